@@ -1,0 +1,66 @@
+//! What an operator did, in numbers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counts that only grow; each is exact once the pipeline is at rest.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: AtomicU64,)*
+        }
+
+        /// The counts at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+        pub struct Counts {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// The counts now.
+            #[must_use]
+            pub fn read(&self) -> Counts {
+                Counts { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Events that arrived.
+    events_in,
+    /// Events handed on.
+    events_out,
+    /// Events that led to output at once.
+    passed,
+    /// Events that led to none, by the operator's choice.
+    filtered,
+    /// Events taken into a window.
+    absorbed,
+    /// Events that failed.
+    dead_letters,
+    /// Turns that were rolled back.
+    traps,
+    /// Fuel burnt, that of turns which were rolled back included.
+    fuel,
+    /// Turns, those that were rolled back included.
+    turns,
+    /// Uninterrupted parts of turns.
+    slices,
+    /// Actors that got an instance.
+    activations,
+    /// Actors that gave theirs up.
+    deactivations,
+    /// Times that an actor was kept waiting because it trapped again and again.
+    quarantines,
+}
+
+/// Adds to a counter.
+pub(super) fn add(counter: &AtomicU64, amount: impl TryInto<u64>) {
+    counter.fetch_add(
+        amount.try_into().ok().expect("counts are not negative"),
+        Ordering::Relaxed,
+    );
+}

@@ -1,0 +1,144 @@
+//! Virtual actors: an operator for a range of keys, alive while there is something to do.
+//!
+//! An [`Operator`] is a component placed in a pipeline; it spans actors, each with a mailbox and one or more replicas that run
+//! its turns. An actor activates at its first event, and gives its instance up when it is idle or room is needed; what lasts
+//! is in [`crate::state`]. Knows nothing of files or of the order in which actors run.
+
+mod activations;
+mod counters;
+mod directory;
+mod emit;
+mod mailbox;
+mod operator;
+mod pace;
+mod replica;
+mod turn;
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+pub use activations::Activations;
+pub use counters::{Counters, Counts};
+use emit::Sequence;
+use mailbox::Mailbox;
+pub use operator::{Edge, Operator, Options, Pipe, Target};
+use replica::Replica;
+
+use crate::scheduler::Ready;
+use crate::state::Keys;
+
+/// An operator for one shard of the keys, or for one key.
+pub struct Actor {
+    operator: Arc<Operator>,
+    identity: Identity,
+    mailbox: Mutex<Mailbox>,
+    replicas: Box<[Mutex<Replica>]>,
+    sequence: Mutex<Sequence>,
+}
+
+/// Which actor of its operator it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Identity {
+    Shard { index: u32, shards: u32 },
+    Key(Box<[u8]>),
+}
+
+/// One replica of an actor: what the scheduler runs.
+#[derive(Clone)]
+pub struct Cell {
+    actor: Arc<Actor>,
+    replica: u16,
+}
+
+/// How a slice ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is more to do.
+    Again,
+    /// Somebody else will say when there is.
+    Parked,
+}
+
+impl Actor {
+    fn new(operator: Arc<Operator>, identity: Identity, replicas: u16) -> Arc<Self> {
+        Arc::new_cyclic(|actor| Self {
+            operator,
+            identity,
+            mailbox: Mutex::new(Mailbox::new(replicas)),
+            replicas: (0..replicas)
+                .map(|number| Mutex::new(Replica::new(actor.clone(), number)))
+                .collect(),
+            sequence: Mutex::default(),
+        })
+    }
+
+    fn keys(&self) -> Keys<'_> {
+        match &self.identity {
+            Identity::Shard { index, shards } => Keys::Shard {
+                index: *index,
+                shards: *shards,
+            },
+            Identity::Key(key) => Keys::One(key),
+        }
+    }
+
+    /// Takes a batch, and has it run.
+    fn receive(self: &Arc<Self>, batch: crate::batch::Batch) {
+        let woken = self.mailbox.lock().push(batch);
+        if let Some(replica) = woken {
+            Cell {
+                actor: self.clone(),
+                replica,
+            }
+            .schedule();
+        }
+    }
+}
+
+impl Cell {
+    /// Puts it in the queue of what is ready.
+    pub fn schedule(self) {
+        let scheduler = self.actor.operator.pipe.scheduler.clone();
+        scheduler.push(self.into_ready());
+    }
+
+    /// It, with what the scheduler may know of it.
+    #[must_use]
+    pub fn into_ready(self) -> Ready<Cell> {
+        let operator = &self.actor.operator;
+        let start_by_ns = operator.pipe.slo_ns.and_then(|slo_ns| {
+            let arrival_ns = self.actor.mailbox.lock().oldest_arrival_ns()?;
+            Some((arrival_ns + slo_ns).saturating_sub(operator.path_ns()))
+        });
+        Ready {
+            tenant: operator.pipe.tenant,
+            start_by_ns,
+            item: self,
+        }
+    }
+
+    /// Ends its pipeline: running it showed a fault of the host, after which nothing in it can be trusted.
+    pub fn give_up(&self) {
+        let operator = &self.actor.operator;
+        let reason = "the host failed while it ran this operator; please report this".into();
+        operator.pipe.halt.blow(crate::flow::Failure::Operator {
+            id: operator.id.clone(),
+            reason,
+        });
+    }
+
+    /// Runs it for about one slice.
+    #[must_use]
+    pub fn run(&self) -> Step {
+        self.actor.replicas[usize::from(self.replica)].lock().run(&self.actor)
+    }
+}
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { actor, replica } = self;
+        write!(formatter, "{}/{:?}#{replica}", actor.operator.id, actor.identity)
+    }
+}

@@ -1,0 +1,504 @@
+//! A component placed in a pipeline, while the pipeline runs.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::counters::{self, Counters};
+use super::directory::Directory;
+use super::pace::Pace;
+use super::{Activations, Actor, Cell, Identity};
+use crate::batch::Batch;
+use crate::clock::Clock;
+use crate::engine::{Component, Kind, Setup};
+use crate::flow::{DeadLetter, Event, Failure, Gate, Halt, LetterSetup, Letters, Outlet, Waiter};
+use crate::pipeline::{self, Actors, Isolation, OnError, Window};
+use crate::scheduler::{Scheduler, TenantIndex};
+use crate::source::Extract;
+use crate::state::{Record, Store};
+
+/// What all operators of a pipeline share.
+pub struct Pipe {
+    /// The pipeline's name.
+    pub name: String,
+    /// Whose it is.
+    pub tenant: TenantIndex,
+    /// Its latency target.
+    pub slo_ns: Option<u64>,
+    /// The names of its sources.
+    pub sources: Vec<String>,
+    /// Where ready cells go.
+    pub scheduler: Arc<Scheduler<Cell>>,
+    /// The places for instances.
+    pub activations: Arc<Activations>,
+    /// Where state goes that no active actor holds.
+    pub store: Arc<Store>,
+    /// Where failed events go.
+    pub letters: Arc<Letters>,
+    /// What ends the pipeline before its time.
+    pub halt: Arc<Halt>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where timers run.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// What an operator is made of.
+#[derive(Debug)]
+pub struct Options {
+    /// As the pipeline file has it.
+    pub operator: pipeline::Operator,
+    /// Its component, loaded.
+    pub component: Component,
+    /// What its instances are made from.
+    pub setup: Setup,
+    /// How many workers the host has.
+    pub workers: u32,
+}
+
+/// Where outputs go.
+#[derive(Clone)]
+pub enum Target {
+    /// Another operator.
+    Operator(Arc<Operator>),
+    /// A sink.
+    Sink(Arc<Outlet>),
+}
+
+/// A connection from a source or an operator to an operator or a sink.
+pub struct Edge {
+    target: Target,
+    /// Which of the target's inputs it is, of how many.
+    input: (u32, u32),
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+/// An operator of a running pipeline.
+pub struct Operator {
+    pub(super) id: String,
+    pub(super) pipe: Arc<Pipe>,
+    pub(super) component: Component,
+    pub(super) setup: Setup,
+    pub(super) window: Option<Window>,
+    pub(super) errors: OnError,
+    pub(super) isolation: Isolation,
+    pub(super) slice_ns: u64,
+    pub(super) pace: Pace,
+    pub(super) counters: Counters,
+    pub(super) edges: Vec<Edge>,
+    pub(super) gate: Gate<Waiter>,
+    letter_setup: LetterSetup,
+    rekey: Option<Extract>,
+    directory: Directory,
+    replicas: u16,
+    shards: u32,
+    idle_timeout_ns: u64,
+    idle: Mutex<VecDeque<Idle>>,
+}
+
+/// An actor that was idle when it was put here.
+#[derive(Debug)]
+struct Idle {
+    actor: Weak<Actor>,
+    replica: u16,
+    since_ns: u64,
+}
+
+impl Operator {
+    /// The operator of `options`, whose outputs go to `edges`.
+    #[must_use]
+    pub fn new(pipe: Arc<Pipe>, options: Options, edges: Vec<Edge>) -> Arc<Self> {
+        let Options {
+            operator,
+            component,
+            setup,
+            workers,
+        } = options;
+        let is_stateful = component.kind().is_stateful();
+        let (shards, directory) = match operator.actors {
+            Actors::PerKey => (0, Directory::per_key()),
+            // One mailbox keeps the order of a stateless operator; its replicas share the work.
+            Actors::Shards(_) if !is_stateful => (1, Directory::shards()),
+            Actors::Shards(shards) => (shards.unwrap_or(workers), Directory::shards()),
+        };
+        let replicas = if is_stateful {
+            1
+        } else {
+            operator.replicas.unwrap_or(workers)
+        };
+        let this = Arc::new(Self {
+            letter_setup: LetterSetup {
+                component: operator.component.to_string(),
+                config: operator.config,
+                limits: operator.limits,
+                window: operator.window,
+            },
+            id: operator.id,
+            pipe,
+            window: operator.window,
+            errors: operator.errors,
+            isolation: operator.isolation,
+            slice_ns: nanoseconds(operator.slice),
+            pace: Pace::default(),
+            counters: Counters::default(),
+            edges,
+            gate: Gate::default(),
+            rekey: operator.key.as_ref().map(|key| Extract::new(Some(key), None)),
+            directory,
+            replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
+            shards,
+            idle_timeout_ns: nanoseconds(operator.idle_timeout),
+            idle: Mutex::default(),
+            component,
+            setup,
+        });
+        if let Directory::Shards(actors) = &this.directory {
+            let actor = |index| {
+                Actor::new(
+                    this.clone(),
+                    Identity::Shard {
+                        index,
+                        shards: this.shards,
+                    },
+                    this.replicas,
+                )
+            };
+            *actors.lock() = (0..this.shards).map(actor).collect();
+        }
+        this.pipe.activations.register(&this);
+        this
+    }
+
+    /// Its name in the pipeline.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What kind it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.component.kind()
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What its guests counted.
+    #[must_use]
+    pub fn metrics(&self) -> std::collections::BTreeMap<String, f64> {
+        self.setup.voice.metrics()
+    }
+
+    /// Where its outputs go.
+    #[must_use]
+    pub fn edges(&self) -> &[Edge] {
+        &self.edges
+    }
+
+    /// What waits for it.
+    #[must_use]
+    pub fn gate(&self) -> &Gate<Waiter> {
+        &self.gate
+    }
+
+    /// Takes a batch: gives its events their new keys if it does, and hands them to the actors.
+    pub fn receive(self: &Arc<Self>, batch: Batch) {
+        counters::add(&self.counters.events_in, batch.len());
+        let Some(batch) = self.rekeyed(batch) else { return };
+        self.gate.enter(batch.len(), batch.size());
+        self.directory.deliver(self, batch);
+    }
+
+    fn rekeyed(&self, batch: Batch) -> Option<Batch> {
+        let Some(rekey) = &self.rekey else { return Some(batch) };
+        let mut keys = crate::batch::Column::with_capacity(batch.len(), batch.keys.bytes().len());
+        let mut kept = Vec::with_capacity(batch.len());
+        for (event, value) in (0..).zip(batch.values.iter()) {
+            match rekey.key(value) {
+                Ok(key) => {
+                    keys.push(&key);
+                    kept.push(event);
+                }
+                Err(reason) => self.bury(&batch, event as usize, Death::of("key", reason)),
+            }
+        }
+        let batch = if kept.len() == batch.len() {
+            batch
+        } else {
+            batch.gather(&kept)
+        };
+        (!batch.is_empty()).then(|| Batch {
+            keys: Arc::new(keys),
+            ..batch
+        })
+    }
+
+    /// Sends an event to the dead letters, or ends the pipeline where errors do that.
+    pub(super) fn bury(&self, batch: &Batch, event: usize, death: Death) {
+        counters::add(&self.counters.dead_letters, 1_u64);
+        let source = &self.pipe.sources[usize::from(batch.origin.ticket.source())];
+        if self.errors == OnError::Stop {
+            let place = format!("event {} of source `{source}`", batch.positions[event]);
+            let reason = format!("{place}: {}", death.reason);
+            self.pipe.halt.blow(Failure::Operator {
+                id: self.id.clone(),
+                reason,
+            });
+        }
+        self.pipe.letters.push(DeadLetter {
+            id: 0,
+            pipeline: self.pipe.name.clone(),
+            operator: self.id.clone(),
+            component: Some(self.component.sha256().to_owned()),
+            kind: death.kind.to_owned(),
+            reason: death.reason,
+            backtrace: death.backtrace,
+            event: Event::new(
+                source,
+                batch.positions[event],
+                Some(batch.times[event]),
+                batch.keys.get(event),
+                batch.values.get(event),
+            ),
+            state: death.state,
+            fuel: death.fuel,
+            attempt: death.attempt,
+            setup: Some(self.letter_setup.clone()),
+        });
+    }
+
+    /// Hands outputs on.
+    pub(super) fn forward(&self, batch: Batch) {
+        counters::add(&self.counters.events_out, batch.len());
+        Edge::send_all(&self.edges, batch);
+    }
+
+    /// Whether its outputs would add to something full; if so, `cell` is scheduled once there is room.
+    pub(super) fn must_wait(&self, cell: &Cell) -> bool {
+        let letters = &self.pipe.letters.gate;
+        if letters.is_full() && letters.wait(Waiter::Cell(cell.clone())) {
+            return true;
+        }
+        Edge::must_wait(&self.edges, || Waiter::Cell(cell.clone()))
+    }
+
+    /// What events take from here to a sink, in ns: own turn and the longest way after it.
+    pub(super) fn path_ns(&self) -> u64 {
+        let after = self.edges.iter().map(|edge| match &edge.target {
+            Target::Operator(operator) => operator.path_ns(),
+            Target::Sink(_) => 0,
+        });
+        self.pace.turn_ns() + after.max().unwrap_or(0)
+    }
+
+    /// Keeps in mind that a replica is idle.
+    pub(super) fn note_idle(&self, actor: &Arc<Actor>, replica: u16, since_ns: u64) {
+        self.idle.lock().push_back(Idle {
+            actor: Arc::downgrade(actor),
+            replica,
+            since_ns,
+        });
+    }
+
+    pub(super) fn longest_idle_since_ns(&self) -> Option<u64> {
+        self.idle.lock().front().map(|idle| idle.since_ns)
+    }
+
+    /// Deactivates the actor that has been idle longest, if there is one.
+    pub(super) fn evict_longest_idle(&self) -> bool {
+        // Entries of actors that were busy meanwhile go to the back, once each.
+        let entries = self.idle.lock().len();
+        (0..entries).any(|_| self.visit_oldest(u64::MAX) == Visit::Deactivated)
+    }
+
+    /// Deactivates actors that have been idle for the timeout.
+    pub(super) fn deactivate_idle(&self, now_ns: u64) {
+        let before_ns = now_ns.saturating_sub(self.idle_timeout_ns);
+        let entries = self.idle.lock().len();
+        for _ in 0..entries {
+            if self.visit_oldest(before_ns) == Visit::TooYoung {
+                return;
+            }
+        }
+    }
+
+    /// Looks at the oldest entry, and deactivates its actor if it has been idle since `before_ns`.
+    fn visit_oldest(&self, before_ns: u64) -> Visit {
+        let entry = {
+            let mut idle = self.idle.lock();
+            match idle.front() {
+                None => return Visit::TooYoung,
+                Some(front) if front.since_ns > before_ns => return Visit::TooYoung,
+                Some(_) => idle.pop_front().expect("there is a front"),
+            }
+        };
+        let Some(actor) = entry.actor.upgrade() else {
+            return Visit::Gone;
+        };
+        // A replica that is running now is not idle; it says so again when it is.
+        let Some(mut replica) = actor.replicas[usize::from(entry.replica)].try_lock() else {
+            self.idle.lock().push_back(Idle {
+                since_ns: self.pipe.clock.now_ns(),
+                ..entry
+            });
+            return Visit::Busy;
+        };
+        let used_ns = replica.last_used_ns();
+        if replica.is_busy() || used_ns > before_ns || used_ns > entry.since_ns {
+            self.idle.lock().push_back(Idle {
+                since_ns: used_ns.max(entry.since_ns),
+                ..entry
+            });
+            return Visit::Busy;
+        }
+        let is_deactivated = replica.deactivate(&actor);
+        replica.leave_idle_queue();
+        if is_deactivated {
+            Visit::Deactivated
+        } else {
+            Visit::Gone
+        }
+    }
+
+    pub(super) fn retire(&self, actor: &Arc<Actor>) {
+        self.directory.retire(actor);
+    }
+
+    /// Drops everything that its actors have not finished: the pipeline has failed.
+    pub fn abandon(&self) {
+        for actor in self.directory.all() {
+            self.drop_mail(&actor);
+            for replica in &actor.replicas {
+                replica.lock().abandon(&actor);
+            }
+        }
+    }
+
+    pub(super) fn drop_mail(&self, actor: &Actor) {
+        let (events, bytes) = actor.mailbox.lock().clear();
+        crate::flow::wake_all(self.gate.leave(events, bytes));
+    }
+
+    /// Takes what its actors hold of keys, at rest.
+    #[must_use]
+    pub fn drain_state(&self) -> Vec<Record> {
+        let actors = self.directory.all();
+        actors
+            .iter()
+            .flat_map(|actor| actor.replicas.iter().flat_map(|replica| replica.lock().drain_table()))
+            .collect()
+    }
+
+    /// Deactivates all actors and lets go of them.
+    pub fn shut_down(&self) {
+        for actor in self.directory.all() {
+            for replica in &actor.replicas {
+                replica.lock().give_up_instance(&actor);
+            }
+        }
+        self.directory.clear();
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Visit {
+    Deactivated,
+    Busy,
+    Gone,
+    TooYoung,
+}
+
+/// Why an event failed.
+#[derive(Debug)]
+pub(super) struct Death {
+    pub(super) kind: &'static str,
+    pub(super) reason: String,
+    pub(super) backtrace: Option<String>,
+    pub(super) state: Option<String>,
+    pub(super) fuel: u64,
+    pub(super) attempt: u32,
+}
+
+impl Death {
+    pub(super) fn of(kind: &'static str, reason: String) -> Self {
+        Self {
+            kind,
+            reason,
+            backtrace: None,
+            state: None,
+            fuel: 0,
+            attempt: 1,
+        }
+    }
+}
+
+impl Edge {
+    /// A connection to the input `input` of `inputs` of `target`.
+    #[must_use]
+    pub fn new(target: Target, input: u32, inputs: u32) -> Self {
+        Self {
+            target,
+            input: (input, inputs),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+        }
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub fn target_id(&self) -> &str {
+        match &self.target {
+            Target::Operator(operator) => &operator.id,
+            Target::Sink(outlet) => &outlet.id,
+        }
+    }
+
+    /// Events sent and events received.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
+    }
+
+    /// Sends a batch along all of `edges`.
+    pub fn send_all(edges: &[Edge], batch: Batch) {
+        let Some((last, others)) = edges.split_last() else {
+            return;
+        };
+        others.iter().for_each(|edge| edge.send(batch.clone()));
+        last.send(batch);
+    }
+
+    fn send(&self, mut batch: Batch) {
+        let (input, inputs) = self.input;
+        batch.origin.path = batch.origin.path.wrapping_mul(inputs).wrapping_add(input);
+        let events = batch.len() as u64;
+        self.sent.fetch_add(events, Ordering::Relaxed);
+        match &self.target {
+            Target::Operator(operator) => operator.receive(batch),
+            Target::Sink(outlet) => outlet.push(batch),
+        }
+        self.received.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Whether one of `edges` leads to something full; if so, the waiter is told once there is room.
+    pub fn must_wait(edges: &[Edge], waiter: impl Fn() -> Waiter) -> bool {
+        edges.iter().any(|edge| {
+            let gate = match &edge.target {
+                Target::Operator(operator) => &operator.gate,
+                Target::Sink(outlet) => &outlet.gate,
+            };
+            gate.is_full() && gate.wait(waiter())
+        })
+    }
+}
+
+fn nanoseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

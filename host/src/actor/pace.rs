@@ -1,0 +1,118 @@
+//! How fast an operator burns fuel, learnt while it runs.
+//!
+//! Fuel per microsecond differs several-fold between loops and machines, so a slice that is meant to last a given time is
+//! sized by what the operator's last turns burnt. Fuel per event tells how much a whole batch may reasonably take.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Fuel per microsecond before anything was measured: the lower end of what real loops burn (9-32 thousand), so that first
+/// slices are rather short than long.
+const FUEL_PER_US_AT_FIRST: u64 = 9_000;
+/// A slice is never shorter than this, or the switching would cost more than the work (a yield and resume takes 138 ns).
+const SLICE_FUEL_MIN: u64 = 10_000;
+/// Nor longer: about 1 ms of the slowest loops.
+const SLICE_FUEL_MAX: u64 = 10_000_000;
+/// Samples shorter than this say more of the clock than of the guest.
+const SAMPLE_NS_MIN: u64 = 2_000;
+/// A new sample counts for one part in this many.
+const SMOOTHING: u64 = 8;
+/// How many times what its events usually take a batch may burn before it is split to find the one that takes more.
+const BATCH_ALLOWANCE: u64 = 16;
+
+/// Estimates of one operator, shared by its actors.
+#[derive(Debug)]
+pub(super) struct Pace {
+    fuel_per_us: AtomicU64,
+    fuel_per_event: AtomicU64,
+    turn_ns: AtomicU64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            fuel_per_us: AtomicU64::new(FUEL_PER_US_AT_FIRST),
+            fuel_per_event: AtomicU64::new(0),
+            turn_ns: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Pace {
+    /// The fuel that lasts for about `slice_ns`.
+    pub(super) fn slice_fuel(&self, slice_ns: u64) -> u64 {
+        let fuel = slice_ns.saturating_mul(self.fuel_per_us.load(Ordering::Relaxed)) / 1_000;
+        fuel.clamp(SLICE_FUEL_MIN, SLICE_FUEL_MAX)
+    }
+
+    /// The fuel that a turn over `events` may burn, where each of them may burn `per_event_max`.
+    ///
+    /// One event gets all of that. A batch gets a multiple of what its events usually take: an event that loops for ever is
+    /// then found after a few of its own budgets, not after those of all its neighbours too.
+    pub(super) fn turn_fuel(&self, events: usize, per_event_max: u64) -> u64 {
+        let events = events as u64;
+        let most = per_event_max.saturating_mul(events);
+        let usual = self.fuel_per_event.load(Ordering::Relaxed).saturating_mul(events);
+        usual.saturating_mul(BATCH_ALLOWANCE).clamp(per_event_max, most)
+    }
+
+    /// Learns from a slice that burnt `fuel` in `ns`.
+    pub(super) fn observe_slice(&self, fuel: u64, ns: u64) {
+        if ns >= SAMPLE_NS_MIN {
+            blend(&self.fuel_per_us, fuel.saturating_mul(1_000) / ns);
+        }
+    }
+
+    /// Learns from a turn that ended well.
+    pub(super) fn observe_turn(&self, events: usize, fuel: u64, ns: u64) {
+        blend(&self.fuel_per_event, fuel / (events as u64).max(1));
+        blend(&self.turn_ns, ns);
+    }
+
+    /// What a turn usually takes, in ns.
+    pub(super) fn turn_ns(&self) -> u64 {
+        self.turn_ns.load(Ordering::Relaxed)
+    }
+}
+
+/// Moves an estimate towards a sample; the first sample is the estimate. Races between workers lose a sample, not more.
+fn blend(estimate: &AtomicU64, sample: u64) {
+    let old = estimate.load(Ordering::Relaxed);
+    let new = if old == 0 {
+        sample
+    } else {
+        old - old / SMOOTHING + sample / SMOOTHING
+    };
+    estimate.store(new.max(1), Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_get_shorter_in_fuel_where_fuel_burns_slowly() {
+        let pace = Pace::default();
+        (0..100).for_each(|_| pace.observe_slice(1_000_000, 1_000_000));
+        assert!(
+            (90_000..=110_000).contains(&pace.slice_fuel(100_000)),
+            "{}",
+            pace.slice_fuel(100_000)
+        );
+    }
+
+    #[test]
+    fn one_event_gets_its_whole_budget() {
+        let pace = Pace::default();
+        assert_eq!(pace.turn_fuel(1, 5), 5);
+        pace.observe_turn(1, 1_000_000_000, 1);
+        assert_eq!(pace.turn_fuel(1, 5), 5);
+    }
+
+    #[test]
+    fn a_batch_may_burn_a_multiple_of_the_usual_and_no_more_than_its_events_may() {
+        let pace = Pace::default();
+        pace.observe_turn(100, 100_000, 1);
+        assert_eq!(pace.turn_fuel(100, 10_000), 1_000_000);
+        assert_eq!(pace.turn_fuel(100, 100_000), 1_600_000);
+    }
+}

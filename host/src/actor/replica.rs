@@ -1,0 +1,587 @@
+//! What runs the turns of an actor.
+//!
+//! A turn is a transaction: outputs, state and dead letters take effect together when it ends well, or not at all. After a
+//! trap the batch is split until the failing event stands alone; that one goes to the dead letters, the rest goes on.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::counters;
+use super::mailbox::Chunk;
+use super::operator::{Death, Operator};
+use super::turn::{Alarm, End, Outcome, Slice, Turn};
+use super::{Actor, Cell, Identity, Step};
+use crate::batch::{Batch, Column};
+use crate::engine::{
+    Answer, Budget, Failure as Rejection, Filtered, Folded, Instance, Kind, Outputs, Request, Trap, Unopened,
+};
+use crate::flow::{Failure, wake_all};
+use crate::pipeline::{Isolation, Window};
+use crate::state::{Record, Table, windows};
+
+/// Traps in a row after which an actor is quarantined: more than it takes to find one bad event in the largest batch.
+const QUARANTINE_AFTER: u32 = 16;
+/// The first quarantine; each further one lasts twice as long.
+const QUARANTINE_MIN: Duration = Duration::from_millis(1);
+/// The longest quarantine: an input of which every event traps still gets through, slowly.
+const QUARANTINE_MAX: Duration = Duration::from_millis(100);
+/// Attempts to open an instance before the pipeline is given up: no event is to blame for those.
+const OPEN_ATTEMPTS_MAX: u32 = 5;
+
+/// One of the hands of an actor. It runs one turn at a time.
+pub(super) struct Replica {
+    number: u16,
+    alarm: Arc<Alarm>,
+    /// Whether it holds a place for an instance.
+    is_active: bool,
+    instance: Option<Box<Instance>>,
+    turn: Option<Running>,
+    /// What is left of the chunk, in order.
+    work: VecDeque<Part>,
+    chunk: Option<Open>,
+    /// The actor's keys, while it is active.
+    table: Table,
+    turns: u32,
+    traps_in_row: u32,
+    last_used_ns: u64,
+    is_in_idle_queue: bool,
+}
+
+/// Part of a chunk that is run as one turn.
+struct Part {
+    batch: Batch,
+    /// How often its events were tried before.
+    attempts: u32,
+}
+
+struct Running {
+    turn: Turn,
+    part: Part,
+    plan: Option<windows::Plan>,
+}
+
+/// The chunk that is being worked on.
+struct Open {
+    number: u64,
+    outputs: Vec<Batch>,
+    /// Held so that nothing of the chunk is done with before all of it is.
+    _tickets: smallvec::SmallVec<[Arc<crate::flow::Ticket>; 4]>,
+}
+
+impl Replica {
+    pub(super) fn new(actor: Weak<Actor>, number: u16) -> Self {
+        Self {
+            number,
+            alarm: Alarm::new(actor, number),
+            is_active: false,
+            instance: None,
+            turn: None,
+            work: VecDeque::new(),
+            chunk: None,
+            table: Table::default(),
+            turns: 0,
+            traps_in_row: 0,
+            last_used_ns: 0,
+            is_in_idle_queue: false,
+        }
+    }
+
+    pub(super) fn last_used_ns(&self) -> u64 {
+        self.last_used_ns
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.turn.is_some() || self.chunk.is_some()
+    }
+
+    pub(super) fn leave_idle_queue(&mut self) {
+        self.is_in_idle_queue = false;
+    }
+
+    /// Runs turns for about one slice.
+    pub(super) fn run(&mut self, actor: &Arc<Actor>) -> Step {
+        let operator = &actor.operator;
+        let clock = &operator.pipe.clock;
+        let started_ns = clock.now_ns();
+        let mut now_ns = started_ns;
+        loop {
+            if operator.pipe.halt.is_blown() {
+                operator.drop_mail(actor);
+                self.abandon(actor);
+                return Step::Parked;
+            }
+            if self.turn.is_none() && !self.begin(actor, now_ns) {
+                return Step::Parked;
+            }
+            let Some(running) = &mut self.turn else {
+                return Step::Again;
+            };
+            let sliced = running.turn.poll(&self.alarm);
+            let polled_ns = clock.now_ns() - now_ns;
+            now_ns += polled_ns;
+            running.turn.used_ns += polled_ns;
+            counters::add(&operator.counters.slices, 1_u64);
+            match sliced {
+                Slice::Preempted => {
+                    operator.pace.observe_slice(running.turn.slice_fuel, polled_ns);
+                    return Step::Again;
+                }
+                Slice::Waiting => return Step::Parked,
+                Slice::Ended(end) => {
+                    let pause = self.settle(actor, end);
+                    if self.work.is_empty() {
+                        self.finish_chunk(actor);
+                    }
+                    if let Some(pause) = pause {
+                        self.quarantine(actor, pause);
+                        return Step::Parked;
+                    }
+                }
+            }
+            if now_ns - started_ns >= operator.slice_ns {
+                return Step::Again;
+            }
+        }
+    }
+
+    /// Starts the next turn; `false` if there is none to start now.
+    fn begin(&mut self, actor: &Arc<Actor>, now_ns: u64) -> bool {
+        let operator = &actor.operator;
+        let cell = Cell {
+            actor: actor.clone(),
+            replica: self.number,
+        };
+        if self.work.is_empty() {
+            if operator.must_wait(&cell) {
+                return false;
+            }
+            // Idle is decided under the mailbox's lock: a batch that comes after it finds the replica among the idle.
+            let chunk = {
+                let mut mailbox = actor.mailbox.lock();
+                let chunk = mailbox.take();
+                if chunk.is_none() {
+                    mailbox.idle.push(self.number);
+                }
+                chunk
+            };
+            match chunk {
+                Some(chunk) => self.open_chunk(chunk),
+                None => {
+                    self.become_idle(actor, now_ns);
+                    return false;
+                }
+            }
+        }
+        if !self.is_active && !self.activate(actor, &cell) {
+            return false;
+        }
+        let part = self.work.pop_front().expect("a chunk has at least one part");
+        self.start(operator, part);
+        true
+    }
+
+    fn open_chunk(&mut self, chunk: Chunk) {
+        let Chunk { batch, number, tickets } = chunk;
+        self.work.push_back(Part { batch, attempts: 0 });
+        self.chunk = Some(Open {
+            number,
+            outputs: Vec::new(),
+            _tickets: tickets,
+        });
+    }
+
+    /// Lets the outputs of the chunk leave in their order.
+    fn finish_chunk(&mut self, actor: &Arc<Actor>) {
+        if let Some(chunk) = self.chunk.take() {
+            let forward = |batch| actor.operator.forward(batch);
+            actor.sequence.lock().complete(chunk.number, chunk.outputs, forward);
+        }
+    }
+
+    /// Takes a place for an instance, and loads the actor's keys.
+    fn activate(&mut self, actor: &Arc<Actor>, cell: &Cell) -> bool {
+        let operator = &actor.operator;
+        if !operator.pipe.activations.acquire(cell) {
+            return false;
+        }
+        self.is_active = true;
+        counters::add(&operator.counters.activations, 1_u64);
+        if operator.kind().is_stateful() {
+            let loaded = operator.pipe.store.load(&operator.id, &actor.keys(), &mut self.table);
+            if let Err(error) = loaded {
+                operator.pipe.halt.blow(Failure::State {
+                    reason: error.to_string(),
+                });
+            }
+        }
+        true
+    }
+
+    fn start(&mut self, operator: &Operator, part: Part) {
+        let budget = Budget {
+            total: operator
+                .pace
+                .turn_fuel(part.batch.len(), operator.setup.limits.fuel_per_event),
+            slice: operator.pace.slice_fuel(operator.slice_ns),
+        };
+        let (request, plan) = match operator.kind() {
+            Kind::Map | Kind::Filter => (Request::Batch(part.batch.clone()), None),
+            Kind::Reduce => {
+                // 0 marks slots that no turn has touched.
+                self.turns = self.turns.wrapping_add(1).max(1);
+                let Some(Window::Count(size)) = operator.window else {
+                    unreachable!("a reduce without a window is refused when its pipeline is loaded")
+                };
+                let (fold, plan) = windows::assign(&mut self.table, &part.batch, size, self.turns);
+                (Request::Fold(fold), Some(plan))
+            }
+        };
+        let turn = Turn::new(
+            self.instance.take(),
+            operator.component.clone(),
+            operator.setup.clone(),
+            request,
+            budget,
+        );
+        self.turn = Some(Running { turn, part, plan });
+        counters::add(&operator.counters.turns, 1_u64);
+    }
+
+    /// Takes a turn's effects, or rolls it back. Gives the time to wait before the next one, if it must.
+    fn settle(&mut self, actor: &Arc<Actor>, end: End) -> Option<Duration> {
+        let operator = &actor.operator;
+        let Running { turn, part, plan } = self.turn.take().expect("a turn that ended was running");
+        counters::add(&operator.counters.fuel, end.fuel);
+        self.instance = end.instance.filter(|_| operator.isolation == Isolation::Actor);
+        match end.outcome {
+            Outcome::Answered(answer) => {
+                operator.pace.observe_slice(end.fuel, turn.used_ns);
+                operator.pace.observe_turn(part.batch.len(), end.fuel, turn.used_ns);
+                self.traps_in_row = 0;
+                self.apply(operator, part, plan, answer, end.fuel);
+                None
+            }
+            Outcome::Trapped(trap) => {
+                self.roll_back(operator, plan);
+                self.split(operator, part, trap, end.fuel);
+                self.count_trap()
+            }
+            Outcome::Unopened(unopened) => {
+                self.roll_back(operator, plan);
+                self.work.push_front(part);
+                self.blame_opening(operator, unopened)
+            }
+        }
+    }
+
+    fn roll_back(&mut self, operator: &Operator, plan: Option<windows::Plan>) {
+        counters::add(&operator.counters.traps, 1_u64);
+        if let Some(plan) = plan {
+            plan.abandon(&mut self.table);
+        }
+    }
+
+    fn count_trap(&mut self) -> Option<Duration> {
+        self.traps_in_row += 1;
+        let doublings = self.traps_in_row.checked_sub(QUARANTINE_AFTER)?;
+        Some(
+            QUARANTINE_MIN
+                .saturating_mul(1 << doublings.min(16))
+                .min(QUARANTINE_MAX),
+        )
+    }
+
+    fn blame_opening(&mut self, operator: &Operator, unopened: Unopened) -> Option<Duration> {
+        let reason = match unopened {
+            Unopened::Refused(message) => format!("refuses its configuration: {message}"),
+            Unopened::Trapped(trap) => format!("cannot be opened: {}", trap.reason),
+        };
+        self.traps_in_row += 1;
+        if self.traps_in_row >= OPEN_ATTEMPTS_MAX {
+            operator.pipe.halt.blow(Failure::Operator {
+                id: operator.id.clone(),
+                reason,
+            });
+        }
+        Some(QUARANTINE_MIN)
+    }
+
+    /// Puts what trapped back, in parts: around the event that the guest blames, or in halves. A single event is buried.
+    fn split(&mut self, operator: &Operator, part: Part, trap: Trap, fuel: u64) {
+        let events = part.batch.len();
+        let attempts = part.attempts + 1;
+        if events == 1 {
+            let state = self.state_of(operator, &part.batch, 0);
+            let Trap {
+                cause,
+                reason,
+                backtrace,
+                ..
+            } = trap;
+            operator.bury(
+                &part.batch,
+                0,
+                Death {
+                    kind: cause.name(),
+                    reason,
+                    backtrace,
+                    state,
+                    fuel,
+                    attempt: attempts,
+                },
+            );
+            self.done(operator, &part.batch);
+            return;
+        }
+        let cuts = match trap.event.map(|event| event as usize).filter(|&event| event < events) {
+            Some(event) => vec![0..event, event..event + 1, event + 1..events],
+            None => vec![0..events / 2, events / 2..events],
+        };
+        for range in cuts.into_iter().rev().filter(|range| !range.is_empty()) {
+            self.work.push_front(Part {
+                batch: part.batch.slice(range),
+                attempts,
+            });
+        }
+    }
+
+    fn apply(&mut self, operator: &Operator, part: Part, plan: Option<windows::Plan>, answer: Answer, fuel: u64) {
+        match answer {
+            Answer::Mapped(outputs) => self.apply_mapped(operator, &part, outputs, fuel),
+            Answer::Filtered(filtered) => self.apply_filtered(operator, &part, &filtered, fuel),
+            Answer::Folded(folded) => {
+                let plan = plan.expect("a fold is run by a plan");
+                match folded {
+                    Folded::Done { accumulators, outputs } => {
+                        self.apply_folded(operator, &part, plan, &accumulators, outputs, fuel);
+                    }
+                    Folded::Rejected(rejected) => {
+                        plan.abandon(&mut self.table);
+                        self.run_without(operator, part, &rejected, fuel);
+                        return;
+                    }
+                }
+            }
+        }
+        self.done(operator, &part.batch);
+    }
+
+    fn apply_mapped(&mut self, operator: &Operator, part: &Part, outputs: Outputs, fuel: u64) {
+        self.reject(operator, part, &outputs.failures, fuel);
+        let mut passed = 0_u64;
+        let mut before = None;
+        for &origin in &outputs.origins {
+            passed += u64::from(before != Some(origin));
+            before = Some(origin);
+        }
+        let filtered = part.batch.len() as u64 - passed - outputs.failures.len() as u64;
+        counters::add(&operator.counters.passed, passed);
+        counters::add(&operator.counters.filtered, filtered);
+        self.put_out(derive(&part.batch, outputs));
+    }
+
+    fn apply_filtered(&mut self, operator: &Operator, part: &Part, filtered: &Filtered, fuel: u64) {
+        self.reject(operator, part, &filtered.failures, fuel);
+        let dropped = part.batch.len() - filtered.kept.len() - filtered.failures.len();
+        counters::add(&operator.counters.passed, filtered.kept.len());
+        counters::add(&operator.counters.filtered, dropped);
+        let is_whole = filtered.kept.len() == part.batch.len();
+        self.put_out(if is_whole {
+            part.batch.clone()
+        } else {
+            part.batch.gather(&filtered.kept)
+        });
+    }
+
+    fn apply_folded(
+        &mut self,
+        operator: &Operator,
+        part: &Part,
+        plan: windows::Plan,
+        accumulators: &Column,
+        outputs: Outputs,
+        fuel: u64,
+    ) {
+        // A window that cannot be finished is lost with the event that completed it: that one is the dead letter.
+        let closed_by = plan.closed_by();
+        let rejected: Vec<Rejection> = outputs
+            .failures
+            .iter()
+            .map(|failure| Rejection {
+                index: closed_by[failure.index as usize],
+                message: failure.message.clone(),
+            })
+            .collect();
+        self.reject(operator, part, &rejected, fuel);
+        counters::add(&operator.counters.absorbed, part.batch.len() - rejected.len());
+        let emitted = emitted(&part.batch, closed_by, outputs);
+        plan.commit(&mut self.table, accumulators);
+        self.put_out(emitted);
+    }
+
+    /// Buries the rejected events and runs the others again.
+    fn run_without(&mut self, operator: &Operator, part: Part, rejected: &[Rejection], fuel: u64) {
+        self.reject(operator, &part, rejected, fuel);
+        let mut rejected = rejected.iter().map(|rejection| rejection.index).peekable();
+        let (mut kept, mut gone) = (Vec::new(), Vec::new());
+        for event in (0..).take(part.batch.len()) {
+            if rejected.next_if_eq(&event).is_some() {
+                gone.push(event)
+            } else {
+                kept.push(event)
+            }
+        }
+        self.done(operator, &part.batch.gather(&gone));
+        if !kept.is_empty() {
+            self.work.push_front(Part {
+                batch: part.batch.gather(&kept),
+                attempts: part.attempts,
+            });
+        }
+    }
+
+    fn reject(&mut self, operator: &Operator, part: &Part, rejected: &[Rejection], fuel: u64) {
+        for rejection in rejected {
+            let event = rejection.index as usize;
+            let state = self.state_of(operator, &part.batch, event);
+            let death = Death {
+                state,
+                fuel,
+                attempt: part.attempts + 1,
+                ..Death::of("rejected", rejection.message.clone())
+            };
+            operator.bury(&part.batch, event, death);
+        }
+    }
+
+    /// What is kept of an event's key, for its dead letter.
+    fn state_of(&mut self, operator: &Operator, batch: &Batch, event: usize) -> Option<String> {
+        if !operator.kind().is_stateful() {
+            return None;
+        }
+        self.table
+            .get(batch.keys.get(event))
+            .map(|entry| BASE64_STANDARD.encode(entry.encode()))
+    }
+
+    /// Keeps outputs until the chunk is finished.
+    fn put_out(&mut self, batch: Batch) {
+        if !batch.is_empty() {
+            let chunk = self.chunk.as_mut().expect("outputs come from a chunk");
+            chunk.outputs.push(batch);
+        }
+    }
+
+    /// Notes that events no longer wait here.
+    fn done(&self, operator: &Operator, batch: &Batch) {
+        wake_all(operator.gate.leave(batch.len(), batch.size()));
+    }
+
+    fn quarantine(&self, actor: &Arc<Actor>, pause: Duration) {
+        counters::add(&actor.operator.counters.quarantines, 1_u64);
+        let cell = Cell {
+            actor: actor.clone(),
+            replica: self.number,
+        };
+        actor.operator.pipe.runtime.spawn(async move {
+            tokio::time::sleep(pause).await;
+            cell.schedule();
+        });
+    }
+
+    fn become_idle(&mut self, actor: &Arc<Actor>, now_ns: u64) {
+        let operator = &actor.operator;
+        self.last_used_ns = now_ns;
+        if operator.pipe.activations.is_short() {
+            self.deactivate(actor);
+        } else if self.is_active && !self.is_in_idle_queue {
+            self.is_in_idle_queue = true;
+            operator.note_idle(actor, self.number, now_ns);
+        }
+    }
+
+    /// Gives up the instance of an actor at rest, and its keys to the store. `false` if it is not at rest, or dormant.
+    pub(super) fn deactivate(&mut self, actor: &Arc<Actor>) -> bool {
+        let operator = &actor.operator;
+        if !self.is_active || self.is_busy() {
+            return false;
+        }
+        let spilled = operator.pipe.store.spill(&operator.id, self.drain_table());
+        if let Err(error) = spilled {
+            operator.pipe.halt.blow(Failure::State {
+                reason: error.to_string(),
+            });
+        }
+        if matches!(actor.identity, Identity::Key(_)) {
+            operator.retire(actor);
+        }
+        self.give_up_instance(actor);
+        true
+    }
+
+    /// Gives up the instance and its place.
+    pub(super) fn give_up_instance(&mut self, actor: &Arc<Actor>) {
+        self.instance = None;
+        if std::mem::take(&mut self.is_active) {
+            counters::add(&actor.operator.counters.deactivations, 1_u64);
+            actor.operator.pipe.activations.release();
+        }
+    }
+
+    /// Takes all that it holds of keys.
+    pub(super) fn drain_table(&mut self) -> Vec<Record> {
+        self.table.drain()
+    }
+
+    /// Drops everything under way.
+    pub(super) fn abandon(&mut self, actor: &Arc<Actor>) {
+        let running = self.turn.take().map(|running| running.part);
+        for part in running.into_iter().chain(std::mem::take(&mut self.work)) {
+            self.done(&actor.operator, &part.batch);
+        }
+        self.chunk = None;
+        self.give_up_instance(actor);
+    }
+}
+
+/// The outputs of a map, with what they inherit from their origins.
+fn derive(batch: &Batch, outputs: Outputs) -> Batch {
+    let is_one_to_one = outputs.origins.len() == batch.len() && outputs.origins.iter().copied().eq(0..);
+    let values = Arc::new(outputs.values);
+    let keys = outputs.keys.map(Arc::new);
+    if is_one_to_one {
+        return Batch {
+            values,
+            keys: keys.unwrap_or_else(|| batch.keys.clone()),
+            ..batch.clone()
+        };
+    }
+    let pick = |index: &u32| *index as usize;
+    Batch {
+        times: Arc::new(outputs.origins.iter().map(|origin| batch.times[pick(origin)]).collect()),
+        keys: keys.unwrap_or_else(|| Arc::new(batch.keys.gather(&outputs.origins))),
+        positions: Arc::new(
+            outputs
+                .origins
+                .iter()
+                .map(|origin| batch.positions[pick(origin)])
+                .collect(),
+        ),
+        values,
+        origin: batch.origin.clone(),
+    }
+}
+
+/// What closing windows emit: times, keys and positions are those of the events that completed them.
+fn emitted(batch: &Batch, closed_by: &[u32], outputs: Outputs) -> Batch {
+    let origins = outputs
+        .origins
+        .iter()
+        .map(|window| closed_by[*window as usize])
+        .collect();
+    derive(batch, Outputs { origins, ..outputs })
+}

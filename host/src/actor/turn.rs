@@ -1,0 +1,147 @@
+//! One turn: a call into a guest that can be left and resumed at any slice.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::{Actor, Cell};
+use crate::engine::{Answer, Budget, Component, Instance, Request, Setup, Trap, Unopened};
+
+/// A turn under way.
+pub(super) struct Turn {
+    future: Pin<Box<dyn Future<Output = End> + Send>>,
+    /// What it may burn between two yields.
+    pub(super) slice_fuel: u64,
+    /// How long it has run, in ns.
+    pub(super) used_ns: u64,
+}
+
+/// What is left when a turn has ended.
+pub(super) struct End {
+    /// The instance, if it can serve again.
+    pub(super) instance: Option<Box<Instance>>,
+    pub(super) outcome: Outcome,
+    /// Fuel that the turn burnt.
+    pub(super) fuel: u64,
+}
+
+pub(super) enum Outcome {
+    Answered(Answer),
+    Trapped(Trap),
+    /// There was no instance to ask.
+    Unopened(Unopened),
+}
+
+/// How a slice of a turn ended.
+pub(super) enum Slice {
+    Ended(End),
+    /// It burnt its fuel.
+    Preempted,
+    /// It waits for the host, which will schedule it.
+    Waiting,
+}
+
+impl Turn {
+    pub(super) fn new(
+        instance: Option<Box<Instance>>,
+        component: Component,
+        setup: Setup,
+        request: Request,
+        budget: Budget,
+    ) -> Self {
+        let future = Box::pin(async move {
+            let mut instance = match instance {
+                Some(instance) => instance,
+                None => match Instance::activate(&component, &setup, budget.slice).await {
+                    Ok(instance) => Box::new(instance),
+                    Err(unopened) => {
+                        return End {
+                            instance: None,
+                            outcome: Outcome::Unopened(unopened),
+                            fuel: 0,
+                        };
+                    }
+                },
+            };
+            let (answer, fuel) = instance.run(&request, budget).await;
+            match answer {
+                Ok(answer) => End {
+                    instance: Some(instance),
+                    outcome: Outcome::Answered(answer),
+                    fuel,
+                },
+                // The store is poisoned: nothing in it can be entered again.
+                Err(trap) => End {
+                    instance: None,
+                    outcome: Outcome::Trapped(trap),
+                    fuel,
+                },
+            }
+        });
+        Self {
+            future,
+            slice_fuel: budget.slice,
+            used_ns: 0,
+        }
+    }
+
+    /// Runs until it ends, burns a slice, or waits.
+    pub(super) fn poll(&mut self, alarm: &Arc<Alarm>) -> Slice {
+        alarm.state.store(POLLING, Ordering::SeqCst);
+        let waker = Waker::from(alarm.clone());
+        match self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(end) => Slice::Ended(end),
+            Poll::Pending if alarm.park() => Slice::Waiting,
+            Poll::Pending => Slice::Preempted,
+        }
+    }
+}
+
+const POLLING: u8 = 0;
+const RUNG: u8 = 1;
+const PARKED: u8 = 2;
+
+/// Tells a fuel yield from a wait for the host: wasmtime rings for a yield *before* it returns, so what is pending without a
+/// ring waits for something else, and whoever rings later must schedule it.
+pub(super) struct Alarm {
+    state: AtomicU8,
+    actor: Weak<Actor>,
+    replica: u16,
+}
+
+impl Alarm {
+    pub(super) fn new(actor: Weak<Actor>, replica: u16) -> Arc<Self> {
+        Arc::new(Self {
+            state: AtomicU8::new(POLLING),
+            actor,
+            replica,
+        })
+    }
+
+    /// Parks after a poll; `false` if it rang meanwhile.
+    fn park(&self) -> bool {
+        self.state
+            .compare_exchange(POLLING, PARKED, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.state.swap(RUNG, Ordering::SeqCst) == PARKED
+            && let Some(actor) = self.actor.upgrade()
+        {
+            Cell {
+                actor,
+                replica: self.replica,
+            }
+            .schedule();
+        }
+    }
+}

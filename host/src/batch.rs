@@ -1,0 +1,242 @@
+//! Events in columns: what flows through a pipeline.
+//!
+//! Owns the layout that `wit/types.wit` gives to the guests. Knows nothing of files, operators or scheduling.
+
+use std::sync::Arc;
+
+/// A sequence of byte strings laid end to end: item `i` is `bytes[ends[i - 1]..ends[i]]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Column {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+/// A column that breaks its own layout; only a guest can make one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Malformed {
+    /// An end lies before the one in front of it.
+    #[error("column end {index} lies before the end in front of it")]
+    Descending {
+        /// Which end.
+        index: usize,
+    },
+    /// The last end is not where the bytes end.
+    #[error("the last column end is {end}, but there are {bytes} bytes")]
+    Uncovered {
+        /// The last end, 0 without any.
+        end: usize,
+        /// How many bytes there are.
+        bytes: usize,
+    },
+}
+
+impl Column {
+    /// The most bytes that one column holds, so that every end fits its `u32`.
+    pub const BYTES_MAX: usize = u32::MAX as usize;
+
+    /// An empty column with room for `items` of `bytes` bytes together.
+    #[must_use]
+    pub fn with_capacity(items: usize, bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(items) }
+    }
+
+    /// `items` empty byte strings.
+    #[must_use]
+    pub fn of_empty(items: usize) -> Self {
+        Self { bytes: Vec::new(), ends: vec![0; items] }
+    }
+
+    /// A column from its parts.
+    ///
+    /// # Errors
+    /// When the ends descend or do not cover the bytes exactly.
+    pub fn from_parts(bytes: Vec<u8>, ends: Vec<u32>) -> Result<Self, Malformed> {
+        if let Some(index) = ends.windows(2).position(|pair| pair[1] < pair[0]) {
+            return Err(Malformed::Descending { index: index + 1 });
+        }
+        let end = ends.last().map_or(0, |end| *end as usize);
+        if end != bytes.len() {
+            return Err(Malformed::Uncovered { end, bytes: bytes.len() });
+        }
+        Ok(Self { bytes, ends })
+    }
+
+    /// The number of items.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is no item.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes of all items, end to end.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where each item ends in [`bytes`](Self::bytes).
+    #[must_use]
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// Item `index`.
+    ///
+    /// # Panics
+    /// When there is no such item.
+    #[must_use]
+    pub fn get(&self, index: usize) -> &[u8] {
+        &self.bytes[self.start(index)..self.ends[index] as usize]
+    }
+
+    fn start(&self, index: usize) -> usize {
+        if index == 0 { 0 } else { self.ends[index - 1] as usize }
+    }
+
+    /// Appends an item.
+    ///
+    /// # Panics
+    /// When the bytes would exceed [`BYTES_MAX`](Self::BYTES_MAX), which batch limits keep far away.
+    pub fn push(&mut self, item: &[u8]) {
+        self.bytes.extend_from_slice(item);
+        self.close_item();
+    }
+
+    /// Appends an item that `write` appends to the bytes.
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.close_item();
+    }
+
+    fn close_item(&mut self) {
+        self.ends.push(u32::try_from(self.bytes.len()).expect("batch limits keep a column under 4 GiB"));
+    }
+
+    /// Appends all items of `other`.
+    pub fn extend(&mut self, other: &Column) {
+        let base = u32::try_from(self.bytes.len()).expect("batch limits keep a column under 4 GiB");
+        self.bytes.extend_from_slice(&other.bytes);
+        self.ends.extend(other.ends.iter().map(|end| base + end));
+    }
+
+    /// The items in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |&end| {
+            let item = &self.bytes[start..end as usize];
+            start = end as usize;
+            item
+        })
+    }
+
+    /// The items at `indexes`, in that order.
+    #[must_use]
+    pub fn gather(&self, indexes: &[u32]) -> Column {
+        let mean = if self.is_empty() { 0 } else { self.bytes.len() / self.len() + 1 };
+        let mut picked = Column::with_capacity(indexes.len(), mean * indexes.len());
+        for &index in indexes {
+            picked.push(self.get(index as usize));
+        }
+        picked
+    }
+}
+
+/// Which source of a pipeline an event entered by: its place in [`crate::pipeline::Pipeline::sources`].
+pub type SourceIndex = u16;
+
+/// Events in columns, all from one source; the columns have the same number of items.
+///
+/// Columns are shared: an operator that leaves keys and times alone passes them on without a copy.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Event times, ms since the epoch.
+    pub times: Arc<Vec<i64>>,
+    /// Opaque keys; empty for an event without one.
+    pub keys: Arc<Column>,
+    /// The payloads.
+    pub values: Arc<Column>,
+    /// The position in its source (a file's line or record, from 1) of the event that each one came from. Never
+    /// decreases within a batch.
+    pub positions: Arc<Vec<u64>>,
+    /// What else is known of all the events together.
+    pub origin: Origin,
+}
+
+/// Where the events of a batch come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The source that they entered by.
+    pub source: SourceIndex,
+    /// Which of the ways from the source to here they took, where the graph joins several.
+    pub path: u32,
+    /// The oldest batch of the source that has a part in this one; counts the batches of that source from 0.
+    pub ticket: u64,
+    /// When the oldest of them was read, in ns on the host's monotonic clock.
+    pub arrival_ns: u64,
+}
+
+impl Batch {
+    /// The number of events.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Whether there is no event.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    /// Bytes of payload and key, with what the columns need per event: the measure of every bound on bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        const PER_EVENT: usize = size_of::<i64>() + size_of::<u64>() + 2 * size_of::<u32>();
+        self.len() * PER_EVENT + self.keys.bytes().len() + self.values.bytes().len()
+    }
+
+    /// The events at `indexes`, in that order.
+    #[must_use]
+    pub fn gather(&self, indexes: &[u32]) -> Batch {
+        Batch {
+            times: Arc::new(indexes.iter().map(|&index| self.times[index as usize]).collect()),
+            keys: Arc::new(self.keys.gather(indexes)),
+            values: Arc::new(self.values.gather(indexes)),
+            positions: Arc::new(indexes.iter().map(|&index| self.positions[index as usize]).collect()),
+            origin: self.origin,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_is_what_was_pushed() {
+        let mut column = Column::default();
+        for item in [b"one".as_slice(), b"", b"three"] {
+            column.push(item);
+        }
+        assert_eq!(column.iter().collect::<Vec<_>>(), [b"one".as_slice(), b"", b"three"]);
+        assert_eq!(column.gather(&[2, 0]).iter().collect::<Vec<_>>(), [b"three".as_slice(), b"one"]);
+    }
+
+    #[test]
+    fn ends_that_descend_are_malformed() {
+        assert_eq!(Column::from_parts(vec![0; 3], vec![2, 1, 3]), Err(Malformed::Descending { index: 1 }));
+    }
+
+    #[test]
+    fn ends_that_miss_bytes_are_malformed() {
+        assert_eq!(Column::from_parts(vec![0; 3], vec![2]), Err(Malformed::Uncovered { end: 2, bytes: 3 }));
+        assert_eq!(Column::from_parts(vec![0; 3], vec![4]), Err(Malformed::Uncovered { end: 4, bytes: 3 }));
+        assert_eq!(Column::from_parts(vec![0; 3], vec![]), Err(Malformed::Uncovered { end: 0, bytes: 3 }));
+    }
+}

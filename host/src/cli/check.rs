@@ -1,0 +1,54 @@
+//! `dirigo check`: is everything about these pipelines right?
+
+use std::path::PathBuf;
+
+use dirigo::pipeline::{Override, Severity};
+
+use super::output::Format;
+use super::setup::Setup;
+use super::{Exit, Globals, output, report};
+
+/// Arguments of `dirigo check`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Pipeline files
+    #[arg(required = true, value_name = "PIPELINE")]
+    files: Vec<PathBuf>,
+    /// Put a value in place of the file's, such as `operator.map-1.config.scale=2`
+    #[arg(short, long = "set", value_name = "KEY=VALUE")]
+    set: Vec<Override>,
+}
+
+pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    let setup = Setup::new(globals)?;
+    let mut all = Vec::new();
+    for file in &args.files {
+        let found = match setup.load(file, &args.set) {
+            Ok(prepared) => prepared.warnings,
+            Err(problems) => problems,
+        };
+        if globals.format == Format::Text {
+            report::diagnostics(&found, globals.format)?;
+        }
+        all.push(found);
+    }
+    let errors: usize = all.iter().map(|found| found.count(Severity::Error)).sum();
+    match globals.format {
+        Format::Json => output::print_json(&report::joined(&all))?,
+        Format::Text if errors == 0 => eprintln!("{}", verdict(args.files.len())),
+        Format::Text => {}
+    }
+    Ok(if errors == 0 {
+        Exit::Success
+    } else {
+        Exit::Configuration
+    })
+}
+
+fn verdict(files: usize) -> String {
+    if files == 1 {
+        "the pipeline is valid".into()
+    } else {
+        format!("all {files} pipelines are valid")
+    }
+}

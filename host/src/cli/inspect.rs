@@ -1,0 +1,71 @@
+//! `dirigo inspect`: what is in this component?
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use bytesize::ByteSize;
+use serde::Serialize;
+
+use super::output::Format;
+use super::setup::Setup;
+use super::{Exit, Globals, output};
+
+/// Arguments of `dirigo inspect`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A component, or `builtin:NAME`
+    #[arg(value_name = "FILE.wasm")]
+    file: PathBuf,
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Inspection<'a> {
+    kind: dirigo::engine::Kind,
+    sha256: &'a str,
+    size: usize,
+    initial_memory: u64,
+    imports: &'a [String],
+    limits: dirigo::pipeline::Limits,
+}
+
+pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    let setup = Setup::new(globals)?;
+    let loaded = match args.file.to_str().and_then(|name| name.strip_prefix("builtin:")) {
+        Some(name) => setup.engine.load_builtin(name),
+        None => setup.engine.load_file(&args.file),
+    };
+    let component = loaded.with_context(|| format!("{}", args.file.display()))?;
+    let inspection = Inspection {
+        kind: component.kind(),
+        sha256: component.sha256(),
+        size: component.size(),
+        initial_memory: component.initial_memory(),
+        imports: component.imports(),
+        limits: dirigo::pipeline::Limits::default(),
+    };
+    match globals.format {
+        Format::Json => output::print_json(&inspection)?,
+        Format::Text => output::print(&inspection.to_text())?,
+    }
+    Ok(Exit::Success)
+}
+
+impl Inspection<'_> {
+    fn to_text(&self) -> String {
+        let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
+        let imports: String = self.imports.iter().map(|import| format!("\n  {import}")).collect();
+        format!(
+            "kind            {}\nsha256          {}\nsize            {}\ninitial memory  {}\n\
+             limits          memory {}, {} fuel per event, {} table elements\nimports{}\n",
+            self.kind,
+            self.sha256,
+            size(self.size as u64),
+            size(self.initial_memory),
+            size(self.limits.memory),
+            self.limits.fuel_per_event,
+            self.limits.table_elements,
+            if imports.is_empty() { "  none".into() } else { imports },
+        )
+    }
+}

@@ -1,0 +1,123 @@
+//! The command line: one file per subcommand, each with an `execute` that returns how it ended.
+//!
+//! Data goes to standard output, all else to standard error.
+
+mod check;
+mod completions;
+mod inspect;
+mod output;
+mod progress;
+mod report;
+mod run;
+mod schema;
+mod setup;
+mod summary;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+pub(crate) use output::Format;
+
+/// Runs stream operators, compiled to WebAssembly components, as virtual actors.
+#[derive(Debug, Parser)]
+#[command(name = "dirigo", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How results are printed
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+    /// Where compiled components are kept; `off` to compile them at every start
+    #[arg(long, global = true, value_name = "DIR", env = "DIRIGO_CACHE_DIR")]
+    cache_dir: Option<String>,
+    /// What is logged to standard error, such as `debug` or `guest=info`
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "DIRIGO_LOG",
+        default_value = "warn"
+    )]
+    log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run pipelines to the end of their sources, or until Ctrl-C
+    Run(run::Args),
+    /// Validate a pipeline file and its components; run nothing
+    Check(check::Args),
+    /// Say what kind of operator a component is, and what it imports
+    Inspect(inspect::Args),
+    /// Print the JSON Schema of the pipeline file
+    Schema,
+    /// Print shell completions
+    Completions(completions::Args),
+}
+
+/// How a command ended, as the shell sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All well.
+    Success,
+    /// It was done, and failed.
+    Failure,
+    /// The configuration cannot be run.
+    Configuration,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        /// `EX_CONFIG` of sysexits.h.
+        const CONFIGURATION: u8 = 78;
+        match exit {
+            Exit::Success => ExitCode::SUCCESS,
+            Exit::Failure => ExitCode::FAILURE,
+            Exit::Configuration => ExitCode::from(CONFIGURATION),
+        }
+    }
+}
+
+/// What holds for every command.
+#[derive(Clone, Debug)]
+pub(crate) struct Globals {
+    format: Format,
+    cache_dir: Option<String>,
+}
+
+/// Runs the command line of this process.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    set_up_log(&cli.log);
+    let globals = Globals {
+        format: cli.output,
+        cache_dir: cli.cache_dir,
+    };
+    let outcome = match cli.command {
+        Command::Run(args) => run::execute(args, &globals),
+        Command::Check(args) => check::execute(&args, &globals),
+        Command::Inspect(args) => inspect::execute(&args, &globals),
+        Command::Schema => schema::execute(),
+        Command::Completions(args) => completions::execute(&args),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Failure.into()
+        }
+    }
+}
+
+fn set_up_log(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
+        eprintln!("warning: `--log {filter}`: {error}; logging warnings");
+        EnvFilter::new("warn")
+    });
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}

@@ -1,0 +1,217 @@
+//! `dirigo run`: pipelines side by side, to the end of their sources.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use dirigo::flow::Failure;
+use dirigo::pipeline::{Override, Pipeline, Severity};
+use dirigo::runtime::{Connectors, Ended, Host, Job, Options, Place, Prepared, Summary};
+use dirigo::scheduler::Choice;
+
+use super::output::Format;
+use super::progress::Progress;
+use super::setup::Setup;
+use super::{Exit, Globals, output, report};
+
+/// Arguments of `dirigo run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Pipeline files
+    #[arg(required = true, value_name = "PIPELINE")]
+    files: Vec<PathBuf>,
+    /// Keep state in this directory, and go on from what is there
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Discard what is in the state directory first
+    #[arg(long, requires = "state")]
+    fresh: bool,
+    /// Threads that run operators; by default as many as there are processors
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    workers: Option<u32>,
+    /// Who runs next: `deadline`, `fair` or `fifo`
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    policy: Choice,
+    /// The most instances of operators alive at once; by default what the machine can hold
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    instances: Option<u32>,
+    /// Put a value in place of the file's, such as `operator.map-1.config.scale=2`
+    #[arg(short, long = "set", value_name = "KEY=VALUE")]
+    set: Vec<Override>,
+    /// Write the summary to this file
+    #[arg(long, value_name = "FILE")]
+    summary_json: Option<PathBuf>,
+}
+
+pub(crate) fn execute(args: Args, globals: &Globals) -> anyhow::Result<Exit> {
+    let setup = Setup::new(globals)?;
+    let Some(prepared) = prepare_all(&setup, &args, globals)? else {
+        return Ok(Exit::Configuration);
+    };
+    let names: Vec<&str> = prepared
+        .iter()
+        .map(|prepared| prepared.pipeline.name.as_str())
+        .collect();
+    if let Some(name) = first_duplicate(&names) {
+        eprintln!("error: two pipelines are named `{name}`; give each run-mate a name of its own");
+        return Ok(Exit::Configuration);
+    }
+    let workers = args.workers.unwrap_or_else(available_workers);
+    let options = Options {
+        workers,
+        policy: args.policy,
+        instances_max: args.instances.unwrap_or(u32::MAX),
+        clock: setup.clock.clone(),
+    };
+    let host = Host::start(setup.engine.clone(), options, setup.runtime.handle().clone());
+    let mut ready = Vec::new();
+    for prepared in prepared {
+        let place = place(&args, &prepared.pipeline);
+        let connectors = Connectors::open(&prepared.pipeline, &setup.clock, &place)
+            .with_context(|| format!("pipeline `{}`", prepared.pipeline.name))?;
+        ready.push((prepared, connectors));
+    }
+    let started_ns = setup.clock.now_ns();
+    let jobs: Vec<Job> = ready
+        .into_iter()
+        .map(|(prepared, connectors)| Job::start(&host, prepared, connectors))
+        .collect();
+    let Some(ended) = setup.runtime.block_on(finish(jobs)) else {
+        /// What shells use for a process that SIGINT ended.
+        const INTERRUPTED: i32 = 130;
+        // The second interrupt: nothing more is waited for, so nothing more is torn down either.
+        eprintln!("stopped without draining");
+        std::process::exit(INTERRUPTED);
+    };
+    #[allow(clippy::cast_precision_loss, reason = "runs are shorter than 2^52 ns")]
+    let elapsed_s = (setup.clock.now_ns() - started_ns) as f64 / 1e9;
+    conclude(&args, globals, ended, elapsed_s)
+}
+
+/// All pipelines, prepared; `None` where one cannot be, which has been said.
+fn prepare_all(setup: &Setup, args: &Args, globals: &Globals) -> anyhow::Result<Option<Vec<Prepared>>> {
+    let mut all = Vec::new();
+    let mut failed = false;
+    for file in &args.files {
+        match setup.load(file, &args.set) {
+            Ok(prepared) => {
+                if prepared.warnings.count(Severity::Warning) > 0 {
+                    report::diagnostics(&prepared.warnings, Format::Text)?;
+                }
+                all.push(prepared);
+            }
+            Err(problems) => {
+                report::diagnostics(&problems, globals.format)?;
+                failed = true;
+            }
+        }
+    }
+    Ok((!failed).then_some(all))
+}
+
+fn first_duplicate<'a>(names: &[&'a str]) -> Option<&'a str> {
+    names
+        .iter()
+        .enumerate()
+        .find(|(index, name)| names[..*index].contains(name))
+        .map(|(_, name)| *name)
+}
+
+fn available_workers() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+}
+
+/// Where the state of a pipeline is: each has a directory of its own in the one that was given.
+fn place(args: &Args, pipeline: &Pipeline) -> Place {
+    match &args.state {
+        None => Place::Temporary,
+        Some(directory) => Place::Directory {
+            path: directory.join(&pipeline.name),
+            fresh: args.fresh,
+        },
+    }
+}
+
+/// Waits for all jobs. The first interrupt has them drain; `None` after a second one.
+async fn finish(jobs: Vec<Job>) -> Option<Vec<Ended>> {
+    let progress = Progress::start(&jobs);
+    let stops: Vec<_> = jobs.iter().map(Job::stopper).collect();
+    let mut running: tokio::task::JoinSet<(usize, Ended)> = tokio::task::JoinSet::new();
+    for (index, job) in jobs.into_iter().enumerate() {
+        running.spawn(async move { (index, job.finish().await) });
+    }
+    let mut ended = Vec::new();
+    let mut interrupts = 0;
+    loop {
+        tokio::select! {
+            joined = running.join_next() => match joined {
+                Some(joined) => ended.push(joined.expect("jobs neither panic nor are cancelled")),
+                None => break,
+            },
+            () = interrupted() => {
+                interrupts += 1;
+                if interrupts > 1 {
+                    return None;
+                }
+                eprintln!("draining; interrupt again to stop at once");
+                stops.iter().for_each(|stop| stop());
+            }
+        }
+    }
+    progress.finish();
+    ended.sort_by_key(|(index, _)| *index);
+    Some(ended.into_iter().map(|(_, ended)| ended).collect())
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("the signal can be handled");
+    tokio::select! {
+        outcome = tokio::signal::ctrl_c() => outcome.expect("the signal can be handled"),
+        _ = terminate.recv() => {}
+    }
+}
+
+fn conclude(args: &Args, globals: &Globals, ended: Vec<Ended>, elapsed_s: f64) -> anyhow::Result<Exit> {
+    let mut exit = Exit::Success;
+    for ended in &ended {
+        let name = &ended.summary.name;
+        match &ended.failure {
+            None if ended.had_nothing_new => eprintln!("pipeline `{name}`: nothing new"),
+            None => {}
+            Some(Failure::Closed { .. }) => {}
+            Some(failure) => {
+                eprintln!("error: pipeline `{name}`: {failure}");
+                exit = Exit::Failure;
+            }
+        }
+    }
+    let has_failed = ended.iter().any(|ended| ended.failure.is_some());
+    let summary = Summary::new(
+        elapsed_s,
+        ended
+            .into_iter()
+            .map(|ended| (ended.summary, ended.operators))
+            .collect(),
+    );
+    if let Some(file) = &args.summary_json {
+        write_summary(file, &summary)?;
+    }
+    match globals.format {
+        Format::Json => output::print_json(&summary)?,
+        Format::Text => eprint!("{}", super::summary::text(&summary)),
+    }
+    if !has_failed {
+        for imbalance in summary.imbalances() {
+            eprintln!("error: events do not add up (a fault of dirigo, please report it): {imbalance}");
+            exit = Exit::Failure;
+        }
+    }
+    Ok(exit)
+}
+
+fn write_summary(file: &Path, summary: &Summary) -> anyhow::Result<()> {
+    let json = serde_json::to_string_pretty(summary).expect("a summary is plain JSON");
+    fs::write(file, json + "\n").with_context(|| format!("cannot write the summary to {}", file.display()))
+}

@@ -1,0 +1,8 @@
+//! `dirigo schema`.
+
+use super::{Exit, output};
+
+pub(crate) fn execute() -> anyhow::Result<Exit> {
+    output::print_json(&dirigo::pipeline::schema())?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,269 @@
+//! The contract of `wit/` as Rust types that cross into a guest and back.
+//!
+//! Owns the shapes and the validation of what a guest returns: past this file a batch is well formed. Knows nothing of
+//! stores, fuel or windows.
+
+use std::sync::Arc;
+
+use wasmtime::component::{ComponentType, Lift, Lower};
+
+use crate::batch::{Batch, Column, Malformed};
+
+/// `types.batch`; shares the columns of a [`Batch`], so that lowering is the only copy.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(super) struct BatchArg {
+    times: Arc<Vec<i64>>,
+    keys: Arc<Column>,
+    values: Arc<Column>,
+}
+
+impl From<&Batch> for BatchArg {
+    fn from(batch: &Batch) -> Self {
+        Self {
+            times: batch.times.clone(),
+            keys: batch.keys.clone(),
+            values: batch.values.clone(),
+        }
+    }
+}
+
+/// `reduce.windows`.
+#[derive(ComponentType, Lower, Clone, Debug, Default)]
+#[component(record)]
+pub struct Windows {
+    /// The key of each.
+    pub keys: Column,
+    /// Starts, ms since the epoch.
+    pub starts: Vec<i64>,
+    /// Ends, ms since the epoch.
+    pub ends: Vec<i64>,
+    /// How many events each holds.
+    pub counts: Vec<u64>,
+}
+
+impl Windows {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+}
+
+/// `types.column` as a guest returned it.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct RawColumn {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl RawColumn {
+    fn validate(self, what: &'static str, items: usize) -> Result<Column, Broken> {
+        let column = Column::from_parts(self.bytes, self.ends).map_err(|source| Broken::Column { what, source })?;
+        same_length(what, column.len(), items)?;
+        Ok(column)
+    }
+}
+
+/// `types.failure`: what a guest rejects, and why.
+#[derive(ComponentType, Lift, Clone, Debug, PartialEq, Eq)]
+#[component(record)]
+pub struct Failure {
+    /// Its place among what was handed over.
+    pub index: u32,
+    /// Why.
+    pub message: String,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct RawOutputs {
+    origins: Vec<u32>,
+    keys: Option<RawColumn>,
+    values: RawColumn,
+    failures: Vec<Failure>,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct RawFiltered {
+    kept: Vec<u32>,
+    failures: Vec<Failure>,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct RawFolded {
+    accumulators: RawColumn,
+    outputs: RawOutputs,
+    rejected: Vec<Failure>,
+}
+
+/// `types.outputs`, validated against the number of items that were handed over.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    /// What each value came from; never descends.
+    pub origins: Vec<u32>,
+    /// New keys, where the operator gives any.
+    pub keys: Option<Column>,
+    /// The values.
+    pub values: Column,
+    /// Rejected items, by rising index.
+    pub failures: Vec<Failure>,
+}
+
+/// `filter.filtered`, validated.
+#[derive(Clone, Debug, Default)]
+pub struct Filtered {
+    /// The events to keep, strictly rising.
+    pub kept: Vec<u32>,
+    /// Rejected events, by rising index.
+    pub failures: Vec<Failure>,
+}
+
+/// `reduce.folded`, validated.
+#[derive(Clone, Debug)]
+pub enum Folded {
+    /// Nothing was rejected.
+    Done {
+        /// The accumulators of the groups that stay open.
+        accumulators: Column,
+        /// What the closing windows emit.
+        outputs: Outputs,
+    },
+    /// These events were; nothing else of the call counts.
+    Rejected(Vec<Failure>),
+}
+
+/// A result that breaks the contract. The turn counts as trapped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum Broken {
+    /// A column breaks its own layout.
+    #[error("`{what}`: {source}")]
+    Column {
+        /// Which field.
+        what: &'static str,
+        /// How.
+        source: Malformed,
+    },
+    /// Two lists that go together differ in length.
+    #[error("`{what}` has {found} items, {wanted} belong there")]
+    Length {
+        /// Which field.
+        what: &'static str,
+        /// Its items.
+        found: usize,
+        /// What would be right.
+        wanted: usize,
+    },
+    /// An index points past what was handed over.
+    #[error("`{what}` names item {index} of {items}")]
+    OutOfRange {
+        /// Which field.
+        what: &'static str,
+        /// The index.
+        index: u32,
+        /// How many items were handed over.
+        items: usize,
+    },
+    /// Indexes are not in the order that the contract asks for.
+    #[error("`{what}` is not in rising order at {at}")]
+    Order {
+        /// Which field.
+        what: &'static str,
+        /// Where in the list.
+        at: usize,
+    },
+    /// An accumulator of a window with events is empty.
+    #[error("accumulator {index} is empty, but its window has events")]
+    EmptyAccumulator {
+        /// Which one.
+        index: usize,
+    },
+}
+
+impl RawOutputs {
+    pub(super) fn validate(self, items: usize) -> Result<Outputs, Broken> {
+        in_order("origins", &self.origins, items, |before, after| before <= after)?;
+        let values = self.values.validate("values", self.origins.len())?;
+        let keys = self
+            .keys
+            .map(|keys| keys.validate("keys", self.origins.len()))
+            .transpose()?;
+        validate_failures(&self.failures, items)?;
+        Ok(Outputs {
+            origins: self.origins,
+            keys,
+            values,
+            failures: self.failures,
+        })
+    }
+}
+
+impl RawFiltered {
+    pub(super) fn validate(self, items: usize) -> Result<Filtered, Broken> {
+        in_order("kept", &self.kept, items, |before, after| before < after)?;
+        validate_failures(&self.failures, items)?;
+        Ok(Filtered {
+            kept: self.kept,
+            failures: self.failures,
+        })
+    }
+}
+
+impl RawFolded {
+    /// `events` were handed over, in `groups` groups of which the first `closing` close.
+    pub(super) fn validate(self, events: usize, groups: usize, closing: usize) -> Result<Folded, Broken> {
+        validate_failures(&self.rejected, events)?;
+        if !self.rejected.is_empty() {
+            return Ok(Folded::Rejected(self.rejected));
+        }
+        let accumulators = self.accumulators.validate("accumulators", groups - closing)?;
+        if let Some(index) = accumulators.iter().position(<[u8]>::is_empty) {
+            return Err(Broken::EmptyAccumulator { index });
+        }
+        Ok(Folded::Done {
+            accumulators,
+            outputs: self.outputs.validate(closing)?,
+        })
+    }
+}
+
+fn validate_failures(failures: &[Failure], items: usize) -> Result<(), Broken> {
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let indexes: Vec<u32> = failures.iter().map(|failure| failure.index).collect();
+    in_order("failures", &indexes, items, |before, after| before < after)
+}
+
+fn in_order(
+    what: &'static str,
+    indexes: &[u32],
+    items: usize,
+    ordered: impl Fn(u32, u32) -> bool,
+) -> Result<(), Broken> {
+    if let Some(at) = indexes.windows(2).position(|pair| !ordered(pair[0], pair[1])) {
+        return Err(Broken::Order { what, at: at + 1 });
+    }
+    match indexes.last() {
+        Some(&index) if index as usize >= items => Err(Broken::OutOfRange { what, index, items }),
+        _ => Ok(()),
+    }
+}
+
+fn same_length(what: &'static str, found: usize, wanted: usize) -> Result<(), Broken> {
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(Broken::Length { what, found, wanted })
+    }
+}

@@ -1,0 +1,120 @@
+//! A component that has been checked and compiled.
+
+use std::fmt;
+use std::sync::Arc;
+
+use wasmtime::component::{Component as Compiled, ComponentExportIndex, InstancePre};
+
+use super::contract::{self, Kind, Violation};
+use super::guest::Guest;
+use super::{Engine, hex};
+
+/// Linear memory comes in pages.
+const PAGE_BYTES: u64 = 64 << 10;
+
+/// A component that this host runs: of a known kind, with every import granted. Cheap to clone.
+#[derive(Clone)]
+pub struct Component(Arc<Inner>);
+
+struct Inner {
+    kind: Kind,
+    imports: Vec<String>,
+    sha256: String,
+    size: usize,
+    pre: InstancePre<Guest>,
+    open: ComponentExportIndex,
+    functions: Vec<ComponentExportIndex>,
+    initial_memory: u64,
+}
+
+impl Component {
+    pub(super) fn new(engine: &Engine, compiled: &Compiled, wasm: &[u8], digest: &[u8]) -> Result<Self, Violation> {
+        let (kind, imports) = contract::check(compiled)?;
+        let pre = engine
+            .linker
+            .instantiate_pre(compiled)
+            .map_err(|error| Violation::Types {
+                message: format!("{error:#}"),
+            })?;
+        let export = |interface: &str, function: &str| {
+            let instance = compiled
+                .get_export_index(None, interface)
+                .expect("the contract was checked");
+            compiled
+                .get_export_index(Some(&instance), function)
+                .expect("the contract was checked")
+        };
+        let interface = kind.interface();
+        let functions = kind
+            .functions()
+            .iter()
+            .map(|function| export(&interface, function))
+            .collect();
+        let required = compiled.resources_required();
+        Ok(Self(Arc::new(Inner {
+            kind,
+            imports,
+            sha256: hex(digest),
+            size: wasm.len(),
+            pre,
+            open: export(&contract::interface("lifecycle"), "open"),
+            functions,
+            initial_memory: required
+                .and_then(|required| required.max_initial_memory_size)
+                .unwrap_or(0)
+                * PAGE_BYTES,
+        })))
+    }
+
+    /// What kind of operator it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The names of what it imports.
+    #[must_use]
+    pub fn imports(&self) -> &[String] {
+        &self.0.imports
+    }
+
+    /// The SHA-256 of its bytes, in hexadecimal.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.0.sha256
+    }
+
+    /// The size of its `.wasm`, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.size
+    }
+
+    /// The linear memory that an instance starts with, in bytes.
+    #[must_use]
+    pub fn initial_memory(&self) -> u64 {
+        self.0.initial_memory
+    }
+
+    pub(super) fn pre(&self) -> &InstancePre<Guest> {
+        &self.0.pre
+    }
+
+    pub(super) fn open(&self) -> &ComponentExportIndex {
+        &self.0.open
+    }
+
+    pub(super) fn functions(&self) -> &[ComponentExportIndex] {
+        &self.0.functions
+    }
+}
+
+impl fmt::Debug for Component {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Component")
+            .field("kind", &self.kind())
+            .field("sha256", &self.sha256())
+            .finish_non_exhaustive()
+    }
+}

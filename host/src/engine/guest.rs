@@ -1,0 +1,80 @@
+//! What the host keeps beside a guest's memory while an instance lives: its limits, its WASI, its last words.
+//!
+//! One per store. Knows nothing of actors or turns.
+
+use std::sync::Arc;
+
+use wasmtime::ResourceLimiter;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::voice::Voice;
+use super::wasi;
+use crate::pipeline::Limits;
+
+/// How many WASI handles a guest may hold at once: far more streams and pollables than a well-behaved one needs, far fewer
+/// than would cost memory.
+const HANDLES_MAX: usize = 1024;
+
+/// The data of a store.
+pub(super) struct Guest {
+    limits: Limits,
+    /// Whether a growth of memory was denied since the last turn began: what a trap is then blamed on.
+    pub(super) memory_denied: bool,
+    /// What the guest said of a panic.
+    pub(super) last_words: Option<LastWords>,
+    pub(super) voice: Arc<Voice>,
+    /// Made when the guest first calls a WASI function: most never do, and it costs more than an activation.
+    wasi: Option<Box<WasiCtx>>,
+    table: ResourceTable,
+}
+
+/// A panic, in the guest's own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LastWords {
+    pub(super) message: String,
+    pub(super) event: Option<u32>,
+}
+
+impl Guest {
+    pub(super) fn new(limits: Limits, voice: Arc<Voice>) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
+        Self {
+            limits,
+            memory_denied: false,
+            last_words: None,
+            voice,
+            wasi: None,
+            table,
+        }
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let voice = &self.voice;
+        let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi::deny_all(voice)));
+        WasiCtxView {
+            ctx,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl ResourceLimiter for Guest {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let granted = desired as u64 <= self.limits.memory;
+        self.memory_denied |= !granted;
+        Ok(granted)
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.memory_denied = true;
+        Ok(())
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired as u64 <= self.limits.table_elements)
+    }
+}

@@ -1,0 +1,95 @@
+//! How a guest fails, as data.
+
+use wasmtime::{Trap as Code, WasmBacktrace};
+
+use super::abi::Broken;
+use super::guest::Guest;
+
+/// The end of a call that did not return what it should. The instance is gone; the host is unmoved.
+#[derive(Clone, Debug)]
+pub struct Trap {
+    /// What kind of failure it was.
+    pub cause: Cause,
+    /// What happened, for the person who reads it.
+    pub reason: String,
+    /// The guest's stack, innermost call first.
+    pub backtrace: Option<String>,
+    /// The event of the batch that the guest says it was working on. A hint: nothing but the guest vouches for it.
+    pub event: Option<u32>,
+}
+
+/// The kinds of failure, as the `kind` of a dead letter names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A panic, an instruction that traps, a stack overflow, an exit.
+    Trap,
+    /// It burnt more fuel than it may.
+    Fuel,
+    /// It failed after it was denied memory.
+    Memory,
+    /// What it returned breaks the contract.
+    Malformed,
+}
+
+impl Cause {
+    /// As it is written in a dead letter.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Trap => "trap",
+            Cause::Fuel => "fuel",
+            Cause::Memory => "memory",
+            Cause::Malformed => "malformed",
+        }
+    }
+}
+
+impl Trap {
+    /// The trap that ended a call with `error`.
+    pub(super) fn new(error: &wasmtime::Error, guest: &mut Guest) -> Self {
+        let words = guest.last_words.take();
+        let memory_denied = std::mem::take(&mut guest.memory_denied);
+        let cause = match error.downcast_ref::<Code>() {
+            Some(Code::OutOfFuel) => Cause::Fuel,
+            _ if memory_denied => Cause::Memory,
+            _ => Cause::Trap,
+        };
+        let said = words.as_ref().map(|words| words.message.clone());
+        let reason = match cause {
+            Cause::Fuel => "all fuel consumed".into(),
+            Cause::Memory => format!(
+                "out of memory: a growth past the limit was denied{}",
+                said.map(|said| format!(" ({said})")).unwrap_or_default()
+            ),
+            Cause::Trap | Cause::Malformed => said.unwrap_or_else(|| describe(error)),
+        };
+        let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
+        Self {
+            cause,
+            reason,
+            backtrace,
+            event: words.and_then(|words| words.event),
+        }
+    }
+
+    /// The trap that a result which breaks the contract counts as.
+    pub(super) fn broken(broken: &Broken) -> Self {
+        Self {
+            cause: Cause::Malformed,
+            reason: broken.to_string(),
+            backtrace: None,
+            event: None,
+        }
+    }
+}
+
+fn describe(error: &wasmtime::Error) -> String {
+    if let Some(code) = error.downcast_ref::<Code>() {
+        return code.to_string();
+    }
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return format!("called exit({})", exit.0);
+    }
+    // The backtrace is context of the error and reported apart from it; what lies beneath says what happened.
+    error.root_cause().to_string()
+}

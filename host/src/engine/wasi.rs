@@ -1,0 +1,162 @@
+//! The WASI that operators get: none of the outside world, the same answers every time.
+//!
+//! Owns the list of interfaces that a component may import, and what stands behind them. There are no files, no sockets, no
+//! environment; clocks stand still, random numbers come from a fixed seed, what is printed becomes log lines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
+use wasmtime_wasi::p2::bindings::{cli, clocks, random};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
+use wasmtime_wasi::random::WasiRandom;
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiView};
+
+use super::guest::Guest;
+use super::voice::{Level, Voice};
+
+/// The WASI interfaces that a component may import, whatever their 0.2.x version.
+pub(super) const GRANTED: [&str; 18] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/stderr",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/terminal-stderr",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+];
+
+struct Io;
+
+impl HasData for Io {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+/// Defines the granted interfaces in `linker`, and nothing else.
+pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi_io::bindings::wasi::io;
+    io::error::add_to_linker::<Guest, Io>(linker, |guest| guest.ctx().table)?;
+    io::poll::add_to_linker::<Guest, Io>(linker, |guest| guest.ctx().table)?;
+    io::streams::add_to_linker::<Guest, Io>(linker, |guest| guest.ctx().table)?;
+    cli::environment::add_to_linker::<Guest, WasiCli>(linker, WasiCliView::cli)?;
+    cli::exit::add_to_linker::<Guest, WasiCli>(linker, WasiCliView::cli)?;
+    cli::stdin::add_to_linker::<Guest, WasiCli>(linker, WasiCliView::cli)?;
+    cli::stdout::add_to_linker::<Guest, WasiCli>(linker, WasiCliView::cli)?;
+    cli::stderr::add_to_linker::<Guest, WasiCli>(linker, WasiCliView::cli)?;
+    cli::terminal_input::add_to_linker::<Guest, WasiCli>(linker, WasiCliView::cli)?;
+    cli::terminal_output::add_to_linker::<Guest, WasiCli>(linker, WasiCliView::cli)?;
+    cli::terminal_stdin::add_to_linker::<Guest, WasiCli>(linker, WasiCliView::cli)?;
+    cli::terminal_stdout::add_to_linker::<Guest, WasiCli>(linker, WasiCliView::cli)?;
+    cli::terminal_stderr::add_to_linker::<Guest, WasiCli>(linker, WasiCliView::cli)?;
+    clocks::wall_clock::add_to_linker::<Guest, WasiClocks>(linker, WasiClocksView::clocks)?;
+    clocks::monotonic_clock::add_to_linker::<Guest, WasiClocks>(linker, WasiClocksView::clocks)?;
+    random::random::add_to_linker::<Guest, WasiRandom>(linker, |guest| guest.ctx().ctx.random())?;
+    random::insecure::add_to_linker::<Guest, WasiRandom>(linker, |guest| guest.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<Guest, WasiRandom>(linker, |guest| guest.ctx().ctx.random())
+}
+
+/// What stands behind the interfaces for one instance.
+pub(super) fn deny_all(voice: &Arc<Voice>) -> WasiCtx {
+    /// Any constant serves: what matters is that every instance of every run draws the same numbers.
+    const SEED: u128 = 0x6469_7269_676f_2064_6972_6967_6f20_6469;
+    /// A guest that wants more random bytes at once than this asks for memory, not for chance.
+    const RANDOM_BYTES_MAX: u64 = 64 << 10;
+    let cycle = || wasmtime_wasi::Deterministic::new(SEED.to_le_bytes().to_vec());
+    WasiCtx::builder()
+        .wall_clock(StoppedClock)
+        .monotonic_clock(StoppedClock)
+        .secure_random(cycle())
+        .insecure_random(cycle())
+        .insecure_random_seed(SEED)
+        .max_random_size(RANDOM_BYTES_MAX)
+        .stdout(Print {
+            voice: voice.clone(),
+            level: Level::Info,
+        })
+        .stderr(Print {
+            voice: voice.clone(),
+            level: Level::Warn,
+        })
+        .build()
+}
+
+struct StoppedClock;
+
+impl HostWallClock for StoppedClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl HostMonotonicClock for StoppedClock {
+    fn resolution(&self) -> u64 {
+        1
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+}
+
+/// Standard output or standard error, whose lines become log lines.
+#[derive(Clone)]
+struct Print {
+    voice: Arc<Voice>,
+    level: Level,
+}
+
+impl IsTerminal for Print {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Print {
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        unreachable!("only WASI 0.3 asks for this stream, and it is not linked")
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Print {
+    async fn ready(&mut self) {}
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for Print {
+    fn write(&mut self, bytes: bytes::Bytes) -> Result<(), StreamError> {
+        self.voice.print(self.level, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StreamError> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> Result<usize, StreamError> {
+        /// How much a guest may print in one call; more comes in several.
+        const PRINT_BYTES_MAX: usize = 4096;
+        Ok(PRINT_BYTES_MAX)
+    }
+}

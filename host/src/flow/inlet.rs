@@ -1,0 +1,268 @@
+//! From a source into the pipeline.
+//!
+//! One thread per source reads, opens a ticket for what it read, and sends it on; it pauses while what it would add to is
+//! full, and ends at the source's end or when it is told to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use super::halt::{Failure, Halt};
+use super::letters::{DeadLetter, Event, Letters};
+use super::progress::{Progress, ReadBatch};
+use super::signal::Signal;
+use super::waiter::Waiter;
+use crate::actor::Edge;
+use crate::batch::{Batch, SourceIndex};
+use crate::clock::Clock;
+use crate::source::{Bookmark, Intake, Quota, Read, Refused, Source};
+
+/// Bytes that one batch takes; a single record may be larger.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// The handle of a source's thread.
+#[derive(Debug)]
+pub struct Inlet {
+    /// Its name in the pipeline.
+    pub id: String,
+    /// Its place among the sources.
+    pub index: SourceIndex,
+    /// Events that it sent on.
+    pub events_in: AtomicU64,
+    /// Records that were no events.
+    pub dead_letters: AtomicU64,
+    /// Units read so far, and in all; 0 in all where that is not known.
+    pub done: AtomicU64,
+    /// See `done`.
+    pub total: AtomicU64,
+    /// Rings when there is room, or it should stop.
+    pub signal: Arc<Signal>,
+    state: AtomicU8,
+    progress: Arc<Progress>,
+}
+
+/// Between two reads.
+const AWAKE: u8 = 0;
+/// In a read of a source that cannot be read again, which may block for ever.
+const READING: u8 = 1;
+/// Told to stop.
+const STOPPING: u8 = 2;
+/// At its end.
+const ENDED: u8 = 3;
+
+/// What the thread works with.
+pub struct Parts {
+    /// Where it reads.
+    pub source: Box<dyn Source>,
+    /// Where events go.
+    pub edges: Arc<Vec<Edge>>,
+    /// Where records go that are no events.
+    pub letters: Arc<Letters>,
+    /// What ends the pipeline if the source fails.
+    pub halt: Arc<Halt>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Events that one batch takes.
+    pub batch_events: usize,
+}
+
+/// The thread of a source; ends with its bookmark.
+pub type Reader = std::thread::JoinHandle<Option<Bookmark>>;
+
+impl Inlet {
+    /// The handle of source `index`, whose thread is not running.
+    #[must_use]
+    pub fn new(id: &str, index: SourceIndex, signal: Arc<Signal>, progress: Arc<Progress>) -> Arc<Self> {
+        Arc::new(Self {
+            id: id.to_owned(),
+            index,
+            events_in: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            signal,
+            state: AtomicU8::new(AWAKE),
+            progress,
+        })
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
+    #[must_use]
+    pub fn start(self: &Arc<Self>, parts: Parts) -> Reader {
+        let inlet = self.clone();
+        let name = format!("source {}", self.id);
+        let run = move || Reading { inlet, parts }.run();
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(run)
+            .expect("the system gives a thread to each source")
+    }
+
+    /// Has it stop after what it has read. A read that may block for ever is left to itself; whatever it still brings was
+    /// never taken.
+    pub fn stop(&self) {
+        let stopped = self
+            .state
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| match state {
+                AWAKE => Some(STOPPING),
+                READING => Some(ENDED),
+                _ => None,
+            });
+        if stopped == Ok(READING) {
+            self.progress.end(self.index);
+        }
+        self.signal.ring();
+    }
+
+    /// Whether its thread can be waited for.
+    #[must_use]
+    pub fn is_joinable(&self, reader: &Reader) -> bool {
+        reader.is_finished() || self.state.load(Ordering::SeqCst) != ENDED
+    }
+
+    fn change(&self, from: u8, to: u8) -> bool {
+        self.state
+            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}
+
+struct Reading {
+    inlet: Arc<Inlet>,
+    parts: Parts,
+}
+
+impl Reading {
+    fn run(mut self) -> Option<Bookmark> {
+        while self.wait_for_room() {
+            match self.read() {
+                Ok(Read::More) => {}
+                Ok(Read::Wait(pause)) => {
+                    let heard = self.inlet.signal.heard();
+                    if self.inlet.state.load(Ordering::SeqCst) == AWAKE {
+                        self.inlet.signal.wait_past(heard, Some(pause));
+                    }
+                }
+                Ok(Read::End) => break,
+                Err(Stop::Abandoned) => return None,
+                Err(Stop::Failed(reason)) => {
+                    self.parts.halt.blow(Failure::Source {
+                        id: self.inlet.id.clone(),
+                        reason,
+                    });
+                    break;
+                }
+            }
+        }
+        let bookmark = self.parts.source.bookmark();
+        if self.inlet.state.swap(ENDED, Ordering::SeqCst) != ENDED {
+            self.inlet.progress.end(self.inlet.index);
+        }
+        bookmark
+    }
+
+    /// Waits until the next batch may be read; `false` if none should be.
+    fn wait_for_room(&self) -> bool {
+        loop {
+            let heard = self.inlet.signal.heard();
+            if self.parts.halt.is_blown() || self.inlet.state.load(Ordering::SeqCst) != AWAKE {
+                return false;
+            }
+            let waiter = || Waiter::Source(self.inlet.signal.clone());
+            let letters = &self.parts.letters.gate;
+            let must_wait = !self.inlet.progress.has_room(self.inlet.index)
+                || Edge::must_wait(&self.parts.edges, waiter)
+                || (letters.is_full() && letters.wait(waiter()));
+            if !must_wait {
+                return true;
+            }
+            self.inlet.signal.wait_past(heard, None);
+        }
+    }
+
+    fn read(&mut self) -> Result<Read, Stop> {
+        let mut intake = Intake::default();
+        let quota = Quota {
+            events: self.parts.batch_events,
+            bytes: BATCH_BYTES_MAX,
+        };
+        let may_block = self.parts.source.bookmark().is_none();
+        if may_block && !self.inlet.change(AWAKE, READING) {
+            return Ok(Read::End);
+        }
+        let outcome = self.parts.source.read(&mut intake, quota);
+        if may_block && !self.inlet.change(READING, AWAKE) {
+            return Err(Stop::Abandoned);
+        }
+        if let Some(progress) = self.parts.source.progress() {
+            self.inlet.done.store(progress.done, Ordering::Relaxed);
+            self.inlet.total.store(progress.total, Ordering::Relaxed);
+        }
+        self.send(intake);
+        outcome.map_err(|error| Stop::Failed(error.to_string()))
+    }
+
+    fn send(&self, intake: Intake) {
+        for refused in intake.refused {
+            self.bury(refused);
+        }
+        let (Some(&first), Some(&last)) = (intake.positions.first(), intake.positions.last()) else {
+            return;
+        };
+        let Intake {
+            times,
+            keys,
+            values,
+            positions,
+            ..
+        } = intake;
+        let events = times.len();
+        self.inlet.events_in.fetch_add(events as u64, Ordering::Relaxed);
+        let bytes = keys.bytes().len() + values.bytes().len();
+        let read = ReadBatch {
+            first,
+            last,
+            events,
+            bytes,
+            arrival_ns: self.parts.clock.now_ns(),
+        };
+        let ticket = self.inlet.progress.open(self.inlet.index, &read);
+        let batch = Batch {
+            times: Arc::new(times),
+            keys: Arc::new(keys),
+            values: Arc::new(values),
+            positions: Arc::new(positions),
+            origin: ticket.into(),
+        };
+        Edge::send_all(&self.parts.edges, batch);
+    }
+
+    fn bury(&self, refused: Refused) {
+        self.inlet.dead_letters.fetch_add(1, Ordering::Relaxed);
+        self.parts.letters.push(DeadLetter {
+            id: 0,
+            pipeline: self.parts.pipeline.clone(),
+            operator: self.inlet.id.clone(),
+            component: None,
+            kind: "source".into(),
+            reason: refused.reason,
+            backtrace: None,
+            event: Event::new(&self.inlet.id, refused.position, None, b"", &refused.value),
+            state: None,
+            fuel: 0,
+            attempt: 1,
+            setup: None,
+        });
+    }
+}
+
+/// Why a thread reads no more.
+enum Stop {
+    Failed(String),
+    /// It was given up while it read.
+    Abandoned,
+}

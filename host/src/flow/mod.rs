@@ -1,0 +1,20 @@
+//! How batches get from one place to the next, and how the host keeps count of them.
+
+mod gate;
+mod halt;
+mod inlet;
+mod letters;
+mod ordered;
+mod outlet;
+mod progress;
+mod signal;
+mod waiter;
+
+pub use gate::Gate;
+pub use halt::{Failure, Halt};
+pub use inlet::{Inlet, Parts as InletParts, Reader};
+pub use letters::{DeadLetter, Event, Letters, LettersBookmark, Setup as LetterSetup};
+pub use outlet::{Outlet, Parts as OutletParts, Unstarted, Writer};
+pub use progress::{Listener, Progress, ReadBatch, Ticket};
+pub use signal::Signal;
+pub use waiter::{Waiter, wake_all};

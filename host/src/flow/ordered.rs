@@ -1,0 +1,138 @@
+//! Restores the order of the source at a sink.
+//!
+//! Holds events until everything in front of them is finished. The order is that of positions, then of sources, then of
+//! the paths that lead here; where one event became several under different keys, that of the keys.
+
+use crate::batch::{Batch, Column, SourceIndex};
+
+/// Events that are held back.
+#[derive(Debug, Default)]
+pub(super) struct Ordered {
+    held: Vec<Held>,
+}
+
+/// A batch without its ticket: what is held back here is no longer on its way.
+#[derive(Debug)]
+struct Held {
+    batch: HeldColumns,
+    source: SourceIndex,
+    path: u32,
+    arrival_ns: u64,
+    /// The first event that is still held.
+    next: usize,
+}
+
+#[derive(Debug)]
+struct HeldColumns {
+    keys: std::sync::Arc<Column>,
+    values: std::sync::Arc<Column>,
+    positions: std::sync::Arc<Vec<u64>>,
+}
+
+/// Events that may leave, in order.
+#[derive(Debug, Default)]
+pub(super) struct Released {
+    pub(super) values: Column,
+    /// For each event when it arrived at the source.
+    pub(super) arrivals_ns: Vec<u64>,
+}
+
+impl Ordered {
+    pub(super) fn hold(&mut self, batch: Batch) {
+        let ticket = &batch.origin.ticket;
+        self.held.push(Held {
+            source: ticket.source(),
+            path: batch.origin.path,
+            arrival_ns: ticket.arrival_ns(),
+            batch: HeldColumns {
+                keys: batch.keys,
+                values: batch.values,
+                positions: batch.positions,
+            },
+            next: 0,
+        });
+    }
+
+    /// Releases everything that nothing unfinished can come before; `frontiers` gives for each source the first position
+    /// that is not finished.
+    pub(super) fn release(&mut self, frontiers: &[u64]) -> Released {
+        let Some(before) = frontiers
+            .iter()
+            .zip(0..)
+            .map(|(&position, source)| (position, source))
+            .min()
+        else {
+            return Released::default();
+        };
+        let mut leaving = Vec::new();
+        for (index, held) in self.held.iter_mut().enumerate() {
+            let free = held.batch.positions[held.next..].partition_point(|&position| (position, held.source) < before);
+            leaving.extend((held.next..held.next + free).map(|event| (index, event)));
+            held.next += free;
+        }
+        let place = |&(index, event): &(usize, usize)| {
+            let held = &self.held[index];
+            (
+                held.batch.positions[event],
+                held.source,
+                held.path,
+                held.batch.keys.get(event),
+            )
+        };
+        // Stable: events alike in all of that left one actor one after the other.
+        leaving.sort_by(|left, right| place(left).cmp(&place(right)));
+        let mut released = Released::default();
+        for &(index, event) in &leaving {
+            released.values.push(self.held[index].batch.values.get(event));
+            released.arrivals_ns.push(self.held[index].arrival_ns);
+        }
+        self.held.retain(|held| held.next < held.batch.positions.len());
+        released
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::flow::Ticket;
+
+    fn batch(values: &[(u64, &str)]) -> Batch {
+        let mut column = Column::default();
+        values.iter().for_each(|(_, value)| column.push(value.as_bytes()));
+        Batch {
+            times: Arc::new(vec![0; values.len()]),
+            keys: Arc::new(Column::of_empty(values.len())),
+            values: Arc::new(column),
+            positions: Arc::new(values.iter().map(|(position, _)| *position).collect()),
+            origin: Ticket::detached().into(),
+        }
+    }
+
+    fn text(released: &Released) -> Vec<String> {
+        released
+            .values
+            .iter()
+            .map(|value| String::from_utf8(value.to_vec()).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn events_wait_for_those_before_them() {
+        let mut ordered = Ordered::default();
+        ordered.hold(batch(&[(3, "c"), (5, "e")]));
+        assert!(text(&ordered.release(&[1])).is_empty());
+        ordered.hold(batch(&[(1, "a"), (2, "b"), (4, "d")]));
+        assert_eq!(text(&ordered.release(&[5])), ["a", "b", "c", "d"]);
+        assert_eq!(text(&ordered.release(&[u64::MAX])), ["e"]);
+        assert!(ordered.held.is_empty());
+    }
+
+    #[test]
+    fn several_outputs_of_one_event_keep_their_order() {
+        let mut ordered = Ordered::default();
+        ordered.hold(batch(&[(1, "z"), (1, "a")]));
+        assert_eq!(text(&ordered.release(&[2])), ["z", "a"]);
+    }
+}

@@ -1,0 +1,329 @@
+//! How far the events of each source have come.
+//!
+//! Every batch that a source reads gets a [`Ticket`], which all that derives from the batch shares; when the last of it is
+//! gone, the batch is done with. So the host knows what is in flight, up to where everything is finished, and when a
+//! pipeline is empty, without a word from operators.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use super::signal::Signal;
+use crate::batch::SourceIndex;
+
+/// Events of one source that may be in flight, from reading to the sink: they bound a pipeline's memory.
+const EVENTS_MAX: u64 = 256 << 10;
+/// Bytes of one source that may be in flight.
+const BYTES_MAX: u64 = 128 << 20;
+
+/// What is in flight in one pipeline.
+#[derive(Debug)]
+pub struct Progress {
+    sources: Vec<Line>,
+    /// Rings when a frontier moves, for sinks that keep the order of the source.
+    listener: Box<dyn Listener>,
+    keeps_order: bool,
+}
+
+/// Who is told that something is finished.
+pub trait Listener: Send + Sync + std::fmt::Debug {
+    /// The frontier of a source moved.
+    fn advanced(&self);
+    /// All sources are at their end and nothing is in flight.
+    fn emptied(&self);
+}
+
+#[derive(Debug)]
+struct Line {
+    state: Mutex<LineState>,
+    room: Arc<Signal>,
+    /// Whether the source waits for room.
+    waits: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct LineState {
+    /// The number of the ticket at the front of `open`.
+    oldest: u64,
+    open: VecDeque<Open>,
+    /// Of the tickets that are not done with.
+    live: Load,
+    /// Of all tickets since the oldest that is not done with.
+    span: Load,
+    next_position: u64,
+    ended: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    first_position: u64,
+    load: Load,
+    done: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    events: u64,
+    bytes: u64,
+}
+
+impl Load {
+    fn add(&mut self, other: Load) {
+        self.events += other.events;
+        self.bytes += other.bytes;
+    }
+
+    fn remove(&mut self, other: Load) {
+        self.events -= other.events;
+        self.bytes -= other.bytes;
+    }
+
+    fn is_too_much(self) -> bool {
+        self.events >= EVENTS_MAX || self.bytes >= BYTES_MAX
+    }
+}
+
+impl Progress {
+    /// The progress of a pipeline with a source for each of `rooms`, which ring when there is room for more. With
+    /// `keeps_order` a sink holds events back until all before them are finished.
+    #[must_use]
+    pub fn new(rooms: Vec<Arc<Signal>>, listener: Box<dyn Listener>, keeps_order: bool) -> Arc<Self> {
+        let line = |room| Line {
+            state: Mutex::default(),
+            room,
+            waits: AtomicBool::new(false),
+        };
+        Arc::new(Self {
+            sources: rooms.into_iter().map(line).collect(),
+            listener,
+            keeps_order,
+        })
+    }
+
+    /// Whether a source should read on. If not, its signal will ring when it should.
+    #[must_use]
+    pub fn has_room(&self, source: SourceIndex) -> bool {
+        let line = &self.sources[usize::from(source)];
+        let state = line.state.lock();
+        // What a sink holds back is not live, but takes memory all the same.
+        let load = if self.keeps_order { state.span } else { state.live };
+        line.waits.store(load.is_too_much(), Ordering::SeqCst);
+        !load.is_too_much()
+    }
+
+    /// Opens a ticket for a batch of `events` from position `first` to `last`.
+    #[must_use]
+    pub fn open(self: &Arc<Self>, source: SourceIndex, read: &ReadBatch) -> Arc<Ticket> {
+        let mut state = self.sources[usize::from(source)].state.lock();
+        let number = state.oldest + state.open.len() as u64;
+        let load = Load {
+            events: read.events as u64,
+            bytes: read.bytes as u64,
+        };
+        state.open.push_back(Open {
+            first_position: read.first,
+            load,
+            done: false,
+        });
+        state.live.add(load);
+        state.span.add(load);
+        state.next_position = read.last + 1;
+        Arc::new(Ticket {
+            progress: Some(self.clone()),
+            source,
+            number,
+            arrival_ns: read.arrival_ns,
+        })
+    }
+
+    /// Notes that a source is at its end.
+    pub fn end(&self, source: SourceIndex) {
+        self.sources[usize::from(source)].state.lock().ended = true;
+        self.listener.advanced();
+        self.check_empty();
+    }
+
+    /// For each source the first position that is not finished; all before it are.
+    pub fn frontiers(&self) -> impl Iterator<Item = u64> + '_ {
+        self.sources.iter().map(|line| {
+            let state = line.state.lock();
+            match state.open.front() {
+                Some(open) => open.first_position,
+                None if state.ended => u64::MAX,
+                None => state.next_position,
+            }
+        })
+    }
+
+    fn close(&self, source: SourceIndex, number: u64) {
+        let line = &self.sources[usize::from(source)];
+        let mut state = line.state.lock();
+        let index = usize::try_from(number - state.oldest).expect("tickets in flight are bounded");
+        state.open[index].done = true;
+        let load = state.open[index].load;
+        state.live.remove(load);
+        let mut advanced = false;
+        while let Some(front) = state.open.front().filter(|open| open.done).copied() {
+            state.open.pop_front();
+            state.oldest += 1;
+            state.span.remove(front.load);
+            advanced = true;
+        }
+        let is_last = state.ended && state.open.is_empty();
+        drop(state);
+        if line.waits.swap(false, Ordering::SeqCst) {
+            line.room.ring();
+        }
+        if advanced && self.keeps_order {
+            self.listener.advanced();
+        }
+        if is_last {
+            self.check_empty();
+        }
+    }
+
+    fn check_empty(&self) {
+        let is_empty = |line: &Line| {
+            let state = line.state.lock();
+            state.ended && state.open.is_empty()
+        };
+        if self.sources.iter().all(is_empty) {
+            self.listener.emptied();
+        }
+    }
+}
+
+/// What a source read in one go.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadBatch {
+    /// Position of the first event.
+    pub first: u64,
+    /// Position of the last event.
+    pub last: u64,
+    /// How many events.
+    pub events: usize,
+    /// How many bytes they take.
+    pub bytes: usize,
+    /// When, in ns on the host's clock.
+    pub arrival_ns: u64,
+}
+
+/// A share in a batch that a source read. The batch is done with when the last share is dropped.
+#[derive(Debug)]
+pub struct Ticket {
+    progress: Option<Arc<Progress>>,
+    source: SourceIndex,
+    number: u64,
+    arrival_ns: u64,
+}
+
+impl Ticket {
+    /// A ticket of no pipeline, for tests and tools that run an operator alone.
+    #[must_use]
+    pub fn detached() -> Arc<Self> {
+        Arc::new(Self {
+            progress: None,
+            source: 0,
+            number: 0,
+            arrival_ns: 0,
+        })
+    }
+
+    /// The source that read the batch.
+    #[must_use]
+    pub fn source(&self) -> SourceIndex {
+        self.source
+    }
+
+    /// Counts the batches of the source from 0.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// When the batch was read, in ns on the host's clock.
+    #[must_use]
+    pub fn arrival_ns(&self) -> u64 {
+        self.arrival_ns
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(progress) = self.progress.take() {
+            progress.close(self.source, self.number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Clone, Debug, Default)]
+    struct Heard {
+        emptied: Arc<AtomicUsize>,
+    }
+
+    impl Listener for Heard {
+        fn advanced(&self) {}
+        fn emptied(&self) {
+            self.emptied.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn read(first: u64, last: u64) -> ReadBatch {
+        ReadBatch {
+            first,
+            last,
+            events: 10,
+            bytes: 100,
+            arrival_ns: 0,
+        }
+    }
+
+    #[test]
+    fn the_frontier_waits_for_the_oldest() {
+        let progress = Progress::new(vec![Arc::default()], Box::<Heard>::default(), true);
+        let (first, second) = (progress.open(0, &read(1, 10)), progress.open(0, &read(11, 20)));
+        drop(second);
+        assert_eq!(progress.frontiers().collect::<Vec<_>>(), [1]);
+        let derived = first.clone();
+        drop(first);
+        assert_eq!(progress.frontiers().collect::<Vec<_>>(), [1]);
+        drop(derived);
+        assert_eq!(progress.frontiers().collect::<Vec<_>>(), [21]);
+    }
+
+    #[test]
+    fn a_pipeline_is_empty_when_all_sources_ended_and_nothing_is_in_flight() {
+        let heard = Heard::default();
+        let progress = Progress::new(vec![Arc::default(), Arc::default()], Box::new(heard.clone()), false);
+        let ticket = progress.open(1, &read(1, 10));
+        progress.end(0);
+        progress.end(1);
+        assert_eq!(heard.emptied.load(Ordering::SeqCst), 0);
+        drop(ticket);
+        assert_eq!(heard.emptied.load(Ordering::SeqCst), 1);
+        assert_eq!(progress.frontiers().collect::<Vec<_>>(), [u64::MAX; 2]);
+    }
+
+    #[test]
+    fn a_source_gets_room_back_when_its_events_are_done_with() {
+        let signal = Arc::<Signal>::default();
+        let progress = Progress::new(vec![signal.clone()], Box::<Heard>::default(), false);
+        let large = ReadBatch {
+            bytes: 128 << 20,
+            ..read(1, 10)
+        };
+        let ticket = progress.open(0, &large);
+        assert!(!progress.has_room(0));
+        let heard = signal.heard();
+        drop(ticket);
+        assert!(signal.heard() > heard && progress.has_room(0));
+    }
+}

@@ -1,0 +1,18 @@
+//! Dirigo runs stream operators, compiled to WebAssembly components, as virtual actors on a shared host.
+//!
+//! The way of a batch: a [`source`] reads it, [`flow`] carries it from [`actor`] to actor, the [`scheduler`] says whose turn
+//! it is, the [`engine`] runs the guest, [`state`] keeps what lasts, a [`sink`] writes what comes out. [`pipeline`] says how
+//! they are put together.
+
+pub mod actor;
+#[path = "batch_wt.rs"]
+pub mod batch;
+pub mod clock;
+pub mod engine;
+pub mod flow;
+pub mod pipeline;
+pub mod runtime;
+pub mod scheduler;
+pub mod sink;
+pub mod source;
+pub mod state;

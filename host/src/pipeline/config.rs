@@ -1,0 +1,128 @@
+//! Values of the file that go on as JSON: an operator's config, and the events of tests.
+//!
+//! Owns the translation, and `{ env = "NAME" }`: a secret comes in as a whole value, never by text substitution. Does
+//! not know what a component makes of it.
+
+use std::borrow::Cow;
+use std::env::VarError;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Number, Value as Json};
+
+use super::diagnostic::{Diagnostic, Problems};
+use super::document::{Entry, Node, Value};
+use super::section::{Read, wrong_type};
+use super::units::inline_schema;
+
+/// Looks up an environment variable.
+pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
+
+/// Any value.
+#[derive(Clone, Debug)]
+pub(super) struct Any(pub(super) Node);
+
+inline_schema!(Any, "value", {});
+
+impl Read for Any {
+    fn read(node: &Node, _: &mut Problems) -> Option<Self> {
+        Some(Any(node.clone()))
+    }
+}
+
+/// Any table.
+#[derive(Clone, Debug)]
+pub(super) struct Object(pub(super) Vec<Entry>);
+
+inline_schema!(Object, "object", { "type": "object" });
+
+impl Read for Object {
+    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        match &node.value {
+            Value::Table(entries) => Some(Object(entries.clone())),
+            _ => wrong_type(node, "a table", Some("write `{ name = value }`".to_owned()), problems),
+        }
+    }
+}
+
+/// Turns nodes into JSON.
+pub(super) struct Translation<'a> {
+    /// Where `{ env = "NAME" }` finds its value; `None` where it is a table like any other.
+    pub(super) environment: Option<Environment<'a>>,
+    pub(super) problems: &'a mut Problems,
+}
+
+impl Translation<'_> {
+    /// The JSON of a node; null stands for what has been reported.
+    pub(super) fn value(&mut self, node: &Node) -> Json {
+        match &node.value {
+            Value::String(text) => Json::String(text.clone()),
+            Value::Integer(number) => Json::Number((*number).into()),
+            Value::Float(number) => self.float(*number, node),
+            Value::Boolean(fact) => Json::Bool(*fact),
+            // TOML's own notation of a date-time is that of RFC 3339.
+            Value::Datetime(moment) => Json::String(moment.to_string()),
+            Value::List(items) => Json::Array(items.iter().map(|item| self.value(item)).collect()),
+            Value::Table(entries) => match (self.environment, variable(entries)) {
+                (Some(environment), Some(name)) => self.looked_up(environment, name, node),
+                _ => self.object(entries),
+            },
+            Value::Broken => Json::Null,
+        }
+    }
+
+    /// The JSON object of a table, be its only key `env` or not.
+    pub(super) fn object(&mut self, entries: &[Entry]) -> Json {
+        let pairs = entries.iter().map(|entry| (entry.key.clone(), self.value(&entry.node)));
+        Json::Object(pairs.collect::<Map<_, _>>())
+    }
+
+    fn float(&mut self, number: f64, node: &Node) -> Json {
+        if let Some(number) = Number::from_f64(number) {
+            return Json::Number(number);
+        }
+        self.problems.push(
+            Diagnostic::error(format!("{number} is not a JSON number"))
+                .at(node.place, "JSON has neither infinities nor NaN"),
+        );
+        Json::Null
+    }
+
+    fn looked_up(&mut self, environment: Environment<'_>, name: &str, node: &Node) -> Json {
+        // A name that no variable can bear would make the standard library's look-up panic or lie.
+        let found = if name.is_empty() || name.contains(['=', '\0']) {
+            Err("cannot be the name of an environment variable")
+        } else {
+            environment(name).map_err(|error| match error {
+                VarError::NotPresent => "is not set",
+                VarError::NotUnicode(_) => "is not UTF-8",
+            })
+        };
+        found.map_or_else(
+            |flaw| {
+                let problem = Diagnostic::error(format!("the environment variable `{name}` {flaw}"));
+                let problem = problem.at(node.place, flaw);
+                let help = (flaw == "is not set").then(|| format!("run with `{name}=… dirigo …`"));
+                self.problems.push(problem.help_if(help));
+                Json::Null
+            },
+            Json::String,
+        )
+    }
+}
+
+/// The name in a table that is exactly `{ env = "NAME" }`.
+fn variable(entries: &[Entry]) -> Option<&str> {
+    match entries {
+        [
+            Entry {
+                key,
+                node: Node {
+                    value: Value::String(name),
+                    ..
+                },
+                ..
+            },
+        ] if key == "env" => Some(name),
+        _ => None,
+    }
+}

@@ -1,0 +1,190 @@
+//! The pipeline file as a tree in which every key and value knows where it stands.
+//!
+//! Owns TOML syntax: what it reports are broken lines and numbers that do not fit. Does not know which keys a pipeline
+//! has.
+
+use toml::de::{DeArray, DeFloat, DeInteger, DeTable, DeValue};
+use toml::value::Datetime;
+use toml::{Spanned, de};
+
+use super::diagnostic::{Diagnostic, Problems};
+use super::place::{Origin, Place};
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) value: Value,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    String(String),
+    Integer(i64),
+    Float(f64),
+    Boolean(bool),
+    Datetime(Datetime),
+    List(Vec<Node>),
+    Table(Vec<Entry>),
+    /// What has been reported already: nothing more is to be said of it.
+    Broken,
+}
+
+/// A key of a table with its value.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) place: Place,
+    pub(super) node: Node,
+}
+
+impl Value {
+    /// What it is, in the words of an error message.
+    pub(super) fn described(&self) -> String {
+        match self {
+            Value::String(text) if text.chars().count() <= 40 => format!("the string {text:?}"),
+            Value::String(_) => "a string".to_owned(),
+            Value::Integer(number) => format!("the integer {number}"),
+            Value::Float(number) => format!("the float {number}"),
+            Value::Boolean(fact) => format!("the boolean {fact}"),
+            Value::Datetime(moment) => format!("the date-time {moment}"),
+            Value::List(_) => "a list".to_owned(),
+            Value::Table(_) => "a table".to_owned(),
+            Value::Broken => "a broken value".to_owned(),
+        }
+    }
+}
+
+/// The tree of a pipeline file; `None` where its syntax is broken.
+pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        let place = Place::in_file(0..0);
+        return Some(Node {
+            place,
+            value: Import {
+                origin: Origin::File,
+                offset: 0,
+                problems,
+            }
+            .table(table.get_ref()),
+        });
+    }
+    report_syntax(text, &errors, problems);
+    None
+}
+
+/// The value of an override, which starts at byte `offset` of its text; `None` where it is no TOML value.
+pub(super) fn parse_value(text: &str, origin: Origin, offset: usize, problems: &mut Problems) -> Option<Node> {
+    let value = DeValue::parse(text).ok()?;
+    Some(
+        Import {
+            origin,
+            offset,
+            problems,
+        }
+        .node(&value),
+    )
+}
+
+/// One problem per line, and none behind an open bracket: what follows one is read as part of it, and complaints about
+/// that would only bury the cause.
+fn report_syntax(text: &str, errors: &[de::Error], problems: &mut Problems) {
+    let mut reported_line = None;
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        let line = text[..span.start].matches('\n').count();
+        if reported_line != Some(line) {
+            problems.push(syntax_problem(error, Place::in_file(span)));
+            reported_line = Some(line);
+        }
+        if error.message().contains("array") || error.message().contains("inline table") {
+            return;
+        }
+    }
+}
+
+fn syntax_problem(error: &de::Error, place: Place) -> Diagnostic {
+    let message = error.message();
+    let (what, expected) = message.split_once(", ").unwrap_or((message, "this is not TOML"));
+    let help = match what {
+        "string values must be quoted" => Some("a value is \"text\", a number, true or false, [a list] or { a table }"),
+        "recursion limit" | "cannot recurse further; max recursion depth met" => {
+            Some("tables and lists nest at most 80 deep")
+        }
+        _ => None,
+    };
+    Diagnostic::error(format!("invalid TOML: {what}"))
+        .at(place, expected)
+        .help_if(help.map(str::to_owned))
+}
+
+/// Copies what the parser borrowed from a text, and turns digits into numbers.
+struct Import<'a> {
+    origin: Origin,
+    offset: usize,
+    problems: &'a mut Problems,
+}
+
+impl Import<'_> {
+    fn place<T>(&self, spanned: &Spanned<T>) -> Place {
+        let span = spanned.span();
+        Place {
+            origin: self.origin,
+            start: self.offset + span.start,
+            end: self.offset + span.end,
+        }
+    }
+
+    fn node(&mut self, spanned: &Spanned<DeValue<'_>>) -> Node {
+        let place = self.place(spanned);
+        let value = match spanned.get_ref() {
+            DeValue::String(text) => Value::String(text.to_string()),
+            DeValue::Integer(digits) => self.integer(digits, place),
+            DeValue::Float(digits) => self.float(digits, place),
+            DeValue::Boolean(fact) => Value::Boolean(*fact),
+            DeValue::Datetime(moment) => Value::Datetime(*moment),
+            DeValue::Array(items) => self.list(items),
+            DeValue::Table(table) => self.table(table),
+        };
+        Node { place, value }
+    }
+
+    fn list(&mut self, items: &DeArray<'_>) -> Value {
+        Value::List(items.iter().map(|item| self.node(item)).collect())
+    }
+
+    fn table(&mut self, table: &DeTable<'_>) -> Value {
+        let entry = |(key, value): (&Spanned<_>, &Spanned<_>)| Entry {
+            key: String::from(AsRef::<str>::as_ref(key.get_ref())),
+            place: self.place(key),
+            node: self.node(value),
+        };
+        Value::Table(table.iter().map(entry).collect())
+    }
+
+    fn integer(&mut self, digits: &DeInteger<'_>, place: Place) -> Value {
+        if let Ok(number) = i64::from_str_radix(digits.as_str(), digits.radix()) {
+            return Value::Integer(number);
+        }
+        let limits = format!("an integer lies between {} and {}", i64::MIN, i64::MAX);
+        self.problems.push(
+            Diagnostic::error("the integer is too large")
+                .at(place, "beyond 64 bits")
+                .help(limits),
+        );
+        Value::Broken
+    }
+
+    fn float(&mut self, digits: &DeFloat<'_>, place: Place) -> Value {
+        let is_written_infinite = digits.as_str().ends_with("inf");
+        match digits.as_str().parse::<f64>() {
+            Ok(number) if number.is_finite() || number.is_nan() || is_written_infinite => Value::Float(number),
+            _ => {
+                self.problems
+                    .push(Diagnostic::error("the float is too large").at(place, "beyond 64 bits"));
+                Value::Broken
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! How sources, operators and sinks are connected.
+//!
+//! Owns the ids, the default inputs, and what is said of wrong ones. Does not know what the items do.
+
+use std::collections::{HashMap, HashSet};
+
+use super::diagnostic::{Diagnostic, Problems};
+use super::model::Input;
+use super::name::Name;
+use super::place::Place;
+use super::section::{At, Field};
+use super::validate::list;
+use super::{order, raw, suggest};
+
+/// How many operators of a circle are named: more do not fit a line.
+const CYCLE_SHOWN_MAX: usize = 12;
+
+/// The connections of a pipeline.
+pub(super) struct Wiring {
+    /// The operators in topological order: each one's index in the file and its inputs, which count operators in this
+    /// order.
+    pub(super) operators: Vec<(usize, Vec<Input>)>,
+    /// The inputs of each sink, in file order.
+    pub(super) sinks: Vec<Vec<Input>>,
+}
+
+/// A source, an operator or a sink, as far as the graph is concerned.
+struct Item<'a> {
+    role: Role,
+    id: Option<&'a str>,
+    /// Where the id stands, or else the header of its table.
+    place: Place,
+    /// Where its table starts, which is what "listed before" means.
+    table: Place,
+    inputs: &'a Field<Vec<At<String>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Role {
+    Source(usize),
+    Operator(usize),
+    Sink(usize),
+}
+
+impl Role {
+    fn noun(self) -> &'static str {
+        match self {
+            Role::Source(_) => "source",
+            Role::Operator(_) => "operator",
+            Role::Sink(_) => "sink",
+        }
+    }
+
+    /// What it is to those that it feeds; a sink feeds nobody.
+    fn as_input(self) -> Option<Input> {
+        match self {
+            Role::Source(index) => Some(Input::Source(index)),
+            Role::Operator(index) => Some(Input::Operator(index)),
+            Role::Sink(_) => None,
+        }
+    }
+}
+
+impl Item<'_> {
+    fn told(&self) -> String {
+        match self.id {
+            Some(id) => format!("{} `{id}`", self.role.noun()),
+            None => format!("the {}", self.role.noun()),
+        }
+    }
+}
+
+/// Connects the items of a file. What it returns is of use only where no error was reported.
+pub(super) fn wire(file: &raw::File, problems: &mut Problems) -> Wiring {
+    let items = items(file);
+    let names = names(&items, problems);
+    let mut edges: HashMap<Role, Vec<Input>> = HashMap::new();
+    for (position, item) in items.iter().enumerate() {
+        if !matches!(item.role, Role::Source(_)) {
+            edges.insert(item.role, inputs(item, &items[..position], &names, problems));
+        }
+    }
+    let order = order(file, &items, &edges, problems);
+    warn_of_unread(&items, &edges, problems);
+    numbered(&order, &items, &edges)
+}
+
+/// The items in file order. Tables of different names are interleaved as they are written, which only their places
+/// tell.
+fn items(file: &raw::File) -> Vec<Item<'_>> {
+    const NO_INPUTS: &Field<Vec<At<String>>> = &Field::Absent;
+    let sources = list(&file.source)
+        .iter()
+        .enumerate()
+        .map(|(index, At { value, .. })| item(Role::Source(index), &value.id, value.place, NO_INPUTS));
+    let operators = list(&file.operator)
+        .iter()
+        .enumerate()
+        .map(|(index, At { value, .. })| item(Role::Operator(index), &value.id, value.place, &value.inputs));
+    let sinks = list(&file.sink)
+        .iter()
+        .enumerate()
+        .map(|(index, At { value, .. })| item(Role::Sink(index), &value.id, value.place, &value.inputs));
+    let mut items: Vec<Item<'_>> = sources.chain(operators).chain(sinks).collect();
+    items.sort_by_key(|item| item.table);
+    items
+}
+
+fn item<'a>(role: Role, id: &'a Field<Name>, table: Place, inputs: &'a Field<Vec<At<String>>>) -> Item<'a> {
+    let place = id.given().map_or(table, |at| at.place);
+    Item {
+        role,
+        id: id.given().map(|at| at.value.0.as_str()),
+        place,
+        table,
+        inputs,
+    }
+}
+
+/// The items by id.
+fn names<'a>(items: &'a [Item<'a>], problems: &mut Problems) -> HashMap<&'a str, &'a Item<'a>> {
+    let mut names: HashMap<&str, &Item<'_>> = HashMap::new();
+    for item in items {
+        let Some(id) = item.id else {
+            continue;
+        };
+        match names.get(id) {
+            None => {
+                names.insert(id, item);
+            }
+            Some(first) => problems.push(
+                Diagnostic::error(format!("two items have the id `{id}`"))
+                    .at(item.place, format!("this {} needs an id of its own", item.role.noun()))
+                    .also(first.place, format!("first, the id of a {}", first.role.noun()))
+                    .help("ids are shared by sources, operators and sinks"),
+            ),
+        }
+    }
+    names
+}
+
+/// What feeds an operator or a sink.
+fn inputs(
+    item: &Item<'_>,
+    before: &[Item<'_>],
+    names: &HashMap<&str, &Item<'_>>,
+    problems: &mut Problems,
+) -> Vec<Input> {
+    if item.inputs.is_absent() {
+        return default_input(item, before, problems).into_iter().collect();
+    }
+    let Some(At { value: written, place }) = item.inputs.given() else {
+        return Vec::new();
+    };
+    if written.is_empty() {
+        problems.push(
+            Diagnostic::error(format!("{} has no input", item.told()))
+                .at(*place, "empty")
+                .help("name a source or an operator, or leave `inputs` out for the one listed before"),
+        );
+    }
+    let mut seen = HashMap::new();
+    let mut inputs = Vec::new();
+    for at in written {
+        if let Some(first) = seen.insert(at.value.as_str(), at.place) {
+            problems.push(
+                Diagnostic::error(format!("{} names `{}` twice", item.told(), at.value))
+                    .at(at.place, "again here")
+                    .also(first, "first here"),
+            );
+        } else if let Some(input) = reference(item, at, names, problems) {
+            inputs.push(input);
+        }
+    }
+    inputs
+}
+
+/// The nearest source or operator listed before: a sink has no output that could be an input.
+fn default_input(item: &Item<'_>, before: &[Item<'_>], problems: &mut Problems) -> Option<Input> {
+    let input = before.iter().rev().find_map(|earlier| earlier.role.as_input());
+    if input.is_none() {
+        problems.push(
+            Diagnostic::error(format!("{} has no input", item.told()))
+                .at(item.table, "no source or operator is listed before it")
+                .help("name its inputs, such as `inputs = [\"readings\"]`, or list it behind one"),
+        );
+    }
+    input
+}
+
+fn reference(
+    item: &Item<'_>,
+    at: &At<String>,
+    names: &HashMap<&str, &Item<'_>>,
+    problems: &mut Problems,
+) -> Option<Input> {
+    let id = at.value.as_str();
+    let Some(target) = names.get(id) else {
+        let problem = Diagnostic::error(format!("there is no source or operator `{id}`")).at(at.place, "unknown id");
+        let help = (!problems.is_full()).then(|| suggest::help(id, &ids_for(item, names), "there are"));
+        problems.push(problem.help_if(help));
+        return None;
+    };
+    let problem = match target.role.as_input() {
+        None => Diagnostic::error(format!("sink `{id}` cannot be an input")).at(at.place, "a sink has no output"),
+        Some(_) if target.role == item.role => {
+            Diagnostic::error(format!("{} is its own input", item.told())).at(at.place, "a cycle of one")
+        }
+        Some(input) => return Some(input),
+    };
+    problems.push(problem);
+    None
+}
+
+/// The ids that an item could name, in file order.
+fn ids_for<'a>(item: &Item<'_>, names: &HashMap<&'a str, &Item<'_>>) -> Vec<&'a str> {
+    let could_be = |other: &Item<'_>| other.role.as_input().is_some() && other.role != item.role;
+    let others = names.iter().filter(|(_, other)| could_be(other));
+    let mut ids: Vec<(Place, &str)> = others.map(|(id, other)| (other.table, *id)).collect();
+    ids.sort_unstable();
+    ids.into_iter().map(|(_, id)| id).collect()
+}
+
+/// The operators' indexes in topological order.
+fn order(
+    file: &raw::File,
+    items: &[Item<'_>],
+    edges: &HashMap<Role, Vec<Input>>,
+    problems: &mut Problems,
+) -> Vec<usize> {
+    let operator_inputs = |index| {
+        edges[&Role::Operator(index)]
+            .iter()
+            .copied()
+            .filter_map(operator)
+            .collect()
+    };
+    let order = order::topological((0..list(&file.operator).len()).map(operator_inputs).collect());
+    for cycle in &order.cycles {
+        problems.push(cycle_problem(cycle, items));
+    }
+    order.nodes
+}
+
+fn operator(input: Input) -> Option<usize> {
+    match input {
+        Input::Operator(index) => Some(index),
+        Input::Source(_) => None,
+    }
+}
+
+fn cycle_problem(cycle: &[usize], items: &[Item<'_>]) -> Diagnostic {
+    let by_index = |index: usize| items.iter().find(|item| item.role == Role::Operator(index));
+    let members: Vec<&Item<'_>> = cycle
+        .iter()
+        .take(CYCLE_SHOWN_MAX)
+        .filter_map(|&index| by_index(index))
+        .collect();
+    let mut ids: Vec<&str> = members.iter().map(|item| item.id.unwrap_or("?")).collect();
+    let first = ids.first().copied();
+    if cycle.len() > CYCLE_SHOWN_MAX {
+        ids.push("…");
+    }
+    ids.extend(first);
+    let problem = Diagnostic::error(format!("operators feed each other in a circle: {}", ids.join(" -> ")))
+        .help("take one of these inputs out: events flow from sources to sinks only");
+    let inputs = |item: &Item<'_>| item.inputs.given().map_or(item.table, |at| at.place);
+    let Some((first, others)) = members.split_first() else {
+        return problem;
+    };
+    let problem = problem.at(inputs(first), "this closes the circle");
+    others
+        .iter()
+        .fold(problem, |problem, other| problem.also(inputs(other), ""))
+}
+
+fn warn_of_unread(items: &[Item<'_>], edges: &HashMap<Role, Vec<Input>>, problems: &mut Problems) {
+    if problems.has_errors() {
+        // A broken reference leaves its item unread; the error says it better.
+        return;
+    }
+    let read: HashSet<Input> = edges.values().flatten().copied().collect();
+    for item in items {
+        if item.role.as_input().is_some_and(|input| !read.contains(&input)) {
+            problems.push(
+                Diagnostic::warning(format!("nothing reads {}", item.told()))
+                    .at(item.place, "what it emits goes nowhere")
+                    .help("name it in the `inputs` of an operator or a sink"),
+            );
+        }
+    }
+}
+
+/// The connections with operators counted in topological order.
+fn numbered(order: &[usize], items: &[Item<'_>], edges: &HashMap<Role, Vec<Input>>) -> Wiring {
+    let places: HashMap<usize, usize> = order.iter().enumerate().map(|(place, &index)| (index, place)).collect();
+    let renumber = |role: &Role| -> Vec<Input> {
+        let number = |input: &Input| match input {
+            Input::Source(index) => Some(Input::Source(*index)),
+            // An operator of a cycle has no place; the pipeline is refused.
+            Input::Operator(index) => places.get(index).copied().map(Input::Operator),
+        };
+        edges.get(role).into_iter().flatten().filter_map(number).collect()
+    };
+    let sinks = items
+        .iter()
+        .filter(|item| matches!(item.role, Role::Sink(_)))
+        .map(|item| renumber(&item.role));
+    let operators = order.iter().map(|&index| (index, renumber(&Role::Operator(index))));
+    Wiring {
+        operators: operators.collect(),
+        sinks: sinks.collect(),
+    }
+}

@@ -1,0 +1,194 @@
+//! The way from a file to a pipeline.
+//!
+//! Owns reading the file, and the places of its keys for what is found out later. The steps are the other files' work.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use super::config::Environment;
+use super::diagnostic::{Diagnostic, Diagnostics, Problems};
+use super::document::{self, Node, Value};
+use super::model::Pipeline;
+use super::overrides::{self, Override};
+use super::place::{Place, Texts};
+use super::raw;
+use super::section::Read;
+use super::validate::Validation;
+
+/// Pipelines of a thousand operators are under 300 KiB. The bound keeps a mistaken path (a data file, a device) from
+/// filling the memory, and the number of sources within 16 bits: none is written with less than 20 bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A pipeline, with what its author should know.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Warnings and notes.
+    pub warnings: Diagnostics,
+    texts: Texts,
+    places: Places,
+}
+
+/// Reads a pipeline file and validates it, with `overrides` put in one after the other.
+///
+/// # Errors
+/// When the file cannot be read, or with everything in it that is wrong.
+pub fn load(path: &Path, overrides: &[Override]) -> Result<Loaded, Diagnostics> {
+    let bytes = read(path).map_err(|error| unreadable(path, overrides, &error))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&text, path, overrides),
+        Err(error) => Err(not_utf8(path, overrides, &error)),
+    }
+}
+
+/// Validates the text of a pipeline file that is, or would be, at `file`.
+///
+/// # Errors
+/// With everything in it that is wrong.
+pub fn parse(text: &str, file: &Path, overrides: &[Override]) -> Result<Loaded, Diagnostics> {
+    parse_in(text, file, overrides, &|name| std::env::var(name))
+}
+
+/// [`parse`] with the environment handed in.
+pub(super) fn parse_in(
+    text: &str,
+    file: &Path,
+    overrides: &[Override],
+    environment: Environment<'_>,
+) -> Result<Loaded, Diagnostics> {
+    let texts = texts(file, text.strip_prefix('\u{feff}').unwrap_or(text), overrides);
+    let mut problems = Problems::default();
+    let Some(mut root) = document::parse(&texts.text, &mut problems) else {
+        return Err(problems.into_diagnostics(texts));
+    };
+    if matches!(&root.value, Value::Table(entries) if entries.is_empty()) {
+        problems.push(empty());
+        return Err(problems.into_diagnostics(texts));
+    }
+    overrides::apply(&mut root, overrides, &mut problems);
+    let Some(raw) = raw::File::read(&root, &mut problems) else {
+        return Err(problems.into_diagnostics(texts));
+    };
+    let mut validation = Validation::new(&texts, file, environment, problems);
+    let pipeline = validation.pipeline(&raw, file);
+    let problems = validation.problems.into_diagnostics(texts.clone());
+    match pipeline {
+        Some(pipeline) => Ok(Loaded {
+            pipeline,
+            warnings: problems,
+            texts,
+            places: Places::of(&root),
+        }),
+        None => Err(problems),
+    }
+}
+
+impl Loaded {
+    /// An error that was found after loading, told like one of the file: at `key` (such as `component` or
+    /// `limits.memory`) of the source, operator or sink `id`, or at the id where that key is not written.
+    #[must_use]
+    pub fn error_at(&self, id: &str, key: &str, message: &str, label: &str, help: Option<&str>) -> Diagnostics {
+        let mut problem = Diagnostic::error(message).help_if(help.map(str::to_owned));
+        if let Some(place) = self.places.find(id, key).or_else(|| self.places.find(id, "id")) {
+            problem = problem.at(place, label);
+        }
+        Diagnostics::of_one(self.texts.clone(), problem)
+    }
+}
+
+/// Where the keys of each item stand.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    by_id: HashMap<String, HashMap<String, Place>>,
+}
+
+impl Places {
+    fn of(root: &Node) -> Self {
+        let mut places = Self::default();
+        for list in ["source", "operator", "sink"] {
+            let Some(Node {
+                value: Value::List(items),
+                ..
+            }) = member(root, list)
+            else {
+                continue;
+            };
+            for item in items {
+                if let Some(Node {
+                    value: Value::String(id),
+                    ..
+                }) = member(item, "id")
+                {
+                    collect(item, "", places.by_id.entry(id.clone()).or_default());
+                }
+            }
+        }
+        places
+    }
+
+    fn find(&self, id: &str, key: &str) -> Option<Place> {
+        self.by_id.get(id)?.get(key).copied()
+    }
+}
+
+fn member<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
+    match &node.value {
+        Value::Table(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node),
+        _ => None,
+    }
+}
+
+fn collect(node: &Node, prefix: &str, places: &mut HashMap<String, Place>) {
+    let Value::Table(entries) = &node.value else {
+        return;
+    };
+    for entry in entries {
+        let key = format!("{prefix}{}", entry.key);
+        collect(&entry.node, &format!("{key}."), places);
+        places.insert(key, entry.node.place);
+    }
+}
+
+fn texts(file: &Path, text: &str, overrides: &[Override]) -> Texts {
+    let overrides = overrides.iter().map(|given| given.text().to_owned()).collect();
+    Texts {
+        file: file.display().to_string(),
+        text: text.to_owned(),
+        overrides,
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path, overrides: &[Override], error: &io::Error) -> Diagnostics {
+    let problem = Diagnostic::error(format!("cannot read the pipeline file: {error}"));
+    let similar = super::suggest::sibling(path).filter(|_| error.kind() == io::ErrorKind::NotFound);
+    let problem = problem.help_if(similar.map(|name| format!("did you mean `{name}`?")));
+    Diagnostics::of_one(texts(path, "", overrides), problem)
+}
+
+fn not_utf8(path: &Path, overrides: &[Override], error: &std::string::FromUtf8Error) -> Diagnostics {
+    let start = error.utf8_error().valid_up_to();
+    // What precedes the flaw is valid, so it stands at the same place in the lossy text.
+    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+    let end = start + text[start..].chars().next().map_or(0, char::len_utf8);
+    let problem = Diagnostic::error("the pipeline file is not UTF-8")
+        .at(Place::in_file(start..end), "no character")
+        .help("save it as UTF-8");
+    Diagnostics::of_one(texts(path, &text, overrides), problem)
+}
+
+fn empty() -> Diagnostic {
+    Diagnostic::error("the pipeline file is empty")
+        .help("it needs a `[pipeline]` with a `name`, a `[[source]]` and a `[[sink]]`")
+}

@@ -1,0 +1,47 @@
+//! Pipelines: from a TOML file to what the host runs.
+//!
+//! Owns the pipeline file: its syntax, its keys, its defaults, its wiring, and above all what is said to the author of
+//! a broken one. A file goes through four forms, and each step reports all that it finds:
+//!
+//! ```text
+//! text → document (a tree that knows its places), overrides applied → raw (typed keys) → model (a trusted Pipeline)
+//! ```
+//!
+//! Knows nothing of components, engines or connectors beyond their names: what a `.wasm` file needs, the engine finds
+//! out and tells through [`Loaded::error_at`].
+//!
+//! Relative paths, those of overrides included, start from the folder of the pipeline file.
+
+mod choice;
+mod config;
+mod diagnostic;
+mod document;
+mod graph;
+mod loaded;
+mod model;
+mod name;
+mod operator;
+mod order;
+pub mod overrides;
+mod paths;
+mod place;
+mod pointer;
+mod raw;
+mod render;
+mod schema;
+mod section;
+mod sink;
+mod source;
+mod suggest;
+mod test_case;
+mod units;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use loaded::{Loaded, load, parse};
+pub use model::*;
+pub use overrides::Override;
+pub use schema::schema;

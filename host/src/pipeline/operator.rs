@@ -1,0 +1,254 @@
+//! Checks of an operator.
+//!
+//! Owns the built-in components' names and what each kind of them may be given. The kind of a `.wasm` file is not known
+//! before it is loaded: for those the engine makes the same checks, with
+//! [`Loaded::error_at`](super::Loaded::error_at).
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::choice::{ActorsWord, Word};
+use super::config::Translation;
+use super::diagnostic::Diagnostic;
+use super::model::{Actors, ComponentRef, Format, Isolation, Limits, OnError, Operator, Window};
+use super::place::Place;
+use super::section::{At, Field};
+use super::units::{Lapse, Size};
+use super::validate::Validation;
+use super::{pointer, raw, suggest};
+
+/// The built-in components: their names, and whether they cut events into windows, which gives them state.
+const BUILTINS: [(&str, bool); 4] = [("map", false), ("filter", false), ("reduce", true), ("window", true)];
+
+/// One page is the smallest memory that there is, and 32 bits address no more than 4 GiB.
+const MEMORY_RANGE: RangeInclusive<u64> = 64 << 10..=4 << 30;
+
+/// Below, switching costs more than running: 10 us is about 70 times a yield and resume. Above, one operator holds up a
+/// worker for as long as a person notices.
+const SLICE_RANGE: RangeInclusive<Duration> = Duration::from_micros(10)..=Duration::from_millis(100);
+
+pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> Option<Operator> {
+    let problems = &mut validation.problems;
+    let id = raw
+        .id
+        .required("id", "\"map-1\"", raw.place, "the operator", problems)
+        .map(|at| at.value.0.clone());
+    let who = id
+        .as_ref()
+        .map_or_else(|| "the operator".to_owned(), |id| format!("operator `{id}`"));
+    let component = raw
+        .component
+        .required("component", "\"builtin:map\"", raw.place, &who, problems)
+        .and_then(|at| component(at, &who, validation));
+    let window = raw.window.given().and_then(|at| window(at, validation));
+    if let Some(ComponentRef::Builtin(name)) = &component {
+        check_builtin(name, raw, &who, validation);
+    }
+    let mut translation = Translation {
+        environment: Some(validation.environment),
+        problems: &mut validation.problems,
+    };
+    let config = raw.config.map(|config| translation.object(&config.0));
+    let key = raw
+        .key
+        .given()
+        .map(|at| pointer::parse("key", at, Format::Jsonl, &mut validation.problems));
+    let limits = raw.limits.map(raw::Limits::clone).unwrap_or_default();
+    Some(Operator {
+        id: id?,
+        component: component?,
+        inputs: Vec::new(),
+        config: config.unwrap_or_else(|| serde_json::json!({})),
+        key: key.flatten(),
+        window,
+        limits: self::limits(&limits, validation),
+        errors: limits.errors.map(|Word(errors)| *errors).unwrap_or(OnError::DeadLetter),
+        actors: actors(raw, validation),
+        isolation: raw
+            .isolation
+            .map(|Word(isolation)| *isolation)
+            .unwrap_or(Isolation::Actor),
+        replicas: raw.replicas.map(|replicas| replicas.to_u32()),
+        idle_timeout: duration_or(
+            validation.positive("idle_timeout", &raw.idle_timeout),
+            raw::IDLE_TIMEOUT,
+        ),
+        slice: slice(&raw.slice, validation),
+    })
+}
+
+fn duration_or(given: Option<Duration>, default: &str) -> Duration {
+    given.unwrap_or_else(|| humantime::parse_duration(default).expect("the default is a duration"))
+}
+
+fn component(at: &At<String>, who: &str, validation: &mut Validation<'_>) -> Option<ComponentRef> {
+    let names = BUILTINS.map(|(name, _)| name);
+    if let Some(name) = at.value.strip_prefix("builtin:") {
+        if names.contains(&name) {
+            return Some(ComponentRef::Builtin(name.to_owned()));
+        }
+        validation.problems.push(
+            Diagnostic::error(format!("there is no built-in component `{name}`"))
+                .at(at.place, "unknown")
+                .help(suggest::help(name, &names, "there are")),
+        );
+        return None;
+    }
+    if names.contains(&at.value.as_str()) {
+        validation.problems.push(
+            Diagnostic::error(format!(
+                "`{}` is neither a built-in component nor a `.wasm` file",
+                at.value
+            ))
+            .at(at.place, "no such file")
+            .help(format!("did you mean `builtin:{}`?", at.value)),
+        );
+        return None;
+    }
+    validation
+        .read_file(at, "component", &format!("the component of {who}"))
+        .map(ComponentRef::File)
+}
+
+/// What a built-in component needs or cannot use.
+fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Validation<'_>) {
+    let is_windowed = BUILTINS.contains(&(name, true));
+    if is_windowed && raw.window.is_absent() {
+        validation.problems.push(
+            Diagnostic::error(format!("{who} has no `window`"))
+                .at(
+                    raw.component.given().map_or(raw.place, |at| at.place),
+                    format!("a {name} cuts events into windows"),
+                )
+                .help("add `window = { count = 5 }` to emit after every 5 events of a key"),
+        );
+    }
+    let foreign: &[(&str, Option<Place>)] = if is_windowed {
+        &[("replicas", raw.replicas.key())]
+    } else {
+        &[
+            ("window", raw.window.key()),
+            ("shards", raw.shards.key()),
+            ("actors", raw.actors.key()),
+        ]
+    };
+    for (key, place) in foreign {
+        if let Some(place) = place {
+            validation.problems.push(foreign_key(name, key, *place));
+        }
+    }
+}
+
+fn foreign_key(name: &str, key: &str, place: Place) -> Diagnostic {
+    let (label, help) = match key {
+        "window" => ("only a reduce has windows", "remove it, or use `builtin:reduce`"),
+        "replicas" => (
+            "only an operator without state has replicas",
+            "use `shards`: its keys are spread over them",
+        ),
+        _ => (
+            "only an operator with state spans actors",
+            "use `replicas`: as many turns run at once",
+        ),
+    };
+    Diagnostic::error(format!("`builtin:{name}` has no `{key}`"))
+        .at(place, label)
+        .help(help)
+}
+
+fn window(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Window> {
+    let raw = &at.value;
+    let shapes = [
+        ("count", !raw.count.is_absent()),
+        ("tumbling", !raw.tumbling.is_absent()),
+        ("sliding", !(raw.sliding.is_absent() && raw.every.is_absent())),
+        ("session", !raw.session.is_absent()),
+    ];
+    let given: Vec<&str> = shapes
+        .iter()
+        .filter(|(_, is_given)| *is_given)
+        .map(|(shape, _)| *shape)
+        .collect();
+    let problem = match given.as_slice() {
+        ["count"] => return raw.count.map(|count| Window::Count(count.to_u64())),
+        [] => Diagnostic::error("the window has no shape").at(at.place, "empty"),
+        [shape] => {
+            Diagnostic::error(format!("{shape} windows are not in this version")).at(at.place, "a window in event time")
+        }
+        shapes => Diagnostic::error(format!("the window has {} shapes at once", shapes.len()))
+            .at(at.place, format!("{} exclude each other", suggest::listed(shapes))),
+    };
+    validation
+        .problems
+        .push(problem.help("count windows are supported: `window = { count = 5 }`"));
+    None
+}
+
+fn limits(raw: &raw::Limits, validation: &mut Validation<'_>) -> Limits {
+    let default = raw::MEMORY
+        .parse::<bytesize::ByteSize>()
+        .expect("the default memory is a size");
+    if let Some(at) = raw.memory.given().filter(|at| !MEMORY_RANGE.contains(&at.value.0)) {
+        validation.problems.push(
+            Diagnostic::error("`memory` is out of range")
+                .at(at.place, format!("{} bytes", at.value.0))
+                .help(
+                    "it lies between \"64KiB\", one page of WebAssembly memory, and \"4GiB\", all that 32 bits address",
+                ),
+        );
+    }
+    Limits {
+        memory: raw.memory.map(|Size(memory)| *memory).unwrap_or(default.as_u64()),
+        fuel_per_event: raw
+            .fuel_per_event
+            .map(|fuel| fuel.to_u64())
+            .unwrap_or(raw::FUEL_PER_EVENT),
+        table_elements: raw
+            .table_elements
+            .map(|elements| elements.to_u64())
+            .unwrap_or(raw::TABLE_ELEMENTS),
+    }
+}
+
+fn actors(raw: &raw::Operator, validation: &mut Validation<'_>) -> Actors {
+    let shards = raw.shards.given();
+    match (raw.actors.given(), shards) {
+        (
+            Some(At {
+                value: Word(ActorsWord::PerKey),
+                place,
+            }),
+            Some(shards),
+        ) => {
+            validation.problems.push(
+                Diagnostic::error("`shards` and `actors = \"per-key\"` exclude each other")
+                    .at(shards.place, "so many actors share the keys")
+                    .also(*place, "each key has an actor of its own")
+                    .help("remove one of the two"),
+            );
+            Actors::PerKey
+        }
+        (
+            Some(At {
+                value: Word(ActorsWord::PerKey),
+                ..
+            }),
+            None,
+        ) => Actors::PerKey,
+        _ => Actors::Shards(shards.map(|shards| shards.value.to_u32())),
+    }
+}
+
+fn slice(field: &Field<Lapse>, validation: &mut Validation<'_>) -> Duration {
+    if let Some(at) = field.given().filter(|at| !SLICE_RANGE.contains(&at.value.0)) {
+        validation.problems.push(
+            Diagnostic::error("`slice` is out of range")
+                .at(
+                    at.place,
+                    "too short to be worth a switch, or too long for the neighbours",
+                )
+                .help("it lies between \"10us\" and \"100ms\""),
+        );
+    }
+    duration_or(field.map(|Lapse(slice)| *slice), raw::SLICE)
+}

@@ -1,0 +1,154 @@
+//! Paths that a pipeline file names: where they lead, whether something is there, and who else uses them.
+//!
+//! Owns the rule that a relative path is relative to the folder of the pipeline file, and the one that nobody writes
+//! where another reads or writes. Opens no file.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::{Component, Path, PathBuf};
+
+use super::diagnostic::{Diagnostic, Problems};
+use super::place::Place;
+use super::section::At;
+use super::suggest;
+
+/// The folder that relative paths start from; empty for the working directory.
+#[derive(Debug)]
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn of(file: &Path) -> Self {
+        Self(file.parent().unwrap_or(Path::new("")).to_owned())
+    }
+
+    /// Where the path leads.
+    pub(super) fn resolve(&self, at: &At<String>, problems: &mut Problems) -> Option<PathBuf> {
+        if at.value.is_empty() || at.value.contains('\0') {
+            problems.push(Diagnostic::error("this cannot be a path").at(at.place, "no file bears this name"));
+            return None;
+        }
+        Some(self.0.join(&at.value))
+    }
+}
+
+/// Reports a file that is to be read and is not there.
+pub(super) fn expect_file(path: &Path, place: Place, of: &str, problems: &mut Problems) -> Option<()> {
+    let problem = match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => return Some(()),
+        Ok(_) => Diagnostic::error(format!("the {of} is a directory")).at(place, "a directory"),
+        Err(error) => {
+            Diagnostic::error(format!("cannot find the {of}")).at(place, format!("{}: {error}", path.display()))
+        }
+    };
+    let help = match Some(path).filter(|_| !problems.is_full()).and_then(suggest::sibling) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "relative paths start from the folder of the pipeline file".to_owned(),
+    };
+    problems.push(problem.help(help));
+    None
+}
+
+/// Reports a file that is to be written and cannot be: there is a directory in its place.
+pub(super) fn expect_no_directory(path: &Path, place: Place, of: &str, problems: &mut Problems) -> Option<()> {
+    if path.is_dir() {
+        problems.push(
+            Diagnostic::error(format!("the {of} is a directory"))
+                .at(place, "a directory")
+                .help("name a file within it"),
+        );
+        return None;
+    }
+    Some(())
+}
+
+/// Who uses which file.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// Of several uses of a file, one that writes it, if any does.
+    by_file: HashMap<PathBuf, Claim>,
+}
+
+/// A use of a file.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// Who uses it: "sink `averages`".
+    pub(super) who: String,
+    /// What for.
+    pub(super) usage: Usage,
+    /// Where the path stands; `None` for the pipeline file itself.
+    pub(super) place: Option<Place>,
+}
+
+/// What a file is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Usage {
+    Reads,
+    Writes,
+}
+
+impl Claims {
+    /// Notes a use, and reports it when it gets in the way of an earlier one.
+    pub(super) fn add(&mut self, claim: Claim, problems: &mut Problems) {
+        match self.by_file.entry(identity(&claim.path)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(claim);
+            }
+            Entry::Occupied(mut first) => {
+                if claim.usage == Usage::Writes || first.get().usage == Usage::Writes {
+                    problems.push(collision(&claim, first.get()));
+                }
+                if claim.usage == Usage::Writes {
+                    first.insert(claim);
+                }
+            }
+        }
+    }
+}
+
+fn collision(claim: &Claim, other: &Claim) -> Diagnostic {
+    let mut problem = Diagnostic::error(format!("{} and {} use the same file", other.who, claim.who));
+    if let Some(place) = claim.place {
+        problem = problem.at(place, claim.usage.told());
+    }
+    if let Some(place) = other.place {
+        problem = problem.also(place, other.usage.told());
+    }
+    problem.help("give each one its own file")
+}
+
+impl Usage {
+    fn told(self) -> &'static str {
+        match self {
+            Usage::Reads => "read here",
+            Usage::Writes => "written here",
+        }
+    }
+}
+
+/// One path for every way to write it: symbolic links followed as far as the file exists, else `.` and `..` taken out.
+fn identity(path: &Path) -> PathBuf {
+    if let Ok(path) = path.canonicalize() {
+        return path;
+    }
+    let plain = plain(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    match (plain.parent().map(Path::canonicalize), plain.file_name()) {
+        (Some(Ok(folder)), Some(name)) => folder.join(name),
+        _ => plain,
+    }
+}
+
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            _ => plain.push(component),
+        }
+    }
+    plain
+}

@@ -1,0 +1,251 @@
+//! The pipeline file as it is written: its tables and their keys.
+//!
+//! Owns the list of keys, with their types, defaults and descriptions: the reader, the "did you mean" and the JSON
+//! Schema all come from here. Says nothing about what the values mean together.
+
+use super::choice::{ActorsWord, SinkWord, SourceWord, Word};
+use super::config::{Any, Object};
+use super::model::{Format, Isolation, OnError, Order};
+use super::name::Name;
+use super::section::{At, Section, section};
+use super::units::{Interval, Lapse, Moment, Rate, Size, Whole};
+
+pub(super) const TENANT: &str = "default";
+pub(super) const IDLE_TIMEOUT: &str = "60s";
+pub(super) const SLICE: &str = "100us";
+pub(super) const MEMORY: &str = "64MiB";
+pub(super) const FUEL_PER_EVENT: u64 = 10_000_000;
+pub(super) const TABLE_ELEMENTS: u64 = 10_000;
+pub(super) const SENSORS: u32 = 100;
+pub(super) const SEED: u64 = 1;
+pub(super) const START: &str = "2024-01-01T00:00:00Z";
+pub(super) const STEP: &str = "1s";
+
+section! {
+    /// A Dirigo pipeline: a named graph of sources, operators and sinks of one tenant.
+    #[schemars(title = "Dirigo pipeline", extend("required" = ["pipeline", "source", "sink"]))]
+    struct File = "the pipeline file" {
+        /// What the pipeline is called, whose it is, and what is asked of it.
+        pipeline: Pipeline,
+        /// Where events enter.
+        source: Vec<At<Source>>,
+        /// Components placed in the pipeline. Each one's input is the source or operator listed before it, unless
+        /// `inputs` says otherwise.
+        operator: Vec<At<Operator>>,
+        /// Where events leave.
+        sink: Vec<At<Sink>>,
+        /// Where events go that fail.
+        dead_letters: DeadLetters,
+        /// Cases for `dirigo test`.
+        test: Vec<At<Test>>,
+    }
+}
+
+section! {
+    /// What the pipeline is called, whose it is, and what is asked of it.
+    #[schemars(extend("required" = ["name"]))]
+    struct Pipeline = "[pipeline]" {
+        /// Its name: a letter, then letters, digits, `-` and `_`.
+        name: Name,
+        /// Whose it is.
+        #[schemars(extend("default" = TENANT))]
+        tenant: Name,
+        /// Latency target from arrival to sink, such as "50ms".
+        slo: Lapse,
+        /// How often state and positions become durable, such as "1s"; "off" for only at the end.
+        #[schemars(extend("default" = "off"))]
+        checkpoint: Interval,
+    }
+}
+
+section! {
+    /// Where events enter.
+    #[schemars(extend("required" = ["id", "kind"]))]
+    struct Source = "[[source]]", list "write `[[source]]`, with double brackets" {
+        /// Its name, of which the file has no other.
+        id: Name,
+        /// What it reads.
+        kind: Word<SourceWord>,
+        /// For a file: its path, relative to the folder of the pipeline file. `.gz` and `.zst` are decompressed.
+        path: String,
+        /// For a file or stdin: how records are told apart. Default: by the extension of the path; jsonl for stdin.
+        format: Word<Format>,
+        /// Where the key of an event is: a JSON pointer such as "/sensor"; for csv also a column name.
+        key: String,
+        /// Where the event time is: a JSON pointer such as "/ts", or a column name, to ms since the epoch or an RFC
+        /// 3339 time. Without it an event's time is its arrival.
+        time: String,
+        /// How far behind the newest event time the watermark runs. Without effect until there are time windows.
+        #[schemars(extend("default" = "0s"))]
+        lateness: Lapse,
+        /// A source this long silent no longer holds the watermark back. Without effect until there are time windows.
+        idle: Lapse,
+        /// For a generator: how many readings. Without it, they never end.
+        count: Whole<0, { i64::MAX }>,
+        /// For a generator: readings per second. Without it, as many as are taken.
+        rate: Rate,
+        /// For a generator: how many sensors take turns.
+        #[schemars(extend("default" = SENSORS))]
+        sensors: Whole<1, { u32::MAX as i64 }>,
+        /// For a generator: the seed of everything random in it.
+        #[schemars(extend("default" = SEED))]
+        seed: Whole<0, { i64::MAX }>,
+        /// For a generator: the event time of the first reading, in RFC 3339 or ms since the epoch.
+        #[schemars(extend("default" = START))]
+        start: Moment,
+        /// For a generator: the event time between two readings, in whole ms.
+        #[schemars(extend("default" = STEP))]
+        step: Lapse,
+    }
+}
+
+section! {
+    /// A component placed in the pipeline.
+    #[schemars(extend("required" = ["id", "component"]))]
+    struct Operator = "[[operator]]", list "write `[[operator]]`, with double brackets" {
+        /// Its name, of which the file has no other.
+        id: Name,
+        /// "builtin:map", "builtin:filter", "builtin:reduce", "builtin:window", or the path of a `.wasm` file relative
+        /// to the folder of the pipeline file.
+        component: String,
+        /// The ids of the sources and operators that feed it. Default: the one listed before it.
+        inputs: Vec<At<String>>,
+        /// What the component is opened with. `{ env = "NAME" }` stands for the value of an environment variable.
+        config: Object,
+        /// Gives events a new key: a JSON pointer such as "/sensor". Default: the key that they bear.
+        key: String,
+        /// How a reduce cuts its events into windows.
+        window: Window,
+        /// What each of its actors may use, and what an error does.
+        limits: Limits,
+        /// How many actors share its keys. Default: as many as there are workers.
+        shards: Whole<1, 4096>,
+        /// Whether keys share actors or have one each.
+        #[schemars(extend("default" = "shards"))]
+        actors: Word<ActorsWord>,
+        /// How long an instance lives: as long as its actor is active, or for one turn.
+        #[schemars(extend("default" = "actor"))]
+        isolation: Word<Isolation>,
+        /// How many turns of a stateless operator run at once. Default: as many as there are workers.
+        replicas: Whole<1, 1024>,
+        /// An actor this long without events gives up its instance.
+        #[schemars(extend("default" = IDLE_TIMEOUT))]
+        idle_timeout: Lapse,
+        /// How long it runs before another actor gets the worker: 10us to 100ms.
+        #[schemars(extend("default" = SLICE))]
+        slice: Lapse,
+    }
+}
+
+section! {
+    /// How a reduce cuts the events of a key into windows. Windows in event time are not in this version.
+    #[schemars(extend("required" = ["count"]))]
+    struct Window = "a window" {
+        /// Every so many events.
+        count: Whole<1, { i64::MAX }>,
+        /// Windows of event time, end to end. Not in this version.
+        #[schemars(skip)]
+        tumbling: Lapse,
+        /// Windows of event time that overlap. Not in this version.
+        #[schemars(skip)]
+        sliding: Lapse,
+        /// How often a sliding window starts. Not in this version.
+        #[schemars(skip)]
+        every: Lapse,
+        /// Windows that end when a key falls silent. Not in this version.
+        #[schemars(skip)]
+        session: Lapse,
+    }
+}
+
+section! {
+    /// What each actor of an operator may use, and what an error does.
+    struct Limits = "[operator.limits]" {
+        /// Linear memory, such as "16MiB"; from "64KiB", one page, to "4GiB", all that a component can address.
+        #[schemars(extend("default" = MEMORY))]
+        memory: Size,
+        /// Fuel that one event may burn; roughly, WebAssembly instructions.
+        #[schemars(extend("default" = FUEL_PER_EVENT))]
+        fuel_per_event: Whole<1, { i64::MAX }>,
+        /// Elements of all tables together.
+        #[schemars(extend("default" = TABLE_ELEMENTS))]
+        table_elements: Whole<1, 10_000_000>,
+        /// Whether an event that fails goes to the dead letters or stops the pipeline.
+        #[schemars(extend("default" = "dead-letter"))]
+        errors: Word<OnError>,
+    }
+}
+
+section! {
+    /// Where events leave.
+    #[schemars(extend("required" = ["id", "kind"]))]
+    struct Sink = "[[sink]]", list "write `[[sink]]`, with double brackets" {
+        /// Its name, of which the file has no other.
+        id: Name,
+        /// What it writes to.
+        kind: Word<SinkWord>,
+        /// For a file: its path, relative to the folder of the pipeline file. `.gz` and `.zst` are compressed.
+        path: String,
+        /// The ids of the sources and operators that feed it. Default: the one listed before it.
+        inputs: Vec<At<String>>,
+        /// Whether it keeps the order within each key, or also that of the source between keys.
+        #[schemars(extend("default" = "key"))]
+        order: Word<Order>,
+    }
+}
+
+section! {
+    /// Where events go that fail.
+    #[schemars(extend("required" = ["path"]))]
+    struct DeadLetters = "[dead_letters]" {
+        /// The path of the file, relative to the folder of the pipeline file.
+        path: String,
+    }
+}
+
+section! {
+    /// A case for `dirigo test`: the events that enter, and the events that must leave.
+    #[schemars(extend("required" = ["name", "input", "output"]))]
+    struct Test = "[[test]]", list "write `[[test]]`, with double brackets" {
+        /// What it shows.
+        name: String,
+        /// The events that enter, in order.
+        input: Vec<At<Event>>,
+        /// The events that must leave; in order per sink.
+        output: Vec<At<Event>>,
+    }
+}
+
+section! {
+    /// An event of a test.
+    #[schemars(extend("required" = ["value"]))]
+    struct Event = "an event", list "write `[{ at = \"ID\", value = { … } }]`" {
+        /// The source that it enters by, or the sink that it leaves by. May be left out where there is only one.
+        at: String,
+        /// Its value.
+        value: Any,
+    }
+}
+
+/// The tables that a misplaced key may have been meant for, with their keys.
+const HOMES: [(&str, &[&str]); 9] = [
+    (File::TITLE, File::KEYS),
+    (Pipeline::TITLE, Pipeline::KEYS),
+    (Limits::TITLE, Limits::KEYS),
+    (Operator::TITLE, Operator::KEYS),
+    (Source::TITLE, Source::KEYS),
+    (Sink::TITLE, Sink::KEYS),
+    (Window::TITLE, Window::KEYS),
+    (DeadLetters::TITLE, DeadLetters::KEYS),
+    (Test::TITLE, Test::KEYS),
+];
+
+/// The one table that has this key; `None` where none or several do.
+pub(super) fn home_of(key: &str) -> Option<&'static str> {
+    let mut homes = HOMES
+        .iter()
+        .filter(|(_, keys)| keys.contains(&key))
+        .map(|(title, _)| *title);
+    let home = homes.next()?;
+    homes.next().is_none().then_some(home)
+}

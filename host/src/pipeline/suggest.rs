@@ -1,0 +1,68 @@
+//! "did you mean": the known word that lies nearest to an unknown one.
+//!
+//! Owns how near is near enough.
+
+use std::path::Path;
+
+/// Half of the letters swapped is a different word; `treshold` and `threshold` are 0.96 alike, `http` and `path` 0.5.
+const LIKENESS_MIN: f64 = 0.75;
+
+/// The longest list of keys that a table has is 14; ids may be thousands.
+const LISTED_MAX: usize = 16;
+
+/// How many directory entries are looked at for a file name that is almost the one written.
+const SIBLINGS_MAX: usize = 10_000;
+
+/// The candidate most like `word`, if one is like it at all.
+pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = word.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (likeness(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
+        .map(|(_, candidate)| candidate)
+}
+
+fn likeness(word: &str, candidate: &str) -> f64 {
+    // One slip in a short word makes Jaro-Winkler despair: `cvs` is meant as `csv`.
+    let is_one_slip = candidate.len() > 2 && strsim::damerau_levenshtein(word, candidate) == 1;
+    let likeness = strsim::jaro_winkler(word, candidate);
+    if is_one_slip { likeness.max(0.9) } else { likeness }
+}
+
+/// "did you mean `threshold`?" and which words there are.
+pub(super) fn help(word: &str, candidates: &[&str], are: &str) -> String {
+    match nearest(word, candidates.iter().copied()) {
+        Some(candidate) => format!("did you mean `{candidate}`? {are} {}", listed(candidates)),
+        None => format!("{are} {}", listed(candidates)),
+    }
+}
+
+/// `` `a`, `b` and `c` ``.
+pub(super) fn listed(words: &[&str]) -> String {
+    let mut shown: Vec<String> = words.iter().take(LISTED_MAX).map(|word| format!("`{word}`")).collect();
+    if words.len() > LISTED_MAX {
+        shown.push(format!("{} more", words.len() - LISTED_MAX));
+    }
+    match shown.split_last() {
+        None => "none".to_owned(),
+        Some((only, [])) => only.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
+}
+
+/// A file beside `path` whose name is almost the same.
+pub(super) fn sibling(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let names: Vec<String> = std::fs::read_dir(folder)
+        .ok()?
+        .take(SIBLINGS_MAX)
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
+}

@@ -1,0 +1,203 @@
+//! Broken files, and the essential parts of what is said of each.
+
+use super::{assert_says, refused, with_operator, with_source};
+
+/// Declares facts: a name, a file, and what is said of it.
+macro_rules! facts {
+    ($($name:ident: $text:expr => [$($part:expr),+ $(,)?];)*) => {
+        $(
+            #[test]
+            fn $name() {
+                assert_says(&refused(&$text), &[$($part),+]);
+            }
+        )*
+    };
+}
+
+fn builtin(name: &str, text: &str) -> String {
+    with_operator(&format!("component = \"builtin:{name}\"\n{text}"))
+}
+
+fn reduce(text: &str) -> String {
+    builtin("reduce", &format!("window = {{ count = 5 }}\n{text}"))
+}
+
+fn with_sink(text: &str) -> String {
+    format!(
+        "[pipeline]\nname = \"p\"\n[[source]]\nid = \"s\"\nkind = \"file\"\npath = \"examples/sensors.jsonl\"\n\
+         [[sink]]\nid = \"out\"\n{text}\n"
+    )
+}
+
+fn with_test(text: &str) -> String {
+    format!("{}[[test]]\nname = \"t\"\n{text}\n", with_source("kind = \"stdin\""))
+}
+
+// Keys and types.
+facts! {
+    an_unknown_key_at_the_top_is_refused: with_source("kind = \"stdin\"\n[dead_leters]\npath = \"x\"")
+        => ["unknown key `dead_leters` in the pipeline file", "unknown key", "did you mean `dead_letters`?"];
+    an_unknown_key_in_limits_is_refused: builtin("map", "[operator.limits]\nmemmory = \"1MiB\"")
+        => ["unknown key `memmory` in `[operator.limits]`", ":11:1", "did you mean `memory`?"];
+    a_key_of_another_table_is_told_where_it_belongs: builtin("map", "errors = \"stop\"")
+        => ["unknown key `errors` in `[[operator]]`", "`errors` belongs in `[operator.limits]`"];
+    a_key_like_no_other_is_told_which_there_are: "[dead_letters]\nxyzzy = 1"
+        => ["unknown key `xyzzy`", "`[dead_letters]` has `path`"];
+    an_unknown_key_of_a_window_is_refused: builtin("reduce", "window = { cuont = 5 }")
+        => ["unknown key `cuont` in a window", "did you mean `count`?"];
+    a_source_has_no_inputs: with_source("kind = \"stdin\"\ninputs = [\"s\"]")
+        => ["unknown key `inputs` in `[[source]]`"];
+    a_string_in_place_of_a_list_is_told_how: builtin("map", "inputs = \"s\"")
+        => ["expected a list, found the string \"s\"", "write `[\"s\"]`"];
+    a_number_in_place_of_a_string_is_told_to_be_quoted: "[pipeline]\nname = 5"
+        => ["expected a name, found the integer 5"];
+    single_brackets_are_told_to_be_doubled: "[pipeline]\nname = \"p\"\n[source]\nid = \"s\""
+        => ["expected a list, found a table", "write `[[source]]`, with double brackets"];
+    double_brackets_are_told_to_be_single: "[[pipeline]]\nname = \"p\""
+        => ["expected one table", "write [pipeline] once"];
+    a_large_integer_is_refused: with_source("kind = \"generator\"\ncount = 99999999999999999999")
+        => ["the integer is too large", ":6:9", "beyond 64 bits", "9223372036854775807"];
+    a_large_float_is_refused: with_source("kind = \"generator\"\nrate = 1e999") => ["the float is too large"];
+}
+
+// The pipeline's own table.
+facts! {
+    a_pipeline_needs_a_header: "[[source]]\nid = \"s\"\nkind = \"stdin\""
+        => ["there is no `[pipeline]`", "has no sink"];
+    a_pipeline_needs_a_name: "[pipeline]\ntenant = \"a\""
+        => ["the pipeline has no `name`", "help: add `name = \"sensors\"`"];
+    a_pipeline_needs_a_source_and_a_sink: "[pipeline]\nname = \"p\"\nsource = []"
+        => ["the pipeline has no source", "add a `[[source]]`", "the pipeline has no sink", "add a `[[sink]]`"];
+    a_name_has_no_slash: "[pipeline]\nname = \"a/b\""
+        => ["\"a/b\" cannot be a name", "it contains '/'", "a name is a letter"];
+    a_name_starts_with_a_letter: "[pipeline]\nname = \"1st\"" => ["it starts with '1'"];
+    a_name_is_not_empty: "[pipeline]\nname = \"\"" => ["it is empty"];
+    a_name_is_not_endless: format!("[pipeline]\nname = \"{}\"", "a".repeat(65)) => ["it has 65 characters"];
+    a_duration_needs_a_unit: "[pipeline]\nname = \"p\"\nslo = \"50\""
+        => ["`50` is not a duration", "\"50ms\" or \"50s\""];
+    a_duration_is_no_word: "[pipeline]\nname = \"p\"\nslo = \"soon\""
+        => ["`soon` is not a duration", "such as \"100us\""];
+    a_latency_target_is_above_0: "[pipeline]\nname = \"p\"\nslo = \"0s\"" => ["`slo` is 0"];
+    a_checkpoint_every_0_is_refused: "[pipeline]\nname = \"p\"\ncheckpoint = \"0ms\"" => ["`checkpoint` is 0"];
+    no_checkpoint_is_written_off: "[pipeline]\nname = \"p\"\ncheckpoint = false"
+        => ["found the boolean false", "write \"off\""];
+    a_duration_beyond_a_century_is_refused: "[pipeline]\nname = \"p\"\nslo = \"99999999999999999999s\""
+        => ["is longer than a century"];
+}
+
+// Sources.
+facts! {
+    a_source_needs_an_id_and_a_kind: "[pipeline]\nname = \"p\"\n[[source]]"
+        => ["the source has no `id`", "the source has no `kind`"];
+    an_unknown_kind_is_told_which_there_are: with_source("kind = \"kafka\"")
+        => ["unknown source kind `kafka`", ":5:8", "there are `file`, `stdin` and `generator`"];
+    a_kind_of_a_later_version_is_refused: with_source("kind = \"http\"")
+        => ["source kind `http` is not in this version"];
+    an_option_of_another_kind_is_refused: with_source("kind = \"stdin\"\nrate = 5\npath = \"x\"")
+
+        => ["a stdin source has no `rate`", "`rate` is for kind = \"generator\"", "has no `path`", "kind = \"file\""];
+    a_file_needs_a_path: with_source("kind = \"file\"") => ["source `s` has no `path`"];
+    a_missing_file_is_told_its_neighbour: with_source("kind = \"file\"\npath = \"examples/sensor.jsonl\"")
+        => ["cannot find the source file", ":6:8", "No such file", "did you mean `sensors.jsonl`?"];
+    a_directory_is_no_source: with_source("kind = \"file\"\npath = \"examples\"\nformat = \"csv\"")
+        => ["the source file is a directory"];
+    an_extension_that_tells_nothing_needs_a_format: with_source("kind = \"file\"\npath = \"readings.dat\"")
+        => ["source `s` has no `format`", "the extension does not tell the format"];
+    an_unknown_format_is_told_the_nearest: with_source("kind = \"stdin\"\nformat = \"cvs\"")
+        => ["unknown format `cvs`", "did you mean `csv`? there are `jsonl`, `csv` and `lines`"];
+    a_pointer_starts_with_a_slash: with_source("kind = \"stdin\"\nkey = \"$.sensor.id\"")
+        => ["`$.sensor.id` is not a JSON pointer", "starts with `/`", "write \"/sensor/id\""];
+    a_pointer_is_not_empty: with_source("kind = \"stdin\"\nkey = \"\"") => ["`key` is empty", "the whole event"];
+    a_tilde_is_escaped: with_source("kind = \"stdin\"\ntime = \"/a~2\"") => ["`~` stands alone", "`~0`"];
+    lines_have_no_key: with_source("kind = \"stdin\"\nformat = \"lines\"\nkey = \"/a\"")
+        => ["format `lines` has no `key`", "lines have no fields"];
+    csv_has_no_depth: with_source("kind = \"stdin\"\nformat = \"csv\"\nkey = \"/a/b\"") => ["only columns"];
+    a_rate_is_above_0: with_source("kind = \"generator\"\nrate = 0") => ["0 events per second is no rate"];
+    a_generator_has_a_sensor: with_source("kind = \"generator\"\nsensors = 0") => ["0 is out of range", "at least 1"];
+    a_step_is_counted_in_ms: with_source("kind = \"generator\"\nstep = \"1500us\"") => ["not a whole number of ms"];
+    a_start_is_a_moment: with_source("kind = \"generator\"\nstart = \"yesterday\"") => ["`yesterday` is not a moment"];
+    a_start_has_an_offset: with_source("kind = \"generator\"\nstart = 2024-01-01T00:00:00") => ["is not a moment"];
+    a_generator_ends_before_time_does: with_source("kind = \"generator\"\ncount = 9223372036854775807")
+        => ["outlives event time"];
+    stdin_is_read_once: format!("{}[[source]]\nid = \"t\"\nkind = \"stdin\"", with_source("kind = \"stdin\""))
+        => ["sources `s` and `t` both read standard input", "first here", "again here"];
+}
+
+// Operators.
+facts! {
+    an_operator_needs_a_component: with_operator("") => ["operator `o` has no `component`", ":7:1"];
+    an_unknown_builtin_is_told_the_nearest: builtin("filtre", "")
+        => ["no built-in component `filtre`", ":9:13", "did you mean `filter`? there are `map`, `filter`"];
+    a_builtin_is_prefixed: with_operator("component = \"map\"") => ["did you mean `builtin:map`?"];
+    a_missing_component_is_told: with_operator("component = \"anomly.wasm\"")
+        => ["cannot find the component", ":9:13", "did you mean `anomaly.wasm`?"];
+    a_reduce_needs_a_window: builtin("reduce", "") => ["operator `o` has no `window`", "add `window = { count = 5 }`"];
+    a_map_has_no_window: builtin("map", "window = { count = 5 }") => ["`builtin:map` has no `window`", "only a reduce"];
+    a_map_has_no_shards: builtin("map", "shards = 2") => ["`builtin:map` has no `shards`", "use `replicas`"];
+    a_reduce_has_no_replicas: reduce("replicas = 2") => ["`builtin:reduce` has no `replicas`", "use `shards`"];
+    a_window_of_nothing_is_refused: builtin("reduce", "window = { count = 0 }") => ["0 is out of range", "at least 1"];
+    a_tumbling_window_is_not_in_this_version: builtin("reduce", "window = { tumbling = \"1m\" }")
+        => ["tumbling windows are not in this version", "a window in event time", "count windows are supported"];
+    a_sliding_window_is_not_in_this_version: builtin("reduce", "window = { sliding = \"10m\", every = \"1m\" }")
+        => ["sliding windows are not in this version"];
+    a_session_window_is_not_in_this_version: builtin("reduce", "window = { session = \"30s\" }")
+        => ["session windows are not in this version"];
+    a_window_has_one_shape: builtin("reduce", "window = { count = 5, session = \"30s\" }")
+        => ["the window has 2 shapes at once", "`count` and `session` exclude each other"];
+    a_window_has_a_shape: builtin("reduce", "window = {}") => ["the window has no shape"];
+    memory_needs_a_unit: builtin("map", "limits = { memory = \"16\" }")
+        => ["`16` is not a size", "\"16KiB\" or \"16MiB\""];
+    memory_is_no_number: builtin("map", "limits = { memory = 16 }")
+        => ["expected a size, found the integer 16", "\"16KiB\" or \"16MiB\""];
+    memory_is_at_least_a_page: builtin("map", "limits = { memory = \"1KiB\" }")
+        => ["`memory` is out of range", "1024 bytes", "\"64KiB\""];
+    memory_is_at_most_what_32_bits_address: builtin("map", "limits = { memory = \"5GiB\" }")
+        => ["`memory` is out of range"];
+    fuel_is_not_0: builtin("map", "limits = { fuel_per_event = 0 }") => ["0 is out of range", "at least 1"];
+    errors_are_dead_letters_or_a_stop: builtin("map", "limits = { errors = \"ignore\" }")
+        => ["unknown `errors` `ignore`", "there are `dead-letter` and `stop`"];
+    shards_have_a_limit: reduce("shards = 4097") => ["4097 is out of range", "at most 4096"];
+    shards_exclude_actors_per_key: reduce("shards = 2\nactors = \"per-key\"")
+        => ["`shards` and `actors = \"per-key\"` exclude each other", "so many actors", "an actor of its own"];
+    isolation_is_one_of_two: builtin("map", "isolation = \"frsh\"")
+        => ["unknown isolation `frsh`", "did you mean `fresh`?"];
+    a_slice_is_not_too_short: builtin("map", "slice = \"1us\"")
+        => ["`slice` is out of range", "\"10us\" and \"100ms\""];
+    an_idle_timeout_is_above_0: builtin("map", "idle_timeout = \"0s\"") => ["`idle_timeout` is 0"];
+    a_config_is_a_table: builtin("map", "config = 5") => ["expected a table, found the integer 5"];
+    a_missing_variable_is_told: builtin("map", "config = { a = { env = \"MISSING\" } }")
+        => ["the environment variable `MISSING` is not set", ":10:16", "MISSING=…"];
+    infinity_is_no_json: builtin("map", "config = { a = inf }") => ["inf is not a JSON number"];
+    an_operators_key_is_a_pointer: builtin("map", "key = \"sensor\"") => ["write \"/sensor\""];
+}
+
+// Sinks, dead letters, tests.
+facts! {
+    a_sink_needs_a_kind: with_sink("") => ["sink `out` has no `kind`"];
+    a_file_sink_needs_a_path: with_sink("kind = \"file\"") => ["sink `out` has no `path`"];
+    an_order_is_key_or_source: with_sink("kind = \"null\"\norder = \"time\"")
+        => ["unknown order `time`", "`key` and `source`"];
+    a_sink_does_not_write_what_a_source_reads: with_sink("kind = \"file\"\npath = \"./x/../examples/sensors.jsonl\"")
+        => ["source `s` and sink `out` use the same file", "read here", "written here", "its own file"];
+    two_sinks_write_two_files: with_sink("kind = 'file'\npath = 'a'\n[[sink]]\nid = 'b'\nkind = 'file'\npath = './a'")
+        => ["sink `out` and sink `b` use the same file", "written here"];
+    dead_letters_have_their_own_file: with_sink("kind = \"file\"\npath = \"a\"\n[dead_letters]\npath = \"a\"")
+        => ["sink `out` and the dead letters use the same file"];
+    a_sink_does_not_write_the_pipeline_file: with_sink("kind = \"file\"\npath = \"pipeline.toml\"")
+        => ["the pipeline file and sink `out` use the same file"];
+    a_sink_is_no_directory: with_sink("kind = \"file\"\npath = \"examples\"") => ["the sink file is a directory"];
+    a_path_is_not_empty: with_sink("kind = \"file\"\npath = \"\"") => ["this cannot be a path"];
+    dead_letters_need_a_path: with_source("kind = \"stdin\"\n[dead_letters]") => ["`[dead_letters]` has no `path`"];
+    a_test_needs_all_its_parts: with_test("") => ["the test has no `input`", "the test has no `output`"];
+    a_test_enters_at_a_source: with_test("input = [{ at = \"out\", value = 1 }]\noutput = []")
+        => ["there is no source `out`", "not the id of a source", "there are `s`"];
+    a_test_leaves_at_a_sink: with_test("input = []\noutput = [{ at = \"outt\", value = 1 }]")
+        => ["there is no sink `outt`", "did you mean `out`?"];
+    an_event_has_a_value: with_test("input = [{ at = \"s\" }]\noutput = []") => ["the event has no `value`"];
+    a_tests_name_is_its_own: with_test("input = []\noutput = []\n[[test]]\nname = \"t\"\ninput = []\noutput = []")
+        => ["two tests are called \"t\"", "first here", "again here"];
+    an_event_says_where_among_several: format!(
+        "{}[[sink]]\nid = \"more\"\nkind = \"null\"\n[[test]]\nname = \"t\"\ninput = []\noutput = [{{ value = 1 }}]",
+        with_source("kind = \"stdin\"")
+    ) => ["the event does not say at which sink", "there are `out` and `more`"];
+}

@@ -1,0 +1,254 @@
+//! Quantities with a unit or a range: `"50ms"`, `"16MiB"`, whole numbers, rates and moments.
+//!
+//! Owns how each is written, and the report of one that is not.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::diagnostic::{Diagnostic, Problems};
+use super::document::{Node, Value};
+use super::section::{Read, wrong_type};
+
+/// The span of a century: longer is a slip of the pen, and every sum of a few of these still fits 64 bits of ns.
+const DURATION_MAX: Duration = Duration::from_hours(100 * 366 * 24);
+
+const DURATION_HELP: &str =
+    "a duration is a number with a unit in quotes, such as \"100us\", \"50ms\", \"5s\" or \"1m\"";
+const SIZE_HELP: &str = "a size is a number with a unit in quotes, such as \"64KiB\", \"16MiB\" or \"1GiB\"";
+const MOMENT_HELP: &str = "write an RFC 3339 time such as \"2024-01-01T00:00:00Z\", or ms since the epoch";
+
+/// Implements [`JsonSchema`] in place: these types are too small for a definition of their own.
+macro_rules! inline_schema {
+    ($type:ty, $name:literal, $schema:tt $(, [$($generic:tt)*])?) => {
+        impl $(<$($generic)*>)? JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+pub(super) use inline_schema;
+
+/// A duration such as `"50ms"`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lapse(pub(super) Duration);
+
+inline_schema!(Lapse, "duration", { "type": "string", "examples": ["50ms", "1s", "5m"] });
+
+impl Read for Lapse {
+    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let Value::String(text) = &node.value else {
+            let help = bare_integer(node).map(|number| format!("give the unit: \"{number}ms\" or \"{number}s\""));
+            return wrong_type(node, "a duration", help.or(Some(DURATION_HELP.to_owned())), problems);
+        };
+        match humantime::parse_duration(text) {
+            Ok(duration) if duration <= DURATION_MAX => Some(Lapse(duration)),
+            Ok(_) | Err(humantime::DurationError::NumberOverflow) => refuse(
+                node,
+                format!("the duration `{text}` is longer than a century"),
+                "too long",
+                None,
+                problems,
+            ),
+            Err(_) => refuse(
+                node,
+                format!("`{text}` is not a duration"),
+                "not a duration",
+                Some(without_unit(text).map_or(DURATION_HELP.to_owned(), |number| {
+                    format!("give the unit: \"{number}ms\" or \"{number}s\"")
+                })),
+                problems,
+            ),
+        }
+    }
+}
+
+fn bare_integer(node: &Node) -> Option<i64> {
+    match node.value {
+        Value::Integer(number) if number >= 0 => Some(number),
+        _ => None,
+    }
+}
+
+fn without_unit(text: &str) -> Option<&str> {
+    let number = text.trim();
+    (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(number)
+}
+
+fn refuse<T>(node: &Node, message: String, label: &str, help: Option<String>, problems: &mut Problems) -> Option<T> {
+    problems.push(Diagnostic::error(message).at(node.place, label).help_if(help));
+    None
+}
+
+/// How often a checkpoint is taken: `"1s"`, or `"off"`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Interval {
+    Off,
+    Every(Duration),
+}
+
+inline_schema!(Interval, "interval", { "type": "string", "examples": ["1s", "off"] });
+
+impl Read for Interval {
+    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        match &node.value {
+            Value::String(text) if text == "off" => Some(Interval::Off),
+            Value::Boolean(false) => wrong_type(
+                node,
+                "a duration or \"off\"",
+                Some("write \"off\"".to_owned()),
+                problems,
+            ),
+            _ => Lapse::read(node, problems).map(|Lapse(duration)| Interval::Every(duration)),
+        }
+    }
+}
+
+/// A number of bytes such as `"16MiB"`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size(pub(super) u64);
+
+inline_schema!(Size, "size", { "type": "string", "examples": ["16MiB", "64KiB"] });
+
+impl Read for Size {
+    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let Value::String(text) = &node.value else {
+            let help = bare_integer(node).map(|number| format!("give the unit: \"{number}KiB\" or \"{number}MiB\""));
+            return wrong_type(node, "a size", help.or(Some(SIZE_HELP.to_owned())), problems);
+        };
+        if let Some(number) = without_unit(text) {
+            let help = format!("give the unit: \"{number}KiB\" or \"{number}MiB\"");
+            return refuse(node, format!("`{text}` is not a size"), "no unit", Some(help), problems);
+        }
+        match text.parse::<bytesize::ByteSize>() {
+            Ok(size) => Some(Size(size.as_u64())),
+            Err(_) => refuse(
+                node,
+                format!("`{text}` is not a size"),
+                "not a size",
+                Some(SIZE_HELP.to_owned()),
+                problems,
+            ),
+        }
+    }
+}
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whole<const MIN: i64, const MAX: i64>(i64);
+
+inline_schema!(Whole<MIN, MAX>, "whole number", {
+    "type": "integer",
+    "minimum": MIN,
+    "maximum": MAX,
+}, [const MIN: i64, const MAX: i64]);
+
+impl<const MIN: i64, const MAX: i64> Whole<MIN, MAX> {
+    /// The number, where the range is not negative.
+    pub(super) fn to_u64(self) -> u64 {
+        const { assert!(MIN >= 0, "the range is not negative") };
+        self.0.unsigned_abs()
+    }
+
+    /// The number, where the range lies within 32 bits.
+    pub(super) fn to_u32(self) -> u32 {
+        const { assert!(MIN >= 0 && MAX <= u32::MAX as i64, "the range lies within 32 bits") };
+        u32::try_from(self.0).expect("the number was read within a range of 32 bits")
+    }
+}
+
+impl<const MIN: i64, const MAX: i64> Read for Whole<MIN, MAX> {
+    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let Value::Integer(number) = node.value else {
+            return wrong_type(node, "a whole number", None, problems);
+        };
+        if (MIN..=MAX).contains(&number) {
+            return Some(Whole(number));
+        }
+        let (label, help) = if number < MIN {
+            ("too small", format!("it is at least {MIN}"))
+        } else {
+            ("too large", format!("it is at most {MAX}"))
+        };
+        refuse(node, format!("{number} is out of range"), label, Some(help), problems)
+    }
+}
+
+/// Events per second: above 0.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rate(pub(super) f64);
+
+inline_schema!(Rate, "rate", { "type": "number", "exclusiveMinimum": 0 });
+
+impl Read for Rate {
+    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let rate = match node.value {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "above 2^53 events per second nobody counts single ones"
+            )]
+            Value::Integer(number) => number as f64,
+            Value::Float(number) => number,
+            _ => return wrong_type(node, "a number of events per second", None, problems),
+        };
+        if rate.is_finite() && rate > 0.0 {
+            return Some(Rate(rate));
+        }
+        let help = Some("it is above 0; leave it out for as fast as the events are taken".to_owned());
+        refuse(
+            node,
+            format!("{rate} events per second is no rate"),
+            "not above 0",
+            help,
+            problems,
+        )
+    }
+}
+
+/// A moment, as ms since the epoch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment(pub(super) i64);
+
+inline_schema!(Moment, "moment", { "type": ["string", "integer"], "examples": ["2024-01-01T00:00:00Z", 0] });
+
+impl Read for Moment {
+    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let text = match &node.value {
+            Value::Integer(ms) => {
+                return match jiff::Timestamp::from_millisecond(*ms) {
+                    Ok(_) => Some(Moment(*ms)),
+                    Err(_) => refuse(
+                        node,
+                        format!("{ms} ms since the epoch is beyond the year 9999"),
+                        "no such moment",
+                        Some(MOMENT_HELP.to_owned()),
+                        problems,
+                    ),
+                };
+            }
+            Value::String(text) => text.clone(),
+            Value::Datetime(moment) => moment.to_string(),
+            _ => return wrong_type(node, "a moment", Some(MOMENT_HELP.to_owned()), problems),
+        };
+        match text.parse::<jiff::Timestamp>() {
+            Ok(moment) => Some(Moment(moment.as_millisecond())),
+            Err(_) => refuse(
+                node,
+                format!("`{text}` is not a moment"),
+                "not an RFC 3339 time with an offset",
+                Some(MOMENT_HELP.to_owned()),
+                problems,
+            ),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! From the file as written to a pipeline that the host can trust.
+//!
+//! Owns the order of the checks and what they share. Every check reports what it finds and the others go on, so that
+//! one pass finds everything.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::choice::SourceWord;
+use super::config::Environment;
+use super::diagnostic::{Diagnostic, Problems};
+use super::graph::{self, Wiring};
+use super::model::{Operator, Pipeline, Sink};
+use super::name::Name;
+use super::paths::{self, Claim, Claims, Folder, Usage};
+use super::place::{Place, Texts};
+use super::section::{At, Field};
+use super::units::{Interval, Lapse};
+use super::{operator, raw, sink, source, test_case};
+
+/// What the checks share.
+pub(super) struct Validation<'a> {
+    pub(super) texts: &'a Texts,
+    pub(super) folder: Folder,
+    pub(super) claims: Claims,
+    pub(super) environment: Environment<'a>,
+    pub(super) problems: Problems,
+}
+
+impl<'a> Validation<'a> {
+    pub(super) fn new(texts: &'a Texts, file: &Path, environment: Environment<'a>, problems: Problems) -> Self {
+        let mut validation = Self {
+            texts,
+            folder: Folder::of(file),
+            claims: Claims::default(),
+            environment,
+            problems,
+        };
+        let who = "the pipeline file".to_owned();
+        let claim = Claim {
+            path: file.to_owned(),
+            who,
+            usage: Usage::Reads,
+            place: None,
+        };
+        validation.claims.add(claim, &mut validation.problems);
+        validation
+    }
+
+    /// The pipeline, unless there was an error.
+    pub(super) fn pipeline(&mut self, raw: &raw::File, file: &Path) -> Option<Pipeline> {
+        let header = self.header(raw);
+        let sources = each(&raw.source, |raw| source::validate(raw, self));
+        let operators = each(&raw.operator, |raw| operator::validate(raw, self));
+        let sinks = each(&raw.sink, |raw| sink::validate(raw, self));
+        let dead_letters = raw.dead_letters.given().and_then(|at| self.dead_letters(&at.value));
+        let tests = test_case::validate_all(raw, self);
+        self.expect_some(&raw.source, raw, "source", "an event has nowhere to come from");
+        self.expect_some(&raw.sink, raw, "sink", "an event has nowhere to go");
+        self.expect_one_reader_of_stdin(raw);
+        let wiring = graph::wire(raw, &mut self.problems);
+        if self.problems.has_errors() {
+            return None;
+        }
+        let (operators, sinks) = connect(operators?, sinks?, wiring);
+        let Header {
+            name,
+            tenant,
+            slo,
+            checkpoint,
+        } = header?;
+        let (sources, file) = (sources?, file.to_owned());
+        Some(Pipeline {
+            name,
+            tenant,
+            slo,
+            checkpoint,
+            sources,
+            operators,
+            sinks,
+            dead_letters,
+            tests,
+            file,
+        })
+    }
+
+    fn header(&mut self, raw: &raw::File) -> Option<Header> {
+        if raw.pipeline.is_absent() {
+            self.problems.push(
+                Diagnostic::error("there is no `[pipeline]`")
+                    .at(raw.place, "")
+                    .help("start the file with `[pipeline]` and `name = \"…\"`"),
+            );
+        }
+        let raw = &raw.pipeline.given()?.value;
+        let name = raw
+            .name
+            .required("name", "\"sensors\"", raw.place, "the pipeline", &mut self.problems);
+        let tenant = raw
+            .tenant
+            .map(|Name(tenant)| tenant.clone())
+            .unwrap_or_else(|| raw::TENANT.to_owned());
+        let slo = self.positive("slo", &raw.slo);
+        let checkpoint = match raw.checkpoint.given() {
+            Some(At {
+                value: Interval::Every(every),
+                place,
+            }) => {
+                self.expect_positive("checkpoint", *every, *place);
+                Some(*every)
+            }
+            Some(At {
+                value: Interval::Off, ..
+            })
+            | None => None,
+        };
+        Some(Header {
+            name: name?.value.0.clone(),
+            tenant,
+            slo,
+            checkpoint,
+        })
+    }
+
+    /// The duration, where it is given; that it is 0 is reported.
+    pub(super) fn positive(&mut self, key: &str, field: &Field<Lapse>) -> Option<Duration> {
+        let At {
+            value: Lapse(duration),
+            place,
+        } = field.given()?;
+        self.expect_positive(key, *duration, *place);
+        Some(*duration)
+    }
+
+    fn expect_positive(&mut self, key: &str, duration: Duration, place: Place) {
+        if duration.is_zero() {
+            let problem = Diagnostic::error(format!("`{key}` is 0")).at(place, "no time at all");
+            self.problems
+                .push(problem.help("a duration above 0 is meant, such as \"50ms\""));
+        }
+    }
+
+    fn dead_letters(&mut self, raw: &raw::DeadLetters) -> Option<PathBuf> {
+        let at = raw.path.required(
+            "path",
+            "\"dead.jsonl\"",
+            raw.place,
+            "`[dead_letters]`",
+            &mut self.problems,
+        )?;
+        self.written_file(at, "dead letters file", "the dead letters")
+    }
+
+    /// The path of a file that the pipeline writes.
+    pub(super) fn written_file(&mut self, at: &At<String>, of: &str, who: &str) -> Option<PathBuf> {
+        let path = self.folder.resolve(at, &mut self.problems)?;
+        paths::expect_no_directory(&path, at.place, of, &mut self.problems)?;
+        self.claim(&path, at.place, who, Usage::Writes);
+        Some(path)
+    }
+
+    /// The path of a file that the pipeline reads.
+    pub(super) fn read_file(&mut self, at: &At<String>, of: &str, who: &str) -> Option<PathBuf> {
+        let path = self.folder.resolve(at, &mut self.problems)?;
+        // Claimed even when it does not exist: that another writes it is then the reason, and worth hearing.
+        self.claim(&path, at.place, who, Usage::Reads);
+        paths::expect_file(&path, at.place, of, &mut self.problems)?;
+        Some(path)
+    }
+
+    fn claim(&mut self, path: &Path, place: Place, who: &str, usage: Usage) {
+        let claim = Claim {
+            path: path.to_owned(),
+            who: who.to_owned(),
+            usage,
+            place: Some(place),
+        };
+        self.claims.add(claim, &mut self.problems);
+    }
+
+    fn expect_one_reader_of_stdin(&mut self, raw: &raw::File) {
+        let readers = list(&raw.source).iter().filter_map(|at| {
+            let word = at.value.kind.given().filter(|at| at.value.0 == SourceWord::Stdin)?;
+            Some((at.value.id.given()?.value.0.as_str(), word.place))
+        });
+        let readers: Vec<(&str, Place)> = readers.collect();
+        for pair in readers.windows(2) {
+            let [(first_id, first), (id, place)] = [pair[0], pair[1]];
+            self.problems.push(
+                Diagnostic::error(format!("sources `{first_id}` and `{id}` both read standard input"))
+                    .at(place, "again here")
+                    .also(first, "first here")
+                    .help("each line goes to one reader: make them one source, and name it in several `inputs`"),
+            );
+        }
+    }
+
+    fn expect_some<T>(&mut self, field: &Field<Vec<At<T>>>, raw: &raw::File, what: &str, why: &str) {
+        let has_none = field.is_absent() || field.given().is_some_and(|at| at.value.is_empty());
+        if has_none {
+            let place = raw.pipeline.given().map_or(raw.place, |at| at.place);
+            let problem = Diagnostic::error(format!("the pipeline has no {what}")).at(place, why);
+            self.problems.push(problem.help(format!("add a `[[{what}]]`")));
+        }
+    }
+}
+
+/// What `[pipeline]` says.
+struct Header {
+    name: String,
+    tenant: String,
+    slo: Option<Duration>,
+    checkpoint: Option<Duration>,
+}
+
+/// All items of a list validated; `None` if one was refused.
+fn each<R, T>(field: &Field<Vec<At<R>>>, mut validate: impl FnMut(&R) -> Option<T>) -> Option<Vec<T>> {
+    // Collected first: the items behind a refused one are to be looked at as well.
+    let validated: Vec<Option<T>> = list(field).iter().map(|at| validate(&at.value)).collect();
+    validated.into_iter().collect()
+}
+
+/// The items of a list, none where it is absent.
+pub(super) fn list<T>(field: &Field<Vec<At<T>>>) -> &[At<T>] {
+    field.given().map_or(&[], |at| &at.value)
+}
+
+/// Gives operators and sinks their inputs, and puts the operators in topological order.
+fn connect(operators: Vec<Operator>, sinks: Vec<Sink>, wiring: Wiring) -> (Vec<Operator>, Vec<Sink>) {
+    let mut operators: Vec<Option<Operator>> = operators.into_iter().map(Some).collect();
+    let ordered = wiring.operators.into_iter().map(|(index, inputs)| {
+        let operator = operators[index].take().expect("the order names each operator once");
+        Operator { inputs, ..operator }
+    });
+    let ordered = ordered.collect();
+    let sinks = sinks
+        .into_iter()
+        .zip(wiring.sinks)
+        .map(|(sink, inputs)| Sink { inputs, ..sink })
+        .collect();
+    (ordered, sinks)
+}

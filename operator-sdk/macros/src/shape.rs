@@ -1,0 +1,167 @@
+//! What an operator's `impl` looks like, and what to say where it doesn't.
+
+use proc_macro2::{Ident, TokenStream};
+use syn::{Error, ImplItem, Item, ItemImpl, Path, Result, Type, spanned::Spanned};
+
+/// What the attribute needs to know of the `impl`.
+pub(crate) struct Shape {
+    pub(crate) operator: Type,
+    /// The last part of the trait's path.
+    pub(crate) kind: Ident,
+}
+
+/// A kind of operator and what its `impl` has to define, in the order in which one writes it.
+struct Kind {
+    name: &'static str,
+    types: &'static [(&'static str, &'static str)],
+    functions: &'static [(&'static str, &'static str)],
+}
+
+const CONFIG: (&str, &str) = ("Config", "type Config = NoConfig;");
+const EVENT: (&str, &str) = ("Event", "type Event = MyEvent;");
+const OUTPUT: (&str, &str) = ("Output", "type Output = MyOutput;");
+const OPEN: (&str, &str) = ("open", "fn open(config: Self::Config) -> Result<Self>");
+
+const KINDS: [Kind; 4] = [
+    Kind {
+        name: "Map",
+        types: &[CONFIG, EVENT, OUTPUT],
+        functions: &[
+            OPEN,
+            ("map", "fn map(&mut self, event: &Self::Event) -> Result<Self::Output>"),
+        ],
+    },
+    Kind {
+        name: "FlatMap",
+        types: &[CONFIG, EVENT, OUTPUT],
+        functions: &[
+            OPEN,
+            (
+                "flat_map",
+                "fn flat_map(&mut self, event: &Self::Event, out: &mut Outputs<'_, Self::Output>) -> Result<()>",
+            ),
+        ],
+    },
+    Kind {
+        name: "Filter",
+        types: &[CONFIG, EVENT],
+        functions: &[
+            OPEN,
+            ("keep", "fn keep(&mut self, event: &Self::Event) -> Result<bool>"),
+        ],
+    },
+    Kind {
+        name: "Reduce",
+        types: &[
+            CONFIG,
+            EVENT,
+            ("Accumulator", "type Accumulator = MyAccumulator;"),
+            OUTPUT,
+        ],
+        functions: &[
+            OPEN,
+            ("zero", "fn zero(&self) -> Self::Accumulator"),
+            (
+                "add",
+                "fn add(&mut self, accumulator: &mut Self::Accumulator, event: &Self::Event) -> Result<()>",
+            ),
+            (
+                "merge",
+                "fn merge(&mut self, left: Self::Accumulator, right: Self::Accumulator) -> Self::Accumulator",
+            ),
+            (
+                "finish",
+                "fn finish(&mut self, window: &Window<'_>, accumulator: Self::Accumulator) -> Result<Self::Output>",
+            ),
+        ],
+    },
+];
+
+const WHERE_IT_GOES: &str = "`#[operator]` goes on the `impl` of an operator: `impl Filter for MyOperator { … }`, or \
+    `Map`, `FlatMap`, `Reduce`";
+
+pub(crate) fn parse(arguments: TokenStream, item: TokenStream) -> Result<Shape> {
+    if !arguments.is_empty() {
+        return Err(Error::new_spanned(
+            arguments,
+            "`#[operator]` takes no arguments: the trait of the `impl` says it all",
+        ));
+    }
+    let item = match syn::parse2::<Item>(item)? {
+        Item::Impl(item) => item,
+        other => return Err(Error::new(start(&other), WHERE_IT_GOES)),
+    };
+    let kind = kind(&item)?;
+    if !item.generics.params.is_empty() {
+        let message = "an operator has no generic parameters: the host runs one component, so write the type out";
+        return Err(Error::new_spanned(&item.generics, message));
+    }
+    missing(&item, kind)?;
+    let name = Ident::new(kind.name, item.span());
+    Ok(Shape {
+        operator: *item.self_ty,
+        kind: name,
+    })
+}
+
+/// The first token of an item is enough to point at: the whole of it would hide the message.
+fn start(item: &Item) -> proc_macro2::Span {
+    quote::ToTokens::to_token_stream(item)
+        .into_iter()
+        .next()
+        .map_or_else(proc_macro2::Span::call_site, |token| token.span())
+}
+
+fn kind(item: &ItemImpl) -> Result<&'static Kind> {
+    let Some((negation, path, _)) = &item.trait_ else {
+        return Err(Error::new_spanned(&item.self_ty, WHERE_IT_GOES));
+    };
+    let known = path
+        .segments
+        .last()
+        .and_then(|last| KINDS.iter().find(|kind| last.ident == kind.name));
+    match known {
+        Some(kind) if negation.is_none() => Ok(kind),
+        _ => Err(Error::new_spanned(
+            path,
+            format!(
+                "`{}` is no kind of operator: there are `Map`, `FlatMap`, `Filter` and `Reduce`",
+                written(path)
+            ),
+        )),
+    }
+}
+
+fn written(path: &Path) -> String {
+    let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+    names.join("::")
+}
+
+/// Complains about all that the `impl` leaves out, at once.
+fn missing(item: &ItemImpl, kind: &Kind) -> Result<()> {
+    let has_type = |name: &str| {
+        item.items
+            .iter()
+            .any(|it| matches!(it, ImplItem::Type(it) if it.ident == name))
+    };
+    let has_function = |name: &str| {
+        item.items
+            .iter()
+            .any(|it| matches!(it, ImplItem::Fn(it) if it.sig.ident == name))
+    };
+    // What another macro expands to in here cannot be seen, so rustc has to judge it.
+    if item.items.iter().any(|it| matches!(it, ImplItem::Macro(_))) {
+        return Ok(());
+    }
+    let types = kind.types.iter().filter(|(name, _)| !has_type(name));
+    let functions = kind.functions.iter().filter(|(name, _)| !has_function(name));
+    let lines: Vec<_> = types.chain(functions).map(|(_, line)| format!("    {line}")).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let path = item.trait_.as_ref().map(|(_, path, _)| path);
+    Err(Error::new_spanned(
+        path,
+        format!("this `{}` leaves out:\n{}", kind.name, lines.join("\n")),
+    ))
+}

@@ -1,0 +1,74 @@
+//! What wit-bindgen makes of `wit/`, on the types of `columns`.
+//!
+//! The worlds of `wit/` are taken apart into what all kinds share and what each kind adds: wit-bindgen exports a macro for
+//! each interface, so a crate can generate `lifecycle` once only. When a component is linked, the halves that its operator
+//! exports are put together again.
+
+/// The life cycle, and the imports that all kinds share.
+pub mod lifecycle {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "
+            package dirigo:sdk;
+            world lifecycle {
+                import dirigo:operator/host@0.1.0;
+                export dirigo:operator/lifecycle@0.1.0;
+            }
+        ",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_lifecycle",
+        default_bindings_module: "dirigo_operator::bindings::lifecycle",
+    });
+}
+
+/// What the kind `map` adds.
+pub mod map {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "
+            package dirigo:sdk;
+            world mapping {
+                export dirigo:operator/%map@0.1.0;
+            }
+        ",
+        with: { "dirigo:operator/types@0.1.0": crate::columns },
+        pub_export_macro: true,
+        export_macro_name: "export_map",
+        default_bindings_module: "dirigo_operator::bindings::map",
+    });
+}
+
+/// What the kind `filter` adds.
+pub mod filter {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "
+            package dirigo:sdk;
+            world filtering {
+                export dirigo:operator/filter@0.1.0;
+            }
+        ",
+        with: { "dirigo:operator/types@0.1.0": crate::columns },
+        pub_export_macro: true,
+        export_macro_name: "export_filter",
+        default_bindings_module: "dirigo_operator::bindings::filter",
+    });
+}
+
+/// What the kind `reduce` adds.
+pub mod reduce {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "
+            package dirigo:sdk;
+            world reducing {
+                export dirigo:operator/reduce@0.1.0;
+            }
+        ",
+        with: { "dirigo:operator/types@0.1.0": crate::columns },
+        pub_export_macro: true,
+        export_macro_name: "export_reduce",
+        default_bindings_module: "dirigo_operator::bindings::reduce",
+    });
+}

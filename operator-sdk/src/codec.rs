@@ -1,0 +1,142 @@
+//! From bytes to what an operator is written in, and back.
+//!
+//! Owns the traits and the codecs that they stand for: JSON for every type that serde knows, raw bytes for those that
+//! say so. Knows nothing of batches.
+
+use std::borrow::Borrow;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Error, Result, columns::Batch};
+
+/// An event as it came: not decoded yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Encoded<'a> {
+    batch: &'a Batch,
+    index: usize,
+    value: &'a [u8],
+}
+
+impl<'a> Encoded<'a> {
+    #[inline]
+    pub(crate) fn new(batch: &'a Batch, index: usize, value: &'a [u8]) -> Encoded<'a> {
+        Encoded { batch, index, value }
+    }
+
+    /// Its value.
+    #[must_use]
+    #[inline]
+    pub fn value(self) -> &'a [u8] {
+        self.value
+    }
+
+    /// Its key, empty if it has none.
+    #[must_use]
+    pub fn key(self) -> &'a [u8] {
+        self.batch.keys.get(self.index)
+    }
+
+    /// Its event time in ms since the epoch.
+    #[must_use]
+    pub fn time(self) -> i64 {
+        self.batch.times[self.index]
+    }
+}
+
+/// What the events of an operator can be.
+///
+/// - Any type that implements `Deserialize`: the value is JSON.
+/// - `[u8]`: the value as it is, where it lies.
+/// - [`Json`](crate::Json): a JSON document that is read and edited in place.
+/// - [`Stamped<T>`]: any of the typed ones, with its key and event time.
+pub trait Decode: 'static {
+    /// What decoding yields: a typed event by value, bytes by reference.
+    type Decoded<'a>: Borrow<Self>;
+
+    /// Decodes an event.
+    ///
+    /// # Errors
+    /// When its value is not of this type; the event is rejected.
+    fn decode(event: Encoded<'_>) -> Result<Self::Decoded<'_>>;
+}
+
+impl<T: DeserializeOwned + 'static> Decode for T {
+    type Decoded<'a> = T;
+
+    #[inline]
+    fn decode(event: Encoded<'_>) -> Result<T> {
+        serde_json::from_slice(event.value).map_err(|error| undecodable(&error))
+    }
+}
+
+impl Decode for [u8] {
+    type Decoded<'a> = &'a [u8];
+
+    #[inline]
+    fn decode(event: Encoded<'_>) -> Result<&[u8]> {
+        Ok(event.value)
+    }
+}
+
+/// An event together with its key and its event time.
+///
+/// For `type Event = Stamped<Reading>`, an operator's functions get a `&Stamped<Reading>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamped<T> {
+    /// The event time in ms since the epoch.
+    pub time: i64,
+    /// The key, empty if the event has none.
+    pub key: Vec<u8>,
+    /// The event.
+    pub event: T,
+}
+
+impl<T: DeserializeOwned + 'static> Decode for Stamped<T> {
+    type Decoded<'a> = Stamped<T>;
+
+    fn decode(event: Encoded<'_>) -> Result<Stamped<T>> {
+        Ok(Stamped {
+            time: event.time(),
+            key: event.key().to_vec(),
+            event: T::decode(event)?,
+        })
+    }
+}
+
+/// What the outputs of an operator can be: any type that implements `Serialize` (it becomes JSON), and [`Raw`] bytes.
+pub trait Encode {
+    /// Appends the encoded value to `buffer`.
+    ///
+    /// # Errors
+    /// When the value has no encoding; what it came from is rejected, and what was appended dropped.
+    fn encode(&self, buffer: &mut Vec<u8>) -> Result<()>;
+}
+
+impl<T: Serialize + ?Sized> Encode for T {
+    #[inline]
+    fn encode(&self, buffer: &mut Vec<u8>) -> Result<()> {
+        serde_json::to_writer(buffer, self).map_err(|error| Error::from(error).context("the output is no JSON"))
+    }
+}
+
+/// An output that travels as these bytes, not as JSON: `Raw<Vec<u8>>`, `Raw<[u8; 16]>`, `Raw<String>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Raw<T>(pub T);
+
+impl<T: AsRef<[u8]>> Encode for Raw<T> {
+    #[inline]
+    fn encode(&self, buffer: &mut Vec<u8>) -> Result<()> {
+        buffer.extend_from_slice(self.0.as_ref());
+        Ok(())
+    }
+}
+
+#[cold]
+fn undecodable(error: &serde_json::Error) -> Error {
+    let what = if error.is_data() {
+        "the event is not what this operator reads"
+    } else {
+        "the event is no JSON"
+    };
+    Error::new(format!("{what}: {error}"))
+}

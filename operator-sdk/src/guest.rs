@@ -1,0 +1,148 @@
+//! An operator inside a component: the exports of each kind, on top of the functions that run batches.
+//!
+//! It is thin on purpose: everything that could be wrong is in code that also runs, and is tested, natively.
+
+use std::{cell::RefCell, marker::PhantomData, panic, thread::LocalKey};
+
+use crate::{
+    Filter, FlatMap, Map, Operator, Reduce,
+    bindings::{
+        filter::exports::dirigo::operator::filter,
+        lifecycle::{dirigo::operator::host, exports::dirigo::operator::lifecycle},
+        map::exports::dirigo::operator::map,
+        reduce::exports::dirigo::operator::reduce,
+    },
+    columns::{Batch, Column, Outputs, Windows},
+    filter::filter_batch,
+    log::Level,
+    map::{flat_map_batch, map_batch},
+    progress,
+    reduce::{accumulate_batch, finish_batch, merge_batch},
+};
+
+/// The one operator of this instance: none until the host opens it.
+pub type Slot<O> = RefCell<Option<O>>;
+
+/// An operator with a place to live. `#[operator]` implements it.
+pub trait Resident: Operator + 'static {
+    /// Where it lives.
+    fn slot() -> &'static LocalKey<Slot<Self>>;
+}
+
+/// What every operator exports.
+pub struct LifecycleComponent<O>(PhantomData<O>);
+/// What a [`Map`] exports besides.
+pub struct MapComponent<O>(PhantomData<O>);
+/// What a [`FlatMap`] exports besides.
+pub struct FlatMapComponent<O>(PhantomData<O>);
+/// What a [`Filter`] exports besides.
+pub struct FilterComponent<O>(PhantomData<O>);
+/// What a [`Reduce`] exports besides.
+pub struct ReduceComponent<O>(PhantomData<O>);
+
+fn with<O: Resident, R>(run: impl FnOnce(&mut O) -> R) -> R {
+    O::slot().with_borrow_mut(|operator| run(operator.as_mut().expect("the host opens an operator before it uses it")))
+}
+
+impl<O: Resident> lifecycle::Guest for LifecycleComponent<O> {
+    fn open(config: String) -> Result<(), String> {
+        panic::set_hook(Box::new(|panic| {
+            host::panicked(&panic.to_string(), progress::current_event())
+        }));
+        let operator = O::open_json(&config).map_err(crate::Error::into_message)?;
+        O::slot().set(Some(operator));
+        Ok(())
+    }
+}
+
+impl<O: Resident + Map> map::Guest for MapComponent<O> {
+    fn map(input: Batch) -> Outputs {
+        with(|operator: &mut O| map_batch(operator, &input))
+    }
+}
+
+impl<O: Resident + FlatMap> map::Guest for FlatMapComponent<O> {
+    fn map(input: Batch) -> Outputs {
+        with(|operator: &mut O| flat_map_batch(operator, &input))
+    }
+}
+
+impl<O: Resident + Filter> filter::Guest for FilterComponent<O> {
+    fn filter(input: Batch) -> filter::Filtered {
+        let filtered = with(|operator: &mut O| filter_batch(operator, &input));
+        filter::Filtered {
+            kept: filtered.kept,
+            failures: filtered.failures,
+        }
+    }
+}
+
+impl<O: Resident + Reduce> reduce::Guest for ReduceComponent<O> {
+    fn accumulate(input: Batch, groups: Vec<u32>, accumulators: Column, closing: reduce::Windows) -> reduce::Folded {
+        let closing = closing.into();
+        let folded = with(|operator: &mut O| accumulate_batch(operator, &input, &groups, &accumulators, &closing));
+        reduce::Folded {
+            accumulators: folded.accumulators,
+            outputs: folded.outputs,
+            rejected: folded.rejected,
+        }
+    }
+
+    fn merge(left: Column, right: Column) -> Column {
+        with(|operator: &mut O| merge_batch(operator, &left, &right))
+    }
+
+    fn finish(windows: reduce::Windows, accumulators: Column) -> Outputs {
+        with(|operator: &mut O| finish_batch(operator, &windows.into(), &accumulators))
+    }
+}
+
+impl From<reduce::Windows> for Windows {
+    fn from(windows: reduce::Windows) -> Windows {
+        Windows {
+            keys: windows.keys,
+            starts: windows.starts,
+            ends: windows.ends,
+            counts: windows.counts,
+        }
+    }
+}
+
+pub(crate) fn log(level: Level, message: &str) {
+    let level = match level {
+        Level::Trace => host::Level::Trace,
+        Level::Debug => host::Level::Debug,
+        Level::Info => host::Level::Info,
+        Level::Warn => host::Level::Warn,
+        Level::Error => host::Level::Error,
+    };
+    host::log(level, message);
+}
+
+pub(crate) fn count(name: &str, value: f64) {
+    host::metric(name, value);
+}
+
+/// Exports an operator of this kind from the crate that calls it; only `#[operator]` does.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export {
+    (Map, $operator:ty) => { $crate::__export!(MapComponent, export_map, map, $operator); };
+    (FlatMap, $operator:ty) => { $crate::__export!(FlatMapComponent, export_map, map, $operator); };
+    (Filter, $operator:ty) => { $crate::__export!(FilterComponent, export_filter, filter, $operator); };
+    (Reduce, $operator:ty) => { $crate::__export!(ReduceComponent, export_reduce, reduce, $operator); };
+    ($component:ident, $export:ident, $world:ident, $operator:ty) => {
+        ::std::thread_local! {
+            static OPERATOR: $crate::guest::Slot<$operator> = const { ::std::cell::RefCell::new(::std::option::Option::None) };
+        }
+        impl $crate::guest::Resident for $operator {
+            fn slot() -> &'static ::std::thread::LocalKey<$crate::guest::Slot<Self>> {
+                &OPERATOR
+            }
+        }
+        type Lifecycle = $crate::guest::LifecycleComponent<$operator>;
+        type Kind = $crate::guest::$component<$operator>;
+        $crate::bindings::lifecycle::export_lifecycle!(Lifecycle with_types_in $crate::bindings::lifecycle);
+        $crate::bindings::$world::$export!(Kind with_types_in $crate::bindings::$world);
+    };
+}

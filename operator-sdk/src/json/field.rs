@@ -1,0 +1,82 @@
+//! The name of a place in a JSON document: a field of the object, or a JSON pointer into it.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::{Error, Result, reject};
+
+/// A field of a JSON object, by its name (`value`) or, when it begins with `/`, by a JSON pointer (`/reading/value`).
+///
+/// It deserializes from a string, so that it can stand in an operator's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Field {
+    text: String,
+    /// The way to the field from the top of the document; never empty.
+    pub(super) steps: Vec<Step>,
+    /// The last name as it stands in a document: in quotes, with a colon.
+    pub(super) label: Vec<u8>,
+}
+
+/// One step down into a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) name: String,
+    /// Where the step leads in an array, if the name is a number.
+    pub(super) index: Option<usize>,
+}
+
+impl Field {
+    /// Parses the name of a field.
+    ///
+    /// # Errors
+    /// When it is empty, or a pointer with a `~` that is neither `~0` nor `~1`.
+    pub fn new(text: impl Into<String>) -> Result<Field> {
+        let text = text.into();
+        let steps = match text.strip_prefix('/') {
+            Some(pointer) => pointer.split('/').map(unescape).collect::<Result<Vec<_>>>()?,
+            None if text.is_empty() => {
+                reject!("a field has a name, such as `value`, or a pointer, such as `/reading/value`")
+            }
+            None => vec![text.clone()],
+        };
+        let steps: Vec<_> = steps.into_iter().map(Step::new).collect();
+        let mut label = serde_json::to_vec(&steps[steps.len() - 1].name)?;
+        label.push(b':');
+        Ok(Field { text, steps, label })
+    }
+}
+
+impl Step {
+    fn new(name: String) -> Step {
+        // RFC 6901 allows no sign and no leading zeros.
+        let is_index = name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
+        Step {
+            index: if is_index { name.parse().ok() } else { None },
+            name,
+        }
+    }
+}
+
+fn unescape(token: &str) -> Result<String> {
+    let is_escaped = |(at, _)| token[at + 1..].starts_with(['0', '1']);
+    if !token.match_indices('~').all(is_escaped) {
+        reject!("in a JSON pointer `~` is written `~0`, and `/` inside a name `~1`; found `{token}`");
+    }
+    Ok(token.replace("~1", "/").replace("~0", "~"))
+}
+
+impl TryFrom<String> for Field {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Field> {
+        Field::new(text)
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

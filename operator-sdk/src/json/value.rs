@@ -1,0 +1,135 @@
+//! One value of a JSON document: text that the scanner has checked.
+
+use std::{borrow::Cow, fmt};
+
+/// What a JSON value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool,
+    /// A number.
+    Number,
+    /// A string.
+    String,
+    /// An array.
+    Array,
+    /// An object.
+    Object,
+}
+
+/// A value in a JSON document, as it is written there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Value<'j> {
+    text: &'j [u8],
+}
+
+impl<'j> Value<'j> {
+    /// `text` is one whole value that the scanner has accepted.
+    #[inline]
+    pub(super) fn new(text: &'j [u8]) -> Value<'j> {
+        Value { text }
+    }
+
+    /// What it is. In valid JSON the first byte tells.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        match self.text[0] {
+            b'n' => Kind::Null,
+            b't' | b'f' => Kind::Bool,
+            b'"' => Kind::String,
+            b'[' => Kind::Array,
+            b'{' => Kind::Object,
+            _ => Kind::Number,
+        }
+    }
+
+    /// The number, if it is one; infinite if it is too large for an `f64`.
+    #[must_use]
+    #[inline]
+    pub fn as_number(self) -> Option<f64> {
+        match self.text[0] {
+            // What JSON calls a number, Rust parses to the nearest `f64`.
+            b'-' | b'0'..=b'9' => std::str::from_utf8(self.text).ok()?.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// The string, if it is one; borrowed unless it has escapes.
+    #[must_use]
+    pub fn as_text(self) -> Option<Cow<'j, str>> {
+        let content = self.text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        if content.contains(&b'\\') {
+            serde_json::from_slice(self.text).ok().map(Cow::Owned)
+        } else {
+            std::str::from_utf8(content).ok().map(Cow::Borrowed)
+        }
+    }
+
+    /// The truth value, if it is one.
+    #[must_use]
+    pub fn as_bool(self) -> Option<bool> {
+        match self.text {
+            b"true" => Some(true),
+            b"false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The value as a document of its own.
+    #[must_use]
+    pub fn as_bytes(self) -> &'j [u8] {
+        self.text
+    }
+
+    /// What it is, for a sentence: short values as they are written, others by their kind.
+    #[must_use]
+    pub fn description(self) -> String {
+        /// Longer strings would bury what the message has to say.
+        const STRING_BYTES_MAX: usize = 64;
+
+        match self.kind() {
+            Kind::Null | Kind::Bool => self.to_string(),
+            Kind::Number => format!("the number {self}"),
+            Kind::String if self.text.len() <= STRING_BYTES_MAX => format!("the string {self}"),
+            Kind::String => "a long string".to_owned(),
+            Kind::Array => "an array".to_owned(),
+            Kind::Object => "an object".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str) -> Value<'_> {
+        Value::new(text.as_bytes())
+    }
+
+    #[test]
+    fn a_string_is_copied_only_for_its_escapes() {
+        assert!(matches!(value(r#""grün""#).as_text(), Some(Cow::Borrowed("grün"))));
+        assert_eq!(value(r#""a\n\u00e9""#).as_text().as_deref(), Some("a\né"));
+        assert_eq!(value("12").as_text(), None);
+    }
+
+    #[test]
+    fn a_number_is_the_nearest_to_what_is_written() {
+        assert_eq!(value("0.1").as_number(), Some(0.1));
+        assert_eq!(value("-17").as_number(), Some(-17.0));
+        assert_eq!(value("9007199254740993").as_number(), Some(9_007_199_254_740_992.0));
+        assert_eq!(
+            value("2.2250738585072011e-308").as_number(),
+            Some(2.225_073_858_507_201e-308)
+        );
+        assert_eq!(value("true").as_number(), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! `builtin:filter`: keeps the events whose field lies in a range, or equals a constant.
+
+use dirigo_operator::{json::Kind, prelude::*};
+
+/// The `config` of a `builtin:filter`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The field to look at: its name, or a JSON pointer.
+    field: Field,
+    /// Keeps numbers above it.
+    threshold: Option<f64>,
+    /// Keeps numbers from it on.
+    min: Option<f64>,
+    /// Keeps numbers up to it.
+    max: Option<f64>,
+    /// Keeps what equals it.
+    #[serde(default, deserialize_with = "given")]
+    equals: Option<Constant>,
+}
+
+/// What a field can be compared with.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "`equals` is a string, a number, true, false or null")]
+enum Constant {
+    Null,
+    Bool(bool),
+    Number(f64),
+    Text(String),
+}
+
+/// `equals = null` is a condition, not the lack of one.
+fn given<'de, D: serde::Deserializer<'de>>(setting: D) -> Result<Option<Constant>, D::Error> {
+    Constant::deserialize(setting).map(Some)
+}
+
+/// What a field has to be.
+#[derive(Debug)]
+enum Condition {
+    Within { above: f64, min: f64, max: f64 },
+    Text(String),
+    Bool(bool),
+    Null,
+}
+
+/// Keeps the events whose field meets the condition.
+#[derive(Debug)]
+pub struct Keep {
+    field: Field,
+    condition: Condition,
+}
+
+#[operator]
+impl Filter for Keep {
+    type Config = Config;
+    type Event = Json;
+
+    fn open(config: Config) -> Result<Self> {
+        Ok(Keep {
+            condition: condition(&config)?,
+            field: config.field,
+        })
+    }
+
+    fn keep(&mut self, event: &Json) -> Result<bool> {
+        let place = event.at(&self.field)?;
+        Ok(match &self.condition {
+            Condition::Within { above, min, max } => {
+                let number = place.number()?;
+                number > *above && number >= *min && number <= *max
+            }
+            Condition::Text(text) => place.text()? == *text,
+            Condition::Bool(truth) => place.truth()? == *truth,
+            Condition::Null => place.required()?.kind() == Kind::Null,
+        })
+    }
+}
+
+fn condition(config: &Config) -> Result<Condition> {
+    let has_range = config.threshold.or(config.min).or(config.max).is_some();
+    match &config.equals {
+        Some(_) if has_range => reject!("`equals` stands alone: leave out `threshold`, `min` and `max`"),
+        Some(Constant::Number(number)) => Ok(Condition::Within {
+            above: f64::NEG_INFINITY,
+            min: *number,
+            max: *number,
+        }),
+        Some(Constant::Text(text)) => Ok(Condition::Text(text.clone())),
+        Some(Constant::Bool(truth)) => Ok(Condition::Bool(*truth)),
+        Some(Constant::Null) => Ok(Condition::Null),
+        None if !has_range => {
+            reject!(
+                "there is no condition on field `{}`: give `threshold`, `min`, `max` or `equals`",
+                config.field
+            )
+        }
+        None => range(config),
+    }
+}
+
+fn range(config: &Config) -> Result<Condition> {
+    let above = config.threshold.unwrap_or(f64::NEG_INFINITY);
+    let min = config.min.unwrap_or(f64::NEG_INFINITY);
+    let max = config.max.unwrap_or(f64::INFINITY);
+    if max < min || max <= above {
+        reject!(
+            "no number is below `max` = {max} and above `min` or `threshold` = {}",
+            min.max(above)
+        );
+    }
+    Ok(Condition::Within { above, min, max })
+}
+
+#[cfg(test)]
+mod tests {
+    use dirigo_operator::testing::Tester;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn kept(config: &Value, events: &[&str]) -> Vec<usize> {
+        let outcome = Tester::<Keep>::open(config).unwrap().filter(events.iter().copied());
+        outcome.outputs.iter().map(|output| output.origin).collect()
+    }
+
+    fn refusal(config: &Value) -> String {
+        Tester::<Keep>::open(config).unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn a_threshold_is_not_kept_itself() {
+        let config = json!({"field": "v", "threshold": 50.0});
+        assert_eq!(kept(&config, &[r#"{"v":50}"#, r#"{"v":50.1}"#, r#"{"v":-51}"#]), [1]);
+    }
+
+    #[test]
+    fn min_and_max_are_kept_themselves() {
+        let config = json!({"field": "v", "min": -1, "max": 1});
+        assert_eq!(
+            kept(&config, &[r#"{"v":-1}"#, r#"{"v":1.0}"#, r#"{"v":1.1}"#, r#"{"v":-2}"#]),
+            [0, 1]
+        );
+    }
+
+    #[test]
+    fn equality_is_of_values_not_of_spellings() {
+        assert_eq!(
+            kept(
+                &json!({"field": "v", "equals": 100}),
+                &[r#"{"v":1e2}"#, r#"{"v":100.5}"#]
+            ),
+            [0]
+        );
+        assert_eq!(
+            kept(
+                &json!({"field": "v", "equals": "é"}),
+                &[r#"{"v":"\u00e9"}"#, r#"{"v":"e"}"#]
+            ),
+            [0]
+        );
+        assert_eq!(
+            kept(
+                &json!({"field": "v", "equals": true}),
+                &[r#"{"v":true}"#, r#"{"v":false}"#]
+            ),
+            [0]
+        );
+        assert_eq!(
+            kept(&json!({"field": "v", "equals": null}), &[r#"{"v":null}"#, r#"{"v":0}"#]),
+            [0]
+        );
+    }
+
+    #[test]
+    fn a_field_that_cannot_be_compared_rejects_its_event() {
+        let mut keep = Tester::<Keep>::open(&json!({"field": "/a/state", "equals": "on"})).unwrap();
+        let outcome = keep.filter([
+            r#"{"a":{"state":1}}"#,
+            r#"{"a":[]}"#,
+            r#"{"a":{"state":"on"}}"#,
+            "nonsense",
+        ]);
+        assert_eq!(outcome.text(), [r#"{"a":{"state":"on"}}"#]);
+        assert_eq!(
+            outcome.rejection(0),
+            Some("field `/a/state` is the number 1, not a string")
+        );
+        assert_eq!(outcome.rejection(1), Some("field `/a/state` is missing"));
+        assert_eq!(
+            outcome.rejection(3),
+            Some("the event is no JSON: expected ident at line 1 column 2")
+        );
+    }
+
+    #[test]
+    fn a_filter_without_a_condition_is_refused() {
+        let expected = "there is no condition on field `v`: give `threshold`, `min`, `max` or `equals`";
+        assert_eq!(refusal(&json!({"field": "v"})), expected);
+    }
+
+    #[test]
+    fn conditions_that_nothing_meets_are_refused() {
+        let expected = "no number is below `max` = 1 and above `min` or `threshold` = 2";
+        assert_eq!(refusal(&json!({"field": "v", "min": 2, "max": 1})), expected);
+        assert!(refusal(&json!({"field": "v", "equals": 1, "min": 1})).starts_with("`equals` stands alone"));
+    }
+
+    #[test]
+    fn a_constant_of_the_wrong_kind_is_refused() {
+        assert_eq!(
+            refusal(&json!({"field": "v", "equals": [1]})),
+            "`equals` is a string, a number, true, false or null"
+        );
+    }
+}
