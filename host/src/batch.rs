@@ -2,10 +2,14 @@
 //!
 //! Owns the layout that `wit/types.wit` gives to the guests. Knows nothing of files, operators or scheduling.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use crate::flow::Ticket;
+
 /// A sequence of byte strings laid end to end: item `i` is `bytes[ends[i - 1]..ends[i]]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(wasmtime::component::ComponentType, wasmtime::component::Lower, Clone, Debug, Default, PartialEq, Eq)]
+#[component(record)]
 pub struct Column {
     bytes: Vec<u8>,
     ends: Vec<u32>,
@@ -38,13 +42,19 @@ impl Column {
     /// An empty column with room for `items` of `bytes` bytes together.
     #[must_use]
     pub fn with_capacity(items: usize, bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(items) }
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            ends: Vec::with_capacity(items),
+        }
     }
 
     /// `items` empty byte strings.
     #[must_use]
     pub fn of_empty(items: usize) -> Self {
-        Self { bytes: Vec::new(), ends: vec![0; items] }
+        Self {
+            bytes: Vec::new(),
+            ends: vec![0; items],
+        }
     }
 
     /// A column from its parts.
@@ -57,7 +67,10 @@ impl Column {
         }
         let end = ends.last().map_or(0, |end| *end as usize);
         if end != bytes.len() {
-            return Err(Malformed::Uncovered { end, bytes: bytes.len() });
+            return Err(Malformed::Uncovered {
+                end,
+                bytes: bytes.len(),
+            });
         }
         Ok(Self { bytes, ends })
     }
@@ -115,7 +128,8 @@ impl Column {
     }
 
     fn close_item(&mut self) {
-        self.ends.push(u32::try_from(self.bytes.len()).expect("batch limits keep a column under 4 GiB"));
+        self.ends
+            .push(u32::try_from(self.bytes.len()).expect("batch limits keep a column under 4 GiB"));
     }
 
     /// Appends all items of `other`.
@@ -135,10 +149,32 @@ impl Column {
         })
     }
 
+    /// The items of `range`.
+    ///
+    /// # Panics
+    /// When the range ends past the last item.
+    #[must_use]
+    pub fn slice(&self, range: Range<usize>) -> Column {
+        let base = self.start(range.start);
+        let ends: Vec<u32> = self.ends[range]
+            .iter()
+            .map(|&end| end - u32::try_from(base).expect("it is one of the ends"))
+            .collect();
+        let length = ends.last().map_or(0, |&end| end as usize);
+        Column {
+            bytes: self.bytes[base..base + length].to_vec(),
+            ends,
+        }
+    }
+
     /// The items at `indexes`, in that order.
     #[must_use]
     pub fn gather(&self, indexes: &[u32]) -> Column {
-        let mean = if self.is_empty() { 0 } else { self.bytes.len() / self.len() + 1 };
+        let mean = if self.is_empty() {
+            0
+        } else {
+            self.bytes.len() / self.len() + 1
+        };
         let mut picked = Column::with_capacity(indexes.len(), mean * indexes.len());
         for &index in indexes {
             picked.push(self.get(index as usize));
@@ -169,16 +205,18 @@ pub struct Batch {
 }
 
 /// Where the events of a batch come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Origin {
-    /// The source that they entered by.
-    pub source: SourceIndex,
+    /// The oldest batch of the source that has a part in this one.
+    pub ticket: Arc<Ticket>,
     /// Which of the ways from the source to here they took, where the graph joins several.
     pub path: u32,
-    /// The oldest batch of the source that has a part in this one; counts the batches of that source from 0.
-    pub ticket: u64,
-    /// When the oldest of them was read, in ns on the host's monotonic clock.
-    pub arrival_ns: u64,
+}
+
+impl From<Arc<Ticket>> for Origin {
+    fn from(ticket: Arc<Ticket>) -> Self {
+        Self { ticket, path: 0 }
+    }
 }
 
 impl Batch {
@@ -209,7 +247,62 @@ impl Batch {
             keys: Arc::new(self.keys.gather(indexes)),
             values: Arc::new(self.values.gather(indexes)),
             positions: Arc::new(indexes.iter().map(|&index| self.positions[index as usize]).collect()),
-            origin: self.origin,
+            origin: self.origin.clone(),
+        }
+    }
+}
+
+impl Batch {
+    /// Whether one turn may take it together with `other`: both came from one source by one path.
+    #[must_use]
+    pub fn joins(&self, other: &Batch) -> bool {
+        let (own, other) = (&self.origin, &other.origin);
+        own.ticket.source() == other.ticket.source() && own.path == other.path
+    }
+
+    /// The events of `range`.
+    ///
+    /// # Panics
+    /// When the range ends past the last event.
+    #[must_use]
+    pub fn slice(&self, range: Range<usize>) -> Batch {
+        Batch {
+            times: Arc::new(self.times[range.clone()].to_vec()),
+            keys: Arc::new(self.keys.slice(range.clone())),
+            values: Arc::new(self.values.slice(range.clone())),
+            positions: Arc::new(self.positions[range].to_vec()),
+            origin: self.origin.clone(),
+        }
+    }
+
+    /// All events of `batches`, in order, under the origin of the one that was read first.
+    ///
+    /// # Panics
+    /// When there is no batch.
+    #[must_use]
+    pub fn concat(batches: &[Batch]) -> Batch {
+        let oldest = batches
+            .iter()
+            .min_by_key(|batch| batch.origin.ticket.number())
+            .expect("there is a batch");
+        let events = batches.iter().map(Batch::len).sum();
+        let bytes = |column: fn(&Batch) -> &Column| batches.iter().map(|batch| column(batch).bytes().len()).sum();
+        let mut times = Vec::with_capacity(events);
+        let mut positions = Vec::with_capacity(events);
+        let mut keys = Column::with_capacity(events, bytes(|batch| &batch.keys));
+        let mut values = Column::with_capacity(events, bytes(|batch| &batch.values));
+        for batch in batches {
+            times.extend_from_slice(&batch.times);
+            positions.extend_from_slice(&batch.positions);
+            keys.extend(&batch.keys);
+            values.extend(&batch.values);
+        }
+        Batch {
+            times: Arc::new(times),
+            keys: Arc::new(keys),
+            values: Arc::new(values),
+            positions: Arc::new(positions),
+            origin: oldest.origin.clone(),
         }
     }
 }
@@ -225,18 +318,33 @@ mod tests {
             column.push(item);
         }
         assert_eq!(column.iter().collect::<Vec<_>>(), [b"one".as_slice(), b"", b"three"]);
-        assert_eq!(column.gather(&[2, 0]).iter().collect::<Vec<_>>(), [b"three".as_slice(), b"one"]);
+        assert_eq!(
+            column.gather(&[2, 0]).iter().collect::<Vec<_>>(),
+            [b"three".as_slice(), b"one"]
+        );
     }
 
     #[test]
     fn ends_that_descend_are_malformed() {
-        assert_eq!(Column::from_parts(vec![0; 3], vec![2, 1, 3]), Err(Malformed::Descending { index: 1 }));
+        assert_eq!(
+            Column::from_parts(vec![0; 3], vec![2, 1, 3]),
+            Err(Malformed::Descending { index: 1 })
+        );
     }
 
     #[test]
     fn ends_that_miss_bytes_are_malformed() {
-        assert_eq!(Column::from_parts(vec![0; 3], vec![2]), Err(Malformed::Uncovered { end: 2, bytes: 3 }));
-        assert_eq!(Column::from_parts(vec![0; 3], vec![4]), Err(Malformed::Uncovered { end: 4, bytes: 3 }));
-        assert_eq!(Column::from_parts(vec![0; 3], vec![]), Err(Malformed::Uncovered { end: 0, bytes: 3 }));
+        assert_eq!(
+            Column::from_parts(vec![0; 3], vec![2]),
+            Err(Malformed::Uncovered { end: 2, bytes: 3 })
+        );
+        assert_eq!(
+            Column::from_parts(vec![0; 3], vec![4]),
+            Err(Malformed::Uncovered { end: 4, bytes: 3 })
+        );
+        assert_eq!(
+            Column::from_parts(vec![0; 3], vec![]),
+            Err(Malformed::Uncovered { end: 0, bytes: 3 })
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Time, as a handle that is given in at construction.
 //!
-//! The only place that asks the operating system for the time; everything else holds a [`Clock`], so that a test can own
-//! it.
+//! The only place that asks the operating system for the time; everything else holds a [`Clock`], so that a test can
+//! own it.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

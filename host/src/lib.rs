@@ -5,7 +5,6 @@
 //! they are put together.
 
 pub mod actor;
-#[path = "batch_wt.rs"]
 pub mod batch;
 pub mod clock;
 pub mod engine;

@@ -1,8 +1,8 @@
 //! What wit-bindgen makes of `wit/`, on the types of `columns`.
 //!
-//! The worlds of `wit/` are taken apart into what all kinds share and what each kind adds: wit-bindgen exports a macro for
-//! each interface, so a crate can generate `lifecycle` once only. When a component is linked, the halves that its operator
-//! exports are put together again.
+//! The worlds of `wit/` are taken apart into what all kinds share and what each kind adds: wit-bindgen exports a macro
+//! for each interface, so a crate can generate `lifecycle` once only. When a component is linked, the halves that its
+//! operator exports are put together again.
 
 /// The life cycle, and the imports that all kinds share.
 pub mod lifecycle {

@@ -4,8 +4,8 @@ use std::fmt;
 
 /// The reason to reject an event, or to refuse a configuration.
 ///
-/// Every [`std::error::Error`] turns into one with `?`, its sources included. It is a message and nothing more: the host
-/// writes it into the dead letter.
+/// Every [`std::error::Error`] turns into one with `?`, its sources included. It is a message and nothing more: the
+/// host writes it into the dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     message: String,

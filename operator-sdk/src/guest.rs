@@ -2,7 +2,12 @@
 //!
 //! It is thin on purpose: everything that could be wrong is in code that also runs, and is tested, natively.
 
-use std::{cell::RefCell, marker::PhantomData, panic, thread::LocalKey};
+use std::{
+    cell::RefCell,
+    marker::PhantomData,
+    panic::{self, PanicHookInfo},
+    thread::LocalKey,
+};
 
 use crate::{
     Filter, FlatMap, Map, Operator, Reduce,
@@ -47,11 +52,20 @@ fn with<O: Resident, R>(run: impl FnOnce(&mut O) -> R) -> R {
 impl<O: Resident> lifecycle::Guest for LifecycleComponent<O> {
     fn open(config: String) -> Result<(), String> {
         panic::set_hook(Box::new(|panic| {
-            host::panicked(&panic.to_string(), progress::current_event())
+            host::panicked(&message(panic), progress::current_event());
         }));
         let operator = O::open_json(&config).map_err(crate::Error::into_message)?;
         O::slot().set(Some(operator));
         Ok(())
+    }
+}
+
+/// What a dead letter says of a panic: one line, with its place in the operator's source.
+fn message(panic: &PanicHookInfo<'_>) -> String {
+    let message = panic.payload_as_str().unwrap_or("a panic without a message");
+    match panic.location() {
+        Some(place) => format!("{message} ({place})"),
+        None => message.to_owned(),
     }
 }
 
@@ -133,7 +147,9 @@ macro_rules! __export {
     (Reduce, $operator:ty) => { $crate::__export!(ReduceComponent, export_reduce, reduce, $operator); };
     ($component:ident, $export:ident, $world:ident, $operator:ty) => {
         ::std::thread_local! {
-            static OPERATOR: $crate::guest::Slot<$operator> = const { ::std::cell::RefCell::new(::std::option::Option::None) };
+            static OPERATOR: $crate::guest::Slot<$operator> = const {
+                ::std::cell::RefCell::new(::std::option::Option::None)
+            };
         }
         impl $crate::guest::Resident for $operator {
             fn slot() -> &'static ::std::thread::LocalKey<$crate::guest::Slot<Self>> {

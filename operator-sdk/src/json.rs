@@ -1,8 +1,8 @@
 //! JSON that is read and edited where it lies.
 //!
 //! A typed event costs building the type; an operator that needs one number of a document, and hands the rest on as it
-//! is, need not pay for that. [`Json`] owns nothing and builds nothing: [`Json::locate`] checks the document in one pass
-//! and tells where fields are; [`Place::set`] splices a value in and leaves all other bytes as they were.
+//! is, need not pay for that. [`Json`] owns nothing and builds nothing: [`Json::locate`] checks the document in one
+//! pass and tells where fields are; [`Place::set`] splices a value in and leaves all other bytes as they were.
 //!
 //! ```
 //! use dirigo_operator::prelude::*;
@@ -23,11 +23,11 @@ use std::borrow::Cow;
 
 use serde::{Serialize, de::IgnoredAny};
 
+use self::scan::Spot;
 pub use self::{
     field::Field,
     value::{Kind, Value},
 };
-use self::{field::Step, scan::Spot};
 use crate::{
     Error, Result,
     codec::{Decode, Encode, Encoded},
@@ -179,19 +179,14 @@ impl<'j> Place<'j, '_> {
         const VALUE_CAPACITY: usize = 32;
 
         let document = &self.document.0;
-        let (start, end, label, comma) = match &self.spot {
-            Spot::Found(span) => (span.start, span.end, &[][..], &b""[..]),
-            Spot::Absent { end, is_first } => (
-                *end,
-                *end,
-                &self.field.label[..],
-                if *is_first { b"" } else { &b","[..] },
-            ),
+        let (start, end, label) = match &self.spot {
+            Spot::Found(span) => (span.start, span.end, &[][..]),
+            // Only the first field of an object goes without the comma.
+            Spot::Absent { end, is_first } => (*end, *end, &self.field.label[usize::from(*is_first)..]),
             Spot::Unreachable => reject!("there is no object that could hold field `{}`", self.field),
         };
         let mut edited = Vec::with_capacity(document.len() + label.len() + VALUE_CAPACITY);
         edited.extend_from_slice(&document[..start]);
-        edited.extend_from_slice(comma);
         edited.extend_from_slice(label);
         value.encode(&mut edited)?;
         edited.extend_from_slice(&document[end..]);

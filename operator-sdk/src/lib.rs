@@ -1,6 +1,7 @@
 //! Write stream operators for Dirigo.
 //!
-//! An operator is a type with one `impl` of [`Map`], [`FlatMap`], [`Filter`] or [`Reduce`] under `#[operator]`. Built for
+//! An operator is a type with one `impl` of [`Map`], [`FlatMap`], [`Filter`] or [`Reduce`] under `#[operator]`. Built
+//! for
 //! `wasm32-wasip2` its crate is a component that the host runs; built natively it is an ordinary library, so
 //! `cargo test` tests it with [`testing::Tester`].
 //!
@@ -35,8 +36,8 @@
 //!   JSON that is edited in place, and for the key and time of an event.
 //! - **Errors** reject the event: `Err`, [`reject!`] and `?` send it to the dead letters with the message, and the rest
 //!   of the batch goes on. A panic costs a trap, but no more than that event either.
-//! - **State** is the accumulator of a [`Reduce`], which the host keeps. An operator's fields may cache what follows from
-//!   its configuration, but hold no truth: the host may drop an instance after any batch and open another.
+//! - **State** is the accumulator of a [`Reduce`], which the host keeps. An operator's fields may cache what follows
+//!   from its configuration, but hold no truth: the host may drop an instance after any batch and open another.
 //!
 //! Derived `Serialize` and `Deserialize` need `serde` among the dependencies of the operator's own crate.
 
@@ -55,8 +56,6 @@ mod progress;
 pub mod reduce;
 pub mod testing;
 
-#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
-mod allocator;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 #[allow(

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 const NONE: u32 = u32::MAX;
 
-// A component runs on one thread, where a relaxed store is a plain one. Natively, in tests that run side by side, nobody
-// reads it.
+// A component runs on one thread, where a relaxed store is a plain one. Natively, in tests that run side by side,
+// nobody reads it.
 static CURRENT: AtomicU32 = AtomicU32::new(NONE);
 
 #[inline]

@@ -1,8 +1,8 @@
 //! A file of lines, compressed by its extension.
 //!
-//! Owns how lines become durable and how what was not committed is taken back. A commit of a compressed file ends a gzip
-//! member or zstd frame, so that the file is whole when it is cut there. Knows nothing of what lines say; one that itself
-//! has a line feed takes several. Sinks write their values through it, and so are dead letters written.
+//! Owns how lines become durable and how what was not committed is taken back. A commit of a compressed file ends a
+//! gzip member or zstd frame, so that the file is whole when it is cut there. Knows nothing of what lines say; one that
+//! itself has a line feed takes several. Sinks write their values through it, and so are dead letters written.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -117,8 +117,8 @@ impl LineFile {
     /// Makes everything written durable; `None` where the file is a pipe or a device.
     ///
     /// # Errors
-    /// When the file cannot be written to, or its folder not be synchronised. After an error, nothing is known of what was
-    /// written since the last commit.
+    /// When the file cannot be written to, or its folder not be synchronised. After an error, nothing is known of what
+    /// was written since the last commit.
     pub fn commit(&mut self) -> Result<Option<Bookmark>, Error> {
         let result = self.make_durable();
         let length = self.settle(result)?;

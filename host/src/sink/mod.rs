@@ -1,7 +1,7 @@
 //! Where events leave.
 //!
-//! A sink writes values to its medium, in the order in which it is given them. It may block; the runtime gives each one a
-//! thread of its own. It knows nothing of operators, ordering or epochs.
+//! A sink writes values to its medium, in the order in which it is given them. It may block; the runtime gives each one
+//! a thread of its own. It knows nothing of operators, ordering or epochs.
 
 mod line_file;
 mod null;

@@ -1,7 +1,7 @@
 //! Standard output as a sink, one value per line.
 //!
-//! Writes to a duplicate of the descriptor, since `std::io::Stdout` flushes at every line. What was written cannot be taken
-//! back, so there are no bookmarks.
+//! Writes to a duplicate of the descriptor, since `std::io::Stdout` flushes at every line. What was written cannot be
+//! taken back, so there are no bookmarks.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};

@@ -1,7 +1,7 @@
 //! A file of bytes, compressed or not.
 //!
-//! Owns how a file is opened and decompressed: its extension says which way, and several gzip members or zstd frames one
-//! after another are one stream. Knows nothing of what the bytes mean.
+//! Owns how a file is opened and decompressed: its extension says which way, and several gzip members or zstd frames
+//! one after another are one stream. Knows nothing of what the bytes mean.
 
 use std::fs::{self, Metadata};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
@@ -60,8 +60,8 @@ impl Archive {
         }
     }
 
-    /// Goes to `offset` at once; returns false, and stays, where that is beyond the end or all that comes before must be
-    /// read.
+    /// Goes to `offset` at once; returns false, and stays, where that is beyond the end or all that comes before must
+    /// be read.
     pub(super) fn jump(&mut self, offset: u64) -> io::Result<bool> {
         match self {
             Self::Plain(file) if offset <= file.metadata()?.len() => file.seek(SeekFrom::Start(offset)).map(|_| true),

@@ -1,7 +1,7 @@
 //! A byte stream divided into CSV records.
 //!
-//! Follows RFC 4180 as `csv-core` does: fields in double quotes may contain commas, line ends and doubled quotes; a record
-//! ends with LF, CRLF or CR; empty lines are not records. Knows nothing of headers or of what fields say.
+//! Follows RFC 4180 as `csv-core` does: fields in double quotes may contain commas, line ends and doubled quotes; a
+//! record ends with LF, CRLF or CR; empty lines are not records. Knows nothing of headers or of what fields say.
 
 use std::io::{self, Read};
 use std::mem;
@@ -10,8 +10,8 @@ use csv_core::ReadRecordResult;
 
 use super::stream::{Piece, Stream, line_feeds};
 
-/// Fields that a record may have and still be read, which bounds what is kept for each record: as many as a sheet of the
-/// largest spreadsheets has.
+/// Fields that a record may have and still be read, which bounds what is kept for each record: as many as a sheet of
+/// the largest spreadsheets has.
 pub(super) const FIELDS_MAX: usize = 16_384;
 
 /// What is kept of the memory for fields after an exceptional record.

@@ -1,8 +1,8 @@
 //! Finding the key and the time of an event in its JSON value.
 //!
-//! Owns what counts as a key and as a time, and the words in which everything else is refused. Knows nothing of where the
-//! value came from. It is on the path of every event, so it stops at what it looks for: a document that is broken after
-//! that passes, and the operator that parses it rejects it. Of members with the same name the first counts.
+//! Owns what counts as a key and as a time, and the words in which everything else is refused. Knows nothing of where
+//! the value came from. It is on the path of every event, so it stops at what it looks for: a document that is broken
+//! after that passes, and the operator that parses it rejects it. Of members with the same name the first counts.
 
 use std::borrow::Cow;
 
@@ -211,8 +211,8 @@ pub(super) fn time_from_number(pointer: &Pointer, text: &[u8]) -> Result<i64, St
     })
 }
 
-/// The time that an RFC 3339 string says; parts of a ms are cut off towards the past. Takes what jiff takes beyond that,
-/// such as a space for the `T` or a time zone in brackets, as long as there is an offset.
+/// The time that an RFC 3339 string says; parts of a ms are cut off towards the past. Takes what jiff takes beyond
+/// that, such as a space for the `T` or a time zone in brackets, as long as there is an offset.
 pub(super) fn time_from_text(pointer: &Pointer, text: &[u8]) -> Result<i64, String> {
     static PARSER: jiff::fmt::temporal::DateTimeParser = jiff::fmt::temporal::DateTimeParser::new();
     let timestamp = PARSER.parse_timestamp(text).map_err(|error| {

@@ -1,8 +1,8 @@
 //! Seeded sensor readings, `{"sensor":"s-17","ts":1700000000000,"value":21.37}`.
 //!
-//! Reading `n` depends on the options and on `n` alone, so a run that goes on needs no state but `n`. The sensor is drawn
-//! uniformly; values lie around 20 with a triangular spread of 15 to both sides. Knows nothing of sleeping: a reading that
-//! is not due yet is the runtime's to wait for, and one that is overdue comes at once.
+//! Reading `n` depends on the options and on `n` alone, so a run that goes on needs no state but `n`. The sensor is
+//! drawn uniformly; values lie around 20 with a triangular spread of 15 to both sides. Knows nothing of sleeping: a
+//! reading that is not due yet is the runtime's to wait for, and one that is overdue comes at once.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -230,8 +230,8 @@ impl Reading {
     }
 }
 
-/// Number `number` of the sequence that `seed` starts: `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom
-/// number generators", 2014), whose state after `n` steps is known without taking them.
+/// Number `number` of the sequence that `seed` starts: `SplitMix64` (Steele, Lea and Flood, "Fast splittable
+/// pseudorandom number generators", 2014), whose state after `n` steps is known without taking them.
 #[inline]
 fn scramble(seed: u64, number: u64) -> u64 {
     let state = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));

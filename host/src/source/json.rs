@@ -1,9 +1,9 @@
 //! Finding members in JSON text without reading the rest of it.
 //!
-//! A [`Cursor`] walks over the text once and stops at what was asked for. It checks what it needs for that: the syntax of
-//! the objects and arrays that it walks through, of the names and values directly in them, and of every number and
-//! literal. What lies within values that it passes over is checked only as far as is needed to find their ends, and what
-//! follows the last thing asked for is not looked at. It knows nothing of keys or times.
+//! A [`Cursor`] walks over the text once and stops at what was asked for. It checks what it needs for that: the syntax
+//! of the objects and arrays that it walks through, of the names and values directly in them, and of every number and
+//! literal. What lies within values that it passes over is checked only as far as is needed to find their ends, and
+//! what follows the last thing asked for is not looked at. It knows nothing of keys or times.
 //!
 //! Measured on lines of 68 bytes: one walk for two pointers takes 47 ns, two calls of `sonic_rs::get` take 140.
 
@@ -322,8 +322,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Steps over the object or array at the cursor. Counts brackets without telling `[` from `{`, so that no depth needs
-    /// memory or stack.
+    /// Steps over the object or array at the cursor. Counts brackets without telling `[` from `{`, so that no depth
+    /// needs memory or stack.
     fn nested(&mut self) -> Result<(), Stopped> {
         let mut depth = 0_usize;
         loop {
@@ -352,7 +352,8 @@ fn is_named(quoted: &[u8], wanted: Option<&[u8]>) -> bool {
     };
     let content = &quoted[1..quoted.len() - 1];
     if content.len() <= wanted.len() {
-        return content == wanted;
+        // A backslash in the text of a name begins an escape, and so never says a backslash that is wanted.
+        return content == wanted && !wanted.contains(&b'\\');
     }
     // Only with escapes, which are longer than what they say, can it still be the same.
     content.contains(&b'\\') && Value(quoted).unescaped().is_ok_and(|name| *name == *wanted)
@@ -376,8 +377,8 @@ pub(super) fn plain_length(text: &[u8]) -> usize {
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH: u64 = ONES << 7;
 
-/// Marks, with the high bit of its byte, the lowest byte that is a quote, a backslash or a control character; bytes above
-/// it may be marked wrongly. (Bit Twiddling Hacks, "Determine if a word has a byte less than n".)
+/// Marks, with the high bit of its byte, the lowest byte that is a quote, a backslash or a control character; bytes
+/// above it may be marked wrongly. (Bit Twiddling Hacks, "Determine if a word has a byte less than n".)
 #[inline]
 fn special_bytes(word: u64) -> u64 {
     let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word & HIGH;
@@ -488,6 +489,9 @@ mod tests {
     #[test]
     fn an_escaped_name_is_the_name_that_it_says() {
         assert_eq!(found(r#"{"\u0061\n":1}"#, &["a\n"]).unwrap(), "1");
+        // The name is one backslash, in the text two.
+        assert_eq!(found(r#"{"\\":1}"#, &["\\"]).unwrap(), "1");
+        assert_eq!(found(r#"{"\\":1}"#, &["\\\\"]), None);
     }
 
     #[test]
@@ -569,7 +573,9 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(text in prop::collection::vec(prop::sample::select(&b"{}[]\",:\\0-.e1tn a"[..]), 0..40)) {
+        fn no_bytes_make_it_panic(
+            text in prop::collection::vec(prop::sample::select(&b"{}[]\",:\\0-.e1tn a"[..]), 0..40),
+        ) {
             let _ = find(&text, &["a".to_owned()]);
         }
 
@@ -583,7 +589,9 @@ mod tests {
         }
 
         #[test]
-        fn digits_are_counted_up_to_the_first_other_byte(text in prop::collection::vec(prop_oneof![0x2f_u8..0x3b, any::<u8>()], 0..40)) {
+        fn digits_are_counted_up_to_the_first_other_byte(
+            text in prop::collection::vec(prop_oneof![0x2f_u8..0x3b, any::<u8>()], 0..40),
+        ) {
             let naive = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
             prop_assert_eq!(digit_count(&text), naive);
         }

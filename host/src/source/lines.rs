@@ -190,7 +190,8 @@ mod tests {
             if text.is_empty() {
                 naive.clear();
             }
-            let naive: Vec<_> = (1..).zip(naive.into_iter().map(|line| String::from_utf8_lossy(line).into_owned())).collect();
+            let naive = naive.into_iter().map(|line| String::from_utf8_lossy(line).into_owned());
+            let naive: Vec<_> = (1..).zip(naive).collect();
             prop_assert_eq!(all(Script::new(chunks)), naive);
         }
     }

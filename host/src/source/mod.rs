@@ -1,17 +1,17 @@
 //! Where events enter.
 //!
-//! A source reads records, finds their keys and times, and fills an [`Intake`]. It blocks while it waits for its medium,
-//! so the runtime gives each one a thread of its own. It knows nothing of operators, queues or back pressure.
+//! A source reads records, finds their keys and times, and fills an [`Intake`]. It blocks while it waits for its
+//! medium, so the runtime gives each one a thread of its own. It knows nothing of operators, queues or back pressure.
 //!
 //! What the formats make of their records:
-//! - `jsonl`: each line is an event; one of nothing but white space is none, but counts as a line. Lines are checked only
-//!   as far as the key and the time are looked for, see [`Extract`].
+//! - `jsonl`: each line is an event; one of nothing but white space is none, but counts as a line. Lines are checked
+//!   only as far as the key and the time are looked for, see [`Extract`].
 //! - `lines`: each line is an event, an empty one too.
-//! - `csv`: each record after the header is an event, as a JSON object by the names of the header. A field that is a JSON
-//!   number becomes that number, an empty one null, everything else a string.
+//! - `csv`: each record after the header is an event, as a JSON object by the names of the header. A field that is a
+//!   JSON number becomes that number, an empty one null, everything else a string.
 //!
-//! Lines end with LF or CRLF, the last one with the end of the input too. A UTF-8 byte order mark at the start is stepped
-//! over. Memory does not grow with the length of the input: a record is read whole if it has no more than
+//! Lines end with LF or CRLF, the last one with the end of the input too. A UTF-8 byte order mark at the start is
+//! stepped over. Memory does not grow with the length of the input: a record is read whole if it has no more than
 //! [`RECORD_BYTES_MAX`] bytes, and else refused and passed over.
 
 mod archive;
@@ -157,9 +157,7 @@ pub enum Error {
         read: u64,
     },
     /// A file is not the one that had been read.
-    #[error(
-        "cannot go on reading {from}: it was replaced or rewritten, its first {read} bytes are not those that had been read"
-    )]
+    #[error("cannot go on reading {from}: it was replaced or rewritten in the {read} bytes that had been read")]
     Replaced {
         /// The file in backticks.
         from: String,

@@ -1,7 +1,7 @@
 //! Standard input as a source.
 //!
-//! Reads a duplicate of the descriptor, not `std::io::Stdin`: a thread that waits there holds a lock, which whoever wants
-//! to go on or stop would wait for too. Cannot be read again, so it has no bookmarks.
+//! Reads a duplicate of the descriptor, not `std::io::Stdin`: a thread that waits there holds a lock, which whoever
+//! wants to go on or stop would wait for too. Cannot be read again, so it has no bookmarks.
 
 use std::io;
 use std::os::fd::AsFd;

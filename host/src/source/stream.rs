@@ -1,8 +1,8 @@
 //! A byte stream that is taken record by record.
 //!
-//! Owns what does not depend on how records are told apart: the place in the stream, the bound on a record's length, and
-//! what becomes of a last record that turns out not to have been complete. Whoever finds the ends of the records says
-//! where they are; between two of them no more than one record is in memory.
+//! Owns what does not depend on how records are told apart: the place in the stream, the bound on a record's length,
+//! and what becomes of a last record that turns out not to have been complete. Whoever finds the ends of the records
+//! says where they are; between two of them no more than one record is in memory.
 
 use std::io::{self, Read};
 use std::mem;

@@ -1,7 +1,7 @@
 //! CSV records as JSON objects.
 //!
-//! Owns the header and what it makes of fields: text that is a JSON number becomes that number, an empty field null, and
-//! everything else a string. Keys and times are taken from the fields themselves.
+//! Owns the header and what it makes of fields: text that is a JSON number becomes that number, an empty field null,
+//! and everything else a string. Keys and times are taken from the fields themselves.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -17,7 +17,9 @@ const QUOTA: Quota = Quota {
     bytes: 1 << 30,
 };
 
-const READINGS: &str = "{\"sensor\":\"a\",\"ts\":1,\"value\":1}\n{\"sensor\":\"b\",\"ts\":2,\"value\":2}\n{\"sensor\":\"a\",\"ts\":3,\"value\":3}\n";
+const READINGS: &str = "{\"sensor\":\"a\",\"ts\":1,\"value\":1}\n\
+    {\"sensor\":\"b\",\"ts\":2,\"value\":2}\n\
+    {\"sensor\":\"a\",\"ts\":3,\"value\":3}\n";
 
 struct Folder(tempfile::TempDir);
 
@@ -160,7 +162,8 @@ fn without_pointers_the_time_is_the_arrival_the_key_is_empty_and_any_bytes_pass(
 #[test]
 fn lines_without_key_or_time_are_refused_with_line_and_reason() {
     let folder = Folder::new();
-    let text = b"{\"ts\":1}\n\n{\"sensor\":\"a\",\"ts\":null}\n{\"sensor\":\"a\",\"ts\":9}\noops\n{\"sensor\":\"\xff\",\"ts\":1}\n";
+    let text = b"{\"ts\":1}\n\n{\"sensor\":\"a\",\"ts\":null}\n{\"sensor\":\"a\",\"ts\":9}\n\
+        oops\n{\"sensor\":\"\xff\",\"ts\":1}\n";
     let intake = read(&keyed(&folder.file("in.jsonl", text), Format::Jsonl));
     assert_eq!(
         refusals(&intake),
@@ -205,7 +208,8 @@ fn a_record_over_the_bound_is_refused_and_the_next_one_read() {
 #[test]
 fn csv_records_become_objects_of_numbers_strings_and_nulls() {
     let folder = Folder::new();
-    let text = "\u{feff}sensor,ts,value,\"a \"\"b\"\"\"\r\na,1,1.50e3,\r\n\"b\nc\",2,01,\"say \"\"é\"\"\t\"\r\n7,3,-0.5,true\r\n";
+    let text = "\u{feff}sensor,ts,value,\"a \"\"b\"\"\"\r\n\
+        a,1,1.50e3,\r\n\"b\nc\",2,01,\"say \"\"é\"\"\t\"\r\n7,3,-0.5,true\r\n";
     for name in names("csv") {
         let intake = read(&keyed(&folder.file(&name, text), Format::Csv));
         assert_eq!(

@@ -7,7 +7,8 @@ use std::io::{self, ErrorKind, Read};
 
 use sha2::{Digest, Sha256};
 
-/// Bytes asked for at a time: large against the cost of a system call (about 1 µs, so 4 ps/byte), small against a cache.
+/// Bytes asked for at a time: large against the cost of a system call (about 1 µs, so 4 ps/byte), small against a
+/// cache.
 const CAPACITY: usize = 256 * 1024;
 
 /// Bytes at the start of the stream, and in front of the place where it goes on, by which it is known again.

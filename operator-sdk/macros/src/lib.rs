@@ -8,7 +8,7 @@ mod shape;
 use proc_macro::TokenStream;
 use quote::quote;
 
-use crate::shape::Shape;
+use crate::shape::{Refusal, Shape};
 
 /// Makes the operator of a crate: goes on the `impl` of `Map`, `FlatMap`, `Filter` or `Reduce` for a type.
 ///
@@ -22,7 +22,9 @@ pub fn operator(arguments: TokenStream, item: TokenStream) -> TokenStream {
             [item, exports.into()].into_iter().collect()
         }
         // The item stays, or every mention of it would be an error of its own.
-        Err(error) => [error.into_compile_error().into(), item].into_iter().collect(),
+        Err(Refusal::Misplaced(error)) => [error.into_compile_error().into(), item].into_iter().collect(),
+        // The `impl` goes: rustc would say the same again, at length.
+        Err(Refusal::Incomplete(error)) => error.into_compile_error().into(),
     }
 }
 
@@ -33,6 +35,10 @@ fn exports(Shape { operator, kind }: &Shape) -> proc_macro2::TokenStream {
                 ::dirigo_operator::open_with(config, <Self as ::dirigo_operator::#kind>::open)
             }
         }
+
+        // In a native build nobody opens the operator, but it is no dead code.
+        const _: fn(&str) -> ::dirigo_operator::Result<#operator> =
+            <#operator as ::dirigo_operator::Operator>::open_json;
 
         // A second operator in the crate defines it again, and rustc points at both attributes.
         #[doc(hidden)]

@@ -1,13 +1,28 @@
 //! What an operator's `impl` looks like, and what to say where it doesn't.
 
-use proc_macro2::{Ident, TokenStream};
-use syn::{Error, ImplItem, Item, ItemImpl, Path, Result, Type, spanned::Spanned};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::ToTokens;
+use syn::{Error, ImplItem, Item, ItemImpl, Path, Type, spanned::Spanned};
 
 /// What the attribute needs to know of the `impl`.
 pub(crate) struct Shape {
     pub(crate) operator: Type,
     /// The last part of the trait's path.
     pub(crate) kind: Ident,
+}
+
+/// Why there is no operator.
+pub(crate) enum Refusal {
+    /// The attribute stands where it means nothing.
+    Misplaced(Error),
+    /// The `impl` is one of an operator, but not all of it.
+    Incomplete(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal::Misplaced(error)
+    }
 }
 
 /// A kind of operator and what its `impl` has to define, in the order in which one writes it.
@@ -80,24 +95,26 @@ const KINDS: [Kind; 4] = [
 const WHERE_IT_GOES: &str = "`#[operator]` goes on the `impl` of an operator: `impl Filter for MyOperator { … }`, or \
     `Map`, `FlatMap`, `Reduce`";
 
-pub(crate) fn parse(arguments: TokenStream, item: TokenStream) -> Result<Shape> {
+pub(crate) fn parse(arguments: TokenStream, item: TokenStream) -> Result<Shape, Refusal> {
     if !arguments.is_empty() {
-        return Err(Error::new_spanned(
-            arguments,
-            "`#[operator]` takes no arguments: the trait of the `impl` says it all",
-        ));
+        let message = "`#[operator]` takes no arguments: the trait of the `impl` says it all";
+        return Err(Error::new_spanned(arguments, message).into());
     }
     let item = match syn::parse2::<Item>(item)? {
         Item::Impl(item) => item,
-        other => return Err(Error::new(start(&other), WHERE_IT_GOES)),
+        other => return Err(Error::new(start(&other), WHERE_IT_GOES).into()),
     };
-    let kind = kind(&item)?;
+    let (kind, path) = kind(&item)?;
     if !item.generics.params.is_empty() {
         let message = "an operator has no generic parameters: the host runs one component, so write the type out";
-        return Err(Error::new_spanned(&item.generics, message));
+        return Err(Error::new_spanned(&item.generics, message).into());
     }
-    missing(&item, kind)?;
-    let name = Ident::new(kind.name, item.span());
+    let missing = missing(&item, kind);
+    if !missing.is_empty() {
+        let message = format!("this `{}` leaves out:\n{}", kind.name, missing.join("\n"));
+        return Err(Refusal::Incomplete(Error::new_spanned(path, message)));
+    }
+    let name = Ident::new(kind.name, path.span());
     Ok(Shape {
         operator: *item.self_ty,
         kind: name,
@@ -105,14 +122,14 @@ pub(crate) fn parse(arguments: TokenStream, item: TokenStream) -> Result<Shape> 
 }
 
 /// The first token of an item is enough to point at: the whole of it would hide the message.
-fn start(item: &Item) -> proc_macro2::Span {
-    quote::ToTokens::to_token_stream(item)
+fn start(item: &Item) -> Span {
+    item.to_token_stream()
         .into_iter()
         .next()
-        .map_or_else(proc_macro2::Span::call_site, |token| token.span())
+        .map_or_else(Span::call_site, |token| token.span())
 }
 
-fn kind(item: &ItemImpl) -> Result<&'static Kind> {
+fn kind(item: &ItemImpl) -> Result<(&'static Kind, Path), Error> {
     let Some((negation, path, _)) = &item.trait_ else {
         return Err(Error::new_spanned(&item.self_ty, WHERE_IT_GOES));
     };
@@ -121,24 +138,19 @@ fn kind(item: &ItemImpl) -> Result<&'static Kind> {
         .last()
         .and_then(|last| KINDS.iter().find(|kind| last.ident == kind.name));
     match known {
-        Some(kind) if negation.is_none() => Ok(kind),
-        _ => Err(Error::new_spanned(
-            path,
-            format!(
-                "`{}` is no kind of operator: there are `Map`, `FlatMap`, `Filter` and `Reduce`",
-                written(path)
-            ),
-        )),
+        Some(kind) if negation.is_none() => Ok((kind, path.clone())),
+        _ => {
+            let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+            let written = names.join("::");
+            let message =
+                format!("`{written}` is no kind of operator: there are `Map`, `FlatMap`, `Filter` and `Reduce`");
+            Err(Error::new_spanned(path, message))
+        }
     }
 }
 
-fn written(path: &Path) -> String {
-    let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-    names.join("::")
-}
-
-/// Complains about all that the `impl` leaves out, at once.
-fn missing(item: &ItemImpl, kind: &Kind) -> Result<()> {
+/// What the `impl` leaves out, as one would write it.
+fn missing(item: &ItemImpl, kind: &Kind) -> Vec<String> {
     let has_type = |name: &str| {
         item.items
             .iter()
@@ -151,17 +163,9 @@ fn missing(item: &ItemImpl, kind: &Kind) -> Result<()> {
     };
     // What another macro expands to in here cannot be seen, so rustc has to judge it.
     if item.items.iter().any(|it| matches!(it, ImplItem::Macro(_))) {
-        return Ok(());
+        return Vec::new();
     }
     let types = kind.types.iter().filter(|(name, _)| !has_type(name));
     let functions = kind.functions.iter().filter(|(name, _)| !has_function(name));
-    let lines: Vec<_> = types.chain(functions).map(|(_, line)| format!("    {line}")).collect();
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let path = item.trait_.as_ref().map(|(_, path, _)| path);
-    Err(Error::new_spanned(
-        path,
-        format!("this `{}` leaves out:\n{}", kind.name, lines.join("\n")),
-    ))
+    types.chain(functions).map(|(_, line)| format!("    {line}")).collect()
 }

@@ -15,7 +15,7 @@ pub struct Field {
     text: String,
     /// The way to the field from the top of the document; never empty.
     pub(super) steps: Vec<Step>,
-    /// The last name as it stands in a document: in quotes, with a colon.
+    /// What stands in front of the value of a new field: a comma, the last name in quotes, a colon.
     pub(super) label: Vec<u8>,
 }
 
@@ -42,8 +42,7 @@ impl Field {
             None => vec![text.clone()],
         };
         let steps: Vec<_> = steps.into_iter().map(Step::new).collect();
-        let mut label = serde_json::to_vec(&steps[steps.len() - 1].name)?;
-        label.push(b':');
+        let label = format!(",{}:", serde_json::to_string(&steps[steps.len() - 1].name)?).into_bytes();
         Ok(Field { text, steps, label })
     }
 }
@@ -52,10 +51,8 @@ impl Step {
     fn new(name: String) -> Step {
         // RFC 6901 allows no sign and no leading zeros.
         let is_index = name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
-        Step {
-            index: if is_index { name.parse().ok() } else { None },
-            name,
-        }
+        let index = if is_index { name.parse().ok() } else { None };
+        Step { name, index }
     }
 }
 

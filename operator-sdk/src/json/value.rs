@@ -51,7 +51,7 @@ impl<'j> Value<'j> {
     pub fn as_number(self) -> Option<f64> {
         match self.text[0] {
             // What JSON calls a number, Rust parses to the nearest `f64`.
-            b'-' | b'0'..=b'9' => std::str::from_utf8(self.text).ok()?.parse().ok(),
+            b'-' | b'0'..=b'9' => short_number(self.text).or_else(|| std::str::from_utf8(self.text).ok()?.parse().ok()),
             _ => None,
         }
     }
@@ -100,6 +100,39 @@ impl<'j> Value<'j> {
     }
 }
 
+/// Parses a number of few digits and no exponent, which are most of those in events, in half the time.
+///
+/// Its digits are an integer below 2^32 and the power of ten is at most 10^15: an `f64` holds both exactly, so that the
+/// one division rounds to the nearest, as IEEE 754 has it.
+#[inline]
+fn short_number(text: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 16] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+    ];
+    const DIGITS_MAX: usize = POWERS.len() - 1;
+
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.len() > DIGITS_MAX {
+        return None;
+    }
+    let (mut integer, mut fraction_digits, mut is_fraction) = (0_u32, 0, false);
+    for byte in digits {
+        match byte {
+            b'0'..=b'9' => {
+                integer = integer.checked_mul(10)?.checked_add(u32::from(byte - b'0'))?;
+                fraction_digits += usize::from(is_fraction);
+            }
+            b'.' => is_fraction = true,
+            _ => return None,
+        }
+    }
+    let number = f64::from(integer) / POWERS[fraction_digits];
+    Some(if is_negative { -number } else { number })
+}
+
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(self.text))
@@ -131,5 +164,23 @@ mod tests {
             Some(2.225_073_858_507_201e-308)
         );
         assert_eq!(value("true").as_number(), None);
+    }
+
+    #[test]
+    fn short_numbers_are_parsed_as_long_ones_are() {
+        for integer in (0..20_000_u64).map(|i| i * 7_919 % 99_999_989) {
+            for text in [
+                format!("{integer}"),
+                format!("-{integer}.{:03}", integer % 1000),
+                format!("0.{integer:09}"),
+            ] {
+                let expected: f64 = text.parse().unwrap();
+                assert_eq!(
+                    value(&text).as_number().map(f64::to_bits),
+                    Some(expected.to_bits()),
+                    "{text}"
+                );
+            }
+        }
     }
 }

@@ -1,0 +1,185 @@
+//! The whole process: two million sensor readings as JSON, file to file, through the built-in map, filter and reduce,
+//! beside a native program that does the same with serde in one loop.
+//!
+//! `cargo bench --bench json` prints wall and processor time of both, the ratios, and the peak memory of `dirigo run` at two
+//! lengths of input. Runs take turns; medians count.
+
+mod support;
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+
+/// Readings in the long run.
+const READINGS: u64 = 2_000_000;
+/// Readings in the short run, which must take as much memory.
+const FEW_READINGS: u64 = 200_000;
+/// Rounds, of which the median counts.
+const ROUNDS: usize = 5;
+
+const PIPELINE: &str = r#"
+[pipeline]
+name = "readings"
+[[source]]
+id = "readings"
+kind = "file"
+path = "readings.jsonl"
+key = "/sensor"
+time = "/ts"
+[[operator]]
+id = "map"
+component = "builtin:map"
+config = { field = "value", scale = 1.8, offset = 32.0, into = "fahrenheit" }
+[[operator]]
+id = "filter"
+component = "builtin:filter"
+config = { field = "fahrenheit", threshold = 50.0 }
+[[operator]]
+id = "reduce"
+component = "builtin:reduce"
+window = { count = 5 }
+config = { field = "fahrenheit", aggregate = "avg" }
+[[sink]]
+id = "out"
+kind = "file"
+path = "averages.jsonl"
+"#;
+
+/// Set, to a folder, where this program is to be the native one.
+const NATIVE: &str = "DIRIGO_BENCH_NATIVE";
+
+fn main() {
+    if let Some(folder) = std::env::var_os(NATIVE) {
+        return native_program(Path::new(&folder));
+    }
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let folder = folder.path();
+    std::fs::write(folder.join("pipeline.toml"), PIPELINE).expect("the folder can be written");
+    write_readings(&folder.join("few.jsonl"), FEW_READINGS);
+    write_readings(&folder.join("readings.jsonl"), READINGS);
+
+    let (mut native_runs, mut dirigo_runs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        native_runs.push(native(folder));
+        dirigo_runs.push(dirigo(folder, &[]));
+    }
+    let (native, dirigo) = (median(native_runs), median(dirigo_runs));
+    let few = self::dirigo(folder, &["-s", "source.readings.path=few.jsonl"]);
+    println!("{READINGS} readings            native      dirigo     ratio");
+    println!("wall, s              {:>9.3}   {:>9.3}   {:>7.2}", native.wall_s, dirigo.wall_s, native.wall_s / dirigo.wall_s);
+    println!("processor, s         {:>9.3}   {:>9.3}   {:>7.2}", native.cpu_s, dirigo.cpu_s, native.cpu_s / dirigo.cpu_s);
+    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let millions = READINGS as f64 / 1e6;
+    println!("M events/s           {:>9.2}   {:>9.2}", millions / native.wall_s, millions / dirigo.wall_s);
+    println!("M events/processor-s {:>9.2}   {:>9.2}", millions / native.cpu_s, millions / dirigo.cpu_s);
+    println!("peak memory, MiB: {} for {FEW_READINGS} readings, {} for {READINGS}", few.peak_kib >> 10, dirigo.peak_kib >> 10);
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    wall_s: f64,
+    cpu_s: f64,
+    peak_kib: i64,
+}
+
+fn median(mut runs: Vec<Run>) -> Run {
+    runs.sort_by(|left, right| left.wall_s.total_cmp(&right.wall_s));
+    runs[runs.len() / 2]
+}
+
+fn write_readings(path: &Path, count: u64) {
+    let mut file = BufWriter::new(File::create(path).expect("the folder can be written"));
+    for index in 0..count {
+        let (key, value) = support::event(index);
+        let sensor = u64::from_le_bytes(key);
+        let value = f64::from_le_bytes(value[..8].try_into().expect("eight bytes"));
+        let ts = 1_704_067_200_000 + index * 1_000;
+        writeln!(file, r#"{{"sensor":"sensor-{sensor:06}","ts":{ts},"value":{value:.2},"unit":"C"}}"#).expect("the disk has room");
+    }
+    file.flush().expect("the disk has room");
+}
+
+fn dirigo(folder: &Path, options: &[&str]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dirigo"));
+    command.arg("run").arg(folder.join("pipeline.toml")).args(options);
+    measured(command.stderr(Stdio::null()))
+}
+
+/// Runs this very program as the native one, so that both pay for a process.
+fn native(folder: &Path) -> Run {
+    let program = std::env::current_exe().expect("the program has a path");
+    measured(Command::new(program).env(NATIVE, folder))
+}
+
+#[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+fn measured(command: &mut Command) -> Run {
+    let start = Instant::now();
+    let child = command.spawn().expect("the program starts");
+    let usage = wait(&child);
+    #[allow(clippy::cast_precision_loss, reason = "runs take seconds")]
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    Run {
+        wall_s: start.elapsed().as_secs_f64(),
+        cpu_s: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+        peak_kib: usage.ru_maxrss,
+    }
+}
+
+/// Waits for a process that ends well, and says what it used.
+#[allow(unsafe_code, reason = "the standard library does not tell what a process used")]
+fn wait(child: &Child) -> libc::rusage {
+    let id = libc::pid_t::try_from(child.id()).expect("process ids are small");
+    let mut status = 0;
+    // SAFETY: all-zero bytes are a valid `rusage`; both pointers are to live locals, and the child is waited for once.
+    let usage = unsafe {
+        let mut usage = std::mem::zeroed();
+        assert_eq!(libc::wait4(id, &raw mut status, 0, &raw mut usage), id);
+        usage
+    };
+    assert_eq!(status, 0, "the program ends well");
+    usage
+}
+
+#[derive(Deserialize)]
+struct Reading<'a> {
+    sensor: &'a str,
+    value: f64,
+}
+
+#[derive(Serialize)]
+struct Average<'a> {
+    key: &'a str,
+    avg: f64,
+    count: u64,
+}
+
+/// The same job in one loop: parse, scale, compare, add up by sensor, write an average of every five.
+fn native_program(folder: &Path) {
+    let input = BufReader::with_capacity(1 << 18, File::open(folder.join("readings.jsonl")).expect("it was written"));
+    let mut output =
+        BufWriter::with_capacity(1 << 18, File::create(folder.join("native.jsonl")).expect("the folder can be written"));
+    let mut sums: HashMap<String, (f64, u64), foldhash::fast::RandomState> = HashMap::default();
+    for line in input.split(b'\n') {
+        let line = line.expect("the file can be read");
+        let reading: Reading<'_> = serde_json::from_slice(&line).expect("it was written as JSON");
+        let fahrenheit = reading.value * 1.8 + 32.0;
+        if fahrenheit <= 50.0 {
+            continue;
+        }
+        let (sum, count) = sums.entry_ref(reading.sensor).or_default();
+        *sum += fahrenheit;
+        *count += 1;
+        if *count == 5 {
+            let average = Average { key: reading.sensor, avg: *sum / 5.0, count: 5 };
+            serde_json::to_writer(&mut output, &average).expect("the disk has room");
+            output.write_all(b"\n").expect("the disk has room");
+            (*sum, *count) = (0.0, 0);
+        }
+    }
+    output.flush().expect("the disk has room");
+}

@@ -1,0 +1,169 @@
+//! What the benchmarks share: guests, events, a host around them.
+
+#![allow(dead_code, reason = "each benchmark uses its part")]
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+use dirigo::batch::Column;
+use dirigo::clock::{Clock, SystemClock};
+use dirigo::engine::{Component, Engine, Machine};
+use dirigo::pipeline;
+use dirigo::runtime::{Connectors, Ended, Host, Job, Options, prepare};
+use dirigo::scheduler::Choice;
+use dirigo::sink::{self, Sink};
+use dirigo::source::{self, Bookmark, Intake, Progress, Quota, Read, Source};
+use dirigo::state::Store;
+
+/// How many keys the events have.
+pub const KEYS: u64 = 1_000;
+/// Bytes of a value: a number, and as much again that an operator passes on.
+pub const VALUE_BYTES: usize = 16;
+
+/// The folder of the guests, compiled to components from `benches/guests`.
+pub fn guests() -> &'static PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("host/ lies in the workspace").to_owned();
+        let target = root.join("target/guests");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(&root).args(["build", "--quiet", "--profile", "component", "--target", "wasm32-wasip2"]);
+        cargo.args(["-p", "bench-map", "-p", "bench-filter", "-p", "bench-reduce", "--target-dir"]).arg(&target);
+        assert!(cargo.status().expect("cargo runs").success(), "the guests compile");
+        target.join("wasm32-wasip2/component")
+    })
+}
+
+/// A guest by its kind.
+pub fn guest(engine: &Engine, kind: &str) -> Component {
+    engine.load_file(&guests().join(format!("bench_{kind}.wasm"))).expect("the guests fit the contract")
+}
+
+/// An engine without a cache on disk.
+pub fn engine() -> Engine {
+    Engine::new(&Machine::read(), None).expect("this machine runs wasmtime")
+}
+
+/// The time.
+pub fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::new())
+}
+
+/// Event `index` of the benchmarks: its key and its value. Keys come in a fixed random order, values from 0 to 40.
+pub fn event(index: u64) -> ([u8; 8], [u8; VALUE_BYTES]) {
+    // The finaliser of SplitMix64 (Steele, Lea and Flood 2014, figure 17).
+    let mut mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^= mixed >> 31;
+    let mut value = [0; VALUE_BYTES];
+    #[allow(clippy::cast_precision_loss, reason = "the number is below 2^10")]
+    let number = (mixed >> 32 & 0x3ff) as f64 / 25.6;
+    value[..8].copy_from_slice(&number.to_le_bytes());
+    value[8..].copy_from_slice(&index.to_le_bytes());
+    ((mixed % KEYS).to_le_bytes(), value)
+}
+
+/// Batches of `events` events, made beforehand so that making them is not measured.
+pub fn batches(count: usize, events: usize) -> Vec<(Column, Column)> {
+    let mut index = 0;
+    let mut batch = || {
+        let mut columns = (Column::with_capacity(events, 8 * events), Column::with_capacity(events, 16 * events));
+        for _ in 0..events {
+            let (key, value) = event(index);
+            columns.0.push(&key);
+            columns.1.push(&value);
+            index += 1;
+        }
+        columns
+    };
+    (0..count).map(|_| batch()).collect()
+}
+
+/// Gives the same batches again and again.
+pub struct Cycle {
+    batches: Arc<Vec<(Column, Column)>>,
+    next: usize,
+    position: u64,
+    left: u64,
+}
+
+impl Cycle {
+    /// `events` events in all.
+    pub fn new(batches: Arc<Vec<(Column, Column)>>, events: u64) -> Self {
+        Self { batches, next: 0, position: 1, left: events }
+    }
+}
+
+impl Source for Cycle {
+    fn read(&mut self, intake: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+        if self.left == 0 {
+            return Ok(Read::End);
+        }
+        let (keys, values) = &self.batches[self.next];
+        self.next = (self.next + 1) % self.batches.len();
+        let events = keys.len() as u64;
+        intake.keys.extend(keys);
+        intake.values.extend(values);
+        intake.times.resize(keys.len(), 0);
+        intake.positions.extend(self.position..self.position + events);
+        self.position += events;
+        self.left = self.left.saturating_sub(events);
+        Ok(Read::More)
+    }
+
+    fn bookmark(&self) -> Option<Bookmark> {
+        Some(Bookmark::Null)
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        None
+    }
+}
+
+/// Takes everything.
+pub struct Null;
+
+impl Sink for Null {
+    fn write(&mut self, _: &Column) -> Result<(), sink::Error> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), sink::Error> {
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<Option<sink::Bookmark>, sink::Error> {
+        Ok(None)
+    }
+}
+
+/// A tokio runtime for sources, sinks and timers.
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime starts")
+}
+
+/// A host with so many workers.
+pub fn host(engine: &Engine, workers: u32, runtime: &tokio::runtime::Runtime) -> Host {
+    let options = Options { workers, policy: Choice::Fair, instances_max: u32::MAX, clock: clock() };
+    Host::start(engine.clone(), options, runtime.handle().clone())
+}
+
+/// Runs a pipeline file's text in `host`, with `source` in place of its source and nothing written.
+pub fn run(host: &Host, runtime: &tokio::runtime::Runtime, text: &str, source: Box<dyn Source>) -> Ended {
+    let file = guests().join("bench.toml");
+    let loaded = pipeline::parse(text, &file, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let prepared =
+        prepare(host.engine(), loaded, &clock(), runtime.handle()).unwrap_or_else(|problems| panic!("{problems}"));
+    let connectors = Connectors {
+        sources: vec![source],
+        sinks: vec![Box::new(Null)],
+        letters: Box::new(|| Ok(Box::new(Null) as Box<dyn Sink>)),
+        next_letter: 1,
+        store: Store::temporary(),
+        is_resumed: false,
+        batch_events: 256,
+    };
+    runtime.block_on(Job::start(host, prepared, connectors).finish())
+}
