@@ -71,13 +71,35 @@ fn main() {
     let (native, dirigo) = (median(native_runs), median(dirigo_runs));
     let few = self::dirigo(folder, &["-s", "source.readings.path=few.jsonl"]);
     println!("{READINGS} readings            native      dirigo     ratio");
-    println!("wall, s              {:>9.3}   {:>9.3}   {:>7.2}", native.wall_s, dirigo.wall_s, native.wall_s / dirigo.wall_s);
-    println!("processor, s         {:>9.3}   {:>9.3}   {:>7.2}", native.cpu_s, dirigo.cpu_s, native.cpu_s / dirigo.cpu_s);
+    println!(
+        "wall, s              {:>9.3}   {:>9.3}   {:>7.2}",
+        native.wall_s,
+        dirigo.wall_s,
+        native.wall_s / dirigo.wall_s
+    );
+    println!(
+        "processor, s         {:>9.3}   {:>9.3}   {:>7.2}",
+        native.cpu_s,
+        dirigo.cpu_s,
+        native.cpu_s / dirigo.cpu_s
+    );
     #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     let millions = READINGS as f64 / 1e6;
-    println!("M events/s           {:>9.2}   {:>9.2}", millions / native.wall_s, millions / dirigo.wall_s);
-    println!("M events/processor-s {:>9.2}   {:>9.2}", millions / native.cpu_s, millions / dirigo.cpu_s);
-    println!("peak memory, MiB: {} for {FEW_READINGS} readings, {} for {READINGS}", few.peak_kib >> 10, dirigo.peak_kib >> 10);
+    println!(
+        "M events/s           {:>9.2}   {:>9.2}",
+        millions / native.wall_s,
+        millions / dirigo.wall_s
+    );
+    println!(
+        "M events/processor-s {:>9.2}   {:>9.2}",
+        millions / native.cpu_s,
+        millions / dirigo.cpu_s
+    );
+    println!(
+        "peak memory, MiB: {} for {FEW_READINGS} readings, {} for {READINGS}",
+        few.peak_kib >> 10,
+        dirigo.peak_kib >> 10
+    );
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +121,11 @@ fn write_readings(path: &Path, count: u64) {
         let sensor = u64::from_le_bytes(key);
         let value = f64::from_le_bytes(value[..8].try_into().expect("eight bytes"));
         let ts = 1_704_067_200_000 + index * 1_000;
-        writeln!(file, r#"{{"sensor":"sensor-{sensor:06}","ts":{ts},"value":{value:.2},"unit":"C"}}"#).expect("the disk has room");
+        writeln!(
+            file,
+            r#"{{"sensor":"sensor-{sensor:06}","ts":{ts},"value":{value:.2},"unit":"C"}}"#
+        )
+        .expect("the disk has room");
     }
     file.flush().expect("the disk has room");
 }
@@ -160,9 +186,14 @@ struct Average<'a> {
 
 /// The same job in one loop: parse, scale, compare, add up by sensor, write an average of every five.
 fn native_program(folder: &Path) {
-    let input = BufReader::with_capacity(1 << 18, File::open(folder.join("readings.jsonl")).expect("it was written"));
-    let mut output =
-        BufWriter::with_capacity(1 << 18, File::create(folder.join("native.jsonl")).expect("the folder can be written"));
+    let input = BufReader::with_capacity(
+        1 << 18,
+        File::open(folder.join("readings.jsonl")).expect("it was written"),
+    );
+    let mut output = BufWriter::with_capacity(
+        1 << 18,
+        File::create(folder.join("native.jsonl")).expect("the folder can be written"),
+    );
     let mut sums: HashMap<String, (f64, u64), foldhash::fast::RandomState> = HashMap::default();
     for line in input.split(b'\n') {
         let line = line.expect("the file can be read");
@@ -175,7 +206,11 @@ fn native_program(folder: &Path) {
         *sum += fahrenheit;
         *count += 1;
         if *count == 5 {
-            let average = Average { key: reading.sensor, avg: *sum / 5.0, count: 5 };
+            let average = Average {
+                key: reading.sensor,
+                avg: *sum / 5.0,
+                count: 5,
+            };
             serde_json::to_writer(&mut output, &average).expect("the disk has room");
             output.write_all(b"\n").expect("the disk has room");
             (*sum, *count) = (0.0, 0);

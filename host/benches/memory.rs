@@ -46,7 +46,10 @@ fn main() {
     let more_dormant = MANY_KEYS - u64::from(INSTANCES);
     println!("one actor                 {} KiB in all", none / 1024);
     println!("each further active one   {:.1} KiB", per(active - none, more_active));
-    println!("each dormant one          {:.3} KiB", per(dormant.saturating_sub(active), more_dormant));
+    println!(
+        "each dormant one          {:.3} KiB",
+        per(dormant.saturating_sub(active), more_dormant)
+    );
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
@@ -56,17 +59,30 @@ fn per(bytes: u64, actors: u64) -> f64 {
 
 fn resident(keys: u64) -> u64 {
     let program = std::env::current_exe().expect("the program has a path");
-    let output = Command::new(program).env(KEYS, keys.to_string()).output().expect("the program runs");
+    let output = Command::new(program)
+        .env(KEYS, keys.to_string())
+        .output()
+        .expect("the program runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.trim().parse().unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+    text.trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 fn run(keys: u64) {
     let engine = support::engine();
     let runtime = support::runtime();
-    let options = Options { workers: 1, policy: Choice::Fair, instances_max: INSTANCES, clock: support::clock() };
+    let options = Options {
+        workers: 1,
+        policy: Choice::Fair,
+        instances_max: INSTANCES,
+        clock: support::clock(),
+    };
     let host = Host::start(engine.clone(), options, runtime.handle().clone());
-    let batches = (0..keys).step_by(256).map(|first| batch(first..(first + 256).min(keys))).collect();
+    let batches = (0..keys)
+        .step_by(256)
+        .map(|first| batch(first..(first + 256).min(keys)))
+        .collect();
     let source = support::Cycle::new(Arc::new(batches), keys);
     let ended = support::run(&host, &runtime, PIPELINE, Box::new(source));
     assert_eq!(ended.failure, None);
@@ -77,8 +93,15 @@ fn run(keys: u64) {
 /// The most that was resident at once; actors keep their instances until the end.
 fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("the kernel tells");
-    let kib: u64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("it is a number");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .expect("the kernel tells");
+    let kib: u64 = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|number| number.parse().ok())
+        .expect("it is a number");
     kib * 1024
 }
 

@@ -1,7 +1,7 @@
 //! Events of raw bytes through map, filter and reduce: Dirigo, beside the same operators' code compiled natively.
 //!
 //! `cargo bench --bench pipeline` prints ns per event and the ratio to the native direct call, for batches of 1, 16, 256
-//! and 1,024 events. The rows of one batch size take turns, so that a machine that changes its speed changes it for all.
+//! and 1,024 events; `-- 256` for that one only. The rows of one batch size take turns, so that a machine that changes its speed changes it for all.
 
 mod support;
 
@@ -48,7 +48,12 @@ fn main() {
     let runtime = support::runtime();
     let host = support::host(&engine, 1, &runtime);
     println!("batch  native      channels    dirigo      dirigo/native  M events/s");
-    for (batch_events, events) in [(1, 200_000), (16, 2_000_000), (256, 8_000_000), (1024, 8_000_000)] {
+    let only: Option<usize> = std::env::args().find_map(|argument| argument.parse().ok());
+    let sizes = [(1, 200_000), (16, 2_000_000), (256, 8_000_000), (1024, 8_000_000)];
+    for (batch_events, events) in sizes
+        .into_iter()
+        .filter(|(size, _)| only.is_none_or(|only| only == *size))
+    {
         let batches = Arc::new(support::batches(4096 / batch_events.min(64), batch_events));
         let mut rounds = [Vec::new(), Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
@@ -118,7 +123,10 @@ impl Native {
 
     fn map(&mut self, batch: columns::Batch) -> columns::Batch {
         let mapped = map_batch(&mut self.map, &batch);
-        columns::Batch { values: mapped.values, ..batch }
+        columns::Batch {
+            values: mapped.values,
+            ..batch
+        }
     }
 
     fn filter(&mut self, batch: columns::Batch) -> columns::Batch {
@@ -145,7 +153,12 @@ impl Fold {
             self.reduce.add(sum, value).expect("values have a number");
             *count += 1;
             if *count == WINDOW {
-                let window = Window { key: &key, start: 0, end: 0, count: *count };
+                let window = Window {
+                    key: &key,
+                    start: 0,
+                    end: 0,
+                    count: *count,
+                };
                 let average = self.reduce.finish(&window, *sum).expect("a window has events");
                 self.out.push(&average.0);
                 (*sum, *count) = (self.reduce.zero(), 0);
@@ -157,8 +170,15 @@ impl Fold {
 }
 
 fn columns_of((keys, values): &(Column, Column)) -> columns::Batch {
-    let column = |column: &Column| columns::Column { bytes: column.bytes().to_vec(), ends: column.ends().to_vec() };
-    columns::Batch { times: vec![0; keys.len()], keys: column(keys), values: column(values) }
+    let column = |column: &Column| columns::Column {
+        bytes: column.bytes().to_vec(),
+        ends: column.ends().to_vec(),
+    };
+    columns::Batch {
+        times: vec![0; keys.len()],
+        keys: column(keys),
+        values: column(values),
+    }
 }
 
 fn native(batches: &[(Column, Column)], events: u64) {
@@ -187,7 +207,10 @@ fn channels(runtime: &tokio::runtime::Runtime, batches: &Arc<Vec<(Column, Column
     });
     runtime.spawn(async move {
         while let Some(batch) = at_filter.recv().await {
-            to_reduce.send(filterer.filter(batch)).await.expect("the next one listens");
+            to_reduce
+                .send(filterer.filter(batch))
+                .await
+                .expect("the next one listens");
         }
     });
     let last = runtime.spawn(async move {

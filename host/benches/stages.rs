@@ -19,7 +19,10 @@ use std::task::{Context, Poll, Waker};
 
 const SIZES: [usize; 4] = [1, 16, 256, 1024];
 /// No turn of these benchmarks burns as much.
-const BUDGET: Budget = Budget { total: 1 << 40, slice: 1 << 40 };
+const BUDGET: Budget = Budget {
+    total: 1 << 40,
+    slice: 1 << 40,
+};
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(support::engine);
 
@@ -39,11 +42,20 @@ fn finish<T>(future: impl Future<Output = T>) -> T {
 
 fn setup() -> Setup {
     let voice = Arc::new(Voice::new("bench", "guest", support::clock()));
-    Setup { limits: Limits::default(), config: "{}".into(), voice }
+    Setup {
+        limits: Limits::default(),
+        config: "{}".into(),
+        voice,
+    }
 }
 
 fn open(kind: &str) -> Instance {
-    finish(Instance::activate(&support::guest(&ENGINE, kind), &setup(), BUDGET.slice)).expect("the guest opens")
+    finish(Instance::activate(
+        &support::guest(&ENGINE, kind),
+        &setup(),
+        BUDGET.slice,
+    ))
+    .expect("the guest opens")
 }
 
 fn batch(events: usize) -> Batch {
@@ -63,13 +75,19 @@ fn native_batch(events: usize) -> columns::Batch {
         bytes: column.bytes().to_vec(),
         ends: column.ends().to_vec(),
     };
-    columns::Batch { times: batch.times.to_vec(), keys: column(&batch.keys), values: column(&batch.values) }
+    columns::Batch {
+        times: batch.times.to_vec(),
+        keys: column(&batch.keys),
+        values: column(&batch.values),
+    }
 }
 
 fn call(bencher: Bencher<'_, '_>, kind: &str, events: usize) {
     let mut instance = open(kind);
     let request = Request::Batch(batch(events));
-    bencher.counter(ItemsCount::new(events)).bench_local(|| finish(instance.run(&request, BUDGET)).0.expect("no traps"));
+    bencher
+        .counter(ItemsCount::new(events))
+        .bench_local(|| finish(instance.run(&request, BUDGET)).0.expect("no traps"));
 }
 
 #[divan::bench(args = SIZES)]
@@ -81,7 +99,9 @@ fn map(bencher: Bencher<'_, '_>, events: usize) {
 fn map_native(bencher: Bencher<'_, '_>, events: usize) {
     let mut operator = bench_map::Scale::open(NoConfig {}).expect("it takes no configuration");
     let batch = native_batch(events);
-    bencher.counter(ItemsCount::new(events)).bench_local(|| map_batch(&mut operator, &batch));
+    bencher
+        .counter(ItemsCount::new(events))
+        .bench_local(|| map_batch(&mut operator, &batch));
 }
 
 #[divan::bench(args = SIZES)]
@@ -93,7 +113,9 @@ fn filter(bencher: Bencher<'_, '_>, events: usize) {
 fn filter_native(bencher: Bencher<'_, '_>, events: usize) {
     let mut operator = bench_filter::Warm::open(NoConfig {}).expect("it takes no configuration");
     let batch = native_batch(events);
-    bencher.counter(ItemsCount::new(events)).bench_local(|| filter_batch(&mut operator, &batch));
+    bencher
+        .counter(ItemsCount::new(events))
+        .bench_local(|| filter_batch(&mut operator, &batch));
 }
 
 /// A fold with the host's part of it: windows assigned, accumulators in and out.
@@ -126,7 +148,10 @@ fn fresh_instance_per_turn(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn activation_of_a_builtin(bencher: Bencher<'_, '_>) {
     let component = ENGINE.load_builtin("map").expect("it is built in");
-    let setup = Setup { config: r#"{"field":"value","scale":2}"#.into(), ..setup() };
+    let setup = Setup {
+        config: r#"{"field":"value","scale":2}"#.into(),
+        ..setup()
+    };
     bencher.bench_local(|| finish(Instance::activate(&component, &setup, BUDGET.slice)).expect("the guest opens"));
 }
 
@@ -136,9 +161,9 @@ fn slices(bencher: Bencher<'_, '_>, slice: u64) {
     let mut instance = open("map");
     let request = Request::Batch(batch(65_536));
     let budget = Budget { slice, ..BUDGET };
-    bencher.counter(ItemsCount::new(slices_of(&mut instance, &request, slice))).bench_local(|| {
-        finish(instance.run(&request, budget)).0.expect("no traps")
-    });
+    bencher
+        .counter(ItemsCount::new(slices_of(&mut instance, &request, slice)))
+        .bench_local(|| finish(instance.run(&request, budget)).0.expect("no traps"));
 }
 
 fn slices_of(instance: &mut Instance, request: &Request, slice: u64) -> u64 {

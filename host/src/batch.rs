@@ -35,6 +35,9 @@ pub enum Malformed {
     },
 }
 
+/// Why a length fits the `u32` of an end.
+const FITS: &str = "batch limits keep a column under 4 GiB";
+
 impl Column {
     /// The most bytes that one column holds, so that every end fits its `u32`.
     pub const BYTES_MAX: usize = u32::MAX as usize;
@@ -128,13 +131,12 @@ impl Column {
     }
 
     fn close_item(&mut self) {
-        self.ends
-            .push(u32::try_from(self.bytes.len()).expect("batch limits keep a column under 4 GiB"));
+        self.ends.push(u32::try_from(self.bytes.len()).expect(FITS));
     }
 
     /// Appends all items of `other`.
     pub fn extend(&mut self, other: &Column) {
-        let base = u32::try_from(self.bytes.len()).expect("batch limits keep a column under 4 GiB");
+        let base = u32::try_from(self.bytes.len()).expect(FITS);
         self.bytes.extend_from_slice(&other.bytes);
         self.ends.extend(other.ends.iter().map(|end| base + end));
     }
@@ -168,18 +170,38 @@ impl Column {
     }
 
     /// The items at `indexes`, in that order.
+    ///
+    /// # Panics
+    /// When there is no such item.
     #[must_use]
     pub fn gather(&self, indexes: &[u32]) -> Column {
-        let mean = if self.is_empty() {
-            0
-        } else {
-            self.bytes.len() / self.len() + 1
-        };
+        let mean = self.bytes.len().checked_div(self.len()).unwrap_or(0) + 1;
         let mut picked = Column::with_capacity(indexes.len(), mean * indexes.len());
-        for &index in indexes {
-            picked.push(self.get(index as usize));
+        // A filter keeps runs of neighbours: each run is one copy.
+        let mut rest = indexes;
+        while let Some(&first) = rest.first() {
+            let length = rest
+                .iter()
+                .zip(first..)
+                .take_while(|(index, expected)| *index == expected)
+                .count();
+            picked.extend_from(self, first as usize..first as usize + length);
+            rest = &rest[length..];
         }
         picked
+    }
+
+    /// Appends the items of `range` of another column.
+    fn extend_from(&mut self, other: &Column, range: Range<usize>) {
+        let (from, to) = (other.start(range.start), other.ends[range.end - 1] as usize);
+        let base = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes[from..to]);
+        // Wrapping, since items may move towards the front or the back of the bytes.
+        let shift = u32::try_from(base)
+            .expect(FITS)
+            .wrapping_sub(u32::try_from(from).expect(FITS));
+        self.ends
+            .extend(other.ends[range].iter().map(|end| end.wrapping_add(shift)));
     }
 }
 

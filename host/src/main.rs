@@ -4,6 +4,10 @@ mod cli;
 
 use std::process::ExitCode;
 
+/// Batches are made by one thread and dropped by another; this allocator takes that without locks.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

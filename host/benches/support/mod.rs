@@ -16,6 +16,10 @@ use dirigo::sink::{self, Sink};
 use dirigo::source::{self, Bookmark, Intake, Progress, Quota, Read, Source};
 use dirigo::state::Store;
 
+/// That of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How many keys the events have.
 pub const KEYS: u64 = 1_000;
 /// Bytes of a value: a number, and as much again that an operator passes on.
@@ -25,11 +29,31 @@ pub const VALUE_BYTES: usize = 16;
 pub fn guests() -> &'static PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("host/ lies in the workspace").to_owned();
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .expect("host/ lies in the workspace")
+            .to_owned();
         let target = root.join("target/guests");
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(&root).args(["build", "--quiet", "--profile", "component", "--target", "wasm32-wasip2"]);
-        cargo.args(["-p", "bench-map", "-p", "bench-filter", "-p", "bench-reduce", "--target-dir"]).arg(&target);
+        cargo.current_dir(&root).args([
+            "build",
+            "--quiet",
+            "--profile",
+            "component",
+            "--target",
+            "wasm32-wasip2",
+        ]);
+        cargo
+            .args([
+                "-p",
+                "bench-map",
+                "-p",
+                "bench-filter",
+                "-p",
+                "bench-reduce",
+                "--target-dir",
+            ])
+            .arg(&target);
         assert!(cargo.status().expect("cargo runs").success(), "the guests compile");
         target.join("wasm32-wasip2/component")
     })
@@ -37,7 +61,9 @@ pub fn guests() -> &'static PathBuf {
 
 /// A guest by its kind.
 pub fn guest(engine: &Engine, kind: &str) -> Component {
-    engine.load_file(&guests().join(format!("bench_{kind}.wasm"))).expect("the guests fit the contract")
+    engine
+        .load_file(&guests().join(format!("bench_{kind}.wasm")))
+        .expect("the guests fit the contract")
 }
 
 /// An engine without a cache on disk.
@@ -69,7 +95,10 @@ pub fn event(index: u64) -> ([u8; 8], [u8; VALUE_BYTES]) {
 pub fn batches(count: usize, events: usize) -> Vec<(Column, Column)> {
     let mut index = 0;
     let mut batch = || {
-        let mut columns = (Column::with_capacity(events, 8 * events), Column::with_capacity(events, 16 * events));
+        let mut columns = (
+            Column::with_capacity(events, 8 * events),
+            Column::with_capacity(events, 16 * events),
+        );
         for _ in 0..events {
             let (key, value) = event(index);
             columns.0.push(&key);
@@ -92,7 +121,12 @@ pub struct Cycle {
 impl Cycle {
     /// `events` events in all.
     pub fn new(batches: Arc<Vec<(Column, Column)>>, events: u64) -> Self {
-        Self { batches, next: 0, position: 1, left: events }
+        Self {
+            batches,
+            next: 0,
+            position: 1,
+            left: events,
+        }
     }
 }
 
@@ -141,12 +175,21 @@ impl Sink for Null {
 
 /// A tokio runtime for sources, sinks and timers.
 pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime starts")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime starts")
 }
 
 /// A host with so many workers.
 pub fn host(engine: &Engine, workers: u32, runtime: &tokio::runtime::Runtime) -> Host {
-    let options = Options { workers, policy: Choice::Fair, instances_max: u32::MAX, clock: clock() };
+    let options = Options {
+        workers,
+        policy: Choice::Fair,
+        instances_max: u32::MAX,
+        clock: clock(),
+    };
     Host::start(engine.clone(), options, runtime.handle().clone())
 }
 

@@ -10,6 +10,8 @@ use crate::flow::Ticket;
 
 /// Events that one turn takes, if as many wait: enough that entering the guest costs nothing beside them.
 const TURN_EVENTS_MAX: usize = 1024;
+/// Events at which no further batch is joined: past this, copying costs more than entering the guest less often saves.
+const JOIN_EVENTS_MAX: usize = 256;
 /// Bytes that one turn takes; a single event may be larger.
 const TURN_BYTES_MAX: usize = 1 << 20;
 
@@ -76,7 +78,7 @@ impl Mailbox {
         while let Some(next) = self.queue.front() {
             events += next.len();
             bytes += next.size();
-            if events > TURN_EVENTS_MAX || bytes > TURN_BYTES_MAX || !next.joins(&joined[0]) {
+            if events > JOIN_EVENTS_MAX || bytes > TURN_BYTES_MAX || !next.joins(&joined[0]) {
                 break;
             }
             joined.extend(self.queue.pop_front());

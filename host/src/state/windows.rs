@@ -15,9 +15,9 @@ use crate::engine::{Fold, Windows};
 /// What a turn will do to a table, once it succeeded.
 #[derive(Debug)]
 pub struct Plan {
-    /// By group: which slot it belongs to. The closing ones first.
     groups: Vec<Group>,
-    closing: usize,
+    /// The groups by the numbers that the guest knows them by: the closing ones first, in the order in which they close.
+    order: Vec<u32>,
     /// For each closing group the event that completed it.
     closed_by: Vec<u32>,
     /// Slots that were reserved for keys that were not there before.
@@ -25,7 +25,8 @@ pub struct Plan {
     turn: u32,
 }
 
-#[derive(Clone, Debug)]
+/// Events of a batch that belong to one window.
+#[derive(Debug)]
 struct Group {
     slot: u32,
     count: u64,
@@ -33,7 +34,7 @@ struct Group {
     end: i64,
     /// Whether it goes on from what the slot holds.
     resumes: bool,
-    closed_by: Option<u32>,
+    closes: bool,
 }
 
 /// Sorts `batch` into count windows of `size` events per key. `turn` is not 0 and differs from that
@@ -41,10 +42,11 @@ struct Group {
 pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32) -> (Fold, Plan) {
     let mut groups: Vec<Group> = Vec::with_capacity(batch.len());
     let mut joined = Vec::with_capacity(batch.len());
-    let mut closers = Vec::new();
+    // The closing groups in the order in which they close; the open ones follow.
+    let mut order = Vec::with_capacity(batch.len());
+    let mut closed_by = Vec::new();
     let mut reserved = Vec::new();
-    for (event, key) in batch.keys.iter().enumerate() {
-        let time = batch.times[event];
+    for (event, (key, &time)) in batch.keys.iter().zip(batch.times.iter()).enumerate() {
         let number = table.slot_of(key);
         let slot = table.slot_mut(number);
         if slot.turn != turn {
@@ -66,27 +68,33 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32) -> (Fold, 
         group.count += 1;
         group.end = time;
         if group.count == size {
-            group.closed_by = Some(group_number(event));
-            closers.push(joins);
+            group.closes = true;
+            order.push(joins);
+            closed_by.push(group_number(event));
             slot.group = None;
         }
         joined.push(joins);
     }
-    let (fold, groups) = number_groups(table, batch, groups, joined, &closers);
-    let closed_by = groups[..closers.len()]
-        .iter()
-        .filter_map(|group| group.closed_by)
-        .collect();
-    (
-        fold,
-        Plan {
-            groups,
-            closing: closers.len(),
-            closed_by,
-            reserved,
-            turn,
-        },
-    )
+    order.extend(
+        (0..)
+            .zip(&groups)
+            .filter(|(_, group)| !group.closes)
+            .map(|(number, _)| number),
+    );
+    let plan = Plan {
+        groups,
+        order,
+        closed_by,
+        reserved,
+        turn,
+    };
+    let fold = Fold {
+        batch: batch.clone(),
+        groups: Arc::new(plan.numbered(joined)),
+        accumulators: Arc::new(plan.accumulators(table)),
+        closing: Arc::new(plan.windows(table)),
+    };
+    (fold, plan)
 }
 
 fn group_number(index: usize) -> u32 {
@@ -101,7 +109,7 @@ impl Group {
             start: time,
             end: time,
             resumes: false,
-            closed_by: None,
+            closes: false,
         }
     }
 
@@ -112,66 +120,9 @@ impl Group {
             start: open.start,
             end: open.end,
             resumes: true,
-            closed_by: None,
+            closes: false,
         }
     }
-}
-
-/// Puts the closing groups first, in the order in which they close, and makes the arguments of the call.
-fn number_groups(
-    table: &Table,
-    batch: &Batch,
-    groups: Vec<Group>,
-    mut joined: Vec<u32>,
-    closers: &[u32],
-) -> (Fold, Vec<Group>) {
-    let mut numbers = vec![u32::MAX; groups.len()];
-    for (number, &closer) in closers.iter().enumerate() {
-        numbers[closer as usize] = group_number(number);
-    }
-    let mut next = group_number(closers.len());
-    for number in &mut numbers {
-        if *number == u32::MAX {
-            *number = next;
-            next += 1;
-        }
-    }
-    joined.iter_mut().for_each(|group| *group = numbers[*group as usize]);
-
-    let mut ordered = groups.clone();
-    for (group, &number) in groups.into_iter().zip(&numbers) {
-        ordered[number as usize] = group;
-    }
-    let closing = &ordered[..closers.len()];
-    let fold = Fold {
-        batch: batch.clone(),
-        groups: Arc::new(joined),
-        accumulators: Arc::new(accumulators(table, &ordered)),
-        closing: Arc::new(windows(table, closing)),
-    };
-    (fold, ordered)
-}
-
-fn accumulators(table: &Table, groups: &[Group]) -> Column {
-    let mut column = Column::with_capacity(groups.len(), 16 * groups.len());
-    for group in groups {
-        match &table.slot(group.slot).entry {
-            Some(open) if group.resumes => column.push(&open.accumulator),
-            _ => column.push(&[]),
-        }
-    }
-    column
-}
-
-fn windows(table: &Table, closing: &[Group]) -> Windows {
-    let mut windows = Windows::default();
-    for group in closing {
-        windows.keys.push(&table.slot(group.slot).key);
-        windows.starts.push(group.start);
-        windows.ends.push(group.end);
-        windows.counts.push(group.count);
-    }
-    windows
 }
 
 impl Plan {
@@ -181,14 +132,55 @@ impl Plan {
         &self.closed_by
     }
 
+    fn in_order(&self) -> impl Iterator<Item = &Group> {
+        self.order.iter().map(|&group| &self.groups[group as usize])
+    }
+
+    fn closing(&self) -> impl Iterator<Item = &Group> {
+        self.in_order().take(self.closed_by.len())
+    }
+
+    /// The groups of the events, by the numbers that the guest knows.
+    fn numbered(&self, mut joined: Vec<u32>) -> Vec<u32> {
+        let mut numbers = vec![0; self.groups.len()];
+        for (number, &group) in (0..).zip(&self.order) {
+            numbers[group as usize] = number;
+        }
+        joined.iter_mut().for_each(|group| *group = numbers[*group as usize]);
+        joined
+    }
+
+    fn accumulators(&self, table: &Table) -> Column {
+        /// What a sum or an average takes; others make the column grow.
+        const USUAL_BYTES: usize = 24;
+        let mut column = Column::with_capacity(self.groups.len(), USUAL_BYTES * self.groups.len());
+        for group in self.in_order() {
+            match &table.slot(group.slot).entry {
+                Some(open) if group.resumes => column.push(&open.accumulator),
+                _ => column.push(&[]),
+            }
+        }
+        column
+    }
+
+    fn windows(&self, table: &Table) -> Windows {
+        let mut windows = Windows::default();
+        for group in self.closing() {
+            windows.keys.push(&table.slot(group.slot).key);
+            windows.starts.push(group.start);
+            windows.ends.push(group.end);
+            windows.counts.push(group.count);
+        }
+        windows
+    }
+
     /// Takes effect: `accumulators` are those of the groups that stay open, in order.
     pub fn commit(self, table: &mut Table, accumulators: &Column) {
         // Closing groups first: a key may close one window and open the next in the same turn.
-        let (closed, open) = self.groups.split_at(self.closing);
-        for group in closed {
+        for group in self.closing() {
             table.slot_mut(group.slot).entry = None;
         }
-        for (group, accumulator) in open.iter().zip(accumulators.iter()) {
+        for (group, accumulator) in self.in_order().skip(self.closed_by.len()).zip(accumulators.iter()) {
             let accumulator = SmallVec::from_slice(accumulator);
             let entry = Entry {
                 accumulator,
@@ -198,7 +190,7 @@ impl Plan {
             };
             table.slot_mut(group.slot).entry = Some(entry);
         }
-        for group in closed {
+        for group in self.closing() {
             // One slot may stand for several closed windows of its key; the first removal frees it.
             let slot = table.slot(group.slot);
             if slot.entry.is_none() && slot.turn == self.turn {

@@ -16,7 +16,9 @@ impl Filter for Warm {
     }
 
     fn keep(&mut self, event: &[u8]) -> Result<bool> {
-        let Some((number, _)) = event.split_first_chunk() else { reject!("no number") };
+        let Some((number, _)) = event.split_first_chunk() else {
+            reject!("no number")
+        };
         Ok(f64::from_le_bytes(*number) > 50.0)
     }
 }

@@ -17,7 +17,9 @@ impl Map for Scale {
     }
 
     fn map(&mut self, event: &[u8]) -> Result<Raw<[u8; 16]>> {
-        let Ok(mut event) = <[u8; 16]>::try_from(event) else { reject!("{} bytes instead of 16", event.len()) };
+        let Ok(mut event) = <[u8; 16]>::try_from(event) else {
+            reject!("{} bytes instead of 16", event.len())
+        };
         let (number, _) = event.split_first_chunk_mut().expect("sixteen bytes begin with eight");
         *number = (f64::from_le_bytes(*number) * 1.8 + 32.0).to_le_bytes();
         Ok(Raw(event))

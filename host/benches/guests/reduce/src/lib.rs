@@ -29,14 +29,19 @@ impl Reduce for Average {
     }
 
     fn add(&mut self, total: &mut Sum, event: &[u8]) -> Result<()> {
-        let Some((number, _)) = event.split_first_chunk() else { reject!("no number") };
+        let Some((number, _)) = event.split_first_chunk() else {
+            reject!("no number")
+        };
         total.sum += f64::from_le_bytes(*number);
         total.count += 1;
         Ok(())
     }
 
     fn merge(&mut self, left: Sum, right: Sum) -> Sum {
-        Sum { sum: left.sum + right.sum, count: left.count + right.count }
+        Sum {
+            sum: left.sum + right.sum,
+            count: left.count + right.count,
+        }
     }
 
     #[allow(clippy::cast_precision_loss, reason = "windows are small")]
