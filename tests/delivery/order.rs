@@ -19,6 +19,7 @@ fn pipeline(order: &str) -> Folder {
         kind = "file"
         path = "events.jsonl"
         key = "/key"
+        time = "/n"
         [[operator]]
         id = "map"
         component = "builtin:map"
