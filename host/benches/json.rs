@@ -9,11 +9,12 @@ mod support;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
+use wait4::Wait4 as _;
 
 /// Readings in the long run.
 const READINGS: u64 = 2_000_000;
@@ -97,8 +98,8 @@ fn main() {
     );
     println!(
         "peak memory, MiB: {} for {FEW_READINGS} readings, {} for {READINGS}",
-        few.peak_kib >> 10,
-        dirigo.peak_kib >> 10
+        few.peak_bytes >> 20,
+        dirigo.peak_bytes >> 20
     );
 }
 
@@ -106,7 +107,7 @@ fn main() {
 struct Run {
     wall_s: f64,
     cpu_s: f64,
-    peak_kib: i64,
+    peak_bytes: u64,
 }
 
 fn median(mut runs: Vec<Run>) -> Run {
@@ -145,30 +146,11 @@ fn native(folder: &Path) -> Run {
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn measured(command: &mut Command) -> Run {
     let start = Instant::now();
-    let child = command.spawn().expect("the program starts");
-    let usage = wait(&child);
-    #[allow(clippy::cast_precision_loss, reason = "runs take seconds")]
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    Run {
-        wall_s: start.elapsed().as_secs_f64(),
-        cpu_s: seconds(usage.ru_utime) + seconds(usage.ru_stime),
-        peak_kib: usage.ru_maxrss,
-    }
-}
-
-/// Waits for a process that ends well, and says what it used.
-#[allow(unsafe_code, reason = "the standard library does not tell what a process used")]
-fn wait(child: &Child) -> libc::rusage {
-    let id = libc::pid_t::try_from(child.id()).expect("process ids are small");
-    let mut status = 0;
-    // SAFETY: all-zero bytes are a valid `rusage`; both pointers are to live locals, and the child is waited for once.
-    let usage = unsafe {
-        let mut usage = std::mem::zeroed();
-        assert_eq!(libc::wait4(id, &raw mut status, 0, &raw mut usage), id);
-        usage
-    };
-    assert_eq!(status, 0, "the program ends well");
-    usage
+    let mut child = command.spawn().expect("the program starts");
+    let used = child.wait4().expect("the program can be waited for");
+    assert!(used.status.success(), "the program ends well");
+    let cpu = used.rusage.utime + used.rusage.stime;
+    Run { wall_s: start.elapsed().as_secs_f64(), cpu_s: cpu.as_secs_f64(), peak_bytes: used.rusage.maxrss }
 }
 
 #[derive(Deserialize)]

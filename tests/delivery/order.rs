@@ -1,0 +1,145 @@
+//! The order of events: within a key always, between keys where a sink asks for it.
+
+use std::collections::BTreeMap;
+
+use crate::support::{Dirigo, Folder, guest, numbered, numbers};
+
+const EVENTS: u64 = 40_000;
+const KEYS: u64 = 61;
+
+/// Map, filter and reduce over numbered events. The map of the middle is slow at every thirteenth event, so that its
+/// replicas overtake each other.
+fn pipeline(order: &str) -> Folder {
+    let folder = Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "order"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        key = "/key"
+        time = "/n"
+        [[operator]]
+        id = "map"
+        component = "builtin:map"
+        config = {{ field = "value", scale = 2.0, into = "twice" }}
+        [[operator]]
+        id = "uneven"
+        component = "{}"
+        replicas = 4
+        config = {{ mode = "dawdle", every = 13 }}
+        [[operator]]
+        id = "filter"
+        component = "builtin:filter"
+        config = {{ field = "value", min = 100.0 }}
+        [[operator]]
+        id = "reduce"
+        component = "builtin:reduce"
+        shards = 7
+        window = {{ count = 1 }}
+        config = {{ field = "n", aggregate = "max" }}
+        [[sink]]
+        id = "events-out"
+        kind = "file"
+        inputs = ["filter"]
+        path = "events-out.jsonl"
+        order = "{order}"
+        [[sink]]
+        id = "windows-out"
+        kind = "file"
+        inputs = ["reduce"]
+        path = "windows-out.jsonl"
+        order = "{order}"
+        "#,
+        guest("map").display()
+    ));
+    folder.write("events.jsonl", numbered(EVENTS, KEYS));
+    folder
+}
+
+fn run(folder: &Folder, workers: u32) -> (String, String) {
+    let finished = Dirigo::run(folder, ["pipeline.toml"]).workers(workers).finish();
+    finished.succeeds();
+    (folder.read("events-out.jsonl"), folder.read("windows-out.jsonl"))
+}
+
+/// The numbers behind `field` in lines, by key.
+fn by_key(lines: &str, field: &str) -> BTreeMap<String, Vec<u64>> {
+    let mut keys: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for line in lines.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the numbers are small and whole")]
+        let number = event[field].as_f64().unwrap() as u64;
+        keys.entry(event["key"].as_str().unwrap().to_owned()).or_default().push(number);
+    }
+    keys
+}
+
+/// What must come out: the events from number 100 on, in order within each key.
+fn expected() -> BTreeMap<String, Vec<u64>> {
+    let mut keys: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for n in 100..EVENTS {
+        keys.entry(format!("k-{}", n % KEYS)).or_default().push(n);
+    }
+    keys
+}
+
+#[test]
+fn a_sink_that_keeps_the_order_of_the_source_gets_the_same_bytes_at_any_worker_count() {
+    let folder = pipeline("source");
+    let one = run(&folder, 1);
+    assert!(numbers(&one.0).into_iter().eq(100..EVENTS), "the order of the source");
+    assert_eq!(by_key(&one.1, "max"), expected());
+    for workers in [2, 8] {
+        assert!(run(&folder, workers) == one, "the output at {workers} workers differs from that at one");
+    }
+}
+
+#[test]
+fn the_order_within_a_key_is_kept_at_any_worker_count() {
+    let folder = pipeline("key");
+    for workers in [1, 2, 8] {
+        let (events, windows) = run(&folder, workers);
+        assert_eq!(by_key(&events, "n"), expected(), "behind the filter, {workers} workers");
+        assert_eq!(by_key(&windows, "max"), expected(), "behind the reduce, {workers} workers");
+    }
+}
+
+#[test]
+fn windows_hold_the_same_events_however_many_shards_and_workers_there_are() {
+    let folder = Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "windows"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        key = "/key"
+        [[operator]]
+        id = "list"
+        component = "{}"
+        shards = 1
+        window = {{ count = 7 }}
+        config = {{ mode = "pass", every = 1 }}
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        order = "source"
+        "#,
+        guest("reduce").display()
+    ));
+    folder.write("events.jsonl", numbered(EVENTS, KEYS));
+    let run = |shards: u32, workers: u32| {
+        let run = Dirigo::run(&folder, ["pipeline.toml"]).workers(workers);
+        run.set("operator.list.shards", shards).finish().succeeds();
+        folder.read("out.jsonl")
+    };
+    let one = run(1, 1);
+    assert_eq!(one.lines().count() as u64, (0..KEYS).map(|key| (EVENTS - key).div_ceil(KEYS) / 7).sum::<u64>());
+    for (shards, workers) in [(1, 8), (3, 2), (64, 8)] {
+        assert!(run(shards, workers) == one, "{shards} shards and {workers} workers differ from one of each");
+    }
+}

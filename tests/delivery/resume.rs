@@ -1,0 +1,144 @@
+//! Runs that go on where the last one stopped.
+
+use crate::support::{Dirigo, Folder, event, guest, letters, numbered};
+
+const EVENTS: u64 = 20_000;
+const KEYS: u64 = 37;
+
+/// Windows that list their events, behind a map that refuses every hundredth one.
+fn pipeline() -> Folder {
+    let folder = Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "resumed"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        key = "/key"
+        [[operator]]
+        id = "map"
+        component = "{}"
+        config = {{ mode = "reject", every = 100 }}
+        [[operator]]
+        id = "list"
+        component = "{}"
+        window = {{ count = 7 }}
+        config = {{ mode = "pass", every = 1 }}
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        order = "source"
+        "#,
+        guest("map").display(),
+        guest("reduce").display()
+    ));
+    folder.write("events.jsonl", "");
+    folder
+}
+
+/// What one run over everything puts out, and the positions of its dead letters.
+fn in_one_go() -> (String, Vec<u64>) {
+    let folder = pipeline();
+    folder.write("events.jsonl", numbered(EVENTS, KEYS));
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    (folder.read("out.jsonl"), dead(&folder))
+}
+
+fn dead(folder: &Folder) -> Vec<u64> {
+    let letters = letters(folder, "state/resumed/dead-letters.jsonl");
+    let mut positions: Vec<u64> = letters.iter().map(|letter| letter.event.position).collect();
+    // Replicas bury side by side.
+    positions.sort_unstable();
+    positions
+}
+
+#[test]
+fn a_run_goes_on_with_what_its_file_has_grown_by() {
+    let (out, letters) = in_one_go();
+    let folder = pipeline();
+    let mut next = 0;
+    // Each part ends in the middle of windows; the workers and with them the shards differ from run to run.
+    for (part, workers) in [(10_001, 2), (1, 8), (7_999, 1), (1_999, 3)] {
+        let lines: String = (next..next + part).map(|n| event(n, &format!("k-{}", n % KEYS))).collect();
+        folder.append("events.jsonl", &lines);
+        next += part;
+        let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().workers(workers).finish();
+        assert_eq!(finished.succeeds().count("events_in"), part);
+    }
+    assert_eq!(next, EVENTS);
+    assert!(folder.read("out.jsonl") == out, "in parts there comes out what comes out in one go");
+    assert_eq!(dead(&folder), letters);
+}
+
+#[test]
+fn a_run_that_finds_nothing_new_says_so_and_leaves_everything_as_it_was() {
+    let folder = pipeline();
+    folder.write("events.jsonl", numbered(1_000, KEYS));
+    let run = || Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    run().succeeds();
+    let out = folder.read("out.jsonl");
+    for _ in 0..2 {
+        let finished = run();
+        assert_eq!(finished.succeeds().count("events_in"), 0);
+        assert!(finished.stderr.contains("nothing new"), "{}", finished.stderr);
+        assert_eq!(folder.read("out.jsonl"), out);
+        assert_eq!(dead(&folder).len(), 10);
+    }
+}
+
+#[test]
+fn fresh_discards_what_earlier_runs_left() {
+    let folder = pipeline();
+    folder.write("events.jsonl", numbered(1_000, KEYS));
+    let run = || Dirigo::run(&folder, ["pipeline.toml"]).with_state();
+    run().finish().succeeds();
+    let out = folder.read("out.jsonl");
+    let finished = run().args(["--fresh"]).finish();
+    assert_eq!(finished.succeeds().count("events_in"), 1_000);
+    assert_eq!(folder.read("out.jsonl"), out);
+    assert_eq!(dead(&folder).len(), 10);
+}
+
+#[test]
+fn without_a_state_directory_a_run_leaves_nothing_to_go_on_from() {
+    let folder = pipeline();
+    folder.write("events.jsonl", numbered(1_000, KEYS));
+    let run = || Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    run().succeeds();
+    let out = folder.read("out.jsonl");
+    assert_eq!(run().succeeds().count("events_in"), 1_000);
+    assert_eq!(folder.read("out.jsonl"), out);
+    assert_eq!(letters(&folder, "resumed.dead.jsonl").len(), 10);
+}
+
+#[test]
+fn a_file_that_lost_or_changed_what_was_read_is_refused() {
+    let folder = pipeline();
+    folder.write("events.jsonl", numbered(1_000, KEYS));
+    let run = || Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    run().succeeds();
+    folder.write("events.jsonl", numbered(500, KEYS));
+    run().ends_with(1, &["source `events`", "truncated"]);
+    folder.write("events.jsonl", numbered(2_000, KEYS + 1));
+    run().ends_with(1, &["source `events`", "replaced or rewritten"]);
+}
+
+#[test]
+fn one_state_directory_serves_one_process_at_a_time() {
+    let folder = pipeline();
+    folder.write(
+        "talk.toml",
+        folder
+            .read("pipeline.toml")
+            .replace("kind = \"file\"\n        path = \"events.jsonl\"", "kind = \"stdin\"")
+            .replace("kind = \"file\"\n        path = \"out.jsonl\"", "kind = \"stdout\""),
+    );
+    let mut first = Dirigo::run(&folder, ["talk.toml"]).with_state().piped();
+    (1..=7).for_each(|n| first.say(&event(n, "k")));
+    first.stdout.wait_for("\"numbers\":[1,2,3,4,5,6,7]");
+    let second = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    second.ends_with(1, &["in use by another process"]);
+    first.finish().succeeds();
+}

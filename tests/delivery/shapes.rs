@@ -1,0 +1,144 @@
+//! Graphs that are no straight line, and several of them in one host.
+
+use crate::support::{Dirigo, Folder, numbered, numbers};
+
+const EVENTS: u64 = 10_000;
+
+fn source(id: &str, path: &str) -> String {
+    format!("[[source]]\nid = \"{id}\"\nkind = \"file\"\npath = \"{path}\"\nkey = \"/key\"\n")
+}
+
+/// A map that writes `n × scale` into the field `into`.
+fn map(id: &str, inputs: &str, scale: f64, into: &str) -> String {
+    format!(
+        "[[operator]]\nid = \"{id}\"\ncomponent = \"builtin:map\"\ninputs = [{inputs}]\n\
+         config = {{ field = \"n\", scale = {scale:?}, into = \"{into}\" }}\n"
+    )
+}
+
+fn sink(id: &str, inputs: &str) -> String {
+    format!("[[sink]]\nid = \"{id}\"\nkind = \"file\"\npath = \"{id}.jsonl\"\norder = \"source\"\ninputs = [{inputs}]\n")
+}
+
+fn pipeline<const N: usize>(name: &str, parts: [String; N]) -> String {
+    format!("[pipeline]\nname = \"{name}\"\n{}", parts.concat())
+}
+
+#[test]
+fn each_branch_of_a_fan_out_gets_every_event() {
+    let folder = Folder::with_pipeline(&pipeline(
+        "fan-out",
+        [
+            source("events", "events.jsonl"),
+            map("left", "\"events\"", 1.0, "left"),
+            map("right", "\"events\"", -1.0, "right"),
+            sink("plain", "\"events\""),
+            sink("lefts", "\"left\""),
+            sink("rights", "\"right\""),
+        ],
+    ));
+    folder.write("events.jsonl", numbered(EVENTS, 10));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    assert_eq!(finished.succeeds().count("events_out"), 3 * EVENTS);
+    for (name, field) in [("plain.jsonl", "n"), ("lefts.jsonl", "left"), ("rights.jsonl", "right")] {
+        let lines = folder.read(name);
+        assert!(numbers(&lines).into_iter().eq(0..EVENTS), "{name}");
+        assert!(lines.lines().all(|line| line.contains(&format!("\"{field}\":"))), "{name}");
+    }
+    assert_eq!(folder.read("plain.jsonl"), folder.read("events.jsonl"));
+}
+
+#[test]
+fn a_fan_in_gets_the_events_of_all_its_inputs() {
+    let folder = Folder::with_pipeline(&pipeline(
+        "fan-in",
+        [
+            source("first", "first.jsonl"),
+            source("second", "second.jsonl"),
+            map("both", "\"first\", \"second\"", 1.0, "m"),
+            sink("out", "\"both\", \"second\""),
+        ],
+    ));
+    folder.write("first.jsonl", numbered(EVENTS, 10));
+    folder.write("second.jsonl", numbered(2 * EVENTS, 7));
+    let run = |workers| {
+        let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(workers).finish();
+        assert_eq!(finished.succeeds().operator("both", "events_in"), 3 * EVENTS);
+        folder.read("out.jsonl")
+    };
+    let one = run(1);
+    // Twice from the second source, by either way, and once from the first.
+    let mut found = numbers(&one);
+    found.sort_unstable();
+    let expected = (0..2 * EVENTS).flat_map(|n| std::iter::repeat_n(n, if n < EVENTS { 3 } else { 2 }));
+    assert!(found.into_iter().eq(expected));
+    for workers in [2, 8] {
+        assert!(run(workers) == one, "the output at {workers} workers differs from that at one");
+    }
+}
+
+#[test]
+fn an_event_passes_a_diamond_by_both_ways() {
+    let folder = Folder::with_pipeline(&pipeline(
+        "diamond",
+        [
+            source("events", "events.jsonl"),
+            map("top", "\"events\"", 1.0, "top"),
+            map("upper", "\"top\"", 2.0, "upper"),
+            map("lower", "\"top\"", 3.0, "lower"),
+            map("bottom", "\"lower\", \"upper\", \"top\"", 4.0, "bottom"),
+            sink("out", "\"bottom\""),
+        ],
+    ));
+    folder.write("events.jsonl", numbered(EVENTS, 10));
+    let run = |workers| {
+        let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(workers).finish();
+        assert_eq!(finished.succeeds().count("events_out"), 3 * EVENTS);
+        folder.read("out.jsonl")
+    };
+    let one = run(1);
+    assert!(numbers(&one).into_iter().eq((0..EVENTS).flat_map(|n| [n; 3])), "the order of the source");
+    for way in ["\"upper\"", "\"lower\""] {
+        assert_eq!(one.lines().filter(|line| line.contains(way)).count() as u64, EVENTS, "{way}");
+    }
+    for workers in [2, 8] {
+        assert!(run(workers) == one, "the output at {workers} workers differs from that at one");
+    }
+}
+
+#[test]
+fn pipelines_of_several_tenants_run_side_by_side_and_keep_their_books_apart() {
+    let folder = Folder::new();
+    for (name, tenant, events) in [("a", "acme", EVENTS), ("b", "acme", 10), ("c", "globex", 2 * EVENTS)] {
+        folder.write(&format!("{name}.jsonl"), numbered(events, 10));
+        let text = pipeline(
+            name,
+            [
+                format!("tenant = \"{tenant}\"\n"),
+                source("events", &format!("{name}.jsonl")),
+                map(&format!("map-{name}"), "\"events\"", 1.0, "m"),
+                sink(&format!("out-{name}"), &format!("\"map-{name}\"")),
+            ],
+        );
+        folder.write(&format!("{name}.toml"), text);
+    }
+    let finished = Dirigo::run(&folder, ["a.toml", "b.toml", "c.toml"]).finish();
+    let summary = finished.succeeds();
+    assert_eq!(summary.count("events_in"), 3 * EVENTS + 10);
+    for (name, tenant, events) in [("a", "acme", EVENTS), ("b", "acme", 10), ("c", "globex", 2 * EVENTS)] {
+        assert_eq!(summary.pipeline(name)["tenant"], tenant);
+        assert_eq!(summary.pipeline(name)["events_out"], events);
+        assert!(numbers(&folder.read(&format!("out-{name}.jsonl"))).into_iter().eq(0..events), "{name}");
+    }
+}
+
+#[test]
+fn two_pipelines_of_one_name_are_refused() {
+    let folder = Folder::new();
+    folder.write("events.jsonl", numbered(1, 1));
+    let text = pipeline("twin", [source("events", "events.jsonl"), sink("out", "\"events\"")]);
+    folder.write("a.toml", &text);
+    folder.write("b.toml", &text);
+    let finished = Dirigo::run(&folder, ["a.toml", "b.toml"]).finish();
+    finished.ends_with(78, &["two pipelines are named `twin`"]);
+}

@@ -1,0 +1,80 @@
+//! A reduce whose results break the contract, in the way that its configuration names. Written without the SDK, which
+//! would not let it.
+
+use std::cell::RefCell;
+
+wit_bindgen::generate!({ path: "../../../wit", world: "reduce-operator" });
+
+use dirigo::operator::types::{Batch, Column, Failure, Outputs};
+use exports::dirigo::operator::reduce::{Folded, Windows};
+
+thread_local! {
+    static LIE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+struct Liar;
+
+export!(Liar);
+
+impl exports::dirigo::operator::lifecycle::Guest for Liar {
+    /// The configuration is `{"lie":"…"}`.
+    fn open(config: String) -> Result<(), String> {
+        let lie = config.split('"').nth(3).ok_or("there is no lie in the configuration")?;
+        LIE.set(lie.to_owned());
+        Ok(())
+    }
+}
+
+/// A column of `items` items, each one byte long.
+fn column(items: usize) -> Column {
+    Column {
+        bytes: vec![b'x'; items],
+        ends: (1..).take(items).collect(),
+    }
+}
+
+/// The honest answer: an `x` for every accumulator, and one for every window that closes.
+fn honest(open: usize, closing: usize) -> Folded {
+    Folded {
+        accumulators: column(open),
+        outputs: Outputs {
+            origins: (0..).take(closing).collect(),
+            keys: None,
+            values: column(closing),
+            failures: Vec::new(),
+        },
+        rejected: Vec::new(),
+    }
+}
+
+impl exports::dirigo::operator::reduce::Guest for Liar {
+    fn accumulate(input: Batch, _: Vec<u32>, accumulators: Column, closing: Windows) -> Folded {
+        let (groups, closing) = (accumulators.ends.len(), closing.starts.len());
+        let mut folded = honest(groups - closing, closing);
+        LIE.with_borrow(|lie| match lie.as_str() {
+            "an accumulator too many" => folded.accumulators = column(groups - closing + 1),
+            "an empty accumulator" => {
+                let ends = vec![0; groups - closing];
+                folded.accumulators = Column { bytes: Vec::new(), ends };
+            }
+            "a window out of range" => {
+                folded.outputs.origins = vec![groups as u32];
+                folded.outputs.values = column(1);
+            }
+            "a rejection out of range" => folded.rejected = vec![Failure {
+                index: input.times.len() as u32,
+                message: String::new(),
+            }],
+            _ => panic!("it does not know how to tell the lie {lie:?}"),
+        });
+        folded
+    }
+
+    fn merge(left: Column, _: Column) -> Column {
+        left
+    }
+
+    fn finish(windows: Windows, _: Column) -> Outputs {
+        honest(0, windows.starts.len()).outputs
+    }
+}

@@ -1,0 +1,97 @@
+//! A reduce that attacks its host, in the way that its configuration names.
+//!
+//! It folds the numbers of events into their list, so that the output shows exactly which events a window holds and in
+//! which order. It strikes at events whose number is a multiple of `every`, or at windows whose sum is.
+
+use dirigo_operator::prelude::*;
+
+/// The `config` of the guest.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    mode: Attack,
+    every: u64,
+}
+
+/// What it does when it strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attack {
+    /// Nothing.
+    Pass,
+    /// Refuses the event, once it has spoilt the accumulator.
+    Reject,
+    /// Panics over the event, once it has spoilt the accumulator.
+    Panic,
+    /// Refuses the window.
+    RejectWindow,
+    /// Panics over the window.
+    PanicWindow,
+}
+
+/// An event, as far as it matters here.
+#[derive(Debug, Deserialize)]
+pub struct Numbered {
+    n: u64,
+}
+
+/// What a window becomes.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    key: String,
+    numbers: Vec<u64>,
+    count: u64,
+}
+
+/// Strikes now and then.
+#[derive(Debug)]
+pub struct Striker(Config);
+
+impl Striker {
+    fn strikes(&self, number: u64) -> bool {
+        number.is_multiple_of(self.0.every)
+    }
+}
+
+#[operator]
+impl Reduce for Striker {
+    type Config = Config;
+    type Event = Numbered;
+    type Accumulator = Vec<u64>;
+    type Output = Listed;
+
+    fn open(config: Config) -> Result<Self> {
+        Ok(Striker(config))
+    }
+
+    fn zero(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    fn add(&mut self, numbers: &mut Vec<u64>, event: &Numbered) -> Result<()> {
+        numbers.push(event.n);
+        match self.0.mode {
+            Attack::Reject if self.strikes(event.n) => reject!("event {} is not to its taste", event.n),
+            Attack::Panic if self.strikes(event.n) => panic!("event {} is more than it can bear", event.n),
+            _ => Ok(()),
+        }
+    }
+
+    fn merge(&mut self, left: Vec<u64>, right: Vec<u64>) -> Vec<u64> {
+        [left, right].concat()
+    }
+
+    fn finish(&mut self, window: &Window<'_>, numbers: Vec<u64>) -> Result<Listed> {
+        let sum: u64 = numbers.iter().sum();
+        match self.0.mode {
+            Attack::RejectWindow if self.strikes(sum) => reject!("a window of {sum} is not to its taste"),
+            Attack::PanicWindow if self.strikes(sum) => panic!("a window of {sum} is more than it can bear"),
+            _ => {}
+        }
+        Ok(Listed {
+            key: window.key_str().into_owned(),
+            count: window.count,
+            numbers,
+        })
+    }
+}

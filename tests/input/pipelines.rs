@@ -1,0 +1,83 @@
+//! Pipeline files that make no sense.
+
+use crate::support::{Dirigo, Folder, numbered};
+
+const SOURCE: &str = "[[source]]\nid = \"in\"\nkind = \"file\"\npath = \"events.jsonl\"\n";
+const SINK: &str = "[[sink]]\nid = \"out\"\nkind = \"file\"\npath = \"out.jsonl\"\n";
+
+fn operator(id: &str, more: &str) -> String {
+    format!("[[operator]]\nid = \"{id}\"\ncomponent = \"builtin:map\"\nconfig = {{ field = \"n\" }}\n{more}\n")
+}
+
+/// Asserts that a file is refused, in these words, and that nothing runs.
+fn is_refused(text: &str, words: &[&str]) {
+    let folder = Folder::with_pipeline(text);
+    folder.write("events.jsonl", numbered(10, 1));
+    for subcommand in ["check", "run"] {
+        Dirigo::command(&folder, subcommand).args(["pipeline.toml"]).finish().ends_with(78, words);
+    }
+    assert!(!folder.path("out.jsonl").exists(), "nothing ran");
+}
+
+#[test]
+fn what_is_no_toml_is_shown_with_its_place() {
+    is_refused("[pipeline\nname = ", &["pipeline.toml:1"]);
+    is_refused("\u{0}\u{1}\u{2}", &["pipeline.toml:1"]);
+    is_refused("", &["[pipeline]"]);
+}
+
+#[test]
+fn what_is_not_even_text_is_refused() {
+    let folder = Folder::new();
+    folder.write("pipeline.toml", b"[pipeline]\nname = \"\xff\xfe\"\n");
+    Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish().ends_with(78, &["pipeline.toml"]);
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let folder = Folder::new();
+    Dirigo::command(&folder, "run").args(["nowhere.toml"]).finish().ends_with(78, &["nowhere.toml"]);
+    Dirigo::command(&folder, "run").args(["."]).finish().ends_with(78, &["."]);
+    Dirigo::command(&folder, "inspect").args(["nowhere.wasm"]).finish().ends_with(1, &["nowhere.wasm"]);
+    let pipeline = "[pipeline]\nname = \"p\"\n";
+    is_refused(
+        &format!("{pipeline}{}{SINK}", SOURCE.replace("events.jsonl", "evnets.jsonl")),
+        &["evnets.jsonl", "pipeline.toml:6"],
+    );
+}
+
+#[test]
+fn ids_that_stand_twice_and_circles_are_shown() {
+    let pipeline = "[pipeline]\nname = \"p\"\n";
+    is_refused(
+        &format!("{pipeline}{SOURCE}{}{}{SINK}", operator("twin", ""), operator("twin", "")),
+        &["two items have the id `twin`"],
+    );
+    is_refused(
+        &format!(
+            "{pipeline}{SOURCE}{}{}{}{SINK}",
+            operator("a", "inputs = [\"in\", \"c\"]"),
+            operator("b", "inputs = [\"a\"]"),
+            operator("c", "inputs = [\"b\"]")
+        ),
+        &["circle", "`a`", "`b`", "`c`"],
+    );
+    is_refused(&format!("{pipeline}{SOURCE}{}{SINK}", operator("a", "inputs = [\"a\"]")), &["`a`"]);
+}
+
+#[test]
+fn a_mistyped_key_is_answered_with_the_one_that_was_meant() {
+    is_refused(
+        &format!("[pipeline]\nname = \"p\"\n{SOURCE}{}{SINK}", operator("a", "idel_timeout = \"1s\"")),
+        &["idel_timeout", "did you mean", "idle_timeout"],
+    );
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_a_usage_error() {
+    let folder = Folder::new();
+    Dirigo::command(&folder, "run").finish().ends_with(2, &["PIPELINE"]);
+    Dirigo::command(&folder, "rnu").finish().ends_with(2, &["run"]);
+    Dirigo::command(&folder, "run").args(["p.toml", "--workers", "0"]).finish().ends_with(2, &["--workers"]);
+    Dirigo::command(&folder, "run").args(["p.toml", "--fresh"]).finish().ends_with(2, &["--state"]);
+}

@@ -1,0 +1,190 @@
+//! Records that are no events, or not those that an operator wants.
+
+use std::io::Write as _;
+
+use crate::support::{Dirigo, Folder, Summary, assert_says, letters};
+
+/// A pipeline of a file, a map of its field `value`, and a file.
+fn pipeline(path: &str, source: &str) -> Folder {
+    Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "records"
+        [dead_letters]
+        path = "dead.jsonl"
+        [[source]]
+        id = "in"
+        kind = "file"
+        path = "{path}"
+        {source}
+        [[operator]]
+        id = "double"
+        component = "builtin:map"
+        config = {{ field = "value", scale = 2.0 }}
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        "#
+    ))
+}
+
+fn run(folder: &Folder) -> Summary {
+    Dirigo::run(folder, ["pipeline.toml"]).workers(1).finish().succeeds().clone()
+}
+
+#[test]
+fn an_empty_file_is_an_empty_run() {
+    for empty in ["", "\n", "\r\n \n\t\n", "\u{feff}"] {
+        let folder = pipeline("in.jsonl", "");
+        folder.write("in.jsonl", empty);
+        let summary = run(&folder);
+        assert_eq!((summary.count("events_in"), summary.count("dead_letters")), (0, 0), "{empty:?}");
+        assert_eq!(folder.read("out.jsonl"), "");
+        assert!(!folder.path("dead.jsonl").exists(), "the file is made when the first dead letter comes");
+    }
+}
+
+#[test]
+fn every_field_that_is_not_as_wanted_is_a_dead_letter_that_says_how() {
+    let folder = pipeline("in.jsonl", "");
+    let cases = [
+        ("{\"value\":null}", "field `value` is null"),
+        ("{}", "field `value` is missing"),
+        ("{\"value\":\"7\"}", "field `value` is the string \"7\", not a number"),
+        ("{\"value\":[7]}", "field `value` is"),
+        ("{\"value\":1e999}", "field `value`"),
+        ("[]", "`value`"),
+        ("7", "`value`"),
+        ("{\"value\":7", "the event is no JSON"),
+        ("{\"value\":7} x", "the event is no JSON"),
+        ("{'value':7}", "the event is no JSON"),
+        ("\u{0}", "the event is no JSON"),
+    ];
+    let good = "{\"value\":21}\r\n";
+    let lines: String = cases.iter().map(|(line, _)| format!("{line}\n{good}")).collect();
+    folder.write("in.jsonl", lines);
+    let summary = run(&folder);
+    let count = cases.len() as u64;
+    assert_eq!((summary.count("events_in"), summary.count("dead_letters")), (2 * count, count));
+    assert_eq!(folder.read("out.jsonl"), "{\"value\":42.0}\n".repeat(cases.len()));
+    for (letter, (line, reason)) in letters(&folder, "dead.jsonl").iter().zip(cases) {
+        assert_eq!((letter.kind.as_str(), letter.operator.as_str()), ("rejected", "double"));
+        assert_eq!(letter.event.value.as_deref(), Some(line));
+        assert_says(&letter.reason, &[reason]);
+    }
+}
+
+#[test]
+fn a_record_without_its_key_or_time_is_a_dead_letter_of_the_source() {
+    let folder = pipeline("in.jsonl", "key = \"/key\"\ntime = \"/at\"");
+    let good = "{\"key\":\"a\",\"at\":1,\"value\":1}";
+    let cases = [
+        ("{\"at\":1,\"value\":1}", "/key"),
+        ("{\"key\":null,\"at\":1,\"value\":1}", "/key"),
+        ("{\"key\":{},\"at\":1,\"value\":1}", "/key"),
+        ("{\"key\":\"a\",\"value\":1}", "/at"),
+        ("{\"key\":\"a\",\"at\":\"yesterday\",\"value\":1}", "/at"),
+        ("{\"key\":\"a\",\"at\":1.5,\"value\":1}", "/at"),
+        ("no JSON at all", "/key"),
+    ];
+    let lines: String = cases.iter().map(|(line, _)| format!("{line}\n{good}\n")).collect();
+    folder.write("in.jsonl", lines);
+    let summary = run(&folder);
+    let count = cases.len() as u64;
+    assert_eq!((summary.count("events_in"), summary.count("events_out")), (2 * count, count));
+    for ((letter, (line, pointer)), position) in letters(&folder, "dead.jsonl").iter().zip(cases).zip((1..).step_by(2)) {
+        assert_eq!((letter.kind.as_str(), letter.operator.as_str()), ("source", "in"));
+        assert_eq!((letter.event.position, letter.component.as_deref()), (position, None));
+        assert_eq!(letter.event.value.as_deref(), Some(line));
+        assert_says(&letter.reason, &[pointer]);
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_kept_in_the_dead_letter() {
+    let folder = pipeline("in.jsonl", "");
+    folder.write("in.jsonl", b"{\"value\":1}\n\xff\xfe\x00\n{\"value\":2,\"note\":\"\xc3\x28\"}\n{\"value\":3}\n");
+    let summary = run(&folder);
+    assert_eq!((summary.count("events_in"), summary.count("dead_letters")), (4, 2));
+    let letters = letters(&folder, "dead.jsonl");
+    assert_eq!(letters[0].event.value, None);
+    assert_eq!(letters[0].event.value_base64.as_deref(), Some("//4A"));
+    assert!(letters[1].event.value_base64.is_some());
+}
+
+#[test]
+fn a_line_of_ten_megabytes_is_an_event_like_any_other() {
+    let folder = pipeline("in.jsonl", "key = \"/key\"");
+    let long = "x".repeat(10_000_000);
+    folder.write(
+        "in.jsonl",
+        format!(
+            "{{\"key\":\"a\",\"value\":1}}\n{{\"key\":\"b\",\"long\":\"{long}\",\"value\":2}}\n{long}\n{{\"key\":\"a\",\"value\":3}}\n"
+        ),
+    );
+    let summary = run(&folder);
+    assert_eq!((summary.count("events_in"), summary.count("events_out")), (4, 3));
+    let out = folder.json_lines("out.jsonl");
+    assert_eq!([&out[0]["value"], &out[1]["value"], &out[2]["value"]], [2.0, 4.0, 6.0]);
+    assert_eq!(out[1]["long"].as_str().unwrap().len(), long.len());
+    assert_eq!(letters(&folder, "dead.jsonl")[0].event.position, 3);
+}
+
+#[test]
+fn a_line_longer_than_any_event_may_be_is_refused_and_passed_over() {
+    let folder = pipeline("in.jsonl", "");
+    let mut text = b"{\"value\":1}\n".to_vec();
+    text.resize(text.len() + (65 << 20), b'x');
+    text.extend_from_slice(b"\n{\"value\":2}\n");
+    folder.write("in.jsonl", text);
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).finish();
+    assert_eq!(finished.succeeds().count("dead_letters"), 1);
+    assert_eq!(folder.read("out.jsonl"), "{\"value\":2.0}\n{\"value\":4.0}\n");
+    assert_eq!(letters(&folder, "dead.jsonl")[0].event.position, 2);
+    assert!(folder.read("dead.jsonl").len() < 1 << 20, "only the start of it is kept");
+}
+
+#[test]
+fn csv_records_that_do_not_fit_their_header_are_dead_letters() {
+    let folder = pipeline("in.csv", "key = \"name\"");
+    folder.write("in.csv", "name,value\na,1\nb\nc,3,4\n\"d\nd\",4\ne,\nf,x\n");
+    let summary = run(&folder);
+    assert_eq!((summary.count("events_in"), summary.count("events_out")), (6, 2));
+    let letters = letters(&folder, "dead.jsonl");
+    let mut operators: Vec<&str> = letters.iter().map(|letter| letter.operator.as_str()).collect();
+    operators.sort_unstable();
+    assert_eq!(operators, ["double", "double", "in", "in"]);
+}
+
+#[test]
+fn a_csv_file_without_its_columns_cannot_be_read() {
+    let folder = pipeline("in.csv", "key = \"nmae\"");
+    folder.write("in.csv", "name,value\na,1\n");
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    finished.ends_with(1, &["source `in`", "nmae"]);
+}
+
+#[test]
+fn a_compressed_file_that_is_cut_off_or_garbage_fails_the_run_by_name() {
+    for (name, bytes) in [("in.jsonl.gz", gzipped()), ("in.jsonl.zst", zstandard())] {
+        let folder = pipeline(name, "");
+        folder.write(name, &bytes);
+        assert_eq!(run(&folder).count("events_out"), 1000, "{name}");
+        for broken in [&bytes[..bytes.len() - 9], b"this was never compressed"] {
+            folder.write(name, broken);
+            let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+            finished.ends_with(1, &["source `in`", name]);
+        }
+    }
+}
+
+fn gzipped() -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all("{\"value\":1}\n".repeat(1000).as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstandard() -> Vec<u8> {
+    zstd::encode_all("{\"value\":1}\n".repeat(1000).as_bytes(), 3).unwrap()
+}

@@ -1,0 +1,100 @@
+//! Places that cannot be written to.
+
+use std::fs;
+
+use crate::support::{Dirigo, Folder, event, numbered};
+
+/// Events through a map that refuses every tenth, into `sink`; the dead letters go to `dead`.
+fn pipeline(sink: &str, dead: &str) -> Folder {
+    let folder = Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "p"
+        [dead_letters]
+        path = "{dead}"
+        [[source]]
+        id = "in"
+        kind = "file"
+        path = "events.jsonl"
+        [[operator]]
+        id = "map"
+        component = "builtin:map"
+        config = {{ field = "value" }}
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "{sink}"
+        "#
+    ));
+    folder.write("events.jsonl", numbered(1_000, 1) + "{}\n");
+    fs::create_dir(folder.path("directory")).unwrap();
+    folder
+}
+
+fn run(folder: &Folder) -> crate::support::Finished {
+    Dirigo::run(folder, ["pipeline.toml"]).finish()
+}
+
+#[test]
+fn a_directory_cannot_be_a_sink() {
+    let folder = pipeline("directory", "dead.jsonl");
+    run(&folder).ends_with(1, &["directory"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = pipeline("events.jsonl/out.jsonl", "dead.jsonl");
+    run(&folder).ends_with(1, &["sink `out`", "events.jsonl/out.jsonl"]);
+}
+
+#[test]
+fn a_full_disk_fails_the_run_and_names_the_sink() {
+    let folder = pipeline("/dev/full", "dead.jsonl");
+    run(&folder).ends_with(1, &["pipeline `p`", "sink `out`", "/dev/full", "No space left on device"]);
+}
+
+#[test]
+fn dead_letters_that_cannot_be_written_fail_the_run() {
+    for dead in ["events.jsonl/dead.jsonl", "directory"] {
+        let folder = pipeline("out.jsonl", dead);
+        run(&folder).ends_with(1, &[dead]);
+    }
+}
+
+#[test]
+fn a_full_disk_for_dead_letters_loses_none_silently() {
+    let folder = pipeline("out.jsonl", "dead.jsonl");
+    std::os::unix::fs::symlink("/dev/full", folder.path("full.jsonl")).unwrap();
+    let run = Dirigo::run(&folder, ["pipeline.toml"]).set("dead_letters.path", "/proc/self/nowhere/dead.jsonl");
+    run.finish().ends_with(1, &["dead"]);
+}
+
+#[test]
+fn a_source_that_is_its_own_sink_is_refused_or_left_whole() {
+    let folder = pipeline("events.jsonl", "dead.jsonl");
+    let before = folder.read("events.jsonl");
+    let finished = run(&folder);
+    assert_ne!(finished.code(), 0, "{}", finished.stderr);
+    assert_eq!(folder.read("events.jsonl"), before);
+}
+
+#[test]
+fn a_source_that_cannot_be_opened_leaves_the_sinks_as_they_were() {
+    let folder = pipeline("out.jsonl", "dead.jsonl");
+    run(&folder).succeeds();
+    let out = folder.read("out.jsonl");
+    fs::remove_file(folder.path("events.jsonl")).unwrap();
+    fs::create_dir(folder.path("events.jsonl")).unwrap();
+    assert_ne!(run(&folder).code(), 0);
+    assert_eq!(folder.read("out.jsonl"), out);
+}
+
+#[test]
+fn a_summary_that_cannot_be_written_fails_the_command_after_its_work() {
+    let folder = pipeline("out.jsonl", "dead.jsonl");
+    let finished = Dirigo::command(&folder, "run")
+        .args(["pipeline.toml", "--summary-json", "events.jsonl/summary.json"])
+        .finish();
+    finished.ends_with(1, &["cannot write the summary"]);
+    assert!(folder.read("out.jsonl").starts_with(&event(0, "k-0")[..10]));
+}

@@ -1,0 +1,101 @@
+//! A turn that fails takes nothing with it: windows hold exactly the events that did not.
+
+use std::collections::BTreeMap;
+
+use crate::pipeline;
+use crate::support::{Dirigo, Letter, letters, numbered};
+
+const EVENTS: u64 = 6_000;
+const KEYS: u64 = 23;
+const SIZE: usize = 5;
+
+/// What windows of five hold if an event counts only when it neither fails itself nor completes a window that traps. The
+/// dead events come second.
+fn oracle(event_fails: impl Fn(u64) -> bool, window_traps: impl Fn(u64) -> bool) -> (Vec<Vec<u64>>, Vec<u64>) {
+    let mut open: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let (mut closed, mut dead) = (Vec::new(), Vec::new());
+    for n in 0..EVENTS {
+        let window = open.entry(n % KEYS).or_default();
+        let sum = window.iter().sum::<u64>() + n;
+        if event_fails(n) || (window.len() + 1 == SIZE && window_traps(sum)) {
+            dead.push(n);
+            continue;
+        }
+        window.push(n);
+        if window.len() == SIZE {
+            closed.push(std::mem::take(window));
+        }
+    }
+    closed.sort_unstable();
+    (closed, dead)
+}
+
+/// What windows hold, and the dead events, of a run.
+fn run(mode: &str, every: u64, workers: u32, more: &str) -> (Vec<Vec<u64>>, Vec<Letter>) {
+    let config = format!("{{ mode = \"{mode}\", every = {every} }}");
+    let folder = pipeline("reduce", &config, &format!("window = {{ count = {SIZE} }}\n{more}"));
+    folder.write("events.jsonl", numbered(EVENTS, KEYS));
+    Dirigo::run(&folder, ["pipeline.toml"]).workers(workers).finish().succeeds();
+    let windows = folder.json_lines("out.jsonl");
+    let mut windows: Vec<Vec<u64>> = windows
+        .into_iter()
+        .map(|mut window| serde_json::from_value(window["numbers"].take()).unwrap())
+        .collect();
+    windows.sort_unstable();
+    let mut letters = letters(&folder, "dead.jsonl");
+    letters.sort_by_key(|letter| letter.event.position);
+    (windows, letters)
+}
+
+fn dead(letters: &[Letter]) -> Vec<u64> {
+    letters.iter().map(Letter::number).collect()
+}
+
+#[test]
+fn an_event_that_traps_or_is_rejected_is_in_no_window() {
+    let (windows, expected) = oracle(|n| n.is_multiple_of(250), |_| false);
+    for mode in ["panic", "reject"] {
+        for (workers, more) in [(1, ""), (2, ""), (8, "shards = 3"), (2, "actors = \"per-key\""), (2, "isolation = \"fresh\"")] {
+            let (found, letters) = run(mode, 250, workers, more);
+            assert!(found == windows, "{mode}, {workers} workers, {more}");
+            assert_eq!(dead(&letters), expected, "{mode}, {workers} workers, {more}");
+        }
+    }
+}
+
+#[test]
+fn an_event_that_completes_a_window_which_traps_is_dead_and_the_window_stays_open() {
+    let traps = |sum: u64| sum.is_multiple_of(47);
+    let (windows, expected) = oracle(|_| false, traps);
+    assert!(!expected.is_empty());
+    for workers in [1, 2, 8] {
+        let (found, letters) = run("panic-window", 47, workers, "");
+        assert!(found == windows, "{workers} workers");
+        assert_eq!(dead(&letters), expected, "{workers} workers");
+        assert!(letters.iter().all(|letter| letter.reason.contains("is more than it can bear")));
+    }
+}
+
+#[test]
+fn a_window_that_is_rejected_is_gone_with_the_event_that_completed_it() {
+    let rejected = |sum: u64| sum.is_multiple_of(47);
+    let (windows, _) = oracle(|_| false, |_| false);
+    let expected: Vec<Vec<u64>> = windows.iter().filter(|window| !rejected(window.iter().sum())).cloned().collect();
+    let gone = windows.iter().filter(|window| rejected(window.iter().sum()));
+    let mut completing: Vec<u64> = gone.map(|window| *window.last().unwrap()).collect();
+    completing.sort_unstable();
+    let (found, letters) = run("reject-window", 47, 2, "");
+    assert!(found == expected);
+    assert_eq!(dead(&letters), completing);
+    assert!(letters.iter().all(|letter| letter.kind == "rejected"));
+}
+
+#[test]
+fn a_dead_letter_carries_the_state_of_its_key_from_before_it() {
+    let (_, letters) = run("panic", 250, 1, "");
+    for letter in letters {
+        // The first event of a key finds none; every fifth after it opens a window.
+        let before = letter.number() / KEYS;
+        assert!(before > 0 || letter.state.is_none(), "{letter:?}");
+    }
+}

@@ -1,0 +1,56 @@
+//! The guests of `tests/hostile`, as components.
+//!
+//! Built with cargo when a test first wants one, once per process and without a second compilation if nothing changed: what
+//! a test attacks with is always what the sources say.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+const GUESTS: [&str; 6] = ["map", "filter", "reduce", "malformed-map", "malformed-filter", "malformed-reduce"];
+const TARGET: &str = "wasm32-wasip2";
+const PROFILE: &str = "component";
+
+/// The component of the hostile guest `name`, which is the name of its folder.
+#[track_caller]
+pub(crate) fn guest(name: &str) -> PathBuf {
+    assert!(GUESTS.contains(&name), "there is no guest {name}");
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let file = format!("dirigo_hostile_{}.wasm", name.replace('-', "_"));
+    BUILT.get_or_init(build).join(file)
+}
+
+/// The target directory that holds the binary under test.
+pub(super) fn target_directory() -> &'static Path {
+    let binary = Path::new(env!("CARGO_BIN_EXE_dirigo"));
+    binary.ancestors().nth(2).expect("the binary lies in a profile's folder of the target directory")
+}
+
+fn build() -> PathBuf {
+    // A directory of their own: cargo holds a lock on the one that the tests are run from.
+    let target_directory = target_directory().join("hostile");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target", TARGET, "--target-dir"])
+        .arg(&target_directory);
+    for guest in GUESTS {
+        cargo.args(["--package", &format!("dirigo-hostile-{guest}")]);
+    }
+    // What is set for the tests' own build (flags, clippy's wrapper, coverage) is not meant for the guests.
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        let is_for_the_host = name.starts_with("CARGO_PROFILE_")
+            || matches!(
+                &*name,
+                "RUSTFLAGS" | "CARGO_ENCODED_RUSTFLAGS" | "RUSTC_WRAPPER" | "RUSTC_WORKSPACE_WRAPPER" | "CARGO_BUILD_TARGET"
+            );
+        if is_for_the_host {
+            cargo.env_remove(&*name);
+        }
+    }
+    let status = cargo.status().unwrap();
+    assert!(status.success(), "the guests of tests/hostile did not compile");
+    target_directory.join(TARGET).join(PROFILE)
+}

@@ -1,0 +1,257 @@
+//! The binary as a process: started, talked to, interrupted, waited for.
+//!
+//! Nothing here sleeps: a test waits for a line or for the end, and gives up after [`PATIENCE`].
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use wait4::Wait4 as _;
+
+use super::books::Summary;
+use super::guests::target_directory;
+use super::{Folder, assert_says};
+
+/// How long a test waits for one thing: far more than any takes on a busy machine, so that only what hangs is given up.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// A command line of `dirigo`.
+pub(crate) struct Dirigo {
+    command: Command,
+    summary: Option<PathBuf>,
+}
+
+impl Dirigo {
+    /// `dirigo run` of pipeline files, in the folder of the test.
+    pub(crate) fn run<const N: usize>(folder: &Folder, files: [&str; N]) -> Self {
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        let summary = folder.path(format!("summary-{}.json", RUNS.fetch_add(1, Ordering::Relaxed)));
+        let mut this = Self::command(folder, "run").args(files);
+        this.command.arg("--summary-json").arg(&summary);
+        this.summary = Some(summary);
+        this
+    }
+
+    /// Another subcommand.
+    pub(crate) fn command(folder: &Folder, subcommand: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dirigo"));
+        command
+            .current_dir(folder.path(""))
+            .arg(subcommand)
+            .env_remove("DIRIGO_LOG")
+            .env("DIRIGO_CACHE_DIR", target_directory().join("hostile").join("cache"));
+        Self { command, summary: None }
+    }
+
+    pub(crate) fn args<A: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub(crate) fn workers(self, workers: u32) -> Self {
+        self.args(["--workers", &workers.to_string()])
+    }
+
+    /// Keeps state in `folder`'s directory `state`.
+    pub(crate) fn with_state(self) -> Self {
+        self.args(["--state", "state"])
+    }
+
+    /// Puts a value in place of the file's.
+    pub(crate) fn set(self, key: &str, value: impl std::fmt::Display) -> Self {
+        self.args(["--set", &format!("{key}={value}")])
+    }
+
+    pub(crate) fn cache(mut self, directory: PathBuf) -> Self {
+        self.command.env("DIRIGO_CACHE_DIR", directory);
+        self
+    }
+
+    /// Runs to the end, with nothing on standard input.
+    #[track_caller]
+    pub(crate) fn finish(mut self) -> Finished {
+        self.command.stdin(Stdio::null());
+        self.start().finish()
+    }
+
+    /// Starts it; standard input stays open for what the test has to say.
+    #[track_caller]
+    pub(crate) fn piped(mut self) -> Running {
+        self.command.stdin(Stdio::piped());
+        self.start()
+    }
+
+    #[track_caller]
+    fn start(mut self) -> Running {
+        let mut child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Running {
+            stdin: child.stdin.take(),
+            stdout: Lines::of(child.stdout.take().unwrap()),
+            stderr: Lines::of(child.stderr.take().unwrap()),
+            child: Some(child),
+            summary: self.summary,
+        }
+    }
+}
+
+/// A process under way. It is killed if the test gives up.
+pub(crate) struct Running {
+    /// There until it was waited for.
+    child: Option<Child>,
+    stdin: Option<ChildStdin>,
+    pub(crate) stdout: Lines,
+    pub(crate) stderr: Lines,
+    summary: Option<PathBuf>,
+}
+
+/// What a process prints, line by line.
+pub(crate) struct Lines {
+    lines: Receiver<String>,
+    seen: String,
+}
+
+impl Lines {
+    fn of(stream: impl Read + Send + 'static) -> Self {
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut stream = BufReader::new(stream);
+            let mut line = Vec::new();
+            while stream.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    return;
+                }
+                line.clear();
+            }
+        });
+        Self { lines, seen: String::new() }
+    }
+
+    /// The next line without its end; `None` after the last.
+    #[track_caller]
+    pub(crate) fn next(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                self.seen.push_str(&line);
+                Some(line.trim_end_matches('\n').to_owned())
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("nothing was printed any more after\n{}", self.seen),
+        }
+    }
+
+    /// Waits for a line with `part` in it.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, part: &str) -> String {
+        while let Some(line) = self.next() {
+            if line.contains(part) {
+                return line;
+            }
+        }
+        panic!("{part:?} was never printed, but\n{}", self.seen)
+    }
+}
+
+impl Running {
+    /// Writes to its standard input.
+    pub(crate) fn say(&mut self, text: &str) {
+        let stdin = self.stdin.as_mut().expect("standard input is open");
+        stdin.write_all(text.as_bytes()).unwrap();
+        stdin.flush().unwrap();
+    }
+
+    /// Ends its standard input.
+    pub(crate) fn hang_up(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Closes the other end of its standard output, as `head` does when it has enough.
+    pub(crate) fn stop_reading(&mut self) {
+        let (_, closed) = mpsc::channel();
+        self.stdout.lines = closed;
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        let pid = Pid::from_child(self.child.as_ref().expect("it was not waited for yet"));
+        kill_process(pid, Signal::INT).unwrap();
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn finish(mut self) -> Finished {
+        self.hang_up();
+        while self.stdout.next().is_some() {}
+        while self.stderr.next().is_some() {}
+        let child = self.child.take().expect("it was not waited for yet");
+        let ended = child.wait4().unwrap();
+        let summary = self.summary.as_deref().and_then(|path| fs::read_to_string(path).ok());
+        Finished {
+            status: ended.status,
+            stdout: std::mem::take(&mut self.stdout.seen),
+            stderr: std::mem::take(&mut self.stderr.seen),
+            summary: summary.map(|text| Summary::parse(&text)),
+            peak_bytes: ended.rusage.maxrss,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A process that ended, and what it left.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    summary: Option<Summary>,
+    /// The most memory that it had resident.
+    pub(crate) peak_bytes: u64,
+}
+
+impl Finished {
+    /// Asserts that all went well and that the books balance.
+    #[track_caller]
+    pub(crate) fn succeeds(&self) -> &Summary {
+        self.assert_host_is_unmoved();
+        assert!(self.status.success(), "{}\n{}", self.status, self.stderr);
+        let summary = self.summary.as_ref().expect("a run that succeeds leaves a summary");
+        summary.assert_conserved();
+        summary
+    }
+
+    /// The code that it ended with.
+    #[track_caller]
+    pub(crate) fn code(&self) -> i32 {
+        self.assert_host_is_unmoved();
+        self.status.code().expect("it was not ended by a signal")
+    }
+
+    /// Asserts that it ended with this code, and said these words on standard error.
+    #[track_caller]
+    pub(crate) fn ends_with(&self, code: i32, words: &[&str]) {
+        self.assert_host_is_unmoved();
+        assert_eq!(self.status.code(), Some(code), "{}", self.stderr);
+        assert_says(&self.stderr, words);
+    }
+
+    /// Whatever a guest or an input does, the host neither panics nor dies of a signal.
+    #[track_caller]
+    fn assert_host_is_unmoved(&self) {
+        // A guest's panic is quoted in dead letters and errors; one of the host begins a line with its thread.
+        let panicked = self.stderr.lines().find(|line| line.starts_with("thread '"));
+        assert_eq!(panicked, None, "{}", self.stderr);
+        assert!(self.status.code().is_some(), "{}\n{}", self.status, self.stderr);
+    }
+}
