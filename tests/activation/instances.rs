@@ -15,6 +15,7 @@ fn sums(actors: &str) -> Folder {
         kind = "file"
         path = "events.jsonl"
         key = "/key"
+        time = "/n"
         [[operator]]
         id = "map"
         component = "builtin:map"

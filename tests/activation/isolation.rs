@@ -50,6 +50,7 @@ fn folds_come_out_the_same_in_fresh_instances() {
         kind = "file"
         path = "events.jsonl"
         key = "/key"
+        time = "/n"
         [[operator]]
         id = "fold"
         component = "builtin:window"

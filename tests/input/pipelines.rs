@@ -60,9 +60,9 @@ fn ids_that_stand_twice_and_circles_are_shown() {
             operator("b", "inputs = [\"a\"]"),
             operator("c", "inputs = [\"b\"]")
         ),
-        &["circle", "`a`", "`b`", "`c`"],
+        &["circle: a -> b -> c -> a", "pipeline.toml:11"],
     );
-    is_refused(&format!("{pipeline}{SOURCE}{}{SINK}", operator("a", "inputs = [\"a\"]")), &["`a`"]);
+    is_refused(&format!("{pipeline}{SOURCE}{}{SINK}", operator("a", "inputs = [\"a\"]")), &["circle: a -> a"]);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_mistyped_key_is_answered_with_the_one_that_was_meant() {
 fn a_command_line_that_makes_no_sense_is_a_usage_error() {
     let folder = Folder::new();
     Dirigo::command(&folder, "run").finish().ends_with(2, &["PIPELINE"]);
-    Dirigo::command(&folder, "rnu").finish().ends_with(2, &["run"]);
+    Dirigo::command(&folder, "rnu").finish().ends_with(2, &["unrecognized subcommand 'rnu'"]);
     Dirigo::command(&folder, "run").args(["p.toml", "--workers", "0"]).finish().ends_with(2, &["--workers"]);
     Dirigo::command(&folder, "run").args(["p.toml", "--fresh"]).finish().ends_with(2, &["--state"]);
 }

@@ -86,7 +86,7 @@ fn a_record_without_its_key_or_time_is_a_dead_letter_of_the_source() {
         ("{\"key\":\"a\",\"value\":1}", "/at"),
         ("{\"key\":\"a\",\"at\":\"yesterday\",\"value\":1}", "/at"),
         ("{\"key\":\"a\",\"at\":1.5,\"value\":1}", "/at"),
-        ("no JSON at all", "/key"),
+        ("no JSON at all", "not JSON"),
     ];
     let lines: String = cases.iter().map(|(line, _)| format!("{line}\n{good}\n")).collect();
     folder.write("in.jsonl", lines);

@@ -38,7 +38,7 @@ fn run(folder: &Folder) -> crate::support::Finished {
 #[test]
 fn a_directory_cannot_be_a_sink() {
     let folder = pipeline("directory", "dead.jsonl");
-    run(&folder).ends_with(1, &["directory"]);
+    run(&folder).ends_with(78, &["the sink file is a directory", "pipeline.toml:"]);
 }
 
 #[test]
@@ -55,18 +55,16 @@ fn a_full_disk_fails_the_run_and_names_the_sink() {
 
 #[test]
 fn dead_letters_that_cannot_be_written_fail_the_run() {
-    for dead in ["events.jsonl/dead.jsonl", "directory"] {
-        let folder = pipeline("out.jsonl", dead);
-        run(&folder).ends_with(1, &[dead]);
-    }
+    let folder = pipeline("out.jsonl", "directory");
+    run(&folder).ends_with(78, &["the dead letters file is a directory", "pipeline.toml:"]);
+    let folder = pipeline("out.jsonl", "events.jsonl/dead.jsonl");
+    run(&folder).ends_with(1, &["events.jsonl/dead.jsonl"]);
 }
 
 #[test]
-fn a_full_disk_for_dead_letters_loses_none_silently() {
-    let folder = pipeline("out.jsonl", "dead.jsonl");
-    std::os::unix::fs::symlink("/dev/full", folder.path("full.jsonl")).unwrap();
-    let run = Dirigo::run(&folder, ["pipeline.toml"]).set("dead_letters.path", "/proc/self/nowhere/dead.jsonl");
-    run.finish().ends_with(1, &["dead"]);
+fn dead_letters_whose_folder_goes_away_meanwhile_fail_the_run() {
+    let folder = pipeline("out.jsonl", "/proc/self/nowhere/dead.jsonl");
+    run(&folder).ends_with(1, &["dead letters", "/proc/self/nowhere"]);
 }
 
 #[test]

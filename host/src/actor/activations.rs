@@ -108,8 +108,10 @@ impl Activations {
         candidates.iter().any(|(_, operator)| operator.evict_longest_idle())
     }
 
-    /// Deactivates every actor that has been idle for longer than its operator allows.
+    /// Deactivates every actor that has been idle for longer than its operator allows, and the longest idle while others
+    /// wait for a place: one that was just coming to rest escapes both its own look and that of who waits.
     pub fn sweep(&self, now_ns: u64) {
+        while self.is_short() && self.evict_longest_idle() {}
         let operators: Vec<Arc<Operator>> = self.operators.read().iter().filter_map(Weak::upgrade).collect();
         for operator in operators {
             operator.deactivate_idle(now_ns);

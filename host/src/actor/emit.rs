@@ -28,6 +28,11 @@ impl Sequence {
             self.next += 1;
         }
     }
+
+    /// Takes what waits for a chunk before it: the pipeline has failed, and that chunk will never be complete.
+    pub(super) fn abandon(&mut self) -> impl Drop + use<> {
+        std::mem::take(&mut self.early)
+    }
 }
 
 #[cfg(test)]

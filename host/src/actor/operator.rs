@@ -378,6 +378,9 @@ impl Operator {
             for replica in &actor.replicas {
                 replica.lock().abandon(&actor);
             }
+            // Dropped once the lock is free: the last of a source's events tells that the pipeline is empty.
+            let early = actor.sequence.lock().abandon();
+            drop(early);
         }
     }
 

@@ -157,6 +157,8 @@ impl Replica {
         };
         if self.work.is_empty() {
             if operator.must_wait(&cell) {
+                // What it waits for may itself wait for a place: an actor at rest does not hold one against it.
+                self.become_idle(actor, now_ns);
                 return false;
             }
             // Idle is decided under the mailbox's lock: a batch that comes after it finds the replica among the idle.
@@ -496,11 +498,13 @@ impl Replica {
     fn become_idle(&mut self, actor: &Arc<Actor>, now_ns: u64) {
         let operator = &actor.operator;
         self.last_used_ns = now_ns;
-        if operator.pipe.activations.is_short() {
-            self.deactivate(actor);
-        } else if self.is_active && !self.is_in_idle_queue {
+        if self.is_active && !self.is_in_idle_queue {
             self.is_in_idle_queue = true;
             operator.note_idle(actor, self.number, now_ns);
+        }
+        // Looked at last: whoever comes to wait after it finds the replica among the idle.
+        if operator.pipe.activations.is_short() {
+            self.deactivate(actor);
         }
     }
 

@@ -119,5 +119,6 @@ fn set_up_log(filter: &str) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(report::wants_color())
         .init();
 }

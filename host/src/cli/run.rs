@@ -8,6 +8,7 @@ use dirigo::flow::Failure;
 use dirigo::pipeline::{Override, Pipeline, Severity};
 use dirigo::runtime::{Connectors, Ended, Host, Job, Options, Place, Prepared, Summary};
 use dirigo::scheduler::Choice;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::Format;
 use super::progress::Progress;
@@ -71,12 +72,13 @@ pub(crate) fn execute(args: Args, globals: &Globals) -> anyhow::Result<Exit> {
             .with_context(|| format!("pipeline `{}`", prepared.pipeline.name))?;
         ready.push((prepared, connectors));
     }
+    let interrupts = setup.runtime.block_on(async { Interrupts::listen() });
     let started_ns = setup.clock.now_ns();
     let jobs: Vec<Job> = ready
         .into_iter()
         .map(|(prepared, connectors)| Job::start(&host, prepared, connectors))
         .collect();
-    let Some(ended) = setup.runtime.block_on(finish(jobs)) else {
+    let Some(ended) = setup.runtime.block_on(finish(jobs, interrupts)) else {
         /// What shells use for a process that SIGINT ended.
         const INTERRUPTED: i32 = 130;
         // The second interrupt: nothing more is waited for, so nothing more is torn down either.
@@ -133,7 +135,7 @@ fn place(args: &Args, pipeline: &Pipeline) -> Place {
 }
 
 /// Waits for all jobs. The first interrupt has them drain; `None` after a second one.
-async fn finish(jobs: Vec<Job>) -> Option<Vec<Ended>> {
+async fn finish(jobs: Vec<Job>, mut interrupts: Interrupts) -> Option<Vec<Ended>> {
     let progress = Progress::start(&jobs);
     let stops: Vec<_> = jobs.iter().map(Job::stopper).collect();
     let mut running: tokio::task::JoinSet<(usize, Ended)> = tokio::task::JoinSet::new();
@@ -141,18 +143,18 @@ async fn finish(jobs: Vec<Job>) -> Option<Vec<Ended>> {
         running.spawn(async move { (index, job.finish().await) });
     }
     let mut ended = Vec::new();
-    let mut interrupts = 0;
+    let mut is_draining = false;
     loop {
         tokio::select! {
             joined = running.join_next() => match joined {
                 Some(joined) => ended.push(joined.expect("jobs neither panic nor are cancelled")),
                 None => break,
             },
-            () = interrupted() => {
-                interrupts += 1;
-                if interrupts > 1 {
+            () = interrupts.next() => {
+                if is_draining {
                     return None;
                 }
+                is_draining = true;
                 eprintln!("draining; interrupt again to stop at once");
                 stops.iter().for_each(|stop| stop());
             }
@@ -163,13 +165,28 @@ async fn finish(jobs: Vec<Job>) -> Option<Vec<Ended>> {
     Some(ended.into_iter().map(|(_, ended)| ended).collect())
 }
 
-/// Waits for SIGINT or SIGTERM.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).expect("the signal can be handled");
-    tokio::select! {
-        outcome = tokio::signal::ctrl_c() => outcome.expect("the signal can be handled"),
-        _ = terminate.recv() => {}
+/// SIGINT and SIGTERM, from the moment of listening: none is missed between two looks, and none ends the process once a
+/// pipeline runs.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    /// Needs a runtime around it.
+    fn listen() -> Self {
+        let listen = |kind| signal(kind).expect("these signals can be handled");
+        Self {
+            interrupt: listen(SignalKind::interrupt()),
+            terminate: listen(SignalKind::terminate()),
+        }
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 

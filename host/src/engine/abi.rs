@@ -182,6 +182,14 @@ pub(super) enum Broken {
         /// Where in the list.
         at: usize,
     },
+    /// An item was rejected, and led to something all the same.
+    #[error("`failures` and `{what}` both name item {index}")]
+    Both {
+        /// The other field.
+        what: &'static str,
+        /// The item.
+        index: u32,
+    },
     /// An accumulator of a window with events is empty.
     #[error("accumulator {index} is empty, but its window has events")]
     EmptyAccumulator {
@@ -199,6 +207,7 @@ impl RawOutputs {
             .map(|keys| keys.validate("keys", self.origins.len()))
             .transpose()?;
         validate_failures(&self.failures, items)?;
+        disjoint("origins", &self.origins, &self.failures)?;
         Ok(Outputs {
             origins: self.origins,
             keys,
@@ -212,6 +221,7 @@ impl RawFiltered {
     pub(super) fn validate(self, items: usize) -> Result<Filtered, Broken> {
         in_order("kept", &self.kept, items, |before, after| before < after)?;
         validate_failures(&self.failures, items)?;
+        disjoint("kept", &self.kept, &self.failures)?;
         Ok(Filtered {
             kept: self.kept,
             failures: self.failures,
@@ -243,6 +253,18 @@ fn validate_failures(failures: &[Failure], items: usize) -> Result<(), Broken> {
     }
     let indexes: Vec<u32> = failures.iter().map(|failure| failure.index).collect();
     in_order("failures", &indexes, items, |before, after| before < after)
+}
+
+/// Checks that no item is both rejected and among `indexes`, which are in order as the failures are: it would be counted
+/// twice.
+fn disjoint(what: &'static str, indexes: &[u32], failures: &[Failure]) -> Result<(), Broken> {
+    let both = failures
+        .iter()
+        .find(|failure| indexes.binary_search(&failure.index).is_ok());
+    match both {
+        Some(Failure { index, .. }) => Err(Broken::Both { what, index: *index }),
+        None => Ok(()),
+    }
 }
 
 fn in_order(

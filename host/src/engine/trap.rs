@@ -49,9 +49,13 @@ impl Trap {
     pub(super) fn new(error: &wasmtime::Error, guest: &mut Guest) -> Self {
         let words = guest.last_words.take();
         let memory_denied = std::mem::take(&mut guest.memory_denied);
+        let has_stack = error.downcast_ref::<WasmBacktrace>().is_some();
+        let is_exit = error.downcast_ref::<wasmtime_wasi::I32Exit>().is_some();
         let cause = match error.downcast_ref::<Code>() {
             Some(Code::OutOfFuel) => Cause::Fuel,
             _ if memory_denied => Cause::Memory,
+            // The guest returned: what it returned is outside its memory, no text, or more than a call may hand over.
+            None if !has_stack && !is_exit => Cause::Malformed,
             _ => Cause::Trap,
         };
         let said = words.as_ref().map(|words| words.message.clone());

@@ -106,9 +106,7 @@ impl Voice {
 
     fn emit(&self, level: Level, message: &str, left_out: u64) {
         let operator = self.speaker.as_str();
-        if left_out > 0 {
-            tracing::warn!(target: "guest", operator, left_out, "too many log lines; some were left out");
-        }
+        self.admit_silence(left_out);
         let message = cut(message, LINE_BYTES_MAX);
         match level {
             Level::Trace => tracing::trace!(target: "guest", operator, "{message}"),
@@ -116,6 +114,14 @@ impl Voice {
             Level::Info => tracing::info!(target: "guest", operator, "{message}"),
             Level::Warn => tracing::warn!(target: "guest", operator, "{message}"),
             Level::Error => tracing::error!(target: "guest", operator, "{message}"),
+        }
+    }
+
+    /// Says how many lines were left out, if any were.
+    fn admit_silence(&self, left_out: u64) {
+        if left_out > 0 {
+            let operator = self.speaker.as_str();
+            tracing::warn!(target: "guest", operator, left_out, "too many log lines; some were left out");
         }
     }
 
@@ -140,6 +146,14 @@ impl Voice {
     #[must_use]
     pub fn metrics(&self) -> BTreeMap<String, f64> {
         self.metrics.lock().clone()
+    }
+}
+
+impl Drop for Voice {
+    /// Says what was left out since the last line, after which none may have come.
+    fn drop(&mut self) {
+        let left_out = self.log.get_mut().left_out;
+        self.admit_silence(left_out);
     }
 }
 

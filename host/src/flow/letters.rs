@@ -156,12 +156,12 @@ pub struct LettersBookmark {
 }
 
 impl Letters {
-    /// The dead letters of a pipeline, numbered from `next_id`; a thread writes them.
+    /// The dead letters of a pipeline, which go on from `from`; a thread writes them.
     ///
     /// # Panics
     /// When the system gives no thread.
     #[must_use]
-    pub fn start(open: Open, next_id: u64, halt: Arc<Halt>) -> (Arc<Self>, JoinHandle<LettersBookmark>) {
+    pub fn start(open: Open, from: LettersBookmark, halt: Arc<Halt>) -> (Arc<Self>, JoinHandle<LettersBookmark>) {
         let (sender, receiver) = mpsc::channel();
         let letters = Arc::new(Self {
             gate: Gate::default(),
@@ -172,7 +172,7 @@ impl Letters {
             letters: letters.clone(),
             open: Some(open),
             sink: None,
-            next_id,
+            bookmark: from,
             halt,
         };
         let thread = std::thread::Builder::new().name("dead letters".into());
@@ -213,7 +213,8 @@ struct Writing {
     letters: Arc<Letters>,
     open: Option<Open>,
     sink: Option<Box<dyn Sink>>,
-    next_id: u64,
+    /// The id of the next one, and where the file ended when it was last closed.
+    bookmark: LettersBookmark,
     halt: Arc<Halt>,
 }
 
@@ -241,8 +242,8 @@ impl Writing {
     }
 
     fn write(&mut self, mut letter: DeadLetter) -> Result<(), sink::Error> {
-        letter.id = self.next_id;
-        self.next_id += 1;
+        letter.id = self.bookmark.next_id;
+        self.bookmark.next_id += 1;
         if let Some(open) = self.open.take() {
             self.sink = Some(open()?);
         }
@@ -261,14 +262,13 @@ impl Writing {
     }
 
     fn close(mut self) -> LettersBookmark {
-        let committed = self.sink.as_mut().map_or(Ok(None), |sink| sink.commit());
-        let file = committed.unwrap_or_else(|error| {
-            self.check(Err(error));
-            None
-        });
-        LettersBookmark {
-            next_id: self.next_id,
-            file,
+        // A file that was not opened, because no dead letter came, still ends where it did.
+        if let Some(mut sink) = self.sink.take() {
+            match sink.commit() {
+                Ok(file) => self.bookmark.file = file,
+                Err(error) => self.check(Err(error)),
+            }
         }
+        self.bookmark
     }
 }

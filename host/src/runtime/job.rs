@@ -50,8 +50,8 @@ pub struct Connectors {
     pub sinks: Vec<Box<dyn Sink>>,
     /// Opens the dead letters when the first one comes.
     pub letters: Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>,
-    /// The id of the next dead letter.
-    pub next_letter: u64,
+    /// Where the dead letters go on.
+    pub letters_from: LettersBookmark,
     /// Where state is kept.
     pub store: Store,
     /// Whether this goes on from an earlier run.
@@ -130,13 +130,13 @@ impl Connectors {
         // Sources first: a mistyped input must not empty an output.
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        let (letters, next_letter) = open_letters(pipeline, place, known.dead_letters)?;
+        let (letters, letters_from) = open_letters(pipeline, place, known.dead_letters)?;
         let is_resumed = bookmarks.is_some();
         Ok(Self {
             sources,
             sinks,
             letters,
-            next_letter,
+            letters_from,
             store,
             is_resumed,
             batch_events: BATCH_EVENTS,
@@ -160,14 +160,14 @@ fn open_letters(
     pipeline: &Pipeline,
     place: &Place,
     known: Option<serde_json::Value>,
-) -> Result<(OpenLetters, u64), StartError> {
+) -> Result<(OpenLetters, LettersBookmark), StartError> {
     let path = letters_path(pipeline, place);
     let known: Option<LettersBookmark> = known
         .map(serde_json::from_value)
         .transpose()
         .map_err(|_| StartError::Unreadable)?;
-    let LettersBookmark { next_id, file } = known.unwrap_or(LettersBookmark { next_id: 1, file: None });
-    if file.is_none() {
+    let from = known.unwrap_or(LettersBookmark { next_id: 1, file: None });
+    if from.file.is_none() {
         // Those of an earlier run would pass for this one's.
         remove(&path, |path| std::fs::remove_file(path))?;
     }
@@ -177,8 +177,9 @@ fn open_letters(
         kind: SinkKind::File { path },
         order: Order::Key,
     };
+    let file = from.file.clone();
     let open = move || sink::open(&sink, file.as_ref().map_or(Resume::Fresh, Resume::At));
-    Ok((Box::new(open), next_id))
+    Ok((Box::new(open), from))
 }
 
 fn remove(path: &Path, remove: impl Fn(&Path) -> std::io::Result<()>) -> Result<(), StartError> {
@@ -256,7 +257,7 @@ impl Job {
         let clock = host.options.clock.clone();
         let halt = Arc::<Halt>::default();
         let store = Arc::new(connectors.store);
-        let (letters, letters_thread) = Letters::start(connectors.letters, connectors.next_letter, halt.clone());
+        let (letters, letters_thread) = Letters::start(connectors.letters, connectors.letters_from, halt.clone());
         let pipe = Arc::new(Pipe {
             name: pipeline.name.clone(),
             tenant: host.tenant(&pipeline.tenant),
