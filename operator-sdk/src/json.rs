@@ -111,8 +111,8 @@ impl<'j> Place<'j, '_> {
     /// The value there, if there is one.
     #[must_use]
     pub fn value(&self) -> Option<Value<'j>> {
-        match &self.spot {
-            Spot::Found(span) => Some(Value::new(&self.document.0[span.clone()])),
+        match self.spot {
+            Spot::Found { start, end } => Some(Value::new(&self.document.0[start..end])),
             Spot::Absent { .. } | Spot::Unreachable => None,
         }
     }
@@ -179,10 +179,10 @@ impl<'j> Place<'j, '_> {
         const VALUE_CAPACITY: usize = 32;
 
         let document = &self.document.0;
-        let (start, end, label) = match &self.spot {
-            Spot::Found(span) => (span.start, span.end, &[][..]),
+        let (start, end, label) = match self.spot {
+            Spot::Found { start, end } => (start, end, &[][..]),
             // Only the first field of an object goes without the comma.
-            Spot::Absent { end, is_first } => (*end, *end, &self.field.label[usize::from(*is_first)..]),
+            Spot::Absent { end, is_first } => (end, end, &self.field.label[usize::from(is_first)..]),
             Spot::Unreachable => reject!("there is no object that could hold field `{}`", self.field),
         };
         let mut edited = Vec::with_capacity(document.len() + label.len() + VALUE_CAPACITY);

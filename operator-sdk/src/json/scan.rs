@@ -8,16 +8,14 @@
 mod grammar;
 mod word;
 
-use std::{cell::Cell, ops::Range};
-
 use self::grammar::{End, Scanner};
 use super::{Field, field::Step};
 
 /// Where a field is in a document.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spot {
     /// Its value is here.
-    Found(Range<usize>),
+    Found { start: usize, end: usize },
     /// The object that it belongs to has no such field; a new one would go here, behind a comma unless it is the first.
     Absent { end: usize, is_first: bool },
     /// There is no object or array that it could belong to.
@@ -27,13 +25,11 @@ pub(super) enum Spot {
 /// Reads the whole document and finds the fields, or returns `None` if it is not JSON.
 ///
 /// Of fields that stand twice in an object the last one counts, as in most parsers.
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
 #[inline]
 pub(super) fn locate<const N: usize>(document: &[u8], fields: [&Field; N]) -> Option<[Spot; N]> {
     const { assert!(N <= 32, "one bit of a u32 for each field") };
-    let scanner = Scanner {
-        document,
-        has_escapes: Cell::new(false),
-    };
+    let scanner = Scanner { document };
     let mut search = Search {
         fields,
         spots: [const { Spot::Unreachable }; N],
@@ -75,9 +71,9 @@ impl<const N: usize> Search<'_, N> {
     }
 
     #[inline]
-    fn set(&mut self, those: u32, spot: &Spot) {
+    fn set(&mut self, those: u32, spot: Spot) {
         for i in (0..N).filter(|i| those & (1 << i) != 0) {
-            self.spots[i] = spot.clone();
+            self.spots[i] = spot;
         }
     }
 
@@ -94,7 +90,8 @@ impl<const N: usize> Search<'_, N> {
 
 impl Scanner<'_> {
     /// Reads a value in which fields are wanted.
-    fn search<const N: usize>(&self, at: usize, search: &mut Search<'_, N>, depth: usize, wanted: u32) -> Option<End> {
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+    fn search<const N: usize>(self, at: usize, search: &mut Search<'_, N>, depth: usize, wanted: u32) -> Option<End> {
         match self.byte(at)? {
             b'{' => self.search_object(at, search, depth, wanted),
             b'[' => self.search_array(at, search, depth, wanted),
@@ -102,8 +99,9 @@ impl Scanner<'_> {
         }
     }
 
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
     fn search_object<const N: usize>(
-        &self,
+        self,
         start: usize,
         search: &mut Search<'_, N>,
         depth: usize,
@@ -116,10 +114,13 @@ impl Scanner<'_> {
             if byte != b'"' {
                 return None;
             }
-            let name_end = self.string(at)?.get();
+            let (name_end, is_plain) = match self.plain_string(at) {
+                Some(end) => (end.get(), true),
+                None => (self.any_string(at)?.get(), false),
+            };
             let name = &self.document[at + 1..name_end - 1];
             let (first, value) = self.value_behind_name(name_end)?;
-            let here = search.through(wanted, depth, |step| self.is_named(name, step));
+            let here = search.through(wanted, depth, |step| is_named(name, is_plain, step));
             end = self.member(first, value, search, depth, here)?.get();
             (byte, at) = self.token(end)?;
             if byte == b',' {
@@ -135,8 +136,9 @@ impl Scanner<'_> {
         End::new(at + 1)
     }
 
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
     fn search_array<const N: usize>(
-        &self,
+        self,
         start: usize,
         search: &mut Search<'_, N>,
         depth: usize,
@@ -160,9 +162,10 @@ impl Scanner<'_> {
     }
 
     /// Reads the value of a member that the fields `here` lead to or through.
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
     #[inline]
     fn member<const N: usize>(
-        &self,
+        self,
         first: u8,
         at: usize,
         search: &mut Search<'_, N>,
@@ -176,21 +179,24 @@ impl Scanner<'_> {
         let end = if beyond == 0 {
             self.value(first, at)?
         } else {
-            search.set(beyond, &Spot::Unreachable);
+            search.set(beyond, Spot::Unreachable);
             self.search(at, search, depth + 1, beyond)?
         };
-        search.set(here & !beyond, &Spot::Found(at..end.get()));
+        search.set(here & !beyond, Spot::Found {
+                start: at,
+                end: end.get(),
+            });
         Some(end)
     }
+}
 
-    /// Whether the content of a string is the name of a step.
-    #[inline]
-    fn is_named(&self, content: &[u8], step: &Step) -> bool {
-        if self.has_escapes.get() {
-            is_named_once_unescaped(content, step)
-        } else {
-            content == step.name.as_bytes()
-        }
+/// Whether the content of a string is the name of a step.
+#[inline]
+fn is_named(content: &[u8], is_plain: bool, step: &Step) -> bool {
+    if is_plain {
+        content == step.name.as_bytes()
+    } else {
+        is_named_once_unescaped(content, step)
     }
 }
 
