@@ -23,7 +23,7 @@ use std::borrow::Cow;
 
 use serde::{Serialize, de::IgnoredAny};
 
-use self::scan::Spot;
+use self::scan::{Search, Spot};
 pub use self::{
     field::Field,
     value::{Kind, Value},
@@ -70,6 +70,7 @@ impl Json {
     ///
     /// # Errors
     /// When the document is not JSON.
+    #[inline]
     pub fn at<'j, 'f>(&'j self, field: &'f Field) -> Result<Place<'j, 'f>> {
         let [place] = self.locate([field])?;
         Ok(place)
@@ -81,18 +82,15 @@ impl Json {
     /// When the document is not JSON.
     #[inline]
     pub fn locate<'j, 'f, const N: usize>(&'j self, fields: [&'f Field; N]) -> Result<[Place<'j, 'f>; N]> {
-        match scan::locate(&self.0, fields) {
-            Some(spots) => {
-                let mut spots = spots.into_iter();
-                let place = |field| Place {
-                    document: self,
-                    field,
-                    spot: spots.next().unwrap_or(Spot::Unreachable),
-                };
-                Ok(fields.map(place))
-            }
-            None => Err(self.what_is_wrong()),
+        let mut search = Search::new(fields);
+        if !scan::locate(&self.0, &mut search) {
+            return Err(self.what_is_wrong());
         }
+        Ok(std::array::from_fn(|i| Place {
+            document: self,
+            field: fields[i],
+            spot: search.spots[i],
+        }))
     }
 
     /// Has `serde_json` explain what our own scanner only refuses.
@@ -110,6 +108,7 @@ impl Json {
 impl<'j> Place<'j, '_> {
     /// The value there, if there is one.
     #[must_use]
+    #[inline]
     pub fn value(&self) -> Option<Value<'j>> {
         match self.spot {
             Spot::Found { start, end } => Some(Value::new(&self.document.0[start..end])),
@@ -182,7 +181,7 @@ impl<'j> Place<'j, '_> {
         let (start, end, label) = match self.spot {
             Spot::Found { start, end } => (start, end, &[][..]),
             // Only the first field of an object goes without the comma.
-            Spot::Absent { end, is_first } => (end, end, &self.field.label[usize::from(is_first)..]),
+            Spot::Absent { end, commas } => (end, end, &self.field.label[1 - commas..]),
             Spot::Unreachable => reject!("there is no object that could hold field `{}`", self.field),
         };
         let mut edited = Vec::with_capacity(document.len() + label.len() + VALUE_CAPACITY);

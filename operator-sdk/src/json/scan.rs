@@ -12,50 +12,59 @@ use self::grammar::{End, Scanner};
 use super::{Field, field::Step};
 
 /// Where a field is in a document.
+///
+/// All of it is words, so that moving one takes few instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
 pub(super) enum Spot {
     /// Its value is here.
     Found { start: usize, end: usize },
-    /// The object that it belongs to has no such field; a new one would go here, behind a comma unless it is the first.
-    Absent { end: usize, is_first: bool },
+    /// The object that it belongs to has no such field; a new one would go here, behind so many commas: one, unless the
+    /// object is empty.
+    Absent { end: usize, commas: usize },
     /// There is no object or array that it could belong to.
     Unreachable,
 }
 
-/// Reads the whole document and finds the fields, or returns `None` if it is not JSON.
+/// Reads the whole document, notes where the fields are, and returns whether it is JSON at all.
 ///
 /// Of fields that stand twice in an object the last one counts, as in most parsers.
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-#[inline]
-pub(super) fn locate<const N: usize>(document: &[u8], fields: [&Field; N]) -> Option<[Spot; N]> {
+pub(super) fn locate<const N: usize>(document: &[u8], search: &mut Search<'_, N>) -> bool {
     const { assert!(N <= 32, "one bit of a u32 for each field") };
     let scanner = Scanner { document };
-    let mut search = Search {
-        fields,
-        spots: [const { Spot::Unreachable }; N],
+    let end = match scanner.token(0) {
+        Some((_, start)) => scanner.search(start, search, 0, u32::MAX >> (32 - N)),
+        None => None,
     };
-    let (_, start) = scanner.token(0)?;
-    let end = scanner.search(start, &mut search, 0, u32::MAX >> (32 - N))?;
-    scanner.is_blank_from(end.get()).then_some(search.spots)
+    end.is_some_and(|end| scanner.is_blank_from(end.get()))
 }
 
 /// The fields that are looked for and what is known of them. `wanted` below is a set of them, one bit for each.
-struct Search<'f, const N: usize> {
+pub(super) struct Search<'f, const N: usize> {
     fields: [&'f Field; N],
-    spots: [Spot; N],
+    pub(super) spots: [Spot; N],
 }
 
-impl<const N: usize> Search<'_, N> {
-    /// Which of the wanted fields lead through the step that `is_step` recognises.
+impl<'f, const N: usize> Search<'f, N> {
     #[inline]
-    fn through(&self, wanted: u32, depth: usize, mut is_step: impl FnMut(&Step) -> bool) -> u32 {
-        let mut set = 0;
+    pub(super) fn new(fields: [&'f Field; N]) -> Search<'f, N> {
+        Search {
+            fields,
+            spots: [Spot::Unreachable; N],
+        }
+    }
+
+    /// The steps that the wanted fields take at this depth.
+    #[inline]
+    fn steps(&self, wanted: u32, depth: usize) -> [Option<&'f Step>; N] {
+        let mut steps = [None; N];
         for (i, field) in self.fields.iter().enumerate() {
-            if wanted & (1 << i) != 0 && is_step(&field.steps[depth]) {
-                set |= 1 << i;
+            if wanted & (1 << i) != 0 {
+                steps[i] = field.steps.get(depth);
             }
         }
-        set
+        steps
     }
 
     /// Those of `wanted` that lead on beyond this depth.
@@ -79,13 +88,25 @@ impl<const N: usize> Search<'_, N> {
 
     /// Notes for those that were not found in an object where they could be.
     #[inline]
-    fn set_absent(&mut self, those: u32, end: usize, is_first: bool) {
+    fn set_absent(&mut self, those: u32, end: usize, commas: usize) {
         for i in (0..N).filter(|i| those & (1 << i) != 0) {
             if self.spots[i] == Spot::Unreachable {
-                self.spots[i] = Spot::Absent { end, is_first };
+                self.spots[i] = Spot::Absent { end, commas };
             }
         }
     }
+}
+
+/// Which of the steps are those that `is_step` recognises.
+#[inline]
+fn through<const N: usize>(steps: &[Option<&Step>; N], mut is_step: impl FnMut(&Step) -> bool) -> u32 {
+    let mut set = 0;
+    for (i, step) in steps.iter().enumerate() {
+        if step.is_some_and(&mut is_step) {
+            set |= 1 << i;
+        }
+    }
+    set
 }
 
 impl Scanner<'_> {
@@ -110,6 +131,7 @@ impl Scanner<'_> {
         let (mut byte, mut at) = self.token(start + 1)?;
         let is_empty = byte == b'}';
         let mut end = start + 1;
+        let steps = search.steps(wanted, depth);
         while byte != b'}' {
             if byte != b'"' {
                 return None;
@@ -120,7 +142,7 @@ impl Scanner<'_> {
             };
             let name = &self.document[at + 1..name_end - 1];
             let (first, value) = self.value_behind_name(name_end)?;
-            let here = search.through(wanted, depth, |step| is_named(name, is_plain, step));
+            let here = through(&steps, |step| is_named(name, is_plain, step));
             end = self.member(first, value, search, depth, here)?.get();
             (byte, at) = self.token(end)?;
             if byte == b',' {
@@ -132,7 +154,7 @@ impl Scanner<'_> {
                 return None;
             }
         }
-        search.set_absent(wanted & !search.beyond(wanted, depth), end, is_empty);
+        search.set_absent(wanted & !search.beyond(wanted, depth), end, usize::from(!is_empty));
         End::new(at + 1)
     }
 
@@ -149,8 +171,9 @@ impl Scanner<'_> {
             return End::new(at + 1);
         }
         let mut index = 0;
+        let steps = search.steps(wanted, depth);
         loop {
-            let here = search.through(wanted, depth, |step| step.index == Some(index));
+            let here = through(&steps, |step| step.index == Some(index));
             (byte, at) = self.token(self.member(byte, at, search, depth, here)?.get())?;
             match byte {
                 b',' => (byte, at) = self.token(at + 1)?,
@@ -172,20 +195,20 @@ impl Scanner<'_> {
         depth: usize,
         here: u32,
     ) -> Option<End> {
-        if here == 0 {
-            return self.value(first, at);
-        }
-        let beyond = search.beyond(here, depth);
+        let beyond = if here == 0 { 0 } else { search.beyond(here, depth) };
         let end = if beyond == 0 {
             self.value(first, at)?
         } else {
             search.set(beyond, Spot::Unreachable);
             self.search(at, search, depth + 1, beyond)?
         };
-        search.set(here & !beyond, Spot::Found {
+        if here != 0 {
+            let found = Spot::Found {
                 start: at,
                 end: end.get(),
-            });
+            };
+            search.set(here & !beyond, found);
+        }
         Some(end)
     }
 }
@@ -194,9 +217,22 @@ impl Scanner<'_> {
 #[inline]
 fn is_named(content: &[u8], is_plain: bool, step: &Step) -> bool {
     if is_plain {
-        content == step.name.as_bytes()
+        is_same(content, step.name.as_bytes())
     } else {
         is_named_once_unescaped(content, step)
+    }
+}
+
+/// Compares names of usual length without a call: in a component that compares byte by byte.
+#[inline]
+fn is_same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    match left.len() {
+        4..=8 => left.first_chunk::<4>() == right.first_chunk() && left.last_chunk::<4>() == right.last_chunk(),
+        9..=16 => left.first_chunk::<8>() == right.first_chunk() && left.last_chunk::<8>() == right.last_chunk(),
+        _ => left == right,
     }
 }
 
@@ -217,7 +253,7 @@ mod tests {
     /// Whether the document is JSON, on which both parsers have to agree.
     fn is_json(document: &[u8]) -> bool {
         let field = Field::new("/a/1/b").unwrap();
-        let ours = locate(document, [&field]).is_some();
+        let ours = locate(document, &mut Search::new([&field]));
         let text = std::str::from_utf8(document);
         let theirs = text.is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
         assert_eq!(ours, theirs, "{}", String::from_utf8_lossy(document));
@@ -313,7 +349,7 @@ mod tests {
     fn nesting_has_a_limit_and_needs_no_stack() {
         let nested = |depth: usize| [b"[".repeat(depth), b"]".repeat(depth)].concat();
         let field = Field::new("a").unwrap();
-        assert!(locate(&nested(127), [&field]).is_some());
-        assert!(locate(&nested(1_000_000), [&field]).is_none());
+        assert!(locate(&nested(127), &mut Search::new([&field])));
+        assert!(!locate(&nested(1_000_000), &mut Search::new([&field])));
     }
 }

@@ -100,10 +100,11 @@ impl<'j> Value<'j> {
     }
 }
 
-/// Parses a number of few digits and no exponent, which are most of those in events, in half the time.
+/// Parses a number of few digits and no exponent, which are most of those in events, in a fraction of the time.
 ///
-/// Its digits are an integer below 2^32 and the power of ten is at most 10^15: an `f64` holds both exactly, so that the
+/// Its digits are an integer below 2^53 and the power of ten is at most 10^15: an `f64` holds both exactly, so that the
 /// one division rounds to the nearest, as IEEE 754 has it.
+#[allow(clippy::cast_precision_loss, reason = "fifteen digits are less than 2^53")]
 #[inline]
 fn short_number(text: &[u8]) -> Option<f64> {
     const POWERS: [f64; 16] = [
@@ -118,20 +119,20 @@ fn short_number(text: &[u8]) -> Option<f64> {
     if digits.len() > DIGITS_MAX {
         return None;
     }
-    let (mut integer, mut fraction_digits, mut is_fraction) = (0_u32, 0, false);
-    for byte in digits {
-        match byte {
-            b'0'..=b'9' => {
-                integer = integer.checked_mul(10)?.checked_add(u32::from(byte - b'0'))?;
-                fraction_digits += usize::from(is_fraction);
-            }
-            b'.' => is_fraction = true,
+    let (mut integer, mut point) = (0_i64, digits.len() - 1);
+    for (at, byte) in digits.iter().enumerate() {
+        match byte.wrapping_sub(b'0') {
+            digit @ 0..=9 => integer = integer * 10 + i64::from(digit),
+            POINT => point = at,
             _ => return None,
         }
     }
-    let number = f64::from(integer) / POWERS[fraction_digits];
+    let number = integer as f64 / POWERS[digits.len() - 1 - point];
     Some(if is_negative { -number } else { number })
 }
+
+/// The decimal point, as far behind `0` as it is.
+const POINT: u8 = b'.'.wrapping_sub(b'0');
 
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
