@@ -128,34 +128,46 @@ impl Scanner<'_> {
         depth: usize,
         wanted: u32,
     ) -> Option<End> {
-        let (mut byte, mut at) = self.token(start + 1)?;
-        let is_empty = byte == b'}';
+        let (first, mut at) = self.token(start + 1)?;
         let mut end = start + 1;
-        let steps = search.steps(wanted, depth);
-        while byte != b'}' {
-            if byte != b'"' {
-                return None;
-            }
-            let (name_end, is_plain) = match self.plain_string(at) {
-                Some(end) => (end.get(), true),
-                None => (self.any_string(at)?.get(), false),
-            };
-            let name = &self.document[at + 1..name_end - 1];
-            let (first, value) = self.value_behind_name(name_end)?;
-            let here = through(&steps, |step| is_named(name, is_plain, step));
-            end = self.member(first, value, search, depth, here)?.get();
-            (byte, at) = self.token(end)?;
-            if byte == b',' {
-                (byte, at) = self.token(at + 1)?;
-                if byte != b'"' {
-                    return None;
+        if first == b'"' {
+            let steps = search.steps(wanted, depth);
+            loop {
+                let (name_end, is_plain) = match self.plain_string(at) {
+                    Some(end) => (end.get(), true),
+                    None => (self.any_string(at)?.get(), false),
+                };
+                let name = &self.document[at + 1..name_end - 1];
+                let (first, value) = self.value_behind_name(name_end)?;
+                let here = through(&steps, |step| is_named(name, is_plain, step));
+                end = self.member(first, value, search, depth, here)?.get();
+                if self.pair(end) == Some(*b",\"") {
+                    at = end + 1;
+                    continue;
                 }
-            } else if byte != b'}' {
-                return None;
+                match self.behind_member(end)? {
+                    (b'"', next) => at = next,
+                    (_, last) => {
+                        at = last;
+                        break;
+                    }
+                }
             }
+        } else if first != b'}' {
+            return None;
         }
-        search.set_absent(wanted & !search.beyond(wanted, depth), end, usize::from(!is_empty));
+        search.set_absent(wanted & !search.beyond(wanted, depth), end, usize::from(first == b'"'));
         End::new(at + 1)
+    }
+
+    /// Reads on to the next name of an object, or to its end.
+    #[inline(never)]
+    fn behind_member(self, end: usize) -> Option<(u8, usize)> {
+        match self.token(end)? {
+            (b',', at) => self.token(at + 1).filter(|(byte, _)| *byte == b'"'),
+            (b'}', at) => Some((b'}', at)),
+            _ => None,
+        }
     }
 
     #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]

@@ -36,10 +36,7 @@ impl<'d> Scanner<'d> {
         match first {
             b'"' => self.string(at),
             b'-' | b'0'..=b'9' => self.number(first, at),
-            b't' => self.literal(at, b"true"),
-            b'f' => self.literal(at, b"false"),
-            b'n' => self.literal(at, b"null"),
-            _ => None,
+            _ => self.literal(first, at),
         }
     }
 
@@ -103,6 +100,14 @@ impl<'d> Scanner<'d> {
     /// Reads the colon behind a name.
     #[inline]
     pub(super) fn value_behind_name(self, at: usize) -> Option<(u8, usize)> {
+        match self.pair(at) {
+            Some([b':', first]) if first > b' ' => Some((first, at + 1)),
+            _ => self.value_behind_blanks(at),
+        }
+    }
+
+    #[inline(never)]
+    fn value_behind_blanks(self, at: usize) -> Option<(u8, usize)> {
         match self.token(at)? {
             (b':', at) => self.token(at + 1),
             _ => None,
@@ -119,17 +124,24 @@ impl<'d> Scanner<'d> {
         }
     }
 
-    /// Reads a string of nothing but ASCII that stands for itself, as most are.
+    /// Reads a string of a few ASCII characters that stand for themselves, as most are.
     #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
     #[inline]
     pub(super) fn plain_string(self, at: usize) -> Option<End> {
-        let end = self.plain_end(at + 1);
-        match self.byte(end)? {
-            b'"' => End::new(end + 1),
-            _ => None,
+        let start = at + 1;
+        let marks = match self.word(start) {
+            Some(word) => word::not_plain(word),
+            None => self.last_marks(start, |word| word::not_plain(word)),
+        };
+        let end = start + marks.trailing_zeros() as usize;
+        if marks != 0 && self.byte(end)? == b'"' {
+            End::new(end + 1)
+        } else {
+            None
         }
     }
 
+    /// Reads any string.
     #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
     #[inline(never)]
     pub(super) fn any_string(self, at: usize) -> Option<End> {
@@ -157,7 +169,6 @@ impl<'d> Scanner<'d> {
 
     /// Where the plain part of a string ends, at the latest with the document.
     #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-    #[inline]
     fn plain_end(self, mut at: usize) -> usize {
         loop {
             let marks = match self.word(at) {
@@ -256,7 +267,14 @@ impl<'d> Scanner<'d> {
         if at > start { End::new(at) } else { None }
     }
 
-    fn literal(self, at: usize, literal: &[u8]) -> Option<End> {
+    #[inline(never)]
+    fn literal(self, first: u8, at: usize) -> Option<End> {
+        let literal: &[u8] = match first {
+            b't' => b"true",
+            b'f' => b"false",
+            b'n' => b"null",
+            _ => return None,
+        };
         if self.document[at..].starts_with(literal) {
             End::new(at + literal.len())
         } else {
@@ -289,6 +307,11 @@ impl<'d> Scanner<'d> {
     #[inline]
     pub(super) fn byte(self, at: usize) -> Option<u8> {
         self.document.get(at).copied()
+    }
+
+    #[inline]
+    pub(super) fn pair(self, at: usize) -> Option<[u8; 2]> {
+        self.document.get(at..at + 2)?.first_chunk().copied()
     }
 
     #[inline]
