@@ -72,8 +72,16 @@ impl Json {
     /// When the document is not JSON.
     #[inline]
     pub fn at<'j, 'f>(&'j self, field: &'f Field) -> Result<Place<'j, 'f>> {
-        let [place] = self.locate([field])?;
-        Ok(place)
+        let mut search = Search::new([field]);
+        if !scan::locate(&self.0, &mut search) {
+            return Err(self.what_is_wrong());
+        }
+        let [spot] = search.spots;
+        Ok(Place {
+            document: self,
+            field,
+            spot,
+        })
     }
 
     /// Reads the whole document once, and finds up to 32 fields in it.
@@ -124,7 +132,7 @@ impl<'j> Place<'j, '_> {
     pub fn required(&self) -> Result<Value<'j>> {
         match self.value() {
             Some(value) => Ok(value),
-            None => reject!("field `{}` is missing", self.field),
+            None => Err(self.field.is_missing()),
         }
     }
 
@@ -137,8 +145,8 @@ impl<'j> Place<'j, '_> {
         let value = self.required()?;
         match value.as_number() {
             Some(number) if number.is_finite() => Ok(number),
-            Some(_) => reject!("field `{}` is out of range: {value}", self.field),
-            None => Err(self.mistyped(value, "a number")),
+            Some(_) => Err(self.field.is_out_of_range(value)),
+            None => Err(self.field.is_mistyped(value, "a number")),
         }
     }
 
@@ -146,27 +154,20 @@ impl<'j> Place<'j, '_> {
     ///
     /// # Errors
     /// When there is none; the message names the field and what it holds instead.
+    #[inline]
     pub fn text(&self) -> Result<Cow<'j, str>> {
         let value = self.required()?;
-        value.as_text().ok_or_else(|| self.mistyped(value, "a string"))
+        value.as_text().ok_or_else(|| self.field.is_mistyped(value, "a string"))
     }
 
     /// The truth value there.
     ///
     /// # Errors
     /// When there is none; the message names the field and what it holds instead.
+    #[inline]
     pub fn truth(&self) -> Result<bool> {
         let value = self.required()?;
-        value.as_bool().ok_or_else(|| self.mistyped(value, "true or false"))
-    }
-
-    #[cold]
-    fn mistyped(&self, found: Value<'_>, wanted: &str) -> Error {
-        Error::new(format!(
-            "field `{}` is {}, not {wanted}",
-            self.field,
-            found.description()
-        ))
+        value.as_bool().ok_or_else(|| self.field.is_mistyped(value, "true or false"))
     }
 
     /// The document with this value there, and every other byte as it was. A new field comes last in its object.
@@ -190,6 +191,24 @@ impl<'j> Place<'j, '_> {
         value.encode(&mut edited)?;
         edited.extend_from_slice(&document[end..]);
         Ok(JsonBuf(edited))
+    }
+}
+
+/// Why an event is rejected. Apart from the reading of places, so that those stay in registers.
+impl Field {
+    #[cold]
+    fn is_missing(&self) -> Error {
+        Error::new(format!("field `{self}` is missing"))
+    }
+
+    #[cold]
+    fn is_out_of_range(&self, value: Value<'_>) -> Error {
+        Error::new(format!("field `{self}` is out of range: {value}"))
+    }
+
+    #[cold]
+    fn is_mistyped(&self, found: Value<'_>, wanted: &str) -> Error {
+        Error::new(format!("field `{self}` is {}, not {wanted}", found.description()))
     }
 }
 

@@ -137,11 +137,10 @@ impl Scanner<'_> {
                     Some(end) => (end.get(), true),
                     None => (self.any_string(at)?.get(), false),
                 };
-                let name = &self.document[at + 1..name_end - 1];
                 let (first, value) = self.value_behind_name(name_end)?;
-                let here = through(&steps, |step| is_named(name, is_plain, step));
+                let here = through(&steps, |step| self.is_named(at, name_end, is_plain, step));
                 end = self.member(first, value, search, depth, here)?.get();
-                if self.pair(end) == Some(*b",\"") {
+                if self.pair(end) == u16::from_le_bytes(*b",\"") {
                     at = end + 1;
                     continue;
                 }
@@ -223,15 +222,20 @@ impl Scanner<'_> {
         }
         Some(end)
     }
-}
 
-/// Whether the content of a string is the name of a step.
-#[inline]
-fn is_named(content: &[u8], is_plain: bool, step: &Step) -> bool {
-    if is_plain {
-        is_same(content, step.name.as_bytes())
-    } else {
-        is_named_once_unescaped(content, step)
+    /// Whether the string from here to there is the name of a step.
+    #[inline]
+    fn is_named(self, at: usize, end: usize, is_plain: bool, step: &Step) -> bool {
+        // Most names are told apart by how long they are.
+        if is_plain && end - at != step.name.len() + 2 {
+            return false;
+        }
+        let content = &self.document[at + 1..end - 1];
+        if is_plain {
+            is_same(content, step.name.as_bytes())
+        } else {
+            is_named_once_unescaped(content, step)
+        }
     }
 }
 

@@ -34,6 +34,7 @@ impl<'j> Value<'j> {
 
     /// What it is. In valid JSON the first byte tells.
     #[must_use]
+    #[inline]
     pub fn kind(self) -> Kind {
         match self.text[0] {
             b'n' => Kind::Null,
@@ -58,6 +59,7 @@ impl<'j> Value<'j> {
 
     /// The string, if it is one; borrowed unless it has escapes.
     #[must_use]
+    #[inline]
     pub fn as_text(self) -> Option<Cow<'j, str>> {
         let content = self.text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         if content.contains(&b'\\') {
@@ -69,6 +71,7 @@ impl<'j> Value<'j> {
 
     /// The truth value, if it is one.
     #[must_use]
+    #[inline]
     pub fn as_bool(self) -> Option<bool> {
         match self.text {
             b"true" => Some(true),

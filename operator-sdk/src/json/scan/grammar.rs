@@ -100,9 +100,11 @@ impl<'d> Scanner<'d> {
     /// Reads the colon behind a name.
     #[inline]
     pub(super) fn value_behind_name(self, at: usize) -> Option<(u8, usize)> {
-        match self.pair(at) {
-            Some([b':', first]) if first > b' ' => Some((first, at + 1)),
-            _ => self.value_behind_blanks(at),
+        let [colon, first] = self.pair(at).to_le_bytes();
+        if colon == b':' && first > b' ' {
+            Some((first, at + 1))
+        } else {
+            self.value_behind_blanks(at)
         }
     }
 
@@ -309,9 +311,13 @@ impl<'d> Scanner<'d> {
         self.document.get(at).copied()
     }
 
+    /// Two bytes, the first one lowest; zero where there are not two any more.
     #[inline]
-    pub(super) fn pair(self, at: usize) -> Option<[u8; 2]> {
-        self.document.get(at..at + 2)?.first_chunk().copied()
+    pub(super) fn pair(self, at: usize) -> u16 {
+        match self.document.get(at..at.wrapping_add(2)) {
+            Some(&[first, second]) => u16::from_le_bytes([first, second]),
+            _ => 0,
+        }
     }
 
     #[inline]
@@ -331,11 +337,15 @@ impl<'d> Scanner<'d> {
         let left = self.document.len().saturating_sub(at);
         match self.document.last_chunk() {
             Some(word) => marks(word) >> (WIDTH - left) | 1 << left,
-            None => {
-                let mut word = [0; WIDTH];
-                word[..left].copy_from_slice(&self.document[self.document.len() - left..]);
-                marks(&word)
-            }
+            None => marks(&self.padded_word(left)),
         }
+    }
+
+    /// The last bytes of a document that is shorter than a word. Zeros behind them are marked in any case.
+    #[cold]
+    fn padded_word(self, left: usize) -> Word {
+        let mut word = [0; WIDTH];
+        word[..left].copy_from_slice(&self.document[self.document.len() - left..]);
+        word
     }
 }
