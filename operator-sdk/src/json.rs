@@ -31,7 +31,6 @@ pub use self::{
 use crate::{
     Error, Result,
     codec::{Decode, Encode, Encoded},
-    reject,
 };
 
 /// A JSON document as it came: bytes that no one has read yet.
@@ -175,7 +174,15 @@ impl<'j> Place<'j, '_> {
     /// # Errors
     /// When there is no object for the field to be in, or the value doesn't serialize.
     pub fn set<T: Serialize + ?Sized>(&self, value: &T) -> Result<JsonBuf> {
-        /// Room for a number, so that the usual edit allocates once.
+        let mut edited = Vec::new();
+        self.write_edited(value, &mut edited)?;
+        Ok(JsonBuf(edited))
+    }
+
+    /// Appends what [`Place::set`] returns.
+    #[inline]
+    pub(crate) fn write_edited<T: Serialize + ?Sized>(&self, value: &T, buffer: &mut Vec<u8>) -> Result<()> {
+        /// Room for a number, so that the usual edit grows the buffer once at most.
         const VALUE_CAPACITY: usize = 32;
 
         let document = &self.document.0;
@@ -183,14 +190,14 @@ impl<'j> Place<'j, '_> {
             Spot::Found { start, end } => (start, end, &[][..]),
             // Only the first field of an object goes without the comma.
             Spot::Absent { end, commas } => (end, end, &self.field.label[1 - commas..]),
-            Spot::Unreachable => reject!("there is no object that could hold field `{}`", self.field),
+            Spot::Unreachable => return Err(self.field.is_unreachable()),
         };
-        let mut edited = Vec::with_capacity(document.len() + label.len() + VALUE_CAPACITY);
-        edited.extend_from_slice(&document[..start]);
-        edited.extend_from_slice(label);
-        value.encode(&mut edited)?;
-        edited.extend_from_slice(&document[end..]);
-        Ok(JsonBuf(edited))
+        buffer.reserve(document.len() + label.len() + VALUE_CAPACITY);
+        buffer.extend_from_slice(&document[..start]);
+        buffer.extend_from_slice(label);
+        value.encode(buffer)?;
+        buffer.extend_from_slice(&document[end..]);
+        Ok(())
     }
 }
 
@@ -199,6 +206,11 @@ impl Field {
     #[cold]
     fn is_missing(&self) -> Error {
         Error::new(format!("field `{self}` is missing"))
+    }
+
+    #[cold]
+    fn is_unreachable(&self) -> Error {
+        Error::new(format!("there is no object that could hold field `{self}`"))
     }
 
     #[cold]
