@@ -131,25 +131,25 @@ impl Scanner<'_> {
         let (first, mut at) = self.token(start + 1)?;
         let mut end = start + 1;
         if first == b'"' {
-            let steps = search.steps(wanted, depth);
+            let names = Names::new(search.steps(wanted, depth));
             loop {
                 let (name_end, is_plain) = match self.plain_string(at) {
                     Some(end) => (end.get(), true),
                     None => (self.any_string(at)?.get(), false),
                 };
                 let (first, value) = self.value_behind_name(name_end)?;
-                let here = through(&steps, |step| self.is_named(at, name_end, is_plain, step));
-                end = self.member(first, value, search, depth, here)?.get();
+                let here = names.through(self.document, at, name_end, is_plain);
+                end = match here {
+                    0 => self.value(first, value)?.get(),
+                    _ => self.member(first, value, search, depth, here)?.get(),
+                };
                 if self.pair(end) == u16::from_le_bytes(*b",\"") {
                     at = end + 1;
                     continue;
                 }
-                match self.behind_member(end)? {
-                    (b'"', next) => at = next,
-                    (_, last) => {
-                        at = last;
-                        break;
-                    }
+                at = self.behind_member(end)?.get();
+                if self.byte(at)? != b'"' {
+                    break;
                 }
             }
         } else if first != b'}' {
@@ -161,10 +161,13 @@ impl Scanner<'_> {
 
     /// Reads on to the next name of an object, or to its end.
     #[inline(never)]
-    fn behind_member(self, end: usize) -> Option<(u8, usize)> {
+    fn behind_member(self, end: usize) -> Option<End> {
         match self.token(end)? {
-            (b',', at) => self.token(at + 1).filter(|(byte, _)| *byte == b'"'),
-            (b'}', at) => Some((b'}', at)),
+            (b',', at) => match self.token(at + 1)? {
+                (b'"', at) => End::new(at),
+                _ => None,
+            },
+            (b'}', at) => End::new(at),
             _ => None,
         }
     }
@@ -197,7 +200,7 @@ impl Scanner<'_> {
 
     /// Reads the value of a member that the fields `here` lead to or through.
     #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-    #[inline]
+    #[inline(never)]
     fn member<const N: usize>(
         self,
         first: u8,
@@ -206,7 +209,7 @@ impl Scanner<'_> {
         depth: usize,
         here: u32,
     ) -> Option<End> {
-        let beyond = if here == 0 { 0 } else { search.beyond(here, depth) };
+        let beyond = search.beyond(here, depth);
         let end = if beyond == 0 {
             self.value(first, at)?
         } else {
@@ -222,19 +225,40 @@ impl Scanner<'_> {
         }
         Some(end)
     }
+}
 
-    /// Whether the string from here to there is the name of a step.
+/// The names that are looked for in one object.
+struct Names<'f, const N: usize> {
+    steps: [Option<&'f Step>; N],
+    /// How long each is in its quotes: most names are told apart by that. Zero stands for no name.
+    lengths: [usize; N],
+}
+
+impl<'f, const N: usize> Names<'f, N> {
     #[inline]
-    fn is_named(self, at: usize, end: usize, is_plain: bool, step: &Step) -> bool {
-        // Most names are told apart by how long they are.
-        if is_plain && end - at != step.name.len() + 2 {
-            return false;
+    fn new(steps: [Option<&'f Step>; N]) -> Names<'f, N> {
+        let length = |step: Option<&Step>| step.map_or(0, |step| step.name.len() + 2);
+        Names {
+            steps,
+            lengths: steps.map(length),
         }
-        let content = &self.document[at + 1..end - 1];
+    }
+
+    /// Which of the fields lead through the member whose name, in its quotes, lies from here to there.
+    #[inline]
+    fn through(&self, document: &[u8], at: usize, end: usize, is_plain: bool) -> u32 {
+        let mut candidates = 0;
+        for (i, &length) in self.lengths.iter().enumerate() {
+            candidates |= u32::from(length == end - at) << i;
+        }
+        if candidates == 0 && is_plain {
+            return 0;
+        }
+        let content = &document[at + 1..end - 1];
         if is_plain {
-            is_same(content, step.name.as_bytes())
+            through(&self.steps, |step| is_same(content, step.name.as_bytes()))
         } else {
-            is_named_once_unescaped(content, step)
+            through(&self.steps, |step| is_named_once_unescaped(content, step))
         }
     }
 }

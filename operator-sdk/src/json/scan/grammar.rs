@@ -25,6 +25,7 @@ impl<'d> Scanner<'d> {
     #[inline]
     pub(super) fn value(self, first: u8, at: usize) -> Option<End> {
         match first {
+            b'"' => self.string(at),
             b'{' | b'[' => self.container(at),
             _ => self.scalar(first, at),
         }
@@ -104,14 +105,15 @@ impl<'d> Scanner<'d> {
         if colon == b':' && first > b' ' {
             Some((first, at + 1))
         } else {
-            self.value_behind_blanks(at)
+            let at = self.value_behind_blanks(at)?.get();
+            Some((self.byte(at)?, at))
         }
     }
 
     #[inline(never)]
-    fn value_behind_blanks(self, at: usize) -> Option<(u8, usize)> {
+    fn value_behind_blanks(self, at: usize) -> Option<End> {
         match self.token(at)? {
-            (b':', at) => self.token(at + 1),
+            (b':', at) => End::new(self.token(at + 1)?.1),
             _ => None,
         }
     }
