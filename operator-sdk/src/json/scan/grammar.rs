@@ -224,7 +224,8 @@ impl<'d> Scanner<'d> {
             None => self.last_marks(start, |word| word::no_digits(word)),
         };
         let mut digits = marks.trailing_zeros() as usize;
-        if marks == 0 || digits == 0 || (digits > 1 && self.byte(start)? == b'0') {
+        let first_digit = if first == b'-' { self.byte(start)? } else { first };
+        if marks == 0 || digits == 0 || (digits > 1 && first_digit == b'0') {
             return None;
         }
         let mut behind = self.byte(start + digits)?;
@@ -237,8 +238,9 @@ impl<'d> Scanner<'d> {
             digits = fraction_end;
             behind = self.byte(start + digits)?;
         }
+        // What else may not follow a number, may not follow a value either: that is left to whoever reads on.
         match behind {
-            b'e' | b'E' | b'.' => None,
+            b'e' | b'E' => None,
             _ => End::new(start + digits),
         }
     }
@@ -336,7 +338,7 @@ impl<'d> Scanner<'d> {
     #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
     #[inline(never)]
     fn last_marks(self, at: usize, marks: impl Fn(&Word) -> Marks) -> Marks {
-        let left = self.document.len().saturating_sub(at);
+        let left = self.document.len() - at;
         match self.document.last_chunk() {
             Some(word) => marks(word) >> (WIDTH - left) | 1 << left,
             None => marks(&self.padded_word(left)),
