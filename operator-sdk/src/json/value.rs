@@ -122,6 +122,10 @@ fn short_number(text: &[u8]) -> Option<f64> {
     if digits.len() > DIGITS_MAX {
         return None;
     }
+    if let Some((integer, power)) = decimal_in_a_word(digits) {
+        let number = f64::from(integer) / POWERS[power];
+        return Some(if is_negative { -number } else { number });
+    }
     let (mut integer, mut point) = (0_i64, digits.len() - 1);
     for (at, byte) in digits.iter().enumerate() {
         match byte.wrapping_sub(b'0') {
@@ -132,6 +136,37 @@ fn short_number(text: &[u8]) -> Option<f64> {
     }
     let number = integer as f64 / POWERS[digits.len() - 1 - point];
     Some(if is_negative { -number } else { number })
+}
+
+/// Parses four to eight bytes at once: the digits as an integer, and how many of them are behind the point.
+///
+/// Neighbours are added up to pairs, pairs to fours, fours to the whole, each with one multiplication.
+#[inline]
+fn decimal_in_a_word(text: &[u8]) -> Option<(u32, usize)> {
+    if text.len() > 8 {
+        return None;
+    }
+    let (first, last) = (text.first_chunk::<4>()?, text.last_chunk::<4>()?);
+    // The last byte comes highest; where both halves overlap they are the same.
+    let (first, last) = (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)));
+    let mut word = last << 32 | first << (64 - 8 * text.len());
+    // Only letters have this bit: that of an exponent.
+    if word & 0x4040_4040_4040_4040 != 0 {
+        return None;
+    }
+    // A point (0x2e) is the one byte here with a 0x20 and no 0x10: digits have both, the room in front has neither.
+    let points = !word & word >> 1 & 0x1010_1010_1010_1010;
+    let mut power = 0;
+    if points != 0 {
+        let at = points.trailing_zeros() / 8;
+        power = 7 - at as usize;
+        let before = (1 << (8 * at)) - 1;
+        word = (word & before) << 8 | word & !(before << 8 | 0xff);
+    }
+    word = (word & 0x0f0f_0f0f_0f0f_0f0f).wrapping_mul(10 << 8 | 1) >> 8;
+    word = (word & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 << 16 | 1) >> 16;
+    word = (word & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32;
+    Some((u32::try_from(word).ok()?, power))
 }
 
 /// The decimal point, as far behind `0` as it is.

@@ -341,15 +341,16 @@ impl<'d> Scanner<'d> {
         let left = self.document.len() - at;
         match self.document.last_chunk() {
             Some(word) => marks(word) >> (WIDTH - left) | 1 << left,
-            None => marks(&self.padded_word(left)),
+            None => self.padded_marks(left, marks),
         }
     }
 
-    /// The last bytes of a document that is shorter than a word. Zeros behind them are marked in any case.
+    /// The marks of the last bytes of a document that is shorter than a word. Zeros behind them are marked in any case.
     #[cold]
-    fn padded_word(self, left: usize) -> Word {
+    #[inline(never)]
+    fn padded_marks(self, left: usize, marks: impl Fn(&Word) -> Marks) -> Marks {
         let mut word = [0; WIDTH];
         word[..left].copy_from_slice(&self.document[self.document.len() - left..]);
-        word
+        marks(&word)
     }
 }
