@@ -166,7 +166,9 @@ impl<'j> Place<'j, '_> {
     #[inline]
     pub fn truth(&self) -> Result<bool> {
         let value = self.required()?;
-        value.as_bool().ok_or_else(|| self.field.is_mistyped(value, "true or false"))
+        value
+            .as_bool()
+            .ok_or_else(|| self.field.is_mistyped(value, "true or false"))
     }
 
     /// The document with this value there, and every other byte as it was. A new field comes last in its object.

@@ -119,12 +119,12 @@ fn short_number(text: &[u8]) -> Option<f64> {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
     };
-    if digits.len() > DIGITS_MAX {
-        return None;
-    }
     if let Some((integer, power)) = decimal_in_a_word(digits) {
         let number = f64::from(integer) / POWERS[power];
         return Some(if is_negative { -number } else { number });
+    }
+    if digits.len() > DIGITS_MAX {
+        return None;
     }
     let (mut integer, mut point) = (0_i64, digits.len() - 1);
     for (at, byte) in digits.iter().enumerate() {
@@ -148,7 +148,10 @@ fn decimal_in_a_word(text: &[u8]) -> Option<(u32, usize)> {
     }
     let (first, last) = (text.first_chunk::<4>()?, text.last_chunk::<4>()?);
     // The last byte comes highest; where both halves overlap they are the same.
-    let (first, last) = (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)));
+    let (first, last) = (
+        u64::from(u32::from_le_bytes(*first)),
+        u64::from(u32::from_le_bytes(*last)),
+    );
     let mut word = last << 32 | first << (64 - 8 * text.len());
     // Only letters have this bit: that of an exponent.
     if word & 0x4040_4040_4040_4040 != 0 {

@@ -88,8 +88,12 @@ mod tests {
 
     #[test]
     fn numbers_are_the_shortest_that_read_back_the_same() {
-        let outcome =
-            linear(&json!({"field": "v"})).flat_map([r#"{"v":0.1}"#, r#"{"v":1e21}"#, r#"{"v":5e-324}"#, r#"{"v":100}"#]);
+        let outcome = linear(&json!({"field": "v"})).flat_map([
+            r#"{"v":0.1}"#,
+            r#"{"v":1e21}"#,
+            r#"{"v":5e-324}"#,
+            r#"{"v":100}"#,
+        ]);
         assert_eq!(
             outcome.text(),
             [r#"{"v":0.1}"#, r#"{"v":1e+21}"#, r#"{"v":5e-324}"#, r#"{"v":100.0}"#]
@@ -98,7 +102,8 @@ mod tests {
 
     #[test]
     fn what_has_no_number_is_rejected_and_named() {
-        let outcome = linear(&json!({"field": "v", "scale": 1e300})).flat_map([r#"{"v":"x"}"#, "{}", "{", r#"{"v":1e300}"#]);
+        let outcome =
+            linear(&json!({"field": "v", "scale": 1e300})).flat_map([r#"{"v":"x"}"#, "{}", "{", r#"{"v":1e300}"#]);
         assert!(outcome.outputs.is_empty());
         assert_eq!(
             outcome.rejection(0),

@@ -19,6 +19,10 @@ pub(super) struct Scanner<'d> {
     pub(super) document: &'d [u8],
 }
 
+#[allow(
+    clippy::redundant_closure,
+    reason = "a function with target features of its own is no `Fn`, a closure that calls it is"
+)]
 impl<'d> Scanner<'d> {
     /// Reads any value, of which this is the first byte.
     #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]

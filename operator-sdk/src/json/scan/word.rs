@@ -41,9 +41,13 @@ pub(super) fn no_digits(word: &Word) -> Marks {
 #[cfg(target_arch = "wasm32")]
 #[target_feature(enable = "simd128")]
 #[inline]
+#[allow(
+    unsafe_code,
+    reason = "put together from integers it would not be one load, once per string"
+)]
 fn vector(word: &Word) -> std::arch::wasm32::v128 {
-    let (low, high) = (u128::from_le_bytes(*word) as u64, (u128::from_le_bytes(*word) >> 64) as u64);
-    std::arch::wasm32::u64x2(low, high)
+    // SAFETY: the reference is to sixteen bytes that may be read, and the load asks for no alignment.
+    unsafe { std::arch::wasm32::v128_load(std::ptr::from_ref(word).cast()) }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -58,5 +62,8 @@ pub(super) fn no_digits(word: &Word) -> Marks {
 
 #[cfg(not(target_arch = "wasm32"))]
 fn marks(word: &Word, is_marked: impl Fn(u8) -> bool) -> Marks {
-    (0..).zip(word).map(|(i, &byte)| Marks::from(is_marked(byte)) << i).sum()
+    (0..)
+        .zip(word)
+        .map(|(i, &byte)| Marks::from(is_marked(byte)) << i)
+        .sum()
 }
