@@ -48,6 +48,7 @@ impl FlatMap for Linear {
     }
 
     // One output for each event, written straight to where it travels from: that is a `FlatMap`.
+    #[inline]
     fn flat_map(&mut self, event: &Json, out: &mut Outputs<'_, JsonBuf>) -> Result<()> {
         let [from, into] = event.locate([&self.field, &self.into])?;
         let value = from.number()? * self.scale + self.offset;
