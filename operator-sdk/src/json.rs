@@ -23,7 +23,7 @@ use std::borrow::Cow;
 
 use serde::{Serialize, de::IgnoredAny};
 
-use self::scan::Spot;
+use self::scan::{Search, Spot};
 pub use self::{
     field::Field,
     value::{Kind, Value},
@@ -31,7 +31,6 @@ pub use self::{
 use crate::{
     Error, Result,
     codec::{Decode, Encode, Encoded},
-    reject,
 };
 
 /// A JSON document as it came: bytes that no one has read yet.
@@ -70,9 +69,18 @@ impl Json {
     ///
     /// # Errors
     /// When the document is not JSON.
+    #[inline]
     pub fn at<'j, 'f>(&'j self, field: &'f Field) -> Result<Place<'j, 'f>> {
-        let [place] = self.locate([field])?;
-        Ok(place)
+        let mut search = Search::new([field]);
+        if !scan::locate(&self.0, &mut search) {
+            return Err(self.what_is_wrong());
+        }
+        let [spot] = search.spots;
+        Ok(Place {
+            document: self,
+            field,
+            spot,
+        })
     }
 
     /// Reads the whole document once, and finds up to 32 fields in it.
@@ -81,18 +89,15 @@ impl Json {
     /// When the document is not JSON.
     #[inline]
     pub fn locate<'j, 'f, const N: usize>(&'j self, fields: [&'f Field; N]) -> Result<[Place<'j, 'f>; N]> {
-        match scan::locate(&self.0, fields) {
-            Some(spots) => {
-                let mut spots = spots.into_iter();
-                let place = |field| Place {
-                    document: self,
-                    field,
-                    spot: spots.next().unwrap_or(Spot::Unreachable),
-                };
-                Ok(fields.map(place))
-            }
-            None => Err(self.what_is_wrong()),
+        let mut search = Search::new(fields);
+        if !scan::locate(&self.0, &mut search) {
+            return Err(self.what_is_wrong());
         }
+        Ok(std::array::from_fn(|i| Place {
+            document: self,
+            field: fields[i],
+            spot: search.spots[i],
+        }))
     }
 
     /// Has `serde_json` explain what our own scanner only refuses.
@@ -110,9 +115,10 @@ impl Json {
 impl<'j> Place<'j, '_> {
     /// The value there, if there is one.
     #[must_use]
+    #[inline]
     pub fn value(&self) -> Option<Value<'j>> {
-        match &self.spot {
-            Spot::Found(span) => Some(Value::new(&self.document.0[span.clone()])),
+        match self.spot {
+            Spot::Found { start, end } => Some(Value::new(&self.document.0[start..end])),
             Spot::Absent { .. } | Spot::Unreachable => None,
         }
     }
@@ -125,7 +131,7 @@ impl<'j> Place<'j, '_> {
     pub fn required(&self) -> Result<Value<'j>> {
         match self.value() {
             Some(value) => Ok(value),
-            None => reject!("field `{}` is missing", self.field),
+            None => Err(self.field.is_missing()),
         }
     }
 
@@ -138,8 +144,8 @@ impl<'j> Place<'j, '_> {
         let value = self.required()?;
         match value.as_number() {
             Some(number) if number.is_finite() => Ok(number),
-            Some(_) => reject!("field `{}` is out of range: {value}", self.field),
-            None => Err(self.mistyped(value, "a number")),
+            Some(_) => Err(self.field.is_out_of_range(value)),
+            None => Err(self.field.is_mistyped(value, "a number")),
         }
     }
 
@@ -147,27 +153,22 @@ impl<'j> Place<'j, '_> {
     ///
     /// # Errors
     /// When there is none; the message names the field and what it holds instead.
+    #[inline]
     pub fn text(&self) -> Result<Cow<'j, str>> {
         let value = self.required()?;
-        value.as_text().ok_or_else(|| self.mistyped(value, "a string"))
+        value.as_text().ok_or_else(|| self.field.is_mistyped(value, "a string"))
     }
 
     /// The truth value there.
     ///
     /// # Errors
     /// When there is none; the message names the field and what it holds instead.
+    #[inline]
     pub fn truth(&self) -> Result<bool> {
         let value = self.required()?;
-        value.as_bool().ok_or_else(|| self.mistyped(value, "true or false"))
-    }
-
-    #[cold]
-    fn mistyped(&self, found: Value<'_>, wanted: &str) -> Error {
-        Error::new(format!(
-            "field `{}` is {}, not {wanted}",
-            self.field,
-            found.description()
-        ))
+        value
+            .as_bool()
+            .ok_or_else(|| self.field.is_mistyped(value, "true or false"))
     }
 
     /// The document with this value there, and every other byte as it was. A new field comes last in its object.
@@ -175,22 +176,53 @@ impl<'j> Place<'j, '_> {
     /// # Errors
     /// When there is no object for the field to be in, or the value doesn't serialize.
     pub fn set<T: Serialize + ?Sized>(&self, value: &T) -> Result<JsonBuf> {
-        /// Room for a number, so that the usual edit allocates once.
+        let mut edited = Vec::new();
+        self.write_edited(value, &mut edited)?;
+        Ok(JsonBuf(edited))
+    }
+
+    /// Appends what [`Place::set`] returns.
+    #[inline]
+    pub(crate) fn write_edited<T: Serialize + ?Sized>(&self, value: &T, buffer: &mut Vec<u8>) -> Result<()> {
+        /// Room for a number, so that the usual edit grows the buffer once at most.
         const VALUE_CAPACITY: usize = 32;
 
         let document = &self.document.0;
-        let (start, end, label) = match &self.spot {
-            Spot::Found(span) => (span.start, span.end, &[][..]),
+        let (start, end, label) = match self.spot {
+            Spot::Found { start, end } => (start, end, &[][..]),
             // Only the first field of an object goes without the comma.
-            Spot::Absent { end, is_first } => (*end, *end, &self.field.label[usize::from(*is_first)..]),
-            Spot::Unreachable => reject!("there is no object that could hold field `{}`", self.field),
+            Spot::Absent { end, commas } => (end, end, &self.field.label[1 - commas..]),
+            Spot::Unreachable => return Err(self.field.is_unreachable()),
         };
-        let mut edited = Vec::with_capacity(document.len() + label.len() + VALUE_CAPACITY);
-        edited.extend_from_slice(&document[..start]);
-        edited.extend_from_slice(label);
-        value.encode(&mut edited)?;
-        edited.extend_from_slice(&document[end..]);
-        Ok(JsonBuf(edited))
+        buffer.reserve(document.len() + label.len() + VALUE_CAPACITY);
+        buffer.extend_from_slice(&document[..start]);
+        buffer.extend_from_slice(label);
+        value.encode(buffer)?;
+        buffer.extend_from_slice(&document[end..]);
+        Ok(())
+    }
+}
+
+/// Why an event is rejected. Apart from the reading of places, so that those stay in registers.
+impl Field {
+    #[cold]
+    fn is_missing(&self) -> Error {
+        Error::new(format!("field `{self}` is missing"))
+    }
+
+    #[cold]
+    fn is_unreachable(&self) -> Error {
+        Error::new(format!("there is no object that could hold field `{self}`"))
+    }
+
+    #[cold]
+    fn is_out_of_range(&self, value: Value<'_>) -> Error {
+        Error::new(format!("field `{self}` is out of range: {value}"))
+    }
+
+    #[cold]
+    fn is_mistyped(&self, found: Value<'_>, wanted: &str) -> Error {
+        Error::new(format!("field `{self}` is {}, not {wanted}", found.description()))
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::{borrow::Borrow, marker::PhantomData};
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Result,
     codec::{Decode, Encode, Encoded},
     columns::{self, Batch, Column, Failure, position},
+    json::{JsonBuf, Place},
     progress,
 };
 
@@ -134,7 +135,12 @@ impl<O: Encode + ?Sized> Outputs<'_, O> {
 
     #[inline]
     fn push_with(&mut self, value: &O, key: Option<&[u8]>) -> Result<()> {
-        if let Err(error) = value.encode(&mut self.written.values.bytes) {
+        self.push_written(key, |buffer| value.encode(buffer))
+    }
+
+    #[inline]
+    fn push_written(&mut self, key: Option<&[u8]>, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        if let Err(error) = write(&mut self.written.values.bytes) {
             // An operator may go on without this value, so nothing of it may stay.
             self.written.values.truncate(self.written.origins.len());
             return Err(error);
@@ -148,6 +154,18 @@ impl<O: Encode + ?Sized> Outputs<'_, O> {
         self.written.values.close();
         self.written.origins.push(self.origin);
         Ok(())
+    }
+}
+
+impl Outputs<'_, JsonBuf> {
+    /// Appends what [`Place::set`] returns: the document of the place with this value there. It is written to where it
+    /// travels from, so that an edit allocates and copies nothing besides.
+    ///
+    /// # Errors
+    /// When there is no object for the field to be in, or the value doesn't serialize.
+    #[inline]
+    pub fn push_edited<T: Serialize + ?Sized>(&mut self, place: &Place<'_, '_>, value: &T) -> Result<()> {
+        self.push_written(None, |buffer| place.write_edited(value, buffer))
     }
 }
 

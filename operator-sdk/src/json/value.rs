@@ -34,6 +34,7 @@ impl<'j> Value<'j> {
 
     /// What it is. In valid JSON the first byte tells.
     #[must_use]
+    #[inline]
     pub fn kind(self) -> Kind {
         match self.text[0] {
             b'n' => Kind::Null,
@@ -58,6 +59,7 @@ impl<'j> Value<'j> {
 
     /// The string, if it is one; borrowed unless it has escapes.
     #[must_use]
+    #[inline]
     pub fn as_text(self) -> Option<Cow<'j, str>> {
         let content = self.text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         if content.contains(&b'\\') {
@@ -69,6 +71,7 @@ impl<'j> Value<'j> {
 
     /// The truth value, if it is one.
     #[must_use]
+    #[inline]
     pub fn as_bool(self) -> Option<bool> {
         match self.text {
             b"true" => Some(true),
@@ -100,10 +103,11 @@ impl<'j> Value<'j> {
     }
 }
 
-/// Parses a number of few digits and no exponent, which are most of those in events, in half the time.
+/// Parses a number of few digits and no exponent, which are most of those in events, in a fraction of the time.
 ///
-/// Its digits are an integer below 2^32 and the power of ten is at most 10^15: an `f64` holds both exactly, so that the
+/// Its digits are an integer below 2^53 and the power of ten is at most 10^15: an `f64` holds both exactly, so that the
 /// one division rounds to the nearest, as IEEE 754 has it.
+#[allow(clippy::cast_precision_loss, reason = "fifteen digits are less than 2^53")]
 #[inline]
 fn short_number(text: &[u8]) -> Option<f64> {
     const POWERS: [f64; 16] = [
@@ -115,23 +119,61 @@ fn short_number(text: &[u8]) -> Option<f64> {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
     };
+    if let Some((integer, power)) = decimal_in_a_word(digits) {
+        let number = f64::from(integer) / POWERS[power];
+        return Some(if is_negative { -number } else { number });
+    }
     if digits.len() > DIGITS_MAX {
         return None;
     }
-    let (mut integer, mut fraction_digits, mut is_fraction) = (0_u32, 0, false);
-    for byte in digits {
-        match byte {
-            b'0'..=b'9' => {
-                integer = integer.checked_mul(10)?.checked_add(u32::from(byte - b'0'))?;
-                fraction_digits += usize::from(is_fraction);
-            }
-            b'.' => is_fraction = true,
+    let (mut integer, mut point) = (0_i64, digits.len() - 1);
+    for (at, byte) in digits.iter().enumerate() {
+        match byte.wrapping_sub(b'0') {
+            digit @ 0..=9 => integer = integer * 10 + i64::from(digit),
+            POINT => point = at,
             _ => return None,
         }
     }
-    let number = f64::from(integer) / POWERS[fraction_digits];
+    let number = integer as f64 / POWERS[digits.len() - 1 - point];
     Some(if is_negative { -number } else { number })
 }
+
+/// Parses four to eight bytes at once: the digits as an integer, and how many of them are behind the point.
+///
+/// Neighbours are added up to pairs, pairs to fours, fours to the whole, each with one multiplication.
+#[inline]
+fn decimal_in_a_word(text: &[u8]) -> Option<(u32, usize)> {
+    if text.len() > 8 {
+        return None;
+    }
+    let (first, last) = (text.first_chunk::<4>()?, text.last_chunk::<4>()?);
+    // The last byte comes highest; where both halves overlap they are the same.
+    let (first, last) = (
+        u64::from(u32::from_le_bytes(*first)),
+        u64::from(u32::from_le_bytes(*last)),
+    );
+    let mut word = last << 32 | first << (64 - 8 * text.len());
+    // Only letters have this bit: that of an exponent.
+    if word & 0x4040_4040_4040_4040 != 0 {
+        return None;
+    }
+    // A point (0x2e) is the one byte here with a 0x20 and no 0x10: digits have both, the room in front has neither.
+    let points = !word & word >> 1 & 0x1010_1010_1010_1010;
+    let mut power = 0;
+    if points != 0 {
+        let at = points.trailing_zeros() / 8;
+        power = 7 - at as usize;
+        let before = (1 << (8 * at)) - 1;
+        word = (word & before) << 8 | word & !(before << 8 | 0xff);
+    }
+    word = (word & 0x0f0f_0f0f_0f0f_0f0f).wrapping_mul(10 << 8 | 1) >> 8;
+    word = (word & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 << 16 | 1) >> 16;
+    word = (word & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32;
+    Some((u32::try_from(word).ok()?, power))
+}
+
+/// The decimal point, as far behind `0` as it is.
+const POINT: u8 = b'.'.wrapping_sub(b'0');
 
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -62,6 +62,7 @@ impl Filter for Keep {
         })
     }
 
+    #[inline]
     fn keep(&mut self, event: &Json) -> Result<bool> {
         let place = event.at(&self.field)?;
         Ok(match &self.condition {

@@ -32,7 +32,7 @@ pub struct Linear {
 }
 
 #[operator]
-impl Map for Linear {
+impl FlatMap for Linear {
     type Config = Config;
     type Event = Json;
     type Output = JsonBuf;
@@ -47,13 +47,15 @@ impl Map for Linear {
         })
     }
 
-    fn map(&mut self, event: &Json) -> Result<JsonBuf> {
+    // One output for each event, written straight to where it travels from: that is a `FlatMap`.
+    #[inline]
+    fn flat_map(&mut self, event: &Json, out: &mut Outputs<'_, JsonBuf>) -> Result<()> {
         let [from, into] = event.locate([&self.field, &self.into])?;
         let value = from.number()? * self.scale + self.offset;
         if !value.is_finite() {
             reject!("field `{}` is out of range once mapped: {value}", self.field);
         }
-        into.set(&value)
+        out.push_edited(&into, &value)
     }
 }
 
@@ -71,7 +73,7 @@ mod tests {
     #[test]
     fn a_new_field_comes_last_and_the_rest_stays_as_it_was() {
         let mut linear = linear(&json!({"field": "celsius", "scale": 1.8, "offset": 32.0, "into": "fahrenheit"}));
-        let outcome = linear.map([r#"{ "celsius": 20.50, "sensor": "\u00e9" }"#]);
+        let outcome = linear.flat_map([r#"{ "celsius": 20.50, "sensor": "\u00e9" }"#]);
         assert_eq!(
             outcome.text(),
             [r#"{ "celsius": 20.50, "sensor": "\u00e9","fahrenheit":68.9 }"#]
@@ -81,14 +83,18 @@ mod tests {
     #[test]
     fn without_into_the_field_itself_changes() {
         let outcome =
-            linear(&json!({"field": "/reading/value", "offset": -0.5})).map([r#"{"reading":{"value":1},"n":1}"#]);
+            linear(&json!({"field": "/reading/value", "offset": -0.5})).flat_map([r#"{"reading":{"value":1},"n":1}"#]);
         assert_eq!(outcome.text(), [r#"{"reading":{"value":0.5},"n":1}"#]);
     }
 
     #[test]
     fn numbers_are_the_shortest_that_read_back_the_same() {
-        let outcome =
-            linear(&json!({"field": "v"})).map([r#"{"v":0.1}"#, r#"{"v":1e21}"#, r#"{"v":5e-324}"#, r#"{"v":100}"#]);
+        let outcome = linear(&json!({"field": "v"})).flat_map([
+            r#"{"v":0.1}"#,
+            r#"{"v":1e21}"#,
+            r#"{"v":5e-324}"#,
+            r#"{"v":100}"#,
+        ]);
         assert_eq!(
             outcome.text(),
             [r#"{"v":0.1}"#, r#"{"v":1e+21}"#, r#"{"v":5e-324}"#, r#"{"v":100.0}"#]
@@ -97,7 +103,8 @@ mod tests {
 
     #[test]
     fn what_has_no_number_is_rejected_and_named() {
-        let outcome = linear(&json!({"field": "v", "scale": 1e300})).map([r#"{"v":"x"}"#, "{}", "{", r#"{"v":1e300}"#]);
+        let outcome =
+            linear(&json!({"field": "v", "scale": 1e300})).flat_map([r#"{"v":"x"}"#, "{}", "{", r#"{"v":1e300}"#]);
         assert!(outcome.outputs.is_empty());
         assert_eq!(
             outcome.rejection(0),

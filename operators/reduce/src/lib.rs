@@ -85,6 +85,7 @@ impl Reduce for Fold {
         }
     }
 
+    #[inline]
     fn add(&mut self, accumulator: &mut Accumulator, event: &Json) -> Result<()> {
         if let Some(field) = &self.field {
             accumulator.value = self.aggregate.combine(accumulator.value, event.at(field)?.number()?);

@@ -2,9 +2,9 @@
 //!
 //! Knows nothing of fields.
 
-use std::{cell::Cell, num::NonZeroUsize};
+use std::num::NonZeroUsize;
 
-use super::word;
+use super::word::{self, Marks, WIDTH, Word};
 
 /// Containers that may stand inside each other. `serde_json` draws the same line for typed events; a `u128` holds one
 /// bit for each.
@@ -14,36 +14,41 @@ const DEPTH_MAX: u32 = 128;
 /// missing travels in one register.
 pub(super) type End = NonZeroUsize;
 
+#[derive(Clone, Copy)]
 pub(super) struct Scanner<'d> {
     pub(super) document: &'d [u8],
-    /// Whether any string so far has an escape. Without, names are equal if their bytes are.
-    pub(super) has_escapes: Cell<bool>,
 }
 
-impl Scanner<'_> {
+#[allow(
+    clippy::redundant_closure,
+    reason = "a function with target features of its own is no `Fn`, a closure that calls it is"
+)]
+impl<'d> Scanner<'d> {
     /// Reads any value, of which this is the first byte.
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
     #[inline]
-    pub(super) fn value(&self, first: u8, at: usize) -> Option<End> {
+    pub(super) fn value(self, first: u8, at: usize) -> Option<End> {
         match first {
+            b'"' => self.string(at),
             b'{' | b'[' => self.container(at),
             _ => self.scalar(first, at),
         }
     }
 
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
     #[inline]
-    pub(super) fn scalar(&self, first: u8, at: usize) -> Option<End> {
+    pub(super) fn scalar(self, first: u8, at: usize) -> Option<End> {
         match first {
             b'"' => self.string(at),
-            b'-' | b'0'..=b'9' => self.number(at),
-            b't' => self.literal(at, b"true"),
-            b'f' => self.literal(at, b"false"),
-            b'n' => self.literal(at, b"null"),
-            _ => None,
+            b'-' | b'0'..=b'9' => self.number(first, at),
+            _ => self.literal(first, at),
         }
     }
 
     /// Reads an object or array without recursion: a guest's stack is small, and a document may be nested on purpose.
-    fn container(&self, at: usize) -> Option<End> {
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+    #[inline(never)]
+    fn container(self, at: usize) -> Option<End> {
         // The lowest bit tells the innermost container: 1 for an object, 0 for an array.
         let (mut nesting, mut depth) = (0_u128, 0_u32);
         let (mut first, mut at) = (self.byte(at)?, at);
@@ -89,7 +94,8 @@ impl Scanner<'_> {
     }
 
     /// Reads the name of a member, up to its value: its first byte and where that is.
-    fn behind_name(&self, at: usize) -> Option<(u8, usize)> {
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+    fn behind_name(self, at: usize) -> Option<(u8, usize)> {
         if self.byte(at)? != b'"' {
             return None;
         }
@@ -98,48 +104,95 @@ impl Scanner<'_> {
 
     /// Reads the colon behind a name.
     #[inline]
-    pub(super) fn value_behind_name(&self, at: usize) -> Option<(u8, usize)> {
+    pub(super) fn value_behind_name(self, at: usize) -> Option<(u8, usize)> {
+        let [colon, first] = self.pair(at).to_le_bytes();
+        if colon == b':' && first > b' ' {
+            Some((first, at + 1))
+        } else {
+            let at = self.value_behind_blanks(at)?.get();
+            Some((self.byte(at)?, at))
+        }
+    }
+
+    #[inline(never)]
+    fn value_behind_blanks(self, at: usize) -> Option<End> {
         match self.token(at)? {
-            (b':', at) => self.token(at + 1),
+            (b':', at) => End::new(self.token(at + 1)?.1),
             _ => None,
         }
     }
 
     /// Reads a string, of which the quote is here.
-    pub(super) fn string(&self, at: usize) -> Option<End> {
-        let start = at + 1;
-        let mut at = start;
-        let mut is_ascii = true;
-        loop {
-            while let Some(word) = self.word(at) {
-                is_ascii &= word::is_ascii(word);
-                let plain = word::plain_bytes(word);
-                at += plain;
-                if plain < 8 {
-                    break;
-                }
-            }
-            match self.byte(at)? {
-                b'"' => break,
-                b'\\' => at = self.escape(at + 1)?.get(),
-                0..0x20 => return None,
-                byte => {
-                    is_ascii &= byte.is_ascii();
-                    at += 1;
-                }
-            }
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+    #[inline]
+    pub(super) fn string(self, at: usize) -> Option<End> {
+        match self.plain_string(at) {
+            Some(end) => Some(end),
+            None => self.any_string(at),
         }
-        if is_ascii || std::str::from_utf8(&self.document[start..at]).is_ok() {
-            End::new(at + 1)
+    }
+
+    /// Reads a string of a few ASCII characters that stand for themselves, as most are.
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+    #[inline]
+    pub(super) fn plain_string(self, at: usize) -> Option<End> {
+        let start = at + 1;
+        let marks = match self.word(start) {
+            Some(word) => word::not_plain(word),
+            None => self.last_marks(start, |word| word::not_plain(word)),
+        };
+        let end = start + marks.trailing_zeros() as usize;
+        if marks != 0 && self.byte(end)? == b'"' {
+            End::new(end + 1)
         } else {
             None
         }
     }
 
+    /// Reads any string.
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+    #[inline(never)]
+    pub(super) fn any_string(self, at: usize) -> Option<End> {
+        let (mut end, mut is_ascii) = (at + 1, true);
+        loop {
+            end = self.plain_end(end);
+            match self.byte(end)? {
+                b'"' => break,
+                b'\\' => end = self.escape(end + 1)?.get(),
+                0x80.. => {
+                    is_ascii = false;
+                    while !self.byte(end)?.is_ascii() {
+                        end += 1;
+                    }
+                }
+                _ => return None,
+            }
+        }
+        if is_ascii || std::str::from_utf8(&self.document[at + 1..end]).is_ok() {
+            End::new(end + 1)
+        } else {
+            None
+        }
+    }
+
+    /// Where the plain part of a string ends, at the latest with the document.
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+    fn plain_end(self, mut at: usize) -> usize {
+        loop {
+            let marks = match self.word(at) {
+                Some(word) => word::not_plain(word),
+                None => self.last_marks(at, |word| word::not_plain(word)),
+            };
+            if marks != 0 {
+                return at + marks.trailing_zeros() as usize;
+            }
+            at += WIDTH;
+        }
+    }
+
     /// Reads an escape behind its backslash.
     #[cold]
-    fn escape(&self, at: usize) -> Option<End> {
-        self.has_escapes.set(true);
+    fn escape(self, at: usize) -> Option<End> {
         match self.byte(at)? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => End::new(at + 1),
             // Half of a surrogate pair stands for no character, but JSON allows it where no one looks at it.
@@ -155,8 +208,50 @@ impl Scanner<'_> {
         }
     }
 
-    /// Reads a number: the end of the document may be its end.
-    fn number(&self, start: usize) -> Option<End> {
+    /// Reads a number, of which this is the first byte.
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+    #[inline]
+    fn number(self, first: u8, at: usize) -> Option<End> {
+        match self.short_number(first, at) {
+            Some(end) => Some(end),
+            None => self.any_number(at),
+        }
+    }
+
+    /// Reads a number that has no exponent and fits into one word, as most do.
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+    #[inline]
+    fn short_number(self, first: u8, at: usize) -> Option<End> {
+        let start = at + usize::from(first == b'-');
+        let marks = match self.word(start) {
+            Some(word) => word::no_digits(word),
+            None => self.last_marks(start, |word| word::no_digits(word)),
+        };
+        let mut digits = marks.trailing_zeros() as usize;
+        let first_digit = if first == b'-' { self.byte(start)? } else { first };
+        if marks == 0 || digits == 0 || (digits > 1 && first_digit == b'0') {
+            return None;
+        }
+        let mut behind = self.byte(start + digits)?;
+        if behind == b'.' {
+            let others = marks & (marks - 1);
+            let fraction_end = others.trailing_zeros() as usize;
+            if others == 0 || fraction_end == digits + 1 {
+                return None;
+            }
+            digits = fraction_end;
+            behind = self.byte(start + digits)?;
+        }
+        // What else may not follow a number, may not follow a value either: that is left to whoever reads on.
+        match behind {
+            b'e' | b'E' => None,
+            _ => End::new(start + digits),
+        }
+    }
+
+    /// Reads any number: the end of the document may be its end.
+    #[inline(never)]
+    fn any_number(self, start: usize) -> Option<End> {
         let at = start + usize::from(self.is_at(start, b'-'));
         let mut end = if self.is_at(at, b'0') {
             at + 1
@@ -174,23 +269,22 @@ impl Scanner<'_> {
     }
 
     /// Reads one digit or more.
-    #[inline]
-    fn digits(&self, start: usize) -> Option<End> {
+    fn digits(self, start: usize) -> Option<End> {
         let mut at = start;
-        while let Some(word) = self.word(at) {
-            let digits = word::digits(word);
-            at += digits;
-            if digits < 8 {
-                return if at > start { End::new(at) } else { None };
-            }
-        }
         while self.byte(at).is_some_and(|byte| byte.is_ascii_digit()) {
             at += 1;
         }
         if at > start { End::new(at) } else { None }
     }
 
-    fn literal(&self, at: usize, literal: &[u8]) -> Option<End> {
+    #[inline(never)]
+    fn literal(self, first: u8, at: usize) -> Option<End> {
+        let literal: &[u8] = match first {
+            b't' => b"true",
+            b'f' => b"false",
+            b'n' => b"null",
+            _ => return None,
+        };
         if self.document[at..].starts_with(literal) {
             End::new(at + literal.len())
         } else {
@@ -200,7 +294,14 @@ impl Scanner<'_> {
 
     /// The next byte that is not whitespace, and where it is.
     #[inline]
-    pub(super) fn token(&self, mut at: usize) -> Option<(u8, usize)> {
+    pub(super) fn token(self, at: usize) -> Option<(u8, usize)> {
+        match self.byte(at)? {
+            0..=b' ' => self.token_behind_blanks(at),
+            byte => Some((byte, at)),
+        }
+    }
+
+    fn token_behind_blanks(self, mut at: usize) -> Option<(u8, usize)> {
         loop {
             match self.byte(at)? {
                 b' ' | b'\t' | b'\n' | b'\r' => at += 1,
@@ -209,23 +310,51 @@ impl Scanner<'_> {
         }
     }
 
-    pub(super) fn is_blank_from(&self, at: usize) -> bool {
+    pub(super) fn is_blank_from(self, at: usize) -> bool {
         self.token(at).is_none()
     }
 
     #[inline]
-    pub(super) fn byte(&self, at: usize) -> Option<u8> {
+    pub(super) fn byte(self, at: usize) -> Option<u8> {
         self.document.get(at).copied()
     }
 
+    /// Two bytes, the first one lowest; zero where there are not two any more.
     #[inline]
-    fn is_at(&self, at: usize, byte: u8) -> bool {
+    pub(super) fn pair(self, at: usize) -> u16 {
+        match self.document.get(at..at.wrapping_add(2)) {
+            Some(&[first, second]) => u16::from_le_bytes([first, second]),
+            _ => 0,
+        }
+    }
+
+    #[inline]
+    fn is_at(self, at: usize, byte: u8) -> bool {
         self.byte(at) == Some(byte)
     }
 
     #[inline]
-    fn word(&self, at: usize) -> Option<u64> {
-        let bytes = self.document.get(at..)?.first_chunk()?;
-        Some(u64::from_le_bytes(*bytes))
+    fn word(self, at: usize) -> Option<&'d Word> {
+        self.document.get(at..)?.first_chunk()
+    }
+
+    /// The marks from here on where the document has no whole word any more; its end is marked too.
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+    #[inline(never)]
+    fn last_marks(self, at: usize, marks: impl Fn(&Word) -> Marks) -> Marks {
+        let left = self.document.len() - at;
+        match self.document.last_chunk() {
+            Some(word) => marks(word) >> (WIDTH - left) | 1 << left,
+            None => self.padded_marks(left, marks),
+        }
+    }
+
+    /// The marks of the last bytes of a document that is shorter than a word. Zeros behind them are marked in any case.
+    #[cold]
+    #[inline(never)]
+    fn padded_marks(self, left: usize, marks: impl Fn(&Word) -> Marks) -> Marks {
+        let mut word = [0; WIDTH];
+        word[..left].copy_from_slice(&self.document[self.document.len() - left..]);
+        marks(&word)
     }
 }

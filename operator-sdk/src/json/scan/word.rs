@@ -1,42 +1,69 @@
-//! Eight bytes of a document at a time: a `u64` whose lowest byte comes first.
+//! Sixteen bytes of a document at a time: which of them end what is being read.
+//!
+//! In a component one vector instruction compares all of them. Every host of components has those, so the functions
+//! that use them say so themselves: an operator needs no flags to be built with. Elsewhere, in native tests, the
+//! comparisons are written out.
 
-const HIGH_BITS: u64 = repeat(0x80);
+/// How many bytes are compared at once.
+pub(super) const WIDTH: usize = 16;
 
-const fn repeat(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
+/// One bit for each byte of a word, the lowest for the first.
+pub(super) type Marks = u32;
 
+pub(super) type Word = [u8; WIDTH];
+
+/// Marks what does not simply continue a string: quotes, backslashes, control characters, and what is not ASCII.
+#[cfg(target_arch = "wasm32")]
+#[target_feature(enable = "simd128")]
 #[inline]
-pub(super) const fn is_ascii(word: u64) -> bool {
-    word & HIGH_BITS == 0
+pub(super) fn not_plain(word: &Word) -> Marks {
+    use std::arch::wasm32::{i8x16_bitmask, i8x16_eq, i8x16_lt, i8x16_splat, v128_or};
+
+    let bytes = vector(word);
+    let quotes = i8x16_eq(bytes, i8x16_splat(b'"'.cast_signed()));
+    let backslashes = i8x16_eq(bytes, i8x16_splat(b'\\'.cast_signed()));
+    // As signed numbers the bytes beyond ASCII are negative, below the control characters.
+    let others = i8x16_lt(bytes, i8x16_splat(0x20));
+    Marks::from(i8x16_bitmask(v128_or(v128_or(quotes, backslashes), others)))
 }
 
-/// How many bytes come before the first quote, backslash or control character.
+/// Marks what is no digit.
+#[cfg(target_arch = "wasm32")]
+#[target_feature(enable = "simd128")]
 #[inline]
-pub(super) const fn plain_bytes(word: u64) -> usize {
-    let special = zero_bytes(word ^ repeat(b'"')) | zero_bytes(word ^ repeat(b'\\')) | control_bytes(word);
-    before_mark(special)
+pub(super) fn no_digits(word: &Word) -> Marks {
+    use std::arch::wasm32::{i8x16_bitmask, i8x16_sub, u8x16_gt, u8x16_splat};
+
+    let offsets = i8x16_sub(vector(word), u8x16_splat(b'0'));
+    Marks::from(i8x16_bitmask(u8x16_gt(offsets, u8x16_splat(9))))
 }
 
-/// How many digits the word begins with.
+#[cfg(target_arch = "wasm32")]
+#[target_feature(enable = "simd128")]
 #[inline]
-pub(super) const fn digits(word: u64) -> usize {
-    let offsets = word ^ repeat(b'0');
-    let others = (((offsets & !HIGH_BITS) + repeat(0x80 - 10)) | offsets) & HIGH_BITS;
-    before_mark(others)
+#[allow(
+    unsafe_code,
+    reason = "put together from integers it would not be one load, once per string"
+)]
+fn vector(word: &Word) -> std::arch::wasm32::v128 {
+    // SAFETY: the reference is to sixteen bytes that may be read, and the load asks for no alignment.
+    unsafe { std::arch::wasm32::v128_load(std::ptr::from_ref(word).cast()) }
 }
 
-/// Marks the high bit of each zero byte; above the lowest mark there may be false ones.
-const fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(repeat(0x01)) & !word & HIGH_BITS
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn not_plain(word: &Word) -> Marks {
+    marks(word, |byte| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x80..))
 }
 
-/// Marks the high bit of each byte below 0x20; above the lowest mark there may be false ones.
-const fn control_bytes(word: u64) -> u64 {
-    word.wrapping_sub(repeat(0x20)) & !word & HIGH_BITS
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn no_digits(word: &Word) -> Marks {
+    marks(word, |byte| !byte.is_ascii_digit())
 }
 
-/// How many bytes come before the lowest mark: 8 without any.
-const fn before_mark(marks: u64) -> usize {
-    marks.trailing_zeros() as usize / 8
+#[cfg(not(target_arch = "wasm32"))]
+fn marks(word: &Word, is_marked: impl Fn(u8) -> bool) -> Marks {
+    (0..)
+        .zip(word)
+        .map(|(i, &byte)| Marks::from(is_marked(byte)) << i)
+        .sum()
 }
