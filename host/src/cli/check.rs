@@ -10,6 +10,11 @@ use super::{Exit, Globals, output, report};
 
 /// Arguments of `dirigo check`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Looks at everything that a run needs before its first event: the file, its wiring, the files that its sources read, and \
+its components, each of which is opened once with its configuration.
+
+Exit code: 0 if all pipelines can run, 78 if one cannot.")]
 pub(crate) struct Args {
     /// Pipeline files
     #[arg(required = true, value_name = "PIPELINE")]

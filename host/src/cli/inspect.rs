@@ -54,7 +54,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
 impl Inspection<'_> {
     fn to_text(&self) -> String {
         let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
-        let imports: String = self.imports.iter().map(|import| format!("\n  {import}")).collect();
+        let imports: String = self.imports.iter().flat_map(|import| ["\n  ", import]).collect();
         format!(
             "kind            {}\nsha256          {}\nsize            {}\ninitial memory  {}\n\
              limits          memory {}, {} fuel per event, {} table elements\nimports{}\n",

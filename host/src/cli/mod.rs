@@ -12,6 +12,8 @@ mod run;
 mod schema;
 mod setup;
 mod summary;
+mod test;
+mod verdict;
 
 use std::process::ExitCode;
 
@@ -51,6 +53,8 @@ enum Command {
     Check(check::Args),
     /// Say what kind of operator a component is, and what it imports
     Inspect(inspect::Args),
+    /// Run the test cases in a pipeline file
+    Test(test::Args),
     /// Print the JSON Schema of the pipeline file
     Schema,
     /// Print shell completions
@@ -96,9 +100,10 @@ pub(crate) fn main() -> ExitCode {
         cache_dir: cli.cache_dir,
     };
     let outcome = match cli.command {
-        Command::Run(args) => run::execute(args, &globals),
+        Command::Run(args) => run::execute(&args, &globals),
         Command::Check(args) => check::execute(&args, &globals),
         Command::Inspect(args) => inspect::execute(&args, &globals),
+        Command::Test(args) => test::execute(&args, &globals),
         Command::Schema => schema::execute(),
         Command::Completions(args) => completions::execute(&args),
     };

@@ -17,6 +17,13 @@ use super::{Exit, Globals, output, report};
 
 /// Arguments of `dirigo run`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Several pipelines run side by side in one host. Without `--state` nothing is kept between two runs, and files that sinks \
+write start anew. With it, a run goes on where the last one stopped, under the pipeline's name in that directory.
+
+The first Ctrl-C stops the sources and lets what they have read go to its end; the second stops at once.
+
+Exit code: 0 if all pipelines came to their end, 1 if one failed, 78 if a pipeline file cannot be used: then none has run.")]
 pub(crate) struct Args {
     /// Pipeline files
     #[arg(required = true, value_name = "PIPELINE")]
@@ -44,9 +51,9 @@ pub(crate) struct Args {
     summary_json: Option<PathBuf>,
 }
 
-pub(crate) fn execute(args: Args, globals: &Globals) -> anyhow::Result<Exit> {
+pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let setup = Setup::new(globals)?;
-    let Some(prepared) = prepare_all(&setup, &args, globals)? else {
+    let Some(prepared) = prepare_all(&setup, args, globals)? else {
         return Ok(Exit::Configuration);
     };
     let names: Vec<&str> = prepared
@@ -67,7 +74,7 @@ pub(crate) fn execute(args: Args, globals: &Globals) -> anyhow::Result<Exit> {
     let host = Host::start(setup.engine.clone(), options, setup.runtime.handle().clone());
     let mut ready = Vec::new();
     for prepared in prepared {
-        let place = place(&args, &prepared.pipeline);
+        let place = place(args, &prepared.pipeline);
         let connectors = Connectors::open(&prepared.pipeline, &setup.clock, &place)
             .with_context(|| format!("pipeline `{}`", prepared.pipeline.name))?;
         ready.push((prepared, connectors));
@@ -87,7 +94,7 @@ pub(crate) fn execute(args: Args, globals: &Globals) -> anyhow::Result<Exit> {
     };
     #[allow(clippy::cast_precision_loss, reason = "runs are shorter than 2^52 ns")]
     let elapsed_s = (setup.clock.now_ns() - started_ns) as f64 / 1e9;
-    conclude(&args, globals, ended, elapsed_s)
+    conclude(args, globals, ended, elapsed_s)
 }
 
 /// All pipelines, prepared; `None` where one cannot be, which has been said.
@@ -156,7 +163,9 @@ async fn finish(jobs: Vec<Job>, mut interrupts: Interrupts) -> Option<Vec<Ended>
                 }
                 is_draining = true;
                 eprintln!("draining; interrupt again to stop at once");
-                stops.iter().for_each(|stop| stop());
+                for stop in &stops {
+                    stop();
+                }
             }
         }
     }
@@ -196,8 +205,7 @@ fn conclude(args: &Args, globals: &Globals, ended: Vec<Ended>, elapsed_s: f64) -
         let name = &ended.summary.name;
         match &ended.failure {
             None if ended.had_nothing_new => eprintln!("pipeline `{name}`: nothing new"),
-            None => {}
-            Some(Failure::Closed { .. }) => {}
+            None | Some(Failure::Closed { .. }) => {}
             Some(failure) => {
                 eprintln!("error: pipeline `{name}`: {failure}");
                 exit = Exit::Failure;

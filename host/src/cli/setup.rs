@@ -38,6 +38,12 @@ impl Setup {
         let loaded = pipeline::load(file, overrides)?;
         prepare(&self.engine, loaded, &self.clock, self.runtime.handle())
     }
+
+    /// Loads and prepares a pipeline file for its test cases, whose events come from no source.
+    pub(crate) fn load_for_tests(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
+        let loaded = pipeline::load_for_tests(file, overrides)?;
+        prepare(&self.engine, loaded, &self.clock, self.runtime.handle())
+    }
 }
 
 /// The cache that the user wants; a default one that cannot be used is done without.

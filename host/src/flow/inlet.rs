@@ -124,6 +124,13 @@ impl Inlet {
         reader.is_finished() || self.state.load(Ordering::SeqCst) != ENDED
     }
 
+    /// Whether it has read so many records, and all that came of them is finished.
+    #[must_use]
+    pub fn has_finished(&self, records: u64) -> bool {
+        let read = self.events_in.load(Ordering::Acquire) + self.dead_letters.load(Ordering::Acquire);
+        read >= records && self.progress.in_flight(self.index) == 0
+    }
+
     fn change(&self, from: u8, to: u8) -> bool {
         self.state
             .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
@@ -221,7 +228,6 @@ impl Reading {
             ..
         } = intake;
         let events = times.len();
-        self.inlet.events_in.fetch_add(events as u64, Ordering::Relaxed);
         let bytes = keys.bytes().len() + values.bytes().len();
         let read = ReadBatch {
             first,
@@ -231,6 +237,8 @@ impl Reading {
             arrival_ns: self.parts.clock.now_ns(),
         };
         let ticket = self.inlet.progress.open(self.inlet.index, &read);
+        // After the ticket was opened: who sees them counted sees them in flight too.
+        self.inlet.events_in.fetch_add(events as u64, Ordering::Release);
         let batch = Batch {
             times: Arc::new(times),
             keys: Arc::new(keys),

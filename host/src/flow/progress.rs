@@ -145,6 +145,12 @@ impl Progress {
         self.check_empty();
     }
 
+    /// How many events of a source are on their way.
+    #[must_use]
+    pub fn in_flight(&self, source: SourceIndex) -> u64 {
+        self.sources[usize::from(source)].state.lock().live.events
+    }
+
     /// For each source the first position that is not finished; all before it are.
     pub fn frontiers(&self) -> impl Iterator<Item = u64> + '_ {
         self.sources.iter().map(|line| {

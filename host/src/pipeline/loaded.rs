@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::config::Environment;
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
 use super::document::{self, Node, Value};
 use super::model::Pipeline;
@@ -15,7 +14,7 @@ use super::overrides::{self, Override};
 use super::place::{Place, Texts};
 use super::raw;
 use super::section::Read;
-use super::validate::Validation;
+use super::validate::{Inputs, Surroundings, Validation};
 
 /// Pipelines of a thousand operators are under 300 KiB. The bound keeps a mistaken path (a data file, a device) from
 /// filling the memory, and the number of sources within 16 bits: none is written with less than 20 bytes.
@@ -37,11 +36,29 @@ pub struct Loaded {
 /// # Errors
 /// When the file cannot be read, or with everything in it that is wrong.
 pub fn load(path: &Path, overrides: &[Override]) -> Result<Loaded, Diagnostics> {
+    load_as(path, overrides, Inputs::OfSources)
+}
+
+/// [`load`] for the test cases of a pipeline: they bring their own events, so the files of its sources need not exist.
+///
+/// # Errors
+/// When the file cannot be read, or with everything else in it that is wrong.
+pub fn load_for_tests(path: &Path, overrides: &[Override]) -> Result<Loaded, Diagnostics> {
+    load_as(path, overrides, Inputs::HandedIn)
+}
+
+fn load_as(path: &Path, overrides: &[Override], inputs: Inputs) -> Result<Loaded, Diagnostics> {
     let bytes = read(path).map_err(|error| unreadable(path, overrides, &error))?;
     match String::from_utf8(bytes) {
-        Ok(text) => parse(&text, path, overrides),
+        Ok(text) => parse_in(&text, path, overrides, real(inputs)),
         Err(error) => Err(not_utf8(path, overrides, &error)),
     }
+}
+
+/// The surroundings of this process.
+fn real(inputs: Inputs) -> Surroundings<'static> {
+    let environment = &|name: &str| std::env::var(name);
+    Surroundings { environment, inputs }
 }
 
 /// Validates the text of a pipeline file that is, or would be, at `file`.
@@ -49,15 +66,15 @@ pub fn load(path: &Path, overrides: &[Override]) -> Result<Loaded, Diagnostics> 
 /// # Errors
 /// With everything in it that is wrong.
 pub fn parse(text: &str, file: &Path, overrides: &[Override]) -> Result<Loaded, Diagnostics> {
-    parse_in(text, file, overrides, &|name| std::env::var(name))
+    parse_in(text, file, overrides, real(Inputs::OfSources))
 }
 
-/// [`parse`] with the environment handed in.
+/// [`parse`] with what surrounds the file handed in.
 pub(super) fn parse_in(
     text: &str,
     file: &Path,
     overrides: &[Override],
-    environment: Environment<'_>,
+    surroundings: Surroundings<'_>,
 ) -> Result<Loaded, Diagnostics> {
     let texts = texts(file, text.strip_prefix('\u{feff}').unwrap_or(text), overrides);
     let mut problems = Problems::default();
@@ -72,7 +89,7 @@ pub(super) fn parse_in(
     let Some(raw) = raw::File::read(&root, &mut problems) else {
         return Err(problems.into_diagnostics(texts));
     };
-    let mut validation = Validation::new(&texts, file, environment, problems);
+    let mut validation = Validation::new(&texts, file, surroundings, problems);
     let pipeline = validation.pipeline(&raw, file);
     let problems = validation.problems.into_diagnostics(texts.clone());
     match pipeline {

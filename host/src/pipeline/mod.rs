@@ -41,7 +41,7 @@ mod validate;
 mod tests;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use loaded::{Loaded, load, parse};
+pub use loaded::{Loaded, load, load_for_tests, parse};
 pub use model::*;
 pub use overrides::Override;
 pub use schema::schema;

@@ -42,6 +42,10 @@ pub(super) fn expect_file(path: &Path, place: Place, of: &str, problems: &mut Pr
     };
     let help = match Some(path).filter(|_| !problems.is_full()).and_then(suggest::sibling) {
         Some(name) => format!("did you mean `{name}`?"),
+        None if path.extension().is_some_and(|extension| extension == "wasm") => {
+            "`dirigo build` compiles an operator crate; relative paths start from the folder of the pipeline file"
+                .to_owned()
+        }
         None => "relative paths start from the folder of the pipeline file".to_owned(),
     };
     problems.push(problem.help(help));

@@ -104,7 +104,7 @@ fn file(raw: &raw::Source, who: &str, validation: &mut Validation<'_>) -> Option
     let at = raw
         .path
         .required("path", "\"readings.jsonl\"", raw.place, who, &mut validation.problems)?;
-    let path = validation.read_file(at, "source file", who);
+    let path = validation.source_file(at, who);
     if raw.format.is_absent() && format_by_extension(&at.value).is_none() {
         validation.problems.push(
             Diagnostic::error(format!("{who} has no `format`"))

@@ -18,22 +18,41 @@ use super::section::{At, Field};
 use super::units::{Interval, Lapse};
 use super::{operator, raw, sink, source, test_case};
 
+/// What a pipeline file may refer to outside of itself.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    pub(super) environment: Environment<'a>,
+    pub(super) inputs: Inputs,
+}
+
+/// Where events come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Inputs {
+    /// From the sources, whose files must be there.
+    OfSources,
+    /// From test cases.
+    HandedIn,
+}
+
 /// What the checks share.
 pub(super) struct Validation<'a> {
     pub(super) texts: &'a Texts,
     pub(super) folder: Folder,
     pub(super) claims: Claims,
     pub(super) environment: Environment<'a>,
+    inputs: Inputs,
     pub(super) problems: Problems,
 }
 
 impl<'a> Validation<'a> {
-    pub(super) fn new(texts: &'a Texts, file: &Path, environment: Environment<'a>, problems: Problems) -> Self {
+    pub(super) fn new(texts: &'a Texts, file: &Path, surroundings: Surroundings<'a>, problems: Problems) -> Self {
+        let Surroundings { environment, inputs } = surroundings;
         let mut validation = Self {
             texts,
             folder: Folder::of(file),
             claims: Claims::default(),
             environment,
+            inputs,
             problems,
         };
         let who = "the pipeline file".to_owned();
@@ -157,6 +176,18 @@ impl<'a> Validation<'a> {
         paths::expect_no_directory(&path, at.place, of, &mut self.problems)?;
         self.claim(&path, at.place, who, Usage::Writes);
         Some(path)
+    }
+
+    /// The path of a file that a source reads.
+    pub(super) fn source_file(&mut self, at: &At<String>, who: &str) -> Option<PathBuf> {
+        match self.inputs {
+            Inputs::OfSources => self.read_file(at, "source file", who),
+            Inputs::HandedIn => {
+                let path = self.folder.resolve(at, &mut self.problems)?;
+                self.claim(&path, at.place, who, Usage::Reads);
+                Some(path)
+            }
+        }
     }
 
     /// The path of a file that the pipeline reads.

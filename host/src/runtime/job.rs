@@ -24,7 +24,7 @@ use crate::state::{self, Bookmarks, Store};
 
 /// Events that a source reads into one batch: few enough that the first leave soon, enough that a turn costs little beside
 /// them.
-const BATCH_EVENTS: usize = 256;
+pub(super) const BATCH_EVENTS: usize = 256;
 /// How often a pipeline that failed is looked through for what still has to be dropped.
 const ABANDON_INTERVAL: Duration = Duration::from_millis(5);
 

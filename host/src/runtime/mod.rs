@@ -2,7 +2,9 @@
 //!
 //! A [`Host`] owns what all of them share: the workers with their queue, the places for instances, the engine. [`prepare`]
 //! turns a pipeline file into something that can run, [`Job`] is one that does, and [`Summary`] is what is left of it.
+//! [`case`] runs one as a test.
 
+pub mod case;
 mod host;
 mod job;
 mod prepare;

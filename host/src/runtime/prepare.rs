@@ -10,7 +10,7 @@ use crate::pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Operator, Pipel
 const SLICE_FUEL: u64 = 10_000_000;
 
 /// A pipeline whose components fit their places.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prepared {
     /// The pipeline.
     pub pipeline: Pipeline,

@@ -4,6 +4,7 @@
 //! a thread of its own. It knows nothing of operators, ordering or epochs.
 
 mod line_file;
+mod memory;
 mod null;
 mod stdout;
 
@@ -14,6 +15,7 @@ use crate::batch::Column;
 use crate::pipeline;
 
 pub use line_file::LineFile;
+pub use memory::{Memory, Taken};
 
 /// Where to go on after a restart; opaque to all but the sink that gave it.
 pub type Bookmark = serde_json::Value;

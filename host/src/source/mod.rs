@@ -21,6 +21,7 @@ mod file;
 mod generator;
 mod json;
 mod lines;
+mod memory;
 #[cfg(test)]
 mod script;
 mod stdin;
@@ -40,6 +41,7 @@ use crate::clock::Clock;
 use crate::pipeline;
 
 pub use extract::{Extract, Found};
+pub use memory::{Feed, Memory, Record};
 
 /// The longest record that can be an event, in bytes: a fixed bound on what a file without line ends takes of memory.
 /// Six times the 10 MB documents that exports of databases are known for, and a 64th of what a [`Column`] holds.

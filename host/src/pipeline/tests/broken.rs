@@ -201,3 +201,11 @@ facts! {
         with_source("kind = \"stdin\"")
     ) => ["the event does not say at which sink", "there are `out` and `more`"];
 }
+
+#[test]
+fn a_source_whose_events_are_handed_in_needs_no_file() {
+    let text = with_source("kind = \"file\"\npath = \"not-there.jsonl\"\ntime = \"/ts\"");
+    let folder = super::Folder::new();
+    assert!(folder.parse(&text, &[]).is_err());
+    assert!(folder.parse_with(&text, &[], super::Inputs::HandedIn).is_ok());
+}

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::loaded::parse_in;
+use super::validate::{Inputs, Surroundings};
 use super::{Diagnostics, Loaded, Override};
 
 /// A folder for a pipeline file and what it refers to.
@@ -43,12 +44,20 @@ impl Folder {
     }
 
     fn parse(&self, text: &str, overrides: &[&str]) -> Result<Loaded, Diagnostics> {
+        self.parse_with(text, overrides, Inputs::OfSources)
+    }
+
+    fn parse_with(&self, text: &str, overrides: &[&str], inputs: Inputs) -> Result<Loaded, Diagnostics> {
         let overrides: Vec<Override> = overrides.iter().map(|text| Override::parse(text).unwrap()).collect();
         let environment = |name: &str| match name {
             "TOKEN" => Ok("s3cret".to_owned()),
             _ => Err(VarError::NotPresent),
         };
-        parse_in(text, &self.path("pipeline.toml"), &overrides, &environment)
+        let surroundings = Surroundings {
+            environment: &environment,
+            inputs,
+        };
+        parse_in(text, &self.path("pipeline.toml"), &overrides, surroundings)
     }
 }
 

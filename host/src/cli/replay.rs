@@ -1,0 +1,188 @@
+//! `dirigo replay`: one dead letter, run again.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use dirigo::engine::Component;
+use dirigo::flow::DeadLetter;
+use dirigo::runtime::replay::{self, Failed, Made, Replayed};
+use serde::Serialize;
+
+use super::output::Format;
+use super::setup::Setup;
+use super::{Exit, Globals, output};
+
+/// Arguments of `dirigo replay`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+The event runs alone, in the component that it failed in, with the same configuration, limits and fuel, from the state \
+that was kept of its key: the same outcome. With `--component` it runs in another one, to try a fix. Nothing of the \
+pipeline changes: what comes out is printed and goes nowhere else.
+
+Exit code: 0 if the event now succeeds, 1 if it fails again or cannot be run.")]
+pub(crate) struct Args {
+    /// Dead-letter file
+    #[arg(value_name = "DEAD_LETTERS")]
+    file: PathBuf,
+    /// Which dead letter
+    #[arg(long, value_name = "N")]
+    id: u64,
+    /// Run it in this component instead of the one that it failed in: a file, or `builtin:NAME`
+    #[arg(long, value_name = "FILE")]
+    component: Option<String>,
+}
+
+pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    let letter = replay::find(&args.file, args.id)?;
+    let setup = Setup::new(globals)?;
+    let component = replay::load(&setup.engine, &letter, args.component.as_deref())?;
+    let running = replay::run(&letter, &component, setup.clock.clone());
+    let replayed = setup.runtime.block_on(running)?;
+    match globals.format {
+        Format::Json => output::print_json(&Told::new(&letter, &component, &replayed))?,
+        Format::Text => output::print(&text(&letter, args.component.as_deref(), &replayed))?,
+    }
+    Ok(match replayed.result {
+        Ok(_) => Exit::Success,
+        Err(_) => Exit::Failure,
+    })
+}
+
+/// What is printed for programs.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    id: u64,
+    operator: &'a str,
+    component: &'a str,
+    succeeded: bool,
+    /// How it failed, as in a dead letter; null if it did not.
+    kind: Option<&'a str>,
+    reason: Option<&'a str>,
+    backtrace: Option<&'a str>,
+    fuel: u64,
+    outputs: Vec<ToldOutput>,
+    /// What is then kept of the key (base64); null for nothing, or where the event failed.
+    state: Option<String>,
+    /// How it failed in the run.
+    recorded: Recorded<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct ToldOutput {
+    key: String,
+    value: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Recorded<'a> {
+    component: Option<&'a str>,
+    kind: &'a str,
+    reason: &'a str,
+    backtrace: Option<&'a str>,
+    fuel: u64,
+    attempt: u32,
+}
+
+impl<'a> Told<'a> {
+    fn new(letter: &'a DeadLetter, component: &'a Component, replayed: &'a Replayed) -> Self {
+        let (made, failed) = match &replayed.result {
+            Ok(made) => (Some(made), None),
+            Err(failed) => (None, Some(failed)),
+        };
+        let outputs = made.into_iter().flat_map(|made| &made.outputs);
+        let state = made.and_then(|made| made.state.as_ref());
+        Self {
+            id: letter.id,
+            operator: &letter.operator,
+            component: component.sha256(),
+            succeeded: failed.is_none(),
+            kind: failed.map(|failed| failed.kind),
+            reason: failed.map(|failed| failed.reason.as_str()),
+            backtrace: failed.and_then(|failed| failed.backtrace.as_deref()),
+            fuel: replayed.fuel,
+            outputs: outputs
+                .map(|output| ToldOutput {
+                    key: lossy(&output.key),
+                    value: lossy(&output.value),
+                })
+                .collect(),
+            state: state.map(|entry| BASE64_STANDARD.encode(entry.encode())),
+            recorded: Recorded {
+                component: letter.component.as_deref(),
+                kind: &letter.kind,
+                reason: &letter.reason,
+                backtrace: letter.backtrace.as_deref(),
+                fuel: letter.fuel,
+                attempt: letter.attempt,
+            },
+        }
+    }
+}
+
+/// What is printed for people.
+fn text(letter: &DeadLetter, instead: Option<&str>, replayed: &Replayed) -> String {
+    let mut text = String::new();
+    let mut line = |title: &str, rest: &str| {
+        writeln!(text, "{title:<9} {rest}").expect("a string takes what is written");
+    };
+    let event = &letter.event;
+    let component = letter.setup.as_ref().map_or("", |setup| setup.component.as_str());
+    let (operator, source) = (&letter.operator, &event.source);
+    line("operator", &format!("`{operator}` of pipeline `{}`", letter.pipeline));
+    match instead {
+        None => line("component", component),
+        Some(instead) => line("component", &format!("{instead}, in place of {component}")),
+    }
+    line("event", &format!("{} of source `{source}`", event.position));
+    line("time", &event.time.unwrap_or_default().to_string());
+    line(
+        "key",
+        &event.key_bytes().map_or_else(|_| String::new(), |key| lossy(&key)),
+    );
+    line(
+        "value",
+        &event
+            .value_bytes()
+            .map_or_else(|_| String::new(), |value| lossy(&value)),
+    );
+    let (kind, reason, attempt, fuel) = (&letter.kind, &letter.reason, letter.attempt, letter.fuel);
+    line("then", &format!("{kind} (attempt {attempt}, {fuel} fuel): {reason}"));
+    match &replayed.result {
+        Ok(made) => {
+            line("now", &format!("succeeds ({} fuel)", replayed.fuel));
+            told_of(made, &mut line);
+        }
+        Err(Failed {
+            kind,
+            reason,
+            backtrace,
+        }) => {
+            line("now", &format!("{kind} ({} fuel): {reason}", replayed.fuel));
+            for frame in backtrace.iter().flat_map(|backtrace| backtrace.lines()) {
+                line("", frame);
+            }
+        }
+    }
+    text
+}
+
+fn told_of(made: &Made, line: &mut impl FnMut(&str, &str)) {
+    for output in &made.outputs {
+        line("output", &lossy(&output.value));
+    }
+    match &made.state {
+        Some(entry) => {
+            let events = if entry.count == 1 { "event" } else { "events" };
+            let bytes = entry.accumulator.len();
+            line("state", &format!("a window of {} {events}, {bytes} bytes", entry.count));
+        }
+        None if made.outputs.is_empty() => line("output", "none"),
+        None => {}
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,122 @@
+//! `dirigo test`: the cases in a pipeline file, against the components as they are compiled.
+
+use std::path::{Path, PathBuf};
+
+use dirigo::pipeline::{Override, Severity, Test};
+use dirigo::runtime::Prepared;
+use dirigo::runtime::case::{Outcome, Stage};
+use serde::Serialize;
+
+use super::output::Format;
+use super::setup::Setup;
+use super::{Exit, Globals, output, report, verdict};
+
+/// Arguments of `dirigo test`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+The values of a case's `input` enter as if its sources had read them: as a line of JSON, for `csv` as a record with these \
+fields, for `lines` a string as the line itself. They enter one after the other, on a clock that stands still at \
+1970-01-01T00:00:00Z, which is the time of events from a source without `time`. No file of a source is read and none of a \
+sink is written.
+
+What leaves by each sink must be the case's `output` there, all of it and in this order: values are equal as JSON, so \
+members may come in any order and 1 is 1.0. Outputs come in the order of their inputs, whatever `order` a sink keeps. A \
+sink of kind `null` is only looked at by cases that name it. Dead letters are shown; they fail no case by themselves.
+
+Exit code: 0 if all cases passed, 1 if one failed or there was none, 78 if the pipeline file cannot be used.")]
+pub(crate) struct Args {
+    /// Pipeline file with `[[test]]` cases
+    #[arg(value_name = "PIPELINE")]
+    file: PathBuf,
+    /// Run only the cases whose names contain this
+    #[arg(value_name = "FILTER")]
+    filter: Option<String>,
+    /// Put a value in place of the file's, such as `operator.map-1.config.scale=2`
+    #[arg(short, long = "set", value_name = "KEY=VALUE")]
+    set: Vec<Override>,
+}
+
+/// What is printed for programs.
+#[derive(Debug, Default, Serialize)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    cases: Vec<Case>,
+}
+
+#[derive(Debug, Serialize)]
+struct Case {
+    name: String,
+    line: usize,
+    passed: bool,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    let setup = Setup::new(globals)?;
+    let prepared = match setup.load_for_tests(&args.file, &args.set) {
+        Ok(prepared) => prepared,
+        Err(problems) => {
+            report::diagnostics(&problems, globals.format)?;
+            return Ok(Exit::Configuration);
+        }
+    };
+    if prepared.warnings.count(Severity::Warning) > 0 {
+        report::diagnostics(&prepared.warnings, Format::Text)?;
+    }
+    let tests = chosen(args, &prepared.pipeline.tests)?;
+    let tally = run(&setup, &prepared, &tests, &args.file, globals.format)?;
+    match globals.format {
+        Format::Json => output::print_json(&tally)?,
+        Format::Text => output::print(&format!("{} passed, {} failed\n", tally.passed, tally.failed))?,
+    }
+    Ok(if tally.failed == 0 {
+        Exit::Success
+    } else {
+        Exit::Failure
+    })
+}
+
+/// The cases to run: at least one.
+fn chosen<'a>(args: &Args, tests: &'a [Test]) -> anyhow::Result<Vec<&'a Test>> {
+    let file = args.file.display();
+    anyhow::ensure!(
+        !tests.is_empty(),
+        "no tests in {file}: add a `[[test]]` with `name`, `input` and `output`"
+    );
+    let Some(filter) = &args.filter else {
+        return Ok(tests.iter().collect());
+    };
+    let chosen: Vec<&Test> = tests.iter().filter(|test| test.name.contains(filter)).collect();
+    anyhow::ensure!(
+        !chosen.is_empty(),
+        "none of the {} tests in {file} has `{filter}` in its name",
+        tests.len()
+    );
+    Ok(chosen)
+}
+
+fn run(setup: &Setup, prepared: &Prepared, tests: &[&Test], file: &Path, format: Format) -> anyhow::Result<Tally> {
+    let stage = Stage::new(setup.engine.clone(), setup.runtime.handle().clone());
+    let mut tally = Tally::default();
+    for test in tests {
+        let outcome = setup.runtime.block_on(stage.run(prepared, test));
+        if format == Format::Text {
+            output::print(&verdict::text(test, &outcome, file))?;
+        }
+        let passed = outcome.is_passed();
+        if passed {
+            tally.passed += 1;
+        } else {
+            tally.failed += 1;
+        }
+        tally.cases.push(Case {
+            name: test.name.clone(),
+            line: test.line,
+            passed,
+            outcome,
+        });
+    }
+    Ok(tally)
+}
