@@ -150,7 +150,11 @@ fn measured(command: &mut Command) -> Run {
     let used = child.wait4().expect("the program can be waited for");
     assert!(used.status.success(), "the program ends well");
     let cpu = used.rusage.utime + used.rusage.stime;
-    Run { wall_s: start.elapsed().as_secs_f64(), cpu_s: cpu.as_secs_f64(), peak_bytes: used.rusage.maxrss }
+    Run {
+        wall_s: start.elapsed().as_secs_f64(),
+        cpu_s: cpu.as_secs_f64(),
+        peak_bytes: used.rusage.maxrss,
+    }
 }
 
 #[derive(Deserialize)]

@@ -45,13 +45,18 @@ fn a_hundred_thousand_actors_share_a_few_hundred_instances_and_lose_nothing() {
     let folder = sums("actors = \"per-key\"");
     // Each key comes once in each round, so hardly any actor is still active when its next event comes.
     folder.write("events.jsonl", numbered(3 * KEYS, KEYS));
-    let finished = Dirigo::run(&folder, ["pipeline.toml"]).args(["--instances", "500"]).finish();
+    let finished = Dirigo::run(&folder, ["pipeline.toml"])
+        .args(["--instances", "500"])
+        .finish();
     let summary = finished.succeeds();
     assert_eq!(summary.count("events_in"), 3 * KEYS);
     assert_eq!(summary.operator("sums", "absorbed"), 3 * KEYS);
     assert_eq!(summary.count("events_out"), KEYS);
     assert!(summary.operator("sums", "activations") >= KEYS);
-    assert_eq!(summary.operator("sums", "activations"), summary.operator("sums", "deactivations"));
+    assert_eq!(
+        summary.operator("sums", "activations"),
+        summary.operator("sums", "deactivations")
+    );
 
     let windows = folder.json_lines("out.jsonl");
     let mut found: BTreeMap<&str, f64> = BTreeMap::new();
@@ -78,7 +83,9 @@ fn an_actor_for_each_key_puts_out_what_shards_do() {
     Dirigo::run(&shards, ["pipeline.toml"]).finish().succeeds();
     for (instances, workers) in [("4", "1"), ("50", "2"), ("5000", "8")] {
         let run = Dirigo::run(&per_key, ["pipeline.toml"]);
-        run.args(["--instances", instances, "--workers", workers]).finish().succeeds();
+        run.args(["--instances", instances, "--workers", workers])
+            .finish()
+            .succeeds();
         assert!(
             per_key.read("out.jsonl") == shards.read("out.jsonl"),
             "{instances} instances and {workers} workers differ from shards"
@@ -92,7 +99,10 @@ fn one_place_for_an_instance_is_enough_for_any_pipeline() {
     // More events than a mailbox takes, so that the first operator waits for those behind it.
     folder.write("events.jsonl", numbered(300_000, 1000));
     let run = |instances: &str| {
-        Dirigo::run(&folder, ["pipeline.toml"]).args(["--instances", instances]).finish().succeeds();
+        Dirigo::run(&folder, ["pipeline.toml"])
+            .args(["--instances", instances])
+            .finish()
+            .succeeds();
         folder.read("out.jsonl")
     };
     assert!(run("1") == run("1000"));
@@ -106,7 +116,12 @@ fn state_in_a_directory_outlives_actors_and_runs() {
     let lines = numbered(30_000, 5_000);
     let half = lines.lines().take(12_345).map(str::len).sum::<usize>() + 12_345;
     parts.write("events.jsonl", &lines[..half]);
-    let run = || Dirigo::run(&parts, ["pipeline.toml"]).with_state().args(["--instances", "100"]).finish();
+    let run = || {
+        Dirigo::run(&parts, ["pipeline.toml"])
+            .with_state()
+            .args(["--instances", "100"])
+            .finish()
+    };
     run().succeeds();
     parts.append("events.jsonl", &lines[half..]);
     run().succeeds();

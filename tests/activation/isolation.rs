@@ -31,7 +31,10 @@ fn a_fresh_instance_for_every_turn_keeps_nothing_of_the_one_before() {
     let traps = |isolation: &str| {
         let run = Dirigo::run(&folder, ["pipeline.toml"]).workers(1);
         let finished = run.set("operator.leak.isolation", isolation).finish();
-        assert!(numbers(&folder.read("out.jsonl")).into_iter().eq(0..EVENTS), "{isolation}");
+        assert!(
+            numbers(&folder.read("out.jsonl")).into_iter().eq(0..EVENTS),
+            "{isolation}"
+        );
         finished.succeeds().operator("leak", "traps")
     };
     // It leaks 12 MiB in all, but no more than 1 MiB in a turn.

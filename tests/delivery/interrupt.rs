@@ -52,9 +52,14 @@ fn an_interrupted_run_drains_and_the_next_one_goes_on_exactly_there() {
     assert_eq!(rest.succeeds().count("events_in"), 50_000);
 
     let whole = Folder::with_pipeline(&folder.read("pipeline.toml"));
-    let finished = Dirigo::run(&whole, ["pipeline.toml"]).set("source.readings.count", total).finish();
+    let finished = Dirigo::run(&whole, ["pipeline.toml"])
+        .set("source.readings.count", total)
+        .finish();
     assert_eq!(finished.succeeds().count("events_in"), total);
-    assert!(whole.read("kept.jsonl") == folder.read("kept.jsonl"), "with and without interrupts the output is the same");
+    assert!(
+        whole.read("kept.jsonl") == folder.read("kept.jsonl"),
+        "with and without interrupts the output is the same"
+    );
 }
 
 #[test]

@@ -69,9 +69,15 @@ fn by_key(lines: &str, field: &str) -> BTreeMap<String, Vec<u64>> {
     let mut keys: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for line in lines.lines() {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the numbers are small and whole")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the numbers are small and whole"
+        )]
         let number = event[field].as_f64().unwrap() as u64;
-        keys.entry(event["key"].as_str().unwrap().to_owned()).or_default().push(number);
+        keys.entry(event["key"].as_str().unwrap().to_owned())
+            .or_default()
+            .push(number);
     }
     keys
 }
@@ -92,7 +98,10 @@ fn a_sink_that_keeps_the_order_of_the_source_gets_the_same_bytes_at_any_worker_c
     assert!(numbers(&one.0).into_iter().eq(100..EVENTS), "the order of the source");
     assert_eq!(by_key(&one.1, "max"), expected());
     for workers in [2, 8] {
-        assert!(run(&folder, workers) == one, "the output at {workers} workers differs from that at one");
+        assert!(
+            run(&folder, workers) == one,
+            "the output at {workers} workers differs from that at one"
+        );
     }
 }
 
@@ -102,7 +111,11 @@ fn the_order_within_a_key_is_kept_at_any_worker_count() {
     for workers in [1, 2, 8] {
         let (events, windows) = run(&folder, workers);
         assert_eq!(by_key(&events, "n"), expected(), "behind the filter, {workers} workers");
-        assert_eq!(by_key(&windows, "max"), expected(), "behind the reduce, {workers} workers");
+        assert_eq!(
+            by_key(&windows, "max"),
+            expected(),
+            "behind the reduce, {workers} workers"
+        );
     }
 }
 
@@ -138,8 +151,14 @@ fn windows_hold_the_same_events_however_many_shards_and_workers_there_are() {
         folder.read("out.jsonl")
     };
     let one = run(1, 1);
-    assert_eq!(one.lines().count() as u64, (0..KEYS).map(|key| (EVENTS - key).div_ceil(KEYS) / 7).sum::<u64>());
+    assert_eq!(
+        one.lines().count() as u64,
+        (0..KEYS).map(|key| (EVENTS - key).div_ceil(KEYS) / 7).sum::<u64>()
+    );
     for (shards, workers) in [(1, 8), (3, 2), (64, 8)] {
-        assert!(run(shards, workers) == one, "{shards} shards and {workers} workers differ from one of each");
+        assert!(
+            run(shards, workers) == one,
+            "{shards} shards and {workers} workers differ from one of each"
+        );
     }
 }

@@ -32,13 +32,19 @@ fn assert_same(found: &Value, expected: &Value) {
         assert_eq!(found[key], expected[key], "{found}");
     }
     let [found, expected] = [found, expected].map(|average| average["avg"].as_f64().unwrap());
-    assert!((found - expected).abs() <= expected.abs() * 1e-9, "{found} is not {expected}");
+    assert!(
+        (found - expected).abs() <= expected.abs() * 1e-9,
+        "{found} is not {expected}"
+    );
 }
 
 #[test]
 fn the_example_puts_out_the_averages_that_python_computes() {
     let expected = std::fs::read_to_string(root().join("tests/delivery/expected-averages.jsonl")).unwrap();
-    let expected: Vec<Value> = expected.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let expected: Vec<Value> = expected
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let folder = Folder::new();
     for workers in [1, 2, 8] {
         let (summary, _) = run(&folder, workers);
@@ -49,7 +55,10 @@ fn the_example_puts_out_the_averages_that_python_computes() {
         for station in ["san-francisco", "seattle"] {
             let (found, expected) = (of_station(&found, station), of_station(&expected, station));
             assert_eq!(found.len(), expected.len(), "averages of {station}");
-            found.into_iter().zip(expected).for_each(|(found, expected)| assert_same(found, expected));
+            found
+                .into_iter()
+                .zip(expected)
+                .for_each(|(found, expected)| assert_same(found, expected));
         }
     }
 }
@@ -59,6 +68,9 @@ fn the_example_puts_out_the_same_bytes_at_any_worker_count() {
     let folder = Folder::new();
     let (_, one) = run(&folder, 1);
     for workers in [2, 8] {
-        assert!(run(&folder, workers).1 == one, "the output at {workers} workers differs from that at one");
+        assert!(
+            run(&folder, workers).1 == one,
+            "the output at {workers} workers differs from that at one"
+        );
     }
 }

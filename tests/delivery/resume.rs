@@ -61,14 +61,22 @@ fn a_run_goes_on_with_what_its_file_has_grown_by() {
     let mut next = 0;
     // Each part ends in the middle of windows; the workers and with them the shards differ from run to run.
     for (part, workers) in [(10_001, 2), (1, 8), (7_999, 1), (1_999, 3)] {
-        let lines: String = (next..next + part).map(|n| event(n, &format!("k-{}", n % KEYS))).collect();
+        let lines: String = (next..next + part)
+            .map(|n| event(n, &format!("k-{}", n % KEYS)))
+            .collect();
         folder.append("events.jsonl", &lines);
         next += part;
-        let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().workers(workers).finish();
+        let finished = Dirigo::run(&folder, ["pipeline.toml"])
+            .with_state()
+            .workers(workers)
+            .finish();
         assert_eq!(finished.succeeds().count("events_in"), part);
     }
     assert_eq!(next, EVENTS);
-    assert!(folder.read("out.jsonl") == out, "in parts there comes out what comes out in one go");
+    assert!(
+        folder.read("out.jsonl") == out,
+        "in parts there comes out what comes out in one go"
+    );
     assert_eq!(dead(&folder), letters);
 }
 

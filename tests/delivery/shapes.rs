@@ -17,7 +17,9 @@ fn map(id: &str, inputs: &str, scale: f64, into: &str) -> String {
 }
 
 fn sink(id: &str, inputs: &str) -> String {
-    format!("[[sink]]\nid = \"{id}\"\nkind = \"file\"\npath = \"{id}.jsonl\"\norder = \"source\"\ninputs = [{inputs}]\n")
+    format!(
+        "[[sink]]\nid = \"{id}\"\nkind = \"file\"\npath = \"{id}.jsonl\"\norder = \"source\"\ninputs = [{inputs}]\n"
+    )
 }
 
 fn pipeline<const N: usize>(name: &str, parts: [String; N]) -> String {
@@ -43,7 +45,10 @@ fn each_branch_of_a_fan_out_gets_every_event() {
     for (name, field) in [("plain.jsonl", "n"), ("lefts.jsonl", "left"), ("rights.jsonl", "right")] {
         let lines = folder.read(name);
         assert!(numbers(&lines).into_iter().eq(0..EVENTS), "{name}");
-        assert!(lines.lines().all(|line| line.contains(&format!("\"{field}\":"))), "{name}");
+        assert!(
+            lines.lines().all(|line| line.contains(&format!("\"{field}\":"))),
+            "{name}"
+        );
     }
     assert_eq!(folder.read("plain.jsonl"), folder.read("events.jsonl"));
 }
@@ -73,7 +78,10 @@ fn a_fan_in_gets_the_events_of_all_its_inputs() {
     let expected = (0..2 * EVENTS).flat_map(|n| std::iter::repeat_n(n, if n < EVENTS { 3 } else { 2 }));
     assert!(found.into_iter().eq(expected));
     for workers in [2, 8] {
-        assert!(run(workers) == one, "the output at {workers} workers differs from that at one");
+        assert!(
+            run(workers) == one,
+            "the output at {workers} workers differs from that at one"
+        );
     }
 }
 
@@ -97,12 +105,22 @@ fn an_event_passes_a_diamond_by_both_ways() {
         folder.read("out.jsonl")
     };
     let one = run(1);
-    assert!(numbers(&one).into_iter().eq((0..EVENTS).flat_map(|n| [n; 3])), "the order of the source");
+    assert!(
+        numbers(&one).into_iter().eq((0..EVENTS).flat_map(|n| [n; 3])),
+        "the order of the source"
+    );
     for way in ["\"upper\"", "\"lower\""] {
-        assert_eq!(one.lines().filter(|line| line.contains(way)).count() as u64, EVENTS, "{way}");
+        assert_eq!(
+            one.lines().filter(|line| line.contains(way)).count() as u64,
+            EVENTS,
+            "{way}"
+        );
     }
     for workers in [2, 8] {
-        assert!(run(workers) == one, "the output at {workers} workers differs from that at one");
+        assert!(
+            run(workers) == one,
+            "the output at {workers} workers differs from that at one"
+        );
     }
 }
 
@@ -128,7 +146,12 @@ fn pipelines_of_several_tenants_run_side_by_side_and_keep_their_books_apart() {
     for (name, tenant, events) in [("a", "acme", EVENTS), ("b", "acme", 10), ("c", "globex", 2 * EVENTS)] {
         assert_eq!(summary.pipeline(name)["tenant"], tenant);
         assert_eq!(summary.pipeline(name)["events_out"], events);
-        assert!(numbers(&folder.read(&format!("out-{name}.jsonl"))).into_iter().eq(0..events), "{name}");
+        assert!(
+            numbers(&folder.read(&format!("out-{name}.jsonl")))
+                .into_iter()
+                .eq(0..events),
+            "{name}"
+        );
     }
 }
 

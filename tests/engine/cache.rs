@@ -37,7 +37,9 @@ fn folder() -> Folder {
 
 /// Runs, and checks that the guest did what it should.
 fn run(folder: &Folder) -> Finished {
-    let finished = Dirigo::run(folder, ["pipeline.toml"]).cache(folder.path("cache")).finish();
+    let finished = Dirigo::run(folder, ["pipeline.toml"])
+        .cache(folder.path("cache"))
+        .finish();
     finished.succeeds();
     let odd = (0..EVENTS).filter(|n| !n.is_multiple_of(2));
     assert!(numbers(&folder.read("out.jsonl")).into_iter().eq(odd));
@@ -73,7 +75,11 @@ fn a_component_is_compiled_once() {
     assert_eq!(fs::metadata(folder.path("cache")).unwrap().mode() & 0o777, 0o700);
     let before = identity(&entry);
     run(&folder);
-    assert_eq!(identity(&entry), before, "the second start found what the first had compiled");
+    assert_eq!(
+        identity(&entry),
+        before,
+        "the second start found what the first had compiled"
+    );
 }
 
 #[test]
@@ -112,7 +118,10 @@ fn an_entry_that_belongs_to_another_component_is_not_taken_for_this_one() {
     run(&folder);
     let mine = the_entry(&folder);
     fs::copy(guest("malformed-map"), folder.path("other.wasm")).unwrap();
-    let other = Dirigo::command(&folder, "inspect").args(["other.wasm"]).cache(folder.path("cache")).finish();
+    let other = Dirigo::command(&folder, "inspect")
+        .args(["other.wasm"])
+        .cache(folder.path("cache"))
+        .finish();
     other.ends_with(0, &[]);
     let others = entries(&folder).into_iter().find(|entry| *entry != mine).unwrap();
     fs::copy(&others, &mine).unwrap();
@@ -140,7 +149,11 @@ fn a_directory_that_others_can_write_to_is_not_used() {
     for mode in [0o777, 0o770, 0o707] {
         fs::set_permissions(folder.path("cache"), fs::Permissions::from_mode(mode)).unwrap();
         let finished = run(&folder);
-        assert!(finished.stderr.contains("can be written by others"), "{mode:o}: {}", finished.stderr);
+        assert!(
+            finished.stderr.contains("can be written by others"),
+            "{mode:o}: {}",
+            finished.stderr
+        );
         assert!(entries(&folder).is_empty(), "{mode:o}");
     }
 }
@@ -150,7 +163,11 @@ fn a_directory_that_cannot_be_used_costs_only_time() {
     let folder = folder();
     folder.write("cache", "this is a file");
     let finished = run(&folder);
-    assert!(finished.stderr.contains("components are compiled at every start"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("components are compiled at every start"),
+        "{}",
+        finished.stderr
+    );
 }
 
 #[test]

@@ -31,7 +31,10 @@ fn folder() -> Folder {
 /// Asserts that no command takes `wasm`, and that each says why in these words.
 fn is_refused(folder: &Folder, wasm: impl AsRef<[u8]>, words: &[&str]) {
     folder.write("operator.wasm", wasm);
-    Dirigo::command(folder, "inspect").args(["operator.wasm"]).finish().ends_with(1, words);
+    Dirigo::command(folder, "inspect")
+        .args(["operator.wasm"])
+        .finish()
+        .ends_with(1, words);
     for subcommand in ["check", "run"] {
         let finished = Dirigo::command(folder, subcommand).args(["pipeline.toml"]).finish();
         finished.ends_with(78, words);
@@ -46,8 +49,16 @@ fn what_is_no_component_is_told_what_it_is() {
     is_refused(&folder, "\0as", &["is not WebAssembly"]);
     is_refused(&folder, "\0asm", &["is cut off after the first bytes"]);
     is_refused(&folder, "#!/bin/sh\nexit 0\n", &["is not WebAssembly"]);
-    is_refused(&folder, b"\0asm\x01\0\0\0", &["is a core module, not a component", "wasm32-wasip2"]);
-    is_refused(&folder, wat::parse_str("(module (memory 1) (func (export \"map\")))").unwrap(), &["is a core module"]);
+    is_refused(
+        &folder,
+        b"\0asm\x01\0\0\0",
+        &["is a core module, not a component", "wasm32-wasip2"],
+    );
+    is_refused(
+        &folder,
+        wat::parse_str("(module (memory 1) (func (export \"map\")))").unwrap(),
+        &["is a core module"],
+    );
 }
 
 #[test]
@@ -66,7 +77,11 @@ fn a_missing_file_and_a_folder_are_named() {
 fn exports_that_make_no_operator_are_told_apart() {
     let folder = folder();
     let component = |text: &str| wat::parse_str(text).unwrap();
-    is_refused(&folder, component("(component)"), &["exports none of", "it exports nothing"]);
+    is_refused(
+        &folder,
+        component("(component)"),
+        &["exports none of", "it exports nothing"],
+    );
     is_refused(
         &folder,
         component("(component (instance $i) (export \"acme:shop/till@1.0.0\" (instance $i)))"),
@@ -114,12 +129,25 @@ fn functions_of_other_types_are_refused_before_anything_runs() {
 #[test]
 fn imports_that_were_not_granted_are_refused_by_name() {
     let folder = folder();
-    for import in ["wasi:filesystem/preopens@0.2.3", "wasi:sockets/tcp@0.2.0", "wasi:http/outgoing-handler@0.2.0", "acme:vault/keys"] {
+    for import in [
+        "wasi:filesystem/preopens@0.2.3",
+        "wasi:sockets/tcp@0.2.0",
+        "wasi:http/outgoing-handler@0.2.0",
+        "acme:vault/keys",
+    ] {
         let wasm = wat::parse_str(format!("(component (import \"{import}\" (instance)))")).unwrap();
-        is_refused(&folder, wasm, &[&format!("imports `{import}`, which operators are not granted")]);
+        is_refused(
+            &folder,
+            wasm,
+            &[&format!("imports `{import}`, which operators are not granted")],
+        );
     }
     let both = "(component (import \"acme:vault/keys\" (instance)) (import \"wasi:sockets/udp@0.2.0\" (instance)))";
-    is_refused(&folder, wat::parse_str(both).unwrap(), &["imports `acme:vault/keys`, `wasi:sockets/udp@0.2.0`"]);
+    is_refused(
+        &folder,
+        wat::parse_str(both).unwrap(),
+        &["imports `acme:vault/keys`, `wasi:sockets/udp@0.2.0`"],
+    );
 }
 
 /// Numbers that look random, the same for the same seed.

@@ -14,7 +14,10 @@ fn is_refused(text: &str, words: &[&str]) {
     let folder = Folder::with_pipeline(text);
     folder.write("events.jsonl", numbered(10, 1));
     for subcommand in ["check", "run"] {
-        Dirigo::command(&folder, subcommand).args(["pipeline.toml"]).finish().ends_with(78, words);
+        Dirigo::command(&folder, subcommand)
+            .args(["pipeline.toml"])
+            .finish()
+            .ends_with(78, words);
     }
     assert!(!folder.path("out.jsonl").exists(), "nothing ran");
 }
@@ -30,15 +33,27 @@ fn what_is_no_toml_is_shown_with_its_place() {
 fn what_is_not_even_text_is_refused() {
     let folder = Folder::new();
     folder.write("pipeline.toml", b"[pipeline]\nname = \"\xff\xfe\"\n");
-    Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish().ends_with(78, &["pipeline.toml"]);
+    Dirigo::command(&folder, "check")
+        .args(["pipeline.toml"])
+        .finish()
+        .ends_with(78, &["pipeline.toml"]);
 }
 
 #[test]
 fn a_missing_file_is_named() {
     let folder = Folder::new();
-    Dirigo::command(&folder, "run").args(["nowhere.toml"]).finish().ends_with(78, &["nowhere.toml"]);
-    Dirigo::command(&folder, "run").args(["."]).finish().ends_with(78, &["."]);
-    Dirigo::command(&folder, "inspect").args(["nowhere.wasm"]).finish().ends_with(1, &["nowhere.wasm"]);
+    Dirigo::command(&folder, "run")
+        .args(["nowhere.toml"])
+        .finish()
+        .ends_with(78, &["nowhere.toml"]);
+    Dirigo::command(&folder, "run")
+        .args(["."])
+        .finish()
+        .ends_with(78, &["."]);
+    Dirigo::command(&folder, "inspect")
+        .args(["nowhere.wasm"])
+        .finish()
+        .ends_with(1, &["nowhere.wasm"]);
     let pipeline = "[pipeline]\nname = \"p\"\n";
     is_refused(
         &format!("{pipeline}{}{SINK}", SOURCE.replace("events.jsonl", "evnets.jsonl")),
@@ -50,7 +65,11 @@ fn a_missing_file_is_named() {
 fn ids_that_stand_twice_and_circles_are_shown() {
     let pipeline = "[pipeline]\nname = \"p\"\n";
     is_refused(
-        &format!("{pipeline}{SOURCE}{}{}{SINK}", operator("twin", ""), operator("twin", "")),
+        &format!(
+            "{pipeline}{SOURCE}{}{}{SINK}",
+            operator("twin", ""),
+            operator("twin", "")
+        ),
         &["two items have the id `twin`"],
     );
     is_refused(
@@ -62,13 +81,19 @@ fn ids_that_stand_twice_and_circles_are_shown() {
         ),
         &["circle: a -> b -> c -> a", "pipeline.toml:11"],
     );
-    is_refused(&format!("{pipeline}{SOURCE}{}{SINK}", operator("a", "inputs = [\"a\"]")), &["circle: a -> a"]);
+    is_refused(
+        &format!("{pipeline}{SOURCE}{}{SINK}", operator("a", "inputs = [\"a\"]")),
+        &["circle: a -> a"],
+    );
 }
 
 #[test]
 fn a_mistyped_key_is_answered_with_the_one_that_was_meant() {
     is_refused(
-        &format!("[pipeline]\nname = \"p\"\n{SOURCE}{}{SINK}", operator("a", "idel_timeout = \"1s\"")),
+        &format!(
+            "[pipeline]\nname = \"p\"\n{SOURCE}{}{SINK}",
+            operator("a", "idel_timeout = \"1s\"")
+        ),
         &["idel_timeout", "did you mean", "idle_timeout"],
     );
 }
@@ -77,7 +102,15 @@ fn a_mistyped_key_is_answered_with_the_one_that_was_meant() {
 fn a_command_line_that_makes_no_sense_is_a_usage_error() {
     let folder = Folder::new();
     Dirigo::command(&folder, "run").finish().ends_with(2, &["PIPELINE"]);
-    Dirigo::command(&folder, "rnu").finish().ends_with(2, &["unrecognized subcommand 'rnu'"]);
-    Dirigo::command(&folder, "run").args(["p.toml", "--workers", "0"]).finish().ends_with(2, &["--workers"]);
-    Dirigo::command(&folder, "run").args(["p.toml", "--fresh"]).finish().ends_with(2, &["--state"]);
+    Dirigo::command(&folder, "rnu")
+        .finish()
+        .ends_with(2, &["unrecognized subcommand 'rnu'"]);
+    Dirigo::command(&folder, "run")
+        .args(["p.toml", "--workers", "0"])
+        .finish()
+        .ends_with(2, &["--workers"]);
+    Dirigo::command(&folder, "run")
+        .args(["p.toml", "--fresh"])
+        .finish()
+        .ends_with(2, &["--state"]);
 }

@@ -30,7 +30,11 @@ fn pipeline(path: &str, source: &str) -> Folder {
 }
 
 fn run(folder: &Folder) -> Summary {
-    Dirigo::run(folder, ["pipeline.toml"]).workers(1).finish().succeeds().clone()
+    Dirigo::run(folder, ["pipeline.toml"])
+        .workers(1)
+        .finish()
+        .succeeds()
+        .clone()
 }
 
 #[test]
@@ -39,9 +43,16 @@ fn an_empty_file_is_an_empty_run() {
         let folder = pipeline("in.jsonl", "");
         folder.write("in.jsonl", empty);
         let summary = run(&folder);
-        assert_eq!((summary.count("events_in"), summary.count("dead_letters")), (0, 0), "{empty:?}");
+        assert_eq!(
+            (summary.count("events_in"), summary.count("dead_letters")),
+            (0, 0),
+            "{empty:?}"
+        );
         assert_eq!(folder.read("out.jsonl"), "");
-        assert!(!folder.path("dead.jsonl").exists(), "the file is made when the first dead letter comes");
+        assert!(
+            !folder.path("dead.jsonl").exists(),
+            "the file is made when the first dead letter comes"
+        );
     }
 }
 
@@ -66,7 +77,10 @@ fn every_field_that_is_not_as_wanted_is_a_dead_letter_that_says_how() {
     folder.write("in.jsonl", lines);
     let summary = run(&folder);
     let count = cases.len() as u64;
-    assert_eq!((summary.count("events_in"), summary.count("dead_letters")), (2 * count, count));
+    assert_eq!(
+        (summary.count("events_in"), summary.count("dead_letters")),
+        (2 * count, count)
+    );
     assert_eq!(folder.read("out.jsonl"), "{\"value\":42.0}\n".repeat(cases.len()));
     for (letter, (line, reason)) in letters(&folder, "dead.jsonl").iter().zip(cases) {
         assert_eq!((letter.kind.as_str(), letter.operator.as_str()), ("rejected", "double"));
@@ -92,8 +106,12 @@ fn a_record_without_its_key_or_time_is_a_dead_letter_of_the_source() {
     folder.write("in.jsonl", lines);
     let summary = run(&folder);
     let count = cases.len() as u64;
-    assert_eq!((summary.count("events_in"), summary.count("events_out")), (2 * count, count));
-    for ((letter, (line, pointer)), position) in letters(&folder, "dead.jsonl").iter().zip(cases).zip((1..).step_by(2)) {
+    assert_eq!(
+        (summary.count("events_in"), summary.count("events_out")),
+        (2 * count, count)
+    );
+    for ((letter, (line, pointer)), position) in letters(&folder, "dead.jsonl").iter().zip(cases).zip((1..).step_by(2))
+    {
         assert_eq!((letter.kind.as_str(), letter.operator.as_str()), ("source", "in"));
         assert_eq!((letter.event.position, letter.component.as_deref()), (position, None));
         assert_eq!(letter.event.value.as_deref(), Some(line));
@@ -104,7 +122,10 @@ fn a_record_without_its_key_or_time_is_a_dead_letter_of_the_source() {
 #[test]
 fn bytes_that_are_no_text_are_kept_in_the_dead_letter() {
     let folder = pipeline("in.jsonl", "");
-    folder.write("in.jsonl", b"{\"value\":1}\n\xff\xfe\x00\n{\"value\":2,\"note\":\"\xc3\x28\"}\n{\"value\":3}\n");
+    folder.write(
+        "in.jsonl",
+        b"{\"value\":1}\n\xff\xfe\x00\n{\"value\":2,\"note\":\"\xc3\x28\"}\n{\"value\":3}\n",
+    );
     let summary = run(&folder);
     assert_eq!((summary.count("events_in"), summary.count("dead_letters")), (4, 2));
     let letters = letters(&folder, "dead.jsonl");
@@ -142,7 +163,10 @@ fn a_line_longer_than_any_event_may_be_is_refused_and_passed_over() {
     assert_eq!(finished.succeeds().count("dead_letters"), 1);
     assert_eq!(folder.read("out.jsonl"), "{\"value\":2.0}\n{\"value\":4.0}\n");
     assert_eq!(letters(&folder, "dead.jsonl")[0].event.position, 2);
-    assert!(folder.read("dead.jsonl").len() < 1 << 20, "only the start of it is kept");
+    assert!(
+        folder.read("dead.jsonl").len() < 1 << 20,
+        "only the start of it is kept"
+    );
 }
 
 #[test]

@@ -50,7 +50,10 @@ fn a_folder_that_cannot_be_made_is_named() {
 #[test]
 fn a_full_disk_fails_the_run_and_names_the_sink() {
     let folder = pipeline("/dev/full", "dead.jsonl");
-    run(&folder).ends_with(1, &["pipeline `p`", "sink `out`", "/dev/full", "No space left on device"]);
+    run(&folder).ends_with(
+        1,
+        &["pipeline `p`", "sink `out`", "/dev/full", "No space left on device"],
+    );
 }
 
 #[test]

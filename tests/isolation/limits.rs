@@ -15,7 +15,10 @@ fn run(mode: &str, limits: &str) -> (Folder, Finished, Vec<Letter>) {
     letters.sort_by_key(|letter| letter.event.position);
     assert!(letters.iter().map(Letter::number).eq([0, 300]), "{letters:?}");
     let survivors = (0..EVENTS).filter(|n| !n.is_multiple_of(300));
-    assert!(numbers(&folder.read("out.jsonl")).into_iter().eq(survivors), "the others pass, in order");
+    assert!(
+        numbers(&folder.read("out.jsonl")).into_iter().eq(survivors),
+        "the others pass, in order"
+    );
     (folder, finished, letters)
 }
 
@@ -23,7 +26,10 @@ fn run(mode: &str, limits: &str) -> (Folder, Finished, Vec<Letter>) {
 fn an_endless_loop_ends_when_the_fuel_of_its_event_is_burnt() {
     let (_, _, letters) = run("loop", "[operator.limits]\nfuel_per_event = 3_000_000");
     for letter in letters {
-        assert_eq!((letter.kind.as_str(), letter.reason.as_str()), ("fuel", "all fuel consumed"));
+        assert_eq!(
+            (letter.kind.as_str(), letter.reason.as_str()),
+            ("fuel", "all fuel consumed")
+        );
         assert_says(letter.backtrace.as_deref().unwrap(), &["dirigo_hostile_map"]);
         assert!((2_900_000..=3_000_000).contains(&letter.fuel), "{}", letter.fuel);
     }
@@ -46,7 +52,10 @@ fn a_recursion_without_end_finds_the_end_of_the_stack() {
 
 #[test]
 fn an_output_too_large_to_hand_over_is_not_taken() {
-    let (folder, finished, letters) = run("output", "[operator.limits]\nmemory = \"1GiB\"\nfuel_per_event = 1_000_000_000");
+    let (folder, finished, letters) = run(
+        "output",
+        "[operator.limits]\nmemory = \"1GiB\"\nfuel_per_event = 1_000_000_000",
+    );
     assert!(letters.iter().all(|letter| letter.kind != "rejected"), "{letters:?}");
     assert!(folder.read("out.jsonl").len() < 100_000, "nothing of it leaves");
     assert!(finished.peak_bytes < 1 << 30, "{} bytes", finished.peak_bytes);

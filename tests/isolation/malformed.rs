@@ -71,6 +71,12 @@ fn windows_that_are_no_windows_are_never_taken() {
         ("a window out of range", "`origins` names item"),
         ("a rejection out of range", "`failures` names item"),
     ] {
-        lie("malformed-reduce", told, "window = { count = 1000 }", "malformed", words);
+        lie(
+            "malformed-reduce",
+            told,
+            "window = { count = 1000 }",
+            "malformed",
+            words,
+        );
     }
 }

@@ -6,11 +6,17 @@ use crate::support::{Dirigo, numbered};
 #[test]
 fn a_guest_that_cannot_be_opened_is_a_configuration_error_at_its_place_in_the_file() {
     let cases = [
-        ("reject-in-open", ["refuses its configuration", "this guest opens for nobody"]),
+        (
+            "reject-in-open",
+            ["refuses its configuration", "this guest opens for nobody"],
+        ),
         ("panic-in-open", ["cannot be opened", "panicked while it was opened"]),
         ("loop-in-open", ["cannot be opened", "all fuel consumed"]),
         ("memory-in-open", ["cannot be opened", "memory"]),
-        ("no-such-mode", ["refuses its configuration", "unknown variant `no-such-mode`"]),
+        (
+            "no-such-mode",
+            ["refuses its configuration", "unknown variant `no-such-mode`"],
+        ),
     ];
     for (mode, words) in cases {
         let folder = pipeline(

@@ -35,7 +35,10 @@ fn run(mode: &str, every: u64, workers: u32, more: &str) -> (Vec<Vec<u64>>, Vec<
     let config = format!("{{ mode = \"{mode}\", every = {every} }}");
     let folder = pipeline("reduce", &config, &format!("window = {{ count = {SIZE} }}\n{more}"));
     folder.write("events.jsonl", numbered(EVENTS, KEYS));
-    Dirigo::run(&folder, ["pipeline.toml"]).workers(workers).finish().succeeds();
+    Dirigo::run(&folder, ["pipeline.toml"])
+        .workers(workers)
+        .finish()
+        .succeeds();
     let windows = folder.json_lines("out.jsonl");
     let mut windows: Vec<Vec<u64>> = windows
         .into_iter()
@@ -55,7 +58,13 @@ fn dead(letters: &[Letter]) -> Vec<u64> {
 fn an_event_that_traps_or_is_rejected_is_in_no_window() {
     let (windows, expected) = oracle(|n| n.is_multiple_of(250), |_| false);
     for mode in ["panic", "reject"] {
-        for (workers, more) in [(1, ""), (2, ""), (8, "shards = 3"), (2, "actors = \"per-key\""), (2, "isolation = \"fresh\"")] {
+        for (workers, more) in [
+            (1, ""),
+            (2, ""),
+            (8, "shards = 3"),
+            (2, "actors = \"per-key\""),
+            (2, "isolation = \"fresh\""),
+        ] {
             let (found, letters) = run(mode, 250, workers, more);
             assert!(found == windows, "{mode}, {workers} workers, {more}");
             assert_eq!(dead(&letters), expected, "{mode}, {workers} workers, {more}");
@@ -72,7 +81,11 @@ fn an_event_that_completes_a_window_which_traps_is_dead_and_the_window_stays_ope
         let (found, letters) = run("panic-window", 47, workers, "");
         assert!(found == windows, "{workers} workers");
         assert_eq!(dead(&letters), expected, "{workers} workers");
-        assert!(letters.iter().all(|letter| letter.reason.contains("is more than it can bear")));
+        assert!(
+            letters
+                .iter()
+                .all(|letter| letter.reason.contains("is more than it can bear"))
+        );
     }
 }
 
@@ -80,7 +93,11 @@ fn an_event_that_completes_a_window_which_traps_is_dead_and_the_window_stays_ope
 fn a_window_that_is_rejected_is_gone_with_the_event_that_completed_it() {
     let rejected = |sum: u64| sum.is_multiple_of(47);
     let (windows, _) = oracle(|_| false, |_| false);
-    let expected: Vec<Vec<u64>> = windows.iter().filter(|window| !rejected(window.iter().sum())).cloned().collect();
+    let expected: Vec<Vec<u64>> = windows
+        .iter()
+        .filter(|window| !rejected(window.iter().sum()))
+        .cloned()
+        .collect();
     let gone = windows.iter().filter(|window| rejected(window.iter().sum()));
     let mut completing: Vec<u64> = gone.map(|window| *window.last().unwrap()).collect();
     completing.sort_unstable();

@@ -12,7 +12,10 @@ fn run(guest: &str, config: &str, limits: &str, workers: u32) -> (Folder, Vec<Le
     folder.write("events.jsonl", numbered(EVENTS, 10));
     let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(workers).finish();
     let mut letters = letters(&folder, "dead.jsonl");
-    assert_eq!(finished.succeeds().operator("guest", "dead_letters"), letters.len() as u64);
+    assert_eq!(
+        finished.succeeds().operator("guest", "dead_letters"),
+        letters.len() as u64
+    );
     // Replicas bury side by side.
     letters.sort_by_key(|letter| letter.event.position);
     let dead: Vec<u64> = letters.iter().map(Letter::number).collect();
@@ -28,13 +31,25 @@ fn survivors() -> impl Iterator<Item = u64> {
 fn a_panic_costs_its_event_and_tells_what_happened_and_where() {
     for workers in [1, 2, 8] {
         let (folder, letters) = run("map", "{ mode = \"panic\", every = 700 }", "", workers);
-        assert!(numbers(&folder.read("out.jsonl")).into_iter().eq(survivors()), "the others pass, in order");
+        assert!(
+            numbers(&folder.read("out.jsonl")).into_iter().eq(survivors()),
+            "the others pass, in order"
+        );
         for letter in letters {
             let n = letter.number();
-            assert_eq!((letter.pipeline.as_str(), letter.operator.as_str()), ("hostile", "guest"));
+            assert_eq!(
+                (letter.pipeline.as_str(), letter.operator.as_str()),
+                ("hostile", "guest")
+            );
             assert_eq!(letter.kind, "trap");
-            assert_says(&letter.reason, &[&format!("event {n} is more than it can bear"), "attack.rs:"]);
-            assert_says(letter.backtrace.as_deref().unwrap(), &["dirigo_hostile_map::attack::strike"]);
+            assert_says(
+                &letter.reason,
+                &[&format!("event {n} is more than it can bear"), "attack.rs:"],
+            );
+            assert_says(
+                letter.backtrace.as_deref().unwrap(),
+                &["dirigo_hostile_map::attack::strike"],
+            );
             assert_eq!(letter.component.unwrap().len(), 64, "a SHA-256");
             assert_eq!((letter.event.source.as_str(), letter.event.position), ("events", n + 1));
             assert_eq!(letter.event.key, Some(format!("k-{}", n % 10)));
@@ -104,7 +119,10 @@ fn an_input_of_which_every_event_traps_ends_with_all_of_them_dead() {
     let summary = finished.succeeds();
     assert_eq!(summary.count("dead_letters"), 30);
     assert_eq!(summary.count("events_out"), 0);
-    assert!(summary.operator("guest", "quarantines") > 0, "who only traps is kept waiting");
+    assert!(
+        summary.operator("guest", "quarantines") > 0,
+        "who only traps is kept waiting"
+    );
     let dead: Vec<u64> = letters(&folder, "dead.jsonl").iter().map(Letter::number).collect();
     assert!(dead.into_iter().eq(0..30));
     assert_eq!(folder.read("out.jsonl"), "");
@@ -118,9 +136,24 @@ fn a_pipeline_that_stops_at_errors_fails_at_the_first() {
             &format!("{{ mode = \"{mode}\", every = 4999 }}"),
             "[operator.limits]\nerrors = \"stop\"",
         );
-        folder.write("events.jsonl", numbered(EVENTS, 10).lines().skip(1).map(|line| format!("{line}\n")).collect::<String>());
+        folder.write(
+            "events.jsonl",
+            numbered(EVENTS, 10)
+                .lines()
+                .skip(1)
+                .map(|line| format!("{line}\n"))
+                .collect::<String>(),
+        );
         let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
-        finished.ends_with(1, &["pipeline `hostile`", "operator `guest`", "event 4999 of source `events`", "event 4999 is"]);
+        finished.ends_with(
+            1,
+            &[
+                "pipeline `hostile`",
+                "operator `guest`",
+                "event 4999 of source `events`",
+                "event 4999 is",
+            ],
+        );
         assert_eq!(letters(&folder, "dead.jsonl").len(), 1);
     }
 }

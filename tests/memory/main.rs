@@ -51,7 +51,11 @@ fn peak(folder: &Folder, count: u64, order: &str) -> u64 {
     let run = Dirigo::run(folder, ["pipeline.toml"]).set("source.readings.count", count);
     let finished = run.set("sink.out.order", order).finish();
     assert_eq!(finished.succeeds().count("events_in"), count);
-    assert!(finished.peak_bytes < PEAK_BYTES_MAX, "{count} readings took {} bytes", finished.peak_bytes);
+    assert!(
+        finished.peak_bytes < PEAK_BYTES_MAX,
+        "{count} readings took {} bytes",
+        finished.peak_bytes
+    );
     finished.peak_bytes
 }
 
@@ -61,7 +65,10 @@ fn ten_times_the_input_takes_no_more_memory() {
     for order in ["key", "source"] {
         let (short, long) = (peak(&folder, 200_000, order), peak(&folder, 2_000_000, order));
         // Queues are not as full in a short run as they can be, and allocators keep what they were given once.
-        assert!(long < short + (64 << 20), "{short} bytes grew to {long} with order = {order:?}");
+        assert!(
+            long < short + (64 << 20),
+            "{short} bytes grew to {long} with order = {order:?}"
+        );
     }
 }
 

@@ -23,7 +23,9 @@ impl Summary {
     /// A count of one operator, which no two pipelines of the run share a name for.
     #[track_caller]
     pub(crate) fn operator(&self, id: &str, key: &str) -> u64 {
-        let mut found = list(&self.0, "operators").iter().filter(|operator| operator["id"] == id);
+        let mut found = list(&self.0, "operators")
+            .iter()
+            .filter(|operator| operator["id"] == id);
         let operator = found.next().unwrap_or_else(|| panic!("no operator {id}"));
         assert!(found.next().is_none(), "there are several operators {id}");
         count(operator, key)
@@ -32,7 +34,9 @@ impl Summary {
     /// A pipeline of the run.
     #[track_caller]
     pub(crate) fn pipeline(&self, name: &str) -> &Value {
-        let found = list(&self.0, "pipelines").iter().find(|pipeline| pipeline["name"] == name);
+        let found = list(&self.0, "pipelines")
+            .iter()
+            .find(|pipeline| pipeline["name"] == name);
         found.unwrap_or_else(|| panic!("no pipeline {name}"))
     }
 
@@ -58,7 +62,11 @@ impl Summary {
             assert_eq!((sent, queued), (received, 0), "edge of `{name}`: {edge}");
         }
         let counts = |end: &str, id: &str, key: &str| -> Vec<u64> {
-            edges.iter().filter(|edge| edge[end] == id).map(|edge| count(edge, key)).collect()
+            edges
+                .iter()
+                .filter(|edge| edge[end] == id)
+                .map(|edge| count(edge, key))
+                .collect()
         };
         let received = |id: &str| counts("to", id, "received").iter().sum::<u64>();
         let sent = |id: &str| counts("from", id, "sent");
@@ -67,11 +75,18 @@ impl Summary {
         let mut read = 0;
         for source in list(pipeline, "sources") {
             let (id, events) = (source["id"].as_str().unwrap(), count(source, "events"));
-            assert!(sent(id).iter().all(|sent| *sent == events), "all edges from source `{name}/{id}` carry its events");
+            assert!(
+                sent(id).iter().all(|sent| *sent == events),
+                "all edges from source `{name}/{id}` carry its events"
+            );
             read += events + count(source, "dead_letters");
             dead += count(source, "dead_letters");
         }
-        assert_eq!(read, count(pipeline, "events_in"), "`{name}` has in what its sources read");
+        assert_eq!(
+            read,
+            count(pipeline, "events_in"),
+            "`{name}` has in what its sources read"
+        );
 
         let mut filtered = 0;
         let operators = list(&self.0, "operators");
@@ -81,9 +96,16 @@ impl Summary {
             let accounted = count("passed") + count("filtered") + count("absorbed") + count("dead_letters");
             assert_eq!(count("events_in"), accounted + count("queued"), "operator {operator}");
             assert_eq!(count("queued"), 0, "nothing waits at `{name}/{id}`");
-            assert_eq!(received(id), count("events_in"), "`{name}/{id}` has in what its edges brought");
+            assert_eq!(
+                received(id),
+                count("events_in"),
+                "`{name}/{id}` has in what its edges brought"
+            );
             let out = count("events_out");
-            assert!(sent(id).iter().all(|sent| *sent == out), "all edges from `{name}/{id}` carry its output");
+            assert!(
+                sent(id).iter().all(|sent| *sent == out),
+                "all edges from `{name}/{id}` carry its output"
+            );
             filtered += count("filtered");
             dead += count("dead_letters");
         }
@@ -96,7 +118,11 @@ impl Summary {
             assert_eq!(received(id), events, "sink `{name}/{id}` took what its edges brought");
             left += events;
         }
-        assert_eq!(left, count(pipeline, "events_out"), "`{name}` has out what its sinks took");
+        assert_eq!(
+            left,
+            count(pipeline, "events_out"),
+            "`{name}` has out what its sinks took"
+        );
     }
 }
 
@@ -107,5 +133,7 @@ fn count(value: &Value, key: &str) -> u64 {
 
 #[track_caller]
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value[key].as_array().unwrap_or_else(|| panic!("no list `{key}` in {value}"))
+    value[key]
+        .as_array()
+        .unwrap_or_else(|| panic!("no list `{key}` in {value}"))
 }

@@ -8,7 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-const GUESTS: [&str; 6] = ["map", "filter", "reduce", "malformed-map", "malformed-filter", "malformed-reduce"];
+const GUESTS: [&str; 6] = [
+    "map",
+    "filter",
+    "reduce",
+    "malformed-map",
+    "malformed-filter",
+    "malformed-reduce",
+];
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "component";
 
@@ -24,7 +31,10 @@ pub(crate) fn guest(name: &str) -> PathBuf {
 /// The target directory that holds the binary under test.
 pub(super) fn target_directory() -> &'static Path {
     let binary = Path::new(env!("CARGO_BIN_EXE_dirigo"));
-    binary.ancestors().nth(2).expect("the binary lies in a profile's folder of the target directory")
+    binary
+        .ancestors()
+        .nth(2)
+        .expect("the binary lies in a profile's folder of the target directory")
 }
 
 fn build() -> PathBuf {
@@ -33,7 +43,16 @@ fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target", TARGET, "--target-dir"])
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--profile",
+            PROFILE,
+            "--target",
+            TARGET,
+            "--target-dir",
+        ])
         .arg(&target_directory);
     for guest in GUESTS {
         cargo.args(["--package", &format!("dirigo-hostile-{guest}")]);
@@ -44,7 +63,11 @@ fn build() -> PathBuf {
         let is_for_the_host = name.starts_with("CARGO_PROFILE_")
             || matches!(
                 &*name,
-                "RUSTFLAGS" | "CARGO_ENCODED_RUSTFLAGS" | "RUSTC_WRAPPER" | "RUSTC_WORKSPACE_WRAPPER" | "CARGO_BUILD_TARGET"
+                "RUSTFLAGS"
+                    | "CARGO_ENCODED_RUSTFLAGS"
+                    | "RUSTC_WRAPPER"
+                    | "RUSTC_WORKSPACE_WRAPPER"
+                    | "CARGO_BUILD_TARGET"
             );
         if is_for_the_host {
             cargo.env_remove(&*name);

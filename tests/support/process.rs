@@ -88,7 +88,12 @@ impl Dirigo {
 
     #[track_caller]
     fn start(mut self) -> Running {
-        let mut child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         Running {
             stdin: child.stdin.take(),
             stdout: Lines::of(child.stdout.take().unwrap()),
@@ -128,7 +133,10 @@ impl Lines {
                 line.clear();
             }
         });
-        Self { lines, seen: String::new() }
+        Self {
+            lines,
+            seen: String::new(),
+        }
     }
 
     /// The next line without its end; `None` after the last.

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use dirigo::batch::Column;
 use dirigo::clock::{Clock, SystemClock};
 use dirigo::engine::{Component, Engine, Machine};
+use dirigo::flow::LettersBookmark;
 use dirigo::pipeline;
 use dirigo::runtime::{Connectors, Ended, Host, Job, Options, prepare};
 use dirigo::scheduler::Choice;
@@ -203,7 +204,7 @@ pub fn run(host: &Host, runtime: &tokio::runtime::Runtime, text: &str, source: B
         sources: vec![source],
         sinks: vec![Box::new(Null)],
         letters: Box::new(|| Ok(Box::new(Null) as Box<dyn Sink>)),
-        next_letter: 1,
+        letters_from: LettersBookmark::fresh(),
         store: Store::temporary(),
         is_resumed: false,
         batch_events: 256,

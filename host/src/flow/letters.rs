@@ -155,6 +155,14 @@ pub struct LettersBookmark {
     pub file: Option<Bookmark>,
 }
 
+impl LettersBookmark {
+    /// The start of a new file.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self { next_id: 1, file: None }
+    }
+}
+
 impl Letters {
     /// The dead letters of a pipeline, which go on from `from`; a thread writes them.
     ///

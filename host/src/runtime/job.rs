@@ -166,7 +166,7 @@ fn open_letters(
         .map(serde_json::from_value)
         .transpose()
         .map_err(|_| StartError::Unreadable)?;
-    let from = known.unwrap_or(LettersBookmark { next_id: 1, file: None });
+    let from = known.unwrap_or_else(LettersBookmark::fresh);
     if from.file.is_none() {
         // Those of an earlier run would pass for this one's.
         remove(&path, |path| std::fs::remove_file(path))?;

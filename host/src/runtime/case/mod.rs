@@ -19,7 +19,7 @@ use super::{Connectors, Ended, Host, Job, Options, Prepared};
 use crate::batch::Column;
 use crate::clock::ManualClock;
 use crate::engine::Engine;
-use crate::flow::{self, DeadLetter, Inlet};
+use crate::flow::{self, DeadLetter, Inlet, LettersBookmark};
 use crate::pipeline::{Format, Order, Pipeline, SinkKind, Source, SourceKind, Test, TestEvent};
 use crate::scheduler::Choice;
 use crate::sink::{self, Taken};
@@ -140,7 +140,7 @@ impl Stage {
             sources,
             sinks,
             letters: Box::new(|| Ok(letters_sink)),
-            next_letter: 1,
+            letters_from: LettersBookmark::fresh(),
             store: Store::temporary(),
             is_resumed: false,
             batch_events: BATCH_EVENTS,

@@ -29,7 +29,10 @@ impl exports::dirigo::operator::filter::Guest for Liar {
     fn filter(input: Batch) -> Filtered {
         let events = u32::try_from(input.times.len()).unwrap();
         let all: Vec<u32> = (0..events).collect();
-        let failure = |index| Failure { index, message: String::new() };
+        let failure = |index| Failure {
+            index,
+            message: String::new(),
+        };
         let (kept, failures) = LIE.with_borrow(|lie| match lie.as_str() {
             "an event twice" => (vec![0, 0], vec![]),
             "an event out of range" => (vec![events], vec![]),

@@ -35,8 +35,16 @@ impl exports::dirigo::operator::map::Guest for Liar {
             values: input.values,
             failures: Vec::new(),
         };
-        let Outputs { origins, keys, values, failures } = &mut outputs;
-        let failure = |index| Failure { index, message: String::new() };
+        let Outputs {
+            origins,
+            keys,
+            values,
+            failures,
+        } = &mut outputs;
+        let failure = |index| Failure {
+            index,
+            message: String::new(),
+        };
         LIE.with_borrow(|lie| match lie.as_str() {
             "none" => {}
             "ends descend" => values.ends[0] = u32::MAX,
@@ -55,7 +63,12 @@ impl exports::dirigo::operator::map::Guest for Liar {
                     origins[0] = u32::MAX;
                 }
             }
-            "a key too few" => *keys = Some(Column { bytes: Vec::new(), ends: vec![0; events as usize - 1] }),
+            "a key too few" => {
+                *keys = Some(Column {
+                    bytes: Vec::new(),
+                    ends: vec![0; events as usize - 1],
+                })
+            }
             "a failure out of range" => failures.push(failure(events)),
             "a failure twice" => failures.extend([failure(0), failure(0)]),
             "an event passed and failed" => failures.push(failure(0)),

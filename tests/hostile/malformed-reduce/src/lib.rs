@@ -55,16 +55,21 @@ impl exports::dirigo::operator::reduce::Guest for Liar {
             "an accumulator too many" => folded.accumulators = column(groups - closing + 1),
             "an empty accumulator" => {
                 let ends = vec![0; groups - closing];
-                folded.accumulators = Column { bytes: Vec::new(), ends };
+                folded.accumulators = Column {
+                    bytes: Vec::new(),
+                    ends,
+                };
             }
             "a window out of range" => {
                 folded.outputs.origins = vec![groups as u32];
                 folded.outputs.values = column(1);
             }
-            "a rejection out of range" => folded.rejected = vec![Failure {
-                index: input.times.len() as u32,
-                message: String::new(),
-            }],
+            "a rejection out of range" => {
+                folded.rejected = vec![Failure {
+                    index: input.times.len() as u32,
+                    message: String::new(),
+                }]
+            }
             _ => panic!("it does not know how to tell the lie {lie:?}"),
         });
         folded
