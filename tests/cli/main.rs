@@ -4,5 +4,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod builds;
 mod cases;
+mod projects;
+mod replays;
+mod runs;
 mod support;

@@ -2,11 +2,16 @@
 //!
 //! Data goes to standard output, all else to standard error.
 
+mod build;
 mod check;
 mod completions;
+mod crate_name;
 mod inspect;
+mod new;
 mod output;
 mod progress;
+mod project;
+mod replay;
 mod report;
 mod run;
 mod schema;
@@ -53,8 +58,14 @@ enum Command {
     Check(check::Args),
     /// Say what kind of operator a component is, and what it imports
     Inspect(inspect::Args),
+    /// Make a project for an operator of one's own
+    New(new::Args),
+    /// Compile an operator crate to a component
+    Build(build::Args),
     /// Run the test cases in a pipeline file
     Test(test::Args),
+    /// Run one dead letter again, alone
+    Replay(replay::Args),
     /// Print the JSON Schema of the pipeline file
     Schema,
     /// Print shell completions
@@ -103,7 +114,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => run::execute(&args, &globals),
         Command::Check(args) => check::execute(&args, &globals),
         Command::Inspect(args) => inspect::execute(&args, &globals),
+        Command::New(args) => new::execute(&args, &globals),
+        Command::Build(args) => build::execute(&args, &globals),
         Command::Test(args) => test::execute(&args, &globals),
+        Command::Replay(args) => replay::execute(&args, &globals),
         Command::Schema => schema::execute(),
         Command::Completions(args) => completions::execute(&args),
     };

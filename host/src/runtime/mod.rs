@@ -2,12 +2,13 @@
 //!
 //! A [`Host`] owns what all of them share: the workers with their queue, the places for instances, the engine. [`prepare`]
 //! turns a pipeline file into something that can run, [`Job`] is one that does, and [`Summary`] is what is left of it.
-//! [`case`] runs one as a test.
+//! [`case`] runs one as a test, [`replay`] a single event of one that failed.
 
 pub mod case;
 mod host;
 mod job;
 mod prepare;
+pub mod replay;
 mod summary;
 mod wiring;
 
