@@ -4,6 +4,8 @@
 //! `cargo bench --bench json` prints wall and processor time of both, the ratios, and the peak memory of `dirigo run` at two
 //! lengths of input. Runs take turns; medians count.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
 mod support;
 
 use std::fs::File;
@@ -146,7 +148,7 @@ fn native(folder: &Path) -> Run {
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn measured(command: &mut Command) -> Run {
     let start = Instant::now();
-    let mut child = command.spawn().expect("the program starts");
+    let child = command.spawn().expect("the program starts");
     let used = child.wait4().expect("the program can be waited for");
     assert!(used.status.success(), "the program ends well");
     let cpu = used.rusage.utime + used.rusage.stime;

@@ -3,6 +3,8 @@
 //! `cargo bench --bench memory` runs the same events through actors per key, in a process of its own each time: for none, for
 //! as many as there may be instances (all active), and for many more (nearly all dormant).
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
 mod support;
 
 use std::process::Command;

@@ -3,6 +3,8 @@
 //! `cargo bench --bench pipeline` prints ns per event and the ratio to the native direct call, for batches of 1, 16, 256
 //! and 1,024 events; `-- 256` for that one only. The rows of one batch size take turns, so that a machine that changes its speed changes it for all.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
 mod support;
 
 use std::hint::black_box;
@@ -117,7 +119,7 @@ impl Native {
 
     fn run(&mut self, batch: columns::Batch) {
         let mapped = self.map(batch);
-        let filtered = self.filter(mapped);
+        let filtered = self.filter(&mapped);
         self.reduce.run(&filtered);
     }
 
@@ -129,8 +131,8 @@ impl Native {
         }
     }
 
-    fn filter(&mut self, batch: columns::Batch) -> columns::Batch {
-        let filtered = filter_batch(&mut self.filter, &batch);
+    fn filter(&mut self, batch: &columns::Batch) -> columns::Batch {
+        let filtered = filter_batch(&mut self.filter, batch);
         let mut kept = columns::Batch {
             times: Vec::with_capacity(filtered.kept.len()),
             keys: columns::Column::with_capacity(filtered.kept.len(), batch.keys.bytes.len()),
@@ -208,7 +210,7 @@ fn channels(runtime: &tokio::runtime::Runtime, batches: &Arc<Vec<(Column, Column
     runtime.spawn(async move {
         while let Some(batch) = at_filter.recv().await {
             to_reduce
-                .send(filterer.filter(batch))
+                .send(filterer.filter(&batch))
                 .await
                 .expect("the next one listens");
         }

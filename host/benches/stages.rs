@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench stages`. Throughput is in events; the rows named `native` are the limit.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
 mod support;
 
 use dirigo::batch::Batch;

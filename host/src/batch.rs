@@ -142,6 +142,7 @@ impl Column {
     }
 
     /// The items in order.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let mut start = 0;
         self.ends.iter().map(move |&end| {
@@ -219,8 +220,8 @@ pub struct Batch {
     pub keys: Arc<Column>,
     /// The payloads.
     pub values: Arc<Column>,
-    /// The position in its source (a file's line or record, from 1) of the event that each one came from. Never
-    /// decreases within a batch.
+    /// The position in its source (a file's line or record, from 1) of the event that each one came from. Those of one
+    /// actor's outputs rise; batches of several actors may be joined in any order.
     pub positions: Arc<Vec<u64>>,
     /// What else is known of all the events together.
     pub origin: Origin,

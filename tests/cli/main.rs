@@ -2,7 +2,15 @@
 //!
 //! Each test runs the binary in a directory of its own.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::format_collect,
+    clippy::cast_possible_truncation,
+    clippy::similar_names,
+    clippy::needless_pass_by_value,
+    reason = "a test that cannot go on fails; seeds are printed; plain words matter more than speed here"
+)]
 
 mod builds;
 mod cases;

@@ -83,7 +83,7 @@ fn ids_that_stand_twice_and_circles_are_shown() {
     );
     is_refused(
         &format!("{pipeline}{SOURCE}{}{SINK}", operator("a", "inputs = [\"a\"]")),
-        &["circle: a -> a"],
+        &["operator `a` is its own input"],
     );
 }
 

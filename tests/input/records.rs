@@ -137,6 +137,13 @@ fn bytes_that_are_no_text_are_kept_in_the_dead_letter() {
 #[test]
 fn a_line_of_ten_megabytes_is_an_event_like_any_other() {
     let folder = pipeline("in.jsonl", "key = \"/key\"");
+    // A byte that is copied burns a unit of fuel, so such an event needs more than the ten million of the default.
+    let more_fuel = [
+        "-s",
+        "operator.double.limits.fuel_per_event=100_000_000",
+        "-s",
+        "operator.double.limits.memory=256MiB",
+    ];
     let long = "x".repeat(10_000_000);
     folder.write(
         "in.jsonl",
@@ -144,7 +151,8 @@ fn a_line_of_ten_megabytes_is_an_event_like_any_other() {
             "{{\"key\":\"a\",\"value\":1}}\n{{\"key\":\"b\",\"long\":\"{long}\",\"value\":2}}\n{long}\n{{\"key\":\"a\",\"value\":3}}\n"
         ),
     );
-    let summary = run(&folder);
+    let command = Dirigo::run(&folder, ["pipeline.toml"]);
+    let summary = command.args(more_fuel).finish().succeeds().clone();
     assert_eq!((summary.count("events_in"), summary.count("events_out")), (4, 3));
     let out = folder.json_lines("out.jsonl");
     assert_eq!([&out[0]["value"], &out[1]["value"], &out[2]["value"]], [2.0, 4.0, 6.0]);

@@ -22,8 +22,8 @@ const PROFILE: &str = "component";
 /// The component of the hostile guest `name`, which is the name of its folder.
 #[track_caller]
 pub(crate) fn guest(name: &str) -> PathBuf {
-    assert!(GUESTS.contains(&name), "there is no guest {name}");
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    assert!(GUESTS.contains(&name), "there is no guest {name}");
     let file = format!("dirigo_hostile_{}.wasm", name.replace('-', "_"));
     BUILT.get_or_init(build).join(file)
 }

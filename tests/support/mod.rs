@@ -3,6 +3,8 @@
 //! Every suite goes through one boundary: pipeline files and events in, events, dead letters and the summary out. Nothing
 //! here links the library.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod books;
 mod folder;
 mod guests;

@@ -22,12 +22,12 @@ use dirigo::state::Store;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How many keys the events have.
-pub const KEYS: u64 = 1_000;
+pub(crate) const KEYS: u64 = 1_000;
 /// Bytes of a value: a number, and as much again that an operator passes on.
-pub const VALUE_BYTES: usize = 16;
+pub(crate) const VALUE_BYTES: usize = 16;
 
 /// The folder of the guests, compiled to components from `benches/guests`.
-pub fn guests() -> &'static PathBuf {
+pub(crate) fn guests() -> &'static PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -61,24 +61,24 @@ pub fn guests() -> &'static PathBuf {
 }
 
 /// A guest by its kind.
-pub fn guest(engine: &Engine, kind: &str) -> Component {
+pub(crate) fn guest(engine: &Engine, kind: &str) -> Component {
     engine
         .load_file(&guests().join(format!("bench_{kind}.wasm")))
         .expect("the guests fit the contract")
 }
 
 /// An engine without a cache on disk.
-pub fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     Engine::new(&Machine::read(), None).expect("this machine runs wasmtime")
 }
 
 /// The time.
-pub fn clock() -> Arc<dyn Clock> {
+pub(crate) fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::new())
 }
 
 /// Event `index` of the benchmarks: its key and its value. Keys come in a fixed random order, values from 0 to 40.
-pub fn event(index: u64) -> ([u8; 8], [u8; VALUE_BYTES]) {
+pub(crate) fn event(index: u64) -> ([u8; 8], [u8; VALUE_BYTES]) {
     // The finaliser of SplitMix64 (Steele, Lea and Flood 2014, figure 17).
     let mut mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -93,7 +93,7 @@ pub fn event(index: u64) -> ([u8; 8], [u8; VALUE_BYTES]) {
 }
 
 /// Batches of `events` events, made beforehand so that making them is not measured.
-pub fn batches(count: usize, events: usize) -> Vec<(Column, Column)> {
+pub(crate) fn batches(count: usize, events: usize) -> Vec<(Column, Column)> {
     let mut index = 0;
     let mut batch = || {
         let mut columns = (
@@ -112,7 +112,7 @@ pub fn batches(count: usize, events: usize) -> Vec<(Column, Column)> {
 }
 
 /// Gives the same batches again and again.
-pub struct Cycle {
+pub(crate) struct Cycle {
     batches: Arc<Vec<(Column, Column)>>,
     next: usize,
     position: u64,
@@ -121,7 +121,7 @@ pub struct Cycle {
 
 impl Cycle {
     /// `events` events in all.
-    pub fn new(batches: Arc<Vec<(Column, Column)>>, events: u64) -> Self {
+    pub(crate) fn new(batches: Arc<Vec<(Column, Column)>>, events: u64) -> Self {
         Self {
             batches,
             next: 0,
@@ -158,7 +158,7 @@ impl Source for Cycle {
 }
 
 /// Takes everything.
-pub struct Null;
+pub(crate) struct Null;
 
 impl Sink for Null {
     fn write(&mut self, _: &Column) -> Result<(), sink::Error> {
@@ -175,7 +175,7 @@ impl Sink for Null {
 }
 
 /// A tokio runtime for sources, sinks and timers.
-pub fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -184,7 +184,7 @@ pub fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// A host with so many workers.
-pub fn host(engine: &Engine, workers: u32, runtime: &tokio::runtime::Runtime) -> Host {
+pub(crate) fn host(engine: &Engine, workers: u32, runtime: &tokio::runtime::Runtime) -> Host {
     let options = Options {
         workers,
         policy: Choice::Fair,
@@ -195,7 +195,7 @@ pub fn host(engine: &Engine, workers: u32, runtime: &tokio::runtime::Runtime) ->
 }
 
 /// Runs a pipeline file's text in `host`, with `source` in place of its source and nothing written.
-pub fn run(host: &Host, runtime: &tokio::runtime::Runtime, text: &str, source: Box<dyn Source>) -> Ended {
+pub(crate) fn run(host: &Host, runtime: &tokio::runtime::Runtime, text: &str, source: Box<dyn Source>) -> Ended {
     let file = guests().join("bench.toml");
     let loaded = pipeline::parse(text, &file, &[]).unwrap_or_else(|problems| panic!("{problems}"));
     let prepared =

@@ -10,7 +10,8 @@ use crate::flow::Ticket;
 
 /// Events that one turn takes, if as many wait: enough that entering the guest costs nothing beside them.
 const TURN_EVENTS_MAX: usize = 1024;
-/// Events at which no further batch is joined: past this, copying costs more than entering the guest less often saves.
+/// Events at which no further batch is joined for an operator without state: past this, copying costs more than entering the
+/// guest less often saves.
 const JOIN_EVENTS_MAX: usize = 256;
 /// Bytes that one turn takes; a single event may be larger.
 const TURN_BYTES_MAX: usize = 1 << 20;
@@ -19,6 +20,7 @@ const TURN_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     queue: VecDeque<Batch>,
+    join_events_max: usize,
     /// Replicas that wait for a batch.
     pub(super) idle: SmallVec<[u16; 2]>,
     taken: u64,
@@ -35,10 +37,12 @@ pub(super) struct Chunk {
 }
 
 impl Mailbox {
-    /// An empty one, for an actor with so many replicas.
-    pub(super) fn new(replicas: u16) -> Self {
+    /// An empty one, for an actor with so many replicas. One with state joins more: keys that come again in a turn cross
+    /// into the guest once.
+    pub(super) fn new(replicas: u16, is_stateful: bool) -> Self {
         Self {
             idle: (0..replicas).collect(),
+            join_events_max: if is_stateful { TURN_EVENTS_MAX } else { JOIN_EVENTS_MAX },
             ..Self::default()
         }
     }
@@ -78,7 +82,7 @@ impl Mailbox {
         while let Some(next) = self.queue.front() {
             events += next.len();
             bytes += next.size();
-            if events > JOIN_EVENTS_MAX || bytes > TURN_BYTES_MAX || !next.joins(&joined[0]) {
+            if events > self.join_events_max || bytes > TURN_BYTES_MAX || !next.joins(&joined[0]) {
                 break;
             }
             joined.extend(self.queue.pop_front());

@@ -63,10 +63,11 @@ pub enum Step {
 
 impl Actor {
     fn new(operator: Arc<Operator>, identity: Identity, replicas: u16) -> Arc<Self> {
+        let mailbox = Mailbox::new(replicas, operator.kind().is_stateful());
         Arc::new_cyclic(|actor| Self {
             operator,
             identity,
-            mailbox: Mutex::new(Mailbox::new(replicas)),
+            mailbox: Mutex::new(mailbox),
             replicas: (0..replicas)
                 .map(|number| Mutex::new(Replica::new(actor.clone(), number)))
                 .collect(),

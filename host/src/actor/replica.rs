@@ -170,13 +170,11 @@ impl Replica {
                 }
                 chunk
             };
-            match chunk {
-                Some(chunk) => self.open_chunk(chunk),
-                None => {
-                    self.become_idle(actor, now_ns);
-                    return false;
-                }
-            }
+            let Some(chunk) = chunk else {
+                self.become_idle(actor, now_ns);
+                return false;
+            };
+            self.open_chunk(chunk);
         }
         if !self.is_active && !self.activate(actor, &cell) {
             return false;
@@ -264,18 +262,18 @@ impl Replica {
                 operator.pace.observe_slice(end.fuel, turn.used_ns);
                 operator.pace.observe_turn(part.batch.len(), end.fuel, turn.used_ns);
                 self.traps_in_row = 0;
-                self.apply(operator, part, plan, answer, end.fuel);
+                self.apply(operator, &part, plan, answer, end.fuel);
                 None
             }
             Outcome::Trapped(trap) => {
                 self.roll_back(operator, plan);
-                self.split(operator, part, trap, end.fuel);
+                self.split(operator, &part, trap, end.fuel);
                 self.count_trap()
             }
             Outcome::Unopened(unopened) => {
                 self.roll_back(operator, plan);
                 self.work.push_front(part);
-                self.blame_opening(operator, unopened)
+                Some(self.blame_opening(operator, unopened))
             }
         }
     }
@@ -297,7 +295,7 @@ impl Replica {
         )
     }
 
-    fn blame_opening(&mut self, operator: &Operator, unopened: Unopened) -> Option<Duration> {
+    fn blame_opening(&mut self, operator: &Operator, unopened: Unopened) -> Duration {
         let reason = match unopened {
             Unopened::Refused(message) => format!("refuses its configuration: {message}"),
             Unopened::Trapped(trap) => format!("cannot be opened: {}", trap.reason),
@@ -309,11 +307,11 @@ impl Replica {
                 reason,
             });
         }
-        Some(QUARANTINE_MIN)
+        QUARANTINE_MIN
     }
 
     /// Puts what trapped back, in parts: around the event that the guest blames, or in halves. A single event is buried.
-    fn split(&mut self, operator: &Operator, part: Part, trap: Trap, fuel: u64) {
+    fn split(&mut self, operator: &Operator, part: &Part, trap: Trap, fuel: u64) {
         let events = part.batch.len();
         let attempts = part.attempts + 1;
         if events == 1 {
@@ -324,52 +322,60 @@ impl Replica {
                 backtrace,
                 ..
             } = trap;
-            operator.bury(
-                &part.batch,
-                0,
-                Death {
-                    kind: cause.name(),
-                    reason,
-                    backtrace,
-                    state,
-                    fuel,
-                    attempt: attempts,
-                },
-            );
-            self.done(operator, &part.batch);
+            let death = Death {
+                kind: cause.name(),
+                reason,
+                backtrace,
+                state,
+                fuel,
+                attempt: attempts,
+            };
+            operator.bury(&part.batch, 0, death);
+            Self::done(operator, &part.batch);
             return;
         }
-        let cuts = match trap.event.map(|event| event as usize).filter(|&event| event < events) {
-            Some(event) => vec![0..event, event..event + 1, event + 1..events],
-            None => vec![0..events / 2, events / 2..events],
-        };
-        for range in cuts.into_iter().rev().filter(|range| !range.is_empty()) {
+        match trap.event.map(|event| event as usize).filter(|&event| event < events) {
+            Some(event) => self.put_back(&part.batch, attempts, &[event, event + 1]),
+            None => self.put_back(&part.batch, attempts, &[events / 2]),
+        }
+    }
+
+    /// Puts a batch back at the front of the work, cut at these places.
+    fn put_back(&mut self, batch: &Batch, attempts: u32, cuts: &[usize]) {
+        let ends = cuts.iter().copied().chain([batch.len()]);
+        let starts = [0].into_iter().chain(cuts.iter().copied());
+        let ranges: Vec<_> = starts
+            .zip(ends)
+            .map(|(start, end)| start..end)
+            .filter(|range| !range.is_empty())
+            .collect();
+        for range in ranges.into_iter().rev() {
             self.work.push_front(Part {
-                batch: part.batch.slice(range),
+                batch: batch.slice(range),
                 attempts,
             });
         }
     }
 
-    fn apply(&mut self, operator: &Operator, part: Part, plan: Option<windows::Plan>, answer: Answer, fuel: u64) {
+    fn apply(&mut self, operator: &Operator, part: &Part, plan: Option<windows::Plan>, answer: Answer, fuel: u64) {
         match answer {
-            Answer::Mapped(outputs) => self.apply_mapped(operator, &part, outputs, fuel),
-            Answer::Filtered(filtered) => self.apply_filtered(operator, &part, &filtered, fuel),
+            Answer::Mapped(outputs) => self.apply_mapped(operator, part, outputs, fuel),
+            Answer::Filtered(filtered) => self.apply_filtered(operator, part, &filtered, fuel),
             Answer::Folded(folded) => {
                 let plan = plan.expect("a fold is run by a plan");
                 match folded {
                     Folded::Done { accumulators, outputs } => {
-                        self.apply_folded(operator, &part, plan, &accumulators, outputs, fuel);
+                        self.apply_folded(operator, part, plan, &accumulators, outputs, fuel);
                     }
                     Folded::Rejected(rejected) => {
                         plan.abandon(&mut self.table);
-                        self.run_without(operator, part, &rejected, fuel);
+                        self.run_again(operator, part, &rejected, fuel);
                         return;
                     }
                 }
             }
         }
-        self.done(operator, &part.batch);
+        Self::done(operator, &part.batch);
     }
 
     fn apply_mapped(&mut self, operator: &Operator, part: &Part, outputs: Outputs, fuel: u64) {
@@ -425,25 +431,20 @@ impl Replica {
         self.put_out(emitted);
     }
 
-    /// Buries the rejected events and runs the others again.
-    fn run_without(&mut self, operator: &Operator, part: Part, rejected: &[Rejection], fuel: u64) {
-        self.reject(operator, &part, rejected, fuel);
-        let mut rejected = rejected.iter().map(|rejection| rejection.index).peekable();
-        let (mut kept, mut gone) = (Vec::new(), Vec::new());
-        for event in (0..).take(part.batch.len()) {
-            if rejected.next_if_eq(&event).is_some() {
-                gone.push(event)
-            } else {
-                kept.push(event)
-            }
+    /// A fold that rejects takes no effect. Each rejected event is run again alone, behind those before it, so that its dead
+    /// letter bears the state that it met; one that was alone is buried.
+    fn run_again(&mut self, operator: &Operator, part: &Part, rejected: &[Rejection], fuel: u64) {
+        if part.batch.len() == 1 {
+            self.reject(operator, part, rejected, fuel);
+            Self::done(operator, &part.batch);
+            return;
         }
-        self.done(operator, &part.batch.gather(&gone));
-        if !kept.is_empty() {
-            self.work.push_front(Part {
-                batch: part.batch.gather(&kept),
-                attempts: part.attempts,
-            });
-        }
+        let cuts: Vec<usize> = rejected
+            .iter()
+            .map(|rejection| rejection.index as usize)
+            .flat_map(|at| [at, at + 1])
+            .collect();
+        self.put_back(&part.batch, part.attempts, &cuts);
     }
 
     fn reject(&mut self, operator: &Operator, part: &Part, rejected: &[Rejection], fuel: u64) {
@@ -479,7 +480,7 @@ impl Replica {
     }
 
     /// Notes that events no longer wait here.
-    fn done(&self, operator: &Operator, batch: &Batch) {
+    fn done(operator: &Operator, batch: &Batch) {
         wake_all(operator.gate.leave(batch.len(), batch.size()));
     }
 
@@ -545,7 +546,7 @@ impl Replica {
     pub(super) fn abandon(&mut self, actor: &Arc<Actor>) {
         let running = self.turn.take().map(|running| running.part);
         for part in running.into_iter().chain(std::mem::take(&mut self.work)) {
-            self.done(&actor.operator, &part.batch);
+            Self::done(&actor.operator, &part.batch);
         }
         self.chunk = None;
         self.give_up_instance(actor);

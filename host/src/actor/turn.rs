@@ -35,6 +35,10 @@ pub(super) enum Outcome {
 }
 
 /// How a slice of a turn ended.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made; the large variant is the usual one"
+)]
 pub(super) enum Slice {
     Ended(End),
     /// It burnt its fuel.

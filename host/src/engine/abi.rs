@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use wasmtime::component::__internal::InstanceType;
+use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 use crate::batch::{Batch, Column, Malformed};
@@ -196,6 +198,22 @@ pub(super) enum Broken {
         /// Which one.
         index: usize,
     },
+}
+
+/// The arguments of `reduce.accumulate`.
+pub(super) type FoldArgs = (BatchArg, Arc<Vec<u32>>, Arc<Column>, Arc<Windows>);
+
+/// Whether an exported function has the types that the contract gives it.
+pub(super) fn typecheck(function: &str, found: &ComponentFunc, types: &InstanceType<'_>) -> wasmtime::Result<()> {
+    match function {
+        "open" => found.typecheck::<(&str,), (Result<(), String>,)>(types),
+        "map" => found.typecheck::<(BatchArg,), (RawOutputs,)>(types),
+        "filter" => found.typecheck::<(BatchArg,), (RawFiltered,)>(types),
+        "accumulate" => found.typecheck::<FoldArgs, (RawFolded,)>(types),
+        "merge" => found.typecheck::<(Column, Column), (RawColumn,)>(types),
+        "finish" => found.typecheck::<(Windows, Column), (RawOutputs,)>(types),
+        _ => unreachable!("the contract has no other functions"),
+    }
 }
 
 impl RawOutputs {

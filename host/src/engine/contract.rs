@@ -7,7 +7,7 @@ use std::fmt;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
-use super::wasi;
+use super::{abi, wasi};
 
 /// What kind of operator a component is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -143,14 +143,23 @@ fn found<'a>(exports: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn require(component: &Component, interface: &str, functions: &[&str]) -> Result<(), Violation> {
-    let Some((ComponentItem::ComponentInstance(_), instance)) = component.get_export(None, interface) else {
-        return Err(Violation::Missing { name: interface.into() });
+    let ty = component.component_type();
+    let engine = component.engine();
+    let missing = |name: String| Violation::Missing { name };
+    let Some(ComponentItem::ComponentInstance(instance)) = ty.get_export(engine, interface).map(|export| export.ty)
+    else {
+        return Err(missing(interface.into()));
     };
     for function in functions {
-        if component.get_export_index(Some(&instance), *function).is_none() {
-            return Err(Violation::Missing {
-                name: format!("{interface}#{function}"),
-            });
+        let name = format!("{interface}#{function}");
+        match instance.get_export(engine, function).map(|export| export.ty) {
+            Some(ComponentItem::ComponentFunc(found)) => {
+                let fits = abi::typecheck(function, &found, &ty.instance_type());
+                fits.map_err(|error| Violation::Types {
+                    message: format!("`{name}`: {error:#}"),
+                })?;
+            }
+            _ => return Err(missing(name)),
         }
     }
     Ok(())

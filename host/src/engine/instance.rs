@@ -10,7 +10,7 @@ use wasmtime::Store;
 use wasmtime::component::TypedFunc;
 
 use super::Component;
-use super::abi::{BatchArg, Filtered, Folded, Outputs, RawFiltered, RawFolded, RawOutputs, Windows};
+use super::abi::{BatchArg, Filtered, FoldArgs, Folded, Outputs, RawFiltered, RawFolded, RawOutputs, Windows};
 use super::contract::Kind;
 use super::guest::Guest;
 use super::trap::Trap;
@@ -86,7 +86,7 @@ pub enum Answer {
     Folded(Folded),
 }
 
-type Accumulate = TypedFunc<(BatchArg, Arc<Vec<u32>>, Arc<Column>, Arc<Windows>), (RawFolded,)>;
+type Accumulate = TypedFunc<FoldArgs, (RawFolded,)>;
 
 enum Calls {
     Map(TypedFunc<(BatchArg,), (RawOutputs,)>),
@@ -132,10 +132,10 @@ impl Instance {
         }
         let functions = component.functions();
         Ok(Ok(match component.kind() {
-            Kind::Map => Calls::Map(instance.get_typed_func(&mut *store, &functions[0])?),
-            Kind::Filter => Calls::Filter(instance.get_typed_func(&mut *store, &functions[0])?),
+            Kind::Map => Calls::Map(instance.get_typed_func(&mut *store, functions[0])?),
+            Kind::Filter => Calls::Filter(instance.get_typed_func(&mut *store, functions[0])?),
             Kind::Reduce => Calls::Reduce {
-                accumulate: instance.get_typed_func(&mut *store, &functions[0])?,
+                accumulate: instance.get_typed_func(&mut *store, functions[0])?,
             },
         }))
     }

@@ -229,14 +229,11 @@ struct Writing {
 impl Writing {
     fn run(mut self, messages: &Receiver<Message>) -> LettersBookmark {
         loop {
-            let message = match messages.try_recv() {
-                Ok(message) => message,
-                Err(_) => {
-                    let flushed = self.sink.as_mut().map_or(Ok(()), |sink| sink.flush());
-                    self.check(flushed);
-                    messages.recv().unwrap_or(Message::Close)
-                }
-            };
+            let message = messages.try_recv().unwrap_or_else(|_| {
+                let flushed = self.sink.as_mut().map_or(Ok(()), |sink| sink.flush());
+                self.check(flushed);
+                messages.recv().unwrap_or(Message::Close)
+            });
             match message {
                 Message::Letter(letter) => {
                     let size = letter.size();

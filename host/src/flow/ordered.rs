@@ -18,7 +18,9 @@ struct Held {
     source: SourceIndex,
     path: u32,
     arrival_ns: u64,
-    /// The first event that is still held.
+    /// The events by position: where several actors' outputs were joined, they did not come that way.
+    order: Vec<u32>,
+    /// The place in `order` of the first event that is still held.
     next: usize,
 }
 
@@ -40,6 +42,8 @@ pub(super) struct Released {
 impl Ordered {
     pub(super) fn hold(&mut self, batch: Batch) {
         let ticket = &batch.origin.ticket;
+        let mut order: Vec<u32> = (0..).take(batch.len()).collect();
+        order.sort_by_key(|&event| batch.positions[event as usize]);
         self.held.push(Held {
             source: ticket.source(),
             path: batch.origin.path,
@@ -49,6 +53,7 @@ impl Ordered {
                 values: batch.values,
                 positions: batch.positions,
             },
+            order,
             next: 0,
         });
     }
@@ -66,8 +71,10 @@ impl Ordered {
         };
         let mut leaving = Vec::new();
         for (index, held) in self.held.iter_mut().enumerate() {
-            let free = held.batch.positions[held.next..].partition_point(|&position| (position, held.source) < before);
-            leaving.extend((held.next..held.next + free).map(|event| (index, event)));
+            let positions = &held.batch.positions;
+            let rest = &held.order[held.next..];
+            let free = rest.partition_point(|&event| (positions[event as usize], held.source) < before);
+            leaving.extend(rest[..free].iter().map(|&event| (index, event as usize)));
             held.next += free;
         }
         let place = |&(index, event): &(usize, usize)| {
@@ -86,7 +93,7 @@ impl Ordered {
             released.values.push(self.held[index].batch.values.get(event));
             released.arrivals_ns.push(self.held[index].arrival_ns);
         }
-        self.held.retain(|held| held.next < held.batch.positions.len());
+        self.held.retain(|held| held.next < held.order.len());
         released
     }
 }
@@ -127,6 +134,14 @@ mod tests {
         assert_eq!(text(&ordered.release(&[5])), ["a", "b", "c", "d"]);
         assert_eq!(text(&ordered.release(&[u64::MAX])), ["e"]);
         assert!(ordered.held.is_empty());
+    }
+
+    #[test]
+    fn outputs_of_several_actors_that_were_joined_are_put_in_order() {
+        let mut ordered = Ordered::default();
+        ordered.hold(batch(&[(2, "b"), (9, "i"), (1, "a"), (3, "c")]));
+        assert_eq!(text(&ordered.release(&[4])), ["a", "b", "c"]);
+        assert_eq!(text(&ordered.release(&[10])), ["i"]);
     }
 
     #[test]

@@ -69,9 +69,9 @@ impl Outlet {
     /// An outlet, and the start of its thread: it waits for the progress that the pipeline makes.
     #[must_use]
     pub fn new(id: &str) -> (Arc<Self>, Unstarted) {
-        let (sender, receiver) = mpsc::channel();
         /// Three significant digits: what a person reads.
         const DIGITS: u8 = 3;
+        let (sender, receiver) = mpsc::channel();
         let latency = Histogram::new(DIGITS).expect("three digits are within what a histogram offers");
         let outlet = Arc::new(Self {
             id: id.to_owned(),

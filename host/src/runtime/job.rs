@@ -360,7 +360,6 @@ impl Job {
     }
 
     /// What [`stop`](Self::stop) does, to be kept while somebody waits for the end.
-    #[must_use]
     pub fn stopper(&self) -> impl Fn() + Send + use<> {
         let inlets = self.inlets.clone();
         move || inlets.iter().for_each(|inlet| inlet.stop())

@@ -370,9 +370,9 @@ fn write_durably(
         let mut table = transaction.open_table(STATE)?;
         let mut write = |key: &[u8], bytes: &[u8]| -> Result<(), redb::Error> {
             if bytes.is_empty() {
-                table.remove(key)?.map_or((), drop)
+                table.remove(key)?;
             } else {
-                table.insert(key, bytes)?.map_or((), drop)
+                table.insert(key, bytes)?;
             }
             Ok(())
         };
