@@ -132,7 +132,7 @@ impl Operator {
         let this = Arc::new(Self {
             letter_setup: LetterSetup {
                 component: operator.component.to_string(),
-                config: operator.config,
+                config: operator.config_as_written,
                 limits: operator.limits,
                 window: operator.window,
             },

@@ -73,7 +73,7 @@ pub struct Event {
 pub struct Setup {
     /// The component, as `builtin:NAME` or a path.
     pub component: String,
-    /// Its configuration.
+    /// Its configuration, as it is written: what comes from the environment stays there.
     pub config: serde_json::Value,
     /// Its limits.
     pub limits: Limits,

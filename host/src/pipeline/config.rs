@@ -44,6 +44,39 @@ impl Read for Object {
     }
 }
 
+/// Puts the values of environment variables in place of each `{ "env": NAME }` below the top of a configuration that was
+/// kept as it was written.
+///
+/// # Errors
+/// When a variable is not set, or not UTF-8.
+pub fn resolve(config: &Json) -> Result<Json, String> {
+    let Json::Object(entries) = config else {
+        return Ok(config.clone());
+    };
+    let resolved = entries
+        .iter()
+        .map(|(key, value)| Ok((key.clone(), resolve_value(value)?)));
+    resolved.collect::<Result<_, String>>().map(Json::Object)
+}
+
+fn resolve_value(value: &Json) -> Result<Json, String> {
+    match value {
+        Json::Object(entries) if entries.len() == 1 => match entries.get("env") {
+            Some(Json::String(name)) => std::env::var(name)
+                .map(Json::String)
+                .map_err(|error| format!("the environment variable `{name}`: {error}")),
+            _ => resolve(value),
+        },
+        Json::Object(_) => resolve(value),
+        Json::Array(items) => items
+            .iter()
+            .map(resolve_value)
+            .collect::<Result<_, _>>()
+            .map(Json::Array),
+        other => Ok(other.clone()),
+    }
+}
+
 /// Turns nodes into JSON.
 pub(super) struct Translation<'a> {
     /// Where `{ env = "NAME" }` finds its value; `None` where it is a table like any other.
@@ -124,5 +157,22 @@ fn variable(entries: &[Entry]) -> Option<&str> {
             },
         ] if key == "env" => Some(name),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_as_written_finds_its_values_again() {
+        let home = std::env::var("PATH").unwrap();
+        let written =
+            json!({ "a": { "env": "PATH" }, "b": [{ "env": "PATH" }, { "env": "PATH", "c": 1 }], "env": "data" });
+        let resolved = json!({ "a": home, "b": [home, { "env": "PATH", "c": 1 }], "env": "data" });
+        assert_eq!(resolve(&written), Ok(resolved));
+        assert!(resolve(&json!({ "a": { "env": "NO_SUCH_VARIABLE" } })).is_err());
     }
 }

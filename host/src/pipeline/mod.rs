@@ -40,6 +40,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use config::resolve;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use loaded::{Loaded, load, load_for_tests, parse};
 pub use model::*;

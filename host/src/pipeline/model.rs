@@ -126,6 +126,8 @@ pub struct Operator {
     pub inputs: Vec<Input>,
     /// What the component's `open` gets, as a JSON object.
     pub config: serde_json::Value,
+    /// The same with `{ env = "NAME" }` as it is written: what may be shown and kept.
+    pub config_as_written: serde_json::Value,
     /// Gives events a new key before the operator sees them.
     pub key: Option<Pointer>,
     /// How a `reduce` cuts its events into windows.

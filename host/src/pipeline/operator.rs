@@ -49,6 +49,8 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
         problems: &mut validation.problems,
     };
     let config = raw.config.map(|config| translation.object(&config.0));
+    translation.environment = None;
+    let config_as_written = raw.config.map(|config| translation.object(&config.0));
     let key = raw
         .key
         .given()
@@ -59,6 +61,7 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
         component: component?,
         inputs: Vec::new(),
         config: config.unwrap_or_else(|| serde_json::json!({})),
+        config_as_written: config_as_written.unwrap_or_else(|| serde_json::json!({})),
         key: key.flatten(),
         window,
         limits: self::limits(&limits, validation),

@@ -18,7 +18,7 @@ use crate::engine::{
     Trap, Unopened, Voice,
 };
 use crate::flow::{DeadLetter, LetterSetup, Ticket};
-use crate::pipeline::Window;
+use crate::pipeline::{self, Window};
 use crate::state::windows::{self, Plan};
 use crate::state::{Entry, Table};
 
@@ -37,6 +37,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The configuration takes a value from the environment that is not there.
+    #[error("cannot make the operator's configuration: {0}")]
+    Environment(String),
     /// The file has no such letter.
     #[error("there is no dead letter {id} in {}; {found}", .path.display())]
     NotFound {
@@ -231,7 +234,10 @@ pub async fn run(letter: &DeadLetter, component: &Component, clock: Arc<dyn Cloc
     let (request, plan) = request(component.kind(), &batch, &mut table, setup.window)?;
     let instance_setup = Setup {
         limits: setup.limits,
-        config: setup.config.to_string().into(),
+        config: pipeline::resolve(&setup.config)
+            .map_err(Error::Environment)?
+            .to_string()
+            .into(),
         voice: Arc::new(Voice::new(&letter.pipeline, &letter.operator, clock)),
     };
     let mut instance = match Instance::activate(component, &instance_setup, SLICE_FUEL).await {
