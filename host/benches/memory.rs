@@ -86,7 +86,12 @@ fn run(keys: u64) {
         .map(|first| batch(first..(first + 256).min(keys)))
         .collect();
     let source = support::Cycle::new(Arc::new(batches), keys);
-    let ended = support::run(&host, &runtime, PIPELINE, Box::new(source));
+    let ended = support::run(
+        &host,
+        &runtime,
+        support::prepared(&engine, &runtime, PIPELINE),
+        Box::new(source),
+    );
     assert_eq!(ended.failure, None);
     assert_eq!(ended.operators[0].counts.absorbed, keys);
     println!("{}", peak_bytes());

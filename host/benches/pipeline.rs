@@ -49,6 +49,7 @@ fn main() {
     let engine = support::engine();
     let runtime = support::runtime();
     let host = support::host(&engine, 1, &runtime);
+    let prepared = support::prepared(&engine, &runtime, PIPELINE);
     println!("batch  native      channels    dirigo      dirigo/native  M events/s");
     let only: Option<usize> = std::env::args().find_map(|argument| argument.parse().ok());
     let sizes = [(1, 200_000), (16, 2_000_000), (256, 8_000_000), (1024, 8_000_000)];
@@ -63,7 +64,7 @@ fn main() {
             rounds[1].push(per_event(events, || channels(&runtime, &batches, events)));
             rounds[2].push(per_event(events, || {
                 let source = Box::new(support::Cycle::new(batches.clone(), events));
-                let ended = support::run(&host, &runtime, PIPELINE, source);
+                let ended = support::run(&host, &runtime, prepared.clone(), source);
                 assert_eq!(ended.failure, None);
                 assert_eq!(ended.summary.figures.dead_letters, 0);
             }));

@@ -176,6 +176,11 @@ impl Column {
     /// When there is no such item.
     #[must_use]
     pub fn gather(&self, indexes: &[u32]) -> Column {
+        match self.width() {
+            Some(8) => return self.gather_of_width::<8>(indexes),
+            Some(16) => return self.gather_of_width::<16>(indexes),
+            _ => {}
+        }
         let mean = self.bytes.len().checked_div(self.len()).unwrap_or(0) + 1;
         let mut picked = Column::with_capacity(indexes.len(), mean * indexes.len());
         // A filter keeps runs of neighbours: each run is one copy.
@@ -190,6 +195,29 @@ impl Column {
             rest = &rest[length..];
         }
         picked
+    }
+
+    /// The length of every item, if all have the same.
+    fn width(&self) -> Option<u32> {
+        let width = *self.ends.first()?;
+        let is_uniform = self
+            .ends
+            .iter()
+            .zip(1_u32..)
+            .all(|(&end, items)| Some(end) == items.checked_mul(width));
+        is_uniform.then_some(width)
+    }
+
+    /// [`gather`](Self::gather) for items of `WIDTH` bytes, such as numbers: moves without calls or branches.
+    fn gather_of_width<const WIDTH: usize>(&self, indexes: &[u32]) -> Column {
+        let (items, _) = self.bytes.as_chunks::<WIDTH>();
+        let mut bytes = Vec::with_capacity(WIDTH * indexes.len());
+        for &index in indexes {
+            bytes.extend_from_slice(&items[index as usize]);
+        }
+        let width = u32::try_from(WIDTH).expect(FITS);
+        let ends = (1..).take(indexes.len()).map(|items: u32| items * width).collect();
+        Column { bytes, ends }
     }
 
     /// Appends the items of `range` of another column.
@@ -345,6 +373,27 @@ mod tests {
             column.gather(&[2, 0]).iter().collect::<Vec<_>>(),
             [b"three".as_slice(), b"one"]
         );
+    }
+
+    #[test]
+    fn gathering_gives_the_items_whatever_their_widths() {
+        for widths in [
+            [8, 8, 8, 8, 8],
+            [16, 16, 16, 16, 16],
+            [8, 8, 16, 0, 8],
+            [0, 0, 0, 0, 0],
+            [3, 3, 3, 3, 3],
+        ] {
+            let mut column = Column::default();
+            (0_u8..)
+                .zip(widths)
+                .for_each(|(byte, width)| column.push(&vec![byte; width]));
+            for indexes in [&[0, 1, 2, 3, 4][..], &[1, 2, 4], &[4, 0], &[]] {
+                let gathered = column.gather(indexes);
+                let wanted: Vec<&[u8]> = indexes.iter().map(|&index| column.get(index as usize)).collect();
+                assert_eq!(gathered.iter().collect::<Vec<_>>(), wanted, "{widths:?} at {indexes:?}");
+            }
+        }
     }
 
     #[test]

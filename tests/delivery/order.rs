@@ -106,6 +106,47 @@ fn a_sink_that_keeps_the_order_of_the_source_gets_the_same_bytes_at_any_worker_c
 }
 
 #[test]
+fn the_order_of_the_source_is_restored_behind_shards_that_feed_an_operator_without_state() {
+    let folder = Folder::with_pipeline(
+        r#"
+        [pipeline]
+        name = "behind-shards"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        key = "/key"
+        time = "/n"
+        [[operator]]
+        id = "reduce"
+        component = "builtin:reduce"
+        shards = 5
+        window = { count = 3 }
+        config = { field = "n", aggregate = "sum" }
+        [[operator]]
+        id = "filter"
+        component = "builtin:filter"
+        config = { field = "sum", min = 0.0 }
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        order = "source"
+        "#,
+    );
+    folder.write("events.jsonl", numbered(EVENTS, KEYS));
+    for workers in [1, 2, 8] {
+        Dirigo::run(&folder, ["pipeline.toml"])
+            .workers(workers)
+            .finish()
+            .succeeds();
+        let windows = folder.json_lines("out.jsonl");
+        let ends: Vec<u64> = windows.iter().map(|window| window["end"].as_u64().unwrap()).collect();
+        assert!(!ends.is_empty() && ends.is_sorted(), "{workers} workers");
+    }
+}
+
+#[test]
 fn the_order_within_a_key_is_kept_at_any_worker_count() {
     let folder = pipeline("key");
     for workers in [1, 2, 8] {

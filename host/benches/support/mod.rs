@@ -11,7 +11,7 @@ use dirigo::clock::{Clock, SystemClock};
 use dirigo::engine::{Component, Engine, Machine};
 use dirigo::flow::LettersBookmark;
 use dirigo::pipeline;
-use dirigo::runtime::{Connectors, Ended, Host, Job, Options, prepare};
+use dirigo::runtime::{Connectors, Ended, Host, Job, Options, Prepared, prepare};
 use dirigo::scheduler::Choice;
 use dirigo::sink::{self, Sink};
 use dirigo::source::{self, Bookmark, Intake, Progress, Quota, Read, Source};
@@ -194,12 +194,20 @@ pub(crate) fn host(engine: &Engine, workers: u32, runtime: &tokio::runtime::Runt
     Host::start(engine.clone(), options, runtime.handle().clone())
 }
 
-/// Runs a pipeline file's text in `host`, with `source` in place of its source and nothing written.
-pub(crate) fn run(host: &Host, runtime: &tokio::runtime::Runtime, text: &str, source: Box<dyn Source>) -> Ended {
+/// A pipeline file's text, with its components compiled.
+pub(crate) fn prepared(engine: &Engine, runtime: &tokio::runtime::Runtime, text: &str) -> Prepared {
     let file = guests().join("bench.toml");
     let loaded = pipeline::parse(text, &file, &[]).unwrap_or_else(|problems| panic!("{problems}"));
-    let prepared =
-        prepare(host.engine(), loaded, &clock(), runtime.handle()).unwrap_or_else(|problems| panic!("{problems}"));
+    prepare(engine, loaded, &clock(), runtime.handle()).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// Runs a pipeline in `host`, with `source` in place of its source and nothing written.
+pub(crate) fn run(
+    host: &Host,
+    runtime: &tokio::runtime::Runtime,
+    prepared: Prepared,
+    source: Box<dyn Source>,
+) -> Ended {
     let connectors = Connectors {
         sources: vec![source],
         sinks: vec![Box::new(Null)],

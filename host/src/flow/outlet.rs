@@ -152,17 +152,22 @@ struct Writing {
 impl Writing {
     fn run(mut self, messages: &Receiver<Message>) -> Option<Bookmark> {
         let mut is_busy = false;
+        let mut has_lingered = false;
         loop {
             let message = match messages.try_recv() {
-                Ok(message) => message,
+                Ok(message) => {
+                    is_busy |= std::mem::take(&mut has_lingered);
+                    message
+                }
                 Err(_) if is_busy => {
+                    self.flush();
                     std::thread::sleep(LINGER);
-                    is_busy = false;
+                    (is_busy, has_lingered) = (false, true);
                     continue;
                 }
                 Err(_) => {
-                    let flushed = self.parts.sink.flush();
-                    self.check(flushed);
+                    self.flush();
+                    has_lingered = false;
                     let waits_from_ns = self.parts.clock.now_ns();
                     let message = messages.recv().unwrap_or(Message::Close);
                     let waited_ns = self.parts.clock.now_ns().saturating_sub(waits_from_ns);
@@ -176,6 +181,11 @@ impl Writing {
                 Message::Close => return self.close(),
             }
         }
+    }
+
+    fn flush(&mut self) {
+        let flushed = self.parts.sink.flush();
+        self.check(flushed);
     }
 
     fn take(&mut self, batch: Batch) {
