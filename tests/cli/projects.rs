@@ -32,7 +32,7 @@ fn project(kind: &str) -> PathBuf {
 
 fn cargo_test(directory: &Path) {
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(directory).arg("test");
+    cargo.current_dir(directory).arg("test").env_remove("CARGO_TARGET_DIR");
     let ran = Ran::of(cargo).expect(0);
     assert_says(&ran.stdout, &[" ... ok\n", "test result: ok. "]);
 }

@@ -73,6 +73,8 @@ pub(crate) fn dirigo_in(directory: &Path, arguments: &[&str]) -> Ran {
 /// `dirigo`, to be run in a directory.
 pub(crate) fn command(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dirigo"));
+    // Projects are built where their pipelines look for them.
+    command.env_remove("CARGO_TARGET_DIR");
     command.current_dir(directory).env("DIRIGO_CACHE_DIR", kept("cache"));
     command
 }

@@ -1,6 +1,6 @@
 //! Who runs next.
 //!
-//! The scheduler keeps what is ready and hands it to workers, one slice at a time, in the order of a [`Policy`]. It knows
+//! The scheduler keeps what is ready and hands it to workers, one slice at a time, in the order of a policy. It knows
 //! nothing of WebAssembly, actors or batches: an item is anything that can be pushed and popped.
 
 mod fair;
