@@ -126,6 +126,11 @@ impl<'a> Validation<'a> {
                 place,
             }) => {
                 self.expect_positive("checkpoint", *every, *place);
+                self.problems.push(
+                    Diagnostic::note("`checkpoint` has no effect yet")
+                        .at(*place, "state becomes durable when the run ends in order")
+                        .help("with `--state DIR` the next run goes on from there"),
+                );
                 Some(*every)
             }
             Some(At {

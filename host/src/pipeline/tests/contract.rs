@@ -136,10 +136,17 @@ fn the_contracts_example_is_what_it_says() {
 }
 
 #[test]
-fn the_contracts_example_is_told_that_lateness_and_idle_wait_for_time_windows() {
+fn the_contracts_example_is_told_what_has_no_effect_in_this_version() {
     let warnings = Folder::new().parse(CONTRACT, &[]).unwrap().warnings;
     let messages: Vec<&str> = warnings.iter().map(Diagnostic::message).collect();
-    assert_eq!(messages, ["`lateness` has no effect yet", "`idle` has no effect yet"]);
+    assert_eq!(
+        messages,
+        [
+            "`checkpoint` has no effect yet",
+            "`lateness` has no effect yet",
+            "`idle` has no effect yet"
+        ]
+    );
 }
 
 #[test]
