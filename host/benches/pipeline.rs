@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use bench_reduce::Sum;
 use dirigo::batch::Column;
+use dirigo::runtime::OperatorSummary;
 use dirigo_operator::columns;
 use dirigo_operator::filter::filter_batch;
 use dirigo_operator::map::map_batch;
@@ -50,7 +51,7 @@ fn main() {
     let runtime = support::runtime();
     let host = support::host(&engine, 1, &runtime);
     let prepared = support::prepared(&engine, &runtime, PIPELINE);
-    println!("batch  native      channels    dirigo      dirigo/native  M events/s");
+    println!("batch  native      channels    dirigo      dirigo/native  M events/s  fuel/event");
     let only: Option<usize> = std::env::args().find_map(|argument| argument.parse().ok());
     let sizes = [(1, 200_000), (16, 2_000_000), (256, 8_000_000), (1024, 8_000_000)];
     for (batch_events, events) in sizes
@@ -59,6 +60,7 @@ fn main() {
     {
         let batches = Arc::new(support::batches(4096 / batch_events.min(64), batch_events));
         let mut rounds = [Vec::new(), Vec::new(), Vec::new()];
+        let mut fuel = String::new();
         for _ in 0..ROUNDS {
             rounds[0].push(per_event(events, || native(&batches, events)));
             rounds[1].push(per_event(events, || channels(&runtime, &batches, events)));
@@ -67,11 +69,12 @@ fn main() {
                 let ended = support::run(&host, &runtime, prepared.clone(), source);
                 assert_eq!(ended.failure, None);
                 assert_eq!(ended.summary.figures.dead_letters, 0);
+                fuel = fuel_per_event(&ended.operators);
             }));
         }
         let [native, channels, dirigo] = rounds.map(median);
         println!(
-            "{batch_events:>5}  {native:>7.1} ns  {channels:>7.1} ns  {dirigo:>7.1} ns  {:>12.2}  {:>10.1}",
+            "{batch_events:>5}  {native:>7.1} ns  {channels:>7.1} ns  {dirigo:>7.1} ns  {:>12.2}  {:>10.1}  {fuel}",
             native / dirigo,
             1e3 / dirigo
         );
@@ -84,6 +87,17 @@ fn per_event(events: u64, run: impl FnOnce()) -> f64 {
     let start = Instant::now();
     run();
     start.elapsed().as_nanos() as f64 / events as f64
+}
+
+/// What each operator burnt for an event that it got: the same at any load of the machine.
+fn fuel_per_event(operators: &[OperatorSummary]) -> String {
+    let per_event =
+        |operator: &OperatorSummary| operator.counts.fuel.checked_div(operator.counts.events_in).unwrap_or(0);
+    let each: Vec<String> = operators
+        .iter()
+        .map(|operator| format!("{} {}", operator.id, per_event(operator)))
+        .collect();
+    each.join(", ")
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

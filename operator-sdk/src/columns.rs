@@ -110,6 +110,7 @@ impl Column {
     }
 
     /// The items in turn.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let mut start = 0;
         self.ends.iter().map(move |&end| {
@@ -121,12 +122,14 @@ impl Column {
     }
 
     /// Appends an item.
+    #[inline]
     pub fn push(&mut self, item: &[u8]) {
         self.bytes.extend_from_slice(item);
         self.close();
     }
 
     /// Makes an item of the bytes that were written behind the last one.
+    #[inline]
     pub(crate) fn close(&mut self) {
         self.ends.push(position(self.bytes.len()));
     }

@@ -178,36 +178,47 @@ fn inherited_keys(origins: &[u32], batch: &Batch) -> Column {
 /// Runs a [`Map`] over a batch. Public for the generated glue, for tests, and to measure against.
 #[doc(hidden)]
 pub fn map_batch<O: Map>(operator: &mut O, batch: &Batch) -> columns::Outputs {
-    each_event(batch, |event, written, origin| {
-        let decoded = O::Event::decode(event)?;
-        let output = operator.map(decoded.borrow())?;
-        output.encode(&mut written.values.bytes)?;
-        written.values.close();
-        written.origins.push(origin);
-        Ok(())
-    })
+    let mut values = Column::with_capacity(batch.len(), values_capacity(batch));
+    let mut failures = Vec::new();
+    for (index, value) in batch.values.iter().enumerate() {
+        let origin = position(index);
+        progress::at_event(origin);
+        let mapped = O::Event::decode(Encoded::new(batch, index, value))
+            .and_then(|event| operator.map(event.borrow()))
+            .and_then(|output| output.encode(&mut values.bytes));
+        match mapped {
+            Ok(()) => values.close(),
+            Err(error) => {
+                values.truncate(values.len());
+                failures.push(Failure {
+                    index: origin,
+                    message: error.into_message(),
+                });
+            }
+        }
+    }
+    progress::at_no_event();
+    columns::Outputs {
+        origins: all_but(&failures, batch.len()),
+        keys: None,
+        values,
+        failures,
+    }
+}
+
+/// The places of a batch that were not rejected.
+fn all_but(failures: &[Failure], events: usize) -> Vec<u32> {
+    let places = 0..position(events);
+    if failures.is_empty() {
+        return places.collect();
+    }
+    let mut failed = failures.iter().map(|failure| failure.index).peekable();
+    places.filter(|place| failed.next_if_eq(place).is_none()).collect()
 }
 
 /// Runs a [`FlatMap`] over a batch, as [`map_batch`] does.
 #[doc(hidden)]
 pub fn flat_map_batch<O: FlatMap>(operator: &mut O, batch: &Batch) -> columns::Outputs {
-    each_event(batch, |event, written, origin| {
-        let decoded = O::Event::decode(event)?;
-        let mut outputs = Outputs {
-            written,
-            batch,
-            origin,
-            output: PhantomData,
-        };
-        operator.flat_map(decoded.borrow(), &mut outputs)
-    })
-}
-
-#[inline]
-fn each_event(
-    batch: &Batch,
-    mut run: impl FnMut(Encoded<'_>, &mut columns::Outputs, u32) -> Result<()>,
-) -> columns::Outputs {
     let mut written = columns::Outputs {
         origins: Vec::with_capacity(batch.len()),
         keys: None,
@@ -217,7 +228,17 @@ fn each_event(
     for (index, value) in batch.values.iter().enumerate() {
         let origin = position(index);
         progress::at_event(origin);
-        if let Err(error) = run(Encoded::new(batch, index, value), &mut written, origin) {
+        let decoded = O::Event::decode(Encoded::new(batch, index, value));
+        let put_out = decoded.and_then(|event| {
+            let mut outputs = Outputs {
+                written: &mut written,
+                batch,
+                origin,
+                output: PhantomData,
+            };
+            operator.flat_map(event.borrow(), &mut outputs)
+        });
+        if let Err(error) = put_out {
             reject(&mut written, origin, error);
         }
     }

@@ -9,7 +9,6 @@ use std::borrow::Borrow;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::accumulator::Group;
 use crate::{
     Result,
     codec::{Decode, Encode, Encoded},
@@ -115,6 +114,9 @@ impl Window<'_> {
     }
 }
 
+/// What a sum or an average takes; the column of others grows.
+const USUAL_BYTES: usize = 16;
+
 /// Runs a [`Reduce`] over a batch. Public for the generated glue, for tests, and to measure against.
 #[doc(hidden)]
 pub fn accumulate_batch<O: Reduce>(
@@ -124,7 +126,7 @@ pub fn accumulate_batch<O: Reduce>(
     accumulators: &Column,
     closing: &Windows,
 ) -> Folded {
-    let mut folds: Vec<Group<'_, O::Accumulator>> = accumulators.iter().map(Group::Untouched).collect();
+    let mut folds = decoded(operator, accumulators);
     let rejected = add_all(operator, batch, groups, &mut folds);
     if !rejected.is_empty() {
         return Folded {
@@ -134,8 +136,10 @@ pub fn accumulate_batch<O: Reduce>(
     }
     let mut folds = folds.into_iter();
     let outputs = finish_all(operator, closing, folds.by_ref().take(closing.len()));
-    let mut open = Column::with_capacity(folds.len(), accumulators.bytes.len());
-    folds.for_each(|fold| fold.write(&mut open));
+    let mut open = Column::with_capacity(folds.len(), accumulators.bytes.len().max(USUAL_BYTES * folds.len()));
+    for fold in folds {
+        accumulator::encode(&fold, &mut open);
+    }
     Folded {
         accumulators: open,
         outputs,
@@ -143,18 +147,19 @@ pub fn accumulate_batch<O: Reduce>(
     }
 }
 
-fn add_all<O: Reduce>(
-    operator: &mut O,
-    batch: &Batch,
-    groups: &[u32],
-    folds: &mut [Group<'_, O::Accumulator>],
-) -> Vec<Failure> {
+fn decoded<O: Reduce>(operator: &O, accumulators: &Column) -> Vec<O::Accumulator> {
+    let each = accumulators.iter();
+    each.map(|bytes| accumulator::decode_or(bytes, || operator.zero()))
+        .collect()
+}
+
+fn add_all<O: Reduce>(operator: &mut O, batch: &Batch, groups: &[u32], folds: &mut [O::Accumulator]) -> Vec<Failure> {
     let mut rejected = Vec::new();
-    for ((index, value), &group) in batch.values.iter().enumerate().zip(groups) {
+    for (index, value) in batch.values.iter().enumerate() {
         let place = position(index);
         progress::at_event(place);
         let added = O::Event::decode(Encoded::new(batch, index, value))
-            .and_then(|event| operator.add(folds[group as usize].touch(|| operator.zero()), event.borrow()));
+            .and_then(|event| operator.add(&mut folds[groups[index] as usize], event.borrow()));
         if let Err(error) = added {
             rejected.push(Failure {
                 index: place,
@@ -185,17 +190,13 @@ pub fn merge_batch<O: Reduce>(operator: &mut O, left: &Column, right: &Column) -
 /// Finishes windows.
 #[doc(hidden)]
 pub fn finish_batch<O: Reduce>(operator: &mut O, windows: &Windows, accumulators: &Column) -> Outputs {
-    finish_all(operator, windows, accumulators.iter().map(Group::Untouched))
+    let folds = decoded(operator, accumulators);
+    finish_all(operator, windows, folds.into_iter())
 }
 
-fn finish_all<'a, O: Reduce>(
-    operator: &mut O,
-    windows: &Windows,
-    folds: impl Iterator<Item = Group<'a, O::Accumulator>>,
-) -> Outputs {
+fn finish_all<O: Reduce>(operator: &mut O, windows: &Windows, folds: impl Iterator<Item = O::Accumulator>) -> Outputs {
     let mut outputs = Outputs::default();
-    for (index, (key, fold)) in windows.keys.iter().zip(folds).enumerate() {
-        let accumulator = fold.into_accumulator(|| operator.zero());
+    for (index, (key, accumulator)) in windows.keys.iter().zip(folds).enumerate() {
         let window = Window {
             key,
             start: windows.starts[index],
@@ -300,6 +301,10 @@ mod tests {
     fn accumulators(groups: &[&[&str]]) -> Column {
         let mut column = Column::default();
         for group in groups {
+            if group.is_empty() {
+                column.push(b"");
+                continue;
+            }
             let one = accumulate_batch(
                 &mut join(),
                 &words(group),
