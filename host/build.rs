@@ -27,7 +27,8 @@ fn main() {
         .to_owned();
     let out = PathBuf::from(variable("OUT_DIR"));
     for watched in ["wit", "operator-sdk", "operators", "Cargo.toml", "Cargo.lock"] {
-        println!("cargo:rerun-if-changed={}", root.join(watched).display());
+        // Relative, so that a target directory that two checkouts share watches the one that is built.
+        println!("cargo:rerun-if-changed=../{watched}");
     }
     let target_directory = out.join("components");
     compile(&root, &target_directory);

@@ -20,6 +20,8 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 
 const SIZES: [usize; 4] = [1, 16, 256, 1024];
+/// Turns per sample: one alone would mostly measure how cold caches and branch predictors are between two samples.
+const WARM: u32 = 100;
 /// No turn of these benchmarks burns as much.
 const BUDGET: Budget = Budget {
     total: 1 << 40,
@@ -92,12 +94,12 @@ fn call(bencher: Bencher<'_, '_>, kind: &str, events: usize) {
         .bench_local(|| finish(instance.run(&request, BUDGET)).0.expect("no traps"));
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = WARM)]
 fn map(bencher: Bencher<'_, '_>, events: usize) {
     call(bencher, "map", events);
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = WARM)]
 fn map_native(bencher: Bencher<'_, '_>, events: usize) {
     let mut operator = bench_map::Scale::open(NoConfig {}).expect("it takes no configuration");
     let batch = native_batch(events);
@@ -106,12 +108,12 @@ fn map_native(bencher: Bencher<'_, '_>, events: usize) {
         .bench_local(|| map_batch(&mut operator, &batch));
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = WARM)]
 fn filter(bencher: Bencher<'_, '_>, events: usize) {
     call(bencher, "filter", events);
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = WARM)]
 fn filter_native(bencher: Bencher<'_, '_>, events: usize) {
     let mut operator = bench_filter::Warm::open(NoConfig {}).expect("it takes no configuration");
     let batch = native_batch(events);
@@ -121,7 +123,7 @@ fn filter_native(bencher: Bencher<'_, '_>, events: usize) {
 }
 
 /// A fold with the host's part of it: windows assigned, accumulators in and out.
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = WARM)]
 fn reduce(bencher: Bencher<'_, '_>, events: usize) {
     let mut instance = open("reduce");
     let (batch, mut table, mut turn) = (batch(events), Table::default(), 0);

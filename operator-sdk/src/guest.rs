@@ -92,8 +92,13 @@ impl<O: Resident + Filter> filter::Guest for FilterComponent<O> {
 }
 
 impl<O: Resident + Reduce> reduce::Guest for ReduceComponent<O> {
-    fn accumulate(input: Batch, groups: Vec<u32>, accumulators: Column, closing: reduce::Windows) -> reduce::Folded {
-        let closing = closing.into();
+    fn accumulate(
+        input: Batch,
+        groups: Vec<u32>,
+        accumulators: Column,
+        closing: Option<reduce::Windows>,
+    ) -> reduce::Folded {
+        let closing = closing.map(Windows::from).unwrap_or_default();
         let folded = with(|operator: &mut O| accumulate_batch(operator, &input, &groups, &accumulators, &closing));
         reduce::Folded {
             accumulators: folded.accumulators,

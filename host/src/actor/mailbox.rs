@@ -10,9 +10,6 @@ use crate::flow::Ticket;
 
 /// Events that one turn takes, if as many wait: enough that entering the guest costs nothing beside them.
 const TURN_EVENTS_MAX: usize = 1024;
-/// Events at which no further batch is joined for an operator without state: past this, copying costs more than entering the
-/// guest less often saves.
-const JOIN_EVENTS_MAX: usize = 256;
 /// Bytes that one turn takes; a single event may be larger.
 const TURN_BYTES_MAX: usize = 1 << 20;
 
@@ -20,7 +17,8 @@ const TURN_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     queue: VecDeque<Batch>,
-    join_events_max: usize,
+    /// How many events of the front batch were taken before: one larger than a turn leaves in pieces.
+    begun: usize,
     /// Replicas that wait for a batch.
     pub(super) idle: SmallVec<[u16; 2]>,
     taken: u64,
@@ -37,12 +35,10 @@ pub(super) struct Chunk {
 }
 
 impl Mailbox {
-    /// An empty one, for an actor with so many replicas. One with state joins more: keys that come again in a turn cross
-    /// into the guest once.
-    pub(super) fn new(replicas: u16, is_stateful: bool) -> Self {
+    /// An empty one, for an actor with so many replicas.
+    pub(super) fn new(replicas: u16) -> Self {
         Self {
             idle: (0..replicas).collect(),
-            join_events_max: if is_stateful { TURN_EVENTS_MAX } else { JOIN_EVENTS_MAX },
             ..Self::default()
         }
     }
@@ -64,17 +60,21 @@ impl Mailbox {
 
     /// Takes as many batches as make a good turn, joined; all come from one source by one path.
     pub(super) fn take(&mut self) -> Option<Chunk> {
-        let first = self.queue.pop_front()?;
+        let front = self.queue.front()?;
         let number = self.taken;
         self.taken += 1;
-        if first.len() > TURN_EVENTS_MAX {
-            self.queue.push_front(first.slice(TURN_EVENTS_MAX..first.len()));
-            let batch = first.slice(0..TURN_EVENTS_MAX);
+        let begun = std::mem::take(&mut self.begun);
+        if front.len() - begun > TURN_EVENTS_MAX {
+            self.begun = begun + TURN_EVENTS_MAX;
             return Some(Chunk {
                 tickets: SmallVec::new(),
-                batch,
+                batch: front.slice(begun..self.begun),
                 number,
             });
+        }
+        let mut first = self.queue.pop_front().expect("there is a front");
+        if begun > 0 {
+            first = first.slice(begun..first.len());
         }
         let (mut events, mut bytes) = (first.len(), first.size());
         let mut joined: SmallVec<[Batch; 4]> = SmallVec::new();
@@ -82,7 +82,7 @@ impl Mailbox {
         while let Some(next) = self.queue.front() {
             events += next.len();
             bytes += next.size();
-            if events > self.join_events_max || bytes > TURN_BYTES_MAX || !next.joins(&joined[0]) {
+            if events > TURN_EVENTS_MAX || bytes > TURN_BYTES_MAX || !next.joins(&joined[0]) {
                 break;
             }
             joined.extend(self.queue.pop_front());
@@ -104,10 +104,68 @@ impl Mailbox {
 
     /// Drops what waits; says how many events and bytes that were.
     pub(super) fn clear(&mut self) -> (usize, usize) {
-        let dropped = std::mem::take(&mut self.queue);
+        let mut dropped = std::mem::take(&mut self.queue);
+        let begun = std::mem::take(&mut self.begun);
+        if let Some(front) = dropped.front_mut().filter(|_| begun > 0) {
+            *front = front.slice(begun..front.len());
+        }
         (
             dropped.iter().map(Batch::len).sum(),
             dropped.iter().map(Batch::size).sum(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Column;
+
+    /// A batch of the positions from `first`.
+    fn batch(first: u64, events: usize) -> Batch {
+        Batch {
+            times: Arc::new(vec![0; events]),
+            keys: Arc::new(Column::of_empty(events)),
+            values: Arc::new(Column::of_empty(events)),
+            positions: Arc::new((first..).take(events).collect()),
+            origin: Ticket::detached().into(),
+        }
+    }
+
+    fn taken(mailbox: &mut Mailbox) -> Vec<Vec<u64>> {
+        std::iter::from_fn(|| mailbox.take())
+            .map(|chunk| chunk.batch.positions.to_vec())
+            .collect()
+    }
+
+    #[test]
+    fn a_batch_larger_than_a_turn_leaves_in_pieces_and_in_order() {
+        let mut mailbox = Mailbox::new(1);
+        mailbox.push(batch(0, 3 * TURN_EVENTS_MAX + 5));
+        mailbox.push(batch(10_000, 2));
+        let pieces = taken(&mut mailbox);
+        let sizes: Vec<usize> = pieces.iter().map(Vec::len).collect();
+        let turn = TURN_EVENTS_MAX;
+        assert_eq!(
+            sizes,
+            [turn, turn, turn, 7],
+            "the last piece is joined with what follows"
+        );
+        let all = (0..3 * turn as u64 + 5).chain(10_000..10_002);
+        assert!(pieces.into_iter().flatten().eq(all));
+    }
+
+    #[test]
+    fn what_a_turn_has_taken_of_a_batch_is_not_dropped_again() {
+        let mut mailbox = Mailbox::new(1);
+        let whole = batch(0, TURN_EVENTS_MAX + 10);
+        mailbox.push(whole.clone());
+        let taken = mailbox.take().expect("a batch waits").batch;
+        let (events, bytes) = mailbox.clear();
+        assert_eq!(
+            (taken.len() + events, taken.size() + bytes),
+            (whole.len(), whole.size())
+        );
+        assert!(mailbox.take().is_none());
     }
 }

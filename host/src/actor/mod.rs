@@ -63,7 +63,7 @@ pub enum Step {
 
 impl Actor {
     fn new(operator: Arc<Operator>, identity: Identity, replicas: u16) -> Arc<Self> {
-        let mailbox = Mailbox::new(replicas, operator.kind().is_stateful());
+        let mailbox = Mailbox::new(replicas);
         Arc::new_cyclic(|actor| Self {
             operator,
             identity,

@@ -380,13 +380,8 @@ impl Replica {
 
     fn apply_mapped(&mut self, operator: &Operator, part: &Part, outputs: Outputs, fuel: u64) {
         self.reject(operator, part, &outputs.failures, fuel);
-        let mut passed = 0_u64;
-        let mut before = None;
-        for &origin in &outputs.origins {
-            passed += u64::from(before != Some(origin));
-            before = Some(origin);
-        }
-        let filtered = part.batch.len() as u64 - passed - outputs.failures.len() as u64;
+        let passed = distinct(&outputs.origins);
+        let filtered = part.batch.len() - passed - outputs.failures.len();
         counters::add(&operator.counters.passed, passed);
         counters::add(&operator.counters.filtered, filtered);
         self.put_out(derive(&part.batch, outputs));
@@ -553,9 +548,14 @@ impl Replica {
     }
 }
 
+/// How many events have outputs; origins never descend.
+fn distinct(origins: &[u32]) -> usize {
+    usize::from(!origins.is_empty()) + origins.windows(2).filter(|pair| pair[0] != pair[1]).count()
+}
+
 /// The outputs of a map, with what they inherit from their origins.
 fn derive(batch: &Batch, outputs: Outputs) -> Batch {
-    let is_one_to_one = outputs.origins.len() == batch.len() && outputs.origins.iter().copied().eq(0..);
+    let is_one_to_one = outputs.origins.len() == batch.len() && distinct(&outputs.origins) == batch.len();
     let values = Arc::new(outputs.values);
     let keys = outputs.keys.map(Arc::new);
     if is_one_to_one {

@@ -9,7 +9,7 @@ use wasmtime::component::__internal::InstanceType;
 use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-use crate::batch::{Batch, Column, Malformed};
+use crate::batch::{Batch, Column, Malformed, first_unordered};
 
 /// `types.batch`; shares the columns of a [`Batch`], so that lowering is the only copy.
 #[derive(ComponentType, Lower)]
@@ -201,7 +201,7 @@ pub(super) enum Broken {
 }
 
 /// The arguments of `reduce.accumulate`.
-pub(super) type FoldArgs = (BatchArg, Arc<Vec<u32>>, Arc<Column>, Arc<Windows>);
+pub(super) type FoldArgs = (BatchArg, Arc<Vec<u32>>, Arc<Column>, Option<Arc<Windows>>);
 
 /// Whether an exported function has the types that the contract gives it.
 pub(super) fn typecheck(function: &str, found: &ComponentFunc, types: &InstanceType<'_>) -> wasmtime::Result<()> {
@@ -289,10 +289,10 @@ fn in_order(
     what: &'static str,
     indexes: &[u32],
     items: usize,
-    ordered: impl Fn(u32, u32) -> bool,
+    ordered: impl Fn(&u32, &u32) -> bool,
 ) -> Result<(), Broken> {
-    if let Some(at) = indexes.windows(2).position(|pair| !ordered(pair[0], pair[1])) {
-        return Err(Broken::Order { what, at: at + 1 });
+    if let Some(before) = first_unordered(indexes, ordered) {
+        return Err(Broken::Order { what, at: before + 1 });
     }
     match indexes.last() {
         Some(&index) if index as usize >= items => Err(Broken::OutOfRange { what, index, items }),

@@ -72,7 +72,7 @@ pub struct Fold {
     /// What each group starts from.
     pub accumulators: Arc<Column>,
     /// The windows of the first groups, which close.
-    pub closing: Arc<Windows>,
+    pub closing: Option<Arc<Windows>>,
 }
 
 /// What a guest answered.
@@ -181,8 +181,12 @@ impl Instance {
                     fold.closing.clone(),
                 );
                 let (raw,) = accumulate.call_async(&mut self.store, args).await?;
-                raw.validate(fold.batch.len(), fold.accumulators.len(), fold.closing.len())
-                    .map(Answer::Folded)
+                raw.validate(
+                    fold.batch.len(),
+                    fold.accumulators.len(),
+                    fold.closing.as_ref().map_or(0, |windows| windows.len()),
+                )
+                .map(Answer::Folded)
             }
             _ => unreachable!("a request is made for the kind of its operator"),
         })

@@ -7,89 +7,98 @@ use super::hash;
 
 /// What the host keeps of a key: its open window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Entry {
-    /// The operator's accumulator: opaque, never empty.
-    pub accumulator: SmallVec<[u8; 32]>,
-    /// How many events it covers.
+    /// How many events it covers; 0 for no window.
     pub count: u64,
     /// The event time of the first, ms since the epoch.
     pub start: i64,
     /// The event time of the last, ms since the epoch.
     pub end: i64,
+    /// The operator's accumulator: opaque, never empty.
+    pub accumulator: SmallVec<[u8; 32]>,
 }
 
 /// An entry of a key that is to be written, or `None` for a key that is to be forgotten.
 pub type Record = (Box<[u8]>, Option<Entry>);
 
-/// Entries by key. Slots keep their number while their key stays, so that a turn can name them.
+/// Slots without an open window that a table may keep whatever it holds: as many as are swept in a microsecond.
+const VACANT_MAX: usize = 64;
+
+/// Entries by key. A slot keeps its number from the beginning of a turn to its end, so that the turn can name it.
+///
+/// A key whose window closed keeps its slot, since its next window will most likely open; once most slots are vacant, the
+/// table sweeps them out.
 #[derive(Debug, Default)]
 pub struct Table {
     index: HashTable<u32>,
     slots: Vec<Slot>,
-    free: Vec<u32>,
-    /// Keys that the store knows and this table has closed since.
+    /// How many slots have an open window.
+    open: usize,
+    /// Keys that the store knows and this table has swept out since.
     forgotten: Vec<Box<[u8]>>,
 }
 
+/// Two cache lines: a look-up reads the first, a fold the second besides.
 #[derive(Debug, Default)]
+#[repr(C, align(64))]
 pub(super) struct Slot {
     hash: u64,
     pub(super) key: SmallVec<[u8; 24]>,
-    /// Without one the slot is only reserved, by a turn that has not ended.
-    pub(super) entry: Option<Entry>,
-    is_stored: bool,
     /// The turn that last touched it, and the group that its next event joins in that turn.
     pub(super) turn: u32,
-    pub(super) group: Option<u32>,
+    pub(super) group: u32,
+    is_stored: bool,
+    pub(super) entry: Entry,
 }
 
+const _: () = assert!(size_of::<Slot>() == 128, "a slot takes two cache lines");
+
 impl Table {
-    /// The number of keys.
+    /// The number of keys with an open window.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.open
     }
 
-    /// Whether there is no key.
+    /// Whether no window is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.open == 0
     }
 
     /// The entry of `key`, if it has one.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
-        self.find(hash::key(key), key)
-            .and_then(|number| self.slot(number).entry.as_ref())
+        let number = self.find(hash::key(key), key)?;
+        Some(&self.slot(number).entry).filter(|entry| entry.count > 0)
     }
 
+    #[inline]
     fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
         let is_it = |&number: &u32| {
             let slot = &self.slots[number as usize];
-            slot.hash == hash && slot.key.as_slice() == key
+            slot.hash == hash && is_same(&slot.key, key)
         };
         self.index.find(hash, is_it).copied()
     }
 
-    /// The number of the slot of `key`, which is reserved if the key is new.
+    /// The number of the slot of `key`, a vacant one if the key is new.
+    #[inline]
     pub(super) fn slot_of(&mut self, key: &[u8]) -> u32 {
         let hash = hash::key(key);
-        self.find(hash, key).unwrap_or_else(|| self.reserve(hash, key))
+        self.find(hash, key).unwrap_or_else(|| self.add(hash, key))
     }
 
-    fn reserve(&mut self, hash: u64, key: &[u8]) -> u32 {
-        let slot = Slot {
+    #[cold]
+    fn add(&mut self, hash: u64, key: &[u8]) -> u32 {
+        let number =
+            u32::try_from(self.slots.len()).expect("an actor has fewer than 2^32 keys: each takes 128 bytes of memory");
+        self.slots.push(Slot {
             hash,
             key: SmallVec::from_slice(key),
             ..Slot::default()
-        };
-        let number = if let Some(number) = self.free.pop() {
-            self.slots[number as usize] = slot;
-            number
-        } else {
-            self.slots.push(slot);
-            u32::try_from(self.slots.len() - 1).expect("an actor has fewer than 2^32 keys: each takes memory")
-        };
+        });
         let slots = &self.slots;
         self.index
             .insert_unique(hash, number, |&slot| slots[slot as usize].hash);
@@ -100,27 +109,57 @@ impl Table {
         &self.slots[number as usize]
     }
 
+    #[inline]
     pub(super) fn slot_mut(&mut self, number: u32) -> &mut Slot {
         &mut self.slots[number as usize]
     }
 
-    /// Forgets the key of a slot.
-    pub(super) fn remove(&mut self, number: u32) {
-        let slot = std::mem::take(&mut self.slots[number as usize]);
-        if let Ok(found) = self.index.find_entry(slot.hash, |&other| other == number) {
-            found.remove();
+    /// Opens or replaces the window of a slot; `count` is not 0.
+    pub(super) fn put(&mut self, number: u32, (count, start, end): (u64, i64, i64), accumulator: &[u8]) {
+        let entry = &mut self.slots[number as usize].entry;
+        self.open += usize::from(entry.count == 0);
+        (entry.count, entry.start, entry.end) = (count, start, end);
+        entry.accumulator.clear();
+        entry.accumulator.extend_from_slice(accumulator);
+    }
+
+    /// Closes the window of a slot, if one is open.
+    pub(super) fn close(&mut self, number: u32) {
+        let entry = &mut self.slots[number as usize].entry;
+        if entry.count > 0 {
+            *entry = Entry::default();
+            self.open -= 1;
         }
-        self.free.push(number);
-        if slot.is_stored {
-            self.forgotten.push(slot.key.as_slice().into());
+    }
+
+    /// Lets go of vacant slots where they are more than the others. Numbers of slots are void after it.
+    pub(super) fn sweep(&mut self) {
+        let vacant = self.slots.len() - self.open;
+        if vacant <= self.open.max(VACANT_MAX) {
+            return;
+        }
+        let forgotten = &mut self.forgotten;
+        self.slots.retain(|slot| {
+            let is_open = slot.entry.count > 0;
+            if !is_open && slot.is_stored {
+                forgotten.push(slot.key.as_slice().into());
+            }
+            is_open
+        });
+        let slots = &self.slots;
+        self.index.clear();
+        for (number, slot) in (0..).zip(slots) {
+            self.index
+                .insert_unique(slot.hash, number, |&slot| slots[slot as usize].hash);
         }
     }
 
     /// Puts back an entry that the store gave.
     pub fn restore(&mut self, key: &[u8], entry: Entry) {
         let number = self.slot_of(key);
-        let slot = self.slot_mut(number);
-        slot.entry = Some(entry);
+        let slot = &mut self.slots[number as usize];
+        self.open += usize::from(slot.entry.count == 0);
+        slot.entry = entry;
         slot.is_stored = true;
     }
 
@@ -129,10 +168,20 @@ impl Table {
         let Self { slots, forgotten, .. } = std::mem::take(self);
         // A key that was forgotten and came back stands in both lists: its entry must be written last.
         let gone = forgotten.into_iter().map(|key| (key, None));
-        let kept = slots
-            .into_iter()
-            .filter_map(|slot| Some((slot.key.as_slice().into(), Some(slot.entry?))));
+        let kept = slots.into_iter().filter_map(|slot| {
+            let is_open = slot.entry.count > 0;
+            (is_open || slot.is_stored).then(|| (slot.key.as_slice().into(), is_open.then_some(slot.entry)))
+        });
         gone.chain(kept).collect()
+    }
+}
+
+/// Whether two keys are one. Numbers, the commonest keys of all, are compared without a call.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    match (one.as_array::<8>(), other.as_array::<8>()) {
+        (Some(one), Some(other)) => one == other,
+        _ => one == other,
     }
 }
 
@@ -148,18 +197,19 @@ impl Entry {
         bytes
     }
 
-    /// The entry in `bytes`, or `None` where they are too short to be one.
+    /// The entry in `bytes`, or `None` where they are none.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (count, rest) = bytes.split_first_chunk()?;
         let (start, rest) = rest.split_first_chunk()?;
         let (end, accumulator) = rest.split_first_chunk()?;
-        Some(Self {
-            accumulator: SmallVec::from_slice(accumulator),
+        let entry = Self {
             count: u64::from_le_bytes(*count),
             start: i64::from_le_bytes(*start),
             end: i64::from_le_bytes(*end),
-        })
+            accumulator: SmallVec::from_slice(accumulator),
+        };
+        Some(entry).filter(|entry| entry.count > 0)
     }
 }
 
@@ -179,7 +229,8 @@ mod tests {
     #[test]
     fn an_entry_survives_the_store() {
         assert_eq!(Entry::decode(&entry(3).encode()), Some(entry(3)));
-        assert_eq!(Entry::decode(&[0; 23]), None);
+        assert_eq!(Entry::decode(&[1; 23]), None, "it is too short");
+        assert_eq!(Entry::decode(&[0; 30]), None, "a window has events");
     }
 
     #[test]
@@ -188,7 +239,7 @@ mod tests {
         table.restore(b"gone", entry(1));
         table.restore(b"kept", entry(2));
         let gone = table.slot_of(b"gone");
-        table.remove(gone);
+        table.close(gone);
         let records = table.drain();
         assert_eq!(
             records,
@@ -201,12 +252,27 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_reused() {
+    fn keys_that_closed_do_not_pile_up() {
         let mut table = Table::default();
-        for round in 0..1000_u32 {
+        table.restore(b"stored", entry(1));
+        let stored = table.slot_of(b"stored");
+        table.close(stored);
+        table.restore(b"open", entry(2));
+        for round in 0..10_000_u32 {
             let slot = table.slot_of(&round.to_le_bytes());
-            table.remove(slot);
+            table.put(slot, (1, 0, 0), b"acc");
+            table.close(slot);
+            table.sweep();
         }
-        assert_eq!((table.len(), table.slots.len()), (0, 1));
+        assert!(table.slots.len() <= VACANT_MAX + 2, "{} slots", table.slots.len());
+        assert_eq!((table.len(), table.get(b"open")), (1, Some(&entry(2))));
+        let records = table.drain();
+        assert_eq!(
+            records,
+            [
+                (b"stored".as_slice().into(), None),
+                (b"open".as_slice().into(), Some(entry(2)))
+            ]
+        );
     }
 }

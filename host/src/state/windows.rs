@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::table::{Entry, Table};
 use crate::batch::{Batch, Column};
 use crate::engine::{Fold, Windows};
@@ -20,22 +18,21 @@ pub struct Plan {
     order: Vec<u32>,
     /// For each closing group the event that completed it.
     closed_by: Vec<u32>,
-    /// Slots that were reserved for keys that were not there before.
-    reserved: Vec<u32>,
-    turn: u32,
 }
 
 /// Events of a batch that belong to one window.
 #[derive(Debug)]
 struct Group {
     slot: u32,
+    /// Whether it goes on from what the slot holds.
+    resumes: bool,
     count: u64,
     start: i64,
     end: i64,
-    /// Whether it goes on from what the slot holds.
-    resumes: bool,
-    closes: bool,
 }
+
+/// The group of a slot whose window this turn has closed.
+const CLOSED: u32 = u32::MAX;
 
 /// Sorts `batch` into count windows of `size` events per key. `turn` is not 0 and differs from that
 /// of the turn before.
@@ -45,54 +42,46 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32) -> (Fold, 
     // The closing groups in the order in which they close; the open ones follow.
     let mut order = Vec::with_capacity(batch.len());
     let mut closed_by = Vec::new();
-    let mut reserved = Vec::new();
-    for (event, (key, &time)) in batch.keys.iter().zip(batch.times.iter()).enumerate() {
-        let number = table.slot_of(key);
+    // A pass of its own: look-ups don't depend on each other, so the processor overlaps their cache misses, which the
+    // branches below would keep it from.
+    let slots: Vec<u32> = batch.keys.iter().map(|key| table.slot_of(key)).collect();
+    for (event, (number, &time)) in slots.into_iter().zip(batch.times.iter()).enumerate() {
         let slot = table.slot_mut(number);
         if slot.turn != turn {
             slot.turn = turn;
-            slot.group = None;
-            match &slot.entry {
-                Some(open) => {
-                    slot.group = Some(group_number(groups.len()));
-                    groups.push(Group::resuming(number, open));
-                }
-                None => reserved.push(number),
-            }
-        }
-        let joins = *slot.group.get_or_insert_with(|| {
+            slot.group = group_number(groups.len());
+            groups.push(Group::resuming(number, &slot.entry, time));
+        } else if slot.group == CLOSED {
+            slot.group = group_number(groups.len());
             groups.push(Group::new(number, time));
-            group_number(groups.len() - 1)
-        });
+        }
+        let joins = slot.group;
         let group = &mut groups[joins as usize];
         group.count += 1;
         group.end = time;
         if group.count == size {
-            group.closes = true;
             order.push(joins);
             closed_by.push(group_number(event));
-            slot.group = None;
+            slot.group = CLOSED;
         }
         joined.push(joins);
     }
     order.extend(
         (0..)
             .zip(&groups)
-            .filter(|(_, group)| !group.closes)
+            .filter(|(_, group)| group.count < size)
             .map(|(number, _)| number),
     );
     let plan = Plan {
         groups,
         order,
         closed_by,
-        reserved,
-        turn,
     };
     let fold = Fold {
         batch: batch.clone(),
         groups: Arc::new(plan.numbered(joined)),
         accumulators: Arc::new(plan.accumulators(table)),
-        closing: Arc::new(plan.windows(table)),
+        closing: plan.windows(table).map(Arc::new),
     };
     (fold, plan)
 }
@@ -105,22 +94,22 @@ impl Group {
     fn new(slot: u32, time: i64) -> Self {
         Self {
             slot,
+            resumes: false,
             count: 0,
             start: time,
             end: time,
-            resumes: false,
-            closes: false,
         }
     }
 
-    fn resuming(slot: u32, open: &Entry) -> Self {
+    /// Goes on with the window of a slot, or opens one where the slot is vacant.
+    fn resuming(slot: u32, entry: &Entry, time: i64) -> Self {
+        let resumes = entry.count > 0;
         Self {
             slot,
-            count: open.count,
-            start: open.start,
-            end: open.end,
-            resumes: true,
-            closes: false,
+            resumes,
+            count: entry.count,
+            start: if resumes { entry.start } else { time },
+            end: time,
         }
     }
 }
@@ -155,15 +144,19 @@ impl Plan {
         const USUAL_BYTES: usize = 24;
         let mut column = Column::with_capacity(self.groups.len(), USUAL_BYTES * self.groups.len());
         for group in self.in_order() {
-            match &table.slot(group.slot).entry {
-                Some(open) if group.resumes => column.push(&open.accumulator),
-                _ => column.push(&[]),
+            if group.resumes {
+                column.push(&table.slot(group.slot).entry.accumulator);
+            } else {
+                column.push(&[]);
             }
         }
         column
     }
 
-    fn windows(&self, table: &Table) -> Windows {
+    fn windows(&self, table: &Table) -> Option<Windows> {
+        if self.closed_by.is_empty() {
+            return None;
+        }
         let mut windows = Windows::default();
         for group in self.closing() {
             windows.keys.push(&table.slot(group.slot).key);
@@ -171,39 +164,24 @@ impl Plan {
             windows.ends.push(group.end);
             windows.counts.push(group.count);
         }
-        windows
+        Some(windows)
     }
 
     /// Takes effect: `accumulators` are those of the groups that stay open, in order.
     pub fn commit(self, table: &mut Table, accumulators: &Column) {
         // Closing groups first: a key may close one window and open the next in the same turn.
         for group in self.closing() {
-            table.slot_mut(group.slot).entry = None;
+            table.close(group.slot);
         }
         for (group, accumulator) in self.in_order().skip(self.closed_by.len()).zip(accumulators.iter()) {
-            let accumulator = SmallVec::from_slice(accumulator);
-            let entry = Entry {
-                accumulator,
-                count: group.count,
-                start: group.start,
-                end: group.end,
-            };
-            table.slot_mut(group.slot).entry = Some(entry);
+            table.put(group.slot, (group.count, group.start, group.end), accumulator);
         }
-        for group in self.closing() {
-            // One slot may stand for several closed windows of its key; the first removal frees it.
-            let slot = table.slot(group.slot);
-            if slot.entry.is_none() && slot.turn == self.turn {
-                table.remove(group.slot);
-            }
-        }
+        table.sweep();
     }
 
     /// Leaves the table as it was before [`assign`].
     pub fn abandon(self, table: &mut Table) {
-        for slot in self.reserved {
-            table.remove(slot);
-        }
+        table.sweep();
     }
 }
 
@@ -236,13 +214,10 @@ mod tests {
         let mut table = Table::default();
         let (fold, plan) = assign(&mut table, &batch(&["a", "b", "a", "a"]), 2, 1);
         assert_eq!(*fold.groups, [0, 1, 0, 2], "the closing window of `a` comes first");
-        assert_eq!(fold.closing.keys.iter().collect::<Vec<_>>(), [b"a"]);
+        let closing = fold.closing.expect("a window closes");
+        assert_eq!(closing.keys.iter().collect::<Vec<_>>(), [b"a"]);
         assert_eq!(
-            (
-                &fold.closing.starts[..],
-                &fold.closing.ends[..],
-                &fold.closing.counts[..]
-            ),
+            (&closing.starts[..], &closing.ends[..], &closing.counts[..]),
             (&[10][..], &[30][..], &[2][..])
         );
         assert_eq!(plan.closed_by(), [2]);
@@ -254,7 +229,7 @@ mod tests {
             fold.accumulators.iter().collect::<Vec<_>>(),
             [b"acc-1".as_slice(), b"acc-0", b""]
         );
-        assert_eq!(fold.closing.starts, [40, 20]);
+        assert_eq!(fold.closing.map(|closing| closing.starts.clone()), Some(vec![40, 20]));
         plan.commit(&mut table, &filled(1));
         assert_eq!(table.len(), 1, "only `c` has an open window");
     }
@@ -267,7 +242,7 @@ mod tests {
         assert_eq!(plan.closed_by(), [2, 5]);
         plan.commit(&mut table, &filled(1));
         let (fold, plan) = assign(&mut table, &batch(&["a"; 2]), 3, 2);
-        assert_eq!(fold.closing.counts, [3]);
+        assert_eq!(fold.closing.map(|closing| closing.counts.clone()), Some(vec![3]));
         plan.commit(&mut table, &filled(0));
         assert!(table.is_empty());
     }

@@ -48,8 +48,11 @@ fn honest(open: usize, closing: usize) -> Folded {
 }
 
 impl exports::dirigo::operator::reduce::Guest for Liar {
-    fn accumulate(input: Batch, _: Vec<u32>, accumulators: Column, closing: Windows) -> Folded {
-        let (groups, closing) = (accumulators.ends.len(), closing.starts.len());
+    fn accumulate(input: Batch, _: Vec<u32>, accumulators: Column, closing: Option<Windows>) -> Folded {
+        let (groups, closing) = (
+            accumulators.ends.len(),
+            closing.map_or(0, |windows| windows.starts.len()),
+        );
         let mut folded = honest(groups - closing, closing);
         LIE.with_borrow(|lie| match lie.as_str() {
             "an accumulator too many" => folded.accumulators = column(groups - closing + 1),
