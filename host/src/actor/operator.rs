@@ -351,7 +351,7 @@ impl Operator {
             return Visit::Busy;
         };
         let used_ns = replica.last_used_ns();
-        if replica.is_busy() || used_ns > before_ns || used_ns > entry.since_ns {
+        if replica.is_running() || used_ns > before_ns || used_ns > entry.since_ns {
             self.idle.lock().push_back(Idle {
                 since_ns: used_ns.max(entry.since_ns),
                 ..entry
