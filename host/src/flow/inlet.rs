@@ -46,8 +46,10 @@ const AWAKE: u8 = 0;
 const READING: u8 = 1;
 /// Told to stop.
 const STOPPING: u8 = 2;
+/// Told to stop in the middle of such a read, and left to itself.
+const ABANDONED: u8 = 3;
 /// At its end.
-const ENDED: u8 = 3;
+const ENDED: u8 = 4;
 
 /// What the thread works with.
 pub struct Parts {
@@ -109,7 +111,7 @@ impl Inlet {
             .state
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| match state {
                 AWAKE => Some(STOPPING),
-                READING => Some(ENDED),
+                READING => Some(ABANDONED),
                 _ => None,
             });
         if stopped == Ok(READING) {
@@ -118,10 +120,10 @@ impl Inlet {
         self.signal.ring();
     }
 
-    /// Whether its thread can be waited for.
+    /// Whether its thread can be waited for: not while it is in a read that was given up.
     #[must_use]
     pub fn is_joinable(&self, reader: &Reader) -> bool {
-        reader.is_finished() || self.state.load(Ordering::SeqCst) != ENDED
+        self.state.load(Ordering::SeqCst) != ABANDONED || reader.is_finished()
     }
 
     /// Whether it has read so many records, and all that came of them is finished.
@@ -166,9 +168,8 @@ impl Reading {
             }
         }
         let bookmark = self.parts.source.bookmark();
-        if self.inlet.state.swap(ENDED, Ordering::SeqCst) != ENDED {
-            self.inlet.progress.end(self.inlet.index);
-        }
+        self.inlet.state.store(ENDED, Ordering::SeqCst);
+        self.inlet.progress.end(self.inlet.index);
         bookmark
     }
 
@@ -273,4 +274,121 @@ enum Stop {
     Failed(String),
     /// It was given up while it read.
     Abandoned,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self, Receiver, Sender};
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::flow::{LettersBookmark, Listener};
+    use crate::source;
+
+    /// Says that the pipeline is empty, and then holds whoever told it so until the other end is dropped.
+    #[derive(Debug)]
+    struct Holding {
+        emptied: Sender<()>,
+        held: parking_lot::Mutex<Receiver<()>>,
+    }
+
+    impl Listener for Holding {
+        fn advanced(&self) {}
+
+        fn emptied(&self) {
+            self.emptied.send(()).unwrap();
+            let _ = self.held.lock().recv();
+        }
+    }
+
+    /// Something to read of which nothing comes before the other end is dropped.
+    struct Silent {
+        bookmark: Option<Bookmark>,
+        reading: Sender<()>,
+        never: Receiver<()>,
+    }
+
+    impl Source for Silent {
+        fn read(&mut self, _: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+            let _ = self.reading.send(());
+            let _ = self.never.recv();
+            Ok(Read::End)
+        }
+
+        fn bookmark(&self) -> Option<Bookmark> {
+            self.bookmark.clone()
+        }
+
+        fn progress(&self) -> Option<source::Progress> {
+            None
+        }
+    }
+
+    /// The inlet of a silent source whose thread runs, and the ends by which a test holds both.
+    struct Held {
+        inlet: Arc<Inlet>,
+        reader: Reader,
+        reading: Receiver<()>,
+        read: Sender<()>,
+        emptied: Receiver<()>,
+        told: Sender<()>,
+    }
+
+    fn start(bookmark: Option<Bookmark>) -> Held {
+        let ((reading, is_reading), (read, never)) = (mpsc::channel(), mpsc::channel());
+        let ((emptied, is_emptied), (told, held)) = (mpsc::channel(), mpsc::channel());
+        let listener = Holding {
+            emptied,
+            held: held.into(),
+        };
+        let halt = Arc::<Halt>::default();
+        let signal = Arc::<Signal>::default();
+        let progress = Progress::new(vec![signal.clone()], Box::new(listener), false);
+        let no_letters = || unreachable!("no dead letter comes");
+        let (letters, _) = Letters::start(Box::new(no_letters), LettersBookmark::fresh(), halt.clone());
+        let inlet = Inlet::new("s", 0, signal, progress);
+        let reader = inlet.start(Parts {
+            source: Box::new(Silent {
+                bookmark,
+                reading,
+                never,
+            }),
+            edges: Arc::default(),
+            letters,
+            halt,
+            clock: Arc::new(ManualClock::new(0)),
+            pipeline: "p".into(),
+            batch_events: 1,
+        });
+        Held {
+            inlet,
+            reader,
+            reading: is_reading,
+            read,
+            emptied: is_emptied,
+            told,
+        }
+    }
+
+    #[test]
+    fn the_bookmark_of_a_source_at_its_end_is_waited_for() {
+        let held = start(Some(7.into()));
+        drop(held.read);
+        held.emptied.recv().unwrap();
+        assert!(!held.reader.is_finished() && held.inlet.is_joinable(&held.reader));
+        drop(held.told);
+        assert_eq!(held.reader.join().unwrap(), Some(7.into()));
+    }
+
+    #[test]
+    fn a_read_that_was_given_up_is_not_waited_for() {
+        let held = start(None);
+        held.reading.recv().unwrap();
+        drop(held.told);
+        held.inlet.stop();
+        held.emptied.recv().unwrap();
+        assert!(!held.inlet.is_joinable(&held.reader));
+        drop(held.read);
+        assert_eq!(held.reader.join().unwrap(), None);
+    }
 }
