@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Keep state in this directory, and go on from what is there
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Discard what is in the state directory first
+    /// Discard the state of these pipelines that is in the state directory first
     #[arg(long, requires = "state")]
     fresh: bool,
     /// Threads that run operators; by default as many as there are processors

@@ -27,6 +27,8 @@ use crate::state::{self, Bookmarks, Store};
 pub(super) const BATCH_EVENTS: usize = 256;
 /// How often a pipeline that failed is looked through for what still has to be dropped.
 const ABANDON_INTERVAL: Duration = Duration::from_millis(5);
+/// The dead letters within the state directory, unless the pipeline says where they go.
+const LETTERS_FILE: &str = "dead-letters.jsonl";
 
 /// Where a pipeline's state is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +85,7 @@ pub enum StartError {
     /// The state cannot be opened.
     #[error("{0}")]
     State(#[from] state::Error),
-    /// Old state or old dead letters cannot be removed.
+    /// Old dead letters cannot be removed.
     #[error("cannot remove {}: {source}", .path.display())]
     Remove {
         /// What.
@@ -106,9 +108,12 @@ impl Connectors {
             Place::Temporary => Store::temporary(),
             Place::Directory { path, fresh } => {
                 if *fresh {
-                    remove(path, |path| std::fs::remove_dir_all(path))?;
+                    let store = Store::open_emptied(path)?;
+                    remove_file(&path.join(LETTERS_FILE))?;
+                    store
+                } else {
+                    Store::open(path)?
                 }
-                Store::open(path)?
             }
         };
         let bookmarks = store.bookmarks()?;
@@ -149,7 +154,7 @@ impl Connectors {
 pub(super) fn letters_path(pipeline: &Pipeline, place: &Place) -> PathBuf {
     match (&pipeline.dead_letters, place) {
         (Some(path), _) => path.clone(),
-        (None, Place::Directory { path, .. }) => path.join("dead-letters.jsonl"),
+        (None, Place::Directory { path, .. }) => path.join(LETTERS_FILE),
         (None, Place::Temporary) => PathBuf::from(format!("{}.dead.jsonl", pipeline.name)),
     }
 }
@@ -169,7 +174,7 @@ fn open_letters(
     let from = known.unwrap_or_else(LettersBookmark::fresh);
     if from.file.is_none() {
         // Those of an earlier run would pass for this one's.
-        remove(&path, |path| std::fs::remove_file(path))?;
+        remove_file(&path)?;
     }
     let sink = crate::pipeline::Sink {
         id: "dead letters".into(),
@@ -182,8 +187,8 @@ fn open_letters(
     Ok((Box::new(open), from))
 }
 
-fn remove(path: &Path, remove: impl Fn(&Path) -> std::io::Result<()>) -> Result<(), StartError> {
-    match remove(path) {
+fn remove_file(path: &Path) -> Result<(), StartError> {
+    match std::fs::remove_file(path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StartError::Remove {
             path: path.to_owned(),
             source,

@@ -20,6 +20,8 @@ use super::table::{Entry, Record, Table};
 const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("state");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const BOOKMARKS: &str = "bookmarks";
+/// The durable database within the state directory.
+const FILE: &str = "state.redb";
 /// Bytes of records that wait in memory before they are written to the scratch database in one transaction.
 const PENDING_BYTES_MAX: usize = 8 << 20;
 /// What a pending record takes besides its key and value.
@@ -89,6 +91,12 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// What is to be discarded was not made by a store.
+    #[error("nothing is discarded in {}: it holds files, but no state", .path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
     /// What is stored is not what this version writes.
     #[error("the stored {what} cannot be read; `--fresh` discards the state")]
     Unreadable {
@@ -114,7 +122,7 @@ impl Store {
             path: directory.to_owned(),
             source,
         })?;
-        let path = directory.join("state.redb");
+        let path = directory.join(FILE);
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create(&path)
@@ -126,6 +134,25 @@ impl Store {
             })?;
         let store = Self::new(Some(database));
         store.is_empty.store(false, Ordering::Relaxed);
+        Ok(store)
+    }
+
+    /// The store in `directory`, emptied. Discards nothing that another process has, or that no store wrote.
+    ///
+    /// # Errors
+    /// When there are other things in the directory, or it can't be opened or emptied.
+    pub fn open_emptied(directory: &Path) -> Result<Self, Error> {
+        let is_foreign = !directory.join(FILE).exists()
+            && std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
+        if is_foreign {
+            return Err(Error::Foreign {
+                path: directory.to_owned(),
+            });
+        }
+        let store = Self::open(directory)?;
+        if let Some(durable) = &store.durable {
+            clear(durable).map_err(failed("emptying", Path::new(FILE)))?;
+        }
         Ok(store)
     }
 
@@ -158,7 +185,7 @@ impl Store {
                 Err(error) => Err(error.into()),
             }
         };
-        let bytes = read().map_err(failed("reading", Path::new("state.redb")))?;
+        let bytes = read().map_err(failed("reading", Path::new(FILE)))?;
         let parse = |bytes: Vec<u8>| serde_json::from_slice(&bytes);
         bytes
             .map(parse)
@@ -237,8 +264,7 @@ impl Store {
         }
         let mut scratch = self.scratch.write();
         let bookmarks = serde_json::to_vec(bookmarks).expect("positions are plain JSON");
-        write_durably(durable, &pending, scratch.as_ref(), &bookmarks)
-            .map_err(failed("writing", Path::new("state.redb")))?;
+        write_durably(durable, &pending, scratch.as_ref(), &bookmarks).map_err(failed("writing", Path::new(FILE)))?;
         *pending = Pending::default();
         *scratch = None;
         Ok(())
@@ -355,6 +381,14 @@ fn read_range(database: &Database, range: &Range, found: &mut Found) -> Result<(
         let (key, value) = record?;
         found.insert(key.value().into(), value.value().to_vec());
     }
+    Ok(())
+}
+
+fn clear(durable: &Database) -> Result<(), redb::Error> {
+    let transaction = durable.begin_write()?;
+    transaction.delete_table(STATE)?;
+    transaction.delete_table(META)?;
+    transaction.commit()?;
     Ok(())
 }
 
@@ -503,7 +537,26 @@ mod tests {
     #[test]
     fn a_state_directory_has_one_owner() {
         let directory = tempfile::tempdir().unwrap();
-        let _owner = Store::open(directory.path()).unwrap();
-        assert!(matches!(Store::open(directory.path()), Err(Error::InUse { .. })));
+        let owner = Store::open(directory.path()).unwrap();
+        owner
+            .commit(vec![("op", vec![record("a", 1)])], &Bookmarks::default())
+            .unwrap();
+        for open in [Store::open, Store::open_emptied] {
+            assert!(matches!(open(directory.path()), Err(Error::InUse { .. })));
+        }
+        assert_eq!(loaded(&owner, &Keys::One(b"a")), [record("a", 1)]);
+    }
+
+    #[test]
+    fn an_emptied_store_has_no_state_and_no_positions() {
+        let directory = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let store = Store::open_emptied(directory.path()).unwrap();
+            assert_eq!(store.bookmarks().unwrap(), None);
+            assert_eq!(loaded(&store, &Keys::One(b"a")), []);
+            store
+                .commit(vec![("op", vec![record("a", 1)])], &Bookmarks::default())
+                .unwrap();
+        }
     }
 }
