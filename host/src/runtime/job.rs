@@ -17,7 +17,7 @@ use crate::flow::{
     Failure, Halt, Inlet, InletParts, Letters, LettersBookmark, Listener, Outlet, OutletParts, Progress, Reader,
     Signal, Writer,
 };
-use crate::pipeline::{Order, Pipeline, SinkKind};
+use crate::pipeline::{Order, Pipeline, SinkKind, SourceKind, is_same_file};
 use crate::sink::{self, Resume, Sink};
 use crate::source::{self, Source};
 use crate::state::{self, Bookmarks, Store};
@@ -93,6 +93,14 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Where the pipeline does not say where dead letters go, they would go to a file that it reads or writes.
+    #[error("the dead letters would go to {}, the file of {user}; name another one under `[dead_letters]`", .path.display())]
+    LettersFileTaken {
+        /// The file.
+        path: PathBuf,
+        /// Who else uses it.
+        user: String,
+    },
     /// The stored positions are not what this version writes.
     #[error("the stored position of the dead letters cannot be read; `--fresh` discards the state")]
     Unreadable,
@@ -104,12 +112,20 @@ impl Connectors {
     /// # Errors
     /// When one of them, or the state, cannot be opened.
     pub fn open(pipeline: &Pipeline, clock: &Arc<dyn Clock>, place: &Place) -> Result<Self, StartError> {
+        // Before anything is opened: it is then as it was when the run is refused.
+        let letters_path = letters_path(pipeline, place);
+        if let Some(user) = user_of(&letters_path, pipeline) {
+            return Err(StartError::LettersFileTaken {
+                path: letters_path,
+                user,
+            });
+        }
         let store = match place {
             Place::Temporary => Store::temporary(),
             Place::Directory { path, fresh } => {
                 if *fresh {
                     let store = Store::open_emptied(path)?;
-                    remove_file(&path.join(LETTERS_FILE))?;
+                    remove_letters(&path.join(LETTERS_FILE))?;
                     store
                 } else {
                     Store::open(path)?
@@ -135,7 +151,7 @@ impl Connectors {
         // Sources first: a mistyped input must not empty an output.
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        let (letters, letters_from) = open_letters(pipeline, place, known.dead_letters)?;
+        let (letters, letters_from) = open_letters(letters_path, known.dead_letters)?;
         let is_resumed = bookmarks.is_some();
         Ok(Self {
             sources,
@@ -159,14 +175,21 @@ pub(super) fn letters_path(pipeline: &Pipeline, place: &Place) -> PathBuf {
     }
 }
 
+/// The source or sink of `pipeline` whose file is at `path`.
+fn user_of(path: &Path, pipeline: &Pipeline) -> Option<String> {
+    let is_taken = |own: &Path| is_same_file(own, path);
+    let mut sources = pipeline.sources.iter();
+    let source = sources.find(|source| matches!(&source.kind, SourceKind::File { path, .. } if is_taken(path)));
+    let mut sinks = pipeline.sinks.iter();
+    let sink = sinks.find(|sink| matches!(&sink.kind, SinkKind::File { path } if is_taken(path)));
+    source
+        .map(|source| format!("source `{}`", source.id))
+        .or_else(|| sink.map(|sink| format!("sink `{}`", sink.id)))
+}
+
 type OpenLetters = Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>;
 
-fn open_letters(
-    pipeline: &Pipeline,
-    place: &Place,
-    known: Option<serde_json::Value>,
-) -> Result<(OpenLetters, LettersBookmark), StartError> {
-    let path = letters_path(pipeline, place);
+fn open_letters(path: PathBuf, known: Option<serde_json::Value>) -> Result<(OpenLetters, LettersBookmark), StartError> {
     let known: Option<LettersBookmark> = known
         .map(serde_json::from_value)
         .transpose()
@@ -174,7 +197,7 @@ fn open_letters(
     let from = known.unwrap_or_else(LettersBookmark::fresh);
     if from.file.is_none() {
         // Those of an earlier run would pass for this one's.
-        remove_file(&path)?;
+        remove_letters(&path)?;
     }
     let sink = crate::pipeline::Sink {
         id: "dead letters".into(),
@@ -187,8 +210,18 @@ fn open_letters(
     Ok((Box::new(open), from))
 }
 
-fn remove_file(path: &Path) -> Result<(), StartError> {
-    match std::fs::remove_file(path) {
+/// Removes the dead letters of an earlier run. A device or a pipe has none: it stays.
+fn remove_letters(path: &Path) -> Result<(), StartError> {
+    let remove = || -> std::io::Result<()> {
+        // What a symbolic link leads to, not the link.
+        let path = path.canonicalize()?;
+        let file = path.metadata()?.file_type();
+        if file.is_file() || file.is_dir() {
+            std::fs::remove_file(path)?;
+        }
+        Ok(())
+    };
+    match remove() {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StartError::Remove {
             path: path.to_owned(),
             source,
