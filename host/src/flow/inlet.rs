@@ -3,10 +3,11 @@
 //! One thread per source reads, opens a ticket for what it read, and sends it on; it pauses while what it would add to is
 //! full, and ends at the source's end or when it is told to.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use super::halt::{Failure, Halt};
+use super::halt::{Failure, Halt, panicked};
 use super::letters::{DeadLetter, Event, Letters};
 use super::progress::{Progress, ReadBatch};
 use super::signal::Signal;
@@ -97,7 +98,18 @@ impl Inlet {
     pub fn start(self: &Arc<Self>, parts: Parts) -> Reader {
         let inlet = self.clone();
         let name = format!("source {}", self.id);
-        let run = move || Reading { inlet, parts }.run();
+        let halt = parts.halt.clone();
+        let run = move || {
+            let ending = Ending(inlet.clone());
+            let reading = Reading { inlet, parts };
+            let read = catch_unwind(AssertUnwindSafe(|| reading.run()));
+            let read = read.unwrap_or_else(|panic| Err(panicked(&*panic)));
+            read.unwrap_or_else(|reason| {
+                let id = ending.0.id.clone();
+                halt.blow(Failure::Source { id, reason });
+                None
+            })
+        };
         std::thread::Builder::new()
             .name(name)
             .spawn(run)
@@ -140,13 +152,26 @@ impl Inlet {
     }
 }
 
+/// Notes the end of a source when its thread is over, however that came: the end of the pipeline waits for it.
+struct Ending(Arc<Inlet>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // One that was given up has been noted already.
+        if self.0.state.swap(ENDED, Ordering::SeqCst) != ABANDONED {
+            self.0.progress.end(self.0.index);
+        }
+    }
+}
+
 struct Reading {
     inlet: Arc<Inlet>,
     parts: Parts,
 }
 
 impl Reading {
-    fn run(mut self) -> Option<Bookmark> {
+    /// Reads to the end, or says why it can't.
+    fn run(mut self) -> Result<Option<Bookmark>, String> {
         while self.wait_for_room() {
             match self.read() {
                 Ok(Read::More) => {}
@@ -157,20 +182,11 @@ impl Reading {
                     }
                 }
                 Ok(Read::End) => break,
-                Err(Stop::Abandoned) => return None,
-                Err(Stop::Failed(reason)) => {
-                    self.parts.halt.blow(Failure::Source {
-                        id: self.inlet.id.clone(),
-                        reason,
-                    });
-                    break;
-                }
+                Err(Stop::Abandoned) => return Ok(None),
+                Err(Stop::Failed(reason)) => return Err(reason),
             }
         }
-        let bookmark = self.parts.source.bookmark();
-        self.inlet.state.store(ENDED, Ordering::SeqCst);
-        self.inlet.progress.end(self.inlet.index);
-        bookmark
+        Ok(self.parts.source.bookmark())
     }
 
     /// Waits until the next batch may be read; `false` if none should be.
@@ -324,9 +340,26 @@ mod tests {
         }
     }
 
-    /// The inlet of a silent source whose thread runs, and the ends by which a test holds both.
+    struct Panicking;
+
+    impl Source for Panicking {
+        fn read(&mut self, _: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+            panic!("it can't bear it");
+        }
+
+        fn bookmark(&self) -> Option<Bookmark> {
+            Some(7.into())
+        }
+
+        fn progress(&self) -> Option<source::Progress> {
+            None
+        }
+    }
+
+    /// The inlet of a source whose thread runs, and the ends by which a test holds both.
     struct Held {
         inlet: Arc<Inlet>,
+        halt: Arc<Halt>,
         reader: Reader,
         reading: Receiver<()>,
         read: Sender<()>,
@@ -334,8 +367,22 @@ mod tests {
         told: Sender<()>,
     }
 
-    fn start(bookmark: Option<Bookmark>) -> Held {
+    fn start_silent(bookmark: Option<Bookmark>) -> Held {
         let ((reading, is_reading), (read, never)) = (mpsc::channel(), mpsc::channel());
+        let source = Silent {
+            bookmark,
+            reading,
+            never,
+        };
+        Held {
+            reading: is_reading,
+            read,
+            ..start(source)
+        }
+    }
+
+    fn start(source: impl Source + 'static) -> Held {
+        let ((_, reading), (read, _)) = (mpsc::channel(), mpsc::channel());
         let ((emptied, is_emptied), (told, held)) = (mpsc::channel(), mpsc::channel());
         let listener = Holding {
             emptied,
@@ -348,22 +395,19 @@ mod tests {
         let (letters, _) = Letters::start(Box::new(no_letters), LettersBookmark::fresh(), halt.clone());
         let inlet = Inlet::new("s", 0, signal, progress);
         let reader = inlet.start(Parts {
-            source: Box::new(Silent {
-                bookmark,
-                reading,
-                never,
-            }),
+            source: Box::new(source),
             edges: Arc::default(),
             letters,
-            halt,
+            halt: halt.clone(),
             clock: Arc::new(ManualClock::new(0)),
             pipeline: "p".into(),
             batch_events: 1,
         });
         Held {
             inlet,
+            halt,
             reader,
-            reading: is_reading,
+            reading,
             read,
             emptied: is_emptied,
             told,
@@ -372,7 +416,7 @@ mod tests {
 
     #[test]
     fn the_bookmark_of_a_source_at_its_end_is_waited_for() {
-        let held = start(Some(7.into()));
+        let held = start_silent(Some(7.into()));
         drop(held.read);
         held.emptied.recv().unwrap();
         assert!(!held.reader.is_finished() && held.inlet.is_joinable(&held.reader));
@@ -382,13 +426,23 @@ mod tests {
 
     #[test]
     fn a_read_that_was_given_up_is_not_waited_for() {
-        let held = start(None);
+        let held = start_silent(None);
         held.reading.recv().unwrap();
         drop(held.told);
         held.inlet.stop();
         held.emptied.recv().unwrap();
         assert!(!held.inlet.is_joinable(&held.reader));
         drop(held.read);
+        assert_eq!(held.reader.join().unwrap(), None);
+    }
+
+    #[test]
+    fn a_source_that_panics_fails_the_pipeline_and_is_at_its_end() {
+        let held = start(Panicking);
+        drop(held.told);
+        held.emptied.recv().unwrap();
+        let failure = held.halt.failure().unwrap();
+        assert_eq!(failure.to_string(), "source `s`: panicked: it can't bear it");
         assert_eq!(held.reader.join().unwrap(), None);
     }
 }
