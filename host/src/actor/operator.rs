@@ -90,7 +90,7 @@ pub struct Operator {
     pub(super) counters: Counters,
     pub(super) edges: Vec<Edge>,
     pub(super) gate: Gate<Waiter>,
-    letter_setup: LetterSetup,
+    letter_setup: Arc<LetterSetup>,
     rekey: Option<Extract>,
     directory: Directory,
     replicas: u16,
@@ -130,12 +130,12 @@ impl Operator {
             operator.replicas.unwrap_or(workers)
         };
         let this = Arc::new(Self {
-            letter_setup: LetterSetup {
+            letter_setup: Arc::new(LetterSetup {
                 component: operator.component.to_string(),
                 config: operator.config_as_written,
                 limits: operator.limits,
                 window: operator.window,
-            },
+            }),
             id: operator.id,
             pipe,
             window: operator.window,
