@@ -89,11 +89,13 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         /// What shells use for a process that SIGINT ended.
         const INTERRUPTED: i32 = 130;
         // The second interrupt: nothing more is waited for, so nothing more is torn down either.
+        globals.log.flush();
         eprintln!("stopped without draining");
         std::process::exit(INTERRUPTED);
     };
     #[allow(clippy::cast_precision_loss, reason = "runs are shorter than 2^52 ns")]
     let elapsed_s = (setup.clock.now_ns() - started_ns) as f64 / 1e9;
+    globals.log.flush();
     conclude(args, globals, ended, elapsed_s)
 }
 
@@ -162,10 +164,10 @@ async fn finish(jobs: Vec<Job>, mut interrupts: Interrupts) -> Option<Vec<Ended>
                     return None;
                 }
                 is_draining = true;
-                eprintln!("draining; interrupt again to stop at once");
                 for stop in &stops {
                     stop();
                 }
+                eprintln!("draining; interrupt again to stop at once");
             }
         }
     }
