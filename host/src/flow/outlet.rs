@@ -18,7 +18,7 @@ use super::halt::{Failure, Halt, panicked};
 use super::ordered::Ordered;
 use super::progress::Progress;
 use super::waiter::{Waiter, wake_all};
-use crate::batch::Batch;
+use crate::batch::{Batch, SourceIndex};
 use crate::clock::Clock;
 use crate::pipeline::Order;
 use crate::sink::{self, Bookmark, Sink};
@@ -60,6 +60,8 @@ pub struct Parts {
     pub sink: Box<dyn Sink>,
     /// Which order it keeps.
     pub order: Order,
+    /// The sources that lead to it: no other's events can come before those that it has.
+    pub sources: Vec<SourceIndex>,
     /// What ends the pipeline if the sink fails.
     pub halt: Arc<Halt>,
     /// The time.
@@ -244,8 +246,9 @@ impl Writing {
             return Ok(());
         };
         self.outlet.is_told.store(false, Ordering::SeqCst);
-        let frontiers: Vec<u64> = self.progress.frontiers().collect();
-        let released = ordered.release(&frontiers);
+        let sources = self.parts.sources.iter();
+        let frontiers = sources.map(|&source| (self.progress.frontier(source), source));
+        let released = ordered.release(frontiers.min().expect("a sink has inputs"));
         if released.values.is_empty() {
             return Ok(());
         }
@@ -334,6 +337,7 @@ mod tests {
         let parts = Parts {
             sink: Box::new(Scripted(write)),
             order: Order::Key,
+            sources: vec![0],
             halt: halt.clone(),
             clock: Arc::new(ManualClock::new(0)),
         };

@@ -325,12 +325,17 @@ impl Job {
         board.ordered.get_or_init(|| ordered);
 
         let (operators, source_edges) = wiring::connect(&pipeline, &pipe, components, &outlets, host.options.workers);
-        let sinks = unstarted.into_iter().zip(connectors.sinks).zip(&pipeline.sinks);
+        let sinks = unstarted
+            .into_iter()
+            .zip(connectors.sinks)
+            .zip(&pipeline.sinks)
+            .zip(wiring::sources_of_sinks(&pipeline));
         let writers = sinks
-            .map(|((outlet, sink), options)| {
+            .map(|(((outlet, sink), options), sources)| {
                 let parts = OutletParts {
                     sink,
                     order: options.order,
+                    sources,
                     halt: pipe.halt.clone(),
                     clock: clock.clone(),
                 };
