@@ -65,6 +65,7 @@ fn a_wrong_command_line_is_a_usage_error() {
         &["replay", "dead.jsonl"],
         &["new", "op"],
         &["new", "my op", "--kind", "map"],
+        &["new", "", "--kind", "map"],
         &["run", "p.toml", "-s", "nonsense"],
     ] {
         let ran = folder.dirigo(arguments).expect(2);
