@@ -101,8 +101,7 @@ impl Inlet {
         let halt = parts.halt.clone();
         let run = move || {
             let ending = Ending(inlet.clone());
-            let reading = Reading { inlet, parts };
-            let read = catch_unwind(AssertUnwindSafe(|| reading.run()));
+            let read = catch_unwind(AssertUnwindSafe(|| Reading::new(inlet, parts).run()));
             let read = read.unwrap_or_else(|panic| Err(panicked(&*panic)));
             read.unwrap_or_else(|reason| {
                 let id = ending.0.id.clone();
@@ -167,9 +166,21 @@ impl Drop for Ending {
 struct Reading {
     inlet: Arc<Inlet>,
     parts: Parts,
+    /// Whether a read may take for ever, as only one of a source that cannot be read again does.
+    may_block: bool,
 }
 
 impl Reading {
+    fn new(inlet: Arc<Inlet>, parts: Parts) -> Self {
+        // Asked once: to say where it is a file hashes what was read last.
+        let may_block = parts.source.bookmark().is_none();
+        Self {
+            inlet,
+            parts,
+            may_block,
+        }
+    }
+
     /// Reads to the end, or says why it can't.
     fn run(mut self) -> Result<Option<Bookmark>, String> {
         while self.wait_for_room() {
@@ -214,12 +225,11 @@ impl Reading {
             events: self.parts.batch_events,
             bytes: BATCH_BYTES_MAX,
         };
-        let may_block = self.parts.source.bookmark().is_none();
-        if may_block && !self.inlet.change(AWAKE, READING) {
+        if self.may_block && !self.inlet.change(AWAKE, READING) {
             return Ok(Read::End);
         }
         let outcome = self.parts.source.read(&mut intake, quota);
-        if may_block && !self.inlet.change(READING, AWAKE) {
+        if self.may_block && !self.inlet.change(READING, AWAKE) {
             return Err(Stop::Abandoned);
         }
         if let Some(progress) = self.parts.source.progress() {
@@ -444,5 +454,39 @@ mod tests {
         let failure = held.halt.failure().unwrap();
         assert_eq!(failure.to_string(), "source `s`: panicked: it can't bear it");
         assert_eq!(held.reader.join().unwrap(), None);
+    }
+
+    /// A source of ten batches without events.
+    struct Empty {
+        reads: u32,
+        bookmarks: Arc<AtomicU64>,
+    }
+
+    impl Source for Empty {
+        fn read(&mut self, _: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+            self.reads += 1;
+            Ok(if self.reads < 10 { Read::More } else { Read::End })
+        }
+
+        fn bookmark(&self) -> Option<Bookmark> {
+            self.bookmarks.fetch_add(1, Ordering::SeqCst);
+            Some(self.reads.into())
+        }
+
+        fn progress(&self) -> Option<source::Progress> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_source_is_asked_where_it_is_at_its_start_and_at_its_end() {
+        let bookmarks = Arc::<AtomicU64>::default();
+        let held = start(Empty {
+            reads: 0,
+            bookmarks: bookmarks.clone(),
+        });
+        drop(held.told);
+        assert_eq!(held.reader.join().unwrap(), Some(10.into()));
+        assert_eq!(bookmarks.load(Ordering::SeqCst), 2);
     }
 }
