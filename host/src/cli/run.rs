@@ -102,7 +102,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
 /// All pipelines, prepared; `None` where one cannot be, which has been said.
 fn prepare_all(setup: &Setup, args: &Args, globals: &Globals) -> anyhow::Result<Option<Vec<Prepared>>> {
     let mut all = Vec::new();
-    let mut failed = false;
+    let mut refused = Vec::new();
     for file in &args.files {
         match setup.load(file, &args.set) {
             Ok(prepared) => {
@@ -112,12 +112,21 @@ fn prepare_all(setup: &Setup, args: &Args, globals: &Globals) -> anyhow::Result<
                 all.push(prepared);
             }
             Err(problems) => {
-                report::diagnostics(&problems, globals.format)?;
-                failed = true;
+                if globals.format == Format::Text {
+                    report::diagnostics(&problems, Format::Text)?;
+                }
+                refused.push(problems);
             }
         }
     }
-    Ok((!failed).then_some(all))
+    if refused.is_empty() {
+        return Ok(Some(all));
+    }
+    if globals.format == Format::Json {
+        // One document, however many files it is about.
+        output::print_json(&report::joined(&refused))?;
+    }
+    Ok(None)
 }
 
 fn first_duplicate<'a>(names: &[&'a str]) -> Option<&'a str> {
