@@ -11,7 +11,7 @@ use super::directory::Directory;
 use super::pace::Pace;
 use super::{Activations, Actor, Cell, Identity};
 use crate::batch::Batch;
-use crate::clock::Clock;
+use crate::clock::{Clock, nanoseconds};
 use crate::engine::{Component, Kind, Setup};
 use crate::flow::{DeadLetter, Event, Failure, Gate, Halt, LetterSetup, Letters, Outlet, Waiter};
 use crate::pipeline::{self, Actors, Isolation, OnError, Window};
@@ -500,8 +500,4 @@ impl Edge {
             gate.is_full() && gate.wait(waiter())
         })
     }
-}
-
-fn nanoseconds(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

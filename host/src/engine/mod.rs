@@ -140,6 +140,17 @@ impl Engine {
         self.load(builtin::get(name).ok_or_else(|| Error::NoBuiltin(name.into()))?)
     }
 
+    /// Loads a component by `builtin:NAME` or from a file, as a person names it.
+    ///
+    /// # Errors
+    /// As [`load_builtin`](Self::load_builtin) or [`load_file`](Self::load_file).
+    pub fn load_named(&self, name: &Path) -> Result<Component, Error> {
+        match name.to_str().and_then(|name| name.strip_prefix("builtin:")) {
+            Some(builtin) => self.load_builtin(builtin),
+            None => self.load_file(name),
+        }
+    }
+
     /// Loads a component from its bytes, from the cache if it was compiled before.
     ///
     /// # Errors

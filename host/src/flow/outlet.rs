@@ -34,8 +34,6 @@ pub struct Outlet {
     pub id: String,
     /// What waits for it.
     pub gate: Gate<Waiter>,
-    /// Events that arrived.
-    pub events_in: AtomicU64,
     /// Events that were written.
     pub events_out: AtomicU64,
     /// From arrival at the source to the sink, in ns.
@@ -79,7 +77,6 @@ impl Outlet {
         let outlet = Arc::new(Self {
             id: id.to_owned(),
             gate: Gate::default(),
-            events_in: AtomicU64::new(0),
             events_out: AtomicU64::new(0),
             latency: Mutex::new(latency),
             sender,
@@ -90,7 +87,6 @@ impl Outlet {
 
     /// Takes a batch; never waits.
     pub fn push(&self, batch: Batch) {
-        self.events_in.fetch_add(batch.len() as u64, Ordering::Relaxed);
         self.gate.enter(batch.len(), batch.size());
         self.send(Message::Batch(batch));
     }

@@ -12,7 +12,7 @@ use super::summary::{EdgeSummary, Figures, Latency, OperatorSummary, PipelineSum
 use super::wiring;
 use super::{Host, Prepared};
 use crate::actor::{Edge, Operator, Pipe};
-use crate::clock::Clock;
+use crate::clock::{Clock, nanoseconds};
 use crate::flow::{
     Failure, Halt, Inlet, InletParts, Letters, LettersBookmark, Listener, Outlet, OutletParts, Progress, Reader,
     Signal, Writer,
@@ -299,9 +299,7 @@ impl Job {
         let pipe = Arc::new(Pipe {
             name: pipeline.name.clone(),
             tenant: host.tenant(&pipeline.tenant),
-            slo_ns: pipeline
-                .slo
-                .map(|slo| u64::try_from(slo.as_nanos()).unwrap_or(u64::MAX)),
+            slo_ns: pipeline.slo.map(nanoseconds),
             sources: pipeline.sources.iter().map(|source| source.id.clone()).collect(),
             scheduler: host.scheduler.clone(),
             activations: host.activations.clone(),
@@ -379,22 +377,10 @@ impl Job {
         }
     }
 
-    /// The pipeline's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.pipeline.name
-    }
-
     /// Its sources, with how far they are.
     #[must_use]
     pub fn inlets(&self) -> &[Arc<Inlet>] {
         &self.inlets
-    }
-
-    /// Its sinks, with what they took.
-    #[must_use]
-    pub fn outlets(&self) -> &[Arc<Outlet>] {
-        &self.outlets
     }
 
     /// Has the sources stop; what they have read still goes to its end.

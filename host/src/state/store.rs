@@ -10,7 +10,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
@@ -32,12 +32,17 @@ const CACHE_BYTES: usize = 64 << 20;
 /// The state of one pipeline outside its active actors.
 pub struct Store {
     durable: Option<Database>,
-    pending: Mutex<Pending>,
-    /// Held for writing while pending records move to the scratch database, so that a look-up finds them in one or the
-    /// other.
-    scratch: RwLock<Option<Scratch>>,
+    /// Locked while pending records move to the scratch database, so that a look-up finds them in one or the other.
+    spilled: Mutex<Spilled>,
     /// Whether any look-up can find something; most runs never spill, and then no key is looked for.
     is_empty: AtomicBool,
+}
+
+/// What actors gave up since the last commit.
+#[derive(Default)]
+struct Spilled {
+    pending: Pending,
+    scratch: Option<Scratch>,
 }
 
 #[derive(Default)]
@@ -159,8 +164,7 @@ impl Store {
     fn new(durable: Option<Database>) -> Self {
         Self {
             durable,
-            pending: Mutex::default(),
-            scratch: RwLock::default(),
+            spilled: Mutex::default(),
             is_empty: AtomicBool::new(true),
         }
     }
@@ -202,17 +206,18 @@ impl Store {
             return Ok(());
         }
         self.is_empty.store(false, Ordering::Relaxed);
-        let mut pending = self.pending.lock();
+        let mut spilled = self.spilled.lock();
         for (key, entry) in records {
             let bytes = entry.map(|entry| entry.encode()).unwrap_or_default();
-            pending.insert(full_key(operator, &key), bytes);
+            spilled.pending.insert(full_key(operator, &key), bytes);
         }
-        if pending.bytes < PENDING_BYTES_MAX {
+        if spilled.pending.bytes < PENDING_BYTES_MAX {
             return Ok(());
         }
-        // The lock on pending stays held: whoever spills more meanwhile waits here, which bounds the memory.
-        let mut scratch = self.scratch.write();
-        flush(&mut pending, &mut scratch).map_err(failed("writing", Path::new("the scratch state")))
+        // The lock stays held: whoever spills more meanwhile waits for it, which bounds the memory.
+        spilled
+            .flush()
+            .map_err(failed("writing", Path::new("the scratch state")))
     }
 
     /// Loads the entries of the keys that `wanted` names into `table`.
@@ -240,11 +245,11 @@ impl Store {
         if let Some(durable) = &self.durable {
             read_range(durable, range, &mut found)?;
         }
-        let pending = self.pending.lock();
-        if let Some(scratch) = &*self.scratch.read() {
+        let spilled = self.spilled.lock();
+        if let Some(scratch) = &spilled.scratch {
             read_range(&scratch.database, range, &mut found)?;
         }
-        let waiting = pending.records.range::<[u8], _>(bounds(range));
+        let waiting = spilled.pending.records.range::<[u8], _>(bounds(range));
         found.extend(waiting.map(|(key, bytes)| (key.clone(), bytes.clone())));
         Ok(found)
     }
@@ -255,18 +260,16 @@ impl Store {
     /// When the database can't be written; it then holds the moment before.
     pub fn commit(&self, active: Vec<(&str, Vec<Record>)>, bookmarks: &Bookmarks) -> Result<(), Error> {
         let Some(durable) = &self.durable else { return Ok(()) };
-        let mut pending = self.pending.lock();
+        let mut spilled = self.spilled.lock();
         for (operator, records) in active {
             for (key, entry) in records {
                 let bytes = entry.map(|entry| entry.encode()).unwrap_or_default();
-                pending.insert(full_key(operator, &key), bytes);
+                spilled.pending.insert(full_key(operator, &key), bytes);
             }
         }
-        let mut scratch = self.scratch.write();
         let bookmarks = serde_json::to_vec(bookmarks).expect("positions are plain JSON");
-        write_durably(durable, &pending, scratch.as_ref(), &bookmarks).map_err(failed("writing", Path::new(FILE)))?;
-        *pending = Pending::default();
-        *scratch = None;
+        write_durably(durable, &spilled, &bookmarks).map_err(failed("writing", Path::new(FILE)))?;
+        *spilled = Spilled::default();
         Ok(())
     }
 }
@@ -337,25 +340,27 @@ fn big_endian(partition: u32) -> [u8; 2] {
         .to_be_bytes()
 }
 
-fn flush(pending: &mut Pending, scratch: &mut Option<Scratch>) -> Result<(), redb::Error> {
-    let database = &match scratch {
-        Some(scratch) => scratch,
-        None => scratch.insert(Scratch::create()?),
-    }
-    .database;
-    let mut transaction = database.begin_write()?;
-    transaction
-        .set_durability(Durability::None)
-        .map_err(redb::Error::from)?;
-    {
-        let mut table = transaction.open_table(STATE)?;
-        for (key, bytes) in &pending.records {
-            table.insert(&**key, bytes.as_slice())?;
+impl Spilled {
+    /// Moves what is pending to the scratch database.
+    fn flush(&mut self) -> Result<(), redb::Error> {
+        let scratch = match &mut self.scratch {
+            Some(scratch) => scratch,
+            none => none.insert(Scratch::create()?),
+        };
+        let mut transaction = scratch.database.begin_write()?;
+        transaction
+            .set_durability(Durability::None)
+            .map_err(redb::Error::from)?;
+        {
+            let mut table = transaction.open_table(STATE)?;
+            for (key, bytes) in &self.pending.records {
+                table.insert(&**key, bytes.as_slice())?;
+            }
         }
+        transaction.commit()?;
+        self.pending = Pending::default();
+        Ok(())
     }
-    transaction.commit()?;
-    *pending = Pending::default();
-    Ok(())
 }
 
 impl Scratch {
@@ -392,12 +397,7 @@ fn clear(durable: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-fn write_durably(
-    durable: &Database,
-    pending: &Pending,
-    scratch: Option<&Scratch>,
-    bookmarks: &[u8],
-) -> Result<(), redb::Error> {
+fn write_durably(durable: &Database, spilled: &Spilled, bookmarks: &[u8]) -> Result<(), redb::Error> {
     let mut transaction = durable.begin_write()?;
     transaction.set_quick_repair(true);
     {
@@ -410,14 +410,14 @@ fn write_durably(
             }
             Ok(())
         };
-        if let Some(scratch) = scratch {
-            let spilled = scratch.database.begin_read()?;
-            for record in spilled.open_table(STATE)?.iter()? {
+        if let Some(scratch) = &spilled.scratch {
+            let scratch = scratch.database.begin_read()?;
+            for record in scratch.open_table(STATE)?.iter()? {
                 let (key, value) = record?;
                 write(key.value(), value.value())?;
             }
         }
-        for (key, bytes) in &pending.records {
+        for (key, bytes) in &spilled.pending.records {
             write(key, bytes)?;
         }
         transaction.open_table(META)?.insert(BOOKMARKS, bookmarks)?;
@@ -493,7 +493,7 @@ mod tests {
         };
         store.spill("op", records(1)).unwrap();
         assert!(
-            store.scratch.read().is_some(),
+            store.spilled.lock().scratch.is_some(),
             "200,000 records do not fit the pending ones"
         );
         store
