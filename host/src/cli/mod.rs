@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod crate_name;
 mod inspect;
+mod log;
 mod new;
 mod output;
 mod progress;
@@ -23,8 +24,7 @@ mod verdict;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
-
+use log::Log;
 pub(crate) use output::Format;
 
 /// Runs stream operators, compiled to WebAssembly components, as virtual actors.
@@ -100,15 +100,16 @@ impl From<Exit> for ExitCode {
 pub(crate) struct Globals {
     format: Format,
     cache_dir: Option<String>,
+    log: Log,
 }
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    set_up_log(&cli.log);
     let globals = Globals {
         format: cli.output,
         cache_dir: cli.cache_dir,
+        log: Log::set_up(&cli.log),
     };
     let outcome = match cli.command {
         Command::Run(args) => run::execute(&args, &globals),
@@ -121,6 +122,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Schema => schema::execute(),
         Command::Completions(args) => completions::execute(&args),
     };
+    let dropped = globals.log.finish();
+    if dropped > 0 {
+        eprintln!("warning: {dropped} log lines were dropped: they came faster than standard error was read");
+    }
     match outcome {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -128,16 +133,4 @@ pub(crate) fn main() -> ExitCode {
             Exit::Failure.into()
         }
     }
-}
-
-fn set_up_log(filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
-        eprintln!("warning: `--log {filter}`: {error}; logging warnings");
-        EnvFilter::new("warn")
-    });
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(report::wants_color())
-        .init();
 }
