@@ -45,11 +45,12 @@ fn finish<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn setup() -> Setup {
-    let voice = Arc::new(Voice::new("bench", "guest", support::clock()));
+    let voice = Arc::new(Voice::new("bench", "guest", support::clock(), Arc::default()));
     Setup {
         limits: Limits::default(),
         config: "{}".into(),
         voice,
+        account: Arc::default(),
     }
 }
 

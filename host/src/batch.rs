@@ -170,6 +170,18 @@ impl Column {
         }
     }
 
+    /// How many bytes the items of `range` have.
+    ///
+    /// # Panics
+    /// When the range ends past the last item.
+    #[must_use]
+    pub fn slice_bytes(&self, range: Range<usize>) -> usize {
+        if range.is_empty() {
+            return 0;
+        }
+        self.ends[range.end - 1] as usize - self.start(range.start)
+    }
+
     /// The items at `indexes`, in that order.
     ///
     /// # Panics

@@ -4,6 +4,7 @@
 //! it is, the [`engine`] runs the guest, [`state`] keeps what lasts, a [`sink`] writes what comes out. [`pipeline`] says how
 //! they are put together.
 
+pub mod account;
 pub mod actor;
 pub mod batch;
 pub mod clock;

@@ -5,6 +5,7 @@
     clippy::print_stdout,
     clippy::format_collect,
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     clippy::similar_names,
     clippy::needless_pass_by_value,
     reason = "a test that cannot go on fails; seeds are printed; plain words matter more than speed here"
@@ -14,6 +15,7 @@
 #[allow(dead_code, unused_imports, reason = "each suite uses its own part")]
 mod support;
 
+mod budgets;
 mod limits;
 mod malformed;
 mod neighbours;

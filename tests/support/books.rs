@@ -20,6 +20,11 @@ impl Summary {
         count(&self.0, key)
     }
 
+    /// All of it.
+    pub(crate) fn json(&self) -> &Value {
+        &self.0
+    }
+
     /// A count of one operator, which no two pipelines of the run share a name for.
     #[track_caller]
     pub(crate) fn operator(&self, id: &str, key: &str) -> u64 {

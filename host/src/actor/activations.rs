@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{Cell, Operator};
+use super::{Cell, Operator, Share};
 
 /// The places for instances, shared by all pipelines of a host.
 #[derive(Debug)]
@@ -54,11 +54,42 @@ impl Activations {
     /// Takes a place for `cell`. Where there is none it is kept, and scheduled again once there is.
     #[must_use]
     pub(super) fn acquire(&self, cell: &Cell) -> bool {
+        let share = &cell.actor.operator.pipe.share;
+        if !self.acquire_share(share, cell) {
+            return false;
+        }
+        let is_acquired = self.acquire_place(cell);
+        if !is_acquired {
+            share.give_back();
+        }
+        is_acquired
+    }
+
+    /// Takes a place within the budget of the tenant.
+    fn acquire_share(&self, share: &Arc<Share>, cell: &Cell) -> bool {
+        let is_own = |operator: &Operator| Arc::ptr_eq(&operator.pipe.share, share);
+        loop {
+            if share.take() {
+                return true;
+            }
+            if self.evict_longest_idle(is_own) {
+                continue;
+            }
+            if share.take_or_wait(cell) {
+                return true;
+            }
+            // An actor that became idle since the look for one did not know yet that somebody waits.
+            self.evict_longest_idle(is_own);
+            return false;
+        }
+    }
+
+    fn acquire_place(&self, cell: &Cell) -> bool {
         loop {
             if self.take_free() {
                 return true;
             }
-            if self.evict_longest_idle() {
+            if self.evict_longest_idle(|_| true) {
                 continue;
             }
             let mut waiting = self.waiting.lock();
@@ -69,7 +100,7 @@ impl Activations {
             waiting.push_back(cell.clone());
             drop(waiting);
             // An actor that became idle since the look for one did not know yet that somebody waits.
-            self.evict_longest_idle();
+            self.evict_longest_idle(|_| true);
             return false;
         }
     }
@@ -85,7 +116,8 @@ impl Activations {
     }
 
     /// Gives a place back.
-    pub(super) fn release(&self) {
+    pub(super) fn release(&self, share: &Share) {
+        share.give_back();
         self.live.fetch_sub(1, Ordering::SeqCst);
         self.wake_next();
     }
@@ -103,9 +135,11 @@ impl Activations {
         !self.waiting.lock().is_empty()
     }
 
-    fn evict_longest_idle(&self) -> bool {
+    /// Deactivates the actor that has been idle longest, of the operators that are asked for.
+    fn evict_longest_idle(&self, is_asked_for: impl Fn(&Operator) -> bool) -> bool {
         let operators = self.operators.read();
         let alive = operators.iter().filter_map(Weak::upgrade);
+        let alive = alive.filter(|operator| is_asked_for(operator));
         let oldest = alive.filter_map(|operator| Some((operator.longest_idle_since_ns()?, operator)));
         let mut candidates: Vec<(u64, Arc<Operator>)> = oldest.collect();
         drop(operators);
@@ -118,9 +152,14 @@ impl Activations {
     pub fn sweep(&self, now_ns: u64) {
         let free = self.max.saturating_sub(self.live.load(Ordering::SeqCst));
         (0..free).take_while(|_| self.is_short()).for_each(|_| self.wake_next());
-        while self.is_short() && self.evict_longest_idle() {}
+        while self.is_short() && self.evict_longest_idle(|_| true) {}
         let operators: Vec<Arc<Operator>> = self.operators.read().iter().filter_map(Weak::upgrade).collect();
         for operator in operators {
+            let share = &operator.pipe.share;
+            while share.is_short() && operator.evict_longest_idle() {}
+            if share.is_short() {
+                share.wake_next();
+            }
             operator.deactivate_idle(now_ns);
         }
     }

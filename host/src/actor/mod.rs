@@ -12,6 +12,7 @@ mod mailbox;
 mod operator;
 mod pace;
 mod replica;
+mod share;
 mod turn;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use emit::Sequence;
 use mailbox::Mailbox;
 pub use operator::{Edge, Operator, Options, Pipe, Target};
 use replica::Replica;
+pub use share::Share;
 
 use crate::scheduler::Ready;
 use crate::state::Keys;

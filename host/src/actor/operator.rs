@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::counters::{self, Counters};
 use super::directory::Directory;
 use super::pace::Pace;
-use super::{Activations, Actor, Cell, Identity};
+use super::{Activations, Actor, Cell, Identity, Share};
 use crate::batch::Batch;
 use crate::clock::{Clock, nanoseconds};
 use crate::engine::{Component, Kind, Setup};
@@ -25,6 +25,8 @@ pub struct Pipe {
     pub name: String,
     /// Whose it is.
     pub tenant: TenantIndex,
+    /// What the tenant holds of the places for instances, and its account.
+    pub share: Arc<Share>,
     /// Its latency target.
     pub slo_ns: Option<u64>,
     /// The names of its sources.
@@ -137,6 +139,7 @@ impl Operator {
                 window: operator.window,
             }),
             id: operator.id,
+            gate: Gate::new(pipe.share.account.clone()),
             pipe,
             window: operator.window,
             errors: operator.errors,
@@ -145,7 +148,6 @@ impl Operator {
             pace: Pace::default(),
             counters: Counters::default(),
             edges,
-            gate: Gate::default(),
             rekey: operator.key.as_ref().map(|key| Extract::new(Some(key), None)),
             directory,
             replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
@@ -395,7 +397,12 @@ impl Operator {
         let actors = self.directory.all();
         actors
             .iter()
-            .flat_map(|actor| actor.replicas.iter().flat_map(|replica| replica.lock().drain_table()))
+            .flat_map(|actor| {
+                actor
+                    .replicas
+                    .iter()
+                    .flat_map(|replica| replica.lock().drain_table(actor))
+            })
             .collect()
     }
 

@@ -45,6 +45,8 @@ pub(super) struct Replica {
     chunk: Option<Open>,
     /// The actor's keys, while it is active.
     table: Table,
+    /// What the tenant's account bears of it.
+    table_bytes: u64,
     turns: u32,
     traps_in_row: u32,
     failed_openings: u32,
@@ -84,6 +86,7 @@ impl Replica {
             work: VecDeque::new(),
             chunk: None,
             table: Table::default(),
+            table_bytes: 0,
             turns: 0,
             traps_in_row: 0,
             failed_openings: 0,
@@ -227,8 +230,18 @@ impl Replica {
                 });
                 return false;
             }
+            self.account_table(actor);
         }
         true
+    }
+
+    /// Brings the tenant's account up to date with what the table takes.
+    fn account_table(&mut self, actor: &Actor) {
+        let bytes = self.table.bytes() as u64;
+        if bytes != self.table_bytes {
+            actor.operator.pipe.share.account.change_memory(self.table_bytes, bytes);
+            self.table_bytes = bytes;
+        }
     }
 
     fn start(&mut self, operator: &Operator, part: Part) {
@@ -272,10 +285,16 @@ impl Replica {
         }
         match end.outcome {
             Outcome::Answered(answer) => {
+                if let Some(trap) = too_much_output(operator, &answer, plan.as_ref()) {
+                    self.roll_back(operator, plan);
+                    self.split(operator, &part, trap, end.fuel);
+                    return self.count_trap();
+                }
                 operator.pace.observe_slice(end.fuel, turn.used_ns);
                 operator.pace.observe_turn(part.batch.len(), end.fuel, turn.used_ns);
                 self.traps_in_row = 0;
                 self.apply(operator, &part, plan, answer, end.fuel);
+                self.account_table(actor);
                 None
             }
             Outcome::Trapped(trap) => {
@@ -510,7 +529,7 @@ impl Replica {
             operator.note_idle(actor, self.number, now_ns);
         }
         // Looked at last: whoever comes to wait after it finds the replica among the idle.
-        if operator.pipe.activations.is_short() {
+        if operator.pipe.activations.is_short() || operator.pipe.share.is_short() {
             self.deactivate(actor);
         }
     }
@@ -521,7 +540,7 @@ impl Replica {
         if !self.is_active || self.is_running() {
             return false;
         }
-        let spilled = operator.pipe.store.spill(&operator.id, self.drain_table());
+        let spilled = operator.pipe.store.spill(&operator.id, self.drain_table(actor));
         if let Err(error) = spilled {
             operator.pipe.halt.blow(Failure::State {
                 reason: error.to_string(),
@@ -539,13 +558,15 @@ impl Replica {
         self.instance = None;
         if std::mem::take(&mut self.is_active) {
             counters::add(&actor.operator.counters.deactivations, 1_u64);
-            actor.operator.pipe.activations.release();
+            actor.operator.pipe.activations.release(&actor.operator.pipe.share);
         }
     }
 
     /// Takes all that it holds of keys.
-    pub(super) fn drain_table(&mut self) -> Vec<Record> {
-        self.table.drain()
+    pub(super) fn drain_table(&mut self, actor: &Actor) -> Vec<Record> {
+        let records = self.table.drain();
+        self.account_table(actor);
+        records
     }
 
     /// Drops everything under way.
@@ -555,8 +576,34 @@ impl Replica {
             Self::done(&actor.operator, &part.batch);
         }
         self.chunk = None;
+        self.table = Table::default();
+        self.account_table(actor);
         self.give_up_instance(actor);
     }
+}
+
+/// The trap that an answer counts as which puts out more than the tenant's budget allows. It is looked at event by event:
+/// which ones are refused does not depend on how events came to be one batch.
+fn too_much_output(operator: &Operator, answer: &Answer, plan: Option<&windows::Plan>) -> Option<Trap> {
+    let account = &operator.pipe.share.account;
+    let outputs = match answer {
+        Answer::Mapped(outputs) | Answer::Folded(Folded::Done { outputs, .. }) => outputs,
+        Answer::Filtered(_) | Answer::Folded(Folded::Rejected(_)) => return None,
+    };
+    if !account.bounds_outputs() {
+        return None;
+    }
+    let mut place = 0;
+    for same in outputs.origins.chunk_by(|one, next| one == next) {
+        let bytes = outputs.values.slice_bytes(place..place + same.len());
+        if let Some(reason) = account.refuses_outputs(same.len(), bytes) {
+            // What closing windows put out comes of the event that completed them.
+            let event = plan.map_or(same[0], |plan| plan.closed_by()[same[0] as usize]);
+            return Some(Trap::too_much_output(reason, event));
+        }
+        place += same.len();
+    }
+    None
 }
 
 /// A window that cannot be finished is lost with the event that completed it: that one is rejected.

@@ -2,6 +2,7 @@
 //!
 //! Data goes to standard output, all else to standard error.
 
+mod budgets;
 mod build;
 mod check;
 mod completions;

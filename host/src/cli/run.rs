@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use dirigo::flow::Failure;
 use dirigo::pipeline::{Override, Pipeline, Severity};
-use dirigo::runtime::{Connectors, Ended, Host, Job, Options, Place, Prepared, Summary};
+use dirigo::runtime::{Connectors, Ended, Host, Job, Options, Place, Prepared, Summary, TenantSummary};
 use dirigo::scheduler::Choice;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::budgets::{self, Refused};
 use super::output::Format;
 use super::progress::Progress;
 use super::setup::Setup;
@@ -43,6 +44,9 @@ pub(crate) struct Args {
     /// The most instances of operators alive at once; by default what the machine can hold
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     instances: Option<u32>,
+    /// What tenants may use, whatever the pipeline files say: a file with a `[[tenant]]` for each
+    #[arg(long, value_name = "FILE")]
+    tenants: Option<PathBuf>,
     /// Put a value in place of the file's, such as `operator.map-1.config.scale=2`
     #[arg(short, long = "set", value_name = "KEY=VALUE")]
     set: Vec<Override>,
@@ -64,6 +68,18 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         eprintln!("error: two pipelines are named `{name}`; give each run-mate a name of its own");
         return Ok(Exit::Configuration);
     }
+    let pipelines = prepared.iter().map(|prepared| &prepared.pipeline);
+    let budgets = match budgets::resolve(pipelines, args.tenants.as_deref()) {
+        Ok(budgets) => budgets,
+        Err(Refused::File(problems)) => {
+            report::diagnostics(&problems, globals.format)?;
+            return Ok(Exit::Configuration);
+        }
+        Err(Refused::Misfit(reason)) => {
+            eprintln!("error: {reason}");
+            return Ok(Exit::Configuration);
+        }
+    };
     let workers = args.workers.unwrap_or_else(available_workers);
     let options = Options {
         workers,
@@ -72,6 +88,9 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         clock: setup.clock.clone(),
     };
     let host = Host::start(setup.engine.clone(), options, setup.runtime.handle().clone());
+    for (tenant, budget) in budgets {
+        host.set_budget(&tenant, budget);
+    }
     let mut ready = Vec::new();
     for prepared in prepared {
         let place = place(args, &prepared.pipeline);
@@ -96,7 +115,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     #[allow(clippy::cast_precision_loss, reason = "runs are shorter than 2^52 ns")]
     let elapsed_s = (setup.clock.now_ns() - started_ns) as f64 / 1e9;
     globals.log.flush();
-    conclude(args, globals, ended, elapsed_s)
+    conclude(args, globals, ended, host.tenants(), elapsed_s)
 }
 
 /// All pipelines, prepared; `None` where one cannot be, which has been said.
@@ -210,7 +229,13 @@ impl Interrupts {
     }
 }
 
-fn conclude(args: &Args, globals: &Globals, ended: Vec<Ended>, elapsed_s: f64) -> anyhow::Result<Exit> {
+fn conclude(
+    args: &Args,
+    globals: &Globals,
+    ended: Vec<Ended>,
+    tenants: Vec<TenantSummary>,
+    elapsed_s: f64,
+) -> anyhow::Result<Exit> {
     let mut exit = Exit::Success;
     for ended in &ended {
         let name = &ended.summary.name;
@@ -230,6 +255,7 @@ fn conclude(args: &Args, globals: &Globals, ended: Vec<Ended>, elapsed_s: f64) -
             .into_iter()
             .map(|ended| (ended.summary, ended.operators))
             .collect(),
+        tenants,
     );
     if let Some(file) = &args.summary_json {
         write_summary(file, &summary)?;

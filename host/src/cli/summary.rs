@@ -31,6 +31,17 @@ pub(crate) fn text(summary: &Summary) -> String {
         "latency p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms",
         latency.p50, latency.p99, latency.max
     ));
+    for pipeline in &summary.pipelines {
+        if let Some(slo) = pipeline.slo {
+            line(format_args!(
+                "  {}: {} of {} events within its slo of {} ms",
+                pipeline.name,
+                grouped(slo.met),
+                grouped(slo.met + slo.missed),
+                slo.target_ms,
+            ));
+        }
+    }
     for operator in &summary.operators {
         let counts = &operator.counts;
         let traps = if counts.traps > 0 {

@@ -8,8 +8,10 @@ use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use super::instance::Setup;
 use super::voice::Voice;
 use super::wasi;
+use crate::account::Account;
 use crate::pipeline::Limits;
 
 /// How many WASI handles a guest may hold at once: far more streams and pollables than a well-behaved one needs, far fewer
@@ -19,6 +21,11 @@ const HANDLES_MAX: usize = 1024;
 /// The data of a store.
 pub(super) struct Guest {
     limits: Limits,
+    account: Arc<Account>,
+    /// What the account bears of its memory.
+    memory: u64,
+    /// How much of it the last growth was.
+    growth: u64,
     /// Whether a growth of memory was denied since the last turn began: what a trap is then blamed on.
     pub(super) memory_denied: bool,
     /// What the guest said of a panic.
@@ -37,17 +44,26 @@ pub(super) struct LastWords {
 }
 
 impl Guest {
-    pub(super) fn new(limits: Limits, voice: Arc<Voice>) -> Self {
+    pub(super) fn new(setup: &Setup) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         Self {
-            limits,
+            limits: setup.limits,
+            account: setup.account.clone(),
+            memory: 0,
+            growth: 0,
             memory_denied: false,
             last_words: None,
-            voice,
+            voice: setup.voice.clone(),
             wasi: None,
             table,
         }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.account.remove_memory(self.memory);
     }
 }
 
@@ -63,14 +79,28 @@ impl WasiView for Guest {
 }
 
 impl ResourceLimiter for Guest {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let granted = desired as u64 <= self.limits.memory;
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let added = (desired - current) as u64;
+        // What a component starts with was known when it got its place.
+        let is_start = current == 0;
+        let granted = desired as u64 <= self.limits.memory && (is_start || self.account.try_add_memory(added));
+        if granted {
+            if is_start {
+                self.account.add_memory(added);
+            }
+            self.memory += added;
+            self.growth = added;
+        }
         self.memory_denied |= !granted;
         Ok(granted)
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
         self.memory_denied = true;
+        // It was granted, and came to nothing.
+        let growth = std::mem::take(&mut self.growth);
+        self.memory -= growth;
+        self.account.remove_memory(growth);
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use super::contract::Kind;
 use super::guest::Guest;
 use super::trap::Trap;
 use super::voice::Voice;
+use crate::account::Account;
 use crate::batch::{Batch, Column};
 use crate::pipeline::Limits;
 
@@ -32,6 +33,20 @@ pub struct Setup {
     pub config: Arc<str>,
     /// Where what it says goes.
     pub voice: Arc<Voice>,
+    /// Whose memory it takes.
+    pub account: Arc<Account>,
+}
+
+impl Setup {
+    /// The same, on a tenant's account.
+    #[must_use]
+    pub fn on_account(self, account: &Arc<Account>) -> Self {
+        Self {
+            voice: Arc::new(self.voice.on_account(account.clone())),
+            account: account.clone(),
+            ..self
+        }
+    }
 }
 
 /// Fuel for one call.
@@ -105,7 +120,7 @@ impl Instance {
     /// # Errors
     /// When the operator refuses its configuration, or traps.
     pub async fn activate(component: &Component, setup: &Setup, slice: u64) -> Result<Self, Unopened> {
-        let mut store = Store::new(component.pre().engine(), Guest::new(setup.limits, setup.voice.clone()));
+        let mut store = Store::new(component.pre().engine(), Guest::new(setup));
         store.limiter(|guest| guest);
         store.set_hostcall_fuel(RESULT_BYTES_MAX);
         let total = setup.limits.fuel_per_event.saturating_mul(OPEN_EVENTS);

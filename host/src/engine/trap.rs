@@ -29,6 +29,8 @@ pub enum Cause {
     Memory,
     /// What it returned breaks the contract.
     Malformed,
+    /// It put out more than its tenant may.
+    Output,
 }
 
 impl Cause {
@@ -40,6 +42,7 @@ impl Cause {
             Cause::Fuel => "fuel",
             Cause::Memory => "memory",
             Cause::Malformed => "malformed",
+            Cause::Output => "output",
         }
     }
 }
@@ -65,7 +68,7 @@ impl Trap {
                 "out of memory: a growth past the limit was denied{}",
                 said.map(|said| format!(" ({said})")).unwrap_or_default()
             ),
-            Cause::Trap | Cause::Malformed => said.unwrap_or_else(|| describe(error)),
+            Cause::Trap | Cause::Malformed | Cause::Output => said.unwrap_or_else(|| describe(error)),
         };
         let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
         Self {
@@ -83,6 +86,19 @@ impl Trap {
             reason: broken.to_string(),
             backtrace: None,
             event: None,
+        }
+    }
+}
+
+impl Trap {
+    /// The trap that outputs count as which a tenant's budget does not allow.
+    #[must_use]
+    pub fn too_much_output(reason: String, event: u32) -> Self {
+        Self {
+            cause: Cause::Output,
+            reason,
+            backtrace: None,
+            event: Some(event),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::account::Account;
 use crate::clock::Clock;
 
 /// Lines that an operator may log in a burst, and per second after it: a person cannot read more.
@@ -46,10 +47,12 @@ pub enum Level {
 pub struct Voice {
     speaker: String,
     clock: Arc<dyn Clock>,
+    account: Arc<Account>,
     log: Mutex<Log>,
     metrics: Mutex<BTreeMap<String, f64>>,
 }
 
+#[derive(Default)]
 struct Log {
     second: u64,
     lines: u64,
@@ -61,24 +64,35 @@ struct Log {
 impl Voice {
     /// The voice of operator `operator` of pipeline `pipeline`.
     #[must_use]
-    pub fn new(pipeline: &str, operator: &str, clock: Arc<dyn Clock>) -> Self {
-        let log = Log {
-            second: 0,
-            lines: 0,
-            left_out: 0,
-            printed: Vec::new(),
-        };
+    pub fn new(pipeline: &str, operator: &str, clock: Arc<dyn Clock>, account: Arc<Account>) -> Self {
         Self {
             speaker: format!("{pipeline}/{operator}"),
             clock,
-            log: Mutex::new(log),
+            account,
+            log: Mutex::default(),
             metrics: Mutex::default(),
         }
     }
 
-    /// Logs a line, unless the operator has said too much this second.
+    /// The same voice, whose lines are on this account.
+    #[must_use]
+    pub fn on_account(&self, account: Arc<Account>) -> Self {
+        Self {
+            speaker: self.speaker.clone(),
+            clock: self.clock.clone(),
+            account,
+            log: Mutex::default(),
+            metrics: Mutex::default(),
+        }
+    }
+
+    /// Logs a line, unless the operator or its tenant has said too much this second.
     pub fn log(&self, level: Level, message: &str) {
-        if let Some(left_out) = self.log.lock().admit(self.clock.now_ns()) {
+        let now_ns = self.clock.now_ns();
+        let message = cut(message, LINE_BYTES_MAX);
+        let is_admitted = || self.account.admits_line(message.len(), now_ns);
+        let admitted = self.log.lock().admit(now_ns, is_admitted);
+        if let Some(left_out) = admitted {
             self.emit(level, message, left_out);
         }
     }
@@ -107,7 +121,6 @@ impl Voice {
     fn emit(&self, level: Level, message: &str, left_out: u64) {
         let operator = self.speaker.as_str();
         self.admit_silence(left_out);
-        let message = cut(message, LINE_BYTES_MAX);
         match level {
             Level::Trace => tracing::trace!(target: "guest", operator, "{message}"),
             Level::Debug => tracing::debug!(target: "guest", operator, "{message}"),
@@ -159,13 +172,13 @@ impl Drop for Voice {
 
 impl Log {
     /// Whether another line fits this second; says how many did not since the last that did.
-    fn admit(&mut self, now_ns: u64) -> Option<u64> {
+    fn admit(&mut self, now_ns: u64, tenant_admits: impl FnOnce() -> bool) -> Option<u64> {
         let second = now_ns / 1_000_000_000;
         if second != self.second {
             self.second = second;
             self.lines = 0;
         }
-        if self.lines >= LINES_PER_SECOND {
+        if self.lines >= LINES_PER_SECOND || !tenant_admits() {
             self.left_out += 1;
             return None;
         }
@@ -194,20 +207,18 @@ mod tests {
 
     #[test]
     fn a_flood_is_cut_and_what_was_left_out_is_counted() {
-        let mut log = Log {
-            second: 0,
-            lines: 0,
-            left_out: 0,
-            printed: Vec::new(),
-        };
-        let admitted = (0..LINES_PER_SECOND + 50).filter(|_| log.admit(5).is_some()).count() as u64;
+        let mut log = Log::default();
+        let admitted = (0..LINES_PER_SECOND + 50)
+            .filter(|_| log.admit(5, || true).is_some())
+            .count() as u64;
         assert_eq!(admitted, LINES_PER_SECOND);
-        assert_eq!(log.admit(1_000_000_005), Some(50));
+        assert_eq!(log.admit(1_000_000_005, || false), None, "its tenant says too much");
+        assert_eq!(log.admit(1_000_000_005, || true), Some(51));
     }
 
     #[test]
     fn counters_are_bounded_in_number() {
-        let voice = Voice::new("p", "o", Arc::new(ManualClock::default()));
+        let voice = Voice::new("p", "o", Arc::new(ManualClock::default()), Arc::default());
         for name in 0..2 * METRICS_MAX {
             voice.count(&format!("key-{name}"), 1.0);
         }

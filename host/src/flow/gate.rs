@@ -4,9 +4,12 @@
 //! cycles and sinks never wait, whatever is full drains. What would add to a full gate waits *before* it starts: a turn
 //! that has begun may always deliver, so the bound is exceeded by at most the outputs of the turns under way.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+
+use crate::account::Account;
 
 /// Events that may wait at one gate: a few hundred batches, enough to keep every core busy through one slow turn.
 const EVENTS_MAX: usize = 64 << 10;
@@ -15,34 +18,39 @@ const BYTES_MAX: usize = 32 << 20;
 
 /// Counts what waits, and keeps those who wait for room.
 pub struct Gate<W> {
+    /// Whose memory what waits takes.
+    account: Arc<Account>,
     events: AtomicUsize,
     bytes: AtomicUsize,
     waiters: Mutex<Vec<W>>,
     has_waiters: AtomicBool,
 }
 
-impl<W> Default for Gate<W> {
-    fn default() -> Self {
+impl<W> Gate<W> {
+    /// One where nothing waits.
+    #[must_use]
+    pub fn new(account: Arc<Account>) -> Self {
         Self {
+            account,
             events: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             waiters: Mutex::new(Vec::new()),
             has_waiters: AtomicBool::new(false),
         }
     }
-}
 
-impl<W> Gate<W> {
     /// Notes that events arrived.
     pub fn enter(&self, events: usize, bytes: usize) {
         self.events.fetch_add(events, Ordering::SeqCst);
         self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        self.account.add_memory(bytes as u64);
     }
 
     /// Notes that events were taken, and gives those who can go on. They come back when half of the room is free, not at
     /// the first place, so that they don't stop and start at every event.
     #[must_use = "whoever waited must be woken"]
     pub fn leave(&self, events: usize, bytes: usize) -> Vec<W> {
+        self.account.remove_memory(bytes as u64);
         let events = self.events.fetch_sub(events, Ordering::SeqCst) - events;
         let bytes = self.bytes.fetch_sub(bytes, Ordering::SeqCst) - bytes;
         let has_room = events <= EVENTS_MAX / 2 && bytes <= BYTES_MAX / 2;
@@ -100,7 +108,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_woken_once_half_the_room_is_free() {
-        let gate = Gate::default();
+        let gate = Gate::new(Arc::default());
         gate.enter(EVENTS_MAX, 0);
         assert!(gate.wait("turn"));
         assert!(gate.leave(EVENTS_MAX / 2 - 1, 0).is_empty());
@@ -110,7 +118,7 @@ mod tests {
 
     #[test]
     fn few_large_events_fill_it_too() {
-        let gate = Gate::<()>::default();
+        let gate = Gate::<()>::new(Arc::default());
         gate.enter(1, BYTES_MAX);
         assert!(gate.is_full());
     }

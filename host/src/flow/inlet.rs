@@ -12,6 +12,7 @@ use super::letters::{DeadLetter, Event, Letters};
 use super::progress::{Progress, ReadBatch};
 use super::signal::Signal;
 use super::waiter::Waiter;
+use crate::account::Account;
 use crate::actor::Edge;
 use crate::batch::{Batch, SourceIndex};
 use crate::clock::Clock;
@@ -62,6 +63,8 @@ pub struct Parts {
     pub letters: Arc<Letters>,
     /// What ends the pipeline if the source fails.
     pub halt: Arc<Halt>,
+    /// Whose memory events take.
+    pub account: Arc<Account>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The pipeline's name.
@@ -209,7 +212,8 @@ impl Reading {
             }
             let waiter = || Waiter::Source(self.inlet.signal.clone());
             let letters = &self.parts.letters.gate;
-            let must_wait = !self.inlet.progress.has_room(self.inlet.index)
+            let is_short = self.parts.account.is_over_memory();
+            let must_wait = !self.inlet.progress.has_room(self.inlet.index, is_short)
                 || Edge::must_wait(&self.parts.edges, waiter)
                 || (letters.is_full() && letters.wait(waiter()));
             if !must_wait {
@@ -402,13 +406,19 @@ mod tests {
         let signal = Arc::<Signal>::default();
         let progress = Progress::new(vec![signal.clone()], Box::new(listener), false);
         let no_letters = || unreachable!("no dead letter comes");
-        let (letters, _) = Letters::start(Box::new(no_letters), LettersBookmark::fresh(), halt.clone());
+        let (letters, _) = Letters::start(
+            Box::new(no_letters),
+            LettersBookmark::fresh(),
+            Arc::default(),
+            halt.clone(),
+        );
         let inlet = Inlet::new("s", 0, signal, progress);
         let reader = inlet.start(Parts {
             source: Box::new(source),
             edges: Arc::default(),
             letters,
             halt: halt.clone(),
+            account: Arc::default(),
             clock: Arc::new(ManualClock::new(0)),
             pipeline: "p".into(),
             batch_events: 1,

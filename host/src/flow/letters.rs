@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::gate::Gate;
 use super::halt::{Failure, Halt};
 use super::waiter::{Waiter, wake_all};
+use crate::account::Account;
 use crate::batch::Column;
 use crate::pipeline::{Limits, Window};
 use crate::sink::{self, Bookmark, Sink};
@@ -191,10 +192,15 @@ impl Letters {
     /// # Panics
     /// When the system gives no thread.
     #[must_use]
-    pub fn start(open: Open, from: LettersBookmark, halt: Arc<Halt>) -> (Arc<Self>, JoinHandle<LettersBookmark>) {
+    pub fn start(
+        open: Open,
+        from: LettersBookmark,
+        account: Arc<Account>,
+        halt: Arc<Halt>,
+    ) -> (Arc<Self>, JoinHandle<LettersBookmark>) {
         let (sender, receiver) = mpsc::channel();
         let letters = Arc::new(Self {
-            gate: Gate::default(),
+            gate: Gate::new(account),
             count: AtomicU64::new(0),
             sender,
         });
@@ -353,7 +359,7 @@ mod tests {
     fn a_reason_without_end_is_cut_and_said_to_be() {
         let (sink, taken) = Memory::new();
         let open = Box::new(|| Ok(Box::new(sink) as Box<dyn Sink>));
-        let (letters, thread) = Letters::start(open, LettersBookmark::fresh(), Arc::default());
+        let (letters, thread) = Letters::start(open, LettersBookmark::fresh(), Arc::default(), Arc::default());
         letters.push(letter("é".repeat(1 << 20), Event::new("s", 1, None, b"", b"")));
         letters.push(letter("short".into(), Event::new("s", 2, None, b"", b"")));
         letters.close();

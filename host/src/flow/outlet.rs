@@ -18,6 +18,7 @@ use super::halt::{Failure, Halt, panicked};
 use super::ordered::Ordered;
 use super::progress::Progress;
 use super::waiter::{Waiter, wake_all};
+use crate::account::Account;
 use crate::batch::{Batch, SourceIndex};
 use crate::clock::Clock;
 use crate::pipeline::Order;
@@ -69,14 +70,14 @@ pub struct Parts {
 impl Outlet {
     /// An outlet, and the start of its thread: it waits for the progress that the pipeline makes.
     #[must_use]
-    pub fn new(id: &str) -> (Arc<Self>, Unstarted) {
+    pub fn new(id: &str, account: Arc<Account>) -> (Arc<Self>, Unstarted) {
         /// Three significant digits: what a person reads.
         const DIGITS: u8 = 3;
         let (sender, receiver) = mpsc::channel();
         let latency = Histogram::new(DIGITS).expect("three digits are within what a histogram offers");
         let outlet = Arc::new(Self {
             id: id.to_owned(),
-            gate: Gate::default(),
+            gate: Gate::new(account),
             events_out: AtomicU64::new(0),
             latency: Mutex::new(latency),
             sender,
@@ -328,7 +329,7 @@ mod tests {
 
     /// What is left of an outlet that got two batches of three: its failure, its bookmark, what was written.
     fn run(write: impl FnMut() -> Result<(), sink::Error> + Send + 'static) -> (Option<String>, Option<Bookmark>, u64) {
-        let (outlet, unstarted) = Outlet::new("out");
+        let (outlet, unstarted) = Outlet::new("out", Arc::default());
         let halt = Arc::<Halt>::default();
         let parts = Parts {
             sink: Box::new(Scripted(write)),

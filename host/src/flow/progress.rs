@@ -116,14 +116,17 @@ impl Progress {
     /// That always comes, though a sink may hold the events of one source back for another. Of all sources there is one whose
     /// frontier is furthest behind; once nothing of it is in flight, its own events lie before all frontiers and no sink holds
     /// them. So it reads on, and its frontier moves past the next.
+    ///
+    /// Where memory `is_short` it reads on once nothing of it is in flight: batch by batch, but never not at all.
     #[must_use]
-    pub fn has_room(&self, source: SourceIndex) -> bool {
+    pub fn has_room(&self, source: SourceIndex, is_short: bool) -> bool {
         let line = &self.sources[usize::from(source)];
         let state = line.state.lock();
         let mut load = state.live;
         load.add(state.held);
-        line.waits.store(load.is_too_much(), Ordering::SeqCst);
-        !load.is_too_much()
+        let must_wait = load.is_too_much() || (is_short && state.live.events > 0);
+        line.waits.store(must_wait, Ordering::SeqCst);
+        !must_wait
     }
 
     /// Opens a ticket for a batch of `events` from position `first` to `last`.
@@ -375,10 +378,10 @@ mod tests {
             ..read(1, 10)
         };
         let ticket = progress.open(0, &large);
-        assert!(!progress.has_room(0));
+        assert!(!progress.has_room(0, false));
         let heard = signal.heard();
         drop(ticket);
-        assert!(signal.heard() > heard && progress.has_room(0));
+        assert!(signal.heard() > heard && progress.has_room(0, false));
     }
 
     #[test]
@@ -389,9 +392,9 @@ mod tests {
         let held = ticket.hold(256 << 10, 100);
         drop(ticket);
         assert_eq!((progress.in_flight(0), progress.frontier(0)), (0, 11));
-        assert!(!progress.has_room(0) && progress.has_room(1));
+        assert!(!progress.has_room(0, false) && progress.has_room(1, false));
         let heard = signal.heard();
         drop(held);
-        assert!(signal.heard() > heard && progress.has_room(0));
+        assert!(signal.heard() > heard && progress.has_room(0, false));
     }
 }

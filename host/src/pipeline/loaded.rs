@@ -48,11 +48,8 @@ pub fn load_for_tests(path: &Path, overrides: &[Override]) -> Result<Loaded, Dia
 }
 
 fn load_as(path: &Path, overrides: &[Override], inputs: Inputs) -> Result<Loaded, Diagnostics> {
-    let bytes = read(path).map_err(|error| unreadable(path, overrides, &error))?;
-    match String::from_utf8(bytes) {
-        Ok(text) => parse_in(&text, path, overrides, real(inputs)),
-        Err(error) => Err(not_utf8(path, overrides, &error)),
-    }
+    let text = read_text(path, "pipeline file", overrides)?;
+    parse_in(&text, path, overrides, real(inputs))
 }
 
 /// The surroundings of this process.
@@ -169,7 +166,13 @@ fn collect(node: &Node, prefix: &str, places: &mut HashMap<String, Place>) {
     }
 }
 
-fn texts(file: &Path, text: &str, overrides: &[Override]) -> Texts {
+/// The text of a file that people write: what it is called, `what`.
+pub(super) fn read_text(path: &Path, what: &str, overrides: &[Override]) -> Result<String, Diagnostics> {
+    let bytes = read(path).map_err(|error| unreadable(path, what, overrides, &error))?;
+    String::from_utf8(bytes).map_err(|error| not_utf8(path, what, overrides, &error))
+}
+
+pub(super) fn texts(file: &Path, text: &str, overrides: &[Override]) -> Texts {
     let overrides = overrides.iter().map(|given| given.text().to_owned()).collect();
     Texts {
         file: file.display().to_string(),
@@ -187,19 +190,19 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unreadable(path: &Path, overrides: &[Override], error: &io::Error) -> Diagnostics {
-    let problem = Diagnostic::error(format!("cannot read the pipeline file: {error}"));
+fn unreadable(path: &Path, what: &str, overrides: &[Override], error: &io::Error) -> Diagnostics {
+    let problem = Diagnostic::error(format!("cannot read the {what}: {error}"));
     let similar = super::suggest::sibling(path).filter(|_| error.kind() == io::ErrorKind::NotFound);
     let problem = problem.help_if(similar.map(|name| format!("did you mean `{name}`?")));
     Diagnostics::of_one(texts(path, "", overrides), problem)
 }
 
-fn not_utf8(path: &Path, overrides: &[Override], error: &std::string::FromUtf8Error) -> Diagnostics {
+fn not_utf8(path: &Path, what: &str, overrides: &[Override], error: &std::string::FromUtf8Error) -> Diagnostics {
     let start = error.utf8_error().valid_up_to();
     // What precedes the flaw is valid, so it stands at the same place in the lossy text.
     let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
     let end = start + text[start..].chars().next().map_or(0, char::len_utf8);
-    let problem = Diagnostic::error("the pipeline file is not UTF-8")
+    let problem = Diagnostic::error(format!("the {what} is not UTF-8"))
         .at(Place::in_file(start..end), "no character")
         .help("save it as UTF-8");
     Diagnostics::of_one(texts(path, &text, overrides), problem)

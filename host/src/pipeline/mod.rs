@@ -12,6 +12,7 @@
 //!
 //! Relative paths, those of overrides included, start from the folder of the pipeline file.
 
+mod budget;
 mod choice;
 mod config;
 mod diagnostic;
@@ -33,6 +34,7 @@ mod section;
 mod sink;
 mod source;
 mod suggest;
+mod tenants;
 mod test_case;
 mod units;
 mod validate;
@@ -47,3 +49,4 @@ pub use model::*;
 pub use overrides::Override;
 pub use paths::is_same_file;
 pub use schema::schema;
+pub use tenants::Tenants;

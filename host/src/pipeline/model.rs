@@ -15,6 +15,8 @@ pub struct Pipeline {
     pub name: String,
     /// Whose it is.
     pub tenant: String,
+    /// What the file says that its tenant may use.
+    pub budget: Option<Budget>,
     /// Latency target from arrival to sink.
     pub slo: Option<Duration>,
     /// How often state and positions become durable; `None` for never but at the end.
@@ -31,6 +33,43 @@ pub struct Pipeline {
     pub tests: Vec<Test>,
     /// The file that it was read from.
     pub file: PathBuf,
+}
+
+/// What a tenant may use of a host, all its pipelines together; `None` is without bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Its share of the workers, relative to the other tenants'.
+    pub weight: u32,
+    /// Fuel that it may burn per second.
+    pub fuel_per_second: Option<u64>,
+    /// Bytes of linear memories, state and waiting events.
+    pub memory: Option<u64>,
+    /// Actors that have an instance at the same time.
+    pub active_actors: Option<u32>,
+    /// Log lines per second.
+    pub log_lines_per_second: Option<u64>,
+    /// Bytes of log lines per second.
+    pub log_bytes_per_second: Option<u64>,
+    /// Events that an operator may put out for one that it gets.
+    pub outputs_per_event: Option<u64>,
+    /// Bytes that an operator may put out for one event.
+    pub output_bytes_per_event: Option<u64>,
+}
+
+impl Default for Budget {
+    /// What a tenant gets of which nothing is said: the weight 1, and no bound.
+    fn default() -> Self {
+        Self {
+            weight: 1,
+            fuel_per_second: None,
+            memory: None,
+            active_actors: None,
+            log_lines_per_second: None,
+            log_bytes_per_second: None,
+            outputs_per_event: None,
+            output_bytes_per_event: None,
+        }
+    }
 }
 
 /// Where the events of an operator or a sink come from.

@@ -27,6 +27,8 @@ section! {
     struct File = "the pipeline file" {
         /// What the pipeline is called, whose it is, and what is asked of it.
         pipeline: Pipeline,
+        /// What its tenant may use. Pipelines of one tenant that state it state the same; a tenants file overrules it.
+        tenant: Tenant,
         /// Where events enter.
         source: Vec<At<Source>>,
         /// Components placed in the pipeline. Each one's input is the source or operator listed before it, unless
@@ -55,6 +57,43 @@ section! {
         /// How often state and positions become durable, such as "1s"; "off" for only at the end.
         #[schemars(extend("default" = "off"))]
         checkpoint: Interval,
+    }
+}
+
+section! {
+    /// What a tenant may use of the host, all its pipelines together. What is not stated has no bound.
+    struct Tenant = "[tenant]", list "write `[[tenant]]`, with double brackets" {
+        /// In a tenants file: which tenant.
+        name: Name,
+        /// Its share of the workers, relative to the other tenants'.
+        #[schemars(extend("default" = 1))]
+        weight: Whole<1, 1024>,
+        /// Fuel that it may burn per second; past it, it waits.
+        fuel_per_second: Whole<1, { i64::MAX }>,
+        /// Linear memories, state and waiting events, such as "256MiB". Past it sources wait, idle actors give up their
+        /// instances, and a guest that asks for more is denied it.
+        memory: Size,
+        /// Actors that have an instance at the same time; past it, the others wait.
+        active_actors: Whole<1, { u32::MAX as i64 }>,
+        /// Log lines per second; past it, they are left out and counted.
+        log_lines_per_second: Whole<0, { i64::MAX }>,
+        /// Bytes of log lines per second, such as "64KiB"; past it, they are left out and counted.
+        log_bytes_per_second: Size,
+        /// Events that an operator may put out for one that it gets; one that leads to more is a dead letter.
+        outputs_per_event: Whole<1, { i64::MAX }>,
+        /// Bytes that an operator may put out for one event, such as "1MiB"; one that leads to more is a dead letter.
+        output_bytes_per_event: Size,
+    }
+}
+
+section! {
+    /// What tenants may use of a host: the file given with `--tenants`.
+    #[schemars(title = "Dirigo tenants")]
+    struct Tenants = "the tenants file" {
+        /// The tenants, by name.
+        tenant: Vec<At<Tenant>>,
+        /// What a tenant may use that is not listed. Without it, such a tenant is refused.
+        default: Tenant,
     }
 }
 
@@ -228,9 +267,10 @@ section! {
 }
 
 /// The tables that a misplaced key may have been meant for, with their keys.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 10] = [
     (File::TITLE, File::KEYS),
     (Pipeline::TITLE, Pipeline::KEYS),
+    (Tenant::TITLE, Tenant::KEYS),
     (Limits::TITLE, Limits::KEYS),
     (Operator::TITLE, Operator::KEYS),
     (Source::TITLE, Source::KEYS),

@@ -16,7 +16,7 @@ use super::paths::{self, Claim, Claims, Folder, Usage};
 use super::place::{Place, Texts};
 use super::section::{At, Field};
 use super::units::{Interval, Lapse};
-use super::{operator, raw, sink, source, test_case};
+use super::{budget, operator, raw, sink, source, test_case};
 
 /// What a pipeline file may refer to outside of itself.
 #[derive(Clone, Copy)]
@@ -69,6 +69,10 @@ impl<'a> Validation<'a> {
     /// The pipeline, unless there was an error.
     pub(super) fn pipeline(&mut self, raw: &raw::File, file: &Path) -> Option<Pipeline> {
         let header = self.header(raw);
+        let budget = raw
+            .tenant
+            .given()
+            .map(|at| budget::of_pipeline(&at.value, &mut self.problems));
         let sources = each(&raw.source, |raw| source::validate(raw, self));
         let operators = each(&raw.operator, |raw| operator::validate(raw, self));
         let sinks = each(&raw.sink, |raw| sink::validate(raw, self));
@@ -92,6 +96,7 @@ impl<'a> Validation<'a> {
         Some(Pipeline {
             name,
             tenant,
+            budget,
             slo,
             checkpoint,
             sources,

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::actor::{Activations, Cell, Step};
+use super::summary::TenantSummary;
+use crate::account::Account;
+use crate::actor::{Activations, Cell, Share, Step};
 use crate::clock::Clock;
 use crate::engine::Engine;
+use crate::pipeline::Budget;
 use crate::scheduler::{Choice, Scheduler, TenantIndex};
 
 /// How much the workers give way to sources and sinks where guests fill every core: beside guests that never pause, a
@@ -40,7 +43,7 @@ pub struct Host {
     pub(super) scheduler: Arc<Scheduler<Cell>>,
     pub(super) activations: Arc<Activations>,
     pub(super) runtime: tokio::runtime::Handle,
-    tenants: Mutex<Vec<String>>,
+    tenants: Mutex<Vec<(String, Arc<Share>)>>,
     workers: Vec<JoinHandle<()>>,
     sweeper: tokio::task::JoinHandle<()>,
 }
@@ -91,13 +94,39 @@ impl Host {
         self.activations.peak()
     }
 
-    pub(super) fn tenant(&self, name: &str) -> TenantIndex {
+    /// Says what a tenant may use, before any of its pipelines starts; until then it has the weight 1 and no bound.
+    pub fn set_budget(&self, tenant: &str, budget: Budget) {
+        let (index, _) = self.enter(tenant, || budget);
+        self.scheduler.set_weight(index, budget.weight);
+    }
+
+    pub(super) fn tenant(&self, name: &str) -> (TenantIndex, Arc<Share>) {
+        self.enter(name, Budget::default)
+    }
+
+    /// The place of a tenant among all, and its share, which is made if it has none.
+    fn enter(&self, name: &str, budget: impl FnOnce() -> Budget) -> (TenantIndex, Arc<Share>) {
         let mut tenants = self.tenants.lock();
-        let index = tenants.iter().position(|known| known == name).unwrap_or_else(|| {
-            tenants.push(name.to_owned());
+        let index = tenants.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            tenants.push((name.to_owned(), Share::new(Arc::new(Account::new(budget())))));
             tenants.len() - 1
         });
-        TenantIndex::try_from(index).expect("a host has fewer than 2^32 tenants")
+        let share = tenants[index].1.clone();
+        let index = TenantIndex::try_from(index).expect("a host has fewer than 2^32 tenants");
+        (index, share)
+    }
+
+    /// What the tenants used so far.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<TenantSummary> {
+        let tenants = self.tenants.lock();
+        let summary = |(name, share): &(String, Arc<Share>)| TenantSummary {
+            name: name.clone(),
+            weight: share.account.budget().weight,
+            memory_peak: share.account.memory_peak(),
+            active_actors_peak: share.active_peak() as u64,
+        };
+        tenants.iter().map(summary).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
-use super::summary::{EdgeSummary, Figures, Latency, OperatorSummary, PipelineSummary, SourceSummary};
+use super::summary::{EdgeSummary, Figures, Latency, OperatorSummary, PipelineSummary, SloSummary, SourceSummary};
 use super::wiring;
 use super::{Host, Prepared};
 use crate::actor::{Edge, Operator, Pipe};
@@ -295,10 +295,17 @@ impl Job {
         let clock = host.options.clock.clone();
         let halt = Arc::<Halt>::default();
         let store = Arc::new(connectors.store);
-        let (letters, letters_thread) = Letters::start(connectors.letters, connectors.letters_from, halt.clone());
+        let (tenant, share) = host.tenant(&pipeline.tenant);
+        let (letters, letters_thread) = Letters::start(
+            connectors.letters,
+            connectors.letters_from,
+            share.account.clone(),
+            halt.clone(),
+        );
         let pipe = Arc::new(Pipe {
             name: pipeline.name.clone(),
-            tenant: host.tenant(&pipeline.tenant),
+            tenant,
+            share,
             slo_ns: pipeline.slo.map(nanoseconds),
             sources: pipeline.sources.iter().map(|source| source.id.clone()).collect(),
             scheduler: host.scheduler.clone(),
@@ -310,7 +317,11 @@ impl Job {
             runtime: host.runtime.clone(),
         });
 
-        let (outlets, unstarted): (Vec<_>, Vec<_>) = pipeline.sinks.iter().map(|sink| Outlet::new(&sink.id)).unzip();
+        let (outlets, unstarted): (Vec<_>, Vec<_>) = pipeline
+            .sinks
+            .iter()
+            .map(|sink| Outlet::new(&sink.id, pipe.share.account.clone()))
+            .unzip();
         let board = Arc::<Board>::default();
         let signals: Vec<Arc<Signal>> = pipeline.sources.iter().map(|_| Arc::default()).collect();
         let in_order = pipeline
@@ -355,6 +366,7 @@ impl Job {
                     edges: edges.clone(),
                     letters: pipe.letters.clone(),
                     halt: pipe.halt.clone(),
+                    account: pipe.share.account.clone(),
                     clock: clock.clone(),
                     pipeline: pipeline.name.clone(),
                     batch_events: connectors.batch_events,
@@ -507,6 +519,11 @@ impl Job {
             sources,
             sinks,
             edges: self.edge_summaries(),
+            slo: self
+                .pipe
+                .slo_ns
+                .zip(latencies.as_ref())
+                .map(|(slo_ns, latencies)| SloSummary::of(latencies, slo_ns)),
             latencies,
         }
     }

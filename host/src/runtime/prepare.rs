@@ -63,11 +63,18 @@ fn fit(
         loaded.error_at(&operator.id, "component", &message, &error.to_string(), None)
     })?;
     check_place(loaded, operator, &component)?;
-    let voice = Arc::new(Voice::new(&loaded.pipeline.name, &operator.id, clock.clone()));
+    let voice = Arc::new(Voice::new(
+        &loaded.pipeline.name,
+        &operator.id,
+        clock.clone(),
+        Arc::default(),
+    ));
     let setup = Setup {
         limits: operator.limits,
         config: operator.config.to_string().into(),
         voice,
+        // It has no tenant before it runs.
+        account: Arc::default(),
     };
     match runtime.block_on(Instance::activate(&component, &setup, SLICE_FUEL)) {
         Ok(_) => Ok((component, setup)),

@@ -233,7 +233,8 @@ pub async fn run(letter: &DeadLetter, component: &Component, clock: Arc<dyn Cloc
             .map_err(Error::Environment)?
             .to_string()
             .into(),
-        voice: Arc::new(Voice::new(&letter.pipeline, &letter.operator, clock)),
+        voice: Arc::new(Voice::new(&letter.pipeline, &letter.operator, clock, Arc::default())),
+        account: Arc::default(),
     };
     let mut instance = match Instance::activate(component, &instance_setup, SLICE_FUEL).await {
         Ok(instance) => instance,

@@ -17,6 +17,8 @@ pub struct Summary {
     pub pipelines: Vec<PipelineSummary>,
     /// By operator, in the order of the events.
     pub operators: Vec<OperatorSummary>,
+    /// By tenant.
+    pub tenants: Vec<TenantSummary>,
 }
 
 /// What is counted of a run and of each pipeline in it.
@@ -65,8 +67,36 @@ pub struct PipelineSummary {
     pub sinks: BTreeMap<String, u64>,
     /// By connection.
     pub edges: Vec<EdgeSummary>,
+    /// How far its latency target was met, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo: Option<SloSummary>,
     #[serde(skip)]
     pub(super) latencies: Option<Histogram<u64>>,
+}
+
+/// How many events reached a sink within the latency target.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct SloSummary {
+    /// The target, in ms.
+    pub target_ms: f64,
+    /// Events that met it; to the three digits of the latencies.
+    pub met: u64,
+    /// Events that did not.
+    pub missed: u64,
+}
+
+impl SloSummary {
+    /// The events of `latencies`, in ns, on either side of a target.
+    pub(super) fn of(latencies: &Histogram<u64>, target_ns: u64) -> Self {
+        let met = latencies.count_between(0, target_ns);
+        #[allow(clippy::cast_precision_loss, reason = "targets are shorter than 2^52 ns")]
+        let milliseconds = target_ns as f64 / 1e6;
+        Self {
+            target_ms: milliseconds,
+            met,
+            missed: latencies.len() - met,
+        }
+    }
 }
 
 /// A source.
@@ -95,6 +125,19 @@ pub struct EdgeSummary {
     pub queued: u64,
 }
 
+/// What a tenant used of the host, all its pipelines together.
+#[derive(Clone, Debug, Serialize)]
+pub struct TenantSummary {
+    /// Its name.
+    pub name: String,
+    /// Its share of the workers, relative to the others'.
+    pub weight: u32,
+    /// The most bytes that its linear memories, state and waiting events took at once.
+    pub memory_peak: u64,
+    /// The most of its actors that had an instance at once.
+    pub active_actors_peak: u64,
+}
+
 /// An operator: `events_in = passed + filtered + absorbed + dead_letters + queued`.
 #[derive(Clone, Debug, Serialize)]
 pub struct OperatorSummary {
@@ -115,7 +158,11 @@ pub struct OperatorSummary {
 impl Summary {
     /// The summary of a run of `elapsed_s` seconds.
     #[must_use]
-    pub fn new(elapsed_s: f64, parts: Vec<(PipelineSummary, Vec<OperatorSummary>)>) -> Self {
+    pub fn new(
+        elapsed_s: f64,
+        parts: Vec<(PipelineSummary, Vec<OperatorSummary>)>,
+        tenants: Vec<TenantSummary>,
+    ) -> Self {
         let (pipelines, operators): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         let sum = |field: fn(&Figures) -> u64| pipelines.iter().map(|pipeline| field(&pipeline.figures)).sum();
         let mut latencies: Option<Histogram<u64>> = None;
@@ -137,6 +184,7 @@ impl Summary {
             figures,
             pipelines,
             operators: operators.into_iter().flatten().collect(),
+            tenants,
         }
     }
 

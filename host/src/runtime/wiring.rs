@@ -25,7 +25,7 @@ pub(super) fn connect(
         let options = Options {
             operator: operator.clone(),
             component,
-            setup,
+            setup: setup.on_account(&pipe.share.account),
             workers,
         };
         operators.insert(0, Operator::new(pipe.clone(), options, edges));

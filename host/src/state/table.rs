@@ -35,6 +35,8 @@ pub struct Table {
     slots: Vec<Slot>,
     /// How many slots have an open window.
     open: usize,
+    /// Bytes of keys and accumulators that are too long to lie within their slots.
+    outside: usize,
     /// Keys that the store knows and this table has swept out since.
     forgotten: Vec<Box<[u8]>>,
 }
@@ -67,6 +69,12 @@ impl Table {
         self.open == 0
     }
 
+    /// The memory that it takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>() + self.index.allocation_size() + self.outside
+    }
+
     /// The entry of `key`, if it has one.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
@@ -94,11 +102,13 @@ impl Table {
     fn add(&mut self, hash: u64, key: &[u8]) -> u32 {
         let number =
             u32::try_from(self.slots.len()).expect("an actor has fewer than 2^32 keys: each takes 128 bytes of memory");
-        self.slots.push(Slot {
+        let slot = Slot {
             hash,
             key: SmallVec::from_slice(key),
             ..Slot::default()
-        });
+        };
+        self.outside += slot.outside();
+        self.slots.push(slot);
         let slots = &self.slots;
         self.index
             .insert_unique(hash, number, |&slot| slots[slot as usize].hash);
@@ -119,16 +129,19 @@ impl Table {
         let entry = &mut self.slots[number as usize].entry;
         self.open += usize::from(entry.count == 0);
         (entry.count, entry.start, entry.end) = (count, start, end);
+        let before = outside(&entry.accumulator);
         entry.accumulator.clear();
         entry.accumulator.extend_from_slice(accumulator);
+        self.outside = self.outside + outside(&entry.accumulator) - before;
     }
 
     /// Closes the window of a slot, if one is open.
     pub(super) fn close(&mut self, number: u32) {
         let entry = &mut self.slots[number as usize].entry;
         if entry.count > 0 {
-            *entry = Entry::default();
+            self.outside -= outside(&entry.accumulator);
             self.open -= 1;
+            *entry = Entry::default();
         }
     }
 
@@ -138,9 +151,12 @@ impl Table {
         if vacant <= self.open.max(VACANT_MAX) {
             return;
         }
-        let forgotten = &mut self.forgotten;
+        let (forgotten, outside) = (&mut self.forgotten, &mut self.outside);
         self.slots.retain(|slot| {
             let is_open = slot.entry.count > 0;
+            if !is_open {
+                *outside -= slot.outside();
+            }
             if !is_open && slot.is_stored {
                 forgotten.push(slot.key.as_slice().into());
             }
@@ -159,6 +175,7 @@ impl Table {
         let number = self.slot_of(key);
         let slot = &mut self.slots[number as usize];
         self.open += usize::from(slot.entry.count == 0);
+        self.outside = self.outside + outside(&entry.accumulator) - outside(&slot.entry.accumulator);
         slot.entry = entry;
         slot.is_stored = true;
     }
@@ -174,6 +191,17 @@ impl Table {
         });
         gone.chain(kept).collect()
     }
+}
+
+impl Slot {
+    fn outside(&self) -> usize {
+        outside(&self.key) + outside(&self.entry.accumulator)
+    }
+}
+
+/// The bytes that a vector has outside of itself.
+fn outside<const N: usize>(bytes: &SmallVec<[u8; N]>) -> usize {
+    if bytes.spilled() { bytes.capacity() } else { 0 }
 }
 
 /// Whether two keys are one. Numbers, the commonest keys of all, are compared without a call.
@@ -259,13 +287,15 @@ mod tests {
         table.close(stored);
         table.restore(b"open", entry(2));
         for round in 0..10_000_u32 {
-            let slot = table.slot_of(&round.to_le_bytes());
-            table.put(slot, (1, 0, 0), b"acc");
+            let slot = table.slot_of(&[round.to_le_bytes(); 10].concat());
+            table.put(slot, (1, 0, 0), &[7; 100]);
+            table.put(slot, (2, 0, 0), &[7; 200]);
             table.close(slot);
             table.sweep();
         }
         assert!(table.slots.len() <= VACANT_MAX + 2, "{} slots", table.slots.len());
         assert_eq!((table.len(), table.get(b"open")), (1, Some(&entry(2))));
+        assert_eq!(table.outside, table.slots.iter().map(Slot::outside).sum::<usize>());
         let records = table.drain();
         assert_eq!(
             records,

@@ -29,7 +29,7 @@ inputs = ["map-2"]
 kind = "stdout"
 path = "x"
 
-[tenant]
+[checkpoint]
 "#,
     );
     assert_says(
@@ -46,8 +46,8 @@ path = "x"
             "did you mean `map-1`?",
             "sink `out` has no `path`",
             "`path` is for kind = \"file\"",
-            "unknown key `tenant` in the pipeline file",
-            "`tenant` belongs in `[pipeline]`",
+            "unknown key `checkpoint` in the pipeline file",
+            "`checkpoint` belongs in `[pipeline]`",
         ],
     );
 }

@@ -32,6 +32,8 @@ pub(crate) enum Attack {
     Recursion,
     /// At an event: puts out 100,000 values of 1 KiB.
     Output,
+    /// At an event: puts out 99 values of 100 bytes besides.
+    Amplify,
     /// At an event: logs 100 lines, and prints as many.
     Log,
     /// At an event: counts under a name that no other event has.
@@ -91,6 +93,12 @@ impl Attack {
             Attack::Output => {
                 let value = Raw(vec![b'x'; 1024]);
                 for _ in 0..100_000 {
+                    out.push(&value)?;
+                }
+            }
+            Attack::Amplify => {
+                let value = Raw(vec![b'x'; 100]);
+                for _ in 0..99 {
                     out.push(&value)?;
                 }
             }

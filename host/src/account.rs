@@ -1,0 +1,197 @@
+//! What a tenant uses of a host, beside what it may use.
+//!
+//! One per tenant, shared by all its pipelines. Owns the counts and their bounds; the time of workers is the scheduler's to
+//! share, and places for instances are given by [`crate::actor::Activations`]. A tenant over a bound waits or loses what is
+//! too much; no other tenant's count moves.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::pipeline::Budget;
+
+/// The account of one tenant.
+#[derive(Debug)]
+pub struct Account {
+    budget: Budget,
+    memory: AtomicU64,
+    memory_peak: AtomicU64,
+    log: Mutex<Log>,
+}
+
+/// What was logged in a second.
+#[derive(Debug, Default)]
+struct Log {
+    second: u64,
+    lines: u64,
+    bytes: u64,
+}
+
+impl Default for Account {
+    /// One without bounds.
+    fn default() -> Self {
+        Self::new(Budget::default())
+    }
+}
+
+impl Account {
+    /// An account with nothing on it.
+    #[must_use]
+    pub fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            memory: AtomicU64::new(0),
+            memory_peak: AtomicU64::new(0),
+            log: Mutex::default(),
+        }
+    }
+
+    /// What the tenant may use.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Adds memory that is in use whatever the bound: what is under way is finished.
+    pub fn add_memory(&self, bytes: u64) {
+        let used = self.memory.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.memory_peak.fetch_max(used, Ordering::Relaxed);
+    }
+
+    /// Adds memory, unless the bound denies it.
+    #[must_use]
+    pub fn try_add_memory(&self, bytes: u64) -> bool {
+        let bound = self.budget.memory.unwrap_or(u64::MAX);
+        let taken = self.memory.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(bytes).filter(|used| *used <= bound)
+        });
+        if let Ok(before) = taken {
+            self.memory_peak.fetch_max(before + bytes, Ordering::Relaxed);
+        }
+        taken.is_ok()
+    }
+
+    /// Takes back what was added.
+    pub fn remove_memory(&self, bytes: u64) {
+        self.memory.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Replaces an amount that was added by another.
+    pub fn change_memory(&self, from: u64, to: u64) {
+        if to >= from {
+            self.add_memory(to - from);
+        } else {
+            self.remove_memory(from - to);
+        }
+    }
+
+    /// Whether all its memory is in use.
+    #[must_use]
+    pub fn is_over_memory(&self) -> bool {
+        self.budget
+            .memory
+            .is_some_and(|bound| self.memory.load(Ordering::Relaxed) >= bound)
+    }
+
+    /// The most memory that was in use at once.
+    #[must_use]
+    pub fn memory_peak(&self) -> u64 {
+        self.memory_peak.load(Ordering::Relaxed)
+    }
+
+    /// Whether a log line of so many bytes may be written now, in ns on the host's clock.
+    #[must_use]
+    pub fn admits_line(&self, bytes: usize, now_ns: u64) -> bool {
+        let Budget {
+            log_lines_per_second: lines_max,
+            log_bytes_per_second: bytes_max,
+            ..
+        } = self.budget;
+        if lines_max.is_none() && bytes_max.is_none() {
+            return true;
+        }
+        let mut log = self.log.lock();
+        let second = now_ns / 1_000_000_000;
+        if log.second != second {
+            *log = Log {
+                second,
+                ..Log::default()
+            };
+        }
+        let (lines, bytes) = (log.lines + 1, log.bytes + bytes as u64);
+        let is_admitted = lines <= lines_max.unwrap_or(u64::MAX) && bytes <= bytes_max.unwrap_or(u64::MAX);
+        if is_admitted {
+            (log.lines, log.bytes) = (lines, bytes);
+        }
+        is_admitted
+    }
+
+    /// Whether there is a bound on what an operator may put out.
+    #[must_use]
+    pub fn bounds_outputs(&self) -> bool {
+        self.budget.outputs_per_event.is_some() || self.budget.output_bytes_per_event.is_some()
+    }
+
+    /// Why one event may not lead to so many outputs of so many bytes together, if it may not.
+    #[must_use]
+    pub fn refuses_outputs(&self, outputs: usize, bytes: usize) -> Option<String> {
+        let exceeded = |most: Option<u64>, found: usize| most.filter(|most| found as u64 > *most);
+        if let Some(most) = exceeded(self.budget.outputs_per_event, outputs) {
+            return Some(format!(
+                "it led to {outputs} outputs, its tenant's budget allows {most} (`outputs_per_event`)"
+            ));
+        }
+        let most = exceeded(self.budget.output_bytes_per_event, bytes)?;
+        Some(format!(
+            "it led to {bytes} bytes of output, its tenant's budget allows {most} (`output_bytes_per_event`)"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(budget: Budget) -> Account {
+        Account::new(budget)
+    }
+
+    #[test]
+    fn memory_past_the_bound_is_denied_but_what_is_under_way_is_counted() {
+        let account = account(Budget {
+            memory: Some(100),
+            ..Budget::default()
+        });
+        assert!(account.try_add_memory(60));
+        assert!(!account.try_add_memory(41) && !account.is_over_memory());
+        account.add_memory(50);
+        assert!(account.is_over_memory());
+        account.remove_memory(50);
+        assert!(account.try_add_memory(40));
+        assert_eq!(account.memory_peak(), 110);
+    }
+
+    #[test]
+    fn lines_are_admitted_by_number_and_by_bytes_anew_each_second() {
+        let account = account(Budget {
+            log_lines_per_second: Some(2),
+            log_bytes_per_second: Some(10),
+            ..Budget::default()
+        });
+        assert!(account.admits_line(4, 0) && !account.admits_line(7, 1) && account.admits_line(6, 2));
+        assert!(!account.admits_line(0, 3), "two lines were written");
+        assert!(account.admits_line(10, 1_000_000_000));
+    }
+
+    #[test]
+    fn outputs_of_an_event_are_bounded_in_number_and_bytes() {
+        let account = account(Budget {
+            outputs_per_event: Some(3),
+            output_bytes_per_event: Some(100),
+            ..Budget::default()
+        });
+        assert_eq!(account.refuses_outputs(3, 100), None);
+        assert!(account.refuses_outputs(4, 0).unwrap().contains("allows 3"));
+        assert!(account.refuses_outputs(1, 101).unwrap().contains("101 bytes"));
+    }
+}

@@ -1,0 +1,185 @@
+//! What a tenant may use, all its pipelines together: over it, it waits or loses what is too much.
+
+use crate::pipeline;
+use crate::support::{Dirigo, Folder, Summary, assert_says, letters, numbered, numbers};
+
+const EVENTS: u64 = 20_000;
+
+/// Sums of three events for each of `keys` keys, by a tenant with this budget.
+fn sums(budget: &str, keys: u64) -> Folder {
+    let folder = Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "sums"
+        tenant = "acme"
+        {budget}
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        key = "/key"
+        time = "/n"
+        [[operator]]
+        id = "sums"
+        component = "builtin:reduce"
+        window = {{ count = 3 }}
+        config = {{ field = "n", aggregate = "sum" }}
+        actors = "per-key"
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        order = "source"
+        "#
+    ));
+    folder.write("events.jsonl", numbered(EVENTS, keys));
+    folder
+}
+
+fn tenant<'a>(summary: &'a Summary, name: &str) -> &'a serde_json::Value {
+    let tenants = summary.json()["tenants"].as_array().unwrap();
+    tenants.iter().find(|tenant| tenant["name"] == name).unwrap()
+}
+
+#[test]
+fn a_tenant_keeps_to_its_number_of_active_actors() {
+    let (bound, free) = (sums("[tenant]\nactive_actors = 3", 500), sums("", 500));
+    let finished = Dirigo::run(&bound, ["pipeline.toml"]).workers(4).finish();
+    let peak = tenant(finished.succeeds(), "acme")["active_actors_peak"].as_u64();
+    assert_eq!(peak, Some(3));
+    Dirigo::run(&free, ["pipeline.toml"]).workers(4).finish().succeeds();
+    assert!(
+        bound.read("out.jsonl") == free.read("out.jsonl"),
+        "the results are the same"
+    );
+}
+
+#[test]
+fn a_tenant_keeps_to_its_memory_and_loses_nothing_by_it() {
+    let (bound, free) = (sums("[tenant]\nmemory = \"8MiB\"", 500), sums("", 500));
+    let run = |folder: &Folder| {
+        let finished = Dirigo::run(folder, ["pipeline.toml"]).workers(2).finish();
+        tenant(finished.succeeds(), "acme")["memory_peak"].as_u64().unwrap()
+    };
+    let (bound_peak, free_peak) = (run(&bound), run(&free));
+    // What two workers have under way, and the batch that each source may read, comes on top.
+    assert!(bound_peak < 16 << 20, "{bound_peak} bytes");
+    assert!(free_peak > 64 << 20, "{free_peak} bytes without a bound");
+    assert!(
+        bound.read("out.jsonl") == free.read("out.jsonl"),
+        "the results are the same"
+    );
+}
+
+#[test]
+fn a_guest_that_hoards_is_stopped_by_the_memory_of_its_tenant() {
+    let folder = pipeline(
+        "map",
+        "{ mode = \"memory\", every = 300 }",
+        "[operator.limits]\nfuel_per_event = 100_000_000",
+    );
+    let text = folder
+        .read("pipeline.toml")
+        .replace("[dead_letters]", "[tenant]\nmemory = \"16MiB\"\n[dead_letters]");
+    folder.write("pipeline.toml", text);
+    folder.write("events.jsonl", numbered(600, 10));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    let peak = tenant(finished.succeeds(), "default")["memory_peak"].as_u64().unwrap();
+    assert!(peak <= 17 << 20, "{peak} bytes");
+    let letters = letters(&folder, "dead.jsonl");
+    assert!(
+        letters.iter().map(|letter| letter.kind.as_str()).eq(["memory"; 2]),
+        "{letters:?}"
+    );
+}
+
+#[test]
+fn an_event_that_puts_out_more_than_its_tenant_may_is_a_dead_letter_and_its_neighbours_pass() {
+    let budgets = [
+        (
+            "outputs_per_event = 10",
+            "it led to 100 outputs, its tenant's budget allows 10",
+        ),
+        (
+            "output_bytes_per_event = \"4KiB\"",
+            "bytes of output, its tenant's budget allows 4096",
+        ),
+    ];
+    for (budget, reason) in budgets {
+        let folder = pipeline("map", "{ mode = \"amplify\", every = 7 }", "");
+        let budget = format!("[tenant]\n{budget}\n[dead_letters]");
+        folder.write(
+            "pipeline.toml",
+            folder.read("pipeline.toml").replace("[dead_letters]", &budget),
+        );
+        folder.write("events.jsonl", numbered(700, 10));
+        let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(2).finish();
+        assert_eq!(finished.succeeds().count("dead_letters"), 100);
+        let mut letters = letters(&folder, "dead.jsonl");
+        letters.sort_by_key(|letter| letter.event.position);
+        for (letter, n) in letters.iter().zip((0..700).step_by(7)) {
+            assert_eq!((letter.kind.as_str(), letter.number()), ("output", n));
+            assert_says(&letter.reason, &[reason]);
+        }
+        let survivors = (0..700).filter(|n: &u64| !n.is_multiple_of(7));
+        assert!(numbers(&folder.read("out.jsonl")).into_iter().eq(survivors));
+    }
+}
+
+#[test]
+fn log_lines_are_those_that_the_tenant_may_write() {
+    let folder = pipeline("map", "{ mode = \"log\", every = 10 }", "");
+    let budget = "[tenant]\nlog_lines_per_second = 5\n[dead_letters]";
+    let text = folder.read("pipeline.toml").replace("[dead_letters]", budget);
+    folder.write("pipeline.toml", text);
+    folder.write("events.jsonl", numbered(600, 10));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(2).finish();
+    let elapsed_s = finished.succeeds().json()["elapsed_s"].as_f64().unwrap();
+    let lines = finished.stderr.lines().filter(|line| line.contains("guest")).count();
+    // Each second five, and as many that say that some were left out; the first and the last second are not whole.
+    let most = 2 * 5 * (elapsed_s as usize + 2);
+    assert!(lines <= most, "{lines} lines in {elapsed_s} s");
+    assert_says(&finished.stderr, &["too many log lines", "left_out"]);
+}
+
+#[test]
+fn the_tenants_file_has_the_last_word() {
+    let folder = sums("[tenant]\nactive_actors = 100", 50);
+    folder.write(
+        "tenants.toml",
+        "[[tenant]]\nname = \"acme\"\nweight = 7\nactive_actors = 2\n",
+    );
+    let run = |file: &str| {
+        Dirigo::run(&folder, ["pipeline.toml"])
+            .args(["--tenants", file])
+            .workers(4)
+            .finish()
+    };
+    let finished = run("tenants.toml");
+    let acme = tenant(finished.succeeds(), "acme");
+    assert_eq!((&acme["weight"], &acme["active_actors_peak"]), (&7.into(), &2.into()));
+
+    folder.write("others.toml", "[[tenant]]\nname = \"globex\"\n");
+    run("others.toml").ends_with(78, &["tenant `acme`", "others.toml does not list", "[default]"]);
+    run("none.toml").ends_with(78, &["cannot read the tenants file"]);
+    folder.write("wrong.toml", "[[tenant]]\nname = \"acme\"\nwieght = 2\n");
+    run("wrong.toml").ends_with(78, &["wrong.toml:3", "did you mean `weight`?"]);
+}
+
+#[test]
+fn pipelines_of_a_tenant_agree_on_its_budget() {
+    let folder = sums("[tenant]\nweight = 2", 5);
+    let other = folder.read("pipeline.toml").replace("\"sums\"", "\"others\"");
+    folder.write(
+        "other.toml",
+        other
+            .replace("weight = 2", "weight = 3")
+            .replace("out.jsonl", "out-2.jsonl"),
+    );
+    Dirigo::run(&folder, ["pipeline.toml", "other.toml"])
+        .finish()
+        .ends_with(
+            78,
+            &["pipelines `sums` and `others` state different budgets for tenant `acme`"],
+        );
+}
