@@ -1,7 +1,7 @@
 //! What a tenant may use, all its pipelines together: over it, it waits or loses what is too much.
 
 use crate::pipeline;
-use crate::support::{Dirigo, Folder, Summary, assert_says, letters, numbered, numbers};
+use crate::support::{Dirigo, Folder, Summary, assert_says, guest, letters, numbered, numbers};
 
 const EVENTS: u64 = 20_000;
 
@@ -182,4 +182,43 @@ fn pipelines_of_a_tenant_agree_on_its_budget() {
             78,
             &["pipelines `sums` and `others` state different budgets for tenant `acme`"],
         );
+}
+
+#[test]
+fn a_pipeline_that_cannot_meet_its_slo_is_told_so_with_the_numbers() {
+    let folder = Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "slow"
+        slo = "20ms"
+        [[source]]
+        id = "readings"
+        kind = "generator"
+        rate = 1_000_000
+        [[operator]]
+        id = "dawdler"
+        component = "{}"
+        config = {{ mode = "dawdle", field = "value" }}
+        [[sink]]
+        id = "out"
+        kind = "null"
+        "#,
+        guest("map").display()
+    ));
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).piped();
+    let said = running.stderr.wait_for("cannot meet its slo of 20ms");
+    assert_says(
+        &said,
+        &[
+            "warning: pipeline `slow`",
+            "it needs",
+            "workers (`dawdler`",
+            "of 1",
+            "weight 1 of 1",
+        ],
+    );
+    running.interrupt();
+    let finished = running.finish();
+    let slo = &finished.succeeds().pipeline("slow")["slo"];
+    assert_eq!(slo["target_ms"], 20.0);
 }

@@ -45,6 +45,8 @@ counters! {
     traps,
     /// Fuel burnt on events, that of turns which were rolled back included; not what opening instances took.
     fuel,
+    /// Worker time that turns took, in ns.
+    worker_ns,
     /// Turns, those that were rolled back included.
     turns,
     /// Uninterrupted parts of turns.

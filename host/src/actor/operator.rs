@@ -292,7 +292,8 @@ impl Operator {
     }
 
     /// What events take from here to a sink, in ns: own turn and the longest way after it.
-    pub(super) fn path_ns(&self) -> u64 {
+    #[must_use]
+    pub fn path_ns(&self) -> u64 {
         let after = self.edges.iter().map(|edge| match &edge.target {
             Target::Operator(operator) => operator.path_ns(),
             Target::Sink(_) => 0,

@@ -279,6 +279,7 @@ impl Replica {
         let operator = &actor.operator;
         let Running { turn, part, plan } = self.turn.take().expect("a turn that ended was running");
         counters::add(&operator.counters.fuel, end.fuel);
+        counters::add(&operator.counters.worker_ns, turn.used_ns);
         self.instance = end.instance.filter(|_| operator.isolation == Isolation::Actor);
         if !matches!(end.outcome, Outcome::Unopened(_)) {
             self.failed_openings = 0;

@@ -2,6 +2,7 @@
 //!
 //! Data goes to standard output, all else to standard error.
 
+mod admission;
 mod budgets;
 mod build;
 mod check;

@@ -11,6 +11,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// How often it is drawn.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// What is said past the bar does not break it.
+#[derive(Clone)]
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    pub(crate) fn say(&self, line: &str) {
+        self.0.suspend(|| eprintln!("{line}"));
+    }
+}
+
 /// A bar that follows the sources of all jobs; drawn only on a terminal.
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -23,6 +33,10 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         let follower = tokio::spawn(follow(bar.clone(), inlets));
         Self { bar, follower }
+    }
+
+    pub(crate) fn bar(&self) -> Bar {
+        Bar(self.bar.clone())
     }
 
     pub(crate) fn finish(self) {

@@ -10,6 +10,7 @@ use dirigo::runtime::{Connectors, Ended, Host, Job, Options, Place, Prepared, Su
 use dirigo::scheduler::Choice;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::admission::Admission;
 use super::budgets::{self, Refused};
 use super::output::Format;
 use super::progress::Progress;
@@ -104,7 +105,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         .into_iter()
         .map(|(prepared, connectors)| Job::start(&host, prepared, connectors))
         .collect();
-    let Some(ended) = setup.runtime.block_on(finish(jobs, interrupts)) else {
+    let Some(ended) = setup.runtime.block_on(finish(&host, jobs, interrupts)) else {
         /// What shells use for a process that SIGINT ended.
         const INTERRUPTED: i32 = 130;
         // The second interrupt: nothing more is waited for, so nothing more is torn down either.
@@ -172,8 +173,9 @@ fn place(args: &Args, pipeline: &Pipeline) -> Place {
 }
 
 /// Waits for all jobs. The first interrupt has them drain; `None` after a second one.
-async fn finish(jobs: Vec<Job>, mut interrupts: Interrupts) -> Option<Vec<Ended>> {
+async fn finish(host: &Host, jobs: Vec<Job>, mut interrupts: Interrupts) -> Option<Vec<Ended>> {
     let progress = Progress::start(&jobs);
+    let _admission = Admission::start(host, &jobs, progress.bar(), host.clock().clone());
     let stops: Vec<_> = jobs.iter().map(Job::stopper).collect();
     let mut running: tokio::task::JoinSet<(usize, Ended)> = tokio::task::JoinSet::new();
     for (index, job) in jobs.into_iter().enumerate() {

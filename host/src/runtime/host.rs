@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::admission::Meter;
+use super::job::Job;
 use super::summary::TenantSummary;
 use crate::account::Account;
 use crate::actor::{Activations, Cell, Share, Step};
@@ -114,6 +116,25 @@ impl Host {
         let share = tenants[index].1.clone();
         let index = TenantIndex::try_from(index).expect("a host has fewer than 2^32 tenants");
         (index, share)
+    }
+
+    /// A meter of what `job` takes of the workers.
+    #[must_use]
+    pub fn meter(&self, job: &Job) -> Meter {
+        let (_, share) = self.tenant(&job.pipeline().tenant);
+        Meter::new(job, share.account.budget().weight)
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.options.clock
+    }
+
+    /// The threads that run turns.
+    #[must_use]
+    pub fn workers(&self) -> u32 {
+        self.options.workers.max(1)
     }
 
     /// What the tenants used so far.

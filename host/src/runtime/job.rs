@@ -389,6 +389,18 @@ impl Job {
         }
     }
 
+    /// What it runs.
+    #[must_use]
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Its operators.
+    #[must_use]
+    pub fn operators(&self) -> &[Arc<Operator>] {
+        &self.operators
+    }
+
     /// Its sources, with how far they are.
     #[must_use]
     pub fn inlets(&self) -> &[Arc<Inlet>] {

@@ -4,6 +4,7 @@
 //! turns a pipeline file into something that can run, [`Job`] is one that does, and [`Summary`] is what is left of it.
 //! [`case`] runs one as a test, [`replay`] a single event of one that failed.
 
+mod admission;
 pub mod case;
 mod host;
 mod job;
@@ -12,6 +13,7 @@ pub mod replay;
 mod summary;
 mod wiring;
 
+pub use admission::{Load, Meter, Shortfall, judge};
 pub use host::{Host, Options};
 pub use job::{Connectors, Ended, Job, Place, StartError};
 pub use prepare::{Prepared, prepare};
