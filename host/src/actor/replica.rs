@@ -49,6 +49,8 @@ pub(super) struct Replica {
     traps_in_row: u32,
     last_used_ns: u64,
     is_in_idle_queue: bool,
+    /// Fuel burnt since it was last taken.
+    fuel: u64,
 }
 
 /// Part of a chunk that is run as one turn.
@@ -87,7 +89,13 @@ impl Replica {
             traps_in_row: 0,
             last_used_ns: 0,
             is_in_idle_queue: false,
+            fuel: 0,
         }
+    }
+
+    /// The fuel to charge for what ran since this was last asked.
+    pub(super) fn take_fuel(&mut self) -> u64 {
+        std::mem::take(&mut self.fuel)
     }
 
     pub(super) fn last_used_ns(&self) -> u64 {
@@ -124,6 +132,8 @@ impl Replica {
             let polled_ns = clock.now_ns() - now_ns;
             now_ns += polled_ns;
             running.turn.used_ns += polled_ns;
+            self.fuel += running.turn.fuel_to_charge(&sliced);
+            actor.urgency(self.number).note_ran(running.turn.used_ns);
             counters::add(&operator.counters.slices, 1_u64);
             match sliced {
                 Slice::Preempted => {
@@ -174,6 +184,7 @@ impl Replica {
                 self.become_idle(actor, now_ns);
                 return false;
             };
+            actor.urgency(self.number).open(chunk.batch.origin.ticket.arrival_ns());
             self.open_chunk(chunk);
         }
         if !self.is_active && !self.activate(actor, &cell) {
@@ -197,6 +208,7 @@ impl Replica {
     /// Lets the outputs of the chunk leave in their order.
     fn finish_chunk(&mut self, actor: &Arc<Actor>) {
         if let Some(chunk) = self.chunk.take() {
+            actor.urgency(self.number).close();
             let forward = |batch| actor.operator.forward(batch);
             actor.sequence.lock().complete(chunk.number, chunk.outputs, forward);
         }
@@ -260,7 +272,7 @@ impl Replica {
         match end.outcome {
             Outcome::Answered(answer) => {
                 operator.pace.observe_slice(end.fuel, turn.used_ns);
-                operator.pace.observe_turn(part.batch.len(), end.fuel, turn.used_ns);
+                operator.observe_turn(part.batch.len(), end.fuel, turn.used_ns);
                 self.traps_in_row = 0;
                 self.apply(operator, &part, plan, answer, end.fuel);
                 None
@@ -544,6 +556,7 @@ impl Replica {
             Self::done(&actor.operator, &part.batch);
         }
         self.chunk = None;
+        actor.urgency(self.number).close();
         self.give_up_instance(actor);
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Turn {
     pub(super) slice_fuel: u64,
     /// How long it has run, in ns.
     pub(super) used_ns: u64,
+    /// What was charged of it so far.
+    charged_fuel: u64,
 }
 
 /// What is left when a turn has ended.
@@ -88,7 +90,19 @@ impl Turn {
             future,
             slice_fuel: budget.slice,
             used_ns: 0,
+            charged_fuel: 0,
         }
+    }
+
+    /// Fuel to charge for a slice that ended so: a call that is suspended does not tell what it has burnt, so it is charged
+    /// by the slice, and for what it burnt in fact when it ends.
+    pub(super) fn fuel_to_charge(&mut self, slice: &Slice) -> u64 {
+        let burnt = match slice {
+            Slice::Preempted => self.charged_fuel.saturating_add(self.slice_fuel),
+            Slice::Ended(end) => end.fuel.max(self.charged_fuel),
+            Slice::Waiting => self.charged_fuel,
+        };
+        burnt - std::mem::replace(&mut self.charged_fuel, burnt)
     }
 
     /// Runs until it ends, burns a slice, or waits.

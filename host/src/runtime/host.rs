@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::actor::{Activations, Cell, Step};
 use crate::clock::Clock;
 use crate::engine::Engine;
-use crate::scheduler::{Choice, Scheduler, TenantIndex};
+use crate::scheduler::{Choice, Scheduler, Share, TenantIndex};
 
 /// How much the workers give way to sources and sinks where guests fill every core: beside guests that never pause, a
 /// source-to-sink p99 of 1.3 ms at equal niceness falls to 0.14 ms (docs/design/001-engine.md).
@@ -52,7 +52,7 @@ impl Host {
     /// When the system gives no threads.
     #[must_use]
     pub fn start(engine: Engine, options: Options, runtime: tokio::runtime::Handle) -> Self {
-        let scheduler = Arc::new(Scheduler::new(options.policy));
+        let scheduler = Arc::new(Scheduler::new(options.policy, options.clock.clone()));
         let instances = options
             .instances_max
             .min(engine.instances_max().saturating_sub(INSTANCES_RESERVED))
@@ -91,6 +91,11 @@ impl Host {
         self.activations.peak()
     }
 
+    /// Sets what a tenant may use, whether or not it has pipelines.
+    pub fn set_share(&self, tenant: &str, share: Share) {
+        self.scheduler.set_share(self.tenant(tenant), share);
+    }
+
     pub(super) fn tenant(&self, name: &str) -> TenantIndex {
         let mut tenants = self.tenants.lock();
         let index = tenants.iter().position(|known| known == name).unwrap_or_else(|| {
@@ -121,13 +126,12 @@ fn work(scheduler: &Scheduler<Cell>, clock: &dyn Clock, runtime: &tokio::runtime
     }
     while let Some(ready) = scheduler.next() {
         let started_ns = clock.now_ns();
-        let step = catch_unwind(AssertUnwindSafe(|| ready.item.run())).unwrap_or_else(|_| {
+        let (step, fuel) = catch_unwind(AssertUnwindSafe(|| ready.item.run())).unwrap_or_else(|_| {
             ready.item.give_up();
-            Step::Parked
+            (Step::Parked, 0)
         });
-        let used_ns = clock.now_ns().saturating_sub(started_ns);
-        let tenant = ready.tenant;
-        scheduler.settle(tenant, used_ns, (step == Step::Again).then(|| ready.item.into_ready()));
+        let used = ready.used(clock.now_ns().saturating_sub(started_ns), fuel);
+        scheduler.settle(used, (step == Step::Again).then(|| ready.item.into_ready()));
     }
 }
 
