@@ -1,11 +1,18 @@
-//! What holds of every workload, found false by shrinking ones.
+//! What holds of every workload.
+
+#![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "gaps are far below 2^52 and not negative"
+)]
 
 use proptest::prelude::*;
 
 use super::budget::BURST_NS;
 use super::fair::CREDIT_NS;
 use super::policy::{Choice, Share};
-use super::simulation::{Actor, FUEL_PER_NS, Input, Message, Report, Seeded, TICK_NS, Workload, run};
+use super::simulation::{Actor, FUEL_PER_NS, Input, Message, Report, Seeded, TICK_NS, Workload, run, tight_and_loose};
 
 const SLICE_NS: u64 = 100_000;
 const SECOND_NS: u64 = 1_000_000_000;
@@ -186,6 +193,90 @@ fn late_at_best(jobs: &mut [(u64, u64, u64)]) -> usize {
         } else if now_ns > deadline_ns {
             late += 1;
         }
+    }
+}
+
+#[test]
+fn greedy_tenants_get_their_weights_whether_they_have_one_actor_or_a_thousand() {
+    for choice in [Choice::Fair, Choice::Deadline] {
+        for workers in [1, 2] {
+            for actors in [
+                [1, 1, 1],
+                [10, 10, 10],
+                [1000, 1000, 1000],
+                [1000, 10, 1],
+                [1, 10, 1000],
+            ] {
+                let mut work = workload(workers, 2);
+                work.shares = [1, 2, 4].map(weight).to_vec();
+                for (tenant, actors) in (0..).zip(actors) {
+                    work.actors.extend(endless(tenant, actors, 300_000));
+                }
+                let sizes: Vec<_> = [1, 2, 4].into_iter().zip(actors).collect();
+                let distance = farthest(&run(choice, &work), workers, &entitled(workers, &sizes));
+                assert!(distance < 0.02, "{choice} {workers} {actors:?}: {distance}");
+            }
+        }
+    }
+}
+
+#[test]
+fn least_laxity_misses_the_fewest_deadlines_at_every_load() {
+    for (tenants, load) in [1, 4]
+        .into_iter()
+        .flat_map(|tenants| (10..20).map(move |step| (tenants, f64::from(step) * 0.05)))
+    {
+        let work = tight_and_loose(2, tenants, load, 1, 5 * SECOND_NS);
+        let [deadline, fair, fifo] =
+            [Choice::Deadline, Choice::Fair, Choice::Fifo].map(|choice| run(choice, &work).miss_rate());
+        assert!(
+            deadline <= fair && deadline <= fifo,
+            "{tenants} tenants at {load}: {deadline} {fair} {fifo}"
+        );
+        assert!(4.0 * deadline <= fifo, "{tenants} tenants at {load}: {deadline} {fifo}");
+    }
+}
+
+#[test]
+fn what_waits_for_a_full_mailbox_makes_its_reader_urgent() {
+    // A pipeline whose second operator has little room, beside one of the same tenant that is loose and never lets up.
+    let mut work = workload(1, 2);
+    work.shares.push(weight(1));
+    let messages = bursts(64, 20_000_000, 20_000, work.until_ns - SECOND_NS / 2);
+    work.actors.push(Actor {
+        sends: Some((1, 60_000)),
+        ..with_messages(0, Some(10_000_000), messages)
+    });
+    work.actors.push(Actor {
+        room: Some(4),
+        ..with_messages(0, Some(10_000_000), Vec::new())
+    });
+    work.actors.extend((0..20).map(|_| Actor {
+        slo_ns: Some(500_000_000),
+        ..endless(0, 1, 5_000_000).remove(0)
+    }));
+    let report = run(Choice::Deadline, &work);
+    assert_eq!(
+        (report.missed[1], report.met[1] % 64),
+        (0, 0),
+        "64 messages take 5.1 of their 10 ms"
+    );
+    assert!(run(Choice::Fair, &work).missed[1] > 0, "taking turns is not enough");
+}
+
+#[test]
+fn whatever_arrives_leaves() {
+    for choice in [Choice::Deadline, Choice::Fair, Choice::Fifo] {
+        let mut work = tight_and_loose(3, 3, 0.7, 7, SECOND_NS);
+        let arrive = |actor: &Actor| match &actor.input {
+            Input::Messages(messages) => messages.len() as u64,
+            Input::Endless(_) => 0,
+        };
+        let arrived: u64 = work.actors.iter().map(arrive).sum();
+        work.until_ns = 10 * SECOND_NS;
+        let report = run(choice, &work);
+        let left: u64 = report.met.iter().chain(&report.missed).sum();
+        assert_eq!(left, arrived, "{choice}");
     }
 }
 

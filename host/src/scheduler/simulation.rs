@@ -400,6 +400,48 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The case that deadlines are for: each tenant has four pipelines of two short turns (0.1 ms together on average) that must
+/// be done in 2 ms, and four of long turns (1 to 9 ms) that have 200 ms. A fifth of the `load` is of short turns.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+pub fn tight_and_loose(workers: usize, tenants: u32, load: f64, seed: u64, until_ns: u64) -> Workload {
+    const PIPELINES: u32 = 4;
+    let mut seeded = Seeded::new(seed);
+    let mut actors = Vec::new();
+    let each = load * workers as f64 / f64::from(tenants * PIPELINES);
+    for tenant in 0..tenants {
+        for _ in 0..PIPELINES {
+            let tight = seeded.messages(100_000.0 / (each * 0.2), (25_000, 75_000), until_ns);
+            let first = actors.len();
+            let actor = Actor {
+                tenant,
+                slo_ns: Some(2_000_000),
+                ..Actor::default()
+            };
+            actors.push(Actor {
+                input: Input::Messages(tight),
+                sends: Some((first + 1, 50_000)),
+                ..actor.clone()
+            });
+            actors.push(actor);
+            let loose = seeded.messages(5_000_000.0 / (each * 0.8), (1_000_000, 9_000_000), until_ns);
+            actors.push(Actor {
+                tenant,
+                slo_ns: Some(200_000_000),
+                input: Input::Messages(loose),
+                ..Actor::default()
+            });
+        }
+    }
+    Workload {
+        workers,
+        slice_ns: 100_000,
+        shares: vec![Share::default(); tenants as usize],
+        actors,
+        until_ns,
+    }
+}
+
 /// Numbers that look random and are the same for the same seed (`SplitMix64`).
 #[derive(Clone, Debug)]
 pub struct Seeded(u64);
