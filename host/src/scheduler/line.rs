@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
-use super::policy::{Ready, Used};
+use super::policy::{Ready, TenantIndex, Used};
 
 /// Items without a moment to start by get one part in this many of their tenant's time while others never let up, so that
 /// these can meet every deadline at up to 90 % of it.
@@ -22,7 +22,8 @@ pub(super) enum Line<T> {
 /// Least laxity first: what must start first is what has least laxity, at any moment at which they are compared.
 pub(super) struct LeastLaxity<T> {
     timed: BinaryHeap<Reverse<Timed<T>>>,
-    pushed: u64,
+    /// Wraps: it only tells apart items that must start at the same nanosecond.
+    pushed: u32,
     untimed: VecDeque<Ready<T>>,
     /// What those that are not timed may run before the others do, in ns.
     owed_ns: i64,
@@ -77,11 +78,12 @@ impl<T> LeastLaxity<T> {
             self.untimed.push_back(ready);
             return;
         };
-        self.pushed += 1;
+        self.pushed = self.pushed.wrapping_add(1);
         self.timed.push(Reverse(Timed {
             start_by_ns,
             order: self.pushed,
-            ready,
+            tenant: ready.tenant,
+            item: ready.item,
         }));
     }
 
@@ -92,7 +94,11 @@ impl<T> LeastLaxity<T> {
                 return untimed;
             }
         }
-        self.timed.pop().map(|Reverse(timed)| timed.ready)
+        self.timed.pop().map(|Reverse(timed)| Ready {
+            tenant: timed.tenant,
+            start_by_ns: Some(timed.start_by_ns),
+            item: timed.item,
+        })
     }
 
     fn charge(&mut self, used: Used) {
@@ -109,8 +115,9 @@ impl<T> LeastLaxity<T> {
 /// An item by the moment it must start; those that share one in the order in which they came.
 struct Timed<T> {
     start_by_ns: u64,
-    order: u64,
-    ready: Ready<T>,
+    order: u32,
+    tenant: TenantIndex,
+    item: T,
 }
 
 impl<T> Ord for Timed<T> {
