@@ -293,7 +293,7 @@ impl<'a> Run<'a> {
     fn begin(&mut self, worker: usize, slice: Slice) {
         let index = slice.ready.item;
         if self.actors[index].turn.is_none() && !self.take(index) {
-            self.settle(slice, false);
+            self.settle(&slice, false);
             return;
         }
         let turn = self.actors[index].turn.as_ref().expect("it has a turn");
@@ -348,13 +348,13 @@ impl<'a> Run<'a> {
             self.end_turn(index);
         }
         if !has_ended || self.now_ns - slice.started_ns >= self.workload.slice_ns {
-            self.settle(slice, true);
+            self.settle(&slice, true);
         } else {
             self.begin(worker, slice);
         }
     }
 
-    fn settle(&mut self, slice: Slice, is_again: bool) {
+    fn settle(&mut self, slice: &Slice, is_again: bool) {
         let ns = self.now_ns - slice.started_ns;
         self.report.slice_ns = self.report.slice_ns.max(ns);
         let used = slice.ready.used(ns, ns * FUEL_PER_NS);
