@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sleeping_worker_gets_something_when_a_bucket_refills() {
+    fn workers_that_sleep_all_wake_for_what_a_refill_makes_ready() {
         let scheduler = scheduler();
         let workers: Vec<_> = (0..4)
             .map(|_| {
@@ -171,7 +171,7 @@ mod tests {
             fuel: 150,
         };
         scheduler.settle(over, None);
-        // None of them is to be had before the refill, so whoever is woken waits again.
+        // None of these is to be had before the refill, so whoever is woken waits again.
         (0..5).for_each(|item| scheduler.push(ready(item)));
         assert!(scheduler.next().is_some());
         let mut items: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
