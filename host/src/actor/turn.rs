@@ -163,3 +163,28 @@ impl Wake for Alarm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_charged_by_the_slice_and_for_what_it_burnt_in_the_end() {
+        let mut turn = Turn {
+            future: Box::pin(std::future::pending()),
+            slice_fuel: 100,
+            used_ns: 0,
+            charged_fuel: 0,
+        };
+        let ended = |fuel| {
+            Slice::Ended(End {
+                instance: None,
+                outcome: Outcome::Unopened(Unopened::Refused(String::new())),
+                fuel,
+            })
+        };
+        let slices = [Slice::Preempted, Slice::Waiting, Slice::Preempted, ended(250)];
+        let charged = slices.map(|slice| turn.fuel_to_charge(&slice));
+        assert_eq!(charged, [100, 0, 100, 50]);
+    }
+}
