@@ -222,3 +222,18 @@ fn a_pipeline_that_cannot_meet_its_slo_is_told_so_with_the_numbers() {
     let slo = &finished.succeeds().pipeline("slow")["slo"];
     assert_eq!(slo["target_ms"], 20.0);
 }
+
+#[test]
+fn a_tenant_burns_no_more_fuel_than_it_may() {
+    let folder = sums("[tenant]\nfuel_per_second = 20_000_000", 500);
+    let text = folder.read("pipeline.toml").replace("actors = \"per-key\"", "");
+    folder.write("pipeline.toml", text);
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(2).finish();
+    let summary = finished.succeeds();
+    let elapsed_s = summary.json()["elapsed_s"].as_f64().unwrap();
+    let fuel = summary.operator("sums", "fuel");
+    assert!(fuel > 20_000_000, "{fuel} fuel is less than it may burn");
+    // What it had saved up before it began, a slice on each worker, and the last turn come on top of the rate.
+    let most = (elapsed_s * 20e6) as u64 + 20_000_000;
+    assert!(fuel <= most, "{fuel} fuel in {elapsed_s} s");
+}

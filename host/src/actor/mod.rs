@@ -28,7 +28,7 @@ pub use operator::{Edge, Operator, Options, Pipe, Target};
 use replica::Replica;
 pub use share::Share;
 
-use crate::scheduler::Ready;
+use crate::scheduler::{Ready, Urgency};
 use crate::state::Keys;
 
 /// An operator for one shard of the keys, or for one key.
@@ -37,6 +37,8 @@ pub struct Actor {
     identity: Identity,
     mailbox: Mutex<Mailbox>,
     replicas: Box<[Mutex<Replica>]>,
+    /// By replica.
+    urgencies: Box<[Urgency]>,
     sequence: Mutex<Sequence>,
 }
 
@@ -73,6 +75,7 @@ impl Actor {
             replicas: (0..replicas)
                 .map(|number| Mutex::new(Replica::new(actor.clone(), number)))
                 .collect(),
+            urgencies: (0..replicas).map(|_| Urgency::default()).collect(),
             sequence: Mutex::default(),
         })
     }
@@ -86,6 +89,11 @@ impl Actor {
         // Whoever has the chunk that the others wait for never waits here.
         let number = self.mailbox.lock().next_number();
         self.sequence.lock().must_wait(number, cell)
+    }
+
+    /// How urgent what a replica works on is.
+    fn urgency(&self, replica: u16) -> &Urgency {
+        &self.urgencies[usize::from(replica)]
     }
 
     fn keys(&self) -> Keys<'_> {
@@ -123,8 +131,10 @@ impl Cell {
     pub fn into_ready(self) -> Ready<Cell> {
         let operator = &self.actor.operator;
         let start_by_ns = operator.pipe.slo_ns.and_then(|slo_ns| {
-            let arrival_ns = self.actor.mailbox.lock().oldest_arrival_ns()?;
-            Some((arrival_ns + slo_ns).saturating_sub(operator.path_ns()))
+            let waiting_since_ns = self.actor.mailbox.lock().oldest_arrival_ns();
+            let urgency = self.actor.urgency(self.replica);
+            let turn_ns = operator.pace.turn_ns();
+            urgency.start_by_ns(waiting_since_ns, slo_ns, turn_ns, operator.after_ns())
         });
         Ready {
             tenant: operator.pipe.tenant,
@@ -143,10 +153,11 @@ impl Cell {
         });
     }
 
-    /// Runs it for about one slice.
+    /// Runs it for about one slice; says how that ended, and the fuel to charge for it.
     #[must_use]
-    pub fn run(&self) -> Step {
-        self.actor.replicas[usize::from(self.replica)].lock().run(&self.actor)
+    pub fn run(&self) -> (Step, u64) {
+        let mut replica = self.actor.replicas[usize::from(self.replica)].lock();
+        (replica.run(&self.actor), replica.take_fuel())
     }
 }
 

@@ -89,6 +89,8 @@ pub struct Operator {
     pub(super) isolation: Isolation,
     pub(super) slice_ns: u64,
     pub(super) pace: Pace,
+    /// What events take from its outputs to a sink, in ns: the longest way.
+    after_ns: AtomicU64,
     pub(super) counters: Counters,
     pub(super) edges: Vec<Edge>,
     pub(super) gate: Gate<Waiter>,
@@ -146,6 +148,7 @@ impl Operator {
             isolation: operator.isolation,
             slice_ns: nanoseconds(operator.slice),
             pace: Pace::default(),
+            after_ns: AtomicU64::new(0),
             counters: Counters::default(),
             edges,
             rekey: operator.key.as_ref().map(|key| Extract::new(Some(key), None)),
@@ -294,11 +297,25 @@ impl Operator {
     /// What events take from here to a sink, in ns: own turn and the longest way after it.
     #[must_use]
     pub fn path_ns(&self) -> u64 {
+        self.pace.turn_ns().saturating_add(self.after_ns())
+    }
+
+    /// Learns from a turn that ended well.
+    ///
+    /// What it knows of the way after it moves up by one operator with every turn; asking all that come after at once would
+    /// take as long as there are ways through the graph.
+    pub(super) fn observe_turn(&self, events: usize, fuel: u64, ns: u64) {
+        self.pace.observe_turn(events, fuel, ns);
         let after = self.edges.iter().map(|edge| match &edge.target {
-            Target::Operator(operator) => operator.path_ns(),
+            Target::Operator(operator) => operator.pace.turn_ns().saturating_add(operator.after_ns()),
             Target::Sink(_) => 0,
         });
-        self.pace.turn_ns() + after.max().unwrap_or(0)
+        self.after_ns.store(after.max().unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// What events take from its outputs to a sink, in ns.
+    pub(super) fn after_ns(&self) -> u64 {
+        self.after_ns.load(Ordering::Relaxed)
     }
 
     /// Keeps in mind that a replica is idle.

@@ -16,6 +16,13 @@ const SLICE_FUEL_MAX: u64 = 10_000_000;
 const SAMPLE_NS_MIN: u64 = 2_000;
 /// A new sample counts for one part in this many.
 const SMOOTHING: u64 = 8;
+/// A sample this long counts at once if it is slow; in shorter ones the host's part of a turn weighs too much.
+const LONG_NS: u64 = 50_000;
+/// How many times slower a guest may look from one slice to the next: one that turns slow, on purpose or by missing caches,
+/// overruns few slices; a worker that the system interrupts makes one look slow that is not.
+const SLOWER_MAX: u64 = 4;
+/// It may look faster by one part in this many: it cannot earn a long slice by a few quick ones.
+const FASTER_PART_MAX: u64 = 4;
 /// How many times what its events usually take a batch may burn before it is split to find the one that takes more.
 const BATCH_ALLOWANCE: u64 = 16;
 
@@ -58,7 +65,16 @@ impl Pace {
     /// Learns from a slice that burnt `fuel` in `ns`.
     pub(super) fn observe_slice(&self, fuel: u64, ns: u64) {
         if ns >= SAMPLE_NS_MIN {
-            blend(&self.fuel_per_us, fuel.saturating_mul(1_000) / ns);
+            let usual = self.fuel_per_us.load(Ordering::Relaxed);
+            let sample = fuel.saturating_mul(1_000) / ns;
+            let new = if sample >= usual {
+                usual + ((sample - usual) / SMOOTHING).min(usual / FASTER_PART_MAX + 1)
+            } else if ns >= LONG_NS {
+                sample.max(usual / SLOWER_MAX)
+            } else {
+                usual - (usual - sample) / SMOOTHING
+            };
+            self.fuel_per_us.store(new.max(1), Ordering::Relaxed);
         }
     }
 
@@ -98,6 +114,32 @@ mod tests {
             "{}",
             pace.slice_fuel(100_000)
         );
+    }
+
+    /// Runs slices of 100 us of a guest that burns this much; gives how long they took, in us.
+    fn slices(pace: &Pace, fuel_per_us: u64, count: usize) -> Vec<u64> {
+        let slice = |_| {
+            let fuel = pace.slice_fuel(100_000);
+            pace.observe_slice(fuel, fuel * 1_000 / fuel_per_us);
+            fuel / fuel_per_us
+        };
+        (0..count).map(slice).collect()
+    }
+
+    #[test]
+    fn a_guest_that_turns_slow_overruns_few_slices() {
+        let pace = Pace::default();
+        slices(&pace, 60_000, 100);
+        let slow = slices(&pace, 600, 10);
+        assert!(slow[4..].iter().all(|us| *us <= 100), "{slow:?}");
+    }
+
+    #[test]
+    fn a_few_quick_slices_earn_no_long_one() {
+        let pace = Pace::default();
+        slices(&pace, 600, 100);
+        slices(&pace, 20_000, 4);
+        assert!(slices(&pace, 600, 1)[0] <= 300);
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub(super) struct Replica {
     failed_openings: u32,
     last_used_ns: u64,
     is_in_idle_queue: bool,
+    /// Fuel burnt since it was last taken.
+    fuel: u64,
 }
 
 /// Part of a chunk that is run as one turn.
@@ -92,7 +94,13 @@ impl Replica {
             failed_openings: 0,
             last_used_ns: 0,
             is_in_idle_queue: false,
+            fuel: 0,
         }
+    }
+
+    /// The fuel to charge for what ran since this was last asked.
+    pub(super) fn take_fuel(&mut self) -> u64 {
+        std::mem::take(&mut self.fuel)
     }
 
     pub(super) fn last_used_ns(&self) -> u64 {
@@ -132,6 +140,8 @@ impl Replica {
             let polled_ns = clock.now_ns() - now_ns;
             now_ns += polled_ns;
             running.turn.used_ns += polled_ns;
+            self.fuel += running.turn.fuel_to_charge(&sliced);
+            actor.urgency(self.number).note_ran(running.turn.used_ns);
             counters::add(&operator.counters.slices, 1_u64);
             match sliced {
                 Slice::Preempted => {
@@ -181,6 +191,7 @@ impl Replica {
                 self.become_idle(actor, now_ns);
                 return false;
             };
+            actor.urgency(self.number).open(chunk.batch.origin.ticket.arrival_ns());
             self.open_chunk(chunk);
         }
         if !self.is_active && !self.activate(actor, &cell) {
@@ -209,6 +220,7 @@ impl Replica {
             let chunk = self.chunk.as_mut().expect("work is part of a chunk");
             actor.sequence.lock().offer(chunk.number, &mut chunk.outputs, forward);
         } else if let Some(chunk) = self.chunk.take() {
+            actor.urgency(self.number).close();
             let woken = actor.sequence.lock().complete(chunk.number, chunk.outputs, forward);
             woken.into_iter().for_each(Cell::schedule);
         }
@@ -292,7 +304,7 @@ impl Replica {
                     return self.count_trap();
                 }
                 operator.pace.observe_slice(end.fuel, turn.used_ns);
-                operator.pace.observe_turn(part.batch.len(), end.fuel, turn.used_ns);
+                operator.observe_turn(part.batch.len(), end.fuel, turn.used_ns);
                 self.traps_in_row = 0;
                 self.apply(operator, &part, plan, answer, end.fuel);
                 self.account_table(actor);
@@ -579,6 +591,7 @@ impl Replica {
         self.chunk = None;
         self.table = Table::default();
         self.account_table(actor);
+        actor.urgency(self.number).close();
         self.give_up_instance(actor);
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Turn {
     pub(super) slice_fuel: u64,
     /// How long it has run, in ns.
     pub(super) used_ns: u64,
+    /// What was charged of it so far.
+    charged_fuel: u64,
 }
 
 /// What is left when a turn has ended.
@@ -88,7 +90,19 @@ impl Turn {
             future,
             slice_fuel: budget.slice,
             used_ns: 0,
+            charged_fuel: 0,
         }
+    }
+
+    /// Fuel to charge for a slice that ended so: a call that is suspended does not tell what it has burnt, so it is charged
+    /// by the slice, and for what it burnt in fact when it ends.
+    pub(super) fn fuel_to_charge(&mut self, slice: &Slice) -> u64 {
+        let burnt = match slice {
+            Slice::Preempted => self.charged_fuel.saturating_add(self.slice_fuel),
+            Slice::Ended(end) => end.fuel.max(self.charged_fuel),
+            Slice::Waiting => self.charged_fuel,
+        };
+        burnt - std::mem::replace(&mut self.charged_fuel, burnt)
     }
 
     /// Runs until it ends, burns a slice, or waits.
@@ -147,5 +161,30 @@ impl Wake for Alarm {
             }
             .schedule();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_charged_by_the_slice_and_for_what_it_burnt_in_the_end() {
+        let mut turn = Turn {
+            future: Box::pin(std::future::pending()),
+            slice_fuel: 100,
+            used_ns: 0,
+            charged_fuel: 0,
+        };
+        let ended = |fuel| {
+            Slice::Ended(End {
+                instance: None,
+                outcome: Outcome::Unopened(Unopened::Refused(String::new())),
+                fuel,
+            })
+        };
+        let slices = [Slice::Preempted, Slice::Waiting, Slice::Preempted, ended(250)];
+        let charged = slices.map(|slice| turn.fuel_to_charge(&slice));
+        assert_eq!(charged, [100, 0, 100, 50]);
     }
 }

@@ -15,7 +15,7 @@ use crate::actor::{Activations, Cell, Share, Step};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::pipeline::Budget;
-use crate::scheduler::{Choice, Scheduler, TenantIndex};
+use crate::scheduler::{self, Choice, Scheduler, TenantIndex};
 
 /// How much the workers give way to sources and sinks where guests fill every core: beside guests that never pause, a
 /// source-to-sink p99 of 1.3 ms at equal niceness falls to 0.14 ms (docs/design/001-engine.md).
@@ -57,7 +57,7 @@ impl Host {
     /// When the system gives no threads.
     #[must_use]
     pub fn start(engine: Engine, options: Options, runtime: tokio::runtime::Handle) -> Self {
-        let scheduler = Arc::new(Scheduler::new(options.policy));
+        let scheduler = Arc::new(Scheduler::new(options.policy, options.clock.clone()));
         let instances = options
             .instances_max
             .min(engine.instances_max().saturating_sub(INSTANCES_RESERVED))
@@ -99,7 +99,11 @@ impl Host {
     /// Says what a tenant may use, before any of its pipelines starts; until then it has the weight 1 and no bound.
     pub fn set_budget(&self, tenant: &str, budget: Budget) {
         let (index, _) = self.enter(tenant, || budget);
-        self.scheduler.set_weight(index, budget.weight);
+        let share = scheduler::Share {
+            weight: budget.weight,
+            fuel_per_s: budget.fuel_per_second,
+        };
+        self.scheduler.set_share(index, share);
     }
 
     pub(super) fn tenant(&self, name: &str) -> (TenantIndex, Arc<Share>) {
@@ -171,13 +175,12 @@ fn work(scheduler: &Scheduler<Cell>, clock: &dyn Clock, runtime: &tokio::runtime
     }
     while let Some(ready) = scheduler.next() {
         let started_ns = clock.now_ns();
-        let step = catch_unwind(AssertUnwindSafe(|| ready.item.run())).unwrap_or_else(|_| {
+        let (step, fuel) = catch_unwind(AssertUnwindSafe(|| ready.item.run())).unwrap_or_else(|_| {
             ready.item.give_up();
-            Step::Parked
+            (Step::Parked, 0)
         });
-        let used_ns = clock.now_ns().saturating_sub(started_ns);
-        let tenant = ready.tenant;
-        scheduler.settle(tenant, used_ns, (step == Step::Again).then(|| ready.item.into_ready()));
+        let used = ready.used(clock.now_ns().saturating_sub(started_ns), fuel);
+        scheduler.settle(used, (step == Step::Again).then(|| ready.item.into_ready()));
     }
 }
 

@@ -1,178 +1,220 @@
 //! Fair shares between tenants.
 //!
-//! Each tenant has a virtual runtime: what it used, divided by its weight. The tenant with the least runs next, so shares
-//! follow the weights however many pipelines, operators or keys a tenant splits itself into. One that slept starts at the
-//! least virtual runtime of those awake and gains nothing by it (as in Linux's CFS, Documentation/scheduler).
-//! Within a tenant, items take turns, or the one that must start first goes first.
+//! Each tenant has a virtual runtime: the worker time that it used, divided by its weight. The tenant with the least runs
+//! next, so shares follow the weights however many pipelines, operators or keys a tenant splits itself into.
+//!
+//! What a slice uses is known when it ends. Until then its tenant bears what its slices usually take, or it would get every
+//! worker that asks meanwhile.
+//!
+//! A tenant that has nothing waiting, be it that it sleeps or that all it has is running, cannot be owed more than
+//! [`CREDIT_NS`] when it has again: it starts at most that far behind where the queue has got to (start-time fair queueing:
+//! Goyal et al., SIGCOMM '96; with several servers, Jin et al., SIGMETRICS '04). So sleeping is no way to save, nor is having
+//! fewer actors than a weight is worth workers.
+//!
+//! Within a tenant, items take turns, or the one with least laxity goes first ([`Line`]).
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::BTreeSet;
 
-use super::policy::{Policy, Ready, TenantIndex};
+use super::line::Line;
+use super::policy::{Policy, Ready, TenantIndex, Used};
 
 /// Virtual runtimes are in units of 1/1024 ns at weight 1, so that weights up to 1024 divide without loss that matters.
 const SCALE: u64 = 1024;
+/// What a slice takes before any of a tenant was seen: the default of `slice`.
+const SLICE_NS_AT_FIRST: u64 = 100_000;
+/// A new slice counts for one part in this many of what slices usually take.
+const SMOOTHING: u64 = 8;
+/// Worker time that a tenant which had nothing waiting may be owed. Two slices: on several workers, one that has a single
+/// actor falls behind by about one while another's slice ends first, and must not lose that; one that wakes runs before all
+/// that wait. Each tenant that wakes delays others by at most this, and gains at most this over any span of time.
+pub(super) const CREDIT_NS: u64 = 200_000;
+/// Where virtual time starts again, long before it overflows: after 26 days of a worker at weight 1.
+const RUNTIME_MAX: u64 = 1 << 61;
 
 pub(super) struct Fair<T> {
     tenants: Vec<Tenant<T>>,
-    /// The tenants that have something ready, by virtual runtime.
+    /// The tenants that have something waiting and are not held, by virtual runtime.
     awake: BTreeSet<(u64, TenantIndex)>,
-    /// The greatest virtual runtime that a tenant was chosen with: where one that slept starts.
+    /// The greatest virtual runtime that a tenant was chosen with.
     now: u64,
-    new_queue: fn() -> Queue<T>,
+    new_line: fn() -> Line<T>,
 }
 
 struct Tenant<T> {
+    /// Virtual, with what its slices under way are expected to take.
     runtime: u64,
+    /// What they are expected to take, virtual.
+    expected: u64,
+    /// How many of them there are.
+    running: u64,
+    /// What a slice of it usually takes.
+    slice_ns: u64,
     weight: u64,
-    queue: Queue<T>,
-}
-
-enum Queue<T> {
-    RoundRobin(VecDeque<Ready<T>>),
-    ByDeadline {
-        heap: BinaryHeap<Reverse<Timed<T>>>,
-        pushed: u64,
-    },
+    is_held: bool,
+    line: Line<T>,
 }
 
 impl<T> Fair<T> {
     pub(super) fn round_robin() -> Self {
-        Self::new(|| Queue::RoundRobin(VecDeque::new()))
+        Self::new(Line::round_robin)
     }
 
-    pub(super) fn by_deadline() -> Self {
-        Self::new(|| Queue::ByDeadline {
-            heap: BinaryHeap::new(),
-            pushed: 0,
-        })
+    pub(super) fn least_laxity() -> Self {
+        Self::new(Line::least_laxity)
     }
 
-    fn new(new_queue: fn() -> Queue<T>) -> Self {
+    fn new(new_line: fn() -> Line<T>) -> Self {
         Self {
             tenants: Vec::new(),
             awake: BTreeSet::new(),
             now: 0,
-            new_queue,
+            new_line,
         }
     }
 
     fn tenant(&mut self, index: TenantIndex) -> &mut Tenant<T> {
         let wanted = index as usize + 1;
         while self.tenants.len() < wanted {
-            self.tenants.push(Tenant {
-                runtime: 0,
-                weight: 1,
-                queue: (self.new_queue)(),
-            });
+            self.tenants.push(Tenant::new((self.new_line)()));
         }
         &mut self.tenants[index as usize]
+    }
+
+    /// Offers what a tenant has waiting, which had nothing on offer until now.
+    fn wake(&mut self, index: TenantIndex) {
+        let now = self.now;
+        let tenant = self.tenant(index);
+        tenant.runtime = tenant.runtime.max(now.saturating_sub(tenant.virtual_of(CREDIT_NS)));
+        let runtime = tenant.runtime;
+        self.awake.insert((runtime, index));
+    }
+
+    /// Moves the start of virtual time up to a moment that nobody who matters is behind.
+    fn start_again(&mut self) {
+        let start = self.now / 2;
+        self.now -= start;
+        for tenant in &mut self.tenants {
+            tenant.runtime = tenant.runtime.saturating_sub(start);
+        }
+        let awake = std::mem::take(&mut self.awake);
+        self.awake = awake
+            .into_iter()
+            .map(|(runtime, index)| (runtime.saturating_sub(start), index))
+            .collect();
+    }
+}
+
+impl<T> Tenant<T> {
+    fn new(line: Line<T>) -> Self {
+        Self {
+            runtime: 0,
+            expected: 0,
+            running: 0,
+            slice_ns: SLICE_NS_AT_FIRST,
+            weight: 1,
+            is_held: false,
+            line,
+        }
+    }
+
+    fn virtual_of(&self, ns: u64) -> u64 {
+        ns.saturating_mul(SCALE) / self.weight
+    }
+
+    /// Charges for a slice that starts.
+    fn expect_slice(&mut self) {
+        let expected = self.virtual_of(self.slice_ns);
+        self.expected += expected;
+        self.runtime = self.runtime.saturating_add(expected);
+        self.running += 1;
+    }
+
+    /// Charges for a slice that ended what it took in place of what was expected.
+    fn end_slice(&mut self, used: Used) {
+        // Slices under way are expected to take the same; which of them ended makes no difference in the end.
+        let expected = self.expected.checked_div(self.running).unwrap_or(0);
+        self.expected -= expected;
+        self.running = self.running.saturating_sub(1);
+        let used_ns = self.virtual_of(used.ns);
+        self.runtime = self.runtime.saturating_sub(expected).saturating_add(used_ns);
+        self.slice_ns = self.slice_ns - self.slice_ns / SMOOTHING + used.ns / SMOOTHING;
+        self.line.charge(used);
     }
 }
 
 impl<T: Send> Policy<T> for Fair<T> {
     fn push(&mut self, ready: Ready<T>, _: bool) {
-        let (index, now) = (ready.tenant, self.now);
+        let index = ready.tenant;
         let tenant = self.tenant(index);
-        if tenant.queue.is_empty() {
-            tenant.runtime = tenant.runtime.max(now);
-            let runtime = tenant.runtime;
-            tenant.queue.push(ready);
-            self.awake.insert((runtime, index));
-        } else {
-            tenant.queue.push(ready);
+        let had_nothing = tenant.line.is_empty();
+        tenant.line.push(ready);
+        if had_nothing && !tenant.is_held {
+            self.wake(index);
         }
     }
 
     fn pop(&mut self) -> Option<Ready<T>> {
-        let &(runtime, index) = self.awake.first()?;
+        let (runtime, index) = self.awake.pop_first()?;
         self.now = self.now.max(runtime);
         let tenant = self.tenant(index);
         let ready = tenant
-            .queue
+            .line
             .pop()
             .expect("a tenant is awake while it has something ready");
-        if tenant.queue.is_empty() {
-            self.awake.remove(&(runtime, index));
+        tenant.expect_slice();
+        let (runtime, is_empty) = (tenant.runtime, tenant.line.is_empty());
+        if !is_empty {
+            self.awake.insert((runtime, index));
+        }
+        if self.now > RUNTIME_MAX {
+            self.start_again();
         }
         Some(ready)
     }
 
-    fn charge(&mut self, index: TenantIndex, used_ns: u64) {
+    fn has_ready(&self) -> bool {
+        !self.awake.is_empty()
+    }
+
+    fn charge(&mut self, used: Used) {
+        let index = used.tenant;
         let tenant = self.tenant(index);
         let before = tenant.runtime;
-        tenant.runtime = before.saturating_add(used_ns.saturating_mul(SCALE) / tenant.weight);
+        tenant.end_slice(used);
         let after = tenant.runtime;
-        if self.awake.remove(&(before, index)) {
+        let is_awake = !tenant.line.is_empty() && !tenant.is_held;
+        if is_awake && before != after {
+            self.awake.remove(&(before, index));
             self.awake.insert((after, index));
         }
     }
 
     fn set_weight(&mut self, index: TenantIndex, weight: u32) {
-        self.tenant(index).weight = u64::from(weight.max(1));
+        let tenant = self.tenant(index);
+        // What was charged was charged at the old weight.
+        tenant.weight = u64::from(weight.max(1));
     }
-}
 
-impl<T> Queue<T> {
-    fn is_empty(&self) -> bool {
-        match self {
-            Queue::RoundRobin(queue) => queue.is_empty(),
-            Queue::ByDeadline { heap, .. } => heap.is_empty(),
+    fn hold(&mut self, index: TenantIndex, is_held: bool) {
+        let tenant = self.tenant(index);
+        let was_held = std::mem::replace(&mut tenant.is_held, is_held);
+        if tenant.line.is_empty() || was_held == is_held {
+            return;
         }
-    }
-
-    fn push(&mut self, ready: Ready<T>) {
-        match self {
-            Queue::RoundRobin(queue) => queue.push_back(ready),
-            Queue::ByDeadline { heap, pushed } => {
-                *pushed += 1;
-                heap.push(Reverse(Timed {
-                    start_by_ns: ready.start_by_ns.unwrap_or(u64::MAX),
-                    order: *pushed,
-                    ready,
-                }));
-            }
-        }
-    }
-
-    fn pop(&mut self) -> Option<Ready<T>> {
-        match self {
-            Queue::RoundRobin(queue) => queue.pop_front(),
-            Queue::ByDeadline { heap, .. } => heap.pop().map(|Reverse(timed)| timed.ready),
+        let runtime = tenant.runtime;
+        if is_held {
+            self.awake.remove(&(runtime, index));
+        } else {
+            self.wake(index);
         }
     }
 }
-
-/// An item by the moment it must start; those that share one, or have none, in the order in which they came.
-struct Timed<T> {
-    start_by_ns: u64,
-    order: u64,
-    ready: Ready<T>,
-}
-
-impl<T> Ord for Timed<T> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.start_by_ns, self.order).cmp(&(other.start_by_ns, other.order))
-    }
-}
-
-impl<T> PartialOrd for Timed<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> PartialEq for Timed<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<T> Eq for Timed<T> {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SLICE_NS: u64 = 100_000;
 
     fn ready(tenant: TenantIndex, item: u32) -> Ready<u32> {
         Ready {
@@ -182,13 +224,13 @@ mod tests {
         }
     }
 
-    /// Runs slices of 100 ns; every item is always ready again. Gives each tenant's share of all of them.
+    /// Runs slices on one worker; every item is always ready again. Gives each tenant's share of all of them.
     fn shares(fair: &mut Fair<u32>, tenants: u32, slices: u32) -> Vec<f64> {
         let mut counts = vec![0.0; tenants as usize];
         for _ in 0..slices {
             let chosen = fair.pop().unwrap();
             counts[chosen.tenant as usize] += 1.0 / f64::from(slices);
-            fair.charge(chosen.tenant, 100);
+            fair.charge(chosen.used(SLICE_NS, 0));
             fair.push(chosen, true);
         }
         counts
@@ -218,34 +260,46 @@ mod tests {
     }
 
     #[test]
-    fn items_of_a_tenant_take_turns() {
+    fn what_wakes_below_its_share_runs_before_all_that_wait() {
         let mut fair = Fair::round_robin();
-        (0..3).for_each(|item| fair.push(ready(0, item), false));
-        let order: Vec<u32> = (0..6)
-            .map(|_| {
-                let chosen = fair.pop().unwrap();
-                let item = chosen.item;
-                fair.push(chosen, true);
-                item
-            })
-            .collect();
-        assert_eq!(order, [0, 1, 2, 0, 1, 2]);
+        (0..100).for_each(|tenant| fair.push(ready(tenant, tenant), false));
+        shares(&mut fair, 100, 1050);
+        fair.push(ready(100, 100), false);
+        assert_eq!(fair.pop().map(|ready| ready.item), Some(100));
     }
 
     #[test]
-    fn what_must_start_first_goes_first_within_a_tenant() {
-        let mut fair = Fair::by_deadline();
-        for (item, start_by_ns) in [(0, None), (1, Some(30)), (2, Some(10)), (3, Some(20))] {
-            fair.push(
-                Ready {
-                    tenant: 0,
-                    start_by_ns,
-                    item,
-                },
-                false,
-            );
+    fn a_tenant_bears_its_slices_under_way() {
+        let mut fair = Fair::round_robin();
+        (0..4).for_each(|item| fair.push(ready(0, item), false));
+        fair.push(ready(1, 4), false);
+        let tenants: Vec<_> = (0..2).filter_map(|_| fair.pop()).map(|ready| ready.tenant).collect();
+        assert_eq!(tenants, [0, 1], "the second worker serves the second tenant");
+    }
+
+    #[test]
+    fn a_single_actor_that_comes_back_keeps_its_place() {
+        let mut fair = Fair::round_robin();
+        fair.set_weight(1, 4);
+        for tenant in 0..2 {
+            fair.push(ready(tenant, 0), false);
         }
-        let order: Vec<u32> = std::iter::from_fn(|| fair.pop()).map(|ready| ready.item).collect();
-        assert_eq!(order, [2, 3, 1, 0]);
+        let shares = shares(&mut fair, 2, 5_000);
+        assert!((shares[1] - 0.8).abs() < 0.001, "{shares:?}");
+    }
+
+    #[test]
+    fn shares_stay_when_virtual_time_starts_again() {
+        let mut fair = Fair::round_robin();
+        fair.set_weight(1, 3);
+        (0..4).for_each(|item| fair.push(ready(item % 2, item), false));
+        fair.now = RUNTIME_MAX;
+        for index in 0..2 {
+            fair.hold(index, true);
+            fair.hold(index, false);
+        }
+        let shares = shares(&mut fair, 2, 10_000);
+        assert!(fair.now < RUNTIME_MAX, "it started again");
+        assert!((shares[1] - 0.75).abs() < 0.001, "{shares:?}");
     }
 }

@@ -3,23 +3,36 @@
 //! The scheduler keeps what is ready and hands it to workers, one slice at a time, in the order of a policy. It knows
 //! nothing of WebAssembly, actors or batches: an item is anything that can be pushed and popped.
 
+mod budget;
 mod fair;
 mod fifo;
+mod line;
 mod policy;
+#[cfg(test)]
+mod properties;
+mod ready_queue;
+pub mod simulation;
+mod urgency;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use policy::Policy;
-pub use policy::{Choice, Ready, TenantIndex};
+use crate::clock::Clock;
+pub use policy::{Choice, Ready, Share, TenantIndex, Used};
+use ready_queue::ReadyQueue;
+pub(crate) use urgency::Urgency;
 
 /// The queue of everything that is ready to run, shared by all workers.
 pub struct Scheduler<T> {
     state: Mutex<State<T>>,
     work: Condvar,
+    clock: Arc<dyn Clock>,
 }
 
 struct State<T> {
-    policy: Box<dyn Policy<T>>,
+    queue: ReadyQueue<T>,
     sleeping: usize,
     closed: bool,
 }
@@ -27,64 +40,71 @@ struct State<T> {
 impl<T: Send + 'static> Scheduler<T> {
     /// An empty queue in the order of `choice`.
     #[must_use]
-    pub fn new(choice: Choice) -> Self {
-        let policy: Box<dyn Policy<T>> = match choice {
-            Choice::Deadline => Box::new(fair::Fair::by_deadline()),
-            Choice::Fair => Box::new(fair::Fair::round_robin()),
-            Choice::Fifo => Box::new(fifo::Fifo::default()),
-        };
+    pub fn new(choice: Choice, clock: Arc<dyn Clock>) -> Self {
         Self {
             state: Mutex::new(State {
-                policy,
+                queue: ReadyQueue::new(choice),
                 sleeping: 0,
                 closed: false,
             }),
             work: Condvar::new(),
+            clock,
         }
     }
 
-    /// Sets the share that a tenant gets relative to others; 1 until then.
-    pub fn set_weight(&self, tenant: TenantIndex, weight: u32) {
-        self.state.lock().policy.set_weight(tenant, weight);
+    /// Sets what a tenant may use; [`Share::default`] until then. Its bucket is full afterwards.
+    pub fn set_share(&self, tenant: TenantIndex, share: Share) {
+        let now_ns = self.clock.now_ns();
+        self.state.lock().queue.set_share(tenant, share, now_ns);
+        // It may no longer be over its budget.
+        self.work.notify_all();
     }
 
     /// Adds an item that became ready.
     pub fn push(&self, ready: Ready<T>) {
         let mut state = self.state.lock();
-        state.policy.push(ready, false);
+        state.queue.push(ready);
         if state.sleeping > 0 {
             drop(state);
             self.work.notify_one();
         }
     }
 
-    /// The next item to run; waits for one. `None` once the scheduler is closed.
+    /// The next item to run; waits for one. `None` once the scheduler is closed. Each item is settled when its slice has
+    /// ended.
     pub fn next(&self) -> Option<Ready<T>> {
         let mut state = self.state.lock();
         loop {
             if state.closed {
                 return None;
             }
-            if let Some(ready) = state.policy.pop() {
+            let now_ns = self.clock.now_ns();
+            if let Some(ready) = state.queue.pop(now_ns) {
+                // Whoever made more than one item ready, a refill or a worker that gave its own back, wakes one worker at
+                // most: each wakes the next.
+                if state.sleeping > 0 && state.queue.has_ready() {
+                    drop(state);
+                    self.work.notify_one();
+                }
                 return Some(ready);
             }
             state.sleeping += 1;
-            self.work.wait(&mut state);
+            match state.queue.refill_at_ns() {
+                Some(at_ns) => {
+                    let wait = Duration::from_nanos(at_ns.saturating_sub(now_ns));
+                    self.work.wait_for(&mut state, wait);
+                }
+                None => self.work.wait(&mut state),
+            }
             state.sleeping -= 1;
         }
     }
 
-    /// Charges a tenant for what its item used of a worker, and takes the item back if it wants to go on.
-    pub fn settle(&self, tenant: TenantIndex, used_ns: u64, again: Option<Ready<T>>) {
-        let mut state = self.state.lock();
-        state.policy.charge(tenant, used_ns);
-        if let Some(ready) = again {
-            state.policy.push(ready, true);
-            if state.sleeping > 0 {
-                drop(state);
-                self.work.notify_one();
-            }
-        }
+    /// Charges a tenant for what its item used of a worker, and takes the item back if it wants to go on. The worker then
+    /// asks for the next one: nobody else is woken for what it gave back.
+    pub fn settle(&self, used: Used, again: Option<Ready<T>>) {
+        let now_ns = self.clock.now_ns();
+        self.state.lock().queue.settle(used, again, now_ns);
     }
 
     /// Ends every present and future wait for work.
@@ -97,5 +117,65 @@ impl<T: Send + 'static> Scheduler<T> {
 impl<T> std::fmt::Debug for Scheduler<T> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Scheduler").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn scheduler() -> Arc<Scheduler<u32>> {
+        Arc::new(Scheduler::new(Choice::Fair, Arc::new(SystemClock::new())))
+    }
+
+    fn ready(item: u32) -> Ready<u32> {
+        Ready {
+            tenant: 0,
+            start_by_ns: None,
+            item,
+        }
+    }
+
+    #[test]
+    fn a_worker_that_waits_for_a_refill_wakes_by_itself() {
+        let scheduler = scheduler();
+        let fuel_per_s = Some(1_000);
+        scheduler.set_share(0, Share { weight: 1, fuel_per_s });
+        scheduler.push(ready(7));
+        let chosen = scheduler.next().unwrap();
+        // Twice what a full bucket holds: 100 ms until it is made up for.
+        scheduler.settle(chosen.used(1, 200), Some(chosen));
+        assert!(scheduler.state.lock().queue.pop(scheduler.clock.now_ns()).is_none());
+        assert_eq!(scheduler.next().map(|ready| ready.item), Some(7));
+    }
+
+    #[test]
+    fn workers_that_sleep_all_wake_for_what_a_refill_makes_ready() {
+        let scheduler = scheduler();
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let scheduler = scheduler.clone();
+                std::thread::spawn(move || scheduler.next().map(|ready| ready.item))
+            })
+            .collect();
+        while scheduler.state.lock().sleeping < 4 {
+            std::thread::yield_now();
+        }
+        let fuel_per_s = Some(1_000);
+        scheduler.set_share(0, Share { weight: 1, fuel_per_s });
+        let over = Used {
+            tenant: 0,
+            is_timed: false,
+            ns: 1,
+            fuel: 150,
+        };
+        scheduler.settle(over, None);
+        // None of these is to be had before the refill, so whoever is woken waits again.
+        (0..5).for_each(|item| scheduler.push(ready(item)));
+        assert!(scheduler.next().is_some());
+        let mut items: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
+        items.sort_unstable();
+        assert_eq!(items.iter().flatten().count(), 4, "{items:?}");
     }
 }

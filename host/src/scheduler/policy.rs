@@ -18,16 +18,64 @@ pub struct Ready<T> {
     pub item: T,
 }
 
+/// What a tenant may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Its part of the workers relative to other tenants' while all of them have work; 0 counts as 1.
+    pub weight: u32,
+    /// The fuel that it may burn in a second; 0 counts as 1. `None` for as much as its weight gives it.
+    pub fuel_per_s: Option<u64>,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self {
+            weight: 1,
+            fuel_per_s: None,
+        }
+    }
+}
+
+/// What a slice used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Who pays for it.
+    pub tenant: TenantIndex,
+    /// Whether what ran had a moment to start by.
+    pub is_timed: bool,
+    /// Time on a worker.
+    pub ns: u64,
+    /// Fuel.
+    pub fuel: u64,
+}
+
+impl<T> Ready<T> {
+    /// What its slice used.
+    #[must_use]
+    pub fn used(&self, ns: u64, fuel: u64) -> Used {
+        Used {
+            tenant: self.tenant,
+            is_timed: self.start_by_ns.is_some(),
+            ns,
+            fuel,
+        }
+    }
+}
+
 /// Chooses who runs next among what is ready. Every operation takes O(log n).
 pub(super) trait Policy<T>: Send {
     /// Takes an item; `resumed` if it was just running and its slice ended.
     fn push(&mut self, ready: Ready<T>, resumed: bool);
-    /// Gives the item that runs next.
+    /// Gives the item that runs next: none of a tenant that is held.
     fn pop(&mut self) -> Option<Ready<T>>;
-    /// Notes what a tenant used of a worker.
-    fn charge(&mut self, tenant: TenantIndex, used_ns: u64);
-    /// Sets the share of a tenant.
+    /// Whether there is something to pop.
+    fn has_ready(&self) -> bool;
+    /// Notes that a slice ended: called once for every item that was popped.
+    fn charge(&mut self, used: Used);
+    /// Sets the weight of a tenant.
     fn set_weight(&mut self, tenant: TenantIndex, weight: u32);
+    /// Keeps back what a tenant has ready, or offers it again.
+    fn hold(&mut self, tenant: TenantIndex, is_held: bool);
 }
 
 /// The policies that a user chooses between.

@@ -1,0 +1,64 @@
+//! Everything that is ready to run: a policy, and the budgets that no policy may exceed.
+
+use super::budget::Budgets;
+use super::fair::Fair;
+use super::fifo::Fifo;
+use super::policy::{Choice, Policy, Ready, Share, TenantIndex, Used};
+
+/// What [`Scheduler`](super::Scheduler) keeps behind its lock. It has no clock: whoever calls says what time it is.
+pub(super) struct ReadyQueue<T> {
+    policy: Box<dyn Policy<T>>,
+    budgets: Budgets,
+}
+
+impl<T: Send + 'static> ReadyQueue<T> {
+    pub(super) fn new(choice: Choice) -> Self {
+        let policy: Box<dyn Policy<T>> = match choice {
+            Choice::Deadline => Box::new(Fair::least_laxity()),
+            Choice::Fair => Box::new(Fair::round_robin()),
+            Choice::Fifo => Box::new(Fifo::default()),
+        };
+        Self {
+            policy,
+            budgets: Budgets::default(),
+        }
+    }
+
+    pub(super) fn set_share(&mut self, tenant: TenantIndex, share: Share, now_ns: u64) {
+        self.policy.set_weight(tenant, share.weight);
+        if self.budgets.set(tenant, share.fuel_per_s, now_ns) {
+            self.policy.hold(tenant, false);
+        }
+    }
+
+    pub(super) fn push(&mut self, ready: Ready<T>) {
+        self.policy.push(ready, false);
+    }
+
+    pub(super) fn pop(&mut self, now_ns: u64) -> Option<Ready<T>> {
+        while let Some(tenant) = self.budgets.next_refilled(now_ns) {
+            self.policy.hold(tenant, false);
+        }
+        self.policy.pop()
+    }
+
+    pub(super) fn settle(&mut self, used: Used, again: Option<Ready<T>>, now_ns: u64) {
+        self.policy.charge(used);
+        if self.budgets.charge(used, now_ns) {
+            self.policy.hold(used.tenant, true);
+        }
+        if let Some(ready) = again {
+            self.policy.push(ready, true);
+        }
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        self.policy.has_ready()
+    }
+
+    /// When a tenant that is over its budget no longer is: the next moment at which there is more to pop, if nothing else
+    /// happens.
+    pub(super) fn refill_at_ns(&self) -> Option<u64> {
+        self.budgets.refill_at_ns()
+    }
+}
