@@ -5,6 +5,7 @@
 
 mod abi;
 pub mod builtin;
+mod bulk;
 mod cache;
 mod capacity;
 mod component;
@@ -24,6 +25,7 @@ use wasmtime::component::{Component as Compiled, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, ModuleVersionStrategy, OptLevel, PoolingAllocationConfig};
 
 pub use abi::{Failure, Filtered, Folded, Outputs, Windows};
+pub use bulk::Refused;
 pub use cache::{Cache, Error as CacheError};
 pub use capacity::Machine;
 pub use component::Component;
@@ -66,6 +68,9 @@ pub enum Error {
     /// The bytes are no component.
     #[error("{0}")]
     NotAComponent(String),
+    /// The component cannot be made ready for compiling.
+    #[error("{0}")]
+    Refused(#[from] Refused),
     /// The component does not fit the contract.
     #[error("{0}")]
     Violation(#[from] Violation),
@@ -154,8 +159,12 @@ impl Engine {
         if let Some(problem) = not_a_component(wasm) {
             return Err(Error::NotAComponent(problem));
         }
-        let compiled = Compiled::from_binary(&self.wasmtime, wasm)
-            .map_err(|error| Error::NotAComponent(format!("is not a valid component: {error:#}")))?;
+        let invalid = |error: wasmtime::Error| Error::NotAComponent(format!("is not a valid component: {error:#}"));
+        let compiled = Compiled::from_binary(&self.wasmtime, &bulk::in_pieces(wasm)?).or_else(|error| {
+            // What is said of it should speak of the bytes that its author knows.
+            Err(Compiled::from_binary(&self.wasmtime, wasm).err().unwrap_or(error))
+        });
+        let compiled = compiled.map_err(invalid)?;
         if let Some(cache) = &self.cache {
             cache.store(&self.wasmtime, wasm, &compiled);
         }
@@ -201,6 +210,7 @@ fn config(instances_max: Option<u32>) -> Config {
         .relaxed_simd_deterministic(true)
         .gc_support(false)
         .concurrency_support(false)
+        .wasm_memory64(false)
         .memory_init_cow(true)
         .max_wasm_stack(STACK_BYTES)
         .async_stack_size(2 * STACK_BYTES);
