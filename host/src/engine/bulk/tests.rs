@@ -10,7 +10,7 @@ use wasmtime::{Config, Engine, Instance, Memory, Module, Store, Trap, TypedFunc}
 
 use super::*;
 
-const PIECE: u32 = PIECE_BYTES as u32;
+const PIECE: u32 = PIECE_BYTES.cast_unsigned();
 const PAGES: u32 = 32;
 const MEMORY_BYTES: u32 = PAGES << 16;
 const SEGMENT_BYTES: u32 = 3 * PIECE + 77;
@@ -61,7 +61,7 @@ impl Guest {
         };
         // No two places look alike.
         for (at, byte) in this.memory.data_mut(&mut this.store).iter_mut().enumerate() {
-            *byte = (at ^ (at >> 8) ^ (at >> 13)) as u8;
+            *byte = u8::try_from((at ^ (at >> 8) ^ (at >> 13)) & 0xff).unwrap();
         }
         this
     }
@@ -136,29 +136,44 @@ fn a_fill_of_64_mib_yields_between_its_pieces() {
     config.consume_fuel(true);
     let engine = Engine::new(&config).unwrap();
     let module = wat::parse_str(
-        r#"(module (memory 1024) (func (export "fill") (param i32) (memory.fill (i32.const 0) (i32.const 1) (local.get 0))))"#,
+        r#"(module (memory 1024) (func (export "run") (param i32) (memory.fill (i32.const 0) (i32.const 1) (local.get 0))))"#,
     )
     .unwrap();
-    let yields = |module: &[u8]| {
-        let module = Module::new(&engine, module).unwrap();
-        let mut store = Store::new(&engine, ());
-        store.set_fuel(1 << 40).unwrap();
-        store.fuel_async_yield_interval(Some(u64::from(PIECE))).unwrap();
-        let mut waker = Context::from_waker(Waker::noop());
-        let mut call = pin!(async {
-            let instance = Instance::new_async(&mut store, &module, &[]).await.unwrap();
-            let fill: TypedFunc<u32, ()> = instance.get_typed_func(&mut store, "fill").unwrap();
-            fill.call_async(&mut store, 64 << 20).await.unwrap();
-        });
-        let mut yields = 0;
-        while call.as_mut().poll(&mut waker).is_pending() {
-            yields += 1;
-        }
-        yields
-    };
+    let yields = |module: &[u8]| yields(&engine, module, 64 << 20, PIECE);
     assert!(yields(&module) <= 2, "the plain one runs to its end");
     let pieces = rewrite_module(&module, &mut Size::default()).unwrap();
     assert!(yields(&pieces) >= 250, "{}", yields(&pieces));
+}
+
+/// How often a call of `run` yields, at every `slice` units of fuel.
+fn yields(engine: &Engine, module: &[u8], operand: u32, slice: u32) -> usize {
+    let module = Module::new(engine, module).unwrap();
+    let mut store = Store::new(engine, ());
+    store.set_fuel(1 << 40).unwrap();
+    store.fuel_async_yield_interval(Some(u64::from(slice))).unwrap();
+    let mut waker = Context::from_waker(Waker::noop());
+    let mut call = pin!(async {
+        let instance = Instance::new_async(&mut store, &module, &[]).await.unwrap();
+        let run: TypedFunc<u32, ()> = instance.get_typed_func(&mut store, "run").unwrap();
+        run.call_async(&mut store, operand).await.unwrap();
+    });
+    let mut yields = 0;
+    while call.as_mut().poll(&mut waker).is_pending() {
+        yields += 1;
+    }
+    yields
+}
+
+#[test]
+fn a_straight_line_yields_on_its_way() {
+    let mut config = Config::new();
+    config.consume_fuel(true);
+    let engine = Engine::new(&config).unwrap();
+    let line = "(local.set 0 (i32.mul (local.get 0) (local.get 0)))".repeat(10_000);
+    let module = wat::parse_str(format!("(module (func (export \"run\") (param i32) {line}))")).unwrap();
+    assert!(yields(&engine, &module, 3, 1_000) <= 2, "the plain one runs to its end");
+    let marked = rewrite_module(&module, &mut Size::default()).unwrap();
+    assert!(yields(&engine, &marked, 3, 1_000) >= 35);
 }
 
 #[test]
