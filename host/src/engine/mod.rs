@@ -12,6 +12,7 @@ mod component;
 mod contract;
 mod guest;
 mod instance;
+mod reaper;
 mod trap;
 mod voice;
 mod wasi;
@@ -19,10 +20,14 @@ mod wasi;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::task::Poll;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component as Compiled, Linker};
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, ModuleVersionStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, ModuleVersionStrategy, OptLevel, PoolingAllocationConfig,
+    StoreContextMut,
+};
 
 pub use abi::{Failure, Filtered, Folded, Outputs, Windows};
 pub use bulk::Refused;
@@ -38,6 +43,8 @@ pub use voice::{Level, Voice};
 /// The most linear memories, tables and core instances that one component may have: a Rust component has one memory, one
 /// table and a handful of small adapter modules.
 const CORE_PARTS_MAX: u32 = 16;
+/// The most elements of a table, whatever the limits say: instructions on whole tables run to their end.
+const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// The stack of a guest, on which its own `memory` limit has no hold.
 const STACK_BYTES: usize = 512 << 10;
 /// Of a dropped instance's memory what is zeroed and kept instead of being given back; larger is slower to clear than to
@@ -159,12 +166,11 @@ impl Engine {
         if let Some(problem) = not_a_component(wasm) {
             return Err(Error::NotAComponent(problem));
         }
-        let invalid = |error: wasmtime::Error| Error::NotAComponent(format!("is not a valid component: {error:#}"));
-        let compiled = Compiled::from_binary(&self.wasmtime, &bulk::in_pieces(wasm)?).or_else(|error| {
+        let compiled = Compiled::from_binary(&self.wasmtime, &bulk::in_pieces(wasm)?).map_err(|error| {
             // What is said of it should speak of the bytes that its author knows.
-            Err(Compiled::from_binary(&self.wasmtime, wasm).err().unwrap_or(error))
-        });
-        let compiled = compiled.map_err(invalid)?;
+            let error = Compiled::from_binary(&self.wasmtime, wasm).err().unwrap_or(error);
+            Error::NotAComponent(format!("is not a valid component: {error:#}"))
+        })?;
         if let Some(cache) = &self.cache {
             cache.store(&self.wasmtime, wasm, &compiled);
         }
@@ -233,6 +239,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .max_core_instances_per_component(CORE_PARTS_MAX)
         .max_memories_per_component(1)
         .max_tables_per_component(2)
+        .table_elements(TABLE_ELEMENTS_MAX)
         .max_memory_size(4 << 30)
         .linear_memory_keep_resident(KEPT_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto);
@@ -243,19 +250,32 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasi::link(&mut linker)?;
     let mut host = linker.instance(&contract::interface("host"))?;
-    host.func_wrap("log", |store, (level, message): (Level, String)| {
+    host.func_wrap_async("log", |store, (level, message): (Level, String)| {
         store.data().voice.log(level, &message);
-        Ok(())
+        serve(store, message.len())
     })?;
-    host.func_wrap("metric", |store, (name, value): (String, f64)| {
+    host.func_wrap_async("metric", |store, (name, value): (String, f64)| {
         store.data().voice.count(&name, value);
-        Ok(())
+        serve(store, name.len())
     })?;
-    host.func_wrap("panicked", |mut store, (message, event): (String, Option<u32>)| {
+    host.func_wrap_async("panicked", |mut store, (message, event): (String, Option<u32>)| {
+        let bytes = message.len();
         store.data_mut().last_words = Some(LastWords { message, event });
-        Ok(())
+        serve(store, bytes)
     })?;
     Ok(linker)
+}
+
+/// The end of a call of the host, at which the guest may have to let others run.
+fn serve(mut store: StoreContextMut<'_, Guest>, bytes: usize) -> Box<dyn Future<Output = wasmtime::Result<()>> + Send> {
+    let mut must_yield = store.data_mut().serve(bytes);
+    Box::new(std::future::poll_fn(move |context| {
+        if std::mem::take(&mut must_yield) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }))
 }
 
 /// Lower-case hexadecimal.
