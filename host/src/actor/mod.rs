@@ -13,6 +13,7 @@ mod operator;
 mod pace;
 mod replica;
 mod turn;
+mod watchdog;
 
 use std::fmt;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use super::counters;
 use super::mailbox::Chunk;
 use super::operator::{Death, Operator};
 use super::turn::{Alarm, End, Outcome, Slice, Turn};
-use super::{Actor, Cell, Identity, Step};
+use super::{Actor, Cell, Identity, Step, watchdog};
 use crate::batch::{Batch, Column};
 use crate::engine::{
     Answer, Budget, Failure as Rejection, Filtered, Folded, Instance, Kind, Outputs, Request, Trap, Unopened,
@@ -120,9 +120,12 @@ impl Replica {
             let Some(running) = &mut self.turn else {
                 return Step::Again;
             };
+            watchdog::before(now_ns);
             let sliced = running.turn.poll(&self.alarm);
-            let polled_ns = clock.now_ns() - now_ns;
-            now_ns += polled_ns;
+            let wall_ns = clock.now_ns() - now_ns;
+            now_ns += wall_ns;
+            let polled_ns = watchdog::after(wall_ns);
+            counters::at_least(&operator.counters.poll_us_max, polled_ns / 1_000);
             running.turn.used_ns += polled_ns;
             counters::add(&operator.counters.slices, 1_u64);
             match sliced {
@@ -259,7 +262,6 @@ impl Replica {
         self.instance = end.instance.filter(|_| operator.isolation == Isolation::Actor);
         match end.outcome {
             Outcome::Answered(answer) => {
-                operator.pace.observe_slice(end.fuel, turn.used_ns);
                 operator.pace.observe_turn(part.batch.len(), end.fuel, turn.used_ns);
                 self.traps_in_row = 0;
                 self.apply(operator, &part, plan, answer, end.fuel);
