@@ -37,8 +37,8 @@ const PIECE_BYTES: i32 = 256 << 10;
 /// 4 µs, and three make one of them: 0.3 to 0.7 ms.
 const STRAIGHT_MAX: u32 = 512;
 /// The largest body of a function. The compiler works on a function as a whole, so this bounds the time and the memory of
-/// what cannot be interrupted; the main loop of `CPython` has about 100 KiB.
-const FUNCTION_BYTES_MAX: usize = 1 << 20;
+/// what cannot be interrupted: a function of 1 MiB took it minutes. The main loop of `CPython` has about 100 KiB.
+const FUNCTION_BYTES_MAX: usize = 256 << 10;
 /// The most code of one component, and the most functions: about the size of an interpreter with its libraries, several
 /// times over.
 const CODE_BYTES_MAX: usize = 64 << 20;

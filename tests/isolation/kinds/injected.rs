@@ -53,7 +53,7 @@ pub(crate) fn a_straight_line_of_slow_instructions_yields_on_its_way() {
     let (_, finished) = run(
         |code| {
             code.local_get(0).f64_convert_i32_u();
-            (0..1_000_000).for_each(|_| {
+            (0..50_000).for_each(|_| {
                 code.f64_sqrt();
             });
             code.drop();

@@ -84,7 +84,7 @@ suite! {
     injected::a_table_bomb_ends_at_its_limit,
         "table bomb" => "the table limit; 20,000 elements whatever it says";
     injected::a_straight_line_of_slow_instructions_yields_on_its_way,
-        "a million instructions without a loop" => "a place to yield every 512 instructions";
+        "50,000 slow instructions without a loop" => "a place to yield every 512 instructions";
     injected::a_copy_of_one_gibibyte_yields_on_its_way,
         "one copy of 1 GiB" => "pieces of 256 KiB that burn fuel and yield";
     loading::who_cannot_be_opened_is_refused,
@@ -92,7 +92,7 @@ suite! {
     loading::who_asks_for_the_outside_world_is_refused_by_name,
         "files, network, HTTP" => "not linked; refused by name";
     loading::what_would_keep_the_compiler_for_long_is_refused_at_once,
-        "giant function, too many functions" => "1 MiB a function, 200,000 functions, 64 MiB of code";
+        "giant function, too many functions" => "256 KiB a function, 200,000 functions, 64 MiB of code";
     loading::components_nested_without_end_are_refused,
         "components nested without end" => "16 levels";
     loading::who_starts_beyond_its_memory_limit_is_refused,
