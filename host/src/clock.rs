@@ -58,6 +58,16 @@ impl Clock for SystemClock {
     }
 }
 
+/// Processor time that this thread has spent, in ns. It measures and decides nothing, so no test has to own it.
+pub(crate) fn thread_spent_ns() -> u64 {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let ns = Duration::new(
+        spent.tv_sec.try_into().expect("what was spent is not negative"),
+        spent.tv_nsec.try_into().expect("what was spent is not negative"),
+    );
+    u64::try_from(ns.as_nanos()).expect("u64 ns last for 584 years")
+}
+
 /// A clock that stands still until it is moved.
 ///
 /// Both of its times move together; [`set`](Self::set) moves the wall time alone.

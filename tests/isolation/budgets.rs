@@ -98,7 +98,7 @@ fn an_event_that_puts_out_more_than_its_tenant_may_is_a_dead_letter_and_its_neig
     let budgets = [
         (
             "outputs_per_event = 10",
-            "it led to 100 outputs, its tenant's budget allows 10",
+            "it led to 10001 outputs, its tenant's budget allows 10",
         ),
         (
             "output_bytes_per_event = \"4KiB\"",

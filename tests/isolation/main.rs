@@ -23,31 +23,4 @@ mod opening;
 mod rollback;
 mod traps;
 
-use support::{Folder, guest};
-
-/// The pipeline `hostile`: the file `events.jsonl`, with the operator `guest` over it, into `out.jsonl`.
-fn pipeline(guest_name: &str, config: &str, more: &str) -> Folder {
-    Folder::with_pipeline(&format!(
-        r#"
-        [pipeline]
-        name = "hostile"
-        [dead_letters]
-        path = "dead.jsonl"
-        [[source]]
-        id = "events"
-        kind = "file"
-        path = "events.jsonl"
-        key = "/key"
-        [[operator]]
-        id = "guest"
-        component = "{}"
-        config = {config}
-        {more}
-        [[sink]]
-        id = "out"
-        kind = "file"
-        path = "out.jsonl"
-        "#,
-        guest(guest_name).display()
-    ))
-}
+use support::pipeline;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use super::Folder;
+
 const GUESTS: [&str; 6] = [
     "map",
     "filter",
@@ -35,6 +37,33 @@ pub(super) fn target_directory() -> &'static Path {
         .ancestors()
         .nth(2)
         .expect("the binary lies in a profile's folder of the target directory")
+}
+
+/// The pipeline `hostile`: the file `events.jsonl`, with the operator `guest` over it, into `out.jsonl`.
+pub(crate) fn pipeline(guest_name: &str, config: &str, more: &str) -> Folder {
+    Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "hostile"
+        [dead_letters]
+        path = "dead.jsonl"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        key = "/key"
+        [[operator]]
+        id = "guest"
+        component = "{}"
+        config = {config}
+        {more}
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        "#,
+        guest(guest_name).display()
+    ))
 }
 
 fn build() -> PathBuf {

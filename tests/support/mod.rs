@@ -13,7 +13,7 @@ mod process;
 
 pub(crate) use books::Summary;
 pub(crate) use folder::Folder;
-pub(crate) use guests::guest;
+pub(crate) use guests::{guest, pipeline};
 pub(crate) use letters::{Letter, letters};
 pub(crate) use process::{Dirigo, Finished, Running};
 

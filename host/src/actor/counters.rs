@@ -57,6 +57,8 @@ counters! {
     deactivations,
     /// Times that an actor was kept waiting because it trapped again and again.
     quarantines,
+    /// The longest uninterrupted part of a turn, in µs of its worker's processor time.
+    poll_us_max,
 }
 
 /// Adds to a counter.
@@ -65,4 +67,12 @@ pub(super) fn add(counter: &AtomicU64, amount: impl TryInto<u64>) {
         amount.try_into().ok().expect("counts are not negative"),
         Ordering::Relaxed,
     );
+}
+
+/// Raises a counter to this value.
+pub(super) fn at_least(counter: &AtomicU64, value: u64) {
+    // A load is cheap where several workers run one operator; a write to a line that they share is not.
+    if counter.load(Ordering::Relaxed) < value {
+        counter.fetch_max(value, Ordering::Relaxed);
+    }
 }

@@ -14,6 +14,7 @@ mod pace;
 mod replica;
 mod share;
 mod turn;
+mod watchdog;
 
 use std::fmt;
 use std::sync::Arc;

@@ -5,23 +5,23 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Fuel per microsecond before anything was measured: the lower end of what real loops burn (9-32 thousand), so that first
-/// slices are rather short than long.
-const FUEL_PER_US_AT_FIRST: u64 = 9_000;
-/// A slice is never shorter than this, or the switching would cost more than the work (a yield and resume takes 138 ns).
-const SLICE_FUEL_MIN: u64 = 10_000;
-/// Nor longer: about 1 ms of the slowest loops.
-const SLICE_FUEL_MAX: u64 = 10_000_000;
+/// Fuel per microsecond before anything was measured. Real loops burn 9 to 32 thousand; one that only touches new memory
+/// burns ten, for a page fault takes 1.5 to 4 µs. Nobody knows yet which it is, and a slice that proves too short is
+/// doubled: eight yields of 138 ns lead to the length of an honest one.
+const FUEL_PER_US_AT_FIRST: u64 = 100;
+/// No guest burns more: bulk copies burn 62 thousand.
+const FUEL_PER_US_MAX: u64 = 100_000;
+/// A slice is never shorter than this: what touches nothing but new memory then keeps its worker for 0.2 to 0.5 ms.
+const SLICE_FUEL_MIN: u64 = 2_000;
+/// Nor longer: 100 µs of the quickest loops, 50 µs of bulk copies.
+const SLICE_FUEL_MAX: u64 = 3_000_000;
+/// However long a slice an operator asks for, the worker looks up this often.
+const POLL_NS_MAX: u64 = 500_000;
 /// Samples shorter than this say more of the clock than of the guest.
 const SAMPLE_NS_MIN: u64 = 2_000;
 /// A new sample counts for one part in this many.
 const SMOOTHING: u64 = 8;
-/// A sample this long counts at once if it is slow; in shorter ones the host's part of a turn weighs too much.
-const LONG_NS: u64 = 50_000;
-/// How many times slower a guest may look from one slice to the next: one that turns slow, on purpose or by missing caches,
-/// overruns few slices; a worker that the system interrupts makes one look slow that is not.
-const SLOWER_MAX: u64 = 4;
-/// It may look faster by one part in this many: it cannot earn a long slice by a few quick ones.
+/// A guest may look faster by one part in this many: it cannot earn a long slice by a few quick ones.
 const FASTER_PART_MAX: u64 = 4;
 /// How many times what its events usually take a batch may burn before it is split to find the one that takes more.
 const BATCH_ALLOWANCE: u64 = 16;
@@ -47,7 +47,10 @@ impl Default for Pace {
 impl Pace {
     /// The fuel that lasts for about `slice_ns`.
     pub(super) fn slice_fuel(&self, slice_ns: u64) -> u64 {
-        let fuel = slice_ns.saturating_mul(self.fuel_per_us.load(Ordering::Relaxed)) / 1_000;
+        let fuel = slice_ns
+            .min(POLL_NS_MAX)
+            .saturating_mul(self.fuel_per_us.load(Ordering::Relaxed))
+            / 1_000;
         fuel.clamp(SLICE_FUEL_MIN, SLICE_FUEL_MAX)
     }
 
@@ -62,24 +65,31 @@ impl Pace {
         usual.saturating_mul(BATCH_ALLOWANCE).clamp(per_event_max, most)
     }
 
-    /// Learns from a slice that burnt `fuel` in `ns`.
+    /// Learns from a slice that burnt `fuel` in `ns`, and would have gone on.
+    ///
+    /// Trust is lost at once and won slowly: a guest that burns fuel at a hundredth of its former pace keeps its worker
+    /// for too long once, not for as long as an average takes to follow.
     pub(super) fn observe_slice(&self, fuel: u64, ns: u64) {
-        if ns >= SAMPLE_NS_MIN {
-            let usual = self.fuel_per_us.load(Ordering::Relaxed);
-            let sample = fuel.saturating_mul(1_000) / ns;
-            let new = if sample >= usual {
-                usual + ((sample - usual) / SMOOTHING).min(usual / FASTER_PART_MAX + 1)
-            } else if ns >= LONG_NS {
-                sample.max(usual / SLOWER_MAX)
-            } else {
-                usual - (usual - sample) / SMOOTHING
-            };
-            self.fuel_per_us.store(new.max(1), Ordering::Relaxed);
+        let known = self.fuel_per_us.load(Ordering::Relaxed);
+        if ns < SAMPLE_NS_MIN {
+            self.fuel_per_us
+                .store(known.saturating_mul(2).min(FUEL_PER_US_MAX), Ordering::Relaxed);
+            return;
+        }
+        let sample = fuel.saturating_mul(1_000) / ns;
+        if sample < known {
+            self.fuel_per_us.store(sample.max(1), Ordering::Relaxed);
+        } else {
+            let step = ((sample - known) / SMOOTHING).min(known / FASTER_PART_MAX + 1);
+            self.fuel_per_us.store(known + step, Ordering::Relaxed);
         }
     }
 
     /// Learns from a turn that ended well.
     pub(super) fn observe_turn(&self, events: usize, fuel: u64, ns: u64) {
+        if ns >= SAMPLE_NS_MIN {
+            blend(&self.fuel_per_us, fuel.saturating_mul(1_000) / ns);
+        }
         blend(&self.fuel_per_event, fuel / (events as u64).max(1));
         blend(&self.turn_ns, ns);
     }
@@ -140,6 +150,19 @@ mod tests {
         slices(&pace, 600, 100);
         slices(&pace, 20_000, 4);
         assert!(slices(&pace, 600, 1)[0] <= 300);
+    }
+
+    #[test]
+    fn a_guest_that_slows_down_is_noticed_at_once_and_one_that_is_quick_soon() {
+        let pace = Pace::default();
+        let burn = |fuel_per_us: u64| {
+            let slice = pace.slice_fuel(100_000);
+            pace.observe_slice(slice, slice * 1_000 / fuel_per_us);
+        };
+        (0..40).for_each(|_| burn(20_000));
+        assert!(pace.slice_fuel(100_000) > 1_500_000, "{}", pace.slice_fuel(100_000));
+        burn(10);
+        assert_eq!(pace.slice_fuel(100_000), SLICE_FUEL_MIN);
     }
 
     #[test]

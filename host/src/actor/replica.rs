@@ -14,7 +14,7 @@ use super::counters;
 use super::mailbox::Chunk;
 use super::operator::{Death, Operator};
 use super::turn::{Alarm, End, Outcome, Slice, Turn};
-use super::{Actor, Cell, Identity, Step};
+use super::{Actor, Cell, Identity, Step, watchdog};
 use crate::batch::{Batch, Column};
 use crate::engine::{
     Answer, Budget, Failure as Rejection, Filtered, Folded, Instance, Kind, Outputs, Request, Trap, Unopened,
@@ -136,9 +136,12 @@ impl Replica {
             let Some(running) = &mut self.turn else {
                 return Step::Again;
             };
+            watchdog::before(now_ns);
             let sliced = running.turn.poll(&self.alarm);
-            let polled_ns = clock.now_ns() - now_ns;
-            now_ns += polled_ns;
+            let wall_ns = clock.now_ns() - now_ns;
+            now_ns += wall_ns;
+            let polled_ns = watchdog::after(wall_ns);
+            counters::at_least(&operator.counters.poll_us_max, polled_ns / 1_000);
             running.turn.used_ns += polled_ns;
             self.fuel += running.turn.fuel_to_charge(&sliced);
             actor.urgency(self.number).note_ran(running.turn.used_ns);
@@ -303,7 +306,6 @@ impl Replica {
                     self.split(operator, &part, trap, end.fuel);
                     return self.count_trap();
                 }
-                operator.pace.observe_slice(end.fuel, turn.used_ns);
                 operator.observe_turn(part.batch.len(), end.fuel, turn.used_ns);
                 self.traps_in_row = 0;
                 self.apply(operator, &part, plan, answer, end.fuel);

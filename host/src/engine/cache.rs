@@ -148,6 +148,7 @@ fn key(engine: &Engine, wasm: &[u8]) -> [u8; DIGEST_BYTES] {
     }
     let mut feed = Feed(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut feed);
+    feed.0.update(super::bulk::VERSION.to_le_bytes());
     feed.0.update(wasm);
     feed.0.finalize().into()
 }

@@ -34,6 +34,9 @@ pub(super) struct Guest {
     /// Made when the guest first calls a WASI function: most never do, and it costs more than an activation.
     wasi: Option<Box<WasiCtx>>,
     table: ResourceTable,
+    memory_bytes: usize,
+    /// What the host did for the guest since it last yielded on that account, in ns, roughly.
+    served_ns: usize,
 }
 
 /// A panic, in the guest's own words.
@@ -57,7 +60,31 @@ impl Guest {
             voice: setup.voice.clone(),
             wasi: None,
             table,
+            memory_bytes: 0,
+            served_ns: 0,
         }
+    }
+
+    /// The linear memory that it was granted.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    /// Accounts for a call of the host that read this many bytes; gives whether the guest has been served for long enough
+    /// to let others run. Fuel does not tell: a call burns 20 units and lasts as long as thousands.
+    pub(super) fn serve(&mut self, bytes: usize) -> bool {
+        /// A call with a short line takes about this long.
+        const CALL_NS: usize = 500;
+        /// Copying and looking for what is no UTF-8 go through 4 bytes/ns at the least.
+        const BYTES_PER_NS: usize = 4;
+        /// Half of a slice.
+        const SERVED_NS_MAX: usize = 50_000;
+        self.served_ns += CALL_NS + bytes / BYTES_PER_NS;
+        let is_due = self.served_ns >= SERVED_NS_MAX;
+        if is_due {
+            self.served_ns = 0;
+        }
+        is_due
     }
 }
 
@@ -92,6 +119,9 @@ impl ResourceLimiter for Guest {
             self.growth = added;
         }
         self.memory_denied |= !granted;
+        if granted {
+            self.memory_bytes = self.memory_bytes.max(desired);
+        }
         Ok(granted)
     }
 
@@ -105,6 +135,6 @@ impl ResourceLimiter for Guest {
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired as u64 <= self.limits.table_elements)
+        Ok(desired <= super::TABLE_ELEMENTS_MAX && desired as u64 <= self.limits.table_elements)
     }
 }

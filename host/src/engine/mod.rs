@@ -5,12 +5,14 @@
 
 mod abi;
 pub mod builtin;
+mod bulk;
 mod cache;
 mod capacity;
 mod component;
 mod contract;
 mod guest;
 mod instance;
+mod reaper;
 mod trap;
 mod voice;
 mod wasi;
@@ -18,12 +20,17 @@ mod wasi;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::task::Poll;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component as Compiled, Linker};
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, ModuleVersionStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, ModuleVersionStrategy, OptLevel, PoolingAllocationConfig,
+    StoreContextMut,
+};
 
 pub use abi::{Failure, Filtered, Folded, Outputs, Windows};
+pub use bulk::Refused;
 pub use cache::{Cache, Error as CacheError};
 pub use capacity::Machine;
 pub use component::Component;
@@ -39,6 +46,8 @@ const CORE_INSTANCES_MAX: u32 = 16;
 const MEMORIES_MAX: u32 = 1;
 /// The most tables of a component: its own, and that of its adapters.
 const TABLES_MAX: u32 = 2;
+/// The most elements of a table, whatever the limits say: instructions on whole tables run to their end.
+const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// The stack of a guest, on which its own `memory` limit has no hold.
 const STACK_BYTES: usize = 512 << 10;
 /// Of a dropped instance's memory what is zeroed and kept instead of being given back; larger is slower to clear than to
@@ -69,6 +78,9 @@ pub enum Error {
     /// The bytes are no component.
     #[error("{0}")]
     NotAComponent(String),
+    /// The component cannot be made ready for compiling.
+    #[error("{0}")]
+    Refused(#[from] Refused),
     /// The component does not fit the contract.
     #[error("{0}")]
     Violation(#[from] Violation),
@@ -168,8 +180,11 @@ impl Engine {
         if let Some(problem) = not_a_component(wasm) {
             return Err(Error::NotAComponent(problem));
         }
-        let compiled = Compiled::from_binary(&self.wasmtime, wasm)
-            .map_err(|error| Error::NotAComponent(format!("is not a valid component: {error:#}")))?;
+        let compiled = Compiled::from_binary(&self.wasmtime, &bulk::in_pieces(wasm)?).map_err(|error| {
+            // What is said of it should speak of the bytes that its author knows.
+            let error = Compiled::from_binary(&self.wasmtime, wasm).err().unwrap_or(error);
+            Error::NotAComponent(format!("is not a valid component: {error:#}"))
+        })?;
         if let Some(cache) = &self.cache {
             cache.store(&self.wasmtime, wasm, &compiled);
         }
@@ -215,6 +230,7 @@ fn config(instances_max: Option<u32>) -> Config {
         .relaxed_simd_deterministic(true)
         .gc_support(false)
         .concurrency_support(false)
+        .wasm_memory64(false)
         .memory_init_cow(true)
         .max_wasm_stack(STACK_BYTES)
         .async_stack_size(2 * STACK_BYTES);
@@ -237,6 +253,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .max_core_instances_per_component(CORE_INSTANCES_MAX)
         .max_memories_per_component(MEMORIES_MAX)
         .max_tables_per_component(TABLES_MAX)
+        .table_elements(TABLE_ELEMENTS_MAX)
         .max_memory_size(4 << 30)
         .linear_memory_keep_resident(KEPT_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto);
@@ -247,19 +264,32 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasi::link(&mut linker)?;
     let mut host = linker.instance(&contract::interface("host"))?;
-    host.func_wrap("log", |store, (level, message): (Level, String)| {
+    host.func_wrap_async("log", |store, (level, message): (Level, String)| {
         store.data().voice.log(level, &message);
-        Ok(())
+        serve(store, message.len())
     })?;
-    host.func_wrap("metric", |store, (name, value): (String, f64)| {
+    host.func_wrap_async("metric", |store, (name, value): (String, f64)| {
         store.data().voice.count(&name, value);
-        Ok(())
+        serve(store, name.len())
     })?;
-    host.func_wrap("panicked", |mut store, (message, event): (String, Option<u32>)| {
+    host.func_wrap_async("panicked", |mut store, (message, event): (String, Option<u32>)| {
+        let bytes = message.len();
         store.data_mut().last_words = Some(LastWords { message, event });
-        Ok(())
+        serve(store, bytes)
     })?;
     Ok(linker)
+}
+
+/// The end of a call of the host, at which the guest may have to let others run.
+fn serve(mut store: StoreContextMut<'_, Guest>, bytes: usize) -> Box<dyn Future<Output = wasmtime::Result<()>> + Send> {
+    let mut must_yield = store.data_mut().serve(bytes);
+    Box::new(std::future::poll_fn(move |context| {
+        if std::mem::take(&mut must_yield) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }))
 }
 
 /// Lower-case hexadecimal.

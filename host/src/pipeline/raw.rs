@@ -208,7 +208,7 @@ section! {
         fuel_per_event: Whole<1, { i64::MAX }>,
         /// Elements of all tables together.
         #[schemars(extend("default" = TABLE_ELEMENTS))]
-        table_elements: Whole<1, 10_000_000>,
+        table_elements: Whole<1, 20_000>,
         /// Whether an event that fails goes to the dead letters or stops the pipeline.
         #[schemars(extend("default" = "dead-letter"))]
         errors: Word<OnError>,

@@ -1,0 +1,624 @@
+//! Code that cannot keep a worker: bulk memory instructions in pieces, and straight lines with places to yield.
+//!
+//! A guest yields where a loop or a function begins, and nowhere else.
+//!
+//! `memory.copy`, `memory.fill` and `memory.init` run to their end before a guest yields, however long they are: 16 MiB take
+//! 2 ms, 1 GiB a tenth of a second. So before a component is compiled, each of them whose operand may exceed
+//! [`PIECE_BYTES`] is rewritten to
+//!
+//! ```wat
+//! local.tee $length
+//! (if (i32.gt_u (i32.const PIECE_BYTES))
+//!   (then (call $in_pieces (local.get $length)))    ;; an added function: a loop over pieces
+//!   (else (memory.copy (local.get $length))))       ;; as it was
+//! ```
+//!
+//! which costs a short copy a comparison, and lets a long one yield between pieces. What traps, traps as before, with nothing
+//! written. And where [`STRAIGHT_MAX`] instructions follow one another without a loop, one that loops over nothing is put
+//! between them. Everything else of a component stays as it is, byte for byte, but for debugging information in the modules
+//! that are changed: the places that it speaks of have moved.
+//!
+//! Knows the binary format, and nothing of engines or of what a component is for.
+
+use std::borrow::Cow;
+
+use wasm_encoder::{BlockType, Encode as _, Function, InstructionSink, ValType};
+use wasmparser::{
+    BinaryReader, CodeSectionReader, CompositeInnerType, DataSectionReader, FunctionBody, FunctionSectionReader,
+    ImportSectionReader, Operator, TypeRef, TypeSectionReader,
+};
+
+/// Changes with what is written: compiled code is kept under it.
+pub(super) const VERSION: u32 = 2;
+/// How much one instruction moves at the most. At the 62 bytes/ns that copies were measured at these are 4 µs, and where
+/// each page is touched for the first time, 64 page faults of 0.25 to 1 µs: either way a small part of a slice of 100 µs.
+const PIECE_BYTES: i32 = 256 << 10;
+/// Instructions between two places to yield. The slowest are those that touch a page of memory for the first time, 1.5 to
+/// 4 µs, and three make one of them: 0.3 to 0.7 ms.
+const STRAIGHT_MAX: u32 = 512;
+/// The largest body of a function. The compiler works on a function as a whole, so this bounds the time and the memory of
+/// what cannot be interrupted: a function of 1 MiB took it minutes. The main loop of `CPython` has about 100 KiB.
+const FUNCTION_BYTES_MAX: usize = 256 << 10;
+/// The most code of one component, and the most functions: about the size of an interpreter with its libraries, several
+/// times over.
+const CODE_BYTES_MAX: usize = 64 << 20;
+const FUNCTIONS_MAX: usize = 200_000;
+/// How deep components may be nested in one another. Those that tools compose have a few levels.
+const DEPTH_MAX: u32 = 16;
+
+/// Why a component is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// It cannot be read.
+    #[error("is not a valid component: {0}")]
+    Malformed(String),
+    /// It would take the compiler too long.
+    #[error("{what} {found}, more than the {most} that this host compiles")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much.
+        found: usize,
+        /// What would be taken.
+        most: usize,
+    },
+}
+
+impl From<wasmparser::BinaryReaderError> for Refused {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+/// The component with its long bulk instructions in pieces.
+///
+/// # Errors
+/// When it is malformed, or too large to be compiled in reasonable time. What it takes need not be valid: the compiler
+/// looks at the result.
+pub(super) fn in_pieces(component: &[u8]) -> Result<Cow<'_, [u8]>, Refused> {
+    let mut size = Size::default();
+    rewrite_component(component, 0, &mut size)
+}
+
+/// What was seen of a component so far.
+#[derive(Default)]
+struct Size {
+    code_bytes: usize,
+    functions: usize,
+}
+
+impl Size {
+    fn add(&mut self, body: &FunctionBody<'_>) -> Result<(), Refused> {
+        let bytes = body.as_bytes().len();
+        self.code_bytes += bytes;
+        self.functions += 1;
+        let bounds = [
+            ("has a function whose bytes number", bytes, FUNCTION_BYTES_MAX),
+            ("has code whose bytes number", self.code_bytes, CODE_BYTES_MAX),
+            ("has functions that number", self.functions, FUNCTIONS_MAX),
+        ];
+        match bounds.into_iter().find(|(_, found, most)| found > most) {
+            Some((what, found, most)) => Err(Refused::TooLarge { what, found, most }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A section of a binary: its kind, and what is in it.
+type Section<'a> = (u8, &'a [u8]);
+
+const HEADER_BYTES: usize = 8;
+
+/// The sections behind the header.
+fn sections(binary: &[u8]) -> Result<Vec<Section<'_>>, Refused> {
+    let mut reader = BinaryReader::new(binary, 0);
+    reader.read_bytes(HEADER_BYTES)?;
+    let mut sections = Vec::new();
+    while !reader.eof() {
+        let kind = reader.read_u8()?;
+        let bytes = reader.read_var_u32()? as usize;
+        sections.push((kind, reader.read_bytes(bytes)?));
+    }
+    Ok(sections)
+}
+
+/// Puts sections behind the header of `binary`.
+fn assemble<'a>(binary: &[u8], sections: impl IntoIterator<Item = (u8, Cow<'a, [u8]>)>) -> Vec<u8> {
+    let mut out = binary[..HEADER_BYTES].to_vec();
+    for (kind, contents) in sections {
+        out.push(kind);
+        contents.encode(&mut out);
+    }
+    out
+}
+
+fn rewrite_component<'a>(component: &'a [u8], depth: u32, size: &mut Size) -> Result<Cow<'a, [u8]>, Refused> {
+    /// Core modules and components inside of a component.
+    const MODULE: u8 = 1;
+    const COMPONENT: u8 = 4;
+    if depth > DEPTH_MAX {
+        return Err(Refused::Malformed(format!(
+            "components are nested deeper than {DEPTH_MAX} levels"
+        )));
+    }
+    let mut is_changed = false;
+    let mut written = Vec::new();
+    for (kind, contents) in sections(component)? {
+        let contents = match kind {
+            MODULE => rewrite_module(contents, size)?,
+            COMPONENT => rewrite_component(contents, depth + 1, size)?,
+            _ => Cow::Borrowed(contents),
+        };
+        is_changed |= matches!(contents, Cow::Owned(_));
+        written.push((kind, contents));
+    }
+    Ok(if is_changed {
+        Cow::Owned(assemble(component, written))
+    } else {
+        Cow::Borrowed(component)
+    })
+}
+
+/// The sections of a core module that matter here.
+mod section {
+    pub(super) const CUSTOM: u8 = 0;
+    pub(super) const TYPE: u8 = 1;
+    pub(super) const IMPORT: u8 = 2;
+    pub(super) const FUNCTION: u8 = 3;
+    pub(super) const CODE: u8 = 10;
+    pub(super) const DATA: u8 = 11;
+}
+
+/// A bulk instruction. All functions for the same one are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Bulk {
+    Copy { from: u32, to: u32 },
+    Fill { memory: u32 },
+    Init { memory: u32, segment: u32 },
+}
+
+impl Bulk {
+    fn of(operator: &Operator<'_>) -> Option<Self> {
+        match *operator {
+            Operator::MemoryCopy { dst_mem, src_mem } => Some(Self::Copy {
+                from: src_mem,
+                to: dst_mem,
+            }),
+            Operator::MemoryFill { mem } => Some(Self::Fill { memory: mem }),
+            Operator::MemoryInit { data_index, mem } => Some(Self::Init {
+                memory: mem,
+                segment: data_index,
+            }),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Copy { .. } => "memory.copy in pieces",
+            Self::Fill { .. } => "memory.fill in pieces",
+            Self::Init { .. } => "memory.init in pieces",
+        }
+    }
+
+    fn emit(self, code: &mut InstructionSink<'_>) {
+        match self {
+            Self::Copy { from, to } => code.memory_copy(to, from),
+            Self::Fill { memory } => code.memory_fill(memory),
+            Self::Init { memory, segment } => code.memory_init(memory, segment),
+        };
+    }
+}
+
+/// What has to be known of a core module before its code is looked at.
+#[derive(Default)]
+struct Outline {
+    types: u32,
+    /// The number of parameters of each type; of one that is no function, 0.
+    params: Vec<u32>,
+    imported: u32,
+    /// The type of each function that is defined.
+    defined: Vec<u32>,
+    /// The size of each data segment.
+    data_bytes: Vec<usize>,
+}
+
+impl Outline {
+    fn of(sections: &[Section<'_>]) -> Result<Self, Refused> {
+        let mut outline = Self::default();
+        for &(kind, contents) in sections {
+            let reader = BinaryReader::new(contents, 0);
+            match kind {
+                section::TYPE => {
+                    for group in TypeSectionReader::new(reader)? {
+                        for ty in group?.types() {
+                            let params = match &ty.composite_type.inner {
+                                CompositeInnerType::Func(function) => function.params().len(),
+                                _ => 0,
+                            };
+                            outline.params.push(u32::try_from(params).unwrap_or(u32::MAX));
+                        }
+                    }
+                }
+                section::IMPORT => {
+                    for import in ImportSectionReader::new(reader)?.into_imports() {
+                        if matches!(import?.ty, TypeRef::Func(_) | TypeRef::FuncExact(_)) {
+                            outline.imported += 1;
+                        }
+                    }
+                }
+                section::FUNCTION => {
+                    outline.defined = FunctionSectionReader::new(reader)?
+                        .into_iter()
+                        .collect::<Result<_, _>>()?;
+                }
+                section::DATA => {
+                    for data in DataSectionReader::new(reader)? {
+                        outline.data_bytes.push(data?.data.len());
+                    }
+                }
+                _ => {}
+            }
+        }
+        outline.types = count(outline.params.len())?;
+        Ok(outline)
+    }
+
+    /// The index of the first local behind the parameters of the `n`th function that is defined.
+    fn params_of(&self, n: usize) -> Result<u32, Refused> {
+        let ty = self.defined.get(n).and_then(|&ty| self.params.get(ty as usize));
+        ty.copied()
+            .ok_or_else(|| Refused::Malformed("a function without a type".into()))
+    }
+
+    /// Whether the instruction never moves more than a piece, or traps.
+    fn is_short(&self, bulk: Bulk) -> bool {
+        match bulk {
+            Bulk::Init { segment, .. } => self
+                .data_bytes
+                .get(segment as usize)
+                .is_none_or(|&bytes| bytes <= PIECE_BYTES.cast_unsigned() as usize),
+            Bulk::Copy { .. } | Bulk::Fill { .. } => false,
+        }
+    }
+}
+
+fn count(items: usize) -> Result<u32, Refused> {
+    u32::try_from(items).map_err(|_| Refused::Malformed("an index beyond 32 bits".into()))
+}
+
+fn rewrite_module<'a>(module: &'a [u8], size: &mut Size) -> Result<Cow<'a, [u8]>, Refused> {
+    let sections = sections(module)?;
+    let outline = Outline::of(&sections)?;
+    let mut added = Added::new(&outline)?;
+    let mut bodies = Vec::new();
+    for &(kind, contents) in &sections {
+        if kind == section::CODE {
+            for (n, body) in CodeSectionReader::new(BinaryReader::new(contents, 0))?
+                .into_iter()
+                .enumerate()
+            {
+                let body = body?;
+                size.add(&body)?;
+                bodies.push(rewrite_body(&body, n, &outline, &mut added)?);
+            }
+        }
+    }
+    if bodies.iter().all(|body| matches!(body, Cow::Borrowed(_))) {
+        return Ok(Cow::Borrowed(module));
+    }
+    let mut written = Vec::new();
+    for (kind, contents) in sections {
+        let contents = match kind {
+            section::TYPE => {
+                let mut types = Vec::new();
+                signature(3, &mut types);
+                signature(2, &mut types);
+                // Groups of types count once each.
+                Cow::Owned(appended(contents, 2, &types)?)
+            }
+            section::FUNCTION => {
+                let mut types = Vec::new();
+                (0..added.functions.len()).for_each(|_| outline.types.encode(&mut types));
+                Cow::Owned(appended(contents, count(added.functions.len())?, &types)?)
+            }
+            section::CODE => {
+                let functions = added.functions.iter().map(|&bulk| Cow::Owned(function(bulk)));
+                let bodies: Vec<Cow<'_, [u8]>> = std::mem::take(&mut bodies).into_iter().chain(functions).collect();
+                let mut code = Vec::with_capacity(contents.len() + bodies.len());
+                count(bodies.len())?.encode(&mut code);
+                bodies.iter().for_each(|body| body.encode(&mut code));
+                Cow::Owned(code)
+            }
+            section::CUSTOM if is_debugging(contents)? => continue,
+            section::CUSTOM => match name_functions(contents, &added) {
+                Ok(Some(names)) => Cow::Owned(names),
+                // Names are for people: those that cannot be read are none.
+                Ok(None) | Err(_) => Cow::Borrowed(contents),
+            },
+            _ => Cow::Borrowed(contents),
+        };
+        written.push((kind, contents));
+    }
+    Ok(Cow::Owned(assemble(module, written)))
+}
+
+/// The functions that are added behind the module's own, in the order of their numbers.
+struct Added {
+    functions: Vec<Bulk>,
+    /// The number of the first.
+    first: u32,
+    /// The type of the operands without the length, which stay on the stack while it is compared.
+    operands: u32,
+}
+
+impl Added {
+    fn new(outline: &Outline) -> Result<Self, Refused> {
+        let first = count(outline.defined.len())?.checked_add(outline.imported);
+        Ok(Self {
+            functions: Vec::new(),
+            first: first.ok_or_else(|| Refused::Malformed("an index beyond 32 bits".into()))?,
+            operands: outline.types.saturating_add(1),
+        })
+    }
+
+    /// The number of the function that does `bulk` in pieces.
+    fn function(&mut self, bulk: Bulk) -> Result<u32, Refused> {
+        let known = self.functions.iter().position(|&known| known == bulk);
+        let at = known.unwrap_or_else(|| {
+            self.functions.push(bulk);
+            self.functions.len() - 1
+        });
+        Ok(self.first.saturating_add(count(at)?))
+    }
+}
+
+/// The body of the `n`th function that is defined, with its long bulk instructions in pieces and with places to yield.
+fn rewrite_body<'a>(
+    body: &FunctionBody<'a>,
+    n: usize,
+    outline: &Outline,
+    added: &mut Added,
+) -> Result<Cow<'a, [u8]>, Refused> {
+    let bytes = body.as_bytes();
+    let start = body.range().start;
+    let mut out = Vec::new();
+    // Everything before it is written, but for the declarations of locals.
+    let mut operators = body.get_operators_reader()?;
+    let mut done = operators.original_position() - start;
+    let mut straight = 0;
+    let mut length = None;
+    let mut before = None;
+    while !operators.eof() {
+        let at = operators.original_position() - start;
+        let operator = operators.read()?;
+        straight = if matches!(operator, Operator::Loop { .. }) {
+            0
+        } else {
+            straight + 1
+        };
+        if straight == STRAIGHT_MAX {
+            straight = 0;
+            out.extend_from_slice(&bytes[done..at]);
+            InstructionSink::new(&mut out).loop_(BlockType::Empty).end();
+            done = at;
+        }
+        let is_bounded = matches!(before, Some(Operator::I32Const { value }) if (0..=PIECE_BYTES).contains(&value));
+        if let Some(bulk) = Bulk::of(&operator)
+            && !is_bounded
+            && !outline.is_short(bulk)
+        {
+            let length = match length {
+                Some(length) => length,
+                None => *length.insert(first_new_local(body, outline.params_of(n)?)?),
+            };
+            out.extend_from_slice(&bytes[done..at]);
+            let mut code = InstructionSink::new(&mut out);
+            code.local_tee(length)
+                .i32_const(PIECE_BYTES)
+                .i32_gt_u()
+                .if_(BlockType::FunctionType(added.operands))
+                .local_get(length)
+                .call(added.function(bulk)?)
+                .else_()
+                .local_get(length);
+            bulk.emit(&mut code);
+            code.end();
+            done = operators.original_position() - start;
+        }
+        before = Some(operator);
+    }
+    if out.is_empty() {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let mut whole = declarations(body, length.is_some())?;
+    whole.extend_from_slice(&out);
+    whole.extend_from_slice(&bytes[done..]);
+    Ok(Cow::Owned(whole))
+}
+
+/// The number that a further local would have.
+fn first_new_local(body: &FunctionBody<'_>, params: u32) -> Result<u32, Refused> {
+    let mut number = params;
+    for group in body.get_locals_reader()? {
+        let (count, _) = group?;
+        number = number
+            .checked_add(count)
+            .ok_or_else(|| Refused::Malformed("too many locals".into()))?;
+    }
+    Ok(number)
+}
+
+/// The declarations of locals, with one more `i32` if that `is_needed`.
+fn declarations(body: &FunctionBody<'_>, is_needed: bool) -> Result<Vec<u8>, Refused> {
+    let end = body.get_operators_reader()?.original_position() - body.range().start;
+    let declared = &body.as_bytes()[..end];
+    if !is_needed {
+        return Ok(declared.to_vec());
+    }
+    let mut local = Vec::new();
+    1_u32.encode(&mut local);
+    ValType::I32.encode(&mut local);
+    appended(declared, 1, &local)
+}
+
+/// The type of a function from this many `i32` to nothing.
+fn signature(params: u32, types: &mut Vec<u8>) {
+    /// How a function type begins.
+    const FUNCTION: u8 = 0x60;
+    types.push(FUNCTION);
+    params.encode(types);
+    (0..params).for_each(|_| ValType::I32.encode(types));
+    0_u32.encode(types);
+}
+
+/// A counted list with items added at its end.
+fn appended(list: &[u8], more: u32, items: &[u8]) -> Result<Vec<u8>, Refused> {
+    let mut reader = BinaryReader::new(list, 0);
+    let items_before = reader.read_var_u32()?;
+    let mut out = Vec::with_capacity(list.len() + items.len() + 4);
+    items_before.saturating_add(more).encode(&mut out);
+    out.extend_from_slice(&list[reader.current_position()..]);
+    out.extend_from_slice(items);
+    Ok(out)
+}
+
+fn is_debugging(custom: &[u8]) -> Result<bool, Refused> {
+    Ok(BinaryReader::new(custom, 0).read_string()?.starts_with(".debug_"))
+}
+
+/// The section `name` with names for the added functions; `None` if it is another section, or names no functions.
+fn name_functions(custom: &[u8], added: &Added) -> Result<Option<Vec<u8>>, Refused> {
+    const FUNCTIONS: u8 = 1;
+    let mut reader = BinaryReader::new(custom, 0);
+    if reader.read_string()? != "name" {
+        return Ok(None);
+    }
+    let mut out = custom[..reader.current_position()].to_vec();
+    let mut is_named = false;
+    while !reader.eof() {
+        let kind = reader.read_u8()?;
+        let bytes = reader.read_var_u32()? as usize;
+        let contents = reader.read_bytes(bytes)?;
+        out.push(kind);
+        if kind == FUNCTIONS {
+            let mut names = Vec::new();
+            for (number, bulk) in (added.first..).zip(&added.functions) {
+                number.encode(&mut names);
+                bulk.name().encode(&mut names);
+            }
+            appended(contents, count(added.functions.len())?, &names)?.encode(&mut out);
+            is_named = true;
+        } else {
+            contents.encode(&mut out);
+        }
+    }
+    Ok(is_named.then_some(out))
+}
+
+/// The function that does `bulk` for a length of more than a piece, which is its last parameter.
+///
+/// What would trap is left to the instruction itself, which checks before it writes.
+fn function(bulk: Bulk) -> Vec<u8> {
+    const TO: u32 = 0;
+    /// Where from; of a fill, with what.
+    const FROM: u32 = 1;
+    const LENGTH: u32 = 2;
+    let mut function = Function::new([]);
+    let mut code = function.instructions();
+    let whole = |code: &mut InstructionSink<'_>| {
+        code.local_get(TO).local_get(FROM).local_get(LENGTH);
+        bulk.emit(code);
+        code.return_();
+    };
+    match bulk {
+        Bulk::Copy { from, to } => {
+            ends_beyond(&mut code, TO, to);
+            ends_beyond(&mut code, FROM, from);
+            code.i32_or();
+        }
+        Bulk::Fill { memory } => ends_beyond(&mut code, TO, memory),
+        Bulk::Init { memory, .. } => {
+            ends_beyond(&mut code, TO, memory);
+            // A segment ends before 4 GiB.
+            end_of(&mut code, FROM);
+            code.i64_const(i64::from(u32::MAX)).i64_gt_u().i32_or();
+        }
+    }
+    code.if_(BlockType::Empty);
+    whole(&mut code);
+    code.end();
+    if let Bulk::Init { .. } = bulk {
+        // Whether the segment is that long, or dropped, only an instruction that moves nothing can tell.
+        code.i32_const(0)
+            .local_get(FROM)
+            .local_get(LENGTH)
+            .i32_add()
+            .i32_const(0);
+        bulk.emit(&mut code);
+    }
+    if let Bulk::Copy { from, to } = bulk
+        && from == to
+    {
+        // Where they overlap and the destination lies behind, from the end.
+        code.local_get(TO).local_get(FROM).i32_gt_u().if_(BlockType::Empty);
+        code.loop_(BlockType::Empty);
+        code.local_get(LENGTH)
+            .i32_const(PIECE_BYTES)
+            .i32_le_u()
+            .if_(BlockType::Empty);
+        whole(&mut code);
+        code.end();
+        code.local_get(LENGTH)
+            .i32_const(PIECE_BYTES)
+            .i32_sub()
+            .local_set(LENGTH);
+        code.local_get(TO).local_get(LENGTH).i32_add();
+        code.local_get(FROM).local_get(LENGTH).i32_add();
+        code.i32_const(PIECE_BYTES);
+        bulk.emit(&mut code);
+        code.br(0).end().end();
+    }
+    code.loop_(BlockType::Empty);
+    code.local_get(LENGTH)
+        .i32_const(PIECE_BYTES)
+        .i32_le_u()
+        .if_(BlockType::Empty);
+    whole(&mut code);
+    code.end();
+    code.local_get(TO).local_get(FROM).i32_const(PIECE_BYTES);
+    bulk.emit(&mut code);
+    code.local_get(TO).i32_const(PIECE_BYTES).i32_add().local_set(TO);
+    if !matches!(bulk, Bulk::Fill { .. }) {
+        code.local_get(FROM).i32_const(PIECE_BYTES).i32_add().local_set(FROM);
+    }
+    code.local_get(LENGTH)
+        .i32_const(PIECE_BYTES)
+        .i32_sub()
+        .local_set(LENGTH);
+    code.br(0).end().end();
+    function.into_raw_body()
+}
+
+/// Pushes where the range ends that begins at a parameter and has the length that is another, as an `i64`.
+fn end_of(code: &mut InstructionSink<'_>, begin: u32) {
+    const LENGTH: u32 = 2;
+    code.local_get(begin).i64_extend_i32_u();
+    code.local_get(LENGTH).i64_extend_i32_u().i64_add();
+}
+
+/// Pushes whether that range ends beyond `memory`.
+fn ends_beyond(code: &mut InstructionSink<'_>, begin: u32, memory: u32) {
+    /// A page has 2^16 bytes.
+    const PAGE_BITS: i64 = 16;
+    end_of(code, begin);
+    code.memory_size(memory)
+        .i64_extend_i32_u()
+        .i64_const(PAGE_BITS)
+        .i64_shl();
+    code.i64_gt_u();
+}
+
+#[cfg(test)]
+mod tests;

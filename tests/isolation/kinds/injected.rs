@@ -1,0 +1,173 @@
+//! Guests with a function that no compiler makes: its body is written here, instruction by instruction.
+
+use std::path::PathBuf;
+
+use wasm_encoder::{BlockType, Encode as _, Function, HeapType, InstructionSink};
+use wasmparser::{BinaryReader, CodeSectionReader, KnownCustom, Name, Parser, Payload};
+
+use crate::beside::{FIRST_TOUCH_US_MAX, POLL_US_MAX, beside_a_victim};
+use crate::support::{Finished, Folder, guest, numbered, pipeline};
+
+/// The function of the guest whose body is put in; it takes a number and gives one.
+const FUNCTION: &str = "replaced_by_the_test";
+
+/// Runs the hostile map with this body in its function, called at every 20th of 40 events.
+fn run(body: impl FnOnce(&mut InstructionSink<'_>), limits: &str, poll_us_max: u64) -> (Folder, Finished) {
+    let mut function = Function::new([]);
+    body(&mut function.instructions());
+    function.instructions().local_get(0).end();
+    let wasm = std::fs::read(guest("map")).unwrap();
+    let folder = pipeline("map", "{ mode = \"injected\", every = 20 }", limits);
+    folder.write("guest.wasm", with_body(&wasm, &function.into_raw_body()));
+    let text = folder.read("pipeline.toml");
+    let component: PathBuf = guest("map");
+    folder.write(
+        "pipeline.toml",
+        text.replace(&*component.to_string_lossy(), "guest.wasm"),
+    );
+    folder.write("events.jsonl", numbered(40, 10));
+    let finished = beside_a_victim(&folder, poll_us_max);
+    (folder, finished)
+}
+
+pub(crate) fn a_table_bomb_ends_at_its_limit() {
+    let (_, finished) = run(
+        |code| {
+            code.loop_(BlockType::Empty)
+                .ref_null(HeapType::FUNC)
+                .i32_const(100)
+                .table_grow(0)
+                .i32_const(-1)
+                .i32_ne()
+                .br_if(0)
+                .end();
+        },
+        "",
+        POLL_US_MAX,
+    );
+    // Growth is denied; the guest may live on.
+    assert_eq!(finished.succeeds().operator("guest", "dead_letters"), 0);
+}
+
+pub(crate) fn a_straight_line_of_slow_instructions_yields_on_its_way() {
+    let (_, finished) = run(
+        |code| {
+            code.local_get(0).f64_convert_i32_u();
+            (0..50_000).for_each(|_| {
+                code.f64_sqrt();
+            });
+            code.drop();
+        },
+        "",
+        POLL_US_MAX,
+    );
+    assert_eq!(finished.succeeds().operator("guest", "dead_letters"), 0);
+}
+
+pub(crate) fn a_copy_of_one_gibibyte_yields_on_its_way() {
+    run(
+        |code| {
+            code.i32_const(16_000).memory_grow(0).drop();
+            code.i32_const(65_536)
+                .i32_const(2_000_000)
+                .i32_const(1_000 << 20)
+                .memory_copy(0, 0);
+        },
+        "[operator.limits]\nmemory = \"1GiB\"\nfuel_per_event = 3_000_000_000",
+        FIRST_TOUCH_US_MAX,
+    );
+}
+
+/// A section of a binary: its kind and its contents.
+fn sections(binary: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut reader = BinaryReader::new(binary, 0);
+    reader.read_bytes(8).unwrap();
+    let mut sections = Vec::new();
+    while !reader.eof() {
+        let kind = reader.read_u8().unwrap();
+        let bytes = reader.read_var_u32().unwrap() as usize;
+        sections.push((kind, reader.read_bytes(bytes).unwrap().to_vec()));
+    }
+    sections
+}
+
+fn assemble(binary: &[u8], sections: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut out = binary[..8].to_vec();
+    for (kind, contents) in sections {
+        out.push(*kind);
+        contents.as_slice().encode(&mut out);
+    }
+    out
+}
+
+/// The component with another body in [`FUNCTION`], and with tables that may grow.
+fn with_body(component: &[u8], body: &[u8]) -> Vec<u8> {
+    const MODULE: u8 = 1;
+    let mut parts = sections(component);
+    for (_, module) in parts.iter_mut().filter(|(kind, _)| *kind == MODULE) {
+        if let Some(defined) = number_of_the_function(module) {
+            *module = replace(module, defined, body);
+        }
+    }
+    assemble(component, &parts)
+}
+
+/// Which of the functions that the module defines it is.
+fn number_of_the_function(module: &[u8]) -> Option<usize> {
+    let mut imported = 0;
+    for payload in Parser::new(0).parse_all(module) {
+        match payload.unwrap() {
+            Payload::ImportSection(imports) => {
+                let is_function = |import: &wasmparser::Import<'_>| matches!(import.ty, wasmparser::TypeRef::Func(_));
+                imported = imports.into_imports().map(Result::unwrap).filter(is_function).count();
+            }
+            Payload::CustomSection(section) => {
+                let KnownCustom::Name(names) = section.as_known() else {
+                    continue;
+                };
+                for name in names {
+                    if let Name::Function(functions) = name.unwrap() {
+                        let found = functions
+                            .into_iter()
+                            .map(Result::unwrap)
+                            .find(|naming| naming.name.contains(FUNCTION));
+                        if let Some(naming) = found {
+                            return Some(naming.index as usize - imported);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+fn replace(module: &[u8], defined: usize, body: &[u8]) -> Vec<u8> {
+    const TABLE: u8 = 4;
+    const CODE: u8 = 10;
+    /// `1`, `funcref`, and the flag that a maximum follows the minimum.
+    const ONE_TABLE_WITH_A_MAXIMUM: [u8; 3] = [1, 0x70, 1];
+    let mut parts = sections(module);
+    for (kind, contents) in &mut parts {
+        match *kind {
+            TABLE if contents.starts_with(&ONE_TABLE_WITH_A_MAXIMUM) => {
+                let mut reader = BinaryReader::new(&contents[3..], 0);
+                let minimum = reader.read_var_u32().unwrap();
+                *contents = vec![1, 0x70, 0];
+                minimum.encode(contents);
+            }
+            CODE => {
+                let bodies = CodeSectionReader::new(BinaryReader::new(contents, 0)).unwrap();
+                let mut out = Vec::new();
+                bodies.count().encode(&mut out);
+                for (n, old) in bodies.into_iter().enumerate() {
+                    if n == defined { body } else { old.unwrap().as_bytes() }.encode(&mut out);
+                }
+                *contents = out;
+            }
+            _ => {}
+        }
+    }
+    assemble(module, &parts)
+}

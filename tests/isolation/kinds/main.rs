@@ -1,0 +1,104 @@
+//! Every kind of hostile guest, and what holds it.
+//!
+//! Each runs beside a victim, where it runs at all. `cargo hostile` runs this suite after `isolation` and ends with a table.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails; the suite prints what it found"
+)]
+
+#[path = "../../support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "each suite uses its own part")]
+mod support;
+
+mod beside;
+mod harness;
+mod injected;
+mod loading;
+mod striking;
+
+use std::process::ExitCode;
+
+use harness::Held;
+
+/// The lines of the table, with the test that each stands for. One that is not here is dead code.
+macro_rules! suite {
+    ($($module:ident::$test:ident, $kind:literal => $by:literal;)*) => {
+        const SUITE: &[Held] = &[$(Held {
+            name: concat!(stringify!($module), "::", stringify!($test)),
+            kind: $kind,
+            by: $by,
+            test: $module::$test,
+        },)*];
+    };
+}
+
+suite! {
+    striking::an_endless_loop_burns_its_fuel,
+        "endless loop" => "slices of fuel; the event's fuel";
+    striking::a_loop_of_divisions_burns_its_fuel,
+        "loop of the slowest instructions" => "slices sized by measured pace; the event's fuel";
+    striking::a_loop_of_host_calls_yields_between_them,
+        "loop of host calls" => "a yield per 50 µs served; the event's fuel";
+    striking::lines_of_a_mebibyte_are_cut_and_yield_between_them,
+        "giant log lines" => "4 KiB a line; the allowance of a call; a yield after each";
+    striking::a_flood_of_log_lines_costs_others_nothing,
+        "log flood" => "100 lines a second per operator";
+    striking::bulk_instructions_of_32_mib_run_in_pieces,
+        "bulk-memory instructions of 32 MiB" => "pieces of 256 KiB that burn fuel and yield";
+    striking::memory_filled_afresh_is_filled_in_pieces,
+        "filling memory never used before" => "pieces of 256 KiB; slices that shrink at once";
+    striking::memory_touched_page_by_page_ends_at_its_limit,
+        "touching pages never used before" => "the memory limit; slices that shrink at once";
+    striking::a_memory_bomb_ends_at_its_limit,
+        "memory bomb" => "the memory limit; the event is dead";
+    striking::a_leak_over_turns_costs_its_instance,
+        "memory leak over turns" => "the memory limit; a new instance";
+    striking::a_deep_recursion_ends_at_its_stack,
+        "recursion without end" => "a stack of 512 KiB";
+    striking::a_panic_at_every_event_is_kept_waiting,
+        "panic at every event" => "roll-back; quarantine";
+    striking::a_panic_at_every_20th_event_costs_those,
+        "panic at each nth event" => "roll-back; the batch is split around it";
+    striking::an_output_of_100_mib_is_not_taken,
+        "output of 100 MiB" => "twice the input and 2 MiB";
+    striking::a_value_of_32_mib_is_not_taken,
+        "one value of 32 MiB" => "twice the input and 2 MiB";
+    striking::a_message_of_32_mib_is_not_taken,
+        "one string of 32 MiB" => "twice the input and 2 MiB";
+    striking::an_event_that_becomes_ten_thousand_is_taken_within_bounds,
+        "amplification by 10,000" => "smaller batches; full queues hold it back";
+    striking::state_that_grows_without_end_ends_at_the_memory_limit,
+        "state that grows without end" => "the memory limit of who has to read it";
+    striking::traps_in_finish_leave_the_windows_open,
+        "traps when a window closes" => "roll-back; the window stays open";
+    striking::lies_about_results_are_not_taken,
+        "malformed columns, lists outside memory, invalid UTF-8" => "validation at the edge";
+    striking::the_outside_world_looks_the_same_to_every_run,
+        "environment, clocks, chance" => "an empty environment, a stopped clock, a fixed seed";
+    striking::memory_bears_no_trace_of_another_tenant,
+        "reading what another tenant left in memory" => "memory is cleared before it is given out";
+    striking::thousands_of_actors_that_start_and_trap_at_once_are_started_in_turn,
+        "3,000 actors that start and trap at once" => "slices; places for instances";
+    injected::a_table_bomb_ends_at_its_limit,
+        "table bomb" => "the table limit; 20,000 elements whatever it says";
+    injected::a_straight_line_of_slow_instructions_yields_on_its_way,
+        "50,000 slow instructions without a loop" => "a place to yield every 512 instructions";
+    injected::a_copy_of_one_gibibyte_yields_on_its_way,
+        "one copy of 1 GiB" => "pieces of 256 KiB that burn fuel and yield";
+    loading::who_cannot_be_opened_is_refused,
+        "loop, bomb or panic while it is opened" => "fuel and memory of `open`; refused at start";
+    loading::who_asks_for_the_outside_world_is_refused_by_name,
+        "files, network, HTTP" => "not linked; refused by name";
+    loading::what_would_keep_the_compiler_for_long_is_refused_at_once,
+        "giant function, too many functions" => "256 KiB a function, 200,000 functions, 64 MiB of code";
+    loading::components_nested_without_end_are_refused,
+        "components nested without end" => "16 levels";
+    loading::who_starts_beyond_its_memory_limit_is_refused,
+        "memory beyond the limit from the start" => "refused at start";
+}
+
+fn main() -> ExitCode {
+    harness::run(SUITE)
+}

@@ -1,0 +1,220 @@
+//! Hostile guests, each beside a victim on the only worker.
+
+use crate::beside::{FIRST_TOUCH_US_MAX, POLL_US_MAX, beside_a_victim};
+use crate::support::{Finished, Folder, Letter, assert_says, letters, numbered, pipeline};
+
+const EVENTS: u64 = 40;
+
+/// Runs a map that strikes at every 20th of 40 events, in a way that kills the event.
+fn strikes(mode: &str, limits: &str, kind: &str, poll_us_max: u64) -> (Folder, Finished, Vec<Letter>) {
+    let folder = pipeline(
+        "map",
+        &format!("{{ mode = \"{mode}\", every = 20 }}"),
+        &format!("[operator.limits]\n{limits}"),
+    );
+    folder.write("events.jsonl", numbered(EVENTS, 10));
+    let finished = beside_a_victim(&folder, poll_us_max);
+    let letters = letters(&folder, "dead.jsonl");
+    assert!(letters.iter().map(Letter::number).eq([0, 20]), "{letters:?}");
+    for letter in &letters {
+        assert_eq!(letter.kind, kind, "{mode}: {}", letter.reason);
+    }
+    (folder, finished, letters)
+}
+
+pub(crate) fn an_endless_loop_burns_its_fuel() {
+    strikes("loop", "fuel_per_event = 100_000_000", "fuel", POLL_US_MAX);
+}
+
+pub(crate) fn a_loop_of_divisions_burns_its_fuel() {
+    strikes("divide", "fuel_per_event = 100_000_000", "fuel", POLL_US_MAX);
+}
+
+pub(crate) fn a_loop_of_host_calls_yields_between_them() {
+    strikes("host-calls", "", "fuel", POLL_US_MAX);
+}
+
+pub(crate) fn lines_of_a_mebibyte_are_cut_and_yield_between_them() {
+    let (_, finished, _) = strikes("giant-lines", "fuel_per_event = 1_500_000", "fuel", POLL_US_MAX);
+    assert!(finished.stderr.len() < 1 << 20, "they are not printed");
+}
+
+pub(crate) fn a_flood_of_log_lines_costs_others_nothing() {
+    let folder = pipeline("map", "{ mode = \"log\" }", "");
+    folder.write("events.jsonl", numbered(600, 10));
+    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    assert_says(&finished.stderr, &["hostile/guest", "left_out"]);
+}
+
+pub(crate) fn bulk_instructions_of_32_mib_run_in_pieces() {
+    strikes("bulk", "fuel_per_event = 500_000_000", "fuel", POLL_US_MAX);
+}
+
+pub(crate) fn memory_filled_afresh_is_filled_in_pieces() {
+    let folder = pipeline(
+        "map",
+        "{ mode = \"fill-afresh\", every = 20 }",
+        "[operator.limits]\nfuel_per_event = 100_000_000",
+    );
+    folder.write("events.jsonl", numbered(EVENTS, 10));
+    beside_a_victim(&folder, FIRST_TOUCH_US_MAX);
+}
+
+pub(crate) fn memory_touched_page_by_page_ends_at_its_limit() {
+    let folder = pipeline("map", "{ mode = \"touch\" }", "");
+    folder.write("events.jsonl", numbered(EVENTS, 10));
+    beside_a_victim(&folder, FIRST_TOUCH_US_MAX);
+}
+
+pub(crate) fn a_memory_bomb_ends_at_its_limit() {
+    let (_, finished, _) = strikes("memory", "fuel_per_event = 100_000_000", "memory", FIRST_TOUCH_US_MAX);
+    assert!(finished.peak_bytes < 400 << 20, "{} bytes", finished.peak_bytes);
+}
+
+pub(crate) fn a_leak_over_turns_costs_its_instance() {
+    let folder = pipeline("map", "{ mode = \"leak\" }", "[operator.limits]\nmemory = \"8MiB\"");
+    folder.write("events.jsonl", numbered(1_000, 10));
+    let finished = beside_a_victim(&folder, FIRST_TOUCH_US_MAX);
+    assert!(finished.succeeds().operator("guest", "traps") > 0, "its memory ran out");
+}
+
+pub(crate) fn a_deep_recursion_ends_at_its_stack() {
+    strikes("recursion", "", "trap", POLL_US_MAX);
+}
+
+pub(crate) fn a_panic_at_every_event_is_kept_waiting() {
+    let folder = pipeline("map", "{ mode = \"panic\" }", "");
+    folder.write("events.jsonl", numbered(EVENTS, 10));
+    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    assert_eq!(finished.succeeds().operator("guest", "dead_letters"), EVENTS);
+}
+
+pub(crate) fn a_panic_at_every_20th_event_costs_those() {
+    strikes("panic", "", "trap", POLL_US_MAX);
+}
+
+pub(crate) fn an_output_of_100_mib_is_not_taken() {
+    let folder = pipeline(
+        "map",
+        "{ mode = \"output\", every = 20 }",
+        "[operator.limits]\nmemory = \"1GiB\"\nfuel_per_event = 1_000_000_000",
+    );
+    folder.write("events.jsonl", numbered(EVENTS, 10));
+    let finished = beside_a_victim(&folder, FIRST_TOUCH_US_MAX);
+    assert_eq!(finished.succeeds().operator("guest", "dead_letters"), 2);
+    assert!(folder.read("out.jsonl").len() < 100_000, "nothing of it leaves");
+}
+
+pub(crate) fn a_value_of_32_mib_is_not_taken() {
+    let (folder, ..) = strikes(
+        "giant-value",
+        "memory = \"256MiB\"\nfuel_per_event = 200_000_000",
+        "malformed",
+        FIRST_TOUCH_US_MAX,
+    );
+    assert!(folder.read("out.jsonl").len() < 100_000, "nothing of it leaves");
+}
+
+pub(crate) fn a_message_of_32_mib_is_not_taken() {
+    strikes(
+        "giant-message",
+        "memory = \"256MiB\"\nfuel_per_event = 400_000_000",
+        "malformed",
+        FIRST_TOUCH_US_MAX,
+    );
+}
+
+pub(crate) fn an_event_that_becomes_ten_thousand_is_taken_within_bounds() {
+    let folder = pipeline(
+        "map",
+        "{ mode = \"amplify\" }",
+        "[operator.limits]\nfuel_per_event = 100_000_000",
+    );
+    folder.write("events.jsonl", numbered(EVENTS, 10));
+    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    assert_eq!(finished.succeeds().operator("guest", "events_out"), EVENTS * 10_001);
+}
+
+pub(crate) fn state_that_grows_without_end_ends_at_the_memory_limit() {
+    let folder = pipeline(
+        "reduce",
+        "{ mode = \"hoard\", every = 1 }",
+        "window = { count = 1000 }\n[operator.limits]\nmemory = \"4MiB\"",
+    );
+    folder.write("events.jsonl", numbered(120, 1));
+    let finished = beside_a_victim(&folder, FIRST_TOUCH_US_MAX);
+    let letters = letters(&folder, "dead.jsonl");
+    assert!(!letters.is_empty(), "it ends somewhere");
+    assert!(
+        letters
+            .iter()
+            .all(|letter| letter.kind == "memory" || letter.kind == "fuel")
+    );
+    assert!(finished.peak_bytes < 400 << 20, "{} bytes", finished.peak_bytes);
+}
+
+pub(crate) fn traps_in_finish_leave_the_windows_open() {
+    let folder = pipeline(
+        "reduce",
+        "{ mode = \"panic-window\", every = 1 }",
+        "window = { count = 5 }",
+    );
+    folder.write("events.jsonl", numbered(EVENTS, 4));
+    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    assert!(finished.succeeds().operator("guest", "dead_letters") > 0);
+    assert_eq!(folder.read("out.jsonl"), "");
+}
+
+pub(crate) fn lies_about_results_are_not_taken() {
+    for lie in [
+        "ends descend",
+        "ends overrun",
+        "a list outside memory",
+        "a message that is no text",
+    ] {
+        let folder = pipeline("malformed-map", &format!("{{ lie = \"{lie}\" }}"), "");
+        folder.write("events.jsonl", numbered(8, 1));
+        let finished = beside_a_victim(&folder, POLL_US_MAX);
+        assert_eq!(finished.succeeds().operator("guest", "dead_letters"), 8, "{lie}");
+    }
+}
+
+pub(crate) fn the_outside_world_looks_the_same_to_every_run() {
+    let look = || {
+        let folder = pipeline("map", "{ mode = \"look-around\", every = 20 }", "");
+        folder.write("events.jsonl", numbered(EVENTS, 10));
+        beside_a_victim(&folder, POLL_US_MAX);
+        folder.read("out.jsonl")
+    };
+    let seen = look();
+    assert_says(&seen, &["\"variables\":0,\"arguments\":0,\"time\":0,"]);
+    assert_eq!(seen, look(), "chance included");
+}
+
+pub(crate) fn memory_bears_no_trace_of_another_tenant() {
+    let folder = pipeline(
+        "map",
+        "{ mode = \"snoop\", every = 20 }",
+        "isolation = \"fresh\"\n[operator.limits]\nmemory = \"16MiB\"\nfuel_per_event = 4_000_000_000",
+    );
+    folder.write("events.jsonl", numbered(EVENTS, 10));
+    beside_a_victim(&folder, FIRST_TOUCH_US_MAX);
+    let found: Vec<_> = folder
+        .json_lines("out.jsonl")
+        .into_iter()
+        .filter_map(|line| line["found"].as_u64())
+        .collect();
+    assert_eq!(found, [0, 0], "what the victim's readings begin with");
+}
+
+pub(crate) fn thousands_of_actors_that_start_and_trap_at_once_are_started_in_turn() {
+    let folder = pipeline(
+        "reduce",
+        "{ mode = \"panic\", every = 3 }",
+        "actors = \"per-key\"\nisolation = \"fresh\"\nwindow = { count = 2 }",
+    );
+    folder.write("events.jsonl", numbered(6_000, 3_000));
+    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    assert_eq!(finished.succeeds().operator("guest", "dead_letters"), 2_000);
+    assert!(finished.succeeds().operator("guest", "activations") >= 2_000);
+}
