@@ -14,7 +14,7 @@ use crate::scheduler::{Choice, Scheduler, TenantIndex};
 
 /// How much the workers give way to sources and sinks where guests fill every core: beside guests that never pause, a
 /// source-to-sink p99 of 1.3 ms at equal niceness falls to 0.14 ms (docs/design/001-engine.md).
-const WORKER_NICENESS: i32 = 10;
+pub const WORKER_NICENESS: i32 = 10;
 /// How often idle actors are looked for: the resolution of `idle_timeout`.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
 /// Instances of the engine that are left to tools which open one beside the actors.
@@ -89,6 +89,11 @@ impl Host {
     #[must_use]
     pub fn instances_peak(&self) -> usize {
         self.activations.peak()
+    }
+
+    /// Sets the share of the workers that a tenant gets relative to others; 1 until then.
+    pub fn set_weight(&self, tenant: &str, weight: u32) {
+        self.scheduler.set_weight(self.tenant(tenant), weight);
     }
 
     pub(super) fn tenant(&self, name: &str) -> TenantIndex {

@@ -354,6 +354,12 @@ impl Job {
         &self.outlets
     }
 
+    /// Its operators, with what they did so far.
+    #[must_use]
+    pub fn operators(&self) -> &[Arc<Operator>] {
+        &self.operators
+    }
+
     /// Has the sources stop; what they have read still goes to its end.
     pub fn stop(&self) {
         self.inlets.iter().for_each(|inlet| inlet.stop());
@@ -363,6 +369,12 @@ impl Job {
     pub fn stopper(&self) -> impl Fn() + Send + use<> {
         let inlets = self.inlets.clone();
         move || inlets.iter().for_each(|inlet| inlet.stop())
+    }
+
+    /// Ends it at once, in the middle of turns too, and drops what it has read; to be kept while somebody waits for the end.
+    pub fn killer(&self) -> impl Fn() + Send + use<> {
+        let halt = self.pipe.halt.clone();
+        move || halt.blow(Failure::Killed)
     }
 
     /// Waits until all sources are at their end and everything they read has reached the sinks, then makes it durable.

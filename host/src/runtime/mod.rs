@@ -12,7 +12,7 @@ pub mod replay;
 mod summary;
 mod wiring;
 
-pub use host::{Host, Options};
+pub use host::{Host, Options, WORKER_NICENESS};
 pub use job::{Connectors, Ended, Job, Place, StartError};
 pub use prepare::{Prepared, prepare};
 pub use summary::{EdgeSummary, Figures, Latency, OperatorSummary, PipelineSummary, SourceSummary, Summary};

@@ -3,6 +3,8 @@
 //! It folds the numbers of events into their list, so that the output shows exactly which events a window holds and in
 //! which order. It strikes at events whose number is a multiple of `every`, or at windows whose sum is.
 
+use std::hint::black_box;
+
 use dirigo_operator::prelude::*;
 
 /// The `config` of the guest.
@@ -27,6 +29,8 @@ pub enum Attack {
     RejectWindow,
     /// Panics over the window.
     PanicWindow,
+    /// Takes about a hundred times as long over the event as another reduce does.
+    Dawdle,
 }
 
 /// An event, as far as it matters here.
@@ -73,6 +77,12 @@ impl Reduce for Striker {
         match self.0.mode {
             Attack::Reject if self.strikes(event.n) => reject!("event {} is not to its taste", event.n),
             Attack::Panic if self.strikes(event.n) => panic!("event {} is more than it can bear", event.n),
+            Attack::Dawdle => {
+                (0..10_000).for_each(|step| {
+                    black_box(step);
+                });
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
