@@ -15,6 +15,12 @@ pub trait Clock: Send + Sync {
     fn wall_ms(&self) -> i64;
 }
 
+/// A duration as a [`Clock`] counts it; longer than 584 years is for ever.
+#[must_use]
+pub fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// The time of the operating system.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {

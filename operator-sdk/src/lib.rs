@@ -1,9 +1,8 @@
 //! Write stream operators for Dirigo.
 //!
-//! An operator is a type with one `impl` of [`Map`], [`FlatMap`], [`Filter`] or [`Reduce`] under `#[operator]`. Built
-//! for
-//! `wasm32-wasip2` its crate is a component that the host runs; built natively it is an ordinary library, so
-//! `cargo test` tests it with [`testing::Tester`].
+//! An operator is a type with one `impl` of [`Map`], [`FlatMap`], [`Filter`] or [`Reduce`] under `#[operator]`. Built for
+//! `wasm32-wasip2` its crate is a component that the host runs; built natively it is an ordinary library, so `cargo test`
+//! tests it with [`testing::Tester`].
 //!
 //! ```
 //! use dirigo_operator::prelude::*;

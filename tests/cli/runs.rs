@@ -33,6 +33,17 @@ fn a_missing_source_file_is_shown_where_it_is_named() {
 }
 
 #[test]
+fn what_is_wrong_with_several_files_is_one_list_for_programs() {
+    let folder = Folder::with_pipeline(PIPELINE);
+    folder.write("other.toml", PIPELINE);
+    for command in ["run", "check"] {
+        let ran = folder.dirigo(&[command, "-o", "json", "pipeline.toml", "other.toml"]);
+        let found: serde_json::Value = serde_json::from_str(&ran.expect(78).stdout).unwrap();
+        assert_eq!(found.as_array().unwrap().len(), 2, "{command}: {found}");
+    }
+}
+
+#[test]
 fn a_missing_pipeline_file_is_a_configuration_error() {
     let folder = Folder::with_pipeline(PIPELINE);
     for command in ["run", "check", "test"] {
@@ -65,6 +76,7 @@ fn a_wrong_command_line_is_a_usage_error() {
         &["replay", "dead.jsonl"],
         &["new", "op"],
         &["new", "my op", "--kind", "map"],
+        &["new", "", "--kind", "map"],
         &["run", "p.toml", "-s", "nonsense"],
     ] {
         let ran = folder.dirigo(arguments).expect(2);
@@ -85,6 +97,7 @@ fn every_command_has_a_help_text() {
         "build",
         "test",
         "replay",
+        "bench",
         "schema",
         "completions",
     ] {

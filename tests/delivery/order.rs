@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{Dirigo, Folder, guest, numbered, numbers};
+use crate::support::{Dirigo, Folder, event, guest, numbered, numbers};
 
 const EVENTS: u64 = 40_000;
 const KEYS: u64 = 61;
@@ -202,4 +202,68 @@ fn windows_hold_the_same_events_however_many_shards_and_workers_there_are() {
             "{shards} shards and {workers} workers differ from one of each"
         );
     }
+}
+
+/// Numbered events of a file and those that the test says, each through a map of its own. The sink `out` takes the inputs
+/// that are given, in order; what the test says also goes to `heard`.
+fn beside_standard_input(inputs: &str) -> Folder {
+    Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "beside"
+        [[source]]
+        id = "said"
+        kind = "stdin"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        [[operator]]
+        id = "map-said"
+        component = "{guest}"
+        inputs = ["said"]
+        config = {{ mode = "pass" }}
+        [[operator]]
+        id = "map-events"
+        component = "{guest}"
+        inputs = ["events"]
+        config = {{ mode = "pass" }}
+        [[sink]]
+        id = "heard"
+        kind = "null"
+        inputs = ["map-said"]
+        [[sink]]
+        id = "out"
+        kind = "stdout"
+        inputs = {inputs}
+        order = "source"
+        "#,
+        guest = guest("map").display()
+    ))
+}
+
+#[test]
+fn a_source_that_does_not_lead_to_a_sink_does_not_hold_it_back() {
+    let folder = beside_standard_input("[\"map-events\"]");
+    folder.write("events.jsonl", numbered(1_000, KEYS));
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
+    running.stdout.wait_for("\"n\":999");
+    assert_eq!(running.finish().succeeds().count("events_out"), 1_000);
+}
+
+#[test]
+fn a_source_far_ahead_of_a_silent_one_waits_and_nothing_hangs() {
+    let events = 600_000;
+    let folder = beside_standard_input("[\"map-said\", \"map-events\"]");
+    folder.write("events.jsonl", numbered(events, KEYS));
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
+    // The first that is said lets the first of the file leave, and nothing more.
+    running.say(&event(1_000_000, "k"));
+    running.stdout.wait_for("\"n\":1000000");
+    running.stdout.wait_for("\"n\":0");
+    let finished = running.finish();
+    // What is said goes to both sinks.
+    assert_eq!(finished.succeeds().count("events_out"), events + 2);
+    let out = numbers(&finished.stdout);
+    assert!(out.into_iter().eq([1_000_000].into_iter().chain(0..events)));
 }

@@ -110,6 +110,23 @@ fn fresh_discards_what_earlier_runs_left() {
 }
 
 #[test]
+fn fresh_discards_nothing_that_is_no_state() {
+    let folder = pipeline();
+    folder.write("events.jsonl", numbered(10, KEYS));
+    std::fs::create_dir_all(folder.path("state/resumed")).unwrap();
+    folder.write("state/resumed/thesis.tex", "years of work");
+    let run = || Dirigo::run(&folder, ["pipeline.toml"]).with_state();
+    run()
+        .args(["--fresh"])
+        .finish()
+        .ends_with(1, &["nothing is discarded", "state/resumed", "no state"]);
+    assert!(!folder.path("out.jsonl").exists(), "nothing ran");
+    run().finish().succeeds();
+    run().args(["--fresh"]).finish().succeeds();
+    assert_eq!(folder.read("state/resumed/thesis.tex"), "years of work");
+}
+
+#[test]
 fn without_a_state_directory_a_run_leaves_nothing_to_go_on_from() {
     let folder = pipeline();
     folder.write("events.jsonl", numbered(1_000, KEYS));
@@ -146,7 +163,11 @@ fn one_state_directory_serves_one_process_at_a_time() {
     let mut first = Dirigo::run(&folder, ["talk.toml"]).with_state().piped();
     (1..=7).for_each(|n| first.say(&event(n, "k")));
     first.stdout.wait_for("\"numbers\":[1,2,3,4,5,6,7]");
-    let second = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
-    second.ends_with(1, &["in use by another process"]);
-    first.finish().succeeds();
+    for arguments in [&[][..], &["--fresh"]] {
+        let second = Dirigo::run(&folder, ["pipeline.toml"]).with_state().args(arguments);
+        second.finish().ends_with(1, &["in use by another process"]);
+    }
+    assert_eq!(first.finish().succeeds().count("events_in"), 7);
+    let again = Dirigo::run(&folder, ["talk.toml"]).with_state().finish();
+    assert!(again.stderr.contains("nothing new"), "{}", again.stderr);
 }

@@ -1,6 +1,9 @@
 //! Places that cannot be written to.
 
 use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
+
+use rustix::fs::{CWD, FileType, Mode};
 
 use crate::support::{Dirigo, Folder, event, numbered};
 
@@ -68,6 +71,41 @@ fn dead_letters_that_cannot_be_written_fail_the_run() {
 fn dead_letters_whose_folder_goes_away_meanwhile_fail_the_run() {
     let folder = pipeline("out.jsonl", "/proc/self/nowhere/dead.jsonl");
     run(&folder).ends_with(1, &["dead letters", "/proc/self/nowhere"]);
+}
+
+#[test]
+fn a_pipe_for_the_dead_letters_is_left_where_it_is() {
+    let folder = pipeline("out.jsonl", "dead.fifo");
+    let pipe = folder.path("dead.fifo");
+    rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read_to_string(pipe).unwrap()
+    });
+    let finished = run(&folder);
+    assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo(), "it is still there");
+    let letters = reader.join().unwrap();
+    assert_eq!(
+        letters.lines().count() as u64,
+        finished.succeeds().count("dead_letters")
+    );
+}
+
+#[test]
+fn dead_letters_that_would_go_to_a_file_of_the_pipeline_are_refused_and_leave_it_whole() {
+    for (source, sink, user) in [
+        ("./p.dead.jsonl", "out.jsonl", "source `in`"),
+        ("events.jsonl", "./p.dead.jsonl", "sink `out`"),
+    ] {
+        let folder = Folder::with_pipeline(&format!(
+            "[pipeline]\nname = \"p\"\n[[source]]\nid = \"in\"\nkind = \"file\"\npath = \"{source}\"\n\
+             [[sink]]\nid = \"out\"\nkind = \"file\"\npath = \"{sink}\"\n"
+        ));
+        folder.write("events.jsonl", "{}\n");
+        folder.write("p.dead.jsonl", "{\"n\":1}\n");
+        run(&folder).ends_with(1, &["dead letters", "p.dead.jsonl", user, "[dead_letters]"]);
+        assert_eq!(folder.read("p.dead.jsonl"), "{\"n\":1}\n");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Pipelines beside one that never gives way.
 
-use crate::support::{Dirigo, Folder, event, guest, numbered};
+use crate::support::{Dirigo, Folder, assert_says, event, guest, numbered};
 
 /// A pipeline whose only event loops for as long as the host lets it.
 fn endless_loop(folder: &Folder, tenant: &str) {
@@ -100,6 +100,33 @@ fn a_pipeline_whose_guest_only_traps_does_not_stop_another() {
     let summary = finished.succeeds();
     assert_eq!(summary.pipeline("trapping")["dead_letters"], 30);
     assert_eq!(summary.pipeline("light")["events_out"], 300);
+}
+
+#[test]
+fn a_guest_that_logs_where_nobody_reads_stops_neither_itself_nor_another() {
+    let folder = Folder::new();
+    conversation(&folder, "globex");
+    folder.write("one.jsonl", numbered(1, 1));
+    folder.write(
+        "talking.toml",
+        format!(
+            "[pipeline]\nname = \"talking\"\n[[source]]\nid = \"one\"\nkind = \"file\"\npath = \"one.jsonl\"\n\
+             [[operator]]\nid = \"guest\"\ncomponent = \"{}\"\nconfig = {{ mode = \"log\" }}\n\
+             [[sink]]\nid = \"out\"\nkind = \"stdout\"\n",
+            guest("map").display()
+        ),
+    );
+    let run = Dirigo::run(&folder, ["talking.toml", "light.toml"]).workers(1);
+    let (mut running, stderr) = run.with_full_stderr();
+    running.stdout.wait_for("\"n\":0");
+    for n in 1..=300 {
+        running.say(&event(n, "k"));
+        running.stdout.wait_for(&format!("\"sum\":{}.0", 2 * n));
+    }
+    running.read_stderr(stderr);
+    let finished = running.finish();
+    assert_eq!(finished.succeeds().pipeline("talking")["events_out"], 1);
+    assert_says(&finished.stderr, &["line 0 about event 0", "line 49 about event 0"]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ fn a_guest_that_cannot_be_opened_is_a_configuration_error_at_its_place_in_the_fi
         ("panic-in-open", ["cannot be opened", "panicked while it was opened"]),
         ("loop-in-open", ["cannot be opened", "all fuel consumed"]),
         ("memory-in-open", ["cannot be opened", "memory"]),
+        ("sleep-in-open", ["cannot be opened", "operators cannot wait"]),
         (
             "no-such-mode",
             ["refuses its configuration", "unknown variant `no-such-mode`"],

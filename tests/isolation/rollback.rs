@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
 use crate::pipeline;
-use crate::support::{Dirigo, Letter, letters, numbered};
+use crate::support::{Dirigo, Folder, Letter, assert_says, letters, numbered};
 
 const EVENTS: u64 = 6_000;
 const KEYS: u64 = 23;
@@ -32,6 +35,11 @@ fn oracle(event_fails: impl Fn(u64) -> bool, window_traps: impl Fn(u64) -> bool)
 
 /// What windows hold, and the dead events, of a run.
 fn run(mode: &str, every: u64, workers: u32, more: &str) -> (Vec<Vec<u64>>, Vec<Letter>) {
+    let (_, windows, letters) = run_in_folder(mode, every, workers, more);
+    (windows, letters)
+}
+
+fn run_in_folder(mode: &str, every: u64, workers: u32, more: &str) -> (Folder, Vec<Vec<u64>>, Vec<Letter>) {
     let config = format!("{{ mode = \"{mode}\", every = {every} }}");
     let folder = pipeline("reduce", &config, &format!("window = {{ count = {SIZE} }}\n{more}"));
     folder.write("events.jsonl", numbered(EVENTS, KEYS));
@@ -47,7 +55,7 @@ fn run(mode: &str, every: u64, workers: u32, more: &str) -> (Vec<Vec<u64>>, Vec<
     windows.sort_unstable();
     let mut letters = letters(&folder, "dead.jsonl");
     letters.sort_by_key(|letter| letter.event.position);
-    (windows, letters)
+    (folder, windows, letters)
 }
 
 fn dead(letters: &[Letter]) -> Vec<u64> {
@@ -107,12 +115,38 @@ fn a_window_that_is_rejected_is_gone_with_the_event_that_completed_it() {
     assert!(letters.iter().all(|letter| letter.kind == "rejected"));
 }
 
+/// How many events the open window of a letter's key held when the event came: the first eight bytes of its state.
+fn window_before(letter: &Letter) -> u64 {
+    let Some(state) = &letter.state else { return 0 };
+    let bytes = BASE64_STANDARD.decode(state).expect("state is base64");
+    u64::from_le_bytes(*bytes.first_chunk().expect("it begins with a count"))
+}
+
 #[test]
-fn a_dead_letter_carries_the_state_of_its_key_from_before_it() {
-    let (_, letters) = run("panic", 250, 1, "");
-    for letter in letters {
-        // The first event of a key finds none; every fifth after it opens a window.
-        let before = letter.number() / KEYS;
-        assert!(before > 0 || letter.state.is_none(), "{letter:?}");
+fn a_dead_letter_carries_the_state_that_its_event_met() {
+    let fails = |n: u64| n.is_multiple_of(250);
+    for mode in ["panic", "reject"] {
+        let (_, letters) = run(mode, 250, 1, "");
+        assert!(!letters.is_empty());
+        for letter in letters {
+            let n = letter.number();
+            let counted = (0..n)
+                .filter(|other| other % KEYS == n % KEYS && !fails(*other))
+                .count() as u64;
+            assert_eq!(window_before(&letter), counted % SIZE as u64, "{mode}: {letter:?}");
+        }
     }
+}
+
+#[test]
+fn a_rejected_window_is_replayed_from_its_dead_letter() {
+    let (folder, _, letters) = run_in_folder("reject-window", 47, 1, "");
+    let letter = &letters[letters.len() / 2];
+    assert_eq!(window_before(letter), SIZE as u64 - 1, "{letter:?}");
+    let id = letter.id.to_string();
+    let replayed = Dirigo::command(&folder, "replay")
+        .args(["dead.jsonl", "--id", &id])
+        .finish();
+    assert_eq!(replayed.code(), 1);
+    assert_says(&replayed.stdout, &[&letter.reason]);
 }

@@ -88,6 +88,18 @@ fn an_exit_is_a_trap() {
 }
 
 #[test]
+fn a_sleep_is_a_trap_and_takes_no_time() {
+    let (folder, letters) = run("map", "{ mode = \"sleep\", every = 700 }", "", 2);
+    assert!(numbers(&folder.read("out.jsonl")).into_iter().eq(survivors()));
+    for letter in letters {
+        assert_eq!(
+            (letter.kind.as_str(), letter.reason.as_str()),
+            ("trap", "operators cannot wait: they have no clock")
+        );
+    }
+}
+
+#[test]
 fn a_rejected_event_leaves_nothing_behind_and_traps_nothing() {
     let folder = pipeline("map", "{ mode = \"reject\", every = 700 }", "");
     folder.write("events.jsonl", numbered(EVENTS, 10));

@@ -3,13 +3,14 @@
 //! Nothing here sleeps: a test waits for a line or for the end, and gives up after [`PATIENCE`].
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
 use wait4::Wait4 as _;
 
@@ -86,18 +87,31 @@ impl Dirigo {
         self.start()
     }
 
+    /// Starts it with a standard error that is full, so that whoever writes there waits for [`Running::read_stderr`].
+    #[track_caller]
+    pub(crate) fn with_full_stderr(mut self) -> (Running, PipeReader) {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+        while writer.write(b" ").is_ok() {}
+        fcntl_setfl(&writer, OFlags::empty()).unwrap();
+        self.command.stdin(Stdio::piped()).stderr(writer);
+        let running = self.spawn(|_| Lines::of(std::io::empty()));
+        (running, reader)
+    }
+
     #[track_caller]
     fn start(mut self) -> Running {
-        let mut child = self
-            .command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        self.command.stderr(Stdio::piped());
+        self.spawn(|child| Lines::of(child.stderr.take().unwrap()))
+    }
+
+    #[track_caller]
+    fn spawn(mut self, stderr: impl FnOnce(&mut Child) -> Lines) -> Running {
+        let mut child = self.command.stdout(Stdio::piped()).spawn().unwrap();
         Running {
             stdin: child.stdin.take(),
             stdout: Lines::of(child.stdout.take().unwrap()),
-            stderr: Lines::of(child.stderr.take().unwrap()),
+            stderr: stderr(&mut child),
             child: Some(child),
             summary: self.summary,
         }
@@ -170,6 +184,11 @@ impl Running {
         let stdin = self.stdin.as_mut().expect("standard input is open");
         stdin.write_all(text.as_bytes()).unwrap();
         stdin.flush().unwrap();
+    }
+
+    /// Begins to read its standard error.
+    pub(crate) fn read_stderr(&mut self, reader: PipeReader) {
+        self.stderr = Lines::of(reader);
     }
 
     /// Ends its standard input.

@@ -87,6 +87,11 @@ impl Activations {
     /// Gives a place back.
     pub(super) fn release(&self) {
         self.live.fetch_sub(1, Ordering::SeqCst);
+        self.wake_next();
+    }
+
+    /// Has whoever waits longest look for a place again. One that was woken and has no use for it any more passes it on.
+    pub(super) fn wake_next(&self) {
         let next = self.waiting.lock().pop_front();
         if let Some(cell) = next {
             cell.schedule();
@@ -111,6 +116,8 @@ impl Activations {
     /// Deactivates every actor that has been idle for longer than its operator allows, and the longest idle while others
     /// wait for a place: one that was just coming to rest escapes both its own look and that of who waits.
     pub fn sweep(&self, now_ns: u64) {
+        let free = self.max.saturating_sub(self.live.load(Ordering::SeqCst));
+        (0..free).take_while(|_| self.is_short()).for_each(|_| self.wake_next());
         while self.is_short() && self.evict_longest_idle() {}
         let operators: Vec<Arc<Operator>> = self.operators.read().iter().filter_map(Weak::upgrade).collect();
         for operator in operators {

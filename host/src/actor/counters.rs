@@ -43,7 +43,7 @@ counters! {
     dead_letters,
     /// Turns that were rolled back.
     traps,
-    /// Fuel burnt, that of turns which were rolled back included.
+    /// Fuel burnt on events, that of turns which were rolled back included; not what opening instances took.
     fuel,
     /// Turns, those that were rolled back included.
     turns,

@@ -49,6 +49,11 @@ impl Mailbox {
         self.idle.pop()
     }
 
+    /// The number of the chunk that is taken next.
+    pub(super) fn next_number(&self) -> u64 {
+        self.taken
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

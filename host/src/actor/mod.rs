@@ -75,6 +75,17 @@ impl Actor {
         })
     }
 
+    /// Whether the next chunk must not be begun yet, since too many outputs wait for those of a chunk before them; if so
+    /// `cell` is scheduled once it can be.
+    fn must_keep_order(&self, cell: &Cell) -> bool {
+        if self.replicas.len() == 1 {
+            return false;
+        }
+        // Whoever has the chunk that the others wait for never waits here.
+        let number = self.mailbox.lock().next_number();
+        self.sequence.lock().must_wait(number, cell)
+    }
+
     fn keys(&self) -> Keys<'_> {
         match &self.identity {
             Identity::Shard { index, shards } => Keys::Shard {

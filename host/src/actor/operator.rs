@@ -11,7 +11,7 @@ use super::directory::Directory;
 use super::pace::Pace;
 use super::{Activations, Actor, Cell, Identity};
 use crate::batch::Batch;
-use crate::clock::Clock;
+use crate::clock::{Clock, nanoseconds};
 use crate::engine::{Component, Kind, Setup};
 use crate::flow::{DeadLetter, Event, Failure, Gate, Halt, LetterSetup, Letters, Outlet, Waiter};
 use crate::pipeline::{self, Actors, Isolation, OnError, Window};
@@ -90,7 +90,7 @@ pub struct Operator {
     pub(super) counters: Counters,
     pub(super) edges: Vec<Edge>,
     pub(super) gate: Gate<Waiter>,
-    letter_setup: LetterSetup,
+    letter_setup: Arc<LetterSetup>,
     rekey: Option<Extract>,
     directory: Directory,
     replicas: u16,
@@ -130,12 +130,12 @@ impl Operator {
             operator.replicas.unwrap_or(workers)
         };
         let this = Arc::new(Self {
-            letter_setup: LetterSetup {
+            letter_setup: Arc::new(LetterSetup {
                 component: operator.component.to_string(),
                 config: operator.config_as_written,
                 limits: operator.limits,
                 window: operator.window,
-            },
+            }),
             id: operator.id,
             pipe,
             window: operator.window,
@@ -351,7 +351,7 @@ impl Operator {
             return Visit::Busy;
         };
         let used_ns = replica.last_used_ns();
-        if replica.is_busy() || used_ns > before_ns || used_ns > entry.since_ns {
+        if replica.is_running() || used_ns > before_ns || used_ns > entry.since_ns {
             self.idle.lock().push_back(Idle {
                 since_ns: used_ns.max(entry.since_ns),
                 ..entry
@@ -500,8 +500,4 @@ impl Edge {
             gate.is_full() && gate.wait(waiter())
         })
     }
-}
-
-fn nanoseconds(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -47,6 +47,7 @@ pub(super) struct Replica {
     table: Table,
     turns: u32,
     traps_in_row: u32,
+    failed_openings: u32,
     last_used_ns: u64,
     is_in_idle_queue: bool,
 }
@@ -85,6 +86,7 @@ impl Replica {
             table: Table::default(),
             turns: 0,
             traps_in_row: 0,
+            failed_openings: 0,
             last_used_ns: 0,
             is_in_idle_queue: false,
         }
@@ -94,8 +96,9 @@ impl Replica {
         self.last_used_ns
     }
 
-    pub(super) fn is_busy(&self) -> bool {
-        self.turn.is_some() || self.chunk.is_some()
+    /// Whether a turn is under way. Between two of them nothing is lost with the instance, and state can leave.
+    pub(super) fn is_running(&self) -> bool {
+        self.turn.is_some()
     }
 
     pub(super) fn leave_idle_queue(&mut self) {
@@ -112,6 +115,8 @@ impl Replica {
             if operator.pipe.halt.is_blown() {
                 operator.drop_mail(actor);
                 self.abandon(actor);
+                // It may have been woken for a place that others wait for.
+                operator.pipe.activations.wake_next();
                 return Step::Parked;
             }
             if self.turn.is_none() && !self.begin(actor, now_ns) {
@@ -133,9 +138,7 @@ impl Replica {
                 Slice::Waiting => return Step::Parked,
                 Slice::Ended(end) => {
                     let pause = self.settle(actor, end);
-                    if self.work.is_empty() {
-                        self.finish_chunk(actor);
-                    }
+                    self.let_outputs_leave(actor);
                     if let Some(pause) = pause {
                         self.quarantine(actor, pause);
                         return Step::Parked;
@@ -155,12 +158,13 @@ impl Replica {
             actor: actor.clone(),
             replica: self.number,
         };
-        if self.work.is_empty() {
-            if operator.must_wait(&cell) {
-                // What it waits for may itself wait for a place: an actor at rest does not hold one against it.
-                self.become_idle(actor, now_ns);
-                return false;
-            }
+        let is_at_rest = self.work.is_empty();
+        if operator.must_wait(&cell) || (is_at_rest && actor.must_keep_order(&cell)) {
+            // What it waits for may itself wait for a place: an actor between two turns does not hold one against it.
+            self.become_idle(actor, now_ns);
+            return false;
+        }
+        if is_at_rest {
             // Idle is decided under the mailbox's lock: a batch that comes after it finds the replica among the idle.
             let chunk = {
                 let mut mailbox = actor.mailbox.lock();
@@ -194,11 +198,16 @@ impl Replica {
         });
     }
 
-    /// Lets the outputs of the chunk leave in their order.
-    fn finish_chunk(&mut self, actor: &Arc<Actor>) {
-        if let Some(chunk) = self.chunk.take() {
-            let forward = |batch| actor.operator.forward(batch);
-            actor.sequence.lock().complete(chunk.number, chunk.outputs, forward);
+    /// Lets the outputs of the chunk leave in their order: all that there are so far if it is its turn, the rest when it is
+    /// finished.
+    fn let_outputs_leave(&mut self, actor: &Arc<Actor>) {
+        let forward = |batch| actor.operator.forward(batch);
+        if !self.work.is_empty() {
+            let chunk = self.chunk.as_mut().expect("work is part of a chunk");
+            actor.sequence.lock().offer(chunk.number, &mut chunk.outputs, forward);
+        } else if let Some(chunk) = self.chunk.take() {
+            let woken = actor.sequence.lock().complete(chunk.number, chunk.outputs, forward);
+            woken.into_iter().for_each(Cell::schedule);
         }
     }
 
@@ -216,6 +225,7 @@ impl Replica {
                 operator.pipe.halt.blow(Failure::State {
                     reason: error.to_string(),
                 });
+                return false;
             }
         }
         true
@@ -257,6 +267,9 @@ impl Replica {
         let Running { turn, part, plan } = self.turn.take().expect("a turn that ended was running");
         counters::add(&operator.counters.fuel, end.fuel);
         self.instance = end.instance.filter(|_| operator.isolation == Isolation::Actor);
+        if !matches!(end.outcome, Outcome::Unopened(_)) {
+            self.failed_openings = 0;
+        }
         match end.outcome {
             Outcome::Answered(answer) => {
                 operator.pace.observe_slice(end.fuel, turn.used_ns);
@@ -300,8 +313,8 @@ impl Replica {
             Unopened::Refused(message) => format!("refuses its configuration: {message}"),
             Unopened::Trapped(trap) => format!("cannot be opened: {}", trap.reason),
         };
-        self.traps_in_row += 1;
-        if self.traps_in_row >= OPEN_ATTEMPTS_MAX {
+        self.failed_openings += 1;
+        if self.failed_openings >= OPEN_ATTEMPTS_MAX {
             operator.pipe.halt.blow(Failure::Operator {
                 id: operator.id.clone(),
                 reason,
@@ -364,13 +377,19 @@ impl Replica {
             Answer::Folded(folded) => {
                 let plan = plan.expect("a fold is run by a plan");
                 match folded {
-                    Folded::Done { accumulators, outputs } => {
-                        self.apply_folded(operator, part, plan, &accumulators, outputs, fuel);
-                    }
                     Folded::Rejected(rejected) => {
                         plan.abandon(&mut self.table);
                         self.run_again(operator, part, &rejected, fuel);
                         return;
+                    }
+                    Folded::Done { outputs, .. } if !outputs.failures.is_empty() && part.batch.len() > 1 => {
+                        let rejected = blamed(plan.closed_by(), &outputs.failures);
+                        plan.abandon(&mut self.table);
+                        self.run_again(operator, part, &rejected, fuel);
+                        return;
+                    }
+                    Folded::Done { accumulators, outputs } => {
+                        self.apply_folded(operator, part, plan, &accumulators, outputs, fuel);
                     }
                 }
             }
@@ -409,16 +428,8 @@ impl Replica {
         outputs: Outputs,
         fuel: u64,
     ) {
-        // A window that cannot be finished is lost with the event that completed it: that one is the dead letter.
         let closed_by = plan.closed_by();
-        let rejected: Vec<Rejection> = outputs
-            .failures
-            .iter()
-            .map(|failure| Rejection {
-                index: closed_by[failure.index as usize],
-                message: failure.message.clone(),
-            })
-            .collect();
+        let rejected = blamed(closed_by, &outputs.failures);
         self.reject(operator, part, &rejected, fuel);
         counters::add(&operator.counters.absorbed, part.batch.len() - rejected.len());
         let emitted = emitted(&part.batch, closed_by, outputs);
@@ -504,10 +515,10 @@ impl Replica {
         }
     }
 
-    /// Gives up the instance of an actor at rest, and its keys to the store. `false` if it is not at rest, or dormant.
+    /// Gives up the instance of an actor between two turns, and its keys to the store. `false` if it is not, or dormant.
     pub(super) fn deactivate(&mut self, actor: &Arc<Actor>) -> bool {
         let operator = &actor.operator;
-        if !self.is_active || self.is_busy() {
+        if !self.is_active || self.is_running() {
             return false;
         }
         let spilled = operator.pipe.store.spill(&operator.id, self.drain_table());
@@ -546,6 +557,15 @@ impl Replica {
         self.chunk = None;
         self.give_up_instance(actor);
     }
+}
+
+/// A window that cannot be finished is lost with the event that completed it: that one is rejected.
+fn blamed(closed_by: &[u32], failures: &[Rejection]) -> Vec<Rejection> {
+    let blame = |failure: &Rejection| Rejection {
+        index: closed_by[failure.index as usize],
+        message: failure.message.clone(),
+    };
+    failures.iter().map(blame).collect()
 }
 
 /// How many events have outputs; origins never descend.

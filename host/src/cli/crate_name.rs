@@ -53,7 +53,9 @@ fn identifier(name: &str) -> String {
 }
 
 fn flaw(text: &str) -> Option<String> {
-    let first = text.chars().next()?;
+    let Some(first) = text.chars().next() else {
+        return Some("it is empty".into());
+    };
     let is_foreign = |character: &char| !(character.is_ascii_alphanumeric() || matches!(character, '-' | '_'));
     if let Some(foreign) = text.chars().find(is_foreign) {
         return Some(format!(
@@ -105,6 +107,7 @@ mod tests {
     #[test]
     fn a_name_that_would_not_work_is_refused_with_the_reason() {
         for (name, reason) in [
+            ("", "it is empty"),
             ("a b", "it contains ' '"),
             ("../up", "it contains '.'"),
             ("é", "it contains 'é'"),

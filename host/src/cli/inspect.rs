@@ -31,10 +31,7 @@ struct Inspection<'a> {
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let setup = Setup::new(globals)?;
-    let loaded = match args.file.to_str().and_then(|name| name.strip_prefix("builtin:")) {
-        Some(name) => setup.engine.load_builtin(name),
-        None => setup.engine.load_file(&args.file),
-    };
+    let loaded = setup.engine.load_named(&args.file);
     let component = loaded.with_context(|| format!("{}", args.file.display()))?;
     let inspection = Inspection {
         kind: component.kind(),

@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod crate_name;
 mod inspect;
+mod log;
 mod new;
 mod output;
 mod progress;
@@ -24,8 +25,7 @@ mod verdict;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
-
+use log::Log;
 pub(crate) use output::Format;
 
 /// Runs stream operators, compiled to WebAssembly components, as virtual actors.
@@ -103,17 +103,21 @@ impl From<Exit> for ExitCode {
 pub(crate) struct Globals {
     format: Format,
     cache_dir: Option<String>,
+    log: Log,
 }
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     // What the guests of a benchmark say is part of the attack, and of no use to a reader.
-    let is_silent = matches!(cli.command, Command::Bench(_));
-    set_up_log(&cli.log, if is_silent { "guest=off," } else { "" });
+    let filter = match cli.command {
+        Command::Bench(_) => format!("guest=off,{}", cli.log),
+        _ => cli.log,
+    };
     let globals = Globals {
         format: cli.output,
         cache_dir: cli.cache_dir,
+        log: Log::set_up(&filter),
     };
     let outcome = match cli.command {
         Command::Run(args) => run::execute(&args, &globals),
@@ -127,6 +131,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Schema => schema::execute(),
         Command::Completions(args) => completions::execute(&args),
     };
+    let dropped = globals.log.finish();
+    if dropped > 0 {
+        eprintln!("warning: {dropped} log lines were dropped: they came faster than standard error was read");
+    }
     match outcome {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -134,16 +142,4 @@ pub(crate) fn main() -> ExitCode {
             Exit::Failure.into()
         }
     }
-}
-
-fn set_up_log(filter: &str, before: &str) {
-    let filter = EnvFilter::try_new(format!("{before}{filter}")).unwrap_or_else(|error| {
-        eprintln!("warning: `--log {filter}`: {error}; logging warnings");
-        EnvFilter::new("warn")
-    });
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(report::wants_color())
-        .init();
 }

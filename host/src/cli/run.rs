@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Keep state in this directory, and go on from what is there
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Discard what is in the state directory first
+    /// Discard the state of these pipelines that is in the state directory first
     #[arg(long, requires = "state")]
     fresh: bool,
     /// Threads that run operators; by default as many as there are processors
@@ -89,18 +89,20 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         /// What shells use for a process that SIGINT ended.
         const INTERRUPTED: i32 = 130;
         // The second interrupt: nothing more is waited for, so nothing more is torn down either.
+        globals.log.flush();
         eprintln!("stopped without draining");
         std::process::exit(INTERRUPTED);
     };
     #[allow(clippy::cast_precision_loss, reason = "runs are shorter than 2^52 ns")]
     let elapsed_s = (setup.clock.now_ns() - started_ns) as f64 / 1e9;
+    globals.log.flush();
     conclude(args, globals, ended, elapsed_s)
 }
 
 /// All pipelines, prepared; `None` where one cannot be, which has been said.
 fn prepare_all(setup: &Setup, args: &Args, globals: &Globals) -> anyhow::Result<Option<Vec<Prepared>>> {
     let mut all = Vec::new();
-    let mut failed = false;
+    let mut refused = Vec::new();
     for file in &args.files {
         match setup.load(file, &args.set) {
             Ok(prepared) => {
@@ -110,12 +112,21 @@ fn prepare_all(setup: &Setup, args: &Args, globals: &Globals) -> anyhow::Result<
                 all.push(prepared);
             }
             Err(problems) => {
-                report::diagnostics(&problems, globals.format)?;
-                failed = true;
+                if globals.format == Format::Text {
+                    report::diagnostics(&problems, Format::Text)?;
+                }
+                refused.push(problems);
             }
         }
     }
-    Ok((!failed).then_some(all))
+    if refused.is_empty() {
+        return Ok(Some(all));
+    }
+    if globals.format == Format::Json {
+        // One document, however many files it is about.
+        output::print_json(&report::joined(&refused))?;
+    }
+    Ok(None)
 }
 
 fn first_duplicate<'a>(names: &[&'a str]) -> Option<&'a str> {
@@ -162,10 +173,10 @@ async fn finish(jobs: Vec<Job>, mut interrupts: Interrupts) -> Option<Vec<Ended>
                     return None;
                 }
                 is_draining = true;
-                eprintln!("draining; interrupt again to stop at once");
                 for stop in &stops {
                     stop();
                 }
+                eprintln!("draining; interrupt again to stop at once");
             }
         }
     }

@@ -20,8 +20,7 @@ use crate::pipeline::Limits;
 
 /// How much fuel `open` may burn, in events' worth: it may build tables or compile patterns that many events then use.
 const OPEN_EVENTS: u64 = 100;
-/// Bytes that one call may hand to the host, in all its lists together, beyond twice what it was given; the memory limit
-/// of the guest bounds it too.
+/// Bytes that one call may hand to the host, in all its lists together; the memory limit of the guest bounds it too.
 const RESULT_BYTES_MAX: usize = 64 << 20;
 
 /// What an instance is made from, besides its component.

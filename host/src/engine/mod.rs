@@ -33,9 +33,12 @@ pub use instance::{Answer, Budget, Fold, Instance, Request, Setup, Unopened};
 pub use trap::{Cause, Trap};
 pub use voice::{Level, Voice};
 
-/// The most linear memories, tables and core instances that one component may have: a Rust component has one memory, one
-/// table and a handful of small adapter modules.
-const CORE_PARTS_MAX: u32 = 16;
+/// The most core instances that one component may have: a Rust component is one with a handful of small adapters.
+const CORE_INSTANCES_MAX: u32 = 16;
+/// The most linear memories of a component. Each takes a slot of the pool, with as many addresses as a memory can have.
+const MEMORIES_MAX: u32 = 1;
+/// The most tables of a component: its own, and that of its adapters.
+const TABLES_MAX: u32 = 2;
 /// The stack of a guest, on which its own `memory` limit has no hold.
 const STACK_BYTES: usize = 512 << 10;
 /// Of a dropped instance's memory what is zeroed and kept instead of being given back; larger is slower to clear than to
@@ -137,6 +140,17 @@ impl Engine {
         self.load(builtin::get(name).ok_or_else(|| Error::NoBuiltin(name.into()))?)
     }
 
+    /// Loads a component by `builtin:NAME` or from a file, as a person names it.
+    ///
+    /// # Errors
+    /// As [`load_builtin`](Self::load_builtin) or [`load_file`](Self::load_file).
+    pub fn load_named(&self, name: &Path) -> Result<Component, Error> {
+        match name.to_str().and_then(|name| name.strip_prefix("builtin:")) {
+            Some(builtin) => self.load_builtin(builtin),
+            None => self.load_file(name),
+        }
+    }
+
     /// Loads a component from its bytes, from the cache if it was compiled before.
     ///
     /// # Errors
@@ -216,13 +230,13 @@ fn config(instances_max: Option<u32>) -> Config {
 fn pool(instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(CORE_PARTS_MAX))
-        .total_memories(instances)
-        .total_tables(instances.saturating_mul(2))
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_MAX))
+        .total_memories(instances.saturating_mul(MEMORIES_MAX))
+        .total_tables(instances.saturating_mul(TABLES_MAX))
         .total_stacks(instances)
-        .max_core_instances_per_component(CORE_PARTS_MAX)
-        .max_memories_per_component(1)
-        .max_tables_per_component(2)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_tables_per_component(TABLES_MAX)
         .max_memory_size(4 << 30)
         .linear_memory_keep_resident(KEPT_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto);

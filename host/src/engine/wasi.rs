@@ -1,18 +1,19 @@
 //! The WASI that operators get: none of the outside world, the same answers every time.
 //!
 //! Owns the list of interfaces that a component may import, and what stands behind them. There are no files, no sockets, no
-//! environment; clocks stand still, random numbers come from a fixed seed, what is printed becomes log lines.
+//! environment; clocks stand still and nobody can wait for them, random numbers come from a fixed seed, what is printed
+//! becomes log lines.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
 use wasmtime_wasi::p2::bindings::{cli, clocks, random};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
+use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamError};
 use wasmtime_wasi::random::WasiRandom;
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiView};
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiView};
 
 use super::guest::Guest;
 use super::voice::{Level, Voice};
@@ -62,7 +63,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     cli::terminal_stdout::add_to_linker::<Guest, WasiCli>(linker, WasiCliView::cli)?;
     cli::terminal_stderr::add_to_linker::<Guest, WasiCli>(linker, WasiCliView::cli)?;
     clocks::wall_clock::add_to_linker::<Guest, WasiClocks>(linker, WasiClocksView::clocks)?;
-    clocks::monotonic_clock::add_to_linker::<Guest, WasiClocks>(linker, WasiClocksView::clocks)?;
+    clocks::monotonic_clock::add_to_linker::<Guest, StoppedClock>(linker, |_| StoppedClock)?;
     random::random::add_to_linker::<Guest, WasiRandom>(linker, |guest| guest.ctx().ctx.random())?;
     random::insecure::add_to_linker::<Guest, WasiRandom>(linker, |guest| guest.ctx().ctx.random())?;
     random::insecure_seed::add_to_linker::<Guest, WasiRandom>(linker, |guest| guest.ctx().ctx.random())
@@ -77,7 +78,6 @@ pub(super) fn deny_all(voice: &Arc<Voice>) -> WasiCtx {
     let cycle = || wasmtime_wasi::Deterministic::new(SEED.to_le_bytes().to_vec());
     WasiCtx::builder()
         .wall_clock(StoppedClock)
-        .monotonic_clock(StoppedClock)
         .secure_random(cycle())
         .insecure_random(cycle())
         .insecure_random_seed(SEED)
@@ -105,14 +105,32 @@ impl HostWallClock for StoppedClock {
     }
 }
 
-impl HostMonotonicClock for StoppedClock {
-    fn resolution(&self) -> u64 {
-        1
+impl HasData for StoppedClock {
+    type Data<'a> = Self;
+}
+
+/// WASI's own would wait in real time whatever the clock says: without end, without burning fuel, and with an instance that
+/// others need.
+impl clocks::monotonic_clock::Host for StoppedClock {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        Ok(0)
     }
 
-    fn now(&self) -> u64 {
-        0
+    fn resolution(&mut self) -> wasmtime::Result<u64> {
+        Ok(1)
     }
+
+    fn subscribe_instant(&mut self, _: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        Err(cannot_wait())
+    }
+
+    fn subscribe_duration(&mut self, _: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        Err(cannot_wait())
+    }
+}
+
+fn cannot_wait() -> wasmtime::Error {
+    wasmtime::Error::msg("operators cannot wait: they have no clock")
 }
 
 /// Standard output or standard error, whose lines become log lines.

@@ -1,5 +1,6 @@
 //! The end of a pipeline before its time.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
@@ -53,6 +54,13 @@ pub enum Failure {
         /// Which sink.
         id: String,
     },
+}
+
+/// The reason of a failure that was a panic, from what was said in it.
+pub(super) fn panicked(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let said = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", said.unwrap_or("without a word"))
 }
 
 /// A fuse: the first failure blows it, and everything that belongs to the pipeline stops.

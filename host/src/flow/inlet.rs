@@ -3,10 +3,11 @@
 //! One thread per source reads, opens a ticket for what it read, and sends it on; it pauses while what it would add to is
 //! full, and ends at the source's end or when it is told to.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use super::halt::{Failure, Halt};
+use super::halt::{Failure, Halt, panicked};
 use super::letters::{DeadLetter, Event, Letters};
 use super::progress::{Progress, ReadBatch};
 use super::signal::Signal;
@@ -46,8 +47,10 @@ const AWAKE: u8 = 0;
 const READING: u8 = 1;
 /// Told to stop.
 const STOPPING: u8 = 2;
+/// Told to stop in the middle of such a read, and left to itself.
+const ABANDONED: u8 = 3;
 /// At its end.
-const ENDED: u8 = 3;
+const ENDED: u8 = 4;
 
 /// What the thread works with.
 pub struct Parts {
@@ -95,7 +98,17 @@ impl Inlet {
     pub fn start(self: &Arc<Self>, parts: Parts) -> Reader {
         let inlet = self.clone();
         let name = format!("source {}", self.id);
-        let run = move || Reading { inlet, parts }.run();
+        let halt = parts.halt.clone();
+        let run = move || {
+            let ending = Ending(inlet.clone());
+            let read = catch_unwind(AssertUnwindSafe(|| Reading::new(inlet, parts).run()));
+            let read = read.unwrap_or_else(|panic| Err(panicked(&*panic)));
+            read.unwrap_or_else(|reason| {
+                let id = ending.0.id.clone();
+                halt.blow(Failure::Source { id, reason });
+                None
+            })
+        };
         std::thread::Builder::new()
             .name(name)
             .spawn(run)
@@ -109,7 +122,7 @@ impl Inlet {
             .state
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| match state {
                 AWAKE => Some(STOPPING),
-                READING => Some(ENDED),
+                READING => Some(ABANDONED),
                 _ => None,
             });
         if stopped == Ok(READING) {
@@ -118,10 +131,10 @@ impl Inlet {
         self.signal.ring();
     }
 
-    /// Whether its thread can be waited for.
+    /// Whether its thread can be waited for: not while it is in a read that was given up.
     #[must_use]
     pub fn is_joinable(&self, reader: &Reader) -> bool {
-        reader.is_finished() || self.state.load(Ordering::SeqCst) != ENDED
+        self.state.load(Ordering::SeqCst) != ABANDONED || reader.is_finished()
     }
 
     /// Whether it has read so many records, and all that came of them is finished.
@@ -138,13 +151,38 @@ impl Inlet {
     }
 }
 
+/// Notes the end of a source when its thread is over, however that came: the end of the pipeline waits for it.
+struct Ending(Arc<Inlet>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // One that was given up has been noted already.
+        if self.0.state.swap(ENDED, Ordering::SeqCst) != ABANDONED {
+            self.0.progress.end(self.0.index);
+        }
+    }
+}
+
 struct Reading {
     inlet: Arc<Inlet>,
     parts: Parts,
+    /// Whether a read may take for ever, as only one of a source that cannot be read again does.
+    may_block: bool,
 }
 
 impl Reading {
-    fn run(mut self) -> Option<Bookmark> {
+    fn new(inlet: Arc<Inlet>, parts: Parts) -> Self {
+        // Asked once: to say where it is a file hashes what was read last.
+        let may_block = parts.source.bookmark().is_none();
+        Self {
+            inlet,
+            parts,
+            may_block,
+        }
+    }
+
+    /// Reads to the end, or says why it can't.
+    fn run(mut self) -> Result<Option<Bookmark>, String> {
         while self.wait_for_room() {
             match self.read() {
                 Ok(Read::More) => {}
@@ -155,21 +193,11 @@ impl Reading {
                     }
                 }
                 Ok(Read::End) => break,
-                Err(Stop::Abandoned) => return None,
-                Err(Stop::Failed(reason)) => {
-                    self.parts.halt.blow(Failure::Source {
-                        id: self.inlet.id.clone(),
-                        reason,
-                    });
-                    break;
-                }
+                Err(Stop::Abandoned) => return Ok(None),
+                Err(Stop::Failed(reason)) => return Err(reason),
             }
         }
-        let bookmark = self.parts.source.bookmark();
-        if self.inlet.state.swap(ENDED, Ordering::SeqCst) != ENDED {
-            self.inlet.progress.end(self.inlet.index);
-        }
-        bookmark
+        Ok(self.parts.source.bookmark())
     }
 
     /// Waits until the next batch may be read; `false` if none should be.
@@ -197,12 +225,11 @@ impl Reading {
             events: self.parts.batch_events,
             bytes: BATCH_BYTES_MAX,
         };
-        let may_block = self.parts.source.bookmark().is_none();
-        if may_block && !self.inlet.change(AWAKE, READING) {
+        if self.may_block && !self.inlet.change(AWAKE, READING) {
             return Ok(Read::End);
         }
         let outcome = self.parts.source.read(&mut intake, quota);
-        if may_block && !self.inlet.change(READING, AWAKE) {
+        if self.may_block && !self.inlet.change(READING, AWAKE) {
             return Err(Stop::Abandoned);
         }
         if let Some(progress) = self.parts.source.progress() {
@@ -273,4 +300,193 @@ enum Stop {
     Failed(String),
     /// It was given up while it read.
     Abandoned,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self, Receiver, Sender};
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::flow::{LettersBookmark, Listener};
+    use crate::source;
+
+    /// Says that the pipeline is empty, and then holds whoever told it so until the other end is dropped.
+    #[derive(Debug)]
+    struct Holding {
+        emptied: Sender<()>,
+        held: parking_lot::Mutex<Receiver<()>>,
+    }
+
+    impl Listener for Holding {
+        fn advanced(&self) {}
+
+        fn emptied(&self) {
+            self.emptied.send(()).unwrap();
+            let _ = self.held.lock().recv();
+        }
+    }
+
+    /// Something to read of which nothing comes before the other end is dropped.
+    struct Silent {
+        bookmark: Option<Bookmark>,
+        reading: Sender<()>,
+        never: Receiver<()>,
+    }
+
+    impl Source for Silent {
+        fn read(&mut self, _: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+            let _ = self.reading.send(());
+            let _ = self.never.recv();
+            Ok(Read::End)
+        }
+
+        fn bookmark(&self) -> Option<Bookmark> {
+            self.bookmark.clone()
+        }
+
+        fn progress(&self) -> Option<source::Progress> {
+            None
+        }
+    }
+
+    struct Panicking;
+
+    impl Source for Panicking {
+        fn read(&mut self, _: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+            panic!("it can't bear it");
+        }
+
+        fn bookmark(&self) -> Option<Bookmark> {
+            Some(7.into())
+        }
+
+        fn progress(&self) -> Option<source::Progress> {
+            None
+        }
+    }
+
+    /// The inlet of a source whose thread runs, and the ends by which a test holds both.
+    struct Held {
+        inlet: Arc<Inlet>,
+        halt: Arc<Halt>,
+        reader: Reader,
+        reading: Receiver<()>,
+        read: Sender<()>,
+        emptied: Receiver<()>,
+        told: Sender<()>,
+    }
+
+    fn start_silent(bookmark: Option<Bookmark>) -> Held {
+        let ((reading, is_reading), (read, never)) = (mpsc::channel(), mpsc::channel());
+        let source = Silent {
+            bookmark,
+            reading,
+            never,
+        };
+        Held {
+            reading: is_reading,
+            read,
+            ..start(source)
+        }
+    }
+
+    fn start(source: impl Source + 'static) -> Held {
+        let ((_, reading), (read, _)) = (mpsc::channel(), mpsc::channel());
+        let ((emptied, is_emptied), (told, held)) = (mpsc::channel(), mpsc::channel());
+        let listener = Holding {
+            emptied,
+            held: held.into(),
+        };
+        let halt = Arc::<Halt>::default();
+        let signal = Arc::<Signal>::default();
+        let progress = Progress::new(vec![signal.clone()], Box::new(listener), false);
+        let no_letters = || unreachable!("no dead letter comes");
+        let (letters, _) = Letters::start(Box::new(no_letters), LettersBookmark::fresh(), halt.clone());
+        let inlet = Inlet::new("s", 0, signal, progress);
+        let reader = inlet.start(Parts {
+            source: Box::new(source),
+            edges: Arc::default(),
+            letters,
+            halt: halt.clone(),
+            clock: Arc::new(ManualClock::new(0)),
+            pipeline: "p".into(),
+            batch_events: 1,
+        });
+        Held {
+            inlet,
+            halt,
+            reader,
+            reading,
+            read,
+            emptied: is_emptied,
+            told,
+        }
+    }
+
+    #[test]
+    fn the_bookmark_of_a_source_at_its_end_is_waited_for() {
+        let held = start_silent(Some(7.into()));
+        drop(held.read);
+        held.emptied.recv().unwrap();
+        assert!(!held.reader.is_finished() && held.inlet.is_joinable(&held.reader));
+        drop(held.told);
+        assert_eq!(held.reader.join().unwrap(), Some(7.into()));
+    }
+
+    #[test]
+    fn a_read_that_was_given_up_is_not_waited_for() {
+        let held = start_silent(None);
+        held.reading.recv().unwrap();
+        drop(held.told);
+        held.inlet.stop();
+        held.emptied.recv().unwrap();
+        assert!(!held.inlet.is_joinable(&held.reader));
+        drop(held.read);
+        assert_eq!(held.reader.join().unwrap(), None);
+    }
+
+    #[test]
+    fn a_source_that_panics_fails_the_pipeline_and_is_at_its_end() {
+        let held = start(Panicking);
+        drop(held.told);
+        held.emptied.recv().unwrap();
+        let failure = held.halt.failure().unwrap();
+        assert_eq!(failure.to_string(), "source `s`: panicked: it can't bear it");
+        assert_eq!(held.reader.join().unwrap(), None);
+    }
+
+    /// A source of ten batches without events.
+    struct Empty {
+        reads: u32,
+        bookmarks: Arc<AtomicU64>,
+    }
+
+    impl Source for Empty {
+        fn read(&mut self, _: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+            self.reads += 1;
+            Ok(if self.reads < 10 { Read::More } else { Read::End })
+        }
+
+        fn bookmark(&self) -> Option<Bookmark> {
+            self.bookmarks.fetch_add(1, Ordering::SeqCst);
+            Some(self.reads.into())
+        }
+
+        fn progress(&self) -> Option<source::Progress> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_source_is_asked_where_it_is_at_its_start_and_at_its_end() {
+        let bookmarks = Arc::<AtomicU64>::default();
+        let held = start(Empty {
+            reads: 0,
+            bookmarks: bookmarks.clone(),
+        });
+        drop(held.told);
+        assert_eq!(held.reader.join().unwrap(), Some(10.into()));
+        assert_eq!(bookmarks.load(Ordering::SeqCst), 2);
+    }
 }

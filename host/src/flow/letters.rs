@@ -16,6 +16,14 @@ use crate::batch::Column;
 use crate::pipeline::{Limits, Window};
 use crate::sink::{self, Bookmark, Sink};
 
+/// Bytes of a `reason` that are kept. Guests word it, as long as they please; a person reads it.
+const REASON_BYTES_MAX: usize = 64 << 10;
+
+/// How much writing dead letters gives way to all else. A tenant all of whose events fail makes more of them than one core can
+/// write; at the niceness of sources and sinks that core is lost to the workers, and a victim's median beside it rises from
+/// 0.2 ms to 1–2 ms. What is not written holds back only who makes it.
+const NICENESS: i32 = 19;
+
 /// An event that failed: a line of the dead-letter file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeadLetter {
@@ -41,8 +49,27 @@ pub struct DeadLetter {
     pub fuel: u64,
     /// How often the event was tried.
     pub attempt: u32,
-    /// What a replay needs besides; null for a source.
-    pub setup: Option<Setup>,
+    /// What a replay needs besides; null for a source. All letters of an operator share it.
+    #[serde(with = "shared")]
+    pub setup: Option<Arc<Setup>>,
+}
+
+/// An `Arc` that is written as what is in it.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Setup;
+
+    #[allow(clippy::ref_option, reason = "serde hands a field over so")]
+    pub(super) fn serialize<S: Serializer>(setup: &Option<Arc<Setup>>, serializer: S) -> Result<S::Ok, S::Error> {
+        setup.as_deref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Setup>>, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map(Arc::new))
+    }
 }
 
 /// The event of a dead letter.
@@ -184,14 +211,19 @@ impl Letters {
             halt,
         };
         let thread = std::thread::Builder::new().name("dead letters".into());
-        let thread = thread
-            .spawn(move || writing.run(&receiver))
-            .expect("the system gives a thread to each pipeline");
+        let run = move || {
+            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+                tracing::debug!(%error, "the dead letters keep their priority");
+            }
+            writing.run(&receiver)
+        };
+        let thread = thread.spawn(run).expect("the system gives a thread to each pipeline");
         (letters, thread)
     }
 
-    /// Takes a dead letter, whose id is still to be given; never waits.
-    pub fn push(&self, letter: DeadLetter) {
+    /// Takes a dead letter, whose id is still to be given and whose reason may be too long; never waits.
+    pub fn push(&self, mut letter: DeadLetter) {
+        cut(&mut letter.reason);
         self.count.fetch_add(1, Ordering::Relaxed);
         self.gate.enter(1, letter.size());
         let _ = self.sender.send(Message::Letter(Box::new(letter)));
@@ -209,11 +241,28 @@ impl Letters {
     }
 }
 
+/// Cuts a reason that is too long, and says so in it.
+fn cut(reason: &mut String) {
+    if reason.len() > REASON_BYTES_MAX {
+        let kept = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+        *reason = format!("{kept} … (cut: it has {} bytes)", reason.len());
+    }
+}
+
 impl DeadLetter {
+    /// What it takes while it waits, all that guests and inputs say in it included; the set-up is shared.
     fn size(&self) -> usize {
-        let value = self.event.value.as_ref().map_or(0, String::len);
-        let base64 = self.event.value_base64.as_ref().map_or(0, String::len);
-        size_of::<Self>() + value + base64 + self.backtrace.as_ref().map_or(0, String::len)
+        let event = &self.event;
+        let texts = [
+            Some(&self.reason),
+            self.backtrace.as_ref(),
+            self.state.as_ref(),
+            event.key.as_ref(),
+            event.key_base64.as_ref(),
+            event.value.as_ref(),
+            event.value_base64.as_ref(),
+        ];
+        size_of::<Self>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
     }
 }
 
@@ -275,5 +324,60 @@ impl Writing {
             }
         }
         self.bookmark
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::Memory;
+
+    fn letter(reason: String, event: Event) -> DeadLetter {
+        DeadLetter {
+            id: 0,
+            pipeline: "p".into(),
+            operator: "o".into(),
+            component: None,
+            kind: "rejected".into(),
+            reason,
+            backtrace: Some("b".repeat(1_000)),
+            event,
+            state: Some("s".repeat(1_000)),
+            fuel: 0,
+            attempt: 1,
+            setup: None,
+        }
+    }
+
+    #[test]
+    fn all_that_a_guest_can_make_long_counts_at_the_gate() {
+        let long = || "r".repeat(1_000);
+        let text = letter(long(), Event::new("s", 1, None, &[b'k'; 1_000], &[b'v'; 1_000]));
+        assert!(text.size() >= 5_000, "{}", text.size());
+        let bytes = letter(long(), Event::new("s", 1, None, &[0xff; 1_000], &[0xff; 1_000]));
+        assert!(bytes.size() >= 3_000 + 2 * 4_000 / 3, "{}", bytes.size());
+    }
+
+    #[test]
+    fn a_reason_without_end_is_cut_and_said_to_be() {
+        let (sink, taken) = Memory::new();
+        let open = Box::new(|| Ok(Box::new(sink) as Box<dyn Sink>));
+        let (letters, thread) = Letters::start(open, LettersBookmark::fresh(), Arc::default());
+        letters.push(letter("é".repeat(1 << 20), Event::new("s", 1, None, b"", b"")));
+        letters.push(letter("short".into(), Event::new("s", 2, None, b"", b"")));
+        letters.close();
+        thread.join().unwrap();
+        assert_eq!(letters.gate.events(), 0);
+        let lines = taken.lock();
+        let reasons: Vec<String> = lines
+            .iter()
+            .map(|line| serde_json::from_slice::<DeadLetter>(line).unwrap().reason)
+            .collect();
+        let [long, short] = reasons.as_slice() else {
+            panic!("{} letters", reasons.len());
+        };
+        assert!(long.len() < REASON_BYTES_MAX + 100, "{}", long.len());
+        assert!(long.starts_with('é') && long.ends_with("é … (cut: it has 2097152 bytes)"));
+        assert_eq!(short, "short");
     }
 }

@@ -3,6 +3,7 @@
 //! Holds events until everything in front of them is finished. The order is that of positions, then of sources, then of
 //! the paths that lead here; where one event became several under different keys, that of the keys.
 
+use super::progress;
 use crate::batch::{Batch, Column, SourceIndex};
 
 /// Events that are held back.
@@ -15,6 +16,8 @@ pub(super) struct Ordered {
 #[derive(Debug)]
 struct Held {
     batch: HeldColumns,
+    /// All of it counts until the last of it leaves: that is how long it takes memory.
+    _load: progress::Held,
     source: SourceIndex,
     path: u32,
     arrival_ns: u64,
@@ -48,6 +51,7 @@ impl Ordered {
             source: ticket.source(),
             path: batch.origin.path,
             arrival_ns: ticket.arrival_ns(),
+            _load: ticket.hold(batch.len(), batch.size()),
             batch: HeldColumns {
                 keys: batch.keys,
                 values: batch.values,
@@ -58,17 +62,8 @@ impl Ordered {
         });
     }
 
-    /// Releases everything that nothing unfinished can come before; `frontiers` gives for each source the first position
-    /// that is not finished.
-    pub(super) fn release(&mut self, frontiers: &[u64]) -> Released {
-        let Some(before) = frontiers
-            .iter()
-            .zip(0..)
-            .map(|(&position, source)| (position, source))
-            .min()
-        else {
-            return Released::default();
-        };
+    /// Releases everything that nothing unfinished can come before; that begins at a position of a source.
+    pub(super) fn release(&mut self, before: (u64, SourceIndex)) -> Released {
         let mut leaving = Vec::new();
         for (index, held) in self.held.iter_mut().enumerate() {
             let positions = &held.batch.positions;
@@ -129,10 +124,10 @@ mod tests {
     fn events_wait_for_those_before_them() {
         let mut ordered = Ordered::default();
         ordered.hold(batch(&[(3, "c"), (5, "e")]));
-        assert!(text(&ordered.release(&[1])).is_empty());
+        assert!(text(&ordered.release((1, 0))).is_empty());
         ordered.hold(batch(&[(1, "a"), (2, "b"), (4, "d")]));
-        assert_eq!(text(&ordered.release(&[5])), ["a", "b", "c", "d"]);
-        assert_eq!(text(&ordered.release(&[u64::MAX])), ["e"]);
+        assert_eq!(text(&ordered.release((5, 0))), ["a", "b", "c", "d"]);
+        assert_eq!(text(&ordered.release((u64::MAX, 0))), ["e"]);
         assert!(ordered.held.is_empty());
     }
 
@@ -140,14 +135,14 @@ mod tests {
     fn outputs_of_several_actors_that_were_joined_are_put_in_order() {
         let mut ordered = Ordered::default();
         ordered.hold(batch(&[(2, "b"), (9, "i"), (1, "a"), (3, "c")]));
-        assert_eq!(text(&ordered.release(&[4])), ["a", "b", "c"]);
-        assert_eq!(text(&ordered.release(&[10])), ["i"]);
+        assert_eq!(text(&ordered.release((4, 0))), ["a", "b", "c"]);
+        assert_eq!(text(&ordered.release((10, 0))), ["i"]);
     }
 
     #[test]
     fn several_outputs_of_one_event_keep_their_order() {
         let mut ordered = Ordered::default();
         ordered.hold(batch(&[(1, "z"), (1, "a")]));
-        assert_eq!(text(&ordered.release(&[2])), ["z", "a"]);
+        assert_eq!(text(&ordered.release((2, 0))), ["z", "a"]);
     }
 }

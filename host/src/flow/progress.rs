@@ -2,7 +2,8 @@
 //!
 //! Every batch that a source reads gets a [`Ticket`], which all that derives from the batch shares; when the last of it is
 //! gone, the batch is done with. So the host knows what is in flight, up to where everything is finished, and when a
-//! pipeline is empty, without a word from operators.
+//! pipeline is empty, without a word from operators. A sink that restores the order of the source trades tickets for a
+//! [`Held`]: what it holds back is no longer in flight, and takes its source's room all the same.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use parking_lot::Mutex;
 use super::signal::Signal;
 use crate::batch::SourceIndex;
 
-/// Events of one source that may be in flight, from reading to the sink: they bound a pipeline's memory.
+/// Events of one source that may be in flight or held back, from reading to the sink: they bound a pipeline's memory.
 const EVENTS_MAX: u64 = 256 << 10;
-/// Bytes of one source that may be in flight.
+/// Bytes of one source that may be in flight or held back.
 const BYTES_MAX: u64 = 128 << 20;
 
 /// What is in flight in one pipeline.
@@ -43,6 +44,14 @@ struct Line {
     waits: AtomicBool,
 }
 
+impl Line {
+    fn make_room(&self) {
+        if self.waits.swap(false, Ordering::SeqCst) {
+            self.room.ring();
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct LineState {
     /// The number of the ticket at the front of `open`.
@@ -50,8 +59,8 @@ struct LineState {
     open: VecDeque<Open>,
     /// Of the tickets that are not done with.
     live: Load,
-    /// Of all tickets since the oldest that is not done with.
-    span: Load,
+    /// Of what sinks hold back.
+    held: Load,
     next_position: u64,
     ended: bool,
 }
@@ -103,12 +112,16 @@ impl Progress {
     }
 
     /// Whether a source should read on. If not, its signal will ring when it should.
+    ///
+    /// That always comes, though a sink may hold the events of one source back for another. Of all sources there is one whose
+    /// frontier is furthest behind; once nothing of it is in flight, its own events lie before all frontiers and no sink holds
+    /// them. So it reads on, and its frontier moves past the next.
     #[must_use]
     pub fn has_room(&self, source: SourceIndex) -> bool {
         let line = &self.sources[usize::from(source)];
         let state = line.state.lock();
-        // What a sink holds back is not live, but takes memory all the same.
-        let load = if self.keeps_order { state.span } else { state.live };
+        let mut load = state.live;
+        load.add(state.held);
         line.waits.store(load.is_too_much(), Ordering::SeqCst);
         !load.is_too_much()
     }
@@ -128,7 +141,6 @@ impl Progress {
             done: false,
         });
         state.live.add(load);
-        state.span.add(load);
         state.next_position = read.last + 1;
         Arc::new(Ticket {
             progress: Some(self.clone()),
@@ -151,16 +163,15 @@ impl Progress {
         self.sources[usize::from(source)].state.lock().live.events
     }
 
-    /// For each source the first position that is not finished; all before it are.
-    pub fn frontiers(&self) -> impl Iterator<Item = u64> + '_ {
-        self.sources.iter().map(|line| {
-            let state = line.state.lock();
-            match state.open.front() {
-                Some(open) => open.first_position,
-                None if state.ended => u64::MAX,
-                None => state.next_position,
-            }
-        })
+    /// The first position of a source that is not finished; all before it are.
+    #[must_use]
+    pub fn frontier(&self, source: SourceIndex) -> u64 {
+        let state = self.sources[usize::from(source)].state.lock();
+        match state.open.front() {
+            Some(open) => open.first_position,
+            None if state.ended => u64::MAX,
+            None => state.next_position,
+        }
     }
 
     fn close(&self, source: SourceIndex, number: u64) {
@@ -171,23 +182,26 @@ impl Progress {
         let load = state.open[index].load;
         state.live.remove(load);
         let mut advanced = false;
-        while let Some(front) = state.open.front().filter(|open| open.done).copied() {
+        while state.open.front().is_some_and(|open| open.done) {
             state.open.pop_front();
             state.oldest += 1;
-            state.span.remove(front.load);
             advanced = true;
         }
         let is_last = state.ended && state.open.is_empty();
         drop(state);
-        if line.waits.swap(false, Ordering::SeqCst) {
-            line.room.ring();
-        }
+        line.make_room();
         if advanced && self.keeps_order {
             self.listener.advanced();
         }
         if is_last {
             self.check_empty();
         }
+    }
+
+    fn let_go(&self, source: SourceIndex, load: Load) {
+        let line = &self.sources[usize::from(source)];
+        line.state.lock().held.remove(load);
+        line.make_room();
     }
 
     fn check_empty(&self) {
@@ -254,6 +268,40 @@ impl Ticket {
     pub fn arrival_ns(&self) -> u64 {
         self.arrival_ns
     }
+
+    /// Counts what a sink holds back of the batch, until that is dropped.
+    #[must_use]
+    pub(super) fn hold(&self, events: usize, bytes: usize) -> Held {
+        let load = Load {
+            events: events as u64,
+            bytes: bytes as u64,
+        };
+        if let Some(progress) = &self.progress {
+            let line = &progress.sources[usize::from(self.source)];
+            line.state.lock().held.add(load);
+        }
+        Held {
+            progress: self.progress.clone(),
+            source: self.source,
+            load,
+        }
+    }
+}
+
+/// What a sink holds back of a batch whose ticket it has given up.
+#[derive(Debug)]
+pub(super) struct Held {
+    progress: Option<Arc<Progress>>,
+    source: SourceIndex,
+    load: Load,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(progress) = self.progress.take() {
+            progress.let_go(self.source, self.load);
+        }
+    }
 }
 
 impl Drop for Ticket {
@@ -297,12 +345,12 @@ mod tests {
         let progress = Progress::new(vec![Arc::default()], Box::<Heard>::default(), true);
         let (first, second) = (progress.open(0, &read(1, 10)), progress.open(0, &read(11, 20)));
         drop(second);
-        assert_eq!(progress.frontiers().collect::<Vec<_>>(), [1]);
+        assert_eq!(progress.frontier(0), 1);
         let derived = first.clone();
         drop(first);
-        assert_eq!(progress.frontiers().collect::<Vec<_>>(), [1]);
+        assert_eq!(progress.frontier(0), 1);
         drop(derived);
-        assert_eq!(progress.frontiers().collect::<Vec<_>>(), [21]);
+        assert_eq!(progress.frontier(0), 21);
     }
 
     #[test]
@@ -315,7 +363,7 @@ mod tests {
         assert_eq!(heard.emptied.load(Ordering::SeqCst), 0);
         drop(ticket);
         assert_eq!(heard.emptied.load(Ordering::SeqCst), 1);
-        assert_eq!(progress.frontiers().collect::<Vec<_>>(), [u64::MAX; 2]);
+        assert_eq!([0, 1].map(|source| progress.frontier(source)), [u64::MAX; 2]);
     }
 
     #[test]
@@ -330,6 +378,20 @@ mod tests {
         assert!(!progress.has_room(0));
         let heard = signal.heard();
         drop(ticket);
+        assert!(signal.heard() > heard && progress.has_room(0));
+    }
+
+    #[test]
+    fn what_is_held_back_takes_the_room_of_its_source_alone() {
+        let signal = Arc::<Signal>::default();
+        let progress = Progress::new(vec![signal.clone(), Arc::default()], Box::<Heard>::default(), true);
+        let ticket = progress.open(0, &read(1, 10));
+        let held = ticket.hold(256 << 10, 100);
+        drop(ticket);
+        assert_eq!((progress.in_flight(0), progress.frontier(0)), (0, 11));
+        assert!(!progress.has_room(0) && progress.has_room(1));
+        let heard = signal.heard();
+        drop(held);
         assert!(signal.heard() > heard && progress.has_room(0));
     }
 }

@@ -45,4 +45,5 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use loaded::{Loaded, load, load_for_tests, parse};
 pub use model::*;
 pub use overrides::Override;
+pub use paths::is_same_file;
 pub use schema::schema;

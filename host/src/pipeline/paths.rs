@@ -131,6 +131,12 @@ impl Usage {
     }
 }
 
+/// Whether two paths lead to one file, which need not exist yet.
+#[must_use]
+pub fn is_same_file(left: &Path, right: &Path) -> bool {
+    identity(left) == identity(right)
+}
+
 /// One path for every way to write it: symbolic links followed as far as the file exists, else `.` and `..` taken out.
 fn identity(path: &Path) -> PathBuf {
     if let Ok(path) = path.canonicalize() {

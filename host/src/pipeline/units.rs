@@ -14,6 +14,9 @@ use super::section::{Read, wrong_type};
 /// The span of a century: longer is a slip of the pen, and every sum of a few of these still fits 64 bits of ns.
 const DURATION_MAX: Duration = Duration::from_hours(100 * 366 * 24);
 
+/// An event per ns, the step of the clock that paces them.
+const RATE_MAX: f64 = 1e9;
+
 const DURATION_HELP: &str =
     "a duration is a number with a unit in quotes, such as \"100us\", \"50ms\", \"5s\" or \"1m\"";
 const SIZE_HELP: &str = "a size is a number with a unit in quotes, such as \"64KiB\", \"16MiB\" or \"1GiB\"";
@@ -184,11 +187,11 @@ impl<const MIN: i64, const MAX: i64> Read for Whole<MIN, MAX> {
     }
 }
 
-/// Events per second: above 0.
+/// Events per second: above 0, up to an event per ns.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate(pub(super) f64);
 
-inline_schema!(Rate, "rate", { "type": "number", "exclusiveMinimum": 0 });
+inline_schema!(Rate, "rate", { "type": "number", "exclusiveMinimum": 0, "maximum": RATE_MAX });
 
 impl Read for Rate {
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
@@ -201,17 +204,18 @@ impl Read for Rate {
             Value::Float(number) => number,
             _ => return wrong_type(node, "a number of events per second", None, problems),
         };
-        if rate.is_finite() && rate > 0.0 {
+        if rate > 0.0 && rate <= RATE_MAX {
             return Some(Rate(rate));
         }
-        let help = Some("it is above 0; leave it out for as fast as the events are taken".to_owned());
-        refuse(
-            node,
-            format!("{rate} events per second is no rate"),
-            "not above 0",
-            help,
-            problems,
-        )
+        let (message, label, bound) = if rate > RATE_MAX {
+            let message = format!("{rate:e} events per second are more than a clock can pace");
+            (message, "too large", format!("it is at most {RATE_MAX}"))
+        } else {
+            let message = format!("{rate} events per second is no rate");
+            (message, "not above 0", "it is above 0".to_owned())
+        };
+        let help = format!("{bound}; leave it out for as fast as the events are taken");
+        refuse(node, message, label, Some(help), problems)
     }
 }
 

@@ -12,12 +12,12 @@ use super::summary::{EdgeSummary, Figures, Latency, OperatorSummary, PipelineSum
 use super::wiring;
 use super::{Host, Prepared};
 use crate::actor::{Edge, Operator, Pipe};
-use crate::clock::Clock;
+use crate::clock::{Clock, nanoseconds};
 use crate::flow::{
     Failure, Halt, Inlet, InletParts, Letters, LettersBookmark, Listener, Outlet, OutletParts, Progress, Reader,
     Signal, Writer,
 };
-use crate::pipeline::{Order, Pipeline, SinkKind};
+use crate::pipeline::{Order, Pipeline, SinkKind, SourceKind, is_same_file};
 use crate::sink::{self, Resume, Sink};
 use crate::source::{self, Source};
 use crate::state::{self, Bookmarks, Store};
@@ -27,6 +27,8 @@ use crate::state::{self, Bookmarks, Store};
 pub(super) const BATCH_EVENTS: usize = 256;
 /// How often a pipeline that failed is looked through for what still has to be dropped.
 const ABANDON_INTERVAL: Duration = Duration::from_millis(5);
+/// The dead letters within the state directory, unless the pipeline says where they go.
+const LETTERS_FILE: &str = "dead-letters.jsonl";
 
 /// Where a pipeline's state is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,13 +85,21 @@ pub enum StartError {
     /// The state cannot be opened.
     #[error("{0}")]
     State(#[from] state::Error),
-    /// Old state or old dead letters cannot be removed.
+    /// Old dead letters cannot be removed.
     #[error("cannot remove {}: {source}", .path.display())]
     Remove {
         /// What.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// Where the pipeline does not say where dead letters go, they would go to a file that it reads or writes.
+    #[error("the dead letters would go to {}, the file of {user}; name another one under `[dead_letters]`", .path.display())]
+    LettersFileTaken {
+        /// The file.
+        path: PathBuf,
+        /// Who else uses it.
+        user: String,
     },
     /// The stored positions are not what this version writes.
     #[error("the stored position of the dead letters cannot be read; `--fresh` discards the state")]
@@ -102,13 +112,24 @@ impl Connectors {
     /// # Errors
     /// When one of them, or the state, cannot be opened.
     pub fn open(pipeline: &Pipeline, clock: &Arc<dyn Clock>, place: &Place) -> Result<Self, StartError> {
+        // Before anything is opened: it is then as it was when the run is refused.
+        let letters_path = letters_path(pipeline, place);
+        if let Some(user) = user_of(&letters_path, pipeline) {
+            return Err(StartError::LettersFileTaken {
+                path: letters_path,
+                user,
+            });
+        }
         let store = match place {
             Place::Temporary => Store::temporary(),
             Place::Directory { path, fresh } => {
                 if *fresh {
-                    remove(path, |path| std::fs::remove_dir_all(path))?;
+                    let store = Store::open_emptied(path)?;
+                    remove_letters(&path.join(LETTERS_FILE))?;
+                    store
+                } else {
+                    Store::open(path)?
                 }
-                Store::open(path)?
             }
         };
         let bookmarks = store.bookmarks()?;
@@ -130,7 +151,7 @@ impl Connectors {
         // Sources first: a mistyped input must not empty an output.
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        let (letters, letters_from) = open_letters(pipeline, place, known.dead_letters)?;
+        let (letters, letters_from) = open_letters(letters_path, known.dead_letters)?;
         let is_resumed = bookmarks.is_some();
         Ok(Self {
             sources,
@@ -149,19 +170,26 @@ impl Connectors {
 pub(super) fn letters_path(pipeline: &Pipeline, place: &Place) -> PathBuf {
     match (&pipeline.dead_letters, place) {
         (Some(path), _) => path.clone(),
-        (None, Place::Directory { path, .. }) => path.join("dead-letters.jsonl"),
+        (None, Place::Directory { path, .. }) => path.join(LETTERS_FILE),
         (None, Place::Temporary) => PathBuf::from(format!("{}.dead.jsonl", pipeline.name)),
     }
 }
 
+/// The source or sink of `pipeline` whose file is at `path`.
+fn user_of(path: &Path, pipeline: &Pipeline) -> Option<String> {
+    let is_taken = |own: &Path| is_same_file(own, path);
+    let mut sources = pipeline.sources.iter();
+    let source = sources.find(|source| matches!(&source.kind, SourceKind::File { path, .. } if is_taken(path)));
+    let mut sinks = pipeline.sinks.iter();
+    let sink = sinks.find(|sink| matches!(&sink.kind, SinkKind::File { path } if is_taken(path)));
+    source
+        .map(|source| format!("source `{}`", source.id))
+        .or_else(|| sink.map(|sink| format!("sink `{}`", sink.id)))
+}
+
 type OpenLetters = Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>;
 
-fn open_letters(
-    pipeline: &Pipeline,
-    place: &Place,
-    known: Option<serde_json::Value>,
-) -> Result<(OpenLetters, LettersBookmark), StartError> {
-    let path = letters_path(pipeline, place);
+fn open_letters(path: PathBuf, known: Option<serde_json::Value>) -> Result<(OpenLetters, LettersBookmark), StartError> {
     let known: Option<LettersBookmark> = known
         .map(serde_json::from_value)
         .transpose()
@@ -169,7 +197,7 @@ fn open_letters(
     let from = known.unwrap_or_else(LettersBookmark::fresh);
     if from.file.is_none() {
         // Those of an earlier run would pass for this one's.
-        remove(&path, |path| std::fs::remove_file(path))?;
+        remove_letters(&path)?;
     }
     let sink = crate::pipeline::Sink {
         id: "dead letters".into(),
@@ -182,8 +210,18 @@ fn open_letters(
     Ok((Box::new(open), from))
 }
 
-fn remove(path: &Path, remove: impl Fn(&Path) -> std::io::Result<()>) -> Result<(), StartError> {
-    match remove(path) {
+/// Removes the dead letters of an earlier run. A device or a pipe has none: it stays.
+fn remove_letters(path: &Path) -> Result<(), StartError> {
+    let remove = || -> std::io::Result<()> {
+        // What a symbolic link leads to, not the link.
+        let path = path.canonicalize()?;
+        let file = path.metadata()?.file_type();
+        if file.is_file() || file.is_dir() {
+            std::fs::remove_file(path)?;
+        }
+        Ok(())
+    };
+    match remove() {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StartError::Remove {
             path: path.to_owned(),
             source,
@@ -261,9 +299,7 @@ impl Job {
         let pipe = Arc::new(Pipe {
             name: pipeline.name.clone(),
             tenant: host.tenant(&pipeline.tenant),
-            slo_ns: pipeline
-                .slo
-                .map(|slo| u64::try_from(slo.as_nanos()).unwrap_or(u64::MAX)),
+            slo_ns: pipeline.slo.map(nanoseconds),
             sources: pipeline.sources.iter().map(|source| source.id.clone()).collect(),
             scheduler: host.scheduler.clone(),
             activations: host.activations.clone(),
@@ -287,12 +323,17 @@ impl Job {
         board.ordered.get_or_init(|| ordered);
 
         let (operators, source_edges) = wiring::connect(&pipeline, &pipe, components, &outlets, host.options.workers);
-        let sinks = unstarted.into_iter().zip(connectors.sinks).zip(&pipeline.sinks);
+        let sinks = unstarted
+            .into_iter()
+            .zip(connectors.sinks)
+            .zip(&pipeline.sinks)
+            .zip(wiring::sources_of_sinks(&pipeline));
         let writers = sinks
-            .map(|((outlet, sink), options)| {
+            .map(|(((outlet, sink), options), sources)| {
                 let parts = OutletParts {
                     sink,
                     order: options.order,
+                    sources,
                     halt: pipe.halt.clone(),
                     clock: clock.clone(),
                 };
@@ -336,22 +377,10 @@ impl Job {
         }
     }
 
-    /// The pipeline's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.pipeline.name
-    }
-
     /// Its sources, with how far they are.
     #[must_use]
     pub fn inlets(&self) -> &[Arc<Inlet>] {
         &self.inlets
-    }
-
-    /// Its sinks, with what they took.
-    #[must_use]
-    pub fn outlets(&self) -> &[Arc<Outlet>] {
-        &self.outlets
     }
 
     /// Its operators, with what they did so far.

@@ -16,3 +16,6 @@ pub use host::{Host, Options, WORKER_NICENESS};
 pub use job::{Connectors, Ended, Job, Place, StartError};
 pub use prepare::{Prepared, prepare};
 pub use summary::{EdgeSummary, Figures, Latency, OperatorSummary, PipelineSummary, SourceSummary, Summary};
+
+/// Fuel between two yields of an instance that runs beside the actors: nobody else waits for the thread.
+const SLICE_FUEL: u64 = 10_000_000;

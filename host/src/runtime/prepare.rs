@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
+use super::SLICE_FUEL;
 use crate::clock::Clock;
 use crate::engine::{Component, Engine, Instance, Kind, Setup, Unopened, Voice};
 use crate::pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Operator, Pipeline};
-
-/// Fuel between two yields while an instance is opened for a look: nobody else waits for the thread.
-const SLICE_FUEL: u64 = 10_000_000;
 
 /// A pipeline whose components fit their places.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use super::SLICE_FUEL;
 use crate::batch::{Batch, Column};
 use crate::clock::Clock;
 use crate::engine::{
@@ -21,9 +22,6 @@ use crate::flow::{DeadLetter, LetterSetup, Ticket};
 use crate::pipeline::{self, Window};
 use crate::state::windows::{self, Plan};
 use crate::state::{Entry, Table};
-
-/// Fuel between two yields: nobody else waits for the thread.
-const SLICE_FUEL: u64 = 10_000_000;
 
 /// Why a dead letter cannot be run again.
 #[derive(Debug, thiserror::Error)]
@@ -184,10 +182,7 @@ impl Contents {
 pub fn load(engine: &Engine, letter: &DeadLetter, instead: Option<&str>) -> Result<Component, Error> {
     let setup = setup_of(letter)?;
     let name = instead.unwrap_or(&setup.component);
-    let loaded = match name.strip_prefix("builtin:") {
-        Some(builtin) => engine.load_builtin(builtin),
-        None => engine.load_file(Path::new(name)),
-    };
+    let loaded = engine.load_named(Path::new(name));
     let component = loaded.map_err(|source| Error::Component { source })?;
     let recorded = letter.component.as_deref().unwrap_or_default();
     if instead.is_none() && component.sha256() != recorded {

@@ -1,8 +1,10 @@
 //! The edges of a pipeline's graph.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::actor::{Edge, Operator, Options, Pipe, Target};
+use crate::batch::SourceIndex;
 use crate::engine::{Component, Setup};
 use crate::flow::Outlet;
 use crate::pipeline::{Input, Pipeline};
@@ -54,4 +56,31 @@ fn edges_to(inputs: &[Input], from: Input, target: &Target) -> Vec<Edge> {
     matching
         .map(|(index, _)| Edge::new(target.clone(), index, count))
         .collect()
+}
+
+/// For each sink the sources whose events can come to it.
+pub(super) fn sources_of_sinks(pipeline: &Pipeline) -> Vec<Vec<SourceIndex>> {
+    let mut of_operators: Vec<BTreeSet<SourceIndex>> = Vec::new();
+    for operator in &pipeline.operators {
+        let sources = sources_of(&operator.inputs, &of_operators);
+        of_operators.push(sources);
+    }
+    let sinks = pipeline.sinks.iter();
+    sinks
+        .map(|sink| sources_of(&sink.inputs, &of_operators).into_iter().collect())
+        .collect()
+}
+
+/// The sources behind `inputs`; those behind the operators among them, which stand in topological order, are known.
+fn sources_of(inputs: &[Input], of_operators: &[BTreeSet<SourceIndex>]) -> BTreeSet<SourceIndex> {
+    let mut sources = BTreeSet::new();
+    for input in inputs {
+        match *input {
+            Input::Source(index) => {
+                sources.insert(SourceIndex::try_from(index).expect("a pipeline file bounds the number of sources"));
+            }
+            Input::Operator(index) => sources.extend(&of_operators[index]),
+        }
+    }
+    sources
 }

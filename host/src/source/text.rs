@@ -141,17 +141,7 @@ impl<R: Reader> Text<R> {
 
     /// Takes the records that have been read to their ends.
     fn take_records(&mut self, intake: &mut Intake, room: &mut Room) -> Result<(), Error> {
-        let arrival = if self.extract.has_time() {
-            0
-        } else {
-            self.clock.wall_ms()
-        };
-        let mut taker = Taker {
-            intake,
-            room,
-            extract: &self.extract,
-            arrival,
-        };
+        let mut taker = Taker::new(intake, room, &self.extract, &*self.clock);
         match &mut self.records {
             Records::Jsonl(lines) => {
                 while !taker.room.is_full()
@@ -186,17 +176,7 @@ impl<R: Reader> Text<R> {
 
     /// Takes the record that the end of the stream has ended.
     fn take_last(&mut self, intake: &mut Intake, room: &mut Room) -> Result<(), Error> {
-        let arrival = if self.extract.has_time() {
-            0
-        } else {
-            self.clock.wall_ms()
-        };
-        let mut taker = Taker {
-            intake,
-            room,
-            extract: &self.extract,
-            arrival,
-        };
+        let mut taker = Taker::new(intake, room, &self.extract, &*self.clock);
         match &mut self.records {
             Records::Jsonl(lines) => {
                 if let Some((number, piece)) = lines.last() {
@@ -249,7 +229,18 @@ struct Taker<'t> {
     arrival: i64,
 }
 
-impl Taker<'_> {
+impl<'t> Taker<'t> {
+    fn new(intake: &'t mut Intake, room: &'t mut Room, extract: &'t Extract, clock: &dyn Clock) -> Self {
+        // Not asked for the time where events bring their own.
+        let arrival = if extract.has_time() { 0 } else { clock.wall_ms() };
+        Self {
+            intake,
+            room,
+            extract,
+            arrival,
+        }
+    }
+
     /// A line of JSON; one of nothing but white space is no event.
     #[inline]
     fn take_json(&mut self, number: u64, piece: Piece<'_>) {

@@ -10,7 +10,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ use super::table::{Entry, Record, Table};
 const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("state");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const BOOKMARKS: &str = "bookmarks";
+/// The durable database within the state directory.
+const FILE: &str = "state.redb";
 /// Bytes of records that wait in memory before they are written to the scratch database in one transaction.
 const PENDING_BYTES_MAX: usize = 8 << 20;
 /// What a pending record takes besides its key and value.
@@ -30,12 +32,17 @@ const CACHE_BYTES: usize = 64 << 20;
 /// The state of one pipeline outside its active actors.
 pub struct Store {
     durable: Option<Database>,
-    pending: Mutex<Pending>,
-    /// Held for writing while pending records move to the scratch database, so that a look-up finds them in one or the
-    /// other.
-    scratch: RwLock<Option<Scratch>>,
+    /// Locked while pending records move to the scratch database, so that a look-up finds them in one or the other.
+    spilled: Mutex<Spilled>,
     /// Whether any look-up can find something; most runs never spill, and then no key is looked for.
     is_empty: AtomicBool,
+}
+
+/// What actors gave up since the last commit.
+#[derive(Default)]
+struct Spilled {
+    pending: Pending,
+    scratch: Option<Scratch>,
 }
 
 #[derive(Default)]
@@ -89,6 +96,12 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// What is to be discarded was not made by a store.
+    #[error("nothing is discarded in {}: it holds files, but no state", .path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
     /// What is stored is not what this version writes.
     #[error("the stored {what} cannot be read; `--fresh` discards the state")]
     Unreadable {
@@ -114,7 +127,7 @@ impl Store {
             path: directory.to_owned(),
             source,
         })?;
-        let path = directory.join("state.redb");
+        let path = directory.join(FILE);
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create(&path)
@@ -129,11 +142,29 @@ impl Store {
         Ok(store)
     }
 
+    /// The store in `directory`, emptied. Discards nothing that another process has, or that no store wrote.
+    ///
+    /// # Errors
+    /// When there are other things in the directory, or it can't be opened or emptied.
+    pub fn open_emptied(directory: &Path) -> Result<Self, Error> {
+        let is_foreign = !directory.join(FILE).exists()
+            && std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
+        if is_foreign {
+            return Err(Error::Foreign {
+                path: directory.to_owned(),
+            });
+        }
+        let store = Self::open(directory)?;
+        if let Some(durable) = &store.durable {
+            clear(durable).map_err(failed("emptying", Path::new(FILE)))?;
+        }
+        Ok(store)
+    }
+
     fn new(durable: Option<Database>) -> Self {
         Self {
             durable,
-            pending: Mutex::default(),
-            scratch: RwLock::default(),
+            spilled: Mutex::default(),
             is_empty: AtomicBool::new(true),
         }
     }
@@ -158,7 +189,7 @@ impl Store {
                 Err(error) => Err(error.into()),
             }
         };
-        let bytes = read().map_err(failed("reading", Path::new("state.redb")))?;
+        let bytes = read().map_err(failed("reading", Path::new(FILE)))?;
         let parse = |bytes: Vec<u8>| serde_json::from_slice(&bytes);
         bytes
             .map(parse)
@@ -175,17 +206,18 @@ impl Store {
             return Ok(());
         }
         self.is_empty.store(false, Ordering::Relaxed);
-        let mut pending = self.pending.lock();
+        let mut spilled = self.spilled.lock();
         for (key, entry) in records {
             let bytes = entry.map(|entry| entry.encode()).unwrap_or_default();
-            pending.insert(full_key(operator, &key), bytes);
+            spilled.pending.insert(full_key(operator, &key), bytes);
         }
-        if pending.bytes < PENDING_BYTES_MAX {
+        if spilled.pending.bytes < PENDING_BYTES_MAX {
             return Ok(());
         }
-        // The lock on pending stays held: whoever spills more meanwhile waits here, which bounds the memory.
-        let mut scratch = self.scratch.write();
-        flush(&mut pending, &mut scratch).map_err(failed("writing", Path::new("the scratch state")))
+        // The lock stays held: whoever spills more meanwhile waits for it, which bounds the memory.
+        spilled
+            .flush()
+            .map_err(failed("writing", Path::new("the scratch state")))
     }
 
     /// Loads the entries of the keys that `wanted` names into `table`.
@@ -213,11 +245,11 @@ impl Store {
         if let Some(durable) = &self.durable {
             read_range(durable, range, &mut found)?;
         }
-        let pending = self.pending.lock();
-        if let Some(scratch) = &*self.scratch.read() {
+        let spilled = self.spilled.lock();
+        if let Some(scratch) = &spilled.scratch {
             read_range(&scratch.database, range, &mut found)?;
         }
-        let waiting = pending.records.range::<[u8], _>(bounds(range));
+        let waiting = spilled.pending.records.range::<[u8], _>(bounds(range));
         found.extend(waiting.map(|(key, bytes)| (key.clone(), bytes.clone())));
         Ok(found)
     }
@@ -228,19 +260,16 @@ impl Store {
     /// When the database can't be written; it then holds the moment before.
     pub fn commit(&self, active: Vec<(&str, Vec<Record>)>, bookmarks: &Bookmarks) -> Result<(), Error> {
         let Some(durable) = &self.durable else { return Ok(()) };
-        let mut pending = self.pending.lock();
+        let mut spilled = self.spilled.lock();
         for (operator, records) in active {
             for (key, entry) in records {
                 let bytes = entry.map(|entry| entry.encode()).unwrap_or_default();
-                pending.insert(full_key(operator, &key), bytes);
+                spilled.pending.insert(full_key(operator, &key), bytes);
             }
         }
-        let mut scratch = self.scratch.write();
         let bookmarks = serde_json::to_vec(bookmarks).expect("positions are plain JSON");
-        write_durably(durable, &pending, scratch.as_ref(), &bookmarks)
-            .map_err(failed("writing", Path::new("state.redb")))?;
-        *pending = Pending::default();
-        *scratch = None;
+        write_durably(durable, &spilled, &bookmarks).map_err(failed("writing", Path::new(FILE)))?;
+        *spilled = Spilled::default();
         Ok(())
     }
 }
@@ -311,25 +340,27 @@ fn big_endian(partition: u32) -> [u8; 2] {
         .to_be_bytes()
 }
 
-fn flush(pending: &mut Pending, scratch: &mut Option<Scratch>) -> Result<(), redb::Error> {
-    let database = &match scratch {
-        Some(scratch) => scratch,
-        None => scratch.insert(Scratch::create()?),
-    }
-    .database;
-    let mut transaction = database.begin_write()?;
-    transaction
-        .set_durability(Durability::None)
-        .map_err(redb::Error::from)?;
-    {
-        let mut table = transaction.open_table(STATE)?;
-        for (key, bytes) in &pending.records {
-            table.insert(&**key, bytes.as_slice())?;
+impl Spilled {
+    /// Moves what is pending to the scratch database.
+    fn flush(&mut self) -> Result<(), redb::Error> {
+        let scratch = match &mut self.scratch {
+            Some(scratch) => scratch,
+            none => none.insert(Scratch::create()?),
+        };
+        let mut transaction = scratch.database.begin_write()?;
+        transaction
+            .set_durability(Durability::None)
+            .map_err(redb::Error::from)?;
+        {
+            let mut table = transaction.open_table(STATE)?;
+            for (key, bytes) in &self.pending.records {
+                table.insert(&**key, bytes.as_slice())?;
+            }
         }
+        transaction.commit()?;
+        self.pending = Pending::default();
+        Ok(())
     }
-    transaction.commit()?;
-    *pending = Pending::default();
-    Ok(())
 }
 
 impl Scratch {
@@ -358,12 +389,15 @@ fn read_range(database: &Database, range: &Range, found: &mut Found) -> Result<(
     Ok(())
 }
 
-fn write_durably(
-    durable: &Database,
-    pending: &Pending,
-    scratch: Option<&Scratch>,
-    bookmarks: &[u8],
-) -> Result<(), redb::Error> {
+fn clear(durable: &Database) -> Result<(), redb::Error> {
+    let transaction = durable.begin_write()?;
+    transaction.delete_table(STATE)?;
+    transaction.delete_table(META)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn write_durably(durable: &Database, spilled: &Spilled, bookmarks: &[u8]) -> Result<(), redb::Error> {
     let mut transaction = durable.begin_write()?;
     transaction.set_quick_repair(true);
     {
@@ -376,14 +410,14 @@ fn write_durably(
             }
             Ok(())
         };
-        if let Some(scratch) = scratch {
-            let spilled = scratch.database.begin_read()?;
-            for record in spilled.open_table(STATE)?.iter()? {
+        if let Some(scratch) = &spilled.scratch {
+            let scratch = scratch.database.begin_read()?;
+            for record in scratch.open_table(STATE)?.iter()? {
                 let (key, value) = record?;
                 write(key.value(), value.value())?;
             }
         }
-        for (key, bytes) in &pending.records {
+        for (key, bytes) in &spilled.pending.records {
             write(key, bytes)?;
         }
         transaction.open_table(META)?.insert(BOOKMARKS, bookmarks)?;
@@ -459,7 +493,7 @@ mod tests {
         };
         store.spill("op", records(1)).unwrap();
         assert!(
-            store.scratch.read().is_some(),
+            store.spilled.lock().scratch.is_some(),
             "200,000 records do not fit the pending ones"
         );
         store
@@ -503,7 +537,26 @@ mod tests {
     #[test]
     fn a_state_directory_has_one_owner() {
         let directory = tempfile::tempdir().unwrap();
-        let _owner = Store::open(directory.path()).unwrap();
-        assert!(matches!(Store::open(directory.path()), Err(Error::InUse { .. })));
+        let owner = Store::open(directory.path()).unwrap();
+        owner
+            .commit(vec![("op", vec![record("a", 1)])], &Bookmarks::default())
+            .unwrap();
+        for open in [Store::open, Store::open_emptied] {
+            assert!(matches!(open(directory.path()), Err(Error::InUse { .. })));
+        }
+        assert_eq!(loaded(&owner, &Keys::One(b"a")), [record("a", 1)]);
+    }
+
+    #[test]
+    fn an_emptied_store_has_no_state_and_no_positions() {
+        let directory = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let store = Store::open_emptied(directory.path()).unwrap();
+            assert_eq!(store.bookmarks().unwrap(), None);
+            assert_eq!(loaded(&store, &Keys::One(b"a")), []);
+            store
+                .commit(vec![("op", vec![record("a", 1)])], &Bookmarks::default())
+                .unwrap();
+        }
     }
 }

@@ -58,7 +58,12 @@ pub(super) struct Args {
     #[command(flatten)]
     common: Common,
     /// Who runs next: any of `fair`, `fifo` and `deadline`
-    #[arg(long, value_name = "POLICY", value_delimiter = ',', default_value = "fifo,fair,deadline")]
+    #[arg(
+        long,
+        value_name = "POLICY",
+        value_delimiter = ',',
+        default_value = "fifo,fair,deadline"
+    )]
     policy: Vec<Choice>,
     /// Loads, as parts of what the workers can do
     #[arg(long, value_name = "PART", value_delimiter = ',', default_value = "0.3,0.5,0.7,0.8,0.9,1.0,1.1",
@@ -164,7 +169,10 @@ fn full_load(stage: &Stage) -> anyhow::Result<f64> {
     std::thread::sleep(CALIBRATION / 2);
     let (before, started_ns) = (passed(), stage.setup.clock.now_ns());
     std::thread::sleep(CALIBRATION);
-    #[allow(clippy::cast_precision_loss, reason = "a second has far fewer than 2^52 events or ns")]
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a second has far fewer than 2^52 events or ns"
+    )]
     let rate = (passed() - before) as f64 * 1e9 / (stage.setup.clock.now_ns() - started_ns) as f64;
     job.killer()();
     stage.setup.runtime.block_on(job.finish());

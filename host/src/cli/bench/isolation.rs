@@ -66,7 +66,7 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// Arguments of `dirigo bench isolation`.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
+#[command(after_long_help = format!("\
 The victim is a pipeline of map, filter and reduce of its own tenant. Its events come at a fixed rate whether or not those \
 before are through, and each latency counts from when the event was due to when the sink has it. A neighbour gets all the \
 events that it takes; it is stopped when the victim's last event is due, so what a policy starves arrives after that: late, \
@@ -75,7 +75,8 @@ but not lost.
 The bound that is looked at: beside a neighbour the p99 is at most 1.5 times that of the victim alone and 200 us, the p99.9 \
 at most twice that alone and 1 ms.
 
-Exit code: 1 if an event was lost, doubled or misplaced; latencies are not judged.")]
+{}
+Exit code: 1 if an event was lost, doubled or misplaced; latencies are not judged.", kinds::help()))]
 pub(super) struct Args {
     #[command(flatten)]
     common: Common,
@@ -414,14 +415,20 @@ fn text(measured: &Measured) -> String {
     };
     for (policy, column) in &measured.policy {
         let beside = column.beside.iter().map(|(name, cell)| (name.clone(), cell));
-        let rows: Vec<_> = [("alone".to_owned(), &column.alone)].into_iter().chain(beside).collect();
+        let rows: Vec<_> = [("alone".to_owned(), &column.alone)]
+            .into_iter()
+            .chain(beside)
+            .collect();
         part(&format!("{policy}, beside"), &rows);
     }
     let machine = &measured.machine;
     let rows = [
         ("source to sink alone".to_owned(), &machine.ends_alone),
         ("  beside native hogs".to_owned(), &machine.ends_beside_native_hogs),
-        ("victim beside native hogs".to_owned(), &machine.victim_beside_native_hogs),
+        (
+            "victim beside native hogs".to_owned(),
+            &machine.victim_beside_native_hogs,
+        ),
     ];
     part("the machine's own", &rows);
     text

@@ -9,7 +9,7 @@ use super::guests::Guests;
 pub(super) struct Kind {
     pub(super) name: &'static str,
     /// What it does, in a few words.
-    pub(super) about: &'static str,
+    about: &'static str,
     component: Guest,
     /// The operator's `config`, as TOML.
     config: &'static str,
@@ -168,6 +168,12 @@ impl Kind {
         };
         pipeline(&component, &format!("config = {}\n{}", self.config, self.keys))
     }
+}
+
+/// What they do, for people.
+pub(super) fn help() -> String {
+    let line = |kind: &Kind| format!("  {:<20} {}\n", kind.name, kind.about);
+    format!("Kinds of neighbours:\n{}", ALL.iter().map(line).collect::<String>())
 }
 
 /// The pipeline of a neighbour with this component, and `rest` for further keys of its operator.

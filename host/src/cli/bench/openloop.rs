@@ -115,7 +115,9 @@ impl Source for OpenLoop {
         if first_ns > passed_ns {
             return Ok(Read::Wait(Duration::from_nanos(first_ns - passed_ns)));
         }
-        let due = rest.partition_point(|&offset_ns| offset_ns <= passed_ns).min(quota.events);
+        let due = rest
+            .partition_point(|&offset_ns| offset_ns <= passed_ns)
+            .min(quota.events);
         for index in (self.next as u64..).take(due) {
             let value = index % ZERO_EVERY;
             intake

@@ -61,7 +61,10 @@ impl Svg {
     fn legend<'a>(&mut self, y: f64, names: impl Iterator<Item = &'a str>) {
         let mut x = 170.0;
         for (name, colour) in names.zip(COLOURS.iter().cycle()) {
-            self.element(format_args!(r#"<circle cx="{x:.1}" cy="{:.1}" r="5" fill="{colour}"/>"#, y - 4.0));
+            self.element(format_args!(
+                r#"<circle cx="{x:.1}" cy="{:.1}" r="5" fill="{colour}"/>"#,
+                y - 4.0
+            ));
             self.text(x + 10.0, y, Anchor::Start, name);
             x += 30.0 + 7.0 * count(name.len());
         }
@@ -96,7 +99,10 @@ pub(super) fn isolation(measured: &isolation::Measured) -> String {
     let rows = 1 + names.map_or(0, Vec::len);
     let bottom = TOP + ROW * count(rows);
     let mut svg = Svg(String::new());
-    let title = format!("Latency of a victim: p50, p99 (dot) and p99.9; workers: {}", measured.workers);
+    let title = format!(
+        "Latency of a victim: p50, p99 (dot) and p99.9; workers: {}",
+        measured.workers
+    );
     svg.text(LEFT, 20.0, Anchor::Start, &title);
     svg.legend(42.0, measured.policy.iter().map(|(policy, _)| policy.as_str()));
     for decade in DECADES {
@@ -145,7 +151,10 @@ pub(super) fn sharing(measured: &sharing::Measured) -> String {
     const TOP: f64 = 70.0;
     let x = |share: f64| LEFT + share * (WIDTH - LEFT - 20.0);
     let mut svg = Svg(String::new());
-    let title = format!("Shares of three greedy tenants, and the fair ones (mark); workers: {}", measured.workers);
+    let title = format!(
+        "Shares of three greedy tenants, and the fair ones (mark); workers: {}",
+        measured.workers
+    );
     svg.text(LEFT, 20.0, Anchor::Start, &title);
     svg.legend(42.0, ["weight 1", "weight 2", "weight 4"].into_iter());
     let mut y = TOP;

@@ -98,7 +98,11 @@ fn run(stage: &Stage, policy: Choice, actors: u32, duration: Duration) -> anyhow
     let before: Vec<u64> = jobs.iter().map(done).collect();
     let started_ns = stage.setup.clock.now_ns();
     std::thread::sleep(duration);
-    let counts: Vec<u64> = jobs.iter().zip(before).map(|(job, before)| done(job) - before).collect();
+    let counts: Vec<u64> = jobs
+        .iter()
+        .zip(before)
+        .map(|(job, before)| done(job) - before)
+        .collect();
     #[allow(clippy::cast_precision_loss, reason = "cells last less than 2^52 ns")]
     let elapsed_s = (stage.setup.clock.now_ns() - started_ns) as f64 / 1e9;
     for job in jobs {
@@ -201,7 +205,10 @@ mod tests {
     #[test]
     fn what_one_tenant_cannot_use_is_for_the_others() {
         let close = |shares: [f64; 3], wanted: [f64; 3]| {
-            shares.iter().zip(wanted).all(|(share, wanted)| (share - wanted).abs() < 1e-9)
+            shares
+                .iter()
+                .zip(wanted)
+                .all(|(share, wanted)| (share - wanted).abs() < 1e-9)
         };
         assert!(close(fair_shares(10.0), [1.0 / 7.0, 2.0 / 7.0, 4.0 / 7.0]));
         assert!(close(fair_shares(0.5), [1.0 / 6.0, 2.0 / 6.0, 0.5]));

@@ -43,7 +43,12 @@ impl Stage {
                 operator.config_as_written = config.clone();
             }
         }
-        prepare(&self.setup.engine, loaded, &self.setup.clock, self.setup.runtime.handle())
+        prepare(
+            &self.setup.engine,
+            loaded,
+            &self.setup.clock,
+            self.setup.runtime.handle(),
+        )
     }
 
     /// [`prepare`](Self::prepare) for a text of the benchmark's own.

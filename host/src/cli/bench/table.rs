@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 /// Rows under a header; the first column to the left, the others to the right.
 pub(super) fn text(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
@@ -47,7 +50,10 @@ mod tests {
     #[test]
     fn columns_line_up() {
         let rows = [vec!["alone".into(), "1 µs".into()], vec!["x".into(), "100 µs".into()]];
-        assert_eq!(text(&["kind", "p99"], &rows), "kind      p99\nalone    1 µs\nx      100 µs\n");
+        assert_eq!(
+            text(&["kind", "p99"], &rows),
+            "kind      p99\nalone    1 µs\nx      100 µs\n"
+        );
     }
 
     #[test]

@@ -112,6 +112,8 @@ facts! {
     lines_have_no_key: with_source("kind = \"stdin\"\nformat = \"lines\"\nkey = \"/a\"")
         => ["format `lines` has no `key`", "lines have no fields"];
     csv_has_no_depth: with_source("kind = \"stdin\"\nformat = \"csv\"\nkey = \"/a/b\"") => ["only columns"];
+    a_rate_without_bounds_is_refused: with_source("kind = \"generator\"\nrate = 1e300")
+        => ["1e300 events per second", "at most 1000000000; leave it out"];
     a_rate_is_above_0: with_source("kind = \"generator\"\nrate = 0") => ["0 events per second is no rate"];
     a_generator_has_a_sensor: with_source("kind = \"generator\"\nsensors = 0") => ["0 is out of range", "at least 1"];
     a_step_is_counted_in_ms: with_source("kind = \"generator\"\nstep = \"1500us\"") => ["not a whole number of ms"];

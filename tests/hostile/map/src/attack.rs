@@ -1,6 +1,7 @@
 //! What a guest can do to a host.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use dirigo_operator::log;
 use dirigo_operator::prelude::*;
@@ -37,6 +38,8 @@ pub(crate) enum Attack {
     Metrics,
     /// At an event: takes about a hundred times as long as another map does.
     Dawdle,
+    /// At an event: says so, and sleeps for a century.
+    Sleep,
     /// When it is opened: refuses.
     RejectInOpen,
     /// When it is opened: panics.
@@ -45,6 +48,8 @@ pub(crate) enum Attack {
     LoopInOpen,
     /// When it is opened: takes memory until there is no more.
     MemoryInOpen,
+    /// When it is opened: sleeps for a century.
+    SleepInOpen,
 }
 
 impl Attack {
@@ -54,6 +59,10 @@ impl Attack {
             Attack::PanicInOpen => panic!("panicked while it was opened"),
             Attack::LoopInOpen => spin(),
             Attack::MemoryInOpen => hoard(),
+            Attack::SleepInOpen => {
+                doze();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -95,6 +104,10 @@ impl Attack {
             Attack::Dawdle => (0..10_000).for_each(|step| {
                 black_box(step);
             }),
+            Attack::Sleep => {
+                log::warn!("event {number} makes it sleep");
+                doze();
+            }
             _ => {}
         }
         Ok(())
@@ -117,6 +130,10 @@ fn spin() -> ! {
     loop {
         black_box(());
     }
+}
+
+fn doze() {
+    std::thread::sleep(Duration::from_hours(100 * 366 * 24));
 }
 
 fn hoard() -> ! {

@@ -1,0 +1,173 @@
+//! The log of this process, on standard error.
+//!
+//! A thread of its own writes it: whoever logs goes on at once, workers above all, also where nobody reads. Owns the bound on
+//! what waits to be written; what comes when that is reached is dropped, counted, and said at the end.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tracing_subscriber::EnvFilter;
+
+use super::report;
+
+/// Lines that may wait: at the 4 KiB that operators may say in one, 32 MiB.
+const LINES_MAX: usize = 8 << 10;
+/// At the end of the process, how long the log may come no further before the rest is given up.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The log. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Log(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Rings when there is a line to write.
+    arrived: Condvar,
+    /// Rings when one was written.
+    written: Condvar,
+    lines_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    lines: VecDeque<Vec<u8>>,
+    is_writing: bool,
+    dropped: u64,
+}
+
+impl Log {
+    /// Logs what `filter` lets through, from now to the end of the process.
+    pub(crate) fn set_up(filter: &str) -> Self {
+        let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
+            eprintln!("warning: `--log {filter}`: {error}; logging warnings");
+            EnvFilter::new("warn")
+        });
+        let log = Self::to(io::stderr(), LINES_MAX);
+        let writer = log.clone();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(move || writer.clone())
+            .with_ansi(report::wants_color())
+            .init();
+        log
+    }
+
+    fn to(mut medium: impl Write + Send + 'static, lines_max: usize) -> Self {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            written: Condvar::new(),
+            lines_max,
+        });
+        let log = Self(shared.clone());
+        let write = move || -> ! {
+            loop {
+                // Where the log cannot be written there is nowhere to say so.
+                let _ = medium.write_all(&shared.next());
+            }
+        };
+        let thread = std::thread::Builder::new().name("log".into());
+        thread.spawn(write).expect("the system gives a thread to the log");
+        log
+    }
+
+    /// Waits until everything is written, unless nobody reads it. What is said on standard error after it stands after it.
+    pub(crate) fn flush(&self) {
+        let mut queue = self.0.queue.lock();
+        while !queue.is_idle() {
+            if self.0.written.wait_for(&mut queue, PATIENCE).timed_out() {
+                return;
+            }
+        }
+    }
+
+    /// Flushes it for the last time, and gives the number of lines that were never written.
+    pub(crate) fn finish(&self) -> u64 {
+        self.flush();
+        let queue = self.0.queue.lock();
+        queue.dropped + queue.lines.len() as u64
+    }
+}
+
+/// One call is one line, as the subscriber writes it.
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut queue = self.0.queue.lock();
+        if queue.lines.len() < self.0.lines_max {
+            queue.lines.push_back(line.to_vec());
+            self.0.arrived.notify_one();
+        } else {
+            queue.dropped += 1;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// The next line, which is waited for; the one before it is written.
+    fn next(&self) -> Vec<u8> {
+        let mut queue = self.queue.lock();
+        queue.is_writing = false;
+        self.written.notify_all();
+        loop {
+            if let Some(line) = queue.lines.pop_front() {
+                queue.is_writing = true;
+                return line;
+            }
+            self.arrived.wait(&mut queue);
+        }
+    }
+}
+
+impl Queue {
+    fn is_idle(&self) -> bool {
+        self.lines.is_empty() && !self.is_writing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self, Receiver, Sender};
+
+    use super::*;
+
+    /// Says of each line that it is being written, and writes it when it is told to.
+    struct Slow {
+        writing: Sender<Vec<u8>>,
+        go_on: Receiver<()>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            let _ = self.writing.send(line.to_vec());
+            let _ = self.go_on.recv();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_nobody_reads_holds_nobody_up_and_is_dropped_beyond_the_bound() {
+        let ((writing, written), (go_on, told)) = (mpsc::channel(), mpsc::channel());
+        let mut log = Log::to(Slow { writing, go_on: told }, 3);
+        log.write_all(b"0").unwrap();
+        assert_eq!(written.recv().unwrap(), b"0", "it is being written and waits no more");
+        for line in [b"1", b"2", b"3", b"4", b"5"] {
+            log.write_all(line).unwrap();
+        }
+        drop(go_on);
+        assert_eq!(log.finish(), 2);
+        assert_eq!(written.try_iter().collect::<Vec<_>>(), [b"1", b"2", b"3"]);
+    }
+}
