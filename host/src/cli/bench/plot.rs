@@ -207,9 +207,7 @@ pub(super) fn deadlines(measured: &deadlines::Measured) -> String {
     }
     for (policy, colour) in policies.iter().zip(COLOURS) {
         let own = || measured.deadlines.iter().filter(|met| met.policy == *policy);
-        let shares: [(fn(&deadlines::Met) -> f64, &str); 2] =
-            [(|met| met.tight, ""), (|met| met.loose, r#"stroke-dasharray="5 4""#)];
-        for (share, dashes) in shares {
+        let mut draw = |share: fn(&deadlines::Met) -> f64, dashes: &str| {
             let points: Vec<String> = own()
                 .map(|met| format!("{:.1},{:.1}", x(met.load), y(share(met))))
                 .collect();
@@ -217,7 +215,9 @@ pub(super) fn deadlines(measured: &deadlines::Measured) -> String {
                 r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2" {dashes}/>"#,
                 points.join(" ")
             ));
-        }
+        };
+        draw(|met| met.tight, "");
+        draw(|met| met.loose, r#"stroke-dasharray="5 4""#);
     }
     for met in measured.deadlines.iter().filter(|met| met.policy == policies[0]) {
         svg.text(x(met.load), BOTTOM + 16.0, Anchor::Middle, &format!("{}", met.load));
