@@ -197,7 +197,7 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         neighbours.push(Neighbour {
             name: kind.name.to_owned(),
             prepared: stage.prepare_own(&kind.pipeline(&stage.guests))?,
-            events: Cycle::numbered(kind.keys_count),
+            events: Cycle::numbered(kind.keys),
         });
     }
     let measured = measure(&stage, args, &neighbours)?;

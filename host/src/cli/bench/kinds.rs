@@ -1,6 +1,6 @@
 //! The kinds of hostile neighbours.
 //!
-//! A table: to add one, add a line. Each is a pipeline of one operator, fed with as many events as it takes.
+//! A table: to add one, add an entry. Each is a pipeline of one operator, fed with as many events as it takes.
 
 use super::guests::Guests;
 
@@ -13,10 +13,10 @@ pub(super) struct Kind {
     component: Guest,
     /// The operator's `config`, as TOML.
     config: &'static str,
-    /// Further keys of the operator, as TOML.
-    keys: &'static str,
+    /// What else stands in the operator, as TOML.
+    rest: &'static str,
     /// How many keys its events have.
-    pub(super) keys_count: u64,
+    pub(super) keys: u64,
 }
 
 /// Which component it runs.
@@ -35,10 +35,13 @@ const fn kind(name: &'static str, about: &'static str, component: Guest, config:
         about,
         component,
         config,
-        keys: "",
-        keys_count: 64,
+        rest: "",
+        keys: 64,
     }
 }
+
+/// Fuel that nobody lives to see the end of: no trap ends what such an event does.
+const UNBOUND: &str = "limits = { fuel_per_event = 9_000_000_000_000_000_000 }";
 
 /// All of them.
 pub(super) const ALL: &[Kind] = &[
@@ -49,7 +52,7 @@ pub(super) const ALL: &[Kind] = &[
         r#"{ field = "value", scale = 1.8, offset = 32.0, into = "scaled" }"#,
     ),
     Kind {
-        keys: "limits = { fuel_per_event = 9_000_000_000_000_000_000 }",
+        rest: UNBOUND,
         ..kind(
             "infinite-loop",
             "never returns, and may burn fuel without bound",
@@ -100,12 +103,66 @@ pub(super) const ALL: &[Kind] = &[
         r#"{ mode = "recursion" }"#,
     ),
     Kind {
-        keys: "limits = { memory = \"512MiB\", fuel_per_event = 10_000_000_000 }",
+        rest: "limits = { memory = \"512MiB\", fuel_per_event = 10_000_000_000 }",
         ..kind(
             "huge-output",
             "makes 100 MB of output of every event",
             Hostile("map"),
             r#"{ mode = "output" }"#,
+        )
+    },
+    Kind {
+        rest: "limits = { memory = \"512MiB\", fuel_per_event = 10_000_000_000 }",
+        ..kind(
+            "giant-value",
+            "puts out one value of 32 MiB for every event",
+            Hostile("map"),
+            r#"{ mode = "giant-value" }"#,
+        )
+    },
+    Kind {
+        rest: "limits = { fuel_per_event = 10_000_000_000 }",
+        ..kind(
+            "amplification",
+            "puts every event out ten thousand times",
+            Hostile("map"),
+            r#"{ mode = "amplify" }"#,
+        )
+    },
+    Kind {
+        rest: UNBOUND,
+        ..kind(
+            "bulk-memory",
+            "fills and copies 32 MiB in one instruction each, for ever",
+            Hostile("map"),
+            r#"{ mode = "bulk" }"#,
+        )
+    },
+    Kind {
+        rest: "limits = { fuel_per_event = 10_000_000_000 }\nisolation = \"fresh\"",
+        ..kind(
+            "page-faults",
+            "touches each page of 32 MiB of memory, new for every turn",
+            Hostile("map"),
+            r#"{ mode = "touch" }"#,
+        )
+    },
+    Kind {
+        rest: UNBOUND,
+        ..kind(
+            "slow-instructions",
+            "divides for ever",
+            Hostile("map"),
+            r#"{ mode = "divide" }"#,
+        )
+    },
+    Kind {
+        rest: UNBOUND,
+        ..kind(
+            "host-calls",
+            "never stops calling the host",
+            Hostile("map"),
+            r#"{ mode = "host-calls" }"#,
         )
     },
     kind(
@@ -121,18 +178,17 @@ pub(super) const ALL: &[Kind] = &[
         r#"{ mode = "metrics" }"#,
     ),
     Kind {
-        keys: "window = { count = 1_000_000_000 }",
-        keys_count: 1,
+        rest: "window = { count = 1_000_000_000 }",
         ..kind(
             "huge-state",
-            "keeps every event in the state of one key",
+            "keeps 8,000 numbers per event in the state of 64 keys",
             Hostile("reduce"),
-            r#"{ mode = "pass", every = 1 }"#,
+            r#"{ mode = "hoard", every = 1 }"#,
         )
     },
     Kind {
-        keys: "actors = \"per-key\"\nwindow = { count = 5 }",
-        keys_count: 100_000,
+        rest: "actors = \"per-key\"\nwindow = { count = 5 }",
+        keys: 100_000,
         ..kind(
             "many-actors",
             "an actor for each of 100,000 keys",
@@ -141,7 +197,7 @@ pub(super) const ALL: &[Kind] = &[
         )
     },
     Kind {
-        keys: "isolation = \"fresh\"",
+        rest: "isolation = \"fresh\"",
         ..kind(
             "start-up-storm",
             "a fresh instance for every turn",
@@ -166,7 +222,7 @@ impl Kind {
             Hostile(name) => guests.path(name).display().to_string(),
             Builtin(name) => format!("builtin:{name}"),
         };
-        pipeline(&component, &format!("config = {}\n{}", self.config, self.keys))
+        pipeline(&component, &format!("config = {}\n{}", self.config, self.rest))
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a guest can do to a host.
 
 use std::hint::black_box;
-use std::time::Duration;
 
 use dirigo_operator::log;
 use dirigo_operator::prelude::*;
@@ -38,8 +37,30 @@ pub(crate) enum Attack {
     Metrics,
     /// At an event: takes about a hundred times as long as another map does.
     Dawdle,
-    /// At an event: says so, and sleeps for a century.
-    Sleep,
+    /// At an event: never stops calling the host.
+    HostCalls,
+    /// At an event: never stops logging lines of a mebibyte.
+    GiantLines,
+    /// At an event: never stops filling and copying 32 MiB, in one instruction each.
+    Bulk,
+    /// At an event: grows its memory by 32 MiB and touches each page.
+    Touch,
+    /// At an event: fills 32 MiB of memory that it never used.
+    FillAfresh,
+    /// At an event: puts out one value of 32 MiB.
+    GiantValue,
+    /// At an event: rejects it, in a message of 32 MiB.
+    GiantMessage,
+    /// At an event: puts it out ten thousand times.
+    Amplify,
+    /// At an event: divides for ever.
+    Divide,
+    /// At an event: prints what there is to be seen of the outside world.
+    LookAround,
+    /// At an event: prints how often a word stands in memory that it was given afresh. The word is in the event, backwards.
+    Snoop,
+    /// At an event: calls a function whose body a test has written.
+    Injected,
     /// When it is opened: refuses.
     RejectInOpen,
     /// When it is opened: panics.
@@ -48,8 +69,6 @@ pub(crate) enum Attack {
     LoopInOpen,
     /// When it is opened: takes memory until there is no more.
     MemoryInOpen,
-    /// When it is opened: sleeps for a century.
-    SleepInOpen,
 }
 
 impl Attack {
@@ -59,10 +78,6 @@ impl Attack {
             Attack::PanicInOpen => panic!("panicked while it was opened"),
             Attack::LoopInOpen => spin(),
             Attack::MemoryInOpen => hoard(),
-            Attack::SleepInOpen => {
-                doze();
-                Ok(())
-            }
             _ => Ok(()),
         }
     }
@@ -101,13 +116,39 @@ impl Attack {
                 }
             }
             Attack::Metrics => log::count(&format!("events with the number {number}"), 1.0),
+            Attack::HostCalls => loop {
+                log::count("calls", 1.0);
+                log::debug!("again");
+            },
+            Attack::GiantLines => {
+                let line = "a line without an end ".repeat(48 << 10);
+                loop {
+                    log::debug!("{line}");
+                }
+            }
+            Attack::Bulk => bulk(),
+            Attack::Touch => touch(32 << 20),
+            Attack::FillAfresh => drop(black_box(vec![1_u8; 32 << 20])),
+            Attack::GiantValue => out.push(&Raw(vec![b'x'; 32 << 20]))?,
+            Attack::GiantMessage => reject!("{}", "no! ".repeat(8 << 20)),
+            Attack::Amplify => {
+                let value = Raw(format!("{{\"n\":{number}}}").into_bytes());
+                for _ in 0..10_000 {
+                    out.push(&value)?;
+                }
+            }
+            Attack::Injected => {
+                black_box(replaced_by_the_test(black_box(1)));
+            }
+            Attack::Divide => divide(),
+            Attack::LookAround => out.push(&Raw(look_around().into_bytes()))?,
+            Attack::Snoop => {
+                let found = snoop(b"\"s-\":\"rosnes\"");
+                out.push(&Raw(format!("{{\"found\":{found}}}").into_bytes()))?;
+            }
             Attack::Dawdle => (0..10_000).for_each(|step| {
                 black_box(step);
             }),
-            Attack::Sleep => {
-                log::warn!("event {number} makes it sleep");
-                doze();
-            }
             _ => {}
         }
         Ok(())
@@ -132,10 +173,6 @@ fn spin() -> ! {
     }
 }
 
-fn doze() {
-    std::thread::sleep(Duration::from_hours(100 * 366 * 24));
-}
-
 fn hoard() -> ! {
     loop {
         black_box(vec![1_u8; 1 << 20].leak());
@@ -150,4 +187,80 @@ fn descend(depth: u64) -> u64 {
         return 0;
     }
     descend(black_box(depth + 1)) + black_box(frame)[0]
+}
+
+/// Two instructions that move 32 MiB each, for ever.
+fn bulk() -> ! {
+    let mut memory = vec![0_u8; 32 << 20];
+    let half = memory.len() / 2;
+    loop {
+        black_box(&mut memory).fill(black_box(7));
+        black_box(&mut memory).copy_within(black_box(1)..half, half);
+    }
+}
+
+/// Takes memory and writes one byte to each page of it.
+fn touch(bytes: usize) {
+    let mut memory: Vec<u8> = Vec::with_capacity(bytes);
+    for page in memory.spare_capacity_mut().iter_mut().step_by(4096) {
+        black_box(page.write(1));
+    }
+    black_box(memory);
+}
+
+/// What takes longest of what burns one unit of fuel and touches no memory.
+fn divide() -> ! {
+    let mut number = black_box(u64::MAX);
+    loop {
+        for _ in 0..64 {
+            number = u64::MAX / (number | 1);
+        }
+        number = black_box(number);
+    }
+}
+
+/// Environment, arguments, time and chance, as the standard library has them.
+fn look_around() -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    let variables = std::env::vars().count();
+    let arguments = std::env::args().count();
+    #[allow(clippy::disallowed_methods, reason = "it is the guest that looks")]
+    let time = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |time| time.as_nanos());
+    let chance = RandomState::new().hash_one(1);
+    format!("{{\"variables\":{variables},\"arguments\":{arguments},\"time\":{time},\"chance\":{chance}}}")
+}
+
+/// How often a word, given backwards so that it stands nowhere itself, stands in the memory that lies beyond all that is in
+/// use, and in all that can be had.
+#[cfg(target_arch = "wasm32")]
+#[allow(unsafe_code, reason = "who snoops does not ask")]
+fn snoop(backwards: &[u8]) -> usize {
+    const PAGE: usize = 64 << 10;
+    while core::arch::wasm32::memory_grow::<0>(16) != usize::MAX {}
+    let bytes = core::arch::wasm32::memory_size::<0>() * PAGE;
+    // SAFETY: there is none for whoever lives here; the instance is dropped after the turn.
+    let memory = unsafe { std::slice::from_raw_parts(black_box(16_usize) as *const u8, bytes - 16) };
+    let is_the_word = |at: usize| {
+        backwards
+            .iter()
+            .rev()
+            .enumerate()
+            .all(|(offset, &byte)| memory.get(at + offset) == Some(&byte))
+    };
+    (0..memory.len())
+        .filter(|&at| memory[at] == b'"' && is_the_word(at))
+        .count()
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn snoop(_: &[u8]) -> usize {
+    0
+}
+
+/// A test puts another body in its place.
+#[inline(never)]
+fn replaced_by_the_test(number: u32) -> u32 {
+    black_box(number)
 }

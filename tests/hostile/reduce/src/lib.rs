@@ -25,6 +25,8 @@ pub enum Attack {
     Reject,
     /// Panics over the event, once it has spoilt the accumulator.
     Panic,
+    /// Adds 8,000 numbers for each event.
+    Hoard,
     /// Refuses the window.
     RejectWindow,
     /// Panics over the window.
@@ -76,6 +78,10 @@ impl Reduce for Striker {
         numbers.push(event.n);
         match self.0.mode {
             Attack::Reject if self.strikes(event.n) => reject!("event {} is not to its taste", event.n),
+            Attack::Hoard if self.strikes(event.n) => {
+                numbers.extend((0..8_000).map(|more| event.n + more));
+                Ok(())
+            }
             Attack::Panic if self.strikes(event.n) => panic!("event {} is more than it can bear", event.n),
             Attack::Dawdle => {
                 (0..10_000).for_each(|step| {
