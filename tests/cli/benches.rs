@@ -42,6 +42,17 @@ fn isolation_measures_a_victim_alone_and_beside_a_neighbour_under_each_policy() 
 }
 
 #[test]
+fn no_kind_of_neighbour_makes_the_victim_lose_an_event() {
+    let measured = bench(&Folder::new(), "isolation", &["--rate", "100", "--policy", "fair"]);
+    let beside = measured["policy"]["fair"]["beside"].as_object().unwrap();
+    assert!(beside.len() > 10, "{beside:?}");
+    for (kind, cell) in beside {
+        assert_complete(cell, 27);
+        assert!(cell["neighbour"]["slices"].as_u64().unwrap() > 0, "{kind} did nothing");
+    }
+}
+
+#[test]
 fn a_neighbour_that_never_returns_starves_others_under_fifo_until_it_is_stopped() {
     let folder = Folder::new();
     let arguments = ["--rate", "100", "--kinds", "infinite-loop", "--policy", "fifo"];

@@ -274,7 +274,7 @@ impl SplitMix64 {
 
 fn text(measured: &Measured) -> String {
     let mut text = format!(
-        "share of events within their target, of 5 ms (tight) and 200 ms (loose); {} workers, {} s per cell;\n\
+        "share of events within their target, of 5 ms (tight) and 200 ms (loose); workers: {}, {} s per cell;\n\
          a load of 1 is {:.0} events/s\n\n",
         measured.workers, measured.duration_s, measured.events_per_s
     );

@@ -398,14 +398,9 @@ impl Measured {
 }
 
 fn text(measured: &Measured) -> String {
-    let workers = if measured.workers == 1 {
-        "1 worker".to_owned()
-    } else {
-        format!("{} workers", measured.workers)
-    };
     let mut text = format!(
-        "a victim of {} events/s through map, filter and reduce; {workers}, {} s per cell\n",
-        measured.rate, measured.duration_s
+        "a victim of {} events/s through map, filter and reduce; workers: {}, {} s per cell\n",
+        measured.rate, measured.workers, measured.duration_s
     );
     let mut part = |title: &str, rows: &[(String, &Cell)]| {
         let header = [title, "p50", "p99", "p99.9", "max", "lost", "starved", "bound"];

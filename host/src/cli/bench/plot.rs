@@ -1,4 +1,4 @@
-//! The tables as plots: small SVGs that stand on their own, light or dark.
+//! The tables as plots: small SVGs that stand on their own.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -159,7 +159,7 @@ pub(super) fn sharing(measured: &sharing::Measured) -> String {
     svg.legend(42.0, ["weight 1", "weight 2", "weight 4"].into_iter());
     let mut y = TOP;
     for shared in &measured.sharing {
-        let label = format!("{}, {} actors", shared.policy, shared.actors);
+        let label = format!("{}, actors: {}", shared.policy, shared.actors);
         svg.text(LEFT - 8.0, y + 1.5 * BAR + 4.0, Anchor::End, &label);
         for (tenant, colour) in shared.tenants.iter().zip(COLOURS) {
             svg.element(format_args!(

@@ -121,7 +121,8 @@ fn run(stage: &Stage, policy: Choice, actors: u32, duration: Duration) -> anyhow
             .map(|((weight, fair_share), events)| Tenant {
                 weight,
                 fair_share,
-                share: events / all,
+                // Where nothing was done there is nothing to share.
+                share: events / all.max(1.0),
                 events_per_s: events / elapsed_s,
             })
             .collect(),
@@ -181,14 +182,14 @@ fn fair_shares(most: f64) -> [f64; WEIGHTS.len()] {
 
 fn text(measured: &Measured) -> String {
     let mut text = format!(
-        "three tenants who take all they get; {} workers, {} s per cell; share of the work done (and the fair one)\n\n",
+        "three tenants who take all they get; workers: {}, {} s per cell; share of the work done (and the fair one)\n\n",
         measured.workers, measured.duration_s
     );
     let rows: Vec<Vec<String>> = measured
         .sharing
         .iter()
         .map(|shared| {
-            let name = format!("{}, {} actors each", shared.policy, shared.actors);
+            let name = format!("{}, actors: {}", shared.policy, shared.actors);
             let share = |tenant: &Tenant| format!("{:.1} % ({:.1} %)", 100.0 * tenant.share, 100.0 * tenant.fair_share);
             [name].into_iter().chain(shared.tenants.iter().map(share)).collect()
         })
