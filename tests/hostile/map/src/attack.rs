@@ -1,6 +1,7 @@
 //! What a guest can do to a host.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use dirigo_operator::log;
 use dirigo_operator::prelude::*;
@@ -37,6 +38,8 @@ pub(crate) enum Attack {
     Metrics,
     /// At an event: takes about a hundred times as long as another map does.
     Dawdle,
+    /// At an event: says so, and sleeps for a century.
+    Sleep,
     /// At an event: never stops calling the host.
     HostCalls,
     /// At an event: never stops logging lines of a mebibyte.
@@ -69,6 +72,8 @@ pub(crate) enum Attack {
     LoopInOpen,
     /// When it is opened: takes memory until there is no more.
     MemoryInOpen,
+    /// When it is opened: sleeps for a century.
+    SleepInOpen,
 }
 
 impl Attack {
@@ -78,6 +83,10 @@ impl Attack {
             Attack::PanicInOpen => panic!("panicked while it was opened"),
             Attack::LoopInOpen => spin(),
             Attack::MemoryInOpen => hoard(),
+            Attack::SleepInOpen => {
+                doze();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -149,6 +158,10 @@ impl Attack {
             Attack::Dawdle => (0..10_000).for_each(|step| {
                 black_box(step);
             }),
+            Attack::Sleep => {
+                log::warn!("event {number} makes it sleep");
+                doze();
+            }
             _ => {}
         }
         Ok(())
@@ -171,6 +184,10 @@ fn spin() -> ! {
     loop {
         black_box(());
     }
+}
+
+fn doze() {
+    std::thread::sleep(Duration::from_hours(100 * 366 * 24));
 }
 
 fn hoard() -> ! {
