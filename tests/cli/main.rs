@@ -12,6 +12,7 @@
     reason = "a test that cannot go on fails; seeds are printed; plain words matter more than speed here"
 )]
 
+mod benches;
 mod builds;
 mod cases;
 mod projects;

@@ -97,6 +97,7 @@ fn every_command_has_a_help_text() {
         "build",
         "test",
         "replay",
+        "bench",
         "schema",
         "completions",
     ] {

@@ -45,6 +45,9 @@ pub enum Failure {
         /// Why.
         reason: String,
     },
+    /// Somebody ended it; nobody is at fault.
+    #[error("it was stopped")]
+    Killed,
     /// Whoever reads the output is gone; nobody is at fault.
     #[error("the reader of sink `{id}` is gone")]
     Closed {

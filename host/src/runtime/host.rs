@@ -19,7 +19,7 @@ use crate::scheduler::{self, Choice, Scheduler, TenantIndex};
 
 /// How much the workers give way to sources and sinks where guests fill every core: beside guests that never pause, a
 /// source-to-sink p99 of 1.3 ms at equal niceness falls to 0.14 ms (docs/design/001-engine.md).
-const WORKER_NICENESS: i32 = 10;
+pub const WORKER_NICENESS: i32 = 10;
 /// How often idle actors are looked for: the resolution of `idle_timeout`.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
 /// Instances of the engine that are left to tools which open one beside the actors.

@@ -418,6 +418,12 @@ impl Job {
         move || inlets.iter().for_each(|inlet| inlet.stop())
     }
 
+    /// Ends it at once, in the middle of turns too, and drops what it has read; to be kept while somebody waits for the end.
+    pub fn killer(&self) -> impl Fn() + Send + use<> {
+        let halt = self.pipe.halt.clone();
+        move || halt.blow(Failure::Killed)
+    }
+
     /// Waits until all sources are at their end and everything they read has reached the sinks, then makes it durable.
     pub async fn finish(self) -> Ended {
         tokio::select! {

@@ -14,7 +14,7 @@ mod summary;
 mod wiring;
 
 pub use admission::{Load, Meter, Shortfall, judge};
-pub use host::{Host, Options};
+pub use host::{Host, Options, WORKER_NICENESS};
 pub use job::{Connectors, Ended, Job, Place, StartError};
 pub use prepare::{Prepared, prepare};
 pub use summary::{

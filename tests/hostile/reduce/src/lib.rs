@@ -3,6 +3,8 @@
 //! It folds the numbers of events into their list, so that the output shows exactly which events a window holds and in
 //! which order. It strikes at events whose number is a multiple of `every`, or at windows whose sum is.
 
+use std::hint::black_box;
+
 use dirigo_operator::prelude::*;
 
 /// The `config` of the guest.
@@ -29,6 +31,8 @@ pub enum Attack {
     RejectWindow,
     /// Panics over the window.
     PanicWindow,
+    /// Takes about a hundred times as long over the event as another reduce does.
+    Dawdle,
 }
 
 /// An event, as far as it matters here.
@@ -79,6 +83,12 @@ impl Reduce for Striker {
                 Ok(())
             }
             Attack::Panic if self.strikes(event.n) => panic!("event {} is more than it can bear", event.n),
+            Attack::Dawdle => {
+                (0..10_000).for_each(|step| {
+                    black_box(step);
+                });
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

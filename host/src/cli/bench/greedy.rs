@@ -1,0 +1,105 @@
+//! Sources without end and sinks without bottom: what neighbours are fed from, and where it goes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use dirigo::batch::Column;
+use dirigo::sink::{self, Sink};
+use dirigo::source::{self, Intake, Progress, Quota, Read, Source};
+
+/// Events that one read gives: as many as a pipeline's sources take.
+const BATCH_EVENTS: u64 = 256;
+
+/// Gives the same events again and again, as fast as they are taken.
+pub(super) struct Cycle {
+    batches: Arc<Vec<(Column, Column)>>,
+    next: usize,
+    position: u64,
+}
+
+impl Cycle {
+    /// Numbered events over `keys` keys that take turns.
+    pub(super) fn numbered(keys: u64) -> Self {
+        let event = |n: u64| {
+            let key = n % keys;
+            let value = format!(r#"{{"n":{n},"key":"k-{key}","value":{}.5}}"#, n % 40);
+            (format!("k-{key}").into_bytes(), value.into_bytes())
+        };
+        Self::of((0..keys.max(4 * BATCH_EVENTS)).map(event))
+    }
+
+    /// The lines of a file, without keys.
+    pub(super) fn lines(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let this = Self::of(lines.map(|line| (Vec::new(), line.to_vec())));
+        anyhow::ensure!(!this.batches.is_empty(), "{} has no events", path.display());
+        Ok(this)
+    }
+
+    fn of(events: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
+        let mut batches: Vec<(Column, Column)> = Vec::new();
+        for (number, (key, value)) in (0..).zip(events) {
+            if u64::is_multiple_of(number, BATCH_EVENTS) {
+                batches.push(Default::default());
+            }
+            let (keys, values) = batches.last_mut().expect("the first event begins a batch");
+            keys.push(&key);
+            values.push(&value);
+        }
+        Self {
+            batches: Arc::new(batches),
+            next: 0,
+            position: 1,
+        }
+    }
+
+    /// Another source of the same events.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            batches: self.batches.clone(),
+            next: 0,
+            position: 1,
+        }
+    }
+}
+
+impl Source for Cycle {
+    fn read(&mut self, intake: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+        let (keys, values) = &self.batches[self.next];
+        self.next = (self.next + 1) % self.batches.len();
+        let events = keys.len() as u64;
+        intake.keys.extend(keys);
+        intake.values.extend(values);
+        intake.times.resize(keys.len(), 0);
+        intake.positions.extend(self.position..self.position + events);
+        self.position += events;
+        Ok(Read::More)
+    }
+
+    fn bookmark(&self) -> Option<source::Bookmark> {
+        Some(source::Bookmark::Null)
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        None
+    }
+}
+
+/// Takes everything.
+pub(super) struct Bottomless;
+
+impl Sink for Bottomless {
+    fn write(&mut self, _: &Column) -> Result<(), sink::Error> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), sink::Error> {
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<Option<sink::Bookmark>, sink::Error> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,30 @@
+//! The hostile guests that the binary carries.
+//!
+//! `build.rs` compiles them from `tests/hostile`. They are no built-ins: no pipeline file can name them, so they are
+//! written where a pipeline finds them as it finds any user's component.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+const ALL: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/hostile.rs"));
+
+/// The guests as files, for as long as this lives.
+pub(super) struct Guests(TempDir);
+
+impl Guests {
+    pub(super) fn write() -> anyhow::Result<Self> {
+        let this = Self(tempfile::tempdir().context("cannot make a temporary directory")?);
+        for (name, wasm) in ALL {
+            let path = this.path(name);
+            std::fs::write(&path, wasm).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(this)
+    }
+
+    /// The file of a guest.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(format!("{name}.wasm"))
+    }
+}

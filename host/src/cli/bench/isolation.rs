@@ -1,0 +1,447 @@
+//! `dirigo bench isolation`: a victim beside hostile neighbours.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dirigo::engine::Kind as OperatorKind;
+use dirigo::runtime::{Ended, Prepared, Summary};
+use dirigo::scheduler::Choice;
+use serde::{Serialize, Serializer};
+
+use super::greedy::{Bottomless, Cycle};
+use super::kinds::{self, Kind};
+use super::openloop::{Meter, OpenLoop, Plan};
+use super::options::{self, Common};
+use super::progress::Cells;
+use super::stage::{self, NativeHogs, Stage};
+use super::{plot, table};
+use crate::cli::{Exit, Format, Globals, output, report};
+
+/// The pipeline that is to notice nothing: what each event goes through in a plain one. A window of one makes an output of
+/// every event, so that each can be followed to the sink.
+const VICTIM: &str = r#"
+[pipeline]
+name = "victim"
+tenant = "victim"
+[[source]]
+id = "events"
+kind = "generator"
+[[operator]]
+id = "map"
+component = "builtin:map"
+config = { field = "value", scale = 1.8, offset = 32.0, into = "scaled" }
+[[operator]]
+id = "filter"
+component = "builtin:filter"
+config = { field = "scaled", threshold = 32.0 }
+[[operator]]
+id = "reduce"
+component = "builtin:reduce"
+window = { count = 1 }
+config = { field = "scaled", aggregate = "avg" }
+[[sink]]
+id = "out"
+kind = "null"
+"#;
+/// The ends of the same pipeline without its operators: what the machine takes for it when no worker has a part in it.
+const ENDS: &str = r#"
+[pipeline]
+name = "victim"
+tenant = "victim"
+[[source]]
+id = "events"
+kind = "generator"
+[[sink]]
+id = "out"
+kind = "null"
+"#;
+
+/// How long a neighbour runs before the victim starts: it has filled its queues by then.
+const HEAD_START: Duration = Duration::from_millis(200);
+/// How long the victim runs before it is measured: its instances are made by then, and the paces learnt.
+const WARM_UP: Duration = Duration::from_millis(500);
+/// How long the neighbour lives on after the last event of the victim is due. What has not arrived by then never would have.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Arguments of `dirigo bench isolation`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = format!("\
+The victim is a pipeline of map, filter and reduce of its own tenant. Its events come at a fixed rate whether or not those \
+before are through, and each latency counts from when the event was due to when the sink has it. A neighbour gets all the \
+events that it takes; it is stopped when the victim's last event is due, so what a policy starves arrives after that: late, \
+but not lost.
+
+The bound that is looked at: beside a neighbour the p99 is at most 1.5 times that of the victim alone and 200 us, the p99.9 \
+at most twice that alone and 1 ms.
+
+{}
+Exit code: 1 if an event was lost, doubled or misplaced; latencies are not judged.", kinds::help()))]
+pub(super) struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Who runs next: any of `fair`, `fifo` and `deadline`
+    #[arg(long, value_name = "POLICY", value_delimiter = ',', default_value = "fair,fifo")]
+    policy: Vec<Choice>,
+    /// Events per second of the victim
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = options::rate)]
+    rate: f64,
+    /// Only these kinds of neighbours, such as `infinite-loop,memory-bomb`
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kinds::named)]
+    kinds: Option<Vec<Kind>>,
+    /// A neighbour of your own, as the kind `component`
+    #[arg(long, value_name = "FILE")]
+    component: Option<PathBuf>,
+    /// The configuration of that component
+    #[arg(long, value_name = "JSON", requires = "component", value_parser = object)]
+    config: Option<serde_json::Value>,
+    /// The events that it gets over and over, one per line; by default `{"n":0,"key":"k-0","value":0.5}` and so on
+    #[arg(long, value_name = "FILE", requires = "component")]
+    events: Option<PathBuf>,
+}
+
+fn object(text: &str) -> Result<serde_json::Value, String> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err("it is no JSON object".into())
+    }
+}
+
+/// Someone to run beside.
+struct Neighbour {
+    name: String,
+    prepared: Prepared,
+    events: Cycle,
+}
+
+/// What one cell of the table says.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Cell {
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+    pub(super) p999_us: f64,
+    pub(super) max_us: f64,
+    /// Events that were measured.
+    events: u64,
+    lost: u64,
+    doubled: u64,
+    misplaced: u64,
+    /// Events that did not arrive as long as the neighbour lived.
+    starved: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within_bound: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    neighbour: Option<Deeds>,
+}
+
+/// What a neighbour did meanwhile.
+#[derive(Clone, Debug, Serialize)]
+struct Deeds {
+    events: u64,
+    turns: u64,
+    slices: u64,
+    traps: u64,
+    dead_letters: u64,
+}
+
+/// What is measured under one policy.
+#[derive(Debug, Serialize)]
+pub(super) struct Column {
+    pub(super) alone: Cell,
+    #[serde(serialize_with = "as_map")]
+    pub(super) beside: Vec<(String, Cell)>,
+}
+
+/// What the machine does without any guest to blame.
+#[derive(Debug, Serialize)]
+struct Machine {
+    /// The victim's source and sink, without operators.
+    ends_alone: Cell,
+    /// The same beside a native thread per worker that never pauses, at the niceness of workers.
+    ends_beside_native_hogs: Cell,
+    /// The victim as it is, beside such threads: its workers share the cores with them.
+    victim_beside_native_hogs: Cell,
+}
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+pub(super) struct Measured {
+    pub(super) workers: u32,
+    rate: f64,
+    duration_s: f64,
+    #[serde(serialize_with = "as_map")]
+    pub(super) policy: Vec<(String, Column)>,
+    machine: Machine,
+}
+
+fn as_map<V: Serialize, S: Serializer>(entries: &[(String, V)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(entries.iter().map(|(name, value)| (name, value)))
+}
+
+pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    let stage = Stage::new(globals, args.common.workers())?;
+    let mut neighbours = Vec::new();
+    if let Some(component) = &args.component {
+        match own(&stage, component, args)? {
+            Ok(neighbour) => neighbours.push(neighbour),
+            Err(problems) => {
+                report::diagnostics(&problems, globals.format)?;
+                return Ok(Exit::Configuration);
+            }
+        }
+    }
+    let all = if args.component.is_some() { &[] } else { kinds::ALL };
+    for kind in args.kinds.as_deref().unwrap_or(all) {
+        neighbours.push(Neighbour {
+            name: kind.name.to_owned(),
+            prepared: stage.prepare_own(&kind.pipeline(&stage.guests))?,
+            events: Cycle::numbered(kind.keys),
+        });
+    }
+    let measured = measure(&stage, args, &neighbours)?;
+    match globals.format {
+        Format::Json => output::print_json(&measured)?,
+        Format::Text => output::print(&text(&measured))?,
+    }
+    if let Some(directory) = &args.common.plot {
+        plot::write(directory, "isolation", &plot::isolation(&measured))?;
+    }
+    Ok(if measured.cells().all(Cell::is_complete) {
+        Exit::Success
+    } else {
+        eprintln!("error: events of the victim were lost, doubled or misplaced (a fault of dirigo, please report it)");
+        Exit::Failure
+    })
+}
+
+/// The user's own neighbour.
+fn own(
+    stage: &Stage,
+    component: &std::path::Path,
+    args: &Args,
+) -> anyhow::Result<Result<Neighbour, dirigo::pipeline::Diagnostics>> {
+    // A file that cannot be loaded is reported where the pipeline names it.
+    let loaded = stage.setup.engine.load_file(component);
+    let is_reduce = loaded.is_ok_and(|component| component.kind() == OperatorKind::Reduce);
+    let window = if is_reduce { "window = { count = 5 }" } else { "" };
+    let text = kinds::pipeline(&component.display().to_string(), window);
+    let prepared = match stage.prepare(&text, args.config.as_ref()) {
+        Ok(prepared) => prepared,
+        Err(problems) => return Ok(Err(problems)),
+    };
+    Ok(Ok(Neighbour {
+        name: "component".into(),
+        prepared,
+        events: match &args.events {
+            Some(path) => Cycle::lines(path)?,
+            None => Cycle::numbered(64),
+        },
+    }))
+}
+
+fn measure(stage: &Stage, args: &Args, neighbours: &[Neighbour]) -> anyhow::Result<Measured> {
+    /// The machine's rows.
+    const OF_MACHINE: usize = 3;
+    let victim = stage.prepare_own(VICTIM)?;
+    let ends = stage.prepare_own(ENDS)?;
+    let cells = Cells::new(args.policy.len() * (1 + neighbours.len()) + OF_MACHINE);
+    let plan = || Plan::even(args.rate, WARM_UP, args.common.duration);
+    let run = |policy, prepared: &Prepared, plan, neighbour: Option<&Neighbour>| {
+        let cell = run(stage, policy, prepared.clone(), plan, neighbour);
+        cells.leave();
+        cell
+    };
+    let mut policies = Vec::new();
+    for &policy in &args.policy {
+        cells.enter(format!("{policy}: alone"));
+        let alone = run(policy, &victim, plan().with_filter(), None)?;
+        let mut beside = Vec::new();
+        for neighbour in neighbours {
+            cells.enter(format!("{policy}: beside {}", neighbour.name));
+            let mut cell = run(policy, &victim, plan().with_filter(), Some(neighbour))?;
+            cell.within_bound = Some(cell.is_within_bound(&alone));
+            beside.push((neighbour.name.clone(), cell));
+        }
+        policies.push((policy.to_string(), Column { alone, beside }));
+    }
+    cells.enter("the machine alone");
+    let ends_alone = run(Choice::Fair, &ends, plan(), None)?;
+    let hogs = NativeHogs::start(stage.workers);
+    let ends_beside_native_hogs = run(Choice::Fair, &ends, plan(), None)?;
+    let victim_beside_native_hogs = run(Choice::Fair, &victim, plan().with_filter(), None)?;
+    drop(hogs);
+    Ok(Measured {
+        workers: stage.workers,
+        rate: args.rate,
+        duration_s: args.common.duration.as_secs_f64(),
+        policy: policies,
+        machine: Machine {
+            ends_alone,
+            ends_beside_native_hogs,
+            victim_beside_native_hogs,
+        },
+    })
+}
+
+/// One cell: a host of its own, the neighbour, the victim.
+fn run(
+    stage: &Stage,
+    policy: Choice,
+    victim: Prepared,
+    plan: Plan,
+    neighbour: Option<&Neighbour>,
+) -> anyhow::Result<Cell> {
+    let host = stage.host(policy);
+    let runtime = &stage.setup.runtime;
+    let neighbour = neighbour.map(|neighbour| {
+        let job = stage::start(&host, neighbour.prepared.clone(), neighbour.events.again(), Bottomless);
+        std::thread::sleep(HEAD_START);
+        job
+    });
+    let plan = Arc::new(plan);
+    let (meter, tally) = Meter::new(plan.clone(), stage.setup.clock.clone());
+    let source = OpenLoop::new(plan.clone(), stage.setup.clock.clone());
+    let job = stage::start(&host, victim, source, meter);
+    let kill = neighbour.as_ref().map(dirigo::runtime::Job::killer);
+    let mut starved = 0;
+    let ended = runtime.block_on(async {
+        let finishing = job.finish();
+        tokio::pin!(finishing);
+        tokio::select! {
+            ended = &mut finishing => return ended,
+            () = tokio::time::sleep(plan.length() + GRACE) => {}
+        }
+        starved = plan.measured().saturating_sub(tally.lock().latencies_ns.len());
+        if let Some(kill) = &kill {
+            kill();
+        }
+        finishing.await
+    });
+    let neighbour = neighbour.map(|job| {
+        let kill = kill.expect("a neighbour comes with its end");
+        kill();
+        Deeds::of(&runtime.block_on(job.finish()))
+    });
+    if let Some(failure) = ended.failure {
+        anyhow::bail!("the victim failed: {failure}");
+    }
+    let summary = Summary::new(0.0, vec![(ended.summary, ended.operators)], Vec::new());
+    if let Some(imbalance) = summary.imbalances().first() {
+        anyhow::bail!("events of the victim do not add up (a fault of dirigo, please report it): {imbalance}");
+    }
+    let tally = tally.lock();
+    let books = tally.books(&plan);
+    let latencies = &tally.latencies_ns;
+    #[allow(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ns")]
+    let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
+    Ok(Cell {
+        p50_us: us(latencies.value_at_quantile(0.5)),
+        p99_us: us(latencies.value_at_quantile(0.99)),
+        p999_us: us(latencies.value_at_quantile(0.999)),
+        max_us: us(latencies.max()),
+        events: latencies.len(),
+        lost: books.lost,
+        doubled: books.doubled,
+        misplaced: books.misplaced,
+        starved,
+        within_bound: None,
+        neighbour,
+    })
+}
+
+impl Deeds {
+    fn of(ended: &Ended) -> Self {
+        let sum = |field: fn(&dirigo::actor::Counts) -> u64| {
+            ended.operators.iter().map(|operator| field(&operator.counts)).sum()
+        };
+        Self {
+            events: sum(|counts| counts.passed + counts.filtered + counts.absorbed + counts.dead_letters),
+            turns: sum(|counts| counts.turns),
+            slices: sum(|counts| counts.slices),
+            traps: sum(|counts| counts.traps),
+            dead_letters: sum(|counts| counts.dead_letters),
+        }
+    }
+}
+
+impl Cell {
+    fn is_complete(&self) -> bool {
+        self.lost == 0 && self.doubled == 0 && self.misplaced == 0
+    }
+
+    /// Whether this is close enough to `alone` to pass for unmoved.
+    fn is_within_bound(&self, alone: &Cell) -> bool {
+        self.p99_us <= p99_bound_us(alone) && self.p999_us <= 2.0 * alone.p999_us + 1_000.0
+    }
+}
+
+/// What the p99 beside a neighbour may be.
+pub(super) fn p99_bound_us(alone: &Cell) -> f64 {
+    1.5 * alone.p99_us + 200.0
+}
+
+impl Measured {
+    fn cells(&self) -> impl Iterator<Item = &Cell> {
+        let Machine {
+            ends_alone,
+            ends_beside_native_hogs,
+            victim_beside_native_hogs,
+        } = &self.machine;
+        let columns = self.policy.iter().flat_map(|(_, column)| {
+            let beside = column.beside.iter().map(|(_, cell)| cell);
+            [&column.alone].into_iter().chain(beside)
+        });
+        columns.chain([ends_alone, ends_beside_native_hogs, victim_beside_native_hogs])
+    }
+}
+
+fn text(measured: &Measured) -> String {
+    let mut text = format!(
+        "a victim of {} events/s through map, filter and reduce; workers: {}, {} s per cell\n",
+        measured.rate, measured.workers, measured.duration_s
+    );
+    let mut part = |title: &str, rows: &[(String, &Cell)]| {
+        let header = [title, "p50", "p99", "p99.9", "max", "lost", "starved", "bound"];
+        let rows: Vec<_> = rows.iter().map(|(name, cell)| row(name, cell)).collect();
+        text.push('\n');
+        text.push_str(&table::text(&header, &rows));
+    };
+    for (policy, column) in &measured.policy {
+        let beside = column.beside.iter().map(|(name, cell)| (name.clone(), cell));
+        let rows: Vec<_> = [("alone".to_owned(), &column.alone)]
+            .into_iter()
+            .chain(beside)
+            .collect();
+        part(&format!("{policy}, beside"), &rows);
+    }
+    let machine = &measured.machine;
+    let rows = [
+        ("source to sink alone".to_owned(), &machine.ends_alone),
+        ("  beside native hogs".to_owned(), &machine.ends_beside_native_hogs),
+        (
+            "victim beside native hogs".to_owned(),
+            &machine.victim_beside_native_hogs,
+        ),
+    ];
+    part("the machine's own", &rows);
+    text
+}
+
+fn row(name: &str, cell: &Cell) -> Vec<String> {
+    let bound = match cell.within_bound {
+        None => "",
+        Some(true) => "holds",
+        Some(false) => "broken",
+    };
+    let latencies = [cell.p50_us, cell.p99_us, cell.p999_us, cell.max_us].map(table::latency);
+    let lost = cell.lost + cell.doubled + cell.misplaced;
+    let counts = [lost, cell.starved].map(|count| count.to_string());
+    [name.to_owned()]
+        .into_iter()
+        .chain(latencies)
+        .chain(counts)
+        .chain([bound.to_owned()])
+        .collect()
+}

@@ -1,0 +1,46 @@
+//! `dirigo bench`: what neighbours cost each other, on this machine.
+//!
+//! Everything runs in this process, through the same hosts and jobs as `dirigo run`; only the ends of the pipelines are
+//! made for measuring.
+
+mod deadlines;
+mod greedy;
+mod guests;
+mod isolation;
+mod kinds;
+mod openloop;
+mod options;
+mod plot;
+mod progress;
+mod sharing;
+mod stage;
+mod table;
+
+use clap::Subcommand;
+
+use super::{Exit, Globals};
+
+/// Arguments of `dirigo bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    which: Which,
+}
+
+#[derive(Debug, Subcommand)]
+enum Which {
+    /// The latency of a pipeline alone, and beside each of the hostile ones
+    Isolation(isolation::Args),
+    /// The shares that tenants get who all want everything
+    Sharing(sharing::Args),
+    /// The share of latency targets that are met as the load rises
+    Deadlines(deadlines::Args),
+}
+
+pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    match &args.which {
+        Which::Isolation(args) => isolation::execute(args, globals),
+        Which::Sharing(args) => sharing::execute(args, globals),
+        Which::Deadlines(args) => deadlines::execute(args, globals),
+    }
+}

@@ -1,0 +1,317 @@
+//! Load that does not wait for who is loaded: events come at their intended times, whatever became of those before.
+//!
+//! Latencies run from the intended time to the sink, so what a stall holds up counts in full (no coordinated omission).
+//! Every event is accounted for: lost, doubled and misplaced ones are counted.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use dirigo::batch::Column;
+use dirigo::clock::Clock;
+use dirigo::sink::{self, Sink};
+use dirigo::source::{self, Intake, Progress, Quota, Read, Source};
+use hdrhistogram::Histogram;
+use parking_lot::Mutex;
+
+/// How many keys the events have.
+const KEYS: u64 = 16;
+/// One event in so many has the value 0, for filters to drop.
+const ZERO_EVERY: u64 = 10;
+/// Where an event's number stands, both in the event and in what `builtin:reduce` makes of a window of one: its start.
+const MARK: &[u8] = b"\"start\":";
+
+/// When each event is due.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// ns after the start, rising.
+    offsets_ns: Vec<u64>,
+    /// Events that only warm up.
+    warm_up: usize,
+    /// Whether events of the value 0 are dropped on the way.
+    drops_zeroes: bool,
+    start_ns: OnceLock<u64>,
+}
+
+impl Plan {
+    /// Events at these times, the first `warm_up` of them not measured.
+    pub(super) fn new(offsets_ns: Vec<u64>, warm_up: usize) -> Self {
+        Self {
+            offsets_ns,
+            warm_up,
+            drops_zeroes: false,
+            start_ns: OnceLock::new(),
+        }
+    }
+
+    /// `rate` events per second, evenly spaced: `warm_up` long without being measured, then for `duration`.
+    pub(super) fn even(rate: f64, warm_up: Duration, duration: Duration) -> Self {
+        let interval_ns = 1e9 / rate;
+        let count = |time: Duration| rounded(time.as_secs_f64() * rate).max(1);
+        let warm_up = count(warm_up);
+        #[allow(clippy::cast_precision_loss, reason = "a cell has far fewer than 2^52 events")]
+        let offset = |index: u64| rounded(index as f64 * interval_ns);
+        Self::new((0..warm_up + count(duration)).map(offset).collect(), as_index(warm_up))
+    }
+
+    /// With a filter on the way.
+    pub(super) fn with_filter(self) -> Self {
+        Self {
+            drops_zeroes: true,
+            ..self
+        }
+    }
+
+    /// When the last event is due, after the start.
+    pub(super) fn length(&self) -> Duration {
+        Duration::from_nanos(self.offsets_ns.last().copied().unwrap_or(0))
+    }
+
+    fn arrives(&self, index: usize) -> bool {
+        !self.drops_zeroes || !(index as u64).is_multiple_of(ZERO_EVERY)
+    }
+
+    /// How many events should arrive that are measured.
+    pub(super) fn measured(&self) -> u64 {
+        (self.warm_up..self.offsets_ns.len())
+            .filter(|&index| self.arrives(index))
+            .count() as u64
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "times and counts of a cell are positive and far below 2^63"
+)]
+fn rounded(number: f64) -> u64 {
+    number.round() as u64
+}
+
+fn as_index(number: u64) -> usize {
+    usize::try_from(number).expect("counts of a cell fit")
+}
+
+/// Emits the events of a plan.
+pub(super) struct OpenLoop {
+    plan: Arc<Plan>,
+    clock: Arc<dyn Clock>,
+    next: usize,
+}
+
+impl OpenLoop {
+    pub(super) fn new(plan: Arc<Plan>, clock: Arc<dyn Clock>) -> Self {
+        Self { plan, clock, next: 0 }
+    }
+}
+
+impl Source for OpenLoop {
+    fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, source::Error> {
+        let now_ns = self.clock.now_ns();
+        let passed_ns = now_ns - *self.plan.start_ns.get_or_init(|| now_ns);
+        let rest = &self.plan.offsets_ns[self.next..];
+        let Some(&first_ns) = rest.first() else {
+            return Ok(Read::End);
+        };
+        if first_ns > passed_ns {
+            return Ok(Read::Wait(Duration::from_nanos(first_ns - passed_ns)));
+        }
+        let due = rest
+            .partition_point(|&offset_ns| offset_ns <= passed_ns)
+            .min(quota.events);
+        for index in (self.next as u64..).take(due) {
+            let value = index % ZERO_EVERY;
+            intake
+                .values
+                .push(format!(r#"{{"start":{index},"n":{index},"value":{value}}}"#).as_bytes());
+            intake.keys.push(&(index % KEYS).to_le_bytes());
+            intake.times.push(i64::try_from(index).expect("counts of a cell fit"));
+            intake.positions.push(index + 1);
+        }
+        self.next += due;
+        Ok(Read::More)
+    }
+
+    fn bookmark(&self) -> Option<source::Bookmark> {
+        Some(source::Bookmark::Null)
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        None
+    }
+}
+
+/// Takes the events of a plan at the end of their way.
+pub(super) struct Meter {
+    plan: Arc<Plan>,
+    clock: Arc<dyn Clock>,
+    tally: Arc<Mutex<Tally>>,
+}
+
+impl Meter {
+    pub(super) fn new(plan: Arc<Plan>, clock: Arc<dyn Clock>) -> (Self, Arc<Mutex<Tally>>) {
+        let tally = Arc::new(Mutex::new(Tally::new(&plan)));
+        let meter = Self {
+            plan,
+            clock,
+            tally: tally.clone(),
+        };
+        (meter, tally)
+    }
+}
+
+impl Sink for Meter {
+    fn write(&mut self, values: &Column) -> Result<(), sink::Error> {
+        let now_ns = self.clock.now_ns();
+        let start_ns = *self.plan.start_ns.get().expect("events come after the start");
+        let mut tally = self.tally.lock();
+        for value in values.iter() {
+            match number_of(value).filter(|&index| index < self.plan.offsets_ns.len()) {
+                None => tally.strange += 1,
+                Some(index) => {
+                    let due_ns = start_ns + self.plan.offsets_ns[index];
+                    let latency_ns = now_ns.saturating_sub(due_ns);
+                    tally.take(index, (index >= self.plan.warm_up).then_some(latency_ns));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), sink::Error> {
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<Option<sink::Bookmark>, sink::Error> {
+        Ok(None)
+    }
+}
+
+fn number_of(value: &[u8]) -> Option<usize> {
+    let digits = &value[memchr::memmem::find(value, MARK)? + MARK.len()..];
+    let end = digits
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(digits.len());
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
+/// What arrived.
+#[derive(Debug)]
+pub(super) struct Tally {
+    pub(super) latencies_ns: Histogram<u64>,
+    seen: Vec<bool>,
+    last: Vec<Option<usize>>,
+    doubled: u64,
+    misplaced: u64,
+    strange: u64,
+}
+
+/// What became of the events, beside their latency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Books {
+    pub(super) lost: u64,
+    /// That came twice, or were never sent.
+    pub(super) doubled: u64,
+    /// That came after a later one of their key.
+    pub(super) misplaced: u64,
+}
+
+impl Tally {
+    fn new(plan: &Plan) -> Self {
+        /// Three significant digits: what a person reads.
+        const DIGITS: u8 = 3;
+        Self {
+            latencies_ns: Histogram::new(DIGITS).expect("three digits are within what a histogram offers"),
+            seen: vec![false; plan.offsets_ns.len()],
+            last: vec![None; as_index(KEYS)],
+            doubled: 0,
+            misplaced: 0,
+            strange: 0,
+        }
+    }
+
+    fn take(&mut self, index: usize, latency_ns: Option<u64>) {
+        self.doubled += u64::from(std::mem::replace(&mut self.seen[index], true));
+        let last = &mut self.last[index % as_index(KEYS)];
+        self.misplaced += u64::from(last.is_some_and(|last| last > index));
+        *last = Some(index);
+        if let Some(latency_ns) = latency_ns {
+            let recorded = self.latencies_ns.record(latency_ns);
+            recorded.expect("the histogram resizes itself");
+        }
+    }
+
+    /// Whether all came that were sent, once and in order.
+    pub(super) fn books(&self, plan: &Plan) -> Books {
+        let missing = |&(index, seen): &(usize, &bool)| plan.arrives(index) && !seen;
+        let uncalled = |&(index, seen): &(usize, &bool)| !plan.arrives(index) && *seen;
+        let count = |counts: &dyn Fn(&(usize, &bool)) -> bool| self.seen.iter().enumerate().filter(counts).count();
+        Books {
+            lost: count(&missing) as u64,
+            doubled: self.doubled + self.strange + count(&uncalled) as u64,
+            misplaced: self.misplaced,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dirigo::clock::ManualClock;
+
+    use super::*;
+
+    const QUOTA: Quota = Quota {
+        events: 256,
+        bytes: 1 << 20,
+    };
+
+    fn plan() -> Arc<Plan> {
+        Arc::new(Plan::even(1_000.0, Duration::from_millis(1), Duration::from_millis(4)))
+    }
+
+    #[test]
+    fn events_come_when_they_are_due() {
+        let clock = Arc::new(ManualClock::new(0));
+        let mut source = OpenLoop::new(plan(), clock.clone());
+        let mut counts = Vec::new();
+        for _ in 0..3 {
+            let mut intake = Intake::default();
+            source.read(&mut intake, QUOTA).unwrap();
+            counts.push(intake.times.len());
+            clock.advance(Duration::from_millis(2));
+        }
+        assert_eq!(counts, [1, 2, 2]);
+        assert_eq!(source.read(&mut Intake::default(), QUOTA).unwrap(), Read::End);
+    }
+
+    #[test]
+    fn what_a_stall_holds_up_is_measured_from_when_it_was_due() {
+        let clock = Arc::new(ManualClock::new(0));
+        let plan = plan();
+        let mut source = OpenLoop::new(plan.clone(), clock.clone());
+        let (mut meter, tally) = Meter::new(plan.clone(), clock.clone());
+        let mut intake = Intake::default();
+        source.read(&mut intake, QUOTA).unwrap();
+        clock.advance(Duration::from_millis(10));
+        source.read(&mut intake, QUOTA).unwrap();
+        meter.write(&intake.values).unwrap();
+        let tally = tally.lock();
+        assert_eq!(tally.latencies_ns.len(), 4, "the first event only warms up");
+        assert!(tally.latencies_ns.max() >= 9_000_000 && tally.latencies_ns.min() <= 6_010_000);
+        assert_eq!(tally.books(&plan), Books::default());
+    }
+
+    #[test]
+    fn lost_doubled_and_misplaced_events_are_counted() {
+        let plan = Plan::even(1_000.0, Duration::from_millis(1), Duration::from_millis(39));
+        let mut tally = Tally::new(&plan);
+        (0..39).for_each(|index| tally.take(index, None));
+        tally.take(7, None);
+        let books = Books {
+            lost: 1,
+            doubled: 1,
+            misplaced: 1,
+        };
+        assert_eq!(tally.books(&plan), books);
+    }
+}

@@ -1,0 +1,223 @@
+//! `dirigo bench sharing`: tenants who all want everything.
+
+use std::time::Duration;
+
+use dirigo::pipeline::Budget;
+use dirigo::runtime::{Host, Job};
+use dirigo::scheduler::Choice;
+use serde::Serialize;
+
+use super::greedy::{Bottomless, Cycle};
+use super::options::Common;
+use super::progress::Cells;
+use super::stage::{self, Stage};
+use super::{plot, table};
+use crate::cli::{Exit, Format, Globals, output};
+
+/// The weights of the tenants.
+const WEIGHTS: [u32; 3] = [1, 2, 4];
+/// How long they run before shares are measured: longer than it takes to make the instances of all actors.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// Arguments of `dirigo bench sharing`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Three tenants with the weights 1, 2 and 4 get all the events that they take, and do the same work on each. Their shares of \
+the work that is done are measured, with so many actors each. A tenant with fewer actors than there are workers cannot use \
+its whole share; what it leaves is for the others.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Who runs next: any of `fair`, `fifo` and `deadline`
+    #[arg(long, value_name = "POLICY", value_delimiter = ',', default_value = "fair,fifo")]
+    policy: Vec<Choice>,
+    /// Actors of each tenant, such as `1,1000`
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,10,1000",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    actors: Vec<u32>,
+}
+
+/// The shares of all tenants under one policy.
+#[derive(Debug, Serialize)]
+pub(super) struct Shared {
+    pub(super) policy: String,
+    pub(super) actors: u32,
+    pub(super) tenants: Vec<Tenant>,
+}
+
+/// A tenant's share.
+#[derive(Debug, Serialize)]
+pub(super) struct Tenant {
+    pub(super) weight: u32,
+    /// What its weight entitles it to, as far as its actors can use it.
+    pub(super) fair_share: f64,
+    pub(super) share: f64,
+    events_per_s: f64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Measured {
+    pub(super) workers: u32,
+    duration_s: f64,
+    pub(super) sharing: Vec<Shared>,
+}
+
+pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    let stage = Stage::new(globals, args.common.workers())?;
+    let cells = Cells::new(args.policy.len() * args.actors.len());
+    let mut sharing = Vec::new();
+    for &policy in &args.policy {
+        for &actors in &args.actors {
+            cells.enter(format!("{policy}: {actors} actors each"));
+            sharing.push(run(&stage, policy, actors, args.common.duration)?);
+            cells.leave();
+        }
+    }
+    drop(cells);
+    let measured = Measured {
+        workers: stage.workers,
+        duration_s: args.common.duration.as_secs_f64(),
+        sharing,
+    };
+    match globals.format {
+        Format::Json => output::print_json(&measured)?,
+        Format::Text => output::print(&text(&measured))?,
+    }
+    if let Some(directory) = &args.common.plot {
+        plot::write(directory, "sharing", &plot::sharing(&measured))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn run(stage: &Stage, policy: Choice, actors: u32, duration: Duration) -> anyhow::Result<Shared> {
+    let host = stage.host(policy);
+    let mut jobs = Vec::new();
+    for weight in WEIGHTS {
+        jobs.push(start(stage, &host, weight, actors)?);
+    }
+    std::thread::sleep(WARM_UP);
+    let before: Vec<u64> = jobs.iter().map(done).collect();
+    let started_ns = stage.setup.clock.now_ns();
+    std::thread::sleep(duration);
+    let counts: Vec<u64> = jobs
+        .iter()
+        .zip(before)
+        .map(|(job, before)| done(job) - before)
+        .collect();
+    #[allow(clippy::cast_precision_loss, reason = "cells last less than 2^52 ns")]
+    let elapsed_s = (stage.setup.clock.now_ns() - started_ns) as f64 / 1e9;
+    for job in jobs {
+        job.killer()();
+        stage.setup.runtime.block_on(job.finish());
+    }
+    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let events: Vec<f64> = counts.iter().map(|&count| count as f64).collect();
+    let all: f64 = events.iter().sum();
+    let fair_shares = fair_shares(f64::from(actors) / f64::from(stage.workers));
+    let tenants = WEIGHTS.into_iter().zip(fair_shares).zip(events);
+    Ok(Shared {
+        policy: policy.to_string(),
+        actors,
+        tenants: tenants
+            .map(|((weight, fair_share), events)| Tenant {
+                weight,
+                fair_share,
+                // Where nothing was done there is nothing to share.
+                share: events / all.max(1.0),
+                events_per_s: events / elapsed_s,
+            })
+            .collect(),
+    })
+}
+
+/// Starts the pipeline of a tenant: a reduce that spends about ten microseconds on every event, with an actor per key.
+fn start(stage: &Stage, host: &Host, weight: u32, actors: u32) -> anyhow::Result<Job> {
+    let component = toml::Value::String(stage.guests.path("reduce").display().to_string());
+    let text = format!(
+        r#"
+        [pipeline]
+        name = "weight-{weight}"
+        tenant = "weight-{weight}"
+        [[source]]
+        id = "events"
+        kind = "generator"
+        [[operator]]
+        id = "reduce"
+        component = {component}
+        actors = "per-key"
+        window = {{ count = 5 }}
+        config = {{ mode = "dawdle", every = 1 }}
+        [[sink]]
+        id = "nowhere"
+        kind = "null"
+        "#
+    );
+    let prepared = stage.prepare_own(&text)?;
+    let budget = Budget {
+        weight,
+        ..Budget::default()
+    };
+    host.set_budget(&prepared.pipeline.tenant, budget);
+    Ok(stage::start(host, prepared, Cycle::numbered(actors.into()), Bottomless))
+}
+
+/// The events that a pipeline is done with so far.
+fn done(job: &Job) -> u64 {
+    job.operators()
+        .iter()
+        .map(|operator| operator.counters().read().absorbed)
+        .sum()
+}
+
+/// What the weights entitle to, where no tenant can use more than `most` of everything: what one cannot use is for the
+/// others, by weight.
+fn fair_shares(most: f64) -> [f64; WEIGHTS.len()] {
+    let mut shares = [0.0; WEIGHTS.len()];
+    let mut left = 1.0;
+    // From the heaviest down: if it can use its part, so can the lighter ones.
+    let mut weights: u32 = WEIGHTS.iter().sum();
+    for index in (0..WEIGHTS.len()).rev() {
+        shares[index] = f64::min(most, left * f64::from(WEIGHTS[index]) / f64::from(weights));
+        left -= shares[index];
+        weights -= WEIGHTS[index];
+    }
+    // All are capped: the workers idle in part, and shares are those of what is done.
+    shares.map(|share| share / (1.0 - left))
+}
+
+fn text(measured: &Measured) -> String {
+    let mut text = format!(
+        "three tenants who take all they get; workers: {}, {} s per cell; share of the work done (and the fair one)\n\n",
+        measured.workers, measured.duration_s
+    );
+    let rows: Vec<Vec<String>> = measured
+        .sharing
+        .iter()
+        .map(|shared| {
+            let name = format!("{}, actors: {}", shared.policy, shared.actors);
+            let share = |tenant: &Tenant| format!("{:.1} % ({:.1} %)", 100.0 * tenant.share, 100.0 * tenant.fair_share);
+            [name].into_iter().chain(shared.tenants.iter().map(share)).collect()
+        })
+        .collect();
+    let header = ["", "weight 1", "weight 2", "weight 4"];
+    text.push_str(&table::text(&header, &rows));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_tenant_cannot_use_is_for_the_others() {
+        let close = |shares: [f64; 3], wanted: [f64; 3]| {
+            shares
+                .iter()
+                .zip(wanted)
+                .all(|(share, wanted)| (share - wanted).abs() < 1e-9)
+        };
+        assert!(close(fair_shares(10.0), [1.0 / 7.0, 2.0 / 7.0, 4.0 / 7.0]));
+        assert!(close(fair_shares(0.5), [1.0 / 6.0, 2.0 / 6.0, 0.5]));
+        assert!(close(fair_shares(0.2), [1.0 / 3.0; 3]));
+    }
+}

@@ -1,0 +1,119 @@
+//! What a benchmark runs on: an engine, guests, hosts, jobs with ends of their own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use dirigo::flow::LettersBookmark;
+use dirigo::pipeline::{self, Diagnostics};
+use dirigo::runtime::{Connectors, Host, Job, Options, Prepared, WORKER_NICENESS, prepare};
+use dirigo::scheduler::Choice;
+use dirigo::sink::Sink;
+use dirigo::source::Source;
+use dirigo::state::Store;
+
+use super::greedy::Bottomless;
+use super::guests::Guests;
+use crate::cli::Globals;
+use crate::cli::setup::Setup;
+
+/// Everything that lasts from cell to cell.
+pub(super) struct Stage {
+    pub(super) setup: Setup,
+    pub(super) guests: Guests,
+    pub(super) workers: u32,
+}
+
+impl Stage {
+    pub(super) fn new(globals: &Globals, workers: u32) -> anyhow::Result<Self> {
+        Ok(Self {
+            setup: Setup::new(globals)?,
+            guests: Guests::write()?,
+            workers,
+        })
+    }
+
+    /// A pipeline file's text with its components compiled; `config` in place of that of its operators.
+    pub(super) fn prepare(&self, text: &str, config: Option<&serde_json::Value>) -> Result<Prepared, Diagnostics> {
+        let mut loaded = pipeline::parse(text, Path::new("bench.toml"), &[])?;
+        if let Some(config) = config {
+            for operator in &mut loaded.pipeline.operators {
+                operator.config = config.clone();
+                operator.config_as_written = config.clone();
+            }
+        }
+        prepare(
+            &self.setup.engine,
+            loaded,
+            &self.setup.clock,
+            self.setup.runtime.handle(),
+        )
+    }
+
+    /// [`prepare`](Self::prepare) for a text of the benchmark's own.
+    pub(super) fn prepare_own(&self, text: &str) -> anyhow::Result<Prepared> {
+        self.prepare(text, None)
+            .map_err(|problems| anyhow::anyhow!("a pipeline of the benchmark is refused:\n{problems}"))
+    }
+
+    /// A host with nothing on it.
+    pub(super) fn host(&self, policy: Choice) -> Host {
+        let options = Options {
+            workers: self.workers,
+            policy,
+            instances_max: u32::MAX,
+            clock: self.setup.clock.clone(),
+        };
+        Host::start(self.setup.engine.clone(), options, self.setup.runtime.handle().clone())
+    }
+}
+
+/// Starts a pipeline with one source and one sink. Its dead letters are made, and go nowhere.
+pub(super) fn start(host: &Host, prepared: Prepared, source: impl Source + 'static, sink: impl Sink + 'static) -> Job {
+    let connectors = Connectors {
+        sources: vec![Box::new(source)],
+        sinks: vec![Box::new(sink)],
+        letters: Box::new(|| Ok(Box::new(Bottomless) as Box<dyn Sink>)),
+        letters_from: LettersBookmark::fresh(),
+        store: Store::temporary(),
+        is_resumed: false,
+        batch_events: 256,
+    };
+    Job::start(host, prepared, connectors)
+}
+
+/// Native threads that never pause, at the niceness of workers: neighbours whom only the machine's scheduler holds back.
+pub(super) struct NativeHogs {
+    is_over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl NativeHogs {
+    pub(super) fn start(threads: u32) -> Self {
+        let is_over = Arc::<AtomicBool>::default();
+        let hog = |_| {
+            let is_over = is_over.clone();
+            std::thread::spawn(move || {
+                if let Err(error) = rustix::process::setpriority_process(None, WORKER_NICENESS) {
+                    tracing::debug!(%error, "a native hog keeps its priority");
+                }
+                while !is_over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            })
+        };
+        let threads = (0..threads).map(hog).collect();
+        Self { is_over, threads }
+    }
+}
+
+impl Drop for NativeHogs {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // A loop that only reads a flag does not panic.
+            let _ = thread.join();
+        }
+    }
+}
