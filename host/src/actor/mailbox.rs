@@ -8,8 +8,6 @@ use smallvec::SmallVec;
 use crate::batch::Batch;
 use crate::flow::Ticket;
 
-/// Events that one turn takes, if as many wait: enough that entering the guest costs nothing beside them.
-const TURN_EVENTS_MAX: usize = 1024;
 /// Bytes that one turn takes; a single event may be larger.
 const TURN_BYTES_MAX: usize = 1 << 20;
 
@@ -64,13 +62,13 @@ impl Mailbox {
     }
 
     /// Takes as many batches as make a good turn, joined; all come from one source by one path.
-    pub(super) fn take(&mut self) -> Option<Chunk> {
+    pub(super) fn take(&mut self, events_max: usize) -> Option<Chunk> {
         let front = self.queue.front()?;
         let number = self.taken;
         self.taken += 1;
         let begun = std::mem::take(&mut self.begun);
-        if front.len() - begun > TURN_EVENTS_MAX {
-            self.begun = begun + TURN_EVENTS_MAX;
+        if front.len() - begun > events_max {
+            self.begun = begun + events_max;
             return Some(Chunk {
                 tickets: SmallVec::new(),
                 batch: front.slice(begun..self.begun),
@@ -87,7 +85,7 @@ impl Mailbox {
         while let Some(next) = self.queue.front() {
             events += next.len();
             bytes += next.size();
-            if events > TURN_EVENTS_MAX || bytes > TURN_BYTES_MAX || !next.joins(&joined[0]) {
+            if events > events_max || bytes > TURN_BYTES_MAX || !next.joins(&joined[0]) {
                 break;
             }
             joined.extend(self.queue.pop_front());
@@ -126,6 +124,8 @@ mod tests {
     use super::*;
     use crate::batch::Column;
 
+    const TURN_EVENTS: usize = 1024;
+
     /// A batch of the positions from `first`.
     fn batch(first: u64, events: usize) -> Batch {
         Batch {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn taken(mailbox: &mut Mailbox) -> Vec<Vec<u64>> {
-        std::iter::from_fn(|| mailbox.take())
+        std::iter::from_fn(|| mailbox.take(TURN_EVENTS))
             .map(|chunk| chunk.batch.positions.to_vec())
             .collect()
     }
@@ -146,11 +146,11 @@ mod tests {
     #[test]
     fn a_batch_larger_than_a_turn_leaves_in_pieces_and_in_order() {
         let mut mailbox = Mailbox::new(1);
-        mailbox.push(batch(0, 3 * TURN_EVENTS_MAX + 5));
+        mailbox.push(batch(0, 3 * TURN_EVENTS + 5));
         mailbox.push(batch(10_000, 2));
         let pieces = taken(&mut mailbox);
         let sizes: Vec<usize> = pieces.iter().map(Vec::len).collect();
-        let turn = TURN_EVENTS_MAX;
+        let turn = TURN_EVENTS;
         assert_eq!(
             sizes,
             [turn, turn, turn, 7],
@@ -163,14 +163,14 @@ mod tests {
     #[test]
     fn what_a_turn_has_taken_of_a_batch_is_not_dropped_again() {
         let mut mailbox = Mailbox::new(1);
-        let whole = batch(0, TURN_EVENTS_MAX + 10);
+        let whole = batch(0, TURN_EVENTS + 10);
         mailbox.push(whole.clone());
-        let taken = mailbox.take().expect("a batch waits").batch;
+        let taken = mailbox.take(TURN_EVENTS).expect("a batch waits").batch;
         let (events, bytes) = mailbox.clear();
         assert_eq!(
             (taken.len() + events, taken.size() + bytes),
             (whole.len(), whole.size())
         );
-        assert!(mailbox.take().is_none());
+        assert!(mailbox.take(TURN_EVENTS).is_none());
     }
 }

@@ -23,6 +23,13 @@ const SAMPLE_NS_MIN: u64 = 2_000;
 const SMOOTHING: u64 = 8;
 /// A guest may look faster by one part in this many: it cannot earn a long slice by a few quick ones.
 const FASTER_PART_MAX: u64 = 4;
+/// Events that one turn takes, if as many wait: enough that entering the guest costs nothing beside them.
+const TURN_EVENTS_MAX: u64 = 1024;
+/// And at the least, however long their effects take.
+const TURN_EVENTS_MIN: u64 = 16;
+/// Taking the effects of a turn is not sliced, so turns are kept small enough for it to take no longer than this: what a
+/// thousand dead letters or amplified outputs cost the host would hold up its worker for milliseconds.
+const SETTLE_NS_MAX: u64 = 200_000;
 /// How many times what its events usually take a batch may burn before it is split to find the one that takes more.
 const BATCH_ALLOWANCE: u64 = 16;
 
@@ -32,6 +39,7 @@ pub(super) struct Pace {
     fuel_per_us: AtomicU64,
     fuel_per_event: AtomicU64,
     turn_ns: AtomicU64,
+    turn_events: AtomicU64,
 }
 
 impl Default for Pace {
@@ -40,6 +48,7 @@ impl Default for Pace {
             fuel_per_us: AtomicU64::new(FUEL_PER_US_AT_FIRST),
             fuel_per_event: AtomicU64::new(0),
             turn_ns: AtomicU64::new(0),
+            turn_events: AtomicU64::new(TURN_EVENTS_MAX),
         }
     }
 }
@@ -52,6 +61,25 @@ impl Pace {
             .saturating_mul(self.fuel_per_us.load(Ordering::Relaxed))
             / 1_000;
         fuel.clamp(SLICE_FUEL_MIN, SLICE_FUEL_MAX)
+    }
+
+    /// How many events a turn takes.
+    pub(super) fn turn_events(&self) -> usize {
+        usize::try_from(self.turn_events.load(Ordering::Relaxed)).expect("it is at most TURN_EVENTS_MAX")
+    }
+
+    /// Learns from a turn of `events` whose effects took `ns`.
+    pub(super) fn observe_settling(&self, events: usize, ns: u64) {
+        let usual = self.turn_events.load(Ordering::Relaxed);
+        let new = if ns > SETTLE_NS_MAX {
+            usual.min((events as u64).saturating_mul(SETTLE_NS_MAX) / ns)
+        } else if usual < TURN_EVENTS_MAX {
+            usual + usual / SMOOTHING
+        } else {
+            return;
+        };
+        self.turn_events
+            .store(new.clamp(TURN_EVENTS_MIN, TURN_EVENTS_MAX), Ordering::Relaxed);
     }
 
     /// The fuel that a turn over `events` may burn, where each of them may burn `per_event_max`.
@@ -163,6 +191,17 @@ mod tests {
         assert!(pace.slice_fuel(100_000) > 1_500_000, "{}", pace.slice_fuel(100_000));
         burn(10);
         assert_eq!(pace.slice_fuel(100_000), SLICE_FUEL_MIN);
+    }
+
+    #[test]
+    fn turns_shrink_where_their_effects_take_long_and_grow_back() {
+        let pace = Pace::default();
+        pace.observe_settling(1024, 8_000_000);
+        assert_eq!(pace.turn_events(), 25);
+        pace.observe_settling(25, 8_000_000);
+        assert_eq!(pace.turn_events(), 16);
+        (0..50).for_each(|_| pace.observe_settling(16, 1_000));
+        assert_eq!(pace.turn_events(), 1024);
     }
 
     #[test]

@@ -153,8 +153,12 @@ impl Replica {
                 }
                 Slice::Waiting => return Step::Parked,
                 Slice::Ended(end) => {
+                    let events = running.part.batch.len();
                     let pause = self.settle(actor, end);
                     self.let_outputs_leave(actor);
+                    let settled_ns = clock.now_ns() - now_ns;
+                    now_ns += settled_ns;
+                    operator.pace.observe_settling(events, settled_ns);
                     if let Some(pause) = pause {
                         self.quarantine(actor, pause);
                         return Step::Parked;
@@ -184,7 +188,7 @@ impl Replica {
             // Idle is decided under the mailbox's lock: a batch that comes after it finds the replica among the idle.
             let chunk = {
                 let mut mailbox = actor.mailbox.lock();
-                let chunk = mailbox.take();
+                let chunk = mailbox.take(operator.pace.turn_events());
                 if chunk.is_none() {
                     mailbox.idle.push(self.number);
                 }

@@ -22,8 +22,11 @@ const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const BOOKMARKS: &str = "bookmarks";
 /// The durable database within the state directory.
 const FILE: &str = "state.redb";
-/// Bytes of records that wait in memory before they are written to the scratch database in one transaction.
+/// Bytes of records that wait in memory before some are written to the scratch database.
 const PENDING_BYTES_MAX: usize = 8 << 20;
+/// Records that are written in one transaction at the least: a worker does it between two turns, and 64 take about 0.2 ms,
+/// most of which is the transaction itself. All 8 MiB at once would keep it for 100 ms.
+const FLUSH_RECORDS_MIN: usize = 64;
 /// What a pending record takes besides its key and value.
 const RECORD_OVERHEAD_BYTES: usize = 96;
 /// Memory that a database may use as a cache.
@@ -206,6 +209,8 @@ impl Store {
             return Ok(());
         }
         self.is_empty.store(false, Ordering::Relaxed);
+        // More leave than came: what waits stays bounded.
+        let leaving = FLUSH_RECORDS_MIN.max(2 * records.len());
         let mut spilled = self.spilled.lock();
         for (key, entry) in records {
             let bytes = entry.map(|entry| entry.encode()).unwrap_or_default();
@@ -216,7 +221,7 @@ impl Store {
         }
         // The lock stays held: whoever spills more meanwhile waits for it, which bounds the memory.
         spilled
-            .flush()
+            .flush(leaving)
             .map_err(failed("writing", Path::new("the scratch state")))
     }
 
@@ -316,8 +321,17 @@ impl Keys<'_> {
 
 impl Pending {
     fn insert(&mut self, key: Box<[u8]>, bytes: Vec<u8>) {
-        self.bytes += key.len() + bytes.len() + RECORD_OVERHEAD_BYTES;
-        self.records.insert(key, bytes);
+        let key_bytes = key.len() + RECORD_OVERHEAD_BYTES;
+        self.bytes += key_bytes + bytes.len();
+        if let Some(replaced) = self.records.insert(key, bytes) {
+            self.bytes -= key_bytes + replaced.len();
+        }
+    }
+
+    fn take_first(&mut self) -> Option<(Box<[u8]>, Vec<u8>)> {
+        let (key, bytes) = self.records.pop_first()?;
+        self.bytes -= key.len() + bytes.len() + RECORD_OVERHEAD_BYTES;
+        Some((key, bytes))
     }
 }
 
@@ -341,8 +355,8 @@ fn big_endian(partition: u32) -> [u8; 2] {
 }
 
 impl Spilled {
-    /// Moves what is pending to the scratch database.
-    fn flush(&mut self) -> Result<(), redb::Error> {
+    /// Moves so many of the pending records to the scratch database.
+    fn flush(&mut self, records: usize) -> Result<(), redb::Error> {
         let scratch = match &mut self.scratch {
             Some(scratch) => scratch,
             none => none.insert(Scratch::create()?),
@@ -353,12 +367,14 @@ impl Spilled {
             .map_err(redb::Error::from)?;
         {
             let mut table = transaction.open_table(STATE)?;
-            for (key, bytes) in &self.pending.records {
-                table.insert(&**key, bytes.as_slice())?;
+            for _ in 0..records {
+                let Some((key, bytes)) = self.pending.take_first() else {
+                    break;
+                };
+                table.insert(&*key, bytes.as_slice())?;
             }
         }
         transaction.commit()?;
-        self.pending = Pending::default();
         Ok(())
     }
 }
@@ -505,6 +521,22 @@ mod tests {
             .map(|index| loaded(&store, &Keys::Shard { index, shards: 5 }).len())
             .sum();
         assert_eq!(all, 199_999);
+    }
+
+    #[test]
+    fn what_waits_for_the_disk_is_bounded_however_little_comes_at_a_time() {
+        let store = Store::temporary();
+        for key in 0..100_000_u32 {
+            store.spill("op", vec![record(&key.to_string(), 1)]).unwrap();
+        }
+        let spilled = store.spilled.lock();
+        assert!(spilled.pending.bytes <= PENDING_BYTES_MAX, "{}", spilled.pending.bytes);
+        assert!(spilled.scratch.is_some());
+        let counted = |(key, bytes): (&Box<[u8]>, &Vec<u8>)| key.len() + bytes.len() + RECORD_OVERHEAD_BYTES;
+        assert_eq!(
+            spilled.pending.bytes,
+            spilled.pending.records.iter().map(counted).sum::<usize>()
+        );
     }
 
     #[test]
