@@ -1,7 +1,9 @@
 //! Who may hold an instance.
 //!
 //! The machine bounds how many instances live at once. An actor that needs one when there is no room takes the place of the
-//! one that has been idle longest; where none is idle it waits its turn.
+//! one that has been idle longest, of its own tenant or of one that has more places for its weight; where none is idle it
+//! waits, and of those who wait the tenant with the fewest places for its weight is next. So a tenant with thousands of
+//! actors neither takes the places of one with few nor makes it wait behind its own.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +19,42 @@ pub struct Activations {
     max: usize,
     live: AtomicUsize,
     peak: AtomicUsize,
-    waiting: Mutex<VecDeque<Cell>>,
+    waiting: Mutex<Waiting>,
     operators: RwLock<Vec<Weak<Operator>>>,
+}
+
+/// Cells that wait for a place, by tenant; those of one tenant in the order in which they came.
+#[derive(Debug, Default)]
+struct Waiting(Vec<(Arc<Share>, VecDeque<Cell>)>);
+
+impl Waiting {
+    fn push(&mut self, cell: Cell) {
+        let share = &cell.actor.operator.pipe.share;
+        match self.0.iter_mut().find(|(own, _)| Arc::ptr_eq(own, share)) {
+            Some((_, queue)) => queue.push_back(cell),
+            None => self.0.push((share.clone(), VecDeque::from([cell]))),
+        }
+    }
+
+    /// The tenant that is next: none of the others who wait has fewer places for its weight.
+    fn next(&self) -> Option<usize> {
+        let mut tenants = 0..self.0.len();
+        let first = tenants.next()?;
+        Some(tenants.fold(first, |least, tenant| {
+            let is_less = self.0[least].0.has_more_than(&self.0[tenant].0);
+            if is_less { tenant } else { least }
+        }))
+    }
+
+    fn pop(&mut self) -> Option<Cell> {
+        let next = self.next()?;
+        let (_, queue) = &mut self.0[next];
+        let cell = queue.pop_front();
+        if queue.is_empty() {
+            self.0.swap_remove(next);
+        }
+        cell
+    }
 }
 
 impl Activations {
@@ -67,7 +103,7 @@ impl Activations {
 
     /// Takes a place within the budget of the tenant.
     fn acquire_share(&self, share: &Arc<Share>, cell: &Cell) -> bool {
-        let is_own = |operator: &Operator| Arc::ptr_eq(&operator.pipe.share, share);
+        let is_own = |other: &Arc<Share>| Arc::ptr_eq(other, share);
         loop {
             if share.take() {
                 return true;
@@ -85,11 +121,13 @@ impl Activations {
     }
 
     fn acquire_place(&self, cell: &Cell) -> bool {
+        let share = &cell.actor.operator.pipe.share;
+        let gives_way = |other: &Arc<Share>| other.gives_way_to(share);
         loop {
             if self.take_free() {
                 return true;
             }
-            if self.evict_longest_idle(|_| true) {
+            if self.evict_longest_idle(gives_way) {
                 continue;
             }
             let mut waiting = self.waiting.lock();
@@ -97,10 +135,10 @@ impl Activations {
             if self.take_free() {
                 return true;
             }
-            waiting.push_back(cell.clone());
+            waiting.push(cell.clone());
             drop(waiting);
             // An actor that became idle since the look for one did not know yet that somebody waits.
-            self.evict_longest_idle(|_| true);
+            self.evict_longest_idle(gives_way);
             return false;
         }
     }
@@ -122,24 +160,31 @@ impl Activations {
         self.wake_next();
     }
 
-    /// Has whoever waits longest look for a place again. One that was woken and has no use for it any more passes it on.
+    /// Has whoever is next look for a place again. One that was woken and has no use for it any more passes it on.
     pub(super) fn wake_next(&self) {
-        let next = self.waiting.lock().pop_front();
+        let next = self.waiting.lock().pop();
         if let Some(cell) = next {
             cell.schedule();
         }
     }
 
-    /// Whether somebody waits for a place.
-    pub(super) fn is_short(&self) -> bool {
-        !self.waiting.lock().is_empty()
+    /// Whether somebody waits for a place to whom an idle actor of this tenant should give way.
+    pub(super) fn is_short(&self, share: &Arc<Share>) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.0.iter().any(|(other, _)| share.gives_way_to(other))
     }
 
-    /// Deactivates the actor that has been idle longest, of the operators that are asked for.
-    fn evict_longest_idle(&self, is_asked_for: impl Fn(&Operator) -> bool) -> bool {
+    /// The tenant that waits for a place and is next.
+    fn next_in_line(&self) -> Option<Arc<Share>> {
+        let waiting = self.waiting.lock();
+        waiting.next().map(|next| waiting.0[next].0.clone())
+    }
+
+    /// Deactivates the actor that has been idle longest, of the tenants that are asked for.
+    fn evict_longest_idle(&self, is_asked_for: impl Fn(&Arc<Share>) -> bool) -> bool {
         let operators = self.operators.read();
         let alive = operators.iter().filter_map(Weak::upgrade);
-        let alive = alive.filter(|operator| is_asked_for(operator));
+        let alive = alive.filter(|operator| is_asked_for(&operator.pipe.share));
         let oldest = alive.filter_map(|operator| Some((operator.longest_idle_since_ns()?, operator)));
         let mut candidates: Vec<(u64, Arc<Operator>)> = oldest.collect();
         drop(operators);
@@ -151,8 +196,13 @@ impl Activations {
     /// wait for a place: one that was just coming to rest escapes both its own look and that of who waits.
     pub fn sweep(&self, now_ns: u64) {
         let free = self.max.saturating_sub(self.live.load(Ordering::SeqCst));
-        (0..free).take_while(|_| self.is_short()).for_each(|_| self.wake_next());
-        while self.is_short() && self.evict_longest_idle(|_| true) {}
+        let is_awaited = || self.next_in_line().is_some();
+        (0..free).take_while(|_| is_awaited()).for_each(|_| self.wake_next());
+        while let Some(next) = self.next_in_line() {
+            if !self.evict_longest_idle(|other| other.gives_way_to(&next)) {
+                break;
+            }
+        }
         let operators: Vec<Arc<Operator>> = self.operators.read().iter().filter_map(Weak::upgrade).collect();
         for operator in operators {
             let share = &operator.pipe.share;

@@ -548,7 +548,8 @@ impl Replica {
             operator.note_idle(actor, self.number, now_ns);
         }
         // Looked at last: whoever comes to wait after it finds the replica among the idle.
-        if operator.pipe.activations.is_short() || operator.pipe.share.is_short() {
+        let share = &operator.pipe.share;
+        if operator.pipe.activations.is_short(share) || share.is_short() {
             self.deactivate(actor);
         }
     }

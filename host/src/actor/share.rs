@@ -77,6 +77,18 @@ impl Share {
         }
     }
 
+    /// Whether it holds more places for its weight than another.
+    pub(super) fn has_more_than(&self, other: &Share) -> bool {
+        let places = |share: &Share| share.active.load(Ordering::SeqCst) as u64;
+        let weight = |share: &Share| u64::from(share.account.budget().weight);
+        places(self) * weight(other) > places(other) * weight(self)
+    }
+
+    /// Whether its idle actors should make room for one of `other`'s.
+    pub(super) fn gives_way_to(self: &Arc<Self>, other: &Arc<Share>) -> bool {
+        Arc::ptr_eq(self, other) || self.has_more_than(other)
+    }
+
     /// Whether actors at rest should give up what they hold.
     pub(super) fn is_short(&self) -> bool {
         !self.waiting.lock().is_empty() || self.account.is_over_memory()
