@@ -118,6 +118,20 @@ fn a_source_that_is_its_own_sink_is_refused_or_left_whole() {
 }
 
 #[test]
+fn a_hard_link_to_the_source_is_no_sink() {
+    let folder = pipeline("linked.jsonl", "dead.jsonl");
+    let before = folder.read("events.jsonl");
+    fs::hard_link(folder.path("events.jsonl"), folder.path("linked.jsonl")).unwrap();
+    for subcommand in ["check", "run"] {
+        Dirigo::command(&folder, subcommand)
+            .args(["pipeline.toml"])
+            .finish()
+            .ends_with(78, &["source `in` and sink `out` use the same file"]);
+        assert_eq!(folder.read("events.jsonl"), before);
+    }
+}
+
+#[test]
 fn a_source_that_cannot_be_opened_leaves_the_sinks_as_they_were() {
     let folder = pipeline("out.jsonl", "dead.jsonl");
     run(&folder).succeeds();

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Problems};
@@ -69,7 +70,7 @@ pub(super) fn expect_no_directory(path: &Path, place: Place, of: &str, problems:
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     /// Of several uses of a file, one that writes it, if any does.
-    by_file: HashMap<PathBuf, Claim>,
+    by_file: HashMap<Identity, Claim>,
 }
 
 /// A use of a file.
@@ -95,7 +96,8 @@ pub(super) enum Usage {
 impl Claims {
     /// Notes a use, and reports it when it gets in the way of an earlier one.
     pub(super) fn add(&mut self, claim: Claim, problems: &mut Problems) {
-        match self.by_file.entry(identity(&claim.path)) {
+        let Some(identity) = identity(&claim.path) else { return };
+        match self.by_file.entry(identity) {
             Entry::Vacant(vacant) => {
                 vacant.insert(claim);
             }
@@ -134,19 +136,32 @@ impl Usage {
 /// Whether two paths lead to one file, which need not exist yet.
 #[must_use]
 pub fn is_same_file(left: &Path, right: &Path) -> bool {
-    identity(left) == identity(right)
+    identity(left).is_some_and(|left| Some(left) == identity(right))
 }
 
-/// One path for every way to write it: symbolic links followed as far as the file exists, else `.` and `..` taken out.
-fn identity(path: &Path) -> PathBuf {
-    if let Ok(path) = path.canonicalize() {
-        return path;
-    }
+/// What tells a file from others, however its path is written.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Identity {
+    /// The device and inode of one that exists: hard links have paths that no text betrays as one file's.
+    Existing(u64, u64),
+    /// Where one will be: the folder as far as it exists, with `.` and `..` taken out.
+    Future(PathBuf),
+}
+
+/// `None` for devices and pipes: those who share one lose nothing of each other's.
+fn identity(path: &Path) -> Option<Identity> {
     let plain = plain(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
-    match (plain.parent().map(Path::canonicalize), plain.file_name()) {
-        (Some(Ok(folder)), Some(name)) => folder.join(name),
-        _ => plain,
+    // A way through a folder that does not exist yet leads somewhere once a sink has made it.
+    if let Ok(metadata) = path.metadata().or_else(|_| plain.metadata()) {
+        let is_own = metadata.is_file() || metadata.is_dir();
+        return is_own.then(|| Identity::Existing(metadata.dev(), metadata.ino()));
     }
+    Some(Identity::Future(
+        match (plain.parent().map(Path::canonicalize), plain.file_name()) {
+            (Some(Ok(folder)), Some(name)) => folder.join(name),
+            _ => plain,
+        },
+    ))
 }
 
 fn plain(path: &Path) -> PathBuf {
