@@ -103,7 +103,12 @@ fn dead_letters_that_would_go_to_a_file_of_the_pipeline_are_refused_and_leave_it
         ));
         folder.write("events.jsonl", "{}\n");
         folder.write("p.dead.jsonl", "{\"n\":1}\n");
-        run(&folder).ends_with(1, &["dead letters", "p.dead.jsonl", user, "[dead_letters]"]);
+        for subcommand in ["check", "run"] {
+            Dirigo::command(&folder, subcommand)
+                .args(["pipeline.toml"])
+                .finish()
+                .ends_with(78, &["dead letters", "p.dead.jsonl", user, "[dead_letters]"]);
+        }
         assert_eq!(folder.read("p.dead.jsonl"), "{\"n\":1}\n");
     }
 }

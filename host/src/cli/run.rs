@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use dirigo::flow::Failure;
-use dirigo::pipeline::{Override, Pipeline, Severity};
-use dirigo::runtime::{Connectors, Ended, Host, Job, Options, Place, Prepared, Summary, TenantSummary};
+use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity};
+use dirigo::runtime::{Connectors, Ended, Host, Job, Options, Place, Prepared, Summary, TenantSummary, letters_path};
 use dirigo::scheduler::Choice;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -61,12 +61,9 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let Some(prepared) = prepare_all(&setup, args, globals)? else {
         return Ok(Exit::Configuration);
     };
-    let names: Vec<&str> = prepared
-        .iter()
-        .map(|prepared| prepared.pipeline.name.as_str())
-        .collect();
-    if let Some(name) = first_duplicate(&names) {
-        eprintln!("error: two pipelines are named `{name}`; give each run-mate a name of its own");
+    let conflicts = conflicts(args, &prepared);
+    if !conflicts.is_empty() {
+        report::all(&conflicts, globals.format)?;
         return Ok(Exit::Configuration);
     }
     let pipelines = prepared.iter().map(|prepared| &prepared.pipeline);
@@ -149,12 +146,14 @@ fn prepare_all(setup: &Setup, args: &Args, globals: &Globals) -> anyhow::Result<
     Ok(None)
 }
 
-fn first_duplicate<'a>(names: &[&'a str]) -> Option<&'a str> {
-    names
+/// What keeps the pipelines from running side by side.
+fn conflicts(args: &Args, prepared: &[Prepared]) -> Vec<Diagnostics> {
+    let with_letters = |prepared: &'_ Prepared| letters_path(&prepared.pipeline, &place(args, &prepared.pipeline));
+    let pipelines: Vec<_> = prepared
         .iter()
-        .enumerate()
-        .find(|(index, name)| names[..*index].contains(name))
-        .map(|(_, name)| *name)
+        .map(|prepared| (&prepared.pipeline, with_letters(prepared)))
+        .collect();
+    pipeline::conflicts(&pipelines)
 }
 
 fn available_workers() -> u32 {

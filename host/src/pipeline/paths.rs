@@ -82,8 +82,10 @@ pub(super) struct Claim {
     pub(super) who: String,
     /// What for.
     pub(super) usage: Usage,
-    /// Where the path stands; `None` for the pipeline file itself.
+    /// Where the path stands; `None` for the pipeline file itself, and between pipelines.
     pub(super) place: Option<Place>,
+    /// Whether nobody named the file: dead letters go there by default.
+    pub(super) is_default: bool,
 }
 
 /// What a file is used for.
@@ -114,14 +116,19 @@ impl Claims {
 }
 
 fn collision(claim: &Claim, other: &Claim) -> Diagnostic {
-    let mut problem = Diagnostic::error(format!("{} and {} use the same file", other.who, claim.who));
-    if let Some(place) = claim.place {
-        problem = problem.at(place, claim.usage.told());
-    }
+    let message = format!("{} and {} use the same file", other.who, claim.who);
+    let mut problem = match claim.place {
+        Some(place) => Diagnostic::error(message).at(place, claim.usage.told()),
+        None => Diagnostic::error(format!("{message}, {}", claim.path.display())),
+    };
     if let Some(place) = other.place {
         problem = problem.also(place, other.usage.told());
     }
-    problem.help("give each one its own file")
+    problem.help(if claim.is_default || other.is_default {
+        "name a file for the dead letters under `[dead_letters]`"
+    } else {
+        "give each one its own file"
+    })
 }
 
 impl Usage {
@@ -131,12 +138,6 @@ impl Usage {
             Usage::Writes => "written here",
         }
     }
-}
-
-/// Whether two paths lead to one file, which need not exist yet.
-#[must_use]
-pub fn is_same_file(left: &Path, right: &Path) -> bool {
-    identity(left).is_some_and(|left| Some(left) == identity(right))
 }
 
 /// What tells a file from others, however its path is written.

@@ -17,7 +17,7 @@ use crate::flow::{
     Failure, Halt, Inlet, InletParts, Letters, LettersBookmark, Listener, Outlet, OutletParts, Progress, Reader,
     Signal, Writer,
 };
-use crate::pipeline::{Order, Pipeline, SinkKind, SourceKind, is_same_file};
+use crate::pipeline::{Order, Pipeline, SinkKind};
 use crate::sink::{self, Resume, Sink};
 use crate::source::{self, Source};
 use crate::state::{self, Bookmarks, Store};
@@ -93,33 +93,18 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
-    /// Where the pipeline does not say where dead letters go, they would go to a file that it reads or writes.
-    #[error("the dead letters would go to {}, the file of {user}; name another one under `[dead_letters]`", .path.display())]
-    LettersFileTaken {
-        /// The file.
-        path: PathBuf,
-        /// Who else uses it.
-        user: String,
-    },
     /// The stored positions are not what this version writes.
     #[error("the stored position of the dead letters cannot be read; `--fresh` discards the state")]
     Unreadable,
 }
 
 impl Connectors {
-    /// Opens the sources and sinks of `pipeline`, where the state in `place` says they stopped.
+    /// Opens the sources and sinks of `pipeline`, where the state in `place` says they stopped. That no two of them, and
+    /// none of another pipeline, use one file was found with [`conflicts`](crate::pipeline::conflicts).
     ///
     /// # Errors
     /// When one of them, or the state, cannot be opened.
     pub fn open(pipeline: &Pipeline, clock: &Arc<dyn Clock>, place: &Place) -> Result<Self, StartError> {
-        // Before anything is opened: it is then as it was when the run is refused.
-        let letters_path = letters_path(pipeline, place);
-        if let Some(user) = user_of(&letters_path, pipeline) {
-            return Err(StartError::LettersFileTaken {
-                path: letters_path,
-                user,
-            });
-        }
         let store = match place {
             Place::Temporary => Store::temporary(),
             Place::Directory { path, fresh } => {
@@ -151,7 +136,7 @@ impl Connectors {
         // Sources first: a mistyped input must not empty an output.
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        let (letters, letters_from) = open_letters(letters_path, known.dead_letters)?;
+        let (letters, letters_from) = open_letters(letters_path(pipeline, place), known.dead_letters)?;
         let is_resumed = bookmarks.is_some();
         Ok(Self {
             sources,
@@ -167,24 +152,12 @@ impl Connectors {
 
 /// Where the dead letters of `pipeline` go.
 #[must_use]
-pub(super) fn letters_path(pipeline: &Pipeline, place: &Place) -> PathBuf {
+pub fn letters_path(pipeline: &Pipeline, place: &Place) -> PathBuf {
     match (&pipeline.dead_letters, place) {
         (Some(path), _) => path.clone(),
         (None, Place::Directory { path, .. }) => path.join(LETTERS_FILE),
         (None, Place::Temporary) => PathBuf::from(format!("{}.dead.jsonl", pipeline.name)),
     }
-}
-
-/// The source or sink of `pipeline` whose file is at `path`.
-fn user_of(path: &Path, pipeline: &Pipeline) -> Option<String> {
-    let is_taken = |own: &Path| is_same_file(own, path);
-    let mut sources = pipeline.sources.iter();
-    let source = sources.find(|source| matches!(&source.kind, SourceKind::File { path, .. } if is_taken(path)));
-    let mut sinks = pipeline.sinks.iter();
-    let sink = sinks.find(|sink| matches!(&sink.kind, SinkKind::File { path } if is_taken(path)));
-    source
-        .map(|source| format!("source `{}`", source.id))
-        .or_else(|| sink.map(|sink| format!("sink `{}`", sink.id)))
 }
 
 type OpenLetters = Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>;

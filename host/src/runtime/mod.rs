@@ -15,7 +15,7 @@ mod wiring;
 
 pub use admission::{Load, Meter, Shortfall, judge};
 pub use host::{Host, Options};
-pub use job::{Connectors, Ended, Job, Place, StartError};
+pub use job::{Connectors, Ended, Job, Place, StartError, letters_path};
 pub use prepare::{Prepared, prepare};
 pub use summary::{
     EdgeSummary, Figures, Latency, OperatorSummary, PipelineSummary, SloSummary, SourceSummary, Summary, TenantSummary,
