@@ -120,6 +120,41 @@ fn a_record_without_its_key_or_time_is_a_dead_letter_of_the_source() {
 }
 
 #[test]
+fn the_summary_says_where_events_failed_and_why() {
+    let folder = pipeline("in.jsonl", "key = \"/kye\"");
+    folder.write("in.jsonl", "{\"key\":\"a\",\"value\":1}\n".repeat(1200));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    let summary = finished.succeeds();
+    let path = folder.path("dead.jsonl");
+    let line = format!(
+        "records: 1,200 dead letters (source in: 1,200) in {}; the first, at in: `/kye` finds nothing",
+        summary.pipeline("records")["dead_letters_path"].as_str().unwrap()
+    );
+    assert_says(&finished.stderr, &[&line]);
+    assert!(path.exists(), "{path:?}");
+    assert!(
+        !finished.stderr.contains("replay"),
+        "what no component saw cannot be replayed"
+    );
+}
+
+#[test]
+fn the_summary_says_how_to_run_the_first_failed_event_again() {
+    let folder = pipeline("in.jsonl", "");
+    let text = folder.read("pipeline.toml");
+    folder.write(
+        "pipeline.toml",
+        text.replace("[dead_letters]\n        path = \"dead.jsonl\"", ""),
+    );
+    folder.write("in.jsonl", "{\"value\":1}\n{\"value\":null}\n{}\n");
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    finished.succeeds();
+    let line = "records: 2 dead letters (operator double: 2) in records.dead.jsonl; the first, at double: field `value` is null, not a number \
+                (see `dirigo replay records.dead.jsonl --id 1`)";
+    assert_says(&finished.stderr, &[line]);
+}
+
+#[test]
 fn bytes_that_are_no_text_are_kept_in_the_dead_letter() {
     let folder = pipeline("in.jsonl", "");
     folder.write(

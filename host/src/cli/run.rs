@@ -23,6 +23,9 @@ use super::{Exit, Globals, output, report};
 Several pipelines run side by side in one host. Without `--state` nothing is kept between two runs, and files that sinks \
 write start anew. With it, a run goes on where the last one stopped, under the pipeline's name in that directory.
 
+Events that fail go to the file under `[dead_letters]`; where there is none, to `NAME.dead.jsonl` in the working directory, \
+NAME being the pipeline's, or with `--state DIR` to `DIR/NAME/dead-letters.jsonl`. The file is made when the first one comes.
+
 The first Ctrl-C stops the sources and lets what they have read go to its end; the second stops at once.
 
 Exit code: 0 if all pipelines came to their end, 1 if one failed, 78 if a pipeline file cannot be used: then none has run.")]
@@ -90,8 +93,10 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         host.set_budget(&tenant, budget);
     }
     let mut ready = Vec::new();
-    for prepared in prepared {
+    for mut prepared in prepared {
         let place = place(args, &prepared.pipeline);
+        // Where they go is said in the summary, also where the pipeline leaves it to the run.
+        prepared.pipeline.dead_letters = Some(letters_path(&prepared.pipeline, &place));
         let connectors = Connectors::open(&prepared.pipeline, &setup.clock, &place)
             .with_context(|| format!("pipeline `{}`", prepared.pipeline.name))?;
         ready.push((prepared, connectors));
@@ -148,7 +153,7 @@ fn prepare_all(setup: &Setup, args: &Args, globals: &Globals) -> anyhow::Result<
 
 /// What keeps the pipelines from running side by side.
 fn conflicts(args: &Args, prepared: &[Prepared]) -> Vec<Diagnostics> {
-    let with_letters = |prepared: &'_ Prepared| letters_path(&prepared.pipeline, &place(args, &prepared.pipeline));
+    let with_letters = |prepared: &Prepared| letters_path(&prepared.pipeline, &place(args, &prepared.pipeline));
     let pipelines: Vec<_> = prepared
         .iter()
         .map(|prepared| (&prepared.pipeline, with_letters(prepared)))

@@ -509,6 +509,8 @@ impl Job {
                 .slo_ns
                 .zip(latencies.as_ref())
                 .map(|(slo_ns, latencies)| SloSummary::of(latencies, slo_ns)),
+            dead_letters_path: self.pipeline.dead_letters.clone(),
+            first_letter: self.pipe.letters.first().cloned(),
             latencies,
         }
     }

@@ -1,11 +1,13 @@
 //! What a run did, in numbers: the summary that the contract names.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::actor::Counts;
+use crate::flow::FirstLetter;
 
 /// The whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -70,6 +72,11 @@ pub struct PipelineSummary {
     /// How far its latency target was met, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slo: Option<SloSummary>,
+    /// The file that its dead letters go to, which is made when the first one comes.
+    pub dead_letters_path: Option<PathBuf>,
+    /// The first of its dead letters.
+    #[serde(skip)]
+    pub first_letter: Option<FirstLetter>,
     #[serde(skip)]
     pub(super) latencies: Option<Histogram<u64>>,
 }
