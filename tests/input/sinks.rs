@@ -5,7 +5,7 @@ use std::os::unix::fs::FileTypeExt as _;
 
 use rustix::fs::{CWD, FileType, Mode};
 
-use crate::support::{Dirigo, Folder, event, numbered};
+use crate::support::{Dirigo, Folder, assert_says, event, numbered};
 
 /// Events through a map that refuses every tenth, into `sink`; the dead letters go to `dead`.
 fn pipeline(sink: &str, dead: &str) -> Folder {
@@ -53,9 +53,16 @@ fn a_folder_that_cannot_be_made_is_named() {
 #[test]
 fn a_full_disk_fails_the_run_and_names_the_sink() {
     let folder = pipeline("/dev/full", "dead.jsonl");
-    run(&folder).ends_with(
+    let finished = run(&folder);
+    finished.ends_with(
         1,
         &["pipeline `p`", "sink `out`", "/dev/full", "No space left on device"],
+    );
+    let summary = finished.summary().pipeline("p");
+    assert_eq!(summary["outcome"], "failed");
+    assert_says(
+        summary["error"].as_str().unwrap(),
+        &["sink `out`", "No space left on device"],
     );
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
-use super::summary::{EdgeSummary, Figures, Latency, OperatorSummary, PipelineSummary, SloSummary, SourceSummary};
+use super::summary::{
+    EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SloSummary, SourceSummary,
+};
 use super::wiring;
 use super::{Host, Prepared};
 use crate::actor::{Edge, Operator, Pipe};
@@ -497,9 +499,12 @@ impl Job {
             dead_letters: self.pipe.letters.count(),
             latency_ms: latencies.as_ref().map(Latency::of).unwrap_or_default(),
         };
+        let (outcome, error) = self.outcome();
         PipelineSummary {
             name: self.pipeline.name.clone(),
             tenant: self.pipeline.tenant.clone(),
+            outcome,
+            error,
             figures,
             sources,
             sinks,
@@ -512,6 +517,15 @@ impl Job {
             dead_letters_path: self.pipeline.dead_letters.clone(),
             first_letter: self.pipe.letters.first().cloned(),
             latencies,
+        }
+    }
+
+    fn outcome(&self) -> (Outcome, Option<String>) {
+        match self.pipe.halt.failure() {
+            Some(Failure::Closed { .. }) => (Outcome::Stopped, None),
+            Some(failure) => (Outcome::Failed, Some(failure.to_string())),
+            None if self.inlets.iter().all(|inlet| inlet.is_read_up()) => (Outcome::Completed, None),
+            None => (Outcome::Stopped, None),
         }
     }
 

@@ -53,6 +53,18 @@ pub struct Latency {
     pub max: f64,
 }
 
+/// How a pipeline ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// At the end of its sources.
+    Completed,
+    /// Before that, in order: it was told to, or the reader of its output went away.
+    Stopped,
+    /// Something was in its way.
+    Failed,
+}
+
 /// A pipeline.
 #[derive(Clone, Debug, Serialize)]
 pub struct PipelineSummary {
@@ -60,6 +72,11 @@ pub struct PipelineSummary {
     pub name: String,
     /// Whose it is.
     pub tenant: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was in its way, where it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// Its figures.
     #[serde(flatten)]
     pub figures: Figures,
