@@ -171,3 +171,29 @@ fn problems_beyond_a_hundred_are_counted() {
         ],
     );
 }
+
+#[test]
+fn single_brackets_in_place_of_double_ones_are_told_so_at_the_first() {
+    let pipeline = "[pipeline]\nname = \"p\"\n";
+    for (rest, place) in [
+        ("[operator]\nid = \"a\"\n[operator]\nid = \"b\"\n", ":3:1"),
+        (
+            "[[operator]]\nid = \"a\"\n[ operator ] # the second\nid = \"b\"\n",
+            ":5:1",
+        ),
+        ("[operator]\nid = \"a\"\n[[operator]]\nid = \"b\"\n", ":3:1"),
+        (
+            "[operator]\nid = \"a\"\n[operator.limits]\nmemory = \"1MiB\"\n[operator]\n",
+            ":3:1",
+        ),
+        ("[operator]\nid = \"a\"\n", ":3:1"),
+    ] {
+        let said = refused(&format!("{pipeline}{rest}"));
+        assert_says(&said, &[place, "write `[[operator]]`, with double brackets"]);
+        assert!(!said.contains("duplicate key"), "{said}");
+    }
+    assert_says(
+        &refused(&format!("{pipeline}[pipeline]\n")),
+        &["invalid TOML: duplicate key"],
+    );
+}
