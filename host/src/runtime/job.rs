@@ -69,31 +69,31 @@ pub struct Connectors {
 #[non_exhaustive]
 pub enum StartError {
     /// A source cannot be opened.
-    #[error("source `{id}`: {source}")]
+    #[error("source `{id}`: {reason}")]
     Source {
         /// Which.
         id: String,
         /// Why.
-        source: source::Error,
+        reason: source::Error,
     },
     /// A sink cannot be opened.
-    #[error("sink `{id}`: {source}")]
+    #[error("sink `{id}`: {reason}")]
     Sink {
         /// Which.
         id: String,
         /// Why.
-        source: sink::Error,
+        reason: sink::Error,
     },
     /// The state cannot be opened.
-    #[error("{0}")]
+    #[error(transparent)]
     State(#[from] state::Error),
     /// Old dead letters cannot be removed.
-    #[error("cannot remove {}: {source}", .path.display())]
+    #[error("cannot remove {}: {reason}", .path.display())]
     Remove {
         /// What.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The stored positions are not what this version writes.
     #[error("the stored position of the dead letters cannot be read; `--fresh` discards the state")]
@@ -125,14 +125,14 @@ impl Connectors {
             let opened = source::open(source, clock.clone(), known.sources.get(&source.id));
             opened.map_err(|error| StartError::Source {
                 id: source.id.clone(),
-                source: error,
+                reason: error,
             })
         };
         let open_sink = |sink: &crate::pipeline::Sink| {
             let resume = known.sinks.get(&sink.id).map_or(Resume::Fresh, Resume::At);
             sink::open(sink, resume).map_err(|error| StartError::Sink {
                 id: sink.id.clone(),
-                source: error,
+                reason: error,
             })
         };
         // Sources first: a mistyped input must not empty an output.
@@ -197,9 +197,9 @@ fn remove_letters(path: &Path) -> Result<(), StartError> {
         Ok(())
     };
     match remove() {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StartError::Remove {
+        Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => Err(StartError::Remove {
             path: path.to_owned(),
-            source,
+            reason,
         }),
         _ => Ok(()),
     }
