@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use dirigo::runtime::{OperatorSummary, PipelineSummary, Summary};
 
+use super::output::grouped;
+
 /// Two lines of a terminal: reasons that the host and the built-in operators give fit.
 const REASON_CHARACTERS_MAX: usize = 160;
 
@@ -125,19 +127,6 @@ fn rounded(rate: f64) -> u64 {
     rate.round() as u64
 }
 
-/// Digits in groups of three.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,13 +135,5 @@ mod tests {
     fn a_reason_is_one_line_and_moves_no_cursor() {
         assert_eq!(shown("no\n\u{1b}[2Jway"), "no  [2Jway");
         assert_eq!(shown(&"é".repeat(200)), "é".repeat(160) + "…");
-    }
-
-    #[test]
-    fn digits_come_in_groups_of_three() {
-        assert_eq!(
-            [1, 999, 1000, 1_234_567].map(grouped),
-            ["1", "999", "1,000", "1,234,567"]
-        );
     }
 }

@@ -155,6 +155,13 @@ impl Inlet {
         read >= records && self.progress.in_flight(self.index) == 0
     }
 
+    /// How many of the events that it sent on are finished.
+    #[must_use]
+    pub fn finished(&self) -> u64 {
+        let read = self.events_in.load(Ordering::Acquire);
+        read.saturating_sub(self.progress.in_flight(self.index))
+    }
+
     fn change(&self, from: u8, to: u8) -> bool {
         self.state
             .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
