@@ -225,6 +225,25 @@ fn csv_records_that_do_not_fit_their_header_are_dead_letters() {
 }
 
 #[test]
+fn a_quote_that_is_never_closed_is_told_with_its_line() {
+    let folder = pipeline("in.csv", "");
+    for (text, line) in [
+        ("value,name\n1,a\n2,\"b\n3,c\n4,d\n", 3),
+        ("value,name,note\n1,a,x\n2,\"b\n3\",\"c\n4,d,y\n", 4),
+    ] {
+        folder.write("in.csv", text);
+        let summary = run(&folder);
+        assert_eq!((summary.count("events_out"), summary.count("dead_letters")), (1, 1));
+        let letters = letters(&folder, "dead.jsonl");
+        let expected = format!("a quote opened on line {line} is never closed");
+        assert_eq!(letters[0].reason, expected);
+    }
+    folder.write("in.csv", "value,\"name\n1,a\n");
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    finished.ends_with(1, &["source `in`", "a quote opened on line 1 is never closed"]);
+}
+
+#[test]
 fn a_csv_file_without_its_columns_cannot_be_read() {
     let folder = pipeline("in.csv", "key = \"nmae\"");
     folder.write("in.csv", "name,value\na,1\n");
