@@ -38,7 +38,11 @@ pub(super) fn expect_file(path: &Path, place: Place, of: &str, problems: &mut Pr
         Ok(metadata) if !metadata.is_dir() => return Some(()),
         Ok(_) => Diagnostic::error(format!("the {of} is a directory")).at(place, "a directory"),
         Err(error) => {
-            Diagnostic::error(format!("cannot find the {of}")).at(place, format!("{}: {error}", path.display()))
+            let label = match path.read_link() {
+                Ok(target) => format!("a symbolic link to {}: {error}", target.display()),
+                Err(_) => format!("{}: {error}", path.display()),
+            };
+            Diagnostic::error(format!("cannot find the {of}")).at(place, label)
         }
     };
     let help = match Some(path).filter(|_| !problems.is_full()).and_then(suggest::sibling) {
