@@ -44,12 +44,14 @@ fn an_interrupted_run_drains_and_the_next_one_goes_on_exactly_there() {
         running.interrupt();
         let finished = running.finish();
         read += finished.succeeds().count("events_in");
+        assert_eq!(finished.succeeds().pipeline("endless")["outcome"], "stopped");
         assert!(finished.stderr.contains("draining"), "{}", finished.stderr);
     }
     let total = read + 50_000;
     let rest = Dirigo::run(&folder, ["pipeline.toml"]).with_state();
     let rest = rest.set("source.readings.count", total).finish();
     assert_eq!(rest.succeeds().count("events_in"), 50_000);
+    assert_eq!(rest.succeeds().pipeline("endless")["outcome"], "completed");
 
     let whole = Folder::with_pipeline(&folder.read("pipeline.toml"));
     let finished = Dirigo::run(&whole, ["pipeline.toml"])

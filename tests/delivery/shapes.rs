@@ -162,6 +162,82 @@ fn two_pipelines_of_one_name_are_refused() {
     let text = pipeline("twin", [source("events", "events.jsonl"), sink("out", "\"events\"")]);
     folder.write("a.toml", &text);
     folder.write("b.toml", &text);
+    for subcommand in ["check", "run"] {
+        Dirigo::command(&folder, subcommand)
+            .args(["a.toml", "b.toml"])
+            .finish()
+            .ends_with(78, &["two pipelines are named `twin`", "b.toml"]);
+    }
+}
+
+/// Asserts that two pipelines are refused together, in these words, that each alone is not, and that no file changes.
+fn are_refused_together(first: &str, second: &str, words: &[&str]) {
+    let folder = Folder::new();
+    folder.write("events.jsonl", numbered(10, 1));
+    folder.write("shared.jsonl", "{}\n");
+    folder.write("a.toml", first);
+    folder.write("b.toml", second);
+    for file in ["a.toml", "b.toml"] {
+        Dirigo::command(&folder, "check")
+            .args([file])
+            .finish()
+            .ends_with(0, &["valid"]);
+    }
+    for subcommand in ["check", "run"] {
+        let command = Dirigo::command(&folder, subcommand);
+        command.args(["a.toml", "b.toml"]).finish().ends_with(78, words);
+    }
+    assert_eq!(folder.read("shared.jsonl"), "{}\n");
+}
+
+fn reading_and_writing(name: &str, from: &str, to: &str) -> String {
+    format!(
+        "[pipeline]\nname = \"{name}\"\n{}[[sink]]\nid = \"kept\"\nkind = \"file\"\npath = \"{to}\"\n",
+        source("events", from)
+    )
+}
+
+#[test]
+fn two_pipelines_may_not_write_one_file() {
+    are_refused_together(
+        &reading_and_writing("first", "events.jsonl", "shared.jsonl"),
+        &reading_and_writing("second", "events.jsonl", "./shared.jsonl"),
+        &[
+            "sink `kept` of pipeline `first` and sink `kept` of pipeline `second` use the same file",
+            "shared.jsonl",
+            "b.toml",
+        ],
+    );
+}
+
+#[test]
+fn a_pipeline_may_not_write_what_another_one_reads() {
+    are_refused_together(
+        &reading_and_writing("first", "shared.jsonl", "out.jsonl"),
+        &reading_and_writing("second", "events.jsonl", "shared.jsonl"),
+        &["source `events` of pipeline `first` and sink `kept` of pipeline `second` use the same file"],
+    );
+}
+
+#[test]
+fn a_pipeline_may_not_write_where_another_ones_dead_letters_go_by_default() {
+    are_refused_together(
+        &reading_and_writing("first", "events.jsonl", "out.jsonl"),
+        &reading_and_writing("second", "events.jsonl", "first.dead.jsonl"),
+        &[
+            "the dead letters of pipeline `first` and sink `kept` of pipeline `second` use the same file",
+            "[dead_letters]",
+        ],
+    );
+}
+
+#[test]
+fn several_pipelines_may_write_to_one_device() {
+    let folder = Folder::new();
+    folder.write("events.jsonl", numbered(10, 1));
+    for (file, name) in [("a.toml", "first"), ("b.toml", "second")] {
+        folder.write(file, reading_and_writing(name, "events.jsonl", "/dev/null"));
+    }
     let finished = Dirigo::run(&folder, ["a.toml", "b.toml"]).finish();
-    finished.ends_with(78, &["two pipelines are named `twin`"]);
+    assert_eq!(finished.succeeds().count("events_out"), 20);
 }

@@ -120,6 +120,41 @@ fn a_record_without_its_key_or_time_is_a_dead_letter_of_the_source() {
 }
 
 #[test]
+fn the_summary_says_where_events_failed_and_why() {
+    let folder = pipeline("in.jsonl", "key = \"/kye\"");
+    folder.write("in.jsonl", "{\"key\":\"a\",\"value\":1}\n".repeat(1200));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    let summary = finished.succeeds();
+    let path = folder.path("dead.jsonl");
+    let line = format!(
+        "records: 1,200 dead letters (source in: 1,200) in {}; the first, at in: `/kye` finds nothing",
+        summary.pipeline("records")["dead_letters_path"].as_str().unwrap()
+    );
+    assert_says(&finished.stderr, &[&line]);
+    assert!(path.exists(), "{path:?}");
+    assert!(
+        !finished.stderr.contains("replay"),
+        "what no component saw cannot be replayed"
+    );
+}
+
+#[test]
+fn the_summary_says_how_to_run_the_first_failed_event_again() {
+    let folder = pipeline("in.jsonl", "");
+    let text = folder.read("pipeline.toml");
+    folder.write(
+        "pipeline.toml",
+        text.replace("[dead_letters]\n        path = \"dead.jsonl\"", ""),
+    );
+    folder.write("in.jsonl", "{\"value\":1}\n{\"value\":null}\n{}\n");
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    finished.succeeds();
+    let line = "records: 2 dead letters (operator double: 2) in records.dead.jsonl; the first, at double: field `value` is null, not a number \
+                (see `dirigo replay records.dead.jsonl --id 1`)";
+    assert_says(&finished.stderr, &[line]);
+}
+
+#[test]
 fn bytes_that_are_no_text_are_kept_in_the_dead_letter() {
     let folder = pipeline("in.jsonl", "");
     folder.write(
@@ -187,6 +222,25 @@ fn csv_records_that_do_not_fit_their_header_are_dead_letters() {
     let mut operators: Vec<&str> = letters.iter().map(|letter| letter.operator.as_str()).collect();
     operators.sort_unstable();
     assert_eq!(operators, ["double", "double", "in", "in"]);
+}
+
+#[test]
+fn a_quote_that_is_never_closed_is_told_with_its_line() {
+    let folder = pipeline("in.csv", "");
+    for (text, line) in [
+        ("value,name\n1,a\n2,\"b\n3,c\n4,d\n", 3),
+        ("value,name,note\n1,a,x\n2,\"b\n3\",\"c\n4,d,y\n", 4),
+    ] {
+        folder.write("in.csv", text);
+        let summary = run(&folder);
+        assert_eq!((summary.count("events_out"), summary.count("dead_letters")), (1, 1));
+        let letters = letters(&folder, "dead.jsonl");
+        let expected = format!("a quote opened on line {line} is never closed");
+        assert_eq!(letters[0].reason, expected);
+    }
+    folder.write("in.csv", "value,\"name\n1,a\n");
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    finished.ends_with(1, &["source `in`", "a quote opened on line 1 is never closed"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileTypeExt as _;
 
 use rustix::fs::{CWD, FileType, Mode};
 
-use crate::support::{Dirigo, Folder, event, numbered};
+use crate::support::{Dirigo, Folder, assert_says, event, numbered};
 
 /// Events through a map that refuses every tenth, into `sink`; the dead letters go to `dead`.
 fn pipeline(sink: &str, dead: &str) -> Folder {
@@ -53,9 +53,16 @@ fn a_folder_that_cannot_be_made_is_named() {
 #[test]
 fn a_full_disk_fails_the_run_and_names_the_sink() {
     let folder = pipeline("/dev/full", "dead.jsonl");
-    run(&folder).ends_with(
+    let finished = run(&folder);
+    finished.ends_with(
         1,
         &["pipeline `p`", "sink `out`", "/dev/full", "No space left on device"],
+    );
+    let summary = finished.summary().pipeline("p");
+    assert_eq!(summary["outcome"], "failed");
+    assert_says(
+        summary["error"].as_str().unwrap(),
+        &["sink `out`", "No space left on device"],
     );
 }
 
@@ -103,7 +110,12 @@ fn dead_letters_that_would_go_to_a_file_of_the_pipeline_are_refused_and_leave_it
         ));
         folder.write("events.jsonl", "{}\n");
         folder.write("p.dead.jsonl", "{\"n\":1}\n");
-        run(&folder).ends_with(1, &["dead letters", "p.dead.jsonl", user, "[dead_letters]"]);
+        for subcommand in ["check", "run"] {
+            Dirigo::command(&folder, subcommand)
+                .args(["pipeline.toml"])
+                .finish()
+                .ends_with(78, &["dead letters", "p.dead.jsonl", user, "[dead_letters]"]);
+        }
         assert_eq!(folder.read("p.dead.jsonl"), "{\"n\":1}\n");
     }
 }
@@ -115,6 +127,20 @@ fn a_source_that_is_its_own_sink_is_refused_or_left_whole() {
     let finished = run(&folder);
     assert_ne!(finished.code(), 0, "{}", finished.stderr);
     assert_eq!(folder.read("events.jsonl"), before);
+}
+
+#[test]
+fn a_hard_link_to_the_source_is_no_sink() {
+    let folder = pipeline("linked.jsonl", "dead.jsonl");
+    let before = folder.read("events.jsonl");
+    fs::hard_link(folder.path("events.jsonl"), folder.path("linked.jsonl")).unwrap();
+    for subcommand in ["check", "run"] {
+        Dirigo::command(&folder, subcommand)
+            .args(["pipeline.toml"])
+            .finish()
+            .ends_with(78, &["source `in` and sink `out` use the same file"]);
+        assert_eq!(folder.read("events.jsonl"), before);
+    }
 }
 
 #[test]

@@ -258,6 +258,12 @@ impl Finished {
         summary
     }
 
+    /// What it left of a run that may have failed.
+    #[track_caller]
+    pub(crate) fn summary(&self) -> &Summary {
+        self.summary.as_ref().expect("a run that started leaves a summary")
+    }
+
     /// The code that it ended with.
     #[track_caller]
     pub(crate) fn code(&self) -> i32 {

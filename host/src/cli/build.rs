@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use dirigo::engine::{Component, Kind};
 use serde::{Deserialize, Serialize};
 
@@ -177,5 +177,5 @@ fn relative(path: &Path) -> PathBuf {
 fn check(path: &Path, globals: &Globals) -> anyhow::Result<Component> {
     let setup = Setup::new(globals)?;
     let loaded = setup.engine.load_file(path);
-    loaded.with_context(|| format!("{} was built, but it is no operator", path.display()))
+    loaded.map_err(|error| anyhow!("{} was built, but it is no operator: {error}", path.display()))
 }

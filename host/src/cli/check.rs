@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use dirigo::pipeline::{Override, Severity};
+use dirigo::pipeline::{self, Override, Severity};
+use dirigo::runtime::{Place, letters_path};
 
 use super::output::Format;
 use super::setup::Setup;
@@ -12,7 +13,8 @@ use super::{Exit, Globals, output, report};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Looks at everything that a run needs before its first event: the file, its wiring, the files that its sources read, and \
-its components, each of which is opened once with its configuration.
+its components, each of which is opened once with its configuration; and, of several pipelines, whether they can run side \
+by side: with names of their own, and none writing a file that another reads or writes.
 
 Exit code: 0 if all pipelines can run, 78 if one cannot.")]
 pub(crate) struct Args {
@@ -27,9 +29,15 @@ pub(crate) struct Args {
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let setup = Setup::new(globals)?;
     let mut all = Vec::new();
+    let mut sound = Vec::new();
     for file in &args.files {
         let found = match setup.load(file, &args.set) {
-            Ok(prepared) => prepared.warnings,
+            Ok(prepared) => {
+                // As of a run that keeps no state: with `--state` they cannot but be apart by default.
+                let letters = letters_path(&prepared.pipeline, &Place::Temporary);
+                sound.push((prepared.pipeline, letters));
+                prepared.warnings
+            }
             Err(problems) => problems,
         };
         if globals.format == Format::Text {
@@ -37,6 +45,12 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         }
         all.push(found);
     }
+    let sound: Vec<_> = sound.iter().map(|(sound, letters)| (sound, letters.clone())).collect();
+    let conflicts = pipeline::conflicts(&sound);
+    if globals.format == Format::Text {
+        report::all(&conflicts, globals.format)?;
+    }
+    all.extend(conflicts);
     let errors: usize = all.iter().map(|found| found.count(Severity::Error)).sum();
     match globals.format {
         Format::Json => output::print_json(&report::joined(&all))?,

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use bytesize::ByteSize;
+use dirigo::engine;
 use serde::Serialize;
 
 use super::output::Format;
@@ -32,7 +33,11 @@ struct Inspection<'a> {
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let setup = Setup::new(globals)?;
     let loaded = setup.engine.load_named(&args.file);
-    let component = loaded.with_context(|| format!("{}", args.file.display()))?;
+    let component = loaded.map_err(|error| match error {
+        // It names the file, and what is in its way.
+        engine::Error::Read { .. } => anyhow!("{error}"),
+        error => anyhow!("{}: {error}", args.file.display()),
+    })?;
     let inspection = Inspection {
         kind: component.kind(),
         sha256: component.sha256(),

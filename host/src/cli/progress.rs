@@ -8,6 +8,8 @@ use dirigo::flow::Inlet;
 use dirigo::runtime::Job;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::output::grouped;
+
 /// How often it is drawn.
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -54,18 +56,82 @@ async fn follow(bar: ProgressBar, inlets: Vec<Arc<Inlet>>) {
     let unknown = style("{spinner} {msg}  {elapsed}");
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let sum = |field: fn(&Inlet) -> u64| inlets.iter().map(|inlet| field(inlet)).sum::<u64>();
-        let total = sum(|inlet| inlet.total.load(Ordering::Relaxed));
-        let is_known = inlets.iter().all(|inlet| inlet.total.load(Ordering::Relaxed) > 0);
+        let counts: Vec<Counts> = inlets.iter().map(|inlet| Counts::of(inlet)).collect();
+        let sum = |count: fn(&Counts) -> u64| counts.iter().map(count).sum::<u64>();
+        let is_known = counts.iter().all(|counts| counts.units_total > 0);
         bar.set_style(if is_known { known.clone() } else { unknown.clone() });
         if is_known {
-            bar.set_length(total);
-            bar.set_position(sum(|inlet| inlet.done.load(Ordering::Relaxed)));
+            bar.set_length(sum(|counts| counts.units_total));
+            bar.set_position(sum(Counts::units_finished));
         }
-        bar.set_message(format!(
-            "{} events",
-            sum(|inlet| inlet.events_in.load(Ordering::Relaxed))
-        ));
+        bar.set_message(message(sum(|counts| counts.read), sum(|counts| counts.finished)));
         bar.tick();
+    }
+}
+
+fn message(read: u64, finished: u64) -> String {
+    format!("{} events read, {} finished", grouped(read), grouped(finished))
+}
+
+/// How far a source is.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    read: u64,
+    finished: u64,
+    units_read: u64,
+    units_total: u64,
+}
+
+impl Counts {
+    fn of(inlet: &Inlet) -> Self {
+        // Before what is read: else events could be finished that are not read yet.
+        let finished = inlet.finished();
+        Self {
+            finished,
+            read: inlet.events_in.load(Ordering::Relaxed),
+            units_read: inlet.done.load(Ordering::Relaxed),
+            units_total: inlet.total.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The part of what was read whose events are finished: a source at its end is not a run at its end while operators
+    /// are at work, or one waits in quarantine.
+    fn units_finished(&self) -> u64 {
+        if self.read == 0 {
+            return self.units_read;
+        }
+        let finished = u128::from(self.units_read) * u128::from(self.finished) / u128::from(self.read);
+        u64::try_from(finished).unwrap_or(self.units_read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_was_read_up_is_done_when_its_events_are() {
+        let counts = |finished| Counts {
+            read: 3_000,
+            finished,
+            units_read: 90_000,
+            units_total: 90_000,
+        };
+        assert_eq!(
+            [0, 600, 3_000].map(|finished| counts(finished).units_finished()),
+            [0, 18_000, 90_000]
+        );
+        assert_eq!(message(3_000, 600), "3,000 events read, 600 finished");
+    }
+
+    #[test]
+    fn a_source_whose_records_are_no_events_is_as_far_as_it_was_read() {
+        let counts = Counts {
+            read: 0,
+            finished: 0,
+            units_read: 7,
+            units_total: 9,
+        };
+        assert_eq!(counts.units_finished(), 7);
     }
 }

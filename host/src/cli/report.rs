@@ -20,6 +20,14 @@ pub(crate) fn diagnostics(found: &Diagnostics, format: Format) -> std::io::Resul
     }
 }
 
+/// Says what was found about several files; to programs in one list.
+pub(crate) fn all(found: &[Diagnostics], format: Format) -> std::io::Result<()> {
+    match format {
+        Format::Json => output::print_json(&joined(found)),
+        Format::Text => found.iter().try_for_each(|found| diagnostics(found, format)),
+    }
+}
+
 /// The findings about several files as one list.
 pub(crate) fn joined(found: &[Diagnostics]) -> Vec<serde_json::Value> {
     let lists = found

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use dirigo::flow::Failure;
-use dirigo::pipeline::{Override, Pipeline, Severity};
-use dirigo::runtime::{Connectors, Ended, Host, Job, Options, Place, Prepared, Summary, TenantSummary};
+use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity};
+use dirigo::runtime::{Connectors, Ended, Host, Job, Options, Place, Prepared, Summary, TenantSummary, letters_path};
 use dirigo::scheduler::Choice;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -22,6 +22,9 @@ use super::{Exit, Globals, output, report};
 #[command(after_long_help = "\
 Several pipelines run side by side in one host. Without `--state` nothing is kept between two runs, and files that sinks \
 write start anew. With it, a run goes on where the last one stopped, under the pipeline's name in that directory.
+
+Events that fail go to the file under `[dead_letters]`; where there is none, to `NAME.dead.jsonl` in the working directory, \
+NAME being the pipeline's, or with `--state DIR` to `DIR/NAME/dead-letters.jsonl`. The file is made when the first one comes.
 
 The first Ctrl-C stops the sources and lets what they have read go to its end; the second stops at once.
 
@@ -61,12 +64,9 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let Some(prepared) = prepare_all(&setup, args, globals)? else {
         return Ok(Exit::Configuration);
     };
-    let names: Vec<&str> = prepared
-        .iter()
-        .map(|prepared| prepared.pipeline.name.as_str())
-        .collect();
-    if let Some(name) = first_duplicate(&names) {
-        eprintln!("error: two pipelines are named `{name}`; give each run-mate a name of its own");
+    let conflicts = conflicts(args, &prepared);
+    if !conflicts.is_empty() {
+        report::all(&conflicts, globals.format)?;
         return Ok(Exit::Configuration);
     }
     let pipelines = prepared.iter().map(|prepared| &prepared.pipeline);
@@ -93,8 +93,10 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         host.set_budget(&tenant, budget);
     }
     let mut ready = Vec::new();
-    for prepared in prepared {
+    for mut prepared in prepared {
         let place = place(args, &prepared.pipeline);
+        // Where they go is said in the summary, also where the pipeline leaves it to the run.
+        prepared.pipeline.dead_letters = Some(letters_path(&prepared.pipeline, &place));
         let connectors = Connectors::open(&prepared.pipeline, &setup.clock, &place)
             .with_context(|| format!("pipeline `{}`", prepared.pipeline.name))?;
         ready.push((prepared, connectors));
@@ -149,12 +151,14 @@ fn prepare_all(setup: &Setup, args: &Args, globals: &Globals) -> anyhow::Result<
     Ok(None)
 }
 
-fn first_duplicate<'a>(names: &[&'a str]) -> Option<&'a str> {
-    names
+/// What keeps the pipelines from running side by side.
+fn conflicts(args: &Args, prepared: &[Prepared]) -> Vec<Diagnostics> {
+    let with_letters = |prepared: &Prepared| letters_path(&prepared.pipeline, &place(args, &prepared.pipeline));
+    let pipelines: Vec<_> = prepared
         .iter()
-        .enumerate()
-        .find(|(index, name)| names[..*index].contains(name))
-        .map(|(_, name)| *name)
+        .map(|prepared| (&prepared.pipeline, with_letters(prepared)))
+        .collect();
+    pipeline::conflicts(&pipelines)
 }
 
 fn available_workers() -> u32 {

@@ -2,7 +2,12 @@
 
 use std::fmt::Write as _;
 
-use dirigo::runtime::Summary;
+use dirigo::runtime::{OperatorSummary, PipelineSummary, Summary};
+
+use super::output::grouped;
+
+/// Two lines of a terminal: reasons that the host and the built-in operators give fit.
+const REASON_CHARACTERS_MAX: usize = 160;
 
 /// A few lines that say what the run did.
 pub(crate) fn text(summary: &Summary) -> String {
@@ -42,6 +47,11 @@ pub(crate) fn text(summary: &Summary) -> String {
             ));
         }
     }
+    for pipeline in &summary.pipelines {
+        if let Some(said) = dead_letters(pipeline, &summary.operators) {
+            line(format_args!("  {}: {said}", pipeline.name));
+        }
+    }
     for operator in &summary.operators {
         let counts = &operator.counts;
         let traps = if counts.traps > 0 {
@@ -61,6 +71,53 @@ pub(crate) fn text(summary: &Summary) -> String {
     text
 }
 
+/// How many events of a pipeline failed, where, and why the first one did; `None` where none did.
+fn dead_letters(pipeline: &PipelineSummary, operators: &[OperatorSummary]) -> Option<String> {
+    let count = pipeline.figures.dead_letters;
+    if count == 0 {
+        return None;
+    }
+    let of_sources = pipeline
+        .sources
+        .iter()
+        .map(|source| ("source", &source.id, source.dead_letters));
+    let of_operators = operators
+        .iter()
+        .filter(|operator| operator.pipeline == pipeline.name)
+        .map(|operator| ("operator", &operator.id, operator.counts.dead_letters));
+    let places: Vec<String> = of_sources
+        .chain(of_operators)
+        .filter(|(.., count)| *count > 0)
+        .map(|(role, id, count)| format!("{role} {id}: {}", grouped(count)))
+        .collect();
+    let letters = if count == 1 { "dead letter" } else { "dead letters" };
+    let mut said = format!("{} {letters} ({})", grouped(count), places.join(", "));
+    let file = pipeline
+        .dead_letters_path
+        .as_ref()
+        .map(|path| path.display().to_string());
+    if let Some(file) = &file {
+        let _ = write!(said, " in {file}");
+    }
+    if let Some(first) = &pipeline.first_letter {
+        let _ = write!(said, "; the first, at {}: {}", first.item, shown(&first.reason));
+        if let Some(file) = file.filter(|_| first.is_replayable) {
+            let _ = write!(said, " (see `dirigo replay {file} --id {}`)", first.id);
+        }
+    }
+    Some(said)
+}
+
+/// What a reader of the terminal gets of a reason: its start, as one line. Guests word it, and could else move the cursor.
+fn shown(reason: &str) -> String {
+    let plain = |character: char| if character.is_control() { ' ' } else { character };
+    let mut shown: String = reason.chars().take(REASON_CHARACTERS_MAX).map(plain).collect();
+    if reason.chars().nth(REASON_CHARACTERS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -70,28 +127,13 @@ fn rounded(rate: f64) -> u64 {
     rate.round() as u64
 }
 
-/// Digits in groups of three.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn digits_come_in_groups_of_three() {
-        assert_eq!(
-            [1, 999, 1000, 1_234_567].map(grouped),
-            ["1", "999", "1,000", "1,234,567"]
-        );
+    fn a_reason_is_one_line_and_moves_no_cursor() {
+        assert_eq!(shown("no\n\u{1b}[2Jway"), "no  [2Jway");
+        assert_eq!(shown(&"é".repeat(200)), "é".repeat(160) + "…");
     }
 }

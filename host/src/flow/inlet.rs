@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use super::halt::{Failure, Halt, panicked};
 use super::letters::{DeadLetter, Event, Letters};
@@ -39,6 +39,7 @@ pub struct Inlet {
     /// Rings when there is room, or it should stop.
     pub signal: Arc<Signal>,
     state: AtomicU8,
+    is_read_up: AtomicBool,
     progress: Arc<Progress>,
 }
 
@@ -89,6 +90,7 @@ impl Inlet {
             total: AtomicU64::new(0),
             signal,
             state: AtomicU8::new(AWAKE),
+            is_read_up: AtomicBool::new(false),
             progress,
         })
     }
@@ -134,6 +136,12 @@ impl Inlet {
         self.signal.ring();
     }
 
+    /// Whether it was read to its end, and did not stop before.
+    #[must_use]
+    pub fn is_read_up(&self) -> bool {
+        self.is_read_up.load(Ordering::SeqCst)
+    }
+
     /// Whether its thread can be waited for: not while it is in a read that was given up.
     #[must_use]
     pub fn is_joinable(&self, reader: &Reader) -> bool {
@@ -145,6 +153,13 @@ impl Inlet {
     pub fn has_finished(&self, records: u64) -> bool {
         let read = self.events_in.load(Ordering::Acquire) + self.dead_letters.load(Ordering::Acquire);
         read >= records && self.progress.in_flight(self.index) == 0
+    }
+
+    /// How many of the events that it sent on are finished.
+    #[must_use]
+    pub fn finished(&self) -> u64 {
+        let read = self.events_in.load(Ordering::Acquire);
+        read.saturating_sub(self.progress.in_flight(self.index))
     }
 
     fn change(&self, from: u8, to: u8) -> bool {
@@ -195,7 +210,10 @@ impl Reading {
                         self.inlet.signal.wait_past(heard, Some(pause));
                     }
                 }
-                Ok(Read::End) => break,
+                Ok(Read::End) => {
+                    self.inlet.is_read_up.store(true, Ordering::SeqCst);
+                    break;
+                }
                 Err(Stop::Abandoned) => return Ok(None),
                 Err(Stop::Failed(reason)) => return Err(reason),
             }
@@ -230,7 +248,7 @@ impl Reading {
             bytes: BATCH_BYTES_MAX,
         };
         if self.may_block && !self.inlet.change(AWAKE, READING) {
-            return Ok(Read::End);
+            return Ok(Read::More);
         }
         let outcome = self.parts.source.read(&mut intake, quota);
         if self.may_block && !self.inlet.change(READING, AWAKE) {

@@ -1,8 +1,8 @@
 //! Dead letters: events that failed, with all that it takes to see why and to run them again.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use base64::Engine as _;
@@ -166,12 +166,26 @@ pub struct Letters {
     /// What waits to be written.
     pub gate: Gate<Waiter>,
     count: AtomicU64,
+    first: OnceLock<FirstLetter>,
     sender: Sender<Message>,
 }
 
 enum Message {
     Letter(Box<DeadLetter>),
     Close,
+}
+
+/// The first dead letter of a run: where all events fail they mostly do for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstLetter {
+    /// Its id.
+    pub id: u64,
+    /// The operator, or the source, that it failed in.
+    pub item: String,
+    /// What happened.
+    pub reason: String,
+    /// Whether it can be run again.
+    pub is_replayable: bool,
 }
 
 /// What outlives a run of a dead-letter file.
@@ -207,6 +221,7 @@ impl Letters {
         let letters = Arc::new(Self {
             gate: Gate::new(account),
             count: AtomicU64::new(0),
+            first: OnceLock::new(),
             sender,
         });
         let writing = Writing {
@@ -241,6 +256,12 @@ impl Letters {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// The first one of this run; known when the thread has ended.
+    #[must_use]
+    pub fn first(&self) -> Option<&FirstLetter> {
+        self.first.get()
+    }
+
     /// Lets the thread end once it has written what it has.
     pub fn close(&self) {
         let _ = self.sender.send(Message::Close);
@@ -256,6 +277,12 @@ fn cut(reason: &mut String) {
 }
 
 impl DeadLetter {
+    /// Whether a component saw the event.
+    #[must_use]
+    pub fn is_replayable(&self) -> bool {
+        self.setup.is_some() && self.kind != "key"
+    }
+
     /// What it takes while it waits, all that guests and inputs say in it included; the set-up is shared.
     fn size(&self) -> usize {
         let event = &self.event;
@@ -304,6 +331,12 @@ impl Writing {
     fn write(&mut self, mut letter: DeadLetter) -> Result<(), sink::Error> {
         letter.id = self.bookmark.next_id;
         self.bookmark.next_id += 1;
+        self.letters.first.get_or_init(|| FirstLetter {
+            id: letter.id,
+            item: letter.operator.clone(),
+            reason: letter.reason.clone(),
+            is_replayable: letter.is_replayable(),
+        });
         if let Some(open) = self.open.take() {
             self.sink = Some(open()?);
         }

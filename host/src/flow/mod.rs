@@ -13,7 +13,7 @@ mod waiter;
 pub use gate::Gate;
 pub use halt::{Failure, Halt};
 pub use inlet::{Inlet, Parts as InletParts, Reader};
-pub use letters::{DeadLetter, Event, Letters, LettersBookmark, Setup as LetterSetup};
+pub use letters::{DeadLetter, Event, FirstLetter, Letters, LettersBookmark, Setup as LetterSetup};
 pub use outlet::{Outlet, Parts as OutletParts, Unstarted, Writer};
 pub use progress::{Listener, Progress, ReadBatch, Ticket};
 pub use signal::Signal;

@@ -94,6 +94,10 @@ fn report_syntax(text: &str, errors: &[de::Error], problems: &mut Problems) {
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         let line = text[..span.start].matches('\n').count();
+        if let Some((list, header)) = single_brackets(text, error) {
+            problems.push(brackets_problem(list, header));
+            return;
+        }
         if reported_line != Some(line) {
             problems.push(syntax_problem(error, Place::in_file(span)));
             reported_line = Some(line);
@@ -102,6 +106,37 @@ fn report_syntax(text: &str, errors: &[de::Error], problems: &mut Problems) {
             return;
         }
     }
+}
+
+/// The tables of which a file may have several.
+const LISTS: [&str; 4] = ["source", "operator", "sink", "test"];
+
+/// Where a duplicate key is one of [`LISTS`]: its name, and the first of its headers in single brackets.
+fn single_brackets(text: &str, error: &de::Error) -> Option<(&'static str, Place)> {
+    if error.message() != "duplicate key" {
+        return None;
+    }
+    let key = text.get(error.span()?)?;
+    let list = LISTS
+        .into_iter()
+        .find(|list| *list == key.trim_matches(['[', ']', ' ']))?;
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let header = line.split('#').next().unwrap_or(line).trim();
+        let inner = header.strip_prefix('[').and_then(|header| header.strip_suffix(']'));
+        if inner.is_some_and(|inner| inner.trim() == list) {
+            let start = start + line.find('[').expect("the line starts with a bracket");
+            return Some((list, Place::in_file(start..start + header.len())));
+        }
+        start += line.len();
+    }
+    None
+}
+
+fn brackets_problem(list: &str, header: Place) -> Diagnostic {
+    Diagnostic::error(format!("there are several `{list}`s, but not in a list"))
+        .at(header, "single brackets are for what there is once")
+        .help(format!("write `[[{list}]]`, with double brackets"))
 }
 
 fn syntax_problem(error: &de::Error, place: Place) -> Diagnostic {

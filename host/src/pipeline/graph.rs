@@ -43,6 +43,14 @@ enum Role {
 }
 
 impl Role {
+    fn one(self) -> &'static str {
+        match self {
+            Role::Source(_) => "a source",
+            Role::Operator(_) => "an operator",
+            Role::Sink(_) => "a sink",
+        }
+    }
+
     fn noun(self) -> &'static str {
         match self {
             Role::Source(_) => "source",
@@ -131,7 +139,7 @@ fn names<'a>(items: &'a [Item<'a>], problems: &mut Problems) -> HashMap<&'a str,
             Some(first) => problems.push(
                 Diagnostic::error(format!("two items have the id `{id}`"))
                     .at(item.place, format!("this {} needs an id of its own", item.role.noun()))
-                    .also(first.place, format!("first, the id of a {}", first.role.noun()))
+                    .also(first.place, format!("first, the id of {}", first.role.one()))
                     .help("ids are shared by sources, operators and sinks"),
             ),
         }

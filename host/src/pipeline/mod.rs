@@ -36,6 +36,7 @@ mod source;
 mod suggest;
 mod tenants;
 mod test_case;
+mod together;
 mod units;
 mod validate;
 
@@ -47,6 +48,6 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use loaded::{Loaded, load, load_for_tests, parse};
 pub use model::*;
 pub use overrides::Override;
-pub use paths::is_same_file;
 pub use schema::schema;
 pub use tenants::Tenants;
+pub use together::conflicts;

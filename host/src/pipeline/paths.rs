@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Problems};
@@ -37,7 +38,11 @@ pub(super) fn expect_file(path: &Path, place: Place, of: &str, problems: &mut Pr
         Ok(metadata) if !metadata.is_dir() => return Some(()),
         Ok(_) => Diagnostic::error(format!("the {of} is a directory")).at(place, "a directory"),
         Err(error) => {
-            Diagnostic::error(format!("cannot find the {of}")).at(place, format!("{}: {error}", path.display()))
+            let label = match path.read_link() {
+                Ok(target) => format!("a symbolic link to {}: {error}", target.display()),
+                Err(_) => format!("{}: {error}", path.display()),
+            };
+            Diagnostic::error(format!("cannot find the {of}")).at(place, label)
         }
     };
     let help = match Some(path).filter(|_| !problems.is_full()).and_then(suggest::sibling) {
@@ -69,7 +74,7 @@ pub(super) fn expect_no_directory(path: &Path, place: Place, of: &str, problems:
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     /// Of several uses of a file, one that writes it, if any does.
-    by_file: HashMap<PathBuf, Claim>,
+    by_file: HashMap<Identity, Claim>,
 }
 
 /// A use of a file.
@@ -81,8 +86,10 @@ pub(super) struct Claim {
     pub(super) who: String,
     /// What for.
     pub(super) usage: Usage,
-    /// Where the path stands; `None` for the pipeline file itself.
+    /// Where the path stands; `None` for the pipeline file itself, and between pipelines.
     pub(super) place: Option<Place>,
+    /// Whether nobody named the file: dead letters go there by default.
+    pub(super) is_default: bool,
 }
 
 /// What a file is used for.
@@ -95,7 +102,8 @@ pub(super) enum Usage {
 impl Claims {
     /// Notes a use, and reports it when it gets in the way of an earlier one.
     pub(super) fn add(&mut self, claim: Claim, problems: &mut Problems) {
-        match self.by_file.entry(identity(&claim.path)) {
+        let Some(identity) = identity(&claim.path) else { return };
+        match self.by_file.entry(identity) {
             Entry::Vacant(vacant) => {
                 vacant.insert(claim);
             }
@@ -112,14 +120,19 @@ impl Claims {
 }
 
 fn collision(claim: &Claim, other: &Claim) -> Diagnostic {
-    let mut problem = Diagnostic::error(format!("{} and {} use the same file", other.who, claim.who));
-    if let Some(place) = claim.place {
-        problem = problem.at(place, claim.usage.told());
-    }
+    let message = format!("{} and {} use the same file", other.who, claim.who);
+    let mut problem = match claim.place {
+        Some(place) => Diagnostic::error(message).at(place, claim.usage.told()),
+        None => Diagnostic::error(format!("{message}, {}", claim.path.display())),
+    };
     if let Some(place) = other.place {
         problem = problem.also(place, other.usage.told());
     }
-    problem.help("give each one its own file")
+    problem.help(if claim.is_default || other.is_default {
+        "name a file for the dead letters under `[dead_letters]`"
+    } else {
+        "give each one its own file"
+    })
 }
 
 impl Usage {
@@ -131,22 +144,29 @@ impl Usage {
     }
 }
 
-/// Whether two paths lead to one file, which need not exist yet.
-#[must_use]
-pub fn is_same_file(left: &Path, right: &Path) -> bool {
-    identity(left) == identity(right)
+/// What tells a file from others, however its path is written.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Identity {
+    /// The device and inode of one that exists: hard links have paths that no text betrays as one file's.
+    Existing(u64, u64),
+    /// Where one will be: the folder as far as it exists, with `.` and `..` taken out.
+    Future(PathBuf),
 }
 
-/// One path for every way to write it: symbolic links followed as far as the file exists, else `.` and `..` taken out.
-fn identity(path: &Path) -> PathBuf {
-    if let Ok(path) = path.canonicalize() {
-        return path;
-    }
+/// `None` for devices and pipes: those who share one lose nothing of each other's.
+fn identity(path: &Path) -> Option<Identity> {
     let plain = plain(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
-    match (plain.parent().map(Path::canonicalize), plain.file_name()) {
-        (Some(Ok(folder)), Some(name)) => folder.join(name),
-        _ => plain,
+    // A way through a folder that does not exist yet leads somewhere once a sink has made it.
+    if let Ok(metadata) = path.metadata().or_else(|_| plain.metadata()) {
+        let is_own = metadata.is_file() || metadata.is_dir();
+        return is_own.then(|| Identity::Existing(metadata.dev(), metadata.ino()));
     }
+    Some(Identity::Future(
+        match (plain.parent().map(Path::canonicalize), plain.file_name()) {
+            (Some(Ok(folder)), Some(name)) => folder.join(name),
+            _ => plain,
+        },
+    ))
 }
 
 fn plain(path: &Path) -> PathBuf {

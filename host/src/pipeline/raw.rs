@@ -179,7 +179,7 @@ section! {
 section! {
     /// How a reduce cuts the events of a key into windows. Windows in event time are not in this version.
     #[schemars(extend("required" = ["count"]))]
-    struct Window = "a window" {
+    struct Window = "a window", later tumbling sliding every session {
         /// Every so many events.
         count: Whole<1, { i64::MAX }>,
         /// Windows of event time, end to end. Not in this version.

@@ -125,6 +125,8 @@ pub(super) trait Section {
     const TITLE: &'static str;
     /// Its keys.
     const KEYS: &'static [&'static str];
+    /// Those of them that this version refuses, and so recommends to nobody.
+    const LATER: &'static [&'static str];
 }
 
 /// Declares a table of the file: a struct whose fields are its keys, read with [`Read`] and described for editors with
@@ -132,7 +134,7 @@ pub(super) trait Section {
 macro_rules! section {
     (
         $(#[$meta:meta])*
-        struct $name:ident = $title:literal $(, list $list_help:literal)? {
+        struct $name:ident = $title:literal $(, list $list_help:literal)? $(, later $($later:ident)+)? {
             $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
         }
     ) => {
@@ -150,6 +152,7 @@ macro_rules! section {
         impl $crate::pipeline::section::Section for $name {
             const TITLE: &'static str = $title;
             const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
+            const LATER: &'static [&'static str] = &[$($(stringify!($later)),+)?];
         }
 
         impl $crate::pipeline::section::Read for $name {
@@ -189,10 +192,11 @@ pub(super) fn entries<'a>(node: &'a Node, title: &str, problems: &mut Problems) 
 /// Reports a key that section `S` does not have.
 pub(super) fn refuse_key<S: Section>(entry: &Entry, problems: &mut Problems) {
     let key = entry.key.as_str();
-    let help = match (raw::home_of(key), suggest::nearest(key, S::KEYS.iter().copied())) {
+    let known: Vec<&str> = S::KEYS.iter().copied().filter(|key| !S::LATER.contains(key)).collect();
+    let help = match (raw::home_of(key), suggest::nearest(key, known.iter().copied())) {
         (Some(home), _) => format!("`{key}` belongs in {}", quoted(home)),
         (None, Some(known)) => format!("did you mean `{known}`?"),
-        (None, None) => format!("{} has {}", quoted(S::TITLE), suggest::listed(S::KEYS)),
+        (None, None) => format!("{} has {}", quoted(S::TITLE), suggest::listed(&known)),
     };
     let message = format!("unknown key `{key}` in {}", quoted(S::TITLE));
     problems.push(Diagnostic::error(message).at(entry.place, "unknown key").help(help));

@@ -63,6 +63,8 @@ pub(super) fn sibling(path: &Path) -> Option<String> {
         .ok()?
         .take(SIBLINGS_MAX)
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        // It is there itself where it is a link that leads nowhere.
+        .filter(|other| other != name)
         .collect();
     nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
 }

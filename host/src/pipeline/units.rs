@@ -54,6 +54,15 @@ impl Read for Lapse {
             let help = bare_integer(node).map(|number| format!("give the unit: \"{number}ms\" or \"{number}s\""));
             return wrong_type(node, "a duration", help.or(Some(DURATION_HELP.to_owned())), problems);
         };
+        if let Some(unit) = calendar_unit(text) {
+            let help = match (unit, text.trim().strip_suffix('M').and_then(without_unit)) {
+                ("M", Some(number)) => format!("a minute is an `m`: write \"{number}m\""),
+                ("M", None) => "a minute is an `m`".to_owned(),
+                _ => "write it in days or weeks, such as \"30d\" or \"4w\"".to_owned(),
+            };
+            let message = format!("`{text}` is in months or years, which differ in length");
+            return refuse(node, message, &format!("the unit is `{unit}`"), Some(help), problems);
+        }
         match humantime::parse_duration(text) {
             Ok(duration) if duration <= DURATION_MAX => Some(Lapse(duration)),
             Ok(_) | Err(humantime::DurationError::NumberOverflow) => refuse(
@@ -74,6 +83,13 @@ impl Read for Lapse {
             ),
         }
     }
+}
+
+/// The first unit of a duration that is one of the calendar. An `M` is mostly a slip for the `m` of minutes, and would be
+/// 44,000 times as long.
+fn calendar_unit(text: &str) -> Option<&str> {
+    let mut words = text.split(|character: char| !character.is_alphabetic());
+    words.find(|word| matches!(*word, "M" | "month" | "months" | "y" | "yr" | "yrs" | "year" | "years"))
 }
 
 fn bare_integer(node: &Node) -> Option<i64> {

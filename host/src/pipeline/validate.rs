@@ -61,6 +61,7 @@ impl<'a> Validation<'a> {
             who,
             usage: Usage::Reads,
             place: None,
+            is_default: false,
         };
         validation.claims.add(claim, &mut validation.problems);
         validation
@@ -215,6 +216,7 @@ impl<'a> Validation<'a> {
             who: who.to_owned(),
             usage,
             place: Some(place),
+            is_default: false,
         };
         self.claims.add(claim, &mut self.problems);
     }

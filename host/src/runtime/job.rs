@@ -8,7 +8,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
-use super::summary::{EdgeSummary, Figures, Latency, OperatorSummary, PipelineSummary, SloSummary, SourceSummary};
+use super::summary::{
+    EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SloSummary, SourceSummary,
+};
 use super::wiring;
 use super::{Host, Prepared};
 use crate::actor::{Edge, Operator, Pipe};
@@ -17,7 +19,7 @@ use crate::flow::{
     Failure, Halt, Inlet, InletParts, Letters, LettersBookmark, Listener, Outlet, OutletParts, Progress, Reader,
     Signal, Writer,
 };
-use crate::pipeline::{Order, Pipeline, SinkKind, SourceKind, is_same_file};
+use crate::pipeline::{Order, Pipeline, SinkKind};
 use crate::sink::{self, Resume, Sink};
 use crate::source::{self, Source};
 use crate::state::{self, Bookmarks, Store};
@@ -67,39 +69,31 @@ pub struct Connectors {
 #[non_exhaustive]
 pub enum StartError {
     /// A source cannot be opened.
-    #[error("source `{id}`: {source}")]
+    #[error("source `{id}`: {reason}")]
     Source {
         /// Which.
         id: String,
         /// Why.
-        source: source::Error,
+        reason: source::Error,
     },
     /// A sink cannot be opened.
-    #[error("sink `{id}`: {source}")]
+    #[error("sink `{id}`: {reason}")]
     Sink {
         /// Which.
         id: String,
         /// Why.
-        source: sink::Error,
+        reason: sink::Error,
     },
     /// The state cannot be opened.
-    #[error("{0}")]
+    #[error(transparent)]
     State(#[from] state::Error),
     /// Old dead letters cannot be removed.
-    #[error("cannot remove {}: {source}", .path.display())]
+    #[error("cannot remove {}: {reason}", .path.display())]
     Remove {
         /// What.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
-    },
-    /// Where the pipeline does not say where dead letters go, they would go to a file that it reads or writes.
-    #[error("the dead letters would go to {}, the file of {user}; name another one under `[dead_letters]`", .path.display())]
-    LettersFileTaken {
-        /// The file.
-        path: PathBuf,
-        /// Who else uses it.
-        user: String,
+        reason: std::io::Error,
     },
     /// The stored positions are not what this version writes.
     #[error("the stored position of the dead letters cannot be read; `--fresh` discards the state")]
@@ -107,19 +101,12 @@ pub enum StartError {
 }
 
 impl Connectors {
-    /// Opens the sources and sinks of `pipeline`, where the state in `place` says they stopped.
+    /// Opens the sources and sinks of `pipeline`, where the state in `place` says they stopped. That no two of them, and
+    /// none of another pipeline, use one file was found with [`conflicts`](crate::pipeline::conflicts).
     ///
     /// # Errors
     /// When one of them, or the state, cannot be opened.
     pub fn open(pipeline: &Pipeline, clock: &Arc<dyn Clock>, place: &Place) -> Result<Self, StartError> {
-        // Before anything is opened: it is then as it was when the run is refused.
-        let letters_path = letters_path(pipeline, place);
-        if let Some(user) = user_of(&letters_path, pipeline) {
-            return Err(StartError::LettersFileTaken {
-                path: letters_path,
-                user,
-            });
-        }
         let store = match place {
             Place::Temporary => Store::temporary(),
             Place::Directory { path, fresh } => {
@@ -138,20 +125,20 @@ impl Connectors {
             let opened = source::open(source, clock.clone(), known.sources.get(&source.id));
             opened.map_err(|error| StartError::Source {
                 id: source.id.clone(),
-                source: error,
+                reason: error,
             })
         };
         let open_sink = |sink: &crate::pipeline::Sink| {
             let resume = known.sinks.get(&sink.id).map_or(Resume::Fresh, Resume::At);
             sink::open(sink, resume).map_err(|error| StartError::Sink {
                 id: sink.id.clone(),
-                source: error,
+                reason: error,
             })
         };
         // Sources first: a mistyped input must not empty an output.
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        let (letters, letters_from) = open_letters(letters_path, known.dead_letters)?;
+        let (letters, letters_from) = open_letters(letters_path(pipeline, place), known.dead_letters)?;
         let is_resumed = bookmarks.is_some();
         Ok(Self {
             sources,
@@ -167,24 +154,12 @@ impl Connectors {
 
 /// Where the dead letters of `pipeline` go.
 #[must_use]
-pub(super) fn letters_path(pipeline: &Pipeline, place: &Place) -> PathBuf {
+pub fn letters_path(pipeline: &Pipeline, place: &Place) -> PathBuf {
     match (&pipeline.dead_letters, place) {
         (Some(path), _) => path.clone(),
         (None, Place::Directory { path, .. }) => path.join(LETTERS_FILE),
         (None, Place::Temporary) => PathBuf::from(format!("{}.dead.jsonl", pipeline.name)),
     }
-}
-
-/// The source or sink of `pipeline` whose file is at `path`.
-fn user_of(path: &Path, pipeline: &Pipeline) -> Option<String> {
-    let is_taken = |own: &Path| is_same_file(own, path);
-    let mut sources = pipeline.sources.iter();
-    let source = sources.find(|source| matches!(&source.kind, SourceKind::File { path, .. } if is_taken(path)));
-    let mut sinks = pipeline.sinks.iter();
-    let sink = sinks.find(|sink| matches!(&sink.kind, SinkKind::File { path } if is_taken(path)));
-    source
-        .map(|source| format!("source `{}`", source.id))
-        .or_else(|| sink.map(|sink| format!("sink `{}`", sink.id)))
 }
 
 type OpenLetters = Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>;
@@ -222,9 +197,9 @@ fn remove_letters(path: &Path) -> Result<(), StartError> {
         Ok(())
     };
     match remove() {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StartError::Remove {
+        Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => Err(StartError::Remove {
             path: path.to_owned(),
-            source,
+            reason,
         }),
         _ => Ok(()),
     }
@@ -530,9 +505,12 @@ impl Job {
             dead_letters: self.pipe.letters.count(),
             latency_ms: latencies.as_ref().map(Latency::of).unwrap_or_default(),
         };
+        let (outcome, error) = self.outcome();
         PipelineSummary {
             name: self.pipeline.name.clone(),
             tenant: self.pipeline.tenant.clone(),
+            outcome,
+            error,
             figures,
             sources,
             sinks,
@@ -542,7 +520,18 @@ impl Job {
                 .slo_ns
                 .zip(latencies.as_ref())
                 .map(|(slo_ns, latencies)| SloSummary::of(latencies, slo_ns)),
+            dead_letters_path: self.pipeline.dead_letters.clone(),
+            first_letter: self.pipe.letters.first().cloned(),
             latencies,
+        }
+    }
+
+    fn outcome(&self) -> (Outcome, Option<String>) {
+        match self.pipe.halt.failure() {
+            Some(Failure::Closed { .. }) => (Outcome::Stopped, None),
+            Some(failure) => (Outcome::Failed, Some(failure.to_string())),
+            None if self.inlets.iter().all(|inlet| inlet.is_read_up()) => (Outcome::Completed, None),
+            None => (Outcome::Stopped, None),
         }
     }
 

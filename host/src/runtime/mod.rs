@@ -15,10 +15,11 @@ mod wiring;
 
 pub use admission::{Load, Meter, Shortfall, judge};
 pub use host::{Host, Options, WORKER_NICENESS};
-pub use job::{Connectors, Ended, Job, Place, StartError};
+pub use job::{Connectors, Ended, Job, Place, StartError, letters_path};
 pub use prepare::{Prepared, prepare};
 pub use summary::{
-    EdgeSummary, Figures, Latency, OperatorSummary, PipelineSummary, SloSummary, SourceSummary, Summary, TenantSummary,
+    EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SloSummary, SourceSummary, Summary,
+    TenantSummary,
 };
 
 /// Fuel between two yields of an instance that runs beside the actors: nobody else waits for the thread.

@@ -28,12 +28,12 @@ use crate::state::{Entry, Table};
 #[non_exhaustive]
 pub enum Error {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", .path.display())]
+    #[error("cannot read {}: {reason}", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The configuration takes a value from the environment that is not there.
     #[error("cannot make the operator's configuration: {0}")]
@@ -52,10 +52,10 @@ pub enum Error {
     #[error("{0}")]
     NeverRan(String),
     /// The component is not where it was.
-    #[error("cannot load the component: {source}; `--component FILE` says where it is")]
+    #[error("cannot load the component: {reason}; `--component FILE` says where it is")]
     Component {
         /// Why.
-        source: engine::Error,
+        reason: engine::Error,
     },
     /// The component is another one than the event failed in.
     #[error(
@@ -130,9 +130,9 @@ pub struct Failed {
 /// # Errors
 /// When the file cannot be read, or has no such letter: then with what it has.
 pub fn find(path: &Path, id: u64) -> Result<DeadLetter, Error> {
-    let unreadable = |source| Error::Read {
+    let unreadable = |reason| Error::Read {
         path: path.to_owned(),
-        source,
+        reason,
     };
     let mut lines = BufReader::new(File::open(path).map_err(unreadable)?);
     let mut contents = Contents::default();
@@ -183,7 +183,7 @@ pub fn load(engine: &Engine, letter: &DeadLetter, instead: Option<&str>) -> Resu
     let setup = setup_of(letter)?;
     let name = instead.unwrap_or(&setup.component);
     let loaded = engine.load_named(Path::new(name));
-    let component = loaded.map_err(|source| Error::Component { source })?;
+    let component = loaded.map_err(|reason| Error::Component { reason })?;
     let recorded = letter.component.as_deref().unwrap_or_default();
     if instead.is_none() && component.sha256() != recorded {
         return Err(Error::Changed {

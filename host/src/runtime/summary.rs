@@ -1,11 +1,13 @@
 //! What a run did, in numbers: the summary that the contract names.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::actor::Counts;
+use crate::flow::FirstLetter;
 
 /// The whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -51,6 +53,18 @@ pub struct Latency {
     pub max: f64,
 }
 
+/// How a pipeline ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// At the end of its sources.
+    Completed,
+    /// Before that, in order: it was told to, or the reader of its output went away.
+    Stopped,
+    /// Something was in its way.
+    Failed,
+}
+
 /// A pipeline.
 #[derive(Clone, Debug, Serialize)]
 pub struct PipelineSummary {
@@ -58,6 +72,11 @@ pub struct PipelineSummary {
     pub name: String,
     /// Whose it is.
     pub tenant: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was in its way, where it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// Its figures.
     #[serde(flatten)]
     pub figures: Figures,
@@ -70,6 +89,11 @@ pub struct PipelineSummary {
     /// How far its latency target was met, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slo: Option<SloSummary>,
+    /// The file that its dead letters go to, which is made when the first one comes.
+    pub dead_letters_path: Option<PathBuf>,
+    /// The first of its dead letters.
+    #[serde(skip)]
+    pub first_letter: Option<FirstLetter>,
     #[serde(skip)]
     pub(super) latencies: Option<Histogram<u64>>,
 }

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::mem;
 
 use csv_core::ReadRecordResult;
+use memchr::memchr;
 
 use super::stream::{Piece, Stream, line_feeds};
 
@@ -37,6 +38,16 @@ pub(super) struct Fields<'a> {
     bytes: &'a [u8],
     ends: &'a [usize],
     count: usize,
+}
+
+/// A record that the end of the stream has ended.
+pub(super) struct Last<'a> {
+    /// The line where it starts.
+    pub(super) number: u64,
+    pub(super) piece: Piece<'a>,
+    pub(super) fields: Fields<'a>,
+    /// The line of a quote that is still open at the end: all that follows it was read as one field.
+    pub(super) open_quote_line: Option<u64>,
 }
 
 impl<'a> Fields<'a> {
@@ -88,14 +99,21 @@ impl<R: Read> Csv<R> {
     }
 
     /// The last record, when the stream has ended without a line end.
-    pub(super) fn last(&mut self) -> Option<(u64, Piece<'_>, Fields<'_>)> {
+    pub(super) fn last(&mut self) -> Option<Last<'_>> {
         if self.stream.is_finished() {
             return None;
         }
         self.parse(true);
         // It has seen the end; should more be appended, it starts anew.
         self.parser.reset();
-        Some(self.take(false))
+        let open_quote = open_quote(&self.stream.unread()[..self.parsed]);
+        let (number, piece, fields) = self.take(false);
+        Some(Last {
+            number,
+            piece,
+            fields,
+            open_quote_line: open_quote.map(|line_feeds| number + line_feeds),
+        })
     }
 
     fn shrink(&mut self) {
@@ -164,6 +182,31 @@ impl<R: Read> Csv<R> {
     }
 }
 
+/// How many line feeds there are before the quote of a record that is still open at its end, if one is.
+///
+/// The parser does not say where it is, so its rules stand here again: a quote opens at the start of a field, two in a row
+/// within are one of the field's, and in a field that does not start with one they mean nothing.
+fn open_quote(record: &[u8]) -> Option<u64> {
+    let mut at = 0;
+    loop {
+        if record.get(at) == Some(&b'"') {
+            let opened = at;
+            at += 1;
+            loop {
+                let Some(quote) = memchr(b'"', &record[at..]) else {
+                    return Some(line_feeds(&record[..opened]));
+                };
+                at += quote + 1;
+                if record.get(at) != Some(&b'"') {
+                    break;
+                }
+                at += 1;
+            }
+        }
+        at += 1 + memchr(b',', &record[at..])?;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,10 +223,7 @@ mod tests {
                 all.push((number, shown(&piece, fields)));
             }
             if !csv.fill().unwrap() {
-                all.extend(
-                    csv.last()
-                        .map(|(number, piece, fields)| (number, shown(&piece, fields))),
-                );
+                all.extend(csv.last().map(|last| (last.number, shown(&last.piece, last.fields))));
                 assert!(csv.last().is_none());
                 return all;
             }
@@ -239,13 +279,37 @@ mod tests {
     }
 
     #[test]
+    fn a_quote_that_is_open_at_the_end_is_known_by_its_line() {
+        for (text, line) in [
+            ("a\n\"b\nc\n", Some(2)),
+            ("a\n\"b\nb\",c,\"d\n\"\"\n", Some(3)),
+            ("a\nb\"c", None),
+            ("a\nb,\"c\"", None),
+            ("a\n\"b\"\"", Some(2)),
+            ("a\n\"b\"x\"y", None),
+            ("a\n\"b\"x,\"", Some(2)),
+            ("a\n\"\"", None),
+            ("a\nb,", None),
+        ] {
+            let mut csv = Csv::new(Stream::new(text.as_bytes(), MAX));
+            loop {
+                while csv.next().is_some() {}
+                if !csv.fill().unwrap() {
+                    break;
+                }
+            }
+            assert_eq!(csv.last().unwrap().open_quote_line, line, "{text:?}");
+        }
+    }
+
+    #[test]
     fn fields_without_number_are_counted_in_bounded_memory() {
         let text = ",".repeat(5 * FIELDS_MAX);
         let mut csv = Csv::new(Stream::new(text.as_bytes(), MAX));
         while csv.fill().unwrap() {
             assert!(csv.next().is_none());
         }
-        let (_, _, fields) = csv.last().unwrap();
+        let fields = csv.last().unwrap().fields;
         assert_eq!((fields.len(), fields.iter().count()), (5 * FIELDS_MAX + 1, 0));
         assert_eq!(csv.ends.len(), FIELDS_MAX);
     }
@@ -262,10 +326,7 @@ mod tests {
             while let Some((number, piece, fields)) = csv.next() {
                 seen.push((number, shown(&piece, fields)));
             }
-            seen.extend(
-                csv.last()
-                    .map(|(number, piece, fields)| (number, shown(&piece, fields))),
-            );
+            seen.extend(csv.last().map(|last| (last.number, shown(&last.piece, last.fields))));
         }
         assert_eq!(
             seen,

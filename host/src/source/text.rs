@@ -192,22 +192,31 @@ impl<R: Reader> Text<R> {
                 csv,
                 table: Some(table),
             } => {
-                if let Some((number, piece, fields)) = csv.last() {
-                    taker.take_record(table, number, piece, fields);
+                if let Some(last) = csv.last() {
+                    match (last.open_quote_line, last.piece) {
+                        (Some(line), Piece::Whole(record)) => taker.refuse(last.number, record, never_closed(line)),
+                        (_, piece) => taker.take_record(table, last.number, piece, last.fields),
+                    }
                 }
             }
             Records::Csv { csv, table } => {
-                let Some((_, piece, fields)) = csv.last() else {
-                    return Err(Error::Header {
-                        from: self.name.clone(),
-                        problem: "there is no header line".to_owned(),
-                    });
+                let flawed = |problem| Error::Header {
+                    from: self.name.clone(),
+                    problem,
                 };
-                *table = Some(to_table(&self.name, &piece, fields, &self.extract)?);
+                let last = csv.last().ok_or_else(|| flawed("there is no header line".to_owned()))?;
+                if let Some(line) = last.open_quote_line {
+                    return Err(flawed(never_closed(line)));
+                }
+                *table = Some(to_table(&self.name, &last.piece, last.fields, &self.extract)?);
             }
         }
         Ok(())
     }
+}
+
+fn never_closed(line: u64) -> String {
+    format!("a quote opened on line {line} is never closed")
 }
 
 fn to_table(name: &str, header: &Piece<'_>, fields: Fields<'_>, extract: &Extract) -> Result<Table, Error> {

@@ -82,22 +82,22 @@ pub enum Error {
         path: PathBuf,
     },
     /// The database cannot be opened, read or written.
-    #[error("{doing} {}: {source}", .path.display())]
+    #[error("{doing} {}: {reason}", .path.display())]
     Database {
         /// What was being done.
         doing: &'static str,
         /// To which file.
         path: PathBuf,
         /// What happened.
-        source: Box<redb::Error>,
+        reason: Box<redb::Error>,
     },
     /// The directory cannot be made.
-    #[error("cannot make the state directory {}: {source}", .path.display())]
+    #[error("cannot make the state directory {}: {reason}", .path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// What is to be discarded was not made by a store.
     #[error("nothing is discarded in {}: it holds files, but no state", .path.display())]
@@ -126,9 +126,9 @@ impl Store {
     /// When another process has it, or it can't be made or opened.
     pub fn open(directory: &Path) -> Result<Self, Error> {
         let made = std::fs::create_dir_all(directory);
-        made.map_err(|source| Error::Directory {
+        made.map_err(|reason| Error::Directory {
             path: directory.to_owned(),
-            source,
+            reason,
         })?;
         let path = directory.join(FILE);
         let database = Database::builder()
@@ -444,10 +444,10 @@ fn write_durably(durable: &Database, spilled: &Spilled, bookmarks: &[u8]) -> Res
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(redb::Error) -> Error + use<> {
     let path = path.to_owned();
-    move |source| Error::Database {
+    move |reason| Error::Database {
         doing,
         path,
-        source: Box::new(source),
+        reason: Box::new(reason),
     }
 }
 
@@ -532,11 +532,9 @@ mod tests {
         let spilled = store.spilled.lock();
         assert!(spilled.pending.bytes <= PENDING_BYTES_MAX, "{}", spilled.pending.bytes);
         assert!(spilled.scratch.is_some());
-        let counted = |(key, bytes): (&Box<[u8]>, &Vec<u8>)| key.len() + bytes.len() + RECORD_OVERHEAD_BYTES;
-        assert_eq!(
-            spilled.pending.bytes,
-            spilled.pending.records.iter().map(counted).sum::<usize>()
-        );
+        let records = spilled.pending.records.iter();
+        let counted = records.map(|(key, bytes)| key.len() + bytes.len() + RECORD_OVERHEAD_BYTES);
+        assert_eq!(spilled.pending.bytes, counted.sum::<usize>());
     }
 
     #[test]

@@ -81,6 +81,10 @@ facts! {
     a_checkpoint_every_0_is_refused: "[pipeline]\nname = \"p\"\ncheckpoint = \"0ms\"" => ["`checkpoint` is 0"];
     no_checkpoint_is_written_off: "[pipeline]\nname = \"p\"\ncheckpoint = false"
         => ["found the boolean false", "write \"off\""];
+    a_capital_m_is_no_minute: with_operator("component = \"builtin:map\"\nidle_timeout = \"5M\"")
+        => ["`5M` is in months or years", "the unit is `M`", "write \"5m\""];
+    a_duration_is_not_in_months_or_years: "[pipeline]\nname = \"p\"\nslo = \"1year 2days\""
+        => ["`1year 2days` is in months or years, which differ in length", "the unit is `year`", "in days or weeks"];
     a_duration_beyond_a_century_is_refused: "[pipeline]\nname = \"p\"\nslo = \"99999999999999999999s\""
         => ["is longer than a century"];
 }

@@ -171,3 +171,54 @@ fn problems_beyond_a_hundred_are_counted() {
         ],
     );
 }
+
+#[test]
+fn single_brackets_in_place_of_double_ones_are_told_so_at_the_first() {
+    let pipeline = "[pipeline]\nname = \"p\"\n";
+    for (rest, place) in [
+        ("[operator]\nid = \"a\"\n[operator]\nid = \"b\"\n", ":3:1"),
+        (
+            "[[operator]]\nid = \"a\"\n[ operator ] # the second\nid = \"b\"\n",
+            ":5:1",
+        ),
+        ("[operator]\nid = \"a\"\n[[operator]]\nid = \"b\"\n", ":3:1"),
+        (
+            "[operator]\nid = \"a\"\n[operator.limits]\nmemory = \"1MiB\"\n[operator]\n",
+            ":3:1",
+        ),
+        ("[operator]\nid = \"a\"\n", ":3:1"),
+    ] {
+        let said = refused(&format!("{pipeline}{rest}"));
+        assert_says(&said, &[place, "write `[[operator]]`, with double brackets"]);
+        assert!(!said.contains("duplicate key"), "{said}");
+    }
+    assert_says(
+        &refused(&format!("{pipeline}[pipeline]\n")),
+        &["invalid TOML: duplicate key"],
+    );
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_told_where_it_leads_and_not_its_own_name() {
+    let folder = Folder::new();
+    std::os::unix::fs::symlink("gone.jsonl", folder.path("linked.jsonl")).unwrap();
+    let text = super::with_source("kind = \"file\"\npath = \"linked.jsonl\"");
+    let said = folder.parse(&text, &[]).unwrap_err().render(false);
+    assert_says(
+        &said,
+        &[
+            "cannot find the source file",
+            "a symbolic link to gone.jsonl: No such file",
+        ],
+    );
+    assert!(!said.contains("did you mean"), "{said}");
+}
+
+#[test]
+fn nobody_is_sent_to_a_window_that_is_refused() {
+    let said = refused(&super::with_operator(
+        "component = \"builtin:reduce\"\nwindow = { size = 5 }",
+    ));
+    assert_says(&said, &["unknown key `size` in a window", "a window has `count`"]);
+    assert!(!said.contains("tumbling"), "{said}");
+}

@@ -182,4 +182,6 @@ fn an_id_that_two_items_share_is_shown_at_both() {
             "this operator needs an id of its own",
         ],
     );
+    let said = refused(&file(&[source("s"), operator("o", ""), sink("o", "")]));
+    assert_says(&said, &["first, the id of an operator"]);
 }
