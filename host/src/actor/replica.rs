@@ -148,7 +148,14 @@ impl Replica {
             counters::add(&operator.counters.slices, 1_u64);
             match sliced {
                 Slice::Preempted => {
-                    operator.pace.observe_slice(running.turn.slice_fuel, polled_ns);
+                    if !std::mem::take(&mut running.turn.is_opening) {
+                        operator.pace.observe_slice(running.turn.slice_fuel, polled_ns);
+                    }
+                    // The fuel between two yields of a turn under way cannot be changed: where it proves too little, the
+                    // turn goes on until its time is up, or switching would take longer than running.
+                    if now_ns - started_ns < operator.slice_ns / 2 {
+                        continue;
+                    }
                     return Step::Again;
                 }
                 Slice::Waiting => return Step::Parked,

@@ -14,6 +14,8 @@ pub(super) struct Turn {
     future: Pin<Box<dyn Future<Output = End> + Send>>,
     /// What it may burn between two yields.
     pub(super) slice_fuel: u64,
+    /// Whether the next poll makes an instance first, which takes time and no fuel.
+    pub(super) is_opening: bool,
     /// How long it has run, in ns.
     pub(super) used_ns: u64,
     /// What was charged of it so far.
@@ -57,6 +59,7 @@ impl Turn {
         request: Request,
         budget: Budget,
     ) -> Self {
+        let is_opening = instance.is_none();
         let future = Box::pin(async move {
             let mut instance = match instance {
                 Some(instance) => instance,
@@ -89,6 +92,7 @@ impl Turn {
         Self {
             future,
             slice_fuel: budget.slice,
+            is_opening,
             used_ns: 0,
             charged_fuel: 0,
         }
@@ -173,6 +177,7 @@ mod tests {
         let mut turn = Turn {
             future: Box::pin(std::future::pending()),
             slice_fuel: 100,
+            is_opening: false,
             used_ns: 0,
             charged_fuel: 0,
         };
