@@ -7,6 +7,7 @@
 mod activations;
 mod counters;
 mod directory;
+mod effects;
 mod emit;
 mod mailbox;
 mod operator;

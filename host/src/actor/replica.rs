@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::counters;
+use super::effects::{blamed, derive, distinct, emitted, too_much_output};
 use super::mailbox::Chunk;
 use super::operator::{Death, Operator};
 use super::turn::{Alarm, End, Outcome, Slice, Turn};
@@ -608,80 +609,4 @@ impl Replica {
         actor.urgency(self.number).close();
         self.give_up_instance(actor);
     }
-}
-
-/// The trap that an answer counts as which puts out more than the tenant's budget allows. It is looked at event by event:
-/// which ones are refused does not depend on how events came to be one batch.
-fn too_much_output(operator: &Operator, answer: &Answer, plan: Option<&windows::Plan>) -> Option<Trap> {
-    let account = &operator.pipe.share.account;
-    let outputs = match answer {
-        Answer::Mapped(outputs) | Answer::Folded(Folded::Done { outputs, .. }) => outputs,
-        Answer::Filtered(_) | Answer::Folded(Folded::Rejected(_)) => return None,
-    };
-    if !account.bounds_outputs() {
-        return None;
-    }
-    let mut place = 0;
-    for same in outputs.origins.chunk_by(|one, next| one == next) {
-        let bytes = outputs.values.slice_bytes(place..place + same.len());
-        if let Some(reason) = account.refuses_outputs(same.len(), bytes) {
-            // What closing windows put out comes of the event that completed them.
-            let event = plan.map_or(same[0], |plan| plan.closed_by()[same[0] as usize]);
-            return Some(Trap::too_much_output(reason, event));
-        }
-        place += same.len();
-    }
-    None
-}
-
-/// A window that cannot be finished is lost with the event that completed it: that one is rejected.
-fn blamed(closed_by: &[u32], failures: &[Rejection]) -> Vec<Rejection> {
-    let blame = |failure: &Rejection| Rejection {
-        index: closed_by[failure.index as usize],
-        message: failure.message.clone(),
-    };
-    failures.iter().map(blame).collect()
-}
-
-/// How many events have outputs; origins never descend.
-fn distinct(origins: &[u32]) -> usize {
-    usize::from(!origins.is_empty()) + origins.windows(2).filter(|pair| pair[0] != pair[1]).count()
-}
-
-/// The outputs of a map, with what they inherit from their origins.
-fn derive(batch: &Batch, outputs: Outputs) -> Batch {
-    let is_one_to_one = outputs.origins.len() == batch.len() && distinct(&outputs.origins) == batch.len();
-    let values = Arc::new(outputs.values);
-    let keys = outputs.keys.map(Arc::new);
-    if is_one_to_one {
-        return Batch {
-            values,
-            keys: keys.unwrap_or_else(|| batch.keys.clone()),
-            ..batch.clone()
-        };
-    }
-    let pick = |index: &u32| *index as usize;
-    Batch {
-        times: Arc::new(outputs.origins.iter().map(|origin| batch.times[pick(origin)]).collect()),
-        keys: keys.unwrap_or_else(|| Arc::new(batch.keys.gather(&outputs.origins))),
-        positions: Arc::new(
-            outputs
-                .origins
-                .iter()
-                .map(|origin| batch.positions[pick(origin)])
-                .collect(),
-        ),
-        values,
-        origin: batch.origin.clone(),
-    }
-}
-
-/// What closing windows emit: times, keys and positions are those of the events that completed them.
-fn emitted(batch: &Batch, closed_by: &[u32], outputs: Outputs) -> Batch {
-    let origins = outputs
-        .origins
-        .iter()
-        .map(|window| closed_by[*window as usize])
-        .collect();
-    derive(batch, Outputs { origins, ..outputs })
 }
