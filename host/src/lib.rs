@@ -8,6 +8,7 @@ pub mod account;
 pub mod actor;
 pub mod batch;
 pub mod clock;
+pub mod disk;
 pub mod engine;
 pub mod flow;
 pub mod pipeline;

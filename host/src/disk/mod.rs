@@ -1,0 +1,126 @@
+//! The file system, as far as state and sinks need it.
+//!
+//! A seam: what has to survive a crash is written through it, so that a simulation can lose exactly what a disk may lose.
+//! Knows nothing of what is in the files.
+
+mod real;
+
+use std::ffi::OsString;
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+
+pub use real::Real;
+
+/// A file system.
+pub trait Disk: Send + Sync + Debug {
+    /// Opens a file to read and to write.
+    ///
+    /// # Errors
+    /// When it cannot be, or with [`Mode::Existing`] is not there.
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>>;
+
+    /// What is at a path; symbolic links are followed.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    fn look(&self, path: &Path) -> io::Result<Entry>;
+
+    /// Gives a file another name, and replaces what had that. Durable once the folder is synchronised.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. Durable once the folder is synchronised.
+    ///
+    /// # Errors
+    /// When it is not there, or the system refuses.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes a folder, and those above it, where they are missing. Each is durable once the one above it is synchronised.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn make_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a folder, sorted.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn list(&self, folder: &Path) -> io::Result<Vec<OsString>>;
+
+    /// Makes the entries of a folder durable.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It must be there.
+    Existing,
+    /// It is made where it is missing.
+    Make,
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Nothing.
+    Missing,
+    /// A regular file of so many bytes.
+    File(u64),
+    /// A folder.
+    Folder,
+    /// A pipe or a device: it can be neither cut nor made durable.
+    Other,
+}
+
+/// An open file.
+#[allow(clippy::len_without_is_empty, reason = "a file is not a collection")]
+pub trait File: Send + Sync + Debug {
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Reads at `offset` until `buffer` is full.
+    ///
+    /// # Errors
+    /// When the disk fails, or the file ends before.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`; the file grows as it must. Durable once synchronised.
+    ///
+    /// # Errors
+    /// When the disk fails or is full; then part of it may be written.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Writes all of `bytes` at the end: the only way to write to a pipe or a device.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    fn append(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts it, or fills it up with zeros.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+
+    /// Makes everything written durable, its length too. After an error nothing is known of what was written.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Takes the file for this process until it is closed; `false` if another process has it.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn try_lock(&self) -> io::Result<bool>;
+}
