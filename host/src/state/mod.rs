@@ -9,4 +9,4 @@ mod table;
 pub mod windows;
 
 pub use store::{Bookmarks, Error, Keys, Store};
-pub use table::{Entry, Record, Table};
+pub use table::{Entry, Epoch, Record, Table};
