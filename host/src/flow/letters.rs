@@ -357,7 +357,11 @@ impl Writing {
     fn close(mut self) -> LettersBookmark {
         // A file that was not opened, because no dead letter came, still ends where it did.
         if let Some(mut sink) = self.sink.take() {
-            match sink.commit() {
+            let closed = sink.prepare().and_then(sink::Prepared::synced).and_then(|file| {
+                sink.publish()?;
+                Ok(file)
+            });
+            match closed {
                 Ok(file) => self.bookmark.file = file,
                 Err(error) => self.check(Err(error)),
             }

@@ -269,7 +269,9 @@ impl Writing {
         if self.parts.halt.is_blown() {
             return Ok(None);
         }
-        self.parts.sink.commit()
+        let bookmark = self.parts.sink.prepare()?.synced()?;
+        self.parts.sink.publish()?;
+        Ok(bookmark)
     }
 
     /// Drops what still comes after the sink failed: what is held back by a full gate can only end once there is room.
@@ -312,8 +314,19 @@ mod tests {
             Ok(())
         }
 
-        fn commit(&mut self) -> Result<Option<Bookmark>, sink::Error> {
-            Ok(Some(7.into()))
+        fn prepare(&mut self) -> Result<sink::Prepared, sink::Error> {
+            Ok(sink::Prepared {
+                bookmark: Some(7.into()),
+                sync: None,
+            })
+        }
+
+        fn publish(&mut self) -> Result<(), sink::Error> {
+            Ok(())
+        }
+
+        fn ability(&self) -> sink::Ability {
+            sink::Ability::WritesNothing
         }
     }
 

@@ -15,6 +15,7 @@ use super::wiring;
 use super::{Host, Prepared};
 use crate::actor::{Edge, Operator, Pipe};
 use crate::clock::{Clock, nanoseconds};
+use crate::disk::{self, Disk};
 use crate::flow::{
     Failure, Halt, Inlet, InletParts, Letters, LettersBookmark, Listener, Outlet, OutletParts, Progress, Reader,
     Signal, Writer,
@@ -128,9 +129,10 @@ impl Connectors {
                 reason: error,
             })
         };
+        let disk: Arc<dyn Disk> = Arc::new(disk::Real);
         let open_sink = |sink: &crate::pipeline::Sink| {
             let resume = known.sinks.get(&sink.id).map_or(Resume::Fresh, Resume::At);
-            sink::open(sink, resume).map_err(|error| StartError::Sink {
+            sink::open(sink, resume, &disk).map_err(|error| StartError::Sink {
                 id: sink.id.clone(),
                 reason: error,
             })
@@ -138,7 +140,7 @@ impl Connectors {
         // Sources first: a mistyped input must not empty an output.
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        let (letters, letters_from) = open_letters(letters_path(pipeline, place), known.dead_letters)?;
+        let (letters, letters_from) = open_letters(letters_path(pipeline, place), known.dead_letters, &disk)?;
         let is_resumed = bookmarks.is_some();
         Ok(Self {
             sources,
@@ -164,7 +166,11 @@ pub fn letters_path(pipeline: &Pipeline, place: &Place) -> PathBuf {
 
 type OpenLetters = Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>;
 
-fn open_letters(path: PathBuf, known: Option<serde_json::Value>) -> Result<(OpenLetters, LettersBookmark), StartError> {
+fn open_letters(
+    path: PathBuf,
+    known: Option<serde_json::Value>,
+    disk: &Arc<dyn Disk>,
+) -> Result<(OpenLetters, LettersBookmark), StartError> {
     let known: Option<LettersBookmark> = known
         .map(serde_json::from_value)
         .transpose()
@@ -181,7 +187,8 @@ fn open_letters(path: PathBuf, known: Option<serde_json::Value>) -> Result<(Open
         order: Order::Key,
     };
     let file = from.file.clone();
-    let open = move || sink::open(&sink, file.as_ref().map_or(Resume::Fresh, Resume::At));
+    let disk = disk.clone();
+    let open = move || sink::open(&sink, file.as_ref().map_or(Resume::Fresh, Resume::At), &disk);
     Ok((Box::new(open), from))
 }
 

@@ -1,7 +1,7 @@
 //! Where events leave.
 //!
 //! A sink writes values to its medium, in the order in which it is given them. It may block; the runtime gives each one
-//! a thread of its own. It knows nothing of operators, ordering or epochs.
+//! a thread of its own. It knows nothing of operators or of ordering, and of an epoch only that it ends.
 
 mod line_file;
 mod memory;
@@ -10,8 +10,10 @@ mod stdout;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::batch::Column;
+use crate::disk::Disk;
 use crate::pipeline;
 
 pub use line_file::LineFile;
@@ -86,20 +88,76 @@ pub trait Sink: Send {
     /// When the medium fails.
     fn flush(&mut self) -> Result<(), Error>;
 
-    /// Makes everything written durable and says where that ends; `None` for a sink that cannot take anything back.
+    /// Ends an epoch: the bookmark covers all that was written so far. Hands it to the medium as a whole, so that it can be
+    /// read up to there, but does not wait for the disk: that is left to [`Prepared::sync`].
     ///
     /// # Errors
-    /// When the medium fails.
-    fn commit(&mut self) -> Result<Option<Bookmark>, Error>;
+    /// When the medium fails. After that nothing is known of what was written since the last one.
+    fn prepare(&mut self) -> Result<Prepared, Error>;
+
+    /// Shows readers the epoch that the last [`prepare`](Self::prepare) ended, once it is committed.
+    ///
+    /// # Errors
+    /// When the medium fails. A sink that is then opened at the committed bookmark makes up for it.
+    fn publish(&mut self) -> Result<(), Error>;
+
+    /// What becomes of what it wrote, where a run ends before its time.
+    fn ability(&self) -> Ability;
+}
+
+/// An epoch that a sink has ended, on its way to being committed.
+#[derive(Default)]
+pub struct Prepared {
+    /// Where it ends; `None` for a sink that takes nothing back.
+    pub bookmark: Option<Bookmark>,
+    /// Makes all that the bookmark covers durable. To be waited for before the bookmark is committed; the sink may be
+    /// written to meanwhile.
+    pub sync: Option<Box<dyn FnOnce() -> Result<(), Error> + Send>>,
+}
+
+impl Prepared {
+    /// Waits for the disk, where that is to be waited for; what it leaves can be committed.
+    ///
+    /// # Errors
+    /// When the disk fails. Nothing may be committed then.
+    pub fn synced(self) -> Result<Option<Bookmark>, Error> {
+        self.sync.map_or(Ok(()), |sync| sync())?;
+        Ok(self.bookmark)
+    }
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Prepared")
+            .field("bookmark", &self.bookmark)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What becomes of what a sink wrote after the last commit, where a run ends before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ability {
+    /// It goes, and no reader has seen it.
+    Transactional,
+    /// It goes, but readers may have seen it.
+    TakesBack,
+    /// It stays, and comes again.
+    AtLeastOnce {
+        /// Why it stays: "standard output takes nothing back".
+        why: &'static str,
+    },
+    /// There is nothing: the sink writes nothing.
+    WritesNothing,
 }
 
 /// Opens a sink.
 ///
 /// # Errors
 /// When a file cannot be opened, or is shorter than the bookmark says.
-pub fn open(sink: &pipeline::Sink, from: Resume<'_>) -> Result<Box<dyn Sink>, Error> {
+pub fn open(sink: &pipeline::Sink, from: Resume<'_>, disk: &Arc<dyn Disk>) -> Result<Box<dyn Sink>, Error> {
     Ok(match &sink.kind {
-        pipeline::SinkKind::File { path } => Box::new(LineFile::open(path, from)?),
+        pipeline::SinkKind::File { path } => Box::new(LineFile::open(path, from, disk)?),
         pipeline::SinkKind::Stdout => Box::new(stdout::Stdout::open()?),
         pipeline::SinkKind::Null => Box::new(null::Null),
     })

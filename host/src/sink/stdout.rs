@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 
-use super::{Bookmark, Error, Sink};
+use super::{Ability, Error, Prepared, Sink};
 use crate::batch::Column;
 
 /// Bytes gathered before they are written: the capacity of a pipe, so that one write can fill it.
@@ -69,9 +69,19 @@ impl<W: Write + Send> Sink for Stdout<W> {
         self.spill()
     }
 
-    fn commit(&mut self) -> Result<Option<Bookmark>, Error> {
+    fn prepare(&mut self) -> Result<Prepared, Error> {
         self.spill()?;
-        Ok(None)
+        Ok(Prepared::default())
+    }
+
+    fn publish(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn ability(&self) -> Ability {
+        Ability::AtLeastOnce {
+            why: "standard output takes nothing back",
+        }
     }
 }
 
@@ -94,7 +104,7 @@ mod tests {
         assert!(stdout.writer.is_empty());
         stdout.flush().unwrap();
         assert_eq!(stdout.writer, b"a\n\nb\n");
-        assert_eq!(stdout.commit().unwrap(), None);
+        assert_eq!(stdout.prepare().unwrap().synced().unwrap(), None);
     }
 
     #[test]
