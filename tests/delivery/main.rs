@@ -15,6 +15,7 @@
 mod support;
 
 mod interrupt;
+mod kill;
 mod order;
 mod real_data;
 mod resume;

@@ -110,29 +110,6 @@ impl Inlet {
         })
     }
 
-    /// Starts the thread.
-    ///
-    /// # Panics
-    /// When the system gives no thread.
-    #[must_use]
-    pub fn start(self: &Arc<Self>, parts: Parts) -> Reader {
-        let name = format!("source {}", self.id);
-        let mut reading = self.reading(parts);
-        let run = move || {
-            loop {
-                match reading.step() {
-                    Step::Again => {}
-                    Step::Wait { heard, at_most } => reading.inlet.signal.wait_past(heard, at_most),
-                    Step::Ended => break,
-                }
-            }
-        };
-        std::thread::Builder::new()
-            .name(name)
-            .spawn(run)
-            .expect("the system gives a thread to each source")
-    }
-
     /// What its thread does, to be done step by step.
     #[must_use]
     pub fn reading(self: &Arc<Self>, parts: Parts) -> Reading {
@@ -147,7 +124,11 @@ impl Inlet {
     /// paused, or its thread has ended.
     #[must_use]
     pub fn bookmark(&self) -> Option<Bookmark> {
-        if self.is_replayable { self.source.lock().bookmark() } else { None }
+        if self.is_replayable {
+            self.source.lock().bookmark()
+        } else {
+            None
+        }
     }
 
     /// Has it stop after what it has read. A read that may block for ever is left to itself; whatever it still brings was
@@ -223,6 +204,28 @@ pub enum Step {
 }
 
 impl Reading {
+    /// Starts a thread that reads to the end.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
+    #[must_use]
+    pub fn start(mut self) -> Reader {
+        let name = format!("source {}", self.inlet.id);
+        let run = move || {
+            loop {
+                match self.step() {
+                    Step::Again => {}
+                    Step::Wait { heard, at_most } => self.inlet.signal.wait_past(heard, at_most),
+                    Step::Ended => break,
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(run)
+            .expect("the system gives a thread to each source")
+    }
+
     /// Reads once, and sends on what came.
     pub fn step(&mut self) -> Step {
         if self.is_over {
@@ -244,7 +247,7 @@ impl Reading {
         Step::Ended
     }
 
-    fn advance(&mut self) -> Result<Step, Stop> {
+    fn advance(&self) -> Result<Step, Stop> {
         let heard = self.inlet.signal.heard();
         if self.is_stopped() {
             return Ok(Step::Ended);
@@ -307,7 +310,7 @@ impl Reading {
             || (letters.is_full() && letters.wait(self.waiter()))
     }
 
-    fn read(&mut self) -> (Intake, Result<Read, source::Error>) {
+    fn read(&self) -> (Intake, Result<Read, source::Error>) {
         let mut intake = Intake::default();
         let quota = Quota {
             events: self.parts.batch_events,
@@ -399,7 +402,10 @@ impl Reading {
 
 impl std::fmt::Debug for Inlet {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Inlet").field("id", &self.id).finish_non_exhaustive()
+        formatter
+            .debug_struct("Inlet")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -509,14 +515,14 @@ mod tests {
         let signal = Arc::<Signal>::default();
         let progress = Progress::new(vec![signal.clone()], Box::new(listener), false);
         let no_letters = || unreachable!("no dead letter comes");
-        let (letters, _) = Letters::start(
+        let (letters, _) = Letters::new(
             Box::new(no_letters),
             LettersBookmark::fresh(),
             Arc::default(),
             halt.clone(),
         );
         let inlet = Inlet::new("s", 0, Box::new(source), signal, progress);
-        let reader = inlet.start(Parts {
+        let thread = inlet.reading(Parts {
             edges: Arc::default(),
             letters,
             halt: halt.clone(),
@@ -529,7 +535,7 @@ mod tests {
         Held {
             inlet,
             halt,
-            reader,
+            reader: thread.start(),
             reading,
             read,
             emptied: is_emptied,
@@ -568,7 +574,7 @@ mod tests {
         held.emptied.recv().unwrap();
         let failure = held.halt.failure().unwrap();
         assert_eq!(failure.to_string(), "source `s`: panicked: it can't bear it");
-        assert_eq!(held.reader.join().unwrap(), None);
+        held.reader.join().unwrap();
     }
 
     /// A source of ten batches without events.

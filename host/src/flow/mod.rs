@@ -16,8 +16,11 @@ pub use barrier::{Barrier, Inside, Raised};
 pub use gate::Gate;
 pub use halt::{Failure, Halt};
 pub use inlet::{Inlet, Parts as InletParts, Reader, Reading, Step as ReadingStep};
-pub use letters::{DeadLetter, Event, FirstLetter, Letters, LettersBookmark, Setup as LetterSetup};
-pub use outlet::{Outlet, Parts as OutletParts, Unstarted, Writer};
+pub use letters::{
+    DeadLetter, Event, FirstLetter, Letters, LettersBookmark, MarkedLetters, Setup as LetterSetup,
+    Writing as LettersWriting,
+};
+pub use outlet::{Marked, Outlet, Parts as OutletParts, Unstarted, Writer, Writing};
 pub use progress::{Listener, Progress, ReadBatch, Ticket};
 pub use saved::Saved;
 pub use signal::Signal;

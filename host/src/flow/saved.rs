@@ -32,27 +32,16 @@ pub struct Saved {
 const IS_OUTPUT: u8 = 1;
 
 impl Saved {
-    /// A batch of the source of that name.
-    #[must_use]
-    pub fn new(batch: &Batch, source: &str, is_output: bool) -> Self {
-        let ticket = &batch.origin.ticket;
-        Self {
-            source: source.to_owned(),
-            ticket: ticket.number(),
-            first_position: ticket.first_position(),
-            is_output,
-            path: batch.origin.path,
-            times: batch.times.to_vec(),
-            positions: batch.positions.to_vec(),
-            keys: (*batch.keys).clone(),
-            values: (*batch.values).clone(),
-        }
-    }
-
     /// Events in it.
     #[must_use]
     pub fn len(&self) -> usize {
         self.times.len()
+    }
+
+    /// Bytes of keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.keys.bytes().len() + self.values.bytes().len()
     }
 
     /// Whether there is none.
@@ -76,28 +65,26 @@ impl Saved {
         }
     }
 
-    /// The bytes of it.
+    /// The bytes of a batch whose events entered by the source of that name.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(batch: &Batch, source: &str, is_output: bool) -> Vec<u8> {
         /// What a batch takes besides its events and the name of its source.
         const HEADER_BYTES: usize = 64;
-        const EVENT_BYTES: usize = 24;
-        let columns = self.keys.bytes().len() + self.values.bytes().len();
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + EVENT_BYTES * self.len() + columns);
-        bytes.push(if self.is_output { IS_OUTPUT } else { 0 });
-        let source = u16::try_from(self.source.len()).expect("pipeline files bound the length of names");
-        bytes.extend_from_slice(&source.to_le_bytes());
-        bytes.extend_from_slice(self.source.as_bytes());
-        bytes.extend_from_slice(&self.ticket.to_le_bytes());
-        bytes.extend_from_slice(&self.first_position.to_le_bytes());
-        bytes.extend_from_slice(&self.path.to_le_bytes());
-        bytes.extend_from_slice(&length(self.len()));
-        self.times.iter().for_each(|time| bytes.extend_from_slice(&time.to_le_bytes()));
-        let positions = self.positions.iter();
-        positions.for_each(|position| bytes.extend_from_slice(&position.to_le_bytes()));
-        for column in [&self.keys, &self.values] {
+        let ticket = &batch.origin.ticket;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + source.len() + batch.size());
+        bytes.push(if is_output { IS_OUTPUT } else { 0 });
+        let name = u16::try_from(source.len()).expect("pipeline files bound the length of names");
+        bytes.extend_from_slice(&name.to_le_bytes());
+        bytes.extend_from_slice(source.as_bytes());
+        bytes.extend_from_slice(&ticket.number().to_le_bytes());
+        bytes.extend_from_slice(&ticket.first_position().to_le_bytes());
+        bytes.extend_from_slice(&batch.origin.path.to_le_bytes());
+        bytes.extend_from_slice(&length(batch.len()));
+        bytes.extend(batch.times.iter().flat_map(|time| time.to_le_bytes()));
+        bytes.extend(batch.positions.iter().flat_map(|position| position.to_le_bytes()));
+        for column in [&batch.keys, &batch.values] {
             bytes.extend_from_slice(&length(column.bytes().len()));
-            column.ends().iter().for_each(|end| bytes.extend_from_slice(&end.to_le_bytes()));
+            bytes.extend(column.ends().iter().flat_map(|end| end.to_le_bytes()));
             bytes.extend_from_slice(column.bytes());
         }
         bytes
@@ -129,7 +116,9 @@ impl Saved {
 }
 
 fn length(items: usize) -> [u8; 4] {
-    u32::try_from(items).expect("batch limits keep counts and columns under 4 Gi").to_le_bytes()
+    u32::try_from(items)
+        .expect("batch limits keep counts and columns under 4 Gi")
+        .to_le_bytes()
 }
 
 /// What is still to be read.
@@ -166,33 +155,40 @@ impl<'a> Rest<'a> {
 mod tests {
     use super::*;
 
-    fn saved() -> Saved {
-        let column = |items: &[&[u8]]| {
-            let mut column = Column::default();
-            items.iter().for_each(|item| column.push(item));
-            column
-        };
-        Saved {
-            source: "readings".into(),
-            ticket: 7,
-            first_position: 1_000,
-            is_output: true,
-            path: 3,
-            times: vec![-1, 5],
-            positions: vec![1_003, 1_004],
+    fn column(items: &[&[u8]]) -> Arc<Column> {
+        let mut column = Column::default();
+        items.iter().for_each(|item| column.push(item));
+        Arc::new(column)
+    }
+
+    fn batch() -> Batch {
+        Batch {
+            times: Arc::new(vec![-1, 5]),
+            positions: Arc::new(vec![1_003, 1_004]),
             keys: column(&[b"a", b""]),
             values: column(&[b"{}", &[0xff; 300]]),
+            origin: Origin {
+                path: 3,
+                ..Ticket::detached().into()
+            },
         }
     }
 
     #[test]
     fn a_batch_survives_a_checkpoint() {
-        assert_eq!(Saved::decode(&saved().encode()), Some(saved()));
+        let saved = Saved::decode(&Saved::encode(&batch(), "readings", true)).unwrap();
+        assert_eq!(
+            (saved.source.as_str(), saved.is_output, saved.path),
+            ("readings", true, 3)
+        );
+        let again = saved.into_batch(Ticket::detached());
+        assert_eq!((again.times, again.positions), (batch().times, batch().positions));
+        assert_eq!((again.keys, again.values), (batch().keys, batch().values));
     }
 
     #[test]
     fn what_was_cut_off_or_appended_to_is_no_batch() {
-        let bytes = saved().encode();
+        let bytes = Saved::encode(&batch(), "readings", false);
         for length in 0..bytes.len() {
             assert_eq!(Saved::decode(&bytes[..length]), None, "{length} bytes");
         }

@@ -4,9 +4,11 @@
 //! keeps the tables of dormant actors and, with a state directory, everything between two runs.
 
 pub mod hash;
+mod snapshot;
 mod store;
 mod table;
 pub mod windows;
 
-pub use store::{Bookmarks, Error, Keys, Store};
+pub use snapshot::{Bookmarks, InFlight, Snapshot};
+pub use store::{Error, Keys, Store};
 pub use table::{Entry, Epoch, Record, Table};

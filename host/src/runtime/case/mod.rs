@@ -14,7 +14,8 @@ use serde_json::Value;
 
 pub use compare::Difference;
 
-use super::job::BATCH_EVENTS;
+use super::InTransit;
+use super::connectors::BATCH_EVENTS;
 use super::{Connectors, Ended, Host, Job, Options, Prepared};
 use crate::batch::Column;
 use crate::clock::ManualClock;
@@ -142,6 +143,7 @@ impl Stage {
             letters: Box::new(|| Ok(letters_sink)),
             letters_from: LettersBookmark::fresh(),
             store: Store::temporary(),
+            in_transit: InTransit::default(),
             is_resumed: false,
             batch_events: BATCH_EVENTS,
         };
