@@ -15,6 +15,7 @@ use super::wiring;
 use super::{Host, Prepared};
 use crate::actor::{Edge, Operator, Pipe};
 use crate::clock::{Clock, nanoseconds};
+use crate::disk;
 use crate::flow::{
     Failure, Halt, Inlet, InletParts, Letters, LettersBookmark, Listener, Outlet, OutletParts, Progress, Reader,
     Signal, Writer,
@@ -22,7 +23,7 @@ use crate::flow::{
 use crate::pipeline::{Order, Pipeline, SinkKind};
 use crate::sink::{self, Resume, Sink};
 use crate::source::{self, Source};
-use crate::state::{self, Bookmarks, Store};
+use crate::state::{self, Bookmarks, Snapshot, Store};
 
 /// Events that a source reads into one batch: few enough that the first leave soon, enough that a turn costs little beside
 /// them.
@@ -111,11 +112,11 @@ impl Connectors {
             Place::Temporary => Store::temporary(),
             Place::Directory { path, fresh } => {
                 if *fresh {
-                    let store = Store::open_emptied(path)?;
+                    let store = Store::open_emptied(Arc::new(disk::Real), path)?;
                     remove_letters(&path.join(LETTERS_FILE))?;
                     store
                 } else {
-                    Store::open(path)?
+                    Store::open(Arc::new(disk::Real), path)?
                 }
             }
         };
@@ -448,19 +449,22 @@ impl Job {
             .map(|thread| thread.join().expect("dead letters don't panic"));
         if !self.pipe.halt.is_blown() && self.pipe.store.is_durable() {
             let dead_letters = serde_json::to_value(letters).ok();
-            let active = self
+            let state = self
                 .operators
                 .iter()
-                .map(|operator| (operator.id(), operator.drain_state()))
+                .map(|operator| (operator.id().to_owned(), operator.drain_state()))
                 .collect();
-            let committed = self.pipe.store.commit(
-                active,
-                &Bookmarks {
+            self.pipe.store.freeze();
+            let committed = self.pipe.store.commit(Snapshot {
+                state,
+                in_flight: Vec::new(),
+                bookmarks: Bookmarks {
                     sources,
                     sinks,
                     dead_letters,
+                    pipeline: None,
                 },
-            );
+            });
             if let Err(error) = committed {
                 self.pipe.halt.blow(Failure::State {
                     reason: error.to_string(),
