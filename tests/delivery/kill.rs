@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use crate::support::{Dirigo, Folder, guest, letters, numbered};
 
-const EVENTS: u64 = 20_000;
+const EVENTS: u64 = 60_000;
 const KEYS: u64 = 37;
-/// Enough to fall into every stage of a run: it starts within 50 ms, and takes a second or two to its end.
-const LIFE_MAX: Duration = Duration::from_millis(400);
+/// Enough to fall into every stage of a run: it starts within 50 ms, and takes half a second to its end.
+const LIFE_MAX: Duration = Duration::from_millis(200);
 
 /// Windows that list their events, behind a map that panics over some; a second list of what comes out of that, by key.
 fn pipeline() -> Folder {

@@ -4,7 +4,6 @@
 //! outputs that must wait for those before them, and events that have had no effect yet.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::counters;
 use super::directory::Directory;
@@ -58,12 +57,6 @@ impl Operator {
             // An actor with state works on one chunk at a time: nothing of it comes before.
             self.forward(batch);
         }
-    }
-
-    /// How many events it has been given back.
-    #[must_use]
-    pub fn events_in(&self) -> u64 {
-        self.counters.events_in.load(Ordering::Relaxed)
     }
 }
 

@@ -233,9 +233,8 @@ impl Reading {
         }
         let stepped = catch_unwind(AssertUnwindSafe(|| self.advance()));
         let failure = match stepped {
-            Ok(Ok(Step::Ended)) => None,
+            Ok(Ok(Step::Ended) | Err(Stop::Abandoned)) => None,
             Ok(Ok(step)) => return step,
-            Ok(Err(Stop::Abandoned)) => None,
             Ok(Err(Stop::Failed(reason))) => Some(reason),
             Err(panic) => Some(panicked(&*panic)),
         };

@@ -1,5 +1,6 @@
 //! A pipeline that runs.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -20,9 +21,10 @@ use crate::actor::{Edge, Operator, Pipe};
 use crate::clock::nanoseconds;
 use crate::flow::{
     Failure, Halt, Inlet, InletParts, Letters, LettersWriting, Listener, Outlet, OutletParts, Progress, Reader,
-    Reading, Signal, Writer, Writing,
+    Reading, Signal, Unstarted, Writer, Writing,
 };
-use crate::pipeline::{Order, Pipeline};
+use crate::pipeline::{self, Order, Pipeline};
+use crate::sink::Sink;
 
 /// How often a pipeline that failed is looked through for what still has to be dropped.
 const ABANDON_INTERVAL: Duration = Duration::from_millis(5);
@@ -42,8 +44,8 @@ pub struct Job {
     board: Arc<Board>,
     started_ns: u64,
     is_resumed: bool,
-    /// Events that were on their way when the last run stopped.
-    restored: u64,
+    /// By operator and sink: events that were on their way to it when the last run stopped.
+    resumed: BTreeMap<String, u64>,
 }
 
 /// A pipeline that is put together, and whose threads do not run.
@@ -143,22 +145,7 @@ impl Assembled {
         board.ordered.get_or_init(|| ordered);
 
         let (operators, source_edges) = wiring::connect(&pipeline, &pipe, components, &outlets, host.options.workers);
-        let sinks = unstarted
-            .into_iter()
-            .zip(connectors.sinks)
-            .zip(&pipeline.sinks)
-            .zip(wiring::sources_of_sinks(&pipeline));
-        let writings = sinks.map(|(((outlet, sink), options), sources)| {
-            let parts = OutletParts {
-                sink,
-                order: options.order,
-                sources,
-                halt: pipe.halt.clone(),
-                clock: clock.clone(),
-            };
-            outlet.writing(parts, progress.clone())
-        });
-        let writings = writings.collect();
+        let writings = writings(&pipeline, &pipe, unstarted, connectors.sinks, &progress);
         let recovery = Recovery {
             progress: &progress,
             operators: &operators,
@@ -166,7 +153,7 @@ impl Assembled {
             sources: &pipe.sources,
             now_ns: clock.now_ns(),
         };
-        let restored = recovery.restore(connectors.in_transit);
+        let resumed = recovery.restore(connectors.in_transit);
         let source_edges: Vec<_> = source_edges.into_iter().map(Arc::new).collect();
         let sources = (0..).zip(&pipeline.sources).zip(connectors.sources).zip(signals);
         let inlets: Vec<_> = sources
@@ -175,19 +162,7 @@ impl Assembled {
             })
             .collect();
         let started_ns = clock.now_ns();
-        let readings = inlets.iter().zip(&source_edges).map(|(inlet, edges)| {
-            inlet.reading(InletParts {
-                edges: edges.clone(),
-                letters: pipe.letters.clone(),
-                halt: pipe.halt.clone(),
-                account: account.clone(),
-                clock: clock.clone(),
-                epochs: pipe.epochs.clone(),
-                pipeline: pipeline.name.clone(),
-                batch_events: connectors.batch_events,
-            })
-        });
-        let readings = readings.collect();
+        let readings = readings(&pipe, &inlets, &source_edges, connectors.batch_events);
         let checkpoints = Arc::new(Checkpoints {
             pipe: pipe.clone(),
             operators: operators.clone(),
@@ -212,7 +187,7 @@ impl Assembled {
             board,
             started_ns,
             is_resumed: connectors.is_resumed,
-            restored,
+            resumed,
         };
         Self {
             job,
@@ -248,6 +223,47 @@ impl Assembled {
         }
         job
     }
+}
+
+fn writings(
+    pipeline: &Pipeline,
+    pipe: &Pipe,
+    unstarted: Vec<Unstarted>,
+    sinks: Vec<Box<dyn Sink>>,
+    progress: &Arc<Progress>,
+) -> Vec<Writing> {
+    let sinks = unstarted
+        .into_iter()
+        .zip(sinks)
+        .zip(&pipeline.sinks)
+        .zip(wiring::sources_of_sinks(pipeline));
+    let writing = |(((outlet, sink), options), sources): (((Unstarted, _), &pipeline::Sink), _)| {
+        let parts = OutletParts {
+            sink,
+            order: options.order,
+            sources,
+            halt: pipe.halt.clone(),
+            clock: pipe.clock.clone(),
+        };
+        outlet.writing(parts, progress.clone())
+    };
+    sinks.map(writing).collect()
+}
+
+fn readings(pipe: &Pipe, inlets: &[Arc<Inlet>], edges: &[Arc<Vec<Edge>>], batch_events: usize) -> Vec<Reading> {
+    let reading = |(inlet, edges): (&Arc<Inlet>, &Arc<Vec<Edge>>)| {
+        inlet.reading(InletParts {
+            edges: edges.clone(),
+            letters: pipe.letters.clone(),
+            halt: pipe.halt.clone(),
+            account: pipe.share.account.clone(),
+            clock: pipe.clock.clone(),
+            epochs: pipe.epochs.clone(),
+            pipeline: pipe.name.clone(),
+            batch_events,
+        })
+    };
+    inlets.iter().zip(edges).map(reading).collect()
 }
 
 impl Job {
@@ -340,7 +356,7 @@ impl Job {
         self.operators.iter().for_each(|operator| operator.shut_down());
         let summary = self.summary();
         Ended {
-            had_nothing_new: self.is_resumed && summary.figures.events_in == 0 && self.restored == 0,
+            had_nothing_new: self.is_resumed && summary.figures.events_in == 0 && summary.figures.events_out == 0,
             summary,
             operators: self
                 .operators
@@ -385,6 +401,7 @@ impl Job {
             sources,
             sinks,
             edges: self.edge_summaries(),
+            resumed: self.resumed.clone(),
             slo: self
                 .pipe
                 .slo_ns

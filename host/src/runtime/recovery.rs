@@ -59,8 +59,8 @@ pub(super) struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// Puts everything back, and says how many events that were.
-    pub(super) fn restore(&self, in_transit: InTransit) -> u64 {
+    /// Puts everything back. Says how many events each operator and sink has in by that, and not by an edge.
+    pub(super) fn restore(&self, in_transit: InTransit) -> BTreeMap<String, u64> {
         const KNOWN: &str = "that everything has its place was found when it was read";
         let place = |(item, saved): (String, Saved)| {
             let source = self.source(&saved.source).expect(KNOWN);
@@ -73,10 +73,12 @@ impl Recovery<'_> {
                 self.progress.resume(source, next_position);
             }
         }
-        let mut restored = 0;
+        let mut restored = BTreeMap::new();
         for (place, source, saved) in placed {
-            restored += saved.len() as u64;
             let is_output = saved.is_output;
+            if let Some(id) = place.takes(is_output) {
+                *restored.entry(id.to_owned()).or_default() += saved.len() as u64;
+            }
             match place {
                 Place::Operator(operator) => {
                     let ticket = tickets[&(source, saved.ticket)].clone();
@@ -129,4 +131,14 @@ impl Recovery<'_> {
 enum Place<'a> {
     Operator(&'a Arc<Operator>),
     Sink(&'a Arc<Outlet>),
+}
+
+impl Place<'_> {
+    /// Whose events these are; nobody's yet where an operator is to put them out.
+    fn takes(&self, is_output: bool) -> Option<&str> {
+        match self {
+            Place::Operator(operator) => (!is_output).then(|| operator.id()),
+            Place::Sink(outlet) => Some(&outlet.id),
+        }
+    }
 }
