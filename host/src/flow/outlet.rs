@@ -269,6 +269,7 @@ impl Writing {
         if self.parts.halt.is_blown() {
             return Ok(None);
         }
+        self.parts.sink.end();
         let bookmark = self.parts.sink.prepare()?.synced()?;
         self.parts.sink.publish()?;
         Ok(bookmark)

@@ -95,11 +95,15 @@ pub trait Sink: Send {
     /// When the medium fails. After that nothing is known of what was written since the last one.
     fn prepare(&mut self) -> Result<Prepared, Error>;
 
-    /// Shows readers the epoch that the last [`prepare`](Self::prepare) ended, once it is committed.
+    /// Shows readers the epoch that the last [`prepare`](Self::prepare) ended, once it is committed, and before the next one
+    /// ends.
     ///
     /// # Errors
     /// When the medium fails. A sink that is then opened at the committed bookmark makes up for it.
     fn publish(&mut self) -> Result<(), Error>;
+
+    /// Says that no more is written in this run: the next [`prepare`](Self::prepare) leaves nothing half done.
+    fn end(&mut self) {}
 
     /// What becomes of what it wrote, where a run ends before its time.
     fn ability(&self) -> Ability;
