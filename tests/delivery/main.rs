@@ -16,6 +16,7 @@ mod support;
 
 mod interrupt;
 mod order;
+mod parts;
 mod real_data;
 mod resume;
 mod shapes;

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Problems};
+use super::pattern::Pattern;
 use super::place::Place;
 use super::section::At;
 use super::suggest;
@@ -29,6 +30,42 @@ impl Folder {
             return None;
         }
         Some(self.0.join(&at.value))
+    }
+
+    /// Where the path of many files leads, of which a `*` in the file name makes one.
+    pub(super) fn pattern(&self, at: &At<String>, problems: &mut Problems) -> Option<Pattern> {
+        let path = self.resolve(at, problems)?;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let in_folders = folder
+            .strip_prefix(&self.0)
+            .unwrap_or(folder)
+            .to_string_lossy()
+            .contains('*');
+        let (label, help) = match name.split_once('*') {
+            _ if in_folders => (
+                "a folder with a `*`",
+                "a `*` may stand in the name of the files, not of their folder",
+            ),
+            Some((_, rest)) if rest.contains('*') => ("a second `*`", "one `*` is all that a path may have"),
+            Some((prefix, _)) if prefix.starts_with('.') => {
+                ("hidden files", "let their names begin with something else than a dot")
+            }
+            Some((prefix, suffix)) => {
+                return Some(Pattern {
+                    folder: or_here(folder).to_owned(),
+                    prefix: prefix.to_owned(),
+                    suffix: suffix.to_owned(),
+                });
+            }
+            None => (
+                "no `*`",
+                "let a `*` stand for what tells the files apart, such as \"averages/*.jsonl\"",
+            ),
+        };
+        let problem = Diagnostic::error("this cannot be the path of several files").at(at.place, label);
+        problems.push(problem.help(help));
+        None
     }
 }
 
@@ -70,15 +107,28 @@ pub(super) fn expect_no_directory(path: &Path, place: Place, of: &str, problems:
     Some(())
 }
 
+/// Reports a folder that cannot be made: there is a file in its place.
+pub(super) fn expect_no_file(folder: &Path, place: Place, of: &str, problems: &mut Problems) -> Option<()> {
+    if folder.exists() && !folder.is_dir() {
+        let problem =
+            Diagnostic::error(format!("the {of} is a file")).at(place, format!("{} is a file", folder.display()));
+        problems.push(problem.help("name a folder that is yet to be made"));
+        return None;
+    }
+    Some(())
+}
+
 /// Who uses which file.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// Of several uses of a file, one that writes it, if any does.
+    /// Of several uses of a file, or of a folder as a whole, one that writes it, if any does.
     by_file: HashMap<Identity, Claim>,
+    /// Of the uses of the files in a folder, the same.
+    by_folder: HashMap<Identity, Claim>,
 }
 
 /// A use of a file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Claim {
     /// The file.
     pub(super) path: PathBuf,
@@ -97,30 +147,60 @@ pub(super) struct Claim {
 pub(super) enum Usage {
     Reads,
     Writes,
+    /// All files of a folder that match a pattern.
+    ReadsFolder,
+    /// All files of a folder.
+    WritesFolder,
 }
 
 impl Claims {
     /// Notes a use, and reports it when it gets in the way of an earlier one.
     pub(super) fn add(&mut self, claim: Claim, problems: &mut Problems) {
-        let Some(identity) = identity(&claim.path) else { return };
-        match self.by_file.entry(identity) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(claim);
-            }
-            Entry::Occupied(mut first) => {
-                if claim.usage == Usage::Writes || first.get().usage == Usage::Writes {
-                    problems.push(collision(&claim, first.get()));
-                }
-                if claim.usage == Usage::Writes {
-                    first.insert(claim);
-                }
-            }
+        let Some(own) = identity(&claim.path) else { return };
+        let folder = if claim.usage.is_of_folder() {
+            None
+        } else {
+            claim.path.parent().and_then(|folder| identity(or_here(folder)))
+        };
+        let above = folder.as_ref().and_then(|folder| self.by_file.get(folder));
+        let within = Some(&own).filter(|_| claim.usage.is_of_folder());
+        let within = within.and_then(|folder| self.by_folder.get(folder));
+        let others = [
+            self.by_file.get(&own),
+            above.filter(|other| other.usage.is_of_folder()),
+            within,
+        ];
+        if let Some(other) = others
+            .into_iter()
+            .flatten()
+            .find(|other| claim.usage.writes() || other.usage.writes())
+        {
+            problems.push(collision(&claim, other));
         }
+        if let Some(folder) = folder {
+            note(&mut self.by_folder, folder, claim.clone());
+        }
+        note(&mut self.by_file, own, claim);
+    }
+}
+
+/// Keeps a use, unless there is one already that more get in the way of.
+fn note(uses: &mut HashMap<Identity, Claim>, identity: Identity, claim: Claim) {
+    match uses.entry(identity) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(claim);
+        }
+        Entry::Occupied(mut first) if claim.usage.writes() => {
+            first.insert(claim);
+        }
+        Entry::Occupied(_) => {}
     }
 }
 
 fn collision(claim: &Claim, other: &Claim) -> Diagnostic {
-    let message = format!("{} and {} use the same file", other.who, claim.who);
+    let is_of_folder = claim.usage.is_of_folder() || other.usage.is_of_folder();
+    let what = if is_of_folder { "folder" } else { "file" };
+    let message = format!("{} and {} use the same {what}", other.who, claim.who);
     let mut problem = match claim.place {
         Some(place) => Diagnostic::error(message).at(place, claim.usage.told()),
         None => Diagnostic::error(format!("{message}, {}", claim.path.display())),
@@ -130,6 +210,8 @@ fn collision(claim: &Claim, other: &Claim) -> Diagnostic {
     }
     problem.help(if claim.is_default || other.is_default {
         "name a file for the dead letters under `[dead_letters]`"
+    } else if is_of_folder {
+        "give each one its own folder"
     } else {
         "give each one its own file"
     })
@@ -138,9 +220,17 @@ fn collision(claim: &Claim, other: &Claim) -> Diagnostic {
 impl Usage {
     fn told(self) -> &'static str {
         match self {
-            Usage::Reads => "read here",
-            Usage::Writes => "written here",
+            Usage::Reads | Usage::ReadsFolder => "read here",
+            Usage::Writes | Usage::WritesFolder => "written here",
         }
+    }
+
+    fn writes(self) -> bool {
+        matches!(self, Usage::Writes | Usage::WritesFolder)
+    }
+
+    fn is_of_folder(self) -> bool {
+        matches!(self, Usage::ReadsFolder | Usage::WritesFolder)
     }
 }
 
@@ -167,6 +257,15 @@ fn identity(path: &Path) -> Option<Identity> {
             _ => plain,
         },
     ))
+}
+
+/// The working directory has a name of its own.
+fn or_here(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    }
 }
 
 fn plain(path: &Path) -> PathBuf {

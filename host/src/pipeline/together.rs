@@ -68,8 +68,11 @@ fn uses(pipeline: &Pipeline, letters: &Path) -> Vec<Claim> {
         }
     }
     for sink in &pipeline.sinks {
-        if let SinkKind::File { path } = &sink.kind {
-            uses.push(claim(path, format!("sink `{}`", sink.id), Usage::Writes));
+        let who = format!("sink `{}`", sink.id);
+        match &sink.kind {
+            SinkKind::File { path } => uses.push(claim(path, who, Usage::Writes)),
+            SinkKind::Parts { pattern, .. } => uses.push(claim(&pattern.folder, who, Usage::WritesFolder)),
+            SinkKind::Stdout | SinkKind::Null => {}
         }
     }
     uses.push(Claim {

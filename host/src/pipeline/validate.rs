@@ -13,6 +13,7 @@ use super::graph::{self, Wiring};
 use super::model::{Operator, Pipeline, Sink};
 use super::name::Name;
 use super::paths::{self, Claim, Claims, Folder, Usage};
+use super::pattern::Pattern;
 use super::place::{Place, Texts};
 use super::section::{At, Field};
 use super::units::{Interval, Lapse};
@@ -132,17 +133,12 @@ impl<'a> Validation<'a> {
                 place,
             }) => {
                 self.expect_positive("checkpoint", *every, *place);
-                self.problems.push(
-                    Diagnostic::note("`checkpoint` has no effect yet")
-                        .at(*place, "state becomes durable when the run ends in order")
-                        .help("with `--state DIR` the next run goes on from there"),
-                );
                 Some(*every)
             }
             Some(At {
                 value: Interval::Off, ..
-            })
-            | None => None,
+            }) => None,
+            None => Some(default_checkpoint()),
         };
         Some(Header {
             name: name?.value.0.clone(),
@@ -187,6 +183,14 @@ impl<'a> Validation<'a> {
         paths::expect_no_directory(&path, at.place, of, &mut self.problems)?;
         self.claim(&path, at.place, who, Usage::Writes);
         Some(path)
+    }
+
+    /// The files of a folder that the pipeline writes, whose name has a `*`.
+    pub(super) fn written_files(&mut self, at: &At<String>, who: &str) -> Option<Pattern> {
+        let pattern = self.folder.pattern(at, &mut self.problems)?;
+        paths::expect_no_file(&pattern.folder, at.place, "folder of the parts", &mut self.problems)?;
+        self.claim(&pattern.folder, at.place, who, Usage::WritesFolder);
+        Some(pattern)
     }
 
     /// The path of a file that a source reads.
@@ -246,6 +250,10 @@ impl<'a> Validation<'a> {
             self.problems.push(problem.help(format!("add a `[[{what}]]`")));
         }
     }
+}
+
+fn default_checkpoint() -> Duration {
+    humantime::parse_duration(raw::CHECKPOINT).expect("the default interval is a duration")
 }
 
 /// What `[pipeline]` says.

@@ -132,7 +132,7 @@ impl Connectors {
         let disk: Arc<dyn Disk> = Arc::new(disk::Real);
         let open_sink = |sink: &crate::pipeline::Sink| {
             let resume = known.sinks.get(&sink.id).map_or(Resume::Fresh, Resume::At);
-            sink::open(sink, resume, &disk).map_err(|error| StartError::Sink {
+            sink::open(sink, resume, &disk, clock).map_err(|error| StartError::Sink {
                 id: sink.id.clone(),
                 reason: error,
             })
@@ -140,7 +140,7 @@ impl Connectors {
         // Sources first: a mistyped input must not empty an output.
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        let (letters, letters_from) = open_letters(letters_path(pipeline, place), known.dead_letters, &disk)?;
+        let (letters, letters_from) = open_letters(letters_path(pipeline, place), known.dead_letters, &disk, clock)?;
         let is_resumed = bookmarks.is_some();
         Ok(Self {
             sources,
@@ -170,6 +170,7 @@ fn open_letters(
     path: PathBuf,
     known: Option<serde_json::Value>,
     disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
 ) -> Result<(OpenLetters, LettersBookmark), StartError> {
     let known: Option<LettersBookmark> = known
         .map(serde_json::from_value)
@@ -187,8 +188,8 @@ fn open_letters(
         order: Order::Key,
     };
     let file = from.file.clone();
-    let disk = disk.clone();
-    let open = move || sink::open(&sink, file.as_ref().map_or(Resume::Fresh, Resume::At), &disk);
+    let (disk, clock) = (disk.clone(), clock.clone());
+    let open = move || sink::open(&sink, file.as_ref().map_or(Resume::Fresh, Resume::At), &disk, &clock);
     Ok((Box::new(open), from))
 }
 

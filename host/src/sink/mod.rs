@@ -6,13 +6,16 @@
 mod line_file;
 mod memory;
 mod null;
+mod parts;
 mod stdout;
+mod unsynced;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::batch::Column;
+use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::pipeline;
 
@@ -63,6 +66,17 @@ pub enum Error {
         bytes: u64,
         /// How many it had when it was last committed.
         committed: u64,
+    },
+    /// A folder holds what no run has written, and what a run that starts anew would be in danger of deleting.
+    #[error(
+        "cannot write parts into `{}`: it holds `{name}`, which is none of them; they need a folder of their own",
+        folder.display()
+    )]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// What it holds.
+        name: String,
     },
     /// A bookmark does not fit its sink.
     #[error("cannot go on writing `{}`: {problem}", path.display())]
@@ -155,13 +169,19 @@ pub enum Ability {
     WritesNothing,
 }
 
-/// Opens a sink.
+/// Opens a sink; the clock tells it when a part is old enough.
 ///
 /// # Errors
-/// When a file cannot be opened, or is shorter than the bookmark says.
-pub fn open(sink: &pipeline::Sink, from: Resume<'_>, disk: &Arc<dyn Disk>) -> Result<Box<dyn Sink>, Error> {
+/// When a file cannot be opened, or is shorter than the bookmark says, or a folder for parts holds something else.
+pub fn open(
+    sink: &pipeline::Sink,
+    from: Resume<'_>,
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Box<dyn Sink>, Error> {
     Ok(match &sink.kind {
         pipeline::SinkKind::File { path } => Box::new(LineFile::open(path, from, disk)?),
+        pipeline::SinkKind::Parts { pattern, roll } => Box::new(parts::Parts::open(pattern, *roll, from, disk, clock)?),
         pipeline::SinkKind::Stdout => Box::new(stdout::Stdout::open()?),
         pipeline::SinkKind::Null => Box::new(null::Null),
     })

@@ -181,6 +181,37 @@ facts! {
 facts! {
     a_sink_needs_a_kind: with_sink("") => ["sink `out` has no `kind`"];
     a_file_sink_needs_a_path: with_sink("kind = \"file\"") => ["sink `out` has no `path`"];
+    only_a_file_is_committed: with_sink("kind = \"stdout\"\ncommit = \"epoch\"\nroll = { size = \"1MiB\" }")
+        => ["sink `out` has no `commit`", "for kind = \"file\"", "sink `out` has no `roll`"];
+    only_parts_roll: with_sink("kind = \"file\"\npath = \"a\"\nroll = { size = \"1MiB\" }")
+        => ["sink `out` has no parts to `roll`", "add `commit = \"epoch\"`"];
+    a_part_is_full_at_some_time: with_sink("kind = 'file'\npath = 'a/*'\ncommit = 'epoch'\nroll = {}")
+        => ["`roll` says neither `size` nor `every`", "write `roll = "];
+    a_part_holds_something: with_sink("kind = 'file'\npath = 'a/*'\ncommit = 'epoch'\nroll = { size = '0KiB' }")
+        => ["`size` is 0", "nothing fits"];
+    a_part_lasts_some_time: with_sink("kind = 'file'\npath = 'a/*'\ncommit = 'epoch'\nroll = { every = '0s' }")
+        => ["`every` is 0"];
+    parts_have_numbers: with_sink("kind = 'file'\npath = 'out.jsonl'\ncommit = 'epoch'")
+        => ["this cannot be the path of several files", "no `*`", "averages/*.jsonl"];
+    parts_have_one_number: with_sink("kind = 'file'\npath = 'a/*-*.jsonl'\ncommit = 'epoch'") => ["a second `*`"];
+    parts_are_in_one_folder: with_sink("kind = 'file'\npath = 'a*/b.jsonl'\ncommit = 'epoch'")
+        => ["a folder with a `*`"];
+    parts_are_not_hidden: with_sink("kind = 'file'\npath = 'a/.*'\ncommit = 'epoch'") => ["hidden files"];
+    a_star_wants_parts: with_sink("kind = 'file'\npath = 'a/*.jsonl'")
+        => ["sink `out` writes one file, and no parts", "add `commit = \"epoch\"`"];
+    the_folder_of_parts_is_no_file: with_sink("kind = 'file'\npath = 'readings.csv/*'\ncommit = 'epoch'")
+        => ["the folder of the parts is a file"];
+    parts_are_alone_in_their_folder: with_sink("kind = 'file'\npath = './*.out'\ncommit = 'epoch'")
+        => ["the pipeline file and sink `out` use the same folder", "its own folder"];
+    two_sinks_have_two_folders: with_sink(
+        "kind = 'file'\npath = 'a/*.x'\ncommit = 'epoch'\n[[sink]]\nid = 'b'\nkind = 'file'\npath = 'x/../a/*.y'\ncommit = 'epoch'"
+    ) => ["sink `out` and sink `b` use the same folder", "written here"];
+    no_sink_writes_among_the_parts_of_another: with_sink(
+        "kind = 'file'\npath = 'a/*.x'\ncommit = 'epoch'\n[[sink]]\nid = 'b'\nkind = 'file'\npath = 'a/y'"
+    ) => ["sink `out` and sink `b` use the same folder"];
+    no_sink_puts_parts_around_the_file_of_another: with_sink(
+        "kind = 'file'\npath = 'a/y'\n[[sink]]\nid = 'b'\nkind = 'file'\npath = 'a/*.x'\ncommit = 'epoch'"
+    ) => ["sink `out` and sink `b` use the same folder"];
     an_order_is_key_or_source: with_sink("kind = \"null\"\norder = \"time\"")
         => ["unknown order `time`", "`key` and `source`"];
     a_sink_does_not_write_what_a_source_reads: with_sink("kind = \"file\"\npath = \"./x/../examples/sensors.jsonl\"")

@@ -139,14 +139,7 @@ fn the_contracts_example_is_what_it_says() {
 fn the_contracts_example_is_told_what_has_no_effect_in_this_version() {
     let warnings = Folder::new().parse(CONTRACT, &[]).unwrap().warnings;
     let messages: Vec<&str> = warnings.iter().map(Diagnostic::message).collect();
-    assert_eq!(
-        messages,
-        [
-            "`checkpoint` has no effect yet",
-            "`lateness` has no effect yet",
-            "`idle` has no effect yet"
-        ]
-    );
+    assert_eq!(messages, ["`lateness` has no effect yet", "`idle` has no effect yet"]);
 }
 
 #[test]
@@ -155,7 +148,7 @@ fn a_pipeline_has_the_contracts_defaults() {
     assert_eq!(pipeline.tenant, "default");
     assert_eq!(
         (pipeline.slo, pipeline.checkpoint, &pipeline.dead_letters),
-        (None, None, &None)
+        (None, Some(Duration::from_secs(1)), &None)
     );
     assert_eq!(pipeline.sinks[0].order, Order::Key);
     let operator = &pipeline.operators[0];
@@ -175,6 +168,46 @@ fn a_pipeline_has_the_contracts_defaults() {
         (Duration::from_mins(1), Duration::from_micros(100))
     );
     assert_eq!(operator.config, json!({}));
+}
+
+#[test]
+fn checkpoints_can_be_off() {
+    let text = with_source("kind = \"stdin\"").replace("name = \"p\"", "name = \"p\"\ncheckpoint = \"off\"");
+    assert_eq!(good(&text).pipeline.checkpoint, None);
+}
+
+fn sink(text: &str) -> SinkKind {
+    let text = with_source("kind = \"stdin\"").replace("kind = \"null\"", text);
+    good(&text).pipeline.sinks[0].kind.clone()
+}
+
+#[test]
+fn a_sink_that_shows_what_is_committed_writes_parts() {
+    let kind = sink("kind = \"file\"\ncommit = \"epoch\"\npath = \"out/day-*.jsonl.zst\"");
+    let SinkKind::Parts { pattern, roll: None } = kind else {
+        panic!("{kind:?}")
+    };
+    assert!(pattern.folder.ends_with("out"), "{pattern}");
+    assert_eq!(
+        (pattern.prefix.as_str(), pattern.suffix.as_str()),
+        ("day-", ".jsonl.zst")
+    );
+    let kind =
+        sink("kind = \"file\"\ncommit = \"epoch\"\npath = \"out/*\"\nroll = { size = \"64MiB\", every = \"1m\" }");
+    let roll = Some(Roll {
+        size: Some(64 << 20),
+        every: Some(Duration::from_mins(1)),
+    });
+    assert!(
+        matches!(kind, SinkKind::Parts { roll: found, .. } if found == roll),
+        "{kind:?}"
+    );
+}
+
+#[test]
+fn a_sink_that_appends_writes_one_file() {
+    let kind = sink("kind = \"file\"\ncommit = \"append\"\npath = \"out.jsonl\"");
+    assert!(matches!(kind, SinkKind::File { .. }), "{kind:?}");
 }
 
 #[test]
