@@ -6,6 +6,7 @@
 
 mod admission;
 pub mod case;
+mod guarantee;
 mod host;
 mod job;
 mod prepare;
@@ -14,6 +15,7 @@ mod summary;
 mod wiring;
 
 pub use admission::{Load, Meter, Shortfall, judge};
+pub use guarantee::{Abilities, Guarantee, Promise, guarantees};
 pub use host::{Host, Options, WORKER_NICENESS};
 pub use job::{Connectors, Ended, Job, Place, StartError, letters_path};
 pub use prepare::{Prepared, prepare};

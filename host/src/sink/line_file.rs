@@ -212,12 +212,7 @@ impl Sink for LineFile {
     }
 
     fn ability(&self) -> Ability {
-        match self.length {
-            Some(_) => Ability::TakesBack,
-            None => Ability::AtLeastOnce {
-                why: "a pipe or a device takes nothing back",
-            },
-        }
+        ability(self.length.is_none())
     }
 }
 
@@ -277,6 +272,17 @@ pub(super) fn cannot_write(path: &Path, reason: io::Error) -> Error {
     Error::Write {
         to: format!("`{}`", path.display()),
         reason,
+    }
+}
+
+/// What a file of lines can do, or a pipe or a device.
+pub(super) fn ability(is_other: bool) -> Ability {
+    if is_other {
+        Ability::AtLeastOnce {
+            why: "a pipe or a device takes nothing back",
+        }
+    } else {
+        Ability::TakesBack
     }
 }
 

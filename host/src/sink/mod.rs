@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::batch::Column;
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, Entry};
 use crate::pipeline;
 
 pub use line_file::LineFile;
@@ -185,4 +185,15 @@ pub fn open(
         pipeline::SinkKind::Stdout => Box::new(stdout::Stdout::open()?),
         pipeline::SinkKind::Null => Box::new(null::Null),
     })
+}
+
+/// What a sink will be able to do, without opening it.
+#[must_use]
+pub fn ability(sink: &pipeline::Sink, disk: &dyn Disk) -> Ability {
+    match &sink.kind {
+        pipeline::SinkKind::File { path } => line_file::ability(matches!(disk.look(path), Ok(Entry::Other))),
+        pipeline::SinkKind::Parts { .. } => Ability::Transactional,
+        pipeline::SinkKind::Stdout => stdout::ABILITY,
+        pipeline::SinkKind::Null => Ability::WritesNothing,
+    }
 }

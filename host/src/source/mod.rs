@@ -38,6 +38,7 @@ use std::sync::Arc;
 
 use crate::batch::Column;
 use crate::clock::Clock;
+use crate::disk::{Disk, Entry};
 use crate::pipeline;
 
 pub use extract::{Extract, Found};
@@ -188,6 +189,11 @@ pub trait Source: Send {
     /// Where to go on after the events returned so far; `None` for a source that cannot be read again.
     fn bookmark(&self) -> Option<Bookmark>;
 
+    /// Whether what it gave can be read again, from a bookmark on.
+    fn can_be_read_again(&self) -> bool {
+        self.bookmark().is_some()
+    }
+
     /// How far it is, when its size is known.
     fn progress(&self) -> Option<Progress>;
 }
@@ -211,4 +217,14 @@ pub fn open(
             Box::new(generator::Generator::new(options.clone(), extract, clock, from)?)
         }
     })
+}
+
+/// Whether a source will be able to give again what it gave, without opening it.
+#[must_use]
+pub fn can_be_read_again(source: &pipeline::Source, disk: &dyn Disk) -> bool {
+    match &source.kind {
+        pipeline::SourceKind::File { path, .. } => matches!(disk.look(path), Ok(Entry::File(_))),
+        pipeline::SourceKind::Stdin { .. } => false,
+        pipeline::SourceKind::Generator(_) => true,
+    }
 }
