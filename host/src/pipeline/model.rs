@@ -110,6 +110,13 @@ pub enum SourceKind {
         /// How records are told apart.
         format: Format,
     },
+    /// The files of a folder, one after another in the order of their names; `.gz` and `.zst` are decompressed.
+    Folder {
+        /// Which of them. Those whose names begin with a dot are never among them.
+        pattern: Pattern,
+        /// How records are told apart.
+        format: Format,
+    },
     /// Standard input.
     Stdin {
         /// How records are told apart.

@@ -94,6 +94,24 @@ pub(super) fn expect_file(path: &Path, place: Place, of: &str, problems: &mut Pr
     None
 }
 
+/// Reports a folder whose files are to be read and that is not there; and that there are no files yet.
+pub(super) fn expect_files(pattern: &Pattern, place: Place, problems: &mut Problems) -> Option<()> {
+    let names = match std::fs::read_dir(&pattern.folder) {
+        Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()),
+        Err(error) => {
+            let label = format!("{}: {error}", pattern.folder.display());
+            let problem = Diagnostic::error("cannot read the folder of the source files").at(place, label);
+            problems.push(problem.help("relative paths start from the folder of the pipeline file"));
+            return None;
+        }
+    };
+    if !names.into_iter().any(|name| pattern.matched_file(&name)) {
+        let problem = Diagnostic::warning("there are no source files").at(place, format!("no file is {pattern}"));
+        problems.push(problem.help("a run reads those that are there when it begins"));
+    }
+    Some(())
+}
+
 /// Reports a file that is to be written and cannot be: there is a directory in its place.
 pub(super) fn expect_no_directory(path: &Path, place: Place, of: &str, problems: &mut Problems) -> Option<()> {
     if path.is_dir() {
@@ -123,15 +141,17 @@ pub(super) fn expect_no_file(folder: &Path, place: Place, of: &str, problems: &m
 pub(super) struct Claims {
     /// Of several uses of a file, or of a folder as a whole, one that writes it, if any does.
     by_file: HashMap<Identity, Claim>,
-    /// Of the uses of the files in a folder, the same.
-    by_folder: HashMap<Identity, Claim>,
+    /// The uses of files, by the folders that they are in.
+    by_folder: HashMap<Identity, Vec<Claim>>,
 }
 
-/// A use of a file.
+/// A use of a file, or of several in a folder.
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
-    /// The file.
+    /// The file, or the folder.
     pub(super) path: PathBuf,
+    /// Of a folder, the names of the files that are used; whoever writes has all of it.
+    pub(super) names: Option<Pattern>,
     /// Who uses it: "sink `averages`".
     pub(super) who: String,
     /// What for.
@@ -147,58 +167,62 @@ pub(super) struct Claim {
 pub(super) enum Usage {
     Reads,
     Writes,
-    /// All files of a folder that match a pattern.
-    ReadsFolder,
-    /// All files of a folder.
-    WritesFolder,
 }
 
 impl Claims {
     /// Notes a use, and reports it when it gets in the way of an earlier one.
     pub(super) fn add(&mut self, claim: Claim, problems: &mut Problems) {
         let Some(own) = identity(&claim.path) else { return };
-        let folder = if claim.usage.is_of_folder() {
-            None
-        } else {
-            claim.path.parent().and_then(|folder| identity(or_here(folder)))
-        };
-        let above = folder.as_ref().and_then(|folder| self.by_file.get(folder));
-        let within = Some(&own).filter(|_| claim.usage.is_of_folder());
-        let within = within.and_then(|folder| self.by_folder.get(folder));
-        let others = [
-            self.by_file.get(&own),
-            above.filter(|other| other.usage.is_of_folder()),
-            within,
-        ];
-        if let Some(other) = others
-            .into_iter()
-            .flatten()
-            .find(|other| claim.usage.writes() || other.usage.writes())
-        {
+        if let Some(other) = self.in_the_way_of(&claim, &own) {
             problems.push(collision(&claim, other));
         }
-        if let Some(folder) = folder {
-            note(&mut self.by_folder, folder, claim.clone());
+        if claim.names.is_none()
+            && let Some(folder) = folder_of(&claim)
+        {
+            self.by_folder.entry(folder).or_default().push(claim.clone());
         }
-        note(&mut self.by_file, own, claim);
+        match self.by_file.entry(own) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(claim);
+            }
+            Entry::Occupied(mut first) if claim.usage == Usage::Writes => {
+                first.insert(claim);
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+
+    fn in_the_way_of(&self, claim: &Claim, own: &Identity) -> Option<&Claim> {
+        let collides = |other: &&Claim| claim.usage == Usage::Writes || other.usage == Usage::Writes;
+        if let Some(other) = self.by_file.get(own).filter(collides) {
+            return Some(other);
+        }
+        if claim.names.is_some() {
+            let within = self.by_folder.get(own)?;
+            return within.iter().find(|other| collides(other) && claim.covers(other));
+        }
+        let around = self.by_file.get(&folder_of(claim)?)?;
+        Some(around).filter(|around| collides(around) && around.covers(claim))
     }
 }
 
-/// Keeps a use, unless there is one already that more get in the way of.
-fn note(uses: &mut HashMap<Identity, Claim>, identity: Identity, claim: Claim) {
-    match uses.entry(identity) {
-        Entry::Vacant(vacant) => {
-            vacant.insert(claim);
-        }
-        Entry::Occupied(mut first) if claim.usage.writes() => {
-            first.insert(claim);
-        }
-        Entry::Occupied(_) => {}
+/// The folder that the file of a claim is in.
+fn folder_of(claim: &Claim) -> Option<Identity> {
+    identity(or_here(claim.path.parent()?))
+}
+
+impl Claim {
+    /// Whether a file in the folder of this claim is among those that it is about.
+    fn covers(&self, file: &Claim) -> bool {
+        let name = file.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        self.names
+            .as_ref()
+            .is_some_and(|names| self.usage == Usage::Writes || names.matched(name).is_some())
     }
 }
 
 fn collision(claim: &Claim, other: &Claim) -> Diagnostic {
-    let is_of_folder = claim.usage.is_of_folder() || other.usage.is_of_folder();
+    let is_of_folder = claim.names.is_some() || other.names.is_some();
     let what = if is_of_folder { "folder" } else { "file" };
     let message = format!("{} and {} use the same {what}", other.who, claim.who);
     let mut problem = match claim.place {
@@ -220,17 +244,9 @@ fn collision(claim: &Claim, other: &Claim) -> Diagnostic {
 impl Usage {
     fn told(self) -> &'static str {
         match self {
-            Usage::Reads | Usage::ReadsFolder => "read here",
-            Usage::Writes | Usage::WritesFolder => "written here",
+            Usage::Reads => "read here",
+            Usage::Writes => "written here",
         }
-    }
-
-    fn writes(self) -> bool {
-        matches!(self, Usage::Writes | Usage::WritesFolder)
-    }
-
-    fn is_of_folder(self) -> bool {
-        matches!(self, Usage::ReadsFolder | Usage::WritesFolder)
     }
 }
 

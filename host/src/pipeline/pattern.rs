@@ -15,11 +15,27 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// All files of a folder.
+    #[must_use]
+    pub fn all_of(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            prefix: String::new(),
+            suffix: String::new(),
+        }
+    }
+
     /// What stands for the `*` in a name, if the name is one of these.
     #[must_use]
     pub fn matched<'n>(&self, name: &'n str) -> Option<&'n str> {
         name.strip_prefix(self.prefix.as_str())?
             .strip_suffix(self.suffix.as_str())
+    }
+
+    /// Whether this is the name of one of the files. A hidden one is none of them.
+    #[must_use]
+    pub fn matched_file(&self, name: &str) -> bool {
+        !name.starts_with('.') && self.matched(name).is_some()
     }
 
     /// The name in which `middle` stands for the `*`.

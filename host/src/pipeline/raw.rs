@@ -106,7 +106,8 @@ section! {
         id: Name,
         /// What it reads.
         kind: Word<SourceWord>,
-        /// For a file: its path, relative to the folder of the pipeline file. `.gz` and `.zst` are decompressed.
+        /// For a file: its path, relative to the folder of the pipeline file. `.gz` and `.zst` are decompressed. With a `*` in
+        /// its name, such as "logs/*.jsonl", or for a folder, such as "logs/", all those files in the order of their names.
         path: String,
         /// For a file or stdin: how records are told apart. Default: by the extension of the path; jsonl for stdin.
         format: Word<Format>,

@@ -18,6 +18,7 @@ mod archive;
 mod csv;
 mod extract;
 mod file;
+mod folder;
 mod generator;
 mod json;
 mod lines;
@@ -212,6 +213,9 @@ pub fn open(
     let extract = Extract::new(source.key.as_ref(), source.time.as_ref());
     Ok(match &source.kind {
         pipeline::SourceKind::File { path, format } => Box::new(file::File::open(path, *format, extract, clock, from)?),
+        pipeline::SourceKind::Folder { pattern, format } => {
+            Box::new(folder::Folder::open(pattern, *format, extract, clock, from)?)
+        }
         pipeline::SourceKind::Stdin { format } => Box::new(stdin::Stdin::open(*format, extract, clock)?),
         pipeline::SourceKind::Generator(options) => {
             Box::new(generator::Generator::new(options.clone(), extract, clock, from)?)
@@ -225,6 +229,6 @@ pub fn can_be_read_again(source: &pipeline::Source, disk: &dyn Disk) -> bool {
     match &source.kind {
         pipeline::SourceKind::File { path, .. } => matches!(disk.look(path), Ok(Entry::File(_))),
         pipeline::SourceKind::Stdin { .. } => false,
-        pipeline::SourceKind::Generator(_) => true,
+        pipeline::SourceKind::Folder { .. } | pipeline::SourceKind::Generator(_) => true,
     }
 }

@@ -104,7 +104,16 @@ facts! {
     a_missing_file_is_told_its_neighbour: with_source("kind = \"file\"\npath = \"examples/sensor.jsonl\"")
         => ["cannot find the source file", ":6:8", "No such file", "did you mean `sensors.jsonl`?"];
     a_directory_is_no_source: with_source("kind = \"file\"\npath = \"examples\"\nformat = \"csv\"")
-        => ["the source file is a directory"];
+        => ["the source file is a directory", "end the path with a `/`"];
+    a_folder_that_is_not_there_is_no_source: with_source("kind = \"file\"\npath = \"exmaples/*.csv\"")
+        => ["cannot read the folder of the source files", "exmaples: No such file"];
+    a_folder_tells_no_format: with_source("kind = \"file\"\npath = \"examples/\"") => ["source `s` has no `format`"];
+    a_sink_writes_none_of_the_files_of_a_source: with_source(
+        "kind = 'file'\npath = 'examples/*.jsonl'\n[[sink]]\nid = 'x'\nkind = 'file'\npath = 'examples/new.jsonl'"
+    ) => ["source `s` and sink `x` use the same folder", "read here", "written here", "its own folder"];
+    a_sink_puts_no_parts_beside_the_files_of_a_source: with_source(
+        "kind = 'file'\npath = 'examples/*.jsonl'\n[[sink]]\nid = 'x'\nkind = 'file'\npath = 'examples/*.x'\ncommit = 'epoch'"
+    ) => ["source `s` and sink `x` use the same folder"];
     an_extension_that_tells_nothing_needs_a_format: with_source("kind = \"file\"\npath = \"readings.dat\"")
         => ["source `s` has no `format`", "the extension does not tell the format"];
     an_unknown_format_is_told_the_nearest: with_source("kind = \"stdin\"\nformat = \"cvs\"")

@@ -252,7 +252,7 @@ fn a_generator_takes_its_options() {
 #[test]
 fn the_extension_tells_the_format_and_stdin_is_jsonl() {
     let format = |text: &str| match good(&with_source(text)).pipeline.sources[0].kind.clone() {
-        SourceKind::File { format, .. } | SourceKind::Stdin { format } => format,
+        SourceKind::File { format, .. } | SourceKind::Folder { format, .. } | SourceKind::Stdin { format } => format,
         SourceKind::Generator(_) => panic!("a generator"),
     };
     assert_eq!(
@@ -266,6 +266,32 @@ fn the_extension_tells_the_format_and_stdin_is_jsonl() {
         Format::Csv
     );
     assert_eq!(format("kind = \"stdin\""), Format::Jsonl);
+}
+
+#[test]
+fn a_source_reads_a_folder_or_the_files_that_match() {
+    let pattern = |text: &str| {
+        let loaded = good(&with_source(text));
+        match loaded.pipeline.sources[0].kind.clone() {
+            SourceKind::Folder { pattern, format } => (pattern.name("*"), format, loaded.warnings),
+            kind => panic!("{kind:?}"),
+        }
+    };
+    let (names, format, _) = pattern("kind = \"file\"\npath = \"examples/*.jsonl.gz\"");
+    assert_eq!((names.as_str(), format), ("*.jsonl.gz", Format::Jsonl));
+    let (names, format, _) = pattern("kind = \"file\"\npath = \"examples/\"\nformat = \"csv\"");
+    assert_eq!((names.as_str(), format), ("*", Format::Csv));
+    let (.., warnings) = pattern("kind = \"file\"\npath = \"examples/none-*.jsonl\"");
+    super::assert_says(
+        &warnings.render(false),
+        &["warning: there are no source files", "none-*.jsonl"],
+    );
+}
+
+#[test]
+fn a_sink_may_write_beside_the_files_that_a_source_matches() {
+    let text = "kind = 'file'\npath = 'examples/*.jsonl'\n[[sink]]\nid = 'x'\nkind = 'file'\npath = 'examples/x.csv'";
+    good(&with_source(text));
 }
 
 #[test]
