@@ -94,8 +94,7 @@ impl Inlet {
         progress: Arc<Progress>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            // Asked once: to say where it is a file hashes what was read last.
-            is_replayable: source.bookmark().is_some(),
+            is_replayable: source.can_be_read_again(),
             source: Mutex::new(source),
             id: id.to_owned(),
             index,

@@ -53,6 +53,7 @@ enum Message {
     Restore(Batch, SourceIndex),
     Mark(Sender<Marked>),
     Publish,
+    End,
     Close,
 }
 
@@ -128,6 +129,11 @@ impl Outlet {
     /// Shows readers the epoch of the last mark: it is committed.
     pub fn publish(&self) {
         self.send(Message::Publish);
+    }
+
+    /// Says that no more comes in this run, but for a last mark.
+    pub fn end(&self) {
+        self.send(Message::End);
     }
 
     /// Takes back what a cut had found held back of a source.
@@ -286,6 +292,10 @@ impl Writing {
                 Ok(())
             }
             Message::Mark(reply) => this.mark(&reply),
+            Message::End => {
+                this.parts.sink.end();
+                Ok(())
+            }
             Message::Publish if this.has_failed => Ok(()),
             Message::Publish => this.parts.sink.publish(),
             Message::Close => {

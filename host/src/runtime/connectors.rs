@@ -150,7 +150,7 @@ impl Connectors {
         };
         let open_sink = |sink: &crate::pipeline::Sink| {
             let resume = known.sinks.get(&sink.id).map_or(Resume::Fresh, Resume::At);
-            sink::open(sink, resume, disk).map_err(|error| StartError::Sink {
+            sink::open(sink, resume, disk, clock).map_err(|error| StartError::Sink {
                 id: sink.id.clone(),
                 reason: error,
             })
@@ -158,7 +158,7 @@ impl Connectors {
         // Sources first: a mistyped input must not empty an output.
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        let (letters, letters_from) = open_letters(letters_path(pipeline, place), known.dead_letters.clone(), disk)?;
+        let (letters, letters_from) = open_letters(letters_path(pipeline, place), known.dead_letters.clone(), disk, clock)?;
         let is_resumed = bookmarks.is_some();
         let in_transit = InTransit::read(store.take_in_flight()?, &known, pipeline)?;
         Ok(Self {
@@ -190,6 +190,7 @@ fn open_letters(
     path: PathBuf,
     known: Option<serde_json::Value>,
     disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
 ) -> Result<(OpenLetters, LettersBookmark), StartError> {
     let known: Option<LettersBookmark> =
         known
@@ -211,12 +212,12 @@ fn open_letters(
     };
     // What an earlier run wrote after its last checkpoint goes now, also where no dead letter comes.
     if let Some(file) = &from.file {
-        let opened = sink::open(&sink, Resume::At(file), disk);
+        let opened = sink::open(&sink, Resume::At(file), disk, clock);
         let opened = opened.map_err(|reason| StartError::Letters { reason })?;
         return Ok((Box::new(move || Ok(opened)), from));
     }
-    let disk = disk.clone();
-    let open = move || sink::open(&sink, Resume::Fresh, &disk);
+    let (disk, clock) = (disk.clone(), clock.clone());
+    let open = move || sink::open(&sink, Resume::Fresh, &disk, &clock);
     Ok((Box::new(open), from))
 }
 

@@ -341,6 +341,7 @@ impl Job {
         if let Some(checkpointer) = self.checkpointer.take() {
             checkpointer.stop();
         }
+        self.outlets.iter().for_each(|outlet| outlet.end());
         // The last moment of a run is a cut like any other.
         if !self.pipe.halt.is_blown()
             && let Err(failure) = self.checkpoints.take()

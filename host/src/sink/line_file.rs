@@ -11,6 +11,7 @@ use std::sync::Arc;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
+use super::unsynced::{Unsynced, parent};
 use super::{Ability, Bookmark, Error, Prepared, Resume, Sink};
 use crate::batch::Column;
 use crate::disk::{Disk, Entry, File, Mode};
@@ -29,8 +30,7 @@ pub struct LineFile {
     /// What is being compressed since the last epoch ended.
     frame: Option<Frame>,
     buffer: Vec<u8>,
-    /// The folders with entries that are new since the last commit.
-    new_entries: Vec<PathBuf>,
+    unsynced: Unsynced,
     has_failed: bool,
 }
 
@@ -65,7 +65,8 @@ impl LineFile {
             path: path.to_owned(),
             reason,
         };
-        let new_entries = new_entries(path, &**disk);
+        let mut unsynced = Unsynced::default();
+        unsynced.add_entries_to(path, &**disk);
         let file = open_or_make(path, committed, &**disk).map_err(cannot_open)?;
         let entry = file.as_ref().map_or(Ok(Entry::Missing), |_| disk.look(path));
         let length = match entry.map_err(cannot_open)? {
@@ -91,7 +92,7 @@ impl LineFile {
             codec: Codec::of(path),
             frame: None,
             buffer: Vec::with_capacity(BUFFER_BYTES),
-            new_entries,
+            unsynced,
             has_failed: false,
         })
     }
@@ -119,6 +120,11 @@ impl LineFile {
     pub fn flush(&mut self) -> Result<(), Error> {
         let result = self.spill();
         self.settle(result)
+    }
+
+    /// How many bytes have been handed to the file; `None` for a pipe or a device.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
     }
 
     fn end_epoch(&mut self) -> io::Result<()> {
@@ -186,7 +192,7 @@ impl Sink for LineFile {
             return Ok(Prepared::default());
         };
         let (file, disk, path) = (self.file.clone(), self.disk.clone(), self.path.clone());
-        let folders = self.new_entries.clone();
+        let folders = self.unsynced.prepare();
         let sync = move || {
             let sync_all = || {
                 file.sync()?;
@@ -201,17 +207,12 @@ impl Sink for LineFile {
     }
 
     fn publish(&mut self) -> Result<(), Error> {
-        self.new_entries.clear();
+        self.unsynced.committed();
         Ok(())
     }
 
     fn ability(&self) -> Ability {
-        match self.length {
-            Some(_) => Ability::TakesBack,
-            None => Ability::AtLeastOnce {
-                why: "a pipe or a device takes nothing back",
-            },
-        }
+        ability(self.length.is_none())
     }
 }
 
@@ -267,10 +268,21 @@ impl Frame {
     }
 }
 
-fn cannot_write(path: &Path, reason: io::Error) -> Error {
+pub(super) fn cannot_write(path: &Path, reason: io::Error) -> Error {
     Error::Write {
         to: format!("`{}`", path.display()),
         reason,
+    }
+}
+
+/// What a file of lines can do, or a pipe or a device.
+pub(super) fn ability(is_other: bool) -> Ability {
+    if is_other {
+        Ability::AtLeastOnce {
+            why: "a pipe or a device takes nothing back",
+        }
+    } else {
+        Ability::TakesBack
     }
 }
 
@@ -291,22 +303,6 @@ fn open_or_make(path: &Path, committed: u64, disk: &dyn Disk) -> io::Result<Opti
     match disk.open(path, Mode::Existing) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         result => result.map(Some),
-    }
-}
-
-/// The folders that get an entry when the file at `path` is made.
-fn new_entries(path: &Path, disk: &dyn Disk) -> Vec<PathBuf> {
-    let is_new = |entry: &&Path| !entry.as_os_str().is_empty() && matches!(disk.look(entry), Ok(Entry::Missing));
-    path.ancestors()
-        .take_while(is_new)
-        .map(|entry| parent(entry).to_owned())
-        .collect()
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 

@@ -6,14 +6,17 @@
 mod line_file;
 mod memory;
 mod null;
+mod parts;
 mod stdout;
+mod unsynced;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::batch::Column;
-use crate::disk::Disk;
+use crate::clock::Clock;
+use crate::disk::{Disk, Entry};
 use crate::pipeline;
 
 pub use line_file::LineFile;
@@ -64,6 +67,17 @@ pub enum Error {
         /// How many it had when it was last committed.
         committed: u64,
     },
+    /// A folder holds what no run has written, and what a run that starts anew would be in danger of deleting.
+    #[error(
+        "cannot write parts into `{}`: it holds `{name}`, which is none of them; they need a folder of their own",
+        folder.display()
+    )]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// What it holds.
+        name: String,
+    },
     /// A bookmark does not fit its sink.
     #[error("cannot go on writing `{}`: {problem}", path.display())]
     Bookmark {
@@ -95,11 +109,15 @@ pub trait Sink: Send {
     /// When the medium fails. After that nothing is known of what was written since the last one.
     fn prepare(&mut self) -> Result<Prepared, Error>;
 
-    /// Shows readers the epoch that the last [`prepare`](Self::prepare) ended, once it is committed.
+    /// Shows readers the epoch that the last [`prepare`](Self::prepare) ended, once it is committed, and before the next one
+    /// ends.
     ///
     /// # Errors
     /// When the medium fails. A sink that is then opened at the committed bookmark makes up for it.
     fn publish(&mut self) -> Result<(), Error>;
+
+    /// Says that no more is written in this run: the next [`prepare`](Self::prepare) leaves nothing half done.
+    fn end(&mut self) {}
 
     /// What becomes of what it wrote, where a run ends before its time.
     fn ability(&self) -> Ability;
@@ -151,14 +169,31 @@ pub enum Ability {
     WritesNothing,
 }
 
-/// Opens a sink.
+/// Opens a sink; the clock tells it when a part is old enough.
 ///
 /// # Errors
-/// When a file cannot be opened, or is shorter than the bookmark says.
-pub fn open(sink: &pipeline::Sink, from: Resume<'_>, disk: &Arc<dyn Disk>) -> Result<Box<dyn Sink>, Error> {
+/// When a file cannot be opened, or is shorter than the bookmark says, or a folder for parts holds something else.
+pub fn open(
+    sink: &pipeline::Sink,
+    from: Resume<'_>,
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Box<dyn Sink>, Error> {
     Ok(match &sink.kind {
         pipeline::SinkKind::File { path } => Box::new(LineFile::open(path, from, disk)?),
+        pipeline::SinkKind::Parts { pattern, roll } => Box::new(parts::Parts::open(pattern, *roll, from, disk, clock)?),
         pipeline::SinkKind::Stdout => Box::new(stdout::Stdout::open()?),
         pipeline::SinkKind::Null => Box::new(null::Null),
     })
+}
+
+/// What a sink will be able to do, without opening it.
+#[must_use]
+pub fn ability(sink: &pipeline::Sink, disk: &dyn Disk) -> Ability {
+    match &sink.kind {
+        pipeline::SinkKind::File { path } => line_file::ability(matches!(disk.look(path), Ok(Entry::Other))),
+        pipeline::SinkKind::Parts { .. } => Ability::Transactional,
+        pipeline::SinkKind::Stdout => stdout::ABILITY,
+        pipeline::SinkKind::Null => Ability::WritesNothing,
+    }
 }

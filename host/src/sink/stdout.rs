@@ -13,6 +13,10 @@ use crate::batch::Column;
 /// Bytes gathered before they are written: the capacity of a pipe, so that one write can fill it.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+pub(super) const ABILITY: Ability = Ability::AtLeastOnce {
+    why: "standard output takes nothing back",
+};
+
 /// An output that others read.
 pub(super) struct Stdout<W> {
     writer: W,
@@ -79,9 +83,7 @@ impl<W: Write + Send> Sink for Stdout<W> {
     }
 
     fn ability(&self) -> Ability {
-        Ability::AtLeastOnce {
-            why: "standard output takes nothing back",
-        }
+        ABILITY
     }
 }
 

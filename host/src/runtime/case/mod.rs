@@ -212,7 +212,7 @@ fn segments(pipeline: &Pipeline, input: &[TestEvent]) -> Result<Vec<Segment>, Fa
 /// What the medium of `source` would hold of an event with this value, or `None` if it could not hold it.
 fn record(source: &Source, value: &Value) -> Option<Vec<u8>> {
     let format = match &source.kind {
-        SourceKind::File { format, .. } | SourceKind::Stdin { format } => *format,
+        SourceKind::File { format, .. } | SourceKind::Folder { format, .. } | SourceKind::Stdin { format } => *format,
         SourceKind::Generator(_) => Format::Jsonl,
     };
     match (format, value) {
