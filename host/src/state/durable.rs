@@ -4,6 +4,7 @@
 //! epoch that it then holds.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,6 +69,12 @@ pub(super) fn open(disk: &dyn Disk, directory: &Path) -> Result<Database, Error>
     if disk.look(&path).map_err(Error::io("opening", &path))? == Entry::Missing {
         make(disk, directory, &path)?;
     }
+    // What an earlier process wrote and did not synchronise is there all the same, and could still be lost: it must not be by
+    // the time that the log is cut because of it.
+    disk.open(&path, Mode::Existing)
+        .and_then(|file| file.sync())
+        .and_then(|()| disk.sync_folder(directory))
+        .map_err(Error::io("synchronising", &path))?;
     open_file(disk, &path, Mode::Existing)
 }
 
@@ -78,17 +85,22 @@ fn make(disk: &dyn Disk, directory: &Path, path: &PathBuf) -> Result<(), Error> 
         disk.remove(&unfinished).map_err(Error::io("removing", &unfinished))?;
     }
     drop(open_file(disk, &unfinished, Mode::Make)?);
-    disk.rename(&unfinished, path)
-        .and_then(|()| disk.sync_folder(directory))
-        .map_err(Error::io("making", path))
+    disk.rename(&unfinished, path).map_err(Error::io("making", path))
 }
 
 fn open_file(disk: &dyn Disk, path: &Path, mode: Mode) -> Result<Database, Error> {
     let file = disk.open(path, mode).map_err(Error::io("opening", path))?;
-    Database::builder()
-        .set_cache_size(CACHE_BYTES)
-        .create_with_backend(Backend(file))
-        .map_err(|error| Error::database("opening", path)(error.into()))
+    let open = || {
+        Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(Backend(file))
+    };
+    // redb trusts a file that says it was closed in order, and panics where that is not what it says.
+    let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| Error::Broken { path: path.to_owned() })?;
+    opened.map_err(|error| match error {
+        redb::DatabaseError::Storage(redb::StorageError::Corrupted(_)) => Error::Broken { path: path.to_owned() },
+        error => Error::database("opening", path)(error.into()),
+    })
 }
 
 /// What the database has besides entries.

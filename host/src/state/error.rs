@@ -67,6 +67,12 @@ pub enum Error {
         /// The last epoch before it, which is whole.
         epoch: u64,
     },
+    /// The database was changed by something else than a crash.
+    #[error("{} is damaged; restore the file, or discard the state with `--fresh`", .path.display())]
+    Broken {
+        /// Which file.
+        path: PathBuf,
+    },
     /// A commit failed before, and nobody knows what of it is on the disk.
     #[error("nothing more is committed to the state after a failure: {reason}")]
     Poisoned {

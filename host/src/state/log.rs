@@ -322,9 +322,8 @@ impl Log {
     /// Opens the log where `found` says it ends; what a crash left behind that is cut off first, and what the database has is
     /// removed.
     pub(super) fn open(disk: Arc<dyn Disk>, directory: &Path, found: Found) -> Result<Self, Error> {
-        for path in &found.stale {
-            disk.remove(path).map_err(Error::io("removing", path))?;
-        }
+        let remove = |path: &PathBuf| disk.remove(path).map_err(Error::io("removing", path));
+        found.stale.iter().try_for_each(remove)?;
         let mut segments = found.segments;
         let Some(last) = segments.pop() else {
             return Self::begin(disk, directory, found.last + 1);
@@ -332,11 +331,11 @@ impl Log {
         let path = last.path;
         let file = disk.open(&path, Mode::Existing).map_err(Error::io("opening", &path))?;
         if last.bytes > last.end {
-            // Durable before anything is written there: else a later crash could bring it back between two epochs.
-            file.set_len(last.end)
-                .and_then(|()| file.sync())
-                .map_err(Error::io("cutting", &path))?;
+            file.set_len(last.end).map_err(Error::io("cutting", &path))?;
         }
+        // The cut must be durable before anything is written there, and so must be the last epoch before anybody goes on from
+        // it: the process that wrote it may have ended before it was.
+        file.sync().map_err(Error::io("synchronising", &path))?;
         Ok(Self {
             disk,
             directory: directory.to_owned(),

@@ -3,6 +3,8 @@
 //! A [`Table`] holds what an active actor knows of its keys; [`windows`] says which events fold into what; the [`Store`]
 //! keeps the tables of dormant actors and, with a state directory, everything between two runs.
 
+#[cfg(test)]
+mod crashes;
 mod durable;
 mod error;
 pub mod hash;

@@ -8,6 +8,7 @@
 //!
 //! At the end of a run the log stays as it is: opening reads it back, which is quicker than to apply it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -134,10 +135,7 @@ impl Store {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(disk: Arc<dyn Disk>, directory: &Path, options: Options) -> Result<Self, Error> {
-        make_folder(&*disk, directory).map_err(|reason| Error::Directory {
-            path: directory.to_owned(),
-            reason,
-        })?;
+        make_directory(&*disk, directory)?;
         let lock = lock(&*disk, directory)?;
         Self::open_locked(disk, directory, options, lock)
     }
@@ -147,10 +145,7 @@ impl Store {
     /// # Errors
     /// When there are other things in the directory, or it can't be opened or emptied.
     pub fn open_emptied(disk: Arc<dyn Disk>, directory: &Path) -> Result<Self, Error> {
-        make_folder(&*disk, directory).map_err(|reason| Error::Directory {
-            path: directory.to_owned(),
-            reason,
-        })?;
+        make_directory(&*disk, directory)?;
         let names = disk.list(directory).map_err(Error::io("reading", directory))?;
         let is_own = |name: &std::ffi::OsString| name == durable::FILE || name == LOCK_FILE;
         if !names.is_empty() && !names.iter().any(is_own) {
@@ -589,21 +584,33 @@ fn stored(operator: &str, records: Vec<Record>) -> impl Iterator<Item = Stored> 
         .map(move |(key, entry)| (keys::full(operator, &key), encode(entry)))
 }
 
-/// Makes a folder and those above it, durably.
-fn make_folder(disk: &dyn Disk, folder: &Path) -> std::io::Result<()> {
-    let above = |folder: &Path| -> PathBuf {
-        let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
-        above.unwrap_or(Path::new(".")).to_owned()
-    };
-    let mut made = Vec::new();
-    for folder in folder.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
-        if disk.look(folder)? != disk::Entry::Missing {
-            break;
+/// Makes the directory and those above it, durably.
+fn make_directory(disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
+    let make = || {
+        if disk.look(&directory.join(durable::FILE))? != disk::Entry::Missing {
+            // Whoever made the database in it saw to it first.
+            return Ok(());
         }
-        made.push(above(folder));
-    }
-    disk.make_folder(folder)?;
-    made.iter().try_for_each(|folder| disk.sync_folder(folder))
+        disk.make_folder(directory)?;
+        // An earlier process may have made them and ended here, so that they are there without being durable.
+        for folder in directory.ancestors().skip(1) {
+            let folder = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
+            match disk.sync_folder(folder) {
+                // In folders that this process may only pass through it has made nothing.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => break,
+                synced => synced?,
+            }
+        }
+        Ok(())
+    };
+    make().map_err(|reason| Error::Directory {
+        path: directory.to_owned(),
+        reason,
+    })
 }
 
 /// Takes the directory for this process.
