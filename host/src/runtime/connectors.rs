@@ -158,7 +158,8 @@ impl Connectors {
         // Sources first: a mistyped input must not empty an output.
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        let (letters, letters_from) = open_letters(letters_path(pipeline, place), known.dead_letters.clone(), disk, clock)?;
+        let (letters, letters_from) =
+            open_letters(letters_path(pipeline, place), known.dead_letters.clone(), disk, clock)?;
         let is_resumed = bookmarks.is_some();
         let in_transit = InTransit::read(store.take_in_flight()?, &known, pipeline)?;
         Ok(Self {
