@@ -114,7 +114,8 @@ impl Connectors {
     /// # Errors
     /// When one of them, or the state, cannot be opened.
     pub fn open(pipeline: &Pipeline, clock: &Arc<dyn Clock>, place: &Place) -> Result<Self, StartError> {
-        Self::open_on(&(Arc::new(disk::Real) as Arc<dyn Disk>), pipeline, clock, place)
+        let disk: Arc<dyn Disk> = Arc::new(disk::Real);
+        Self::open_on(&disk, state::Options::default(), pipeline, clock, place)
     }
 
     /// [`open`](Self::open) on another disk than the machine's. Sources still read that one.
@@ -123,6 +124,7 @@ impl Connectors {
     /// As there.
     pub fn open_on(
         disk: &Arc<dyn Disk>,
+        options: state::Options,
         pipeline: &Pipeline,
         clock: &Arc<dyn Clock>,
         place: &Place,
@@ -135,7 +137,7 @@ impl Connectors {
                     remove_letters(&path.join(LETTERS_FILE))?;
                     store
                 } else {
-                    Store::open(disk.clone(), path)?
+                    Store::open_with(disk.clone(), path, options)?
                 }
             }
         };

@@ -56,7 +56,7 @@ pub struct Assembled {
     /// Of the sinks.
     pub writings: Vec<Writing>,
     /// Of the dead letters.
-    pub letters: LettersWriting,
+    pub letters: Option<LettersWriting>,
 }
 
 /// What is left of a pipeline that ran.
@@ -193,7 +193,7 @@ impl Assembled {
             job,
             readings,
             writings,
-            letters: letters_writing,
+            letters: Some(letters_writing),
         }
     }
 
@@ -201,6 +201,24 @@ impl Assembled {
     #[must_use]
     pub fn checkpoints(&self) -> &Arc<Checkpoints> {
         &self.job.checkpoints
+    }
+
+    /// What ends it before its time.
+    #[must_use]
+    pub fn halt(&self) -> &Halt {
+        &self.job.pipe.halt
+    }
+
+    /// Says to sinks that nothing more comes, but for a last checkpoint.
+    pub fn end(&self) {
+        self.job.outlets.iter().for_each(|outlet| outlet.end());
+    }
+
+    /// Drops everything that is not finished, as the end of the process does.
+    #[must_use]
+    pub fn conclude(self) -> Ended {
+        self.job.operators.iter().for_each(|operator| operator.abandon());
+        self.job.conclude()
     }
 
     /// Starts the threads.
@@ -215,7 +233,7 @@ impl Assembled {
             writings,
             letters,
         } = self;
-        job.letters_thread = Some(letters.start());
+        job.letters_thread = letters.map(LettersWriting::start);
         job.writers = writings.into_iter().map(Writing::start).collect();
         job.readers = readings.into_iter().map(Reading::start).collect();
         if let (true, Some(every)) = (job.pipe.store.is_durable(), job.pipeline.checkpoint) {
@@ -354,6 +372,11 @@ impl Job {
         self.pipe.letters.close();
         let letters = self.letters_thread.take().into_iter();
         letters.for_each(|thread| thread.join().expect("dead letters don't panic"));
+        self.conclude()
+    }
+
+    /// Lets go of the operators, and says what came of it all.
+    fn conclude(self) -> Ended {
         self.operators.iter().for_each(|operator| operator.shut_down());
         let summary = self.summary();
         Ended {
