@@ -19,3 +19,4 @@ mod order;
 mod real_data;
 mod resume;
 mod shapes;
+mod state_directory;

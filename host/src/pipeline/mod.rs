@@ -49,5 +49,6 @@ pub use loaded::{Loaded, load, load_for_tests, parse};
 pub use model::*;
 pub use overrides::Override;
 pub use schema::schema;
+pub use suggest::help as suggestion;
 pub use tenants::Tenants;
 pub use together::conflicts;

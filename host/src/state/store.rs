@@ -136,7 +136,7 @@ impl Store {
     /// As [`open`](Self::open).
     pub fn open_with(disk: Arc<dyn Disk>, directory: &Path, options: Options) -> Result<Self, Error> {
         make_directory(&*disk, directory)?;
-        let lock = lock(&*disk, directory)?;
+        let lock = lock(&*disk, directory, Mode::Make)?;
         Self::open_locked(disk, directory, options, lock)
     }
 
@@ -153,7 +153,7 @@ impl Store {
                 path: directory.to_owned(),
             });
         }
-        let lock = lock(&*disk, directory)?;
+        let lock = lock(&*disk, directory, Mode::Make)?;
         // The database first: what a crash leaves is then either whole, or refused since the log does not fit.
         durable::remove(&*disk, directory)?;
         for (_, path) in log::segments(&*disk, directory)? {
@@ -614,9 +614,9 @@ fn make_directory(disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
 }
 
 /// Takes the directory for this process.
-fn lock(disk: &dyn Disk, directory: &Path) -> Result<Box<dyn File>, Error> {
+pub(super) fn lock(disk: &dyn Disk, directory: &Path, mode: Mode) -> Result<Box<dyn File>, Error> {
     let path = directory.join(LOCK_FILE);
-    let file = disk.open(&path, Mode::Make).map_err(Error::io("opening", &path))?;
+    let file = disk.open(&path, mode).map_err(Error::io("opening", &path))?;
     if file.try_lock().map_err(Error::io("locking", &path))? {
         return Ok(file);
     }
