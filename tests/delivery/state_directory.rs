@@ -135,21 +135,17 @@ fn what_is_not_there_is_said() {
 #[test]
 fn a_directory_in_use_is_left_alone() {
     let folder = stopped();
-    folder.write(
-        "pipeline.toml",
-        folder
-            .read("pipeline.toml")
-            .replace("\"file\"\n        path = \"events.jsonl\"", "\"stdin\""),
-    );
-    let mut running = Dirigo::run(&folder, ["pipeline.toml"])
+    let talk = folder
+        .read("pipeline.toml")
+        .replace("kind = \"file\"\n        path = \"events.jsonl\"", "kind = \"stdin\"")
+        .replace("kind = \"file\"\n        path = \"out.jsonl\"", "kind = \"stdout\"");
+    folder.write("talk.toml", talk);
+    let mut running = Dirigo::run(&folder, ["talk.toml"])
         .with_state()
         .args(["--fresh"])
         .piped();
     running.say(&event(1, "a").repeat(6));
-    // A window closes, so the run is under way.
-    while folder.read("out.jsonl").is_empty() {
-        std::thread::yield_now();
-    }
+    running.stdout.wait_for("\"sum\":5");
     state(&folder, ["ls", "state"]).ends_with(1, &["in use by another process"]);
     running.finish().succeeds();
     assert_eq!(json(&folder, ["ls", "state"])[0]["operators"]["sum"]["keys"], 1);
