@@ -14,8 +14,12 @@
 #[allow(dead_code, unused_imports, reason = "each suite uses its own part")]
 mod support;
 
+mod folders;
+mod guarantees;
 mod interrupt;
+mod kill;
 mod order;
+mod parts;
 mod real_data;
 mod resume;
 mod shapes;

@@ -52,9 +52,9 @@ fn contents(store: &Store) -> Model {
     store
         .load("op", &Keys::Shard { index: 0, shards: 1 }, &mut table)
         .unwrap();
-    let records = table.drain().into_iter();
-    records
-        .map(|(key, entry)| (u64::from_be_bytes(*key.as_array().unwrap()), entry.unwrap().count))
+    let entries = table.entries();
+    entries
+        .map(|(key, entry)| (u64::from_be_bytes(*key.as_array().unwrap()), entry.count))
         .collect()
 }
 

@@ -31,6 +31,9 @@ pub struct InFlight {
 pub struct Bookmarks {
     /// By source: where to read on.
     pub sources: BTreeMap<String, serde_json::Value>,
+    /// By source: the position that comes next at the least.
+    #[serde(default)]
+    pub next_positions: BTreeMap<String, u64>,
     /// By sink: where to write on.
     pub sinks: BTreeMap<String, serde_json::Value>,
     /// Where to write on in the dead letters.

@@ -30,7 +30,8 @@ fn forgotten(key: &str) -> Record {
 fn loaded(store: &Store, wanted: &Keys<'_>) -> Vec<Record> {
     let mut table = Table::default();
     store.load("op", wanted, &mut table).unwrap();
-    let mut records = table.drain();
+    let entries = table.entries();
+    let mut records: Vec<Record> = entries.map(|(key, entry)| (key.into(), Some(entry.clone()))).collect();
     records.sort_by(|left, right| left.0.cmp(&right.0));
     records
 }
