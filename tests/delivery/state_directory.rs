@@ -1,8 +1,10 @@
 //! `dirigo state`: what a stopped pipeline has left is looked at, and stays as it is.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use crate::support::{Dirigo, Finished, Folder, event};
+use crate::support::{Dirigo, Finished, Folder, Running, event};
 
 /// A state directory with three keys, of 1 to 3 events each.
 fn stopped() -> Folder {
@@ -10,6 +12,7 @@ fn stopped() -> Folder {
         r#"
         [pipeline]
         name = "p"
+        checkpoint = "off"
         [[source]]
         id = "events"
         kind = "file"
@@ -30,6 +33,19 @@ fn stopped() -> Folder {
     folder.write("events.jsonl", events.map(|(n, key)| event(n, key)).concat());
     Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
     folder
+}
+
+/// Starts the pipeline anew, over standard input.
+fn talking(folder: &Folder) -> Running {
+    let talk = folder
+        .read("pipeline.toml")
+        .replace("kind = \"file\"\n        path = \"events.jsonl\"", "kind = \"stdin\"")
+        .replace("kind = \"file\"\n        path = \"out.jsonl\"", "kind = \"stdout\"");
+    folder.write("talk.toml", talk);
+    Dirigo::run(folder, ["talk.toml"])
+        .with_state()
+        .args(["--fresh"])
+        .piped()
 }
 
 fn state<const N: usize>(folder: &Folder, args: [&str; N]) -> Finished {
@@ -135,18 +151,34 @@ fn what_is_not_there_is_said() {
 #[test]
 fn a_directory_in_use_is_left_alone() {
     let folder = stopped();
-    let talk = folder
-        .read("pipeline.toml")
-        .replace("kind = \"file\"\n        path = \"events.jsonl\"", "kind = \"stdin\"")
-        .replace("kind = \"file\"\n        path = \"out.jsonl\"", "kind = \"stdout\"");
-    folder.write("talk.toml", talk);
-    let mut running = Dirigo::run(&folder, ["talk.toml"])
-        .with_state()
-        .args(["--fresh"])
-        .piped();
+    let mut running = talking(&folder);
     running.say(&event(1, "a").repeat(6));
     running.stdout.wait_for("\"sum\":5");
     state(&folder, ["ls", "state"]).ends_with(1, &["in use by another process"]);
     running.finish().succeeds();
     assert_eq!(json(&folder, ["ls", "state"])[0]["operators"]["sum"]["keys"], 1);
+}
+
+#[test]
+fn what_a_killed_process_left_is_read_and_stays_as_it_is() {
+    let folder = stopped();
+    let mut running = talking(&folder);
+    running.say(&event(1, "a").repeat(6));
+    running.stdout.wait_for("\"sum\":5");
+    // It is killed.
+    drop(running);
+    let contents = || {
+        let entries = std::fs::read_dir(folder.path("state/p")).unwrap();
+        let paths: BTreeSet<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths
+            .into_iter()
+            .map(|path| (std::fs::read(&path).unwrap(), path))
+            .collect::<Vec<_>>()
+    };
+    let before = contents();
+    let verified = state(&folder, ["verify", "state"]);
+    assert_eq!(verified.code(), 0, "{}{}", verified.stdout, verified.stderr);
+    assert!(verified.stdout.starts_with("p  whole, epoch"), "{}", verified.stdout);
+    json(&folder, ["ls", "state"]);
+    assert!(contents() == before);
 }
