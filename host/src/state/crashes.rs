@@ -96,7 +96,7 @@ fn epoch(store: &Store, random: &mut Random, history: &mut Vec<Model>) -> Result
         (0..changes).map(one).collect()
     };
     // Now and then an epoch is too large for the layer.
-    let many = if number % 5 == 0 { 60 } else { 6 };
+    let many = if number.is_multiple_of(5) { 60 } else { 6 };
     let spilled = changes(&mut model, many);
     let active = changes(&mut model, 4);
     let late = changes(&mut model.clone(), 1);

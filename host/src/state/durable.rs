@@ -5,7 +5,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
@@ -79,7 +79,7 @@ pub(super) fn open(disk: &dyn Disk, directory: &Path) -> Result<Database, Error>
 }
 
 /// Makes an empty one. It has its name only once it is whole, since redb refuses what it finds half made.
-fn make(disk: &dyn Disk, directory: &Path, path: &PathBuf) -> Result<(), Error> {
+fn make(disk: &dyn Disk, directory: &Path, path: &Path) -> Result<(), Error> {
     let unfinished = directory.join(UNFINISHED);
     if disk.look(&unfinished).map_err(Error::io("making", &unfinished))? != Entry::Missing {
         disk.remove(&unfinished).map_err(Error::io("removing", &unfinished))?;

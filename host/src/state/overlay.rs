@@ -55,14 +55,13 @@ impl Overlay {
         let end = offset + length as u64;
         for number in offset / page_bytes..end.div_ceil(page_bytes) {
             let start = number * page_bytes;
-            let page = match changes.pages.get(&number) {
-                Some(page) => page.clone(),
-                None => {
-                    let mut page = Box::new([0; PAGE_BYTES]);
-                    let there = changes.file_bytes.saturating_sub(start).min(page_bytes);
-                    self.file.read_at(start, &mut page[..within(there)])?;
-                    page
-                }
+            let page = if let Some(page) = changes.pages.get(&number) {
+                page.clone()
+            } else {
+                let mut page = Box::new([0; PAGE_BYTES]);
+                let there = changes.file_bytes.saturating_sub(start).min(page_bytes);
+                self.file.read_at(start, &mut page[..within(there)])?;
+                page
             };
             take(
                 number,
@@ -117,15 +116,15 @@ impl StorageBackend for Overlay {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut changes = self.changes.lock();
-        let mut changed = Vec::new();
+        let mut pages = Vec::new();
         let mut rest = data;
         self.each_page(&changes, offset, data.len(), |number, mut page, part| {
             let (now, later) = rest.split_at(part.len());
             page[part].copy_from_slice(now);
             rest = later;
-            changed.push((number, page));
+            pages.push((number, page));
         })?;
-        changes.pages.extend(changed);
+        changes.pages.extend(pages);
         changes.bytes = changes.bytes.max(offset + data.len() as u64);
         Ok(())
     }

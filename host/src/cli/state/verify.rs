@@ -1,5 +1,7 @@
 //! `dirigo state verify`.
 
+use std::fmt::Write as _;
+
 use dirigo::disk::Real;
 use dirigo::state;
 use serde::Serialize;
@@ -63,14 +65,19 @@ fn text(told: &Told) -> String {
         .epoch
         .map_or("no epoch can be read".to_owned(), |epoch| format!("epoch {epoch}"));
     let is = if told.damage.is_empty() { "whole" } else { "DAMAGED" };
-    let mut text = format!("{pipeline}  {is}, {epoch}, {} entries\n", grouped(told.entries));
+    let mut text = String::new();
+    let mut line = |line: &str| {
+        writeln!(text, "{line}").expect("a string takes what is written");
+    };
+    line(&format!("{pipeline}  {is}, {epoch}, {} entries", grouped(told.entries)));
     for damage in &told.damage {
-        text += &format!("  {}: {}\n", damage.path, damage.what);
+        line(&format!("  {}: {}", damage.path, damage.what));
     }
     if told.torn_bytes > 0 {
         let bytes = grouped(told.torn_bytes);
-        text +=
-            &format!("  a crash left {bytes} bytes of an epoch that was not committed; the next run cuts them off\n");
+        line(&format!(
+            "  a crash left {bytes} bytes of an epoch that was not committed; the next run cuts them off"
+        ));
     }
     text
 }
