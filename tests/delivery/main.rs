@@ -23,3 +23,4 @@ mod parts;
 mod real_data;
 mod resume;
 mod shapes;
+mod state_directory;

@@ -558,7 +558,10 @@ impl Drop for Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Handle").field("number", &self.number).finish()
+        formatter
+            .debug_struct("Handle")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
 

@@ -15,11 +15,13 @@ use super::spilled::RECORD_OVERHEAD_BYTES;
 const GROUPS: u32 = 256;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
+type Records = Map<Box<[u8]>, Box<[u8]>>;
 
 /// Records by full key, the newest of each.
 #[derive(Default)]
 pub(super) struct Logged {
-    operators: Map<Box<[u8]>, Box<[Map<Box<[u8]>, Box<[u8]>>]>>,
+    /// By name, the groups of the operator's records.
+    operators: Map<Box<[u8]>, Box<[Records]>>,
     bytes: usize,
 }
 
@@ -35,13 +37,11 @@ impl Logged {
 
     pub(super) fn insert(&mut self, key: Box<[u8]>, bytes: Box<[u8]>) {
         let (operator, partition, _) = keys::split(&key).expect("the store makes full keys, and the log checks them");
-        let groups = match self.operators.get_mut(operator) {
-            Some(groups) => groups,
-            None => {
-                let groups = (0..GROUPS).map(|_| Map::default()).collect();
-                self.operators.entry(operator.into()).insert(groups).into_mut()
-            }
-        };
+        if !self.operators.contains_key(operator) {
+            let groups = (0..GROUPS).map(|_| Records::default()).collect();
+            self.operators.insert(operator.into(), groups);
+        }
+        let groups = self.operators.get_mut(operator).expect("it was put in");
         let key_bytes = key.len() + RECORD_OVERHEAD_BYTES;
         self.bytes += key_bytes + bytes.len();
         if let Some(replaced) = groups[group(partition)].insert(key, bytes) {
@@ -74,15 +74,22 @@ impl Logged {
 
     /// Gives each record, in the order of full keys.
     pub(super) fn each<E>(&self, mut take: impl FnMut(&[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
+        self.sorted().try_for_each(|(key, bytes)| take(key, bytes))
+    }
+
+    /// Each record, in the order of full keys.
+    pub(super) fn sorted(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut operators: Vec<_> = self.operators.iter().collect();
         // As the length stands before the name in a full key.
         operators.sort_unstable_by_key(|(name, _)| (name.len(), *name));
-        for records in operators.into_iter().flat_map(|(_, groups)| groups) {
-            let mut sorted: Vec<_> = records.iter().collect();
-            sorted.sort_unstable();
-            sorted.into_iter().try_for_each(|(key, bytes)| take(key, bytes))?;
-        }
-        Ok(())
+        operators
+            .into_iter()
+            .flat_map(|(_, groups)| groups)
+            .flat_map(|records| {
+                let mut sorted: Vec<_> = records.iter().map(|(key, bytes)| (&**key, &**bytes)).collect();
+                sorted.sort_unstable();
+                sorted
+            })
     }
 }
 

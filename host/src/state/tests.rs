@@ -221,7 +221,7 @@ fn an_epoch_that_went_to_the_database_at_once_leaves_the_log_behind_it() {
 
 #[test]
 fn look_ups_are_right_while_epochs_are_committed_and_applied() {
-    const KEYS: u64 = 2_000;
+    const KEYS: usize = 2_000;
     let directory = tempfile::tempdir().unwrap();
     let options = Options {
         layer_bytes_max: 400_000,
@@ -236,19 +236,19 @@ fn look_ups_are_right_while_epochs_are_committed_and_applied() {
             .map(|owner| {
                 let (store, is_over) = (&store, &is_over);
                 scope.spawn(move || {
-                    let mut counts = vec![0; KEYS as usize];
+                    let mut counts = vec![0; KEYS];
                     let mut number = owner;
                     while !is_over.load(Ordering::Relaxed) {
                         number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                        let key = (number >> 33) % KEYS;
+                        let key = usize::try_from(number >> 33).unwrap() % KEYS;
                         let name = format!("{owner}-{key}");
-                        let expected = match counts[key as usize] {
+                        let expected = match counts[key] {
                             0 => Vec::new(),
                             count => vec![record(&name, count)],
                         };
                         assert_eq!(loaded(store, &Keys::One(name.as_bytes())), expected);
-                        counts[key as usize] += 1;
-                        store.spill("op", vec![record(&name, counts[key as usize])]).unwrap();
+                        counts[key] += 1;
+                        store.spill("op", vec![record(&name, counts[key])]).unwrap();
                     }
                     counts.iter().sum::<u64>()
                 })
@@ -369,7 +369,11 @@ fn a_changed_byte_is_noticed_or_leads_to_the_epoch_before() {
             Err(Error::Damaged { offset, epoch, .. }) => {
                 let bad = ends.iter().filter(|&&end| end <= at as u64).count() as u64;
                 assert_eq!(epoch, bad, "byte {at}");
-                let start = if bad == 0 { 0 } else { ends[bad as usize - 1] };
+                let start = if bad == 0 {
+                    0
+                } else {
+                    ends[usize::try_from(bad).unwrap() - 1]
+                };
                 assert_eq!(offset, start);
                 assert_eq!(fs::read(&path).unwrap(), changed, "what is refused stays as it is");
             }
@@ -385,7 +389,7 @@ fn a_torn_tail_leads_to_the_epoch_before_and_is_written_over() {
     for length in 0..=log.len() as u64 {
         let whole = ends.iter().filter(|&&end| end <= length).count() as u64;
         for rest in [0, 40] {
-            let mut torn = log[..length as usize].to_vec();
+            let mut torn = log[..usize::try_from(length).unwrap()].to_vec();
             torn.resize(torn.len() + rest, 0);
             fs::write(&path, torn).unwrap();
             let store = by_hand(directory.path()).unwrap();
@@ -403,7 +407,7 @@ fn an_epoch_with_a_hole_is_a_torn_one_if_nothing_follows_it() {
     let (directory, path, ends) = three_epochs();
     let mut log = fs::read(&path).unwrap();
     // Pages reach the disk in any order: the end of the epoch may be there without its beginning.
-    log[ends[1] as usize..][..30].fill(0);
+    log[usize::try_from(ends[1]).unwrap()..][..30].fill(0);
     fs::write(&path, log).unwrap();
     holds(&by_hand(directory.path()).unwrap(), 2);
 }
