@@ -23,7 +23,7 @@ use crate::flow::{
 use crate::pipeline::{Order, Pipeline, SinkKind};
 use crate::sink::{self, Resume, Sink};
 use crate::source::{self, Source};
-use crate::state::{self, Bookmarks, Store};
+use crate::state::{self, Bookmarks, Snapshot, Store};
 
 /// Events that a source reads into one batch: few enough that the first leave soon, enough that a turn costs little beside
 /// them.
@@ -108,15 +108,16 @@ impl Connectors {
     /// # Errors
     /// When one of them, or the state, cannot be opened.
     pub fn open(pipeline: &Pipeline, clock: &Arc<dyn Clock>, place: &Place) -> Result<Self, StartError> {
+        let disk: Arc<dyn Disk> = Arc::new(disk::Real);
         let store = match place {
             Place::Temporary => Store::temporary(),
             Place::Directory { path, fresh } => {
                 if *fresh {
-                    let store = Store::open_emptied(path)?;
+                    let store = Store::open_emptied(disk.clone(), path)?;
                     remove_letters(&path.join(LETTERS_FILE))?;
                     store
                 } else {
-                    Store::open(path)?
+                    Store::open(disk.clone(), path)?
                 }
             }
         };
@@ -129,7 +130,6 @@ impl Connectors {
                 reason: error,
             })
         };
-        let disk: Arc<dyn Disk> = Arc::new(disk::Real);
         let open_sink = |sink: &crate::pipeline::Sink| {
             let resume = known.sinks.get(&sink.id).map_or(Resume::Fresh, Resume::At);
             sink::open(sink, resume, &disk, clock).map_err(|error| StartError::Sink {
@@ -456,19 +456,22 @@ impl Job {
             .map(|thread| thread.join().expect("dead letters don't panic"));
         if !self.pipe.halt.is_blown() && self.pipe.store.is_durable() {
             let dead_letters = serde_json::to_value(letters).ok();
-            let active = self
+            let state = self
                 .operators
                 .iter()
-                .map(|operator| (operator.id(), operator.drain_state()))
+                .map(|operator| (operator.id().to_owned(), operator.drain_state()))
                 .collect();
-            let committed = self.pipe.store.commit(
-                active,
-                &Bookmarks {
+            self.pipe.store.freeze();
+            let committed = self.pipe.store.commit(Snapshot {
+                state,
+                in_flight: Vec::new(),
+                bookmarks: Bookmarks {
                     sources,
                     sinks,
                     dead_letters,
+                    pipeline: None,
                 },
-            );
+            });
             if let Err(error) = committed {
                 self.pipe.halt.blow(Failure::State {
                     reason: error.to_string(),
