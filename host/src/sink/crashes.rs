@@ -1,7 +1,7 @@
 //! Random epochs and random crashes: what readers see was committed, and in the end all of it is there, once and in order.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,7 +127,7 @@ fn seen(disk: &Simulated) -> Vec<u8> {
         .collect()
 }
 
-fn text(disk: &Simulated, path: &PathBuf) -> Vec<u8> {
+fn text(disk: &Simulated, path: &Path) -> Vec<u8> {
     let file = disk.open(path, Mode::Existing).unwrap();
     let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
     file.read_at(0, &mut bytes).unwrap();
