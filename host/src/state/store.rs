@@ -472,6 +472,7 @@ mod tests {
             count,
             start: 0,
             end: 0,
+            state_version: 1,
         }
     }
 

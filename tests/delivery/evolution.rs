@@ -1,0 +1,150 @@
+//! State that outlives the component, or the pipeline, that wrote it.
+
+use crate::support::{Dirigo, Folder, guest, letters};
+
+/// Keys of a run: each gets the number of its event.
+const KEYS: [&str; 3] = ["a", "b", "c"];
+
+/// A sum of three events per key in the guest `name`, which is given `config`.
+fn pipeline(folder: &Folder, name: &str, config: &str) {
+    folder.write(
+        "pipeline.toml",
+        format!(
+            r#"
+            [pipeline]
+            name = "evolving"
+            [[source]]
+            id = "events"
+            kind = "file"
+            path = "events.jsonl"
+            key = "/key"
+            [[operator]]
+            id = "sum"
+            component = "{}"
+            window = {{ count = 3 }}
+            config = {config}
+            [[sink]]
+            id = "out"
+            kind = "file"
+            path = "out.jsonl"
+            "#,
+            guest(name).display()
+        ),
+    );
+}
+
+/// Events of these numbers, the first of the key `a`, and so on.
+fn events(numbers: &[u64]) -> String {
+    let keys = KEYS.iter().cycle();
+    let line = |(n, key): (&u64, &&str)| format!("{{\"n\":{n},\"key\":\"{key}\"}}\n");
+    numbers.iter().zip(keys).map(line).collect()
+}
+
+/// A state directory with a window of the first version of the guest open for each key: 1, 2 and 3.
+fn with_old_state(config: &str) -> Folder {
+    let folder = Folder::new();
+    folder.write("events.jsonl", events(&[1, 2, 3]));
+    pipeline(&folder, "evolving-1", config);
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    folder
+}
+
+fn sorted_lines(folder: &Folder) -> Vec<String> {
+    let mut lines: Vec<String> = folder.read("out.jsonl").lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    lines
+}
+
+const HONEST: &str = "{ migration = \"honest\" }";
+
+#[test]
+fn a_new_version_goes_on_with_the_windows_of_the_old_one() {
+    let folder = with_old_state(HONEST);
+    pipeline(&folder, "evolving-2", HONEST);
+    // The first event of each window migrates its state, the second finds it migrated, in another run.
+    for numbers in [[10, 20, 30], [100, 200, 300]] {
+        folder.append("events.jsonl", &events(&numbers));
+        Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    }
+    assert_eq!(
+        sorted_lines(&folder),
+        [
+            r#"{"key":"a","sum":111,"greatest":100,"migrated":true}"#,
+            r#"{"key":"b","sum":222,"greatest":200,"migrated":true}"#,
+            r#"{"key":"c","sum":333,"greatest":300,"migrated":true}"#,
+        ]
+    );
+}
+
+#[test]
+fn state_that_cannot_be_migrated_stays_and_its_events_are_dead_letters() {
+    for (mode, reason) in [
+        ("refuse-odd", "1 is odd"),
+        ("panic-odd", "1 is more than odd"),
+    ] {
+        let config = format!("{{ migration = \"{mode}\" }}");
+        let folder = with_old_state(&config);
+        pipeline(&folder, "evolving-2", &config);
+        folder.append("events.jsonl", &events(&[10, 20, 30, 100, 200, 300]));
+        Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+        assert_eq!(
+            sorted_lines(&folder),
+            [r#"{"key":"b","sum":222,"greatest":200,"migrated":true}"#]
+        );
+        let letters = letters(&folder, "state/evolving/dead-letters.jsonl");
+        assert_eq!(letters.len(), 4, "two events of each odd sum");
+        assert!(letters.iter().all(|letter| letter.kind == "migrate"), "{letters:?}");
+        let of_a = letters.iter().find(|letter| letter.event.key.as_deref() == Some("a")).unwrap();
+        let told = "the state of its key cannot be migrated from version 1 to 2: ";
+        assert!(of_a.reason.starts_with(told) && of_a.reason.contains(reason), "{}", of_a.reason);
+        assert!(of_a.state.is_some());
+
+        let id = of_a.id.to_string();
+        let replayed = Dirigo::command(&folder, "replay")
+            .args(["state/evolving/dead-letters.jsonl", "--id", &id])
+            .finish();
+        assert_eq!(replayed.code(), 1);
+        assert!(replayed.stdout.contains(reason), "{}", replayed.stdout);
+    }
+}
+
+#[test]
+fn a_migration_burns_the_fuel_of_its_turn() {
+    let config = "{ migration = \"spin\" }";
+    let folder = with_old_state(config);
+    pipeline(&folder, "evolving-2", config);
+    folder.append("events.jsonl", &events(&[10]));
+    Dirigo::run(&folder, ["pipeline.toml"])
+        .with_state()
+        .set("operator.sum.limits.fuel_per_event", 1_000_000)
+        .finish()
+        .succeeds();
+    let letters = letters(&folder, "state/evolving/dead-letters.jsonl");
+    assert_eq!(letters[0].kind, "migrate");
+    assert!(letters[0].reason.ends_with("all fuel consumed"), "{}", letters[0].reason);
+}
+
+#[test]
+fn a_migration_that_breaks_the_contract_costs_the_events_of_its_key() {
+    for (lie, told) in [
+        ("a migrated accumulator too many", "2 items, 1 belong there"),
+        ("a migrated accumulator that is empty", "accumulator 0 is empty"),
+        ("a failed migration out of range", "names item 1 of 1"),
+    ] {
+        let config = format!("{{ lie = \"{lie}\" }}");
+        let folder = with_old_state(&config);
+        pipeline(&folder, "malformed-reduce", &config);
+        folder.append("events.jsonl", &events(&[10]));
+        Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+        let letters = letters(&folder, "state/evolving/dead-letters.jsonl");
+        assert_eq!((letters.len(), letters[0].kind.as_str()), (1, "migrate"), "{lie}");
+        assert!(letters[0].reason.contains(told), "{lie}: {}", letters[0].reason);
+    }
+}
+
+#[test]
+fn inspect_says_which_state_a_component_reads() {
+    let folder = Folder::new();
+    let inspected = Dirigo::command(&folder, "inspect").args([guest("evolving-2")]).finish();
+    assert!(inspected.stdout.contains("state version   2, migrates 1"), "{}", inspected.stdout);
+}
