@@ -108,7 +108,6 @@ pub trait Reduce: Sized {
     /// [`STATE_VERSION`](Reduce::STATE_VERSION), is refused before it starts.
     const OLDEST_STATE_VERSION: u32 = Self::STATE_VERSION;
 
-
     /// The operator's `config` table in the pipeline file.
     type Config: DeserializeOwned;
     /// What an event is.

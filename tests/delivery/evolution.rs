@@ -78,10 +78,7 @@ fn a_new_version_goes_on_with_the_windows_of_the_old_one() {
 
 #[test]
 fn state_that_cannot_be_migrated_stays_and_its_events_are_dead_letters() {
-    for (mode, reason) in [
-        ("refuse-odd", "1 is odd"),
-        ("panic-odd", "1 is more than odd"),
-    ] {
+    for (mode, reason) in [("refuse-odd", "1 is odd"), ("panic-odd", "1 is more than odd")] {
         let config = format!("{{ migration = \"{mode}\" }}");
         let folder = with_old_state(&config);
         pipeline(&folder, "evolving-2", &config);
@@ -94,9 +91,16 @@ fn state_that_cannot_be_migrated_stays_and_its_events_are_dead_letters() {
         let letters = letters(&folder, "state/evolving/dead-letters.jsonl");
         assert_eq!(letters.len(), 4, "two events of each odd sum");
         assert!(letters.iter().all(|letter| letter.kind == "migrate"), "{letters:?}");
-        let of_a = letters.iter().find(|letter| letter.event.key.as_deref() == Some("a")).unwrap();
+        let of_a = letters
+            .iter()
+            .find(|letter| letter.event.key.as_deref() == Some("a"))
+            .unwrap();
         let told = "the state of its key cannot be migrated from version 1 to 2: ";
-        assert!(of_a.reason.starts_with(told) && of_a.reason.contains(reason), "{}", of_a.reason);
+        assert!(
+            of_a.reason.starts_with(told) && of_a.reason.contains(reason),
+            "{}",
+            of_a.reason
+        );
         assert!(of_a.state.is_some());
 
         let id = of_a.id.to_string();
@@ -121,7 +125,11 @@ fn a_migration_burns_the_fuel_of_its_turn() {
         .succeeds();
     let letters = letters(&folder, "state/evolving/dead-letters.jsonl");
     assert_eq!(letters[0].kind, "migrate");
-    assert!(letters[0].reason.ends_with("all fuel consumed"), "{}", letters[0].reason);
+    assert!(
+        letters[0].reason.ends_with("all fuel consumed"),
+        "{}",
+        letters[0].reason
+    );
 }
 
 #[test]
@@ -146,5 +154,143 @@ fn a_migration_that_breaks_the_contract_costs_the_events_of_its_key() {
 fn inspect_says_which_state_a_component_reads() {
     let folder = Folder::new();
     let inspected = Dirigo::command(&folder, "inspect").args([guest("evolving-2")]).finish();
-    assert!(inspected.stdout.contains("state version   2, migrates 1"), "{}", inspected.stdout);
+    assert!(
+        inspected.stdout.contains("state version   2, migrates 1"),
+        "{}",
+        inspected.stdout
+    );
+}
+
+#[test]
+fn state_that_a_component_does_not_read_is_refused_before_anything_runs() {
+    for (old, new, told) in [
+        (
+            "evolving-1",
+            "evolving-3",
+            "operator `sum` has state of version 1, which its component cannot migrate",
+        ),
+        (
+            "evolving-2",
+            "evolving-1",
+            "operator `sum` has state of version 2, which is newer than its component",
+        ),
+    ] {
+        let folder = Folder::new();
+        folder.write("events.jsonl", events(&[1, 2, 3]));
+        pipeline(&folder, old, HONEST);
+        Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+        pipeline(&folder, new, HONEST);
+        folder.append("events.jsonl", &events(&[10, 20, 30, 100, 200, 300]));
+        let refused = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+        refused.ends_with(78, &[told, "component = ", "--fresh"]);
+        assert_eq!(folder.read("out.jsonl"), "", "nothing ran");
+
+        pipeline(&folder, old, HONEST);
+        Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+        assert_eq!(folder.json_lines("out.jsonl").len(), 3, "the state is as it was");
+    }
+}
+
+/// Sums of three numbers, of which the first was 1.
+const SUMS: &str = r#"
+[pipeline]
+name = "sums"
+[[source]]
+id = "events"
+kind = "file"
+path = "events.jsonl"
+key = "/key"
+[[operator]]
+id = "sum"
+component = "builtin:reduce"
+window = { count = 3 }
+config = { field = "n", aggregate = "sum" }
+[[sink]]
+id = "out"
+kind = "file"
+path = "out.jsonl"
+"#;
+
+/// What becomes of the open windows of [`SUMS`] in the pipeline `text`.
+fn resumed_as(text: &str) -> (Folder, crate::support::Finished) {
+    let folder = Folder::with_pipeline(SUMS);
+    folder.write("events.jsonl", events(&[1, 2, 3]));
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    folder.write("pipeline.toml", text);
+    folder.append("events.jsonl", &events(&[10, 20, 30, 100, 200, 300]));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    (folder, finished)
+}
+
+#[test]
+fn a_change_that_results_do_not_depend_on_resumes() {
+    let added = "[[operator]]\nid = \"all\"\ncomponent = \"builtin:filter\"\nconfig = { field = \"n\", min = 0 }\n\
+                 [[operator]]\nid = \"sum\"";
+    for (from, to) in [
+        ("window = ", "limits = { memory = \"32MiB\" }\nshards = 3\nwindow = "),
+        ("[[operator]]\nid = \"sum\"", added),
+        ("name = \"sums\"", "name = \"sums\"\nslo = \"1s\""),
+    ] {
+        let (folder, finished) = resumed_as(&SUMS.replace(from, to));
+        finished.succeeds();
+        let mut sums: Vec<_> = folder
+            .json_lines("out.jsonl")
+            .iter()
+            .map(|sum| sum["sum"].as_f64())
+            .collect();
+        sums.sort_by(|one, other| one.partial_cmp(other).unwrap());
+        assert_eq!(sums, [Some(111.0), Some(222.0), Some(333.0)], "{to}");
+    }
+}
+
+#[test]
+fn a_change_that_would_make_results_wrong_is_refused_at_its_place() {
+    for (from, to, told) in [
+        (
+            "aggregate = \"sum\"",
+            "aggregate = \"max\"",
+            &[
+                "`config` of operator `sum` has changed",
+                "pipeline.toml:13",
+                "it was {\"aggregate\":\"sum\"",
+            ][..],
+        ),
+        (
+            "id = \"sum\"",
+            "id = \"total\"",
+            &["operator `sum` is gone", "would be lost"],
+        ),
+        (
+            "path = \"out.jsonl\"",
+            "path = \"new.jsonl\"",
+            &["`path` of sink `out`", "it was \"out.jsonl\""],
+        ),
+    ] {
+        let (folder, refused) = resumed_as(&SUMS.replace(from, to));
+        refused.ends_with(78, told);
+        refused.ends_with(78, &["nothing was changed", "--fresh"]);
+        assert_eq!(folder.read("out.jsonl"), "", "nothing ran");
+        assert!(!folder.path("new.jsonl").exists(), "nothing was touched");
+        Dirigo::run(&folder, ["pipeline.toml"])
+            .with_state()
+            .args(["--fresh"])
+            .finish()
+            .succeeds();
+    }
+}
+
+#[test]
+fn dead_letters_may_go_elsewhere_and_are_counted_on() {
+    let folder = Folder::with_pipeline(SUMS);
+    folder.write("events.jsonl", "{\"n\":\"x\",\"key\":\"a\"}\n");
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    assert_eq!(letters(&folder, "state/sums/dead-letters.jsonl").len(), 1);
+    folder.write(
+        "pipeline.toml",
+        format!("{SUMS}\n[dead_letters]\npath = \"dead.jsonl\"\n"),
+    );
+    folder.append("events.jsonl", "{\"n\":\"y\",\"key\":\"a\"}\n");
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    assert_eq!(letters(&folder, "state/sums/dead-letters.jsonl").len(), 1);
+    assert_eq!(folder.json_lines("dead.jsonl")[0]["id"], 2);
 }

@@ -15,8 +15,12 @@
 mod support;
 
 mod evolution;
+mod folders;
+mod guarantees;
 mod interrupt;
+mod kill;
 mod order;
+mod parts;
 mod real_data;
 mod resume;
 mod shapes;

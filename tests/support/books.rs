@@ -73,7 +73,9 @@ impl Summary {
                 .map(|edge| count(edge, key))
                 .collect()
         };
-        let received = |id: &str| counts("to", id, "received").iter().sum::<u64>();
+        // What was on its way when the run before stopped came by no edge of this one.
+        let resumed = |id: &str| pipeline["resumed"][id].as_u64().unwrap_or(0);
+        let received = |id: &str| counts("to", id, "received").iter().sum::<u64>() + resumed(id);
         let sent = |id: &str| counts("from", id, "sent");
 
         let mut dead = 0;

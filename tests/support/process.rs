@@ -208,6 +208,13 @@ impl Running {
         kill_process(pid, Signal::INT).unwrap();
     }
 
+    /// Kills it, as nothing can prevent; `false` if it had ended before.
+    pub(crate) fn kill(mut self) -> bool {
+        let mut child = self.child.take().expect("it was not waited for yet");
+        child.kill().unwrap();
+        std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()).is_some()
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn finish(mut self) -> Finished {

@@ -11,7 +11,7 @@ use dirigo::clock::{Clock, SystemClock};
 use dirigo::engine::{Component, Engine, Machine};
 use dirigo::flow::LettersBookmark;
 use dirigo::pipeline;
-use dirigo::runtime::{Connectors, Ended, Host, Job, Options, Prepared, prepare};
+use dirigo::runtime::{Connectors, Ended, Host, InTransit, Job, Options, Prepared, prepare};
 use dirigo::scheduler::Choice;
 use dirigo::sink::{self, Sink};
 use dirigo::source::{self, Bookmark, Intake, Progress, Quota, Read, Source};
@@ -169,8 +169,16 @@ impl Sink for Null {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<Option<sink::Bookmark>, sink::Error> {
-        Ok(None)
+    fn prepare(&mut self) -> Result<sink::Prepared, sink::Error> {
+        Ok(sink::Prepared::default())
+    }
+
+    fn publish(&mut self) -> Result<(), sink::Error> {
+        Ok(())
+    }
+
+    fn ability(&self) -> sink::Ability {
+        sink::Ability::WritesNothing
     }
 }
 
@@ -214,6 +222,7 @@ pub(crate) fn run(
         letters: Box::new(|| Ok(Box::new(Null) as Box<dyn Sink>)),
         letters_from: LettersBookmark::fresh(),
         store: Store::temporary(),
+        in_transit: InTransit::default(),
         is_resumed: false,
         batch_events: 256,
     };

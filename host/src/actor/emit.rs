@@ -63,6 +63,11 @@ impl Sequence {
         must_wait
     }
 
+    /// The outputs that wait for those of a chunk before them, by the numbers of their chunks.
+    pub(super) fn early(&self) -> impl Iterator<Item = (u64, &[Batch])> {
+        self.early.iter().map(|(number, outputs)| (*number, outputs.as_slice()))
+    }
+
     /// Takes what waits for a chunk before it: the pipeline has failed, and that chunk will never be complete.
     pub(super) fn abandon(&mut self) -> impl Sized + use<> {
         self.early_bytes = 0;

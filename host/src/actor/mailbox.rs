@@ -14,7 +14,7 @@ const TURN_BYTES_MAX: usize = 1 << 20;
 /// A queue of batches, and the replicas that have nothing to do.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
-    queue: VecDeque<Batch>,
+    queue: VecDeque<Mail>,
     /// How many events of the front batch were taken before: one larger than a turn leaves in pieces.
     begun: usize,
     /// Replicas that wait for a batch.
@@ -22,10 +22,21 @@ pub(super) struct Mailbox {
     taken: u64,
 }
 
+/// What waits in a mailbox.
+#[derive(Clone, Debug)]
+pub(super) struct Mail {
+    pub(super) batch: Batch,
+    /// Whether these are outputs already, which a checkpoint found behind those of a chunk that was not finished: they only
+    /// leave in their order.
+    pub(super) is_done: bool,
+}
+
 /// What a replica works on in one go.
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) batch: Batch,
+    /// See [`Mail::is_done`].
+    pub(super) is_done: bool,
     /// Counts the chunks of this mailbox from 0: their outputs leave in this order.
     pub(super) number: u64,
     /// Shares in every batch that is joined in it: nothing of them is done with before all of the chunk is.
@@ -42,9 +53,27 @@ impl Mailbox {
     }
 
     /// Adds a batch; gives the replica that should be woken for it.
-    pub(super) fn push(&mut self, batch: Batch) -> Option<u16> {
-        self.queue.push_back(batch);
+    pub(super) fn push(&mut self, mail: Mail) -> Option<u16> {
+        self.queue.push_back(mail);
         self.idle.pop()
+    }
+
+    /// Everything that waits, in order.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Mail> {
+        let rest = |(index, mail): (usize, &Mail)| Mail {
+            batch: self.rest(index, &mail.batch),
+            is_done: mail.is_done,
+        };
+        self.queue.iter().enumerate().map(rest)
+    }
+
+    /// What was not taken yet of the batch at `index`.
+    fn rest(&self, index: usize, batch: &Batch) -> Batch {
+        if index == 0 && self.begun > 0 {
+            batch.slice(self.begun..batch.len())
+        } else {
+            batch.clone()
+        }
     }
 
     /// The number of the chunk that is taken next.
@@ -58,41 +87,44 @@ impl Mailbox {
 
     /// When the oldest of what waits arrived, in ns on the host's clock.
     pub(super) fn oldest_arrival_ns(&self) -> Option<u64> {
-        self.queue.front().map(|batch| batch.origin.ticket.arrival_ns())
+        self.queue.front().map(|mail| mail.batch.origin.ticket.arrival_ns())
     }
 
     /// Takes as many batches as make a good turn, joined; all come from one source by one path.
     pub(super) fn take(&mut self, events_max: usize) -> Option<Chunk> {
-        let front = self.queue.front()?;
+        let Mail { batch: front, is_done } = self.queue.front()?;
+        let is_done = *is_done;
         let number = self.taken;
         self.taken += 1;
         let begun = std::mem::take(&mut self.begun);
-        if front.len() - begun > events_max {
+        if front.len() - begun > events_max && !is_done {
             self.begun = begun + events_max;
             return Some(Chunk {
                 tickets: SmallVec::new(),
                 batch: front.slice(begun..self.begun),
+                is_done,
                 number,
             });
         }
-        let mut first = self.queue.pop_front().expect("there is a front");
+        let Mail { batch: mut first, .. } = self.queue.pop_front().expect("there is a front");
         if begun > 0 {
             first = first.slice(begun..first.len());
         }
         let (mut events, mut bytes) = (first.len(), first.size());
         let mut joined: SmallVec<[Batch; 4]> = SmallVec::new();
         joined.push(first);
-        while let Some(next) = self.queue.front() {
-            events += next.len();
-            bytes += next.size();
-            if events > events_max || bytes > TURN_BYTES_MAX || !next.joins(&joined[0]) {
+        while let Some(next) = self.queue.front().filter(|next| !next.is_done && !is_done) {
+            events += next.batch.len();
+            bytes += next.batch.size();
+            if events > events_max || bytes > TURN_BYTES_MAX || !next.batch.joins(&joined[0]) {
                 break;
             }
-            joined.extend(self.queue.pop_front());
+            joined.extend(self.queue.pop_front().map(|mail| mail.batch));
         }
         if joined.len() == 1 {
             return Some(Chunk {
                 batch: joined.remove(0),
+                is_done,
                 number,
                 tickets: SmallVec::new(),
             });
@@ -100,6 +132,7 @@ impl Mailbox {
         let tickets = joined.iter().map(|batch| batch.origin.ticket.clone()).collect();
         Some(Chunk {
             batch: Batch::concat(&joined),
+            is_done,
             number,
             tickets,
         })
@@ -107,14 +140,12 @@ impl Mailbox {
 
     /// Drops what waits; says how many events and bytes that were.
     pub(super) fn clear(&mut self) -> (usize, usize) {
-        let mut dropped = std::mem::take(&mut self.queue);
-        let begun = std::mem::take(&mut self.begun);
-        if let Some(front) = dropped.front_mut().filter(|_| begun > 0) {
-            *front = front.slice(begun..front.len());
-        }
+        let waiting: Vec<Mail> = self.waiting().filter(|mail| !mail.is_done).collect();
+        self.queue.clear();
+        self.begun = 0;
         (
-            dropped.iter().map(Batch::len).sum(),
-            dropped.iter().map(Batch::size).sum(),
+            waiting.iter().map(|mail| mail.batch.len()).sum(),
+            waiting.iter().map(|mail| mail.batch.size()).sum(),
         )
     }
 }
@@ -137,6 +168,10 @@ mod tests {
         }
     }
 
+    fn mail(batch: Batch) -> Mail {
+        Mail { batch, is_done: false }
+    }
+
     fn taken(mailbox: &mut Mailbox) -> Vec<Vec<u64>> {
         std::iter::from_fn(|| mailbox.take(TURN_EVENTS))
             .map(|chunk| chunk.batch.positions.to_vec())
@@ -146,8 +181,8 @@ mod tests {
     #[test]
     fn a_batch_larger_than_a_turn_leaves_in_pieces_and_in_order() {
         let mut mailbox = Mailbox::new(1);
-        mailbox.push(batch(0, 3 * TURN_EVENTS + 5));
-        mailbox.push(batch(10_000, 2));
+        mailbox.push(mail(batch(0, 3 * TURN_EVENTS + 5)));
+        mailbox.push(mail(batch(10_000, 2)));
         let pieces = taken(&mut mailbox);
         let sizes: Vec<usize> = pieces.iter().map(Vec::len).collect();
         let turn = TURN_EVENTS;
@@ -164,7 +199,7 @@ mod tests {
     fn what_a_turn_has_taken_of_a_batch_is_not_dropped_again() {
         let mut mailbox = Mailbox::new(1);
         let whole = batch(0, TURN_EVENTS + 10);
-        mailbox.push(whole.clone());
+        mailbox.push(mail(whole.clone()));
         let taken = mailbox.take(TURN_EVENTS).expect("a batch waits").batch;
         let (events, bytes) = mailbox.clear();
         assert_eq!(

@@ -5,10 +5,12 @@
 //! is in [`crate::state`]. Knows nothing of files or of the order in which actors run.
 
 mod activations;
+mod capture;
 mod counters;
 mod directory;
 mod effects;
 mod emit;
+mod epochs;
 mod mailbox;
 mod operator;
 mod pace;
@@ -23,9 +25,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use activations::Activations;
+pub use capture::{Captured, Waiting};
 pub use counters::{Counters, Counts};
 use emit::Sequence;
-use mailbox::Mailbox;
+pub use epochs::{Epochs, Paused};
+use mailbox::{Mail, Mailbox};
 pub use operator::{Edge, Operator, Options, Pipe, Target};
 use replica::Replica;
 pub use share::Share;
@@ -110,7 +114,12 @@ impl Actor {
 
     /// Takes a batch, and has it run.
     fn receive(self: &Arc<Self>, batch: crate::batch::Batch) {
-        let woken = self.mailbox.lock().push(batch);
+        self.deliver(Mail { batch, is_done: false });
+    }
+
+    /// Takes what is to wait in the mailbox, and has it run.
+    fn deliver(self: &Arc<Self>, mail: Mail) {
+        let woken = self.mailbox.lock().push(mail);
         if let Some(replica) = woken {
             Cell {
                 actor: self.clone(),

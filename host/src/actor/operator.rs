@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::counters::{self, Counters};
 use super::directory::Directory;
 use super::pace::Pace;
-use super::{Activations, Actor, Cell, Identity, Share};
+use super::{Activations, Actor, Cell, Epochs, Identity, Share};
 use crate::batch::Batch;
 use crate::clock::{Clock, nanoseconds};
 use crate::engine::{Component, Kind, Setup};
@@ -17,7 +17,7 @@ use crate::flow::{DeadLetter, Event, Failure, Gate, Halt, LetterSetup, Letters, 
 use crate::pipeline::{self, Actors, Isolation, OnError, Window};
 use crate::scheduler::{Scheduler, TenantIndex};
 use crate::source::Extract;
-use crate::state::{Record, Store};
+use crate::state::Store;
 
 /// What all operators of a pipeline share.
 pub struct Pipe {
@@ -37,6 +37,8 @@ pub struct Pipe {
     pub activations: Arc<Activations>,
     /// Where state goes that no active actor holds.
     pub store: Arc<Store>,
+    /// When effects may be taken, and to which epoch they belong.
+    pub epochs: Arc<Epochs>,
     /// Where failed events go.
     pub letters: Arc<Letters>,
     /// What ends the pipeline before its time.
@@ -96,7 +98,7 @@ pub struct Operator {
     pub(super) gate: Gate<Waiter>,
     letter_setup: Arc<LetterSetup>,
     rekey: Option<Extract>,
-    directory: Directory,
+    pub(super) directory: Directory,
     replicas: u16,
     shards: u32,
     idle_timeout_ns: u64,
@@ -378,6 +380,11 @@ impl Operator {
             });
             return Visit::Busy;
         }
+        // A checkpoint that is looking at the actor would miss what leaves it now.
+        let Some(_inside) = self.pipe.epochs.try_enter_turn() else {
+            self.idle.lock().push_back(entry);
+            return Visit::Busy;
+        };
         let is_deactivated = replica.deactivate(&actor);
         replica.leave_idle_queue();
         if is_deactivated {
@@ -407,21 +414,6 @@ impl Operator {
     pub(super) fn drop_mail(&self, actor: &Actor) {
         let (events, bytes) = actor.mailbox.lock().clear();
         crate::flow::wake_all(self.gate.leave(events, bytes));
-    }
-
-    /// Takes what its actors hold of keys, at rest.
-    #[must_use]
-    pub fn drain_state(&self) -> Vec<Record> {
-        let actors = self.directory.all();
-        actors
-            .iter()
-            .flat_map(|actor| {
-                actor
-                    .replicas
-                    .iter()
-                    .flat_map(|replica| replica.lock().drain_table(actor))
-            })
-            .collect()
     }
 
     /// Deactivates all actors and lets go of them.

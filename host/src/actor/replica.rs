@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::counters;
 use super::effects::{blamed, derive, distinct, emitted, too_much_output};
-use super::mailbox::Chunk;
+use super::mailbox::{Chunk, Mail};
 use super::operator::{Death, Operator};
 use super::turn::{Alarm, End, Outcome, Slice, Turn};
 use super::{Actor, Cell, Identity, Step, watchdog};
@@ -41,6 +41,8 @@ pub(super) struct Replica {
     is_active: bool,
     instance: Option<Box<Instance>>,
     turn: Option<Running>,
+    /// How the turn ended, where a checkpoint keeps its effects from being taken.
+    ended: Option<End>,
     /// What is left of the chunk, in order.
     work: VecDeque<Part>,
     chunk: Option<Open>,
@@ -86,6 +88,7 @@ impl Replica {
             is_active: false,
             instance: None,
             turn: None,
+            ended: None,
             work: VecDeque::new(),
             chunk: None,
             table: Table::default(),
@@ -131,8 +134,23 @@ impl Replica {
                 operator.pipe.activations.wake_next();
                 return Step::Parked;
             }
-            if self.turn.is_none() && !self.begin(actor, now_ns) {
-                return Step::Parked;
+            if self.ended.is_some() || self.turn.is_none() {
+                let Some(_inside) = operator.pipe.epochs.enter_turn(|| self.cell(actor)) else {
+                    return Step::Parked;
+                };
+                if let Some(end) = self.ended.take() {
+                    let pause = self.conclude(actor, end, &mut now_ns);
+                    if let Some(pause) = pause {
+                        self.quarantine(actor, pause);
+                        return Step::Parked;
+                    }
+                    if now_ns - started_ns >= operator.slice_ns {
+                        return Step::Again;
+                    }
+                }
+                if !self.begin(actor, now_ns) {
+                    return Step::Parked;
+                }
             }
             let Some(running) = &mut self.turn else {
                 return Step::Again;
@@ -160,39 +178,41 @@ impl Replica {
                     return Step::Again;
                 }
                 Slice::Waiting => return Step::Parked,
-                Slice::Ended(end) => {
-                    let events = running.part.batch.len();
-                    let pause = self.settle(actor, end);
-                    self.let_outputs_leave(actor);
-                    let settled_ns = clock.now_ns() - now_ns;
-                    now_ns += settled_ns;
-                    operator.pace.observe_settling(events, settled_ns);
-                    if let Some(pause) = pause {
-                        self.quarantine(actor, pause);
-                        return Step::Parked;
-                    }
-                }
+                Slice::Ended(end) => self.ended = Some(end),
             }
-            if now_ns - started_ns >= operator.slice_ns {
-                return Step::Again;
-            }
+        }
+    }
+
+    /// Takes what a turn that ended amounts to. Gives the time to wait before the next one, if it must.
+    fn conclude(&mut self, actor: &Arc<Actor>, end: End, now_ns: &mut u64) -> Option<Duration> {
+        let operator = &actor.operator;
+        let events = self.turn.as_ref().map_or(0, |running| running.part.batch.len());
+        let pause = self.settle(actor, end);
+        self.let_outputs_leave(actor);
+        let settled_ns = operator.pipe.clock.now_ns() - *now_ns;
+        *now_ns += settled_ns;
+        operator.pace.observe_settling(events, settled_ns);
+        pause
+    }
+
+    fn cell(&self, actor: &Arc<Actor>) -> Cell {
+        Cell {
+            actor: actor.clone(),
+            replica: self.number,
         }
     }
 
     /// Starts the next turn; `false` if there is none to start now.
     fn begin(&mut self, actor: &Arc<Actor>, now_ns: u64) -> bool {
         let operator = &actor.operator;
-        let cell = Cell {
-            actor: actor.clone(),
-            replica: self.number,
-        };
+        let cell = self.cell(actor);
         let is_at_rest = self.work.is_empty();
         if operator.must_wait(&cell) || (is_at_rest && actor.must_keep_order(&cell)) {
             // What it waits for may itself wait for a place: an actor between two turns does not hold one against it.
             self.become_idle(actor, now_ns);
             return false;
         }
-        if is_at_rest {
+        while self.work.is_empty() {
             // Idle is decided under the mailbox's lock: a batch that comes after it finds the replica among the idle.
             let chunk = {
                 let mut mailbox = actor.mailbox.lock();
@@ -208,6 +228,9 @@ impl Replica {
             };
             actor.urgency(self.number).open(chunk.batch.origin.ticket.arrival_ns());
             self.open_chunk(chunk);
+            if self.work.is_empty() {
+                self.let_outputs_leave(actor);
+            }
         }
         if !self.is_active && !self.activate(actor, &cell) {
             return false;
@@ -218,11 +241,21 @@ impl Replica {
     }
 
     fn open_chunk(&mut self, chunk: Chunk) {
-        let Chunk { batch, number, tickets } = chunk;
-        self.work.push_back(Part { batch, attempts: 0 });
+        let Chunk {
+            batch,
+            is_done,
+            number,
+            tickets,
+        } = chunk;
+        let mut outputs = Vec::new();
+        if is_done {
+            outputs.push(batch);
+        } else {
+            self.work.push_back(Part { batch, attempts: 0 });
+        }
         self.chunk = Some(Open {
             number,
-            outputs: Vec::new(),
+            outputs,
             _tickets: tickets,
         });
     }
@@ -250,6 +283,7 @@ impl Replica {
         self.is_active = true;
         counters::add(&operator.counters.activations, 1_u64);
         if operator.kind().is_stateful() {
+            self.table = Table::in_epoch(operator.pipe.epochs.current());
             let loaded = operator.pipe.store.load(&operator.id, &actor.keys(), &mut self.table);
             if let Err(error) = loaded {
                 operator.pipe.halt.blow(Failure::State {
@@ -566,10 +600,7 @@ impl Replica {
 
     fn quarantine(&self, actor: &Arc<Actor>, pause: Duration) {
         counters::add(&actor.operator.counters.quarantines, 1_u64);
-        let cell = Cell {
-            actor: actor.clone(),
-            replica: self.number,
-        };
+        let cell = self.cell(actor);
         actor.operator.pipe.runtime.spawn(async move {
             tokio::time::sleep(pause).await;
             cell.schedule();
@@ -618,9 +649,31 @@ impl Replica {
         }
     }
 
-    /// Takes all that it holds of keys.
-    pub(super) fn drain_table(&mut self, actor: &Actor) -> Vec<Record> {
-        let records = self.table.drain();
+    /// What changed of its keys since the last cut.
+    pub(super) fn capture_table(&mut self, actor: &Actor) -> Vec<Record> {
+        let epochs = &actor.operator.pipe.epochs;
+        let records = self.table.capture(epochs.committed(), epochs.current() + 1);
+        self.account_table(actor);
+        records
+    }
+
+    /// What is left of the chunk that is being worked on, with its number: outputs first, then what has had no effect yet,
+    /// the batch of a turn under way included.
+    pub(super) fn unfinished(&self) -> Option<(u64, Vec<Mail>)> {
+        let chunk = self.chunk.as_ref()?;
+        let done = chunk.outputs.iter().map(|batch| (batch, true));
+        let running = self.turn.iter().map(|running| &running.part);
+        let open = running.chain(&self.work).map(|part| (&part.batch, false));
+        let mail = |(batch, is_done): (&Batch, bool)| Mail {
+            batch: batch.clone(),
+            is_done,
+        };
+        Some((chunk.number, done.chain(open).map(mail).collect()))
+    }
+
+    /// Takes all that it holds of keys, but for what the store has.
+    fn drain_table(&mut self, actor: &Actor) -> Vec<Record> {
+        let records = self.table.drain(actor.operator.pipe.epochs.committed());
         self.account_table(actor);
         records
     }
@@ -632,6 +685,7 @@ impl Replica {
             Self::done(&actor.operator, &part.batch);
         }
         self.chunk = None;
+        self.ended = None;
         self.table = Table::default();
         self.account_table(actor);
         actor.urgency(self.number).close();

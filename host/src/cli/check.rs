@@ -2,19 +2,21 @@
 
 use std::path::PathBuf;
 
+use dirigo::disk::Real;
 use dirigo::pipeline::{self, Override, Severity};
-use dirigo::runtime::{Place, letters_path};
+use dirigo::runtime::{self, Abilities, Place, letters_path};
 
 use super::output::Format;
 use super::setup::Setup;
-use super::{Exit, Globals, output, report};
+use super::{Exit, Globals, guarantees, output, report};
 
 /// Arguments of `dirigo check`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Looks at everything that a run needs before its first event: the file, its wiring, the files that its sources read, and \
 its components, each of which is opened once with its configuration; and, of several pipelines, whether they can run side \
-by side: with names of their own, and none writing a file that another reads or writes.
+by side: with names of their own, and none writing a file that another reads or writes. Says what is promised of each sink of a run \
+with `--state`, whatever ends the process.
 
 Exit code: 0 if all pipelines can run, 78 if one cannot.")]
 pub(crate) struct Args {
@@ -46,6 +48,15 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         all.push(found);
     }
     let sound: Vec<_> = sound.iter().map(|(sound, letters)| (sound, letters.clone())).collect();
+    let promised: Vec<_> = sound
+        .iter()
+        .map(|(pipeline, _)| {
+            (
+                *pipeline,
+                runtime::guarantees(pipeline, &Abilities::foreseen(pipeline, &Real)),
+            )
+        })
+        .collect();
     let conflicts = pipeline::conflicts(&sound);
     if globals.format == Format::Text {
         report::all(&conflicts, globals.format)?;
@@ -53,8 +64,18 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     all.extend(conflicts);
     let errors: usize = all.iter().map(|found| found.count(Severity::Error)).sum();
     match globals.format {
-        Format::Json => output::print_json(&report::joined(&all))?,
-        Format::Text if errors == 0 => eprintln!("{}", verdict(args.files.len())),
+        Format::Json => {
+            let mut findings = report::joined(&all);
+            let guarantees = promised.iter();
+            findings.extend(guarantees.flat_map(|(pipeline, of_sinks)| guarantees::findings(pipeline, of_sinks)));
+            output::print_json(&findings)?;
+        }
+        Format::Text if errors == 0 => {
+            for line in guarantees::of_check(&promised) {
+                eprintln!("{line}");
+            }
+            eprintln!("{}", verdict(args.files.len()));
+        }
         Format::Text => {}
     }
     Ok(if errors == 0 {

@@ -41,9 +41,16 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         engine::Error::Read { .. } => anyhow!("{error}"),
         error => anyhow!("{}: {error}", args.file.display()),
     })?;
-    let asked = setup.runtime.block_on(Instance::ask_state_versions(&component, &unplaced(&setup)));
-    let state_versions = asked
-        .map_err(|trap| anyhow!("{}: it does not say which state it reads: {}", args.file.display(), trap.reason))?;
+    let asked = setup
+        .runtime
+        .block_on(Instance::ask_state_versions(&component, &unplaced(&setup)));
+    let state_versions = asked.map_err(|trap| {
+        anyhow!(
+            "{}: it does not say which state it reads: {}",
+            args.file.display(),
+            trap.reason
+        )
+    })?;
     let inspection = Inspection {
         kind: component.kind(),
         sha256: component.sha256(),
@@ -65,7 +72,12 @@ fn unplaced(setup: &Setup) -> engine::Setup {
     engine::Setup {
         limits: dirigo::pipeline::Limits::default(),
         config: "{}".into(),
-        voice: Arc::new(engine::Voice::new("inspect", "component", setup.clock.clone(), Arc::default())),
+        voice: Arc::new(engine::Voice::new(
+            "inspect",
+            "component",
+            setup.clock.clone(),
+            Arc::default(),
+        )),
         account: Arc::default(),
     }
 }

@@ -9,6 +9,7 @@ mod build;
 mod check;
 mod completions;
 mod crate_name;
+mod guarantees;
 mod inspect;
 mod log;
 mod new;

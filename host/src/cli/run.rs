@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use dirigo::flow::Failure;
 use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity};
-use dirigo::runtime::{Connectors, Ended, Host, Job, Options, Place, Prepared, Summary, TenantSummary, letters_path};
+use dirigo::runtime::continuity;
+use dirigo::runtime::{
+    self, Abilities, Connectors, Ended, Host, Job, Options, Place, Prepared, Summary, TenantSummary, letters_path,
+};
 use dirigo::scheduler::Choice;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::admission::Admission;
 use super::budgets::{self, Refused};
+use super::guarantees;
 use super::output::Format;
 use super::progress::Progress;
 use super::setup::Setup;
@@ -22,6 +26,8 @@ use super::{Exit, Globals, output, report};
 #[command(after_long_help = "\
 Several pipelines run side by side in one host. Without `--state` nothing is kept between two runs, and files that sinks \
 write start anew. With it, a run goes on where the last one stopped, under the pipeline's name in that directory.
+
+What is promised of each sink, whatever ends the process, is said before the first event.
 
 Events that fail go to the file under `[dead_letters]`; where there is none, to `NAME.dead.jsonl` in the working directory, \
 NAME being the pipeline's, or with `--state DIR` to `DIR/NAME/dead-letters.jsonl`. The file is made when the first one comes.
@@ -64,6 +70,9 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let Some(prepared) = prepare_all(&setup, args, globals)? else {
         return Ok(Exit::Configuration);
     };
+    let Some(prepared) = resume_all(args, globals, prepared)? else {
+        return Ok(Exit::Configuration);
+    };
     let conflicts = conflicts(args, &prepared);
     if !conflicts.is_empty() {
         report::all(&conflicts, globals.format)?;
@@ -100,6 +109,16 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         let connectors = Connectors::open(&prepared.pipeline, &setup.clock, &place)
             .with_context(|| format!("pipeline `{}`", prepared.pipeline.name))?;
         ready.push((prepared, connectors));
+    }
+    let promised: Vec<_> = ready
+        .iter()
+        .map(|(prepared, connectors)| {
+            let abilities = Abilities::of_open(&connectors.sources, &connectors.sinks);
+            (&prepared.pipeline, runtime::guarantees(&prepared.pipeline, &abilities))
+        })
+        .collect();
+    for line in guarantees::of_run(&promised, args.state.is_some()) {
+        eprintln!("{line}");
     }
     let interrupts = setup.runtime.block_on(async { Interrupts::listen() });
     let started_ns = setup.clock.now_ns();
@@ -148,6 +167,27 @@ fn prepare_all(setup: &Setup, args: &Args, globals: &Globals) -> anyhow::Result<
         // One document, however many files it is about.
         output::print_json(&report::joined(&refused))?;
     }
+    Ok(None)
+}
+
+/// All pipelines, as they go on from their state; `None` where one does not fit what is there, which has been said. Nothing
+/// was touched then.
+fn resume_all(args: &Args, globals: &Globals, prepared: Vec<Prepared>) -> anyhow::Result<Option<Vec<Prepared>>> {
+    let mut resumed = Vec::new();
+    let mut refused = Vec::new();
+    for prepared in prepared {
+        let name = prepared.pipeline.name.clone();
+        let place = place(args, &prepared.pipeline);
+        match continuity::resume(prepared, &place) {
+            Ok(prepared) => resumed.push(prepared),
+            Err(continuity::Refused::Changed(problems)) => refused.push(*problems),
+            Err(error) => return Err(error).with_context(|| format!("pipeline `{name}`")),
+        }
+    }
+    if refused.is_empty() {
+        return Ok(Some(resumed));
+    }
+    report::all(&refused, globals.format)?;
     Ok(None)
 }
 

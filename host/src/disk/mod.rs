@@ -4,6 +4,7 @@
 //! Knows nothing of what is in the files.
 
 mod real;
+mod simulated;
 
 use std::ffi::OsString;
 use std::fmt::Debug;
@@ -11,6 +12,7 @@ use std::io;
 use std::path::Path;
 
 pub use real::Real;
+pub use simulated::Simulated;
 
 /// A file system.
 pub trait Disk: Send + Sync + Debug {

@@ -142,7 +142,10 @@ type Accumulate = TypedFunc<FoldArgs, (RawFolded,)>;
 enum Calls {
     Map(TypedFunc<(BatchArg,), (RawOutputs,)>),
     Filter(TypedFunc<(BatchArg,), (RawFiltered,)>),
-    Reduce { accumulate: Accumulate, migration: Migration },
+    Reduce {
+        accumulate: Accumulate,
+        migration: Migration,
+    },
 }
 
 /// A guest in its store, opened and ready for batches.

@@ -54,7 +54,8 @@ impl Migration {
         for foreign in &fold.foreign {
             let from = foreign.version;
             if from > written {
-                let reason = format!("it was written by a newer version, {from}, of the operator; this one writes {written}");
+                let reason =
+                    format!("it was written by a newer version, {from}, of the operator; this one writes {written}");
                 failures.extend(foreign.groups.iter().map(|&group| (group, reason.clone())));
                 continue;
             }
@@ -78,7 +79,9 @@ impl Migration {
             }
         }
         let mut column = Column::with_capacity(accumulators.len(), fold.accumulators.bytes().len());
-        accumulators.into_iter().for_each(|accumulator| column.push(accumulator));
+        accumulators
+            .into_iter()
+            .for_each(|accumulator| column.push(accumulator));
         Ok(Start::From(Arc::new(column)))
     }
 
@@ -89,7 +92,9 @@ impl Migration {
         foreign: &Foreign,
     ) -> wasmtime::Result<Result<Column, Vec<Failure>>> {
         let function = self.component.functions()[4];
-        let migrate = self.instance.get_typed_func::<MigrateArgs, (RawMigrated,)>(&mut *store, function)?;
+        let migrate = self
+            .instance
+            .get_typed_func::<MigrateArgs, (RawMigrated,)>(&mut *store, function)?;
         let old = accumulators.gather(&foreign.groups);
         let (raw,) = migrate.call_async(&mut *store, (foreign.version, old)).await?;
         // What breaks the contract ends the turn, as a trap does.

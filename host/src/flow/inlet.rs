@@ -1,11 +1,15 @@
 //! From a source into the pipeline.
 //!
 //! One thread per source reads, opens a ticket for what it read, and sends it on; it pauses while what it would add to is
-//! full, and ends at the source's end or when it is told to.
+//! full, or a checkpoint is being taken, and ends at the source's end or when it is told to. To read and to send on is one
+//! effect: between two of them the source's bookmark covers exactly what was sent.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::halt::{Failure, Halt, panicked};
 use super::letters::{DeadLetter, Event, Letters};
@@ -13,16 +17,15 @@ use super::progress::{Progress, ReadBatch};
 use super::signal::Signal;
 use super::waiter::Waiter;
 use crate::account::Account;
-use crate::actor::Edge;
+use crate::actor::{Edge, Epochs};
 use crate::batch::{Batch, SourceIndex};
 use crate::clock::Clock;
-use crate::source::{Bookmark, Intake, Quota, Read, Refused, Source};
+use crate::source::{self, Bookmark, Intake, Quota, Read, Refused, Source};
 
 /// Bytes that one batch takes; a single record may be larger.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// The handle of a source's thread.
-#[derive(Debug)]
 pub struct Inlet {
     /// Its name in the pipeline.
     pub id: String,
@@ -38,6 +41,9 @@ pub struct Inlet {
     pub total: AtomicU64,
     /// Rings when there is room, or it should stop.
     pub signal: Arc<Signal>,
+    source: Mutex<Box<dyn Source>>,
+    /// Whether it can be read again. Only a source that cannot may take for ever to read.
+    is_replayable: bool,
     state: AtomicU8,
     is_read_up: AtomicBool,
     progress: Arc<Progress>,
@@ -56,8 +62,6 @@ const ENDED: u8 = 4;
 
 /// What the thread works with.
 pub struct Parts {
-    /// Where it reads.
-    pub source: Box<dyn Source>,
     /// Where events go.
     pub edges: Arc<Vec<Edge>>,
     /// Where records go that are no events.
@@ -68,20 +72,30 @@ pub struct Parts {
     pub account: Arc<Account>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// When it may be read.
+    pub epochs: Arc<Epochs>,
     /// The pipeline's name.
     pub pipeline: String,
     /// Events that one batch takes.
     pub batch_events: usize,
 }
 
-/// The thread of a source; ends with its bookmark.
-pub type Reader = std::thread::JoinHandle<Option<Bookmark>>;
+/// The thread of a source.
+pub type Reader = std::thread::JoinHandle<()>;
 
 impl Inlet {
     /// The handle of source `index`, whose thread is not running.
     #[must_use]
-    pub fn new(id: &str, index: SourceIndex, signal: Arc<Signal>, progress: Arc<Progress>) -> Arc<Self> {
+    pub fn new(
+        id: &str,
+        index: SourceIndex,
+        source: Box<dyn Source>,
+        signal: Arc<Signal>,
+        progress: Arc<Progress>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            is_replayable: source.can_be_read_again(),
+            source: Mutex::new(source),
             id: id.to_owned(),
             index,
             events_in: AtomicU64::new(0),
@@ -95,29 +109,25 @@ impl Inlet {
         })
     }
 
-    /// Starts the thread.
-    ///
-    /// # Panics
-    /// When the system gives no thread.
+    /// What its thread does, to be done step by step.
     #[must_use]
-    pub fn start(self: &Arc<Self>, parts: Parts) -> Reader {
-        let inlet = self.clone();
-        let name = format!("source {}", self.id);
-        let halt = parts.halt.clone();
-        let run = move || {
-            let ending = Ending(inlet.clone());
-            let read = catch_unwind(AssertUnwindSafe(|| Reading::new(inlet, parts).run()));
-            let read = read.unwrap_or_else(|panic| Err(panicked(&*panic)));
-            read.unwrap_or_else(|reason| {
-                let id = ending.0.id.clone();
-                halt.blow(Failure::Source { id, reason });
-                None
-            })
-        };
-        std::thread::Builder::new()
-            .name(name)
-            .spawn(run)
-            .expect("the system gives a thread to each source")
+    pub fn reading(self: &Arc<Self>, parts: Parts) -> Reading {
+        Reading {
+            inlet: self.clone(),
+            parts,
+            is_over: false,
+        }
+    }
+
+    /// Where to read on after all that it sent; `None` where that is not possible. Nobody reads meanwhile: the pipeline is
+    /// paused, or its thread has ended.
+    #[must_use]
+    pub fn bookmark(&self) -> Option<Bookmark> {
+        if self.is_replayable {
+            self.source.lock().bookmark()
+        } else {
+            None
+        }
     }
 
     /// Has it stop after what it has read. A read that may block for ever is left to itself; whatever it still brings was
@@ -169,97 +179,168 @@ impl Inlet {
     }
 }
 
-/// Notes the end of a source when its thread is over, however that came: the end of the pipeline waits for it.
-struct Ending(Arc<Inlet>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        // One that was given up has been noted already.
-        if self.0.state.swap(ENDED, Ordering::SeqCst) != ABANDONED {
-            self.0.progress.end(self.0.index);
-        }
-    }
-}
-
-struct Reading {
+/// What the thread of a source does.
+pub struct Reading {
     inlet: Arc<Inlet>,
     parts: Parts,
-    /// Whether a read may take for ever, as only one of a source that cannot be read again does.
-    may_block: bool,
+    is_over: bool,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is more to do.
+    Again,
+    /// There is nothing to do before the inlet's signal has rung more often than `heard`, or the time has passed.
+    Wait {
+        /// How often it had rung.
+        heard: u64,
+        /// How long at the most.
+        at_most: Option<Duration>,
+    },
+    /// Nothing more comes.
+    Ended,
 }
 
 impl Reading {
-    fn new(inlet: Arc<Inlet>, parts: Parts) -> Self {
-        // Asked once: to say where it is a file hashes what was read last.
-        let may_block = parts.source.bookmark().is_none();
-        Self {
-            inlet,
-            parts,
-            may_block,
-        }
+    /// Starts a thread that reads to the end.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
+    #[must_use]
+    pub fn start(mut self) -> Reader {
+        let name = format!("source {}", self.inlet.id);
+        let run = move || {
+            loop {
+                match self.step() {
+                    Step::Again => {}
+                    Step::Wait { heard, at_most } => self.inlet.signal.wait_past(heard, at_most),
+                    Step::Ended => break,
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(run)
+            .expect("the system gives a thread to each source")
     }
 
-    /// Reads to the end, or says why it can't.
-    fn run(mut self) -> Result<Option<Bookmark>, String> {
-        while self.wait_for_room() {
-            match self.read() {
-                Ok(Read::More) => {}
-                Ok(Read::Wait(pause)) => {
-                    let heard = self.inlet.signal.heard();
-                    if self.inlet.state.load(Ordering::SeqCst) == AWAKE {
-                        self.inlet.signal.wait_past(heard, Some(pause));
+    /// Reads once, and sends on what came.
+    pub fn step(&mut self) -> Step {
+        if self.is_over {
+            return Step::Ended;
+        }
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.advance()));
+        let failure = match stepped {
+            Ok(Ok(Step::Ended) | Err(Stop::Abandoned)) => None,
+            Ok(Ok(step)) => return step,
+            Ok(Err(Stop::Failed(reason))) => Some(reason),
+            Err(panic) => Some(panicked(&*panic)),
+        };
+        if let Some(reason) = failure {
+            let id = self.inlet.id.clone();
+            self.parts.halt.blow(Failure::Source { id, reason });
+        }
+        self.end();
+        Step::Ended
+    }
+
+    fn advance(&self) -> Result<Step, Stop> {
+        let heard = self.inlet.signal.heard();
+        if self.is_stopped() {
+            return Ok(Step::Ended);
+        }
+        if self.must_wait() {
+            return Ok(Step::Wait { heard, at_most: None });
+        }
+        let read = if self.inlet.is_replayable {
+            let Some(_inside) = self.parts.epochs.sources().enter(|| self.waiter()) else {
+                return Ok(Step::Wait { heard, at_most: None });
+            };
+            let (intake, read) = self.read();
+            self.send(intake);
+            read
+        } else {
+            if !self.inlet.change(AWAKE, READING) {
+                return Ok(Step::Again);
+            }
+            let (intake, read) = self.read();
+            if !self.inlet.change(READING, AWAKE) {
+                return Err(Stop::Abandoned);
+            }
+            self.send_when_possible(intake);
+            read
+        };
+        match read.map_err(|error| Stop::Failed(error.to_string()))? {
+            Read::More => Ok(Step::Again),
+            Read::Wait(pause) => {
+                let heard = self.inlet.signal.heard();
+                Ok(if self.is_stopped() {
+                    Step::Ended
+                } else {
+                    Step::Wait {
+                        heard,
+                        at_most: Some(pause),
                     }
-                }
-                Ok(Read::End) => {
-                    self.inlet.is_read_up.store(true, Ordering::SeqCst);
-                    break;
-                }
-                Err(Stop::Abandoned) => return Ok(None),
-                Err(Stop::Failed(reason)) => return Err(reason),
+                })
             }
-        }
-        Ok(self.parts.source.bookmark())
-    }
-
-    /// Waits until the next batch may be read; `false` if none should be.
-    fn wait_for_room(&self) -> bool {
-        loop {
-            let heard = self.inlet.signal.heard();
-            if self.parts.halt.is_blown() || self.inlet.state.load(Ordering::SeqCst) != AWAKE {
-                return false;
+            Read::End => {
+                self.inlet.is_read_up.store(true, Ordering::SeqCst);
+                Ok(Step::Ended)
             }
-            let waiter = || Waiter::Source(self.inlet.signal.clone());
-            let letters = &self.parts.letters.gate;
-            let is_short = self.parts.account.is_over_memory();
-            let must_wait = !self.inlet.progress.has_room(self.inlet.index, is_short)
-                || Edge::must_wait(&self.parts.edges, waiter)
-                || (letters.is_full() && letters.wait(waiter()));
-            if !must_wait {
-                return true;
-            }
-            self.inlet.signal.wait_past(heard, None);
         }
     }
 
-    fn read(&mut self) -> Result<Read, Stop> {
+    fn is_stopped(&self) -> bool {
+        self.parts.halt.is_blown() || self.inlet.state.load(Ordering::SeqCst) != AWAKE
+    }
+
+    fn waiter(&self) -> Waiter {
+        Waiter::Source(self.inlet.signal.clone())
+    }
+
+    /// Whether what it would add to is full; if so, its signal rings once there is room.
+    fn must_wait(&self) -> bool {
+        let letters = &self.parts.letters.gate;
+        let is_short = self.parts.account.is_over_memory();
+        !self.inlet.progress.has_room(self.inlet.index, is_short)
+            || Edge::must_wait(&self.parts.edges, || self.waiter())
+            || (letters.is_full() && letters.wait(self.waiter()))
+    }
+
+    fn read(&self) -> (Intake, Result<Read, source::Error>) {
         let mut intake = Intake::default();
         let quota = Quota {
             events: self.parts.batch_events,
             bytes: BATCH_BYTES_MAX,
         };
-        if self.may_block && !self.inlet.change(AWAKE, READING) {
-            return Ok(Read::More);
-        }
-        let outcome = self.parts.source.read(&mut intake, quota);
-        if self.may_block && !self.inlet.change(READING, AWAKE) {
-            return Err(Stop::Abandoned);
-        }
-        if let Some(progress) = self.parts.source.progress() {
+        let mut source = self.inlet.source.lock();
+        let read = source.read(&mut intake, quota);
+        if let Some(progress) = source.progress() {
             self.inlet.done.store(progress.done, Ordering::Relaxed);
             self.inlet.total.store(progress.total, Ordering::Relaxed);
         }
-        self.send(intake);
-        outcome.map_err(|error| Stop::Failed(error.to_string()))
+        (intake, read)
+    }
+
+    /// Sends on what cannot be read again, once no checkpoint is being taken.
+    fn send_when_possible(&self, intake: Intake) {
+        loop {
+            let heard = self.inlet.signal.heard();
+            if let Some(_inside) = self.parts.epochs.sources().enter(|| self.waiter()) {
+                return self.send(intake);
+            }
+            self.inlet.signal.wait_past(heard, None);
+        }
+    }
+
+    /// Notes the end of the source, however that came: the end of the pipeline waits for it.
+    fn end(&mut self) {
+        self.is_over = true;
+        // One that was given up has been noted already.
+        if self.inlet.state.swap(ENDED, Ordering::SeqCst) != ABANDONED {
+            self.inlet.progress.end(self.inlet.index);
+        }
     }
 
     fn send(&self, intake: Intake) {
@@ -317,6 +398,15 @@ impl Reading {
     }
 }
 
+impl std::fmt::Debug for Inlet {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Inlet")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Why a thread reads no more.
 enum Stop {
     Failed(String),
@@ -331,7 +421,6 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::flow::{LettersBookmark, Listener};
-    use crate::source;
 
     /// Says that the pipeline is empty, and then holds whoever told it so until the other end is dropped.
     #[derive(Debug)]
@@ -424,27 +513,27 @@ mod tests {
         let signal = Arc::<Signal>::default();
         let progress = Progress::new(vec![signal.clone()], Box::new(listener), false);
         let no_letters = || unreachable!("no dead letter comes");
-        let (letters, _) = Letters::start(
+        let (letters, _) = Letters::new(
             Box::new(no_letters),
             LettersBookmark::fresh(),
             Arc::default(),
             halt.clone(),
         );
-        let inlet = Inlet::new("s", 0, signal, progress);
-        let reader = inlet.start(Parts {
-            source: Box::new(source),
+        let inlet = Inlet::new("s", 0, Box::new(source), signal, progress);
+        let thread = inlet.reading(Parts {
             edges: Arc::default(),
             letters,
             halt: halt.clone(),
             account: Arc::default(),
             clock: Arc::new(ManualClock::new(0)),
+            epochs: Arc::default(),
             pipeline: "p".into(),
             batch_events: 1,
         });
         Held {
             inlet,
             halt,
-            reader,
+            reader: thread.start(),
             reading,
             read,
             emptied: is_emptied,
@@ -459,7 +548,8 @@ mod tests {
         held.emptied.recv().unwrap();
         assert!(!held.reader.is_finished() && held.inlet.is_joinable(&held.reader));
         drop(held.told);
-        assert_eq!(held.reader.join().unwrap(), Some(7.into()));
+        held.reader.join().unwrap();
+        assert_eq!(held.inlet.bookmark(), Some(7.into()));
     }
 
     #[test]
@@ -471,7 +561,8 @@ mod tests {
         held.emptied.recv().unwrap();
         assert!(!held.inlet.is_joinable(&held.reader));
         drop(held.read);
-        assert_eq!(held.reader.join().unwrap(), None);
+        held.reader.join().unwrap();
+        assert_eq!(held.inlet.bookmark(), None);
     }
 
     #[test]
@@ -481,7 +572,7 @@ mod tests {
         held.emptied.recv().unwrap();
         let failure = held.halt.failure().unwrap();
         assert_eq!(failure.to_string(), "source `s`: panicked: it can't bear it");
-        assert_eq!(held.reader.join().unwrap(), None);
+        held.reader.join().unwrap();
     }
 
     /// A source of ten batches without events.
@@ -514,7 +605,8 @@ mod tests {
             bookmarks: bookmarks.clone(),
         });
         drop(held.told);
-        assert_eq!(held.reader.join().unwrap(), Some(10.into()));
+        held.reader.join().unwrap();
+        assert_eq!(held.inlet.bookmark(), Some(10.into()));
         assert_eq!(bookmarks.load(Ordering::SeqCst), 2);
     }
 }

@@ -172,7 +172,35 @@ pub struct Letters {
 
 enum Message {
     Letter(Box<DeadLetter>),
+    Mark(Sender<MarkedLetters>),
+    Publish,
     Close,
+}
+
+/// The dead letters at a cut, behind all that came before it.
+#[derive(Debug)]
+pub struct MarkedLetters {
+    /// The id of the next one.
+    next_id: u64,
+    /// The end of their file; or what was known of that, where none came.
+    file: Result<sink::Prepared, Option<Bookmark>>,
+}
+
+impl MarkedLetters {
+    /// Waits until they are durable. What it gives can be committed.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn synced(self) -> Result<LettersBookmark, sink::Error> {
+        let file = match self.file {
+            Ok(prepared) => prepared.synced()?,
+            Err(known) => known,
+        };
+        Ok(LettersBookmark {
+            next_id: self.next_id,
+            file,
+        })
+    }
 }
 
 /// The first dead letter of a run: where all events fail they mostly do for one reason.
@@ -206,17 +234,9 @@ impl LettersBookmark {
 }
 
 impl Letters {
-    /// The dead letters of a pipeline, which go on from `from`; a thread writes them.
-    ///
-    /// # Panics
-    /// When the system gives no thread.
+    /// The dead letters of a pipeline, which go on from `from`, and what writes them.
     #[must_use]
-    pub fn start(
-        open: Open,
-        from: LettersBookmark,
-        account: Arc<Account>,
-        halt: Arc<Halt>,
-    ) -> (Arc<Self>, JoinHandle<LettersBookmark>) {
+    pub fn new(open: Open, from: LettersBookmark, account: Arc<Account>, halt: Arc<Halt>) -> (Arc<Self>, Writing) {
         let (sender, receiver) = mpsc::channel();
         let letters = Arc::new(Self {
             gate: Gate::new(account),
@@ -228,18 +248,14 @@ impl Letters {
             letters: letters.clone(),
             open: Some(open),
             sink: None,
-            bookmark: from,
+            next_id: from.next_id,
+            file: from.file,
+            messages: receiver,
+            has_failed: false,
+            is_closed: false,
             halt,
         };
-        let thread = std::thread::Builder::new().name("dead letters".into());
-        let run = move || {
-            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-                tracing::debug!(%error, "the dead letters keep their priority");
-            }
-            writing.run(&receiver)
-        };
-        let thread = thread.spawn(run).expect("the system gives a thread to each pipeline");
-        (letters, thread)
+        (letters, writing)
     }
 
     /// Takes a dead letter, whose id is still to be given and whose reason may be too long; never waits.
@@ -260,6 +276,19 @@ impl Letters {
     #[must_use]
     pub fn first(&self) -> Option<&FirstLetter> {
         self.first.get()
+    }
+
+    /// Ends the epoch behind all that came so far. What there is then comes by the receiver.
+    #[must_use]
+    pub fn mark(&self) -> Receiver<MarkedLetters> {
+        let (sender, receiver) = mpsc::channel();
+        let _ = self.sender.send(Message::Mark(sender));
+        receiver
+    }
+
+    /// The epoch of the last mark is committed.
+    pub fn publish(&self) {
+        let _ = self.sender.send(Message::Publish);
     }
 
     /// Lets the thread end once it has written what it has.
@@ -299,38 +328,98 @@ impl DeadLetter {
     }
 }
 
-struct Writing {
+/// What writes the dead letters of a pipeline.
+pub struct Writing {
     letters: Arc<Letters>,
     open: Option<Open>,
     sink: Option<Box<dyn Sink>>,
-    /// The id of the next one, and where the file ended when it was last closed.
-    bookmark: LettersBookmark,
+    next_id: u64,
+    /// Where the file ended when this run began.
+    file: Option<Bookmark>,
+    messages: Receiver<Message>,
+    /// After a failure what still comes is dropped.
+    has_failed: bool,
+    is_closed: bool,
     halt: Arc<Halt>,
 }
 
 impl Writing {
-    fn run(mut self, messages: &Receiver<Message>) -> LettersBookmark {
-        loop {
-            let message = messages.try_recv().unwrap_or_else(|_| {
-                let flushed = self.sink.as_mut().map_or(Ok(()), |sink| sink.flush());
-                self.check(flushed);
-                messages.recv().unwrap_or(Message::Close)
-            });
-            match message {
-                Message::Letter(letter) => {
-                    let size = letter.size();
+    /// Starts a thread that does it.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
+    #[must_use]
+    pub fn start(mut self) -> JoinHandle<()> {
+        let thread = std::thread::Builder::new().name("dead letters".into());
+        let run = move || {
+            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+                tracing::debug!(%error, "the dead letters keep their priority");
+            }
+            while !self.is_over() {
+                if !self.step() {
+                    self.flush();
+                    let message = self.messages.recv().unwrap_or(Message::Close);
+                    self.handle(message);
+                }
+            }
+        };
+        thread.spawn(run).expect("the system gives a thread to each pipeline")
+    }
+
+    /// Whether it was told to close, and has.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Handles what was sent, if something was; `false` if nothing was.
+    pub fn step(&mut self) -> bool {
+        match self.messages.try_recv() {
+            Ok(message) => self.handle(message),
+            Err(_) => return false,
+        }
+        true
+    }
+
+    /// Hands what is buffered to the medium.
+    pub fn flush(&mut self) {
+        let flushed = self.sink.as_mut().map_or(Ok(()), |sink| sink.flush());
+        self.check(flushed);
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Letter(letter) => {
+                let size = letter.size();
+                if !self.has_failed {
                     let written = self.write(*letter);
                     self.check(written);
-                    wake_all(self.letters.gate.leave(1, size));
                 }
-                Message::Close => return self.close(),
+                wake_all(self.letters.gate.leave(1, size));
+            }
+            Message::Mark(reply) => {
+                let marked = self.mark();
+                if let Ok(marked) = marked {
+                    // Whoever asked has given up only where the pipeline has failed.
+                    let _ = reply.send(marked);
+                } else {
+                    self.check(marked.map(drop));
+                }
+            }
+            Message::Publish => {
+                let published = self.sink.as_mut().map_or(Ok(()), |sink| sink.publish());
+                self.check(published);
+            }
+            Message::Close => {
+                self.flush();
+                self.is_closed = true;
             }
         }
     }
 
     fn write(&mut self, mut letter: DeadLetter) -> Result<(), sink::Error> {
-        letter.id = self.bookmark.next_id;
-        self.bookmark.next_id += 1;
+        letter.id = self.next_id;
+        self.next_id += 1;
         self.letters.first.get_or_init(|| FirstLetter {
             id: letter.id,
             item: letter.operator.clone(),
@@ -346,23 +435,25 @@ impl Writing {
         sink.write(&line)
     }
 
-    fn check(&self, outcome: Result<(), sink::Error>) {
+    fn mark(&mut self) -> Result<MarkedLetters, sink::Error> {
+        // A file that was not opened, because no dead letter came, still ends where it did.
+        let file = match &mut self.sink {
+            Some(sink) => Ok(sink.prepare()?),
+            None => Err(self.file.clone()),
+        };
+        Ok(MarkedLetters {
+            next_id: self.next_id,
+            file,
+        })
+    }
+
+    fn check(&mut self, outcome: Result<(), sink::Error>) {
         if let Err(error) = outcome {
+            self.has_failed = true;
             self.halt.blow(Failure::DeadLetters {
                 reason: error.to_string(),
             });
         }
-    }
-
-    fn close(mut self) -> LettersBookmark {
-        // A file that was not opened, because no dead letter came, still ends where it did.
-        if let Some(mut sink) = self.sink.take() {
-            match sink.commit() {
-                Ok(file) => self.bookmark.file = file,
-                Err(error) => self.check(Err(error)),
-            }
-        }
-        self.bookmark
     }
 }
 
@@ -401,11 +492,10 @@ mod tests {
     fn a_reason_without_end_is_cut_and_said_to_be() {
         let (sink, taken) = Memory::new();
         let open = Box::new(|| Ok(Box::new(sink) as Box<dyn Sink>));
-        let (letters, thread) = Letters::start(open, LettersBookmark::fresh(), Arc::default(), Arc::default());
+        let (letters, mut writing) = Letters::new(open, LettersBookmark::fresh(), Arc::default(), Arc::default());
         letters.push(letter("é".repeat(1 << 20), Event::new("s", 1, None, b"", b"")));
         letters.push(letter("short".into(), Event::new("s", 2, None, b"", b"")));
-        letters.close();
-        thread.join().unwrap();
+        while writing.step() {}
         assert_eq!(letters.gate.events(), 0);
         let lines = taken.lock();
         let reasons: Vec<String> = lines

@@ -3,8 +3,10 @@
 //! Holds events until everything in front of them is finished. The order is that of positions, then of sources, then of
 //! the paths that lead here; where one event became several under different keys, that of the keys.
 
-use super::progress;
-use crate::batch::{Batch, Column, SourceIndex};
+use std::sync::Arc;
+
+use super::progress::{self, Ticket};
+use crate::batch::{Batch, Column, Origin, SourceIndex};
 
 /// Events that are held back.
 #[derive(Debug, Default)]
@@ -29,9 +31,9 @@ struct Held {
 
 #[derive(Debug)]
 struct HeldColumns {
-    keys: std::sync::Arc<Column>,
-    values: std::sync::Arc<Column>,
-    positions: std::sync::Arc<Vec<u64>>,
+    keys: Arc<Column>,
+    values: Arc<Column>,
+    positions: Arc<Vec<u64>>,
 }
 
 /// Events that may leave, in order.
@@ -44,14 +46,42 @@ pub(super) struct Released {
 
 impl Ordered {
     pub(super) fn hold(&mut self, batch: Batch) {
-        let ticket = &batch.origin.ticket;
+        let ticket = batch.origin.ticket.clone();
+        let load = ticket.hold(batch.len(), batch.size());
+        self.keep(batch, ticket.source(), ticket.arrival_ns(), load);
+    }
+
+    /// Takes back what a checkpoint had found held, of a source that `load` counts it for.
+    pub(super) fn restore(&mut self, batch: Batch, source: SourceIndex, arrival_ns: u64, load: progress::Held) {
+        self.keep(batch, source, arrival_ns, load);
+    }
+
+    /// What is held, as batches, each with its source.
+    pub(super) fn held(&self) -> impl Iterator<Item = (Batch, SourceIndex)> {
+        self.held.iter().map(|held| {
+            let rest = &held.order[held.next..];
+            let batch = Batch {
+                times: Arc::new(vec![0; rest.len()]),
+                keys: Arc::new(held.batch.keys.gather(rest)),
+                values: Arc::new(held.batch.values.gather(rest)),
+                positions: Arc::new(rest.iter().map(|&event| held.batch.positions[event as usize]).collect()),
+                origin: Origin {
+                    ticket: Ticket::detached(),
+                    path: held.path,
+                },
+            };
+            (batch, held.source)
+        })
+    }
+
+    fn keep(&mut self, batch: Batch, source: SourceIndex, arrival_ns: u64, load: progress::Held) {
         let mut order: Vec<u32> = (0..).take(batch.len()).collect();
         order.sort_by_key(|&event| batch.positions[event as usize]);
         self.held.push(Held {
-            source: ticket.source(),
+            source,
             path: batch.origin.path,
-            arrival_ns: ticket.arrival_ns(),
-            _load: ticket.hold(batch.len(), batch.size()),
+            arrival_ns,
+            _load: load,
             batch: HeldColumns {
                 keys: batch.keys,
                 values: batch.values,
@@ -95,10 +125,7 @@ impl Ordered {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::flow::Ticket;
 
     fn batch(values: &[(u64, &str)]) -> Batch {
         let mut column = Column::default();

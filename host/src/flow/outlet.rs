@@ -22,7 +22,7 @@ use crate::account::Account;
 use crate::batch::{Batch, SourceIndex};
 use crate::clock::Clock;
 use crate::pipeline::Order;
-use crate::sink::{self, Bookmark, Sink};
+use crate::sink::{self, Sink};
 
 /// Where batches come faster than this, the thread lets some gather instead of waiting for each: waking it costs the worker
 /// a few microseconds per batch. A batch that comes alone is written at once.
@@ -40,6 +40,9 @@ pub struct Outlet {
     /// From arrival at the source to the sink, in ns.
     pub latency: Mutex<Histogram<u64>>,
     sender: Sender<Message>,
+    /// How far the sources were at a cut that the thread has yet to reach in what it was sent: what they have finished since
+    /// then releases nothing of the epoch before.
+    limit: Mutex<Option<Arc<[u64]>>>,
     /// Whether the thread has yet to look at the frontier.
     is_told: AtomicBool,
 }
@@ -47,11 +50,24 @@ pub struct Outlet {
 enum Message {
     Batch(Batch),
     Advanced,
+    Restore(Batch, SourceIndex),
+    Mark(Sender<Marked>),
+    Publish,
+    End,
     Close,
 }
 
-/// The thread that writes; ends with the sink's bookmark.
-pub type Writer = JoinHandle<Option<Bookmark>>;
+/// What a sink has at a cut, behind all that was sent before it.
+#[derive(Debug)]
+pub struct Marked {
+    /// Where the epoch ends.
+    pub prepared: sink::Prepared,
+    /// What is held back to restore the order of the sources.
+    pub held: Vec<(Batch, SourceIndex)>,
+}
+
+/// The thread that writes.
+pub type Writer = JoinHandle<()>;
 
 /// What a writer works with.
 pub struct Parts {
@@ -81,6 +97,7 @@ impl Outlet {
             events_out: AtomicU64::new(0),
             latency: Mutex::new(latency),
             sender,
+            limit: Mutex::new(None),
             is_told: AtomicBool::new(false),
         });
         (outlet.clone(), Unstarted { outlet, receiver })
@@ -97,6 +114,31 @@ impl Outlet {
         if !self.is_told.swap(true, Ordering::SeqCst) {
             self.send(Message::Advanced);
         }
+    }
+
+    /// Ends the epoch behind all that was sent so far; sources are at `frontiers`. What the sink has then comes by the
+    /// receiver, or nothing if it fails.
+    #[must_use]
+    pub fn mark(&self, frontiers: Arc<[u64]>) -> Receiver<Marked> {
+        let (sender, receiver) = mpsc::channel();
+        *self.limit.lock() = Some(frontiers);
+        self.send(Message::Mark(sender));
+        receiver
+    }
+
+    /// Shows readers the epoch of the last mark: it is committed.
+    pub fn publish(&self) {
+        self.send(Message::Publish);
+    }
+
+    /// Says that no more comes in this run, but for a last mark.
+    pub fn end(&self) {
+        self.send(Message::End);
+    }
+
+    /// Takes back what a cut had found held back of a source.
+    pub fn restore(&self, batch: Batch, source: SourceIndex) {
+        self.send(Message::Restore(batch, source));
     }
 
     /// Lets the thread end once it has written what it has.
@@ -118,54 +160,45 @@ pub struct Unstarted {
 }
 
 impl Unstarted {
-    /// Starts the thread.
-    ///
-    /// # Panics
-    /// When the system gives no thread.
+    /// What its thread does, to be done step by step.
     #[must_use]
-    pub fn start(self, parts: Parts, progress: Arc<Progress>) -> Writer {
-        let name = format!("sink {}", self.outlet.id);
-        let run = move || {
-            let ordered = (parts.order == Order::Source).then(Ordered::default);
-            let mut writing = Writing {
-                outlet: self.outlet,
-                parts,
-                progress,
-                ordered,
-                is_closed: false,
-            };
-            let written = catch_unwind(AssertUnwindSafe(|| writing.run(&self.receiver)));
-            let id = writing.outlet.id.clone();
-            let failure = match written {
-                Ok(Ok(bookmark)) => return bookmark,
-                Ok(Err(sink::Error::Closed)) => Failure::Closed { id },
-                Ok(Err(error)) => Failure::Sink {
-                    id,
-                    reason: error.to_string(),
-                },
-                Err(panic) => Failure::Sink {
-                    id,
-                    reason: panicked(&*panic),
-                },
-            };
-            writing.parts.halt.blow(failure);
-            writing.drain(&self.receiver);
-            None
-        };
-        std::thread::Builder::new()
-            .name(name)
-            .spawn(run)
-            .expect("the system gives a thread to each sink")
+    pub fn writing(self, parts: Parts, progress: Arc<Progress>) -> Writing {
+        Writing {
+            ordered: (parts.order == Order::Source).then(Ordered::default),
+            outlet: self.outlet,
+            parts,
+            progress,
+            messages: self.receiver,
+            pace: Pace::Waiting,
+            has_failed: false,
+            is_closed: false,
+        }
     }
 }
 
-struct Writing {
+/// What the thread of a sink does.
+pub struct Writing {
     outlet: Arc<Outlet>,
     parts: Parts,
     progress: Arc<Progress>,
+    messages: Receiver<Message>,
     ordered: Option<Ordered>,
+    pace: Pace,
+    /// After a failure what still comes is dropped.
+    has_failed: bool,
     /// Whether it was told to close: nothing comes after that.
     is_closed: bool,
+}
+
+/// How fast messages come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// The last one was waited for.
+    Waiting,
+    /// The last one came soon.
+    Busy,
+    /// There was none, and some are being let gather.
+    Lingering,
 }
 
 /// A batch at the gate of an outlet, which it leaves when it is done with, written or not.
@@ -192,42 +225,121 @@ impl Drop for Admitted<'_> {
 }
 
 impl Writing {
-    fn run(&mut self, messages: &Receiver<Message>) -> Result<Option<Bookmark>, sink::Error> {
-        let mut is_busy = false;
-        let mut has_lingered = false;
-        loop {
-            let message = match messages.try_recv() {
-                Ok(message) => {
-                    is_busy |= std::mem::take(&mut has_lingered);
-                    message
-                }
-                Err(_) if is_busy => {
-                    self.parts.sink.flush()?;
-                    std::thread::sleep(LINGER);
-                    (is_busy, has_lingered) = (false, true);
-                    continue;
-                }
-                Err(_) => {
-                    self.parts.sink.flush()?;
-                    has_lingered = false;
-                    let waits_from_ns = self.parts.clock.now_ns();
-                    let message = messages.recv().unwrap_or(Message::Close);
-                    let waited_ns = self.parts.clock.now_ns().saturating_sub(waits_from_ns);
-                    is_busy = u128::from(waited_ns) < LINGER.as_nanos();
-                    message
-                }
-            };
-            match message {
-                Message::Batch(batch) => self.take(batch)?,
-                Message::Advanced => self.release()?,
-                Message::Close => return self.close(),
+    /// Starts a thread that writes.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
+    #[must_use]
+    pub fn start(mut self) -> Writer {
+        let name = format!("sink {}", self.outlet.id);
+        let run = move || {
+            while !self.is_over() {
+                self.wait();
             }
+        };
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(run)
+            .expect("the system gives a thread to each sink")
+    }
+
+    /// Whether it was told to close, and has.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Handles what was sent, if something was; `false` if nothing was.
+    pub fn step(&mut self) -> bool {
+        match self.messages.try_recv() {
+            Ok(message) => self.handle(message),
+            Err(_) => return false,
         }
+        true
+    }
+
+    /// Handles the next message, and waits for it where there is none.
+    fn wait(&mut self) {
+        if let Ok(message) = self.messages.try_recv() {
+            if self.pace == Pace::Lingering {
+                self.pace = Pace::Busy;
+            }
+            return self.handle(message);
+        }
+        self.flush();
+        if self.pace == Pace::Busy {
+            std::thread::sleep(LINGER);
+            self.pace = Pace::Lingering;
+            return;
+        }
+        let waits_from_ns = self.parts.clock.now_ns();
+        let message = self.messages.recv().unwrap_or(Message::Close);
+        let waited_ns = self.parts.clock.now_ns().saturating_sub(waits_from_ns);
+        self.pace = if u128::from(waited_ns) < LINGER.as_nanos() {
+            Pace::Busy
+        } else {
+            Pace::Waiting
+        };
+        self.handle(message);
+    }
+
+    fn handle(&mut self, message: Message) {
+        self.guarded(|this| match message {
+            Message::Batch(batch) => this.take(batch),
+            Message::Advanced => this.release(),
+            Message::Restore(batch, source) => {
+                this.restore(batch, source);
+                Ok(())
+            }
+            Message::Mark(reply) => this.mark(&reply),
+            Message::End => {
+                this.parts.sink.end();
+                Ok(())
+            }
+            Message::Publish if this.has_failed => Ok(()),
+            Message::Publish => this.parts.sink.publish(),
+            Message::Close => {
+                this.is_closed = true;
+                this.release()
+            }
+        });
+    }
+
+    /// Hands what is buffered to the medium.
+    pub fn flush(&mut self) {
+        if !self.has_failed {
+            self.guarded(|this| this.parts.sink.flush());
+        }
+    }
+
+    /// Ends the pipeline where the sink fails. What still comes is dropped: what is held back by a full gate can only end
+    /// once there is room.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self) -> Result<(), sink::Error>) {
+        let worked = catch_unwind(AssertUnwindSafe(|| work(self)));
+        let id = self.outlet.id.clone();
+        let failure = match worked {
+            Ok(Ok(())) => return,
+            Ok(Err(sink::Error::Closed)) => Failure::Closed { id },
+            Ok(Err(error)) => Failure::Sink {
+                id,
+                reason: error.to_string(),
+            },
+            Err(panic) => Failure::Sink {
+                id,
+                reason: panicked(&*panic),
+            },
+        };
+        self.parts.halt.blow(failure);
+        self.has_failed = true;
+        self.ordered = None;
     }
 
     fn take(&mut self, batch: Batch) -> Result<(), sink::Error> {
         let outlet = self.outlet.clone();
         let _admitted = Admitted::new(&outlet.gate, &batch);
+        if self.has_failed {
+            return Ok(());
+        }
         if let Some(ordered) = &mut self.ordered {
             ordered.hold(batch);
             self.release()
@@ -243,8 +355,13 @@ impl Writing {
             return Ok(());
         };
         self.outlet.is_told.store(false, Ordering::SeqCst);
+        let limit = self.outlet.limit.lock().clone();
+        let frontier = |source: SourceIndex| {
+            let limit = limit.as_ref().map_or(u64::MAX, |limit| limit[usize::from(source)]);
+            self.progress.frontier(source).min(limit)
+        };
         let sources = self.parts.sources.iter();
-        let frontiers = sources.map(|&source| (self.progress.frontier(source), source));
+        let frontiers = sources.map(|&source| (frontier(source), source));
         let released = ordered.release(frontiers.min().expect("a sink has inputs"));
         if released.values.is_empty() {
             return Ok(());
@@ -263,25 +380,25 @@ impl Writing {
         recorded.expect("the histogram resizes itself");
     }
 
-    fn close(&mut self) -> Result<Option<Bookmark>, sink::Error> {
-        self.is_closed = true;
-        self.release()?;
-        if self.parts.halt.is_blown() {
-            return Ok(None);
+    fn mark(&mut self, reply: &Sender<Marked>) -> Result<(), sink::Error> {
+        if self.has_failed {
+            return Ok(());
         }
-        self.parts.sink.commit()
+        // What came since the mark before may be free already.
+        self.release()?;
+        let held = self.ordered.iter().flat_map(Ordered::held).collect();
+        *self.outlet.limit.lock() = None;
+        let prepared = self.parts.sink.prepare()?;
+        // Whoever asked has given up only where the pipeline has failed.
+        let _ = reply.send(Marked { prepared, held });
+        // What was finished since the cut releases something now.
+        self.release()
     }
 
-    /// Drops what still comes after the sink failed: what is held back by a full gate can only end once there is room.
-    fn drain(mut self, messages: &Receiver<Message>) {
-        self.ordered = None;
-        while !self.is_closed {
-            match messages.recv() {
-                Ok(Message::Batch(batch)) => drop(Admitted::new(&self.outlet.gate, &batch)),
-                Ok(Message::Advanced) => {}
-                Ok(Message::Close) | Err(_) => self.is_closed = true,
-            }
-        }
+    fn restore(&mut self, batch: Batch, source: SourceIndex) {
+        let Some(ordered) = &mut self.ordered else { return };
+        let load = self.progress.hold(source, batch.len(), batch.size());
+        ordered.restore(batch, source, self.parts.clock.now_ns(), load);
     }
 }
 
@@ -312,8 +429,19 @@ mod tests {
             Ok(())
         }
 
-        fn commit(&mut self) -> Result<Option<Bookmark>, sink::Error> {
-            Ok(Some(7.into()))
+        fn prepare(&mut self) -> Result<sink::Prepared, sink::Error> {
+            Ok(sink::Prepared {
+                bookmark: Some(7.into()),
+                sync: None,
+            })
+        }
+
+        fn publish(&mut self) -> Result<(), sink::Error> {
+            Ok(())
+        }
+
+        fn ability(&self) -> sink::Ability {
+            sink::Ability::WritesNothing
         }
     }
 
@@ -328,7 +456,9 @@ mod tests {
     }
 
     /// What is left of an outlet that got two batches of three: its failure, its bookmark, what was written.
-    fn run(write: impl FnMut() -> Result<(), sink::Error> + Send + 'static) -> (Option<String>, Option<Bookmark>, u64) {
+    fn run(
+        write: impl FnMut() -> Result<(), sink::Error> + Send + 'static,
+    ) -> (Option<String>, Option<sink::Bookmark>, u64) {
         let (outlet, unstarted) = Outlet::new("out", Arc::default());
         let halt = Arc::<Halt>::default();
         let parts = Parts {
@@ -338,14 +468,50 @@ mod tests {
             halt: halt.clone(),
             clock: Arc::new(ManualClock::new(0)),
         };
-        let writer = unstarted.start(parts, Progress::new(Vec::new(), Box::new(Deaf), false));
+        let writer = unstarted
+            .writing(parts, Progress::new(Vec::new(), Box::new(Deaf), false))
+            .start();
         outlet.push(batch());
         outlet.push(batch());
+        let marked = outlet.mark([].into());
         outlet.close();
-        let bookmark = writer.join().unwrap();
+        writer.join().unwrap();
+        let bookmark = marked.recv().ok().and_then(|marked| marked.prepared.bookmark);
         assert_eq!(outlet.gate.events(), 0, "nobody waits for room for ever");
         let failure = halt.failure().map(|failure| failure.to_string());
         (failure, bookmark, outlet.events_out.load(Ordering::Relaxed))
+    }
+
+    /// What is in a batch of one event at each position.
+    fn at(positions: &[u64]) -> Batch {
+        Batch {
+            times: Arc::new(vec![0; positions.len()]),
+            keys: Arc::new(Column::of_empty(positions.len())),
+            values: Arc::new(Column::of_empty(positions.len())),
+            positions: Arc::new(positions.to_vec()),
+            origin: Ticket::detached().into(),
+        }
+    }
+
+    #[test]
+    fn what_sources_finish_after_a_cut_releases_nothing_of_the_epoch_before() {
+        let (outlet, unstarted) = Outlet::new("out", Arc::default());
+        let progress = Progress::new(vec![Arc::default()], Box::new(Deaf), true);
+        let parts = Parts {
+            sink: Box::new(Scripted(|| Ok(()))),
+            order: Order::Source,
+            sources: vec![0],
+            halt: Arc::default(),
+            clock: Arc::new(ManualClock::new(0)),
+        };
+        let mut writing = unstarted.writing(parts, progress.clone());
+        outlet.push(at(&[1, 5]));
+        // At the cut everything before 3 is finished; before the sink comes to it, all is.
+        let marked = outlet.mark([3].into());
+        progress.resume(0, 9);
+        while writing.step() {}
+        let held: Vec<u64> = marked.recv().unwrap().held[0].0.positions.to_vec();
+        assert_eq!((held, outlet.events_out.load(Ordering::Relaxed)), (vec![5], 2));
     }
 
     #[test]

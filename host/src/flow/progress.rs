@@ -149,8 +149,21 @@ impl Progress {
             progress: Some(self.clone()),
             source,
             number,
+            first_position: read.first,
             arrival_ns: read.arrival_ns,
         })
+    }
+
+    /// The position of a source that it reads next at the least; all before it were read.
+    #[must_use]
+    pub fn next_position(&self, source: SourceIndex) -> u64 {
+        self.sources[usize::from(source)].state.lock().next_position
+    }
+
+    /// Goes on after a restart: everything of the source before `next_position` was read.
+    pub fn resume(&self, source: SourceIndex, next_position: u64) {
+        let mut state = self.sources[usize::from(source)].state.lock();
+        state.next_position = state.next_position.max(next_position);
     }
 
     /// Notes that a source is at its end.
@@ -201,6 +214,21 @@ impl Progress {
         }
     }
 
+    /// Counts what a sink holds back of a source, until that is dropped.
+    #[must_use]
+    pub(super) fn hold(self: &Arc<Self>, source: SourceIndex, events: usize, bytes: usize) -> Held {
+        let load = Load {
+            events: events as u64,
+            bytes: bytes as u64,
+        };
+        self.sources[usize::from(source)].state.lock().held.add(load);
+        Held {
+            progress: Some(self.clone()),
+            source,
+            load,
+        }
+    }
+
     fn let_go(&self, source: SourceIndex, load: Load) {
         let line = &self.sources[usize::from(source)];
         line.state.lock().held.remove(load);
@@ -239,6 +267,7 @@ pub struct Ticket {
     progress: Option<Arc<Progress>>,
     source: SourceIndex,
     number: u64,
+    first_position: u64,
     arrival_ns: u64,
 }
 
@@ -250,6 +279,7 @@ impl Ticket {
             progress: None,
             source: 0,
             number: 0,
+            first_position: 0,
             arrival_ns: 0,
         })
     }
@@ -266,6 +296,12 @@ impl Ticket {
         self.number
     }
 
+    /// The position of its first event: whatever derives from it comes from there or behind.
+    #[must_use]
+    pub fn first_position(&self) -> u64 {
+        self.first_position
+    }
+
     /// When the batch was read, in ns on the host's clock.
     #[must_use]
     pub fn arrival_ns(&self) -> u64 {
@@ -275,24 +311,15 @@ impl Ticket {
     /// Counts what a sink holds back of the batch, until that is dropped.
     #[must_use]
     pub(super) fn hold(&self, events: usize, bytes: usize) -> Held {
-        let load = Load {
-            events: events as u64,
-            bytes: bytes as u64,
-        };
-        if let Some(progress) = &self.progress {
-            let line = &progress.sources[usize::from(self.source)];
-            line.state.lock().held.add(load);
-        }
-        Held {
-            progress: self.progress.clone(),
-            source: self.source,
-            load,
+        match &self.progress {
+            Some(progress) => progress.hold(self.source, events, bytes),
+            None => Held::default(),
         }
     }
 }
 
 /// What a sink holds back of a batch whose ticket it has given up.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Held {
     progress: Option<Arc<Progress>>,
     source: SourceIndex,

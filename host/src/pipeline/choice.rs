@@ -38,6 +38,13 @@ pub(super) enum SinkWord {
     Null,
 }
 
+/// When readers see what a sink wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommitWord {
+    Append,
+    Epoch,
+}
+
 /// How events are spread over actors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ActorsWord {
@@ -60,6 +67,11 @@ impl Choice for SinkWord {
     const WORDS: &'static [(&'static str, Self)] =
         &[("file", Self::File), ("stdout", Self::Stdout), ("null", Self::Null)];
     const LATER: &'static [&'static str] = &["http", "nats"];
+}
+
+impl Choice for CommitWord {
+    const WHAT: &'static str = "`commit`";
+    const WORDS: &'static [(&'static str, Self)] = &[("append", Self::Append), ("epoch", Self::Epoch)];
 }
 
 impl Choice for ActorsWord {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::pattern::Pattern;
+
 /// A named graph of sources, operators and sinks of one tenant. Acyclic; every reference resolves.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
@@ -19,7 +21,7 @@ pub struct Pipeline {
     pub budget: Option<Budget>,
     /// Latency target from arrival to sink.
     pub slo: Option<Duration>,
-    /// How often state and positions become durable; `None` for never but at the end.
+    /// How often state and positions become durable where a run keeps state; `None` for never but at the end.
     pub checkpoint: Option<Duration>,
     /// The sources; an [`Input::Source`] counts them.
     pub sources: Vec<Source>,
@@ -105,6 +107,13 @@ pub enum SourceKind {
     File {
         /// Absolute, or relative to the working directory.
         path: PathBuf,
+        /// How records are told apart.
+        format: Format,
+    },
+    /// The files of a folder, one after another in the order of their names; `.gz` and `.zst` are decompressed.
+    Folder {
+        /// Which of them. Those whose names begin with a dot are never among them.
+        pattern: Pattern,
         /// How records are told apart.
         format: Format,
     },
@@ -283,10 +292,26 @@ pub enum SinkKind {
         /// Absolute, or relative to the working directory.
         path: PathBuf,
     },
+    /// The files of a folder, one event per line; each is shown under its name once all that is in it is committed.
+    Parts {
+        /// Their names; nine digits, counted from 1, stand for the `*`.
+        pattern: Pattern,
+        /// When a part is full; `None` for at the end of each epoch that has events.
+        roll: Option<Roll>,
+    },
     /// Standard output, one event per line.
     Stdout,
     /// Nowhere: events are counted.
     Null,
+}
+
+/// When a part is full: at the first end of an epoch at which it is beyond either bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roll {
+    /// In bytes, as they are in the file.
+    pub size: Option<u64>,
+    /// Since its first event came.
+    pub every: Option<Duration>,
 }
 
 /// Which order a sink keeps.

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Problems};
+use super::pattern::Pattern;
 use super::place::Place;
 use super::section::At;
 use super::suggest;
@@ -29,6 +30,42 @@ impl Folder {
             return None;
         }
         Some(self.0.join(&at.value))
+    }
+
+    /// Where the path of many files leads, of which a `*` in the file name makes one.
+    pub(super) fn pattern(&self, at: &At<String>, problems: &mut Problems) -> Option<Pattern> {
+        let path = self.resolve(at, problems)?;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let in_folders = folder
+            .strip_prefix(&self.0)
+            .unwrap_or(folder)
+            .to_string_lossy()
+            .contains('*');
+        let (label, help) = match name.split_once('*') {
+            _ if in_folders => (
+                "a folder with a `*`",
+                "a `*` may stand in the name of the files, not of their folder",
+            ),
+            Some((_, rest)) if rest.contains('*') => ("a second `*`", "one `*` is all that a path may have"),
+            Some((prefix, _)) if prefix.starts_with('.') => {
+                ("hidden files", "let their names begin with something else than a dot")
+            }
+            Some((prefix, suffix)) => {
+                return Some(Pattern {
+                    folder: or_here(folder).to_owned(),
+                    prefix: prefix.to_owned(),
+                    suffix: suffix.to_owned(),
+                });
+            }
+            None => (
+                "no `*`",
+                "let a `*` stand for what tells the files apart, such as \"averages/*.jsonl\"",
+            ),
+        };
+        let problem = Diagnostic::error("this cannot be the path of several files").at(at.place, label);
+        problems.push(problem.help(help));
+        None
     }
 }
 
@@ -57,6 +94,24 @@ pub(super) fn expect_file(path: &Path, place: Place, of: &str, problems: &mut Pr
     None
 }
 
+/// Reports a folder whose files are to be read and that is not there; and that there are no files yet.
+pub(super) fn expect_files(pattern: &Pattern, place: Place, problems: &mut Problems) -> Option<()> {
+    let names = match std::fs::read_dir(&pattern.folder) {
+        Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()),
+        Err(error) => {
+            let label = format!("{}: {error}", pattern.folder.display());
+            let problem = Diagnostic::error("cannot read the folder of the source files").at(place, label);
+            problems.push(problem.help("relative paths start from the folder of the pipeline file"));
+            return None;
+        }
+    };
+    if !names.into_iter().any(|name| pattern.matched_file(&name)) {
+        let problem = Diagnostic::warning("there are no source files").at(place, format!("no file is {pattern}"));
+        problems.push(problem.help("a run reads those that are there when it begins"));
+    }
+    Some(())
+}
+
 /// Reports a file that is to be written and cannot be: there is a directory in its place.
 pub(super) fn expect_no_directory(path: &Path, place: Place, of: &str, problems: &mut Problems) -> Option<()> {
     if path.is_dir() {
@@ -70,18 +125,33 @@ pub(super) fn expect_no_directory(path: &Path, place: Place, of: &str, problems:
     Some(())
 }
 
+/// Reports a folder that cannot be made: there is a file in its place.
+pub(super) fn expect_no_file(folder: &Path, place: Place, of: &str, problems: &mut Problems) -> Option<()> {
+    if folder.exists() && !folder.is_dir() {
+        let problem =
+            Diagnostic::error(format!("the {of} is a file")).at(place, format!("{} is a file", folder.display()));
+        problems.push(problem.help("name a folder that is yet to be made"));
+        return None;
+    }
+    Some(())
+}
+
 /// Who uses which file.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// Of several uses of a file, one that writes it, if any does.
+    /// Of several uses of a file, or of a folder as a whole, one that writes it, if any does.
     by_file: HashMap<Identity, Claim>,
+    /// The uses of files, by the folders that they are in.
+    by_folder: HashMap<Identity, Vec<Claim>>,
 }
 
-/// A use of a file.
-#[derive(Debug)]
+/// A use of a file, or of several in a folder.
+#[derive(Clone, Debug)]
 pub(super) struct Claim {
-    /// The file.
+    /// The file, or the folder.
     pub(super) path: PathBuf,
+    /// Of a folder, the names of the files that are used; whoever writes has all of it.
+    pub(super) names: Option<Pattern>,
     /// Who uses it: "sink `averages`".
     pub(super) who: String,
     /// What for.
@@ -102,25 +172,59 @@ pub(super) enum Usage {
 impl Claims {
     /// Notes a use, and reports it when it gets in the way of an earlier one.
     pub(super) fn add(&mut self, claim: Claim, problems: &mut Problems) {
-        let Some(identity) = identity(&claim.path) else { return };
-        match self.by_file.entry(identity) {
+        let Some(own) = identity(&claim.path) else { return };
+        if let Some(other) = self.in_the_way_of(&claim, &own) {
+            problems.push(collision(&claim, other));
+        }
+        if claim.names.is_none()
+            && let Some(folder) = folder_of(&claim)
+        {
+            self.by_folder.entry(folder).or_default().push(claim.clone());
+        }
+        match self.by_file.entry(own) {
             Entry::Vacant(vacant) => {
                 vacant.insert(claim);
             }
-            Entry::Occupied(mut first) => {
-                if claim.usage == Usage::Writes || first.get().usage == Usage::Writes {
-                    problems.push(collision(&claim, first.get()));
-                }
-                if claim.usage == Usage::Writes {
-                    first.insert(claim);
-                }
+            Entry::Occupied(mut first) if claim.usage == Usage::Writes => {
+                first.insert(claim);
             }
+            Entry::Occupied(_) => {}
         }
+    }
+
+    fn in_the_way_of(&self, claim: &Claim, own: &Identity) -> Option<&Claim> {
+        let collides = |other: &&Claim| claim.usage == Usage::Writes || other.usage == Usage::Writes;
+        if let Some(other) = self.by_file.get(own).filter(collides) {
+            return Some(other);
+        }
+        if claim.names.is_some() {
+            let within = self.by_folder.get(own)?;
+            return within.iter().find(|other| collides(other) && claim.covers(other));
+        }
+        let around = self.by_file.get(&folder_of(claim)?)?;
+        Some(around).filter(|around| collides(around) && around.covers(claim))
+    }
+}
+
+/// The folder that the file of a claim is in.
+fn folder_of(claim: &Claim) -> Option<Identity> {
+    identity(or_here(claim.path.parent()?))
+}
+
+impl Claim {
+    /// Whether a file in the folder of this claim is among those that it is about.
+    fn covers(&self, file: &Claim) -> bool {
+        let name = file.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        self.names
+            .as_ref()
+            .is_some_and(|names| self.usage == Usage::Writes || names.matched(name).is_some())
     }
 }
 
 fn collision(claim: &Claim, other: &Claim) -> Diagnostic {
-    let message = format!("{} and {} use the same file", other.who, claim.who);
+    let is_of_folder = claim.names.is_some() || other.names.is_some();
+    let what = if is_of_folder { "folder" } else { "file" };
+    let message = format!("{} and {} use the same {what}", other.who, claim.who);
     let mut problem = match claim.place {
         Some(place) => Diagnostic::error(message).at(place, claim.usage.told()),
         None => Diagnostic::error(format!("{message}, {}", claim.path.display())),
@@ -130,6 +234,8 @@ fn collision(claim: &Claim, other: &Claim) -> Diagnostic {
     }
     problem.help(if claim.is_default || other.is_default {
         "name a file for the dead letters under `[dead_letters]`"
+    } else if is_of_folder {
+        "give each one its own folder"
     } else {
         "give each one its own file"
     })
@@ -167,6 +273,15 @@ fn identity(path: &Path) -> Option<Identity> {
             _ => plain,
         },
     ))
+}
+
+/// The working directory has a name of its own.
+fn or_here(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    }
 }
 
 fn plain(path: &Path) -> PathBuf {

@@ -3,7 +3,7 @@
 //! Owns the list of keys, with their types, defaults and descriptions: the reader, the "did you mean" and the JSON
 //! Schema all come from here. Says nothing about what the values mean together.
 
-use super::choice::{ActorsWord, SinkWord, SourceWord, Word};
+use super::choice::{ActorsWord, CommitWord, SinkWord, SourceWord, Word};
 use super::config::{Any, Object};
 use super::model::{Format, Isolation, OnError, Order};
 use super::name::Name;
@@ -11,6 +11,7 @@ use super::section::{At, Section, section};
 use super::units::{Interval, Lapse, Moment, Rate, Size, Whole};
 
 pub(super) const TENANT: &str = "default";
+pub(super) const CHECKPOINT: &str = "1s";
 pub(super) const IDLE_TIMEOUT: &str = "60s";
 pub(super) const SLICE: &str = "100us";
 pub(super) const MEMORY: &str = "64MiB";
@@ -54,8 +55,8 @@ section! {
         tenant: Name,
         /// Latency target from arrival to sink, such as "50ms".
         slo: Lapse,
-        /// How often state and positions become durable, such as "1s"; "off" for only at the end.
-        #[schemars(extend("default" = "off"))]
+        /// How often state and positions become durable where a run keeps state, such as "1s"; "off" for only at the end.
+        #[schemars(extend("default" = CHECKPOINT))]
         checkpoint: Interval,
     }
 }
@@ -105,7 +106,8 @@ section! {
         id: Name,
         /// What it reads.
         kind: Word<SourceWord>,
-        /// For a file: its path, relative to the folder of the pipeline file. `.gz` and `.zst` are decompressed.
+        /// For a file: its path, relative to the folder of the pipeline file. `.gz` and `.zst` are decompressed. With a `*` in
+        /// its name, such as "logs/*.jsonl", or for a folder, such as "logs/", all those files in the order of their names.
         path: String,
         /// For a file or stdin: how records are told apart. Default: by the extension of the path; jsonl for stdin.
         format: Word<Format>,
@@ -223,13 +225,30 @@ section! {
         id: Name,
         /// What it writes to.
         kind: Word<SinkWord>,
-        /// For a file: its path, relative to the folder of the pipeline file. `.gz` and `.zst` are compressed.
+        /// For a file: its path, relative to the folder of the pipeline file. `.gz` and `.zst` are compressed. With
+        /// `commit = "epoch"` a `*` in the file name stands for the number of a part: "out/averages/*.jsonl".
         path: String,
+        /// For a file: whether lines are in it at once, and a crash may take some back, or readers see only what is
+        /// committed, in parts.
+        #[schemars(extend("default" = "append"))]
+        commit: Word<CommitWord>,
+        /// With `commit = "epoch"`: how much goes into a part. Default: what comes between two checkpoints.
+        roll: Roll,
         /// The ids of the sources and operators that feed it. Default: the one listed before it.
         inputs: Vec<At<String>>,
         /// Whether it keeps the order within each key, or also that of the source between keys.
         #[schemars(extend("default" = "key"))]
         order: Word<Order>,
+    }
+}
+
+section! {
+    /// When a part of a sink is full: at the first checkpoint at which it is beyond either bound.
+    struct Roll = "`roll`" {
+        /// How large a part grows, such as "64MiB".
+        size: Size,
+        /// For how long a part is written, such as "1m".
+        every: Lapse,
     }
 }
 

@@ -104,7 +104,11 @@ fn file(raw: &raw::Source, who: &str, validation: &mut Validation<'_>) -> Option
     let at = raw
         .path
         .required("path", "\"readings.jsonl\"", raw.place, who, &mut validation.problems)?;
-    let path = validation.source_file(at, who);
+    let pattern = validation.source_files(at, who);
+    let path = match &pattern {
+        Some(None) => validation.source_file(at, who),
+        _ => None,
+    };
     if raw.format.is_absent() && format_by_extension(&at.value).is_none() {
         validation.problems.push(
             Diagnostic::error(format!("{who} has no `format`"))
@@ -112,9 +116,10 @@ fn file(raw: &raw::Source, who: &str, validation: &mut Validation<'_>) -> Option
                 .help("add `format = \"jsonl\"`, `\"csv\"` or `\"lines\"`"),
         );
     }
-    Some(SourceKind::File {
-        path: path?,
-        format: format_of(raw, Some(SourceWord::File))?,
+    let format = format_of(raw, Some(SourceWord::File))?;
+    Some(match pattern? {
+        Some(pattern) => SourceKind::Folder { pattern, format },
+        None => SourceKind::File { path: path?, format },
     })
 }
 

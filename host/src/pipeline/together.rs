@@ -9,6 +9,7 @@ use super::diagnostic::{Diagnostic, Diagnostics, Problems};
 use super::loaded::texts;
 use super::model::{ComponentRef, Pipeline, SinkKind, SourceKind};
 use super::paths::{Claim, Claims, Usage};
+use super::pattern::Pattern;
 
 /// What keeps `pipelines`, each with the file that its dead letters go to, from running in one process; by pipeline file,
 /// and nothing where all can.
@@ -50,15 +51,23 @@ fn duplicate_names(pipelines: &[(&Pipeline, PathBuf)]) -> Vec<Diagnostics> {
 fn uses(pipeline: &Pipeline, letters: &Path) -> Vec<Claim> {
     let claim = |path: &Path, who: String, usage| Claim {
         path: path.to_owned(),
+        names: None,
         who: format!("{who} of pipeline `{}`", pipeline.name),
         usage,
         place: None,
         is_default: false,
     };
+    let claim_files = |pattern: &Pattern, who, usage| Claim {
+        names: Some(pattern.clone()),
+        ..claim(&pattern.folder, who, usage)
+    };
     let mut uses = vec![claim(&pipeline.file, "the file".to_owned(), Usage::Reads)];
     for source in &pipeline.sources {
-        if let SourceKind::File { path, .. } = &source.kind {
-            uses.push(claim(path, format!("source `{}`", source.id), Usage::Reads));
+        let who = format!("source `{}`", source.id);
+        match &source.kind {
+            SourceKind::File { path, .. } => uses.push(claim(path, who, Usage::Reads)),
+            SourceKind::Folder { pattern, .. } => uses.push(claim_files(pattern, who, Usage::Reads)),
+            SourceKind::Stdin { .. } | SourceKind::Generator(_) => {}
         }
     }
     for operator in &pipeline.operators {
@@ -68,8 +77,11 @@ fn uses(pipeline: &Pipeline, letters: &Path) -> Vec<Claim> {
         }
     }
     for sink in &pipeline.sinks {
-        if let SinkKind::File { path } = &sink.kind {
-            uses.push(claim(path, format!("sink `{}`", sink.id), Usage::Writes));
+        let who = format!("sink `{}`", sink.id);
+        match &sink.kind {
+            SinkKind::File { path } => uses.push(claim(path, who, Usage::Writes)),
+            SinkKind::Parts { pattern, .. } => uses.push(claim_files(pattern, who, Usage::Writes)),
+            SinkKind::Stdout | SinkKind::Null => {}
         }
     }
     uses.push(Claim {

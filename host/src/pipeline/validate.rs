@@ -13,6 +13,7 @@ use super::graph::{self, Wiring};
 use super::model::{Operator, Pipeline, Sink};
 use super::name::Name;
 use super::paths::{self, Claim, Claims, Folder, Usage};
+use super::pattern::Pattern;
 use super::place::{Place, Texts};
 use super::section::{At, Field};
 use super::units::{Interval, Lapse};
@@ -58,6 +59,7 @@ impl<'a> Validation<'a> {
         let who = "the pipeline file".to_owned();
         let claim = Claim {
             path: file.to_owned(),
+            names: None,
             who,
             usage: Usage::Reads,
             place: None,
@@ -132,17 +134,12 @@ impl<'a> Validation<'a> {
                 place,
             }) => {
                 self.expect_positive("checkpoint", *every, *place);
-                self.problems.push(
-                    Diagnostic::note("`checkpoint` has no effect yet")
-                        .at(*place, "state becomes durable when the run ends in order")
-                        .help("with `--state DIR` the next run goes on from there"),
-                );
                 Some(*every)
             }
             Some(At {
                 value: Interval::Off, ..
-            })
-            | None => None,
+            }) => None,
+            None => Some(default_checkpoint()),
         };
         Some(Header {
             name: name?.value.0.clone(),
@@ -189,9 +186,23 @@ impl<'a> Validation<'a> {
         Some(path)
     }
 
+    /// The files of a folder that the pipeline writes, whose name has a `*`.
+    pub(super) fn written_files(&mut self, at: &At<String>, who: &str) -> Option<Pattern> {
+        let pattern = self.folder.pattern(at, &mut self.problems)?;
+        paths::expect_no_file(&pattern.folder, at.place, "folder of the parts", &mut self.problems)?;
+        self.claim_files(&pattern, at.place, who, Usage::Writes);
+        Some(pattern)
+    }
+
     /// The path of a file that a source reads.
     pub(super) fn source_file(&mut self, at: &At<String>, who: &str) -> Option<PathBuf> {
         match self.inputs {
+            Inputs::OfSources if self.folder.resolve(at, &mut Problems::default())?.is_dir() => {
+                let problem = Diagnostic::error("the source file is a directory").at(at.place, "a directory");
+                let help = "to read the files in it, end the path with a `/`, or with a name such as `/*.jsonl`";
+                self.problems.push(problem.help(help));
+                None
+            }
             Inputs::OfSources => self.read_file(at, "source file", who),
             Inputs::HandedIn => {
                 let path = self.folder.resolve(at, &mut self.problems)?;
@@ -199,6 +210,24 @@ impl<'a> Validation<'a> {
                 Some(path)
             }
         }
+    }
+
+    /// The files of a folder that a source reads, where its path has a `*` or ends with a slash; `None` where it is that of one
+    /// file.
+    pub(super) fn source_files(&mut self, at: &At<String>, who: &str) -> Option<Option<Pattern>> {
+        let path = self.folder.resolve(at, &mut self.problems)?;
+        let pattern = if at.value.contains('*') {
+            self.folder.pattern(at, &mut self.problems)?
+        } else if at.value.ends_with('/') {
+            Pattern::all_of(path)
+        } else {
+            return Some(None);
+        };
+        self.claim_files(&pattern, at.place, who, Usage::Reads);
+        if self.inputs == Inputs::OfSources {
+            paths::expect_files(&pattern, at.place, &mut self.problems)?;
+        }
+        Some(Some(pattern))
     }
 
     /// The path of a file that the pipeline reads.
@@ -211,8 +240,17 @@ impl<'a> Validation<'a> {
     }
 
     fn claim(&mut self, path: &Path, place: Place, who: &str, usage: Usage) {
+        self.claim_all(path, None, place, who, usage);
+    }
+
+    fn claim_files(&mut self, pattern: &Pattern, place: Place, who: &str, usage: Usage) {
+        self.claim_all(&pattern.folder, Some(pattern.clone()), place, who, usage);
+    }
+
+    fn claim_all(&mut self, path: &Path, names: Option<Pattern>, place: Place, who: &str, usage: Usage) {
         let claim = Claim {
             path: path.to_owned(),
+            names,
             who: who.to_owned(),
             usage,
             place: Some(place),
@@ -246,6 +284,10 @@ impl<'a> Validation<'a> {
             self.problems.push(problem.help(format!("add a `[[{what}]]`")));
         }
     }
+}
+
+fn default_checkpoint() -> Duration {
+    humantime::parse_duration(raw::CHECKPOINT).expect("the default interval is a duration")
 }
 
 /// What `[pipeline]` says.

@@ -170,7 +170,7 @@ impl Meter {
         };
         let rate = |kind: &SourceKind| match kind {
             SourceKind::Generator(Generator { rate, .. }) => *rate,
-            SourceKind::File { .. } | SourceKind::Stdin { .. } => None,
+            SourceKind::File { .. } | SourceKind::Folder { .. } | SourceKind::Stdin { .. } => None,
         };
         let offered: Option<Vec<f64>> = pipeline.sources.iter().map(|source| rate(&source.kind)).collect();
         let mut meter = Self {

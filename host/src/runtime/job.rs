@@ -1,210 +1,33 @@
 //! A pipeline that runs.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
+use super::checkpoint::{Checkpointer, Checkpoints};
+use super::connectors::Connectors;
+use super::recovery::Recovery;
 use super::summary::{
     EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SloSummary, SourceSummary,
 };
 use super::wiring;
 use super::{Host, Prepared};
 use crate::actor::{Edge, Operator, Pipe};
-use crate::clock::{Clock, nanoseconds};
+use crate::clock::nanoseconds;
 use crate::flow::{
-    Failure, Halt, Inlet, InletParts, Letters, LettersBookmark, Listener, Outlet, OutletParts, Progress, Reader,
-    Signal, Writer,
+    Failure, Halt, Inlet, InletParts, Letters, LettersWriting, Listener, Outlet, OutletParts, Progress, Reader,
+    Reading, Signal, Unstarted, Writer, Writing,
 };
-use crate::pipeline::{Order, Pipeline, SinkKind};
-use crate::sink::{self, Resume, Sink};
-use crate::source::{self, Source};
-use crate::state::{self, Bookmarks, Store};
+use crate::pipeline::{self, Order, Pipeline};
+use crate::sink::Sink;
 
-/// Events that a source reads into one batch: few enough that the first leave soon, enough that a turn costs little beside
-/// them.
-pub(super) const BATCH_EVENTS: usize = 256;
 /// How often a pipeline that failed is looked through for what still has to be dropped.
 const ABANDON_INTERVAL: Duration = Duration::from_millis(5);
-/// The dead letters within the state directory, unless the pipeline says where they go.
-const LETTERS_FILE: &str = "dead-letters.jsonl";
-
-/// Where a pipeline's state is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Nowhere: it ends with the run.
-    Temporary,
-    /// In a directory of the pipeline's own.
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// Whether what is there is discarded first.
-        fresh: bool,
-    },
-}
-
-/// What a pipeline is connected to.
-pub struct Connectors {
-    /// By source.
-    pub sources: Vec<Box<dyn Source>>,
-    /// By sink.
-    pub sinks: Vec<Box<dyn Sink>>,
-    /// Opens the dead letters when the first one comes.
-    pub letters: Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>,
-    /// Where the dead letters go on.
-    pub letters_from: LettersBookmark,
-    /// Where state is kept.
-    pub store: Store,
-    /// Whether this goes on from an earlier run.
-    pub is_resumed: bool,
-    /// Events that a source reads into one batch.
-    pub batch_events: usize,
-}
-
-/// Why a pipeline cannot start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A source cannot be opened.
-    #[error("source `{id}`: {reason}")]
-    Source {
-        /// Which.
-        id: String,
-        /// Why.
-        reason: source::Error,
-    },
-    /// A sink cannot be opened.
-    #[error("sink `{id}`: {reason}")]
-    Sink {
-        /// Which.
-        id: String,
-        /// Why.
-        reason: sink::Error,
-    },
-    /// The state cannot be opened.
-    #[error(transparent)]
-    State(#[from] state::Error),
-    /// Old dead letters cannot be removed.
-    #[error("cannot remove {}: {reason}", .path.display())]
-    Remove {
-        /// What.
-        path: PathBuf,
-        /// Why.
-        reason: std::io::Error,
-    },
-    /// The stored positions are not what this version writes.
-    #[error("the stored position of the dead letters cannot be read; `--fresh` discards the state")]
-    Unreadable,
-}
-
-impl Connectors {
-    /// Opens the sources and sinks of `pipeline`, where the state in `place` says they stopped. That no two of them, and
-    /// none of another pipeline, use one file was found with [`conflicts`](crate::pipeline::conflicts).
-    ///
-    /// # Errors
-    /// When one of them, or the state, cannot be opened.
-    pub fn open(pipeline: &Pipeline, clock: &Arc<dyn Clock>, place: &Place) -> Result<Self, StartError> {
-        let store = match place {
-            Place::Temporary => Store::temporary(),
-            Place::Directory { path, fresh } => {
-                if *fresh {
-                    let store = Store::open_emptied(path)?;
-                    remove_letters(&path.join(LETTERS_FILE))?;
-                    store
-                } else {
-                    Store::open(path)?
-                }
-            }
-        };
-        let bookmarks = store.bookmarks()?;
-        let known = bookmarks.clone().unwrap_or_default();
-        let open_source = |source: &crate::pipeline::Source| {
-            let opened = source::open(source, clock.clone(), known.sources.get(&source.id));
-            opened.map_err(|error| StartError::Source {
-                id: source.id.clone(),
-                reason: error,
-            })
-        };
-        let open_sink = |sink: &crate::pipeline::Sink| {
-            let resume = known.sinks.get(&sink.id).map_or(Resume::Fresh, Resume::At);
-            sink::open(sink, resume).map_err(|error| StartError::Sink {
-                id: sink.id.clone(),
-                reason: error,
-            })
-        };
-        // Sources first: a mistyped input must not empty an output.
-        let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
-        let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        let (letters, letters_from) = open_letters(letters_path(pipeline, place), known.dead_letters)?;
-        let is_resumed = bookmarks.is_some();
-        Ok(Self {
-            sources,
-            sinks,
-            letters,
-            letters_from,
-            store,
-            is_resumed,
-            batch_events: BATCH_EVENTS,
-        })
-    }
-}
-
-/// Where the dead letters of `pipeline` go.
-#[must_use]
-pub fn letters_path(pipeline: &Pipeline, place: &Place) -> PathBuf {
-    match (&pipeline.dead_letters, place) {
-        (Some(path), _) => path.clone(),
-        (None, Place::Directory { path, .. }) => path.join(LETTERS_FILE),
-        (None, Place::Temporary) => PathBuf::from(format!("{}.dead.jsonl", pipeline.name)),
-    }
-}
-
-type OpenLetters = Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>;
-
-fn open_letters(path: PathBuf, known: Option<serde_json::Value>) -> Result<(OpenLetters, LettersBookmark), StartError> {
-    let known: Option<LettersBookmark> = known
-        .map(serde_json::from_value)
-        .transpose()
-        .map_err(|_| StartError::Unreadable)?;
-    let from = known.unwrap_or_else(LettersBookmark::fresh);
-    if from.file.is_none() {
-        // Those of an earlier run would pass for this one's.
-        remove_letters(&path)?;
-    }
-    let sink = crate::pipeline::Sink {
-        id: "dead letters".into(),
-        inputs: Vec::new(),
-        kind: SinkKind::File { path },
-        order: Order::Key,
-    };
-    let file = from.file.clone();
-    let open = move || sink::open(&sink, file.as_ref().map_or(Resume::Fresh, Resume::At));
-    Ok((Box::new(open), from))
-}
-
-/// Removes the dead letters of an earlier run. A device or a pipe has none: it stays.
-fn remove_letters(path: &Path) -> Result<(), StartError> {
-    let remove = || -> std::io::Result<()> {
-        // What a symbolic link leads to, not the link.
-        let path = path.canonicalize()?;
-        let file = path.metadata()?.file_type();
-        if file.is_file() || file.is_dir() {
-            std::fs::remove_file(path)?;
-        }
-        Ok(())
-    };
-    match remove() {
-        Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => Err(StartError::Remove {
-            path: path.to_owned(),
-            reason,
-        }),
-        _ => Ok(()),
-    }
-}
-
 /// A running pipeline.
 pub struct Job {
     pipeline: Pipeline,
@@ -215,10 +38,25 @@ pub struct Job {
     readers: Vec<Reader>,
     outlets: Vec<Arc<Outlet>>,
     writers: Vec<Writer>,
-    letters_thread: Option<std::thread::JoinHandle<LettersBookmark>>,
+    letters_thread: Option<JoinHandle<()>>,
+    checkpoints: Arc<Checkpoints>,
+    checkpointer: Option<Checkpointer>,
     board: Arc<Board>,
     started_ns: u64,
     is_resumed: bool,
+    /// By operator and sink: events that were on their way to it when the last run stopped.
+    resumed: BTreeMap<String, u64>,
+}
+
+/// A pipeline that is put together, and whose threads do not run.
+pub struct Assembled {
+    job: Job,
+    /// Of the sources.
+    pub readings: Vec<Reading>,
+    /// Of the sinks.
+    pub writings: Vec<Writing>,
+    /// Of the dead letters.
+    pub letters: LettersWriting,
 }
 
 /// What is left of a pipeline that ran.
@@ -260,21 +98,24 @@ impl Listener for Posted {
     }
 }
 
-impl Job {
-    /// Starts a pipeline in `host`.
+impl Assembled {
+    /// Puts a pipeline together in `host`. What was on its way when the last run stopped is on its way again.
     #[must_use]
-    pub fn start(host: &Host, prepared: Prepared, connectors: Connectors) -> Self {
+    pub fn new(host: &Host, prepared: Prepared, connectors: Connectors) -> Self {
         let Prepared {
-            pipeline, components, ..
+            pipeline,
+            components,
+            description,
+            ..
         } = prepared;
         let clock = host.options.clock.clone();
         let halt = Arc::<Halt>::default();
-        let store = Arc::new(connectors.store);
         let (tenant, share) = host.tenant(&pipeline.tenant);
-        let (letters, letters_thread) = Letters::start(
+        let account = share.account.clone();
+        let (letters, letters_writing) = Letters::new(
             connectors.letters,
             connectors.letters_from,
-            share.account.clone(),
+            account.clone(),
             halt.clone(),
         );
         let pipe = Arc::new(Pipe {
@@ -285,18 +126,16 @@ impl Job {
             sources: pipeline.sources.iter().map(|source| source.id.clone()).collect(),
             scheduler: host.scheduler.clone(),
             activations: host.activations.clone(),
-            store,
+            store: Arc::new(connectors.store),
+            epochs: Arc::default(),
             letters,
             halt,
             clock: clock.clone(),
             runtime: host.runtime.clone(),
         });
 
-        let (outlets, unstarted): (Vec<_>, Vec<_>) = pipeline
-            .sinks
-            .iter()
-            .map(|sink| Outlet::new(&sink.id, pipe.share.account.clone()))
-            .unzip();
+        let sinks = pipeline.sinks.iter();
+        let (outlets, unstarted): (Vec<_>, Vec<_>) = sinks.map(|sink| Outlet::new(&sink.id, account.clone())).unzip();
         let board = Arc::<Board>::default();
         let signals: Vec<Arc<Signal>> = pipeline.sources.iter().map(|_| Arc::default()).collect();
         let in_order = pipeline
@@ -309,59 +148,135 @@ impl Job {
         board.ordered.get_or_init(|| ordered);
 
         let (operators, source_edges) = wiring::connect(&pipeline, &pipe, components, &outlets, host.options.workers);
-        let sinks = unstarted
-            .into_iter()
-            .zip(connectors.sinks)
-            .zip(&pipeline.sinks)
-            .zip(wiring::sources_of_sinks(&pipeline));
-        let writers = sinks
-            .map(|(((outlet, sink), options), sources)| {
-                let parts = OutletParts {
-                    sink,
-                    order: options.order,
-                    sources,
-                    halt: pipe.halt.clone(),
-                    clock: clock.clone(),
-                };
-                outlet.start(parts, progress.clone())
-            })
-            .collect();
+        let writings = writings(&pipeline, &pipe, unstarted, connectors.sinks, &progress);
+        let recovery = Recovery {
+            progress: &progress,
+            operators: &operators,
+            outlets: &outlets,
+            sources: &pipe.sources,
+            now_ns: clock.now_ns(),
+        };
+        let resumed = recovery.restore(connectors.in_transit);
         let source_edges: Vec<_> = source_edges.into_iter().map(Arc::new).collect();
-        let inlets: Vec<_> = (0..)
-            .zip(&pipeline.sources)
-            .zip(signals)
-            .map(|((index, source), signal)| Inlet::new(&source.id, index, signal, progress.clone()))
+        let sources = (0..).zip(&pipeline.sources).zip(connectors.sources).zip(signals);
+        let inlets: Vec<_> = sources
+            .map(|(((index, options), source), signal)| {
+                Inlet::new(&options.id, index, source, signal, progress.clone())
+            })
             .collect();
         let started_ns = clock.now_ns();
-        let sources = inlets.iter().zip(connectors.sources).zip(&source_edges);
-        let readers = sources
-            .map(|((inlet, source), edges)| {
-                inlet.start(InletParts {
-                    source,
-                    edges: edges.clone(),
-                    letters: pipe.letters.clone(),
-                    halt: pipe.halt.clone(),
-                    account: pipe.share.account.clone(),
-                    clock: clock.clone(),
-                    pipeline: pipeline.name.clone(),
-                    batch_events: connectors.batch_events,
-                })
-            })
-            .collect();
-        Self {
+        let readings = readings(&pipe, &inlets, &source_edges, connectors.batch_events);
+        let checkpoints = Arc::new(Checkpoints {
+            pipe: pipe.clone(),
+            operators: operators.clone(),
+            inlets: inlets.clone(),
+            outlets: outlets.clone(),
+            letters: pipe.letters.clone(),
+            progress,
+            description: Some(description.to_json()),
+        });
+        let job = Job {
             pipeline,
             pipe,
             operators,
             source_edges,
             inlets,
-            readers,
+            readers: Vec::new(),
             outlets,
-            writers,
-            letters_thread: Some(letters_thread),
+            writers: Vec::new(),
+            letters_thread: None,
+            checkpoints,
+            checkpointer: None,
             board,
             started_ns,
             is_resumed: connectors.is_resumed,
+            resumed,
+        };
+        Self {
+            job,
+            readings,
+            writings,
+            letters: letters_writing,
         }
+    }
+
+    /// What checkpoints are taken by.
+    #[must_use]
+    pub fn checkpoints(&self) -> &Arc<Checkpoints> {
+        &self.job.checkpoints
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Panics
+    /// When the system gives no threads.
+    #[must_use]
+    pub fn start(self) -> Job {
+        let Self {
+            mut job,
+            readings,
+            writings,
+            letters,
+        } = self;
+        job.letters_thread = Some(letters.start());
+        job.writers = writings.into_iter().map(Writing::start).collect();
+        job.readers = readings.into_iter().map(Reading::start).collect();
+        if let (true, Some(every)) = (job.pipe.store.is_durable(), job.pipeline.checkpoint) {
+            job.checkpointer = Some(job.checkpoints.start(every));
+        }
+        job
+    }
+}
+
+fn writings(
+    pipeline: &Pipeline,
+    pipe: &Pipe,
+    unstarted: Vec<Unstarted>,
+    sinks: Vec<Box<dyn Sink>>,
+    progress: &Arc<Progress>,
+) -> Vec<Writing> {
+    let sinks = unstarted
+        .into_iter()
+        .zip(sinks)
+        .zip(&pipeline.sinks)
+        .zip(wiring::sources_of_sinks(pipeline));
+    let writing = |(((outlet, sink), options), sources): (((Unstarted, _), &pipeline::Sink), _)| {
+        let parts = OutletParts {
+            sink,
+            order: options.order,
+            sources,
+            halt: pipe.halt.clone(),
+            clock: pipe.clock.clone(),
+        };
+        outlet.writing(parts, progress.clone())
+    };
+    sinks.map(writing).collect()
+}
+
+fn readings(pipe: &Pipe, inlets: &[Arc<Inlet>], edges: &[Arc<Vec<Edge>>], batch_events: usize) -> Vec<Reading> {
+    let reading = |(inlet, edges): (&Arc<Inlet>, &Arc<Vec<Edge>>)| {
+        inlet.reading(InletParts {
+            edges: edges.clone(),
+            letters: pipe.letters.clone(),
+            halt: pipe.halt.clone(),
+            account: pipe.share.account.clone(),
+            clock: pipe.clock.clone(),
+            epochs: pipe.epochs.clone(),
+            pipeline: pipe.name.clone(),
+            batch_events,
+        })
+    };
+    inlets.iter().zip(edges).map(reading).collect()
+}
+
+impl Job {
+    /// Starts a pipeline in `host`.
+    ///
+    /// # Panics
+    /// When the system gives no threads.
+    #[must_use]
+    pub fn start(host: &Host, prepared: Prepared, connectors: Connectors) -> Self {
+        Assembled::new(host, prepared, connectors).start()
     }
 
     /// What it runs.
@@ -421,56 +336,31 @@ impl Job {
     }
 
     fn close(mut self) -> Ended {
-        let sources = self
-            .inlets
-            .iter()
-            .zip(std::mem::take(&mut self.readers))
-            .filter_map(|(inlet, reader)| {
-                let bookmark = if inlet.is_joinable(&reader) {
-                    reader.join().expect("sources don't panic")
-                } else {
-                    None
-                };
-                Some((inlet.id.clone(), bookmark?))
-            });
-        let sources = sources.collect();
-        self.outlets.iter().for_each(|outlet| outlet.close());
-        let sinks = self
-            .outlets
-            .iter()
-            .zip(std::mem::take(&mut self.writers))
-            .filter_map(|(outlet, writer)| Some((outlet.id.clone(), writer.join().expect("sinks don't panic")?)));
-        let sinks = sinks.collect();
-        self.pipe.letters.close();
-        let letters = self
-            .letters_thread
-            .take()
-            .map(|thread| thread.join().expect("dead letters don't panic"));
-        if !self.pipe.halt.is_blown() && self.pipe.store.is_durable() {
-            let dead_letters = serde_json::to_value(letters).ok();
-            let active = self
-                .operators
-                .iter()
-                .map(|operator| (operator.id(), operator.drain_state()))
-                .collect();
-            let committed = self.pipe.store.commit(
-                active,
-                &Bookmarks {
-                    sources,
-                    sinks,
-                    dead_letters,
-                },
-            );
-            if let Err(error) = committed {
-                self.pipe.halt.blow(Failure::State {
-                    reason: error.to_string(),
-                });
+        for (inlet, reader) in self.inlets.iter().zip(std::mem::take(&mut self.readers)) {
+            if inlet.is_joinable(&reader) {
+                reader.join().expect("sources don't panic");
             }
         }
+        if let Some(checkpointer) = self.checkpointer.take() {
+            checkpointer.stop();
+        }
+        self.outlets.iter().for_each(|outlet| outlet.end());
+        // The last moment of a run is a cut like any other.
+        if !self.pipe.halt.is_blown()
+            && let Err(failure) = self.checkpoints.take()
+        {
+            self.pipe.halt.blow(failure);
+        }
+        self.outlets.iter().for_each(|outlet| outlet.close());
+        let writers = std::mem::take(&mut self.writers).into_iter();
+        writers.for_each(|writer| writer.join().expect("sinks don't panic"));
+        self.pipe.letters.close();
+        let letters = self.letters_thread.take().into_iter();
+        letters.for_each(|thread| thread.join().expect("dead letters don't panic"));
         self.operators.iter().for_each(|operator| operator.shut_down());
         let summary = self.summary();
         Ended {
-            had_nothing_new: self.is_resumed && summary.figures.events_in == 0,
+            had_nothing_new: self.is_resumed && summary.figures.events_in == 0 && summary.figures.events_out == 0,
             summary,
             operators: self
                 .operators
@@ -515,6 +405,7 @@ impl Job {
             sources,
             sinks,
             edges: self.edge_summaries(),
+            resumed: self.resumed.clone(),
             slo: self
                 .pipe
                 .slo_ns

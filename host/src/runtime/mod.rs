@@ -6,17 +6,26 @@
 
 mod admission;
 pub mod case;
+mod checkpoint;
+mod connectors;
+pub mod continuity;
+mod guarantee;
 mod host;
 mod job;
 mod prepare;
+mod recovery;
 pub mod replay;
 mod summary;
 mod wiring;
 
 pub use admission::{Load, Meter, Shortfall, judge};
+pub use checkpoint::{Checkpoints, Cut};
+pub use connectors::{Connectors, Place, StartError, letters_path};
+pub use guarantee::{Abilities, Guarantee, Promise, guarantees};
 pub use host::{Host, Options, WORKER_NICENESS};
-pub use job::{Connectors, Ended, Job, Place, StartError, letters_path};
+pub use job::{Assembled, Ended, Job};
 pub use prepare::{Prepared, prepare};
+pub use recovery::InTransit;
 pub use summary::{
     EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SloSummary, SourceSummary, Summary,
     TenantSummary,

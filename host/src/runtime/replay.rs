@@ -294,12 +294,7 @@ fn check_kind(found: Kind, window: Option<Window>) -> Result<(), Error> {
 }
 
 /// What to ask of a component that has been activated.
-fn request(
-    component: &Component,
-    batch: &Batch,
-    table: &mut Table,
-    window: Option<Window>,
-) -> (Request, Option<Plan>) {
+fn request(component: &Component, batch: &Batch, table: &mut Table, window: Option<Window>) -> (Request, Option<Plan>) {
     let Some(Window::Count(size)) = window else {
         return (Request::Batch(batch.clone()), None);
     };

@@ -86,6 +86,9 @@ pub struct PipelineSummary {
     pub sinks: BTreeMap<String, u64>,
     /// By connection.
     pub edges: Vec<EdgeSummary>,
+    /// By operator and sink: events that were on their way to it when the last run stopped. They came by no edge of this one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub resumed: BTreeMap<String, u64>,
     /// How far its latency target was met, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slo: Option<SloSummary>,

@@ -1,19 +1,20 @@
 //! A file of lines, compressed by its extension.
 //!
-//! Owns how lines become durable and how what was not committed is taken back. A commit of a compressed file ends a
-//! gzip member or zstd frame, so that the file is whole when it is cut there. Knows nothing of what lines say; one that
-//! itself has a line feed takes several. Sinks write their values through it, and so are dead letters written.
+//! Owns how lines become durable and how what was not committed is taken back. The end of an epoch ends a gzip member or
+//! zstd frame, so that a compressed file is whole when it is cut there. Knows nothing of what lines say; one that itself
+//! has a line feed takes several. Sinks write their values through it, and so are dead letters written.
 
-use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
-use super::{Bookmark, Error, Resume, Sink};
+use super::unsynced::{Unsynced, parent};
+use super::{Ability, Bookmark, Error, Prepared, Resume, Sink};
 use crate::batch::Column;
+use crate::disk::{Disk, Entry, File, Mode};
 
 /// Bytes gathered before they are written: large against the cost of a system call.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -21,15 +22,15 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// An open file of lines.
 pub struct LineFile {
     path: PathBuf,
-    file: Arc<File>,
+    disk: Arc<dyn Disk>,
+    file: Arc<dyn File>,
+    /// How many bytes the file has; `None` for a pipe or a device, which can be neither cut nor made durable.
+    length: Option<u64>,
     codec: Option<Codec>,
-    /// What is being compressed since the last commit.
+    /// What is being compressed since the last epoch ended.
     frame: Option<Frame>,
     buffer: Vec<u8>,
-    /// A pipe or a device can be neither cut nor made durable.
-    is_regular: bool,
-    /// The folders with entries that are new since the last commit.
-    new_entries: Vec<PathBuf>,
+    unsynced: Unsynced,
     has_failed: bool,
 }
 
@@ -39,10 +40,10 @@ enum Codec {
     Zstd,
 }
 
-/// A gzip member or zstd frame that has been begun.
+/// A gzip member or zstd frame that has been begun, and what of it has not been written yet.
 enum Frame {
-    Gzip(Box<GzEncoder<Arc<File>>>),
-    Zstd(zstd::Encoder<'static, Arc<File>>),
+    Gzip(Box<GzEncoder<Vec<u8>>>),
+    Zstd(zstd::Encoder<'static, Vec<u8>>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,7 +56,7 @@ impl LineFile {
     ///
     /// # Errors
     /// When that is not possible, or the file is shorter than the bookmark says.
-    pub fn open(path: &Path, from: Resume<'_>) -> Result<Self, Error> {
+    pub fn open(path: &Path, from: Resume<'_>, disk: &Arc<dyn Disk>) -> Result<Self, Error> {
         let committed = match from {
             Resume::Fresh => 0,
             Resume::At(bookmark) => committed_length(path, bookmark)?,
@@ -64,27 +65,34 @@ impl LineFile {
             path: path.to_owned(),
             reason,
         };
-        let new_entries = new_entries(path);
-        let file = open_or_make(path, committed).map_err(cannot_open)?;
-        let bytes = file.as_ref().map_or(Ok(Some(0)), regular_length).map_err(cannot_open)?;
-        let (Some(file), true) = (file, bytes.is_none_or(|bytes| bytes >= committed)) else {
+        let mut unsynced = Unsynced::default();
+        unsynced.add_entries_to(path, &**disk);
+        let file = open_or_make(path, committed, &**disk).map_err(cannot_open)?;
+        let entry = file.as_ref().map_or(Ok(Entry::Missing), |_| disk.look(path));
+        let length = match entry.map_err(cannot_open)? {
+            Entry::Missing => Some(0),
+            Entry::File(bytes) => Some(bytes),
+            Entry::Folder | Entry::Other => None,
+        };
+        let (Some(file), true) = (file, length.is_none_or(|bytes| bytes >= committed)) else {
             return Err(Error::Truncated {
                 path: path.to_owned(),
-                bytes: bytes.unwrap_or(0),
+                bytes: length.unwrap_or(0),
                 committed,
             });
         };
-        if bytes.is_some() {
-            cut(&file, committed).map_err(cannot_open)?;
+        if length.is_some() {
+            file.set_len(committed).map_err(cannot_open)?;
         }
         Ok(Self {
             path: path.to_owned(),
-            file: Arc::new(file),
+            disk: disk.clone(),
+            file: file.into(),
+            length: length.map(|_| committed),
             codec: Codec::of(path),
             frame: None,
             buffer: Vec::with_capacity(BUFFER_BYTES),
-            is_regular: bytes.is_some(),
-            new_entries,
+            unsynced,
             has_failed: false,
         })
     }
@@ -104,7 +112,7 @@ impl LineFile {
         }
     }
 
-    /// Hands buffered lines to the file. In a compressed one they cannot be read before the next commit, since to end a
+    /// Hands buffered lines to the file. In a compressed one they cannot be read before the epoch ends, since to end a
     /// block of the compression for each few lines would undo it.
     ///
     /// # Errors
@@ -114,64 +122,56 @@ impl LineFile {
         self.settle(result)
     }
 
-    /// Makes everything written durable; `None` where the file is a pipe or a device.
-    ///
-    /// # Errors
-    /// When the file cannot be written to, or its folder not be synchronised. After an error, nothing is known of what
-    /// was written since the last commit.
-    pub fn commit(&mut self) -> Result<Option<Bookmark>, Error> {
-        let result = self.make_durable();
-        let length = self.settle(result)?;
-        Ok(length.map(|length| serde_json::json!(Place { length })))
+    /// How many bytes have been handed to the file; `None` for a pipe or a device.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
     }
 
-    fn make_durable(&mut self) -> io::Result<Option<u64>> {
+    fn end_epoch(&mut self) -> io::Result<()> {
         self.spill()?;
-        self.end_frame()?;
-        if !self.is_regular {
-            return Ok(None);
+        if let Some(frame) = self.frame.take() {
+            let rest = frame.end()?;
+            self.append(&rest)?;
         }
-        self.file.sync_data()?;
-        for folder in &self.new_entries {
-            File::open(folder)?.sync_all()?;
-        }
-        self.new_entries.clear();
-        self.file.as_ref().stream_position().map(Some)
+        Ok(())
     }
 
     fn spill(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        match (self.codec, &mut self.frame) {
-            (None, _) => self.file.as_ref().write_all(&self.buffer)?,
-            (Some(_), Some(frame)) => frame.write_all(&self.buffer)?,
-            (Some(codec), frame) => {
-                frame
-                    .insert(Frame::begin(codec, Arc::clone(&self.file))?)
-                    .write_all(&self.buffer)?;
+        let mut lines = std::mem::take(&mut self.buffer);
+        match self.codec {
+            None => self.append(&lines)?,
+            Some(codec) => {
+                let mut frame = self.frame.take().map_or_else(|| Frame::begin(codec), Ok)?;
+                let compressed = frame.compress(&lines)?;
+                self.append(&compressed)?;
+                self.frame = Some(frame);
             }
         }
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_BYTES);
+        lines.clear();
+        lines.shrink_to(BUFFER_BYTES);
+        self.buffer = lines;
         Ok(())
     }
 
-    fn end_frame(&mut self) -> io::Result<()> {
-        match self.frame.take() {
-            None => Ok(()),
-            Some(Frame::Gzip(encoder)) => encoder.finish().map(drop),
-            Some(Frame::Zstd(encoder)) => encoder.finish().map(drop),
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.length {
+            _ if bytes.is_empty() => Ok(()),
+            None => self.file.append(bytes),
+            Some(length) => {
+                self.file.write_at(*length, bytes)?;
+                *length += bytes.len() as u64;
+                Ok(())
+            }
         }
     }
 
     fn settle<T>(&mut self, result: io::Result<T>) -> Result<T, Error> {
         result.map_err(|reason| {
             self.has_failed = true;
-            Error::Write {
-                to: format!("`{}`", self.path.display()),
-                reason,
-            }
+            cannot_write(&self.path, reason)
         })
     }
 }
@@ -185,17 +185,43 @@ impl Sink for LineFile {
         LineFile::flush(self)
     }
 
-    fn commit(&mut self) -> Result<Option<Bookmark>, Error> {
-        LineFile::commit(self)
+    fn prepare(&mut self) -> Result<Prepared, Error> {
+        let result = self.end_epoch();
+        self.settle(result)?;
+        let Some(length) = self.length else {
+            return Ok(Prepared::default());
+        };
+        let (file, disk, path) = (self.file.clone(), self.disk.clone(), self.path.clone());
+        let folders = self.unsynced.prepare();
+        let sync = move || {
+            let sync_all = || {
+                file.sync()?;
+                folders.iter().try_for_each(|folder| disk.sync_folder(folder))
+            };
+            sync_all().map_err(|reason| cannot_write(&path, reason))
+        };
+        Ok(Prepared {
+            bookmark: Some(serde_json::json!(Place { length })),
+            sync: Some(Box::new(sync)),
+        })
+    }
+
+    fn publish(&mut self) -> Result<(), Error> {
+        self.unsynced.committed();
+        Ok(())
+    }
+
+    fn ability(&self) -> Ability {
+        ability(self.length.is_none())
     }
 }
 
 impl Drop for LineFile {
-    /// Leaves a whole file. Whoever wants to know whether that worked commits first.
+    /// Leaves a whole file. Whoever wants to know whether that worked ends the epoch first.
     fn drop(&mut self) {
         // After a failure, what is buffered may have been written in part; writing it again would make it worse.
         if !self.has_failed {
-            let _ = self.spill().and_then(|()| self.end_frame());
+            let _ = self.end_epoch();
         }
     }
 }
@@ -211,18 +237,52 @@ impl Codec {
 }
 
 impl Frame {
-    fn begin(codec: Codec, file: Arc<File>) -> io::Result<Self> {
+    fn begin(codec: Codec) -> io::Result<Self> {
         Ok(match codec {
-            Codec::Gzip => Self::Gzip(Box::new(GzEncoder::new(file, flate2::Compression::default()))),
-            Codec::Zstd => Self::Zstd(zstd::Encoder::new(file, zstd::DEFAULT_COMPRESSION_LEVEL)?),
+            Codec::Gzip => Self::Gzip(Box::new(GzEncoder::new(Vec::new(), flate2::Compression::default()))),
+            Codec::Zstd => Self::Zstd(zstd::Encoder::new(Vec::new(), zstd::DEFAULT_COMPRESSION_LEVEL)?),
         })
     }
 
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Takes bytes in, and gives what there is to be written.
+    fn compress(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let compressed = match self {
+            Self::Gzip(encoder) => {
+                encoder.write_all(bytes)?;
+                encoder.get_mut()
+            }
+            Self::Zstd(encoder) => {
+                encoder.write_all(bytes)?;
+                encoder.get_mut()
+            }
+        };
+        Ok(std::mem::take(compressed))
+    }
+
+    /// The rest that is to be written.
+    fn end(self) -> io::Result<Vec<u8>> {
         match self {
-            Self::Gzip(encoder) => encoder.write_all(bytes),
-            Self::Zstd(encoder) => encoder.write_all(bytes),
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Zstd(encoder) => encoder.finish(),
         }
+    }
+}
+
+pub(super) fn cannot_write(path: &Path, reason: io::Error) -> Error {
+    Error::Write {
+        to: format!("`{}`", path.display()),
+        reason,
+    }
+}
+
+/// What a file of lines can do, or a pipe or a device.
+pub(super) fn ability(is_other: bool) -> Ability {
+    if is_other {
+        Ability::AtLeastOnce {
+            why: "a pipe or a device takes nothing back",
+        }
+    } else {
+        Ability::TakesBack
     }
 }
 
@@ -235,54 +295,38 @@ fn committed_length(path: &Path, bookmark: &Bookmark) -> Result<u64, Error> {
 }
 
 /// Opens the file; makes it, unless something had been committed to it, which then is gone: `None`.
-fn open_or_make(path: &Path, committed: u64) -> io::Result<Option<File>> {
-    let mut options = File::options();
-    options.write(true);
+fn open_or_make(path: &Path, committed: u64, disk: &dyn Disk) -> io::Result<Option<Box<dyn File>>> {
     if committed == 0 {
-        fs::create_dir_all(parent(path))?;
-        options.create(true).truncate(false);
+        disk.make_folder(parent(path))?;
+        return disk.open(path, Mode::Make).map(Some);
     }
-    match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && committed > 0 => Ok(None),
+    match disk.open(path, Mode::Existing) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         result => result.map(Some),
-    }
-}
-
-/// The length of a file; `None` for a pipe or a device.
-fn regular_length(file: &File) -> io::Result<Option<u64>> {
-    let metadata = file.metadata()?;
-    Ok(metadata.is_file().then_some(metadata.len()))
-}
-
-fn cut(mut file: &File, length: u64) -> io::Result<()> {
-    file.set_len(length)?;
-    file.seek(SeekFrom::Start(length)).map(drop)
-}
-
-/// The folders that get an entry when the file at `path` is made.
-fn new_entries(path: &Path) -> Vec<PathBuf> {
-    let is_new = |entry: &&Path| !entry.as_os_str().is_empty() && !entry.exists();
-    path.ancestors()
-        .take_while(is_new)
-        .map(|entry| parent(entry).to_owned())
-        .collect()
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Read;
 
     use super::*;
+    use crate::disk::Real;
 
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().unwrap()
+    }
+
+    fn open(path: &Path, from: Resume<'_>) -> Result<LineFile, Error> {
+        LineFile::open(path, from, &(Arc::new(Real) as Arc<dyn Disk>))
+    }
+
+    /// Ends an epoch and commits it.
+    fn commit(file: &mut LineFile) -> Option<Bookmark> {
+        let bookmark = file.prepare().unwrap().synced().unwrap();
+        file.publish().unwrap();
+        bookmark
     }
 
     fn read(path: &Path) -> String {
@@ -316,9 +360,9 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("a/b/out.jsonl");
         for _ in 0..2 {
-            let mut file = LineFile::open(&path, Resume::Fresh).unwrap();
+            let mut file = open(&path, Resume::Fresh).unwrap();
             write(&mut file, &["1", "2"]);
-            assert_eq!(file.commit().unwrap(), Some(serde_json::json!({ "length": 4 })));
+            assert_eq!(commit(&mut file), Some(serde_json::json!({ "length": 4 })));
         }
         assert_eq!(read(&path), "1\n2\n");
     }
@@ -328,17 +372,17 @@ mod tests {
         let folder = folder();
         for name in ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"] {
             let path = folder.path().join(name);
-            let mut file = LineFile::open(&path, Resume::Fresh).unwrap();
+            let mut file = open(&path, Resume::Fresh).unwrap();
             write(&mut file, &["one", "two"]);
-            let bookmark = file.commit().unwrap().unwrap();
+            let bookmark = commit(&mut file).unwrap();
             write(&mut file, &["lost"]);
             drop(file);
             assert_eq!(read(&path), "one\ntwo\nlost\n", "{name} is whole when it is dropped");
 
-            let mut file = LineFile::open(&path, Resume::At(&bookmark)).unwrap();
+            let mut file = open(&path, Resume::At(&bookmark)).unwrap();
             assert_eq!(read(&path), "one\ntwo\n", "{name} is whole where it was cut");
             write(&mut file, &["three"]);
-            file.commit().unwrap();
+            commit(&mut file);
             assert_eq!(read(&path), "one\ntwo\nthree\n", "{name} is whole while it is open");
         }
     }
@@ -348,11 +392,11 @@ mod tests {
         let folder = folder();
         for name in ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"] {
             let path = folder.path().join(name);
-            let mut file = LineFile::open(&path, Resume::Fresh).unwrap();
-            assert_eq!(file.commit().unwrap(), Some(serde_json::json!({ "length": 0 })));
+            let mut file = open(&path, Resume::Fresh).unwrap();
+            assert_eq!(commit(&mut file), Some(serde_json::json!({ "length": 0 })));
             write(&mut file, &["x"]);
-            let bookmark = file.commit().unwrap();
-            assert_eq!(file.commit().unwrap(), bookmark);
+            let bookmark = commit(&mut file);
+            assert_eq!(commit(&mut file), bookmark);
         }
     }
 
@@ -362,7 +406,7 @@ mod tests {
         let path = folder.path().join("out.jsonl");
         let bookmark = serde_json::json!({ "length": 10 });
         fs::write(&path, "short").unwrap();
-        let error = LineFile::open(&path, Resume::At(&bookmark)).err().unwrap().to_string();
+        let error = open(&path, Resume::At(&bookmark)).err().unwrap().to_string();
         let expected = format!(
             "cannot go on writing `{}`: it has 5 bytes, 10 had been committed",
             path.display()
@@ -371,7 +415,7 @@ mod tests {
         assert_eq!(read(&path), "short");
 
         fs::remove_file(&path).unwrap();
-        let error = LineFile::open(&path, Resume::At(&bookmark)).err().unwrap();
+        let error = open(&path, Resume::At(&bookmark)).err().unwrap();
         assert!(matches!(
             error,
             Error::Truncated {
@@ -387,7 +431,7 @@ mod tests {
     fn lines_reach_the_file_when_they_are_flushed_or_many() {
         let folder = folder();
         let path = folder.path().join("out.jsonl");
-        let mut file = LineFile::open(&path, Resume::Fresh).unwrap();
+        let mut file = open(&path, Resume::Fresh).unwrap();
         write(&mut file, &["1"]);
         assert_eq!(read(&path), "");
         file.flush().unwrap();
@@ -402,7 +446,7 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         let path = file.join("out.jsonl");
-        let error = LineFile::open(&path, Resume::Fresh).err().unwrap().to_string();
+        let error = open(&path, Resume::Fresh).err().unwrap().to_string();
         assert!(
             error.starts_with(&format!("cannot open `{}`: ", path.display())),
             "{error}"
@@ -412,7 +456,7 @@ mod tests {
     #[test]
     fn a_bookmark_of_another_kind_is_refused() {
         let folder = folder();
-        let error = LineFile::open(&folder.path().join("x"), Resume::At(&serde_json::json!({})))
+        let error = open(&folder.path().join("x"), Resume::At(&serde_json::json!({})))
             .err()
             .unwrap();
         assert!(error.to_string().ends_with("missing field `length`"), "{error}");
@@ -420,14 +464,14 @@ mod tests {
 
     #[test]
     fn a_device_is_written_to_without_bookmarks() {
-        let mut file = LineFile::open(Path::new("/dev/null"), Resume::Fresh).unwrap();
+        let mut file = open(Path::new("/dev/null"), Resume::Fresh).unwrap();
         write(&mut file, &["1"]);
-        assert_eq!(file.commit().unwrap(), None);
+        assert_eq!(commit(&mut file), None);
     }
 
     #[test]
     fn a_full_disk_is_an_error_that_names_the_file() {
-        let mut file = LineFile::open(Path::new("/dev/full"), Resume::Fresh).unwrap();
+        let mut file = open(Path::new("/dev/full"), Resume::Fresh).unwrap();
         write(&mut file, &["1"]);
         let error = file.flush().err().unwrap().to_string();
         assert_eq!(error, "cannot write `/dev/full`: No space left on device (os error 28)");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Bookmark, Error, Sink};
+use super::{Ability, Error, Prepared, Sink};
 use crate::batch::Column;
 
 /// Keeps every value.
@@ -35,7 +35,17 @@ impl Sink for Memory {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<Option<Bookmark>, Error> {
-        Ok(None)
+    fn prepare(&mut self) -> Result<Prepared, Error> {
+        Ok(Prepared::default())
+    }
+
+    fn publish(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn ability(&self) -> Ability {
+        Ability::AtLeastOnce {
+            why: "what is in memory stays as it is",
+        }
     }
 }

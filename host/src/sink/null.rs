@@ -1,6 +1,6 @@
 //! A sink that goes nowhere, for when only the counts matter.
 
-use super::{Bookmark, Error, Sink};
+use super::{Ability, Error, Prepared, Sink};
 use crate::batch::Column;
 
 /// Takes everything, keeps nothing.
@@ -15,7 +15,15 @@ impl Sink for Null {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<Option<Bookmark>, Error> {
-        Ok(None)
+    fn prepare(&mut self) -> Result<Prepared, Error> {
+        Ok(Prepared::default())
+    }
+
+    fn publish(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn ability(&self) -> Ability {
+        Ability::WritesNothing
     }
 }

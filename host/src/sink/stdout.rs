@@ -7,11 +7,15 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 
-use super::{Bookmark, Error, Sink};
+use super::{Ability, Error, Prepared, Sink};
 use crate::batch::Column;
 
 /// Bytes gathered before they are written: the capacity of a pipe, so that one write can fill it.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+pub(super) const ABILITY: Ability = Ability::AtLeastOnce {
+    why: "standard output takes nothing back",
+};
 
 /// An output that others read.
 pub(super) struct Stdout<W> {
@@ -69,9 +73,17 @@ impl<W: Write + Send> Sink for Stdout<W> {
         self.spill()
     }
 
-    fn commit(&mut self) -> Result<Option<Bookmark>, Error> {
+    fn prepare(&mut self) -> Result<Prepared, Error> {
         self.spill()?;
-        Ok(None)
+        Ok(Prepared::default())
+    }
+
+    fn publish(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn ability(&self) -> Ability {
+        ABILITY
     }
 }
 
@@ -94,7 +106,7 @@ mod tests {
         assert!(stdout.writer.is_empty());
         stdout.flush().unwrap();
         assert_eq!(stdout.writer, b"a\n\nb\n");
-        assert_eq!(stdout.commit().unwrap(), None);
+        assert_eq!(stdout.prepare().unwrap().synced().unwrap(), None);
     }
 
     #[test]

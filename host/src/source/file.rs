@@ -49,6 +49,17 @@ impl File {
         Ok(file)
     }
 
+    /// How many bytes of the file, compressed where it is, were read.
+    pub(super) fn bytes_read(&self) -> u64 {
+        let window = &self.text.stream().window;
+        window.reader.compressed_bytes().unwrap_or(window.offset())
+    }
+
+    /// How many lines were read; a last one without end counts.
+    pub(super) fn lines(&self) -> u64 {
+        self.text.stream().place().lines()
+    }
+
     fn go_on(&mut self, name: &str, bookmark: &Bookmark) -> Result<(), Error> {
         let problem = |problem: String| Error::Bookmark {
             from: name.to_owned(),
@@ -112,8 +123,7 @@ impl Source for File {
     }
 
     fn progress(&self) -> Option<Progress> {
-        let window = &self.text.stream().window;
-        let done = window.reader.compressed_bytes().unwrap_or(window.offset());
+        let done = self.bytes_read();
         self.is_regular.then_some(Progress {
             done,
             total: self.bytes.max(done),

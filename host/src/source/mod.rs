@@ -18,6 +18,7 @@ mod archive;
 mod csv;
 mod extract;
 mod file;
+mod folder;
 mod generator;
 mod json;
 mod lines;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 
 use crate::batch::Column;
 use crate::clock::Clock;
+use crate::disk::{Disk, Entry};
 use crate::pipeline;
 
 pub use extract::{Extract, Found};
@@ -188,6 +190,11 @@ pub trait Source: Send {
     /// Where to go on after the events returned so far; `None` for a source that cannot be read again.
     fn bookmark(&self) -> Option<Bookmark>;
 
+    /// Whether what it gave can be read again, from a bookmark on.
+    fn can_be_read_again(&self) -> bool {
+        self.bookmark().is_some()
+    }
+
     /// How far it is, when its size is known.
     fn progress(&self) -> Option<Progress>;
 }
@@ -206,9 +213,22 @@ pub fn open(
     let extract = Extract::new(source.key.as_ref(), source.time.as_ref());
     Ok(match &source.kind {
         pipeline::SourceKind::File { path, format } => Box::new(file::File::open(path, *format, extract, clock, from)?),
+        pipeline::SourceKind::Folder { pattern, format } => {
+            Box::new(folder::Folder::open(pattern, *format, extract, clock, from)?)
+        }
         pipeline::SourceKind::Stdin { format } => Box::new(stdin::Stdin::open(*format, extract, clock)?),
         pipeline::SourceKind::Generator(options) => {
             Box::new(generator::Generator::new(options.clone(), extract, clock, from)?)
         }
     })
+}
+
+/// Whether a source will be able to give again what it gave, without opening it.
+#[must_use]
+pub fn can_be_read_again(source: &pipeline::Source, disk: &dyn Disk) -> bool {
+    match &source.kind {
+        pipeline::SourceKind::File { path, .. } => matches!(disk.look(path), Ok(Entry::File(_))),
+        pipeline::SourceKind::Stdin { .. } => false,
+        pipeline::SourceKind::Folder { .. } | pipeline::SourceKind::Generator(_) => true,
+    }
 }

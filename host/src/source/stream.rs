@@ -45,6 +45,13 @@ pub(super) struct Place {
     pub(super) fingerprint: String,
 }
 
+impl Place {
+    /// How many lines come before it; one that only the end of the stream had ended counts.
+    pub(super) fn lines(&self) -> u64 {
+        self.line + u64::from(self.open)
+    }
+}
+
 /// A record as it was taken.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {

@@ -3,10 +3,24 @@
 //! A [`Table`] holds what an active actor knows of its keys; [`windows`] says which events fold into what; the [`Store`]
 //! keeps the tables of dormant actors and, with a state directory, everything between two runs.
 
+#[cfg(test)]
+mod crashes;
+mod durable;
+mod error;
 pub mod hash;
+mod keys;
+mod log;
+mod logged;
+mod snapshot;
+mod spilled;
 mod store;
 mod table;
+#[cfg(test)]
+mod tests;
 pub mod windows;
 
-pub use store::{Bookmarks, Error, Keys, Store};
-pub use table::{Entry, Record, Table};
+pub use error::Error;
+pub use keys::Keys;
+pub use snapshot::{Bookmarks, InFlight, Snapshot};
+pub use store::{Apply, Options, Store};
+pub use table::{Entry, Epoch, Record, Table};

@@ -1,203 +1,254 @@
 //! Where the state of dormant actors is kept, and what outlives a run.
 //!
-//! Two embedded databases (redb, chosen by the measurements in docs/design/002-state.md). The *durable* one, only there with
-//! a state directory, changes in one transaction per [`Store::commit`], together with the positions of sources and sinks, so
-//! that whatever ends the process it holds one consistent moment. The *scratch* one takes what actors give up between
-//! commits, lies in a temporary file, and is gone with the process. A look-up goes pending → scratch → durable.
+//! What actors give up between two cuts goes to the *open* layer, which never becomes durable alone: after a crash, state would
+//! be ahead of the positions of sources. A cut *freezes* it; a commit writes it with the rest of the moment to the log
+//! ([`log`](super::log)) and merges it into the *logged* layer; once log or layer are large, the layer is *applied* to the
+//! database ([`durable`](super::durable)). A look-up goes through them in that order, and records only ever move that way, each
+//! being written to the next layer before it leaves the one before: so a look-up that overlaps a move finds it.
+//!
+//! At the end of a run the log stays as it is: opening reads it back, which is quicker than to apply it.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
-use parking_lot::Mutex;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
-use serde::{Deserialize, Serialize};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+use redb::Database;
 
-use super::hash::{self, PARTITIONS};
+use super::durable::{self, Moment};
+use super::error::Error;
+use super::keys::{self, Found, Keys, Range, Stored};
+use super::log::{self, Log};
+use super::logged::Logged;
+use super::snapshot::{Bookmarks, InFlight, Snapshot};
+use super::spilled::{PENDING_BYTES_MAX, RECORD_OVERHEAD_BYTES, Spilled};
 use super::table::{Entry, Record, Table};
+use crate::disk::{self, Disk, File, Mode};
 
-const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("state");
-const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
-const BOOKMARKS: &str = "bookmarks";
-/// The durable database within the state directory.
-const FILE: &str = "state.redb";
-/// Bytes of records that wait in memory before some are written to the scratch database.
-const PENDING_BYTES_MAX: usize = 8 << 20;
+/// Whoever has the lock on it has the directory.
+pub(super) const LOCK_FILE: &str = "lock";
 /// Records that are written in one transaction at the least: a worker does it between two turns, and 64 take about 0.2 ms,
 /// most of which is the transaction itself. All 8 MiB at once would keep it for 100 ms.
 const FLUSH_RECORDS_MIN: usize = 64;
-/// What a pending record takes besides its key and value.
-const RECORD_OVERHEAD_BYTES: usize = 96;
-/// Memory that a database may use as a cache.
-const CACHE_BYTES: usize = 64 << 20;
+/// Records that are merged into the logged layer while look-ups wait: 256 take about 0.1 ms.
+const MERGED_AT_ONCE: usize = 256;
+
+/// When the logged layer goes to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apply {
+    /// On a thread of its own, once a bound is passed.
+    Thread,
+    /// When [`Store::apply_now`] says so, or within a commit once a bound is passed twice over: a simulation knows when.
+    ByHand,
+}
+
+/// How a store keeps what is committed.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Who applies the log.
+    pub apply: Apply,
+    /// Bytes of log beyond which it is applied: what opening reads back, about a second for 128 MiB.
+    pub log_bytes_max: u64,
+    /// Bytes of the logged layer beyond which it is applied. An epoch that has more goes to the database at once.
+    pub layer_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            apply: Apply::Thread,
+            log_bytes_max: 128 << 20,
+            layer_bytes_max: 64 << 20,
+        }
+    }
+}
 
 /// The state of one pipeline outside its active actors.
 pub struct Store {
-    durable: Option<Database>,
-    /// Locked while pending records move to the scratch database, so that a look-up finds them in one or the other.
-    spilled: Mutex<Spilled>,
-    /// Whether any look-up can find something; most runs never spill, and then no key is looked for.
+    inner: Arc<Inner>,
+    options: Options,
+}
+
+struct Inner {
+    /// Locked while pending records move to a scratch database, so that a look-up finds them in one or the other.
+    spilled: Mutex<Layers>,
+    logged: RwLock<LoggedLayers>,
+    /// Whether no look-up can find anything; most runs never spill, and then no key is looked for.
     is_empty: AtomicBool,
-}
-
-/// What actors gave up since the last commit.
-#[derive(Default)]
-struct Spilled {
-    pending: Pending,
-    scratch: Option<Scratch>,
+    durable: Option<Durable>,
 }
 
 #[derive(Default)]
-struct Pending {
-    records: BTreeMap<Box<[u8]>, Vec<u8>>,
-    bytes: usize,
+struct Layers {
+    open: Spilled,
+    frozen: Option<Arc<Spilled>>,
 }
 
-struct Scratch {
+#[derive(Default)]
+struct LoggedLayers {
+    logged: Logged,
+    applying: Option<Arc<Logged>>,
+}
+
+struct Durable {
     database: Database,
-    /// Deletes the file when it is dropped.
-    _directory: tempfile::TempDir,
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    /// The last one committed.
+    latest: Mutex<Moment>,
+    /// Held by whoever commits.
+    log: Mutex<Log>,
+    applier: Mutex<Option<JoinHandle<()>>>,
+    /// The failure after which nothing is committed.
+    poison: OnceLock<String>,
+    /// Closed last.
+    _lock: Box<dyn File>,
 }
 
-/// Where sources and sinks go on after a restart.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Bookmarks {
-    /// By source: where to read on.
-    pub sources: BTreeMap<String, serde_json::Value>,
-    /// By sink: where to write on.
-    pub sinks: BTreeMap<String, serde_json::Value>,
-    /// Where to write on in the dead letters.
-    pub dead_letters: Option<serde_json::Value>,
-}
-
-/// What went wrong with a store.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// Another process has the directory.
-    #[error("the state directory {} is in use by another process", .path.display())]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The database cannot be opened, read or written.
-    #[error("{doing} {}: {reason}", .path.display())]
-    Database {
-        /// What was being done.
-        doing: &'static str,
-        /// To which file.
-        path: PathBuf,
-        /// What happened.
-        reason: Box<redb::Error>,
-    },
-    /// The directory cannot be made.
-    #[error("cannot make the state directory {}: {reason}", .path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        reason: std::io::Error,
-    },
-    /// What is to be discarded was not made by a store.
-    #[error("nothing is discarded in {}: it holds files, but no state", .path.display())]
-    Foreign {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// What is stored is not what this version writes.
-    #[error("the stored {what} cannot be read; `--fresh` discards the state")]
-    Unreadable {
-        /// Which part.
-        what: &'static str,
-    },
+/// A logged layer on its way to the database.
+struct Application {
+    layer: Arc<Logged>,
+    moment: Moment,
+    /// What of the log holds it.
+    segments: Vec<PathBuf>,
 }
 
 impl Store {
     /// A store whose contents end with it.
     #[must_use]
     pub fn temporary() -> Self {
-        Self::new(None)
+        Self::new(None, LoggedLayers::default(), true, Options::default())
     }
 
     /// The store in `directory`, which is made if it is missing.
     ///
     /// # Errors
-    /// When another process has it, or it can't be made or opened.
-    pub fn open(directory: &Path) -> Result<Self, Error> {
-        let made = std::fs::create_dir_all(directory);
-        made.map_err(|reason| Error::Directory {
-            path: directory.to_owned(),
-            reason,
-        })?;
-        let path = directory.join(FILE);
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(&path)
-            .map_err(|error| match error {
-                redb::DatabaseError::DatabaseAlreadyOpen => Error::InUse {
-                    path: directory.to_owned(),
-                },
-                error => failed("opening", &path)(error.into()),
-            })?;
-        let store = Self::new(Some(database));
-        store.is_empty.store(false, Ordering::Relaxed);
-        Ok(store)
+    /// When another process has it, it is damaged, or it can't be made or opened.
+    pub fn open(disk: Arc<dyn Disk>, directory: &Path) -> Result<Self, Error> {
+        Self::open_with(disk, directory, Options::default())
+    }
+
+    /// As [`open`](Self::open).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(disk: Arc<dyn Disk>, directory: &Path, options: Options) -> Result<Self, Error> {
+        make_directory(&*disk, directory)?;
+        let lock = lock(&*disk, directory)?;
+        Self::open_locked(disk, directory, options, lock)
     }
 
     /// The store in `directory`, emptied. Discards nothing that another process has, or that no store wrote.
     ///
     /// # Errors
     /// When there are other things in the directory, or it can't be opened or emptied.
-    pub fn open_emptied(directory: &Path) -> Result<Self, Error> {
-        let is_foreign = !directory.join(FILE).exists()
-            && std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
-        if is_foreign {
+    pub fn open_emptied(disk: Arc<dyn Disk>, directory: &Path) -> Result<Self, Error> {
+        make_directory(&*disk, directory)?;
+        let names = disk.list(directory).map_err(Error::io("reading", directory))?;
+        let is_own = |name: &std::ffi::OsString| name == durable::FILE || name == LOCK_FILE;
+        if !names.is_empty() && !names.iter().any(is_own) {
             return Err(Error::Foreign {
                 path: directory.to_owned(),
             });
         }
-        let store = Self::open(directory)?;
-        if let Some(durable) = &store.durable {
-            clear(durable).map_err(failed("emptying", Path::new(FILE)))?;
+        let lock = lock(&*disk, directory)?;
+        // The database first: what a crash leaves is then either whole, or refused since the log does not fit.
+        durable::remove(&*disk, directory)?;
+        for (_, path) in log::segments(&*disk, directory)? {
+            disk.remove(&path).map_err(Error::io("removing", &path))?;
         }
-        Ok(store)
+        Self::open_locked(disk, directory, Options::default(), lock)
     }
 
-    fn new(durable: Option<Database>) -> Self {
-        Self {
-            durable,
+    fn open_locked(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        options: Options,
+        lock: Box<dyn File>,
+    ) -> Result<Self, Error> {
+        let database = durable::open(&*disk, directory)?;
+        let path = directory.join(durable::FILE);
+        let mut latest = durable::moment(&database).map_err(Error::database("reading", &path))?;
+        let mut logged = Logged::default();
+        let found = log::read(&*disk, directory, latest.epoch, |epoch| {
+            logged.extend(epoch.records);
+            latest = Moment {
+                epoch: epoch.number,
+                bookmarks: Some(epoch.bookmarks.into()),
+                in_flight: epoch.in_flight.into(),
+            };
+        })?;
+        let is_empty =
+            logged.bytes() == 0 && durable::is_empty(&database).map_err(Error::database("reading", &path))?;
+        let durable = Durable {
+            database,
+            latest: Mutex::new(latest),
+            log: Mutex::new(Log::open(disk.clone(), directory, found)?),
+            disk,
+            directory: directory.to_owned(),
+            applier: Mutex::default(),
+            poison: OnceLock::new(),
+            _lock: lock,
+        };
+        let logged = LoggedLayers { logged, applying: None };
+        Ok(Self::new(Some(durable), logged, is_empty, options))
+    }
+
+    fn new(durable: Option<Durable>, logged: LoggedLayers, is_empty: bool, options: Options) -> Self {
+        let inner = Inner {
             spilled: Mutex::default(),
-            is_empty: AtomicBool::new(true),
+            logged: RwLock::new(logged),
+            is_empty: AtomicBool::new(is_empty),
+            durable,
+        };
+        Self {
+            inner: Arc::new(inner),
+            options,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn look_at_open(&self, look: impl FnOnce(&Spilled)) {
+        look(&self.inner.spilled.lock().open);
     }
 
     /// Whether it outlives the process.
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        self.durable.is_some()
+        self.inner.durable.is_some()
     }
 
-    /// Where the last run stopped; `None` if there was none.
+    /// The last epoch that was committed; 0 if none was.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        let durable = self.inner.durable.as_ref();
+        durable.map_or(0, |durable| durable.latest.lock().epoch)
+    }
+
+    /// Where the last committed epoch stood; `None` if there was none.
     ///
     /// # Errors
     /// When they can't be read.
     pub fn bookmarks(&self) -> Result<Option<Bookmarks>, Error> {
-        let Some(durable) = &self.durable else { return Ok(None) };
-        let read = || -> Result<Option<Vec<u8>>, redb::Error> {
-            let transaction = durable.begin_read()?;
-            match transaction.open_table(META) {
-                Ok(meta) => Ok(meta.get(BOOKMARKS)?.map(|value| value.value().to_vec())),
-                Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-                Err(error) => Err(error.into()),
-            }
-        };
-        let bytes = read().map_err(failed("reading", Path::new(FILE)))?;
-        let parse = |bytes: Vec<u8>| serde_json::from_slice(&bytes);
+        let durable = self.inner.durable.as_ref();
+        let bytes = durable.and_then(|durable| durable.latest.lock().bookmarks.clone());
+        let parse = |bytes: Arc<[u8]>| serde_json::from_slice(&bytes);
         bytes
             .map(parse)
             .transpose()
             .map_err(|_| Error::Unreadable { what: "positions" })
+    }
+
+    /// What was on its way at the last committed epoch, in the order in which it was committed.
+    ///
+    /// # Errors
+    /// None today: opening reads it.
+    pub fn take_in_flight(&self) -> Result<Vec<InFlight>, Error> {
+        let durable = self.inner.durable.as_ref();
+        let in_flight = durable.map(|durable| durable.latest.lock().in_flight.clone());
+        Ok(in_flight.unwrap_or_default().to_vec())
     }
 
     /// Keeps what an actor of `operator` gives up.
@@ -208,21 +259,19 @@ impl Store {
         if records.is_empty() {
             return Ok(());
         }
-        self.is_empty.store(false, Ordering::Relaxed);
+        self.inner.is_empty.store(false, Ordering::Relaxed);
         // More leave than came: what waits stays bounded.
         let leaving = FLUSH_RECORDS_MIN.max(2 * records.len());
-        let mut spilled = self.spilled.lock();
-        for (key, entry) in records {
-            let bytes = entry.map(|entry| entry.encode()).unwrap_or_default();
-            spilled.pending.insert(full_key(operator, &key), bytes);
+        let open = &mut self.inner.spilled.lock().open;
+        for record in stored(operator, records) {
+            open.pending.insert(record);
         }
-        if spilled.pending.bytes < PENDING_BYTES_MAX {
+        if open.pending.bytes < PENDING_BYTES_MAX {
             return Ok(());
         }
         // The lock stays held: whoever spills more meanwhile waits for it, which bounds the memory.
-        spilled
-            .flush(leaving)
-            .map_err(failed("writing", Path::new("the scratch state")))
+        open.flush(leaving)
+            .map_err(Error::database("writing", Path::new("the scratch state")))
     }
 
     /// Loads the entries of the keys that `wanted` names into `table`.
@@ -230,13 +279,11 @@ impl Store {
     /// # Errors
     /// When a database can't be read, or holds what is no entry.
     pub fn load(&self, operator: &str, wanted: &Keys<'_>, table: &mut Table) -> Result<(), Error> {
-        if self.is_empty.load(Ordering::Relaxed) {
+        if self.inner.is_empty.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let found = self
-            .find(&wanted.range(operator))
-            .map_err(failed("reading", Path::new("the state")))?;
-        let prefix = prefix(operator).len() + 2;
+        let found = self.inner.find(&wanted.range(operator))?;
+        let prefix = keys::prefix_bytes(operator);
         for (key, bytes) in found.into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
             let entry = Entry::decode(&bytes).ok_or(Error::Unreadable { what: "state" })?;
             table.restore(&key[prefix..], entry);
@@ -244,211 +291,338 @@ impl Store {
         Ok(())
     }
 
-    /// The newest value of everything stored in `range`; that of a forgotten key is empty.
-    fn find(&self, range: &Range) -> Result<Found, redb::Error> {
+    /// Sets apart what was spilled up to now for the next [`commit`](Self::commit), and takes a moment however much it is. To
+    /// be called while nobody spills, and not again before that commit.
+    pub fn freeze(&self) {
+        let Some(durable) = &self.inner.durable else { return };
+        let mut spilled = self.inner.spilled.lock();
+        if spilled.frozen.is_some() {
+            debug_assert!(durable.poison.get().is_some(), "what was frozen is committed first");
+            durable.poison("the state was frozen twice");
+            return;
+        }
+        spilled.frozen = Some(Arc::new(std::mem::take(&mut spilled.open)));
+    }
+
+    /// Makes an epoch durable: what is frozen, and the snapshot. Spilling and loading go on meanwhile. A key of the snapshot must
+    /// not be loaded before it is spilled once more or this has returned, since look-ups do not see the snapshot on its way.
+    ///
+    /// # Errors
+    /// When it can't be written, or an earlier commit failed. Nobody knows whether the epoch that failed is durable; nothing
+    /// after it will be.
+    pub fn commit(&self, snapshot: Snapshot) -> Result<(), Error> {
+        let Some(durable) = &self.inner.durable else {
+            return Ok(());
+        };
+        let mut log = durable.log.lock();
+        durable.check()?;
+        let committed = self.commit_next(durable, &mut log, snapshot);
+        committed.inspect_err(|error| durable.poison(&error.to_string()))
+    }
+
+    /// Applies what is logged to the database, to the end.
+    ///
+    /// # Errors
+    /// When the database can't be written; nothing can be committed then.
+    pub fn apply_now(&self) -> Result<(), Error> {
+        let Some(durable) = &self.inner.durable else {
+            return Ok(());
+        };
+        let mut log = durable.log.lock();
+        durable.wait_for_applier();
+        durable.check()?;
+        let application = self.inner.begin_to_apply(durable, &mut log)?;
+        self.inner.finish_applying(durable, application);
+        durable.check()
+    }
+
+    fn commit_next(&self, durable: &Durable, log: &mut Log, snapshot: Snapshot) -> Result<(), Error> {
+        self.bound_layers(durable, log)?;
+        let state = snapshot.state.into_iter();
+        let records: Vec<Stored> = state
+            .flat_map(|(operator, records)| stored(&operator, records).collect::<Vec<_>>())
+            .collect();
+        let bookmarks = serde_json::to_vec(&snapshot.bookmarks).expect("positions are plain JSON");
+        let moment = Moment {
+            epoch: self.epoch() + 1,
+            bookmarks: Some(bookmarks.into()),
+            in_flight: snapshot.in_flight.into(),
+        };
+        let frozen = self.inner.spilled.lock().frozen.clone().unwrap_or_default();
+        let sizes = records
+            .iter()
+            .map(|(key, bytes)| key.len() + bytes.len() + RECORD_OVERHEAD_BYTES);
+        if frozen.bytes() + sizes.sum::<usize>() > self.options.layer_bytes_max {
+            return self.inner.commit_to_database(durable, log, &moment, &frozen, &records);
+        }
+        write(log, &moment, &frozen, &records)?;
+        *durable.latest.lock() = moment;
+        self.inner.merge(&frozen, records)?;
+        self.apply_if_large(durable, log)
+    }
+
+    /// Waits where the disk does not keep up, which bounds what is in memory.
+    fn bound_layers(&self, durable: &Durable, log: &mut Log) -> Result<(), Error> {
+        let is_over_twice = |logged: usize, log: &Log| {
+            logged > 2 * self.options.layer_bytes_max || log.bytes() > 2 * self.options.log_bytes_max
+        };
+        let logged = self.inner.logged.read().logged.bytes();
+        if !is_over_twice(logged, log) {
+            return Ok(());
+        }
+        durable.wait_for_applier();
+        durable.check()?;
+        let application = self.inner.begin_to_apply(durable, log)?;
+        self.inner.finish_applying(durable, application);
+        durable.check()
+    }
+
+    /// Has the logged layer applied beside the pipeline, where that is worth it.
+    fn apply_if_large(&self, durable: &Durable, log: &mut Log) -> Result<(), Error> {
+        let (bytes, is_applying) = {
+            let layers = self.inner.logged.read();
+            (layers.logged.bytes(), layers.applying.is_some())
+        };
+        let is_large = bytes > self.options.layer_bytes_max || log.bytes() > self.options.log_bytes_max;
+        if !is_large || is_applying || self.options.apply == Apply::ByHand {
+            return Ok(());
+        }
+        durable.wait_for_applier();
+        let application = self.inner.begin_to_apply(durable, log)?;
+        let inner = self.inner.clone();
+        let apply = move || {
+            let durable = inner.durable.as_ref().expect("only a durable store applies a log");
+            inner.finish_applying(durable, application);
+        };
+        let thread = std::thread::Builder::new().name("state".into()).spawn(apply);
+        let thread = thread.map_err(Error::io("starting a thread to write", &durable.directory))?;
+        *durable.applier.lock() = Some(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // The directory is free for the next owner once this is gone.
+        if let Some(durable) = &self.inner.durable {
+            durable.wait_for_applier();
+        }
+    }
+}
+
+impl Inner {
+    /// The newest bytes of everything stored in `range`; those of a forgotten key are empty.
+    fn find(&self, range: &Range) -> Result<Found, Error> {
         let mut found = Found::new();
-        if let Some(durable) = &self.durable {
-            read_range(durable, range, &mut found)?;
+        let (scratch, frozen) = {
+            let spilled = self.spilled.lock();
+            spilled.open.pending.read(range, &mut found);
+            (spilled.open.scratch.clone(), spilled.frozen.clone())
+        };
+        let is_complete = |found: &Found| range.one().is_some() && !found.is_empty();
+        if is_complete(&found) {
+            return Ok(found);
         }
-        let spilled = self.spilled.lock();
-        if let Some(scratch) = &spilled.scratch {
-            read_range(&scratch.database, range, &mut found)?;
+        if let Some(scratch) = scratch {
+            scratch.read(range, &mut found)?;
         }
-        let waiting = spilled.pending.records.range::<[u8], _>(bounds(range));
-        found.extend(waiting.map(|(key, bytes)| (key.clone(), bytes.clone())));
+        if let Some(frozen) = frozen {
+            frozen.read(range, &mut found)?;
+        }
+        let Some(durable) = &self.durable else { return Ok(found) };
+        if is_complete(&found) {
+            return Ok(found);
+        }
+        let applying = {
+            let layers = self.logged.read();
+            layers.logged.read(range, &mut found);
+            layers.applying.clone()
+        };
+        if let Some(applying) = applying {
+            applying.read(range, &mut found);
+        }
+        if !is_complete(&found) {
+            durable::read(&durable.database, range, &mut found)?;
+        }
         Ok(found)
     }
 
-    /// Makes one moment durable, in one transaction: everything spilled, what the active actors hold, the positions.
-    ///
-    /// # Errors
-    /// When the database can't be written; it then holds the moment before.
-    pub fn commit(&self, active: Vec<(&str, Vec<Record>)>, bookmarks: &Bookmarks) -> Result<(), Error> {
-        let Some(durable) = &self.durable else { return Ok(()) };
-        let mut spilled = self.spilled.lock();
-        for (operator, records) in active {
-            for (key, entry) in records {
-                let bytes = entry.map(|entry| entry.encode()).unwrap_or_default();
-                spilled.pending.insert(full_key(operator, &key), bytes);
-            }
+    /// Moves what was committed into the logged layer, a few records at a time.
+    fn merge(&self, frozen: &Spilled, records: Vec<Stored>) -> Result<(), Error> {
+        if frozen.bytes() > 0 || !records.is_empty() {
+            self.is_empty.store(false, Ordering::Relaxed);
         }
-        let bookmarks = serde_json::to_vec(bookmarks).expect("positions are plain JSON");
-        write_durably(durable, &spilled, &bookmarks).map_err(failed("writing", Path::new(FILE)))?;
-        *spilled = Spilled::default();
-        Ok(())
-    }
-}
-
-/// Which keys of an operator are wanted.
-#[derive(Clone, Copy, Debug)]
-pub enum Keys<'a> {
-    /// This one.
-    One(&'a [u8]),
-    /// Those of one shard of so many.
-    Shard {
-        /// Which.
-        index: u32,
-        /// Of how many.
-        shards: u32,
-    },
-}
-
-/// Full keys, from one bound to the other.
-type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
-type Found = BTreeMap<Box<[u8]>, Vec<u8>>;
-
-fn bounds(range: &Range) -> (Bound<&[u8]>, Bound<&[u8]>) {
-    (range.0.as_ref().map(Vec::as_slice), range.1.as_ref().map(Vec::as_slice))
-}
-
-impl Keys<'_> {
-    fn range(&self, operator: &str) -> Range {
-        match self {
-            Keys::One(key) => {
-                let key = full_key(operator, key).into_vec();
-                (Bound::Included(key.clone()), Bound::Included(key))
+        let mut layers = self.logged.write();
+        let mut inserted = 0;
+        let mut insert = |key: Box<[u8]>, bytes: Box<[u8]>| {
+            layers.logged.insert(key, bytes);
+            inserted += 1;
+            if inserted % MERGED_AT_ONCE == 0 {
+                RwLockWriteGuard::bump(&mut layers);
             }
-            Keys::Shard { index, shards } => {
-                let mut own = (0..PARTITIONS).filter(|&partition| hash::shard(partition, *shards) == *index);
-                let first = own.next().expect("there are at most as many shards as partitions");
-                let last = own.next_back().unwrap_or(first);
-                let bound = |partition: u32| [prefix(operator), big_endian(partition).to_vec()].concat();
-                (Bound::Included(bound(first)), Bound::Excluded(bound(last + 1)))
-            }
-        }
-    }
-}
-
-impl Pending {
-    fn insert(&mut self, key: Box<[u8]>, bytes: Vec<u8>) {
-        let key_bytes = key.len() + RECORD_OVERHEAD_BYTES;
-        self.bytes += key_bytes + bytes.len();
-        if let Some(replaced) = self.records.insert(key, bytes) {
-            self.bytes -= key_bytes + replaced.len();
-        }
-    }
-
-    fn take_first(&mut self) -> Option<(Box<[u8]>, Vec<u8>)> {
-        let (key, bytes) = self.records.pop_first()?;
-        self.bytes -= key.len() + bytes.len() + RECORD_OVERHEAD_BYTES;
-        Some((key, bytes))
-    }
-}
-
-/// The operator's name, behind its length so that no name is the beginning of another.
-fn prefix(operator: &str) -> Vec<u8> {
-    let length = u16::try_from(operator.len()).expect("pipeline files bound the length of names");
-    [&length.to_be_bytes(), operator.as_bytes()].concat()
-}
-
-fn full_key(operator: &str, key: &[u8]) -> Box<[u8]> {
-    let partition = hash::partition(hash::key(key));
-    [&prefix(operator), big_endian(partition).as_slice(), key]
-        .concat()
-        .into()
-}
-
-fn big_endian(partition: u32) -> [u8; 2] {
-    u16::try_from(partition)
-        .expect("there are 4,096 partitions")
-        .to_be_bytes()
-}
-
-impl Spilled {
-    /// Moves so many of the pending records to the scratch database.
-    fn flush(&mut self, records: usize) -> Result<(), redb::Error> {
-        let scratch = match &mut self.scratch {
-            Some(scratch) => scratch,
-            none => none.insert(Scratch::create()?),
         };
-        let mut transaction = scratch.database.begin_write()?;
-        transaction
-            .set_durability(Durability::None)
-            .map_err(redb::Error::from)?;
-        {
-            let mut table = transaction.open_table(STATE)?;
-            for _ in 0..records {
-                let Some((key, bytes)) = self.pending.take_first() else {
-                    break;
-                };
-                table.insert(&*key, bytes.as_slice())?;
-            }
-        }
-        transaction.commit()?;
+        frozen.each(|key, bytes| {
+            insert(key.into(), bytes.into());
+            Ok::<_, Error>(())
+        })?;
+        records.into_iter().for_each(|(key, bytes)| insert(key, bytes.into()));
+        drop(layers);
+        self.thaw();
         Ok(())
     }
-}
 
-impl Scratch {
-    fn create() -> Result<Self, redb::Error> {
-        let directory = tempfile::tempdir()?;
-        let path = directory.path().join("scratch.redb");
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
-        Ok(Self {
-            database,
-            _directory: directory,
+    /// Lets go of what was frozen; whatever a look-up finds in it is in a later layer, too.
+    fn thaw(&self) {
+        let frozen = self.spilled.lock().frozen.take();
+        drop(frozen);
+    }
+
+    /// Commits an epoch that is too large for the logged layer, with all that is logged, to the database.
+    fn commit_to_database(
+        &self,
+        durable: &Durable,
+        log: &mut Log,
+        moment: &Moment,
+        frozen: &Spilled,
+        records: &[Stored],
+    ) -> Result<(), Error> {
+        durable.wait_for_applier();
+        durable.check()?;
+        self.is_empty.store(false, Ordering::Relaxed);
+        let layers = self.logged.read();
+        let applied = durable::apply(&durable.database, moment, |write| {
+            layers.logged.each(&mut *write)?;
+            frozen.each(&mut *write)?;
+            records.iter().try_for_each(|(key, bytes)| write(key, bytes))
+        });
+        applied.map_err(Error::database("writing", &durable.directory.join(durable::FILE)))?;
+        drop(layers);
+        *durable.latest.lock() = moment.clone();
+        // In this order: what is frozen hides what is logged, and what is logged hides the database.
+        let logged = std::mem::take(&mut self.logged.write().logged);
+        drop(logged);
+        self.thaw();
+        let segments = log.rotate(moment.epoch + 1)?;
+        durable.remove(&segments)
+    }
+
+    /// Sets the logged layer apart, and the part of the log that holds it.
+    fn begin_to_apply(&self, durable: &Durable, log: &mut Log) -> Result<Application, Error> {
+        let moment = durable.latest.lock().clone();
+        let segments = log
+            .rotate(moment.epoch + 1)
+            .inspect_err(|error| durable.poison(&error.to_string()))?;
+        let mut layers = self.logged.write();
+        let layer = Arc::new(std::mem::take(&mut layers.logged));
+        layers.applying = Some(layer.clone());
+        Ok(Application {
+            layer,
+            moment,
+            segments,
         })
     }
-}
 
-fn read_range(database: &Database, range: &Range, found: &mut Found) -> Result<(), redb::Error> {
-    let transaction = database.begin_read()?;
-    let table = match transaction.open_table(STATE) {
-        Ok(table) => table,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    for record in table.range::<&[u8]>(bounds(range))? {
-        let (key, value) = record?;
-        found.insert(key.value().into(), value.value().to_vec());
+    fn finish_applying(&self, durable: &Durable, application: Application) {
+        let Application {
+            layer,
+            moment,
+            segments,
+        } = application;
+        let applied = durable::apply(&durable.database, &moment, |write| layer.each(write))
+            .map_err(Error::database("writing", &durable.directory.join(durable::FILE)));
+        let applied = applied.and_then(|()| {
+            self.logged.write().applying = None;
+            durable.remove(&segments)
+        });
+        if let Err(error) = applied {
+            durable.poison(&error.to_string());
+        }
     }
-    Ok(())
 }
 
-fn clear(durable: &Database) -> Result<(), redb::Error> {
-    let transaction = durable.begin_write()?;
-    transaction.delete_table(STATE)?;
-    transaction.delete_table(META)?;
-    transaction.commit()?;
-    Ok(())
+impl Durable {
+    /// Has every later commit fail.
+    fn poison(&self, reason: &str) {
+        // The first reason is the one that explains the others.
+        let _ = self.poison.set(reason.to_owned());
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.poison
+            .get()
+            .map_or(Ok(()), |reason| Err(Error::Poisoned { reason: reason.clone() }))
+    }
+
+    fn wait_for_applier(&self) {
+        let thread = self.applier.lock().take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            self.poison("the thread that writes the database panicked");
+        }
+    }
+
+    fn remove(&self, segments: &[PathBuf]) -> Result<(), Error> {
+        // Not synchronised: what comes back after a crash is recognised as stale.
+        let remove = |path: &PathBuf| self.disk.remove(path).map_err(Error::io("removing", path));
+        segments.iter().try_for_each(remove)
+    }
 }
 
-fn write_durably(durable: &Database, spilled: &Spilled, bookmarks: &[u8]) -> Result<(), redb::Error> {
-    let mut transaction = durable.begin_write()?;
-    transaction.set_quick_repair(true);
-    {
-        let mut table = transaction.open_table(STATE)?;
-        let mut write = |key: &[u8], bytes: &[u8]| -> Result<(), redb::Error> {
-            if bytes.is_empty() {
-                table.remove(key)?;
+/// Writes an epoch to the log.
+fn write(log: &mut Log, moment: &Moment, frozen: &Spilled, records: &[Stored]) -> Result<(), Error> {
+    let mut writer = log.write(moment.epoch);
+    frozen.each(|key, bytes| writer.state(key, bytes))?;
+    records.iter().try_for_each(|(key, bytes)| writer.state(key, bytes))?;
+    moment.in_flight.iter().try_for_each(|one| writer.in_flight(one))?;
+    writer.end(moment.bookmarks.as_deref().unwrap_or_default())
+}
+
+/// Records as they are stored.
+fn stored(operator: &str, records: Vec<Record>) -> impl Iterator<Item = Stored> + '_ {
+    let encode = |entry: Option<Entry>| entry.map(|entry| entry.encode()).unwrap_or_default();
+    records
+        .into_iter()
+        .map(move |(key, entry)| (keys::full(operator, &key), encode(entry)))
+}
+
+/// Makes the directory and those above it, durably.
+fn make_directory(disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
+    let make = || {
+        if disk.look(&directory.join(durable::FILE))? != disk::Entry::Missing {
+            // Whoever made the database in it saw to it first.
+            return Ok(());
+        }
+        disk.make_folder(directory)?;
+        // An earlier process may have made them and ended here, so that they are there without being durable.
+        for folder in directory.ancestors().skip(1) {
+            let folder = if folder.as_os_str().is_empty() {
+                Path::new(".")
             } else {
-                table.insert(key, bytes)?;
-            }
-            Ok(())
-        };
-        if let Some(scratch) = &spilled.scratch {
-            let scratch = scratch.database.begin_read()?;
-            for record in scratch.open_table(STATE)?.iter()? {
-                let (key, value) = record?;
-                write(key.value(), value.value())?;
+                folder
+            };
+            match disk.sync_folder(folder) {
+                // In folders that this process may only pass through it has made nothing.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => break,
+                synced => synced?,
             }
         }
-        for (key, bytes) in &spilled.pending.records {
-            write(key, bytes)?;
-        }
-        transaction.open_table(META)?.insert(BOOKMARKS, bookmarks)?;
-    }
-    transaction.commit()?;
-    Ok(())
+        Ok(())
+    };
+    make().map_err(|reason| Error::Directory {
+        path: directory.to_owned(),
+        reason,
+    })
 }
 
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(redb::Error) -> Error + use<> {
-    let path = path.to_owned();
-    move |reason| Error::Database {
-        doing,
-        path,
-        reason: Box::new(reason),
+/// Takes the directory for this process.
+fn lock(disk: &dyn Disk, directory: &Path) -> Result<Box<dyn File>, Error> {
+    let path = directory.join(LOCK_FILE);
+    let file = disk.open(&path, Mode::Make).map_err(Error::io("opening", &path))?;
+    if file.try_lock().map_err(Error::io("locking", &path))? {
+        return Ok(file);
     }
+    Err(Error::InUse {
+        path: directory.to_owned(),
+    })
 }
 
 impl std::fmt::Debug for Store {
@@ -457,137 +631,5 @@ impl std::fmt::Debug for Store {
             .debug_struct("Store")
             .field("is_durable", &self.is_durable())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use smallvec::SmallVec;
-
-    use super::*;
-
-    fn entry(count: u64) -> Entry {
-        Entry {
-            accumulator: SmallVec::from_slice(b"a"),
-            count,
-            start: 0,
-            end: 0,
-            state_version: 1,
-        }
-    }
-
-    fn record(key: &str, count: u64) -> Record {
-        (key.as_bytes().into(), Some(entry(count)))
-    }
-
-    fn loaded(store: &Store, wanted: &Keys<'_>) -> Vec<Record> {
-        let mut table = Table::default();
-        store.load("op", wanted, &mut table).unwrap();
-        let mut records = table.drain();
-        records.sort_by(|left, right| left.0.cmp(&right.0));
-        records
-    }
-
-    #[test]
-    fn what_an_actor_gives_up_is_found_again() {
-        let store = Store::temporary();
-        store.spill("op", vec![record("a", 1), record("b", 2)]).unwrap();
-        store.spill("op2", vec![record("a", 9)]).unwrap();
-        assert_eq!(loaded(&store, &Keys::One(b"a")), [record("a", 1)]);
-        assert_eq!(
-            loaded(&store, &Keys::Shard { index: 0, shards: 1 }),
-            [record("a", 1), record("b", 2)]
-        );
-    }
-
-    #[test]
-    fn a_flush_to_disk_hides_nothing() {
-        let store = Store::temporary();
-        let records = |count| {
-            (0..200_000_u32)
-                .map(move |key| record(&key.to_string(), count))
-                .collect::<Vec<_>>()
-        };
-        store.spill("op", records(1)).unwrap();
-        assert!(
-            store.spilled.lock().scratch.is_some(),
-            "200,000 records do not fit the pending ones"
-        );
-        store
-            .spill("op", vec![(b"7".as_slice().into(), None), record("8", 3)])
-            .unwrap();
-        assert_eq!(loaded(&store, &Keys::One(b"7")), []);
-        assert_eq!(loaded(&store, &Keys::One(b"8")), [record("8", 3)]);
-        let all: usize = (0..5)
-            .map(|index| loaded(&store, &Keys::Shard { index, shards: 5 }).len())
-            .sum();
-        assert_eq!(all, 199_999);
-    }
-
-    #[test]
-    fn what_waits_for_the_disk_is_bounded_however_little_comes_at_a_time() {
-        let store = Store::temporary();
-        for key in 0..100_000_u32 {
-            store.spill("op", vec![record(&key.to_string(), 1)]).unwrap();
-        }
-        let spilled = store.spilled.lock();
-        assert!(spilled.pending.bytes <= PENDING_BYTES_MAX, "{}", spilled.pending.bytes);
-        assert!(spilled.scratch.is_some());
-        let records = spilled.pending.records.iter();
-        let counted = records.map(|(key, bytes)| key.len() + bytes.len() + RECORD_OVERHEAD_BYTES);
-        assert_eq!(spilled.pending.bytes, counted.sum::<usize>());
-    }
-
-    #[test]
-    fn only_what_was_committed_outlives_the_process() {
-        let directory = tempfile::tempdir().unwrap();
-        let bookmarks = Bookmarks {
-            sources: [("s".into(), 7.into())].into(),
-            ..Bookmarks::default()
-        };
-        {
-            let store = Store::open(directory.path()).unwrap();
-            assert_eq!(store.bookmarks().unwrap(), None);
-            store
-                .spill("op", vec![record("spilled", 1), record("closed", 1)])
-                .unwrap();
-            store
-                .commit(vec![("op", vec![record("active", 2)])], &bookmarks)
-                .unwrap();
-            store
-                .commit(vec![("op", vec![(b"closed".as_slice().into(), None)])], &bookmarks)
-                .unwrap();
-            store.spill("op", vec![record("late", 3)]).unwrap();
-        }
-        let store = Store::open(directory.path()).unwrap();
-        assert_eq!(store.bookmarks().unwrap(), Some(bookmarks));
-        let all = loaded(&store, &Keys::Shard { index: 0, shards: 1 });
-        assert_eq!(all, [record("active", 2), record("spilled", 1)]);
-    }
-
-    #[test]
-    fn a_state_directory_has_one_owner() {
-        let directory = tempfile::tempdir().unwrap();
-        let owner = Store::open(directory.path()).unwrap();
-        owner
-            .commit(vec![("op", vec![record("a", 1)])], &Bookmarks::default())
-            .unwrap();
-        for open in [Store::open, Store::open_emptied] {
-            assert!(matches!(open(directory.path()), Err(Error::InUse { .. })));
-        }
-        assert_eq!(loaded(&owner, &Keys::One(b"a")), [record("a", 1)]);
-    }
-
-    #[test]
-    fn an_emptied_store_has_no_state_and_no_positions() {
-        let directory = tempfile::tempdir().unwrap();
-        for _ in 0..2 {
-            let store = Store::open_emptied(directory.path()).unwrap();
-            assert_eq!(store.bookmarks().unwrap(), None);
-            assert_eq!(loaded(&store, &Keys::One(b"a")), []);
-            store
-                .commit(vec![("op", vec![record("a", 1)])], &Bookmarks::default())
-                .unwrap();
-        }
     }
 }

@@ -31,7 +31,7 @@ const VACANT_MAX: usize = 64;
 ///
 /// A key whose window closed keeps its slot, since its next window will most likely open; once most slots are vacant, the
 /// table sweeps them out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Table {
     index: HashTable<u32>,
     slots: Vec<Slot>,
@@ -39,9 +39,16 @@ pub struct Table {
     open: usize,
     /// Bytes of keys and accumulators that are too long to lie within their slots.
     outside: usize,
-    /// Keys that the store knows and this table has swept out since.
-    forgotten: Vec<Box<[u8]>>,
+    /// The epoch that changes belong to: from one cut to the next.
+    epoch: Epoch,
+    /// The slots that changed in this epoch.
+    changed: Vec<u32>,
+    /// Keys that the store knows and this table has swept out, with the epoch in which they closed.
+    forgotten: Vec<(Box<[u8]>, Epoch)>,
 }
+
+/// Counts the cuts of a run from 1; 0 is before all of them.
+pub type Epoch = u32;
 
 /// Two cache lines: a look-up reads the first, a fold the second besides.
 #[derive(Debug, Default)]
@@ -52,13 +59,36 @@ pub(super) struct Slot {
     /// The turn that last touched it, and the group that its next event joins in that turn.
     pub(super) turn: u32,
     pub(super) group: u32,
+    /// When it last changed, 0 for what is as the store gave it.
+    changed: Epoch,
+    /// Whether the store knows, or is about to learn, an entry of the key.
     is_stored: bool,
     pub(super) entry: Entry,
 }
 
 const _: () = assert!(size_of::<Slot>() == 128, "a slot takes two cache lines");
 
+impl Default for Table {
+    fn default() -> Self {
+        Self::in_epoch(1)
+    }
+}
+
 impl Table {
+    /// An empty one, whose changes belong to `epoch` until the next cut.
+    #[must_use]
+    pub fn in_epoch(epoch: Epoch) -> Self {
+        Self {
+            index: HashTable::new(),
+            slots: Vec::new(),
+            open: 0,
+            outside: 0,
+            epoch,
+            changed: Vec::new(),
+            forgotten: Vec::new(),
+        }
+    }
+
     /// The number of keys with an open window.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -74,7 +104,10 @@ impl Table {
     /// The memory that it takes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot>() + self.index.allocation_size() + self.outside
+        self.slots.capacity() * size_of::<Slot>()
+            + self.index.allocation_size()
+            + self.changed.capacity() * size_of::<u32>()
+            + self.outside
     }
 
     /// The entry of `key`, if it has one.
@@ -134,6 +167,7 @@ impl Table {
         state_version: u32,
         accumulator: &[u8],
     ) {
+        self.note_change(number);
         let entry = &mut self.slots[number as usize].entry;
         self.open += usize::from(entry.count == 0);
         (entry.count, entry.start, entry.end) = (count, start, end);
@@ -151,6 +185,16 @@ impl Table {
             self.outside -= outside(&entry.accumulator);
             self.open -= 1;
             *entry = Entry::default();
+            self.note_change(number);
+        }
+    }
+
+    #[inline]
+    fn note_change(&mut self, number: u32) {
+        let slot = &mut self.slots[number as usize];
+        if slot.changed != self.epoch {
+            slot.changed = self.epoch;
+            self.changed.push(number);
         }
     }
 
@@ -167,15 +211,19 @@ impl Table {
                 *outside -= slot.outside();
             }
             if !is_open && slot.is_stored {
-                forgotten.push(slot.key.as_slice().into());
+                forgotten.push((slot.key.as_slice().into(), slot.changed));
             }
             is_open
         });
         let slots = &self.slots;
         self.index.clear();
+        self.changed.clear();
         for (number, slot) in (0..).zip(slots) {
             self.index
                 .insert_unique(slot.hash, number, |&slot| slots[slot as usize].hash);
+            if slot.changed == self.epoch {
+                self.changed.push(number);
+            }
         }
     }
 
@@ -189,20 +237,48 @@ impl Table {
         slot.is_stored = true;
     }
 
-    /// Takes everything out, as records for the store.
-    pub fn drain(&mut self) -> Vec<Record> {
-        let Self { slots, forgotten, .. } = std::mem::take(self);
+    /// The keys with an open window.
+    pub fn entries(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
+        let open = self.slots.iter().filter(|slot| slot.entry.count > 0);
+        open.map(|slot| (slot.key.as_slice(), &slot.entry))
+    }
+
+    /// What changed in this epoch, copied, as records for the store; what changes from now on belongs to `next`. Up to
+    /// `committed` the store has everything that was captured before.
+    pub fn capture(&mut self, committed: Epoch, next: Epoch) -> Vec<Record> {
+        let changed = std::mem::take(&mut self.changed);
+        let mut records = Vec::with_capacity(self.forgotten.len() + changed.len());
+        self.forgotten.retain(|(_, epoch)| *epoch > committed);
         // A key that was forgotten and came back stands in both lists: its entry must be written last.
-        let gone = forgotten.into_iter().map(|key| (key, None));
-        let kept = slots.into_iter().filter_map(|slot| {
-            let is_open = slot.entry.count > 0;
-            (is_open || slot.is_stored).then(|| (slot.key.as_slice().into(), is_open.then_some(slot.entry)))
-        });
-        gone.chain(kept).collect()
+        let gone = self.forgotten.iter().filter(|(_, epoch)| *epoch == self.epoch);
+        records.extend(gone.map(|(key, _)| (key.clone(), None)));
+        for number in changed {
+            let slot = &mut self.slots[number as usize];
+            records.extend(slot.record());
+            slot.is_stored |= slot.entry.count > 0;
+        }
+        self.epoch = next;
+        records
+    }
+
+    /// Takes everything out. What the store does not have for certain, since it changed after the epoch `committed`, is
+    /// returned as records for it.
+    pub fn drain(&mut self, committed: Epoch) -> Vec<Record> {
+        let Self { slots, forgotten, .. } = std::mem::replace(self, Self::in_epoch(self.epoch));
+        let gone = forgotten.into_iter().filter(|(_, epoch)| *epoch > committed);
+        let gone = gone.map(|(key, _)| (key, None));
+        let kept = slots.iter().filter(|slot| slot.changed > committed);
+        gone.chain(kept.filter_map(Slot::record)).collect()
     }
 }
 
 impl Slot {
+    /// What the store is to know of it; nothing of a key that came and went without its knowing.
+    fn record(&self) -> Option<Record> {
+        let is_open = self.entry.count > 0;
+        (is_open || self.is_stored).then(|| (self.key.as_slice().into(), is_open.then(|| self.entry.clone())))
+    }
+
     fn outside(&self) -> usize {
         outside(&self.key) + outside(&self.entry.accumulator)
     }
@@ -281,15 +357,50 @@ mod tests {
         table.restore(b"kept", entry(2));
         let gone = table.slot_of(b"gone");
         table.close(gone);
-        let records = table.drain();
-        assert_eq!(
-            records,
-            [
-                (b"gone".as_slice().into(), None),
-                (b"kept".as_slice().into(), Some(entry(2)))
-            ]
-        );
+        assert_eq!(table.drain(0), [(b"gone".as_slice().into(), None)]);
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_cut_takes_what_changed_since_the_one_before() {
+        let mut table = Table::default();
+        let put = |table: &mut Table, key: &[u8], count| {
+            let slot = table.slot_of(key);
+            table.put(slot, (count, -1, 7), b"acc");
+        };
+        table.restore(b"old", entry(9));
+        put(&mut table, b"a", 1);
+        put(&mut table, b"b", 1);
+        let record = |key: &[u8], count: u64| (key.into(), (count > 0).then(|| entry(count)));
+        assert_eq!(table.capture(0, 2), [record(b"a", 1), record(b"b", 1)]);
+        put(&mut table, b"b", 2);
+        let a = table.slot_of(b"a");
+        table.close(a);
+        assert_eq!(table.capture(0, 3), [record(b"b", 2), record(b"a", 0)]);
+        assert_eq!(table.capture(1, 4), []);
+        assert_eq!(
+            table.drain(1),
+            [record(b"a", 0), record(b"b", 2)],
+            "what was captured is not committed yet"
+        );
+    }
+
+    #[test]
+    fn a_key_that_closed_and_was_swept_out_is_still_forgotten() {
+        let mut table = Table::default();
+        table.restore(b"gone", entry(1));
+        let gone = table.slot_of(b"gone");
+        table.close(gone);
+        for key in 0..=VACANT_MAX {
+            table.slot_of(&key.to_le_bytes());
+        }
+        table.sweep();
+        assert!(table.slots.is_empty());
+        let forgotten = (b"gone".as_slice().into(), None);
+        assert_eq!(table.capture(0, 2), [forgotten]);
+        assert_eq!(table.capture(0, 3), [], "it was captured");
+        assert_eq!(table.drain(0).len(), 1, "the cut that has it may fail");
+        assert!(table.drain(0).is_empty());
     }
 
     #[test]
@@ -309,13 +420,6 @@ mod tests {
         assert!(table.slots.len() <= VACANT_MAX + 2, "{} slots", table.slots.len());
         assert_eq!((table.len(), table.get(b"open")), (1, Some(&entry(2))));
         assert_eq!(table.outside, table.slots.iter().map(Slot::outside).sum::<usize>());
-        let records = table.drain();
-        assert_eq!(
-            records,
-            [
-                (b"stored".as_slice().into(), None),
-                (b"open".as_slice().into(), Some(entry(2)))
-            ]
-        );
+        assert_eq!(table.drain(0), [(b"stored".as_slice().into(), None)]);
     }
 }

@@ -99,7 +99,15 @@ impl Sink for Bottomless {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<Option<sink::Bookmark>, sink::Error> {
-        Ok(None)
+    fn prepare(&mut self) -> Result<sink::Prepared, sink::Error> {
+        Ok(sink::Prepared::default())
+    }
+
+    fn publish(&mut self) -> Result<(), sink::Error> {
+        Ok(())
+    }
+
+    fn ability(&self) -> sink::Ability {
+        sink::Ability::WritesNothing
     }
 }

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use dirigo::flow::LettersBookmark;
 use dirigo::pipeline::{self, Diagnostics};
-use dirigo::runtime::{Connectors, Host, Job, Options, Prepared, WORKER_NICENESS, prepare};
+use dirigo::runtime::{Connectors, Host, InTransit, Job, Options, Prepared, WORKER_NICENESS, prepare};
 use dirigo::scheduler::Choice;
 use dirigo::sink::Sink;
 use dirigo::source::Source;
@@ -77,6 +77,7 @@ pub(super) fn start(host: &Host, prepared: Prepared, source: impl Source + 'stat
         letters: Box::new(|| Ok(Box::new(Bottomless) as Box<dyn Sink>)),
         letters_from: LettersBookmark::fresh(),
         store: Store::temporary(),
+        in_transit: InTransit::default(),
         is_resumed: false,
         batch_events: 256,
     };

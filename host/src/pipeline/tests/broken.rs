@@ -104,7 +104,16 @@ facts! {
     a_missing_file_is_told_its_neighbour: with_source("kind = \"file\"\npath = \"examples/sensor.jsonl\"")
         => ["cannot find the source file", ":6:8", "No such file", "did you mean `sensors.jsonl`?"];
     a_directory_is_no_source: with_source("kind = \"file\"\npath = \"examples\"\nformat = \"csv\"")
-        => ["the source file is a directory"];
+        => ["the source file is a directory", "end the path with a `/`"];
+    a_folder_that_is_not_there_is_no_source: with_source("kind = \"file\"\npath = \"exmaples/*.csv\"")
+        => ["cannot read the folder of the source files", "exmaples: No such file"];
+    a_folder_tells_no_format: with_source("kind = \"file\"\npath = \"examples/\"") => ["source `s` has no `format`"];
+    a_sink_writes_none_of_the_files_of_a_source: with_source(
+        "kind = 'file'\npath = 'examples/*.jsonl'\n[[sink]]\nid = 'x'\nkind = 'file'\npath = 'examples/new.jsonl'"
+    ) => ["source `s` and sink `x` use the same folder", "read here", "written here", "its own folder"];
+    a_sink_puts_no_parts_beside_the_files_of_a_source: with_source(
+        "kind = 'file'\npath = 'examples/*.jsonl'\n[[sink]]\nid = 'x'\nkind = 'file'\npath = 'examples/*.x'\ncommit = 'epoch'"
+    ) => ["source `s` and sink `x` use the same folder"];
     an_extension_that_tells_nothing_needs_a_format: with_source("kind = \"file\"\npath = \"readings.dat\"")
         => ["source `s` has no `format`", "the extension does not tell the format"];
     an_unknown_format_is_told_the_nearest: with_source("kind = \"stdin\"\nformat = \"cvs\"")
@@ -181,6 +190,37 @@ facts! {
 facts! {
     a_sink_needs_a_kind: with_sink("") => ["sink `out` has no `kind`"];
     a_file_sink_needs_a_path: with_sink("kind = \"file\"") => ["sink `out` has no `path`"];
+    only_a_file_is_committed: with_sink("kind = \"stdout\"\ncommit = \"epoch\"\nroll = { size = \"1MiB\" }")
+        => ["sink `out` has no `commit`", "for kind = \"file\"", "sink `out` has no `roll`"];
+    only_parts_roll: with_sink("kind = \"file\"\npath = \"a\"\nroll = { size = \"1MiB\" }")
+        => ["sink `out` has no parts to `roll`", "add `commit = \"epoch\"`"];
+    a_part_is_full_at_some_time: with_sink("kind = 'file'\npath = 'a/*'\ncommit = 'epoch'\nroll = {}")
+        => ["`roll` says neither `size` nor `every`", "write `roll = "];
+    a_part_holds_something: with_sink("kind = 'file'\npath = 'a/*'\ncommit = 'epoch'\nroll = { size = '0KiB' }")
+        => ["`size` is 0", "nothing fits"];
+    a_part_lasts_some_time: with_sink("kind = 'file'\npath = 'a/*'\ncommit = 'epoch'\nroll = { every = '0s' }")
+        => ["`every` is 0"];
+    parts_have_numbers: with_sink("kind = 'file'\npath = 'out.jsonl'\ncommit = 'epoch'")
+        => ["this cannot be the path of several files", "no `*`", "averages/*.jsonl"];
+    parts_have_one_number: with_sink("kind = 'file'\npath = 'a/*-*.jsonl'\ncommit = 'epoch'") => ["a second `*`"];
+    parts_are_in_one_folder: with_sink("kind = 'file'\npath = 'a*/b.jsonl'\ncommit = 'epoch'")
+        => ["a folder with a `*`"];
+    parts_are_not_hidden: with_sink("kind = 'file'\npath = 'a/.*'\ncommit = 'epoch'") => ["hidden files"];
+    a_star_wants_parts: with_sink("kind = 'file'\npath = 'a/*.jsonl'")
+        => ["sink `out` writes one file, and no parts", "add `commit = \"epoch\"`"];
+    the_folder_of_parts_is_no_file: with_sink("kind = 'file'\npath = 'readings.csv/*'\ncommit = 'epoch'")
+        => ["the folder of the parts is a file"];
+    parts_are_alone_in_their_folder: with_sink("kind = 'file'\npath = './*.out'\ncommit = 'epoch'")
+        => ["the pipeline file and sink `out` use the same folder", "its own folder"];
+    two_sinks_have_two_folders: with_sink(
+        "kind = 'file'\npath = 'a/*.x'\ncommit = 'epoch'\n[[sink]]\nid = 'b'\nkind = 'file'\npath = 'x/../a/*.y'\ncommit = 'epoch'"
+    ) => ["sink `out` and sink `b` use the same folder", "written here"];
+    no_sink_writes_among_the_parts_of_another: with_sink(
+        "kind = 'file'\npath = 'a/*.x'\ncommit = 'epoch'\n[[sink]]\nid = 'b'\nkind = 'file'\npath = 'a/y'"
+    ) => ["sink `out` and sink `b` use the same folder"];
+    no_sink_puts_parts_around_the_file_of_another: with_sink(
+        "kind = 'file'\npath = 'a/y'\n[[sink]]\nid = 'b'\nkind = 'file'\npath = 'a/*.x'\ncommit = 'epoch'"
+    ) => ["sink `out` and sink `b` use the same folder"];
     an_order_is_key_or_source: with_sink("kind = \"null\"\norder = \"time\"")
         => ["unknown order `time`", "`key` and `source`"];
     a_sink_does_not_write_what_a_source_reads: with_sink("kind = \"file\"\npath = \"./x/../examples/sensors.jsonl\"")

@@ -139,14 +139,7 @@ fn the_contracts_example_is_what_it_says() {
 fn the_contracts_example_is_told_what_has_no_effect_in_this_version() {
     let warnings = Folder::new().parse(CONTRACT, &[]).unwrap().warnings;
     let messages: Vec<&str> = warnings.iter().map(Diagnostic::message).collect();
-    assert_eq!(
-        messages,
-        [
-            "`checkpoint` has no effect yet",
-            "`lateness` has no effect yet",
-            "`idle` has no effect yet"
-        ]
-    );
+    assert_eq!(messages, ["`lateness` has no effect yet", "`idle` has no effect yet"]);
 }
 
 #[test]
@@ -155,7 +148,7 @@ fn a_pipeline_has_the_contracts_defaults() {
     assert_eq!(pipeline.tenant, "default");
     assert_eq!(
         (pipeline.slo, pipeline.checkpoint, &pipeline.dead_letters),
-        (None, None, &None)
+        (None, Some(Duration::from_secs(1)), &None)
     );
     assert_eq!(pipeline.sinks[0].order, Order::Key);
     let operator = &pipeline.operators[0];
@@ -175,6 +168,46 @@ fn a_pipeline_has_the_contracts_defaults() {
         (Duration::from_mins(1), Duration::from_micros(100))
     );
     assert_eq!(operator.config, json!({}));
+}
+
+#[test]
+fn checkpoints_can_be_off() {
+    let text = with_source("kind = \"stdin\"").replace("name = \"p\"", "name = \"p\"\ncheckpoint = \"off\"");
+    assert_eq!(good(&text).pipeline.checkpoint, None);
+}
+
+fn sink(text: &str) -> SinkKind {
+    let text = with_source("kind = \"stdin\"").replace("kind = \"null\"", text);
+    good(&text).pipeline.sinks[0].kind.clone()
+}
+
+#[test]
+fn a_sink_that_shows_what_is_committed_writes_parts() {
+    let kind = sink("kind = \"file\"\ncommit = \"epoch\"\npath = \"out/day-*.jsonl.zst\"");
+    let SinkKind::Parts { pattern, roll: None } = kind else {
+        panic!("{kind:?}")
+    };
+    assert!(pattern.folder.ends_with("out"), "{pattern}");
+    assert_eq!(
+        (pattern.prefix.as_str(), pattern.suffix.as_str()),
+        ("day-", ".jsonl.zst")
+    );
+    let kind =
+        sink("kind = \"file\"\ncommit = \"epoch\"\npath = \"out/*\"\nroll = { size = \"64MiB\", every = \"1m\" }");
+    let roll = Some(Roll {
+        size: Some(64 << 20),
+        every: Some(Duration::from_mins(1)),
+    });
+    assert!(
+        matches!(kind, SinkKind::Parts { roll: found, .. } if found == roll),
+        "{kind:?}"
+    );
+}
+
+#[test]
+fn a_sink_that_appends_writes_one_file() {
+    let kind = sink("kind = \"file\"\ncommit = \"append\"\npath = \"out.jsonl\"");
+    assert!(matches!(kind, SinkKind::File { .. }), "{kind:?}");
 }
 
 #[test]
@@ -219,7 +252,7 @@ fn a_generator_takes_its_options() {
 #[test]
 fn the_extension_tells_the_format_and_stdin_is_jsonl() {
     let format = |text: &str| match good(&with_source(text)).pipeline.sources[0].kind.clone() {
-        SourceKind::File { format, .. } | SourceKind::Stdin { format } => format,
+        SourceKind::File { format, .. } | SourceKind::Folder { format, .. } | SourceKind::Stdin { format } => format,
         SourceKind::Generator(_) => panic!("a generator"),
     };
     assert_eq!(
@@ -233,6 +266,32 @@ fn the_extension_tells_the_format_and_stdin_is_jsonl() {
         Format::Csv
     );
     assert_eq!(format("kind = \"stdin\""), Format::Jsonl);
+}
+
+#[test]
+fn a_source_reads_a_folder_or_the_files_that_match() {
+    let pattern = |text: &str| {
+        let loaded = good(&with_source(text));
+        match loaded.pipeline.sources[0].kind.clone() {
+            SourceKind::Folder { pattern, format } => (pattern.name("*"), format, loaded.warnings),
+            kind => panic!("{kind:?}"),
+        }
+    };
+    let (names, format, _) = pattern("kind = \"file\"\npath = \"examples/*.jsonl.gz\"");
+    assert_eq!((names.as_str(), format), ("*.jsonl.gz", Format::Jsonl));
+    let (names, format, _) = pattern("kind = \"file\"\npath = \"examples/\"\nformat = \"csv\"");
+    assert_eq!((names.as_str(), format), ("*", Format::Csv));
+    let (.., warnings) = pattern("kind = \"file\"\npath = \"examples/none-*.jsonl\"");
+    super::assert_says(
+        &warnings.render(false),
+        &["warning: there are no source files", "none-*.jsonl"],
+    );
+}
+
+#[test]
+fn a_sink_may_write_beside_the_files_that_a_source_matches() {
+    let text = "kind = 'file'\npath = 'examples/*.jsonl'\n[[sink]]\nid = 'x'\nkind = 'file'\npath = 'examples/x.csv'";
+    good(&with_source(text));
 }
 
 #[test]

@@ -14,7 +14,8 @@ use serde_json::Value;
 
 pub use compare::Difference;
 
-use super::job::BATCH_EVENTS;
+use super::InTransit;
+use super::connectors::BATCH_EVENTS;
 use super::{Connectors, Ended, Host, Job, Options, Prepared};
 use crate::batch::Column;
 use crate::clock::ManualClock;
@@ -142,6 +143,7 @@ impl Stage {
             letters: Box::new(|| Ok(letters_sink)),
             letters_from: LettersBookmark::fresh(),
             store: Store::temporary(),
+            in_transit: InTransit::default(),
             is_resumed: false,
             batch_events: BATCH_EVENTS,
         };
@@ -210,7 +212,7 @@ fn segments(pipeline: &Pipeline, input: &[TestEvent]) -> Result<Vec<Segment>, Fa
 /// What the medium of `source` would hold of an event with this value, or `None` if it could not hold it.
 fn record(source: &Source, value: &Value) -> Option<Vec<u8>> {
     let format = match &source.kind {
-        SourceKind::File { format, .. } | SourceKind::Stdin { format } => *format,
+        SourceKind::File { format, .. } | SourceKind::Folder { format, .. } | SourceKind::Stdin { format } => *format,
         SourceKind::Generator(_) => Format::Jsonl,
     };
     match (format, value) {

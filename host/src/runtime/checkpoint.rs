@@ -1,0 +1,246 @@
+//! Checkpoints: one moment of a pipeline, made durable while the pipeline goes on (docs/design/005-state-and-delivery.md).
+//!
+//! Owns in which order things happen: the cut, then what sinks have of it, the commit, and only then what readers see. Knows
+//! nothing of how state lies on the disk, or how sinks write.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::actor::{Operator, Pipe, Waiting};
+use crate::batch::SourceIndex;
+use crate::clock::nanoseconds;
+use crate::flow::{Failure, Inlet, Letters, Marked, MarkedLetters, Outlet, Progress, Saved, Signal};
+use crate::sink;
+use crate::state::{Bookmarks, Epoch, InFlight, Record, Snapshot};
+
+/// What a checkpoint looks at.
+pub struct Checkpoints {
+    pub(super) pipe: Arc<Pipe>,
+    pub(super) operators: Vec<Arc<Operator>>,
+    pub(super) inlets: Vec<Arc<Inlet>>,
+    pub(super) outlets: Vec<Arc<Outlet>>,
+    pub(super) letters: Arc<Letters>,
+    pub(super) progress: Arc<Progress>,
+    /// What is stored of the pipeline itself.
+    pub(super) description: Option<serde_json::Value>,
+}
+
+/// One moment of a pipeline, on its way to the disk.
+pub struct Cut {
+    epoch: Epoch,
+    state: Vec<(String, Vec<Record>)>,
+    in_flight: Vec<InFlight>,
+    sources: BTreeMap<String, serde_json::Value>,
+    next_positions: BTreeMap<String, u64>,
+    sinks: Vec<Receiver<Marked>>,
+    letters: Receiver<MarkedLetters>,
+}
+
+impl Checkpoints {
+    /// Takes a checkpoint, and waits until it is durable.
+    ///
+    /// # Errors
+    /// When the pipeline has failed, or it cannot be made durable; nothing must be committed after that.
+    pub fn take(&self) -> Result<(), Failure> {
+        let cut = self.cut()?;
+        self.complete(cut)
+    }
+
+    /// Ends an epoch: the pipeline stands still between two effects, and everything there is of it is taken.
+    ///
+    /// # Errors
+    /// When the pipeline has failed: what its actors drop then is in no cut.
+    pub fn cut(&self) -> Result<Cut, Failure> {
+        let is_durable = self.pipe.store.is_durable();
+        let paused = self.pipe.epochs.pause();
+        let indexed = || (0..).zip(&self.inlets);
+        let frontiers: Arc<[u64]> = indexed().map(|(source, _)| self.progress.frontier(source)).collect();
+        let named =
+            |(source, inlet): (SourceIndex, &Arc<Inlet>)| (inlet.id.clone(), self.progress.next_position(source));
+        let next_positions = indexed().map(named).collect();
+        let bookmarks = self
+            .inlets
+            .iter()
+            .filter_map(|inlet| Some((inlet.id.clone(), inlet.bookmark()?)));
+        let sources = bookmarks.collect();
+        let captured = self
+            .operators
+            .iter()
+            .map(|operator| (operator.id().to_owned(), operator.capture()));
+        let captured: Vec<_> = captured.collect();
+        let sinks = self
+            .outlets
+            .iter()
+            .map(|outlet| outlet.mark(frontiers.clone()))
+            .collect();
+        let letters = self.letters.mark();
+        if is_durable {
+            self.pipe.store.freeze();
+        }
+        let epoch = paused.cut();
+        if let Some(failure) = self.pipe.halt.failure() {
+            return Err(failure);
+        }
+        drop(paused);
+        let mut cut = Cut {
+            epoch,
+            state: Vec::new(),
+            in_flight: Vec::new(),
+            sources,
+            next_positions,
+            sinks,
+            letters,
+        };
+        // Those furthest downstream first: that is the order in which they go back.
+        for (id, captured) in captured.into_iter().rev() {
+            let save = |waiting: &Waiting| {
+                let source = &self.pipe.sources[usize::from(waiting.batch.origin.ticket.source())];
+                InFlight {
+                    item: id.clone(),
+                    bytes: Saved::encode(&waiting.batch, source, waiting.is_output),
+                }
+            };
+            cut.in_flight.extend(captured.waiting.iter().map(save));
+            cut.state.push((id, captured.state));
+        }
+        Ok(cut)
+    }
+
+    /// Makes a cut durable, and shows readers what it has.
+    ///
+    /// # Errors
+    /// When a sink or the store fails, or the pipeline has meanwhile.
+    pub fn complete(&self, cut: Cut) -> Result<(), Failure> {
+        let gone = |_| self.pipe.halt.failure().unwrap_or(Failure::Killed);
+        let mut sinks = BTreeMap::new();
+        let mut in_flight = Vec::new();
+        for (outlet, marked) in self.outlets.iter().zip(cut.sinks) {
+            let Marked { prepared, held } = marked.recv().map_err(gone)?;
+            let synced = prepared.synced().map_err(|error| sink_failure(&outlet.id, &error))?;
+            sinks.extend(synced.map(|bookmark| (outlet.id.clone(), bookmark)));
+            in_flight.extend(held.into_iter().map(|(batch, source)| InFlight {
+                item: outlet.id.clone(),
+                bytes: Saved::encode(&batch, &self.pipe.sources[usize::from(source)], true),
+            }));
+        }
+        in_flight.extend(cut.in_flight);
+        let letters = cut.letters.recv().map_err(gone)?;
+        let letters = letters.synced().map_err(|error| Failure::DeadLetters {
+            reason: error.to_string(),
+        })?;
+        if self.pipe.store.is_durable() {
+            let snapshot = Snapshot {
+                state: cut.state,
+                in_flight,
+                bookmarks: Bookmarks {
+                    sources: cut.sources,
+                    next_positions: cut.next_positions,
+                    sinks,
+                    dead_letters: serde_json::to_value(letters).ok(),
+                    pipeline: self.description.clone(),
+                },
+            };
+            let committed = self.pipe.store.commit(snapshot);
+            committed.map_err(|error| Failure::State {
+                reason: error.to_string(),
+            })?;
+        }
+        self.pipe.epochs.commit(cut.epoch);
+        self.outlets.iter().for_each(|outlet| outlet.publish());
+        self.letters.publish();
+        Ok(())
+    }
+
+    /// A number that rises with everything that is read.
+    fn read(&self) -> u64 {
+        let read =
+            |inlet: &Arc<Inlet>| inlet.events_in.load(Ordering::Acquire) + inlet.dead_letters.load(Ordering::Acquire);
+        self.inlets.iter().map(read).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        (0..)
+            .zip(&self.inlets)
+            .all(|(source, _)| self.progress.in_flight(source) == 0)
+    }
+
+    /// Takes one every so often, on a thread of its own.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
+    pub(super) fn start(self: &Arc<Self>, every: Duration) -> Checkpointer {
+        let stop = Arc::<Stop>::default();
+        let (this, stopped) = (self.clone(), stop.clone());
+        let thread = std::thread::Builder::new().name(format!("checkpoints of {}", self.pipe.name));
+        let run = move || {
+            let mut saved = this.is_empty().then_some(0);
+            while stopped.wait(&this, every) {
+                let read = this.read();
+                if saved == Some(read) {
+                    continue;
+                }
+                let is_empty = this.is_empty();
+                if let Err(failure) = this.take() {
+                    this.pipe.halt.blow(failure);
+                    return;
+                }
+                // With something on its way the next moment differs, though nothing more is read.
+                saved = is_empty.then_some(read);
+            }
+        };
+        let thread = thread.spawn(run).expect("the system gives a thread to each pipeline");
+        Checkpointer { stop, thread }
+    }
+}
+
+fn sink_failure(id: &str, error: &sink::Error) -> Failure {
+    Failure::Sink {
+        id: id.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+/// The thread that takes checkpoints.
+#[derive(Debug)]
+pub(super) struct Checkpointer {
+    stop: Arc<Stop>,
+    thread: JoinHandle<()>,
+}
+
+impl Checkpointer {
+    /// Waits for the one that is under way; no other follows.
+    pub(super) fn stop(self) {
+        self.stop.is_stopped.store(true, Ordering::SeqCst);
+        self.stop.signal.ring();
+        self.thread.join().expect("checkpoints don't panic");
+    }
+}
+
+#[derive(Debug, Default)]
+struct Stop {
+    is_stopped: AtomicBool,
+    signal: Signal,
+}
+
+impl Stop {
+    /// Waits for so long; `false` if it is over.
+    fn wait(&self, checkpoints: &Checkpoints, every: Duration) -> bool {
+        let clock = &checkpoints.pipe.clock;
+        let until_ns = clock.now_ns().saturating_add(nanoseconds(every));
+        loop {
+            let heard = self.signal.heard();
+            if self.is_stopped.load(Ordering::SeqCst) || checkpoints.pipe.halt.is_blown() {
+                return false;
+            }
+            let left_ns = until_ns.saturating_sub(clock.now_ns());
+            if left_ns == 0 {
+                return true;
+            }
+            self.signal.wait_past(heard, Some(Duration::from_nanos(left_ns)));
+        }
+    }
+}

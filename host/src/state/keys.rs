@@ -1,0 +1,114 @@
+//! How the store names entries.
+//!
+//! A full key is the operator's name behind its length, so that no name is the beginning of another; then the partition, so
+//! that those of a shard lie side by side; then the key.
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, RangeBounds};
+
+use super::hash::{self, PARTITIONS};
+
+/// Which keys of an operator are wanted.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys<'a> {
+    /// This one.
+    One(&'a [u8]),
+    /// Those of one shard of so many.
+    Shard {
+        /// Which.
+        index: u32,
+        /// Of how many.
+        shards: u32,
+    },
+}
+
+/// A full key with the bytes of its entry; those of a forgotten key are empty.
+pub(super) type Stored = (Box<[u8]>, Vec<u8>);
+pub(super) type Found = BTreeMap<Box<[u8]>, Vec<u8>>;
+
+/// Full keys, from one bound to the other.
+#[derive(Debug)]
+pub(super) struct Range(Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+impl Keys<'_> {
+    pub(super) fn range(&self, operator: &str) -> Range {
+        match self {
+            Keys::One(key) => {
+                let key = full(operator, key).into_vec();
+                Range(Bound::Included(key.clone()), Bound::Included(key))
+            }
+            Keys::Shard { index, shards } => {
+                let mut own = (0..PARTITIONS).filter(|&partition| hash::shard(partition, *shards) == *index);
+                let first = own.next().expect("there are at most as many shards as partitions");
+                let last = own.next_back().unwrap_or(first);
+                let bound = |partition: u32| [prefix(operator), big_endian(partition).to_vec()].concat();
+                Range(Bound::Included(bound(first)), Bound::Excluded(bound(last + 1)))
+            }
+        }
+    }
+}
+
+impl Range {
+    pub(super) fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        (self.0.as_ref().map(Vec::as_slice), self.1.as_ref().map(Vec::as_slice))
+    }
+
+    pub(super) fn contains(&self, key: &[u8]) -> bool {
+        RangeBounds::<[u8]>::contains::<[u8]>(&self.bounds(), key)
+    }
+
+    /// The full key, if only one is wanted.
+    pub(super) fn one(&self) -> Option<&[u8]> {
+        match (&self.0, &self.1) {
+            (Bound::Included(first), Bound::Included(last)) if first == last => Some(first),
+            _ => None,
+        }
+    }
+
+    /// The operator whose keys they are, and the first and last of their partitions.
+    pub(super) fn partitions(&self) -> (&[u8], u32, u32) {
+        let (Bound::Included(first), Bound::Included(last) | Bound::Excluded(last)) = (&self.0, &self.1) else {
+            unreachable!("`Keys::range` makes no other bounds")
+        };
+        let (operator, first, _) = split(first).expect("`Keys::range` names whole partitions");
+        let last = split(last).map_or(PARTITIONS, |(_, last, _)| last);
+        (operator, first, last.min(PARTITIONS - 1))
+    }
+}
+
+/// The operator's name, behind its length.
+fn prefix(operator: &str) -> Vec<u8> {
+    let length = u16::try_from(operator.len()).expect("pipeline files bound the length of names");
+    [&length.to_be_bytes(), operator.as_bytes()].concat()
+}
+
+fn big_endian(partition: u32) -> [u8; 2] {
+    u16::try_from(partition)
+        .expect("there are 4,096 partitions")
+        .to_be_bytes()
+}
+
+/// What comes before the key itself, in bytes.
+pub(super) fn prefix_bytes(operator: &str) -> usize {
+    operator.len() + 4
+}
+
+/// The full key of `key`.
+pub(super) fn full(operator: &str, key: &[u8]) -> Box<[u8]> {
+    let length = u16::try_from(operator.len()).expect("pipeline files bound the length of names");
+    let partition = hash::partition(hash::key(key));
+    let mut full = Vec::with_capacity(prefix_bytes(operator) + key.len());
+    full.extend_from_slice(&length.to_be_bytes());
+    full.extend_from_slice(operator.as_bytes());
+    full.extend_from_slice(&big_endian(partition));
+    full.extend_from_slice(key);
+    full.into()
+}
+
+/// Operator, partition and key; `None` of what is no full key.
+pub(super) fn split(full: &[u8]) -> Option<(&[u8], u32, &[u8])> {
+    let (length, rest) = full.split_first_chunk()?;
+    let (operator, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    let (partition, key) = rest.split_first_chunk()?;
+    Some((operator, u32::from(u16::from_be_bytes(*partition)), key))
+}

@@ -1,0 +1,95 @@
+//! What is in the epoch log and not yet in the database, by key.
+//!
+//! A hash map per group of partitions, since most look-ups are of one key, some of a shard, and what goes to the database goes
+//! in order of keys.
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::hash::PARTITIONS;
+use super::keys::{self, Found, Range, Stored};
+use super::spilled::RECORD_OVERHEAD_BYTES;
+
+/// How many maps an operator's keys are spread over: few enough that an operator with one key takes 10 KiB, many enough that
+/// a map of a million keys grows in a fraction of a millisecond.
+const GROUPS: u32 = 256;
+
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// Records by full key, the newest of each.
+#[derive(Default)]
+pub(super) struct Logged {
+    operators: Map<Box<[u8]>, Box<[Map<Box<[u8]>, Box<[u8]>>]>>,
+    bytes: usize,
+}
+
+fn group(partition: u32) -> usize {
+    (partition / (PARTITIONS / GROUPS)) as usize
+}
+
+impl Logged {
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn insert(&mut self, key: Box<[u8]>, bytes: Box<[u8]>) {
+        let (operator, partition, _) = keys::split(&key).expect("the store makes full keys, and the log checks them");
+        let groups = match self.operators.get_mut(operator) {
+            Some(groups) => groups,
+            None => {
+                let groups = (0..GROUPS).map(|_| Map::default()).collect();
+                self.operators.entry(operator.into()).insert(groups).into_mut()
+            }
+        };
+        let key_bytes = key.len() + RECORD_OVERHEAD_BYTES;
+        self.bytes += key_bytes + bytes.len();
+        if let Some(replaced) = groups[group(partition)].insert(key, bytes) {
+            self.bytes -= key_bytes + replaced.len();
+        }
+    }
+
+    /// Adds what lies in `range` and is not found yet.
+    pub(super) fn read(&self, range: &Range, found: &mut Found) {
+        let (operator, first, last) = range.partitions();
+        let Some(groups) = self.operators.get(operator) else {
+            return;
+        };
+        let mut add = |key: &[u8], bytes: &[u8]| {
+            if !found.contains_key(key) {
+                found.insert(key.into(), bytes.to_vec());
+            }
+        };
+        if let Some(key) = range.one() {
+            if let Some(bytes) = groups[group(first)].get(key) {
+                add(key, bytes);
+            }
+            return;
+        }
+        for records in &groups[group(first)..=group(last)] {
+            let wanted = records.iter().filter(|(key, _)| range.contains(key));
+            wanted.for_each(|(key, bytes)| add(key, bytes));
+        }
+    }
+
+    /// Gives each record, in the order of full keys.
+    pub(super) fn each<E>(&self, mut take: impl FnMut(&[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut operators: Vec<_> = self.operators.iter().collect();
+        // As the length stands before the name in a full key.
+        operators.sort_unstable_by_key(|(name, _)| (name.len(), *name));
+        for records in operators.into_iter().flat_map(|(_, groups)| groups) {
+            let mut sorted: Vec<_> = records.iter().collect();
+            sorted.sort_unstable();
+            sorted.into_iter().try_for_each(|(key, bytes)| take(key, bytes))?;
+        }
+        Ok(())
+    }
+}
+
+impl Extend<Stored> for Logged {
+    fn extend<I: IntoIterator<Item = Stored>>(&mut self, records: I) {
+        for (key, bytes) in records {
+            self.insert(key, bytes.into());
+        }
+    }
+}

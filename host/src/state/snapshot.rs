@@ -1,0 +1,44 @@
+//! What is committed together.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::table::Record;
+
+/// One moment of a pipeline, besides what its actors spilled before it.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// By operator, the entries of active tables that changed: newer than whatever was spilled.
+    pub state: Vec<(String, Vec<Record>)>,
+    /// What was on its way, in an order that the store keeps.
+    pub in_flight: Vec<InFlight>,
+    /// Where sources and sinks stood.
+    pub bookmarks: Bookmarks,
+}
+
+/// Something on its way from one item of the pipeline to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// Where it waits: the id of an operator or of a sink.
+    pub item: String,
+    /// What it is; the store knows nothing of it.
+    pub bytes: Vec<u8>,
+}
+
+/// Where sources and sinks go on after a restart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bookmarks {
+    /// By source: where to read on.
+    pub sources: BTreeMap<String, serde_json::Value>,
+    /// By source: the position that comes next at the least.
+    #[serde(default)]
+    pub next_positions: BTreeMap<String, u64>,
+    /// By sink: where to write on.
+    pub sinks: BTreeMap<String, serde_json::Value>,
+    /// Where to write on in the dead letters.
+    pub dead_letters: Option<serde_json::Value>,
+    /// The pipeline that wrote it, as far as a later one must be like it.
+    #[serde(default)]
+    pub pipeline: Option<serde_json::Value>,
+}

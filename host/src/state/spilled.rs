@@ -1,0 +1,157 @@
+//! What actors gave up since the last cut: some in memory, the rest in a temporary database that ends with the process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use redb::{Database, Durability};
+
+use super::durable::{self, CACHE_BYTES, STATE};
+use super::keys::{Found, Range, Stored};
+
+/// Bytes of records that wait in memory before some are written to the scratch database.
+pub(super) const PENDING_BYTES_MAX: usize = 8 << 20;
+/// What a record in memory takes besides its key and value.
+pub(super) const RECORD_OVERHEAD_BYTES: usize = 96;
+
+/// Records by full key, the newest of each.
+#[derive(Default)]
+pub(super) struct Spilled {
+    pub(super) pending: Pending,
+    pub(super) scratch: Option<Arc<Scratch>>,
+    /// Bytes of all records that were moved to the scratch database.
+    moved: usize,
+}
+
+#[derive(Default)]
+pub(super) struct Pending {
+    pub(super) records: BTreeMap<Box<[u8]>, Vec<u8>>,
+    pub(super) bytes: usize,
+}
+
+pub(super) struct Scratch {
+    database: Database,
+    /// Deletes the file when it is dropped.
+    _directory: tempfile::TempDir,
+}
+
+impl Spilled {
+    /// About how many bytes they take, a replaced record of the scratch database counted as well.
+    pub(super) fn bytes(&self) -> usize {
+        self.pending.bytes + self.moved
+    }
+
+    /// Moves so many of the pending records to the scratch database.
+    pub(super) fn flush(&mut self, records: usize) -> Result<(), redb::Error> {
+        let scratch = match &mut self.scratch {
+            Some(scratch) => scratch,
+            none => none.insert(Arc::new(Scratch::create()?)),
+        };
+        let before = self.pending.bytes;
+        let mut transaction = scratch.database.begin_write()?;
+        transaction
+            .set_durability(Durability::None)
+            .map_err(redb::Error::from)?;
+        {
+            let mut table = transaction.open_table(STATE)?;
+            for _ in 0..records {
+                let Some((key, bytes)) = self.pending.take_first() else {
+                    break;
+                };
+                table.insert(&*key, bytes.as_slice())?;
+            }
+        }
+        transaction.commit()?;
+        self.moved += before - self.pending.bytes;
+        Ok(())
+    }
+
+    /// Adds what lies in `range` and is not found yet.
+    pub(super) fn read(&self, range: &Range, found: &mut Found) -> Result<(), redb::Error> {
+        self.pending.read(range, found);
+        self.scratch
+            .as_ref()
+            .map_or(Ok(()), |scratch| scratch.read(range, found))
+    }
+
+    /// Gives each record, that of a key which stands in both places last as it is now.
+    pub(super) fn each<E: From<redb::Error>>(
+        &self,
+        mut take: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if let Some(scratch) = &self.scratch {
+            durable::each(&scratch.database, &mut take)?;
+        }
+        self.pending
+            .records
+            .iter()
+            .try_for_each(|(key, bytes)| take(key, bytes))
+    }
+}
+
+impl Pending {
+    pub(super) fn insert(&mut self, (key, bytes): Stored) {
+        let key_bytes = key.len() + RECORD_OVERHEAD_BYTES;
+        self.bytes += key_bytes + bytes.len();
+        if let Some(replaced) = self.records.insert(key, bytes) {
+            self.bytes -= key_bytes + replaced.len();
+        }
+    }
+
+    fn take_first(&mut self) -> Option<Stored> {
+        let (key, bytes) = self.records.pop_first()?;
+        self.bytes -= key.len() + bytes.len() + RECORD_OVERHEAD_BYTES;
+        Some((key, bytes))
+    }
+
+    /// Adds what lies in `range` and is not found yet.
+    pub(super) fn read(&self, range: &Range, found: &mut Found) {
+        for (key, bytes) in self.records.range::<[u8], _>(range.bounds()) {
+            if !found.contains_key(key) {
+                found.insert(key.clone(), bytes.clone());
+            }
+        }
+    }
+}
+
+impl Scratch {
+    fn create() -> Result<Self, redb::Error> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("scratch.redb");
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+        Ok(Self {
+            database,
+            _directory: directory,
+        })
+    }
+
+    /// Adds what lies in `range` and is not found yet.
+    pub(super) fn read(&self, range: &Range, found: &mut Found) -> Result<(), redb::Error> {
+        durable::read(&self.database, range, found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Entry, Store};
+    use super::*;
+
+    #[test]
+    fn what_waits_for_the_disk_is_bounded_however_little_comes_at_a_time() {
+        let store = Store::temporary();
+        let entry = Entry {
+            count: 1,
+            ..Entry::default()
+        };
+        for key in 0..100_000_u32 {
+            let record = (key.to_be_bytes().into(), Some(entry.clone()));
+            store.spill("op", vec![record]).unwrap();
+        }
+        store.look_at_open(|open| {
+            assert!(open.pending.bytes <= PENDING_BYTES_MAX, "{}", open.pending.bytes);
+            assert!(open.scratch.is_some());
+            let records = open.pending.records.iter();
+            let counted = records.map(|(key, bytes)| key.len() + bytes.len() + RECORD_OVERHEAD_BYTES);
+            assert_eq!(open.pending.bytes, counted.sum::<usize>());
+        });
+    }
+}

@@ -1,0 +1,155 @@
+//! Processes that are killed at random moments, and what comes out in the end.
+//!
+//! `DIRIGO_KILLS` and `DIRIGO_SEED` say how many there are and where they fall; both are printed.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::time::Duration;
+
+use crate::support::{Dirigo, Folder, guest, letters, numbered};
+
+const EVENTS: u64 = 60_000;
+const KEYS: u64 = 37;
+/// Enough to fall into every stage of a run: it starts within 50 ms, and takes half a second to its end.
+const LIFE_MAX: Duration = Duration::from_millis(200);
+
+/// Windows that list their events, behind a map that panics over some; a second list of what comes out of that, by key.
+fn pipeline() -> Folder {
+    let folder = Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "killed"
+        checkpoint = "20ms"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        key = "/key"
+        [[operator]]
+        id = "map"
+        component = "{map}"
+        config = {{ mode = "panic", every = 397 }}
+        [[operator]]
+        id = "slow"
+        component = "{map}"
+        config = {{ mode = "dawdle" }}
+        [[operator]]
+        id = "list"
+        component = "{reduce}"
+        window = {{ count = 7 }}
+        config = {{ mode = "reject", every = 101 }}
+        [[operator]]
+        id = "each"
+        component = "{reduce}"
+        inputs = ["slow"]
+        actors = "per-key"
+        window = {{ count = 3 }}
+        config = {{ mode = "panic", every = 1001 }}
+        [[sink]]
+        id = "in-order"
+        kind = "file"
+        path = "in-order.jsonl"
+        inputs = ["list"]
+        order = "source"
+        [[sink]]
+        id = "by-key"
+        kind = "file"
+        path = "by-key.jsonl"
+        inputs = ["each"]
+        "#,
+        map = guest("map").display(),
+        reduce = guest("reduce").display()
+    ));
+    folder.write("events.jsonl", numbered(EVENTS, KEYS));
+    folder
+}
+
+/// Everything that a run leaves, as far as it is the same however the run went.
+#[derive(Debug, PartialEq)]
+struct Left {
+    in_order: String,
+    by_key: BTreeMap<String, Vec<String>>,
+    /// By operator and position: what was said, and the value.
+    dead: BTreeMap<(String, u64), (String, String)>,
+}
+
+fn left(folder: &Folder) -> Left {
+    let mut by_key: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (line, text) in folder
+        .json_lines("by-key.jsonl")
+        .iter()
+        .zip(folder.read("by-key.jsonl").lines())
+    {
+        let key = line["key"].as_str().unwrap().to_owned();
+        by_key.entry(key).or_default().push(text.to_owned());
+    }
+    let all = letters(folder, "state/killed/dead-letters.jsonl");
+    let count = all.len();
+    let dead: BTreeMap<_, _> = all
+        .into_iter()
+        .map(|letter| {
+            let place = (letter.operator, letter.event.position);
+            (place, (letter.reason, letter.event.value.unwrap_or_default()))
+        })
+        .collect();
+    assert_eq!(dead.len(), count, "no event dies twice in one place");
+    Left {
+        in_order: folder.read("in-order.jsonl"),
+        by_key,
+        dead,
+    }
+}
+
+/// A number that follows from the one before (SplitMix64, Steele et al. 2014).
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{name} is no number"))
+    })
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_leaves_what_one_leaves_that_is_not() {
+    let (kills, mut seed) = (number("DIRIGO_KILLS", 20), number("DIRIGO_SEED", 1));
+    println!("DIRIGO_KILLS={kills} DIRIGO_SEED={seed}");
+    let whole = pipeline();
+    Dirigo::run(&whole, ["pipeline.toml"]).with_state().finish().succeeds();
+    let expected = left(&whole);
+    let mut killed = 0;
+    while killed < kills {
+        let folder = pipeline();
+        let before = killed;
+        // Lives of one run are bounded together, so that it ends also where checkpoints come seldom.
+        while killed < kills && killed - before < 50 {
+            let workers = 1 + next(&mut seed) % 3;
+            let mut running = Dirigo::run(&folder, ["pipeline.toml"])
+                .with_state()
+                .workers(u32::try_from(workers).unwrap())
+                .piped();
+            running.hang_up();
+            let life = next(&mut seed) % u64::try_from(LIFE_MAX.as_micros()).unwrap();
+            std::thread::sleep(Duration::from_micros(life));
+            if running.kill() {
+                killed += 1;
+            } else {
+                break;
+            }
+        }
+        let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+        finished.succeeds();
+        let found = left(&folder);
+        for (key, lines) in &expected.by_key {
+            assert_eq!(found.by_key.get(key), Some(lines), "after {killed} kills, key {key}");
+        }
+        assert_eq!(found.dead, expected.dead, "after {killed} kills");
+        assert!(found == expected, "after {killed} kills the ordered output differs");
+        println!("{} kills of one run", killed - before);
+    }
+}
