@@ -24,3 +24,4 @@ mod parts;
 mod real_data;
 mod resume;
 mod shapes;
+mod state_directory;

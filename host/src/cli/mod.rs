@@ -21,6 +21,7 @@ mod report;
 mod run;
 mod schema;
 mod setup;
+mod state;
 mod summary;
 mod test;
 mod verdict;
@@ -70,6 +71,8 @@ enum Command {
     Test(test::Args),
     /// Run one dead letter again, alone
     Replay(replay::Args),
+    /// Look at what a state directory holds
+    State(state::Args),
     /// Measure what neighbours cost each other, on this machine
     Bench(bench::Args),
     /// Print the JSON Schema of the pipeline file
@@ -130,6 +133,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Build(args) => build::execute(&args, &globals),
         Command::Test(args) => test::execute(&args, &globals),
         Command::Replay(args) => replay::execute(&args, &globals),
+        Command::State(args) => state::execute(&args, &globals),
         Command::Bench(args) => bench::execute(&args, &globals),
         Command::Schema => schema::execute(),
         Command::Completions(args) => completions::execute(&args),

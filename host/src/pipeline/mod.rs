@@ -51,5 +51,6 @@ pub use model::*;
 pub use overrides::Override;
 pub use pattern::Pattern;
 pub use schema::schema;
+pub use suggest::help as suggestion;
 pub use tenants::Tenants;
 pub use together::conflicts;

@@ -104,10 +104,10 @@ fn file(raw: &raw::Source, who: &str, validation: &mut Validation<'_>) -> Option
     let at = raw
         .path
         .required("path", "\"readings.jsonl\"", raw.place, who, &mut validation.problems)?;
-    let pattern = validation.source_files(at, who);
-    let path = match &pattern {
-        Some(None) => validation.source_file(at, who),
-        _ => None,
+    let (path, pattern) = if at.value.contains('*') || at.value.ends_with('/') {
+        (None, validation.source_files(at, who))
+    } else {
+        (validation.source_file(at, who), None)
     };
     if raw.format.is_absent() && format_by_extension(&at.value).is_none() {
         validation.problems.push(
@@ -117,10 +117,10 @@ fn file(raw: &raw::Source, who: &str, validation: &mut Validation<'_>) -> Option
         );
     }
     let format = format_of(raw, Some(SourceWord::File))?;
-    Some(match pattern? {
-        Some(pattern) => SourceKind::Folder { pattern, format },
-        None => SourceKind::File { path: path?, format },
-    })
+    match pattern {
+        Some(pattern) => Some(SourceKind::Folder { pattern, format }),
+        None => Some(SourceKind::File { path: path?, format }),
+    }
 }
 
 /// The format that is written, or that goes without saying; `None` where it cannot be known.

@@ -32,7 +32,7 @@ fn likeness(word: &str, candidate: &str) -> f64 {
 }
 
 /// "did you mean `threshold`?" and which words there are.
-pub(super) fn help(word: &str, candidates: &[&str], are: &str) -> String {
+pub fn help(word: &str, candidates: &[&str], are: &str) -> String {
     match nearest(word, candidates.iter().copied()) {
         Some(candidate) => format!("did you mean `{candidate}`? {are} {}", listed(candidates)),
         None => format!("{are} {}", listed(candidates)),

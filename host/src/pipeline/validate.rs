@@ -212,22 +212,18 @@ impl<'a> Validation<'a> {
         }
     }
 
-    /// The files of a folder that a source reads, where its path has a `*` or ends with a slash; `None` where it is that of one
-    /// file.
-    pub(super) fn source_files(&mut self, at: &At<String>, who: &str) -> Option<Option<Pattern>> {
-        let path = self.folder.resolve(at, &mut self.problems)?;
+    /// The files of a folder that a source reads: those that match, or where the path ends with a slash all.
+    pub(super) fn source_files(&mut self, at: &At<String>, who: &str) -> Option<Pattern> {
         let pattern = if at.value.contains('*') {
             self.folder.pattern(at, &mut self.problems)?
-        } else if at.value.ends_with('/') {
-            Pattern::all_of(path)
         } else {
-            return Some(None);
+            Pattern::all_of(self.folder.resolve(at, &mut self.problems)?)
         };
         self.claim_files(&pattern, at.place, who, Usage::Reads);
         if self.inputs == Inputs::OfSources {
             paths::expect_files(&pattern, at.place, &mut self.problems)?;
         }
-        Some(Some(pattern))
+        Some(pattern)
     }
 
     /// The path of a file that the pipeline reads.

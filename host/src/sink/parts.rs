@@ -20,7 +20,7 @@ use crate::pipeline::{Pattern, Roll};
 /// Digits of a part's number: names sort as numbers do, and no date or time is taken for one. One part a second fills them in
 /// 31 years.
 const DIGITS: usize = 9;
-const NUMBER_MAX: u64 = 10_u64.pow(DIGITS as u32) - 1;
+const NUMBER_MAX: u64 = 999_999_999;
 
 /// An open folder of parts.
 pub(super) struct Parts {

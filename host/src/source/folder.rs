@@ -29,7 +29,7 @@ type Mark = [u8; 8];
 
 /// An open folder of events.
 pub(super) struct Folder {
-    folder: PathBuf,
+    path: PathBuf,
     format: Format,
     extract: Extract,
     clock: Arc<dyn Clock>,
@@ -64,8 +64,8 @@ struct Current {
 struct Place {
     /// The file that is being read; null before the first one.
     file: Option<String>,
-    /// The place in it.
-    place: Option<Bookmark>,
+    /// Its bookmark.
+    within: Option<Bookmark>,
     /// Whether it was read to its end.
     ended: bool,
     /// Lines of the files before it.
@@ -84,7 +84,7 @@ impl Folder {
     ) -> Result<Self, Error> {
         let mut folder = Self {
             files: list(pattern)?,
-            folder: pattern.folder.clone(),
+            path: pattern.folder.clone(),
             format,
             extract,
             clock,
@@ -123,7 +123,7 @@ impl Folder {
             return Err(self.unfit(format!("`{name}` is gone, and had not been read to its end")));
         }
         let file = is_there
-            .then(|| self.open_file(&name, place.place.as_ref()))
+            .then(|| self.open_file(&name, place.within.as_ref()))
             .transpose()?;
         self.current = Some(Current {
             is_at_end: file.is_none(),
@@ -133,7 +133,7 @@ impl Folder {
         });
         self.read = read;
         self.lines_before = place.lines;
-        if !is_there && let Some(place) = place.place {
+        if !is_there && let Some(place) = place.within {
             let place: stream::Place = serde_json::from_value(place).map_err(|error| self.unfit(error.to_string()))?;
             self.lines_before += place.lines();
         }
@@ -142,14 +142,14 @@ impl Folder {
 
     fn unfit(&self, problem: String) -> Error {
         Error::Bookmark {
-            from: format!("`{}`", self.folder.display()),
+            from: format!("`{}`", self.path.display()),
             problem,
         }
     }
 
     fn open_file(&self, name: &str, from: Option<&Bookmark>) -> Result<File, Error> {
         let (extract, clock) = (self.extract.clone(), self.clock.clone());
-        File::open(&self.folder.join(name), self.format, extract, clock, from)
+        File::open(&self.path.join(name), self.format, extract, clock, from)
     }
 
     /// Opens the file after the current one; returns whether there is one.
@@ -273,7 +273,7 @@ impl Source for Folder {
         let current = self.current.as_ref();
         let place = Place {
             file: current.map(|current| current.name.clone()),
-            place: current.and_then(|current| current.file.as_ref()?.bookmark()),
+            within: current.and_then(|current| current.file.as_ref()?.bookmark()),
             ended: current.is_some_and(|current| current.is_at_end),
             lines: self.lines_before,
             read: BASE64_STANDARD.encode(self.read.as_flattened()),

@@ -180,6 +180,5 @@ fn whatever_a_crash_leaves_is_one_committed_epoch() {
 fn a_disk_that_lies_is_found_out() {
     // What reads a database whose pages are missing may panic, too.
     let is_found = |seed: &u64| catch_unwind(|| violation(*seed, true)).map_or(true, |violation| violation.is_some());
-    let found = (0..SEEDS).filter(is_found).count();
-    assert!(found > 0, "no seed shows it");
+    assert!((0..SEEDS).any(|seed| is_found(&seed)), "no seed shows it");
 }

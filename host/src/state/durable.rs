@@ -90,10 +90,15 @@ fn make(disk: &dyn Disk, directory: &Path, path: &PathBuf) -> Result<(), Error> 
 
 fn open_file(disk: &dyn Disk, path: &Path, mode: Mode) -> Result<Database, Error> {
     let file = disk.open(path, mode).map_err(Error::io("opening", path))?;
+    open_backend(path, Backend(file))
+}
+
+/// The database that is in `backend`.
+pub(super) fn open_backend(path: &Path, backend: impl StorageBackend) -> Result<Database, Error> {
     let open = || {
         Database::builder()
             .set_cache_size(CACHE_BYTES)
-            .create_with_backend(Backend(file))
+            .create_with_backend(backend)
     };
     // redb trusts a file that says it was closed in order, and panics where that is not what it says.
     let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| Error::Broken { path: path.to_owned() })?;

@@ -74,15 +74,22 @@ impl Logged {
 
     /// Gives each record, in the order of full keys.
     pub(super) fn each<E>(&self, mut take: impl FnMut(&[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
+        self.sorted().try_for_each(|(key, bytes)| take(key, bytes))
+    }
+
+    /// Each record, in the order of full keys.
+    pub(super) fn sorted(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut operators: Vec<_> = self.operators.iter().collect();
         // As the length stands before the name in a full key.
         operators.sort_unstable_by_key(|(name, _)| (name.len(), *name));
-        for records in operators.into_iter().flat_map(|(_, groups)| groups) {
-            let mut sorted: Vec<_> = records.iter().collect();
-            sorted.sort_unstable();
-            sorted.into_iter().try_for_each(|(key, bytes)| take(key, bytes))?;
-        }
-        Ok(())
+        operators
+            .into_iter()
+            .flat_map(|(_, groups)| groups)
+            .flat_map(|records| {
+                let mut sorted: Vec<_> = records.iter().map(|(key, bytes)| (&**key, &**bytes)).collect();
+                sorted.sort_unstable();
+                sorted
+            })
     }
 }
 

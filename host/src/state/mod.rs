@@ -11,8 +11,10 @@ pub mod hash;
 mod keys;
 mod log;
 mod logged;
+mod overlay;
 mod snapshot;
 mod spilled;
+mod stopped;
 mod store;
 mod table;
 #[cfg(test)]
@@ -22,5 +24,6 @@ pub mod windows;
 pub use error::Error;
 pub use keys::Keys;
 pub use snapshot::{Bookmarks, InFlight, Snapshot};
+pub use stopped::{Finding, Stopped, Verdict, pipelines, verify};
 pub use store::{Apply, Options, Store};
 pub use table::{Entry, Epoch, Record, Table};

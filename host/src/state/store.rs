@@ -49,7 +49,7 @@ pub enum Apply {
 pub struct Options {
     /// Who applies the log.
     pub apply: Apply,
-    /// Bytes of log beyond which it is applied: what opening reads back, about a second for 128 MiB.
+    /// Bytes of log beyond which it is applied. Opening reads them back: 115 MiB took 0.15 s.
     pub log_bytes_max: u64,
     /// Bytes of the logged layer beyond which it is applied. An epoch that has more goes to the database at once.
     pub layer_bytes_max: usize,
@@ -136,7 +136,7 @@ impl Store {
     /// As [`open`](Self::open).
     pub fn open_with(disk: Arc<dyn Disk>, directory: &Path, options: Options) -> Result<Self, Error> {
         make_directory(&*disk, directory)?;
-        let lock = lock(&*disk, directory)?;
+        let lock = lock(&*disk, directory, Mode::Make)?;
         Self::open_locked(disk, directory, options, lock)
     }
 
@@ -153,7 +153,7 @@ impl Store {
                 path: directory.to_owned(),
             });
         }
-        let lock = lock(&*disk, directory)?;
+        let lock = lock(&*disk, directory, Mode::Make)?;
         // The database first: what a crash leaves is then either whole, or refused since the log does not fit.
         durable::remove(&*disk, directory)?;
         for (_, path) in log::segments(&*disk, directory)? {
@@ -614,9 +614,9 @@ fn make_directory(disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
 }
 
 /// Takes the directory for this process.
-fn lock(disk: &dyn Disk, directory: &Path) -> Result<Box<dyn File>, Error> {
+pub(super) fn lock(disk: &dyn Disk, directory: &Path, mode: Mode) -> Result<Box<dyn File>, Error> {
     let path = directory.join(LOCK_FILE);
-    let file = disk.open(&path, Mode::Make).map_err(Error::io("opening", &path))?;
+    let file = disk.open(&path, mode).map_err(Error::io("opening", &path))?;
     if file.try_lock().map_err(Error::io("locking", &path))? {
         return Ok(file);
     }

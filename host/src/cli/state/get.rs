@@ -1,0 +1,87 @@
+//! `dirigo state get`.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use dirigo::state::{self, Stopped};
+
+use super::{Place, told};
+use crate::cli::output::{self, Format};
+use crate::cli::{Exit, Globals};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    place: Place,
+    /// Id of the operator
+    operator: String,
+    /// The key, as its events bear it
+    key: String,
+    /// The key is given in base64, for one that is no text
+    #[arg(long)]
+    base64: bool,
+}
+
+pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    let key = if args.base64 {
+        let decoded = BASE64_STANDARD.decode(&args.key);
+        decoded.with_context(|| format!("`{}` is no base64", args.key))?
+    } else {
+        args.key.as_bytes().to_vec()
+    };
+    let (pipeline, operator, entry) = find(args, &key)?;
+    let told = told::Entry::new(&pipeline, operator, &key, &entry);
+    match globals.format {
+        Format::Json => output::print_json(&told)?,
+        Format::Text => output::print(&text(&told))?,
+    }
+    Ok(Exit::Success)
+}
+
+/// The entry, and the pipeline that it is of.
+fn find<'a>(args: &'a Args, key: &[u8]) -> anyhow::Result<(String, &'a str, state::Entry)> {
+    let operator = args.operator.as_str();
+    let mut found = Vec::new();
+    let mut states = Vec::new();
+    for (name, directory) in args.place.pipelines()? {
+        let state = super::open(&directory)?;
+        if let Some(entry) = state.get(operator, key)? {
+            found.push((name, entry));
+        } else {
+            states.push(state);
+        }
+    }
+    if found.len() > 1 {
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        let names = names.join("`, `");
+        bail!("the pipelines `{names}` have an operator `{operator}` with that key: say which with `--pipeline`");
+    }
+    match found.pop() {
+        Some((pipeline, entry)) => Ok((pipeline, operator, entry)),
+        None => bail!(missing(args, &states)?),
+    }
+}
+
+/// Why there is no entry.
+fn missing(args: &Args, states: &[Stopped]) -> anyhow::Result<String> {
+    let (operator, key) = (&args.operator, &args.key);
+    super::check_operator(operator, states)?;
+    Ok(format!("operator `{operator}` keeps nothing of the key `{key}`"))
+}
+
+fn text(told: &told::Entry<'_>) -> String {
+    let mut text = String::new();
+    let mut line = |title: &str, rest: &str| {
+        writeln!(text, "{title:<11} {rest}").expect("a string takes what is written");
+    };
+    line("count", &told.count.to_string());
+    line("start", &told.start.to_string());
+    line("end", &told.end.to_string());
+    line("accumulator", &told.accumulator);
+    if let Some(value) = &told.value {
+        line("value", &value.to_string());
+    }
+    text
+}
