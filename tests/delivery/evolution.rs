@@ -294,3 +294,89 @@ fn dead_letters_may_go_elsewhere_and_are_counted_on() {
     assert_eq!(letters(&folder, "state/sums/dead-letters.jsonl").len(), 1);
     assert_eq!(folder.json_lines("dead.jsonl")[0]["id"], 2);
 }
+
+fn migrate(folder: &Folder, more: &[&str]) -> crate::support::Finished {
+    Dirigo::command(folder, "state")
+        .args(["migrate", "pipeline.toml", "--state", "state"])
+        .args(more)
+        .finish()
+}
+
+#[test]
+fn what_is_accepted_renamed_and_dropped_goes_on() {
+    for (from, to, wish, said) in [
+        (
+            "aggregate = \"sum\"",
+            "aggregate = \"max\"",
+            ["--accept", "sum"],
+            "belongs to the pipeline",
+        ),
+        (
+            "id = \"sum\"",
+            "id = \"total\"",
+            ["--rename", "sum=total"],
+            "renamed   3 entries of `total`",
+        ),
+        (
+            "id = \"sum\"",
+            "id = \"total\"",
+            ["--drop", "sum"],
+            "dropped   3 entries of `sum`",
+        ),
+    ] {
+        let (folder, refused) = resumed_as(&SUMS.replace(from, to));
+        refused.ends_with(78, &["dirigo state migrate"]);
+        migrate(&folder, &[]).ends_with(78, &["`"]);
+        let dry = migrate(&folder, &[wish[0], wish[1], "--dry-run"]);
+        assert!(dry.stdout.contains("dry run"), "{}", dry.stdout);
+        Dirigo::run(&folder, ["pipeline.toml"])
+            .with_state()
+            .finish()
+            .ends_with(78, &["nothing was changed"]);
+        let done = migrate(&folder, &wish);
+        assert_eq!(done.code(), 0, "{}", done.stderr);
+        assert!(done.stdout.contains(said), "{}", done.stdout);
+        Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+        let windows = folder.json_lines("out.jsonl");
+        assert_eq!(windows.len(), if wish[0] == "--drop" { 0 } else { 3 }, "{wish:?}");
+        if wish[0] == "--accept" {
+            // As it was told to: the sums so far count as maxima.
+            assert!(windows.iter().any(|window| window["max"] == 100.0), "{windows:?}");
+        }
+    }
+}
+
+#[test]
+fn migrating_eagerly_shows_at_once_what_cannot_be_migrated() {
+    let folder = with_old_state(HONEST);
+    pipeline(&folder, "evolving-2", HONEST);
+    let done = migrate(&folder, &[]);
+    assert!(done.stdout.contains("migrated  3 entries of `sum`"), "{}", done.stdout);
+    folder.append("events.jsonl", &events(&[10, 20, 30, 100, 200, 300]));
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    assert_eq!(folder.json_lines("out.jsonl").len(), 3);
+
+    let config = "{ migration = \"refuse-odd\" }";
+    let folder = with_old_state(config);
+    pipeline(&folder, "evolving-2", config);
+    migrate(&folder, &[]).ends_with(1, &["operator `sum`", "from version 1 to 2", "is odd"]);
+    pipeline(&folder, "evolving-1", config);
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+}
+
+#[test]
+fn wishes_about_what_there_is_not_are_refused() {
+    let folder = Folder::with_pipeline(SUMS);
+    folder.write("events.jsonl", events(&[1, 2, 3]));
+    migrate(&folder, &[]).ends_with(1, &["holds no state of pipeline `sums`"]);
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    for (wish, told) in [
+        (["--drop", "none"], "no operator, source or sink of that name"),
+        (["--drop", "sum"], "the pipeline still has it"),
+        (["--rename", "sum"], "`--rename OLD=NEW`"),
+        (["--rename", "none=sum"], "the state has an operator `sum` already"),
+        (["--accept", "none"], "have no `none` in common"),
+    ] {
+        migrate(&folder, &wish).ends_with(1, &[told]);
+    }
+}

@@ -11,7 +11,8 @@ use wasmtime::component::TypedFunc;
 
 use super::Component;
 use super::abi::{
-    BatchArg, Broken, Filtered, FoldArgs, Folded, Outputs, RawFiltered, RawFolded, RawOutputs, StateVersions, Windows,
+    BatchArg, Broken, Failure, Filtered, FoldArgs, Folded, Outputs, RawFiltered, RawFolded, RawOutputs, StateVersions,
+    Windows,
 };
 use super::contract::Kind;
 use super::guest::Guest;
@@ -235,6 +236,34 @@ impl Instance {
             None => trap,
         });
         (answer, fuel)
+    }
+
+    /// Migrates accumulators of the version `from` by themselves, without a fold. Gives them, or those that the component
+    /// cannot read.
+    ///
+    /// # Errors
+    /// When it traps.
+    ///
+    /// # Panics
+    /// When the component is no reduce.
+    pub async fn migrate(
+        &mut self,
+        from: u32,
+        accumulators: &Column,
+        budget: Budget,
+    ) -> Result<Result<Column, Vec<Failure>>, Trap> {
+        let Calls::Reduce { migration, .. } = &self.calls else {
+            unreachable!("only a reduce keeps state")
+        };
+        let all = Foreign {
+            version: from,
+            groups: (0..).take(accumulators.len()).collect(),
+        };
+        let migrated = match refuel(&mut self.store, budget) {
+            Ok(()) => migration.migrate(&mut self.store, accumulators, &all).await,
+            Err(error) => Err(error),
+        };
+        migrated.map_err(|error| Trap::new(&error, self.store.data_mut()))
     }
 
     async fn call(

@@ -85,7 +85,8 @@ impl Migration {
         Ok(Start::From(Arc::new(column)))
     }
 
-    async fn migrate(
+    /// Brings the accumulators of these groups to the component's version, if it can read them.
+    pub(super) async fn migrate(
         &self,
         store: &mut Store<Guest>,
         accumulators: &Column,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::connectors::{LETTERS_FILE, Place};
+use super::handover::Wishes;
 use super::prepare::Prepared;
 use crate::disk;
 use crate::engine::{Component, Setup, StateVersions};
@@ -68,7 +69,7 @@ pub enum Refused {
 
 /// Something that keeps a pipeline from going on, at its place in the pipeline file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Difference {
+pub(super) struct Difference {
     id: String,
     key: String,
     message: String,
@@ -103,12 +104,13 @@ pub fn resume(mut prepared: Prepared, place: &Place) -> Result<Prepared, Refused
 }
 
 /// What is said of differences: each where it is written, and once what can be done.
-fn told(prepared: &Prepared, directory: &Path, differences: &[Difference]) -> Diagnostics {
+pub(super) fn told(prepared: &Prepared, directory: &Path, differences: &[Difference]) -> Diagnostics {
     let mut all = Diagnostics::default();
     for (index, difference) in differences.iter().enumerate() {
         let help = (index + 1 == differences.len()).then(|| {
             format!(
-                "nothing was changed: go back to what it was, or start anew with `--fresh`, which discards the state in {}",
+                "nothing was changed: go back to what it was, say with `dirigo state migrate` what is meant, or start anew \
+                 with `--fresh`, which discards the state in {}",
                 directory.display()
             )
         });
@@ -169,12 +171,12 @@ impl Description {
         serde_json::to_value(self).expect("a description is plain JSON")
     }
 
-    fn from_json(stored: &Value) -> Option<Self> {
+    pub(super) fn from_json(stored: &Value) -> Option<Self> {
         Self::deserialize(stored).ok()
     }
 
     /// What of `new` keeps it from going on where this pipeline stopped, with batches on their way to `waiting`.
-    fn differences(&self, new: &Self, waiting: &BTreeSet<&str>) -> Vec<Difference> {
+    pub(super) fn differences(&self, new: &Self, waiting: &BTreeSet<&str>) -> Vec<Difference> {
         let mut found = Vec::new();
         compare(
             "source",
@@ -214,6 +216,66 @@ impl Description {
             )
         }));
         found
+    }
+
+    pub(super) fn has_sink(&self, id: &str) -> bool {
+        self.sinks.contains_key(id)
+    }
+
+    /// The description, as if the pipeline had always been what somebody says that it has become in `new`.
+    ///
+    /// # Errors
+    /// When what they say is about nothing that there is.
+    pub(super) fn as_wished(mut self, wishes: &Wishes, new: &Self) -> Result<Self, String> {
+        for id in &wishes.dropped {
+            let is_known = self.operators.remove(id).is_some()
+                | self.sources.remove(id).is_some()
+                | self.sinks.remove(id).is_some();
+            if !is_known {
+                return Err(format!(
+                    "`--drop {id}`: the state has no operator, source or sink of that name"
+                ));
+            }
+            if new.operators.contains_key(id) || new.sources.contains_key(id) || new.sinks.contains_key(id) {
+                return Err(format!("`--drop {id}`: the pipeline still has it"));
+            }
+        }
+        for (old, now) in &wishes.renamed {
+            if self.operators.contains_key(now) {
+                return Err(format!(
+                    "`--rename {old}={now}`: the state has an operator `{now}` already"
+                ));
+            }
+            if !new.operators.contains_key(now) {
+                return Err(format!(
+                    "`--rename {old}={now}`: the pipeline has no operator `{now}` that keeps state"
+                ));
+            }
+            let keeper = self.operators.remove(old);
+            let keeper = keeper.ok_or_else(|| format!("`--rename {old}={now}`: the state has no operator `{old}`"))?;
+            self.operators.insert(now.clone(), keeper);
+        }
+        for id in &wishes.accepted {
+            let kind = |facets: &Facets| facets.get("kind").cloned();
+            let positions = [(&mut self.sources, &new.sources), (&mut self.sinks, &new.sinks)];
+            let mut is_known = false;
+            for (own, new) in positions {
+                if let (Some(own), Some(new)) = (own.get_mut(id), new.get(id)) {
+                    is_known = true;
+                    if kind(own) == kind(new) {
+                        own.clone_from(new);
+                    }
+                }
+            }
+            if let (Some(own), Some(new)) = (self.operators.get_mut(id), new.operators.get(id)) {
+                is_known = true;
+                own.facets.clone_from(&new.facets);
+            }
+            if !is_known {
+                return Err(format!("`--accept {id}`: state and pipeline have no `{id}` in common"));
+            }
+        }
+        Ok(self)
     }
 
     /// Takes over the versions that entries of an earlier run may still have.

@@ -10,6 +10,7 @@ mod checkpoint;
 mod connectors;
 pub mod continuity;
 mod guarantee;
+pub mod handover;
 mod host;
 mod job;
 mod prepare;
