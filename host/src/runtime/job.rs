@@ -103,7 +103,10 @@ impl Assembled {
     #[must_use]
     pub fn new(host: &Host, prepared: Prepared, connectors: Connectors) -> Self {
         let Prepared {
-            pipeline, components, ..
+            pipeline,
+            components,
+            description,
+            ..
         } = prepared;
         let clock = host.options.clock.clone();
         let halt = Arc::<Halt>::default();
@@ -170,7 +173,7 @@ impl Assembled {
             outlets: outlets.clone(),
             letters: pipe.letters.clone(),
             progress,
-            description: None,
+            description: Some(description.to_json()),
         });
         let job = Job {
             pipeline,
