@@ -366,7 +366,7 @@ mod tests {
         let mut table = Table::default();
         let put = |table: &mut Table, key: &[u8], count| {
             let slot = table.slot_of(key);
-            table.put(slot, (count, -1, 7), b"acc");
+            table.put(slot, (count, -1, 7), 2, b"acc");
         };
         table.restore(b"old", entry(9));
         put(&mut table, b"a", 1);
