@@ -226,7 +226,7 @@ impl Description {
     ///
     /// # Errors
     /// When what they say is about nothing that there is.
-    pub(super) fn as_wished(mut self, wishes: &Wishes, new: &Self) -> Result<Self, String> {
+    pub(super) fn wished(mut self, wishes: &Wishes, new: &Self) -> Result<Self, String> {
         for id in &wishes.dropped {
             let is_known = self.operators.remove(id).is_some()
                 | self.sources.remove(id).is_some()

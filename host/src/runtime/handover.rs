@@ -18,6 +18,9 @@ use crate::state::{self, Entry, Record, Snapshot, Stopped, Store};
 /// Entries that are migrated in one call.
 const BATCH_ENTRIES: usize = 256;
 
+/// Entries by key.
+type Entries = Vec<(Box<[u8]>, Entry)>;
+
 /// What is said about the differences.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
@@ -79,7 +82,7 @@ pub async fn hand_over(prepared: &Prepared, directory: &Path, wishes: &Wishes, i
     let old = bookmarks.pipeline.as_ref().and_then(Description::from_json);
     let old = old.ok_or(Refused::Undescribed)?;
     let new = &prepared.description;
-    let old = old.as_wished(wishes, new).map_err(Error::Senseless)?;
+    let old = old.wished(wishes, new).map_err(Error::Senseless)?;
     let mut in_flight = stopped.in_flight().to_vec();
     for batch in &mut in_flight {
         if let Some(now) = wishes.renamed.get(&batch.item) {
@@ -128,7 +131,7 @@ async fn records(
         .zip(&prepared.components)
         .collect();
     let mut state: BTreeMap<String, Vec<Record>> = BTreeMap::new();
-    let mut old: BTreeMap<String, Vec<(Box<[u8]>, Entry)>> = BTreeMap::new();
+    let mut old: BTreeMap<String, Entries> = BTreeMap::new();
     let mut report = Report::default();
     stopped.each(|id, key, entry| {
         if wishes.dropped.contains(id) {
@@ -163,12 +166,7 @@ async fn records(
     Ok((state.into_iter().collect(), report))
 }
 
-async fn migrate(
-    id: &str,
-    component: &Component,
-    setup: &Setup,
-    mut entries: Vec<(Box<[u8]>, Entry)>,
-) -> Result<Vec<Record>, Error> {
+async fn migrate(id: &str, component: &Component, setup: &Setup, mut entries: Entries) -> Result<Vec<Record>, Error> {
     let to = component.state_version();
     let failed = |key: &[u8], from: u32, reason: String| Error::Unmigrated {
         operator: id.to_owned(),
