@@ -86,7 +86,7 @@ impl Machine {
         let mut course = Course::default();
         let mut disk = Simulated::new(random.next());
         disk.lie_on_sync(fault == Some(Fault::SkippedSync));
-        let mut seen = String::new();
+        let mut shown = String::new();
         loop {
             let is_last = course.crashes == CRASHES_MAX;
             if !is_last {
@@ -106,11 +106,11 @@ impl Machine {
                 fault,
                 patience,
             };
-            match life.live(&mut course, &mut seen)? {
+            match life.live(&mut course, &mut shown)? {
                 End::Completed => break,
                 End::Crashed => course.crashes += 1,
             }
-            self.shown(&disk, &mut seen)?;
+            self.shown(&disk, &mut shown)?;
             disk = disk.restart();
         }
         match self.left(&disk)?.difference(&self.expected) {

@@ -68,6 +68,9 @@ fn each_planted_fault_is_found() {
     for fault in Fault::ALL {
         let found = (1..=FAULT_SEEDS).find_map(|seed| Some((seed, machine.run(seed, Some(fault)).err()?)));
         let (seed, violation) = found.unwrap_or_else(|| panic!("{fault:?} is not found in {FAULT_SEEDS} seeds"));
-        println!("{fault:?}: seed {seed}: {}", violation.lines().next().unwrap_or_default());
+        println!(
+            "{fault:?}: seed {seed}: {}",
+            violation.lines().next().unwrap_or_default()
+        );
     }
 }
