@@ -130,7 +130,7 @@ fn reduce(bencher: Bencher<'_, '_>, events: usize) {
     let (batch, mut table, mut turn) = (batch(events), Table::default(), 0);
     bencher.counter(ItemsCount::new(events)).bench_local(|| {
         turn += 1;
-        let (fold, plan) = windows::assign(&mut table, &batch, 10, turn);
+        let (fold, plan) = windows::assign(&mut table, &batch, 10, turn, 1);
         let answer = finish(instance.run(&Request::Fold(fold), BUDGET)).0.expect("no traps");
         let dirigo::engine::Answer::Folded(dirigo::engine::Folded::Done { accumulators, .. }) = answer else {
             panic!("a fold folds");

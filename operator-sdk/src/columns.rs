@@ -77,6 +77,15 @@ pub struct Folded {
     pub rejected: Vec<Failure>,
 }
 
+/// What a reduce made of accumulators of an older version.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Migrated {
+    /// The accumulators in the version that it writes.
+    pub accumulators: Column,
+    /// Those that it cannot read; where there are any, the rest is empty.
+    pub failures: Vec<Failure>,
+}
+
 impl Column {
     /// An empty column with room for `items` of `bytes` bytes together.
     #[must_use]

@@ -22,7 +22,7 @@ use crate::{
     log::Level,
     map::{flat_map_batch, map_batch},
     progress,
-    reduce::{accumulate_batch, finish_batch, merge_batch},
+    reduce::{accumulate_batch, finish_batch, merge_batch, migrate_batch},
 };
 
 /// The one operator of this instance: none until the host opens it.
@@ -92,6 +92,21 @@ impl<O: Resident + Filter> filter::Guest for FilterComponent<O> {
 }
 
 impl<O: Resident + Reduce> reduce::Guest for ReduceComponent<O> {
+    fn state_versions() -> reduce::Versions {
+        reduce::Versions {
+            written: O::STATE_VERSION,
+            oldest: O::OLDEST_STATE_VERSION,
+        }
+    }
+
+    fn migrate(from_version: u32, accumulators: Column) -> reduce::Migrated {
+        let migrated = with(|operator: &mut O| migrate_batch(operator, from_version, &accumulators));
+        reduce::Migrated {
+            accumulators: migrated.accumulators,
+            failures: migrated.failures,
+        }
+    }
+
     fn accumulate(
         input: Batch,
         groups: Vec<u32>,

@@ -80,7 +80,7 @@ pub use crate::{
     filter::Filter,
     json::{Field, Json, JsonBuf},
     map::{FlatMap, Map, Outputs},
-    reduce::{Reduce, Window},
+    reduce::{Reduce, Stored, Window},
 };
 
 /// All that an operator usually needs.
@@ -88,8 +88,8 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        Error, Field, Filter, FlatMap, Json, JsonBuf, Map, NoConfig, Outputs, Raw, Reduce, Result, Stamped, Window,
-        operator, reject,
+        Error, Field, Filter, FlatMap, Json, JsonBuf, Map, NoConfig, Outputs, Raw, Reduce, Result, Stamped, Stored,
+        Window, operator, reject,
     };
 }
 

@@ -10,9 +10,9 @@ use std::borrow::Borrow;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Result,
+    Error, Result,
     codec::{Decode, Encode, Encoded},
-    columns::{Batch, Column, Failure, Folded, Outputs, Windows, position},
+    columns::{Batch, Column, Failure, Folded, Migrated, Outputs, Windows, position},
     progress,
 };
 
@@ -57,7 +57,57 @@ use crate::{
 /// }
 /// # fn main() {}
 /// ```
+///
+/// # When the accumulator changes
+/// State outlives the component that wrote it. A change of [`Accumulator`](Reduce::Accumulator) that reads old bytes
+/// otherwise raises [`STATE_VERSION`](Reduce::STATE_VERSION); [`migrate`](Reduce::migrate) makes new accumulators of old
+/// ones, when the first event comes that touches them:
+///
+/// ```
+/// # use dirigo_operator::prelude::*;
+/// # #[derive(Deserialize)]
+/// # struct Reading { value: f64 }
+/// # struct Mean;
+/// /// Version 1 had a sum and a count only.
+/// type Old = (f64, u64);
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Sum { sum: f64, count: u64, largest: Option<f64> }
+///
+/// #[operator]
+/// impl Reduce for Mean {
+///     const STATE_VERSION: u32 = 2;
+///     const OLDEST_STATE_VERSION: u32 = 1;
+///
+///     fn migrate(&mut self, from: u32, stored: Stored<'_>) -> Result<Sum> {
+///         match from {
+///             1 => {
+///                 let (sum, count): Old = stored.read()?;
+///                 Ok(Sum { sum, count, largest: None })
+///             }
+///             _ => Err(stored.unknown()),
+///         }
+///     }
+///     // and the rest as before
+/// #   type Config = NoConfig;
+/// #   type Event = Reading;
+/// #   type Accumulator = Sum;
+/// #   type Output = f64;
+/// #   fn open(_: NoConfig) -> Result<Self> { Ok(Mean) }
+/// #   fn zero(&self) -> Sum { Sum { sum: 0.0, count: 0, largest: None } }
+/// #   fn add(&mut self, sum: &mut Sum, event: &Reading) -> Result<()> { Ok(()) }
+/// #   fn merge(&mut self, left: Sum, right: Sum) -> Sum { left }
+/// #   fn finish(&mut self, _: &Window<'_>, sum: Sum) -> Result<f64> { Ok(sum.sum) }
+/// }
+/// # fn main() {}
+/// ```
 pub trait Reduce: Sized {
+    /// The version of the accumulators that this operator writes: one more with every change that reads old ones otherwise.
+    const STATE_VERSION: u32 = 1;
+    /// The oldest version that [`migrate`](Reduce::migrate) reads. A pipeline whose state is older, or newer than
+    /// [`STATE_VERSION`](Reduce::STATE_VERSION), is refused before it starts.
+    const OLDEST_STATE_VERSION: u32 = Self::STATE_VERSION;
+
     /// The operator's `config` table in the pipeline file.
     type Config: DeserializeOwned;
     /// What an event is.
@@ -76,6 +126,15 @@ pub trait Reduce: Sized {
     /// The accumulator of a window that has seen nothing: merged with another it changes nothing.
     fn zero(&self) -> Self::Accumulator;
 
+    /// Makes an accumulator of one that an operator of the version `from` wrote, which is older than this one's.
+    ///
+    /// # Errors
+    /// When it cannot be read. It stays as it is, and the event that touched it becomes a dead letter.
+    fn migrate(&mut self, from: u32, stored: Stored<'_>) -> Result<Self::Accumulator> {
+        let _ = from;
+        Err(stored.unknown())
+    }
+
     /// Adds an event.
     ///
     /// # Errors
@@ -91,6 +150,33 @@ pub trait Reduce: Sized {
     /// # Errors
     /// Rejects the window: it becomes a dead letter.
     fn finish(&mut self, window: &Window<'_>, accumulator: Self::Accumulator) -> Result<Self::Output>;
+}
+
+/// An accumulator that an older version of the operator wrote.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    from: u32,
+    to: u32,
+    bytes: &'a [u8],
+}
+
+impl Stored<'_> {
+    /// Reads it as what the accumulator was then.
+    ///
+    /// # Errors
+    /// When it is not of this type, as far as its bytes tell.
+    pub fn read<A: DeserializeOwned>(self) -> Result<A> {
+        accumulator::try_decode(self.bytes)
+    }
+
+    /// What to say of a version that there is no migration from.
+    #[must_use]
+    pub fn unknown(self) -> Error {
+        let Stored { from, to, .. } = self;
+        Error::new(format!(
+            "state of version {from} is unknown to the operator, which writes version {to}"
+        ))
+    }
 }
 
 /// A window that closes.
@@ -169,6 +255,30 @@ fn add_all<O: Reduce>(operator: &mut O, batch: &Batch, groups: &[u32], folds: &m
     }
     progress::at_no_event();
     rejected
+}
+
+/// Brings accumulators of an older version to the one that the operator writes.
+#[doc(hidden)]
+pub fn migrate_batch<O: Reduce>(operator: &mut O, from: u32, accumulators: &Column) -> Migrated {
+    let mut migrated = Migrated::default();
+    for (index, bytes) in accumulators.iter().enumerate() {
+        let stored = Stored {
+            from,
+            to: O::STATE_VERSION,
+            bytes,
+        };
+        match operator.migrate(from, stored) {
+            Ok(accumulator) => accumulator::encode(&accumulator, &mut migrated.accumulators),
+            Err(error) => migrated.failures.push(Failure {
+                index: position(index),
+                message: error.into_message(),
+            }),
+        }
+    }
+    if !migrated.failures.is_empty() {
+        migrated.accumulators = Column::default();
+    }
+    migrated
 }
 
 /// Merges accumulators pairwise.
@@ -418,9 +528,90 @@ mod tests {
         assert_eq!(folded.accumulators.get(0), [0]);
     }
 
+    /// [`Join`] as it is now: it joins lengths, which it can tell from the words of version 1.
+    struct Lengths;
+
+    impl Reduce for Lengths {
+        type Config = NoConfig;
+        type Event = String;
+        type Accumulator = Vec<u8>;
+        type Output = String;
+
+        const STATE_VERSION: u32 = 3;
+        const OLDEST_STATE_VERSION: u32 = 1;
+
+        fn open(_: NoConfig) -> Result<Self> {
+            Ok(Lengths)
+        }
+
+        fn zero(&self) -> Vec<u8> {
+            Vec::new()
+        }
+
+        fn migrate(&mut self, from: u32, stored: Stored<'_>) -> Result<Vec<u8>> {
+            match from {
+                1 => {
+                    let words: Vec<String> = stored.read()?;
+                    words.iter().map(|word| Ok(u8::try_from(word.len())?)).collect()
+                }
+                _ => Err(stored.unknown()),
+            }
+        }
+
+        fn add(&mut self, lengths: &mut Vec<u8>, word: &String) -> Result<()> {
+            lengths.push(u8::try_from(word.len())?);
+            Ok(())
+        }
+
+        fn merge(&mut self, left: Vec<u8>, right: Vec<u8>) -> Vec<u8> {
+            [left, right].concat()
+        }
+
+        fn finish(&mut self, _: &Window<'_>, lengths: Vec<u8>) -> Result<String> {
+            Ok(format!("{lengths:?}"))
+        }
+    }
+
     #[test]
-    #[should_panic(expected = "version 7")]
-    fn an_accumulator_of_another_version_is_refused() {
+    fn old_accumulators_become_new_ones_in_their_order() {
+        let migrated = migrate_batch(&mut Lengths, 1, &accumulators(&[&["a", "bcd"], &["ef"]]));
+        assert_eq!(migrated.failures, []);
+        let outputs = finish_batch(&mut Lengths, &windows(&["k", "l"]), &migrated.accumulators);
+        assert_eq!(outputs.values, [r#""[1, 3]""#, r#""[2]""#].into_iter().collect());
+    }
+
+    #[test]
+    fn accumulators_that_cannot_be_migrated_are_all_named() {
+        let long = "long".repeat(100);
+        let migrated = migrate_batch(&mut Lengths, 1, &accumulators(&[&["a"], &[&long], &["b"], &[&long]]));
+        let places: Vec<_> = migrated.failures.iter().map(|failure| failure.index).collect();
+        assert_eq!((places, migrated.accumulators), (vec![1, 3], Column::default()));
+    }
+
+    #[test]
+    fn an_operator_without_a_migration_names_the_version_that_it_does_not_know() {
+        assert_eq!((Join::STATE_VERSION, Join::OLDEST_STATE_VERSION), (1, 1));
+        let migrated = migrate_batch(&mut join(), 0, &accumulators(&[&["a"]]));
+        assert_eq!(
+            migrated.failures[0].message,
+            "state of version 0 is unknown to the operator, which writes version 1"
+        );
+    }
+
+    #[test]
+    fn an_old_accumulator_that_is_longer_than_its_type_is_not_taken_for_one() {
+        let stored = Stored {
+            from: 1,
+            to: 2,
+            bytes: &accumulators(&[&["a", "b"]]).bytes,
+        };
+        let error = stored.read::<u8>().unwrap_err();
+        assert!(error.message().ends_with("4 bytes are left over"), "{error}");
+    }
+
+    #[test]
+    #[should_panic(expected = "encoding 7")]
+    fn an_accumulator_of_another_encoding_is_refused() {
         finish_batch(&mut join(), &windows(&["k"]), &[[7_u8]].into_iter().collect());
     }
 

@@ -100,7 +100,7 @@ fn left(folder: &Folder) -> Left {
     }
 }
 
-/// A number that follows from the one before (SplitMix64, Steele et al. 2014).
+/// A number that follows from the one before (Steele et al., "Fast splittable pseudorandom number generators", 2014).
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;

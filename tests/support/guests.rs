@@ -10,13 +10,16 @@ use std::sync::OnceLock;
 
 use super::Folder;
 
-const GUESTS: [&str; 6] = [
+const GUESTS: [&str; 9] = [
     "map",
     "filter",
     "reduce",
     "malformed-map",
     "malformed-filter",
     "malformed-reduce",
+    "evolving-1",
+    "evolving-2",
+    "evolving-3",
 ];
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "component";

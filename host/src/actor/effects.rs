@@ -15,7 +15,7 @@ pub(super) fn too_much_output(operator: &Operator, answer: &Answer, plan: Option
     let account = &operator.pipe.share.account;
     let outputs = match answer {
         Answer::Mapped(outputs) | Answer::Folded(Folded::Done { outputs, .. }) => outputs,
-        Answer::Filtered(_) | Answer::Folded(Folded::Rejected(_)) => return None,
+        Answer::Filtered(_) | Answer::Folded(Folded::Rejected(_) | Folded::Unmigrated(_)) => return None,
     };
     if !account.bounds_outputs() {
         return None;

@@ -320,7 +320,13 @@ impl Replica {
                 let Some(Window::Count(size)) = operator.window else {
                     unreachable!("a reduce without a window is refused when its pipeline is loaded")
                 };
-                let (fold, plan) = windows::assign(&mut self.table, &part.batch, size, self.turns);
+                let (fold, plan) = windows::assign(
+                    &mut self.table,
+                    &part.batch,
+                    size,
+                    self.turns,
+                    operator.component.state_version(),
+                );
                 (Request::Fold(fold), Some(plan))
             }
         };
@@ -462,6 +468,11 @@ impl Replica {
                         self.run_again(operator, part, &rejected, fuel);
                         return;
                     }
+                    Folded::Unmigrated(failures) => {
+                        plan.abandon(&mut self.table);
+                        self.bury_unmigrated(operator, part, failures, fuel);
+                        return;
+                    }
                     Folded::Done { outputs, .. } if !outputs.failures.is_empty() && part.batch.len() > 1 => {
                         let rejected = blamed(plan.closed_by(), &outputs.failures);
                         plan.abandon(&mut self.table);
@@ -531,6 +542,23 @@ impl Replica {
             .flat_map(|at| [at, at + 1])
             .collect();
         self.put_back(&part.batch, part.attempts, &cuts);
+    }
+
+    /// Events that meet state which the operator cannot read: found apart like rejected ones, but it is the state that fails.
+    fn bury_unmigrated(&mut self, operator: &Operator, part: &Part, mut failures: Vec<Rejection>, fuel: u64) {
+        if part.batch.len() > 1 {
+            self.run_again(operator, part, &failures, fuel);
+            return;
+        }
+        let failure = failures.pop().expect("there is an event that cannot be folded");
+        let death = Death {
+            state: self.state_of(operator, &part.batch, 0),
+            fuel,
+            attempt: part.attempts + 1,
+            ..Death::of("migrate", failure.message)
+        };
+        operator.bury(&part.batch, 0, death);
+        Self::done(operator, &part.batch);
     }
 
     fn reject(&mut self, operator: &Operator, part: &Part, rejected: &[Rejection], fuel: u64) {

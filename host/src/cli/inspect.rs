@@ -1,10 +1,11 @@
 //! `dirigo inspect`: what is in this component?
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use bytesize::ByteSize;
-use dirigo::engine;
+use dirigo::engine::{self, Instance, StateVersions};
 use serde::Serialize;
 
 use super::output::Format;
@@ -26,6 +27,8 @@ struct Inspection<'a> {
     sha256: &'a str,
     size: usize,
     initial_memory: u64,
+    /// Of a reduce; null for what keeps no state.
+    state_versions: Option<StateVersions>,
     imports: &'a [String],
     limits: dirigo::pipeline::Limits,
 }
@@ -38,11 +41,22 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         engine::Error::Read { .. } => anyhow!("{error}"),
         error => anyhow!("{}: {error}", args.file.display()),
     })?;
+    let asked = setup
+        .runtime
+        .block_on(Instance::ask_state_versions(&component, &unplaced(&setup)));
+    let state_versions = asked.map_err(|trap| {
+        anyhow!(
+            "{}: it does not say which state it reads: {}",
+            args.file.display(),
+            trap.reason
+        )
+    })?;
     let inspection = Inspection {
         kind: component.kind(),
         sha256: component.sha256(),
         size: component.size(),
         initial_memory: component.initial_memory(),
+        state_versions,
         imports: component.imports(),
         limits: dirigo::pipeline::Limits::default(),
     };
@@ -53,21 +67,47 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
+/// What an instance is made from that is asked about itself and never opened.
+fn unplaced(setup: &Setup) -> engine::Setup {
+    engine::Setup {
+        limits: dirigo::pipeline::Limits::default(),
+        config: "{}".into(),
+        voice: Arc::new(engine::Voice::new(
+            "inspect",
+            "component",
+            setup.clock.clone(),
+            Arc::default(),
+        )),
+        account: Arc::default(),
+    }
+}
+
 impl Inspection<'_> {
     fn to_text(&self) -> String {
         let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
         let imports: String = self.imports.iter().flat_map(|import| ["\n  ", import]).collect();
         format!(
-            "kind            {}\nsha256          {}\nsize            {}\ninitial memory  {}\n\
+            "kind            {}\nsha256          {}\nsize            {}\ninitial memory  {}\n{}\
              limits          memory {}, {} fuel per event, {} table elements\nimports{}\n",
             self.kind,
             self.sha256,
             size(self.size as u64),
             size(self.initial_memory),
+            self.state_versions.map(state).unwrap_or_default(),
             size(self.limits.memory),
             self.limits.fuel_per_event,
             self.limits.table_elements,
             if imports.is_empty() { "  none".into() } else { imports },
         )
     }
+}
+
+/// The line about the state of a reduce.
+fn state(StateVersions { written, oldest }: StateVersions) -> String {
+    let older = match written - oldest {
+        0 => String::new(),
+        1 => format!(", migrates {oldest}"),
+        _ => format!(", migrates {oldest} to {}", written - 1),
+    };
+    format!("state version   {written}{older}\n")
 }

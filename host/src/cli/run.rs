@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use dirigo::flow::Failure;
 use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity};
+use dirigo::runtime::continuity;
 use dirigo::runtime::{
     self, Abilities, Connectors, Ended, Host, Job, Options, Place, Prepared, Summary, TenantSummary, letters_path,
 };
@@ -67,6 +68,9 @@ pub(crate) struct Args {
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let setup = Setup::new(globals)?;
     let Some(prepared) = prepare_all(&setup, args, globals)? else {
+        return Ok(Exit::Configuration);
+    };
+    let Some(prepared) = resume_all(args, globals, prepared)? else {
         return Ok(Exit::Configuration);
     };
     let conflicts = conflicts(args, &prepared);
@@ -163,6 +167,27 @@ fn prepare_all(setup: &Setup, args: &Args, globals: &Globals) -> anyhow::Result<
         // One document, however many files it is about.
         output::print_json(&report::joined(&refused))?;
     }
+    Ok(None)
+}
+
+/// All pipelines, as they go on from their state; `None` where one does not fit what is there, which has been said. Nothing
+/// was touched then.
+fn resume_all(args: &Args, globals: &Globals, prepared: Vec<Prepared>) -> anyhow::Result<Option<Vec<Prepared>>> {
+    let mut resumed = Vec::new();
+    let mut refused = Vec::new();
+    for prepared in prepared {
+        let name = prepared.pipeline.name.clone();
+        let place = place(args, &prepared.pipeline);
+        match continuity::resume(prepared, &place) {
+            Ok(prepared) => resumed.push(prepared),
+            Err(continuity::Refused::Changed(problems)) => refused.push(*problems),
+            Err(error) => return Err(error).with_context(|| format!("pipeline `{name}`")),
+        }
+    }
+    if refused.is_empty() {
+        return Ok(Some(resumed));
+    }
+    report::all(&refused, globals.format)?;
     Ok(None)
 }
 

@@ -141,6 +141,21 @@ impl Simulated {
         self.state.lock().lies = lies;
     }
 
+    /// What a reader of the same disk sees now, also once the machine has stopped: a disk of its own.
+    #[must_use]
+    pub fn look_on(&self) -> Self {
+        let state = self.state.lock();
+        Self::with(State {
+            files: state.files.clone(),
+            names: state.names.clone(),
+            durable_names: state.durable_names.clone(),
+            renamings: state.renamings.clone(),
+            crash_at: None,
+            is_crashed: false,
+            ..*state
+        })
+    }
+
     /// What the next process finds: after a loss of power or, one time in four, after the end of the process alone. This one
     /// can do no more. A fault stays.
     #[must_use]

@@ -72,6 +72,15 @@ impl RawColumn {
         same_length(what, column.len(), items)?;
         Ok(column)
     }
+
+    /// Of accumulators of windows with events.
+    fn validate_full(self, items: usize) -> Result<Column, Broken> {
+        let accumulators = self.validate("accumulators", items)?;
+        if let Some(index) = accumulators.iter().position(<[u8]>::is_empty) {
+            return Err(Broken::EmptyAccumulator { index });
+        }
+        Ok(accumulators)
+    }
 }
 
 /// `types.failure`: what a guest rejects, and why.
@@ -108,6 +117,39 @@ pub(super) struct RawFolded {
     rejected: Vec<Failure>,
 }
 
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct RawMigrated {
+    accumulators: RawColumn,
+    failures: Vec<Failure>,
+}
+
+/// `reduce.versions`: which state a component reads and writes.
+#[derive(ComponentType, Lift, Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[component(record)]
+pub struct StateVersions {
+    /// The version of the accumulators that it returns.
+    pub written: u32,
+    /// The oldest version that it can migrate.
+    pub oldest: u32,
+}
+
+impl StateVersions {
+    /// Whether it takes accumulators of this version.
+    #[must_use]
+    pub fn reads(self, version: u32) -> bool {
+        (self.oldest..=self.written).contains(&version)
+    }
+
+    pub(super) fn validate(self) -> Result<Self, Broken> {
+        let Self { written, oldest } = self;
+        if oldest > written {
+            return Err(Broken::Versions { written, oldest });
+        }
+        Ok(self)
+    }
+}
+
 /// `types.outputs`, validated against the number of items that were handed over.
 #[derive(Clone, Debug, Default)]
 pub struct Outputs {
@@ -142,6 +184,8 @@ pub enum Folded {
     },
     /// These events were; nothing else of the call counts.
     Rejected(Vec<Failure>),
+    /// The state that these events touch is of another version, and cannot be brought to the component's.
+    Unmigrated(Vec<Failure>),
 }
 
 /// A result that breaks the contract. The turn counts as trapped.
@@ -192,6 +236,14 @@ pub(super) enum Broken {
         /// The item.
         index: u32,
     },
+    /// A component migrates nothing that is newer than what it writes.
+    #[error("`state-versions`: the oldest version, {oldest}, is newer than the written one, {written}")]
+    Versions {
+        /// The version that it writes.
+        written: u32,
+        /// The oldest that it reads.
+        oldest: u32,
+    },
     /// An accumulator of a window with events is empty.
     #[error("accumulator {index} is empty, but its window has events")]
     EmptyAccumulator {
@@ -203,6 +255,9 @@ pub(super) enum Broken {
 /// The arguments of `reduce.accumulate`.
 pub(super) type FoldArgs = (BatchArg, Arc<Vec<u32>>, Arc<Column>, Option<Arc<Windows>>);
 
+/// The arguments of `reduce.migrate`.
+pub(super) type MigrateArgs = (u32, Column);
+
 /// Whether an exported function has the types that the contract gives it.
 pub(super) fn typecheck(function: &str, found: &ComponentFunc, types: &InstanceType<'_>) -> wasmtime::Result<()> {
     match function {
@@ -211,6 +266,8 @@ pub(super) fn typecheck(function: &str, found: &ComponentFunc, types: &InstanceT
         "filter" => found.typecheck::<(BatchArg,), (RawFiltered,)>(types),
         "accumulate" => found.typecheck::<FoldArgs, (RawFolded,)>(types),
         "merge" => found.typecheck::<(Column, Column), (RawColumn,)>(types),
+        "state-versions" => found.typecheck::<(), (StateVersions,)>(types),
+        "migrate" => found.typecheck::<MigrateArgs, (RawMigrated,)>(types),
         "finish" => found.typecheck::<(Windows, Column), (RawOutputs,)>(types),
         _ => unreachable!("the contract has no other functions"),
     }
@@ -254,14 +311,21 @@ impl RawFolded {
         if !self.rejected.is_empty() {
             return Ok(Folded::Rejected(self.rejected));
         }
-        let accumulators = self.accumulators.validate("accumulators", groups - closing)?;
-        if let Some(index) = accumulators.iter().position(<[u8]>::is_empty) {
-            return Err(Broken::EmptyAccumulator { index });
-        }
         Ok(Folded::Done {
-            accumulators,
+            accumulators: self.accumulators.validate_full(groups - closing)?,
             outputs: self.outputs.validate(closing)?,
         })
+    }
+}
+
+impl RawMigrated {
+    /// The migrated ones of so many accumulators, or those among them that the component cannot read.
+    pub(super) fn validate(self, items: usize) -> Result<Result<Column, Vec<Failure>>, Broken> {
+        validate_failures(&self.failures, items)?;
+        if !self.failures.is_empty() {
+            return Ok(Err(self.failures));
+        }
+        self.accumulators.validate_full(items).map(Ok)
     }
 }
 

@@ -1,10 +1,11 @@
 //! A component that has been checked and compiled.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::component::{Component as Compiled, ComponentExportIndex, InstancePre};
 
+use super::abi::StateVersions;
 use super::contract::{self, Kind, Violation};
 use super::guest::Guest;
 use super::{Engine, hex};
@@ -25,6 +26,8 @@ struct Inner {
     open: ComponentExportIndex,
     functions: Vec<ComponentExportIndex>,
     initial_memory: u64,
+    /// What a reduce answered when it was asked.
+    state_versions: OnceLock<StateVersions>,
 }
 
 impl Component {
@@ -63,6 +66,7 @@ impl Component {
                 .and_then(|required| required.max_initial_memory_size)
                 .unwrap_or(0)
                 * PAGE_BYTES,
+            state_versions: OnceLock::new(),
         })))
     }
 
@@ -94,6 +98,27 @@ impl Component {
     #[must_use]
     pub fn initial_memory(&self) -> u64 {
         self.0.initial_memory
+    }
+
+    /// Which state it reads and writes; `None` for a stateless one, and before anybody has
+    /// [asked](super::Instance::ask_state_versions) or activated it.
+    #[must_use]
+    pub fn state_versions(&self) -> Option<StateVersions> {
+        self.0.state_versions.get().copied()
+    }
+
+    /// The version of the state that it writes.
+    #[must_use]
+    pub fn state_version(&self) -> u32 {
+        let versions = self.state_versions();
+        versions
+            .expect("a reduce is asked at its first activation, and every pipeline activates it once before it runs")
+            .written
+    }
+
+    pub(super) fn learn_state_versions(&self, versions: StateVersions) {
+        // Whoever asks at the same time gets the same answer, or the component breaks its contract: the first one counts.
+        let _ = self.0.state_versions.set(versions);
     }
 
     pub(super) fn pre(&self) -> &InstancePre<Guest> {

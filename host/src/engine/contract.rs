@@ -48,7 +48,7 @@ impl Kind {
         match self {
             Kind::Map => &["map"],
             Kind::Filter => &["filter"],
-            Kind::Reduce => &["accumulate", "merge", "finish"],
+            Kind::Reduce => &["accumulate", "merge", "finish", "state-versions", "migrate"],
         }
     }
 }

@@ -10,9 +10,13 @@ use wasmtime::Store;
 use wasmtime::component::TypedFunc;
 
 use super::Component;
-use super::abi::{BatchArg, Filtered, FoldArgs, Folded, Outputs, RawFiltered, RawFolded, RawOutputs, Windows};
+use super::abi::{
+    BatchArg, Broken, Failure, Filtered, FoldArgs, Folded, Outputs, RawFiltered, RawFolded, RawOutputs, StateVersions,
+    Windows,
+};
 use super::contract::Kind;
 use super::guest::Guest;
+use super::migration::{Migration, Start};
 use super::reaper::Mortal;
 use super::trap::Trap;
 use super::voice::Voice;
@@ -110,6 +114,17 @@ pub struct Fold {
     pub accumulators: Arc<Column>,
     /// The windows of the first groups, which close.
     pub closing: Option<Arc<Windows>>,
+    /// The groups whose accumulators are not of the component's state version; most folds have none.
+    pub foreign: Vec<Foreign>,
+}
+
+/// Groups whose accumulators another version of the component wrote. Each has an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Which version.
+    pub version: u32,
+    /// The numbers of the groups.
+    pub groups: Vec<u32>,
 }
 
 /// What a guest answered.
@@ -128,7 +143,10 @@ type Accumulate = TypedFunc<FoldArgs, (RawFolded,)>;
 enum Calls {
     Map(TypedFunc<(BatchArg,), (RawOutputs,)>),
     Filter(TypedFunc<(BatchArg,), (RawFiltered,)>),
-    Reduce { accumulate: Accumulate },
+    Reduce {
+        accumulate: Accumulate,
+        migration: Migration,
+    },
 }
 
 /// A guest in its store, opened and ready for batches.
@@ -143,15 +161,34 @@ impl Instance {
     /// # Errors
     /// When the operator refuses its configuration, or traps.
     pub async fn activate(component: &Component, setup: &Setup, slice: u64) -> Result<Self, Unopened> {
-        let mut store = Mortal::new(Store::new(component.pre().engine(), Guest::new(setup)));
-        store.limiter(|guest| guest);
-        store.set_hostcall_fuel(RESULT_BYTES_ALLOWANCE);
+        let mut store = new_store(component, setup);
         let total = setup.limits.fuel_per_event.saturating_mul(OPEN_EVENTS);
         let opened = Self::open(component, &setup.config, &mut store, Budget { total, slice }).await;
         match opened {
             Ok(Ok(calls)) => Ok(Self { store, calls }),
             Ok(Err(message)) => Err(Unopened::Refused(message)),
             Err(error) => Err(Unopened::Trapped(Trap::new(&error, store.data_mut()))),
+        }
+    }
+
+    /// Which state `component` reads and writes, without opening it; `None` for a stateless one.
+    ///
+    /// # Errors
+    /// When it traps, or makes no sense.
+    pub async fn ask_state_versions(component: &Component, setup: &Setup) -> Result<Option<StateVersions>, Trap> {
+        if component.kind() != Kind::Reduce || component.state_versions().is_some() {
+            return Ok(component.state_versions());
+        }
+        let mut store = new_store(component, setup);
+        let total = setup.limits.fuel_per_event;
+        let ask = async |store: &mut Store<Guest>| {
+            refuel(store, Budget { total, slice: total })?;
+            let instance = component.pre().instantiate_async(&mut *store).await?;
+            learn_state_versions(component, &instance, store).await
+        };
+        match ask(&mut store).await {
+            Ok(()) => Ok(component.state_versions()),
+            Err(error) => Err(Trap::new(&error, store.data_mut())),
         }
     }
 
@@ -163,6 +200,9 @@ impl Instance {
     ) -> wasmtime::Result<Result<Calls, String>> {
         refuel(store, budget)?;
         let instance = component.pre().instantiate_async(&mut *store).await?;
+        if component.kind() == Kind::Reduce && component.state_versions().is_none() {
+            learn_state_versions(component, &instance, &mut *store).await?;
+        }
         let open = instance.get_typed_func::<(&str,), (Result<(), String>,)>(&mut *store, component.open())?;
         if let (Err(message),) = open.call_async(&mut *store, (config,)).await? {
             return Ok(Err(message));
@@ -173,6 +213,7 @@ impl Instance {
             Kind::Filter => Calls::Filter(instance.get_typed_func(&mut *store, functions[0])?),
             Kind::Reduce => Calls::Reduce {
                 accumulate: instance.get_typed_func(&mut *store, functions[0])?,
+                migration: Migration::new(instance, component),
             },
         }))
     }
@@ -182,21 +223,55 @@ impl Instance {
     /// # Panics
     /// When the request is not of the component's kind.
     pub async fn run(&mut self, request: &Request, budget: Budget) -> (Result<Answer, Trap>, u64) {
-        let answer = self.call(request, budget).await;
+        let mut migrating = None;
+        let answer = self.call(request, budget, &mut migrating).await;
         let fuel = budget.total - self.store.get_fuel().expect("the engine counts fuel").min(budget.total);
         let answer = match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(broken)) => Err(Trap::broken(&broken)),
             Err(error) => Err(Trap::new(&error, self.store.data_mut())),
         };
+        let answer = answer.map_err(|trap| match migrating {
+            Some((from, to)) => trap.of_migration(from, to),
+            None => trap,
+        });
         (answer, fuel)
+    }
+
+    /// Migrates accumulators of the version `from` by themselves, without a fold. Gives them, or those that the component
+    /// cannot read.
+    ///
+    /// # Errors
+    /// When it traps.
+    ///
+    /// # Panics
+    /// When the component is no reduce.
+    pub async fn migrate(
+        &mut self,
+        from: u32,
+        accumulators: &Column,
+        budget: Budget,
+    ) -> Result<Result<Column, Vec<Failure>>, Trap> {
+        let Calls::Reduce { migration, .. } = &self.calls else {
+            unreachable!("only a reduce keeps state")
+        };
+        let all = Foreign {
+            version: from,
+            groups: (0..).take(accumulators.len()).collect(),
+        };
+        let migrated = match refuel(&mut self.store, budget) {
+            Ok(()) => migration.migrate(&mut self.store, accumulators, &all).await,
+            Err(error) => Err(error),
+        };
+        migrated.map_err(|error| Trap::new(&error, self.store.data_mut()))
     }
 
     async fn call(
         &mut self,
         request: &Request,
         budget: Budget,
-    ) -> wasmtime::Result<Result<Answer, super::abi::Broken>> {
+        migrating: &mut Option<(u32, u32)>,
+    ) -> wasmtime::Result<Result<Answer, Broken>> {
         refuel(&mut self.store, budget)?;
         let allowed = request.size().saturating_mul(2).saturating_add(RESULT_BYTES_ALLOWANCE);
         self.store.set_hostcall_fuel(allowed);
@@ -212,11 +287,15 @@ impl Instance {
                 let (raw,) = filter.call_async(&mut *self.store, (batch.into(),)).await?;
                 raw.validate(batch.len()).map(Answer::Filtered)
             }
-            (Calls::Reduce { accumulate }, Request::Fold(fold)) => {
+            (Calls::Reduce { accumulate, migration }, Request::Fold(fold)) => {
+                let accumulators = match migration.start(&mut self.store, fold, migrating).await? {
+                    Start::From(accumulators) => accumulators,
+                    Start::Impossible(failures) => return Ok(Ok(Answer::Folded(Folded::Unmigrated(failures)))),
+                };
                 let args = (
                     (&fold.batch).into(),
                     fold.groups.clone(),
-                    fold.accumulators.clone(),
+                    accumulators,
                     fold.closing.clone(),
                 );
                 let (raw,) = accumulate.call_async(&mut *self.store, args).await?;
@@ -236,6 +315,24 @@ impl fmt::Debug for Instance {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Instance").finish_non_exhaustive()
     }
+}
+
+fn new_store(component: &Component, setup: &Setup) -> Mortal {
+    let mut store = Mortal::new(Store::new(component.pre().engine(), Guest::new(setup)));
+    store.limiter(|guest| guest);
+    store.set_hostcall_fuel(RESULT_BYTES_ALLOWANCE);
+    store
+}
+
+async fn learn_state_versions(
+    component: &Component,
+    instance: &wasmtime::component::Instance,
+    store: &mut Store<Guest>,
+) -> wasmtime::Result<()> {
+    let ask = instance.get_typed_func::<(), (StateVersions,)>(&mut *store, component.functions()[3])?;
+    let (versions,) = ask.call_async(store, ()).await?;
+    component.learn_state_versions(versions.validate()?);
+    Ok(())
 }
 
 fn refuel(store: &mut Store<Guest>, budget: Budget) -> wasmtime::Result<()> {

@@ -12,6 +12,7 @@ mod component;
 mod contract;
 mod guest;
 mod instance;
+mod migration;
 mod reaper;
 mod trap;
 mod voice;
@@ -29,14 +30,14 @@ use wasmtime::{
     StoreContextMut,
 };
 
-pub use abi::{Failure, Filtered, Folded, Outputs, Windows};
+pub use abi::{Failure, Filtered, Folded, Outputs, StateVersions, Windows};
 pub use bulk::Refused;
 pub use cache::{Cache, Error as CacheError};
 pub use capacity::Machine;
 pub use component::Component;
 pub use contract::{Kind, Violation};
 use guest::{Guest, LastWords};
-pub use instance::{Answer, Budget, Fold, Instance, Request, Setup, Unopened};
+pub use instance::{Answer, Budget, Fold, Foreign, Instance, Request, Setup, Unopened};
 pub use trap::{Cause, Trap};
 pub use voice::{Level, Voice};
 

@@ -31,6 +31,8 @@ pub enum Cause {
     Malformed,
     /// It put out more than its tenant may.
     Output,
+    /// Any of these, while it brought state of an older version to its own.
+    Migrate,
 }
 
 impl Cause {
@@ -43,6 +45,7 @@ impl Cause {
             Cause::Memory => "memory",
             Cause::Malformed => "malformed",
             Cause::Output => "output",
+            Cause::Migrate => "migrate",
         }
     }
 }
@@ -68,7 +71,7 @@ impl Trap {
                 "out of memory: a growth past the limit was denied{}",
                 said.map(|said| format!(" ({said})")).unwrap_or_default()
             ),
-            Cause::Trap | Cause::Malformed | Cause::Output => said.unwrap_or_else(|| describe(error)),
+            Cause::Trap | Cause::Malformed | Cause::Output | Cause::Migrate => said.unwrap_or_else(|| describe(error)),
         };
         let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
         Self {
@@ -101,6 +104,22 @@ impl Trap {
             event: Some(event),
         }
     }
+}
+
+impl Trap {
+    /// It, of a call that migrated state: the event itself is not to blame.
+    pub(super) fn of_migration(self, from: u32, to: u32) -> Self {
+        Self {
+            cause: Cause::Migrate,
+            reason: unmigrated(from, to, &self.reason),
+            ..self
+        }
+    }
+}
+
+/// Why an event met state that its operator cannot read.
+pub(super) fn unmigrated(from: u32, to: u32, reason: &str) -> String {
+    format!("the state of its key cannot be migrated from version {from} to {to}: {reason}")
 }
 
 fn describe(error: &wasmtime::Error) -> String {

@@ -27,6 +27,12 @@ pub struct Loaded {
     pub pipeline: Pipeline,
     /// Warnings and notes.
     pub warnings: Diagnostics,
+    marks: Marks,
+}
+
+/// Where the parts of a pipeline stand in its file, for what is found out after loading.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
     texts: Texts,
     places: Places,
 }
@@ -93,8 +99,10 @@ pub(super) fn parse_in(
         Some(pipeline) => Ok(Loaded {
             pipeline,
             warnings: problems,
-            texts,
-            places: Places::of(&root),
+            marks: Marks {
+                texts,
+                places: Places::of(&root),
+            },
         }),
         None => Err(problems),
     }
@@ -103,6 +111,21 @@ pub(super) fn parse_in(
 impl Loaded {
     /// An error that was found after loading, told like one of the file: at `key` (such as `component` or
     /// `limits.memory`) of the source, operator or sink `id`, or at the id where that key is not written.
+    #[must_use]
+    pub fn error_at(&self, id: &str, key: &str, message: &str, label: &str, help: Option<&str>) -> Diagnostics {
+        self.marks.error_at(id, key, message, label, help)
+    }
+
+    /// What tells later where something stands.
+    #[must_use]
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+}
+
+impl Marks {
+    /// An error at `key` of the source, operator or sink `id`, or at the id where that key is not written; at no place where
+    /// the file has neither.
     #[must_use]
     pub fn error_at(&self, id: &str, key: &str, message: &str, label: &str, help: Option<&str>) -> Diagnostics {
         let mut problem = Diagnostic::error(message).help_if(help.map(str::to_owned));

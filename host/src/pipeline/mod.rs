@@ -46,7 +46,7 @@ mod tests;
 
 pub use config::resolve;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use loaded::{Loaded, load, load_for_tests, parse};
+pub use loaded::{Loaded, Marks, load, load_for_tests, parse};
 pub use model::*;
 pub use overrides::Override;
 pub use pattern::Pattern;

@@ -40,6 +40,13 @@ pub struct Cut {
     letters: Receiver<MarkedLetters>,
 }
 
+/// A cut whose every part is there, to be committed.
+pub struct Moment {
+    epoch: Epoch,
+    /// What the store is to have of it.
+    pub snapshot: Snapshot,
+}
+
 impl Checkpoints {
     /// Takes a checkpoint, and waits until it is durable.
     ///
@@ -47,7 +54,10 @@ impl Checkpoints {
     /// When the pipeline has failed, or it cannot be made durable; nothing must be committed after that.
     pub fn take(&self) -> Result<(), Failure> {
         let cut = self.cut()?;
-        self.complete(cut)
+        let prepared = self.prepare(cut)?;
+        self.commit(prepared)?;
+        self.publish();
+        Ok(())
     }
 
     /// Ends an epoch: the pipeline stands still between two effects, and everything there is of it is taken.
@@ -62,11 +72,7 @@ impl Checkpoints {
         let named =
             |(source, inlet): (SourceIndex, &Arc<Inlet>)| (inlet.id.clone(), self.progress.next_position(source));
         let next_positions = indexed().map(named).collect();
-        let bookmarks = self
-            .inlets
-            .iter()
-            .filter_map(|inlet| Some((inlet.id.clone(), inlet.bookmark()?)));
-        let sources = bookmarks.collect();
+        let sources = self.positions();
         let captured = self
             .operators
             .iter()
@@ -110,11 +116,11 @@ impl Checkpoints {
         Ok(cut)
     }
 
-    /// Makes a cut durable, and shows readers what it has.
+    /// Waits until sinks and dead letters have come to the cut, and what they wrote before it is durable.
     ///
     /// # Errors
-    /// When a sink or the store fails, or the pipeline has meanwhile.
-    pub fn complete(&self, cut: Cut) -> Result<(), Failure> {
+    /// When one of them fails, or the pipeline has meanwhile.
+    pub fn prepare(&self, cut: Cut) -> Result<Moment, Failure> {
         let gone = |_| self.pipe.halt.failure().unwrap_or(Failure::Killed);
         let mut sinks = BTreeMap::new();
         let mut in_flight = Vec::new();
@@ -132,27 +138,42 @@ impl Checkpoints {
         let letters = letters.synced().map_err(|error| Failure::DeadLetters {
             reason: error.to_string(),
         })?;
-        if self.pipe.store.is_durable() {
-            let snapshot = Snapshot {
+        let bookmarks = Bookmarks {
+            sources: cut.sources,
+            next_positions: cut.next_positions,
+            sinks,
+            dead_letters: serde_json::to_value(letters).ok(),
+            pipeline: self.description.clone(),
+        };
+        Ok(Moment {
+            epoch: cut.epoch,
+            snapshot: Snapshot {
                 state: cut.state,
                 in_flight,
-                bookmarks: Bookmarks {
-                    sources: cut.sources,
-                    next_positions: cut.next_positions,
-                    sinks,
-                    dead_letters: serde_json::to_value(letters).ok(),
-                    pipeline: self.description.clone(),
-                },
-            };
-            let committed = self.pipe.store.commit(snapshot);
+                bookmarks,
+            },
+        })
+    }
+
+    /// Makes a moment durable, where the pipeline has a place for that.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn commit(&self, moment: Moment) -> Result<(), Failure> {
+        if self.pipe.store.is_durable() {
+            let committed = self.pipe.store.commit(moment.snapshot);
             committed.map_err(|error| Failure::State {
                 reason: error.to_string(),
             })?;
         }
-        self.pipe.epochs.commit(cut.epoch);
+        self.pipe.epochs.commit(moment.epoch);
+        Ok(())
+    }
+
+    /// Shows readers the epoch that was committed last.
+    pub fn publish(&self) {
         self.outlets.iter().for_each(|outlet| outlet.publish());
         self.letters.publish();
-        Ok(())
     }
 
     /// A number that rises with everything that is read.
@@ -162,7 +183,18 @@ impl Checkpoints {
         self.inlets.iter().map(read).sum()
     }
 
-    fn is_empty(&self) -> bool {
+    /// Where the sources are that can be read again.
+    #[must_use]
+    pub fn positions(&self) -> BTreeMap<String, serde_json::Value> {
+        let inlets = self.inlets.iter();
+        inlets
+            .filter_map(|inlet| Some((inlet.id.clone(), inlet.bookmark()?)))
+            .collect()
+    }
+
+    /// Whether nothing is on its way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         (0..)
             .zip(&self.inlets)
             .all(|(source, _)| self.progress.in_flight(source) == 0)

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::continuity;
 use super::recovery::InTransit;
 use crate::clock::Clock;
 use crate::disk::{self, Disk};
@@ -16,7 +17,7 @@ use crate::state::{self, Store};
 /// them.
 pub(super) const BATCH_EVENTS: usize = 256;
 /// The dead letters within the state directory, unless the pipeline says where they go.
-const LETTERS_FILE: &str = "dead-letters.jsonl";
+pub(super) const LETTERS_FILE: &str = "dead-letters.jsonl";
 
 /// Where a pipeline's state is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +115,8 @@ impl Connectors {
     /// # Errors
     /// When one of them, or the state, cannot be opened.
     pub fn open(pipeline: &Pipeline, clock: &Arc<dyn Clock>, place: &Place) -> Result<Self, StartError> {
-        Self::open_on(&(Arc::new(disk::Real) as Arc<dyn Disk>), pipeline, clock, place)
+        let disk: Arc<dyn Disk> = Arc::new(disk::Real);
+        Self::open_on(&disk, state::Options::default(), pipeline, clock, place)
     }
 
     /// [`open`](Self::open) on another disk than the machine's. Sources still read that one.
@@ -123,6 +125,7 @@ impl Connectors {
     /// As there.
     pub fn open_on(
         disk: &Arc<dyn Disk>,
+        options: state::Options,
         pipeline: &Pipeline,
         clock: &Arc<dyn Clock>,
         place: &Place,
@@ -135,7 +138,7 @@ impl Connectors {
                     remove_letters(&path.join(LETTERS_FILE))?;
                     store
                 } else {
-                    Store::open(disk.clone(), path)?
+                    Store::open_with(disk.clone(), path, options)?
                 }
             }
         };
@@ -158,8 +161,9 @@ impl Connectors {
         // Sources first: a mistyped input must not empty an output.
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        let (letters, letters_from) =
-            open_letters(letters_path(pipeline, place), known.dead_letters.clone(), disk, clock)?;
+        let letters = letters_path(pipeline, place);
+        let have_moved = continuity::have_letters_moved(known.pipeline.as_ref(), pipeline, &letters, place);
+        let (letters, letters_from) = open_letters(letters, known.dead_letters.clone(), have_moved, disk, clock)?;
         let is_resumed = bookmarks.is_some();
         let in_transit = InTransit::read(store.take_in_flight()?, &known, pipeline)?;
         Ok(Self {
@@ -190,6 +194,7 @@ type OpenLetters = Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send
 fn open_letters(
     path: PathBuf,
     known: Option<serde_json::Value>,
+    have_moved: bool,
     disk: &Arc<dyn Disk>,
     clock: &Arc<dyn Clock>,
 ) -> Result<(OpenLetters, LettersBookmark), StartError> {
@@ -200,7 +205,11 @@ fn open_letters(
             .map_err(|_| StartError::Unreadable {
                 what: "position of the dead letters",
             })?;
-    let from = known.unwrap_or_else(LettersBookmark::fresh);
+    let mut from = known.unwrap_or_else(LettersBookmark::fresh);
+    if have_moved {
+        // They are counted on, in a file of their own.
+        from.file = None;
+    }
     if from.file.is_none() {
         // Those of an earlier run would pass for this one's.
         remove_letters(&path)?;

@@ -15,7 +15,7 @@ use crate::actor::{Activations, Cell, Share, Step};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::pipeline::Budget;
-use crate::scheduler::{self, Choice, Scheduler, TenantIndex};
+use crate::scheduler::{self, Choice, Ready, Scheduler, TenantIndex};
 
 /// How much the workers give way to sources and sinks where guests fill every core: beside guests that never pause, a
 /// source-to-sink p99 of 1.3 ms at equal niceness falls to 0.14 ms (docs/design/001-engine.md).
@@ -47,7 +47,7 @@ pub struct Host {
     pub(super) runtime: tokio::runtime::Handle,
     tenants: Mutex<Vec<(String, Arc<Share>)>>,
     workers: Vec<JoinHandle<()>>,
-    sweeper: tokio::task::JoinHandle<()>,
+    sweeper: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Host {
@@ -57,21 +57,30 @@ impl Host {
     /// When the system gives no threads.
     #[must_use]
     pub fn start(engine: Engine, options: Options, runtime: tokio::runtime::Handle) -> Self {
+        let mut host = Self::unmanned(engine, options, runtime);
+        let worker = |number| {
+            let (scheduler, clock, runtime) =
+                (host.scheduler.clone(), host.options.clock.clone(), host.runtime.clone());
+            let thread = std::thread::Builder::new().name(format!("worker {number}"));
+            thread
+                .spawn(move || work(&scheduler, &*clock, &runtime))
+                .expect("the system gives a thread to each worker")
+        };
+        host.workers = (0..host.options.workers.max(1)).map(worker).collect();
+        let sweeper = sweep(host.activations.clone(), host.options.clock.clone());
+        host.sweeper = Some(host.runtime.spawn(sweeper));
+        host
+    }
+
+    /// A host without workers: whoever has it does their work with [`step`](Self::step).
+    #[must_use]
+    pub fn unmanned(engine: Engine, options: Options, runtime: tokio::runtime::Handle) -> Self {
         let scheduler = Arc::new(Scheduler::new(options.policy, options.clock.clone()));
         let instances = options
             .instances_max
             .min(engine.instances_max().saturating_sub(INSTANCES_RESERVED))
             .max(1);
         let activations = Activations::new(instances as usize);
-        let worker = |number| {
-            let (scheduler, clock, runtime) = (scheduler.clone(), options.clock.clone(), runtime.clone());
-            let thread = std::thread::Builder::new().name(format!("worker {number}"));
-            thread
-                .spawn(move || work(&scheduler, &*clock, &runtime))
-                .expect("the system gives a thread to each worker")
-        };
-        let workers = (0..options.workers.max(1)).map(worker).collect();
-        let sweeper = runtime.spawn(sweep(activations.clone(), options.clock.clone()));
         Self {
             engine,
             options,
@@ -79,9 +88,29 @@ impl Host {
             activations,
             runtime,
             tenants: Mutex::default(),
-            workers,
-            sweeper,
+            workers: Vec::new(),
+            sweeper: None,
         }
+    }
+
+    /// Runs one slice of what is ready, passing over the first `passed_over`; `false` if there are no more.
+    pub fn step(&self, passed_over: usize) -> bool {
+        let passed: Vec<_> = (0..passed_over).map_while(|_| self.scheduler.try_next()).collect();
+        let next = self.scheduler.try_next();
+        let has_run = next.is_some();
+        if let Some(ready) = next {
+            let _context = self.runtime.enter();
+            run(&self.scheduler, &*self.options.clock, ready);
+        }
+        for ready in passed {
+            self.scheduler.settle(ready.used(0, 0), Some(ready));
+        }
+        has_run
+    }
+
+    /// Deactivates what has been idle for long.
+    pub fn sweep(&self) {
+        self.activations.sweep(self.options.clock.now_ns());
     }
 
     /// The engine.
@@ -157,7 +186,9 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.sweeper.abort();
+        if let Some(sweeper) = &self.sweeper {
+            sweeper.abort();
+        }
         self.scheduler.close();
         for worker in self.workers.drain(..) {
             // It holds nothing that could be lost, and a panic in it was reported when it happened.
@@ -174,14 +205,19 @@ fn work(scheduler: &Scheduler<Cell>, clock: &dyn Clock, runtime: &tokio::runtime
         tracing::debug!(%error, "a worker keeps its priority");
     }
     while let Some(ready) = scheduler.next() {
-        let started_ns = clock.now_ns();
-        let (step, fuel) = catch_unwind(AssertUnwindSafe(|| ready.item.run())).unwrap_or_else(|_| {
-            ready.item.give_up();
-            (Step::Parked, 0)
-        });
-        let used = ready.used(clock.now_ns().saturating_sub(started_ns), fuel);
-        scheduler.settle(used, (step == Step::Again).then(|| ready.item.into_ready()));
+        run(scheduler, clock, ready);
     }
+}
+
+/// Runs one slice.
+fn run(scheduler: &Scheduler<Cell>, clock: &dyn Clock, ready: Ready<Cell>) {
+    let started_ns = clock.now_ns();
+    let (step, fuel) = catch_unwind(AssertUnwindSafe(|| ready.item.run())).unwrap_or_else(|_| {
+        ready.item.give_up();
+        (Step::Parked, 0)
+    });
+    let used = ready.used(clock.now_ns().saturating_sub(started_ns), fuel);
+    scheduler.settle(used, (step == Step::Again).then(|| ready.item.into_ready()));
 }
 
 async fn sweep(activations: Arc<Activations>, clock: Arc<dyn Clock>) {

@@ -56,7 +56,7 @@ pub struct Assembled {
     /// Of the sinks.
     pub writings: Vec<Writing>,
     /// Of the dead letters.
-    pub letters: LettersWriting,
+    pub letters: Option<LettersWriting>,
 }
 
 /// What is left of a pipeline that ran.
@@ -103,7 +103,10 @@ impl Assembled {
     #[must_use]
     pub fn new(host: &Host, prepared: Prepared, connectors: Connectors) -> Self {
         let Prepared {
-            pipeline, components, ..
+            pipeline,
+            components,
+            description,
+            ..
         } = prepared;
         let clock = host.options.clock.clone();
         let halt = Arc::<Halt>::default();
@@ -170,7 +173,7 @@ impl Assembled {
             outlets: outlets.clone(),
             letters: pipe.letters.clone(),
             progress,
-            description: None,
+            description: Some(description.to_json()),
         });
         let job = Job {
             pipeline,
@@ -193,7 +196,7 @@ impl Assembled {
             job,
             readings,
             writings,
-            letters: letters_writing,
+            letters: Some(letters_writing),
         }
     }
 
@@ -201,6 +204,24 @@ impl Assembled {
     #[must_use]
     pub fn checkpoints(&self) -> &Arc<Checkpoints> {
         &self.job.checkpoints
+    }
+
+    /// What ends it before its time.
+    #[must_use]
+    pub fn halt(&self) -> &Halt {
+        &self.job.pipe.halt
+    }
+
+    /// Says to sinks that nothing more comes, but for a last checkpoint.
+    pub fn end(&self) {
+        self.job.outlets.iter().for_each(|outlet| outlet.end());
+    }
+
+    /// Drops everything that is not finished, as the end of the process does.
+    #[must_use]
+    pub fn conclude(self) -> Ended {
+        self.job.operators.iter().for_each(|operator| operator.abandon());
+        self.job.conclude()
     }
 
     /// Starts the threads.
@@ -215,7 +236,7 @@ impl Assembled {
             writings,
             letters,
         } = self;
-        job.letters_thread = Some(letters.start());
+        job.letters_thread = letters.map(LettersWriting::start);
         job.writers = writings.into_iter().map(Writing::start).collect();
         job.readers = readings.into_iter().map(Reading::start).collect();
         if let (true, Some(every)) = (job.pipe.store.is_durable(), job.pipeline.checkpoint) {
@@ -354,6 +375,11 @@ impl Job {
         self.pipe.letters.close();
         let letters = self.letters_thread.take().into_iter();
         letters.for_each(|thread| thread.join().expect("dead letters don't panic"));
+        self.conclude()
+    }
+
+    /// Lets go of the operators, and says what came of it all.
+    fn conclude(self) -> Ended {
         self.operators.iter().for_each(|operator| operator.shut_down());
         let summary = self.summary();
         Ended {

@@ -8,7 +8,9 @@ mod admission;
 pub mod case;
 mod checkpoint;
 mod connectors;
+pub mod continuity;
 mod guarantee;
+pub mod handover;
 mod host;
 mod job;
 mod prepare;
@@ -18,7 +20,7 @@ mod summary;
 mod wiring;
 
 pub use admission::{Load, Meter, Shortfall, judge};
-pub use checkpoint::{Checkpoints, Cut};
+pub use checkpoint::{Checkpoints, Cut, Moment};
 pub use connectors::{Connectors, Place, StartError, letters_path};
 pub use guarantee::{Abilities, Guarantee, Promise, guarantees};
 pub use host::{Host, Options, WORKER_NICENESS};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::SLICE_FUEL;
+use super::continuity::Description;
 use crate::clock::Clock;
 use crate::engine::{Component, Engine, Instance, Kind, Setup, Unopened, Voice};
-use crate::pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Operator, Pipeline};
+use crate::pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Marks, Operator, Pipeline};
 
 /// A pipeline whose components fit their places.
 #[derive(Clone, Debug)]
@@ -16,6 +17,10 @@ pub struct Prepared {
     pub components: Vec<(Component, Setup)>,
     /// Warnings and notes.
     pub warnings: Diagnostics,
+    /// What its state belongs to.
+    pub description: Description,
+    /// Where its parts stand in the file.
+    pub marks: Marks,
 }
 
 /// Loads the components of a pipeline, and opens each once with its configuration.
@@ -39,6 +44,8 @@ pub fn prepare(
     }
     if problems.is_empty() {
         return Ok(Prepared {
+            description: Description::of(&loaded.pipeline, &components),
+            marks: loaded.marks().clone(),
             pipeline: loaded.pipeline,
             components,
             warnings: loaded.warnings,

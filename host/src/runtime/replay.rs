@@ -221,12 +221,12 @@ fn setup_of(letter: &DeadLetter) -> Result<&LetterSetup, Error> {
 /// When no component saw the event, this one is of another kind, or the letter is damaged.
 pub async fn run(letter: &DeadLetter, component: &Component, clock: Arc<dyn Clock>) -> Result<Replayed, Error> {
     let setup = setup_of(letter)?;
+    check_kind(component.kind(), setup.window)?;
     let batch = batch(letter)?;
     let mut table = Table::default();
     if let Some(entry) = entry(letter)? {
         table.restore(batch.keys.get(0), entry);
     }
-    let (request, plan) = request(component.kind(), &batch, &mut table, setup.window)?;
     let instance_setup = Setup {
         limits: setup.limits,
         config: pipeline::resolve(&setup.config)
@@ -245,6 +245,7 @@ pub async fn run(letter: &DeadLetter, component: &Component, clock: Arc<dyn Cloc
             });
         }
     };
+    let (request, plan) = request(component, &batch, &mut table, setup.window);
     let budget = Budget {
         total: setup.limits.fuel_per_event,
         slice: SLICE_FUEL,
@@ -281,23 +282,24 @@ fn entry(letter: &DeadLetter) -> Result<Option<Entry>, Error> {
     entry.map(Some).ok_or(Error::Damaged { what: "state" })
 }
 
-fn request(
-    kind: Kind,
-    batch: &Batch,
-    table: &mut Table,
-    window: Option<Window>,
-) -> Result<(Request, Option<Plan>), Error> {
-    match (kind, window) {
-        (Kind::Map | Kind::Filter, None) => Ok((Request::Batch(batch.clone()), None)),
-        (Kind::Reduce, Some(Window::Count(size))) => {
-            let (fold, plan) = windows::assign(table, batch, size, 1);
-            Ok((Request::Fold(fold), Some(plan)))
-        }
-        (found, window) => Err(Error::Kind {
-            found,
-            window: if window.is_some() { "one" } else { "none" },
-        }),
+/// Refuses a component that is of another kind than the one that saw the event.
+fn check_kind(found: Kind, window: Option<Window>) -> Result<(), Error> {
+    if found.is_stateful() == window.is_some() {
+        return Ok(());
     }
+    Err(Error::Kind {
+        found,
+        window: if window.is_some() { "one" } else { "none" },
+    })
+}
+
+/// What to ask of a component that has been activated.
+fn request(component: &Component, batch: &Batch, table: &mut Table, window: Option<Window>) -> (Request, Option<Plan>) {
+    let Some(Window::Count(size)) = window else {
+        return (Request::Batch(batch.clone()), None);
+    };
+    let (fold, plan) = windows::assign(table, batch, size, 1, component.state_version());
+    (Request::Fold(fold), Some(plan))
 }
 
 fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) -> Result<Made, Failed> {
@@ -321,6 +323,14 @@ fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) ->
         Answer::Folded(Folded::Rejected(rejected)) => {
             expect_none(&rejected)?;
             Ok(Made::default())
+        }
+        Answer::Folded(Folded::Unmigrated(mut failures)) => {
+            let failure = failures.pop().expect("the one event cannot be folded");
+            Err(Failed {
+                kind: "migrate",
+                reason: failure.message,
+                backtrace: None,
+            })
         }
         Answer::Folded(Folded::Done { accumulators, outputs }) => {
             expect_none(&outputs.failures)?;

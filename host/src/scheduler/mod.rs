@@ -100,6 +100,11 @@ impl<T: Send + 'static> Scheduler<T> {
         }
     }
 
+    /// The next item to run, if there is one now.
+    pub fn try_next(&self) -> Option<Ready<T>> {
+        self.state.lock().queue.pop(self.clock.now_ns())
+    }
+
     /// Charges a tenant for what its item used of a worker, and takes the item back if it wants to go on. The worker then
     /// asks for the next one: nobody else is woken for what it gave back.
     pub fn settle(&self, used: Used, again: Option<Ready<T>>) {

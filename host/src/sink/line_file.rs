@@ -57,6 +57,21 @@ impl LineFile {
     /// # Errors
     /// When that is not possible, or the file is shorter than the bookmark says.
     pub fn open(path: &Path, from: Resume<'_>, disk: &Arc<dyn Disk>) -> Result<Self, Error> {
+        let mut unsynced = Unsynced::default();
+        match from {
+            Resume::Fresh => unsynced.add_way_to(path, &**disk),
+            Resume::At(_) => unsynced.add_entries_to(path, &**disk),
+        }
+        Self::open_in(unsynced, path, from, disk)
+    }
+
+    /// Opens a file on the way to which nothing has to be made to last but what is in `unsynced`.
+    pub(super) fn open_in(
+        unsynced: Unsynced,
+        path: &Path,
+        from: Resume<'_>,
+        disk: &Arc<dyn Disk>,
+    ) -> Result<Self, Error> {
         let committed = match from {
             Resume::Fresh => 0,
             Resume::At(bookmark) => committed_length(path, bookmark)?,
@@ -65,8 +80,6 @@ impl LineFile {
             path: path.to_owned(),
             reason,
         };
-        let mut unsynced = Unsynced::default();
-        unsynced.add_entries_to(path, &**disk);
         let file = open_or_make(path, committed, &**disk).map_err(cannot_open)?;
         let entry = file.as_ref().map_or(Ok(Entry::Missing), |_| disk.look(path));
         let length = match entry.map_err(cannot_open)? {
@@ -196,7 +209,7 @@ impl Sink for LineFile {
         let sync = move || {
             let sync_all = || {
                 file.sync()?;
-                folders.iter().try_for_each(|folder| disk.sync_folder(folder))
+                folders.iter().try_for_each(|folder| folder.sync(&*disk))
             };
             sync_all().map_err(|reason| cannot_write(&path, reason))
         };

@@ -3,6 +3,8 @@
 //! A sink writes values to its medium, in the order in which it is given them. It may block; the runtime gives each one
 //! a thread of its own. It knows nothing of operators or of ordering, and of an epoch only that it ends.
 
+#[cfg(test)]
+mod crashes;
 mod line_file;
 mod memory;
 mod null;

@@ -96,7 +96,10 @@ impl Parts {
             unsynced: Unsynced::default(),
             is_ending: false,
         };
-        parts.unsynced.add_entries_to(&pattern.folder, &**disk);
+        match from {
+            Resume::Fresh => parts.unsynced.add_way_to(&pattern.folder, &**disk),
+            Resume::At(_) => parts.unsynced.add_entries_to(&pattern.folder, &**disk),
+        }
         let made = disk.make_folder(&pattern.folder);
         made.map_err(|reason| parts.cannot_open(reason))?;
         match from {
@@ -147,7 +150,8 @@ impl Parts {
         }
         self.next = place.next;
         for part in place.closed {
-            // Else it had been shown, and a reader may even have taken it away.
+            // Else it had been shown, and a reader may even have taken it away; but nobody has waited for its name to last.
+            self.unsynced.add(&self.pattern.folder);
             if self.look(self.hidden(part.number))? != Entry::Missing {
                 drop(self.reopen(&part)?);
                 self.show(part.number)?;
@@ -228,10 +232,12 @@ impl Parts {
             return Err(self.cannot_go_on(format!("there are {NUMBER_MAX} parts, and no numbers left")));
         }
         self.next += 1;
+        let path = self.hidden(number);
+        self.unsynced.add_entries_to(&path, &*self.disk);
         Ok(Open {
             number,
             since_ms: self.clock.wall_ms(),
-            file: LineFile::open(&self.hidden(number), Resume::Fresh, &self.disk)?,
+            file: LineFile::open_in(Unsynced::default(), &path, Resume::Fresh, &self.disk)?,
         })
     }
 
@@ -309,8 +315,8 @@ impl Sink for Parts {
         let sync = move || {
             sync_part.map_or(Ok(()), |sync| sync())?;
             folders.iter().try_for_each(|folder| {
-                let synced = disk.sync_folder(folder);
-                synced.map_err(|reason| cannot_write(folder, reason))
+                let synced = folder.sync(&*disk);
+                synced.map_err(|reason| cannot_write(folder.path(), reason))
             })
         };
         Ok(Prepared {

@@ -15,6 +15,8 @@ pub struct Entry {
     pub start: i64,
     /// The event time of the last, ms since the epoch.
     pub end: i64,
+    /// The state version of the operator that wrote the accumulator.
+    pub state_version: u32,
     /// The operator's accumulator: opaque, never empty.
     pub accumulator: SmallVec<[u8; 32]>,
 }
@@ -158,11 +160,18 @@ impl Table {
     }
 
     /// Opens or replaces the window of a slot; `count` is not 0.
-    pub(super) fn put(&mut self, number: u32, (count, start, end): (u64, i64, i64), accumulator: &[u8]) {
+    pub(super) fn put(
+        &mut self,
+        number: u32,
+        (count, start, end): (u64, i64, i64),
+        state_version: u32,
+        accumulator: &[u8],
+    ) {
         self.note_change(number);
         let entry = &mut self.slots[number as usize].entry;
         self.open += usize::from(entry.count == 0);
         (entry.count, entry.start, entry.end) = (count, start, end);
+        entry.state_version = state_version;
         let before = outside(&entry.accumulator);
         entry.accumulator.clear();
         entry.accumulator.extend_from_slice(accumulator);
@@ -293,10 +302,11 @@ impl Entry {
     /// The bytes that the store keeps.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(24 + self.accumulator.len());
+        let mut bytes = Vec::with_capacity(28 + self.accumulator.len());
         bytes.extend_from_slice(&self.count.to_le_bytes());
         bytes.extend_from_slice(&self.start.to_le_bytes());
         bytes.extend_from_slice(&self.end.to_le_bytes());
+        bytes.extend_from_slice(&self.state_version.to_le_bytes());
         bytes.extend_from_slice(&self.accumulator);
         bytes
     }
@@ -306,11 +316,13 @@ impl Entry {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (count, rest) = bytes.split_first_chunk()?;
         let (start, rest) = rest.split_first_chunk()?;
-        let (end, accumulator) = rest.split_first_chunk()?;
+        let (end, rest) = rest.split_first_chunk()?;
+        let (state_version, accumulator) = rest.split_first_chunk()?;
         let entry = Self {
             count: u64::from_le_bytes(*count),
             start: i64::from_le_bytes(*start),
             end: i64::from_le_bytes(*end),
+            state_version: u32::from_le_bytes(*state_version),
             accumulator: SmallVec::from_slice(accumulator),
         };
         Some(entry).filter(|entry| entry.count > 0)
@@ -327,13 +339,14 @@ mod tests {
             count,
             start: -1,
             end: 7,
+            state_version: 2,
         }
     }
 
     #[test]
     fn an_entry_survives_the_store() {
         assert_eq!(Entry::decode(&entry(3).encode()), Some(entry(3)));
-        assert_eq!(Entry::decode(&[1; 23]), None, "it is too short");
+        assert_eq!(Entry::decode(&[1; 27]), None, "it is too short");
         assert_eq!(Entry::decode(&[0; 30]), None, "a window has events");
     }
 
@@ -353,7 +366,7 @@ mod tests {
         let mut table = Table::default();
         let put = |table: &mut Table, key: &[u8], count| {
             let slot = table.slot_of(key);
-            table.put(slot, (count, -1, 7), b"acc");
+            table.put(slot, (count, -1, 7), 2, b"acc");
         };
         table.restore(b"old", entry(9));
         put(&mut table, b"a", 1);
@@ -399,8 +412,8 @@ mod tests {
         table.restore(b"open", entry(2));
         for round in 0..10_000_u32 {
             let slot = table.slot_of(&[round.to_le_bytes(); 10].concat());
-            table.put(slot, (1, 0, 0), &[7; 100]);
-            table.put(slot, (2, 0, 0), &[7; 200]);
+            table.put(slot, (1, 0, 0), 1, &[7; 100]);
+            table.put(slot, (2, 0, 0), 1, &[7; 200]);
             table.close(slot);
             table.sweep();
         }

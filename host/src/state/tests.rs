@@ -16,6 +16,7 @@ fn entry(count: u64) -> Entry {
         count,
         start: 0,
         end: 0,
+        state_version: 1,
     }
 }
 

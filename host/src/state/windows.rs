@@ -4,11 +4,12 @@
 //! windows close. After it, [`Plan::commit`] writes the accumulators back, or [`Plan::abandon`] leaves everything as it was:
 //! a turn's effects happen together or not at all.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::table::{Entry, Table};
 use crate::batch::{Batch, Column};
-use crate::engine::{Fold, Windows};
+use crate::engine::{Fold, Foreign, Windows};
 
 /// What a turn will do to a table, once it succeeded.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Plan {
     order: Vec<u32>,
     /// For each closing group the event that completed it.
     closed_by: Vec<u32>,
+    /// The state version of the operator that folds.
+    state_version: u32,
 }
 
 /// Events of a batch that belong to one window.
@@ -34,14 +37,15 @@ struct Group {
 /// The group of a slot whose window this turn has closed.
 const CLOSED: u32 = u32::MAX;
 
-/// Sorts `batch` into count windows of `size` events per key. `turn` is not 0 and differs from that
-/// of the turn before.
-pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32) -> (Fold, Plan) {
+/// Sorts `batch` into count windows of `size` events per key, for an operator that writes accumulators of `state_version`.
+/// `turn` is not 0 and differs from that of the turn before.
+pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32, state_version: u32) -> (Fold, Plan) {
     let mut groups: Vec<Group> = Vec::with_capacity(batch.len());
     let mut joined = Vec::with_capacity(batch.len());
     // The closing groups in the order in which they close; the open ones follow.
     let mut order = Vec::with_capacity(batch.len());
     let mut closed_by = Vec::new();
+    let mut is_uniform = true;
     // A pass of its own: look-ups don't depend on each other, so the processor overlaps their cache misses, which the
     // branches below would keep it from.
     let slots: Vec<u32> = batch.keys.iter().map(|key| table.slot_of(key)).collect();
@@ -50,7 +54,9 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32) -> (Fold, 
         if slot.turn != turn {
             slot.turn = turn;
             slot.group = group_number(groups.len());
-            groups.push(Group::resuming(number, &slot.entry, time));
+            let group = Group::resuming(number, &slot.entry, time);
+            is_uniform &= !group.resumes || slot.entry.state_version == state_version;
+            groups.push(group);
         } else if slot.group == CLOSED {
             slot.group = group_number(groups.len());
             groups.push(Group::new(number, time));
@@ -76,12 +82,14 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32) -> (Fold, 
         groups,
         order,
         closed_by,
+        state_version,
     };
     let fold = Fold {
         batch: batch.clone(),
         groups: Arc::new(plan.numbered(joined)),
         accumulators: Arc::new(plan.accumulators(table)),
         closing: plan.windows(table).map(Arc::new),
+        foreign: if is_uniform { Vec::new() } else { plan.foreign(table) },
     };
     (fold, plan)
 }
@@ -153,6 +161,21 @@ impl Plan {
         column
     }
 
+    /// The groups that go on from accumulators of another state version, by version.
+    fn foreign(&self, table: &Table) -> Vec<Foreign> {
+        let mut by_version: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for (number, group) in (0..).zip(self.in_order()) {
+            let version = table.slot(group.slot).entry.state_version;
+            if group.resumes && version != self.state_version {
+                by_version.entry(version).or_default().push(number);
+            }
+        }
+        by_version
+            .into_iter()
+            .map(|(version, groups)| Foreign { version, groups })
+            .collect()
+    }
+
     fn windows(&self, table: &Table) -> Option<Windows> {
         if self.closed_by.is_empty() {
             return None;
@@ -174,7 +197,8 @@ impl Plan {
             table.close(group.slot);
         }
         for (group, accumulator) in self.in_order().skip(self.closed_by.len()).zip(accumulators.iter()) {
-            table.put(group.slot, (group.count, group.start, group.end), accumulator);
+            let bounds = (group.count, group.start, group.end);
+            table.put(group.slot, bounds, self.state_version, accumulator);
         }
         table.sweep();
     }
@@ -212,7 +236,7 @@ mod tests {
     #[test]
     fn a_window_closes_with_its_last_event_and_the_next_opens_behind_it() {
         let mut table = Table::default();
-        let (fold, plan) = assign(&mut table, &batch(&["a", "b", "a", "a"]), 2, 1);
+        let (fold, plan) = assign(&mut table, &batch(&["a", "b", "a", "a"]), 2, 1, 1);
         assert_eq!(*fold.groups, [0, 1, 0, 2], "the closing window of `a` comes first");
         let closing = fold.closing.expect("a window closes");
         assert_eq!(closing.keys.iter().collect::<Vec<_>>(), [b"a"]);
@@ -223,7 +247,7 @@ mod tests {
         assert_eq!(plan.closed_by(), [2]);
         plan.commit(&mut table, &filled(2));
 
-        let (fold, plan) = assign(&mut table, &batch(&["a", "b", "c"]), 2, 2);
+        let (fold, plan) = assign(&mut table, &batch(&["a", "b", "c"]), 2, 2, 1);
         assert_eq!(*fold.groups, [0, 1, 2]);
         assert_eq!(
             fold.accumulators.iter().collect::<Vec<_>>(),
@@ -237,11 +261,11 @@ mod tests {
     #[test]
     fn one_batch_closes_several_windows_of_a_key() {
         let mut table = Table::default();
-        let (fold, plan) = assign(&mut table, &batch(&["a"; 7]), 3, 1);
+        let (fold, plan) = assign(&mut table, &batch(&["a"; 7]), 3, 1, 1);
         assert_eq!(*fold.groups, [0, 0, 0, 1, 1, 1, 2]);
         assert_eq!(plan.closed_by(), [2, 5]);
         plan.commit(&mut table, &filled(1));
-        let (fold, plan) = assign(&mut table, &batch(&["a"; 2]), 3, 2);
+        let (fold, plan) = assign(&mut table, &batch(&["a"; 2]), 3, 2, 1);
         assert_eq!(fold.closing.map(|closing| closing.counts.clone()), Some(vec![3]));
         plan.commit(&mut table, &filled(0));
         assert!(table.is_empty());
@@ -250,13 +274,32 @@ mod tests {
     #[test]
     fn an_abandoned_turn_leaves_no_trace() {
         let mut table = Table::default();
-        let (_, plan) = assign(&mut table, &batch(&["a", "a"]), 3, 1);
+        let (_, plan) = assign(&mut table, &batch(&["a", "a"]), 3, 1, 1);
         plan.commit(&mut table, &filled(1));
-        let (before, plan) = assign(&mut table, &batch(&["a", "new"]), 3, 2);
+        let (before, plan) = assign(&mut table, &batch(&["a", "new"]), 3, 2, 1);
         plan.abandon(&mut table);
         assert_eq!(table.len(), 1);
-        let (again, plan) = assign(&mut table, &batch(&["a", "new"]), 3, 3);
+        let (again, plan) = assign(&mut table, &batch(&["a", "new"]), 3, 3, 1);
         plan.abandon(&mut table);
         assert_eq!((before.groups, before.accumulators), (again.groups, again.accumulators));
+    }
+
+    #[test]
+    fn accumulators_of_other_versions_are_told_apart_until_a_turn_has_rewritten_them() {
+        let mut table = Table::default();
+        for (turn, key, version) in [(1, "a", 1), (2, "b", 2), (3, "c", 1)] {
+            let (_, plan) = assign(&mut table, &batch(&[key]), 9, turn, version);
+            plan.commit(&mut table, &filled(1));
+        }
+        let keys = ["new", "a", "b", "c", "a"];
+        let (fold, plan) = assign(&mut table, &batch(&keys), 9, 4, 3);
+        let foreign = |version, groups: &[u32]| Foreign {
+            version,
+            groups: groups.into(),
+        };
+        assert_eq!(fold.foreign, [foreign(1, &[1, 3]), foreign(2, &[2])]);
+        plan.commit(&mut table, &filled(4));
+        let (fold, _) = assign(&mut table, &batch(&keys), 9, 5, 3);
+        assert_eq!(fold.foreign, []);
     }
 }

@@ -109,6 +109,7 @@ pub(crate) fn parse(arguments: TokenStream, item: TokenStream) -> Result<Shape, 
         let message = "an operator has no generic parameters: the host runs one component, so write the type out";
         return Err(Error::new_spanned(&item.generics, message).into());
     }
+    refuse_undeclared_migration(&item, kind)?;
     let missing = missing(&item, kind);
     if !missing.is_empty() {
         let message = format!("this `{}` leaves out:\n{}", kind.name, missing.join("\n"));
@@ -146,6 +147,26 @@ fn kind(item: &ItemImpl) -> Result<(&'static Kind, Path), Error> {
                 format!("`{written}` is no kind of operator: there are `Map`, `FlatMap`, `Filter` and `Reduce`");
             Err(Error::new_spanned(path, message))
         }
+    }
+}
+
+/// A migration of which the host does not know would never be called.
+fn refuse_undeclared_migration(item: &ItemImpl, kind: &Kind) -> Result<(), Error> {
+    let is_declared = item
+        .items
+        .iter()
+        .any(|it| matches!(it, ImplItem::Const(it) if it.ident == "OLDEST_STATE_VERSION"));
+    let migrate = item.items.iter().find_map(|it| match it {
+        ImplItem::Fn(it) if it.sig.ident == "migrate" => Some(&it.sig.ident),
+        _ => None,
+    });
+    match migrate {
+        Some(migrate) if kind.name == "Reduce" && !is_declared => Err(Error::new_spanned(
+            migrate,
+            "this `Reduce` migrates state, but doesn't say of which versions: add\n    const STATE_VERSION: u32 = 2;\n    \
+             const OLDEST_STATE_VERSION: u32 = 1;",
+        )),
+        _ => Ok(()),
     }
 }
 

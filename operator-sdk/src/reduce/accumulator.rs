@@ -1,14 +1,16 @@
 //! Accumulators as bytes: what the host keeps of a window between two batches.
 //!
-//! One byte for the version, then postcard. The version leaves room to read the state of an older operator, and keeps
-//! every accumulator from being empty, which means a window that has seen nothing.
+//! One byte for the encoding, then postcard. The byte leaves room for another encoding, and keeps every accumulator from
+//! being empty, which means a window that has seen nothing. Which type was encoded is not in it: the host keeps the state
+//! version of the operator beside the bytes.
 
 use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::columns::Column;
+use crate::{Error, Result, columns::Column};
 
-const VERSION: u8 = 0;
+/// Postcard 1.
+const ENCODING: u8 = 0;
 
 /// The accumulator in `bytes`, or `zero` for a window that has seen nothing.
 #[inline]
@@ -21,23 +23,36 @@ pub(super) fn decode_or<A: DeserializeOwned>(bytes: &[u8], zero: impl FnOnce() -
 /// Panics when it is not one of this operator: no event is to blame for that, so none may be rejected for it.
 #[inline]
 pub(super) fn decode<A: DeserializeOwned>(bytes: &[u8]) -> A {
-    let (&version, bytes) = bytes
-        .split_first()
-        .expect("the accumulator of a window with events is never empty");
-    assert!(
-        version == VERSION,
-        "the accumulator has the state version {version}, this operator reads {VERSION}"
-    );
-    match postcard::from_bytes(bytes) {
-        Ok(accumulator) => accumulator,
-        Err(error) => panic!("the accumulator does not decode, was it written by another operator? {error}"),
+    try_decode(bytes).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Decodes an accumulator that may be of another type than it was written as.
+#[inline]
+pub(super) fn try_decode<A: DeserializeOwned>(bytes: &[u8]) -> Result<A> {
+    match bytes.split_first() {
+        Some((&ENCODING, bytes)) => match postcard::take_from_bytes(bytes) {
+            Ok((accumulator, [])) => Ok(accumulator),
+            Ok((_, rest)) => Err(undecodable(&format!("{} bytes are left over", rest.len()))),
+            Err(error) => Err(undecodable(&error.to_string())),
+        },
+        Some((encoding, _)) => Err(Error::new(format!(
+            "the accumulator has the encoding {encoding}, this operator reads {ENCODING}"
+        ))),
+        None => Err(Error::new("the accumulator of a window with events is never empty")),
     }
+}
+
+#[cold]
+fn undecodable(why: &str) -> Error {
+    Error::new(format!(
+        "the accumulator does not decode, was it written by another operator? {why}"
+    ))
 }
 
 /// Appends an encoded accumulator.
 #[inline]
 pub(super) fn encode<A: Serialize>(accumulator: &A, column: &mut Column) {
-    column.bytes.push(VERSION);
+    column.bytes.push(ENCODING);
     postcard::serialize_with_flavor(accumulator, Appended(&mut column.bytes)).expect(
         "postcard encodes whatever serde derives; an accumulator needs lengths that are known before its items are",
     );

@@ -3,6 +3,7 @@
 mod export;
 mod get;
 mod ls;
+mod migrate;
 mod told;
 mod verify;
 
@@ -32,6 +33,8 @@ enum Command {
     Get(get::Args),
     /// Print every entry as a line of JSON
     Export(export::Args),
+    /// Hand what is kept over to a pipeline that was changed
+    Migrate(migrate::Args),
     /// Check every record, page and entry
     Verify(verify::Args),
 }
@@ -52,6 +55,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         Command::Ls(args) => ls::execute(args, globals),
         Command::Get(args) => get::execute(args, globals),
         Command::Export(args) => export::execute(args),
+        Command::Migrate(args) => migrate::execute(args, globals),
         Command::Verify(args) => verify::execute(args, globals),
     }
 }

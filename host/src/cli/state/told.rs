@@ -19,6 +19,8 @@ pub(super) struct Entry<'a> {
     pub(super) count: u64,
     pub(super) start: i64,
     pub(super) end: i64,
+    /// That of the operator which wrote the accumulator.
+    pub(super) state_version: u32,
     /// In base64.
     pub(super) accumulator: String,
     /// The accumulator, if it is JSON or text.
@@ -37,6 +39,7 @@ impl<'a> Entry<'a> {
             count: entry.count,
             start: entry.start,
             end: entry.end,
+            state_version: entry.state_version,
             accumulator: BASE64_STANDARD.encode(&entry.accumulator),
             value: value(&entry.accumulator),
         }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 wit_bindgen::generate!({ path: "../../../wit", world: "reduce-operator" });
 
 use dirigo::operator::types::{Batch, Column, Failure, Outputs};
-use exports::dirigo::operator::reduce::{Folded, Windows};
+use exports::dirigo::operator::reduce::{Folded, Migrated, Versions, Windows};
 
 thread_local! {
     static LIE: RefCell<String> = const { RefCell::new(String::new()) };
@@ -48,6 +48,35 @@ fn honest(open: usize, closing: usize) -> Folded {
 }
 
 impl exports::dirigo::operator::reduce::Guest for Liar {
+    fn state_versions() -> Versions {
+        Versions { written: 2, oldest: 1 }
+    }
+
+    fn migrate(_: u32, accumulators: Column) -> Migrated {
+        let old = accumulators.ends.len();
+        let mut migrated = Migrated {
+            accumulators: column(old),
+            failures: Vec::new(),
+        };
+        LIE.with_borrow(|lie| match lie.as_str() {
+            "a migrated accumulator too many" => migrated.accumulators = column(old + 1),
+            "a migrated accumulator that is empty" => {
+                migrated.accumulators = Column {
+                    bytes: Vec::new(),
+                    ends: vec![0; old],
+                }
+            }
+            "a failed migration out of range" => {
+                migrated.failures = vec![Failure {
+                    index: old as u32,
+                    message: String::new(),
+                }]
+            }
+            _ => {}
+        });
+        migrated
+    }
+
     fn accumulate(input: Batch, _: Vec<u32>, accumulators: Column, closing: Option<Windows>) -> Folded {
         let (groups, closing) = (
             accumulators.ends.len(),

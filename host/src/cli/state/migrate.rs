@@ -1,0 +1,108 @@
+//! `dirigo state migrate`.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use dirigo::pipeline::Override;
+use dirigo::runtime::continuity::Refused;
+use dirigo::runtime::handover::{self, Report, Wishes, hand_over};
+
+use crate::cli::output::{self, Format, grouped};
+use crate::cli::setup::Setup;
+use crate::cli::{Exit, Globals, report};
+
+/// Arguments of `dirigo state migrate`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Says that the state which a run of the pipeline left belongs to the pipeline as it is now. What keeps it from going on as \
+it is has to be said part by part. Every entry of an older state version is migrated at once, so that what cannot be shows \
+now. All of it is one commit; where anything is in its way, nothing changes.
+
+Exit code: 0 if it was done, or could be, 78 if the pipeline still does not fit its state, 1 if an entry cannot be migrated.")]
+pub(super) struct Args {
+    /// Pipeline file, as it is now
+    #[arg(value_name = "PIPELINE")]
+    file: PathBuf,
+    /// State directory, as given to `run --state`; no process may be running on it
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// This operator has another name now
+    #[arg(long, value_name = "OLD=NEW")]
+    rename: Vec<String>,
+    /// This operator, source or sink is gone: what is kept of it is deleted
+    #[arg(long, value_name = "ID")]
+    drop: Vec<String>,
+    /// The settings of this one changed, and it shall go on from what there is all the same
+    #[arg(long, value_name = "ID")]
+    accept: Vec<String>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Put a value in place of the file's, such as `operator.map-1.config.scale=2`
+    #[arg(short, long = "set", value_name = "KEY=VALUE")]
+    set: Vec<Override>,
+}
+
+pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    let mut wishes = Wishes {
+        dropped: args.drop.iter().cloned().collect(),
+        accepted: args.accept.iter().cloned().collect(),
+        ..Wishes::default()
+    };
+    for pair in &args.rename {
+        let Some((old, new)) = pair.split_once('=') else {
+            bail!("`--rename {pair}` names no two operators: write `--rename OLD=NEW`");
+        };
+        wishes.renamed.insert(old.to_owned(), new.to_owned());
+    }
+    let setup = Setup::new(globals)?;
+    let prepared = match setup.load(&args.file, &args.set) {
+        Ok(prepared) => prepared,
+        Err(problems) => {
+            report::diagnostics(&problems, globals.format)?;
+            return Ok(Exit::Configuration);
+        }
+    };
+    let directory = args.state.join(&prepared.pipeline.name);
+    if !directory.is_dir() {
+        bail!(
+            "{} holds no state of pipeline `{}`",
+            args.state.display(),
+            prepared.pipeline.name
+        );
+    }
+    let done = setup
+        .runtime
+        .block_on(hand_over(&prepared, &directory, &wishes, args.dry_run));
+    match done {
+        Ok(done) => match globals.format {
+            Format::Json => output::print_json(&done)?,
+            Format::Text => output::print(&text(&done, args.dry_run))?,
+        },
+        Err(handover::Error::Refused(Refused::Changed(problems))) => {
+            report::diagnostics(&problems, globals.format)?;
+            return Ok(Exit::Configuration);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Exit::Success)
+}
+
+fn text(done: &Report, is_dry: bool) -> String {
+    let kinds = [
+        ("migrated", &done.migrated),
+        ("renamed", &done.renamed),
+        ("dropped", &done.dropped),
+    ];
+    let lines = kinds.into_iter().flat_map(|(what, operators)| {
+        operators
+            .iter()
+            .map(move |(id, entries)| format!("{what:<9} {} entries of `{id}`\n", grouped(*entries)))
+    });
+    let end = if is_dry {
+        "nothing was changed: this was a dry run\n"
+    } else {
+        "the state belongs to the pipeline as it is now\n"
+    };
+    lines.chain([end.to_owned()]).collect()
+}

@@ -1,0 +1,458 @@
+//! A machine that runs one pipeline, stops, and starts again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dirigo::clock::{Clock, ManualClock};
+use dirigo::disk::{Disk, Entry, Mode, Simulated};
+use dirigo::engine::{Cache, Engine, Machine as Limits};
+use dirigo::flow::{LettersWriting, Reading, ReadingStep, Writing};
+use dirigo::pipeline;
+use dirigo::runtime::{Assembled, Checkpoints, Connectors, Cut, Host, Moment, Options, Place, Prepared, prepare};
+use dirigo::scheduler::Choice;
+use dirigo::state::{self, Apply};
+
+use crate::faults::{Fault, Sinks};
+use crate::oracle::{self, Left};
+use crate::random::Random;
+use crate::support::{Folder, Letter, guest};
+
+/// Lives of a machine that are cut short, at the most.
+const CRASHES_MAX: u64 = 12;
+/// Steps of one life: many times what it takes to the end, so that only what hangs is given up.
+const STEPS_MAX: usize = 20_000;
+
+/// All that the runs of a pipeline share.
+pub(crate) struct Machine {
+    engine: Engine,
+    prepared: Prepared,
+    runtime: tokio::runtime::Runtime,
+    expected: Left,
+    /// The inputs, which no crash harms.
+    folder: Folder,
+}
+
+/// How a run went.
+#[derive(Debug, Default)]
+pub(crate) struct Course {
+    /// Times that the machine stopped.
+    pub(crate) crashes: u64,
+    /// Times that it went on with batches on their way.
+    pub(crate) resumed: u64,
+}
+
+/// How a life ended.
+enum End {
+    Crashed,
+    Completed,
+}
+
+impl Machine {
+    pub(crate) fn new() -> Self {
+        let folder = Folder::with_pipeline(&text());
+        for (source, id) in oracle::SOURCES.iter().enumerate() {
+            folder.write(&format!("{id}.jsonl"), oracle::input(source));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let cache = Path::new(env!("CARGO_BIN_EXE_dirigo"))
+            .with_file_name("hostile")
+            .join("cache");
+        let engine = Engine::new(&Limits::read(), Cache::open(&cache).ok()).unwrap();
+        let loaded = pipeline::load(&folder.path("pipeline.toml"), &[]).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
+        let mut prepared = prepare(&engine, loaded, &clock, runtime.handle()).unwrap();
+        prepared.pipeline.dead_letters = Some(PathBuf::from(LETTERS));
+        for operator in &mut prepared.pipeline.operators {
+            // As short as can be: turns are suspended after every 2,000 units of fuel.
+            operator.slice = Duration::from_nanos(1);
+        }
+        Self {
+            engine,
+            prepared,
+            runtime,
+            expected: oracle::expected(),
+            folder,
+        }
+    }
+
+    /// Runs to the end, however often the machine stops before; or says what is wrong then.
+    pub(crate) fn run(&self, seed: u64, fault: Option<Fault>) -> Result<Course, String> {
+        let mut random = Random(seed);
+        let mut course = Course::default();
+        let mut disk = Simulated::new(random.next());
+        disk.lie_on_sync(fault == Some(Fault::SkippedSync));
+        let mut shown = String::new();
+        loop {
+            let is_last = course.crashes == CRASHES_MAX;
+            if !is_last {
+                // Opening alone takes up to forty operations, a checkpoint about ten.
+                let operations = if random.one_in(2) { 60 } else { 600 };
+                disk.crash_at(disk.operations() + 1 + random.next() % operations);
+            }
+            let patience = if is_last {
+                None
+            } else {
+                Some(if random.one_in(2) { 60 } else { 400 })
+            };
+            let life = Life {
+                machine: self,
+                disk: &disk,
+                random: &mut random,
+                fault,
+                patience,
+            };
+            match life.live(&mut course, &mut shown)? {
+                End::Completed => break,
+                End::Crashed => course.crashes += 1,
+            }
+            self.shown(&disk, &mut shown)?;
+            disk = disk.restart();
+        }
+        match self.left(&disk)?.difference(&self.expected) {
+            None => Ok(course),
+            Some(difference) => Err(format!("after {} crashes {difference}", course.crashes)),
+        }
+    }
+}
+
+/// The operators fail at some events; two of them keep state; one takes many slices over each event.
+fn text() -> String {
+    format!(
+        r#"
+        [pipeline]
+        name = "simulated"
+        [[source]]
+        id = "a"
+        kind = "file"
+        path = "a.jsonl"
+        key = "/key"
+        [[source]]
+        id = "b"
+        kind = "file"
+        path = "b.jsonl"
+        key = "/key"
+        [[operator]]
+        id = "map"
+        component = "{map}"
+        inputs = ["a", "b"]
+        replicas = 2
+        config = {{ mode = "panic", every = {map_fails} }}
+        [[operator]]
+        id = "slow"
+        component = "{map}"
+        replicas = 2
+        config = {{ mode = "dawdle", every = 3 }}
+        [[operator]]
+        id = "list"
+        component = "{reduce}"
+        shards = 2
+        window = {{ count = {list_window} }}
+        config = {{ mode = "reject", every = {list_fails} }}
+        [[operator]]
+        id = "each"
+        component = "{reduce}"
+        inputs = ["slow"]
+        actors = "per-key"
+        window = {{ count = {each_window} }}
+        config = {{ mode = "panic", every = {each_fails} }}
+        [[sink]]
+        id = "in-order"
+        kind = "file"
+        path = "in-order/*.jsonl"
+        commit = "epoch"
+        inputs = ["list"]
+        order = "source"
+        [[sink]]
+        id = "by-key"
+        kind = "file"
+        path = "by-key.jsonl"
+        inputs = ["each"]
+        "#,
+        map = guest("map").display(),
+        reduce = guest("reduce").display(),
+        map_fails = oracle::MAP_FAILS,
+        list_fails = oracle::LIST_FAILS,
+        each_fails = oracle::EACH_FAILS,
+        list_window = oracle::LIST_WINDOW,
+        each_window = oracle::EACH_WINDOW,
+    )
+}
+
+/// Places on the simulated disk. Those of the sinks are where the pipeline file has them.
+const STATE: &str = "/state";
+const LETTERS: &str = "/state/dead-letters.jsonl";
+
+/// From one start of the machine to its stop.
+struct Life<'a> {
+    machine: &'a Machine,
+    disk: &'a Simulated,
+    random: &'a mut Random,
+    fault: Option<Fault>,
+    /// It is crashed between two steps once in so many; its last life is not.
+    patience: Option<usize>,
+}
+
+/// Where a checkpoint is.
+enum Stage {
+    None,
+    Cut(Cut),
+    Prepared(Moment),
+    Committed,
+}
+
+impl Life<'_> {
+    fn live(mut self, course: &mut Course, seen: &mut String) -> Result<End, String> {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
+        let place = Place::Directory {
+            path: PathBuf::from(STATE),
+            fresh: false,
+        };
+        let options = state::Options {
+            apply: Apply::ByHand,
+            log_bytes_max: 8 << 10,
+            layer_bytes_max: 8 << 10,
+        };
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let prepared = self.machine.prepared.clone();
+        let opened = Connectors::open_on(&disk, options, &prepared.pipeline, &clock, &place);
+        let mut connectors = match opened {
+            Ok(connectors) => connectors,
+            Err(_) if self.disk.is_crashed() => return Ok(End::Crashed),
+            Err(error) => return Err(format!("it does not start again: {error}")),
+        };
+        // What readers saw before is there again, now that recovery has finished what a crash had interrupted.
+        let before = std::mem::take(seen);
+        self.machine.shown(self.disk, seen)?;
+        if !self.disk.is_crashed() && !seen.starts_with(&before) {
+            return Err(format!("readers saw\n{before}\nand now see\n{seen}"));
+        }
+        connectors.batch_events = 1 + self.random.below(4);
+        let host = Host::unmanned(
+            self.machine.engine.clone(),
+            Options {
+                workers: 2,
+                policy: Choice::Fair,
+                instances_max: 4 + u32::try_from(self.random.below(8)).unwrap(),
+                clock,
+            },
+            self.machine.runtime.handle().clone(),
+        );
+        let assembled = Assembled::new(&host, prepared, connectors);
+        course.resumed += u64::from(!assembled.checkpoints().is_empty());
+        let mut hands = Hands::new(assembled);
+        let outcome = self.work(&host, &mut hands);
+        let failure = hands.assembled.halt().failure();
+        let ended = hands.assembled.conclude();
+        match outcome {
+            Ok(End::Completed) => {
+                let counts = ended.operators.iter().find(|operator| operator.queued != 0);
+                counts.map_or(Ok(End::Completed), |operator| {
+                    Err(format!("events are left: {operator:?}"))
+                })
+            }
+            Ok(End::Crashed) => Ok(End::Crashed),
+            Err(_) if self.disk.is_crashed() => Ok(End::Crashed),
+            Err(error) => Err(failure.map_or(error, |failure| failure.to_string())),
+        }
+    }
+
+    /// Takes steps until everything is done, or the machine stops.
+    fn work(&mut self, host: &Host, hands: &mut Hands) -> Result<End, String> {
+        let checkpoints = hands.assembled.checkpoints().clone();
+        let mut stage = Stage::None;
+        let mut before = Sinks::new();
+        for _ in 0..STEPS_MAX {
+            if self.disk.is_crashed() || self.patience.is_some_and(|steps| self.random.one_in(steps)) {
+                self.disk.crash();
+                return Ok(End::Crashed);
+            }
+            if let Some(failure) = hands.assembled.halt().failure() {
+                return Err(failure.to_string());
+            }
+            match self.random.below(20) {
+                0..3 => hands.read(self.random),
+                3..12 => {
+                    host.step(self.random.below(3));
+                }
+                12..15 => hands.write(self.random),
+                15 => hands.bury(self.random),
+                16 => host.sweep(),
+                _ => stage = self.advance(&checkpoints, hands, stage, &mut before)?,
+            }
+            if hands.have_read() && checkpoints.is_empty() && matches!(stage, Stage::None) {
+                self.finish(&checkpoints, hands, &mut before)?;
+                return Ok(End::Completed);
+            }
+        }
+        Err("it does not come to an end".into())
+    }
+
+    /// Goes on with a checkpoint, or begins one now and then.
+    fn advance(
+        &mut self,
+        checkpoints: &Arc<Checkpoints>,
+        hands: &mut Hands,
+        stage: Stage,
+        before: &mut Sinks,
+    ) -> Result<Stage, String> {
+        let failed = |failure: dirigo::flow::Failure| failure.to_string();
+        Ok(match stage {
+            Stage::None if self.random.one_in(3) => Stage::Cut(checkpoints.cut().map_err(failed)?),
+            Stage::None => Stage::None,
+            Stage::Cut(cut) => {
+                // Who writes comes to the mark: the checkpoint would wait for it.
+                hands.write_all();
+                let moment = checkpoints.prepare(cut).map_err(failed)?;
+                if self.fault == Some(Fault::PublishedEarly) {
+                    checkpoints.publish();
+                    hands.write_all();
+                }
+                Stage::Prepared(moment)
+            }
+            Stage::Prepared(mut moment) => {
+                let sinks = moment.snapshot.bookmarks.sinks.clone();
+                if let Some(fault) = self.fault {
+                    fault.spoil(&mut moment, before, checkpoints.positions());
+                }
+                *before = sinks;
+                checkpoints.commit(moment).map_err(failed)?;
+                Stage::Committed
+            }
+            Stage::Committed => {
+                checkpoints.publish();
+                Stage::None
+            }
+        })
+    }
+
+    /// The last checkpoint.
+    fn finish(&mut self, checkpoints: &Arc<Checkpoints>, hands: &mut Hands, before: &mut Sinks) -> Result<(), String> {
+        hands.assembled.end();
+        let mut stage = Stage::Cut(checkpoints.cut().map_err(|failure| failure.to_string())?);
+        while !matches!(stage, Stage::None) {
+            stage = self.advance(checkpoints, hands, stage, before)?;
+        }
+        hands.write_all();
+        let failure = hands.assembled.halt().failure();
+        failure.map_or(Ok(()), |failure| Err(failure.to_string()))
+    }
+}
+
+/// What the threads of a pipeline do, to be done one by one.
+struct Hands {
+    assembled: Assembled,
+    readings: Vec<Reading>,
+    ended: Vec<bool>,
+    writings: Vec<Writing>,
+    letters: Vec<LettersWriting>,
+}
+
+impl Hands {
+    fn new(mut assembled: Assembled) -> Self {
+        let readings = std::mem::take(&mut assembled.readings);
+        Self {
+            ended: vec![false; readings.len()],
+            readings,
+            writings: std::mem::take(&mut assembled.writings),
+            letters: assembled.letters.take().into_iter().collect(),
+            assembled,
+        }
+    }
+
+    fn have_read(&self) -> bool {
+        self.ended.iter().all(|ended| *ended)
+    }
+
+    fn read(&mut self, random: &mut Random) {
+        let source = random.below(self.readings.len());
+        self.ended[source] |= self.readings[source].step() == ReadingStep::Ended;
+    }
+
+    fn write(&mut self, random: &mut Random) {
+        let sink = random.below(self.writings.len());
+        if !self.writings[sink].step() {
+            self.writings[sink].flush();
+        }
+    }
+
+    fn bury(&mut self, random: &mut Random) {
+        for letters in &mut self.letters {
+            if !letters.step() && random.one_in(2) {
+                letters.flush();
+            }
+        }
+    }
+
+    fn write_all(&mut self) {
+        for writing in &mut self.writings {
+            while writing.step() {}
+        }
+        for letters in &mut self.letters {
+            while letters.step() {}
+        }
+    }
+}
+
+impl Machine {
+    /// What readers of the ordered sink see: never anything but a beginning of what is expected.
+    fn shown(&self, disk: &Simulated, seen: &mut String) -> Result<(), String> {
+        let disk = disk.look_on();
+        let parts = self.folder.path("in-order");
+        let mut text = String::new();
+        if disk.look(&parts).unwrap() == Entry::Folder {
+            for name in disk.list(&parts).unwrap() {
+                if !name.as_encoded_bytes().starts_with(b".") {
+                    text.push_str(&read(&disk, &parts.join(name)));
+                }
+            }
+        }
+        let expected = &self.expected.in_order;
+        if !expected.starts_with(&text) {
+            return Err(format!("readers see\n{text}\nwhich is no beginning of\n{expected}"));
+        }
+        *seen = text;
+        Ok(())
+    }
+
+    /// Everything that is left at the end.
+    fn left(&self, disk: &Simulated) -> Result<Left, String> {
+        let mut left = Left::default();
+        self.shown(disk, &mut left.in_order)?;
+        let disk = disk.look_on();
+        for line in read(&disk, &self.folder.path("by-key.jsonl")).lines() {
+            let window: serde_json::Value = serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;
+            let key = window["key"].as_str().unwrap().to_owned();
+            left.by_key.entry(key).or_default().push(line.to_owned());
+        }
+        let mut numbers = BTreeMap::new();
+        for line in read(&disk, Path::new(LETTERS)).lines() {
+            let letter: Letter = serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;
+            let place = (letter.operator, letter.event.source, letter.event.position);
+            if !left.dead.insert(place.clone()) {
+                return Err(format!("{place:?} died twice"));
+            }
+            numbers.insert(letter.id, place);
+        }
+        let are_counted = numbers.keys().copied().eq(1..=left.dead.len() as u64);
+        if are_counted {
+            Ok(left)
+        } else {
+            Err(format!("dead letters are numbered {numbers:?}"))
+        }
+    }
+}
+
+fn read(disk: &dyn Disk, path: &Path) -> String {
+    if disk.look(path).unwrap() == Entry::Missing {
+        return String::new();
+    }
+    let file = disk.open(path, Mode::Existing).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_at(0, &mut bytes).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

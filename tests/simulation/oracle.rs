@@ -1,0 +1,109 @@
+//! What has to come out, worked out without the system under test.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Events of each source.
+pub(crate) const EVENTS: u64 = 30;
+/// Keys of each source: of one source each, so that the order of a key's events is known.
+const KEYS: u64 = 4;
+/// The events at which the operators `map`, `list` and `each` fail are multiples of these.
+pub(crate) const MAP_FAILS: u64 = 13;
+pub(crate) const LIST_FAILS: u64 = 11;
+pub(crate) const EACH_FAILS: u64 = 17;
+/// The windows of `list` and `each`.
+pub(crate) const LIST_WINDOW: usize = 3;
+pub(crate) const EACH_WINDOW: usize = 2;
+
+pub(crate) const SOURCES: [&str; 2] = ["a", "b"];
+
+/// The events of a source: number and key.
+fn events(source: usize) -> impl Iterator<Item = (u64, String)> {
+    let first = 1_000 * source as u64;
+    (first..first + EVENTS).map(move |n| (n, format!("{}-{}", SOURCES[source], n % KEYS)))
+}
+
+/// What a source reads.
+pub(crate) fn input(source: usize) -> String {
+    events(source).map(|(n, key)| crate::support::event(n, &key)).collect()
+}
+
+/// Everything that is left in the end.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// The lines of the sink that keeps the order of the sources.
+    pub(crate) in_order: String,
+    /// The lines of the other one, by key.
+    pub(crate) by_key: BTreeMap<String, Vec<String>>,
+    /// By operator, source and position.
+    pub(crate) dead: BTreeSet<(String, String, u64)>,
+}
+
+impl Left {
+    /// Where it differs from what is expected.
+    pub(crate) fn difference(&self, expected: &Left) -> Option<String> {
+        if self.in_order != expected.in_order {
+            let (left, expected) = (&self.in_order, &expected.in_order);
+            return Some(format!("there is left in order\n{left}and not\n{expected}"));
+        }
+        let keys = self.by_key.keys().chain(expected.by_key.keys());
+        for key in keys {
+            let (left, expected) = (self.by_key.get(key), expected.by_key.get(key));
+            if left != expected {
+                return Some(format!("there is left of {key}\n{left:?}\nand not\n{expected:?}"));
+            }
+        }
+        let differing: Vec<_> = self.dead.symmetric_difference(&expected.dead).collect();
+        (!differing.is_empty()).then(|| format!("these died or did not, and should not have or should: {differing:?}"))
+    }
+}
+
+/// Windows that fill up.
+#[derive(Default)]
+struct Windows(BTreeMap<String, Vec<u64>>);
+
+impl Windows {
+    fn add(&mut self, n: u64, key: &str, size: usize) -> Option<String> {
+        let numbers = self.0.entry(key.to_owned()).or_default();
+        numbers.push(n);
+        (numbers.len() == size).then(|| {
+            let line = format!(
+                r#"{{"key":"{key}","numbers":{},"count":{size}}}"#,
+                serde_json::json!(numbers)
+            );
+            numbers.clear();
+            line
+        })
+    }
+}
+
+/// What must be left.
+pub(crate) fn expected() -> Left {
+    let mut left = Left::default();
+    let (mut list, mut each) = (Windows::default(), Windows::default());
+    let sources = [events(0).collect::<Vec<_>>(), events(1).collect()];
+    for index in 0..EVENTS {
+        for (source, events) in SOURCES.iter().zip(&sources) {
+            let (n, key) = &events[usize::try_from(index).unwrap()];
+            let mut die = |operator: &str| {
+                let place = (operator.to_owned(), (*source).to_owned(), index + 1);
+                left.dead.insert(place);
+            };
+            if n.is_multiple_of(MAP_FAILS) {
+                die("map");
+                continue;
+            }
+            if n.is_multiple_of(LIST_FAILS) {
+                die("list");
+            } else if let Some(line) = list.add(*n, key, LIST_WINDOW) {
+                left.in_order.push_str(&line);
+                left.in_order.push('\n');
+            }
+            if n.is_multiple_of(EACH_FAILS) {
+                die("each");
+            } else if let Some(line) = each.add(*n, key, EACH_WINDOW) {
+                left.by_key.entry(key.clone()).or_default().push(line);
+            }
+        }
+    }
+    left
+}
