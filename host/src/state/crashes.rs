@@ -11,7 +11,7 @@ use super::*;
 use crate::disk::Simulated;
 
 const KEYS: u64 = 40;
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1_000;
 const DIRECTORY: &str = "/state/pipeline";
 
 /// By key, how often it was changed.
@@ -134,7 +134,9 @@ fn violation(seed: u64, lies: bool) -> Option<String> {
     let mut history = vec![Model::new()];
     let mut committed = 0;
     for _ in 0..8 {
-        disk.crash_at(1 + random.below(250));
+        // Often while it opens or soon after, since that is when it builds on what the one before has left.
+        let within = [20, 40, 250][usize::try_from(random.below(3)).unwrap()];
+        disk.crash_at(1 + random.below(within));
         match open(&disk) {
             Err(_) if disk.is_crashed() => {}
             Err(error) => return Some(error.to_string()),
