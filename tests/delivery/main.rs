@@ -14,6 +14,7 @@
 #[allow(dead_code, unused_imports, reason = "each suite uses its own part")]
 mod support;
 
+mod checkpoints;
 mod evolution;
 mod folders;
 mod guarantees;

@@ -92,7 +92,12 @@ impl Machine {
             if !is_last {
                 // Opening alone takes up to forty operations, a checkpoint about ten.
                 let operations = if random.one_in(2) { 60 } else { 600 };
-                disk.crash_at(disk.operations() + 1 + random.next() % operations);
+                let last = disk.operations() + 1 + random.next() % operations;
+                if random.one_in(4) {
+                    disk.fail_at(last);
+                } else {
+                    disk.crash_at(last);
+                }
             }
             let patience = if is_last {
                 None
@@ -222,7 +227,7 @@ impl Life<'_> {
         let opened = Connectors::open_on(&disk, options, &prepared.pipeline, &clock, &place);
         let mut connectors = match opened {
             Ok(connectors) => connectors,
-            Err(_) if self.disk.is_crashed() => return Ok(End::Crashed),
+            Err(_) if self.is_over() => return Ok(End::Crashed),
             Err(error) => return Err(format!("it does not start again: {error}")),
         };
         // What readers saw before is there again, now that recovery has finished what a crash had interrupted.
@@ -256,9 +261,14 @@ impl Life<'_> {
                 })
             }
             Ok(End::Crashed) => Ok(End::Crashed),
-            Err(_) if self.disk.is_crashed() => Ok(End::Crashed),
+            Err(_) if self.is_over() => Ok(End::Crashed),
             Err(error) => Err(failure.map_or(error, |failure| failure.to_string())),
         }
+    }
+
+    /// Whether the life may end with an error: the machine has stopped, or its disk has failed once.
+    fn is_over(&self) -> bool {
+        self.disk.is_crashed() || self.disk.has_failed()
     }
 
     /// Takes steps until everything is done, or the machine stops.

@@ -1,8 +1,9 @@
 //! The protocol of docs/design/005-state-and-delivery.md, run against machines that lose power.
 //!
 //! The runtime is the real one, with real guests; but one thread does what all threads do, step by step in an order that a
-//! seed decides, and files lie on a disk that loses what was not synchronised. Every run is crashed again and again, at any
-//! operation of the disk or between any two steps, until it comes to its end; then everything must be there, once.
+//! seed decides, and files lie on a disk that loses what was not synchronised, or fails for once as one does that is full.
+//! Every run is ended again and again, in any operation of the disk or between any two steps, until it comes to its end; then
+//! everything must be there, once.
 //!
 //! - `DIRIGO_SEEDS=2000` says how many seeds are tried, `DIRIGO_SEED=7` from which one on. A failure names its seed;
 //!   `DIRIGO_SEED=7 DIRIGO_SEEDS=1 cargo test --release --test simulation` runs it again.

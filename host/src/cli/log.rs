@@ -75,6 +75,12 @@ impl Log {
         log
     }
 
+    /// Has a line written that is no part of the log, in its place among what is; waits no more than that does.
+    pub(crate) fn say(&self, line: &str) {
+        let written = self.clone().write_all(format!("{line}\n").as_bytes());
+        written.expect("to queue a line does not fail");
+    }
+
     /// Waits until everything is written, unless nobody reads it. What is said on standard error after it stands after it.
     pub(crate) fn flush(&self) {
         let mut queue = self.0.queue.lock();

@@ -118,7 +118,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         })
         .collect();
     for line in guarantees::of_run(&promised, args.state.is_some()) {
-        eprintln!("{line}");
+        globals.log.say(&line);
     }
     let interrupts = setup.runtime.block_on(async { Interrupts::listen() });
     let started_ns = setup.clock.now_ns();

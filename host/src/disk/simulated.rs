@@ -40,6 +40,8 @@ struct State {
     /// How many operations have changed something.
     operations: u64,
     crash_at: Option<u64>,
+    fail_at: Option<u64>,
+    has_failed: bool,
     is_crashed: bool,
     lies: bool,
 }
@@ -102,6 +104,8 @@ impl Simulated {
             renamings: Vec::new(),
             operations: 0,
             crash_at: None,
+            fail_at: None,
+            has_failed: false,
             is_crashed: false,
             lies: false,
         })
@@ -123,6 +127,18 @@ impl Simulated {
     /// and from then on everything fails.
     pub fn crash_at(&self, operations: u64) {
         self.state.lock().crash_at = Some(operations);
+    }
+
+    /// Has the operation that makes [`operations`](Self::operations) reach this fail, as on a disk that is full or broken; the
+    /// machine goes on.
+    pub fn fail_at(&self, operations: u64) {
+        self.state.lock().fail_at = Some(operations);
+    }
+
+    /// Whether an operation has failed since [`fail_at`](Self::fail_at).
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.state.lock().has_failed
     }
 
     /// Stops the machine now.
@@ -151,6 +167,8 @@ impl Simulated {
             durable_names: state.durable_names.clone(),
             renamings: state.renamings.clone(),
             crash_at: None,
+            fail_at: None,
+            has_failed: false,
             is_crashed: false,
             ..*state
         })
@@ -178,6 +196,8 @@ impl Simulated {
             renamings: state.renamings.clone(),
             operations: 0,
             crash_at: None,
+            fail_at: None,
+            has_failed: false,
             is_crashed: false,
             lies: state.lies,
         };
@@ -263,6 +283,10 @@ impl State {
     fn change<T>(&mut self, change: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
         self.look()?;
         self.operations += 1;
+        if self.fail_at == Some(self.operations) {
+            self.has_failed = true;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.is_crashed = self.crash_at.is_some_and(|at| self.operations >= at);
         let done = change(self)?;
         self.look()?;
