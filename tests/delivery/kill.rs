@@ -3,10 +3,9 @@
 //! `DIRIGO_KILLS` and `DIRIGO_SEED` say how many there are and where they fall; both are printed.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::time::Duration;
 
-use crate::support::{Dirigo, Folder, guest, letters, numbered};
+use crate::support::{Dirigo, Folder, Random, guest, letters, number_of, numbered};
 
 const EVENTS: u64 = 60_000;
 const KEYS: u64 = 37;
@@ -100,24 +99,10 @@ fn left(folder: &Folder) -> Left {
     }
 }
 
-/// A number that follows from the one before (Steele et al., "Fast splittable pseudorandom number generators", 2014).
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |text| {
-        text.parse().unwrap_or_else(|_| panic!("{name} is no number"))
-    })
-}
-
 #[test]
 fn a_run_that_is_killed_again_and_again_leaves_what_one_leaves_that_is_not() {
-    let (kills, mut seed) = (number("DIRIGO_KILLS", 20), number("DIRIGO_SEED", 1));
+    let (kills, seed) = (number_of("DIRIGO_KILLS", 20), number_of("DIRIGO_SEED", 1));
+    let mut random = Random(seed);
     println!("DIRIGO_KILLS={kills} DIRIGO_SEED={seed}");
     let whole = pipeline();
     Dirigo::run(&whole, ["pipeline.toml"]).with_state().finish().succeeds();
@@ -128,13 +113,13 @@ fn a_run_that_is_killed_again_and_again_leaves_what_one_leaves_that_is_not() {
         let before = killed;
         // Lives of one run are bounded together, so that it ends also where checkpoints come seldom.
         while killed < kills && killed - before < 50 {
-            let workers = 1 + next(&mut seed) % 3;
+            let workers = 1 + random.next() % 3;
             let mut running = Dirigo::run(&folder, ["pipeline.toml"])
                 .with_state()
                 .workers(u32::try_from(workers).unwrap())
                 .piped();
             running.hang_up();
-            let life = next(&mut seed) % u64::try_from(LIFE_MAX.as_micros()).unwrap();
+            let life = random.next() % u64::try_from(LIFE_MAX.as_micros()).unwrap();
             std::thread::sleep(Duration::from_micros(life));
             if running.kill() {
                 killed += 1;

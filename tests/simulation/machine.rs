@@ -16,8 +16,7 @@ use dirigo::state::{self, Apply};
 
 use crate::faults::{Fault, Sinks};
 use crate::oracle::{self, Left};
-use crate::random::Random;
-use crate::support::{Folder, Letter, guest};
+use crate::support::{Folder, Letter, Random, guest};
 
 /// Lives of a machine that are cut short, at the most.
 const CRASHES_MAX: u64 = 12;

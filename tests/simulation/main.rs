@@ -22,27 +22,20 @@ mod support;
 mod faults;
 mod machine;
 mod oracle;
-mod random;
-
-use std::env;
 
 use faults::Fault;
 use machine::Machine;
+
+use crate::support::number_of;
 
 /// Seeds that are tried where nothing else is said: each is crashed about ten times.
 const SEEDS: u64 = 2_000;
 /// Seeds within which each planted fault has to be found.
 const FAULT_SEEDS: u64 = 400;
 
-fn number(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |text| {
-        text.parse().unwrap_or_else(|_| panic!("{name} is no number"))
-    })
-}
-
 #[test]
 fn nothing_is_lost_doubled_or_shown_early_whenever_the_machine_stops() {
-    let (first, seeds) = (number("DIRIGO_SEED", 1), number("DIRIGO_SEEDS", SEEDS));
+    let (first, seeds) = (number_of("DIRIGO_SEED", 1), number_of("DIRIGO_SEEDS", SEEDS));
     println!("DIRIGO_SEED={first} DIRIGO_SEEDS={seeds}");
     let machine = Machine::new();
     let mut crashes = 0;

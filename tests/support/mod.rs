@@ -10,12 +10,14 @@ mod folder;
 mod guests;
 mod letters;
 mod process;
+mod random;
 
 pub(crate) use books::Summary;
 pub(crate) use folder::Folder;
 pub(crate) use guests::{guest, pipeline};
 pub(crate) use letters::{Letter, letters};
 pub(crate) use process::{Dirigo, Finished, Running};
+pub(crate) use random::{Random, number_of};
 
 /// Events `{"n":0,"key":"k-0","value":0.5}` and so on: numbered from 0, over `keys` keys that take turns.
 pub(crate) fn numbered(count: u64, keys: u64) -> String {

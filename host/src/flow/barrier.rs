@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::signal::Signal;
 use super::waiter::{Waiter, wake_all};
 
 /// Counters of those inside, each on a cache line of its own: workers that enter don't take turns at one.
@@ -17,6 +18,8 @@ const COUNTERS: usize = 16;
 pub struct Barrier {
     is_raised: AtomicBool,
     inside: [Counter; COUNTERS],
+    /// Rings when somebody leaves a raised one.
+    left: Signal,
     waiting: Mutex<Vec<Waiter>>,
 }
 
@@ -26,14 +29,17 @@ struct Counter(AtomicUsize);
 
 /// The right to take effects, until it is dropped.
 #[derive(Debug)]
-pub struct Inside<'a>(&'a Counter);
+pub struct Inside<'a> {
+    barrier: &'a Barrier,
+    counter: &'a Counter,
+}
 
 impl Barrier {
     /// Enters, unless it is raised; never waits.
     pub fn try_enter(&self) -> Option<Inside<'_>> {
         let counter = &self.inside[own_counter()];
         counter.0.fetch_add(1, Ordering::SeqCst);
-        let inside = Inside(counter);
+        let inside = Inside { barrier: self, counter };
         // Counted before the look: whoever raises it either sees the count or is seen here.
         (!self.is_raised.load(Ordering::SeqCst)).then_some(inside)
     }
@@ -59,11 +65,13 @@ impl Barrier {
         self.is_raised.store(true, Ordering::SeqCst);
         let raised = Raised(self);
         let is_empty = |counter: &Counter| counter.0.load(Ordering::SeqCst) == 0;
-        // An effect takes microseconds, rarely a millisecond.
-        while !self.inside.iter().all(is_empty) {
-            std::thread::yield_now();
+        loop {
+            let heard = self.left.heard();
+            if self.inside.iter().all(is_empty) {
+                return raised;
+            }
+            self.left.wait_past(heard, None);
         }
-        raised
     }
 }
 
@@ -84,7 +92,11 @@ impl Drop for Raised<'_> {
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::SeqCst);
+        self.counter.0.fetch_sub(1, Ordering::SeqCst);
+        // Looked at after it was counted: whoever raised it before that look is told, whoever does after it sees the count.
+        if self.barrier.is_raised.load(Ordering::SeqCst) {
+            self.barrier.left.ring();
+        }
     }
 }
 
@@ -102,7 +114,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::flow::Signal;
 
     #[test]
     fn nobody_enters_a_raised_barrier_and_who_waits_is_told_when_it_falls() {

@@ -10,6 +10,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::WORKER_NICENESS;
 use crate::actor::{Operator, Pipe, Waiting};
 use crate::batch::SourceIndex;
 use crate::clock::nanoseconds;
@@ -209,6 +210,11 @@ impl Checkpoints {
         let (this, stopped) = (self.clone(), stop.clone());
         let thread = std::thread::Builder::new().name(format!("checkpoints of {}", self.pipe.name));
         let run = move || {
+            // A pipeline that changes much has much to write; that must not come before the turns of others, as what sources
+            // and sinks do would.
+            if let Err(error) = rustix::process::setpriority_process(None, WORKER_NICENESS) {
+                tracing::debug!(%error, "checkpoints keep their priority");
+            }
             let mut saved = this.is_empty().then_some(0);
             while stopped.wait(&this, every) {
                 let read = this.read();

@@ -35,6 +35,9 @@ const FLUSH_RECORDS_MIN: usize = 64;
 /// Records that are merged into the logged layer while look-ups wait: 256 take about 0.1 ms.
 const MERGED_AT_ONCE: usize = 256;
 
+/// How much applying the log gives way to all else.
+const NICENESS: i32 = 19;
+
 /// When the logged layer goes to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Apply {
@@ -391,6 +394,10 @@ impl Store {
         let application = self.inner.begin_to_apply(durable, log)?;
         let inner = self.inner.clone();
         let apply = move || {
+            // Nobody waits for it before the layers are over their bounds twice.
+            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+                tracing::debug!(%error, "the state is applied at its usual priority");
+            }
             let durable = inner.durable.as_ref().expect("only a durable store applies a log");
             inner.finish_applying(durable, application);
         };

@@ -1,5 +1,15 @@
 //! Chance, by a seed.
 
+use std::env;
+
+/// The number in an environment variable, or what stands for it.
+#[track_caller]
+pub(crate) fn number_of(variable: &str, default: u64) -> u64 {
+    env::var(variable).map_or(default, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{variable} is no number"))
+    })
+}
+
 /// A row of numbers (Steele et al., "Fast splittable pseudorandom number generators", 2014).
 #[derive(Clone, Debug)]
 pub(crate) struct Random(pub(crate) u64);
