@@ -17,7 +17,7 @@ use dirigo::clock::Clock;
 use dirigo::disk;
 use dirigo::engine::Engine;
 use dirigo::flow::LettersBookmark;
-use dirigo::runtime::{Connectors, Ended, InTransit, Job};
+use dirigo::runtime::{CheckpointSummary, Connectors, Ended, InTransit, Job};
 use dirigo::sink::{self, Sink};
 use dirigo::source::{self, Bookmark, Intake, Progress, Quota, Read, Source};
 use dirigo::state::{Bookmarks, Keys, Store, Table};
@@ -135,11 +135,12 @@ impl Bench {
                 let found = latencies.0.lock();
                 let ms = |quantile| found.value_at_quantile(quantile) as f64 / 1e6;
                 println!(
-                    "{checkpoint:>10} {:>8.2} {:>8.2} {:>8.2} {:>8.2}",
+                    "{checkpoint:>10} {:>8.2} {:>8.2} {:>8.2} {:>8.2}  {}",
                     ms(0.5),
                     ms(0.99),
                     ms(0.999),
-                    ms(1.0)
+                    ms(1.0),
+                    ended.summary.checkpoints.map(said).unwrap_or_default()
                 );
             }
         }
@@ -196,6 +197,15 @@ impl Bench {
     }
 }
 
+fn said(checkpoints: CheckpointSummary) -> String {
+    let CheckpointSummary {
+        taken,
+        pause_ms_max,
+        duration_ms_max,
+    } = checkpoints;
+    format!("{taken} taken, standing still {pause_ms_max:.1} ms, durable after {duration_ms_max:.0} ms at the most")
+}
+
 fn open(directory: &Path) -> Store {
     Store::open(Arc::new(disk::Real), directory).expect("the state can be opened")
 }
@@ -225,15 +235,16 @@ fn long_key(key: u64) -> [u8; KEY_BYTES] {
 /// Gives events when they are due, with that moment behind a number that passes the filter.
 struct Paced {
     clock: Arc<dyn Clock>,
-    started_ns: u64,
+    /// When it was read first.
+    started_ns: Option<u64>,
     given: u64,
 }
 
 impl Paced {
     fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
-            started_ns: clock.now_ns(),
             clock,
+            started_ns: None,
             given: 0,
         }
     }
@@ -246,13 +257,14 @@ impl Source for Paced {
         if self.given == RATE * SECONDS {
             return Ok(Read::End);
         }
-        let due_ns = |event: u64| self.started_ns + event * 1_000_000_000 / RATE;
+        let started_ns = *self.started_ns.get_or_insert_with(|| self.clock.now_ns());
+        let due_ns = |event: u64| started_ns + event * 1_000_000_000 / RATE;
         let next_ns = due_ns(self.given + GROUP);
         let now_ns = self.clock.now_ns();
         if now_ns < next_ns {
             return Ok(Read::Wait(Duration::from_nanos(next_ns - now_ns)));
         }
-        let due = (now_ns - self.started_ns) * RATE / 1_000_000_000 - self.given;
+        let due = (now_ns - started_ns) * RATE / 1_000_000_000 - self.given;
         let events = due.min(quota.events as u64).min(RATE * SECONDS - self.given);
         for event in self.given..self.given + events {
             intake.keys.push(&long_key(event % KEYS));

@@ -161,7 +161,7 @@ impl Activations {
     }
 
     /// Has whoever is next look for a place again. One that was woken and has no use for it any more passes it on.
-    pub(super) fn wake_next(&self) {
+    pub fn wake_next(&self) {
         let next = self.waiting.lock().pop();
         if let Some(cell) = next {
             cell.schedule();

@@ -10,16 +10,7 @@ use super::directory::Directory;
 use super::mailbox::Mail;
 use super::{Actor, Operator};
 use crate::batch::Batch;
-use crate::state::Record;
-
-/// What one operator had at a cut.
-#[derive(Debug, Default)]
-pub struct Captured {
-    /// Entries that changed since the cut before.
-    pub state: Vec<Record>,
-    /// What was on its way, actor by actor, each in order.
-    pub waiting: Vec<Waiting>,
-}
+use crate::state::Copies;
 
 /// A batch that was on its way.
 #[derive(Clone, Debug)]
@@ -31,14 +22,15 @@ pub struct Waiting {
 }
 
 impl Operator {
-    /// Takes what changed since the last cut, and what is on its way. The pipeline is paused.
+    /// Copies what changed since the last cut, and gives what is on its way, actor by actor, each in order. The pipeline is
+    /// paused.
     #[must_use]
-    pub fn capture(&self) -> Captured {
-        let mut captured = Captured::default();
+    pub fn capture(&self, copies: &mut Copies) -> Vec<Waiting> {
+        let mut waiting = Vec::new();
         for actor in self.directory.all() {
-            actor.capture(&mut captured);
+            actor.capture(copies, &mut waiting);
         }
-        captured
+        waiting
     }
 
     /// Gives back what a cut found on its way, in the same order. Everything that comes after this operator has its own back
@@ -61,11 +53,11 @@ impl Operator {
 }
 
 impl Actor {
-    fn capture(&self, captured: &mut Captured) {
+    fn capture(&self, copies: &mut Copies, waiting: &mut Vec<Waiting>) {
         let mut chunks: Vec<(u64, Vec<Mail>)> = Vec::new();
         for replica in &self.replicas {
             let mut replica = replica.lock();
-            captured.state.extend(replica.capture_table(self));
+            replica.capture_table(self, copies);
             chunks.extend(replica.unfinished());
         }
         chunks.extend(self.sequence.lock().early().map(|(number, outputs)| {
@@ -78,10 +70,9 @@ impl Actor {
         chunks.sort_by_key(|(number, _)| *number);
         let unfinished = chunks.into_iter().flat_map(|(_, mail)| mail);
         let mailbox = self.mailbox.lock();
-        let waiting = unfinished.chain(mailbox.waiting()).map(|mail| Waiting {
+        waiting.extend(unfinished.chain(mailbox.waiting()).map(|mail| Waiting {
             batch: mail.batch,
             is_output: mail.is_done,
-        });
-        captured.waiting.extend(waiting);
+        }));
     }
 }

@@ -68,6 +68,11 @@ impl Epochs {
         self.turns.enter(|| Waiter::Cell(cell()))
     }
 
+    /// Whether workers are kept out, or about to be.
+    pub(super) fn is_pausing(&self) -> bool {
+        self.turns.is_raised()
+    }
+
     pub(super) fn try_enter_turn(&self) -> Option<Inside<'_>> {
         self.turns.try_enter()
     }
@@ -82,6 +87,12 @@ pub struct Paused<'a> {
 }
 
 impl Paused<'_> {
+    /// Whether an effect ended in the middle, by a fault of the host.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.epochs.sources.is_broken() || self.epochs.turns.is_broken()
+    }
+
     /// Ends the epoch: what follows belongs to the next. Gives the one that ended.
     #[must_use]
     pub fn cut(&self) -> Epoch {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use activations::Activations;
-pub use capture::{Captured, Waiting};
+pub use capture::Waiting;
 pub use counters::{Counters, Counts};
 use emit::Sequence;
 pub use epochs::{Epochs, Paused};
@@ -167,7 +167,11 @@ impl Cell {
     /// Runs it for about one slice; says how that ended, and the fuel to charge for it.
     #[must_use]
     pub fn run(&self) -> (Step, u64) {
-        let mut replica = self.actor.replicas[usize::from(self.replica)].lock();
+        let Some(mut replica) = self.actor.replicas[usize::from(self.replica)].try_lock() else {
+            // A checkpoint copies what it holds, or somebody who looks for idle actors looks at it: the worker does not wait.
+            let is_free = self.actor.operator.pipe.epochs.enter_turn(|| self.clone()).is_some();
+            return (if is_free { Step::Again } else { Step::Parked }, 0);
+        };
         (replica.run(&self.actor), replica.take_fuel())
     }
 }

@@ -382,8 +382,8 @@ impl Operator {
         }
         // A checkpoint that is looking at the actor would miss what leaves it now.
         let Some(_inside) = self.pipe.epochs.try_enter_turn() else {
-            self.idle.lock().push_back(entry);
-            return Visit::Busy;
+            self.idle.lock().push_front(entry);
+            return Visit::TooYoung;
         };
         let is_deactivated = replica.deactivate(&actor);
         replica.leave_idle_queue();

@@ -22,7 +22,7 @@ use crate::engine::{
 };
 use crate::flow::{Failure, wake_all};
 use crate::pipeline::{Isolation, Window};
-use crate::state::{Record, Table, windows};
+use crate::state::{Copies, Record, Table, windows};
 
 /// Traps in a row after which an actor is quarantined: more than it takes to find one bad event in the largest batch.
 const QUARANTINE_AFTER: u32 = 16;
@@ -172,7 +172,7 @@ impl Replica {
                     }
                     // The fuel between two yields of a turn under way cannot be changed: where it proves too little, the
                     // turn goes on until its time is up, or switching would take longer than running.
-                    if now_ns - started_ns < operator.slice_ns / 2 {
+                    if now_ns - started_ns < operator.slice_ns / 2 && !operator.pipe.epochs.is_pausing() {
                         continue;
                     }
                     return Step::Again;
@@ -649,12 +649,11 @@ impl Replica {
         }
     }
 
-    /// What changed of its keys since the last cut.
-    pub(super) fn capture_table(&mut self, actor: &Actor) -> Vec<Record> {
+    /// Copies what changed of its keys since the last cut.
+    pub(super) fn capture_table(&mut self, actor: &Actor, copies: &mut Copies) {
         let epochs = &actor.operator.pipe.epochs;
-        let records = self.table.capture(epochs.committed(), epochs.current() + 1);
+        self.table.capture(epochs.committed(), epochs.current() + 1, copies);
         self.account_table(actor);
-        records
     }
 
     /// What is left of the chunk that is being worked on, with its number: outputs first, then what has had no effect yet,

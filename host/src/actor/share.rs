@@ -70,7 +70,7 @@ impl Share {
     }
 
     /// Has whoever waits longest look again.
-    pub(super) fn wake_next(&self) {
+    pub fn wake_next(&self) {
         let next = self.waiting.lock().pop_front();
         if let Some(cell) = next {
             cell.schedule();

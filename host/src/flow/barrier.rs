@@ -17,6 +17,8 @@ const COUNTERS: usize = 16;
 #[derive(Debug, Default)]
 pub struct Barrier {
     is_raised: AtomicBool,
+    /// Whether somebody left it in a panic: an effect was taken by half.
+    is_broken: AtomicBool,
     inside: [Counter; COUNTERS],
     /// Rings when somebody leaves a raised one.
     left: Signal,
@@ -59,6 +61,16 @@ impl Barrier {
         None
     }
 
+    /// Whether it is raised, or about to be.
+    pub fn is_raised(&self) -> bool {
+        self.is_raised.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is behind it is as whole effects left it.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::SeqCst)
+    }
+
     /// Raises it, and waits until nobody is inside. It falls when the result is dropped.
     #[must_use]
     pub fn raise(&self) -> Raised<'_> {
@@ -92,6 +104,9 @@ impl Drop for Raised<'_> {
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.barrier.is_broken.store(true, Ordering::SeqCst);
+        }
         self.counter.0.fetch_sub(1, Ordering::SeqCst);
         // Looked at after it was counted: whoever raised it before that look is told, whoever does after it sees the count.
         if self.barrier.is_raised.load(Ordering::SeqCst) {
@@ -126,6 +141,17 @@ mod tests {
         drop(raised);
         assert_eq!(signal.heard(), 1);
         assert!(barrier.try_enter().is_some());
+    }
+
+    #[test]
+    fn a_panic_inside_is_remembered() {
+        let barrier = Arc::<Barrier>::default();
+        let panicking = barrier.clone();
+        let thread = std::thread::spawn(move || {
+            let _inside = panicking.try_enter();
+            panic!("in the middle of an effect");
+        });
+        assert!(thread.join().is_err() && barrier.is_broken());
     }
 
     #[test]

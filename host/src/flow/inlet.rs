@@ -113,6 +113,11 @@ impl Inlet {
     #[must_use]
     pub fn reading(self: &Arc<Self>, parts: Parts) -> Reading {
         Reading {
+            before: if self.is_replayable {
+                0
+            } else {
+                self.progress.next_position(self.index).saturating_sub(1)
+            },
             inlet: self.clone(),
             parts,
             is_over: false,
@@ -183,6 +188,8 @@ impl Inlet {
 pub struct Reading {
     inlet: Arc<Inlet>,
     parts: Parts,
+    /// Positions that earlier runs gave out of a source that counts from 1 in each run, since it cannot be read again.
+    before: u64,
     is_over: bool,
 }
 
@@ -343,7 +350,17 @@ impl Reading {
         }
     }
 
-    fn send(&self, intake: Intake) {
+    fn send(&self, mut intake: Intake) {
+        if self.before > 0 {
+            intake
+                .positions
+                .iter_mut()
+                .for_each(|position| *position += self.before);
+            intake
+                .refused
+                .iter_mut()
+                .for_each(|refused| refused.position += self.before);
+        }
         for refused in intake.refused {
             self.bury(refused);
         }

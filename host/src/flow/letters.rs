@@ -1,5 +1,6 @@
 //! Dead letters: events that failed, with all that it takes to see why and to run them again.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock};
@@ -10,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::gate::Gate;
-use super::halt::{Failure, Halt};
+use super::halt::{Failure, Halt, panicked};
 use super::waiter::{Waiter, wake_all};
 use crate::account::Account;
 use crate::batch::Column;
@@ -388,6 +389,16 @@ impl Writing {
     }
 
     fn handle(&mut self, message: Message) {
+        let handled = catch_unwind(AssertUnwindSafe(|| self.handle_unguarded(message)));
+        if let Err(panic) = handled {
+            self.has_failed = true;
+            self.halt.blow(Failure::DeadLetters {
+                reason: panicked(&*panic),
+            });
+        }
+    }
+
+    fn handle_unguarded(&mut self, message: Message) {
         match message {
             Message::Letter(letter) => {
                 let size = letter.size();

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use super::gate::Gate;
 use super::halt::{Failure, Halt, panicked};
@@ -284,13 +285,15 @@ impl Writing {
     }
 
     fn handle(&mut self, message: Message) {
+        // Held until a failure is known: who waits for the answer asks for that next.
+        let _held = match &message {
+            Message::Mark(reply) => Some(reply.clone()),
+            _ => None,
+        };
         self.guarded(|this| match message {
             Message::Batch(batch) => this.take(batch),
             Message::Advanced => this.release(),
-            Message::Restore(batch, source) => {
-                this.restore(batch, source);
-                Ok(())
-            }
+            Message::Restore(batch, source) => this.restore(batch, source),
             Message::Mark(reply) => this.mark(&reply),
             Message::End => {
                 this.parts.sink.end();
@@ -355,14 +358,17 @@ impl Writing {
             return Ok(());
         };
         self.outlet.is_told.store(false, Ordering::SeqCst);
-        let limit = self.outlet.limit.lock().clone();
-        let frontier = |source: SourceIndex| {
-            let limit = limit.as_ref().map_or(u64::MAX, |limit| limit[usize::from(source)]);
-            self.progress.frontier(source).min(limit)
-        };
         let sources = self.parts.sources.iter();
-        let frontiers = sources.map(|&source| (frontier(source), source));
-        let released = ordered.release(frontiers.min().expect("a sink has inputs"));
+        let frontiers: SmallVec<[_; 4]> = sources
+            .map(|&source| (self.progress.frontier(source), source))
+            .collect();
+        // Looked at after the frontiers: one that has moved since a cut comes with the limit of that cut.
+        let limit = self.outlet.limit.lock().clone();
+        let limited = frontiers.into_iter().map(|(frontier, source)| {
+            let limit = limit.as_ref().map_or(u64::MAX, |limit| limit[usize::from(source)]);
+            (frontier.min(limit), source)
+        });
+        let released = ordered.release(limited.min().expect("a sink has inputs"));
         if released.values.is_empty() {
             return Ok(());
         }
@@ -395,10 +401,16 @@ impl Writing {
         self.release()
     }
 
-    fn restore(&mut self, batch: Batch, source: SourceIndex) {
-        let Some(ordered) = &mut self.ordered else { return };
+    fn restore(&mut self, batch: Batch, source: SourceIndex) -> Result<(), sink::Error> {
+        let Some(ordered) = &mut self.ordered else {
+            // It held them back for an order that it no longer keeps.
+            self.parts.sink.write(&batch.values)?;
+            self.count(self.parts.clock.now_ns(), batch.len());
+            return Ok(());
+        };
         let load = self.progress.hold(source, batch.len(), batch.size());
         ordered.restore(batch, source, self.parts.clock.now_ns(), load);
+        Ok(())
     }
 }
 

@@ -144,7 +144,7 @@ impl Progress {
             done: false,
         });
         state.live.add(load);
-        state.next_position = read.last + 1;
+        state.next_position = state.next_position.max(read.last + 1);
         Arc::new(Ticket {
             progress: Some(self.clone()),
             source,

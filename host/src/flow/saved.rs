@@ -111,7 +111,8 @@ impl Saved {
             keys: rest.column(events)?,
             values: rest.column(events)?,
         };
-        (rest.0.is_empty() && flags <= IS_OUTPUT).then_some(saved)
+        let is_sound = rest.0.is_empty() && flags <= IS_OUTPUT && events > 0 && first_position < u64::MAX;
+        is_sound.then_some(saved)
     }
 }
 

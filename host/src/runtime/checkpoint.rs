@@ -4,19 +4,23 @@
 //! nothing of how state lies on the disk, or how sinks write.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::WORKER_NICENESS;
+use super::summary::CheckpointSummary;
 use crate::actor::{Operator, Pipe, Waiting};
 use crate::batch::SourceIndex;
 use crate::clock::nanoseconds;
 use crate::flow::{Failure, Inlet, Letters, Marked, MarkedLetters, Outlet, Progress, Saved, Signal};
 use crate::sink;
-use crate::state::{Bookmarks, Epoch, InFlight, Record, Snapshot};
+use crate::state::{Bookmarks, Copies, Epoch, InFlight, Record, Snapshot};
 
 /// What a checkpoint looks at.
 pub struct Checkpoints {
@@ -28,10 +32,22 @@ pub struct Checkpoints {
     pub(super) progress: Arc<Progress>,
     /// What is stored of the pipeline itself.
     pub(super) description: Option<serde_json::Value>,
+    /// What the last cut copied; the buffer serves all of them.
+    pub(super) copies: Mutex<Copies>,
+    pub(super) times: Times,
+}
+
+/// How long checkpoints took.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    taken: AtomicU64,
+    pause_ns_max: AtomicU64,
+    duration_ns_max: AtomicU64,
 }
 
 /// One moment of a pipeline, on its way to the disk.
 pub struct Cut {
+    begun_ns: u64,
     epoch: Epoch,
     state: Vec<(String, Vec<Record>)>,
     in_flight: Vec<InFlight>,
@@ -43,6 +59,7 @@ pub struct Cut {
 
 /// A cut whose every part is there, to be committed.
 pub struct Moment {
+    begun_ns: u64,
     epoch: Epoch,
     /// What the store is to have of it.
     pub snapshot: Snapshot,
@@ -67,6 +84,7 @@ impl Checkpoints {
     /// When the pipeline has failed: what its actors drop then is in no cut.
     pub fn cut(&self) -> Result<Cut, Failure> {
         let is_durable = self.pipe.store.is_durable();
+        let begun_ns = self.pipe.clock.now_ns();
         let paused = self.pipe.epochs.pause();
         let indexed = || (0..).zip(&self.inlets);
         let frontiers: Arc<[u64]> = indexed().map(|(source, _)| self.progress.frontier(source)).collect();
@@ -74,10 +92,15 @@ impl Checkpoints {
             |(source, inlet): (SourceIndex, &Arc<Inlet>)| (inlet.id.clone(), self.progress.next_position(source));
         let next_positions = indexed().map(named).collect();
         let sources = self.positions();
-        let captured = self
-            .operators
-            .iter()
-            .map(|operator| (operator.id().to_owned(), operator.capture()));
+        let mut copies = self.copies.lock();
+        copies.clear();
+        // Where nothing is to last, the cut is only the end that sinks come to.
+        let operators = self.operators.iter().filter(|_| is_durable);
+        let captured = operators.map(|operator| {
+            let start = copies.end();
+            let waiting = operator.capture(&mut copies);
+            (operator.id().to_owned(), start..copies.end(), waiting)
+        });
         let captured: Vec<_> = captured.collect();
         let sinks = self
             .outlets
@@ -92,8 +115,17 @@ impl Checkpoints {
         if let Some(failure) = self.pipe.halt.failure() {
             return Err(failure);
         }
+        if paused.is_broken() {
+            return Err(failed("the host failed in the middle of an effect; please report this"));
+        }
         drop(paused);
+        // Whoever looked for an idle actor to take its place found none that could give it up.
+        self.pipe.activations.wake_next();
+        self.pipe.share.wake_next();
+        let pause_ns = self.pipe.clock.now_ns() - begun_ns;
+        self.times.pause_ns_max.fetch_max(pause_ns, Ordering::Relaxed);
         let mut cut = Cut {
+            begun_ns,
             epoch,
             state: Vec::new(),
             in_flight: Vec::new(),
@@ -103,7 +135,7 @@ impl Checkpoints {
             letters,
         };
         // Those furthest downstream first: that is the order in which they go back.
-        for (id, captured) in captured.into_iter().rev() {
+        for (id, copied, waiting) in captured.into_iter().rev() {
             let save = |waiting: &Waiting| {
                 let source = &self.pipe.sources[usize::from(waiting.batch.origin.ticket.source())];
                 InFlight {
@@ -111,8 +143,8 @@ impl Checkpoints {
                     bytes: Saved::encode(&waiting.batch, source, waiting.is_output),
                 }
             };
-            cut.in_flight.extend(captured.waiting.iter().map(save));
-            cut.state.push((id, captured.state));
+            cut.in_flight.extend(waiting.iter().map(save));
+            cut.state.push((id, copies.records(copied).collect()));
         }
         Ok(cut)
     }
@@ -122,7 +154,10 @@ impl Checkpoints {
     /// # Errors
     /// When one of them fails, or the pipeline has meanwhile.
     pub fn prepare(&self, cut: Cut) -> Result<Moment, Failure> {
-        let gone = |_| self.pipe.halt.failure().unwrap_or(Failure::Killed);
+        let gone = |_| {
+            let failure = self.pipe.halt.failure();
+            failure.unwrap_or_else(|| failed("whoever writes was gone before the checkpoint"))
+        };
         let mut sinks = BTreeMap::new();
         let mut in_flight = Vec::new();
         for (outlet, marked) in self.outlets.iter().zip(cut.sinks) {
@@ -143,10 +178,11 @@ impl Checkpoints {
             sources: cut.sources,
             next_positions: cut.next_positions,
             sinks,
-            dead_letters: serde_json::to_value(letters).ok(),
+            dead_letters: Some(serde_json::to_value(letters).expect("a bookmark is plain JSON")),
             pipeline: self.description.clone(),
         };
         Ok(Moment {
+            begun_ns: cut.begun_ns,
             epoch: cut.epoch,
             snapshot: Snapshot {
                 state: cut.state,
@@ -168,20 +204,35 @@ impl Checkpoints {
             })?;
         }
         self.pipe.epochs.commit(moment.epoch);
+        let duration_ns = self.pipe.clock.now_ns() - moment.begun_ns;
+        self.times.duration_ns_max.fetch_max(duration_ns, Ordering::Relaxed);
+        self.times.taken.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Shows readers the epoch that was committed last.
+    /// What was taken so far; `None` where nothing is to last.
+    pub(super) fn summary(&self) -> Option<CheckpointSummary> {
+        #[allow(clippy::cast_precision_loss, reason = "checkpoints are shorter than 2^52 ns")]
+        let ms = |ns: &AtomicU64| ns.load(Ordering::Relaxed) as f64 / 1e6;
+        self.pipe.store.is_durable().then(|| CheckpointSummary {
+            taken: self.times.taken.load(Ordering::Relaxed),
+            pause_ms_max: ms(&self.times.pause_ns_max),
+            duration_ms_max: ms(&self.times.duration_ns_max),
+        })
+    }
+
+    /// Has readers shown the epoch that was committed last. A sink that cannot do it ends the pipeline.
     pub fn publish(&self) {
         self.outlets.iter().for_each(|outlet| outlet.publish());
         self.letters.publish();
     }
 
-    /// A number that rises with everything that is read.
-    fn read(&self) -> u64 {
+    /// A number that rises with everything that is read, and with what sinks write of it, at once or later.
+    fn moved(&self) -> u64 {
         let read =
             |inlet: &Arc<Inlet>| inlet.events_in.load(Ordering::Acquire) + inlet.dead_letters.load(Ordering::Acquire);
-        self.inlets.iter().map(read).sum()
+        let written = |outlet: &Arc<Outlet>| outlet.events_out.load(Ordering::Acquire);
+        self.inlets.iter().map(read).sum::<u64>() + self.outlets.iter().map(written).sum::<u64>()
     }
 
     /// Where the sources are that can be read again.
@@ -217,21 +268,30 @@ impl Checkpoints {
             }
             let mut saved = this.is_empty().then_some(0);
             while stopped.wait(&this, every) {
-                let read = this.read();
-                if saved == Some(read) {
+                let moved = this.moved();
+                if saved == Some(moved) {
                     continue;
                 }
                 let is_empty = this.is_empty();
-                if let Err(failure) = this.take() {
+                let taken = catch_unwind(AssertUnwindSafe(|| this.take()));
+                let taken =
+                    taken.unwrap_or_else(|_| Err(failed("the host failed in a checkpoint; please report this")));
+                if let Err(failure) = taken {
                     this.pipe.halt.blow(failure);
                     return;
                 }
                 // With something on its way the next moment differs, though nothing more is read.
-                saved = is_empty.then_some(read);
+                saved = is_empty.then_some(moved);
             }
         };
         let thread = thread.spawn(run).expect("the system gives a thread to each pipeline");
         Checkpointer { stop, thread }
+    }
+}
+
+fn failed(reason: &str) -> Failure {
+    Failure::State {
+        reason: reason.to_owned(),
     }
 }
 

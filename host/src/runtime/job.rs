@@ -7,9 +7,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::checkpoint::{Checkpointer, Checkpoints};
+use super::checkpoint::{Checkpointer, Checkpoints, Times};
 use super::connectors::Connectors;
 use super::recovery::Recovery;
 use super::summary::{
@@ -174,6 +175,8 @@ impl Assembled {
             letters: pipe.letters.clone(),
             progress,
             description: Some(description.to_json()),
+            copies: Mutex::default(),
+            times: Times::default(),
         });
         let job = Job {
             pipeline,
@@ -429,6 +432,7 @@ impl Job {
             sinks,
             edges: self.edge_summaries(),
             resumed: self.resumed.clone(),
+            checkpoints: self.checkpoints.summary(),
             slo: self
                 .pipe
                 .slo_ns

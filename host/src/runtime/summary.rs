@@ -89,6 +89,9 @@ pub struct PipelineSummary {
     /// By operator and sink: events that were on their way to it when the last run stopped. They came by no edge of this one.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub resumed: BTreeMap<String, u64>,
+    /// What was made durable, where it keeps state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoints: Option<CheckpointSummary>,
     /// How far its latency target was met, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slo: Option<SloSummary>,
@@ -99,6 +102,17 @@ pub struct PipelineSummary {
     pub first_letter: Option<FirstLetter>,
     #[serde(skip)]
     pub(super) latencies: Option<Histogram<u64>>,
+}
+
+/// How the moments of a pipeline were made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CheckpointSummary {
+    /// How many, the one at the end included.
+    pub taken: u64,
+    /// The longest that the pipeline stood still for one, in ms.
+    pub pause_ms_max: f64,
+    /// The longest from the cut to the disk, in ms.
+    pub duration_ms_max: f64,
 }
 
 /// How many events reached a sink within the latency target.

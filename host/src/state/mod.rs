@@ -3,6 +3,7 @@
 //! A [`Table`] holds what an active actor knows of its keys; [`windows`] says which events fold into what; the [`Store`]
 //! keeps the tables of dormant actors and, with a state directory, everything between two runs.
 
+mod copies;
 #[cfg(test)]
 mod crashes;
 mod durable;
@@ -21,6 +22,7 @@ mod table;
 mod tests;
 pub mod windows;
 
+pub use copies::Copies;
 pub use error::Error;
 pub use keys::Keys;
 pub use snapshot::{Bookmarks, InFlight, Snapshot};

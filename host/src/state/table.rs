@@ -3,6 +3,7 @@
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
+use super::copies::Copies;
 use super::hash;
 
 /// What the host keeps of a key: its open window.
@@ -243,22 +244,22 @@ impl Table {
         open.map(|slot| (slot.key.as_slice(), &slot.entry))
     }
 
-    /// What changed in this epoch, copied, as records for the store; what changes from now on belongs to `next`. Up to
-    /// `committed` the store has everything that was captured before.
-    pub fn capture(&mut self, committed: Epoch, next: Epoch) -> Vec<Record> {
-        let changed = std::mem::take(&mut self.changed);
-        let mut records = Vec::with_capacity(self.forgotten.len() + changed.len());
+    /// Copies what changed in this epoch; what changes from now on belongs to `next`. Up to `committed` the store has
+    /// everything that was captured before.
+    pub fn capture(&mut self, committed: Epoch, next: Epoch, copies: &mut Copies) {
         self.forgotten.retain(|(_, epoch)| *epoch > committed);
         // A key that was forgotten and came back stands in both lists: its entry must be written last.
         let gone = self.forgotten.iter().filter(|(_, epoch)| *epoch == self.epoch);
-        records.extend(gone.map(|(key, _)| (key.clone(), None)));
-        for number in changed {
+        gone.for_each(|(key, _)| copies.push(key, None));
+        for number in self.changed.drain(..) {
             let slot = &mut self.slots[number as usize];
-            records.extend(slot.record());
-            slot.is_stored |= slot.entry.count > 0;
+            let is_open = slot.entry.count > 0;
+            if is_open || slot.is_stored {
+                copies.push(&slot.key, is_open.then_some(&slot.entry));
+            }
+            slot.is_stored |= is_open;
         }
         self.epoch = next;
-        records
     }
 
     /// Takes everything out. What the store does not have for certain, since it changed after the epoch `committed`, is
@@ -303,12 +304,16 @@ impl Entry {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(28 + self.accumulator.len());
+        self.encode_into(&mut bytes);
+        bytes
+    }
+
+    pub(super) fn encode_into(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&self.count.to_le_bytes());
         bytes.extend_from_slice(&self.start.to_le_bytes());
         bytes.extend_from_slice(&self.end.to_le_bytes());
         bytes.extend_from_slice(&self.state_version.to_le_bytes());
         bytes.extend_from_slice(&self.accumulator);
-        bytes
     }
 
     /// The entry in `bytes`, or `None` where they are none.
@@ -361,6 +366,12 @@ mod tests {
         assert!(table.is_empty());
     }
 
+    fn captured(table: &mut Table, committed: Epoch, next: Epoch) -> Vec<Record> {
+        let mut copies = Copies::default();
+        table.capture(committed, next, &mut copies);
+        copies.records(0..copies.end()).collect()
+    }
+
     #[test]
     fn a_cut_takes_what_changed_since_the_one_before() {
         let mut table = Table::default();
@@ -372,12 +383,12 @@ mod tests {
         put(&mut table, b"a", 1);
         put(&mut table, b"b", 1);
         let record = |key: &[u8], count: u64| (key.into(), (count > 0).then(|| entry(count)));
-        assert_eq!(table.capture(0, 2), [record(b"a", 1), record(b"b", 1)]);
+        assert_eq!(captured(&mut table, 0, 2), [record(b"a", 1), record(b"b", 1)]);
         put(&mut table, b"b", 2);
         let a = table.slot_of(b"a");
         table.close(a);
-        assert_eq!(table.capture(0, 3), [record(b"b", 2), record(b"a", 0)]);
-        assert_eq!(table.capture(1, 4), []);
+        assert_eq!(captured(&mut table, 0, 3), [record(b"b", 2), record(b"a", 0)]);
+        assert_eq!(captured(&mut table, 1, 4), []);
         assert_eq!(
             table.drain(1),
             [record(b"a", 0), record(b"b", 2)],
@@ -397,8 +408,8 @@ mod tests {
         table.sweep();
         assert!(table.slots.is_empty());
         let forgotten = (b"gone".as_slice().into(), None);
-        assert_eq!(table.capture(0, 2), [forgotten]);
-        assert_eq!(table.capture(0, 3), [], "it was captured");
+        assert_eq!(captured(&mut table, 0, 2), [forgotten]);
+        assert_eq!(captured(&mut table, 0, 3), [], "it was captured");
         assert_eq!(table.drain(0).len(), 1, "the cut that has it may fail");
         assert!(table.drain(0).is_empty());
     }
