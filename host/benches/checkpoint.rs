@@ -117,7 +117,10 @@ impl Bench {
 
     fn latency(&self) {
         println!("{RATE} events/s over {KEYS} keys, 1 worker; from the moment an event was due to the sink, in ms");
-        println!("{:>10} {:>8} {:>8} {:>8} {:>8}", "checkpoint", "p50", "p99", "p99.9", "max");
+        println!(
+            "{:>10} {:>8} {:>8} {:>8} {:>8}",
+            "checkpoint", "p50", "p99", "p99.9", "max"
+        );
         for _ in 0..PAIRS {
             for checkpoint in ["off", "1s"] {
                 let directory = tempfile::tempdir().expect("there is room for state");
@@ -154,7 +157,11 @@ impl Bench {
             assert_eq!(ended.failure, None);
             let ended_ns = self.clock.now_ns();
             let s = |from: u64, to: u64| (to - from) as f64 / 1e9;
-            println!("opening {:.2}, all {:.2}", s(started_ns, opened_ns), s(started_ns, ended_ns));
+            println!(
+                "opening {:.2}, all {:.2}",
+                s(started_ns, opened_ns),
+                s(started_ns, ended_ns)
+            );
         }
         let store = open(directory.path());
         let mut table = Table::default();

@@ -9,7 +9,7 @@ use dirigo::clock::{Clock, ManualClock};
 use dirigo::disk::{Disk, Entry, Mode, Simulated};
 use dirigo::engine::{Cache, Engine, Machine as Limits};
 use dirigo::flow::{LettersWriting, Reading, ReadingStep, Writing};
-use dirigo::pipeline;
+use dirigo::pipeline::{self, Budget};
 use dirigo::runtime::{Assembled, Checkpoints, Connectors, Cut, Host, Moment, Options, Place, Prepared, prepare};
 use dirigo::scheduler::Choice;
 use dirigo::state::{self, Apply};
@@ -104,6 +104,7 @@ impl Machine {
                 disk: &disk,
                 random: &mut random,
                 fault,
+                is_short: seed.is_multiple_of(2),
                 patience,
             };
             match life.live(&mut course, &mut shown)? {
@@ -193,6 +194,8 @@ struct Life<'a> {
     disk: &'a Simulated,
     random: &'a mut Random,
     fault: Option<Fault>,
+    /// Whether its memory is.
+    is_short: bool,
     /// It is crashed between two steps once in so many; its last life is not.
     patience: Option<usize>,
 }
@@ -216,6 +219,9 @@ impl Life<'_> {
             apply: Apply::ByHand,
             log_bytes_max: 8 << 10,
             layer_bytes_max: 8 << 10,
+            // Actors of every other machine hold few keys at a time, or none.
+            loaded_max: if self.is_short { self.random.below(4) } else { 256 },
+            kept_min: 0,
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let prepared = self.machine.prepared.clone();
@@ -242,6 +248,15 @@ impl Life<'_> {
             },
             self.machine.runtime.handle().clone(),
         );
+        if self.is_short {
+            // Between none at all and enough for all instances.
+            let memory = 1 + (self.random.below(24) << 20);
+            let budget = Budget {
+                memory: Some(memory as u64),
+                ..Budget::default()
+            };
+            host.set_budget(&prepared.pipeline.tenant, budget);
+        }
         let assembled = Assembled::new(&host, prepared, connectors);
         course.resumed += u64::from(!assembled.checkpoints().is_empty());
         let mut hands = Hands::new(assembled);

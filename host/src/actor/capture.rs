@@ -65,7 +65,10 @@ impl Actor {
         let mut chunks: Vec<(u64, Vec<Mail>)> = Vec::new();
         for replica in &self.replicas {
             let mut replica = replica.lock();
-            captured.state.extend(replica.capture_table(self));
+            // What is committed nowhere is captured by nobody: it may be as much as the tenant's memory again.
+            if self.operator.pipe.store.is_durable() {
+                captured.state.extend(replica.capture_table(self));
+            }
             chunks.extend(replica.unfinished());
         }
         chunks.extend(self.sequence.lock().early().map(|(number, outputs)| {

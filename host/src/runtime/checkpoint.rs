@@ -165,8 +165,8 @@ impl Checkpoints {
             committed.map_err(|error| Failure::State {
                 reason: error.to_string(),
             })?;
+            self.pipe.epochs.commit(moment.epoch);
         }
-        self.pipe.epochs.commit(moment.epoch);
         Ok(())
     }
 

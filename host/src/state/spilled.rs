@@ -97,6 +97,10 @@ impl Pending {
         }
     }
 
+    pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.records.get(key).map(Vec::as_slice)
+    }
+
     fn take_first(&mut self) -> Option<Stored> {
         let (key, bytes) = self.records.pop_first()?;
         self.bytes -= key.len() + bytes.len() + RECORD_OVERHEAD_BYTES;
@@ -106,8 +110,8 @@ impl Pending {
     /// Adds what lies in `range` and is not found yet.
     pub(super) fn read(&self, range: &Range, found: &mut Found) {
         for (key, bytes) in self.records.range::<[u8], _>(range.bounds()) {
-            if !found.contains_key(key) {
-                found.insert(key.clone(), bytes.clone());
+            if found.add(key, bytes).is_break() {
+                return;
             }
         }
     }
@@ -127,6 +131,11 @@ impl Scratch {
     /// Adds what lies in `range` and is not found yet.
     pub(super) fn read(&self, range: &Range, found: &mut Found) -> Result<(), redb::Error> {
         durable::read(&self.database, range, found)
+    }
+
+    /// What it has now, to look keys up in.
+    pub(super) fn reader(&self) -> Result<Option<durable::Reader>, redb::Error> {
+        durable::Reader::of(&self.database)
     }
 }
 
