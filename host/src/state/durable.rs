@@ -26,7 +26,7 @@ pub(super) const FILE: &str = "state.redb";
 /// The database until it is whole.
 const UNFINISHED: &str = "state.redb.new";
 /// Memory that a database may use as a cache.
-pub(super) const CACHE_BYTES: usize = 64 << 20;
+const CACHE_BYTES: usize = 64 << 20;
 
 /// All that an epoch has besides entries.
 #[derive(Clone, Debug, Default)]

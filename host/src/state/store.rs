@@ -31,7 +31,7 @@ use crate::disk::{self, Disk, File, Mode};
 /// Whoever has the lock on it has the directory.
 pub(super) const LOCK_FILE: &str = "lock";
 /// Records that are written in one transaction at the least: a worker does it between two turns, and 64 take about 0.2 ms,
-/// most of which is the transaction itself. All 8 MiB at once would keep it for 100 ms.
+/// most of which is the transaction itself. All of them at once would keep it for half a second.
 const FLUSH_RECORDS_MIN: usize = 64;
 /// Records that are merged into the logged layer while look-ups wait: 256 take about 0.1 ms.
 const MERGED_AT_ONCE: usize = 256;

@@ -35,7 +35,7 @@ const VACANT_MAX: usize = 64;
 /// table sweeps them out.
 ///
 /// A *complete* table has every key that the store knows, so a key that is missing is new. How a table becomes incomplete, and
-/// what is done with one, is in [`eviction`](super::eviction).
+/// what is done with one, is in `eviction`.
 #[derive(Debug)]
 pub struct Table {
     pub(super) index: HashTable<u32>,
