@@ -19,6 +19,17 @@ pub struct Account {
     log: Mutex<Log>,
 }
 
+/// How much of its memory a tenant has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Enough; or there is no bound.
+    Ample,
+    /// Less than an eighth: state takes no more of it, so that events and instances find some.
+    Scarce,
+    /// Nothing.
+    None,
+}
+
 /// What was logged in a second.
 #[derive(Debug, Default)]
 struct Log {
@@ -88,9 +99,23 @@ impl Account {
     /// Whether all its memory is in use.
     #[must_use]
     pub fn is_over_memory(&self) -> bool {
-        self.budget
-            .memory
-            .is_some_and(|bound| self.memory.load(Ordering::Relaxed) >= bound)
+        self.room() == Room::None
+    }
+
+    /// How much memory is left.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        let Some(bound) = self.budget.memory else {
+            return Room::Ample;
+        };
+        let used = self.memory.load(Ordering::Relaxed);
+        if used >= bound {
+            Room::None
+        } else if used >= bound - bound / 8 {
+            Room::Scarce
+        } else {
+            Room::Ample
+        }
     }
 
     /// The most memory that was in use at once.
@@ -163,8 +188,10 @@ mod tests {
             ..Budget::default()
         });
         assert!(account.try_add_memory(60));
-        assert!(!account.try_add_memory(41) && !account.is_over_memory());
-        account.add_memory(50);
+        assert!(!account.try_add_memory(41) && account.room() == Room::Ample);
+        account.add_memory(29);
+        assert_eq!(account.room(), Room::Scarce);
+        account.add_memory(21);
         assert!(account.is_over_memory());
         account.remove_memory(50);
         assert!(account.try_add_memory(40));

@@ -17,3 +17,4 @@ mod support;
 mod idle;
 mod instances;
 mod isolation;
+mod memory;

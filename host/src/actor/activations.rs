@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::replica::Leaving;
 use super::{Cell, Operator, Share};
 
 /// The places for instances, shared by all pipelines of a host.
@@ -108,7 +109,7 @@ impl Activations {
             if share.take() {
                 return true;
             }
-            if self.evict_longest_idle(is_own) {
+            if self.evict_longest_idle(is_own) == Leaving::Gone {
                 continue;
             }
             if share.take_or_wait(cell) {
@@ -127,7 +128,7 @@ impl Activations {
             if self.take_free() {
                 return true;
             }
-            if self.evict_longest_idle(gives_way) {
+            if self.evict_longest_idle(gives_way) == Leaving::Gone {
                 continue;
             }
             let mut waiting = self.waiting.lock();
@@ -180,8 +181,9 @@ impl Activations {
         waiting.next().map(|next| waiting.0[next].0.clone())
     }
 
-    /// Deactivates the actor that has been idle longest, of the tenants that are asked for.
-    fn evict_longest_idle(&self, is_asked_for: impl Fn(&Arc<Share>) -> bool) -> bool {
+    /// Deactivates the actor that has been idle longest, of the tenants that are asked for; or has it begin to leave, which
+    /// [`sweep`](Self::sweep) goes on with.
+    fn evict_longest_idle(&self, is_asked_for: impl Fn(&Arc<Share>) -> bool) -> Leaving {
         let operators = self.operators.read();
         let alive = operators.iter().filter_map(Weak::upgrade);
         let alive = alive.filter(|operator| is_asked_for(&operator.pipe.share));
@@ -189,7 +191,10 @@ impl Activations {
         let mut candidates: Vec<(u64, Arc<Operator>)> = oldest.collect();
         drop(operators);
         candidates.sort_by_key(|(since_ns, _)| *since_ns);
-        candidates.iter().any(|(_, operator)| operator.evict_longest_idle())
+        let mut leaving = candidates.iter().map(|(_, operator)| operator.evict_longest_idle());
+        leaving
+            .find(|leaving| *leaving != Leaving::Stays)
+            .unwrap_or(Leaving::Stays)
     }
 
     /// Deactivates every actor that has been idle for longer than its operator allows, and the longest idle while others
@@ -199,14 +204,14 @@ impl Activations {
         let is_awaited = || self.next_in_line().is_some();
         (0..free).take_while(|_| is_awaited()).for_each(|_| self.wake_next());
         while let Some(next) = self.next_in_line() {
-            if !self.evict_longest_idle(|other| other.gives_way_to(&next)) {
+            if self.evict_longest_idle(|other| other.gives_way_to(&next)) == Leaving::Stays {
                 break;
             }
         }
         let operators: Vec<Arc<Operator>> = self.operators.read().iter().filter_map(Weak::upgrade).collect();
         for operator in operators {
             let share = &operator.pipe.share;
-            while share.is_short() && operator.evict_longest_idle() {}
+            while share.is_short() && operator.evict_longest_idle() != Leaving::Stays {}
             if share.is_short() {
                 share.wake_next();
             }

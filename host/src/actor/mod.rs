@@ -6,6 +6,7 @@
 
 mod activations;
 mod capture;
+mod cold;
 mod counters;
 mod directory;
 mod effects;

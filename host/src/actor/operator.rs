@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::counters::{self, Counters};
 use super::directory::Directory;
 use super::pace::Pace;
+use super::replica::Leaving;
 use super::{Activations, Actor, Cell, Epochs, Identity, Share};
 use crate::batch::Batch;
 use crate::clock::{Clock, nanoseconds};
@@ -333,20 +334,27 @@ impl Operator {
         self.idle.lock().front().map(|idle| idle.since_ns)
     }
 
-    /// Deactivates the actor that has been idle longest, if there is one.
-    pub(super) fn evict_longest_idle(&self) -> bool {
+    /// Deactivates the actor that has been idle longest, if there is one; or has it begin to leave, if it has much to give up.
+    pub(super) fn evict_longest_idle(&self) -> Leaving {
         // Entries of actors that were busy meanwhile go to the back, once each.
         let entries = self.idle.lock().len();
-        (0..entries).any(|_| self.visit_oldest(u64::MAX) == Visit::Deactivated)
+        let left = (0..entries).find_map(|_| match self.visit_oldest(u64::MAX) {
+            Visit::Deactivated => Some(Leaving::Gone),
+            Visit::Shrunk => Some(Leaving::Shrunk),
+            Visit::Busy | Visit::Gone | Visit::TooYoung => None,
+        });
+        left.unwrap_or(Leaving::Stays)
     }
 
     /// Deactivates actors that have been idle for the timeout.
     pub(super) fn deactivate_idle(&self, now_ns: u64) {
         let before_ns = now_ns.saturating_sub(self.idle_timeout_ns);
-        let entries = self.idle.lock().len();
-        for _ in 0..entries {
-            if self.visit_oldest(before_ns) == Visit::TooYoung {
-                return;
+        let mut entries = self.idle.lock().len();
+        while entries > 0 {
+            match self.visit_oldest(before_ns) {
+                Visit::TooYoung => return,
+                Visit::Shrunk => {}
+                Visit::Deactivated | Visit::Busy | Visit::Gone => entries -= 1,
             }
         }
     }
@@ -385,9 +393,13 @@ impl Operator {
             self.idle.lock().push_front(entry);
             return Visit::TooYoung;
         };
-        let is_deactivated = replica.deactivate(&actor);
+        let leaving = replica.deactivate(&actor);
+        if leaving == Leaving::Shrunk {
+            self.idle.lock().push_front(entry);
+            return Visit::Shrunk;
+        }
         replica.leave_idle_queue();
-        if is_deactivated {
+        if leaving == Leaving::Gone {
             Visit::Deactivated
         } else {
             Visit::Gone
@@ -430,6 +442,8 @@ impl Operator {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Visit {
     Deactivated,
+    /// It is still the oldest, and has less to give up.
+    Shrunk,
     Busy,
     Gone,
     TooYoung,

@@ -22,7 +22,7 @@ use crate::engine::{
 };
 use crate::flow::{Failure, wake_all};
 use crate::pipeline::{Isolation, Window};
-use crate::state::{Copies, Record, Table, windows};
+use crate::state::{self, Copies, Table, windows};
 
 /// Traps in a row after which an actor is quarantined: more than it takes to find one bad event in the largest batch.
 const QUARANTINE_AFTER: u32 = 16;
@@ -44,13 +44,15 @@ pub(super) struct Replica {
     /// How the turn ended, where a checkpoint keeps its effects from being taken.
     ended: Option<End>,
     /// What is left of the chunk, in order.
-    work: VecDeque<Part>,
+    pub(super) work: VecDeque<Part>,
     chunk: Option<Open>,
     /// The actor's keys, while it is active.
-    table: Table,
+    pub(super) table: Table,
     /// What the tenant's account bears of it.
     table_bytes: u64,
-    turns: u32,
+    pub(super) turns: u32,
+    /// What it took to have the keys of the turn at hand, in ns.
+    warming_up_ns: u64,
     traps_in_row: u32,
     failed_openings: u32,
     last_used_ns: u64,
@@ -60,10 +62,21 @@ pub(super) struct Replica {
 }
 
 /// Part of a chunk that is run as one turn.
-struct Part {
-    batch: Batch,
+pub(super) struct Part {
+    pub(super) batch: Batch,
     /// How often its events were tried before.
-    attempts: u32,
+    pub(super) attempts: u32,
+}
+
+/// What came of an attempt to deactivate an actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// It is dormant now.
+    Gone,
+    /// It has given up some of its keys, and still has too many to give them up at once.
+    Shrunk,
+    /// It was dormant, or is in the middle of a turn.
+    Stays,
 }
 
 struct Running {
@@ -94,6 +107,7 @@ impl Replica {
             table: Table::default(),
             table_bytes: 0,
             turns: 0,
+            warming_up_ns: 0,
             traps_in_row: 0,
             failed_openings: 0,
             last_used_ns: 0,
@@ -148,7 +162,7 @@ impl Replica {
                         return Step::Again;
                     }
                 }
-                if !self.begin(actor, now_ns) {
+                if !self.begin(actor, &mut now_ns) {
                     return Step::Parked;
                 }
             }
@@ -191,7 +205,8 @@ impl Replica {
         self.let_outputs_leave(actor);
         let settled_ns = operator.pipe.clock.now_ns() - *now_ns;
         *now_ns += settled_ns;
-        operator.pace.observe_settling(events, settled_ns);
+        let warming_up_ns = std::mem::take(&mut self.warming_up_ns);
+        operator.pace.observe_settling(events, settled_ns + warming_up_ns);
         pause
     }
 
@@ -203,13 +218,13 @@ impl Replica {
     }
 
     /// Starts the next turn; `false` if there is none to start now.
-    fn begin(&mut self, actor: &Arc<Actor>, now_ns: u64) -> bool {
+    fn begin(&mut self, actor: &Arc<Actor>, now_ns: &mut u64) -> bool {
         let operator = &actor.operator;
         let cell = self.cell(actor);
         let is_at_rest = self.work.is_empty();
         if operator.must_wait(&cell) || (is_at_rest && actor.must_keep_order(&cell)) {
             // What it waits for may itself wait for a place: an actor between two turns does not hold one against it.
-            self.become_idle(actor, now_ns);
+            self.become_idle(actor, *now_ns);
             return false;
         }
         while self.work.is_empty() {
@@ -223,7 +238,7 @@ impl Replica {
                 chunk
             };
             let Some(chunk) = chunk else {
-                self.become_idle(actor, now_ns);
+                self.become_idle(actor, *now_ns);
                 return false;
             };
             actor.urgency(self.number).open(chunk.batch.origin.ticket.arrival_ns());
@@ -234,6 +249,18 @@ impl Replica {
         }
         if !self.is_active && !self.activate(actor, &cell) {
             return false;
+        }
+        if operator.kind().is_stateful() {
+            match self.warm_up(actor) {
+                Ok(ns) => {
+                    self.warming_up_ns += ns;
+                    *now_ns += ns;
+                }
+                Err(error) => {
+                    Self::give_up_state(operator, &error);
+                    return false;
+                }
+            }
         }
         let part = self.work.pop_front().expect("a chunk has at least one part");
         self.start(operator, part);
@@ -284,11 +311,12 @@ impl Replica {
         counters::add(&operator.counters.activations, 1_u64);
         if operator.kind().is_stateful() {
             self.table = Table::in_epoch(operator.pipe.epochs.current());
-            let loaded = operator.pipe.store.load(&operator.id, &actor.keys(), &mut self.table);
+            let loaded = operator
+                .pipe
+                .store
+                .load_few(&operator.id, &actor.keys(), &mut self.table);
             if let Err(error) = loaded {
-                operator.pipe.halt.blow(Failure::State {
-                    reason: error.to_string(),
-                });
+                Self::give_up_state(operator, &error);
                 return false;
             }
             self.account_table(actor);
@@ -296,8 +324,15 @@ impl Replica {
         true
     }
 
+    /// Ends the pipeline, since the store failed.
+    fn give_up_state(operator: &Operator, error: &state::Error) {
+        operator.pipe.halt.blow(Failure::State {
+            reason: error.to_string(),
+        });
+    }
+
     /// Brings the tenant's account up to date with what the table takes.
-    fn account_table(&mut self, actor: &Actor) {
+    pub(super) fn account_table(&mut self, actor: &Actor) {
         let bytes = self.table.bytes() as u64;
         if bytes != self.table_bytes {
             actor.operator.pipe.share.account.change_memory(self.table_bytes, bytes);
@@ -440,7 +475,7 @@ impl Replica {
     }
 
     /// Puts a batch back at the front of the work, cut at these places.
-    fn put_back(&mut self, batch: &Batch, attempts: u32, cuts: &[usize]) {
+    pub(super) fn put_back(&mut self, batch: &Batch, attempts: u32, cuts: &[usize]) {
         let ends = cuts.iter().copied().chain([batch.len()]);
         let starts = [0].into_iter().chain(cuts.iter().copied());
         let ranges: Vec<_> = starts
@@ -621,23 +656,31 @@ impl Replica {
         }
     }
 
-    /// Gives up the instance of an actor between two turns, and its keys to the store. `false` if it is not, or dormant.
-    pub(super) fn deactivate(&mut self, actor: &Arc<Actor>) -> bool {
+    /// Gives up the instance of an actor between two turns, and its keys to the store: very many of them little by little, for
+    /// whoever waits for it or for the store must not wait for long.
+    pub(super) fn deactivate(&mut self, actor: &Arc<Actor>) -> Leaving {
         let operator = &actor.operator;
         if !self.is_active || self.is_running() {
-            return false;
+            return Leaving::Stays;
         }
-        let spilled = operator.pipe.store.spill(&operator.id, self.drain_table(actor));
-        if let Err(error) = spilled {
-            operator.pipe.halt.blow(Failure::State {
-                reason: error.to_string(),
-            });
+        let committed = operator.pipe.epochs.committed();
+        let is_large = self.table.has_more_than(operator.pipe.store.kept_min());
+        let records = if is_large {
+            self.table.shrink(committed)
+        } else {
+            self.table.drain(committed)
+        };
+        if let Err(error) = self.spill(actor, records) {
+            Self::give_up_state(operator, &error);
+        }
+        if is_large {
+            return Leaving::Shrunk;
         }
         if matches!(actor.identity, Identity::Key(_)) {
             operator.retire(actor);
         }
         self.give_up_instance(actor);
-        true
+        Leaving::Gone
     }
 
     /// Gives up the instance and its place.
@@ -668,13 +711,6 @@ impl Replica {
             is_done,
         };
         Some((chunk.number, done.chain(open).map(mail).collect()))
-    }
-
-    /// Takes all that it holds of keys, but for what the store has.
-    fn drain_table(&mut self, actor: &Actor) -> Vec<Record> {
-        let records = self.table.drain(actor.operator.pipe.epochs.committed());
-        self.account_table(actor);
-        records
     }
 
     /// Drops everything under way.

@@ -202,8 +202,8 @@ impl Checkpoints {
             committed.map_err(|error| Failure::State {
                 reason: error.to_string(),
             })?;
+            self.pipe.epochs.commit(moment.epoch);
         }
-        self.pipe.epochs.commit(moment.epoch);
         let duration_ns = self.pipe.clock.now_ns() - moment.begun_ns;
         self.times.duration_ns_max.fetch_max(duration_ns, Ordering::Relaxed);
         self.times.taken.fetch_add(1, Ordering::Relaxed);

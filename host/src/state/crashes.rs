@@ -34,6 +34,7 @@ fn open(disk: &Simulated) -> Result<Store, Error> {
         apply: Apply::ByHand,
         log_bytes_max: 20_000,
         layer_bytes_max: 3_000,
+        ..Options::default()
     };
     Store::open_with(Arc::new(disk.clone()), Path::new(DIRECTORY), options)
 }

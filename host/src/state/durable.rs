@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 
 use super::error::Error;
 use super::keys::{Found, Range};
@@ -26,7 +26,7 @@ pub(super) const FILE: &str = "state.redb";
 /// The database until it is whole.
 const UNFINISHED: &str = "state.redb.new";
 /// Memory that a database may use as a cache.
-pub(super) const CACHE_BYTES: usize = 64 << 20;
+const CACHE_BYTES: usize = 64 << 20;
 
 /// All that an epoch has besides entries.
 #[derive(Clone, Debug, Default)]
@@ -161,11 +161,29 @@ pub(super) fn read(database: &impl ReadableDatabase, range: &Range, found: &mut 
     };
     for record in table.range::<&[u8]>(range.bounds())? {
         let (key, value) = record?;
-        if !found.contains_key(key.value()) {
-            found.insert(key.value().into(), value.value().to_vec());
+        if found.add(key.value(), value.value()).is_break() {
+            break;
         }
     }
     Ok(())
+}
+
+/// What a database has at one moment, to look keys up in.
+pub(super) struct Reader(ReadOnlyTable<&'static [u8], &'static [u8]>);
+
+impl Reader {
+    /// `None` where it has nothing.
+    pub(super) fn of(database: &impl ReadableDatabase) -> Result<Option<Self>, redb::Error> {
+        match database.begin_read()?.open_table(STATE) {
+            Ok(table) => Ok(Some(Self(table))),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
+        Ok(self.0.get(key)?.map(|bytes| bytes.value().to_vec()))
+    }
 }
 
 /// Gives each entry, in the order of full keys.

@@ -4,7 +4,7 @@
 //! that those of a shard lie side by side; then the key.
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, ControlFlow, RangeBounds};
 
 use super::hash::{self, PARTITIONS};
 
@@ -24,11 +24,43 @@ pub enum Keys<'a> {
 
 /// A full key with the bytes of its entry; those of a forgotten key are empty.
 pub(super) type Stored = (Box<[u8]>, Vec<u8>);
-pub(super) type Found = BTreeMap<Box<[u8]>, Vec<u8>>;
+
+/// The newest record of each key that was found, up to a number of keys.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) records: BTreeMap<Box<[u8]>, Vec<u8>>,
+    keys_max: usize,
+}
 
 /// Full keys, from one bound to the other.
 #[derive(Debug)]
 pub(super) struct Range(Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+impl Found {
+    pub(super) fn up_to(keys_max: usize) -> Self {
+        Self {
+            records: BTreeMap::new(),
+            keys_max,
+        }
+    }
+
+    /// Adds what an older layer has of a key, unless a newer one had it. Looking on is of no use where it gives `Break`.
+    pub(super) fn add(&mut self, key: &[u8], bytes: &[u8]) -> ControlFlow<()> {
+        if !self.records.contains_key(key) {
+            self.records.insert(key.into(), bytes.to_vec());
+        }
+        if self.is_too_much() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    /// Whether there are more keys than wanted.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.records.len() > self.keys_max
+    }
+}
 
 impl Keys<'_> {
     pub(super) fn range(&self, operator: &str) -> Range {

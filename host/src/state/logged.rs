@@ -55,21 +55,26 @@ impl Logged {
         let Some(groups) = self.operators.get(operator) else {
             return;
         };
-        let mut add = |key: &[u8], bytes: &[u8]| {
-            if !found.contains_key(key) {
-                found.insert(key.into(), bytes.to_vec());
-            }
-        };
         if let Some(key) = range.one() {
             if let Some(bytes) = groups[group(first)].get(key) {
-                add(key, bytes);
+                let _ = found.add(key, bytes);
             }
             return;
         }
         for records in &groups[group(first)..=group(last)] {
-            let wanted = records.iter().filter(|(key, _)| range.contains(key));
-            wanted.for_each(|(key, bytes)| add(key, bytes));
+            for (key, bytes) in records.iter().filter(|(key, _)| range.contains(key)) {
+                if found.add(key, bytes).is_break() {
+                    return;
+                }
+            }
         }
+    }
+
+    /// Looks a full key up.
+    pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        let (operator, partition, _) = keys::split(key).expect("the store makes full keys");
+        let records = &self.operators.get(operator)?[group(partition)];
+        records.get(key).map(|bytes| &**bytes)
     }
 
     /// Gives each record, in the order of full keys.

@@ -8,11 +8,16 @@ mod copies;
 mod crashes;
 mod durable;
 mod error;
+mod eviction;
 pub mod hash;
+#[cfg(test)]
+mod incomplete;
 mod keys;
 mod log;
 mod logged;
 mod overlay;
+mod search;
+mod slots;
 mod snapshot;
 mod spilled;
 mod stopped;

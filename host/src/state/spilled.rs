@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use redb::{Database, Durability};
 
-use super::durable::{self, CACHE_BYTES, STATE};
+use super::durable::{self, STATE};
 use super::keys::{Found, Range, Stored};
 
-/// Bytes of records that wait in memory before some are written to the scratch database.
-pub(super) const PENDING_BYTES_MAX: usize = 8 << 20;
+/// Bytes of records that wait in memory before some are written to the scratch database. What is written is next to
+/// each other by key: the more waits, the fewer pages of the database are copied for each record.
+pub(super) const PENDING_BYTES_MAX: usize = 32 << 20;
+/// Memory that the scratch database may use as a cache; the system keeps more of its file.
+const CACHE_BYTES: usize = 32 << 20;
 /// What a record in memory takes besides its key and value.
 pub(super) const RECORD_OVERHEAD_BYTES: usize = 96;
 
@@ -97,6 +100,10 @@ impl Pending {
         }
     }
 
+    pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.records.get(key).map(Vec::as_slice)
+    }
+
     fn take_first(&mut self) -> Option<Stored> {
         let (key, bytes) = self.records.pop_first()?;
         self.bytes -= key.len() + bytes.len() + RECORD_OVERHEAD_BYTES;
@@ -106,8 +113,8 @@ impl Pending {
     /// Adds what lies in `range` and is not found yet.
     pub(super) fn read(&self, range: &Range, found: &mut Found) {
         for (key, bytes) in self.records.range::<[u8], _>(range.bounds()) {
-            if !found.contains_key(key) {
-                found.insert(key.clone(), bytes.clone());
+            if found.add(key, bytes).is_break() {
+                return;
             }
         }
     }
@@ -128,6 +135,11 @@ impl Scratch {
     pub(super) fn read(&self, range: &Range, found: &mut Found) -> Result<(), redb::Error> {
         durable::read(&self.database, range, found)
     }
+
+    /// What it has now, to look keys up in.
+    pub(super) fn reader(&self) -> Result<Option<durable::Reader>, redb::Error> {
+        durable::Reader::of(&self.database)
+    }
 }
 
 #[cfg(test)]
@@ -142,7 +154,7 @@ mod tests {
             count: 1,
             ..Entry::default()
         };
-        for key in 0..100_000_u32 {
+        for key in 0..400_000_u32 {
             let record = (key.to_be_bytes().into(), Some(entry.clone()));
             store.spill("op", vec![record]).unwrap();
         }

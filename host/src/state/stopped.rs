@@ -126,10 +126,10 @@ impl Stopped {
     /// When it can't be read.
     pub fn get(&self, operator: &str, key: &[u8]) -> Result<Option<Entry>, Error> {
         let range = Keys::One(key).range(operator);
-        let mut found = keys::Found::new();
+        let mut found = keys::Found::up_to(1);
         self.logged.read(&range, &mut found);
         durable::read(&self.database, &range, &mut found)?;
-        let bytes = found.into_values().next().filter(|bytes| !bytes.is_empty());
+        let bytes = found.records.into_values().next().filter(|bytes| !bytes.is_empty());
         let decode = |bytes: Vec<u8>| Entry::decode(&bytes).ok_or(Error::Unreadable { what: "state" });
         bytes.map(decode).transpose()
     }

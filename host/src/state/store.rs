@@ -22,6 +22,7 @@ use super::error::Error;
 use super::keys::{self, Found, Keys, Range, Stored};
 use super::log::{self, Log};
 use super::logged::Logged;
+use super::search::Search;
 use super::snapshot::{Bookmarks, InFlight, Snapshot};
 use super::spilled::{PENDING_BYTES_MAX, RECORD_OVERHEAD_BYTES, Spilled};
 use super::table::{Entry, Record, Table};
@@ -30,7 +31,7 @@ use crate::disk::{self, Disk, File, Mode};
 /// Whoever has the lock on it has the directory.
 pub(super) const LOCK_FILE: &str = "lock";
 /// Records that are written in one transaction at the least: a worker does it between two turns, and 64 take about 0.2 ms,
-/// most of which is the transaction itself. All 8 MiB at once would keep it for 100 ms.
+/// most of which is the transaction itself. All of them at once would keep it for half a second.
 const FLUSH_RECORDS_MIN: usize = 64;
 /// Records that are merged into the logged layer while look-ups wait: 256 take about 0.1 ms.
 const MERGED_AT_ONCE: usize = 256;
@@ -56,6 +57,11 @@ pub struct Options {
     pub log_bytes_max: u64,
     /// Bytes of the logged layer beyond which it is applied. An epoch that has more goes to the database at once.
     pub layer_bytes_max: usize,
+    /// Entries that an actor loads when it is activated: 256 take about 0.3 ms. Of more it loads each when its key comes.
+    pub loaded_max: usize,
+    /// Keys that an actor keeps however short memory is: those of 128 KiB are not worth letting go one by one. It gives up all
+    /// of so few when it is at rest.
+    pub kept_min: usize,
 }
 
 impl Default for Options {
@@ -64,6 +70,8 @@ impl Default for Options {
             apply: Apply::Thread,
             log_bytes_max: 128 << 20,
             layer_bytes_max: 64 << 20,
+            loaded_max: 256,
+            kept_min: 1024,
         }
     }
 }
@@ -217,6 +225,12 @@ impl Store {
         look(&self.inner.spilled.lock().open);
     }
 
+    /// Keys that an actor keeps however short memory is.
+    #[must_use]
+    pub fn kept_min(&self) -> usize {
+        self.options.kept_min
+    }
+
     /// Whether it outlives the process.
     #[must_use]
     pub fn is_durable(&self) -> bool {
@@ -282,16 +296,44 @@ impl Store {
     /// # Errors
     /// When a database can't be read, or holds what is no entry.
     pub fn load(&self, operator: &str, wanted: &Keys<'_>, table: &mut Table) -> Result<(), Error> {
+        self.load_up_to(usize::MAX, operator, wanted, table)
+    }
+
+    /// As [`load`](Self::load), where there are few of them. Otherwise it loads none, and leaves `table` incomplete.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_few(&self, operator: &str, wanted: &Keys<'_>, table: &mut Table) -> Result<(), Error> {
+        self.load_up_to(self.options.loaded_max, operator, wanted, table)
+    }
+
+    fn load_up_to(&self, keys_max: usize, operator: &str, wanted: &Keys<'_>, table: &mut Table) -> Result<(), Error> {
         if self.inner.is_empty.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let found = self.inner.find(&wanted.range(operator))?;
+        let found = self.inner.find(&wanted.range(operator), keys_max)?;
+        if found.is_too_much() {
+            table.note_incomplete();
+            return Ok(());
+        }
         let prefix = keys::prefix_bytes(operator);
-        for (key, bytes) in found.into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
-            let entry = Entry::decode(&bytes).ok_or(Error::Unreadable { what: "state" })?;
+        for (key, bytes) in found.records.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+            let entry = Entry::decode(bytes).ok_or(Error::Unreadable { what: "state" })?;
             table.restore(&key[prefix..], entry);
         }
         Ok(())
+    }
+
+    /// Loads the entries of `wanted` keys into `table`, one by one.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn look_up(&self, operator: &str, wanted: &[&[u8]], table: &mut Table) -> Result<(), Error> {
+        if wanted.is_empty() || self.inner.is_empty.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut search = Search::of(operator, wanted, table);
+        self.inner.search(&mut search)
     }
 
     /// Sets apart what was spilled up to now for the next [`commit`](Self::commit), and takes a moment however much it is. To
@@ -341,10 +383,7 @@ impl Store {
 
     fn commit_next(&self, durable: &Durable, log: &mut Log, snapshot: Snapshot) -> Result<(), Error> {
         self.bound_layers(durable, log)?;
-        let state = snapshot.state.into_iter();
-        let records: Vec<Stored> = state
-            .flat_map(|(operator, records)| stored(&operator, records).collect::<Vec<_>>())
-            .collect();
+        let state = snapshot.state;
         let bookmarks = serde_json::to_vec(&snapshot.bookmarks).expect("positions are plain JSON");
         let moment = Moment {
             epoch: self.epoch() + 1,
@@ -352,15 +391,12 @@ impl Store {
             in_flight: snapshot.in_flight.into(),
         };
         let frozen = self.inner.spilled.lock().frozen.clone().unwrap_or_default();
-        let sizes = records
-            .iter()
-            .map(|(key, bytes)| key.len() + bytes.len() + RECORD_OVERHEAD_BYTES);
-        if frozen.bytes() + sizes.sum::<usize>() > self.options.layer_bytes_max {
-            return self.inner.commit_to_database(durable, log, &moment, &frozen, &records);
+        if frozen.bytes() + bytes_of(&state) > self.options.layer_bytes_max {
+            return self.inner.commit_to_database(durable, log, &moment, &frozen, &state);
         }
-        write(log, &moment, &frozen, &records)?;
+        write(log, &moment, &frozen, &state)?;
         *durable.latest.lock() = moment;
-        self.inner.merge(&frozen, records)?;
+        self.inner.merge(&frozen, state)?;
         self.apply_if_large(durable, log)
     }
 
@@ -418,16 +454,17 @@ impl Drop for Store {
 }
 
 impl Inner {
-    /// The newest bytes of everything stored in `range`; those of a forgotten key are empty.
-    fn find(&self, range: &Range) -> Result<Found, Error> {
-        let mut found = Found::new();
+    /// The newest bytes of everything stored in `range`, or so much of it that there is more than `keys_max`; those of a
+    /// forgotten key are empty.
+    fn find(&self, range: &Range, keys_max: usize) -> Result<Found, Error> {
+        let mut found = Found::up_to(keys_max);
         let (scratch, frozen) = {
             let spilled = self.spilled.lock();
             spilled.open.pending.read(range, &mut found);
             (spilled.open.scratch.clone(), spilled.frozen.clone())
         };
-        let is_complete = |found: &Found| range.one().is_some() && !found.is_empty();
-        if is_complete(&found) {
+        let is_enough = |found: &Found| found.is_too_much() || (range.one().is_some() && !found.records.is_empty());
+        if is_enough(&found) {
             return Ok(found);
         }
         if let Some(scratch) = scratch {
@@ -437,7 +474,7 @@ impl Inner {
             frozen.read(range, &mut found)?;
         }
         let Some(durable) = &self.durable else { return Ok(found) };
-        if is_complete(&found) {
+        if is_enough(&found) {
             return Ok(found);
         }
         let applying = {
@@ -448,15 +485,43 @@ impl Inner {
         if let Some(applying) = applying {
             applying.read(range, &mut found);
         }
-        if !is_complete(&found) {
+        if !is_enough(&found) {
             durable::read(&durable.database, range, &mut found)?;
         }
         Ok(found)
     }
 
+    /// The same for single keys, each of which is looked for until a layer has it.
+    fn search(&self, search: &mut Search<'_>) -> Result<(), Error> {
+        let (scratch, frozen) = {
+            let spilled = self.spilled.lock();
+            search.in_memory(|key| spilled.open.pending.get(key))?;
+            (spilled.open.scratch.clone(), spilled.frozen.clone())
+        };
+        if let Some(scratch) = scratch {
+            search.in_database(|| scratch.reader())?;
+        }
+        if let Some(frozen) = frozen {
+            search.in_memory(|key| frozen.pending.get(key))?;
+            if let Some(scratch) = &frozen.scratch {
+                search.in_database(|| scratch.reader())?;
+            }
+        }
+        let Some(durable) = &self.durable else { return Ok(()) };
+        let applying = {
+            let layers = self.logged.read();
+            search.in_memory(|key| layers.logged.get(key))?;
+            layers.applying.clone()
+        };
+        if let Some(applying) = applying {
+            search.in_memory(|key| applying.get(key))?;
+        }
+        search.in_database(|| durable::Reader::of(&durable.database))
+    }
+
     /// Moves what was committed into the logged layer, a few records at a time.
-    fn merge(&self, frozen: &Spilled, records: Vec<Stored>) -> Result<(), Error> {
-        if frozen.bytes() > 0 || !records.is_empty() {
+    fn merge(&self, frozen: &Spilled, state: State) -> Result<(), Error> {
+        if frozen.bytes() > 0 || state.iter().any(|(_, records)| !records.is_empty()) {
             self.is_empty.store(false, Ordering::Relaxed);
         }
         let mut layers = self.logged.write();
@@ -472,7 +537,9 @@ impl Inner {
             insert(key.into(), bytes.into());
             Ok::<_, Error>(())
         })?;
-        records.into_iter().for_each(|(key, bytes)| insert(key, bytes.into()));
+        for (operator, records) in state {
+            stored(&operator, records).for_each(|(key, bytes)| insert(key, bytes.into()));
+        }
         drop(layers);
         self.thaw();
         Ok(())
@@ -491,7 +558,7 @@ impl Inner {
         log: &mut Log,
         moment: &Moment,
         frozen: &Spilled,
-        records: &[Stored],
+        state: &State,
     ) -> Result<(), Error> {
         durable.wait_for_applier();
         durable.check()?;
@@ -500,7 +567,7 @@ impl Inner {
         let applied = durable::apply(&durable.database, moment, |write| {
             layers.logged.each(&mut *write)?;
             frozen.each(&mut *write)?;
-            records.iter().try_for_each(|(key, bytes)| write(key, bytes))
+            each(state, |key, bytes| write(key, bytes))
         });
         applied.map_err(Error::database("writing", &durable.directory.join(durable::FILE)))?;
         drop(layers);
@@ -575,20 +642,49 @@ impl Durable {
 }
 
 /// Writes an epoch to the log.
-fn write(log: &mut Log, moment: &Moment, frozen: &Spilled, records: &[Stored]) -> Result<(), Error> {
+fn write(log: &mut Log, moment: &Moment, frozen: &Spilled, state: &State) -> Result<(), Error> {
     let mut writer = log.write(moment.epoch);
     frozen.each(|key, bytes| writer.state(key, bytes))?;
-    records.iter().try_for_each(|(key, bytes)| writer.state(key, bytes))?;
+    each(state, |key, bytes| writer.state(key, bytes))?;
     moment.in_flight.iter().try_for_each(|one| writer.in_flight(one))?;
     writer.end(moment.bookmarks.as_deref().unwrap_or_default())
 }
 
+/// What a snapshot has of active tables.
+type State = Vec<(String, Vec<Record>)>;
+
 /// Records as they are stored.
 fn stored(operator: &str, records: Vec<Record>) -> impl Iterator<Item = Stored> + '_ {
-    let encode = |entry: Option<Entry>| entry.map(|entry| entry.encode()).unwrap_or_default();
     records
         .into_iter()
-        .map(move |(key, entry)| (keys::full(operator, &key), encode(entry)))
+        .map(move |(key, entry)| (keys::full(operator, &key), encode(entry.as_ref())))
+}
+
+/// Gives each record as it is stored. They may be very many, so that there is never more than one of them in that form.
+fn each<E>(state: &State, mut take: impl FnMut(&[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
+    let records = state
+        .iter()
+        .flat_map(|(operator, records)| records.iter().map(move |record| (operator, record)));
+    for (operator, (key, entry)) in records {
+        take(&keys::full(operator, key), &encode(entry.as_ref()))?;
+    }
+    Ok(())
+}
+
+fn encode(entry: Option<&Entry>) -> Vec<u8> {
+    entry.map(Entry::encode).unwrap_or_default()
+}
+
+/// What the records take once they are stored, about.
+fn bytes_of(state: &State) -> usize {
+    let bytes_of = |operator: &str, (key, entry): &Record| {
+        let entry = entry.as_ref().map_or(0, Entry::encoded_bytes);
+        keys::prefix_bytes(operator) + key.len() + entry + RECORD_OVERHEAD_BYTES
+    };
+    let operators = state.iter();
+    let operators =
+        operators.map(|(operator, records)| records.iter().map(|record| bytes_of(operator, record)).sum::<usize>());
+    operators.sum()
 }
 
 /// Makes the directory and those above it, durably.

@@ -4,7 +4,9 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::copies::Copies;
+use super::eviction::Hand;
 use super::hash;
+use super::slots::{Slot, Slots, outside};
 
 /// What the host keeps of a key: its open window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,42 +34,33 @@ const VACANT_MAX: usize = 64;
 ///
 /// A key whose window closed keeps its slot, since its next window will most likely open; once most slots are vacant, the
 /// table sweeps them out.
+///
+/// A *complete* table has every key that the store knows, so a key that is missing is new. How a table becomes incomplete, and
+/// what is done with one, is in `eviction`.
 #[derive(Debug)]
 pub struct Table {
-    index: HashTable<u32>,
-    slots: Vec<Slot>,
+    pub(super) index: HashTable<u32>,
+    pub(super) slots: Slots,
     /// How many slots have an open window.
-    open: usize,
+    pub(super) open: usize,
     /// Bytes of keys and accumulators that are too long to lie within their slots.
-    outside: usize,
+    pub(super) outside: usize,
     /// The epoch that changes belong to: from one cut to the next.
-    epoch: Epoch,
-    /// The slots that changed in this epoch.
-    changed: Vec<u32>,
-    /// Keys that the store knows and this table has swept out, with the epoch in which they closed.
-    forgotten: Vec<(Box<[u8]>, Epoch)>,
+    pub(super) epoch: Epoch,
+    /// The slots that changed in this epoch, each once; some were freed since.
+    pub(super) changed: Vec<u32>,
+    /// Keys that the store knows and this table has swept out, with the epoch in which they closed. An incomplete table has
+    /// none: the store has to know of those at once.
+    pub(super) forgotten: Vec<(Box<[u8]>, Epoch)>,
+    /// Slots that no key has. A complete table has none.
+    pub(super) free: Vec<u32>,
+    /// Whether the store may know keys that are not here.
+    pub(super) is_incomplete: bool,
+    pub(super) hand: Hand,
 }
 
 /// Counts the cuts of a run from 1; 0 is before all of them.
 pub type Epoch = u32;
-
-/// Two cache lines: a look-up reads the first, a fold the second besides.
-#[derive(Debug, Default)]
-#[repr(C, align(64))]
-pub(super) struct Slot {
-    hash: u64,
-    pub(super) key: SmallVec<[u8; 24]>,
-    /// The turn that last touched it, and the group that its next event joins in that turn.
-    pub(super) turn: u32,
-    pub(super) group: u32,
-    /// When it last changed, 0 for what is as the store gave it.
-    changed: Epoch,
-    /// Whether the store knows, or is about to learn, an entry of the key.
-    is_stored: bool,
-    pub(super) entry: Entry,
-}
-
-const _: () = assert!(size_of::<Slot>() == 128, "a slot takes two cache lines");
 
 impl Default for Table {
     fn default() -> Self {
@@ -81,12 +74,15 @@ impl Table {
     pub fn in_epoch(epoch: Epoch) -> Self {
         Self {
             index: HashTable::new(),
-            slots: Vec::new(),
+            slots: Slots::default(),
             open: 0,
             outside: 0,
             epoch,
             changed: Vec::new(),
             forgotten: Vec::new(),
+            free: Vec::new(),
+            is_incomplete: false,
+            hand: Hand::default(),
         }
     }
 
@@ -108,6 +104,7 @@ impl Table {
         self.slots.capacity() * size_of::<Slot>()
             + self.index.allocation_size()
             + self.changed.capacity() * size_of::<u32>()
+            + self.free.capacity() * size_of::<u32>()
             + self.outside
     }
 
@@ -119,9 +116,9 @@ impl Table {
     }
 
     #[inline]
-    fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
         let is_it = |&number: &u32| {
-            let slot = &self.slots[number as usize];
+            let slot = self.slots.at(number);
             slot.hash == hash && is_same(&slot.key, key)
         };
         self.index.find(hash, is_it).copied()
@@ -136,28 +133,32 @@ impl Table {
 
     #[cold]
     fn add(&mut self, hash: u64, key: &[u8]) -> u32 {
-        let number =
-            u32::try_from(self.slots.len()).expect("an actor has fewer than 2^32 keys: each takes 128 bytes of memory");
-        let slot = Slot {
+        let mut slot = Slot {
             hash,
             key: SmallVec::from_slice(key),
             ..Slot::default()
         };
         self.outside += slot.outside();
-        self.slots.push(slot);
+        let number = if let Some(number) = self.free.pop() {
+            let free = self.slots.at_mut(number);
+            slot.is_listed = free.is_listed;
+            *free = slot;
+            number
+        } else {
+            self.slots.push(slot)
+        };
         let slots = &self.slots;
-        self.index
-            .insert_unique(hash, number, |&slot| slots[slot as usize].hash);
+        self.index.insert_unique(hash, number, |&slot| slots.at(slot).hash);
         number
     }
 
     pub(super) fn slot(&self, number: u32) -> &Slot {
-        &self.slots[number as usize]
+        self.slots.at(number)
     }
 
     #[inline]
     pub(super) fn slot_mut(&mut self, number: u32) -> &mut Slot {
-        &mut self.slots[number as usize]
+        self.slots.at_mut(number)
     }
 
     /// Opens or replaces the window of a slot; `count` is not 0.
@@ -169,7 +170,7 @@ impl Table {
         accumulator: &[u8],
     ) {
         self.note_change(number);
-        let entry = &mut self.slots[number as usize].entry;
+        let entry = &mut self.slots.at_mut(number).entry;
         self.open += usize::from(entry.count == 0);
         (entry.count, entry.start, entry.end) = (count, start, end);
         entry.state_version = state_version;
@@ -181,7 +182,7 @@ impl Table {
 
     /// Closes the window of a slot, if one is open.
     pub(super) fn close(&mut self, number: u32) {
-        let entry = &mut self.slots[number as usize].entry;
+        let entry = &mut self.slots.at_mut(number).entry;
         if entry.count > 0 {
             self.outside -= outside(&entry.accumulator);
             self.open -= 1;
@@ -191,23 +192,35 @@ impl Table {
     }
 
     #[inline]
-    fn note_change(&mut self, number: u32) {
-        let slot = &mut self.slots[number as usize];
+    pub(super) fn note_change(&mut self, number: u32) {
+        let slot = self.slots.at_mut(number);
         if slot.changed != self.epoch {
             slot.changed = self.epoch;
-            self.changed.push(number);
+            if !std::mem::replace(&mut slot.is_listed, true) {
+                self.changed.push(number);
+            }
         }
+    }
+
+    /// How many slots have a key and no open window.
+    pub(super) fn vacant(&self) -> usize {
+        self.slots.len() - self.free.len() - self.open
+    }
+
+    /// Whether it should let go of vacant slots, since they are more than the others.
+    pub(super) fn has_too_many_vacant(&self) -> bool {
+        self.vacant() > self.open.max(VACANT_MAX)
     }
 
     /// Lets go of vacant slots where they are more than the others. Numbers of slots are void after it.
     pub(super) fn sweep(&mut self) {
-        let vacant = self.slots.len() - self.open;
-        if vacant <= self.open.max(VACANT_MAX) {
+        // An incomplete table frees them a few at a time, since the store has to know of each.
+        if self.is_incomplete || !self.has_too_many_vacant() {
             return;
         }
         let (forgotten, outside) = (&mut self.forgotten, &mut self.outside);
         self.slots.retain(|slot| {
-            let is_open = slot.entry.count > 0;
+            let is_open = slot.is_open();
             if !is_open {
                 *outside -= slot.outside();
             }
@@ -219,20 +232,30 @@ impl Table {
         let slots = &self.slots;
         self.index.clear();
         self.changed.clear();
-        for (number, slot) in (0..).zip(slots) {
-            self.index
-                .insert_unique(slot.hash, number, |&slot| slots[slot as usize].hash);
-            if slot.changed == self.epoch {
+        for (number, slot) in (0..).zip(slots.iter()) {
+            self.index.insert_unique(slot.hash, number, |&slot| slots.at(slot).hash);
+            if slot.is_listed {
                 self.changed.push(number);
             }
         }
     }
 
+    /// Whether all counts are right.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let slots = || self.slots.iter();
+        assert_eq!(self.open, slots().filter(|slot| slot.is_open()).count());
+        assert_eq!(self.outside, slots().map(Slot::outside).sum::<usize>());
+        assert_eq!(self.free.len(), slots().filter(|slot| slot.is_free).count());
+        assert_eq!(self.index.len() + self.free.len(), self.slots.len());
+        assert!(self.is_incomplete || self.free.is_empty());
+    }
+
     /// Puts back an entry that the store gave.
     pub fn restore(&mut self, key: &[u8], entry: Entry) {
         let number = self.slot_of(key);
-        let slot = &mut self.slots[number as usize];
-        self.open += usize::from(slot.entry.count == 0);
+        let slot = self.slots.at_mut(number);
+        self.open += usize::from(!slot.is_open());
         self.outside = self.outside + outside(&entry.accumulator) - outside(&slot.entry.accumulator);
         slot.entry = entry;
         slot.is_stored = true;
@@ -240,7 +263,7 @@ impl Table {
 
     /// The keys with an open window.
     pub fn entries(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
-        let open = self.slots.iter().filter(|slot| slot.entry.count > 0);
+        let open = self.slots.iter().filter(|slot| slot.is_open());
         open.map(|slot| (slot.key.as_slice(), &slot.entry))
     }
 
@@ -252,14 +275,31 @@ impl Table {
         let gone = self.forgotten.iter().filter(|(_, epoch)| *epoch == self.epoch);
         gone.for_each(|(key, _)| copies.push(key, None));
         for number in self.changed.drain(..) {
-            let slot = &mut self.slots[number as usize];
-            let is_open = slot.entry.count > 0;
+            // One that was taken away since is no more.
+            if number as usize >= self.slots.len() {
+                continue;
+            }
+            let slot = self.slots.at_mut(number);
+            slot.is_listed = false;
+            // One that was freed may have another key by now, of which the store has everything.
+            if slot.changed != self.epoch {
+                continue;
+            }
+            let is_open = slot.is_open();
             if is_open || slot.is_stored {
                 copies.push(&slot.key, is_open.then_some(&slot.entry));
             }
             slot.is_stored |= is_open;
         }
         self.epoch = next;
+    }
+
+    /// What [`capture`](Self::capture) copies.
+    #[cfg(test)]
+    pub(super) fn captured(&mut self, committed: Epoch, next: Epoch) -> Vec<Record> {
+        let mut copies = Copies::default();
+        self.capture(committed, next, &mut copies);
+        copies.records(0..copies.end()).collect()
     }
 
     /// Takes everything out. What the store does not have for certain, since it changed after the epoch `committed`, is
@@ -271,23 +311,6 @@ impl Table {
         let kept = slots.iter().filter(|slot| slot.changed > committed);
         gone.chain(kept.filter_map(Slot::record)).collect()
     }
-}
-
-impl Slot {
-    /// What the store is to know of it; nothing of a key that came and went without its knowing.
-    fn record(&self) -> Option<Record> {
-        let is_open = self.entry.count > 0;
-        (is_open || self.is_stored).then(|| (self.key.as_slice().into(), is_open.then(|| self.entry.clone())))
-    }
-
-    fn outside(&self) -> usize {
-        outside(&self.key) + outside(&self.entry.accumulator)
-    }
-}
-
-/// The bytes that a vector has outside of itself.
-fn outside<const N: usize>(bytes: &SmallVec<[u8; N]>) -> usize {
-    if bytes.spilled() { bytes.capacity() } else { 0 }
 }
 
 /// Whether two keys are one. Numbers, the commonest keys of all, are compared without a call.
@@ -303,7 +326,7 @@ impl Entry {
     /// The bytes that the store keeps.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(28 + self.accumulator.len());
+        let mut bytes = Vec::with_capacity(self.encoded_bytes());
         self.encode_into(&mut bytes);
         bytes
     }
@@ -314,6 +337,11 @@ impl Entry {
         bytes.extend_from_slice(&self.end.to_le_bytes());
         bytes.extend_from_slice(&self.state_version.to_le_bytes());
         bytes.extend_from_slice(&self.accumulator);
+    }
+
+    /// How many bytes the store keeps.
+    pub(super) fn encoded_bytes(&self) -> usize {
+        28 + self.accumulator.len()
     }
 
     /// The entry in `bytes`, or `None` where they are none.
@@ -366,12 +394,6 @@ mod tests {
         assert!(table.is_empty());
     }
 
-    fn captured(table: &mut Table, committed: Epoch, next: Epoch) -> Vec<Record> {
-        let mut copies = Copies::default();
-        table.capture(committed, next, &mut copies);
-        copies.records(0..copies.end()).collect()
-    }
-
     #[test]
     fn a_cut_takes_what_changed_since_the_one_before() {
         let mut table = Table::default();
@@ -383,12 +405,12 @@ mod tests {
         put(&mut table, b"a", 1);
         put(&mut table, b"b", 1);
         let record = |key: &[u8], count: u64| (key.into(), (count > 0).then(|| entry(count)));
-        assert_eq!(captured(&mut table, 0, 2), [record(b"a", 1), record(b"b", 1)]);
+        assert_eq!(table.captured(0, 2), [record(b"a", 1), record(b"b", 1)]);
         put(&mut table, b"b", 2);
         let a = table.slot_of(b"a");
         table.close(a);
-        assert_eq!(captured(&mut table, 0, 3), [record(b"b", 2), record(b"a", 0)]);
-        assert_eq!(captured(&mut table, 1, 4), []);
+        assert_eq!(table.captured(0, 3), [record(b"b", 2), record(b"a", 0)]);
+        assert_eq!(table.captured(1, 4), []);
         assert_eq!(
             table.drain(1),
             [record(b"a", 0), record(b"b", 2)],
@@ -406,10 +428,10 @@ mod tests {
             table.slot_of(&key.to_le_bytes());
         }
         table.sweep();
-        assert!(table.slots.is_empty());
+        assert_eq!(table.slots.len(), 0);
         let forgotten = (b"gone".as_slice().into(), None);
-        assert_eq!(captured(&mut table, 0, 2), [forgotten]);
-        assert_eq!(captured(&mut table, 0, 3), [], "it was captured");
+        assert_eq!(table.captured(0, 2), [forgotten]);
+        assert_eq!(table.captured(0, 3), [], "it was captured");
         assert_eq!(table.drain(0).len(), 1, "the cut that has it may fail");
         assert!(table.drain(0).is_empty());
     }

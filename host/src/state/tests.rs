@@ -103,7 +103,7 @@ fn what_an_actor_gives_up_is_found_again() {
 #[test]
 fn a_flush_to_disk_hides_nothing() {
     let store = Store::temporary();
-    let records = (0..200_000_u32).map(|key| record(&key.to_string(), 1)).collect();
+    let records = (0..400_000_u32).map(|key| record(&key.to_string(), 1)).collect();
     store.spill("op", records).unwrap();
     store.spill("op", vec![forgotten("7"), record("8", 3)]).unwrap();
     assert_eq!(loaded(&store, &Keys::One(b"7")), []);
@@ -111,7 +111,7 @@ fn a_flush_to_disk_hides_nothing() {
     let all: usize = (0..5)
         .map(|index| loaded(&store, &Keys::Shard { index, shards: 5 }).len())
         .sum();
-    assert_eq!(all, 199_999);
+    assert_eq!(all, 399_999);
 }
 
 #[test]
