@@ -6,19 +6,30 @@ use wasm_encoder::{BlockType, Encode as _, Function, HeapType, InstructionSink};
 use wasmparser::{BinaryReader, CodeSectionReader, KnownCustom, Name, Parser, Payload};
 
 use crate::beside::{FIRST_TOUCH_US_MAX, POLL_US_MAX, beside_a_victim};
-use crate::support::{Finished, Folder, guest, numbered, pipeline};
+use crate::support::{Finished, Folder, Letter, guest, letters, numbered, pipeline};
 
 /// The function of the guest whose body is put in; it takes a number and gives one.
 const FUNCTION: &str = "replaced_by_the_test";
+/// The kind of a component's section that is a core module.
+const MODULE: u8 = 1;
 
 /// Runs the hostile map with this body in its function, called at every 20th of 40 events.
 fn run(body: impl FnOnce(&mut InstructionSink<'_>), limits: &str, poll_us_max: u64) -> (Folder, Finished) {
+    let wasm = std::fs::read(guest("map")).unwrap();
+    run_in(&wasm, body, limits, poll_us_max)
+}
+
+fn run_in(
+    wasm: &[u8],
+    body: impl FnOnce(&mut InstructionSink<'_>),
+    limits: &str,
+    poll_us_max: u64,
+) -> (Folder, Finished) {
     let mut function = Function::new([]);
     body(&mut function.instructions());
     function.instructions().local_get(0).end();
-    let wasm = std::fs::read(guest("map")).unwrap();
     let folder = pipeline("map", "{ mode = \"injected\", every = 20 }", limits);
-    folder.write("guest.wasm", with_body(&wasm, &function.into_raw_body()));
+    folder.write("guest.wasm", with_body(wasm, &function.into_raw_body()));
     let text = folder.read("pipeline.toml");
     let component: PathBuf = guest("map");
     folder.write(
@@ -78,6 +89,24 @@ pub(crate) fn a_copy_of_one_gibibyte_yields_on_its_way() {
     );
 }
 
+pub(crate) fn wasi_handles_are_held_up_to_a_bound() {
+    let wasm = std::fs::read(guest("map")).unwrap();
+    let get_stdout = number_of_the_import(&wasm, "get-stdout");
+    let (folder, finished) = run_in(
+        &wasm,
+        |code| {
+            code.loop_(BlockType::Empty).call(get_stdout).drop().br(0).end();
+        },
+        "",
+        POLL_US_MAX,
+    );
+    // The call that finds no room traps, and the instance is dropped with all that it held.
+    let letters = letters(&folder, "dead.jsonl");
+    assert!(letters.iter().map(Letter::number).eq([0, 20]), "{letters:?}");
+    assert!(letters.iter().all(|letter| letter.kind == "trap"), "{letters:?}");
+    assert!(finished.peak_bytes < 400 << 20, "{} bytes", finished.peak_bytes);
+}
+
 /// A section of a binary: its kind and its contents.
 fn sections(binary: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut reader = BinaryReader::new(binary, 0);
@@ -102,7 +131,6 @@ fn assemble(binary: &[u8], sections: &[(u8, Vec<u8>)]) -> Vec<u8> {
 
 /// The component with another body in [`FUNCTION`], and with tables that may grow.
 fn with_body(component: &[u8], body: &[u8]) -> Vec<u8> {
-    const MODULE: u8 = 1;
     let mut parts = sections(component);
     for (_, module) in parts.iter_mut().filter(|(kind, _)| *kind == MODULE) {
         if let Some(defined) = number_of_the_function(module) {
@@ -110,6 +138,27 @@ fn with_body(component: &[u8], body: &[u8]) -> Vec<u8> {
         }
     }
     assemble(component, &parts)
+}
+
+/// The number that a function which the guest imports has in the module with [`FUNCTION`].
+fn number_of_the_import(component: &[u8], name: &str) -> u32 {
+    let modules = sections(component).into_iter().filter(|(kind, _)| *kind == MODULE);
+    let guest = modules
+        .map(|(_, module)| module)
+        .find(|module| number_of_the_function(module).is_some());
+    for payload in Parser::new(0).parse_all(&guest.unwrap()) {
+        if let Payload::ImportSection(imports) = payload.unwrap() {
+            let functions = imports
+                .into_imports()
+                .map(Result::unwrap)
+                .filter(|import| matches!(import.ty, wasmparser::TypeRef::Func(_)));
+            return functions
+                .zip(0..)
+                .find_map(|(import, number)| (import.name == name).then_some(number))
+                .unwrap();
+        }
+    }
+    panic!("the guest imports nothing");
 }
 
 /// Which of the functions that the module defines it is.

@@ -83,6 +83,8 @@ suite! {
         "3,000 actors that start and trap at once" => "slices; places for instances";
     injected::a_table_bomb_ends_at_its_limit,
         "table bomb" => "the table limit; 20,000 elements whatever it says";
+    injected::wasi_handles_are_held_up_to_a_bound,
+        "WASI handles held for ever" => "1,024 an instance; the event is dead";
     injected::a_straight_line_of_slow_instructions_yields_on_its_way,
         "50,000 slow instructions without a loop" => "a place to yield every 512 instructions";
     injected::a_copy_of_one_gibibyte_yields_on_its_way,
