@@ -21,6 +21,7 @@ mod malformed;
 mod neighbours;
 mod opening;
 mod rollback;
+mod soak;
 mod traps;
 
 use support::pipeline;

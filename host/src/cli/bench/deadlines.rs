@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use dirigo::runtime::Prepared;
 use dirigo::scheduler::Choice;
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::greedy::{Bottomless, Cycle};
-use super::openloop::{Meter, OpenLoop, Plan, Tally};
+use super::openloop::{Meter, OpenLoop, Plan, Watched};
 use super::options::Common;
 use super::progress::Cells;
 use super::stage::{self, Stage};
@@ -18,8 +17,15 @@ use crate::cli::{Exit, Format, Globals, output};
 
 /// Pipelines of each class.
 const PIPELINES: u32 = 3;
-/// How long the machine is driven flat out, to see what a full load is.
-const CALIBRATION: Duration = Duration::from_secs(1);
+/// How long the machine is driven flat out, to see what it can do at the very most.
+const FLAT_OUT: Duration = Duration::from_secs(1);
+/// How long a load is tried at the most, to see whether it lasts: what is a tenth too much has then gathered a backlog of 200
+/// ms.
+const TRIAL_MAX: Duration = Duration::from_secs(2);
+/// How often the span in which the full load lies is halved: to a 64th of what it was.
+const HALVINGS: u32 = 6;
+/// A load lasts if so much of it is through within the loosest target.
+const LASTS: f64 = 0.99;
 /// What is in flight gets this many times the loosest target to arrive; what is still missing then has missed it anyway.
 const PATIENCE: u32 = 2;
 
@@ -31,20 +37,39 @@ struct Class {
     part: f64,
     /// Events that come at once.
     burst: u32,
+    /// What spends about ten microseconds on every event.
+    guest: &'static str,
+    /// The rest of the operator, as TOML.
+    operator: &'static str,
+    keys: u64,
+    /// What an event's number stands behind in its output.
+    mark: &'static [u8],
 }
 
-const CLASSES: [Class; 2] = [
+/// The tight ones have an actor or two. A burst of a loose one makes each of its 128 actors ready, for about 100 us each: who
+/// takes turns with them waits for 7 ms on two workers.
+static CLASSES: [Class; 2] = [
     Class {
         name: "tight",
         slo: Duration::from_millis(5),
         part: 0.3,
         burst: 1,
+        guest: "map",
+        operator: r#"config = { mode = "dawdle" }"#,
+        keys: 16,
+        mark: b"\"start\":",
     },
     Class {
         name: "loose",
         slo: Duration::from_millis(200),
         part: 0.7,
-        burst: 100,
+        burst: 1280,
+        guest: "reduce",
+        operator: r#"config = { mode = "dawdle", every = 1 }
+        window = { count = 1 }
+        actors = "per-key""#,
+        keys: 128,
+        mark: b"\"numbers\":[",
     },
 ];
 
@@ -52,8 +77,9 @@ const CLASSES: [Class; 2] = [
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 One tenant runs three pipelines with a target of 5 ms, whose events come one by one and make 30 % of the load, and three \
-with a target of 200 ms, whose events come a hundred at a time. All spend the same time on an event, and events come at \
-random. A load of 1 is what the workers can do at the most, as measured just before.")]
+with a target of 200 ms, whose events come 1,280 at a time, over 128 keys with an actor each. All spend the same time on an \
+event, and events come at random. A load of 1 is the highest that lasts: the same pipelines are driven with rising and \
+falling rates just before, under `fair`, and must have 99 % of their events through within 200 ms.")]
 pub(super) struct Args {
     #[command(flatten)]
     common: Common,
@@ -65,7 +91,7 @@ pub(super) struct Args {
         default_value = "fifo,fair,deadline"
     )]
     policy: Vec<Choice>,
-    /// Loads, as parts of what the workers can do
+    /// Loads, as parts of the highest that lasts
     #[arg(long, value_name = "PART", value_delimiter = ',', default_value = "0.3,0.5,0.7,0.8,0.9,1.0,1.1",
           value_parser = load)]
     loads: Vec<f64>,
@@ -106,13 +132,14 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let stage = Stage::new(globals, args.common.workers())?;
     let cells = Cells::new(args.policy.len() * args.loads.len() + 1);
     cells.enter("what a full load is");
-    let events_per_s = full_load(&stage)?;
+    let events_per_s = full_load(&stage, args.common.duration)?;
     cells.leave();
     let mut deadlines = Vec::new();
     for &load in &args.loads {
         for &policy in &args.policy {
             cells.enter(format!("load {load}: {policy}"));
-            deadlines.push(run(&stage, policy, load, events_per_s, args.common.duration)?);
+            let driven = drive(&stage, policy, load * events_per_s, args.common.duration)?;
+            deadlines.push(Met::new(policy, load, &driven));
             cells.leave();
         }
     }
@@ -133,9 +160,9 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// A pipeline of one map that spends about ten microseconds on every event.
-fn prepare(stage: &Stage, name: &str, slo: Duration) -> anyhow::Result<Prepared> {
-    let component = toml::Value::String(stage.guests.path("map").display().to_string());
+/// A pipeline of a class.
+fn prepare(stage: &Stage, name: &str, class: &Class) -> anyhow::Result<Prepared> {
+    let component = toml::Value::String(stage.guests.path(class.guest).display().to_string());
     stage.prepare_own(&format!(
         r#"
         [pipeline]
@@ -146,29 +173,51 @@ fn prepare(stage: &Stage, name: &str, slo: Duration) -> anyhow::Result<Prepared>
         id = "events"
         kind = "generator"
         [[operator]]
-        id = "map"
+        id = "guest"
         component = {component}
-        config = {{ mode = "dawdle" }}
+        {}
         [[sink]]
         id = "out"
         kind = "null"
         "#,
-        slo.as_micros()
+        class.slo.as_micros(),
+        class.operator
     ))
 }
 
-/// Events per second that the workers can do at the most.
-fn full_load(stage: &Stage) -> anyhow::Result<f64> {
+/// The most events per second that last.
+fn full_load(stage: &Stage, duration: Duration) -> anyhow::Result<f64> {
+    let loosest = loosest();
+    let lasts = |rate| {
+        let driven = drive(stage, Choice::Fair, rate, duration.min(TRIAL_MAX))?;
+        anyhow::Ok(driven.within(|_| loosest) >= LASTS)
+    };
+    let (mut low, mut high) = (0.0, flat_out(stage)?);
+    for _ in 0..HALVINGS {
+        let rate = f64::midpoint(low, high);
+        // What else the machine does can make one trial fail, and hardly two.
+        if lasts(rate)? || lasts(rate)? {
+            low = rate;
+        } else {
+            high = rate;
+        }
+    }
+    anyhow::ensure!(low > 0.0, "no load lasts on this machine");
+    Ok(low)
+}
+
+/// Events per second of a pipeline that gets as many as it takes: more than any whose events come one by one.
+fn flat_out(stage: &Stage) -> anyhow::Result<f64> {
     let host = stage.host(Choice::Fair);
-    let prepared = prepare(stage, "flat-out", CLASSES[0].slo)?;
+    let prepared = prepare(stage, "flat-out", &CLASSES[0])?;
     let job = stage::start(&host, prepared, Cycle::numbered(1), Bottomless);
     let passed = || -> u64 {
         let operators = job.operators().iter();
         operators.map(|operator| operator.counters().read().passed).sum()
     };
-    std::thread::sleep(CALIBRATION / 2);
+    std::thread::sleep(FLAT_OUT / 2);
     let (before, started_ns) = (passed(), stage.setup.clock.now_ns());
-    std::thread::sleep(CALIBRATION);
+    std::thread::sleep(FLAT_OUT);
     #[allow(
         clippy::cast_precision_loss,
         reason = "a second has far fewer than 2^52 events or ns"
@@ -180,30 +229,69 @@ fn full_load(stage: &Stage) -> anyhow::Result<f64> {
     Ok(rate)
 }
 
-fn run(stage: &Stage, policy: Choice, load: f64, full: f64, duration: Duration) -> anyhow::Result<Met> {
+fn loosest() -> Duration {
+    CLASSES.iter().map(|class| class.slo).max().unwrap_or_default()
+}
+
+/// What came of the events of all pipelines, with the class of each.
+struct Driven(Vec<(&'static Class, Watched)>);
+
+impl Driven {
+    /// The share of events that were through in the time that their class has.
+    fn within(&self, time: impl Fn(&Class) -> Duration) -> f64 {
+        self.share(|_| true, time)
+    }
+
+    /// The share of those of some classes.
+    fn share(&self, counts: impl Fn(&Class) -> bool, time: impl Fn(&Class) -> Duration) -> f64 {
+        let (mut met, mut of) = (0, 0);
+        for (class, (plan, tally)) in self.0.iter().filter(|(class, _)| counts(class)) {
+            let time_ns = dirigo::clock::nanoseconds(time(class));
+            met += tally.lock().latencies_ns.count_between(0, time_ns);
+            of += plan.measured();
+        }
+        #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        let share = met as f64 / of.max(1) as f64;
+        share
+    }
+}
+
+impl Met {
+    fn new(policy: Choice, load: f64, driven: &Driven) -> Self {
+        let of_class = |name| driven.share(|class| class.name == name, |class| class.slo);
+        Self {
+            policy: policy.to_string(),
+            load,
+            tight: of_class(CLASSES[0].name),
+            loose: of_class(CLASSES[1].name),
+            all: driven.within(|class| class.slo),
+        }
+    }
+}
+
+/// Runs all pipelines with so many events per second together.
+fn drive(stage: &Stage, policy: Choice, events_per_s: f64, duration: Duration) -> anyhow::Result<Driven> {
     let host = stage.host(policy);
     let mut running = Vec::new();
-    for (class_index, class) in CLASSES.iter().enumerate() {
+    for (class, first_seed) in CLASSES.iter().zip((0..).step_by(100)) {
         for number in 0..PIPELINES {
-            let name = format!("{}-{number}", class.name);
-            let prepared = prepare(stage, &name, class.slo)?;
-            let rate = load * full * class.part / f64::from(PIPELINES);
-            let seed = u64::from(number) + 100 * class_index as u64;
-            let offsets = arrivals(rate, class.burst, duration, seed);
+            let prepared = prepare(stage, &format!("{}-{number}", class.name), class)?;
+            let rate = events_per_s * class.part / f64::from(PIPELINES);
+            let offsets = arrivals(rate, class.burst, duration, first_seed + u64::from(number));
             // What comes in the first tenth warms up.
             let warm_up = offsets.partition_point(|&offset_ns| u128::from(offset_ns) < duration.as_nanos() / 10);
-            running.push((class_index, prepared, Arc::new(Plan::new(offsets, warm_up))));
+            let plan = Plan::new(offsets, warm_up).keyed(class.keys, class.mark);
+            running.push((class, prepared, Arc::new(plan)));
         }
     }
     let mut jobs = Vec::new();
-    let mut tallies: Vec<(usize, Arc<Plan>, Arc<Mutex<Tally>>)> = Vec::new();
+    let mut driven = Vec::new();
     for (class, prepared, plan) in running {
         let (meter, tally) = Meter::new(plan.clone(), stage.setup.clock.clone());
         let source = OpenLoop::new(plan.clone(), stage.setup.clock.clone());
         jobs.push(stage::start(&host, prepared, source, meter));
-        tallies.push((class, plan, tally));
+        driven.push((class, (plan, tally)));
     }
-    let loosest = CLASSES.iter().map(|class| class.slo).max().unwrap_or_default();
     stage.setup.runtime.block_on(async {
         let kills: Vec<_> = jobs.iter().map(dirigo::runtime::Job::killer).collect();
         let mut finishing: tokio::task::JoinSet<_> = jobs.into_iter().map(dirigo::runtime::Job::finish).collect();
@@ -211,48 +299,36 @@ fn run(stage: &Stage, policy: Choice, load: f64, full: f64, duration: Duration) 
         tokio::pin!(all);
         tokio::select! {
             () = &mut all => return,
-            () = tokio::time::sleep(duration + PATIENCE * loosest) => {}
+            () = tokio::time::sleep(duration + PATIENCE * loosest()) => {}
         }
         kills.iter().for_each(|kill| kill());
         all.await;
     });
-    let mut met = [(0_u64, 0_u64); CLASSES.len()];
-    for (class, plan, tally) in tallies {
-        let slo_ns = u64::try_from(CLASSES[class].slo.as_nanos()).expect("targets are short");
-        met[class].0 += tally.lock().latencies_ns.count_between(0, slo_ns);
-        met[class].1 += plan.measured();
-    }
-    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-    let share = |(met, of): (u64, u64)| met as f64 / of.max(1) as f64;
-    Ok(Met {
-        policy: policy.to_string(),
-        load,
-        tight: share(met[0]),
-        loose: share(met[1]),
-        all: share((met[0].0 + met[1].0, met[0].1 + met[1].1)),
-    })
+    Ok(Driven(driven))
 }
 
-/// When events come: bursts at random, on average `rate` events per second.
+/// When events come: as many bursts as the rate has of them, each at any time. By chance alone a cell of a few seconds
+/// would have a tenth more or less of them, which is more than what loads differ by.
 fn arrivals(rate: f64, burst: u32, duration: Duration, seed: u64) -> Vec<u64> {
     let mut random = SplitMix64(seed);
-    let mut offsets = Vec::new();
-    let mut at_ns = 0.0;
-    #[allow(clippy::cast_precision_loss, reason = "cells last less than 2^52 ns")]
-    let end_ns = duration.as_nanos() as f64;
-    loop {
-        // The time to the next of independent arrivals is exponentially distributed.
-        at_ns -= random.unit().ln() * 1e9 * f64::from(burst) / rate;
-        if at_ns >= end_ns {
-            return offsets;
-        }
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it lies between 0 and the end"
-        )]
-        offsets.extend(std::iter::repeat_n(at_ns as u64, burst as usize));
-    }
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cell has far fewer than 2^52 events, and no negative number of them"
+    )]
+    let bursts = (rate * duration.as_secs_f64() / f64::from(burst)).round() as usize;
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "cells last less than 2^52 ns"
+    )]
+    let mut starts: Vec<u64> = (0..bursts)
+        .map(|_| (random.unit() * duration.as_nanos() as f64) as u64)
+        .collect();
+    starts.sort_unstable();
+    let each = |start| std::iter::repeat_n(start, burst as usize);
+    starts.into_iter().flat_map(each).collect()
 }
 
 /// Steele, Lea and Flood 2014, figure 17.
@@ -300,7 +376,7 @@ mod tests {
     #[test]
     fn arrivals_are_as_many_as_the_rate_says_and_the_same_each_time() {
         let offsets = arrivals(10_000.0, 1, Duration::from_secs(10), 7);
-        assert!((98_000..102_000).contains(&offsets.len()), "{}", offsets.len());
+        assert_eq!(offsets.len(), 100_000);
         assert!(offsets.is_sorted());
         assert_eq!(offsets, arrivals(10_000.0, 1, Duration::from_secs(10), 7));
     }

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use dirigo::engine::Kind as OperatorKind;
-use dirigo::runtime::{Ended, Prepared, Summary};
+use dirigo::runtime::Prepared;
 use dirigo::scheduler::Choice;
 use serde::{Serialize, Serializer};
 
@@ -15,35 +14,10 @@ use super::openloop::{Meter, OpenLoop, Plan};
 use super::options::{self, Common};
 use super::progress::Cells;
 use super::stage::{self, NativeHogs, Stage};
+use super::victim::{self, Cell, Deeds, GRACE, HEAD_START, WARM_UP};
 use super::{plot, table};
 use crate::cli::{Exit, Format, Globals, output, report};
 
-/// The pipeline that is to notice nothing: what each event goes through in a plain one. A window of one makes an output of
-/// every event, so that each can be followed to the sink.
-const VICTIM: &str = r#"
-[pipeline]
-name = "victim"
-tenant = "victim"
-[[source]]
-id = "events"
-kind = "generator"
-[[operator]]
-id = "map"
-component = "builtin:map"
-config = { field = "value", scale = 1.8, offset = 32.0, into = "scaled" }
-[[operator]]
-id = "filter"
-component = "builtin:filter"
-config = { field = "scaled", threshold = 32.0 }
-[[operator]]
-id = "reduce"
-component = "builtin:reduce"
-window = { count = 1 }
-config = { field = "scaled", aggregate = "avg" }
-[[sink]]
-id = "out"
-kind = "null"
-"#;
 /// The ends of the same pipeline without its operators: what the machine takes for it when no worker has a part in it.
 const ENDS: &str = r#"
 [pipeline]
@@ -57,12 +31,8 @@ id = "out"
 kind = "null"
 "#;
 
-/// How long a neighbour runs before the victim starts: it has filled its queues by then.
-const HEAD_START: Duration = Duration::from_millis(200);
-/// How long the victim runs before it is measured: its instances are made by then, and the paces learnt.
-const WARM_UP: Duration = Duration::from_millis(500);
-/// How long the neighbour lives on after the last event of the victim is due. What has not arrived by then never would have.
-const GRACE: Duration = Duration::from_millis(200);
+/// What the neighbour and its tenant are called.
+const NEIGHBOUR: &str = "neighbour";
 
 /// Arguments of `dirigo bench isolation`.
 #[derive(Debug, clap::Args)]
@@ -116,36 +86,6 @@ struct Neighbour {
     events: Cycle,
 }
 
-/// What one cell of the table says.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Cell {
-    pub(super) p50_us: f64,
-    pub(super) p99_us: f64,
-    pub(super) p999_us: f64,
-    pub(super) max_us: f64,
-    /// Events that were measured.
-    events: u64,
-    lost: u64,
-    doubled: u64,
-    misplaced: u64,
-    /// Events that did not arrive as long as the neighbour lived.
-    starved: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    within_bound: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    neighbour: Option<Deeds>,
-}
-
-/// What a neighbour did meanwhile.
-#[derive(Clone, Debug, Serialize)]
-struct Deeds {
-    events: u64,
-    turns: u64,
-    slices: u64,
-    traps: u64,
-    dead_letters: u64,
-}
-
 /// What is measured under one policy.
 #[derive(Debug, Serialize)]
 pub(super) struct Column {
@@ -196,7 +136,7 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     for kind in args.kinds.as_deref().unwrap_or(all) {
         neighbours.push(Neighbour {
             name: kind.name.to_owned(),
-            prepared: stage.prepare_own(&kind.pipeline(&stage.guests))?,
+            prepared: stage.prepare_own(&kind.pipeline(NEIGHBOUR, &stage.guests))?,
             events: Cycle::numbered(kind.keys),
         });
     }
@@ -226,7 +166,7 @@ fn own(
     let loaded = stage.setup.engine.load_file(component);
     let is_reduce = loaded.is_ok_and(|component| component.kind() == OperatorKind::Reduce);
     let window = if is_reduce { "window = { count = 5 }" } else { "" };
-    let text = kinds::pipeline(&component.display().to_string(), window);
+    let text = kinds::pipeline(NEIGHBOUR, &component.display().to_string(), window);
     let prepared = match stage.prepare(&text, args.config.as_ref()) {
         Ok(prepared) => prepared,
         Err(problems) => return Ok(Err(problems)),
@@ -244,7 +184,7 @@ fn own(
 fn measure(stage: &Stage, args: &Args, neighbours: &[Neighbour]) -> anyhow::Result<Measured> {
     /// The machine's rows.
     const OF_MACHINE: usize = 3;
-    let victim = stage.prepare_own(VICTIM)?;
+    let victim = stage.prepare_own(&victim::pipeline("victim"))?;
     let ends = stage.prepare_own(ENDS)?;
     let cells = Cells::new(args.policy.len() * (1 + neighbours.len()) + OF_MACHINE);
     let plan = || Plan::even(args.rate, WARM_UP, args.common.duration);
@@ -324,62 +264,10 @@ fn run(
         kill();
         Deeds::of(&runtime.block_on(job.finish()))
     });
-    if let Some(failure) = ended.failure {
-        anyhow::bail!("the victim failed: {failure}");
-    }
-    let summary = Summary::new(0.0, vec![(ended.summary, ended.operators)], Vec::new());
-    if let Some(imbalance) = summary.imbalances().first() {
-        anyhow::bail!("events of the victim do not add up (a fault of dirigo, please report it): {imbalance}");
-    }
-    let tally = tally.lock();
-    let books = tally.books(&plan);
-    let latencies = &tally.latencies_ns;
-    #[allow(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ns")]
-    let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
-    Ok(Cell {
-        p50_us: us(latencies.value_at_quantile(0.5)),
-        p99_us: us(latencies.value_at_quantile(0.99)),
-        p999_us: us(latencies.value_at_quantile(0.999)),
-        max_us: us(latencies.max()),
-        events: latencies.len(),
-        lost: books.lost,
-        doubled: books.doubled,
-        misplaced: books.misplaced,
-        starved,
-        within_bound: None,
-        neighbour,
-    })
-}
-
-impl Deeds {
-    fn of(ended: &Ended) -> Self {
-        let sum = |field: fn(&dirigo::actor::Counts) -> u64| {
-            ended.operators.iter().map(|operator| field(&operator.counts)).sum()
-        };
-        Self {
-            events: sum(|counts| counts.passed + counts.filtered + counts.absorbed + counts.dead_letters),
-            turns: sum(|counts| counts.turns),
-            slices: sum(|counts| counts.slices),
-            traps: sum(|counts| counts.traps),
-            dead_letters: sum(|counts| counts.dead_letters),
-        }
-    }
-}
-
-impl Cell {
-    fn is_complete(&self) -> bool {
-        self.lost == 0 && self.doubled == 0 && self.misplaced == 0
-    }
-
-    /// Whether this is close enough to `alone` to pass for unmoved.
-    fn is_within_bound(&self, alone: &Cell) -> bool {
-        self.p99_us <= p99_bound_us(alone) && self.p999_us <= 2.0 * alone.p999_us + 1_000.0
-    }
-}
-
-/// What the p99 beside a neighbour may be.
-pub(super) fn p99_bound_us(alone: &Cell) -> f64 {
-    1.5 * alone.p99_us + 200.0
+    victim::check(ended)?;
+    let mut cell = Cell::new(&tally.lock(), &plan, starved);
+    cell.neighbour = neighbour;
+    Ok(cell)
 }
 
 impl Measured {
@@ -435,13 +323,10 @@ fn row(name: &str, cell: &Cell) -> Vec<String> {
         Some(true) => "holds",
         Some(false) => "broken",
     };
-    let latencies = [cell.p50_us, cell.p99_us, cell.p999_us, cell.max_us].map(table::latency);
-    let lost = cell.lost + cell.doubled + cell.misplaced;
-    let counts = [lost, cell.starved].map(|count| count.to_string());
+    let figures = cell.figures();
     [name.to_owned()]
         .into_iter()
-        .chain(latencies)
-        .chain(counts)
+        .chain(figures)
         .chain([bound.to_owned()])
         .collect()
 }

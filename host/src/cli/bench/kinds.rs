@@ -216,13 +216,13 @@ pub(super) fn named(name: &str) -> Result<Kind, String> {
 }
 
 impl Kind {
-    /// Its pipeline.
-    pub(super) fn pipeline(&self, guests: &Guests) -> String {
+    /// Its pipeline; `name` is that of its tenant too.
+    pub(super) fn pipeline(&self, name: &str, guests: &Guests) -> String {
         let component = match self.component {
             Hostile(name) => guests.path(name).display().to_string(),
             Builtin(name) => format!("builtin:{name}"),
         };
-        pipeline(&component, &format!("config = {}\n{}", self.config, self.rest))
+        pipeline(name, &component, &format!("config = {}\n{}", self.config, self.rest))
     }
 }
 
@@ -233,13 +233,13 @@ pub(super) fn help() -> String {
 }
 
 /// The pipeline of a neighbour with this component, and `rest` for further keys of its operator.
-pub(super) fn pipeline(component: &str, rest: &str) -> String {
+pub(super) fn pipeline(name: &str, component: &str, rest: &str) -> String {
     let component = toml::Value::String(component.to_owned());
     format!(
         r#"
         [pipeline]
-        name = "neighbour"
-        tenant = "neighbour"
+        name = "{name}"
+        tenant = "{name}"
         [[source]]
         id = "events"
         kind = "generator"

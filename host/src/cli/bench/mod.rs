@@ -8,13 +8,16 @@ mod greedy;
 mod guests;
 mod isolation;
 mod kinds;
+mod memory;
 mod openloop;
 mod options;
 mod plot;
 mod progress;
 mod sharing;
+mod soak;
 mod stage;
 mod table;
+mod victim;
 
 use clap::Subcommand;
 
@@ -35,6 +38,8 @@ enum Which {
     Sharing(sharing::Args),
     /// The share of latency targets that are met as the load rises
     Deadlines(deadlines::Args),
+    /// Three pipelines beside all the hostile ones at once
+    Soak(soak::Args),
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
@@ -42,5 +47,6 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         Which::Isolation(args) => isolation::execute(args, globals),
         Which::Sharing(args) => sharing::execute(args, globals),
         Which::Deadlines(args) => deadlines::execute(args, globals),
+        Which::Soak(args) => soak::execute(args, globals),
     }
 }

@@ -13,11 +13,11 @@ use dirigo::source::{self, Intake, Progress, Quota, Read, Source};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
-/// How many keys the events have.
+/// How many keys the events have, where a plan says nothing else.
 const KEYS: u64 = 16;
 /// One event in so many has the value 0, for filters to drop.
 const ZERO_EVERY: u64 = 10;
-/// Where an event's number stands, both in the event and in what `builtin:reduce` makes of a window of one: its start.
+/// What an event's number stands behind, both in the event and in what `builtin:reduce` makes of a window of one: its start.
 const MARK: &[u8] = b"\"start\":";
 
 /// When each event is due.
@@ -29,6 +29,9 @@ pub(super) struct Plan {
     warm_up: usize,
     /// Whether events of the value 0 are dropped on the way.
     drops_zeroes: bool,
+    keys: u64,
+    /// What an event's number stands behind at the end of its way.
+    mark: &'static [u8],
     start_ns: OnceLock<u64>,
 }
 
@@ -39,6 +42,8 @@ impl Plan {
             offsets_ns,
             warm_up,
             drops_zeroes: false,
+            keys: KEYS,
+            mark: MARK,
             start_ns: OnceLock::new(),
         }
     }
@@ -59,6 +64,11 @@ impl Plan {
             drops_zeroes: true,
             ..self
         }
+    }
+
+    /// With so many keys, and the events' numbers behind `mark` at the end of their way.
+    pub(super) fn keyed(self, keys: u64, mark: &'static [u8]) -> Self {
+        Self { keys, mark, ..self }
     }
 
     /// When the last event is due, after the start.
@@ -123,7 +133,7 @@ impl Source for OpenLoop {
             intake
                 .values
                 .push(format!(r#"{{"start":{index},"n":{index},"value":{value}}}"#).as_bytes());
-            intake.keys.push(&(index % KEYS).to_le_bytes());
+            intake.keys.push(&(index % self.plan.keys).to_le_bytes());
             intake.times.push(i64::try_from(index).expect("counts of a cell fit"));
             intake.positions.push(index + 1);
         }
@@ -165,7 +175,7 @@ impl Sink for Meter {
         let start_ns = *self.plan.start_ns.get().expect("events come after the start");
         let mut tally = self.tally.lock();
         for value in values.iter() {
-            match number_of(value).filter(|&index| index < self.plan.offsets_ns.len()) {
+            match number_of(value, self.plan.mark).filter(|&index| index < self.plan.offsets_ns.len()) {
                 None => tally.strange += 1,
                 Some(index) => {
                     let due_ns = start_ns + self.plan.offsets_ns[index];
@@ -194,14 +204,17 @@ impl Sink for Meter {
     }
 }
 
-fn number_of(value: &[u8]) -> Option<usize> {
-    let digits = &value[memchr::memmem::find(value, MARK)? + MARK.len()..];
+fn number_of(value: &[u8], mark: &[u8]) -> Option<usize> {
+    let digits = &value[memchr::memmem::find(value, mark)? + mark.len()..];
     let end = digits
         .iter()
         .position(|byte| !byte.is_ascii_digit())
         .unwrap_or(digits.len());
     std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
+
+/// A plan, and what arrived of it.
+pub(super) type Watched = (Arc<Plan>, Arc<Mutex<Tally>>);
 
 /// What arrived.
 #[derive(Debug)]
@@ -231,7 +244,7 @@ impl Tally {
         Self {
             latencies_ns: Histogram::new(DIGITS).expect("three digits are within what a histogram offers"),
             seen: vec![false; plan.offsets_ns.len()],
-            last: vec![None; as_index(KEYS)],
+            last: vec![None; as_index(plan.keys)],
             doubled: 0,
             misplaced: 0,
             strange: 0,
@@ -240,7 +253,8 @@ impl Tally {
 
     fn take(&mut self, index: usize, latency_ns: Option<u64>) {
         self.doubled += u64::from(std::mem::replace(&mut self.seen[index], true));
-        let last = &mut self.last[index % as_index(KEYS)];
+        let keys = self.last.len();
+        let last = &mut self.last[index % keys];
         self.misplaced += u64::from(last.is_some_and(|last| last > index));
         *last = Some(index);
         if let Some(latency_ns) = latency_ns {

@@ -3,12 +3,27 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where and how long to measure.
+/// On how many threads to measure.
 #[derive(Debug, clap::Args)]
-pub(super) struct Common {
+pub(super) struct Workers {
     /// Threads that run operators; by default as many as there are processors
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     workers: Option<u32>,
+}
+
+impl Workers {
+    pub(super) fn count(&self) -> u32 {
+        let available =
+            || std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
+        self.workers.unwrap_or_else(available)
+    }
+}
+
+/// Where and how long to measure a table.
+#[derive(Debug, clap::Args)]
+pub(super) struct Common {
+    #[command(flatten)]
+    workers: Workers,
     /// How long each cell of the table is measured
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub(super) duration: Duration,
@@ -19,13 +34,12 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn workers(&self) -> u32 {
-        let available =
-            || std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
-        self.workers.unwrap_or_else(available)
+        self.workers.count()
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A time to measure for.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     /// Longer cells bring nothing, and every event of a cell is planned beforehand.
     const MAX: Duration = Duration::from_hours(1);
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{deadlines, isolation, sharing};
+use super::{deadlines, isolation, sharing, victim};
 
 /// By policy or class, in this order: colours that are told apart without colour vision too (Okabe and Ito 2008).
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
@@ -116,7 +116,7 @@ pub(super) fn isolation(measured: &isolation::Measured) -> String {
         svg.text(x(us), bottom + 16.0, Anchor::Middle, &label);
     }
     for ((_, column), colour) in measured.policy.iter().zip(COLOURS).take(1) {
-        let bound = x(isolation::p99_bound_us(&column.alone));
+        let bound = x(victim::p99_bound_us(&column.alone));
         let style = format!(r#"stroke="{colour}" stroke-dasharray="4 3""#);
         svg.line((bound, TOP), (bound, bottom), &style);
     }

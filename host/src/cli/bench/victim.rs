@@ -1,0 +1,153 @@
+//! Who is to notice nothing, and what is looked at.
+
+use std::time::Duration;
+
+use dirigo::runtime::{Ended, Summary};
+use serde::Serialize;
+
+use super::openloop::{Plan, Tally};
+use super::table;
+
+/// How long neighbours run before a victim starts: they have filled their queues by then.
+pub(super) const HEAD_START: Duration = Duration::from_millis(200);
+/// How long a victim runs before it is measured: its instances are made by then, and the paces learnt.
+pub(super) const WARM_UP: Duration = Duration::from_millis(500);
+/// How long neighbours live on after the last event of a victim is due. What has not arrived by then never would have.
+pub(super) const GRACE: Duration = Duration::from_millis(200);
+
+/// A victim of this name, and of a tenant that bears it too: what each event goes through in a plain pipeline. A window of
+/// one makes an output of every event, so that each can be followed to the sink.
+pub(super) fn pipeline(name: &str) -> String {
+    format!(
+        r#"
+        [pipeline]
+        name = "{name}"
+        tenant = "{name}"
+        [[source]]
+        id = "events"
+        kind = "generator"
+        [[operator]]
+        id = "map"
+        component = "builtin:map"
+        config = {{ field = "value", scale = 1.8, offset = 32.0, into = "scaled" }}
+        [[operator]]
+        id = "filter"
+        component = "builtin:filter"
+        config = {{ field = "scaled", threshold = 32.0 }}
+        [[operator]]
+        id = "reduce"
+        component = "builtin:reduce"
+        window = {{ count = 1 }}
+        config = {{ field = "scaled", aggregate = "avg" }}
+        [[sink]]
+        id = "out"
+        kind = "null"
+        "#
+    )
+}
+
+/// What became of a victim's events.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Cell {
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+    pub(super) p999_us: f64,
+    pub(super) max_us: f64,
+    /// Events that were measured.
+    events: u64,
+    lost: u64,
+    doubled: u64,
+    misplaced: u64,
+    /// Events that did not arrive as long as its neighbours lived.
+    starved: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) within_bound: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) neighbour: Option<Deeds>,
+}
+
+/// What a pipeline did meanwhile.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Deeds {
+    pub(super) events: u64,
+    pub(super) turns: u64,
+    pub(super) slices: u64,
+    pub(super) traps: u64,
+    pub(super) dead_letters: u64,
+    /// The longest that a guest of it kept a worker, in µs of processor time.
+    pub(super) poll_us_max: u64,
+}
+
+impl Cell {
+    /// What has arrived of a plan, and how late.
+    pub(super) fn new(tally: &Tally, plan: &Plan, starved: u64) -> Self {
+        let books = tally.books(plan);
+        let latencies = &tally.latencies_ns;
+        #[allow(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ns")]
+        let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
+        Self {
+            p50_us: us(latencies.value_at_quantile(0.5)),
+            p99_us: us(latencies.value_at_quantile(0.99)),
+            p999_us: us(latencies.value_at_quantile(0.999)),
+            max_us: us(latencies.max()),
+            events: latencies.len(),
+            lost: books.lost,
+            doubled: books.doubled,
+            misplaced: books.misplaced,
+            starved,
+            within_bound: None,
+            neighbour: None,
+        }
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.lost == 0 && self.doubled == 0 && self.misplaced == 0
+    }
+
+    /// Whether this is close enough to `alone` to pass for unmoved.
+    pub(super) fn is_within_bound(&self, alone: &Cell) -> bool {
+        self.p99_us <= p99_bound_us(alone) && self.p999_us <= 2.0 * alone.p999_us + 1_000.0
+    }
+
+    /// p50, p99, p99.9, the maximum, what was lost, what starved: as a table has them.
+    pub(super) fn figures(&self) -> impl Iterator<Item = String> {
+        let latencies = [self.p50_us, self.p99_us, self.p999_us, self.max_us].map(table::latency);
+        let lost = self.lost + self.doubled + self.misplaced;
+        let counts = [lost, self.starved].map(|count| count.to_string());
+        latencies.into_iter().chain(counts)
+    }
+}
+
+/// What the p99 beside a neighbour may be.
+pub(super) fn p99_bound_us(alone: &Cell) -> f64 {
+    1.5 * alone.p99_us + 200.0
+}
+
+impl Deeds {
+    pub(super) fn of(ended: &Ended) -> Self {
+        let each = |field: fn(&dirigo::actor::Counts) -> u64| {
+            let operators = ended.operators.iter();
+            operators.map(move |operator| field(&operator.counts))
+        };
+        Self {
+            events: each(|counts| counts.passed + counts.filtered + counts.absorbed + counts.dead_letters).sum(),
+            turns: each(|counts| counts.turns).sum(),
+            slices: each(|counts| counts.slices).sum(),
+            traps: each(|counts| counts.traps).sum(),
+            dead_letters: each(|counts| counts.dead_letters).sum(),
+            poll_us_max: each(|counts| counts.poll_us_max).max().unwrap_or(0),
+        }
+    }
+}
+
+/// Whether a victim came to its end, and its books balance.
+pub(super) fn check(ended: Ended) -> anyhow::Result<()> {
+    if let Some(failure) = ended.failure {
+        anyhow::bail!("the victim failed: {failure}");
+    }
+    let summary = Summary::new(0.0, vec![(ended.summary, ended.operators)], Vec::new());
+    if let Some(imbalance) = summary.imbalances().first() {
+        anyhow::bail!("events of the victim do not add up (a fault of dirigo, please report it): {imbalance}");
+    }
+    Ok(())
+}

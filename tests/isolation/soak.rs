@@ -1,0 +1,57 @@
+//! All hostile kinds at once, beside three victims, for a while: what is asserted of them is no timing.
+
+use serde_json::Value;
+
+use crate::support::{Dirigo, Folder};
+
+/// A worker that one guest keeps for longer than this, in µs of processor time, is stalled. Guests are held to a fiftieth of it
+/// one by one in the suite `kinds`; here some touch all their memory of 64 MiB at once, at up to 4 µs a page, and what a
+/// hypervisor takes from a processor counts as the guest's.
+const STALL_US: u64 = 100_000;
+/// What may be resident in the last tenth of the time beyond the most of the first half: it is soon over that if a kind leaks.
+const GROWTH_BYTES_MAX: u64 = 512 << 20;
+
+#[test]
+fn beside_all_kinds_at_once_nothing_is_lost_nothing_grows_and_no_worker_stalls() {
+    let measured = soak();
+    let victims = measured["victims"].as_array().unwrap();
+    let neighbours = measured["neighbours"].as_array().unwrap();
+    assert!(neighbours.len() > 20, "{} kinds", neighbours.len());
+    for victim in victims {
+        for fault in ["lost", "doubled", "misplaced"] {
+            assert_eq!(victim[fault], 0, "{fault} of {victim}");
+        }
+    }
+    for neighbour in neighbours {
+        assert_eq!(neighbour["failure"], Value::Null, "{neighbour}");
+        assert!(neighbour["slices"].as_u64().unwrap() > 0, "{neighbour}");
+    }
+    for pipeline in victims.iter().chain(neighbours) {
+        assert!(pipeline["poll_us_max"].as_u64().unwrap() < STALL_US, "{pipeline}");
+    }
+    assert_memory_stands(&measured["resident_bytes"]);
+}
+
+fn soak() -> Value {
+    let folder = Folder::new();
+    let finished = Dirigo::command(&folder, "bench")
+        .args(["soak", "-o", "json", "--duration", "20s", "--rate", "100"])
+        .finish();
+    assert_eq!(finished.code(), 0, "{}", finished.stderr);
+    serde_json::from_str(&finished.stdout).unwrap()
+}
+
+/// Nothing to assert where the system does not tell.
+#[track_caller]
+fn assert_memory_stands(resident: &Value) {
+    let tenths: Vec<u64> = resident["tenths"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_u64)
+        .collect();
+    let (first, second) = tenths.split_at(tenths.len() / 2);
+    if let (Some(&usual), Some(&last)) = (first.iter().max(), second.last()) {
+        assert!(last < usual + GROWTH_BYTES_MAX, "{tenths:?} bytes resident");
+    }
+}
