@@ -158,14 +158,14 @@ impl Connectors {
                 reason: error,
             })
         };
-        // Sources first: a mistyped input must not empty an output.
+        // What touches nothing comes first: neither a mistyped input nor events without a place must empty an output.
+        let in_transit = InTransit::read(store.take_in_flight()?, &known, pipeline)?;
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
         let letters = letters_path(pipeline, place);
         let have_moved = continuity::have_letters_moved(known.pipeline.as_ref(), pipeline, &letters, place);
         let (letters, letters_from) = open_letters(letters, known.dead_letters.clone(), have_moved, disk, clock)?;
         let is_resumed = bookmarks.is_some();
-        let in_transit = InTransit::read(store.take_in_flight()?, &known, pipeline)?;
         Ok(Self {
             sources,
             sinks,

@@ -189,6 +189,22 @@ pub fn open(
     })
 }
 
+/// What there is where a sink would write, and would be lost if it began anew: "`out.jsonl`, which has 12 bytes".
+#[must_use]
+pub fn content(sink: &pipeline::Sink, disk: &dyn Disk) -> Option<String> {
+    match &sink.kind {
+        pipeline::SinkKind::File { path } => match disk.look(path) {
+            Ok(Entry::File(bytes)) if bytes > 0 => {
+                Some(format!("`{}`, which has {bytes} bytes", path.display()))
+            }
+            _ => None,
+        },
+        pipeline::SinkKind::Parts { pattern, .. } => parts::any(pattern, disk)
+            .map(|name| format!("`{}`, which holds `{name}`", pattern.folder.display())),
+        pipeline::SinkKind::Stdout | pipeline::SinkKind::Null => None,
+    }
+}
+
 /// What a sink will be able to do, without opening it.
 #[must_use]
 pub fn ability(sink: &pipeline::Sink, disk: &dyn Disk) -> Ability {

@@ -184,11 +184,7 @@ impl Parts {
     }
 
     fn found(&self, name: &str) -> Found {
-        let number = |name| number(self.pattern.matched(name)?);
-        match name.strip_prefix('.') {
-            Some(shown) => number(shown).map_or(Found::Ignored, Found::Hidden),
-            None => number(name).map_or(Found::Foreign, Found::Shown),
-        }
+        found(&self.pattern, name)
     }
 
     fn name(&self, number: u64) -> String {
@@ -263,6 +259,21 @@ impl Parts {
             problem,
         }
     }
+}
+
+fn found(pattern: &Pattern, name: &str) -> Found {
+    let number = |name| number(pattern.matched(name)?);
+    match name.strip_prefix('.') {
+        Some(shown) => number(shown).map_or(Found::Ignored, Found::Hidden),
+        None => number(name).map_or(Found::Foreign, Found::Shown),
+    }
+}
+
+/// A part that readers see in a folder, if there is one.
+pub(super) fn any(pattern: &Pattern, disk: &dyn Disk) -> Option<String> {
+    let names = disk.list(&pattern.folder).unwrap_or_default();
+    let mut names = names.into_iter().filter_map(|name| name.into_string().ok());
+    names.find(|name| matches!(found(pattern, name), Found::Shown(_)))
 }
 
 /// The number of a part, from what stands for the `*` in its name.
