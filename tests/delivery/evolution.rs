@@ -419,8 +419,8 @@ fn sources_and_sinks_keep_their_positions_under_new_names() {
     let done = migrate(&folder, &["--rename", "events=numbers", "--rename", "out=sums"]);
     assert_eq!(done.code(), 0, "{}", done.stderr);
     folder.append("events.jsonl", &events(&[8, 9, 9]));
-    let summary = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
-    assert_eq!(summary.count("events_in"), 3);
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    assert_eq!(finished.succeeds().count("events_in"), 3);
     assert_eq!(folder.json_lines("out.jsonl").len(), 3, "those of the first run");
 }
 
@@ -452,11 +452,14 @@ fn killed_in_flight() -> Folder {
     for source in ["a", "b"] {
         folder.write(&format!("{source}.jsonl"), crate::support::numbered(40_000, 7));
     }
-    for _ in 0..100 {
-        Dirigo::run(&folder, ["pipeline.toml"])
+    for life_ms in (40..).step_by(10).take(100) {
+        let mut running = Dirigo::run(&folder, ["pipeline.toml"])
             .with_state()
             .args(["--fresh"])
-            .killed_after(std::time::Duration::from_millis(300));
+            .piped();
+        running.hang_up();
+        std::thread::sleep(std::time::Duration::from_millis(life_ms));
+        running.kill();
         let listed = Dirigo::command(&folder, "state").args(["ls", "state"]).finish();
         if listed.stdout.contains("in flight slow") {
             return folder;
@@ -541,7 +544,7 @@ fn dead_letters_that_were_cleared_begin_anew_and_are_counted_on() {
         let again = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
         assert!(again.stderr.contains("were taken away"), "{}", again.stderr);
         again.succeeds();
-        assert_eq!(letters(&folder, path)[0].id, 2);
+        assert_eq!(folder.json_lines(path)[0]["id"], 2);
         folder.write(path, "{\n");
         Dirigo::run(&folder, ["pipeline.toml"])
             .with_state()
