@@ -227,8 +227,9 @@ impl Description {
             .iter()
             .filter(|(id, _)| !new.sources.contains_key(*id) && !self.sources.contains_key(*id));
         found.extend(of_gone.map(|(id, events)| {
-            let message =
-                format!("source `{id}` is gone, and {events} of its events were on their way when the last run stopped");
+            let message = format!(
+                "source `{id}` is gone, and {events} of its events were on their way when the last run stopped"
+            );
             Difference::new(id, "id", message, "").wishing(Difference::gone(id))
         }));
         found
@@ -371,7 +372,7 @@ fn compare(
                     // Whatever it reads now, it can be read from its start.
                     let restarted = |one: &mut Difference| {
                         let or = if one.wish.is_empty() { "" } else { " or " };
-                        one.wish.push_str(&format!("{or}`--restart {id}`"));
+                        one.wish = format!("{}{or}`--restart {id}`", one.wish);
                     };
                     found[before..].iter_mut().for_each(restarted);
                 }

@@ -130,7 +130,10 @@ pub async fn hand_over(prepared: &Prepared, directory: &Path, wishes: &Wishes, i
         accepted: BTreeSet::new(),
         ..wishes.clone()
     };
-    let named = old.clone().wished(&unaccepted, new, &waiting).map_err(Error::Senseless)?;
+    let named = old
+        .clone()
+        .wished(&unaccepted, new, &waiting)
+        .map_err(Error::Senseless)?;
     for sink in &prepared.pipeline.sinks {
         let is_accepted = wishes.accepted.contains(&sink.id) && bookmarks.sinks.contains_key(&sink.id);
         if is_accepted && !named.has_same_sink(&sink.id, new) {
