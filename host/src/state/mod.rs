@@ -11,6 +11,7 @@ pub mod hash;
 mod keys;
 mod log;
 mod logged;
+mod marker;
 mod overlay;
 mod snapshot;
 mod spilled;
