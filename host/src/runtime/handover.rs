@@ -110,10 +110,10 @@ pub async fn hand_over(prepared: &Prepared, directory: &Path, wishes: &Wishes, i
     let old = old.ok_or(Refused::Undescribed)?;
     let new = &prepared.description;
     let waiting = Waiting::count(stopped.in_flight())?;
-    let wished = old.clone().wished(wishes, new, &waiting).map_err(Error::Senseless)?;
+    let expected = old.clone().wished(wishes, new, &waiting).map_err(Error::Senseless)?;
     let gone = wishes.dropped.iter().filter(|id| !new.has(id)).cloned().collect();
     let (in_flight, dropped_in_flight) = in_flight::changed(stopped.in_flight(), &gone, &wishes.renamed)?;
-    let differences = wished.differences(new, &Waiting::count(&in_flight)?);
+    let differences = expected.differences(new, &Waiting::count(&in_flight)?);
     if !differences.is_empty() {
         return Err(Refused::Changed(Box::new(told(prepared, directory, &differences))).into());
     }

@@ -390,20 +390,20 @@ fn length(bytes: &[u8]) -> u32 {
 impl Log {
     /// Opens the log where `found` says it ends; what a crash left behind that is cut off first, and what the database has is
     /// removed.
-    pub(super) fn open(disk: Arc<dyn Disk>, directory: &Path, found: Found) -> Result<Self, Error> {
-        let log = Self::take_up(disk.clone(), directory, found.segments, found.last)?;
+    pub(super) fn open(disk: &Arc<dyn Disk>, directory: &Path, found: Found) -> Result<Self, Error> {
+        let log = Self::take_up(disk, directory, found.segments, found.last)?;
         // The segment that the marker names is among them until another one is there.
         let remove = |path: &PathBuf| disk.remove(path).map_err(Error::io("removing", path));
         found.stale.iter().try_for_each(remove)?;
         Ok(log)
     }
 
-    fn take_up(disk: Arc<dyn Disk>, directory: &Path, mut segments: Vec<Segment>, last: u64) -> Result<Self, Error> {
+    fn take_up(disk: &Arc<dyn Disk>, directory: &Path, mut segments: Vec<Segment>, last: u64) -> Result<Self, Error> {
         let newest = segments.pop();
         let older_bytes = segments.iter().map(|segment| segment.end).sum();
         let older = segments.into_iter().map(|segment| segment.path).collect();
         let Some((newest, salt)) = newest.and_then(|newest| newest.salt.map(|salt| (newest, salt))) else {
-            let begun = Self::begin(disk, directory, last + 1)?;
+            let begun = Self::begin(disk.clone(), directory, last + 1)?;
             return Ok(Self {
                 older,
                 older_bytes,
@@ -422,11 +422,11 @@ impl Log {
         // Also where it says so already: that may not be durable, and the segment that it named before is about to go.
         let marker = Marker {
             segment: last.first,
-            epoch: Marker::read(&*disk, directory)?.epoch.max(last.first - 1),
+            epoch: Marker::read(&**disk, directory)?.epoch.max(last.first - 1),
         };
-        marker.write(&*disk, directory)?;
+        marker.write(&**disk, directory)?;
         Ok(Self {
-            disk,
+            disk: disk.clone(),
             directory: directory.to_owned(),
             file,
             path,

@@ -191,7 +191,7 @@ impl Store {
         let durable = Durable {
             database,
             latest: Mutex::new(latest),
-            log: Mutex::new(Log::open(disk.clone(), directory, found)?),
+            log: Mutex::new(Log::open(&disk, directory, found)?),
             disk,
             directory: directory.to_owned(),
             applier: Mutex::default(),
