@@ -315,7 +315,7 @@ fn what_is_accepted_renamed_and_dropped_goes_on() {
             "id = \"sum\"",
             "id = \"total\"",
             ["--rename", "sum=total"],
-            "renamed   3 entries of `total`",
+            "renamed   `sum` to `total`, with 3 entries",
         ),
         (
             "id = \"sum\"",
@@ -379,4 +379,188 @@ fn wishes_about_what_there_is_not_are_refused() {
     ] {
         migrate(&folder, &wish).ends_with(1, &[told]);
     }
+}
+
+#[test]
+fn a_sink_that_is_accepted_goes_on_where_it_is_and_begins_only_where_nothing_is() {
+    let folder = Folder::with_pipeline(SUMS);
+    folder.write("events.jsonl", events(&[1, 2, 3, 10, 20, 30, 100, 200, 300]));
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    let before = folder.read("out.jsonl");
+    assert_eq!(before.lines().count(), 3);
+    assert_eq!(migrate(&folder, &["--accept", "out"]).code(), 0);
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    assert_eq!(folder.read("out.jsonl"), before, "nothing had changed");
+
+    folder.write("pipeline.toml", SUMS.replace("out.jsonl", "new.jsonl"));
+    folder.write("new.jsonl", "years of work\n");
+    migrate(&folder, &["--accept", "out"]).ends_with(1, &["new.jsonl`, which has 14 bytes", "move that away"]);
+    assert_eq!(folder.read("new.jsonl"), "years of work\n");
+    std::fs::remove_file(folder.path("new.jsonl")).unwrap();
+    let dry = migrate(&folder, &["--accept", "out", "--dry-run"]);
+    assert!(dry.stdout.contains("sink `out` would begin"), "{}", dry.stdout);
+    assert_eq!(migrate(&folder, &["--accept", "out"]).code(), 0);
+    folder.append("events.jsonl", &events(&[1, 2, 3, 1, 2, 3, 1, 2, 3]));
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    assert_eq!(folder.json_lines("new.jsonl").len(), 3);
+}
+
+#[test]
+fn sources_and_sinks_keep_their_positions_under_new_names() {
+    let folder = Folder::with_pipeline(SUMS);
+    folder.write("events.jsonl", events(&[1, 2, 3, 10, 20, 30, 100, 200, 300, 7]));
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    let renamed = SUMS
+        .replace("id = \"events\"", "id = \"numbers\"")
+        .replace("id = \"out\"", "id = \"sums\"");
+    folder.write("pipeline.toml", renamed);
+    let refused = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    refused.ends_with(78, &["`--rename events=NEW` or `--drop events`"]);
+    let done = migrate(&folder, &["--rename", "events=numbers", "--rename", "out=sums"]);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    folder.append("events.jsonl", &events(&[8, 9, 9]));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    assert_eq!(finished.succeeds().count("events_in"), 3);
+    assert_eq!(folder.json_lines("out.jsonl").len(), 3, "those of the first run");
+}
+
+#[test]
+fn a_source_that_is_restarted_is_read_from_its_start_and_windows_stay() {
+    let folder = Folder::with_pipeline(SUMS);
+    folder.write("events.jsonl", events(&[1, 2, 3]));
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    folder.write("events.jsonl", events(&[10, 20, 30, 100, 200, 300]));
+    let rotated = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    rotated.ends_with(1, &["source `events`"]);
+    migrate(&folder, &["--restart", "none"]).ends_with(1, &["no source `none`"]);
+    let done = migrate(&folder, &["--restart", "events"]);
+    assert!(
+        done.stdout.contains("source `events` is read from its start"),
+        "{}{}",
+        done.stdout,
+        done.stderr
+    );
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    let windows = folder.json_lines("out.jsonl");
+    assert_eq!(windows.len(), 3);
+    assert!(windows.iter().any(|window| window["sum"] == 111.0), "{windows:?}");
+}
+
+/// A run of [`in_flight`] that is killed while events of its sources wait for `slow`.
+fn killed_in_flight() -> Folder {
+    let folder = Folder::with_pipeline(&in_flight());
+    for source in ["a", "b"] {
+        folder.write(&format!("{source}.jsonl"), crate::support::numbered(40_000, 7));
+    }
+    for life_ms in (40..).step_by(10).take(100) {
+        let mut running = Dirigo::run(&folder, ["pipeline.toml"])
+            .with_state()
+            .args(["--fresh"])
+            .piped();
+        running.hang_up();
+        std::thread::sleep(std::time::Duration::from_millis(life_ms));
+        running.kill();
+        let listed = Dirigo::command(&folder, "state").args(["ls", "state"]).finish();
+        if listed.stdout.contains("in flight slow") {
+            return folder;
+        }
+    }
+    panic!("no checkpoint had anything in flight");
+}
+
+/// Two sources in front of an operator that takes its time.
+fn in_flight() -> String {
+    format!(
+        r#"
+        [pipeline]
+        name = "waiting"
+        checkpoint = "20ms"
+        [[source]]
+        id = "a"
+        kind = "file"
+        path = "a.jsonl"
+        [[source]]
+        id = "b"
+        kind = "file"
+        path = "b.jsonl"
+        [[operator]]
+        id = "slow"
+        component = "{}"
+        inputs = ["a", "b"]
+        config = {{ mode = "dawdle" }}
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        "#,
+        guest("map").display()
+    )
+}
+
+#[test]
+fn events_on_their_way_go_with_a_source_that_is_dropped_and_with_an_operator_that_is_renamed() {
+    let folder = killed_in_flight();
+    let without_a = in_flight()
+        .replace(
+            "[[source]]\n        id = \"a\"\n        kind = \"file\"\n        path = \"a.jsonl\"\n",
+            "",
+        )
+        .replace("inputs = [\"a\", \"b\"]", "inputs = [\"b\"]")
+        .replace("id = \"slow\"", "id = \"slower\"");
+    folder.write("pipeline.toml", without_a);
+    migrate(&folder, &["--drop", "a"]).ends_with(78, &["events were on their way to it", "`--rename slow=NEW`"]);
+    let done = migrate(&folder, &["--drop", "a", "--rename", "slow=slower"]);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    assert!(done.stdout.contains("renamed   `slow` to `slower`"), "{}", done.stdout);
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+}
+
+#[test]
+fn dead_letters_go_on_in_another_file_after_a_migration() {
+    let folder = Folder::with_pipeline(SUMS);
+    folder.write("events.jsonl", "{\"n\":\"x\",\"key\":\"a\"}\n");
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    let moved = format!("{SUMS}\n[dead_letters]\npath = \"dead.jsonl\"\n");
+    folder.write("pipeline.toml", moved);
+    assert_eq!(migrate(&folder, &[]).code(), 0);
+    folder.append("events.jsonl", "{\"n\":\"y\",\"key\":\"a\"}\n");
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    assert_eq!(folder.json_lines("dead.jsonl")[0]["id"], 2);
+}
+
+#[test]
+fn dead_letters_that_were_cleared_begin_anew_and_are_counted_on() {
+    for is_removed in [true, false] {
+        let folder = Folder::with_pipeline(SUMS);
+        let path = "state/sums/dead-letters.jsonl";
+        folder.write("events.jsonl", "{\"n\":\"x\",\"key\":\"a\"}\n");
+        Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+        if is_removed {
+            std::fs::remove_file(folder.path(path)).unwrap();
+        } else {
+            folder.write(path, "");
+        }
+        folder.append("events.jsonl", "{\"n\":\"y\",\"key\":\"a\"}\n");
+        let again = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+        assert!(again.stderr.contains("were taken away"), "{}", again.stderr);
+        again.succeeds();
+        assert_eq!(folder.json_lines(path)[0]["id"], 2);
+        folder.write(path, "{\n");
+        Dirigo::run(&folder, ["pipeline.toml"])
+            .with_state()
+            .finish()
+            .ends_with(1, &["dead letters", "it has 2 bytes", "restore it"]);
+    }
+}
+
+#[test]
+fn a_change_on_the_command_line_is_blamed_on_it() {
+    let folder = Folder::with_pipeline(SUMS);
+    folder.write("events.jsonl", events(&[1, 2, 3]));
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    Dirigo::run(&folder, ["pipeline.toml"])
+        .with_state()
+        .set("operator.sum.config.aggregate", "max")
+        .finish()
+        .ends_with(78, &["in `-s operator.sum.config.aggregate=max`", "`--accept sum`"]);
 }

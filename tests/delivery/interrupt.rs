@@ -46,6 +46,8 @@ fn an_interrupted_run_drains_and_the_next_one_goes_on_exactly_there() {
         read += finished.succeeds().count("events_in");
         assert_eq!(finished.succeeds().pipeline("endless")["outcome"], "stopped");
         assert!(finished.stderr.contains("draining"), "{}", finished.stderr);
+        let told = "stopped before the end of its sources; the next run goes on there";
+        assert!(finished.stderr.contains(told), "{}", finished.stderr);
     }
     let total = read + 50_000;
     let rest = Dirigo::run(&folder, ["pipeline.toml"]).with_state();

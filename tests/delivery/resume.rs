@@ -110,6 +110,22 @@ fn fresh_discards_what_earlier_runs_left() {
 }
 
 #[test]
+fn fresh_discards_nothing_where_a_sink_cannot_begin() {
+    let folder = pipeline();
+    folder.write("events.jsonl", numbered(1_000, KEYS));
+    let run = || Dirigo::run(&folder, ["pipeline.toml"]).with_state();
+    run().finish().succeeds();
+    folder.write("file", "");
+    run()
+        .set("sink.out.path", "file/out.jsonl")
+        .args(["--fresh"])
+        .finish()
+        .ends_with(1, &["sink `out`", "cannot open"]);
+    let again = run().finish();
+    assert!(again.stderr.contains("nothing new"), "{}", again.stderr);
+}
+
+#[test]
 fn fresh_discards_nothing_that_is_no_state() {
     let folder = pipeline();
     folder.write("events.jsonl", numbered(10, KEYS));

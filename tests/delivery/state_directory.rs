@@ -125,12 +125,12 @@ fn damage_is_found_with_its_place_and_the_epoch_before_it() {
     std::fs::write(&path, &log).unwrap();
     let damaged = state(&folder, ["verify", "state"]);
     assert_eq!(damaged.code(), 1);
-    for part in ["DAMAGED", "epochs-0001.log", "byte 0", "epoch 0"] {
+    for part in ["DAMAGED", "epochs-0001.log", "byte 20", "epoch 0"] {
         assert!(damaged.stdout.contains(part), "{}", damaged.stdout);
     }
     let refused = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
     assert_ne!(refused.code(), 0);
-    assert!(refused.stderr.contains("damaged at byte 0"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("damaged at byte 20"), "{}", refused.stderr);
     assert!(std::fs::read(&path).unwrap() == log, "it stays as it is");
 }
 
@@ -181,4 +181,52 @@ fn what_a_killed_process_left_is_read_and_stays_as_it_is() {
     assert!(verified.stdout.starts_with("p  whole, epoch"), "{}", verified.stdout);
     json(&folder, ["ls", "state"]);
     assert!(contents() == before);
+}
+
+#[test]
+fn a_log_that_is_gone_or_cut_after_a_finished_run_is_missed_before_an_output_is_touched() {
+    for cut in [None, Some(0), Some(100)] {
+        let folder = stopped();
+        folder.append("events.jsonl", &event(9, "c").repeat(2));
+        Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+        let out = folder.read("out.jsonl");
+        assert_eq!(out.lines().count(), 1);
+        let path = folder.path("state/p/epochs-0001.log");
+        match cut {
+            None => std::fs::remove_file(&path).unwrap(),
+            Some(bytes) => std::fs::File::options()
+                .write(true)
+                .open(&path)
+                .unwrap()
+                .set_len(bytes)
+                .unwrap(),
+        }
+        assert_eq!(state(&folder, ["verify", "state"]).code(), 1);
+        let refused = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+        refused.ends_with(1, &["epochs-0001.log", "`--fresh`"]);
+        assert_eq!(folder.read("out.jsonl"), out);
+    }
+}
+
+#[test]
+fn a_database_that_is_gone_is_missed_by_all_alike() {
+    let folder = stopped();
+    std::fs::remove_file(folder.path("state/p/state.redb")).unwrap();
+    for finished in [
+        Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish(),
+        state(&folder, ["ls", "state"]),
+    ] {
+        finished.ends_with(1, &["state.redb is missing"]);
+    }
+    let verified = state(&folder, ["verify", "state"]);
+    assert!(
+        verified.code() == 1 && verified.stdout.contains("DAMAGED"),
+        "{}",
+        verified.stdout
+    );
+    Dirigo::run(&folder, ["pipeline.toml"])
+        .with_state()
+        .args(["--fresh"])
+        .finish()
+        .succeeds();
 }

@@ -337,7 +337,7 @@ impl Life<'_> {
                     checkpoints.publish();
                     hands.write_all();
                     // Few epochs show something, and few crashes fall between: without help it takes hundreds of seeds.
-                    if self.patience.is_some() && self.random.one_in(3) {
+                    if self.patience.is_some() && self.random.one_in(10) {
                         self.disk.crash();
                     }
                 }

@@ -31,7 +31,7 @@ use crate::support::number_of;
 /// Seeds that are tried where nothing else is said: each is crashed about ten times.
 const SEEDS: u64 = 2_000;
 /// Seeds within which each planted fault has to be found.
-const FAULT_SEEDS: u64 = 400;
+const FAULT_SEEDS: u64 = 2_000;
 
 #[test]
 fn nothing_is_lost_doubled_or_shown_early_whenever_the_machine_stops() {

@@ -8,7 +8,8 @@ use dirigo::flow::Failure;
 use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity};
 use dirigo::runtime::continuity;
 use dirigo::runtime::{
-    self, Abilities, Connectors, Ended, Host, Job, Options, Place, Prepared, Summary, TenantSummary, letters_path,
+    self, Abilities, Connectors, Ended, Host, Job, Options, Outcome, Place, Prepared, Summary, TenantSummary,
+    letters_path,
 };
 use dirigo::scheduler::Choice;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -287,7 +288,17 @@ fn conclude(
         let name = &ended.summary.name;
         match &ended.failure {
             None if ended.had_nothing_new => eprintln!("pipeline `{name}`: nothing new"),
-            None | Some(Failure::Closed { .. }) => {}
+            None if ended.summary.outcome == Outcome::Stopped => {
+                eprintln!(
+                    "pipeline `{name}`: stopped before the end of its sources{}",
+                    next_run(args)
+                );
+            }
+            Some(Failure::Closed { id }) => {
+                let next = next_run(args);
+                eprintln!("pipeline `{name}`: stopped, since nobody reads what sink `{id}` writes any more{next}");
+            }
+            None => {}
             Some(failure) => {
                 eprintln!("error: pipeline `{name}`: {failure}");
                 exit = Exit::Failure;
@@ -317,6 +328,15 @@ fn conclude(
         }
     }
     Ok(exit)
+}
+
+/// What becomes of a pipeline that was stopped.
+fn next_run(args: &Args) -> &'static str {
+    if args.state.is_some() {
+        "; the next run goes on there"
+    } else {
+        ""
+    }
 }
 
 fn write_summary(file: &Path, summary: &Summary) -> anyhow::Result<()> {

@@ -22,8 +22,18 @@ pub(crate) fn text(summary: &Summary) -> String {
     let mut line = |line: std::fmt::Arguments<'_>| {
         writeln!(text, "{line}").expect("a string takes what is written");
     };
+    let resumed: u64 = summary
+        .pipelines
+        .iter()
+        .flat_map(|pipeline| pipeline.resumed.values())
+        .sum();
+    let on_their_way = if resumed > 0 {
+        format!(" (+ {} that were on their way)", grouped(resumed))
+    } else {
+        String::new()
+    };
     line(format_args!(
-        "{} events in, {} out, {} filtered, {} dead letters in {:.2} s ({} events/s)",
+        "{} events in{on_their_way}, {} out, {} filtered, {} dead letters in {:.2} s ({} events/s)",
         grouped(figures.events_in),
         grouped(figures.events_out),
         grouped(figures.filtered),

@@ -90,6 +90,17 @@ impl Saved {
         bytes
     }
 
+    /// The bytes of a batch, as if its events had entered by the source of that name; `None` where they are none.
+    #[must_use]
+    pub fn with_source(bytes: &[u8], source: &str) -> Option<Vec<u8>> {
+        let mut rest = Rest(bytes);
+        let flags = rest.take(1)?;
+        let before = usize::from(u16::from_le_bytes(rest.array()?));
+        rest.take(before)?;
+        let length = u16::try_from(source.len()).ok()?.to_le_bytes();
+        Some([flags, &length, source.as_bytes(), rest.0].concat())
+    }
+
     /// The batch in `bytes`, or `None` where they are none.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {

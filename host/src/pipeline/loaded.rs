@@ -11,7 +11,7 @@ use super::diagnostic::{Diagnostic, Diagnostics, Problems};
 use super::document::{self, Node, Value};
 use super::model::Pipeline;
 use super::overrides::{self, Override};
-use super::place::{Place, Texts};
+use super::place::{Origin, Place, Texts};
 use super::raw;
 use super::section::Read;
 use super::validate::{Inputs, Surroundings, Validation};
@@ -166,8 +166,15 @@ impl Places {
         places
     }
 
+    /// Where a key stands; in the override that changed part of its value, where there is one.
     fn find(&self, id: &str, key: &str) -> Option<Place> {
-        self.by_id.get(id)?.get(key).copied()
+        let keys = self.by_id.get(id)?;
+        let is_within = |other: &str| other.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+        let overridden = keys
+            .iter()
+            .filter(|(other, place)| is_within(other) && place.origin != Origin::File)
+            .map(|(_, place)| place);
+        overridden.max().or_else(|| keys.get(key)).copied()
     }
 }
 

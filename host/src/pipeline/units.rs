@@ -14,6 +14,9 @@ use super::section::{Read, wrong_type};
 /// The span of a century: longer is a slip of the pen, and every sum of a few of these still fits 64 bits of ns.
 const DURATION_MAX: Duration = Duration::from_hours(100 * 366 * 24);
 
+/// A checkpoint waits for the disk once, which takes the quickest ones a good part of this.
+const INTERVAL_MIN: Duration = Duration::from_millis(1);
+
 /// An event per ns, the step of the clock that paces them.
 const RATE_MAX: f64 = 1e9;
 
@@ -122,13 +125,28 @@ impl Read for Interval {
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         match &node.value {
             Value::String(text) if text == "off" => Some(Interval::Off),
+            Value::String(text) if text.eq_ignore_ascii_case("off") => refuse(
+                node,
+                format!("`{text}` is not a duration"),
+                "not a duration",
+                Some("write \"off\", in small letters".to_owned()),
+                problems,
+            ),
             Value::Boolean(false) => wrong_type(
                 node,
                 "a duration or \"off\"",
                 Some("write \"off\"".to_owned()),
                 problems,
             ),
-            _ => Lapse::read(node, problems).map(|Lapse(duration)| Interval::Every(duration)),
+            _ => {
+                let Lapse(duration) = Lapse::read(node, problems)?;
+                if duration.is_zero() || duration >= INTERVAL_MIN {
+                    return Some(Interval::Every(duration));
+                }
+                let message = "a checkpoint that often cannot be kept up".to_owned();
+                let help = "the least is \"1ms\"; \"off\" is for none before the end".to_owned();
+                refuse(node, message, "too short", Some(help), problems)
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::continuity;
 use super::recovery::InTransit;
 use crate::clock::Clock;
-use crate::disk::{self, Disk};
+use crate::disk::{self, Disk, Entry};
 use crate::flow::LettersBookmark;
 use crate::pipeline::{Order, Pipeline, SinkKind};
 use crate::sink::{self, Resume, Sink};
@@ -130,17 +130,20 @@ impl Connectors {
         clock: &Arc<dyn Clock>,
         place: &Place,
     ) -> Result<Self, StartError> {
+        let sink_error = |sink: &crate::pipeline::Sink, reason| StartError::Sink {
+            id: sink.id.clone(),
+            reason,
+        };
         let store = match place {
             Place::Temporary => Store::temporary(),
-            Place::Directory { path, fresh } => {
-                if *fresh {
-                    let store = Store::open_emptied(disk.clone(), path)?;
-                    remove_letters(&path.join(LETTERS_FILE))?;
-                    store
-                } else {
-                    Store::open_with(disk.clone(), path, options)?
+            Place::Directory { path, fresh: true } => {
+                // What cannot begin anew keeps its state.
+                for sink in &pipeline.sinks {
+                    sink::check(sink, &**disk).map_err(|reason| sink_error(sink, reason))?;
                 }
+                Store::open_emptied(disk.clone(), path)?
             }
+            Place::Directory { path, fresh: false } => Store::open_with(disk.clone(), path, options)?,
         };
         let bookmarks = store.bookmarks()?;
         let known = bookmarks.clone().unwrap_or_default();
@@ -153,19 +156,19 @@ impl Connectors {
         };
         let open_sink = |sink: &crate::pipeline::Sink| {
             let resume = known.sinks.get(&sink.id).map_or(Resume::Fresh, Resume::At);
-            sink::open(sink, resume, disk, clock).map_err(|error| StartError::Sink {
-                id: sink.id.clone(),
-                reason: error,
-            })
+            sink::open(sink, resume, disk, clock).map_err(|reason| sink_error(sink, reason))
         };
-        // Sources first: a mistyped input must not empty an output.
+        // What touches nothing comes first: neither a mistyped input nor events without a place must empty an output.
+        let in_transit = InTransit::read(store.take_in_flight()?, &known, pipeline)?;
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
+        if let Place::Directory { path, fresh: true } = place {
+            remove_letters(&path.join(LETTERS_FILE))?;
+        }
         let letters = letters_path(pipeline, place);
         let have_moved = continuity::have_letters_moved(known.pipeline.as_ref(), pipeline, &letters, place);
         let (letters, letters_from) = open_letters(letters, known.dead_letters.clone(), have_moved, disk, clock)?;
         let is_resumed = bookmarks.is_some();
-        let in_transit = InTransit::read(store.take_in_flight()?, &known, pipeline)?;
         Ok(Self {
             sources,
             sinks,
@@ -208,6 +211,17 @@ fn open_letters(
     let mut from = known.unwrap_or_else(LettersBookmark::fresh);
     if have_moved {
         // They are counted on, in a file of their own.
+        from.file = None;
+    }
+    if let Some(file) = &from.file
+        && file["length"].as_u64() > Some(0)
+        && matches!(disk.look(&path), Ok(Entry::Missing | Entry::File(0)))
+    {
+        // Whoever is done with them may clear them; the ids of the next ones are still others.
+        tracing::warn!(
+            "the dead letters in {} were taken away: the file begins anew",
+            path.display()
+        );
         from.file = None;
     }
     if from.file.is_none() {

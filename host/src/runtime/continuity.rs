@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::connectors::{LETTERS_FILE, Place};
 use super::handover::Wishes;
+use super::in_flight::Waiting;
 use super::prepare::Prepared;
 use crate::disk;
 use crate::engine::{Component, Setup, StateVersions};
@@ -74,6 +75,8 @@ pub(super) struct Difference {
     key: String,
     message: String,
     label: String,
+    /// What `dirigo state migrate` could be told about it; nothing where that does not help.
+    wish: String,
 }
 
 /// Checks a pipeline against the state in `place`, and carries over what that knows: which versions of state there still are.
@@ -93,8 +96,7 @@ pub fn resume(mut prepared: Prepared, place: &Place) -> Result<Prepared, Refused
     };
     let old = bookmarks.pipeline.as_ref().and_then(Description::from_json);
     let old = old.ok_or(Refused::Undescribed)?;
-    let in_flight = store.take_in_flight()?;
-    let waiting: BTreeSet<&str> = in_flight.iter().map(|batch| batch.item.as_str()).collect();
+    let waiting = Waiting::count(&store.take_in_flight()?)?;
     let differences = old.differences(&prepared.description, &waiting);
     if differences.is_empty() {
         prepared.description.inherit(&old);
@@ -106,11 +108,18 @@ pub fn resume(mut prepared: Prepared, place: &Place) -> Result<Prepared, Refused
 /// What is said of differences: each where it is written, and once what can be done.
 pub(super) fn told(prepared: &Prepared, directory: &Path, differences: &[Difference]) -> Diagnostics {
     let mut all = Diagnostics::default();
+    let wishes: BTreeSet<&str> = differences.iter().map(|one| one.wish.as_str()).collect();
+    let wishes: Vec<&str> = wishes.into_iter().filter(|wish| !wish.is_empty()).collect();
+    let wishes = if wishes.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", wishes.join(", "))
+    };
     for (index, difference) in differences.iter().enumerate() {
         let help = (index + 1 == differences.len()).then(|| {
             format!(
-                "nothing was changed: go back to what it was, say with `dirigo state migrate` what is meant, or start anew \
-                 with `--fresh`, which discards the state in {}",
+                "nothing was changed: go back to what it was, say with `dirigo state migrate` what is meant{wishes}, or start \
+                 anew with `--fresh`, which discards the state in {}",
                 directory.display()
             )
         });
@@ -119,6 +128,7 @@ pub(super) fn told(prepared: &Prepared, directory: &Path, differences: &[Differe
             key,
             message,
             label,
+            wish: _,
         } = difference;
         all.append(prepared.marks.error_at(id, key, message, label, help.as_deref()));
     }
@@ -175,8 +185,8 @@ impl Description {
         Self::deserialize(stored).ok()
     }
 
-    /// What of `new` keeps it from going on where this pipeline stopped, with batches on their way to `waiting`.
-    pub(super) fn differences(&self, new: &Self, waiting: &BTreeSet<&str>) -> Vec<Difference> {
+    /// What of `new` keeps it from going on where this pipeline stopped, with events `waiting` in it.
+    pub(super) fn differences(&self, new: &Self, waiting: &Waiting) -> Vec<Difference> {
         let mut found = Vec::new();
         compare(
             "source",
@@ -204,33 +214,56 @@ impl Description {
             &new.sinks,
             &mut found,
         );
-        let gone = waiting.iter().filter(|id| {
-            !new.items.contains(**id) && !self.operators.contains_key(**id) && !self.sinks.contains_key(**id)
+        let at_gone = waiting.at.iter().filter(|(id, _)| {
+            !new.items.contains(*id) && !self.operators.contains_key(*id) && !self.sinks.contains_key(*id)
         });
-        found.extend(gone.map(|id| {
-            Difference::new(
-                id,
-                "id",
-                format!("`{id}` is gone, and events were on their way to it when the last run stopped"),
-                "",
-            )
+        found.extend(at_gone.map(|(id, events)| {
+            let message =
+                format!("`{id}` is gone, and {events} events were on their way to it when the last run stopped");
+            Difference::new(id, "id", message, "").wishing(Difference::gone(id))
+        }));
+        let of_gone = waiting
+            .of
+            .iter()
+            .filter(|(id, _)| !new.sources.contains_key(*id) && !self.sources.contains_key(*id));
+        found.extend(of_gone.map(|(id, events)| {
+            let message = format!(
+                "source `{id}` is gone, and {events} of its events were on their way when the last run stopped"
+            );
+            Difference::new(id, "id", message, "").wishing(Difference::gone(id))
         }));
         found
     }
 
-    pub(super) fn has_sink(&self, id: &str) -> bool {
-        self.sinks.contains_key(id)
+    /// Whether a sink of `new` writes where this pipeline's sink of that name did.
+    pub(super) fn has_same_sink(&self, id: &str, new: &Self) -> bool {
+        self.sinks.get(id) == new.sinks.get(id)
+    }
+
+    pub(super) fn has_source(&self, id: &str) -> bool {
+        self.sources.contains_key(id)
+    }
+
+    /// Whether it has a source, operator or sink of that name.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.items.contains(id) || self.sources.contains_key(id)
+    }
+
+    /// Whether a pipeline without a path for its dead letters, or with another one, is followed by one with another.
+    pub(super) fn has_other_letters(&self, new: &Self) -> bool {
+        self.dead_letters != new.dead_letters
     }
 
     /// The description, as if the pipeline had always been what somebody says that it has become in `new`.
     ///
     /// # Errors
     /// When what they say is about nothing that there is.
-    pub(super) fn wished(mut self, wishes: &Wishes, new: &Self) -> Result<Self, String> {
+    pub(super) fn wished(mut self, wishes: &Wishes, new: &Self, waiting: &Waiting) -> Result<Self, String> {
         for id in &wishes.dropped {
             let is_known = self.operators.remove(id).is_some()
                 | self.sources.remove(id).is_some()
-                | self.sinks.remove(id).is_some();
+                | self.sinks.remove(id).is_some()
+                | (!new.has(id) && (waiting.at.contains_key(id) || waiting.of.contains_key(id)));
             if !is_known {
                 return Err(format!(
                     "`--drop {id}`: the state has no operator, source or sink of that name"
@@ -241,19 +274,13 @@ impl Description {
             }
         }
         for (old, now) in &wishes.renamed {
-            if self.operators.contains_key(now) {
-                return Err(format!(
-                    "`--rename {old}={now}`: the state has an operator `{now}` already"
-                ));
+            self.rename(old, now, new, waiting)
+                .map_err(|reason| format!("`--rename {old}={now}`: {reason}"))?;
+        }
+        for id in &wishes.restarted {
+            if let (Some(own), Some(new)) = (self.sources.get_mut(id), new.sources.get(id)) {
+                own.clone_from(new);
             }
-            if !new.operators.contains_key(now) {
-                return Err(format!(
-                    "`--rename {old}={now}`: the pipeline has no operator `{now}` that keeps state"
-                ));
-            }
-            let keeper = self.operators.remove(old);
-            let keeper = keeper.ok_or_else(|| format!("`--rename {old}={now}`: the state has no operator `{old}`"))?;
-            self.operators.insert(now.clone(), keeper);
         }
         for id in &wishes.accepted {
             let kind = |facets: &Facets| facets.get("kind").cloned();
@@ -278,6 +305,46 @@ impl Description {
         Ok(self)
     }
 
+    /// Gives an operator, source or sink its new name.
+    fn rename(&mut self, old: &str, now: &str, new: &Self, waiting: &Waiting) -> Result<(), String> {
+        let has = |what: &str| Err(format!("the state has {what} `{now}` already"));
+        let lacks = |what: &str| Err(format!("the pipeline has no {what} `{now}`"));
+        if self.operators.contains_key(now) {
+            return has("an operator");
+        }
+        if let Some(keeper) = self.operators.get(old).cloned() {
+            if !new.operators.contains_key(now) {
+                return lacks("operator that keeps state called");
+            }
+            self.operators.remove(old);
+            self.operators.insert(now.to_owned(), keeper);
+            return Ok(());
+        }
+        for (what, known, new) in [
+            ("source", &mut self.sources, &new.sources),
+            ("sink", &mut self.sinks, &new.sinks),
+        ] {
+            if let Some(facets) = known.get(old).cloned() {
+                if known.contains_key(now) {
+                    return has(&format!("a {what}"));
+                }
+                if !new.contains_key(now) {
+                    return lacks(what);
+                }
+                known.remove(old);
+                known.insert(now.to_owned(), facets);
+                return Ok(());
+            }
+        }
+        if !waiting.at.contains_key(old) {
+            return Err(format!("nothing is kept of `{old}`"));
+        }
+        if !new.items.contains(now) {
+            return lacks("operator or sink");
+        }
+        Ok(())
+    }
+
     /// Takes over the versions that entries of an earlier run may still have.
     fn inherit(&mut self, old: &Self) {
         for (id, keeper) in &mut self.operators {
@@ -298,7 +365,18 @@ fn compare(
 ) {
     for (id, facets) in old {
         match new.get(id) {
-            Some(now) => changed(&format!("{what} `{id}`"), id, kept, facets, now, found),
+            Some(now) => {
+                let before = found.len();
+                changed(&format!("{what} `{id}`"), id, kept, facets, now, found);
+                if what == "source" {
+                    // Whatever it reads now, it can be read from its start.
+                    let restarted = |one: &mut Difference| {
+                        let or = if one.wish.is_empty() { "" } else { " or " };
+                        one.wish = format!("{}{or}`--restart {id}`", one.wish);
+                    };
+                    found[before..].iter_mut().for_each(restarted);
+                }
+            }
             None => found.push(Difference::lost(id, "kind", what, kept, false)),
         }
     }
@@ -311,12 +389,17 @@ fn changed(who: &str, id: &str, kept: &str, old: &Facets, new: &Facets, found: &
     let is_other_kind = keys.iter().any(|key| *key == "kind");
     for key in keys.into_iter().filter(|key| !is_other_kind || *key == "kind") {
         let message = format!("`{key}` of {who} has changed, which {kept} depends on");
+        let wish = if is_other_kind {
+            String::new()
+        } else {
+            format!("`--accept {id}`")
+        };
         let label = match old.get(key) {
             Some(Value::String(text)) => format!("it was \"{text}\""),
             Some(value) if !value.is_null() => format!("it was {value}"),
             _ => "there was none".to_owned(),
         };
-        found.push(Difference::new(id, key, message, &label));
+        found.push(Difference::new(id, key, message, &label).wishing(wish));
     }
 }
 
@@ -327,17 +410,28 @@ impl Difference {
             key: key.to_owned(),
             message,
             label: label.to_owned(),
+            wish: String::new(),
         }
+    }
+
+    fn wishing(self, wish: String) -> Self {
+        Self { wish, ..self }
+    }
+
+    /// What can be said of something that is there no more.
+    fn gone(id: &str) -> String {
+        format!("`--rename {id}=NEW` or `--drop {id}`")
     }
 
     /// Something that kept `kept` and has no place for it any more.
     fn lost(id: &str, key: &str, what: &str, kept: &str, is_there: bool) -> Self {
         if is_there {
             let message = format!("{what} `{id}` keeps no state any more, and {kept} would be lost");
-            return Self::new(id, key, message, "a component that keeps none");
+            let difference = Self::new(id, key, message, "a component that keeps none");
+            return difference.wishing(format!("`--drop {id}`"));
         }
         let message = format!("{what} `{id}` is gone, and with it {kept} would be lost");
-        Self::new(id, "id", message, "")
+        Self::new(id, "id", message, "").wishing(Self::gone(id))
     }
 }
 
@@ -510,7 +604,7 @@ mod tests {
             },
             (1, 1),
         );
-        let differences = old.differences(&new, &BTreeSet::new());
+        let differences = old.differences(&new, &Waiting::default());
         differences.into_iter().map(|one| (one.id, one.key)).collect()
     }
 
@@ -579,7 +673,7 @@ mod tests {
             (5, Some("newer than its component")),
         ] {
             let old = stored(&described(|text| text, (version, version)));
-            let differences = old.differences(&new, &BTreeSet::new());
+            let differences = old.differences(&new, &Waiting::default());
             assert_eq!(differences.len(), usize::from(told.is_some()), "{version}");
             assert!(
                 differences.iter().all(|one| one.message.contains(told.unwrap())),
@@ -593,7 +687,7 @@ mod tests {
         let mut second = described(|text| text, (1, 2));
         second.inherit(&stored(&described(|text| text, (1, 1))));
         let third = described(|text| text, (2, 3));
-        let differences = stored(&second).differences(&third, &BTreeSet::new());
+        let differences = stored(&second).differences(&third, &Waiting::default());
         assert_eq!(
             differences.len(),
             1,
@@ -605,9 +699,14 @@ mod tests {
     fn an_operator_may_go_unless_events_wait_for_it() {
         let old = stored(&described(|text| text, (1, 1)));
         let new = described(|text| text.replace("id = \"hot\"", "id = \"warm\""), (1, 1));
-        let differences = old.differences(&new, &["hot", "sum"].into());
+        let count = |id: &str| (id.to_owned(), 2);
+        let waiting = Waiting {
+            at: ["hot", "sum"].map(count).into(),
+            of: ["in", "other"].map(count).into(),
+        };
+        let differences = old.differences(&new, &waiting);
         let ids: Vec<_> = differences.iter().map(|one| one.id.as_str()).collect();
-        assert_eq!(ids, ["hot"]);
+        assert_eq!(ids, ["hot", "other"], "and a source whose events are on their way");
     }
 
     #[test]

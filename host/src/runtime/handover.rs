@@ -1,7 +1,7 @@
 //! A stopped state, handed over to a pipeline that was changed on purpose.
 //!
 //! Owns what a person may say about a difference that [`continuity`](super::continuity) found, and the one commit that makes
-//! it so: renamed operators, dropped parts, accepted changes, and every entry of an older version migrated.
+//! it so: renamed and dropped parts, restarted sources, accepted changes, and every entry of an older version migrated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use super::SLICE_FUEL;
 use super::continuity::{Description, Refused, told};
+use super::in_flight::{self, Waiting};
 use super::prepare::Prepared;
 use crate::batch::Column;
 use crate::disk;
 use crate::engine::{Budget, Component, Instance, Setup, Unopened};
-use crate::state::{self, Entry, Record, Snapshot, Stopped, Store};
+use crate::sink;
+use crate::state::{self, Bookmarks, Entry, Record, Snapshot, Stopped, Store};
 
 /// Entries that are migrated in one call.
 const BATCH_ENTRIES: usize = 256;
@@ -24,12 +26,14 @@ type Entries = Vec<(Box<[u8]>, Entry)>;
 /// What is said about the differences.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
-    /// Operators that have another name now, by the old one.
+    /// Operators, sources and sinks that have another name now, by the old one.
     pub renamed: BTreeMap<String, String>,
     /// Operators, sources and sinks that are gone, with what is kept of them.
     pub dropped: BTreeSet<String>,
     /// Those whose settings changed, which shall go on from what there is all the same.
     pub accepted: BTreeSet<String>,
+    /// Sources that are read from their start again.
+    pub restarted: BTreeSet<String>,
 }
 
 /// What was done, or would be.
@@ -37,10 +41,25 @@ pub struct Wishes {
 pub struct Report {
     /// By operator: entries that were brought to the version that its component writes.
     pub migrated: BTreeMap<String, u64>,
-    /// By operator under its new name: entries that were renamed.
-    pub renamed: BTreeMap<String, u64>,
+    /// By the old name of an operator, source or sink.
+    pub renamed: BTreeMap<String, Renamed>,
     /// By operator: entries that were deleted.
     pub dropped: BTreeMap<String, u64>,
+    /// By operator, source or sink: events that were on their way to it or from it, and were deleted.
+    pub dropped_in_flight: BTreeMap<String, u64>,
+    /// Sinks that begin in another place, which has nothing yet.
+    pub begun: BTreeSet<String>,
+    /// Sources that are read from their start.
+    pub restarted: BTreeSet<String>,
+}
+
+/// Something that has another name now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Renamed {
+    /// The new name.
+    pub to: String,
+    /// Entries that went with it.
+    pub entries: u64,
 }
 
 /// Why a state is not handed over. It is as it was.
@@ -56,6 +75,14 @@ pub enum Error {
     /// What was said makes no sense for this state.
     #[error("{0}")]
     Senseless(String),
+    /// A sink has another place now, and that is not empty.
+    #[error("`--accept {sink}`: the sink would begin in {what}, and write over it: move that away, or remove it")]
+    Occupied {
+        /// The sink.
+        sink: String,
+        /// What is there.
+        what: String,
+    },
     /// An entry cannot be migrated.
     #[error("operator `{operator}`: the state of key `{key}` cannot be migrated from version {from} to {to}: {reason}")]
     Unmigrated {
@@ -82,28 +109,50 @@ pub async fn hand_over(prepared: &Prepared, directory: &Path, wishes: &Wishes, i
     let old = bookmarks.pipeline.as_ref().and_then(Description::from_json);
     let old = old.ok_or(Refused::Undescribed)?;
     let new = &prepared.description;
-    let old = old.wished(wishes, new).map_err(Error::Senseless)?;
-    let mut in_flight = stopped.in_flight().to_vec();
-    for batch in &mut in_flight {
-        if let Some(now) = wishes.renamed.get(&batch.item) {
-            batch.item.clone_from(now);
-        }
-    }
-    let waiting: BTreeSet<&str> = in_flight.iter().map(|batch| batch.item.as_str()).collect();
-    let differences = old.differences(new, &waiting);
+    let waiting = Waiting::count(stopped.in_flight())?;
+    let expected = old.clone().wished(wishes, new, &waiting).map_err(Error::Senseless)?;
+    let gone = wishes.dropped.iter().filter(|id| !new.has(id)).cloned().collect();
+    let (in_flight, dropped_in_flight) = in_flight::changed(stopped.in_flight(), &gone, &wishes.renamed)?;
+    let differences = expected.differences(new, &Waiting::count(&in_flight)?);
     if !differences.is_empty() {
         return Err(Refused::Changed(Box::new(told(prepared, directory, &differences))).into());
     }
-    let (state, report) = records(prepared, &stopped, wishes).await?;
+    let (state, mut report) = records(prepared, &stopped, wishes).await?;
     drop(stopped);
-    for id in &wishes.dropped {
-        bookmarks.sources.remove(id);
-        bookmarks.next_positions.remove(id);
-        bookmarks.sinks.remove(id);
+    report.dropped_in_flight = dropped_in_flight;
+    move_bookmarks(&mut bookmarks, wishes);
+    let still_waiting = Waiting::count(&in_flight)?;
+    for source in &wishes.restarted {
+        restart(&mut bookmarks, source, new, &still_waiting)?;
+        report.restarted.insert(source.clone());
     }
-    for sink in wishes.accepted.iter().filter(|id| old.has_sink(id)) {
-        // Another file, which begins where it is accepted.
-        bookmarks.sinks.remove(sink);
+    let unaccepted = Wishes {
+        accepted: BTreeSet::new(),
+        ..wishes.clone()
+    };
+    let named = old
+        .clone()
+        .wished(&unaccepted, new, &waiting)
+        .map_err(Error::Senseless)?;
+    for sink in &prepared.pipeline.sinks {
+        let is_accepted = wishes.accepted.contains(&sink.id) && bookmarks.sinks.contains_key(&sink.id);
+        if is_accepted && !named.has_same_sink(&sink.id, new) {
+            // Its position is one in another file. Whoever has moved that there, or has another one, must not lose it.
+            if let Some(what) = sink::content(sink, &disk::Real) {
+                return Err(Error::Occupied {
+                    sink: sink.id.clone(),
+                    what,
+                });
+            }
+            bookmarks.sinks.remove(&sink.id);
+            report.begun.insert(sink.id.clone());
+        }
+    }
+    if old.has_other_letters(new)
+        && let Some(letters) = &mut bookmarks.dead_letters
+    {
+        // Where they end is known of the file that they were in; they are counted on in the new one.
+        letters["file"] = serde_json::Value::Null;
     }
     bookmarks.pipeline = Some(new.to_json());
     if !is_dry {
@@ -115,6 +164,44 @@ pub async fn hand_over(prepared: &Prepared, directory: &Path, wishes: &Wishes, i
         })?;
     }
     Ok(report)
+}
+
+/// Forgets the positions of what is dropped, and gives the others their names.
+fn move_bookmarks(bookmarks: &mut Bookmarks, wishes: &Wishes) {
+    for id in &wishes.dropped {
+        bookmarks.sources.remove(id);
+        bookmarks.next_positions.remove(id);
+        bookmarks.sinks.remove(id);
+    }
+    for (old, now) in &wishes.renamed {
+        for places in [&mut bookmarks.sources, &mut bookmarks.sinks] {
+            if let Some(place) = places.remove(old) {
+                places.insert(now.clone(), place);
+            }
+        }
+        if let Some(position) = bookmarks.next_positions.remove(old) {
+            bookmarks.next_positions.insert(now.clone(), position);
+        }
+    }
+}
+
+/// Forgets where a source had been read to. Its positions begin again, so none of the old ones may be on its way: a sink in
+/// the order of the source would wait for what is long through.
+fn restart(bookmarks: &mut Bookmarks, source: &str, new: &Description, waiting: &Waiting) -> Result<(), Error> {
+    if !new.has_source(source) {
+        return Err(Error::Senseless(format!(
+            "`--restart {source}`: the pipeline has no source `{source}`"
+        )));
+    }
+    if let Some(events) = waiting.of.get(source) {
+        return Err(Error::Senseless(format!(
+            "`--restart {source}`: {events} events of it are still on their way; run the pipeline once more over what it read \
+             before, and end that run with Ctrl-C"
+        )));
+    }
+    bookmarks.sources.remove(source);
+    bookmarks.next_positions.remove(source);
+    Ok(())
 }
 
 /// Every entry that changes, by operator, and how many there are.
@@ -132,7 +219,14 @@ async fn records(
         .collect();
     let mut state: BTreeMap<String, Vec<Record>> = BTreeMap::new();
     let mut old: BTreeMap<String, Entries> = BTreeMap::new();
-    let mut report = Report::default();
+    let renamed = wishes.renamed.iter().map(|(old, now)| {
+        let (to, entries) = (now.clone(), 0);
+        (old.clone(), Renamed { to, entries })
+    });
+    let mut report = Report {
+        renamed: renamed.collect(),
+        ..Report::default()
+    };
     stopped.each(|id, key, entry| {
         if wishes.dropped.contains(id) {
             *report.dropped.entry(id.to_owned()).or_default() += 1;
@@ -141,7 +235,8 @@ async fn records(
         }
         let now = wishes.renamed.get(id).map_or(id, String::as_str);
         if now != id {
-            *report.renamed.entry(now.to_owned()).or_default() += 1;
+            let renamed = report.renamed.get_mut(id).expect("each wish has its line");
+            renamed.entries += 1;
             state.entry(id.to_owned()).or_default().push((key.into(), None));
         }
         let Some((component, _)) = components

@@ -12,6 +12,7 @@ pub mod continuity;
 mod guarantee;
 pub mod handover;
 mod host;
+mod in_flight;
 mod job;
 mod prepare;
 mod recovery;

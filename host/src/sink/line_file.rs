@@ -87,14 +87,20 @@ impl LineFile {
             Entry::File(bytes) => Some(bytes),
             Entry::Folder | Entry::Other => None,
         };
-        let (Some(file), true) = (file, length.is_none_or(|bytes| bytes >= committed)) else {
+        let path_owned = || path.to_owned();
+        let Some(file) = file else {
+            let path = path_owned();
+            return Err(Error::Missing { path, committed });
+        };
+        if let Some(bytes) = length.filter(|&bytes| bytes < committed) {
             return Err(Error::Truncated {
-                path: path.to_owned(),
-                bytes: length.unwrap_or(0),
+                path: path_owned(),
+                bytes,
                 committed,
             });
-        };
+        }
         if length.is_some() {
+            lock(&*file, path)?;
             file.set_len(committed).map_err(cannot_open)?;
         }
         Ok(Self {
@@ -281,6 +287,34 @@ impl Frame {
     }
 }
 
+/// Keeps other processes from writing the file while this one does. Where the file system has no locks, nothing does.
+fn lock(file: &dyn File, path: &Path) -> Result<(), Error> {
+    match file.try_lock() {
+        Ok(false) => Err(Error::InUse { path: path.to_owned() }),
+        Ok(true) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether a file can be opened to begin it anew. One that is missing can be if it can be made; it is not left there, since
+/// whoever asks may not begin.
+pub(super) fn check(path: &Path, disk: &dyn Disk) -> Result<(), Error> {
+    let open = || match disk.look(path)? {
+        // To open a pipe is to wait for its reader.
+        Entry::Other => Ok(None),
+        Entry::Missing => {
+            drop(open_or_make(path, 0, disk)?);
+            disk.remove(path)?;
+            Ok(None)
+        }
+        Entry::File(_) | Entry::Folder => open_or_make(path, 0, disk),
+    };
+    let file = open().map_err(|reason| Error::Open {
+        path: path.to_owned(),
+        reason,
+    })?;
+    file.map_or(Ok(()), |file| lock(&*file, path))
+}
+
 pub(super) fn cannot_write(path: &Path, reason: io::Error) -> Error {
     Error::Write {
         to: format!("`{}`", path.display()),
@@ -421,7 +455,8 @@ mod tests {
         fs::write(&path, "short").unwrap();
         let error = open(&path, Resume::At(&bookmark)).err().unwrap().to_string();
         let expected = format!(
-            "cannot go on writing `{}`: it has 5 bytes, 10 had been committed",
+            "cannot go on writing `{}`: it has 5 bytes, 10 had been committed; restore it, or `--fresh` discards the state \
+             and begins anew",
             path.display()
         );
         assert_eq!(error, expected);
@@ -429,15 +464,26 @@ mod tests {
 
         fs::remove_file(&path).unwrap();
         let error = open(&path, Resume::At(&bookmark)).err().unwrap();
-        assert!(matches!(
-            error,
-            Error::Truncated {
-                bytes: 0,
-                committed: 10,
-                ..
-            }
-        ));
+        assert!(matches!(error, Error::Missing { committed: 10, .. }), "{error}");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_another_process_writes_is_left_alone() {
+        let folder = folder();
+        let path = folder.path().join("out.jsonl");
+        let mut file = open(&path, Resume::Fresh).unwrap();
+        write(&mut file, &["1"]);
+        commit(&mut file);
+        for error in [
+            open(&path, Resume::Fresh).err().unwrap(),
+            check(&path, &Real).unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::InUse { .. }), "{error}");
+        }
+        assert_eq!(read(&path), "1\n");
+        drop(file);
+        open(&path, Resume::Fresh).unwrap();
     }
 
     #[test]

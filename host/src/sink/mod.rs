@@ -59,8 +59,30 @@ pub enum Error {
     /// Nobody reads standard output any more, as when it went into `head`: a reason to stop, but no failure.
     #[error("standard output was closed by its reader")]
     Closed,
+    /// A file is not there any more.
+    #[error(
+        "cannot go on writing `{}`: it is missing, and {committed} bytes had been committed to it; restore it, or `--fresh` \
+         discards the state and begins anew",
+        path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes it had when it was last committed.
+        committed: u64,
+    },
+    /// Another process writes the file.
+    #[error("cannot write `{}`: another process is writing it", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file is shorter than what had been committed to it.
-    #[error("cannot go on writing `{}`: it has {bytes} bytes, {committed} had been committed", path.display())]
+    #[error(
+        "cannot go on writing `{}`: it has {bytes} bytes, {committed} had been committed; restore it, or `--fresh` discards \
+         the state and begins anew",
+        path.display()
+    )]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -187,6 +209,33 @@ pub fn open(
         pipeline::SinkKind::Stdout => Box::new(stdout::Stdout::open()?),
         pipeline::SinkKind::Null => Box::new(null::Null),
     })
+}
+
+/// Whether a sink can be opened anew, found out without touching what it has written.
+///
+/// # Errors
+/// When it cannot.
+pub fn check(sink: &pipeline::Sink, disk: &dyn Disk) -> Result<(), Error> {
+    match &sink.kind {
+        pipeline::SinkKind::File { path } => line_file::check(path, disk),
+        pipeline::SinkKind::Parts { pattern, .. } => parts::check(pattern, disk),
+        pipeline::SinkKind::Stdout | pipeline::SinkKind::Null => Ok(()),
+    }
+}
+
+/// What there is where a sink would write, and would be lost if it began anew: "`out.jsonl`, which has 12 bytes".
+#[must_use]
+pub fn content(sink: &pipeline::Sink, disk: &dyn Disk) -> Option<String> {
+    match &sink.kind {
+        pipeline::SinkKind::File { path } => match disk.look(path) {
+            Ok(Entry::File(bytes)) if bytes > 0 => Some(format!("`{}`, which has {bytes} bytes", path.display())),
+            _ => None,
+        },
+        pipeline::SinkKind::Parts { pattern, .. } => {
+            parts::any(pattern, disk).map(|name| format!("`{}`, which holds `{name}`", pattern.folder.display()))
+        }
+        pipeline::SinkKind::Stdout | pipeline::SinkKind::Null => None,
+    }
 }
 
 /// What a sink will be able to do, without opening it.

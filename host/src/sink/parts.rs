@@ -184,11 +184,7 @@ impl Parts {
     }
 
     fn found(&self, name: &str) -> Found {
-        let number = |name| number(self.pattern.matched(name)?);
-        match name.strip_prefix('.') {
-            Some(shown) => number(shown).map_or(Found::Ignored, Found::Hidden),
-            None => number(name).map_or(Found::Foreign, Found::Shown),
-        }
+        found(&self.pattern, name)
     }
 
     fn name(&self, number: u64) -> String {
@@ -263,6 +259,40 @@ impl Parts {
             problem,
         }
     }
+}
+
+fn found(pattern: &Pattern, name: &str) -> Found {
+    let number = |name| number(pattern.matched(name)?);
+    match name.strip_prefix('.') {
+        Some(shown) => number(shown).map_or(Found::Ignored, Found::Hidden),
+        None => number(name).map_or(Found::Foreign, Found::Shown),
+    }
+}
+
+/// Whether a folder can be begun anew. One that is missing is made.
+pub(super) fn check(pattern: &Pattern, disk: &dyn Disk) -> Result<(), Error> {
+    let listed = disk
+        .make_folder(&pattern.folder)
+        .and_then(|()| disk.list(&pattern.folder));
+    let names = listed.map_err(|reason| Error::Open {
+        path: pattern.folder.clone(),
+        reason,
+    })?;
+    let mut names = names.iter().map(|name| name.to_string_lossy());
+    match names.find(|name| found(pattern, name) == Found::Foreign) {
+        Some(name) => Err(Error::Foreign {
+            folder: pattern.folder.clone(),
+            name: name.into_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// A part that readers see in a folder, if there is one.
+pub(super) fn any(pattern: &Pattern, disk: &dyn Disk) -> Option<String> {
+    let names = disk.list(&pattern.folder).unwrap_or_default();
+    let mut names = names.into_iter().filter_map(|name| name.into_string().ok());
+    names.find(|name| matches!(found(pattern, name), Found::Shown(_)))
 }
 
 /// The number of a part, from what stands for the `*` in its name.
@@ -704,6 +734,6 @@ mod tests {
         drop(parts);
         fs::write(stage.path().join(".000000001.jsonl"), "a").unwrap();
         let refusal = stage.refusal(Resume::At(&bookmark));
-        assert!(refusal.ends_with("it has 1 bytes, 4 had been committed"), "{refusal}");
+        assert!(refusal.contains("it has 1 bytes, 4 had been committed"), "{refusal}");
     }
 }

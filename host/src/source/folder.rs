@@ -55,8 +55,16 @@ struct Current {
     index: usize,
     /// `None` where it was read to its end by an earlier run and has been taken away since.
     file: Option<File>,
+    /// Then, where its end was: it may be brought back.
+    gone: Option<Gone>,
     /// Whether it was read to its end.
     is_at_end: bool,
+}
+
+/// A file that was read to its end and has been taken away.
+struct Gone {
+    within: Bookmark,
+    lines: u64,
 }
 
 /// What a bookmark says.
@@ -125,18 +133,22 @@ impl Folder {
         let file = is_there
             .then(|| self.open_file(&name, place.within.as_ref()))
             .transpose()?;
+        let mut gone = None;
+        if !is_there && let Some(within) = place.within {
+            let end: stream::Place =
+                serde_json::from_value(within.clone()).map_err(|error| self.unfit(error.to_string()))?;
+            let lines = end.lines();
+            gone = Some(Gone { within, lines });
+        }
         self.current = Some(Current {
             is_at_end: file.is_none(),
             name,
             index,
             file,
+            gone,
         });
         self.read = read;
         self.lines_before = place.lines;
-        if !is_there && let Some(place) = place.within {
-            let place: stream::Place = serde_json::from_value(place).map_err(|error| self.unfit(error.to_string()))?;
-            self.lines_before += place.lines();
-        }
         Ok(())
     }
 
@@ -168,14 +180,15 @@ impl Folder {
             name,
             index,
             file,
+            gone: None,
             is_at_end: false,
         };
-        if let Some(Current {
-            name, file: Some(file), ..
-        }) = self.current.replace(next)
-        {
-            self.lines_before += file.lines();
-            self.read.push(mark(&name, file.bytes_read()));
+        if let Some(Current { name, file, gone, .. }) = self.current.replace(next) {
+            self.lines_before += gone.map_or(0, |gone| gone.lines);
+            if let Some(file) = file {
+                self.lines_before += file.lines();
+                self.read.push(mark(&name, file.bytes_read()));
+            }
         }
         Ok(true)
     }
@@ -273,7 +286,10 @@ impl Source for Folder {
         let current = self.current.as_ref();
         let place = Place {
             file: current.map(|current| current.name.clone()),
-            within: current.and_then(|current| current.file.as_ref()?.bookmark()),
+            within: current.and_then(|current| match &current.file {
+                Some(file) => file.bookmark(),
+                None => current.gone.as_ref().map(|gone| gone.within.clone()),
+            }),
             ended: current.is_some_and(|current| current.is_at_end),
             lines: self.lines_before,
             read: BASE64_STANDARD.encode(self.read.as_flattened()),
@@ -443,6 +459,20 @@ mod tests {
         stage.remove("b.txt");
         stage.write("d.txt", "5\n");
         assert_eq!(stage.read(Some(&bookmark)).0, ["5 5"]);
+    }
+
+    #[test]
+    fn a_file_that_comes_back_is_not_read_again() {
+        let stage = Stage::new([("a.txt", "1\n"), ("b.txt", "2\n")]);
+        let (_, bookmark) = stage.read(None);
+        stage.remove("b.txt");
+        let (_, bookmark) = stage.read(Some(&bookmark));
+        let (_, bookmark) = stage.read(Some(&bookmark));
+        stage.write("b.txt", "2\n3\n");
+        stage.write("c.txt", "4\n");
+        assert_eq!(stage.read(Some(&bookmark)).0, ["3 3", "4 4"]);
+        stage.remove("b.txt");
+        assert_eq!(stage.read(Some(&bookmark)).0, ["3 4"]);
     }
 
     #[test]

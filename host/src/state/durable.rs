@@ -12,6 +12,8 @@ use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBack
 
 use super::error::Error;
 use super::keys::{Found, Range};
+use super::log;
+use super::marker::Marker;
 use super::snapshot::InFlight;
 use crate::disk::{Disk, Entry, File, Mode};
 
@@ -67,6 +69,10 @@ impl StorageBackend for Backend {
 pub(super) fn open(disk: &dyn Disk, directory: &Path) -> Result<Database, Error> {
     let path = directory.join(FILE);
     if disk.look(&path).map_err(Error::io("opening", &path))? == Entry::Missing {
+        // It is made before the log is, and removed before that.
+        if Marker::read(disk, directory)?.segment > 0 || !log::segments(disk, directory)?.is_empty() {
+            return Err(Error::Missing { path });
+        }
         make(disk, directory, &path)?;
     }
     // What an earlier process wrote and did not synchronise is there all the same, and could still be lost: it must not be by

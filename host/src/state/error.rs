@@ -67,6 +67,12 @@ pub enum Error {
         /// The last epoch before it, which is whole.
         epoch: u64,
     },
+    /// A file of the store is not there any more.
+    #[error("{} is missing, and with it what had been committed; restore the file, or discard the state with `--fresh`", .path.display())]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The database was changed by something else than a crash.
     #[error("{} is damaged; restore the file, or discard the state with `--fresh`", .path.display())]
     Broken {

@@ -1,22 +1,30 @@
 //! The epoch log: what was committed and is not yet in the database, in the order in which it was.
 //!
-//! A folder has segments, `epochs-N.log`, each named for its first epoch; epochs follow one another without a gap. A record is
-//! `len u32 | crc32c u32 | epoch u64 | kind u8 | payload`, little-endian, the checksum being that of all other bytes. An epoch
-//! counts once its end record stands behind all of its others. Knows nothing of what keys and entries mean.
+//! A folder has segments, `epochs-N.log`, each named for its first epoch; epochs follow one another without a gap. A segment begins
+//! with `magic | salt u64 | crc32c u32`; a record is `len u32 | crc32c u32 | epoch u64 | kind u8 | payload`, little-endian, the
+//! checksum being that of the salt and all other bytes: so no event can hold what passes for a record. An epoch counts once its
+//! end record stands behind all of its others. Knows nothing of what keys and entries mean.
 //!
 //! What an epoch writes is synchronised once, at its end. So a crash may leave any part of the one epoch that was being
 //! written, with holes in it: that is a torn tail and is cut off. A bad record that has one of *another* epoch behind it was
-//! whole once, since no epoch is begun before the one before it is durable: that is damage, and is refused.
+//! whole once, since no epoch is begun before the one before it is durable: that is damage, and is refused. So is a log that ends
+//! before what the [`Marker`] says was durable.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Error;
 use super::keys::{self, Stored};
+use super::marker::Marker;
 use super::snapshot::InFlight;
 use crate::disk::{Disk, File, Mode};
 
+/// What a segment begins with.
+const MAGIC: &[u8; 8] = b"dirigo-1";
+/// What stands before the first record: magic, salt and checksum.
+const START_BYTES: usize = 20;
 /// What stands before each payload.
 const HEADER_BYTES: usize = 17;
 /// The payload of a record of state; larger only for one entry that is larger.
@@ -42,6 +50,8 @@ pub(super) struct Log {
     path: PathBuf,
     /// The first epoch of the segment.
     first: u64,
+    /// What goes into each checksum of the segment.
+    salt: u64,
     /// Where the last epoch ends in the segment.
     end: u64,
     /// Segments before it whose epochs are not in the database yet.
@@ -73,6 +83,8 @@ pub(super) struct Found {
 pub(super) struct Segment {
     pub(super) path: PathBuf,
     first: u64,
+    /// Where there is one: a crash may have come before it.
+    salt: Option<u64>,
     /// Where its last whole epoch ends.
     pub(super) end: u64,
     /// How long the file is: longer where a crash interrupted a commit.
@@ -109,6 +121,11 @@ pub(super) fn read(
     mut take: impl FnMut(Epoch),
 ) -> Result<Found, Error> {
     let mut segments = segments(disk, directory)?;
+    let marker = Marker::read(disk, directory)?;
+    if marker.segment > 0 && !segments.iter().any(|(first, _)| *first == marker.segment) {
+        let path = directory.join(segment_name(marker.segment));
+        return Err(Error::Missing { path });
+    }
     // The last one that begins early enough has what follows; those before it went into the database as a whole.
     let needed = segments.iter().rposition(|(first, _)| *first <= applied + 1);
     let mut found = Found {
@@ -133,12 +150,29 @@ pub(super) fn read(
             return Err(damaged(0, expected));
         }
         let file = disk.open(path, Mode::Existing).map_err(Error::io("opening", path))?;
+        let bytes = file.len().map_err(Error::io("reading", path))?;
+        let salt = read_start(&*file, bytes).map_err(Error::io("reading", path))?;
+        let Some(salt) = salt else {
+            // A crash may have come before the segment had its start, and then before anybody relied on it.
+            if next.is_some() || *first == marker.segment || bytes > START_BYTES as u64 {
+                return Err(damaged(0, expected));
+            }
+            found.segments.push(Segment {
+                path: path.clone(),
+                first: *first,
+                salt: None,
+                end: 0,
+                bytes,
+            });
+            continue;
+        };
         let mut reader = Reader {
             file: &*file,
-            bytes: file.len().map_err(Error::io("reading", path))?,
-            at: 0,
+            salt,
+            bytes,
+            at: START_BYTES as u64,
         };
-        let mut end = 0;
+        let mut end = reader.at;
         while let Some(epoch) = reader.epoch(expected).map_err(Error::io("reading", path))? {
             end = reader.at;
             expected += 1;
@@ -159,8 +193,20 @@ pub(super) fn read(
         found.segments.push(Segment {
             path: path.clone(),
             first: *first,
+            salt: Some(salt),
             end,
             bytes: reader.bytes,
+        });
+    }
+    if found.last < marker.epoch {
+        let (path, offset) = found.segments.last().map_or_else(
+            || (directory.to_owned(), 0),
+            |segment| (segment.path.clone(), segment.end),
+        );
+        return Err(Error::Damaged {
+            path,
+            offset,
+            epoch: found.last,
         });
     }
     if expected <= applied {
@@ -171,9 +217,31 @@ pub(super) fn read(
     Ok(found)
 }
 
+/// The salt of a segment, if it has a whole start.
+fn read_start(file: &dyn File, bytes: u64) -> io::Result<Option<u64>> {
+    let mut start = [0; START_BYTES];
+    if bytes < START_BYTES as u64 {
+        return Ok(None);
+    }
+    file.read_at(0, &mut start)?;
+    let salt = start[MAGIC.len()..].first_chunk().copied().map(u64::from_le_bytes);
+    Ok(salt.filter(|&salt| self::start(salt) == start))
+}
+
+/// What a segment with that salt begins with.
+fn start(salt: u64) -> [u8; START_BYTES] {
+    let mut start = [0; START_BYTES];
+    start[..8].copy_from_slice(MAGIC);
+    start[8..16].copy_from_slice(&salt.to_le_bytes());
+    let sum = crc32c::crc32c(&start[..16]);
+    start[16..].copy_from_slice(&sum.to_le_bytes());
+    start
+}
+
 /// Reads a segment.
 struct Reader<'a> {
     file: &'a dyn File,
+    salt: u64,
     bytes: u64,
     at: u64,
 }
@@ -233,7 +301,7 @@ impl Reader<'_> {
         }
         let mut payload = vec![0; header.len as usize];
         self.file.read_at(from, &mut payload)?;
-        let is_whole = header.checksum == checksum(header.len, header.epoch, header.kind, &payload);
+        let is_whole = header.checksum == checksum(self.salt, header.len, header.epoch, header.kind, &payload);
         Ok(is_whole.then_some(payload))
     }
 
@@ -285,8 +353,9 @@ impl Header {
     }
 }
 
-fn checksum(len: u32, epoch: u64, kind: Kind, payload: &[u8]) -> u32 {
-    let sum = crc32c::crc32c(&len.to_le_bytes());
+fn checksum(salt: u64, len: u32, epoch: u64, kind: Kind, payload: &[u8]) -> u32 {
+    let sum = crc32c::crc32c(&salt.to_le_bytes());
+    let sum = crc32c::crc32c_append(sum, &len.to_le_bytes());
     let sum = crc32c::crc32c_append(sum, &epoch.to_le_bytes());
     let sum = crc32c::crc32c_append(sum, &[kind as u8]);
     crc32c::crc32c_append(sum, payload)
@@ -321,13 +390,27 @@ fn length(bytes: &[u8]) -> u32 {
 impl Log {
     /// Opens the log where `found` says it ends; what a crash left behind that is cut off first, and what the database has is
     /// removed.
-    pub(super) fn open(disk: Arc<dyn Disk>, directory: &Path, found: Found) -> Result<Self, Error> {
+    pub(super) fn open(disk: &Arc<dyn Disk>, directory: &Path, found: Found) -> Result<Self, Error> {
+        let log = Self::take_up(disk, directory, found.segments, found.last)?;
+        // The segment that the marker names is among them until another one is there.
         let remove = |path: &PathBuf| disk.remove(path).map_err(Error::io("removing", path));
         found.stale.iter().try_for_each(remove)?;
-        let mut segments = found.segments;
-        let Some(last) = segments.pop() else {
-            return Self::begin(disk, directory, found.last + 1);
+        Ok(log)
+    }
+
+    fn take_up(disk: &Arc<dyn Disk>, directory: &Path, mut segments: Vec<Segment>, last: u64) -> Result<Self, Error> {
+        let newest = segments.pop();
+        let older_bytes = segments.iter().map(|segment| segment.end).sum();
+        let older = segments.into_iter().map(|segment| segment.path).collect();
+        let Some((newest, salt)) = newest.and_then(|newest| newest.salt.map(|salt| (newest, salt))) else {
+            let begun = Self::begin(disk.clone(), directory, last + 1)?;
+            return Ok(Self {
+                older,
+                older_bytes,
+                ..begun
+            });
         };
+        let last = newest;
         let path = last.path;
         let file = disk.open(&path, Mode::Existing).map_err(Error::io("opening", &path))?;
         if last.bytes > last.end {
@@ -336,39 +419,67 @@ impl Log {
         // The cut must be durable before anything is written there, and so must be the last epoch before anybody goes on from
         // it: the process that wrote it may have ended before it was.
         file.sync().map_err(Error::io("synchronising", &path))?;
+        // Also where it says so already: that may not be durable, and the segment that it named before is about to go.
+        let marker = Marker {
+            segment: last.first,
+            epoch: Marker::read(&**disk, directory)?.epoch.max(last.first - 1),
+        };
+        marker.write(&**disk, directory)?;
         Ok(Self {
-            disk,
+            disk: disk.clone(),
             directory: directory.to_owned(),
             file,
             path,
             first: last.first,
+            salt,
             end: last.end,
-            older_bytes: segments.iter().map(|segment| segment.end).sum(),
-            older: segments.into_iter().map(|segment| segment.path).collect(),
+            older,
+            older_bytes,
         })
     }
 
     /// Begins a log, or goes on with a new segment.
     fn begin(disk: Arc<dyn Disk>, directory: &Path, first: u64) -> Result<Self, Error> {
         let path = directory.join(segment_name(first));
+        let salt = RandomState::new().build_hasher().finish();
         let make = || {
             let file = disk.open(&path, Mode::Make)?;
             file.set_len(0)?;
+            file.write_at(0, &start(salt))?;
             file.sync()?;
             disk.sync_folder(directory)?;
             Ok(file)
         };
         let file = make().map_err(Error::io("making", &path))?;
+        let marker = Marker {
+            segment: first,
+            epoch: first - 1,
+        };
+        marker.write(&*disk, directory)?;
         Ok(Self {
             directory: directory.to_owned(),
             disk,
             file,
             path,
             first,
-            end: 0,
+            salt,
+            end: START_BYTES as u64,
             older: Vec::new(),
             older_bytes: 0,
         })
+    }
+
+    /// Says that a run ended in order after `epoch`: from now on it is damage if that is not there. Where it cannot be said, such
+    /// damage is taken for a crash.
+    pub(super) fn close(&self, epoch: u64) {
+        let marker = Marker {
+            segment: self.first,
+            epoch,
+        };
+        let is_said = Marker::read(&*self.disk, &self.directory).is_ok_and(|known| known == marker);
+        if !is_said && let Err(error) = marker.write(&*self.disk, &self.directory) {
+            tracing::debug!(%error, "the end of the log is not noted");
+        }
     }
 
     /// How long it is.
@@ -468,7 +579,7 @@ impl Writer<'_> {
     fn seal(&mut self, start: usize, kind: Kind) {
         let (header, payload) = self.buffer[start..].split_at_mut(HEADER_BYTES);
         let len = length(payload);
-        let sum = checksum(len, self.epoch, kind, payload);
+        let sum = checksum(self.log.salt, len, self.epoch, kind, payload);
         header[..4].copy_from_slice(&len.to_le_bytes());
         header[4..8].copy_from_slice(&sum.to_le_bytes());
         header[8..16].copy_from_slice(&self.epoch.to_le_bytes());

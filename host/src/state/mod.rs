@@ -15,6 +15,7 @@ mod incomplete;
 mod keys;
 mod log;
 mod logged;
+mod marker;
 mod overlay;
 mod search;
 mod slots;

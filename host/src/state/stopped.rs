@@ -1,6 +1,5 @@
 //! A state directory that no process runs on, looked at without changing it.
 
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -54,9 +53,13 @@ pub struct Finding {
 /// # Errors
 /// When it can't be read.
 pub fn pipelines(disk: &dyn Disk, directory: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
-    let read = || {
-        let has_state =
-            |folder: &Path| -> io::Result<bool> { Ok(disk.look(&folder.join(durable::FILE))? != disk::Entry::Missing) };
+    let read = || -> Result<Vec<(String, PathBuf)>, Error> {
+        // One of the two may be lost, and is then to be missed.
+        let has_state = |folder: &Path| -> Result<bool, Error> {
+            let path = folder.join(durable::FILE);
+            let is_there = disk.look(&path).map_err(Error::io("reading", &path))? != disk::Entry::Missing;
+            Ok(is_there || !log::segments(disk, folder)?.is_empty())
+        };
         let named = |path: PathBuf| {
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
             (name.into_owned(), path)
@@ -65,15 +68,16 @@ pub fn pipelines(disk: &dyn Disk, directory: &Path) -> Result<Vec<(String, PathB
             return Ok(vec![named(directory.to_owned())]);
         }
         let mut found = Vec::new();
-        for name in disk.list(directory)? {
+        for name in disk.list(directory).map_err(Error::io("reading", directory))? {
             let path = directory.join(name);
-            if disk.look(&path)? == disk::Entry::Folder && has_state(&path)? {
+            let entry = disk.look(&path).map_err(Error::io("reading", &path))?;
+            if entry == disk::Entry::Folder && has_state(&path)? {
                 found.push(named(path));
             }
         }
         Ok(found)
     };
-    read().map_err(Error::io("reading", directory))
+    read()
 }
 
 impl Stopped {
@@ -214,6 +218,7 @@ pub fn verify(disk: &dyn Disk, directory: &Path) -> Result<Verdict, Error> {
             let what = format!("the log is damaged at byte {offset}; epoch {epoch} is the last one before that");
             verdict.find(&path, &what);
         }
+        Err(Error::Missing { path }) => verdict.find(&path, "it is missing, and with it what had been committed"),
         Err(error) => return Err(error),
     }
     let stopped = Stopped {
@@ -278,6 +283,9 @@ fn take(disk: &dyn Disk, directory: &Path) -> Result<Option<Box<dyn File>>, Erro
 }
 
 fn open_database(disk: &dyn Disk, path: &Path) -> Result<Database, Error> {
+    if disk.look(path).map_err(Error::io("opening", path))? == disk::Entry::Missing {
+        return Err(Error::Missing { path: path.to_owned() });
+    }
     let file = disk.open(path, Mode::Existing).and_then(Overlay::new);
     durable::open_backend(path, file.map_err(Error::io("opening", path))?)
 }
@@ -400,7 +408,41 @@ mod tests {
             .unwrap();
         let verdict = verify(&disk, Path::new(DIRECTORY)).unwrap();
         assert_eq!(verdict.epoch, Some(1));
-        assert!(verdict.findings[0].what.contains("epoch 1"), "{:?}", verdict.findings);
+        assert!(verdict.findings[0].what.contains("missing"), "{:?}", verdict.findings);
+        assert!(verdict.findings[0].path.ends_with("epochs-0002.log"));
+    }
+
+    #[test]
+    fn what_is_lost_after_an_orderly_end_is_missed() {
+        for lose in [
+            |disk: &Simulated, log: &Path| disk.remove(log).unwrap(),
+            |disk: &Simulated, log: &Path| disk.open(log, Mode::Existing).unwrap().set_len(0).unwrap(),
+            |disk: &Simulated, log: &Path| {
+                let file = disk.open(log, Mode::Existing).unwrap();
+                file.set_len(file.len().unwrap() - 1).unwrap();
+            },
+            |disk: &Simulated, log: &Path| {
+                let file = disk.open(log, Mode::Existing).unwrap();
+                let at = file.len().unwrap() - 1;
+                file.write_at(at, b"?").unwrap();
+            },
+            |disk: &Simulated, _: &Path| disk.remove(&Path::new(DIRECTORY).join(durable::FILE)).unwrap(),
+        ] {
+            let disk = Simulated::new(1);
+            let open = || Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY));
+            open().unwrap().commit(Snapshot::default()).unwrap();
+            drop(open().unwrap());
+            lose(&disk, &Path::new(DIRECTORY).join("epochs-0001.log"));
+            let verdict = verify(&disk, Path::new(DIRECTORY)).unwrap();
+            assert_eq!(verdict.findings.len(), 1, "{:?}", verdict.findings);
+            let error = open().unwrap_err();
+            assert!(
+                matches!(error, Error::Missing { .. } | Error::Damaged { .. }),
+                "{error}"
+            );
+            assert_eq!(pipelines(&disk, Path::new("/")).unwrap().len(), 1);
+            Store::open_emptied(Arc::new(disk.clone()), Path::new(DIRECTORY)).unwrap();
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::error::Error;
 use super::keys::{self, Found, Keys, Range, Stored};
 use super::log::{self, Log};
 use super::logged::Logged;
+use super::marker::Marker;
 use super::search::Search;
 use super::snapshot::{Bookmarks, InFlight, Snapshot};
 use super::spilled::{PENDING_BYTES_MAX, RECORD_OVERHEAD_BYTES, Spilled};
@@ -165,7 +166,9 @@ impl Store {
             });
         }
         let lock = lock(&*disk, directory, Mode::Make)?;
-        // The database first: what a crash leaves is then either whole, or refused since the log does not fit.
+        // What is known of it first, then the database: what a crash leaves is then either whole, or refused since the log does not
+        // fit.
+        Marker::default().write(&*disk, directory)?;
         durable::remove(&*disk, directory)?;
         for (_, path) in log::segments(&*disk, directory)? {
             disk.remove(&path).map_err(Error::io("removing", &path))?;
@@ -196,7 +199,7 @@ impl Store {
         let durable = Durable {
             database,
             latest: Mutex::new(latest),
-            log: Mutex::new(Log::open(disk.clone(), directory, found)?),
+            log: Mutex::new(Log::open(&disk, directory, found)?),
             disk,
             directory: directory.to_owned(),
             applier: Mutex::default(),
@@ -449,6 +452,9 @@ impl Drop for Store {
         // The directory is free for the next owner once this is gone.
         if let Some(durable) = &self.inner.durable {
             durable.wait_for_applier();
+            if durable.check().is_ok() {
+                durable.log.lock().close(self.epoch());
+            }
         }
     }
 }

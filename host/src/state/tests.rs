@@ -191,7 +191,8 @@ fn an_epoch_too_large_for_memory_goes_to_the_database_at_once() {
     expected[8] = record("0008", 3);
     expected.push(record("x", 1));
     assert_eq!(all(&store), expected);
-    assert_eq!(fs::metadata(&logs(directory.path())[0]).unwrap().len(), 0);
+    let log = fs::metadata(&logs(directory.path())[0]).unwrap();
+    assert_eq!(log.len(), SEGMENT_START as u64);
     commit(&store, vec![record("x", 4)]);
     *expected.last_mut().unwrap() = record("x", 4);
     drop(store);
@@ -212,6 +213,7 @@ fn an_epoch_that_went_to_the_database_at_once_leaves_the_log_behind_it() {
     // As if the process had ended between the transaction and the new segment.
     fs::remove_file(logs(directory.path()).remove(0)).unwrap();
     fs::write(before, log).unwrap();
+    kill(&directory);
     for epoch in 1..4 {
         let store = by_hand(directory.path()).unwrap();
         assert_eq!(store.epoch(), epoch);
@@ -326,6 +328,9 @@ fn state_of_a_version_without_a_log_is_read() {
     assert_eq!(store.bookmarks().unwrap().unwrap().sources["s"], 5);
 }
 
+/// Where the first record of a segment stands.
+const SEGMENT_START: usize = 20;
+
 /// A directory with three epochs in its log, and where each ends there.
 fn three_epochs() -> (tempfile::TempDir, PathBuf, [u64; 3]) {
     let directory = tempfile::tempdir().unwrap();
@@ -336,7 +341,13 @@ fn three_epochs() -> (tempfile::TempDir, PathBuf, [u64; 3]) {
         fs::metadata(&path).unwrap().len()
     });
     drop(store);
+    kill(&directory);
     (directory, path, ends)
+}
+
+/// Makes it look as if the last process had not ended in order.
+fn kill(directory: &tempfile::TempDir) {
+    fs::write(directory.path().join("lock"), "").unwrap();
 }
 
 /// Checks that the store holds exactly the moment of `epoch`.
@@ -359,6 +370,7 @@ fn a_changed_byte_is_noticed_or_leads_to_the_epoch_before() {
         let mut changed = log.clone();
         changed[at] ^= 0x11;
         fs::write(&path, &changed).unwrap();
+        kill(&directory);
         match by_hand(directory.path()) {
             Ok(store) => {
                 assert!(
@@ -371,7 +383,7 @@ fn a_changed_byte_is_noticed_or_leads_to_the_epoch_before() {
                 let bad = ends.iter().filter(|&&end| end <= at as u64).count() as u64;
                 assert_eq!(epoch, bad, "byte {at}");
                 let start = if bad == 0 {
-                    0
+                    if at < SEGMENT_START { 0 } else { SEGMENT_START as u64 }
                 } else {
                     ends[usize::try_from(bad).unwrap() - 1]
                 };
@@ -389,7 +401,14 @@ fn a_torn_tail_leads_to_the_epoch_before_and_is_written_over() {
     let log = fs::read(&path).unwrap();
     for length in 0..=log.len() as u64 {
         let whole = ends.iter().filter(|&&end| end <= length).count() as u64;
-        for rest in [0, 40] {
+        // Nothing is written to a segment before its start is durable.
+        let rests = if length < SEGMENT_START as u64 {
+            &[0][..]
+        } else {
+            &[0, 40]
+        };
+        for &rest in rests {
+            kill(&directory);
             let mut torn = log[..usize::try_from(length).unwrap()].to_vec();
             torn.resize(torn.len() + rest, 0);
             fs::write(&path, torn).unwrap();
@@ -421,8 +440,35 @@ fn a_missing_segment_is_noticed() {
     store.apply_now().unwrap();
     commit(&store, vec![record("a", 2)]);
     drop(store);
+    kill(&directory);
     let path = logs(directory.path()).remove(0);
     fs::rename(path, directory.path().join("epochs-0003.log")).unwrap();
     let opened = by_hand(directory.path());
     assert!(matches!(opened, Err(Error::Damaged { epoch: 1, .. })), "{opened:?}");
+}
+
+#[test]
+fn an_event_that_holds_a_record_of_another_store_does_not_make_a_crash_damage() {
+    let (_other, other, other_ends) = three_epochs();
+    let record = fs::read(other).unwrap()[usize::try_from(other_ends[1]).unwrap()..].to_vec();
+    let (directory, path, _) = three_epochs();
+    let store = by_hand(directory.path()).unwrap();
+    for _ in 0..2 {
+        let in_flight = InFlight {
+            item: "op".into(),
+            bytes: record.clone(),
+        };
+        store.freeze();
+        store
+            .commit(Snapshot {
+                in_flight: vec![in_flight],
+                ..Snapshot::default()
+            })
+            .unwrap();
+    }
+    drop(store);
+    kill(&directory);
+    let log = fs::read(&path).unwrap();
+    fs::write(&path, &log[..log.len() - 1]).unwrap();
+    assert_eq!(by_hand(directory.path()).unwrap().epoch(), 4);
 }

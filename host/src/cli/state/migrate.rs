@@ -1,5 +1,6 @@
 //! `dirigo state migrate`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -26,15 +27,19 @@ pub(super) struct Args {
     /// State directory, as given to `run --state`; no process may be running on it
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
-    /// This operator has another name now
+    /// This operator, source or sink has another name now
     #[arg(long, value_name = "OLD=NEW")]
     rename: Vec<String>,
-    /// This operator, source or sink is gone: what is kept of it is deleted
+    /// This operator, source or sink is gone: what is kept of it is deleted, events on their way to or from it included
     #[arg(long, value_name = "ID")]
     drop: Vec<String>,
-    /// The settings of this one changed, and it shall go on from what there is all the same
+    /// The settings of this one changed, and it shall go on from what there is all the same: an operator with its windows, a
+    /// source at its position. A sink with another path begins there, where nothing may be yet
     #[arg(long, value_name = "ID")]
     accept: Vec<String>,
+    /// This source is read from its start again, whatever it reads now; windows stay as they are
+    #[arg(long, value_name = "SOURCE")]
+    restart: Vec<String>,
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -47,11 +52,12 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let mut wishes = Wishes {
         dropped: args.drop.iter().cloned().collect(),
         accepted: args.accept.iter().cloned().collect(),
+        restarted: args.restart.iter().cloned().collect(),
         ..Wishes::default()
     };
     for pair in &args.rename {
         let Some((old, new)) = pair.split_once('=') else {
-            bail!("`--rename {pair}` names no two operators: write `--rename OLD=NEW`");
+            bail!("`--rename {pair}` gives no new name: write `--rename OLD=NEW`");
         };
         wishes.renamed.insert(old.to_owned(), new.to_owned());
     }
@@ -89,20 +95,31 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
 }
 
 fn text(done: &Report, is_dry: bool) -> String {
-    let kinds = [
-        ("migrated", &done.migrated),
-        ("renamed", &done.renamed),
-        ("dropped", &done.dropped),
-    ];
-    let lines = kinds.into_iter().flat_map(|(what, operators)| {
-        operators
-            .iter()
-            .map(move |(id, entries)| format!("{what:<9} {} entries of `{id}`\n", grouped(*entries)))
-    });
-    let end = if is_dry {
-        "nothing was changed: this was a dry run\n"
+    let (was, ends, begins) = if is_dry {
+        ("would be ", "would be read", "would begin")
     } else {
-        "the state belongs to the pipeline as it is now\n"
+        ("", "is read", "begins")
     };
-    lines.chain([end.to_owned()]).collect()
+    let counted = |what: &str, of: &BTreeMap<String, u64>, unit: &str| -> Vec<String> {
+        let line = |(id, count): (&String, &u64)| format!("{was}{what} {} {unit} `{id}`", grouped(*count));
+        of.iter().map(line).collect()
+    };
+    let mut lines = counted("migrated ", &done.migrated, "entries of");
+    lines.extend(done.renamed.iter().map(|(old, renamed)| {
+        let entries = grouped(renamed.entries);
+        format!("{was}renamed   `{old}` to `{}`, with {entries} entries", renamed.to)
+    }));
+    lines.extend(counted("dropped  ", &done.dropped, "entries of"));
+    let in_flight = "events that were on their way to or from";
+    lines.extend(counted("dropped  ", &done.dropped_in_flight, in_flight));
+    let begun = done.begun.iter();
+    lines.extend(begun.map(|id| format!("sink `{id}` {begins} in its new place, which has nothing yet")));
+    let restarted = done.restarted.iter();
+    lines.extend(restarted.map(|id| format!("source `{id}` {ends} from its start")));
+    lines.push(if is_dry {
+        "nothing was changed: this was a dry run".to_owned()
+    } else {
+        "the state belongs to the pipeline as it is now".to_owned()
+    });
+    lines.join("\n") + "\n"
 }

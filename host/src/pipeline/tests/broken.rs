@@ -79,6 +79,8 @@ facts! {
         => ["`soon` is not a duration", "such as \"100us\""];
     a_latency_target_is_above_0: "[pipeline]\nname = \"p\"\nslo = \"0s\"" => ["`slo` is 0"];
     a_checkpoint_every_0_is_refused: "[pipeline]\nname = \"p\"\ncheckpoint = \"0ms\"" => ["`checkpoint` is 0"];
+    off_is_in_small_letters: "[pipeline]\nname = \"p\"\ncheckpoint = \"OFF\"" => ["write \"off\""];
+    a_checkpoint_takes_its_time: "[pipeline]\nname = \"p\"\ncheckpoint = \"100us\"" => ["the least is \"1ms\""];
     no_checkpoint_is_written_off: "[pipeline]\nname = \"p\"\ncheckpoint = false"
         => ["found the boolean false", "write \"off\""];
     a_capital_m_is_no_minute: with_operator("component = \"builtin:map\"\nidle_timeout = \"5M\"")
