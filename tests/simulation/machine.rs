@@ -101,7 +101,7 @@ impl Machine {
             let patience = if is_last {
                 None
             } else {
-                Some(if random.one_in(2) { 60 } else { 400 })
+                Some(if random.one_in(2) { 100 } else { 800 })
             };
             let life = Life {
                 machine: self,
@@ -152,7 +152,7 @@ fn text() -> String {
         id = "slow"
         component = "{map}"
         replicas = 2
-        config = {{ mode = "dawdle", every = 3 }}
+        config = {{ mode = "dawdle", every = 10 }}
         [[operator]]
         id = "list"
         component = "{reduce}"
