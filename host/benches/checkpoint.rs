@@ -21,8 +21,8 @@ use dirigo::runtime::{CheckpointSummary, Connectors, Ended, InTransit, Job};
 use dirigo::sink::{self, Sink};
 use dirigo::source::{self, Bookmark, Intake, Progress, Quota, Read, Source};
 use dirigo::state::{Bookmarks, Keys, Store, Table};
+use dirigo::sync::Mutex;
 use hdrhistogram::Histogram;
-use parking_lot::Mutex;
 
 /// Keys that change all the time.
 const KEYS: u64 = 100_000;

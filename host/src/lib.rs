@@ -17,3 +17,4 @@ pub mod scheduler;
 pub mod sink;
 pub mod source;
 pub mod state;
+pub mod sync;

@@ -9,10 +9,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Mutex, RwLock};
-
 use super::replica::Leaving;
 use super::{Cell, Operator, Share};
+use crate::sync::Mutex;
 
 /// The places for instances, shared by all pipelines of a host.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub struct Activations {
     live: AtomicUsize,
     peak: AtomicUsize,
     waiting: Mutex<Waiting>,
-    operators: RwLock<Vec<Weak<Operator>>>,
+    operators: Mutex<Vec<Weak<Operator>>>,
 }
 
 /// Cells that wait for a place, by tenant; those of one tenant in the order in which they came.
@@ -71,7 +70,7 @@ impl Activations {
             live: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             waiting: Mutex::default(),
-            operators: RwLock::default(),
+            operators: Mutex::default(),
         })
     }
 
@@ -83,7 +82,7 @@ impl Activations {
 
     /// Lets the idle actors of `operator` be found when room is needed.
     pub(super) fn register(&self, operator: &Arc<Operator>) {
-        let mut operators = self.operators.write();
+        let mut operators = self.operators.lock();
         operators.retain(|known| known.strong_count() > 0);
         operators.push(Arc::downgrade(operator));
     }
@@ -184,7 +183,7 @@ impl Activations {
     /// Deactivates the actor that has been idle longest, of the tenants that are asked for; or has it begin to leave, which
     /// [`sweep`](Self::sweep) goes on with.
     fn evict_longest_idle(&self, is_asked_for: impl Fn(&Arc<Share>) -> bool) -> Leaving {
-        let operators = self.operators.read();
+        let operators = self.operators.lock();
         let alive = operators.iter().filter_map(Weak::upgrade);
         let alive = alive.filter(|operator| is_asked_for(&operator.pipe.share));
         let oldest = alive.filter_map(|operator| Some((operator.longest_idle_since_ns()?, operator)));
@@ -208,7 +207,7 @@ impl Activations {
                 break;
             }
         }
-        let operators: Vec<Arc<Operator>> = self.operators.read().iter().filter_map(Weak::upgrade).collect();
+        let operators: Vec<Arc<Operator>> = self.operators.lock().iter().filter_map(Weak::upgrade).collect();
         for operator in operators {
             let share = &operator.pipe.share;
             while share.is_short() && operator.evict_longest_idle() != Leaving::Stays {}

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::sync::Mutex;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 
 use super::{Actor, Identity, Operator};
 use crate::batch::Batch;

@@ -23,7 +23,7 @@ mod watchdog;
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 pub use activations::Activations;
 pub use capture::Waiting;
@@ -61,6 +61,17 @@ enum Identity {
 pub struct Cell {
     actor: Arc<Actor>,
     replica: u16,
+}
+
+/// What came of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// How it ended.
+    pub step: Step,
+    /// Processor time that it took: what other threads had of the processor meanwhile is not for its tenant to pay.
+    pub ns: u64,
+    /// Fuel to charge for it.
+    pub fuel: u64,
 }
 
 /// How a slice ended.
@@ -165,15 +176,20 @@ impl Cell {
         });
     }
 
-    /// Runs it for about one slice; says how that ended, and the fuel to charge for it.
+    /// Runs it for about one slice, which begins now.
     #[must_use]
-    pub fn run(&self) -> (Step, u64) {
-        let Some(mut replica) = self.actor.replicas[usize::from(self.replica)].try_lock() else {
+    pub fn run(&self) -> Ran {
+        let clock = &self.actor.operator.pipe.clock;
+        let started_ns = clock.now_ns();
+        watchdog::before(started_ns);
+        let (step, fuel) = match self.actor.replicas[usize::from(self.replica)].try_lock() {
+            Some(mut replica) => (replica.run(&self.actor, started_ns), replica.take_fuel()),
             // A checkpoint copies what it holds, or somebody who looks for idle actors looks at it: the worker does not wait.
-            let is_free = self.actor.operator.pipe.epochs.enter_turn(|| self.clone()).is_some();
-            return (if is_free { Step::Again } else { Step::Parked }, 0);
+            None if self.actor.operator.pipe.epochs.enter_turn(|| self.clone()).is_some() => (Step::Again, 0),
+            None => (Step::Parked, 0),
         };
-        (replica.run(&self.actor), replica.take_fuel())
+        let ns = watchdog::after(clock.now_ns().saturating_sub(started_ns));
+        Ran { step, ns, fuel }
     }
 }
 

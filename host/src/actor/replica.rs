@@ -134,11 +134,10 @@ impl Replica {
         self.is_in_idle_queue = false;
     }
 
-    /// Runs turns for about one slice.
-    pub(super) fn run(&mut self, actor: &Arc<Actor>) -> Step {
+    /// Runs turns for about one slice, which began at `started_ns`.
+    pub(super) fn run(&mut self, actor: &Arc<Actor>, started_ns: u64) -> Step {
         let operator = &actor.operator;
         let clock = &operator.pipe.clock;
-        let started_ns = clock.now_ns();
         let mut now_ns = started_ns;
         loop {
             if operator.pipe.halt.is_blown() {
@@ -169,7 +168,6 @@ impl Replica {
             let Some(running) = &mut self.turn else {
                 return Step::Again;
             };
-            watchdog::before(now_ns);
             let sliced = running.turn.poll(&self.alarm);
             let wall_ns = clock.now_ns() - now_ns;
             now_ns += wall_ns;
@@ -206,7 +204,9 @@ impl Replica {
         let settled_ns = operator.pipe.clock.now_ns() - *now_ns;
         *now_ns += settled_ns;
         let warming_up_ns = std::mem::take(&mut self.warming_up_ns);
-        operator.pace.observe_settling(events, settled_ns + warming_up_ns);
+        operator
+            .pace
+            .observe_settling(events, watchdog::after(settled_ns) + warming_up_ns);
         pause
     }
 

@@ -1,15 +1,15 @@
-//! How long a poll kept its worker.
+//! How long a slice, and each poll within it, kept its worker.
 //!
 //! Workers run at a lower priority, so the wall time of a poll says as much of its neighbours on the processor as of the
 //! guest. What counts is the processor time that the thread spent; but reading it is a system call of 200 ns, a quarter of
-//! a warm turn. So it is read now and then as a base, and again only after a poll that looks long: the poll took at most
+//! a warm turn. So it is read now and then as a base before a slice, and again only after what looks long: it took at most
 //! what the thread has spent since the base, which is never far behind.
 
 use std::cell::Cell;
 
 use crate::clock;
 
-/// A poll that is shorter by the wall is taken at its word.
+/// What is shorter by the wall is taken at its word.
 const LOOKS_LONG_NS: u64 = 200_000;
 /// How far the base may lie behind: a system call of 200 ns is 0.4 % of it, and what a long poll is overstated by is at
 /// most this and a slice.
@@ -25,7 +25,7 @@ thread_local! {
     static BASE: Cell<Base> = const { Cell::new(Base { wall_ns: 0, spent_ns: 0 }) };
 }
 
-/// Notes that this thread is about to poll, at `now_ns`.
+/// Notes that this thread is about to begin a slice, at `now_ns`.
 pub(super) fn before(now_ns: u64) {
     if now_ns.saturating_sub(BASE.get().wall_ns) >= BASE_NS_MAX {
         BASE.set(Base {
@@ -35,7 +35,8 @@ pub(super) fn before(now_ns: u64) {
     }
 }
 
-/// What a poll of this thread took that lasted `wall_ns` by the wall: processor time, where that is less.
+/// What a part of the slice that ends now took of this thread, which lasted `wall_ns` by the wall: processor time, where that
+/// is less.
 pub(super) fn after(wall_ns: u64) -> u64 {
     if wall_ns < LOOKS_LONG_NS {
         return wall_ns;

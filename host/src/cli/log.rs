@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use dirigo::sync::{Condvar, Mutex};
 use tracing_subscriber::EnvFilter;
 
 use super::report;
@@ -85,7 +85,9 @@ impl Log {
     pub(crate) fn flush(&self) {
         let mut queue = self.0.queue.lock();
         while !queue.is_idle() {
-            if self.0.written.wait_for(&mut queue, PATIENCE).timed_out() {
+            let timed_out;
+            (queue, timed_out) = self.0.written.wait_for(queue, PATIENCE);
+            if timed_out {
                 return;
             }
         }
@@ -128,7 +130,7 @@ impl Shared {
                 queue.is_writing = true;
                 return line;
             }
-            self.arrived.wait(&mut queue);
+            queue = self.arrived.wait(queue);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 /// What ended a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use super::halt::{Failure, Halt, panicked};
 use super::letters::{DeadLetter, Event, Letters};
@@ -443,7 +443,7 @@ mod tests {
     #[derive(Debug)]
     struct Holding {
         emptied: Sender<()>,
-        held: parking_lot::Mutex<Receiver<()>>,
+        held: crate::sync::Mutex<Receiver<()>>,
     }
 
     impl Listener for Holding {

@@ -10,8 +10,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::sync::Mutex;
 use hdrhistogram::Histogram;
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::gate::Gate;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 /// Rings are counted, so one that comes before the wait is not missed.
 #[derive(Debug, Default)]
@@ -29,10 +29,10 @@ impl Signal {
         let mut rings = self.rings.lock();
         while *rings == heard {
             match at_most {
-                None => self.bell.wait(&mut rings),
+                None => rings = self.bell.wait(rings),
                 // A wait that ends early is only another look at what was waited for.
                 Some(at_most) => {
-                    self.bell.wait_for(&mut rings, at_most);
+                    drop(self.bell.wait_for(rings, at_most));
                     return;
                 }
             }

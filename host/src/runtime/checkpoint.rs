@@ -11,7 +11,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use super::WORKER_NICENESS;
 use super::summary::CheckpointSummary;

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use super::admission::Meter;
 use super::job::Job;
 use super::summary::TenantSummary;
 use crate::account::Account;
-use crate::actor::{Activations, Cell, Share, Step};
+use crate::actor::{Activations, Cell, Ran, Share, Step};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::pipeline::Budget;
-use crate::scheduler::{self, Choice, Ready, Scheduler, TenantIndex};
+use crate::scheduler::{self, Choice, Ready, Scheduler, TenantIndex, Used};
 
 /// How much the workers give way to sources and sinks where guests fill every core: beside guests that never pause, a
 /// source-to-sink p99 of 1.3 ms at equal niceness falls to 0.14 ms (docs/design/001-engine.md).
@@ -59,11 +59,10 @@ impl Host {
     pub fn start(engine: Engine, options: Options, runtime: tokio::runtime::Handle) -> Self {
         let mut host = Self::unmanned(engine, options, runtime);
         let worker = |number| {
-            let (scheduler, clock, runtime) =
-                (host.scheduler.clone(), host.options.clock.clone(), host.runtime.clone());
+            let (scheduler, runtime) = (host.scheduler.clone(), host.runtime.clone());
             let thread = std::thread::Builder::new().name(format!("worker {number}"));
             thread
-                .spawn(move || work(&scheduler, &*clock, &runtime))
+                .spawn(move || work(&scheduler, &runtime))
                 .expect("the system gives a thread to each worker")
         };
         host.workers = (0..host.options.workers.max(1)).map(worker).collect();
@@ -100,7 +99,8 @@ impl Host {
         let has_run = next.is_some();
         if let Some(ready) = next {
             let _context = self.runtime.enter();
-            run(&self.scheduler, &*self.options.clock, ready);
+            let (used, again) = run(ready);
+            self.scheduler.settle(used, again);
         }
         for ready in passed {
             self.scheduler.settle(ready.used(0, 0), Some(ready));
@@ -197,27 +197,32 @@ impl Drop for Host {
     }
 }
 
-fn work(scheduler: &Scheduler<Cell>, clock: &dyn Clock, runtime: &tokio::runtime::Handle) {
+fn work(scheduler: &Scheduler<Cell>, runtime: &tokio::runtime::Handle) {
     // Guests that wait for the host wait on its timers.
     let _context = runtime.enter();
     wasmtime::Engine::tls_eager_initialize();
     if let Err(error) = rustix::process::setpriority_process(None, WORKER_NICENESS) {
         tracing::debug!(%error, "a worker keeps its priority");
     }
-    while let Some(ready) = scheduler.next() {
-        run(scheduler, clock, ready);
+    let mut next = scheduler.next();
+    while let Some(ready) = next {
+        let (used, again) = run(ready);
+        next = scheduler.settle_and_next(used, again);
     }
 }
 
-/// Runs one slice.
-fn run(scheduler: &Scheduler<Cell>, clock: &dyn Clock, ready: Ready<Cell>) {
-    let started_ns = clock.now_ns();
-    let (step, fuel) = catch_unwind(AssertUnwindSafe(|| ready.item.run())).unwrap_or_else(|_| {
+/// Runs one slice; gives what it used, and what ran if it wants to go on.
+fn run(ready: Ready<Cell>) -> (Used, Option<Ready<Cell>>) {
+    let Ran { step, ns, fuel } = catch_unwind(AssertUnwindSafe(|| ready.item.run())).unwrap_or_else(|_| {
         ready.item.give_up();
-        (Step::Parked, 0)
+        Ran {
+            step: Step::Parked,
+            ns: 0,
+            fuel: 0,
+        }
     });
-    let used = ready.used(clock.now_ns().saturating_sub(started_ns), fuel);
-    scheduler.settle(used, (step == Step::Again).then(|| ready.item.into_ready()));
+    let used = ready.used(ns, fuel);
+    (used, (step == Step::Again).then(|| ready.item.into_ready()))
 }
 
 async fn sweep(activations: Arc<Activations>, clock: Arc<dyn Clock>) {

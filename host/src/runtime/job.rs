@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::sync::Mutex;
 use hdrhistogram::Histogram;
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::checkpoint::{Checkpointer, Checkpoints, Times};

@@ -17,7 +17,7 @@ mod urgency;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::clock::Clock;
 pub use policy::{Choice, Ready, Share, TenantIndex, Used};
@@ -73,7 +73,18 @@ impl<T: Send + 'static> Scheduler<T> {
     /// The next item to run; waits for one. `None` once the scheduler is closed. Each item is settled when its slice has
     /// ended.
     pub fn next(&self) -> Option<Ready<T>> {
+        self.take(self.state.lock())
+    }
+
+    /// [`settle`](Self::settle) and [`next`](Self::next) in one: nobody comes between them, and the lock is taken once.
+    pub fn settle_and_next(&self, used: Used, again: Option<Ready<T>>) -> Option<Ready<T>> {
+        let now_ns = self.clock.now_ns();
         let mut state = self.state.lock();
+        state.queue.settle(used, again, now_ns);
+        self.take(state)
+    }
+
+    fn take(&self, mut state: MutexGuard<'_, State<T>>) -> Option<Ready<T>> {
         loop {
             if state.closed {
                 return None;
@@ -89,13 +100,13 @@ impl<T: Send + 'static> Scheduler<T> {
                 return Some(ready);
             }
             state.sleeping += 1;
-            match state.queue.refill_at_ns() {
+            state = match state.queue.refill_at_ns() {
                 Some(at_ns) => {
                     let wait = Duration::from_nanos(at_ns.saturating_sub(now_ns));
-                    self.work.wait_for(&mut state, wait);
+                    self.work.wait_for(state, wait).0
                 }
-                None => self.work.wait(&mut state),
-            }
+                None => self.work.wait(state),
+            };
             state.sleeping -= 1;
         }
     }
@@ -105,7 +116,7 @@ impl<T: Send + 'static> Scheduler<T> {
         self.state.lock().queue.pop(self.clock.now_ns())
     }
 
-    /// Charges a tenant for what its item used of a worker, and takes the item back if it wants to go on. The worker then
+    /// Charges a tenant for what its item used of a worker, and takes the item back if it wants to go on. Whoever settles then
     /// asks for the next one: nobody else is woken for what it gave back.
     pub fn settle(&self, used: Used, again: Option<Ready<T>>) {
         let now_ns = self.clock.now_ns();

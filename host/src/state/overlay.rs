@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use redb::StorageBackend;
 
 use crate::disk::File;

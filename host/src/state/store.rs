@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+use parking_lot::{RwLock, RwLockWriteGuard};
 use redb::Database;
 
 use super::durable::{self, Moment};
@@ -28,6 +28,7 @@ use super::snapshot::{Bookmarks, InFlight, Snapshot};
 use super::spilled::{PENDING_BYTES_MAX, RECORD_OVERHEAD_BYTES, Spilled};
 use super::table::{Entry, Record, Table};
 use crate::disk::{self, Disk, File, Mode};
+use crate::sync::Mutex;
 
 /// Whoever has the lock on it has the directory.
 pub(super) const LOCK_FILE: &str = "lock";

@@ -10,8 +10,8 @@ use dirigo::batch::Column;
 use dirigo::clock::Clock;
 use dirigo::sink::{self, Sink};
 use dirigo::source::{self, Intake, Progress, Quota, Read, Source};
+use dirigo::sync::Mutex;
 use hdrhistogram::Histogram;
-use parking_lot::Mutex;
 
 /// How many keys the events have, where a plan says nothing else.
 const KEYS: u64 = 16;

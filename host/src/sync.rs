@@ -1,0 +1,85 @@
+//! Locks that block at once.
+//!
+//! A lock that calls `sched_yield` while it spins, as `parking_lot`'s does, costs a source or a sink more than a millisecond
+//! beside busy workers: the kernel takes a yield as giving up the slice, whatever the niceness, and lets the worker on that
+//! processor run for one of its own (Linux 6.18, EEVDF). Those of the standard library spin shortly and then sleep until
+//! they are woken, and who wakes at a higher priority runs at once. A holder that panicked leaves what it guarded as it was:
+//! turns catch the panics of operators, and whoever they belong to fails.
+
+use std::fmt;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+pub use std::sync::MutexGuard;
+
+/// [`std::sync::Mutex`] without poisoning.
+#[derive(Default)]
+pub struct Mutex<T: ?Sized>(std::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    /// An unlocked one.
+    pub const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
+    /// Waits for the lock.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock, if nobody has it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// What it guards, for whoever has all of it.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// [`std::sync::Condvar`] for [`Mutex`].
+#[derive(Debug, Default)]
+pub struct Condvar(std::sync::Condvar);
+
+impl Condvar {
+    /// One that nobody waits for.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(std::sync::Condvar::new())
+    }
+
+    /// Gives up the lock until notified, or without a reason.
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives up the lock until notified, for `at_most`, or without a reason; whether the time has passed.
+    pub fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, at_most: Duration) -> (MutexGuard<'a, T>, bool) {
+        let waited = self.0.wait_timeout(guard, at_most);
+        let (guard, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
+        (guard, timed_out.timed_out())
+    }
+
+    /// Wakes one that waits.
+    pub fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    /// Wakes all that wait.
+    pub fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
