@@ -23,6 +23,7 @@ impl Setup {
         let engine = Engine::new(&Machine::read(), cache(globals))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
+            .on_thread_start(dirigo::thread::run_at_once)
             .enable_all()
             .build()
             .context("cannot start the runtime")?;

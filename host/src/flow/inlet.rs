@@ -21,6 +21,7 @@ use crate::actor::{Edge, Epochs};
 use crate::batch::{Batch, SourceIndex};
 use crate::clock::Clock;
 use crate::source::{self, Bookmark, Intake, Quota, Read, Refused, Source};
+use crate::thread;
 
 /// Bytes that one batch takes; a single record may be larger.
 const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -218,6 +219,7 @@ impl Reading {
     pub fn start(mut self) -> Reader {
         let name = format!("source {}", self.inlet.id);
         let run = move || {
+            thread::run_at_once();
             loop {
                 match self.step() {
                     Step::Again => {}
@@ -524,7 +526,7 @@ mod tests {
         let ((emptied, is_emptied), (told, held)) = (mpsc::channel(), mpsc::channel());
         let listener = Holding {
             emptied,
-            held: held.into(),
+            held: crate::sync::Mutex::new(held),
         };
         let halt = Arc::<Halt>::default();
         let signal = Arc::<Signal>::default();

@@ -17,6 +17,7 @@ use crate::account::Account;
 use crate::batch::Column;
 use crate::pipeline::{Limits, Window};
 use crate::sink::{self, Bookmark, Sink};
+use crate::thread;
 
 /// Bytes of a `reason` that are kept. Guests word it, as long as they please; a person reads it.
 const REASON_BYTES_MAX: usize = 64 << 10;
@@ -24,7 +25,7 @@ const REASON_BYTES_MAX: usize = 64 << 10;
 /// How much writing dead letters gives way to all else. A tenant all of whose events fail makes more of them than one core can
 /// write; at the niceness of sources and sinks that core is lost to the workers, and a victim's median beside it rises from
 /// 0.2 ms to 1–2 ms. What is not written holds back only who makes it.
-const NICENESS: i32 = 19;
+const NICENESS: i32 = thread::LAST_NICENESS;
 
 /// An event that failed: a line of the dead-letter file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -351,11 +352,9 @@ impl Writing {
     /// When the system gives no thread.
     #[must_use]
     pub fn start(mut self) -> JoinHandle<()> {
-        let thread = std::thread::Builder::new().name("dead letters".into());
+        let builder = std::thread::Builder::new().name("dead letters".into());
         let run = move || {
-            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-                tracing::debug!(%error, "the dead letters keep their priority");
-            }
+            thread::give_way(NICENESS);
             while !self.is_over() {
                 if !self.step() {
                     self.flush();
@@ -364,7 +363,7 @@ impl Writing {
                 }
             }
         };
-        thread.spawn(run).expect("the system gives a thread to each pipeline")
+        builder.spawn(run).expect("the system gives a thread to each pipeline")
     }
 
     /// Whether it was told to close, and has.

@@ -24,6 +24,7 @@ use crate::batch::{Batch, SourceIndex};
 use crate::clock::Clock;
 use crate::pipeline::Order;
 use crate::sink::{self, Sink};
+use crate::thread;
 
 /// Where batches come faster than this, the thread lets some gather instead of waiting for each: waking it costs the worker
 /// a few microseconds per batch. A batch that comes alone is written at once.
@@ -234,6 +235,7 @@ impl Writing {
     pub fn start(mut self) -> Writer {
         let name = format!("sink {}", self.outlet.id);
         let run = move || {
+            thread::run_at_once();
             while !self.is_over() {
                 self.wait();
             }

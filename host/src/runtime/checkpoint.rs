@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use crate::sync::Mutex;
 
-use super::WORKER_NICENESS;
 use super::summary::CheckpointSummary;
 use crate::actor::{Operator, Pipe, Waiting};
 use crate::batch::SourceIndex;
@@ -21,6 +20,7 @@ use crate::clock::nanoseconds;
 use crate::flow::{Failure, Inlet, Letters, Marked, MarkedLetters, Outlet, Progress, Saved, Signal};
 use crate::sink;
 use crate::state::{Bookmarks, Copies, Epoch, InFlight, Record, Snapshot};
+use crate::thread;
 
 /// What a checkpoint looks at.
 pub struct Checkpoints {
@@ -263,9 +263,7 @@ impl Checkpoints {
         let run = move || {
             // A pipeline that changes much has much to write; that must not come before the turns of others, as what sources
             // and sinks do would.
-            if let Err(error) = rustix::process::setpriority_process(None, WORKER_NICENESS) {
-                tracing::debug!(%error, "checkpoints keep their priority");
-            }
+            thread::give_way(thread::WORKER_NICENESS);
             let mut saved = this.is_empty().then_some(0);
             while stopped.wait(&this, every) {
                 let moved = this.moved();

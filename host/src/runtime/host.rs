@@ -16,10 +16,8 @@ use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::pipeline::Budget;
 use crate::scheduler::{self, Choice, Ready, Scheduler, TenantIndex, Used};
+use crate::thread;
 
-/// How much the workers give way to sources and sinks where guests fill every core: beside guests that never pause, a
-/// source-to-sink p99 of 1.3 ms at equal niceness falls to 0.14 ms (docs/design/001-engine.md).
-pub const WORKER_NICENESS: i32 = 10;
 /// How often idle actors are looked for: the resolution of `idle_timeout`.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
 /// Instances of the engine that are left to tools which open one beside the actors.
@@ -201,9 +199,7 @@ fn work(scheduler: &Scheduler<Cell>, runtime: &tokio::runtime::Handle) {
     // Guests that wait for the host wait on its timers.
     let _context = runtime.enter();
     wasmtime::Engine::tls_eager_initialize();
-    if let Err(error) = rustix::process::setpriority_process(None, WORKER_NICENESS) {
-        tracing::debug!(%error, "a worker keeps its priority");
-    }
+    thread::give_way(thread::WORKER_NICENESS);
     let mut next = scheduler.next();
     while let Some(ready) = next {
         let (used, again) = run(ready);

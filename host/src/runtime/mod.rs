@@ -24,7 +24,7 @@ pub use admission::{Load, Meter, Shortfall, judge};
 pub use checkpoint::{Checkpoints, Cut, Moment};
 pub use connectors::{Connectors, Place, StartError, letters_path};
 pub use guarantee::{Abilities, Guarantee, Promise, guarantees};
-pub use host::{Host, Options, WORKER_NICENESS};
+pub use host::{Host, Options};
 pub use job::{Assembled, Ended, Job};
 pub use prepare::{Prepared, prepare};
 pub use recovery::InTransit;

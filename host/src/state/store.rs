@@ -29,6 +29,7 @@ use super::spilled::{PENDING_BYTES_MAX, RECORD_OVERHEAD_BYTES, Spilled};
 use super::table::{Entry, Record, Table};
 use crate::disk::{self, Disk, File, Mode};
 use crate::sync::Mutex;
+use crate::thread;
 
 /// Whoever has the lock on it has the directory.
 pub(super) const LOCK_FILE: &str = "lock";
@@ -37,9 +38,6 @@ pub(super) const LOCK_FILE: &str = "lock";
 const FLUSH_RECORDS_MIN: usize = 64;
 /// Records that are merged into the logged layer while look-ups wait: 256 take about 0.1 ms.
 const MERGED_AT_ONCE: usize = 256;
-
-/// How much applying the log gives way to all else.
-const NICENESS: i32 = 19;
 
 /// When the logged layer goes to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -435,9 +433,7 @@ impl Store {
         let inner = self.inner.clone();
         let apply = move || {
             // Nobody waits for it before the layers are over their bounds twice.
-            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-                tracing::debug!(%error, "the state is applied at its usual priority");
-            }
+            thread::give_way(thread::LAST_NICENESS);
             let durable = inner.durable.as_ref().expect("only a durable store applies a log");
             inner.finish_applying(durable, application);
         };

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use dirigo::flow::LettersBookmark;
 use dirigo::pipeline::{self, Diagnostics};
-use dirigo::runtime::{Connectors, Host, InTransit, Job, Options, Prepared, WORKER_NICENESS, prepare};
+use dirigo::runtime::{Connectors, Host, InTransit, Job, Options, Prepared, prepare};
 use dirigo::scheduler::Choice;
 use dirigo::sink::Sink;
 use dirigo::source::Source;
@@ -96,9 +96,7 @@ impl NativeHogs {
         let hog = |_| {
             let is_over = is_over.clone();
             std::thread::spawn(move || {
-                if let Err(error) = rustix::process::setpriority_process(None, WORKER_NICENESS) {
-                    tracing::debug!(%error, "a native hog keeps its priority");
-                }
+                dirigo::thread::give_way(dirigo::thread::WORKER_NICENESS);
                 while !is_over.load(Ordering::Relaxed) {
                     std::hint::spin_loop();
                 }
