@@ -1,8 +1,8 @@
 //! What the kernel is told of our threads.
 //!
 //! Guests may keep every processor busy, so who waits for whom is decided here as much as in the scheduler: workers give way
-//! to sources and sinks ([`give_way`]), and those run as soon as they wake ([`run_at_once`]). What the kernel refuses is
-//! logged, and done without.
+//! to sources and sinks ([`give_way`]), and those run as soon as they wake ([`run_at_once`]); what they may then take of a
+//! busy machine is for [`crate::scheduler::Errands`] to say. What the kernel refuses is logged, and done without.
 
 /// How much the workers give way to sources and sinks where guests fill every core: beside guests that never pause, a
 /// source-to-sink p99 of 1.3 ms at equal niceness falls to 0.14 ms (docs/design/001-engine.md).

@@ -20,6 +20,7 @@ use crate::account::Account;
 use crate::actor::{Edge, Epochs};
 use crate::batch::{Batch, SourceIndex};
 use crate::clock::Clock;
+use crate::scheduler::Errands;
 use crate::source::{self, Bookmark, Intake, Quota, Read, Refused, Source};
 use crate::thread;
 
@@ -216,17 +217,31 @@ impl Reading {
     /// # Panics
     /// When the system gives no thread.
     #[must_use]
-    pub fn start(mut self) -> Reader {
+    pub fn start(mut self, mut errands: Errands) -> Reader {
         let name = format!("source {}", self.inlet.id);
         let run = move || {
             thread::run_at_once();
             loop {
-                match self.step() {
+                let step = if self.inlet.is_replayable {
+                    errands.run(|| self.step())
+                } else {
+                    // A read that may last for ever is nothing to stand back for. What it took is charged when it is over, and
+                    // whoever has had too much waits then.
+                    let step = self.step();
+                    errands.run(|| ());
+                    errands.rest();
+                    step
+                };
+                match step {
                     Step::Again => {}
-                    Step::Wait { heard, at_most } => self.inlet.signal.wait_past(heard, at_most),
+                    Step::Wait { heard, at_most } => {
+                        errands.rest();
+                        self.inlet.signal.wait_past(heard, at_most);
+                    }
                     Step::Ended => break,
                 }
             }
+            errands.rest();
         };
         std::thread::Builder::new()
             .name(name)
@@ -552,7 +567,7 @@ mod tests {
         Held {
             inlet,
             halt,
-            reader: thread.start(),
+            reader: thread.start(Errands::unshared()),
             reading,
             read,
             emptied: is_emptied,

@@ -16,16 +16,12 @@ use super::waiter::{Waiter, wake_all};
 use crate::account::Account;
 use crate::batch::Column;
 use crate::pipeline::{Limits, Window};
+use crate::scheduler::Errands;
 use crate::sink::{self, Bookmark, Sink};
 use crate::thread;
 
 /// Bytes of a `reason` that are kept. Guests word it, as long as they please; a person reads it.
 const REASON_BYTES_MAX: usize = 64 << 10;
-
-/// How much writing dead letters gives way to all else. A tenant all of whose events fail makes more of them than one core can
-/// write; at the niceness of sources and sinks that core is lost to the workers, and a victim's median beside it rises from
-/// 0.2 ms to 1–2 ms. What is not written holds back only who makes it.
-const NICENESS: i32 = thread::LAST_NICENESS;
 
 /// An event that failed: a line of the dead-letter file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -351,15 +347,16 @@ impl Writing {
     /// # Panics
     /// When the system gives no thread.
     #[must_use]
-    pub fn start(mut self) -> JoinHandle<()> {
+    pub fn start(mut self, mut errands: Errands) -> JoinHandle<()> {
         let builder = std::thread::Builder::new().name("dead letters".into());
         let run = move || {
-            thread::give_way(NICENESS);
+            thread::run_at_once();
             while !self.is_over() {
-                if !self.step() {
+                if !errands.run(|| self.step()) {
                     self.flush();
+                    errands.rest();
                     let message = self.messages.recv().unwrap_or(Message::Close);
-                    self.handle(message);
+                    errands.run(|| self.handle(message));
                 }
             }
         };

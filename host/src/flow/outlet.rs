@@ -23,6 +23,7 @@ use crate::account::Account;
 use crate::batch::{Batch, SourceIndex};
 use crate::clock::Clock;
 use crate::pipeline::Order;
+use crate::scheduler::Errands;
 use crate::sink::{self, Sink};
 use crate::thread;
 
@@ -232,12 +233,12 @@ impl Writing {
     /// # Panics
     /// When the system gives no thread.
     #[must_use]
-    pub fn start(mut self) -> Writer {
+    pub fn start(mut self, mut errands: Errands) -> Writer {
         let name = format!("sink {}", self.outlet.id);
         let run = move || {
             thread::run_at_once();
             while !self.is_over() {
-                self.wait();
+                self.wait(&mut errands);
             }
         };
         std::thread::Builder::new()
@@ -262,14 +263,15 @@ impl Writing {
     }
 
     /// Handles the next message, and waits for it where there is none.
-    fn wait(&mut self) {
+    fn wait(&mut self, errands: &mut Errands) {
         if let Ok(message) = self.messages.try_recv() {
             if self.pace == Pace::Lingering {
                 self.pace = Pace::Busy;
             }
-            return self.handle(message);
+            return errands.run(|| self.handle(message));
         }
         self.flush();
+        errands.rest();
         if self.pace == Pace::Busy {
             std::thread::sleep(LINGER);
             self.pace = Pace::Lingering;
@@ -283,7 +285,7 @@ impl Writing {
         } else {
             Pace::Waiting
         };
-        self.handle(message);
+        errands.run(|| self.handle(message));
     }
 
     fn handle(&mut self, message: Message) {
@@ -484,7 +486,7 @@ mod tests {
         };
         let writer = unstarted
             .writing(parts, Progress::new(Vec::new(), Box::new(Deaf), false))
-            .start();
+            .start(Errands::unshared());
         outlet.push(batch());
         outlet.push(batch());
         let marked = outlet.mark([].into());

@@ -142,6 +142,9 @@ impl Host {
         let mut tenants = self.tenants.lock();
         let index = tenants.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
             tenants.push((name.to_owned(), Share::new(Arc::new(Account::new(budget())))));
+            if tenants.len() > 1 {
+                self.scheduler.share();
+            }
             tenants.len() - 1
         });
         let share = tenants[index].1.clone();

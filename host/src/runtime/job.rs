@@ -239,9 +239,11 @@ impl Assembled {
             writings,
             letters,
         } = self;
-        job.letters_thread = letters.map(LettersWriting::start);
-        job.writers = writings.into_iter().map(Writing::start).collect();
-        job.readers = readings.into_iter().map(Reading::start).collect();
+        let pipe = job.pipe.clone();
+        let errands = || pipe.scheduler.errands(pipe.tenant, pipe.slo_ns.is_some());
+        job.letters_thread = letters.map(|letters| letters.start(errands()));
+        job.writers = writings.into_iter().map(|writing| writing.start(errands())).collect();
+        job.readers = readings.into_iter().map(|reading| reading.start(errands())).collect();
         if let (true, Some(every)) = (job.pipe.store.is_durable(), job.pipeline.checkpoint) {
             job.checkpointer = Some(job.checkpoints.start(every));
         }

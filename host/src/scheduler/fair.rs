@@ -84,9 +84,22 @@ impl<T> Fair<T> {
     fn wake(&mut self, index: TenantIndex) {
         let now = self.now;
         let tenant = self.tenant(index);
-        tenant.runtime = tenant.runtime.max(now.saturating_sub(tenant.virtual_of(CREDIT_NS)));
+        tenant.runtime = tenant.earliest(now);
         let runtime = tenant.runtime;
         self.awake.insert((runtime, index));
+    }
+
+    /// Changes the virtual runtime of a tenant.
+    fn move_by(&mut self, index: TenantIndex, change: impl FnOnce(&mut Tenant<T>)) {
+        let tenant = self.tenant(index);
+        let before = tenant.runtime;
+        change(tenant);
+        let after = tenant.runtime;
+        let is_awake = !tenant.line.is_empty() && !tenant.is_held;
+        if is_awake && before != after {
+            self.awake.remove(&(before, index));
+            self.awake.insert((after, index));
+        }
     }
 
     /// Moves the start of virtual time up to a moment that nobody who matters is behind.
@@ -119,6 +132,11 @@ impl<T> Tenant<T> {
 
     fn virtual_of(&self, ns: u64) -> u64 {
         ns.saturating_mul(SCALE) / self.weight
+    }
+
+    /// Where it starts if it had nothing until `now`.
+    fn earliest(&self, now: u64) -> u64 {
+        self.runtime.max(now.saturating_sub(self.virtual_of(CREDIT_NS)))
     }
 
     /// Charges for a slice that starts.
@@ -177,16 +195,21 @@ impl<T: Send> Policy<T> for Fair<T> {
     }
 
     fn charge(&mut self, used: Used) {
-        let index = used.tenant;
+        self.move_by(used.tenant, |tenant| tenant.end_slice(used));
+    }
+
+    fn charge_outside(&mut self, index: TenantIndex, ns: u64) {
+        let now = self.now;
+        self.move_by(index, |tenant| {
+            tenant.runtime = tenant.earliest(now).saturating_add(tenant.virtual_of(ns));
+        });
+    }
+
+    fn is_owed(&mut self, index: TenantIndex) -> bool {
+        let now = self.now;
         let tenant = self.tenant(index);
-        let before = tenant.runtime;
-        tenant.end_slice(used);
-        let after = tenant.runtime;
-        let is_awake = !tenant.line.is_empty() && !tenant.is_held;
-        if is_awake && before != after {
-            self.awake.remove(&(before, index));
-            self.awake.insert((after, index));
-        }
+        // Half of what one may be owed: it was, and has not used it up.
+        tenant.earliest(now) <= now.saturating_sub(tenant.virtual_of(CREDIT_NS / 2))
     }
 
     fn set_weight(&mut self, index: TenantIndex, weight: u32) {

@@ -89,6 +89,13 @@ impl<T: Send> Policy<T> for Fifo<T> {
 
     fn charge(&mut self, _: Used) {}
 
+    fn charge_outside(&mut self, _: TenantIndex, _: u64) {}
+
+    /// Sources and sinks run beside the workers as they please: who is in line says nothing of who has had how much.
+    fn is_owed(&mut self, _: TenantIndex) -> bool {
+        true
+    }
+
     fn set_weight(&mut self, _: TenantIndex, _: u32) {}
 
     fn hold(&mut self, index: TenantIndex, is_held: bool) {

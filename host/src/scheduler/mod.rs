@@ -4,6 +4,7 @@
 //! nothing of WebAssembly, actors or batches: an item is anything that can be pushed and popped.
 
 mod budget;
+mod errand;
 mod fair;
 mod fifo;
 mod line;
@@ -15,11 +16,14 @@ pub mod simulation;
 mod urgency;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::clock::Clock;
+pub use errand::Errands;
+use errand::{Errand, Leave, Lender};
 pub use policy::{Choice, Ready, Share, TenantIndex, Used};
 use ready_queue::ReadyQueue;
 pub(crate) use urgency::Urgency;
@@ -29,12 +33,23 @@ pub struct Scheduler<T> {
     state: Mutex<State<T>>,
     work: Condvar,
     clock: Arc<dyn Clock>,
+    is_shared: AtomicBool,
 }
 
 struct State<T> {
-    queue: ReadyQueue<T>,
+    queue: ReadyQueue<Item<T>>,
     sleeping: usize,
+    /// How many errands run in the stead of a worker that sleeps, or slept when they began.
+    lent: usize,
     closed: bool,
+}
+
+/// What waits for a worker.
+enum Item<T> {
+    /// Something to run.
+    Own(T),
+    /// Something that another thread runs meanwhile.
+    Errand(Arc<Errand>),
 }
 
 impl<T: Send + 'static> Scheduler<T> {
@@ -45,10 +60,12 @@ impl<T: Send + 'static> Scheduler<T> {
             state: Mutex::new(State {
                 queue: ReadyQueue::new(choice),
                 sleeping: 0,
+                lent: 0,
                 closed: false,
             }),
             work: Condvar::new(),
             clock,
+            is_shared: AtomicBool::new(false),
         }
     }
 
@@ -60,9 +77,22 @@ impl<T: Send + 'static> Scheduler<T> {
         self.work.notify_all();
     }
 
+    /// Says that there is more than one tenant, so that what each of them does beside the workers matters to others.
+    pub fn share(&self) {
+        self.is_shared.store(true, Ordering::Relaxed);
+    }
+
+    /// The errands of a thread that works for `tenant`; `is_timed` if its pipeline has a latency target.
+    pub fn errands(self: &Arc<Self>, tenant: TenantIndex, is_timed: bool) -> Errands {
+        Errands::new(Some(self.clone()), tenant, is_timed)
+    }
+
     /// Adds an item that became ready.
     pub fn push(&self, ready: Ready<T>) {
-        let mut state = self.state.lock();
+        self.add(self.state.lock(), ready.map(Item::Own));
+    }
+
+    fn add(&self, mut state: MutexGuard<'_, State<T>>, ready: Ready<Item<T>>) {
         state.queue.push(ready);
         if state.sleeping > 0 {
             drop(state);
@@ -80,11 +110,13 @@ impl<T: Send + 'static> Scheduler<T> {
     pub fn settle_and_next(&self, used: Used, again: Option<Ready<T>>) -> Option<Ready<T>> {
         let now_ns = self.clock.now_ns();
         let mut state = self.state.lock();
-        state.queue.settle(used, again, now_ns);
+        state
+            .queue
+            .settle(used, again.map(|ready| ready.map(Item::Own)), now_ns);
         self.take(state)
     }
 
-    fn take(&self, mut state: MutexGuard<'_, State<T>>) -> Option<Ready<T>> {
+    fn take<'a>(&'a self, mut state: MutexGuard<'a, State<T>>) -> Option<Ready<T>> {
         loop {
             if state.closed {
                 return None;
@@ -93,11 +125,16 @@ impl<T: Send + 'static> Scheduler<T> {
             if let Some(ready) = state.queue.pop(now_ns) {
                 // Whoever made more than one item ready, a refill or a worker that gave its own back, wakes one worker at
                 // most: each wakes the next.
-                if state.sleeping > 0 && state.queue.has_ready() {
-                    drop(state);
+                let wakes = state.sleeping > 0 && state.queue.has_ready();
+                drop(state);
+                if wakes {
                     self.work.notify_one();
                 }
-                return Some(ready);
+                if let Some(own) = self.own(ready) {
+                    return Some(own);
+                }
+                state = self.state.lock();
+                continue;
             }
             state.sleeping += 1;
             state = match state.queue.refill_at_ns() {
@@ -113,13 +150,46 @@ impl<T: Send + 'static> Scheduler<T> {
 
     /// The next item to run, if there is one now.
     pub fn try_next(&self) -> Option<Ready<T>> {
-        self.state.lock().queue.pop(self.clock.now_ns())
+        loop {
+            let ready = self.state.lock().queue.pop(self.clock.now_ns())?;
+            if let Some(own) = self.own(ready) {
+                return Some(own);
+            }
+        }
+    }
+
+    /// What a worker runs itself. For an errand it stands back here.
+    fn own(&self, ready: Ready<Item<T>>) -> Option<Ready<T>> {
+        let Ready {
+            tenant,
+            start_by_ns,
+            item,
+        } = ready;
+        match item {
+            Item::Own(item) => Some(Ready {
+                tenant,
+                start_by_ns,
+                item,
+            }),
+            Item::Errand(errand) => {
+                let ns = errand.lend();
+                let used = Used {
+                    tenant,
+                    is_timed: start_by_ns.is_some(),
+                    ns,
+                    fuel: 0,
+                };
+                self.settle(used, None);
+                None
+            }
+        }
     }
 
     /// Charges a tenant for what its item used of a worker, and takes the item back if it wants to go on. Whoever settles then
     /// asks for the next one: nobody else is woken for what it gave back.
     pub fn settle(&self, used: Used, again: Option<Ready<T>>) {
         let now_ns = self.clock.now_ns();
+        let again = again.map(|ready| ready.map(Item::Own));
         self.state.lock().queue.settle(used, again, now_ns);
     }
 
@@ -127,6 +197,43 @@ impl<T: Send + 'static> Scheduler<T> {
     pub fn close(&self) {
         self.state.lock().closed = true;
         self.work.notify_all();
+    }
+}
+
+impl<T: Send + 'static> Lender for Scheduler<T> {
+    fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.is_shared.load(Ordering::Relaxed)
+    }
+
+    fn ask(&self, errand: &Arc<Errand>) -> Leave {
+        let now_ns = self.clock.now_ns();
+        let mut state = self.state.lock();
+        if state.queue.is_owed(errand.tenant) {
+            return Leave::Owed;
+        }
+        if state.sleeping > state.lent {
+            state.lent += 1;
+            return Leave::OfSleeper;
+        }
+        let ready = Ready {
+            tenant: errand.tenant,
+            start_by_ns: errand.is_timed.then_some(now_ns),
+            item: Item::Errand(errand.clone()),
+        };
+        self.add(state, ready);
+        Leave::Queued
+    }
+
+    fn end(&self, errand: &Errand, leave: Leave, ns: u64) {
+        let mut state = self.state.lock();
+        if leave == Leave::OfSleeper {
+            state.lent -= 1;
+        }
+        state.queue.charge_outside(errand.tenant, ns);
     }
 }
 

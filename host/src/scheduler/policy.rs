@@ -50,6 +50,15 @@ pub struct Used {
 }
 
 impl<T> Ready<T> {
+    /// The same with another item.
+    pub(super) fn map<U>(self, item: impl FnOnce(T) -> U) -> Ready<U> {
+        Ready {
+            tenant: self.tenant,
+            start_by_ns: self.start_by_ns,
+            item: item(self.item),
+        }
+    }
+
     /// What its slice used.
     #[must_use]
     pub fn used(&self, ns: u64, fuel: u64) -> Used {
@@ -72,6 +81,10 @@ pub(super) trait Policy<T>: Send {
     fn has_ready(&self) -> bool;
     /// Notes that a slice ended: called once for every item that was popped.
     fn charge(&mut self, used: Used);
+    /// Notes time that a tenant had beside the workers.
+    fn charge_outside(&mut self, tenant: TenantIndex, ns: u64);
+    /// Whether a tenant has had so much less than others that it would run before all that wait.
+    fn is_owed(&mut self, tenant: TenantIndex) -> bool;
     /// Sets the weight of a tenant.
     fn set_weight(&mut self, tenant: TenantIndex, weight: u32);
     /// Keeps back what a tenant has ready, or offers it again.

@@ -52,6 +52,14 @@ impl<T: Send + 'static> ReadyQueue<T> {
         }
     }
 
+    pub(super) fn charge_outside(&mut self, tenant: TenantIndex, ns: u64) {
+        self.policy.charge_outside(tenant, ns);
+    }
+
+    pub(super) fn is_owed(&mut self, tenant: TenantIndex) -> bool {
+        self.policy.is_owed(tenant)
+    }
+
     pub(super) fn has_ready(&self) -> bool {
         self.policy.has_ready()
     }
