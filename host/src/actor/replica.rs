@@ -178,8 +178,9 @@ impl Replica {
             actor.urgency(self.number).note_ran(running.turn.used_ns);
             counters::add(&operator.counters.slices, 1_u64);
             match sliced {
-                Slice::Preempted => {
-                    if !std::mem::take(&mut running.turn.is_opening) {
+                Slice::Preempted | Slice::GaveWay => {
+                    let burnt_it = matches!(sliced, Slice::Preempted);
+                    if !std::mem::take(&mut running.turn.is_opening) && burnt_it {
                         operator.pace.observe_slice(running.turn.slice_fuel, polled_ns);
                     }
                     // The fuel between two yields of a turn under way cannot be changed: where it proves too little, the
@@ -340,13 +341,7 @@ impl Replica {
         }
     }
 
-    fn start(&mut self, operator: &Operator, part: Part) {
-        let budget = Budget {
-            total: operator
-                .pace
-                .turn_fuel(part.batch.len(), operator.setup.limits.fuel_per_event),
-            slice: operator.pace.slice_fuel(operator.slice_ns),
-        };
+    fn start(&mut self, operator: &Operator, mut part: Part) {
         let (request, plan) = match operator.kind() {
             Kind::Map | Kind::Filter => (Request::Batch(part.batch.clone()), None),
             Kind::Reduce => {
@@ -362,8 +357,19 @@ impl Replica {
                     self.turns,
                     operator.component.state_version(),
                 );
+                let taken = fold.batch.len();
+                if taken < part.batch.len() {
+                    self.put_back(&part.batch.slice(taken..part.batch.len()), part.attempts, &[]);
+                    part.batch = fold.batch.clone();
+                }
                 (Request::Fold(fold), Some(plan))
             }
+        };
+        let budget = Budget {
+            total: operator
+                .pace
+                .turn_fuel(part.batch.len(), operator.setup.limits.fuel_per_event),
+            slice: operator.pace.slice_fuel(operator.slice_ns),
         };
         let turn = Turn::new(
             self.instance.take(),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::{Actor, Cell};
-use crate::engine::{Answer, Budget, Component, Instance, Request, Setup, Trap, Unopened};
+use crate::engine::{Answer, Budget, Component, Instance, Request, Setup, Trap, Unopened, way};
 
 /// A turn under way.
 pub(super) struct Turn {
@@ -47,6 +47,8 @@ pub(super) enum Slice {
     Ended(End),
     /// It burnt its fuel.
     Preempted,
+    /// The host did something for it for long enough, and let others run. What it burnt is not known.
+    GaveWay,
     /// It waits for the host, which will schedule it.
     Waiting,
 }
@@ -104,7 +106,7 @@ impl Turn {
         let burnt = match slice {
             Slice::Preempted => self.charged_fuel.saturating_add(self.slice_fuel),
             Slice::Ended(end) => end.fuel.max(self.charged_fuel),
-            Slice::Waiting => self.charged_fuel,
+            Slice::GaveWay | Slice::Waiting => self.charged_fuel,
         };
         burnt - std::mem::replace(&mut self.charged_fuel, burnt)
     }
@@ -115,6 +117,7 @@ impl Turn {
         let waker = Waker::from(alarm.clone());
         match self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(end) => Slice::Ended(end),
+            Poll::Pending if way::was_given() => Slice::GaveWay,
             Poll::Pending if alarm.park() => Slice::Waiting,
             Poll::Pending => Slice::Preempted,
         }
@@ -188,8 +191,14 @@ mod tests {
                 fuel,
             })
         };
-        let slices = [Slice::Preempted, Slice::Waiting, Slice::Preempted, ended(250)];
+        let slices = [
+            Slice::Preempted,
+            Slice::Waiting,
+            Slice::GaveWay,
+            Slice::Preempted,
+            ended(250),
+        ];
         let charged = slices.map(|slice| turn.fuel_to_charge(&slice));
-        assert_eq!(charged, [100, 0, 100, 50]);
+        assert_eq!(charged, [100, 0, 0, 100, 50]);
     }
 }

@@ -88,13 +88,14 @@ impl Inspection<'_> {
         let imports: String = self.imports.iter().flat_map(|import| ["\n  ", import]).collect();
         format!(
             "kind            {}\nsha256          {}\nsize            {}\ninitial memory  {}\n{}\
-             limits          memory {}, {} fuel per event, {} table elements\nimports{}\n",
+             limits          memory {}, state {}, {} fuel per event, {} table elements\nimports{}\n",
             self.kind,
             self.sha256,
             size(self.size as u64),
             size(self.initial_memory),
             self.state_versions.map(state).unwrap_or_default(),
             size(self.limits.memory),
+            size(self.limits.state),
             self.limits.fuel_per_event,
             self.limits.table_elements,
             if imports.is_empty() { "  none".into() } else { imports },

@@ -1,4 +1,5 @@
-//! Code that cannot keep a worker: bulk memory instructions in pieces, and straight lines with places to yield.
+//! Code that cannot keep a worker: bulk memory instructions in pieces, new memory that is touched in pieces ([`touch`]), and
+//! straight lines with places to yield.
 //!
 //! A guest yields where a loop or a function begins, and nowhere else.
 //!
@@ -20,16 +21,21 @@
 //!
 //! Knows the binary format, and nothing of engines or of what a component is for.
 
+mod touch;
+
 use std::borrow::Cow;
 
 use wasm_encoder::{BlockType, Encode as _, Function, InstructionSink, ValType};
 use wasmparser::{
     BinaryReader, CodeSectionReader, CompositeInnerType, DataSectionReader, FunctionBody, FunctionSectionReader,
-    ImportSectionReader, Operator, TypeRef, TypeSectionReader,
+    ImportSectionReader, MemorySectionReader, Operator, TypeRef, TypeSectionReader,
 };
 
+use touch::Touch;
+pub(super) use touch::{LET_OTHERS_RUN_BYTES, TOUCHED_BYTES};
+
 /// Changes with what is written: compiled code is kept under it.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// How much one instruction moves at the most. At the 62 bytes/ns that copies were measured at these are 4 µs, and where
 /// each page is touched for the first time, 64 page faults of 0.25 to 1 µs: either way a small part of a slice of 100 µs.
 const PIECE_BYTES: i32 = 256 << 10;
@@ -166,6 +172,10 @@ mod section {
     pub(super) const TYPE: u8 = 1;
     pub(super) const IMPORT: u8 = 2;
     pub(super) const FUNCTION: u8 = 3;
+    pub(super) const MEMORY: u8 = 5;
+    pub(super) const START: u8 = 8;
+    /// Elements, the number of data segments, code, data: one of them is there where there are functions.
+    pub(super) const BEHIND_START: [u8; 4] = [9, 12, CODE, DATA];
     pub(super) const CODE: u8 = 10;
     pub(super) const DATA: u8 = 11;
 }
@@ -218,6 +228,10 @@ struct Outline {
     /// The number of parameters of each type; of one that is no function, 0.
     params: Vec<u32>,
     imported: u32,
+    imports_memory: bool,
+    /// The pages that its own first memory begins with.
+    start_pages: u64,
+    start: Option<u32>,
     /// The type of each function that is defined.
     defined: Vec<u32>,
     /// The size of each data segment.
@@ -243,8 +257,10 @@ impl Outline {
                 }
                 section::IMPORT => {
                     for import in ImportSectionReader::new(reader)?.into_imports() {
-                        if matches!(import?.ty, TypeRef::Func(_) | TypeRef::FuncExact(_)) {
-                            outline.imported += 1;
+                        match import?.ty {
+                            TypeRef::Func(_) | TypeRef::FuncExact(_) => outline.imported += 1,
+                            TypeRef::Memory(_) => outline.imports_memory = true,
+                            _ => {}
                         }
                     }
                 }
@@ -253,6 +269,11 @@ impl Outline {
                         .into_iter()
                         .collect::<Result<_, _>>()?;
                 }
+                section::MEMORY => {
+                    let first = MemorySectionReader::new(reader)?.into_iter().next().transpose()?;
+                    outline.start_pages = first.map_or(0, |memory| memory.initial);
+                }
+                section::START => outline.start = Some(BinaryReader::new(contents, 0).read_var_u32()?),
                 section::DATA => {
                     for data in DataSectionReader::new(reader)? {
                         outline.data_bytes.push(data?.data.len());
@@ -270,6 +291,13 @@ impl Outline {
         let ty = self.defined.get(n).and_then(|&ty| self.params.get(ty as usize));
         ty.copied()
             .ok_or_else(|| Refused::Malformed("a function without a type".into()))
+    }
+
+    /// What is to be touched before it starts. Memory that is imported was touched by whose it is; a module without functions
+    /// only lends its own.
+    fn touch_at_start(&self) -> Option<Touch> {
+        let is_own = !self.imports_memory && !self.defined.is_empty();
+        Touch::at_start(self.start_pages, self.start).filter(|_| is_own)
     }
 
     /// Whether the instruction never moves more than a piece, or traps.
@@ -305,26 +333,42 @@ fn rewrite_module<'a>(module: &'a [u8], size: &mut Size) -> Result<Cow<'a, [u8]>
             }
         }
     }
-    if bodies.iter().all(|body| matches!(body, Cow::Borrowed(_))) {
+    let start = match outline.touch_at_start() {
+        Some(touch) => Some(added.function(Extra::Touch(touch))?),
+        None => None,
+    };
+    if start.is_none() && bodies.iter().all(|body| matches!(body, Cow::Borrowed(_))) {
         return Ok(Cow::Borrowed(module));
     }
     let mut written = Vec::new();
+    let mut new_start = start;
     for (kind, contents) in sections {
+        if section::BEHIND_START.contains(&kind)
+            && let Some(start) = new_start.take()
+        {
+            let mut number = Vec::new();
+            start.encode(&mut number);
+            written.push((section::START, Cow::Owned(number)));
+        }
         let contents = match kind {
+            section::START if start.is_some() => continue,
             section::TYPE => {
                 let mut types = Vec::new();
-                signature(3, &mut types);
-                signature(2, &mut types);
+                Extra::SIGNATURES
+                    .iter()
+                    .for_each(|&(params, results)| signature(params, results, &mut types));
                 // Groups of types count once each.
-                Cow::Owned(appended(contents, 2, &types)?)
+                Cow::Owned(appended(contents, count(Extra::SIGNATURES.len())?, &types)?)
             }
             section::FUNCTION => {
                 let mut types = Vec::new();
-                (0..added.functions.len()).for_each(|_| outline.types.encode(&mut types));
+                for extra in &added.functions {
+                    outline.types.saturating_add(extra.signature()).encode(&mut types);
+                }
                 Cow::Owned(appended(contents, count(added.functions.len())?, &types)?)
             }
             section::CODE => {
-                let functions = added.functions.iter().map(|&bulk| Cow::Owned(function(bulk)));
+                let functions = added.functions.iter().map(|&extra| Cow::Owned(extra.function()));
                 let bodies: Vec<Cow<'_, [u8]>> = std::mem::take(&mut bodies).into_iter().chain(functions).collect();
                 let mut code = Vec::with_capacity(contents.len() + bodies.len());
                 count(bodies.len())?.encode(&mut code);
@@ -344,12 +388,49 @@ fn rewrite_module<'a>(module: &'a [u8], size: &mut Size) -> Result<Cow<'a, [u8]>
     Ok(Cow::Owned(assemble(module, written)))
 }
 
+/// A function that is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extra {
+    /// Does an instruction in pieces.
+    Pieces(Bulk),
+    Touch(Touch),
+}
+
+impl Extra {
+    /// The types that are added for them, as their numbers of `i32` parameters and results. The second is that of the operands
+    /// of a bulk instruction without the length, which stay on the stack while it is compared.
+    const SIGNATURES: [(u32, u32); 4] = [(3, 0), (2, 0), (1, 1), (0, 0)];
+
+    /// Which of these it has.
+    fn signature(self) -> u32 {
+        match self {
+            Self::Pieces(_) => 0,
+            Self::Touch(Touch::Grow { .. }) => 2,
+            Self::Touch(Touch::Start { .. }) => 3,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pieces(bulk) => bulk.name(),
+            Self::Touch(touch) => touch.name(),
+        }
+    }
+
+    fn function(self) -> Vec<u8> {
+        match self {
+            Self::Pieces(bulk) => function(bulk),
+            Self::Touch(touch) => touch.function(),
+        }
+    }
+}
+
 /// The functions that are added behind the module's own, in the order of their numbers.
 struct Added {
-    functions: Vec<Bulk>,
+    functions: Vec<Extra>,
     /// The number of the first.
     first: u32,
-    /// The type of the operands without the length, which stay on the stack while it is compared.
+    /// The type of a bulk instruction's operands without the length.
     operands: u32,
 }
 
@@ -363,11 +444,11 @@ impl Added {
         })
     }
 
-    /// The number of the function that does `bulk` in pieces.
-    fn function(&mut self, bulk: Bulk) -> Result<u32, Refused> {
-        let known = self.functions.iter().position(|&known| known == bulk);
+    /// The number of a function, which is added if it is not there yet.
+    fn function(&mut self, extra: Extra) -> Result<u32, Refused> {
+        let known = self.functions.iter().position(|&known| known == extra);
         let at = known.unwrap_or_else(|| {
-            self.functions.push(bulk);
+            self.functions.push(extra);
             self.functions.len() - 1
         });
         Ok(self.first.saturating_add(count(at)?))
@@ -420,11 +501,17 @@ fn rewrite_body<'a>(
                 .i32_gt_u()
                 .if_(BlockType::FunctionType(added.operands))
                 .local_get(length)
-                .call(added.function(bulk)?)
+                .call(added.function(Extra::Pieces(bulk))?)
                 .else_()
                 .local_get(length);
             bulk.emit(&mut code);
             code.end();
+            done = operators.original_position() - start;
+        }
+        if let Operator::MemoryGrow { mem: memory } = operator {
+            out.extend_from_slice(&bytes[done..at]);
+            let grow = added.function(Extra::Touch(Touch::Grow { memory }))?;
+            InstructionSink::new(&mut out).call(grow);
             done = operators.original_position() - start;
         }
         before = Some(operator);
@@ -463,14 +550,15 @@ fn declarations(body: &FunctionBody<'_>, is_needed: bool) -> Result<Vec<u8>, Ref
     appended(declared, 1, &local)
 }
 
-/// The type of a function from this many `i32` to nothing.
-fn signature(params: u32, types: &mut Vec<u8>) {
+/// The type of a function from this many `i32` to this many.
+fn signature(params: u32, results: u32, types: &mut Vec<u8>) {
     /// How a function type begins.
     const FUNCTION: u8 = 0x60;
     types.push(FUNCTION);
-    params.encode(types);
-    (0..params).for_each(|_| ValType::I32.encode(types));
-    0_u32.encode(types);
+    for values in [params, results] {
+        values.encode(types);
+        (0..values).for_each(|_| ValType::I32.encode(types));
+    }
 }
 
 /// A counted list with items added at its end.
@@ -504,9 +592,9 @@ fn name_functions(custom: &[u8], added: &Added) -> Result<Option<Vec<u8>>, Refus
         out.push(kind);
         if kind == FUNCTIONS {
             let mut names = Vec::new();
-            for (number, bulk) in (added.first..).zip(&added.functions) {
+            for (number, extra) in (added.first..).zip(&added.functions) {
                 number.encode(&mut names);
-                bulk.name().encode(&mut names);
+                extra.name().encode(&mut names);
             }
             appended(contents, count(added.functions.len())?, &names)?.encode(&mut out);
             is_named = true;

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use wasmtime::ResourceLimiter;
+use wasmtime::ResourceLimiterAsync;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::instance::Setup;
 use super::voice::Voice;
-use super::wasi;
+use super::{bulk, wasi, way};
 use crate::account::Account;
 use crate::pipeline::Limits;
 
@@ -20,12 +20,14 @@ const HANDLES_MAX: usize = 1024;
 
 /// The data of a store.
 pub(super) struct Guest {
-    limits: Limits,
+    pub(super) limits: Limits,
     account: Arc<Account>,
     /// What the account bears of its memory.
     memory: u64,
     /// How much of it the last growth was.
     growth: u64,
+    /// How much of that the guest has yet to touch, if it was rewritten to.
+    untouched: u64,
     /// Whether a growth of memory was denied since the last turn began: what a trap is then blamed on.
     pub(super) memory_denied: bool,
     /// What the guest said of a panic.
@@ -55,6 +57,7 @@ impl Guest {
             account: setup.account.clone(),
             memory: 0,
             growth: 0,
+            untouched: 0,
             memory_denied: false,
             last_words: None,
             voice: setup.voice.clone(),
@@ -105,9 +108,15 @@ impl WasiView for Guest {
     }
 }
 
-impl ResourceLimiter for Guest {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+#[async_trait::async_trait]
+impl ResourceLimiterAsync for Guest {
+    async fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let added = (desired - current) as u64;
+        if self.untouched > 0 && added == bulk::LET_OTHERS_RUN_BYTES {
+            self.untouched = self.untouched.saturating_sub(bulk::TOUCHED_BYTES);
+            way::give().await;
+            return Ok(false);
+        }
         // What a component starts with was known when it got its place.
         let is_start = current == 0;
         let granted = desired as u64 <= self.limits.memory && (is_start || self.account.try_add_memory(added));
@@ -117,6 +126,7 @@ impl ResourceLimiter for Guest {
             }
             self.memory += added;
             self.growth = added;
+            self.untouched = added;
         }
         self.memory_denied |= !granted;
         if granted {
@@ -134,7 +144,7 @@ impl ResourceLimiter for Guest {
         Ok(())
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    async fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         Ok(desired <= super::TABLE_ELEMENTS_MAX && desired as u64 <= self.limits.table_elements)
     }
 }

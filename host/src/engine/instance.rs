@@ -227,7 +227,10 @@ impl Instance {
         let answer = self.call(request, budget, &mut migrating).await;
         let fuel = budget.total - self.store.get_fuel().expect("the engine counts fuel").min(budget.total);
         let answer = match answer {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => match too_much_state(request, &answer, self.store.data().limits.state) {
+                Some(trap) => Err(trap),
+                None => Ok(answer),
+            },
             Ok(Err(broken)) => Err(Trap::broken(&broken)),
             Err(error) => Err(Trap::new(&error, self.store.data_mut())),
         };
@@ -319,7 +322,7 @@ impl fmt::Debug for Instance {
 
 fn new_store(component: &Component, setup: &Setup) -> Mortal {
     let mut store = Mortal::new(Store::new(component.pre().engine(), Guest::new(setup)));
-    store.limiter(|guest| guest);
+    store.limiter_async(|guest| guest);
     store.set_hostcall_fuel(RESULT_BYTES_ALLOWANCE);
     store
 }
@@ -333,6 +336,24 @@ async fn learn_state_versions(
     let (versions,) = ask.call_async(store, ()).await?;
     component.learn_state_versions(versions.validate()?);
     Ok(())
+}
+
+/// The trap that an answer counts as which would keep more of a key than is allowed.
+fn too_much_state(request: &Request, answer: &Answer, bytes_max: u64) -> Option<Trap> {
+    let (Request::Fold(fold), Answer::Folded(Folded::Done { accumulators, .. })) = (request, answer) else {
+        return None;
+    };
+    if accumulators.bytes().len() as u64 <= bytes_max {
+        return None;
+    }
+    let closed = fold.closing.as_ref().map_or(0, |windows| windows.len());
+    let (open, large) = accumulators
+        .iter()
+        .enumerate()
+        .find(|(_, accumulator)| accumulator.len() as u64 > bytes_max)?;
+    let last = fold.groups.iter().rposition(|&group| group as usize == closed + open);
+    let event = u32::try_from(last.expect("a group has events")).expect("a batch has fewer than 2^32 events");
+    Some(Trap::too_much_state(large.len(), bytes_max, event))
 }
 
 fn refuel(store: &mut Store<Guest>, budget: Budget) -> wasmtime::Result<()> {

@@ -17,11 +17,11 @@ mod reaper;
 mod trap;
 mod voice;
 mod wasi;
+pub mod way;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::task::Poll;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component as Compiled, Linker};
@@ -283,14 +283,13 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
 
 /// The end of a call of the host, at which the guest may have to let others run.
 fn serve(mut store: StoreContextMut<'_, Guest>, bytes: usize) -> Box<dyn Future<Output = wasmtime::Result<()>> + Send> {
-    let mut must_yield = store.data_mut().serve(bytes);
-    Box::new(std::future::poll_fn(move |context| {
-        if std::mem::take(&mut must_yield) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+    let must_yield = store.data_mut().serve(bytes);
+    Box::new(async move {
+        if must_yield {
+            way::give().await;
         }
-        Poll::Ready(Ok(()))
-    }))
+        Ok(())
+    })
 }
 
 /// Lower-case hexadecimal.

@@ -60,7 +60,11 @@ fn reaper() -> Option<&'static SyncSender<Store<Guest>>> {
     let start = || {
         let (sender, stores) = mpsc::sync_channel(WAITING_MAX);
         let thread = thread::Builder::new().name("dirigo-reaper".into());
-        thread.spawn(move || stores.into_iter().for_each(drop)).ok()?;
+        let reap = move || {
+            crate::thread::give_way(crate::thread::WORKER_NICENESS);
+            stores.into_iter().for_each(drop);
+        };
+        thread.spawn(reap).ok()?;
         Some(sender)
     };
     REAPER.get_or_init(start).as_ref()

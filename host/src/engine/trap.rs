@@ -31,6 +31,8 @@ pub enum Cause {
     Malformed,
     /// It put out more than its tenant may.
     Output,
+    /// What it keeps of a key is more than it may.
+    State,
     /// Any of these, while it brought state of an older version to its own.
     Migrate,
 }
@@ -45,6 +47,7 @@ impl Cause {
             Cause::Memory => "memory",
             Cause::Malformed => "malformed",
             Cause::Output => "output",
+            Cause::State => "state",
             Cause::Migrate => "migrate",
         }
     }
@@ -71,7 +74,9 @@ impl Trap {
                 "out of memory: a growth past the limit was denied{}",
                 said.map(|said| format!(" ({said})")).unwrap_or_default()
             ),
-            Cause::Trap | Cause::Malformed | Cause::Output | Cause::Migrate => said.unwrap_or_else(|| describe(error)),
+            Cause::Trap | Cause::Malformed | Cause::Output | Cause::State | Cause::Migrate => {
+                said.unwrap_or_else(|| describe(error))
+            }
         };
         let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
         Self {
@@ -94,6 +99,16 @@ impl Trap {
 }
 
 impl Trap {
+    /// The trap that state counts as which an operator may not keep, made by this event.
+    pub(super) fn too_much_state(bytes: usize, bytes_max: u64, event: u32) -> Self {
+        Self {
+            cause: Cause::State,
+            reason: format!("the state of its key would have {bytes} bytes, and `state` allows {bytes_max}"),
+            backtrace: None,
+            event: Some(event),
+        }
+    }
+
     /// The trap that outputs count as which a tenant's budget does not allow.
     #[must_use]
     pub fn too_much_output(reason: String, event: u32) -> Self {

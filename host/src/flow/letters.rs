@@ -34,7 +34,7 @@ pub struct DeadLetter {
     pub operator: String,
     /// SHA-256 of the component; null for a source.
     pub component: Option<String>,
-    /// `rejected`, `trap`, `fuel`, `memory`, `malformed`, `migrate`, `key` or `source`.
+    /// `rejected`, `trap`, `fuel`, `memory`, `malformed`, `output`, `state`, `migrate`, `key` or `source`.
     pub kind: String,
     /// What happened.
     pub reason: String,

@@ -227,6 +227,9 @@ pub enum Window {
 pub struct Limits {
     /// Linear memory, in bytes.
     pub memory: u64,
+    /// What is kept of one key, in bytes. Dead letters of before this limit do not have it.
+    #[serde(default = "state_default")]
+    pub state: u64,
     /// Fuel that one event may burn.
     pub fuel_per_event: u64,
     /// Table elements.
@@ -238,10 +241,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory: 64 << 20,
+            state: state_default(),
             fuel_per_event: 10_000_000,
             table_elements: 10_000,
         }
     }
+}
+
+fn state_default() -> u64 {
+    1 << 20
 }
 
 /// What happens to an event that fails.

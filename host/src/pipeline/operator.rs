@@ -22,6 +22,7 @@ const BUILTINS: [(&str, bool); 4] = [("map", false), ("filter", false), ("reduce
 
 /// One page is the smallest memory that there is, and 32 bits address no more than 4 GiB.
 const MEMORY_RANGE: RangeInclusive<u64> = 64 << 10..=4 << 30;
+const STATE_RANGE: RangeInclusive<u64> = 1 << 10..=256 << 20;
 
 /// Below, switching costs more than running: 10 us is about 70 times a yield and resume. Above, one operator holds up a
 /// worker for as long as a person notices.
@@ -188,9 +189,10 @@ fn window(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Windo
 }
 
 fn limits(raw: &raw::Limits, validation: &mut Validation<'_>) -> Limits {
-    let default = raw::MEMORY
-        .parse::<bytesize::ByteSize>()
-        .expect("the default memory is a size");
+    let default = |size: &str| {
+        let size = size.parse::<bytesize::ByteSize>();
+        size.expect("the default is a size").as_u64()
+    };
     if let Some(at) = raw.memory.given().filter(|at| !MEMORY_RANGE.contains(&at.value.0)) {
         validation.problems.push(
             Diagnostic::error("`memory` is out of range")
@@ -200,8 +202,22 @@ fn limits(raw: &raw::Limits, validation: &mut Validation<'_>) -> Limits {
                 ),
         );
     }
+    if let Some(at) = raw.state.given().filter(|at| !STATE_RANGE.contains(&at.value.0)) {
+        validation.problems.push(
+            Diagnostic::error("`state` is out of range")
+                .at(at.place, format!("{} bytes", at.value.0))
+                .help("what is kept of one key lies between \"1KiB\" and \"256MiB\""),
+        );
+    }
     Limits {
-        memory: raw.memory.map(|Size(memory)| *memory).unwrap_or(default.as_u64()),
+        memory: raw
+            .memory
+            .map(|Size(memory)| *memory)
+            .unwrap_or_else(|| default(raw::MEMORY)),
+        state: raw
+            .state
+            .map(|Size(state)| *state)
+            .unwrap_or_else(|| default(raw::STATE)),
         fuel_per_event: raw
             .fuel_per_event
             .map(|fuel| fuel.to_u64())

@@ -15,6 +15,7 @@ pub(super) const CHECKPOINT: &str = "1s";
 pub(super) const IDLE_TIMEOUT: &str = "60s";
 pub(super) const SLICE: &str = "100us";
 pub(super) const MEMORY: &str = "64MiB";
+pub(super) const STATE: &str = "1MiB";
 pub(super) const FUEL_PER_EVENT: u64 = 10_000_000;
 pub(super) const TABLE_ELEMENTS: u64 = 10_000;
 pub(super) const SENSORS: u32 = 100;
@@ -205,6 +206,10 @@ section! {
         /// Linear memory, such as "16MiB"; from "64KiB", one page, to "4GiB", all that a component can address.
         #[schemars(extend("default" = MEMORY))]
         memory: Size,
+        /// What is kept of one key, such as "1MiB", up to "256MiB". It is handed to the operator and back as a whole, and nobody
+        /// else runs meanwhile: about 1 ms for each MiB.
+        #[schemars(extend("default" = STATE))]
+        state: Size,
         /// Fuel that one event may burn; roughly, WebAssembly instructions.
         #[schemars(extend("default" = FUEL_PER_EVENT))]
         fuel_per_event: Whole<1, { i64::MAX }>,

@@ -7,9 +7,6 @@ use crate::support::{Dirigo, Finished, Folder};
 /// How long a guest may keep its worker, in µs of processor time. The aim is 1,000; the figure is too high by up to 150 that
 /// the watchdog overstates it by, and by interrupts.
 pub(crate) const POLL_US_MAX: u64 = 2_000;
-/// As long, where a guest touches memory for the first time as quickly as it can: a page fault takes up to 4 µs, and until
-/// the host knows its pace, a slice has fuel for many.
-pub(crate) const FIRST_TOUCH_US_MAX: u64 = 10_000;
 /// Runs of which one must keep the bound. What a hypervisor takes from a processor counts as the guest's, and it does not
 /// come back at the same place; what a guest does, does.
 const ATTEMPTS: u32 = 3;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use wasm_encoder::{BlockType, Encode as _, Function, HeapType, InstructionSink};
 use wasmparser::{BinaryReader, CodeSectionReader, KnownCustom, Name, Parser, Payload};
 
-use crate::beside::{FIRST_TOUCH_US_MAX, POLL_US_MAX, beside_a_victim};
+use crate::beside::{POLL_US_MAX, beside_a_victim};
 use crate::support::{Finished, Folder, Letter, guest, letters, numbered, pipeline};
 
 /// The function of the guest whose body is put in; it takes a number and gives one.
@@ -85,7 +85,7 @@ pub(crate) fn a_copy_of_one_gibibyte_yields_on_its_way() {
                 .memory_copy(0, 0);
         },
         "[operator.limits]\nmemory = \"1GiB\"\nfuel_per_event = 3_000_000_000",
-        FIRST_TOUCH_US_MAX,
+        POLL_US_MAX,
     );
 }
 

@@ -48,9 +48,9 @@ suite! {
     striking::bulk_instructions_of_32_mib_run_in_pieces,
         "bulk-memory instructions of 32 MiB" => "pieces of 256 KiB that burn fuel and yield";
     striking::memory_filled_afresh_is_filled_in_pieces,
-        "filling memory never used before" => "pieces of 256 KiB; slices that shrink at once";
+        "filling memory never used before" => "pages touched as memory grows, with a yield after 16";
     striking::memory_touched_page_by_page_ends_at_its_limit,
-        "touching pages never used before" => "the memory limit; slices that shrink at once";
+        "touching pages never used before" => "the memory limit; pages touched as memory grows";
     striking::a_memory_bomb_ends_at_its_limit,
         "memory bomb" => "the memory limit; the event is dead";
     striking::a_leak_over_turns_costs_its_instance,
@@ -69,6 +69,8 @@ suite! {
         "one string of 32 MiB" => "twice the input and 2 MiB";
     striking::an_event_that_becomes_ten_thousand_is_taken_within_bounds,
         "amplification by 10,000" => "smaller batches; full queues hold it back";
+    striking::state_of_a_key_ends_at_its_limit,
+        "state of one key" => "the `state` limit; the event is dead";
     striking::state_that_grows_without_end_ends_at_the_memory_limit,
         "state that grows without end" => "the memory limit of who has to read it";
     striking::traps_in_finish_leave_the_windows_open,

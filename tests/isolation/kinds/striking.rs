@@ -1,6 +1,6 @@
 //! Hostile guests, each beside a victim on the only worker.
 
-use crate::beside::{FIRST_TOUCH_US_MAX, POLL_US_MAX, beside_a_victim};
+use crate::beside::{POLL_US_MAX, beside_a_victim};
 use crate::support::{Finished, Folder, Letter, assert_says, letters, numbered, pipeline};
 
 const EVENTS: u64 = 40;
@@ -57,24 +57,24 @@ pub(crate) fn memory_filled_afresh_is_filled_in_pieces() {
         "[operator.limits]\nfuel_per_event = 100_000_000",
     );
     folder.write("events.jsonl", numbered(EVENTS, 10));
-    beside_a_victim(&folder, FIRST_TOUCH_US_MAX);
+    beside_a_victim(&folder, POLL_US_MAX);
 }
 
 pub(crate) fn memory_touched_page_by_page_ends_at_its_limit() {
     let folder = pipeline("map", "{ mode = \"touch\" }", "");
     folder.write("events.jsonl", numbered(EVENTS, 10));
-    beside_a_victim(&folder, FIRST_TOUCH_US_MAX);
+    beside_a_victim(&folder, POLL_US_MAX);
 }
 
 pub(crate) fn a_memory_bomb_ends_at_its_limit() {
-    let (_, finished, _) = strikes("memory", "fuel_per_event = 100_000_000", "memory", FIRST_TOUCH_US_MAX);
+    let (_, finished, _) = strikes("memory", "fuel_per_event = 100_000_000", "memory", POLL_US_MAX);
     assert!(finished.peak_bytes < 400 << 20, "{} bytes", finished.peak_bytes);
 }
 
 pub(crate) fn a_leak_over_turns_costs_its_instance() {
     let folder = pipeline("map", "{ mode = \"leak\" }", "[operator.limits]\nmemory = \"8MiB\"");
     folder.write("events.jsonl", numbered(1_000, 10));
-    let finished = beside_a_victim(&folder, FIRST_TOUCH_US_MAX);
+    let finished = beside_a_victim(&folder, POLL_US_MAX);
     assert!(finished.succeeds().operator("guest", "traps") > 0, "its memory ran out");
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn an_output_of_100_mib_is_not_taken() {
         "[operator.limits]\nmemory = \"1GiB\"\nfuel_per_event = 1_000_000_000",
     );
     folder.write("events.jsonl", numbered(EVENTS, 10));
-    let finished = beside_a_victim(&folder, FIRST_TOUCH_US_MAX);
+    let finished = beside_a_victim(&folder, POLL_US_MAX);
     assert_eq!(finished.succeeds().operator("guest", "dead_letters"), 2);
     assert!(folder.read("out.jsonl").len() < 100_000, "nothing of it leaves");
 }
@@ -110,7 +110,7 @@ pub(crate) fn a_value_of_32_mib_is_not_taken() {
         "giant-value",
         "memory = \"256MiB\"\nfuel_per_event = 200_000_000",
         "malformed",
-        FIRST_TOUCH_US_MAX,
+        POLL_US_MAX,
     );
     assert!(folder.read("out.jsonl").len() < 100_000, "nothing of it leaves");
 }
@@ -120,7 +120,7 @@ pub(crate) fn a_message_of_32_mib_is_not_taken() {
         "giant-message",
         "memory = \"256MiB\"\nfuel_per_event = 400_000_000",
         "malformed",
-        FIRST_TOUCH_US_MAX,
+        POLL_US_MAX,
     );
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn state_that_grows_without_end_ends_at_the_memory_limit() {
         "window = { count = 1000 }\n[operator.limits]\nmemory = \"4MiB\"",
     );
     folder.write("events.jsonl", numbered(120, 1));
-    let finished = beside_a_victim(&folder, FIRST_TOUCH_US_MAX);
+    let finished = beside_a_victim(&folder, POLL_US_MAX);
     let letters = letters(&folder, "dead.jsonl");
     assert!(!letters.is_empty(), "it ends somewhere");
     assert!(
@@ -151,6 +151,26 @@ pub(crate) fn state_that_grows_without_end_ends_at_the_memory_limit() {
             .all(|letter| letter.kind == "memory" || letter.kind == "fuel")
     );
     assert!(finished.peak_bytes < 400 << 20, "{} bytes", finished.peak_bytes);
+}
+
+pub(crate) fn state_of_a_key_ends_at_its_limit() {
+    let folder = pipeline(
+        "reduce",
+        "{ mode = \"hoard\", every = 1 }",
+        "window = { count = 1000 }\n[operator.limits]\nstate = \"100KiB\"\nfuel_per_event = 1_000_000_000",
+    );
+    folder.write("events.jsonl", numbered(20, 1));
+    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    let letters = letters(&folder, "dead.jsonl");
+    let kinds: Vec<_> = letters.iter().map(|letter| letter.kind.as_str()).collect();
+    assert!(
+        !kinds.is_empty() && kinds.iter().all(|kind| *kind == "state"),
+        "{kinds:?}"
+    );
+    assert_says(&letters[0].reason, &["the state of its key", "`state` allows 102400"]);
+    let absorbed = finished.succeeds().operator("guest", "absorbed");
+    assert_eq!(absorbed + letters.len() as u64, 20, "what fits is kept");
+    assert!(absorbed > 0, "what fits is kept");
 }
 
 pub(crate) fn traps_in_finish_leave_the_windows_open() {
@@ -198,7 +218,7 @@ pub(crate) fn memory_bears_no_trace_of_another_tenant() {
         "isolation = \"fresh\"\n[operator.limits]\nmemory = \"16MiB\"\nfuel_per_event = 4_000_000_000",
     );
     folder.write("events.jsonl", numbered(EVENTS, 10));
-    beside_a_victim(&folder, FIRST_TOUCH_US_MAX);
+    beside_a_victim(&folder, POLL_US_MAX);
     let found: Vec<_> = folder
         .json_lines("out.jsonl")
         .into_iter()

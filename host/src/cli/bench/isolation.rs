@@ -56,6 +56,10 @@ pub(super) struct Args {
     /// Events per second of the victim
     #[arg(long, value_name = "N", default_value = "1000", value_parser = options::rate)]
     rate: f64,
+    /// How often the whole table is measured: latencies are then the medians of the rounds, and what else the machine does
+    /// for a moment spoils one of them
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=99))]
+    rounds: u32,
     /// Only these kinds of neighbours, such as `infinite-loop,memory-bomb`
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kinds::named)]
     kinds: Option<Vec<Kind>>,
@@ -111,6 +115,7 @@ pub(super) struct Measured {
     pub(super) workers: u32,
     rate: f64,
     duration_s: f64,
+    rounds: u32,
     #[serde(serialize_with = "as_map")]
     pub(super) policy: Vec<(String, Column)>,
     machine: Machine,
@@ -182,47 +187,102 @@ fn own(
 }
 
 fn measure(stage: &Stage, args: &Args, neighbours: &[Neighbour]) -> anyhow::Result<Measured> {
-    /// The machine's rows.
-    const OF_MACHINE: usize = 3;
     let victim = stage.prepare_own(&victim::pipeline("victim"))?;
     let ends = stage.prepare_own(ENDS)?;
-    let cells = Cells::new(args.policy.len() * (1 + neighbours.len()) + OF_MACHINE);
+    let rounds = args.rounds as usize;
+    let cells = Cells::new(rounds * (args.policy.len() * (1 + neighbours.len()) + Machine::ROWS));
     let plan = || Plan::even(args.rate, WARM_UP, args.common.duration);
     let run = |policy, prepared: &Prepared, plan, neighbour: Option<&Neighbour>| {
         let cell = run(stage, policy, prepared.clone(), plan, neighbour);
         cells.leave();
         cell
     };
-    let mut policies = Vec::new();
-    for &policy in &args.policy {
-        cells.enter(format!("{policy}: alone"));
-        let alone = run(policy, &victim, plan().with_filter(), None)?;
-        let mut beside = Vec::new();
-        for neighbour in neighbours {
-            cells.enter(format!("{policy}: beside {}", neighbour.name));
-            let mut cell = run(policy, &victim, plan().with_filter(), Some(neighbour))?;
-            cell.within_bound = Some(cell.is_within_bound(&alone));
-            beside.push((neighbour.name.clone(), cell));
+    let mut measured = Vec::new();
+    for _ in 0..rounds {
+        let mut policies = Vec::new();
+        for &policy in &args.policy {
+            cells.enter(format!("{policy}: alone"));
+            let alone = run(policy, &victim, plan().with_filter(), None)?;
+            let mut beside = Vec::new();
+            for neighbour in neighbours {
+                cells.enter(format!("{policy}: beside {}", neighbour.name));
+                let cell = run(policy, &victim, plan().with_filter(), Some(neighbour))?;
+                beside.push((neighbour.name.clone(), cell));
+            }
+            policies.push((policy.to_string(), Column { alone, beside }));
         }
-        policies.push((policy.to_string(), Column { alone, beside }));
+        cells.enter("the machine alone");
+        let ends_alone = run(Choice::Fair, &ends, plan(), None)?;
+        let hogs = NativeHogs::start(stage.workers);
+        let ends_beside_native_hogs = run(Choice::Fair, &ends, plan(), None)?;
+        let victim_beside_native_hogs = run(Choice::Fair, &victim, plan().with_filter(), None)?;
+        drop(hogs);
+        let machine = Machine {
+            ends_alone,
+            ends_beside_native_hogs,
+            victim_beside_native_hogs,
+        };
+        measured.push((policies, machine));
     }
-    cells.enter("the machine alone");
-    let ends_alone = run(Choice::Fair, &ends, plan(), None)?;
-    let hogs = NativeHogs::start(stage.workers);
-    let ends_beside_native_hogs = run(Choice::Fair, &ends, plan(), None)?;
-    let victim_beside_native_hogs = run(Choice::Fair, &victim, plan().with_filter(), None)?;
-    drop(hogs);
+    let (policies, machines): (Vec<_>, Vec<_>) = measured.into_iter().unzip();
     Ok(Measured {
         workers: stage.workers,
         rate: args.rate,
         duration_s: args.common.duration.as_secs_f64(),
-        policy: policies,
-        machine: Machine {
-            ends_alone,
-            ends_beside_native_hogs,
-            victim_beside_native_hogs,
-        },
+        rounds: args.rounds,
+        policy: over_rounds(
+            policies,
+            |(name, _)| name.clone(),
+            |columns| Column::over_rounds(columns.into_iter().map(|(_, column)| column).collect()),
+        ),
+        machine: Machine::over_rounds(&machines),
     })
+}
+
+/// What each row comes to over all rounds, which have the same rows.
+fn over_rounds<R, T>(
+    rounds: Vec<Vec<R>>,
+    name: impl Fn(&R) -> String,
+    sum_up: impl Fn(Vec<R>) -> T,
+) -> Vec<(String, T)> {
+    let mut rounds: Vec<_> = rounds.into_iter().map(Vec::into_iter).collect();
+    std::iter::from_fn(|| {
+        let rows: Vec<R> = rounds.iter_mut().filter_map(Iterator::next).collect();
+        let name = name(rows.first()?);
+        Some((name, sum_up(rows)))
+    })
+    .collect()
+}
+
+impl Column {
+    /// The figures over all rounds, and whether they are within the bound.
+    fn over_rounds(columns: Vec<Self>) -> Self {
+        let (alone, beside): (Vec<_>, Vec<_>) = columns.into_iter().map(|column| (column.alone, column.beside)).unzip();
+        let alone = Cell::over_rounds(alone);
+        let beside = over_rounds(
+            beside,
+            |(name, _)| name.clone(),
+            |cells| {
+                let mut cell = Cell::over_rounds(cells.into_iter().map(|(_, cell)| cell).collect());
+                cell.within_bound = Some(cell.is_within_bound(&alone));
+                cell
+            },
+        );
+        Self { alone, beside }
+    }
+}
+
+impl Machine {
+    const ROWS: usize = 3;
+
+    fn over_rounds(machines: &[Self]) -> Self {
+        let row = |cell: fn(&Self) -> &Cell| Cell::over_rounds(machines.iter().map(cell).cloned().collect());
+        Self {
+            ends_alone: row(|machine| &machine.ends_alone),
+            ends_beside_native_hogs: row(|machine| &machine.ends_beside_native_hogs),
+            victim_beside_native_hogs: row(|machine| &machine.victim_beside_native_hogs),
+        }
+    }
 }
 
 /// One cell: a host of its own, the neighbour, the victim.
@@ -287,11 +347,27 @@ impl Measured {
 
 fn text(measured: &Measured) -> String {
     let mut text = format!(
-        "a victim of {} events/s through map, filter and reduce; workers: {}, {} s per cell\n",
-        measured.rate, measured.workers, measured.duration_s
+        "a victim of {} events/s through map, filter and reduce; workers: {}, {} s per cell{}\n",
+        measured.rate,
+        measured.workers,
+        measured.duration_s,
+        match measured.rounds {
+            1 => String::new(),
+            rounds => format!(", medians of {rounds} rounds"),
+        }
     );
     let mut part = |title: &str, rows: &[(String, &Cell)]| {
-        let header = [title, "p50", "p99", "p99.9", "max", "lost", "starved", "bound"];
+        let header = [
+            title,
+            "p50",
+            "p99",
+            "p99.9",
+            "max",
+            "lost",
+            "starved",
+            "bound",
+            "longest poll",
+        ];
         let rows: Vec<_> = rows.iter().map(|(name, cell)| row(name, cell)).collect();
         text.push('\n');
         text.push_str(&table::text(&header, &rows));
@@ -323,10 +399,13 @@ fn row(name: &str, cell: &Cell) -> Vec<String> {
         Some(true) => "holds",
         Some(false) => "broken",
     };
+    let longest_poll = cell.neighbour.as_ref().map_or_else(String::new, |deeds| {
+        table::latency(f64::from(u32::try_from(deeds.poll_us_max).unwrap_or(u32::MAX)))
+    });
     let figures = cell.figures();
     [name.to_owned()]
         .into_iter()
         .chain(figures)
-        .chain([bound.to_owned()])
+        .chain([bound.to_owned(), longest_poll])
         .collect()
 }

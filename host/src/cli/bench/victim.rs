@@ -100,6 +100,33 @@ impl Cell {
         }
     }
 
+    /// What several cells of the same kind come to: latencies are medians, events are all of them, and the neighbour's longest
+    /// poll is the longest.
+    pub(super) fn over_rounds(cells: Vec<Self>) -> Self {
+        let median = |figure: fn(&Self) -> f64| {
+            let mut figures: Vec<f64> = cells.iter().map(figure).collect();
+            figures.sort_by(f64::total_cmp);
+            figures[figures.len() / 2]
+        };
+        let sum = |count: fn(&Self) -> u64| cells.iter().map(count).sum();
+        Self {
+            p50_us: median(|cell| cell.p50_us),
+            p99_us: median(|cell| cell.p99_us),
+            p999_us: median(|cell| cell.p999_us),
+            max_us: median(|cell| cell.max_us),
+            events: sum(|cell| cell.events),
+            lost: sum(|cell| cell.lost),
+            doubled: sum(|cell| cell.doubled),
+            misplaced: sum(|cell| cell.misplaced),
+            starved: sum(|cell| cell.starved),
+            within_bound: None,
+            neighbour: cells
+                .into_iter()
+                .filter_map(|cell| cell.neighbour)
+                .reduce(|one, next| one.and(&next)),
+        }
+    }
+
     pub(super) fn is_complete(&self) -> bool {
         self.lost == 0 && self.doubled == 0 && self.misplaced == 0
     }
@@ -124,6 +151,17 @@ pub(super) fn p99_bound_us(alone: &Cell) -> f64 {
 }
 
 impl Deeds {
+    fn and(self, other: &Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            turns: self.turns + other.turns,
+            slices: self.slices + other.slices,
+            traps: self.traps + other.traps,
+            dead_letters: self.dead_letters + other.dead_letters,
+            poll_us_max: self.poll_us_max.max(other.poll_us_max),
+        }
+    }
+
     pub(super) fn of(ended: &Ended) -> Self {
         let each = |field: fn(&dirigo::actor::Counts) -> u64| {
             let operators = ended.operators.iter();

@@ -176,6 +176,84 @@ fn a_straight_line_yields_on_its_way() {
     assert!(yields(&engine, &marked, 3, 1_000) >= 35);
 }
 
+/// Counts what a module asks for, and grants what is possible.
+#[derive(Default)]
+struct Asked {
+    growths: u32,
+    ways: u32,
+}
+
+impl wasmtime::ResourceLimiter for Asked {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let asks_for_way = (desired - current) as u64 == LET_OTHERS_RUN_BYTES;
+        *if asks_for_way {
+            &mut self.ways
+        } else {
+            &mut self.growths
+        } += 1;
+        Ok(!asks_for_way)
+    }
+
+    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(true)
+    }
+}
+
+fn asking(engine: &Engine, module: &str) -> (Store<Asked>, Instance) {
+    let module = wat::parse_str(module).unwrap();
+    let module = Module::new(engine, rewrite_module(&module, &mut Size::default()).unwrap()).unwrap();
+    let mut store = Store::new(engine, Asked::default());
+    store.limiter(|asked| asked);
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    (store, instance)
+}
+
+#[test]
+fn a_growth_lets_others_run_after_each_page_and_comes_to_what_it_came_to() {
+    let module = r#"(module
+        (memory (export "memory") 1 20)
+        (data (i32.const 65530) "abcdef")
+        (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))"#;
+    let (mut store, instance) = asking(&Engine::default(), module);
+    let grow: TypedFunc<u32, i32> = instance.get_typed_func(&mut store, "grow").unwrap();
+    let mut ways = Vec::new();
+    let mut results = Vec::new();
+    for pages in [0, 3, 17, 16, u32::MAX, 0] {
+        results.push(grow.call(&mut store, pages).unwrap());
+        ways.push(std::mem::take(&mut store.data_mut().ways));
+    }
+    assert_eq!(results, [1, 1, -1, 4, -1, 20]);
+    assert_eq!(ways, [0, 3, 0, 16, 0, 0]);
+    let memory = instance.get_memory(&mut store, "memory").unwrap();
+    assert_eq!(&memory.data(&store)[65_530..65_536], b"abcdef");
+    assert!(memory.data(&store)[65_536..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn memory_that_a_module_begins_with_is_touched_before_it_starts() {
+    let module = |pages: u32| {
+        format!(
+            r#"(module
+                (memory (export "memory") {pages})
+                (global $started (export "started") (mut i32) (i32.const 0))
+                (table funcref (elem $start))
+                (data (i32.const 70000) "abc")
+                (func $start (global.set $started (i32.load8_u (i32.const 70001))))
+                (start $start))"#
+        )
+    };
+    for (pages, ways) in [(32, 0), (33, 33), (200, 200)] {
+        let (mut store, instance) = asking(&Engine::default(), &module(pages));
+        assert_eq!(store.data().ways, ways, "of {pages} pages");
+        let started = instance.get_global(&mut store, "started").unwrap().get(&mut store);
+        assert_eq!(
+            started.unwrap_i32(),
+            i32::from(b'b'),
+            "its own start function ran, over its data"
+        );
+    }
+}
+
 #[test]
 fn what_is_short_for_certain_stays_as_it_is() {
     let module = wat::parse_str(

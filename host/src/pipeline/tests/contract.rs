@@ -109,6 +109,7 @@ fn the_contracts_example_is_what_it_says() {
     assert_eq!(reduce.key.as_ref().unwrap().tokens, ["sensor"]);
     let limits = Limits {
         memory: 16 << 20,
+        state: 1 << 20,
         fuel_per_event: 10_000_000,
         table_elements: 10_000,
     };
@@ -154,6 +155,7 @@ fn a_pipeline_has_the_contracts_defaults() {
     let operator = &pipeline.operators[0];
     let limits = Limits {
         memory: 64 << 20,
+        state: 1 << 20,
         fuel_per_event: 10_000_000,
         table_elements: 10_000,
     };
