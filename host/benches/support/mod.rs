@@ -26,7 +26,7 @@ pub(crate) const KEYS: u64 = 1_000;
 /// Bytes of a value: a number, and as much again that an operator passes on.
 pub(crate) const VALUE_BYTES: usize = 16;
 
-/// The folder of the guests, compiled to components from `benches/guests`.
+/// The folder of the guests, compiled to components from `benches/guests` and `tests/hostile`.
 pub(crate) fn guests() -> &'static PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -52,6 +52,10 @@ pub(crate) fn guests() -> &'static PathBuf {
                 "bench-filter",
                 "-p",
                 "bench-reduce",
+                "-p",
+                "bench-interpreter",
+                "-p",
+                "dirigo-hostile-map",
                 "--target-dir",
             ])
             .arg(&target);

@@ -12,6 +12,7 @@ mod directory;
 mod effects;
 mod emit;
 mod epochs;
+mod lengths;
 mod mailbox;
 mod operator;
 mod pace;
@@ -189,6 +190,10 @@ impl Cell {
             None => (Step::Parked, 0),
         };
         let ns = watchdog::after(clock.now_ns().saturating_sub(started_ns));
+        // One that met a locked replica burnt nothing, and is no slice.
+        if step == Step::Again && fuel > 0 {
+            self.actor.operator.slice_lengths.note(ns);
+        }
         Ran { step, ns, fuel }
     }
 }

@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use hdrhistogram::Histogram;
+
 use crate::sync::Mutex;
 
 use super::counters::{self, Counters};
 use super::directory::Directory;
+use super::lengths::Lengths;
 use super::pace::Pace;
 use super::replica::Leaving;
 use super::{Activations, Actor, Cell, Epochs, Identity, Share};
@@ -95,6 +98,7 @@ pub struct Operator {
     /// What events take from its outputs to a sink, in ns: the longest way.
     after_ns: AtomicU64,
     pub(super) counters: Counters,
+    pub(super) slice_lengths: Lengths,
     pub(super) edges: Vec<Edge>,
     pub(super) gate: Gate<Waiter>,
     letter_setup: Arc<LetterSetup>,
@@ -153,6 +157,7 @@ impl Operator {
             pace: Pace::default(),
             after_ns: AtomicU64::new(0),
             counters: Counters::default(),
+            slice_lengths: Lengths::default(),
             edges,
             rekey: operator.key.as_ref().map(|key| Extract::new(Some(key), None)),
             directory,
@@ -196,6 +201,18 @@ impl Operator {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// How long its actors kept a worker in ns, each time that they would have gone on.
+    #[must_use]
+    pub fn slice_lengths(&self) -> Histogram<u64> {
+        self.slice_lengths.read()
+    }
+
+    /// What a slice of it is to last, in ns.
+    #[must_use]
+    pub fn slice_ns(&self) -> u64 {
+        self.slice_ns
     }
 
     /// What its guests counted.

@@ -15,6 +15,10 @@ const FUEL_PER_US_MAX: u64 = 100_000;
 const SLICE_FUEL_MIN: u64 = 2_000;
 /// Nor longer: 100 µs of the quickest loops, 50 µs of bulk copies.
 const SLICE_FUEL_MAX: u64 = 3_000_000;
+/// How often a worker looks up in a slice. What a turn burns between two looks cannot be changed while it is under way, but
+/// the pace of a machine changes: where each part takes up to three times as long as it did, a slice still comes near to what
+/// is asked for. A further look costs 138 ns of 100 µs.
+const LOOKS_PER_SLICE: u64 = 2;
 /// However long a slice an operator asks for, the worker looks up this often.
 const POLL_NS_MAX: u64 = 500_000;
 /// Samples shorter than this say more of the clock than of the guest.
@@ -68,9 +72,9 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// The fuel that lasts for about `slice_ns`.
+    /// The fuel after which the worker looks up in a slice of `slice_ns`.
     pub(super) fn slice_fuel(&self, slice_ns: u64) -> u64 {
-        let fuel = slice_ns
+        let fuel = (slice_ns / LOOKS_PER_SLICE)
             .min(POLL_NS_MAX)
             .saturating_mul(self.fuel_per_us.load(Ordering::Relaxed))
             / 1_000;
@@ -80,6 +84,11 @@ impl Pace {
             SLICE_FUEL_MAX
         };
         fuel.clamp(SLICE_FUEL_MIN, most)
+    }
+
+    /// Whether a slice that has lasted for `used_ns` is to begin another turn.
+    pub(super) fn has_room_for_a_turn(&self, used_ns: u64, slice_ns: u64) -> bool {
+        comes_nearer(used_ns, self.turn_ns().min(slice_ns / LOOKS_PER_SLICE), slice_ns)
     }
 
     /// How many events a turn takes.
@@ -118,13 +127,18 @@ impl Pace {
     /// for too long once, not for as long as an average takes to follow.
     pub(super) fn observe_slice(&self, fuel: u64, ns: u64) {
         let known = self.fuel_per_us.load(Ordering::Relaxed);
+        let sample = fuel.saturating_mul(1_000) / ns.max(1);
         if ns < SAMPLE_NS_MIN {
+            // Much of it was the switch, so this much is burnt at the least. All slices of a turn are as short: they must not
+            // make those of the next one longer than they would be.
+            let most = sample.clamp(known, FUEL_PER_US_MAX.max(known));
             self.fuel_per_us
-                .store(known.saturating_mul(2).min(FUEL_PER_US_MAX), Ordering::Relaxed);
+                .store(known.saturating_mul(2).min(most), Ordering::Relaxed);
             return;
         }
-        let sample = fuel.saturating_mul(1_000) / ns;
-        if ns > LONG_NS && sample < FAULTING_FUEL_PER_US {
+        // Who has no more fuel than that yet, being new, need not get less: a hypervisor may have taken a millisecond of it.
+        let tells = fuel > WARY_SLICE_FUEL || self.wary_ns.load(Ordering::Relaxed) > 0;
+        if tells && ns > LONG_NS && sample < FAULTING_FUEL_PER_US {
             self.wary_ns.store(WARY_NS, Ordering::Relaxed);
         }
         if sample < known {
@@ -154,6 +168,11 @@ impl Pace {
     }
 }
 
+/// Whether a slice that has lasted for `used_ns` comes nearer to `slice_ns` by what lasts for another `next_ns`.
+pub(super) fn comes_nearer(used_ns: u64, next_ns: u64, slice_ns: u64) -> bool {
+    used_ns.saturating_add(next_ns / 2) < slice_ns
+}
+
 /// Moves an estimate towards a sample; the first sample is the estimate. Races between workers lose a sample, not more.
 fn blend(estimate: &AtomicU64, sample: u64) {
     let old = estimate.load(Ordering::Relaxed);
@@ -169,25 +188,71 @@ fn blend(estimate: &AtomicU64, sample: u64) {
 mod tests {
     use super::*;
 
+    /// In which a worker looks up every 100 µs.
+    const SLICE_NS: u64 = 200_000;
+
     #[test]
     fn slices_get_shorter_in_fuel_where_fuel_burns_slowly() {
         let pace = Pace::default();
         (0..100).for_each(|_| pace.observe_slice(1_000_000, 1_000_000));
         assert!(
-            (90_000..=110_000).contains(&pace.slice_fuel(100_000)),
+            (90_000..=110_000).contains(&pace.slice_fuel(SLICE_NS)),
             "{}",
-            pace.slice_fuel(100_000)
+            pace.slice_fuel(SLICE_NS)
         );
     }
 
-    /// Runs slices of 100 us of a guest that burns this much; gives how long they took, in us.
+    /// Runs a guest that burns this much from look to look; gives how long these are apart, in us.
     fn slices(pace: &Pace, fuel_per_us: u64, count: usize) -> Vec<u64> {
         let slice = |_| {
-            let fuel = pace.slice_fuel(100_000);
+            let fuel = pace.slice_fuel(SLICE_NS);
             pace.observe_slice(fuel, fuel * 1_000 / fuel_per_us);
             fuel / fuel_per_us
         };
         (0..count).map(slice).collect()
+    }
+
+    #[test]
+    fn a_turn_of_slices_that_are_too_short_makes_none_that_are_too_long() {
+        let pace = Pace::default();
+        let fuel = pace.slice_fuel(SLICE_NS);
+        (0..1_000).for_each(|_| pace.observe_slice(fuel, fuel * 1_000 / 20_000));
+        assert_eq!(pace.slice_fuel(SLICE_NS), 2_000_000);
+    }
+
+    /// How long a slice lasts that is made of parts as long as this.
+    fn slice_of(part_ns: u64) -> u64 {
+        let mut used_ns = part_ns;
+        while comes_nearer(used_ns, part_ns, SLICE_NS) {
+            used_ns += part_ns;
+        }
+        used_ns
+    }
+
+    #[test]
+    fn slices_are_near_to_what_is_asked_for_whether_the_machine_turned_quick_or_slow() {
+        for part_ns in (1_000..=3 * SLICE_NS / LOOKS_PER_SLICE).step_by(999) {
+            let ns = slice_of(part_ns);
+            assert!((SLICE_NS / 2..=SLICE_NS * 3 / 2).contains(&ns), "{part_ns} {ns}");
+        }
+    }
+
+    #[test]
+    fn a_slice_ends_with_a_turn_where_another_one_would_make_it_too_long() {
+        let pace = Pace::default();
+        assert!(
+            pace.has_room_for_a_turn(SLICE_NS - 1, SLICE_NS),
+            "for all that is known"
+        );
+        pace.observe_turn(1, 1_000_000, 60_000);
+        assert!(pace.has_room_for_a_turn(SLICE_NS - 31_000, SLICE_NS));
+        assert!(!pace.has_room_for_a_turn(SLICE_NS - 29_000, SLICE_NS));
+        (0..100).for_each(|_| pace.observe_turn(1, 1_000_000_000, 60_000_000));
+        assert!(
+            pace.has_room_for_a_turn(SLICE_NS - 51_000, SLICE_NS),
+            "for a part of one"
+        );
+        assert!(!pace.has_room_for_a_turn(SLICE_NS - 49_000, SLICE_NS));
     }
 
     #[test]
@@ -211,15 +276,26 @@ mod tests {
         let pace = Pace::default();
         let compute = || slices(&pace, 20_000, 100);
         compute();
-        assert!(pace.slice_fuel(100_000) > 1_000_000);
+        assert!(pace.slice_fuel(SLICE_NS) > 1_000_000);
         pace.observe_slice(1_500_000, 75_000_000);
         compute();
-        assert_eq!(pace.slice_fuel(100_000), WARY_SLICE_FUEL, "whatever it did since");
+        assert_eq!(pace.slice_fuel(SLICE_NS), WARY_SLICE_FUEL, "whatever it did since");
         pace.observe_turn(1, 19_000_000_000, 999_000_000);
-        assert_eq!(pace.slice_fuel(100_000), WARY_SLICE_FUEL);
+        assert_eq!(pace.slice_fuel(SLICE_NS), WARY_SLICE_FUEL);
         pace.observe_turn(1, 19_000_000, 1_000_000);
         compute();
-        assert!(pace.slice_fuel(100_000) > 1_000_000);
+        assert!(pace.slice_fuel(SLICE_NS) > 1_000_000);
+    }
+
+    #[test]
+    fn a_guest_that_goes_on_touching_new_memory_keeps_its_short_slices() {
+        let pace = Pace::default();
+        pace.observe_slice(1_500_000, 75_000_000);
+        pace.observe_turn(1, 19_000_000_000, 999_000_000);
+        pace.observe_slice(WARY_SLICE_FUEL, 2_000_000);
+        pace.observe_turn(1, 19_000_000_000, 999_000_000);
+        slices(&pace, 20_000, 100);
+        assert_eq!(pace.slice_fuel(SLICE_NS), WARY_SLICE_FUEL);
     }
 
     #[test]
@@ -228,20 +304,23 @@ mod tests {
         slices(&pace, 20_000, 100);
         pace.observe_slice(1_500_000, 10_000_000);
         slices(&pace, 20_000, 100);
-        assert!(pace.slice_fuel(100_000) > 1_000_000);
+        assert!(pace.slice_fuel(SLICE_NS) > 1_000_000);
+        pace.observe_slice(WARY_SLICE_FUEL, 10_000_000);
+        slices(&pace, 20_000, 100);
+        assert!(pace.slice_fuel(SLICE_NS) > 1_000_000);
     }
 
     #[test]
     fn a_guest_that_slows_down_is_noticed_at_once_and_one_that_is_quick_soon() {
         let pace = Pace::default();
         let burn = |fuel_per_us: u64| {
-            let slice = pace.slice_fuel(100_000);
+            let slice = pace.slice_fuel(SLICE_NS);
             pace.observe_slice(slice, slice * 1_000 / fuel_per_us);
         };
         (0..40).for_each(|_| burn(20_000));
-        assert!(pace.slice_fuel(100_000) > 1_500_000, "{}", pace.slice_fuel(100_000));
+        assert!(pace.slice_fuel(SLICE_NS) > 1_500_000, "{}", pace.slice_fuel(SLICE_NS));
         burn(10);
-        assert_eq!(pace.slice_fuel(100_000), SLICE_FUEL_MIN);
+        assert_eq!(pace.slice_fuel(SLICE_NS), SLICE_FUEL_MIN);
     }
 
     #[test]

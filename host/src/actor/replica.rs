@@ -14,6 +14,7 @@ use super::counters;
 use super::effects::{blamed, derive, distinct, emitted, too_much_output};
 use super::mailbox::{Chunk, Mail};
 use super::operator::{Death, Operator};
+use super::pace::comes_nearer;
 use super::turn::{Alarm, End, Outcome, Slice, Turn};
 use super::{Actor, Cell, Identity, Step, watchdog};
 use crate::batch::{Batch, Column};
@@ -157,7 +158,10 @@ impl Replica {
                         self.quarantine(actor, pause);
                         return Step::Parked;
                     }
-                    if now_ns - started_ns >= operator.slice_ns {
+                    if !operator
+                        .pace
+                        .has_room_for_a_turn(now_ns - started_ns, operator.slice_ns)
+                    {
                         return Step::Again;
                     }
                 }
@@ -185,7 +189,8 @@ impl Replica {
                     }
                     // The fuel between two yields of a turn under way cannot be changed: where it proves too little, the
                     // turn goes on until its time is up, or switching would take longer than running.
-                    if now_ns - started_ns < operator.slice_ns / 2 && !operator.pipe.epochs.is_pausing() {
+                    let may_go_on = comes_nearer(now_ns - started_ns, polled_ns, operator.slice_ns);
+                    if may_go_on && !operator.pipe.epochs.is_pausing() {
                         continue;
                     }
                     return Step::Again;

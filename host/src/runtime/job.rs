@@ -14,7 +14,7 @@ use super::checkpoint::{Checkpointer, Checkpoints, Times};
 use super::connectors::Connectors;
 use super::recovery::Recovery;
 use super::summary::{
-    EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SloSummary, SourceSummary,
+    EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SliceSummary, SloSummary, SourceSummary,
 };
 use super::wiring;
 use super::{Host, Prepared};
@@ -494,6 +494,7 @@ impl Job {
             pipeline: self.pipeline.name.clone(),
             id: operator.id().to_owned(),
             counts: operator.counters().read(),
+            slice_us: SliceSummary::of(&operator.slice_lengths(), operator.slice_ns()),
             queued: operator.gate().events() as u64,
             metrics: operator.metrics(),
         }

@@ -29,8 +29,8 @@ pub use job::{Assembled, Ended, Job};
 pub use prepare::{Prepared, prepare};
 pub use recovery::InTransit;
 pub use summary::{
-    CheckpointSummary, EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SloSummary,
-    SourceSummary, Summary, TenantSummary,
+    CheckpointSummary, EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SliceSummary,
+    SloSummary, SourceSummary, Summary, TenantSummary,
 };
 
 /// Fuel between two yields of an instance that runs beside the actors: nobody else waits for the thread.

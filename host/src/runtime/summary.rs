@@ -189,11 +189,48 @@ pub struct OperatorSummary {
     /// Its counts.
     #[serde(flatten)]
     pub counts: Counts,
+    /// How long its slices were, where one was used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slice_us: Option<SliceSummary>,
     /// Events that wait.
     pub queued: u64,
     /// What its guests counted.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
+}
+
+/// How long actors kept a worker, each time until it went to others although they had more to do.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct SliceSummary {
+    /// What the operator's `slice` says, in µs.
+    pub target: f64,
+    /// How many there were.
+    pub count: u64,
+    /// How many lasted for half to one and a half times the target.
+    pub near: u64,
+    /// A tenth are shorter, in µs of processor time; to a sixteenth, as are the others.
+    pub p10: f64,
+    /// Half are shorter.
+    pub p50: f64,
+    /// 90 % are shorter.
+    pub p90: f64,
+}
+
+impl SliceSummary {
+    /// The slices of `lengths`, in ns, beside their target; `None` if there are none.
+    pub(super) fn of(lengths: &Histogram<u64>, target_ns: u64) -> Option<Self> {
+        #[allow(clippy::cast_precision_loss, reason = "slices are far below 2^52 ns")]
+        let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
+        let at = |quantile| us(lengths.value_at_quantile(quantile));
+        (!lengths.is_empty()).then(|| Self {
+            target: us(target_ns),
+            count: lengths.len(),
+            near: lengths.count_between(target_ns / 2, target_ns + target_ns / 2),
+            p10: at(0.1),
+            p50: at(0.5),
+            p90: at(0.9),
+        })
+    }
 }
 
 impl Summary {
