@@ -5,13 +5,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Fuel per microsecond before anything was measured. Real loops burn 9 to 32 thousand; one that only touches new memory
-/// burns ten, for a page fault takes 1.5 to 4 µs. Nobody knows yet which it is, and a slice that proves too short is
-/// doubled: eight yields of 138 ns lead to the length of an honest one.
+/// Fuel per microsecond before anything was measured. Real loops burn 9 to 32 thousand, and the slowest instructions fewer.
+/// Nobody knows yet which it is, and a slice that proves too short is doubled: eight yields of 138 ns lead to the length of an
+/// honest one.
 const FUEL_PER_US_AT_FIRST: u64 = 100;
 /// No guest burns more: bulk copies burn 62 thousand.
 const FUEL_PER_US_MAX: u64 = 100_000;
-/// A slice is never shorter than this: what touches nothing but new memory then keeps its worker for 0.2 to 0.5 ms.
+/// A slice is never shorter than this: 2 µs or more, beside a switch of 138 ns.
 const SLICE_FUEL_MIN: u64 = 2_000;
 /// Nor longer: 100 µs of the quickest loops, 50 µs of bulk copies.
 const SLICE_FUEL_MAX: u64 = 3_000_000;
@@ -27,17 +27,6 @@ const SAMPLE_NS_MIN: u64 = 2_000;
 const SMOOTHING: u64 = 8;
 /// A guest may look faster by one part in this many: it cannot earn a long slice by a few quick ones.
 const FASTER_PART_MAX: u64 = 4;
-/// Who burns less per microsecond is kept by page faults: loops of the slowest instructions burn thousands, and a slice of
-/// those from which a hypervisor took 10 ms still has burnt more.
-const FAULTING_FUEL_PER_US: u64 = 64;
-/// A slice beyond this keeps a worker for longer than any should.
-const LONG_NS: u64 = 1_000_000;
-/// The longest slice of who was caught touching new memory: 1 ms of page faults. Who computes meanwhile yields every half
-/// microsecond, and loses a third of its pace.
-const WARY_SLICE_FUEL: u64 = 10_000;
-/// For how long that lasts, of the operator's own time. It turns quick within slices, so its measured pace forgets at once
-/// what it did; without this each turn that touches memory again keeps its worker for 5 to 60 ms.
-const WARY_NS: u64 = 1_000_000_000;
 /// Events that one turn takes, if as many wait: enough that entering the guest costs nothing beside them.
 const TURN_EVENTS_MAX: u64 = 1024;
 /// And at the least, however long their effects take.
@@ -55,8 +44,6 @@ pub(super) struct Pace {
     fuel_per_event: AtomicU64,
     turn_ns: AtomicU64,
     turn_events: AtomicU64,
-    /// How long its slices are kept short yet, since it was caught touching new memory.
-    wary_ns: AtomicU64,
 }
 
 impl Default for Pace {
@@ -66,7 +53,6 @@ impl Default for Pace {
             fuel_per_event: AtomicU64::new(0),
             turn_ns: AtomicU64::new(0),
             turn_events: AtomicU64::new(TURN_EVENTS_MAX),
-            wary_ns: AtomicU64::new(0),
         }
     }
 }
@@ -78,12 +64,7 @@ impl Pace {
             .min(POLL_NS_MAX)
             .saturating_mul(self.fuel_per_us.load(Ordering::Relaxed))
             / 1_000;
-        let most = if self.wary_ns.load(Ordering::Relaxed) > 0 {
-            WARY_SLICE_FUEL
-        } else {
-            SLICE_FUEL_MAX
-        };
-        fuel.clamp(SLICE_FUEL_MIN, most)
+        fuel.clamp(SLICE_FUEL_MIN, SLICE_FUEL_MAX)
     }
 
     /// Whether a slice that has lasted for `used_ns` is to begin another turn.
@@ -136,11 +117,6 @@ impl Pace {
                 .store(known.saturating_mul(2).min(most), Ordering::Relaxed);
             return;
         }
-        // Who has no more fuel than that yet, being new, need not get less: a hypervisor may have taken a millisecond of it.
-        let tells = fuel > WARY_SLICE_FUEL || self.wary_ns.load(Ordering::Relaxed) > 0;
-        if tells && ns > LONG_NS && sample < FAULTING_FUEL_PER_US {
-            self.wary_ns.store(WARY_NS, Ordering::Relaxed);
-        }
         if sample < known {
             self.fuel_per_us.store(sample.max(1), Ordering::Relaxed);
         } else {
@@ -156,10 +132,6 @@ impl Pace {
         }
         blend(&self.fuel_per_event, fuel / (events as u64).max(1));
         blend(&self.turn_ns, ns);
-        let wary_ns = self.wary_ns.load(Ordering::Relaxed);
-        if wary_ns > 0 {
-            self.wary_ns.store(wary_ns.saturating_sub(ns), Ordering::Relaxed);
-        }
     }
 
     /// What a turn usually takes, in ns.
@@ -269,45 +241,6 @@ mod tests {
         slices(&pace, 600, 100);
         slices(&pace, 20_000, 4);
         assert!(slices(&pace, 600, 1)[0] <= 300);
-    }
-
-    #[test]
-    fn a_guest_that_was_caught_touching_new_memory_gets_short_slices_for_a_second_of_its_own() {
-        let pace = Pace::default();
-        let compute = || slices(&pace, 20_000, 100);
-        compute();
-        assert!(pace.slice_fuel(SLICE_NS) > 1_000_000);
-        pace.observe_slice(1_500_000, 75_000_000);
-        compute();
-        assert_eq!(pace.slice_fuel(SLICE_NS), WARY_SLICE_FUEL, "whatever it did since");
-        pace.observe_turn(1, 19_000_000_000, 999_000_000);
-        assert_eq!(pace.slice_fuel(SLICE_NS), WARY_SLICE_FUEL);
-        pace.observe_turn(1, 19_000_000, 1_000_000);
-        compute();
-        assert!(pace.slice_fuel(SLICE_NS) > 1_000_000);
-    }
-
-    #[test]
-    fn a_guest_that_goes_on_touching_new_memory_keeps_its_short_slices() {
-        let pace = Pace::default();
-        pace.observe_slice(1_500_000, 75_000_000);
-        pace.observe_turn(1, 19_000_000_000, 999_000_000);
-        pace.observe_slice(WARY_SLICE_FUEL, 2_000_000);
-        pace.observe_turn(1, 19_000_000_000, 999_000_000);
-        slices(&pace, 20_000, 100);
-        assert_eq!(pace.slice_fuel(SLICE_NS), WARY_SLICE_FUEL);
-    }
-
-    #[test]
-    fn a_slice_from_which_a_hypervisor_took_its_time_is_no_reason_to_be_wary() {
-        let pace = Pace::default();
-        slices(&pace, 20_000, 100);
-        pace.observe_slice(1_500_000, 10_000_000);
-        slices(&pace, 20_000, 100);
-        assert!(pace.slice_fuel(SLICE_NS) > 1_000_000);
-        pace.observe_slice(WARY_SLICE_FUEL, 10_000_000);
-        slices(&pace, 20_000, 100);
-        assert!(pace.slice_fuel(SLICE_NS) > 1_000_000);
     }
 
     #[test]
