@@ -8,11 +8,14 @@ use crate::support::{Dirigo, Folder};
 /// one by one in the suite `kinds`; here some touch all their memory of 64 MiB at once, at up to 4 µs a page, and what a
 /// hypervisor takes from a processor counts as the guest's.
 const STALL_US: u64 = 100_000;
-/// What may be resident in the last tenth of the time beyond the most of the first half: it is soon over that if a kind leaks.
-const GROWTH_BYTES_MAX: u64 = 512 << 20;
+/// What may be resident at any time: the guests' memory limits, 19 of 64 MiB and two of 512, make 2.2 GiB, which they approach
+/// over 20 s or so; what waits in queues, state and code have the rest. A kind that leaks has no such bound.
+const RESIDENT_BYTES_MAX: u64 = 3 << 30;
+/// What may be resident when all pipelines have ended: what pools and the allocator keep.
+const AFTER_BYTES_MAX: u64 = 1536 << 20;
 
 #[test]
-fn beside_all_kinds_at_once_nothing_is_lost_nothing_grows_and_no_worker_stalls() {
+fn beside_all_kinds_at_once_nothing_is_lost_nothing_grows_without_bound_and_no_worker_stalls() {
     let measured = soak();
     let victims = measured["victims"].as_array().unwrap();
     let neighbours = measured["neighbours"].as_array().unwrap();
@@ -29,7 +32,7 @@ fn beside_all_kinds_at_once_nothing_is_lost_nothing_grows_and_no_worker_stalls()
     for pipeline in victims.iter().chain(neighbours) {
         assert!(pipeline["poll_us_max"].as_u64().unwrap() < STALL_US, "{pipeline}");
     }
-    assert_memory_stands(&measured["resident_bytes"]);
+    assert_memory_is_bounded(&measured["resident_bytes"]);
 }
 
 fn soak() -> Value {
@@ -43,15 +46,10 @@ fn soak() -> Value {
 
 /// Nothing to assert where the system does not tell.
 #[track_caller]
-fn assert_memory_stands(resident: &Value) {
-    let tenths: Vec<u64> = resident["tenths"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(Value::as_u64)
-        .collect();
-    let (first, second) = tenths.split_at(tenths.len() / 2);
-    if let (Some(&usual), Some(&last)) = (first.iter().max(), second.last()) {
-        assert!(last < usual + GROWTH_BYTES_MAX, "{tenths:?} bytes resident");
-    }
+fn assert_memory_is_bounded(resident: &Value) {
+    let tenths = resident["tenths"].as_array().unwrap();
+    let most = tenths.iter().filter_map(Value::as_u64).max();
+    assert!(most.is_none_or(|most| most < RESIDENT_BYTES_MAX), "{resident}");
+    let after = resident["after"].as_u64();
+    assert!(after.is_none_or(|after| after < AFTER_BYTES_MAX), "{resident}");
 }

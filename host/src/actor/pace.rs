@@ -125,6 +125,14 @@ impl Pace {
         }
     }
 
+    /// Learns from what burnt `fuel` at the most in `ns`: that it is no faster than that.
+    pub(super) fn observe_part(&self, fuel: u64, ns: u64) {
+        if ns >= SAMPLE_NS_MIN {
+            let most = fuel.saturating_mul(1_000) / ns;
+            self.fuel_per_us.fetch_min(most.max(1), Ordering::Relaxed);
+        }
+    }
+
     /// Learns from a turn that ended well.
     pub(super) fn observe_turn(&self, events: usize, fuel: u64, ns: u64) {
         if ns >= SAMPLE_NS_MIN {
@@ -233,6 +241,17 @@ mod tests {
         slices(&pace, 60_000, 100);
         let slow = slices(&pace, 600, 10);
         assert!(slow[4..].iter().all(|us| *us <= 100), "{slow:?}");
+    }
+
+    #[test]
+    fn what_was_burnt_in_part_before_earns_no_long_slice_and_may_shorten_it() {
+        let pace = Pace::default();
+        slices(&pace, 600, 100);
+        let fuel = pace.slice_fuel(SLICE_NS);
+        (0..100).for_each(|_| pace.observe_part(fuel, 3_000));
+        assert_eq!(pace.slice_fuel(SLICE_NS), fuel);
+        pace.observe_part(fuel, 1_000_000);
+        assert!(pace.slice_fuel(SLICE_NS) <= fuel / 9);
     }
 
     #[test]

@@ -183,9 +183,13 @@ impl Replica {
             counters::add(&operator.counters.slices, 1_u64);
             match sliced {
                 Slice::Preempted | Slice::GaveWay => {
-                    let burnt_it = matches!(sliced, Slice::Preempted);
-                    if !std::mem::take(&mut running.turn.is_opening) && burnt_it {
-                        operator.pace.observe_slice(running.turn.slice_fuel, polled_ns);
+                    let turn = &mut running.turn;
+                    if matches!(sliced, Slice::GaveWay) {
+                        turn.gave_way = true;
+                    } else if std::mem::take(&mut turn.gave_way) {
+                        operator.pace.observe_part(turn.slice_fuel, polled_ns);
+                    } else if !std::mem::take(&mut turn.is_opening) {
+                        operator.pace.observe_slice(turn.slice_fuel, polled_ns);
                     }
                     // The fuel between two yields of a turn under way cannot be changed: where it proves too little, the
                     // turn goes on until its time is up, or switching would take longer than running.

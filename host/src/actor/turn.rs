@@ -18,6 +18,8 @@ pub(super) struct Turn {
     pub(super) is_opening: bool,
     /// How long it has run, in ns.
     pub(super) used_ns: u64,
+    /// Whether it gave way since it last burnt a slice of fuel: the next one is partly burnt by then.
+    pub(super) gave_way: bool,
     /// What was charged of it so far.
     charged_fuel: u64,
 }
@@ -96,6 +98,7 @@ impl Turn {
             slice_fuel: budget.slice,
             is_opening,
             used_ns: 0,
+            gave_way: false,
             charged_fuel: 0,
         }
     }
@@ -182,6 +185,7 @@ mod tests {
             slice_fuel: 100,
             is_opening: false,
             used_ns: 0,
+            gave_way: false,
             charged_fuel: 0,
         };
         let ended = |fuel| {

@@ -32,15 +32,15 @@ use wasmparser::{
 };
 
 use touch::Touch;
-pub(super) use touch::{LET_OTHERS_RUN_BYTES, TOUCHED_BYTES};
+pub(super) use touch::{LET_OTHERS_RUN_BYTES, START_BYTES_MAX, TOUCHED_BYTES};
 
 /// Changes with what is written: compiled code is kept under it.
 pub(super) const VERSION: u32 = 3;
 /// How much one instruction moves at the most. At the 62 bytes/ns that copies were measured at these are 4 µs, and where
 /// each page is touched for the first time, 64 page faults of 0.25 to 1 µs: either way a small part of a slice of 100 µs.
 const PIECE_BYTES: i32 = 256 << 10;
-/// Instructions between two places to yield. The slowest are those that touch a page of memory for the first time, 1.5 to
-/// 4 µs, and three make one of them: 0.3 to 0.7 ms.
+/// Instructions between two places to yield. The slowest are those that touch a page of memory for the first time, where that
+/// is still possible, and three make one of them: 0.3 to 0.7 ms at up to 4 µs a page.
 const STRAIGHT_MAX: u32 = 512;
 /// The largest body of a function. The compiler works on a function as a whole, so this bounds the time and the memory of
 /// what cannot be interrupted: a function of 1 MiB took it minutes. The main loop of `CPython` has about 100 KiB.

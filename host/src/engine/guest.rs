@@ -126,7 +126,12 @@ impl ResourceLimiterAsync for Guest {
             }
             self.memory += added;
             self.growth = added;
-            self.untouched = added;
+            // Less than that is not touched before a module starts.
+            self.untouched = if is_start && added <= bulk::START_BYTES_MAX {
+                0
+            } else {
+                added
+            };
         }
         self.memory_denied |= !granted;
         if granted {
@@ -139,6 +144,7 @@ impl ResourceLimiterAsync for Guest {
         self.memory_denied = true;
         // It was granted, and came to nothing.
         let growth = std::mem::take(&mut self.growth);
+        self.untouched = 0;
         self.memory -= growth;
         self.account.remove_memory(growth);
         Ok(())

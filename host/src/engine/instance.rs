@@ -351,8 +351,14 @@ fn too_much_state(request: &Request, answer: &Answer, bytes_max: u64) -> Option<
         .iter()
         .enumerate()
         .find(|(_, accumulator)| accumulator.len() as u64 > bytes_max)?;
-    let last = fold.groups.iter().rposition(|&group| group as usize == closed + open);
-    let event = u32::try_from(last.expect("a group has events")).expect("a batch has fewer than 2^32 events");
+    // Where several events made it, nobody knows which of them was too much.
+    let mut made_by = (0..)
+        .zip(fold.groups.iter())
+        .filter(|&(_, &group)| group as usize == closed + open);
+    let event = match (made_by.next(), made_by.next()) {
+        (Some((event, _)), None) => Some(event),
+        _ => None,
+    };
     Some(Trap::too_much_state(large.len(), bytes_max, event))
 }
 

@@ -99,13 +99,13 @@ impl Trap {
 }
 
 impl Trap {
-    /// The trap that state counts as which an operator may not keep, made by this event.
-    pub(super) fn too_much_state(bytes: usize, bytes_max: u64, event: u32) -> Self {
+    /// The trap that state counts as which an operator may not keep, made by this event, if that is known.
+    pub(super) fn too_much_state(bytes: usize, bytes_max: u64, event: Option<u32>) -> Self {
         Self {
             cause: Cause::State,
             reason: format!("the state of its key would have {bytes} bytes, and `state` allows {bytes_max}"),
             backtrace: None,
-            event: Some(event),
+            event,
         }
     }
 

@@ -228,8 +228,7 @@ impl Reading {
                     // A read that may last for ever is nothing to stand back for. What it took is charged when it is over, and
                     // whoever has had too much waits then.
                     let step = self.step();
-                    errands.run(|| ());
-                    errands.rest();
+                    errands.catch_up();
                     step
                 };
                 match step {
@@ -241,7 +240,6 @@ impl Reading {
                     Step::Ended => break,
                 }
             }
-            errands.rest();
         };
         std::thread::Builder::new()
             .name(name)

@@ -207,7 +207,7 @@ section! {
         #[schemars(extend("default" = MEMORY))]
         memory: Size,
         /// What is kept of one key, such as "1MiB", up to "256MiB". It is handed to the operator and back as a whole, and nobody
-        /// else runs meanwhile: about 1 ms for each MiB.
+        /// else runs meanwhile: 0.2 ms or more for each MiB.
         #[schemars(extend("default" = STATE))]
         state: Size,
         /// Fuel that one event may burn; roughly, WebAssembly instructions.

@@ -18,15 +18,21 @@ use crate::sync::{Condvar, Mutex};
 /// For how long a worker stands back at a time: two slices of the default length, for changing threads takes about 5 µs
 /// twice. An errand may exceed it by one step, a batch of 256 events; who waits for that is not waited for.
 const LENT_NS: u64 = 200_000;
-/// How long an errand waits for a worker before it goes without: far longer than taking turns lasts between tens of tenants.
-/// It sees to it that no policy, and no worker that is stuck, can stop a pipeline from draining.
+/// How long an errand waits for a worker before it goes without: far longer than taking turns lasts between tens of tenants,
+/// within which it goes before all else that its tenant has ready. It sees to it that no policy, and no worker that is stuck, can stop a pipeline from draining.
 const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// What a step of a tenant that is owed time is taken to use when it begins: four threads of one tenant have used up what
+/// it is owed, however many begin at once.
+pub(super) const OWED_NS: u64 = 25_000;
 
 /// Where a thread may run, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leave {
-    /// One step, at once: its tenant is owed time.
+    /// One step, at once: its tenant is owed time, and was charged for [`OWED_NS`] already.
     Owed,
+    /// One step, after it has waited for [`WAIT_MAX`].
+    Late,
     /// In the stead of a worker that sleeps.
     OfSleeper,
     /// Once a worker hands it its place.
@@ -190,16 +196,34 @@ impl Errands {
         let leave = match lender.ask(&self.errand) {
             Leave::Queued if !self.errand.wait() => {
                 self.errand = self.errand.anew();
-                Leave::Owed
+                Leave::Late
             }
             leave => leave,
         };
         self.charged_ns.get_or_insert_with(clock::thread_spent_ns);
         let until_ns = match leave {
-            Leave::Owed => 0,
+            Leave::Owed | Leave::Late => 0,
             Leave::OfSleeper | Leave::Queued => lender.now_ns() + LENT_NS,
         };
         self.under_way = Some(UnderWay { leave, until_ns });
+    }
+
+    /// Charges for a step that was done without asking, since it may wait for ever, and then waits like for one that asks.
+    pub fn catch_up(&mut self) {
+        let Some(lender) = self.lender.clone().filter(|lender| lender.is_shared()) else {
+            return;
+        };
+        let ns = self.uncharged_ns();
+        lender.end(&self.errand, Leave::Late, ns);
+        self.begin(&*lender);
+        self.rest();
+    }
+
+    /// What the thread has spent since this was last asked.
+    fn uncharged_ns(&mut self) -> u64 {
+        let spent_ns = clock::thread_spent_ns();
+        let charged_ns = self.charged_ns.replace(spent_ns);
+        charged_ns.map_or(0, |charged_ns| spent_ns.saturating_sub(charged_ns))
     }
 
     /// Gives the place back before the thread waits for something.
@@ -207,9 +231,7 @@ impl Errands {
         let Some(UnderWay { leave, .. }) = self.under_way.take() else {
             return;
         };
-        let spent_ns = clock::thread_spent_ns();
-        let charged_ns = self.charged_ns.replace(spent_ns);
-        let mut ns = charged_ns.map_or(0, |charged_ns| spent_ns.saturating_sub(charged_ns));
+        let mut ns = self.uncharged_ns();
         if leave == Leave::Queued {
             ns = self.errand.give_back(ns);
             self.errand = self.errand.anew();
@@ -217,6 +239,13 @@ impl Errands {
         if let Some(lender) = &self.lender {
             lender.end(&self.errand, leave, ns);
         }
+    }
+}
+
+impl Drop for Errands {
+    /// Whatever ends a thread, its place is free again.
+    fn drop(&mut self) {
+        self.rest();
     }
 }
 
@@ -331,6 +360,18 @@ mod tests {
         assert_eq!(scheduler.state.lock().lent, 0, "its place is free again");
         scheduler.close();
         assert_eq!(sleeper.join().unwrap(), None);
+    }
+
+    #[test]
+    fn a_thread_that_ends_leaves_no_place_taken() {
+        let scheduler = shared(Choice::Fair);
+        charge(&scheduler, 0);
+        scheduler.state.lock().sleeping = 1;
+        let mut errands = scheduler.errands(0, false);
+        errands.run(|| ());
+        assert_eq!(scheduler.state.lock().lent, 1);
+        drop(errands);
+        assert_eq!(scheduler.state.lock().lent, 0);
     }
 
     #[test]

@@ -89,6 +89,16 @@ impl<T> Fair<T> {
         self.awake.insert((runtime, index));
     }
 
+    fn add(&mut self, ready: Ready<T>, push: fn(&mut Line<T>, Ready<T>)) {
+        let index = ready.tenant;
+        let tenant = self.tenant(index);
+        let had_nothing = tenant.line.is_empty();
+        push(&mut tenant.line, ready);
+        if had_nothing && !tenant.is_held {
+            self.wake(index);
+        }
+    }
+
     /// Changes the virtual runtime of a tenant.
     fn move_by(&mut self, index: TenantIndex, change: impl FnOnce(&mut Tenant<T>)) {
         let tenant = self.tenant(index);
@@ -162,13 +172,11 @@ impl<T> Tenant<T> {
 
 impl<T: Send> Policy<T> for Fair<T> {
     fn push(&mut self, ready: Ready<T>, _: bool) {
-        let index = ready.tenant;
-        let tenant = self.tenant(index);
-        let had_nothing = tenant.line.is_empty();
-        tenant.line.push(ready);
-        if had_nothing && !tenant.is_held {
-            self.wake(index);
-        }
+        self.add(ready, Line::push);
+    }
+
+    fn push_first(&mut self, ready: Ready<T>) {
+        self.add(ready, Line::push_first);
     }
 
     fn pop(&mut self) -> Option<Ready<T>> {
@@ -201,7 +209,13 @@ impl<T: Send> Policy<T> for Fair<T> {
     fn charge_outside(&mut self, index: TenantIndex, ns: u64) {
         let now = self.now;
         self.move_by(index, |tenant| {
-            tenant.runtime = tenant.earliest(now).saturating_add(tenant.virtual_of(ns));
+            // Who has something waiting may be further behind.
+            let from = if tenant.line.is_empty() {
+                tenant.earliest(now)
+            } else {
+                tenant.runtime
+            };
+            tenant.runtime = from.saturating_add(tenant.virtual_of(ns));
         });
     }
 

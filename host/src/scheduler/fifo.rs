@@ -76,6 +76,10 @@ impl<T: Send> Policy<T> for Fifo<T> {
         self.replace_head(index, before);
     }
 
+    fn push_first(&mut self, ready: Ready<T>) {
+        self.push(ready, false);
+    }
+
     fn pop(&mut self) -> Option<Ready<T>> {
         let &(place, index) = self.heads.first()?;
         let (_, ready) = self.tenant(index).queue.pop_front().expect("it has a head");

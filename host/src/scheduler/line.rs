@@ -57,6 +57,15 @@ impl<T> Line<T> {
         }
     }
 
+    /// Takes an item that runs before those that take turns; among those with a moment to start by, that decides.
+    pub(super) fn push_first(&mut self, ready: Ready<T>) {
+        match self {
+            Line::RoundRobin(queue) => queue.push_front(ready),
+            Line::LeastLaxity(line) if ready.start_by_ns.is_none() => line.untimed.push_front(ready),
+            Line::LeastLaxity(line) => line.push(ready),
+        }
+    }
+
     pub(super) fn pop(&mut self) -> Option<Ready<T>> {
         match self {
             Line::RoundRobin(queue) => queue.pop_front(),
@@ -165,6 +174,15 @@ mod tests {
             })
             .collect();
         assert_eq!(order, [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_to_go_first_waits_for_none_that_take_turns() {
+        for mut line in [Line::round_robin(), Line::least_laxity()] {
+            (0..1_000).for_each(|item| line.push(ready(item, None)));
+            line.push_first(ready(1_000, None));
+            assert_eq!(line.pop().map(|ready| ready.item), Some(1_000));
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::clock::Clock;
 pub use errand::Errands;
-use errand::{Errand, Leave, Lender};
+use errand::{Errand, Leave, Lender, OWED_NS};
 pub use policy::{Choice, Ready, Share, TenantIndex, Used};
 use ready_queue::ReadyQueue;
 pub(crate) use urgency::Urgency;
@@ -89,11 +89,13 @@ impl<T: Send + 'static> Scheduler<T> {
 
     /// Adds an item that became ready.
     pub fn push(&self, ready: Ready<T>) {
-        self.add(self.state.lock(), ready.map(Item::Own));
+        let mut state = self.state.lock();
+        state.queue.push(ready.map(Item::Own));
+        self.wake_for(state);
     }
 
-    fn add(&self, mut state: MutexGuard<'_, State<T>>, ready: Ready<Item<T>>) {
-        state.queue.push(ready);
+    /// Wakes a worker for what was added.
+    fn wake_for(&self, state: MutexGuard<'_, State<T>>) {
         if state.sleeping > 0 {
             drop(state);
             self.work.notify_one();
@@ -213,6 +215,7 @@ impl<T: Send + 'static> Lender for Scheduler<T> {
         let now_ns = self.clock.now_ns();
         let mut state = self.state.lock();
         if state.queue.is_owed(errand.tenant) {
+            state.queue.charge_outside(errand.tenant, OWED_NS);
             return Leave::Owed;
         }
         if state.sleeping > state.lent {
@@ -224,7 +227,8 @@ impl<T: Send + 'static> Lender for Scheduler<T> {
             start_by_ns: errand.is_timed.then_some(now_ns),
             item: Item::Errand(errand.clone()),
         };
-        self.add(state, ready);
+        state.queue.push_first(ready);
+        self.wake_for(state);
         Leave::Queued
     }
 
@@ -233,7 +237,8 @@ impl<T: Send + 'static> Lender for Scheduler<T> {
         if leave == Leave::OfSleeper {
             state.lent -= 1;
         }
-        state.queue.charge_outside(errand.tenant, ns);
+        let borne_ns = if leave == Leave::Owed { OWED_NS } else { 0 };
+        state.queue.charge_outside(errand.tenant, ns.saturating_sub(borne_ns));
     }
 }
 

@@ -75,6 +75,8 @@ impl<T> Ready<T> {
 pub(super) trait Policy<T>: Send {
     /// Takes an item; `resumed` if it was just running and its slice ended.
     fn push(&mut self, ready: Ready<T>, resumed: bool);
+    /// Takes an item that goes before what its tenant has ready, as far as the policy orders that by arrival.
+    fn push_first(&mut self, ready: Ready<T>);
     /// Gives the item that runs next: none of a tenant that is held.
     fn pop(&mut self) -> Option<Ready<T>>;
     /// Whether there is something to pop.

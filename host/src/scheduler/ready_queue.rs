@@ -35,6 +35,10 @@ impl<T: Send + 'static> ReadyQueue<T> {
         self.policy.push(ready, false);
     }
 
+    pub(super) fn push_first(&mut self, ready: Ready<T>) {
+        self.policy.push_first(ready);
+    }
+
     pub(super) fn pop(&mut self, now_ns: u64) -> Option<Ready<T>> {
         while let Some(tenant) = self.budgets.next_refilled(now_ns) {
             self.policy.hold(tenant, false);

@@ -71,6 +71,8 @@ suite! {
         "amplification by 10,000" => "smaller batches; full queues hold it back";
     striking::state_of_a_key_ends_at_its_limit,
         "state of one key" => "the `state` limit; the event is dead";
+    striking::state_of_a_key_ends_at_its_limit_wherever_in_a_batch,
+        "state of one key, made by the first of many" => "halving finds the event";
     striking::state_that_grows_without_end_ends_at_the_memory_limit,
         "state that grows without end" => "the memory limit of who has to read it";
     striking::traps_in_finish_leave_the_windows_open,

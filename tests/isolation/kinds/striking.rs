@@ -141,7 +141,7 @@ pub(crate) fn state_that_grows_without_end_ends_at_the_memory_limit() {
         "{ mode = \"hoard\", every = 1 }",
         "window = { count = 1000 }\n[operator.limits]\nmemory = \"4MiB\"",
     );
-    folder.write("events.jsonl", numbered(120, 1));
+    folder.write("events.jsonl", numbered(60, 1));
     let finished = beside_a_victim(&folder, POLL_US_MAX);
     let letters = letters(&folder, "dead.jsonl");
     assert!(!letters.is_empty(), "it ends somewhere");
@@ -171,6 +171,20 @@ pub(crate) fn state_of_a_key_ends_at_its_limit() {
     let absorbed = finished.succeeds().operator("guest", "absorbed");
     assert_eq!(absorbed + letters.len() as u64, 20, "what fits is kept");
     assert!(absorbed > 0, "what fits is kept");
+}
+
+pub(crate) fn state_of_a_key_ends_at_its_limit_wherever_in_a_batch() {
+    let folder = pipeline(
+        "reduce",
+        "{ mode = \"hoard\", every = 400 }",
+        "window = { count = 1000 }\n[operator.limits]\nstate = \"10KiB\"\nfuel_per_event = 1_000_000_000",
+    );
+    folder.write("events.jsonl", numbered(400, 1));
+    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    let letters = letters(&folder, "dead.jsonl");
+    assert!(letters.iter().map(Letter::number).eq([0]), "the first of 400");
+    let traps = finished.succeeds().operator("guest", "traps");
+    assert!(traps < 16, "it took {traps} turns to find it");
 }
 
 pub(crate) fn traps_in_finish_leave_the_windows_open() {

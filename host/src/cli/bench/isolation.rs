@@ -58,7 +58,7 @@ pub(super) struct Args {
     rate: f64,
     /// How often the whole table is measured: latencies are then the medians of the rounds, and what else the machine does
     /// for a moment spoils one of them
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=99))]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = odd)]
     rounds: u32,
     /// Only these kinds of neighbours, such as `infinite-loop,memory-bomb`
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kinds::named)]
@@ -72,6 +72,15 @@ pub(super) struct Args {
     /// The events that it gets over and over, one per line; by default `{"n":0,"key":"k-0","value":0.5}` and so on
     #[arg(long, value_name = "FILE", requires = "component")]
     events: Option<PathBuf>,
+}
+
+/// A number of rounds that has a middle.
+fn odd(text: &str) -> Result<u32, String> {
+    let rounds = text
+        .parse()
+        .ok()
+        .filter(|rounds| (1..100).contains(rounds) && rounds % 2 == 1);
+    rounds.ok_or_else(|| "it is an odd number from 1 to 99, so that one of them is in the middle".into())
 }
 
 fn object(text: &str) -> Result<serde_json::Value, String> {

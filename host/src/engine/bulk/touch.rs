@@ -4,7 +4,8 @@
 //! of fuel. So each `memory.grow` becomes a call of an added function, which grows the memory and then touches what is new,
 //! page by page; after each it asks for the growth that cannot be, [`LET_OTHERS_RUN`] pages, which the host
 //! takes as the place to yield. A module that begins with more than [`START_PAGES_MAX`] pages touches them likewise before it
-//! starts. So no other instruction meets a page for the first time, but within the first pages of a small module.
+//! starts. So no other instruction meets a page for the first time, but within the first pages of a small module, and in
+//! memory that a module without functions lends to another from the start.
 
 use wasm_encoder::{BlockType, Function, InstructionSink, MemArg, ValType};
 
@@ -18,6 +19,8 @@ pub(in crate::engine) const TOUCHED_BYTES: u64 = 1 << PAGE_BITS;
 /// A module may begin with so much memory that nobody has touched, 2 MiB: more than what compilers make without being asked
 /// for it, and 1 ms of page faults. To touch it at each start would take longer than all else there.
 const START_PAGES_MAX: u64 = 32;
+/// The same in bytes.
+pub(in crate::engine) const START_BYTES_MAX: u64 = START_PAGES_MAX << PAGE_BITS;
 /// The bytes of a page of WebAssembly, as a power of two.
 const PAGE_BITS: u32 = 16;
 /// The bytes of a page of the system, at the least.
