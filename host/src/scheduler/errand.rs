@@ -15,9 +15,9 @@ use super::policy::TenantIndex;
 use crate::clock;
 use crate::sync::{Condvar, Mutex};
 
-/// For how long a worker stands back at a time: two slices of the default length, for changing threads takes about 5 µs
-/// twice. An errand may exceed it by one step, a batch of 256 events; who waits for that is not waited for.
-const LENT_NS: u64 = 200_000;
+/// For how long a worker stands back at a time: a slice of the default length. With two, the p99 of victims beside all hostile
+/// kinds at once was 1.4 to 2 times as long (docs/design/004-isolation.md). An errand may exceed it by one step, a batch of 256 events; who waits for that is not waited for.
+const LENT_NS: u64 = 100_000;
 /// How long an errand waits for a worker before it goes without: far longer than taking turns lasts between tens of tenants,
 /// within which it goes before all else that its tenant has ready. It sees to it that no policy, and no worker that is stuck, can stop a pipeline from draining.
 const WAIT_MAX: Duration = Duration::from_millis(100);
