@@ -51,6 +51,7 @@ fn setup() -> Setup {
         config: "{}".into(),
         voice,
         account: Arc::default(),
+        clock: support::clock(),
     }
 }
 

@@ -3,11 +3,12 @@
 //! The only place that asks the operating system for the time; everything else holds a [`Clock`], so that a test can
 //! own it.
 
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Tells the time.
-pub trait Clock: Send + Sync {
+pub trait Clock: Debug + Send + Sync {
     /// ns since an arbitrary start, never decreasing.
     fn now_ns(&self) -> u64;
 

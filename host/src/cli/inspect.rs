@@ -79,6 +79,7 @@ fn unplaced(setup: &Setup) -> engine::Setup {
             Arc::default(),
         )),
         account: Arc::default(),
+        clock: setup.clock.clone(),
     }
 }
 

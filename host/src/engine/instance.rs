@@ -22,6 +22,7 @@ use super::trap::Trap;
 use super::voice::Voice;
 use crate::account::Account;
 use crate::batch::{Batch, Column};
+use crate::clock::Clock;
 use crate::pipeline::Limits;
 
 /// How much fuel `open` may burn, in events' worth: it may build tables or compile patterns that many events then use.
@@ -42,6 +43,8 @@ pub struct Setup {
     pub voice: Arc<Voice>,
     /// Whose memory it takes.
     pub account: Arc<Account>,
+    /// What bounds its first touch of memory.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Setup {

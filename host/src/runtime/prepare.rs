@@ -82,6 +82,7 @@ fn fit(
         voice,
         // It has no tenant before it runs.
         account: Arc::default(),
+        clock: clock.clone(),
     };
     match runtime.block_on(Instance::activate(&component, &setup, SLICE_FUEL)) {
         Ok(_) => Ok((component, setup)),

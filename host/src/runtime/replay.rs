@@ -233,8 +233,14 @@ pub async fn run(letter: &DeadLetter, component: &Component, clock: Arc<dyn Cloc
             .map_err(Error::Environment)?
             .to_string()
             .into(),
-        voice: Arc::new(Voice::new(&letter.pipeline, &letter.operator, clock, Arc::default())),
+        voice: Arc::new(Voice::new(
+            &letter.pipeline,
+            &letter.operator,
+            clock.clone(),
+            Arc::default(),
+        )),
         account: Arc::default(),
+        clock,
     };
     let mut instance = match Instance::activate(component, &instance_setup, SLICE_FUEL).await {
         Ok(instance) => instance,

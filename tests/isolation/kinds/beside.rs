@@ -2,13 +2,14 @@
 
 use std::sync::OnceLock;
 
+use crate::machine::longest_touch_us;
 use crate::support::{Dirigo, Finished, Folder};
 
-/// How long a guest may keep its worker, in µs of processor time. The aim is 1,000; the figure is too high by up to 150 that
-/// the watchdog overstates it by, and by interrupts.
+/// How long a guest may keep its worker, in µs of processor time, where the machine does not add to it. The aim is 1,000; the
+/// figure is too high by up to 150 that the watchdog overstates it by, and by interrupts.
 pub(crate) const POLL_US_MAX: u64 = 2_000;
-/// Runs of which one must keep the bound. What a hypervisor takes from a processor counts as the guest's, and it does not
-/// come back at the same place; what a guest does, does.
+/// Runs of which one must keep the bound. What a hypervisor takes from a processor counts as the guest's, and seldom comes
+/// back at the same place; what a guest does, does.
 const ATTEMPTS: u32 = 3;
 
 /// The readings that the victim makes, for a second.
@@ -62,7 +63,7 @@ fn alone() -> &'static (String, String) {
 }
 
 /// Runs the `pipeline.toml` of a folder beside a victim. The victim must come to exactly what it comes to alone, and no
-/// guest may keep the worker for longer than `poll_us_max`.
+/// guest may keep the worker for longer than `poll_us_max` and what the machine takes of any thread.
 #[track_caller]
 pub(crate) fn beside_a_victim(folder: &Folder, poll_us_max: u64) -> Finished {
     folder.write("victim.toml", VICTIM);
@@ -72,9 +73,15 @@ pub(crate) fn beside_a_victim(folder: &Folder, poll_us_max: u64) -> Finished {
             .workers(1)
             .finish();
         assert_victim_is_unmoved(folder, &finished);
-        longest.push(finished.succeeds().operator("guest", "poll_us_max"));
-        if longest.last() <= Some(&poll_us_max) {
+        let poll_us = finished.succeeds().operator("guest", "poll_us_max");
+        longest.push(poll_us);
+        if poll_us <= poll_us_max {
             println!("  longest poll of the guest: {longest:?} µs");
+            return finished;
+        }
+        let machine_us = longest_touch_us();
+        if poll_us <= poll_us_max + machine_us {
+            println!("  longest poll of the guest: {longest:?} µs, where one page takes the machine {machine_us}");
             return finished;
         }
     }

@@ -75,16 +75,16 @@ pub(crate) fn a_straight_line_of_slow_instructions_yields_on_its_way() {
     assert_eq!(finished.succeeds().operator("guest", "dead_letters"), 0);
 }
 
-pub(crate) fn a_copy_of_one_gibibyte_yields_on_its_way() {
+pub(crate) fn one_copy_of_240_mib_yields_on_its_way() {
     run(
         |code| {
-            code.i32_const(16_000).memory_grow(0).drop();
+            code.i32_const(4_000).memory_grow(0).drop();
             code.i32_const(65_536)
                 .i32_const(2_000_000)
-                .i32_const(1_000 << 20)
+                .i32_const(240 << 20)
                 .memory_copy(0, 0);
         },
-        "[operator.limits]\nmemory = \"1GiB\"\nfuel_per_event = 3_000_000_000",
+        "[operator.limits]\nmemory = \"256MiB\"\nfuel_per_event = 1_000_000_000",
         POLL_US_MAX,
     );
 }

@@ -16,6 +16,7 @@ mod beside;
 mod harness;
 mod injected;
 mod loading;
+mod machine;
 mod striking;
 
 use std::process::ExitCode;
@@ -48,7 +49,7 @@ suite! {
     striking::bulk_instructions_of_32_mib_run_in_pieces,
         "bulk-memory instructions of 32 MiB" => "pieces of 256 KiB that burn fuel and yield";
     striking::memory_filled_afresh_is_filled_in_pieces,
-        "filling memory never used before" => "pages touched as memory grows, with a yield after 16";
+        "filling memory never used before" => "pages touched as memory grows, with a yield per 50 µs";
     striking::memory_touched_page_by_page_ends_at_its_limit,
         "touching pages never used before" => "the memory limit; pages touched as memory grows";
     striking::a_memory_bomb_ends_at_its_limit,
@@ -91,8 +92,8 @@ suite! {
         "WASI handles held for ever" => "1,024 an instance; the event is dead";
     injected::a_straight_line_of_slow_instructions_yields_on_its_way,
         "50,000 slow instructions without a loop" => "a place to yield every 512 instructions";
-    injected::a_copy_of_one_gibibyte_yields_on_its_way,
-        "one copy of 1 GiB" => "pieces of 256 KiB that burn fuel and yield";
+    injected::one_copy_of_240_mib_yields_on_its_way,
+        "one copy of 240 MiB" => "pieces of 256 KiB that burn fuel and yield";
     loading::who_cannot_be_opened_is_refused,
         "loop, bomb or panic while it is opened" => "fuel and memory of `open`; refused at start";
     loading::who_asks_for_the_outside_world_is_refused_by_name,

@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
+use sha2::{Digest as _, Sha256};
 use wasmtime::{Config, Engine, Instance, Memory, Module, Store, Trap, TypedFunc};
 
 use super::*;
@@ -223,7 +224,7 @@ fn a_growth_lets_others_run_after_each_page_and_comes_to_what_it_came_to() {
         ways.push(std::mem::take(&mut store.data_mut().ways));
     }
     assert_eq!(results, [1, 1, -1, 4, -1, 20]);
-    assert_eq!(ways, [0, 3, 0, 16, 0, 0]);
+    assert_eq!(ways, [0, 3, 0, 16, 0, 0].map(|pages| 16 * pages));
     let memory = instance.get_memory(&mut store, "memory").unwrap();
     assert_eq!(&memory.data(&store)[65_530..65_536], b"abcdef");
     assert!(memory.data(&store)[65_536..].iter().all(|byte| *byte == 0));
@@ -242,7 +243,7 @@ fn memory_that_a_module_begins_with_is_touched_before_it_starts() {
                 (start $start))"#
         )
     };
-    for (pages, ways) in [(32, 0), (33, 33), (200, 200)] {
+    for (pages, ways) in [(32, 0), (33, 16 * 33), (200, 16 * 200)] {
         let (mut store, instance) = asking(&Engine::default(), &module(pages));
         assert_eq!(store.data().ways, ways, "of {pages} pages");
         let started = instance.get_global(&mut store, "started").unwrap().get(&mut store);
@@ -266,6 +267,31 @@ fn what_is_short_for_certain_stays_as_it_is() {
     .unwrap();
     let rewritten = rewrite_module(&module, &mut Size::default()).unwrap();
     assert!(matches!(rewritten, Cow::Borrowed(_)));
+}
+
+#[test]
+fn what_is_written_has_its_version() {
+    let slow = "(local.set 0 (i32.add (local.get 0) (i32.const 1)))".repeat(STRAIGHT_MAX as usize);
+    let all = wat::parse_str(format!(
+        r#"(module (memory 40) (data $d "abc")
+            (func (param i32)
+                {slow}
+                (memory.init $d (local.get 0) (i32.const 0) (local.get 0))
+                (memory.fill (local.get 0) (i32.const 0) (local.get 0))
+                (memory.copy (local.get 0) (i32.const 9) (local.get 0))
+                (drop (memory.grow (local.get 0)))))"#
+    ));
+    let written = rewrite_module(&all.unwrap(), &mut Size::default())
+        .unwrap()
+        .into_owned();
+    assert_eq!(
+        (VERSION, crate::engine::hex(&Sha256::digest(written))),
+        (
+            4,
+            "4e8af1a6c7de8c4f00e0736c7ce093d46efd2b131091199be806b8984dfca461".into()
+        ),
+        "other code is written: count `VERSION` up, or caches go on with the old"
+    );
 }
 
 #[test]

@@ -3,9 +3,9 @@
 //! `memory.grow` hands out pages that the system has yet to find: the first touch of each takes 1.5 to 20 µs, and burns a unit
 //! of fuel. So each `memory.grow` becomes a call of an added function, which grows the memory and then touches what is new,
 //! page by page; after each it asks for the growth that cannot be, [`LET_OTHERS_RUN`] pages, which the host
-//! takes as the place to yield. A module that begins with more than [`START_PAGES_MAX`] pages touches them likewise before it
-//! starts. So no other instruction meets a page for the first time, but within the first pages of a small module, and in
-//! memory that a module without functions lends to another from the start.
+//! takes as the place to look at the clock and yield. A module that begins with more than [`START_PAGES_MAX`] pages touches
+//! them likewise before it starts. So no other instruction meets a page for the first time, but within the first pages of a
+//! small module, and in memory that a module without functions lends to another from the start.
 
 use wasm_encoder::{BlockType, Function, InstructionSink, MemArg, ValType};
 
@@ -14,8 +14,8 @@ use wasm_encoder::{BlockType, Function, InstructionSink, MemArg, ValType};
 const LET_OTHERS_RUN: i32 = 1 << 16;
 /// [`LET_OTHERS_RUN`] in bytes.
 pub(in crate::engine) const LET_OTHERS_RUN_BYTES: u64 = 1 << 32;
-/// How much is touched before others may run, a page of WebAssembly: 16 pages of the system, which take 0.03 to 0.3 ms.
-pub(in crate::engine) const TOUCHED_BYTES: u64 = 1 << PAGE_BITS;
+/// How much is touched before others may run: a page of the system, at the least.
+pub(in crate::engine) const TOUCHED_BYTES: u64 = 1 << SYSTEM_PAGE_BITS;
 /// A module may begin with so much memory that nobody has touched, 2 MiB: more than what compilers make without being asked
 /// for it, and 1 ms of page faults. To touch it at each start would take longer than all else there.
 const START_PAGES_MAX: u64 = 32;
@@ -23,8 +23,8 @@ const START_PAGES_MAX: u64 = 32;
 pub(in crate::engine) const START_BYTES_MAX: u64 = START_PAGES_MAX << PAGE_BITS;
 /// The bytes of a page of WebAssembly, as a power of two.
 const PAGE_BITS: u32 = 16;
-/// The bytes of a page of the system, at the least.
-const SYSTEM_PAGE_BYTES: u64 = 4 << 10;
+/// Of a page of the system, at the least.
+const SYSTEM_PAGE_BITS: u32 = 12;
 
 /// What touches new memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ fn grow(memory: u32) -> Vec<u8> {
         .i32_const(PAGE_BITS.cast_signed())
         .i32_shl()
         .local_set(AT);
-    touch(&mut code, memory, AT, DELTA);
+    touch(&mut code, memory, AT, DELTA, Contents::Zeros);
     code.local_get(BEFORE).end();
     function.into_raw_body()
 }
@@ -83,7 +83,7 @@ fn start(pages: i32, then: Option<u32>) -> Vec<u8> {
     let mut function = Function::new([(2, ValType::I32)]);
     let mut code = function.instructions();
     code.i32_const(pages).local_set(LEFT);
-    touch(&mut code, MEMORY, AT, LEFT);
+    touch(&mut code, MEMORY, AT, LEFT, Contents::Data);
     if let Some(then) = then {
         code.call(then);
     }
@@ -91,20 +91,37 @@ fn start(pages: i32, then: Option<u32>) -> Vec<u8> {
     function.into_raw_body()
 }
 
+/// What is in memory that nobody has touched.
+#[derive(Clone, Copy)]
+enum Contents {
+    Zeros,
+    /// Zeros, and what the module's data segments put there.
+    Data,
+}
+
 /// Writes to each page of the system what is there, from the address in `at` on, for as many pages of WebAssembly as `left`
-/// says.
-fn touch(code: &mut InstructionSink<'_>, memory: u32, at: u32, left: u32) {
+/// says. Where these are zeros nothing is read before: the first read of a page gets the kernel's page of zeros, and the write
+/// then gets another in its place, in a second page fault and with an interrupt of every processor.
+fn touch(code: &mut InstructionSink<'_>, memory: u32, at: u32, left: u32, contents: Contents) {
+    let here = MemArg {
+        offset: 0,
+        align: 0,
+        memory_index: memory,
+    };
+    let system_pages = (PAGE_BITS - SYSTEM_PAGE_BITS).cast_signed();
+    code.local_get(left).i32_const(system_pages).i32_shl().local_set(left);
     code.block(BlockType::Empty).loop_(BlockType::Empty);
     code.local_get(left).i32_eqz().br_if(1);
-    for page in 0..(1_u64 << PAGE_BITS) / SYSTEM_PAGE_BYTES {
-        let place = MemArg {
-            offset: page * SYSTEM_PAGE_BYTES,
-            align: 0,
-            memory_index: memory,
-        };
-        code.local_get(at).local_get(at).i32_load8_u(place).i32_store8(place);
-    }
-    code.local_get(at).i32_const(1 << PAGE_BITS).i32_add().local_set(at);
+    code.local_get(at);
+    match contents {
+        Contents::Zeros => code.i32_const(0),
+        Contents::Data => code.local_get(at).i32_load8_u(here),
+    };
+    code.i32_store8(here);
+    code.local_get(at)
+        .i32_const(1 << SYSTEM_PAGE_BITS)
+        .i32_add()
+        .local_set(at);
     code.local_get(left).i32_const(1).i32_sub().local_set(left);
     code.i32_const(LET_OTHERS_RUN).memory_grow(memory).drop();
     code.br(0).end().end();
