@@ -195,9 +195,15 @@ impl Column {
         }
         let mean = self.bytes.len().checked_div(self.len()).unwrap_or(0) + 1;
         let mut picked = Column::with_capacity(indexes.len(), mean * indexes.len());
-        // A filter keeps runs of neighbours: each run is one copy.
+        // A filter keeps runs of neighbours, each of which is one copy; a flat map repeats what it starts from.
         let mut rest = indexes;
         while let Some(&first) = rest.first() {
+            let same = rest.iter().take_while(|index| **index == first).count();
+            if same > 1 {
+                picked.extend_repeated(self.get(first as usize), same);
+                rest = &rest[same..];
+                continue;
+            }
             let length = rest
                 .iter()
                 .zip(first..)
@@ -232,6 +238,27 @@ impl Column {
             bytes: picked.into_flattened(),
             ends,
         }
+    }
+
+    /// Appends an item so many times.
+    fn extend_repeated(&mut self, item: &[u8], times: usize) {
+        let start = self.bytes.len();
+        let total = item.len() * times;
+        self.bytes.reserve(total);
+        self.bytes.extend_from_slice(item);
+        // What is there is doubled until it is enough.
+        loop {
+            let there = self.bytes.len() - start;
+            let more = there.min(total - there);
+            if more == 0 {
+                break;
+            }
+            self.bytes.extend_from_within(start..start + more);
+        }
+        let fits = |bytes: usize| u32::try_from(bytes).expect(FITS);
+        let (start, length, _) = (fits(start), fits(item.len()), fits(start + total));
+        self.ends
+            .extend((1..).take(times).map(|items: u32| start + items * length));
     }
 
     /// Appends the items of `range` of another column.
@@ -413,7 +440,7 @@ mod tests {
             (0_u8..)
                 .zip(widths)
                 .for_each(|(byte, width)| column.push(&vec![byte; width]));
-            for indexes in [&[0, 1, 2, 3, 4][..], &[1, 2, 4], &[4, 0], &[]] {
+            for indexes in [&[0, 1, 2, 3, 4][..], &[1, 2, 4], &[4, 0], &[0, 0, 0, 1, 2, 2, 4], &[]] {
                 let gathered = column.gather(indexes);
                 let wanted: Vec<&[u8]> = indexes.iter().map(|&index| column.get(index as usize)).collect();
                 assert_eq!(gathered.iter().collect::<Vec<_>>(), wanted, "{widths:?} at {indexes:?}");

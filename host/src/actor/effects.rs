@@ -59,20 +59,22 @@ pub(super) fn derive(batch: &Batch, outputs: Outputs) -> Batch {
             ..batch.clone()
         };
     }
-    let pick = |index: &u32| *index as usize;
     Batch {
-        times: Arc::new(outputs.origins.iter().map(|origin| batch.times[pick(origin)]).collect()),
+        times: Arc::new(inherited(&batch.times, &outputs.origins)),
         keys: keys.unwrap_or_else(|| Arc::new(batch.keys.gather(&outputs.origins))),
-        positions: Arc::new(
-            outputs
-                .origins
-                .iter()
-                .map(|origin| batch.positions[pick(origin)])
-                .collect(),
-        ),
+        positions: Arc::new(inherited(&batch.positions, &outputs.origins)),
         values,
         origin: batch.origin.clone(),
     }
+}
+
+/// Of each output, what its origin has.
+fn inherited<T: Copy>(items: &[T], origins: &[u32]) -> Vec<T> {
+    let mut inherited = Vec::with_capacity(origins.len());
+    for same in origins.chunk_by(|one, next| one == next) {
+        inherited.resize(inherited.len() + same.len(), items[same[0] as usize]);
+    }
+    inherited
 }
 
 /// What closing windows emit: times, keys and positions are those of the events that completed them.

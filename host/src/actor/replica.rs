@@ -200,7 +200,13 @@ impl Replica {
                     return Step::Again;
                 }
                 Slice::Waiting => return Step::Parked,
-                Slice::Ended(end) => self.ended = Some(end),
+                Slice::Ended(end) => {
+                    self.ended = Some(end);
+                    // What it amounts to takes as long as there are outputs.
+                    if now_ns - started_ns >= operator.slice_ns {
+                        return Step::Again;
+                    }
+                }
             }
         }
     }
