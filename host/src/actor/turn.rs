@@ -86,11 +86,14 @@ impl Turn {
                     fuel,
                 },
                 // The store is poisoned: nothing in it can be entered again.
-                Err(trap) => End {
-                    instance: None,
-                    outcome: Outcome::Trapped(trap),
-                    fuel,
-                },
+                Err(trap) => {
+                    instance.end(setup.clock.clone()).await;
+                    End {
+                        instance: None,
+                        outcome: Outcome::Trapped(trap),
+                        fuel,
+                    }
+                }
             }
         });
         Self {

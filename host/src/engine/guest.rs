@@ -4,38 +4,36 @@
 
 use std::sync::Arc;
 
-use wasmtime::ResourceLimiterAsync;
 use wasmtime::component::ResourceTable;
+use wasmtime::{Memory, ResourceLimiterAsync, WasmCoreDump};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::instance::Setup;
 use super::voice::Voice;
-use super::{bulk, wasi, way};
+use super::way::{SERVED_NS_MAX, Service};
+use super::{bulk, wasi};
 use crate::account::Account;
-use crate::clock::Clock;
 use crate::pipeline::Limits;
 
 /// How many WASI handles a guest may hold at once: far more streams and pollables than a well-behaved one needs, far fewer
 /// than would cost memory.
 const HANDLES_MAX: usize = 1024;
-/// How long a guest touches new memory before others may run: half of a slice.
-const TOUCHED_NS_MAX: u64 = 50_000;
 
 /// The data of a store.
 pub(super) struct Guest {
     pub(super) limits: Limits,
     account: Arc<Account>,
-    clock: Arc<dyn Clock>,
     /// What the account bears of its memory.
     memory: u64,
     /// How much of it the last growth was.
     growth: u64,
     /// How much of that the guest has yet to touch, if it was rewritten to.
     untouched: u64,
-    /// When it began to, or last let others run on the way.
-    touching_since_ns: u64,
+    touching: Service,
     /// Whether a growth of memory was denied since the last turn began: what a trap is then blamed on.
     pub(super) memory_denied: bool,
+    /// Its linear memory, once a trap has shown it.
+    pub(super) memory_shown: Option<Memory>,
     /// What the guest said of a panic.
     pub(super) last_words: Option<LastWords>,
     pub(super) voice: Arc<Voice>,
@@ -44,7 +42,7 @@ pub(super) struct Guest {
     table: ResourceTable,
     memory_bytes: usize,
     /// What the host did for the guest since it last yielded on that account, in ns, roughly.
-    served_ns: usize,
+    served_ns: u64,
 }
 
 /// A panic, in the guest's own words.
@@ -61,12 +59,12 @@ impl Guest {
         Self {
             limits: setup.limits,
             account: setup.account.clone(),
-            clock: setup.clock.clone(),
             memory: 0,
             growth: 0,
             untouched: 0,
-            touching_since_ns: 0,
+            touching: Service::new(setup.clock.clone()),
             memory_denied: false,
+            memory_shown: None,
             last_words: None,
             voice: setup.voice.clone(),
             wasi: None,
@@ -81,16 +79,20 @@ impl Guest {
         self.memory_bytes
     }
 
+    /// Keeps what a trap shows of it.
+    pub(super) fn trapped(&mut self, error: &wasmtime::Error) {
+        let dump = error.downcast_ref::<WasmCoreDump>();
+        self.memory_shown = dump.and_then(|dump| dump.memories().first().copied());
+    }
+
     /// Accounts for a call of the host that read this many bytes; gives whether the guest has been served for long enough
     /// to let others run. Fuel does not tell: a call burns 20 units and lasts as long as thousands.
     pub(super) fn serve(&mut self, bytes: usize) -> bool {
         /// A call with a short line takes about this long.
-        const CALL_NS: usize = 500;
+        const CALL_NS: u64 = 500;
         /// Copying and looking for what is no UTF-8 go through 4 bytes/ns at the least.
-        const BYTES_PER_NS: usize = 4;
-        /// Half of a slice.
-        const SERVED_NS_MAX: usize = 50_000;
-        self.served_ns += CALL_NS + bytes / BYTES_PER_NS;
+        const BYTES_PER_NS: u64 = 4;
+        self.served_ns += CALL_NS + bytes as u64 / BYTES_PER_NS;
         let is_due = self.served_ns >= SERVED_NS_MAX;
         if is_due {
             self.served_ns = 0;
@@ -123,10 +125,7 @@ impl ResourceLimiterAsync for Guest {
         if self.untouched > 0 && added == bulk::LET_OTHERS_RUN_BYTES {
             self.untouched = self.untouched.saturating_sub(bulk::TOUCHED_BYTES);
             // What a page takes to touch is the machine's affair: 0.5 µs on some, 60 on others.
-            if self.clock.now_ns().saturating_sub(self.touching_since_ns) >= TOUCHED_NS_MAX {
-                way::give().await;
-                self.touching_since_ns = self.clock.now_ns();
-            }
+            self.touching.give_way_when_due().await;
             return Ok(false);
         }
         // What a component starts with was known when it got its place.
@@ -138,7 +137,7 @@ impl ResourceLimiterAsync for Guest {
             }
             self.memory += added;
             self.growth = added;
-            self.touching_since_ns = self.clock.now_ns();
+            self.touching.restart();
             // Less than that is not touched before a module starts.
             self.untouched = if is_start && added <= bulk::START_BYTES_MAX {
                 0

@@ -20,6 +20,7 @@ use super::migration::{Migration, Start};
 use super::reaper::Mortal;
 use super::trap::Trap;
 use super::voice::Voice;
+use super::way::Service;
 use crate::account::Account;
 use crate::batch::{Batch, Column};
 use crate::clock::Clock;
@@ -166,12 +167,27 @@ impl Instance {
     pub async fn activate(component: &Component, setup: &Setup, slice: u64) -> Result<Self, Unopened> {
         let mut store = new_store(component, setup);
         let total = setup.limits.fuel_per_event.saturating_mul(OPEN_EVENTS);
-        let opened = Self::open(component, &setup.config, &mut store, Budget { total, slice }).await;
-        match opened {
-            Ok(Ok(calls)) => Ok(Self { store, calls }),
-            Ok(Err(message)) => Err(Unopened::Refused(message)),
-            Err(error) => Err(Unopened::Trapped(Trap::new(&error, store.data_mut()))),
-        }
+        let mut service = Service::new(setup.clock.clone());
+        let opened = Self::open(
+            component,
+            &setup.config,
+            &mut store,
+            Budget { total, slice },
+            &mut service,
+        )
+        .await;
+        let unopened = match opened {
+            Ok(Ok(calls)) => return Ok(Self { store, calls }),
+            Ok(Err(message)) => Unopened::Refused(message),
+            Err(error) => Unopened::Trapped(Trap::new(&error, store.data_mut())),
+        };
+        store.give_back(&mut service).await;
+        Err(unopened)
+    }
+
+    /// Ends it: gives its memory back, and yields like a call.
+    pub async fn end(mut self, clock: Arc<dyn Clock>) {
+        self.store.give_back(&mut Service::new(clock)).await;
     }
 
     /// Which state `component` reads and writes, without opening it; `None` for a stateless one.
@@ -198,24 +214,28 @@ impl Instance {
     async fn open(
         component: &Component,
         config: &str,
-        store: &mut Store<Guest>,
+        store: &mut Mortal,
         budget: Budget,
+        service: &mut Service,
     ) -> wasmtime::Result<Result<Calls, String>> {
-        refuel(store, budget)?;
-        let instance = component.pre().instantiate_async(&mut *store).await?;
+        refuel(&mut **store, budget)?;
+        let instance = component.pre().instantiate_async(&mut **store).await?;
+        service.give_way_when_due().await;
         if component.kind() == Kind::Reduce && component.state_versions().is_none() {
-            learn_state_versions(component, &instance, &mut *store).await?;
+            learn_state_versions(component, &instance, &mut **store).await?;
         }
-        let open = instance.get_typed_func::<(&str,), (Result<(), String>,)>(&mut *store, component.open())?;
-        if let (Err(message),) = open.call_async(&mut *store, (config,)).await? {
+        let open = instance.get_typed_func::<(&str,), (Result<(), String>,)>(&mut **store, component.open())?;
+        store.entered_by(*open.func());
+        if let (Err(message),) = open.call_async(&mut **store, (config,)).await? {
             return Ok(Err(message));
         }
+        service.give_way_when_due().await;
         let functions = component.functions();
         Ok(Ok(match component.kind() {
-            Kind::Map => Calls::Map(instance.get_typed_func(&mut *store, functions[0])?),
-            Kind::Filter => Calls::Filter(instance.get_typed_func(&mut *store, functions[0])?),
+            Kind::Map => Calls::Map(instance.get_typed_func(&mut **store, functions[0])?),
+            Kind::Filter => Calls::Filter(instance.get_typed_func(&mut **store, functions[0])?),
             Kind::Reduce => Calls::Reduce {
-                accumulate: instance.get_typed_func(&mut *store, functions[0])?,
+                accumulate: instance.get_typed_func(&mut **store, functions[0])?,
                 migration: Migration::new(instance, component),
             },
         }))

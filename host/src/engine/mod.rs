@@ -226,6 +226,7 @@ fn config(instances_max: Option<u32>) -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(true)
+        .coredump_on_trap(true)
         .cranelift_opt_level(OptLevel::Speed)
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)

@@ -56,6 +56,7 @@ impl Cause {
 impl Trap {
     /// The trap that ended a call with `error`.
     pub(super) fn new(error: &wasmtime::Error, guest: &mut Guest) -> Self {
+        guest.trapped(error);
         let words = guest.last_words.take();
         let memory_denied = std::mem::take(&mut guest.memory_denied);
         let has_stack = error.downcast_ref::<WasmBacktrace>().is_some();

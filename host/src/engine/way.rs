@@ -5,7 +5,13 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
+
+use crate::clock::Clock;
+
+/// How long the host does something for a guest before others may run, in ns: half of a slice.
+pub(super) const SERVED_NS_MAX: u64 = 50_000;
 
 thread_local! {
     static GAVE_WAY: Cell<bool> = const { Cell::new(false) };
@@ -29,4 +35,33 @@ pub(super) async fn give() {
 #[must_use]
 pub fn was_given() -> bool {
     GAVE_WAY.take()
+}
+
+/// Time that the host takes for a guest, on the way through something that takes long.
+pub(super) struct Service {
+    clock: Arc<dyn Clock>,
+    since_ns: u64,
+}
+
+impl Service {
+    /// One that begins now.
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            since_ns: clock.now_ns(),
+            clock,
+        }
+    }
+
+    /// Begins anew.
+    pub(super) fn restart(&mut self) {
+        self.since_ns = self.clock.now_ns();
+    }
+
+    /// Lets others run, if it has taken long since they last could.
+    pub(super) async fn give_way_when_due(&mut self) {
+        if self.clock.now_ns().saturating_sub(self.since_ns) >= SERVED_NS_MAX {
+            give().await;
+            self.restart();
+        }
+    }
 }
