@@ -60,7 +60,8 @@ impl Clock for SystemClock {
 }
 
 /// Processor time that this thread has spent, in ns. It measures and decides nothing, so no test has to own it.
-pub(crate) fn thread_spent_ns() -> u64 {
+#[must_use]
+pub fn thread_spent_ns() -> u64 {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let ns = Duration::new(
         spent.tv_sec.try_into().expect("what was spent is not negative"),

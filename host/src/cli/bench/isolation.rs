@@ -1,5 +1,6 @@
 //! `dirigo bench isolation`: a victim beside hostile neighbours.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -56,8 +57,8 @@ pub(super) struct Args {
     /// Events per second of the victim
     #[arg(long, value_name = "N", default_value = "1000", value_parser = options::rate)]
     rate: f64,
-    /// How often the whole table is measured: latencies are then the medians of the rounds, and what else the machine does
-    /// for a moment spoils one of them
+    /// How often the whole table is measured: latencies and longest polls are then the medians of the rounds, and what else
+    /// the machine does for a moment spoils one of them
     #[arg(long, value_name = "N", default_value = "1", value_parser = odd)]
     rounds: u32,
     /// Only these kinds of neighbours, such as `infinite-loop,memory-bomb`
@@ -116,6 +117,9 @@ struct Machine {
     ends_beside_native_hogs: Cell,
     /// The victim as it is, beside such threads: its workers share the cores with them.
     victim_beside_native_hogs: Cell,
+    /// What a poll of a guest may last for without any doing of its own: the longest that one of those threads, which only look
+    /// at their processor time, went without a look, in µs of it.
+    hog_held_us_max: u64,
 }
 
 /// Everything that was measured.
@@ -225,11 +229,12 @@ fn measure(stage: &Stage, args: &Args, neighbours: &[Neighbour]) -> anyhow::Resu
         let hogs = NativeHogs::start(stage.workers);
         let ends_beside_native_hogs = run(Choice::Fair, &ends, plan(), None)?;
         let victim_beside_native_hogs = run(Choice::Fair, &victim, plan().with_filter(), None)?;
-        drop(hogs);
+        let hog_held_us_max = hogs.stop();
         let machine = Machine {
             ends_alone,
             ends_beside_native_hogs,
             victim_beside_native_hogs,
+            hog_held_us_max,
         };
         measured.push((policies, machine));
     }
@@ -290,6 +295,7 @@ impl Machine {
             ends_alone: row(|machine| &machine.ends_alone),
             ends_beside_native_hogs: row(|machine| &machine.ends_beside_native_hogs),
             victim_beside_native_hogs: row(|machine| &machine.victim_beside_native_hogs),
+            hog_held_us_max: victim::median(machines.iter().map(|machine| machine.hog_held_us_max), Ord::cmp),
         }
     }
 }
@@ -345,6 +351,7 @@ impl Measured {
             ends_alone,
             ends_beside_native_hogs,
             victim_beside_native_hogs,
+            hog_held_us_max: _,
         } = &self.machine;
         let columns = self.policy.iter().flat_map(|(_, column)| {
             let beside = column.beside.iter().map(|(_, cell)| cell);
@@ -399,6 +406,12 @@ fn text(measured: &Measured) -> String {
         ),
     ];
     part("the machine's own", &rows);
+    writeln!(
+        text,
+        "longest that a hog was held within 0.2 us of work: {}",
+        table::latency_of_us(machine.hog_held_us_max)
+    )
+    .expect("a string takes what is written");
     text
 }
 
@@ -408,9 +421,8 @@ fn row(name: &str, cell: &Cell) -> Vec<String> {
         Some(true) => "holds",
         Some(false) => "broken",
     };
-    let longest_poll = cell.neighbour.as_ref().map_or_else(String::new, |deeds| {
-        table::latency(f64::from(u32::try_from(deeds.poll_us_max).unwrap_or(u32::MAX)))
-    });
+    let neighbour = cell.neighbour.as_ref();
+    let longest_poll = neighbour.map_or_else(String::new, |deeds| table::latency_of_us(deeds.poll_us_max));
     let figures = cell.figures();
     [name.to_owned()]
         .into_iter()

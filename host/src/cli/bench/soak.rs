@@ -206,7 +206,7 @@ fn text(measured: &Measured) -> String {
             [format!("victim {number}")]
                 .into_iter()
                 .chain(victim.cell.figures())
-                .chain([latency(victim.poll_us_max)])
+                .chain([table::latency_of_us(victim.poll_us_max)])
                 .collect()
         })
         .collect();
@@ -227,7 +227,7 @@ fn text(measured: &Measured) -> String {
             [neighbour.kind.to_owned()]
                 .into_iter()
                 .chain([events, turns, slices, traps, dead_letters].map(output::grouped))
-                .chain([latency(poll_us_max)])
+                .chain([table::latency_of_us(poll_us_max)])
                 .collect()
         })
         .collect();
@@ -255,9 +255,4 @@ fn text(measured: &Measured) -> String {
         tenths.map(mib).join(", "),
         mib(after)
     )
-}
-
-#[allow(clippy::cast_precision_loss, reason = "polls are far below 2^52 us")]
-fn latency(us: u64) -> String {
-    table::latency(us as f64)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use dirigo::clock;
 use dirigo::flow::LettersBookmark;
 use dirigo::pipeline::{self, Diagnostics};
 use dirigo::runtime::{Connectors, Host, InTransit, Job, Options, Prepared, prepare};
@@ -87,7 +88,7 @@ pub(super) fn start(host: &Host, prepared: Prepared, source: impl Source + 'stat
 /// Native threads that never pause, at the niceness of workers: neighbours whom only the machine's scheduler holds back.
 pub(super) struct NativeHogs {
     is_over: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<u64>>,
 }
 
 impl NativeHogs {
@@ -97,22 +98,28 @@ impl NativeHogs {
             let is_over = is_over.clone();
             std::thread::spawn(move || {
                 dirigo::thread::give_way(dirigo::thread::WORKER_NICENESS);
+                let mut longest_ns = 0;
+                let mut before_ns = clock::thread_spent_ns();
                 while !is_over.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
+                    let now_ns = clock::thread_spent_ns();
+                    longest_ns = longest_ns.max(now_ns - before_ns);
+                    before_ns = now_ns;
                 }
+                longest_ns
             })
         };
         let threads = (0..threads).map(hog).collect();
         Self { is_over, threads }
     }
-}
 
-impl Drop for NativeHogs {
-    fn drop(&mut self) {
+    /// Ends them. Gives the longest time between two looks of one at its own processor time, in µs: they do nothing else, so
+    /// that is what the machine did meanwhile on the thread's account.
+    pub(super) fn stop(self) -> u64 {
         self.is_over.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            // A loop that only reads a flag does not panic.
-            let _ = thread.join();
-        }
+        let longest_ns = self
+            .threads
+            .into_iter()
+            .map(|thread| thread.join().expect("a loop that only reads a clock does not panic"));
+        longest_ns.max().unwrap_or(0) / 1_000
     }
 }

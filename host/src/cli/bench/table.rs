@@ -43,6 +43,11 @@ pub(super) fn latency(us: f64) -> String {
     }
 }
 
+/// The same of whole µs.
+pub(super) fn latency_of_us(us: u64) -> String {
+    latency(f64::from(u32::try_from(us).unwrap_or(u32::MAX)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! Who is to notice nothing, and what is looked at.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use dirigo::runtime::{Ended, Summary};
@@ -100,14 +101,9 @@ impl Cell {
         }
     }
 
-    /// What several cells of the same kind come to: latencies are medians, events are all of them, and the neighbour's longest
-    /// poll is the longest.
+    /// What several cells of the same kind come to: latencies and longest polls are medians, events are all of them.
     pub(super) fn over_rounds(cells: Vec<Self>) -> Self {
-        let median = |figure: fn(&Self) -> f64| {
-            let mut figures: Vec<f64> = cells.iter().map(figure).collect();
-            figures.sort_by(f64::total_cmp);
-            figures[figures.len() / 2]
-        };
+        let median = |figure: fn(&Self) -> f64| median(cells.iter().map(figure), f64::total_cmp);
         let sum = |count: fn(&Self) -> u64| cells.iter().map(count).sum();
         Self {
             p50_us: median(|cell| cell.p50_us),
@@ -120,10 +116,7 @@ impl Cell {
             misplaced: sum(|cell| cell.misplaced),
             starved: sum(|cell| cell.starved),
             within_bound: None,
-            neighbour: cells
-                .into_iter()
-                .filter_map(|cell| cell.neighbour)
-                .reduce(|one, next| one.and(&next)),
+            neighbour: Deeds::over_rounds(cells.iter().filter_map(|cell| cell.neighbour.as_ref())),
         }
     }
 
@@ -145,21 +138,32 @@ impl Cell {
     }
 }
 
+/// The middle one of an odd number of figures.
+pub(super) fn median<T: Copy>(figures: impl Iterator<Item = T>, order: impl FnMut(&T, &T) -> Ordering) -> T {
+    let mut figures: Vec<T> = figures.collect();
+    figures.sort_by(order);
+    figures[figures.len() / 2]
+}
+
 /// What the p99 beside a neighbour may be.
 pub(super) fn p99_bound_us(alone: &Cell) -> f64 {
     1.5 * alone.p99_us + 200.0
 }
 
 impl Deeds {
-    fn and(self, other: &Self) -> Self {
-        Self {
-            events: self.events + other.events,
-            turns: self.turns + other.turns,
-            slices: self.slices + other.slices,
-            traps: self.traps + other.traps,
-            dead_letters: self.dead_letters + other.dead_letters,
-            poll_us_max: self.poll_us_max.max(other.poll_us_max),
-        }
+    /// What several runs come to, if there are any.
+    fn over_rounds<'a>(runs: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
+        runs.clone().next()?;
+        let sum = |count: fn(&Self) -> u64| runs.clone().map(count).sum();
+        Some(Self {
+            events: sum(|deeds| deeds.events),
+            turns: sum(|deeds| deeds.turns),
+            slices: sum(|deeds| deeds.slices),
+            traps: sum(|deeds| deeds.traps),
+            dead_letters: sum(|deeds| deeds.dead_letters),
+            // What a guest itself takes comes back in each of them, and what the machine does to its thread seldom.
+            poll_us_max: median(runs.map(|deeds| deeds.poll_us_max), Ord::cmp),
+        })
     }
 
     pub(super) fn of(ended: &Ended) -> Self {
