@@ -242,8 +242,10 @@ impl Column {
 
     /// Appends an item so many times.
     fn extend_repeated(&mut self, item: &[u8], times: usize) {
+        let fits = |bytes: usize| u32::try_from(bytes).expect(FITS);
         let start = self.bytes.len();
         let total = item.len() * times;
+        let (first, length, _) = (fits(start), fits(item.len()), fits(start + total));
         self.bytes.reserve(total);
         self.bytes.extend_from_slice(item);
         // What is there is doubled until it is enough.
@@ -255,10 +257,8 @@ impl Column {
             }
             self.bytes.extend_from_within(start..start + more);
         }
-        let fits = |bytes: usize| u32::try_from(bytes).expect(FITS);
-        let (start, length, _) = (fits(start), fits(item.len()), fits(start + total));
         self.ends
-            .extend((1..).take(times).map(|items: u32| start + items * length));
+            .extend((1..).take(times).map(|items: u32| first + items * length));
     }
 
     /// Appends the items of `range` of another column.

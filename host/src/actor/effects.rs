@@ -9,14 +9,28 @@ use crate::batch::Batch;
 use crate::engine::{Answer, Failure as Rejection, Folded, Outputs, Trap};
 use crate::state::windows;
 
-/// The trap that an answer counts as which puts out more than the tenant's budget allows. It is looked at event by event:
-/// which ones are refused does not depend on how events came to be one batch.
-pub(super) fn too_much_output(operator: &Operator, answer: &Answer, plan: Option<&windows::Plan>) -> Option<Trap> {
+/// Bytes of keys that outputs without keys of their own may inherit, beyond twice what the batch has: as many as a call may hand
+/// over.
+const INHERITED_BYTES_ALLOWANCE: usize = 2 << 20;
+
+/// The trap that an answer counts as which puts out more than any may, or than the tenant's budget allows. The budget is looked
+/// at event by event: which ones are refused does not depend on how events came to be one batch.
+pub(super) fn too_much_output(
+    operator: &Operator,
+    batch: &Batch,
+    answer: &Answer,
+    plan: Option<&windows::Plan>,
+) -> Option<Trap> {
     let account = &operator.pipe.share.account;
     let outputs = match answer {
         Answer::Mapped(outputs) | Answer::Folded(Folded::Done { outputs, .. }) => outputs,
         Answer::Filtered(_) | Answer::Folded(Folded::Rejected(_) | Folded::Unmigrated(_)) => return None,
     };
+    // What closing windows put out comes of the event that completed them.
+    let event_of = |origin: u32| plan.map_or(origin, |plan| plan.closed_by()[origin as usize]);
+    if let Some(trap) = inherits_too_much(batch, outputs, event_of) {
+        return Some(trap);
+    }
     if !account.bounds_outputs() {
         return None;
     }
@@ -24,13 +38,27 @@ pub(super) fn too_much_output(operator: &Operator, answer: &Answer, plan: Option
     for same in outputs.origins.chunk_by(|one, next| one == next) {
         let bytes = outputs.values.slice_bytes(place..place + same.len());
         if let Some(reason) = account.refuses_outputs(same.len(), bytes) {
-            // What closing windows put out comes of the event that completed them.
-            let event = plan.map_or(same[0], |plan| plan.closed_by()[same[0] as usize]);
-            return Some(Trap::too_much_output(reason, event));
+            return Some(Trap::too_much_output(reason, Some(event_of(same[0]))));
         }
         place += same.len();
     }
     None
+}
+
+/// Nothing of what outputs inherit was handed over by the guest, so nothing else bounds it.
+fn inherits_too_much(batch: &Batch, outputs: &Outputs, event_of: impl Fn(u32) -> u32) -> Option<Trap> {
+    if outputs.keys.is_some() {
+        return None;
+    }
+    let allowed = batch.size().saturating_mul(2).saturating_add(INHERITED_BYTES_ALLOWANCE);
+    let runs = outputs.origins.chunk_by(|one, next| one == next);
+    let inherited: usize = runs
+        .map(|same| same.len() * batch.keys.get(event_of(same[0]) as usize).len())
+        .sum();
+    (inherited > allowed).then(|| {
+        let reason = format!("its outputs would inherit {inherited} bytes of keys, and {allowed} are allowed");
+        Trap::too_much_output(reason, None)
+    })
 }
 
 /// A window that cannot be finished is lost with the event that completed it: that one is rejected.

@@ -190,7 +190,7 @@ impl Cell {
             None => (Step::Parked, 0),
         };
         let ns = watchdog::after(clock.now_ns().saturating_sub(started_ns));
-        // One that met a locked replica burnt nothing, and is no slice.
+        // One that burnt nothing met a locked replica, or had something done for it by the host: as long as that takes.
         if step == Step::Again && fuel > 0 {
             self.actor.operator.slice_lengths.note(ns);
         }

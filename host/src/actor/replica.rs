@@ -22,7 +22,7 @@ use crate::engine::{
     Answer, Budget, Failure as Rejection, Filtered, Folded, Instance, Kind, Outputs, Request, Trap, Unopened,
 };
 use crate::flow::{Failure, wake_all};
-use crate::pipeline::{Isolation, Window};
+use crate::pipeline::Window;
 use crate::state::{self, Copies, Table, windows};
 
 /// Traps in a row after which an actor is quarantined: more than it takes to find one bad event in the largest batch.
@@ -42,7 +42,7 @@ pub(super) struct Replica {
     is_active: bool,
     instance: Option<Box<Instance>>,
     turn: Option<Running>,
-    /// How the turn ended, where a checkpoint keeps its effects from being taken.
+    /// How the turn ended, where a checkpoint or the end of its slice keeps its effects from being taken.
     ended: Option<End>,
     /// What is left of the chunk, in order.
     pub(super) work: VecDeque<Part>,
@@ -186,10 +186,14 @@ impl Replica {
                     let turn = &mut running.turn;
                     if matches!(sliced, Slice::GaveWay) {
                         turn.gave_way = true;
-                    } else if std::mem::take(&mut turn.gave_way) {
-                        operator.pace.observe_part(turn.slice_fuel, polled_ns);
-                    } else if !std::mem::take(&mut turn.is_opening) {
-                        operator.pace.observe_slice(turn.slice_fuel, polled_ns);
+                    } else {
+                        let (gave_way, opened) =
+                            (std::mem::take(&mut turn.gave_way), std::mem::take(&mut turn.is_opening));
+                        match (opened, gave_way) {
+                            (true, _) => {}
+                            (false, true) => operator.pace.observe_part(turn.slice_fuel, polled_ns),
+                            (false, false) => operator.pace.observe_slice(turn.slice_fuel, polled_ns),
+                        }
                     }
                     // The fuel between two yields of a turn under way cannot be changed: where it proves too little, the
                     // turn goes on until its time is up, or switching would take longer than running.
@@ -392,6 +396,7 @@ impl Replica {
             operator.setup.clone(),
             request,
             budget,
+            operator.isolation,
         );
         self.turn = Some(Running { turn, part, plan });
         counters::add(&operator.counters.turns, 1_u64);
@@ -403,13 +408,13 @@ impl Replica {
         let Running { turn, part, plan } = self.turn.take().expect("a turn that ended was running");
         counters::add(&operator.counters.fuel, end.fuel);
         counters::add(&operator.counters.worker_ns, turn.used_ns);
-        self.instance = end.instance.filter(|_| operator.isolation == Isolation::Actor);
+        self.instance = end.instance;
         if !matches!(end.outcome, Outcome::Unopened(_)) {
             self.failed_openings = 0;
         }
         match end.outcome {
             Outcome::Answered(answer) => {
-                if let Some(trap) = too_much_output(operator, &answer, plan.as_ref()) {
+                if let Some(trap) = too_much_output(operator, &part.batch, &answer, plan.as_ref()) {
                     self.roll_back(operator, plan);
                     self.split(operator, &part, trap, end.fuel);
                     return self.count_trap();

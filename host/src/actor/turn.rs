@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use super::{Actor, Cell};
 use crate::engine::{Answer, Budget, Component, Instance, Request, Setup, Trap, Unopened, way};
+use crate::pipeline::Isolation;
 
 /// A turn under way.
 pub(super) struct Turn {
@@ -62,6 +63,7 @@ impl Turn {
         setup: Setup,
         request: Request,
         budget: Budget,
+        isolation: Isolation,
     ) -> Self {
         let is_opening = instance.is_none();
         let future = Box::pin(async move {
@@ -80,12 +82,21 @@ impl Turn {
             };
             let (answer, fuel) = instance.run(&request, budget).await;
             match answer {
-                Ok(answer) => End {
-                    instance: Some(instance),
-                    outcome: Outcome::Answered(answer),
-                    fuel,
-                },
-                // The store is poisoned: nothing in it can be entered again.
+                Ok(answer) => {
+                    let instance = match isolation {
+                        Isolation::Actor => Some(instance),
+                        Isolation::Fresh => {
+                            instance.end(setup.clock.clone()).await;
+                            None
+                        }
+                    };
+                    End {
+                        instance,
+                        outcome: Outcome::Answered(answer),
+                        fuel,
+                    }
+                }
+                // Nothing is asked of it again: it may be poisoned.
                 Err(trap) => {
                     instance.end(setup.clock.clone()).await;
                     End {

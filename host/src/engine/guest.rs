@@ -79,8 +79,8 @@ impl Guest {
         self.memory_bytes
     }
 
-    /// Keeps what a trap shows of it.
-    pub(super) fn trapped(&mut self, error: &wasmtime::Error) {
+    /// Notes what a trap shows of its memory.
+    pub(super) fn note_memory(&mut self, error: &wasmtime::Error) {
         let dump = error.downcast_ref::<WasmCoreDump>();
         self.memory_shown = dump.and_then(|dump| dump.memories().first().copied());
     }
@@ -124,7 +124,6 @@ impl ResourceLimiterAsync for Guest {
         let added = (desired - current) as u64;
         if self.untouched > 0 && added == bulk::LET_OTHERS_RUN_BYTES {
             self.untouched = self.untouched.saturating_sub(bulk::TOUCHED_BYTES);
-            // What a page takes to touch is the machine's affair: 0.5 µs on some, 60 on others.
             self.touching.give_way_when_due().await;
             return Ok(false);
         }

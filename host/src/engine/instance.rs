@@ -44,7 +44,7 @@ pub struct Setup {
     pub voice: Arc<Voice>,
     /// Whose memory it takes.
     pub account: Arc<Account>,
-    /// What bounds its first touch of memory.
+    /// By which it lets others run while the host does something for it.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -186,7 +186,7 @@ impl Instance {
     }
 
     /// Ends it: gives its memory back, and yields like a call.
-    pub async fn end(mut self, clock: Arc<dyn Clock>) {
+    pub async fn end(self, clock: Arc<dyn Clock>) {
         self.store.give_back(&mut Service::new(clock)).await;
     }
 
@@ -220,12 +220,13 @@ impl Instance {
     ) -> wasmtime::Result<Result<Calls, String>> {
         refuel(&mut **store, budget)?;
         let instance = component.pre().instantiate_async(&mut **store).await?;
+        let open = instance.get_typed_func::<(&str,), (Result<(), String>,)>(&mut **store, component.open())?;
+        store.note_entry(*open.func());
         service.give_way_when_due().await;
         if component.kind() == Kind::Reduce && component.state_versions().is_none() {
             learn_state_versions(component, &instance, &mut **store).await?;
         }
-        let open = instance.get_typed_func::<(&str,), (Result<(), String>,)>(&mut **store, component.open())?;
-        store.entered_by(*open.func());
+        service.restart();
         if let (Err(message),) = open.call_async(&mut **store, (config,)).await? {
             return Ok(Err(message));
         }

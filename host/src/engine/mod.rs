@@ -118,6 +118,7 @@ impl Engine {
                 )
             }
         };
+        reaper::start();
         let linker = linker(&wasmtime).map_err(|error| Error::Setup(format!("{error:#}")))?;
         Ok(Self {
             wasmtime,

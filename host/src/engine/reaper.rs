@@ -3,7 +3,7 @@
 //! Giving 100 MiB back takes 16 ms, and wasmtime does it in one system call when a store is dropped. So it is done before,
 //! in pieces: by the turn that ended the guest, which lets others run on the way and is on its tenant's account, and by a
 //! thread of its own where no turn did. Small memories are dropped where they are: that takes a few µs, and a place in the
-//! pool is free at once.
+//! pool is free at once. What is dropped in the middle of a call, when a pipeline is stopped, goes back in one piece.
 //!
 //! That the turn does it has two more reasons. Who makes a tenant restart pays for it. And pages that are freed on the
 //! processor where others are found next stay there, while the kernel moves pages between processors 2,016 at a time
@@ -24,7 +24,7 @@ use super::KEPT_RESIDENT_BYTES;
 use super::guest::Guest;
 use super::way::Service;
 
-/// More memory than this is handed to the reaper: 512 pages, which take about 0.1 ms.
+/// More memory than this is given back in pieces: 512 pages, which take about 0.1 ms.
 const KEPT_BYTES_MAX: usize = 2 << 20;
 /// How many stores may wait. They still hold their places in the pool, of which the host reserves more than these for
 /// itself; what comes when the queue is full is dropped where it is.
@@ -34,10 +34,10 @@ const WAITING_MAX: usize = 4;
 const PIECE_BYTES: usize = 128 << 10;
 
 /// A store that does not hold its worker up when it is dropped.
-pub(super) struct Mortal(Option<Corpse>);
+pub(super) struct Mortal(Option<Belongings>);
 
 /// What there is to drop.
-struct Corpse {
+struct Belongings {
     store: Store<Guest>,
     /// A function of the guest, once it has any.
     entry: Option<Func>,
@@ -47,31 +47,27 @@ struct Corpse {
 
 impl Mortal {
     pub(super) fn new(store: Store<Guest>) -> Self {
-        Self(Some(Corpse {
+        Self(Some(Belongings {
             store,
             entry: None,
             given_up_to: KEPT_RESIDENT_BYTES,
         }))
     }
 
-    /// Gives back what a guest has that ended, and lets others run on the way. Nothing can enter it afterwards.
-    pub(super) async fn give_back(&mut self, service: &mut Service) {
-        let corpse = self.get_mut();
-        if !corpse.is_large() {
-            return;
-        }
-        service.restart();
-        while corpse.give_piece_back() {
-            service.give_way_when_due().await;
+    /// Ends a guest: gives its memory back, and lets others run on the way.
+    pub(super) async fn give_back(mut self, service: &mut Service) {
+        let belongings = self.get_mut();
+        if belongings.is_large() {
+            belongings.give_back(service).await;
         }
     }
 
-    /// Where the guest can be entered.
-    pub(super) fn entered_by(&mut self, entry: Func) {
+    /// Notes where the guest can be entered.
+    pub(super) fn note_entry(&mut self, entry: Func) {
         self.get_mut().entry = Some(entry);
     }
 
-    fn get_mut(&mut self) -> &mut Corpse {
+    fn get_mut(&mut self) -> &mut Belongings {
         self.0.as_mut().expect("it is taken only when it is dropped")
     }
 }
@@ -80,8 +76,8 @@ impl Deref for Mortal {
     type Target = Store<Guest>;
 
     fn deref(&self) -> &Store<Guest> {
-        let corpse = self.0.as_ref();
-        &corpse.expect("it is taken only when it is dropped").store
+        let belongings = self.0.as_ref();
+        &belongings.expect("it is taken only when it is dropped").store
     }
 }
 
@@ -93,26 +89,33 @@ impl DerefMut for Mortal {
 
 impl Drop for Mortal {
     fn drop(&mut self) {
-        if let Some(corpse) = self.0.take_if(|corpse| corpse.is_large())
+        if let Some(belongings) = self.0.take_if(|belongings| belongings.is_large())
             && let Some(reaper) = reaper()
         {
-            match reaper.try_send(corpse) {
+            match reaper.try_send(belongings) {
                 Ok(()) => {}
-                Err(TrySendError::Full(corpse) | TrySendError::Disconnected(corpse)) => drop(corpse),
+                Err(TrySendError::Full(belongings) | TrySendError::Disconnected(belongings)) => drop(belongings),
             }
         }
     }
 }
 
-/// The way to the thread, which is started when the first store goes there; `None` where no thread can be had.
-fn reaper() -> Option<&'static SyncSender<Corpse>> {
-    static REAPER: OnceLock<Option<SyncSender<Corpse>>> = OnceLock::new();
+/// Starts the thread, if it does not run.
+pub(super) fn start() {
+    reaper();
+}
+
+/// The way to the thread; `None` where no thread can be had.
+fn reaper() -> Option<&'static SyncSender<Belongings>> {
+    static REAPER: OnceLock<Option<SyncSender<Belongings>>> = OnceLock::new();
     let start = || {
-        let (sender, corpses) = mpsc::sync_channel(WAITING_MAX);
+        let (sender, all) = mpsc::sync_channel(WAITING_MAX);
         let thread = thread::Builder::new().name("dirigo-reaper".into());
         let reap = move || {
+            // It enters guests. What that needs is had now, or never.
+            wasmtime::Engine::tls_eager_initialize();
             crate::thread::give_way(crate::thread::WORKER_NICENESS);
-            corpses.into_iter().for_each(Corpse::reap);
+            all.into_iter().for_each(Belongings::reap);
         };
         thread.spawn(reap).ok()?;
         Some(sender)
@@ -120,9 +123,17 @@ fn reaper() -> Option<&'static SyncSender<Corpse>> {
     REAPER.get_or_init(start).as_ref()
 }
 
-impl Corpse {
+impl Belongings {
     fn is_large(&self) -> bool {
-        self.store.data().memory_bytes() > KEPT_BYTES_MAX
+        let given = self.given_up_to - KEPT_RESIDENT_BYTES;
+        self.store.data().memory_bytes().saturating_sub(given) > KEPT_BYTES_MAX
+    }
+
+    async fn give_back(&mut self, service: &mut Service) {
+        service.restart();
+        while self.give_piece_back() {
+            service.give_way_when_due().await;
+        }
     }
 
     fn reap(mut self) {
@@ -142,10 +153,12 @@ impl Corpse {
             return false;
         }
         let start = memory.data_ptr(&self.store);
-        // SAFETY: it lies within the guest's memory, which nobody reads or writes any more: the store is ours alone and about to
-        // be dropped, and the guest has trapped, so that nothing can enter it.
+        // SAFETY: the range lies within a mapped linear memory, which nobody borrows while the store is borrowed mutably here;
+        // the mapping stays, and the guest may find any bytes in it.
         let given = unsafe { madvise(start.add(at).cast(), bytes, Advice::LinuxDontNeed) };
-        self.given_up_to += bytes;
+        if given.is_ok() {
+            self.given_up_to += bytes;
+        }
         given.is_ok()
     }
 
@@ -162,7 +175,7 @@ impl Corpse {
                 call.poll(&mut Context::from_waker(Waker::noop()))
             };
             if let Poll::Ready(Err(error)) = entered {
-                self.store.data_mut().trapped(&error);
+                self.store.data_mut().note_memory(&error);
             }
         }
         self.store.data().memory_shown
@@ -245,17 +258,17 @@ mod tests {
         let open = instance
             .get_typed_func::<(&str,), (Result<(), String>,)>(&mut *mortal, "open")
             .unwrap();
-        mortal.entered_by(*open.func());
+        mortal.note_entry(*open.func());
         if let Err(error) = done(open.call_async(&mut *mortal, (config,))).0 {
-            mortal.data_mut().trapped(&error);
+            mortal.data_mut().note_memory(&error);
         }
         let memory = mortal.get_mut().memory().expect("a trap shows it");
         memory.data_mut(&mut *mortal).fill(1);
         (mortal, memory)
     }
 
-    fn assert_given_back(mortal: &Mortal, memory: Memory) {
-        let (kept, given) = memory.data(&**mortal).split_at(KEPT_RESIDENT_BYTES);
+    fn assert_given_back(belongings: &Belongings, memory: Memory) {
+        let (kept, given) = memory.data(&belongings.store).split_at(KEPT_RESIDENT_BYTES);
         assert_eq!(
             (kept.len(), given.len()),
             (KEPT_RESIDENT_BYTES, MEMORY_BYTES - KEPT_RESIDENT_BYTES)
@@ -269,8 +282,11 @@ mod tests {
         for config in ["fine", "what it traps at"] {
             let (mut mortal, memory) = guest(config);
             let mut service = Service::new(Arc::new(ManualClock::default()));
-            let ((), yields) = done(mortal.give_back(&mut service));
-            assert_given_back(&mortal, memory);
+            let belongings = mortal.get_mut();
+            assert!(belongings.is_large());
+            let ((), yields) = done(belongings.give_back(&mut service));
+            assert_given_back(belongings, memory);
+            assert!(!belongings.is_large(), "no thread has to");
             assert_eq!(yields, 0, "no time went by");
         }
     }
@@ -279,8 +295,9 @@ mod tests {
     fn others_may_run_after_each_piece_that_takes_long() {
         let (mut mortal, memory) = guest("fine");
         let mut service = Service::new(Arc::new(Slow::default()));
-        let ((), yields) = done(mortal.give_back(&mut service));
-        assert_given_back(&mortal, memory);
+        let belongings = mortal.get_mut();
+        let ((), yields) = done(belongings.give_back(&mut service));
+        assert_given_back(belongings, memory);
         assert_eq!(yields, (MEMORY_BYTES - KEPT_RESIDENT_BYTES) / PIECE_BYTES);
     }
 }

@@ -56,7 +56,7 @@ impl Cause {
 impl Trap {
     /// The trap that ended a call with `error`.
     pub(super) fn new(error: &wasmtime::Error, guest: &mut Guest) -> Self {
-        guest.trapped(error);
+        guest.note_memory(error);
         let words = guest.last_words.take();
         let memory_denied = std::mem::take(&mut guest.memory_denied);
         let has_stack = error.downcast_ref::<WasmBacktrace>().is_some();
@@ -112,12 +112,12 @@ impl Trap {
 
     /// The trap that outputs count as which a tenant's budget does not allow.
     #[must_use]
-    pub fn too_much_output(reason: String, event: u32) -> Self {
+    pub fn too_much_output(reason: String, event: Option<u32>) -> Self {
         Self {
             cause: Cause::Output,
             reason,
             backtrace: None,
-            event: Some(event),
+            event,
         }
     }
 }

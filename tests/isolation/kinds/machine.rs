@@ -19,7 +19,7 @@ pub(crate) fn longest_touch_us() -> u64 {
     let mut memory: Vec<u8> = Vec::with_capacity(BYTES);
     let mut before = spent_us();
     let touches = memory.spare_capacity_mut().iter_mut().step_by(PAGE_BYTES).map(|byte| {
-        byte.write(1);
+        std::hint::black_box(byte.write(1));
         let after = spent_us();
         after - std::mem::replace(&mut before, after)
     });

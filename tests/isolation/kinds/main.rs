@@ -70,6 +70,8 @@ suite! {
         "one string of 32 MiB" => "twice the input and 2 MiB";
     striking::an_event_that_becomes_ten_thousand_is_taken_within_bounds,
         "amplification by 10,000" => "smaller batches; full queues hold it back";
+    striking::a_key_that_ten_thousand_outputs_would_inherit_is_not_copied_to_them,
+        "a long key for 10,000 outputs" => "twice the input and 2 MiB";
     striking::state_of_a_key_ends_at_its_limit,
         "state of one key" => "the `state` limit; the event is dead";
     striking::state_of_a_key_ends_at_its_limit_wherever_in_a_batch,

@@ -1,7 +1,7 @@
 //! Hostile guests, each beside a victim on the only worker.
 
 use crate::beside::{POLL_US_MAX, beside_a_victim};
-use crate::support::{Finished, Folder, Letter, assert_says, letters, numbered, pipeline};
+use crate::support::{Finished, Folder, Letter, assert_says, event, letters, numbered, pipeline};
 
 const EVENTS: u64 = 40;
 
@@ -133,6 +133,27 @@ pub(crate) fn an_event_that_becomes_ten_thousand_is_taken_within_bounds() {
     folder.write("events.jsonl", numbered(EVENTS, 10));
     let finished = beside_a_victim(&folder, POLL_US_MAX);
     assert_eq!(finished.succeeds().operator("guest", "events_out"), EVENTS * 10_001);
+}
+
+pub(crate) fn a_key_that_ten_thousand_outputs_would_inherit_is_not_copied_to_them() {
+    let folder = pipeline(
+        "map",
+        "{ mode = \"amplify\" }",
+        "[operator.limits]\nfuel_per_event = 100_000_000",
+    );
+    // 10,001 outputs of 20 KiB each, 195 MiB: more than twice the batch and 2 MiB, whatever the batch.
+    let long = "k".repeat(20 << 10);
+    folder.write("events.jsonl", (0..EVENTS).map(|n| event(n, &long)).collect::<String>());
+    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    assert_eq!(finished.succeeds().operator("guest", "events_out"), 0);
+    let letters = letters(&folder, "dead.jsonl");
+    assert!(
+        letters.iter().map(Letter::number).eq(0..EVENTS),
+        "{} letters",
+        letters.len()
+    );
+    assert!(letters.iter().all(|letter| letter.kind == "output"));
+    assert!(finished.peak_bytes < 400 << 20, "{} bytes", finished.peak_bytes);
 }
 
 pub(crate) fn state_that_grows_without_end_ends_at_the_memory_limit() {

@@ -117,8 +117,8 @@ struct Machine {
     ends_beside_native_hogs: Cell,
     /// The victim as it is, beside such threads: its workers share the cores with them.
     victim_beside_native_hogs: Cell,
-    /// What a poll of a guest may last for without any doing of its own: the longest that one of those threads, which only look
-    /// at their processor time, went without a look, in µs of it.
+    /// The longest that one of those threads, which do nothing but look at their processor time, went without a look, in µs of it:
+    /// as much of a poll may be none of the guest's doing, or more where it meets new memory. Over rounds, the median.
     hog_held_us_max: u64,
 }
 
@@ -408,7 +408,7 @@ fn text(measured: &Measured) -> String {
     part("the machine's own", &rows);
     writeln!(
         text,
-        "longest that a hog was held within 0.2 us of work: {}",
+        "longest that a hog, which only reads a clock, was held: {}",
         table::latency_of_us(machine.hog_held_us_max)
     )
     .expect("a string takes what is written");

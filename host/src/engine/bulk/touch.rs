@@ -1,6 +1,6 @@
 //! New memory, touched in pieces.
 //!
-//! `memory.grow` hands out pages that the system has yet to find: the first touch of each takes 1.5 to 20 µs, and burns a unit
+//! `memory.grow` hands out pages that the system has yet to find: the first touch of each takes 0.5 to 60 µs (docs/design/001-engine.md), and burns a unit
 //! of fuel. So each `memory.grow` becomes a call of an added function, which grows the memory and then touches what is new,
 //! page by page; after each it asks for the growth that cannot be, [`LET_OTHERS_RUN`] pages, which the host
 //! takes as the place to look at the clock and yield. A module that begins with more than [`START_PAGES_MAX`] pages touches
@@ -23,7 +23,7 @@ const START_PAGES_MAX: u64 = 32;
 pub(in crate::engine) const START_BYTES_MAX: u64 = START_PAGES_MAX << PAGE_BITS;
 /// The bytes of a page of WebAssembly, as a power of two.
 const PAGE_BITS: u32 = 16;
-/// Of a page of the system, at the least.
+/// The bytes of a page of the system, at the least, as a power of two.
 const SYSTEM_PAGE_BITS: u32 = 12;
 
 /// What touches new memory.
