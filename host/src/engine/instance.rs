@@ -218,13 +218,13 @@ impl Instance {
         budget: Budget,
         service: &mut Service,
     ) -> wasmtime::Result<Result<Calls, String>> {
-        refuel(&mut **store, budget)?;
+        refuel(store, budget)?;
         let instance = component.pre().instantiate_async(&mut **store).await?;
         let open = instance.get_typed_func::<(&str,), (Result<(), String>,)>(&mut **store, component.open())?;
         store.note_entry(*open.func());
         service.give_way_when_due().await;
         if component.kind() == Kind::Reduce && component.state_versions().is_none() {
-            learn_state_versions(component, &instance, &mut **store).await?;
+            learn_state_versions(component, &instance, store).await?;
         }
         service.restart();
         if let (Err(message),) = open.call_async(&mut **store, (config,)).await? {

@@ -272,12 +272,12 @@ impl Column {
     /// The figures over all rounds, and whether they are within the bound.
     fn over_rounds(columns: Vec<Self>) -> Self {
         let (alone, beside): (Vec<_>, Vec<_>) = columns.into_iter().map(|column| (column.alone, column.beside)).unzip();
-        let alone = Cell::over_rounds(alone);
+        let alone = Cell::over_rounds(&alone);
         let beside = over_rounds(
             beside,
             |(name, _)| name.clone(),
             |cells| {
-                let mut cell = Cell::over_rounds(cells.into_iter().map(|(_, cell)| cell).collect());
+                let mut cell = Cell::over_rounds(&cells.into_iter().map(|(_, cell)| cell).collect::<Vec<_>>());
                 cell.within_bound = Some(cell.is_within_bound(&alone));
                 cell
             },
@@ -290,7 +290,7 @@ impl Machine {
     const ROWS: usize = 3;
 
     fn over_rounds(machines: &[Self]) -> Self {
-        let row = |cell: fn(&Self) -> &Cell| Cell::over_rounds(machines.iter().map(cell).cloned().collect());
+        let row = |cell: fn(&Self) -> &Cell| Cell::over_rounds(&machines.iter().map(cell).cloned().collect::<Vec<_>>());
         Self {
             ends_alone: row(|machine| &machine.ends_alone),
             ends_beside_native_hogs: row(|machine| &machine.ends_beside_native_hogs),

@@ -102,7 +102,7 @@ impl Cell {
     }
 
     /// What several cells of the same kind come to: latencies and longest polls are medians, events are all of them.
-    pub(super) fn over_rounds(cells: Vec<Self>) -> Self {
+    pub(super) fn over_rounds(cells: &[Self]) -> Self {
         let median = |figure: fn(&Self) -> f64| median(cells.iter().map(figure), f64::total_cmp);
         let sum = |count: fn(&Self) -> u64| cells.iter().map(count).sum();
         Self {
