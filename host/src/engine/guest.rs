@@ -137,8 +137,8 @@ impl ResourceLimiterAsync for Guest {
             self.memory += added;
             self.growth = added;
             self.touching.restart();
-            // Less than that is not touched before a module starts.
-            self.untouched = if is_start && added <= bulk::START_BYTES_MAX {
+            // What begins with no more, or grows to no more, is not touched.
+            self.untouched = if desired as u64 <= bulk::START_BYTES_MAX {
                 0
             } else {
                 added

@@ -4,8 +4,8 @@
 //! of fuel. So each `memory.grow` becomes a call of an added function, which grows the memory and then touches what is new,
 //! page by page; after each it asks for the growth that cannot be, [`LET_OTHERS_RUN`] pages, which the host
 //! takes as the place to look at the clock and yield. A module that begins with more than [`START_PAGES_MAX`] pages touches
-//! them likewise before it starts. So no other instruction meets a page for the first time, but within the first pages of a
-//! small module, and in memory that a module without functions lends to another from the start.
+//! them likewise before it starts. So no other instruction meets a page for the first time, but within the first
+//! [`START_PAGES_MAX`] pages, and in memory that a module without functions lends to another from the start.
 
 use wasm_encoder::{BlockType, Function, InstructionSink, MemArg, ValType};
 
@@ -16,11 +16,11 @@ const LET_OTHERS_RUN: i32 = 1 << 16;
 pub(in crate::engine) const LET_OTHERS_RUN_BYTES: u64 = 1 << 32;
 /// How much is touched before others may run: a page of the system, at the least.
 pub(in crate::engine) const TOUCHED_BYTES: u64 = 1 << SYSTEM_PAGE_BITS;
-/// A module may begin with so much memory that nobody has touched, 2 MiB: more than what compilers make without being asked
-/// for it, and 1 ms of page faults. To touch it at each start would take longer than all else there.
-const START_PAGES_MAX: u64 = 32;
+/// A module may begin with so much memory that nobody has touched, or grow to it, 2 MiB: more than what compilers make without
+/// being asked for it, and 1 ms of page faults. To touch it at each start would take longer than all else there.
+const START_PAGES_MAX: u32 = 32;
 /// The same in bytes.
-pub(in crate::engine) const START_BYTES_MAX: u64 = START_PAGES_MAX << PAGE_BITS;
+pub(in crate::engine) const START_BYTES_MAX: u64 = (START_PAGES_MAX as u64) << PAGE_BITS;
 /// The bytes of a page of WebAssembly, as a power of two.
 const PAGE_BITS: u32 = 16;
 /// The bytes of a page of the system, at the least, as a power of two.
@@ -39,7 +39,7 @@ impl Touch {
     /// What a module needs whose own memory begins with so many pages.
     pub(super) fn at_start(pages: u64, then: Option<u32>) -> Option<Self> {
         // More than 32 bits address is invalid, which the compiler says.
-        let pages = i32::try_from(pages).ok().filter(|_| pages > START_PAGES_MAX)?;
+        let pages = i32::try_from(pages).ok().filter(|_| pages > START_PAGES_MAX.into())?;
         Some(Self::Start { pages, then })
     }
 
@@ -67,6 +67,9 @@ fn grow(memory: u32) -> Vec<u8> {
     code.local_get(DELTA).memory_grow(memory).local_tee(BEFORE);
     code.i32_const(-1).i32_eq().if_(BlockType::Empty);
     code.i32_const(-1).return_().end();
+    code.local_get(BEFORE).local_get(DELTA).i32_add();
+    code.i32_const(START_PAGES_MAX.cast_signed()).i32_le_u();
+    code.if_(BlockType::Empty).local_get(BEFORE).return_().end();
     code.local_get(BEFORE)
         .i32_const(PAGE_BITS.cast_signed())
         .i32_shl()
