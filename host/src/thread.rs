@@ -4,6 +4,8 @@
 //! to sources and sinks ([`give_way`]), and those run as soon as they wake ([`run_at_once`]); what they may then take of a
 //! busy machine is for [`crate::scheduler::Errands`] to say. What the kernel refuses is logged, and done without.
 
+use std::num::NonZeroU64;
+
 /// How much the workers give way to sources and sinks where guests fill every core: beside guests that never pause, a
 /// source-to-sink p99 of 1.3 ms at equal niceness falls to 0.14 ms (docs/design/001-engine.md).
 pub const WORKER_NICENESS: i32 = 10;
@@ -12,6 +14,9 @@ pub const LAST_NICENESS: i32 = 19;
 /// The shortest slice that Linux gives. Nothing runs for less because of it: what is left of a slice when a thread sleeps is
 /// nobody's.
 const SHORT_SLICE_NS: u64 = 100_000;
+
+/// How much later than it should a wait may end.
+const TIMER_SLACK_NS: NonZeroU64 = NonZeroU64::new(1_000).expect("it is not 0");
 
 /// `struct sched_attr` of linux/sched/types.h, as of its first version.
 #[repr(C)]
@@ -33,12 +38,22 @@ pub fn give_way(niceness: i32) {
     }
 }
 
-/// Has this thread run as soon as it wakes, for short times.
+/// Has the waits of this thread end when they should. Linux lets them last for 50 µs longer, so as to wake several threads
+/// at once (`PR_SET_TIMERSLACK`): half of a slice, each time that a worker stands back for an errand or a source waits for an
+/// event's time.
+pub fn wake_on_time() {
+    if let Err(error) = rustix::thread::set_current_timer_slack(Some(TIMER_SLACK_NS)) {
+        tracing::debug!(%error, "a thread wakes later than it should");
+    }
+}
+
+/// Has this thread run as soon as it wakes, and wake on time, for short times.
 ///
 /// The kernel lets a running thread finish its slice, 1.4 ms on two processors, before one that wakes, however nice it is,
 /// unless the latter asks for shorter slices (`PREEMPT_SHORT` of EEVDF, Linux 6.12; earlier ones take no notice).
 #[allow(unsafe_code, reason = "no wrapper of sched_setattr knows slices")]
 pub fn run_at_once() {
+    wake_on_time();
     let niceness = rustix::process::getpriority_process(None).unwrap_or(0);
     let attributes = Attributes {
         size: u32::try_from(size_of::<Attributes>()).expect("it has 48 bytes"),
@@ -69,5 +84,14 @@ mod tests {
             rustix::process::getpriority_process(None)
         });
         assert_eq!(thread.join().unwrap(), Ok(LAST_NICENESS));
+    }
+
+    #[test]
+    fn the_waits_of_a_thread_that_wakes_on_time_have_no_slack_to_speak_of() {
+        let thread = std::thread::spawn(|| {
+            wake_on_time();
+            rustix::thread::current_timer_slack()
+        });
+        assert_eq!(thread.join().unwrap(), Ok(TIMER_SLACK_NS.get()));
     }
 }

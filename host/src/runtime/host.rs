@@ -203,6 +203,7 @@ fn work(scheduler: &Scheduler<Cell>, runtime: &tokio::runtime::Handle) {
     let _context = runtime.enter();
     wasmtime::Engine::tls_eager_initialize();
     thread::give_way(thread::WORKER_NICENESS);
+    thread::wake_on_time();
     let mut next = scheduler.next();
     while let Some(ready) = next {
         let (used, again) = run(ready);
