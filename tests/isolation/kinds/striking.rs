@@ -124,23 +124,33 @@ pub(crate) fn a_message_of_32_mib_is_not_taken() {
     );
 }
 
-pub(crate) fn an_event_that_becomes_ten_thousand_is_taken_within_bounds() {
-    let folder = pipeline(
+/// A map that makes 10,001 outputs of every event.
+fn amplifying() -> Folder {
+    pipeline(
         "map",
         "{ mode = \"amplify\" }",
         "[operator.limits]\nfuel_per_event = 100_000_000",
-    );
+    )
+}
+
+/// A reduce whose state grows at every so many events, in windows that hold all of them.
+fn hoarding(every: u64, limits: &str) -> Folder {
+    pipeline(
+        "reduce",
+        &format!("{{ mode = \"hoard\", every = {every} }}"),
+        &format!("window = {{ count = 1000 }}\n[operator.limits]\n{limits}"),
+    )
+}
+
+pub(crate) fn an_event_that_becomes_ten_thousand_is_taken_within_bounds() {
+    let folder = amplifying();
     folder.write("events.jsonl", numbered(EVENTS, 10));
     let finished = beside_a_victim(&folder, POLL_US_MAX);
     assert_eq!(finished.succeeds().operator("guest", "events_out"), EVENTS * 10_001);
 }
 
 pub(crate) fn a_key_that_ten_thousand_outputs_would_inherit_is_not_copied_to_them() {
-    let folder = pipeline(
-        "map",
-        "{ mode = \"amplify\" }",
-        "[operator.limits]\nfuel_per_event = 100_000_000",
-    );
+    let folder = amplifying();
     // 10,001 outputs of 20 KiB each, 195 MiB: more than twice the batch and 2 MiB, whatever the batch.
     let long = "k".repeat(20 << 10);
     folder.write("events.jsonl", (0..EVENTS).map(|n| event(n, &long)).collect::<String>());
@@ -157,11 +167,7 @@ pub(crate) fn a_key_that_ten_thousand_outputs_would_inherit_is_not_copied_to_the
 }
 
 pub(crate) fn state_that_grows_without_end_ends_at_the_memory_limit() {
-    let folder = pipeline(
-        "reduce",
-        "{ mode = \"hoard\", every = 1 }",
-        "window = { count = 1000 }\n[operator.limits]\nmemory = \"4MiB\"",
-    );
+    let folder = hoarding(1, "memory = \"4MiB\"");
     folder.write("events.jsonl", numbered(60, 1));
     let finished = beside_a_victim(&folder, POLL_US_MAX);
     let letters = letters(&folder, "dead.jsonl");
@@ -175,11 +181,7 @@ pub(crate) fn state_that_grows_without_end_ends_at_the_memory_limit() {
 }
 
 pub(crate) fn state_of_a_key_ends_at_its_limit() {
-    let folder = pipeline(
-        "reduce",
-        "{ mode = \"hoard\", every = 1 }",
-        "window = { count = 1000 }\n[operator.limits]\nstate = \"100KiB\"\nfuel_per_event = 1_000_000_000",
-    );
+    let folder = hoarding(1, "state = \"100KiB\"\nfuel_per_event = 1_000_000_000");
     folder.write("events.jsonl", numbered(20, 1));
     let finished = beside_a_victim(&folder, POLL_US_MAX);
     let letters = letters(&folder, "dead.jsonl");
@@ -195,11 +197,7 @@ pub(crate) fn state_of_a_key_ends_at_its_limit() {
 }
 
 pub(crate) fn state_of_a_key_ends_at_its_limit_wherever_in_a_batch() {
-    let folder = pipeline(
-        "reduce",
-        "{ mode = \"hoard\", every = 400 }",
-        "window = { count = 1000 }\n[operator.limits]\nstate = \"10KiB\"\nfuel_per_event = 1_000_000_000",
-    );
+    let folder = hoarding(400, "state = \"10KiB\"\nfuel_per_event = 1_000_000_000");
     folder.write("events.jsonl", numbered(400, 1));
     let finished = beside_a_victim(&folder, POLL_US_MAX);
     let letters = letters(&folder, "dead.jsonl");
