@@ -9,6 +9,7 @@ use wasmtime::component::__internal::InstanceType;
 use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
+use super::landing::{Landed, List};
 use crate::batch::{Batch, Column, Malformed, first_unordered};
 
 /// `types.batch`; shares the columns of a [`Batch`], so that lowering is the only copy.
@@ -62,20 +63,21 @@ impl Windows {
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct RawColumn {
-    bytes: Vec<u8>,
-    ends: Vec<u32>,
+    bytes: List<u8>,
+    ends: List<u32>,
 }
 
 impl RawColumn {
-    fn validate(self, what: &'static str, items: usize) -> Result<Column, Broken> {
-        let column = Column::from_parts(self.bytes, self.ends).map_err(|source| Broken::Column { what, source })?;
+    async fn validate(self, what: &'static str, items: usize, landed: &mut Landed) -> Result<Column, Broken> {
+        let (bytes, ends) = (landed.take(self.bytes).await, landed.take(self.ends).await);
+        let column = Column::from_parts(bytes, ends).map_err(|source| Broken::Column { what, source })?;
         same_length(what, column.len(), items)?;
         Ok(column)
     }
 
     /// Of accumulators of windows with events.
-    fn validate_full(self, items: usize) -> Result<Column, Broken> {
-        let accumulators = self.validate("accumulators", items)?;
+    async fn validate_full(self, items: usize, landed: &mut Landed) -> Result<Column, Broken> {
+        let accumulators = self.validate("accumulators", items, landed).await?;
         if let Some(index) = accumulators.iter().position(<[u8]>::is_empty) {
             return Err(Broken::EmptyAccumulator { index });
         }
@@ -96,17 +98,17 @@ pub struct Failure {
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct RawOutputs {
-    origins: Vec<u32>,
+    origins: List<u32>,
     keys: Option<RawColumn>,
     values: RawColumn,
-    failures: Vec<Failure>,
+    failures: List<Failure>,
 }
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct RawFiltered {
-    kept: Vec<u32>,
-    failures: Vec<Failure>,
+    kept: List<u32>,
+    failures: List<Failure>,
 }
 
 #[derive(ComponentType, Lift)]
@@ -114,14 +116,14 @@ pub(super) struct RawFiltered {
 pub(super) struct RawFolded {
     accumulators: RawColumn,
     outputs: RawOutputs,
-    rejected: Vec<Failure>,
+    rejected: List<Failure>,
 }
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct RawMigrated {
     accumulators: RawColumn,
-    failures: Vec<Failure>,
+    failures: List<Failure>,
 }
 
 /// `reduce.versions`: which state a component reads and writes.
@@ -274,58 +276,71 @@ pub(super) fn typecheck(function: &str, found: &ComponentFunc, types: &InstanceT
 }
 
 impl RawOutputs {
-    pub(super) fn validate(self, items: usize) -> Result<Outputs, Broken> {
-        in_order("origins", &self.origins, items, |before, after| before <= after)?;
-        let values = self.values.validate("values", self.origins.len())?;
-        let keys = self
-            .keys
-            .map(|keys| keys.validate("keys", self.origins.len()))
-            .transpose()?;
-        validate_failures(&self.failures, items)?;
-        disjoint("origins", &self.origins, &self.failures)?;
+    pub(super) async fn validate(self, items: usize, landed: &mut Landed) -> Result<Outputs, Broken> {
+        let origins = landed.take(self.origins).await;
+        let failures = landed.take(self.failures).await;
+        in_order("origins", &origins, items, |before, after| before <= after)?;
+        let values = self.values.validate("values", origins.len(), landed).await?;
+        let keys = match self.keys {
+            Some(keys) => Some(keys.validate("keys", origins.len(), landed).await?),
+            None => None,
+        };
+        validate_failures(&failures, items)?;
+        disjoint("origins", &origins, &failures)?;
         Ok(Outputs {
-            origins: self.origins,
+            origins,
             keys,
             values,
-            failures: self.failures,
+            failures,
         })
     }
 }
 
 impl RawFiltered {
-    pub(super) fn validate(self, items: usize) -> Result<Filtered, Broken> {
-        in_order("kept", &self.kept, items, |before, after| before < after)?;
-        validate_failures(&self.failures, items)?;
-        disjoint("kept", &self.kept, &self.failures)?;
-        Ok(Filtered {
-            kept: self.kept,
-            failures: self.failures,
-        })
+    pub(super) async fn validate(self, items: usize, landed: &mut Landed) -> Result<Filtered, Broken> {
+        let kept = landed.take(self.kept).await;
+        let failures = landed.take(self.failures).await;
+        in_order("kept", &kept, items, |before, after| before < after)?;
+        validate_failures(&failures, items)?;
+        disjoint("kept", &kept, &failures)?;
+        Ok(Filtered { kept, failures })
     }
 }
 
 impl RawFolded {
     /// `events` were handed over, in `groups` groups of which the first `closing` close.
-    pub(super) fn validate(self, events: usize, groups: usize, closing: usize) -> Result<Folded, Broken> {
-        validate_failures(&self.rejected, events)?;
-        if !self.rejected.is_empty() {
-            return Ok(Folded::Rejected(self.rejected));
+    pub(super) async fn validate(
+        self,
+        events: usize,
+        groups: usize,
+        closing: usize,
+        landed: &mut Landed,
+    ) -> Result<Folded, Broken> {
+        let rejected = landed.take(self.rejected).await;
+        validate_failures(&rejected, events)?;
+        if !rejected.is_empty() {
+            return Ok(Folded::Rejected(rejected));
         }
         Ok(Folded::Done {
-            accumulators: self.accumulators.validate_full(groups - closing)?,
-            outputs: self.outputs.validate(closing)?,
+            accumulators: self.accumulators.validate_full(groups - closing, landed).await?,
+            outputs: self.outputs.validate(closing, landed).await?,
         })
     }
 }
 
 impl RawMigrated {
     /// The migrated ones of so many accumulators, or those among them that the component cannot read.
-    pub(super) fn validate(self, items: usize) -> Result<Result<Column, Vec<Failure>>, Broken> {
-        validate_failures(&self.failures, items)?;
-        if !self.failures.is_empty() {
-            return Ok(Err(self.failures));
+    pub(super) async fn validate(
+        self,
+        items: usize,
+        landed: &mut Landed,
+    ) -> Result<Result<Column, Vec<Failure>>, Broken> {
+        let failures = landed.take(self.failures).await;
+        validate_failures(&failures, items)?;
+        if !failures.is_empty() {
+            return Ok(Err(failures));
         }
-        self.accumulators.validate_full(items).map(Ok)
+        self.accumulators.validate_full(items, landed).await.map(Ok)
     }
 }
 

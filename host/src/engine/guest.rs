@@ -27,8 +27,6 @@ pub(super) struct Guest {
     memory: u64,
     /// How much of it the last growth was.
     growth: u64,
-    /// How much of that the guest has yet to touch, if it was rewritten to.
-    untouched: u64,
     touching: Service,
     /// Whether a growth of memory was denied since the last turn began: what a trap is then blamed on.
     pub(super) memory_denied: bool,
@@ -61,7 +59,6 @@ impl Guest {
             account: setup.account.clone(),
             memory: 0,
             growth: 0,
-            untouched: 0,
             touching: Service::new(setup.clock.clone()),
             memory_denied: false,
             memory_shown: None,
@@ -77,6 +74,11 @@ impl Guest {
     /// The linear memory that it was granted.
     pub(super) fn memory_bytes(&self) -> usize {
         self.memory_bytes
+    }
+
+    /// Begins to do something for it that may take long.
+    pub(super) fn service(&self) -> Service {
+        self.touching.another()
     }
 
     /// Notes what a trap shows of its memory.
@@ -122,8 +124,7 @@ impl WasiView for Guest {
 impl ResourceLimiterAsync for Guest {
     async fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let added = (desired - current) as u64;
-        if self.untouched > 0 && added == bulk::LET_OTHERS_RUN_BYTES {
-            self.untouched = self.untouched.saturating_sub(bulk::TOUCHED_BYTES);
+        if added == bulk::LET_OTHERS_RUN_BYTES {
             self.touching.give_way_when_due().await;
             return Ok(false);
         }
@@ -137,12 +138,6 @@ impl ResourceLimiterAsync for Guest {
             self.memory += added;
             self.growth = added;
             self.touching.restart();
-            // What begins with no more, or grows to no more, is not touched.
-            self.untouched = if desired as u64 <= bulk::START_BYTES_MAX {
-                0
-            } else {
-                added
-            };
         }
         self.memory_denied |= !granted;
         if granted {
@@ -155,7 +150,6 @@ impl ResourceLimiterAsync for Guest {
         self.memory_denied = true;
         // It was granted, and came to nothing.
         let growth = std::mem::take(&mut self.growth);
-        self.untouched = 0;
         self.memory -= growth;
         self.account.remove_memory(growth);
         Ok(())

@@ -12,6 +12,7 @@ use super::Component;
 use super::abi::{Failure, MigrateArgs, RawMigrated};
 use super::guest::Guest;
 use super::instance::{Fold, Foreign};
+use super::landing::{self, Landed};
 use super::trap::unmigrated;
 use crate::batch::Column;
 
@@ -97,9 +98,11 @@ impl Migration {
             .instance
             .get_typed_func::<MigrateArgs, (RawMigrated,)>(&mut *store, function)?;
         let old = accumulators.gather(&foreign.groups);
-        let (raw,) = migrate.call_async(&mut *store, (foreign.version, old)).await?;
+        let items = foreign.groups.len();
+        let call = migrate.call_async(&mut *store, (foreign.version, old));
+        let ((raw,), landing) = landing::of(items, call).await?;
         // What breaks the contract ends the turn, as a trap does.
-        Ok(raw.validate(foreign.groups.len())?)
+        Ok(raw.validate(items, &mut Landed::new(landing, store.data())).await?)
     }
 }
 

@@ -12,6 +12,7 @@ mod component;
 mod contract;
 mod guest;
 mod instance;
+pub mod landing;
 mod migration;
 mod reaper;
 mod trap;

@@ -52,6 +52,11 @@ impl Service {
         }
     }
 
+    /// Another one, that begins now.
+    pub(super) fn another(&self) -> Self {
+        Self::new(self.clock.clone())
+    }
+
     /// Begins anew.
     pub(super) fn restart(&mut self) {
         self.since_ns = self.clock.now_ns();

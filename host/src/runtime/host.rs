@@ -13,7 +13,7 @@ use super::summary::TenantSummary;
 use crate::account::Account;
 use crate::actor::{Activations, Cell, Ran, Share, Step};
 use crate::clock::Clock;
-use crate::engine::Engine;
+use crate::engine::{Engine, landing};
 use crate::pipeline::Budget;
 use crate::scheduler::{self, Choice, Ready, Scheduler, TenantIndex, Used};
 use crate::thread;
@@ -144,6 +144,8 @@ impl Host {
             tenants.push((name.to_owned(), Share::new(Arc::new(Account::new(budget())))));
             if tenants.len() > 1 {
                 self.scheduler.share();
+                // For the turn that each worker runs, and for turns that gave way while they copied.
+                landing::make_ready(2 * self.options.workers as usize + 2);
             }
             tenants.len() - 1
         });

@@ -175,8 +175,13 @@ impl Table {
         (entry.count, entry.start, entry.end) = (count, start, end);
         entry.state_version = state_version;
         let before = outside(&entry.accumulator);
-        entry.accumulator.clear();
-        entry.accumulator.extend_from_slice(accumulator);
+        if accumulator.len() > entry.accumulator.capacity() {
+            // As it is, without a copy of what was there.
+            entry.accumulator = SmallVec::from_slice(accumulator);
+        } else {
+            entry.accumulator.clear();
+            entry.accumulator.extend_from_slice(accumulator);
+        }
         self.outside = self.outside + outside(&entry.accumulator) - before;
     }
 

@@ -102,7 +102,7 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32, state_vers
             batch.slice(0..joined.len())
         },
         groups: Arc::new(plan.numbered(joined)),
-        accumulators: Arc::new(plan.accumulators(table)),
+        accumulators: Arc::new(plan.accumulators(table, handed_bytes)),
         closing: plan.windows(table).map(Arc::new),
         foreign: if is_uniform { Vec::new() } else { plan.foreign(table) },
     };
@@ -162,10 +162,9 @@ impl Plan {
         joined
     }
 
-    fn accumulators(&self, table: &Table) -> Column {
-        /// What a sum or an average takes; others make the column grow.
-        const USUAL_BYTES: usize = 24;
-        let mut column = Column::with_capacity(self.groups.len(), USUAL_BYTES * self.groups.len());
+    /// What each group starts from, of so many bytes together at the most.
+    fn accumulators(&self, table: &Table, bytes: usize) -> Column {
+        let mut column = Column::with_capacity(self.groups.len(), bytes);
         for group in self.in_order() {
             if group.resumes {
                 column.push(&table.slot(group.slot).entry.accumulator);
