@@ -7,38 +7,37 @@
 //! being written to the next layer before it leaves the one before: so a look-up that overlaps a move finds it.
 //!
 //! At the end of a run the log stays as it is: opening reads it back, which is quicker than to apply it.
+//!
+//! Owns the layers, what goes to the open one, and look-ups; [`opening`] and [`committing`] have the rest.
 
-use std::io::ErrorKind;
+mod committing;
+mod opening;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use parking_lot::{RwLock, RwLockWriteGuard};
+use parking_lot::RwLock;
 use redb::Database;
 
 use super::durable::{self, Moment};
 use super::error::Error;
-use super::keys::{self, Found, Keys, Range, Stored};
-use super::log::{self, Log};
+use super::keys::{self, Found, Keys, Range};
+use super::log::Log;
 use super::logged::Logged;
-use super::marker::Marker;
 use super::search::Search;
-use super::snapshot::{Bookmarks, InFlight, Snapshot};
-use super::spilled::{PENDING_BYTES_MAX, RECORD_OVERHEAD_BYTES, Spilled};
+use super::snapshot::{Bookmarks, InFlight};
+use super::spilled::{PENDING_BYTES_MAX, Spilled};
 use super::table::{Entry, Record, Table};
-use crate::disk::{self, Disk, File, Mode};
+use crate::disk::{Disk, File};
 use crate::sync::Mutex;
-use crate::thread;
+use committing::stored;
+pub(super) use opening::{LOCK_FILE, lock};
 
-/// Whoever has the lock on it has the directory.
-pub(super) const LOCK_FILE: &str = "lock";
 /// Records that are written in one transaction at the least: a worker does it between two turns, and 64 take about 0.2 ms,
 /// most of which is the transaction itself. All of them at once would keep it for half a second.
 const FLUSH_RECORDS_MIN: usize = 64;
-/// Records that are merged into the logged layer while look-ups wait: 256 take about 0.1 ms.
-const MERGED_AT_ONCE: usize = 256;
-
 /// When the logged layer goes to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Apply {
@@ -118,110 +117,7 @@ struct Durable {
     _lock: Box<dyn File>,
 }
 
-/// A logged layer on its way to the database.
-struct Application {
-    layer: Arc<Logged>,
-    moment: Moment,
-    /// What of the log holds it.
-    segments: Vec<PathBuf>,
-}
-
 impl Store {
-    /// A store whose contents end with it.
-    #[must_use]
-    pub fn temporary() -> Self {
-        Self::new(None, LoggedLayers::default(), true, Options::default())
-    }
-
-    /// The store in `directory`, which is made if it is missing.
-    ///
-    /// # Errors
-    /// When another process has it, it is damaged, or it can't be made or opened.
-    pub fn open(disk: Arc<dyn Disk>, directory: &Path) -> Result<Self, Error> {
-        Self::open_with(disk, directory, Options::default())
-    }
-
-    /// As [`open`](Self::open).
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_with(disk: Arc<dyn Disk>, directory: &Path, options: Options) -> Result<Self, Error> {
-        make_directory(&*disk, directory)?;
-        let lock = lock(&*disk, directory, Mode::Make)?;
-        Self::open_locked(disk, directory, options, lock)
-    }
-
-    /// The store in `directory`, emptied. Discards nothing that another process has, or that no store wrote.
-    ///
-    /// # Errors
-    /// When there are other things in the directory, or it can't be opened or emptied.
-    pub fn open_emptied(disk: Arc<dyn Disk>, directory: &Path) -> Result<Self, Error> {
-        make_directory(&*disk, directory)?;
-        let names = disk.list(directory).map_err(Error::io("reading", directory))?;
-        let is_own = |name: &std::ffi::OsString| name == durable::FILE || name == LOCK_FILE;
-        if !names.is_empty() && !names.iter().any(is_own) {
-            return Err(Error::Foreign {
-                path: directory.to_owned(),
-            });
-        }
-        let lock = lock(&*disk, directory, Mode::Make)?;
-        // What is known of it first, then the database: what a crash leaves is then either whole, or refused since the log does not
-        // fit.
-        Marker::default().write(&*disk, directory)?;
-        durable::remove(&*disk, directory)?;
-        for (_, path) in log::segments(&*disk, directory)? {
-            disk.remove(&path).map_err(Error::io("removing", &path))?;
-        }
-        Self::open_locked(disk, directory, Options::default(), lock)
-    }
-
-    fn open_locked(
-        disk: Arc<dyn Disk>,
-        directory: &Path,
-        options: Options,
-        lock: Box<dyn File>,
-    ) -> Result<Self, Error> {
-        let database = durable::open(&*disk, directory)?;
-        let path = directory.join(durable::FILE);
-        let mut latest = durable::moment(&database).map_err(Error::database("reading", &path))?;
-        let mut logged = Logged::default();
-        let found = log::read(&*disk, directory, latest.epoch, |epoch| {
-            logged.extend(epoch.records);
-            latest = Moment {
-                epoch: epoch.number,
-                bookmarks: Some(epoch.bookmarks.into()),
-                in_flight: epoch.in_flight.into(),
-            };
-        })?;
-        let is_empty =
-            logged.bytes() == 0 && durable::is_empty(&database).map_err(Error::database("reading", &path))?;
-        let durable = Durable {
-            database,
-            latest: Mutex::new(latest),
-            log: Mutex::new(Log::open(&disk, directory, found)?),
-            disk,
-            directory: directory.to_owned(),
-            applier: Mutex::default(),
-            poison: OnceLock::new(),
-            _lock: lock,
-        };
-        let logged = LoggedLayers { logged, applying: None };
-        Ok(Self::new(Some(durable), logged, is_empty, options))
-    }
-
-    fn new(durable: Option<Durable>, logged: LoggedLayers, is_empty: bool, options: Options) -> Self {
-        let inner = Inner {
-            spilled: Mutex::default(),
-            logged: RwLock::new(logged),
-            is_empty: AtomicBool::new(is_empty),
-            durable,
-        };
-        Self {
-            inner: Arc::new(inner),
-            options,
-        }
-    }
-
     #[cfg(test)]
     pub(super) fn look_at_open(&self, look: impl FnOnce(&Spilled)) {
         look(&self.inner.spilled.lock().open);
@@ -337,111 +233,6 @@ impl Store {
         let mut search = Search::of(operator, wanted, table);
         self.inner.search(&mut search)
     }
-
-    /// Sets apart what was spilled up to now for the next [`commit`](Self::commit), and takes a moment however much it is. To
-    /// be called while nobody spills, and not again before that commit.
-    pub fn freeze(&self) {
-        let Some(durable) = &self.inner.durable else { return };
-        let mut spilled = self.inner.spilled.lock();
-        if spilled.frozen.is_some() {
-            debug_assert!(durable.poison.get().is_some(), "what was frozen is committed first");
-            durable.poison("the state was frozen twice");
-            return;
-        }
-        spilled.frozen = Some(Arc::new(std::mem::take(&mut spilled.open)));
-    }
-
-    /// Makes an epoch durable: what is frozen, and the snapshot. Spilling and loading go on meanwhile. A key of the snapshot must
-    /// not be loaded before it is spilled once more or this has returned, since look-ups do not see the snapshot on its way.
-    ///
-    /// # Errors
-    /// When it can't be written, or an earlier commit failed. Nobody knows whether the epoch that failed is durable; nothing
-    /// after it will be.
-    pub fn commit(&self, snapshot: Snapshot) -> Result<(), Error> {
-        let Some(durable) = &self.inner.durable else {
-            return Ok(());
-        };
-        let mut log = durable.log.lock();
-        durable.check()?;
-        let committed = self.commit_next(durable, &mut log, snapshot);
-        committed.inspect_err(|error| durable.poison(&error.to_string()))
-    }
-
-    /// Applies what is logged to the database, to the end.
-    ///
-    /// # Errors
-    /// When the database can't be written; nothing can be committed then.
-    pub fn apply_now(&self) -> Result<(), Error> {
-        let Some(durable) = &self.inner.durable else {
-            return Ok(());
-        };
-        let mut log = durable.log.lock();
-        durable.wait_for_applier();
-        durable.check()?;
-        let application = self.inner.begin_to_apply(durable, &mut log)?;
-        self.inner.finish_applying(durable, application);
-        durable.check()
-    }
-
-    fn commit_next(&self, durable: &Durable, log: &mut Log, snapshot: Snapshot) -> Result<(), Error> {
-        self.bound_layers(durable, log)?;
-        let state = snapshot.state;
-        let bookmarks = serde_json::to_vec(&snapshot.bookmarks).expect("positions are plain JSON");
-        let moment = Moment {
-            epoch: self.epoch() + 1,
-            bookmarks: Some(bookmarks.into()),
-            in_flight: snapshot.in_flight.into(),
-        };
-        let frozen = self.inner.spilled.lock().frozen.clone().unwrap_or_default();
-        if frozen.bytes() + bytes_of(&state) > self.options.layer_bytes_max {
-            return self.inner.commit_to_database(durable, log, &moment, &frozen, &state);
-        }
-        write(log, &moment, &frozen, &state)?;
-        *durable.latest.lock() = moment;
-        self.inner.merge(&frozen, state)?;
-        self.apply_if_large(durable, log)
-    }
-
-    /// Waits where the disk does not keep up, which bounds what is in memory.
-    fn bound_layers(&self, durable: &Durable, log: &mut Log) -> Result<(), Error> {
-        let is_over_twice = |logged: usize, log: &Log| {
-            logged > 2 * self.options.layer_bytes_max || log.bytes() > 2 * self.options.log_bytes_max
-        };
-        let logged = self.inner.logged.read().logged.bytes();
-        if !is_over_twice(logged, log) {
-            return Ok(());
-        }
-        durable.wait_for_applier();
-        durable.check()?;
-        let application = self.inner.begin_to_apply(durable, log)?;
-        self.inner.finish_applying(durable, application);
-        durable.check()
-    }
-
-    /// Has the logged layer applied beside the pipeline, where that is worth it.
-    fn apply_if_large(&self, durable: &Durable, log: &mut Log) -> Result<(), Error> {
-        let (bytes, is_applying) = {
-            let layers = self.inner.logged.read();
-            (layers.logged.bytes(), layers.applying.is_some())
-        };
-        let is_large = bytes > self.options.layer_bytes_max || log.bytes() > self.options.log_bytes_max;
-        if !is_large || is_applying || self.options.apply == Apply::ByHand {
-            return Ok(());
-        }
-        durable.wait_for_applier();
-        let application = self.inner.begin_to_apply(durable, log)?;
-        let inner = self.inner.clone();
-        let apply = move || {
-            // Nobody waits for it before the layers are over their bounds twice.
-            thread::give_way(thread::LAST_NICENESS);
-            let durable = inner.durable.as_ref().expect("only a durable store applies a log");
-            inner.finish_applying(durable, application);
-        };
-        let thread = std::thread::Builder::new().name("state".into()).spawn(apply);
-        let thread = thread.map_err(Error::io("starting a thread to write", &durable.directory))?;
-        *durable.applier.lock() = Some(thread);
-        Ok(())
-    }
 }
 
 impl Drop for Store {
@@ -521,214 +312,6 @@ impl Inner {
         }
         search.in_database(|| durable::Reader::of(&durable.database))
     }
-
-    /// Moves what was committed into the logged layer, a few records at a time.
-    fn merge(&self, frozen: &Spilled, state: State) -> Result<(), Error> {
-        if frozen.bytes() > 0 || state.iter().any(|(_, records)| !records.is_empty()) {
-            self.is_empty.store(false, Ordering::Relaxed);
-        }
-        let mut layers = self.logged.write();
-        let mut inserted = 0;
-        let mut insert = |key: Box<[u8]>, bytes: Box<[u8]>| {
-            layers.logged.insert(key, bytes);
-            inserted += 1;
-            if inserted % MERGED_AT_ONCE == 0 {
-                RwLockWriteGuard::bump(&mut layers);
-            }
-        };
-        frozen.each(|key, bytes| {
-            insert(key.into(), bytes.into());
-            Ok::<_, Error>(())
-        })?;
-        for (operator, records) in state {
-            stored(&operator, records).for_each(|(key, bytes)| insert(key, bytes.into()));
-        }
-        drop(layers);
-        self.thaw();
-        Ok(())
-    }
-
-    /// Lets go of what was frozen; whatever a look-up finds in it is in a later layer, too.
-    fn thaw(&self) {
-        let frozen = self.spilled.lock().frozen.take();
-        drop(frozen);
-    }
-
-    /// Commits an epoch that is too large for the logged layer, with all that is logged, to the database.
-    fn commit_to_database(
-        &self,
-        durable: &Durable,
-        log: &mut Log,
-        moment: &Moment,
-        frozen: &Spilled,
-        state: &State,
-    ) -> Result<(), Error> {
-        durable.wait_for_applier();
-        durable.check()?;
-        self.is_empty.store(false, Ordering::Relaxed);
-        let layers = self.logged.read();
-        let applied = durable::apply(&durable.database, moment, |write| {
-            layers.logged.each(&mut *write)?;
-            frozen.each(&mut *write)?;
-            each(state, |key, bytes| write(key, bytes))
-        });
-        applied.map_err(Error::database("writing", &durable.directory.join(durable::FILE)))?;
-        drop(layers);
-        *durable.latest.lock() = moment.clone();
-        // In this order: what is frozen hides what is logged, and what is logged hides the database.
-        let logged = std::mem::take(&mut self.logged.write().logged);
-        drop(logged);
-        self.thaw();
-        let segments = log.rotate(moment.epoch + 1)?;
-        durable.remove(&segments)
-    }
-
-    /// Sets the logged layer apart, and the part of the log that holds it.
-    fn begin_to_apply(&self, durable: &Durable, log: &mut Log) -> Result<Application, Error> {
-        let moment = durable.latest.lock().clone();
-        let segments = log
-            .rotate(moment.epoch + 1)
-            .inspect_err(|error| durable.poison(&error.to_string()))?;
-        let mut layers = self.logged.write();
-        let layer = Arc::new(std::mem::take(&mut layers.logged));
-        layers.applying = Some(layer.clone());
-        Ok(Application {
-            layer,
-            moment,
-            segments,
-        })
-    }
-
-    fn finish_applying(&self, durable: &Durable, application: Application) {
-        let Application {
-            layer,
-            moment,
-            segments,
-        } = application;
-        let applied = durable::apply(&durable.database, &moment, |write| layer.each(write))
-            .map_err(Error::database("writing", &durable.directory.join(durable::FILE)));
-        let applied = applied.and_then(|()| {
-            self.logged.write().applying = None;
-            durable.remove(&segments)
-        });
-        if let Err(error) = applied {
-            durable.poison(&error.to_string());
-        }
-    }
-}
-
-impl Durable {
-    /// Has every later commit fail.
-    fn poison(&self, reason: &str) {
-        // The first reason is the one that explains the others.
-        let _ = self.poison.set(reason.to_owned());
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        self.poison
-            .get()
-            .map_or(Ok(()), |reason| Err(Error::Poisoned { reason: reason.clone() }))
-    }
-
-    fn wait_for_applier(&self) {
-        let thread = self.applier.lock().take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            self.poison("the thread that writes the database panicked");
-        }
-    }
-
-    fn remove(&self, segments: &[PathBuf]) -> Result<(), Error> {
-        // Not synchronised: what comes back after a crash is recognised as stale.
-        let remove = |path: &PathBuf| self.disk.remove(path).map_err(Error::io("removing", path));
-        segments.iter().try_for_each(remove)
-    }
-}
-
-/// Writes an epoch to the log.
-fn write(log: &mut Log, moment: &Moment, frozen: &Spilled, state: &State) -> Result<(), Error> {
-    let mut writer = log.write(moment.epoch);
-    frozen.each(|key, bytes| writer.state(key, bytes))?;
-    each(state, |key, bytes| writer.state(key, bytes))?;
-    moment.in_flight.iter().try_for_each(|one| writer.in_flight(one))?;
-    writer.end(moment.bookmarks.as_deref().unwrap_or_default())
-}
-
-/// What a snapshot has of active tables.
-type State = Vec<(String, Vec<Record>)>;
-
-/// Records as they are stored.
-fn stored(operator: &str, records: Vec<Record>) -> impl Iterator<Item = Stored> + '_ {
-    records
-        .into_iter()
-        .map(move |(key, entry)| (keys::full(operator, &key), encode(entry.as_ref())))
-}
-
-/// Gives each record as it is stored. They may be very many, so that there is never more than one of them in that form.
-fn each<E>(state: &State, mut take: impl FnMut(&[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
-    let records = state
-        .iter()
-        .flat_map(|(operator, records)| records.iter().map(move |record| (operator, record)));
-    for (operator, (key, entry)) in records {
-        take(&keys::full(operator, key), &encode(entry.as_ref()))?;
-    }
-    Ok(())
-}
-
-fn encode(entry: Option<&Entry>) -> Vec<u8> {
-    entry.map(Entry::encode).unwrap_or_default()
-}
-
-/// What the records take once they are stored, about.
-fn bytes_of(state: &State) -> usize {
-    let bytes_of = |operator: &str, (key, entry): &Record| {
-        let entry = entry.as_ref().map_or(0, Entry::encoded_bytes);
-        keys::prefix_bytes(operator) + key.len() + entry + RECORD_OVERHEAD_BYTES
-    };
-    let operators = state.iter();
-    let operators =
-        operators.map(|(operator, records)| records.iter().map(|record| bytes_of(operator, record)).sum::<usize>());
-    operators.sum()
-}
-
-/// Makes the directory and those above it, durably.
-fn make_directory(disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
-    let make = || {
-        if disk.look(&directory.join(durable::FILE))? != disk::Entry::Missing {
-            // Whoever made the database in it saw to it first.
-            return Ok(());
-        }
-        disk.make_folder(directory)?;
-        // An earlier process may have made them and ended here, so that they are there without being durable.
-        for folder in directory.ancestors().skip(1) {
-            let folder = if folder.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                folder
-            };
-            match disk.sync_folder(folder) {
-                // In folders that this process may only pass through it has made nothing.
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => break,
-                synced => synced?,
-            }
-        }
-        Ok(())
-    };
-    make().map_err(|reason| Error::Directory {
-        path: directory.to_owned(),
-        reason,
-    })
-}
-
-/// Takes the directory for this process.
-pub(super) fn lock(disk: &dyn Disk, directory: &Path, mode: Mode) -> Result<Box<dyn File>, Error> {
-    let path = directory.join(LOCK_FILE);
-    let file = disk.open(&path, mode).map_err(Error::io("opening", &path))?;
-    if file.try_lock().map_err(Error::io("locking", &path))? {
-        return Ok(file);
-    }
-    Err(Error::InUse {
-        path: directory.to_owned(),
-    })
 }
 
 impl std::fmt::Debug for Store {
