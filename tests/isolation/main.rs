@@ -15,6 +15,7 @@
 #[allow(dead_code, unused_imports, reason = "each suite uses its own part")]
 mod support;
 
+mod amplification;
 mod budgets;
 mod limits;
 mod malformed;

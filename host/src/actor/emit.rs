@@ -3,7 +3,7 @@
 //! Replicas of a stateless actor take chunks of its mailbox side by side; what they put out leaves in the order in which the
 //! chunks were taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Cell;
 use crate::batch::Batch;
@@ -16,40 +16,71 @@ const EARLY_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
     next: u64,
-    early: BTreeMap<u64, Vec<Batch>>,
+    early: BTreeMap<u64, VecDeque<Batch>>,
     early_bytes: usize,
     /// Replicas that wait until fewer outputs do.
     waiting: Vec<Cell>,
 }
 
+/// What follows when outputs have left.
+#[derive(Default)]
+pub(super) struct Completed {
+    /// Replicas that waited until fewer outputs do.
+    pub(super) can_go_on: Vec<Cell>,
+    /// Whether there are outputs that had to wait for those.
+    pub(super) has_early: bool,
+}
+
 impl Sequence {
-    /// Takes outputs of chunk `number` where they may leave at once, and gives them to `forward`.
-    pub(super) fn offer(&self, number: u64, outputs: &mut Vec<Batch>, forward: impl FnMut(Batch)) {
-        if number == self.next {
-            outputs.drain(..).for_each(forward);
-        }
+    /// Gives one of the outputs of chunk `number` to `forward`, if it may leave now; whether there was one.
+    pub(super) fn offer(&self, number: u64, outputs: &mut VecDeque<Batch>, forward: impl FnOnce(Batch)) -> bool {
+        let batch = if number == self.next { outputs.pop_front() } else { None };
+        batch.map(forward).is_some()
     }
 
-    /// Takes the last outputs of chunk `number`; gives to `forward` whatever may leave now. The replicas that it returns can
-    /// go on.
+    /// Takes the last outputs of chunk `number`: where it is its turn, the last one, for `forward`. The replicas that it returns
+    /// can go on.
     #[must_use]
-    pub(super) fn complete(&mut self, number: u64, outputs: Vec<Batch>, mut forward: impl FnMut(Batch)) -> Vec<Cell> {
+    pub(super) fn complete(&mut self, number: u64, outputs: VecDeque<Batch>, forward: impl FnMut(Batch)) -> Completed {
         if number != self.next {
             self.early_bytes += size(&outputs);
             self.early.insert(number, outputs);
-            return Vec::new();
+            return Completed::default();
         }
-        outputs.into_iter().for_each(&mut forward);
+        outputs.into_iter().for_each(forward);
+        self.pass()
+    }
+
+    /// Gives to `forward` one of the outputs that had to wait for those before them, and need not any more.
+    #[must_use]
+    pub(super) fn offer_early(&mut self, forward: impl FnOnce(Batch)) -> Completed {
+        let Some(outputs) = self.early.get_mut(&self.next) else {
+            return Completed::default();
+        };
+        if let Some(batch) = outputs.pop_front() {
+            self.early_bytes -= batch.size();
+            forward(batch);
+        }
+        if outputs.is_empty() {
+            self.early.remove(&self.next);
+            return self.pass();
+        }
+        Completed {
+            can_go_on: Vec::new(),
+            has_early: true,
+        }
+    }
+
+    /// Goes on with the next chunk.
+    fn pass(&mut self) -> Completed {
         self.next += 1;
-        while let Some(outputs) = self.early.remove(&self.next) {
-            self.early_bytes -= size(&outputs);
-            outputs.into_iter().for_each(&mut forward);
-            self.next += 1;
-        }
-        if self.early_bytes < EARLY_BYTES_MAX {
-            std::mem::take(&mut self.waiting)
-        } else {
-            Vec::new()
+        Completed {
+            can_go_on: if self.early_bytes < EARLY_BYTES_MAX {
+                std::mem::take(&mut self.waiting)
+            } else {
+                Vec::new()
+            },
+            has_early: self.early.contains_key(&self.next),
         }
     }
 
@@ -64,8 +95,8 @@ impl Sequence {
     }
 
     /// The outputs that wait for those of a chunk before them, by the numbers of their chunks.
-    pub(super) fn early(&self) -> impl Iterator<Item = (u64, &[Batch])> {
-        self.early.iter().map(|(number, outputs)| (*number, outputs.as_slice()))
+    pub(super) fn early(&self) -> impl Iterator<Item = (u64, &VecDeque<Batch>)> {
+        self.early.iter().map(|(number, outputs)| (*number, outputs))
     }
 
     /// Takes what waits for a chunk before it: the pipeline has failed, and that chunk will never be complete.
@@ -75,7 +106,7 @@ impl Sequence {
     }
 }
 
-fn size(outputs: &[Batch]) -> usize {
+fn size(outputs: &VecDeque<Batch>) -> usize {
     outputs.iter().map(Batch::size).sum()
 }
 
@@ -87,14 +118,14 @@ mod tests {
     use crate::batch::Column;
     use crate::flow::Ticket;
 
-    fn output(position: u64) -> Vec<Batch> {
-        vec![Batch {
+    fn output(position: u64) -> Batch {
+        Batch {
             times: Arc::new(vec![0]),
             keys: Arc::new(Column::of_empty(1)),
             values: Arc::new(Column::of_empty(1)),
             positions: Arc::new(vec![position]),
             origin: Ticket::detached().into(),
-        }]
+        }
     }
 
     #[test]
@@ -102,19 +133,44 @@ mod tests {
         let mut sequence = Sequence::default();
         let mut left = Vec::new();
         for number in [2, 0, 3, 1] {
-            let woken = sequence.complete(number, output(number), |batch| left.push(batch.positions[0]));
-            assert!(woken.is_empty(), "nobody waits");
+            let outputs = [2 * number, 2 * number + 1].map(output).into();
+            let mut completed = sequence.complete(number, outputs, |batch| left.push(batch.positions[0]));
+            assert_eq!(completed.has_early, number == 1);
+            while completed.has_early {
+                let before = left.len();
+                completed = sequence.offer_early(|batch| left.push(batch.positions[0]));
+                assert_eq!(left.len(), before + 1, "one at a time");
+            }
+            assert!(completed.can_go_on.is_empty(), "nobody waits");
         }
-        assert_eq!((left, sequence.early_bytes), (vec![0, 1, 2, 3], 0));
+        assert_eq!((left, sequence.early_bytes), ((0..8).collect(), 0));
+    }
+
+    #[test]
+    fn a_chunk_without_outputs_holds_up_none_behind_it() {
+        let mut sequence = Sequence::default();
+        let mut left = 0;
+        for number in [2, 1, 0] {
+            let outputs = if number == 2 {
+                [output(0)].into()
+            } else {
+                VecDeque::new()
+            };
+            let mut completed = sequence.complete(number, outputs, |_| left += 1);
+            while completed.has_early {
+                completed = sequence.offer_early(|_| left += 1);
+            }
+        }
+        assert_eq!((left, sequence.next), (1, 3));
     }
 
     #[test]
     fn outputs_of_the_chunk_whose_turn_it_is_leave_before_it_is_complete() {
         let sequence = Sequence::default();
-        let (mut first, mut second) = (output(0), output(1));
-        sequence.offer(1, &mut second, |_| panic!("the chunk before it is not complete"));
+        let mut outputs: VecDeque<_> = [output(0), output(1)].into();
+        assert!(!sequence.offer(1, &mut outputs, |_| panic!("the chunk before it is not complete")));
         let mut left = 0;
-        sequence.offer(0, &mut first, |_| left += 1);
-        assert_eq!((left, first.len(), second.len()), (1, 0, 1));
+        assert!(sequence.offer(0, &mut outputs, |_| left += 1));
+        assert_eq!((left, outputs.len()), (1, 1), "one at a time");
     }
 }

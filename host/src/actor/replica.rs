@@ -1,38 +1,24 @@
-//! What runs the turns of an actor.
+//! What runs the turns of an actor: who takes its batches, makes turns of them, and lets their outputs leave.
 //!
-//! A turn is a transaction: outputs, state and dead letters take effect together when it ends well, or not at all. After a
-//! trap the batch is split until the failing event stands alone; that one goes to the dead letters, the rest goes on.
+//! A turn is a transaction: outputs, state and dead letters take effect together when it ends well, or not at all
+//! ([`settling`]). An actor has an instance only while there are turns to run, more or less ([`activation`]).
+
+mod activation;
+mod settling;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-
-use super::counters;
-use super::effects::{blamed, derive, distinct, emitted, too_much_output};
 use super::mailbox::{Chunk, Mail};
-use super::operator::{Death, Operator};
+use super::operator::Operator;
 use super::pace::comes_nearer;
-use super::turn::{Alarm, End, Outcome, Slice, Turn};
-use super::{Actor, Cell, Identity, Step, watchdog};
-use crate::batch::{Batch, Column};
-use crate::engine::{
-    Answer, Budget, Failure as Rejection, Filtered, Folded, Instance, Kind, Outputs, Request, Trap, Unopened,
-};
-use crate::flow::{Failure, wake_all};
+use super::turn::{Alarm, End, Slice, Turn};
+use super::{Actor, Cell, Step, counters, watchdog};
+use crate::batch::Batch;
+use crate::engine::{Budget, Instance, Kind, Request};
 use crate::pipeline::Window;
-use crate::state::{self, Copies, Table, windows};
-
-/// Traps in a row after which an actor is quarantined: more than it takes to find one bad event in the largest batch.
-const QUARANTINE_AFTER: u32 = 16;
-/// The first quarantine; each further one lasts twice as long.
-const QUARANTINE_MIN: Duration = Duration::from_millis(1);
-/// The longest quarantine: an input of which every event traps still gets through, slowly.
-const QUARANTINE_MAX: Duration = Duration::from_millis(100);
-/// Attempts to open an instance before the pipeline is given up: no event is to blame for those.
-const OPEN_ATTEMPTS_MAX: u32 = 5;
+use crate::state::{Copies, Table, windows};
 
 /// One of the hands of an actor. It runs one turn at a time.
 pub(super) struct Replica {
@@ -47,6 +33,8 @@ pub(super) struct Replica {
     /// What is left of the chunk, in order.
     pub(super) work: VecDeque<Part>,
     chunk: Option<Open>,
+    /// Whether there are outputs that may leave, and the slice ended before they had.
+    is_leaving: bool,
     /// The actor's keys, while it is active.
     pub(super) table: Table,
     /// What the tenant's account bears of it.
@@ -89,7 +77,7 @@ struct Running {
 /// The chunk that is being worked on.
 struct Open {
     number: u64,
-    outputs: Vec<Batch>,
+    outputs: VecDeque<Batch>,
     /// Held so that nothing of the chunk is done with before all of it is.
     _tickets: smallvec::SmallVec<[Arc<crate::flow::Ticket>; 4]>,
 }
@@ -105,6 +93,7 @@ impl Replica {
             ended: None,
             work: VecDeque::new(),
             chunk: None,
+            is_leaving: false,
             table: Table::default(),
             table_bytes: 0,
             turns: 0,
@@ -126,9 +115,9 @@ impl Replica {
         self.last_used_ns
     }
 
-    /// Whether a turn is under way. Between two of them nothing is lost with the instance, and state can leave.
+    /// Whether a turn is under way, or outputs are leaving. Otherwise nothing is lost with the instance, and state can leave.
     pub(super) fn is_running(&self) -> bool {
-        self.turn.is_some()
+        self.turn.is_some() || self.is_leaving
     }
 
     pub(super) fn leave_idle_queue(&mut self) {
@@ -152,9 +141,9 @@ impl Replica {
                 let Some(_inside) = operator.pipe.epochs.enter_turn(|| self.cell(actor)) else {
                     return Step::Parked;
                 };
+                let is_time = || clock.now_ns() - started_ns < operator.slice_ns;
                 if let Some(end) = self.ended.take() {
-                    let pause = self.conclude(actor, end, &mut now_ns);
-                    if let Some(pause) = pause {
+                    if let Some(pause) = self.conclude(actor, end, &mut now_ns, is_time) {
                         self.quarantine(actor, pause);
                         return Step::Parked;
                     }
@@ -164,6 +153,12 @@ impl Replica {
                     {
                         return Step::Again;
                     }
+                } else if self.is_leaving {
+                    self.let_outputs_leave(actor, is_time);
+                    now_ns = clock.now_ns();
+                }
+                if self.is_leaving {
+                    return Step::Again;
                 }
                 if !self.begin(actor, &mut now_ns) {
                     return Step::Parked;
@@ -216,11 +211,17 @@ impl Replica {
     }
 
     /// Takes what a turn that ended amounts to. Gives the time to wait before the next one, if it must.
-    fn conclude(&mut self, actor: &Arc<Actor>, end: End, now_ns: &mut u64) -> Option<Duration> {
+    fn conclude(
+        &mut self,
+        actor: &Arc<Actor>,
+        end: End,
+        now_ns: &mut u64,
+        is_time: impl Fn() -> bool,
+    ) -> Option<Duration> {
         let operator = &actor.operator;
         let events = self.turn.as_ref().map_or(0, |running| running.part.batch.len());
         let pause = self.settle(actor, end);
-        self.let_outputs_leave(actor);
+        self.let_outputs_leave(actor, is_time);
         let settled_ns = operator.pipe.clock.now_ns() - *now_ns;
         *now_ns += settled_ns;
         let warming_up_ns = std::mem::take(&mut self.warming_up_ns);
@@ -264,7 +265,7 @@ impl Replica {
             actor.urgency(self.number).open(chunk.batch.origin.ticket.arrival_ns());
             self.open_chunk(chunk);
             if self.work.is_empty() {
-                self.let_outputs_leave(actor);
+                self.let_outputs_leave(actor, || true);
             }
         }
         if !self.is_active && !self.activate(actor, &cell) {
@@ -294,9 +295,9 @@ impl Replica {
             number,
             tickets,
         } = chunk;
-        let mut outputs = Vec::new();
+        let mut outputs = VecDeque::new();
         if is_done {
-            outputs.push(batch);
+            outputs.push_back(batch);
         } else {
             self.work.push_back(Part { batch, attempts: 0 });
         }
@@ -307,48 +308,44 @@ impl Replica {
         });
     }
 
-    /// Lets the outputs of the chunk leave in their order: all that there are so far if it is its turn, the rest when it is
-    /// finished.
-    fn let_outputs_leave(&mut self, actor: &Arc<Actor>) {
-        let forward = |batch| actor.operator.forward(batch);
-        if !self.work.is_empty() {
-            let chunk = self.chunk.as_mut().expect("work is part of a chunk");
-            actor.sequence.lock().offer(chunk.number, &mut chunk.outputs, forward);
-        } else if let Some(chunk) = self.chunk.take() {
-            actor.urgency(self.number).close();
-            let woken = actor.sequence.lock().complete(chunk.number, chunk.outputs, forward);
-            woken.into_iter().for_each(Cell::schedule);
-        }
+    /// Lets outputs leave in their order while there `is_time`: those of the chunk that there are so far if it is its turn, the
+    /// rest when it is finished, and those of other chunks that had to wait for them.
+    fn let_outputs_leave(&mut self, actor: &Arc<Actor>, is_time: impl Fn() -> bool) {
+        self.is_leaving = !self.have_outputs_left(actor, is_time);
     }
 
-    /// Takes a place for an instance, and loads the actor's keys.
-    fn activate(&mut self, actor: &Arc<Actor>, cell: &Cell) -> bool {
-        let operator = &actor.operator;
-        if !operator.pipe.activations.acquire(cell) {
-            return false;
+    fn have_outputs_left(&mut self, actor: &Arc<Actor>, is_time: impl Fn() -> bool) -> bool {
+        let forward = |batch| actor.operator.forward(batch);
+        let mut has_early = true;
+        if let Some(chunk) = &mut self.chunk {
+            let is_finished = self.work.is_empty();
+            // The last one leaves together with the chunk.
+            while chunk.outputs.len() > usize::from(is_finished)
+                && actor.sequence.lock().offer(chunk.number, &mut chunk.outputs, forward)
+            {
+                if !is_time() {
+                    return false;
+                }
+            }
+            if !is_finished {
+                return true;
+            }
         }
-        self.is_active = true;
-        counters::add(&operator.counters.activations, 1_u64);
-        if operator.kind().is_stateful() {
-            self.table = Table::in_epoch(operator.pipe.epochs.current());
-            let loaded = operator
-                .pipe
-                .store
-                .load_few(&operator.id, &actor.keys(), &mut self.table);
-            if let Err(error) = loaded {
-                Self::give_up_state(operator, &error);
+        if let Some(chunk) = self.chunk.take() {
+            actor.urgency(self.number).close();
+            let completed = actor.sequence.lock().complete(chunk.number, chunk.outputs, forward);
+            has_early = completed.has_early;
+            completed.can_go_on.into_iter().for_each(Cell::schedule);
+        }
+        while has_early {
+            if !is_time() {
                 return false;
             }
-            self.account_table(actor);
+            let completed = actor.sequence.lock().offer_early(forward);
+            has_early = completed.has_early;
+            completed.can_go_on.into_iter().for_each(Cell::schedule);
         }
         true
-    }
-
-    /// Ends the pipeline, since the store failed.
-    fn give_up_state(operator: &Operator, error: &state::Error) {
-        operator.pipe.halt.blow(Failure::State {
-            reason: error.to_string(),
-        });
     }
 
     /// Brings the tenant's account up to date with what the table takes.
@@ -395,268 +392,12 @@ impl Replica {
             operator.component.clone(),
             operator.setup.clone(),
             request,
+            plan.as_ref().map(|plan| plan.closed_by().clone()),
             budget,
             operator.isolation,
         );
         self.turn = Some(Running { turn, part, plan });
         counters::add(&operator.counters.turns, 1_u64);
-    }
-
-    /// Takes a turn's effects, or rolls it back. Gives the time to wait before the next one, if it must.
-    fn settle(&mut self, actor: &Arc<Actor>, end: End) -> Option<Duration> {
-        let operator = &actor.operator;
-        let Running { turn, part, plan } = self.turn.take().expect("a turn that ended was running");
-        counters::add(&operator.counters.fuel, end.fuel);
-        counters::add(&operator.counters.worker_ns, turn.used_ns);
-        self.instance = end.instance;
-        if !matches!(end.outcome, Outcome::Unopened(_)) {
-            self.failed_openings = 0;
-        }
-        match end.outcome {
-            Outcome::Answered(answer) => {
-                if let Some(trap) = too_much_output(operator, &part.batch, &answer, plan.as_ref()) {
-                    self.roll_back(operator, plan);
-                    self.split(operator, &part, trap, end.fuel);
-                    return self.count_trap();
-                }
-                operator.observe_turn(part.batch.len(), end.fuel, turn.used_ns);
-                self.traps_in_row = 0;
-                self.apply(operator, &part, plan, answer, end.fuel);
-                self.account_table(actor);
-                None
-            }
-            Outcome::Trapped(trap) => {
-                self.roll_back(operator, plan);
-                self.split(operator, &part, trap, end.fuel);
-                self.count_trap()
-            }
-            Outcome::Unopened(unopened) => {
-                self.roll_back(operator, plan);
-                self.work.push_front(part);
-                Some(self.blame_opening(operator, unopened))
-            }
-        }
-    }
-
-    fn roll_back(&mut self, operator: &Operator, plan: Option<windows::Plan>) {
-        counters::add(&operator.counters.traps, 1_u64);
-        if let Some(plan) = plan {
-            plan.abandon(&mut self.table);
-        }
-    }
-
-    fn count_trap(&mut self) -> Option<Duration> {
-        self.traps_in_row += 1;
-        let doublings = self.traps_in_row.checked_sub(QUARANTINE_AFTER)?;
-        Some(
-            QUARANTINE_MIN
-                .saturating_mul(1 << doublings.min(16))
-                .min(QUARANTINE_MAX),
-        )
-    }
-
-    fn blame_opening(&mut self, operator: &Operator, unopened: Unopened) -> Duration {
-        let reason = match unopened {
-            Unopened::Refused(message) => format!("refuses its configuration: {message}"),
-            Unopened::Trapped(trap) => format!("cannot be opened: {}", trap.reason),
-        };
-        self.failed_openings += 1;
-        if self.failed_openings >= OPEN_ATTEMPTS_MAX {
-            operator.pipe.halt.blow(Failure::Operator {
-                id: operator.id.clone(),
-                reason,
-            });
-        }
-        QUARANTINE_MIN
-    }
-
-    /// Puts what trapped back, in parts: around the event that the guest blames, or in halves. A single event is buried.
-    fn split(&mut self, operator: &Operator, part: &Part, trap: Trap, fuel: u64) {
-        let events = part.batch.len();
-        let attempts = part.attempts + 1;
-        if events == 1 {
-            let state = self.state_of(operator, &part.batch, 0);
-            let Trap {
-                cause,
-                reason,
-                backtrace,
-                ..
-            } = trap;
-            let death = Death {
-                kind: cause.name(),
-                reason,
-                backtrace,
-                state,
-                fuel,
-                attempt: attempts,
-            };
-            operator.bury(&part.batch, 0, death);
-            Self::done(operator, &part.batch);
-            return;
-        }
-        match trap.event.map(|event| event as usize).filter(|&event| event < events) {
-            Some(event) => self.put_back(&part.batch, attempts, &[event, event + 1]),
-            None => self.put_back(&part.batch, attempts, &[events / 2]),
-        }
-    }
-
-    /// Puts a batch back at the front of the work, cut at these places.
-    pub(super) fn put_back(&mut self, batch: &Batch, attempts: u32, cuts: &[usize]) {
-        let ends = cuts.iter().copied().chain([batch.len()]);
-        let starts = [0].into_iter().chain(cuts.iter().copied());
-        let ranges: Vec<_> = starts
-            .zip(ends)
-            .map(|(start, end)| start..end)
-            .filter(|range| !range.is_empty())
-            .collect();
-        for range in ranges.into_iter().rev() {
-            self.work.push_front(Part {
-                batch: batch.slice(range),
-                attempts,
-            });
-        }
-    }
-
-    fn apply(&mut self, operator: &Operator, part: &Part, plan: Option<windows::Plan>, answer: Answer, fuel: u64) {
-        match answer {
-            Answer::Mapped(outputs) => self.apply_mapped(operator, part, outputs, fuel),
-            Answer::Filtered(filtered) => self.apply_filtered(operator, part, &filtered, fuel),
-            Answer::Folded(folded) => {
-                let plan = plan.expect("a fold is run by a plan");
-                match folded {
-                    Folded::Rejected(rejected) => {
-                        plan.abandon(&mut self.table);
-                        self.run_again(operator, part, &rejected, fuel);
-                        return;
-                    }
-                    Folded::Unmigrated(failures) => {
-                        plan.abandon(&mut self.table);
-                        self.bury_unmigrated(operator, part, failures, fuel);
-                        return;
-                    }
-                    Folded::Done { outputs, .. } if !outputs.failures.is_empty() && part.batch.len() > 1 => {
-                        let rejected = blamed(plan.closed_by(), &outputs.failures);
-                        plan.abandon(&mut self.table);
-                        self.run_again(operator, part, &rejected, fuel);
-                        return;
-                    }
-                    Folded::Done { accumulators, outputs } => {
-                        self.apply_folded(operator, part, plan, &accumulators, outputs, fuel);
-                    }
-                }
-            }
-        }
-        Self::done(operator, &part.batch);
-    }
-
-    fn apply_mapped(&mut self, operator: &Operator, part: &Part, outputs: Outputs, fuel: u64) {
-        self.reject(operator, part, &outputs.failures, fuel);
-        let passed = distinct(&outputs.origins);
-        let filtered = part.batch.len() - passed - outputs.failures.len();
-        counters::add(&operator.counters.passed, passed);
-        counters::add(&operator.counters.filtered, filtered);
-        self.put_out(derive(&part.batch, outputs));
-    }
-
-    fn apply_filtered(&mut self, operator: &Operator, part: &Part, filtered: &Filtered, fuel: u64) {
-        self.reject(operator, part, &filtered.failures, fuel);
-        let dropped = part.batch.len() - filtered.kept.len() - filtered.failures.len();
-        counters::add(&operator.counters.passed, filtered.kept.len());
-        counters::add(&operator.counters.filtered, dropped);
-        let is_whole = filtered.kept.len() == part.batch.len();
-        self.put_out(if is_whole {
-            part.batch.clone()
-        } else {
-            part.batch.gather(&filtered.kept)
-        });
-    }
-
-    fn apply_folded(
-        &mut self,
-        operator: &Operator,
-        part: &Part,
-        plan: windows::Plan,
-        accumulators: &Column,
-        outputs: Outputs,
-        fuel: u64,
-    ) {
-        let closed_by = plan.closed_by();
-        let rejected = blamed(closed_by, &outputs.failures);
-        self.reject(operator, part, &rejected, fuel);
-        counters::add(&operator.counters.absorbed, part.batch.len() - rejected.len());
-        let emitted = emitted(&part.batch, closed_by, outputs);
-        plan.commit(&mut self.table, accumulators);
-        self.put_out(emitted);
-    }
-
-    /// A fold that rejects takes no effect. Each rejected event is run again alone, behind those before it, so that its dead
-    /// letter bears the state that it met; one that was alone is buried.
-    fn run_again(&mut self, operator: &Operator, part: &Part, rejected: &[Rejection], fuel: u64) {
-        if part.batch.len() == 1 {
-            self.reject(operator, part, rejected, fuel);
-            Self::done(operator, &part.batch);
-            return;
-        }
-        let cuts: Vec<usize> = rejected
-            .iter()
-            .map(|rejection| rejection.index as usize)
-            .flat_map(|at| [at, at + 1])
-            .collect();
-        self.put_back(&part.batch, part.attempts, &cuts);
-    }
-
-    /// Events that meet state which the operator cannot read: found apart like rejected ones, but it is the state that fails.
-    fn bury_unmigrated(&mut self, operator: &Operator, part: &Part, mut failures: Vec<Rejection>, fuel: u64) {
-        if part.batch.len() > 1 {
-            self.run_again(operator, part, &failures, fuel);
-            return;
-        }
-        let failure = failures.pop().expect("there is an event that cannot be folded");
-        let death = Death {
-            state: self.state_of(operator, &part.batch, 0),
-            fuel,
-            attempt: part.attempts + 1,
-            ..Death::of("migrate", failure.message)
-        };
-        operator.bury(&part.batch, 0, death);
-        Self::done(operator, &part.batch);
-    }
-
-    fn reject(&mut self, operator: &Operator, part: &Part, rejected: &[Rejection], fuel: u64) {
-        for rejection in rejected {
-            let event = rejection.index as usize;
-            let state = self.state_of(operator, &part.batch, event);
-            let death = Death {
-                state,
-                fuel,
-                attempt: part.attempts + 1,
-                ..Death::of("rejected", rejection.message.clone())
-            };
-            operator.bury(&part.batch, event, death);
-        }
-    }
-
-    /// What is kept of an event's key, for its dead letter.
-    fn state_of(&mut self, operator: &Operator, batch: &Batch, event: usize) -> Option<String> {
-        if !operator.kind().is_stateful() {
-            return None;
-        }
-        self.table
-            .get(batch.keys.get(event))
-            .map(|entry| BASE64_STANDARD.encode(entry.encode()))
-    }
-
-    /// Keeps outputs until the chunk is finished.
-    fn put_out(&mut self, batch: Batch) {
-        if !batch.is_empty() {
-            let chunk = self.chunk.as_mut().expect("outputs come from a chunk");
-            chunk.outputs.push(batch);
-        }
-    }
-
-    /// Notes that events no longer wait here.
-    fn done(operator: &Operator, batch: &Batch) {
-        wake_all(operator.gate.leave(batch.len(), batch.size()));
     }
 
     fn quarantine(&self, actor: &Arc<Actor>, pause: Duration) {
@@ -666,56 +407,6 @@ impl Replica {
             tokio::time::sleep(pause).await;
             cell.schedule();
         });
-    }
-
-    fn become_idle(&mut self, actor: &Arc<Actor>, now_ns: u64) {
-        let operator = &actor.operator;
-        self.last_used_ns = now_ns;
-        if self.is_active && !self.is_in_idle_queue {
-            self.is_in_idle_queue = true;
-            operator.note_idle(actor, self.number, now_ns);
-        }
-        // Looked at last: whoever comes to wait after it finds the replica among the idle.
-        let share = &operator.pipe.share;
-        if operator.pipe.activations.is_short(share) || share.is_short() {
-            self.deactivate(actor);
-        }
-    }
-
-    /// Gives up the instance of an actor between two turns, and its keys to the store: very many of them little by little, for
-    /// whoever waits for it or for the store must not wait for long.
-    pub(super) fn deactivate(&mut self, actor: &Arc<Actor>) -> Leaving {
-        let operator = &actor.operator;
-        if !self.is_active || self.is_running() {
-            return Leaving::Stays;
-        }
-        let committed = operator.pipe.epochs.committed();
-        let is_large = self.table.has_more_than(operator.pipe.store.kept_min());
-        let records = if is_large {
-            self.table.shrink(committed)
-        } else {
-            self.table.drain(committed)
-        };
-        if let Err(error) = self.spill(actor, records) {
-            Self::give_up_state(operator, &error);
-        }
-        if is_large {
-            return Leaving::Shrunk;
-        }
-        if matches!(actor.identity, Identity::Key(_)) {
-            operator.retire(actor);
-        }
-        self.give_up_instance(actor);
-        Leaving::Gone
-    }
-
-    /// Gives up the instance and its place.
-    pub(super) fn give_up_instance(&mut self, actor: &Arc<Actor>) {
-        self.instance = None;
-        if std::mem::take(&mut self.is_active) {
-            counters::add(&actor.operator.counters.deactivations, 1_u64);
-            actor.operator.pipe.activations.release(&actor.operator.pipe.share);
-        }
     }
 
     /// Copies what changed of its keys since the last cut.
@@ -746,6 +437,7 @@ impl Replica {
             Self::done(&actor.operator, &part.batch);
         }
         self.chunk = None;
+        self.is_leaving = false;
         self.ended = None;
         self.table = Table::default();
         self.account_table(actor);

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
+use super::effects::{self, Effects};
 use super::{Actor, Cell};
-use crate::engine::{Answer, Budget, Component, Instance, Request, Setup, Trap, Unopened, way};
+use crate::engine::{Budget, Component, Instance, Request, Setup, Trap, Unopened, way};
 use crate::pipeline::Isolation;
 
 /// A turn under way.
@@ -35,7 +36,9 @@ pub(super) struct End {
 }
 
 pub(super) enum Outcome {
-    Answered(Answer),
+    /// It did what was asked of it.
+    Done(Effects),
+    /// It trapped, or what it answered counts as that.
     Trapped(Trap),
     /// There was no instance to ask.
     Unopened(Unopened),
@@ -62,6 +65,7 @@ impl Turn {
         component: Component,
         setup: Setup,
         request: Request,
+        closed_by: Option<Arc<Vec<u32>>>,
         budget: Budget,
         isolation: Isolation,
     ) -> Self {
@@ -81,30 +85,28 @@ impl Turn {
                 },
             };
             let (answer, fuel) = instance.run(&request, budget).await;
-            match answer {
+            let (outcome, can_serve_again) = match answer {
                 Ok(answer) => {
-                    let instance = match isolation {
-                        Isolation::Actor => Some(instance),
-                        Isolation::Fresh => {
-                            instance.end(setup.clock.clone()).await;
-                            None
-                        }
-                    };
-                    End {
-                        instance,
-                        outcome: Outcome::Answered(answer),
-                        fuel,
-                    }
+                    let closed_by = closed_by.as_ref().map(|events| events.as_slice());
+                    let effects = effects::of(answer, request.batch(), closed_by, &setup).await;
+                    (
+                        effects.map_or_else(Outcome::Trapped, Outcome::Done),
+                        isolation == Isolation::Actor,
+                    )
                 }
                 // Nothing is asked of it again: it may be poisoned.
-                Err(trap) => {
-                    instance.end(setup.clock.clone()).await;
-                    End {
-                        instance: None,
-                        outcome: Outcome::Trapped(trap),
-                        fuel,
-                    }
-                }
+                Err(trap) => (Outcome::Trapped(trap), false),
+            };
+            let instance = if can_serve_again {
+                Some(instance)
+            } else {
+                instance.end(setup.clock.clone()).await;
+                None
+            };
+            End {
+                instance,
+                outcome,
+                fuel,
             }
         });
         Self {

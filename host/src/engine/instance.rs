@@ -88,6 +88,15 @@ pub enum Request {
 }
 
 impl Request {
+    /// The events that it is about.
+    #[must_use]
+    pub fn batch(&self) -> &Batch {
+        match self {
+            Self::Batch(batch) => batch,
+            Self::Fold(fold) => &fold.batch,
+        }
+    }
+
     /// The bytes of what is handed over.
     fn size(&self) -> usize {
         match self {

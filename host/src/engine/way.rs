@@ -38,14 +38,15 @@ pub fn was_given() -> bool {
 }
 
 /// Time that the host takes for a guest, on the way through something that takes long.
-pub(super) struct Service {
+pub struct Service {
     clock: Arc<dyn Clock>,
     since_ns: u64,
 }
 
 impl Service {
     /// One that begins now.
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             since_ns: clock.now_ns(),
             clock,
@@ -63,7 +64,7 @@ impl Service {
     }
 
     /// Lets others run, if it has taken long since they last could.
-    pub(super) async fn give_way_when_due(&mut self) {
+    pub async fn give_way_when_due(&mut self) {
         if self.clock.now_ns().saturating_sub(self.since_ns) >= SERVED_NS_MAX {
             give().await;
             self.restart();

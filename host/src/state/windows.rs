@@ -18,7 +18,7 @@ pub struct Plan {
     /// The groups by the numbers that the guest knows them by: the closing ones first, in the order in which they close.
     order: Vec<u32>,
     /// For each closing group the event that completed it.
-    closed_by: Vec<u32>,
+    closed_by: Arc<Vec<u32>>,
     /// The state version of the operator that folds.
     state_version: u32,
 }
@@ -91,7 +91,7 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32, state_vers
     let plan = Plan {
         groups,
         order,
-        closed_by,
+        closed_by: Arc::new(closed_by),
         state_version,
     };
     let is_whole = joined.len() == batch.len();
@@ -140,7 +140,7 @@ impl Group {
 impl Plan {
     /// For each window that closes, the place in the batch of the event that completed it; rises.
     #[must_use]
-    pub fn closed_by(&self) -> &[u32] {
+    pub fn closed_by(&self) -> &Arc<Vec<u32>> {
         &self.closed_by
     }
 
@@ -258,7 +258,7 @@ mod tests {
             (&closing.starts[..], &closing.ends[..], &closing.counts[..]),
             (&[10][..], &[30][..], &[2][..])
         );
-        assert_eq!(plan.closed_by(), [2]);
+        assert_eq!(**plan.closed_by(), [2]);
         plan.commit(&mut table, &filled(2));
 
         let (fold, plan) = assign(&mut table, &batch(&["a", "b", "c"]), 2, 2, 1);
@@ -277,7 +277,7 @@ mod tests {
         let mut table = Table::default();
         let (fold, plan) = assign(&mut table, &batch(&["a"; 7]), 3, 1, 1);
         assert_eq!(*fold.groups, [0, 0, 0, 1, 1, 1, 2]);
-        assert_eq!(plan.closed_by(), [2, 5]);
+        assert_eq!(**plan.closed_by(), [2, 5]);
         plan.commit(&mut table, &filled(1));
         let (fold, plan) = assign(&mut table, &batch(&["a"; 2]), 3, 2, 1);
         assert_eq!(fold.closing.map(|closing| closing.counts.clone()), Some(vec![3]));
