@@ -57,7 +57,7 @@ pub(super) async fn of(
     Ok(match answer {
         Answer::Mapped(outputs) => {
             let passed = distinct(&outputs.origins);
-            let (outputs, rejected) = derive(batch, outputs, setup).await?;
+            let (outputs, rejected) = derive(batch, outputs, passed, setup).await?;
             Effects::Passed {
                 passed,
                 rejected,
@@ -87,10 +87,11 @@ pub(super) async fn of(
                 .failures
                 .iter_mut()
                 .for_each(|failure| event_of(&mut failure.index));
-            let (outputs, rejected) = derive(batch, outputs, setup).await?;
-            if !rejected.is_empty() && batch.len() > 1 {
-                return Ok(Effects::Rejected(rejected));
+            if !outputs.failures.is_empty() && batch.len() > 1 {
+                return Ok(Effects::Rejected(outputs.failures));
             }
+            let events = distinct(&outputs.origins);
+            let (outputs, rejected) = derive(batch, outputs, events, setup).await?;
             Effects::Folded {
                 accumulators,
                 rejected,
@@ -100,12 +101,18 @@ pub(super) async fn of(
     })
 }
 
-/// Outputs, with what they inherit from their origins, and what was rejected.
-async fn derive(batch: &Batch, outputs: Outputs, setup: &Setup) -> Result<(Vec<Batch>, Vec<Rejection>), Trap> {
-    if let Some(trap) = too_much_output(&setup.account, batch, &outputs) {
+/// Outputs of so many events, with what they inherit from them, and what was rejected.
+async fn derive(
+    batch: &Batch,
+    outputs: Outputs,
+    events: usize,
+    setup: &Setup,
+) -> Result<(Vec<Batch>, Vec<Rejection>), Trap> {
+    let has_runs = events < outputs.origins.len();
+    if let Some(trap) = too_much_output(&setup.account, batch, &outputs, has_runs) {
         return Err(trap);
     }
-    let is_one_to_one = outputs.origins.len() == batch.len() && distinct(&outputs.origins) == batch.len();
+    let is_one_to_one = events == batch.len() && !has_runs;
     if is_one_to_one {
         let batch = Batch {
             values: Arc::new(outputs.values),
@@ -172,8 +179,9 @@ fn distinct(origins: &[u32]) -> usize {
 
 /// The trap that outputs count as which are more than any may, or than the tenant's budget allows. The budget is looked at event
 /// by event: which ones are refused does not depend on how events came to be one batch.
-fn too_much_output(account: &Account, batch: &Batch, outputs: &Outputs) -> Option<Trap> {
-    if let Some(trap) = inherits_too_much(batch, outputs) {
+fn too_much_output(account: &Account, batch: &Batch, outputs: &Outputs, has_runs: bool) -> Option<Trap> {
+    // Where no event has two outputs, they inherit no more than there is.
+    if has_runs && let Some(trap) = inherits_too_much(batch, outputs) {
         return Some(trap);
     }
     if !account.bounds_outputs() {
