@@ -20,7 +20,6 @@ use rustix::mm::{Advice, madvise};
 use wasmtime::component::{Func, Val};
 use wasmtime::{Memory, Store};
 
-use super::KEPT_RESIDENT_BYTES;
 use super::guest::Guest;
 use super::way::Service;
 
@@ -41,7 +40,8 @@ struct Belongings {
     store: Store<Guest>,
     /// A function of the guest, once it has any.
     entry: Option<Func>,
-    /// From where on its memory has yet to be given back. What comes before is kept in the pool.
+    /// From where on its memory has yet to be given back: nothing of it is kept in the pool, whose thousands of places would
+    /// all have been such a guest's one day.
     given_up_to: usize,
 }
 
@@ -50,7 +50,7 @@ impl Mortal {
         Self(Some(Belongings {
             store,
             entry: None,
-            given_up_to: KEPT_RESIDENT_BYTES,
+            given_up_to: 0,
         }))
     }
 
@@ -125,8 +125,8 @@ fn reaper() -> Option<&'static SyncSender<Belongings>> {
 
 impl Belongings {
     fn is_large(&self) -> bool {
-        let given = self.given_up_to - KEPT_RESIDENT_BYTES;
-        self.store.data().memory_bytes().saturating_sub(given) > KEPT_BYTES_MAX
+        let memory_bytes = self.store.data().memory_bytes();
+        memory_bytes.saturating_sub(self.given_up_to) > KEPT_BYTES_MAX
     }
 
     async fn give_back(&mut self, service: &mut Service) {
@@ -268,12 +268,8 @@ mod tests {
     }
 
     fn assert_given_back(belongings: &Belongings, memory: Memory) {
-        let (kept, given) = memory.data(&belongings.store).split_at(KEPT_RESIDENT_BYTES);
-        assert_eq!(
-            (kept.len(), given.len()),
-            (KEPT_RESIDENT_BYTES, MEMORY_BYTES - KEPT_RESIDENT_BYTES)
-        );
-        assert!(kept.iter().all(|byte| *byte == 1), "wasmtime clears it");
+        let given = memory.data(&belongings.store);
+        assert_eq!(given.len(), MEMORY_BYTES);
         assert!(given.iter().all(|byte| *byte == 0), "the system has it");
     }
 
@@ -298,6 +294,6 @@ mod tests {
         let belongings = mortal.get_mut();
         let ((), yields) = done(belongings.give_back(&mut service));
         assert_given_back(belongings, memory);
-        assert_eq!(yields, (MEMORY_BYTES - KEPT_RESIDENT_BYTES) / PIECE_BYTES);
+        assert_eq!(yields, MEMORY_BYTES / PIECE_BYTES);
     }
 }
