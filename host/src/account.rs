@@ -4,6 +4,7 @@
 //! share, and places for instances are given by [`crate::actor::Activations`]. A tenant over a bound waits or loses what is
 //! too much; no other tenant's count moves.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sync::Mutex;
@@ -28,6 +29,19 @@ pub enum Room {
     Scarce,
     /// Nothing.
     None,
+}
+
+/// Memory that an account bears for as long as this lives.
+#[derive(Debug)]
+pub struct Held {
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.account.remove_memory(self.bytes);
+    }
 }
 
 /// What was logged in a second.
@@ -67,6 +81,17 @@ impl Account {
     pub fn add_memory(&self, bytes: u64) {
         let used = self.memory.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.memory_peak.fetch_max(used, Ordering::Relaxed);
+    }
+
+    /// Adds memory that is in use whatever the bound, until what this gives is dropped.
+    #[must_use]
+    pub fn hold(self: &Arc<Self>, bytes: usize) -> Held {
+        let bytes = bytes as u64;
+        self.add_memory(bytes);
+        Held {
+            account: self.clone(),
+            bytes,
+        }
     }
 
     /// Adds memory, unless the bound denies it.

@@ -111,8 +111,7 @@ impl Column {
         &self.bytes[self.start(index)..self.ends[index] as usize]
     }
 
-    /// Where item `index` begins in [`bytes`](Self::bytes).
-    pub(crate) fn start(&self, index: usize) -> usize {
+    fn start(&self, index: usize) -> usize {
         if index == 0 { 0 } else { self.ends[index - 1] as usize }
     }
 

@@ -99,6 +99,28 @@ fn left(folder: &Folder) -> Left {
     }
 }
 
+/// Kills runs of a pipeline at random moments until one reaches its end, or there have been so many kills; then lets one end.
+/// Gives the kills.
+fn kill(folder: &Folder, kills: u64, random: &mut Random) -> u64 {
+    let mut killed = 0;
+    while killed < kills {
+        let workers = 1 + random.next() % 3;
+        let mut running = Dirigo::run(folder, ["pipeline.toml"])
+            .with_state()
+            .workers(u32::try_from(workers).unwrap())
+            .piped();
+        running.hang_up();
+        let life = random.next() % u64::try_from(LIFE_MAX.as_micros()).unwrap();
+        std::thread::sleep(Duration::from_micros(life));
+        if !running.kill() {
+            break;
+        }
+        killed += 1;
+    }
+    Dirigo::run(folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    killed
+}
+
 #[test]
 fn a_run_that_is_killed_again_and_again_leaves_what_one_leaves_that_is_not() {
     let (kills, seed) = (number_of("DIRIGO_KILLS", 20), number_of("DIRIGO_SEED", 1));
@@ -110,31 +132,58 @@ fn a_run_that_is_killed_again_and_again_leaves_what_one_leaves_that_is_not() {
     let mut killed = 0;
     while killed < kills {
         let folder = pipeline();
-        let before = killed;
         // Lives of one run are bounded together, so that it ends also where checkpoints come seldom.
-        while killed < kills && killed - before < 50 {
-            let workers = 1 + random.next() % 3;
-            let mut running = Dirigo::run(&folder, ["pipeline.toml"])
-                .with_state()
-                .workers(u32::try_from(workers).unwrap())
-                .piped();
-            running.hang_up();
-            let life = random.next() % u64::try_from(LIFE_MAX.as_micros()).unwrap();
-            std::thread::sleep(Duration::from_micros(life));
-            if running.kill() {
-                killed += 1;
-            } else {
-                break;
-            }
-        }
-        let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
-        finished.succeeds();
+        let of_this = kill(&folder, (kills - killed).min(50), &mut random);
+        killed += of_this;
         let found = left(&folder);
         for (key, lines) in &expected.by_key {
             assert_eq!(found.by_key.get(key), Some(lines), "after {killed} kills, key {key}");
         }
         assert_eq!(found.dead, expected.dead, "after {killed} kills");
         assert!(found == expected, "after {killed} kills the ordered output differs");
-        println!("{} kills of one run", killed - before);
+        println!("{of_this} kills of one run");
     }
+}
+
+/// A map that makes 10,001 outputs of every event, in slices that end before all of them have left.
+fn amplified() -> Folder {
+    let folder = Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "killed"
+        checkpoint = "10ms"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        [[operator]]
+        id = "map"
+        component = "{}"
+        config = {{ mode = "enumerate" }}
+        slice = "10us"
+        replicas = 3
+        limits = {{ fuel_per_event = 100_000_000 }}
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        "#,
+        guest("map").display()
+    ));
+    folder.write("events.jsonl", numbered(100, 1));
+    folder
+}
+
+#[test]
+fn outputs_that_are_on_their_way_when_a_run_is_killed_leave_once() {
+    let seed = number_of("DIRIGO_SEED", 1);
+    println!("DIRIGO_SEED={seed}");
+    let whole = amplified();
+    Dirigo::run(&whole, ["pipeline.toml"]).with_state().finish().succeeds();
+    let folder = amplified();
+    let kills = kill(&folder, 10, &mut Random(seed));
+    assert!(
+        folder.read("out.jsonl") == whole.read("out.jsonl"),
+        "after {kills} kills"
+    );
 }

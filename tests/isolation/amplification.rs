@@ -1,16 +1,17 @@
 //! What one event may become many thousands of.
 
-use crate::support::{Dirigo, numbered, numbers, pipeline};
+use crate::support::{Dirigo, Folder, numbered, pipeline};
 
 const EVENTS: u64 = 60;
+/// The event itself, and each with a number from 1 on.
 const OF_EACH: u64 = 10_001;
 
 /// A map that makes 10,001 outputs of every event, and what follows it as TOML.
-fn amplified(then: &str) -> crate::support::Folder {
+fn amplified(then: &str) -> Folder {
     let folder = pipeline(
         "map",
-        "{ mode = \"amplify\" }",
-        "replicas = 4\nlimits = { fuel_per_event = 100_000_000 }",
+        "{ mode = \"enumerate\" }",
+        "replicas = 4\nslice = \"20us\"\nlimits = { fuel_per_event = 100_000_000 }",
     );
     let text = folder
         .read("pipeline.toml")
@@ -28,25 +29,31 @@ fn outputs_leave_in_the_order_of_their_events_at_any_number_of_workers() {
             .workers(workers)
             .finish()
             .succeeds();
-        let found = numbers(&folder.read("out.jsonl"));
         // One operator, whose outputs leave in the order of its chunks: that of the source.
-        let expected = (0..EVENTS).flat_map(|number| (0..OF_EACH).map(move |_| number));
-        assert!(found.into_iter().eq(expected), "{workers} workers");
+        let text = folder.read("out.jsonl");
+        let mut lines = text.lines().filter(|line| line.contains("index"));
+        for number in 0..EVENTS {
+            for index in 1..OF_EACH {
+                let expected = format!("{{\"n\":{number},\"index\":{index}}}");
+                assert_eq!(lines.next(), Some(expected.as_str()), "{workers} workers");
+            }
+        }
+        assert_eq!(text.lines().count() as u64, EVENTS * OF_EACH);
     }
 }
 
 #[test]
 fn each_of_ten_thousand_outputs_finds_the_window_of_its_key() {
-    let sums = r#"
+    let averages = r#"
         [[operator]]
-        id = "counts"
+        id = "averages"
         component = "builtin:reduce"
         key = "/n"
         window = { count = 10001 }
         config = { field = "n", aggregate = "avg" }"#;
-    let folder = amplified(sums);
+    let folder = amplified(averages);
     let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(2).finish();
-    assert_eq!(finished.succeeds().operator("counts", "events_in"), EVENTS * OF_EACH);
+    assert_eq!(finished.succeeds().operator("averages", "events_in"), EVENTS * OF_EACH);
     let mut found: Vec<u64> = folder
         .json_lines("out.jsonl")
         .iter()

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::account::Account;
+use crate::account::{Account, Held};
 use crate::batch::{Batch, Column};
 use crate::engine::way::Service;
 use crate::engine::{Answer, Failure as Rejection, Filtered, Folded, Outputs, Setup, Trap};
@@ -15,10 +15,11 @@ use crate::engine::{Answer, Failure as Rejection, Filtered, Folded, Outputs, Set
 /// Bytes of keys that outputs without keys of their own may inherit, beyond twice what the batch has: as many as a call may hand
 /// over.
 const INHERITED_BYTES_ALLOWANCE: usize = 2 << 20;
-/// Outputs that leave as one batch: twice as many as the events that a turn takes. More are copied to batches of so many, and
-/// of so many bytes if one alone does not have more.
+/// Outputs that leave as one batch: twice as many as the events that a turn takes, with so many bytes of inherited keys. More are
+/// copied to batches of so many, and of so many bytes if one alone does not have more.
 const OUTPUTS_MAX: usize = 2048;
-const OUTPUT_BYTES_MAX: usize = 128 << 10;
+const WHOLE_BYTES_MAX: usize = 256 << 10;
+const PART_BYTES_MAX: usize = 128 << 10;
 
 /// What a turn does once it is settled.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(super) enum Effects {
         /// Events that led to outputs.
         passed: usize,
         rejected: Vec<Rejection>,
-        outputs: Vec<Batch>,
+        outputs: Emitted,
     },
     /// Of a fold.
     Folded {
@@ -36,12 +37,20 @@ pub(super) enum Effects {
         accumulators: Column,
         /// Events that completed windows which could not be finished.
         rejected: Vec<Rejection>,
-        outputs: Vec<Batch>,
+        outputs: Emitted,
     },
     /// Of a fold that rejected these events; nothing else of it counts.
     Rejected(Vec<Rejection>),
     /// Of a fold whose state cannot be read, for these events.
     Unmigrated(Vec<Rejection>),
+}
+
+/// Outputs, in the order in which they leave.
+#[derive(Debug)]
+pub(super) struct Emitted {
+    pub(super) batches: Vec<Batch>,
+    /// Their memory, where it is much: actors that take turns may all have outputs that have yet to leave.
+    pub(super) held: Option<Held>,
 }
 
 /// What an answer to a batch amounts to. `closed_by` has, for each window that closes, the event that completed it.
@@ -67,11 +76,14 @@ pub(super) async fn of(
         Answer::Filtered(Filtered { kept, failures }) => Effects::Passed {
             passed: kept.len(),
             rejected: failures,
-            outputs: vec![if kept.len() == batch.len() {
-                batch.clone()
-            } else {
-                batch.gather(&kept)
-            }],
+            outputs: Emitted {
+                batches: vec![if kept.len() == batch.len() {
+                    batch.clone()
+                } else {
+                    batch.gather(&kept)
+                }],
+                held: None,
+            },
         },
         Answer::Folded(Folded::Rejected(rejected)) => Effects::Rejected(rejected),
         Answer::Folded(Folded::Unmigrated(failures)) => Effects::Unmigrated(failures),
@@ -107,11 +119,14 @@ async fn derive(
     outputs: Outputs,
     events: usize,
     setup: &Setup,
-) -> Result<(Vec<Batch>, Vec<Rejection>), Trap> {
+) -> Result<(Emitted, Vec<Rejection>), Trap> {
     let has_runs = events < outputs.origins.len();
-    if let Some(trap) = too_much_output(&setup.account, batch, &outputs, has_runs) {
+    let inherited_bytes = inherited_bytes(batch, &outputs, has_runs);
+    if let Some(trap) = too_much_output(&setup.account, batch, &outputs, inherited_bytes) {
         return Err(trap);
     }
+    let bytes = outputs.values.bytes().len() + inherited_bytes;
+    let held = (bytes > WHOLE_BYTES_MAX).then(|| setup.account.hold(bytes));
     let is_one_to_one = events == batch.len() && !has_runs;
     if is_one_to_one {
         let batch = Batch {
@@ -119,14 +134,33 @@ async fn derive(
             keys: outputs.keys.map_or_else(|| batch.keys.clone(), Arc::new),
             ..batch.clone()
         };
-        return Ok((vec![batch], outputs.failures));
+        let emitted = Emitted {
+            batches: vec![batch],
+            held,
+        };
+        return Ok((emitted, outputs.failures));
     }
-    let batches = if outputs.origins.len() <= OUTPUTS_MAX {
+    let is_whole = outputs.origins.len() <= OUTPUTS_MAX && inherited_bytes <= WHOLE_BYTES_MAX;
+    let batches = if is_whole {
         vec![part(batch, &outputs.origins, outputs.keys, outputs.values)]
     } else {
         in_parts(batch, &outputs, Service::new(setup.clock.clone())).await
     };
-    Ok((batches, outputs.failures))
+    Ok((Emitted { batches, held }, outputs.failures))
+}
+
+/// Bytes of keys that outputs inherit.
+fn inherited_bytes(batch: &Batch, outputs: &Outputs, has_runs: bool) -> usize {
+    if outputs.keys.is_some() {
+        return 0;
+    }
+    if !has_runs {
+        // There is no more.
+        return batch.keys.bytes().len();
+    }
+    let runs = outputs.origins.chunk_by(|one, next| one == next);
+    runs.map(|same| same.len() * batch.keys.get(same[0] as usize).len())
+        .sum()
 }
 
 /// Many outputs, which leave part by part.
@@ -134,7 +168,7 @@ async fn in_parts(batch: &Batch, outputs: &Outputs, mut service: Service) -> Vec
     let mut parts = Vec::with_capacity(outputs.origins.len().div_ceil(OUTPUTS_MAX));
     let mut rest = 0..outputs.origins.len();
     while !rest.is_empty() {
-        let range = first_part(&outputs.values, rest.clone());
+        let range = first_part(batch, outputs, rest.clone());
         rest.start = range.end;
         let keys = outputs.keys.as_ref().map(|keys| keys.slice(range.clone()));
         let values = outputs.values.slice(range.clone());
@@ -145,10 +179,18 @@ async fn in_parts(batch: &Batch, outputs: &Outputs, mut service: Service) -> Vec
 }
 
 /// As many of these outputs as leave as one batch.
-fn first_part(values: &Column, rest: Range<usize>) -> Range<usize> {
-    let most = rest.start..rest.end.min(rest.start + OUTPUTS_MAX);
-    let start = values.start(rest.start);
-    let fitting = values.ends()[most].partition_point(|&end| end as usize - start <= OUTPUT_BYTES_MAX);
+fn first_part(batch: &Batch, outputs: &Outputs, rest: Range<usize>) -> Range<usize> {
+    let length = |column: &Column, item: usize| column.slice_bytes(item..item + 1);
+    let mut bytes = 0;
+    let fits = |&output: &usize| {
+        let key = match &outputs.keys {
+            Some(keys) => length(keys, output),
+            None => length(&batch.keys, outputs.origins[output] as usize),
+        };
+        bytes += length(&outputs.values, output) + key;
+        bytes <= PART_BYTES_MAX
+    };
+    let fitting = rest.clone().take(OUTPUTS_MAX).take_while(fits).count();
     rest.start..rest.start + fitting.max(1)
 }
 
@@ -179,10 +221,12 @@ fn distinct(origins: &[u32]) -> usize {
 
 /// The trap that outputs count as which are more than any may, or than the tenant's budget allows. The budget is looked at event
 /// by event: which ones are refused does not depend on how events came to be one batch.
-fn too_much_output(account: &Account, batch: &Batch, outputs: &Outputs, has_runs: bool) -> Option<Trap> {
-    // Where no event has two outputs, they inherit no more than there is.
-    if has_runs && let Some(trap) = inherits_too_much(batch, outputs) {
-        return Some(trap);
+fn too_much_output(account: &Account, batch: &Batch, outputs: &Outputs, inherited_bytes: usize) -> Option<Trap> {
+    // Nothing of that was handed over by the guest, so nothing else bounds it.
+    let allowed = batch.size().saturating_mul(2).saturating_add(INHERITED_BYTES_ALLOWANCE);
+    if inherited_bytes > allowed {
+        let reason = format!("its outputs would inherit {inherited_bytes} bytes of keys, and {allowed} are allowed");
+        return Some(Trap::too_much_output(reason, None));
     }
     if !account.bounds_outputs() {
         return None;
@@ -198,29 +242,14 @@ fn too_much_output(account: &Account, batch: &Batch, outputs: &Outputs, has_runs
     None
 }
 
-/// Nothing of what outputs inherit was handed over by the guest, so nothing else bounds it.
-fn inherits_too_much(batch: &Batch, outputs: &Outputs) -> Option<Trap> {
-    if outputs.keys.is_some() {
-        return None;
-    }
-    let allowed = batch.size().saturating_mul(2).saturating_add(INHERITED_BYTES_ALLOWANCE);
-    let runs = outputs.origins.chunk_by(|one, next| one == next);
-    let inherited: usize = runs
-        .map(|same| same.len() * batch.keys.get(same[0] as usize).len())
-        .sum();
-    (inherited > allowed).then(|| {
-        let reason = format!("its outputs would inherit {inherited} bytes of keys, and {allowed} are allowed");
-        Trap::too_much_output(reason, None)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::clock::Clock;
     use crate::flow::Ticket;
 
     fn column(items: impl IntoIterator<Item = Vec<u8>>) -> Column {
@@ -252,13 +281,31 @@ mod tests {
         }
     }
 
+    /// A clock by which whatever is done takes a millisecond.
+    #[derive(Debug, Default)]
+    struct Slow(AtomicU64);
+
+    impl Clock for Slow {
+        fn now_ns(&self) -> u64 {
+            self.0.fetch_add(1_000_000, Ordering::SeqCst)
+        }
+
+        fn wall_ms(&self) -> i64 {
+            0
+        }
+    }
+
+    /// The parts, after each of which others may run.
     fn parts(batch: &Batch, outputs: &Outputs) -> Vec<Batch> {
-        let service = Service::new(Arc::new(ManualClock::default()));
-        let polled = pin!(in_parts(batch, outputs, service)).poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(parts) = polled else {
-            panic!("no time goes by");
-        };
-        parts
+        let mut future = pin!(in_parts(batch, outputs, Service::new(Arc::new(Slow::default()))));
+        let mut yields = 0;
+        loop {
+            if let Poll::Ready(parts) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                assert_eq!(parts.len(), yields);
+                return parts;
+            }
+            yields += 1;
+        }
     }
 
     #[test]
@@ -281,6 +328,8 @@ mod tests {
     fn a_part_has_so_many_outputs_or_so_many_bytes_at_the_most_or_a_single_output() {
         let lengths = |outputs: Outputs| -> Vec<usize> { parts(&batch(1), &outputs).iter().map(Batch::len).collect() };
         assert_eq!(lengths(outputs(&[5_000], false, |_| 1)), [2_048, 2_048, 904]);
+        let keys = outputs(&[5_000], true, |_| 120);
+        assert_eq!(lengths(keys), [1_024, 1_024, 1_024, 1_024, 904], "keys count");
         assert_eq!(lengths(outputs(&[12], false, |_| 32 << 10)), [4, 4, 4]);
         let one_is_large = outputs(&[5], false, |output| if output == 2 { 1 << 20 } else { 10 });
         assert_eq!(lengths(one_is_large), [2, 1, 2]);

@@ -38,17 +38,26 @@ impl Sequence {
         batch.map(forward).is_some()
     }
 
-    /// Takes the last outputs of chunk `number`: where it is its turn, the last one, for `forward`. The replicas that it returns
-    /// can go on.
+    /// Takes the last outputs of chunk `number`. One alone goes to `forward` if it may leave now; more leave one by one, by
+    /// [`offer_early`](Self::offer_early).
     #[must_use]
-    pub(super) fn complete(&mut self, number: u64, outputs: VecDeque<Batch>, forward: impl FnMut(Batch)) -> Completed {
-        if number != self.next {
-            self.early_bytes += size(&outputs);
-            self.early.insert(number, outputs);
-            return Completed::default();
+    pub(super) fn complete(
+        &mut self,
+        number: u64,
+        mut outputs: VecDeque<Batch>,
+        forward: impl FnOnce(Batch),
+    ) -> Completed {
+        let is_next = number == self.next;
+        if is_next && outputs.len() <= 1 {
+            outputs.pop_front().map(forward);
+            return self.pass();
         }
-        outputs.into_iter().for_each(forward);
-        self.pass()
+        self.early_bytes += size(&outputs);
+        self.early.insert(number, outputs);
+        Completed {
+            can_go_on: Vec::new(),
+            has_early: is_next,
+        }
     }
 
     /// Gives to `forward` one of the outputs that had to wait for those before them, and need not any more.
@@ -134,8 +143,8 @@ mod tests {
         let mut left = Vec::new();
         for number in [2, 0, 3, 1] {
             let outputs = [2 * number, 2 * number + 1].map(output).into();
-            let mut completed = sequence.complete(number, outputs, |batch| left.push(batch.positions[0]));
-            assert_eq!(completed.has_early, number == 1);
+            let mut completed = sequence.complete(number, outputs, |_| panic!("two leave one by one"));
+            assert_eq!(completed.has_early, number < 2);
             while completed.has_early {
                 let before = left.len();
                 completed = sequence.offer_early(|batch| left.push(batch.positions[0]));

@@ -324,8 +324,8 @@ impl Operator {
     ///
     /// What it knows of the way after it moves up by one operator with every turn; asking all that come after at once would
     /// take as long as there are ways through the graph.
-    pub(super) fn observe_turn(&self, events: usize, fuel: u64, ns: u64) {
-        self.pace.observe_turn(events, fuel, ns);
+    pub(super) fn observe_turn(&self, events: usize, fuel: u64, ns: u64, was_served: bool) {
+        self.pace.observe_turn(events, fuel, ns, was_served);
         let after = self.edges.iter().map(|edge| match &edge.target {
             Target::Operator(operator) => operator.pace.turn_ns().saturating_add(operator.after_ns()),
             Target::Sink(_) => 0,

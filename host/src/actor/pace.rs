@@ -31,9 +31,9 @@ const FASTER_PART_MAX: u64 = 4;
 const TURN_EVENTS_MAX: u64 = 1024;
 /// And at the least, however long their effects take.
 const TURN_EVENTS_MIN: u64 = 16;
-/// Taking the effects of a turn is not sliced, so turns are kept small enough for it to take no longer than this: what a
-/// thousand dead letters or amplified outputs cost the host would hold up its worker for milliseconds.
-const SETTLE_NS_MAX: u64 = 200_000;
+/// Taking the effects of a turn is not sliced, so turns are kept small enough for it to take no longer than this, a slice of the
+/// default length: what a thousand dead letters cost the host would hold up its worker for a millisecond.
+const SETTLE_NS_MAX: u64 = 100_000;
 /// How many times what its events usually take a batch may burn before it is split to find the one that takes more.
 const BATCH_ALLOWANCE: u64 = 16;
 
@@ -133,9 +133,9 @@ impl Pace {
         }
     }
 
-    /// Learns from a turn that ended well.
-    pub(super) fn observe_turn(&self, events: usize, fuel: u64, ns: u64) {
-        if ns >= SAMPLE_NS_MIN {
+    /// Learns from a turn that ended well. Where it `was_served`, part of its time is the host's, and says nothing of its fuel.
+    pub(super) fn observe_turn(&self, events: usize, fuel: u64, ns: u64, was_served: bool) {
+        if ns >= SAMPLE_NS_MIN && !was_served {
             blend(&self.fuel_per_us, fuel.saturating_mul(1_000) / ns);
         }
         blend(&self.fuel_per_event, fuel / (events as u64).max(1));
@@ -224,10 +224,10 @@ mod tests {
             pace.has_room_for_a_turn(SLICE_NS - 1, SLICE_NS),
             "for all that is known"
         );
-        pace.observe_turn(1, 1_000_000, 60_000);
+        pace.observe_turn(1, 1_000_000, 60_000, false);
         assert!(pace.has_room_for_a_turn(SLICE_NS - 31_000, SLICE_NS));
         assert!(!pace.has_room_for_a_turn(SLICE_NS - 29_000, SLICE_NS));
-        (0..100).for_each(|_| pace.observe_turn(1, 1_000_000_000, 60_000_000));
+        (0..100).for_each(|_| pace.observe_turn(1, 1_000_000_000, 60_000_000, false));
         assert!(
             pace.has_room_for_a_turn(SLICE_NS - 51_000, SLICE_NS),
             "for a part of one"
@@ -278,9 +278,9 @@ mod tests {
     #[test]
     fn turns_shrink_where_their_effects_take_long_and_grow_back() {
         let pace = Pace::default();
-        pace.observe_settling(1024, 8_000_000);
+        pace.observe_settling(1024, 4_000_000);
         assert_eq!(pace.turn_events(), 25);
-        pace.observe_settling(25, 8_000_000);
+        pace.observe_settling(25, 4_000_000);
         assert_eq!(pace.turn_events(), 16);
         (0..50).for_each(|_| pace.observe_settling(16, 1_000));
         assert_eq!(pace.turn_events(), 1024);
@@ -290,14 +290,14 @@ mod tests {
     fn one_event_gets_its_whole_budget() {
         let pace = Pace::default();
         assert_eq!(pace.turn_fuel(1, 5), 5);
-        pace.observe_turn(1, 1_000_000_000, 1);
+        pace.observe_turn(1, 1_000_000_000, 1, false);
         assert_eq!(pace.turn_fuel(1, 5), 5);
     }
 
     #[test]
     fn a_batch_may_burn_a_multiple_of_the_usual_and_no_more_than_its_events_may() {
         let pace = Pace::default();
-        pace.observe_turn(100, 100_000, 1);
+        pace.observe_turn(100, 100_000, 1, false);
         assert_eq!(pace.turn_fuel(100, 10_000), 1_000_000);
         assert_eq!(pace.turn_fuel(100, 100_000), 1_600_000);
     }

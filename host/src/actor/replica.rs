@@ -15,6 +15,7 @@ use super::operator::Operator;
 use super::pace::comes_nearer;
 use super::turn::{Alarm, End, Slice, Turn};
 use super::{Actor, Cell, Step, counters, watchdog};
+use crate::account::Held;
 use crate::batch::Batch;
 use crate::engine::{Budget, Instance, Kind, Request};
 use crate::pipeline::Window;
@@ -33,8 +34,12 @@ pub(super) struct Replica {
     /// What is left of the chunk, in order.
     pub(super) work: VecDeque<Part>,
     chunk: Option<Open>,
+    /// What the tenant's account bears of outputs that have yet to leave.
+    held: Vec<Held>,
     /// Whether there are outputs that may leave, and the slice ended before they had.
     is_leaving: bool,
+    /// For how long it is to be quarantined, once they have.
+    pause: Option<Duration>,
     /// The actor's keys, while it is active.
     pub(super) table: Table,
     /// What the tenant's account bears of it.
@@ -93,7 +98,9 @@ impl Replica {
             ended: None,
             work: VecDeque::new(),
             chunk: None,
+            held: Vec::new(),
             is_leaving: false,
+            pause: None,
             table: Table::default(),
             table_bytes: 0,
             turns: 0,
@@ -142,26 +149,27 @@ impl Replica {
                     return Step::Parked;
                 };
                 let is_time = || clock.now_ns() - started_ns < operator.slice_ns;
+                let mut is_over = false;
                 if let Some(end) = self.ended.take() {
-                    if let Some(pause) = self.conclude(actor, end, &mut now_ns, is_time) {
-                        self.quarantine(actor, pause);
-                        return Step::Parked;
-                    }
-                    if !operator
+                    self.pause = self.conclude(actor, end, &mut now_ns, is_time);
+                    is_over = !operator
                         .pace
-                        .has_room_for_a_turn(now_ns - started_ns, operator.slice_ns)
-                    {
-                        return Step::Again;
-                    }
+                        .has_room_for_a_turn(now_ns - started_ns, operator.slice_ns);
                 } else if self.is_leaving {
                     self.let_outputs_leave(actor, is_time);
                     now_ns = clock.now_ns();
                 }
-                if self.is_leaving {
+                if !self.is_leaving
+                    && let Some(pause) = self.pause.take()
+                {
+                    self.quarantine(actor, pause);
+                    return Step::Parked;
+                }
+                if is_over || self.is_leaving {
                     return Step::Again;
                 }
-                if !self.begin(actor, &mut now_ns) {
-                    return Step::Parked;
+                if let Some(step) = self.begin(actor, &mut now_ns, is_time) {
+                    return step;
                 }
             }
             let Some(running) = &mut self.turn else {
@@ -181,6 +189,7 @@ impl Replica {
                     let turn = &mut running.turn;
                     if matches!(sliced, Slice::GaveWay) {
                         turn.gave_way = true;
+                        turn.was_served = true;
                     } else {
                         let (gave_way, opened) =
                             (std::mem::take(&mut turn.gave_way), std::mem::take(&mut turn.is_opening));
@@ -238,15 +247,15 @@ impl Replica {
         }
     }
 
-    /// Starts the next turn; `false` if there is none to start now.
-    fn begin(&mut self, actor: &Arc<Actor>, now_ns: &mut u64) -> bool {
+    /// Starts the next turn; if there is none to start now, says how the slice ends.
+    fn begin(&mut self, actor: &Arc<Actor>, now_ns: &mut u64, is_time: impl Fn() -> bool) -> Option<Step> {
         let operator = &actor.operator;
         let cell = self.cell(actor);
         let is_at_rest = self.work.is_empty();
         if operator.must_wait(&cell) || (is_at_rest && actor.must_keep_order(&cell)) {
             // What it waits for may itself wait for a place: an actor between two turns does not hold one against it.
             self.become_idle(actor, *now_ns);
-            return false;
+            return Some(Step::Parked);
         }
         while self.work.is_empty() {
             // Idle is decided under the mailbox's lock: a batch that comes after it finds the replica among the idle.
@@ -260,16 +269,19 @@ impl Replica {
             };
             let Some(chunk) = chunk else {
                 self.become_idle(actor, *now_ns);
-                return false;
+                return Some(Step::Parked);
             };
             actor.urgency(self.number).open(chunk.batch.origin.ticket.arrival_ns());
             self.open_chunk(chunk);
             if self.work.is_empty() {
-                self.let_outputs_leave(actor, || true);
+                self.let_outputs_leave(actor, &is_time);
+                if self.is_leaving || !is_time() {
+                    return Some(Step::Again);
+                }
             }
         }
         if !self.is_active && !self.activate(actor, &cell) {
-            return false;
+            return Some(Step::Parked);
         }
         if operator.kind().is_stateful() {
             match self.warm_up(actor) {
@@ -279,13 +291,13 @@ impl Replica {
                 }
                 Err(error) => {
                     Self::give_up_state(operator, &error);
-                    return false;
+                    return Some(Step::Parked);
                 }
             }
         }
         let part = self.work.pop_front().expect("a chunk has at least one part");
         self.start(operator, part);
-        true
+        None
     }
 
     fn open_chunk(&mut self, chunk: Chunk) {
@@ -311,26 +323,25 @@ impl Replica {
     /// Lets outputs leave in their order while there `is_time`: those of the chunk that there are so far if it is its turn, the
     /// rest when it is finished, and those of other chunks that had to wait for them.
     fn let_outputs_leave(&mut self, actor: &Arc<Actor>, is_time: impl Fn() -> bool) {
-        self.is_leaving = !self.have_outputs_left(actor, is_time);
+        self.is_leaving = !self.let_leave_while(actor, is_time);
+        if !self.is_leaving && self.chunk.is_none() {
+            self.held.clear();
+        }
     }
 
-    fn have_outputs_left(&mut self, actor: &Arc<Actor>, is_time: impl Fn() -> bool) -> bool {
+    /// Whether all have left that may.
+    fn let_leave_while(&mut self, actor: &Arc<Actor>, is_time: impl Fn() -> bool) -> bool {
         let forward = |batch| actor.operator.forward(batch);
-        let mut has_early = true;
-        if let Some(chunk) = &mut self.chunk {
-            let is_finished = self.work.is_empty();
-            // The last one leaves together with the chunk.
-            while chunk.outputs.len() > usize::from(is_finished)
-                && actor.sequence.lock().offer(chunk.number, &mut chunk.outputs, forward)
-            {
+        if !self.work.is_empty() {
+            let chunk = self.chunk.as_mut().expect("work is part of a chunk");
+            while actor.sequence.lock().offer(chunk.number, &mut chunk.outputs, forward) {
                 if !is_time() {
-                    return false;
+                    return chunk.outputs.is_empty();
                 }
             }
-            if !is_finished {
-                return true;
-            }
+            return true;
         }
+        let mut has_early = true;
         if let Some(chunk) = self.chunk.take() {
             actor.urgency(self.number).close();
             let completed = actor.sequence.lock().complete(chunk.number, chunk.outputs, forward);
@@ -437,7 +448,9 @@ impl Replica {
             Self::done(&actor.operator, &part.batch);
         }
         self.chunk = None;
+        self.held.clear();
         self.is_leaving = false;
+        self.pause = None;
         self.ended = None;
         self.table = Table::default();
         self.account_table(actor);

@@ -22,6 +22,8 @@ pub(super) struct Turn {
     pub(super) used_ns: u64,
     /// Whether it gave way since it last burnt a slice of fuel: the next one is partly burnt by then.
     pub(super) gave_way: bool,
+    /// Whether it ever did: the host took time for it.
+    pub(super) was_served: bool,
     /// What was charged of it so far.
     charged_fuel: u64,
 }
@@ -115,6 +117,7 @@ impl Turn {
             is_opening,
             used_ns: 0,
             gave_way: false,
+            was_served: false,
             charged_fuel: 0,
         }
     }
@@ -202,6 +205,7 @@ mod tests {
             is_opening: false,
             used_ns: 0,
             gave_way: false,
+            was_served: false,
             charged_fuel: 0,
         };
         let ended = |fuel| {

@@ -9,7 +9,7 @@ use wasmtime::component::__internal::InstanceType;
 use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-use super::landing::{Landed, List};
+use super::landing::{Item, Landed, List};
 use crate::batch::{Batch, Column, Malformed, first_unordered};
 
 /// `types.batch`; shares the columns of a [`Batch`], so that lowering is the only copy.
@@ -69,7 +69,7 @@ pub(super) struct RawColumn {
 
 impl RawColumn {
     async fn validate(self, what: &'static str, items: usize, landed: &mut Landed) -> Result<Column, Broken> {
-        let (bytes, ends) = (landed.take(self.bytes).await, landed.take(self.ends).await);
+        let (bytes, ends) = (landed.fetch(self.bytes).await, landed.fetch(self.ends).await);
         let column = Column::from_parts(bytes, ends).map_err(|source| Broken::Column { what, source })?;
         same_length(what, column.len(), items)?;
         Ok(column)
@@ -93,6 +93,18 @@ pub struct Failure {
     pub index: u32,
     /// Why.
     pub message: String,
+}
+
+impl Item for Failure {
+    /// Each takes a piece of memory of its own. A few too many are cheap, and it is told later what is wrong with them.
+    fn check(length: usize, handed: usize) -> wasmtime::Result<()> {
+        const FEW: usize = 1024;
+        wasmtime::ensure!(
+            length <= handed.max(FEW),
+            "a list of failures has {length} items, {handed} were handed over"
+        );
+        Ok(())
+    }
 }
 
 #[derive(ComponentType, Lift)]
@@ -277,8 +289,8 @@ pub(super) fn typecheck(function: &str, found: &ComponentFunc, types: &InstanceT
 
 impl RawOutputs {
     pub(super) async fn validate(self, items: usize, landed: &mut Landed) -> Result<Outputs, Broken> {
-        let origins = landed.take(self.origins).await;
-        let failures = landed.take(self.failures).await;
+        let origins = landed.fetch(self.origins).await;
+        let failures = landed.fetch(self.failures).await;
         in_order("origins", &origins, items, |before, after| before <= after)?;
         let values = self.values.validate("values", origins.len(), landed).await?;
         let keys = match self.keys {
@@ -298,8 +310,8 @@ impl RawOutputs {
 
 impl RawFiltered {
     pub(super) async fn validate(self, items: usize, landed: &mut Landed) -> Result<Filtered, Broken> {
-        let kept = landed.take(self.kept).await;
-        let failures = landed.take(self.failures).await;
+        let kept = landed.fetch(self.kept).await;
+        let failures = landed.fetch(self.failures).await;
         in_order("kept", &kept, items, |before, after| before < after)?;
         validate_failures(&failures, items)?;
         disjoint("kept", &kept, &failures)?;
@@ -316,7 +328,7 @@ impl RawFolded {
         closing: usize,
         landed: &mut Landed,
     ) -> Result<Folded, Broken> {
-        let rejected = landed.take(self.rejected).await;
+        let rejected = landed.fetch(self.rejected).await;
         validate_failures(&rejected, events)?;
         if !rejected.is_empty() {
             return Ok(Folded::Rejected(rejected));
@@ -335,7 +347,7 @@ impl RawMigrated {
         items: usize,
         landed: &mut Landed,
     ) -> Result<Result<Column, Vec<Failure>>, Broken> {
-        let failures = landed.take(self.failures).await;
+        let failures = landed.fetch(self.failures).await;
         validate_failures(&failures, items)?;
         if !failures.is_empty() {
             return Ok(Err(failures));

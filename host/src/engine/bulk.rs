@@ -84,18 +84,55 @@ impl From<wasmparser::BinaryReaderError> for Refused {
 /// When it is malformed, or too large to be compiled in reasonable time. What it takes need not be valid: the compiler
 /// looks at the result.
 pub(super) fn in_pieces(component: &[u8]) -> Result<Cow<'_, [u8]>, Refused> {
-    let mut size = Size::default();
-    rewrite_component(component, 0, &mut size)
+    let mut seen = Seen {
+        lends_memory: lends_memory(component, 0)?,
+        ..Seen::default()
+    };
+    rewrite_component(component, 0, &mut seen)
 }
 
 /// What was seen of a component so far.
 #[derive(Default)]
-struct Size {
+struct Seen {
+    /// Whether a module in it has a memory and no functions: others have the use of it.
+    lends_memory: bool,
     code_bytes: usize,
     functions: usize,
 }
 
-impl Size {
+/// Core modules and components inside of a component, as sections.
+const MODULE: u8 = 1;
+const COMPONENT: u8 = 4;
+
+fn lends_memory(component: &[u8], depth: u32) -> Result<bool, Refused> {
+    check_depth(depth)?;
+    for (kind, contents) in sections(component)? {
+        let lends = match kind {
+            MODULE => {
+                let sections = sections(contents)?;
+                let has = |wanted| sections.iter().any(|&(kind, _)| kind == wanted);
+                has(section::MEMORY) && !has(section::FUNCTION)
+            }
+            COMPONENT => lends_memory(contents, depth + 1)?,
+            _ => false,
+        };
+        if lends {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn check_depth(depth: u32) -> Result<(), Refused> {
+    if depth > DEPTH_MAX {
+        return Err(Refused::Malformed(format!(
+            "components are nested deeper than {DEPTH_MAX} levels"
+        )));
+    }
+    Ok(())
+}
+
+impl Seen {
     fn add(&mut self, body: &FunctionBody<'_>) -> Result<(), Refused> {
         let bytes = body.as_bytes().len();
         self.code_bytes += bytes;
@@ -140,21 +177,14 @@ fn assemble<'a>(binary: &[u8], sections: impl IntoIterator<Item = (u8, Cow<'a, [
     out
 }
 
-fn rewrite_component<'a>(component: &'a [u8], depth: u32, size: &mut Size) -> Result<Cow<'a, [u8]>, Refused> {
-    /// Core modules and components inside of a component.
-    const MODULE: u8 = 1;
-    const COMPONENT: u8 = 4;
-    if depth > DEPTH_MAX {
-        return Err(Refused::Malformed(format!(
-            "components are nested deeper than {DEPTH_MAX} levels"
-        )));
-    }
+fn rewrite_component<'a>(component: &'a [u8], depth: u32, seen: &mut Seen) -> Result<Cow<'a, [u8]>, Refused> {
+    check_depth(depth)?;
     let mut is_changed = false;
     let mut written = Vec::new();
     for (kind, contents) in sections(component)? {
         let contents = match kind {
-            MODULE => rewrite_module(contents, size)?,
-            COMPONENT => rewrite_component(contents, depth + 1, size)?,
+            MODULE => rewrite_module(contents, seen)?,
+            COMPONENT => rewrite_component(contents, depth + 1, seen)?,
             _ => Cow::Borrowed(contents),
         };
         is_changed |= matches!(contents, Cow::Owned(_));
@@ -269,8 +299,10 @@ impl Outline {
                         match import?.ty {
                             TypeRef::Func(_) | TypeRef::FuncExact(_) => outline.imported += 1,
                             TypeRef::Memory(memory) => {
+                                if !outline.imports_memory {
+                                    outline.start_pages = memory.initial;
+                                }
                                 outline.imports_memory = true;
-                                outline.start_pages = memory.initial;
                             }
                             _ => {}
                         }
@@ -307,10 +339,10 @@ impl Outline {
             .ok_or_else(|| Refused::Malformed("a function without a type".into()))
     }
 
-    /// What touches its memory before it starts. Whoever is lent a memory touches it too: a module without functions, which
-    /// may lend it, cannot.
-    fn touch_at_start(&self) -> Option<Touch> {
-        if self.defined.is_empty() {
+    /// What touches its memory before it starts. A module without functions, which lends its memory, cannot: whoever has the
+    /// use of that does. Others that are lent one find it touched.
+    fn touch_at_start(&self, lends_memory: bool) -> Option<Touch> {
+        if self.defined.is_empty() || (self.imports_memory && !lends_memory) {
             None
         } else if self.imports_memory {
             Some(Touch::Start { then: self.start })
@@ -335,7 +367,7 @@ fn count(items: usize) -> Result<u32, Refused> {
     u32::try_from(items).map_err(|_| Refused::Malformed("an index beyond 32 bits".into()))
 }
 
-fn rewrite_module<'a>(module: &'a [u8], size: &mut Size) -> Result<Cow<'a, [u8]>, Refused> {
+fn rewrite_module<'a>(module: &'a [u8], seen: &mut Seen) -> Result<Cow<'a, [u8]>, Refused> {
     let sections = sections(module)?;
     let outline = Outline::of(&sections)?;
     let mut added = Added::new(&outline)?;
@@ -347,12 +379,12 @@ fn rewrite_module<'a>(module: &'a [u8], size: &mut Size) -> Result<Cow<'a, [u8]>
                 .enumerate()
             {
                 let body = body?;
-                size.add(&body)?;
+                seen.add(&body)?;
                 bodies.push(rewrite_body(&body, n, &outline, &mut added)?);
             }
         }
     }
-    let start = match outline.touch_at_start() {
+    let start = match outline.touch_at_start(seen.lends_memory) {
         Some(touch) => Some(added.function(Extra::Touch(touch))?),
         None => None,
     };

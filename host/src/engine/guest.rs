@@ -159,3 +159,56 @@ impl ResourceLimiterAsync for Guest {
         Ok(desired <= super::TABLE_ELEMENTS_MAX && desired as u64 <= self.limits.table_elements)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    const PAGE: usize = 64 << 10;
+
+    fn guest() -> Guest {
+        let clock: Arc<dyn crate::clock::Clock> = Arc::new(ManualClock::default());
+        Guest::new(&Setup {
+            limits: Limits {
+                memory: 10 * PAGE as u64,
+                ..Limits::default()
+            },
+            config: "".into(),
+            voice: Arc::new(Voice::new("test", "guest", clock.clone(), Arc::default())),
+            account: Arc::default(),
+            clock,
+        })
+    }
+
+    fn grow(guest: &mut Guest, current: usize, desired: usize) -> bool {
+        let asked = pin!(guest.memory_growing(current, desired, None)).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(granted) = asked else {
+            panic!("no time goes by");
+        };
+        granted.unwrap()
+    }
+
+    #[test]
+    fn a_growth_past_the_limit_is_denied_and_remembered() {
+        let mut guest = guest();
+        assert!(grow(&mut guest, 0, 10 * PAGE));
+        assert!(!guest.memory_denied);
+        assert!(!grow(&mut guest, 10 * PAGE, 11 * PAGE));
+        assert!(guest.memory_denied);
+        assert_eq!(guest.memory_bytes(), 10 * PAGE);
+    }
+
+    #[test]
+    fn to_let_others_run_is_no_growth() {
+        let mut guest = guest();
+        assert!(grow(&mut guest, 0, PAGE));
+        let marker = usize::try_from(bulk::LET_OTHERS_RUN_BYTES).unwrap();
+        assert!(!grow(&mut guest, PAGE, PAGE + marker));
+        assert!(!guest.memory_denied, "nothing was asked for");
+        assert_eq!((guest.memory_bytes(), guest.memory), (PAGE, PAGE as u64));
+    }
+}

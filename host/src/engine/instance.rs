@@ -318,13 +318,13 @@ impl Instance {
             (Calls::Map(map), Request::Batch(batch)) => {
                 let call = map.call_async(&mut *self.store, (batch.into(),));
                 let ((raw,), landing) = landing::of(batch.len(), call).await?;
-                let mut landed = Landed::new(landing, self.store.data());
+                let mut landed = Landed::of(landing, self.store.data()).await;
                 raw.validate(batch.len(), &mut landed).await.map(Answer::Mapped)
             }
             (Calls::Filter(filter), Request::Batch(batch)) => {
                 let call = filter.call_async(&mut *self.store, (batch.into(),));
                 let ((raw,), landing) = landing::of(batch.len(), call).await?;
-                let mut landed = Landed::new(landing, self.store.data());
+                let mut landed = Landed::of(landing, self.store.data()).await;
                 raw.validate(batch.len(), &mut landed).await.map(Answer::Filtered)
             }
             (Calls::Reduce { accumulate, migration }, Request::Fold(fold)) => {
@@ -342,7 +342,7 @@ impl Instance {
                 let call = accumulate.call_async(&mut *self.store, args);
                 let ((raw,), landing) = landing::of(events, call).await?;
                 let closing = fold.closing.as_ref().map_or(0, |windows| windows.len());
-                let mut landed = Landed::new(landing, self.store.data());
+                let mut landed = Landed::of(landing, self.store.data()).await;
                 raw.validate(events, fold.accumulators.len(), closing, &mut landed)
                     .await
                     .map(Answer::Folded)

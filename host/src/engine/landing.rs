@@ -11,79 +11,88 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::pin::pin;
 
+use wasmtime::Result;
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext};
 use wasmtime::component::{ComponentType, Lift, WasmList};
-use wasmtime::{Result, ensure};
 
-use super::abi::Failure;
 use super::guest::Guest;
 use super::way::Service;
 use crate::sync::Mutex;
 
 /// Results up to this size, in all their lists together, are copied at once: 64 pages. That is more than most batches take.
 const AT_ONCE_BYTES_MAX: usize = 256 << 10;
-/// Room for bytes, 2.5 MiB, and for numbers, 2 MiB, in one place to land: what a call may return that was handed 0.25 MiB. What
-/// does not fit is copied at once.
-const BYTES_MAX: usize = 5 << 19;
-const NUMBERS_MAX: usize = (2 << 20) / size_of::<u32>();
-/// How many places are kept: as many turns can be in the middle of copying out of one. A further one makes a new place, which
-/// is cold.
+/// Room for bytes, 4 MiB, and for numbers, 1.5 MiB, in one place to land: what a call may return that was handed 1 MiB, as turns
+/// are at the most, unless they are handed as much state besides. What does not fit is copied at once.
+const BYTES_MAX: usize = 4 << 20;
+const NUMBERS_MAX: usize = (3 << 19) / size_of::<u32>();
+/// How many places there are at the most: as many turns can be in the middle of copying out of one. Where there is none left,
+/// results are copied at once, so that no more of them are held than that.
 const PLACES_MAX: usize = 16;
 /// How much is copied between two looks at the clock: four pages.
 const PIECE_BYTES: usize = 16 << 10;
 
-static PLACES: Mutex<Vec<Landing>> = Mutex::new(Vec::new());
+/// Shared by all hosts of a process: they are memory, and nothing else.
+static PLACES: Mutex<Places> = Mutex::new(Places {
+    free: Vec::new(),
+    made: 0,
+});
 
 thread_local! {
     static CURRENT: RefCell<Arrival> = const { RefCell::new(Arrival::NONE) };
 }
 
-/// Sees to it that so many turns find a warm place for what they return. Takes a millisecond or more for each.
-pub fn make_ready(places: usize) {
-    let missing = places.min(PLACES_MAX).saturating_sub(PLACES.lock().len());
-    let made: Vec<_> = (0..missing).map(|_| Landing::warm()).collect();
-    PLACES.lock().extend(made);
+struct Places {
+    free: Vec<Landing>,
+    made: usize,
+}
+
+/// Sees to it that so many turns, or [`PLACES_MAX`], find a warm place for what they return. Takes some milliseconds.
+pub(crate) fn make_ready(places: usize) {
+    while let Some(mut landing) = Landing::made_up_to(places) {
+        // Whatever is not zero: zeros need not be written.
+        landing.bytes.resize(BYTES_MAX, 1);
+        landing.numbers.resize(NUMBERS_MAX, 1);
+    }
 }
 
 /// A place to land. Goes back to the others when it is dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Landing {
     bytes: Vec<u8>,
     numbers: Vec<u32>,
 }
 
 impl Landing {
-    fn cold() -> Self {
-        Self {
+    /// A new one, while there are fewer than so many.
+    fn made_up_to(places: usize) -> Option<Self> {
+        let mut all = PLACES.lock();
+        if all.made >= places.min(PLACES_MAX) {
+            return None;
+        }
+        all.made += 1;
+        drop(all);
+        Some(Self {
             bytes: Vec::with_capacity(BYTES_MAX),
             numbers: Vec::with_capacity(NUMBERS_MAX),
-        }
+        })
     }
 
-    fn warm() -> Self {
-        let mut landing = Self::cold();
-        // Whatever is not zero: zeros need not be written.
-        landing.bytes.resize(BYTES_MAX, 1);
-        landing.numbers.resize(NUMBERS_MAX, 1);
-        landing
-    }
-
-    fn take() -> Self {
-        let mut landing = PLACES.lock().pop().unwrap_or_else(Self::cold);
-        landing.bytes.clear();
-        landing.numbers.clear();
-        landing
+    /// A place that is free, or a new one, which is cold.
+    fn find() -> Option<Self> {
+        let free = PLACES.lock().free.pop();
+        free.or_else(|| Self::made_up_to(PLACES_MAX))
     }
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        if self.bytes.capacity() > 0 {
-            let mut places = PLACES.lock();
-            if places.len() < PLACES_MAX {
-                places.push(std::mem::take(self));
-            }
-        }
+        self.bytes.clear();
+        self.numbers.clear();
+        let place = Self {
+            bytes: std::mem::take(&mut self.bytes),
+            numbers: std::mem::take(&mut self.numbers),
+        };
+        PLACES.lock().free.push(place);
     }
 }
 
@@ -110,7 +119,7 @@ pub(super) async fn of<T>(items: usize, call: impl Future<Output = Result<T>>) -
     let mut landing = None;
     // What the guest does when its results are lifted may yield, and others lift on this thread before it goes on.
     let returned = poll_fn(|context| {
-        CURRENT.with_borrow_mut(|current| current.items = items);
+        CURRENT.set(Arrival { items, ..Arrival::NONE });
         let polled = call.as_mut().poll(context);
         let arrival = CURRENT.replace(Arrival::NONE);
         landing = landing.take().or(arrival.landing);
@@ -124,12 +133,19 @@ pub(super) async fn of<T>(items: usize, call: impl Future<Output = Result<T>>) -
 pub(super) struct Landed(Option<(Landing, Service)>);
 
 impl Landed {
-    pub(super) fn new(landing: Option<Landing>, guest: &Guest) -> Self {
-        Self(landing.map(|landing| (landing, guest.service())))
+    /// Lets others run, if there is a landing: the call has lasted for as long as it took to fill that.
+    pub(super) fn of(landing: Option<Landing>, guest: &Guest) -> impl Future<Output = Self> + use<> {
+        let mut landed = landing.map(|landing| (landing, guest.service()));
+        async move {
+            if let Some((_, service)) = &mut landed {
+                service.give_way().await;
+            }
+            Self(landed)
+        }
     }
 
     /// What is in a list of what the call returned.
-    pub(super) async fn take<T: Item>(&mut self, list: List<T>) -> Vec<T> {
+    pub(super) async fn fetch<T: Item>(&mut self, list: List<T>) -> Vec<T> {
         let range = match list {
             List::Here(items) => return items,
             List::Landed(range) => range,
@@ -147,8 +163,13 @@ impl Landed {
 
 /// What the lists of a result consist of.
 pub(super) trait Item: Lift + Clone {
-    /// The part of a landing that is for them; `None` if they are copied at once, however many.
-    fn room(landing: &mut Landing) -> Option<&mut Vec<Self>>;
+    /// Whether they can land; else they are copied at once, however many.
+    const CAN_LAND: bool = false;
+
+    /// The part of a landing that is for them.
+    fn room(_: &mut Landing) -> Option<&mut Vec<Self>> {
+        None
+    }
 
     /// Refuses a list that is too long for a call that was handed so many items.
     fn check(_length: usize, _handed: usize) -> Result<()> {
@@ -157,30 +178,18 @@ pub(super) trait Item: Lift + Clone {
 }
 
 impl Item for u8 {
+    const CAN_LAND: bool = true;
+
     fn room(landing: &mut Landing) -> Option<&mut Vec<Self>> {
         Some(&mut landing.bytes)
     }
 }
 
 impl Item for u32 {
+    const CAN_LAND: bool = true;
+
     fn room(landing: &mut Landing) -> Option<&mut Vec<Self>> {
         Some(&mut landing.numbers)
-    }
-}
-
-impl Item for Failure {
-    fn room(_: &mut Landing) -> Option<&mut Vec<Self>> {
-        None
-    }
-
-    /// Each takes a piece of memory of its own. A few too many are cheap, and it is told later what is wrong with them.
-    fn check(length: usize, handed: usize) -> Result<()> {
-        const FEW: usize = 1024;
-        ensure!(
-            length <= handed.max(FEW),
-            "`failures` has {length} items, {handed} were handed over"
-        );
-        Ok(())
     }
 }
 
@@ -198,13 +207,15 @@ impl<T: Item> List<T> {
         CURRENT.with_borrow_mut(|current| {
             T::check(list.len(), current.items)?;
             let bytes = list.len() * size_of::<T>();
-            if current.at_once_bytes + bytes > AT_ONCE_BYTES_MAX
-                && let Some(room) = T::room(current.landing.get_or_insert_with(Landing::take))
-                && room.capacity() - room.len() >= list.len()
-            {
-                let start = room.len();
-                T::linear_lift_into_from_memory(context, list, room)?;
-                return Ok(Self::Landed(start..room.len()));
+            if T::CAN_LAND && current.at_once_bytes + bytes > AT_ONCE_BYTES_MAX {
+                current.landing = current.landing.take().or_else(Landing::find);
+                if let Some(room) = current.landing.as_mut().and_then(T::room)
+                    && room.capacity() - room.len() >= list.len()
+                {
+                    let start = room.len();
+                    T::linear_lift_into_from_memory(context, list, room)?;
+                    return Ok(Self::Landed(start..room.len()));
+                }
             }
             current.at_once_bytes += bytes;
             T::linear_lift_list_from_memory(context, list).map(Self::Here)
@@ -251,16 +262,22 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use wasmtime::component::{Component, Linker};
-    use wasmtime::{Engine, Store};
+    use wasmtime::{Config, Engine, Store};
 
+    use super::super::abi::Failure;
     use super::*;
     use crate::clock::Clock;
+
+    /// Held by tests that count places, or need one.
+    static ALONE: Mutex<()> = Mutex::new(());
 
     /// What returns a list of so many bytes or numbers, or of failures, of what is at the start of its memory.
     const GUEST: &str = r#"(component
         (core module $module
             (memory (export "memory") 80)
             (data (i32.const 4096) "\01\02\03\04\05\06\07\08")
+            (func (export "after") (param i32) (local i32)
+                (loop (br_if 0 (i32.lt_u (local.tee 1 (i32.add (local.get 1) (i32.const 1))) (i32.const 1000)))))
             (func (export "list") (param i32) (result i32)
                 (i32.store (i32.const 8) (i32.const 4096))
                 (i32.store (i32.const 12) (local.get 0))
@@ -269,7 +286,8 @@ mod tests {
         (type $failure (record (field "index" u32) (field "message" string)))
         (export $named "failure" (type $failure))
         (func (export "bytes") (param "length" u32) (result (list u8))
-            (canon lift (core func $instance "list") (memory $instance "memory")))
+            (canon lift (core func $instance "list") (memory $instance "memory")
+                (post-return (func $instance "after"))))
         (func (export "numbers") (param "length" u32) (result (list u32))
             (canon lift (core func $instance "list") (memory $instance "memory")))
         (func (export "failures") (param "length" u32) (result (list $named))
@@ -302,21 +320,28 @@ mod tests {
 
     /// A list of this length that a guest returns which was handed 100 items, and how often taking it lets others run.
     fn returned<T: Item + Sync + 'static>(function: &str, length: u32) -> Result<(Vec<T>, usize)> {
-        let engine = Engine::default();
+        let mut config = Config::new();
+        config.consume_fuel(true);
+        let engine = Engine::new(&config)?;
         let component = Component::new(&engine, wat::parse_str(GUEST)?)?;
         let mut store = Store::new(&engine, ());
-        let instance = Linker::new(&engine).instantiate(&mut store, &component)?;
+        store.set_fuel(1 << 30)?;
+        store.fuel_async_yield_interval(Some(1_000))?;
+        let instance = done(Linker::new(&engine).instantiate_async(&mut store, &component)).0?;
         let call = instance.get_typed_func::<(u32,), (List<T>,)>(&mut store, function)?;
-        let ((list,), landing) = done(of(100, async { call.call(&mut store, (length,)) })).0?;
+        let (returned, yields) = done(of(100, call.call_async(&mut store, (length,))));
+        let ((list,), landing) = returned?;
+        assert_eq!(yields > 0, function == "bytes", "it yields when its results are lifted");
         let is_large = length as usize * size_of::<T>() > AT_ONCE_BYTES_MAX;
         assert_eq!(landing.is_some(), is_large);
         let service = Service::new(Arc::new(Slow::default()));
         let mut landed = Landed(landing.map(|landing| (landing, service)));
-        Ok(done(landed.take(list)))
+        Ok(done(landed.fetch(list)))
     }
 
     #[test]
     fn a_small_list_is_copied_at_once_and_a_large_one_piece_by_piece() {
+        let _alone = ALONE.lock();
         for (length, pieces) in [(0, 0), (8, 0), (256 << 10, 0), ((256 << 10) + 1, 17), (2 << 20, 128)] {
             let (bytes, yields) = returned::<u8>("bytes", length).unwrap();
             assert_eq!((bytes.len(), yields), (length as usize, pieces));
@@ -324,7 +349,7 @@ mod tests {
             assert_eq!(bytes[..start], [1, 2, 3, 4, 5, 6, 7, 8][..start]);
             assert!(bytes[start..].iter().all(|&byte| byte == 0));
         }
-        for (length, pieces) in [(2, 0), (64 << 10, 0), ((64 << 10) + 1, 17), (500_000, 123)] {
+        for (length, pieces) in [(2, 0), (64 << 10, 0), ((64 << 10) + 1, 17), (300_000, 74)] {
             let (numbers, yields) = returned::<u32>("numbers", length).unwrap();
             assert_eq!((numbers.len(), yields), (length as usize, pieces));
             assert_eq!(numbers[..2], [0x0403_0201, 0x0807_0605]);
@@ -333,6 +358,7 @@ mod tests {
 
     #[test]
     fn what_has_no_room_to_land_is_copied_at_once() {
+        let _alone = ALONE.lock();
         let length = u32::try_from(BYTES_MAX).unwrap() + 1;
         let (bytes, yields) = returned::<u8>("bytes", length).unwrap();
         assert_eq!((bytes.len(), yields), (BYTES_MAX + 1, 0));
@@ -342,20 +368,24 @@ mod tests {
     #[test]
     fn no_more_is_rejected_than_was_handed_over() {
         let refused = returned::<Failure>("failures", 1025).unwrap_err();
-        assert_eq!(refused.to_string(), "`failures` has 1025 items, 100 were handed over");
+        assert_eq!(
+            refused.to_string(),
+            "a list of failures has 1025 items, 100 were handed over"
+        );
     }
 
     #[test]
     fn a_place_serves_again_as_if_it_were_new() {
-        make_ready(1);
-        let mut places: Vec<_> = (0..=PLACES_MAX).map(|_| Landing::take()).collect();
+        let _alone = ALONE.lock();
+        make_ready(PLACES_MAX + 1);
+        let mut places: Vec<_> = std::iter::from_fn(Landing::find).collect();
+        assert!(places.len() <= PLACES_MAX, "where there is none left, nothing lands");
         for place in &mut places {
             place.bytes.push(1);
             place.numbers.push(1);
         }
         drop(places);
-        assert!(PLACES.lock().len() <= PLACES_MAX);
-        let place = Landing::take();
+        let place = std::iter::from_fn(Landing::find).next().unwrap();
         assert!(place.bytes.is_empty() && place.numbers.is_empty());
     }
 }

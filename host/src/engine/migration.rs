@@ -102,7 +102,9 @@ impl Migration {
         let call = migrate.call_async(&mut *store, (foreign.version, old));
         let ((raw,), landing) = landing::of(items, call).await?;
         // What breaks the contract ends the turn, as a trap does.
-        Ok(raw.validate(items, &mut Landed::new(landing, store.data())).await?)
+        Ok(raw
+            .validate(items, &mut Landed::of(landing, store.data()).await)
+            .await?)
     }
 }
 

@@ -38,15 +38,14 @@ pub fn was_given() -> bool {
 }
 
 /// Time that the host takes for a guest, on the way through something that takes long.
-pub struct Service {
+pub(crate) struct Service {
     clock: Arc<dyn Clock>,
     since_ns: u64,
 }
 
 impl Service {
     /// One that begins now.
-    #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             since_ns: clock.now_ns(),
             clock,
@@ -64,10 +63,15 @@ impl Service {
     }
 
     /// Lets others run, if it has taken long since they last could.
-    pub async fn give_way_when_due(&mut self) {
+    pub(crate) async fn give_way_when_due(&mut self) {
         if self.clock.now_ns().saturating_sub(self.since_ns) >= SERVED_NS_MAX {
-            give().await;
-            self.restart();
+            self.give_way().await;
         }
+    }
+
+    /// Lets others run.
+    pub(super) async fn give_way(&mut self) {
+        give().await;
+        self.restart();
     }
 }

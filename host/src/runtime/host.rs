@@ -13,7 +13,7 @@ use super::summary::TenantSummary;
 use crate::account::Account;
 use crate::actor::{Activations, Cell, Ran, Share, Step};
 use crate::clock::Clock;
-use crate::engine::{Engine, landing};
+use crate::engine::{Engine, make_landings_ready};
 use crate::pipeline::Budget;
 use crate::scheduler::{self, Choice, Ready, Scheduler, TenantIndex, Used};
 use crate::thread;
@@ -140,16 +140,18 @@ impl Host {
     /// The place of a tenant among all, and its share, which is made if it has none.
     fn enter(&self, name: &str, budget: impl FnOnce() -> Budget) -> (TenantIndex, Arc<Share>) {
         let mut tenants = self.tenants.lock();
-        let index = tenants.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+        let known = tenants.iter().position(|(known, _)| known == name);
+        let index = known.unwrap_or_else(|| {
             tenants.push((name.to_owned(), Share::new(Arc::new(Account::new(budget())))));
-            if tenants.len() > 1 {
-                self.scheduler.share();
-                // For the turn that each worker runs, and for turns that gave way while they copied.
-                landing::make_ready(2 * self.options.workers as usize + 2);
-            }
             tenants.len() - 1
         });
         let share = tenants[index].1.clone();
+        drop(tenants);
+        if known.is_none() && index > 0 {
+            self.scheduler.share();
+            // For the turn that each worker runs, and for turns that gave way while they copied.
+            make_landings_ready(2 * self.options.workers as usize + 2);
+        }
         let index = TenantIndex::try_from(index).expect("a host has fewer than 2^32 tenants");
         (index, share)
     }

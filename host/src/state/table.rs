@@ -176,12 +176,11 @@ impl Table {
         entry.state_version = state_version;
         let before = outside(&entry.accumulator);
         if accumulator.len() > entry.accumulator.capacity() {
-            // As it is, without a copy of what was there.
-            entry.accumulator = SmallVec::from_slice(accumulator);
-        } else {
-            entry.accumulator.clear();
-            entry.accumulator.extend_from_slice(accumulator);
+            // With room to grow, and without a copy of what was there.
+            entry.accumulator = SmallVec::with_capacity(accumulator.len().next_power_of_two());
         }
+        entry.accumulator.clear();
+        entry.accumulator.extend_from_slice(accumulator);
         self.outside = self.outside + outside(&entry.accumulator) - before;
     }
 

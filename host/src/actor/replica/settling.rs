@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::{Part, Replica, Running};
-use crate::actor::effects::Effects;
+use crate::actor::effects::{Effects, Emitted};
 use crate::actor::operator::{Death, Operator};
 use crate::actor::turn::{End, Outcome};
 use crate::actor::{Actor, counters};
@@ -43,7 +43,7 @@ impl Replica {
         }
         match end.outcome {
             Outcome::Done(effects) => {
-                operator.observe_turn(part.batch.len(), end.fuel, turn.used_ns);
+                operator.observe_turn(part.batch.len(), end.fuel, turn.used_ns, turn.was_served);
                 self.traps_in_row = 0;
                 self.apply(operator, &part, plan, effects, end.fuel);
                 self.account_table(actor);
@@ -175,9 +175,12 @@ impl Replica {
                 return self.bury_unmigrated(operator, part, failures, fuel);
             }
         };
-        let outputs = outputs.into_iter().filter(|batch| !batch.is_empty());
+        let Emitted { batches, held } = outputs;
         let chunk = self.chunk.as_mut().expect("outputs come from a chunk");
-        chunk.outputs.extend(outputs);
+        chunk
+            .outputs
+            .extend(batches.into_iter().filter(|batch| !batch.is_empty()));
+        self.held.extend(held);
         Self::done(operator, &part.batch);
     }
 

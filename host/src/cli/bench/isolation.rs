@@ -45,7 +45,7 @@ but not lost.
 
 The bound that is looked at: beside a neighbour the p99 is at most 1.5 times that of the victim alone and 200 us, the p99.9 \
 at most twice that alone and 1 ms. It `holds`, or is `broken`; `machine` says that what is beyond it is no longer than the same \
-figure of the victim beside native threads that never pause: there is no guest to blame for that, nor a scheduler of dirigo's.
+figure of the victim beside native threads that never pause, under `fair`.
 
 {}
 Exit code: 1 if an event was lost, doubled or misplaced; latencies are not judged.", kinds::help()))]

@@ -61,9 +61,7 @@ pub(super) struct Cell {
     misplaced: u64,
     /// Events that did not arrive as long as its neighbours lived.
     starved: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) within_bound: Option<bool>,
-    /// What else is to be said of that; none alone.
+    /// Whether latencies are within the bound; alone they are the bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bound: Option<Bound>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,7 +97,6 @@ impl Cell {
             doubled: books.doubled,
             misplaced: books.misplaced,
             starved,
-            within_bound: None,
             bound: None,
             neighbour: None,
         }
@@ -119,7 +116,6 @@ impl Cell {
             doubled: sum(|cell| cell.doubled),
             misplaced: sum(|cell| cell.misplaced),
             starved: sum(|cell| cell.starved),
-            within_bound: None,
             bound: None,
             neighbour: Deeds::over_rounds(cells.iter().filter_map(|cell| cell.neighbour.as_ref())),
         }
@@ -142,7 +138,6 @@ impl Cell {
         } else {
             Bound::Broken
         });
-        self.within_bound = Some(self.bound == Some(Bound::Holds));
     }
 
     /// p50, p99, p99.9, the maximum, what was lost, what starved: as a table has them.
@@ -218,4 +213,41 @@ pub(super) fn check(ended: Ended) -> anyhow::Result<()> {
         anyhow::bail!("events of the victim do not add up (a fault of dirigo, please report it): {imbalance}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With a p99 and a p99.9 of so many us.
+    fn cell([p99_us, longest_us]: [f64; 2]) -> Cell {
+        Cell {
+            p50_us: 0.0,
+            p99_us,
+            p999_us: longest_us,
+            max_us: longest_us,
+            events: 0,
+            lost: 0,
+            doubled: 0,
+            misplaced: 0,
+            starved: 0,
+            bound: None,
+            neighbour: None,
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_the_bound_is_the_machines_if_native_threads_do_as_much() {
+        let (alone, machine) = (cell([200.0, 1_000.0]), cell([400.0, 5_000.0]));
+        for (figures, bound) in [
+            ([500.0, 3_000.0], Bound::Holds),
+            ([500.0, 5_000.0], Bound::Machine),
+            ([500.0, 5_001.0], Bound::Broken),
+            ([501.0, 3_000.0], Bound::Broken),
+        ] {
+            let mut beside = cell(figures);
+            beside.judge(&alone, &machine);
+            assert_eq!(beside.bound, Some(bound), "{figures:?}");
+        }
+    }
 }

@@ -103,7 +103,7 @@ fn place() -> impl Strategy<Value = u32> {
 fn instructions_in_pieces_do_what_the_plain_ones_do() {
     let engine = Engine::default();
     let plain = module();
-    let pieces = rewrite_module(&plain, &mut Size::default()).unwrap();
+    let pieces = rewrite_module(&plain, &mut Seen::default()).unwrap();
     assert!(matches!(pieces, Cow::Owned(_)));
     let plain = Module::new(&engine, &plain).unwrap();
     let pieces = Module::new(&engine, &pieces).unwrap();
@@ -142,7 +142,7 @@ fn a_fill_of_64_mib_yields_between_its_pieces() {
     .unwrap();
     let yields = |module: &[u8]| yields(&engine, module, 64 << 20, PIECE);
     assert!(yields(&module) <= 2, "the plain one runs to its end");
-    let pieces = rewrite_module(&module, &mut Size::default()).unwrap();
+    let pieces = rewrite_module(&module, &mut Seen::default()).unwrap();
     assert!(yields(&pieces) >= 250, "{}", yields(&pieces));
 }
 
@@ -173,7 +173,7 @@ fn a_straight_line_yields_on_its_way() {
     let line = "(local.set 0 (i32.mul (local.get 0) (local.get 0)))".repeat(10_000);
     let module = wat::parse_str(format!("(module (func (export \"run\") (param i32) {line}))")).unwrap();
     assert!(yields(&engine, &module, 3, 1_000) <= 2, "the plain one runs to its end");
-    let marked = rewrite_module(&module, &mut Size::default()).unwrap();
+    let marked = rewrite_module(&module, &mut Seen::default()).unwrap();
     assert!(yields(&engine, &marked, 3, 1_000) >= 35);
 }
 
@@ -202,7 +202,7 @@ impl wasmtime::ResourceLimiter for Asked {
 
 fn asking(engine: &Engine, module: &str) -> (Store<Asked>, Instance) {
     let module = wat::parse_str(module).unwrap();
-    let module = Module::new(engine, rewrite_module(&module, &mut Size::default()).unwrap()).unwrap();
+    let module = Module::new(engine, rewrite_module(&module, &mut Seen::default()).unwrap()).unwrap();
     let mut store = Store::new(engine, Asked::default());
     store.limiter(|asked| asked);
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
@@ -264,10 +264,14 @@ fn memory_that_a_module_is_lent_is_touched_before_it_starts() {
     let engine = Engine::default();
     for (pages, ways) in [(20, 0), (21, 16 * 21)] {
         let lender = wat::parse_str(format!(r#"(module (memory (export "memory") {pages}))"#)).unwrap();
-        let lender = rewrite_module(&lender, &mut Size::default()).unwrap();
+        let lender = rewrite_module(&lender, &mut Seen::default()).unwrap();
         let borrower = r#"(module (import "lender" "memory" (memory 0)) (func (export "run")))"#;
         let borrower = wat::parse_str(borrower).unwrap();
-        let borrower = rewrite_module(&borrower, &mut Size::default()).unwrap();
+        let mut seen = Seen {
+            lends_memory: true,
+            ..Seen::default()
+        };
+        let borrower = rewrite_module(&borrower, &mut seen).unwrap();
         let mut store = Store::new(&engine, Asked::default());
         store.limiter(|asked| asked);
         let lender = Instance::new(&mut store, &Module::new(&engine, &lender).unwrap(), &[]).unwrap();
@@ -275,6 +279,22 @@ fn memory_that_a_module_is_lent_is_touched_before_it_starts() {
         let memory = lender.get_memory(&mut store, "memory").unwrap();
         Instance::new(&mut store, &Module::new(&engine, &borrower).unwrap(), &[memory.into()]).unwrap();
         assert_eq!(store.data().ways, ways, "of {pages} pages");
+    }
+}
+
+#[test]
+fn a_component_lends_memory_where_a_module_has_one_and_no_functions() {
+    let borrower = r#"(core module (import "a" "memory" (memory 0)) (func (export "run")))"#;
+    for (lender, lends) in [
+        (r#"(core module (memory (export "memory") 30))"#, true),
+        (r#"(core module (memory (export "memory") 30) (func))"#, false),
+        (r#"(component (core module (memory (export "memory") 30)))"#, true),
+    ] {
+        let component = wat::parse_str(format!("(component {lender} {borrower})")).unwrap();
+        assert_eq!(lends_memory(&component, 0).unwrap(), lends, "{lender}");
+        let pieces = in_pieces(&component).unwrap();
+        assert!(matches!(pieces, Cow::Owned(_)), "whoever can touches it");
+        wasmtime::component::Component::new(&Engine::default(), pieces).unwrap();
     }
 }
 
@@ -307,7 +327,7 @@ fn what_is_short_for_certain_stays_as_it_is() {
                 (memory.copy (local.get 0) (i32.const 9) (i32.const 64))))"#,
     )
     .unwrap();
-    let rewritten = rewrite_module(&module, &mut Size::default()).unwrap();
+    let rewritten = rewrite_module(&module, &mut Seen::default()).unwrap();
     assert!(matches!(rewritten, Cow::Borrowed(_)));
 }
 
@@ -323,7 +343,7 @@ fn what_is_written_has_its_version() {
                 (memory.copy (local.get 0) (i32.const 9) (local.get 0))
                 (drop (memory.grow (local.get 0)))))"#
     ));
-    let written = rewrite_module(&all.unwrap(), &mut Size::default())
+    let written = rewrite_module(&all.unwrap(), &mut Seen::default())
         .unwrap()
         .into_owned();
     assert_eq!(
@@ -338,7 +358,7 @@ fn what_is_written_has_its_version() {
 
 #[test]
 fn a_backtrace_keeps_its_names() {
-    let pieces = rewrite_module(&module(), &mut Size::default()).unwrap().into_owned();
+    let pieces = rewrite_module(&module(), &mut Seen::default()).unwrap().into_owned();
     let engine = Engine::default();
     let module = Module::new(&engine, &pieces).unwrap();
     let mut guest = Guest::new(&engine, &module);

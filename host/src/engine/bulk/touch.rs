@@ -4,7 +4,8 @@
 //! (docs/design/001-engine.md), and burns a unit of fuel. So each `memory.grow` becomes a call of an added function, which grows
 //! the memory and then touches what is new, page by page; after each it asks for the growth that cannot be,
 //! [`LET_OTHERS_RUN`], which the host takes as the place to look at the clock and yield. A module whose memory begins
-//! with more than [`START_PAGES_MAX`] pages, its own or one that it is lent, touches them likewise before it starts. So no
+//! with more than [`START_PAGES_MAX`] pages, its own or one that a module without functions lends it, touches them likewise
+//! before it starts. So no
 //! other instruction meets a page for the first time, but within what is too little to be touched.
 
 use wasm_encoder::{BlockType, Function, InstructionSink, MemArg, ValType};

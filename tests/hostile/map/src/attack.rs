@@ -56,6 +56,8 @@ pub(crate) enum Attack {
     GiantMessage,
     /// At an event: puts it out ten thousand times.
     Amplify,
+    /// At an event: puts out its number with each from 1 to 10,000.
+    Enumerate,
     /// At an event: divides for ever.
     Divide,
     /// At an event: prints what there is to be seen of the outside world.
@@ -144,6 +146,11 @@ impl Attack {
                 let value = Raw(format!("{{\"n\":{number}}}").into_bytes());
                 for _ in 0..10_000 {
                     out.push(&value)?;
+                }
+            }
+            Attack::Enumerate => {
+                for index in 1..=10_000 {
+                    out.push(&Raw(format!("{{\"n\":{number},\"index\":{index}}}").into_bytes()))?;
                 }
             }
             Attack::Injected => {
