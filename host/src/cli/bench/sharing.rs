@@ -16,8 +16,11 @@ use crate::cli::{Exit, Format, Globals, output};
 
 /// The weights of the tenants.
 const WEIGHTS: [u32; 3] = [1, 2, 4];
-/// How long they run before shares are measured: longer than it takes to make the instances of all actors.
+/// How long they run before shares are measured, once all actors have an instance: a tenant that still makes thousands of them
+/// does other work than the others.
 const WARM_UP: Duration = Duration::from_secs(1);
+/// How long that is waited for: without fair shares some may never get one.
+const ACTIVATIONS_MAX: Duration = Duration::from_secs(5);
 
 /// Arguments of `dirigo bench sharing`.
 #[derive(Debug, clap::Args)]
@@ -95,9 +98,16 @@ fn run(stage: &Stage, policy: Choice, actors: u32, duration: Duration) -> anyhow
     for weight in WEIGHTS {
         jobs.push(start(stage, &host, weight, actors)?);
     }
+    let clock = &stage.setup.clock;
+    let started_ns = clock.now_ns();
+    while jobs.iter().any(|job| activations(job) < actors.into())
+        && Duration::from_nanos(clock.now_ns() - started_ns) < ACTIVATIONS_MAX
+    {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     std::thread::sleep(WARM_UP);
     let before: Vec<u64> = jobs.iter().map(done).collect();
-    let started_ns = stage.setup.clock.now_ns();
+    let started_ns = clock.now_ns();
     std::thread::sleep(duration);
     let counts: Vec<u64> = jobs
         .iter()
@@ -105,7 +115,7 @@ fn run(stage: &Stage, policy: Choice, actors: u32, duration: Duration) -> anyhow
         .map(|(job, before)| done(job) - before)
         .collect();
     #[allow(clippy::cast_precision_loss, reason = "cells last less than 2^52 ns")]
-    let elapsed_s = (stage.setup.clock.now_ns() - started_ns) as f64 / 1e9;
+    let elapsed_s = (clock.now_ns() - started_ns) as f64 / 1e9;
     for job in jobs {
         job.killer()();
         stage.setup.runtime.block_on(job.finish());
@@ -166,6 +176,14 @@ fn done(job: &Job) -> u64 {
     job.operators()
         .iter()
         .map(|operator| operator.counters().read().absorbed)
+        .sum()
+}
+
+/// The instances that a pipeline has made so far.
+fn activations(job: &Job) -> u64 {
+    job.operators()
+        .iter()
+        .map(|operator| operator.counters().read().activations)
         .sum()
 }
 
