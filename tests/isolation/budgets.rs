@@ -128,6 +128,19 @@ fn an_event_that_puts_out_more_than_its_tenant_may_is_a_dead_letter_and_its_neig
 }
 
 #[test]
+fn an_operator_that_always_puts_out_too_much_is_not_held_up_for_it() {
+    let folder = pipeline("map", "{ mode = \"amplify\" }", "");
+    let budget = "[tenant]\noutputs_per_event = 10\n[dead_letters]";
+    let text = folder.read("pipeline.toml").replace("[dead_letters]", budget);
+    folder.write("pipeline.toml", text);
+    folder.write("events.jsonl", numbered(200, 10));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).finish();
+    let summary = finished.succeeds();
+    assert_eq!(summary.count("dead_letters"), 200);
+    assert_eq!(summary.operator("guest", "quarantines"), 0);
+}
+
+#[test]
 fn log_lines_are_those_that_the_tenant_may_write() {
     let folder = pipeline("map", "{ mode = \"log\", every = 10 }", "");
     let budget = "[tenant]\nlog_lines_per_second = 5\n[dead_letters]";

@@ -15,7 +15,7 @@ use crate::actor::operator::{Death, Operator};
 use crate::actor::turn::{End, Outcome};
 use crate::actor::{Actor, counters};
 use crate::batch::Batch;
-use crate::engine::{Failure as Rejection, Trap, Unopened};
+use crate::engine::{Cause, Failure as Rejection, Trap, Unopened};
 use crate::flow::{Failure, wake_all};
 use crate::state::windows;
 
@@ -50,8 +50,14 @@ impl Replica {
                 None
             }
             Outcome::Trapped(trap) => {
+                let cause = trap.cause;
                 self.roll_back(operator, plan);
                 self.split(operator, &part, trap, end.fuel);
+                if cause == Cause::Output {
+                    // The guest answered: it is sound, and costs nobody an instance.
+                    self.traps_in_row = 0;
+                    return None;
+                }
                 self.count_trap()
             }
             Outcome::Unopened(unopened) => {
