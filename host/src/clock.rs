@@ -118,6 +118,22 @@ impl Clock for ManualClock {
     }
 }
 
+/// A clock by which whatever is done takes a millisecond.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct SlowClock(std::sync::atomic::AtomicU64);
+
+#[cfg(test)]
+impl Clock for SlowClock {
+    fn now_ns(&self) -> u64 {
+        self.0.fetch_add(1_000_000, std::sync::atomic::Ordering::SeqCst)
+    }
+
+    fn wall_ms(&self) -> i64 {
+        0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

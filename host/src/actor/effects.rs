@@ -245,11 +245,10 @@ fn too_much_output(account: &Account, batch: &Batch, outputs: &Outputs, inherite
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::clock::Clock;
+    use crate::clock::SlowClock;
     use crate::flow::Ticket;
 
     fn column(items: impl IntoIterator<Item = Vec<u8>>) -> Column {
@@ -281,23 +280,9 @@ mod tests {
         }
     }
 
-    /// A clock by which whatever is done takes a millisecond.
-    #[derive(Debug, Default)]
-    struct Slow(AtomicU64);
-
-    impl Clock for Slow {
-        fn now_ns(&self) -> u64 {
-            self.0.fetch_add(1_000_000, Ordering::SeqCst)
-        }
-
-        fn wall_ms(&self) -> i64 {
-            0
-        }
-    }
-
     /// The parts, after each of which others may run.
     fn parts(batch: &Batch, outputs: &Outputs) -> Vec<Batch> {
-        let mut future = pin!(in_parts(batch, outputs, Service::new(Arc::new(Slow::default()))));
+        let mut future = pin!(in_parts(batch, outputs, Service::new(Arc::new(SlowClock::default()))));
         let mut yields = 0;
         loop {
             if let Poll::Ready(parts) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

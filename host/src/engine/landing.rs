@@ -258,7 +258,6 @@ unsafe impl<T: Item> Lift for List<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::task::{Context, Poll, Waker};
 
     use wasmtime::component::{Component, Linker};
@@ -266,7 +265,7 @@ mod tests {
 
     use super::super::abi::Failure;
     use super::*;
-    use crate::clock::Clock;
+    use crate::clock::SlowClock;
 
     /// Held by tests that count places, or need one.
     static ALONE: Mutex<()> = Mutex::new(());
@@ -292,20 +291,6 @@ mod tests {
             (canon lift (core func $instance "list") (memory $instance "memory")))
         (func (export "failures") (param "length" u32) (result (list $named))
             (canon lift (core func $instance "list") (memory $instance "memory"))))"#;
-
-    /// A clock by which whatever is done takes a millisecond.
-    #[derive(Debug, Default)]
-    struct Slow(AtomicU64);
-
-    impl Clock for Slow {
-        fn now_ns(&self) -> u64 {
-            self.0.fetch_add(1_000_000, Ordering::SeqCst)
-        }
-
-        fn wall_ms(&self) -> i64 {
-            0
-        }
-    }
 
     fn done<T>(future: impl Future<Output = T>) -> (T, usize) {
         let mut future = pin!(future);
@@ -334,7 +319,7 @@ mod tests {
         assert_eq!(yields > 0, function == "bytes", "it yields when its results are lifted");
         let is_large = length as usize * size_of::<T>() > AT_ONCE_BYTES_MAX;
         assert_eq!(landing.is_some(), is_large);
-        let service = Service::new(Arc::new(Slow::default()));
+        let service = Service::new(Arc::new(SlowClock::default()));
         let mut landed = Landed(landing.map(|landing| (landing, service)));
         Ok(done(landed.fetch(list)))
     }

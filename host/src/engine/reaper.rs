@@ -185,13 +185,12 @@ impl Belongings {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
 
     use wasmtime::component::{Component, Linker};
 
     use super::super::{Engine, Machine, Setup, Voice};
     use super::*;
-    use crate::clock::{Clock, ManualClock};
+    use crate::clock::{Clock, ManualClock, SlowClock};
     use crate::pipeline::Limits;
 
     /// A guest of 64 pages, which traps if it is given a text of more than 9 bytes.
@@ -207,20 +206,6 @@ mod tests {
             (canon lift (core func $instance "open") (memory $instance "memory")
                 (realloc (func $instance "realloc")))))"#;
     const MEMORY_BYTES: usize = 64 << 16;
-
-    /// A clock by which whatever is done takes a millisecond.
-    #[derive(Debug, Default)]
-    struct Slow(AtomicU64);
-
-    impl Clock for Slow {
-        fn now_ns(&self) -> u64 {
-            self.0.fetch_add(1_000_000, Ordering::SeqCst)
-        }
-
-        fn wall_ms(&self) -> i64 {
-            0
-        }
-    }
 
     fn done<T>(future: impl Future<Output = T>) -> (T, usize) {
         let mut future = pin!(future);
@@ -290,7 +275,7 @@ mod tests {
     #[test]
     fn others_may_run_after_each_piece_that_takes_long() {
         let (mut mortal, memory) = guest("fine");
-        let mut service = Service::new(Arc::new(Slow::default()));
+        let mut service = Service::new(Arc::new(SlowClock::default()));
         let belongings = mortal.get_mut();
         let ((), yields) = done(belongings.give_back(&mut service));
         assert_given_back(belongings, memory);
