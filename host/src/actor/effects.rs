@@ -244,11 +244,9 @@ fn too_much_output(account: &Account, batch: &Batch, outputs: &Outputs, inherite
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
     use super::*;
     use crate::clock::SlowClock;
+    use crate::engine::way::done;
     use crate::flow::Ticket;
 
     fn column(items: impl IntoIterator<Item = Vec<u8>>) -> Column {
@@ -282,15 +280,10 @@ mod tests {
 
     /// The parts, after each of which others may run.
     fn parts(batch: &Batch, outputs: &Outputs) -> Vec<Batch> {
-        let mut future = pin!(in_parts(batch, outputs, Service::new(Arc::new(SlowClock::default()))));
-        let mut yields = 0;
-        loop {
-            if let Poll::Ready(parts) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                assert_eq!(parts.len(), yields);
-                return parts;
-            }
-            yields += 1;
-        }
+        let service = Service::new(Arc::new(SlowClock::default()));
+        let (parts, yields) = done(in_parts(batch, outputs, service));
+        assert_eq!(parts.len(), yields);
+        parts
     }
 
     #[test]

@@ -258,12 +258,12 @@ unsafe impl<T: Item> Lift for List<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::task::{Context, Poll, Waker};
 
     use wasmtime::component::{Component, Linker};
     use wasmtime::{Config, Engine, Store};
 
     use super::super::abi::Failure;
+    use super::super::way::done;
     use super::*;
     use crate::clock::SlowClock;
 
@@ -291,17 +291,6 @@ mod tests {
             (canon lift (core func $instance "list") (memory $instance "memory")))
         (func (export "failures") (param "length" u32) (result (list $named))
             (canon lift (core func $instance "list") (memory $instance "memory"))))"#;
-
-    fn done<T>(future: impl Future<Output = T>) -> (T, usize) {
-        let mut future = pin!(future);
-        let mut yields = 0;
-        loop {
-            match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(value) => return (value, yields),
-                Poll::Pending => yields += 1,
-            }
-        }
-    }
 
     /// A list of this length that a guest returns which was handed 100 items, and how often taking it lets others run.
     fn returned<T: Item + Sync + 'static>(function: &str, length: u32) -> Result<(Vec<T>, usize)> {

@@ -188,6 +188,7 @@ mod tests {
 
     use wasmtime::component::{Component, Linker};
 
+    use super::super::way::done;
     use super::super::{Engine, Machine, Setup, Voice};
     use super::*;
     use crate::clock::{Clock, ManualClock, SlowClock};
@@ -206,17 +207,6 @@ mod tests {
             (canon lift (core func $instance "open") (memory $instance "memory")
                 (realloc (func $instance "realloc")))))"#;
     const MEMORY_BYTES: usize = 64 << 16;
-
-    fn done<T>(future: impl Future<Output = T>) -> (T, usize) {
-        let mut future = pin!(future);
-        let mut yields = 0;
-        loop {
-            match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(value) => return (value, yields),
-                Poll::Pending => yields += 1,
-            }
-        }
-    }
 
     /// A guest that was called with `config` and has ones all over its memory.
     fn guest(config: &str) -> (Mortal, Memory) {

@@ -75,3 +75,19 @@ impl Service {
         self.restart();
     }
 }
+
+/// What a future comes to, and how often it lets others run before.
+#[cfg(test)]
+pub(crate) fn done<T>(future: impl Future<Output = T>) -> (T, usize) {
+    let mut future = std::pin::pin!(future);
+    let mut yields = 0;
+    loop {
+        match future
+            .as_mut()
+            .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+        {
+            Poll::Ready(value) => return (value, yields),
+            Poll::Pending => yields += 1,
+        }
+    }
+}
