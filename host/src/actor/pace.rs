@@ -104,8 +104,8 @@ impl Pace {
 
     /// Learns from a slice that burnt `fuel` in `ns`, and would have gone on.
     ///
-    /// Trust is lost at once and won slowly: a guest that burns fuel at a hundredth of its former pace keeps its worker
-    /// for too long once, not for as long as an average takes to follow.
+    /// Trust is lost at once where a slice lasted too long, and won slowly: a guest that burns fuel at a hundredth of its
+    /// former pace keeps its worker for too long once, not for as long as an average takes to follow.
     pub(super) fn observe_slice(&self, fuel: u64, ns: u64) {
         let known = self.fuel_per_us.load(Ordering::Relaxed);
         let sample = fuel.saturating_mul(1_000) / ns.max(1);
@@ -118,7 +118,7 @@ impl Pace {
             return;
         }
         if sample < known {
-            self.fuel_per_us.store(sample.max(1), Ordering::Relaxed);
+            self.slow_down(sample, ns);
         } else {
             let step = ((sample - known) / SMOOTHING).min(known / FASTER_PART_MAX + 1);
             self.fuel_per_us.store(known + step, Ordering::Relaxed);
@@ -129,7 +129,20 @@ impl Pace {
     pub(super) fn observe_part(&self, fuel: u64, ns: u64) {
         if ns >= SAMPLE_NS_MIN {
             let most = fuel.saturating_mul(1_000) / ns;
-            self.fuel_per_us.fetch_min(most.max(1), Ordering::Relaxed);
+            if most < self.fuel_per_us.load(Ordering::Relaxed) {
+                self.slow_down(most, ns);
+            }
+        }
+    }
+
+    /// Learns from a sample of `ns` that fuel burns more slowly than was known. One that is not longer than a worker may be kept
+    /// counts like any other: much of it may have been spent waiting for the processor ([`watchdog`](super::watchdog)), and
+    /// believed at once it would have all turns that begin next switch more than they run.
+    fn slow_down(&self, sample: u64, ns: u64) {
+        if ns <= POLL_NS_MAX {
+            blend(&self.fuel_per_us, sample);
+        } else {
+            self.fuel_per_us.store(sample.max(1), Ordering::Relaxed);
         }
     }
 
@@ -273,6 +286,16 @@ mod tests {
         assert!(pace.slice_fuel(SLICE_NS) > 1_500_000, "{}", pace.slice_fuel(SLICE_NS));
         burn(10);
         assert_eq!(pace.slice_fuel(SLICE_NS), SLICE_FUEL_MIN);
+    }
+
+    #[test]
+    fn a_short_slice_that_waited_for_the_processor_says_little_of_its_guest() {
+        let pace = Pace::default();
+        slices(&pace, 20_000, 100);
+        pace.observe_slice(2_000, 150_000);
+        pace.observe_part(2_000, 150_000);
+        let fuel = pace.slice_fuel(SLICE_NS);
+        assert!(fuel > 1_500_000, "{fuel}");
     }
 
     #[test]
