@@ -17,6 +17,8 @@ pub struct Account {
     budget: Budget,
     memory: AtomicU64,
     memory_peak: AtomicU64,
+    memory_denied: AtomicU64,
+    lines_left_out: AtomicU64,
     log: Mutex<Log>,
 }
 
@@ -67,6 +69,8 @@ impl Account {
             budget,
             memory: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
+            memory_denied: AtomicU64::new(0),
+            lines_left_out: AtomicU64::new(0),
             log: Mutex::default(),
         }
     }
@@ -103,6 +107,8 @@ impl Account {
         });
         if let Ok(before) = taken {
             self.memory_peak.fetch_max(before + bytes, Ordering::Relaxed);
+        } else {
+            self.memory_denied.fetch_add(1, Ordering::Relaxed);
         }
         taken.is_ok()
     }
@@ -147,6 +153,23 @@ impl Account {
     #[must_use]
     pub fn memory_peak(&self) -> u64 {
         self.memory_peak.load(Ordering::Relaxed)
+    }
+
+    /// How often more memory was denied.
+    #[must_use]
+    pub fn memory_denied(&self) -> u64 {
+        self.memory_denied.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a log line was left out, whoever's bound it was beyond.
+    pub fn leave_out_line(&self) {
+        self.lines_left_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many log lines were left out.
+    #[must_use]
+    pub fn lines_left_out(&self) -> u64 {
+        self.lines_left_out.load(Ordering::Relaxed)
     }
 
     /// Whether a log line of so many bytes may be written now, in ns on the host's clock.
@@ -220,7 +243,7 @@ mod tests {
         assert!(account.is_over_memory());
         account.remove_memory(50);
         assert!(account.try_add_memory(40));
-        assert_eq!(account.memory_peak(), 110);
+        assert_eq!((account.memory_peak(), account.memory_denied()), (110, 1));
     }
 
     #[test]

@@ -45,8 +45,10 @@ fn tenant<'a>(summary: &'a Summary, name: &str) -> &'a serde_json::Value {
 fn a_tenant_keeps_to_its_number_of_active_actors() {
     let (bound, free) = (sums("[tenant]\nactive_actors = 3", 500), sums("", 500));
     let finished = Dirigo::run(&bound, ["pipeline.toml"]).workers(4).finish();
-    let peak = tenant(finished.succeeds(), "acme")["active_actors_peak"].as_u64();
-    assert_eq!(peak, Some(3));
+    let acme = tenant(finished.succeeds(), "acme");
+    assert_eq!(acme["active_actors_peak"], 3);
+    assert!(acme["actors_waited"].as_u64() > Some(0));
+    assert_says(&finished.stderr, &["tenant acme: actors waited for a place"]);
     Dirigo::run(&free, ["pipeline.toml"]).workers(4).finish().succeeds();
     assert!(
         bound.read("out.jsonl") == free.read("out.jsonl"),
@@ -84,7 +86,10 @@ fn a_guest_that_hoards_is_stopped_by_the_memory_of_its_tenant() {
     folder.write("pipeline.toml", text);
     folder.write("events.jsonl", numbered(600, 10));
     let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
-    let peak = tenant(finished.succeeds(), "default")["memory_peak"].as_u64().unwrap();
+    let tenant = tenant(finished.succeeds(), "default");
+    let peak = tenant["memory_peak"].as_u64().unwrap();
+    assert_says(&finished.stderr, &["tenant default: was denied `memory`"]);
+    assert!(tenant["memory_denied"].as_u64() >= Some(2));
     // What instances start with, and events under way, come on top of what a guest may grow by.
     assert!(peak <= 24 << 20, "{peak} bytes");
     let letters = letters(&folder, "dead.jsonl");
@@ -148,12 +153,43 @@ fn log_lines_are_those_that_the_tenant_may_write() {
     folder.write("pipeline.toml", text);
     folder.write("events.jsonl", numbered(600, 10));
     let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(2).finish();
-    let elapsed_s = finished.succeeds().json()["elapsed_s"].as_f64().unwrap();
+    let summary = finished.succeeds();
+    let elapsed_s = summary.json()["elapsed_s"].as_f64().unwrap();
+    assert!(tenant(summary, "default")["log_lines_left_out"].as_u64() > Some(0));
     let lines = finished.stderr.lines().filter(|line| line.contains("guest")).count();
     // Each second five, and as many that say that some were left out; the first and the last second are not whole.
     let most = 2 * 5 * (elapsed_s as usize + 2);
     assert!(lines <= most, "{lines} lines in {elapsed_s} s");
     assert_says(&finished.stderr, &["too many log lines", "left_out"]);
+}
+
+#[test]
+fn a_tenant_that_waits_for_fuel_is_told_so_while_it_waits() {
+    let folder = sums("[tenant]\nfuel_per_second = 1_000_000", 50);
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).piped();
+    running
+        .stderr
+        .wait_for("note: tenant `acme` has burnt its `fuel_per_second`");
+    running.kill();
+}
+
+#[test]
+fn what_a_tenant_used_and_waited_for_is_in_the_summary() {
+    let folder = sums("[tenant]\nfuel_per_second = 100_000_000", 50);
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).finish();
+    let summary = finished.succeeds();
+    let acme = tenant(summary, "acme");
+    let [worker_s, held_s, elapsed_s] =
+        [&acme["worker_s"], &acme["held_s"], &summary.json()["elapsed_s"]].map(|seconds| seconds.as_f64().unwrap());
+    // All it burns but a bucket of a tenth of a second and a slice has to be earned first.
+    let earned_s = acme["fuel"].as_f64().unwrap() / 1e8 - 0.1;
+    assert!(earned_s > 0.1, "{earned_s} s");
+    assert!(
+        0.0 < worker_s && worker_s + held_s <= elapsed_s + 0.1,
+        "{acme} in {elapsed_s} s"
+    );
+    assert!(held_s > 0.0 && elapsed_s > earned_s - 0.1, "{acme} in {elapsed_s} s");
+    assert_says(&finished.stderr, &["tenant acme: waited", "`fuel_per_second`"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::sync::Mutex;
 
@@ -17,6 +17,7 @@ pub struct Share {
     active_max: usize,
     active: AtomicUsize,
     peak: AtomicUsize,
+    waited: AtomicU64,
     waiting: Mutex<VecDeque<Cell>>,
 }
 
@@ -30,6 +31,7 @@ impl Share {
             active_max: bound.map_or(usize::MAX, |actors| actors as usize),
             active: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
+            waited: AtomicU64::new(0),
             waiting: Mutex::default(),
         })
     }
@@ -38,6 +40,12 @@ impl Share {
     #[must_use]
     pub fn active_peak(&self) -> usize {
         self.peak.load(Ordering::Relaxed)
+    }
+
+    /// How often an actor waited for a place of its tenant.
+    #[must_use]
+    pub fn waited(&self) -> u64 {
+        self.waited.load(Ordering::Relaxed)
     }
 
     /// Takes a place, if the budget has one. A tenant whose memory is used up gets no second one: the first lets it finish
@@ -61,6 +69,7 @@ impl Share {
             return true;
         }
         waiting.push_back(cell.clone());
+        self.waited.fetch_add(1, Ordering::Relaxed);
         false
     }
 

@@ -18,6 +18,7 @@ mod progress;
 mod project;
 mod replay;
 mod report;
+mod restraints;
 mod run;
 mod schema;
 mod setup;

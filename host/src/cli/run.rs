@@ -19,6 +19,7 @@ use super::budgets::{self, Refused};
 use super::guarantees;
 use super::output::Format;
 use super::progress::Progress;
+use super::restraints::Restraints;
 use super::setup::Setup;
 use super::{Exit, Globals, output, report};
 
@@ -221,6 +222,8 @@ fn place(args: &Args, pipeline: &Pipeline) -> Place {
 async fn finish(host: &Host, jobs: Vec<Job>, mut interrupts: Interrupts) -> Option<Vec<Ended>> {
     let progress = Progress::start(&jobs);
     let _admission = Admission::start(host, &jobs, progress.bar(), host.clock().clone());
+    let watching = Restraints::of(&jobs).watch(host, progress.bar());
+    tokio::pin!(watching);
     let stops: Vec<_> = jobs.iter().map(Job::stopper).collect();
     let mut running: tokio::task::JoinSet<(usize, Ended)> = tokio::task::JoinSet::new();
     for (index, job) in jobs.into_iter().enumerate() {
@@ -234,6 +237,7 @@ async fn finish(host: &Host, jobs: Vec<Job>, mut interrupts: Interrupts) -> Opti
                 Some(joined) => ended.push(joined.expect("jobs neither panic nor are cancelled")),
                 None => break,
             },
+            never = &mut watching => match never {},
             () = interrupts.next() => {
                 if is_draining {
                     return None;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use dirigo::runtime::{OperatorSummary, PipelineSummary, Summary};
+use dirigo::runtime::{OperatorSummary, PipelineSummary, Summary, TenantSummary};
 
 use super::output::grouped;
 
@@ -64,13 +64,16 @@ pub(crate) fn text(summary: &Summary) -> String {
     }
     for operator in &summary.operators {
         let counts = &operator.counts;
-        let traps = if counts.traps > 0 {
-            format!(", {} traps", grouped(counts.traps))
-        } else {
-            String::new()
+        let some = |count: u64, what: &str| {
+            if count > 0 {
+                format!(", {} {what}", grouped(count))
+            } else {
+                String::new()
+            }
         };
+        let (absorbed, traps) = (some(counts.absorbed, "absorbed"), some(counts.traps, "traps"));
         line(format_args!(
-            "  {}/{}: {} in, {} out, {} fuel per event{traps}",
+            "  {}/{}: {} in, {} out{absorbed}, {} fuel per event{traps}",
             operator.pipeline,
             operator.id,
             grouped(counts.events_in),
@@ -78,7 +81,37 @@ pub(crate) fn text(summary: &Summary) -> String {
             grouped(counts.fuel.checked_div(counts.events_in).unwrap_or(0)),
         ));
     }
+    for tenant in &summary.tenants {
+        if let Some(said) = restraints(tenant) {
+            line(format_args!("  tenant {}: {said}", tenant.name));
+        }
+    }
     text
+}
+
+/// What kept a tenant back; `None` where nothing did.
+fn restraints(tenant: &TenantSummary) -> Option<String> {
+    let times = |count: u64| {
+        if count == 1 {
+            "once".to_owned()
+        } else {
+            format!("{} times", grouped(count))
+        }
+    };
+    let mut said = Vec::new();
+    if tenant.held_s > 0.0 {
+        said.push(format!("waited {:.2} s for `fuel_per_second`", tenant.held_s));
+    }
+    if tenant.memory_denied > 0 {
+        said.push(format!("was denied `memory` {}", times(tenant.memory_denied)));
+    }
+    if tenant.actors_waited > 0 {
+        said.push(format!("actors waited for a place {}", times(tenant.actors_waited)));
+    }
+    if tenant.log_lines_left_out > 0 {
+        said.push(format!("{} log lines left out", grouped(tenant.log_lines_left_out)));
+    }
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 /// How many events of a pipeline failed, where, and why the first one did; `None` where none did.

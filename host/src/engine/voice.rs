@@ -92,8 +92,9 @@ impl Voice {
         let message = cut(message, LINE_BYTES_MAX);
         let is_admitted = || self.account.admits_line(message.len(), now_ns);
         let admitted = self.log.lock().admit(now_ns, is_admitted);
-        if let Some(left_out) = admitted {
-            self.emit(level, message, left_out);
+        match admitted {
+            Some(left_out) => self.emit(level, message, left_out),
+            None => self.account.leave_out_line(),
         }
     }
 

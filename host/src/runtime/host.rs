@@ -179,14 +179,27 @@ impl Host {
     #[must_use]
     pub fn tenants(&self) -> Vec<TenantSummary> {
         let tenants = self.tenants.lock();
-        let summary = |(name, share): &(String, Arc<Share>)| TenantSummary {
-            name: name.clone(),
-            weight: share.account.budget().weight,
-            memory_peak: share.account.memory_peak(),
-            active_actors_peak: share.active_peak() as u64,
+        let summary = |(index, (name, share)): (TenantIndex, &(String, Arc<Share>))| {
+            let usage = self.scheduler.usage(index);
+            TenantSummary {
+                name: name.clone(),
+                weight: share.account.budget().weight,
+                worker_s: seconds(usage.worker_ns),
+                fuel: usage.fuel,
+                held_s: seconds(usage.held_ns),
+                memory_peak: share.account.memory_peak(),
+                memory_denied: share.account.memory_denied(),
+                active_actors_peak: share.active_peak() as u64,
+                actors_waited: share.waited(),
+                log_lines_left_out: share.account.lines_left_out(),
+            }
         };
-        tenants.iter().map(summary).collect()
+        (0..).zip(tenants.iter()).map(summary).collect()
     }
+}
+
+fn seconds(nanoseconds: u64) -> f64 {
+    Duration::from_nanos(nanoseconds).as_secs_f64()
 }
 
 impl Drop for Host {

@@ -173,10 +173,22 @@ pub struct TenantSummary {
     pub name: String,
     /// Its share of the workers, relative to the others'.
     pub weight: u32,
+    /// Time that it had on workers, in s; where there are other tenants also what its sources and sinks took of a processor.
+    pub worker_s: f64,
+    /// Fuel that its operators burnt.
+    pub fuel: u64,
+    /// For how long it waited since it had burnt its `fuel_per_second`, in s.
+    pub held_s: f64,
     /// The most bytes that its linear memories, state and waiting events took at once.
     pub memory_peak: u64,
+    /// How often its operators were denied more of its `memory`.
+    pub memory_denied: u64,
     /// The most of its actors that had an instance at once.
     pub active_actors_peak: u64,
+    /// How often one of its actors waited for a place, of its `active_actors` or for want of memory.
+    pub actors_waited: u64,
+    /// Log lines that were left out: of an operator that said too much, or beyond its budget.
+    pub log_lines_left_out: u64,
 }
 
 /// An operator: `events_in = passed + filtered + absorbed + dead_letters + queued`.

@@ -14,6 +14,7 @@ mod properties;
 mod ready_queue;
 pub mod simulation;
 mod urgency;
+mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,7 @@ use errand::{Errand, Leave, Lender, OWED_NS};
 pub use policy::{Choice, Ready, Share, TenantIndex, Used};
 use ready_queue::ReadyQueue;
 pub(crate) use urgency::Urgency;
+pub use usage::Usage;
 
 /// The queue of everything that is ready to run, shared by all workers.
 pub struct Scheduler<T> {
@@ -75,6 +77,12 @@ impl<T: Send + 'static> Scheduler<T> {
         self.state.lock().queue.set_share(tenant, share, now_ns);
         // It may no longer be over its budget.
         self.work.notify_all();
+    }
+
+    /// What a tenant has used so far.
+    pub fn usage(&self, tenant: TenantIndex) -> Usage {
+        let now_ns = self.clock.now_ns();
+        self.state.lock().queue.usage(tenant, now_ns)
     }
 
     /// Says that there is more than one tenant, so that what each of them does beside the workers matters to others.

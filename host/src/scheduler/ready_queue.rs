@@ -4,11 +4,13 @@ use super::budget::Budgets;
 use super::fair::Fair;
 use super::fifo::Fifo;
 use super::policy::{Choice, Policy, Ready, Share, TenantIndex, Used};
+use super::usage::{Usage, Usages};
 
 /// What [`Scheduler`](super::Scheduler) keeps behind its lock. It has no clock: whoever calls says what time it is.
 pub(super) struct ReadyQueue<T> {
     policy: Box<dyn Policy<T>>,
     budgets: Budgets,
+    usages: Usages,
 }
 
 impl<T: Send + 'static> ReadyQueue<T> {
@@ -21,13 +23,14 @@ impl<T: Send + 'static> ReadyQueue<T> {
         Self {
             policy,
             budgets: Budgets::default(),
+            usages: Usages::default(),
         }
     }
 
     pub(super) fn set_share(&mut self, tenant: TenantIndex, share: Share, now_ns: u64) {
         self.policy.set_weight(tenant, share.weight);
         if self.budgets.set(tenant, share.fuel_per_s, now_ns) {
-            self.policy.hold(tenant, false);
+            self.release(tenant, now_ns);
         }
     }
 
@@ -41,15 +44,22 @@ impl<T: Send + 'static> ReadyQueue<T> {
 
     pub(super) fn pop(&mut self, now_ns: u64) -> Option<Ready<T>> {
         while let Some(tenant) = self.budgets.next_refilled(now_ns) {
-            self.policy.hold(tenant, false);
+            self.release(tenant, now_ns);
         }
         self.policy.pop()
     }
 
+    fn release(&mut self, tenant: TenantIndex, now_ns: u64) {
+        self.policy.hold(tenant, false);
+        self.usages.release(tenant, now_ns);
+    }
+
     pub(super) fn settle(&mut self, used: Used, again: Option<Ready<T>>, now_ns: u64) {
         self.policy.charge(used);
+        self.usages.add(used.tenant, used.ns, used.fuel);
         if self.budgets.charge(used, now_ns) {
             self.policy.hold(used.tenant, true);
+            self.usages.hold(used.tenant, now_ns);
         }
         if let Some(ready) = again {
             self.policy.push(ready, true);
@@ -58,6 +68,11 @@ impl<T: Send + 'static> ReadyQueue<T> {
 
     pub(super) fn charge_outside(&mut self, tenant: TenantIndex, ns: u64) {
         self.policy.charge_outside(tenant, ns);
+        self.usages.add(tenant, ns, 0);
+    }
+
+    pub(super) fn usage(&self, tenant: TenantIndex, now_ns: u64) -> Usage {
+        self.usages.of(tenant, now_ns)
     }
 
     pub(super) fn is_owed(&mut self, tenant: TenantIndex) -> bool {

@@ -25,9 +25,10 @@ const ACTIVATIONS_MAX: Duration = Duration::from_secs(5);
 /// Arguments of `dirigo bench sharing`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Three tenants with the weights 1, 2 and 4 get all the events that they take, and do the same work on each. Their shares of \
-the work that is done are measured, with so many actors each. A tenant with fewer actors than there are workers cannot use \
-its whole share; what it leaves is for the others.")]
+Three tenants with the weights 1, 2 and 4 get all the events that they take, and do the same work on each. What each had of \
+the time that workers spent is measured, and of the events that came of it, with so many actors each. Time is what is \
+shared: the same event takes longer where its actor is met more rarely, and finds less of what it needs in the processor's \
+caches. A tenant with fewer actors than there are workers cannot use its whole share; what it leaves is for the others.")]
 pub(super) struct Args {
     #[command(flatten)]
     common: Common,
@@ -54,7 +55,10 @@ pub(super) struct Tenant {
     pub(super) weight: u32,
     /// What its weight entitles it to, as far as its actors can use it.
     pub(super) fair_share: f64,
+    /// What it had of the time that workers spent, with what its source and its sink took.
     pub(super) share: f64,
+    /// What it had of the events that were worked on.
+    share_of_events: f64,
     events_per_s: f64,
 }
 
@@ -106,34 +110,36 @@ fn run(stage: &Stage, policy: Choice, actors: u32, duration: Duration) -> anyhow
         std::thread::sleep(Duration::from_millis(10));
     }
     std::thread::sleep(WARM_UP);
-    let before: Vec<u64> = jobs.iter().map(done).collect();
+    let events_before: Vec<u64> = jobs.iter().map(done).collect();
+    let spent_before = spent_s(&host);
     let started_ns = clock.now_ns();
     std::thread::sleep(duration);
-    let counts: Vec<u64> = jobs
-        .iter()
-        .zip(before)
-        .map(|(job, before)| done(job) - before)
-        .collect();
+    let spent_s = spent_s(&host);
+    let counts = jobs.iter().zip(events_before).map(|(job, before)| done(job) - before);
+    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let events: Vec<f64> = counts.map(|count| count as f64).collect();
+    let spent: Vec<f64> = spent_s.zip(spent_before).map(|(now, before)| now - before).collect();
     #[allow(clippy::cast_precision_loss, reason = "cells last less than 2^52 ns")]
     let elapsed_s = (clock.now_ns() - started_ns) as f64 / 1e9;
     for job in jobs {
         job.killer()();
         stage.setup.runtime.block_on(job.finish());
     }
-    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-    let events: Vec<f64> = counts.iter().map(|&count| count as f64).collect();
-    let all: f64 = events.iter().sum();
     let fair_shares = fair_shares(f64::from(actors) / f64::from(stage.workers));
-    let tenants = WEIGHTS.into_iter().zip(fair_shares).zip(events);
+    let tenants = WEIGHTS
+        .into_iter()
+        .zip(fair_shares)
+        .zip(parts(&spent).into_iter().zip(parts(&events)))
+        .zip(&events);
     Ok(Shared {
         policy: policy.to_string(),
         actors,
         tenants: tenants
-            .map(|((weight, fair_share), events)| Tenant {
+            .map(|(((weight, fair_share), (share, share_of_events)), events)| Tenant {
                 weight,
                 fair_share,
-                // Where nothing was done there is nothing to share.
-                share: events / all.max(1.0),
+                share,
+                share_of_events,
                 events_per_s: events / elapsed_s,
             })
             .collect(),
@@ -171,6 +177,21 @@ fn start(stage: &Stage, host: &Host, weight: u32, actors: u32) -> anyhow::Result
     Ok(stage::start(host, prepared, Cycle::numbered(actors.into()), Bottomless))
 }
 
+/// What each tenant has used of the workers so far, in s, in the order in which they came.
+fn spent_s(host: &Host) -> impl Iterator<Item = f64> + use<> {
+    host.tenants().into_iter().map(|tenant| tenant.worker_s)
+}
+
+/// What each is of the sum.
+fn parts(amounts: &[f64]) -> Vec<f64> {
+    let sum: f64 = amounts.iter().sum();
+    // Where nothing was done there is nothing to share.
+    amounts
+        .iter()
+        .map(|amount| amount / sum.max(f64::MIN_POSITIVE))
+        .collect()
+}
+
 /// The events that a pipeline is done with so far.
 fn done(job: &Job) -> u64 {
     job.operators()
@@ -205,7 +226,8 @@ fn fair_shares(most: f64) -> [f64; WEIGHTS.len()] {
 
 fn text(measured: &Measured) -> String {
     let mut text = format!(
-        "three tenants who take all they get; workers: {}, {} s per cell; share of the work done (and the fair one)\n\n",
+        "three tenants who take all they get; workers: {}, {} s per cell\n\
+         share of the workers' time (and the fair one), share of events\n\n",
         measured.workers, measured.duration_s
     );
     let rows: Vec<Vec<String>> = measured
@@ -213,7 +235,11 @@ fn text(measured: &Measured) -> String {
         .iter()
         .map(|shared| {
             let name = format!("{}, actors: {}", shared.policy, shared.actors);
-            let share = |tenant: &Tenant| format!("{:.1} % ({:.1} %)", 100.0 * tenant.share, 100.0 * tenant.fair_share);
+            let share = |tenant: &Tenant| {
+                let [share, fair, events] =
+                    [tenant.share, tenant.fair_share, tenant.share_of_events].map(|part| 100.0 * part);
+                format!("{share:.1} % ({fair:.1} %) {events:.1} %")
+            };
             [name].into_iter().chain(shared.tenants.iter().map(share)).collect()
         })
         .collect();

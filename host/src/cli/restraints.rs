@@ -1,0 +1,117 @@
+//! Tells, while pipelines run, what keeps a tenant back: its budget, or operators in quarantine.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dirigo::actor::Operator;
+use dirigo::runtime::{Host, Job, TenantSummary};
+
+use super::progress::Bar;
+
+/// How often this is looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Watches over tenants and operators until all pipelines have ended, and says each thing once.
+pub(crate) struct Restraints {
+    operators: Vec<(String, Arc<Operator>)>,
+    said: BTreeSet<String>,
+}
+
+impl Restraints {
+    pub(crate) fn of(jobs: &[Job]) -> Self {
+        let of_job = |job: &Job| {
+            let name = job.pipeline().name.clone();
+            let with_name = move |operator: &Arc<Operator>| (name.clone(), operator.clone());
+            job.operators().iter().map(with_name).collect::<Vec<_>>()
+        };
+        Self {
+            operators: jobs.iter().flat_map(of_job).collect(),
+            said: BTreeSet::new(),
+        }
+    }
+
+    /// Says them as they come up.
+    pub(crate) async fn watch(mut self, host: &Host, bar: Bar) -> Infallible {
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            for line in self.news(&host.tenants()) {
+                bar.say(&format!("note: {line}"));
+            }
+        }
+    }
+
+    /// What has come up since this was last asked.
+    fn news(&mut self, tenants: &[TenantSummary]) -> Vec<String> {
+        let of_operators = self.operators.iter().filter_map(|(pipeline, operator)| {
+            let is_quarantined = operator.counters().read().quarantines > 0;
+            let id = operator.id();
+            is_quarantined.then(|| {
+                format!(
+                    "operator `{id}` of pipeline `{pipeline}` traps again and again; each time its actor waits in quarantine"
+                )
+            })
+        });
+        let lines: Vec<String> = tenants.iter().flat_map(of_tenant).chain(of_operators).collect();
+        lines
+            .into_iter()
+            .filter(|line| self.said.insert(line.clone()))
+            .collect()
+    }
+}
+
+/// What keeps a tenant back, or did.
+fn of_tenant(tenant: &TenantSummary) -> impl Iterator<Item = String> {
+    let name = &tenant.name;
+    let all = [
+        (
+            tenant.held_s > 0.0,
+            "has burnt its `fuel_per_second`, and waits until it has fuel again",
+        ),
+        (
+            tenant.memory_denied > 0,
+            "has used up its `memory`: an operator was denied more",
+        ),
+        (
+            tenant.actors_waited > 0,
+            "has actors that wait for a place: `active_actors` or `memory` allows no more at once",
+        ),
+        (
+            tenant.log_lines_left_out > 0,
+            "logs more than it may; lines are left out",
+        ),
+    ];
+    all.into_iter()
+        .filter(|(is_so, _)| *is_so)
+        .map(move |(_, what)| format!("tenant `{name}` {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_that_holds_a_tenant_back_is_said_once() {
+        let mut tenant = TenantSummary {
+            name: "acme".into(),
+            weight: 1,
+            worker_s: 1.0,
+            fuel: 5,
+            held_s: 0.0,
+            memory_peak: 0,
+            memory_denied: 0,
+            active_actors_peak: 1,
+            actors_waited: 0,
+            log_lines_left_out: 0,
+        };
+        let mut restraints = Restraints::of(&[]);
+        assert!(restraints.news(&[tenant.clone()]).is_empty());
+        tenant.held_s = 0.1;
+        let news = restraints.news(&[tenant.clone()]);
+        assert!(matches!(&news[..], [line] if line.contains("`acme`") && line.contains("`fuel_per_second`")));
+        (tenant.held_s, tenant.log_lines_left_out) = (0.2, 1);
+        let news = restraints.news(&[tenant]);
+        assert!(matches!(&news[..], [line] if line.contains("left out")), "{news:?}");
+    }
+}
