@@ -15,7 +15,7 @@ const FUEL_PER_US_MAX: u64 = 100_000;
 const SLICE_FUEL_MIN: u64 = 2_000;
 /// Nor longer: 100 µs of the quickest loops, 50 µs of bulk copies.
 const SLICE_FUEL_MAX: u64 = 3_000_000;
-/// How often a worker looks up in a slice. What a turn burns between two looks cannot be changed while it is under way, but
+/// How often a worker looks up in a slice. What a turn burns between two yields cannot be made less while it is under way, but
 /// the pace of a machine changes: where each part takes up to three times as long as it did, a slice still comes near to what
 /// is asked for. A further look costs 138 ns of 100 µs.
 const LOOKS_PER_SLICE: u64 = 2;

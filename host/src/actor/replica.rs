@@ -175,7 +175,8 @@ impl Replica {
             let Some(running) = &mut self.turn else {
                 return Step::Again;
             };
-            let sliced = running.turn.poll(&self.alarm);
+            let fuel = operator.pace.slice_fuel(operator.slice_ns);
+            let sliced = running.turn.poll(&self.alarm, fuel);
             let wall_ns = clock.now_ns() - now_ns;
             now_ns += wall_ns;
             let polled_ns = watchdog::after(wall_ns);
@@ -195,12 +196,10 @@ impl Replica {
                             (std::mem::take(&mut turn.gave_way), std::mem::take(&mut turn.is_opening));
                         match (opened, gave_way) {
                             (true, _) => {}
-                            (false, true) => operator.pace.observe_part(turn.slice_fuel, polled_ns),
-                            (false, false) => operator.pace.observe_slice(turn.slice_fuel, polled_ns),
+                            (false, true) => operator.pace.observe_part(turn.polled_fuel, polled_ns),
+                            (false, false) => operator.pace.observe_slice(turn.polled_fuel, polled_ns),
                         }
                     }
-                    // The fuel between two yields of a turn under way cannot be changed: where it proves too little, the
-                    // turn goes on until its time is up, or switching would take longer than running.
                     let may_go_on = comes_nearer(now_ns - started_ns, polled_ns, operator.slice_ns);
                     if may_go_on && !operator.pipe.epochs.is_pausing() {
                         continue;

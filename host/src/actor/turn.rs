@@ -14,8 +14,8 @@ use crate::pipeline::Isolation;
 /// A turn under way.
 pub(super) struct Turn {
     future: Pin<Box<dyn Future<Output = End> + Send>>,
-    /// What it may burn between two yields.
-    pub(super) slice_fuel: u64,
+    /// What it burns between two yields; cannot be changed.
+    slice_fuel: u64,
     /// Whether the next poll makes an instance first, which takes time and no fuel.
     pub(super) is_opening: bool,
     /// How long it has run, in ns.
@@ -24,6 +24,10 @@ pub(super) struct Turn {
     pub(super) gave_way: bool,
     /// Whether it ever did: the host took time for it.
     pub(super) was_served: bool,
+    /// What it has burnt by its yields so far.
+    burnt_fuel: u64,
+    /// What of that it burnt in the last poll.
+    pub(super) polled_fuel: u64,
     /// What was charged of it so far.
     charged_fuel: u64,
 }
@@ -118,6 +122,8 @@ impl Turn {
             used_ns: 0,
             gave_way: false,
             was_served: false,
+            burnt_fuel: 0,
+            polled_fuel: 0,
             charged_fuel: 0,
         }
     }
@@ -126,15 +132,30 @@ impl Turn {
     /// by the slice, and for what it burnt in fact when it ends.
     pub(super) fn fuel_to_charge(&mut self, slice: &Slice) -> u64 {
         let burnt = match slice {
-            Slice::Preempted => self.charged_fuel.saturating_add(self.slice_fuel),
             Slice::Ended(end) => end.fuel.max(self.charged_fuel),
-            Slice::GaveWay | Slice::Waiting => self.charged_fuel,
+            Slice::Preempted | Slice::GaveWay | Slice::Waiting => self.burnt_fuel,
         };
         burnt - std::mem::replace(&mut self.charged_fuel, burnt)
     }
 
-    /// Runs until it ends, burns a slice, or waits.
-    pub(super) fn poll(&mut self, alarm: &Arc<Alarm>) -> Slice {
+    /// Runs until it ends, has burnt `fuel` or what lies between two of its yields, or waits. Those of a turn may have proved far
+    /// too near to each other since it began.
+    pub(super) fn poll(&mut self, alarm: &Arc<Alarm>, fuel: u64) -> Slice {
+        self.polled_fuel = 0;
+        loop {
+            let slice = self.poll_once(alarm);
+            if !matches!(slice, Slice::Preempted) {
+                return slice;
+            }
+            self.polled_fuel += self.slice_fuel;
+            self.burnt_fuel += self.slice_fuel;
+            if self.polled_fuel.saturating_add(self.slice_fuel) > fuel {
+                return slice;
+            }
+        }
+    }
+
+    fn poll_once(&mut self, alarm: &Arc<Alarm>) -> Slice {
         alarm.state.store(POLLING, Ordering::SeqCst);
         let waker = Waker::from(alarm.clone());
         match self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
@@ -198,31 +219,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_turn_is_charged_by_the_slice_and_for_what_it_burnt_in_the_end() {
+    fn a_turn_runs_for_as_much_fuel_as_it_is_given_and_is_charged_for_what_it_burnt() {
+        // Yields four times after 100 units of fuel each, then waits once, and ends when 50 more are burnt.
+        let mut polls = 0;
+        let future = std::future::poll_fn(move |context| {
+            polls += 1;
+            match polls {
+                1..=4 => context.waker().wake_by_ref(),
+                5 => {}
+                _ => {
+                    return Poll::Ready(End {
+                        instance: None,
+                        outcome: Outcome::Unopened(Unopened::Refused(String::new())),
+                        fuel: 450,
+                    });
+                }
+            }
+            Poll::Pending
+        });
         let mut turn = Turn {
-            future: Box::pin(std::future::pending()),
+            future: Box::pin(future),
             slice_fuel: 100,
             is_opening: false,
             used_ns: 0,
             gave_way: false,
             was_served: false,
+            burnt_fuel: 0,
+            polled_fuel: 0,
             charged_fuel: 0,
         };
-        let ended = |fuel| {
-            Slice::Ended(End {
-                instance: None,
-                outcome: Outcome::Unopened(Unopened::Refused(String::new())),
-                fuel,
-            })
+        let alarm = Alarm::new(Weak::new(), 0);
+        let mut poll = |fuel| {
+            let slice = turn.poll(&alarm, fuel);
+            (turn.polled_fuel, turn.fuel_to_charge(&slice))
         };
-        let slices = [
-            Slice::Preempted,
-            Slice::Waiting,
-            Slice::GaveWay,
-            Slice::Preempted,
-            ended(250),
-        ];
-        let charged = slices.map(|slice| turn.fuel_to_charge(&slice));
-        assert_eq!(charged, [100, 0, 0, 100, 50]);
+        let burnt_and_charged = [poll(1), poll(299), poll(1_000), poll(1_000)];
+        assert_eq!(burnt_and_charged, [(100, 100), (200, 200), (100, 100), (0, 50)]);
     }
 }
