@@ -90,7 +90,19 @@ fn a_component_that_cannot_be_used_is_a_configuration_error() {
     let refused = folder
         .dirigo(&["bench", "isolation", "--component", "op.wasm"])
         .expect(78);
-    assert_says(&refused.stderr, &["refuses its configuration"]);
+    assert_says(&refused.stderr, &["refuses its configuration", "the benchmark makes"]);
+    let without_events = folder
+        .dirigo(&["bench", "isolation", "--component", "op.wasm", "--events", "none.jsonl"])
+        .expect(78);
+    assert_says(&without_events.stderr, &["--events", "none.jsonl"]);
+}
+
+#[test]
+fn a_time_in_which_nothing_can_be_measured_is_a_usage_error() {
+    let ran = Folder::new()
+        .dirigo(&["bench", "sharing", "--duration", "1ms"])
+        .expect(2);
+    assert_says(&ran.stderr, &["1ms", "at least 100ms"]);
 }
 
 #[test]

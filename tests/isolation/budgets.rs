@@ -1,7 +1,7 @@
 //! What a tenant may use, all its pipelines together: over it, it waits or loses what is too much.
 
 use crate::pipeline;
-use crate::support::{Dirigo, Folder, Summary, assert_says, guest, letters, numbered, numbers};
+use crate::support::{Dirigo, Finished, Folder, Summary, assert_says, guest, letters, numbered, numbers};
 
 const EVENTS: u64 = 20_000;
 
@@ -205,15 +205,23 @@ fn the_tenants_file_has_the_last_word() {
             .workers(4)
             .finish()
     };
+    let check = |file: &str| {
+        Dirigo::command(&folder, "check")
+            .args(["pipeline.toml", "--tenants", file])
+            .finish()
+    };
+    check("tenants.toml").ends_with(0, &["the pipeline is valid"]);
     let finished = run("tenants.toml");
     let acme = tenant(finished.succeeds(), "acme");
     assert_eq!((&acme["weight"], &acme["active_actors_peak"]), (&7.into(), &2.into()));
 
     folder.write("others.toml", "[[tenant]]\nname = \"globex\"\n");
-    run("others.toml").ends_with(78, &["tenant `acme`", "others.toml does not list", "[default]"]);
-    run("none.toml").ends_with(78, &["cannot read the tenants file"]);
     folder.write("wrong.toml", "[[tenant]]\nname = \"acme\"\nwieght = 2\n");
-    run("wrong.toml").ends_with(78, &["wrong.toml:3", "did you mean `weight`?"]);
+    for finish in [&run as &dyn Fn(&str) -> Finished, &check] {
+        finish("others.toml").ends_with(78, &["tenant `acme`", "others.toml does not list", "[default]"]);
+        finish("none.toml").ends_with(78, &["cannot read the tenants file"]);
+        finish("wrong.toml").ends_with(78, &["wrong.toml:3", "did you mean `weight`?"]);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dirigo::disk::Real;
-use dirigo::pipeline::{self, Override, Severity};
+use dirigo::pipeline::{self, Override, Severity, Tenants};
 use dirigo::runtime::{self, Abilities, Place, letters_path};
 
 use super::output::Format;
@@ -15,7 +15,7 @@ use super::{Exit, Globals, guarantees, output, report};
 #[command(after_long_help = "\
 Looks at everything that a run needs before its first event: the file, its wiring, the files that its sources read, and \
 its components, each of which is opened once with its configuration; and, of several pipelines, whether they can run side \
-by side: with names of their own, and none writing a file that another reads or writes. Says what is promised of each sink of a run \
+by side: with names of their own, none writing a file that another reads or writes, and with what their tenants may use. Says what is promised of each sink of a run \
 with `--state`, whatever ends the process.
 
 Exit code: 0 if all pipelines can run, 78 if one cannot.")]
@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// Pipeline files
     #[arg(required = true, value_name = "PIPELINE")]
     files: Vec<PathBuf>,
+    /// What tenants may use, as `dirigo run` would be given it: a file with a `[[tenant]]` for each
+    #[arg(long, value_name = "FILE")]
+    tenants: Option<PathBuf>,
     /// Put a value in place of the file's, such as `operator.map-1.config.scale=2`
     #[arg(short, long = "set", value_name = "KEY=VALUE")]
     set: Vec<Override>,
@@ -57,7 +60,14 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
             )
         })
         .collect();
-    let conflicts = pipeline::conflicts(&sound);
+    let mut conflicts = pipeline::conflicts(&sound);
+    let tenants = args.tenants.as_deref().map(Tenants::load).transpose();
+    let pipelines = sound.iter().map(|(pipeline, _)| *pipeline);
+    conflicts.extend(
+        tenants
+            .and_then(|tenants| pipeline::grants(pipelines, tenants.as_ref()))
+            .err(),
+    );
     if globals.format == Format::Text {
         report::all(&conflicts, globals.format)?;
     }

@@ -4,7 +4,6 @@
 
 mod admission;
 mod bench;
-mod budgets;
 mod build;
 mod check;
 mod completions;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use dirigo::flow::Failure;
-use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity};
+use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity, Tenants};
 use dirigo::runtime::continuity;
 use dirigo::runtime::{
     self, Abilities, Connectors, Ended, Host, Job, Options, Outcome, Place, Prepared, Summary, TenantSummary,
@@ -15,7 +15,6 @@ use dirigo::scheduler::Choice;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::admission::Admission;
-use super::budgets::{self, Refused};
 use super::guarantees;
 use super::output::Format;
 use super::progress::Progress;
@@ -36,7 +35,8 @@ NAME being the pipeline's, or with `--state DIR` to `DIR/NAME/dead-letters.jsonl
 
 The first Ctrl-C stops the sources and lets what they have read go to its end; the second stops at once.
 
-Exit code: 0 if all pipelines came to their end, 1 if one failed, 78 if a pipeline file cannot be used: then none has run.")]
+Exit code: 0 if all pipelines came to their end or were told to stop, 1 if one failed, 78 if a pipeline file cannot be used: then \
+none has run; 130 after the second Ctrl-C, which leaves no time for a summary.")]
 pub(crate) struct Args {
     /// Pipeline files
     #[arg(required = true, value_name = "PIPELINE")]
@@ -81,14 +81,11 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         return Ok(Exit::Configuration);
     }
     let pipelines = prepared.iter().map(|prepared| &prepared.pipeline);
-    let budgets = match budgets::resolve(pipelines, args.tenants.as_deref()) {
+    let tenants = args.tenants.as_deref().map(Tenants::load).transpose();
+    let budgets = match tenants.and_then(|tenants| pipeline::grants(pipelines, tenants.as_ref())) {
         Ok(budgets) => budgets,
-        Err(Refused::File(problems)) => {
+        Err(problems) => {
             report::diagnostics(&problems, globals.format)?;
-            return Ok(Exit::Configuration);
-        }
-        Err(Refused::Misfit(reason)) => {
-            eprintln!("error: {reason}");
             return Ok(Exit::Configuration);
         }
     };

@@ -15,6 +15,7 @@ mod instance;
 mod landing;
 mod migration;
 mod reaper;
+mod stack;
 mod trap;
 mod voice;
 mod wasi;
@@ -239,7 +240,7 @@ fn config(instances_max: Option<u32>) -> Config {
         .wasm_memory64(false)
         .memory_init_cow(true)
         .max_wasm_stack(STACK_BYTES)
-        .async_stack_size(2 * STACK_BYTES);
+        .async_stack_size(stack::BYTES);
     config
         .module_version(ModuleVersionStrategy::WasmtimeVersion)
         .expect("a strategy without a string is valid");

@@ -21,6 +21,7 @@ use wasmtime::component::{Func, Val};
 use wasmtime::{Memory, Store};
 
 use super::guest::Guest;
+use super::stack;
 use super::way::Service;
 
 /// More memory than this is given back in pieces: 512 pages, which take about 0.1 ms.
@@ -121,6 +122,12 @@ fn reaper() -> Option<&'static SyncSender<Belongings>> {
         Some(sender)
     };
     REAPER.get_or_init(start).as_ref()
+}
+
+impl Drop for Belongings {
+    fn drop(&mut self) {
+        stack::give_back(&mut self.store);
+    }
 }
 
 impl Belongings {

@@ -17,6 +17,7 @@ mod choice;
 mod config;
 mod diagnostic;
 mod document;
+mod grants;
 mod graph;
 mod loaded;
 mod model;
@@ -46,6 +47,7 @@ mod tests;
 
 pub use config::resolve;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use grants::grants;
 pub use loaded::{Loaded, Marks, load, load_for_tests, parse};
 pub use model::*;
 pub use overrides::Override;

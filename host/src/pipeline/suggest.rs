@@ -67,5 +67,33 @@ pub(super) fn sibling(path: &Path) -> Option<String> {
         // It is there itself where it is a link that leads nowhere.
         .filter(|other| other != name)
         .collect();
-    nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
+    // Endings are alike wherever a folder's files are of one kind: `Cargo.toml` is not meant by `tenants.toml`.
+    let stem = |name: &str| {
+        Path::new(name)
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().to_lowercase())
+    };
+    let is_near = |other: &&str| {
+        stem(name)
+            .zip(stem(other))
+            .is_some_and(|(name, other)| likeness(&name, &other) >= LIKENESS_MIN)
+    };
+    nearest(name, names.iter().map(String::as_str).filter(is_near)).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_meant_that_is_named_alike_before_its_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["Cargo.toml", "readings.jsonl", "readings.csv"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let meant = |name: &str| sibling(&folder.path().join(name));
+        assert_eq!(meant("tenants.toml"), None);
+        assert_eq!(meant("reading.csv").as_deref(), Some("readings.csv"));
+        assert_eq!(meant("readings.json").as_deref(), Some("readings.jsonl"));
+    }
 }

@@ -1,10 +1,11 @@
 //! `dirigo bench isolation`: a victim beside hostile neighbours.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dirigo::engine::Kind as OperatorKind;
+use dirigo::pipeline::Diagnostics;
 use dirigo::runtime::Prepared;
 use dirigo::scheduler::Choice;
 use serde::{Serialize, Serializer};
@@ -65,7 +66,7 @@ pub(super) struct Args {
     /// Only these kinds of neighbours, such as `infinite-loop,memory-bomb`
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kinds::named)]
     kinds: Option<Vec<Kind>>,
-    /// A neighbour of your own, as the kind `component`
+    /// A neighbour of your own, in the stead of all kinds (or beside those of `--kinds`); its row is `component`
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
     /// The configuration of that component
@@ -143,8 +144,23 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let stage = Stage::new(globals, args.common.workers())?;
     let mut neighbours = Vec::new();
     if let Some(component) = &args.component {
-        match own(&stage, component, args)? {
-            Ok(neighbour) => neighbours.push(neighbour),
+        let events = match &args.events {
+            Some(path) => Cycle::lines(path),
+            None => Ok(Cycle::numbered(64)),
+        };
+        let events = match events {
+            Ok(events) => events,
+            Err(error) => {
+                eprintln!("error: --events: {error:#}");
+                return Ok(Exit::Configuration);
+            }
+        };
+        match own(&stage, component, args.config.as_ref()) {
+            Ok(prepared) => neighbours.push(Neighbour {
+                name: "component".into(),
+                prepared,
+                events,
+            }),
             Err(problems) => {
                 report::diagnostics(&problems, globals.format)?;
                 return Ok(Exit::Configuration);
@@ -176,28 +192,13 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
 }
 
 /// The user's own neighbour.
-fn own(
-    stage: &Stage,
-    component: &std::path::Path,
-    args: &Args,
-) -> anyhow::Result<Result<Neighbour, dirigo::pipeline::Diagnostics>> {
+fn own(stage: &Stage, component: &Path, config: Option<&serde_json::Value>) -> Result<Prepared, Diagnostics> {
     // A file that cannot be loaded is reported where the pipeline names it.
     let loaded = stage.setup.engine.load_file(component);
     let is_reduce = loaded.is_ok_and(|component| component.kind() == OperatorKind::Reduce);
     let window = if is_reduce { "window = { count = 5 }" } else { "" };
     let text = kinds::pipeline(NEIGHBOUR, &component.display().to_string(), window);
-    let prepared = match stage.prepare(&text, args.config.as_ref()) {
-        Ok(prepared) => prepared,
-        Err(problems) => return Ok(Err(problems)),
-    };
-    Ok(Ok(Neighbour {
-        name: "component".into(),
-        prepared,
-        events: match &args.events {
-            Some(path) => Cycle::lines(path)?,
-            None => Cycle::numbered(64),
-        },
-    }))
+    stage.prepare(&text, config)
 }
 
 fn measure(stage: &Stage, args: &Args, neighbours: &[Neighbour]) -> anyhow::Result<Measured> {

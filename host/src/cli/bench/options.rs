@@ -40,11 +40,13 @@ impl Common {
 
 /// A time to measure for.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    /// Of fewer than a hundred events of a victim there is no p99.
+    const MIN: Duration = Duration::from_millis(100);
     /// Longer cells bring nothing, and every event of a cell is planned beforehand.
     const MAX: Duration = Duration::from_hours(1);
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if duration.is_zero() || duration > MAX {
-        return Err("it is above 0 and at most an hour".into());
+    if !(MIN..=MAX).contains(&duration) {
+        return Err("it is at least 100ms and at most an hour".into());
     }
     Ok(duration)
 }

@@ -19,6 +19,9 @@ use super::guests::Guests;
 use crate::cli::Globals;
 use crate::cli::setup::Setup;
 
+/// What stands for the file of a pipeline that is in none, where something in it is wrong.
+const NO_FILE: &str = "(the pipeline that the benchmark makes)";
+
 /// Everything that lasts from cell to cell.
 pub(super) struct Stage {
     pub(super) setup: Setup,
@@ -37,7 +40,7 @@ impl Stage {
 
     /// A pipeline file's text with its components compiled; `config` in place of that of its operators.
     pub(super) fn prepare(&self, text: &str, config: Option<&serde_json::Value>) -> Result<Prepared, Diagnostics> {
-        let mut loaded = pipeline::parse(text, Path::new("bench.toml"), &[])?;
+        let mut loaded = pipeline::parse(text, Path::new(NO_FILE), &[])?;
         if let Some(config) = config {
             for operator in &mut loaded.pipeline.operators {
                 operator.config = config.clone();
