@@ -48,7 +48,7 @@ fn a_tenant_keeps_to_its_number_of_active_actors() {
     let acme = tenant(finished.succeeds(), "acme");
     assert_eq!(acme["active_actors_peak"], 3);
     assert!(acme["actors_waited"].as_u64() > Some(0));
-    assert_says(&finished.stderr, &["tenant acme: actors waited for a place"]);
+    assert_says(&finished.stderr, &["tenant acme: actors waited for an instance"]);
     Dirigo::run(&free, ["pipeline.toml"]).workers(4).finish().succeeds();
     assert!(
         bound.read("out.jsonl") == free.read("out.jsonl"),
@@ -185,11 +185,10 @@ fn what_a_tenant_used_and_waited_for_is_in_the_summary() {
     let earned_s = acme["fuel"].as_f64().unwrap() / 1e8 - 0.1;
     assert!(earned_s > 0.1, "{earned_s} s");
     assert!(
-        0.0 < worker_s && worker_s + held_s <= elapsed_s + 0.1,
+        worker_s > 0.0 && held_s > 0.0 && elapsed_s > earned_s - 0.1,
         "{acme} in {elapsed_s} s"
     );
-    assert!(held_s > 0.0 && elapsed_s > earned_s - 0.1, "{acme} in {elapsed_s} s");
-    assert_says(&finished.stderr, &["tenant acme: waited", "`fuel_per_second`"]);
+    assert_says(&finished.stderr, &["tenant acme: had burnt its `fuel_per_second` for"]);
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::watchdog;
+
 /// Fuel per microsecond before anything was measured. Real loops burn 9 to 32 thousand, and the slowest instructions fewer.
 /// Nobody knows yet which it is, and a slice that proves too short is doubled: eight yields of 138 ns lead to the length of an
 /// honest one.
@@ -60,11 +62,13 @@ impl Default for Pace {
 impl Pace {
     /// The fuel after which the worker looks up in a slice of `slice_ns`.
     pub(super) fn slice_fuel(&self, slice_ns: u64) -> u64 {
-        let fuel = (slice_ns / LOOKS_PER_SLICE)
-            .min(POLL_NS_MAX)
-            .saturating_mul(self.fuel_per_us.load(Ordering::Relaxed))
-            / 1_000;
+        let fuel = Self::look_ns(slice_ns).saturating_mul(self.fuel_per_us.load(Ordering::Relaxed)) / 1_000;
         fuel.clamp(SLICE_FUEL_MIN, SLICE_FUEL_MAX)
+    }
+
+    /// After how long the worker looks up in a slice of `slice_ns`.
+    pub(super) fn look_ns(slice_ns: u64) -> u64 {
+        (slice_ns / LOOKS_PER_SLICE).min(POLL_NS_MAX)
     }
 
     /// Whether a slice that has lasted for `used_ns` is to begin another turn.
@@ -110,8 +114,7 @@ impl Pace {
         let known = self.fuel_per_us.load(Ordering::Relaxed);
         let sample = fuel.saturating_mul(1_000) / ns.max(1);
         if ns < SAMPLE_NS_MIN {
-            // Much of it was the switch, so this much is burnt at the least. All slices of a turn are as short: they must not
-            // make those of the next one longer than they would be.
+            // Much of it was the switch, so this much is burnt at the least.
             let most = sample.clamp(known, FUEL_PER_US_MAX.max(known));
             self.fuel_per_us
                 .store(known.saturating_mul(2).min(most), Ordering::Relaxed);
@@ -135,11 +138,10 @@ impl Pace {
         }
     }
 
-    /// Learns from a sample of `ns` that fuel burns more slowly than was known. One that is not longer than a worker may be kept
-    /// counts like any other: much of it may have been spent waiting for the processor ([`watchdog`](super::watchdog)), and
-    /// believed at once it would have all turns that begin next switch more than they run.
+    /// Learns from a sample of `ns` that fuel burns more slowly than was known. One that is short enough to have been spent waiting
+    /// for the processor counts like any other: believed at once, it would have all turns that begin next switch more than they run.
     fn slow_down(&self, sample: u64, ns: u64) {
-        if ns <= POLL_NS_MAX {
+        if ns <= watchdog::CERTAIN_NS {
             blend(&self.fuel_per_us, sample);
         } else {
             self.fuel_per_us.store(sample.max(1), Ordering::Relaxed);
@@ -296,6 +298,9 @@ mod tests {
         pace.observe_part(2_000, 150_000);
         let fuel = pace.slice_fuel(SLICE_NS);
         assert!(fuel > 1_500_000, "{fuel}");
+        pace.observe_slice(2_000_000, 300_000);
+        let fuel = pace.slice_fuel(SLICE_NS);
+        assert!(fuel < 700_000, "{fuel}: it did not wait for that long");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::mailbox::{Chunk, Mail};
 use super::operator::Operator;
-use super::pace::comes_nearer;
+use super::pace::{Pace, comes_nearer};
 use super::turn::{Alarm, End, Slice, Turn};
 use super::{Actor, Cell, Step, counters, watchdog};
 use crate::account::Held;
@@ -25,8 +25,8 @@ use crate::state::{Copies, Table, windows};
 pub(super) struct Replica {
     number: u16,
     alarm: Arc<Alarm>,
-    /// Whether it holds a place for an instance.
-    is_active: bool,
+    /// For an instance.
+    place: Place,
     instance: Option<Box<Instance>>,
     turn: Option<Running>,
     /// How the turn ended, where a checkpoint or the end of its slice keeps its effects from being taken.
@@ -53,6 +53,15 @@ pub(super) struct Replica {
     is_in_idle_queue: bool,
     /// Fuel burnt since it was last taken.
     fuel: u64,
+}
+
+/// Whether a replica holds a place for an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    None,
+    /// It asked for one and waits.
+    Awaited,
+    Held,
 }
 
 /// Part of a chunk that is run as one turn.
@@ -92,7 +101,7 @@ impl Replica {
         Self {
             number,
             alarm: Alarm::new(actor, number),
-            is_active: false,
+            place: Place::None,
             instance: None,
             turn: None,
             ended: None,
@@ -176,7 +185,8 @@ impl Replica {
                 return Step::Again;
             };
             let fuel = operator.pace.slice_fuel(operator.slice_ns);
-            let sliced = running.turn.poll(&self.alarm, fuel);
+            let until_ns = now_ns + Pace::look_ns(operator.slice_ns);
+            let sliced = running.turn.poll(&self.alarm, fuel, || clock.now_ns() < until_ns);
             let wall_ns = clock.now_ns() - now_ns;
             now_ns += wall_ns;
             let polled_ns = watchdog::after(wall_ns);
@@ -279,7 +289,7 @@ impl Replica {
                 }
             }
         }
-        if !self.is_active && !self.activate(actor, &cell) {
+        if self.place != Place::Held && !self.activate(actor, &cell) {
             return Some(Step::Parked);
         }
         if operator.kind().is_stateful() {

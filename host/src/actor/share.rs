@@ -42,7 +42,7 @@ impl Share {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// How often an actor waited for a place of its tenant.
+    /// How often an actor had to wait for a place.
     #[must_use]
     pub fn waited(&self) -> u64 {
         self.waited.load(Ordering::Relaxed)
@@ -61,6 +61,11 @@ impl Share {
         taken.is_ok()
     }
 
+    /// Notes that an actor begins to wait for a place.
+    pub(super) fn note_wait(&self) {
+        self.waited.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Takes a place, or keeps `cell`, to be scheduled again once there may be one.
     pub(super) fn take_or_wait(&self, cell: &Cell) -> bool {
         let mut waiting = self.waiting.lock();
@@ -69,7 +74,6 @@ impl Share {
             return true;
         }
         waiting.push_back(cell.clone());
-        self.waited.fetch_add(1, Ordering::Relaxed);
         false
     }
 

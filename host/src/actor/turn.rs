@@ -138,9 +138,9 @@ impl Turn {
         burnt - std::mem::replace(&mut self.charged_fuel, burnt)
     }
 
-    /// Runs until it ends, has burnt `fuel` or what lies between two of its yields, or waits. Those of a turn may have proved far
-    /// too near to each other since it began.
-    pub(super) fn poll(&mut self, alarm: &Arc<Alarm>, fuel: u64) -> Slice {
+    /// Runs until it ends or waits, or to a yield: the first one by which it has burnt nearly `fuel`, or there is no time left. The
+    /// yields of a turn are fixed when it begins; where they prove too near to each other, one poll passes several.
+    pub(super) fn poll(&mut self, alarm: &Arc<Alarm>, fuel: u64, is_time: impl Fn() -> bool) -> Slice {
         self.polled_fuel = 0;
         loop {
             let slice = self.poll_once(alarm);
@@ -149,7 +149,7 @@ impl Turn {
             }
             self.polled_fuel += self.slice_fuel;
             self.burnt_fuel += self.slice_fuel;
-            if self.polled_fuel.saturating_add(self.slice_fuel) > fuel {
+            if self.polled_fuel.saturating_add(self.slice_fuel) > fuel || !is_time() {
                 return slice;
             }
         }
@@ -249,11 +249,16 @@ mod tests {
             charged_fuel: 0,
         };
         let alarm = Alarm::new(Weak::new(), 0);
-        let mut poll = |fuel| {
-            let slice = turn.poll(&alarm, fuel);
+        let mut poll = |fuel, has_time| {
+            let slice = turn.poll(&alarm, fuel, || has_time);
             (turn.polled_fuel, turn.fuel_to_charge(&slice))
         };
-        let burnt_and_charged = [poll(1), poll(299), poll(1_000), poll(1_000)];
+        let burnt_and_charged = [
+            poll(1_000, false),
+            poll(299, true),
+            poll(1_000, true),
+            poll(1_000, true),
+        ];
         assert_eq!(burnt_and_charged, [(100, 100), (200, 200), (100, 100), (0, 50)]);
     }
 }

@@ -11,6 +11,8 @@ use crate::clock;
 
 /// What is shorter by the wall is taken at its word.
 const LOOKS_LONG_NS: u64 = 200_000;
+/// What is said to be longer than this was spent on the processor, but for what the base lies behind.
+pub(super) const CERTAIN_NS: u64 = LOOKS_LONG_NS + BASE_NS_MAX;
 /// How far the base may lie behind: a system call of 200 ns is 0.4 % of it, and what a long poll is overstated by is at
 /// most this and a slice.
 const BASE_NS_MAX: u64 = 50_000;

@@ -15,7 +15,8 @@ use super::{Exit, Globals, guarantees, output, report};
 #[command(after_long_help = "\
 Looks at everything that a run needs before its first event: the file, its wiring, the files that its sources read, and \
 its components, each of which is opened once with its configuration; and, of several pipelines, whether they can run side \
-by side: with names of their own, none writing a file that another reads or writes, and with what their tenants may use. Says what is promised of each sink of a run \
+by side: with names of their own, none writing a file that another reads or writes, each of a tenant that is known, and none \
+stating another budget for it. Says what is promised of each sink of a run \
 with `--state`, whatever ends the process.
 
 Exit code: 0 if all pipelines can run, 78 if one cannot.")]
@@ -65,7 +66,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let pipelines = sound.iter().map(|(pipeline, _)| *pipeline);
     conflicts.extend(
         tenants
-            .and_then(|tenants| pipeline::grants(pipelines, tenants.as_ref()))
+            .and_then(|tenants| pipeline::budgets(pipelines, tenants.as_ref()))
             .err(),
     );
     if globals.format == Format::Text {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use dirigo::actor::Operator;
 use dirigo::runtime::{Host, Job, TenantSummary};
 
+use super::output::grouped;
 use super::progress::Bar;
 
 /// How often this is looked at.
@@ -53,7 +54,11 @@ impl Restraints {
                 )
             })
         });
-        let lines: Vec<String> = tenants.iter().flat_map(of_tenant).chain(of_operators).collect();
+        let of_tenants = tenants.iter().flat_map(|tenant| {
+            let said = |restraint: Restraint| format!("tenant `{}` {}", tenant.name, restraint.now);
+            of_tenant(tenant).map(said)
+        });
+        let lines: Vec<String> = of_tenants.chain(of_operators).collect();
         lines
             .into_iter()
             .filter(|line| self.said.insert(line.clone()))
@@ -61,30 +66,44 @@ impl Restraints {
     }
 }
 
+/// What keeps a tenant back.
+pub(crate) struct Restraint {
+    /// What is said while it does.
+    pub(crate) now: &'static str,
+    /// What is said in the end.
+    pub(crate) in_all: String,
+}
+
 /// What keeps a tenant back, or did.
-fn of_tenant(tenant: &TenantSummary) -> impl Iterator<Item = String> {
-    let name = &tenant.name;
+pub(crate) fn of_tenant(tenant: &TenantSummary) -> impl Iterator<Item = Restraint> {
+    let times = |count: u64| match count {
+        1 => "once".to_owned(),
+        _ => format!("{} times", grouped(count)),
+    };
     let all = [
         (
             tenant.held_s > 0.0,
-            "has burnt its `fuel_per_second`, and waits until it has fuel again",
+            "has burnt its `fuel_per_second`; what it has ready waits until it has fuel again",
+            format!("had burnt its `fuel_per_second` for {:.2} s", tenant.held_s),
         ),
         (
             tenant.memory_denied > 0,
             "has used up its `memory`: an operator was denied more",
+            format!("was denied `memory` {}", times(tenant.memory_denied)),
         ),
         (
             tenant.actors_waited > 0,
-            "has actors that wait for a place: `active_actors` or `memory` allows no more at once",
+            "has actors that wait for an instance: its `active_actors`, its `memory` or the host has no room for more at once",
+            format!("actors waited for an instance {}", times(tenant.actors_waited)),
         ),
         (
             tenant.log_lines_left_out > 0,
-            "logs more than it may; lines are left out",
+            "logs more than it may: lines are left out",
+            format!("log lines left out: {}", grouped(tenant.log_lines_left_out)),
         ),
     ];
-    all.into_iter()
-        .filter(|(is_so, _)| *is_so)
-        .map(move |(_, what)| format!("tenant `{name}` {what}"))
+    let holds = all.into_iter().filter(|(is_so, ..)| *is_so);
+    holds.map(|(_, now, in_all)| Restraint { now, in_all })
 }
 
 #[cfg(test)]

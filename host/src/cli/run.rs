@@ -82,7 +82,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     }
     let pipelines = prepared.iter().map(|prepared| &prepared.pipeline);
     let tenants = args.tenants.as_deref().map(Tenants::load).transpose();
-    let budgets = match tenants.and_then(|tenants| pipeline::grants(pipelines, tenants.as_ref())) {
+    let budgets = match tenants.and_then(|tenants| pipeline::budgets(pipelines, tenants.as_ref())) {
         Ok(budgets) => budgets,
         Err(problems) => {
             report::diagnostics(&problems, globals.format)?;

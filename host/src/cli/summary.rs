@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use dirigo::runtime::{OperatorSummary, PipelineSummary, Summary, TenantSummary};
+use dirigo::runtime::{OperatorSummary, PipelineSummary, Summary};
 
 use super::output::grouped;
+use super::restraints;
 
 /// Two lines of a terminal: reasons that the host and the built-in operators give fit.
 const REASON_CHARACTERS_MAX: usize = 160;
@@ -82,36 +83,14 @@ pub(crate) fn text(summary: &Summary) -> String {
         ));
     }
     for tenant in &summary.tenants {
-        if let Some(said) = restraints(tenant) {
-            line(format_args!("  tenant {}: {said}", tenant.name));
+        let said: Vec<String> = restraints::of_tenant(tenant)
+            .map(|restraint| restraint.in_all)
+            .collect();
+        if !said.is_empty() {
+            line(format_args!("  tenant {}: {}", tenant.name, said.join(", ")));
         }
     }
     text
-}
-
-/// What kept a tenant back; `None` where nothing did.
-fn restraints(tenant: &TenantSummary) -> Option<String> {
-    let times = |count: u64| {
-        if count == 1 {
-            "once".to_owned()
-        } else {
-            format!("{} times", grouped(count))
-        }
-    };
-    let mut said = Vec::new();
-    if tenant.held_s > 0.0 {
-        said.push(format!("waited {:.2} s for `fuel_per_second`", tenant.held_s));
-    }
-    if tenant.memory_denied > 0 {
-        said.push(format!("was denied `memory` {}", times(tenant.memory_denied)));
-    }
-    if tenant.actors_waited > 0 {
-        said.push(format!("actors waited for a place {}", times(tenant.actors_waited)));
-    }
-    if tenant.log_lines_left_out > 0 {
-        said.push(format!("{} log lines left out", grouped(tenant.log_lines_left_out)));
-    }
-    (!said.is_empty()).then(|| said.join(", "))
 }
 
 /// How many events of a pipeline failed, where, and why the first one did; `None` where none did.

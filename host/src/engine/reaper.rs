@@ -21,7 +21,6 @@ use wasmtime::component::{Func, Val};
 use wasmtime::{Memory, Store};
 
 use super::guest::Guest;
-use super::stack;
 use super::way::Service;
 
 /// More memory than this is given back in pieces: 512 pages, which take about 0.1 ms.
@@ -124,12 +123,6 @@ fn reaper() -> Option<&'static SyncSender<Belongings>> {
     REAPER.get_or_init(start).as_ref()
 }
 
-impl Drop for Belongings {
-    fn drop(&mut self) {
-        stack::give_back(&mut self.store);
-    }
-}
-
 impl Belongings {
     fn is_large(&self) -> bool {
         let memory_bytes = self.store.data().memory_bytes();
@@ -215,13 +208,18 @@ mod tests {
                 (realloc (func $instance "realloc")))))"#;
     const MEMORY_BYTES: usize = 64 << 16;
 
-    /// A guest that was called with `config` and has ones all over its memory.
-    fn guest(config: &str) -> (Mortal, Memory) {
+    /// An engine with a pool.
+    fn engine() -> wasmtime::Engine {
         let small = Machine {
             memory: 16 << 20,
             ..Machine::read()
         };
-        let engine = Engine::new(&small, None).unwrap().wasmtime;
+        Engine::new(&small, None).unwrap().wasmtime
+    }
+
+    /// A guest that was called with `config` and has ones all over its memory.
+    fn guest(config: &str) -> (Mortal, Memory) {
+        let engine = engine();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
         let setup = Setup {
             limits: Limits::default(),
@@ -277,5 +275,51 @@ mod tests {
         let ((), yields) = done(belongings.give_back(&mut service));
         assert_given_back(belongings, memory);
         assert_eq!(yields, MEMORY_BYTES / PIECE_BYTES);
+    }
+
+    /// Calls itself as often as it is told.
+    const DEEP: &str = r#"(module
+        (import "host" "here" (func $here))
+        (func $call (export "call") (param $depth i32)
+            (call $here)
+            (if (local.get $depth) (then (call $call (i32.sub (local.get $depth) (i32.const 1)))))))"#;
+
+    /// What is in memory of the mapping around an address, in bytes. Each stack of the pool is one, between guard pages.
+    fn resident(address: usize) -> usize {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut is_in = false;
+        for line in maps.lines() {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let bounds = range.map(|(start, end)| [start, end].map(|bound| usize::from_str_radix(bound, 16)));
+            if let Some([Ok(start), Ok(end)]) = bounds {
+                is_in = (start..end).contains(&address);
+            } else if let Some(rest) = line.strip_prefix("Rss:").filter(|_| is_in) {
+                return rest.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10;
+            }
+        }
+        panic!("{address:#x} is not mapped");
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_stack_that_a_guest_went_deep_into() {
+        let engine = engine();
+        let module = wasmtime::Module::new(&engine, wat::parse_str(DEEP).unwrap()).unwrap();
+        let mut store = Store::new(&engine, usize::MAX);
+        store.set_fuel(u64::MAX).unwrap();
+        let here = wasmtime::Func::wrap(&mut store, |mut caller: wasmtime::Caller<'_, usize>| {
+            let here = 0_u8;
+            *caller.data_mut() = (*caller.data()).min((&raw const here).addr());
+        });
+        let instance = done(wasmtime::Instance::new_async(&mut store, &module, &[here.into()]))
+            .0
+            .unwrap();
+        let call = instance.get_typed_func::<i32, ()>(&mut store, "call").unwrap();
+        done(call.call_async(&mut store, 5_000)).0.unwrap();
+        let deepest = *store.data();
+        let used = resident(deepest);
+        assert!(used > 200 << 10, "{used} bytes");
+        drop(store);
+        let left = resident(deepest);
+        assert!(left <= 16 << 10, "{left} bytes");
     }
 }

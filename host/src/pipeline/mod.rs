@@ -13,11 +13,11 @@
 //! Relative paths, those of overrides included, start from the folder of the pipeline file.
 
 mod budget;
+mod budgets;
 mod choice;
 mod config;
 mod diagnostic;
 mod document;
-mod grants;
 mod graph;
 mod loaded;
 mod model;
@@ -45,9 +45,9 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use budgets::budgets;
 pub use config::resolve;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use grants::grants;
 pub use loaded::{Loaded, Marks, load, load_for_tests, parse};
 pub use model::*;
 pub use overrides::Override;

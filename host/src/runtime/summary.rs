@@ -177,7 +177,7 @@ pub struct TenantSummary {
     pub worker_s: f64,
     /// Fuel that its operators burnt.
     pub fuel: u64,
-    /// For how long it waited since it had burnt its `fuel_per_second`, in s.
+    /// For how long it had burnt its `fuel_per_second`, in s; what it had ready then waited.
     pub held_s: f64,
     /// The most bytes that its linear memories, state and waiting events took at once.
     pub memory_peak: u64,
@@ -185,7 +185,8 @@ pub struct TenantSummary {
     pub memory_denied: u64,
     /// The most of its actors that had an instance at once.
     pub active_actors_peak: u64,
-    /// How often one of its actors waited for a place, of its `active_actors` or for want of memory.
+    /// How often one of its actors had to wait for an instance: for one of its `active_actors`, for want of memory, or since the host
+    /// had no more places.
     pub actors_waited: u64,
     /// Log lines that were left out: of an operator that said too much, or beyond its budget.
     pub log_lines_left_out: u64,

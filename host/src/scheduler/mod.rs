@@ -247,6 +247,7 @@ impl<T: Send + 'static> Lender for Scheduler<T> {
         }
         let borne_ns = if leave == Leave::Owed { OWED_NS } else { 0 };
         state.queue.charge_outside(errand.tenant, ns.saturating_sub(borne_ns));
+        state.queue.note_used(errand.tenant, ns);
     }
 }
 

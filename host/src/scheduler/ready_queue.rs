@@ -68,6 +68,10 @@ impl<T: Send + 'static> ReadyQueue<T> {
 
     pub(super) fn charge_outside(&mut self, tenant: TenantIndex, ns: u64) {
         self.policy.charge_outside(tenant, ns);
+    }
+
+    /// Notes what a tenant used beside the workers, whatever it was charged for that.
+    pub(super) fn note_used(&mut self, tenant: TenantIndex, ns: u64) {
         self.usages.add(tenant, ns, 0);
     }
 

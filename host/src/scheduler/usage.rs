@@ -9,7 +9,7 @@ pub struct Usage {
     pub worker_ns: u64,
     /// Fuel.
     pub fuel: u64,
-    /// For how long it was over its fuel budget, in ns.
+    /// For how long it had no fuel left of its budget, whether or not something waited for it, in ns.
     pub held_ns: u64,
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Leaving, Replica};
+use super::{Leaving, Place, Replica};
 use crate::actor::operator::Operator;
 use crate::actor::{Actor, Cell, Identity, counters};
 use crate::flow::Failure;
@@ -15,9 +15,13 @@ impl Replica {
     pub(super) fn activate(&mut self, actor: &Arc<Actor>, cell: &Cell) -> bool {
         let operator = &actor.operator;
         if !operator.pipe.activations.acquire(cell) {
+            // Looking again is no other wait.
+            if std::mem::replace(&mut self.place, Place::Awaited) == Place::None {
+                operator.pipe.share.note_wait();
+            }
             return false;
         }
-        self.is_active = true;
+        self.place = Place::Held;
         counters::add(&operator.counters.activations, 1_u64);
         if operator.kind().is_stateful() {
             self.table = Table::in_epoch(operator.pipe.epochs.current());
@@ -37,7 +41,7 @@ impl Replica {
     pub(super) fn become_idle(&mut self, actor: &Arc<Actor>, now_ns: u64) {
         let operator = &actor.operator;
         self.last_used_ns = now_ns;
-        if self.is_active && !self.is_in_idle_queue {
+        if self.place == Place::Held && !self.is_in_idle_queue {
             self.is_in_idle_queue = true;
             operator.note_idle(actor, self.number, now_ns);
         }
@@ -52,7 +56,7 @@ impl Replica {
     /// whoever waits for it or for the store must not wait for long.
     pub(in crate::actor) fn deactivate(&mut self, actor: &Arc<Actor>) -> Leaving {
         let operator = &actor.operator;
-        if !self.is_active || self.is_running() {
+        if self.place != Place::Held || self.is_running() {
             return Leaving::Stays;
         }
         let committed = operator.pipe.epochs.committed();
@@ -78,7 +82,7 @@ impl Replica {
     /// Gives up the instance and its place.
     pub(in crate::actor) fn give_up_instance(&mut self, actor: &Arc<Actor>) {
         self.instance = None;
-        if std::mem::take(&mut self.is_active) {
+        if std::mem::replace(&mut self.place, Place::None) == Place::Held {
             counters::add(&actor.operator.counters.deactivations, 1_u64);
             actor.operator.pipe.activations.release(&actor.operator.pipe.share);
         }

@@ -40,7 +40,7 @@ impl Common {
 
 /// A time to measure for.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    /// Of fewer than a hundred events of a victim there is no p99.
+    /// In shorter ones it is measured how things start.
     const MIN: Duration = Duration::from_millis(100);
     /// Longer cells bring nothing, and every event of a cell is planned beforehand.
     const MAX: Duration = Duration::from_hours(1);

@@ -19,7 +19,7 @@ use super::guests::Guests;
 use crate::cli::Globals;
 use crate::cli::setup::Setup;
 
-/// What stands for the file of a pipeline that is in none, where something in it is wrong.
+/// What diagnostics name as the file of a pipeline that a benchmark makes.
 const NO_FILE: &str = "(the pipeline that the benchmark makes)";
 
 /// Everything that lasts from cell to cell.

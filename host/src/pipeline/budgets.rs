@@ -11,7 +11,7 @@ use super::tenants::Tenants;
 ///
 /// # Errors
 /// When a tenant is not in the tenants file, or pipeline files state different budgets for one.
-pub fn grants<'a>(
+pub fn budgets<'a>(
     pipelines: impl Iterator<Item = &'a Pipeline>,
     tenants: Option<&Tenants>,
 ) -> Result<BTreeMap<String, Budget>, Diagnostics> {
