@@ -174,6 +174,15 @@ fn a_tenant_that_waits_for_fuel_is_told_so_while_it_waits() {
 }
 
 #[test]
+fn an_operator_in_quarantine_is_told_of_while_it_waits() {
+    let folder = pipeline("map", "{ mode = \"panic\" }", "");
+    folder.write("events.jsonl", numbered(100_000, 10));
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).piped();
+    running.stderr.wait_for("traps again and again");
+    running.kill();
+}
+
+#[test]
 fn what_a_tenant_used_and_waited_for_is_in_the_summary() {
     let folder = sums("[tenant]\nfuel_per_second = 100_000_000", 50);
     let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).finish();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dirigo::actor::Operator;
@@ -16,7 +16,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Watches over tenants and operators until all pipelines have ended, and says each thing once.
 pub(crate) struct Restraints {
-    operators: Vec<(String, Arc<Operator>)>,
+    /// With the names of their pipelines. Those of one that has ended are not kept for this.
+    operators: Vec<(String, Weak<Operator>)>,
     said: BTreeSet<String>,
 }
 
@@ -24,7 +25,7 @@ impl Restraints {
     pub(crate) fn of(jobs: &[Job]) -> Self {
         let of_job = |job: &Job| {
             let name = job.pipeline().name.clone();
-            let with_name = move |operator: &Arc<Operator>| (name.clone(), operator.clone());
+            let with_name = move |operator: &Arc<Operator>| (name.clone(), Arc::downgrade(operator));
             job.operators().iter().map(with_name).collect::<Vec<_>>()
         };
         Self {
@@ -46,6 +47,7 @@ impl Restraints {
     /// What has come up since this was last asked.
     fn news(&mut self, tenants: &[TenantSummary]) -> Vec<String> {
         let of_operators = self.operators.iter().filter_map(|(pipeline, operator)| {
+            let operator = operator.upgrade()?;
             let is_quarantined = operator.counters().read().quarantines > 0;
             let id = operator.id();
             is_quarantined.then(|| {
