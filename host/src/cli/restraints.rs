@@ -100,7 +100,7 @@ pub(crate) fn of_tenant(tenant: &TenantSummary) -> impl Iterator<Item = Restrain
         ),
         (
             tenant.log_lines_left_out > 0,
-            "logs more than it may: lines are left out",
+            "has log lines left out: more than 100 in a second of one operator, or more than its budget allows",
             format!("log lines left out: {}", grouped(tenant.log_lines_left_out)),
         ),
     ];

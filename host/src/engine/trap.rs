@@ -72,7 +72,7 @@ impl Trap {
         let reason = match cause {
             Cause::Fuel => "all fuel consumed".into(),
             Cause::Memory => format!(
-                "out of memory: a growth past the limit was denied{}",
+                "out of memory: a growth past the `memory` of its limits or of its tenant was denied{}",
                 said.map(|said| format!(" ({said})")).unwrap_or_default()
             ),
             Cause::Trap | Cause::Malformed | Cause::Output | Cause::State | Cause::Migrate => {
