@@ -75,6 +75,14 @@ pub(super) fn function(bulk: Bulk) -> Vec<u8> {
         bulk.emit(code);
         code.return_();
     };
+    let whole_if_short = |code: &mut InstructionSink<'_>| {
+        code.local_get(LENGTH)
+            .i32_const(PIECE_BYTES)
+            .i32_le_u()
+            .if_(BlockType::Empty);
+        whole(code);
+        code.end();
+    };
     match bulk {
         Bulk::Copy { from, to } => {
             ends_beyond(&mut code, TO, to);
@@ -107,12 +115,7 @@ pub(super) fn function(bulk: Bulk) -> Vec<u8> {
         // Where they overlap and the destination lies behind, from the end.
         code.local_get(TO).local_get(FROM).i32_gt_u().if_(BlockType::Empty);
         code.loop_(BlockType::Empty);
-        code.local_get(LENGTH)
-            .i32_const(PIECE_BYTES)
-            .i32_le_u()
-            .if_(BlockType::Empty);
-        whole(&mut code);
-        code.end();
+        whole_if_short(&mut code);
         code.local_get(LENGTH)
             .i32_const(PIECE_BYTES)
             .i32_sub()
@@ -125,12 +128,7 @@ pub(super) fn function(bulk: Bulk) -> Vec<u8> {
         code.br(0).end().end();
     }
     code.loop_(BlockType::Empty);
-    code.local_get(LENGTH)
-        .i32_const(PIECE_BYTES)
-        .i32_le_u()
-        .if_(BlockType::Empty);
-    whole(&mut code);
-    code.end();
+    whole_if_short(&mut code);
     code.local_get(TO).local_get(FROM).i32_const(PIECE_BYTES);
     bulk.emit(&mut code);
     code.local_get(TO).i32_const(PIECE_BYTES).i32_add().local_set(TO);

@@ -9,6 +9,8 @@ use proptest::test_runner::{Config as Cases, TestRunner};
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Config, Engine, Instance, Memory, Module, Store, Trap, TypedFunc};
 
+use super::module::STRAIGHT_MAX;
+use super::pieces::PIECE_BYTES;
 use super::*;
 
 const PIECE: u32 = PIECE_BYTES.cast_unsigned();
