@@ -7,8 +7,9 @@
 mod support;
 
 use dirigo::batch::Batch;
-use dirigo::engine::{Budget, Engine, Instance, Request, Setup, Voice};
-use dirigo::flow::Ticket;
+use dirigo::call::Request;
+use dirigo::engine::{Budget, Engine, Instance, Setup, Voice};
+use dirigo::lineage::Ticket;
 use dirigo::pipeline::Limits;
 use dirigo::state::{Table, windows};
 use dirigo_operator::filter::filter_batch;
@@ -133,7 +134,7 @@ fn reduce(bencher: Bencher<'_, '_>, events: usize) {
         turn += 1;
         let (fold, plan) = windows::assign(&mut table, &batch, 10, turn, 1);
         let answer = finish(instance.run(&Request::Fold(fold), BUDGET)).0.expect("no traps");
-        let dirigo::engine::Answer::Folded(dirigo::engine::Folded::Done { accumulators, .. }) = answer else {
+        let dirigo::call::Answer::Folded(dirigo::call::Folded::Done { accumulators, .. }) = answer else {
             panic!("a fold folds");
         };
         plan.commit(&mut table, &accumulators);

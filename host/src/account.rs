@@ -1,15 +1,14 @@
 //! What a tenant uses of a host, beside what it may use.
 //!
 //! One per tenant, shared by all its pipelines. Owns the counts and their bounds; the time of workers is the scheduler's to
-//! share, and places for instances are given by [`crate::actor::Activations`]. A tenant over a bound waits or loses what is
+//! share, and places for instances are those of the actors. A tenant over a bound waits or loses what is
 //! too much; no other tenant's count moves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::limits::Budget;
 use crate::sync::Mutex;
-
-use crate::pipeline::Budget;
 
 /// The account of one tenant.
 #[derive(Debug)]

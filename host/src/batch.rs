@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::flow::Ticket;
+use crate::lineage::Origin;
 
 /// A sequence of byte strings laid end to end: item `i` is `bytes[ends[i - 1]..ends[i]]`.
 #[derive(wasmtime::component::ComponentType, wasmtime::component::Lower, Clone, Debug, Default, PartialEq, Eq)]
@@ -286,9 +286,6 @@ pub(crate) fn first_unordered(items: &[u32], ordered: impl Fn(&u32, &u32) -> boo
     items.windows(2).position(|pair| !is_ordered(pair))
 }
 
-/// Which source of a pipeline an event entered by: its place in [`crate::pipeline::Pipeline::sources`].
-pub type SourceIndex = u16;
-
 /// Events in columns, all from one source; the columns have the same number of items.
 ///
 /// Columns are shared: an operator that leaves keys and times alone passes them on without a copy.
@@ -305,21 +302,6 @@ pub struct Batch {
     pub positions: Arc<Vec<u64>>,
     /// What else is known of all the events together.
     pub origin: Origin,
-}
-
-/// Where the events of a batch come from.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    /// The oldest batch of the source that has a part in this one.
-    pub ticket: Arc<Ticket>,
-    /// Which of the ways from the source to here they took, where the graph joins several.
-    pub path: u32,
-}
-
-impl From<Arc<Ticket>> for Origin {
-    fn from(ticket: Arc<Ticket>) -> Self {
-        Self { ticket, path: 0 }
-    }
 }
 
 impl Batch {

@@ -7,13 +7,17 @@
 pub mod account;
 pub mod actor;
 pub mod batch;
+pub mod call;
 pub mod clock;
 pub mod disk;
 pub mod engine;
 pub mod flow;
+pub mod limits;
+pub mod lineage;
 pub mod pipeline;
 pub mod runtime;
 pub mod scheduler;
+pub mod signal;
 pub mod sink;
 pub mod source;
 pub mod state;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use crate::account::{Account, Held};
 use crate::batch::{Batch, Column};
+use crate::call::{Answer, Filtered, Folded, Outputs, Rejection};
 use crate::engine::way::Service;
-use crate::engine::{Answer, Failure as Rejection, Filtered, Folded, Outputs, Setup, Trap};
+use crate::engine::{Setup, Trap};
 
 /// Bytes of keys that outputs without keys of their own may inherit, beyond twice what the batch has: as many as a call may hand
 /// over.
@@ -247,7 +248,7 @@ mod tests {
     use super::*;
     use crate::clock::SlowClock;
     use crate::engine::way::done;
-    use crate::flow::Ticket;
+    use crate::lineage::Ticket;
 
     fn column(items: impl IntoIterator<Item = Vec<u8>>) -> Column {
         let mut column = Column::default();

@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
     use crate::batch::Column;
-    use crate::flow::Ticket;
+    use crate::lineage::Ticket;
 
     fn output(position: u64) -> Batch {
         Batch {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::batch::Batch;
-use crate::flow::Ticket;
+use crate::lineage::Ticket;
 
 /// Bytes that one turn takes; a single event may be larger.
 const TURN_BYTES_MAX: usize = 1 << 20;

@@ -11,7 +11,6 @@ mod counters;
 mod directory;
 mod effects;
 mod emit;
-mod epochs;
 mod lengths;
 mod mailbox;
 mod operator;
@@ -23,6 +22,7 @@ mod watchdog;
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::{Wake, Waker};
 
 use crate::sync::Mutex;
 
@@ -30,9 +30,8 @@ pub use activations::Activations;
 pub use capture::Waiting;
 pub use counters::{Counters, Counts};
 use emit::Sequence;
-pub use epochs::{Epochs, Paused};
 use mailbox::{Mail, Mailbox};
-pub use operator::{Edge, Operator, Options, Pipe, Target};
+pub use operator::{Operator, Options, Pipe};
 use replica::Replica;
 pub use share::Share;
 
@@ -167,6 +166,17 @@ impl Cell {
         }
     }
 
+    /// Whether effects may be taken now; while the pipeline is paused, it is scheduled once the pipeline goes on.
+    fn may_take_effects(&self) -> bool {
+        let turns = self.actor.operator.pipe.epochs.turns();
+        turns.enter(|| self.waker()).is_some()
+    }
+
+    /// Schedules it when woken.
+    fn waker(&self) -> Waker {
+        Arc::new(self.clone()).into()
+    }
+
     /// Ends its pipeline: running it showed a fault of the host, after which nothing in it can be trusted.
     pub fn give_up(&self) {
         let operator = &self.actor.operator;
@@ -186,7 +196,7 @@ impl Cell {
         let (step, fuel) = match self.actor.replicas[usize::from(self.replica)].try_lock() {
             Some(mut replica) => (replica.run(&self.actor, started_ns), replica.take_fuel()),
             // A checkpoint copies what it holds, or somebody who looks for idle actors looks at it: the worker does not wait.
-            None if self.actor.operator.pipe.epochs.enter_turn(|| self.clone()).is_some() => (Step::Again, 0),
+            None if self.may_take_effects() => (Step::Again, 0),
             None => (Step::Parked, 0),
         };
         let ns = watchdog::after(clock.now_ns().saturating_sub(started_ns));
@@ -195,6 +205,12 @@ impl Cell {
             self.actor.operator.slice_lengths.note(ns);
         }
         Ran { step, ns, fuel }
+    }
+}
+
+impl Wake for Cell {
+    fn wake(self: Arc<Self>) {
+        Arc::unwrap_or_clone(self).schedule();
     }
 }
 

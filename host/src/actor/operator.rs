@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 
 use hdrhistogram::Histogram;
 
@@ -13,11 +14,11 @@ use super::directory::Directory;
 use super::lengths::Lengths;
 use super::pace::Pace;
 use super::replica::Leaving;
-use super::{Activations, Actor, Cell, Epochs, Identity, Share};
+use super::{Activations, Actor, Cell, Identity, Share};
 use crate::batch::Batch;
 use crate::clock::{Clock, nanoseconds};
 use crate::engine::{Component, Kind, Setup};
-use crate::flow::{DeadLetter, Event, Failure, Gate, Halt, LetterSetup, Letters, Outlet, Waiter};
+use crate::flow::{DeadLetter, Edge, Epochs, Event, Failure, Gate, Halt, LetterSetup, Letters, Message, Receiver};
 use crate::pipeline::{self, Actors, Isolation, OnError, Window};
 use crate::scheduler::{Scheduler, TenantIndex};
 use crate::source::Extract;
@@ -66,24 +67,6 @@ pub struct Options {
     pub workers: u32,
 }
 
-/// Where outputs go.
-#[derive(Clone)]
-pub enum Target {
-    /// Another operator.
-    Operator(Arc<Operator>),
-    /// A sink.
-    Sink(Arc<Outlet>),
-}
-
-/// A connection from a source or an operator to an operator or a sink.
-pub struct Edge {
-    target: Target,
-    /// Which of the target's inputs it is, of how many.
-    input: (u32, u32),
-    sent: AtomicU64,
-    received: AtomicU64,
-}
-
 /// An operator of a running pipeline.
 pub struct Operator {
     pub(super) id: String,
@@ -100,7 +83,7 @@ pub struct Operator {
     pub(super) counters: Counters,
     pub(super) slice_lengths: Lengths,
     pub(super) edges: Vec<Edge>,
-    pub(super) gate: Gate<Waiter>,
+    pub(super) gate: Gate<Waker>,
     letter_setup: Arc<LetterSetup>,
     rekey: Option<Extract>,
     pub(super) directory: Directory,
@@ -229,12 +212,12 @@ impl Operator {
 
     /// What waits for it.
     #[must_use]
-    pub fn gate(&self) -> &Gate<Waiter> {
+    pub fn gate(&self) -> &Gate<Waker> {
         &self.gate
     }
 
-    /// Takes a batch: gives its events their new keys if it does, and hands them to the actors.
-    pub fn receive(self: &Arc<Self>, batch: Batch) {
+    /// Takes events: gives them their new keys if it does, and hands them to the actors.
+    fn take_in(self: &Arc<Self>, batch: Batch) {
         counters::add(&self.counters.events_in, batch.len());
         let Some(batch) = self.rekeyed(batch) else { return };
         self.gate.enter(batch.len(), batch.size());
@@ -308,10 +291,10 @@ impl Operator {
     /// Whether its outputs would add to something full; if so, `cell` is scheduled once there is room.
     pub(super) fn must_wait(&self, cell: &Cell) -> bool {
         let letters = &self.pipe.letters.gate;
-        if letters.is_full() && letters.wait(Waiter::Cell(cell.clone())) {
+        if letters.is_full() && letters.wait(cell.waker()) {
             return true;
         }
-        Edge::must_wait(&self.edges, || Waiter::Cell(cell.clone()))
+        Edge::must_wait(&self.edges, || cell.waker())
     }
 
     /// What events take from here to a sink, in ns: own turn and the longest way after it.
@@ -326,11 +309,8 @@ impl Operator {
     /// take as long as there are ways through the graph.
     pub(super) fn observe_turn(&self, events: usize, fuel: u64, ns: u64, was_served: bool) {
         self.pace.observe_turn(events, fuel, ns, was_served);
-        let after = self.edges.iter().map(|edge| match &edge.target {
-            Target::Operator(operator) => operator.pace.turn_ns().saturating_add(operator.after_ns()),
-            Target::Sink(_) => 0,
-        });
-        self.after_ns.store(after.max().unwrap_or(0), Ordering::Relaxed);
+        self.after_ns
+            .store(Edge::longest_path_ns(&self.edges), Ordering::Relaxed);
     }
 
     /// What events take from its outputs to a sink, in ns.
@@ -406,7 +386,7 @@ impl Operator {
             return Visit::Busy;
         }
         // A checkpoint that is looking at the actor would miss what leaves it now.
-        let Some(_inside) = self.pipe.epochs.try_enter_turn() else {
+        let Some(_inside) = self.pipe.epochs.turns().try_enter() else {
             self.idle.lock().push_front(entry);
             return Visit::TooYoung;
         };
@@ -490,62 +470,22 @@ impl Death {
     }
 }
 
-impl Edge {
-    /// A connection to the input `input` of `inputs` of `target`.
-    #[must_use]
-    pub fn new(target: Target, input: u32, inputs: u32) -> Self {
-        Self {
-            target,
-            input: (input, inputs),
-            sent: AtomicU64::new(0),
-            received: AtomicU64::new(0),
+impl Receiver for Arc<Operator> {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn receive(&self, message: Message) {
+        match message {
+            Message::Batch(batch) => self.take_in(batch),
         }
     }
 
-    /// Where it leads.
-    #[must_use]
-    pub fn target_id(&self) -> &str {
-        match &self.target {
-            Target::Operator(operator) => &operator.id,
-            Target::Sink(outlet) => &outlet.id,
-        }
+    fn gate(&self) -> &Gate<Waker> {
+        &self.gate
     }
 
-    /// Events sent and events received.
-    #[must_use]
-    pub fn counts(&self) -> (u64, u64) {
-        (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
-    }
-
-    /// Sends a batch along all of `edges`.
-    pub fn send_all(edges: &[Edge], batch: Batch) {
-        let Some((last, others)) = edges.split_last() else {
-            return;
-        };
-        others.iter().for_each(|edge| edge.send(batch.clone()));
-        last.send(batch);
-    }
-
-    fn send(&self, mut batch: Batch) {
-        let (input, inputs) = self.input;
-        batch.origin.path = batch.origin.path.wrapping_mul(inputs).wrapping_add(input);
-        let events = batch.len() as u64;
-        self.sent.fetch_add(events, Ordering::Relaxed);
-        match &self.target {
-            Target::Operator(operator) => operator.receive(batch),
-            Target::Sink(outlet) => outlet.push(batch),
-        }
-        self.received.fetch_add(events, Ordering::Relaxed);
-    }
-
-    /// Whether one of `edges` leads to something full; if so, the waiter is told once there is room.
-    pub fn must_wait(edges: &[Edge], waiter: impl Fn() -> Waiter) -> bool {
-        edges.iter().any(|edge| {
-            let gate = match &edge.target {
-                Target::Operator(operator) => &operator.gate,
-                Target::Sink(outlet) => &outlet.gate,
-            };
-            gate.is_full() && gate.wait(waiter())
-        })
+    fn path_ns(&self) -> u64 {
+        Operator::path_ns(self)
     }
 }

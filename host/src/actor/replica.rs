@@ -17,7 +17,9 @@ use super::turn::{Alarm, End, Slice, Turn};
 use super::{Actor, Cell, Step, counters, watchdog};
 use crate::account::Held;
 use crate::batch::Batch;
-use crate::engine::{Budget, Instance, Kind, Request};
+use crate::call::Request;
+use crate::engine::{Budget, Instance, Kind};
+use crate::lineage::Ticket;
 use crate::pipeline::Window;
 use crate::state::{Copies, Table, windows};
 
@@ -93,7 +95,7 @@ struct Open {
     number: u64,
     outputs: VecDeque<Batch>,
     /// Held so that nothing of the chunk is done with before all of it is.
-    _tickets: smallvec::SmallVec<[Arc<crate::flow::Ticket>; 4]>,
+    _tickets: smallvec::SmallVec<[Arc<Ticket>; 4]>,
 }
 
 impl Replica {
@@ -154,7 +156,7 @@ impl Replica {
                 return Step::Parked;
             }
             if self.ended.is_some() || self.turn.is_none() {
-                let Some(_inside) = operator.pipe.epochs.enter_turn(|| self.cell(actor)) else {
+                let Some(_inside) = operator.pipe.epochs.turns().enter(|| self.cell(actor).waker()) else {
                     return Step::Parked;
                 };
                 let is_time = || clock.now_ns() - started_ns < operator.slice_ns;
@@ -211,7 +213,7 @@ impl Replica {
                         }
                     }
                     let may_go_on = comes_nearer(now_ns - started_ns, polled_ns, operator.slice_ns);
-                    if may_go_on && !operator.pipe.epochs.is_pausing() {
+                    if may_go_on && !operator.pipe.epochs.turns().is_raised() {
                         continue;
                     }
                     return Step::Again;

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use super::effects::{self, Effects};
 use super::{Actor, Cell};
-use crate::engine::{Budget, Component, Instance, Request, Setup, Trap, Unopened, way};
+use crate::call::Request;
+use crate::engine::{Budget, Component, Instance, Setup, Trap, Unopened, way};
 use crate::pipeline::Isolation;
 
 /// A turn under way.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use bytesize::ByteSize;
-use dirigo::engine::{self, Instance, StateVersions};
+use dirigo::call::StateVersions;
+use dirigo::engine::{self, Instance};
 use serde::Serialize;
 
 use super::output::Format;

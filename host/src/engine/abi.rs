@@ -11,6 +11,7 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 
 use super::landing::{Item, Landed, List};
 use crate::batch::{Batch, Column, Malformed, first_unordered};
+use crate::call::{Filtered, Folded, Outputs, Rejection, StateVersions, Windows};
 
 /// `types.batch`; shares the columns of a [`Batch`], so that lowering is the only copy.
 #[derive(ComponentType, Lower)]
@@ -28,34 +29,6 @@ impl From<&Batch> for BatchArg {
             keys: batch.keys.clone(),
             values: batch.values.clone(),
         }
-    }
-}
-
-/// `reduce.windows`.
-#[derive(ComponentType, Lower, Clone, Debug, Default)]
-#[component(record)]
-pub struct Windows {
-    /// The key of each.
-    pub keys: Column,
-    /// Starts, ms since the epoch.
-    pub starts: Vec<i64>,
-    /// Ends, ms since the epoch.
-    pub ends: Vec<i64>,
-    /// How many events each holds.
-    pub counts: Vec<u64>,
-}
-
-impl Windows {
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.starts.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.starts.is_empty()
     }
 }
 
@@ -85,17 +58,7 @@ impl RawColumn {
     }
 }
 
-/// `types.failure`: what a guest rejects, and why.
-#[derive(ComponentType, Lift, Clone, Debug, PartialEq, Eq)]
-#[component(record)]
-pub struct Failure {
-    /// Its place among what was handed over.
-    pub index: u32,
-    /// Why.
-    pub message: String,
-}
-
-impl Item for Failure {
+impl Item for Rejection {
     /// Each takes a piece of memory of its own. A few too many are cheap, and it is told later what is wrong with them.
     fn check(length: usize, handed: usize) -> wasmtime::Result<()> {
         const FEW: usize = 1024;
@@ -113,14 +76,14 @@ pub(super) struct RawOutputs {
     origins: List<u32>,
     keys: Option<RawColumn>,
     values: RawColumn,
-    failures: List<Failure>,
+    failures: List<Rejection>,
 }
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct RawFiltered {
     kept: List<u32>,
-    failures: List<Failure>,
+    failures: List<Rejection>,
 }
 
 #[derive(ComponentType, Lift)]
@@ -128,78 +91,14 @@ pub(super) struct RawFiltered {
 pub(super) struct RawFolded {
     accumulators: RawColumn,
     outputs: RawOutputs,
-    rejected: List<Failure>,
+    rejected: List<Rejection>,
 }
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct RawMigrated {
     accumulators: RawColumn,
-    failures: List<Failure>,
-}
-
-/// `reduce.versions`: which state a component reads and writes.
-#[derive(ComponentType, Lift, Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[component(record)]
-pub struct StateVersions {
-    /// The version of the accumulators that it returns.
-    pub written: u32,
-    /// The oldest version that it can migrate.
-    pub oldest: u32,
-}
-
-impl StateVersions {
-    /// Whether it takes accumulators of this version.
-    #[must_use]
-    pub fn reads(self, version: u32) -> bool {
-        (self.oldest..=self.written).contains(&version)
-    }
-
-    pub(super) fn validate(self) -> Result<Self, Broken> {
-        let Self { written, oldest } = self;
-        if oldest > written {
-            return Err(Broken::Versions { written, oldest });
-        }
-        Ok(self)
-    }
-}
-
-/// `types.outputs`, validated against the number of items that were handed over.
-#[derive(Clone, Debug, Default)]
-pub struct Outputs {
-    /// What each value came from; never descends.
-    pub origins: Vec<u32>,
-    /// New keys, where the operator gives any.
-    pub keys: Option<Column>,
-    /// The values.
-    pub values: Column,
-    /// Rejected items, by rising index.
-    pub failures: Vec<Failure>,
-}
-
-/// `filter.filtered`, validated.
-#[derive(Clone, Debug, Default)]
-pub struct Filtered {
-    /// The events to keep, strictly rising.
-    pub kept: Vec<u32>,
-    /// Rejected events, by rising index.
-    pub failures: Vec<Failure>,
-}
-
-/// `reduce.folded`, validated.
-#[derive(Clone, Debug)]
-pub enum Folded {
-    /// Nothing was rejected.
-    Done {
-        /// The accumulators of the groups that stay open.
-        accumulators: Column,
-        /// What the closing windows emit.
-        outputs: Outputs,
-    },
-    /// These events were; nothing else of the call counts.
-    Rejected(Vec<Failure>),
-    /// The state that these events touch is of another version, and cannot be brought to the component's.
-    Unmigrated(Vec<Failure>),
+    failures: List<Rejection>,
 }
 
 /// A result that breaks the contract. The turn counts as trapped.
@@ -287,6 +186,15 @@ pub(super) fn typecheck(function: &str, found: &ComponentFunc, types: &InstanceT
     }
 }
 
+/// The versions that a component answered, if they make sense.
+pub(super) fn validate_versions(versions: StateVersions) -> Result<StateVersions, Broken> {
+    let StateVersions { written, oldest } = versions;
+    if oldest > written {
+        return Err(Broken::Versions { written, oldest });
+    }
+    Ok(versions)
+}
+
 impl RawOutputs {
     pub(super) async fn validate(self, items: usize, landed: &mut Landed) -> Result<Outputs, Broken> {
         let origins = landed.fetch(self.origins).await;
@@ -346,7 +254,7 @@ impl RawMigrated {
         self,
         items: usize,
         landed: &mut Landed,
-    ) -> Result<Result<Column, Vec<Failure>>, Broken> {
+    ) -> Result<Result<Column, Vec<Rejection>>, Broken> {
         let failures = landed.fetch(self.failures).await;
         validate_failures(&failures, items)?;
         if !failures.is_empty() {
@@ -356,7 +264,7 @@ impl RawMigrated {
     }
 }
 
-fn validate_failures(failures: &[Failure], items: usize) -> Result<(), Broken> {
+fn validate_failures(failures: &[Rejection], items: usize) -> Result<(), Broken> {
     if failures.is_empty() {
         return Ok(());
     }
@@ -366,12 +274,12 @@ fn validate_failures(failures: &[Failure], items: usize) -> Result<(), Broken> {
 
 /// Checks that no item is both rejected and among `indexes`, which are in order as the failures are: it would be counted
 /// twice.
-fn disjoint(what: &'static str, indexes: &[u32], failures: &[Failure]) -> Result<(), Broken> {
+fn disjoint(what: &'static str, indexes: &[u32], failures: &[Rejection]) -> Result<(), Broken> {
     let both = failures
         .iter()
         .find(|failure| indexes.binary_search(&failure.index).is_ok());
     match both {
-        Some(Failure { index, .. }) => Err(Broken::Both { what, index: *index }),
+        Some(Rejection { index, .. }) => Err(Broken::Both { what, index: *index }),
         None => Ok(()),
     }
 }

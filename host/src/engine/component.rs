@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use wasmtime::component::{Component as Compiled, ComponentExportIndex, InstancePre};
 
-use super::abi::StateVersions;
 use super::contract::{self, Kind, Violation};
 use super::guest::Guest;
 use super::{Engine, hex};
+use crate::call::StateVersions;
 
 /// Linear memory comes in pages.
 const PAGE_BYTES: u64 = 64 << 10;

@@ -13,7 +13,7 @@ use super::voice::Voice;
 use super::way::{SERVED_NS_MAX, Service};
 use super::{bulk, wasi};
 use crate::account::Account;
-use crate::pipeline::Limits;
+use crate::limits::Limits;
 
 /// How many WASI handles a guest may hold at once: far more streams and pollables than a well-behaved one needs, far fewer
 /// than would cost memory.

@@ -10,10 +10,7 @@ use wasmtime::Store;
 use wasmtime::component::TypedFunc;
 
 use super::Component;
-use super::abi::{
-    BatchArg, Broken, Failure, Filtered, FoldArgs, Folded, Outputs, RawFiltered, RawFolded, RawOutputs, StateVersions,
-    Windows,
-};
+use super::abi::{BatchArg, Broken, FoldArgs, RawFiltered, RawFolded, RawOutputs, validate_versions};
 use super::contract::Kind;
 use super::guest::Guest;
 use super::landing::{self, Landed};
@@ -23,9 +20,10 @@ use super::trap::Trap;
 use super::voice::Voice;
 use super::way::Service;
 use crate::account::Account;
-use crate::batch::{Batch, Column};
+use crate::batch::Column;
+use crate::call::{Answer, Folded, Foreign, Rejection, Request, StateVersions};
 use crate::clock::Clock;
-use crate::pipeline::Limits;
+use crate::limits::Limits;
 
 /// How much fuel `open` may burn, in events' worth: it may build tables or compile patterns that many events then use.
 const OPEN_EVENTS: u64 = 100;
@@ -76,79 +74,6 @@ pub enum Unopened {
     Refused(String),
     /// It trapped on the way.
     Trapped(Trap),
-}
-
-/// What one turn asks of a guest.
-#[derive(Clone, Debug)]
-pub enum Request {
-    /// `map` or `filter` over a batch.
-    Batch(Batch),
-    /// `reduce.accumulate`.
-    Fold(Fold),
-}
-
-impl Request {
-    /// The events that it is about.
-    #[must_use]
-    pub fn batch(&self) -> &Batch {
-        match self {
-            Self::Batch(batch) => batch,
-            Self::Fold(fold) => &fold.batch,
-        }
-    }
-
-    /// The bytes of what is handed over.
-    fn size(&self) -> usize {
-        match self {
-            Self::Batch(batch) => batch.size(),
-            Self::Fold(fold) => {
-                /// Of an item that a column holds, and of a window with its times and its count.
-                const END_BYTES: usize = size_of::<u32>();
-                const WINDOW_BYTES: usize = 3 * size_of::<u64>() + END_BYTES;
-                let column = |column: &Column| column.bytes().len() + column.len() * END_BYTES;
-                let closing = fold
-                    .closing
-                    .as_ref()
-                    .map_or(0, |windows| windows.keys.bytes().len() + windows.len() * WINDOW_BYTES);
-                fold.batch.size() + column(&fold.accumulators) + closing
-            }
-        }
-    }
-}
-
-/// The arguments of `reduce.accumulate`.
-#[derive(Clone, Debug)]
-pub struct Fold {
-    /// The events.
-    pub batch: Batch,
-    /// The group of each.
-    pub groups: Arc<Vec<u32>>,
-    /// What each group starts from.
-    pub accumulators: Arc<Column>,
-    /// The windows of the first groups, which close.
-    pub closing: Option<Arc<Windows>>,
-    /// The groups whose accumulators are not of the component's state version; most folds have none.
-    pub foreign: Vec<Foreign>,
-}
-
-/// Groups whose accumulators another version of the component wrote. Each has an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Foreign {
-    /// Which version.
-    pub version: u32,
-    /// The numbers of the groups.
-    pub groups: Vec<u32>,
-}
-
-/// What a guest answered.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// From `map`.
-    Mapped(Outputs),
-    /// From `filter`.
-    Filtered(Filtered),
-    /// From `reduce.accumulate`.
-    Folded(Folded),
 }
 
 type Accumulate = TypedFunc<FoldArgs, (RawFolded,)>;
@@ -287,7 +212,7 @@ impl Instance {
         from: u32,
         accumulators: &Column,
         budget: Budget,
-    ) -> Result<Result<Column, Vec<Failure>>, Trap> {
+    ) -> Result<Result<Column, Vec<Rejection>>, Trap> {
         let Calls::Reduce { migration, .. } = &self.calls else {
             unreachable!("only a reduce keeps state")
         };
@@ -372,7 +297,7 @@ async fn learn_state_versions(
 ) -> wasmtime::Result<()> {
     let ask = instance.get_typed_func::<(), (StateVersions,)>(&mut *store, component.functions()[3])?;
     let (versions,) = ask.call_async(store, ()).await?;
-    component.learn_state_versions(versions.validate()?);
+    component.learn_state_versions(validate_versions(versions)?);
     Ok(())
 }
 

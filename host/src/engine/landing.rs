@@ -47,7 +47,7 @@ struct Places {
 }
 
 /// Sees to it that so many turns, or [`PLACES_MAX`], find a warm place for what they return. Takes some milliseconds.
-pub(crate) fn make_ready(places: usize) {
+pub fn make_ready(places: usize) {
     while let Some(mut landing) = Landing::made_up_to(places) {
         // Whatever is not zero: zeros need not be written.
         landing.bytes.resize(BYTES_MAX, 1);
@@ -262,9 +262,9 @@ mod tests {
     use wasmtime::component::{Component, Linker};
     use wasmtime::{Config, Engine, Store};
 
-    use super::super::abi::Failure;
     use super::super::way::done;
     use super::*;
+    use crate::call::Rejection;
     use crate::clock::SlowClock;
 
     /// Held by tests that count places, or need one.
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn no_more_is_rejected_than_was_handed_over() {
-        let refused = returned::<Failure>("failures", 1025).unwrap_err();
+        let refused = returned::<Rejection>("failures", 1025).unwrap_err();
         assert_eq!(
             refused.to_string(),
             "a list of failures has 1025 items, 100 were handed over"

@@ -9,12 +9,12 @@ use wasmtime::Store;
 use wasmtime::component::Instance;
 
 use super::Component;
-use super::abi::{Failure, MigrateArgs, RawMigrated};
+use super::abi::{MigrateArgs, RawMigrated};
 use super::guest::Guest;
-use super::instance::{Fold, Foreign};
 use super::landing::{self, Landed};
 use super::trap::unmigrated;
 use crate::batch::Column;
+use crate::call::{Fold, Foreign, Rejection};
 
 /// What it takes to migrate in an instance. The function is looked up when it is first wanted, which for most is never.
 pub(super) struct Migration {
@@ -27,7 +27,7 @@ pub(super) enum Start {
     /// These accumulators, all of the component's version.
     From(Arc<Column>),
     /// Nothing: these events touch state that the component cannot read.
-    Impossible(Vec<Failure>),
+    Impossible(Vec<Rejection>),
 }
 
 impl Migration {
@@ -92,7 +92,7 @@ impl Migration {
         store: &mut Store<Guest>,
         accumulators: &Column,
         foreign: &Foreign,
-    ) -> wasmtime::Result<Result<Column, Vec<Failure>>> {
+    ) -> wasmtime::Result<Result<Column, Vec<Rejection>>> {
         let function = self.component.functions()[4];
         let migrate = self
             .instance
@@ -109,10 +109,10 @@ impl Migration {
 }
 
 /// The failures of groups as those of their events, in the order of the events.
-fn of_events(groups: &[u32], failures: &[(u32, String)]) -> Vec<Failure> {
+fn of_events(groups: &[u32], failures: &[(u32, String)]) -> Vec<Rejection> {
     let failure = |(event, group): (u32, &u32)| {
         let (_, message) = failures.iter().find(|(failed, _)| failed == group)?;
-        Some(Failure {
+        Some(Rejection {
             index: event,
             message: message.clone(),
         })

@@ -31,15 +31,14 @@ use wasmtime::{
     StoreContextMut,
 };
 
-pub use abi::{Failure, Filtered, Folded, Outputs, StateVersions, Windows};
 pub use bulk::Refused;
 pub use cache::{Cache, Error as CacheError};
 pub use capacity::Machine;
 pub use component::Component;
 pub use contract::{Kind, Violation};
 use guest::{Guest, LastWords};
-pub use instance::{Answer, Budget, Fold, Foreign, Instance, Request, Setup, Unopened};
-pub(crate) use landing::make_ready as make_landings_ready;
+pub use instance::{Budget, Instance, Setup, Unopened};
+pub use landing::make_ready as make_landings_ready;
 pub use trap::{Cause, Trap};
 pub use voice::{Level, Voice};
 

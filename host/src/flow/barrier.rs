@@ -4,11 +4,11 @@
 //! whoever raised it finds everything as it is between two effects. Knows nothing of what an effect is.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Waker;
 
+use super::wake_all;
+use crate::signal::Signal;
 use crate::sync::Mutex;
-
-use super::signal::Signal;
-use super::waiter::{Waiter, wake_all};
 
 /// Counters of those inside, each on a cache line of its own: workers that enter don't take turns at one.
 const COUNTERS: usize = 16;
@@ -22,7 +22,7 @@ pub struct Barrier {
     inside: [Counter; COUNTERS],
     /// Rings when somebody leaves a raised one.
     left: Signal,
-    waiting: Mutex<Vec<Waiter>>,
+    waiting: Mutex<Vec<Waker>>,
 }
 
 #[derive(Debug, Default)]
@@ -46,18 +46,18 @@ impl Barrier {
         (!self.is_raised.load(Ordering::SeqCst)).then_some(inside)
     }
 
-    /// Enters; or, where it is raised, keeps the waiter, who is told once it falls.
-    pub fn enter(&self, waiter: impl FnOnce() -> Waiter) -> Option<Inside<'_>> {
+    /// Enters; or, where it is raised, keeps the waker, which is woken once it falls.
+    pub fn enter(&self, waker: impl FnOnce() -> Waker) -> Option<Inside<'_>> {
         if let Some(inside) = self.try_enter() {
             return Some(inside);
         }
         let mut waiting = self.waiting.lock();
-        // It falls under this lock: one that has fallen meanwhile is seen, one that has not will find the waiter.
+        // It falls under this lock: one that has fallen meanwhile is seen, one that has not will find the waker.
         if !self.is_raised.load(Ordering::SeqCst) {
             drop(waiting);
-            return self.enter(waiter);
+            return self.enter(waker);
         }
-        waiting.push(waiter());
+        waiting.push(waker());
         None
     }
 
@@ -131,12 +131,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_enters_a_raised_barrier_and_who_waits_is_told_when_it_falls() {
+    fn nobody_enters_a_raised_barrier_and_who_waits_is_woken_when_it_falls() {
         let barrier = Arc::<Barrier>::default();
         let signal = Arc::<Signal>::default();
         drop(barrier.try_enter().expect("it is not raised"));
         let raised = barrier.raise();
-        assert!(barrier.enter(|| Waiter::Source(signal.clone())).is_none());
+        assert!(barrier.enter(|| Waker::from(signal.clone())).is_none());
         assert_eq!(signal.heard(), 0);
         drop(raised);
         assert_eq!(signal.heard(), 1);

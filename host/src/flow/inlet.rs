@@ -12,9 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crate::sync::Mutex;
 
-use super::progress::Progress;
-use super::signal::Signal;
-use crate::batch::SourceIndex;
+use crate::lineage::{Progress, SourceIndex};
+use crate::signal::Signal;
 use crate::source::{Bookmark, Source};
 pub use reading::{Parts, Reader, Reading, Step};
 
@@ -160,7 +159,8 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
-    use crate::flow::{Halt, Letters, LettersBookmark, Listener};
+    use crate::flow::{Halt, Letters, LettersBookmark};
+    use crate::lineage::Listener;
     use crate::scheduler::Errands;
     use crate::source::{self, Intake, Quota, Read};
 

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::thread::JoinHandle;
 
 use base64::Engine as _;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gate::Gate;
 use super::halt::{Failure, Halt, panicked};
-use super::waiter::{Waiter, wake_all};
+use super::wake_all;
 use crate::account::Account;
 use crate::batch::Column;
 use crate::pipeline::{Limits, Window};
@@ -162,7 +163,7 @@ type Open = Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>;
 #[derive(Debug)]
 pub struct Letters {
     /// What waits to be written.
-    pub gate: Gate<Waiter>,
+    pub gate: Gate<Waker>,
     count: AtomicU64,
     first: OnceLock<FirstLetter>,
     sender: Sender<Message>,

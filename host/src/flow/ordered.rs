@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::progress::{self, Ticket};
-use crate::batch::{Batch, Column, Origin, SourceIndex};
+use crate::batch::{Batch, Column};
+use crate::lineage::{self, Origin, SourceIndex, Ticket};
 
 /// Events that are held back.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(super) struct Ordered {
 struct Held {
     batch: HeldColumns,
     /// All of it counts until the last of it leaves: that is how long it takes memory.
-    _load: progress::Held,
+    _load: lineage::Held,
     source: SourceIndex,
     path: u32,
     arrival_ns: u64,
@@ -52,7 +52,7 @@ impl Ordered {
     }
 
     /// Takes back what a checkpoint had found held, of a source that `load` counts it for.
-    pub(super) fn restore(&mut self, batch: Batch, source: SourceIndex, arrival_ns: u64, load: progress::Held) {
+    pub(super) fn restore(&mut self, batch: Batch, source: SourceIndex, arrival_ns: u64, load: lineage::Held) {
         self.keep(batch, source, arrival_ns, load);
     }
 
@@ -74,7 +74,7 @@ impl Ordered {
         })
     }
 
-    fn keep(&mut self, batch: Batch, source: SourceIndex, arrival_ns: u64, load: progress::Held) {
+    fn keep(&mut self, batch: Batch, source: SourceIndex, arrival_ns: u64, load: lineage::Held) {
         let mut order: Vec<u32> = (0..).take(batch.len()).collect();
         order.sort_by_key(|&event| batch.positions[event as usize]);
         self.held.push(Held {

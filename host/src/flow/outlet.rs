@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,14 +15,15 @@ use crate::sync::Mutex;
 use hdrhistogram::Histogram;
 use smallvec::SmallVec;
 
+use super::edge::{self, Receiver as Receive};
 use super::gate::Gate;
 use super::halt::{Failure, Halt, panicked};
 use super::ordered::Ordered;
-use super::progress::Progress;
-use super::waiter::{Waiter, wake_all};
+use super::wake_all;
 use crate::account::Account;
-use crate::batch::{Batch, SourceIndex};
+use crate::batch::Batch;
 use crate::clock::Clock;
+use crate::lineage::{Progress, SourceIndex};
 use crate::pipeline::Order;
 use crate::scheduler::Errands;
 use crate::sink::{self, Sink};
@@ -37,7 +39,7 @@ pub struct Outlet {
     /// Its name in the pipeline.
     pub id: String,
     /// What waits for it.
-    pub gate: Gate<Waiter>,
+    pub gate: Gate<Waker>,
     /// Events that were written.
     pub events_out: AtomicU64,
     /// From arrival at the source to the sink, in ns.
@@ -106,8 +108,7 @@ impl Outlet {
         (outlet.clone(), Unstarted { outlet, receiver })
     }
 
-    /// Takes a batch; never waits.
-    pub fn push(&self, batch: Batch) {
+    fn take_in(&self, batch: Batch) {
         self.gate.enter(batch.len(), batch.size());
         self.send(Message::Batch(batch));
     }
@@ -152,6 +153,26 @@ impl Outlet {
     fn send(&self, message: Message) {
         // The thread holds the other end until it was told to close, after which nothing is sent that matters.
         let _ = self.sender.send(message);
+    }
+}
+
+impl Receive for Arc<Outlet> {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn receive(&self, message: edge::Message) {
+        match message {
+            edge::Message::Batch(batch) => self.take_in(batch),
+        }
+    }
+
+    fn gate(&self) -> &Gate<Waker> {
+        &self.gate
+    }
+
+    fn path_ns(&self) -> u64 {
+        0
     }
 }
 
@@ -206,13 +227,13 @@ enum Pace {
 
 /// A batch at the gate of an outlet, which it leaves when it is done with, written or not.
 struct Admitted<'a> {
-    gate: &'a Gate<Waiter>,
+    gate: &'a Gate<Waker>,
     events: usize,
     bytes: usize,
 }
 
 impl<'a> Admitted<'a> {
-    fn new(gate: &'a Gate<Waiter>, batch: &Batch) -> Self {
+    fn new(gate: &'a Gate<Waker>, batch: &Batch) -> Self {
         Self {
             gate,
             events: batch.len(),
@@ -423,7 +444,7 @@ mod tests {
     use super::*;
     use crate::batch::Column;
     use crate::clock::ManualClock;
-    use crate::flow::{Listener, Ticket};
+    use crate::lineage::{Listener, Ticket};
 
     #[derive(Debug)]
     struct Deaf;
@@ -487,8 +508,8 @@ mod tests {
         let writer = unstarted
             .writing(parts, Progress::new(Vec::new(), Box::new(Deaf), false))
             .start(Errands::unshared());
-        outlet.push(batch());
-        outlet.push(batch());
+        outlet.take_in(batch());
+        outlet.take_in(batch());
         let marked = outlet.mark([].into());
         outlet.close();
         writer.join().unwrap();
@@ -521,7 +542,7 @@ mod tests {
             clock: Arc::new(ManualClock::new(0)),
         };
         let mut writing = unstarted.writing(parts, progress.clone());
-        outlet.push(at(&[1, 5]));
+        outlet.take_in(at(&[1, 5]));
         // At the cut everything before 3 is finished; before the sink comes to it, all is.
         let marked = outlet.mark([3].into());
         progress.resume(0, 9);

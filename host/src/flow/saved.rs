@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use super::Ticket;
-use crate::batch::{Batch, Column, Origin};
+use crate::batch::{Batch, Column};
+use crate::lineage::{Origin, Ticket};
 
 /// A batch that was on its way at a cut.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,11 +15,12 @@ use crate::sync::Mutex;
 
 use super::summary::CheckpointSummary;
 use crate::actor::{Operator, Pipe, Waiting};
-use crate::batch::SourceIndex;
 use crate::clock::nanoseconds;
-use crate::flow::{Failure, Inlet, Letters, Marked, MarkedLetters, Outlet, Progress, Saved, Signal};
+use crate::flow::{Failure, Inlet, Letters, Marked, MarkedLetters, Outlet, Saved};
+use crate::lineage::{Epoch, Progress, SourceIndex};
+use crate::signal::Signal;
 use crate::sink;
-use crate::state::{Bookmarks, Copies, Epoch, InFlight, Record, Snapshot};
+use crate::state::{Bookmarks, Copies, InFlight, Record, Snapshot};
 use crate::thread;
 
 /// What a checkpoint looks at.

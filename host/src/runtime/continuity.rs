@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 use super::connectors::{LETTERS_FILE, Place};
 use super::in_flight::Waiting;
 use super::prepare::Prepared;
+use crate::call::StateVersions;
 use crate::disk;
-use crate::engine::{Component, Setup, StateVersions};
+use crate::engine::{Component, Setup};
 use crate::pipeline::{
     ComponentRef, Diagnostics, Format, Operator, Pipeline, Pointer, Sink, SinkKind, Source, SourceKind,
 };

@@ -8,8 +8,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::wiring;
-use crate::batch::SourceIndex;
 use crate::disk::Disk;
+use crate::lineage::SourceIndex;
 use crate::pipeline::Pipeline;
 use crate::sink::{self, Ability, Sink};
 use crate::source::{self, Source};

@@ -18,13 +18,15 @@ use super::summary::{
 };
 use super::wiring;
 use super::{Host, Prepared};
-use crate::actor::{Edge, Operator, Pipe};
+use crate::actor::{Operator, Pipe};
 use crate::clock::nanoseconds;
 use crate::flow::{
-    Failure, Halt, Inlet, InletParts, Letters, LettersWriting, Listener, Outlet, OutletParts, Progress, Reader,
-    Reading, Signal, Unstarted, Writer, Writing,
+    Edge, Failure, Halt, Inlet, InletParts, Letters, LettersWriting, Outlet, OutletParts, Reader, Reading, Unstarted,
+    Writer, Writing,
 };
+use crate::lineage::{Listener, Progress};
 use crate::pipeline::{self, Order, Pipeline};
+use crate::signal::Signal;
 use crate::sink::Sink;
 
 /// How often a pipeline that failed is looked through for what still has to be dropped.
@@ -476,7 +478,7 @@ impl Job {
             .flat_map(|(from, edges)| {
                 edges.iter().map(move |edge| {
                     let (sent, received) = edge.counts();
-                    let (from, to) = (from.to_owned(), edge.target_id().to_owned());
+                    let (from, to) = (from.to_owned(), edge.receiver_id().to_owned());
                     EdgeSummary {
                         from,
                         to,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::connectors::StartError;
 use crate::actor::{Operator, Waiting};
-use crate::batch::SourceIndex;
-use crate::flow::{Outlet, Progress, ReadBatch, Saved, Ticket};
+use crate::flow::{Outlet, Saved};
+use crate::lineage::{Progress, ReadBatch, SourceIndex, Ticket};
 use crate::pipeline::Pipeline;
 use crate::state::{Bookmarks, InFlight};
 

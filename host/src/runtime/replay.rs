@@ -13,12 +13,11 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::SLICE_FUEL;
 use crate::batch::{Batch, Column};
+use crate::call::{Answer, Folded, Outputs, Rejection, Request};
 use crate::clock::Clock;
-use crate::engine::{
-    self, Answer, Budget, Component, Engine, Failure as Rejection, Folded, Instance, Kind, Outputs, Request, Setup,
-    Trap, Unopened, Voice,
-};
-use crate::flow::{DeadLetter, LetterSetup, Ticket};
+use crate::engine::{self, Budget, Component, Engine, Instance, Kind, Setup, Trap, Unopened, Voice};
+use crate::flow::{DeadLetter, LetterSetup};
+use crate::lineage::Ticket;
 use crate::pipeline::{self, Window};
 use crate::state::windows::{self, Plan};
 use crate::state::{Entry, Table};

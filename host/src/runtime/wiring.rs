@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::actor::{Edge, Operator, Options, Pipe, Target};
-use crate::batch::SourceIndex;
+use crate::actor::{Operator, Options, Pipe};
 use crate::engine::{Component, Setup};
-use crate::flow::Outlet;
+use crate::flow::{Edge, Outlet, Receiver};
+use crate::lineage::SourceIndex;
 use crate::pipeline::{Input, Pipeline};
 
 /// The operators of `pipeline`, connected, and for each source the edges that lead from it.
@@ -41,20 +41,18 @@ pub(super) fn connect(
 fn edges_from(pipeline: &Pipeline, from: Input, made: &[Arc<Operator>], outlets: &[Arc<Outlet>]) -> Vec<Edge> {
     let first_made = pipeline.operators.len() - made.len();
     let operators = pipeline.operators.iter().enumerate().skip(first_made);
-    let to_operators = operators.flat_map(|(index, operator)| {
-        let target = Target::Operator(made[index - first_made].clone());
-        edges_to(&operator.inputs, from, &target)
-    });
+    let to_operators =
+        operators.flat_map(|(index, operator)| edges_to(&operator.inputs, from, &made[index - first_made]));
     let sinks = pipeline.sinks.iter().zip(outlets);
-    let to_sinks = sinks.flat_map(|(sink, outlet)| edges_to(&sink.inputs, from, &Target::Sink(outlet.clone())));
+    let to_sinks = sinks.flat_map(|(sink, outlet)| edges_to(&sink.inputs, from, outlet));
     to_operators.chain(to_sinks).collect()
 }
 
-fn edges_to(inputs: &[Input], from: Input, target: &Target) -> Vec<Edge> {
+fn edges_to<R: Receiver + Clone + 'static>(inputs: &[Input], from: Input, receiver: &R) -> Vec<Edge> {
     let count = u32::try_from(inputs.len()).expect("a pipeline file bounds the number of inputs");
     let matching = (0..).zip(inputs).filter(|(_, input)| **input == from);
     matching
-        .map(|(index, _)| Edge::new(target.clone(), index, count))
+        .map(|(index, _)| Edge::new(Box::new(receiver.clone()), index, count))
         .collect()
 }
 

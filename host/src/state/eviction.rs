@@ -6,7 +6,8 @@
 
 use super::hash;
 use super::slots::{Slot, Slots};
-use super::table::{Epoch, Record, Table};
+use super::table::{Record, Table};
+use crate::lineage::Epoch;
 
 /// Slots that are freed in one go: 128 records are spilled in about 0.2 ms.
 const FREED_AT_ONCE: usize = 128;

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::*;
 use crate::disk::Simulated;
+use crate::lineage::Epoch;
 
 const KEYS: u64 = 400;
 const SEEDS: u64 = 20;

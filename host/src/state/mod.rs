@@ -34,4 +34,4 @@ pub use keys::Keys;
 pub use snapshot::{Bookmarks, InFlight, Snapshot};
 pub use stopped::{Finding, Stopped, Verdict, pipelines, verify};
 pub use store::{Apply, Options, Store};
-pub use table::{Entry, Epoch, Record, Table};
+pub use table::{Entry, Record, Table};

@@ -5,7 +5,8 @@
 
 use smallvec::SmallVec;
 
-use super::table::{Entry, Epoch, Record};
+use super::table::{Entry, Record};
+use crate::lineage::Epoch;
 
 /// Slots of a piece: 512 KiB. The first one grows up to it, since most tables of an actor per key have one slot.
 const PIECE: usize = 4096;

@@ -7,6 +7,7 @@ use super::copies::Copies;
 use super::eviction::Hand;
 use super::hash;
 use super::slots::{Slot, Slots, outside};
+use crate::lineage::Epoch;
 
 /// What the host keeps of a key: its open window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,9 +59,6 @@ pub struct Table {
     pub(super) is_incomplete: bool,
     pub(super) hand: Hand,
 }
-
-/// Counts the cuts of a run from 1; 0 is before all of them.
-pub type Epoch = u32;
 
 impl Default for Table {
     fn default() -> Self {

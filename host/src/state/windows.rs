@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::table::{Entry, Table};
 use crate::batch::{Batch, Column};
-use crate::engine::{Fold, Foreign, Windows};
+use crate::call::{Fold, Foreign, Windows};
 
 /// What a turn will do to a table, once it succeeded.
 #[derive(Debug)]
@@ -226,7 +226,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::Ticket;
+    use crate::lineage::Ticket;
 
     fn batch(keys: &[&str]) -> Batch {
         let mut column = Column::default();

@@ -15,7 +15,8 @@ use crate::actor::operator::{Death, Operator};
 use crate::actor::turn::{End, Outcome};
 use crate::actor::{Actor, counters};
 use crate::batch::Batch;
-use crate::engine::{Cause, Failure as Rejection, Trap, Unopened};
+use crate::call::Rejection;
+use crate::engine::{Cause, Trap, Unopened};
 use crate::flow::{Failure, wake_all};
 use crate::state::windows;
 

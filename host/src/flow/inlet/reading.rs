@@ -3,17 +3,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::Duration;
 
 use super::{ABANDONED, AWAKE, ENDED, Inlet, READING};
 use crate::account::Account;
-use crate::actor::{Edge, Epochs};
 use crate::batch::Batch;
 use crate::clock::Clock;
 use crate::flow::halt::{Failure, Halt, panicked};
 use crate::flow::letters::{DeadLetter, Event, Letters};
-use crate::flow::progress::ReadBatch;
-use crate::flow::waiter::Waiter;
+use crate::flow::{Edge, Epochs};
+use crate::lineage::ReadBatch;
 use crate::scheduler::Errands;
 use crate::source::{self, Intake, Quota, Read, Refused};
 use crate::thread;
@@ -147,7 +147,7 @@ impl Reading {
             return Ok(Step::Wait { heard, at_most: None });
         }
         let read = if self.inlet.is_replayable {
-            let Some(_inside) = self.parts.epochs.sources().enter(|| self.waiter()) else {
+            let Some(_inside) = self.parts.epochs.sources().enter(|| self.waker()) else {
                 return Ok(Step::Wait { heard, at_most: None });
             };
             let (intake, read) = self.read();
@@ -188,8 +188,8 @@ impl Reading {
         self.parts.halt.is_blown() || self.inlet.state.load(Ordering::SeqCst) != AWAKE
     }
 
-    fn waiter(&self) -> Waiter {
-        Waiter::Source(self.inlet.signal.clone())
+    fn waker(&self) -> Waker {
+        Waker::from(self.inlet.signal.clone())
     }
 
     /// Whether what it would add to is full; if so, its signal rings once there is room.
@@ -197,8 +197,8 @@ impl Reading {
         let letters = &self.parts.letters.gate;
         let is_short = self.parts.account.is_over_memory();
         !self.inlet.progress.has_room(self.inlet.index, is_short)
-            || Edge::must_wait(&self.parts.edges, || self.waiter())
-            || (letters.is_full() && letters.wait(self.waiter()))
+            || Edge::must_wait(&self.parts.edges, || self.waker())
+            || (letters.is_full() && letters.wait(self.waker()))
     }
 
     fn read(&self) -> (Intake, Result<Read, source::Error>) {
@@ -220,7 +220,7 @@ impl Reading {
     fn send_when_possible(&self, intake: Intake) {
         loop {
             let heard = self.inlet.signal.heard();
-            if let Some(_inside) = self.parts.epochs.sources().enter(|| self.waiter()) {
+            if let Some(_inside) = self.parts.epochs.sources().enter(|| self.waker()) {
                 return self.send(intake);
             }
             self.inlet.signal.wait_past(heard, None);

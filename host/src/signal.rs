@@ -1,5 +1,7 @@
 //! A bell that a thread waits for.
 
+use std::sync::Arc;
+use std::task::Wake;
 use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex};
@@ -37,5 +39,15 @@ impl Signal {
                 }
             }
         }
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
     }
 }

@@ -1,4 +1,4 @@
-//! How far the events of each source have come.
+//! Where events come from, and how far those of each source have come.
 //!
 //! Every batch that a source reads gets a [`Ticket`], which all that derives from the batch shares; when the last of it is
 //! gone, the batch is done with. So the host knows what is in flight, up to where everything is finished, and when a
@@ -11,8 +11,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sync::Mutex;
 
-use super::signal::Signal;
-use crate::batch::SourceIndex;
+use crate::signal::Signal;
+
+/// What lies between two cuts of a pipeline, counted from 1 in each run.
+pub type Epoch = u32;
+
+/// Which source of a pipeline an event entered by, by its place in the pipeline file.
+pub type SourceIndex = u16;
+
+/// Where the events of a batch come from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The oldest batch of the source that has a part in this one.
+    pub ticket: Arc<Ticket>,
+    /// Which of the ways from the source to here they took, where the graph joins several.
+    pub path: u32,
+}
+
+impl From<Arc<Ticket>> for Origin {
+    fn from(ticket: Arc<Ticket>) -> Self {
+        Self { ticket, path: 0 }
+    }
+}
 
 /// Events of one source that may be in flight or held back, from reading to the sink: they bound a pipeline's memory.
 const EVENTS_MAX: u64 = 256 << 10;
@@ -216,7 +236,7 @@ impl Progress {
 
     /// Counts what a sink holds back of a source, until that is dropped.
     #[must_use]
-    pub(super) fn hold(self: &Arc<Self>, source: SourceIndex, events: usize, bytes: usize) -> Held {
+    pub fn hold(self: &Arc<Self>, source: SourceIndex, events: usize, bytes: usize) -> Held {
         let load = Load {
             events: events as u64,
             bytes: bytes as u64,
@@ -310,7 +330,7 @@ impl Ticket {
 
     /// Counts what a sink holds back of the batch, until that is dropped.
     #[must_use]
-    pub(super) fn hold(&self, events: usize, bytes: usize) -> Held {
+    pub fn hold(&self, events: usize, bytes: usize) -> Held {
         match &self.progress {
             Some(progress) => progress.hold(self.source, events, bytes),
             None => Held::default(),
@@ -320,7 +340,7 @@ impl Ticket {
 
 /// What a sink holds back of a batch whose ticket it has given up.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub struct Held {
     progress: Option<Arc<Progress>>,
     source: SourceIndex,
     load: Load,

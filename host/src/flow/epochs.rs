@@ -2,9 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Cell;
-use crate::flow::{Barrier, Inside, Raised, Waiter};
-use crate::state::Epoch;
+use super::{Barrier, Raised};
+use crate::lineage::Epoch;
 
 /// The epochs of a running pipeline, and the barriers by which one ends.
 #[derive(Debug)]
@@ -63,18 +62,10 @@ impl Epochs {
         &self.sources
     }
 
-    /// Lets a worker take effects; or, while the pipeline is paused, has the cell scheduled once it goes on.
-    pub(super) fn enter_turn(&self, cell: impl FnOnce() -> Cell) -> Option<Inside<'_>> {
-        self.turns.enter(|| Waiter::Cell(cell()))
-    }
-
-    /// Whether workers are kept out, or about to be.
-    pub(super) fn is_pausing(&self) -> bool {
-        self.turns.is_raised()
-    }
-
-    pub(super) fn try_enter_turn(&self) -> Option<Inside<'_>> {
-        self.turns.try_enter()
+    /// The barrier in front of what turns amount to.
+    #[must_use]
+    pub fn turns(&self) -> &Barrier {
+        &self.turns
     }
 }
 
