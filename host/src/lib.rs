@@ -2,24 +2,17 @@
 //!
 //! The way of a batch: a [`source`] reads it, [`flow`] carries it from [`actor`] to actor, the [`scheduler`] says whose turn
 //! it is, the [`engine`] runs the guest, [`state`] keeps what lasts, a [`sink`] writes what comes out. [`pipeline`] says how
-//! they are put together.
+//! they are put together, and [`runtime`] does it.
+//!
+//! Each is a crate of its own under `host/crates`; here they are as one library.
 
-pub mod account;
-pub mod actor;
-pub mod batch;
-pub mod call;
-pub mod clock;
-pub mod disk;
-pub mod engine;
-pub mod flow;
-pub mod limits;
-pub mod lineage;
-pub mod pipeline;
-pub mod runtime;
-pub mod scheduler;
-pub mod signal;
-pub mod sink;
-pub mod source;
-pub mod state;
-pub mod sync;
-pub mod thread;
+pub use dirigo_actor as actor;
+pub use dirigo_connectors::{sink, source};
+pub use dirigo_disk as disk;
+pub use dirigo_engine as engine;
+pub use dirigo_flow as flow;
+pub use dirigo_ground::{account, batch, call, clock, limits, lineage, signal, sync, thread};
+pub use dirigo_pipeline as pipeline;
+pub use dirigo_runtime as runtime;
+pub use dirigo_scheduler as scheduler;
+pub use dirigo_state as state;

@@ -1,0 +1,220 @@
+//! Who may hold an instance.
+//!
+//! The machine bounds how many instances live at once. An actor that needs one when there is no room takes the place of the
+//! one that has been idle longest, of its own tenant or of one that has more places for its weight; where none is idle it
+//! waits, and of those who wait the tenant with the fewest places for its weight is next. So a tenant with thousands of
+//! actors neither takes the places of one with few nor makes it wait behind its own.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use super::replica::Leaving;
+use super::{Cell, Operator, Share};
+use dirigo_ground::sync::Mutex;
+
+/// The places for instances, shared by all pipelines of a host.
+#[derive(Debug)]
+pub struct Activations {
+    max: usize,
+    live: AtomicUsize,
+    peak: AtomicUsize,
+    waiting: Mutex<Waiting>,
+    operators: Mutex<Vec<Weak<Operator>>>,
+}
+
+/// Cells that wait for a place, by tenant; those of one tenant in the order in which they came.
+#[derive(Debug, Default)]
+struct Waiting(Vec<(Arc<Share>, VecDeque<Cell>)>);
+
+impl Waiting {
+    fn push(&mut self, cell: Cell) {
+        let share = &cell.actor.operator.pipe.share;
+        match self.0.iter_mut().find(|(own, _)| Arc::ptr_eq(own, share)) {
+            Some((_, queue)) => queue.push_back(cell),
+            None => self.0.push((share.clone(), VecDeque::from([cell]))),
+        }
+    }
+
+    /// The tenant that is next: none of the others who wait has fewer places for its weight.
+    fn next(&self) -> Option<usize> {
+        let mut tenants = 0..self.0.len();
+        let first = tenants.next()?;
+        Some(tenants.fold(first, |least, tenant| {
+            let is_less = self.0[least].0.has_more_than(&self.0[tenant].0);
+            if is_less { tenant } else { least }
+        }))
+    }
+
+    fn pop(&mut self) -> Option<Cell> {
+        let next = self.next()?;
+        let (_, queue) = &mut self.0[next];
+        let cell = queue.pop_front();
+        if queue.is_empty() {
+            self.0.swap_remove(next);
+        }
+        cell
+    }
+}
+
+impl Activations {
+    /// At most `max` instances at once.
+    ///
+    /// # Panics
+    /// When `max` is 0.
+    #[must_use]
+    pub fn new(max: usize) -> Arc<Self> {
+        assert!(max > 0, "without a place for an instance nothing can run");
+        Arc::new(Self {
+            max,
+            live: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+            operators: Mutex::default(),
+        })
+    }
+
+    /// The most instances that were alive at once.
+    #[must_use]
+    pub fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// Lets the idle actors of `operator` be found when room is needed.
+    pub(super) fn register(&self, operator: &Arc<Operator>) {
+        let mut operators = self.operators.lock();
+        operators.retain(|known| known.strong_count() > 0);
+        operators.push(Arc::downgrade(operator));
+    }
+
+    /// Takes a place for `cell`. Where there is none it is kept, and scheduled again once there is.
+    #[must_use]
+    pub(super) fn acquire(&self, cell: &Cell) -> bool {
+        let share = &cell.actor.operator.pipe.share;
+        if !self.acquire_share(share, cell) {
+            return false;
+        }
+        let is_acquired = self.acquire_place(cell);
+        if !is_acquired {
+            share.give_back();
+        }
+        is_acquired
+    }
+
+    /// Takes a place within the budget of the tenant.
+    fn acquire_share(&self, share: &Arc<Share>, cell: &Cell) -> bool {
+        let is_own = |other: &Arc<Share>| Arc::ptr_eq(other, share);
+        loop {
+            if share.take() {
+                return true;
+            }
+            if self.evict_longest_idle(is_own) == Leaving::Gone {
+                continue;
+            }
+            if share.take_or_wait(cell) {
+                return true;
+            }
+            // An actor that became idle since the look for one did not know yet that somebody waits.
+            self.evict_longest_idle(is_own);
+            return false;
+        }
+    }
+
+    fn acquire_place(&self, cell: &Cell) -> bool {
+        let share = &cell.actor.operator.pipe.share;
+        let gives_way = |other: &Arc<Share>| other.gives_way_to(share);
+        loop {
+            if self.take_free() {
+                return true;
+            }
+            if self.evict_longest_idle(gives_way) == Leaving::Gone {
+                continue;
+            }
+            let mut waiting = self.waiting.lock();
+            // Whoever releases looks for waiters after it counted down: look once more before waiting.
+            if self.take_free() {
+                return true;
+            }
+            waiting.push(cell.clone());
+            drop(waiting);
+            // An actor that became idle since the look for one did not know yet that somebody waits.
+            self.evict_longest_idle(gives_way);
+            return false;
+        }
+    }
+
+    fn take_free(&self) -> bool {
+        let taken = self.live.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |live| {
+            (live < self.max).then_some(live + 1)
+        });
+        if let Ok(before) = taken {
+            self.peak.fetch_max(before + 1, Ordering::Relaxed);
+        }
+        taken.is_ok()
+    }
+
+    /// Gives a place back.
+    pub(super) fn release(&self, share: &Share) {
+        share.give_back();
+        self.live.fetch_sub(1, Ordering::SeqCst);
+        self.wake_next();
+    }
+
+    /// Has whoever is next look for a place again. One that was woken and has no use for it any more passes it on.
+    pub fn wake_next(&self) {
+        let next = self.waiting.lock().pop();
+        if let Some(cell) = next {
+            cell.schedule();
+        }
+    }
+
+    /// Whether somebody waits for a place to whom an idle actor of this tenant should give way.
+    pub(super) fn is_short(&self, share: &Arc<Share>) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.0.iter().any(|(other, _)| share.gives_way_to(other))
+    }
+
+    /// The tenant that waits for a place and is next.
+    fn next_in_line(&self) -> Option<Arc<Share>> {
+        let waiting = self.waiting.lock();
+        waiting.next().map(|next| waiting.0[next].0.clone())
+    }
+
+    /// Deactivates the actor that has been idle longest, of the tenants that are asked for; or has it begin to leave, which
+    /// [`sweep`](Self::sweep) goes on with.
+    fn evict_longest_idle(&self, is_asked_for: impl Fn(&Arc<Share>) -> bool) -> Leaving {
+        let operators = self.operators.lock();
+        let alive = operators.iter().filter_map(Weak::upgrade);
+        let alive = alive.filter(|operator| is_asked_for(&operator.pipe.share));
+        let oldest = alive.filter_map(|operator| Some((operator.longest_idle_since_ns()?, operator)));
+        let mut candidates: Vec<(u64, Arc<Operator>)> = oldest.collect();
+        drop(operators);
+        candidates.sort_by_key(|(since_ns, _)| *since_ns);
+        let mut leaving = candidates.iter().map(|(_, operator)| operator.evict_longest_idle());
+        leaving
+            .find(|leaving| *leaving != Leaving::Stays)
+            .unwrap_or(Leaving::Stays)
+    }
+
+    /// Deactivates every actor that has been idle for longer than its operator allows, and the longest idle while others
+    /// wait for a place: one that was just coming to rest escapes both its own look and that of who waits.
+    pub fn sweep(&self, now_ns: u64) {
+        let free = self.max.saturating_sub(self.live.load(Ordering::SeqCst));
+        let is_awaited = || self.next_in_line().is_some();
+        (0..free).take_while(|_| is_awaited()).for_each(|_| self.wake_next());
+        while let Some(next) = self.next_in_line() {
+            if self.evict_longest_idle(|other| other.gives_way_to(&next)) == Leaving::Stays {
+                break;
+            }
+        }
+        let operators: Vec<Arc<Operator>> = self.operators.lock().iter().filter_map(Weak::upgrade).collect();
+        for operator in operators {
+            let share = &operator.pipe.share;
+            while share.is_short() && operator.evict_longest_idle() != Leaving::Stays {}
+            if share.is_short() {
+                share.wake_next();
+            }
+            operator.deactivate_idle(now_ns);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What a checkpoint takes of an operator, and what a recovery gives back to it.
+//!
+//! Both happen while nobody takes effects. Owns in which order the batches of an actor go back: what waits in an actor is
+//! outputs that must wait for those before them, and events that have had no effect yet.
+
+use super::counters;
+use super::directory::Directory;
+use super::mailbox::Mail;
+use super::{Actor, Operator};
+use dirigo_ground::batch::Batch;
+use dirigo_state::Copies;
+
+/// A batch that was on its way.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The events; with the keys that the operator gave them, if it does.
+    pub batch: Batch,
+    /// Whether they are outputs of the operator, and not events for it.
+    pub is_output: bool,
+}
+
+impl Operator {
+    /// Copies what changed since the last cut, and gives what is on its way, actor by actor, each in order. The pipeline is
+    /// paused.
+    #[must_use]
+    pub fn capture(&self, copies: &mut Copies) -> Vec<Waiting> {
+        let mut waiting = Vec::new();
+        for actor in self.directory.all() {
+            actor.capture(copies, &mut waiting);
+        }
+        waiting
+    }
+
+    /// Gives back what a cut found on its way, in the same order. Everything that comes after this operator has its own back
+    /// already, and nothing in front of it runs.
+    pub fn restore(&self, waiting: Waiting) {
+        let Waiting { batch, is_output } = waiting;
+        if !is_output {
+            counters::add(&self.counters.events_in, batch.len());
+            self.gate.enter(batch.len(), batch.size());
+            self.directory.deliver(self, batch);
+        } else if let (false, Directory::Shards(actors)) = (self.kind().is_stateful(), &self.directory) {
+            // A stateless operator has one actor: its outputs stand in line with what is still to become some.
+            let actor = actors.lock()[0].clone();
+            actor.deliver(Mail { batch, is_done: true });
+        } else {
+            // An actor with state works on one chunk at a time: nothing of it comes before.
+            self.forward(batch);
+        }
+    }
+}
+
+impl Actor {
+    fn capture(&self, copies: &mut Copies, waiting: &mut Vec<Waiting>) {
+        let mut chunks: Vec<(u64, Vec<Mail>)> = Vec::new();
+        for replica in &self.replicas {
+            let mut replica = replica.lock();
+            replica.capture_table(self, copies);
+            chunks.extend(replica.unfinished());
+        }
+        chunks.extend(self.sequence.lock().early().map(|(number, outputs)| {
+            let done = outputs.iter().map(|batch| Mail {
+                batch: batch.clone(),
+                is_done: true,
+            });
+            (number, done.collect())
+        }));
+        chunks.sort_by_key(|(number, _)| *number);
+        let unfinished = chunks.into_iter().flat_map(|(_, mail)| mail);
+        let mailbox = self.mailbox.lock();
+        waiting.extend(unfinished.chain(mailbox.waiting()).map(|mail| Waiting {
+            batch: mail.batch,
+            is_output: mail.is_done,
+        }));
+    }
+}

@@ -1,0 +1,68 @@
+//! Keys that a replica does not hold: what it lets go of where its tenant's memory is short, and what it asks the store for.
+//!
+//! Both happen before a turn, and are part of what the turn takes from its worker: turns get smaller where it takes long.
+
+use super::Actor;
+use super::replica::{Part, Replica};
+use dirigo_ground::account::Room;
+use dirigo_state::{self as state, Record};
+
+/// Keys that the store is asked for before one turn: 64 take about 0.2 ms where the database is in memory. A turn that would
+/// need more of them is cut.
+const LOOKED_UP_MAX: usize = 64;
+
+impl Replica {
+    /// Sees to it that the next turn finds the keys of its events in the table. Gives the time that it took, in ns.
+    pub(super) fn warm_up(&mut self, actor: &Actor) -> Result<u64, state::Error> {
+        let pipe = &actor.operator.pipe;
+        let room = pipe.share.account.room();
+        if room == Room::Ample && !self.table.is_incomplete() {
+            return Ok(0);
+        }
+        let started_ns = pipe.clock.now_ns();
+        self.make_room(actor, room)?;
+        if self.table.is_incomplete() {
+            self.look_up(actor)?;
+        }
+        Ok(pipe.clock.now_ns() - started_ns)
+    }
+
+    /// Lets go of keys, where memory is short and there are others to come.
+    fn make_room(&mut self, actor: &Actor, room: Room) -> Result<(), state::Error> {
+        let pipe = &actor.operator.pipe;
+        let committed = pipe.epochs.committed();
+        let is_large = self.table.has_more_than(pipe.store.kept_min());
+        let events = self.work.front().map_or(0, |part| part.batch.len());
+        let lacking = events.min(LOOKED_UP_MAX).saturating_sub(self.table.room());
+        let records = match room {
+            Room::None if is_large => self.table.shrink(committed),
+            Room::Scarce if is_large && lacking > 0 => self.table.evict(lacking, self.turns, committed),
+            _ => self.table.evict_vacant(self.turns, committed),
+        };
+        self.spill(actor, records)
+    }
+
+    /// Gives records to the store.
+    pub(super) fn spill(&mut self, actor: &Actor, records: Vec<Record>) -> Result<(), state::Error> {
+        let operator = &actor.operator;
+        operator.pipe.store.spill(&operator.id, records)?;
+        self.account_table(actor);
+        Ok(())
+    }
+
+    /// Looks up the keys of the next turn that are missing, and leaves events whose keys would be too many to another.
+    fn look_up(&mut self, actor: &Actor) -> Result<(), state::Error> {
+        let Some(batch) = self.work.front().map(|part| part.batch.clone()) else {
+            return Ok(());
+        };
+        let (admitted, missing) = self.table.admit(batch.keys.iter(), LOOKED_UP_MAX);
+        let operator = &actor.operator;
+        let found = operator.pipe.store.look_up(&operator.id, &missing, &mut self.table);
+        if admitted < batch.len()
+            && let Some(Part { batch, attempts }) = self.work.pop_front()
+        {
+            self.put_back(&batch, attempts, &[admitted]);
+        }
+        found
+    }
+}

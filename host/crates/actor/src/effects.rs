@@ -1,0 +1,316 @@
+//! What an answer of a guest amounts to: which events are to blame, and which batches leave.
+//!
+//! It is found out by the turn that got the answer, which lets others run on the way: outputs inherit times, keys and positions
+//! from the events that they come from, and there may be a hundred thousand of them. Changes nothing: `replica::settling` takes
+//! effects.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use dirigo_engine::way::Service;
+use dirigo_engine::{Setup, Trap};
+use dirigo_ground::account::{Account, Held};
+use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::call::{Answer, Filtered, Folded, Outputs, Rejection};
+
+/// Bytes of keys that outputs without keys of their own may inherit, beyond twice what the batch has: as many as a call may hand
+/// over.
+const INHERITED_BYTES_ALLOWANCE: usize = 2 << 20;
+/// Outputs that leave as one batch: twice as many as the events that a turn takes, with so many bytes of inherited keys. More are
+/// copied to batches of so many, and of so many bytes if one alone does not have more.
+const OUTPUTS_MAX: usize = 2048;
+const WHOLE_BYTES_MAX: usize = 256 << 10;
+const PART_BYTES_MAX: usize = 128 << 10;
+
+/// What a turn does once it is settled.
+#[derive(Debug)]
+pub(super) enum Effects {
+    /// Of a map or a filter.
+    Passed {
+        /// Events that led to outputs.
+        passed: usize,
+        rejected: Vec<Rejection>,
+        outputs: Emitted,
+    },
+    /// Of a fold.
+    Folded {
+        /// Of the windows that stay open.
+        accumulators: Column,
+        /// Events that completed windows which could not be finished.
+        rejected: Vec<Rejection>,
+        outputs: Emitted,
+    },
+    /// Of a fold that rejected these events; nothing else of it counts.
+    Rejected(Vec<Rejection>),
+    /// Of a fold whose state cannot be read, for these events.
+    Unmigrated(Vec<Rejection>),
+}
+
+/// Outputs, in the order in which they leave.
+#[derive(Debug)]
+pub(super) struct Emitted {
+    pub(super) batches: Vec<Batch>,
+    /// Their memory, where it is much: actors that take turns may all have outputs that have yet to leave.
+    pub(super) held: Option<Held>,
+}
+
+/// What an answer to a batch amounts to. `closed_by` has, for each window that closes, the event that completed it.
+///
+/// # Errors
+/// When it puts out more than any operator may, or than the tenant's budget allows.
+pub(super) async fn of(
+    answer: Answer,
+    batch: &Batch,
+    closed_by: Option<&[u32]>,
+    setup: &Setup,
+) -> Result<Effects, Trap> {
+    Ok(match answer {
+        Answer::Mapped(outputs) => {
+            let passed = distinct(&outputs.origins);
+            let (outputs, rejected) = derive(batch, outputs, passed, setup).await?;
+            Effects::Passed {
+                passed,
+                rejected,
+                outputs,
+            }
+        }
+        Answer::Filtered(Filtered { kept, failures }) => Effects::Passed {
+            passed: kept.len(),
+            rejected: failures,
+            outputs: Emitted {
+                batches: vec![if kept.len() == batch.len() {
+                    batch.clone()
+                } else {
+                    batch.gather(&kept)
+                }],
+                held: None,
+            },
+        },
+        Answer::Folded(Folded::Rejected(rejected)) => Effects::Rejected(rejected),
+        Answer::Folded(Folded::Unmigrated(failures)) => Effects::Unmigrated(failures),
+        Answer::Folded(Folded::Done {
+            accumulators,
+            mut outputs,
+        }) => {
+            // What a closing window puts out comes of the event that completed it, and is lost with it if it fails.
+            let closed_by = closed_by.unwrap_or_default();
+            let event_of = |window: &mut u32| *window = closed_by[*window as usize];
+            outputs.origins.iter_mut().for_each(event_of);
+            outputs
+                .failures
+                .iter_mut()
+                .for_each(|failure| event_of(&mut failure.index));
+            if !outputs.failures.is_empty() && batch.len() > 1 {
+                return Ok(Effects::Rejected(outputs.failures));
+            }
+            let events = distinct(&outputs.origins);
+            let (outputs, rejected) = derive(batch, outputs, events, setup).await?;
+            Effects::Folded {
+                accumulators,
+                rejected,
+                outputs,
+            }
+        }
+    })
+}
+
+/// Outputs of so many events, with what they inherit from them, and what was rejected.
+async fn derive(
+    batch: &Batch,
+    outputs: Outputs,
+    events: usize,
+    setup: &Setup,
+) -> Result<(Emitted, Vec<Rejection>), Trap> {
+    let has_runs = events < outputs.origins.len();
+    let inherited_bytes = inherited_bytes(batch, &outputs, has_runs);
+    if let Some(trap) = too_much_output(&setup.account, batch, &outputs, inherited_bytes) {
+        return Err(trap);
+    }
+    let bytes = outputs.values.bytes().len() + inherited_bytes;
+    let held = (bytes > WHOLE_BYTES_MAX).then(|| setup.account.hold(bytes));
+    let is_one_to_one = events == batch.len() && !has_runs;
+    if is_one_to_one {
+        let batch = Batch {
+            values: Arc::new(outputs.values),
+            keys: outputs.keys.map_or_else(|| batch.keys.clone(), Arc::new),
+            ..batch.clone()
+        };
+        let emitted = Emitted {
+            batches: vec![batch],
+            held,
+        };
+        return Ok((emitted, outputs.failures));
+    }
+    let is_whole = outputs.origins.len() <= OUTPUTS_MAX && inherited_bytes <= WHOLE_BYTES_MAX;
+    let batches = if is_whole {
+        vec![part(batch, &outputs.origins, outputs.keys, outputs.values)]
+    } else {
+        in_parts(batch, &outputs, Service::new(setup.clock.clone())).await
+    };
+    Ok((Emitted { batches, held }, outputs.failures))
+}
+
+/// Bytes of keys that outputs inherit.
+fn inherited_bytes(batch: &Batch, outputs: &Outputs, has_runs: bool) -> usize {
+    if outputs.keys.is_some() {
+        return 0;
+    }
+    if !has_runs {
+        // There is no more.
+        return batch.keys.bytes().len();
+    }
+    let runs = outputs.origins.chunk_by(|one, next| one == next);
+    runs.map(|same| same.len() * batch.keys.get(same[0] as usize).len())
+        .sum()
+}
+
+/// Many outputs, which leave part by part.
+async fn in_parts(batch: &Batch, outputs: &Outputs, mut service: Service) -> Vec<Batch> {
+    let mut parts = Vec::with_capacity(outputs.origins.len().div_ceil(OUTPUTS_MAX));
+    let mut rest = 0..outputs.origins.len();
+    while !rest.is_empty() {
+        let range = first_part(batch, outputs, rest.clone());
+        rest.start = range.end;
+        let keys = outputs.keys.as_ref().map(|keys| keys.slice(range.clone()));
+        let values = outputs.values.slice(range.clone());
+        parts.push(part(batch, &outputs.origins[range], keys, values));
+        service.give_way_when_due().await;
+    }
+    parts
+}
+
+/// As many of these outputs as leave as one batch.
+fn first_part(batch: &Batch, outputs: &Outputs, rest: Range<usize>) -> Range<usize> {
+    let length = |column: &Column, item: usize| column.slice_bytes(item..item + 1);
+    let mut bytes = 0;
+    let fits = |&output: &usize| {
+        let key = match &outputs.keys {
+            Some(keys) => length(keys, output),
+            None => length(&batch.keys, outputs.origins[output] as usize),
+        };
+        bytes += length(&outputs.values, output) + key;
+        bytes <= PART_BYTES_MAX
+    };
+    let fitting = rest.clone().take(OUTPUTS_MAX).take_while(fits).count();
+    rest.start..rest.start + fitting.max(1)
+}
+
+/// Outputs that leave as one batch.
+fn part(batch: &Batch, origins: &[u32], keys: Option<Column>, values: Column) -> Batch {
+    Batch {
+        times: Arc::new(inherited(&batch.times, origins)),
+        keys: Arc::new(keys.unwrap_or_else(|| batch.keys.gather(origins))),
+        positions: Arc::new(inherited(&batch.positions, origins)),
+        values: Arc::new(values),
+        origin: batch.origin.clone(),
+    }
+}
+
+/// Of each output, what its origin has.
+fn inherited<T: Copy>(items: &[T], origins: &[u32]) -> Vec<T> {
+    let mut inherited = Vec::with_capacity(origins.len());
+    for same in origins.chunk_by(|one, next| one == next) {
+        inherited.resize(inherited.len() + same.len(), items[same[0] as usize]);
+    }
+    inherited
+}
+
+/// How many events have outputs; origins never descend.
+fn distinct(origins: &[u32]) -> usize {
+    usize::from(!origins.is_empty()) + origins.windows(2).filter(|pair| pair[0] != pair[1]).count()
+}
+
+/// The trap that outputs count as which are more than any may, or than the tenant's budget allows. The budget is looked at event
+/// by event: which ones are refused does not depend on how events came to be one batch.
+fn too_much_output(account: &Account, batch: &Batch, outputs: &Outputs, inherited_bytes: usize) -> Option<Trap> {
+    // Nothing of that was handed over by the guest, so nothing else bounds it.
+    let allowed = batch.size().saturating_mul(2).saturating_add(INHERITED_BYTES_ALLOWANCE);
+    if inherited_bytes > allowed {
+        let reason = format!("its outputs would inherit {inherited_bytes} bytes of keys, and {allowed} are allowed");
+        return Some(Trap::too_much_output(reason, None));
+    }
+    if !account.bounds_outputs() {
+        return None;
+    }
+    let mut place = 0;
+    for same in outputs.origins.chunk_by(|one, next| one == next) {
+        let bytes = outputs.values.slice_bytes(place..place + same.len());
+        if let Some(reason) = account.refuses_outputs(same.len(), bytes) {
+            return Some(Trap::too_much_output(reason, Some(same[0])));
+        }
+        place += same.len();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dirigo_engine::way::done;
+    use dirigo_ground::clock::SlowClock;
+    use dirigo_ground::lineage::Ticket;
+
+    fn column(items: impl IntoIterator<Item = Vec<u8>>) -> Column {
+        let mut column = Column::default();
+        items.into_iter().for_each(|item| column.push(&item));
+        column
+    }
+
+    fn batch(events: u8) -> Batch {
+        Batch {
+            times: Arc::new((0..events.into()).collect()),
+            keys: Arc::new(column((0..events).map(|event| vec![event; event.into()]))),
+            values: Arc::new(Column::of_empty(events.into())),
+            positions: Arc::new((100..100 + u64::from(events)).collect()),
+            origin: Ticket::detached().into(),
+        }
+    }
+
+    /// So many outputs of each event, with values of as many bytes as `length` says.
+    fn outputs(of_each: &[usize], keys: bool, length: impl Fn(usize) -> usize) -> Outputs {
+        let origins = (0..).zip(of_each).flat_map(|(event, &times)| vec![event; times]);
+        let origins: Vec<u32> = origins.collect();
+        let value = |output: usize| vec![u8::try_from(output % 251).unwrap(); length(output)];
+        Outputs {
+            values: column((0..origins.len()).map(value)),
+            keys: keys.then(|| column((0..origins.len()).map(|output| output.to_le_bytes().to_vec()))),
+            origins,
+            failures: Vec::new(),
+        }
+    }
+
+    /// The parts, after each of which others may run.
+    fn parts(batch: &Batch, outputs: &Outputs) -> Vec<Batch> {
+        let service = Service::new(Arc::new(SlowClock::default()));
+        let (parts, yields) = done(in_parts(batch, outputs, service));
+        assert_eq!(parts.len(), yields);
+        parts
+    }
+
+    #[test]
+    fn what_leaves_in_parts_is_what_would_leave_as_a_whole() {
+        let batch = batch(5);
+        for keys in [false, true] {
+            let outputs = outputs(&[3, 0, 5_000, 1, 2_000], keys, |output| output % 100);
+            let parts = parts(&batch, &outputs);
+            assert!(parts.len() > 3, "{}", parts.len());
+            let whole = part(&batch, &outputs.origins, outputs.keys.clone(), outputs.values.clone());
+            let joined = Batch::concat(&parts);
+            assert_eq!(joined.times, whole.times);
+            assert_eq!(joined.keys, whole.keys);
+            assert_eq!(joined.values, whole.values);
+            assert_eq!(joined.positions, whole.positions);
+        }
+    }
+
+    #[test]
+    fn a_part_has_so_many_outputs_or_so_many_bytes_at_the_most_or_a_single_output() {
+        let lengths = |outputs: Outputs| -> Vec<usize> { parts(&batch(1), &outputs).iter().map(Batch::len).collect() };
+        assert_eq!(lengths(outputs(&[5_000], false, |_| 1)), [2_048, 2_048, 904]);
+        let keys = outputs(&[5_000], true, |_| 120);
+        assert_eq!(lengths(keys), [1_024, 1_024, 1_024, 1_024, 904], "keys count");
+        assert_eq!(lengths(outputs(&[12], false, |_| 32 << 10)), [4, 4, 4]);
+        let one_is_large = outputs(&[5], false, |output| if output == 2 { 1 << 20 } else { 10 });
+        assert_eq!(lengths(one_is_large), [2, 1, 2]);
+    }
+}

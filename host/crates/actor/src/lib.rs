@@ -1,0 +1,222 @@
+//! Virtual actors: an operator for a range of keys, alive while there is something to do.
+//!
+//! An [`Operator`] is a component placed in a pipeline; it spans actors, each with a mailbox and one or more replicas that run
+//! its turns. An actor activates at its first event, and gives its instance up when it is idle or room is needed; what lasts
+//! is in [`dirigo_state`]. Knows nothing of files or of the order in which actors run.
+
+mod activations;
+mod capture;
+mod cold;
+mod counters;
+mod directory;
+mod effects;
+mod emit;
+mod lengths;
+mod mailbox;
+mod operator;
+mod pace;
+mod replica;
+mod share;
+mod turn;
+mod watchdog;
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use dirigo_ground::sync::Mutex;
+
+pub use activations::Activations;
+pub use capture::Waiting;
+pub use counters::{Counters, Counts};
+use emit::Sequence;
+use mailbox::{Mail, Mailbox};
+pub use operator::{Operator, Options, Pipe};
+use replica::Replica;
+pub use share::Share;
+
+use dirigo_scheduler::{Ready, Urgency};
+use dirigo_state::Keys;
+
+/// An operator for one shard of the keys, or for one key.
+pub struct Actor {
+    operator: Arc<Operator>,
+    identity: Identity,
+    mailbox: Mutex<Mailbox>,
+    replicas: Box<[Mutex<Replica>]>,
+    /// By replica.
+    urgencies: Box<[Urgency]>,
+    sequence: Mutex<Sequence>,
+}
+
+/// Which actor of its operator it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Identity {
+    Shard { index: u32, shards: u32 },
+    Key(Box<[u8]>),
+}
+
+/// One replica of an actor: what the scheduler runs.
+#[derive(Clone)]
+pub struct Cell {
+    actor: Arc<Actor>,
+    replica: u16,
+}
+
+/// What came of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// How it ended.
+    pub step: Step,
+    /// Processor time that it took: what other threads had of the processor meanwhile is not for its tenant to pay.
+    pub ns: u64,
+    /// Fuel to charge for it.
+    pub fuel: u64,
+}
+
+/// How a slice ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is more to do.
+    Again,
+    /// Somebody else will say when there is.
+    Parked,
+}
+
+impl Actor {
+    fn new(operator: Arc<Operator>, identity: Identity, replicas: u16) -> Arc<Self> {
+        let mailbox = Mailbox::new(replicas);
+        Arc::new_cyclic(|actor| Self {
+            operator,
+            identity,
+            mailbox: Mutex::new(mailbox),
+            replicas: (0..replicas)
+                .map(|number| Mutex::new(Replica::new(actor.clone(), number)))
+                .collect(),
+            urgencies: (0..replicas).map(|_| Urgency::default()).collect(),
+            sequence: Mutex::default(),
+        })
+    }
+
+    /// Whether the next chunk must not be begun yet, since too many outputs wait for those of a chunk before them; if so
+    /// `cell` is scheduled once it can be.
+    fn must_keep_order(&self, cell: &Cell) -> bool {
+        if self.replicas.len() == 1 {
+            return false;
+        }
+        // Whoever has the chunk that the others wait for never waits here.
+        let number = self.mailbox.lock().next_number();
+        self.sequence.lock().must_wait(number, cell)
+    }
+
+    /// How urgent what a replica works on is.
+    fn urgency(&self, replica: u16) -> &Urgency {
+        &self.urgencies[usize::from(replica)]
+    }
+
+    fn keys(&self) -> Keys<'_> {
+        match &self.identity {
+            Identity::Shard { index, shards } => Keys::Shard {
+                index: *index,
+                shards: *shards,
+            },
+            Identity::Key(key) => Keys::One(key),
+        }
+    }
+
+    /// Takes a batch, and has it run.
+    fn receive(self: &Arc<Self>, batch: dirigo_ground::batch::Batch) {
+        self.deliver(Mail { batch, is_done: false });
+    }
+
+    /// Takes what is to wait in the mailbox, and has it run.
+    fn deliver(self: &Arc<Self>, mail: Mail) {
+        let woken = self.mailbox.lock().push(mail);
+        if let Some(replica) = woken {
+            Cell {
+                actor: self.clone(),
+                replica,
+            }
+            .schedule();
+        }
+    }
+}
+
+impl Cell {
+    /// Puts it in the queue of what is ready.
+    pub fn schedule(self) {
+        let scheduler = self.actor.operator.pipe.scheduler.clone();
+        scheduler.push(self.into_ready());
+    }
+
+    /// It, with what the scheduler may know of it.
+    #[must_use]
+    pub fn into_ready(self) -> Ready<Cell> {
+        let operator = &self.actor.operator;
+        let start_by_ns = operator.pipe.slo_ns.and_then(|slo_ns| {
+            let waiting_since_ns = self.actor.mailbox.lock().oldest_arrival_ns();
+            let urgency = self.actor.urgency(self.replica);
+            let turn_ns = operator.pace.turn_ns();
+            urgency.start_by_ns(waiting_since_ns, slo_ns, turn_ns, operator.after_ns())
+        });
+        Ready {
+            tenant: operator.pipe.tenant,
+            start_by_ns,
+            item: self,
+        }
+    }
+
+    /// Whether effects may be taken now; while the pipeline is paused, it is scheduled once the pipeline goes on.
+    fn may_take_effects(&self) -> bool {
+        let turns = self.actor.operator.pipe.epochs.turns();
+        turns.enter(|| self.waker()).is_some()
+    }
+
+    /// Schedules it when woken.
+    fn waker(&self) -> Waker {
+        Arc::new(self.clone()).into()
+    }
+
+    /// Ends its pipeline: running it showed a fault of the host, after which nothing in it can be trusted.
+    pub fn give_up(&self) {
+        let operator = &self.actor.operator;
+        let reason = "the host failed while it ran this operator; please report this".into();
+        operator.pipe.halt.blow(dirigo_flow::Failure::Operator {
+            id: operator.id.clone(),
+            reason,
+        });
+    }
+
+    /// Runs it for about one slice, which begins now.
+    #[must_use]
+    pub fn run(&self) -> Ran {
+        let clock = &self.actor.operator.pipe.clock;
+        let started_ns = clock.now_ns();
+        watchdog::before(started_ns);
+        let (step, fuel) = match self.actor.replicas[usize::from(self.replica)].try_lock() {
+            Some(mut replica) => (replica.run(&self.actor, started_ns), replica.take_fuel()),
+            // A checkpoint copies what it holds, or somebody who looks for idle actors looks at it: the worker does not wait.
+            None if self.may_take_effects() => (Step::Again, 0),
+            None => (Step::Parked, 0),
+        };
+        let ns = watchdog::after(clock.now_ns().saturating_sub(started_ns));
+        // One that burnt nothing met a locked replica, or had something done for it by the host: as long as that takes.
+        if step == Step::Again && fuel > 0 {
+            self.actor.operator.slice_lengths.note(ns);
+        }
+        Ran { step, ns, fuel }
+    }
+}
+
+impl Wake for Cell {
+    fn wake(self: Arc<Self>) {
+        Arc::unwrap_or_clone(self).schedule();
+    }
+}
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { actor, replica } = self;
+        write!(formatter, "{}/{:?}#{replica}", actor.operator.id, actor.identity)
+    }
+}

@@ -1,0 +1,211 @@
+//! The batches that wait for one actor.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use dirigo_ground::batch::Batch;
+use dirigo_ground::lineage::Ticket;
+
+/// Bytes that one turn takes; a single event may be larger.
+const TURN_BYTES_MAX: usize = 1 << 20;
+
+/// A queue of batches, and the replicas that have nothing to do.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    queue: VecDeque<Mail>,
+    /// How many events of the front batch were taken before: one larger than a turn leaves in pieces.
+    begun: usize,
+    /// Replicas that wait for a batch.
+    pub(super) idle: SmallVec<[u16; 2]>,
+    taken: u64,
+}
+
+/// What waits in a mailbox.
+#[derive(Clone, Debug)]
+pub(super) struct Mail {
+    pub(super) batch: Batch,
+    /// Whether these are outputs already, which a checkpoint found behind those of a chunk that was not finished: they only
+    /// leave in their order.
+    pub(super) is_done: bool,
+}
+
+/// What a replica works on in one go.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) batch: Batch,
+    /// See [`Mail::is_done`].
+    pub(super) is_done: bool,
+    /// Counts the chunks of this mailbox from 0: their outputs leave in this order.
+    pub(super) number: u64,
+    /// Shares in every batch that is joined in it: nothing of them is done with before all of the chunk is.
+    pub(super) tickets: SmallVec<[Arc<Ticket>; 4]>,
+}
+
+impl Mailbox {
+    /// An empty one, for an actor with so many replicas.
+    pub(super) fn new(replicas: u16) -> Self {
+        Self {
+            idle: (0..replicas).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a batch; gives the replica that should be woken for it.
+    pub(super) fn push(&mut self, mail: Mail) -> Option<u16> {
+        self.queue.push_back(mail);
+        self.idle.pop()
+    }
+
+    /// Everything that waits, in order.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Mail> {
+        let rest = |(index, mail): (usize, &Mail)| Mail {
+            batch: self.rest(index, &mail.batch),
+            is_done: mail.is_done,
+        };
+        self.queue.iter().enumerate().map(rest)
+    }
+
+    /// What was not taken yet of the batch at `index`.
+    fn rest(&self, index: usize, batch: &Batch) -> Batch {
+        if index == 0 && self.begun > 0 {
+            batch.slice(self.begun..batch.len())
+        } else {
+            batch.clone()
+        }
+    }
+
+    /// The number of the chunk that is taken next.
+    pub(super) fn next_number(&self) -> u64 {
+        self.taken
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// When the oldest of what waits arrived, in ns on the host's clock.
+    pub(super) fn oldest_arrival_ns(&self) -> Option<u64> {
+        self.queue.front().map(|mail| mail.batch.origin.ticket.arrival_ns())
+    }
+
+    /// Takes as many batches as make a good turn, joined; all come from one source by one path.
+    pub(super) fn take(&mut self, events_max: usize) -> Option<Chunk> {
+        let Mail { batch: front, is_done } = self.queue.front()?;
+        let is_done = *is_done;
+        let number = self.taken;
+        self.taken += 1;
+        let begun = std::mem::take(&mut self.begun);
+        if front.len() - begun > events_max && !is_done {
+            self.begun = begun + events_max;
+            return Some(Chunk {
+                tickets: SmallVec::new(),
+                batch: front.slice(begun..self.begun),
+                is_done,
+                number,
+            });
+        }
+        let Mail { batch: mut first, .. } = self.queue.pop_front().expect("there is a front");
+        if begun > 0 {
+            first = first.slice(begun..first.len());
+        }
+        let (mut events, mut bytes) = (first.len(), first.size());
+        let mut joined: SmallVec<[Batch; 4]> = SmallVec::new();
+        joined.push(first);
+        while let Some(next) = self.queue.front().filter(|next| !next.is_done && !is_done) {
+            events += next.batch.len();
+            bytes += next.batch.size();
+            if events > events_max || bytes > TURN_BYTES_MAX || !next.batch.joins(&joined[0]) {
+                break;
+            }
+            joined.extend(self.queue.pop_front().map(|mail| mail.batch));
+        }
+        if joined.len() == 1 {
+            return Some(Chunk {
+                batch: joined.remove(0),
+                is_done,
+                number,
+                tickets: SmallVec::new(),
+            });
+        }
+        let tickets = joined.iter().map(|batch| batch.origin.ticket.clone()).collect();
+        Some(Chunk {
+            batch: Batch::concat(&joined),
+            is_done,
+            number,
+            tickets,
+        })
+    }
+
+    /// Drops what waits; says how many events and bytes that were.
+    pub(super) fn clear(&mut self) -> (usize, usize) {
+        let waiting: Vec<Mail> = self.waiting().filter(|mail| !mail.is_done).collect();
+        self.queue.clear();
+        self.begun = 0;
+        (
+            waiting.iter().map(|mail| mail.batch.len()).sum(),
+            waiting.iter().map(|mail| mail.batch.size()).sum(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dirigo_ground::batch::Column;
+
+    const TURN_EVENTS: usize = 1024;
+
+    /// A batch of the positions from `first`.
+    fn batch(first: u64, events: usize) -> Batch {
+        Batch {
+            times: Arc::new(vec![0; events]),
+            keys: Arc::new(Column::of_empty(events)),
+            values: Arc::new(Column::of_empty(events)),
+            positions: Arc::new((first..).take(events).collect()),
+            origin: Ticket::detached().into(),
+        }
+    }
+
+    fn mail(batch: Batch) -> Mail {
+        Mail { batch, is_done: false }
+    }
+
+    fn taken(mailbox: &mut Mailbox) -> Vec<Vec<u64>> {
+        std::iter::from_fn(|| mailbox.take(TURN_EVENTS))
+            .map(|chunk| chunk.batch.positions.to_vec())
+            .collect()
+    }
+
+    #[test]
+    fn a_batch_larger_than_a_turn_leaves_in_pieces_and_in_order() {
+        let mut mailbox = Mailbox::new(1);
+        mailbox.push(mail(batch(0, 3 * TURN_EVENTS + 5)));
+        mailbox.push(mail(batch(10_000, 2)));
+        let pieces = taken(&mut mailbox);
+        let sizes: Vec<usize> = pieces.iter().map(Vec::len).collect();
+        let turn = TURN_EVENTS;
+        assert_eq!(
+            sizes,
+            [turn, turn, turn, 7],
+            "the last piece is joined with what follows"
+        );
+        let all = (0..3 * turn as u64 + 5).chain(10_000..10_002);
+        assert!(pieces.into_iter().flatten().eq(all));
+    }
+
+    #[test]
+    fn what_a_turn_has_taken_of_a_batch_is_not_dropped_again() {
+        let mut mailbox = Mailbox::new(1);
+        let whole = batch(0, TURN_EVENTS + 10);
+        mailbox.push(mail(whole.clone()));
+        let taken = mailbox.take(TURN_EVENTS).expect("a batch waits").batch;
+        let (events, bytes) = mailbox.clear();
+        assert_eq!(
+            (taken.len() + events, taken.size() + bytes),
+            (whole.len(), whole.size())
+        );
+        assert!(mailbox.take(TURN_EVENTS).is_none());
+    }
+}

@@ -1,0 +1,97 @@
+//! How an actor becomes active, and dormant again.
+//!
+//! Between two turns its instance is nothing that could not be made anew, and its keys can go to the store.
+
+use std::sync::Arc;
+
+use super::{Leaving, Place, Replica};
+use crate::operator::Operator;
+use crate::{Actor, Cell, Identity, counters};
+use dirigo_flow::Failure;
+use dirigo_state::{self as state, Table};
+
+impl Replica {
+    /// Takes a place for an instance, and loads the actor's keys.
+    pub(super) fn activate(&mut self, actor: &Arc<Actor>, cell: &Cell) -> bool {
+        let operator = &actor.operator;
+        if !operator.pipe.activations.acquire(cell) {
+            // Looking again is no other wait.
+            if std::mem::replace(&mut self.place, Place::Awaited) == Place::None {
+                operator.pipe.share.note_wait();
+            }
+            return false;
+        }
+        self.place = Place::Held;
+        counters::add(&operator.counters.activations, 1_u64);
+        if operator.kind().is_stateful() {
+            self.table = Table::in_epoch(operator.pipe.epochs.current());
+            let loaded = operator
+                .pipe
+                .store
+                .load_few(&operator.id, &actor.keys(), &mut self.table);
+            if let Err(error) = loaded {
+                Self::give_up_state(operator, &error);
+                return false;
+            }
+            self.account_table(actor);
+        }
+        true
+    }
+
+    pub(super) fn become_idle(&mut self, actor: &Arc<Actor>, now_ns: u64) {
+        let operator = &actor.operator;
+        self.last_used_ns = now_ns;
+        if self.place == Place::Held && !self.is_in_idle_queue {
+            self.is_in_idle_queue = true;
+            operator.note_idle(actor, self.number, now_ns);
+        }
+        // Looked at last: whoever comes to wait after it finds the replica among the idle.
+        let share = &operator.pipe.share;
+        if operator.pipe.activations.is_short(share) || share.is_short() {
+            self.deactivate(actor);
+        }
+    }
+
+    /// Gives up the instance of an actor between two turns, and its keys to the store: very many of them little by little, for
+    /// whoever waits for it or for the store must not wait for long.
+    pub(crate) fn deactivate(&mut self, actor: &Arc<Actor>) -> Leaving {
+        let operator = &actor.operator;
+        if self.place != Place::Held || self.is_running() {
+            return Leaving::Stays;
+        }
+        let committed = operator.pipe.epochs.committed();
+        let is_large = self.table.has_more_than(operator.pipe.store.kept_min());
+        let records = if is_large {
+            self.table.shrink(committed)
+        } else {
+            self.table.drain(committed)
+        };
+        if let Err(error) = self.spill(actor, records) {
+            Self::give_up_state(operator, &error);
+        }
+        if is_large {
+            return Leaving::Shrunk;
+        }
+        if matches!(actor.identity, Identity::Key(_)) {
+            operator.retire(actor);
+        }
+        self.give_up_instance(actor);
+        Leaving::Gone
+    }
+
+    /// Gives up the instance and its place.
+    pub(crate) fn give_up_instance(&mut self, actor: &Arc<Actor>) {
+        self.instance = None;
+        if std::mem::replace(&mut self.place, Place::None) == Place::Held {
+            counters::add(&actor.operator.counters.deactivations, 1_u64);
+            actor.operator.pipe.activations.release(&actor.operator.pipe.share);
+        }
+    }
+
+    /// Ends the pipeline, since the store failed.
+    pub(super) fn give_up_state(operator: &Operator, error: &state::Error) {
+        operator.pipe.halt.blow(Failure::State {
+            reason: error.to_string(),
+        });
+    }
+}

@@ -1,0 +1,255 @@
+//! What a turn that ended amounts to.
+//!
+//! Its effects are taken in one step, or it is rolled back: then its events are put back in smaller parts, until the one that
+//! fails stands alone and is buried.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::{Part, Replica, Running};
+use crate::effects::{Effects, Emitted};
+use crate::operator::{Death, Operator};
+use crate::turn::{End, Outcome};
+use crate::{Actor, counters};
+use dirigo_engine::{Cause, Trap, Unopened};
+use dirigo_flow::{Failure, wake_all};
+use dirigo_ground::batch::Batch;
+use dirigo_ground::call::Rejection;
+use dirigo_state::windows;
+
+/// Traps in a row after which an actor is quarantined: more than it takes to find one bad event in the largest batch.
+const QUARANTINE_AFTER: u32 = 16;
+/// The first quarantine; each further one lasts twice as long.
+const QUARANTINE_MIN: Duration = Duration::from_millis(1);
+/// The longest quarantine: an input of which every event traps still gets through, slowly.
+const QUARANTINE_MAX: Duration = Duration::from_millis(100);
+/// Attempts to open an instance before the pipeline is given up: no event is to blame for those.
+const OPEN_ATTEMPTS_MAX: u32 = 5;
+/// Why there is a plan.
+const PLANNED: &str = "a fold is run by a plan";
+
+impl Replica {
+    /// Takes a turn's effects, or rolls it back. Gives the time to wait before the next one, if it must.
+    pub(super) fn settle(&mut self, actor: &Arc<Actor>, end: End) -> Option<Duration> {
+        let operator = &actor.operator;
+        let Running { turn, part, plan } = self.turn.take().expect("a turn that ended was running");
+        counters::add(&operator.counters.fuel, end.fuel);
+        counters::add(&operator.counters.worker_ns, turn.used_ns);
+        self.instance = end.instance;
+        if !matches!(end.outcome, Outcome::Unopened(_)) {
+            self.failed_openings = 0;
+        }
+        match end.outcome {
+            Outcome::Done(effects) => {
+                operator.observe_turn(part.batch.len(), end.fuel, turn.used_ns, turn.was_served);
+                self.traps_in_row = 0;
+                self.apply(operator, &part, plan, effects, end.fuel);
+                self.account_table(actor);
+                None
+            }
+            Outcome::Trapped(trap) => {
+                let cause = trap.cause;
+                self.roll_back(operator, plan);
+                self.split(operator, &part, trap, end.fuel);
+                if cause == Cause::Output {
+                    // The guest answered: it is sound, and costs nobody an instance.
+                    self.traps_in_row = 0;
+                    return None;
+                }
+                self.count_trap()
+            }
+            Outcome::Unopened(unopened) => {
+                self.roll_back(operator, plan);
+                self.work.push_front(part);
+                Some(self.blame_opening(operator, unopened))
+            }
+        }
+    }
+
+    fn roll_back(&mut self, operator: &Operator, plan: Option<windows::Plan>) {
+        counters::add(&operator.counters.traps, 1_u64);
+        if let Some(plan) = plan {
+            plan.abandon(&mut self.table);
+        }
+    }
+
+    fn count_trap(&mut self) -> Option<Duration> {
+        self.traps_in_row += 1;
+        let doublings = self.traps_in_row.checked_sub(QUARANTINE_AFTER)?;
+        Some(
+            QUARANTINE_MIN
+                .saturating_mul(1 << doublings.min(16))
+                .min(QUARANTINE_MAX),
+        )
+    }
+
+    fn blame_opening(&mut self, operator: &Operator, unopened: Unopened) -> Duration {
+        let reason = match unopened {
+            Unopened::Refused(message) => format!("refuses its configuration: {message}"),
+            Unopened::Trapped(trap) => format!("cannot be opened: {}", trap.reason),
+        };
+        self.failed_openings += 1;
+        if self.failed_openings >= OPEN_ATTEMPTS_MAX {
+            operator.pipe.halt.blow(Failure::Operator {
+                id: operator.id.clone(),
+                reason,
+            });
+        }
+        QUARANTINE_MIN
+    }
+
+    /// Puts what trapped back, in parts: around the event that the guest blames, or in halves. A single event is buried.
+    fn split(&mut self, operator: &Operator, part: &Part, trap: Trap, fuel: u64) {
+        let events = part.batch.len();
+        let attempts = part.attempts + 1;
+        if events == 1 {
+            let state = self.state_of(operator, &part.batch, 0);
+            let Trap {
+                cause,
+                reason,
+                backtrace,
+                ..
+            } = trap;
+            let death = Death {
+                kind: cause.name(),
+                reason,
+                backtrace,
+                state,
+                fuel,
+                attempt: attempts,
+            };
+            operator.bury(&part.batch, 0, death);
+            Self::done(operator, &part.batch);
+            return;
+        }
+        match trap.event.map(|event| event as usize).filter(|&event| event < events) {
+            Some(event) => self.put_back(&part.batch, attempts, &[event, event + 1]),
+            None => self.put_back(&part.batch, attempts, &[events / 2]),
+        }
+    }
+
+    /// Puts a batch back at the front of the work, cut at these places.
+    pub(crate) fn put_back(&mut self, batch: &Batch, attempts: u32, cuts: &[usize]) {
+        let ends = cuts.iter().copied().chain([batch.len()]);
+        let starts = [0].into_iter().chain(cuts.iter().copied());
+        let ranges: Vec<_> = starts
+            .zip(ends)
+            .map(|(start, end)| start..end)
+            .filter(|range| !range.is_empty())
+            .collect();
+        for range in ranges.into_iter().rev() {
+            self.work.push_front(Part {
+                batch: batch.slice(range),
+                attempts,
+            });
+        }
+    }
+
+    fn apply(&mut self, operator: &Operator, part: &Part, plan: Option<windows::Plan>, effects: Effects, fuel: u64) {
+        let counters = &operator.counters;
+        let events = part.batch.len();
+        let mut abandon = |plan: Option<windows::Plan>| plan.expect(PLANNED).abandon(&mut self.table);
+        let outputs = match effects {
+            Effects::Passed {
+                passed,
+                rejected,
+                outputs,
+            } => {
+                self.reject(operator, part, &rejected, fuel);
+                counters::add(&counters.passed, passed);
+                counters::add(&counters.filtered, events - passed - rejected.len());
+                outputs
+            }
+            Effects::Folded {
+                accumulators,
+                rejected,
+                outputs,
+            } => {
+                self.reject(operator, part, &rejected, fuel);
+                counters::add(&counters.absorbed, events - rejected.len());
+                plan.expect(PLANNED).commit(&mut self.table, &accumulators);
+                outputs
+            }
+            Effects::Rejected(rejected) => {
+                abandon(plan);
+                return self.run_again(operator, part, &rejected, fuel);
+            }
+            Effects::Unmigrated(failures) => {
+                abandon(plan);
+                return self.bury_unmigrated(operator, part, failures, fuel);
+            }
+        };
+        let Emitted { batches, held } = outputs;
+        let chunk = self.chunk.as_mut().expect("outputs come from a chunk");
+        chunk
+            .outputs
+            .extend(batches.into_iter().filter(|batch| !batch.is_empty()));
+        self.held.extend(held);
+        Self::done(operator, &part.batch);
+    }
+
+    /// A fold that rejects takes no effect. Each rejected event is run again alone, behind those before it, so that its dead
+    /// letter bears the state that it met; one that was alone is buried.
+    fn run_again(&mut self, operator: &Operator, part: &Part, rejected: &[Rejection], fuel: u64) {
+        if part.batch.len() == 1 {
+            self.reject(operator, part, rejected, fuel);
+            Self::done(operator, &part.batch);
+            return;
+        }
+        let cuts: Vec<usize> = rejected
+            .iter()
+            .map(|rejection| rejection.index as usize)
+            .flat_map(|at| [at, at + 1])
+            .collect();
+        self.put_back(&part.batch, part.attempts, &cuts);
+    }
+
+    /// Events that meet state which the operator cannot read: found apart like rejected ones, but it is the state that fails.
+    fn bury_unmigrated(&mut self, operator: &Operator, part: &Part, mut failures: Vec<Rejection>, fuel: u64) {
+        if part.batch.len() > 1 {
+            self.run_again(operator, part, &failures, fuel);
+            return;
+        }
+        let failure = failures.pop().expect("there is an event that cannot be folded");
+        let death = Death {
+            state: self.state_of(operator, &part.batch, 0),
+            fuel,
+            attempt: part.attempts + 1,
+            ..Death::of("migrate", failure.message)
+        };
+        operator.bury(&part.batch, 0, death);
+        Self::done(operator, &part.batch);
+    }
+
+    fn reject(&mut self, operator: &Operator, part: &Part, rejected: &[Rejection], fuel: u64) {
+        for rejection in rejected {
+            let event = rejection.index as usize;
+            let state = self.state_of(operator, &part.batch, event);
+            let death = Death {
+                state,
+                fuel,
+                attempt: part.attempts + 1,
+                ..Death::of("rejected", rejection.message.clone())
+            };
+            operator.bury(&part.batch, event, death);
+        }
+    }
+
+    /// What is kept of an event's key, for its dead letter.
+    fn state_of(&mut self, operator: &Operator, batch: &Batch, event: usize) -> Option<String> {
+        if !operator.kind().is_stateful() {
+            return None;
+        }
+        self.table
+            .get(batch.keys.get(event))
+            .map(|entry| BASE64_STANDARD.encode(entry.encode()))
+    }
+
+    /// Notes that events no longer wait here.
+    pub(super) fn done(operator: &Operator, batch: &Batch) {
+        wake_all(operator.gate.leave(batch.len(), batch.size()));
+    }
+}

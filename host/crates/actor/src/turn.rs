@@ -1,0 +1,265 @@
+//! One turn: a call into a guest that can be left and resumed at any slice.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::effects::{self, Effects};
+use super::{Actor, Cell};
+use dirigo_engine::{Budget, Component, Instance, Setup, Trap, Unopened, way};
+use dirigo_ground::call::Request;
+use dirigo_pipeline::Isolation;
+
+/// A turn under way.
+pub(super) struct Turn {
+    future: Pin<Box<dyn Future<Output = End> + Send>>,
+    /// What it burns between two yields; cannot be changed.
+    slice_fuel: u64,
+    /// Whether the next poll makes an instance first, which takes time and no fuel.
+    pub(super) is_opening: bool,
+    /// How long it has run, in ns.
+    pub(super) used_ns: u64,
+    /// Whether it gave way since it last burnt a slice of fuel: the next one is partly burnt by then.
+    pub(super) gave_way: bool,
+    /// Whether it ever did: the host took time for it.
+    pub(super) was_served: bool,
+    /// What it has burnt by its yields so far.
+    burnt_fuel: u64,
+    /// What of that it burnt in the last poll.
+    pub(super) polled_fuel: u64,
+    /// What was charged of it so far.
+    charged_fuel: u64,
+}
+
+/// What is left when a turn has ended.
+pub(super) struct End {
+    /// The instance, if it can serve again.
+    pub(super) instance: Option<Box<Instance>>,
+    pub(super) outcome: Outcome,
+    /// Fuel that the turn burnt.
+    pub(super) fuel: u64,
+}
+
+pub(super) enum Outcome {
+    /// It did what was asked of it.
+    Done(Effects),
+    /// It trapped, or what it answered counts as that.
+    Trapped(Trap),
+    /// There was no instance to ask.
+    Unopened(Unopened),
+}
+
+/// How a slice of a turn ended.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made; the large variant is the usual one"
+)]
+pub(super) enum Slice {
+    Ended(End),
+    /// It burnt its fuel.
+    Preempted,
+    /// The host did something for it for long enough, and let others run. What it burnt is not known.
+    GaveWay,
+    /// It waits for the host, which will schedule it.
+    Waiting,
+}
+
+impl Turn {
+    pub(super) fn new(
+        instance: Option<Box<Instance>>,
+        component: Component,
+        setup: Setup,
+        request: Request,
+        closed_by: Option<Arc<Vec<u32>>>,
+        budget: Budget,
+        isolation: Isolation,
+    ) -> Self {
+        let is_opening = instance.is_none();
+        let future = Box::pin(async move {
+            let mut instance = match instance {
+                Some(instance) => instance,
+                None => match Instance::activate(&component, &setup, budget.slice).await {
+                    Ok(instance) => Box::new(instance),
+                    Err(unopened) => {
+                        return End {
+                            instance: None,
+                            outcome: Outcome::Unopened(unopened),
+                            fuel: 0,
+                        };
+                    }
+                },
+            };
+            let (answer, fuel) = instance.run(&request, budget).await;
+            let (outcome, can_serve_again) = match answer {
+                Ok(answer) => {
+                    let closed_by = closed_by.as_ref().map(|events| events.as_slice());
+                    let effects = effects::of(answer, request.batch(), closed_by, &setup).await;
+                    (
+                        effects.map_or_else(Outcome::Trapped, Outcome::Done),
+                        isolation == Isolation::Actor,
+                    )
+                }
+                // Nothing is asked of it again: it may be poisoned.
+                Err(trap) => (Outcome::Trapped(trap), false),
+            };
+            let instance = if can_serve_again {
+                Some(instance)
+            } else {
+                instance.end(setup.clock.clone()).await;
+                None
+            };
+            End {
+                instance,
+                outcome,
+                fuel,
+            }
+        });
+        Self {
+            future,
+            slice_fuel: budget.slice,
+            is_opening,
+            used_ns: 0,
+            gave_way: false,
+            was_served: false,
+            burnt_fuel: 0,
+            polled_fuel: 0,
+            charged_fuel: 0,
+        }
+    }
+
+    /// Fuel to charge for a slice that ended so: a call that is suspended does not tell what it has burnt, so it is charged
+    /// by the slice, and for what it burnt in fact when it ends.
+    pub(super) fn fuel_to_charge(&mut self, slice: &Slice) -> u64 {
+        let burnt = match slice {
+            Slice::Ended(end) => end.fuel.max(self.charged_fuel),
+            Slice::Preempted | Slice::GaveWay | Slice::Waiting => self.burnt_fuel,
+        };
+        burnt - std::mem::replace(&mut self.charged_fuel, burnt)
+    }
+
+    /// Runs until it ends or waits, or to a yield: the first one by which it has burnt nearly `fuel`, or there is no time left. The
+    /// yields of a turn are fixed when it begins; where they prove too near to each other, one poll passes several.
+    pub(super) fn poll(&mut self, alarm: &Arc<Alarm>, fuel: u64, is_time: impl Fn() -> bool) -> Slice {
+        self.polled_fuel = 0;
+        loop {
+            let slice = self.poll_once(alarm);
+            if !matches!(slice, Slice::Preempted) {
+                return slice;
+            }
+            self.polled_fuel += self.slice_fuel;
+            self.burnt_fuel += self.slice_fuel;
+            if self.polled_fuel.saturating_add(self.slice_fuel) > fuel || !is_time() {
+                return slice;
+            }
+        }
+    }
+
+    fn poll_once(&mut self, alarm: &Arc<Alarm>) -> Slice {
+        alarm.state.store(POLLING, Ordering::SeqCst);
+        let waker = Waker::from(alarm.clone());
+        match self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(end) => Slice::Ended(end),
+            Poll::Pending if way::was_given() => Slice::GaveWay,
+            Poll::Pending if alarm.park() => Slice::Waiting,
+            Poll::Pending => Slice::Preempted,
+        }
+    }
+}
+
+const POLLING: u8 = 0;
+const RUNG: u8 = 1;
+const PARKED: u8 = 2;
+
+/// Tells a fuel yield from a wait for the host: wasmtime rings for a yield *before* it returns, so what is pending without a
+/// ring waits for something else, and whoever rings later must schedule it.
+pub(super) struct Alarm {
+    state: AtomicU8,
+    actor: Weak<Actor>,
+    replica: u16,
+}
+
+impl Alarm {
+    pub(super) fn new(actor: Weak<Actor>, replica: u16) -> Arc<Self> {
+        Arc::new(Self {
+            state: AtomicU8::new(POLLING),
+            actor,
+            replica,
+        })
+    }
+
+    /// Parks after a poll; `false` if it rang meanwhile.
+    fn park(&self) -> bool {
+        self.state
+            .compare_exchange(POLLING, PARKED, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.state.swap(RUNG, Ordering::SeqCst) == PARKED
+            && let Some(actor) = self.actor.upgrade()
+        {
+            Cell {
+                actor,
+                replica: self.replica,
+            }
+            .schedule();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_runs_for_as_much_fuel_as_it_is_given_and_is_charged_for_what_it_burnt() {
+        // Yields four times after 100 units of fuel each, then waits once, and ends when 50 more are burnt.
+        let mut polls = 0;
+        let future = std::future::poll_fn(move |context| {
+            polls += 1;
+            match polls {
+                1..=4 => context.waker().wake_by_ref(),
+                5 => {}
+                _ => {
+                    return Poll::Ready(End {
+                        instance: None,
+                        outcome: Outcome::Unopened(Unopened::Refused(String::new())),
+                        fuel: 450,
+                    });
+                }
+            }
+            Poll::Pending
+        });
+        let mut turn = Turn {
+            future: Box::pin(future),
+            slice_fuel: 100,
+            is_opening: false,
+            used_ns: 0,
+            gave_way: false,
+            was_served: false,
+            burnt_fuel: 0,
+            polled_fuel: 0,
+            charged_fuel: 0,
+        };
+        let alarm = Alarm::new(Weak::new(), 0);
+        let mut poll = |fuel, has_time| {
+            let slice = turn.poll(&alarm, fuel, || has_time);
+            (turn.polled_fuel, turn.fuel_to_charge(&slice))
+        };
+        let burnt_and_charged = [
+            poll(1_000, false),
+            poll(299, true),
+            poll(1_000, true),
+            poll(1_000, true),
+        ];
+        assert_eq!(burnt_and_charged, [(100, 100), (200, 200), (100, 100), (0, 50)]);
+    }
+}

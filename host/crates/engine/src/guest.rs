@@ -1,0 +1,214 @@
+//! What the host keeps beside a guest's memory while an instance lives: its limits, its WASI, its last words.
+//!
+//! One per store. Knows nothing of actors or turns.
+
+use std::sync::Arc;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{Memory, ResourceLimiterAsync, WasmCoreDump};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::instance::Setup;
+use super::voice::Voice;
+use super::way::{SERVED_NS_MAX, Service};
+use super::{bulk, wasi};
+use dirigo_ground::account::Account;
+use dirigo_ground::limits::Limits;
+
+/// How many WASI handles a guest may hold at once: far more streams and pollables than a well-behaved one needs, far fewer
+/// than would cost memory.
+const HANDLES_MAX: usize = 1024;
+
+/// The data of a store.
+pub(super) struct Guest {
+    pub(super) limits: Limits,
+    account: Arc<Account>,
+    /// What the account bears of its memory.
+    memory: u64,
+    /// How much of it the last growth was.
+    growth: u64,
+    touching: Service,
+    /// Whether a growth of memory was denied since the last turn began: what a trap is then blamed on.
+    pub(super) memory_denied: bool,
+    /// Its linear memory, once a trap has shown it.
+    pub(super) memory_shown: Option<Memory>,
+    /// What the guest said of a panic.
+    pub(super) last_words: Option<LastWords>,
+    pub(super) voice: Arc<Voice>,
+    /// Made when the guest first calls a WASI function: most never do, and it costs more than an activation.
+    wasi: Option<Box<WasiCtx>>,
+    table: ResourceTable,
+    memory_bytes: usize,
+    /// What the host did for the guest since it last yielded on that account, in ns, roughly.
+    served_ns: u64,
+}
+
+/// A panic, in the guest's own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LastWords {
+    pub(super) message: String,
+    pub(super) event: Option<u32>,
+}
+
+impl Guest {
+    pub(super) fn new(setup: &Setup) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
+        Self {
+            limits: setup.limits,
+            account: setup.account.clone(),
+            memory: 0,
+            growth: 0,
+            touching: Service::new(setup.clock.clone()),
+            memory_denied: false,
+            memory_shown: None,
+            last_words: None,
+            voice: setup.voice.clone(),
+            wasi: None,
+            table,
+            memory_bytes: 0,
+            served_ns: 0,
+        }
+    }
+
+    /// The linear memory that it was granted.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    /// Begins to do something for it that may take long.
+    pub(super) fn service(&self) -> Service {
+        self.touching.another()
+    }
+
+    /// Notes what a trap shows of its memory.
+    pub(super) fn note_memory(&mut self, error: &wasmtime::Error) {
+        let dump = error.downcast_ref::<WasmCoreDump>();
+        self.memory_shown = dump.and_then(|dump| dump.memories().first().copied());
+    }
+
+    /// Accounts for a call of the host that read this many bytes; gives whether the guest has been served for long enough
+    /// to let others run. Fuel does not tell: a call burns 20 units and lasts as long as thousands.
+    pub(super) fn serve(&mut self, bytes: usize) -> bool {
+        /// A call with a short line takes about this long.
+        const CALL_NS: u64 = 500;
+        /// Copying and looking for what is no UTF-8 go through 4 bytes/ns at the least.
+        const BYTES_PER_NS: u64 = 4;
+        self.served_ns += CALL_NS + bytes as u64 / BYTES_PER_NS;
+        let is_due = self.served_ns >= SERVED_NS_MAX;
+        if is_due {
+            self.served_ns = 0;
+        }
+        is_due
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.account.remove_memory(self.memory);
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let voice = &self.voice;
+        let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi::deny_all(voice)));
+        WasiCtxView {
+            ctx,
+            table: &mut self.table,
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl ResourceLimiterAsync for Guest {
+    async fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let added = (desired - current) as u64;
+        if added == bulk::LET_OTHERS_RUN_BYTES {
+            self.touching.give_way_when_due().await;
+            return Ok(false);
+        }
+        // What a component starts with was known when it got its place.
+        let is_start = current == 0;
+        let granted = desired as u64 <= self.limits.memory && (is_start || self.account.try_add_memory(added));
+        if granted {
+            if is_start {
+                self.account.add_memory(added);
+            }
+            self.memory += added;
+            self.growth = added;
+            self.touching.restart();
+        }
+        self.memory_denied |= !granted;
+        if granted {
+            self.memory_bytes = self.memory_bytes.max(desired);
+        }
+        Ok(granted)
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.memory_denied = true;
+        // It was granted, and came to nothing.
+        let growth = std::mem::take(&mut self.growth);
+        self.memory -= growth;
+        self.account.remove_memory(growth);
+        Ok(())
+    }
+
+    async fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= super::TABLE_ELEMENTS_MAX && desired as u64 <= self.limits.table_elements)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use dirigo_ground::clock::ManualClock;
+
+    const PAGE: usize = 64 << 10;
+
+    fn guest() -> Guest {
+        let clock: Arc<dyn dirigo_ground::clock::Clock> = Arc::new(ManualClock::default());
+        Guest::new(&Setup {
+            limits: Limits {
+                memory: 10 * PAGE as u64,
+                ..Limits::default()
+            },
+            config: "".into(),
+            voice: Arc::new(Voice::new("test", "guest", clock.clone(), Arc::default())),
+            account: Arc::default(),
+            clock,
+        })
+    }
+
+    fn grow(guest: &mut Guest, current: usize, desired: usize) -> bool {
+        let asked = pin!(guest.memory_growing(current, desired, None)).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(granted) = asked else {
+            panic!("no time goes by");
+        };
+        granted.unwrap()
+    }
+
+    #[test]
+    fn a_growth_past_the_limit_is_denied_and_remembered() {
+        let mut guest = guest();
+        assert!(grow(&mut guest, 0, 10 * PAGE));
+        assert!(!guest.memory_denied);
+        assert!(!grow(&mut guest, 10 * PAGE, 11 * PAGE));
+        assert!(guest.memory_denied);
+        assert_eq!(guest.memory_bytes(), 10 * PAGE);
+    }
+
+    #[test]
+    fn to_let_others_run_is_no_growth() {
+        let mut guest = guest();
+        assert!(grow(&mut guest, 0, PAGE));
+        let marker = usize::try_from(bulk::LET_OTHERS_RUN_BYTES).unwrap();
+        assert!(!grow(&mut guest, PAGE, PAGE + marker));
+        assert!(!guest.memory_denied, "nothing was asked for");
+        assert_eq!((guest.memory_bytes(), guest.memory), (PAGE, PAGE as u64));
+    }
+}

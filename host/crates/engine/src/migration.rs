@@ -1,0 +1,136 @@
+//! Accumulators of an older state version, before the fold that touches them.
+//!
+//! Migrating is part of the turn: it burns the turn's fuel, and what it makes is kept only if the turn ends well. Most folds
+//! have nothing to migrate, and pay for none of this.
+
+use std::sync::Arc;
+
+use wasmtime::Store;
+use wasmtime::component::Instance;
+
+use super::Component;
+use super::abi::{MigrateArgs, RawMigrated};
+use super::guest::Guest;
+use super::landing::{self, Landed};
+use super::trap::unmigrated;
+use dirigo_ground::batch::Column;
+use dirigo_ground::call::{Fold, Foreign, Rejection};
+
+/// What it takes to migrate in an instance. The function is looked up when it is first wanted, which for most is never.
+pub(super) struct Migration {
+    instance: Instance,
+    component: Component,
+}
+
+/// What a fold starts from.
+pub(super) enum Start {
+    /// These accumulators, all of the component's version.
+    From(Arc<Column>),
+    /// Nothing: these events touch state that the component cannot read.
+    Impossible(Vec<Rejection>),
+}
+
+impl Migration {
+    pub(super) fn new(instance: Instance, component: &Component) -> Self {
+        Self {
+            instance,
+            component: component.clone(),
+        }
+    }
+
+    /// Brings all accumulators of a fold to the component's version. `migrating` says between which versions a call that
+    /// did not return was.
+    pub(super) async fn start(
+        &self,
+        store: &mut Store<Guest>,
+        fold: &Fold,
+        migrating: &mut Option<(u32, u32)>,
+    ) -> wasmtime::Result<Start> {
+        if fold.foreign.is_empty() {
+            return Ok(Start::From(fold.accumulators.clone()));
+        }
+        let written = self.component.state_version();
+        let mut failures = Vec::new();
+        let mut migrated = Vec::with_capacity(fold.foreign.len());
+        for foreign in &fold.foreign {
+            let from = foreign.version;
+            if from > written {
+                let reason =
+                    format!("it was written by a newer version, {from}, of the operator; this one writes {written}");
+                failures.extend(foreign.groups.iter().map(|&group| (group, reason.clone())));
+                continue;
+            }
+            *migrating = Some((from, written));
+            match self.migrate(store, &fold.accumulators, foreign).await? {
+                Ok(column) => migrated.push((foreign, column)),
+                Err(unread) => failures.extend(unread.into_iter().map(|failure| {
+                    let group = foreign.groups[failure.index as usize];
+                    (group, unmigrated(from, written, &failure.message))
+                })),
+            }
+            *migrating = None;
+        }
+        if !failures.is_empty() {
+            return Ok(Start::Impossible(of_events(&fold.groups, &failures)));
+        }
+        let mut accumulators: Vec<&[u8]> = fold.accumulators.iter().collect();
+        for (foreign, column) in &migrated {
+            for (&group, accumulator) in foreign.groups.iter().zip(column.iter()) {
+                accumulators[group as usize] = accumulator;
+            }
+        }
+        let mut column = Column::with_capacity(accumulators.len(), fold.accumulators.bytes().len());
+        accumulators
+            .into_iter()
+            .for_each(|accumulator| column.push(accumulator));
+        Ok(Start::From(Arc::new(column)))
+    }
+
+    /// Brings the accumulators of these groups to the component's version, if it can read them.
+    pub(super) async fn migrate(
+        &self,
+        store: &mut Store<Guest>,
+        accumulators: &Column,
+        foreign: &Foreign,
+    ) -> wasmtime::Result<Result<Column, Vec<Rejection>>> {
+        let function = self.component.functions()[4];
+        let migrate = self
+            .instance
+            .get_typed_func::<MigrateArgs, (RawMigrated,)>(&mut *store, function)?;
+        let old = accumulators.gather(&foreign.groups);
+        let items = foreign.groups.len();
+        let call = migrate.call_async(&mut *store, (foreign.version, old));
+        let ((raw,), landing) = landing::of(items, call).await?;
+        // What breaks the contract ends the turn, as a trap does.
+        Ok(raw
+            .validate(items, &mut Landed::of(landing, store.data()).await)
+            .await?)
+    }
+}
+
+/// The failures of groups as those of their events, in the order of the events.
+fn of_events(groups: &[u32], failures: &[(u32, String)]) -> Vec<Rejection> {
+    let failure = |(event, group): (u32, &u32)| {
+        let (_, message) = failures.iter().find(|(failed, _)| failed == group)?;
+        Some(Rejection {
+            index: event,
+            message: message.clone(),
+        })
+    };
+    (0..).zip(groups).filter_map(failure).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_of_a_group_that_cannot_be_migrated_fails() {
+        let failures = of_events(&[2, 0, 1, 2], &[(2, "no".into()), (0, "never".into())]);
+        let told: Vec<_> = failures
+            .iter()
+            .map(|failure| (failure.index, failure.message.as_str()))
+            .collect();
+        assert_eq!(told, [(0, "no"), (1, "never"), (3, "no")]);
+    }
+}

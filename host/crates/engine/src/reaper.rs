@@ -1,0 +1,325 @@
+//! Large memories, given back to the system without keeping anybody.
+//!
+//! Giving 100 MiB back takes 16 ms, and wasmtime does it in one system call when a store is dropped. So it is done before,
+//! in pieces: by the turn that ended the guest, which lets others run on the way and is on its tenant's account, and by a
+//! thread of its own where no turn did. Small memories are dropped where they are: that takes a few µs, and a place in the
+//! pool is free at once. What is dropped in the middle of a call, when a pipeline is stopped, goes back in one piece.
+//!
+//! That the turn does it has two more reasons. Who makes a tenant restart pays for it. And pages that are freed on the
+//! processor where others are found next stay there, while the kernel moves pages between processors 2,016 at a time
+//! (`CONFIG_PCP_BATCH_SCALE_MAX`), which keeps the page fault that needs one for 0.25 to 0.45 ms.
+
+use std::ops::{Deref, DerefMut};
+use std::pin::pin;
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use rustix::mm::{Advice, madvise};
+use wasmtime::component::{Func, Val};
+use wasmtime::{Memory, Store};
+
+use super::guest::Guest;
+use super::way::Service;
+
+/// More memory than this is given back in pieces: 512 pages, which take about 0.1 ms.
+const KEPT_BYTES_MAX: usize = 2 << 20;
+/// How many stores may wait. They still hold their places in the pool, of which the host reserves more than these for
+/// itself; what comes when the queue is full is dropped where it is.
+const WAITING_MAX: usize = 4;
+/// How much is given back at a time, in about 0.02 ms. Where the kernel is not preemptible, nobody else runs on the processor
+/// until then, whatever the priorities.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// A store that does not hold its worker up when it is dropped.
+pub(super) struct Mortal(Option<Belongings>);
+
+/// What there is to drop.
+struct Belongings {
+    store: Store<Guest>,
+    /// A function of the guest, once it has any.
+    entry: Option<Func>,
+    /// From where on its memory has yet to be given back: nothing of it is kept in the pool, whose thousands of places would
+    /// all have been such a guest's one day.
+    given_up_to: usize,
+}
+
+impl Mortal {
+    pub(super) fn new(store: Store<Guest>) -> Self {
+        Self(Some(Belongings {
+            store,
+            entry: None,
+            given_up_to: 0,
+        }))
+    }
+
+    /// Ends a guest: gives its memory back, and lets others run on the way.
+    pub(super) async fn give_back(mut self, service: &mut Service) {
+        let belongings = self.get_mut();
+        if belongings.is_large() {
+            belongings.give_back(service).await;
+        }
+    }
+
+    /// Notes where the guest can be entered.
+    pub(super) fn note_entry(&mut self, entry: Func) {
+        self.get_mut().entry = Some(entry);
+    }
+
+    fn get_mut(&mut self) -> &mut Belongings {
+        self.0.as_mut().expect("it is taken only when it is dropped")
+    }
+}
+
+impl Deref for Mortal {
+    type Target = Store<Guest>;
+
+    fn deref(&self) -> &Store<Guest> {
+        let belongings = self.0.as_ref();
+        &belongings.expect("it is taken only when it is dropped").store
+    }
+}
+
+impl DerefMut for Mortal {
+    fn deref_mut(&mut self) -> &mut Store<Guest> {
+        &mut self.get_mut().store
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        if let Some(belongings) = self.0.take_if(|belongings| belongings.is_large())
+            && let Some(reaper) = reaper()
+        {
+            match reaper.try_send(belongings) {
+                Ok(()) => {}
+                Err(TrySendError::Full(belongings) | TrySendError::Disconnected(belongings)) => drop(belongings),
+            }
+        }
+    }
+}
+
+/// Starts the thread, if it does not run.
+pub(super) fn start() {
+    reaper();
+}
+
+/// The way to the thread; `None` where no thread can be had.
+fn reaper() -> Option<&'static SyncSender<Belongings>> {
+    static REAPER: OnceLock<Option<SyncSender<Belongings>>> = OnceLock::new();
+    let start = || {
+        let (sender, all) = mpsc::sync_channel(WAITING_MAX);
+        let thread = thread::Builder::new().name("dirigo-reaper".into());
+        let reap = move || {
+            // It enters guests. What that needs is had now, or never.
+            wasmtime::Engine::tls_eager_initialize();
+            dirigo_ground::thread::give_way(dirigo_ground::thread::WORKER_NICENESS);
+            all.into_iter().for_each(Belongings::reap);
+        };
+        thread.spawn(reap).ok()?;
+        Some(sender)
+    };
+    REAPER.get_or_init(start).as_ref()
+}
+
+impl Belongings {
+    fn is_large(&self) -> bool {
+        let memory_bytes = self.store.data().memory_bytes();
+        memory_bytes.saturating_sub(self.given_up_to) > KEPT_BYTES_MAX
+    }
+
+    async fn give_back(&mut self, service: &mut Service) {
+        service.restart();
+        while self.give_piece_back() {
+            service.give_way_when_due().await;
+        }
+    }
+
+    fn reap(mut self) {
+        while self.give_piece_back() {}
+    }
+
+    /// Gives back a little of what wasmtime would give back at once; whether there is more. A failure leaves the rest to
+    /// wasmtime.
+    #[allow(unsafe_code, reason = "the system is told to forget what is in memory")]
+    fn give_piece_back(&mut self) -> bool {
+        let Some(memory) = self.memory() else {
+            return false;
+        };
+        let at = self.given_up_to;
+        let bytes = PIECE_BYTES.min(memory.data_size(&self.store).saturating_sub(at));
+        if bytes == 0 {
+            return false;
+        }
+        let start = memory.data_ptr(&self.store);
+        // SAFETY: the range lies within a mapped linear memory, which nobody borrows while the store is borrowed mutably here;
+        // the mapping stays, and the guest may find any bytes in it.
+        let given = unsafe { madvise(start.add(at).cast(), bytes, Advice::LinuxDontNeed) };
+        if given.is_ok() {
+            self.given_up_to += bytes;
+        }
+        given.is_ok()
+    }
+
+    /// The guest's memory. Wasmtime shows it with a trap only, so a guest without one is entered with no fuel.
+    fn memory(&mut self) -> Option<Memory> {
+        if self.store.data().memory_shown.is_none() {
+            let entry = self.entry.take()?;
+            self.store.set_fuel(0).ok()?;
+            self.store.fuel_async_yield_interval(None).ok()?;
+            let mut result = [Val::Bool(false)];
+            let params = [Val::String(String::new())];
+            let entered = {
+                let call = pin!(entry.call_async(&mut self.store, &params, &mut result));
+                call.poll(&mut Context::from_waker(Waker::noop()))
+            };
+            if let Poll::Ready(Err(error)) = entered {
+                self.store.data_mut().note_memory(&error);
+            }
+        }
+        self.store.data().memory_shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use wasmtime::component::{Component, Linker};
+
+    use super::super::way::done;
+    use super::super::{Engine, Machine, Setup, Voice};
+    use super::*;
+    use dirigo_ground::clock::{Clock, ManualClock, SlowClock};
+    use dirigo_pipeline::Limits;
+
+    /// A guest of 64 pages, which traps if it is given a text of more than 9 bytes.
+    const GUEST: &str = r#"(component
+        (core module $module
+            (memory (export "memory") 64)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 65536))
+            (func (export "open") (param i32 i32) (result i32)
+                (if (i32.gt_u (local.get 1) (i32.const 9)) (then unreachable))
+                (i32.const 0)))
+        (core instance $instance (instantiate $module))
+        (func (export "open") (param "config" string) (result (result (error string)))
+            (canon lift (core func $instance "open") (memory $instance "memory")
+                (realloc (func $instance "realloc")))))"#;
+    const MEMORY_BYTES: usize = 64 << 16;
+
+    /// An engine with a pool.
+    fn engine() -> wasmtime::Engine {
+        let small = Machine {
+            memory: 16 << 20,
+            ..Machine::read()
+        };
+        Engine::new(&small, None).unwrap().wasmtime
+    }
+
+    /// A guest that was called with `config` and has ones all over its memory.
+    fn guest(config: &str) -> (Mortal, Memory) {
+        let engine = engine();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
+        let setup = Setup {
+            limits: Limits::default(),
+            config: "".into(),
+            voice: Arc::new(Voice::new("test", "guest", clock.clone(), Arc::default())),
+            account: Arc::default(),
+            clock,
+        };
+        let mut mortal = Mortal::new(Store::new(&engine, Guest::new(&setup)));
+        mortal.limiter_async(|guest| guest);
+        mortal.set_fuel(1_000_000).unwrap();
+        let component = Component::new(&engine, wat::parse_str(GUEST).unwrap()).unwrap();
+        let instance = done(Linker::new(&engine).instantiate_async(&mut *mortal, &component))
+            .0
+            .unwrap();
+        let open = instance
+            .get_typed_func::<(&str,), (Result<(), String>,)>(&mut *mortal, "open")
+            .unwrap();
+        mortal.note_entry(*open.func());
+        if let Err(error) = done(open.call_async(&mut *mortal, (config,))).0 {
+            mortal.data_mut().note_memory(&error);
+        }
+        let memory = mortal.get_mut().memory().expect("a trap shows it");
+        memory.data_mut(&mut *mortal).fill(1);
+        (mortal, memory)
+    }
+
+    fn assert_given_back(belongings: &Belongings, memory: Memory) {
+        let given = memory.data(&belongings.store);
+        assert_eq!(given.len(), MEMORY_BYTES);
+        assert!(given.iter().all(|byte| *byte == 0), "the system has it");
+    }
+
+    #[test]
+    fn the_memory_of_a_guest_that_ended_is_given_back() {
+        for config in ["fine", "what it traps at"] {
+            let (mut mortal, memory) = guest(config);
+            let mut service = Service::new(Arc::new(ManualClock::default()));
+            let belongings = mortal.get_mut();
+            assert!(belongings.is_large());
+            let ((), yields) = done(belongings.give_back(&mut service));
+            assert_given_back(belongings, memory);
+            assert!(!belongings.is_large(), "no thread has to");
+            assert_eq!(yields, 0, "no time went by");
+        }
+    }
+
+    #[test]
+    fn others_may_run_after_each_piece_that_takes_long() {
+        let (mut mortal, memory) = guest("fine");
+        let mut service = Service::new(Arc::new(SlowClock::default()));
+        let belongings = mortal.get_mut();
+        let ((), yields) = done(belongings.give_back(&mut service));
+        assert_given_back(belongings, memory);
+        assert_eq!(yields, MEMORY_BYTES / PIECE_BYTES);
+    }
+
+    /// Calls itself as often as it is told.
+    const DEEP: &str = r#"(module
+        (import "host" "here" (func $here))
+        (func $call (export "call") (param $depth i32)
+            (call $here)
+            (if (local.get $depth) (then (call $call (i32.sub (local.get $depth) (i32.const 1)))))))"#;
+
+    /// What is in memory of the mapping around an address, in bytes. Each stack of the pool is one, between guard pages.
+    fn resident(address: usize) -> usize {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut is_in = false;
+        for line in maps.lines() {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let bounds = range.map(|(start, end)| [start, end].map(|bound| usize::from_str_radix(bound, 16)));
+            if let Some([Ok(start), Ok(end)]) = bounds {
+                is_in = (start..end).contains(&address);
+            } else if let Some(rest) = line.strip_prefix("Rss:").filter(|_| is_in) {
+                return rest.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10;
+            }
+        }
+        panic!("{address:#x} is not mapped");
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_stack_that_a_guest_went_deep_into() {
+        let engine = engine();
+        let module = wasmtime::Module::new(&engine, wat::parse_str(DEEP).unwrap()).unwrap();
+        let mut store = Store::new(&engine, usize::MAX);
+        store.set_fuel(u64::MAX).unwrap();
+        let here = wasmtime::Func::wrap(&mut store, |mut caller: wasmtime::Caller<'_, usize>| {
+            let here = 0_u8;
+            *caller.data_mut() = (*caller.data()).min((&raw const here).addr());
+        });
+        let instance = done(wasmtime::Instance::new_async(&mut store, &module, &[here.into()]))
+            .0
+            .unwrap();
+        let call = instance.get_typed_func::<i32, ()>(&mut store, "call").unwrap();
+        done(call.call_async(&mut store, 5_000)).0.unwrap();
+        let deepest = *store.data();
+        let used = resident(deepest);
+        assert!(used > 200 << 10, "{used} bytes");
+        drop(store);
+        let left = resident(deepest);
+        assert!(left <= 16 << 10, "{left} bytes");
+    }
+}

@@ -1,0 +1,228 @@
+//! What an operator says: log lines and counters.
+//!
+//! One per operator, shared by its instances. Owns the bounds: a guest that floods the log costs its neighbours nothing, and
+//! what was left out is said.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use dirigo_ground::sync::Mutex;
+
+use dirigo_ground::account::Account;
+use dirigo_ground::clock::Clock;
+
+/// Lines that an operator may log in a burst, and per second after it: a person cannot read more.
+const LINES_PER_SECOND: u64 = 100;
+/// A longer line is cut here.
+const LINE_BYTES_MAX: usize = 4096;
+/// An operator may keep this many counters; more names are a mistake, such as a key used as a name.
+const METRICS_MAX: usize = 64;
+/// A longer counter name is cut here.
+const METRIC_NAME_BYTES_MAX: usize = 128;
+
+/// How much a log line matters; the order of `host.level` in `wit/host.wit`.
+#[derive(wasmtime::component::ComponentType, wasmtime::component::Lift, Clone, Copy, Debug, PartialEq, Eq)]
+#[component(enum)]
+#[repr(u8)]
+pub enum Level {
+    /// Of use to whoever debugs the operator.
+    #[component(name = "trace")]
+    Trace,
+    /// Likewise, less often.
+    #[component(name = "debug")]
+    Debug,
+    /// Of use to whoever runs it.
+    #[component(name = "info")]
+    Info,
+    /// Something looks wrong.
+    #[component(name = "warn")]
+    Warn,
+    /// Something is wrong.
+    #[component(name = "error")]
+    Error,
+}
+
+/// The log and the counters of one operator.
+pub struct Voice {
+    speaker: String,
+    clock: Arc<dyn Clock>,
+    account: Arc<Account>,
+    log: Mutex<Log>,
+    metrics: Mutex<BTreeMap<String, f64>>,
+}
+
+#[derive(Default)]
+struct Log {
+    second: u64,
+    lines: u64,
+    left_out: u64,
+    /// What was printed without a line end so far.
+    printed: Vec<u8>,
+}
+
+impl Voice {
+    /// The voice of operator `operator` of pipeline `pipeline`.
+    #[must_use]
+    pub fn new(pipeline: &str, operator: &str, clock: Arc<dyn Clock>, account: Arc<Account>) -> Self {
+        Self {
+            speaker: format!("{pipeline}/{operator}"),
+            clock,
+            account,
+            log: Mutex::default(),
+            metrics: Mutex::default(),
+        }
+    }
+
+    /// The same voice, whose lines are on this account.
+    #[must_use]
+    pub fn on_account(&self, account: Arc<Account>) -> Self {
+        Self {
+            speaker: self.speaker.clone(),
+            clock: self.clock.clone(),
+            account,
+            log: Mutex::default(),
+            metrics: Mutex::default(),
+        }
+    }
+
+    /// Logs a line, unless the operator or its tenant has said too much this second.
+    pub fn log(&self, level: Level, message: &str) {
+        let now_ns = self.clock.now_ns();
+        let message = cut(message, LINE_BYTES_MAX);
+        let is_admitted = || self.account.admits_line(message.len(), now_ns);
+        let admitted = self.log.lock().admit(now_ns, is_admitted);
+        match admitted {
+            Some(left_out) => self.emit(level, message, left_out),
+            None => self.account.leave_out_line(),
+        }
+    }
+
+    /// Takes printed bytes, and logs the lines that they complete.
+    pub(super) fn print(&self, level: Level, bytes: &[u8]) {
+        let mut rest = bytes;
+        loop {
+            let mut log = self.log.lock();
+            let (part, ended) = match rest.iter().position(|&byte| byte == b'\n') {
+                Some(end) => (&rest[..end], true),
+                None => (rest, false),
+            };
+            let room = LINE_BYTES_MAX.saturating_sub(log.printed.len());
+            log.printed.extend_from_slice(&part[..part.len().min(room)]);
+            if !ended {
+                return;
+            }
+            let line = std::mem::take(&mut log.printed);
+            drop(log);
+            self.log(level, &String::from_utf8_lossy(&line));
+            rest = &rest[part.len() + 1..];
+        }
+    }
+
+    fn emit(&self, level: Level, message: &str, left_out: u64) {
+        let operator = self.speaker.as_str();
+        self.admit_silence(left_out);
+        match level {
+            Level::Trace => tracing::trace!(target: "guest", operator, "{message}"),
+            Level::Debug => tracing::debug!(target: "guest", operator, "{message}"),
+            Level::Info => tracing::info!(target: "guest", operator, "{message}"),
+            Level::Warn => tracing::warn!(target: "guest", operator, "{message}"),
+            Level::Error => tracing::error!(target: "guest", operator, "{message}"),
+        }
+    }
+
+    /// Says how many lines were left out, if any were.
+    fn admit_silence(&self, left_out: u64) {
+        if left_out > 0 {
+            let operator = self.speaker.as_str();
+            tracing::warn!(target: "guest", operator, left_out, "too many log lines; some were left out");
+        }
+    }
+
+    /// Adds to a counter; a new name past the bound is left out, with a log line.
+    pub fn count(&self, name: &str, value: f64) {
+        let name = cut(name, METRIC_NAME_BYTES_MAX);
+        let mut metrics = self.metrics.lock();
+        if let Some(total) = metrics.get_mut(name) {
+            *total += value;
+        } else if metrics.len() < METRICS_MAX {
+            metrics.insert(name.into(), value);
+        } else {
+            drop(metrics);
+            self.log(
+                Level::Warn,
+                &format!("counter `{name}` left out: an operator keeps {METRICS_MAX} at the most"),
+            );
+        }
+    }
+
+    /// The counters as they stand.
+    #[must_use]
+    pub fn metrics(&self) -> BTreeMap<String, f64> {
+        self.metrics.lock().clone()
+    }
+}
+
+impl Drop for Voice {
+    /// Says what was left out since the last line, after which none may have come.
+    fn drop(&mut self) {
+        let left_out = self.log.get_mut().left_out;
+        self.admit_silence(left_out);
+    }
+}
+
+impl Log {
+    /// Whether another line fits this second; says how many did not since the last that did.
+    fn admit(&mut self, now_ns: u64, tenant_admits: impl FnOnce() -> bool) -> Option<u64> {
+        let second = now_ns / 1_000_000_000;
+        if second != self.second {
+            self.second = second;
+            self.lines = 0;
+        }
+        if self.lines >= LINES_PER_SECOND || !tenant_admits() {
+            self.left_out += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+impl fmt::Debug for Voice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Voice")
+            .field("speaker", &self.speaker)
+            .finish_non_exhaustive()
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dirigo_ground::clock::ManualClock;
+
+    #[test]
+    fn a_flood_is_cut_and_what_was_left_out_is_counted() {
+        let mut log = Log::default();
+        let admitted = (0..LINES_PER_SECOND + 50)
+            .filter(|_| log.admit(5, || true).is_some())
+            .count() as u64;
+        assert_eq!(admitted, LINES_PER_SECOND);
+        assert_eq!(log.admit(1_000_000_005, || false), None, "its tenant says too much");
+        assert_eq!(log.admit(1_000_000_005, || true), Some(51));
+    }
+
+    #[test]
+    fn counters_are_bounded_in_number() {
+        let voice = Voice::new("p", "o", Arc::new(ManualClock::default()), Arc::default());
+        for name in 0..2 * METRICS_MAX {
+            voice.count(&format!("key-{name}"), 1.0);
+        }
+        assert_eq!(voice.metrics().len(), METRICS_MAX);
+    }
+}

@@ -1,0 +1,92 @@
+//! Guests that give way in the middle of what the host does for them.
+//!
+//! They yield as they do when a slice of fuel is burnt; but it is not, so their pace says nothing then. Whoever polled them
+//! asks here.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use dirigo_ground::clock::Clock;
+
+/// How long the host does something for a guest before others may run, in ns: half of a slice.
+pub(super) const SERVED_NS_MAX: u64 = 50_000;
+
+thread_local! {
+    static GAVE_WAY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Lets others run.
+pub(super) async fn give() {
+    let mut must_yield = true;
+    poll_fn(|context| {
+        if std::mem::take(&mut must_yield) {
+            GAVE_WAY.set(true);
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Whether the last poll on this thread, since this was last asked, ended so.
+#[must_use]
+pub fn was_given() -> bool {
+    GAVE_WAY.take()
+}
+
+/// Time that the host takes for a guest, on the way through something that takes long.
+pub struct Service {
+    clock: Arc<dyn Clock>,
+    since_ns: u64,
+}
+
+impl Service {
+    /// One that begins now.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            since_ns: clock.now_ns(),
+            clock,
+        }
+    }
+
+    /// Another one, that begins now.
+    pub(super) fn another(&self) -> Self {
+        Self::new(self.clock.clone())
+    }
+
+    /// Begins anew.
+    pub(super) fn restart(&mut self) {
+        self.since_ns = self.clock.now_ns();
+    }
+
+    /// Lets others run, if it has taken long since they last could.
+    pub async fn give_way_when_due(&mut self) {
+        if self.clock.now_ns().saturating_sub(self.since_ns) >= SERVED_NS_MAX {
+            self.give_way().await;
+        }
+    }
+
+    /// Lets others run.
+    pub(super) async fn give_way(&mut self) {
+        give().await;
+        self.restart();
+    }
+}
+
+/// Polls a future to its end; gives what it comes to, and how often it yielded before. For tests of what yields.
+pub fn done<T>(future: impl Future<Output = T>) -> (T, usize) {
+    let mut future = std::pin::pin!(future);
+    let mut yields = 0;
+    loop {
+        match future
+            .as_mut()
+            .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+        {
+            Poll::Ready(value) => return (value, yields),
+            Poll::Pending => yields += 1,
+        }
+    }
+}

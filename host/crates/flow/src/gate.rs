@@ -1,0 +1,125 @@
+//! The bound on what waits in front of an operator or a sink.
+//!
+//! Every operator and sink has its own, so that one that is slow cannot take the room of another; since graphs have no
+//! cycles and sinks never wait, whatever is full drains. What would add to a full gate waits *before* it starts: a turn
+//! that has begun may always deliver, so the bound is exceeded by at most the outputs of the turns under way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use dirigo_ground::sync::Mutex;
+
+use dirigo_ground::account::Account;
+
+/// Events that may wait at one gate: a few hundred batches, enough to keep every core busy through one slow turn.
+const EVENTS_MAX: usize = 64 << 10;
+/// Bytes that may wait at one gate.
+const BYTES_MAX: usize = 32 << 20;
+
+/// Counts what waits, and keeps those who wait for room.
+pub struct Gate<W> {
+    /// Whose memory what waits takes.
+    account: Arc<Account>,
+    events: AtomicUsize,
+    bytes: AtomicUsize,
+    waiters: Mutex<Vec<W>>,
+    has_waiters: AtomicBool,
+}
+
+impl<W> Gate<W> {
+    /// One where nothing waits.
+    #[must_use]
+    pub fn new(account: Arc<Account>) -> Self {
+        Self {
+            account,
+            events: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            waiters: Mutex::new(Vec::new()),
+            has_waiters: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes that events arrived.
+    pub fn enter(&self, events: usize, bytes: usize) {
+        self.events.fetch_add(events, Ordering::SeqCst);
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        self.account.add_memory(bytes as u64);
+    }
+
+    /// Notes that events were taken, and gives those who can go on. They come back when half of the room is free, not at
+    /// the first place, so that they don't stop and start at every event.
+    #[must_use = "whoever waited must be woken"]
+    pub fn leave(&self, events: usize, bytes: usize) -> Vec<W> {
+        self.account.remove_memory(bytes as u64);
+        let events = self.events.fetch_sub(events, Ordering::SeqCst) - events;
+        let bytes = self.bytes.fetch_sub(bytes, Ordering::SeqCst) - bytes;
+        let has_room = events <= EVENTS_MAX / 2 && bytes <= BYTES_MAX / 2;
+        if has_room && self.has_waiters.load(Ordering::SeqCst) {
+            self.take_waiters()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn take_waiters(&self) -> Vec<W> {
+        let mut waiters = self.waiters.lock();
+        self.has_waiters.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *waiters)
+    }
+
+    /// Whether nothing more should be added.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.events.load(Ordering::SeqCst) >= EVENTS_MAX || self.bytes.load(Ordering::SeqCst) >= BYTES_MAX
+    }
+
+    /// How many events wait.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        self.events.load(Ordering::SeqCst)
+    }
+
+    /// Waits for room: keeps `waiter` until there is some and returns `true`, or returns `false` if there is already.
+    pub fn wait(&self, waiter: W) -> bool {
+        let mut waiters = self.waiters.lock();
+        // Announced before the last look: whoever leaves after it sees the announcement.
+        self.has_waiters.store(true, Ordering::SeqCst);
+        if self.is_full() {
+            waiters.push(waiter);
+            return true;
+        }
+        self.has_waiters.store(!waiters.is_empty(), Ordering::SeqCst);
+        false
+    }
+}
+
+impl<W> std::fmt::Debug for Gate<W> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Gate")
+            .field("events", &self.events())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_woken_once_half_the_room_is_free() {
+        let gate = Gate::new(Arc::default());
+        gate.enter(EVENTS_MAX, 0);
+        assert!(gate.wait("turn"));
+        assert!(gate.leave(EVENTS_MAX / 2 - 1, 0).is_empty());
+        assert_eq!(gate.leave(1, 0), ["turn"]);
+        assert!(!gate.wait("turn"), "there is room");
+    }
+
+    #[test]
+    fn few_large_events_fill_it_too() {
+        let gate = Gate::<()>::new(Arc::default());
+        gate.enter(1, BYTES_MAX);
+        assert!(gate.is_full());
+    }
+}

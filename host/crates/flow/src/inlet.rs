@@ -1,0 +1,354 @@
+//! From a source into the pipeline.
+//!
+//! One thread per source ([`Reading`]) reads, opens a ticket for what it read, and sends it on; it pauses while what it would
+//! add to is full, or a checkpoint is being taken, and ends at the source's end or when it is told to. To read and to send on is
+//! one effect: between two of them the source's bookmark covers exactly what was sent. Here is the handle by which others stop
+//! it and see how far it is.
+
+mod reading;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use dirigo_ground::sync::Mutex;
+
+use dirigo_connectors::source::{Bookmark, Source};
+use dirigo_ground::lineage::{Progress, SourceIndex};
+use dirigo_ground::signal::Signal;
+pub use reading::{Parts, Reader, Reading, Step};
+
+/// The handle of a source's thread.
+pub struct Inlet {
+    /// Its name in the pipeline.
+    pub id: String,
+    /// Its place among the sources.
+    pub index: SourceIndex,
+    /// Events that it sent on.
+    pub events_in: AtomicU64,
+    /// Records that were no events.
+    pub dead_letters: AtomicU64,
+    /// Units read so far, and in all; 0 in all where that is not known.
+    pub done: AtomicU64,
+    /// See `done`.
+    pub total: AtomicU64,
+    /// Rings when there is room, or it should stop.
+    pub signal: Arc<Signal>,
+    source: Mutex<Box<dyn Source>>,
+    /// Whether it can be read again. Only a source that cannot may take for ever to read.
+    is_replayable: bool,
+    state: AtomicU8,
+    is_read_up: AtomicBool,
+    progress: Arc<Progress>,
+}
+
+/// Between two reads.
+const AWAKE: u8 = 0;
+/// In a read of a source that cannot be read again, which may block for ever.
+const READING: u8 = 1;
+/// Told to stop.
+const STOPPING: u8 = 2;
+/// Told to stop in the middle of such a read, and left to itself.
+const ABANDONED: u8 = 3;
+/// At its end.
+const ENDED: u8 = 4;
+
+impl Inlet {
+    /// The handle of source `index`, whose thread is not running.
+    #[must_use]
+    pub fn new(
+        id: &str,
+        index: SourceIndex,
+        source: Box<dyn Source>,
+        signal: Arc<Signal>,
+        progress: Arc<Progress>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            is_replayable: source.can_be_read_again(),
+            source: Mutex::new(source),
+            id: id.to_owned(),
+            index,
+            events_in: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            signal,
+            state: AtomicU8::new(AWAKE),
+            is_read_up: AtomicBool::new(false),
+            progress,
+        })
+    }
+
+    /// What its thread does, to be done step by step.
+    #[must_use]
+    pub fn reading(self: &Arc<Self>, parts: Parts) -> Reading {
+        Reading::new(self.clone(), parts)
+    }
+
+    /// Where to read on after all that it sent; `None` where that is not possible. Nobody reads meanwhile: the pipeline is
+    /// paused, or its thread has ended.
+    #[must_use]
+    pub fn bookmark(&self) -> Option<Bookmark> {
+        if self.is_replayable {
+            self.source.lock().bookmark()
+        } else {
+            None
+        }
+    }
+
+    /// Has it stop after what it has read. A read that may block for ever is left to itself; whatever it still brings was
+    /// never taken.
+    pub fn stop(&self) {
+        let stopped = self
+            .state
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| match state {
+                AWAKE => Some(STOPPING),
+                READING => Some(ABANDONED),
+                _ => None,
+            });
+        if stopped == Ok(READING) {
+            self.progress.end(self.index);
+        }
+        self.signal.ring();
+    }
+
+    /// Whether it was read to its end, and did not stop before.
+    #[must_use]
+    pub fn is_read_up(&self) -> bool {
+        self.is_read_up.load(Ordering::SeqCst)
+    }
+
+    /// Whether its thread can be waited for: not while it is in a read that was given up.
+    #[must_use]
+    pub fn is_joinable(&self, reader: &Reader) -> bool {
+        self.state.load(Ordering::SeqCst) != ABANDONED || reader.is_finished()
+    }
+
+    /// Whether it has read so many records, and all that came of them is finished.
+    #[must_use]
+    pub fn has_finished(&self, records: u64) -> bool {
+        let read = self.events_in.load(Ordering::Acquire) + self.dead_letters.load(Ordering::Acquire);
+        read >= records && self.progress.in_flight(self.index) == 0
+    }
+
+    /// How many of the events that it sent on are finished.
+    #[must_use]
+    pub fn finished(&self) -> u64 {
+        let read = self.events_in.load(Ordering::Acquire);
+        read.saturating_sub(self.progress.in_flight(self.index))
+    }
+
+    fn change(&self, from: u8, to: u8) -> bool {
+        self.state
+            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}
+
+impl std::fmt::Debug for Inlet {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Inlet")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self, Receiver, Sender};
+
+    use super::*;
+    use crate::{Halt, Letters, LettersBookmark};
+    use dirigo_connectors::source::{self, Intake, Quota, Read};
+    use dirigo_ground::clock::ManualClock;
+    use dirigo_ground::lineage::Listener;
+    use dirigo_scheduler::Errands;
+
+    /// Says that the pipeline is empty, and then holds whoever told it so until the other end is dropped.
+    #[derive(Debug)]
+    struct Holding {
+        emptied: Sender<()>,
+        held: dirigo_ground::sync::Mutex<Receiver<()>>,
+    }
+
+    impl Listener for Holding {
+        fn advanced(&self) {}
+
+        fn emptied(&self) {
+            self.emptied.send(()).unwrap();
+            let _ = self.held.lock().recv();
+        }
+    }
+
+    /// Something to read of which nothing comes before the other end is dropped.
+    struct Silent {
+        bookmark: Option<Bookmark>,
+        reading: Sender<()>,
+        never: Receiver<()>,
+    }
+
+    impl Source for Silent {
+        fn read(&mut self, _: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+            let _ = self.reading.send(());
+            let _ = self.never.recv();
+            Ok(Read::End)
+        }
+
+        fn bookmark(&self) -> Option<Bookmark> {
+            self.bookmark.clone()
+        }
+
+        fn progress(&self) -> Option<source::Progress> {
+            None
+        }
+    }
+
+    struct Panicking;
+
+    impl Source for Panicking {
+        fn read(&mut self, _: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+            panic!("it can't bear it");
+        }
+
+        fn bookmark(&self) -> Option<Bookmark> {
+            Some(7.into())
+        }
+
+        fn progress(&self) -> Option<source::Progress> {
+            None
+        }
+    }
+
+    /// The inlet of a source whose thread runs, and the ends by which a test holds both.
+    struct Held {
+        inlet: Arc<Inlet>,
+        halt: Arc<Halt>,
+        reader: Reader,
+        reading: Receiver<()>,
+        read: Sender<()>,
+        emptied: Receiver<()>,
+        told: Sender<()>,
+    }
+
+    fn start_silent(bookmark: Option<Bookmark>) -> Held {
+        let ((reading, is_reading), (read, never)) = (mpsc::channel(), mpsc::channel());
+        let source = Silent {
+            bookmark,
+            reading,
+            never,
+        };
+        Held {
+            reading: is_reading,
+            read,
+            ..start(source)
+        }
+    }
+
+    fn start(source: impl Source + 'static) -> Held {
+        let ((_, reading), (read, _)) = (mpsc::channel(), mpsc::channel());
+        let ((emptied, is_emptied), (told, held)) = (mpsc::channel(), mpsc::channel());
+        let listener = Holding {
+            emptied,
+            held: dirigo_ground::sync::Mutex::new(held),
+        };
+        let halt = Arc::<Halt>::default();
+        let signal = Arc::<Signal>::default();
+        let progress = Progress::new(vec![signal.clone()], Box::new(listener), false);
+        let no_letters = || unreachable!("no dead letter comes");
+        let (letters, _) = Letters::new(
+            Box::new(no_letters),
+            LettersBookmark::fresh(),
+            Arc::default(),
+            halt.clone(),
+        );
+        let inlet = Inlet::new("s", 0, Box::new(source), signal, progress);
+        let thread = inlet.reading(Parts {
+            edges: Arc::default(),
+            letters,
+            halt: halt.clone(),
+            account: Arc::default(),
+            clock: Arc::new(ManualClock::new(0)),
+            epochs: Arc::default(),
+            pipeline: "p".into(),
+            batch_events: 1,
+        });
+        Held {
+            inlet,
+            halt,
+            reader: thread.start(Errands::unshared()),
+            reading,
+            read,
+            emptied: is_emptied,
+            told,
+        }
+    }
+
+    #[test]
+    fn the_bookmark_of_a_source_at_its_end_is_waited_for() {
+        let held = start_silent(Some(7.into()));
+        drop(held.read);
+        held.emptied.recv().unwrap();
+        assert!(!held.reader.is_finished() && held.inlet.is_joinable(&held.reader));
+        drop(held.told);
+        held.reader.join().unwrap();
+        assert_eq!(held.inlet.bookmark(), Some(7.into()));
+    }
+
+    #[test]
+    fn a_read_that_was_given_up_is_not_waited_for() {
+        let held = start_silent(None);
+        held.reading.recv().unwrap();
+        drop(held.told);
+        held.inlet.stop();
+        held.emptied.recv().unwrap();
+        assert!(!held.inlet.is_joinable(&held.reader));
+        drop(held.read);
+        held.reader.join().unwrap();
+        assert_eq!(held.inlet.bookmark(), None);
+    }
+
+    #[test]
+    fn a_source_that_panics_fails_the_pipeline_and_is_at_its_end() {
+        let held = start(Panicking);
+        drop(held.told);
+        held.emptied.recv().unwrap();
+        let failure = held.halt.failure().unwrap();
+        assert_eq!(failure.to_string(), "source `s`: panicked: it can't bear it");
+        held.reader.join().unwrap();
+    }
+
+    /// A source of ten batches without events.
+    struct Empty {
+        reads: u32,
+        bookmarks: Arc<AtomicU64>,
+    }
+
+    impl Source for Empty {
+        fn read(&mut self, _: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+            self.reads += 1;
+            Ok(if self.reads < 10 { Read::More } else { Read::End })
+        }
+
+        fn bookmark(&self) -> Option<Bookmark> {
+            self.bookmarks.fetch_add(1, Ordering::SeqCst);
+            Some(self.reads.into())
+        }
+
+        fn progress(&self) -> Option<source::Progress> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_source_is_asked_where_it_is_at_its_start_and_at_its_end() {
+        let bookmarks = Arc::<AtomicU64>::default();
+        let held = start(Empty {
+            reads: 0,
+            bookmarks: bookmarks.clone(),
+        });
+        drop(held.told);
+        held.reader.join().unwrap();
+        assert_eq!(held.inlet.bookmark(), Some(10.into()));
+        assert_eq!(bookmarks.load(Ordering::SeqCst), 2);
+    }
+}

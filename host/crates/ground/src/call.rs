@@ -1,0 +1,188 @@
+//! What the host asks of a guest, and what a guest answers: the contract of `wit/` in the host's own types.
+//!
+//! State makes requests and takes answers, the engine carries them into a guest and back. Past the engine an answer is well
+//! formed. Knows nothing of instances, fuel or turns.
+
+use std::sync::Arc;
+
+use crate::batch::{Batch, Column};
+
+/// What one turn asks of a guest.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// `map` or `filter` over a batch.
+    Batch(Batch),
+    /// `reduce.accumulate`.
+    Fold(Fold),
+}
+
+impl Request {
+    /// The events that it is about.
+    #[must_use]
+    pub fn batch(&self) -> &Batch {
+        match self {
+            Self::Batch(batch) => batch,
+            Self::Fold(fold) => &fold.batch,
+        }
+    }
+
+    /// The bytes of what is handed over.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.size(),
+            Self::Fold(fold) => {
+                /// Of an item that a column holds, and of a window with its times and its count.
+                const END_BYTES: usize = size_of::<u32>();
+                const WINDOW_BYTES: usize = 3 * size_of::<u64>() + END_BYTES;
+                let column = |column: &Column| column.bytes().len() + column.len() * END_BYTES;
+                let closing = fold
+                    .closing
+                    .as_ref()
+                    .map_or(0, |windows| windows.keys.bytes().len() + windows.len() * WINDOW_BYTES);
+                fold.batch.size() + column(&fold.accumulators) + closing
+            }
+        }
+    }
+}
+
+/// The arguments of `reduce.accumulate`.
+#[derive(Clone, Debug)]
+pub struct Fold {
+    /// The events.
+    pub batch: Batch,
+    /// The group of each.
+    pub groups: Arc<Vec<u32>>,
+    /// What each group starts from.
+    pub accumulators: Arc<Column>,
+    /// The windows of the first groups, which close.
+    pub closing: Option<Arc<Windows>>,
+    /// The groups whose accumulators are not of the component's state version; most folds have none.
+    pub foreign: Vec<Foreign>,
+}
+
+/// Groups whose accumulators another version of the component wrote. Each has an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Which version.
+    pub version: u32,
+    /// The numbers of the groups.
+    pub groups: Vec<u32>,
+}
+
+/// What a guest answered.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// From `map`.
+    Mapped(Outputs),
+    /// From `filter`.
+    Filtered(Filtered),
+    /// From `reduce.accumulate`.
+    Folded(Folded),
+}
+
+/// `reduce.windows`.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "component-model",
+    derive(wasmtime::component::ComponentType, wasmtime::component::Lower),
+    component(record)
+)]
+pub struct Windows {
+    /// The key of each.
+    pub keys: Column,
+    /// Starts, ms since the epoch.
+    pub starts: Vec<i64>,
+    /// Ends, ms since the epoch.
+    pub ends: Vec<i64>,
+    /// How many events each holds.
+    pub counts: Vec<u64>,
+}
+
+impl Windows {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+}
+
+/// `reduce.versions`: which state a component reads and writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(
+    feature = "component-model",
+    derive(wasmtime::component::ComponentType, wasmtime::component::Lift),
+    component(record)
+)]
+pub struct StateVersions {
+    /// The version of the accumulators that it returns.
+    pub written: u32,
+    /// The oldest version that it can migrate.
+    pub oldest: u32,
+}
+
+impl StateVersions {
+    /// Whether it takes accumulators of this version.
+    #[must_use]
+    pub fn reads(self, version: u32) -> bool {
+        (self.oldest..=self.written).contains(&version)
+    }
+}
+
+/// `types.failure`: what a guest rejects, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "component-model",
+    derive(wasmtime::component::ComponentType, wasmtime::component::Lift),
+    component(record)
+)]
+pub struct Rejection {
+    /// Its place among what was handed over.
+    pub index: u32,
+    /// Why.
+    pub message: String,
+}
+
+/// `types.outputs`, validated against the number of items that were handed over.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    /// What each value came from; never descends.
+    pub origins: Vec<u32>,
+    /// New keys, where the operator gives any.
+    pub keys: Option<Column>,
+    /// The values.
+    pub values: Column,
+    /// Rejected items, by rising index.
+    pub failures: Vec<Rejection>,
+}
+
+/// `filter.filtered`, validated.
+#[derive(Clone, Debug, Default)]
+pub struct Filtered {
+    /// The events to keep, strictly rising.
+    pub kept: Vec<u32>,
+    /// Rejected events, by rising index.
+    pub failures: Vec<Rejection>,
+}
+
+/// `reduce.folded`, validated.
+#[derive(Clone, Debug)]
+pub enum Folded {
+    /// Nothing was rejected.
+    Done {
+        /// The accumulators of the groups that stay open.
+        accumulators: Column,
+        /// What the closing windows emit.
+        outputs: Outputs,
+    },
+    /// These events were; nothing else of the call counts.
+    Rejected(Vec<Rejection>),
+    /// The state that these events touch is of another version, and cannot be brought to the component's.
+    Unmigrated(Vec<Rejection>),
+}

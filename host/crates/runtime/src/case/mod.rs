@@ -1,0 +1,274 @@
+//! The cases of `dirigo test`: events in, events out, in the real runtime.
+//!
+//! Owns the stage: sources and sinks in memory, a clock that stands still at the start of 1970, one worker. What stands
+//! between source and sink is what a run has there, compiled components included. Does not print.
+
+mod compare;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+pub use compare::Difference;
+
+use super::InTransit;
+use super::connectors::BATCH_EVENTS;
+use super::{Connectors, Ended, Host, Job, Options, Prepared};
+use dirigo_connectors::sink::{self, Taken};
+use dirigo_connectors::source::{self, Feed, Record};
+use dirigo_engine::Engine;
+use dirigo_flow::{self as flow, DeadLetter, Inlet, LettersBookmark};
+use dirigo_ground::batch::Column;
+use dirigo_ground::clock::ManualClock;
+use dirigo_pipeline::{Format, Order, Pipeline, SinkKind, Source, SourceKind, Test, TestEvent};
+use dirigo_scheduler::Choice;
+use dirigo_state::Store;
+
+/// How often a stage looks whether the events of one source are finished, before those of another enter.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Where cases are run, one after the other.
+#[derive(Debug)]
+pub struct Stage {
+    host: Host,
+}
+
+/// What came of a case.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// By sink.
+    pub sinks: Vec<Outputs>,
+    /// The events that failed on the way.
+    pub dead_letters: Vec<DeadLetter>,
+    /// What ended the case before its time.
+    pub failure: Option<String>,
+}
+
+/// What left by one sink.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outputs {
+    /// The sink.
+    pub sink: String,
+    /// What should have left.
+    pub expected: Vec<Value>,
+    /// What left; a value that is not JSON stands as a string.
+    pub actual: Vec<Value>,
+    /// Where they differ first.
+    pub difference: Option<Difference>,
+}
+
+/// Why a case cannot be run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("event {number} cannot enter at `{source_id}`: a csv record is an object of its fields")]
+    NoRecord { number: u64, source_id: String },
+    #[error("the pipeline stopped: {0}")]
+    Stopped(flow::Failure),
+}
+
+impl Outcome {
+    /// Whether everything was as expected.
+    #[must_use]
+    pub fn is_passed(&self) -> bool {
+        self.failure.is_none() && self.sinks.iter().all(|outputs| outputs.difference.is_none())
+    }
+
+    fn failed(failure: &Failure) -> Self {
+        Self {
+            sinks: Vec::new(),
+            dead_letters: Vec::new(),
+            failure: Some(failure.to_string()),
+        }
+    }
+}
+
+impl Stage {
+    /// A stage with a host of its own, beside `runtime`.
+    #[must_use]
+    pub fn new(engine: Engine, runtime: tokio::runtime::Handle) -> Self {
+        let options = Options {
+            // Actors that run side by side would leave the order between keys to chance.
+            workers: 1,
+            policy: Choice::default(),
+            instances_max: u32::MAX,
+            clock: Arc::new(ManualClock::new(0)),
+        };
+        Self {
+            host: Host::start(engine, options, runtime),
+        }
+    }
+
+    /// Runs a case of a pipeline.
+    ///
+    /// Events enter one after the other as they are listed: before one enters by another source than the one in front of
+    /// it, that one has been through the whole pipeline. Outputs are in the order of their inputs at every sink, whatever
+    /// order it keeps in a run. A `null` sink that the case does not name is not looked at.
+    pub async fn run(&self, prepared: &Prepared, test: &Test) -> Outcome {
+        let segments = match segments(&prepared.pipeline, &test.input) {
+            Ok(segments) => segments,
+            Err(failure) => return Outcome::failed(&failure),
+        };
+        let Props {
+            connectors,
+            feeds,
+            taken,
+            letters,
+        } = self.props(&prepared.pipeline);
+        let job = Job::start(&self.host, in_order(prepared), connectors);
+        let inlets = job.inlets().to_vec();
+        let mut finish = pin!(job.finish());
+        let ended = tokio::select! {
+            // A pipeline that fails does so while events are still to enter.
+            ended = &mut finish => ended,
+            () = enter(segments, feeds, &inlets) => finish.await,
+        };
+        outcome(&prepared.pipeline, test, &ended, &taken, &letters)
+    }
+
+    fn props(&self, pipeline: &Pipeline) -> Props {
+        let clock = &self.host.options.clock;
+        let sources = pipeline.sources.iter().map(|source| {
+            let (memory, feed) = source::Memory::new(source, clock.clone());
+            (Box::new(memory) as Box<dyn source::Source>, feed)
+        });
+        let (sources, feeds) = sources.unzip();
+        let (sinks, taken) = pipeline.sinks.iter().map(|_| memory_sink()).unzip();
+        let (letters_sink, letters) = memory_sink();
+        let connectors = Connectors {
+            sources,
+            sinks,
+            letters: Box::new(|| Ok(letters_sink)),
+            letters_from: LettersBookmark::fresh(),
+            store: Store::temporary(),
+            in_transit: InTransit::default(),
+            is_resumed: false,
+            batch_events: BATCH_EVENTS,
+        };
+        Props {
+            connectors,
+            feeds,
+            taken,
+            letters,
+        }
+    }
+}
+
+/// What a case is run with.
+struct Props {
+    connectors: Connectors,
+    feeds: Vec<Feed>,
+    taken: Vec<Taken>,
+    letters: Taken,
+}
+
+fn memory_sink() -> (Box<dyn sink::Sink>, Taken) {
+    let (memory, taken) = sink::Memory::new();
+    (Box::new(memory), taken)
+}
+
+/// The pipeline, with sinks that keep the order of the input.
+fn in_order(prepared: &Prepared) -> Prepared {
+    let mut prepared = prepared.clone();
+    for sink in &mut prepared.pipeline.sinks {
+        sink.order = Order::Source;
+    }
+    prepared
+}
+
+/// Events that enter by one source in a row.
+struct Segment {
+    source: usize,
+    records: Vec<Record>,
+}
+
+fn segments(pipeline: &Pipeline, input: &[TestEvent]) -> Result<Vec<Segment>, Failure> {
+    let mut segments: Vec<Segment> = Vec::new();
+    for (position, event) in (1..).zip(input) {
+        let find = |source: &Source| source.id == event.at;
+        let source = pipeline
+            .sources
+            .iter()
+            .position(find)
+            .expect("a case names sources that the pipeline has");
+        let value = record(&pipeline.sources[source], &event.value).ok_or_else(|| Failure::NoRecord {
+            number: position,
+            source_id: event.at.clone(),
+        })?;
+        let record = Record { position, value };
+        match segments.last_mut() {
+            Some(last) if last.source == source => last.records.push(record),
+            _ => segments.push(Segment {
+                source,
+                records: vec![record],
+            }),
+        }
+    }
+    Ok(segments)
+}
+
+/// What the medium of `source` would hold of an event with this value, or `None` if it could not hold it.
+fn record(source: &Source, value: &Value) -> Option<Vec<u8>> {
+    let format = match &source.kind {
+        SourceKind::File { format, .. } | SourceKind::Folder { format, .. } | SourceKind::Stdin { format } => *format,
+        SourceKind::Generator(_) => Format::Jsonl,
+    };
+    match (format, value) {
+        (Format::Csv, value) if !value.is_object() => None,
+        (Format::Lines, Value::String(line)) => Some(line.clone().into_bytes()),
+        _ => Some(value.to_string().into_bytes()),
+    }
+}
+
+/// Hands the events in, and ends all sources behind them.
+async fn enter(segments: Vec<Segment>, feeds: Vec<Feed>, inlets: &[Arc<Inlet>]) {
+    let mut entered = vec![0; feeds.len()];
+    let mut before: Option<usize> = None;
+    for Segment { source, records } in segments {
+        if let Some(before) = before {
+            while !inlets[before].has_finished(entered[before]) {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        }
+        entered[source] += records.len() as u64;
+        // A source that has gone is that of a pipeline that failed.
+        let _ = feeds[source].send(records);
+        before = Some(source);
+    }
+}
+
+fn outcome(pipeline: &Pipeline, test: &Test, ended: &Ended, taken: &[Taken], letters: &Taken) -> Outcome {
+    let mut sinks = Vec::new();
+    for (sink, taken) in pipeline.sinks.iter().zip(taken) {
+        let at_sink = test.output.iter().filter(|event| event.at == sink.id);
+        let expected: Vec<Value> = at_sink.map(|event| event.value.clone()).collect();
+        if expected.is_empty() && sink.kind == SinkKind::Null {
+            continue;
+        }
+        let actual = values(&taken.lock());
+        sinks.push(Outputs {
+            sink: sink.id.clone(),
+            difference: Difference::first(&expected, &actual),
+            expected,
+            actual,
+        });
+    }
+    let parse = |letter: &[u8]| serde_json::from_slice(letter).expect("a dead letter is written as it is read");
+    Outcome {
+        sinks,
+        dead_letters: letters.lock().iter().map(parse).collect(),
+        failure: ended
+            .failure
+            .clone()
+            .map(|failure| Failure::Stopped(failure).to_string()),
+    }
+}
+
+fn values(column: &Column) -> Vec<Value> {
+    let parse = |value: &[u8]| {
+        serde_json::from_slice(value).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(value).into_owned()))
+    };
+    column.iter().map(parse).collect()
+}

@@ -1,0 +1,144 @@
+//! Putting back what was on its way when the last run stopped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::connectors::StartError;
+use dirigo_actor::{Operator, Waiting};
+use dirigo_flow::{Outlet, Saved};
+use dirigo_ground::lineage::{Progress, ReadBatch, SourceIndex, Ticket};
+use dirigo_pipeline::Pipeline;
+use dirigo_state::{Bookmarks, InFlight};
+
+/// What was on its way when the last run stopped.
+#[derive(Debug, Default)]
+pub struct InTransit {
+    /// Where each batch waited, in the order in which they go back: what lies furthest downstream first, so that what it puts
+    /// out comes behind what went before.
+    batches: Vec<(String, Saved)>,
+    /// By source: the position that comes next at the least.
+    next_positions: BTreeMap<String, u64>,
+}
+
+impl InTransit {
+    /// What a store has of it, for `pipeline` to go on with.
+    ///
+    /// # Errors
+    /// When it cannot be read, or some of it has nowhere to go in that pipeline.
+    pub(super) fn read(stored: Vec<InFlight>, bookmarks: &Bookmarks, pipeline: &Pipeline) -> Result<Self, StartError> {
+        let operators = pipeline.operators.iter().map(|operator| &operator.id);
+        let items: Vec<&String> = operators.chain(pipeline.sinks.iter().map(|sink| &sink.id)).collect();
+        let is_source = |id: &String| pipeline.sources.iter().any(|source| source.id == *id);
+        let read = |InFlight { item, bytes }: InFlight| {
+            let saved = Saved::decode(&bytes).ok_or(StartError::Unreadable { what: "batches" })?;
+            let events = saved.len();
+            if !items.contains(&&item) {
+                return Err(StartError::Orphaned { item, events });
+            }
+            if !is_source(&saved.source) {
+                let item = saved.source;
+                return Err(StartError::Orphaned { item, events });
+            }
+            Ok((item, saved))
+        };
+        Ok(Self {
+            batches: stored.into_iter().map(read).collect::<Result<_, _>>()?,
+            next_positions: bookmarks.next_positions.clone(),
+        })
+    }
+}
+
+/// Where it goes back to. Nothing runs yet.
+pub(super) struct Recovery<'a> {
+    pub(super) progress: &'a Arc<Progress>,
+    pub(super) operators: &'a [Arc<Operator>],
+    pub(super) outlets: &'a [Arc<Outlet>],
+    /// The names of the sources.
+    pub(super) sources: &'a [String],
+    pub(super) now_ns: u64,
+}
+
+impl Recovery<'_> {
+    /// Puts everything back. Says how many events each operator and sink has in by that, and not by an edge.
+    pub(super) fn restore(&self, in_transit: InTransit) -> BTreeMap<String, u64> {
+        const KNOWN: &str = "that everything has its place was found when it was read";
+        let place = |(item, saved): (String, Saved)| {
+            let source = self.source(&saved.source).expect(KNOWN);
+            (self.place(&item).expect(KNOWN), source, saved)
+        };
+        let placed: Vec<_> = in_transit.batches.into_iter().map(place).collect();
+        let tickets = self.open_tickets(&placed);
+        for (name, next_position) in in_transit.next_positions {
+            if let Some(source) = self.source(&name) {
+                self.progress.resume(source, next_position);
+            }
+        }
+        let mut restored = BTreeMap::new();
+        for (place, source, saved) in placed {
+            let is_output = saved.is_output;
+            if let Some(id) = place.takes(is_output) {
+                *restored.entry(id.to_owned()).or_default() += saved.len() as u64;
+            }
+            match place {
+                Place::Operator(operator) => {
+                    let ticket = tickets[&(source, saved.ticket)].clone();
+                    let batch = saved.into_batch(ticket);
+                    operator.restore(Waiting { batch, is_output });
+                }
+                // What a sink holds back is no longer in flight.
+                Place::Sink(outlet) => outlet.restore(saved.into_batch(Ticket::detached()), source),
+            }
+        }
+        restored
+    }
+
+    /// New tickets, in the order of the old ones, and shared as those were.
+    fn open_tickets(&self, placed: &[(Place<'_>, SourceIndex, Saved)]) -> BTreeMap<(SourceIndex, u64), Arc<Ticket>> {
+        let mut reads: BTreeMap<(SourceIndex, u64), ReadBatch> = BTreeMap::new();
+        let in_flight = placed.iter().filter(|(place, ..)| matches!(place, Place::Operator(_)));
+        for (_, source, saved) in in_flight {
+            let read = reads.entry((*source, saved.ticket)).or_insert(ReadBatch {
+                first: saved.first_position,
+                last: saved.first_position,
+                events: 0,
+                bytes: 0,
+                arrival_ns: self.now_ns,
+            });
+            read.events += saved.len();
+            read.bytes += saved.bytes();
+        }
+        let open = |((source, number), read): (&(SourceIndex, u64), &ReadBatch)| {
+            ((*source, *number), self.progress.open(*source, read))
+        };
+        reads.iter().map(open).collect()
+    }
+
+    fn place(&self, item: &str) -> Option<Place<'_>> {
+        let operator = self.operators.iter().find(|operator| operator.id() == item);
+        let outlet = || self.outlets.iter().find(|outlet| outlet.id == item);
+        operator.map(Place::Operator).or_else(|| outlet().map(Place::Sink))
+    }
+
+    fn source(&self, name: &str) -> Option<SourceIndex> {
+        (0..)
+            .zip(self.sources)
+            .find(|(_, known)| *known == name)
+            .map(|(index, _)| index)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Operator(&'a Arc<Operator>),
+    Sink(&'a Arc<Outlet>),
+}
+
+impl Place<'_> {
+    /// Whose events these are; nobody's yet where an operator is to put them out.
+    fn takes(&self, is_output: bool) -> Option<&str> {
+        match self {
+            Place::Operator(operator) => (!is_output).then(|| operator.id()),
+            Place::Sink(outlet) => Some(&outlet.id),
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! One dead letter, run again: alone, with the component, configuration, state and fuel that it failed with.
+//!
+//! Owns finding the letter, loading its component, and what came of it. Nothing of the pipeline is touched: what the
+//! operator returns is reported and goes nowhere.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::SLICE_FUEL;
+use dirigo_engine::{self as engine, Budget, Component, Engine, Instance, Kind, Setup, Trap, Unopened, Voice};
+use dirigo_flow::{DeadLetter, LetterSetup};
+use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
+use dirigo_ground::clock::Clock;
+use dirigo_ground::lineage::Ticket;
+use dirigo_pipeline::{self as pipeline, Window};
+use dirigo_state::windows::{self, Plan};
+use dirigo_state::{Entry, Table};
+
+/// Why a dead letter cannot be run again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {}: {reason}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// The configuration takes a value from the environment that is not there.
+    #[error("cannot make the operator's configuration: {0}")]
+    Environment(String),
+    /// The file has no such letter.
+    #[error("there is no dead letter {id} in {}; {found}", .path.display())]
+    NotFound {
+        /// Which was looked for.
+        id: u64,
+        /// The file.
+        path: PathBuf,
+        /// What there is.
+        found: String,
+    },
+    /// No component saw the event.
+    #[error("{0}")]
+    NeverRan(String),
+    /// The component is not where it was.
+    #[error("cannot load the component: {reason}; `--component FILE` says where it is")]
+    Component {
+        /// Why.
+        reason: engine::Error,
+    },
+    /// The component is another one than the event failed in.
+    #[error(
+        "`{component}` is not the component that the event failed in: its sha256 is {found}, that one's was {recorded}; \
+         to run the event in it all the same, name it with `--component`"
+    )]
+    Changed {
+        /// Where it is.
+        component: String,
+        /// What is there now.
+        found: String,
+        /// What the letter says.
+        recorded: String,
+    },
+    /// The component is of another kind than the event failed in.
+    #[error("the component is a `{found}` operator: a reduce has a window, the dead letter has {window}")]
+    Kind {
+        /// Its kind.
+        found: Kind,
+        /// What the letter says of a window.
+        window: &'static str,
+    },
+    /// The letter is not what this version writes.
+    #[error("the {what} of the dead letter cannot be read")]
+    Damaged {
+        /// Which part.
+        what: &'static str,
+    },
+}
+
+/// What came of an event that was run again.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// What the operator made of it, or how it failed.
+    pub result: Result<Made, Failed>,
+    /// Fuel that it burnt.
+    pub fuel: u64,
+}
+
+/// What an operator made of an event.
+#[derive(Clone, Debug, Default)]
+pub struct Made {
+    /// What it puts out.
+    pub outputs: Vec<Output>,
+    /// What the host then keeps of the event's key: the open window of a reduce.
+    pub state: Option<Entry>,
+}
+
+/// A value that an operator put out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+/// How an event failed.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// As in a dead letter: `rejected`, `trap`, `fuel`, `memory` or `malformed`; or `config` where the operator could not
+    /// be opened.
+    pub kind: &'static str,
+    /// What happened.
+    pub reason: String,
+    /// The guest's stack, where it trapped.
+    pub backtrace: Option<String>,
+}
+
+/// Finds dead letter `id` in the file at `path`.
+///
+/// # Errors
+/// When the file cannot be read, or has no such letter: then with what it has.
+pub fn find(path: &Path, id: u64) -> Result<DeadLetter, Error> {
+    let unreadable = |reason| Error::Read {
+        path: path.to_owned(),
+        reason,
+    };
+    let mut lines = BufReader::new(File::open(path).map_err(unreadable)?);
+    let mut contents = Contents::default();
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
+        match serde_json::from_slice::<DeadLetter>(&line) {
+            Ok(letter) if letter.id == id => return Ok(letter),
+            Ok(letter) => contents.add(letter.id),
+            Err(_) => contents.broken += 1,
+        }
+        line.clear();
+    }
+    Err(Error::NotFound {
+        id,
+        path: path.to_owned(),
+        found: contents.described(),
+    })
+}
+
+/// What a file holds besides what was looked for.
+#[derive(Debug, Default)]
+struct Contents {
+    ids: Option<(u64, u64)>,
+    broken: u64,
+}
+
+impl Contents {
+    fn add(&mut self, id: u64) {
+        let (first, last) = self.ids.unwrap_or((id, id));
+        self.ids = Some((first.min(id), last.max(id)));
+    }
+
+    fn described(&self) -> String {
+        match (self.ids, self.broken) {
+            (None, 0) => "it is empty".into(),
+            (None, _) => "its lines are no dead letters".into(),
+            (Some((only, last)), _) if only == last => format!("the only one is {only}"),
+            (Some((first, last)), _) => format!("there are {first} to {last}"),
+        }
+    }
+}
+
+/// Loads the component that `letter` failed in, or instead of it the one at `instead`.
+///
+/// # Errors
+/// When no component saw the event, or it can't be loaded, or has changed since.
+pub fn load(engine: &Engine, letter: &DeadLetter, instead: Option<&str>) -> Result<Component, Error> {
+    let setup = setup_of(letter)?;
+    let name = instead.unwrap_or(&setup.component);
+    let loaded = engine.load_named(Path::new(name));
+    let component = loaded.map_err(|reason| Error::Component { reason })?;
+    let recorded = letter.component.as_deref().unwrap_or_default();
+    if instead.is_none() && component.sha256() != recorded {
+        return Err(Error::Changed {
+            component: name.to_owned(),
+            found: component.sha256().to_owned(),
+            recorded: recorded.to_owned(),
+        });
+    }
+    Ok(component)
+}
+
+/// The set-up of the operator that saw the event, if one did.
+fn setup_of(letter: &DeadLetter) -> Result<&LetterSetup, Error> {
+    let DeadLetter {
+        id,
+        operator,
+        kind,
+        reason,
+        ..
+    } = letter;
+    match &letter.setup {
+        None => Err(Error::NeverRan(format!(
+            "dead letter {id} never reached an operator: source `{operator}` could not make an event of it ({reason})"
+        ))),
+        Some(_) if kind == "key" => Err(Error::NeverRan(format!(
+            "dead letter {id} never reached the component of `{operator}`: the operator's `key` is not in it ({reason})"
+        ))),
+        Some(setup) => Ok(setup),
+    }
+}
+
+/// Runs the event of `letter` in `component`, with the limits that it failed under.
+///
+/// # Errors
+/// When no component saw the event, this one is of another kind, or the letter is damaged.
+pub async fn run(letter: &DeadLetter, component: &Component, clock: Arc<dyn Clock>) -> Result<Replayed, Error> {
+    let setup = setup_of(letter)?;
+    check_kind(component.kind(), setup.window)?;
+    let batch = batch(letter)?;
+    let mut table = Table::default();
+    if let Some(entry) = entry(letter)? {
+        table.restore(batch.keys.get(0), entry);
+    }
+    let instance_setup = Setup {
+        limits: setup.limits,
+        config: pipeline::resolve(&setup.config)
+            .map_err(Error::Environment)?
+            .to_string()
+            .into(),
+        voice: Arc::new(Voice::new(
+            &letter.pipeline,
+            &letter.operator,
+            clock.clone(),
+            Arc::default(),
+        )),
+        account: Arc::default(),
+        clock,
+    };
+    let mut instance = match Instance::activate(component, &instance_setup, SLICE_FUEL).await {
+        Ok(instance) => instance,
+        Err(unopened) => {
+            return Ok(Replayed {
+                result: Err(unopened.into()),
+                fuel: 0,
+            });
+        }
+    };
+    let (request, plan) = request(component, &batch, &mut table, setup.window);
+    let budget = Budget {
+        total: setup.limits.fuel_per_event,
+        slice: SLICE_FUEL,
+    };
+    let (answer, fuel) = instance.run(&request, budget).await;
+    let result = answer
+        .map_err(Failed::from)
+        .and_then(|answer| made(answer, &batch, &mut table, plan));
+    Ok(Replayed { result, fuel })
+}
+
+fn batch(letter: &DeadLetter) -> Result<Batch, Error> {
+    let event = &letter.event;
+    let one = |bytes: Vec<u8>| {
+        let mut column = Column::default();
+        column.push(&bytes);
+        Arc::new(column)
+    };
+    let damaged = |what| move |_| Error::Damaged { what };
+    Ok(Batch {
+        times: Arc::new(vec![event.time.ok_or(Error::Damaged { what: "time" })?]),
+        keys: one(event.key_bytes().map_err(damaged("key"))?),
+        values: one(event.value_bytes().map_err(damaged("value"))?),
+        positions: Arc::new(vec![event.position]),
+        origin: Ticket::detached().into(),
+    })
+}
+
+/// What was kept of the event's key.
+fn entry(letter: &DeadLetter) -> Result<Option<Entry>, Error> {
+    let Some(state) = &letter.state else { return Ok(None) };
+    let bytes = BASE64_STANDARD.decode(state).ok();
+    let entry = bytes.and_then(|bytes| Entry::decode(&bytes));
+    entry.map(Some).ok_or(Error::Damaged { what: "state" })
+}
+
+/// Refuses a component that is of another kind than the one that saw the event.
+fn check_kind(found: Kind, window: Option<Window>) -> Result<(), Error> {
+    if found.is_stateful() == window.is_some() {
+        return Ok(());
+    }
+    Err(Error::Kind {
+        found,
+        window: if window.is_some() { "one" } else { "none" },
+    })
+}
+
+/// What to ask of a component that has been activated.
+fn request(component: &Component, batch: &Batch, table: &mut Table, window: Option<Window>) -> (Request, Option<Plan>) {
+    let Some(Window::Count(size)) = window else {
+        return (Request::Batch(batch.clone()), None);
+    };
+    let (fold, plan) = windows::assign(table, batch, size, 1, component.state_version());
+    (Request::Fold(fold), Some(plan))
+}
+
+fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) -> Result<Made, Failed> {
+    match answer {
+        Answer::Mapped(outputs) => {
+            expect_none(&outputs.failures)?;
+            Ok(Made {
+                outputs: listed(&outputs, &batch.keys),
+                state: None,
+            })
+        }
+        Answer::Filtered(filtered) => {
+            expect_none(&filtered.failures)?;
+            let kept = batch.gather(&filtered.kept);
+            let pairs = kept.keys.iter().zip(kept.values.iter());
+            Ok(Made {
+                outputs: pairs.map(Output::from).collect(),
+                state: None,
+            })
+        }
+        Answer::Folded(Folded::Rejected(rejected)) => {
+            expect_none(&rejected)?;
+            Ok(Made::default())
+        }
+        Answer::Folded(Folded::Unmigrated(mut failures)) => {
+            let failure = failures.pop().expect("the one event cannot be folded");
+            Err(Failed {
+                kind: "migrate",
+                reason: failure.message,
+                backtrace: None,
+            })
+        }
+        Answer::Folded(Folded::Done { accumulators, outputs }) => {
+            expect_none(&outputs.failures)?;
+            plan.expect("a fold is run by a plan").commit(table, &accumulators);
+            Ok(Made {
+                outputs: listed(&outputs, &batch.keys),
+                state: table.get(batch.keys.get(0)).cloned(),
+            })
+        }
+    }
+}
+
+fn expect_none(rejections: &[Rejection]) -> Result<(), Failed> {
+    rejections.first().map_or(Ok(()), |rejection| {
+        Err(Failed {
+            kind: "rejected",
+            reason: rejection.message.clone(),
+            backtrace: None,
+        })
+    })
+}
+
+/// The outputs of one event, whose key they inherit unless they have their own.
+fn listed(outputs: &Outputs, inherited: &Column) -> Vec<Output> {
+    let key = |index: usize| match &outputs.keys {
+        Some(keys) => keys.get(index),
+        None => inherited.get(0),
+    };
+    let values = outputs.values.iter().enumerate();
+    values.map(|(index, value)| Output::from((key(index), value))).collect()
+}
+
+impl From<(&[u8], &[u8])> for Output {
+    fn from((key, value): (&[u8], &[u8])) -> Self {
+        Self {
+            key: key.to_vec(),
+            value: value.to_vec(),
+        }
+    }
+}
+
+impl From<Trap> for Failed {
+    fn from(trap: Trap) -> Self {
+        Self {
+            kind: trap.cause.name(),
+            reason: trap.reason,
+            backtrace: trap.backtrace,
+        }
+    }
+}
+
+impl From<Unopened> for Failed {
+    fn from(unopened: Unopened) -> Self {
+        match unopened {
+            Unopened::Refused(message) => Self {
+                kind: "config",
+                reason: format!("the operator refuses its configuration: {message}"),
+                backtrace: None,
+            },
+            Unopened::Trapped(trap) => Self {
+                reason: format!("the operator cannot be opened: {}", trap.reason),
+                ..trap.into()
+            },
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! What a run did, in numbers: the summary that the contract names.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use dirigo_actor::Counts;
+use dirigo_flow::FirstLetter;
+
+/// The whole run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// The figures of all pipelines together.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// By pipeline.
+    pub pipelines: Vec<PipelineSummary>,
+    /// By operator, in the order of the events.
+    pub operators: Vec<OperatorSummary>,
+    /// By tenant.
+    pub tenants: Vec<TenantSummary>,
+}
+
+/// What is counted of a run and of each pipeline in it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Figures {
+    /// From start to end, in seconds.
+    pub elapsed_s: f64,
+    /// Records that the sources read, those that were no events included.
+    pub events_in: u64,
+    /// Events that the sinks took.
+    pub events_out: u64,
+    /// Events that operators let go of by choice.
+    pub filtered: u64,
+    /// Events that failed.
+    pub dead_letters: u64,
+    /// From arrival at a source to a sink.
+    pub latency_ms: Latency,
+}
+
+/// A distribution of latencies, in ms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Latency {
+    /// Half are shorter.
+    pub p50: f64,
+    /// 99 % are shorter.
+    pub p99: f64,
+    /// 99.9 % are shorter.
+    pub p999: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// How a pipeline ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// At the end of its sources.
+    Completed,
+    /// Before that, in order: it was told to, or the reader of its output went away.
+    Stopped,
+    /// Something was in its way.
+    Failed,
+}
+
+/// A pipeline.
+#[derive(Clone, Debug, Serialize)]
+pub struct PipelineSummary {
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was in its way, where it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Its figures.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// By source.
+    pub sources: Vec<SourceSummary>,
+    /// By sink: events that it took.
+    pub sinks: BTreeMap<String, u64>,
+    /// By connection.
+    pub edges: Vec<EdgeSummary>,
+    /// By operator and sink: events that were on their way to it when the last run stopped. They came by no edge of this one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub resumed: BTreeMap<String, u64>,
+    /// What was made durable, where it keeps state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoints: Option<CheckpointSummary>,
+    /// How far its latency target was met, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo: Option<SloSummary>,
+    /// The file that its dead letters go to, which is made when the first one comes.
+    pub dead_letters_path: Option<PathBuf>,
+    /// The first of its dead letters.
+    #[serde(skip)]
+    pub first_letter: Option<FirstLetter>,
+    #[serde(skip)]
+    pub(super) latencies: Option<Histogram<u64>>,
+}
+
+/// How the moments of a pipeline were made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CheckpointSummary {
+    /// How many, the one at the end included.
+    pub taken: u64,
+    /// The longest that the pipeline stood still for one, in ms.
+    pub pause_ms_max: f64,
+    /// The longest from the cut to the disk, in ms.
+    pub duration_ms_max: f64,
+}
+
+/// How many events reached a sink within the latency target.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct SloSummary {
+    /// The target, in ms.
+    pub target_ms: f64,
+    /// Events that met it; to the three digits of the latencies.
+    pub met: u64,
+    /// Events that did not.
+    pub missed: u64,
+}
+
+impl SloSummary {
+    /// The events of `latencies`, in ns, on either side of a target.
+    pub(super) fn of(latencies: &Histogram<u64>, target_ns: u64) -> Self {
+        let met = latencies.count_between(0, target_ns);
+        #[allow(clippy::cast_precision_loss, reason = "targets are shorter than 2^52 ns")]
+        let milliseconds = target_ns as f64 / 1e6;
+        Self {
+            target_ms: milliseconds,
+            met,
+            missed: latencies.len() - met,
+        }
+    }
+}
+
+/// A source.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceSummary {
+    /// Its name.
+    pub id: String,
+    /// Events that it sent on.
+    pub events: u64,
+    /// Records that were no events.
+    pub dead_letters: u64,
+}
+
+/// A connection: `sent = received + queued`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EdgeSummary {
+    /// Where it starts.
+    pub from: String,
+    /// Where it leads.
+    pub to: String,
+    /// Events sent.
+    pub sent: u64,
+    /// Events that arrived.
+    pub received: u64,
+    /// Events on the way.
+    pub queued: u64,
+}
+
+/// What a tenant used of the host, all its pipelines together.
+#[derive(Clone, Debug, Serialize)]
+pub struct TenantSummary {
+    /// Its name.
+    pub name: String,
+    /// Its share of the workers, relative to the others'.
+    pub weight: u32,
+    /// Time that it had on workers, in s; where there are other tenants also what its sources and sinks took of a processor.
+    pub worker_s: f64,
+    /// Fuel that its operators burnt.
+    pub fuel: u64,
+    /// For how long it had burnt its `fuel_per_second`, in s; what it had ready then waited.
+    pub held_s: f64,
+    /// The most bytes that its linear memories, state and waiting events took at once.
+    pub memory_peak: u64,
+    /// How often its operators were denied more of its `memory`.
+    pub memory_denied: u64,
+    /// The most of its actors that had an instance at once.
+    pub active_actors_peak: u64,
+    /// How often one of its actors had to wait for an instance: for one of its `active_actors`, for want of memory, or since the host
+    /// had no more places.
+    pub actors_waited: u64,
+    /// Log lines that were left out: of an operator that said too much, or beyond its budget.
+    pub log_lines_left_out: u64,
+}
+
+/// An operator: `events_in = passed + filtered + absorbed + dead_letters + queued`.
+#[derive(Clone, Debug, Serialize)]
+pub struct OperatorSummary {
+    /// Its pipeline.
+    pub pipeline: String,
+    /// Its name.
+    pub id: String,
+    /// Its counts.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// How long its slices were, where one was used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slice_us: Option<SliceSummary>,
+    /// Events that wait.
+    pub queued: u64,
+    /// What its guests counted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// How long actors kept a worker, each time until it went to others although they had more to do.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct SliceSummary {
+    /// What the operator's `slice` says, in µs.
+    pub target: f64,
+    /// How many there were.
+    pub count: u64,
+    /// How many lasted for half to one and a half times the target.
+    pub near: u64,
+    /// A tenth are shorter, in µs of processor time; to a sixteenth, as are the others.
+    pub p10: f64,
+    /// Half are shorter.
+    pub p50: f64,
+    /// 90 % are shorter.
+    pub p90: f64,
+}
+
+impl SliceSummary {
+    /// The slices of `lengths`, in ns, beside their target; `None` if there are none.
+    pub(super) fn of(lengths: &Histogram<u64>, target_ns: u64) -> Option<Self> {
+        #[allow(clippy::cast_precision_loss, reason = "slices are far below 2^52 ns")]
+        let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
+        let at = |quantile| us(lengths.value_at_quantile(quantile));
+        (!lengths.is_empty()).then(|| Self {
+            target: us(target_ns),
+            count: lengths.len(),
+            near: lengths.count_between(target_ns / 2, target_ns + target_ns / 2),
+            p10: at(0.1),
+            p50: at(0.5),
+            p90: at(0.9),
+        })
+    }
+}
+
+impl Summary {
+    /// The summary of a run of `elapsed_s` seconds.
+    #[must_use]
+    pub fn new(
+        elapsed_s: f64,
+        parts: Vec<(PipelineSummary, Vec<OperatorSummary>)>,
+        tenants: Vec<TenantSummary>,
+    ) -> Self {
+        let (pipelines, operators): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let sum = |field: fn(&Figures) -> u64| pipelines.iter().map(|pipeline| field(&pipeline.figures)).sum();
+        let mut latencies: Option<Histogram<u64>> = None;
+        for own in pipelines.iter().filter_map(|pipeline| pipeline.latencies.as_ref()) {
+            match &mut latencies {
+                Some(all) => all.add(own).expect("all histograms resize themselves"),
+                None => latencies = Some(own.clone()),
+            }
+        }
+        let figures = Figures {
+            elapsed_s,
+            events_in: sum(|figures| figures.events_in),
+            events_out: sum(|figures| figures.events_out),
+            filtered: sum(|figures| figures.filtered),
+            dead_letters: sum(|figures| figures.dead_letters),
+            latency_ms: latencies.as_ref().map(Latency::of).unwrap_or_default(),
+        };
+        Self {
+            figures,
+            pipelines,
+            operators: operators.into_iter().flatten().collect(),
+            tenants,
+        }
+    }
+
+    /// What does not add up: each is a fault of the host.
+    #[must_use]
+    pub fn imbalances(&self) -> Vec<String> {
+        let operators = self.operators.iter().filter_map(OperatorSummary::imbalance);
+        let edges = self
+            .pipelines
+            .iter()
+            .flat_map(|pipeline| pipeline.edges.iter().filter_map(|edge| edge.imbalance(&pipeline.name)));
+        operators.chain(edges).collect()
+    }
+}
+
+impl Latency {
+    pub(super) fn of(histogram: &Histogram<u64>) -> Self {
+        #[allow(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ns")]
+        let ms = |nanoseconds: u64| nanoseconds as f64 / 1e6;
+        Self {
+            p50: ms(histogram.value_at_quantile(0.5)),
+            p99: ms(histogram.value_at_quantile(0.99)),
+            p999: ms(histogram.value_at_quantile(0.999)),
+            max: ms(histogram.max()),
+        }
+    }
+}
+
+impl OperatorSummary {
+    fn imbalance(&self) -> Option<String> {
+        let Counts {
+            events_in,
+            passed,
+            filtered,
+            absorbed,
+            dead_letters,
+            ..
+        } = self.counts;
+        let queued = self.queued;
+        let accounted = passed + filtered + absorbed + dead_letters + queued;
+        (accounted != events_in || queued != 0).then(|| {
+            format!(
+                "operator `{}/{}`: {events_in} in, but {passed} passed + {filtered} filtered + {absorbed} absorbed + \
+                 {dead_letters} dead letters + {queued} queued",
+                self.pipeline, self.id
+            )
+        })
+    }
+}
+
+impl EdgeSummary {
+    fn imbalance(&self, pipeline: &str) -> Option<String> {
+        let Self {
+            from,
+            to,
+            sent,
+            received,
+            queued,
+        } = self;
+        (*sent != received + queued || *queued != 0)
+            .then(|| format!("edge `{pipeline}/{from}` to `{to}`: {sent} sent, {received} received, {queued} queued"))
+    }
+}

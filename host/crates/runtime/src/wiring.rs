@@ -1,0 +1,84 @@
+//! The edges of a pipeline's graph.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use dirigo_actor::{Operator, Options, Pipe};
+use dirigo_engine::{Component, Setup};
+use dirigo_flow::{Edge, Outlet, Receiver};
+use dirigo_ground::lineage::SourceIndex;
+use dirigo_pipeline::{Input, Pipeline};
+
+/// The operators of `pipeline`, connected, and for each source the edges that lead from it.
+pub(super) fn connect(
+    pipeline: &Pipeline,
+    pipe: &Arc<Pipe>,
+    components: Vec<(Component, Setup)>,
+    outlets: &[Arc<Outlet>],
+    workers: u32,
+) -> (Vec<Arc<Operator>>, Vec<Vec<Edge>>) {
+    let mut operators: Vec<Arc<Operator>> = Vec::new();
+    // Backwards: an operator is made with the edges to what comes after it, which stands behind it.
+    let all = pipeline.operators.iter().zip(components).enumerate().rev();
+    for (index, (operator, (component, setup))) in all {
+        let edges = edges_from(pipeline, Input::Operator(index), &operators, outlets);
+        let options = Options {
+            operator: operator.clone(),
+            component,
+            setup: setup.on_account(&pipe.share.account),
+            workers,
+        };
+        operators.insert(0, Operator::new(pipe.clone(), options, edges));
+    }
+    let sources = 0..pipeline.sources.len();
+    let from_sources = sources
+        .map(|index| edges_from(pipeline, Input::Source(index), &operators, outlets))
+        .collect();
+    (operators, from_sources)
+}
+
+/// The edges that lead from `from`; `made` are the last operators of the pipeline.
+fn edges_from(pipeline: &Pipeline, from: Input, made: &[Arc<Operator>], outlets: &[Arc<Outlet>]) -> Vec<Edge> {
+    let first_made = pipeline.operators.len() - made.len();
+    let operators = pipeline.operators.iter().enumerate().skip(first_made);
+    let to_operators =
+        operators.flat_map(|(index, operator)| edges_to(&operator.inputs, from, &made[index - first_made]));
+    let sinks = pipeline.sinks.iter().zip(outlets);
+    let to_sinks = sinks.flat_map(|(sink, outlet)| edges_to(&sink.inputs, from, outlet));
+    to_operators.chain(to_sinks).collect()
+}
+
+fn edges_to<R: Receiver + 'static>(inputs: &[Input], from: Input, receiver: &Arc<R>) -> Vec<Edge> {
+    let count = u32::try_from(inputs.len()).expect("a pipeline file bounds the number of inputs");
+    let matching = (0..).zip(inputs).filter(|(_, input)| **input == from);
+    matching
+        .map(|(index, _)| Edge::new(receiver.clone(), index, count))
+        .collect()
+}
+
+/// For each sink the sources whose events can come to it.
+pub(super) fn sources_of_sinks(pipeline: &Pipeline) -> Vec<Vec<SourceIndex>> {
+    let mut of_operators: Vec<BTreeSet<SourceIndex>> = Vec::new();
+    for operator in &pipeline.operators {
+        let sources = sources_of(&operator.inputs, &of_operators);
+        of_operators.push(sources);
+    }
+    let sinks = pipeline.sinks.iter();
+    sinks
+        .map(|sink| sources_of(&sink.inputs, &of_operators).into_iter().collect())
+        .collect()
+}
+
+/// The sources behind `inputs`; those behind the operators among them, which stand in topological order, are known.
+fn sources_of(inputs: &[Input], of_operators: &[BTreeSet<SourceIndex>]) -> BTreeSet<SourceIndex> {
+    let mut sources = BTreeSet::new();
+    for input in inputs {
+        match *input {
+            Input::Source(index) => {
+                sources.insert(SourceIndex::try_from(index).expect("a pipeline file bounds the number of sources"));
+            }
+            Input::Operator(index) => sources.extend(&of_operators[index]),
+        }
+    }
+    sources
+}

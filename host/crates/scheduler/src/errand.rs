@@ -1,0 +1,409 @@
+//! What threads beside the workers do for a tenant: reading, writing, burying.
+//!
+//! Such a thread runs before the workers, so that whoever uses little is served at once. One that has enough to do to keep
+//! a core busy would take it from everybody's turns, on nobody's account. So where tenants share a host it runs in the stead
+//! of a worker: of one that has nothing to do, or of one to whom the policy hands the errand as it hands out slices. Only a
+//! tenant that is owed time goes at once, as its turns do. Then no more threads work than there are workers, but for those,
+//! and what each of them spends is on its tenant's account.
+//!
+//! Knows nothing of what is read or written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::policy::TenantIndex;
+use dirigo_ground::clock;
+use dirigo_ground::sync::{Condvar, Mutex};
+
+/// For how long a worker stands back at a time: a slice of the default length. With two, the p99 of victims beside all hostile
+/// kinds at once was 1.4 to 2 times as long (docs/design/004-isolation.md). An errand may exceed it by one step, a batch of 256 events; who waits for that is not waited for.
+const LENT_NS: u64 = 100_000;
+/// How long an errand waits for a worker before it goes without: far longer than taking turns lasts between tens of tenants,
+/// within which it goes before all else that its tenant has ready. It sees to it that no policy, and no worker that is stuck, can stop a pipeline from draining.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// What a step of a tenant that is owed time is taken to use when it begins: four threads of one tenant have used up what
+/// it is owed, however many begin at once.
+pub(super) const OWED_NS: u64 = 25_000;
+
+/// Where a thread may run, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// One step, at once: its tenant is owed time, and was charged for [`OWED_NS`] already.
+    Owed,
+    /// One step, after it has waited for [`WAIT_MAX`].
+    Late,
+    /// In the stead of a worker that sleeps.
+    OfSleeper,
+    /// Once a worker hands it its place.
+    Queued,
+}
+
+/// Who says where an errand may run.
+pub(super) trait Lender: Send + Sync {
+    /// The time.
+    fn now_ns(&self) -> u64;
+    /// Whether there is anybody to whom an errand could be a burden.
+    fn is_shared(&self) -> bool;
+    /// Lets an errand begin, or puts it in the queue.
+    fn ask(&self, errand: &Arc<Errand>) -> Leave;
+    /// Charges its tenant for time that no worker is charged for; the place of a sleeping worker is free again if `leave` was
+    /// for one.
+    fn end(&self, errand: &Errand, leave: Leave, ns: u64);
+}
+
+/// An errand, which is in the queue once at the most.
+pub(super) struct Errand {
+    pub(super) tenant: TenantIndex,
+    /// Whether its pipeline has a latency target: then it is as urgent as can be when it asks.
+    pub(super) is_timed: bool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It waits for a worker.
+    Waiting,
+    /// It waited for too long, and goes without one.
+    Gone,
+    /// A worker stands back for it.
+    Lent,
+    /// It is done, after so many ns of processor time, and the worker may go on.
+    Returned(u64),
+    /// The worker stood back for long enough, and was charged for so many ns.
+    Overdue(u64),
+}
+
+impl Errand {
+    fn new(tenant: TenantIndex, is_timed: bool) -> Arc<Self> {
+        Arc::new(Self {
+            tenant,
+            is_timed,
+            state: Mutex::new(State::Waiting),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// The next one of the same thread. The queue may still have this one.
+    fn anew(&self) -> Arc<Self> {
+        Self::new(self.tenant, self.is_timed)
+    }
+
+    /// Waits for a worker; whether one came.
+    fn wait(&self) -> bool {
+        let mut state = self.state.lock();
+        while *state == State::Waiting {
+            let (guard, timed_out) = self.changed.wait_for(state, WAIT_MAX);
+            state = guard;
+            if timed_out && *state == State::Waiting {
+                *state = State::Gone;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Stands back until the errand is done, for [`LENT_NS`] at the most; gives the ns to charge.
+    pub(super) fn lend(&self) -> u64 {
+        let mut state = self.state.lock();
+        if *state != State::Waiting {
+            return 0;
+        }
+        *state = State::Lent;
+        self.changed.notify_one();
+        loop {
+            if let State::Returned(ns) = *state {
+                return ns;
+            }
+            let (guard, timed_out) = self.changed.wait_for(state, Duration::from_nanos(LENT_NS));
+            state = guard;
+            if timed_out && *state == State::Lent {
+                *state = State::Overdue(LENT_NS);
+                return LENT_NS;
+            }
+        }
+    }
+
+    /// Gives the place back after so many ns; gives those that the worker was not charged for.
+    fn give_back(&self, ns: u64) -> u64 {
+        let mut state = self.state.lock();
+        match *state {
+            State::Lent => {
+                *state = State::Returned(ns);
+                self.changed.notify_one();
+                0
+            }
+            State::Overdue(charged_ns) => ns.saturating_sub(charged_ns),
+            State::Waiting | State::Gone | State::Returned(_) => ns,
+        }
+    }
+}
+
+/// What one thread does for a tenant, step by step.
+pub struct Errands {
+    /// `None` where nothing is shared, ever.
+    lender: Option<Arc<dyn Lender>>,
+    errand: Arc<Errand>,
+    under_way: Option<UnderWay>,
+    /// The processor time of the thread that was charged for so far, once it is shared.
+    charged_ns: Option<u64>,
+}
+
+/// A leave that was granted.
+#[derive(Clone, Copy)]
+struct UnderWay {
+    leave: Leave,
+    until_ns: u64,
+}
+
+impl Errands {
+    pub(super) fn new(lender: Option<Arc<dyn Lender>>, tenant: TenantIndex, is_timed: bool) -> Self {
+        Self {
+            lender,
+            errand: Errand::new(tenant, is_timed),
+            under_way: None,
+            charged_ns: None,
+        }
+    }
+
+    /// Errands that nobody has to make room for.
+    #[must_use]
+    pub fn unshared() -> Self {
+        Self::new(None, 0, false)
+    }
+
+    /// Does a step, when it may. To be called on one thread only.
+    pub fn run<R>(&mut self, step: impl FnOnce() -> R) -> R {
+        let Some(lender) = self.lender.clone().filter(|lender| lender.is_shared()) else {
+            self.rest();
+            return step();
+        };
+        if self.under_way.is_none() {
+            self.begin(&*lender);
+        }
+        let done = step();
+        if self
+            .under_way
+            .is_some_and(|under_way| lender.now_ns() >= under_way.until_ns)
+        {
+            self.rest();
+        }
+        done
+    }
+
+    fn begin(&mut self, lender: &dyn Lender) {
+        let leave = match lender.ask(&self.errand) {
+            Leave::Queued if !self.errand.wait() => {
+                self.errand = self.errand.anew();
+                Leave::Late
+            }
+            leave => leave,
+        };
+        self.charged_ns.get_or_insert_with(clock::thread_spent_ns);
+        let until_ns = match leave {
+            Leave::Owed | Leave::Late => 0,
+            Leave::OfSleeper | Leave::Queued => lender.now_ns() + LENT_NS,
+        };
+        self.under_way = Some(UnderWay { leave, until_ns });
+    }
+
+    /// Charges for a step that was done without asking, since it may wait for ever, and then waits like for one that asks.
+    pub fn catch_up(&mut self) {
+        let Some(lender) = self.lender.clone().filter(|lender| lender.is_shared()) else {
+            return;
+        };
+        let ns = self.uncharged_ns();
+        lender.end(&self.errand, Leave::Late, ns);
+        self.begin(&*lender);
+        self.rest();
+    }
+
+    /// What the thread has spent since this was last asked.
+    fn uncharged_ns(&mut self) -> u64 {
+        let spent_ns = clock::thread_spent_ns();
+        let charged_ns = self.charged_ns.replace(spent_ns);
+        charged_ns.map_or(0, |charged_ns| spent_ns.saturating_sub(charged_ns))
+    }
+
+    /// Gives the place back before the thread waits for something.
+    pub fn rest(&mut self) {
+        let Some(UnderWay { leave, .. }) = self.under_way.take() else {
+            return;
+        };
+        let mut ns = self.uncharged_ns();
+        if leave == Leave::Queued {
+            ns = self.errand.give_back(ns);
+            self.errand = self.errand.anew();
+        }
+        if let Some(lender) = &self.lender {
+            lender.end(&self.errand, leave, ns);
+        }
+    }
+}
+
+impl Drop for Errands {
+    /// Whatever ends a thread, its place is free again.
+    fn drop(&mut self) {
+        self.rest();
+    }
+}
+
+impl std::fmt::Debug for Errands {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Errands").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::super::{Choice, Ready, Scheduler};
+    use super::*;
+    use dirigo_ground::clock::ManualClock;
+
+    type Workers = Arc<Scheduler<&'static str>>;
+
+    fn shared(choice: Choice) -> Workers {
+        let scheduler = Arc::new(Scheduler::new(choice, Arc::new(ManualClock::default())));
+        scheduler.share();
+        scheduler
+    }
+
+    fn push(scheduler: &Workers, tenant: TenantIndex, item: &'static str) {
+        scheduler.push(Ready {
+            tenant,
+            start_by_ns: None,
+            item,
+        });
+    }
+
+    /// Does one step of a thread of its own; what is received once it is done.
+    fn step_of(mut errands: Errands) -> mpsc::Receiver<()> {
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            errands.run(|| ());
+            errands.rest();
+            sender.send(()).unwrap();
+        });
+        receiver
+    }
+
+    /// Gives a tenant more time than others had.
+    fn charge(scheduler: &Workers, tenant: TenantIndex) {
+        push(scheduler, tenant, "greedy");
+        let chosen = scheduler.next().unwrap();
+        scheduler.settle(chosen.used(10_000_000, 0), None);
+        push(scheduler, tenant, "greedy");
+        scheduler.settle(scheduler.next().unwrap().used(0, 0), None);
+    }
+
+    fn until_it_waits(scheduler: &Workers) {
+        while !scheduler.state.lock().queue.has_ready() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn an_errand_of_whoever_had_its_share_waits_for_a_worker() {
+        let scheduler = shared(Choice::Fair);
+        charge(&scheduler, 0);
+        let done = step_of(scheduler.errands(0, false));
+        until_it_waits(&scheduler);
+        push(&scheduler, 1, "turn");
+        // Its tenant had its share, so the other's turn is first.
+        let turn = scheduler.next().unwrap();
+        assert_eq!((turn.item, done.try_recv()), ("turn", Err(mpsc::TryRecvError::Empty)));
+        push(&scheduler, 1, "next turn");
+        scheduler.settle(turn.used(20_000_000, 0), None);
+        let next = scheduler.next().unwrap();
+        assert_eq!(next.item, "next turn", "a worker that stood back goes on");
+        done.recv().unwrap();
+    }
+
+    #[test]
+    fn an_errand_of_whoever_is_owed_time_waits_for_nobody() {
+        let scheduler = shared(Choice::Fair);
+        charge(&scheduler, 0);
+        step_of(scheduler.errands(1, false)).recv().unwrap();
+    }
+
+    #[test]
+    fn what_an_errand_takes_is_on_its_tenants_account() {
+        let scheduler = shared(Choice::Fair);
+        charge(&scheduler, 2);
+        let mut errands = scheduler.errands(0, false);
+        errands.run(|| {
+            let begun = clock::thread_spent_ns();
+            while clock::thread_spent_ns() - begun < 3_000_000 {}
+        });
+        errands.rest();
+        push(&scheduler, 0, "busy");
+        push(&scheduler, 1, "idle");
+        assert_eq!(scheduler.next().map(|ready| ready.item), Some("idle"));
+    }
+
+    #[test]
+    fn an_errand_runs_in_the_stead_of_a_worker_that_sleeps() {
+        let scheduler = shared(Choice::Fair);
+        charge(&scheduler, 0);
+        let sleeper = {
+            let scheduler = scheduler.clone();
+            thread::spawn(move || scheduler.next().map(|ready| ready.item))
+        };
+        while scheduler.state.lock().sleeping == 0 {
+            thread::yield_now();
+        }
+        step_of(scheduler.errands(0, false)).recv().unwrap();
+        assert_eq!(scheduler.state.lock().lent, 0, "its place is free again");
+        scheduler.close();
+        assert_eq!(sleeper.join().unwrap(), None);
+    }
+
+    #[test]
+    fn a_thread_that_ends_leaves_no_place_taken() {
+        let scheduler = shared(Choice::Fair);
+        charge(&scheduler, 0);
+        scheduler.state.lock().sleeping = 1;
+        let mut errands = scheduler.errands(0, false);
+        errands.run(|| ());
+        assert_eq!(scheduler.state.lock().lent, 1);
+        drop(errands);
+        assert_eq!(scheduler.state.lock().lent, 0);
+    }
+
+    #[test]
+    fn an_errand_that_no_worker_makes_room_for_goes_without() {
+        let scheduler = shared(Choice::Fair);
+        charge(&scheduler, 0);
+        push(&scheduler, 0, "turn that never ends");
+        let _stuck = scheduler.next();
+        step_of(scheduler.errands(0, false)).recv().unwrap();
+        push(&scheduler, 1, "turn");
+        assert_eq!(
+            scheduler.next().map(|ready| ready.item),
+            Some("turn"),
+            "nobody waits for it"
+        );
+    }
+
+    #[test]
+    fn a_worker_does_not_wait_for_an_errand_that_takes_long() {
+        let scheduler = shared(Choice::Fair);
+        charge(&scheduler, 0);
+        let mut errands = scheduler.errands(0, false);
+        let (go_on, wait) = mpsc::channel::<()>();
+        let errand = thread::spawn(move || {
+            // It ends when the other end is dropped.
+            let _ = errands.run(|| wait.recv());
+            errands.rest();
+        });
+        until_it_waits(&scheduler);
+        push(&scheduler, 0, "turn");
+        assert_eq!(scheduler.next().map(|ready| ready.item), Some("turn"));
+        drop(go_on);
+        errand.join().unwrap();
+    }
+}

@@ -1,0 +1,318 @@
+//! Who runs next.
+//!
+//! The scheduler keeps what is ready and hands it to workers, one slice at a time, in the order of a policy. It knows
+//! nothing of WebAssembly, actors or batches: an item is anything that can be pushed and popped.
+
+mod budget;
+mod errand;
+mod fair;
+mod fifo;
+mod line;
+mod policy;
+#[cfg(test)]
+mod properties;
+mod ready_queue;
+pub mod simulation;
+mod urgency;
+mod usage;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dirigo_ground::sync::{Condvar, Mutex, MutexGuard};
+
+use dirigo_ground::clock::Clock;
+pub use errand::Errands;
+use errand::{Errand, Leave, Lender, OWED_NS};
+pub use policy::{Choice, Ready, Share, TenantIndex, Used};
+use ready_queue::ReadyQueue;
+pub use urgency::Urgency;
+pub use usage::Usage;
+
+/// The queue of everything that is ready to run, shared by all workers.
+pub struct Scheduler<T> {
+    state: Mutex<State<T>>,
+    work: Condvar,
+    clock: Arc<dyn Clock>,
+    is_shared: AtomicBool,
+}
+
+struct State<T> {
+    queue: ReadyQueue<Item<T>>,
+    sleeping: usize,
+    /// How many errands run in the stead of a worker that sleeps, or slept when they began.
+    lent: usize,
+    closed: bool,
+}
+
+/// What waits for a worker.
+enum Item<T> {
+    /// Something to run.
+    Own(T),
+    /// Something that another thread runs meanwhile.
+    Errand(Arc<Errand>),
+}
+
+impl<T: Send + 'static> Scheduler<T> {
+    /// An empty queue in the order of `choice`.
+    #[must_use]
+    pub fn new(choice: Choice, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                queue: ReadyQueue::new(choice),
+                sleeping: 0,
+                lent: 0,
+                closed: false,
+            }),
+            work: Condvar::new(),
+            clock,
+            is_shared: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets what a tenant may use; [`Share::default`] until then. Its bucket is full afterwards.
+    pub fn set_share(&self, tenant: TenantIndex, share: Share) {
+        let now_ns = self.clock.now_ns();
+        self.state.lock().queue.set_share(tenant, share, now_ns);
+        // It may no longer be over its budget.
+        self.work.notify_all();
+    }
+
+    /// What a tenant has used so far.
+    pub fn usage(&self, tenant: TenantIndex) -> Usage {
+        let now_ns = self.clock.now_ns();
+        self.state.lock().queue.usage(tenant, now_ns)
+    }
+
+    /// Says that there is more than one tenant, so that what each of them does beside the workers matters to others.
+    pub fn share(&self) {
+        self.is_shared.store(true, Ordering::Relaxed);
+    }
+
+    /// The errands of a thread that works for `tenant`; `is_timed` if its pipeline has a latency target.
+    pub fn errands(self: &Arc<Self>, tenant: TenantIndex, is_timed: bool) -> Errands {
+        Errands::new(Some(self.clone()), tenant, is_timed)
+    }
+
+    /// Adds an item that became ready.
+    pub fn push(&self, ready: Ready<T>) {
+        let mut state = self.state.lock();
+        state.queue.push(ready.map(Item::Own));
+        self.wake_for(state);
+    }
+
+    /// Wakes a worker for what was added.
+    fn wake_for(&self, state: MutexGuard<'_, State<T>>) {
+        if state.sleeping > 0 {
+            drop(state);
+            self.work.notify_one();
+        }
+    }
+
+    /// The next item to run; waits for one. `None` once the scheduler is closed. Each item is settled when its slice has
+    /// ended.
+    pub fn next(&self) -> Option<Ready<T>> {
+        self.take(self.state.lock())
+    }
+
+    /// [`settle`](Self::settle) and [`next`](Self::next) in one: nobody comes between them, and the lock is taken once.
+    pub fn settle_and_next(&self, used: Used, again: Option<Ready<T>>) -> Option<Ready<T>> {
+        let now_ns = self.clock.now_ns();
+        let mut state = self.state.lock();
+        state
+            .queue
+            .settle(used, again.map(|ready| ready.map(Item::Own)), now_ns);
+        self.take(state)
+    }
+
+    fn take<'a>(&'a self, mut state: MutexGuard<'a, State<T>>) -> Option<Ready<T>> {
+        loop {
+            if state.closed {
+                return None;
+            }
+            let now_ns = self.clock.now_ns();
+            if let Some(ready) = state.queue.pop(now_ns) {
+                // Whoever made more than one item ready, a refill or a worker that gave its own back, wakes one worker at
+                // most: each wakes the next.
+                let wakes = state.sleeping > 0 && state.queue.has_ready();
+                drop(state);
+                if wakes {
+                    self.work.notify_one();
+                }
+                if let Some(own) = self.own(ready) {
+                    return Some(own);
+                }
+                state = self.state.lock();
+                continue;
+            }
+            state.sleeping += 1;
+            state = match state.queue.refill_at_ns() {
+                Some(at_ns) => {
+                    let wait = Duration::from_nanos(at_ns.saturating_sub(now_ns));
+                    self.work.wait_for(state, wait).0
+                }
+                None => self.work.wait(state),
+            };
+            state.sleeping -= 1;
+        }
+    }
+
+    /// The next item to run, if there is one now.
+    pub fn try_next(&self) -> Option<Ready<T>> {
+        loop {
+            let ready = self.state.lock().queue.pop(self.clock.now_ns())?;
+            if let Some(own) = self.own(ready) {
+                return Some(own);
+            }
+        }
+    }
+
+    /// What a worker runs itself. For an errand it stands back here.
+    fn own(&self, ready: Ready<Item<T>>) -> Option<Ready<T>> {
+        let Ready {
+            tenant,
+            start_by_ns,
+            item,
+        } = ready;
+        match item {
+            Item::Own(item) => Some(Ready {
+                tenant,
+                start_by_ns,
+                item,
+            }),
+            Item::Errand(errand) => {
+                let ns = errand.lend();
+                let used = Used {
+                    tenant,
+                    is_timed: start_by_ns.is_some(),
+                    ns,
+                    fuel: 0,
+                };
+                self.settle(used, None);
+                None
+            }
+        }
+    }
+
+    /// Charges a tenant for what its item used of a worker, and takes the item back if it wants to go on. Whoever settles then
+    /// asks for the next one: nobody else is woken for what it gave back.
+    pub fn settle(&self, used: Used, again: Option<Ready<T>>) {
+        let now_ns = self.clock.now_ns();
+        let again = again.map(|ready| ready.map(Item::Own));
+        self.state.lock().queue.settle(used, again, now_ns);
+    }
+
+    /// Ends every present and future wait for work.
+    pub fn close(&self) {
+        self.state.lock().closed = true;
+        self.work.notify_all();
+    }
+}
+
+impl<T: Send + 'static> Lender for Scheduler<T> {
+    fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.is_shared.load(Ordering::Relaxed)
+    }
+
+    fn ask(&self, errand: &Arc<Errand>) -> Leave {
+        let now_ns = self.clock.now_ns();
+        let mut state = self.state.lock();
+        if state.queue.is_owed(errand.tenant) {
+            state.queue.charge_outside(errand.tenant, OWED_NS);
+            return Leave::Owed;
+        }
+        if state.sleeping > state.lent {
+            state.lent += 1;
+            return Leave::OfSleeper;
+        }
+        let ready = Ready {
+            tenant: errand.tenant,
+            start_by_ns: errand.is_timed.then_some(now_ns),
+            item: Item::Errand(errand.clone()),
+        };
+        state.queue.push_first(ready);
+        self.wake_for(state);
+        Leave::Queued
+    }
+
+    fn end(&self, errand: &Errand, leave: Leave, ns: u64) {
+        let mut state = self.state.lock();
+        if leave == Leave::OfSleeper {
+            state.lent -= 1;
+        }
+        let borne_ns = if leave == Leave::Owed { OWED_NS } else { 0 };
+        state.queue.charge_outside(errand.tenant, ns.saturating_sub(borne_ns));
+        state.queue.note_used(errand.tenant, ns);
+    }
+}
+
+impl<T> std::fmt::Debug for Scheduler<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Scheduler").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dirigo_ground::clock::SystemClock;
+
+    fn scheduler() -> Arc<Scheduler<u32>> {
+        Arc::new(Scheduler::new(Choice::Fair, Arc::new(SystemClock::new())))
+    }
+
+    fn ready(item: u32) -> Ready<u32> {
+        Ready {
+            tenant: 0,
+            start_by_ns: None,
+            item,
+        }
+    }
+
+    #[test]
+    fn a_worker_that_waits_for_a_refill_wakes_by_itself() {
+        let scheduler = scheduler();
+        let fuel_per_s = Some(1_000);
+        scheduler.set_share(0, Share { weight: 1, fuel_per_s });
+        scheduler.push(ready(7));
+        let chosen = scheduler.next().unwrap();
+        // Twice what a full bucket holds: 100 ms until it is made up for.
+        scheduler.settle(chosen.used(1, 200), Some(chosen));
+        assert!(scheduler.state.lock().queue.pop(scheduler.clock.now_ns()).is_none());
+        assert_eq!(scheduler.next().map(|ready| ready.item), Some(7));
+    }
+
+    #[test]
+    fn workers_that_sleep_all_wake_for_what_a_refill_makes_ready() {
+        let scheduler = scheduler();
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let scheduler = scheduler.clone();
+                std::thread::spawn(move || scheduler.next().map(|ready| ready.item))
+            })
+            .collect();
+        while scheduler.state.lock().sleeping < 4 {
+            std::thread::yield_now();
+        }
+        let fuel_per_s = Some(1_000);
+        scheduler.set_share(0, Share { weight: 1, fuel_per_s });
+        let over = Used {
+            tenant: 0,
+            is_timed: false,
+            ns: 1,
+            fuel: 150,
+        };
+        scheduler.settle(over, None);
+        // None of these is to be had before the refill, so whoever is woken waits again.
+        (0..5).for_each(|item| scheduler.push(ready(item)));
+        assert!(scheduler.next().is_some());
+        let mut items: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
+        items.sort_unstable();
+        assert_eq!(items.iter().flatten().count(), 4, "{items:?}");
+    }
+}

@@ -1,0 +1,598 @@
+//! The epoch log: what was committed and is not yet in the database, in the order in which it was.
+//!
+//! A folder has segments, `epochs-N.log`, each named for its first epoch; epochs follow one another without a gap. A segment begins
+//! with `magic | salt u64 | crc32c u32`; a record is `len u32 | crc32c u32 | epoch u64 | kind u8 | payload`, little-endian, the
+//! checksum being that of the salt and all other bytes: so no event can hold what passes for a record. An epoch counts once its
+//! end record stands behind all of its others. Knows nothing of what keys and entries mean.
+//!
+//! What an epoch writes is synchronised once, at its end. So a crash may leave any part of the one epoch that was being
+//! written, with holes in it: that is a torn tail and is cut off. A bad record that has one of *another* epoch behind it was
+//! whole once, since no epoch is begun before the one before it is durable: that is damage, and is refused. So is a log that ends
+//! before what the [`Marker`] says was durable.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::Error;
+use super::keys::{self, Stored};
+use super::marker::Marker;
+use super::snapshot::InFlight;
+use dirigo_disk::{Disk, File, Mode};
+
+/// What a segment begins with.
+const MAGIC: &[u8; 8] = b"dirigo-1";
+/// What stands before the first record: magic, salt and checksum.
+const START_BYTES: usize = 20;
+/// What stands before each payload.
+const HEADER_BYTES: usize = 17;
+/// The payload of a record of state; larger only for one entry that is larger.
+const CHUNK_BYTES: usize = 1 << 20;
+/// As much is read at once when what follows damage is searched.
+const SEARCH_BYTES: usize = 1 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Entries: `key len u32 | value len u32 | key | value`, again and again.
+    State = 1,
+    /// One thing in flight: `item len u32 | item | bytes`.
+    InFlight = 2,
+    /// The end of an epoch: bookmarks.
+    End = 3,
+}
+
+/// The log, open at its end.
+pub(super) struct Log {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    file: Box<dyn File>,
+    path: PathBuf,
+    /// The first epoch of the segment.
+    first: u64,
+    /// What goes into each checksum of the segment.
+    salt: u64,
+    /// Where the last epoch ends in the segment.
+    end: u64,
+    /// Segments before it whose epochs are not in the database yet.
+    older: Vec<PathBuf>,
+    older_bytes: u64,
+}
+
+/// A whole epoch, as it is read back.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Epoch {
+    pub(super) number: u64,
+    pub(super) records: Vec<Stored>,
+    pub(super) in_flight: Vec<InFlight>,
+    /// JSON.
+    pub(super) bookmarks: Vec<u8>,
+}
+
+/// What was found in a folder.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Segments that are needed no more, since the database has what they hold.
+    pub(super) stale: Vec<PathBuf>,
+    pub(super) segments: Vec<Segment>,
+    /// The last whole epoch, in the log or in the database.
+    pub(super) last: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    first: u64,
+    /// Where there is one: a crash may have come before it.
+    salt: Option<u64>,
+    /// Where its last whole epoch ends.
+    pub(super) end: u64,
+    /// How long the file is: longer where a crash interrupted a commit.
+    pub(super) bytes: u64,
+}
+
+fn segment_name(first: u64) -> String {
+    format!("epochs-{first:04}.log")
+}
+
+/// The first epoch of the segment that has this name.
+fn segment_first(name: &str) -> Option<u64> {
+    let number = name.strip_prefix("epochs-")?.strip_suffix(".log")?;
+    number.parse().ok().filter(|&first| segment_name(first) == name)
+}
+
+/// The segments in `directory`, by their first epoch.
+pub(super) fn segments(disk: &dyn Disk, directory: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
+    let names = disk.list(directory).map_err(Error::io("reading", directory))?;
+    let segments = names.iter().filter_map(|name| {
+        let first = segment_first(name.to_str()?)?;
+        Some((first, directory.join(name)))
+    });
+    let mut segments: Vec<_> = segments.collect();
+    segments.sort_unstable();
+    Ok(segments)
+}
+
+/// Reads what `directory` has beyond epoch `applied`, epoch by epoch, and changes nothing.
+pub(super) fn read(
+    disk: &dyn Disk,
+    directory: &Path,
+    applied: u64,
+    mut take: impl FnMut(Epoch),
+) -> Result<Found, Error> {
+    let mut segments = segments(disk, directory)?;
+    let marker = Marker::read(disk, directory)?;
+    if marker.segment > 0 && !segments.iter().any(|(first, _)| *first == marker.segment) {
+        let path = directory.join(segment_name(marker.segment));
+        return Err(Error::Missing { path });
+    }
+    // The last one that begins early enough has what follows; those before it went into the database as a whole.
+    let needed = segments.iter().rposition(|(first, _)| *first <= applied + 1);
+    let mut found = Found {
+        stale: segments
+            .drain(..needed.unwrap_or_default())
+            .map(|(_, path)| path)
+            .collect(),
+        segments: Vec::new(),
+        last: applied,
+    };
+    let mut nexts = segments.iter().skip(1).map(|(first, _)| Some(*first)).chain([None]);
+    // The first epoch that must stand in the segment: each begins where the one before it ends.
+    let mut expected = needed.map_or(applied + 1, |_| segments[0].0);
+    for (first, path) in &segments {
+        let next = nexts.next().flatten();
+        let damaged = |offset, expected: u64| Error::Damaged {
+            path: path.clone(),
+            offset,
+            epoch: expected.saturating_sub(1),
+        };
+        if *first != expected {
+            return Err(damaged(0, expected));
+        }
+        let file = disk.open(path, Mode::Existing).map_err(Error::io("opening", path))?;
+        let bytes = file.len().map_err(Error::io("reading", path))?;
+        let salt = read_start(&*file, bytes).map_err(Error::io("reading", path))?;
+        let Some(salt) = salt else {
+            // A crash may have come before the segment had its start, and then before anybody relied on it.
+            if next.is_some() || *first == marker.segment || bytes > START_BYTES as u64 {
+                return Err(damaged(0, expected));
+            }
+            found.segments.push(Segment {
+                path: path.clone(),
+                first: *first,
+                salt: None,
+                end: 0,
+                bytes,
+            });
+            continue;
+        };
+        let mut reader = Reader {
+            file: &*file,
+            salt,
+            bytes,
+            at: START_BYTES as u64,
+        };
+        let mut end = reader.at;
+        while let Some(epoch) = reader.epoch(expected).map_err(Error::io("reading", path))? {
+            end = reader.at;
+            expected += 1;
+            if epoch.number > applied {
+                found.last = epoch.number;
+                take(epoch);
+            }
+        }
+        let is_whole = end == reader.bytes;
+        // Only the epoch that was being written when the process ended may be in pieces.
+        let is_torn = next.is_none()
+            && !reader
+                .is_another_behind(end, expected)
+                .map_err(Error::io("reading", path))?;
+        if (!is_whole && !is_torn) || next.is_some_and(|next| next != expected) {
+            return Err(damaged(end, expected));
+        }
+        found.segments.push(Segment {
+            path: path.clone(),
+            first: *first,
+            salt: Some(salt),
+            end,
+            bytes: reader.bytes,
+        });
+    }
+    if found.last < marker.epoch {
+        let (path, offset) = found.segments.last().map_or_else(
+            || (directory.to_owned(), 0),
+            |segment| (segment.path.clone(), segment.end),
+        );
+        return Err(Error::Damaged {
+            path,
+            offset,
+            epoch: found.last,
+        });
+    }
+    if expected <= applied {
+        // The database went past the log: an epoch that was too large for it was committed there.
+        let passed = std::mem::take(&mut found.segments);
+        found.stale.extend(passed.into_iter().map(|segment| segment.path));
+    }
+    Ok(found)
+}
+
+/// The salt of a segment, if it has a whole start.
+fn read_start(file: &dyn File, bytes: u64) -> io::Result<Option<u64>> {
+    let mut start = [0; START_BYTES];
+    if bytes < START_BYTES as u64 {
+        return Ok(None);
+    }
+    file.read_at(0, &mut start)?;
+    let salt = start[MAGIC.len()..].first_chunk().copied().map(u64::from_le_bytes);
+    Ok(salt.filter(|&salt| self::start(salt) == start))
+}
+
+/// What a segment with that salt begins with.
+fn start(salt: u64) -> [u8; START_BYTES] {
+    let mut start = [0; START_BYTES];
+    start[..8].copy_from_slice(MAGIC);
+    start[8..16].copy_from_slice(&salt.to_le_bytes());
+    let sum = crc32c::crc32c(&start[..16]);
+    start[16..].copy_from_slice(&sum.to_le_bytes());
+    start
+}
+
+/// Reads a segment.
+struct Reader<'a> {
+    file: &'a dyn File,
+    salt: u64,
+    bytes: u64,
+    at: u64,
+}
+
+impl Reader<'_> {
+    /// The next epoch, if it is this one and whole.
+    fn epoch(&mut self, number: u64) -> io::Result<Option<Epoch>> {
+        let mut epoch = Epoch {
+            number,
+            ..Epoch::default()
+        };
+        while let Some((kind, payload)) = self.record(number)? {
+            let is_read = match kind {
+                Kind::State => parse_state(&payload, &mut epoch.records),
+                Kind::InFlight => parse_in_flight(&payload).map(|one| epoch.in_flight.push(one)),
+                Kind::End => {
+                    epoch.bookmarks = payload;
+                    return Ok(Some(epoch));
+                }
+            };
+            if is_read.is_none() {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next record, if it is a whole one of this epoch.
+    fn record(&mut self, epoch: u64) -> io::Result<Option<(Kind, Vec<u8>)>> {
+        let Some(header) = self.header(self.at)? else {
+            return Ok(None);
+        };
+        let whole = (header.epoch == epoch)
+            .then(|| self.payload(self.at, &header))
+            .transpose()?;
+        let Some(payload) = whole.flatten() else {
+            return Ok(None);
+        };
+        self.at += HEADER_BYTES as u64 + payload.len() as u64;
+        Ok(Some((header.kind, payload)))
+    }
+
+    fn header(&self, at: u64) -> io::Result<Option<Header>> {
+        if self.bytes.saturating_sub(at) < HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        let mut bytes = [0; HEADER_BYTES];
+        self.file.read_at(at, &mut bytes)?;
+        Ok(Header::parse(&bytes))
+    }
+
+    /// The payload behind a header, if it is what was written.
+    fn payload(&self, at: u64, header: &Header) -> io::Result<Option<Vec<u8>>> {
+        let from = at + HEADER_BYTES as u64;
+        if self.bytes - from < u64::from(header.len) {
+            return Ok(None);
+        }
+        let mut payload = vec![0; header.len as usize];
+        self.file.read_at(from, &mut payload)?;
+        let is_whole = header.checksum == checksum(self.salt, header.len, header.epoch, header.kind, &payload);
+        Ok(is_whole.then_some(payload))
+    }
+
+    /// Whether behind `from` there is a whole record of another epoch than `torn`.
+    fn is_another_behind(&self, from: u64, torn: u64) -> io::Result<bool> {
+        let mut buffer = vec![0; SEARCH_BYTES + HEADER_BYTES - 1];
+        for start in (from..self.bytes).step_by(SEARCH_BYTES) {
+            let length = buffer
+                .len()
+                .min(usize::try_from(self.bytes - start).unwrap_or(usize::MAX));
+            self.file.read_at(start, &mut buffer[..length])?;
+            for (at, bytes) in (start..).zip(buffer[..length].windows(HEADER_BYTES)) {
+                let bytes = bytes.first_chunk().expect("windows are as long as a header");
+                // Few offsets pass: a kind is one of three values, an epoch is near.
+                let header = Header::parse(bytes).filter(|header| header.epoch != torn);
+                let Some(header) = header.filter(|header| header.epoch.abs_diff(torn) < 1 << 32) else {
+                    continue;
+                };
+                if self.payload(at, &header)?.is_some() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+struct Header {
+    len: u32,
+    checksum: u32,
+    epoch: u64,
+    kind: Kind,
+}
+
+impl Header {
+    fn parse(bytes: &[u8; HEADER_BYTES]) -> Option<Self> {
+        let (len, rest) = bytes.split_first_chunk()?;
+        let (checksum, rest) = rest.split_first_chunk()?;
+        let (epoch, kind) = rest.split_first_chunk()?;
+        let kind = [Kind::State, Kind::InFlight, Kind::End]
+            .into_iter()
+            .find(|&known| kind == [known as u8])?;
+        Some(Self {
+            len: u32::from_le_bytes(*len),
+            checksum: u32::from_le_bytes(*checksum),
+            epoch: u64::from_le_bytes(*epoch),
+            kind,
+        })
+    }
+}
+
+fn checksum(salt: u64, len: u32, epoch: u64, kind: Kind, payload: &[u8]) -> u32 {
+    let sum = crc32c::crc32c(&salt.to_le_bytes());
+    let sum = crc32c::crc32c_append(sum, &len.to_le_bytes());
+    let sum = crc32c::crc32c_append(sum, &epoch.to_le_bytes());
+    let sum = crc32c::crc32c_append(sum, &[kind as u8]);
+    crc32c::crc32c_append(sum, payload)
+}
+
+fn parse_state(mut payload: &[u8], records: &mut Vec<Stored>) -> Option<()> {
+    while !payload.is_empty() {
+        let (key_len, rest) = payload.split_first_chunk()?;
+        let (value_len, rest) = rest.split_first_chunk()?;
+        let (key, rest) = rest.split_at_checked(u32::from_le_bytes(*key_len) as usize)?;
+        let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*value_len) as usize)?;
+        keys::split(key)?;
+        records.push((key.into(), value.to_vec()));
+        payload = rest;
+    }
+    Some(())
+}
+
+fn parse_in_flight(payload: &[u8]) -> Option<InFlight> {
+    let (item_len, rest) = payload.split_first_chunk()?;
+    let (item, bytes) = rest.split_at_checked(u32::from_le_bytes(*item_len) as usize)?;
+    Some(InFlight {
+        item: String::from_utf8(item.to_vec()).ok()?,
+        bytes: bytes.to_vec(),
+    })
+}
+
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).expect("keys, accumulators and batches are bounded far below 4 GiB")
+}
+
+impl Log {
+    /// Opens the log where `found` says it ends; what a crash left behind that is cut off first, and what the database has is
+    /// removed.
+    pub(super) fn open(disk: &Arc<dyn Disk>, directory: &Path, found: Found) -> Result<Self, Error> {
+        let log = Self::take_up(disk, directory, found.segments, found.last)?;
+        // The segment that the marker names is among them until another one is there.
+        let remove = |path: &PathBuf| disk.remove(path).map_err(Error::io("removing", path));
+        found.stale.iter().try_for_each(remove)?;
+        Ok(log)
+    }
+
+    fn take_up(disk: &Arc<dyn Disk>, directory: &Path, mut segments: Vec<Segment>, last: u64) -> Result<Self, Error> {
+        let newest = segments.pop();
+        let older_bytes = segments.iter().map(|segment| segment.end).sum();
+        let older = segments.into_iter().map(|segment| segment.path).collect();
+        let Some((newest, salt)) = newest.and_then(|newest| newest.salt.map(|salt| (newest, salt))) else {
+            let begun = Self::begin(disk.clone(), directory, last + 1)?;
+            return Ok(Self {
+                older,
+                older_bytes,
+                ..begun
+            });
+        };
+        let last = newest;
+        let path = last.path;
+        let file = disk.open(&path, Mode::Existing).map_err(Error::io("opening", &path))?;
+        if last.bytes > last.end {
+            file.set_len(last.end).map_err(Error::io("cutting", &path))?;
+        }
+        // The cut must be durable before anything is written there, and so must be the last epoch before anybody goes on from
+        // it: the process that wrote it may have ended before it was.
+        file.sync().map_err(Error::io("synchronising", &path))?;
+        // Also where it says so already: that may not be durable, and the segment that it named before is about to go.
+        let marker = Marker {
+            segment: last.first,
+            epoch: Marker::read(&**disk, directory)?.epoch.max(last.first - 1),
+        };
+        marker.write(&**disk, directory)?;
+        Ok(Self {
+            disk: disk.clone(),
+            directory: directory.to_owned(),
+            file,
+            path,
+            first: last.first,
+            salt,
+            end: last.end,
+            older,
+            older_bytes,
+        })
+    }
+
+    /// Begins a log, or goes on with a new segment.
+    fn begin(disk: Arc<dyn Disk>, directory: &Path, first: u64) -> Result<Self, Error> {
+        let path = directory.join(segment_name(first));
+        let salt = RandomState::new().build_hasher().finish();
+        let make = || {
+            let file = disk.open(&path, Mode::Make)?;
+            file.set_len(0)?;
+            file.write_at(0, &start(salt))?;
+            file.sync()?;
+            disk.sync_folder(directory)?;
+            Ok(file)
+        };
+        let file = make().map_err(Error::io("making", &path))?;
+        let marker = Marker {
+            segment: first,
+            epoch: first - 1,
+        };
+        marker.write(&*disk, directory)?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            disk,
+            file,
+            path,
+            first,
+            salt,
+            end: START_BYTES as u64,
+            older: Vec::new(),
+            older_bytes: 0,
+        })
+    }
+
+    /// Says that a run ended in order after `epoch`: from now on it is damage if that is not there. Where it cannot be said, such
+    /// damage is taken for a crash.
+    pub(super) fn close(&self, epoch: u64) {
+        let marker = Marker {
+            segment: self.first,
+            epoch,
+        };
+        let is_said = Marker::read(&*self.disk, &self.directory).is_ok_and(|known| known == marker);
+        if !is_said && let Err(error) = marker.write(&*self.disk, &self.directory) {
+            tracing::debug!(%error, "the end of the log is not noted");
+        }
+    }
+
+    /// How long it is.
+    pub(super) fn bytes(&self) -> u64 {
+        self.older_bytes + self.end
+    }
+
+    /// Goes on in a new segment, which begins with `first`. What is handed back can be removed once the database has all
+    /// epochs before.
+    pub(super) fn rotate(&mut self, first: u64) -> Result<Vec<PathBuf>, Error> {
+        if first == self.first {
+            return Ok(std::mem::take(&mut self.older));
+        }
+        let next = Self::begin(self.disk.clone(), &self.directory, first)?;
+        let last = std::mem::replace(self, next);
+        Ok(last.older.into_iter().chain([last.path]).collect())
+    }
+
+    /// Begins to write an epoch.
+    pub(super) fn write(&mut self, epoch: u64) -> Writer<'_> {
+        Writer {
+            at: self.end,
+            log: self,
+            epoch,
+            buffer: Vec::new(),
+            chunk: None,
+        }
+    }
+}
+
+/// Writes one epoch. Dropped before its end it leaves a torn tail, after which nothing may be written.
+pub(super) struct Writer<'a> {
+    log: &'a mut Log,
+    epoch: u64,
+    at: u64,
+    /// Whole records, and the one of state that is being filled.
+    buffer: Vec<u8>,
+    /// Where in the buffer the latter begins.
+    chunk: Option<usize>,
+}
+
+impl Writer<'_> {
+    pub(super) fn state(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        if self.chunk.is_none() {
+            self.chunk = Some(self.buffer.len());
+            self.buffer.extend_from_slice(&[0; HEADER_BYTES]);
+        }
+        self.buffer.extend_from_slice(&length(key).to_le_bytes());
+        self.buffer.extend_from_slice(&length(value).to_le_bytes());
+        self.buffer.extend_from_slice(key);
+        self.buffer.extend_from_slice(value);
+        if self.buffer.len() < CHUNK_BYTES {
+            return Ok(());
+        }
+        self.close_chunk();
+        self.flush()
+    }
+
+    pub(super) fn in_flight(&mut self, one: &InFlight) -> Result<(), Error> {
+        self.close_chunk();
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(&[0; HEADER_BYTES]);
+        self.buffer
+            .extend_from_slice(&length(one.item.as_bytes()).to_le_bytes());
+        self.buffer.extend_from_slice(one.item.as_bytes());
+        self.buffer.extend_from_slice(&one.bytes);
+        self.seal(start, Kind::InFlight);
+        if self.buffer.len() < CHUNK_BYTES {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    /// Ends the epoch, and makes it durable.
+    pub(super) fn end(mut self, bookmarks: &[u8]) -> Result<(), Error> {
+        self.close_chunk();
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(&[0; HEADER_BYTES]);
+        self.buffer.extend_from_slice(bookmarks);
+        self.seal(start, Kind::End);
+        self.flush()?;
+        self.log
+            .file
+            .sync()
+            .map_err(Error::io("synchronising", &self.log.path))?;
+        self.log.end = self.at;
+        Ok(())
+    }
+
+    fn close_chunk(&mut self) {
+        if let Some(start) = self.chunk.take() {
+            self.seal(start, Kind::State);
+        }
+    }
+
+    /// Fills in the header of the record that begins at `start` and ends with the buffer.
+    fn seal(&mut self, start: usize, kind: Kind) {
+        let (header, payload) = self.buffer[start..].split_at_mut(HEADER_BYTES);
+        let len = length(payload);
+        let sum = checksum(self.log.salt, len, self.epoch, kind, payload);
+        header[..4].copy_from_slice(&len.to_le_bytes());
+        header[4..8].copy_from_slice(&sum.to_le_bytes());
+        header[8..16].copy_from_slice(&self.epoch.to_le_bytes());
+        header[16] = kind as u8;
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.log
+            .file
+            .write_at(self.at, &self.buffer)
+            .map_err(Error::io("writing", &self.log.path))?;
+        self.at += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,337 @@
+//! Which events fold into which window.
+//!
+//! Before a turn, [`assign`] sorts the events of a batch into groups, one for each window that they touch, and says which
+//! windows close. After it, [`Plan::commit`] writes the accumulators back, or [`Plan::abandon`] leaves everything as it was:
+//! a turn's effects happen together or not at all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::table::{Entry, Table};
+use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::call::{Fold, Foreign, Windows};
+
+/// What a turn will do to a table, once it succeeded.
+#[derive(Debug)]
+pub struct Plan {
+    groups: Vec<Group>,
+    /// The groups by the numbers that the guest knows them by: the closing ones first, in the order in which they close.
+    order: Vec<u32>,
+    /// For each closing group the event that completed it.
+    closed_by: Arc<Vec<u32>>,
+    /// The state version of the operator that folds.
+    state_version: u32,
+}
+
+/// Events of a batch that belong to one window.
+#[derive(Debug)]
+struct Group {
+    slot: u32,
+    /// Whether it goes on from what the slot holds.
+    resumes: bool,
+    count: u64,
+    start: i64,
+    end: i64,
+}
+
+/// The group of a slot whose window this turn has closed.
+const CLOSED: u32 = u32::MAX;
+
+/// How much state one turn is handed, beyond that of its first event: to copy it takes 0.1 ms there and as long back, and
+/// twice that for pages that are new.
+const HANDED_BYTES_MAX: usize = 1 << 20;
+
+/// Sorts `batch` into count windows of `size` events per key, for an operator that writes accumulators of `state_version`: as
+/// many of its events as one turn can be handed the state of, which the fold has. `turn` is not 0 and differs from that of the
+/// turn before.
+pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32, state_version: u32) -> (Fold, Plan) {
+    let mut groups: Vec<Group> = Vec::with_capacity(batch.len());
+    let mut joined = Vec::with_capacity(batch.len());
+    // The closing groups in the order in which they close; the open ones follow.
+    let mut order = Vec::with_capacity(batch.len());
+    let mut closed_by = Vec::new();
+    let mut is_uniform = true;
+    let mut handed_bytes = 0;
+    // A pass of its own: look-ups don't depend on each other, so the processor overlaps their cache misses, which the
+    // branches below would keep it from.
+    let slots: Vec<u32> = batch.keys.iter().map(|key| table.slot_of(key)).collect();
+    for (event, (number, &time)) in slots.into_iter().zip(batch.times.iter()).enumerate() {
+        let slot = table.slot_mut(number);
+        if slot.turn != turn {
+            handed_bytes += slot.entry.accumulator.len();
+            if handed_bytes > HANDED_BYTES_MAX && event > 0 {
+                break;
+            }
+            slot.turn = turn;
+            slot.group = group_number(groups.len());
+            let group = Group::resuming(number, &slot.entry, time);
+            is_uniform &= !group.resumes || slot.entry.state_version == state_version;
+            groups.push(group);
+        } else if slot.group == CLOSED {
+            slot.group = group_number(groups.len());
+            groups.push(Group::new(number, time));
+        }
+        let joins = slot.group;
+        let group = &mut groups[joins as usize];
+        group.count += 1;
+        group.end = time;
+        if group.count == size {
+            order.push(joins);
+            closed_by.push(group_number(event));
+            slot.group = CLOSED;
+        }
+        joined.push(joins);
+    }
+    order.extend(
+        (0..)
+            .zip(&groups)
+            .filter(|(_, group)| group.count < size)
+            .map(|(number, _)| number),
+    );
+    let plan = Plan {
+        groups,
+        order,
+        closed_by: Arc::new(closed_by),
+        state_version,
+    };
+    let is_whole = joined.len() == batch.len();
+    let fold = Fold {
+        batch: if is_whole {
+            batch.clone()
+        } else {
+            batch.slice(0..joined.len())
+        },
+        groups: Arc::new(plan.numbered(joined)),
+        accumulators: Arc::new(plan.accumulators(table, handed_bytes)),
+        closing: plan.windows(table).map(Arc::new),
+        foreign: if is_uniform { Vec::new() } else { plan.foreign(table) },
+    };
+    (fold, plan)
+}
+
+fn group_number(index: usize) -> u32 {
+    u32::try_from(index).expect("a batch has fewer than 2^32 events")
+}
+
+impl Group {
+    fn new(slot: u32, time: i64) -> Self {
+        Self {
+            slot,
+            resumes: false,
+            count: 0,
+            start: time,
+            end: time,
+        }
+    }
+
+    /// Goes on with the window of a slot, or opens one where the slot is vacant.
+    fn resuming(slot: u32, entry: &Entry, time: i64) -> Self {
+        let resumes = entry.count > 0;
+        Self {
+            slot,
+            resumes,
+            count: entry.count,
+            start: if resumes { entry.start } else { time },
+            end: time,
+        }
+    }
+}
+
+impl Plan {
+    /// For each window that closes, the place in the batch of the event that completed it; rises.
+    #[must_use]
+    pub fn closed_by(&self) -> &Arc<Vec<u32>> {
+        &self.closed_by
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = &Group> {
+        self.order.iter().map(|&group| &self.groups[group as usize])
+    }
+
+    fn closing(&self) -> impl Iterator<Item = &Group> {
+        self.in_order().take(self.closed_by.len())
+    }
+
+    /// The groups of the events, by the numbers that the guest knows.
+    fn numbered(&self, mut joined: Vec<u32>) -> Vec<u32> {
+        let mut numbers = vec![0; self.groups.len()];
+        for (number, &group) in (0..).zip(&self.order) {
+            numbers[group as usize] = number;
+        }
+        joined.iter_mut().for_each(|group| *group = numbers[*group as usize]);
+        joined
+    }
+
+    /// What each group starts from, of so many bytes together at the most.
+    fn accumulators(&self, table: &Table, bytes: usize) -> Column {
+        let mut column = Column::with_capacity(self.groups.len(), bytes);
+        for group in self.in_order() {
+            if group.resumes {
+                column.push(&table.slot(group.slot).entry.accumulator);
+            } else {
+                column.push(&[]);
+            }
+        }
+        column
+    }
+
+    /// The groups that go on from accumulators of another state version, by version.
+    fn foreign(&self, table: &Table) -> Vec<Foreign> {
+        let mut by_version: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for (number, group) in (0..).zip(self.in_order()) {
+            let version = table.slot(group.slot).entry.state_version;
+            if group.resumes && version != self.state_version {
+                by_version.entry(version).or_default().push(number);
+            }
+        }
+        by_version
+            .into_iter()
+            .map(|(version, groups)| Foreign { version, groups })
+            .collect()
+    }
+
+    fn windows(&self, table: &Table) -> Option<Windows> {
+        if self.closed_by.is_empty() {
+            return None;
+        }
+        let mut windows = Windows::default();
+        for group in self.closing() {
+            windows.keys.push(&table.slot(group.slot).key);
+            windows.starts.push(group.start);
+            windows.ends.push(group.end);
+            windows.counts.push(group.count);
+        }
+        Some(windows)
+    }
+
+    /// Takes effect: `accumulators` are those of the groups that stay open, in order.
+    pub fn commit(self, table: &mut Table, accumulators: &Column) {
+        // Closing groups first: a key may close one window and open the next in the same turn.
+        for group in self.closing() {
+            table.close(group.slot);
+        }
+        for (group, accumulator) in self.in_order().skip(self.closed_by.len()).zip(accumulators.iter()) {
+            let bounds = (group.count, group.start, group.end);
+            table.put(group.slot, bounds, self.state_version, accumulator);
+        }
+        table.sweep();
+    }
+
+    /// Leaves the table as it was before [`assign`].
+    pub fn abandon(self, table: &mut Table) {
+        table.sweep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dirigo_ground::lineage::Ticket;
+
+    fn batch(keys: &[&str]) -> Batch {
+        let mut column = Column::default();
+        keys.iter().for_each(|key| column.push(key.as_bytes()));
+        let positions: Vec<u64> = (1..=keys.len() as u64).collect();
+        Batch {
+            times: Arc::new(positions.iter().map(|&position| position.cast_signed() * 10).collect()),
+            keys: Arc::new(column),
+            values: Arc::new(Column::of_empty(keys.len())),
+            positions: Arc::new(positions),
+            origin: Ticket::detached().into(),
+        }
+    }
+
+    fn filled(items: usize) -> Column {
+        let mut column = Column::default();
+        (0..items).for_each(|item| column.push(format!("acc-{item}").as_bytes()));
+        column
+    }
+
+    #[test]
+    fn a_window_closes_with_its_last_event_and_the_next_opens_behind_it() {
+        let mut table = Table::default();
+        let (fold, plan) = assign(&mut table, &batch(&["a", "b", "a", "a"]), 2, 1, 1);
+        assert_eq!(*fold.groups, [0, 1, 0, 2], "the closing window of `a` comes first");
+        let closing = fold.closing.expect("a window closes");
+        assert_eq!(closing.keys.iter().collect::<Vec<_>>(), [b"a"]);
+        assert_eq!(
+            (&closing.starts[..], &closing.ends[..], &closing.counts[..]),
+            (&[10][..], &[30][..], &[2][..])
+        );
+        assert_eq!(**plan.closed_by(), [2]);
+        plan.commit(&mut table, &filled(2));
+
+        let (fold, plan) = assign(&mut table, &batch(&["a", "b", "c"]), 2, 2, 1);
+        assert_eq!(*fold.groups, [0, 1, 2]);
+        assert_eq!(
+            fold.accumulators.iter().collect::<Vec<_>>(),
+            [b"acc-1".as_slice(), b"acc-0", b""]
+        );
+        assert_eq!(fold.closing.map(|closing| closing.starts.clone()), Some(vec![40, 20]));
+        plan.commit(&mut table, &filled(1));
+        assert_eq!(table.len(), 1, "only `c` has an open window");
+    }
+
+    #[test]
+    fn one_batch_closes_several_windows_of_a_key() {
+        let mut table = Table::default();
+        let (fold, plan) = assign(&mut table, &batch(&["a"; 7]), 3, 1, 1);
+        assert_eq!(*fold.groups, [0, 0, 0, 1, 1, 1, 2]);
+        assert_eq!(**plan.closed_by(), [2, 5]);
+        plan.commit(&mut table, &filled(1));
+        let (fold, plan) = assign(&mut table, &batch(&["a"; 2]), 3, 2, 1);
+        assert_eq!(fold.closing.map(|closing| closing.counts.clone()), Some(vec![3]));
+        plan.commit(&mut table, &filled(0));
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_turn_is_handed_so_much_state_and_no_more() {
+        let mut table = Table::default();
+        let large = vec![7; HANDED_BYTES_MAX / 2];
+        let keys = ["a", "b", "c"];
+        let (_, plan) = assign(&mut table, &batch(&keys), 9, 1, 1);
+        let mut accumulators = Column::default();
+        keys.iter().for_each(|_| accumulators.push(&large));
+        plan.commit(&mut table, &accumulators);
+        let (fold, plan) = assign(&mut table, &batch(&["a", "b", "a", "new", "c", "a"]), 9, 2, 1);
+        assert_eq!(fold.batch.positions[..], [1, 2, 3, 4]);
+        assert_eq!(*fold.groups, [0, 1, 0, 2]);
+        plan.abandon(&mut table);
+        let (fold, plan) = assign(&mut table, &batch(&["c", "a"]), 9, 3, 1);
+        assert_eq!(fold.batch.len(), 2);
+        plan.abandon(&mut table);
+    }
+
+    #[test]
+    fn an_abandoned_turn_leaves_no_trace() {
+        let mut table = Table::default();
+        let (_, plan) = assign(&mut table, &batch(&["a", "a"]), 3, 1, 1);
+        plan.commit(&mut table, &filled(1));
+        let (before, plan) = assign(&mut table, &batch(&["a", "new"]), 3, 2, 1);
+        plan.abandon(&mut table);
+        assert_eq!(table.len(), 1);
+        let (again, plan) = assign(&mut table, &batch(&["a", "new"]), 3, 3, 1);
+        plan.abandon(&mut table);
+        assert_eq!((before.groups, before.accumulators), (again.groups, again.accumulators));
+    }
+
+    #[test]
+    fn accumulators_of_other_versions_are_told_apart_until_a_turn_has_rewritten_them() {
+        let mut table = Table::default();
+        for (turn, key, version) in [(1, "a", 1), (2, "b", 2), (3, "c", 1)] {
+            let (_, plan) = assign(&mut table, &batch(&[key]), 9, turn, version);
+            plan.commit(&mut table, &filled(1));
+        }
+        let keys = ["new", "a", "b", "c", "a"];
+        let (fold, plan) = assign(&mut table, &batch(&keys), 9, 4, 3);
+        let foreign = |version, groups: &[u32]| Foreign {
+            version,
+            groups: groups.into(),
+        };
+        assert_eq!(fold.foreign, [foreign(1, &[1, 3]), foreign(2, &[2])]);
+        plan.commit(&mut table, &filled(4));
+        let (fold, _) = assign(&mut table, &batch(&keys), 9, 5, 3);
+        assert_eq!(fold.foreign, []);
+    }
+}
