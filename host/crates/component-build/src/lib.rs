@@ -1,7 +1,7 @@
 //! Compiles crates of this workspace to components, for build scripts that embed them.
 //!
-//! The guests are compiled for another target and into a target directory of their own: cargo holds a lock on the one that
-//! it builds into. A target that is not installed is found before anything is compiled.
+//! The guests are compiled for another target and into a target directory of their own, which all build scripts share: cargo
+//! holds a lock on the one that it builds into. A target that is not installed is found before anything is compiled.
 
 #![allow(clippy::print_stdout, reason = "build scripts speak to cargo so")]
 
@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TARGET: &str = "wasm32-wasip2";
+/// How far the output directory of a build script, `PROFILE/build/PACKAGE-HASH/out`, lies below that of the profile.
+const PROFILE_LEVELS: usize = 3;
 
 /// A guest: the name that it is embedded under, and its package.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +46,11 @@ pub fn embed(guests: &[Guest], watched: &[&str], file: &str) {
     }
     expect_target();
     let out = PathBuf::from(variable("OUT_DIR"));
-    let target_directory = out.join("components");
+    let target_directory = out
+        .ancestors()
+        .nth(PROFILE_LEVELS)
+        .unwrap_or_else(|| fail("the output directory does not lie in a target directory"))
+        .join("components");
     compile(root, &target_directory, guests);
     let mut list = String::from("&[\n");
     for Guest { name, package } in guests {
