@@ -11,6 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::{Context as _, bail, ensure};
+
 const TARGET: &str = "wasm32-wasip2";
 /// How far the output directory of a build script, `PROFILE/build/PACKAGE-HASH/out`, lies below that of the profile.
 const PROFILE_LEVELS: usize = 3;
@@ -29,14 +31,20 @@ pub struct Guest {
 ///
 /// Ends the build script with one line where the target is not installed or a guest does not compile.
 pub fn embed(guests: &[Guest], watched: &[&str], file: &str) {
+    if let Err(error) = try_embed(guests, watched, file) {
+        // Cargo prints it as one line.
+        println!("cargo::error={error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn try_embed(guests: &[Guest], watched: &[&str], file: &str) -> anyhow::Result<()> {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let root = manifest
         .ancestors()
         .find(|folder| folder.join("Cargo.lock").is_file())
-        .unwrap_or_else(|| fail("this crate is built within its workspace, whose `Cargo.lock` was not found"));
-    let depth = manifest
-        .strip_prefix(root)
-        .map_or(0, |inside| inside.components().count());
+        .context("this crate is built within its workspace, whose `Cargo.lock` was not found")?;
+    let depth = manifest.strip_prefix(root)?.components().count();
     for path in watched
         .iter()
         .chain(&["wit", "operator-sdk", "Cargo.toml", "Cargo.lock"])
@@ -44,14 +52,14 @@ pub fn embed(guests: &[Guest], watched: &[&str], file: &str) {
         // Relative, so that a target directory that two checkouts share watches the one that is built.
         println!("cargo::rerun-if-changed={}{path}", "../".repeat(depth));
     }
-    expect_target();
+    expect_target()?;
     let out = PathBuf::from(variable("OUT_DIR"));
     let target_directory = out
         .ancestors()
         .nth(PROFILE_LEVELS)
-        .unwrap_or_else(|| fail("the output directory does not lie in a target directory"))
+        .context("the output directory does not lie in a target directory")?
         .join("components");
-    compile(root, &target_directory, guests);
+    compile(root, &target_directory, guests)?;
     let mut list = String::from("&[\n");
     for Guest { name, package } in guests {
         let wasm = target_directory
@@ -59,30 +67,28 @@ pub fn embed(guests: &[Guest], watched: &[&str], file: &str) {
             .join("component")
             .join(format!("{}.wasm", package.replace('-', "_")));
         let wasm = wasm.display().to_string();
-        writeln!(list, "    ({name:?}, include_bytes!({wasm:?})),").expect("a string takes what is written");
+        writeln!(list, "    ({name:?}, include_bytes!({wasm:?})),")?;
     }
     list.push_str("]\n");
     let list_file = out.join(file);
-    fs::write(&list_file, list).unwrap_or_else(|error| fail(&format!("cannot write {}: {error}", list_file.display())));
+    fs::write(&list_file, list).with_context(|| format!("cannot write {}", list_file.display()))
 }
 
-/// Ends the build script where the standard library of the target is not installed.
-fn expect_target() {
+/// Finds out whether the standard library of the target is installed.
+fn expect_target() -> anyhow::Result<()> {
     let printed = Command::new(variable("RUSTC"))
         .args(["--print", "target-libdir", "--target", TARGET])
-        .output();
-    let is_installed = printed.is_ok_and(|printed| {
-        let path = String::from_utf8_lossy(&printed.stdout);
-        printed.status.success() && Path::new(path.trim()).is_dir()
-    });
-    if !is_installed {
-        fail(&format!(
-            "the target {TARGET} is not installed, which operators are compiled for; run `rustup target add {TARGET}`"
-        ));
-    }
+        .output()
+        .context("cannot run the compiler")?;
+    let directory = String::from_utf8_lossy(&printed.stdout);
+    ensure!(
+        printed.status.success() && Path::new(directory.trim()).is_dir(),
+        "the target {TARGET} is not installed, which operators are compiled for; run `rustup target add {TARGET}`"
+    );
+    Ok(())
 }
 
-fn compile(root: &Path, target_directory: &Path, guests: &[Guest]) {
+fn compile(root: &Path, target_directory: &Path, guests: &[Guest]) -> anyhow::Result<()> {
     let mut cargo = Command::new(variable("CARGO"));
     cargo
         .current_dir(root)
@@ -107,17 +113,11 @@ fn compile(root: &Path, target_directory: &Path, guests: &[Guest]) {
             cargo.env_remove(&*name);
         }
     }
-    match cargo.status() {
-        Ok(status) if status.success() => {}
-        Ok(_) => fail("the operators that the binary carries did not compile"),
-        Err(error) => fail(&format!("cannot run cargo again: {error}")),
+    let status = cargo.status().context("cannot run cargo again")?;
+    if !status.success() {
+        bail!("the operators that the binary carries did not compile");
     }
-}
-
-/// Ends the build script with an error that cargo prints as one line.
-fn fail(message: &str) -> ! {
-    println!("cargo::error={message}");
-    std::process::exit(1)
+    Ok(())
 }
 
 fn variable(name: &str) -> String {
