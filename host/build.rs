@@ -1,24 +1,10 @@
-//! Gathers what `dirigo new` writes into a project (the contract, the SDK with its macros, and the templates), and compiles
-//! the hostile guests of `dirigo bench`.
+//! Gathers what `dirigo new` writes into a project: the contract, the SDK with its macros, and the templates.
 
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dirigo_component_build::Guest;
-
-/// The guests of `tests/hostile` that `dirigo bench` sets beside its victims.
-const HOSTILE: [Guest; 2] = [
-    Guest {
-        name: "map",
-        package: "dirigo-hostile-map",
-    },
-    Guest {
-        name: "reduce",
-        package: "dirigo-hostile-reduce",
-    },
-];
 /// What a project needs to build an operator.
 const SDK: [&str; 5] = [
     "wit",
@@ -33,7 +19,6 @@ fn main() {
         .parent()
         .expect("host/ lies in the workspace")
         .to_owned();
-    dirigo_component_build::embed(&HOSTILE, &["tests/hostile"], "hostile.rs");
     let out = PathBuf::from(variable("OUT_DIR"));
     for watched in ["wit", "operator-sdk"] {
         // Relative, so that a target directory that two checkouts share watches the one that is built.

@@ -12,6 +12,8 @@
     reason = "a test that cannot go on fails; seeds are printed; plain words matter more than speed here"
 )]
 
+// They need the guests that only release builds carry.
+#[cfg(all(feature = "bench", not(debug_assertions)))]
 mod benches;
 mod builds;
 mod cases;

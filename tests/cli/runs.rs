@@ -89,7 +89,8 @@ fn a_wrong_command_line_is_a_usage_error() {
 fn every_command_has_a_help_text() {
     let folder = Folder::new();
     let help = folder.dirigo(&["--help"]).expect(0).stdout;
-    for command in [
+    let bench = cfg!(feature = "bench").then_some("bench");
+    let always = [
         "run",
         "check",
         "inspect",
@@ -97,14 +98,23 @@ fn every_command_has_a_help_text() {
         "build",
         "test",
         "replay",
-        "bench",
         "schema",
         "completions",
-    ] {
+    ];
+    for command in always.into_iter().chain(bench) {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in\n{help}");
         let own = folder.dirigo(&[command, "--help"]).expect(0).stdout;
         assert_says(&own, &["Usage: dirigo ", command, "Options:"]);
     }
+    assert_eq!(help.contains("\n  bench "), bench.is_some(), "{help}");
+}
+
+#[test]
+#[cfg(all(feature = "bench", debug_assertions))]
+fn a_debug_build_says_that_the_hostile_guests_are_only_in_release_builds() {
+    let ran = Folder::new().dirigo(&["bench", "isolation"]).expect(1);
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    assert_says(&ran.stderr, &["hostile guests", "only in release builds"]);
 }
 
 #[test]

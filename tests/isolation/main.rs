@@ -22,6 +22,8 @@ mod malformed;
 mod neighbours;
 mod opening;
 mod rollback;
+// It needs the guests that only release builds carry.
+#[cfg(all(feature = "bench", not(debug_assertions)))]
 mod soak;
 mod traps;
 

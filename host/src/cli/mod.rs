@@ -3,24 +3,19 @@
 //! Data goes to standard output, all else to standard error.
 
 mod admission;
-mod bench;
 mod build;
 mod check;
 mod completions;
 mod crate_name;
 mod guarantees;
 mod inspect;
-mod log;
 mod new;
-mod output;
 mod progress;
 mod project;
 mod replay;
-mod report;
 mod restraints;
 mod run;
 mod schema;
-mod setup;
 mod state;
 mod summary;
 mod test;
@@ -29,8 +24,9 @@ mod verdict;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use log::Log;
-pub(crate) use output::Format;
+use dirigo_command::log::Log;
+use dirigo_command::output::{self, Format};
+use dirigo_command::{Exit, Globals, report, setup};
 
 /// Runs stream operators, compiled to WebAssembly components, as virtual actors.
 #[derive(Debug, Parser)]
@@ -74,42 +70,12 @@ enum Command {
     /// Look at what a state directory holds
     State(state::Args),
     /// Measure what neighbours cost each other, on this machine
-    Bench(bench::Args),
+    #[cfg(feature = "bench")]
+    Bench(dirigo_bench::Args),
     /// Print the JSON Schema of the pipeline file
     Schema,
     /// Print shell completions
     Completions(completions::Args),
-}
-
-/// How a command ended, as the shell sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
-    /// All well.
-    Success,
-    /// It was done, and failed.
-    Failure,
-    /// The configuration cannot be run.
-    Configuration,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        /// `EX_CONFIG` of sysexits.h.
-        const CONFIGURATION: u8 = 78;
-        match exit {
-            Exit::Success => ExitCode::SUCCESS,
-            Exit::Failure => ExitCode::FAILURE,
-            Exit::Configuration => ExitCode::from(CONFIGURATION),
-        }
-    }
-}
-
-/// What holds for every command.
-#[derive(Clone, Debug)]
-pub(crate) struct Globals {
-    format: Format,
-    cache_dir: Option<String>,
-    log: Log,
 }
 
 /// Runs the command line of this process.
@@ -117,6 +83,7 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     // What the guests of a benchmark say is part of the attack, and of no use to a reader.
     let filter = match cli.command {
+        #[cfg(feature = "bench")]
         Command::Bench(_) => format!("guest=off,{}", cli.log),
         _ => cli.log,
     };
@@ -134,7 +101,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Test(args) => test::execute(&args, &globals),
         Command::Replay(args) => replay::execute(&args, &globals),
         Command::State(args) => state::execute(&args, &globals),
-        Command::Bench(args) => bench::execute(&args, &globals),
+        #[cfg(feature = "bench")]
+        Command::Bench(args) => dirigo_bench::execute(&args, &globals),
         Command::Schema => schema::execute(),
         Command::Completions(args) => completions::execute(&args),
     };

@@ -59,7 +59,9 @@ fn try_embed(guests: &[Guest], watched: &[&str], file: &str) -> anyhow::Result<(
         .nth(PROFILE_LEVELS)
         .context("the output directory does not lie in a target directory")?
         .join("components");
-    compile(root, &target_directory, guests)?;
+    if !guests.is_empty() {
+        compile(root, &target_directory, guests)?;
+    }
     let mut list = String::from("&[\n");
     for Guest { name, package } in guests {
         let wasm = target_directory

@@ -20,12 +20,11 @@ mod table;
 mod victim;
 
 use clap::Subcommand;
-
-use super::{Exit, Globals};
+use dirigo_command::{Exit, Globals};
 
 /// Arguments of `dirigo bench`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     #[command(subcommand)]
     which: Which,
 }
@@ -42,7 +41,11 @@ enum Which {
     Soak(soak::Args),
 }
 
-pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+/// Measures what `args` say, and prints it.
+///
+/// # Errors
+/// In a debug build, which has no hostile guests; if the machine cannot do what is asked for, or the output not be written.
+pub fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     match &args.which {
         Which::Isolation(args) => isolation::execute(args, globals),
         Which::Sharing(args) => sharing::execute(args, globals),

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use dirigo::clock;
-use dirigo::flow::LettersBookmark;
-use dirigo::pipeline::{self, Diagnostics};
-use dirigo::runtime::{Connectors, Host, InTransit, Job, Options, Prepared, prepare};
-use dirigo::scheduler::Choice;
-use dirigo::sink::Sink;
-use dirigo::source::Source;
-use dirigo::state::Store;
+use dirigo_command::Globals;
+use dirigo_command::setup::Setup;
+use dirigo_connectors::sink::Sink;
+use dirigo_connectors::source::Source;
+use dirigo_flow::LettersBookmark;
+use dirigo_ground::clock;
+use dirigo_pipeline::Diagnostics;
+use dirigo_runtime::{Connectors, Host, InTransit, Job, Options, Prepared, prepare};
+use dirigo_scheduler::Choice;
+use dirigo_state::Store;
 
 use super::greedy::Bottomless;
 use super::guests::Guests;
-use crate::cli::Globals;
-use crate::cli::setup::Setup;
 
 /// What diagnostics name as the file of a pipeline that a benchmark makes.
 const NO_FILE: &str = "(the pipeline that the benchmark makes)";
@@ -32,15 +32,15 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) fn new(globals: &Globals, workers: u32) -> anyhow::Result<Self> {
         Ok(Self {
-            setup: Setup::new(globals)?,
             guests: Guests::write()?,
+            setup: Setup::new(globals)?,
             workers,
         })
     }
 
     /// A pipeline file's text with its components compiled; `config` in place of that of its operators.
     pub(super) fn prepare(&self, text: &str, config: Option<&serde_json::Value>) -> Result<Prepared, Diagnostics> {
-        let mut loaded = pipeline::parse(text, Path::new(NO_FILE), &[])?;
+        let mut loaded = dirigo_pipeline::parse(text, Path::new(NO_FILE), &[])?;
         if let Some(config) = config {
             for operator in &mut loaded.pipeline.operators {
                 operator.config = config.clone();
@@ -100,7 +100,7 @@ impl NativeHogs {
         let hog = |_| {
             let is_over = is_over.clone();
             std::thread::spawn(move || {
-                dirigo::thread::give_way(dirigo::thread::WORKER_NICENESS);
+                dirigo_ground::thread::give_way(dirigo_ground::thread::WORKER_NICENESS);
                 let mut longest_ns = 0;
                 let mut before_ns = clock::thread_spent_ns();
                 while !is_over.load(Ordering::Relaxed) {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dirigo::runtime::Prepared;
-use dirigo::scheduler::Choice;
+use dirigo_command::output::{self, Format};
+use dirigo_command::{Exit, Globals};
+use dirigo_runtime::Prepared;
+use dirigo_scheduler::Choice;
 use serde::Serialize;
 
 use super::greedy::{Bottomless, Cycle};
@@ -13,7 +15,6 @@ use super::options::Common;
 use super::progress::Cells;
 use super::stage::{self, Stage};
 use super::{plot, table};
-use crate::cli::{Exit, Format, Globals, output};
 
 /// Pipelines of each class.
 const PIPELINES: u32 = 3;
@@ -255,7 +256,7 @@ impl Driven {
     fn share(&self, counts: impl Fn(&Class) -> bool, time: impl Fn(&Class) -> Duration) -> f64 {
         let (mut met, mut of) = (0, 0);
         for (class, (plan, tally)) in self.0.iter().filter(|(class, _)| counts(class)) {
-            let time_ns = dirigo::clock::nanoseconds(time(class));
+            let time_ns = dirigo_ground::clock::nanoseconds(time(class));
             met += tally.lock().latencies_ns.count_between(0, time_ns);
             of += plan.measured();
         }
@@ -302,8 +303,8 @@ fn drive(stage: &Stage, policy: Choice, events_per_s: f64, duration: Duration) -
         driven.push((class, (plan, tally)));
     }
     stage.setup.runtime.block_on(async {
-        let kills: Vec<_> = jobs.iter().map(dirigo::runtime::Job::killer).collect();
-        let mut finishing: tokio::task::JoinSet<_> = jobs.into_iter().map(dirigo::runtime::Job::finish).collect();
+        let kills: Vec<_> = jobs.iter().map(dirigo_runtime::Job::killer).collect();
+        let mut finishing: tokio::task::JoinSet<_> = jobs.into_iter().map(dirigo_runtime::Job::finish).collect();
         let all = async { while finishing.join_next().await.is_some() {} };
         tokio::pin!(all);
         tokio::select! {

@@ -6,11 +6,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dirigo::batch::Column;
-use dirigo::clock::Clock;
-use dirigo::sink::{self, Sink};
-use dirigo::source::{self, Intake, Progress, Quota, Read, Source};
-use dirigo::sync::Mutex;
+use dirigo_connectors::sink::{self, Sink};
+use dirigo_connectors::source::{self, Intake, Progress, Quota, Read, Source};
+use dirigo_ground::batch::Column;
+use dirigo_ground::clock::Clock;
+use dirigo_ground::sync::Mutex;
 use hdrhistogram::Histogram;
 
 /// How many keys the events have, where a plan says nothing else.
@@ -278,7 +278,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use dirigo::clock::ManualClock;
+    use dirigo_ground::clock::ManualClock;
 
     use super::*;
 

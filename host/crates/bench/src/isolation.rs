@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dirigo::engine::Kind as OperatorKind;
-use dirigo::pipeline::Diagnostics;
-use dirigo::runtime::Prepared;
-use dirigo::scheduler::Choice;
+use dirigo_command::output::{self, Format};
+use dirigo_command::{Exit, Globals, report};
+use dirigo_engine::Kind as OperatorKind;
+use dirigo_pipeline::Diagnostics;
+use dirigo_runtime::Prepared;
+use dirigo_scheduler::Choice;
 use serde::{Serialize, Serializer};
 
 use super::greedy::{Bottomless, Cycle};
@@ -18,7 +20,6 @@ use super::progress::Cells;
 use super::stage::{self, NativeHogs, Stage};
 use super::victim::{self, Bound, Cell, Deeds, GRACE, HEAD_START, WARM_UP};
 use super::{plot, table};
-use crate::cli::{Exit, Format, Globals, output, report};
 
 /// The ends of the same pipeline without its operators: what the machine takes for it when no worker has a part in it.
 const ENDS: &str = r#"
@@ -322,7 +323,7 @@ fn run(
     let (meter, tally) = Meter::new(plan.clone(), stage.setup.clock.clone());
     let source = OpenLoop::new(plan.clone(), stage.setup.clock.clone());
     let job = stage::start(&host, victim, source, meter);
-    let kill = neighbour.as_ref().map(dirigo::runtime::Job::killer);
+    let kill = neighbour.as_ref().map(dirigo_runtime::Job::killer);
     let mut starved = 0;
     let ended = runtime.block_on(async {
         let finishing = job.finish();

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use dirigo::pipeline::Budget;
-use dirigo::runtime::{Host, Job};
-use dirigo::scheduler::Choice;
+use dirigo_command::output::{self, Format};
+use dirigo_command::{Exit, Globals};
+use dirigo_pipeline::Budget;
+use dirigo_runtime::{Host, Job};
+use dirigo_scheduler::Choice;
 use serde::Serialize;
 
 use super::greedy::{Bottomless, Cycle};
@@ -12,7 +14,6 @@ use super::options::Common;
 use super::progress::Cells;
 use super::stage::{self, Stage};
 use super::{plot, table};
-use crate::cli::{Exit, Format, Globals, output};
 
 /// The weights of the tenants.
 const WEIGHTS: [u32; 3] = [1, 2, 4];

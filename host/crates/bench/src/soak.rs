@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dirigo::flow::Failure;
-use dirigo::runtime::{Ended, Job};
-use dirigo::scheduler::Choice;
+use dirigo_command::output::{self, Format};
+use dirigo_command::{Exit, Globals};
+use dirigo_flow::Failure;
+use dirigo_runtime::{Ended, Job};
+use dirigo_scheduler::Choice;
 use serde::Serialize;
 
 use super::greedy::{Bottomless, Cycle};
@@ -16,7 +18,6 @@ use super::options::{self, Workers};
 use super::stage::{self, Stage};
 use super::table;
 use super::victim::{self, Cell, Deeds, GRACE, HEAD_START, WARM_UP};
-use crate::cli::{Exit, Format, Globals, output};
 
 /// Victims: two may have the same bad luck, and each is somebody's neighbour as well.
 const VICTIMS: usize = 3;

@@ -4,27 +4,34 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dirigo::clock::{Clock, SystemClock};
-use dirigo::engine::{Cache, Engine, Machine};
-use dirigo::pipeline::{self, Diagnostics, Override};
-use dirigo::runtime::{Prepared, prepare};
+use dirigo_engine::{Cache, Engine, Machine};
+use dirigo_ground::clock::{Clock, SystemClock};
+use dirigo_pipeline::{Diagnostics, Override};
+use dirigo_runtime::{Prepared, prepare};
 
 use super::Globals;
 
 /// An engine, a clock and a runtime.
-pub(crate) struct Setup {
-    pub(crate) engine: Engine,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) runtime: tokio::runtime::Runtime,
+pub struct Setup {
+    /// Compiles components, and runs them.
+    pub engine: Engine,
+    /// The system's.
+    pub clock: Arc<dyn Clock>,
+    /// Where everything runs that is no turn of a guest.
+    pub runtime: tokio::runtime::Runtime,
 }
 
 impl Setup {
-    pub(crate) fn new(globals: &Globals) -> anyhow::Result<Self> {
+    /// Sets up what this machine has, with the cache of compiled components that the user wants.
+    ///
+    /// # Errors
+    /// If the machine cannot run guests.
+    pub fn new(globals: &Globals) -> anyhow::Result<Self> {
         touch_small_pages();
         let engine = Engine::new(&Machine::read(), cache(globals))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
-            .on_thread_start(dirigo::thread::run_at_once)
+            .on_thread_start(dirigo_ground::thread::run_at_once)
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
@@ -36,14 +43,20 @@ impl Setup {
     }
 
     /// Loads and prepares a pipeline file.
-    pub(crate) fn load(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
-        let loaded = pipeline::load(file, overrides)?;
+    ///
+    /// # Errors
+    /// What is wrong with the file or its components.
+    pub fn load(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
+        let loaded = dirigo_pipeline::load(file, overrides)?;
         prepare(&self.engine, loaded, &self.clock, self.runtime.handle())
     }
 
     /// Loads and prepares a pipeline file for its test cases, whose events come from no source.
-    pub(crate) fn load_for_tests(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
-        let loaded = pipeline::load_for_tests(file, overrides)?;
+    ///
+    /// # Errors
+    /// What is wrong with the file or its components.
+    pub fn load_for_tests(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
+        let loaded = dirigo_pipeline::load_for_tests(file, overrides)?;
         prepare(&self.engine, loaded, &self.clock, self.runtime.handle())
     }
 }

@@ -1,4 +1,4 @@
-//! The hostile guests that the binary carries.
+//! The hostile guests that release builds of the binary carry.
 //!
 //! `build.rs` compiles them from `tests/hostile`. They are no built-ins: no pipeline file can name them, so they are
 //! written where a pipeline finds them as it finds any user's component.
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use tempfile::TempDir;
 
+/// None in a debug build.
 const ALL: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/hostile.rs"));
 
 /// The guests as files, for as long as this lives.
@@ -15,6 +16,10 @@ pub(super) struct Guests(TempDir);
 
 impl Guests {
     pub(super) fn write() -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            !ALL.is_empty(),
+            "the hostile guests that `dirigo bench` needs are only in release builds (`cargo build --release`)"
+        );
         let this = Self(tempfile::tempdir().context("cannot make a temporary directory")?);
         for (name, wasm) in ALL {
             let path = this.path(name);

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use dirigo::runtime::{Ended, Summary};
+use dirigo_runtime::{Ended, Summary};
 use serde::Serialize;
 
 use super::openloop::{Plan, Tally};
@@ -188,7 +188,7 @@ impl Deeds {
     }
 
     pub(super) fn of(ended: &Ended) -> Self {
-        let each = |field: fn(&dirigo::actor::Counts) -> u64| {
+        let each = |field: fn(&dirigo_actor::Counts) -> u64| {
             let operators = ended.operators.iter();
             operators.map(move |operator| field(&operator.counts))
         };

@@ -2,12 +2,15 @@
 
 use std::io::IsTerminal as _;
 
-use dirigo::pipeline::Diagnostics;
+use dirigo_pipeline::Diagnostics;
 
 use super::output::{self, Format};
 
 /// Says what was found.
-pub(crate) fn diagnostics(found: &Diagnostics, format: Format) -> std::io::Result<()> {
+///
+/// # Errors
+/// If standard output cannot be written.
+pub fn diagnostics(found: &Diagnostics, format: Format) -> std::io::Result<()> {
     match format {
         Format::Json => output::print_json(found),
         Format::Text => {
@@ -21,7 +24,10 @@ pub(crate) fn diagnostics(found: &Diagnostics, format: Format) -> std::io::Resul
 }
 
 /// Says what was found about several files; to programs in one list.
-pub(crate) fn all(found: &[Diagnostics], format: Format) -> std::io::Result<()> {
+///
+/// # Errors
+/// If standard output cannot be written.
+pub fn all(found: &[Diagnostics], format: Format) -> std::io::Result<()> {
     match format {
         Format::Json => output::print_json(&joined(found)),
         Format::Text => found.iter().try_for_each(|found| diagnostics(found, format)),
@@ -29,7 +35,8 @@ pub(crate) fn all(found: &[Diagnostics], format: Format) -> std::io::Result<()> 
 }
 
 /// The findings about several files as one list.
-pub(crate) fn joined(found: &[Diagnostics]) -> Vec<serde_json::Value> {
+#[must_use]
+pub fn joined(found: &[Diagnostics]) -> Vec<serde_json::Value> {
     let lists = found
         .iter()
         .map(|found| serde_json::to_value(found).expect("findings are plain JSON"));
@@ -39,6 +46,7 @@ pub(crate) fn joined(found: &[Diagnostics]) -> Vec<serde_json::Value> {
 }
 
 /// Whether standard error is a terminal whose user did not ask for no colours.
-pub(crate) fn wants_color() -> bool {
+#[must_use]
+pub fn wants_color() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

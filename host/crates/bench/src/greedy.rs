@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dirigo::batch::Column;
-use dirigo::sink::{self, Sink};
-use dirigo::source::{self, Intake, Progress, Quota, Read, Source};
+use dirigo_connectors::sink::{self, Sink};
+use dirigo_connectors::source::{self, Intake, Progress, Quota, Read, Source};
+use dirigo_ground::batch::Column;
 
 /// Events that one read gives: as many as a pipeline's sources take.
 const BATCH_EVENTS: u64 = 256;

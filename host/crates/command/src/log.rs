@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dirigo::sync::{Condvar, Mutex};
+use dirigo_ground::sync::{Condvar, Mutex};
 use tracing_subscriber::EnvFilter;
 
 use super::report;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The log. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Log(Arc<Shared>);
+pub struct Log(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -41,7 +41,7 @@ struct Queue {
 
 impl Log {
     /// Logs what `filter` lets through, from now to the end of the process.
-    pub(crate) fn set_up(filter: &str) -> Self {
+    pub fn set_up(filter: &str) -> Self {
         let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
             eprintln!("warning: `--log {filter}`: {error}; logging warnings");
             EnvFilter::new("warn")
@@ -76,13 +76,13 @@ impl Log {
     }
 
     /// Has a line written that is no part of the log, in its place among what is; waits no more than that does.
-    pub(crate) fn say(&self, line: &str) {
+    pub fn say(&self, line: &str) {
         let written = self.clone().write_all(format!("{line}\n").as_bytes());
         written.expect("to queue a line does not fail");
     }
 
     /// Waits until everything is written, unless nobody reads it. What is said on standard error after it stands after it.
-    pub(crate) fn flush(&self) {
+    pub fn flush(&self) {
         let mut queue = self.0.queue.lock();
         while !queue.is_idle() {
             let timed_out;
@@ -94,7 +94,7 @@ impl Log {
     }
 
     /// Flushes it for the last time, and gives the number of lines that were never written.
-    pub(crate) fn finish(&self) -> u64 {
+    pub fn finish(&self) -> u64 {
         self.flush();
         let queue = self.0.queue.lock();
         queue.dropped + queue.lines.len() as u64

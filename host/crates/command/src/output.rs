@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// For people, or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub enum Format {
     /// Text for people
     Text,
     /// JSON for programs
@@ -15,7 +15,10 @@ pub(crate) enum Format {
 }
 
 /// Prints data to standard output. A reader that went away has what it wanted: that is no failure.
-pub(crate) fn print(text: &str) -> io::Result<()> {
+///
+/// # Errors
+/// If it cannot be written.
+pub fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -24,13 +27,16 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 }
 
 /// Prints a value as indented JSON, with a line end.
-pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
+///
+/// # Errors
+/// If it cannot be written.
+pub fn print_json(value: &impl Serialize) -> io::Result<()> {
     let json = serde_json::to_string_pretty(value).expect("what is printed is plain JSON");
     print(&(json + "\n"))
 }
 
 /// Digits in groups of three.
-pub(crate) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
