@@ -12,8 +12,8 @@ mod support;
 use std::sync::Arc;
 use std::time::Instant;
 
-use dirigo::scheduler::simulation::{Actor, Input, Seeded, Workload, run, tight_and_loose};
 use dirigo::scheduler::{Choice, Ready, Scheduler, Share};
+use dirigo_scheduler_simulation::{Actor, Input, Seeded, Workload, run, tight_and_loose};
 
 const POLICIES: [Choice; 3] = [Choice::Fifo, Choice::Fair, Choice::Deadline];
 /// Turns that are timed at once: few enough for a busy machine to let a round pass uninterrupted now and then.

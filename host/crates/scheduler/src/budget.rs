@@ -9,7 +9,7 @@ use super::policy::{TenantIndex, Used};
 
 /// What a bucket holds, as the time in which its tenant earns it: in any span of time a tenant burns at most what it earns in
 /// that and in 100 ms more, and what its slices under way burn.
-pub(super) const BURST_NS: u64 = 100_000_000;
+pub const BURST_NS: u64 = 100_000_000;
 
 /// The buckets of all tenants.
 #[derive(Debug, Default)]

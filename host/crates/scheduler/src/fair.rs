@@ -27,7 +27,7 @@ const SMOOTHING: u64 = 8;
 /// Worker time that a tenant which had nothing waiting may be owed. Two slices: on several workers, one that has a single
 /// actor falls behind by about one while another's slice ends first, and must not lose that; one that wakes runs before all
 /// that wait. Each tenant that wakes delays others by at most this, and gains at most this over any span of time.
-pub(super) const CREDIT_NS: u64 = 200_000;
+pub const CREDIT_NS: u64 = 200_000;
 /// Where virtual time starts again, long before it overflows: after 26 days of a worker at weight 1.
 const RUNTIME_MAX: u64 = 1 << 61;
 

@@ -9,10 +9,7 @@ mod fair;
 mod fifo;
 mod line;
 mod policy;
-#[cfg(test)]
-mod properties;
 mod ready_queue;
-pub mod simulation;
 mod urgency;
 mod usage;
 
@@ -22,11 +19,13 @@ use std::time::Duration;
 
 use dirigo_ground::sync::{Condvar, Mutex, MutexGuard};
 
+pub use budget::BURST_NS;
 use dirigo_ground::clock::Clock;
 pub use errand::Errands;
 use errand::{Errand, Leave, Lender, OWED_NS};
+pub use fair::CREDIT_NS;
 pub use policy::{Choice, Ready, Share, TenantIndex, Used};
-use ready_queue::ReadyQueue;
+pub use ready_queue::ReadyQueue;
 pub use urgency::Urgency;
 pub use usage::Usage;
 

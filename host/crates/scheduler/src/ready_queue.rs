@@ -7,14 +7,16 @@ use super::policy::{Choice, Policy, Ready, Share, TenantIndex, Used};
 use super::usage::{Usage, Usages};
 
 /// What [`Scheduler`](super::Scheduler) keeps behind its lock. It has no clock: whoever calls says what time it is.
-pub(super) struct ReadyQueue<T> {
+pub struct ReadyQueue<T> {
     policy: Box<dyn Policy<T>>,
     budgets: Budgets,
     usages: Usages,
 }
 
 impl<T: Send + 'static> ReadyQueue<T> {
-    pub(super) fn new(choice: Choice) -> Self {
+    /// An empty one in the order of `choice`.
+    #[must_use]
+    pub fn new(choice: Choice) -> Self {
         let policy: Box<dyn Policy<T>> = match choice {
             Choice::Deadline => Box::new(Fair::least_laxity()),
             Choice::Fair => Box::new(Fair::round_robin()),
@@ -27,14 +29,16 @@ impl<T: Send + 'static> ReadyQueue<T> {
         }
     }
 
-    pub(super) fn set_share(&mut self, tenant: TenantIndex, share: Share, now_ns: u64) {
+    /// Sets what a tenant may use; [`Share::default`] until then. Its bucket is full afterwards.
+    pub fn set_share(&mut self, tenant: TenantIndex, share: Share, now_ns: u64) {
         self.policy.set_weight(tenant, share.weight);
         if self.budgets.set(tenant, share.fuel_per_s, now_ns) {
             self.release(tenant, now_ns);
         }
     }
 
-    pub(super) fn push(&mut self, ready: Ready<T>) {
+    /// Takes an item that has become ready.
+    pub fn push(&mut self, ready: Ready<T>) {
         self.policy.push(ready, false);
     }
 
@@ -42,7 +46,8 @@ impl<T: Send + 'static> ReadyQueue<T> {
         self.policy.push_first(ready);
     }
 
-    pub(super) fn pop(&mut self, now_ns: u64) -> Option<Ready<T>> {
+    /// Gives the item that runs next: none of a tenant that is over its budget.
+    pub fn pop(&mut self, now_ns: u64) -> Option<Ready<T>> {
         while let Some(tenant) = self.budgets.next_refilled(now_ns) {
             self.release(tenant, now_ns);
         }
@@ -54,7 +59,8 @@ impl<T: Send + 'static> ReadyQueue<T> {
         self.usages.release(tenant, now_ns);
     }
 
-    pub(super) fn settle(&mut self, used: Used, again: Option<Ready<T>>, now_ns: u64) {
+    /// Notes what a slice used, once for every item that was popped, and takes the item back if it is still ready.
+    pub fn settle(&mut self, used: Used, again: Option<Ready<T>>, now_ns: u64) {
         self.policy.charge(used);
         self.usages.add(used.tenant, used.ns, used.fuel);
         if self.budgets.charge(used, now_ns) {
@@ -89,7 +95,14 @@ impl<T: Send + 'static> ReadyQueue<T> {
 
     /// When a tenant that is over its budget no longer is: the next moment at which there is more to pop, if nothing else
     /// happens.
-    pub(super) fn refill_at_ns(&self) -> Option<u64> {
+    #[must_use]
+    pub fn refill_at_ns(&self) -> Option<u64> {
         self.budgets.refill_at_ns()
+    }
+}
+
+impl<T> std::fmt::Debug for ReadyQueue<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ReadyQueue").finish_non_exhaustive()
     }
 }

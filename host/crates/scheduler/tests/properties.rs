@@ -1,4 +1,4 @@
-//! What holds of every workload.
+//! What holds of every workload that the policies order, simulated on virtual time.
 
 #![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 #![allow(
@@ -9,10 +9,10 @@
 
 use proptest::prelude::*;
 
-use super::budget::BURST_NS;
-use super::fair::CREDIT_NS;
-use super::policy::{Choice, Share};
-use super::simulation::{Actor, FUEL_PER_NS, Input, Message, Report, Seeded, TICK_NS, Workload, run, tight_and_loose};
+use dirigo_scheduler::{BURST_NS, CREDIT_NS, Choice, Share};
+use dirigo_scheduler_simulation::{
+    Actor, FUEL_PER_NS, Input, Message, Report, Seeded, TICK_NS, Workload, run, tight_and_loose,
+};
 
 const SLICE_NS: u64 = 100_000;
 const SECOND_NS: u64 = 1_000_000_000;
@@ -127,7 +127,7 @@ fn neighbour() -> impl Strategy<Value = Neighbour> {
 /// Adds tenants to a workload.
 fn add(workload: &mut Workload, neighbours: &[(u32, Neighbour)]) {
     for (weight, neighbour) in neighbours {
-        let tenant = u32::try_from(workload.shares.len()).unwrap();
+        let tenant = u32::try_from(workload.shares.len()).expect("they are few");
         let mut share = Share {
             weight: *weight,
             fuel_per_s: None,

@@ -7,9 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use super::policy::{Choice, Ready, Share, TenantIndex};
-use super::ready_queue::ReadyQueue;
-use super::urgency::Urgency;
+use dirigo_scheduler::{Choice, Ready, ReadyQueue, Share, TenantIndex, Urgency};
 
 /// How often a report notes what tenants have used.
 pub const TICK_NS: u64 = 10_000_000;
