@@ -221,7 +221,7 @@ pub struct SliceSummary {
     pub count: u64,
     /// How many lasted for half to one and a half times the target.
     pub near: u64,
-    /// A tenth are shorter, in µs of processor time; to a sixteenth, as are the others.
+    /// A tenth are shorter, in µs of processor time; to a hundredth or half a µs, as are the others.
     pub p10: f64,
     /// Half are shorter.
     pub p50: f64,
