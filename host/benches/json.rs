@@ -182,7 +182,7 @@ fn native_program(folder: &Path) {
         1 << 18,
         File::create(folder.join("native.jsonl")).expect("the folder can be written"),
     );
-    let mut sums: HashMap<String, (f64, u64), foldhash::fast::RandomState> = HashMap::default();
+    let mut sums: HashMap<String, (f64, u64)> = HashMap::default();
     for line in input.split(b'\n') {
         let line = line.expect("the file can be read");
         let reading: Reading<'_> = serde_json::from_slice(&line).expect("it was written as JSON");

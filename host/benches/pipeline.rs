@@ -114,7 +114,7 @@ struct Native {
 
 struct Fold {
     reduce: bench_reduce::Average,
-    sums: HashMap<[u8; 8], (Sum, u64), foldhash::fast::RandomState>,
+    sums: HashMap<[u8; 8], (Sum, u64)>,
     out: Column,
 }
 

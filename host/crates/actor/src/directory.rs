@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use dirigo_ground::sync::Mutex;
-use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::{Actor, Identity, Operator};
@@ -15,7 +14,7 @@ pub(super) enum Directory {
     /// A fixed number, by key hash. Empty until the operator starts.
     Shards(Mutex<Vec<Arc<Actor>>>),
     /// One for every key that has been seen lately.
-    PerKey(Mutex<HashMap<Box<[u8]>, Arc<Actor>, RandomState>>),
+    PerKey(Mutex<HashMap<Box<[u8]>, Arc<Actor>>>),
 }
 
 impl Directory {
@@ -88,8 +87,8 @@ fn deliver_to_shards(actors: &[Arc<Actor>], batch: &Batch) {
     }
 }
 
-fn deliver_by_key(actors: &mut HashMap<Box<[u8]>, Arc<Actor>, RandomState>, operator: &Operator, batch: &Batch) {
-    let mut events: HashMap<&[u8], Vec<u32>, RandomState> = HashMap::default();
+fn deliver_by_key(actors: &mut HashMap<Box<[u8]>, Arc<Actor>>, operator: &Operator, batch: &Batch) {
+    let mut events: HashMap<&[u8], Vec<u32>> = HashMap::default();
     let mut order = Vec::new();
     for (event, key) in (0..).zip(batch.keys.iter()) {
         let own = events.entry(key).or_default();

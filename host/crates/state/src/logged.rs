@@ -3,7 +3,6 @@
 //! A hash map per group of partitions, since most look-ups are of one key, some of a shard, and what goes to the database goes
 //! in order of keys.
 
-use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::hash::PARTITIONS;
@@ -14,14 +13,13 @@ use super::spilled::RECORD_OVERHEAD_BYTES;
 /// a map of a million keys grows in a fraction of a millisecond.
 const GROUPS: u32 = 256;
 
-type Map<K, V> = HashMap<K, V, RandomState>;
-type Records = Map<Box<[u8]>, Box<[u8]>>;
+type Records = HashMap<Box<[u8]>, Box<[u8]>>;
 
 /// Records by full key, the newest of each.
 #[derive(Default)]
 pub(super) struct Logged {
     /// By name, the groups of the operator's records.
-    operators: Map<Box<[u8]>, Box<[Records]>>,
+    operators: HashMap<Box<[u8]>, Box<[Records]>>,
     bytes: usize,
 }
 
