@@ -7,10 +7,10 @@
 //! turns catch the panics of operators, and whoever they belong to fails.
 
 use std::fmt;
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
-pub use std::sync::MutexGuard;
+pub use std::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
 /// [`std::sync::Mutex`] without poisoning.
 #[derive(Default)]
@@ -33,8 +33,8 @@ impl<T: ?Sized> Mutex<T> {
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 
@@ -47,6 +47,62 @@ impl<T: ?Sized> Mutex<T> {
 impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
+    }
+}
+
+/// [`std::sync::RwLock`] without poisoning, whose writer can let waiting readers in.
+///
+/// A writer that unlocks it and locks it again at once would be back before any reader has woken.
+#[derive(Default)]
+pub struct RwLock<T> {
+    lock: std::sync::RwLock<T>,
+    /// How many readers found it locked, and have not got in yet.
+    waiting: Mutex<usize>,
+    /// Rings when none is left.
+    admitted: Condvar,
+}
+
+impl<T> RwLock<T> {
+    /// An unlocked one.
+    pub const fn new(value: T) -> Self {
+        Self {
+            lock: std::sync::RwLock::new(value),
+            waiting: Mutex::new(0),
+            admitted: Condvar::new(),
+        }
+    }
+
+    /// Waits until nobody writes.
+    pub fn read(&self) -> RwLockReadGuard<'_, T> {
+        match self.lock.try_read() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => self.wait_to_read(),
+        }
+    }
+
+    fn wait_to_read(&self) -> RwLockReadGuard<'_, T> {
+        *self.waiting.lock() += 1;
+        let guard = self.lock.read().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
+        *waiting -= 1;
+        if *waiting == 0 {
+            self.admitted.notify_all();
+        }
+        guard
+    }
+
+    /// Waits until nobody else has the lock.
+    pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.lock.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no reader waits for the lock, for a writer that will be back for it. The caller must not hold it.
+    pub fn admit_readers(&self) {
+        let mut waiting = self.waiting.lock();
+        while *waiting > 0 {
+            waiting = self.admitted.wait(waiting);
+        }
     }
 }
 
@@ -81,5 +137,29 @@ impl Condvar {
     /// Wakes all that wait.
     pub fn notify_all(&self) {
         self.0.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_writer_that_admits_readers_comes_after_those_that_wait() {
+        let lock = RwLock::new(0);
+        thread::scope(|scope| {
+            let mut written = lock.write();
+            let reader = scope.spawn(|| *lock.read());
+            while *lock.waiting.lock() == 0 {
+                thread::yield_now();
+            }
+            *written = 1;
+            drop(written);
+            lock.admit_readers();
+            *lock.write() = 2;
+            assert_eq!(reader.join().unwrap(), 1);
+        });
     }
 }

@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use parking_lot::RwLock;
 use redb::Database;
 
 use super::durable::{self, Moment};
@@ -32,7 +31,7 @@ use super::spilled::{PENDING_BYTES_MAX, Spilled};
 use super::table::{Entry, Record, Table};
 use committing::stored;
 use dirigo_disk::{Disk, File};
-use dirigo_ground::sync::Mutex;
+use dirigo_ground::sync::{Mutex, RwLock};
 pub(super) use opening::{LOCK_FILE, lock};
 
 /// Records that are written in one transaction at the least: a worker does it between two turns, and 64 take about 0.2 ms,

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use parking_lot::RwLockWriteGuard;
-
 use super::{Apply, Durable, Inner, Store};
 use crate::durable::{self, Moment};
 use crate::error::Error;
@@ -18,7 +16,7 @@ use crate::spilled::{RECORD_OVERHEAD_BYTES, Spilled};
 use crate::table::{Entry, Record};
 use dirigo_ground::thread;
 
-/// Records that are merged into the logged layer while look-ups wait: 256 take about 0.1 ms.
+/// Records that are merged into the logged layer while look-ups wait: 256 take less than 0.1 ms.
 const MERGED_AT_ONCE: usize = 256;
 
 /// A logged layer on its way to the database.
@@ -142,23 +140,22 @@ impl Inner {
         if frozen.bytes() > 0 || state.iter().any(|(_, records)| !records.is_empty()) {
             self.is_empty.store(false, Ordering::Relaxed);
         }
-        let mut layers = self.logged.write();
-        let mut inserted = 0;
-        let mut insert = |key: Box<[u8]>, bytes: Box<[u8]>| {
-            layers.logged.insert(key, bytes);
-            inserted += 1;
-            if inserted % MERGED_AT_ONCE == 0 {
-                RwLockWriteGuard::bump(&mut layers);
+        let mut gathered = Vec::with_capacity(MERGED_AT_ONCE);
+        let mut insert = |record: Stored| {
+            gathered.push(record);
+            if gathered.len() == MERGED_AT_ONCE {
+                self.logged.write().logged.extend(gathered.drain(..));
+                self.logged.admit_readers();
             }
         };
         frozen.each(|key, bytes| {
-            insert(key.into(), bytes.into());
+            insert((key.into(), bytes.into()));
             Ok::<_, Error>(())
         })?;
         for (operator, records) in state {
-            stored(&operator, records).for_each(|(key, bytes)| insert(key, bytes.into()));
+            stored(&operator, records).for_each(&mut insert);
         }
-        drop(layers);
+        self.logged.write().logged.extend(gathered);
         self.thaw();
         Ok(())
     }

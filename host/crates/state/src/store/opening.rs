@@ -5,8 +5,6 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
-
 use super::{Durable, Inner, LoggedLayers, Options, Store};
 use crate::durable::{self, Moment};
 use crate::error::Error;
@@ -14,7 +12,7 @@ use crate::log::{self, Log};
 use crate::logged::Logged;
 use crate::marker::Marker;
 use dirigo_disk::{self as disk, Disk, File, Mode};
-use dirigo_ground::sync::Mutex;
+use dirigo_ground::sync::{Mutex, RwLock};
 
 /// Whoever has the lock on it has the directory.
 pub(crate) const LOCK_FILE: &str = "lock";
