@@ -8,7 +8,7 @@ use std::time::Duration;
 use dirigo::clock::{Clock, ManualClock};
 use dirigo::disk::{Disk, Entry, Mode, Simulated};
 use dirigo::engine::{Cache, Engine, Machine as Limits};
-use dirigo::flow::{LettersWriting, Reading, ReadingStep, Writing};
+use dirigo::flow::{EventEncoder, LetterEncoder, Reading, ReadingStep, SinkTask};
 use dirigo::pipeline::{self, Budget};
 use dirigo::runtime::{Assembled, Checkpoints, Connectors, Cut, Host, Moment, Options, Place, Prepared, prepare};
 use dirigo::scheduler::Choice;
@@ -377,8 +377,8 @@ struct Hands {
     assembled: Assembled,
     readings: Vec<Reading>,
     ended: Vec<bool>,
-    writings: Vec<Writing>,
-    letters: Vec<LettersWriting>,
+    sinks: Vec<SinkTask<EventEncoder>>,
+    letters: Vec<SinkTask<LetterEncoder>>,
 }
 
 impl Hands {
@@ -387,7 +387,7 @@ impl Hands {
         Self {
             ended: vec![false; readings.len()],
             readings,
-            writings: std::mem::take(&mut assembled.writings),
+            sinks: std::mem::take(&mut assembled.sinks),
             letters: assembled.letters.take().into_iter().collect(),
             assembled,
         }
@@ -403,9 +403,9 @@ impl Hands {
     }
 
     fn write(&mut self, random: &mut Random) {
-        let sink = random.below(self.writings.len());
-        if !self.writings[sink].step() {
-            self.writings[sink].flush();
+        let sink = random.below(self.sinks.len());
+        if !self.sinks[sink].step() {
+            self.sinks[sink].flush();
         }
     }
 
@@ -418,8 +418,8 @@ impl Hands {
     }
 
     fn write_all(&mut self) {
-        for writing in &mut self.writings {
-            while writing.step() {}
+        for sink in &mut self.sinks {
+            while sink.step() {}
         }
         for letters in &mut self.letters {
             while letters.step() {}

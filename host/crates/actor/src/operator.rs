@@ -297,7 +297,7 @@ impl Operator {
 
     /// Whether its outputs would add to something full; if so, `cell` is scheduled once there is room.
     pub(super) fn must_wait(&self, cell: &Cell) -> bool {
-        let letters = &self.pipe.letters.gate;
+        let letters = self.pipe.letters.gate();
         if letters.is_full() && letters.wait(cell.waker()) {
             return true;
         }

@@ -260,6 +260,7 @@ mod tests {
             LettersBookmark::fresh(),
             Arc::default(),
             halt.clone(),
+            Arc::new(ManualClock::new(0)),
         );
         let inlet = Inlet::new("s", 0, Box::new(source), signal, progress);
         let thread = inlet.reading(Parts {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::sink_task::{Arrivals, Encoded};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::lineage::{self, Origin, SourceIndex, Ticket};
 
@@ -34,14 +35,6 @@ struct HeldColumns {
     keys: Arc<Column>,
     values: Arc<Column>,
     positions: Arc<Vec<u64>>,
-}
-
-/// Events that may leave, in order.
-#[derive(Debug, Default)]
-pub(super) struct Released {
-    pub(super) values: Column,
-    /// For each event when it arrived at the source.
-    pub(super) arrivals_ns: Vec<u64>,
 }
 
 impl Ordered {
@@ -93,7 +86,7 @@ impl Ordered {
     }
 
     /// Releases everything that nothing unfinished can come before; that begins at a position of a source.
-    pub(super) fn release(&mut self, before: (u64, SourceIndex)) -> Released {
+    pub(super) fn release(&mut self, before: (u64, SourceIndex)) -> Encoded {
         let mut leaving = Vec::new();
         for (index, held) in self.held.iter_mut().enumerate() {
             let positions = &held.batch.positions;
@@ -113,13 +106,17 @@ impl Ordered {
         };
         // Stable: events alike in all of that left one actor one after the other.
         leaving.sort_by(|left, right| place(left).cmp(&place(right)));
-        let mut released = Released::default();
+        let mut values = Column::default();
+        let mut arrivals = Arrivals::new();
         for &(index, event) in &leaving {
-            released.values.push(self.held[index].batch.values.get(event));
-            released.arrivals_ns.push(self.held[index].arrival_ns);
+            values.push(self.held[index].batch.values.get(event));
+            arrivals.push((self.held[index].arrival_ns, 1));
         }
         self.held.retain(|held| held.next < held.order.len());
-        released
+        Encoded {
+            values: Arc::new(values),
+            arrivals,
+        }
     }
 }
 
@@ -139,7 +136,7 @@ mod tests {
         }
     }
 
-    fn text(released: &Released) -> Vec<String> {
+    fn text(released: &Encoded) -> Vec<String> {
         released
             .values
             .iter()

@@ -16,7 +16,7 @@ use dirigo_ground::sync::Mutex;
 use super::summary::CheckpointSummary;
 use dirigo_actor::{Operator, Pipe, Waiting};
 use dirigo_connectors::sink;
-use dirigo_flow::{Failure, Inlet, Letters, Marked, MarkedLetters, Outlet, Saved};
+use dirigo_flow::{Failure, Inlet, Letters, MarkedEvents, MarkedLetters, Outlet, Saved};
 use dirigo_ground::clock::nanoseconds;
 use dirigo_ground::lineage::{Epoch, Progress, SourceIndex};
 use dirigo_ground::signal::Signal;
@@ -54,7 +54,7 @@ pub struct Cut {
     in_flight: Vec<InFlight>,
     sources: BTreeMap<String, serde_json::Value>,
     next_positions: BTreeMap<String, u64>,
-    sinks: Vec<Receiver<Marked>>,
+    sinks: Vec<Receiver<MarkedEvents>>,
     letters: Receiver<MarkedLetters>,
 }
 
@@ -162,7 +162,7 @@ impl Checkpoints {
         let mut sinks = BTreeMap::new();
         let mut in_flight = Vec::new();
         for (outlet, marked) in self.outlets.iter().zip(cut.sinks) {
-            let Marked { prepared, held } = marked.recv().map_err(gone)?;
+            let MarkedEvents { prepared, at_cut: held } = marked.recv().map_err(gone)?;
             let synced = prepared.synced().map_err(|error| sink_failure(&outlet.id, &error))?;
             sinks.extend(synced.map(|bookmark| (outlet.id.clone(), bookmark)));
             in_flight.extend(held.into_iter().map(|(batch, source)| InFlight {

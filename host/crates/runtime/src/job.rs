@@ -21,8 +21,8 @@ use super::{Host, Prepared};
 use dirigo_actor::{Operator, Pipe};
 use dirigo_connectors::sink::Sink;
 use dirigo_flow::{
-    Edge, Failure, Halt, Inlet, InletParts, Letters, LettersWriting, Outlet, OutletParts, Reader, Reading, Unstarted,
-    Writer, Writing,
+    Edge, EventEncoder, Failure, Halt, Inlet, InletParts, LetterEncoder, Letters, Outlet, OutletParts, Reader, Reading,
+    SinkTask, Unstarted,
 };
 use dirigo_ground::clock::nanoseconds;
 use dirigo_ground::lineage::{Listener, Progress};
@@ -40,8 +40,10 @@ pub struct Job {
     inlets: Vec<Arc<Inlet>>,
     readers: Vec<Reader>,
     outlets: Vec<Arc<Outlet>>,
-    writers: Vec<Writer>,
-    letters_thread: Option<JoinHandle<()>>,
+    /// The threads of the sinks.
+    sinks: Vec<JoinHandle<()>>,
+    /// The thread of the dead letters.
+    letters: Option<JoinHandle<()>>,
     checkpoints: Arc<Checkpoints>,
     checkpointer: Option<Checkpointer>,
     board: Arc<Board>,
@@ -57,9 +59,9 @@ pub struct Assembled {
     /// Of the sources.
     pub readings: Vec<Reading>,
     /// Of the sinks.
-    pub writings: Vec<Writing>,
+    pub sinks: Vec<SinkTask<EventEncoder>>,
     /// Of the dead letters.
-    pub letters: Option<LettersWriting>,
+    pub letters: Option<SinkTask<LetterEncoder>>,
 }
 
 /// What is left of a pipeline that ran.
@@ -115,11 +117,12 @@ impl Assembled {
         let halt = Arc::<Halt>::default();
         let (tenant, share) = host.tenant(&pipeline.tenant);
         let account = share.account.clone();
-        let (letters, letters_writing) = Letters::new(
+        let (letters, letters_task) = Letters::new(
             connectors.letters,
             connectors.letters_from,
             account.clone(),
             halt.clone(),
+            clock.clone(),
         );
         let pipe = Arc::new(Pipe {
             name: pipeline.name.clone(),
@@ -151,7 +154,7 @@ impl Assembled {
         board.ordered.get_or_init(|| ordered);
 
         let (operators, source_edges) = wiring::connect(&pipeline, &pipe, components, &outlets, host.options.workers);
-        let writings = writings(&pipeline, &pipe, unstarted, connectors.sinks, &progress);
+        let sinks = sink_tasks(&pipeline, &pipe, unstarted, connectors.sinks, &progress);
         let recovery = Recovery {
             progress: &progress,
             operators: &operators,
@@ -188,8 +191,8 @@ impl Assembled {
             inlets,
             readers: Vec::new(),
             outlets,
-            writers: Vec::new(),
-            letters_thread: None,
+            sinks: Vec::new(),
+            letters: None,
             checkpoints,
             checkpointer: None,
             board,
@@ -200,8 +203,8 @@ impl Assembled {
         Self {
             job,
             readings,
-            writings,
-            letters: Some(letters_writing),
+            sinks,
+            letters: Some(letters_task),
         }
     }
 
@@ -238,13 +241,13 @@ impl Assembled {
         let Self {
             mut job,
             readings,
-            writings,
+            sinks,
             letters,
         } = self;
         let pipe = job.pipe.clone();
         let errands = || pipe.scheduler.errands(pipe.tenant, pipe.slo_ns.is_some());
-        job.letters_thread = letters.map(|letters| letters.start(errands()));
-        job.writers = writings.into_iter().map(|writing| writing.start(errands())).collect();
+        job.letters = letters.map(|letters| letters.start(errands()));
+        job.sinks = sinks.into_iter().map(|sink| sink.start(errands())).collect();
         job.readers = readings.into_iter().map(|reading| reading.start(errands())).collect();
         if let (true, Some(every)) = (job.pipe.store.is_durable(), job.pipeline.checkpoint) {
             job.checkpointer = Some(job.checkpoints.start(every));
@@ -253,19 +256,19 @@ impl Assembled {
     }
 }
 
-fn writings(
+fn sink_tasks(
     pipeline: &Pipeline,
     pipe: &Pipe,
     unstarted: Vec<Unstarted>,
     sinks: Vec<Box<dyn Sink>>,
     progress: &Arc<Progress>,
-) -> Vec<Writing> {
+) -> Vec<SinkTask<EventEncoder>> {
     let sinks = unstarted
         .into_iter()
         .zip(sinks)
         .zip(&pipeline.sinks)
         .zip(wiring::sources_of_sinks(pipeline));
-    let writing = |(((outlet, sink), options), sources): (((Unstarted, _), &pipeline::Sink), _)| {
+    let task = |(((outlet, sink), options), sources): (((Unstarted, _), &pipeline::Sink), _)| {
         let parts = OutletParts {
             sink,
             order: options.order,
@@ -273,9 +276,9 @@ fn writings(
             halt: pipe.halt.clone(),
             clock: pipe.clock.clone(),
         };
-        outlet.writing(parts, progress.clone())
+        outlet.task(parts, progress.clone())
     };
-    sinks.map(writing).collect()
+    sinks.map(task).collect()
 }
 
 fn readings(pipe: &Pipe, inlets: &[Arc<Inlet>], edges: &[Arc<Vec<Edge>>], batch_events: usize) -> Vec<Reading> {
@@ -377,10 +380,10 @@ impl Job {
             self.pipe.halt.blow(failure);
         }
         self.outlets.iter().for_each(|outlet| outlet.close());
-        let writers = std::mem::take(&mut self.writers).into_iter();
-        writers.for_each(|writer| writer.join().expect("sinks don't panic"));
+        let sinks = std::mem::take(&mut self.sinks).into_iter();
+        sinks.for_each(|sink| sink.join().expect("sinks don't panic"));
         self.pipe.letters.close();
-        let letters = self.letters_thread.take().into_iter();
+        let letters = self.letters.take().into_iter();
         letters.for_each(|thread| thread.join().expect("dead letters don't panic"));
         self.conclude()
     }

@@ -7,8 +7,9 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::{ABANDONED, AWAKE, ENDED, Inlet, READING};
+use crate::dead_letter::{DeadLetter, Event};
 use crate::halt::{Failure, Halt, panicked};
-use crate::letters::{DeadLetter, Event, Letters};
+use crate::letters::Letters;
 use crate::{Edge, Epochs};
 use dirigo_connectors::source::{self, Intake, Quota, Read, Refused};
 use dirigo_ground::account::Account;
@@ -194,7 +195,7 @@ impl Reading {
 
     /// Whether what it would add to is full; if so, its signal rings once there is room.
     fn must_wait(&self) -> bool {
-        let letters = &self.parts.letters.gate;
+        let letters = self.parts.letters.gate();
         let is_short = self.parts.account.is_over_memory();
         !self.inlet.progress.has_room(self.inlet.index, is_short)
             || Edge::must_wait(&self.parts.edges, || self.waker())

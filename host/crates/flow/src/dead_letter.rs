@@ -1,0 +1,176 @@
+//! An event that failed, with all that it takes to see why and to run it again: a line of the dead-letter file.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+
+use dirigo_pipeline::{Limits, Window};
+
+/// Bytes of a `reason` that are kept. Guests word it, as long as they please; a person reads it.
+pub(super) const REASON_BYTES_MAX: usize = 64 << 10;
+
+/// An event that failed: a line of the dead-letter file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Counts the dead letters of a pipeline from 1.
+    pub id: u64,
+    /// The pipeline.
+    pub pipeline: String,
+    /// The operator, or the source, that it failed in.
+    pub operator: String,
+    /// SHA-256 of the component; null for a source.
+    pub component: Option<String>,
+    /// `rejected`, `trap`, `fuel`, `memory`, `malformed`, `output`, `state`, `migrate`, `key` or `source`.
+    pub kind: String,
+    /// What happened.
+    pub reason: String,
+    /// The guest's stack, where it trapped.
+    pub backtrace: Option<String>,
+    /// The event.
+    pub event: Event,
+    /// What was kept of the event's key before it (base64).
+    pub state: Option<String>,
+    /// Fuel that the failing turn burnt.
+    pub fuel: u64,
+    /// How often the event was tried.
+    pub attempt: u32,
+    /// What a replay needs besides; null for a source. All letters of an operator share it.
+    #[serde(with = "shared")]
+    pub setup: Option<Arc<Setup>>,
+}
+
+/// An `Arc` that is written as what is in it.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Setup;
+
+    #[allow(clippy::ref_option, reason = "serde hands a field over so")]
+    pub(super) fn serialize<S: Serializer>(setup: &Option<Arc<Setup>>, serializer: S) -> Result<S::Ok, S::Error> {
+        setup.as_deref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Setup>>, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map(Arc::new))
+    }
+}
+
+/// The event of a dead letter.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// The source that it entered by.
+    pub source: String,
+    /// Its position there.
+    pub position: u64,
+    /// Its time, ms since the epoch; null where it has none.
+    pub time: Option<i64>,
+    /// Its key; a key that is not UTF-8 stands in `key_base64`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Its key, where it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_base64: Option<String>,
+    /// Its value; one that is not UTF-8 stands in `value_base64`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Its value, where it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_base64: Option<String>,
+}
+
+/// How the operator of a dead letter was set up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Setup {
+    /// The component, as `builtin:NAME` or a path.
+    pub component: String,
+    /// Its configuration, as it is written: what comes from the environment stays there.
+    pub config: serde_json::Value,
+    /// Its limits.
+    pub limits: Limits,
+    /// Its window, for a reduce.
+    pub window: Option<Window>,
+}
+
+impl DeadLetter {
+    /// Whether a component saw the event.
+    #[must_use]
+    pub fn is_replayable(&self) -> bool {
+        self.setup.is_some() && self.kind != "key"
+    }
+
+    /// Cuts a reason that is too long, and says so in it.
+    pub(super) fn cut_reason(&mut self) {
+        let reason = &mut self.reason;
+        if reason.len() > REASON_BYTES_MAX {
+            let kept = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+            *reason = format!("{kept} … (cut: it has {} bytes)", reason.len());
+        }
+    }
+
+    /// What it takes while it waits, all that guests and inputs say in it included; the set-up is shared.
+    pub(super) fn size(&self) -> usize {
+        let event = &self.event;
+        let texts = [
+            Some(&self.reason),
+            self.backtrace.as_ref(),
+            self.state.as_ref(),
+            event.key.as_ref(),
+            event.key_base64.as_ref(),
+            event.value.as_ref(),
+            event.value_base64.as_ref(),
+        ];
+        size_of::<Self>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
+    }
+}
+
+impl Event {
+    /// An event from its parts.
+    #[must_use]
+    pub fn new(source: &str, position: u64, time: Option<i64>, key: &[u8], value: &[u8]) -> Self {
+        let (key, key_base64) = text_or_base64(key);
+        let (value, value_base64) = text_or_base64(value);
+        Self {
+            source: source.to_owned(),
+            position,
+            time,
+            key,
+            key_base64,
+            value,
+            value_base64,
+        }
+    }
+
+    /// The bytes of its key.
+    ///
+    /// # Errors
+    /// When the base64 is damaged.
+    pub fn key_bytes(&self) -> Result<Vec<u8>, base64::DecodeError> {
+        bytes(self.key.as_deref(), self.key_base64.as_deref())
+    }
+
+    /// The bytes of its value.
+    ///
+    /// # Errors
+    /// When the base64 is damaged.
+    pub fn value_bytes(&self) -> Result<Vec<u8>, base64::DecodeError> {
+        bytes(self.value.as_deref(), self.value_base64.as_deref())
+    }
+}
+
+fn text_or_base64(bytes: &[u8]) -> (Option<String>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Some(text.to_owned()), None),
+        Err(_) => (None, Some(BASE64_STANDARD.encode(bytes))),
+    }
+}
+
+fn bytes(text: Option<&str>, base64: Option<&str>) -> Result<Vec<u8>, base64::DecodeError> {
+    match base64 {
+        Some(base64) => BASE64_STANDARD.decode(base64),
+        None => Ok(text.unwrap_or_default().as_bytes().to_vec()),
+    }
+}

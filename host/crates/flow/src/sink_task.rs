@@ -1,0 +1,380 @@
+//! The thread of a sink.
+//!
+//! Other parts send what is to be written, and go on; a thread of its own writes it. So a slow disk never holds a worker, and
+//! a full gate only holds back those who would add to it. Owns the thread's loop, the marks of epochs, the room that waiting
+//! input takes, and what becomes of a pipeline whose medium fails. Does not know what is written: an [`Encoder`] makes values
+//! of it, either of events or of dead letters.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::task::Waker;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::gate::Gate;
+use super::halt::{Failure, Halt, panicked};
+use super::wake_all;
+use dirigo_connectors::sink::{self, Sink};
+use dirigo_ground::account::Account;
+use dirigo_ground::batch::Column;
+use dirigo_ground::clock::Clock;
+use dirigo_ground::thread;
+use dirigo_scheduler::Errands;
+
+/// Where messages come faster than this, the thread lets some gather instead of waiting for each: waking it costs the sender
+/// a few microseconds per message. One that comes alone is written at once.
+const LINGER: Duration = Duration::from_micros(250);
+
+/// Makes values of what a sink task is sent.
+pub trait Encoder: Send + 'static {
+    /// What it is sent.
+    type Input: Send;
+    /// What a checkpoint has to know at a cut besides the end of the medium.
+    type AtCut: Send;
+
+    /// The values that may be written now that `input` is there, if there are any.
+    fn encode(&mut self, input: Self::Input) -> Option<Encoded>;
+
+    /// The values that were held back, and may be written now.
+    fn release(&mut self) -> Option<Encoded> {
+        None
+    }
+
+    /// Ends an epoch, behind all that could be released.
+    fn cut(&mut self) -> Self::AtCut;
+
+    /// Notes that values which arrived then were written.
+    fn written(&mut self, _arrivals: &Arrivals) {}
+
+    /// What ends the pipeline where nothing can be written any more.
+    fn failure(&self, cause: Cause) -> Failure;
+
+    /// Drops what is held back: nothing is written after a failure.
+    fn abandon(&mut self) {}
+}
+
+/// When values arrived at their source, in ns, and how many arrived then, in the order of the values.
+pub type Arrivals = SmallVec<[(u64, usize); 1]>;
+
+/// Values, to be written in this order.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The values.
+    pub values: Arc<Column>,
+    /// When they arrived, where somebody counts that.
+    pub arrivals: Arrivals,
+}
+
+/// Why nothing can be written any more.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The medium failed.
+    #[error(transparent)]
+    Medium(#[from] sink::Error),
+    /// The sink panicked.
+    #[error("{0}")]
+    Panic(String),
+}
+
+/// What a sink task has at a cut, behind all that was sent before it.
+#[derive(Debug)]
+pub struct Marked<T> {
+    /// Where the epoch ends.
+    pub prepared: sink::Prepared,
+    /// What there is to know of it besides.
+    pub at_cut: T,
+}
+
+/// The end of a sink task that other parts hold.
+pub(super) struct SinkHandle<E: Encoder> {
+    gate: Arc<Gate<Waker>>,
+    sender: Sender<Message<E>>,
+}
+
+/// The start of a task: what it will be sent comes by this.
+pub(super) struct Inbox<E: Encoder>(Receiver<Message<E>>);
+
+enum Message<E: Encoder> {
+    /// Something to write, with the room that it takes until then.
+    Input(E::Input, Option<Admitted>),
+    Mark(Sender<Marked<E::AtCut>>),
+    Publish,
+    End,
+    Close,
+}
+
+/// Room at the gate of a sink, which is free again when this is dropped: when the input was written, or dropped.
+struct Admitted {
+    gate: Arc<Gate<Waker>>,
+    events: usize,
+    bytes: usize,
+}
+
+impl Admitted {
+    fn new(gate: &Arc<Gate<Waker>>, events: usize, bytes: usize) -> Self {
+        gate.enter(events, bytes);
+        Self {
+            gate: gate.clone(),
+            events,
+            bytes,
+        }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        wake_all(self.gate.leave(self.events, self.bytes));
+    }
+}
+
+impl<E: Encoder> SinkHandle<E> {
+    /// A handle, and where its task finds what it is sent. What waits takes the memory of `account`.
+    pub(super) fn new(account: Arc<Account>) -> (Self, Inbox<E>) {
+        let (sender, receiver) = mpsc::channel();
+        let handle = Self {
+            gate: Arc::new(Gate::new(account)),
+            sender,
+        };
+        (handle, Inbox(receiver))
+    }
+
+    /// What waits to be written.
+    pub(super) fn gate(&self) -> &Arc<Gate<Waker>> {
+        &self.gate
+    }
+
+    /// Sends something to write that takes room until then; never waits.
+    pub(super) fn admit(&self, input: E::Input, events: usize, bytes: usize) {
+        let admitted = Admitted::new(&self.gate, events, bytes);
+        self.send(Message::Input(input, Some(admitted)));
+    }
+
+    /// Sends something that takes no room.
+    pub(super) fn notify(&self, input: E::Input) {
+        self.send(Message::Input(input, None));
+    }
+
+    /// Ends the epoch behind all that was sent so far. What there is then comes by the receiver, or nothing if the sink fails.
+    pub(super) fn mark(&self) -> Receiver<Marked<E::AtCut>> {
+        let (sender, receiver) = mpsc::channel();
+        self.send(Message::Mark(sender));
+        receiver
+    }
+
+    /// Shows readers the epoch of the last mark: it is committed.
+    pub(super) fn publish(&self) {
+        self.send(Message::Publish);
+    }
+
+    /// Says that no more comes in this run, but for a last mark.
+    pub(super) fn end(&self) {
+        self.send(Message::End);
+    }
+
+    /// Lets the thread end once it has written what it has.
+    pub(super) fn close(&self) {
+        self.send(Message::Close);
+    }
+
+    fn send(&self, message: Message<E>) {
+        // The task holds the other end until it was told to close, after which nothing is sent that matters.
+        let _ = self.sender.send(message);
+    }
+}
+
+impl<E: Encoder> std::fmt::Debug for SinkHandle<E> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("SinkHandle")
+            .field("gate", &self.gate)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Encoder> std::fmt::Debug for Inbox<E> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}
+
+/// What the thread of a sink does.
+pub struct SinkTask<E: Encoder> {
+    /// What the thread is called.
+    name: String,
+    encoder: E,
+    sink: Box<dyn Sink>,
+    inbox: Inbox<E>,
+    /// What ends the pipeline if the sink fails.
+    halt: Arc<Halt>,
+    clock: Arc<dyn Clock>,
+    pace: Pace,
+    /// After a failure what still comes is dropped: what is held back by a full gate can only end once there is room.
+    has_failed: bool,
+    /// Whether it was told to close: nothing comes after that.
+    is_closed: bool,
+}
+
+/// How fast messages come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// The last one was waited for.
+    Waiting,
+    /// The last one came soon.
+    Busy,
+    /// There was none, and some are being let gather.
+    Lingering,
+}
+
+impl<E: Encoder> SinkTask<E> {
+    /// A task that writes what comes by `inbox` to `sink`.
+    pub(super) fn new(
+        name: String,
+        encoder: E,
+        sink: Box<dyn Sink>,
+        inbox: Inbox<E>,
+        halt: Arc<Halt>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            name,
+            encoder,
+            sink,
+            inbox,
+            halt,
+            clock,
+            pace: Pace::Waiting,
+            has_failed: false,
+            is_closed: false,
+        }
+    }
+
+    /// Starts a thread that does it.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
+    #[must_use]
+    pub fn start(mut self, mut errands: Errands) -> JoinHandle<()> {
+        let builder = std::thread::Builder::new().name(self.name.clone());
+        let run = move || {
+            thread::run_at_once();
+            while !self.is_closed {
+                self.wait(&mut errands);
+            }
+        };
+        builder.spawn(run).expect("the system gives a thread to each sink")
+    }
+
+    /// Handles what was sent, if something was; `false` if nothing was.
+    pub fn step(&mut self) -> bool {
+        match self.inbox.0.try_recv() {
+            Ok(message) => self.handle(message),
+            Err(_) => return false,
+        }
+        true
+    }
+
+    /// Hands what is buffered to the medium.
+    pub fn flush(&mut self) {
+        if !self.has_failed {
+            self.guarded(|this| this.sink.flush());
+        }
+    }
+
+    /// Handles the next message, and waits for it where there is none.
+    fn wait(&mut self, errands: &mut Errands) {
+        if let Ok(message) = self.inbox.0.try_recv() {
+            if self.pace == Pace::Lingering {
+                self.pace = Pace::Busy;
+            }
+            return errands.run(|| self.handle(message));
+        }
+        self.flush();
+        errands.rest();
+        if self.pace == Pace::Busy {
+            std::thread::sleep(LINGER);
+            self.pace = Pace::Lingering;
+            return;
+        }
+        let waits_from_ns = self.clock.now_ns();
+        let message = self.inbox.0.recv().unwrap_or(Message::Close);
+        let waited_ns = self.clock.now_ns().saturating_sub(waits_from_ns);
+        self.pace = if u128::from(waited_ns) < LINGER.as_nanos() {
+            Pace::Busy
+        } else {
+            Pace::Waiting
+        };
+        errands.run(|| self.handle(message));
+    }
+
+    fn handle(&mut self, message: Message<E>) {
+        // Held until a failure is known: who waits for the answer asks for that next.
+        let _held = match &message {
+            Message::Mark(reply) => Some(reply.clone()),
+            _ => None,
+        };
+        self.guarded(|this| match message {
+            Message::Close => {
+                this.is_closed = true;
+                this.close()
+            }
+            _ if this.has_failed => Ok(()),
+            Message::Input(input, _admitted) => {
+                let encoded = this.encoder.encode(input);
+                this.write(encoded)
+            }
+            Message::Mark(reply) => this.mark(&reply),
+            Message::Publish => this.sink.publish(),
+            Message::End => {
+                this.sink.end();
+                Ok(())
+            }
+        });
+    }
+
+    /// Does some work, and ends the pipeline where that fails.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self) -> Result<(), sink::Error>) {
+        let cause = match catch_unwind(AssertUnwindSafe(|| work(self))) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => Cause::Medium(error),
+            Err(panic) => Cause::Panic(panicked(&*panic)),
+        };
+        self.halt.blow(self.encoder.failure(cause));
+        self.has_failed = true;
+        self.encoder.abandon();
+    }
+
+    fn write(&mut self, encoded: Option<Encoded>) -> Result<(), sink::Error> {
+        if let Some(Encoded { values, arrivals }) = encoded {
+            self.sink.write(&values)?;
+            self.encoder.written(&arrivals);
+        }
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), sink::Error> {
+        let released = self.encoder.release();
+        self.write(released)
+    }
+
+    fn mark(&mut self, reply: &Sender<Marked<E::AtCut>>) -> Result<(), sink::Error> {
+        // What came since the mark before may be free already.
+        self.release()?;
+        let at_cut = self.encoder.cut();
+        let prepared = self.sink.prepare()?;
+        // Whoever asked has given up only where the pipeline has failed.
+        let _ = reply.send(Marked { prepared, at_cut });
+        // What was finished since the cut releases something now.
+        self.release()
+    }
+
+    fn close(&mut self) -> Result<(), sink::Error> {
+        if self.has_failed {
+            return Ok(());
+        }
+        self.release()?;
+        self.sink.flush()
+    }
+}
