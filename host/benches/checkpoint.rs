@@ -17,7 +17,7 @@ use dirigo::clock::Clock;
 use dirigo::disk;
 use dirigo::engine::Engine;
 use dirigo::flow::LettersBookmark;
-use dirigo::runtime::{CheckpointSummary, Connectors, Ended, InTransit, Job};
+use dirigo::runtime::{CheckpointSummary, Connectors, Ended, InTransit, Opened};
 use dirigo::sink::{self, Sink};
 use dirigo::source::{self, Bookmark, Intake, Progress, Quota, Read, Source};
 use dirigo::state::{Bookmarks, Keys, Store, Table};
@@ -193,7 +193,8 @@ impl Bench {
             batch_events: 256,
         };
         let prepared = support::prepared(&self.engine, &self.runtime, &text);
-        self.runtime.block_on(Job::start(&host, prepared, connectors).finish())
+        self.runtime
+            .block_on(host.launch(Opened { prepared, connectors }).finished())
     }
 }
 

@@ -10,7 +10,9 @@ use dirigo::disk::{Disk, Entry, Mode, Simulated};
 use dirigo::engine::{Cache, Engine, Machine as Limits};
 use dirigo::flow::{EventEncoder, LetterEncoder, Reading, ReadingStep, SinkTask};
 use dirigo::pipeline::{self, Budget};
-use dirigo::runtime::{Assembled, Checkpoints, Connectors, Cut, Host, Moment, Options, Place, Prepared, prepare};
+use dirigo::runtime::{
+    Assembled, Checkpoints, Connectors, Cut, Host, Moment, Opened, Options, Place, Prepared, prepare,
+};
 use dirigo::scheduler::Choice;
 use dirigo::state::{self, Apply};
 
@@ -64,7 +66,7 @@ impl Machine {
         let engine = Engine::new(&Limits::read(), Cache::open(&cache).ok()).unwrap();
         let loaded = pipeline::load(&folder.path("pipeline.toml"), &[]).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
-        let mut prepared = prepare(&engine, loaded, &clock, runtime.handle()).unwrap();
+        let mut prepared = runtime.block_on(prepare(&engine, loaded, &clock)).unwrap();
         prepared.pipeline.dead_letters = Some(PathBuf::from(LETTERS));
         for operator in &mut prepared.pipeline.operators {
             // As short as can be: turns are suspended after every 2,000 units of fuel.
@@ -262,7 +264,7 @@ impl Life<'_> {
             };
             host.set_budget(&prepared.pipeline.tenant, budget);
         }
-        let assembled = Assembled::new(&host, prepared, connectors);
+        let assembled = Assembled::new(&host, Opened { prepared, connectors });
         course.resumed += u64::from(!assembled.checkpoints().is_empty());
         let mut hands = Hands::new(assembled);
         let outcome = self.work(&host, &mut hands);

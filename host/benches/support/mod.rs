@@ -11,7 +11,7 @@ use dirigo::clock::{Clock, SystemClock};
 use dirigo::engine::{Component, Engine, Machine};
 use dirigo::flow::LettersBookmark;
 use dirigo::pipeline;
-use dirigo::runtime::{Connectors, Ended, Host, InTransit, Job, Options, Prepared, prepare};
+use dirigo::runtime::{Connectors, Ended, Host, InTransit, Opened, Options, Prepared, prepare};
 use dirigo::scheduler::Choice;
 use dirigo::sink::{self, Sink};
 use dirigo::source::{self, Bookmark, Intake, Progress, Quota, Read, Source};
@@ -210,7 +210,8 @@ pub(crate) fn host(engine: &Engine, workers: u32, runtime: &tokio::runtime::Runt
 pub(crate) fn prepared(engine: &Engine, runtime: &tokio::runtime::Runtime, text: &str) -> Prepared {
     let file = guests().join("bench.toml");
     let loaded = pipeline::parse(text, &file, &[]).unwrap_or_else(|problems| panic!("{problems}"));
-    prepare(engine, loaded, &clock(), runtime.handle()).unwrap_or_else(|problems| panic!("{problems}"))
+    let prepared = runtime.block_on(prepare(engine, loaded, &clock()));
+    prepared.unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// Runs a pipeline in `host`, with `source` in place of its source and nothing written.
@@ -230,5 +231,5 @@ pub(crate) fn run(
         is_resumed: false,
         batch_events: 256,
     };
-    runtime.block_on(Job::start(host, prepared, connectors).finish())
+    runtime.block_on(host.launch(Opened { prepared, connectors }).finished())
 }

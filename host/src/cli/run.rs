@@ -8,8 +8,7 @@ use dirigo::flow::Failure;
 use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity, Tenants};
 use dirigo::runtime::continuity;
 use dirigo::runtime::{
-    self, Abilities, Connectors, Ended, Host, Job, Options, Outcome, Place, Prepared, Summary, TenantSummary,
-    letters_path,
+    Control, Ended, Host, Job, Opened, Options, Outcome, Place, Prepared, Summary, TenantSummary, letters_path,
 };
 use dirigo::scheduler::Choice;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -100,31 +99,22 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     for (tenant, budget) in budgets {
         host.set_budget(&tenant, budget);
     }
-    let mut ready = Vec::new();
-    for mut prepared in prepared {
-        let place = place(args, &prepared.pipeline);
-        // Where they go is said in the summary, also where the pipeline leaves it to the run.
-        prepared.pipeline.dead_letters = Some(letters_path(&prepared.pipeline, &place));
-        let connectors = Connectors::open(&prepared.pipeline, &setup.clock, &place)
-            .with_context(|| format!("pipeline `{}`", prepared.pipeline.name))?;
-        ready.push((prepared, connectors));
-    }
-    let promised: Vec<_> = ready
+    let open = |prepared: Prepared| {
+        let (name, place) = (prepared.pipeline.name.clone(), place(args, &prepared.pipeline));
+        let opened = host.open(prepared, &place);
+        opened.with_context(|| format!("pipeline `{name}`"))
+    };
+    let opened: Vec<Opened> = prepared.into_iter().map(open).collect::<anyhow::Result<_>>()?;
+    let promised: Vec<_> = opened
         .iter()
-        .map(|(prepared, connectors)| {
-            let abilities = Abilities::of_open(&connectors.sources, &connectors.sinks);
-            (&prepared.pipeline, runtime::guarantees(&prepared.pipeline, &abilities))
-        })
+        .map(|opened| (&opened.prepared.pipeline, opened.guarantees()))
         .collect();
     for line in guarantees::of_run(&promised, args.state.is_some()) {
         globals.log.say(&line);
     }
     let interrupts = setup.runtime.block_on(async { Interrupts::listen() });
     let started_ns = setup.clock.now_ns();
-    let jobs: Vec<Job> = ready
-        .into_iter()
-        .map(|(prepared, connectors)| Job::start(&host, prepared, connectors))
-        .collect();
+    let jobs: Vec<Job> = opened.into_iter().map(|opened| host.launch(opened)).collect();
     let Some(ended) = setup.runtime.block_on(finish(&host, jobs, interrupts)) else {
         /// What shells use for a process that SIGINT ended.
         const INTERRUPTED: i32 = 130;
@@ -221,35 +211,26 @@ async fn finish(host: &Host, jobs: Vec<Job>, mut interrupts: Interrupts) -> Opti
     let _admission = Admission::start(host, &jobs, progress.bar(), host.clock().clone());
     let watching = Restraints::of(&jobs).watch(host, progress.bar());
     tokio::pin!(watching);
-    let stops: Vec<_> = jobs.iter().map(Job::stopper).collect();
-    let mut running: tokio::task::JoinSet<(usize, Ended)> = tokio::task::JoinSet::new();
-    for (index, job) in jobs.into_iter().enumerate() {
-        running.spawn(async move { (index, job.finish().await) });
-    }
-    let mut ended = Vec::new();
+    let controls: Vec<Control> = jobs.iter().map(|job| job.control().clone()).collect();
+    let finished = Job::all_finished(jobs);
+    tokio::pin!(finished);
     let mut is_draining = false;
-    loop {
+    let ended = loop {
         tokio::select! {
-            joined = running.join_next() => match joined {
-                Some(joined) => ended.push(joined.expect("jobs neither panic nor are cancelled")),
-                None => break,
-            },
+            ended = &mut finished => break ended,
             never = &mut watching => match never {},
             () = interrupts.next() => {
                 if is_draining {
                     return None;
                 }
                 is_draining = true;
-                for stop in &stops {
-                    stop();
-                }
+                controls.iter().for_each(Control::stop);
                 eprintln!("draining; interrupt again to stop at once");
             }
         }
-    }
+    };
     progress.finish();
-    ended.sort_by_key(|(index, _)| *index);
-    Some(ended.into_iter().map(|(_, ended)| ended).collect())
+    Some(ended)
 }
 
 /// SIGINT and SIGTERM, from the moment of listening: none is missed between two looks, and none ends the process once a

@@ -233,8 +233,8 @@ fn flat_out(stage: &Stage) -> anyhow::Result<f64> {
         reason = "a second has far fewer than 2^52 events or ns"
     )]
     let rate = (passed() - before) as f64 * 1e9 / (stage.setup.clock.now_ns() - started_ns) as f64;
-    job.killer()();
-    stage.setup.runtime.block_on(job.finish());
+    job.kill();
+    stage.setup.runtime.block_on(job.finished());
     anyhow::ensure!(rate > 0.0, "this machine does no event within a second");
     Ok(rate)
 }
@@ -303,15 +303,15 @@ fn drive(stage: &Stage, policy: Choice, events_per_s: f64, duration: Duration) -
         driven.push((class, (plan, tally)));
     }
     stage.setup.runtime.block_on(async {
-        let kills: Vec<_> = jobs.iter().map(dirigo_runtime::Job::killer).collect();
-        let mut finishing: tokio::task::JoinSet<_> = jobs.into_iter().map(dirigo_runtime::Job::finish).collect();
+        let kills: Vec<_> = jobs.iter().map(|job| job.control().clone()).collect();
+        let mut finishing: tokio::task::JoinSet<_> = jobs.into_iter().map(dirigo_runtime::Job::finished).collect();
         let all = async { while finishing.join_next().await.is_some() {} };
         tokio::pin!(all);
         tokio::select! {
             () = &mut all => return,
             () = tokio::time::sleep(duration + PATIENCE * loosest()) => {}
         }
-        kills.iter().for_each(|kill| kill());
+        kills.iter().for_each(dirigo::runtime::Control::kill);
         all.await;
     });
     Ok(Driven(driven))

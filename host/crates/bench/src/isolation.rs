@@ -323,10 +323,10 @@ fn run(
     let (meter, tally) = Meter::new(plan.clone(), stage.setup.clock.clone());
     let source = OpenLoop::new(plan.clone(), stage.setup.clock.clone());
     let job = stage::start(&host, victim, source, meter);
-    let kill = neighbour.as_ref().map(dirigo_runtime::Job::killer);
+    let kill = neighbour.as_ref().map(|job| job.control().clone());
     let mut starved = 0;
     let ended = runtime.block_on(async {
-        let finishing = job.finish();
+        let finishing = job.finished();
         tokio::pin!(finishing);
         tokio::select! {
             ended = &mut finishing => return ended,
@@ -334,14 +334,14 @@ fn run(
         }
         starved = plan.measured().saturating_sub(tally.lock().latencies_ns.len());
         if let Some(kill) = &kill {
-            kill();
+            kill.kill();
         }
         finishing.await
     });
     let neighbour = neighbour.map(|job| {
         let kill = kill.expect("a neighbour comes with its end");
-        kill();
-        Deeds::of(&runtime.block_on(job.finish()))
+        kill.kill();
+        Deeds::of(&runtime.block_on(job.finished()))
     });
     victim::check(ended)?;
     let mut cell = Cell::new(&tally.lock(), &plan, starved);

@@ -123,8 +123,8 @@ fn run(stage: &Stage, policy: Choice, actors: u32, duration: Duration) -> anyhow
     #[allow(clippy::cast_precision_loss, reason = "cells last less than 2^52 ns")]
     let elapsed_s = (clock.now_ns() - started_ns) as f64 / 1e9;
     for job in jobs {
-        job.killer()();
-        stage.setup.runtime.block_on(job.finish());
+        job.kill();
+        stage.setup.runtime.block_on(job.finished());
     }
     let fair_shares = fair_shares(f64::from(actors) / f64::from(stage.workers));
     let tenants = WEIGHTS

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dirigo_command::output::{self, Format};
 use dirigo_command::{Exit, Globals};
 use dirigo_flow::Failure;
-use dirigo_runtime::{Ended, Job};
+use dirigo_runtime::{Control, Ended, Job};
 use dirigo_scheduler::Choice;
 use serde::Serialize;
 
@@ -166,9 +166,9 @@ async fn run_out(
 ) -> (Vec<Ended>, Vec<u64>, Vec<Ended>) {
     let started_ns = stage.setup.clock.now_ns();
     let passed = || Duration::from_nanos(stage.setup.clock.now_ns() - started_ns);
-    let kills: Vec<_> = neighbours.iter().map(Job::killer).collect();
+    let kills: Vec<_> = neighbours.iter().map(|job| job.control().clone()).collect();
     let mut through = None;
-    let finishing = finish(victims);
+    let finishing = Job::all_finished(victims);
     tokio::pin!(finishing);
     while through.is_none() && passed() < length {
         memory.look(passed().div_duration_f64(length));
@@ -179,21 +179,12 @@ async fn run_out(
     }
     let missing = |(plan, tally): &Watched| plan.measured().saturating_sub(tally.lock().latencies_ns.len());
     let starved = watched.iter().map(missing).collect();
-    kills.iter().for_each(|kill| kill());
+    kills.iter().for_each(Control::kill);
     let victims = match through {
         Some(ended) => ended,
         None => finishing.await,
     };
-    (victims, starved, finish(neighbours).await)
-}
-
-/// Waits for the end of all.
-async fn finish(jobs: Vec<Job>) -> Vec<Ended> {
-    let mut ended = Vec::new();
-    for job in jobs {
-        ended.push(job.finish().await);
-    }
-    ended
+    (victims, starved, Job::all_finished(neighbours).await)
 }
 
 fn text(measured: &Measured) -> String {

@@ -11,8 +11,8 @@ use dirigo_connectors::sink::Sink;
 use dirigo_connectors::source::Source;
 use dirigo_flow::LettersBookmark;
 use dirigo_ground::clock;
-use dirigo_pipeline::Diagnostics;
-use dirigo_runtime::{Connectors, Host, InTransit, Job, Options, Prepared, prepare};
+use dirigo_pipeline::{self as pipeline, Diagnostics};
+use dirigo_runtime::{Connectors, Host, InTransit, Job, Opened, Options, Prepared};
 use dirigo_scheduler::Choice;
 use dirigo_state::Store;
 
@@ -47,12 +47,7 @@ impl Stage {
                 operator.config_as_written = config.clone();
             }
         }
-        prepare(
-            &self.setup.engine,
-            loaded,
-            &self.setup.clock,
-            self.setup.runtime.handle(),
-        )
+        self.setup.prepare(loaded)
     }
 
     /// [`prepare`](Self::prepare) for a text of the benchmark's own.
@@ -85,7 +80,7 @@ pub(super) fn start(host: &Host, prepared: Prepared, source: impl Source + 'stat
         is_resumed: false,
         batch_events: 256,
     };
-    Job::start(host, prepared, connectors)
+    host.launch(Opened { prepared, connectors })
 }
 
 /// Native threads that never pause, at the niceness of workers: neighbours whom only the machine's scheduler holds back.

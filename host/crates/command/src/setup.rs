@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use dirigo_engine::{Cache, Engine, Machine};
 use dirigo_ground::clock::{Clock, SystemClock};
-use dirigo_pipeline::{Diagnostics, Override};
+use dirigo_pipeline::{self as pipeline, Diagnostics, Loaded, Override};
 use dirigo_runtime::{Prepared, prepare};
 
 use super::Globals;
@@ -47,8 +47,8 @@ impl Setup {
     /// # Errors
     /// What is wrong with the file or its components.
     pub fn load(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
-        let loaded = dirigo_pipeline::load(file, overrides)?;
-        prepare(&self.engine, loaded, &self.clock, self.runtime.handle())
+        let loaded = pipeline::load(file, overrides)?;
+        self.prepare(loaded)
     }
 
     /// Loads and prepares a pipeline file for its test cases, whose events come from no source.
@@ -56,8 +56,16 @@ impl Setup {
     /// # Errors
     /// What is wrong with the file or its components.
     pub fn load_for_tests(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
-        let loaded = dirigo_pipeline::load_for_tests(file, overrides)?;
-        prepare(&self.engine, loaded, &self.clock, self.runtime.handle())
+        let loaded = pipeline::load_for_tests(file, overrides)?;
+        self.prepare(loaded)
+    }
+
+    /// Prepares a pipeline that was loaded.
+    ///
+    /// # Errors
+    /// What is wrong with its components.
+    pub fn prepare(&self, loaded: Loaded) -> Result<Prepared, Diagnostics> {
+        self.runtime.block_on(prepare(&self.engine, loaded, &self.clock))
     }
 }
 

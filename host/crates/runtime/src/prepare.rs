@@ -28,16 +28,11 @@ pub struct Prepared {
 /// # Errors
 /// When a component can't be loaded, is not made for its place, needs more than its limits, or refuses its configuration:
 /// everything that is wrong, at its place in the file.
-pub fn prepare(
-    engine: &Engine,
-    loaded: Loaded,
-    clock: &Arc<dyn Clock>,
-    runtime: &tokio::runtime::Handle,
-) -> Result<Prepared, Diagnostics> {
+pub async fn prepare(engine: &Engine, loaded: Loaded, clock: &Arc<dyn Clock>) -> Result<Prepared, Diagnostics> {
     let mut problems = Diagnostics::default();
     let mut components = Vec::new();
     for operator in &loaded.pipeline.operators {
-        match fit(engine, &loaded, operator, clock, runtime) {
+        match fit(engine, &loaded, operator, clock).await {
             Ok(fitted) => components.push(fitted),
             Err(found) => problems.append(found),
         }
@@ -54,12 +49,11 @@ pub fn prepare(
     Err(problems)
 }
 
-fn fit(
+async fn fit(
     engine: &Engine,
     loaded: &Loaded,
     operator: &Operator,
     clock: &Arc<dyn Clock>,
-    runtime: &tokio::runtime::Handle,
 ) -> Result<(Component, Setup), Diagnostics> {
     let found = match &operator.component {
         ComponentRef::Builtin(name) => engine.load_builtin(name),
@@ -84,7 +78,7 @@ fn fit(
         account: Arc::default(),
         clock: clock.clone(),
     };
-    match runtime.block_on(Instance::activate(&component, &setup, SLICE_FUEL)) {
+    match Instance::activate(&component, &setup, SLICE_FUEL).await {
         Ok(_) => Ok((component, setup)),
         Err(unopened) => Err(refused(loaded, operator, unopened)),
     }

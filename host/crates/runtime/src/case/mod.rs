@@ -16,7 +16,7 @@ pub use compare::Difference;
 
 use super::InTransit;
 use super::connectors::BATCH_EVENTS;
-use super::{Connectors, Ended, Host, Job, Options, Prepared};
+use super::{Connectors, Ended, Host, Opened, Options, Prepared};
 use dirigo_connectors::sink::{self, Taken};
 use dirigo_connectors::source::{self, Feed, Record};
 use dirigo_engine::Engine;
@@ -117,9 +117,12 @@ impl Stage {
             taken,
             letters,
         } = self.props(&prepared.pipeline);
-        let job = Job::start(&self.host, in_order(prepared), connectors);
+        let job = self.host.launch(Opened {
+            prepared: in_order(prepared),
+            connectors,
+        });
         let inlets = job.inlets().to_vec();
-        let mut finish = pin!(job.finish());
+        let mut finish = pin!(job.finished());
         let ended = tokio::select! {
             // A pipeline that fails does so while events are still to enter.
             ended = &mut finish => ended,

@@ -1,0 +1,201 @@
+//! A pipeline that is put together: its parts, what connects them, and what came of it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+use hdrhistogram::Histogram;
+use tokio::sync::Notify;
+
+use super::checkpoint::Checkpoints;
+use super::summary::{
+    EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SliceSummary, SloSummary, SourceSummary,
+};
+use dirigo_actor::{Operator, Pipe};
+use dirigo_flow::{Edge, Failure, Inlet, Outlet};
+use dirigo_ground::lineage::Listener;
+use dirigo_pipeline::Pipeline;
+
+/// The parts of a pipeline.
+pub(super) struct Graph {
+    pub(super) pipeline: Pipeline,
+    pub(super) pipe: Arc<Pipe>,
+    pub(super) operators: Vec<Arc<Operator>>,
+    pub(super) source_edges: Vec<Arc<Vec<Edge>>>,
+    pub(super) inlets: Vec<Arc<Inlet>>,
+    pub(super) outlets: Vec<Arc<Outlet>>,
+    pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) board: Arc<Board>,
+    pub(super) started_ns: u64,
+    pub(super) is_resumed: bool,
+    /// By operator and sink: events that were on their way to it when the last run stopped.
+    pub(super) resumed: BTreeMap<String, u64>,
+}
+
+/// What is left of a pipeline that ran.
+#[derive(Debug)]
+pub struct Ended {
+    /// What it did.
+    pub summary: PipelineSummary,
+    /// What its operators did.
+    pub operators: Vec<OperatorSummary>,
+    /// What ended it before its time.
+    pub failure: Option<Failure>,
+    /// Whether it went on from an earlier run and found nothing new.
+    pub had_nothing_new: bool,
+}
+
+/// Passes on what [`Progress`] tells.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    /// The sinks that keep the order of the source.
+    pub(super) ordered: OnceLock<Vec<Arc<Outlet>>>,
+    pub(super) emptied: Notify,
+}
+
+#[derive(Debug)]
+pub(super) struct Posted(pub(super) Arc<Board>);
+
+impl Listener for Posted {
+    fn advanced(&self) {
+        self.0
+            .ordered
+            .get()
+            .into_iter()
+            .flatten()
+            .for_each(|outlet| outlet.advance());
+    }
+
+    fn emptied(&self) {
+        self.0.emptied.notify_one();
+    }
+}
+
+impl Graph {
+    /// Says to sinks that nothing more comes, but for a last checkpoint.
+    pub(super) fn end(&self) {
+        self.outlets.iter().for_each(|outlet| outlet.end());
+    }
+
+    /// Drops everything that is not finished.
+    pub(super) fn abandon(&self) {
+        self.operators.iter().for_each(|operator| operator.abandon());
+    }
+
+    /// Lets go of the operators, and says what came of it all.
+    pub(super) fn conclude(&self) -> Ended {
+        self.operators.iter().for_each(|operator| operator.shut_down());
+        let summary = self.summary();
+        Ended {
+            had_nothing_new: self.is_resumed && summary.figures.events_in == 0 && summary.figures.events_out == 0,
+            summary,
+            operators: self
+                .operators
+                .iter()
+                .map(|operator| self.operator_summary(operator))
+                .collect(),
+            failure: self.pipe.halt.failure(),
+        }
+    }
+
+    fn summary(&self) -> PipelineSummary {
+        let sources: Vec<SourceSummary> = self
+            .inlets
+            .iter()
+            .map(|inlet| SourceSummary {
+                id: inlet.id.clone(),
+                events: inlet.events_in.load(Ordering::Relaxed),
+                dead_letters: inlet.dead_letters.load(Ordering::Relaxed),
+            })
+            .collect();
+        let written = |outlet: &Arc<Outlet>| (outlet.id.clone(), outlet.events_out.load(Ordering::Relaxed));
+        let sinks: BTreeMap<_, _> = self.outlets.iter().map(written).collect();
+        let latencies = self.latencies();
+        let filtered = |operator: &Arc<Operator>| operator.counters().filtered.load(Ordering::Relaxed);
+        #[allow(clippy::cast_precision_loss, reason = "runs are shorter than 2^52 ns")]
+        let elapsed_s = (self.pipe.clock.now_ns() - self.started_ns) as f64 / 1e9;
+        let figures = Figures {
+            elapsed_s,
+            events_in: sources.iter().map(|source| source.events + source.dead_letters).sum(),
+            events_out: sinks.values().sum(),
+            filtered: self.operators.iter().map(filtered).sum(),
+            dead_letters: self.pipe.letters.count(),
+            latency_ms: latencies.as_ref().map(Latency::of).unwrap_or_default(),
+        };
+        let (outcome, error) = self.outcome();
+        PipelineSummary {
+            name: self.pipeline.name.clone(),
+            tenant: self.pipeline.tenant.clone(),
+            outcome,
+            error,
+            figures,
+            sources,
+            sinks,
+            edges: self.edge_summaries(),
+            resumed: self.resumed.clone(),
+            checkpoints: self.checkpoints.summary(),
+            slo: self
+                .pipe
+                .slo_ns
+                .zip(latencies.as_ref())
+                .map(|(slo_ns, latencies)| SloSummary::of(latencies, slo_ns)),
+            dead_letters_path: self.pipeline.dead_letters.clone(),
+            first_letter: self.pipe.letters.first().cloned(),
+            latencies,
+        }
+    }
+
+    fn outcome(&self) -> (Outcome, Option<String>) {
+        match self.pipe.halt.failure() {
+            Some(Failure::Closed { .. }) => (Outcome::Stopped, None),
+            Some(failure) => (Outcome::Failed, Some(failure.to_string())),
+            None if self.inlets.iter().all(|inlet| inlet.is_read_up()) => (Outcome::Completed, None),
+            None => (Outcome::Stopped, None),
+        }
+    }
+
+    fn latencies(&self) -> Option<Histogram<u64>> {
+        let mut own = self.outlets.iter().map(|outlet| outlet.latency.lock().clone());
+        let mut all = own.next()?;
+        for latencies in own {
+            all.add(latencies).expect("all histograms resize themselves");
+        }
+        Some(all)
+    }
+
+    fn edge_summaries(&self) -> Vec<EdgeSummary> {
+        let from_sources = self
+            .inlets
+            .iter()
+            .zip(&self.source_edges)
+            .map(|(inlet, edges)| (inlet.id.as_str(), &edges[..]));
+        let from_operators = self.operators.iter().map(|operator| (operator.id(), operator.edges()));
+        from_sources
+            .chain(from_operators)
+            .flat_map(|(from, edges)| {
+                edges.iter().map(move |edge| {
+                    let (sent, received) = edge.counts();
+                    let (from, to) = (from.to_owned(), edge.receiver_id().to_owned());
+                    EdgeSummary {
+                        from,
+                        to,
+                        sent,
+                        received,
+                        queued: sent.saturating_sub(received),
+                    }
+                })
+            })
+            .collect()
+    }
+
+    fn operator_summary(&self, operator: &Operator) -> OperatorSummary {
+        OperatorSummary {
+            pipeline: self.pipeline.name.clone(),
+            id: operator.id().to_owned(),
+            counts: operator.counters().read(),
+            slice_us: SliceSummary::of(&operator.slice_lengths(), operator.slice_ns()),
+            queued: operator.gate().events() as u64,
+            metrics: operator.metrics(),
+        }
+    }
+}
