@@ -31,10 +31,10 @@ use wasm_encoder::Encode as _;
 use wasmparser::{BinaryReader, FunctionBody};
 
 use module::rewrite_module;
-pub(super) use touch::LET_OTHERS_RUN_BYTES;
+pub(crate) use touch::LET_OTHERS_RUN_BYTES;
 
 /// Changes with what is written: compiled code is kept under it. A test sees to that.
-pub(super) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 6;
 /// The largest body of a function. The compiler works on a function as a whole, so this bounds the time and the memory of
 /// what cannot be interrupted: a function of 1 MiB took it minutes. The main loop of `CPython` has about 100 KiB.
 const FUNCTION_BYTES_MAX: usize = 256 << 10;
@@ -75,7 +75,7 @@ impl From<wasmparser::BinaryReaderError> for Refused {
 /// # Errors
 /// When it is malformed, or too large to be compiled in reasonable time. What it takes need not be valid: the compiler
 /// looks at the result.
-pub(super) fn in_pieces(component: &[u8]) -> Result<Cow<'_, [u8]>, Refused> {
+pub(crate) fn in_pieces(component: &[u8]) -> Result<Cow<'_, [u8]>, Refused> {
     let mut seen = Seen {
         lends_memory: lends_memory(component, 0)?,
         ..Seen::default()

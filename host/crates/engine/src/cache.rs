@@ -13,9 +13,10 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::{bulk, digest};
+
 /// What an entry starts with; the number changes with the layout of the file.
 const MAGIC: &[u8; 16] = b"dirigo cwasm 01\n";
-const DIGEST_BYTES: usize = 32;
 
 /// A directory of compiled components that only this user can write to.
 #[derive(Clone, Debug)]
@@ -85,7 +86,7 @@ impl Cache {
     }
 
     /// The compiled form of `wasm`, if a whole entry for exactly these bytes and this engine is there.
-    pub(super) fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
+    pub(crate) fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
         let key = key(engine, wasm);
         let entry = fs::read(self.path(&key)).ok()?;
         let code = verify(&entry, &key)?;
@@ -93,7 +94,7 @@ impl Cache {
     }
 
     /// Keeps the compiled form of `wasm`; a full or read-only disk only costs the next start its time.
-    pub(super) fn store(&self, engine: &Engine, wasm: &[u8], component: &Component) {
+    pub(crate) fn store(&self, engine: &Engine, wasm: &[u8], component: &Component) {
         let key = key(engine, wasm);
         let kept = component
             .serialize()
@@ -104,27 +105,27 @@ impl Cache {
         }
     }
 
-    fn write(&self, key: &[u8; DIGEST_BYTES], code: &[u8]) -> std::io::Result<()> {
+    fn write(&self, key: &[u8; digest::BYTES], code: &[u8]) -> std::io::Result<()> {
         // Renamed into place, so that another process never reads a half-written entry.
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
         file.write_all(MAGIC)?;
         file.write_all(key)?;
-        file.write_all(&Sha256::digest(code))?;
+        file.write_all(&digest::sha256(code))?;
         file.write_all(code)?;
         file.persist(self.path(key))?;
         Ok(())
     }
 
-    fn path(&self, key: &[u8; DIGEST_BYTES]) -> PathBuf {
-        self.directory.join(format!("{}.cwasm", super::hex(key)))
+    fn path(&self, key: &[u8; digest::BYTES]) -> PathBuf {
+        self.directory.join(format!("{}.cwasm", digest::hex(key)))
     }
 }
 
 /// The code in `entry`, if it is the whole one for `key`.
-fn verify<'a>(entry: &'a [u8], key: &[u8; DIGEST_BYTES]) -> Option<&'a [u8]> {
+fn verify<'a>(entry: &'a [u8], key: &[u8; digest::BYTES]) -> Option<&'a [u8]> {
     let entry = entry.strip_prefix(MAGIC)?.strip_prefix(key)?;
-    let (digest, code) = entry.split_at_checked(DIGEST_BYTES)?;
-    (Sha256::digest(code).as_slice() == digest).then_some(code)
+    let (digest, code) = entry.split_at_checked(digest::BYTES)?;
+    (digest::sha256(code) == digest).then_some(code)
 }
 
 #[allow(unsafe_code, reason = "wasmtime cannot prove that bytes are code of its own making")]
@@ -134,7 +135,7 @@ fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
     unsafe { Component::deserialize(engine, code) }.ok()
 }
 
-fn key(engine: &Engine, wasm: &[u8]) -> [u8; DIGEST_BYTES] {
+fn key(engine: &Engine, wasm: &[u8]) -> [u8; digest::BYTES] {
     /// Feeds what wasmtime hashes (its version, the configuration, the processor's features) to the digest.
     struct Feed(Sha256);
     impl Hasher for Feed {
@@ -148,7 +149,7 @@ fn key(engine: &Engine, wasm: &[u8]) -> [u8; DIGEST_BYTES] {
     }
     let mut feed = Feed(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut feed);
-    feed.0.update(super::bulk::VERSION.to_le_bytes());
+    feed.0.update(bulk::VERSION.to_le_bytes());
     feed.0.update(wasm);
     feed.0.finalize().into()
 }

@@ -1,79 +1,65 @@
 //! A component that has been checked and compiled.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use wasmtime::component::{Component as Compiled, ComponentExportIndex, InstancePre};
+use wasmtime::component::{Component as Compiled, ComponentExportIndex, InstancePre, Linker};
 
-use super::contract::{self, Kind, Violation};
-use super::guest::Guest;
-use super::{Engine, hex};
+use crate::contract::{self, Interface, Violation};
+use crate::driver::Exports;
+use crate::guest::Guest;
+use crate::kind::Kind;
+use crate::{digest, imports};
 use dirigo_ground::call::StateVersions;
 
 /// Linear memory comes in pages.
 const PAGE_BYTES: u64 = 64 << 10;
+
+/// What `lifecycle.open` is handed, the configuration, and what it returns.
+pub(crate) type OpenArgs<'a> = (&'a str,);
+pub(crate) type Opened = Result<(), String>;
 
 /// A component that this host runs: of a known kind, with every import granted. Cheap to clone.
 #[derive(Clone)]
 pub struct Component(Arc<Inner>);
 
 struct Inner {
-    kind: Kind,
     imports: Vec<String>,
     sha256: String,
     size: usize,
     pre: InstancePre<Guest>,
     open: ComponentExportIndex,
-    functions: Vec<ComponentExportIndex>,
+    exports: Exports,
     initial_memory: u64,
-    /// What a reduce answered when it was asked.
-    state_versions: OnceLock<StateVersions>,
 }
 
 impl Component {
-    pub(super) fn new(engine: &Engine, compiled: &Compiled, wasm: &[u8], digest: &[u8]) -> Result<Self, Violation> {
-        let (kind, imports) = contract::check(compiled)?;
-        let pre = engine
-            .linker
-            .instantiate_pre(compiled)
-            .map_err(|error| Violation::Types {
-                message: format!("{error:#}"),
-            })?;
-        let export = |interface: &str, function: &str| {
-            let instance = compiled
-                .get_export_index(None, interface)
-                .expect("the contract was checked");
-            compiled
-                .get_export_index(Some(&instance), function)
-                .expect("the contract was checked")
-        };
-        let interface = kind.interface();
-        let functions = kind
-            .functions()
-            .iter()
-            .map(|function| export(&interface, function))
-            .collect();
+    /// What was compiled from these bytes, if it fits the contract.
+    pub(crate) fn new(linker: &Linker<Guest>, compiled: &Compiled, wasm: &[u8]) -> Result<Self, Violation> {
+        let imports = imports::check(compiled)?;
+        let kind = contract::kind(compiled)?;
+        let open = Interface::of(compiled, "lifecycle")?.function::<OpenArgs<'_>, (Opened,)>("open")?;
+        let exports = Exports::of(compiled, kind)?;
+        let pre = linker.instantiate_pre(compiled).map_err(|error| Violation::Types {
+            message: format!("{error:#}"),
+        })?;
         let required = compiled.resources_required();
+        let initial_pages = required.and_then(|required| required.max_initial_memory_size);
         Ok(Self(Arc::new(Inner {
-            kind,
             imports,
-            sha256: hex(digest),
+            sha256: digest::hex(&digest::sha256(wasm)),
             size: wasm.len(),
             pre,
-            open: export(&contract::interface("lifecycle"), "open"),
-            functions,
-            initial_memory: required
-                .and_then(|required| required.max_initial_memory_size)
-                .unwrap_or(0)
-                * PAGE_BYTES,
-            state_versions: OnceLock::new(),
+            open,
+            exports,
+            initial_memory: initial_pages.unwrap_or(0) * PAGE_BYTES,
         })))
     }
 
     /// What kind of operator it is.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.0.kind
+        self.0.exports.kind()
     }
 
     /// The names of what it imports.
@@ -101,10 +87,10 @@ impl Component {
     }
 
     /// Which state it reads and writes; `None` for a stateless one, and before anybody has
-    /// [asked](super::Instance::ask_state_versions) or activated it.
+    /// [asked](crate::Instance::ask_state_versions) or activated it.
     #[must_use]
     pub fn state_versions(&self) -> Option<StateVersions> {
-        self.0.state_versions.get().copied()
+        self.0.exports.reduce()?.state_versions()
     }
 
     /// The version of the state that it writes.
@@ -116,21 +102,16 @@ impl Component {
             .written
     }
 
-    pub(super) fn learn_state_versions(&self, versions: StateVersions) {
-        // Whoever asks at the same time gets the same answer, or the component breaks its contract: the first one counts.
-        let _ = self.0.state_versions.set(versions);
-    }
-
-    pub(super) fn pre(&self) -> &InstancePre<Guest> {
+    pub(crate) fn pre(&self) -> &InstancePre<Guest> {
         &self.0.pre
     }
 
-    pub(super) fn open(&self) -> &ComponentExportIndex {
+    pub(crate) fn open(&self) -> &ComponentExportIndex {
         &self.0.open
     }
 
-    pub(super) fn functions(&self) -> &[ComponentExportIndex] {
-        &self.0.functions
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.0.exports
     }
 }
 

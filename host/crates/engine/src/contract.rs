@@ -1,66 +1,14 @@
-//! Is this component an operator, and of which kind?
+//! Which interfaces of `wit/` a component exports.
 //!
-//! Reads the types of a component against `wit/`: exports give the kind, every import must be granted. Nothing is run.
+//! Reads the types of a component. Nothing is run. What a kind exports, its driver says.
 
-use std::fmt;
+use wasmtime::component::types::{self, ComponentItem};
+use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Lift, Lower};
 
-use wasmtime::component::Component;
-use wasmtime::component::types::ComponentItem;
-
-use super::{abi, wasi};
-
-/// What kind of operator a component is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Any number of values from each event.
-    Map,
-    /// Which events go on.
-    Filter,
-    /// A fold over keys and windows.
-    Reduce,
-}
-
-impl Kind {
-    const ALL: [Kind; 3] = [Kind::Map, Kind::Filter, Kind::Reduce];
-
-    /// As it is written in files and in WIT.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Map => "map",
-            Kind::Filter => "filter",
-            Kind::Reduce => "reduce",
-        }
-    }
-
-    /// Whether it needs state that lasts from one event to the next.
-    #[must_use]
-    pub fn is_stateful(self) -> bool {
-        self == Kind::Reduce
-    }
-
-    pub(super) fn interface(self) -> String {
-        interface(self.name())
-    }
-
-    pub(super) fn functions(self) -> &'static [&'static str] {
-        match self {
-            Kind::Map => &["map"],
-            Kind::Filter => &["filter"],
-            Kind::Reduce => &["accumulate", "merge", "finish", "state-versions", "migrate"],
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
+use crate::kind::Kind;
 
 /// The full name of an interface of the contract.
-pub(super) fn interface(name: &str) -> String {
+pub(crate) fn interface(name: &str) -> String {
     format!("dirigo:operator/{name}@0.1.0")
 }
 
@@ -100,37 +48,22 @@ pub enum Violation {
     },
 }
 
-/// The kind of `component` and the names of its imports.
-pub(super) fn check(component: &Component) -> Result<(Kind, Vec<String>), Violation> {
-    let ty = component.component_type();
+/// The kind of operator that `component` exports.
+///
+/// # Errors
+/// When it exports none, or several.
+pub(crate) fn kind(component: &Component) -> Result<Kind, Violation> {
+    let exports = component.component_type();
     let engine = component.engine();
-    let imports: Vec<String> = ty.imports(engine).map(|(name, _)| name.to_owned()).collect();
-    let denied: Vec<String> = imports.iter().filter(|name| !is_granted(name)).cloned().collect();
-    if !denied.is_empty() {
-        return Err(Violation::Imports { names: denied });
+    let exported = |kind: &Kind| exports.get_export(engine, &interface(kind.name())).is_some();
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(exported).collect();
+    match kinds[..] {
+        [kind] => Ok(kind),
+        [] => Err(Violation::NoKind {
+            found: found(exports.exports(engine).map(|(name, _)| name)),
+        }),
+        _ => Err(Violation::SeveralKinds { kinds }),
     }
-    let exports = |name: &str| ty.get_export(engine, name).is_some();
-    let kinds: Vec<Kind> = Kind::ALL
-        .into_iter()
-        .filter(|kind| exports(&kind.interface()))
-        .collect();
-    let kind = match kinds[..] {
-        [kind] => kind,
-        [] => {
-            return Err(Violation::NoKind {
-                found: found(ty.exports(engine).map(|(name, _)| name)),
-            });
-        }
-        _ => return Err(Violation::SeveralKinds { kinds }),
-    };
-    require(component, &interface("lifecycle"), &["open"])?;
-    require(component, &kind.interface(), kind.functions())?;
-    Ok((kind, imports))
-}
-
-fn is_granted(import: &str) -> bool {
-    let name = import.split_once('@').map_or(import, |(name, _)| name);
-    import == interface("host") || import == interface("types") || wasi::GRANTED.contains(&name)
 }
 
 fn found<'a>(exports: impl Iterator<Item = &'a str>) -> String {
@@ -142,25 +75,54 @@ fn found<'a>(exports: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-fn require(component: &Component, interface: &str, functions: &[&str]) -> Result<(), Violation> {
-    let ty = component.component_type();
-    let engine = component.engine();
-    let missing = |name: String| Violation::Missing { name };
-    let Some(ComponentItem::ComponentInstance(instance)) = ty.get_export(engine, interface).map(|export| export.ty)
-    else {
-        return Err(missing(interface.into()));
-    };
-    for function in functions {
-        let name = format!("{interface}#{function}");
-        match instance.get_export(engine, function).map(|export| export.ty) {
-            Some(ComponentItem::ComponentFunc(found)) => {
-                let fits = abi::typecheck(function, &found, &ty.instance_type());
-                fits.map_err(|error| Violation::Types {
-                    message: format!("`{name}`: {error:#}"),
-                })?;
-            }
-            _ => return Err(missing(name)),
+/// An interface that a component exports.
+pub(crate) struct Interface<'a> {
+    component: &'a Component,
+    name: String,
+    index: ComponentExportIndex,
+    exports: types::ComponentInstance,
+}
+
+impl<'a> Interface<'a> {
+    /// The interface `name` of the contract.
+    ///
+    /// # Errors
+    /// When the component does not export it.
+    pub(crate) fn of(component: &'a Component, name: &str) -> Result<Self, Violation> {
+        let name = interface(name);
+        match component.get_export(None, &name) {
+            Some((ComponentItem::ComponentInstance(exports), index)) => Ok(Self {
+                component,
+                name,
+                index,
+                exports,
+            }),
+            _ => Err(Violation::Missing { name }),
         }
     }
-    Ok(())
+
+    /// Where its function `name` is.
+    ///
+    /// # Errors
+    /// When there is none, or it has other types than these.
+    pub(crate) fn function<Params, Return>(&self, name: &str) -> Result<ComponentExportIndex, Violation>
+    where
+        Params: ComponentNamedList + Lower,
+        Return: ComponentNamedList + Lift,
+    {
+        let full_name = || format!("{}#{name}", self.name);
+        let export = self.exports.get_export(self.component.engine(), name);
+        let (Some(ComponentItem::ComponentFunc(function)), Some(index)) = (
+            export.map(|export| export.ty),
+            self.component.get_export_index(Some(&self.index), name),
+        ) else {
+            return Err(Violation::Missing { name: full_name() });
+        };
+        let types = self.component.component_type();
+        let fits = function.typecheck::<Params, Return>(&types.instance_type());
+        fits.map_err(|error| Violation::Types {
+            message: format!("`{}`: {error:#}", full_name()),
+        })?;
+        Ok(index)
+    }
 }

@@ -8,20 +8,22 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{Memory, ResourceLimiterAsync, WasmCoreDump};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::instance::Setup;
-use super::voice::Voice;
-use super::way::{SERVED_NS_MAX, Service};
-use super::{bulk, wasi};
+use crate::setup::Setup;
+use crate::voice::Voice;
+use crate::way::{SERVED_NS_MAX, Service};
+use crate::{bulk, wasi};
 use dirigo_ground::account::Account;
 use dirigo_ground::limits::Limits;
 
 /// How many WASI handles a guest may hold at once: far more streams and pollables than a well-behaved one needs, far fewer
 /// than would cost memory.
 const HANDLES_MAX: usize = 1024;
+/// The most elements of a table, whatever the limits say: instructions on whole tables run to their end.
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 20_000;
 
 /// The data of a store.
-pub(super) struct Guest {
-    pub(super) limits: Limits,
+pub(crate) struct Guest {
+    pub(crate) limits: Limits,
     account: Arc<Account>,
     /// What the account bears of its memory.
     memory: u64,
@@ -29,12 +31,12 @@ pub(super) struct Guest {
     growth: u64,
     touching: Service,
     /// Whether a growth of memory was denied since the last turn began: what a trap is then blamed on.
-    pub(super) memory_denied: bool,
+    pub(crate) memory_denied: bool,
     /// Its linear memory, once a trap has shown it.
-    pub(super) memory_shown: Option<Memory>,
+    pub(crate) memory_shown: Option<Memory>,
     /// What the guest said of a panic.
-    pub(super) last_words: Option<LastWords>,
-    pub(super) voice: Arc<Voice>,
+    pub(crate) last_words: Option<LastWords>,
+    pub(crate) voice: Arc<Voice>,
     /// Made when the guest first calls a WASI function: most never do, and it costs more than an activation.
     wasi: Option<Box<WasiCtx>>,
     table: ResourceTable,
@@ -45,13 +47,13 @@ pub(super) struct Guest {
 
 /// A panic, in the guest's own words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LastWords {
-    pub(super) message: String,
-    pub(super) event: Option<u32>,
+pub(crate) struct LastWords {
+    pub(crate) message: String,
+    pub(crate) event: Option<u32>,
 }
 
 impl Guest {
-    pub(super) fn new(setup: &Setup) -> Self {
+    pub(crate) fn new(setup: &Setup) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         Self {
@@ -72,24 +74,24 @@ impl Guest {
     }
 
     /// The linear memory that it was granted.
-    pub(super) fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }
 
     /// Begins to do something for it that may take long.
-    pub(super) fn service(&self) -> Service {
+    pub(crate) fn service(&self) -> Service {
         self.touching.another()
     }
 
     /// Notes what a trap shows of its memory.
-    pub(super) fn note_memory(&mut self, error: &wasmtime::Error) {
+    pub(crate) fn note_memory(&mut self, error: &wasmtime::Error) {
         let dump = error.downcast_ref::<WasmCoreDump>();
         self.memory_shown = dump.and_then(|dump| dump.memories().first().copied());
     }
 
     /// Accounts for a call of the host that read this many bytes; gives whether the guest has been served for long enough
     /// to let others run. Fuel does not tell: a call burns 20 units and lasts as long as thousands.
-    pub(super) fn serve(&mut self, bytes: usize) -> bool {
+    pub(crate) fn serve(&mut self, bytes: usize) -> bool {
         /// A call with a short line takes about this long.
         const CALL_NS: u64 = 500;
         /// Copying and looking for what is no UTF-8 go through 4 bytes/ns at the least.
@@ -156,7 +158,7 @@ impl ResourceLimiterAsync for Guest {
     }
 
     async fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= super::TABLE_ELEMENTS_MAX && desired as u64 <= self.limits.table_elements)
+        Ok(desired <= TABLE_ELEMENTS_MAX && desired as u64 <= self.limits.table_elements)
     }
 }
 

@@ -20,8 +20,8 @@ use rustix::mm::{Advice, madvise};
 use wasmtime::component::{Func, Val};
 use wasmtime::{Memory, Store};
 
-use super::guest::Guest;
-use super::way::Service;
+use crate::guest::Guest;
+use crate::way::Service;
 
 /// More memory than this is given back in pieces: 512 pages, which take about 0.1 ms.
 const KEPT_BYTES_MAX: usize = 2 << 20;
@@ -33,7 +33,7 @@ const WAITING_MAX: usize = 4;
 const PIECE_BYTES: usize = 128 << 10;
 
 /// A store that does not hold its worker up when it is dropped.
-pub(super) struct Mortal(Option<Belongings>);
+pub(crate) struct Mortal(Option<Belongings>);
 
 /// What there is to drop.
 struct Belongings {
@@ -46,7 +46,7 @@ struct Belongings {
 }
 
 impl Mortal {
-    pub(super) fn new(store: Store<Guest>) -> Self {
+    pub(crate) fn new(store: Store<Guest>) -> Self {
         Self(Some(Belongings {
             store,
             entry: None,
@@ -55,7 +55,7 @@ impl Mortal {
     }
 
     /// Ends a guest: gives its memory back, and lets others run on the way.
-    pub(super) async fn give_back(mut self, service: &mut Service) {
+    pub(crate) async fn give_back(mut self, service: &mut Service) {
         let belongings = self.get_mut();
         if belongings.is_large() {
             belongings.give_back(service).await;
@@ -63,7 +63,7 @@ impl Mortal {
     }
 
     /// Notes where the guest can be entered.
-    pub(super) fn note_entry(&mut self, entry: Func) {
+    pub(crate) fn note_entry(&mut self, entry: Func) {
         self.get_mut().entry = Some(entry);
     }
 
@@ -101,7 +101,7 @@ impl Drop for Mortal {
 }
 
 /// Starts the thread, if it does not run.
-pub(super) fn start() {
+pub(crate) fn start() {
     reaper();
 }
 
@@ -188,9 +188,11 @@ mod tests {
 
     use wasmtime::component::{Component, Linker};
 
-    use super::super::way::done;
-    use super::super::{Engine, Machine, Setup, Voice};
     use super::*;
+    use crate::config::config;
+    use crate::setup::Setup;
+    use crate::voice::Voice;
+    use crate::way::done;
     use dirigo_ground::clock::{Clock, ManualClock, SlowClock};
     use dirigo_pipeline::Limits;
 
@@ -210,11 +212,7 @@ mod tests {
 
     /// An engine with a pool.
     fn engine() -> wasmtime::Engine {
-        let small = Machine {
-            memory: 16 << 20,
-            ..Machine::read()
-        };
-        Engine::new(&small, None).unwrap().wasmtime
+        wasmtime::Engine::new(&config(Some(64))).unwrap()
     }
 
     /// A guest that was called with `config` and has ones all over its memory.

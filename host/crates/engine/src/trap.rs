@@ -2,8 +2,8 @@
 
 use wasmtime::{Trap as Code, WasmBacktrace};
 
-use super::abi::Broken;
-use super::guest::Guest;
+use crate::failure::{Failure, unmigrated};
+use crate::guest::Guest;
 
 /// The end of a call that did not return what it should. The instance is gone; the host is unmoved.
 #[derive(Clone, Debug)]
@@ -54,8 +54,31 @@ impl Cause {
 }
 
 impl Trap {
-    /// The trap that ended a call with `error`.
-    pub(super) fn new(error: &wasmtime::Error, guest: &mut Guest) -> Self {
+    /// The trap that a failed call of `guest` counts as.
+    pub(crate) fn of(failure: Failure, guest: &mut Guest) -> Self {
+        match failure {
+            Failure::Guest(error) => Self::of_guest(&error, guest),
+            Failure::Invalid(invalid) => Self::without_stack(Cause::Malformed, invalid.to_string(), None),
+            Failure::TooMuchState {
+                bytes,
+                bytes_max,
+                event,
+            } => {
+                let reason = format!("the state of its key would have {bytes} bytes, and `state` allows {bytes_max}");
+                Self::without_stack(Cause::State, reason, event)
+            }
+            Failure::Migration { from, to, failure } => {
+                let trap = Self::of(*failure, guest);
+                Self {
+                    cause: Cause::Migrate,
+                    reason: unmigrated(from, to, &trap.reason),
+                    ..trap
+                }
+            }
+        }
+    }
+
+    fn of_guest(error: &wasmtime::Error, guest: &mut Guest) -> Self {
         guest.note_memory(error);
         let words = guest.last_words.take();
         let memory_denied = std::mem::take(&mut guest.memory_denied);
@@ -88,54 +111,20 @@ impl Trap {
         }
     }
 
-    /// The trap that a result which breaks the contract counts as.
-    pub(super) fn broken(broken: &Broken) -> Self {
-        Self {
-            cause: Cause::Malformed,
-            reason: broken.to_string(),
-            backtrace: None,
-            event: None,
-        }
-    }
-}
-
-impl Trap {
-    /// The trap that state counts as which an operator may not keep, made by this event, if that is known.
-    pub(super) fn too_much_state(bytes: usize, bytes_max: u64, event: Option<u32>) -> Self {
-        Self {
-            cause: Cause::State,
-            reason: format!("the state of its key would have {bytes} bytes, and `state` allows {bytes_max}"),
-            backtrace: None,
-            event,
-        }
-    }
-
     /// The trap that outputs count as which a tenant's budget does not allow.
     #[must_use]
     pub fn too_much_output(reason: String, event: Option<u32>) -> Self {
+        Self::without_stack(Cause::Output, reason, event)
+    }
+
+    fn without_stack(cause: Cause, reason: String, event: Option<u32>) -> Self {
         Self {
-            cause: Cause::Output,
+            cause,
             reason,
             backtrace: None,
             event,
         }
     }
-}
-
-impl Trap {
-    /// It, of a call that migrated state: the event itself is not to blame.
-    pub(super) fn of_migration(self, from: u32, to: u32) -> Self {
-        Self {
-            cause: Cause::Migrate,
-            reason: unmigrated(from, to, &self.reason),
-            ..self
-        }
-    }
-}
-
-/// Why an event met state that its operator cannot read.
-pub(super) fn unmigrated(from: u32, to: u32, reason: &str) -> String {
-    format!("the state of its key cannot be migrated from version {from} to {to}: {reason}")
 }
 
 fn describe(error: &wasmtime::Error) -> String {

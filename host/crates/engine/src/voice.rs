@@ -99,7 +99,7 @@ impl Voice {
     }
 
     /// Takes printed bytes, and logs the lines that they complete.
-    pub(super) fn print(&self, level: Level, bytes: &[u8]) {
+    pub(crate) fn print(&self, level: Level, bytes: &[u8]) {
         let mut rest = bytes;
         loop {
             let mut log = self.log.lock();

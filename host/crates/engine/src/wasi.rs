@@ -15,11 +15,10 @@ use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamError};
 use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiView};
 
-use super::guest::Guest;
-use super::voice::{Level, Voice};
+use crate::voice::{Level, Voice};
 
 /// The WASI interfaces that a component may import, whatever their 0.2.x version.
-pub(super) const GRANTED: [&str; 18] = [
+pub(crate) const GRANTED: [&str; 18] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stdin",
@@ -47,7 +46,7 @@ impl HasData for Io {
 }
 
 /// Defines the granted interfaces in `linker`, and nothing else.
-pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(crate) fn link<Guest: WasiView + 'static>(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use wasmtime_wasi_io::bindings::wasi::io;
     io::error::add_to_linker::<Guest, Io>(linker, |guest| guest.ctx().table)?;
     io::poll::add_to_linker::<Guest, Io>(linker, |guest| guest.ctx().table)?;
@@ -70,7 +69,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 /// What stands behind the interfaces for one instance.
-pub(super) fn deny_all(voice: &Arc<Voice>) -> WasiCtx {
+pub(crate) fn deny_all(voice: &Arc<Voice>) -> WasiCtx {
     /// Any constant serves: what matters is that every instance of every run draws the same numbers.
     const SEED: u128 = 0x6469_7269_676f_2064_6972_6967_6f20_6469;
     /// A guest that wants more random bytes at once than this asks for memory, not for chance.

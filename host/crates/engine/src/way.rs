@@ -11,14 +11,14 @@ use std::task::Poll;
 use dirigo_ground::clock::Clock;
 
 /// How long the host does something for a guest before others may run, in ns: half of a slice.
-pub(super) const SERVED_NS_MAX: u64 = 50_000;
+pub(crate) const SERVED_NS_MAX: u64 = 50_000;
 
 thread_local! {
     static GAVE_WAY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Lets others run.
-pub(super) async fn give() {
+pub(crate) async fn give() {
     let mut must_yield = true;
     poll_fn(|context| {
         if std::mem::take(&mut must_yield) {
@@ -53,12 +53,12 @@ impl Service {
     }
 
     /// Another one, that begins now.
-    pub(super) fn another(&self) -> Self {
+    pub(crate) fn another(&self) -> Self {
         Self::new(self.clock.clone())
     }
 
     /// Begins anew.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.since_ns = self.clock.now_ns();
     }
 
@@ -70,7 +70,7 @@ impl Service {
     }
 
     /// Lets others run.
-    pub(super) async fn give_way(&mut self) {
+    pub(crate) async fn give_way(&mut self) {
         give().await;
         self.restart();
     }

@@ -6,12 +6,12 @@ use std::task::{Context, Waker};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
-use sha2::{Digest as _, Sha256};
 use wasmtime::{Config, Engine, Instance, Memory, Module, Store, Trap, TypedFunc};
 
 use super::module::STRAIGHT_MAX;
 use super::pieces::PIECE_BYTES;
 use super::*;
+use crate::digest;
 
 const PIECE: u32 = PIECE_BYTES.cast_unsigned();
 const PAGES: u32 = 32;
@@ -349,7 +349,7 @@ fn what_is_written_has_its_version() {
         .unwrap()
         .into_owned();
     assert_eq!(
-        (VERSION, crate::hex(&Sha256::digest(written))),
+        (VERSION, digest::hex(&digest::sha256(&written))),
         (
             6,
             "3fb351a2d43bbb39116c9837536369b3ae42b19fbc47ff09c696cfad08808bd5".into()

@@ -6,20 +6,50 @@
 use std::sync::Arc;
 
 use wasmtime::Store;
-use wasmtime::component::Instance;
+use wasmtime::component::{ComponentExportIndex, ComponentType, Instance, Lift};
 
-use super::Component;
-use super::abi::{MigrateArgs, RawMigrated};
-use super::guest::Guest;
-use super::landing::{self, Landed};
-use super::trap::unmigrated;
+use crate::abi::RawColumn;
+use crate::call::call;
+use crate::failure::{Failure, unmigrated};
+use crate::guest::Guest;
+use crate::list::List;
+use crate::staging::Staged;
+use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Column;
 use dirigo_ground::call::{Fold, Foreign, Rejection};
 
+pub(super) type Args = (u32, Column);
+
+/// `reduce.migrated` as a guest returned it.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct RawMigrated {
+    accumulators: RawColumn,
+    failures: List<Rejection>,
+}
+
+impl RawMigrated {
+    /// The migrated ones of so many accumulators, or those among them that the component cannot read.
+    async fn validate(
+        self,
+        items: usize,
+        staged: &mut Staged,
+    ) -> Result<Result<Column, Vec<Rejection>>, InvalidResult> {
+        let failures = self.failures.fetch(staged).await;
+        validation::failures(&failures, items)?;
+        if !failures.is_empty() {
+            return Ok(Err(failures));
+        }
+        self.accumulators.validate_accumulators(items, staged).await.map(Ok)
+    }
+}
+
 /// What it takes to migrate in an instance. The function is looked up when it is first wanted, which for most is never.
 pub(super) struct Migration {
-    instance: Instance,
-    component: Component,
+    pub(super) instance: Instance,
+    pub(super) migrate: ComponentExportIndex,
+    /// The version of the component's state.
+    pub(super) written: u32,
 }
 
 /// What a fold starts from.
@@ -31,25 +61,12 @@ pub(super) enum Start {
 }
 
 impl Migration {
-    pub(super) fn new(instance: Instance, component: &Component) -> Self {
-        Self {
-            instance,
-            component: component.clone(),
-        }
-    }
-
-    /// Brings all accumulators of a fold to the component's version. `migrating` says between which versions a call that
-    /// did not return was.
-    pub(super) async fn start(
-        &self,
-        store: &mut Store<Guest>,
-        fold: &Fold,
-        migrating: &mut Option<(u32, u32)>,
-    ) -> wasmtime::Result<Start> {
+    /// Brings all accumulators of a fold to the component's version.
+    pub(super) async fn start(&self, store: &mut Store<Guest>, fold: &Fold) -> Result<Start, Failure> {
         if fold.foreign.is_empty() {
             return Ok(Start::From(fold.accumulators.clone()));
         }
-        let written = self.component.state_version();
+        let written = self.written;
         let mut failures = Vec::new();
         let mut migrated = Vec::with_capacity(fold.foreign.len());
         for foreign in &fold.foreign {
@@ -60,15 +77,19 @@ impl Migration {
                 failures.extend(foreign.groups.iter().map(|&group| (group, reason.clone())));
                 continue;
             }
-            *migrating = Some((from, written));
-            match self.migrate(store, &fold.accumulators, foreign).await? {
+            let migrated_here = self.migrate(store, &fold.accumulators, foreign).await;
+            let of_migration = |failure| Failure::Migration {
+                from,
+                to: written,
+                failure: Box::new(failure),
+            };
+            match migrated_here.map_err(of_migration)? {
                 Ok(column) => migrated.push((foreign, column)),
                 Err(unread) => failures.extend(unread.into_iter().map(|failure| {
                     let group = foreign.groups[failure.index as usize];
                     (group, unmigrated(from, written, &failure.message))
                 })),
             }
-            *migrating = None;
         }
         if !failures.is_empty() {
             return Ok(Start::Impossible(of_events(&fold.groups, &failures)));
@@ -92,19 +113,14 @@ impl Migration {
         store: &mut Store<Guest>,
         accumulators: &Column,
         foreign: &Foreign,
-    ) -> wasmtime::Result<Result<Column, Vec<Rejection>>> {
-        let function = self.component.functions()[4];
+    ) -> Result<Result<Column, Vec<Rejection>>, Failure> {
         let migrate = self
             .instance
-            .get_typed_func::<MigrateArgs, (RawMigrated,)>(&mut *store, function)?;
-        let old = accumulators.gather(&foreign.groups);
+            .get_typed_func::<Args, (RawMigrated,)>(&mut *store, self.migrate)?;
+        let args = (foreign.version, accumulators.gather(&foreign.groups));
         let items = foreign.groups.len();
-        let call = migrate.call_async(&mut *store, (foreign.version, old));
-        let ((raw,), landing) = landing::of(items, call).await?;
-        // What breaks the contract ends the turn, as a trap does.
-        Ok(raw
-            .validate(items, &mut Landed::of(landing, store.data()).await)
-            .await?)
+        let (migrated, mut staged) = call(store, &migrate, args, items).await?;
+        Ok(migrated.validate(items, &mut staged).await?)
     }
 }
 

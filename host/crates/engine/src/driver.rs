@@ -1,0 +1,103 @@
+//! Drivers of guests, one per kind of operator.
+//!
+//! A driver owns what is particular to its kind: the functions that a component exports ([`Exports`]), what they are handed
+//! and return, what is checked of that, and how a request becomes calls. A new kind is a file here, and a variant in each of
+//! the enums below. Fuel, traps and the life of an instance are none of their business.
+
+mod filter;
+mod map;
+mod reduce;
+
+use wasmtime::Store;
+use wasmtime::component::{Component, Instance};
+
+use crate::contract::{Interface, Violation};
+use crate::failure::Failure;
+use crate::guest::Guest;
+use crate::kind::Kind;
+use dirigo_ground::call::{Answer, Request};
+
+use filter::Filter;
+use map::Map;
+pub(crate) use reduce::Reduce;
+
+/// What a component of some kind exports.
+pub(crate) enum Exports {
+    Map(map::Exports),
+    Filter(filter::Exports),
+    Reduce(reduce::Exports),
+}
+
+impl Exports {
+    /// Those of a component of this kind.
+    ///
+    /// # Errors
+    /// When one is missing, or has other types than the contract gives it.
+    pub(crate) fn of(component: &Component, kind: Kind) -> Result<Self, Violation> {
+        let interface = Interface::of(component, kind.name())?;
+        Ok(match kind {
+            Kind::Map => Self::Map(map::Exports::of(&interface)?),
+            Kind::Filter => Self::Filter(filter::Exports::of(&interface)?),
+            Kind::Reduce => Self::Reduce(reduce::Exports::of(&interface)?),
+        })
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Map(_) => Kind::Map,
+            Self::Filter(_) => Kind::Filter,
+            Self::Reduce(_) => Kind::Reduce,
+        }
+    }
+
+    /// Those of a reduce.
+    pub(crate) fn reduce(&self) -> Option<&reduce::Exports> {
+        match self {
+            Self::Reduce(exports) => Some(exports),
+            Self::Map(_) | Self::Filter(_) => None,
+        }
+    }
+}
+
+/// Calls the functions of one instance.
+pub(crate) enum Driver {
+    Map(Map),
+    Filter(Filter),
+    Reduce(Reduce),
+}
+
+impl Driver {
+    /// For an instance of the component that exports these.
+    pub(crate) fn new(exports: &Exports, instance: Instance, store: &mut Store<Guest>) -> wasmtime::Result<Self> {
+        Ok(match exports {
+            Exports::Map(exports) => Self::Map(Map::new(exports, instance, store)?),
+            Exports::Filter(exports) => Self::Filter(Filter::new(exports, instance, store)?),
+            Exports::Reduce(exports) => Self::Reduce(Reduce::new(exports, instance, store)?),
+        })
+    }
+
+    /// Runs a request.
+    ///
+    /// # Panics
+    /// When a reduce is not asked for a fold.
+    pub(crate) async fn run(&self, store: &mut Store<Guest>, request: &Request) -> Result<Answer, Failure> {
+        match self {
+            Self::Map(map) => map.run(store, request.batch()).await.map(Answer::Mapped),
+            Self::Filter(filter) => filter.run(store, request.batch()).await.map(Answer::Filtered),
+            Self::Reduce(reduce) => {
+                let Request::Fold(fold) = request else {
+                    panic!("a reduce folds");
+                };
+                reduce.run(store, fold).await.map(Answer::Folded)
+            }
+        }
+    }
+
+    /// That of a reduce.
+    pub(crate) fn reduce(&self) -> Option<&Reduce> {
+        match self {
+            Self::Reduce(reduce) => Some(reduce),
+            Self::Map(_) | Self::Filter(_) => None,
+        }
+    }
+}

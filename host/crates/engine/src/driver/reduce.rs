@@ -1,0 +1,188 @@
+//! `wit/reduce.wit`: a fold over keys and windows.
+
+mod migration;
+
+use std::sync::{Arc, OnceLock};
+
+use wasmtime::Store;
+use wasmtime::component::{ComponentExportIndex, ComponentType, Instance, Lift, TypedFunc};
+
+use crate::abi::{BatchArg, RawColumn, RawOutputs};
+use crate::call::call;
+use crate::contract::{Interface, Violation};
+use crate::failure::Failure;
+use crate::guest::Guest;
+use crate::list::List;
+use crate::staging::Staged;
+use crate::validation::{self, InvalidResult};
+use dirigo_ground::batch::Column;
+use dirigo_ground::call::{Fold, Folded, Foreign, Rejection, StateVersions, Windows};
+
+use migration::{Migration, Start};
+
+type Args = (BatchArg, Arc<Vec<u32>>, Arc<Column>, Option<Arc<Windows>>);
+
+/// `reduce.folded` as a guest returned it.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct RawFolded {
+    accumulators: RawColumn,
+    outputs: RawOutputs,
+    rejected: List<Rejection>,
+}
+
+impl RawFolded {
+    /// `events` were handed over, in `groups` groups of which the first `closing` close.
+    async fn validate(
+        self,
+        events: usize,
+        groups: usize,
+        closing: usize,
+        staged: &mut Staged,
+    ) -> Result<Folded, InvalidResult> {
+        let rejected = self.rejected.fetch(staged).await;
+        validation::failures(&rejected, events)?;
+        if !rejected.is_empty() {
+            return Ok(Folded::Rejected(rejected));
+        }
+        Ok(Folded::Done {
+            accumulators: self
+                .accumulators
+                .validate_accumulators(groups - closing, staged)
+                .await?,
+            outputs: self.outputs.validate(closing, staged).await?,
+        })
+    }
+}
+
+/// Where the functions of a reduce are.
+pub(crate) struct Exports {
+    accumulate: ComponentExportIndex,
+    migrate: ComponentExportIndex,
+    state_versions: ComponentExportIndex,
+    /// What `state-versions` answered, once it was asked.
+    versions: OnceLock<StateVersions>,
+}
+
+impl Exports {
+    pub(super) fn of(interface: &Interface<'_>) -> Result<Self, Violation> {
+        let exports = Self {
+            accumulate: interface.function::<Args, (RawFolded,)>("accumulate")?,
+            migrate: interface.function::<migration::Args, (migration::RawMigrated,)>("migrate")?,
+            state_versions: interface.function::<(), (StateVersions,)>("state-versions")?,
+            versions: OnceLock::new(),
+        };
+        // Part of the contract, and not called yet: no window has had two accumulators to merge, nor ended with its source.
+        interface.function::<(Column, Column), (RawColumn,)>("merge")?;
+        interface.function::<(Windows, Column), (RawOutputs,)>("finish")?;
+        Ok(exports)
+    }
+
+    /// Which state the component reads and writes, if it was asked.
+    pub(crate) fn state_versions(&self) -> Option<StateVersions> {
+        self.versions.get().copied()
+    }
+
+    /// Asks an instance which state it reads and writes, if none was asked before.
+    pub(crate) async fn learn_state_versions(
+        &self,
+        instance: Instance,
+        store: &mut Store<Guest>,
+    ) -> Result<(), Failure> {
+        if self.versions.get().is_some() {
+            return Ok(());
+        }
+        let ask = instance.get_typed_func::<(), (StateVersions,)>(&mut *store, self.state_versions)?;
+        let (versions,) = ask.call_async(store, ()).await?;
+        let StateVersions { written, oldest } = versions;
+        if oldest > written {
+            return Err(InvalidResult::Versions { written, oldest }.into());
+        }
+        // Whoever asks at the same time gets the same answer, or the component breaks its contract: the first one counts.
+        let _ = self.versions.set(versions);
+        Ok(())
+    }
+}
+
+/// The functions of an instance of a reduce.
+pub(crate) struct Reduce {
+    accumulate: TypedFunc<Args, (RawFolded,)>,
+    migration: Migration,
+}
+
+impl Reduce {
+    pub(super) fn new(exports: &Exports, instance: Instance, store: &mut Store<Guest>) -> wasmtime::Result<Self> {
+        let versions = exports.state_versions();
+        Ok(Self {
+            accumulate: instance.get_typed_func(store, exports.accumulate)?,
+            migration: Migration {
+                instance,
+                migrate: exports.migrate,
+                written: versions.expect("they are asked before an instance is opened").written,
+            },
+        })
+    }
+
+    pub(super) async fn run(&self, store: &mut Store<Guest>, fold: &Fold) -> Result<Folded, Failure> {
+        let accumulators = match self.migration.start(store, fold).await? {
+            Start::From(accumulators) => accumulators,
+            Start::Impossible(failures) => return Ok(Folded::Unmigrated(failures)),
+        };
+        let events = fold.batch.len();
+        let args = (
+            (&fold.batch).into(),
+            fold.groups.clone(),
+            accumulators,
+            fold.closing.clone(),
+        );
+        let (folded, mut staged) = call(store, &self.accumulate, args, events).await?;
+        let (groups, closing) = (fold.accumulators.len(), closing(fold));
+        let folded = folded.validate(events, groups, closing, &mut staged).await?;
+        match &folded {
+            Folded::Done { accumulators, .. } => check_size(fold, accumulators, store.data().limits.state)?,
+            Folded::Rejected(_) | Folded::Unmigrated(_) => {}
+        }
+        Ok(folded)
+    }
+
+    /// Brings these groups' accumulators to the component's version by themselves, without a fold. Gives those, or which ones
+    /// the component cannot read.
+    pub(crate) async fn migrate(
+        &self,
+        store: &mut Store<Guest>,
+        accumulators: &Column,
+        foreign: &Foreign,
+    ) -> Result<Result<Column, Vec<Rejection>>, Failure> {
+        self.migration.migrate(store, accumulators, foreign).await
+    }
+}
+
+/// How many windows close with a fold.
+fn closing(fold: &Fold) -> usize {
+    fold.closing.as_ref().map_or(0, |windows| windows.len())
+}
+
+/// Refuses accumulators of which one is larger than what may be kept of a key.
+fn check_size(fold: &Fold, accumulators: &Column, bytes_max: u64) -> Result<(), Failure> {
+    if accumulators.bytes().len() as u64 <= bytes_max {
+        return Ok(());
+    }
+    let too_large = |(_, accumulator): &(usize, &[u8])| accumulator.len() as u64 > bytes_max;
+    let Some((open, large)) = accumulators.iter().enumerate().find(too_large) else {
+        return Ok(());
+    };
+    // Where several events made it, nobody knows which of them was too much.
+    let group = closing(fold) + open;
+    let mut made_by = (0..)
+        .zip(fold.groups.iter())
+        .filter(|&(_, &of_event)| of_event as usize == group);
+    let event = match (made_by.next(), made_by.next()) {
+        (Some((event, _)), None) => Some(event),
+        _ => None,
+    };
+    Err(Failure::TooMuchState {
+        bytes: large.len(),
+        bytes_max,
+        event,
+    })
+}

@@ -1,0 +1,44 @@
+//! What an instance is made from besides its component, and what a call of it may burn.
+
+use std::sync::Arc;
+
+use crate::voice::Voice;
+use dirigo_ground::account::Account;
+use dirigo_ground::clock::Clock;
+use dirigo_ground::limits::Limits;
+
+/// What an instance is made from, besides its component.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What it may use.
+    pub limits: Limits,
+    /// What `open` gets: a JSON object.
+    pub config: Arc<str>,
+    /// Where what it says goes.
+    pub voice: Arc<Voice>,
+    /// Whose memory it takes.
+    pub account: Arc<Account>,
+    /// By which it lets others run while the host does something for it.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Setup {
+    /// The same, on a tenant's account.
+    #[must_use]
+    pub fn on_account(self, account: &Arc<Account>) -> Self {
+        Self {
+            voice: Arc::new(self.voice.on_account(account.clone())),
+            account: account.clone(),
+            ..self
+        }
+    }
+}
+
+/// Fuel for one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Fuel after which the call traps.
+    pub total: u64,
+    /// Fuel after which it yields, again and again; at least 1.
+    pub slice: u64,
+}

@@ -1,0 +1,114 @@
+//! What is checked of the results of guests: past a driver they are well formed.
+
+use dirigo_ground::batch::{Malformed, first_unordered};
+use dirigo_ground::call::Rejection;
+
+/// A result that breaks the contract. The turn counts as trapped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum InvalidResult {
+    /// A column breaks its own layout.
+    #[error("`{what}`: {source}")]
+    Column {
+        /// Which field.
+        what: &'static str,
+        /// How.
+        source: Malformed,
+    },
+    /// Two lists that go together differ in length.
+    #[error("`{what}` has {found} items, {wanted} belong there")]
+    Length {
+        /// Which field.
+        what: &'static str,
+        /// Its items.
+        found: usize,
+        /// What would be right.
+        wanted: usize,
+    },
+    /// An index points past what was handed over.
+    #[error("`{what}` names item {index} of {items}")]
+    OutOfRange {
+        /// Which field.
+        what: &'static str,
+        /// The index.
+        index: u32,
+        /// How many items were handed over.
+        items: usize,
+    },
+    /// Indexes are not in the order that the contract asks for.
+    #[error("`{what}` is not in rising order at {at}")]
+    Order {
+        /// Which field.
+        what: &'static str,
+        /// Where in the list.
+        at: usize,
+    },
+    /// An item was rejected, and led to something all the same.
+    #[error("`failures` and `{what}` both name item {index}")]
+    Both {
+        /// The other field.
+        what: &'static str,
+        /// The item.
+        index: u32,
+    },
+    /// A component migrates nothing that is newer than what it writes.
+    #[error("`state-versions`: the oldest version, {oldest}, is newer than the written one, {written}")]
+    Versions {
+        /// The version that it writes.
+        written: u32,
+        /// The oldest that it reads.
+        oldest: u32,
+    },
+    /// An accumulator of a window with events is empty.
+    #[error("accumulator {index} is empty, but its window has events")]
+    EmptyAccumulator {
+        /// Which one.
+        index: usize,
+    },
+}
+
+/// Checks that rejected items are among so many, each once and in order.
+pub(crate) fn failures(failures: &[Rejection], items: usize) -> Result<(), InvalidResult> {
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let indexes: Vec<u32> = failures.iter().map(|failure| failure.index).collect();
+    in_order("failures", &indexes, items, |before, after| before < after)
+}
+
+/// Checks that no item is both rejected and among `indexes`, which are in order as the failures are: it would be counted
+/// twice.
+pub(crate) fn disjoint(what: &'static str, indexes: &[u32], failures: &[Rejection]) -> Result<(), InvalidResult> {
+    let both = failures
+        .iter()
+        .find(|failure| indexes.binary_search(&failure.index).is_ok());
+    match both {
+        Some(Rejection { index, .. }) => Err(InvalidResult::Both { what, index: *index }),
+        None => Ok(()),
+    }
+}
+
+/// Checks that indexes are in order, and among so many items.
+pub(crate) fn in_order(
+    what: &'static str,
+    indexes: &[u32],
+    items: usize,
+    ordered: impl Fn(&u32, &u32) -> bool,
+) -> Result<(), InvalidResult> {
+    if let Some(before) = first_unordered(indexes, ordered) {
+        return Err(InvalidResult::Order { what, at: before + 1 });
+    }
+    match indexes.last() {
+        Some(&index) if index as usize >= items => Err(InvalidResult::OutOfRange { what, index, items }),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that there are as many items as belong there.
+pub(crate) fn same_length(what: &'static str, found: usize, wanted: usize) -> Result<(), InvalidResult> {
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(InvalidResult::Length { what, found, wanted })
+    }
+}
