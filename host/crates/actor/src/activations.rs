@@ -5,6 +5,8 @@
 //! waits, and of those who wait the tenant with the fewest places for its weight is next. So a tenant with thousands of
 //! actors neither takes the places of one with few nor makes it wait behind its own.
 
+mod idle_queue;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -12,6 +14,7 @@ use std::sync::{Arc, Weak};
 use super::replica::Leaving;
 use super::{Cell, Operator, Share};
 use dirigo_ground::sync::Mutex;
+pub(super) use idle_queue::IdleQueue;
 
 /// The places for instances, shared by all pipelines of a host.
 #[derive(Debug)]
@@ -186,11 +189,11 @@ impl Activations {
         let operators = self.operators.lock();
         let alive = operators.iter().filter_map(Weak::upgrade);
         let alive = alive.filter(|operator| is_asked_for(&operator.pipe.share));
-        let oldest = alive.filter_map(|operator| Some((operator.longest_idle_since_ns()?, operator)));
+        let oldest = alive.filter_map(|operator| Some((operator.idle.longest_since_ns()?, operator)));
         let mut candidates: Vec<(u64, Arc<Operator>)> = oldest.collect();
         drop(operators);
         candidates.sort_by_key(|(since_ns, _)| *since_ns);
-        let mut leaving = candidates.iter().map(|(_, operator)| operator.evict_longest_idle());
+        let mut leaving = candidates.iter().map(|(_, operator)| operator.idle.evict_longest());
         leaving
             .find(|leaving| *leaving != Leaving::Stays)
             .unwrap_or(Leaving::Stays)
@@ -210,11 +213,11 @@ impl Activations {
         let operators: Vec<Arc<Operator>> = self.operators.lock().iter().filter_map(Weak::upgrade).collect();
         for operator in operators {
             let share = &operator.pipe.share;
-            while share.is_short() && operator.evict_longest_idle() != Leaving::Stays {}
+            while share.is_short() && operator.idle.evict_longest() != Leaving::Stays {}
             if share.is_short() {
                 share.wake_next();
             }
-            operator.deactivate_idle(now_ns);
+            operator.idle.deactivate_old(now_ns);
         }
     }
 }

@@ -15,6 +15,7 @@ mod lengths;
 mod mailbox;
 mod operator;
 mod pace;
+mod pipe;
 mod replica;
 mod share;
 mod turn;
@@ -31,7 +32,8 @@ pub use capture::Waiting;
 pub use counters::{Counters, Counts};
 use emit::Sequence;
 use mailbox::{Mail, Mailbox};
-pub use operator::{Operator, Options, Pipe};
+pub use operator::{Operator, Options};
+pub use pipe::Pipe;
 use replica::Replica;
 pub use share::Share;
 

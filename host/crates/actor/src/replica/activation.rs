@@ -43,7 +43,7 @@ impl Replica {
         self.last_used_ns = now_ns;
         if self.place == Place::Held && !self.is_in_idle_queue {
             self.is_in_idle_queue = true;
-            operator.note_idle(actor, self.number, now_ns);
+            operator.idle.note(actor, self.number, now_ns);
         }
         // Looked at last: whoever comes to wait after it finds the replica among the idle.
         let share = &operator.pipe.share;

@@ -1,0 +1,98 @@
+//! How an operator of a running pipeline is made.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::Operator;
+use crate::activations::IdleQueue;
+use crate::counters::Counters;
+use crate::directory::Directory;
+use crate::lengths::Lengths;
+use crate::pace::Pace;
+use crate::{Actor, Identity, Pipe};
+use dirigo_connectors::source::Extract;
+use dirigo_engine::{Component, Setup};
+use dirigo_flow::{Edge, Gate, LetterSetup};
+use dirigo_ground::clock::nanoseconds;
+use dirigo_pipeline::{self as pipeline, Actors};
+
+/// What an operator is made of.
+#[derive(Debug)]
+pub struct Options {
+    /// As the pipeline file has it.
+    pub operator: pipeline::Operator,
+    /// Its component, loaded.
+    pub component: Component,
+    /// What its instances are made from.
+    pub setup: Setup,
+    /// How many workers the host has.
+    pub workers: u32,
+}
+
+impl Operator {
+    /// The operator of `options`, whose outputs go to `edges`.
+    #[must_use]
+    pub fn new(pipe: Arc<Pipe>, options: Options, edges: Vec<Edge>) -> Arc<Self> {
+        let Options {
+            operator,
+            component,
+            setup,
+            workers,
+        } = options;
+        let is_stateful = component.kind().is_stateful();
+        let (shards, directory) = match operator.actors {
+            Actors::PerKey => (0, Directory::per_key()),
+            // One mailbox keeps the order of a stateless operator; its replicas share the work.
+            Actors::Shards(_) if !is_stateful => (1, Directory::shards()),
+            Actors::Shards(shards) => (shards.unwrap_or(workers), Directory::shards()),
+        };
+        let replicas = if is_stateful {
+            1
+        } else {
+            operator.replicas.unwrap_or(workers)
+        };
+        let this = Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            letter_setup: Arc::new(LetterSetup {
+                component: operator.component.to_string(),
+                config: operator.config_as_written,
+                limits: operator.limits,
+                window: operator.window,
+            }),
+            id: operator.id,
+            gate: Gate::new(pipe.share.account.clone()),
+            pipe,
+            window: operator.window,
+            errors: operator.errors,
+            isolation: operator.isolation,
+            slice_ns: nanoseconds(operator.slice),
+            pace: Pace::default(),
+            after_ns: AtomicU64::new(0),
+            counters: Counters::default(),
+            slice_lengths: Lengths::default(),
+            edges,
+            rekey: operator.key.as_ref().map(|key| Extract::new(Some(key), None)),
+            directory,
+            replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
+            shards,
+            idle: IdleQueue::new(nanoseconds(operator.idle_timeout)),
+            component,
+            setup,
+        });
+        if let Directory::Shards(actors) = &this.directory {
+            let actor = |index| {
+                Actor::new(
+                    this.clone(),
+                    Identity::Shard {
+                        index,
+                        shards: this.shards,
+                    },
+                    this.replicas,
+                )
+            };
+            *actors.lock() = (0..this.shards).map(actor).collect();
+        }
+        this.pipe.activations.register(&this);
+        this
+    }
+}
