@@ -90,6 +90,11 @@ impl Activations {
         operators.push(Arc::downgrade(operator));
     }
 
+    /// Those that live.
+    fn operators(&self) -> Vec<Arc<Operator>> {
+        self.operators.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Takes a place for `cell`. Where there is none it is kept, and scheduled again once there is.
     #[must_use]
     pub(super) fn acquire(&self, cell: &Cell) -> bool {
@@ -186,12 +191,10 @@ impl Activations {
     /// Deactivates the actor that has been idle longest, of the tenants that are asked for; or has it begin to leave, which
     /// [`sweep`](Self::sweep) goes on with.
     fn evict_longest_idle(&self, is_asked_for: impl Fn(&Arc<Share>) -> bool) -> Leaving {
-        let operators = self.operators.lock();
-        let alive = operators.iter().filter_map(Weak::upgrade);
-        let alive = alive.filter(|operator| is_asked_for(&operator.pipe.share));
-        let oldest = alive.filter_map(|operator| Some((operator.idle.longest_since_ns()?, operator)));
+        let asked_for = self.operators().into_iter();
+        let asked_for = asked_for.filter(|operator| is_asked_for(&operator.pipe.share));
+        let oldest = asked_for.filter_map(|operator| Some((operator.idle.longest_since_ns()?, operator)));
         let mut candidates: Vec<(u64, Arc<Operator>)> = oldest.collect();
-        drop(operators);
         candidates.sort_by_key(|(since_ns, _)| *since_ns);
         let mut leaving = candidates.iter().map(|(_, operator)| operator.idle.evict_longest());
         leaving
@@ -210,8 +213,7 @@ impl Activations {
                 break;
             }
         }
-        let operators: Vec<Arc<Operator>> = self.operators.lock().iter().filter_map(Weak::upgrade).collect();
-        for operator in operators {
+        for operator in self.operators() {
             let share = &operator.pipe.share;
             while share.is_short() && operator.idle.evict_longest() != Leaving::Stays {}
             if share.is_short() {

@@ -4,7 +4,7 @@
 //! outputs that must wait for those before them, and events that have had no effect yet.
 
 use super::counters;
-use super::directory::Directory;
+use super::directory::{Directory, STAYS};
 use super::mailbox::Mail;
 use super::{Actor, Operator};
 use dirigo_ground::batch::Batch;
@@ -42,7 +42,8 @@ impl Operator {
         } else if let (false, Directory::Shards(actors)) = (self.kind().is_stateful(), &self.directory) {
             // A stateless operator has one actor: its outputs stand in line with what is still to become some.
             let actor = actors.lock()[0].clone();
-            actor.deliver(Mail { batch, is_done: true });
+            let delivered = actor.deliver(Mail { batch, is_done: true });
+            delivered.expect(STAYS);
         } else {
             // An actor with state works on one chunk at a time: nothing of it comes before.
             self.forward(batch);
@@ -58,11 +59,8 @@ impl Actor {
             replica.capture_table(self, copies);
             chunks.extend(replica.unfinished());
         }
-        chunks.extend(self.sequence.lock().early().map(|(number, outputs)| {
-            let done = outputs.iter().map(|batch| Mail {
-                batch: batch.clone(),
-                is_done: true,
-            });
+        chunks.extend(self.sequence.early().into_iter().map(|(number, outputs)| {
+            let done = outputs.into_iter().map(|batch| Mail { batch, is_done: true });
             (number, done.collect())
         }));
         chunks.sort_by_key(|(number, _)| *number);

@@ -5,17 +5,23 @@ use std::sync::Arc;
 use dirigo_ground::sync::Mutex;
 use hashbrown::HashMap;
 
+use super::mailbox::Mail;
 use super::{Actor, Identity, Operator};
 use dirigo_ground::batch::Batch;
 use dirigo_state::hash;
 
-/// The actors of an operator.
+/// Why an actor takes what it is given.
+pub(super) const STAYS: &str = "actors of shards are never retired";
+
+/// The actors of an operator. They receive without its lock: who sends holds up nobody else who does.
 pub(super) enum Directory {
-    /// A fixed number, by key hash. Empty until the operator starts.
-    Shards(Mutex<Vec<Arc<Actor>>>),
+    /// A fixed number, by key hash. Empty until the operator starts, and once the pipeline has ended.
+    Shards(Mutex<Arc<[Arc<Actor>]>>),
     /// One for every key that has been seen lately.
-    PerKey(Mutex<HashMap<Box<[u8]>, Arc<Actor>>>),
+    PerKey(Mutex<ByKey>),
 }
+
+type ByKey = HashMap<Box<[u8]>, Arc<Actor>>;
 
 impl Directory {
     pub(super) fn shards() -> Self {
@@ -30,15 +36,14 @@ impl Directory {
     pub(super) fn deliver(&self, operator: &Operator, batch: Batch) {
         match self {
             Directory::Shards(actors) => {
-                let actors = actors.lock();
+                let actors = actors.lock().clone();
                 match &actors[..] {
-                    // Empty only once the pipeline has ended.
                     [] => {}
-                    [only] => only.receive(batch),
+                    [only] => hand_over(only, batch),
                     several => deliver_to_shards(several, &batch),
                 }
             }
-            Directory::PerKey(actors) => deliver_by_key(&mut actors.lock(), operator, &batch),
+            Directory::PerKey(actors) => deliver_by_key(actors, operator, &batch),
         }
     }
 
@@ -46,9 +51,9 @@ impl Directory {
     pub(super) fn retire(&self, actor: &Arc<Actor>) {
         if let (Directory::PerKey(actors), Identity::Key(key)) = (self, &actor.identity) {
             let mut actors = actors.lock();
-            let mailbox = actor.mailbox.lock();
-            let is_at_rest = mailbox.is_empty() && mailbox.idle.len() == actor.replicas.len();
-            if is_at_rest && actors.get(key).is_some_and(|known| Arc::ptr_eq(known, actor)) {
+            if actors.get(key).is_some_and(|known| Arc::ptr_eq(known, actor))
+                && actor.mailbox.lock().retire(actor.replicas.len())
+            {
                 actors.remove(key);
             }
         }
@@ -57,18 +62,24 @@ impl Directory {
     /// All actors that there are now.
     pub(super) fn all(&self) -> Vec<Arc<Actor>> {
         match self {
-            Directory::Shards(actors) => actors.lock().clone(),
+            Directory::Shards(actors) => actors.lock().to_vec(),
             Directory::PerKey(actors) => actors.lock().values().cloned().collect(),
         }
     }
 
     /// Lets go of all actors: they and their operator hold each other.
     pub(super) fn clear(&self) {
+        // Dropped once the lock is free: instances are what actors have most of.
         match self {
-            Directory::Shards(actors) => actors.lock().clear(),
-            Directory::PerKey(actors) => actors.lock().clear(),
+            Directory::Shards(actors) => drop(std::mem::take(&mut *actors.lock())),
+            Directory::PerKey(actors) => drop(std::mem::take(&mut *actors.lock())),
         }
     }
+}
+
+fn hand_over(actor: &Arc<Actor>, batch: Batch) {
+    let delivered = actor.clone().deliver(Mail { batch, is_done: false });
+    delivered.expect(STAYS);
 }
 
 fn deliver_to_shards(actors: &[Arc<Actor>], batch: &Batch) {
@@ -80,14 +91,14 @@ fn deliver_to_shards(actors: &[Arc<Actor>], batch: &Batch) {
     }
     for (actor, events) in actors.iter().zip(events) {
         if events.len() == batch.len() {
-            actor.receive(batch.clone());
+            hand_over(actor, batch.clone());
         } else if !events.is_empty() {
-            actor.receive(batch.gather(&events));
+            hand_over(actor, batch.gather(&events));
         }
     }
 }
 
-fn deliver_by_key(actors: &mut HashMap<Box<[u8]>, Arc<Actor>>, operator: &Operator, batch: &Batch) {
+fn deliver_by_key(actors: &Mutex<ByKey>, operator: &Operator, batch: &Batch) {
     let mut events: HashMap<&[u8], Vec<u32>> = HashMap::default();
     let mut order = Vec::new();
     for (event, key) in (0..).zip(batch.keys.iter()) {
@@ -103,12 +114,24 @@ fn deliver_by_key(actors: &mut HashMap<Box<[u8]>, Arc<Actor>>, operator: &Operat
         } else {
             batch.gather(&events[key])
         };
-        if let Some(actor) = actors.get(key) {
-            actor.receive(own);
-        } else {
-            let actor = Actor::new(operator.handle(), Identity::Key(key.into()), 1);
-            actor.receive(own);
-            actors.insert(key.into(), actor);
+        let mut mail = Mail {
+            batch: own,
+            is_done: false,
+        };
+        // An actor that is retired between the two is no longer found.
+        while let Err(returned) = actor_of(actors, operator, key).deliver(mail) {
+            mail = returned;
         }
     }
+}
+
+/// The actor of a key, which is made if there is none.
+fn actor_of(actors: &Mutex<ByKey>, operator: &Operator, key: &[u8]) -> Arc<Actor> {
+    let mut actors = actors.lock();
+    if let Some(actor) = actors.get(key) {
+        return actor.clone();
+    }
+    let actor = Actor::new(operator.handle(), Identity::Key(key.into()), 1);
+    actors.insert(key.into(), actor.clone());
+    actor
 }

@@ -4,6 +4,9 @@
 //! chunks were taken.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dirigo_ground::sync::{Mutex, MutexGuard};
 
 use super::Cell;
 use dirigo_ground::batch::Batch;
@@ -13,9 +16,20 @@ use dirigo_ground::batch::Batch;
 const EARLY_BYTES_MAX: usize = 16 << 20;
 
 /// Which chunk's outputs leave next, and those that must wait for it.
+///
+/// To send is the right of one replica at a time: of the one that works on chunk `next`, and once that is complete, of the one
+/// that completed it, which also sends what waited behind it. Nobody else moves `next`, so whoever has the right sends without
+/// a lock, and passes it on after the last output is gone: none overtakes another, and none is received under a lock.
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
-    next: u64,
+    /// Changes under the lock of `behind`.
+    next: AtomicU64,
+    behind: Mutex<Behind>,
+}
+
+/// What waits for a chunk before it.
+#[derive(Debug, Default)]
+struct Behind {
     early: BTreeMap<u64, VecDeque<Batch>>,
     early_bytes: usize,
     /// Replicas that wait until fewer outputs do.
@@ -27,52 +41,59 @@ pub(super) struct Sequence {
 pub(super) struct Completed {
     /// Replicas that waited until fewer outputs do.
     pub(super) can_go_on: Vec<Cell>,
-    /// Whether there are outputs that had to wait for those.
+    /// Whether there are outputs that had to wait for those; it is for the caller to send them.
     pub(super) has_early: bool,
 }
 
 impl Sequence {
-    /// Gives one of the outputs of chunk `number` to `forward`, if it may leave now; whether there was one.
-    pub(super) fn offer(&self, number: u64, outputs: &mut VecDeque<Batch>, forward: impl FnOnce(Batch)) -> bool {
-        let batch = if number == self.next { outputs.pop_front() } else { None };
-        batch.map(forward).is_some()
+    /// Whether outputs of chunk `number` may leave, now and until it is complete.
+    pub(super) fn is_next(&self, number: u64) -> bool {
+        self.next() == number
+    }
+
+    fn next(&self) -> u64 {
+        self.next.load(Ordering::Acquire)
     }
 
     /// Takes the last outputs of chunk `number`. One alone goes to `forward` if it may leave now; more leave one by one, by
-    /// [`offer_early`](Self::offer_early).
+    /// [`send_early`](Self::send_early).
     #[must_use]
-    pub(super) fn complete(
-        &mut self,
-        number: u64,
-        mut outputs: VecDeque<Batch>,
-        forward: impl FnOnce(Batch),
-    ) -> Completed {
-        let is_next = number == self.next;
-        if is_next && outputs.len() <= 1 {
+    pub(super) fn complete(&self, number: u64, mut outputs: VecDeque<Batch>, forward: impl FnOnce(Batch)) -> Completed {
+        if outputs.len() <= 1 && self.is_next(number) {
             outputs.pop_front().map(forward);
-            return self.pass();
+            return self.pass(self.behind.lock());
         }
-        self.early_bytes += size(&outputs);
-        self.early.insert(number, outputs);
+        let mut behind = self.behind.lock();
+        behind.early_bytes += size(&outputs);
+        behind.early.insert(number, outputs);
         Completed {
             can_go_on: Vec::new(),
-            has_early: is_next,
+            // Looked at under the lock: whoever passes the right on either finds these outputs or is seen here to have done so.
+            has_early: self.is_next(number),
         }
     }
 
-    /// Gives to `forward` one of the outputs that had to wait for those before them, and need not any more.
+    /// Gives to `forward` one of the outputs that had to wait for those before them, and need not any more. For whoever was
+    /// told that there are some.
     #[must_use]
-    pub(super) fn offer_early(&mut self, forward: impl FnOnce(Batch)) -> Completed {
-        let Some(outputs) = self.early.get_mut(&self.next) else {
-            return Completed::default();
+    pub(super) fn send_early(&self, forward: impl FnOnce(Batch)) -> Completed {
+        let next = self.next();
+        let (batch, is_last) = {
+            let mut behind = self.behind.lock();
+            let Some(outputs) = behind.early.get_mut(&next) else {
+                return Completed::default();
+            };
+            let batch = outputs.pop_front();
+            let is_last = outputs.is_empty();
+            behind.early_bytes -= batch.as_ref().map_or(0, Batch::size);
+            if is_last {
+                behind.early.remove(&next);
+            }
+            (batch, is_last)
         };
-        if let Some(batch) = outputs.pop_front() {
-            self.early_bytes -= batch.size();
-            forward(batch);
-        }
-        if outputs.is_empty() {
-            self.early.remove(&self.next);
-            return self.pass();
+        batch.map(forward);
+        if is_last {
+            return self.pass(self.behind.lock());
         }
         Completed {
             can_go_on: Vec::new(),
@@ -81,37 +102,42 @@ impl Sequence {
     }
 
     /// Goes on with the next chunk.
-    fn pass(&mut self) -> Completed {
-        self.next += 1;
+    fn pass(&self, mut behind: MutexGuard<'_, Behind>) -> Completed {
+        let next = self.next() + 1;
+        self.next.store(next, Ordering::Release);
         Completed {
-            can_go_on: if self.early_bytes < EARLY_BYTES_MAX {
-                std::mem::take(&mut self.waiting)
+            can_go_on: if behind.early_bytes < EARLY_BYTES_MAX {
+                std::mem::take(&mut behind.waiting)
             } else {
                 Vec::new()
             },
-            has_early: self.early.contains_key(&self.next),
+            has_early: behind.early.contains_key(&next),
         }
     }
 
     /// Whether a replica that would begin chunk `number` must wait, since the outputs of too many chunks do; if so `cell`
     /// is kept until it can go on.
-    pub(super) fn must_wait(&mut self, number: u64, cell: &Cell) -> bool {
-        let must_wait = number != self.next && self.early_bytes >= EARLY_BYTES_MAX;
+    pub(super) fn must_wait(&self, number: u64, cell: &Cell) -> bool {
+        let mut behind = self.behind.lock();
+        let must_wait = behind.early_bytes >= EARLY_BYTES_MAX && !self.is_next(number);
         if must_wait {
-            self.waiting.push(cell.clone());
+            behind.waiting.push(cell.clone());
         }
         must_wait
     }
 
     /// The outputs that wait for those of a chunk before them, by the numbers of their chunks.
-    pub(super) fn early(&self) -> impl Iterator<Item = (u64, &VecDeque<Batch>)> {
-        self.early.iter().map(|(number, outputs)| (*number, outputs))
+    pub(super) fn early(&self) -> Vec<(u64, Vec<Batch>)> {
+        let behind = self.behind.lock();
+        let copied = |(number, outputs): (&u64, &VecDeque<Batch>)| (*number, outputs.iter().cloned().collect());
+        behind.early.iter().map(copied).collect()
     }
 
-    /// Takes what waits for a chunk before it: the pipeline has failed, and that chunk will never be complete.
-    pub(super) fn abandon(&mut self) -> impl Sized + use<> {
-        self.early_bytes = 0;
-        (std::mem::take(&mut self.early), std::mem::take(&mut self.waiting))
+    /// Drops what waits for a chunk before it: the pipeline has failed, and that chunk will never be complete.
+    pub(super) fn abandon(&self) {
+        // Dropped once the lock is free: the last of a source's events tells that the pipeline is empty.
+        let abandoned = std::mem::take(&mut *self.behind.lock());
+        drop(abandoned);
     }
 }
 
@@ -139,7 +165,7 @@ mod tests {
 
     #[test]
     fn outputs_leave_in_the_order_of_their_chunks() {
-        let mut sequence = Sequence::default();
+        let sequence = Sequence::default();
         let mut left = Vec::new();
         for number in [2, 0, 3, 1] {
             let outputs = [2 * number, 2 * number + 1].map(output).into();
@@ -147,17 +173,17 @@ mod tests {
             assert_eq!(completed.has_early, number < 2);
             while completed.has_early {
                 let before = left.len();
-                completed = sequence.offer_early(|batch| left.push(batch.positions[0]));
+                completed = sequence.send_early(|batch| left.push(batch.positions[0]));
                 assert_eq!(left.len(), before + 1, "one at a time");
             }
             assert!(completed.can_go_on.is_empty(), "nobody waits");
         }
-        assert_eq!((left, sequence.early_bytes), ((0..8).collect(), 0));
+        assert_eq!((left, sequence.behind.lock().early_bytes), ((0..8).collect(), 0));
     }
 
     #[test]
     fn a_chunk_without_outputs_holds_up_none_behind_it() {
-        let mut sequence = Sequence::default();
+        let sequence = Sequence::default();
         let mut left = 0;
         for number in [2, 1, 0] {
             let outputs = if number == 2 {
@@ -167,19 +193,28 @@ mod tests {
             };
             let mut completed = sequence.complete(number, outputs, |_| left += 1);
             while completed.has_early {
-                completed = sequence.offer_early(|_| left += 1);
+                completed = sequence.send_early(|_| left += 1);
             }
         }
-        assert_eq!((left, sequence.next), (1, 3));
+        assert_eq!((left, sequence.next()), (1, 3));
     }
 
     #[test]
-    fn outputs_of_the_chunk_whose_turn_it_is_leave_before_it_is_complete() {
+    fn to_send_is_the_right_of_who_works_on_the_chunk_whose_turn_it_is() {
         let sequence = Sequence::default();
-        let mut outputs: VecDeque<_> = [output(0), output(1)].into();
-        assert!(!sequence.offer(1, &mut outputs, |_| panic!("the chunk before it is not complete")));
-        let mut left = 0;
-        assert!(sequence.offer(0, &mut outputs, |_| left += 1));
-        assert_eq!((left, outputs.len()), (1, 1), "one at a time");
+        assert!(sequence.is_next(0) && !sequence.is_next(1));
+        let mut left = Vec::new();
+        let completed = sequence.complete(1, [output(1)].into(), |_| panic!("the chunk before it is not complete"));
+        assert!(!completed.has_early && sequence.is_next(0));
+        // What is completed while an output is on its way waits for it.
+        let completed = sequence.complete(0, [output(0)].into(), |batch| {
+            let behind = sequence.complete(2, [output(2)].into(), |_| panic!("others are on their way"));
+            assert!(!behind.has_early && sequence.is_next(0));
+            left.push(batch.positions[0]);
+        });
+        assert!(completed.has_early && sequence.is_next(1));
+        assert!(sequence.send_early(|batch| left.push(batch.positions[0])).has_early);
+        assert!(!sequence.send_early(|batch| left.push(batch.positions[0])).has_early);
+        assert_eq!((left, sequence.next()), (vec![0, 1, 2], 3));
     }
 }

@@ -48,7 +48,7 @@ pub struct Actor {
     replicas: Box<[Mutex<Replica>]>,
     /// By replica.
     urgencies: Box<[Urgency]>,
-    sequence: Mutex<Sequence>,
+    sequence: Sequence,
 }
 
 /// Which actor of its operator it is.
@@ -96,7 +96,7 @@ impl Actor {
                 .map(|number| Mutex::new(Replica::new(actor.clone(), number)))
                 .collect(),
             urgencies: (0..replicas).map(|_| Urgency::default()).collect(),
-            sequence: Mutex::default(),
+            sequence: Sequence::default(),
         })
     }
 
@@ -108,7 +108,7 @@ impl Actor {
         }
         // Whoever has the chunk that the others wait for never waits here.
         let number = self.mailbox.lock().next_number();
-        self.sequence.lock().must_wait(number, cell)
+        self.sequence.must_wait(number, cell)
     }
 
     /// How urgent what a replica works on is.
@@ -126,21 +126,14 @@ impl Actor {
         }
     }
 
-    /// Takes a batch, and has it run.
-    fn receive(self: &Arc<Self>, batch: dirigo_ground::batch::Batch) {
-        self.deliver(Mail { batch, is_done: false });
-    }
-
-    /// Takes what is to wait in the mailbox, and has it run.
-    fn deliver(self: &Arc<Self>, mail: Mail) {
-        let woken = self.mailbox.lock().push(mail);
+    /// Takes what is to wait in the mailbox, and has it run; or gives it back, if the actor was retired: its key has another
+    /// actor then, or gets one.
+    fn deliver(self: Arc<Self>, mail: Mail) -> Result<(), Mail> {
+        let woken = self.mailbox.lock().push(mail)?;
         if let Some(replica) = woken {
-            Cell {
-                actor: self.clone(),
-                replica,
-            }
-            .schedule();
+            Cell { actor: self, replica }.schedule();
         }
+        Ok(())
     }
 }
 

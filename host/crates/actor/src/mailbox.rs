@@ -20,6 +20,8 @@ pub(super) struct Mailbox {
     /// Replicas that wait for a batch.
     pub(super) idle: SmallVec<[u16; 2]>,
     taken: u64,
+    /// Whether its actor has left the directory: nothing is added any more.
+    is_retired: bool,
 }
 
 /// What waits in a mailbox.
@@ -52,10 +54,19 @@ impl Mailbox {
         }
     }
 
-    /// Adds a batch; gives the replica that should be woken for it.
-    pub(super) fn push(&mut self, mail: Mail) -> Option<u16> {
+    /// Adds a batch, and gives the replica that should be woken for it; gives the batch back if it is retired.
+    pub(super) fn push(&mut self, mail: Mail) -> Result<Option<u16>, Mail> {
+        if self.is_retired {
+            return Err(mail);
+        }
         self.queue.push_back(mail);
-        self.idle.pop()
+        Ok(self.idle.pop())
+    }
+
+    /// Takes nothing any more, unless something waits or is worked on by one of so many replicas; whether that is so.
+    pub(super) fn retire(&mut self, replicas: usize) -> bool {
+        self.is_retired |= self.queue.is_empty() && self.idle.len() == replicas;
+        self.is_retired
     }
 
     /// Everything that waits, in order.
@@ -79,10 +90,6 @@ impl Mailbox {
     /// The number of the chunk that is taken next.
     pub(super) fn next_number(&self) -> u64 {
         self.taken
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
     }
 
     /// When the oldest of what waits arrived, in ns on the host's clock.
@@ -138,15 +145,12 @@ impl Mailbox {
         })
     }
 
-    /// Drops what waits; says how many events and bytes that were.
-    pub(super) fn clear(&mut self) -> (usize, usize) {
-        let waiting: Vec<Mail> = self.waiting().filter(|mail| !mail.is_done).collect();
+    /// Takes out everything that waits, in order.
+    pub(super) fn clear(&mut self) -> Vec<Mail> {
+        let waiting = self.waiting().collect();
         self.queue.clear();
         self.begun = 0;
-        (
-            waiting.iter().map(|mail| mail.batch.len()).sum(),
-            waiting.iter().map(|mail| mail.batch.size()).sum(),
-        )
+        waiting
     }
 }
 
@@ -168,8 +172,10 @@ mod tests {
         }
     }
 
-    fn mail(batch: Batch) -> Mail {
-        Mail { batch, is_done: false }
+    /// Gives the replica that is woken.
+    fn push(mailbox: &mut Mailbox, batch: Batch) -> Option<u16> {
+        let woken = mailbox.push(Mail { batch, is_done: false });
+        woken.expect("it is not retired")
     }
 
     fn taken(mailbox: &mut Mailbox) -> Vec<Vec<u64>> {
@@ -181,8 +187,8 @@ mod tests {
     #[test]
     fn a_batch_larger_than_a_turn_leaves_in_pieces_and_in_order() {
         let mut mailbox = Mailbox::new(1);
-        mailbox.push(mail(batch(0, 3 * TURN_EVENTS + 5)));
-        mailbox.push(mail(batch(10_000, 2)));
+        push(&mut mailbox, batch(0, 3 * TURN_EVENTS + 5));
+        push(&mut mailbox, batch(10_000, 2));
         let pieces = taken(&mut mailbox);
         let sizes: Vec<usize> = pieces.iter().map(Vec::len).collect();
         let turn = TURN_EVENTS;
@@ -199,13 +205,32 @@ mod tests {
     fn what_a_turn_has_taken_of_a_batch_is_not_dropped_again() {
         let mut mailbox = Mailbox::new(1);
         let whole = batch(0, TURN_EVENTS + 10);
-        mailbox.push(mail(whole.clone()));
+        push(&mut mailbox, whole.clone());
         let taken = mailbox.take(TURN_EVENTS).expect("a batch waits").batch;
-        let (events, bytes) = mailbox.clear();
+        let dropped: Vec<Batch> = mailbox.clear().into_iter().map(|mail| mail.batch).collect();
+        let [rest] = &dropped[..] else {
+            panic!("one batch waits")
+        };
         assert_eq!(
-            (taken.len() + events, taken.size() + bytes),
+            (taken.len() + rest.len(), taken.size() + rest.size()),
             (whole.len(), whole.size())
         );
         assert!(mailbox.take(TURN_EVENTS).is_none());
+    }
+
+    #[test]
+    fn a_mailbox_retires_only_at_rest_and_gives_back_what_comes_after() {
+        let mut mailbox = Mailbox::new(1);
+        assert_eq!(push(&mut mailbox, batch(0, 1)), Some(0));
+        assert!(!mailbox.retire(1), "a batch waits");
+        mailbox.take(TURN_EVENTS).expect("a batch waits");
+        assert!(!mailbox.retire(1), "a batch is worked on");
+        mailbox.idle.push(0);
+        assert!(mailbox.retire(1));
+        let late = Mail {
+            batch: batch(1, 3),
+            is_done: false,
+        };
+        assert_eq!(mailbox.push(late).expect_err("it is retired").batch.len(), 3);
     }
 }

@@ -159,14 +159,16 @@ impl Operator {
             for replica in &actor.replicas {
                 replica.lock().abandon(&actor);
             }
-            // Dropped once the lock is free: the last of a source's events tells that the pipeline is empty.
-            let early = actor.sequence.lock().abandon();
-            drop(early);
+            actor.sequence.abandon();
         }
     }
 
     pub(super) fn drop_mail(&self, actor: &Actor) {
-        let (events, bytes) = actor.mailbox.lock().clear();
+        let dropped = actor.mailbox.lock().clear();
+        let counted = dropped.iter().filter(|mail| !mail.is_done).map(|mail| &mail.batch);
+        let (events, bytes) = counted.fold((0, 0), |(events, bytes), batch| {
+            (events + batch.len(), bytes + batch.size())
+        });
         dirigo_flow::wake_all(self.gate.leave(events, bytes));
     }
 

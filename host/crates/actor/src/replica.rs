@@ -345,9 +345,12 @@ impl Replica {
         let forward = |batch| actor.operator.forward(batch);
         if !self.work.is_empty() {
             let chunk = self.chunk.as_mut().expect("work is part of a chunk");
-            while actor.sequence.lock().offer(chunk.number, &mut chunk.outputs, forward) {
-                if !is_time() {
-                    return chunk.outputs.is_empty();
+            if actor.sequence.is_next(chunk.number) {
+                while let Some(batch) = chunk.outputs.pop_front() {
+                    forward(batch);
+                    if !is_time() {
+                        return chunk.outputs.is_empty();
+                    }
                 }
             }
             return true;
@@ -355,7 +358,7 @@ impl Replica {
         let mut has_early = true;
         if let Some(chunk) = self.chunk.take() {
             actor.urgency(self.number).close();
-            let completed = actor.sequence.lock().complete(chunk.number, chunk.outputs, forward);
+            let completed = actor.sequence.complete(chunk.number, chunk.outputs, forward);
             has_early = completed.has_early;
             completed.can_go_on.into_iter().for_each(Cell::schedule);
         }
@@ -363,7 +366,7 @@ impl Replica {
             if !is_time() {
                 return false;
             }
-            let completed = actor.sequence.lock().offer_early(forward);
+            let completed = actor.sequence.send_early(forward);
             has_early = completed.has_early;
             completed.can_go_on.into_iter().for_each(Cell::schedule);
         }
