@@ -1,17 +1,18 @@
-//! What an answer of a guest amounts to: which events are to blame, and which batches leave.
+//! What a settled call has leave: its outputs as batches.
 //!
-//! It is found out by the turn that got the answer, which lets others run on the way: outputs inherit times, keys and positions
+//! They are made by the turn that got the answer, which lets others run on the way: outputs inherit times, keys and positions
 //! from the events that they come from, and there may be a hundred thousand of them. Changes nothing: `replica::settling` takes
 //! effects.
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::driver::{Emission, Failed, Settled, Tally};
 use dirigo_engine::way::Service;
 use dirigo_engine::{Setup, Trap};
 use dirigo_ground::account::{Account, Held};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Answer, Filtered, Folded, Outputs, Rejection};
+use dirigo_ground::call::{Outputs, Rejection};
 
 /// Bytes of keys that outputs without keys of their own may inherit, beyond twice what the batch has: as many as a call may hand
 /// over.
@@ -22,28 +23,12 @@ const OUTPUTS_MAX: usize = 2048;
 const WHOLE_BYTES_MAX: usize = 256 << 10;
 const PART_BYTES_MAX: usize = 128 << 10;
 
-/// What a turn does once it is settled.
+/// What a turn does once it is settled, besides what its call does to state.
 #[derive(Debug)]
-pub(super) enum Effects {
-    /// Of a map or a filter.
-    Passed {
-        /// Events that led to outputs.
-        passed: usize,
-        rejected: Vec<Rejection>,
-        outputs: Emitted,
-    },
-    /// Of a fold.
-    Folded {
-        /// Of the windows that stay open.
-        accumulators: Column,
-        /// Events that completed windows which could not be finished.
-        rejected: Vec<Rejection>,
-        outputs: Emitted,
-    },
-    /// Of a fold that rejected these events; nothing else of it counts.
-    Rejected(Vec<Rejection>),
-    /// Of a fold whose state cannot be read, for these events.
-    Unmigrated(Vec<Rejection>),
+pub(super) struct Effects {
+    pub(super) tally: Tally,
+    pub(super) rejected: Vec<Rejection>,
+    pub(super) outputs: Emitted,
 }
 
 /// Outputs, in the order in which they leave.
@@ -54,73 +39,39 @@ pub(super) struct Emitted {
     pub(super) held: Option<Held>,
 }
 
-/// What an answer to a batch amounts to. `closed_by` has, for each window that closes, the event that completed it.
+/// The effects of a call over `batch`; or why it has none.
 ///
 /// # Errors
 /// When it puts out more than any operator may, or than the tenant's budget allows.
-pub(super) async fn of(
-    answer: Answer,
-    batch: &Batch,
-    closed_by: Option<&[u32]>,
-    setup: &Setup,
-) -> Result<Effects, Trap> {
-    Ok(match answer {
-        Answer::Mapped(outputs) => {
-            let passed = distinct(&outputs.origins);
-            let (outputs, rejected) = derive(batch, outputs, passed, setup).await?;
-            Effects::Passed {
-                passed,
-                rejected,
-                outputs,
-            }
-        }
-        Answer::Filtered(Filtered { kept, failures }) => Effects::Passed {
-            passed: kept.len(),
-            rejected: failures,
-            outputs: Emitted {
-                batches: vec![if kept.len() == batch.len() {
-                    batch.clone()
-                } else {
-                    batch.gather(&kept)
-                }],
-                held: None,
-            },
+pub(super) async fn of(settled: Settled, batch: &Batch, setup: &Setup) -> Result<Result<Effects, Failed>, Trap> {
+    let (outputs, rejected, tally) = match settled {
+        Settled::Done {
+            outputs,
+            rejected,
+            tally,
+        } => (outputs, rejected, tally),
+        Settled::Failed(failed) => return Ok(Err(failed)),
+    };
+    let outputs = match outputs {
+        Emission::Derived { outputs, events } => derive(batch, outputs, events, setup).await?,
+        Emission::Kept(kept) => Emitted {
+            batches: vec![if kept.len() == batch.len() {
+                batch.clone()
+            } else {
+                batch.gather(&kept)
+            }],
+            held: None,
         },
-        Answer::Folded(Folded::Rejected(rejected)) => Effects::Rejected(rejected),
-        Answer::Folded(Folded::Unmigrated(failures)) => Effects::Unmigrated(failures),
-        Answer::Folded(Folded::Done {
-            accumulators,
-            mut outputs,
-        }) => {
-            // What a closing window puts out comes of the event that completed it, and is lost with it if it fails.
-            let closed_by = closed_by.unwrap_or_default();
-            let event_of = |window: &mut u32| *window = closed_by[*window as usize];
-            outputs.origins.iter_mut().for_each(event_of);
-            outputs
-                .failures
-                .iter_mut()
-                .for_each(|failure| event_of(&mut failure.index));
-            if !outputs.failures.is_empty() && batch.len() > 1 {
-                return Ok(Effects::Rejected(outputs.failures));
-            }
-            let events = distinct(&outputs.origins);
-            let (outputs, rejected) = derive(batch, outputs, events, setup).await?;
-            Effects::Folded {
-                accumulators,
-                rejected,
-                outputs,
-            }
-        }
-    })
+    };
+    Ok(Ok(Effects {
+        tally,
+        rejected,
+        outputs,
+    }))
 }
 
-/// Outputs of so many events, with what they inherit from them, and what was rejected.
-async fn derive(
-    batch: &Batch,
-    outputs: Outputs,
-    events: usize,
-    setup: &Setup,
-) -> Result<(Emitted, Vec<Rejection>), Trap> {
+/// Outputs of so many events, with what they inherit from them.
+async fn derive(batch: &Batch, outputs: Outputs, events: usize, setup: &Setup) -> Result<Emitted, Trap> {
     let has_runs = events < outputs.origins.len();
     let inherited_bytes = inherited_bytes(batch, &outputs, has_runs);
     if let Some(trap) = too_much_output(&setup.account, batch, &outputs, inherited_bytes) {
@@ -135,11 +86,10 @@ async fn derive(
             keys: outputs.keys.map_or_else(|| batch.keys.clone(), Arc::new),
             ..batch.clone()
         };
-        let emitted = Emitted {
+        return Ok(Emitted {
             batches: vec![batch],
             held,
-        };
-        return Ok((emitted, outputs.failures));
+        });
     }
     let is_whole = outputs.origins.len() <= OUTPUTS_MAX && inherited_bytes <= WHOLE_BYTES_MAX;
     let batches = if is_whole {
@@ -147,7 +97,7 @@ async fn derive(
     } else {
         in_parts(batch, &outputs, Service::new(setup.clock.clone())).await
     };
-    Ok((Emitted { batches, held }, outputs.failures))
+    Ok(Emitted { batches, held })
 }
 
 /// Bytes of keys that outputs inherit.
@@ -213,11 +163,6 @@ fn inherited<T: Copy>(items: &[T], origins: &[u32]) -> Vec<T> {
         inherited.resize(inherited.len() + same.len(), items[same[0] as usize]);
     }
     inherited
-}
-
-/// How many events have outputs; origins never descend.
-fn distinct(origins: &[u32]) -> usize {
-    usize::from(!origins.is_empty()) + origins.windows(2).filter(|pair| pair[0] != pair[1]).count()
 }
 
 /// The trap that outputs count as which are more than any may, or than the tenant's budget allows. The budget is looked at event

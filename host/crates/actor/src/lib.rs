@@ -9,6 +9,7 @@ mod capture;
 mod cold;
 mod counters;
 mod directory;
+mod driver;
 mod effects;
 mod emit;
 mod lengths;

@@ -13,6 +13,7 @@ use hdrhistogram::Histogram;
 use super::activations::IdleQueue;
 use super::counters::{self, Counters};
 use super::directory::Directory;
+use super::driver::Driver;
 use super::lengths::Lengths;
 use super::pace::Pace;
 use super::{Actor, Cell, Pipe};
@@ -21,7 +22,7 @@ use dirigo_connectors::source::Extract;
 use dirigo_engine::{Component, Kind, Setup};
 use dirigo_flow::{Edge, Gate, LetterSetup, Message, Receiver};
 use dirigo_ground::batch::Batch;
-use dirigo_pipeline::{Isolation, OnError, Window};
+use dirigo_pipeline::{Isolation, OnError};
 pub use options::Options;
 
 /// An operator of a running pipeline.
@@ -31,7 +32,7 @@ pub struct Operator {
     pub(super) pipe: Arc<Pipe>,
     pub(super) component: Component,
     pub(super) setup: Setup,
-    pub(super) window: Option<Window>,
+    pub(super) driver: Box<dyn Driver>,
     pub(super) errors: OnError,
     pub(super) isolation: Isolation,
     pub(super) slice_ns: u64,

@@ -15,13 +15,11 @@ use super::operator::Operator;
 use super::pace::{Pace, comes_nearer};
 use super::turn::{Alarm, End, Slice, Turn};
 use super::{Actor, Cell, Step, counters, watchdog};
-use dirigo_engine::{Budget, Instance, Kind};
+use dirigo_engine::{Budget, Instance};
 use dirigo_ground::account::Held;
 use dirigo_ground::batch::Batch;
-use dirigo_ground::call::Request;
 use dirigo_ground::lineage::Ticket;
-use dirigo_pipeline::Window;
-use dirigo_state::{Copies, Table, windows};
+use dirigo_state::{Copies, Table};
 
 /// One of the hands of an actor. It runs one turn at a time.
 pub(super) struct Replica {
@@ -87,7 +85,6 @@ pub(super) enum Leaving {
 struct Running {
     turn: Turn,
     part: Part,
-    plan: Option<windows::Plan>,
 }
 
 /// The chunk that is being worked on.
@@ -382,46 +379,21 @@ impl Replica {
         }
     }
 
-    fn start(&mut self, operator: &Operator, mut part: Part) {
-        let (request, plan) = match operator.kind() {
-            Kind::Map | Kind::Filter => (Request::Batch(part.batch.clone()), None),
-            Kind::Reduce => {
-                // 0 marks slots that no turn has touched.
-                self.turns = self.turns.wrapping_add(1).max(1);
-                let Some(Window::Count(size)) = operator.window else {
-                    unreachable!("a reduce without a window is refused when its pipeline is loaded")
-                };
-                let (fold, plan) = windows::assign(
-                    &mut self.table,
-                    &part.batch,
-                    size,
-                    self.turns,
-                    operator.component.state_version(),
-                );
-                let taken = fold.batch.len();
-                if taken < part.batch.len() {
-                    self.put_back(&part.batch.slice(taken..part.batch.len()), part.attempts, &[]);
-                    part.batch = fold.batch.clone();
-                }
-                (Request::Fold(fold), Some(plan))
-            }
-        };
+    fn start(&mut self, operator: &Arc<Operator>, mut part: Part) {
+        // 0 marks keys that no turn has touched.
+        self.turns = self.turns.wrapping_add(1).max(1);
+        let (request, call) = operator.driver.begin(&mut self.table, self.turns, &part.batch);
+        let taken = request.batch().len();
+        if taken < part.batch.len() {
+            self.put_back(&part.batch.slice(taken..part.batch.len()), part.attempts, &[]);
+            part.batch = request.batch().clone();
+        }
         let budget = Budget {
-            total: operator
-                .pace
-                .turn_fuel(part.batch.len(), operator.setup.limits.fuel_per_event),
+            total: operator.pace.turn_fuel(taken, operator.setup.limits.fuel_per_event),
             slice: operator.pace.slice_fuel(operator.slice_ns),
         };
-        let turn = Turn::new(
-            self.instance.take(),
-            operator.component.clone(),
-            operator.setup.clone(),
-            request,
-            plan.as_ref().map(|plan| plan.closed_by().clone()),
-            budget,
-            operator.isolation,
-        );
-        self.turn = Some(Running { turn, part, plan });
+        let turn = Turn::new(self.instance.take(), operator.clone(), request, call, budget);
+        self.turn = Some(Running { turn, part });
         counters::add(&operator.counters.turns, 1_u64);
     }
 

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
+use super::driver::{Call, Failed};
 use super::effects::{self, Effects};
-use super::{Actor, Cell};
-use dirigo_engine::{Budget, Component, Instance, Setup, Trap, Unopened, way};
+use super::{Actor, Cell, Operator};
+use dirigo_engine::{Budget, Instance, Trap, Unopened, way};
 use dirigo_ground::call::Request;
 use dirigo_pipeline::Isolation;
 
@@ -37,6 +38,8 @@ pub(super) struct Turn {
 pub(super) struct End {
     /// The instance, if it can serve again.
     pub(super) instance: Option<Box<Instance>>,
+    /// What was asked, for whoever takes the effects or rolls back.
+    pub(super) call: Box<dyn Call>,
     pub(super) outcome: Outcome,
     /// Fuel that the turn burnt.
     pub(super) fuel: u64,
@@ -45,6 +48,8 @@ pub(super) struct End {
 pub(super) enum Outcome {
     /// It did what was asked of it.
     Done(Effects),
+    /// It did not, for some of the events.
+    Failed(Failed),
     /// It trapped, or what it answered counts as that.
     Trapped(Trap),
     /// There was no instance to ask.
@@ -67,24 +72,26 @@ pub(super) enum Slice {
 }
 
 impl Turn {
+    /// Asks `request` of an instance of `operator`, which is made if there is none.
     pub(super) fn new(
         instance: Option<Box<Instance>>,
-        component: Component,
-        setup: Setup,
+        operator: Arc<Operator>,
         request: Request,
-        closed_by: Option<Arc<Vec<u32>>>,
+        call: Box<dyn Call>,
         budget: Budget,
-        isolation: Isolation,
     ) -> Self {
         let is_opening = instance.is_none();
         let future = Box::pin(async move {
+            let Operator { component, setup, .. } = &*operator;
+            let mut call = call;
             let mut instance = match instance {
                 Some(instance) => instance,
-                None => match Instance::activate(&component, &setup, budget.slice).await {
+                None => match Instance::activate(component, setup, budget.slice).await {
                     Ok(instance) => Box::new(instance),
                     Err(unopened) => {
                         return End {
                             instance: None,
+                            call,
                             outcome: Outcome::Unopened(unopened),
                             fuel: 0,
                         };
@@ -94,12 +101,16 @@ impl Turn {
             let (answer, fuel) = instance.run(&request, budget).await;
             let (outcome, can_serve_again) = match answer {
                 Ok(answer) => {
-                    let closed_by = closed_by.as_ref().map(|events| events.as_slice());
-                    let effects = effects::of(answer, request.batch(), closed_by, &setup).await;
-                    (
-                        effects.map_or_else(Outcome::Trapped, Outcome::Done),
-                        isolation == Isolation::Actor,
-                    )
+                    let effects = match call.settle(answer, request.batch()) {
+                        Ok(settled) => effects::of(settled, request.batch(), setup).await,
+                        Err(trap) => Err(trap),
+                    };
+                    let outcome = match effects {
+                        Ok(Ok(effects)) => Outcome::Done(effects),
+                        Ok(Err(failed)) => Outcome::Failed(failed),
+                        Err(trap) => Outcome::Trapped(trap),
+                    };
+                    (outcome, operator.isolation == Isolation::Actor)
                 }
                 // Nothing is asked of it again: it may be poisoned.
                 Err(trap) => (Outcome::Trapped(trap), false),
@@ -112,6 +123,7 @@ impl Turn {
             };
             End {
                 instance,
+                call,
                 outcome,
                 fuel,
             }
@@ -218,6 +230,18 @@ impl Wake for Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::Settled;
+    use dirigo_ground::batch::Batch;
+    use dirigo_ground::call::Answer;
+
+    /// A call that gets no answer.
+    struct Nothing;
+
+    impl Call for Nothing {
+        fn settle(&mut self, _answer: Answer, _batch: &Batch) -> Result<Settled, Trap> {
+            panic!("nothing was asked")
+        }
+    }
 
     #[test]
     fn a_turn_runs_for_as_much_fuel_as_it_is_given_and_is_charged_for_what_it_burnt() {
@@ -231,6 +255,7 @@ mod tests {
                 _ => {
                     return Poll::Ready(End {
                         instance: None,
+                        call: Box::new(Nothing),
                         outcome: Outcome::Unopened(Unopened::Refused(String::new())),
                         fuel: 450,
                     });

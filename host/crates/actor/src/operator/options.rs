@@ -9,7 +9,7 @@ use crate::counters::Counters;
 use crate::directory::Directory;
 use crate::lengths::Lengths;
 use crate::pace::Pace;
-use crate::{Actor, Identity, Pipe};
+use crate::{Actor, Identity, Pipe, driver};
 use dirigo_connectors::source::Extract;
 use dirigo_engine::{Component, Setup};
 use dirigo_flow::{Edge, Gate, LetterSetup};
@@ -62,7 +62,7 @@ impl Operator {
             id: operator.id,
             gate: Gate::new(pipe.share.account.clone()),
             pipe,
-            window: operator.window,
+            driver: driver::of(&component, operator.window),
             errors: operator.errors,
             isolation: operator.isolation,
             slice_ns: nanoseconds(operator.slice),

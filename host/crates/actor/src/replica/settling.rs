@@ -10,15 +10,15 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::{Part, Replica, Running};
+use crate::driver::{Call, Failed};
 use crate::effects::{Effects, Emitted};
 use crate::operator::{Death, Operator};
-use crate::turn::{End, Outcome};
+use crate::turn::{End, Outcome, Turn};
 use crate::{Actor, counters};
 use dirigo_engine::{Cause, Trap, Unopened};
 use dirigo_flow::{Failure, wake_all};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::Rejection;
-use dirigo_state::windows;
 
 /// Traps in a row after which an actor is quarantined: more than it takes to find one bad event in the largest batch.
 const QUARANTINE_AFTER: u32 = 16;
@@ -28,32 +28,42 @@ const QUARANTINE_MIN: Duration = Duration::from_millis(1);
 const QUARANTINE_MAX: Duration = Duration::from_millis(100);
 /// Attempts to open an instance before the pipeline is given up: no event is to blame for those.
 const OPEN_ATTEMPTS_MAX: u32 = 5;
-/// Why there is a plan.
-const PLANNED: &str = "a fold is run by a plan";
 
 impl Replica {
     /// Takes a turn's effects, or rolls it back. Gives the time to wait before the next one, if it must.
     pub(super) fn settle(&mut self, actor: &Arc<Actor>, end: End) -> Option<Duration> {
         let operator = &actor.operator;
-        let Running { turn, part, plan } = self.turn.take().expect("a turn that ended was running");
-        counters::add(&operator.counters.fuel, end.fuel);
+        let Running { turn, part } = self.turn.take().expect("a turn that ended was running");
+        let End {
+            instance,
+            call,
+            outcome,
+            fuel,
+        } = end;
+        counters::add(&operator.counters.fuel, fuel);
         counters::add(&operator.counters.worker_ns, turn.used_ns);
-        self.instance = end.instance;
-        if !matches!(end.outcome, Outcome::Unopened(_)) {
+        self.instance = instance;
+        if !matches!(outcome, Outcome::Unopened(_)) {
             self.failed_openings = 0;
         }
-        match end.outcome {
+        match outcome {
             Outcome::Done(effects) => {
-                operator.observe_turn(part.batch.len(), end.fuel, turn.used_ns, turn.was_served);
-                self.traps_in_row = 0;
-                self.apply(operator, &part, plan, effects, end.fuel);
+                self.note_answer(operator, &part, &turn, fuel);
+                self.apply(operator, &part, call, effects, fuel);
+                self.account_table(actor);
+                None
+            }
+            Outcome::Failed(failed) => {
+                self.note_answer(operator, &part, &turn, fuel);
+                call.abandon(&mut self.table);
+                self.run_apart(operator, &part, &failed, fuel);
                 self.account_table(actor);
                 None
             }
             Outcome::Trapped(trap) => {
                 let cause = trap.cause;
-                self.roll_back(operator, plan);
-                self.split(operator, &part, trap, end.fuel);
+                self.roll_back(operator, call);
+                self.split(operator, &part, trap, fuel);
                 if cause == Cause::Output {
                     // The guest answered: it is sound, and costs nobody an instance.
                     self.traps_in_row = 0;
@@ -62,18 +72,22 @@ impl Replica {
                 self.count_trap()
             }
             Outcome::Unopened(unopened) => {
-                self.roll_back(operator, plan);
+                self.roll_back(operator, call);
                 self.work.push_front(part);
                 Some(self.blame_opening(operator, unopened))
             }
         }
     }
 
-    fn roll_back(&mut self, operator: &Operator, plan: Option<windows::Plan>) {
+    /// Learns from a turn that ended with an answer.
+    fn note_answer(&mut self, operator: &Operator, part: &Part, turn: &Turn, fuel: u64) {
+        operator.observe_turn(part.batch.len(), fuel, turn.used_ns, turn.was_served);
+        self.traps_in_row = 0;
+    }
+
+    fn roll_back(&mut self, operator: &Operator, call: Box<dyn Call>) {
         counters::add(&operator.counters.traps, 1_u64);
-        if let Some(plan) = plan {
-            plan.abandon(&mut self.table);
-        }
+        call.abandon(&mut self.table);
     }
 
     fn count_trap(&mut self) -> Option<Duration> {
@@ -148,41 +162,25 @@ impl Replica {
         }
     }
 
-    fn apply(&mut self, operator: &Operator, part: &Part, plan: Option<windows::Plan>, effects: Effects, fuel: u64) {
+    fn apply(&mut self, operator: &Operator, part: &Part, call: Box<dyn Call>, effects: Effects, fuel: u64) {
+        let Effects {
+            tally,
+            rejected,
+            outputs: Emitted { batches, held },
+        } = effects;
+        // Before state changes: a dead letter bears what its event met.
+        self.reject(operator, part, "rejected", &rejected, fuel);
+        call.commit(&mut self.table);
         let counters = &operator.counters;
-        let events = part.batch.len();
-        let mut abandon = |plan: Option<windows::Plan>| plan.expect(PLANNED).abandon(&mut self.table);
-        let outputs = match effects {
-            Effects::Passed {
-                passed,
-                rejected,
-                outputs,
-            } => {
-                self.reject(operator, part, &rejected, fuel);
-                counters::add(&counters.passed, passed);
-                counters::add(&counters.filtered, events - passed - rejected.len());
-                outputs
+        for (counter, events) in [
+            (&counters.passed, tally.passed),
+            (&counters.filtered, tally.filtered),
+            (&counters.absorbed, tally.absorbed),
+        ] {
+            if events > 0 {
+                counters::add(counter, events);
             }
-            Effects::Folded {
-                accumulators,
-                rejected,
-                outputs,
-            } => {
-                self.reject(operator, part, &rejected, fuel);
-                counters::add(&counters.absorbed, events - rejected.len());
-                plan.expect(PLANNED).commit(&mut self.table, &accumulators);
-                outputs
-            }
-            Effects::Rejected(rejected) => {
-                abandon(plan);
-                return self.run_again(operator, part, &rejected, fuel);
-            }
-            Effects::Unmigrated(failures) => {
-                abandon(plan);
-                return self.bury_unmigrated(operator, part, failures, fuel);
-            }
-        };
-        let Emitted { batches, held } = outputs;
+        }
         let chunk = self.chunk.as_mut().expect("outputs come from a chunk");
         chunk
             .outputs
@@ -191,48 +189,28 @@ impl Replica {
         Self::done(operator, &part.batch);
     }
 
-    /// A fold that rejects takes no effect. Each rejected event is run again alone, behind those before it, so that its dead
-    /// letter bears the state that it met; one that was alone is buried.
-    fn run_again(&mut self, operator: &Operator, part: &Part, rejected: &[Rejection], fuel: u64) {
+    /// Runs what took no effect again, each event that failed alone, behind those before it: its dead letter bears the state
+    /// that it met. One that was alone is buried.
+    fn run_apart(&mut self, operator: &Operator, part: &Part, failed: &Failed, fuel: u64) {
+        let Failed { kind, failures } = failed;
         if part.batch.len() == 1 {
-            self.reject(operator, part, rejected, fuel);
+            self.reject(operator, part, kind, failures, fuel);
             Self::done(operator, &part.batch);
             return;
         }
-        let cuts: Vec<usize> = rejected
-            .iter()
-            .map(|rejection| rejection.index as usize)
-            .flat_map(|at| [at, at + 1])
-            .collect();
+        let failing = failures.iter().map(|failure| failure.index as usize);
+        let cuts: Vec<usize> = failing.flat_map(|at| [at, at + 1]).collect();
         self.put_back(&part.batch, part.attempts, &cuts);
     }
 
-    /// Events that meet state which the operator cannot read: found apart like rejected ones, but it is the state that fails.
-    fn bury_unmigrated(&mut self, operator: &Operator, part: &Part, mut failures: Vec<Rejection>, fuel: u64) {
-        if part.batch.len() > 1 {
-            self.run_again(operator, part, &failures, fuel);
-            return;
-        }
-        let failure = failures.pop().expect("there is an event that cannot be folded");
-        let death = Death {
-            state: self.state_of(operator, &part.batch, 0),
-            fuel,
-            attempt: part.attempts + 1,
-            ..Death::of("migrate", failure.message)
-        };
-        operator.bury(&part.batch, 0, death);
-        Self::done(operator, &part.batch);
-    }
-
-    fn reject(&mut self, operator: &Operator, part: &Part, rejected: &[Rejection], fuel: u64) {
-        for rejection in rejected {
-            let event = rejection.index as usize;
-            let state = self.state_of(operator, &part.batch, event);
+    fn reject(&mut self, operator: &Operator, part: &Part, kind: &'static str, failures: &[Rejection], fuel: u64) {
+        for failure in failures {
+            let event = failure.index as usize;
             let death = Death {
-                state,
+                state: self.state_of(operator, &part.batch, event),
                 fuel,
                 attempt: part.attempts + 1,
-                ..Death::of("rejected", rejection.message.clone())
+                ..Death::of(kind, failure.message.clone())
             };
             operator.bury(&part.batch, event, death);
         }

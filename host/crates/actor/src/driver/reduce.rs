@@ -1,0 +1,160 @@
+//! `reduce`: a fold over keys and windows.
+
+use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched};
+use dirigo_engine::{Component, Trap};
+use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
+use dirigo_pipeline::Window;
+use dirigo_state::{Table, windows};
+
+/// Drives operators that fold events into windows.
+pub(super) struct Reduce {
+    pub(super) component: Component,
+    pub(super) window: Window,
+}
+
+/// A fold under way.
+struct Fold {
+    plan: windows::Plan,
+    /// Of the windows that stay open, once there is an answer.
+    accumulators: Column,
+}
+
+impl Driver for Reduce {
+    fn begin(&self, table: &mut Table, turn: u32, batch: &Batch) -> (Request, Box<dyn Call>) {
+        let Window::Count(size) = self.window;
+        let (fold, plan) = windows::assign(table, batch, size, turn, self.component.state_version());
+        (Request::Fold(fold), Box::new(Fold::new(plan)))
+    }
+}
+
+impl Fold {
+    fn new(plan: windows::Plan) -> Self {
+        Self {
+            plan,
+            accumulators: Column::default(),
+        }
+    }
+
+    /// Has what closing windows put out come of the events that completed them, with which it is lost if they fail.
+    fn attribute(&self, outputs: &mut Outputs) {
+        let closed_by = self.plan.closed_by();
+        let event_of = |window: &mut u32| *window = closed_by[*window as usize];
+        outputs.origins.iter_mut().for_each(event_of);
+        let failures = outputs.failures.iter_mut();
+        failures.for_each(|failure| event_of(&mut failure.index));
+    }
+}
+
+impl Call for Fold {
+    fn settle(&mut self, answer: Answer, batch: &Batch) -> Result<Settled, Trap> {
+        let Answer::Folded(folded) = answer else {
+            return Err(mismatched());
+        };
+        let failed = |kind, failures| Ok(Settled::Failed(Failed { kind, failures }));
+        let (accumulators, mut outputs) = match folded {
+            Folded::Done { accumulators, outputs } => (accumulators, outputs),
+            Folded::Rejected(failures) => return failed("rejected", failures),
+            Folded::Unmigrated(failures) => return failed("migrate", failures),
+        };
+        self.attribute(&mut outputs);
+        let rejected: Vec<Rejection> = std::mem::take(&mut outputs.failures);
+        if !rejected.is_empty() && batch.len() > 1 {
+            return failed("rejected", rejected);
+        }
+        self.accumulators = accumulators;
+        Ok(Settled::Done {
+            tally: Tally {
+                absorbed: batch.len() - rejected.len(),
+                ..Tally::default()
+            },
+            outputs: Emission::derived(outputs),
+            rejected,
+        })
+    }
+
+    fn commit(self: Box<Self>, table: &mut Table) {
+        self.plan.commit(table, &self.accumulators);
+    }
+
+    fn abandon(self: Box<Self>, table: &mut Table) {
+        self.plan.abandon(table);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{batch, rejection};
+    use super::*;
+
+    /// A fold of two events, each of which completes a window; and its answer, in which these fail to be finished.
+    fn closing(batch: &Batch, failing: &[u32]) -> (Box<Fold>, Answer) {
+        let (_, plan) = windows::assign(&mut Table::default(), batch, 1, 1, 1);
+        let windows = 0..u32::try_from(batch.len()).unwrap();
+        let origins: Vec<u32> = windows.filter(|window| !failing.contains(window)).collect();
+        let outputs = Outputs {
+            values: Column::of_empty(origins.len()),
+            origins,
+            failures: failing.iter().map(|window| rejection(*window)).collect(),
+            keys: None,
+        };
+        let accumulators = Column::default();
+        let answer = Answer::Folded(Folded::Done { accumulators, outputs });
+        (Box::new(Fold::new(plan)), answer)
+    }
+
+    #[test]
+    fn a_window_that_cannot_be_finished_fails_the_fold_unless_its_event_is_alone() {
+        let two = batch(2);
+        let (mut fold, answer) = closing(&two, &[1]);
+        let settled = fold.settle(answer, &two).expect("it is no trap");
+        let Settled::Failed(Failed { kind, failures }) = settled else {
+            panic!("the fold takes no effect")
+        };
+        assert_eq!((kind, failures), ("rejected", vec![rejection(1)]));
+
+        let one = batch(1);
+        let (mut fold, answer) = closing(&one, &[0]);
+        let settled = fold.settle(answer, &one).expect("it is no trap");
+        let Settled::Done { rejected, tally, .. } = settled else {
+            panic!("the event fails, and the fold takes effect")
+        };
+        assert_eq!((rejected.len(), tally), (1, Tally::default()));
+    }
+
+    #[test]
+    fn outputs_come_of_the_events_that_completed_their_windows() {
+        let three = batch(3);
+        let mut table = Table::default();
+        let keys = Batch {
+            keys: std::sync::Arc::new({
+                let mut keys = Column::default();
+                [b"a", b"b", b"b"].iter().for_each(|key| keys.push(*key));
+                keys
+            }),
+            ..three
+        };
+        let (_, plan) = windows::assign(&mut table, &keys, 2, 1, 1);
+        let mut fold = Fold::new(plan);
+        let answer = Answer::Folded(Folded::Done {
+            accumulators: Column::of_empty(1),
+            outputs: Outputs {
+                origins: vec![0],
+                values: Column::of_empty(1),
+                ..Outputs::default()
+            },
+        });
+        let settled = fold.settle(answer, &keys).expect("it is no trap");
+        let Settled::Done {
+            outputs: Emission::Derived { outputs, events },
+            tally,
+            ..
+        } = settled
+        else {
+            panic!("the fold takes effect")
+        };
+        assert_eq!((outputs.origins, events, tally.absorbed), (vec![2], 1, 3));
+        Box::new(fold).commit(&mut table);
+        assert_eq!(table.len(), 1, "the window of `a` stays open");
+    }
+}
