@@ -187,3 +187,36 @@ fn one_state_directory_serves_one_process_at_a_time() {
     let again = Dirigo::run(&folder, ["talk.toml"]).with_state().finish();
     assert!(again.stderr.contains("nothing new"), "{}", again.stderr);
 }
+
+#[test]
+fn positions_of_what_cannot_be_read_again_go_on_from_run_to_run() {
+    let folder = Folder::with_pipeline(
+        r#"
+        [pipeline]
+        name = "talk"
+        [[source]]
+        id = "events"
+        kind = "stdin"
+        format = "jsonl"
+        key = "/key"
+        [[sink]]
+        id = "out"
+        kind = "stdout"
+        "#,
+    );
+    let run = |lines: &str| {
+        let mut running = Dirigo::run(&folder, ["pipeline.toml"]).with_state().piped();
+        running.say(lines);
+        running.finish().succeeds();
+        let letters = letters(&folder, "state/talk/dead-letters.jsonl");
+        letters.iter().map(|letter| letter.event.position).collect::<Vec<_>>()
+    };
+    let (sound, broken) = (event(0, "k"), "broken\n");
+    for n in 1..=4 {
+        assert_eq!(run(broken), (1..=n).collect::<Vec<_>>());
+    }
+    run(&format!("{sound}{sound}{broken}"));
+    run(&format!("{broken}{sound}"));
+    run(&sound);
+    assert_eq!(run(broken), [1, 2, 3, 4, 7, 8, 11]);
+}

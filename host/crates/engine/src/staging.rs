@@ -34,7 +34,7 @@ static BUFFERS: Mutex<Buffers> = Mutex::new(Buffers {
 });
 
 thread_local! {
-    static LIFTED: Lifted = const { Lifted::NOTHING };
+    static LIFTED: Lifted = const { Lifted::nothing() };
     /// Apart from [`LIFTED`], which needs no destructor and is looked at by every call.
     static BUFFER: RefCell<Option<Buffer>> = const { RefCell::new(None) };
 }
@@ -103,11 +103,13 @@ struct Lifted {
 }
 
 impl Lifted {
-    const NOTHING: Self = Self {
-        items: Cell::new(0),
-        at_once_bytes: Cell::new(0),
-        is_staged: Cell::new(false),
-    };
+    const fn nothing() -> Self {
+        Self {
+            items: Cell::new(0),
+            at_once_bytes: Cell::new(0),
+            is_staged: Cell::new(false),
+        }
+    }
 }
 
 /// How many items the call was handed whose results are being lifted.

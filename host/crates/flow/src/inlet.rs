@@ -159,6 +159,7 @@ mod tests {
 
     use super::*;
     use crate::{Halt, Letters, LettersBookmark};
+    use dirigo_connectors::sink::{Memory, Sink};
     use dirigo_connectors::source::{self, Intake, Quota, Read};
     use dirigo_ground::clock::ManualClock;
     use dirigo_ground::lineage::Listener;
@@ -254,25 +255,9 @@ mod tests {
         let halt = Arc::<Halt>::default();
         let signal = Arc::<Signal>::default();
         let progress = Progress::new(vec![signal.clone()], Box::new(listener), false);
-        let no_letters = || unreachable!("no dead letter comes");
-        let (letters, _) = Letters::new(
-            Box::new(no_letters),
-            LettersBookmark::fresh(),
-            Arc::default(),
-            halt.clone(),
-            Arc::new(ManualClock::new(0)),
-        );
+        let letters = no_letters(&halt);
         let inlet = Inlet::new("s", 0, Box::new(source), signal, progress);
-        let thread = inlet.reading(Parts {
-            edges: Arc::default(),
-            letters,
-            halt: halt.clone(),
-            account: Arc::default(),
-            clock: Arc::new(ManualClock::new(0)),
-            epochs: Arc::default(),
-            pipeline: "p".into(),
-            batch_events: 1,
-        });
+        let thread = inlet.reading(parts(letters, halt.clone()));
         Held {
             inlet,
             halt,
@@ -281,6 +266,31 @@ mod tests {
             read,
             emptied: is_emptied,
             told,
+        }
+    }
+
+    fn no_letters(halt: &Arc<Halt>) -> Arc<Letters> {
+        let open = || unreachable!("no dead letter comes");
+        let (letters, _) = Letters::new(
+            Box::new(open),
+            LettersBookmark::fresh(),
+            Arc::default(),
+            halt.clone(),
+            Arc::new(ManualClock::new(0)),
+        );
+        letters
+    }
+
+    fn parts(letters: Arc<Letters>, halt: Arc<Halt>) -> Parts {
+        Parts {
+            edges: Arc::default(),
+            letters,
+            halt,
+            account: Arc::default(),
+            clock: Arc::new(ManualClock::new(0)),
+            epochs: Arc::default(),
+            pipeline: "p".into(),
+            batch_events: 1,
         }
     }
 
@@ -351,5 +361,84 @@ mod tests {
         held.reader.join().unwrap();
         assert_eq!(held.inlet.bookmark(), Some(10.into()));
         assert_eq!(bookmarks.load(Ordering::SeqCst), 2);
+    }
+
+    /// The positions of records that a read accepts, and of those that it refuses.
+    type Records = (&'static [u64], &'static [u64]);
+
+    /// A source that cannot be read again.
+    struct Spoken(std::slice::Iter<'static, Records>);
+
+    impl Source for Spoken {
+        fn read(&mut self, intake: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+            let Some((accepted, refused)) = self.0.next() else {
+                return Ok(Read::End);
+            };
+            for &position in *accepted {
+                intake.times.push(0);
+                intake.keys.push(b"");
+                intake.values.push(b"");
+                intake.positions.push(position);
+            }
+            for &position in *refused {
+                intake.refuse(position, b"", "it is broken".into());
+            }
+            Ok(Read::More)
+        }
+
+        fn bookmark(&self) -> Option<Bookmark> {
+            None
+        }
+
+        fn progress(&self) -> Option<source::Progress> {
+            None
+        }
+    }
+
+    #[derive(Debug)]
+    struct Deaf;
+
+    impl Listener for Deaf {
+        fn advanced(&self) {}
+        fn emptied(&self) {}
+    }
+
+    /// Where a run of these reads comes to that goes on at `next_position`, and the positions of its dead letters.
+    fn run(next_position: u64, reads: &'static [Records]) -> (u64, Vec<u64>) {
+        let (sink, taken) = Memory::new();
+        let open = Box::new(|| Ok(Box::new(sink) as Box<dyn Sink>));
+        let halt = Arc::<Halt>::default();
+        let (letters, mut writing) = Letters::new(
+            open,
+            LettersBookmark::fresh(),
+            Arc::default(),
+            halt.clone(),
+            Arc::new(ManualClock::new(0)),
+        );
+        let signal = Arc::<Signal>::default();
+        let progress = Progress::new(vec![signal.clone()], Box::new(Deaf), false);
+        progress.resume(0, next_position);
+        let inlet = Inlet::new("s", 0, Box::new(Spoken(reads.iter())), signal, progress.clone());
+        let mut reading = inlet.reading(parts(letters, halt));
+        while reading.step() != Step::Ended {}
+        while writing.step() {}
+        let position =
+            |line: &[u8]| serde_json::from_slice::<serde_json::Value>(line).unwrap()["event"]["position"].as_u64();
+        let positions = taken.lock().iter().filter_map(position).collect();
+        (progress.next_position(0), positions)
+    }
+
+    #[test]
+    fn what_was_refused_has_its_position_for_good() {
+        assert_eq!(run(0, &[(&[], &[1])]), (2, vec![1]), "nothing else was read");
+        assert_eq!(run(2, &[(&[], &[1])]), (3, vec![2]), "positions go on after a restart");
+        assert_eq!(run(3, &[(&[1, 2], &[3])]), (6, vec![5]), "it came last of its batch");
+        assert_eq!(run(6, &[(&[2], &[1]), (&[3], &[])]), (9, vec![6]), "it came first");
+        assert_eq!(
+            run(9, &[(&[1], &[]), (&[], &[2, 3])]),
+            (12, vec![10, 11]),
+            "the last batch was nothing else"
+        );
+        assert_eq!(run(12, &[(&[], &[])]), (12, vec![]), "nothing was read");
     }
 }

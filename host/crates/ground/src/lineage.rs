@@ -149,7 +149,7 @@ impl Progress {
         !must_wait
     }
 
-    /// Opens a ticket for a batch of `events` from position `first` to `last`.
+    /// Opens a ticket for a batch of events. All that was read with it counts as read, whether or not it became an event.
     #[must_use]
     pub fn open(self: &Arc<Self>, source: SourceIndex, read: &ReadBatch) -> Arc<Ticket> {
         let mut state = self.sources[usize::from(source)].state.lock();
@@ -184,6 +184,14 @@ impl Progress {
     pub fn resume(&self, source: SourceIndex, next_position: u64) {
         let mut state = self.sources[usize::from(source)].state.lock();
         state.next_position = state.next_position.max(next_position);
+    }
+
+    /// Notes that a source read on up to position `last`, and that no event came of it.
+    pub fn pass_over(&self, source: SourceIndex, last: u64) {
+        self.resume(source, last + 1);
+        if self.keeps_order {
+            self.listener.advanced();
+        }
     }
 
     /// Notes that a source is at its end.
@@ -271,7 +279,7 @@ impl Progress {
 pub struct ReadBatch {
     /// Position of the first event.
     pub first: u64,
-    /// Position of the last event.
+    /// Position of the last record, whether it became an event or was refused.
     pub last: u64,
     /// How many events.
     pub events: usize,
@@ -370,11 +378,15 @@ mod tests {
 
     #[derive(Clone, Debug, Default)]
     struct Heard {
+        advanced: Arc<AtomicUsize>,
         emptied: Arc<AtomicUsize>,
     }
 
     impl Listener for Heard {
-        fn advanced(&self) {}
+        fn advanced(&self) {
+            self.advanced.fetch_add(1, Ordering::SeqCst);
+        }
+
         fn emptied(&self) {
             self.emptied.fetch_add(1, Ordering::SeqCst);
         }
@@ -401,6 +413,24 @@ mod tests {
         assert_eq!(progress.frontier(0), 1);
         drop(derived);
         assert_eq!(progress.frontier(0), 21);
+    }
+
+    #[test]
+    fn what_no_event_came_of_was_read_all_the_same() {
+        let heard = Heard::default();
+        let progress = Progress::new(vec![Arc::default()], Box::new(heard.clone()), true);
+        progress.pass_over(0, 3);
+        assert_eq!((progress.next_position(0), progress.frontier(0)), (4, 4));
+        assert_eq!(
+            heard.advanced.load(Ordering::SeqCst),
+            1,
+            "a sink may wait for that frontier"
+        );
+        let ticket = progress.open(0, &read(4, 10));
+        progress.pass_over(0, 12);
+        assert_eq!((progress.next_position(0), progress.frontier(0)), (13, 4));
+        drop(ticket);
+        assert_eq!(progress.frontier(0), 13);
     }
 
     #[test]

@@ -248,11 +248,15 @@ impl Reading {
                 .iter_mut()
                 .for_each(|refused| refused.position += self.before);
         }
+        let refused = intake.refused.last().map(|refused| refused.position);
+        let Some(last) = intake.positions.last().copied().max(refused) else {
+            return;
+        };
         for refused in intake.refused {
             self.bury(refused);
         }
-        let (Some(&first), Some(&last)) = (intake.positions.first(), intake.positions.last()) else {
-            return;
+        let Some(&first) = intake.positions.first() else {
+            return self.inlet.progress.pass_over(self.inlet.index, last);
         };
         let Intake {
             times,
