@@ -58,6 +58,11 @@ use crate::{
 /// # fn main() {}
 /// ```
 ///
+/// # What the host calls
+/// The host closes a count window with the batch that completes it: [`add`](Reduce::add) for each event, then
+/// [`finish`](Reduce::finish) once. It never calls [`merge`](Reduce::merge) yet, and a window that is still open when the
+/// input ends is never finished: it emits nothing, and waits for the next run if the state is kept.
+///
 /// # When the accumulator changes
 /// State outlives the component that wrote it. A change of [`Accumulator`](Reduce::Accumulator) that reads old bytes
 /// otherwise raises [`STATE_VERSION`](Reduce::STATE_VERSION); [`migrate`](Reduce::migrate) makes new accumulators of old
@@ -143,9 +148,12 @@ pub trait Reduce: Sized {
     fn add(&mut self, accumulator: &mut Self::Accumulator, event: &Self::Event) -> Result<()>;
 
     /// Merges two accumulators; the events of `left` came before those of `right`.
+    ///
+    /// The contract requires it, and [`Tester::reduce_parts`](crate::testing::Tester::reduce_parts) checks it, but this
+    /// version of the host never calls it.
     fn merge(&mut self, left: Self::Accumulator, right: Self::Accumulator) -> Self::Accumulator;
 
-    /// What the window emits.
+    /// What the window emits, once its last event is in. A window that is still open when the input ends is not finished.
     ///
     /// # Errors
     /// Rejects the window: it becomes a dead letter.

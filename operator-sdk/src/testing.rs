@@ -206,8 +206,8 @@ impl<O: Reduce> Tester<O> {
         self.reduce_parts([events])
     }
 
-    /// Like [`reduce`](Tester::reduce), but folds each part of the events on its own and merges the parts, as sessions,
-    /// sliding windows and replicas do. However the events are split, the outputs should be the same.
+    /// Like [`reduce`](Tester::reduce), but folds each part of the events on its own and merges the parts, which this
+    /// version of the host never does. However the events are split, the outputs should be the same.
     pub fn reduce_parts<E: Into<Event>, P: IntoIterator<Item = E>>(
         &mut self,
         parts: impl IntoIterator<Item = P>,
