@@ -10,9 +10,7 @@ use dirigo::disk::{Disk, Entry, Mode, Simulated};
 use dirigo::engine::{Cache, Engine, Machine as Limits};
 use dirigo::flow::{EventEncoder, LetterEncoder, Reading, ReadingStep, SinkTask};
 use dirigo::pipeline::{self, Budget};
-use dirigo::runtime::{
-    Assembled, Checkpoints, Connectors, Cut, Host, Moment, Opened, Options, Place, Prepared, prepare,
-};
+use dirigo::runtime::{Assembled, Checkpoints, Connectors, Host, Opened, Options, Phase, Place, Prepared, prepare};
 use dirigo::scheduler::Choice;
 use dirigo::state::{self, Apply};
 
@@ -207,14 +205,6 @@ struct Life<'a> {
     patience: Option<usize>,
 }
 
-/// Where a checkpoint is.
-enum Stage {
-    None,
-    Cut(Cut),
-    Prepared(Moment),
-    Committed,
-}
-
 impl Life<'_> {
     fn live(mut self, course: &mut Course, seen: &mut String) -> Result<End, String> {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
@@ -291,7 +281,7 @@ impl Life<'_> {
     /// Takes steps until everything is done, or the machine stops.
     fn work(&mut self, host: &Host, hands: &mut Hands) -> Result<End, String> {
         let checkpoints = hands.assembled.checkpoints().clone();
-        let mut stage = Stage::None;
+        let mut checkpoint = None;
         let mut before = Sinks::new();
         for _ in 0..STEPS_MAX {
             if self.disk.is_crashed() || self.patience.is_some_and(|steps| self.random.one_in(steps)) {
@@ -309,9 +299,14 @@ impl Life<'_> {
                 12..15 => hands.write(self.random),
                 15 => hands.bury(self.random),
                 16 => host.sweep(),
-                _ => stage = self.advance(&checkpoints, hands, stage, &mut before)?,
+                _ => {
+                    let is_due = || self.random.one_in(3).then_some(Phase::Due);
+                    if let Some(phase) = checkpoint.take().or_else(is_due) {
+                        checkpoint = self.advance(&checkpoints, hands, phase, &mut before)?;
+                    }
+                }
             }
-            if hands.have_read() && checkpoints.is_empty() && matches!(stage, Stage::None) {
+            if hands.have_read() && checkpoints.is_empty() && checkpoint.is_none() {
                 self.finish(&checkpoints, hands, &mut before)?;
                 return Ok(End::Completed);
             }
@@ -319,54 +314,61 @@ impl Life<'_> {
         Err("it does not come to an end".into())
     }
 
-    /// Goes on with a checkpoint, or begins one now and then.
+    /// Takes the next step of a checkpoint, and looks at what readers see of it.
     fn advance(
         &mut self,
         checkpoints: &Arc<Checkpoints>,
         hands: &mut Hands,
-        stage: Stage,
+        mut phase: Phase,
         before: &mut Sinks,
-    ) -> Result<Stage, String> {
-        let failed = |failure: dirigo::flow::Failure| failure.to_string();
-        Ok(match stage {
-            Stage::None if self.random.one_in(3) => Stage::Cut(checkpoints.cut().map_err(failed)?),
-            Stage::None => Stage::None,
-            Stage::Cut(cut) => {
-                // Who writes comes to the mark: the checkpoint would wait for it.
-                hands.write_all();
-                let moment = checkpoints.prepare(cut).map_err(failed)?;
-                if self.fault == Some(Fault::PublishedEarly) {
-                    checkpoints.publish();
-                    hands.write_all();
-                    // Few epochs show something, and few crashes fall between: without help it takes hundreds of seeds.
-                    if self.patience.is_some() && self.random.one_in(10) {
-                        self.disk.crash();
-                    }
-                }
-                Stage::Prepared(moment)
-            }
-            Stage::Prepared(mut moment) => {
+    ) -> Result<Option<Phase>, String> {
+        match &mut phase {
+            // Who writes comes to the mark: the checkpoint would wait for it.
+            Phase::Cut(_) => hands.write_all(),
+            Phase::Prepared(moment) => {
                 let sinks = moment.snapshot.bookmarks.sinks.clone();
                 if let Some(fault) = self.fault {
-                    fault.spoil(&mut moment, before, checkpoints.positions());
+                    fault.spoil(moment, before, checkpoints.positions());
                 }
                 *before = sinks;
-                checkpoints.commit(moment).map_err(failed)?;
-                Stage::Committed
             }
-            Stage::Committed => {
-                checkpoints.publish();
-                Stage::None
+            Phase::Due | Phase::Committed => {}
+        }
+        // Readers must see nothing of it before its last step. Sinks write in their own time, so now and then they are given it
+        // on both sides of a step.
+        let seen = self.random.one_in(4).then(|| self.seen(hands)).transpose()?;
+        let next = checkpoints.advance(phase).map_err(|failure| failure.to_string())?;
+        if let (Some(seen), Some(_)) = (seen, &next) {
+            let now = self.seen(hands)?;
+            if now != seen && !self.is_over() {
+                return Err(format!("readers saw\n{seen}\nand in the middle of a checkpoint\n{now}"));
             }
-        })
+        }
+        if self.fault == Some(Fault::PublishedEarly) && matches!(next, Some(Phase::Prepared(_))) {
+            checkpoints.publish();
+            hands.write_all();
+            // Few epochs show something, and few crashes fall between: without help it takes hundreds of seeds.
+            if self.patience.is_some() && self.random.one_in(10) {
+                self.disk.crash();
+            }
+        }
+        Ok(next)
+    }
+
+    /// What readers see once sinks have done all that they were told to.
+    fn seen(&self, hands: &mut Hands) -> Result<String, String> {
+        hands.write_all();
+        let mut seen = String::new();
+        self.machine.shown(self.disk, &mut seen)?;
+        Ok(seen)
     }
 
     /// The last checkpoint.
     fn finish(&mut self, checkpoints: &Arc<Checkpoints>, hands: &mut Hands, before: &mut Sinks) -> Result<(), String> {
         hands.assembled.end();
-        let mut stage = Stage::Cut(checkpoints.cut().map_err(|failure| failure.to_string())?);
-        while !matches!(stage, Stage::None) {
-            stage = self.advance(checkpoints, hands, stage, before)?;
+        let mut checkpoint = Some(Phase::Due);
+        while let Some(phase) = checkpoint {
+            checkpoint = self.advance(checkpoints, hands, phase, before)?;
         }
         hands.write_all();
         let failure = hands.assembled.halt().failure();

@@ -46,6 +46,18 @@ pub(super) struct Times {
     duration_ns_max: AtomicU64,
 }
 
+/// How far a checkpoint is.
+pub enum Phase {
+    /// Nothing is done yet.
+    Due,
+    /// The pipeline was cut, and goes on.
+    Cut(Cut),
+    /// Every part of the moment is there, and what sinks wrote before it is durable.
+    Prepared(Moment),
+    /// The store has it; readers have yet to see it.
+    Committed,
+}
+
 /// One moment of a pipeline, on its way to the disk.
 pub struct Cut {
     begun_ns: u64,
@@ -72,18 +84,38 @@ impl Checkpoints {
     /// # Errors
     /// When the pipeline has failed, or it cannot be made durable; nothing must be committed after that.
     pub fn take(&self) -> Result<(), Failure> {
-        let cut = self.cut()?;
-        let prepared = self.prepare(cut)?;
-        self.commit(prepared)?;
-        self.publish();
+        let mut next = Some(Phase::Due);
+        while let Some(phase) = next {
+            next = self.advance(phase)?;
+        }
         Ok(())
+    }
+
+    /// Takes the next step of a checkpoint; `None` when that was the last one. Only this knows their order, so whoever stops a
+    /// machine between two steps tests the order that [`take`](Self::take) has.
+    ///
+    /// # Errors
+    /// As for [`take`](Self::take).
+    pub fn advance(&self, phase: Phase) -> Result<Option<Phase>, Failure> {
+        Ok(match phase {
+            Phase::Due => Some(Phase::Cut(self.cut()?)),
+            Phase::Cut(cut) => Some(Phase::Prepared(self.prepare(cut)?)),
+            Phase::Prepared(moment) => {
+                self.commit(moment)?;
+                Some(Phase::Committed)
+            }
+            Phase::Committed => {
+                self.publish();
+                None
+            }
+        })
     }
 
     /// Ends an epoch: the pipeline stands still between two effects, and everything there is of it is taken.
     ///
     /// # Errors
     /// When the pipeline has failed: what its actors drop then is in no cut.
-    pub fn cut(&self) -> Result<Cut, Failure> {
+    fn cut(&self) -> Result<Cut, Failure> {
         let is_durable = self.pipe.store.is_durable();
         let begun_ns = self.pipe.clock.now_ns();
         let paused = self.pipe.epochs.pause();
@@ -154,7 +186,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When one of them fails, or the pipeline has meanwhile.
-    pub fn prepare(&self, cut: Cut) -> Result<Moment, Failure> {
+    fn prepare(&self, cut: Cut) -> Result<Moment, Failure> {
         let gone = |_| {
             let failure = self.pipe.halt.failure();
             failure.unwrap_or_else(|| failed("whoever writes was gone before the checkpoint"))
@@ -197,7 +229,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn commit(&self, moment: Moment) -> Result<(), Failure> {
+    fn commit(&self, moment: Moment) -> Result<(), Failure> {
         if self.pipe.store.is_durable() {
             let committed = self.pipe.store.commit(moment.snapshot);
             committed.map_err(|error| Failure::State {

@@ -26,7 +26,7 @@ mod wiring;
 
 pub use admission::{Load, Meter, Shortfall, judge};
 pub use assembly::Assembled;
-pub use checkpoint::{Checkpoints, Cut, Moment};
+pub use checkpoint::{Checkpoints, Cut, Moment, Phase};
 pub use connectors::{Connectors, Place, StartError, letters_path};
 pub use graph::Ended;
 pub use guarantee::{Abilities, Guarantee, Promise, guarantees};
