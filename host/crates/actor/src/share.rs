@@ -107,3 +107,43 @@ impl Share {
         !self.waiting.lock().is_empty() || self.account.is_over_memory()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dirigo_ground::limits::Budget;
+
+    fn share(budget: Budget) -> Arc<Share> {
+        Share::new(Arc::new(Account::new(budget)))
+    }
+
+    #[test]
+    fn a_tenant_without_memory_has_one_place_and_no_second_one() {
+        let share = share(Budget {
+            memory: Some(1),
+            ..Budget::default()
+        });
+        assert!(share.take() && share.take(), "there is memory");
+        share.account.add_memory(1);
+        assert!(!share.take());
+        share.give_back();
+        assert!(!share.take(), "one actor is still active");
+        share.give_back();
+        assert!(share.take(), "the one that lets it get on");
+        assert!(!share.take());
+        share.account.remove_memory(1);
+        assert!(share.take(), "there is memory again");
+        assert_eq!(share.active_peak(), 2);
+    }
+
+    #[test]
+    fn a_tenant_has_as_many_places_as_its_budget_says() {
+        let share = share(Budget {
+            active_actors: Some(2),
+            ..Budget::default()
+        });
+        assert!(share.take() && share.take() && !share.take());
+        share.give_back();
+        assert!(share.take() && !share.take());
+    }
+}

@@ -161,8 +161,10 @@ mod tests {
     use crate::{Halt, Letters, LettersBookmark};
     use dirigo_connectors::sink::{Memory, Sink};
     use dirigo_connectors::source::{self, Intake, Quota, Read};
+    use dirigo_ground::account::Account;
     use dirigo_ground::clock::ManualClock;
-    use dirigo_ground::lineage::Listener;
+    use dirigo_ground::limits::Budget;
+    use dirigo_ground::lineage::{Listener, ReadBatch};
     use dirigo_scheduler::Errands;
 
     /// Says that the pipeline is empty, and then holds whoever told it so until the other end is dropped.
@@ -440,5 +442,45 @@ mod tests {
             "the last batch was nothing else"
         );
         assert_eq!(run(12, &[(&[], &[])]), (12, vec![]), "nothing was read");
+    }
+
+    #[test]
+    fn a_source_whose_tenant_has_no_memory_left_reads_batch_by_batch() {
+        let account = Arc::new(Account::new(Budget {
+            memory: Some(1),
+            ..Budget::default()
+        }));
+        let halt = Arc::<Halt>::default();
+        let signal = Arc::<Signal>::default();
+        let progress = Progress::new(vec![signal.clone()], Box::new(Deaf), false);
+        let records: &[Records] = &[(&[2], &[]), (&[3], &[]), (&[4], &[])];
+        let inlet = Inlet::new(
+            "s",
+            0,
+            Box::new(Spoken(records.iter())),
+            signal.clone(),
+            progress.clone(),
+        );
+        let mut reading = inlet.reading(Parts {
+            account: account.clone(),
+            ..parts(no_letters(&halt), halt)
+        });
+        let events_in = || inlet.events_in.load(Ordering::Relaxed);
+        let first = ReadBatch {
+            first: 1,
+            last: 1,
+            events: 1,
+            bytes: 1,
+            arrival_ns: 0,
+        };
+        let under_way = progress.open(0, &first);
+        assert_eq!((reading.step(), events_in()), (Step::Again, 1), "there is memory");
+        account.add_memory(1);
+        let heard = signal.heard();
+        assert_eq!(reading.step(), Step::Wait { heard, at_most: None });
+        assert_eq!(events_in(), 1, "a batch is under way");
+        drop(under_way);
+        assert!(signal.heard() > heard);
+        assert_eq!((reading.step(), events_in()), (Step::Again, 2), "none is");
     }
 }

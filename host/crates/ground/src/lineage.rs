@@ -462,6 +462,24 @@ mod tests {
     }
 
     #[test]
+    fn where_memory_is_short_a_source_reads_batch_by_batch() {
+        let signal = Arc::<Signal>::default();
+        let progress = Progress::new(vec![signal.clone(), Arc::default()], Box::<Heard>::default(), true);
+        assert!(progress.has_room(0, true), "one batch of it may always be under way");
+        let ticket = progress.open(0, &read(1, 10));
+        assert!(
+            !progress.has_room(0, true) && progress.has_room(1, true),
+            "each source has its own"
+        );
+        let held = ticket.hold(10, 100);
+        let heard = signal.heard();
+        drop(ticket);
+        assert!(signal.heard() > heard, "it is told when the batch is done with");
+        assert!(progress.has_room(0, true), "what a sink holds back is not under way");
+        drop(held);
+    }
+
+    #[test]
     fn what_is_held_back_takes_the_room_of_its_source_alone() {
         let signal = Arc::<Signal>::default();
         let progress = Progress::new(vec![signal.clone(), Arc::default()], Box::<Heard>::default(), true);
