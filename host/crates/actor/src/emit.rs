@@ -8,44 +8,71 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dirigo_ground::sync::{Mutex, MutexGuard};
 
-use super::Cell;
 use dirigo_ground::batch::Batch;
 
 /// Bytes of outputs that may wait for those of a chunk before them. Past it no replica begins a chunk that would have to
 /// wait too: one slow event holds back an actor, and not the host's memory.
 const EARLY_BYTES_MAX: usize = 16 << 20;
 
-/// Which chunk's outputs leave next, and those that must wait for it.
+/// Which chunk's outputs leave next, and those that must wait for it. `W` is a replica that waits until fewer do.
 ///
 /// To send is the right of one replica at a time: of the one that works on chunk `next`, and once that is complete, of the one
 /// that completed it, which also sends what waited behind it. Nobody else moves `next`, so whoever has the right sends without
 /// a lock, and passes it on after the last output is gone: none overtakes another, and none is received under a lock.
-#[derive(Debug, Default)]
-pub(super) struct Sequence {
+#[derive(Debug)]
+pub(super) struct Sequence<W> {
     /// Changes under the lock of `behind`.
     next: AtomicU64,
-    behind: Mutex<Behind>,
+    behind: Mutex<Behind<W>>,
 }
 
 /// What waits for a chunk before it.
-#[derive(Debug, Default)]
-struct Behind {
+#[derive(Debug)]
+struct Behind<W> {
     early: BTreeMap<u64, VecDeque<Batch>>,
     early_bytes: usize,
     /// Replicas that wait until fewer outputs do.
-    waiting: Vec<Cell>,
+    waiting: Vec<W>,
 }
 
 /// What follows when outputs have left.
-#[derive(Default)]
-pub(super) struct Completed {
+pub(super) struct Completed<W> {
     /// Replicas that waited until fewer outputs do.
-    pub(super) can_go_on: Vec<Cell>,
+    pub(super) can_go_on: Vec<W>,
     /// Whether there are outputs that had to wait for those; it is for the caller to send them.
     pub(super) has_early: bool,
 }
 
-impl Sequence {
+impl<W> Default for Sequence<W> {
+    fn default() -> Self {
+        Self {
+            next: AtomicU64::new(0),
+            behind: Mutex::default(),
+        }
+    }
+}
+
+impl<W> Default for Behind<W> {
+    fn default() -> Self {
+        Self {
+            early: BTreeMap::new(),
+            early_bytes: 0,
+            waiting: Vec::new(),
+        }
+    }
+}
+
+impl<W> Completed<W> {
+    /// Nobody who waited can go on.
+    fn none_waiting(has_early: bool) -> Self {
+        Self {
+            can_go_on: Vec::new(),
+            has_early,
+        }
+    }
+}
+
+impl<W: Clone> Sequence<W> {
     /// Whether outputs of chunk `number` may leave, now and until it is complete.
     pub(super) fn is_next(&self, number: u64) -> bool {
         self.next() == number
@@ -58,7 +85,12 @@ impl Sequence {
     /// Takes the last outputs of chunk `number`. One alone goes to `forward` if it may leave now; more leave one by one, by
     /// [`send_early`](Self::send_early).
     #[must_use]
-    pub(super) fn complete(&self, number: u64, mut outputs: VecDeque<Batch>, forward: impl FnOnce(Batch)) -> Completed {
+    pub(super) fn complete(
+        &self,
+        number: u64,
+        mut outputs: VecDeque<Batch>,
+        forward: impl FnOnce(Batch),
+    ) -> Completed<W> {
         if outputs.len() <= 1 && self.is_next(number) {
             outputs.pop_front().map(forward);
             return self.pass(self.behind.lock());
@@ -66,22 +98,19 @@ impl Sequence {
         let mut behind = self.behind.lock();
         behind.early_bytes += size(&outputs);
         behind.early.insert(number, outputs);
-        Completed {
-            can_go_on: Vec::new(),
-            // Looked at under the lock: whoever passes the right on either finds these outputs or is seen here to have done so.
-            has_early: self.is_next(number),
-        }
+        // Looked at under the lock: whoever passes the right on either finds these outputs or is seen here to have done so.
+        Completed::none_waiting(self.is_next(number))
     }
 
     /// Gives to `forward` one of the outputs that had to wait for those before them, and need not any more. For whoever was
     /// told that there are some.
     #[must_use]
-    pub(super) fn send_early(&self, forward: impl FnOnce(Batch)) -> Completed {
+    pub(super) fn send_early(&self, forward: impl FnOnce(Batch)) -> Completed<W> {
         let next = self.next();
         let (batch, is_last) = {
             let mut behind = self.behind.lock();
             let Some(outputs) = behind.early.get_mut(&next) else {
-                return Completed::default();
+                return Completed::none_waiting(false);
             };
             let batch = outputs.pop_front();
             let is_last = outputs.is_empty();
@@ -95,14 +124,11 @@ impl Sequence {
         if is_last {
             return self.pass(self.behind.lock());
         }
-        Completed {
-            can_go_on: Vec::new(),
-            has_early: true,
-        }
+        Completed::none_waiting(true)
     }
 
     /// Goes on with the next chunk.
-    fn pass(&self, mut behind: MutexGuard<'_, Behind>) -> Completed {
+    fn pass(&self, mut behind: MutexGuard<'_, Behind<W>>) -> Completed<W> {
         let next = self.next() + 1;
         self.next.store(next, Ordering::Release);
         Completed {
@@ -115,13 +141,13 @@ impl Sequence {
         }
     }
 
-    /// Whether a replica that would begin chunk `number` must wait, since the outputs of too many chunks do; if so `cell`
-    /// is kept until it can go on.
-    pub(super) fn must_wait(&self, number: u64, cell: &Cell) -> bool {
+    /// Whether a replica that would begin chunk `number` must wait, since the outputs of too many chunks do; if so the
+    /// replica is kept until it can go on.
+    pub(super) fn must_wait(&self, number: u64, replica: &W) -> bool {
         let mut behind = self.behind.lock();
         let must_wait = behind.early_bytes >= EARLY_BYTES_MAX && !self.is_next(number);
         if must_wait {
-            behind.waiting.push(cell.clone());
+            behind.waiting.push(replica.clone());
         }
         must_wait
     }
@@ -165,7 +191,7 @@ mod tests {
 
     #[test]
     fn outputs_leave_in_the_order_of_their_chunks() {
-        let sequence = Sequence::default();
+        let sequence = Sequence::<()>::default();
         let mut left = Vec::new();
         for number in [2, 0, 3, 1] {
             let outputs = [2 * number, 2 * number + 1].map(output).into();
@@ -183,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_chunk_without_outputs_holds_up_none_behind_it() {
-        let sequence = Sequence::default();
+        let sequence = Sequence::<()>::default();
         let mut left = 0;
         for number in [2, 1, 0] {
             let outputs = if number == 2 {
@@ -201,7 +227,7 @@ mod tests {
 
     #[test]
     fn to_send_is_the_right_of_who_works_on_the_chunk_whose_turn_it_is() {
-        let sequence = Sequence::default();
+        let sequence = Sequence::<()>::default();
         assert!(sequence.is_next(0) && !sequence.is_next(1));
         let mut left = Vec::new();
         let completed = sequence.complete(1, [output(1)].into(), |_| panic!("the chunk before it is not complete"));
@@ -216,5 +242,40 @@ mod tests {
         assert!(sequence.send_early(|batch| left.push(batch.positions[0])).has_early);
         assert!(!sequence.send_early(|batch| left.push(batch.positions[0])).has_early);
         assert_eq!((left, sequence.next()), (vec![0, 1, 2], 3));
+    }
+
+    /// An output of one value of so many bytes.
+    fn large(bytes: usize) -> Batch {
+        let mut values = Column::default();
+        values.push(&vec![b'v'; bytes]);
+        Batch {
+            values: Arc::new(values),
+            ..output(1)
+        }
+    }
+
+    #[test]
+    fn no_chunk_is_begun_while_too_many_outputs_wait_for_one_before_it() {
+        let sequence = Sequence::default();
+        let none = |_| panic!("chunk 0 is not complete");
+        let half = || VecDeque::from([large(EARLY_BYTES_MAX / 2)]);
+        assert!(!sequence.complete(1, half(), none).has_early);
+        assert!(!sequence.must_wait(3, &"third"), "there is room for more");
+        assert!(!sequence.complete(2, half(), none).has_early);
+        assert!(sequence.must_wait(3, &"third"), "they take all that they may");
+        assert!(sequence.must_wait(4, &"fourth"));
+        assert!(
+            !sequence.must_wait(0, &"first"),
+            "the one that all wait for never waits itself"
+        );
+
+        let completed = sequence.complete(0, VecDeque::new(), |_| panic!("it puts nothing out"));
+        assert!(
+            completed.has_early && completed.can_go_on.is_empty(),
+            "nothing has left yet"
+        );
+        let completed = sequence.send_early(|_| {});
+        assert_eq!(completed.can_go_on, ["third", "fourth"]);
+        assert!(!sequence.must_wait(3, &"third"));
     }
 }

@@ -49,7 +49,7 @@ pub struct Actor {
     replicas: Box<[Mutex<Replica>]>,
     /// By replica.
     urgencies: Box<[Urgency]>,
-    sequence: Sequence,
+    sequence: Sequence<Cell>,
 }
 
 /// Which actor of its operator it is.

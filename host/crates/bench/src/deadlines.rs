@@ -311,7 +311,7 @@ fn drive(stage: &Stage, policy: Choice, events_per_s: f64, duration: Duration) -
             () = &mut all => return,
             () = tokio::time::sleep(duration + PATIENCE * loosest()) => {}
         }
-        kills.iter().for_each(dirigo::runtime::Control::kill);
+        kills.iter().for_each(dirigo_runtime::Control::kill);
         all.await;
     });
     Ok(Driven(driven))

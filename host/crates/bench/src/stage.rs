@@ -11,7 +11,7 @@ use dirigo_connectors::sink::Sink;
 use dirigo_connectors::source::Source;
 use dirigo_flow::LettersBookmark;
 use dirigo_ground::clock;
-use dirigo_pipeline::{self as pipeline, Diagnostics};
+use dirigo_pipeline::Diagnostics;
 use dirigo_runtime::{Connectors, Host, InTransit, Job, Opened, Options, Prepared};
 use dirigo_scheduler::Choice;
 use dirigo_state::Store;
