@@ -330,19 +330,63 @@ mod tests {
         step_of(scheduler.errands(1, false)).recv().unwrap();
     }
 
-    #[test]
-    fn what_an_errand_takes_is_on_its_tenants_account() {
-        let scheduler = shared(Choice::Fair);
-        charge(&scheduler, 2);
+    /// What the steps of the next test take of a processor, far more than is charged of any in advance.
+    const STEP_NS: u64 = 3_000_000;
+
+    fn take_long() {
+        let begun = clock::thread_spent_ns();
+        while clock::thread_spent_ns() - begun < STEP_NS {}
+    }
+
+    fn run_one(scheduler: &Workers) {
         let mut errands = scheduler.errands(0, false);
-        errands.run(|| {
-            let begun = clock::thread_spent_ns();
-            while clock::thread_spent_ns() - begun < 3_000_000 {}
-        });
+        errands.run(take_long);
         errands.rest();
-        push(&scheduler, 0, "busy");
-        push(&scheduler, 1, "idle");
-        assert_eq!(scheduler.next().map(|ready| ready.item), Some("idle"));
+    }
+
+    #[test]
+    fn all_that_an_errand_takes_is_on_its_tenants_account() {
+        type Run = fn(&Workers);
+        let ways: [(&str, TenantIndex, Run); 5] = [
+            ("its tenant is owed time", 2, run_one),
+            ("a worker sleeps", 0, |scheduler| {
+                scheduler.state.lock().sleeping = 1;
+                run_one(scheduler);
+                scheduler.state.lock().sleeping = 0;
+            }),
+            ("a worker stands back", 0, |scheduler| {
+                let errand = {
+                    let scheduler = scheduler.clone();
+                    thread::spawn(move || run_one(&scheduler))
+                };
+                until_it_waits(scheduler);
+                assert!(scheduler.try_next().is_none(), "there is nothing but the errand");
+                errand.join().unwrap();
+            }),
+            ("no worker comes", 0, run_one),
+            ("it asks when it is over", 0, |scheduler| {
+                scheduler.state.lock().sleeping = 1;
+                let mut errands = scheduler.errands(0, false);
+                errands.catch_up();
+                take_long();
+                errands.catch_up();
+                scheduler.state.lock().sleeping = 0;
+            }),
+        ];
+        for (way, greedy, run) in ways {
+            let scheduler = shared(Choice::Fair);
+            charge(&scheduler, greedy);
+            let before = scheduler.usage(0).worker_ns;
+            run(&scheduler);
+            let used_ns = scheduler.usage(0).worker_ns - before;
+            assert!(used_ns >= STEP_NS, "{way}: {used_ns} ns are in the summary");
+            push(&scheduler, 1, "turn");
+            scheduler.settle(scheduler.next().unwrap().used(STEP_NS / 3, 0), None);
+            push(&scheduler, 0, "busy");
+            push(&scheduler, 1, "idle");
+            let next = scheduler.next().map(|ready| ready.item);
+            assert_eq!(next, Some("idle"), "{way}: who has used less is next");
+        }
     }
 
     #[test]
