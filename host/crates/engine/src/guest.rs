@@ -205,6 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn calls_of_the_host_are_due_to_yield_after_as_much_as_they_take() {
+        let mut guest = guest();
+        let mut calls_until_due = |bytes| (1..=1_000).find(|_| guest.serve(bytes));
+        assert_eq!(
+            [calls_until_due(0), calls_until_due(0)],
+            [Some(100); 2],
+            "each of the shortest takes 500 ns"
+        );
+        assert_eq!(calls_until_due(4_000), Some(34), "4,000 bytes take 1,000 ns more");
+        assert_eq!(calls_until_due(1 << 20), Some(1));
+    }
+
+    #[test]
     fn to_let_others_run_is_no_growth() {
         let mut guest = guest();
         assert!(grow(&mut guest, 0, PAGE));

@@ -62,3 +62,93 @@ fn serve(mut store: StoreContextMut<'_, Guest>, bytes: usize) -> Box<dyn Future<
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dirigo_ground::clock::{Clock, ManualClock};
+    use dirigo_ground::limits::Limits;
+    use wasmtime::Store;
+    use wasmtime::component::Component;
+
+    use super::*;
+    use crate::capacity::Machine;
+    use crate::engine::Engine;
+    use crate::setup::Setup;
+    use crate::voice::Voice;
+    use crate::way::done;
+
+    /// A guest that calls a function of the host so often, with a text of so many bytes.
+    const CALLER: &str = r#"(component
+        (import "dirigo:operator/host@0.1.0" (instance $host
+            (type $names (enum "trace" "debug" "info" "warn" "error"))
+            (export "level" (type $level (eq $names)))
+            (export "log" (func (param "level" $level) (param "message" string)))
+            (export "metric" (func (param "name" string) (param "value" f64)))
+            (export "panicked" (func (param "message" string) (param "event" (option u32))))))
+        (core module $memory (memory (export "memory") 16))
+        (core instance $memory (instantiate $memory))
+        (core func $log (canon lower (func $host "log") (memory $memory "memory")))
+        (core func $metric (canon lower (func $host "metric") (memory $memory "memory")))
+        (core func $panicked (canon lower (func $host "panicked") (memory $memory "memory")))
+        (core module $module
+            (import "host" "log" (func $log (param i32 i32 i32)))
+            (import "host" "metric" (func $metric (param i32 i32 f64)))
+            (import "host" "panicked" (func $panicked (param i32 i32 i32 i32)))
+            (func (export "log") (param $calls i32) (param $bytes i32)
+                (loop
+                    (call $log (i32.const 1) (i32.const 0) (local.get $bytes))
+                    (br_if 0 (local.tee $calls (i32.sub (local.get $calls) (i32.const 1))))))
+            (func (export "metric") (param $calls i32) (param $bytes i32)
+                (loop
+                    (call $metric (i32.const 0) (local.get $bytes) (f64.const 1))
+                    (br_if 0 (local.tee $calls (i32.sub (local.get $calls) (i32.const 1))))))
+            (func (export "panicked") (param $calls i32) (param $bytes i32)
+                (loop
+                    (call $panicked (i32.const 0) (local.get $bytes) (i32.const 0) (i32.const 0))
+                    (br_if 0 (local.tee $calls (i32.sub (local.get $calls) (i32.const 1)))))))
+        (core instance $module (instantiate $module (with "host" (instance
+            (export "log" (func $log)) (export "metric" (func $metric)) (export "panicked" (func $panicked))))))
+        (func (export "log") (param "calls" u32) (param "bytes" u32) (canon lift (core func $module "log")))
+        (func (export "metric") (param "calls" u32) (param "bytes" u32) (canon lift (core func $module "metric")))
+        (func (export "panicked") (param "calls" u32) (param "bytes" u32) (canon lift (core func $module "panicked"))))"#;
+
+    /// How often a guest yields that calls this function of the host `calls` times, and burns no slice of fuel.
+    fn yields(function: &str, calls: u32, bytes: u32) -> usize {
+        let small = Machine {
+            memory: 16 << 20,
+            ..Machine::read()
+        };
+        let engine = Engine::new(&small, None).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
+        let setup = Setup {
+            limits: Limits::default(),
+            config: "".into(),
+            voice: Arc::new(Voice::new("test", "guest", clock.clone(), Arc::default())),
+            account: Arc::default(),
+            clock,
+        };
+        let mut store = Store::new(&engine.wasmtime, Guest::new(&setup));
+        store.limiter_async(|guest| guest);
+        store.set_fuel(u64::MAX).unwrap();
+        let component = Component::new(&engine.wasmtime, wat::parse_str(CALLER).unwrap()).unwrap();
+        let instance = done(engine.linker.instantiate_async(&mut store, &component)).0.unwrap();
+        let call = instance.get_typed_func::<(u32, u32), ()>(&mut store, function).unwrap();
+        let (called, yields) = done(call.call_async(&mut store, (calls, bytes)));
+        called.unwrap();
+        yields
+    }
+
+    #[test]
+    fn a_guest_that_calls_the_host_all_the_time_lets_others_run() {
+        for function in ["log", "metric", "panicked"] {
+            assert_eq!(yields(function, 1_000, 0), 10, "`{function}`: one in 100 of 500 ns");
+            assert_eq!(
+                yields(function, 12, 64 << 10),
+                4,
+                "`{function}`: one in three of 16,884 ns"
+            );
+        }
+    }
+}

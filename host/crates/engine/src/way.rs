@@ -90,3 +90,32 @@ pub fn done<T>(future: impl Future<Output = T>) -> (T, usize) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use dirigo_ground::clock::ManualClock;
+
+    #[test]
+    fn a_service_gives_way_when_it_has_taken_long_and_then_begins_anew() {
+        let clock = Arc::new(ManualClock::default());
+        let mut service = Service::new(clock.clone());
+        let mut yields_after = |ns| {
+            clock.advance(Duration::from_nanos(ns));
+            done(service.give_way_when_due()).1
+        };
+        assert_eq!(yields_after(SERVED_NS_MAX - 1), 0);
+        assert_eq!(yields_after(1), 1);
+        assert_eq!(yields_after(SERVED_NS_MAX - 1), 0, "it began anew");
+        assert_eq!(yields_after(1), 1);
+    }
+
+    #[test]
+    fn who_polled_a_guest_that_gave_way_finds_out_once() {
+        assert!(!was_given());
+        assert_eq!(done(give()).1, 1);
+        assert!(was_given() && !was_given());
+    }
+}
