@@ -36,6 +36,7 @@ fn isolation_measures_a_victim_alone_and_beside_a_neighbour_under_each_policy() 
         assert_complete(&column["alone"], 54);
         assert_complete(&column["beside"]["infinite-loop"], 54);
         assert!(column["beside"]["infinite-loop"]["bound"].is_string());
+        assert!(column["beside"]["infinite-loop"]["neighbour"]["poll_bound"].is_string());
     }
     assert_complete(&measured["machine"]["ends_beside_native_hogs"], 60);
     assert!(folder.read("plots/isolation.svg").contains("infinite-loop</text>"));

@@ -1,13 +1,10 @@
 //! All hostile kinds at once, beside three victims, for a while: what is asserted of them is no timing.
+//! How long each kept a worker, `dirigo bench soak` prints.
 
 use serde_json::Value;
 
 use crate::support::{Dirigo, Folder};
 
-/// A worker that one guest keeps for longer than this, in µs of processor time, is stalled. Guests are held to a fiftieth of it
-/// one by one in the suite `kinds`; here some touch all their memory of 64 MiB at once, at up to 4 µs a page, and what a
-/// hypervisor takes from a processor counts as the guest's.
-const STALL_US: u64 = 100_000;
 /// What may be resident at any time: the guests' memory limits, 19 of 64 MiB and two of 512, make 2.2 GiB, which they approach
 /// over 20 s or so; what waits in queues, state and code have the rest. A kind that leaks has no such bound.
 const RESIDENT_BYTES_MAX: u64 = 3 << 30;
@@ -15,7 +12,7 @@ const RESIDENT_BYTES_MAX: u64 = 3 << 30;
 const AFTER_BYTES_MAX: u64 = 1536 << 20;
 
 #[test]
-fn beside_all_kinds_at_once_nothing_is_lost_nothing_grows_without_bound_and_no_worker_stalls() {
+fn beside_all_kinds_at_once_nothing_is_lost_and_nothing_grows_without_bound() {
     let measured = soak();
     let victims = measured["victims"].as_array().unwrap();
     let neighbours = measured["neighbours"].as_array().unwrap();
@@ -28,9 +25,6 @@ fn beside_all_kinds_at_once_nothing_is_lost_nothing_grows_without_bound_and_no_w
     for neighbour in neighbours {
         assert_eq!(neighbour["failure"], Value::Null, "{neighbour}");
         assert!(neighbour["slices"].as_u64().unwrap() > 0, "{neighbour}");
-    }
-    for pipeline in victims.iter().chain(neighbours) {
-        assert!(pipeline["poll_us_max"].as_u64().unwrap() < STALL_US, "{pipeline}");
     }
     assert_memory_is_bounded(&measured["resident_bytes"]);
 }

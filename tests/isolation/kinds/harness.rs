@@ -10,6 +10,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
+use crate::beside;
+
 /// A test, and the line that it has in the table.
 pub(crate) struct Held {
     pub(crate) name: &'static str,
@@ -75,28 +77,36 @@ pub(crate) fn run(suite: &[Held]) -> ExitCode {
         .or_else(|| thread::available_parallelism().ok().map(Into::into))
         .unwrap_or(1);
     println!("\nrunning {} tests", wanted.len());
-    let failed = run_all(&wanted, threads.max(1));
-    print_table(&wanted, &failed);
-    let result = if failed.is_empty() { "ok" } else { "FAILED" };
+    let ran = run_all(&wanted, threads.max(1));
+    print_table(&ran);
+    let failed = ran.iter().filter(|ran| !ran.has_passed).count();
+    let result = if failed == 0 { "ok" } else { "FAILED" };
     println!(
         "\ntest result: {result}. {} passed; {} failed; {} filtered out\n",
-        wanted.len() - failed.len(),
-        failed.len(),
+        wanted.len() - failed,
+        failed,
         suite.len() - wanted.len()
     );
     // What cargo expects of a test that failed.
-    ExitCode::from(if failed.is_empty() { 0 } else { 101 })
+    ExitCode::from(if failed == 0 { 0 } else { 101 })
 }
 
-/// Runs tests side by side. Gives the names of those that failed.
-fn run_all(wanted: &[&Held], threads: usize) -> Vec<&'static str> {
-    let waiting = Mutex::new(wanted.iter().copied().collect::<VecDeque<_>>());
-    let failed = Mutex::new(Vec::new());
+/// A test that was run.
+struct Ran<'a> {
+    held: &'a Held,
+    has_passed: bool,
+    longest_poll_us: Option<u64>,
+}
+
+/// Runs tests side by side. What came of them is in their order.
+fn run_all<'a>(wanted: &[&'a Held], threads: usize) -> Vec<Ran<'a>> {
+    let waiting = Mutex::new(wanted.iter().copied().enumerate().collect::<VecDeque<_>>());
+    let ran = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let Some(held) = waiting.lock().unwrap().pop_front() else {
+                    let Some((place, held)) = waiting.lock().unwrap().pop_front() else {
                         return;
                     };
                     #[allow(clippy::disallowed_methods, reason = "a test is timed by the wall")]
@@ -109,25 +119,28 @@ fn run_all(wanted: &[&Held], threads: usize) -> Vec<&'static str> {
                         begun.elapsed().as_secs_f64()
                     );
                     std::io::stdout().flush().unwrap();
-                    if !has_passed {
-                        failed.lock().unwrap().push(held.name);
-                    }
+                    let longest_poll_us = beside::take_longest_poll_us();
+                    let one = Ran {
+                        held,
+                        has_passed,
+                        longest_poll_us,
+                    };
+                    ran.lock().unwrap().push((place, one));
                 }
             });
         }
     });
-    failed.into_inner().unwrap()
+    let mut ran = ran.into_inner().unwrap();
+    ran.sort_by_key(|(place, _)| *place);
+    ran.into_iter().map(|(_, ran)| ran).collect()
 }
 
-fn print_table(wanted: &[&Held], failed: &[&str]) {
-    let width = wanted.iter().map(|held| held.kind.len()).max().unwrap_or(0);
-    println!("\n{:width$}   what held it", "hostile kind");
-    for held in wanted {
-        let by = if failed.contains(&held.name) {
-            "NOTHING"
-        } else {
-            held.by
-        };
-        println!("{:width$}   {by}", held.kind);
+fn print_table(ran: &[Ran<'_>]) {
+    let width = ran.iter().map(|ran| ran.held.kind.len()).max().unwrap_or(0);
+    println!("\n{:width$}   longest poll   what held it", "hostile kind");
+    for ran in ran {
+        let by = if ran.has_passed { ran.held.by } else { "NOTHING" };
+        let poll = ran.longest_poll_us.map_or_else(String::new, |us| format!("{us} µs"));
+        println!("{:width$}   {poll:>12}   {by}", ran.held.kind);
     }
 }

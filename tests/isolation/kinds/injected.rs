@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use wasm_encoder::{BlockType, Encode as _, Function, HeapType, InstructionSink};
 use wasmparser::{BinaryReader, CodeSectionReader, KnownCustom, Name, Parser, Payload};
 
-use crate::beside::{POLL_US_MAX, beside_a_victim};
+use crate::beside::beside_a_victim;
 use crate::support::{Finished, Folder, Letter, guest, letters, numbered, pipeline};
 
 /// The function of the guest whose body is put in; it takes a number and gives one.
@@ -14,17 +14,12 @@ const FUNCTION: &str = "replaced_by_the_test";
 const MODULE: u8 = 1;
 
 /// Runs the hostile map with this body in its function, called at every 20th of 40 events.
-fn run(body: impl FnOnce(&mut InstructionSink<'_>), limits: &str, poll_us_max: u64) -> (Folder, Finished) {
+fn run(body: impl FnOnce(&mut InstructionSink<'_>), limits: &str) -> (Folder, Finished) {
     let wasm = std::fs::read(guest("map")).unwrap();
-    run_in(&wasm, body, limits, poll_us_max)
+    run_in(&wasm, body, limits)
 }
 
-fn run_in(
-    wasm: &[u8],
-    body: impl FnOnce(&mut InstructionSink<'_>),
-    limits: &str,
-    poll_us_max: u64,
-) -> (Folder, Finished) {
+fn run_in(wasm: &[u8], body: impl FnOnce(&mut InstructionSink<'_>), limits: &str) -> (Folder, Finished) {
     let mut function = Function::new([]);
     body(&mut function.instructions());
     function.instructions().local_get(0).end();
@@ -37,7 +32,7 @@ fn run_in(
         text.replace(&*component.to_string_lossy(), "guest.wasm"),
     );
     folder.write("events.jsonl", numbered(40, 10));
-    let finished = beside_a_victim(&folder, poll_us_max);
+    let finished = beside_a_victim(&folder);
     (folder, finished)
 }
 
@@ -54,7 +49,6 @@ pub(crate) fn a_table_bomb_ends_at_its_limit() {
                 .end();
         },
         "",
-        POLL_US_MAX,
     );
     // Growth is denied; the guest may live on.
     assert_eq!(finished.succeeds().operator("guest", "dead_letters"), 0);
@@ -70,7 +64,6 @@ pub(crate) fn a_straight_line_of_slow_instructions_yields_on_its_way() {
             code.drop();
         },
         "",
-        POLL_US_MAX,
     );
     assert_eq!(finished.succeeds().operator("guest", "dead_letters"), 0);
 }
@@ -85,7 +78,6 @@ pub(crate) fn one_copy_of_240_mib_yields_on_its_way() {
                 .memory_copy(0, 0);
         },
         "[operator.limits]\nmemory = \"256MiB\"\nfuel_per_event = 1_000_000_000",
-        POLL_US_MAX,
     );
 }
 
@@ -98,7 +90,6 @@ pub(crate) fn wasi_handles_are_held_up_to_a_bound() {
             code.loop_(BlockType::Empty).call(get_stdout).drop().br(0).end();
         },
         "",
-        POLL_US_MAX,
     );
     // The call that finds no room traps, and the instance is dropped with all that it held.
     let letters = letters(&folder, "dead.jsonl");

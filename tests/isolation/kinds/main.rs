@@ -1,6 +1,7 @@
 //! Every kind of hostile guest, and what holds it.
 //!
-//! Each runs beside a victim, where it runs at all. `cargo hostile` runs this suite after `isolation` and ends with a table.
+//! Each runs beside a victim, where it runs at all. What is asserted are counts, and what comes out; how long a guest kept its
+//! worker stands in the table that `cargo hostile` ends with, and `dirigo bench isolation` judges it.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +17,6 @@ mod beside;
 mod harness;
 mod injected;
 mod loading;
-mod machine;
 mod striking;
 
 use std::process::ExitCode;

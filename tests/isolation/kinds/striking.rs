@@ -1,19 +1,19 @@
 //! Hostile guests, each beside a victim on the only worker.
 
-use crate::beside::{POLL_US_MAX, beside_a_victim};
+use crate::beside::beside_a_victim;
 use crate::support::{Finished, Folder, Letter, assert_says, event, letters, numbered, pipeline};
 
 const EVENTS: u64 = 40;
 
 /// Runs a map that strikes at every 20th of 40 events, in a way that kills the event.
-fn strikes(mode: &str, limits: &str, kind: &str, poll_us_max: u64) -> (Folder, Finished, Vec<Letter>) {
+fn strikes(mode: &str, limits: &str, kind: &str) -> (Folder, Finished, Vec<Letter>) {
     let folder = pipeline(
         "map",
         &format!("{{ mode = \"{mode}\", every = 20 }}"),
         &format!("[operator.limits]\n{limits}"),
     );
     folder.write("events.jsonl", numbered(EVENTS, 10));
-    let finished = beside_a_victim(&folder, poll_us_max);
+    let finished = beside_a_victim(&folder);
     let letters = letters(&folder, "dead.jsonl");
     assert!(letters.iter().map(Letter::number).eq([0, 20]), "{letters:?}");
     for letter in &letters {
@@ -23,31 +23,41 @@ fn strikes(mode: &str, limits: &str, kind: &str, poll_us_max: u64) -> (Folder, F
 }
 
 pub(crate) fn an_endless_loop_burns_its_fuel() {
-    strikes("loop", "fuel_per_event = 100_000_000", "fuel", POLL_US_MAX);
+    strikes("loop", "fuel_per_event = 100_000_000", "fuel");
 }
 
 pub(crate) fn a_loop_of_divisions_burns_its_fuel() {
-    strikes("divide", "fuel_per_event = 100_000_000", "fuel", POLL_US_MAX);
+    strikes("divide", "fuel_per_event = 100_000_000", "fuel");
 }
 
 pub(crate) fn a_loop_of_host_calls_yields_between_them() {
-    strikes("host-calls", "", "fuel", POLL_US_MAX);
+    let (_, finished, _) = strikes("host-calls", "", "fuel");
+    let summary = finished.succeeds();
+    let operators = summary.json()["operators"].as_array().unwrap();
+    let guest = operators.iter().find(|operator| operator["id"] == "guest").unwrap();
+    let counted = guest["metrics"]["calls"].as_f64().unwrap();
+    let slices = summary.operator("guest", "slices");
+    // Two calls for each that it counted, of which at the most 100 go between two yields.
+    assert!(
+        counted > 10_000.0 && slices as f64 >= 2.0 * counted / 100.0,
+        "{slices} slices, {counted} times two calls"
+    );
 }
 
 pub(crate) fn lines_of_a_mebibyte_are_cut_and_yield_between_them() {
-    let (_, finished, _) = strikes("giant-lines", "fuel_per_event = 1_500_000", "fuel", POLL_US_MAX);
+    let (_, finished, _) = strikes("giant-lines", "fuel_per_event = 1_500_000", "fuel");
     assert!(finished.stderr.len() < 1 << 20, "they are not printed");
 }
 
 pub(crate) fn a_flood_of_log_lines_costs_others_nothing() {
     let folder = pipeline("map", "{ mode = \"log\" }", "");
     folder.write("events.jsonl", numbered(600, 10));
-    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    let finished = beside_a_victim(&folder);
     assert_says(&finished.stderr, &["hostile/guest", "left_out"]);
 }
 
 pub(crate) fn bulk_instructions_of_32_mib_run_in_pieces() {
-    strikes("bulk", "fuel_per_event = 500_000_000", "fuel", POLL_US_MAX);
+    strikes("bulk", "fuel_per_event = 500_000_000", "fuel");
 }
 
 pub(crate) fn memory_filled_afresh_is_filled_in_pieces() {
@@ -57,40 +67,40 @@ pub(crate) fn memory_filled_afresh_is_filled_in_pieces() {
         "[operator.limits]\nfuel_per_event = 100_000_000",
     );
     folder.write("events.jsonl", numbered(EVENTS, 10));
-    beside_a_victim(&folder, POLL_US_MAX);
+    beside_a_victim(&folder);
 }
 
 pub(crate) fn memory_touched_page_by_page_ends_at_its_limit() {
     let folder = pipeline("map", "{ mode = \"touch\" }", "");
     folder.write("events.jsonl", numbered(EVENTS, 10));
-    beside_a_victim(&folder, POLL_US_MAX);
+    beside_a_victim(&folder);
 }
 
 pub(crate) fn a_memory_bomb_ends_at_its_limit() {
-    let (_, finished, _) = strikes("memory", "fuel_per_event = 100_000_000", "memory", POLL_US_MAX);
+    let (_, finished, _) = strikes("memory", "fuel_per_event = 100_000_000", "memory");
     assert!(finished.peak_bytes < 400 << 20, "{} bytes", finished.peak_bytes);
 }
 
 pub(crate) fn a_leak_over_turns_costs_its_instance() {
     let folder = pipeline("map", "{ mode = \"leak\" }", "[operator.limits]\nmemory = \"8MiB\"");
     folder.write("events.jsonl", numbered(1_000, 10));
-    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    let finished = beside_a_victim(&folder);
     assert!(finished.succeeds().operator("guest", "traps") > 0, "its memory ran out");
 }
 
 pub(crate) fn a_deep_recursion_ends_at_its_stack() {
-    strikes("recursion", "", "trap", POLL_US_MAX);
+    strikes("recursion", "", "trap");
 }
 
 pub(crate) fn a_panic_at_every_event_is_kept_waiting() {
     let folder = pipeline("map", "{ mode = \"panic\" }", "");
     folder.write("events.jsonl", numbered(EVENTS, 10));
-    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    let finished = beside_a_victim(&folder);
     assert_eq!(finished.succeeds().operator("guest", "dead_letters"), EVENTS);
 }
 
 pub(crate) fn a_panic_at_every_20th_event_costs_those() {
-    strikes("panic", "", "trap", POLL_US_MAX);
+    strikes("panic", "", "trap");
 }
 
 pub(crate) fn an_output_of_100_mib_is_not_taken() {
@@ -100,7 +110,7 @@ pub(crate) fn an_output_of_100_mib_is_not_taken() {
         "[operator.limits]\nmemory = \"1GiB\"\nfuel_per_event = 1_000_000_000",
     );
     folder.write("events.jsonl", numbered(EVENTS, 10));
-    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    let finished = beside_a_victim(&folder);
     assert_eq!(finished.succeeds().operator("guest", "dead_letters"), 2);
     assert!(folder.read("out.jsonl").len() < 100_000, "nothing of it leaves");
 }
@@ -110,7 +120,6 @@ pub(crate) fn a_value_of_32_mib_is_not_taken() {
         "giant-value",
         "memory = \"256MiB\"\nfuel_per_event = 200_000_000",
         "malformed",
-        POLL_US_MAX,
     );
     assert!(folder.read("out.jsonl").len() < 100_000, "nothing of it leaves");
 }
@@ -120,7 +129,6 @@ pub(crate) fn a_message_of_32_mib_is_not_taken() {
         "giant-message",
         "memory = \"256MiB\"\nfuel_per_event = 400_000_000",
         "malformed",
-        POLL_US_MAX,
     );
 }
 
@@ -145,7 +153,7 @@ fn hoarding(every: u64, limits: &str) -> Folder {
 pub(crate) fn an_event_that_becomes_ten_thousand_is_taken_within_bounds() {
     let folder = amplifying();
     folder.write("events.jsonl", numbered(EVENTS, 10));
-    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    let finished = beside_a_victim(&folder);
     assert_eq!(finished.succeeds().operator("guest", "events_out"), EVENTS * 10_001);
 }
 
@@ -154,7 +162,7 @@ pub(crate) fn a_key_that_ten_thousand_outputs_would_inherit_is_not_copied_to_the
     // 10,001 outputs of 20 KiB each, 195 MiB: more than twice the batch and 2 MiB, whatever the batch.
     let long = "k".repeat(20 << 10);
     folder.write("events.jsonl", (0..EVENTS).map(|n| event(n, &long)).collect::<String>());
-    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    let finished = beside_a_victim(&folder);
     assert_eq!(finished.succeeds().operator("guest", "events_out"), 0);
     let letters = letters(&folder, "dead.jsonl");
     assert!(
@@ -169,7 +177,7 @@ pub(crate) fn a_key_that_ten_thousand_outputs_would_inherit_is_not_copied_to_the
 pub(crate) fn state_that_grows_without_end_ends_at_the_memory_limit() {
     let folder = hoarding(1, "memory = \"4MiB\"");
     folder.write("events.jsonl", numbered(60, 1));
-    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    let finished = beside_a_victim(&folder);
     let letters = letters(&folder, "dead.jsonl");
     assert!(!letters.is_empty(), "it ends somewhere");
     assert!(
@@ -183,7 +191,7 @@ pub(crate) fn state_that_grows_without_end_ends_at_the_memory_limit() {
 pub(crate) fn state_of_a_key_ends_at_its_limit() {
     let folder = hoarding(1, "state = \"100KiB\"\nfuel_per_event = 1_000_000_000");
     folder.write("events.jsonl", numbered(20, 1));
-    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    let finished = beside_a_victim(&folder);
     let letters = letters(&folder, "dead.jsonl");
     let kinds: Vec<_> = letters.iter().map(|letter| letter.kind.as_str()).collect();
     assert!(
@@ -199,7 +207,7 @@ pub(crate) fn state_of_a_key_ends_at_its_limit() {
 pub(crate) fn state_of_a_key_ends_at_its_limit_wherever_in_a_batch() {
     let folder = hoarding(400, "state = \"10KiB\"\nfuel_per_event = 1_000_000_000");
     folder.write("events.jsonl", numbered(400, 1));
-    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    let finished = beside_a_victim(&folder);
     let letters = letters(&folder, "dead.jsonl");
     assert!(letters.iter().map(Letter::number).eq([0]), "the first of 400");
     let traps = finished.succeeds().operator("guest", "traps");
@@ -213,7 +221,7 @@ pub(crate) fn traps_in_finish_leave_the_windows_open() {
         "window = { count = 5 }",
     );
     folder.write("events.jsonl", numbered(EVENTS, 4));
-    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    let finished = beside_a_victim(&folder);
     assert!(finished.succeeds().operator("guest", "dead_letters") > 0);
     assert_eq!(folder.read("out.jsonl"), "");
 }
@@ -227,7 +235,7 @@ pub(crate) fn lies_about_results_are_not_taken() {
     ] {
         let folder = pipeline("malformed-map", &format!("{{ lie = \"{lie}\" }}"), "");
         folder.write("events.jsonl", numbered(8, 1));
-        let finished = beside_a_victim(&folder, POLL_US_MAX);
+        let finished = beside_a_victim(&folder);
         assert_eq!(finished.succeeds().operator("guest", "dead_letters"), 8, "{lie}");
     }
 }
@@ -236,7 +244,7 @@ pub(crate) fn the_outside_world_looks_the_same_to_every_run() {
     let look = || {
         let folder = pipeline("map", "{ mode = \"look-around\", every = 20 }", "");
         folder.write("events.jsonl", numbered(EVENTS, 10));
-        beside_a_victim(&folder, POLL_US_MAX);
+        beside_a_victim(&folder);
         folder.read("out.jsonl")
     };
     let seen = look();
@@ -251,7 +259,7 @@ pub(crate) fn memory_bears_no_trace_of_another_tenant() {
         "isolation = \"fresh\"\n[operator.limits]\nmemory = \"16MiB\"\nfuel_per_event = 4_000_000_000",
     );
     folder.write("events.jsonl", numbered(EVENTS, 10));
-    beside_a_victim(&folder, POLL_US_MAX);
+    beside_a_victim(&folder);
     let found: Vec<_> = folder
         .json_lines("out.jsonl")
         .into_iter()
@@ -267,7 +275,7 @@ pub(crate) fn thousands_of_actors_that_start_and_trap_at_once_are_started_in_tur
         "actors = \"per-key\"\nisolation = \"fresh\"\nwindow = { count = 2 }",
     );
     folder.write("events.jsonl", numbered(6_000, 3_000));
-    let finished = beside_a_victim(&folder, POLL_US_MAX);
+    let finished = beside_a_victim(&folder);
     assert_eq!(finished.succeeds().operator("guest", "dead_letters"), 2_000);
     assert!(finished.succeeds().operator("guest", "activations") >= 2_000);
 }

@@ -18,7 +18,7 @@ use super::openloop::{Meter, OpenLoop, Plan};
 use super::options::{self, Common};
 use super::progress::Cells;
 use super::stage::{self, NativeHogs, Stage};
-use super::victim::{self, Bound, Cell, Deeds, GRACE, HEAD_START, WARM_UP};
+use super::victim::{self, Bound, Cell, Deeds, GRACE, HEAD_START, PollBound, WARM_UP};
 use super::{plot, table};
 
 /// The ends of the same pipeline without its operators: what the machine takes for it when no worker has a part in it.
@@ -48,6 +48,9 @@ but not lost.
 The bound that is looked at: beside a neighbour the p99 is at most 1.5 times that of the victim alone and 200 us, the p99.9 \
 at most twice that alone and 1 ms. It `holds`, or is `broken`; `machine` says that what is beyond it is no longer than the same \
 figure of the victim beside native threads that never pause, under `fair`.
+
+The longest poll of a neighbour is at most 2 ms. There is `no verdict` on a longer one where that may be the machine's doing, by how \
+long it held a native thread that only reads a clock.
 
 {}
 Exit code: 1 if an event was lost, doubled or misplaced; latencies are not judged.", kinds::help()))]
@@ -283,6 +286,9 @@ impl Column {
             |cells| {
                 let mut cell = Cell::over_rounds(&cells.into_iter().map(|(_, cell)| cell).collect::<Vec<_>>());
                 cell.judge(&alone, &machine.victim_beside_native_hogs);
+                if let Some(neighbour) = &mut cell.neighbour {
+                    neighbour.judge_poll(machine.hog_held_us_max);
+                }
                 cell
             },
         );
@@ -427,7 +433,14 @@ fn row(name: &str, cell: &Cell) -> Vec<String> {
         Some(Bound::Broken) => "broken",
     };
     let neighbour = cell.neighbour.as_ref();
-    let longest_poll = neighbour.map_or_else(String::new, |deeds| table::latency_of_us(deeds.poll_us_max));
+    let longest_poll = neighbour.map_or_else(String::new, |deeds| {
+        let longest = table::latency_of_us(deeds.poll_us_max);
+        match deeds.poll_bound {
+            Some(PollBound::Broken) => format!("{longest} broken"),
+            Some(PollBound::NoVerdict) => format!("{longest} no verdict"),
+            Some(PollBound::Holds) | None => longest,
+        }
+    });
     let figures = cell.figures();
     [name.to_owned()]
         .into_iter()
