@@ -74,6 +74,20 @@ fn a_tenant_keeps_to_its_memory_and_loses_nothing_by_it() {
 }
 
 #[test]
+fn a_tenant_that_never_has_memory_gets_on_with_one_actor_and_one_batch() {
+    let (bound, free) = (sums("[tenant]\nmemory = \"1MiB\"", 20), sums("", 20));
+    for folder in [&bound, &free] {
+        // More than one batch of the source, and more actors than memory has room for.
+        folder.write("events.jsonl", numbered(2_000, 20));
+        Dirigo::run(folder, ["pipeline.toml"]).workers(2).finish().succeeds();
+    }
+    assert!(
+        bound.read("out.jsonl") == free.read("out.jsonl"),
+        "the results are the same"
+    );
+}
+
+#[test]
 fn a_guest_that_hoards_is_stopped_by_the_memory_of_its_tenant() {
     let folder = pipeline(
         "map",
