@@ -131,13 +131,13 @@ fn arrows(src: &Path) -> Graph {
         let trees = uses
             .iter()
             .filter(|(is_export, _)| !(*is_export && source.module == ROOT));
-        let used = trees.flat_map(|(_, tree)| paths(tree)).map(|(path, _)| path);
+        let named = trees.flat_map(|(_, tree)| paths(tree)).map(|(path, _)| path);
         let inline = ["crate", "super"]
             .into_iter()
             .flat_map(|first| paths_from(&text, first));
         let own = modules.iter().filter(|_| source.module == ROOT);
         let own = own.flat_map(|module| paths_from(&text, module));
-        for path in used.chain(inline.chain(own).map(str::to_owned)) {
+        for path in named.chain(inline.chain(own).map(str::to_owned)) {
             let mut segments = path.split("::").peekable();
             let ups = std::iter::from_fn(|| segments.next_if_eq(&"super")).count();
             let leaves = ups == source.depth || segments.next_if_eq(&"crate").is_some() || source.module == ROOT;

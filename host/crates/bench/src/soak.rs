@@ -215,6 +215,7 @@ fn text(measured: &Measured) -> String {
                 traps,
                 dead_letters,
                 poll_us_max,
+                ..
             } = neighbour.deeds;
             [neighbour.kind.to_owned()]
                 .into_iter()

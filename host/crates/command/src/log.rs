@@ -41,6 +41,7 @@ struct Queue {
 
 impl Log {
     /// Logs what `filter` lets through, from now to the end of the process.
+    #[must_use]
     pub fn set_up(filter: &str) -> Self {
         let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
             eprintln!("warning: `--log {filter}`: {error}; logging warnings");
@@ -94,6 +95,7 @@ impl Log {
     }
 
     /// Flushes it for the last time, and gives the number of lines that were never written.
+    #[must_use]
     pub fn finish(&self) -> u64 {
         self.flush();
         let queue = self.0.queue.lock();

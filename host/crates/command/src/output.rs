@@ -36,6 +36,7 @@ pub fn print_json(value: &impl Serialize) -> io::Result<()> {
 }
 
 /// Digits in groups of three.
+#[must_use]
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);

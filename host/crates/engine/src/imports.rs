@@ -73,8 +73,7 @@ mod tests {
     use wasmtime::component::Component;
 
     use super::*;
-    use crate::capacity::Machine;
-    use crate::engine::Engine;
+    use crate::config::config;
     use crate::setup::Setup;
     use crate::voice::Voice;
     use crate::way::done;
@@ -116,11 +115,7 @@ mod tests {
 
     /// How often a guest yields that calls this function of the host `calls` times, and burns no slice of fuel.
     fn yields(function: &str, calls: u32, bytes: u32) -> usize {
-        let small = Machine {
-            memory: 16 << 20,
-            ..Machine::read()
-        };
-        let engine = Engine::new(&small, None).unwrap();
+        let engine = wasmtime::Engine::new(&config(None)).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
         let setup = Setup {
             limits: Limits::default(),
@@ -129,11 +124,13 @@ mod tests {
             account: Arc::default(),
             clock,
         };
-        let mut store = Store::new(&engine.wasmtime, Guest::new(&setup));
+        let mut store = Store::new(&engine, Guest::new(&setup));
         store.limiter_async(|guest| guest);
         store.set_fuel(u64::MAX).unwrap();
-        let component = Component::new(&engine.wasmtime, wat::parse_str(CALLER).unwrap()).unwrap();
-        let instance = done(engine.linker.instantiate_async(&mut store, &component)).0.unwrap();
+        let component = Component::new(&engine, wat::parse_str(CALLER).unwrap()).unwrap();
+        let instance = done(linker(&engine).unwrap().instantiate_async(&mut store, &component))
+            .0
+            .unwrap();
         let call = instance.get_typed_func::<(u32, u32), ()>(&mut store, function).unwrap();
         let (called, yields) = done(call.call_async(&mut store, (calls, bytes)));
         called.unwrap();
