@@ -3,7 +3,7 @@
 //! Both happen before a turn, and are part of what the turn takes from its worker: turns get smaller where it takes long.
 
 use super::Actor;
-use super::replica::{Part, Replica};
+use super::replica::Replica;
 use dirigo_ground::account::Room;
 use dirigo_state::{self as state, Record};
 
@@ -32,7 +32,8 @@ impl Replica {
         let pipe = &actor.operator.pipe;
         let committed = pipe.epochs.committed();
         let is_large = self.table.has_more_than(pipe.store.kept_min());
-        let events = self.work.front().map_or(0, |part| part.batch.len());
+        let next = self.chunk.as_ref().and_then(|chunk| chunk.next());
+        let events = next.map_or(0, |part| part.batch.len());
         let lacking = events.min(LOOKED_UP_MAX).saturating_sub(self.table.room());
         let records = match room {
             Room::None if is_large => self.table.shrink(committed),
@@ -52,16 +53,15 @@ impl Replica {
 
     /// Looks up the keys of the next turn that are missing, and leaves events whose keys would be too many to another.
     fn look_up(&mut self, actor: &Actor) -> Result<(), state::Error> {
-        let Some(batch) = self.work.front().map(|part| part.batch.clone()) else {
+        let Some(chunk) = &mut self.chunk else { return Ok(()) };
+        let Some(batch) = chunk.next().map(|part| &part.batch) else {
             return Ok(());
         };
         let (admitted, missing) = self.table.admit(batch.keys.iter(), LOOKED_UP_MAX);
         let operator = &actor.operator;
         let found = operator.pipe.store.look_up(&operator.id, &missing, &mut self.table);
-        if admitted < batch.len()
-            && let Some(Part { batch, attempts }) = self.work.pop_front()
-        {
-            self.put_back(&batch, attempts, &[admitted]);
+        if admitted < batch.len() {
+            chunk.cut_next(admitted);
         }
         found
     }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use super::driver::{Call, Failed};
 use super::effects::{self, Effects};
+use super::pace::Pace;
 use super::{Actor, Cell, Operator};
 use dirigo_engine::{Budget, Instance, Trap, Unopened, way};
 use dirigo_ground::call::Request;
@@ -19,17 +20,17 @@ pub(super) struct Turn {
     /// What it burns between two yields; cannot be changed.
     slice_fuel: u64,
     /// Whether the next poll makes an instance first, which takes time and no fuel.
-    pub(super) is_opening: bool,
+    is_opening: bool,
     /// How long it has run, in ns.
     pub(super) used_ns: u64,
     /// Whether it gave way since it last burnt a slice of fuel: the next one is partly burnt by then.
-    pub(super) gave_way: bool,
+    gave_way: bool,
     /// Whether it ever did: the host took time for it.
     pub(super) was_served: bool,
     /// What it has burnt by its yields so far.
     burnt_fuel: u64,
     /// What of that it burnt in the last poll.
-    pub(super) polled_fuel: u64,
+    polled_fuel: u64,
     /// What was charged of it so far.
     charged_fuel: u64,
 }
@@ -149,6 +150,23 @@ impl Turn {
             Slice::Preempted | Slice::GaveWay | Slice::Waiting => self.burnt_fuel,
         };
         burnt - std::mem::replace(&mut self.charged_fuel, burnt)
+    }
+
+    /// Notes that a slice ended since the host did something for it.
+    pub(super) fn note_service(&mut self) {
+        self.gave_way = true;
+        self.was_served = true;
+    }
+
+    /// Has `pace` learn from a slice that ended with its fuel, after `polled_ns`.
+    pub(super) fn teach(&mut self, pace: &Pace, polled_ns: u64) {
+        let gave_way = std::mem::take(&mut self.gave_way);
+        let is_opening = std::mem::take(&mut self.is_opening);
+        match (is_opening, gave_way) {
+            (true, _) => {}
+            (false, true) => pace.observe_part(self.polled_fuel, polled_ns),
+            (false, false) => pace.observe_slice(self.polled_fuel, polled_ns),
+        }
     }
 
     /// Runs until it ends or waits, or to a yield: the first one by which it has burnt nearly `fuel`, or there is no time left. The

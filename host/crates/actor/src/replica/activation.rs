@@ -4,11 +4,29 @@
 
 use std::sync::Arc;
 
-use super::{Leaving, Place, Replica};
+use super::{Phase, Replica};
 use crate::operator::Operator;
 use crate::{Actor, Cell, Identity, counters};
+use dirigo_engine::Instance;
 use dirigo_flow::Failure;
 use dirigo_state::{self as state, Table};
+
+/// The right to have an instance, and the instance while no turn has it.
+#[derive(Default)]
+pub(super) struct Slot {
+    pub(super) instance: Option<Box<Instance>>,
+}
+
+/// What came of an attempt to deactivate an actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// It is dormant now.
+    Gone,
+    /// It has given up some of its keys, and still has too many to give them up at once.
+    Shrunk,
+    /// It was dormant, or is in the middle of a turn.
+    Stays,
+}
 
 impl Replica {
     /// Takes a place for an instance, and loads the actor's keys.
@@ -16,12 +34,13 @@ impl Replica {
         let operator = &actor.operator;
         if !operator.pipe.activations.acquire(cell) {
             // Looking again is no other wait.
-            if std::mem::replace(&mut self.place, Place::Awaited) == Place::None {
+            if !matches!(self.phase, Phase::AwaitingSlot) {
+                self.phase.enter(Phase::AwaitingSlot);
                 operator.pipe.share.note_wait();
             }
             return false;
         }
-        self.place = Place::Held;
+        self.slot = Some(Slot::default());
         counters::add(&operator.counters.activations, 1_u64);
         if operator.kind().is_stateful() {
             self.table = Table::in_epoch(operator.pipe.epochs.current());
@@ -41,7 +60,7 @@ impl Replica {
     pub(super) fn become_idle(&mut self, actor: &Arc<Actor>, now_ns: u64) {
         let operator = &actor.operator;
         self.last_used_ns = now_ns;
-        if self.place == Place::Held && !self.is_in_idle_queue {
+        if self.slot.is_some() && !self.is_in_idle_queue {
             self.is_in_idle_queue = true;
             operator.idle.note(actor, self.number, now_ns);
         }
@@ -56,7 +75,7 @@ impl Replica {
     /// whoever waits for it or for the store must not wait for long.
     pub(crate) fn deactivate(&mut self, actor: &Arc<Actor>) -> Leaving {
         let operator = &actor.operator;
-        if self.place != Place::Held || self.is_running() {
+        if self.slot.is_none() || self.is_running() {
             return Leaving::Stays;
         }
         let committed = operator.pipe.epochs.committed();
@@ -81,8 +100,8 @@ impl Replica {
 
     /// Gives up the instance and its place.
     pub(crate) fn give_up_instance(&mut self, actor: &Arc<Actor>) {
-        self.instance = None;
-        if std::mem::replace(&mut self.place, Place::None) == Place::Held {
+        if let Some(slot) = self.slot.take() {
+            drop(slot);
             counters::add(&actor.operator.counters.deactivations, 1_u64);
             actor.operator.pipe.activations.release(&actor.operator.pipe.share);
         }

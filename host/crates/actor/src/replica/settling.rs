@@ -9,52 +9,69 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::{Part, Replica, Running};
+use super::Replica;
+use super::chunk::{OpenChunk, Part};
+use super::phase::Ended;
 use crate::driver::{Call, Failed};
 use crate::effects::{Effects, Emitted};
 use crate::operator::{Death, Operator};
-use crate::turn::{End, Outcome, Turn};
+use crate::turn::{End, Outcome};
 use crate::{Actor, counters};
 use dirigo_engine::{Cause, Trap, Unopened};
 use dirigo_flow::{Failure, wake_all};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::Rejection;
 
-/// Traps in a row after which an actor is quarantined: more than it takes to find one bad event in the largest batch.
-const QUARANTINE_AFTER: u32 = 16;
-/// The first quarantine; each further one lasts twice as long.
-const QUARANTINE_MIN: Duration = Duration::from_millis(1);
-/// The longest quarantine: an input of which every event traps still gets through, slowly.
-const QUARANTINE_MAX: Duration = Duration::from_millis(100);
+/// Traps in a row after which an actor backs off: more than it takes to find one bad event in the largest batch.
+const BACKOFF_AFTER: u32 = 16;
+/// The first backoff; each further one lasts twice as long.
+const BACKOFF_MIN: Duration = Duration::from_millis(1);
+/// The longest backoff: an input of which every event traps still gets through, slowly.
+const BACKOFF_MAX: Duration = Duration::from_millis(100);
 /// Attempts to open an instance before the pipeline is given up: no event is to blame for those.
 const OPEN_ATTEMPTS_MAX: u32 = 5;
 
 impl Replica {
-    /// Takes a turn's effects, or rolls it back. Gives the time to wait before the next one, if it must.
-    pub(super) fn settle(&mut self, actor: &Arc<Actor>, end: End) -> Option<Duration> {
+    /// Takes a turn's effects, or rolls it back. Gives how many events it was over, and for how long to back off before the
+    /// next one, if that must be.
+    pub(super) fn settle(&mut self, actor: &Arc<Actor>, ended: Ended) -> (usize, Option<Duration>) {
+        let part = self.chunk_mut().take_next().expect("a turn is over a part of a chunk");
+        (part.batch.len(), self.settle_part(actor, part, ended))
+    }
+
+    fn settle_part(&mut self, actor: &Arc<Actor>, part: Part, ended: Ended) -> Option<Duration> {
         let operator = &actor.operator;
-        let Running { turn, part } = self.turn.take().expect("a turn that ended was running");
-        let End {
-            instance,
-            call,
-            outcome,
-            fuel,
-        } = end;
+        let Ended {
+            end:
+                End {
+                    instance,
+                    call,
+                    outcome,
+                    fuel,
+                },
+            used_ns,
+            was_served,
+            ..
+        } = ended;
         counters::add(&operator.counters.fuel, fuel);
-        counters::add(&operator.counters.worker_ns, turn.used_ns);
-        self.instance = instance;
+        counters::add(&operator.counters.worker_ns, used_ns);
+        if let Some(slot) = &mut self.slot {
+            slot.instance = instance;
+        }
+        if matches!(outcome, Outcome::Done(_) | Outcome::Failed(_)) {
+            operator.observe_turn(part.batch.len(), fuel, used_ns, was_served);
+            self.traps_in_row = 0;
+        }
         if !matches!(outcome, Outcome::Unopened(_)) {
             self.failed_openings = 0;
         }
         match outcome {
             Outcome::Done(effects) => {
-                self.note_answer(operator, &part, &turn, fuel);
                 self.apply(operator, &part, call, effects, fuel);
                 self.account_table(actor);
                 None
             }
             Outcome::Failed(failed) => {
-                self.note_answer(operator, &part, &turn, fuel);
                 call.abandon(&mut self.table);
                 self.run_apart(operator, &part, &failed, fuel);
                 self.account_table(actor);
@@ -73,16 +90,10 @@ impl Replica {
             }
             Outcome::Unopened(unopened) => {
                 self.roll_back(operator, call);
-                self.work.push_front(part);
+                self.chunk_mut().put_back(part);
                 Some(self.blame_opening(operator, unopened))
             }
         }
-    }
-
-    /// Learns from a turn that ended with an answer.
-    fn note_answer(&mut self, operator: &Operator, part: &Part, turn: &Turn, fuel: u64) {
-        operator.observe_turn(part.batch.len(), fuel, turn.used_ns, turn.was_served);
-        self.traps_in_row = 0;
     }
 
     fn roll_back(&mut self, operator: &Operator, call: Box<dyn Call>) {
@@ -92,12 +103,8 @@ impl Replica {
 
     fn count_trap(&mut self) -> Option<Duration> {
         self.traps_in_row += 1;
-        let doublings = self.traps_in_row.checked_sub(QUARANTINE_AFTER)?;
-        Some(
-            QUARANTINE_MIN
-                .saturating_mul(1 << doublings.min(16))
-                .min(QUARANTINE_MAX),
-        )
+        let doublings = self.traps_in_row.checked_sub(BACKOFF_AFTER)?;
+        Some(BACKOFF_MIN.saturating_mul(1 << doublings.min(16)).min(BACKOFF_MAX))
     }
 
     fn blame_opening(&mut self, operator: &Operator, unopened: Unopened) -> Duration {
@@ -112,7 +119,7 @@ impl Replica {
                 reason,
             });
         }
-        QUARANTINE_MIN
+        BACKOFF_MIN
     }
 
     /// Puts what trapped back, in parts: around the event that the guest blames, or in halves. A single event is buried.
@@ -140,25 +147,10 @@ impl Replica {
             return;
         }
         match trap.event.map(|event| event as usize).filter(|&event| event < events) {
-            Some(event) => self.put_back(&part.batch, attempts, &[event, event + 1]),
-            None => self.put_back(&part.batch, attempts, &[events / 2]),
-        }
-    }
-
-    /// Puts a batch back at the front of the work, cut at these places.
-    pub(crate) fn put_back(&mut self, batch: &Batch, attempts: u32, cuts: &[usize]) {
-        let ends = cuts.iter().copied().chain([batch.len()]);
-        let starts = [0].into_iter().chain(cuts.iter().copied());
-        let ranges: Vec<_> = starts
-            .zip(ends)
-            .map(|(start, end)| start..end)
-            .filter(|range| !range.is_empty())
-            .collect();
-        for range in ranges.into_iter().rev() {
-            self.work.push_front(Part {
-                batch: batch.slice(range),
-                attempts,
-            });
+            Some(event) => self
+                .chunk_mut()
+                .put_back_pieces(&part.batch, attempts, &[event, event + 1]),
+            None => self.chunk_mut().put_back_pieces(&part.batch, attempts, &[events / 2]),
         }
     }
 
@@ -181,10 +173,8 @@ impl Replica {
                 counters::add(counter, events);
             }
         }
-        let chunk = self.chunk.as_mut().expect("outputs come from a chunk");
-        chunk
-            .outputs
-            .extend(batches.into_iter().filter(|batch| !batch.is_empty()));
+        let outputs = batches.into_iter().filter(|batch| !batch.is_empty());
+        self.chunk_mut().outputs.extend(outputs);
         self.held.extend(held);
         Self::done(operator, &part.batch);
     }
@@ -200,7 +190,7 @@ impl Replica {
         }
         let failing = failures.iter().map(|failure| failure.index as usize);
         let cuts: Vec<usize> = failing.flat_map(|at| [at, at + 1]).collect();
-        self.put_back(&part.batch, part.attempts, &cuts);
+        self.chunk_mut().put_back_pieces(&part.batch, part.attempts, &cuts);
     }
 
     fn reject(&mut self, operator: &Operator, part: &Part, kind: &'static str, failures: &[Rejection], fuel: u64) {
@@ -214,6 +204,11 @@ impl Replica {
             };
             operator.bury(&part.batch, event, death);
         }
+    }
+
+    /// The chunk of a turn that has ended.
+    fn chunk_mut(&mut self) -> &mut OpenChunk {
+        self.chunk.as_mut().expect("a turn is over a part of a chunk")
     }
 
     /// What is kept of an event's key, for its dead letter.

@@ -1,0 +1,172 @@
+//! The chunk that a replica works on: what is left of it, and what it has put out so far.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use smallvec::{SmallVec, smallvec};
+
+use crate::mailbox::{Chunk, Mail};
+use dirigo_ground::batch::Batch;
+use dirigo_ground::lineage::Ticket;
+
+/// A chunk that is not finished.
+pub(crate) struct OpenChunk {
+    pub(super) number: u64,
+    /// In the order in which they leave.
+    pub(super) outputs: VecDeque<Batch>,
+    /// What has had no effect yet, the next part last: usually there is one. A turn under way is over that one.
+    parts: SmallVec<[Part; 1]>,
+    /// Held so that nothing of the chunk is done with before all of it is.
+    _tickets: SmallVec<[Arc<Ticket>; 4]>,
+}
+
+/// Part of a chunk that is run as one turn.
+pub(crate) struct Part {
+    pub(crate) batch: Batch,
+    /// How often its events were tried before.
+    pub(crate) attempts: u32,
+}
+
+impl OpenChunk {
+    /// What a mailbox gave. What is done already only leaves.
+    pub(super) fn new(chunk: Chunk) -> Self {
+        let Chunk {
+            batch,
+            is_done,
+            number,
+            tickets,
+        } = chunk;
+        let (outputs, parts) = if is_done {
+            (VecDeque::from([batch]), SmallVec::new())
+        } else {
+            (VecDeque::new(), smallvec![Part { batch, attempts: 0 }])
+        };
+        Self {
+            number,
+            outputs,
+            parts,
+            _tickets: tickets,
+        }
+    }
+
+    /// Whether nothing of it is left but outputs.
+    pub(super) fn is_done(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The part that is run next, or is being run.
+    pub(crate) fn next(&self) -> Option<&Part> {
+        self.parts.last()
+    }
+
+    /// Takes out the part that was run.
+    pub(super) fn take_next(&mut self) -> Option<Part> {
+        self.parts.pop()
+    }
+
+    /// What has had no effect yet, in order.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().rev()
+    }
+
+    /// Puts a part back in front of the others.
+    pub(super) fn put_back(&mut self, part: Part) {
+        self.parts.push(part);
+    }
+
+    /// Cuts the next part before event `at`, and leaves what is behind to a turn of its own.
+    pub(crate) fn cut_next(&mut self, at: usize) {
+        if let Some(Part { batch, attempts }) = self.parts.pop() {
+            self.put_back_pieces(&batch, attempts, &[at]);
+        }
+    }
+
+    /// Puts a batch back in front of what is left, cut at these places.
+    pub(super) fn put_back_pieces(&mut self, batch: &Batch, attempts: u32, cuts: &[usize]) {
+        let ends = cuts.iter().copied().chain([batch.len()]);
+        let starts = [0].into_iter().chain(cuts.iter().copied());
+        let ranges: SmallVec<[_; 4]> = starts
+            .zip(ends)
+            .map(|(start, end)| start..end)
+            .filter(|range| !range.is_empty())
+            .collect();
+        for range in ranges.into_iter().rev() {
+            self.put_back(Part {
+                batch: batch.slice(range),
+                attempts,
+            });
+        }
+    }
+
+    /// It, as it would wait in a mailbox: outputs first, then what has had no effect yet, that of a turn under way included.
+    pub(super) fn mail(&self) -> Vec<Mail> {
+        let mail = |batch: &Batch, is_done| Mail {
+            batch: batch.clone(),
+            is_done,
+        };
+        let done = self.outputs.iter().map(|batch| mail(batch, true));
+        let left = self.parts().map(|part| mail(&part.batch, false));
+        done.chain(left).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dirigo_ground::batch::Column;
+
+    fn chunk(events: u64, is_done: bool) -> OpenChunk {
+        let batch = Batch {
+            times: Arc::new(vec![0; events.try_into().unwrap()]),
+            keys: Arc::new(Column::of_empty(events.try_into().unwrap())),
+            values: Arc::new(Column::of_empty(events.try_into().unwrap())),
+            positions: Arc::new((0..events).collect()),
+            origin: Ticket::detached().into(),
+        };
+        OpenChunk::new(Chunk {
+            batch,
+            is_done,
+            number: 0,
+            tickets: SmallVec::new(),
+        })
+    }
+
+    fn positions(chunk: &OpenChunk) -> Vec<Vec<u64>> {
+        chunk.parts().map(|part| part.batch.positions.to_vec()).collect()
+    }
+
+    #[test]
+    fn what_is_put_back_is_run_before_what_is_left_and_in_its_order() {
+        let mut chunk = chunk(8, false);
+        chunk.cut_next(6);
+        assert_eq!(positions(&chunk), [vec![0, 1, 2, 3, 4, 5], vec![6, 7]]);
+        let part = chunk.take_next().expect("there are two");
+        chunk.put_back_pieces(&part.batch, part.attempts + 1, &[0, 1, 4, 5]);
+        assert_eq!(
+            positions(&chunk),
+            [vec![0], vec![1, 2, 3], vec![4], vec![5], vec![6, 7]]
+        );
+        let attempts: Vec<u32> = chunk.parts().map(|part| part.attempts).collect();
+        assert_eq!(attempts, [1, 1, 1, 1, 0]);
+    }
+
+    #[test]
+    fn a_chunk_goes_back_as_outputs_and_then_all_that_has_had_no_effect() {
+        let mut chunk = chunk(4, false);
+        chunk.cut_next(1);
+        let first = chunk.take_next().expect("there are two").batch;
+        chunk.outputs.push_back(first);
+        chunk.cut_next(2);
+        let mail = chunk.mail();
+        let of = |mail: &Mail| (mail.batch.positions.to_vec(), mail.is_done);
+        let expected = [(vec![0], true), (vec![1, 2], false), (vec![3], false)];
+        assert!(mail.iter().map(of).eq(expected));
+    }
+
+    #[test]
+    fn what_is_done_already_only_leaves() {
+        let chunk = chunk(3, true);
+        assert!(chunk.is_done() && chunk.next().is_none());
+        assert_eq!(chunk.outputs.len(), 1);
+    }
+}
