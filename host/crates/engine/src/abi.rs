@@ -7,7 +7,7 @@ use std::sync::Arc;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 use crate::list::{Item, List};
-use crate::staging::Staged;
+use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Outputs, Rejection};
@@ -39,27 +39,25 @@ pub(crate) struct RawColumn {
     ends: List<u32>,
 }
 
+impl Staged for RawColumn {
+    async fn unstage(&mut self, from: &mut Unstaging) {
+        self.bytes.unstage(from).await;
+        self.ends.unstage(from).await;
+    }
+}
+
 impl RawColumn {
     /// A column of so many items.
-    pub(crate) async fn validate(
-        self,
-        what: &'static str,
-        items: usize,
-        staged: &mut Staged,
-    ) -> Result<Column, InvalidResult> {
-        let (bytes, ends) = (self.bytes.fetch(staged).await, self.ends.fetch(staged).await);
+    pub(crate) fn validate(self, what: &'static str, items: usize) -> Result<Column, InvalidResult> {
+        let (bytes, ends) = (self.bytes.into_items(), self.ends.into_items());
         let column = Column::from_parts(bytes, ends).map_err(|source| InvalidResult::Column { what, source })?;
         validation::same_length(what, column.len(), items)?;
         Ok(column)
     }
 
     /// The accumulators of so many windows with events.
-    pub(crate) async fn validate_accumulators(
-        self,
-        items: usize,
-        staged: &mut Staged,
-    ) -> Result<Column, InvalidResult> {
-        let accumulators = self.validate("accumulators", items, staged).await?;
+    pub(crate) fn validate_accumulators(self, items: usize) -> Result<Column, InvalidResult> {
+        let accumulators = self.validate("accumulators", items)?;
         if let Some(index) = accumulators.iter().position(<[u8]>::is_empty) {
             return Err(InvalidResult::EmptyAccumulator { index });
         }
@@ -89,15 +87,25 @@ pub(crate) struct RawOutputs {
     failures: List<Rejection>,
 }
 
+impl Staged for RawOutputs {
+    async fn unstage(&mut self, from: &mut Unstaging) {
+        self.origins.unstage(from).await;
+        self.values.unstage(from).await;
+        if let Some(keys) = &mut self.keys {
+            keys.unstage(from).await;
+        }
+    }
+}
+
 impl RawOutputs {
     /// Outputs of so many items.
-    pub(crate) async fn validate(self, items: usize, staged: &mut Staged) -> Result<Outputs, InvalidResult> {
-        let origins = self.origins.fetch(staged).await;
-        let failures = self.failures.fetch(staged).await;
+    pub(crate) fn validate(self, items: usize) -> Result<Outputs, InvalidResult> {
+        let origins = self.origins.into_items();
+        let failures = self.failures.into_items();
         validation::in_order("origins", &origins, items, |before, after| before <= after)?;
-        let values = self.values.validate("values", origins.len(), staged).await?;
+        let values = self.values.validate("values", origins.len())?;
         let keys = match self.keys {
-            Some(keys) => Some(keys.validate("keys", origins.len(), staged).await?),
+            Some(keys) => Some(keys.validate("keys", origins.len())?),
             None => None,
         };
         validation::failures(&failures, items)?;

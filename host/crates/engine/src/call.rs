@@ -1,31 +1,32 @@
-//! One call of an exported function, with its results staged.
+//! One call of an exported function.
 
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
 
 use crate::guest::Guest;
-use crate::staging::{self, Staged};
+use crate::staging::{self, Staged, Unstaging};
 
-/// Calls a function that is handed so many items. Gives what it returned, and its large lists.
+/// Calls a function that is handed so many items.
 pub(crate) async fn call<Params, Return>(
     store: &mut Store<Guest>,
     function: &TypedFunc<Params, (Return,)>,
     params: Params,
     items: usize,
-) -> wasmtime::Result<(Return, Staged)>
+) -> wasmtime::Result<Return>
 where
     Params: ComponentNamedList + Lower + Send + Sync,
-    Return: Lift + Send + Sync + 'static,
+    Return: Lift + Staged + Send + Sync + 'static,
 {
-    let ((returned,), buffer) = staging::of(items, function.call_async(&mut *store, params)).await?;
-    let staged = match buffer {
-        None => Staged::NOTHING,
-        Some(buffer) => {
+    let ((mut returned,), buffer) = staging::of(items, function.call_async(&mut *store, params)).await?;
+    if let Some(buffer) = buffer {
+        let mut service = store.data().service();
+        // Apart from the turn, which is smaller without it, and rarely returns so much.
+        Box::pin(async {
             // The call has lasted for as long as it took to fill the buffer.
-            let mut service = store.data().service();
             service.give_way().await;
-            Staged::new(buffer, service)
-        }
-    };
-    Ok((returned, staged))
+            returned.unstage(&mut Unstaging::new(buffer, service)).await;
+        })
+        .await;
+    }
+    Ok(returned)
 }

@@ -10,10 +10,10 @@ use wasmtime::Result;
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext};
 use wasmtime::component::{ComponentType, Lift, WasmList};
 
-use crate::staging::{self, Buffer, Staged};
+use crate::staging::{self, Buffer, Staged, Unstaging};
 
 /// What the lists of a result consist of.
-pub(crate) trait Item: Lift + Clone {
+pub(crate) trait Item: Lift + Clone + Send + Sync {
     /// The part of a buffer that is for them, if they can be staged; else they are copied at once, however many.
     const ROOM: Option<fn(&mut Buffer) -> &mut Vec<Self>> = None;
 
@@ -63,14 +63,20 @@ impl<T: Item> List<T> {
         T::linear_lift_list_from_memory(context, list).map(Self::Here)
     }
 
-    /// What is in it.
-    pub(crate) async fn fetch(self, staged: &mut Staged) -> Vec<T> {
+    /// What is in it, once it is [unstaged](Staged::unstage).
+    pub(crate) fn into_items(self) -> Vec<T> {
         match self {
             Self::Here(items) => items,
-            Self::Staged(range) => {
-                let room = T::ROOM.expect("only what has room is staged");
-                staged.copy(|buffer| &room(buffer)[range]).await
-            }
+            Self::Staged(_) => panic!("a result is unstaged before anybody looks at it"),
+        }
+    }
+}
+
+impl<T: Item> Staged for List<T> {
+    async fn unstage(&mut self, from: &mut Unstaging) {
+        if let (Self::Staged(range), Some(room)) = (&*self, T::ROOM) {
+            let range = range.clone();
+            *self = Self::Here(from.copy(|buffer| &room(buffer)[range]).await);
         }
     }
 }
@@ -109,7 +115,7 @@ mod tests {
     use wasmtime::{Config, Engine, Store};
 
     use super::*;
-    use crate::staging::{self, ALONE, AT_ONCE_BYTES_MAX, BYTES_MAX, Staged};
+    use crate::staging::{ALONE, AT_ONCE_BYTES_MAX, BYTES_MAX};
     use crate::way::{Service, done};
     use dirigo_ground::call::Rejection;
     use dirigo_ground::clock::SlowClock;
@@ -137,7 +143,7 @@ mod tests {
             (canon lift (core func $instance "list") (memory $instance "memory"))))"#;
 
     /// A list of this length that a guest returns which was handed 100 items, and how often taking it lets others run.
-    fn returned<T: Item + Sync + 'static>(function: &str, length: u32) -> Result<(Vec<T>, usize)> {
+    fn returned<T: Item + 'static>(function: &str, length: u32) -> Result<(Vec<T>, usize)> {
         let mut config = Config::new();
         config.consume_fuel(true);
         let engine = Engine::new(&config)?;
@@ -148,13 +154,16 @@ mod tests {
         let instance = done(Linker::new(&engine).instantiate_async(&mut store, &component)).0?;
         let call = instance.get_typed_func::<(u32,), (List<T>,)>(&mut store, function)?;
         let (returned, yields) = done(staging::of(100, call.call_async(&mut store, (length,))));
-        let ((list,), buffer) = returned?;
+        let ((mut list,), buffer) = returned?;
         assert_eq!(yields > 0, function == "bytes", "it yields when its results are lifted");
         let is_large = length as usize * size_of::<T>() > AT_ONCE_BYTES_MAX;
         assert_eq!(buffer.is_some(), is_large);
         let service = Service::new(Arc::new(SlowClock::default()));
-        let mut staged = buffer.map_or(Staged::NOTHING, |buffer| Staged::new(buffer, service));
-        Ok(done(list.fetch(&mut staged)))
+        let ((), yields) = match buffer {
+            Some(buffer) => done(list.unstage(&mut Unstaging::new(buffer, service))),
+            None => ((), 0),
+        };
+        Ok((list.into_items(), yields))
     }
 
     #[test]

@@ -159,25 +159,30 @@ pub(crate) async fn of<T>(items: usize, call: impl Future<Output = Result<T>>) -
     Ok((returned, buffer))
 }
 
-/// The large lists of a result, to be copied while others run.
-pub(crate) struct Staged(Option<(Buffer, Service)>);
+/// A result that may have lists in a buffer.
+pub(crate) trait Staged {
+    /// Copies those out of it, while others run.
+    fn unstage(&mut self, from: &mut Unstaging) -> impl Future<Output = ()> + Send;
+}
 
-impl Staged {
-    /// None: everything was copied at once.
-    pub(crate) const NOTHING: Self = Self(None);
+/// A buffer whose lists are being copied out of it.
+pub(crate) struct Unstaging {
+    buffer: Buffer,
+    service: Service,
+}
 
+impl Unstaging {
     pub(crate) fn new(buffer: Buffer, service: Service) -> Self {
-        Self(Some((buffer, service)))
+        Self { buffer, service }
     }
 
-    /// Copies a list of what is in the buffer.
-    pub(crate) async fn copy<T: Clone>(&mut self, room: impl FnOnce(&mut Buffer) -> &[T]) -> Vec<T> {
-        let (buffer, service) = self.0.as_mut().expect("the call that returned the list staged it");
-        let staged = room(buffer);
+    /// Copies a list.
+    pub(crate) async fn copy<T: Clone>(&mut self, list: impl FnOnce(&mut Buffer) -> &[T]) -> Vec<T> {
+        let staged = list(&mut self.buffer);
         let mut items = Vec::with_capacity(staged.len());
         for piece in staged.chunks(PIECE_BYTES / size_of::<T>()) {
             items.extend_from_slice(piece);
-            service.give_way_when_due().await;
+            self.service.give_way_when_due().await;
         }
         items
     }

@@ -9,7 +9,7 @@ use crate::contract::{Interface, Violation};
 use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::list::List;
-use crate::staging::Staged;
+use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::{Filtered, Rejection};
@@ -24,10 +24,16 @@ pub(crate) struct RawFiltered {
     failures: List<Rejection>,
 }
 
+impl Staged for RawFiltered {
+    async fn unstage(&mut self, from: &mut Unstaging) {
+        self.kept.unstage(from).await;
+    }
+}
+
 impl RawFiltered {
-    async fn validate(self, items: usize, staged: &mut Staged) -> Result<Filtered, InvalidResult> {
-        let kept = self.kept.fetch(staged).await;
-        let failures = self.failures.fetch(staged).await;
+    fn validate(self, items: usize) -> Result<Filtered, InvalidResult> {
+        let kept = self.kept.into_items();
+        let failures = self.failures.into_items();
         validation::in_order("kept", &kept, items, |before, after| before < after)?;
         validation::failures(&failures, items)?;
         validation::disjoint("kept", &kept, &failures)?;
@@ -61,7 +67,7 @@ impl Filter {
     }
 
     pub(super) async fn run(&self, store: &mut Store<Guest>, batch: &Batch) -> Result<Filtered, Failure> {
-        let (filtered, mut staged) = call(store, &self.filter, (batch.into(),), batch.len()).await?;
-        Ok(filtered.validate(batch.len(), &mut staged).await?)
+        let filtered = call(store, &self.filter, (batch.into(),), batch.len()).await?;
+        Ok(filtered.validate(batch.len())?)
     }
 }

@@ -39,7 +39,7 @@ impl Map {
     }
 
     pub(super) async fn run(&self, store: &mut Store<Guest>, batch: &Batch) -> Result<Outputs, Failure> {
-        let (outputs, mut staged) = call(store, &self.map, (batch.into(),), batch.len()).await?;
-        Ok(outputs.validate(batch.len(), &mut staged).await?)
+        let outputs = call(store, &self.map, (batch.into(),), batch.len()).await?;
+        Ok(outputs.validate(batch.len())?)
     }
 }

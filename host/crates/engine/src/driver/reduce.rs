@@ -13,7 +13,7 @@ use crate::contract::{Interface, Violation};
 use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::list::List;
-use crate::staging::Staged;
+use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Column;
 use dirigo_ground::call::{Fold, Folded, Foreign, Rejection, StateVersions, Windows};
@@ -31,26 +31,24 @@ pub(crate) struct RawFolded {
     rejected: List<Rejection>,
 }
 
+impl Staged for RawFolded {
+    async fn unstage(&mut self, from: &mut Unstaging) {
+        self.accumulators.unstage(from).await;
+        self.outputs.unstage(from).await;
+    }
+}
+
 impl RawFolded {
     /// `events` were handed over, in `groups` groups of which the first `closing` close.
-    async fn validate(
-        self,
-        events: usize,
-        groups: usize,
-        closing: usize,
-        staged: &mut Staged,
-    ) -> Result<Folded, InvalidResult> {
-        let rejected = self.rejected.fetch(staged).await;
+    fn validate(self, events: usize, groups: usize, closing: usize) -> Result<Folded, InvalidResult> {
+        let rejected = self.rejected.into_items();
         validation::failures(&rejected, events)?;
         if !rejected.is_empty() {
             return Ok(Folded::Rejected(rejected));
         }
         Ok(Folded::Done {
-            accumulators: self
-                .accumulators
-                .validate_accumulators(groups - closing, staged)
-                .await?,
-            outputs: self.outputs.validate(closing, staged).await?,
+            accumulators: self.accumulators.validate_accumulators(groups - closing)?,
+            outputs: self.outputs.validate(closing)?,
         })
     }
 }
@@ -135,9 +133,9 @@ impl Reduce {
             accumulators,
             fold.closing.clone(),
         );
-        let (folded, mut staged) = call(store, &self.accumulate, args, events).await?;
+        let folded = call(store, &self.accumulate, args, events).await?;
         let (groups, closing) = (fold.accumulators.len(), closing(fold));
-        let folded = folded.validate(events, groups, closing, &mut staged).await?;
+        let folded = folded.validate(events, groups, closing)?;
         match &folded {
             Folded::Done { accumulators, .. } => check_size(fold, accumulators, store.data().limits.state)?,
             Folded::Rejected(_) | Folded::Unmigrated(_) => {}

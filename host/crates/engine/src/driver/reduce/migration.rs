@@ -13,7 +13,7 @@ use crate::call::call;
 use crate::failure::{Failure, unmigrated};
 use crate::guest::Guest;
 use crate::list::List;
-use crate::staging::Staged;
+use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Column;
 use dirigo_ground::call::{Fold, Foreign, Rejection};
@@ -28,19 +28,21 @@ pub(crate) struct RawMigrated {
     failures: List<Rejection>,
 }
 
+impl Staged for RawMigrated {
+    async fn unstage(&mut self, from: &mut Unstaging) {
+        self.accumulators.unstage(from).await;
+    }
+}
+
 impl RawMigrated {
     /// The migrated ones of so many accumulators, or those among them that the component cannot read.
-    async fn validate(
-        self,
-        items: usize,
-        staged: &mut Staged,
-    ) -> Result<Result<Column, Vec<Rejection>>, InvalidResult> {
-        let failures = self.failures.fetch(staged).await;
+    fn validate(self, items: usize) -> Result<Result<Column, Vec<Rejection>>, InvalidResult> {
+        let failures = self.failures.into_items();
         validation::failures(&failures, items)?;
         if !failures.is_empty() {
             return Ok(Err(failures));
         }
-        self.accumulators.validate_accumulators(items, staged).await.map(Ok)
+        self.accumulators.validate_accumulators(items).map(Ok)
     }
 }
 
@@ -119,8 +121,8 @@ impl Migration {
             .get_typed_func::<Args, (RawMigrated,)>(&mut *store, self.migrate)?;
         let args = (foreign.version, accumulators.gather(&foreign.groups));
         let items = foreign.groups.len();
-        let (migrated, mut staged) = call(store, &migrate, args, items).await?;
-        Ok(migrated.validate(items, &mut staged).await?)
+        let migrated = call(store, &migrate, args, items).await?;
+        Ok(migrated.validate(items)?)
     }
 }
 
