@@ -8,7 +8,7 @@ mod support;
 
 use dirigo::batch::Batch;
 use dirigo::call::Request;
-use dirigo::engine::{Budget, Engine, Instance, Setup, Voice};
+use dirigo::engine::{Budget, Engine, GuestLog, Instance, Setup};
 use dirigo::lineage::Ticket;
 use dirigo::pipeline::Limits;
 use dirigo::state::{Table, windows};
@@ -46,11 +46,11 @@ fn finish<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn setup() -> Setup {
-    let voice = Arc::new(Voice::new("bench", "guest", support::clock(), Arc::default()));
+    let log = Arc::new(GuestLog::new("bench", "guest", support::clock(), Arc::default()));
     Setup {
         limits: Limits::default(),
         config: "{}".into(),
-        voice,
+        log,
         account: Arc::default(),
         clock: support::clock(),
     }

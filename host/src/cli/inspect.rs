@@ -73,7 +73,7 @@ fn unplaced(setup: &Setup) -> engine::Setup {
     engine::Setup {
         limits: dirigo::pipeline::Limits::default(),
         config: "{}".into(),
-        voice: Arc::new(engine::Voice::new(
+        log: Arc::new(engine::GuestLog::new(
             "inspect",
             "component",
             setup.clock.clone(),

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::driver::{Emission, Failed, Settled, Tally};
-use dirigo_engine::way::Service;
+use dirigo_engine::cooperative::Yielder;
 use dirigo_engine::{Setup, Trap};
 use dirigo_ground::account::{Account, Held};
 use dirigo_ground::batch::{Batch, Column};
@@ -95,7 +95,7 @@ async fn derive(batch: &Batch, outputs: Outputs, events: usize, setup: &Setup) -
     let batches = if is_whole {
         vec![part(batch, &outputs.origins, outputs.keys, outputs.values)]
     } else {
-        in_parts(batch, &outputs, Service::new(setup.clock.clone())).await
+        in_parts(batch, &outputs, Yielder::new(setup.clock.clone())).await
     };
     Ok(Emitted { batches, held })
 }
@@ -115,7 +115,7 @@ fn inherited_bytes(batch: &Batch, outputs: &Outputs, has_runs: bool) -> usize {
 }
 
 /// Many outputs, which leave part by part.
-async fn in_parts(batch: &Batch, outputs: &Outputs, mut service: Service) -> Vec<Batch> {
+async fn in_parts(batch: &Batch, outputs: &Outputs, mut yielder: Yielder) -> Vec<Batch> {
     let mut parts = Vec::with_capacity(outputs.origins.len().div_ceil(OUTPUTS_MAX));
     let mut rest = 0..outputs.origins.len();
     while !rest.is_empty() {
@@ -124,7 +124,7 @@ async fn in_parts(batch: &Batch, outputs: &Outputs, mut service: Service) -> Vec
         let keys = outputs.keys.as_ref().map(|keys| keys.slice(range.clone()));
         let values = outputs.values.slice(range.clone());
         parts.push(part(batch, &outputs.origins[range], keys, values));
-        service.give_way_when_due().await;
+        yielder.yield_if_due().await;
     }
     parts
 }
@@ -191,7 +191,7 @@ fn too_much_output(account: &Account, batch: &Batch, outputs: &Outputs, inherite
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dirigo_engine::way::done;
+    use dirigo_engine::cooperative::done;
     use dirigo_ground::clock::SlowClock;
     use dirigo_ground::lineage::Ticket;
 
@@ -226,8 +226,8 @@ mod tests {
 
     /// The parts, after each of which others may run.
     fn parts(batch: &Batch, outputs: &Outputs) -> Vec<Batch> {
-        let service = Service::new(Arc::new(SlowClock::default()));
-        let (parts, yields) = done(in_parts(batch, outputs, service));
+        let yielder = Yielder::new(Arc::new(SlowClock::default()));
+        let (parts, yields) = done(in_parts(batch, outputs, yielder));
         assert_eq!(parts.len(), yields);
         parts
     }

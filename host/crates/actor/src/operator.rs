@@ -85,7 +85,7 @@ impl Operator {
     /// What its guests counted.
     #[must_use]
     pub fn metrics(&self) -> std::collections::BTreeMap<String, f64> {
-        self.setup.voice.metrics()
+        self.setup.log.metrics()
     }
 
     /// Where its outputs go.

@@ -249,7 +249,7 @@ impl Replica {
                 // What it amounts to takes as long as there are outputs.
                 return clock.is_used_up().then_some(Step::Again);
             }
-            Slice::GaveWay => turn.note_service(),
+            Slice::Yielded => turn.note_service(),
             Slice::Preempted => turn.teach(&operator.pace, polled_ns),
         }
         let may_go_on =

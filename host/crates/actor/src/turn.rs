@@ -10,7 +10,7 @@ use super::driver::{Call, Failed};
 use super::effects::{self, Effects};
 use super::pace::Pace;
 use super::{Actor, Cell, Operator};
-use dirigo_engine::{Budget, Instance, Trap, Unopened, way};
+use dirigo_engine::{Budget, Instance, Trap, Unopened, cooperative};
 use dirigo_ground::call::Request;
 use dirigo_pipeline::Isolation;
 
@@ -24,7 +24,7 @@ pub(super) struct Turn {
     /// How long it has run, in ns.
     pub(super) used_ns: u64,
     /// Whether it gave way since it last burnt a slice of fuel: the next one is partly burnt by then.
-    gave_way: bool,
+    has_yielded: bool,
     /// Whether it ever did: the host took time for it.
     pub(super) was_served: bool,
     /// What it has burnt by its yields so far.
@@ -67,7 +67,7 @@ pub(super) enum Slice {
     /// It burnt its fuel.
     Preempted,
     /// The host did something for it for long enough, and let others run. What it burnt is not known.
-    GaveWay,
+    Yielded,
     /// It waits for the host, which will schedule it.
     Waiting,
 }
@@ -134,7 +134,7 @@ impl Turn {
             slice_fuel: budget.slice,
             is_opening,
             used_ns: 0,
-            gave_way: false,
+            has_yielded: false,
             was_served: false,
             burnt_fuel: 0,
             polled_fuel: 0,
@@ -147,22 +147,22 @@ impl Turn {
     pub(super) fn fuel_to_charge(&mut self, slice: &Slice) -> u64 {
         let burnt = match slice {
             Slice::Ended(end) => end.fuel.max(self.charged_fuel),
-            Slice::Preempted | Slice::GaveWay | Slice::Waiting => self.burnt_fuel,
+            Slice::Preempted | Slice::Yielded | Slice::Waiting => self.burnt_fuel,
         };
         burnt - std::mem::replace(&mut self.charged_fuel, burnt)
     }
 
     /// Notes that a slice ended since the host did something for it.
     pub(super) fn note_service(&mut self) {
-        self.gave_way = true;
+        self.has_yielded = true;
         self.was_served = true;
     }
 
     /// Has `pace` learn from a slice that ended with its fuel, after `polled_ns`.
     pub(super) fn teach(&mut self, pace: &Pace, polled_ns: u64) {
-        let gave_way = std::mem::take(&mut self.gave_way);
+        let has_yielded = std::mem::take(&mut self.has_yielded);
         let is_opening = std::mem::take(&mut self.is_opening);
-        match (is_opening, gave_way) {
+        match (is_opening, has_yielded) {
             (true, _) => {}
             (false, true) => pace.observe_part(self.polled_fuel, polled_ns),
             (false, false) => pace.observe_slice(self.polled_fuel, polled_ns),
@@ -191,7 +191,7 @@ impl Turn {
         let waker = Waker::from(alarm.clone());
         match self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(end) => Slice::Ended(end),
-            Poll::Pending if way::was_given() => Slice::GaveWay,
+            Poll::Pending if cooperative::take_yielded() => Slice::Yielded,
             Poll::Pending if alarm.park() => Slice::Waiting,
             Poll::Pending => Slice::Preempted,
         }
@@ -286,7 +286,7 @@ mod tests {
             slice_fuel: 100,
             is_opening: false,
             used_ns: 0,
-            gave_way: false,
+            has_yielded: false,
             was_served: false,
             burnt_fuel: 0,
             polled_fuel: 0,

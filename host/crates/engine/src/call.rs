@@ -19,12 +19,12 @@ where
 {
     let ((mut returned,), buffer) = staging::of(items, function.call_async(&mut *store, params)).await?;
     if let Some(buffer) = buffer {
-        let mut service = store.data().service();
+        let mut yielder = store.data().yielder();
         // Apart from the turn, which is smaller without it, and rarely returns so much.
         Box::pin(async {
             // The call has lasted for as long as it took to fill the buffer.
-            service.give_way().await;
-            returned.unstage(&mut Unstaging::new(buffer, service)).await;
+            yielder.yield_now().await;
+            returned.unstage(&mut Unstaging::new(buffer, yielder)).await;
         })
         .await;
     }

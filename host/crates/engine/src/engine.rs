@@ -13,7 +13,7 @@ use crate::component::Component;
 use crate::config::config;
 use crate::contract::Violation;
 use crate::guest::Guest;
-use crate::{imports, reaper};
+use crate::{imports, reclaimer};
 
 /// Compiles and instantiates components. Cheap to clone.
 #[derive(Clone)]
@@ -78,7 +78,7 @@ impl Engine {
                 )
             }
         };
-        reaper::start();
+        reclaimer::start();
         let linker = imports::linker(&wasmtime).map_err(|error| Error::Setup(format!("{error:#}")))?;
         Ok(Self {
             wasmtime,

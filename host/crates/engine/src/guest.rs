@@ -1,4 +1,4 @@
-//! What the host keeps beside a guest's memory while an instance lives: its limits, its WASI, its last words.
+//! What the host keeps beside a guest's memory while an instance lives: its limits, its WASI, its panic message.
 //!
 //! One per store. Knows nothing of actors or turns.
 
@@ -8,9 +8,9 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{Memory, ResourceLimiterAsync, WasmCoreDump};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::cooperative::{SERVED_NS_MAX, Yielder};
+use crate::guest_log::GuestLog;
 use crate::setup::Setup;
-use crate::voice::Voice;
-use crate::way::{SERVED_NS_MAX, Service};
 use crate::{bulk, wasi};
 use dirigo_ground::account::Account;
 use dirigo_ground::limits::Limits;
@@ -29,14 +29,14 @@ pub(crate) struct Guest {
     memory: u64,
     /// How much of it the last growth was.
     growth: u64,
-    touching: Service,
+    touching: Yielder,
     /// Whether a growth of memory was denied since the last turn began: what a trap is then blamed on.
     pub(crate) memory_denied: bool,
     /// Its linear memory, once a trap has shown it.
     pub(crate) memory_shown: Option<Memory>,
-    /// What the guest said of a panic.
-    pub(crate) last_words: Option<LastWords>,
-    pub(crate) voice: Arc<Voice>,
+    /// What it reported of a panic.
+    pub(crate) panic_message: Option<PanicMessage>,
+    pub(crate) log: Arc<GuestLog>,
     /// Made when the guest first calls a WASI function: most never do, and it costs more than an activation.
     wasi: Option<Box<WasiCtx>>,
     table: ResourceTable,
@@ -45,9 +45,9 @@ pub(crate) struct Guest {
     served_ns: u64,
 }
 
-/// A panic, in the guest's own words.
+/// A panic, as the guest reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LastWords {
+pub(crate) struct PanicMessage {
     pub(crate) message: String,
     pub(crate) event: Option<u32>,
 }
@@ -61,11 +61,11 @@ impl Guest {
             account: setup.account.clone(),
             memory: 0,
             growth: 0,
-            touching: Service::new(setup.clock.clone()),
+            touching: Yielder::new(setup.clock.clone()),
             memory_denied: false,
             memory_shown: None,
-            last_words: None,
-            voice: setup.voice.clone(),
+            panic_message: None,
+            log: setup.log.clone(),
             wasi: None,
             table,
             memory_bytes: 0,
@@ -79,7 +79,7 @@ impl Guest {
     }
 
     /// Begins to do something for it that may take long.
-    pub(crate) fn service(&self) -> Service {
+    pub(crate) fn yielder(&self) -> Yielder {
         self.touching.another()
     }
 
@@ -113,8 +113,8 @@ impl Drop for Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let voice = &self.voice;
-        let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi::deny_all(voice)));
+        let log = &self.log;
+        let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi::deny_all(log)));
         WasiCtxView {
             ctx,
             table: &mut self.table,
@@ -127,7 +127,7 @@ impl ResourceLimiterAsync for Guest {
     async fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let added = (desired - current) as u64;
         if added == bulk::LET_OTHERS_RUN_BYTES {
-            self.touching.give_way_when_due().await;
+            self.touching.yield_if_due().await;
             return Ok(false);
         }
         // What a component starts with was known when it got its place.
@@ -180,7 +180,7 @@ mod tests {
                 ..Limits::default()
             },
             config: "".into(),
-            voice: Arc::new(Voice::new("test", "guest", clock.clone(), Arc::default())),
+            log: Arc::new(GuestLog::new("test", "guest", clock.clone(), Arc::default())),
             account: Arc::default(),
             clock,
         })

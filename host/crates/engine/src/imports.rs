@@ -4,9 +4,9 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Component, Linker};
 
 use crate::contract::{Violation, interface};
-use crate::guest::{Guest, LastWords};
-use crate::voice::Level;
-use crate::{wasi, way};
+use crate::guest::{Guest, PanicMessage};
+use crate::guest_log::Level;
+use crate::{cooperative, wasi};
 
 /// The names of what `component` imports.
 ///
@@ -37,16 +37,16 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest
     wasi::link(&mut linker)?;
     let mut host = linker.instance(&interface("host"))?;
     host.func_wrap_async("log", |store, (level, message): (Level, String)| {
-        store.data().voice.log(level, &message);
+        store.data().log.write(level, &message);
         serve(store, message.len())
     })?;
     host.func_wrap_async("metric", |store, (name, value): (String, f64)| {
-        store.data().voice.count(&name, value);
+        store.data().log.count(&name, value);
         serve(store, name.len())
     })?;
     host.func_wrap_async("panicked", |mut store, (message, event): (String, Option<u32>)| {
         let bytes = message.len();
-        store.data_mut().last_words = Some(LastWords { message, event });
+        store.data_mut().panic_message = Some(PanicMessage { message, event });
         serve(store, bytes)
     })?;
     Ok(linker)
@@ -57,7 +57,7 @@ fn serve(mut store: StoreContextMut<'_, Guest>, bytes: usize) -> Box<dyn Future<
     let must_yield = store.data_mut().serve(bytes);
     Box::new(async move {
         if must_yield {
-            way::give().await;
+            cooperative::yield_now().await;
         }
         Ok(())
     })
@@ -74,9 +74,9 @@ mod tests {
 
     use super::*;
     use crate::config::config;
+    use crate::cooperative::done;
+    use crate::guest_log::GuestLog;
     use crate::setup::Setup;
-    use crate::voice::Voice;
-    use crate::way::done;
 
     /// A guest that calls a function of the host so often, with a text of so many bytes.
     const CALLER: &str = r#"(component
@@ -120,7 +120,7 @@ mod tests {
         let setup = Setup {
             limits: Limits::default(),
             config: "".into(),
-            voice: Arc::new(Voice::new("test", "guest", clock.clone(), Arc::default())),
+            log: Arc::new(GuestLog::new("test", "guest", clock.clone(), Arc::default())),
             account: Arc::default(),
             clock,
         };

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use wasmtime::Store;
 
 use crate::component::{Component, OpenArgs, Opened};
+use crate::cooperative::Yielder;
 use crate::driver::Driver;
 use crate::failure::Failure;
 use crate::guest::Guest;
-use crate::reaper::Mortal;
+use crate::reclaimer::StoreGuard;
 use crate::setup::{Budget, Setup};
 use crate::trap::Trap;
-use crate::way::Service;
 use dirigo_ground::batch::Column;
-use dirigo_ground::call::{Answer, Foreign, Rejection, Request, StateVersions};
+use dirigo_ground::call::{Answer, Rejection, Request, StaleGroups, StateVersions};
 use dirigo_ground::clock::Clock;
 
 /// How much fuel `open` may burn, in events' worth: it may build tables or compile patterns that many events then use.
@@ -37,7 +37,7 @@ pub enum Unopened {
 
 /// A guest in its store, opened and ready for batches.
 pub struct Instance {
-    store: Mortal,
+    store: StoreGuard,
     driver: Driver,
 }
 
@@ -49,13 +49,13 @@ impl Instance {
     pub async fn activate(component: &Component, setup: &Setup, slice: u64) -> Result<Self, Unopened> {
         let mut store = new_store(component, setup);
         let total = setup.limits.fuel_per_event.saturating_mul(OPEN_EVENTS);
-        let mut service = Service::new(setup.clock.clone());
+        let mut yielder = Yielder::new(setup.clock.clone());
         let opened = Self::open(
             component,
             &setup.config,
             &mut store,
             Budget { total, slice },
-            &mut service,
+            &mut yielder,
         )
         .await;
         let unopened = match opened {
@@ -63,13 +63,13 @@ impl Instance {
             Ok(Err(message)) => Unopened::Refused(message),
             Err(failure) => Unopened::Trapped(Trap::of(failure, store.data_mut())),
         };
-        store.give_back(&mut service).await;
+        store.reclaim(&mut yielder).await;
         Err(unopened)
     }
 
     /// Ends it: gives its memory back, and yields like a call.
     pub async fn end(self, clock: Arc<dyn Clock>) {
-        self.store.give_back(&mut Service::new(clock)).await;
+        self.store.reclaim(&mut Yielder::new(clock)).await;
     }
 
     /// Which state `component` reads and writes, without opening it; `None` for a stateless one.
@@ -97,23 +97,23 @@ impl Instance {
     async fn open(
         component: &Component,
         config: &str,
-        store: &mut Mortal,
+        store: &mut StoreGuard,
         budget: Budget,
-        service: &mut Service,
+        yielder: &mut Yielder,
     ) -> Result<Result<Driver, String>, Failure> {
         refuel(store, budget)?;
         let instance = component.pre().instantiate_async(&mut **store).await?;
         let open = instance.get_typed_func::<OpenArgs<'_>, (Opened,)>(&mut **store, component.open())?;
         store.note_entry(*open.func());
-        service.give_way_when_due().await;
+        yielder.yield_if_due().await;
         if let Some(reduce) = component.exports().reduce() {
             reduce.learn_state_versions(instance, store).await?;
         }
-        service.restart();
+        yielder.restart();
         if let (Err(message),) = open.call_async(&mut **store, (config,)).await? {
             return Ok(Err(message));
         }
-        service.give_way_when_due().await;
+        yielder.yield_if_due().await;
         Ok(Ok(Driver::new(component.exports(), instance, store)?))
     }
 
@@ -142,7 +142,7 @@ impl Instance {
         budget: Budget,
     ) -> Result<Result<Column, Vec<Rejection>>, Trap> {
         let reduce = self.driver.reduce().expect("only a reduce keeps state");
-        let all = Foreign {
+        let all = StaleGroups {
             version: from,
             groups: (0..).take(accumulators.len()).collect(),
         };
@@ -159,7 +159,7 @@ impl Instance {
         self.store.set_hostcall_fuel(allowed);
         let guest = self.store.data_mut();
         guest.memory_denied = false;
-        guest.last_words = None;
+        guest.panic_message = None;
         self.driver.run(&mut self.store, request).await
     }
 }
@@ -170,8 +170,8 @@ impl fmt::Debug for Instance {
     }
 }
 
-fn new_store(component: &Component, setup: &Setup) -> Mortal {
-    let mut store = Mortal::new(Store::new(component.pre().engine(), Guest::new(setup)));
+fn new_store(component: &Component, setup: &Setup) -> StoreGuard {
+    let mut store = StoreGuard::new(Store::new(component.pre().engine(), Guest::new(setup)));
     store.limiter_async(|guest| guest);
     store.set_hostcall_fuel(RESULT_BYTES_ALLOWANCE);
     store

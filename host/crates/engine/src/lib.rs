@@ -11,23 +11,23 @@ mod capacity;
 mod component;
 mod config;
 mod contract;
+pub mod cooperative;
 mod digest;
 mod driver;
 mod engine;
 mod failure;
 mod guest;
+mod guest_log;
 mod imports;
 mod instance;
 mod kind;
 mod list;
-mod reaper;
+mod reclaimer;
 mod setup;
 mod staging;
 mod trap;
 mod validation;
-mod voice;
 mod wasi;
-pub mod way;
 
 pub use bulk::Refused;
 pub use cache::{Cache, Error as CacheError};
@@ -36,12 +36,12 @@ pub use component::Component;
 pub use contract::Violation;
 pub use dirigo_builtins as builtin;
 pub use engine::{Engine, Error};
+pub use guest_log::{GuestLog, Level};
 pub use instance::{Instance, Unopened};
 pub use kind::Kind;
 pub use setup::{Budget, Setup};
-pub use staging::prepare_buffers as make_landings_ready;
+pub use staging::prepare_buffers as prepare_staging_buffers;
 pub use trap::{Cause, Trap};
-pub use voice::{Level, Voice};
 
 /// Prepares this thread for running guests, which its first turn would take the time for.
 pub fn prepare_thread() {

@@ -115,8 +115,8 @@ mod tests {
     use wasmtime::{Config, Engine, Store};
 
     use super::*;
+    use crate::cooperative::{Yielder, done};
     use crate::staging::{ALONE, AT_ONCE_BYTES_MAX, BYTES_MAX};
-    use crate::way::{Service, done};
     use dirigo_ground::call::Rejection;
     use dirigo_ground::clock::SlowClock;
 
@@ -158,9 +158,9 @@ mod tests {
         assert_eq!(yields > 0, function == "bytes", "it yields when its results are lifted");
         let is_large = length as usize * size_of::<T>() > AT_ONCE_BYTES_MAX;
         assert_eq!(buffer.is_some(), is_large);
-        let service = Service::new(Arc::new(SlowClock::default()));
+        let yielder = Yielder::new(Arc::new(SlowClock::default()));
         let ((), yields) = match buffer {
-            Some(buffer) => done(list.unstage(&mut Unstaging::new(buffer, service))),
+            Some(buffer) => done(list.unstage(&mut Unstaging::new(buffer, yielder))),
             None => ((), 0),
         };
         Ok((list.into_items(), yields))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::voice::Voice;
+use crate::guest_log::GuestLog;
 use dirigo_ground::account::Account;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::limits::Limits;
@@ -14,11 +14,11 @@ pub struct Setup {
     pub limits: Limits,
     /// What `open` gets: a JSON object.
     pub config: Arc<str>,
-    /// Where what it says goes.
-    pub voice: Arc<Voice>,
+    /// Where its log lines and counters go.
+    pub log: Arc<GuestLog>,
     /// Whose memory it takes.
     pub account: Arc<Account>,
-    /// By which it lets others run while the host does something for it.
+    /// By which it yields while the host does something for it.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -27,7 +27,7 @@ impl Setup {
     #[must_use]
     pub fn on_account(self, account: &Arc<Account>) -> Self {
         Self {
-            voice: Arc::new(self.voice.on_account(account.clone())),
+            log: Arc::new(self.log.on_account(account.clone())),
             account: account.clone(),
             ..self
         }

@@ -12,7 +12,7 @@ use std::pin::pin;
 
 use wasmtime::Result;
 
-use crate::way::Service;
+use crate::cooperative::Yielder;
 use dirigo_ground::sync::Mutex;
 
 /// Results up to this size, in all their lists together, are copied at once: 64 pages. That is more than most batches take.
@@ -168,12 +168,12 @@ pub(crate) trait Staged {
 /// A buffer whose lists are being copied out of it.
 pub(crate) struct Unstaging {
     buffer: Buffer,
-    service: Service,
+    yielder: Yielder,
 }
 
 impl Unstaging {
-    pub(crate) fn new(buffer: Buffer, service: Service) -> Self {
-        Self { buffer, service }
+    pub(crate) fn new(buffer: Buffer, yielder: Yielder) -> Self {
+        Self { buffer, yielder }
     }
 
     /// Copies a list.
@@ -182,7 +182,7 @@ impl Unstaging {
         let mut items = Vec::with_capacity(staged.len());
         for piece in staged.chunks(PIECE_BYTES / size_of::<T>()) {
             items.extend_from_slice(piece);
-            self.service.give_way_when_due().await;
+            self.yielder.yield_if_due().await;
         }
         items
     }

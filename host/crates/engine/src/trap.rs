@@ -80,7 +80,7 @@ impl Trap {
 
     fn of_guest(error: &wasmtime::Error, guest: &mut Guest) -> Self {
         guest.note_memory(error);
-        let words = guest.last_words.take();
+        let panic = guest.panic_message.take();
         let memory_denied = std::mem::take(&mut guest.memory_denied);
         let has_stack = error.downcast_ref::<WasmBacktrace>().is_some();
         let is_exit = error.downcast_ref::<wasmtime_wasi::I32Exit>().is_some();
@@ -91,7 +91,7 @@ impl Trap {
             None if !has_stack && !is_exit => Cause::Malformed,
             _ => Cause::Trap,
         };
-        let said = words.as_ref().map(|words| words.message.clone());
+        let said = panic.as_ref().map(|panic| panic.message.clone());
         let reason = match cause {
             Cause::Fuel => "all fuel consumed".into(),
             Cause::Memory => format!(
@@ -107,7 +107,7 @@ impl Trap {
             cause,
             reason,
             backtrace,
-            event: words.and_then(|words| words.event),
+            event: panic.and_then(|panic| panic.event),
         }
     }
 

@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamError};
 use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiView};
 
-use crate::voice::{Level, Voice};
+use crate::guest_log::{GuestLog, Level};
 
 /// The WASI interfaces that a component may import, whatever their 0.2.x version.
 pub(crate) const GRANTED: [&str; 18] = [
@@ -69,7 +69,7 @@ pub(crate) fn link<Guest: WasiView + 'static>(linker: &mut Linker<Guest>) -> was
 }
 
 /// What stands behind the interfaces for one instance.
-pub(crate) fn deny_all(voice: &Arc<Voice>) -> WasiCtx {
+pub(crate) fn deny_all(log: &Arc<GuestLog>) -> WasiCtx {
     /// Any constant serves: what matters is that every instance of every run draws the same numbers.
     const SEED: u128 = 0x6469_7269_676f_2064_6972_6967_6f20_6469;
     /// A guest that wants more random bytes at once than this asks for memory, not for chance.
@@ -82,11 +82,11 @@ pub(crate) fn deny_all(voice: &Arc<Voice>) -> WasiCtx {
         .insecure_random_seed(SEED)
         .max_random_size(RANDOM_BYTES_MAX)
         .stdout(Print {
-            voice: voice.clone(),
+            log: log.clone(),
             level: Level::Info,
         })
         .stderr(Print {
-            voice: voice.clone(),
+            log: log.clone(),
             level: Level::Warn,
         })
         .build()
@@ -135,7 +135,7 @@ fn cannot_wait() -> wasmtime::Error {
 /// Standard output or standard error, whose lines become log lines.
 #[derive(Clone)]
 struct Print {
-    voice: Arc<Voice>,
+    log: Arc<GuestLog>,
     level: Level,
 }
 
@@ -163,7 +163,7 @@ impl Pollable for Print {
 #[wasmtime_wasi::async_trait]
 impl OutputStream for Print {
     fn write(&mut self, bytes: bytes::Bytes) -> Result<(), StreamError> {
-        self.voice.print(self.level, &bytes);
+        self.log.print(self.level, &bytes);
         Ok(())
     }
 

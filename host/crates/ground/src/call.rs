@@ -58,12 +58,12 @@ pub struct Fold {
     /// The windows of the first groups, which close.
     pub closing: Option<Arc<Windows>>,
     /// The groups whose accumulators are not of the component's state version; most folds have none.
-    pub foreign: Vec<Foreign>,
+    pub stale: Vec<StaleGroups>,
 }
 
 /// Groups whose accumulators another version of the component wrote. Each has an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Foreign {
+pub struct StaleGroups {
     /// Which version.
     pub version: u32,
     /// The numbers of the groups.

@@ -11,7 +11,7 @@ use super::admission::Meter;
 use super::job::Job;
 use super::summary::TenantSummary;
 use dirigo_actor::{Activations, Cell, Ran, Share, Step};
-use dirigo_engine::{self as engine, Engine, make_landings_ready};
+use dirigo_engine::{self as engine, Engine, prepare_staging_buffers};
 use dirigo_ground::account::Account;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::thread;
@@ -150,7 +150,7 @@ impl Host {
         if known.is_none() && index > 0 {
             self.scheduler.share();
             // For the turn that each worker runs, and for turns that gave way while they copied.
-            make_landings_ready(2 * self.options.workers as usize + 2);
+            prepare_staging_buffers(2 * self.options.workers as usize + 2);
         }
         let index = TenantIndex::try_from(index).expect("a host has fewer than 2^32 tenants");
         (index, share)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::SLICE_FUEL;
 use super::continuity::Description;
-use dirigo_engine::{Component, Engine, Instance, Kind, Setup, Unopened, Voice};
+use dirigo_engine::{Component, Engine, GuestLog, Instance, Kind, Setup, Unopened};
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Marks, Operator, Pipeline};
 
@@ -64,7 +64,7 @@ async fn fit(
         loaded.error_at(&operator.id, "component", &message, &error.to_string(), None)
     })?;
     check_place(loaded, operator, &component)?;
-    let voice = Arc::new(Voice::new(
+    let log = Arc::new(GuestLog::new(
         &loaded.pipeline.name,
         &operator.id,
         clock.clone(),
@@ -73,7 +73,7 @@ async fn fit(
     let setup = Setup {
         limits: operator.limits,
         config: operator.config.to_string().into(),
-        voice,
+        log,
         // It has no tenant before it runs.
         account: Arc::default(),
         clock: clock.clone(),

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::SLICE_FUEL;
-use dirigo_engine::{self as engine, Budget, Component, Engine, Instance, Kind, Setup, Trap, Unopened, Voice};
+use dirigo_engine::{self as engine, Budget, Component, Engine, GuestLog, Instance, Kind, Setup, Trap, Unopened};
 use dirigo_flow::{DeadLetter, LetterSetup};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
@@ -232,7 +232,7 @@ pub async fn run(letter: &DeadLetter, component: &Component, clock: Arc<dyn Cloc
             .map_err(Error::Environment)?
             .to_string()
             .into(),
-        voice: Arc::new(Voice::new(
+        log: Arc::new(GuestLog::new(
             &letter.pipeline,
             &letter.operator,
             clock.clone(),

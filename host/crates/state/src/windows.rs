@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::table::{Entry, Table};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Fold, Foreign, Windows};
+use dirigo_ground::call::{Fold, StaleGroups, Windows};
 
 /// What a turn will do to a table, once it succeeded.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32, state_vers
         groups: Arc::new(plan.numbered(joined)),
         accumulators: Arc::new(plan.accumulators(table, handed_bytes)),
         closing: plan.windows(table).map(Arc::new),
-        foreign: if is_uniform { Vec::new() } else { plan.foreign(table) },
+        stale: if is_uniform { Vec::new() } else { plan.stale(table) },
     };
     (fold, plan)
 }
@@ -176,7 +176,7 @@ impl Plan {
     }
 
     /// The groups that go on from accumulators of another state version, by version.
-    fn foreign(&self, table: &Table) -> Vec<Foreign> {
+    fn stale(&self, table: &Table) -> Vec<StaleGroups> {
         let mut by_version: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for (number, group) in (0..).zip(self.in_order()) {
             let version = table.slot(group.slot).entry.state_version;
@@ -186,7 +186,7 @@ impl Plan {
         }
         by_version
             .into_iter()
-            .map(|(version, groups)| Foreign { version, groups })
+            .map(|(version, groups)| StaleGroups { version, groups })
             .collect()
     }
 
@@ -325,13 +325,13 @@ mod tests {
         }
         let keys = ["new", "a", "b", "c", "a"];
         let (fold, plan) = assign(&mut table, &batch(&keys), 9, 4, 3);
-        let foreign = |version, groups: &[u32]| Foreign {
+        let stale = |version, groups: &[u32]| StaleGroups {
             version,
             groups: groups.into(),
         };
-        assert_eq!(fold.foreign, [foreign(1, &[1, 3]), foreign(2, &[2])]);
+        assert_eq!(fold.stale, [stale(1, &[1, 3]), stale(2, &[2])]);
         plan.commit(&mut table, &filled(4));
         let (fold, _) = assign(&mut table, &batch(&keys), 9, 5, 3);
-        assert_eq!(fold.foreign, []);
+        assert_eq!(fold.stale, []);
     }
 }

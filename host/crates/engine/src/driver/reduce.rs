@@ -16,7 +16,7 @@ use crate::list::List;
 use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Column;
-use dirigo_ground::call::{Fold, Folded, Foreign, Rejection, StateVersions, Windows};
+use dirigo_ground::call::{Fold, Folded, Rejection, StaleGroups, StateVersions, Windows};
 
 use migration::{Migration, Start};
 
@@ -149,9 +149,9 @@ impl Reduce {
         &self,
         store: &mut Store<Guest>,
         accumulators: &Column,
-        foreign: &Foreign,
+        stale: &StaleGroups,
     ) -> Result<Result<Column, Vec<Rejection>>, Failure> {
-        self.migration.migrate(store, accumulators, foreign).await
+        self.migration.migrate(store, accumulators, stale).await
     }
 }
 

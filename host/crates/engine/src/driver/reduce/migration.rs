@@ -16,7 +16,7 @@ use crate::list::List;
 use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Column;
-use dirigo_ground::call::{Fold, Foreign, Rejection};
+use dirigo_ground::call::{Fold, Rejection, StaleGroups};
 
 pub(super) type Args = (u32, Column);
 
@@ -65,30 +65,30 @@ pub(super) enum Start {
 impl Migration {
     /// Brings all accumulators of a fold to the component's version.
     pub(super) async fn start(&self, store: &mut Store<Guest>, fold: &Fold) -> Result<Start, Failure> {
-        if fold.foreign.is_empty() {
+        if fold.stale.is_empty() {
             return Ok(Start::From(fold.accumulators.clone()));
         }
         let written = self.written;
         let mut failures = Vec::new();
-        let mut migrated = Vec::with_capacity(fold.foreign.len());
-        for foreign in &fold.foreign {
-            let from = foreign.version;
+        let mut migrated = Vec::with_capacity(fold.stale.len());
+        for stale in &fold.stale {
+            let from = stale.version;
             if from > written {
                 let reason =
                     format!("it was written by a newer version, {from}, of the operator; this one writes {written}");
-                failures.extend(foreign.groups.iter().map(|&group| (group, reason.clone())));
+                failures.extend(stale.groups.iter().map(|&group| (group, reason.clone())));
                 continue;
             }
-            let migrated_here = self.migrate(store, &fold.accumulators, foreign).await;
+            let migrated_here = self.migrate(store, &fold.accumulators, stale).await;
             let of_migration = |failure| Failure::Migration {
                 from,
                 to: written,
                 failure: Box::new(failure),
             };
             match migrated_here.map_err(of_migration)? {
-                Ok(column) => migrated.push((foreign, column)),
+                Ok(column) => migrated.push((stale, column)),
                 Err(unread) => failures.extend(unread.into_iter().map(|failure| {
-                    let group = foreign.groups[failure.index as usize];
+                    let group = stale.groups[failure.index as usize];
                     (group, unmigrated(from, written, &failure.message))
                 })),
             }
@@ -97,8 +97,8 @@ impl Migration {
             return Ok(Start::Impossible(of_events(&fold.groups, &failures)));
         }
         let mut accumulators: Vec<&[u8]> = fold.accumulators.iter().collect();
-        for (foreign, column) in &migrated {
-            for (&group, accumulator) in foreign.groups.iter().zip(column.iter()) {
+        for (stale, column) in &migrated {
+            for (&group, accumulator) in stale.groups.iter().zip(column.iter()) {
                 accumulators[group as usize] = accumulator;
             }
         }
@@ -114,13 +114,13 @@ impl Migration {
         &self,
         store: &mut Store<Guest>,
         accumulators: &Column,
-        foreign: &Foreign,
+        stale: &StaleGroups,
     ) -> Result<Result<Column, Vec<Rejection>>, Failure> {
         let migrate = self
             .instance
             .get_typed_func::<Args, (RawMigrated,)>(&mut *store, self.migrate)?;
-        let args = (foreign.version, accumulators.gather(&foreign.groups));
-        let items = foreign.groups.len();
+        let args = (stale.version, accumulators.gather(&stale.groups));
+        let items = stale.groups.len();
         let migrated = call(store, &migrate, args, items).await?;
         Ok(migrated.validate(items)?)
     }

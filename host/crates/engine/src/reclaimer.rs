@@ -1,4 +1,4 @@
-//! Large memories, given back to the system without keeping anybody.
+//! Large memories, reclaimed without holding anybody up.
 //!
 //! Giving 100 MiB back takes 16 ms, and wasmtime does it in one system call when a store is dropped. So it is done before,
 //! in pieces: by the turn that ended the guest, which lets others run on the way and is on its tenant's account, and by a
@@ -20,8 +20,8 @@ use rustix::mm::{Advice, madvise};
 use wasmtime::component::{Func, Val};
 use wasmtime::{Memory, Store};
 
+use crate::cooperative::Yielder;
 use crate::guest::Guest;
-use crate::way::Service;
 
 /// More memory than this is given back in pieces: 512 pages, which take about 0.1 ms.
 const KEPT_BYTES_MAX: usize = 2 << 20;
@@ -32,33 +32,33 @@ const WAITING_MAX: usize = 4;
 /// until then, whatever the priorities.
 const PIECE_BYTES: usize = 128 << 10;
 
-/// A store that does not hold its worker up when it is dropped.
-pub(crate) struct Mortal(Option<Belongings>);
+/// Keeps a store from holding its worker up when it is dropped.
+pub(crate) struct StoreGuard(Option<Guarded>);
 
 /// What there is to drop.
-struct Belongings {
+struct Guarded {
     store: Store<Guest>,
     /// A function of the guest, once it has any.
     entry: Option<Func>,
-    /// From where on its memory has yet to be given back: nothing of it is kept in the pool, whose thousands of places would
-    /// all have been such a guest's one day.
-    given_up_to: usize,
+    /// How much of its memory is reclaimed, from the start. Nothing of it is kept in the pool, whose thousands of slots would all
+    /// have been such a guest's one day.
+    reclaimed_bytes: usize,
 }
 
-impl Mortal {
+impl StoreGuard {
     pub(crate) fn new(store: Store<Guest>) -> Self {
-        Self(Some(Belongings {
+        Self(Some(Guarded {
             store,
             entry: None,
-            given_up_to: 0,
+            reclaimed_bytes: 0,
         }))
     }
 
-    /// Ends a guest: gives its memory back, and lets others run on the way.
-    pub(crate) async fn give_back(mut self, service: &mut Service) {
-        let belongings = self.get_mut();
-        if belongings.is_large() {
-            belongings.give_back(service).await;
+    /// Ends a guest: reclaims its memory, and lets others run in between.
+    pub(crate) async fn reclaim(mut self, yielder: &mut Yielder) {
+        let guarded = self.get_mut();
+        if guarded.is_large() {
+            guarded.reclaim(yielder).await;
         }
     }
 
@@ -67,34 +67,34 @@ impl Mortal {
         self.get_mut().entry = Some(entry);
     }
 
-    fn get_mut(&mut self) -> &mut Belongings {
+    fn get_mut(&mut self) -> &mut Guarded {
         self.0.as_mut().expect("it is taken only when it is dropped")
     }
 }
 
-impl Deref for Mortal {
+impl Deref for StoreGuard {
     type Target = Store<Guest>;
 
     fn deref(&self) -> &Store<Guest> {
-        let belongings = self.0.as_ref();
-        &belongings.expect("it is taken only when it is dropped").store
+        let guarded = self.0.as_ref();
+        &guarded.expect("it is taken only when it is dropped").store
     }
 }
 
-impl DerefMut for Mortal {
+impl DerefMut for StoreGuard {
     fn deref_mut(&mut self) -> &mut Store<Guest> {
         &mut self.get_mut().store
     }
 }
 
-impl Drop for Mortal {
+impl Drop for StoreGuard {
     fn drop(&mut self) {
-        if let Some(belongings) = self.0.take_if(|belongings| belongings.is_large())
-            && let Some(reaper) = reaper()
+        if let Some(guarded) = self.0.take_if(|guarded| guarded.is_large())
+            && let Some(reclaimer) = reclaimer()
         {
-            match reaper.try_send(belongings) {
+            match reclaimer.try_send(guarded) {
                 Ok(()) => {}
-                Err(TrySendError::Full(belongings) | TrySendError::Disconnected(belongings)) => drop(belongings),
+                Err(TrySendError::Full(guarded) | TrySendError::Disconnected(guarded)) => drop(guarded),
             }
         }
     }
@@ -102,52 +102,52 @@ impl Drop for Mortal {
 
 /// Starts the thread, if it does not run.
 pub(crate) fn start() {
-    reaper();
+    reclaimer();
 }
 
-/// The way to the thread; `None` where no thread can be had.
-fn reaper() -> Option<&'static SyncSender<Belongings>> {
-    static REAPER: OnceLock<Option<SyncSender<Belongings>>> = OnceLock::new();
+/// The queue of the thread; `None` where no thread can be had.
+fn reclaimer() -> Option<&'static SyncSender<Guarded>> {
+    static RECLAIMER: OnceLock<Option<SyncSender<Guarded>>> = OnceLock::new();
     let start = || {
         let (sender, all) = mpsc::sync_channel(WAITING_MAX);
-        let thread = thread::Builder::new().name("dirigo-reaper".into());
-        let reap = move || {
+        let thread = thread::Builder::new().name("dirigo-reclaimer".into());
+        let run = move || {
             // It enters guests. What that needs is had now, or never.
             wasmtime::Engine::tls_eager_initialize();
             dirigo_ground::thread::give_way(dirigo_ground::thread::WORKER_NICENESS);
-            all.into_iter().for_each(Belongings::reap);
+            all.into_iter().for_each(Guarded::reclaim_all);
         };
-        thread.spawn(reap).ok()?;
+        thread.spawn(run).ok()?;
         Some(sender)
     };
-    REAPER.get_or_init(start).as_ref()
+    RECLAIMER.get_or_init(start).as_ref()
 }
 
-impl Belongings {
+impl Guarded {
     fn is_large(&self) -> bool {
         let memory_bytes = self.store.data().memory_bytes();
-        memory_bytes.saturating_sub(self.given_up_to) > KEPT_BYTES_MAX
+        memory_bytes.saturating_sub(self.reclaimed_bytes) > KEPT_BYTES_MAX
     }
 
-    async fn give_back(&mut self, service: &mut Service) {
-        service.restart();
-        while self.give_piece_back() {
-            service.give_way_when_due().await;
+    async fn reclaim(&mut self, yielder: &mut Yielder) {
+        yielder.restart();
+        while self.reclaim_piece() {
+            yielder.yield_if_due().await;
         }
     }
 
-    fn reap(mut self) {
-        while self.give_piece_back() {}
+    fn reclaim_all(mut self) {
+        while self.reclaim_piece() {}
     }
 
     /// Gives back a little of what wasmtime would give back at once; whether there is more. A failure leaves the rest to
     /// wasmtime.
     #[allow(unsafe_code, reason = "the system is told to forget what is in memory")]
-    fn give_piece_back(&mut self) -> bool {
+    fn reclaim_piece(&mut self) -> bool {
         let Some(memory) = self.memory() else {
             return false;
         };
-        let at = self.given_up_to;
+        let at = self.reclaimed_bytes;
         let bytes = PIECE_BYTES.min(memory.data_size(&self.store).saturating_sub(at));
         if bytes == 0 {
             return false;
@@ -157,7 +157,7 @@ impl Belongings {
         // the mapping stays, and the guest may find any bytes in it.
         let given = unsafe { madvise(start.add(at).cast(), bytes, Advice::LinuxDontNeed) };
         if given.is_ok() {
-            self.given_up_to += bytes;
+            self.reclaimed_bytes += bytes;
         }
         given.is_ok()
     }
@@ -190,9 +190,9 @@ mod tests {
 
     use super::*;
     use crate::config::config;
+    use crate::cooperative::done;
+    use crate::guest_log::GuestLog;
     use crate::setup::Setup;
-    use crate::voice::Voice;
-    use crate::way::done;
     use dirigo_ground::clock::{Clock, ManualClock, SlowClock};
     use dirigo_pipeline::Limits;
 
@@ -216,37 +216,37 @@ mod tests {
     }
 
     /// A guest that was called with `config` and has ones all over its memory.
-    fn guest(config: &str) -> (Mortal, Memory) {
+    fn guest(config: &str) -> (StoreGuard, Memory) {
         let engine = engine();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
         let setup = Setup {
             limits: Limits::default(),
             config: "".into(),
-            voice: Arc::new(Voice::new("test", "guest", clock.clone(), Arc::default())),
+            log: Arc::new(GuestLog::new("test", "guest", clock.clone(), Arc::default())),
             account: Arc::default(),
             clock,
         };
-        let mut mortal = Mortal::new(Store::new(&engine, Guest::new(&setup)));
-        mortal.limiter_async(|guest| guest);
-        mortal.set_fuel(1_000_000).unwrap();
+        let mut guard = StoreGuard::new(Store::new(&engine, Guest::new(&setup)));
+        guard.limiter_async(|guest| guest);
+        guard.set_fuel(1_000_000).unwrap();
         let component = Component::new(&engine, wat::parse_str(GUEST).unwrap()).unwrap();
-        let instance = done(Linker::new(&engine).instantiate_async(&mut *mortal, &component))
+        let instance = done(Linker::new(&engine).instantiate_async(&mut *guard, &component))
             .0
             .unwrap();
         let open = instance
-            .get_typed_func::<(&str,), (Result<(), String>,)>(&mut *mortal, "open")
+            .get_typed_func::<(&str,), (Result<(), String>,)>(&mut *guard, "open")
             .unwrap();
-        mortal.note_entry(*open.func());
-        if let Err(error) = done(open.call_async(&mut *mortal, (config,))).0 {
-            mortal.data_mut().note_memory(&error);
+        guard.note_entry(*open.func());
+        if let Err(error) = done(open.call_async(&mut *guard, (config,))).0 {
+            guard.data_mut().note_memory(&error);
         }
-        let memory = mortal.get_mut().memory().expect("a trap shows it");
-        memory.data_mut(&mut *mortal).fill(1);
-        (mortal, memory)
+        let memory = guard.get_mut().memory().expect("a trap shows it");
+        memory.data_mut(&mut *guard).fill(1);
+        (guard, memory)
     }
 
-    fn assert_given_back(belongings: &Belongings, memory: Memory) {
-        let given = memory.data(&belongings.store);
+    fn assert_given_back(guarded: &Guarded, memory: Memory) {
+        let given = memory.data(&guarded.store);
         assert_eq!(given.len(), MEMORY_BYTES);
         assert!(given.iter().all(|byte| *byte == 0), "the system has it");
     }
@@ -254,24 +254,24 @@ mod tests {
     #[test]
     fn the_memory_of_a_guest_that_ended_is_given_back() {
         for config in ["fine", "what it traps at"] {
-            let (mut mortal, memory) = guest(config);
-            let mut service = Service::new(Arc::new(ManualClock::default()));
-            let belongings = mortal.get_mut();
-            assert!(belongings.is_large());
-            let ((), yields) = done(belongings.give_back(&mut service));
-            assert_given_back(belongings, memory);
-            assert!(!belongings.is_large(), "no thread has to");
+            let (mut guard, memory) = guest(config);
+            let mut yielder = Yielder::new(Arc::new(ManualClock::default()));
+            let guarded = guard.get_mut();
+            assert!(guarded.is_large());
+            let ((), yields) = done(guarded.reclaim(&mut yielder));
+            assert_given_back(guarded, memory);
+            assert!(!guarded.is_large(), "no thread has to");
             assert_eq!(yields, 0, "no time went by");
         }
     }
 
     #[test]
     fn others_may_run_after_each_piece_that_takes_long() {
-        let (mut mortal, memory) = guest("fine");
-        let mut service = Service::new(Arc::new(SlowClock::default()));
-        let belongings = mortal.get_mut();
-        let ((), yields) = done(belongings.give_back(&mut service));
-        assert_given_back(belongings, memory);
+        let (mut guard, memory) = guest("fine");
+        let mut yielder = Yielder::new(Arc::new(SlowClock::default()));
+        let guarded = guard.get_mut();
+        let ((), yields) = done(guarded.reclaim(&mut yielder));
+        assert_given_back(guarded, memory);
         assert_eq!(yields, MEMORY_BYTES / PIECE_BYTES);
     }
 

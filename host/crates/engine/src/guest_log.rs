@@ -1,7 +1,7 @@
-//! What an operator says: log lines and counters.
+//! The log lines and counters of an operator.
 //!
 //! One per operator, shared by its instances. Owns the bounds: a guest that floods the log costs its neighbours nothing, and
-//! what was left out is said.
+//! what was left out is reported.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -44,8 +44,8 @@ pub enum Level {
 }
 
 /// The log and the counters of one operator.
-pub struct Voice {
-    speaker: String,
+pub struct GuestLog {
+    operator: String,
     clock: Arc<dyn Clock>,
     account: Arc<Account>,
     log: Mutex<Log>,
@@ -61,12 +61,12 @@ struct Log {
     printed: Vec<u8>,
 }
 
-impl Voice {
-    /// The voice of operator `operator` of pipeline `pipeline`.
+impl GuestLog {
+    /// The log of operator `operator` of pipeline `pipeline`.
     #[must_use]
     pub fn new(pipeline: &str, operator: &str, clock: Arc<dyn Clock>, account: Arc<Account>) -> Self {
         Self {
-            speaker: format!("{pipeline}/{operator}"),
+            operator: format!("{pipeline}/{operator}"),
             clock,
             account,
             log: Mutex::default(),
@@ -74,11 +74,11 @@ impl Voice {
         }
     }
 
-    /// The same voice, whose lines are on this account.
+    /// The same log, whose lines are on this account.
     #[must_use]
     pub fn on_account(&self, account: Arc<Account>) -> Self {
         Self {
-            speaker: self.speaker.clone(),
+            operator: self.operator.clone(),
             clock: self.clock.clone(),
             account,
             log: Mutex::default(),
@@ -87,7 +87,7 @@ impl Voice {
     }
 
     /// Logs a line, unless the operator or its tenant has said too much this second.
-    pub fn log(&self, level: Level, message: &str) {
+    pub fn write(&self, level: Level, message: &str) {
         let now_ns = self.clock.now_ns();
         let message = cut(message, LINE_BYTES_MAX);
         let is_admitted = || self.account.admits_line(message.len(), now_ns);
@@ -114,14 +114,14 @@ impl Voice {
             }
             let line = std::mem::take(&mut log.printed);
             drop(log);
-            self.log(level, &String::from_utf8_lossy(&line));
+            self.write(level, &String::from_utf8_lossy(&line));
             rest = &rest[part.len() + 1..];
         }
     }
 
     fn emit(&self, level: Level, message: &str, left_out: u64) {
-        let operator = self.speaker.as_str();
-        self.admit_silence(left_out);
+        let operator = self.operator.as_str();
+        self.report_left_out(left_out);
         match level {
             Level::Trace => tracing::trace!(target: "guest", operator, "{message}"),
             Level::Debug => tracing::debug!(target: "guest", operator, "{message}"),
@@ -131,10 +131,10 @@ impl Voice {
         }
     }
 
-    /// Says how many lines were left out, if any were.
-    fn admit_silence(&self, left_out: u64) {
+    /// Reports how many lines were left out, if any were.
+    fn report_left_out(&self, left_out: u64) {
         if left_out > 0 {
-            let operator = self.speaker.as_str();
+            let operator = self.operator.as_str();
             tracing::warn!(target: "guest", operator, left_out, "too many log lines; some were left out");
         }
     }
@@ -149,7 +149,7 @@ impl Voice {
             metrics.insert(name.into(), value);
         } else {
             drop(metrics);
-            self.log(
+            self.write(
                 Level::Warn,
                 &format!("counter `{name}` left out: an operator keeps {METRICS_MAX} at the most"),
             );
@@ -163,11 +163,11 @@ impl Voice {
     }
 }
 
-impl Drop for Voice {
+impl Drop for GuestLog {
     /// Says what was left out since the last line, after which none may have come.
     fn drop(&mut self) {
         let left_out = self.log.get_mut().left_out;
-        self.admit_silence(left_out);
+        self.report_left_out(left_out);
     }
 }
 
@@ -188,11 +188,11 @@ impl Log {
     }
 }
 
-impl fmt::Debug for Voice {
+impl fmt::Debug for GuestLog {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Voice")
-            .field("speaker", &self.speaker)
+            .debug_struct("GuestLog")
+            .field("operator", &self.operator)
             .finish_non_exhaustive()
     }
 }
@@ -219,10 +219,10 @@ mod tests {
 
     #[test]
     fn counters_are_bounded_in_number() {
-        let voice = Voice::new("p", "o", Arc::new(ManualClock::default()), Arc::default());
+        let log = GuestLog::new("p", "o", Arc::new(ManualClock::default()), Arc::default());
         for name in 0..2 * METRICS_MAX {
-            voice.count(&format!("key-{name}"), 1.0);
+            log.count(&format!("key-{name}"), 1.0);
         }
-        assert_eq!(voice.metrics().len(), METRICS_MAX);
+        assert_eq!(log.metrics().len(), METRICS_MAX);
     }
 }

@@ -1,7 +1,7 @@
-//! Guests that give way in the middle of what the host does for them.
+//! Cooperative yields of guests in the middle of what the host does for them.
 //!
-//! They yield as they do when a slice of fuel is burnt; but it is not, so their pace says nothing then. Whoever polled them
-//! asks here.
+//! They yield as they do when a slice of fuel is burnt; but it is not, so the time that has passed says nothing of their fuel.
+//! Who polled them finds out here.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -14,15 +14,15 @@ use dirigo_ground::clock::Clock;
 pub(crate) const SERVED_NS_MAX: u64 = 50_000;
 
 thread_local! {
-    static GAVE_WAY: Cell<bool> = const { Cell::new(false) };
+    static YIELDED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Lets others run.
-pub(crate) async fn give() {
+pub(crate) async fn yield_now() {
     let mut must_yield = true;
     poll_fn(|context| {
         if std::mem::take(&mut must_yield) {
-            GAVE_WAY.set(true);
+            YIELDED.set(true);
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -33,17 +33,17 @@ pub(crate) async fn give() {
 
 /// Whether the last poll on this thread, since this was last asked, ended so.
 #[must_use]
-pub fn was_given() -> bool {
-    GAVE_WAY.take()
+pub fn take_yielded() -> bool {
+    YIELDED.take()
 }
 
-/// Time that the host takes for a guest, on the way through something that takes long.
-pub struct Service {
+/// Yields in the middle of long work that the host does for a guest, whenever it has taken long enough.
+pub struct Yielder {
     clock: Arc<dyn Clock>,
     since_ns: u64,
 }
 
-impl Service {
+impl Yielder {
     /// One that begins now.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -63,15 +63,15 @@ impl Service {
     }
 
     /// Lets others run, if it has taken long since they last could.
-    pub async fn give_way_when_due(&mut self) {
+    pub async fn yield_if_due(&mut self) {
         if self.clock.now_ns().saturating_sub(self.since_ns) >= SERVED_NS_MAX {
-            self.give_way().await;
+            self.yield_now().await;
         }
     }
 
     /// Lets others run.
-    pub(crate) async fn give_way(&mut self) {
-        give().await;
+    pub(crate) async fn yield_now(&mut self) {
+        yield_now().await;
         self.restart();
     }
 }
@@ -99,12 +99,12 @@ mod tests {
     use dirigo_ground::clock::ManualClock;
 
     #[test]
-    fn a_service_gives_way_when_it_has_taken_long_and_then_begins_anew() {
+    fn a_yielder_yields_when_it_has_taken_long_and_then_begins_anew() {
         let clock = Arc::new(ManualClock::default());
-        let mut service = Service::new(clock.clone());
+        let mut yielder = Yielder::new(clock.clone());
         let mut yields_after = |ns| {
             clock.advance(Duration::from_nanos(ns));
-            done(service.give_way_when_due()).1
+            done(yielder.yield_if_due()).1
         };
         assert_eq!(yields_after(SERVED_NS_MAX - 1), 0);
         assert_eq!(yields_after(1), 1);
@@ -113,9 +113,9 @@ mod tests {
     }
 
     #[test]
-    fn who_polled_a_guest_that_gave_way_finds_out_once() {
-        assert!(!was_given());
-        assert_eq!(done(give()).1, 1);
-        assert!(was_given() && !was_given());
+    fn who_polled_a_guest_that_yielded_finds_out_once() {
+        assert!(!take_yielded());
+        assert_eq!(done(yield_now()).1, 1);
+        assert!(take_yielded() && !take_yielded());
     }
 }
