@@ -332,7 +332,7 @@ impl Life<'_> {
                 }
                 *before = sinks;
             }
-            Phase::Due | Phase::Committed => {}
+            Phase::Due | Phase::Committed(_) => {}
         }
         // Readers must see nothing of it before its last step. Sinks write in their own time, so now and then they are given it
         // on both sides of a step.
@@ -344,8 +344,9 @@ impl Life<'_> {
                 return Err(format!("readers saw\n{seen}\nand in the middle of a checkpoint\n{now}"));
             }
         }
-        if self.fault == Some(Fault::PublishedEarly) && matches!(next, Some(Phase::Prepared(_))) {
-            checkpoints.publish();
+        if let (Some(Fault::PublishedEarly), Some(Phase::Prepared(moment))) = (self.fault, &next) {
+            let published = checkpoints.publish(moment.epoch);
+            published.map_err(|failure| failure.to_string())?;
             hands.write_all();
             // Few epochs show something, and few crashes fall between: without help it takes hundreds of seeds.
             if self.patience.is_some() && self.random.one_in(10) {

@@ -3,7 +3,6 @@
 //! Owns their numbers and the form of a line; the thread that writes them is a [`SinkTask`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
@@ -14,7 +13,7 @@ use super::gate::Gate;
 use super::halt::{Failure, Halt};
 use super::lazy_sink::{LazySink, Open};
 use super::sink_task::{Arrivals, Cause, Encoded, Encoder, Marked, SinkHandle, SinkTask};
-use dirigo_connectors::sink::{self, Bookmark};
+use dirigo_connectors::sink::Bookmark;
 use dirigo_ground::account::Account;
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
@@ -32,21 +31,7 @@ pub type MarkedLetters = Marked<NextId>;
 
 /// The id of the next dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NextId(u64);
-
-impl Marked<NextId> {
-    /// Waits until they are durable. What it gives can be committed.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn synced(self) -> Result<LettersBookmark, sink::Error> {
-        let NextId(next_id) = self.at_cut;
-        Ok(LettersBookmark {
-            next_id,
-            file: self.prepared.synced()?,
-        })
-    }
-}
+pub struct NextId(pub u64);
 
 /// The first dead letter of a run: where all events fail they mostly do for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,10 +116,10 @@ impl Letters {
         self.first.get()
     }
 
-    /// Ends the epoch behind all that came so far. What there is then comes by the receiver.
-    #[must_use]
-    pub fn mark(&self) -> Receiver<MarkedLetters> {
-        self.task.mark()
+    /// Ends the epoch behind all that came so far, and has what there is then reported. The report is dropped where the file
+    /// fails.
+    pub fn mark(&self, report: impl FnOnce(MarkedLetters) + Send + 'static) {
+        self.task.mark(report);
     }
 
     /// The epoch of the last mark is committed.
@@ -191,7 +176,9 @@ impl Encoder for LetterEncoder {
 mod tests {
     use super::super::dead_letter::{Event, REASON_BYTES_MAX};
     use super::*;
-    use dirigo_connectors::sink::{Memory, Sink};
+    use std::sync::mpsc;
+
+    use dirigo_connectors::sink::{self, Memory, Sink};
     use dirigo_ground::clock::ManualClock;
 
     fn letter(reason: String, event: Event) -> DeadLetter {
@@ -254,11 +241,13 @@ mod tests {
             file: Some(12.into()),
         };
         let (letters, mut task) = start(Box::new(|| unreachable!("no letter comes")), from.clone());
-        let marked = letters.mark();
+        let (sender, marked) = mpsc::channel();
+        letters.mark(move |marked| sender.send(marked).unwrap());
         letters.publish();
         while task.step() {}
         task.flush();
-        assert_eq!(marked.recv().unwrap().synced().unwrap(), from);
+        let Marked { prepared, at_cut } = marked.recv().unwrap();
+        assert_eq!((at_cut, prepared.bookmark), (NextId(7), from.file));
     }
 
     #[test]
@@ -269,7 +258,8 @@ mod tests {
         let (letters, mut task) = Letters::new(open, LettersBookmark::fresh(), Arc::default(), halt.clone(), clock);
         letters.push(letter("1".into(), Event::new("s", 1, None, b"", b"")));
         letters.push(letter("2".into(), Event::new("s", 2, None, b"", b"")));
-        let marked = letters.mark();
+        let (sender, marked) = mpsc::channel();
+        letters.mark(move |marked| sender.send(marked).unwrap());
         while task.step() {}
         assert_eq!(letters.gate().events(), 0);
         assert!(marked.recv().is_err(), "nothing may be committed");

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
 use std::task::Waker;
 
 use dirigo_ground::sync::Mutex;
@@ -94,12 +93,11 @@ impl Outlet {
         }
     }
 
-    /// Ends the epoch behind all that was sent so far; sources are at `frontiers`. What the sink has then comes by the
-    /// receiver, or nothing if it fails.
-    #[must_use]
-    pub fn mark(&self, frontiers: Arc<[u64]>) -> Receiver<MarkedEvents> {
+    /// Ends the epoch behind all that was sent so far, with sources at `frontiers`, and has what there is then reported. The
+    /// report is dropped where the sink fails.
+    pub fn mark(&self, frontiers: Arc<[u64]>, report: impl FnOnce(MarkedEvents) + Send + 'static) {
         *self.limit.lock() = Some(frontiers);
-        self.task.mark()
+        self.task.mark(report);
     }
 
     /// Shows readers the epoch of the last mark: it is committed.
@@ -269,6 +267,8 @@ impl Encoder for EventEncoder {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
     use dirigo_ground::batch::Column;
     use dirigo_ground::clock::ManualClock;
@@ -339,7 +339,8 @@ mod tests {
             .start(Errands::unshared());
         outlet.receive(edge::Message::Batch(batch()));
         outlet.receive(edge::Message::Batch(batch()));
-        let marked = outlet.mark([].into());
+        let (sender, marked) = mpsc::channel();
+        outlet.mark([].into(), move |marked| sender.send(marked).unwrap());
         outlet.close();
         writer.join().unwrap();
         let bookmark = marked.recv().ok().and_then(|marked| marked.prepared.bookmark);
@@ -373,7 +374,8 @@ mod tests {
         let mut task = unstarted.task(parts, progress.clone());
         outlet.receive(edge::Message::Batch(at(&[1, 5])));
         // At the cut everything before 3 is finished; before the sink comes to it, all is.
-        let marked = outlet.mark([3].into());
+        let (sender, marked) = mpsc::channel();
+        outlet.mark([3].into(), move |marked| sender.send(marked).unwrap());
         progress.resume(0, 9);
         while task.step() {}
         let held: Vec<u64> = marked.recv().unwrap().at_cut[0].0.positions.to_vec();

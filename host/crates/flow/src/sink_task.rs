@@ -88,6 +88,9 @@ pub struct Marked<T> {
     pub at_cut: T,
 }
 
+/// Takes what is reported once; it is dropped without that where the sink fails, after the failure is known.
+pub(super) type Report<T> = Box<dyn FnOnce(T) + Send>;
+
 /// The end of a sink task that other parts hold.
 pub(super) struct SinkHandle<E: Encoder> {
     gate: Arc<Gate<Waker>>,
@@ -100,7 +103,7 @@ pub(super) struct Inbox<E: Encoder>(Receiver<Message<E>>);
 enum Message<E: Encoder> {
     /// Something to write, with the room that it takes until then.
     Input(E::Input, Option<Admitted>),
-    Mark(Sender<Marked<E::AtCut>>),
+    Mark(Report<Marked<E::AtCut>>),
     Publish,
     End,
     Close,
@@ -157,11 +160,9 @@ impl<E: Encoder> SinkHandle<E> {
         self.send(Message::Input(input, None));
     }
 
-    /// Ends the epoch behind all that was sent so far. What there is then comes by the receiver, or nothing if the sink fails.
-    pub(super) fn mark(&self) -> Receiver<Marked<E::AtCut>> {
-        let (sender, receiver) = mpsc::channel();
-        self.send(Message::Mark(sender));
-        receiver
+    /// Ends the epoch behind all that was sent so far, and has what there is then reported.
+    pub(super) fn mark(&self, report: impl FnOnce(Marked<E::AtCut>) + Send + 'static) {
+        self.send(Message::Mark(Box::new(report)));
     }
 
     /// Shows readers the epoch of the last mark: it is committed.
@@ -278,9 +279,7 @@ impl<E: Encoder> SinkTask<E> {
 
     /// Hands what is buffered to the medium.
     pub fn flush(&mut self) {
-        if !self.has_failed {
-            self.guarded(|this| this.sink.flush());
-        }
+        self.guarded(|this| this.sink.flush());
     }
 
     /// Handles the next message, and waits for it where there is none.
@@ -310,40 +309,47 @@ impl<E: Encoder> SinkTask<E> {
     }
 
     fn handle(&mut self, message: Message<E>) {
-        // Held until a failure is known: who waits for the answer asks for that next.
-        let _held = match &message {
-            Message::Mark(reply) => Some(reply.clone()),
-            _ => None,
-        };
-        self.guarded(|this| match message {
-            Message::Close => {
-                this.is_closed = true;
-                this.close()
-            }
-            _ if this.has_failed => Ok(()),
+        match message {
             Message::Input(input, _admitted) => {
-                let encoded = this.encoder.encode(input);
-                this.write(encoded)
+                self.guarded(|this| {
+                    let encoded = this.encoder.encode(input);
+                    this.write(encoded)
+                });
             }
-            Message::Mark(reply) => this.mark(&reply),
-            Message::Publish => this.sink.publish(),
+            Message::Mark(report) => self.mark(report),
+            Message::Publish => {
+                self.guarded(|this| this.sink.publish());
+            }
             Message::End => {
-                this.sink.end();
-                Ok(())
+                self.guarded(|this| {
+                    this.sink.end();
+                    Ok(())
+                });
             }
-        });
+            Message::Close => {
+                self.is_closed = true;
+                self.guarded(|this| {
+                    this.release()?;
+                    this.sink.flush()
+                });
+            }
+        }
     }
 
-    /// Does some work, and ends the pipeline where that fails.
-    fn guarded(&mut self, work: impl FnOnce(&mut Self) -> Result<(), sink::Error>) {
+    /// Does some work, and ends the pipeline where that fails. Nothing is done after that.
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, sink::Error>) -> Option<T> {
+        if self.has_failed {
+            return None;
+        }
         let cause = match catch_unwind(AssertUnwindSafe(|| work(self))) {
-            Ok(Ok(())) => return,
+            Ok(Ok(done)) => return Some(done),
             Ok(Err(error)) => Cause::Medium(error),
             Err(panic) => Cause::Panic(panicked(&*panic)),
         };
         self.halt.blow(self.encoder.failure(cause));
         self.has_failed = true;
         self.encoder.abandon();
+        None
     }
 
     fn write(&mut self, encoded: Option<Encoded>) -> Result<(), sink::Error> {
@@ -359,22 +365,19 @@ impl<E: Encoder> SinkTask<E> {
         self.write(released)
     }
 
-    fn mark(&mut self, reply: &Sender<Marked<E::AtCut>>) -> Result<(), sink::Error> {
-        // What came since the mark before may be free already.
-        self.release()?;
-        let at_cut = self.encoder.cut();
-        let prepared = self.sink.prepare()?;
-        // Whoever asked has given up only where the pipeline has failed.
-        let _ = reply.send(Marked { prepared, at_cut });
-        // What was finished since the cut releases something now.
-        self.release()
-    }
-
-    fn close(&mut self) -> Result<(), sink::Error> {
-        if self.has_failed {
-            return Ok(());
+    fn mark(&mut self, report: Report<Marked<E::AtCut>>) {
+        let marked = self.guarded(|this| {
+            // What came since the mark before may be free already.
+            this.release()?;
+            Ok(Marked {
+                at_cut: this.encoder.cut(),
+                prepared: this.sink.prepare()?,
+            })
+        });
+        if let Some(marked) = marked {
+            report(marked);
+            // What was finished since the cut releases something now.
+            self.guarded(Self::release);
         }
-        self.release()?;
-        self.sink.flush()
     }
 }

@@ -1,6 +1,7 @@
 //! Putting a pipeline together in a host, so that its threads have only to be started.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use dirigo_ground::sync::Mutex;
 
@@ -8,6 +9,7 @@ use super::Host;
 use super::checkpoint::{Checkpoints, Times};
 use super::graph::{Board, Ended, Graph, Posted};
 use super::job::{Job, Threads};
+use super::local::LocalParts;
 use super::opening::Opened;
 use super::prepare::Prepared;
 use super::recovery::Recovery;
@@ -104,15 +106,19 @@ impl Assembled {
             .collect();
         let started_ns = clock.now_ns();
         let readings = readings(&pipe, &inlets, &source_edges, connectors.batch_events);
-        let checkpoints = Arc::new(Checkpoints {
+        let local = LocalParts {
             pipe: pipe.clone(),
             operators: operators.clone(),
             inlets: inlets.clone(),
             outlets: outlets.clone(),
-            letters: pipe.letters.clone(),
             progress,
-            description: Some(description.to_json()),
             copies: Mutex::default(),
+            pause_ns_max: AtomicU64::new(0),
+        };
+        let checkpoints = Arc::new(Checkpoints {
+            pipe: pipe.clone(),
+            local,
+            description: Some(description.to_json()),
             times: Times::default(),
         });
         let graph = Arc::new(Graph {

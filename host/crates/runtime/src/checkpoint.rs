@@ -1,40 +1,34 @@
 //! Checkpoints: one moment of a pipeline, made durable while the pipeline goes on (docs/design/005-state-and-delivery.md).
 //!
-//! Owns in which order things happen: the cut, then what sinks have of it, the commit, and only then what readers see. Knows
-//! nothing of how state lies on the disk, or how sinks write.
+//! Coordinates the epochs of a pipeline. Owns in which order things happen: the cut, then what its parts report of it, the
+//! commit, and only then what readers see. Speaks to the parts by [`EpochCommand`]s, and hears of them by [`EpochReport`]s.
+//! Knows nothing of how state lies on the disk, or how sinks write.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use dirigo_ground::sync::Mutex;
-
+use super::epoch::{EpochCommand, EpochReport, Prepared};
+use super::local::{LocalParts, Unsynced};
 use super::summary::CheckpointSummary;
-use dirigo_actor::{Operator, Pipe, Waiting};
-use dirigo_connectors::sink;
-use dirigo_flow::{Failure, Inlet, Letters, MarkedEvents, MarkedLetters, Outlet, Saved};
+use dirigo_actor::Pipe;
+use dirigo_flow::{Failure, Inlet, Outlet};
 use dirigo_ground::clock::nanoseconds;
-use dirigo_ground::lineage::{Epoch, Progress, SourceIndex};
+use dirigo_ground::lineage::Epoch;
 use dirigo_ground::signal::Signal;
 use dirigo_ground::thread;
-use dirigo_state::{Bookmarks, Copies, InFlight, Record, Snapshot};
+use dirigo_state::Snapshot;
 
-/// What a checkpoint looks at.
+/// Takes the checkpoints of a pipeline.
 pub struct Checkpoints {
     pub(super) pipe: Arc<Pipe>,
-    pub(super) operators: Vec<Arc<Operator>>,
-    pub(super) inlets: Vec<Arc<Inlet>>,
-    pub(super) outlets: Vec<Arc<Outlet>>,
-    pub(super) letters: Arc<Letters>,
-    pub(super) progress: Arc<Progress>,
+    pub(super) local: LocalParts,
     /// What is stored of the pipeline itself.
     pub(super) description: Option<serde_json::Value>,
-    /// What the last cut copied; the buffer serves all of them.
-    pub(super) copies: Mutex<Copies>,
     pub(super) times: Times,
 }
 
@@ -42,7 +36,6 @@ pub struct Checkpoints {
 #[derive(Debug, Default)]
 pub(super) struct Times {
     taken: AtomicU64,
-    pause_ns_max: AtomicU64,
     duration_ns_max: AtomicU64,
 }
 
@@ -54,26 +47,22 @@ pub enum Phase {
     Cut(Cut),
     /// Every part of the moment is there, and what sinks wrote before it is durable.
     Prepared(Moment),
-    /// The store has it; readers have yet to see it.
-    Committed,
+    /// The store has this epoch; readers have yet to see it.
+    Committed(Epoch),
 }
 
-/// One moment of a pipeline, on its way to the disk.
+/// One moment of a pipeline, whose parts are still to report.
 pub struct Cut {
     begun_ns: u64,
     epoch: Epoch,
-    state: Vec<(String, Vec<Record>)>,
-    in_flight: Vec<InFlight>,
-    sources: BTreeMap<String, serde_json::Value>,
-    next_positions: BTreeMap<String, u64>,
-    sinks: Vec<Receiver<MarkedEvents>>,
-    letters: Receiver<MarkedLetters>,
+    reports: Receiver<Unsynced>,
 }
 
 /// A cut whose every part is there, to be committed.
 pub struct Moment {
     begun_ns: u64,
-    epoch: Epoch,
+    /// Which epoch it ends.
+    pub epoch: Epoch,
     /// What the store is to have of it.
     pub snapshot: Snapshot,
 }
@@ -100,12 +89,9 @@ impl Checkpoints {
         Ok(match phase {
             Phase::Due => Some(Phase::Cut(self.cut()?)),
             Phase::Cut(cut) => Some(Phase::Prepared(self.prepare(cut)?)),
-            Phase::Prepared(moment) => {
-                self.commit(moment)?;
-                Some(Phase::Committed)
-            }
-            Phase::Committed => {
-                self.publish();
+            Phase::Prepared(moment) => Some(Phase::Committed(self.commit(moment)?)),
+            Phase::Committed(epoch) => {
+                self.publish(epoch)?;
                 None
             }
         })
@@ -116,131 +102,64 @@ impl Checkpoints {
     /// # Errors
     /// When the pipeline has failed: what its actors drop then is in no cut.
     fn cut(&self) -> Result<Cut, Failure> {
-        let is_durable = self.pipe.store.is_durable();
         let begun_ns = self.pipe.clock.now_ns();
-        let paused = self.pipe.epochs.pause();
-        let indexed = || (0..).zip(&self.inlets);
-        let frontiers: Arc<[u64]> = indexed().map(|(source, _)| self.progress.frontier(source)).collect();
-        let named =
-            |(source, inlet): (SourceIndex, &Arc<Inlet>)| (inlet.id.clone(), self.progress.next_position(source));
-        let next_positions = indexed().map(named).collect();
-        let sources = self.positions();
-        let mut copies = self.copies.lock();
-        copies.clear();
-        // Where nothing is to last, the cut is only the end that sinks come to.
-        let operators = self.operators.iter().filter(|_| is_durable);
-        let captured = operators.map(|operator| {
-            let start = copies.end();
-            let waiting = operator.capture(&mut copies);
-            (operator.id().to_owned(), start..copies.end(), waiting)
-        });
-        let captured: Vec<_> = captured.collect();
-        let sinks = self
-            .outlets
-            .iter()
-            .map(|outlet| outlet.mark(frontiers.clone()))
-            .collect();
-        let letters = self.letters.mark();
-        if is_durable {
-            self.pipe.store.freeze();
-        }
-        let epoch = paused.cut();
-        if let Some(failure) = self.pipe.halt.failure() {
-            return Err(failure);
-        }
-        if paused.is_broken() {
-            return Err(failed("the host failed in the middle of an effect; please report this"));
-        }
-        drop(paused);
-        // Whoever looked for an idle actor to take its place found none that could give it up.
-        self.pipe.activations.wake_next();
-        self.pipe.share.wake_next();
-        let pause_ns = self.pipe.clock.now_ns() - begun_ns;
-        self.times.pause_ns_max.fetch_max(pause_ns, Ordering::Relaxed);
-        let mut cut = Cut {
+        let epoch = self.pipe.epochs.current();
+        let (sender, reports) = mpsc::channel();
+        self.local.command(EpochCommand::Cut(epoch), &sender)?;
+        Ok(Cut {
             begun_ns,
             epoch,
-            state: Vec::new(),
-            in_flight: Vec::new(),
-            sources,
-            next_positions,
-            sinks,
-            letters,
-        };
-        // Those furthest downstream first: that is the order in which they go back.
-        for (id, copied, waiting) in captured.into_iter().rev() {
-            let save = |waiting: &Waiting| {
-                let source = &self.pipe.sources[usize::from(waiting.batch.origin.ticket.source())];
-                InFlight {
-                    item: id.clone(),
-                    bytes: Saved::encode(&waiting.batch, source, waiting.is_output),
-                }
-            };
-            cut.in_flight.extend(waiting.iter().map(save));
-            cut.state.push((id, copies.records(copied).collect()));
-        }
-        Ok(cut)
+            reports,
+        })
     }
 
-    /// Waits until sinks and dead letters have come to the cut, and what they wrote before it is durable.
+    /// Waits until all parts have come to the cut, and what they wrote before it is durable.
     ///
     /// # Errors
     /// When one of them fails, or the pipeline has meanwhile.
     fn prepare(&self, cut: Cut) -> Result<Moment, Failure> {
-        let gone = |_| {
-            let failure = self.pipe.halt.failure();
-            failure.unwrap_or_else(|| failed("whoever writes was gone before the checkpoint"))
-        };
-        let mut sinks = BTreeMap::new();
-        let mut in_flight = Vec::new();
-        for (outlet, marked) in self.outlets.iter().zip(cut.sinks) {
-            let MarkedEvents { prepared, at_cut: held } = marked.recv().map_err(gone)?;
-            let synced = prepared.synced().map_err(|error| sink_failure(&outlet.id, &error))?;
-            sinks.extend(synced.map(|bookmark| (outlet.id.clone(), bookmark)));
-            in_flight.extend(held.into_iter().map(|(batch, source)| InFlight {
-                item: outlet.id.clone(),
-                bytes: Saved::encode(&batch, &self.pipe.sources[usize::from(source)], true),
-            }));
+        let parts = self.local.parts();
+        let mut reported: Vec<Option<Prepared>> = parts.iter().map(|_| None).collect();
+        while reported.iter().any(Option::is_none) {
+            let unsynced = cut.reports.recv().map_err(|_| self.gone())?;
+            let EpochReport { epoch, prepared } = unsynced.synced()?;
+            assert_eq!(epoch, cut.epoch, "a part reports the epoch that it was told to end");
+            let index = parts.iter().position(|part| *part == prepared.part());
+            reported[index.expect("only parts report")] = Some(prepared);
         }
-        in_flight.extend(cut.in_flight);
-        let letters = cut.letters.recv().map_err(gone)?;
-        let letters = letters.synced().map_err(|error| Failure::DeadLetters {
-            reason: error.to_string(),
-        })?;
-        let bookmarks = Bookmarks {
-            sources: cut.sources,
-            next_positions: cut.next_positions,
-            sinks,
-            dead_letters: Some(serde_json::to_value(letters).expect("a bookmark is plain JSON")),
-            pipeline: self.description.clone(),
-        };
+        let mut snapshot = Snapshot::default();
+        snapshot.bookmarks.pipeline.clone_from(&self.description);
+        for prepared in reported.into_iter().flatten() {
+            add(&mut snapshot, prepared);
+        }
         Ok(Moment {
             begun_ns: cut.begun_ns,
             epoch: cut.epoch,
-            snapshot: Snapshot {
-                state: cut.state,
-                in_flight,
-                bookmarks,
-            },
+            snapshot,
         })
+    }
+
+    /// Why a part has not reported.
+    fn gone(&self) -> Failure {
+        let failure = self.pipe.halt.failure();
+        failure.unwrap_or_else(|| failed("whoever writes was gone before the checkpoint"))
     }
 
     /// Makes a moment durable, where the pipeline has a place for that.
     ///
     /// # Errors
     /// When the store fails.
-    fn commit(&self, moment: Moment) -> Result<(), Failure> {
+    fn commit(&self, moment: Moment) -> Result<Epoch, Failure> {
         if self.pipe.store.is_durable() {
             let committed = self.pipe.store.commit(moment.snapshot);
             committed.map_err(|error| Failure::State {
                 reason: error.to_string(),
             })?;
-            self.pipe.epochs.commit(moment.epoch);
         }
         let duration_ns = self.pipe.clock.now_ns() - moment.begun_ns;
         self.times.duration_ns_max.fetch_max(duration_ns, Ordering::Relaxed);
         self.times.taken.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(moment.epoch)
     }
 
     /// What was taken so far; `None` where nothing is to last.
@@ -249,15 +168,18 @@ impl Checkpoints {
         let ms = |ns: &AtomicU64| ns.load(Ordering::Relaxed) as f64 / 1e6;
         self.pipe.store.is_durable().then(|| CheckpointSummary {
             taken: self.times.taken.load(Ordering::Relaxed),
-            pause_ms_max: ms(&self.times.pause_ns_max),
+            pause_ms_max: ms(&self.local.pause_ns_max),
             duration_ms_max: ms(&self.times.duration_ns_max),
         })
     }
 
-    /// Has readers shown the epoch that was committed last. A sink that cannot do it ends the pipeline.
-    pub fn publish(&self) {
-        self.outlets.iter().for_each(|outlet| outlet.publish());
-        self.letters.publish();
+    /// Has readers shown an epoch, which is committed. A sink that cannot do it ends the pipeline.
+    ///
+    /// # Errors
+    /// When a part cannot be told.
+    pub fn publish(&self, epoch: Epoch) -> Result<(), Failure> {
+        let (no_reports, _) = mpsc::channel();
+        self.local.command(EpochCommand::Publish(epoch), &no_reports)
     }
 
     /// A number that rises with everything that is read, and with what sinks write of it, at once or later.
@@ -265,13 +187,13 @@ impl Checkpoints {
         let read =
             |inlet: &Arc<Inlet>| inlet.events_in.load(Ordering::Acquire) + inlet.dead_letters.load(Ordering::Acquire);
         let written = |outlet: &Arc<Outlet>| outlet.events_out.load(Ordering::Acquire);
-        self.inlets.iter().map(read).sum::<u64>() + self.outlets.iter().map(written).sum::<u64>()
+        self.local.inlets.iter().map(read).sum::<u64>() + self.local.outlets.iter().map(written).sum::<u64>()
     }
 
     /// Where the sources are that can be read again.
     #[must_use]
     pub fn positions(&self) -> BTreeMap<String, serde_json::Value> {
-        let inlets = self.inlets.iter();
+        let inlets = self.local.inlets.iter();
         inlets
             .filter_map(|inlet| Some((inlet.id.clone(), inlet.bookmark()?)))
             .collect()
@@ -281,8 +203,8 @@ impl Checkpoints {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         (0..)
-            .zip(&self.inlets)
-            .all(|(source, _)| self.progress.in_flight(source) == 0)
+            .zip(&self.local.inlets)
+            .all(|(source, _)| self.local.progress.in_flight(source) == 0)
     }
 
     /// Takes one every so often, on a thread of its own.
@@ -320,16 +242,40 @@ impl Checkpoints {
     }
 }
 
-fn failed(reason: &str) -> Failure {
+pub(super) fn failed(reason: &str) -> Failure {
     Failure::State {
         reason: reason.to_owned(),
     }
 }
 
-fn sink_failure(id: &str, error: &sink::Error) -> Failure {
-    Failure::Sink {
-        id: id.to_owned(),
-        reason: error.to_string(),
+/// Adds what a part reported to what the store is to have.
+fn add(snapshot: &mut Snapshot, prepared: Prepared) {
+    let bookmarks = &mut snapshot.bookmarks;
+    match prepared {
+        Prepared::Source {
+            id,
+            bookmark,
+            next_position,
+        } => {
+            bookmarks.next_positions.insert(id.clone(), next_position);
+            bookmarks.sources.extend(bookmark.map(|bookmark| (id, bookmark)));
+        }
+        Prepared::Operator { id, records, in_flight } => {
+            snapshot.in_flight.extend(in_flight);
+            snapshot.state.push((id, records));
+        }
+        Prepared::Sink {
+            id,
+            bookmark,
+            in_flight,
+        } => {
+            snapshot.in_flight.extend(in_flight);
+            bookmarks.sinks.extend(bookmark.map(|bookmark| (id, bookmark)));
+        }
+        Prepared::DeadLetters(letters) => {
+            let bookmark = serde_json::to_value(letters).expect("a bookmark is plain JSON");
+            bookmarks.dead_letters = Some(bookmark);
+        }
     }
 }
 

@@ -1,0 +1,217 @@
+//! The parts of a pipeline that are in this process, as the coordinator of its epochs sees them.
+//!
+//! Owns how an epoch ends here: the pipeline pauses between two effects, what changed is copied, and a mark goes to the sinks
+//! behind everything that was sent to them. Does not know when an epoch ends, or what its reports are for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+
+use dirigo_ground::sync::Mutex;
+
+use super::checkpoint::failed;
+use super::epoch::{EpochCommand, EpochReport, Part, Prepared};
+use dirigo_actor::{Operator, Pipe, Waiting};
+use dirigo_connectors::sink;
+use dirigo_flow::{Failure, Inlet, LettersBookmark, Marked, NextId, Outlet, Saved};
+use dirigo_ground::batch::Batch;
+use dirigo_ground::lineage::{Epoch, Progress, SourceIndex};
+use dirigo_state::{Copies, InFlight};
+
+/// The parts of this process.
+pub(super) struct LocalParts {
+    pub(super) pipe: Arc<Pipe>,
+    pub(super) operators: Vec<Arc<Operator>>,
+    pub(super) inlets: Vec<Arc<Inlet>>,
+    pub(super) outlets: Vec<Arc<Outlet>>,
+    pub(super) progress: Arc<Progress>,
+    /// What the last cut copied; the buffer serves all of them.
+    pub(super) copies: Mutex<Copies>,
+    /// The longest that the pipeline stood still for a cut.
+    pub(super) pause_ns_max: AtomicU64,
+}
+
+/// The report of a part that may still have to wait for the disk. The coordinator does that: the part goes on meanwhile.
+pub(super) struct Unsynced {
+    report: EpochReport,
+    sync: Option<Sync>,
+}
+
+/// Waits until what a report covers is durable.
+type Sync = Box<dyn FnOnce() -> Result<(), sink::Error> + Send>;
+
+impl Unsynced {
+    /// Waits for the disk.
+    ///
+    /// # Errors
+    /// When the disk fails. The epoch must not be committed then.
+    pub(super) fn synced(self) -> Result<EpochReport, Failure> {
+        let Err(error) = self.sync.map_or(Ok(()), |sync| sync()) else {
+            return Ok(self.report);
+        };
+        let reason = error.to_string();
+        Err(match self.report.prepared {
+            Prepared::Sink { id, .. } => Failure::Sink { id, reason },
+            Prepared::Source { id, .. } => Failure::Source { id, reason },
+            Prepared::Operator { id, .. } => Failure::Operator { id, reason },
+            Prepared::DeadLetters(_) => Failure::DeadLetters { reason },
+        })
+    }
+}
+
+/// Where the parts report what there is of an epoch.
+#[derive(Clone)]
+struct Reports {
+    epoch: Epoch,
+    sender: Sender<Unsynced>,
+}
+
+impl Reports {
+    fn send(&self, prepared: Prepared, sync: Option<Sync>) {
+        let report = EpochReport {
+            epoch: self.epoch,
+            prepared,
+        };
+        // Whoever asked has given up only where the pipeline has failed.
+        let _ = self.sender.send(Unsynced { report, sync });
+    }
+}
+
+impl LocalParts {
+    /// Those that report, in the order in which what was on its way to them goes back after a restart: what lies furthest
+    /// downstream first.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let sinks = self.outlets.iter().map(|outlet| Part::Sink(outlet.id.clone()));
+        let operators = self.captured().rev();
+        let operators = operators.map(|operator| Part::Operator(operator.id().to_owned()));
+        let sources = self.inlets.iter().map(|inlet| Part::Source(inlet.id.clone()));
+        let parts = sinks.chain(operators).chain(sources);
+        parts.chain([Part::DeadLetters]).collect()
+    }
+
+    /// Does what they are told. Sinks and dead letters come to it in their own time.
+    ///
+    /// # Errors
+    /// When the pipeline has failed: what its actors drop then is in no cut.
+    pub(super) fn command(&self, command: EpochCommand, reports: &Sender<Unsynced>) -> Result<(), Failure> {
+        match command {
+            EpochCommand::Cut(epoch) => {
+                let sender = reports.clone();
+                self.cut(&Reports { epoch, sender })
+            }
+            EpochCommand::Publish(epoch) => {
+                self.publish(epoch);
+                Ok(())
+            }
+        }
+    }
+
+    fn cut(&self, reports: &Reports) -> Result<(), Failure> {
+        let begun_ns = self.pipe.clock.now_ns();
+        let paused = self.pipe.epochs.pause();
+        self.report_sources(reports);
+        let mut copies = self.copies.lock();
+        copies.clear();
+        let captured = self.captured().map(|operator| {
+            let start = copies.end();
+            let waiting = operator.capture(&mut copies);
+            (operator, start..copies.end(), waiting)
+        });
+        let captured: Vec<_> = captured.collect();
+        self.mark_sinks(reports);
+        if self.pipe.store.is_durable() {
+            self.pipe.store.freeze();
+        }
+        let ended = paused.cut();
+        assert_eq!(ended, reports.epoch, "one coordinator ends epochs, one after the other");
+        if let Some(failure) = self.pipe.halt.failure() {
+            return Err(failure);
+        }
+        if paused.is_broken() {
+            return Err(failed("the host failed in the middle of an effect; please report this"));
+        }
+        drop(paused);
+        // Whoever looked for an idle actor to take its place found none that could give it up.
+        self.pipe.activations.wake_next();
+        self.pipe.share.wake_next();
+        let pause_ns = self.pipe.clock.now_ns() - begun_ns;
+        self.pause_ns_max.fetch_max(pause_ns, Ordering::Relaxed);
+        for (operator, copied, waiting) in captured {
+            let waiting = waiting.iter().map(|waiting| self.waiting_in(operator, waiting));
+            let prepared = Prepared::Operator {
+                id: operator.id().to_owned(),
+                records: copies.records(copied).collect(),
+                in_flight: waiting.collect(),
+            };
+            reports.send(prepared, None);
+        }
+        Ok(())
+    }
+
+    /// The operators that something is kept of. Where nothing is to last, a cut is only the end that sinks come to.
+    fn captured(&self) -> impl DoubleEndedIterator<Item = &Arc<Operator>> {
+        let is_durable = self.pipe.store.is_durable();
+        self.operators.iter().filter(move |_| is_durable)
+    }
+
+    fn report_sources(&self, reports: &Reports) {
+        for (index, inlet) in (0..).zip(&self.inlets) {
+            let prepared = Prepared::Source {
+                id: inlet.id.clone(),
+                bookmark: inlet.bookmark(),
+                next_position: self.progress.next_position(index),
+            };
+            reports.send(prepared, None);
+        }
+    }
+
+    /// Sends the mark that they report at, behind all that was sent to them.
+    fn mark_sinks(&self, reports: &Reports) {
+        let indices = (0..).zip(&self.inlets).map(|(index, _)| index);
+        let frontiers: Arc<[u64]> = indices.map(|index| self.progress.frontier(index)).collect();
+        for outlet in &self.outlets {
+            let (reports, pipe, id) = (reports.clone(), self.pipe.clone(), outlet.id.clone());
+            let report = move |Marked { prepared, at_cut }: Marked<Vec<(Batch, SourceIndex)>>| {
+                let held = |(batch, source): &(Batch, SourceIndex)| in_flight(&pipe, &id, batch, *source, true);
+                let in_flight = at_cut.iter().map(held).collect();
+                let sink::Prepared { bookmark, sync } = prepared;
+                let prepared = Prepared::Sink {
+                    id,
+                    bookmark,
+                    in_flight,
+                };
+                reports.send(prepared, sync);
+            };
+            outlet.mark(frontiers.clone(), report);
+        }
+        let reports = reports.clone();
+        let report = move |Marked { prepared, at_cut }: Marked<NextId>| {
+            let NextId(next_id) = at_cut;
+            let file = prepared.bookmark;
+            reports.send(Prepared::DeadLetters(LettersBookmark { next_id, file }), prepared.sync);
+        };
+        self.pipe.letters.mark(report);
+    }
+
+    fn waiting_in(&self, operator: &Operator, waiting: &Waiting) -> InFlight {
+        let Waiting { batch, is_output } = waiting;
+        let source = batch.origin.ticket.source();
+        in_flight(&self.pipe, operator.id(), batch, source, *is_output)
+    }
+
+    fn publish(&self, epoch: Epoch) {
+        if self.pipe.store.is_durable() {
+            self.pipe.epochs.commit(epoch);
+        }
+        self.outlets.iter().for_each(|outlet| outlet.publish());
+        self.pipe.letters.publish();
+    }
+}
+
+/// A batch on its way to `item`, whose events entered by `source`.
+fn in_flight(pipe: &Pipe, item: &str, batch: &Batch, source: SourceIndex, is_output: bool) -> InFlight {
+    InFlight {
+        item: item.to_owned(),
+        bytes: Saved::encode(batch, &pipe.sources[usize::from(source)], is_output),
+    }
+}
