@@ -307,10 +307,10 @@ struct Timed {
 }
 
 impl Sink for Timed {
-    fn write(&mut self, values: &Column) -> Result<(), sink::Error> {
+    fn write(&mut self, events: sink::Events<'_>) -> Result<(), sink::Error> {
         let now_ns = self.clock.now_ns();
         let mut latencies = self.latencies.0.lock();
-        for value in values.iter() {
+        for value in events.values.iter() {
             let due_ns = value.last_chunk().map_or(now_ns, |due| u64::from_le_bytes(*due));
             let recorded = latencies.record(now_ns.saturating_sub(due_ns));
             recorded.expect("the histogram resizes itself");

@@ -62,7 +62,7 @@ impl Machine {
             .with_file_name("hostile")
             .join("cache");
         let engine = Engine::new(&Limits::read(), Cache::open(&cache).ok()).unwrap();
-        let loaded = pipeline::load(&folder.path("pipeline.toml"), &[]).unwrap();
+        let loaded = pipeline::load(&folder.path("pipeline.toml"), &[], &dirigo::connectors::builtin()).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
         let mut prepared = runtime.block_on(prepare(&engine, loaded, &clock)).unwrap();
         prepared.pipeline.dead_letters = Some(PathBuf::from(LETTERS));

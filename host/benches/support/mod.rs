@@ -165,7 +165,7 @@ impl Source for Cycle {
 pub(crate) struct Null;
 
 impl Sink for Null {
-    fn write(&mut self, _: &Column) -> Result<(), sink::Error> {
+    fn write(&mut self, _: sink::Events<'_>) -> Result<(), sink::Error> {
         Ok(())
     }
 
@@ -209,7 +209,8 @@ pub(crate) fn host(engine: &Engine, workers: u32, runtime: &tokio::runtime::Runt
 /// A pipeline file's text, with its components compiled.
 pub(crate) fn prepared(engine: &Engine, runtime: &tokio::runtime::Runtime, text: &str) -> Prepared {
     let file = guests().join("bench.toml");
-    let loaded = pipeline::parse(text, &file, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let loaded = pipeline::parse(text, &file, &[], &dirigo::connectors::builtin())
+        .unwrap_or_else(|problems| panic!("{problems}"));
     let prepared = runtime.block_on(prepare(engine, loaded, &clock()));
     prepared.unwrap_or_else(|problems| panic!("{problems}"))
 }

@@ -3,6 +3,6 @@
 use super::{Exit, output};
 
 pub(crate) fn execute() -> anyhow::Result<Exit> {
-    output::print_json(&dirigo::pipeline::schema())?;
+    output::print_json(&dirigo::pipeline::schema(&dirigo::connectors::builtin()))?;
     Ok(Exit::Success)
 }

@@ -44,7 +44,13 @@ mod tests {
         let lengths = Lengths::default();
         lengths.note(1 << 40);
         lengths.note(u64::MAX);
-        assert_eq!((lengths.read().len(), lengths.read().count_between(LONGEST_NS, LONGEST_NS)), (2, 2));
+        assert_eq!(
+            (
+                lengths.read().len(),
+                lengths.read().count_between(LONGEST_NS, LONGEST_NS)
+            ),
+            (2, 2)
+        );
     }
 
     #[test]

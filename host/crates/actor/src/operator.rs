@@ -18,7 +18,7 @@ use super::lengths::Lengths;
 use super::pace::Pace;
 use super::{Actor, Cell, Pipe};
 pub(super) use dead_letters::Death;
-use dirigo_connectors::source::Extract;
+use dirigo_connectors::records::Extract;
 use dirigo_engine::{Component, Kind, Setup};
 use dirigo_flow::{Edge, Gate, LetterSetup, Message, Receiver};
 use dirigo_ground::batch::Batch;

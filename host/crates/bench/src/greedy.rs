@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dirigo_connectors::sink::{self, Sink};
-use dirigo_connectors::source::{self, Intake, Progress, Quota, Read, Source};
+use dirigo_connect::sink::{self, Sink};
+use dirigo_connect::source::{self, Intake, Progress, Quota, Read, Source};
 use dirigo_ground::batch::Column;
 
 /// Events that one read gives: as many as a pipeline's sources take.
@@ -91,7 +91,7 @@ impl Source for Cycle {
 pub(super) struct Bottomless;
 
 impl Sink for Bottomless {
-    fn write(&mut self, _: &Column) -> Result<(), sink::Error> {
+    fn write(&mut self, _: sink::Events<'_>) -> Result<(), sink::Error> {
         Ok(())
     }
 

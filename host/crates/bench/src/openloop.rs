@@ -6,9 +6,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dirigo_connectors::sink::{self, Sink};
-use dirigo_connectors::source::{self, Intake, Progress, Quota, Read, Source};
-use dirigo_ground::batch::Column;
+use dirigo_connect::sink::{self, Sink};
+use dirigo_connect::source::{self, Intake, Progress, Quota, Read, Source};
 use dirigo_ground::clock::Clock;
 use dirigo_ground::sync::Mutex;
 use hdrhistogram::Histogram;
@@ -170,11 +169,11 @@ impl Meter {
 }
 
 impl Sink for Meter {
-    fn write(&mut self, values: &Column) -> Result<(), sink::Error> {
+    fn write(&mut self, events: sink::Events<'_>) -> Result<(), sink::Error> {
         let now_ns = self.clock.now_ns();
         let start_ns = *self.plan.start_ns.get().expect("events come after the start");
         let mut tally = self.tally.lock();
-        for value in values.iter() {
+        for value in events.values.iter() {
             match number_of(value, self.plan.mark).filter(|&index| index < self.plan.offsets_ns.len()) {
                 None => tally.strange += 1,
                 Some(index) => {
@@ -316,7 +315,12 @@ mod tests {
         source.read(&mut intake, QUOTA).unwrap();
         clock.advance(Duration::from_millis(10));
         source.read(&mut intake, QUOTA).unwrap();
-        meter.write(&intake.values).unwrap();
+        let events = sink::Events {
+            times: &intake.times,
+            keys: &intake.keys,
+            values: &intake.values,
+        };
+        meter.write(events).unwrap();
         let tally = tally.lock();
         assert_eq!(tally.latencies_ns.len(), 4, "the first event only warms up");
         assert!(tally.latencies_ns.max() >= 9_000_000 && tally.latencies_ns.min() <= 6_010_000);

@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 
 use dirigo_command::Globals;
 use dirigo_command::setup::Setup;
-use dirigo_connectors::sink::Sink;
-use dirigo_connectors::source::Source;
+use dirigo_connect::sink::Sink;
+use dirigo_connect::source::Source;
 use dirigo_flow::LettersBookmark;
 use dirigo_ground::clock;
 use dirigo_pipeline::Diagnostics;
@@ -40,7 +40,7 @@ impl Stage {
 
     /// A pipeline file's text with its components compiled; `config` in place of that of its operators.
     pub(super) fn prepare(&self, text: &str, config: Option<&serde_json::Value>) -> Result<Prepared, Diagnostics> {
-        let mut loaded = dirigo_pipeline::parse(text, Path::new(NO_FILE), &[])?;
+        let mut loaded = dirigo_pipeline::parse(text, Path::new(NO_FILE), &[], &self.setup.connectors)?;
         if let Some(config) = config {
             for operator in &mut loaded.pipeline.operators {
                 operator.config = config.clone();

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use dirigo_engine::{Cache, Engine, Machine};
 use dirigo_ground::clock::{Clock, SystemClock};
-use dirigo_pipeline::{self as pipeline, Diagnostics, Loaded, Override};
+use dirigo_pipeline::{self as pipeline, Diagnostics, Loaded, Override, Registry};
 use dirigo_runtime::{Prepared, prepare};
 
 use super::Globals;
 
-/// An engine, a clock and a runtime.
+/// An engine, connectors, a clock and a runtime.
 pub struct Setup {
     /// Compiles components, and runs them.
     pub engine: Engine,
+    /// The kinds of sources and sinks.
+    pub connectors: Registry,
     /// The system's.
     pub clock: Arc<dyn Clock>,
     /// Where everything runs that is no turn of a guest.
@@ -37,6 +39,7 @@ impl Setup {
             .context("cannot start the runtime")?;
         Ok(Self {
             engine,
+            connectors: dirigo_connectors::builtin(),
             clock: Arc::new(SystemClock::new()),
             runtime,
         })
@@ -47,7 +50,7 @@ impl Setup {
     /// # Errors
     /// What is wrong with the file or its components.
     pub fn load(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
-        let loaded = pipeline::load(file, overrides)?;
+        let loaded = pipeline::load(file, overrides, &self.connectors)?;
         self.prepare(loaded)
     }
 
@@ -56,7 +59,7 @@ impl Setup {
     /// # Errors
     /// What is wrong with the file or its components.
     pub fn load_for_tests(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
-        let loaded = pipeline::load_for_tests(file, overrides)?;
+        let loaded = pipeline::load_for_tests(file, overrides, &self.connectors)?;
         self.prepare(loaded)
     }
 

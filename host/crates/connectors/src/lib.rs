@@ -1,6 +1,29 @@
-//! Where events enter and leave: sources and sinks.
+//! The connectors that Dirigo brings along.
 //!
-//! They know the pipeline file's description of themselves, records and media; not operators, queues or backpressure.
+//! One folder for each: it owns its keys in the pipeline file, what they mean together, how it opens, reads or writes, and
+//! what is promised of it. [`builtin`] lists them; no other place of the host names one to tell sources or sinks apart.
+//! Knows records and media; not operators, queues or backpressure.
 
-pub mod sink;
-pub mod source;
+pub mod file;
+pub mod generator;
+pub mod memory;
+pub mod null;
+pub mod records;
+pub mod stdin;
+pub mod stdout;
+#[cfg(test)]
+mod tests;
+
+use dirigo_pipeline::Registry;
+
+/// The kinds of sources and sinks that pipeline files can name without any other crate.
+#[must_use]
+pub fn builtin() -> Registry {
+    Registry::default()
+        .with_source(file::FileSource)
+        .with_source(stdin::StdinSource)
+        .with_source(generator::GeneratorSource)
+        .with_sink(file::FileSink)
+        .with_sink(stdout::StdoutSink)
+        .with_sink(null::NullSink)
+}

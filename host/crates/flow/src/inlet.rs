@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use dirigo_ground::sync::Mutex;
 
-use dirigo_connectors::source::{Bookmark, Source};
+use dirigo_connect::source::{self, Bookmark, Source};
 use dirigo_ground::lineage::{Progress, SourceIndex};
 use dirigo_ground::signal::Signal;
 pub use reading::{Parts, Reader, Reading, Step};
@@ -95,6 +95,15 @@ impl Inlet {
         }
     }
 
+    /// Says that an epoch is durable, at the cut of which [`bookmark`](Self::bookmark) gave this. Waits for a read that is
+    /// under way; one of a source that has bookmarks does not last.
+    ///
+    /// # Errors
+    /// When the source fails.
+    pub fn committed(&self, bookmark: &Bookmark) -> Result<(), source::Error> {
+        self.source.lock().committed(bookmark)
+    }
+
     /// Has it stop after what it has read. A read that may block for ever is left to itself; whatever it still brings was
     /// never taken.
     pub fn stop(&self) {
@@ -159,8 +168,9 @@ mod tests {
 
     use super::*;
     use crate::{Halt, Letters, LettersBookmark};
-    use dirigo_connectors::sink::{Memory, Sink};
-    use dirigo_connectors::source::{self, Intake, Quota, Read};
+    use dirigo_connect::Sink;
+    use dirigo_connect::source::{Intake, Quota, Read};
+    use dirigo_connectors::memory::MemorySink;
     use dirigo_ground::account::Account;
     use dirigo_ground::clock::ManualClock;
     use dirigo_ground::limits::Budget;
@@ -407,7 +417,7 @@ mod tests {
 
     /// Where a run of these reads comes to that goes on at `next_position`, and the positions of its dead letters.
     fn run(next_position: u64, reads: &'static [Records]) -> (u64, Vec<u64>) {
-        let (sink, taken) = Memory::new();
+        let (sink, taken) = MemorySink::new();
         let open = Box::new(|| Ok(Box::new(sink) as Box<dyn Sink>));
         let halt = Arc::<Halt>::default();
         let (letters, mut writing) = Letters::new(

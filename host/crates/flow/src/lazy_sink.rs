@@ -1,7 +1,6 @@
 //! A sink that is opened when the first value comes: where none does, nothing of it is to be seen.
 
-use dirigo_connectors::sink::{Ability, Bookmark, Error, Prepared, Sink};
-use dirigo_ground::batch::Column;
+use dirigo_connect::sink::{Ability, Bookmark, Error, Events, Prepared, Sink};
 
 /// Opens the medium.
 pub(super) type Open = Box<dyn FnOnce() -> Result<Box<dyn Sink>, Error> + Send>;
@@ -26,13 +25,13 @@ impl LazySink {
 }
 
 impl Sink for LazySink {
-    fn write(&mut self, values: &Column) -> Result<(), Error> {
+    fn write(&mut self, events: Events<'_>) -> Result<(), Error> {
         if let Some(open) = self.open.take() {
             self.sink = Some(open()?);
         }
         let sink = self.sink.as_mut();
         sink.expect("nothing is written to a sink that could not be opened")
-            .write(values)
+            .write(events)
     }
 
     fn flush(&mut self) -> Result<(), Error> {

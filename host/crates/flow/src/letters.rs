@@ -13,7 +13,7 @@ use super::gate::Gate;
 use super::halt::{Failure, Halt};
 use super::lazy_sink::{LazySink, Open};
 use super::sink_task::{Arrivals, Cause, Encoded, Encoder, Marked, SinkHandle, SinkTask};
-use dirigo_connectors::sink::Bookmark;
+use dirigo_connect::sink::Bookmark;
 use dirigo_ground::account::Account;
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
@@ -156,6 +156,8 @@ impl Encoder for LetterEncoder {
         let mut line = Column::default();
         line.push(&serde_json::to_vec(&letter).expect("a dead letter is plain JSON"));
         Some(Encoded {
+            times: Arc::new(vec![0]),
+            keys: Arc::new(Column::of_empty(1)),
             values: Arc::new(line),
             arrivals: Arrivals::new(),
         })
@@ -178,7 +180,9 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    use dirigo_connectors::sink::{self, Memory, Sink};
+    use dirigo_connect::Sink;
+    use dirigo_connect::sink;
+    use dirigo_connectors::memory::MemorySink;
     use dirigo_ground::clock::ManualClock;
 
     fn letter(reason: String, event: Event) -> DeadLetter {
@@ -214,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_reason_without_end_is_cut_and_said_to_be() {
-        let (sink, taken) = Memory::new();
+        let (sink, taken) = MemorySink::new();
         let open = Box::new(|| Ok(Box::new(sink) as Box<dyn Sink>));
         let (letters, mut task) = start(open, LettersBookmark::fresh());
         letters.push(letter("é".repeat(1 << 20), Event::new("s", 1, None, b"", b"")));

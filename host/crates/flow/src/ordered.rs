@@ -32,6 +32,7 @@ struct Held {
 
 #[derive(Debug)]
 struct HeldColumns {
+    times: Arc<Vec<i64>>,
     keys: Arc<Column>,
     values: Arc<Column>,
     positions: Arc<Vec<u64>>,
@@ -54,7 +55,7 @@ impl Ordered {
         self.held.iter().map(|held| {
             let rest = &held.order[held.next..];
             let batch = Batch {
-                times: Arc::new(vec![0; rest.len()]),
+                times: Arc::new(rest.iter().map(|&event| held.batch.times[event as usize]).collect()),
                 keys: Arc::new(held.batch.keys.gather(rest)),
                 values: Arc::new(held.batch.values.gather(rest)),
                 positions: Arc::new(rest.iter().map(|&event| held.batch.positions[event as usize]).collect()),
@@ -76,6 +77,7 @@ impl Ordered {
             arrival_ns,
             _load: load,
             batch: HeldColumns {
+                times: batch.times,
                 keys: batch.keys,
                 values: batch.values,
                 positions: batch.positions,
@@ -106,14 +108,20 @@ impl Ordered {
         };
         // Stable: events alike in all of that left one actor one after the other.
         leaving.sort_by(|left, right| place(left).cmp(&place(right)));
-        let mut values = Column::default();
+        let mut times = Vec::with_capacity(leaving.len());
+        let (mut keys, mut values) = (Column::default(), Column::default());
         let mut arrivals = Arrivals::new();
         for &(index, event) in &leaving {
-            values.push(self.held[index].batch.values.get(event));
+            let batch = &self.held[index].batch;
+            times.push(batch.times[event]);
+            keys.push(batch.keys.get(event));
+            values.push(batch.values.get(event));
             arrivals.push((self.held[index].arrival_ns, 1));
         }
         self.held.retain(|held| held.next < held.order.len());
         Encoded {
+            times: Arc::new(times),
+            keys: Arc::new(keys),
             values: Arc::new(values),
             arrivals,
         }
@@ -153,6 +161,23 @@ mod tests {
         assert_eq!(text(&ordered.release((5, 0))), ["a", "b", "c", "d"]);
         assert_eq!(text(&ordered.release((u64::MAX, 0))), ["e"]);
         assert!(ordered.held.is_empty());
+    }
+
+    #[test]
+    fn times_and_keys_leave_with_their_values() {
+        let mut keys = Column::default();
+        [b"x", b"y"].iter().for_each(|key| keys.push(*key));
+        let mut ordered = Ordered::default();
+        ordered.hold(Batch {
+            times: Arc::new(vec![20, 10]),
+            keys: Arc::new(keys),
+            ..batch(&[(2, "b"), (1, "a")])
+        });
+        let held: Vec<_> = ordered.held().map(|(batch, _)| batch.times).collect();
+        assert_eq!(held, [Arc::new(vec![10, 20])]);
+        let released = ordered.release((3, 0));
+        assert_eq!(*released.times, [10, 20]);
+        assert!(released.keys.iter().eq([b"y", b"x"]) && released.values.iter().eq([b"a", b"b"]));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::gate::Gate;
 use super::halt::{Failure, Halt};
 use super::ordered::Ordered;
 use super::sink_task::{Arrivals, Cause, Encoded, Encoder, Inbox, Marked, SinkHandle, SinkTask};
-use dirigo_connectors::sink::{self, Sink};
+use dirigo_connect::sink::{self, Sink};
 use dirigo_ground::account::Account;
 use dirigo_ground::batch::Batch;
 use dirigo_ground::clock::Clock;
@@ -194,6 +194,8 @@ impl EventEncoder {
 fn all_of(batch: Batch, arrival_ns: u64) -> Encoded {
     Encoded {
         arrivals: smallvec![(arrival_ns, batch.len())],
+        times: batch.times,
+        keys: batch.keys,
         values: batch.values,
     }
 }
@@ -287,7 +289,7 @@ mod tests {
     struct Scripted<F>(F);
 
     impl<F: FnMut() -> Result<(), sink::Error> + Send> Sink for Scripted<F> {
-        fn write(&mut self, _: &Column) -> Result<(), sink::Error> {
+        fn write(&mut self, _: sink::Events<'_>) -> Result<(), sink::Error> {
             (self.0)()
         }
 

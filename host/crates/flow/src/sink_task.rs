@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use super::gate::Gate;
 use super::halt::{Failure, Halt, panicked};
 use super::wake_all;
-use dirigo_connectors::sink::{self, Sink};
+use dirigo_connect::sink::{self, Events, Sink};
 use dirigo_ground::account::Account;
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
@@ -59,13 +59,28 @@ pub trait Encoder: Send + 'static {
 /// When values arrived at their source, in ns, and how many arrived then, in the order of the values.
 pub type Arrivals = SmallVec<[(u64, usize); 1]>;
 
-/// Values, to be written in this order.
+/// Values with their times and keys, to be written in this order.
 #[derive(Clone, Debug)]
 pub struct Encoded {
+    /// The times.
+    pub times: Arc<Vec<i64>>,
+    /// The keys.
+    pub keys: Arc<Column>,
     /// The values.
     pub values: Arc<Column>,
     /// When they arrived, where somebody counts that.
     pub arrivals: Arrivals,
+}
+
+impl Encoded {
+    /// As a sink takes them.
+    fn events(&self) -> Events<'_> {
+        Events {
+            times: &self.times,
+            keys: &self.keys,
+            values: &self.values,
+        }
+    }
 }
 
 /// Why nothing can be written any more.
@@ -353,9 +368,9 @@ impl<E: Encoder> SinkTask<E> {
     }
 
     fn write(&mut self, encoded: Option<Encoded>) -> Result<(), sink::Error> {
-        if let Some(Encoded { values, arrivals }) = encoded {
-            self.sink.write(&values)?;
-            self.encoder.written(&arrivals);
+        if let Some(encoded) = encoded {
+            self.sink.write(encoded.events())?;
+            self.encoder.written(&encoded.arrivals);
         }
         Ok(())
     }

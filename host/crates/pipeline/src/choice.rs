@@ -13,7 +13,7 @@ use super::section::{Read, wrong_type};
 use super::suggest;
 
 /// A type with a few values, each with its word.
-pub(super) trait Choice: Copy + 'static {
+pub trait Choice: Copy + 'static {
     /// What it is a choice of.
     const WHAT: &'static str;
     /// The words.
@@ -22,56 +22,11 @@ pub(super) trait Choice: Copy + 'static {
     const LATER: &'static [&'static str] = &[];
 }
 
-/// What a source reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SourceWord {
-    File,
-    Stdin,
-    Generator,
-}
-
-/// What a sink writes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SinkWord {
-    File,
-    Stdout,
-    Null,
-}
-
-/// When readers see what a sink wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CommitWord {
-    Append,
-    Epoch,
-}
-
 /// How events are spread over actors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ActorsWord {
     PerKey,
     Shards,
-}
-
-impl Choice for SourceWord {
-    const WHAT: &'static str = "source kind";
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("file", Self::File),
-        ("stdin", Self::Stdin),
-        ("generator", Self::Generator),
-    ];
-    const LATER: &'static [&'static str] = &["http", "nats"];
-}
-
-impl Choice for SinkWord {
-    const WHAT: &'static str = "sink kind";
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("file", Self::File), ("stdout", Self::Stdout), ("null", Self::Null)];
-    const LATER: &'static [&'static str] = &["http", "nats"];
-}
-
-impl Choice for CommitWord {
-    const WHAT: &'static str = "`commit`";
-    const WORDS: &'static [(&'static str, Self)] = &[("append", Self::Append), ("epoch", Self::Epoch)];
 }
 
 impl Choice for ActorsWord {
@@ -102,30 +57,44 @@ impl Choice for Order {
 
 /// A word of the file that stands for a `T`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Word<T>(pub(super) T);
+pub struct Word<T>(
+    /// What it stands for.
+    pub T,
+);
 
 impl<T: Choice> Read for Word<T> {
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
-        let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
-        let Value::String(text) = &node.value else {
-            let help = format!("{} is one of {}, in quotes", T::WHAT, suggest::listed(&words));
-            return wrong_type(node, "a string", Some(help), problems);
-        };
-        if let Some((_, value)) = T::WORDS.iter().find(|(word, _)| word == text) {
-            return Some(Word(*value));
-        }
-        let problem = if T::LATER.contains(&text.as_str()) {
-            Diagnostic::error(format!("{} `{text}` is not in this version", T::WHAT))
-                .at(node.place, "not in this version")
-                .help(format!("there are {}", suggest::listed(&words)))
-        } else {
-            Diagnostic::error(format!("unknown {} `{text}`", T::WHAT))
-                .at(node.place, "unknown")
-                .help(suggest::help(text, &words, "there are"))
-        };
-        problems.push(problem);
-        None
+        word(node, T::WHAT, T::WORDS, T::LATER, problems).map(Word)
     }
+}
+
+/// What the word of a node stands for; that it is none of `words` is reported.
+pub(super) fn word<T: Copy>(
+    node: &Node,
+    what: &str,
+    words: &[(&str, T)],
+    later: &[&str],
+    problems: &mut Problems,
+) -> Option<T> {
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let Value::String(text) = &node.value else {
+        let help = format!("{what} is one of {}, in quotes", suggest::listed(&known));
+        return wrong_type(node, "a string", Some(help), problems);
+    };
+    if let Some((_, value)) = words.iter().find(|(word, _)| word == text) {
+        return Some(*value);
+    }
+    let problem = if later.contains(&text.as_str()) {
+        Diagnostic::error(format!("{what} `{text}` is not in this version"))
+            .at(node.place, "not in this version")
+            .help(format!("there are {}", suggest::listed(&known)))
+    } else {
+        Diagnostic::error(format!("unknown {what} `{text}`"))
+            .at(node.place, "unknown")
+            .help(suggest::help(text, &known, "there are"))
+    };
+    problems.push(problem);
+    None
 }
 
 impl<T: Choice> JsonSchema for Word<T> {

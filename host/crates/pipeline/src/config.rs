@@ -15,13 +15,20 @@ use super::section::{Read, wrong_type};
 use super::units::inline_schema;
 
 /// Looks up an environment variable.
-pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
+pub type Environment<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
 
 /// Any value.
 #[derive(Clone, Debug)]
 pub(super) struct Any(pub(super) Node);
 
 inline_schema!(Any, "value", {});
+
+impl Any {
+    /// Whether it is this string.
+    pub(super) fn is_word(&self, word: &str) -> bool {
+        matches!(&self.0.value, Value::String(text) if text == word)
+    }
+}
 
 impl Read for Any {
     fn read(node: &Node, _: &mut Problems) -> Option<Self> {

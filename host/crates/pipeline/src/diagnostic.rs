@@ -41,7 +41,9 @@ pub(super) struct Mark {
 }
 
 impl Diagnostic {
-    pub(super) fn error(message: impl Into<String>) -> Self {
+    /// An error.
+    #[must_use]
+    pub fn error(message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
             message: message.into(),
@@ -51,21 +53,27 @@ impl Diagnostic {
         }
     }
 
-    pub(super) fn warning(message: impl Into<String>) -> Self {
+    /// A warning.
+    #[must_use]
+    pub fn warning(message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
             ..Self::error(message)
         }
     }
 
-    pub(super) fn note(message: impl Into<String>) -> Self {
+    /// A note.
+    #[must_use]
+    pub fn note(message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Note,
             ..Self::error(message)
         }
     }
 
-    pub(super) fn at(mut self, place: Place, label: impl Into<String>) -> Self {
+    /// At a place, with what is to be said of it.
+    #[must_use]
+    pub fn at(mut self, place: Place, label: impl Into<String>) -> Self {
         self.mark = Some(Mark {
             place,
             label: label.into(),
@@ -73,7 +81,9 @@ impl Diagnostic {
         self
     }
 
-    pub(super) fn also(mut self, place: Place, label: impl Into<String>) -> Self {
+    /// At another place too.
+    #[must_use]
+    pub fn also(mut self, place: Place, label: impl Into<String>) -> Self {
         self.also.push(Mark {
             place,
             label: label.into(),
@@ -81,12 +91,16 @@ impl Diagnostic {
         self
     }
 
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    /// With what would be right.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    pub(super) fn help_if(self, help: Option<String>) -> Self {
+    /// With what would be right, where that is known.
+    #[must_use]
+    pub fn help_if(self, help: Option<String>) -> Self {
         match help {
             Some(help) => self.help(help),
             None => self,
@@ -111,12 +125,30 @@ const KEPT_MAX: usize = 100;
 
 /// The problems found so far.
 #[derive(Debug, Default)]
-pub(super) struct Problems {
+pub struct Problems {
     list: Vec<Diagnostic>,
+    homes: Vec<Home>,
 }
 
+/// A table, by its header, with keys that it may have.
+pub(super) type Home = (&'static str, &'static [&'static str]);
+
 impl Problems {
-    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+    /// None so far, in a file whose tables may have keys of connectors.
+    pub(super) fn of_file_with(homes: Vec<Home>) -> Self {
+        Self {
+            list: Vec::new(),
+            homes,
+        }
+    }
+
+    /// The keys that connectors have in tables: one that stands elsewhere may belong there.
+    pub(super) fn homes(&self) -> &[Home] {
+        &self.homes
+    }
+
+    /// Reports one.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
         self.list.push(diagnostic);
     }
 

@@ -12,7 +12,7 @@ use super::place::{Origin, Place};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub struct Node {
     pub(super) place: Place,
     pub(super) value: Value,
 }
@@ -32,10 +32,18 @@ pub(super) enum Value {
 
 /// A key of a table with its value.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub struct Entry {
     pub(super) key: String,
     pub(super) place: Place,
     pub(super) node: Node,
+}
+
+impl Entry {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
 }
 
 impl Value {

@@ -7,8 +7,9 @@
 //! text → document (a tree that knows its places), overrides applied → raw (typed keys) → model (a trusted Pipeline)
 //! ```
 //!
-//! Knows nothing of components, engines or connectors beyond their names: what a `.wasm` file needs, the engine finds
-//! out and tells through [`Loaded::error_at`].
+//! Knows nothing of components and engines: what a `.wasm` file needs, the engine finds out and tells through
+//! [`Loaded::error_at`]. Of connectors it knows what a [`Registry`] says: their names and their keys, which they declare
+//! and check themselves with what is in [`keys`].
 //!
 //! Relative paths, those of overrides included, start from the folder of the pipeline file.
 
@@ -16,9 +17,11 @@ mod budget;
 mod budgets;
 mod choice;
 mod config;
+mod connector;
 mod diagnostic;
 mod document;
 mod graph;
+pub mod keys;
 mod loaded;
 mod model;
 mod name;
@@ -26,7 +29,6 @@ mod operator;
 mod order;
 pub mod overrides;
 mod paths;
-mod pattern;
 mod place;
 mod pointer;
 mod raw;
@@ -42,17 +44,15 @@ mod together;
 mod units;
 mod validate;
 
-#[cfg(test)]
-mod tests;
-
 pub use budgets::budgets;
-pub use config::resolve;
+pub use config::{Environment, resolve};
+pub use connector::{Exclusive, Registry, SinkConnector, SourceConnector};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use loaded::{Loaded, Marks, load, load_for_tests, parse};
+pub use loaded::{Loaded, Marks, load, load_for_tests, parse, parse_in};
 pub use model::*;
 pub use overrides::Override;
-pub use pattern::Pattern;
 pub use schema::schema;
 pub use suggest::help as suggestion;
 pub use tenants::Tenants;
 pub use together::conflicts;
+pub use validate::{Inputs, Surroundings};

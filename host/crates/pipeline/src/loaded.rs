@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use super::connector::Registry;
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
 use super::document::{self, Node, Value};
 use super::model::Pipeline;
@@ -37,50 +38,58 @@ pub struct Marks {
     places: Places,
 }
 
-/// Reads a pipeline file and validates it, with `overrides` put in one after the other.
+/// Reads a pipeline file and validates it, with `overrides` put in one after the other. Its sources and sinks are of the
+/// kinds in `connectors`.
 ///
 /// # Errors
 /// When the file cannot be read, or with everything in it that is wrong.
-pub fn load(path: &Path, overrides: &[Override]) -> Result<Loaded, Diagnostics> {
-    load_as(path, overrides, Inputs::OfSources)
+pub fn load(path: &Path, overrides: &[Override], connectors: &Registry) -> Result<Loaded, Diagnostics> {
+    load_as(path, overrides, connectors, Inputs::OfSources)
 }
 
 /// [`load`] for the test cases of a pipeline: they bring their own events, so the files of its sources need not exist.
 ///
 /// # Errors
 /// When the file cannot be read, or with everything else in it that is wrong.
-pub fn load_for_tests(path: &Path, overrides: &[Override]) -> Result<Loaded, Diagnostics> {
-    load_as(path, overrides, Inputs::HandedIn)
+pub fn load_for_tests(path: &Path, overrides: &[Override], connectors: &Registry) -> Result<Loaded, Diagnostics> {
+    load_as(path, overrides, connectors, Inputs::HandedIn)
 }
 
-fn load_as(path: &Path, overrides: &[Override], inputs: Inputs) -> Result<Loaded, Diagnostics> {
+fn load_as(path: &Path, overrides: &[Override], connectors: &Registry, inputs: Inputs) -> Result<Loaded, Diagnostics> {
     let text = read_text(path, "pipeline file", overrides)?;
-    parse_in(&text, path, overrides, real(inputs))
+    parse_in(&text, path, overrides, real(connectors, inputs))
 }
 
 /// The surroundings of this process.
-fn real(inputs: Inputs) -> Surroundings<'static> {
+fn real(connectors: &Registry, inputs: Inputs) -> Surroundings<'_> {
     let environment = &|name: &str| std::env::var(name);
-    Surroundings { environment, inputs }
+    Surroundings {
+        connectors,
+        environment,
+        inputs,
+    }
 }
 
 /// Validates the text of a pipeline file that is, or would be, at `file`.
 ///
 /// # Errors
 /// With everything in it that is wrong.
-pub fn parse(text: &str, file: &Path, overrides: &[Override]) -> Result<Loaded, Diagnostics> {
-    parse_in(text, file, overrides, real(Inputs::OfSources))
+pub fn parse(text: &str, file: &Path, overrides: &[Override], connectors: &Registry) -> Result<Loaded, Diagnostics> {
+    parse_in(text, file, overrides, real(connectors, Inputs::OfSources))
 }
 
 /// [`parse`] with what surrounds the file handed in.
-pub(super) fn parse_in(
+///
+/// # Errors
+/// With everything in it that is wrong.
+pub fn parse_in(
     text: &str,
     file: &Path,
     overrides: &[Override],
     surroundings: Surroundings<'_>,
 ) -> Result<Loaded, Diagnostics> {
     let texts = texts(file, text.strip_prefix('\u{feff}').unwrap_or(text), overrides);
-    let mut problems = Problems::default();
+    let mut problems = Problems::of_file_with(surroundings.connectors.homes());
     let Some(mut root) = document::parse(&texts.text, &mut problems) else {
         return Err(problems.into_diagnostics(texts));
     };

@@ -4,11 +4,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::pattern::Pattern;
+pub use dirigo_connect::{Format, Pattern, Pointer};
+use dirigo_connect::{SinkSpec, SourceSpec};
 pub use dirigo_ground::limits::{Budget, Limits};
 
 /// A named graph of sources, operators and sinks of one tenant. Acyclic; every reference resolves.
@@ -53,7 +55,7 @@ pub struct Source {
     /// Its name in the pipeline.
     pub id: String,
     /// What it reads.
-    pub kind: SourceKind,
+    pub spec: Arc<dyn SourceSpec>,
     /// Where the key is.
     pub key: Option<Pointer>,
     /// Where the event time is; without it an event's time is its arrival.
@@ -62,69 +64,6 @@ pub struct Source {
     pub lateness: Duration,
     /// A source this long silent no longer holds the watermark back.
     pub idle: Option<Duration>,
-}
-
-/// What a source reads.
-#[derive(Clone, Debug)]
-pub enum SourceKind {
-    /// A file; `.gz` and `.zst` are decompressed.
-    File {
-        /// Absolute, or relative to the working directory.
-        path: PathBuf,
-        /// How records are told apart.
-        format: Format,
-    },
-    /// The files of a folder, one after another in the order of their names; `.gz` and `.zst` are decompressed.
-    Folder {
-        /// Which of them. Those whose names begin with a dot are never among them.
-        pattern: Pattern,
-        /// How records are told apart.
-        format: Format,
-    },
-    /// Standard input.
-    Stdin {
-        /// How records are told apart.
-        format: Format,
-    },
-    /// Seeded sensor readings, `{"sensor":"s-17","ts":…,"value":…}`.
-    Generator(Generator),
-}
-
-/// The readings of a generator source: the same options, the same readings.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Generator {
-    /// How many readings; `None` for no end.
-    pub count: Option<u64>,
-    /// Readings per second of wall time; `None` for as fast as they are taken.
-    pub rate: Option<f64>,
-    /// How many sensors take turns at random.
-    pub sensors: u32,
-    /// The seed of everything random in it.
-    pub seed: u64,
-    /// The event time of the first reading, ms since the epoch.
-    pub start_ms: i64,
-    /// The event time between two readings, in ms.
-    pub step_ms: u64,
-}
-
-/// How a byte stream divides into events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON value per line.
-    Jsonl,
-    /// A header line, then records; each becomes a JSON object.
-    Csv,
-    /// One event per line, any bytes.
-    Lines,
-}
-
-/// A parsed RFC 6901 JSON pointer, such as `/sensor/id`; a bare column name for csv is the pointer to that field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pointer {
-    /// As written.
-    pub text: String,
-    /// The unescaped reference tokens, at least one.
-    pub tokens: Vec<String>,
 }
 
 /// A component placed in a pipeline.
@@ -221,39 +160,9 @@ pub struct Sink {
     /// Where its events come from, at least one.
     pub inputs: Vec<Input>,
     /// What it writes to.
-    pub kind: SinkKind,
+    pub spec: Arc<dyn SinkSpec>,
     /// Which order it keeps.
     pub order: Order,
-}
-
-/// What a sink writes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkKind {
-    /// A file, one event per line; `.gz` and `.zst` are compressed.
-    File {
-        /// Absolute, or relative to the working directory.
-        path: PathBuf,
-    },
-    /// The files of a folder, one event per line; each is shown under its name once all that is in it is committed.
-    Parts {
-        /// Their names; nine digits, counted from 1, stand for the `*`.
-        pattern: Pattern,
-        /// When a part is full; `None` for at the end of each epoch that has events.
-        roll: Option<Roll>,
-    },
-    /// Standard output, one event per line.
-    Stdout,
-    /// Nowhere: events are counted.
-    Null,
-}
-
-/// When a part is full: at the first end of an epoch at which it is beyond either bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Roll {
-    /// In bytes, as they are in the file.
-    pub size: Option<u64>,
-    /// Since its first event came.
-    pub every: Option<Duration>,
 }
 
 /// Which order a sink keeps.

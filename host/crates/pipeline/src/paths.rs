@@ -9,10 +9,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Problems};
-use super::pattern::Pattern;
 use super::place::Place;
 use super::section::At;
 use super::suggest;
+use dirigo_connect::Pattern;
 
 /// The folder that relative paths start from; empty for the working directory.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ pub(super) enum Origin {
 
 /// A range of bytes in one of the texts. Ordered as a reader meets them: the file first, from top to bottom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub struct Place {
     pub(super) origin: Origin,
     pub(super) start: usize,
     pub(super) end: usize,

@@ -3,12 +3,14 @@
 //! Owns the list of keys, with their types, defaults and descriptions: the reader, the "did you mean" and the JSON
 //! Schema all come from here. Says nothing about what the values mean together.
 
-use super::choice::{ActorsWord, CommitWord, SinkWord, SourceWord, Word};
+use super::choice::{ActorsWord, Word};
 use super::config::{Any, Object};
-use super::model::{Format, Isolation, OnError, Order};
+use super::diagnostic::Home;
+use super::model::{Isolation, OnError, Order};
 use super::name::Name;
-use super::section::{At, Section, section};
-use super::units::{Interval, Lapse, Moment, Rate, Size, Whole};
+use super::section::{At, Open, Section};
+use super::units::{Interval, Lapse, Size, Whole};
+use crate::section;
 
 pub(super) const TENANT: &str = "default";
 pub(super) const CHECKPOINT: &str = "1s";
@@ -18,26 +20,22 @@ pub(super) const MEMORY: &str = "64MiB";
 pub(super) const STATE: &str = "1MiB";
 pub(super) const FUEL_PER_EVENT: u64 = 10_000_000;
 pub(super) const TABLE_ELEMENTS: u64 = 10_000;
-pub(super) const SENSORS: u32 = 100;
-pub(super) const SEED: u64 = 1;
-pub(super) const START: &str = "2024-01-01T00:00:00Z";
-pub(super) const STEP: &str = "1s";
 
 section! {
     /// A Dirigo pipeline: a named graph of sources, operators and sinks of one tenant.
     #[schemars(title = "Dirigo pipeline", extend("required" = ["pipeline", "source", "sink"]))]
-    struct File = "the pipeline file" {
+    pub(super) struct File = "the pipeline file" {
         /// What the pipeline is called, whose it is, and what is asked of it.
         pipeline: Pipeline,
         /// What its tenant may use. Pipelines of one tenant that state it state the same; a tenants file overrules it.
         tenant: Tenant,
         /// Where events enter.
-        source: Vec<At<Source>>,
+        source: Vec<At<Open<Source>>>,
         /// Components placed in the pipeline. Each one's input is the source or operator listed before it, unless
         /// `inputs` says otherwise.
         operator: Vec<At<Operator>>,
         /// Where events leave.
-        sink: Vec<At<Sink>>,
+        sink: Vec<At<Open<Sink>>>,
         /// Where events go that fail.
         dead_letters: DeadLetters,
         /// Cases for `dirigo test`.
@@ -48,7 +46,7 @@ section! {
 section! {
     /// What the pipeline is called, whose it is, and what is asked of it.
     #[schemars(extend("required" = ["name"]))]
-    struct Pipeline = "[pipeline]" {
+    pub(super) struct Pipeline = "[pipeline]" {
         /// Its name: a letter, then letters, digits, `-` and `_`.
         name: Name,
         /// Whose it is.
@@ -64,7 +62,7 @@ section! {
 
 section! {
     /// What a tenant may use of the host, all its pipelines together. What is not stated has no bound.
-    struct Tenant = "[tenant]", list "write `[[tenant]]`, with double brackets" {
+    pub(super) struct Tenant = "[tenant]", list "write `[[tenant]]`, with double brackets" {
         /// In a tenants file: which tenant.
         name: Name,
         /// Its share of the workers, relative to the other tenants'.
@@ -91,7 +89,7 @@ section! {
 section! {
     /// What tenants may use of a host: the file given with `--tenants`.
     #[schemars(title = "Dirigo tenants")]
-    struct Tenants = "the tenants file" {
+    pub(super) struct Tenants = "the tenants file" {
         /// The tenants, by name.
         tenant: Vec<At<Tenant>>,
         /// What a tenant may use that is not listed. Without it, such a tenant is refused.
@@ -102,16 +100,11 @@ section! {
 section! {
     /// Where events enter.
     #[schemars(extend("required" = ["id", "kind"]))]
-    struct Source = "[[source]]", list "write `[[source]]`, with double brackets" {
+    pub(super) struct Source = "[[source]]", list "write `[[source]]`, with double brackets" {
         /// Its name, of which the file has no other.
         id: Name,
         /// What it reads.
-        kind: Word<SourceWord>,
-        /// For a file: its path, relative to the folder of the pipeline file. `.gz` and `.zst` are decompressed. With a `*` in
-        /// its name, such as "logs/*.jsonl", or for a folder, such as "logs/", all those files in the order of their names.
-        path: String,
-        /// For a file or stdin: how records are told apart. Default: by the extension of the path; jsonl for stdin.
-        format: Word<Format>,
+        kind: Any,
         /// Where the key of an event is: a JSON pointer such as "/sensor"; for csv also a column name.
         key: String,
         /// Where the event time is: a JSON pointer such as "/ts", or a column name, to ms since the epoch or an RFC
@@ -122,29 +115,13 @@ section! {
         lateness: Lapse,
         /// A source this long silent no longer holds the watermark back. Without effect until there are time windows.
         idle: Lapse,
-        /// For a generator: how many readings. Without it, they never end.
-        count: Whole<0, { i64::MAX }>,
-        /// For a generator: readings per second. Without it, as many as are taken.
-        rate: Rate,
-        /// For a generator: how many sensors take turns.
-        #[schemars(extend("default" = SENSORS))]
-        sensors: Whole<1, { u32::MAX as i64 }>,
-        /// For a generator: the seed of everything random in it.
-        #[schemars(extend("default" = SEED))]
-        seed: Whole<0, { i64::MAX }>,
-        /// For a generator: the event time of the first reading, in RFC 3339 or ms since the epoch.
-        #[schemars(extend("default" = START))]
-        start: Moment,
-        /// For a generator: the event time between two readings, in whole ms.
-        #[schemars(extend("default" = STEP))]
-        step: Lapse,
     }
 }
 
 section! {
     /// A component placed in the pipeline.
     #[schemars(extend("required" = ["id", "component"]))]
-    struct Operator = "[[operator]]", list "write `[[operator]]`, with double brackets" {
+    pub(super) struct Operator = "[[operator]]", list "write `[[operator]]`, with double brackets" {
         /// Its name, of which the file has no other.
         id: Name,
         /// "builtin:map", "builtin:filter", "builtin:reduce", "builtin:window", or the path of a `.wasm` file relative
@@ -182,7 +159,7 @@ section! {
 section! {
     /// How a reduce cuts the events of a key into windows. Windows in event time are not in this version.
     #[schemars(extend("required" = ["count"]))]
-    struct Window = "a window", later tumbling sliding every session {
+    pub(super) struct Window = "a window", later tumbling sliding every session {
         /// Every so many events.
         count: Whole<1, { i64::MAX }>,
         /// Windows of event time, end to end. Not in this version.
@@ -202,7 +179,7 @@ section! {
 
 section! {
     /// What each actor of an operator may use, and what an error does.
-    struct Limits = "[operator.limits]" {
+    pub(super) struct Limits = "[operator.limits]" {
         /// Linear memory, such as "16MiB"; from "64KiB", one page, to "4GiB", all that a component can address.
         #[schemars(extend("default" = MEMORY))]
         memory: Size,
@@ -225,20 +202,11 @@ section! {
 section! {
     /// Where events leave.
     #[schemars(extend("required" = ["id", "kind"]))]
-    struct Sink = "[[sink]]", list "write `[[sink]]`, with double brackets" {
+    pub(super) struct Sink = "[[sink]]", list "write `[[sink]]`, with double brackets" {
         /// Its name, of which the file has no other.
         id: Name,
         /// What it writes to.
-        kind: Word<SinkWord>,
-        /// For a file: its path, relative to the folder of the pipeline file. `.gz` and `.zst` are compressed. With
-        /// `commit = "epoch"` a `*` in the file name stands for the number of a part: "out/averages/*.jsonl".
-        path: String,
-        /// For a file: whether lines are in it at once, and a crash may take some back, or readers see only what is
-        /// committed, in parts.
-        #[schemars(extend("default" = "append"))]
-        commit: Word<CommitWord>,
-        /// With `commit = "epoch"`: how much goes into a part. Default: what comes between two checkpoints.
-        roll: Roll,
+        kind: Any,
         /// The ids of the sources and operators that feed it. Default: the one listed before it.
         inputs: Vec<At<String>>,
         /// Whether it keeps the order within each key, or also that of the source between keys.
@@ -248,19 +216,9 @@ section! {
 }
 
 section! {
-    /// When a part of a sink is full: at the first checkpoint at which it is beyond either bound.
-    struct Roll = "`roll`" {
-        /// How large a part grows, such as "64MiB".
-        size: Size,
-        /// For how long a part is written, such as "1m".
-        every: Lapse,
-    }
-}
-
-section! {
     /// Where events go that fail.
     #[schemars(extend("required" = ["path"]))]
-    struct DeadLetters = "[dead_letters]" {
+    pub(super) struct DeadLetters = "[dead_letters]" {
         /// The path of the file, relative to the folder of the pipeline file.
         path: String,
     }
@@ -269,7 +227,7 @@ section! {
 section! {
     /// A case for `dirigo test`: the events that enter, and the events that must leave.
     #[schemars(extend("required" = ["name", "input", "output"]))]
-    struct Test = "[[test]]", list "write `[[test]]`, with double brackets" {
+    pub(super) struct Test = "[[test]]", list "write `[[test]]`, with double brackets" {
         /// What it shows.
         name: String,
         /// The events that enter, in order.
@@ -282,7 +240,7 @@ section! {
 section! {
     /// An event of a test.
     #[schemars(extend("required" = ["value"]))]
-    struct Event = "an event", list "write `[{ at = \"ID\", value = { … } }]`" {
+    pub(super) struct Event = "an event", list "write `[{ at = \"ID\", value = { … } }]`" {
         /// The source that it enters by, or the sink that it leaves by. May be left out where there is only one.
         at: String,
         /// Its value.
@@ -291,7 +249,7 @@ section! {
 }
 
 /// The tables that a misplaced key may have been meant for, with their keys.
-const HOMES: [(&str, &[&str]); 10] = [
+const HOMES: [Home; 10] = [
     (File::TITLE, File::KEYS),
     (Pipeline::TITLE, Pipeline::KEYS),
     (Tenant::TITLE, Tenant::KEYS),
@@ -304,12 +262,17 @@ const HOMES: [(&str, &[&str]); 10] = [
     (Test::TITLE, Test::KEYS),
 ];
 
-/// The one table that has this key; `None` where none or several do.
-pub(super) fn home_of(key: &str) -> Option<&'static str> {
-    let mut homes = HOMES
+/// The one table that has this key; `None` where none or several do. Connectors have keys in `others`.
+pub(super) fn home_of(key: &str, others: &[Home]) -> Option<&'static str> {
+    let mut homes: Vec<&str> = HOMES
         .iter()
+        .chain(others)
         .filter(|(_, keys)| keys.contains(&key))
-        .map(|(title, _)| *title);
-    let home = homes.next()?;
-    homes.next().is_none().then_some(home)
+        .map(|(title, _)| *title)
+        .collect();
+    homes.dedup();
+    match homes.as_slice() {
+        [home] => Some(home),
+        _ => None,
+    }
 }

@@ -1,28 +1,81 @@
 //! The JSON Schema of the pipeline file, for editors.
 //!
-//! Owns its id and dialect. The keys and their descriptions come from [`raw`](super::raw).
+//! Owns its id and dialect. The keys and their descriptions come from [`raw`](super::raw) and from connectors.
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::transform_subschemas;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
+use super::connector::Registry;
 use super::raw;
 
 /// Where the schema is published; a file names it in its first line, `#:schema
 /// https://dirigo.dev/schema/pipeline.json`.
 const ID: &str = "https://dirigo.dev/schema/pipeline.json";
 
-/// The JSON Schema of the pipeline file.
+/// The JSON Schema of a pipeline file whose sources and sinks are of these kinds.
 #[must_use]
-pub fn schema() -> Value {
+pub fn schema(connectors: &Registry) -> Value {
     // Editors' TOML plug-ins know draft 7.
-    let mut schema = SchemaSettings::draft07()
-        .into_generator()
-        .into_root_schema_for::<raw::File>();
+    let mut generator = SchemaSettings::draft07().into_generator();
+    let tables = [
+        ("Source", connectors.source_schemas(&mut generator)),
+        ("Sink", connectors.sink_schemas(&mut generator)),
+    ];
+    let mut schema = generator.into_root_schema_for::<raw::File>();
+    for (table, kinds) in tables {
+        let properties = schema.pointer_mut(&format!("/definitions/{table}/properties"));
+        if let Some(Value::Object(properties)) = properties {
+            describe_kinds(properties, kinds);
+        }
+    }
     unwrap_lines(&mut schema);
     schema.insert("$id".to_owned(), Value::String(ID.to_owned()));
     schema.to_value()
+}
+
+/// Adds what connectors, each with its name, have in a table.
+fn describe_kinds(properties: &mut Map<String, Value>, kinds: Vec<(&'static str, Schema)>) {
+    let names: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
+    if let Some(Value::Object(kind)) = properties.get_mut("kind") {
+        kind.insert("type".to_owned(), json!("string"));
+        kind.insert("enum".to_owned(), json!(names));
+    }
+    for (_, mut schema) in kinds {
+        let Some(Value::Object(keys)) = schema.remove("properties") else {
+            continue;
+        };
+        for (key, value) in keys {
+            let value = match properties.remove(&key) {
+                Some(before) => either(before, value),
+                None => value,
+            };
+            properties.insert(key, value);
+        }
+    }
+}
+
+/// What several connectors say of one key.
+fn either(mut one: Value, mut other: Value) -> Value {
+    if one == other {
+        return one;
+    }
+    let description = |value: &mut Value| match value.as_object_mut()?.remove("description")? {
+        Value::String(text) => Some(text),
+        _ => None,
+    };
+    let descriptions: Vec<String> = [description(&mut one), description(&mut other)]
+        .into_iter()
+        .flatten()
+        .collect();
+    let mut both = if one == other {
+        one
+    } else {
+        json!({ "anyOf": [one, other] })
+    };
+    both["description"] = json!(descriptions.join(" "));
+    both
 }
 
 /// Descriptions are wrapped where the source is; an editor wraps them where its window is.

@@ -13,23 +13,26 @@ use super::place::Place;
 use super::{raw, suggest};
 
 /// What can be read from a node. On `None`, the problem has been reported.
-pub(super) trait Read: Sized {
+pub trait Read: Sized {
     /// How a list of these is written, where `[…]` is not the usual way.
     const LIST_HELP: Option<&'static str> = None;
 
+    /// Reads it.
     fn read(node: &Node, problems: &mut Problems) -> Option<Self>;
 }
 
 /// A value with the place where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct At<T> {
-    pub(super) value: T,
-    pub(super) place: Place,
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// What a table says of one key.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Field<T> {
+pub enum Field<T> {
     /// Nothing.
     #[default]
     Absent,
@@ -45,7 +48,8 @@ pub(super) enum Field<T> {
 }
 
 impl<T> Field<T> {
-    pub(super) fn given(&self) -> Option<&At<T>> {
+    /// The value with its place, if there is one.
+    pub fn given(&self) -> Option<&At<T>> {
         match self {
             Field::Given { at, .. } => Some(at),
             Field::Absent | Field::Refused => None,
@@ -53,23 +57,25 @@ impl<T> Field<T> {
     }
 
     /// Where the key stands, if it does.
-    pub(super) fn key(&self) -> Option<Place> {
+    pub fn key(&self) -> Option<Place> {
         match self {
             Field::Given { key, .. } => Some(*key),
             Field::Absent | Field::Refused => None,
         }
     }
 
-    pub(super) fn is_absent(&self) -> bool {
+    /// Whether nothing is said.
+    pub fn is_absent(&self) -> bool {
         matches!(self, Field::Absent)
     }
 
-    pub(super) fn map<U>(&self, read: impl FnOnce(&T) -> U) -> Option<U> {
+    /// What `read` makes of the value, if there is one.
+    pub fn map<U>(&self, read: impl FnOnce(&T) -> U) -> Option<U> {
         self.given().map(|at| read(&at.value))
     }
 
     /// The value, or a report that `key` is missing from the table at `place`.
-    pub(super) fn required(
+    pub fn required(
         &self,
         key: &str,
         example: &str,
@@ -87,7 +93,8 @@ impl<T> Field<T> {
         self.given()
     }
 
-    pub(super) fn read(entry: &Entry, problems: &mut Problems) -> Self
+    /// What the entry of this key says.
+    pub fn read(entry: &Entry, problems: &mut Problems) -> Self
     where
         T: Read,
     {
@@ -119,68 +126,143 @@ impl<T: JsonSchema> JsonSchema for Field<T> {
     }
 }
 
-/// What one table of the file may hold.
-pub(super) trait Section {
+/// What one table of the file may hold; declared with [`section!`](crate::section).
+pub trait Section: Default + JsonSchema {
     /// How its header is written.
     const TITLE: &'static str;
     /// Its keys.
     const KEYS: &'static [&'static str];
     /// Those of them that this version refuses, and so recommends to nobody.
     const LATER: &'static [&'static str];
+
+    /// One that says nothing, at a place.
+    fn at(place: Place) -> Self;
+
+    /// Reads one entry; `false` if this has no such key.
+    fn take(&mut self, entry: &Entry, problems: &mut Problems) -> bool;
 }
 
-/// Declares a table of the file: a struct whose fields are its keys, read with [`Read`] and described for editors with
-/// [`JsonSchema`].
+/// The keys of a connector that has none.
+#[derive(Clone, Copy, Debug, Default, JsonSchema)]
+pub struct NoKeys {}
+
+impl Section for NoKeys {
+    const TITLE: &'static str = "no table";
+    const KEYS: &'static [&'static str] = &[];
+    const LATER: &'static [&'static str] = &[];
+
+    fn at(_: Place) -> Self {
+        Self {}
+    }
+
+    fn take(&mut self, _: &Entry, _: &mut Problems) -> bool {
+        false
+    }
+}
+
+/// Declares a table of the pipeline file, or the keys of a connector: a struct whose fields are its keys, each a
+/// [`Field`](crate::keys::Field), read with [`Read`](crate::keys::Read) and described for editors with
+/// [`JsonSchema`](schemars::JsonSchema). What says `section!` depends on `schemars` itself.
+#[macro_export]
 macro_rules! section {
     (
         $(#[$meta:meta])*
-        struct $name:ident = $title:literal $(, list $list_help:literal)? $(, later $($later:ident)+)? {
+        $visibility:vis struct $name:ident = $title:literal $(, list $list_help:literal)? $(, later $($later:ident)+)? {
             $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
         }
     ) => {
         #[derive(Clone, Debug, Default, schemars::JsonSchema)]
         $(#[$meta])*
         #[schemars(default, deny_unknown_fields)]
-        pub(super) struct $name {
-            $($(#[$field_meta])* pub(super) $field: $crate::section::Field<$type>,)*
+        $visibility struct $name {
+            $($(#[$field_meta])* $visibility $field: $crate::keys::Field<$type>,)*
             /// Where the table starts.
             #[schemars(skip)]
             #[allow(dead_code, reason = "not every table has something to be said of it as a whole")]
-            pub(super) place: $crate::place::Place,
+            $visibility place: $crate::keys::Place,
         }
 
-        impl $crate::section::Section for $name {
+        impl $crate::keys::Section for $name {
             const TITLE: &'static str = $title;
             const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
             const LATER: &'static [&'static str] = &[$($(stringify!($later)),+)?];
+
+            fn at(place: $crate::keys::Place) -> Self {
+                Self { place, ..Self::default() }
+            }
+
+            fn take(&mut self, entry: &$crate::keys::Entry, problems: &mut $crate::keys::Problems) -> bool {
+                match entry.key() {
+                    $(stringify!($field) => self.$field = $crate::keys::Field::read(entry, problems),)*
+                    _ => return false,
+                }
+                true
+            }
         }
 
-        impl $crate::section::Read for $name {
+        impl $crate::keys::Read for $name {
             $(const LIST_HELP: Option<&'static str> = Some($list_help);)?
 
-            fn read(
-                node: &$crate::document::Node,
-                problems: &mut $crate::diagnostic::Problems,
-            ) -> Option<Self> {
-                let entries = $crate::section::entries(node, $title, problems)?;
-                let mut section = Self { place: node.place, ..Self::default() };
-                for entry in entries {
-                    match entry.key.as_str() {
-                        $(stringify!($field) => {
-                            section.$field = $crate::section::Field::read(entry, problems);
-                        })*
-                        _ => $crate::section::refuse_key::<Self>(entry, problems),
-                    }
-                }
-                Some(section)
+            fn read(node: &$crate::keys::Node, problems: &mut $crate::keys::Problems) -> Option<Self> {
+                $crate::keys::read(node, problems)
             }
         }
     };
 }
-pub(super) use section;
+
+/// Reads a table that has no other keys.
+pub fn read<S: Section>(node: &Node, problems: &mut Problems) -> Option<S> {
+    let entries = entries(node, S::TITLE, problems)?;
+    let mut section = S::at(node.place);
+    for entry in entries {
+        if !section.take(entry, problems) {
+            let known: Vec<&str> = S::KEYS.iter().copied().filter(|key| !S::LATER.contains(key)).collect();
+            refuse_key(entry, S::TITLE, &known, problems);
+        }
+    }
+    Some(section)
+}
+
+/// A table whose other keys are another's to read.
+#[derive(Clone, Debug)]
+pub(crate) struct Open<S> {
+    keys: S,
+    /// What is not among its keys.
+    pub(crate) others: Vec<Entry>,
+}
+
+impl<S> std::ops::Deref for Open<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.keys
+    }
+}
+
+impl<S: Section + Read> Read for Open<S> {
+    const LIST_HELP: Option<&'static str> = S::LIST_HELP;
+
+    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let entries = entries(node, S::TITLE, problems)?;
+        let mut keys = S::at(node.place);
+        let others = entries.iter().filter(|entry| !keys.take(entry, problems)).cloned();
+        let others = others.collect();
+        Some(Self { keys, others })
+    }
+}
+
+impl<S: JsonSchema> JsonSchema for Open<S> {
+    fn schema_name() -> Cow<'static, str> {
+        S::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        S::json_schema(generator)
+    }
+}
 
 /// The entries of a table.
-pub(super) fn entries<'a>(node: &'a Node, title: &str, problems: &mut Problems) -> Option<&'a [Entry]> {
+fn entries<'a>(node: &'a Node, title: &str, problems: &mut Problems) -> Option<&'a [Entry]> {
     match (&node.value, title.starts_with('[') && !title.starts_with("[[")) {
         (Value::Table(entries), _) => Some(entries),
         (Value::List(_), true) => wrong_type(node, "one table", Some(format!("write {title} once")), problems),
@@ -189,16 +271,18 @@ pub(super) fn entries<'a>(node: &'a Node, title: &str, problems: &mut Problems) 
     }
 }
 
-/// Reports a key that section `S` does not have.
-pub(super) fn refuse_key<S: Section>(entry: &Entry, problems: &mut Problems) {
+/// Reports a key that is none of the `known` ones of a table.
+pub(crate) fn refuse_key(entry: &Entry, title: &str, known: &[&str], problems: &mut Problems) {
     let key = entry.key.as_str();
-    let known: Vec<&str> = S::KEYS.iter().copied().filter(|key| !S::LATER.contains(key)).collect();
-    let help = match (raw::home_of(key), suggest::nearest(key, known.iter().copied())) {
+    let help = match (
+        raw::home_of(key, problems.homes()),
+        suggest::nearest(key, known.iter().copied()),
+    ) {
         (Some(home), _) => format!("`{key}` belongs in {}", quoted(home)),
         (None, Some(known)) => format!("did you mean `{known}`?"),
-        (None, None) => format!("{} has {}", quoted(S::TITLE), suggest::listed(&known)),
+        (None, None) => format!("{} has {}", quoted(title), suggest::listed(known)),
     };
-    let message = format!("unknown key `{key}` in {}", quoted(S::TITLE));
+    let message = format!("unknown key `{key}` in {}", quoted(title));
     problems.push(Diagnostic::error(message).at(entry.place, "unknown key").help(help));
 }
 
@@ -212,7 +296,7 @@ fn quoted(title: &str) -> String {
 }
 
 /// Reports a value that is not what was `wanted`, unless it has been reported already.
-pub(super) fn wrong_type<T>(node: &Node, wanted: &str, help: Option<String>, problems: &mut Problems) -> Option<T> {
+pub(crate) fn wrong_type<T>(node: &Node, wanted: &str, help: Option<String>, problems: &mut Problems) -> Option<T> {
     if !matches!(node.value, Value::Broken) {
         let found = node.value.described();
         problems.push(

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
 use super::loaded::texts;
-use super::model::{ComponentRef, Pipeline, SinkKind, SourceKind};
+use super::model::{ComponentRef, Pipeline};
 use super::paths::{Claim, Claims, Usage};
-use super::pattern::Pattern;
+use dirigo_connect::Files;
 
 /// What keeps `pipelines`, each with the file that its dead letters go to, from running in one process; by pipeline file,
 /// and nothing where all can.
@@ -57,18 +57,17 @@ fn uses(pipeline: &Pipeline, letters: &Path) -> Vec<Claim> {
         place: None,
         is_default: false,
     };
-    let claim_files = |pattern: &Pattern, who, usage| Claim {
-        names: Some(pattern.clone()),
-        ..claim(&pattern.folder, who, usage)
+    let claim_files = |files: Files, who, usage| match files {
+        Files::One(path) => claim(&path, who, usage),
+        Files::Matching(pattern) => Claim {
+            names: Some(pattern.clone()),
+            ..claim(&pattern.folder, who, usage)
+        },
     };
     let mut uses = vec![claim(&pipeline.file, "the file".to_owned(), Usage::Reads)];
     for source in &pipeline.sources {
-        let who = format!("source `{}`", source.id);
-        match &source.kind {
-            SourceKind::File { path, .. } => uses.push(claim(path, who, Usage::Reads)),
-            SourceKind::Folder { pattern, .. } => uses.push(claim_files(pattern, who, Usage::Reads)),
-            SourceKind::Stdin { .. } | SourceKind::Generator(_) => {}
-        }
+        let claims = source.spec.files().into_iter();
+        uses.extend(claims.map(|files| claim_files(files, format!("source `{}`", source.id), Usage::Reads)));
     }
     for operator in &pipeline.operators {
         if let ComponentRef::File(path) = &operator.component {
@@ -77,12 +76,8 @@ fn uses(pipeline: &Pipeline, letters: &Path) -> Vec<Claim> {
         }
     }
     for sink in &pipeline.sinks {
-        let who = format!("sink `{}`", sink.id);
-        match &sink.kind {
-            SinkKind::File { path } => uses.push(claim(path, who, Usage::Writes)),
-            SinkKind::Parts { pattern, .. } => uses.push(claim_files(pattern, who, Usage::Writes)),
-            SinkKind::Stdout | SinkKind::Null => {}
-        }
+        let claims = sink.spec.files().into_iter();
+        uses.extend(claims.map(|files| claim_files(files, format!("sink `{}`", sink.id), Usage::Writes)));
     }
     uses.push(Claim {
         is_default: pipeline.dead_letters.is_none(),

@@ -47,7 +47,10 @@ pub(super) use inline_schema;
 
 /// A duration such as `"50ms"`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lapse(pub(super) Duration);
+pub struct Lapse(
+    /// The duration.
+    pub Duration,
+);
 
 inline_schema!(Lapse, "duration", { "type": "string", "examples": ["50ms", "1s", "5m"] });
 
@@ -153,7 +156,10 @@ impl Read for Interval {
 
 /// A number of bytes such as `"16MiB"`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Size(pub(super) u64);
+pub struct Size(
+    /// In bytes.
+    pub u64,
+);
 
 inline_schema!(Size, "size", { "type": "string", "examples": ["16MiB", "64KiB"] });
 
@@ -182,7 +188,7 @@ impl Read for Size {
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Whole<const MIN: i64, const MAX: i64>(i64);
+pub struct Whole<const MIN: i64, const MAX: i64>(i64);
 
 inline_schema!(Whole<MIN, MAX>, "whole number", {
     "type": "integer",
@@ -192,13 +198,15 @@ inline_schema!(Whole<MIN, MAX>, "whole number", {
 
 impl<const MIN: i64, const MAX: i64> Whole<MIN, MAX> {
     /// The number, where the range is not negative.
-    pub(super) fn to_u64(self) -> u64 {
+    #[must_use]
+    pub fn to_u64(self) -> u64 {
         const { assert!(MIN >= 0, "the range is not negative") };
         self.0.unsigned_abs()
     }
 
     /// The number, where the range lies within 32 bits.
-    pub(super) fn to_u32(self) -> u32 {
+    #[must_use]
+    pub fn to_u32(self) -> u32 {
         const { assert!(MIN >= 0 && MAX <= u32::MAX as i64, "the range lies within 32 bits") };
         u32::try_from(self.0).expect("the number was read within a range of 32 bits")
     }
@@ -223,7 +231,10 @@ impl<const MIN: i64, const MAX: i64> Read for Whole<MIN, MAX> {
 
 /// Events per second: above 0, up to an event per ns.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rate(pub(super) f64);
+pub struct Rate(
+    /// How many.
+    pub f64,
+);
 
 inline_schema!(Rate, "rate", { "type": "number", "exclusiveMinimum": 0, "maximum": RATE_MAX });
 
@@ -255,7 +266,10 @@ impl Read for Rate {
 
 /// A moment, as ms since the epoch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment(pub(super) i64);
+pub struct Moment(
+    /// In ms.
+    pub i64,
+);
 
 inline_schema!(Moment, "moment", { "type": ["string", "integer"], "examples": ["2024-01-01T00:00:00Z", 0] });
 

@@ -6,14 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::choice::SourceWord;
 use super::config::Environment;
+use super::connector::Registry;
 use super::diagnostic::{Diagnostic, Problems};
 use super::graph::{self, Wiring};
-use super::model::{Operator, Pipeline, Sink};
+use super::model::{Operator, Pattern, Pipeline, Sink};
 use super::name::Name;
 use super::paths::{self, Claim, Claims, Folder, Usage};
-use super::pattern::Pattern;
 use super::place::{Place, Texts};
 use super::section::{At, Field};
 use super::units::{Interval, Lapse};
@@ -21,14 +20,18 @@ use super::{budget, operator, raw, sink, source, test_case};
 
 /// What a pipeline file may refer to outside of itself.
 #[derive(Clone, Copy)]
-pub(super) struct Surroundings<'a> {
-    pub(super) environment: Environment<'a>,
-    pub(super) inputs: Inputs,
+pub struct Surroundings<'a> {
+    /// The kinds of sources and sinks.
+    pub connectors: &'a Registry,
+    /// The environment variables.
+    pub environment: Environment<'a>,
+    /// Where events come from.
+    pub inputs: Inputs,
 }
 
 /// Where events come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Inputs {
+pub enum Inputs {
     /// From the sources, whose files must be there.
     OfSources,
     /// From test cases.
@@ -36,23 +39,30 @@ pub(super) enum Inputs {
 }
 
 /// What the checks share.
-pub(super) struct Validation<'a> {
+pub struct Validation<'a> {
     pub(super) texts: &'a Texts,
     pub(super) folder: Folder,
     pub(super) claims: Claims,
     pub(super) environment: Environment<'a>,
+    pub(super) connectors: &'a Registry,
     inputs: Inputs,
-    pub(super) problems: Problems,
+    /// What was found so far.
+    pub problems: Problems,
 }
 
 impl<'a> Validation<'a> {
     pub(super) fn new(texts: &'a Texts, file: &Path, surroundings: Surroundings<'a>, problems: Problems) -> Self {
-        let Surroundings { environment, inputs } = surroundings;
+        let Surroundings {
+            connectors,
+            environment,
+            inputs,
+        } = surroundings;
         let mut validation = Self {
             texts,
             folder: Folder::of(file),
             claims: Claims::default(),
             environment,
+            connectors,
             inputs,
             problems,
         };
@@ -83,7 +93,7 @@ impl<'a> Validation<'a> {
         let tests = test_case::validate_all(raw, self);
         self.expect_some(&raw.source, raw, "source", "an event has nowhere to come from");
         self.expect_some(&raw.sink, raw, "sink", "an event has nowhere to go");
-        self.expect_one_reader_of_stdin(raw);
+        self.expect_one_reader_each(raw);
         let wiring = graph::wire(raw, &mut self.problems);
         if self.problems.has_errors() {
             return None;
@@ -150,7 +160,7 @@ impl<'a> Validation<'a> {
     }
 
     /// The duration, where it is given; that it is 0 is reported.
-    pub(super) fn positive(&mut self, key: &str, field: &Field<Lapse>) -> Option<Duration> {
+    pub fn positive(&mut self, key: &str, field: &Field<Lapse>) -> Option<Duration> {
         let At {
             value: Lapse(duration),
             place,
@@ -179,7 +189,7 @@ impl<'a> Validation<'a> {
     }
 
     /// The path of a file that the pipeline writes.
-    pub(super) fn written_file(&mut self, at: &At<String>, of: &str, who: &str) -> Option<PathBuf> {
+    pub fn written_file(&mut self, at: &At<String>, of: &str, who: &str) -> Option<PathBuf> {
         let path = self.folder.resolve(at, &mut self.problems)?;
         paths::expect_no_directory(&path, at.place, of, &mut self.problems)?;
         self.claim(&path, at.place, who, Usage::Writes);
@@ -187,7 +197,7 @@ impl<'a> Validation<'a> {
     }
 
     /// The files of a folder that the pipeline writes, whose name has a `*`.
-    pub(super) fn written_files(&mut self, at: &At<String>, who: &str) -> Option<Pattern> {
+    pub fn written_files(&mut self, at: &At<String>, who: &str) -> Option<Pattern> {
         let pattern = self.folder.pattern(at, &mut self.problems)?;
         paths::expect_no_file(&pattern.folder, at.place, "folder of the parts", &mut self.problems)?;
         self.claim_files(&pattern, at.place, who, Usage::Writes);
@@ -195,7 +205,7 @@ impl<'a> Validation<'a> {
     }
 
     /// The path of a file that a source reads.
-    pub(super) fn source_file(&mut self, at: &At<String>, who: &str) -> Option<PathBuf> {
+    pub fn source_file(&mut self, at: &At<String>, who: &str) -> Option<PathBuf> {
         match self.inputs {
             Inputs::OfSources if self.folder.resolve(at, &mut Problems::default())?.is_dir() => {
                 let problem = Diagnostic::error("the source file is a directory").at(at.place, "a directory");
@@ -213,7 +223,7 @@ impl<'a> Validation<'a> {
     }
 
     /// The files of a folder that a source reads: those that match, or where the path ends with a slash all.
-    pub(super) fn source_files(&mut self, at: &At<String>, who: &str) -> Option<Pattern> {
+    pub fn source_files(&mut self, at: &At<String>, who: &str) -> Option<Pattern> {
         let pattern = if at.value.contains('*') {
             self.folder.pattern(at, &mut self.problems)?
         } else {
@@ -255,20 +265,24 @@ impl<'a> Validation<'a> {
         self.claims.add(claim, &mut self.problems);
     }
 
-    fn expect_one_reader_of_stdin(&mut self, raw: &raw::File) {
-        let readers = list(&raw.source).iter().filter_map(|at| {
-            let word = at.value.kind.given().filter(|at| at.value.0 == SourceWord::Stdin)?;
-            Some((at.value.id.given()?.value.0.as_str(), word.place))
-        });
-        let readers: Vec<(&str, Place)> = readers.collect();
-        for pair in readers.windows(2) {
-            let [(first_id, first), (id, place)] = [pair[0], pair[1]];
-            self.problems.push(
-                Diagnostic::error(format!("sources `{first_id}` and `{id}` both read standard input"))
-                    .at(place, "again here")
-                    .also(first, "first here")
-                    .help("each line goes to one reader: make them one source, and name it in several `inputs`"),
-            );
+    fn expect_one_reader_each(&mut self, raw: &raw::File) {
+        for kind in self.connectors.sources() {
+            let Some(exclusive) = kind.exclusive() else { continue };
+            let readers = list(&raw.source).iter().filter_map(|at| {
+                let word = at.value.kind.given().filter(|at| at.value.is_word(kind.name()))?;
+                Some((at.value.id.given()?.value.0.as_str(), word.place))
+            });
+            let readers: Vec<(&str, Place)> = readers.collect();
+            for pair in readers.windows(2) {
+                let [(first_id, first), (id, place)] = [pair[0], pair[1]];
+                let message = format!("sources `{first_id}` and `{id}` both read {}", exclusive.medium);
+                self.problems.push(
+                    Diagnostic::error(message)
+                        .at(place, "again here")
+                        .also(first, "first here")
+                        .help(exclusive.help),
+                );
+            }
         }
     }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 use super::Job;
 use dirigo_actor::Operator;
 use dirigo_flow::Inlet;
-use dirigo_pipeline::{Generator, SourceKind};
 
 /// What one pipeline took of the workers in an interval.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,11 +167,7 @@ impl Meter {
             backlog: 1.0,
             path: Duration::ZERO,
         };
-        let rate = |kind: &SourceKind| match kind {
-            SourceKind::Generator(Generator { rate, .. }) => *rate,
-            SourceKind::File { .. } | SourceKind::Folder { .. } | SourceKind::Stdin { .. } => None,
-        };
-        let offered: Option<Vec<f64>> = pipeline.sources.iter().map(|source| rate(&source.kind)).collect();
+        let offered: Option<Vec<f64>> = pipeline.sources.iter().map(|source| source.spec.rate()).collect();
         let mut meter = Self {
             load,
             offered: offered.map(|rates| rates.iter().sum()),

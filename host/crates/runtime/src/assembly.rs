@@ -15,7 +15,7 @@ use super::prepare::Prepared;
 use super::recovery::Recovery;
 use super::wiring;
 use dirigo_actor::Pipe;
-use dirigo_connectors::sink::Sink;
+use dirigo_connect::Sink;
 use dirigo_flow::{
     Edge, EventEncoder, Halt, Inlet, InletParts, LetterEncoder, Letters, Outlet, OutletParts, Reading, SinkTask,
     Unstarted,
@@ -112,6 +112,7 @@ impl Assembled {
             inlets: inlets.clone(),
             outlets: outlets.clone(),
             progress,
+            cut_at: Mutex::default(),
             copies: Mutex::default(),
             pause_ns_max: AtomicU64::new(0),
         };

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::continuity;
 use super::recovery::InTransit;
-use dirigo_connectors::sink::{self, Resume, Sink};
-use dirigo_connectors::source::{self, Source};
+use dirigo_connect::sink::{self, Resume, Sink};
+use dirigo_connect::source::{self, Opening, Source};
+use dirigo_connectors::file::LineFile;
 use dirigo_disk::{self as disk, Disk, Entry};
 use dirigo_flow::LettersBookmark;
 use dirigo_ground::clock::Clock;
-use dirigo_pipeline::{Order, Pipeline, SinkKind};
+use dirigo_pipeline::Pipeline;
 use dirigo_state::{self as state, Store};
 
 /// Events that a source reads into one batch: few enough that the first leave soon, enough that a turn costs little beside
@@ -139,7 +140,7 @@ impl Connectors {
             Place::Directory { path, fresh: true } => {
                 // What cannot begin anew keeps its state.
                 for sink in &pipeline.sinks {
-                    sink::check(sink, &**disk).map_err(|reason| sink_error(sink, reason))?;
+                    sink.spec.check(&**disk).map_err(|reason| sink_error(sink, reason))?;
                 }
                 Store::open_emptied(disk.clone(), path)?
             }
@@ -148,15 +149,21 @@ impl Connectors {
         let bookmarks = store.bookmarks()?;
         let known = bookmarks.clone().unwrap_or_default();
         let open_source = |source: &dirigo_pipeline::Source| {
-            let opened = source::open(source, clock.clone(), known.sources.get(&source.id));
-            opened.map_err(|error| StartError::Source {
+            let opened = source.spec.open(Opening {
+                key: source.key.as_ref(),
+                time: source.time.as_ref(),
+                clock: clock.clone(),
+                from: known.sources.get(&source.id),
+            });
+            opened.map_err(|reason| StartError::Source {
                 id: source.id.clone(),
-                reason: error,
+                reason,
             })
         };
         let open_sink = |sink: &dirigo_pipeline::Sink| {
             let resume = known.sinks.get(&sink.id).map_or(Resume::Fresh, Resume::At);
-            sink::open(sink, resume, disk, clock).map_err(|reason| sink_error(sink, reason))
+            let opened = sink.spec.open(resume, disk, clock);
+            opened.map_err(|reason| sink_error(sink, reason))
         };
         // What touches nothing comes first: neither a mistyped input nor events without a place must empty an output.
         let in_transit = InTransit::read(store.take_in_flight()?, &known, pipeline)?;
@@ -167,7 +174,7 @@ impl Connectors {
         }
         let letters = letters_path(pipeline, place);
         let have_moved = continuity::have_letters_moved(known.pipeline.as_ref(), pipeline, &letters, place);
-        let (letters, letters_from) = open_letters(letters, known.dead_letters.clone(), have_moved, disk, clock)?;
+        let (letters, letters_from) = open_letters(letters, known.dead_letters.clone(), have_moved, disk)?;
         let is_resumed = bookmarks.is_some();
         Ok(Self {
             sources,
@@ -199,7 +206,6 @@ fn open_letters(
     known: Option<serde_json::Value>,
     have_moved: bool,
     disk: &Arc<dyn Disk>,
-    clock: &Arc<dyn Clock>,
 ) -> Result<(OpenLetters, LettersBookmark), StartError> {
     let known: Option<LettersBookmark> =
         known
@@ -228,20 +234,15 @@ fn open_letters(
         // Those of an earlier run would pass for this one's.
         remove_letters(&path)?;
     }
-    let sink = dirigo_pipeline::Sink {
-        id: "dead letters".into(),
-        inputs: Vec::new(),
-        kind: SinkKind::File { path },
-        order: Order::Key,
-    };
     // What an earlier run wrote after its last checkpoint goes now, also where no dead letter comes.
     if let Some(file) = &from.file {
-        let opened = sink::open(&sink, Resume::At(file), disk, clock);
-        let opened = opened.map_err(|reason| StartError::Letters { reason })?;
-        return Ok((Box::new(move || Ok(opened)), from));
+        let opened = LineFile::open(&path, Resume::At(file), disk);
+        let opened = opened.map_err(|reason| StartError::Letters { reason: reason.into() })?;
+        return Ok((Box::new(move || Ok(Box::new(opened))), from));
     }
-    let (disk, clock) = (disk.clone(), clock.clone());
-    let open = move || sink::open(&sink, Resume::Fresh, &disk, &clock);
+    let disk = disk.clone();
+    let open =
+        move || -> Result<Box<dyn Sink>, sink::Error> { Ok(Box::new(LineFile::open(&path, Resume::Fresh, &disk)?)) };
     Ok((Box::new(open), from))
 }
 

@@ -16,12 +16,11 @@ use serde_json::{Value, json};
 use super::connectors::{LETTERS_FILE, Place};
 use super::in_flight::Waiting;
 use super::prepare::Prepared;
+use dirigo_connect::{Facets, facets, seen_from};
 use dirigo_disk as disk;
 use dirigo_engine::{Component, Setup};
 use dirigo_ground::call::StateVersions;
-use dirigo_pipeline::{
-    ComponentRef, Diagnostics, Format, Operator, Pipeline, Pointer, Sink, SinkKind, Source, SourceKind,
-};
+use dirigo_pipeline::{ComponentRef, Diagnostics, Operator, Pipeline, Pointer, Source};
 use dirigo_state::{self as state, Store};
 
 /// What state belongs to.
@@ -39,9 +38,6 @@ pub struct Description {
     #[serde(skip)]
     items: BTreeSet<String>,
 }
-
-/// What something depends on, by the key of the pipeline file that says it.
-type Facets = BTreeMap<String, Value>;
 
 /// An operator that keeps state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -170,7 +166,7 @@ impl Description {
             operators: keepers.collect(),
             sinks: sinks
                 .clone()
-                .filter_map(|sink| Some((sink.id.clone(), of_sink(sink, file)?)))
+                .filter_map(|sink| Some((sink.id.clone(), sink.spec.facets(file)?)))
                 .collect(),
             dead_letters: pipeline.dead_letters.as_ref().map(|path| seen_from(file, path)),
             items: ids.chain(sinks.map(|sink| &sink.id)).cloned().collect(),
@@ -353,14 +349,14 @@ impl Keeper {
             ComponentRef::Builtin(name) => format!("builtin:{name}"),
             ComponentRef::File(_) => "a file".to_owned(),
         };
-        let facets = [
+        let facets = facets([
             ("component", json!(component)),
             ("config", operator.config_as_written.clone()),
             ("key", pointer(operator.key.as_ref())),
             ("window", json!(operator.window)),
-        ];
+        ]);
         Self {
-            facets: named(facets),
+            facets,
             versions: [reads.written].into(),
             reads: Some(reads),
         }
@@ -393,50 +389,12 @@ impl Keeper {
 }
 
 fn of_source(source: &Source, file: &Path) -> Facets {
-    let mut facets = match &source.kind {
-        SourceKind::File { path, format } => named([
-            ("kind", json!("file")),
-            ("path", json!(seen_from(file, path))),
-            ("format", written(*format)),
-        ]),
-        SourceKind::Folder { pattern, format } => named([
-            ("kind", json!("folder")),
-            ("path", json!(seen_from(file, Path::new(&pattern.to_string())))),
-            ("format", written(*format)),
-        ]),
-        SourceKind::Stdin { format } => named([("kind", json!("stdin")), ("format", written(*format))]),
-        // More of the same readings may come, and at another rate.
-        SourceKind::Generator(generator) => named([
-            ("kind", json!("generator")),
-            ("sensors", json!(generator.sensors)),
-            ("seed", json!(generator.seed)),
-            ("start", json!(generator.start_ms)),
-            ("step", json!(generator.step_ms)),
-        ]),
-    };
-    facets.extend(named([
+    let mut of_source = source.spec.facets(file);
+    of_source.extend(facets([
         ("key", pointer(source.key.as_ref())),
         ("time", pointer(source.time.as_ref())),
     ]));
-    facets
-}
-
-/// What the position of a sink depends on; `None` for one that has none.
-fn of_sink(sink: &Sink, file: &Path) -> Option<Facets> {
-    match &sink.kind {
-        SinkKind::File { path } => Some(named([("kind", json!("file")), ("path", json!(seen_from(file, path)))])),
-        SinkKind::Parts { pattern, .. } => Some(named([
-            ("kind", json!("file")),
-            ("commit", json!("epoch")),
-            ("path", json!(seen_from(file, Path::new(&pattern.to_string())))),
-        ])),
-        SinkKind::Stdout | SinkKind::Null => None,
-    }
-}
-
-fn named<const N: usize>(facets: [(&str, Value); N]) -> Facets {
-    let facets = facets.into_iter().filter(|(_, value)| !value.is_null());
-    facets.map(|(key, value)| (key.to_owned(), value)).collect()
+    of_source
 }
 
 fn pointer(pointer: Option<&Pointer>) -> Value {
@@ -445,23 +403,6 @@ fn pointer(pointer: Option<&Pointer>) -> Value {
             .map(|pointer| &pointer.tokens)
             .map(|tokens| format!("/{}", tokens.join("/")))
     )
-}
-
-fn written(format: Format) -> Value {
-    json!(match format {
-        Format::Jsonl => "jsonl",
-        Format::Csv => "csv",
-        Format::Lines => "lines",
-    })
-}
-
-/// A path as it is seen from the folder of the pipeline file: the same from any working directory, and when pipeline and data
-/// move together.
-fn seen_from(file: &Path, path: &Path) -> String {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let (file, path) = (absolute(file), absolute(path));
-    let folder = file.parent().unwrap_or(&file);
-    path.strip_prefix(folder).unwrap_or(&path).display().to_string()
 }
 
 #[cfg(test)]
@@ -495,7 +436,8 @@ mod tests {
             "#
             .to_owned(),
         );
-        let pipeline = pipeline::parse(&text, Path::new("p.toml"), &[]).expect(&text).pipeline;
+        let pipeline = pipeline::parse(&text, Path::new("p.toml"), &[], &dirigo_connectors::builtin());
+        let pipeline = pipeline.expect(&text).pipeline;
         let mut description = Description::of(&pipeline, &[]);
         let (oldest, written) = reads;
         for operator in pipeline.operators.iter().filter(|operator| operator.window.is_some()) {
@@ -618,12 +560,5 @@ mod tests {
         let differences = old.differences(&new, &waiting);
         let ids: Vec<_> = differences.iter().map(|one| one.id.as_str()).collect();
         assert_eq!(ids, ["hot", "other"], "and a source whose events are on their way");
-    }
-
-    #[test]
-    fn paths_are_those_seen_from_the_pipeline_file() {
-        assert_eq!(seen_from(Path::new("a/p.toml"), Path::new("a/data/x")), "data/x");
-        assert_eq!(seen_from(Path::new("p.toml"), Path::new("x")), "x");
-        assert_eq!(seen_from(Path::new("a/p.toml"), Path::new("/x")), "/x");
     }
 }

@@ -4,8 +4,7 @@
 //! reports nothing: its end of the channel goes. In which order they are said is the coordinator's affair
 //! ([`checkpoint`](super::checkpoint)).
 
-use dirigo_connectors::sink;
-use dirigo_connectors::source;
+use dirigo_connect::{sink, source};
 use dirigo_flow::LettersBookmark;
 use dirigo_ground::lineage::Epoch;
 use dirigo_state::{InFlight, Record};

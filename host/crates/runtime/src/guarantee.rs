@@ -8,8 +8,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::wiring;
-use dirigo_connectors::sink::{self, Ability, Sink};
-use dirigo_connectors::source::{self, Source};
+use dirigo_connect::Source;
+use dirigo_connect::sink::{Ability, Sink};
 use dirigo_disk::Disk;
 use dirigo_ground::lineage::SourceIndex;
 use dirigo_pipeline::Pipeline;
@@ -63,8 +63,8 @@ impl Abilities {
     pub fn foreseen(pipeline: &Pipeline, disk: &dyn Disk) -> Self {
         let sources = pipeline.sources.iter();
         Self {
-            sources: sources.map(|source| source::can_be_read_again(source, disk)).collect(),
-            sinks: pipeline.sinks.iter().map(|sink| sink::ability(sink, disk)).collect(),
+            sources: sources.map(|source| source.spec.can_be_read_again(disk)).collect(),
+            sinks: pipeline.sinks.iter().map(|sink| sink.spec.ability(disk)).collect(),
         }
     }
 }

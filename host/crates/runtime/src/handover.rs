@@ -11,7 +11,6 @@ use super::SLICE_FUEL;
 use super::continuity::{Description, Refused, told};
 use super::in_flight::{self, Waiting};
 use super::prepare::Prepared;
-use dirigo_connectors::sink;
 use dirigo_disk as disk;
 use dirigo_engine::{Budget, Component, Instance, Setup, Unopened};
 use dirigo_ground::batch::Column;
@@ -138,7 +137,7 @@ pub async fn hand_over(prepared: &Prepared, directory: &Path, wishes: &Wishes, i
         let is_accepted = wishes.accepted.contains(&sink.id) && bookmarks.sinks.contains_key(&sink.id);
         if is_accepted && !named.has_same_sink(&sink.id, new) {
             // Its position is one in another file. Whoever has moved that there, or has another one, must not lose it.
-            if let Some(what) = sink::content(sink, &disk::Real) {
+            if let Some(what) = sink.spec.content(&disk::Real) {
                 return Err(Error::Occupied {
                     sink: sink.id.clone(),
                     what,

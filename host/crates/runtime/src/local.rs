@@ -12,7 +12,7 @@ use dirigo_ground::sync::Mutex;
 use super::checkpoint::failed;
 use super::epoch::{EpochCommand, EpochReport, Part, Prepared};
 use dirigo_actor::{Operator, Pipe, Waiting};
-use dirigo_connectors::sink;
+use dirigo_connect::{sink, source};
 use dirigo_flow::{Failure, Inlet, LettersBookmark, Marked, NextId, Outlet, Saved};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::lineage::{Epoch, Progress, SourceIndex};
@@ -25,6 +25,8 @@ pub(super) struct LocalParts {
     pub(super) inlets: Vec<Arc<Inlet>>,
     pub(super) outlets: Vec<Arc<Outlet>>,
     pub(super) progress: Arc<Progress>,
+    /// By source: where it reads on after the last cut, for when that is durable.
+    pub(super) cut_at: Mutex<Vec<Option<source::Bookmark>>>,
     /// What the last cut copied; the buffer serves all of them.
     pub(super) copies: Mutex<Copies>,
     /// The longest that the pipeline stood still for a cut.
@@ -99,10 +101,7 @@ impl LocalParts {
                 let sender = reports.clone();
                 self.cut(&Reports { epoch, sender })
             }
-            EpochCommand::Publish(epoch) => {
-                self.publish(epoch);
-                Ok(())
-            }
+            EpochCommand::Publish(epoch) => self.publish(epoch),
         }
     }
 
@@ -155,10 +154,12 @@ impl LocalParts {
     }
 
     fn report_sources(&self, reports: &Reports) {
-        for (index, inlet) in (0..).zip(&self.inlets) {
+        let bookmarks: Vec<_> = self.inlets.iter().map(|inlet| inlet.bookmark()).collect();
+        self.cut_at.lock().clone_from(&bookmarks);
+        for ((index, inlet), bookmark) in (0..).zip(&self.inlets).zip(bookmarks) {
             let prepared = Prepared::Source {
                 id: inlet.id.clone(),
-                bookmark: inlet.bookmark(),
+                bookmark,
                 next_position: self.progress.next_position(index),
             };
             reports.send(prepared, None);
@@ -199,12 +200,34 @@ impl LocalParts {
         in_flight(&self.pipe, operator.id(), batch, source, *is_output)
     }
 
-    fn publish(&self, epoch: Epoch) {
+    fn publish(&self, epoch: Epoch) -> Result<(), Failure> {
         if self.pipe.store.is_durable() {
             self.pipe.epochs.commit(epoch);
+            self.tell_sources()?;
         }
         self.outlets.iter().for_each(|outlet| outlet.publish());
         self.pipe.letters.publish();
+        Ok(())
+    }
+
+    /// Says to each source that what it gave up to the last cut is durable.
+    fn tell_sources(&self) -> Result<(), Failure> {
+        let cut_at = std::mem::take(&mut *self.cut_at.lock());
+        for (inlet, bookmark) in self.inlets.iter().zip(cut_at) {
+            let Some(Err(error)) = bookmark.map(|bookmark| inlet.committed(&bookmark)) else {
+                continue;
+            };
+            if error.is_retryable() {
+                let id = &inlet.id;
+                tracing::warn!("source `{id}` did not take an epoch, the next one covers it: {error}");
+            } else {
+                return Err(Failure::Source {
+                    id: inlet.id.clone(),
+                    reason: error.to_string(),
+                });
+            }
+        }
+        Ok(())
     }
 }
 

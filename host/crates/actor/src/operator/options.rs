@@ -10,7 +10,7 @@ use crate::directory::Directory;
 use crate::lengths::Lengths;
 use crate::pace::Pace;
 use crate::{Actor, Identity, Pipe, driver};
-use dirigo_connectors::source::Extract;
+use dirigo_connectors::records::Extract;
 use dirigo_engine::{Component, Setup};
 use dirigo_flow::{Edge, Gate, LetterSetup};
 use dirigo_ground::clock::nanoseconds;

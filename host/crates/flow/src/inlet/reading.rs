@@ -11,7 +11,7 @@ use crate::dead_letter::{DeadLetter, Event};
 use crate::halt::{Failure, Halt, panicked};
 use crate::letters::Letters;
 use crate::{Edge, Epochs};
-use dirigo_connectors::source::{self, Intake, Quota, Read, Refused};
+use dirigo_connect::source::{self, Intake, Quota, Read, Refused};
 use dirigo_ground::account::Account;
 use dirigo_ground::batch::Batch;
 use dirigo_ground::clock::Clock;

@@ -17,13 +17,15 @@ pub use compare::Difference;
 use super::InTransit;
 use super::connectors::BATCH_EVENTS;
 use super::{Connectors, Ended, Host, Opened, Options, Prepared};
-use dirigo_connectors::sink::{self, Taken};
-use dirigo_connectors::source::{self, Feed, Record};
+use dirigo_connect::sink::Ability;
+use dirigo_connect::{Sink, Source};
+use dirigo_connectors::memory::{Feed, MemorySink, MemorySource, Record, Taken};
+use dirigo_disk as disk;
 use dirigo_engine::Engine;
 use dirigo_flow::{self as flow, DeadLetter, Inlet, LettersBookmark};
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::ManualClock;
-use dirigo_pipeline::{Format, Order, Pipeline, SinkKind, Source, SourceKind, Test, TestEvent};
+use dirigo_pipeline::{self as pipeline, Order, Pipeline, Test, TestEvent};
 use dirigo_scheduler::Choice;
 use dirigo_state::Store;
 
@@ -134,8 +136,8 @@ impl Stage {
     fn props(&self, pipeline: &Pipeline) -> Props {
         let clock = &self.host.options.clock;
         let sources = pipeline.sources.iter().map(|source| {
-            let (memory, feed) = source::Memory::new(source, clock.clone());
-            (Box::new(memory) as Box<dyn source::Source>, feed)
+            let (memory, feed) = MemorySource::new(source.key.as_ref(), source.time.as_ref(), clock.clone());
+            (Box::new(memory) as Box<dyn Source>, feed)
         });
         let (sources, feeds) = sources.unzip();
         let (sinks, taken) = pipeline.sinks.iter().map(|_| memory_sink()).unzip();
@@ -167,8 +169,8 @@ struct Props {
     letters: Taken,
 }
 
-fn memory_sink() -> (Box<dyn sink::Sink>, Taken) {
-    let (memory, taken) = sink::Memory::new();
+fn memory_sink() -> (Box<dyn Sink>, Taken) {
+    let (memory, taken) = MemorySink::new();
     (Box::new(memory), taken)
 }
 
@@ -190,13 +192,14 @@ struct Segment {
 fn segments(pipeline: &Pipeline, input: &[TestEvent]) -> Result<Vec<Segment>, Failure> {
     let mut segments: Vec<Segment> = Vec::new();
     for (position, event) in (1..).zip(input) {
-        let find = |source: &Source| source.id == event.at;
+        let find = |source: &pipeline::Source| source.id == event.at;
         let source = pipeline
             .sources
             .iter()
             .position(find)
             .expect("a case names sources that the pipeline has");
-        let value = record(&pipeline.sources[source], &event.value).ok_or_else(|| Failure::NoRecord {
+        let format = pipeline.sources[source].spec.format();
+        let value = format.record(&event.value).ok_or_else(|| Failure::NoRecord {
             number: position,
             source_id: event.at.clone(),
         })?;
@@ -210,19 +213,6 @@ fn segments(pipeline: &Pipeline, input: &[TestEvent]) -> Result<Vec<Segment>, Fa
         }
     }
     Ok(segments)
-}
-
-/// What the medium of `source` would hold of an event with this value, or `None` if it could not hold it.
-fn record(source: &Source, value: &Value) -> Option<Vec<u8>> {
-    let format = match &source.kind {
-        SourceKind::File { format, .. } | SourceKind::Folder { format, .. } | SourceKind::Stdin { format } => *format,
-        SourceKind::Generator(_) => Format::Jsonl,
-    };
-    match (format, value) {
-        (Format::Csv, value) if !value.is_object() => None,
-        (Format::Lines, Value::String(line)) => Some(line.clone().into_bytes()),
-        _ => Some(value.to_string().into_bytes()),
-    }
 }
 
 /// Hands the events in, and ends all sources behind them.
@@ -247,7 +237,7 @@ fn outcome(pipeline: &Pipeline, test: &Test, ended: &Ended, taken: &[Taken], let
     for (sink, taken) in pipeline.sinks.iter().zip(taken) {
         let at_sink = test.output.iter().filter(|event| event.at == sink.id);
         let expected: Vec<Value> = at_sink.map(|event| event.value.clone()).collect();
-        if expected.is_empty() && sink.kind == SinkKind::Null {
+        if expected.is_empty() && sink.spec.ability(&disk::Real) == Ability::WritesNothing {
             continue;
         }
         let actual = values(&taken.lock());

@@ -1,0 +1,161 @@
+//! Where events leave.
+//!
+//! A sink writes events to its medium, in the order in which it is given them. It may block; the runtime gives each one
+//! a thread of its own. It knows nothing of operators or of ordering, and of an epoch only that it ends.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::path::Path;
+use std::sync::Arc;
+
+use dirigo_disk::Disk;
+use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::clock::Clock;
+
+pub use crate::{Bookmark, Error};
+use crate::{Facets, Files};
+
+/// Events that leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Events<'a> {
+    /// Event times, ms since the epoch; one for each event, as are keys and values.
+    pub times: &'a [i64],
+    /// Keys, empty where an event has none.
+    pub keys: &'a Column,
+    /// Payloads.
+    pub values: &'a Column,
+}
+
+impl<'a> From<&'a Batch> for Events<'a> {
+    fn from(batch: &'a Batch) -> Self {
+        Self {
+            times: &batch.times,
+            keys: &batch.keys,
+            values: &batch.values,
+        }
+    }
+}
+
+/// How a sink takes up its medium.
+#[derive(Clone, Copy, Debug)]
+pub enum Resume<'a> {
+    /// Anew: what an earlier run left there goes.
+    Fresh,
+    /// After what the bookmark says: what came later was never committed, and goes.
+    At(&'a Bookmark),
+}
+
+/// A writer of events.
+pub trait Sink: Send {
+    /// Writes events in order. They may be buffered.
+    ///
+    /// # Errors
+    /// When the medium fails.
+    fn write(&mut self, events: Events<'_>) -> Result<(), Error>;
+
+    /// Hands buffered events to the medium; called whenever no more are waiting.
+    ///
+    /// # Errors
+    /// When the medium fails.
+    fn flush(&mut self) -> Result<(), Error>;
+
+    /// Ends an epoch: the bookmark covers all that was written so far. Hands it to the medium as a whole, so that it can be
+    /// read up to there, but does not wait for the disk: that is left to [`Prepared::sync`].
+    ///
+    /// # Errors
+    /// When the medium fails. After that nothing is known of what was written since the last one.
+    fn prepare(&mut self) -> Result<Prepared, Error>;
+
+    /// Shows readers the epoch that the last [`prepare`](Self::prepare) ended, once it is committed, and before the next one
+    /// ends.
+    ///
+    /// # Errors
+    /// When the medium fails. A sink that is then opened at the committed bookmark makes up for it.
+    fn publish(&mut self) -> Result<(), Error>;
+
+    /// Says that no more is written in this run: the next [`prepare`](Self::prepare) leaves nothing half done.
+    fn end(&mut self) {}
+
+    /// What becomes of what it wrote, where a run ends before its time.
+    fn ability(&self) -> Ability;
+}
+
+/// An epoch that a sink has ended, on its way to being committed.
+#[derive(Default)]
+pub struct Prepared {
+    /// Where it ends; `None` for a sink that takes nothing back.
+    pub bookmark: Option<Bookmark>,
+    /// Makes all that the bookmark covers durable. To be waited for before the bookmark is committed; the sink may be
+    /// written to meanwhile.
+    pub sync: Option<Box<dyn FnOnce() -> Result<(), Error> + Send>>,
+}
+
+impl Prepared {
+    /// Waits for the disk, where that is to be waited for; what it leaves can be committed.
+    ///
+    /// # Errors
+    /// When the disk fails. Nothing may be committed then.
+    pub fn synced(self) -> Result<Option<Bookmark>, Error> {
+        self.sync.map_or(Ok(()), |sync| sync())?;
+        Ok(self.bookmark)
+    }
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Prepared")
+            .field("bookmark", &self.bookmark)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What becomes of what a sink wrote after the last commit, where a run ends before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ability {
+    /// It goes, and no reader has seen it.
+    Transactional,
+    /// It goes, but readers may have seen it.
+    TakesBack,
+    /// It stays, and comes again.
+    AtLeastOnce {
+        /// Why it stays: "standard output takes nothing back".
+        why: &'static str,
+    },
+    /// There is nothing: the sink writes nothing.
+    WritesNothing,
+}
+
+/// What a pipeline says of one of its sinks, validated: the options of its connector.
+pub trait SinkSpec: Any + Debug + Send + Sync {
+    /// Opens the sink; the clock tells it how old something is.
+    ///
+    /// # Errors
+    /// When the medium cannot be opened, or lacks what the bookmark says it has, or holds what the sink must not touch.
+    fn open(&self, from: Resume<'_>, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error>;
+
+    /// What it will be able to do, without opening it.
+    fn ability(&self, disk: &dyn Disk) -> Ability;
+
+    /// What its bookmarks depend on, `None` where it gives none; paths as they are [seen from](crate::seen_from) the
+    /// pipeline `file`. That `kind` is among them keeps the bookmarks of one connector from another.
+    fn facets(&self, file: &Path) -> Option<Facets>;
+
+    /// The files that it writes.
+    fn files(&self) -> Vec<Files> {
+        Vec::new()
+    }
+
+    /// Whether it can be opened anew, found out without touching what it has written.
+    ///
+    /// # Errors
+    /// When it cannot.
+    fn check(&self, _disk: &dyn Disk) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// What there is where it would write, and would be lost if it began anew: "`out.jsonl`, which has 12 bytes".
+    fn content(&self, _disk: &dyn Disk) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,158 @@
+//! Where events enter.
+//!
+//! A source reads records, finds their keys and times, and fills an [`Intake`]. It blocks while it waits for its
+//! medium, so the runtime gives each one a thread of its own. It knows nothing of operators, queues or back pressure.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::path::Path;
+use std::sync::Arc;
+
+use dirigo_disk::Disk;
+use dirigo_ground::batch::Column;
+use dirigo_ground::clock::Clock;
+
+pub use crate::{Bookmark, Error};
+use crate::{Facets, Files, Format, Pointer};
+
+/// What is kept of a refused record, in bytes: it is to be recognised and looked at, and there may be many.
+pub const REFUSED_BYTES_MAX: usize = 64 << 10;
+
+/// What a source read in one go.
+#[derive(Debug, Default)]
+pub struct Intake {
+    /// Event times, ms since the epoch; one for each accepted event, as are keys, values and positions.
+    pub times: Vec<i64>,
+    /// Keys, empty where the source has none.
+    pub keys: Column,
+    /// Payloads.
+    pub values: Column,
+    /// Record numbers, from 1, rising.
+    pub positions: Vec<u64>,
+    /// Records that could not be accepted.
+    pub refused: Vec<Refused>,
+}
+
+/// A record that is not an event: a dead letter of the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its number in the source, from 1.
+    pub position: u64,
+    /// What was read, or its first [`REFUSED_BYTES_MAX`] bytes.
+    pub value: Vec<u8>,
+    /// What is wrong, and where in the record.
+    pub reason: String,
+}
+
+impl Intake {
+    /// Appends a record that could not be accepted, or its first [`REFUSED_BYTES_MAX`] bytes.
+    pub fn refuse(&mut self, position: u64, value: &[u8], reason: String) {
+        let value = value[..value.len().min(REFUSED_BYTES_MAX)].to_vec();
+        self.refused.push(Refused {
+            position,
+            value,
+            reason,
+        });
+    }
+}
+
+/// How an attempt to read ended. What it appended stands, whichever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// There is, or may be, more.
+    More,
+    /// Nothing is due before this much time has passed.
+    Wait(std::time::Duration),
+    /// The source is at its end.
+    End,
+}
+
+/// How much is read of a source that knows its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Units (bytes or events) read.
+    pub done: u64,
+    /// Units in all.
+    pub total: u64,
+}
+
+/// How many events and bytes one [`Source::read`] takes at the most.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota {
+    /// Events, and records that were refused.
+    pub events: usize,
+    /// Bytes of values; the record that crosses it is the last one.
+    pub bytes: usize,
+}
+
+/// A reader of events.
+pub trait Source: Send {
+    /// Appends events to `intake`, at most `quota`. Blocks only while it has none: it returns what it has as soon as it
+    /// would have to wait for more.
+    ///
+    /// # Errors
+    /// When the medium fails; events already appended stand.
+    fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, Error>;
+
+    /// Where to go on after the events returned so far; `None` for a source that cannot be read again.
+    fn bookmark(&self) -> Option<Bookmark>;
+
+    /// Says that an epoch is durable, for which [`bookmark`](Self::bookmark) gave this: what was read before it is not
+    /// asked for again, so it may be acknowledged or deleted. What was read since is in no epoch yet. An epoch may pass
+    /// without a call, for instance where the run ends abruptly; the next one covers it.
+    ///
+    /// # Errors
+    /// When the medium fails. One that is worth another try gets it at the next epoch; any other ends the pipeline.
+    fn committed(&mut self, _bookmark: &Bookmark) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Whether what it gave can be read again, from a bookmark on.
+    fn can_be_read_again(&self) -> bool {
+        self.bookmark().is_some()
+    }
+
+    /// How far it is, when its size is known.
+    fn progress(&self) -> Option<Progress>;
+}
+
+/// What a source is opened with, beyond its options.
+pub struct Opening<'a> {
+    /// Where the key of an event is.
+    pub key: Option<&'a Pointer>,
+    /// Where the event time is; without it an event's time is when it was read, by `clock`.
+    pub time: Option<&'a Pointer>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where an earlier run stopped; `None` for the start.
+    pub from: Option<&'a Bookmark>,
+}
+
+/// What a pipeline says of one of its sources, validated: the options of its connector.
+pub trait SourceSpec: Any + Debug + Send + Sync {
+    /// How its records are written: what `key` and `time` can point at, and what a test case hands in.
+    fn format(&self) -> Format;
+
+    /// Opens the source at its start, or where the bookmark of an earlier run says.
+    ///
+    /// # Errors
+    /// When the medium cannot be opened, or has changed in what had been read of it, or the bookmark is of another source.
+    fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Source>, Error>;
+
+    /// Whether it will be able to give again what it gave, without opening it.
+    fn can_be_read_again(&self, disk: &dyn Disk) -> bool;
+
+    /// What its bookmarks depend on, beyond `key` and `time`; paths as they are [seen from](crate::seen_from) the pipeline
+    /// `file`. That `kind` is among them keeps the bookmarks of one connector from another.
+    fn facets(&self, file: &Path) -> Facets;
+
+    /// The files that it reads.
+    fn files(&self) -> Vec<Files> {
+        Vec::new()
+    }
+
+    /// How many events per second it offers, where it paces itself.
+    fn rate(&self) -> Option<f64> {
+        None
+    }
+}

@@ -1,0 +1,89 @@
+//! Why files cannot be written. Why they cannot be read, [`records::Error`](crate::records::Error) says.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a file, or a folder of parts, cannot be opened, or written to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file, or a folder on the way to it, cannot be made or opened.
+    #[error("cannot open `{}`: {reason}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        reason: io::Error,
+    },
+    /// The medium failed.
+    #[error("cannot write {to}: {reason}")]
+    Write {
+        /// The file in backticks.
+        to: String,
+        /// Why.
+        #[source]
+        reason: io::Error,
+    },
+    /// A file is not there any more.
+    #[error(
+        "cannot go on writing `{}`: it is missing, and {committed} bytes had been committed to it; restore it, or `--fresh` \
+         discards the state and begins anew",
+        path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes it had when it was last committed.
+        committed: u64,
+    },
+    /// Another process writes the file.
+    #[error("cannot write `{}`: another process is writing it", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is shorter than what had been committed to it.
+    #[error(
+        "cannot go on writing `{}`: it has {bytes} bytes, {committed} had been committed; restore it, or `--fresh` discards \
+         the state and begins anew",
+        path.display()
+    )]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes it has.
+        bytes: u64,
+        /// How many it had when it was last committed.
+        committed: u64,
+    },
+    /// A folder holds what no run has written, and what a run that starts anew would be in danger of deleting.
+    #[error(
+        "cannot write parts into `{}`: it holds `{name}`, which is none of them; they need a folder of their own",
+        folder.display()
+    )]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// What it holds.
+        name: String,
+    },
+    /// A bookmark does not fit its sink.
+    #[error("cannot go on writing `{}`: {problem}", path.display())]
+    Bookmark {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        problem: String,
+    },
+}
+
+impl From<Error> for dirigo_connect::Error {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Open { reason, .. } | Error::Write { reason, .. } => Self::caused_by(reason.kind(), error),
+            Error::InUse { .. } => Self::retryable(error),
+            _ => Self::fatal(error),
+        }
+    }
+}

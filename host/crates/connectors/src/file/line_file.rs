@@ -1,0 +1,538 @@
+//! A file of lines, compressed by its extension.
+//!
+//! Owns how lines become durable and how what was not committed is taken back. The end of an epoch ends a gzip member or
+//! zstd frame, so that a compressed file is whole when it is cut there. Knows nothing of what lines say; one that itself
+//! has a line feed takes several. Sinks write their values through it, and so are dead letters written.
+
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::unsynced::{Unsynced, parent};
+use dirigo_connect::sink::{Ability, Bookmark, Events, Prepared, Resume, Sink};
+use dirigo_disk::{Disk, Entry, File, Mode};
+
+/// Bytes gathered before they are written: large against the cost of a system call.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// An open file of lines.
+pub struct LineFile {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+    file: Arc<dyn File>,
+    /// How many bytes the file has; `None` for a pipe or a device, which can be neither cut nor made durable.
+    length: Option<u64>,
+    codec: Option<Codec>,
+    /// What is being compressed since the last epoch ended.
+    frame: Option<Frame>,
+    buffer: Vec<u8>,
+    unsynced: Unsynced,
+    has_failed: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Codec {
+    Gzip,
+    Zstd,
+}
+
+/// A gzip member or zstd frame that has been begun, and what of it has not been written yet.
+enum Frame {
+    Gzip(Box<GzEncoder<Vec<u8>>>),
+    Zstd(zstd::Encoder<'static, Vec<u8>>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Place {
+    length: u64,
+}
+
+impl LineFile {
+    /// Opens a file, and makes it and the folders on the way where they do not exist.
+    ///
+    /// # Errors
+    /// When that is not possible, or the file is shorter than the bookmark says.
+    pub fn open(path: &Path, from: Resume<'_>, disk: &Arc<dyn Disk>) -> Result<Self, Error> {
+        let mut unsynced = Unsynced::default();
+        match from {
+            Resume::Fresh => unsynced.add_way_to(path, &**disk),
+            Resume::At(_) => unsynced.add_entries_to(path, &**disk),
+        }
+        Self::open_in(unsynced, path, from, disk)
+    }
+
+    /// Opens a file on the way to which nothing has to be made to last but what is in `unsynced`.
+    pub(super) fn open_in(
+        unsynced: Unsynced,
+        path: &Path,
+        from: Resume<'_>,
+        disk: &Arc<dyn Disk>,
+    ) -> Result<Self, Error> {
+        let committed = match from {
+            Resume::Fresh => 0,
+            Resume::At(bookmark) => committed_length(path, bookmark)?,
+        };
+        let cannot_open = |reason| Error::Open {
+            path: path.to_owned(),
+            reason,
+        };
+        let file = open_or_make(path, committed, &**disk).map_err(cannot_open)?;
+        let entry = file.as_ref().map_or(Ok(Entry::Missing), |_| disk.look(path));
+        let length = match entry.map_err(cannot_open)? {
+            Entry::Missing => Some(0),
+            Entry::File(bytes) => Some(bytes),
+            Entry::Folder | Entry::Other => None,
+        };
+        let path_owned = || path.to_owned();
+        let Some(file) = file else {
+            let path = path_owned();
+            return Err(Error::Missing { path, committed });
+        };
+        if let Some(bytes) = length.filter(|&bytes| bytes < committed) {
+            return Err(Error::Truncated {
+                path: path_owned(),
+                bytes,
+                committed,
+            });
+        }
+        if length.is_some() {
+            lock(&*file, path)?;
+            file.set_len(committed).map_err(cannot_open)?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            disk: disk.clone(),
+            file: file.into(),
+            length: length.map(|_| committed),
+            codec: Codec::of(path),
+            frame: None,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            unsynced,
+            has_failed: false,
+        })
+    }
+
+    /// Appends a line. It may be buffered.
+    ///
+    /// # Errors
+    /// When the file cannot be written to.
+    #[inline]
+    pub fn write_line(&mut self, line: &[u8]) -> Result<(), Error> {
+        self.buffer.extend_from_slice(line);
+        self.buffer.push(b'\n');
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Hands buffered lines to the file. In a compressed one they cannot be read before the epoch ends, since to end a
+    /// block of the compression for each few lines would undo it.
+    ///
+    /// # Errors
+    /// When the file cannot be written to.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let result = self.spill();
+        self.settle(result)
+    }
+
+    /// How many bytes have been handed to the file; `None` for a pipe or a device.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    fn end_epoch(&mut self) -> io::Result<()> {
+        self.spill()?;
+        if let Some(frame) = self.frame.take() {
+            let rest = frame.end()?;
+            self.append(&rest)?;
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let mut lines = std::mem::take(&mut self.buffer);
+        match self.codec {
+            None => self.append(&lines)?,
+            Some(codec) => {
+                let mut frame = self.frame.take().map_or_else(|| Frame::begin(codec), Ok)?;
+                let compressed = frame.compress(&lines)?;
+                self.append(&compressed)?;
+                self.frame = Some(frame);
+            }
+        }
+        lines.clear();
+        lines.shrink_to(BUFFER_BYTES);
+        self.buffer = lines;
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.length {
+            _ if bytes.is_empty() => Ok(()),
+            None => self.file.append(bytes),
+            Some(length) => {
+                self.file.write_at(*length, bytes)?;
+                *length += bytes.len() as u64;
+                Ok(())
+            }
+        }
+    }
+
+    fn settle<T>(&mut self, result: io::Result<T>) -> Result<T, Error> {
+        result.map_err(|reason| {
+            self.has_failed = true;
+            cannot_write(&self.path, reason)
+        })
+    }
+}
+
+impl Sink for LineFile {
+    fn write(&mut self, events: Events<'_>) -> Result<(), dirigo_connect::Error> {
+        Ok(events.values.iter().try_for_each(|value| self.write_line(value))?)
+    }
+
+    fn flush(&mut self) -> Result<(), dirigo_connect::Error> {
+        Ok(LineFile::flush(self)?)
+    }
+
+    fn prepare(&mut self) -> Result<Prepared, dirigo_connect::Error> {
+        let result = self.end_epoch();
+        self.settle(result)?;
+        let Some(length) = self.length else {
+            return Ok(Prepared::default());
+        };
+        let (file, disk, path) = (self.file.clone(), self.disk.clone(), self.path.clone());
+        let folders = self.unsynced.prepare();
+        let sync = move || {
+            let sync_all = || {
+                file.sync()?;
+                folders.iter().try_for_each(|folder| folder.sync(&*disk))
+            };
+            Ok(sync_all().map_err(|reason| cannot_write(&path, reason))?)
+        };
+        Ok(Prepared {
+            bookmark: Some(serde_json::json!(Place { length })),
+            sync: Some(Box::new(sync)),
+        })
+    }
+
+    fn publish(&mut self) -> Result<(), dirigo_connect::Error> {
+        self.unsynced.committed();
+        Ok(())
+    }
+
+    fn ability(&self) -> Ability {
+        ability(self.length.is_none())
+    }
+}
+
+impl Drop for LineFile {
+    /// Leaves a whole file. Whoever wants to know whether that worked ends the epoch first.
+    fn drop(&mut self) {
+        // After a failure, what is buffered may have been written in part; writing it again would make it worse.
+        if !self.has_failed {
+            let _ = self.end_epoch();
+        }
+    }
+}
+
+impl Codec {
+    fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "gz" => Some(Self::Gzip),
+            "zst" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
+impl Frame {
+    fn begin(codec: Codec) -> io::Result<Self> {
+        Ok(match codec {
+            Codec::Gzip => Self::Gzip(Box::new(GzEncoder::new(Vec::new(), flate2::Compression::default()))),
+            Codec::Zstd => Self::Zstd(zstd::Encoder::new(Vec::new(), zstd::DEFAULT_COMPRESSION_LEVEL)?),
+        })
+    }
+
+    /// Takes bytes in, and gives what there is to be written.
+    fn compress(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let compressed = match self {
+            Self::Gzip(encoder) => {
+                encoder.write_all(bytes)?;
+                encoder.get_mut()
+            }
+            Self::Zstd(encoder) => {
+                encoder.write_all(bytes)?;
+                encoder.get_mut()
+            }
+        };
+        Ok(std::mem::take(compressed))
+    }
+
+    /// The rest that is to be written.
+    fn end(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Zstd(encoder) => encoder.finish(),
+        }
+    }
+}
+
+/// Keeps other processes from writing the file while this one does. Where the file system has no locks, nothing does.
+fn lock(file: &dyn File, path: &Path) -> Result<(), Error> {
+    match file.try_lock() {
+        Ok(false) => Err(Error::InUse { path: path.to_owned() }),
+        Ok(true) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether a file can be opened to begin it anew. One that is missing can be if it can be made; it is not left there, since
+/// whoever asks may not begin.
+pub(super) fn check(path: &Path, disk: &dyn Disk) -> Result<(), Error> {
+    let open = || match disk.look(path)? {
+        // To open a pipe is to wait for its reader.
+        Entry::Other => Ok(None),
+        Entry::Missing => {
+            drop(open_or_make(path, 0, disk)?);
+            disk.remove(path)?;
+            Ok(None)
+        }
+        Entry::File(_) | Entry::Folder => open_or_make(path, 0, disk),
+    };
+    let file = open().map_err(|reason| Error::Open {
+        path: path.to_owned(),
+        reason,
+    })?;
+    file.map_or(Ok(()), |file| lock(&*file, path))
+}
+
+pub(super) fn cannot_write(path: &Path, reason: io::Error) -> Error {
+    Error::Write {
+        to: format!("`{}`", path.display()),
+        reason,
+    }
+}
+
+/// What a file of lines can do, or a pipe or a device.
+pub(super) fn ability(is_other: bool) -> Ability {
+    if is_other {
+        Ability::AtLeastOnce {
+            why: "a pipe or a device takes nothing back",
+        }
+    } else {
+        Ability::TakesBack
+    }
+}
+
+fn committed_length(path: &Path, bookmark: &Bookmark) -> Result<u64, Error> {
+    let place: Place = serde_json::from_value(bookmark.clone()).map_err(|error| Error::Bookmark {
+        path: path.to_owned(),
+        problem: error.to_string(),
+    })?;
+    Ok(place.length)
+}
+
+/// Opens the file; makes it, unless something had been committed to it, which then is gone: `None`.
+fn open_or_make(path: &Path, committed: u64, disk: &dyn Disk) -> io::Result<Option<Box<dyn File>>> {
+    if committed == 0 {
+        disk.make_folder(parent(path))?;
+        return disk.open(path, Mode::Make).map(Some);
+    }
+    match disk.open(path, Mode::Existing) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read;
+
+    use super::*;
+    use dirigo_disk::Real;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn open(path: &Path, from: Resume<'_>) -> Result<LineFile, Error> {
+        LineFile::open(path, from, &(Arc::new(Real) as Arc<dyn Disk>))
+    }
+
+    /// Ends an epoch and commits it.
+    fn commit(file: &mut LineFile) -> Option<Bookmark> {
+        let bookmark = file.prepare().unwrap().synced().unwrap();
+        file.publish().unwrap();
+        bookmark
+    }
+
+    fn read(path: &Path) -> String {
+        let bytes = fs::read(path).unwrap();
+        let mut text = String::new();
+        match Codec::of(path) {
+            None => text = String::from_utf8(bytes).unwrap(),
+            Some(Codec::Gzip) => {
+                flate2::read::MultiGzDecoder::new(bytes.as_slice())
+                    .read_to_string(&mut text)
+                    .unwrap();
+            }
+            Some(Codec::Zstd) => {
+                zstd::Decoder::new(bytes.as_slice())
+                    .unwrap()
+                    .read_to_string(&mut text)
+                    .unwrap();
+            }
+        }
+        text
+    }
+
+    fn write(file: &mut LineFile, lines: &[&str]) {
+        for line in lines {
+            file.write_line(line.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_fresh_file_is_made_with_its_folders_and_starts_anew() {
+        let folder = folder();
+        let path = folder.path().join("a/b/out.jsonl");
+        for _ in 0..2 {
+            let mut file = open(&path, Resume::Fresh).unwrap();
+            write(&mut file, &["1", "2"]);
+            assert_eq!(commit(&mut file), Some(serde_json::json!({ "length": 4 })));
+        }
+        assert_eq!(read(&path), "1\n2\n");
+    }
+
+    #[test]
+    fn what_was_not_committed_is_taken_back_in_every_compression() {
+        let folder = folder();
+        for name in ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"] {
+            let path = folder.path().join(name);
+            let mut file = open(&path, Resume::Fresh).unwrap();
+            write(&mut file, &["one", "two"]);
+            let bookmark = commit(&mut file).unwrap();
+            write(&mut file, &["lost"]);
+            drop(file);
+            assert_eq!(read(&path), "one\ntwo\nlost\n", "{name} is whole when it is dropped");
+
+            let mut file = open(&path, Resume::At(&bookmark)).unwrap();
+            assert_eq!(read(&path), "one\ntwo\n", "{name} is whole where it was cut");
+            write(&mut file, &["three"]);
+            commit(&mut file);
+            assert_eq!(read(&path), "one\ntwo\nthree\n", "{name} is whole while it is open");
+        }
+    }
+
+    #[test]
+    fn a_commit_without_new_lines_adds_nothing() {
+        let folder = folder();
+        for name in ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"] {
+            let path = folder.path().join(name);
+            let mut file = open(&path, Resume::Fresh).unwrap();
+            assert_eq!(commit(&mut file), Some(serde_json::json!({ "length": 0 })));
+            write(&mut file, &["x"]);
+            let bookmark = commit(&mut file);
+            assert_eq!(commit(&mut file), bookmark);
+        }
+    }
+
+    #[test]
+    fn a_file_shorter_than_its_bookmark_is_refused_and_left_alone() {
+        let folder = folder();
+        let path = folder.path().join("out.jsonl");
+        let bookmark = serde_json::json!({ "length": 10 });
+        fs::write(&path, "short").unwrap();
+        let error = open(&path, Resume::At(&bookmark)).err().unwrap().to_string();
+        let expected = format!(
+            "cannot go on writing `{}`: it has 5 bytes, 10 had been committed; restore it, or `--fresh` discards the state \
+             and begins anew",
+            path.display()
+        );
+        assert_eq!(error, expected);
+        assert_eq!(read(&path), "short");
+
+        fs::remove_file(&path).unwrap();
+        let error = open(&path, Resume::At(&bookmark)).err().unwrap();
+        assert!(matches!(error, Error::Missing { committed: 10, .. }), "{error}");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_another_process_writes_is_left_alone() {
+        let folder = folder();
+        let path = folder.path().join("out.jsonl");
+        let mut file = open(&path, Resume::Fresh).unwrap();
+        write(&mut file, &["1"]);
+        commit(&mut file);
+        for error in [
+            open(&path, Resume::Fresh).err().unwrap(),
+            check(&path, &Real).unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::InUse { .. }), "{error}");
+        }
+        assert_eq!(read(&path), "1\n");
+        drop(file);
+        open(&path, Resume::Fresh).unwrap();
+    }
+
+    #[test]
+    fn lines_reach_the_file_when_they_are_flushed_or_many() {
+        let folder = folder();
+        let path = folder.path().join("out.jsonl");
+        let mut file = open(&path, Resume::Fresh).unwrap();
+        write(&mut file, &["1"]);
+        assert_eq!(read(&path), "");
+        file.flush().unwrap();
+        assert_eq!(read(&path), "1\n");
+        write(&mut file, &["x".repeat(BUFFER_BYTES).as_str()]);
+        assert_eq!(read(&path).len(), 2 + BUFFER_BYTES + 1);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let folder = folder();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let path = file.join("out.jsonl");
+        let error = open(&path, Resume::Fresh).err().unwrap().to_string();
+        assert!(
+            error.starts_with(&format!("cannot open `{}`: ", path.display())),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_bookmark_of_another_kind_is_refused() {
+        let folder = folder();
+        let error = open(&folder.path().join("x"), Resume::At(&serde_json::json!({})))
+            .err()
+            .unwrap();
+        assert!(error.to_string().ends_with("missing field `length`"), "{error}");
+    }
+
+    #[test]
+    fn a_device_is_written_to_without_bookmarks() {
+        let mut file = open(Path::new("/dev/null"), Resume::Fresh).unwrap();
+        write(&mut file, &["1"]);
+        assert_eq!(commit(&mut file), None);
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_that_names_the_file() {
+        let mut file = open(Path::new("/dev/full"), Resume::Fresh).unwrap();
+        write(&mut file, &["1"]);
+        let error = file.flush().err().unwrap().to_string();
+        assert_eq!(error, "cannot write `/dev/full`: No space left on device (os error 28)");
+    }
+}

@@ -1,0 +1,20 @@
+//! Files: as a source, one or those of a folder; as a sink, one or parts in a folder.
+
+mod archive;
+#[cfg(test)]
+mod crashes;
+mod error;
+mod folder;
+mod line_file;
+mod parts;
+mod reader;
+mod sink;
+mod source;
+#[cfg(test)]
+mod tests;
+mod unsynced;
+
+pub use error::Error;
+pub use line_file::LineFile;
+pub use sink::{FileSink, LinesSpec, PartsSpec, Roll};
+pub use source::{FileSource, FileSpec, FolderSpec};

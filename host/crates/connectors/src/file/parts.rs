@@ -1,0 +1,737 @@
+//! A folder of parts: readers see what is committed, and nothing else.
+//!
+//! A part is written under a hidden name, its own with a dot before it, and gets its own when the epoch in which it was
+//! closed is committed. Owns the numbers of the parts, when one is full, and what a crash leaves of them. What is in a part
+//! is [`LineFile`]'s to know.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::line_file::{LineFile, cannot_write};
+use super::unsynced::Unsynced;
+use super::{Error, Roll};
+use dirigo_connect::Pattern;
+use dirigo_connect::sink::{Ability, Bookmark, Events, Prepared, Resume, Sink};
+use dirigo_disk::{Disk, Entry};
+use dirigo_ground::clock::Clock;
+
+/// Digits of a part's number: names sort as numbers do, and no date or time is taken for one. One part a second fills them in
+/// 31 years.
+const DIGITS: usize = 9;
+const NUMBER_MAX: u64 = 999_999_999;
+
+/// An open folder of parts.
+pub(super) struct Parts {
+    pattern: Pattern,
+    roll: Option<Roll>,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    /// The number of the next part.
+    next: u64,
+    open: Option<Open>,
+    /// Those that are full, and are shown once the epoch that has just ended is committed.
+    closed: Vec<Part>,
+    unsynced: Unsynced,
+    /// Whether nothing more comes in this run.
+    is_ending: bool,
+}
+
+/// The part that is being written.
+struct Open {
+    number: u64,
+    since_ms: i64,
+    file: LineFile,
+}
+
+/// What a bookmark says.
+#[derive(Serialize, Deserialize)]
+struct Place {
+    next: u64,
+    open: Option<Part>,
+    closed: Vec<Part>,
+}
+
+/// A part that readers have yet to see.
+#[derive(Clone, Serialize, Deserialize)]
+struct Part {
+    number: u64,
+    /// When its first event came, ms since the epoch.
+    since_ms: i64,
+    /// Where it ends.
+    file: Bookmark,
+}
+
+/// Something in the folder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// A part that readers see.
+    Shown(u64),
+    /// One that they don't.
+    Hidden(u64),
+    /// Hidden, but no part: none of our business.
+    Ignored,
+    /// Neither.
+    Foreign,
+}
+
+impl Parts {
+    /// Opens a folder, and makes it where it does not exist. Finishes what a crash had interrupted.
+    pub(super) fn open(
+        pattern: &Pattern,
+        roll: Option<Roll>,
+        from: Resume<'_>,
+        disk: &Arc<dyn Disk>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let mut parts = Self {
+            pattern: pattern.clone(),
+            roll,
+            disk: disk.clone(),
+            clock: clock.clone(),
+            next: 1,
+            open: None,
+            closed: Vec::new(),
+            unsynced: Unsynced::default(),
+            is_ending: false,
+        };
+        match from {
+            Resume::Fresh => parts.unsynced.add_way_to(&pattern.folder, &**disk),
+            Resume::At(_) => parts.unsynced.add_entries_to(&pattern.folder, &**disk),
+        }
+        let made = disk.make_folder(&pattern.folder);
+        made.map_err(|reason| parts.cannot_open(reason))?;
+        match from {
+            Resume::Fresh => parts.clear()?,
+            Resume::At(bookmark) => parts.go_on(bookmark)?,
+        }
+        Ok(parts)
+    }
+
+    /// Removes what an earlier run left, unless there is something else: the folder may not be meant.
+    fn clear(&mut self) -> Result<(), Error> {
+        let found = self.list()?;
+        if let Some((name, _)) = found.iter().find(|(_, found)| *found == Found::Foreign) {
+            return Err(Error::Foreign {
+                folder: self.pattern.folder.clone(),
+                name: name.clone(),
+            });
+        }
+        for (name, found) in found {
+            if matches!(found, Found::Shown(_) | Found::Hidden(_)) {
+                self.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn go_on(&mut self, bookmark: &Bookmark) -> Result<(), Error> {
+        let place: Place =
+            serde_json::from_value(bookmark.clone()).map_err(|error| self.cannot_go_on(error.to_string()))?;
+        let mut uncommitted = Vec::new();
+        for (name, found) in self.list()? {
+            let is_known = |number| place.open.iter().chain(&place.closed).any(|part| part.number == number);
+            match found {
+                Found::Hidden(number) if number >= place.next => uncommitted.push(name),
+                Found::Hidden(number) if is_known(number) => {}
+                // Only the state of another time can have led here. Who has seen them cannot be made to forget them.
+                Found::Shown(number) if number >= place.next => {
+                    return Err(self.cannot_go_on(format!("it holds `{name}`, which is newer than the state")));
+                }
+                Found::Hidden(_) => {
+                    return Err(self.cannot_go_on(format!("it holds `{name}`, of which the state knows nothing")));
+                }
+                Found::Shown(_) | Found::Ignored | Found::Foreign => {}
+            }
+        }
+        for name in uncommitted {
+            self.remove(&name)?;
+        }
+        self.next = place.next;
+        for part in place.closed {
+            // Else it had been shown, and a reader may even have taken it away; but nobody has waited for its name to last.
+            self.unsynced.add(&self.pattern.folder);
+            if self.look(self.hidden(part.number))? != Entry::Missing {
+                drop(self.reopen(&part)?);
+                self.show(part.number)?;
+            }
+        }
+        if let Some(part) = place.open {
+            self.open = Some(Open {
+                number: part.number,
+                since_ms: part.since_ms,
+                file: self.reopen(&part)?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Opens a part that had been written, and cuts off what was not committed.
+    fn reopen(&self, part: &Part) -> Result<LineFile, Error> {
+        LineFile::open(&self.hidden(part.number), Resume::At(&part.file), &self.disk)
+    }
+
+    /// What is in the folder.
+    fn list(&self) -> Result<Vec<(String, Found)>, Error> {
+        let names = self.disk.list(&self.pattern.folder);
+        let names = names.map_err(|reason| self.cannot_open(reason))?;
+        let told = |name: std::ffi::OsString| {
+            let found = name.to_str().map_or(Found::Foreign, |name| self.found(name));
+            (name.to_string_lossy().into_owned(), found)
+        };
+        Ok(names.into_iter().map(told).collect())
+    }
+
+    fn found(&self, name: &str) -> Found {
+        found(&self.pattern, name)
+    }
+
+    fn name(&self, number: u64) -> String {
+        self.pattern.name(&format!("{number:0DIGITS$}"))
+    }
+
+    fn shown(&self, number: u64) -> PathBuf {
+        self.pattern.folder.join(self.name(number))
+    }
+
+    fn hidden(&self, number: u64) -> PathBuf {
+        self.pattern.folder.join(format!(".{}", self.name(number)))
+    }
+
+    fn look(&self, path: PathBuf) -> Result<Entry, Error> {
+        self.disk.look(&path).map_err(|reason| Error::Open { path, reason })
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), Error> {
+        let path = self.pattern.folder.join(name);
+        self.unsynced.add(&self.pattern.folder);
+        let removed = self.disk.remove(&path);
+        removed.map_err(|reason| Error::Open { path, reason })
+    }
+
+    /// Gives a part the name under which readers find it.
+    fn show(&mut self, number: u64) -> Result<(), Error> {
+        let path = self.shown(number);
+        // To rename a file is to replace what has its name, and that would not be ours.
+        if self.look(path.clone())? != Entry::Missing {
+            return Err(self.cannot_go_on(format!("`{}` is there, and is not from this run", self.name(number))));
+        }
+        self.unsynced.add(&self.pattern.folder);
+        let renamed = self.disk.rename(&self.hidden(number), &path);
+        renamed.map_err(|reason| cannot_write(&path, reason))
+    }
+
+    fn begin(&mut self) -> Result<Open, Error> {
+        let number = self.next;
+        if number > NUMBER_MAX {
+            return Err(self.cannot_go_on(format!("there are {NUMBER_MAX} parts, and no numbers left")));
+        }
+        self.next += 1;
+        let path = self.hidden(number);
+        self.unsynced.add_entries_to(&path, &*self.disk);
+        Ok(Open {
+            number,
+            since_ms: self.clock.wall_ms(),
+            file: LineFile::open_in(Unsynced::default(), &path, Resume::Fresh, &self.disk)?,
+        })
+    }
+
+    fn is_full(&self, part: &Open) -> bool {
+        let Some(roll) = self.roll.filter(|_| !self.is_ending) else {
+            return true;
+        };
+        let age_ms = u128::from(self.clock.wall_ms().saturating_sub(part.since_ms).max(0).unsigned_abs());
+        roll.size.is_some_and(|size| part.file.length() >= Some(size))
+            || roll.every.is_some_and(|every| age_ms >= every.as_millis())
+    }
+
+    fn cannot_open(&self, reason: std::io::Error) -> Error {
+        Error::Open {
+            path: self.pattern.folder.clone(),
+            reason,
+        }
+    }
+
+    fn cannot_go_on(&self, problem: String) -> Error {
+        Error::Bookmark {
+            path: self.pattern.folder.clone(),
+            problem,
+        }
+    }
+}
+
+fn found(pattern: &Pattern, name: &str) -> Found {
+    let number = |name| number(pattern.matched(name)?);
+    match name.strip_prefix('.') {
+        Some(shown) => number(shown).map_or(Found::Ignored, Found::Hidden),
+        None => number(name).map_or(Found::Foreign, Found::Shown),
+    }
+}
+
+/// Whether a folder can be begun anew. One that is missing is made.
+pub(super) fn check(pattern: &Pattern, disk: &dyn Disk) -> Result<(), Error> {
+    let listed = disk
+        .make_folder(&pattern.folder)
+        .and_then(|()| disk.list(&pattern.folder));
+    let names = listed.map_err(|reason| Error::Open {
+        path: pattern.folder.clone(),
+        reason,
+    })?;
+    let mut names = names.iter().map(|name| name.to_string_lossy());
+    match names.find(|name| found(pattern, name) == Found::Foreign) {
+        Some(name) => Err(Error::Foreign {
+            folder: pattern.folder.clone(),
+            name: name.into_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// A part that readers see in a folder, if there is one.
+pub(super) fn any(pattern: &Pattern, disk: &dyn Disk) -> Option<String> {
+    let names = disk.list(&pattern.folder).unwrap_or_default();
+    let mut names = names.into_iter().filter_map(|name| name.into_string().ok());
+    names.find(|name| matches!(found(pattern, name), Found::Shown(_)))
+}
+
+/// The number of a part, from what stands for the `*` in its name.
+fn number(text: &str) -> Option<u64> {
+    let is_number = text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok())?
+}
+
+impl Sink for Parts {
+    fn write(&mut self, events: Events<'_>) -> Result<(), dirigo_connect::Error> {
+        if events.values.is_empty() {
+            return Ok(());
+        }
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => self.begin()?,
+        };
+        self.open.insert(open).file.write(events)
+    }
+
+    /// Nobody sees what is written before it is committed: it may as well gather.
+    fn flush(&mut self) -> Result<(), dirigo_connect::Error> {
+        Ok(())
+    }
+
+    fn prepare(&mut self) -> Result<Prepared, dirigo_connect::Error> {
+        let mut sync_part = None;
+        let mut still_open = None;
+        if let Some(mut open) = self.open.take() {
+            let prepared = open.file.prepare()?;
+            sync_part = prepared.sync;
+            let part = Part {
+                number: open.number,
+                since_ms: open.since_ms,
+                file: prepared.bookmark.expect("a part is made as a regular file"),
+            };
+            if self.is_full(&open) {
+                self.closed.push(part);
+            } else {
+                still_open = Some(part);
+                self.open = Some(open);
+            }
+        }
+        let place = Place {
+            next: self.next,
+            open: still_open,
+            closed: self.closed.clone(),
+        };
+        let (folders, disk) = (self.unsynced.prepare(), self.disk.clone());
+        let sync = move || {
+            sync_part.map_or(Ok(()), |sync| sync())?;
+            folders.iter().try_for_each(|folder| {
+                let synced = folder.sync(&*disk);
+                synced.map_err(|reason| cannot_write(folder.path(), reason).into())
+            })
+        };
+        Ok(Prepared {
+            bookmark: Some(serde_json::to_value(place).expect("a place has no maps, whose keys could fail")),
+            sync: Some(Box::new(sync)),
+        })
+    }
+
+    /// That a name is durable is waited for with the next epoch, whose bookmark no longer says that it is to be given; until
+    /// then a recovery gives it again.
+    fn publish(&mut self) -> Result<(), dirigo_connect::Error> {
+        self.unsynced.committed();
+        if let Some(open) = &mut self.open {
+            open.file.publish()?;
+        }
+        for part in std::mem::take(&mut self.closed) {
+            self.show(part.number)?;
+        }
+        if self.is_ending {
+            let folder = &self.pattern.folder;
+            let synced = self.disk.sync_folder(folder);
+            synced.map_err(|reason| cannot_write(folder, reason))?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.is_ending = true;
+    }
+
+    fn ability(&self) -> Ability {
+        Ability::Transactional
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read as _;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use dirigo_disk::Real;
+    use dirigo_ground::clock::ManualClock;
+
+    /// A folder that parts go to, and who opens it again and again.
+    struct Stage {
+        folder: tempfile::TempDir,
+        name: &'static str,
+        roll: Option<Roll>,
+        clock: Arc<ManualClock>,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            Self::of("*.jsonl", None)
+        }
+
+        fn of(name: &'static str, roll: Option<Roll>) -> Self {
+            let clock = Arc::new(ManualClock::new(0));
+            let folder = tempfile::tempdir().unwrap();
+            Self {
+                folder,
+                name,
+                roll,
+                clock,
+            }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("out")
+        }
+
+        fn try_open(&self, from: Resume<'_>) -> Result<Parts, Error> {
+            let (prefix, suffix) = self.name.split_once('*').unwrap();
+            let pattern = Pattern {
+                folder: self.path(),
+                prefix: prefix.to_owned(),
+                suffix: suffix.to_owned(),
+            };
+            let (disk, clock): (Arc<dyn Disk>, Arc<dyn Clock>) = (Arc::new(Real), self.clock.clone());
+            Parts::open(&pattern, self.roll, from, &disk, &clock)
+        }
+
+        fn open(&self) -> Parts {
+            self.try_open(Resume::Fresh).unwrap()
+        }
+
+        fn resume(&self, at: &Bookmark) -> Parts {
+            self.try_open(Resume::At(at)).unwrap()
+        }
+
+        fn refusal(&self, from: Resume<'_>) -> String {
+            self.try_open(from).err().unwrap().to_string()
+        }
+
+        fn names(&self) -> Vec<String> {
+            let names = Real.list(&self.path()).unwrap().into_iter();
+            names.map(|name| name.into_string().unwrap()).collect()
+        }
+
+        /// What readers see, part by part.
+        fn seen(&self) -> Vec<(String, String)> {
+            let names = self.names().into_iter().filter(|name| !name.starts_with('.'));
+            names
+                .map(|name| (name.clone(), text(&self.path().join(name))))
+                .collect()
+        }
+    }
+
+    fn text(path: &Path) -> String {
+        let bytes = fs::read(path).unwrap();
+        let mut text = String::new();
+        match path.extension().unwrap().to_str().unwrap() {
+            "gz" => flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text),
+            "zst" => zstd::Decoder::new(&bytes[..]).unwrap().read_to_string(&mut text),
+            _ => (&bytes[..]).read_to_string(&mut text),
+        }
+        .unwrap();
+        text
+    }
+
+    fn write(parts: &mut Parts, line: &str) {
+        crate::tests::write(parts, &[line]).unwrap();
+    }
+
+    fn prepare(parts: &mut Parts) -> Bookmark {
+        parts.prepare().unwrap().synced().unwrap().unwrap()
+    }
+
+    /// An epoch that ends well.
+    fn commit(parts: &mut Parts) -> Bookmark {
+        let bookmark = prepare(parts);
+        parts.publish().unwrap();
+        bookmark
+    }
+
+    fn seen<const N: usize>(parts: [(&str, &str); N]) -> Vec<(String, String)> {
+        parts.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec()
+    }
+
+    #[test]
+    fn readers_see_a_part_once_its_epoch_is_committed_and_not_before() {
+        let stage = Stage::new();
+        let mut parts = stage.open();
+        write(&mut parts, "a");
+        write(&mut parts, "b");
+        parts.flush().unwrap();
+        assert_eq!(stage.seen(), []);
+        prepare(&mut parts);
+        write(&mut parts, "c");
+        assert_eq!(stage.seen(), []);
+        parts.publish().unwrap();
+        assert_eq!(stage.seen(), seen([("000000001.jsonl", "a\nb\n")]));
+        commit(&mut parts);
+        assert_eq!(
+            stage.seen(),
+            seen([("000000001.jsonl", "a\nb\n"), ("000000002.jsonl", "c\n")])
+        );
+    }
+
+    #[test]
+    fn an_epoch_without_events_makes_no_part() {
+        let stage = Stage::new();
+        let mut parts = stage.open();
+        let bookmark = commit(&mut parts);
+        crate::tests::write(&mut parts, &[]).unwrap();
+        assert_eq!(commit(&mut parts), bookmark);
+        assert!(stage.names().is_empty());
+    }
+
+    #[test]
+    fn what_was_prepared_and_not_committed_goes() {
+        let stage = Stage::new();
+        let mut parts = stage.open();
+        write(&mut parts, "kept");
+        let bookmark = commit(&mut parts);
+        write(&mut parts, "lost");
+        prepare(&mut parts);
+        write(&mut parts, "lost, too");
+        drop(parts);
+        assert_eq!(stage.names().len(), 3);
+
+        let mut parts = stage.resume(&bookmark);
+        assert_eq!(stage.names(), ["000000001.jsonl"]);
+        write(&mut parts, "again");
+        commit(&mut parts);
+        assert_eq!(
+            stage.seen(),
+            seen([("000000001.jsonl", "kept\n"), ("000000002.jsonl", "again\n")])
+        );
+    }
+
+    #[test]
+    fn what_was_committed_and_not_shown_is_shown() {
+        let stage = Stage::new();
+        let mut parts = stage.open();
+        write(&mut parts, "a");
+        let bookmark = prepare(&mut parts);
+        write(&mut parts, "lost");
+        drop(parts);
+        for _ in 0..2 {
+            drop(stage.resume(&bookmark));
+            assert_eq!(stage.seen(), seen([("000000001.jsonl", "a\n")]));
+            assert_eq!(stage.names().len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_part_that_a_reader_took_away_does_not_come_again() {
+        let stage = Stage::new();
+        let mut parts = stage.open();
+        write(&mut parts, "a");
+        let bookmark = commit(&mut parts);
+        fs::remove_file(stage.path().join("000000001.jsonl")).unwrap();
+        let mut parts = stage.resume(&bookmark);
+        write(&mut parts, "b");
+        commit(&mut parts);
+        assert_eq!(stage.seen(), seen([("000000002.jsonl", "b\n")]));
+    }
+
+    #[test]
+    fn an_open_part_is_cut_where_it_was_committed_and_goes_on() {
+        let roll = Some(Roll {
+            size: Some(1 << 20),
+            every: None,
+        });
+        for name in ["p-*.jsonl", "p-*.jsonl.gz", "p-*.jsonl.zst"] {
+            let stage = Stage::of(name, roll);
+            let mut parts = stage.open();
+            write(&mut parts, "a");
+            commit(&mut parts);
+            write(&mut parts, "b");
+            let bookmark = commit(&mut parts);
+            write(&mut parts, "lost");
+            prepare(&mut parts);
+            drop(parts);
+            let mut parts = stage.resume(&bookmark);
+            write(&mut parts, "c");
+            commit(&mut parts);
+            assert_eq!(stage.seen(), [], "{name}");
+            parts.end();
+            commit(&mut parts);
+            let shown = name.replace('*', "000000001");
+            assert_eq!(stage.seen(), seen([(shown.as_str(), "a\nb\nc\n")]));
+        }
+    }
+
+    #[test]
+    fn a_part_that_was_closed_after_the_commit_is_open_again() {
+        let stage = Stage::of(
+            "*.jsonl",
+            Some(Roll {
+                size: Some(4),
+                every: None,
+            }),
+        );
+        let mut parts = stage.open();
+        write(&mut parts, "a");
+        let bookmark = commit(&mut parts);
+        write(&mut parts, "lost");
+        prepare(&mut parts);
+        write(&mut parts, "the next one");
+        drop(parts);
+        let mut parts = stage.resume(&bookmark);
+        assert_eq!(stage.names(), [".000000001.jsonl"]);
+        write(&mut parts, "b");
+        commit(&mut parts);
+        assert_eq!(stage.seen(), seen([("000000001.jsonl", "a\nb\n")]));
+    }
+
+    #[test]
+    fn a_part_is_closed_when_it_is_large_or_old_enough() {
+        let stage = Stage::of(
+            "*.jsonl",
+            Some(Roll {
+                size: Some(6),
+                every: Some(Duration::from_mins(1)),
+            }),
+        );
+        let mut parts = stage.open();
+        for line in ["aa", "bb", "c"] {
+            write(&mut parts, line);
+            commit(&mut parts);
+        }
+        assert_eq!(stage.seen(), seen([("000000001.jsonl", "aa\nbb\n")]));
+        stage.clock.advance(Duration::from_secs(59));
+        let bookmark = commit(&mut parts);
+        assert_eq!(stage.seen().len(), 1);
+        drop(parts);
+        let mut parts = stage.resume(&bookmark);
+        stage.clock.advance(Duration::from_secs(1));
+        commit(&mut parts);
+        assert_eq!(stage.seen()[1], ("000000002.jsonl".to_owned(), "c\n".to_owned()));
+    }
+
+    #[test]
+    fn a_run_that_starts_anew_removes_the_parts_of_another_and_nothing_else() {
+        let stage = Stage::new();
+        let mut parts = stage.open();
+        write(&mut parts, "old");
+        commit(&mut parts);
+        write(&mut parts, "half");
+        drop(parts);
+        fs::write(stage.path().join(".hidden"), "").unwrap();
+        stage.open();
+        assert_eq!(stage.names(), [".hidden"]);
+    }
+
+    #[test]
+    fn a_folder_with_anything_else_in_it_is_refused_and_left_alone() {
+        for other in [
+            "notes.txt",
+            "1.jsonl",
+            "20240131.jsonl",
+            "000000001.json",
+            "00000000a.jsonl",
+        ] {
+            let stage = Stage::new();
+            fs::create_dir(stage.path()).unwrap();
+            for name in ["000000001.jsonl", other] {
+                fs::write(stage.path().join(name), "years of work").unwrap();
+            }
+            let expected = format!(
+                "cannot write parts into `{}`: it holds `{other}`, which is none of them; they need a folder of their own",
+                stage.path().display()
+            );
+            assert_eq!(stage.refusal(Resume::Fresh), expected);
+            assert_eq!(stage.names().len(), 2);
+        }
+    }
+
+    #[test]
+    fn parts_that_the_state_cannot_know_are_refused_and_left_alone() {
+        let stage = Stage::new();
+        let mut parts = stage.open();
+        write(&mut parts, "a");
+        commit(&mut parts);
+        let bookmark = commit(&mut parts);
+        drop(parts);
+        for (name, problem) in [
+            (
+                "000000002.jsonl",
+                "it holds `000000002.jsonl`, which is newer than the state",
+            ),
+            (
+                ".000000001.jsonl",
+                "it holds `.000000001.jsonl`, of which the state knows nothing",
+            ),
+        ] {
+            fs::write(stage.path().join(name), "x").unwrap();
+            let refusal = stage.refusal(Resume::At(&bookmark));
+            assert!(refusal.ends_with(problem), "{refusal}");
+            assert_eq!(stage.names().len(), 2);
+            fs::remove_file(stage.path().join(name)).unwrap();
+        }
+        let refusal = stage.refusal(Resume::At(&serde_json::json!({ "length": 3 })));
+        assert!(refusal.contains("missing field `next`"), "{refusal}");
+    }
+
+    #[test]
+    fn a_name_that_somebody_else_took_meanwhile_is_not_taken_from_them() {
+        let stage = Stage::new();
+        let mut parts = stage.open();
+        write(&mut parts, "a");
+        prepare(&mut parts);
+        fs::write(stage.path().join("000000001.jsonl"), "x").unwrap();
+        let error = parts.publish().unwrap_err().to_string();
+        assert!(
+            error.ends_with("`000000001.jsonl` is there, and is not from this run"),
+            "{error}"
+        );
+        assert_eq!(stage.seen(), seen([("000000001.jsonl", "x")]));
+    }
+
+    #[test]
+    fn a_part_that_lost_committed_bytes_is_refused() {
+        let stage = Stage::new();
+        let mut parts = stage.open();
+        write(&mut parts, "abc");
+        let bookmark = prepare(&mut parts);
+        drop(parts);
+        fs::write(stage.path().join(".000000001.jsonl"), "a").unwrap();
+        let refusal = stage.refusal(Resume::At(&bookmark));
+        assert!(refusal.contains("it has 1 bytes, 4 had been committed"), "{refusal}");
+    }
+}

@@ -1,0 +1,129 @@
+//! A file as a source.
+//!
+//! Owns going on where an earlier run stopped, and noticing that the file is no longer the one that it read. A file is
+//! known by the first KiB and by the KiB before the place where it goes on, not by its inode: a file that was copied,
+//! moved to another disk or saved anew with lines appended goes on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::archive::Archive;
+use crate::records::{Error, Extract, Place, Stream, Text, Window};
+use dirigo_connect::Format;
+use dirigo_connect::source::{Bookmark, Intake, Progress, Quota, Read, Source};
+use dirigo_ground::clock::Clock;
+
+/// An open file of events.
+pub(super) struct File {
+    text: Text<Archive>,
+    /// A pipe or a terminal has neither a size nor a place to go on.
+    is_regular: bool,
+    bytes: u64,
+}
+
+impl File {
+    pub(super) fn open(
+        path: &Path,
+        format: Format,
+        extract: Extract,
+        clock: Arc<dyn Clock>,
+        from: Option<&Bookmark>,
+    ) -> Result<Self, Error> {
+        let (archive, metadata) = Archive::open(path).map_err(|reason| Error::Open {
+            path: path.to_owned(),
+            reason,
+        })?;
+        let name = format!("`{}`", path.display());
+        let text = Text::new(name.clone(), archive, format, extract, clock);
+        let mut file = Self {
+            text,
+            is_regular: metadata.is_file(),
+            bytes: metadata.len(),
+        };
+        if let Some(bookmark) = from {
+            file.go_on(&name, bookmark)?;
+        }
+        Ok(file)
+    }
+
+    /// How many bytes of the file, compressed where it is, were read.
+    pub(super) fn bytes_read(&self) -> u64 {
+        let window = &self.text.stream().window;
+        window.reader.compressed_bytes().unwrap_or(window.offset())
+    }
+
+    /// How many lines were read; a last one without end counts.
+    pub(super) fn lines(&self) -> u64 {
+        self.text.stream().place().lines()
+    }
+
+    fn go_on(&mut self, name: &str, bookmark: &Bookmark) -> Result<(), Error> {
+        let problem = |problem: String| Error::Bookmark {
+            from: name.to_owned(),
+            problem,
+        };
+        let place: Place = serde_json::from_value(bookmark.clone()).map_err(|error| problem(error.to_string()))?;
+        if !self.is_regular {
+            return Err(problem("it is not a regular file".to_owned()));
+        }
+        if place.offset == 0 {
+            return Ok(());
+        }
+        self.text.read_header()?;
+        let stream = self.text.stream_mut();
+        // Else the header is all that had been read, and it may have been appended to.
+        if stream.window.offset() <= place.offset {
+            move_to(stream, &place).map_err(|reason| Error::Read {
+                from: name.to_owned(),
+                reason,
+            })?;
+            let found = stream.window.offset();
+            if found < place.offset {
+                return Err(Error::Truncated {
+                    from: name.to_owned(),
+                    bytes: found,
+                    read: place.offset,
+                });
+            }
+            if stream.window.fingerprint() != place.fingerprint {
+                return Err(Error::Replaced {
+                    from: name.to_owned(),
+                    read: place.offset,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Moves to `place`, or to the end of the stream where that comes first.
+fn move_to(stream: &mut Stream<Archive>, place: &Place) -> std::io::Result<()> {
+    let window = &mut stream.window;
+    window.fill_head()?;
+    let verified = place.offset - Window::<Archive>::fingerprint_reach(place.offset);
+    if verified > window.offset() + window.unread().len() as u64 && window.reader.jump(verified)? {
+        window.jumped_to(verified);
+    }
+    window.skip_to(place.offset)?;
+    stream.moved_to(place);
+    Ok(())
+}
+
+impl Source for File {
+    fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, dirigo_connect::Error> {
+        Ok(self.text.read(intake, quota)?)
+    }
+
+    fn bookmark(&self) -> Option<Bookmark> {
+        let place = self.is_regular.then(|| self.text.stream().place())?;
+        Some(serde_json::to_value(place).expect("a place has no maps, whose keys could fail"))
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        let done = self.bytes_read();
+        self.is_regular.then_some(Progress {
+            done,
+            total: self.bytes.max(done),
+        })
+    }
+}

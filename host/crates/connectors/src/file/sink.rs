@@ -1,0 +1,206 @@
+//! The keys of a sink that writes files, and what they come to.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dirigo_connect::sink::{Ability, Error, Resume, Sink, SinkSpec};
+use dirigo_connect::{Facets, Files, Pattern, facets, seen_from};
+use dirigo_disk::{Disk, Entry};
+use dirigo_ground::clock::Clock;
+use dirigo_pipeline::keys::{Choice, Diagnostic, Lapse, Size, Validation, Word};
+use dirigo_pipeline::{SinkConnector, section};
+use serde_json::json;
+
+use super::line_file::{self, LineFile};
+use super::parts::{self, Parts};
+
+section! {
+    /// The keys of a sink that writes files.
+    pub struct Keys = "[[sink]]" {
+        /// For a file: its path, relative to the folder of the pipeline file. `.gz` and `.zst` are compressed. With
+        /// `commit = "epoch"` a `*` in the file name stands for the number of a part: "out/averages/*.jsonl".
+        path: String,
+        /// For a file: whether lines are in it at once, and a crash may take some back, or readers see only what is
+        /// committed, in parts.
+        #[schemars(extend("default" = "append"))]
+        commit: Word<Commit>,
+        /// With `commit = "epoch"`: how much goes into a part. Default: what comes between two checkpoints.
+        roll: RollKeys,
+    }
+}
+
+section! {
+    /// When a part of a sink is full: at the first checkpoint at which it is beyond either bound.
+    #[schemars(rename = "Roll")]
+    pub struct RollKeys = "`roll`" {
+        /// How large a part grows, such as "64MiB".
+        size: Size,
+        /// For how long a part is written, such as "1m".
+        every: Lapse,
+    }
+}
+
+/// When readers see what a sink wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// At once, and a crash may take some back.
+    Append,
+    /// Once it is committed.
+    Epoch,
+}
+
+impl Choice for Commit {
+    const WHAT: &'static str = "`commit`";
+    const WORDS: &'static [(&'static str, Self)] = &[("append", Self::Append), ("epoch", Self::Epoch)];
+}
+
+/// `kind = "file"`: a file, or parts in a folder.
+#[derive(Clone, Copy, Debug)]
+pub struct FileSink;
+
+impl SinkConnector for FileSink {
+    type Keys = Keys;
+
+    fn kind(&self) -> &'static str {
+        "file"
+    }
+
+    fn validate(&self, keys: &Keys, who: &str, validation: &mut Validation<'_>) -> Option<Arc<dyn SinkSpec>> {
+        let example = "\"out.jsonl\"";
+        let at = keys
+            .path
+            .required("path", example, keys.place, who, &mut validation.problems)?;
+        let commit = keys.commit.map(|Word(commit)| *commit);
+        if commit == Some(Commit::Epoch) {
+            let roll = match keys.roll.given() {
+                Some(at) => Some(roll(&at.value, validation)?),
+                None => None,
+            };
+            let pattern = validation.written_files(at, who)?;
+            return Some(Arc::new(PartsSpec { pattern, roll }));
+        }
+        if let Some(place) = keys.roll.key() {
+            validation.problems.push(
+                Diagnostic::error(format!("{who} has no parts to `roll`"))
+                    .at(place, "a sink without `commit = \"epoch\"` writes one file")
+                    .help("add `commit = \"epoch\"`, or remove `roll`"),
+            );
+        }
+        if at.value.contains('*') && commit.is_none() {
+            validation.problems.push(
+                Diagnostic::error(format!("{who} writes one file, and no parts"))
+                    .at(at.place, "a `*` stands for the number of a part")
+                    .help("add `commit = \"epoch\"`, or name one file"),
+            );
+            return None;
+        }
+        let path = validation.written_file(at, "sink file", who)?;
+        Some(Arc::new(LinesSpec { path }))
+    }
+}
+
+fn roll(keys: &RollKeys, validation: &mut Validation<'_>) -> Option<Roll> {
+    let roll = Roll {
+        size: keys.size.map(|Size(size)| *size),
+        every: validation.positive("every", &keys.every),
+    };
+    let problem = match keys.size.given() {
+        Some(at) if at.value.0 == 0 => Diagnostic::error("`size` is 0").at(at.place, "nothing fits"),
+        None if keys.size.is_absent() && keys.every.is_absent() => {
+            Diagnostic::error("`roll` says neither `size` nor `every`").at(keys.place, "a part would never be full")
+        }
+        _ => return Some(roll),
+    };
+    let problem = problem.help("write `roll = { size = \"64MiB\", every = \"1m\" }`, or one of them");
+    validation.problems.push(problem);
+    None
+}
+
+/// When a part is full: at the first end of an epoch at which it is beyond either bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roll {
+    /// In bytes, as they are in the file.
+    pub size: Option<u64>,
+    /// Since its first event came.
+    pub every: Option<Duration>,
+}
+
+/// A file, one event per line; `.gz` and `.zst` are compressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinesSpec {
+    /// Absolute, or relative to the working directory.
+    pub path: PathBuf,
+}
+
+impl SinkSpec for LinesSpec {
+    fn open(&self, from: Resume<'_>, disk: &Arc<dyn Disk>, _: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error> {
+        Ok(Box::new(LineFile::open(&self.path, from, disk)?))
+    }
+
+    fn ability(&self, disk: &dyn Disk) -> Ability {
+        line_file::ability(matches!(disk.look(&self.path), Ok(Entry::Other)))
+    }
+
+    fn facets(&self, file: &Path) -> Option<Facets> {
+        Some(facets([
+            ("kind", json!("file")),
+            ("path", json!(seen_from(file, &self.path))),
+        ]))
+    }
+
+    fn files(&self) -> Vec<Files> {
+        vec![Files::One(self.path.clone())]
+    }
+
+    fn check(&self, disk: &dyn Disk) -> Result<(), Error> {
+        Ok(line_file::check(&self.path, disk)?)
+    }
+
+    fn content(&self, disk: &dyn Disk) -> Option<String> {
+        match disk.look(&self.path) {
+            Ok(Entry::File(bytes)) if bytes > 0 => Some(format!("`{}`, which has {bytes} bytes", self.path.display())),
+            _ => None,
+        }
+    }
+}
+
+/// The files of a folder, one event per line; each is shown under its name once all that is in it is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartsSpec {
+    /// Their names; nine digits, counted from 1, stand for the `*`.
+    pub pattern: Pattern,
+    /// When a part is full; `None` for at the end of each epoch that has events.
+    pub roll: Option<Roll>,
+}
+
+impl SinkSpec for PartsSpec {
+    fn open(&self, from: Resume<'_>, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error> {
+        Ok(Box::new(Parts::open(&self.pattern, self.roll, from, disk, clock)?))
+    }
+
+    fn ability(&self, _: &dyn Disk) -> Ability {
+        Ability::Transactional
+    }
+
+    fn facets(&self, file: &Path) -> Option<Facets> {
+        Some(facets([
+            ("kind", json!("file")),
+            ("commit", json!("epoch")),
+            ("path", json!(seen_from(file, Path::new(&self.pattern.to_string())))),
+        ]))
+    }
+
+    fn files(&self) -> Vec<Files> {
+        vec![Files::Matching(self.pattern.clone())]
+    }
+
+    fn check(&self, disk: &dyn Disk) -> Result<(), Error> {
+        Ok(parts::check(&self.pattern, disk)?)
+    }
+
+    fn content(&self, disk: &dyn Disk) -> Option<String> {
+        let shown = parts::any(&self.pattern, disk);
+        shown.map(|name| format!("`{}`, which holds `{name}`", self.pattern.folder.display()))
+    }
+}

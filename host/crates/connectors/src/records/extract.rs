@@ -1,0 +1,394 @@
+//! Finding the key and the time of an event in its JSON value.
+//!
+//! Owns what counts as a key and as a time, and the words in which everything else is refused. Knows nothing of where
+//! the value came from. It is on the path of every event, so it stops at what it looks for: a document that is broken
+//! after that passes, and the operator that parses it rejects it. Of members with the same name the first counts.
+
+use std::borrow::Cow;
+
+use super::json::{self, Kind, Unexpected, Value};
+use dirigo_connect::Pointer;
+
+/// How much of an offending value a reason quotes, in bytes: enough to recognise it, and a line of a terminal.
+const EXCERPT_BYTES_MAX: usize = 60;
+
+/// Where in a JSON value the key and the time of an event are.
+#[derive(Clone, Debug, Default)]
+pub struct Extract {
+    key: Option<Pointer>,
+    time: Option<Pointer>,
+}
+
+/// The key and the time of an event, of those that are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// The key, empty where none is looked for.
+    pub key: Cow<'a, [u8]>,
+    /// The time in ms since the epoch; `None` where none is looked for.
+    pub time: Option<i64>,
+}
+
+impl Extract {
+    /// Looks for a key and a time by these pointers.
+    #[must_use]
+    pub fn new(key: Option<&Pointer>, time: Option<&Pointer>) -> Self {
+        Self {
+            key: key.cloned(),
+            time: time.cloned(),
+        }
+    }
+
+    /// Whether a time is looked for.
+    #[must_use]
+    pub fn has_time(&self) -> bool {
+        self.time.is_some()
+    }
+
+    /// Whether nothing is looked for, so that every value passes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.key.is_none() && self.time.is_none()
+    }
+
+    /// Where the key is.
+    pub(crate) fn key_pointer(&self) -> Option<&Pointer> {
+        self.key.as_ref()
+    }
+
+    /// Where the time is.
+    pub(crate) fn time_pointer(&self) -> Option<&Pointer> {
+        self.time.as_ref()
+    }
+
+    /// The key of the event with this value: a string's content, or the text of a number, `true` or `false`.
+    ///
+    /// # Errors
+    /// The reason for which the event is refused: the key is missing, null, an array or an object, or the value is not
+    /// JSON up to there.
+    pub fn key<'a>(&self, value: &'a [u8]) -> Result<Cow<'a, [u8]>, String> {
+        let Some(pointer) = &self.key else {
+            return Ok(Cow::Borrowed(b""));
+        };
+        require_utf8(value)?;
+        to_key(pointer, json::find(value, &pointer.tokens).map_err(not_json)?)
+    }
+
+    /// The key and the time of the event with this value. A time is an integer number of ms since the epoch, or an RFC
+    /// 3339 string.
+    ///
+    /// # Errors
+    /// The reason for which the event is refused, as for [`key`](Self::key), or a time that is of another type.
+    #[inline]
+    pub fn find<'a>(&self, value: &'a [u8]) -> Result<Found<'a>, String> {
+        if self.is_empty() {
+            return Ok(Found {
+                key: Cow::Borrowed(b""),
+                time: None,
+            });
+        }
+        require_utf8(value)?;
+        let tops = [&self.key, &self.time].map(|pointer| pointer.as_ref().map(|pointer| &pointer.tokens[0]));
+        let [key, time] = json::find_two(value, tops).map_err(not_json)?;
+        Ok(Found {
+            key: match &self.key {
+                Some(pointer) => to_key(pointer, descend(key, pointer)?)?,
+                None => Cow::Borrowed(b""),
+            },
+            time: match &self.time {
+                Some(pointer) => Some(to_time(pointer, descend(time, pointer)?)?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// Follows the tokens of `pointer` after the first.
+#[inline]
+fn descend<'a>(top: Option<Value<'a>>, pointer: &Pointer) -> Result<Option<Value<'a>>, String> {
+    match (top, &pointer.tokens[1..]) {
+        (Some(top), rest) if !rest.is_empty() => json::find(top.0, rest).map_err(not_json),
+        (top, _) => Ok(top),
+    }
+}
+
+/// A key comes from bytes that may say anything, but an event's key is text wherever it is shown.
+#[inline]
+fn require_utf8(value: &[u8]) -> Result<(), String> {
+    // Most values are ASCII, which takes a third of the time to see.
+    if value.is_ascii() {
+        return Ok(());
+    }
+    match str::from_utf8(value) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!(
+            "the value is not UTF-8 from byte {} on",
+            error.valid_up_to() + 1
+        )),
+    }
+}
+
+#[cold]
+#[allow(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
+fn not_json(unexpected: Unexpected) -> String {
+    format!("the value is not JSON: {unexpected}")
+}
+
+#[inline]
+fn to_key<'a>(pointer: &Pointer, value: Option<Value<'a>>) -> Result<Cow<'a, [u8]>, String> {
+    let Some(value) = value else {
+        return Err(finds_nothing(pointer));
+    };
+    match value.kind() {
+        Kind::String => unescape(pointer, value),
+        Kind::Number | Kind::Bool => Ok(Cow::Borrowed(value.0)),
+        Kind::Null => Err(is_null(pointer)),
+        Kind::Array | Kind::Object => Err(format!(
+            "`{}` is {}, a key must be a string, number or boolean",
+            pointer.text,
+            article(value.kind())
+        )),
+    }
+}
+
+#[inline]
+fn to_time(pointer: &Pointer, value: Option<Value<'_>>) -> Result<i64, String> {
+    let Some(value) = value else {
+        return Err(finds_nothing(pointer));
+    };
+    match value.kind() {
+        Kind::Number => time_from_number(pointer, value.0),
+        Kind::String => time_from_text(pointer, &unescape(pointer, value)?),
+        Kind::Null => Err(is_null(pointer)),
+        Kind::Bool | Kind::Array | Kind::Object => Err(format!(
+            "`{}` is {}, a time must be {A_TIME}",
+            pointer.text,
+            article(value.kind())
+        )),
+    }
+}
+
+const A_TIME: &str = "an integer of ms since the epoch or an RFC 3339 string";
+
+#[inline]
+fn unescape<'a>(pointer: &Pointer, value: Value<'a>) -> Result<Cow<'a, [u8]>, String> {
+    value
+        .unescaped()
+        .map_err(|error| format!("`{}` is not JSON: {error}", pointer.text))
+}
+
+fn article(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Null => "null",
+        Kind::Bool => "a boolean",
+        Kind::Number => "a number",
+        Kind::String => "a string",
+        Kind::Array => "an array",
+        Kind::Object => "an object",
+    }
+}
+
+#[cold]
+pub(super) fn finds_nothing(pointer: &Pointer) -> String {
+    format!("`{}` finds nothing", pointer.text)
+}
+
+#[cold]
+pub(super) fn is_null(pointer: &Pointer) -> String {
+    format!("`{}` is null", pointer.text)
+}
+
+/// The time that a JSON number says.
+#[inline]
+pub(super) fn time_from_number(pointer: &Pointer, text: &[u8]) -> Result<i64, String> {
+    json::integer(text).ok_or_else(|| {
+        let whole = text.iter().all(|byte| matches!(byte, b'-' | b'0'..=b'9'));
+        let problem = if whole {
+            "which is beyond 64 bits"
+        } else {
+            "a time must be an integer"
+        };
+        format!("`{}` is {}, {problem}", pointer.text, excerpt(text))
+    })
+}
+
+/// The time that an RFC 3339 string says; parts of a ms are cut off towards the past. Takes what jiff takes beyond
+/// that, such as a space for the `T` or a time zone in brackets, as long as there is an offset.
+pub(super) fn time_from_text(pointer: &Pointer, text: &[u8]) -> Result<i64, String> {
+    static PARSER: jiff::fmt::temporal::DateTimeParser = jiff::fmt::temporal::DateTimeParser::new();
+    let timestamp = PARSER.parse_timestamp(text).map_err(|error| {
+        format!(
+            "`{}` is \"{}\", which is not an RFC 3339 time: {error}",
+            pointer.text,
+            excerpt(text)
+        )
+    })?;
+    Ok(timestamp.as_second() * 1_000 + i64::from(timestamp.subsec_nanosecond().div_euclid(1_000_000)))
+}
+
+fn excerpt(text: &[u8]) -> String {
+    let shown = String::from_utf8_lossy(&text[..text.len().min(EXCERPT_BYTES_MAX)]);
+    if text.len() > EXCERPT_BYTES_MAX {
+        format!("{}…", shown.trim_end_matches('\u{fffd}'))
+    } else {
+        shown.into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pointer(text: &str) -> Pointer {
+        Pointer {
+            text: text.to_owned(),
+            tokens: text.split('/').skip(1).map(str::to_owned).collect(),
+        }
+    }
+
+    fn key(value: &str) -> Result<String, String> {
+        let key = Extract::new(Some(&pointer("/sensor")), None)
+            .key(value.as_bytes())?
+            .into_owned();
+        Ok(String::from_utf8(key).unwrap())
+    }
+
+    fn time(value: &str) -> Result<i64, String> {
+        let value = format!(r#"{{"ts":{value}}}"#);
+        Ok(Extract::new(None, Some(&pointer("/ts")))
+            .find(value.as_bytes())?
+            .time
+            .unwrap())
+    }
+
+    #[test]
+    fn a_key_is_a_strings_content_or_a_literals_text() {
+        assert_eq!(key(r#"{"sensor":"s-17"}"#).unwrap(), "s-17");
+        assert_eq!(key(r#"{"sensor":"a\"\u00e9\n"}"#).unwrap(), "a\"é\n");
+        assert_eq!(key(r#"{"sensor":-1.50e2}"#).unwrap(), "-1.50e2");
+        assert_eq!(key(r#"{"sensor":true}"#).unwrap(), "true");
+        assert_eq!(key(r#"{"sensor":""}"#).unwrap(), "");
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused_by_name() {
+        assert_eq!(key(r#"{"sensor":null}"#).unwrap_err(), "`/sensor` is null");
+        assert_eq!(key(r#"{"other":1}"#).unwrap_err(), "`/sensor` finds nothing");
+        assert_eq!(key("12").unwrap_err(), "`/sensor` finds nothing");
+        assert_eq!(
+            key(r#"{"sensor":[1]}"#).unwrap_err(),
+            "`/sensor` is an array, a key must be a string, number or boolean"
+        );
+        assert_eq!(
+            key(r#"{"sensor":{}}"#).unwrap_err(),
+            "`/sensor` is an object, a key must be a string, number or boolean"
+        );
+        assert_eq!(
+            key(r#"{"sensor":"\q"}"#).unwrap_err(),
+            "`/sensor` is not JSON: invalid escape at line 1 column 3"
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_not_json_up_to_the_pointer_is_refused() {
+        assert_eq!(
+            key(r#"{"sensor":"s-1"#).unwrap_err(),
+            "the value is not JSON: expected a string's closing quote but it ends after byte 14"
+        );
+        assert_eq!(
+            key("oops").unwrap_err(),
+            "the value is not JSON: expected a value but found `o` at byte 1"
+        );
+    }
+
+    #[test]
+    fn what_follows_the_pointers_is_not_looked_at() {
+        assert_eq!(key(r#"{"sensor":"s-1", oops"#).unwrap(), "s-1");
+    }
+
+    #[test]
+    fn invalid_utf8_anywhere_is_refused() {
+        let extract = Extract::new(Some(&pointer("/sensor")), None);
+        let reason = extract.key(b"{\"sensor\":\"s\",\"x\":\"\xff\"}").unwrap_err();
+        assert_eq!(reason, "the value is not UTF-8 from byte 20 on");
+    }
+
+    #[test]
+    fn without_pointers_everything_passes() {
+        let found = Extract::default().find(b"\xff").unwrap();
+        assert_eq!(
+            found,
+            Found {
+                key: Cow::Borrowed(b""),
+                time: None
+            }
+        );
+    }
+
+    #[test]
+    fn key_and_time_are_found_together_at_any_depth() {
+        let extract = Extract::new(Some(&pointer("/a/k")), Some(&pointer("/a/t/1")));
+        let found = extract.find(br#"{"z":[1,2],"a":{"t":[0,5],"k":"x"}}"#).unwrap();
+        assert_eq!(
+            found,
+            Found {
+                key: Cow::Borrowed(b"x"),
+                time: Some(5)
+            }
+        );
+        let same = Extract::new(Some(&pointer("/t")), Some(&pointer("/t")));
+        assert_eq!(
+            same.find(br#"{"t":7}"#).unwrap(),
+            Found {
+                key: Cow::Borrowed(b"7"),
+                time: Some(7)
+            }
+        );
+    }
+
+    #[test]
+    fn a_time_is_an_integer() {
+        assert_eq!(time("1700000000000").unwrap(), 1_700_000_000_000);
+        assert_eq!(time("-5").unwrap(), -5);
+        assert_eq!(time("9223372036854775807").unwrap(), i64::MAX);
+        assert_eq!(time("-9223372036854775808").unwrap(), i64::MIN);
+    }
+
+    #[test]
+    fn a_time_is_an_rfc_3339_string() {
+        assert_eq!(time(r#""1970-01-01T00:00:01Z""#).unwrap(), 1_000);
+        assert_eq!(time(r#""1970-01-01T00:00:01.2345Z""#).unwrap(), 1_234);
+        assert_eq!(time(r#""1969-12-31T23:59:59.9999Z""#).unwrap(), -1);
+        assert_eq!(time(r#""2024-06-19T15:22:45+02:00""#).unwrap(), 1_718_803_365_000);
+        assert_eq!(time(r#""2024-06-19T15\u003a22:45Z""#).unwrap(), 1_718_810_565_000);
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_refused_by_name() {
+        assert_eq!(time("1.5").unwrap_err(), "`/ts` is 1.5, a time must be an integer");
+        assert_eq!(time("1e3").unwrap_err(), "`/ts` is 1e3, a time must be an integer");
+        assert_eq!(
+            time("9223372036854775808").unwrap_err(),
+            "`/ts` is 9223372036854775808, which is beyond 64 bits"
+        );
+        assert_eq!(time("null").unwrap_err(), "`/ts` is null");
+        assert_eq!(
+            time("true").unwrap_err(),
+            "`/ts` is a boolean, a time must be an integer of ms since the epoch or an RFC 3339 string"
+        );
+        assert!(
+            time(r#""yesterday""#)
+                .unwrap_err()
+                .starts_with("`/ts` is \"yesterday\", which is not an RFC 3339 time:")
+        );
+        assert!(time(r#""2024-06-19T15:22:45""#).is_err());
+    }
+
+    #[test]
+    fn a_reason_quotes_only_the_start_of_a_long_value() {
+        let reason = time(&"9".repeat(1_000_000)).unwrap_err();
+        assert_eq!(
+            reason.len(),
+            "`/ts` is …, which is beyond 64 bits".len() + EXCERPT_BYTES_MAX
+        );
+    }
+}

@@ -1,0 +1,328 @@
+//! Events from a byte stream.
+//!
+//! Owns what the formats make of a record: an event, a refusal, or nothing. Knows nothing of where the bytes come from.
+
+use std::io::Read as Reader;
+use std::sync::Arc;
+
+use super::csv::{Csv, Fields};
+use super::extract::{Extract, Found};
+use super::lines::Lines;
+use super::stream::{Piece, Stream, without_end};
+use super::table::Table;
+use super::{Error, RECORD_BYTES_MAX};
+use dirigo_connect::Format;
+use dirigo_connect::source::{Intake, Quota, Read};
+use dirigo_ground::clock::Clock;
+
+/// A byte stream of events.
+pub(crate) struct Text<R> {
+    /// What it is called in errors.
+    name: String,
+    records: Records<R>,
+    extract: Extract,
+    clock: Arc<dyn Clock>,
+}
+
+enum Records<R> {
+    Jsonl(Lines<R>),
+    Lines(Lines<R>),
+    Csv {
+        csv: Box<Csv<R>>,
+        /// Known once the header has been read.
+        table: Option<Table>,
+    },
+}
+
+/// What may still be taken.
+struct Room {
+    events: usize,
+    bytes: usize,
+    is_untouched: bool,
+}
+
+impl Room {
+    fn new(quota: Quota) -> Self {
+        Self {
+            events: quota.events,
+            bytes: quota.bytes,
+            is_untouched: true,
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, bytes: usize) {
+        self.is_untouched = false;
+        self.events -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.events == 0 || self.bytes == 0
+    }
+}
+
+impl<R: Reader> Text<R> {
+    pub(crate) fn new(name: String, reader: R, format: Format, extract: Extract, clock: Arc<dyn Clock>) -> Self {
+        let stream = Stream::new(reader, RECORD_BYTES_MAX);
+        let records = match format {
+            Format::Jsonl => Records::Jsonl(Lines::new(stream)),
+            Format::Lines => Records::Lines(Lines::new(stream)),
+            Format::Csv => Records::Csv {
+                csv: Box::new(Csv::new(stream)),
+                table: None,
+            },
+        };
+        Self {
+            name,
+            records,
+            extract,
+            clock,
+        }
+    }
+
+    pub(crate) fn stream(&self) -> &Stream<R> {
+        match &self.records {
+            Records::Jsonl(lines) | Records::Lines(lines) => &lines.stream,
+            Records::Csv { csv, .. } => &csv.stream,
+        }
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> &mut Stream<R> {
+        match &mut self.records {
+            Records::Jsonl(lines) | Records::Lines(lines) => &mut lines.stream,
+            Records::Csv { csv, .. } => &mut csv.stream,
+        }
+    }
+
+    /// Appends the events that have been read, and reads only while there are none.
+    pub(crate) fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, Error> {
+        let mut room = Room::new(quota);
+        loop {
+            self.take_records(intake, &mut room)?;
+            if room.is_full() || !room.is_untouched {
+                return Ok(Read::More);
+            }
+            if !self.fill()? {
+                self.take_last(intake, &mut room)?;
+                return Ok(Read::End);
+            }
+        }
+    }
+
+    /// Reads the header of a format that has one.
+    pub(crate) fn read_header(&mut self) -> Result<(), Error> {
+        let mut none = Room {
+            events: 0,
+            bytes: 0,
+            is_untouched: true,
+        };
+        loop {
+            self.take_records(&mut Intake::default(), &mut none)?;
+            let Records::Csv { table: None, .. } = self.records else {
+                return Ok(());
+            };
+            if !self.fill()? {
+                return self.take_last(&mut Intake::default(), &mut none);
+            }
+        }
+    }
+
+    fn fill(&mut self) -> Result<bool, Error> {
+        let result = match &mut self.records {
+            Records::Jsonl(lines) | Records::Lines(lines) => lines.fill(),
+            Records::Csv { csv, .. } => csv.fill(),
+        };
+        result.map_err(|reason| Error::Read {
+            from: self.name.clone(),
+            reason,
+        })
+    }
+
+    /// Takes the records that have been read to their ends.
+    fn take_records(&mut self, intake: &mut Intake, room: &mut Room) -> Result<(), Error> {
+        let mut taker = Taker::new(intake, room, &self.extract, &*self.clock);
+        match &mut self.records {
+            Records::Jsonl(lines) => {
+                while !taker.room.is_full()
+                    && let Some((number, piece)) = lines.next()
+                {
+                    taker.take_json(number, piece);
+                }
+            }
+            Records::Lines(lines) => {
+                while !taker.room.is_full()
+                    && let Some((number, piece)) = lines.next()
+                {
+                    taker.take_line(number, piece);
+                }
+            }
+            Records::Csv { csv, table } => {
+                if table.is_none()
+                    && let Some((_, piece, fields)) = csv.next()
+                {
+                    *table = Some(to_table(&self.name, &piece, fields, &self.extract)?);
+                }
+                while !taker.room.is_full()
+                    && let Some(table) = table
+                    && let Some((number, piece, fields)) = csv.next()
+                {
+                    taker.take_record(table, number, piece, fields);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the record that the end of the stream has ended.
+    fn take_last(&mut self, intake: &mut Intake, room: &mut Room) -> Result<(), Error> {
+        let mut taker = Taker::new(intake, room, &self.extract, &*self.clock);
+        match &mut self.records {
+            Records::Jsonl(lines) => {
+                if let Some((number, piece)) = lines.last() {
+                    taker.take_json(number, piece);
+                }
+            }
+            Records::Lines(lines) => {
+                if let Some((number, piece)) = lines.last() {
+                    taker.take_line(number, piece);
+                }
+            }
+            Records::Csv {
+                csv,
+                table: Some(table),
+            } => {
+                if let Some(last) = csv.last() {
+                    match (last.open_quote_line, last.piece) {
+                        (Some(line), Piece::Whole(record)) => taker.refuse(last.number, record, never_closed(line)),
+                        (_, piece) => taker.take_record(table, last.number, piece, last.fields),
+                    }
+                }
+            }
+            Records::Csv { csv, table } => {
+                let flawed = |problem| Error::Header {
+                    from: self.name.clone(),
+                    problem,
+                };
+                let last = csv.last().ok_or_else(|| flawed("there is no header line".to_owned()))?;
+                if let Some(line) = last.open_quote_line {
+                    return Err(flawed(never_closed(line)));
+                }
+                *table = Some(to_table(&self.name, &last.piece, last.fields, &self.extract)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn never_closed(line: u64) -> String {
+    format!("a quote opened on line {line} is never closed")
+}
+
+fn to_table(name: &str, header: &Piece<'_>, fields: Fields<'_>, extract: &Extract) -> Result<Table, Error> {
+    let table = match header {
+        Piece::Whole(_) | Piece::Rest(_) => Table::new(fields, extract),
+        Piece::TooLong(_) => Err("the header line is too long".to_owned()),
+    };
+    table.map_err(|problem| Error::Header {
+        from: name.to_owned(),
+        problem,
+    })
+}
+
+/// Takes records in.
+struct Taker<'t> {
+    intake: &'t mut Intake,
+    room: &'t mut Room,
+    extract: &'t Extract,
+    arrival: i64,
+}
+
+impl<'t> Taker<'t> {
+    fn new(intake: &'t mut Intake, room: &'t mut Room, extract: &'t Extract, clock: &dyn Clock) -> Self {
+        // Not asked for the time where events bring their own.
+        let arrival = if extract.has_time() { 0 } else { clock.wall_ms() };
+        Self {
+            intake,
+            room,
+            extract,
+            arrival,
+        }
+    }
+
+    /// A line of JSON; one of nothing but white space is no event.
+    #[inline]
+    fn take_json(&mut self, number: u64, piece: Piece<'_>) {
+        match piece {
+            Piece::Whole(line) if line.trim_ascii_start().is_empty() => {}
+            piece => self.take_line(number, piece),
+        }
+    }
+
+    #[inline]
+    fn take_line(&mut self, number: u64, piece: Piece<'_>) {
+        let Piece::Whole(line) = piece else {
+            return self.refuse_piece(number, piece);
+        };
+        let line = without_end(line);
+        match self.extract.find(line) {
+            Ok(found) => {
+                self.room.take(line.len());
+                self.intake.values.push(line);
+                self.push_found(number, &found);
+            }
+            Err(reason) => self.refuse(number, line, reason),
+        }
+    }
+
+    fn take_record(&mut self, table: &Table, number: u64, piece: Piece<'_>, fields: Fields<'_>) {
+        let Piece::Whole(record) = piece else {
+            return self.refuse_piece(number, piece);
+        };
+        match table.find(fields) {
+            Ok(found) => {
+                let before = self.intake.values.bytes().len();
+                self.intake.values.push_with(|json| table.write(fields, json));
+                self.room.take(self.intake.values.bytes().len() - before);
+                self.push_found(number, &found);
+            }
+            Err(reason) => self.refuse(number, without_end(record), reason),
+        }
+    }
+
+    #[inline]
+    fn push_found(&mut self, number: u64, found: &Found<'_>) {
+        self.intake.keys.push(&found.key);
+        self.intake.times.push(found.time.unwrap_or(self.arrival));
+        self.intake.positions.push(number);
+    }
+
+    #[cold]
+    fn refuse(&mut self, number: u64, value: &[u8], reason: String) {
+        self.intake.refuse(number, value, reason);
+        self.room.take(value.len());
+    }
+
+    #[cold]
+    fn refuse_piece(&mut self, number: u64, piece: Piece<'_>) {
+        match piece {
+            Piece::TooLong(start) => {
+                self.refuse(
+                    number,
+                    &start,
+                    format!("line {number} starts a record of more than {RECORD_BYTES_MAX} bytes"),
+                );
+            }
+            Piece::Rest(rest) | Piece::Whole(rest) => {
+                self.refuse(
+                    number,
+                    without_end(rest),
+                    format!(
+                        "this continues line {number}, which had been read when it was the last and had no end yet"
+                    ),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Standard output as a sink, one value per line.
+//!
+//! Writes to a duplicate of the descriptor, since `std::io::Stdout` flushes at every line. What was written cannot be
+//! taken back, so there are no bookmarks.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+
+use dirigo_connect::sink::{Ability, Error, Events, Prepared, Sink};
+
+/// Bytes gathered before they are written: the capacity of a pipe, so that one write can fill it.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+pub(super) const ABILITY: Ability = Ability::AtLeastOnce {
+    why: "standard output takes nothing back",
+};
+
+/// An output that others read.
+pub(super) struct Stdout<W> {
+    writer: W,
+    buffer: Vec<u8>,
+}
+
+impl Stdout<File> {
+    pub(super) fn open() -> Result<Self, Error> {
+        Ok(Self::new(
+            io::stdout().as_fd().try_clone_to_owned().map_err(explain)?.into(),
+        ))
+    }
+}
+
+impl<W: Write> Stdout<W> {
+    fn new(writer: W) -> Self {
+        Self {
+            writer,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+        }
+    }
+
+    fn spill(&mut self) -> Result<(), Error> {
+        let result = self.writer.write_all(&self.buffer).and_then(|()| self.writer.flush());
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_BYTES);
+        result.map_err(explain)
+    }
+}
+
+fn explain(reason: io::Error) -> Error {
+    match reason.kind() {
+        ErrorKind::BrokenPipe => Error::Closed,
+        kind => Error::caused_by(kind, Unwritable(reason)),
+    }
+}
+
+/// The medium failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write standard output: {0}")]
+struct Unwritable(#[source] io::Error);
+
+impl<W: Write + Send> Sink for Stdout<W> {
+    fn write(&mut self, events: Events<'_>) -> Result<(), Error> {
+        for value in events.values.iter() {
+            self.buffer.extend_from_slice(value);
+            self.buffer.push(b'\n');
+            if self.buffer.len() >= BUFFER_BYTES {
+                self.spill()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.spill()
+    }
+
+    fn prepare(&mut self) -> Result<Prepared, Error> {
+        self.spill()?;
+        Ok(Prepared::default())
+    }
+
+    fn publish(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn ability(&self) -> Ability {
+        ABILITY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::write;
+
+    #[test]
+    fn values_come_out_line_by_line_when_flushed() {
+        let mut stdout = Stdout::new(Vec::new());
+        write(&mut stdout, &["a", "", "b"]).unwrap();
+        assert!(stdout.writer.is_empty());
+        stdout.flush().unwrap();
+        assert_eq!(stdout.writer, b"a\n\nb\n");
+        assert_eq!(stdout.prepare().unwrap().synced().unwrap(), None);
+    }
+
+    #[test]
+    fn much_is_written_before_it_is_flushed() {
+        let mut stdout = Stdout::new(Vec::new());
+        write(&mut stdout, &["x".repeat(BUFFER_BYTES).as_str(), "y"]).unwrap();
+        assert_eq!(stdout.writer.len(), BUFFER_BYTES + 1);
+    }
+
+    #[test]
+    fn a_reader_who_leaves_closes_the_sink() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let mut stdout = Stdout::new(writer);
+        write(&mut stdout, &["a"]).unwrap();
+        assert!(matches!(stdout.flush(), Err(Error::Closed)));
+    }
+}

@@ -1,0 +1,9 @@
+//! What a connector declares and checks its keys with.
+
+pub use crate::choice::{Choice, Word};
+pub use crate::diagnostic::{Diagnostic, Problems};
+pub use crate::document::{Entry, Node};
+pub use crate::place::Place;
+pub use crate::section::{At, Field, NoKeys, Read, Section, read};
+pub use crate::units::{Lapse, Moment, Rate, Size, Whole};
+pub use crate::validate::Validation;
