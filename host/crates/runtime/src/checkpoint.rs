@@ -88,7 +88,7 @@ impl Checkpoints {
     pub fn advance(&self, phase: Phase) -> Result<Option<Phase>, Failure> {
         Ok(match phase {
             Phase::Due => Some(Phase::Cut(self.cut()?)),
-            Phase::Cut(cut) => Some(Phase::Prepared(self.prepare(cut)?)),
+            Phase::Cut(cut) => Some(Phase::Prepared(self.prepare(&cut)?)),
             Phase::Prepared(moment) => Some(Phase::Committed(self.commit(moment)?)),
             Phase::Committed(epoch) => {
                 self.publish(epoch)?;
@@ -117,7 +117,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When one of them fails, or the pipeline has meanwhile.
-    fn prepare(&self, cut: Cut) -> Result<Moment, Failure> {
+    fn prepare(&self, cut: &Cut) -> Result<Moment, Failure> {
         let parts = self.local.parts();
         let mut reported: Vec<Option<Prepared>> = parts.iter().map(|_| None).collect();
         while reported.iter().any(Option::is_none) {
