@@ -5,15 +5,17 @@
 //! waits, and of those who wait the tenant with the fewest places for its weight is next. So a tenant with thousands of
 //! actors neither takes the places of one with few nor makes it wait behind its own.
 
+// Its path is spelt out for `tests/interleavings`, which includes this file by its own.
+#[path = "activations/idle_queue.rs"]
 mod idle_queue;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::replica::Leaving;
 use super::{Cell, Operator, Share};
 use dirigo_ground::sync::Mutex;
+use dirigo_ground::sync::atomic::{AtomicUsize, Ordering};
 pub(super) use idle_queue::IdleQueue;
 
 /// The places for instances, shared by all pipelines of a host.

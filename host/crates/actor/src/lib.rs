@@ -5,6 +5,7 @@
 //! is in [`dirigo_state`]. Knows nothing of files or of the order in which actors run.
 
 mod activations;
+mod alarm;
 mod capture;
 mod cold;
 mod counters;

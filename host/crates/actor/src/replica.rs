@@ -16,9 +16,10 @@ mod slice_clock;
 
 use std::sync::{Arc, Weak};
 
+use super::alarm::Alarm;
 use super::mailbox::Mail;
 use super::pace::{Pace, comes_nearer};
-use super::turn::{Alarm, Slice, Turn};
+use super::turn::{Slice, Turn};
 use super::{Actor, Cell, Step, counters, watchdog};
 pub(super) use activation::Leaving;
 use activation::Slot;

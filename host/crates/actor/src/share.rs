@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
-use dirigo_ground::sync::Mutex;
 
 use super::Cell;
 use dirigo_ground::account::Account;
+use dirigo_ground::sync::Mutex;
+use dirigo_ground::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// A tenant's places, within its budget; one per tenant, shared by all its pipelines.
 #[derive(Debug)]

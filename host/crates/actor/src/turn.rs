@@ -2,14 +2,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use super::Operator;
+use super::alarm::Alarm;
 use super::driver::{Call, Failed};
 use super::effects::{self, Effects};
 use super::pace::Pace;
-use super::{Actor, Cell, Operator};
 use dirigo_engine::{Budget, Instance, Trap, Unopened, cooperative};
 use dirigo_ground::call::Request;
 use dirigo_pipeline::Isolation;
@@ -187,8 +187,7 @@ impl Turn {
     }
 
     fn poll_once(&mut self, alarm: &Arc<Alarm>) -> Slice {
-        alarm.state.store(POLLING, Ordering::SeqCst);
-        let waker = Waker::from(alarm.clone());
+        let waker = alarm.set();
         match self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(end) => Slice::Ended(end),
             Poll::Pending if cooperative::take_yielded() => Slice::Yielded,
@@ -198,55 +197,10 @@ impl Turn {
     }
 }
 
-const POLLING: u8 = 0;
-const RUNG: u8 = 1;
-const PARKED: u8 = 2;
-
-/// Tells a fuel yield from a wait for the host: wasmtime rings for a yield *before* it returns, so what is pending without a
-/// ring waits for something else, and whoever rings later must schedule it.
-pub(super) struct Alarm {
-    state: AtomicU8,
-    actor: Weak<Actor>,
-    replica: u16,
-}
-
-impl Alarm {
-    pub(super) fn new(actor: Weak<Actor>, replica: u16) -> Arc<Self> {
-        Arc::new(Self {
-            state: AtomicU8::new(POLLING),
-            actor,
-            replica,
-        })
-    }
-
-    /// Parks after a poll; `false` if it rang meanwhile.
-    fn park(&self) -> bool {
-        self.state
-            .compare_exchange(POLLING, PARKED, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok()
-    }
-}
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.state.swap(RUNG, Ordering::SeqCst) == PARKED
-            && let Some(actor) = self.actor.upgrade()
-        {
-            Cell {
-                actor,
-                replica: self.replica,
-            }
-            .schedule();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
+
     use super::*;
     use crate::driver::Settled;
     use dirigo_ground::batch::Batch;

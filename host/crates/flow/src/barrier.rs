@@ -3,12 +3,13 @@
 //! Whoever is about to take an effect enters; raised, the barrier lets nobody in, and waits for those who are inside. So
 //! whoever raised it finds everything as it is between two effects. Knows nothing of what an effect is.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use super::wake_all;
 use dirigo_ground::signal::Signal;
 use dirigo_ground::sync::Mutex;
+use dirigo_ground::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use dirigo_ground::thread;
 
 /// Counters of those inside, each on a cache line of its own: workers that enter don't take turns at one.
 const COUNTERS: usize = 16;
@@ -39,7 +40,7 @@ pub struct Inside<'a> {
 impl Barrier {
     /// Enters, unless it is raised; never waits.
     pub fn try_enter(&self) -> Option<Inside<'_>> {
-        let counter = &self.inside[own_counter()];
+        let counter = &self.inside[thread::number() % COUNTERS];
         counter.0.fetch_add(1, Ordering::SeqCst);
         let inside = Inside { barrier: self, counter };
         // Counted before the look: whoever raises it either sees the count or is seen here.
@@ -113,15 +114,6 @@ impl Drop for Inside<'_> {
             self.barrier.left.ring();
         }
     }
-}
-
-/// The counter of this thread.
-fn own_counter() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % COUNTERS;
-    }
-    OWN.with(|own| *own)
 }
 
 #[cfg(test)]

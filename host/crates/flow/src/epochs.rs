@@ -1,9 +1,8 @@
 //! What lies between two cuts.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use super::{Barrier, Raised};
 use dirigo_ground::lineage::Epoch;
+use dirigo_ground::sync::atomic::{AtomicU32, Ordering};
 
 /// The epochs of a running pipeline, and the barriers by which one ends.
 #[derive(Debug)]

@@ -5,11 +5,10 @@
 //! that has begun may always deliver, so the bound is exceeded by at most the outputs of the turns under way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use dirigo_ground::sync::Mutex;
 
 use dirigo_ground::account::Account;
+use dirigo_ground::sync::Mutex;
+use dirigo_ground::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Events that may wait at one gate: a few hundred batches, enough to keep every core busy through one slow turn.
 const EVENTS_MAX: usize = 64 << 10;

@@ -5,12 +5,14 @@
 //! processor run for one of its own (Linux 6.18, EEVDF). Those of the standard library spin shortly and then sleep until
 //! they are woken, and who wakes at a higher priority runs at once. A holder that panicked leaves what it guarded as it was:
 //! turns catch the panics of operators, and whoever they belong to fails.
+//!
+//! Protocols without locks take their atomics from here too, so that `tests/interleavings` can put its own in their place.
 
 use std::fmt;
 use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
-pub use std::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+pub use std::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard, atomic};
 
 /// [`std::sync::Mutex`] without poisoning.
 #[derive(Default)]

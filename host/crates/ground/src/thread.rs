@@ -1,10 +1,11 @@
-//! What the kernel is told of our threads.
+//! Our threads: their numbers, and what the kernel is told of them.
 //!
 //! Guests may keep every processor busy, so who waits for whom is decided here as much as in the scheduler: workers give way
 //! to sources and sinks ([`give_way`]), and those run as soon as they wake ([`run_at_once`]); what they may then take of a
 //! busy machine is for the scheduler to say. What the kernel refuses is logged, and done without.
 
 use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How much the workers give way to sources and sinks where guests fill every core: beside guests that never pause, a
 /// source-to-sink p99 of 1.3 ms at equal niceness falls to 0.14 ms (docs/design/001-engine.md).
@@ -29,6 +30,17 @@ struct Attributes {
     runtime_ns: u64,
     deadline_ns: u64,
     period_ns: u64,
+}
+
+/// The number of this thread, from 0 on in the order in which they first asked.
+#[inline]
+#[must_use]
+pub fn number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    OWN.with(|own| *own)
 }
 
 /// Lets threads of less niceness run before this one.
