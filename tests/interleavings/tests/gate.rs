@@ -7,8 +7,10 @@ use dirigo_interleavings::signal::Signal;
 use dirigo_interleavings::{Gate, check, join_all};
 use shuttle::thread;
 
-/// Events that may wait at a gate.
+/// A bound of a gate, and more than half of it.
 const EVENTS_MAX: usize = 64 << 10;
+const MOST_EVENTS: usize = EVENTS_MAX / 8 * 5;
+const MOST_BYTES: usize = (32 << 20) / 8 * 5;
 
 /// Waits until there is room.
 fn wait_for_room(gate: &Gate<Arc<Signal>>) {
@@ -59,5 +61,23 @@ fn who_waits_while_a_gate_fills_again_is_woken_too() {
         leave(&gate, EVENTS_MAX / 2, 0);
         leave(&gate, EVENTS_MAX / 2, 0);
         join_all(adding);
+    });
+}
+
+#[test]
+fn two_who_leave_together_wake_who_waits_if_one_of_them_would_have() {
+    check(|| {
+        let gate = Arc::new(Gate::new(Arc::default()));
+        gate.enter(2 * MOST_EVENTS, 2 * MOST_BYTES);
+        let waiting = {
+            let gate = gate.clone();
+            thread::spawn(move || wait_for_room(&gate))
+        };
+        let leaving: [_; 2] = array::from_fn(|_| {
+            let gate = gate.clone();
+            thread::spawn(move || leave(&gate, MOST_EVENTS, MOST_BYTES))
+        });
+        waiting.join().unwrap();
+        join_all(leaving);
     });
 }

@@ -50,9 +50,11 @@ impl<W> Gate<W> {
     #[must_use = "whoever waited must be woken"]
     pub fn leave(&self, events: usize, bytes: usize) -> Vec<W> {
         self.account.remove_memory(bytes as u64);
-        let events = self.events.fetch_sub(events, Ordering::SeqCst) - events;
-        let bytes = self.bytes.fetch_sub(bytes, Ordering::SeqCst) - bytes;
-        let has_room = events <= EVENTS_MAX / 2 && bytes <= BYTES_MAX / 2;
+        self.events.fetch_sub(events, Ordering::SeqCst);
+        self.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        // Looked at after both are counted down: of several that leave at once, the last sees the room that all have made.
+        let has_room =
+            self.events.load(Ordering::SeqCst) <= EVENTS_MAX / 2 && self.bytes.load(Ordering::SeqCst) <= BYTES_MAX / 2;
         if has_room && self.has_waiters.load(Ordering::SeqCst) {
             self.take_waiters()
         } else {
