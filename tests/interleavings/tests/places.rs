@@ -1,6 +1,6 @@
 //! Who waits for a place, and who gives one up.
 
-use dirigo_interleavings::LastTurn::{ComesToRest, LeavesPlace};
+use dirigo_interleavings::LastTurn::{ComesToRest, LastsForEver, LeavesPlace};
 use dirigo_interleavings::{World, check};
 
 /// Runs a world in which nobody who waits depends on a sweep.
@@ -28,6 +28,18 @@ fn whoever_waits_gets_the_place_that_another_of_its_tenant_gives_back() {
         let mut world = World::new(2);
         world.add_tenant(Some(1), &[1, 1, 1], LeavesPlace);
         world
+    });
+}
+
+#[test]
+fn a_place_that_the_budget_of_who_was_woken_for_it_rules_out_is_passed_on() {
+    check(|| {
+        let mut world = World::new(2);
+        world.add_tenant(None, &[1, 1], LeavesPlace);
+        world.add_tenant(Some(1), &[1, 1], LastsForEver);
+        world.add_tenant(None, &[1], LeavesPlace);
+        world.run_all(3);
+        assert!(!world.forgot_a_place(), "there is a place, and somebody waits for it");
     });
 }
 

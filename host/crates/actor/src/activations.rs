@@ -102,6 +102,10 @@ impl Activations {
     pub(super) fn acquire(&self, cell: &Cell) -> bool {
         let share = &cell.actor.operator.pipe.share;
         if !self.acquire_share(share, cell) {
+            // It may have been woken for a place that its tenant's budget does not let it take.
+            if self.live.load(Ordering::SeqCst) < self.max {
+                self.wake_next();
+            }
             return false;
         }
         let is_acquired = self.acquire_place(cell);
