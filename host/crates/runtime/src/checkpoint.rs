@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::epoch::{EpochCommand, EpochReport, Prepared};
-use super::local::{LocalParts, Unsynced};
+use super::local::{LocalParts, Unsynced, failed};
 use super::summary::CheckpointSummary;
 use dirigo_actor::Pipe;
 use dirigo_flow::{Failure, Inlet, Outlet};
@@ -239,12 +239,6 @@ impl Checkpoints {
         };
         let thread = thread.spawn(run).expect("the system gives a thread to each pipeline");
         Checkpointer { stop, thread }
-    }
-}
-
-pub(super) fn failed(reason: &str) -> Failure {
-    Failure::State {
-        reason: reason.to_owned(),
     }
 }
 

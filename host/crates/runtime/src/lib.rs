@@ -18,6 +18,7 @@ pub mod handover;
 mod host;
 mod in_flight;
 mod job;
+mod launch;
 mod local;
 mod opening;
 mod prepare;

@@ -9,7 +9,6 @@ use std::sync::mpsc::Sender;
 
 use dirigo_ground::sync::Mutex;
 
-use super::checkpoint::failed;
 use super::epoch::{EpochCommand, EpochReport, Part, Prepared};
 use dirigo_actor::{Operator, Pipe, Waiting};
 use dirigo_connect::{sink, source};
@@ -236,5 +235,12 @@ fn in_flight(pipe: &Pipe, item: &str, batch: &Batch, source: SourceIndex, is_out
     InFlight {
         item: item.to_owned(),
         bytes: Saved::encode(batch, &pipe.sources[usize::from(source)], is_output),
+    }
+}
+
+/// What ends a pipeline whose moments cannot be kept.
+pub(super) fn failed(reason: &str) -> Failure {
+    Failure::State {
+        reason: reason.to_owned(),
     }
 }
