@@ -16,11 +16,11 @@ use dirigo::batch::Column;
 use dirigo::clock::Clock;
 use dirigo::disk;
 use dirigo::engine::Engine;
-use dirigo::flow::LettersBookmark;
-use dirigo::runtime::{CheckpointSummary, Connectors, Ended, InTransit, Opened};
+use dirigo::flow::DeadLetterOffset;
+use dirigo::runtime::{CheckpointSummary, Connectors, Ended, Opened, RecoveredBatches};
 use dirigo::sink::{self, Sink};
-use dirigo::source::{self, Bookmark, Intake, Progress, Quota, Read, Source};
-use dirigo::state::{Bookmarks, Keys, Store, Table};
+use dirigo::source::{self, Intake, Offset, Read, ReadLimit, ReadProgress, Source};
+use dirigo::state::{Keys, Offsets, Store, Table};
 use dirigo::sync::Mutex;
 use hdrhistogram::Histogram;
 
@@ -185,11 +185,11 @@ impl Bench {
         let connectors = Connectors {
             sources: vec![source],
             sinks: vec![Box::new(support::Null), Box::new(sink)],
-            letters: Box::new(|| Ok(Box::new(support::Null) as Box<dyn Sink>)),
-            letters_from: LettersBookmark::fresh(),
-            is_resumed: store.bookmarks().is_ok_and(|known: Option<Bookmarks>| known.is_some()),
+            dead_letters: Box::new(|| Ok(Box::new(support::Null) as Box<dyn Sink>)),
+            dead_letter_offset: DeadLetterOffset::fresh(),
+            is_resumed: store.offsets().is_ok_and(|known: Option<Offsets>| known.is_some()),
             store,
-            in_transit: InTransit::default(),
+            recovered_batches: RecoveredBatches::default(),
             batch_events: 256,
         };
         let prepared = support::prepared(&self.engine, &self.runtime, &text);
@@ -204,7 +204,7 @@ fn said(checkpoints: CheckpointSummary) -> String {
         pause_ms_max,
         duration_ms_max,
     } = checkpoints;
-    format!("{taken} taken, standing still {pause_ms_max:.1} ms, durable after {duration_ms_max:.0} ms at the most")
+    format!("{taken} taken, standing still {pause_ms_max:.1} ms, durable after {duration_ms_max:.0} ms at most")
 }
 
 fn open(directory: &Path) -> Store {
@@ -252,7 +252,7 @@ impl Paced {
 }
 
 impl Source for Paced {
-    fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, source::Error> {
+    fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, source::Error> {
         /// Events come in groups, as from a network.
         const GROUP: u64 = 50;
         if self.given == RATE * SECONDS {
@@ -266,7 +266,7 @@ impl Source for Paced {
             return Ok(Read::Wait(Duration::from_nanos(next_ns - now_ns)));
         }
         let due = (now_ns - started_ns) * RATE / 1_000_000_000 - self.given;
-        let events = due.min(quota.events as u64).min(RATE * SECONDS - self.given);
+        let events = due.min(limit.events as u64).min(RATE * SECONDS - self.given);
         for event in self.given..self.given + events {
             intake.keys.push(&long_key(event % KEYS));
             let mut value = [0; support::VALUE_BYTES];
@@ -280,11 +280,11 @@ impl Source for Paced {
         Ok(Read::More)
     }
 
-    fn bookmark(&self) -> Option<Bookmark> {
+    fn offset(&self) -> Option<Offset> {
         Some(self.given.into())
     }
 
-    fn progress(&self) -> Option<Progress> {
+    fn progress(&self) -> Option<ReadProgress> {
         None
     }
 }
@@ -330,7 +330,7 @@ impl Sink for Timed {
         Ok(())
     }
 
-    fn ability(&self) -> sink::Ability {
-        sink::Ability::WritesNothing
+    fn delivery_capability(&self) -> sink::DeliveryCapability {
+        sink::DeliveryCapability::WritesNothing
     }
 }

@@ -1,5 +1,5 @@
 //! The whole process: two million sensor readings as JSON, file to file, through the built-in map, filter and reduce,
-//! beside a native program that does the same with serde in one loop.
+//! next to a native program that does the same with serde in one loop.
 //!
 //! `cargo bench --bench json` prints wall and processor time of both, the ratios, and the peak memory of `dirigo run` at two
 //! lengths of input. Runs take turns; medians count.

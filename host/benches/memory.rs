@@ -11,8 +11,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use dirigo::batch::Column;
-use dirigo::runtime::{Host, Options};
-use dirigo::scheduler::Choice;
+use dirigo::runtime::{Host, HostOptions};
+use dirigo::scheduler::PolicyKind;
 
 /// Instances that may be alive in the runs.
 const INSTANCES: u32 = 4_000;
@@ -74,9 +74,9 @@ fn resident(keys: u64) -> u64 {
 fn run(keys: u64) {
     let engine = support::engine();
     let runtime = support::runtime();
-    let options = Options {
+    let options = HostOptions {
         workers: 1,
-        policy: Choice::Fair,
+        policy: PolicyKind::Fair,
         instances_max: INSTANCES,
         clock: support::clock(),
     };

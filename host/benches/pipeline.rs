@@ -1,4 +1,4 @@
-//! Events of raw bytes through map, filter and reduce: Dirigo, beside the same operators' code compiled natively.
+//! Events of raw bytes through map, filter and reduce: Dirigo, next to the same operators' code compiled natively.
 //!
 //! `cargo bench --bench pipeline` prints ns per event and the ratio to the native direct call, for batches of 1, 16, 256
 //! and 1,024 events; `-- 256` for that one only. The rows of one batch size take turns, so that a machine that changes its speed changes it for all.

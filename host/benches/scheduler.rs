@@ -12,10 +12,10 @@ mod support;
 use std::sync::Arc;
 use std::time::Instant;
 
-use dirigo::scheduler::{Choice, Ready, Scheduler, Share};
+use dirigo::scheduler::{PolicyKind, Ready, Scheduler, Share};
 use dirigo_scheduler_simulation::{Actor, Input, Seeded, Workload, run, tight_and_loose};
 
-const POLICIES: [Choice; 3] = [Choice::Fifo, Choice::Fair, Choice::Deadline];
+const POLICIES: [PolicyKind; 3] = [PolicyKind::Fifo, PolicyKind::Fair, PolicyKind::Deadline];
 /// Turns that are timed at once: few enough for a busy machine to let a round pass uninterrupted now and then.
 const TURNS: u32 = 10_000;
 /// Rounds, of which the quickest counts. Every actor has run several times before.
@@ -54,7 +54,7 @@ fn costs() {
 
 /// ns per turn while so many actors of so many tenants are always ready.
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-fn per_turn(policy: Choice, ready: usize, tenants: usize) -> f64 {
+fn per_turn(policy: PolicyKind, ready: usize, tenants: usize) -> f64 {
     let scheduler = Scheduler::<Item>::new(policy, support::clock());
     let mut seeded = Seeded::new(1);
     for index in 0..ready {
@@ -114,7 +114,7 @@ fn whole() {
     let runtime = support::runtime();
     let host = support::host(&engine, 1, &runtime);
     let prepared = support::prepared(&engine, &runtime, PIPELINE);
-    let cost = per_turn(Choice::Deadline, 10, 1);
+    let cost = per_turn(PolicyKind::Deadline, 10, 1);
     println!("batch  turns/event  ns/turn  of which the scheduler");
     for (batch_events, events) in [(1, 200_000), (256, 8_000_000)] {
         let batches = Arc::new(support::batches(4096 / batch_events.min(64), batch_events));

@@ -1,5 +1,5 @@
-//! How long slices are beside what is configured: for an operator with turns of many events, for loops that never return, and
-//! for a guest that is an interpreter.
+//! How long slices are against what is configured: for an operator with turns of many events, for loops that never
+//! return, and for a guest that is an interpreter.
 //!
 //! `cargo bench --bench slices` runs each by itself on one worker, with `slice` at 50, 100 and 200 µs, and prints quantiles of
 //! the time after which its worker was taken from it, and how much of it is within half of what is configured. `-- loop` for

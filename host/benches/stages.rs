@@ -1,4 +1,5 @@
-//! One call into one guest: ns per event of each stage, at several batch sizes, beside the same code compiled natively.
+//! One call into one guest: ns per event of each stage, at several batch sizes, next to the same code compiled
+//! natively.
 //!
 //! `cargo bench --bench stages`. Throughput is in events; the rows named `native` are the limit.
 
@@ -51,7 +52,7 @@ fn setup() -> Setup {
         limits: Limits::default(),
         config: "{}".into(),
         log,
-        account: Arc::default(),
+        quota: Arc::default(),
         clock: support::clock(),
     }
 }

@@ -62,8 +62,8 @@ fn a_new_project_of_each_kind_works_as_it_is() {
 
 /// The event of the map's data that is broken: its `value` is a string. The fix takes those for 0 °C.
 fn a_fix_of_the_operator_makes_its_dead_letter_succeed(directory: &Path) {
-    let letters = ["replay", "my-map.dead.jsonl", "--id", "1"];
-    let failed = dirigo_in(directory, &letters).expect(1);
+    let dead_letters = ["replay", "my-map.dead.jsonl", "--id", "1"];
+    let failed = dirigo_in(directory, &dead_letters).expect(1);
     assert_says(
         &failed.stdout,
         &["then      rejected", "now       rejected", "\"broken\""],
@@ -82,16 +82,16 @@ fn a_fix_of_the_operator_makes_its_dead_letter_succeed(directory: &Path) {
     fs::write(&source, fixed).unwrap();
     dirigo_in(directory, &["build"]).expect(0);
 
-    let changed = dirigo_in(directory, &letters).expect(1);
+    let changed = dirigo_in(directory, &dead_letters).expect(1);
     assert_says(&changed.stderr, &["is not the component that the event failed in"]);
     let fix = component.to_str().unwrap();
-    let succeeds = dirigo_in(directory, &[&letters[..], &["--component", fix]].concat()).expect(0);
+    let succeeds = dirigo_in(directory, &[&dead_letters[..], &["--component", fix]].concat()).expect(0);
     assert_says(
         &succeeds.stdout,
         &["now       succeeds", "output    ", "\"celsius\":0.0"],
     );
     fs::write(&component, first).unwrap();
-    dirigo_in(directory, &letters).expect(1);
+    dirigo_in(directory, &dead_letters).expect(1);
 }
 
 #[test]

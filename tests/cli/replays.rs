@@ -21,13 +21,13 @@ fn ran(operator: &str, events: &str) -> Folder {
 
 const MAP: &str = "component = \"builtin:map\"\nconfig = { field = \"v\" }";
 
-/// The letters of a folder, rewritten by `change`.
+/// The dead letters of a folder, rewritten by `change`.
 fn rewrite(folder: &Folder, change: impl Fn(&mut Value)) {
-    let letters = folder.read("dead.jsonl");
-    let rewritten = letters.lines().map(|line| {
-        let mut letter: Value = serde_json::from_str(line).unwrap();
-        change(&mut letter);
-        format!("{letter}\n")
+    let dead_letters = folder.read("dead.jsonl");
+    let rewritten = dead_letters.lines().map(|line| {
+        let mut dead_letter: Value = serde_json::from_str(line).unwrap();
+        change(&mut dead_letter);
+        format!("{dead_letter}\n")
     });
     folder.write("dead.jsonl", rewritten.collect::<String>());
 }
@@ -99,8 +99,8 @@ fn a_reduce_goes_on_from_the_state_that_was_kept() {
 
     let told = replay(&folder, &["-o", "json"]).expect(1).json();
     assert_eq!((&told["kind"], &told["state"]), (&json!("rejected"), &json!(null)));
-    rewrite(&folder, |letter| {
-        letter["event"]["value"] = json!("{\"k\":\"a\",\"t\":7,\"v\":4}");
+    rewrite(&folder, |dead_letter| {
+        dead_letter["event"]["value"] = json!("{\"k\":\"a\",\"t\":7,\"v\":4}");
     });
     let told = replay(&folder, &["-o", "json"]).expect(0).json();
     assert_eq!(told["outputs"][0]["key"], "a");
@@ -108,7 +108,9 @@ fn a_reduce_goes_on_from_the_state_that_was_kept() {
     assert_eq!(output["sum"], 7.0);
     assert_eq!(told["state"], Value::Null, "the window is complete");
 
-    rewrite(&folder, |letter| letter["setup"]["window"] = json!({"count": 4}));
+    rewrite(&folder, |dead_letter| {
+        dead_letter["setup"]["window"] = json!({"count": 4});
+    });
     let told = replay(&folder, &[]).expect(0);
     assert_says(&told.stdout, &["now       succeeds", "state     a window of 3 events"]);
 }
@@ -125,8 +127,8 @@ fn a_fix_is_tried_with_another_component() {
             "refuses",
         ],
     );
-    rewrite(&folder, |letter| {
-        letter["setup"]["config"] = json!({"field": "v", "equals": "x"});
+    rewrite(&folder, |dead_letter| {
+        dead_letter["setup"]["config"] = json!({"field": "v", "equals": "x"});
     });
     let told = replay(&folder, &["--component", "builtin:filter"]).expect(0);
     assert_says(

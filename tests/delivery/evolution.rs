@@ -1,6 +1,6 @@
 //! State that outlives the component, or the pipeline, that wrote it.
 
-use crate::support::{Dirigo, Folder, guest, letters};
+use crate::support::{Dirigo, Folder, dead_letters, guest};
 
 /// Keys of a run: each gets the number of its event.
 const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -88,12 +88,15 @@ fn state_that_cannot_be_migrated_stays_and_its_events_are_dead_letters() {
             sorted_lines(&folder),
             [r#"{"key":"b","sum":222,"greatest":200,"migrated":true}"#]
         );
-        let letters = letters(&folder, "state/evolving/dead-letters.jsonl");
-        assert_eq!(letters.len(), 4, "two events of each odd sum");
-        assert!(letters.iter().all(|letter| letter.kind == "migrate"), "{letters:?}");
-        let of_a = letters
+        let dead_letters = dead_letters(&folder, "state/evolving/dead-letters.jsonl");
+        assert_eq!(dead_letters.len(), 4, "two events of each odd sum");
+        assert!(
+            dead_letters.iter().all(|dead_letter| dead_letter.kind == "migrate"),
+            "{dead_letters:?}"
+        );
+        let of_a = dead_letters
             .iter()
-            .find(|letter| letter.event.key.as_deref() == Some("a"))
+            .find(|dead_letter| dead_letter.event.key.as_deref() == Some("a"))
             .unwrap();
         let told = "the state of its key cannot be migrated from version 1 to 2: ";
         assert!(
@@ -123,12 +126,12 @@ fn a_migration_burns_the_fuel_of_its_turn() {
         .set("operator.sum.limits.fuel_per_event", 1_000_000)
         .finish()
         .succeeds();
-    let letters = letters(&folder, "state/evolving/dead-letters.jsonl");
-    assert_eq!(letters[0].kind, "migrate");
+    let dead_letters = dead_letters(&folder, "state/evolving/dead-letters.jsonl");
+    assert_eq!(dead_letters[0].kind, "migrate");
     assert!(
-        letters[0].reason.ends_with("all fuel consumed"),
+        dead_letters[0].reason.ends_with("all fuel consumed"),
         "{}",
-        letters[0].reason
+        dead_letters[0].reason
     );
 }
 
@@ -144,9 +147,17 @@ fn a_migration_that_breaks_the_contract_costs_the_events_of_its_key() {
         pipeline(&folder, "malformed-reduce", &config);
         folder.append("events.jsonl", &events(&[10]));
         Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
-        let letters = letters(&folder, "state/evolving/dead-letters.jsonl");
-        assert_eq!((letters.len(), letters[0].kind.as_str()), (1, "migrate"), "{lie}");
-        assert!(letters[0].reason.contains(told), "{lie}: {}", letters[0].reason);
+        let dead_letters = dead_letters(&folder, "state/evolving/dead-letters.jsonl");
+        assert_eq!(
+            (dead_letters.len(), dead_letters[0].kind.as_str()),
+            (1, "migrate"),
+            "{lie}"
+        );
+        assert!(
+            dead_letters[0].reason.contains(told),
+            "{lie}: {}",
+            dead_letters[0].reason
+        );
     }
 }
 
@@ -284,14 +295,14 @@ fn dead_letters_may_go_elsewhere_and_are_counted_on() {
     let folder = Folder::with_pipeline(SUMS);
     folder.write("events.jsonl", "{\"n\":\"x\",\"key\":\"a\"}\n");
     Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
-    assert_eq!(letters(&folder, "state/sums/dead-letters.jsonl").len(), 1);
+    assert_eq!(dead_letters(&folder, "state/sums/dead-letters.jsonl").len(), 1);
     folder.write(
         "pipeline.toml",
         format!("{SUMS}\n[dead_letters]\npath = \"dead.jsonl\"\n"),
     );
     folder.append("events.jsonl", "{\"n\":\"y\",\"key\":\"a\"}\n");
     Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
-    assert_eq!(letters(&folder, "state/sums/dead-letters.jsonl").len(), 1);
+    assert_eq!(dead_letters(&folder, "state/sums/dead-letters.jsonl").len(), 1);
     assert_eq!(folder.json_lines("dead.jsonl")[0]["id"], 2);
 }
 
@@ -304,7 +315,7 @@ fn migrate(folder: &Folder, more: &[&str]) -> crate::support::Finished {
 
 #[test]
 fn what_is_accepted_renamed_and_dropped_goes_on() {
-    for (from, to, wish, said) in [
+    for (from, to, options, said) in [
         (
             "aggregate = \"sum\"",
             "aggregate = \"max\"",
@@ -327,19 +338,19 @@ fn what_is_accepted_renamed_and_dropped_goes_on() {
         let (folder, refused) = resumed_as(&SUMS.replace(from, to));
         refused.ends_with(78, &["dirigo state migrate"]);
         migrate(&folder, &[]).ends_with(78, &["`"]);
-        let dry = migrate(&folder, &[wish[0], wish[1], "--dry-run"]);
+        let dry = migrate(&folder, &[options[0], options[1], "--dry-run"]);
         assert!(dry.stdout.contains("dry run"), "{}", dry.stdout);
         Dirigo::run(&folder, ["pipeline.toml"])
             .with_state()
             .finish()
             .ends_with(78, &["nothing was changed"]);
-        let done = migrate(&folder, &wish);
+        let done = migrate(&folder, &options);
         assert_eq!(done.code(), 0, "{}", done.stderr);
         assert!(done.stdout.contains(said), "{}", done.stdout);
         Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
         let windows = folder.json_lines("out.jsonl");
-        assert_eq!(windows.len(), if wish[0] == "--drop" { 0 } else { 3 }, "{wish:?}");
-        if wish[0] == "--accept" {
+        assert_eq!(windows.len(), if options[0] == "--drop" { 0 } else { 3 }, "{options:?}");
+        if options[0] == "--accept" {
             // As it was told to: the sums so far count as maxima.
             assert!(windows.iter().any(|window| window["max"] == 100.0), "{windows:?}");
         }
@@ -365,19 +376,19 @@ fn migrating_eagerly_shows_at_once_what_cannot_be_migrated() {
 }
 
 #[test]
-fn wishes_about_what_there_is_not_are_refused() {
+fn options_about_what_there_is_not_are_refused() {
     let folder = Folder::with_pipeline(SUMS);
     folder.write("events.jsonl", events(&[1, 2, 3]));
     migrate(&folder, &[]).ends_with(1, &["holds no state of pipeline `sums`"]);
     Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
-    for (wish, told) in [
+    for (options, told) in [
         (["--drop", "none"], "no operator, source or sink of that name"),
         (["--drop", "sum"], "the pipeline still has it"),
         (["--rename", "sum"], "`--rename OLD=NEW`"),
         (["--rename", "none=sum"], "the state has an operator `sum` already"),
         (["--accept", "none"], "have no `none` in common"),
     ] {
-        migrate(&folder, &wish).ends_with(1, &[told]);
+        migrate(&folder, &options).ends_with(1, &[told]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Dirigo, Folder, event, letters, numbered};
+use crate::support::{Dirigo, Folder, dead_letters, event, numbered};
 
 fn pipeline() -> Folder {
     let folder = Folder::with_pipeline(
@@ -66,12 +66,12 @@ fn a_dead_letter_says_which_line_of_which_file_it_was() {
     folder.write("logs/1.jsonl", events(0..10));
     folder.write("logs/2.jsonl", events(0..1) + "{}\n");
     Dirigo::run(&folder, ["pipeline.toml"]).finish().succeeds();
-    let letters = letters(&folder, "p.dead.jsonl");
-    assert_eq!((letters.len(), letters[0].event.position), (1, 12));
+    let dead_letters = dead_letters(&folder, "p.dead.jsonl");
+    assert_eq!((dead_letters.len(), dead_letters[0].event.position), (1, 12));
     assert!(
-        letters[0].reason.starts_with("line 2 of `2.jsonl`: "),
+        dead_letters[0].reason.starts_with("line 2 of `2.jsonl`: "),
         "{}",
-        letters[0].reason
+        dead_letters[0].reason
     );
 }
 

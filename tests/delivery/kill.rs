@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::support::{Dirigo, Folder, Random, guest, letters, number_of, numbered};
+use crate::support::{Dirigo, Folder, Random, dead_letters, guest, number_of, numbered};
 
 const EVENTS: u64 = 60_000;
 const KEYS: u64 = 37;
@@ -82,13 +82,13 @@ fn left(folder: &Folder) -> Left {
         let key = line["key"].as_str().unwrap().to_owned();
         by_key.entry(key).or_default().push(text.to_owned());
     }
-    let all = letters(folder, "state/killed/dead-letters.jsonl");
+    let all = dead_letters(folder, "state/killed/dead-letters.jsonl");
     let count = all.len();
     let dead: BTreeMap<_, _> = all
         .into_iter()
-        .map(|letter| {
-            let place = (letter.operator, letter.event.position);
-            (place, (letter.reason, letter.event.value.unwrap_or_default()))
+        .map(|dead_letter| {
+            let place = (dead_letter.operator, dead_letter.event.position);
+            (place, (dead_letter.reason, dead_letter.event.value.unwrap_or_default()))
         })
         .collect();
     assert_eq!(dead.len(), count, "no event dies twice in one place");

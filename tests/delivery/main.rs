@@ -15,9 +15,9 @@
 mod support;
 
 mod checkpoints;
+mod delivery_semantics;
 mod evolution;
 mod folders;
-mod guarantees;
 mod interrupt;
 mod kill;
 mod order;

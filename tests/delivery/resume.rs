@@ -1,6 +1,6 @@
 //! Runs that go on where the last one stopped.
 
-use crate::support::{Dirigo, Folder, event, guest, letters, numbered};
+use crate::support::{Dirigo, Folder, dead_letters, event, guest, numbered};
 
 const EVENTS: u64 = 20_000;
 const KEYS: u64 = 37;
@@ -47,16 +47,19 @@ fn in_one_go() -> (String, Vec<u64>) {
 }
 
 fn dead(folder: &Folder) -> Vec<u64> {
-    let letters = letters(folder, "state/resumed/dead-letters.jsonl");
-    let mut positions: Vec<u64> = letters.iter().map(|letter| letter.event.position).collect();
-    // Replicas bury side by side.
+    let dead_letters = dead_letters(folder, "state/resumed/dead-letters.jsonl");
+    let mut positions: Vec<u64> = dead_letters
+        .iter()
+        .map(|dead_letter| dead_letter.event.position)
+        .collect();
+    // Replicas write dead letters side by side.
     positions.sort_unstable();
     positions
 }
 
 #[test]
 fn a_run_goes_on_with_what_its_file_has_grown_by() {
-    let (out, letters) = in_one_go();
+    let (out, dead_letters) = in_one_go();
     let folder = pipeline();
     let mut next = 0;
     // Each part ends in the middle of windows; the workers and with them the shards differ from run to run.
@@ -77,7 +80,7 @@ fn a_run_goes_on_with_what_its_file_has_grown_by() {
         folder.read("out.jsonl") == out,
         "in parts there comes out what comes out in one go"
     );
-    assert_eq!(dead(&folder), letters);
+    assert_eq!(dead(&folder), dead_letters);
 }
 
 #[test]
@@ -151,7 +154,7 @@ fn without_a_state_directory_a_run_leaves_nothing_to_go_on_from() {
     let out = folder.read("out.jsonl");
     assert_eq!(run().succeeds().count("events_in"), 1_000);
     assert_eq!(folder.read("out.jsonl"), out);
-    assert_eq!(letters(&folder, "resumed.dead.jsonl").len(), 10);
+    assert_eq!(dead_letters(&folder, "resumed.dead.jsonl").len(), 10);
 }
 
 #[test]
@@ -208,8 +211,11 @@ fn positions_of_what_cannot_be_read_again_go_on_from_run_to_run() {
         let mut running = Dirigo::run(&folder, ["pipeline.toml"]).with_state().piped();
         running.say(lines);
         running.finish().succeeds();
-        let letters = letters(&folder, "state/talk/dead-letters.jsonl");
-        letters.iter().map(|letter| letter.event.position).collect::<Vec<_>>()
+        let dead_letters = dead_letters(&folder, "state/talk/dead-letters.jsonl");
+        dead_letters
+            .iter()
+            .map(|dead_letter| dead_letter.event.position)
+            .collect::<Vec<_>>()
     };
     let (sound, broken) = (event(0, "k"), "broken\n");
     for n in 1..=4 {

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::support::{Dirigo, Folder, Summary, assert_says, letters};
+use crate::support::{Dirigo, Folder, Summary, assert_says, dead_letters};
 
 /// A pipeline of a file, a map of its field `value`, and a file.
 fn pipeline(path: &str, source: &str) -> Folder {
@@ -82,10 +82,13 @@ fn every_field_that_is_not_as_wanted_is_a_dead_letter_that_says_how() {
         (2 * count, count)
     );
     assert_eq!(folder.read("out.jsonl"), "{\"value\":42.0}\n".repeat(cases.len()));
-    for (letter, (line, reason)) in letters(&folder, "dead.jsonl").iter().zip(cases) {
-        assert_eq!((letter.kind.as_str(), letter.operator.as_str()), ("rejected", "double"));
-        assert_eq!(letter.event.value.as_deref(), Some(line));
-        assert_says(&letter.reason, &[reason]);
+    for (dead_letter, (line, reason)) in dead_letters(&folder, "dead.jsonl").iter().zip(cases) {
+        assert_eq!(
+            (dead_letter.kind.as_str(), dead_letter.operator.as_str()),
+            ("rejected", "double")
+        );
+        assert_eq!(dead_letter.event.value.as_deref(), Some(line));
+        assert_says(&dead_letter.reason, &[reason]);
     }
 }
 
@@ -110,12 +113,21 @@ fn a_record_without_its_key_or_time_is_a_dead_letter_of_the_source() {
         (summary.count("events_in"), summary.count("events_out")),
         (2 * count, count)
     );
-    for ((letter, (line, pointer)), position) in letters(&folder, "dead.jsonl").iter().zip(cases).zip((1..).step_by(2))
+    for ((dead_letter, (line, pointer)), position) in dead_letters(&folder, "dead.jsonl")
+        .iter()
+        .zip(cases)
+        .zip((1..).step_by(2))
     {
-        assert_eq!((letter.kind.as_str(), letter.operator.as_str()), ("source", "in"));
-        assert_eq!((letter.event.position, letter.component.as_deref()), (position, None));
-        assert_eq!(letter.event.value.as_deref(), Some(line));
-        assert_says(&letter.reason, &[pointer]);
+        assert_eq!(
+            (dead_letter.kind.as_str(), dead_letter.operator.as_str()),
+            ("source", "in")
+        );
+        assert_eq!(
+            (dead_letter.event.position, dead_letter.component.as_deref()),
+            (position, None)
+        );
+        assert_eq!(dead_letter.event.value.as_deref(), Some(line));
+        assert_says(&dead_letter.reason, &[pointer]);
     }
 }
 
@@ -163,10 +175,10 @@ fn bytes_that_are_no_text_are_kept_in_the_dead_letter() {
     );
     let summary = run(&folder);
     assert_eq!((summary.count("events_in"), summary.count("dead_letters")), (4, 2));
-    let letters = letters(&folder, "dead.jsonl");
-    assert_eq!(letters[0].event.value, None);
-    assert_eq!(letters[0].event.value_base64.as_deref(), Some("//4A"));
-    assert!(letters[1].event.value_base64.is_some());
+    let dead_letters = dead_letters(&folder, "dead.jsonl");
+    assert_eq!(dead_letters[0].event.value, None);
+    assert_eq!(dead_letters[0].event.value_base64.as_deref(), Some("//4A"));
+    assert!(dead_letters[1].event.value_base64.is_some());
 }
 
 #[test]
@@ -192,7 +204,7 @@ fn a_line_of_ten_megabytes_is_an_event_like_any_other() {
     let out = folder.json_lines("out.jsonl");
     assert_eq!([&out[0]["value"], &out[1]["value"], &out[2]["value"]], [2.0, 4.0, 6.0]);
     assert_eq!(out[1]["long"].as_str().unwrap().len(), long.len());
-    assert_eq!(letters(&folder, "dead.jsonl")[0].event.position, 3);
+    assert_eq!(dead_letters(&folder, "dead.jsonl")[0].event.position, 3);
 }
 
 #[test]
@@ -205,7 +217,7 @@ fn a_line_longer_than_any_event_may_be_is_refused_and_passed_over() {
     let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).finish();
     assert_eq!(finished.succeeds().count("dead_letters"), 1);
     assert_eq!(folder.read("out.jsonl"), "{\"value\":2.0}\n{\"value\":4.0}\n");
-    assert_eq!(letters(&folder, "dead.jsonl")[0].event.position, 2);
+    assert_eq!(dead_letters(&folder, "dead.jsonl")[0].event.position, 2);
     assert!(
         folder.read("dead.jsonl").len() < 1 << 20,
         "only the start of it is kept"
@@ -218,8 +230,11 @@ fn csv_records_that_do_not_fit_their_header_are_dead_letters() {
     folder.write("in.csv", "name,value\na,1\nb\nc,3,4\n\"d\nd\",4\ne,\nf,x\n");
     let summary = run(&folder);
     assert_eq!((summary.count("events_in"), summary.count("events_out")), (6, 2));
-    let letters = letters(&folder, "dead.jsonl");
-    let mut operators: Vec<&str> = letters.iter().map(|letter| letter.operator.as_str()).collect();
+    let dead_letters = dead_letters(&folder, "dead.jsonl");
+    let mut operators: Vec<&str> = dead_letters
+        .iter()
+        .map(|dead_letter| dead_letter.operator.as_str())
+        .collect();
     operators.sort_unstable();
     assert_eq!(operators, ["double", "double", "in", "in"]);
 }
@@ -234,9 +249,9 @@ fn a_quote_that_is_never_closed_is_told_with_its_line() {
         folder.write("in.csv", text);
         let summary = run(&folder);
         assert_eq!((summary.count("events_out"), summary.count("dead_letters")), (1, 1));
-        let letters = letters(&folder, "dead.jsonl");
+        let dead_letters = dead_letters(&folder, "dead.jsonl");
         let expected = format!("a quote opened on line {line} is never closed");
-        assert_eq!(letters[0].reason, expected);
+        assert_eq!(dead_letters[0].reason, expected);
     }
     folder.write("in.csv", "value,\"name\n1,a\n");
     let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();

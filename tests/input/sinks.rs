@@ -83,17 +83,20 @@ fn dead_letters_whose_folder_goes_away_meanwhile_fail_the_run() {
 #[test]
 fn a_pipe_for_the_dead_letters_is_left_where_it_is() {
     let folder = pipeline("out.jsonl", "dead.fifo");
-    let pipe = folder.path("dead.fifo");
-    rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let context = folder.path("dead.fifo");
+    rustix::fs::mknodat(CWD, &context, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let reader = std::thread::spawn({
-        let pipe = pipe.clone();
-        move || fs::read_to_string(pipe).unwrap()
+        let context = context.clone();
+        move || fs::read_to_string(context).unwrap()
     });
     let finished = run(&folder);
-    assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo(), "it is still there");
-    let letters = reader.join().unwrap();
+    assert!(
+        fs::metadata(&context).unwrap().file_type().is_fifo(),
+        "it is still there"
+    );
+    let dead_letters = reader.join().unwrap();
     assert_eq!(
-        letters.lines().count() as u64,
+        dead_letters.lines().count() as u64,
         finished.succeeds().count("dead_letters")
     );
 }

@@ -1,7 +1,7 @@
 //! What a tenant may use, all its pipelines together: over it, it waits or loses what is too much.
 
 use crate::pipeline;
-use crate::support::{Dirigo, Finished, Folder, Summary, assert_says, guest, letters, numbered, numbers};
+use crate::support::{Dirigo, Finished, Folder, Summary, assert_says, dead_letters, guest, numbered, numbers};
 
 const EVENTS: u64 = 20_000;
 
@@ -106,10 +106,13 @@ fn a_guest_that_hoards_is_stopped_by_the_memory_of_its_tenant() {
     assert!(tenant["memory_denied"].as_u64() >= Some(2));
     // What instances start with, and events under way, come on top of what a guest may grow by.
     assert!(peak <= 24 << 20, "{peak} bytes");
-    let letters = letters(&folder, "dead.jsonl");
+    let dead_letters = dead_letters(&folder, "dead.jsonl");
     assert!(
-        letters.iter().map(|letter| letter.kind.as_str()).eq(["memory"; 2]),
-        "{letters:?}"
+        dead_letters
+            .iter()
+            .map(|dead_letter| dead_letter.kind.as_str())
+            .eq(["memory"; 2]),
+        "{dead_letters:?}"
     );
 }
 
@@ -135,11 +138,11 @@ fn an_event_that_puts_out_more_than_its_tenant_may_is_a_dead_letter_and_its_neig
         folder.write("events.jsonl", numbered(700, 10));
         let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(2).finish();
         assert_eq!(finished.succeeds().count("dead_letters"), 100);
-        let mut letters = letters(&folder, "dead.jsonl");
-        letters.sort_by_key(|letter| letter.event.position);
-        for (letter, n) in letters.iter().zip((0..700).step_by(7)) {
-            assert_eq!((letter.kind.as_str(), letter.number()), ("output", n));
-            assert_says(&letter.reason, &[reason]);
+        let mut dead_letters = dead_letters(&folder, "dead.jsonl");
+        dead_letters.sort_by_key(|dead_letter| dead_letter.event.position);
+        for (dead_letter, n) in dead_letters.iter().zip((0..700).step_by(7)) {
+            assert_eq!((dead_letter.kind.as_str(), dead_letter.number()), ("output", n));
+            assert_says(&dead_letter.reason, &[reason]);
         }
         let survivors = (0..700).filter(|n: &u64| !n.is_multiple_of(7));
         assert!(numbers(&folder.read("out.jsonl")).into_iter().eq(survivors));
@@ -188,7 +191,7 @@ fn a_tenant_that_waits_for_fuel_is_told_so_while_it_waits() {
 }
 
 #[test]
-fn an_operator_in_quarantine_is_told_of_while_it_waits() {
+fn an_operator_in_backoff_is_reported_while_it_waits() {
     let folder = pipeline("map", "{ mode = \"panic\" }", "");
     folder.write("events.jsonl", numbered(100_000, 10));
     let mut running = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).piped();

@@ -1,7 +1,7 @@
 //! Results that break the contract: the event is dead, the host unmoved.
 
 use crate::pipeline;
-use crate::support::{Dirigo, assert_says, letters, numbered};
+use crate::support::{Dirigo, assert_says, dead_letters, numbered};
 
 const EVENTS: u64 = 8;
 
@@ -12,9 +12,9 @@ fn lie(guest: &str, lie: &str, more: &str, kind: &str, words: &str) {
     let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).finish();
     assert_eq!(finished.succeeds().count("dead_letters"), EVENTS, "{guest}: {lie}");
     assert_eq!(folder.read("out.jsonl"), "", "{guest}: {lie}");
-    for letter in letters(&folder, "dead.jsonl") {
-        assert_eq!(letter.kind, kind, "{guest}: {lie}: {}", letter.reason);
-        assert_says(&letter.reason, &[words]);
+    for dead_letter in dead_letters(&folder, "dead.jsonl") {
+        assert_eq!(dead_letter.kind, kind, "{guest}: {lie}: {}", dead_letter.reason);
+        assert_says(&dead_letter.reason, &[words]);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pipelines beside one that never gives way.
+//! Pipelines next to one that never gives way.
 
 use crate::support::{Dirigo, Folder, assert_says, event, guest, numbered};
 

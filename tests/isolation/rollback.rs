@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::pipeline;
-use crate::support::{Dirigo, Folder, Letter, assert_says, letters, numbered};
+use crate::support::{DeadLetter, Dirigo, Folder, assert_says, dead_letters, numbered};
 
 const EVENTS: u64 = 6_000;
 const KEYS: u64 = 23;
@@ -34,12 +34,12 @@ fn oracle(event_fails: impl Fn(u64) -> bool, window_traps: impl Fn(u64) -> bool)
 }
 
 /// What windows hold, and the dead events, of a run.
-fn run(mode: &str, every: u64, workers: u32, more: &str) -> (Vec<Vec<u64>>, Vec<Letter>) {
-    let (_, windows, letters) = run_in_folder(mode, every, workers, more);
-    (windows, letters)
+fn run(mode: &str, every: u64, workers: u32, more: &str) -> (Vec<Vec<u64>>, Vec<DeadLetter>) {
+    let (_, windows, dead_letters) = run_in_folder(mode, every, workers, more);
+    (windows, dead_letters)
 }
 
-fn run_in_folder(mode: &str, every: u64, workers: u32, more: &str) -> (Folder, Vec<Vec<u64>>, Vec<Letter>) {
+fn run_in_folder(mode: &str, every: u64, workers: u32, more: &str) -> (Folder, Vec<Vec<u64>>, Vec<DeadLetter>) {
     let config = format!("{{ mode = \"{mode}\", every = {every} }}");
     let folder = pipeline("reduce", &config, &format!("window = {{ count = {SIZE} }}\n{more}"));
     folder.write("events.jsonl", numbered(EVENTS, KEYS));
@@ -53,13 +53,13 @@ fn run_in_folder(mode: &str, every: u64, workers: u32, more: &str) -> (Folder, V
         .map(|mut window| serde_json::from_value(window["numbers"].take()).unwrap())
         .collect();
     windows.sort_unstable();
-    let mut letters = letters(&folder, "dead.jsonl");
-    letters.sort_by_key(|letter| letter.event.position);
-    (folder, windows, letters)
+    let mut dead_letters = dead_letters(&folder, "dead.jsonl");
+    dead_letters.sort_by_key(|dead_letter| dead_letter.event.position);
+    (folder, windows, dead_letters)
 }
 
-fn dead(letters: &[Letter]) -> Vec<u64> {
-    letters.iter().map(Letter::number).collect()
+fn dead(dead_letters: &[DeadLetter]) -> Vec<u64> {
+    dead_letters.iter().map(DeadLetter::number).collect()
 }
 
 #[test]
@@ -73,9 +73,9 @@ fn an_event_that_traps_or_is_rejected_is_in_no_window() {
             (2, "actors = \"per-key\""),
             (2, "isolation = \"fresh\""),
         ] {
-            let (found, letters) = run(mode, 250, workers, more);
+            let (found, dead_letters) = run(mode, 250, workers, more);
             assert!(found == windows, "{mode}, {workers} workers, {more}");
-            assert_eq!(dead(&letters), expected, "{mode}, {workers} workers, {more}");
+            assert_eq!(dead(&dead_letters), expected, "{mode}, {workers} workers, {more}");
         }
     }
 }
@@ -86,13 +86,13 @@ fn an_event_that_completes_a_window_which_traps_is_dead_and_the_window_stays_ope
     let (windows, expected) = oracle(|_| false, traps);
     assert!(!expected.is_empty());
     for workers in [1, 2, 8] {
-        let (found, letters) = run("panic-window", 47, workers, "");
+        let (found, dead_letters) = run("panic-window", 47, workers, "");
         assert!(found == windows, "{workers} workers");
-        assert_eq!(dead(&letters), expected, "{workers} workers");
+        assert_eq!(dead(&dead_letters), expected, "{workers} workers");
         assert!(
-            letters
+            dead_letters
                 .iter()
-                .all(|letter| letter.reason.contains("is more than it can bear"))
+                .all(|dead_letter| dead_letter.reason.contains("is more than it can bear"))
         );
     }
 }
@@ -109,15 +109,15 @@ fn a_window_that_is_rejected_is_gone_with_the_event_that_completed_it() {
     let gone = windows.iter().filter(|window| rejected(window.iter().sum()));
     let mut completing: Vec<u64> = gone.map(|window| *window.last().unwrap()).collect();
     completing.sort_unstable();
-    let (found, letters) = run("reject-window", 47, 2, "");
+    let (found, dead_letters) = run("reject-window", 47, 2, "");
     assert!(found == expected);
-    assert_eq!(dead(&letters), completing);
-    assert!(letters.iter().all(|letter| letter.kind == "rejected"));
+    assert_eq!(dead(&dead_letters), completing);
+    assert!(dead_letters.iter().all(|dead_letter| dead_letter.kind == "rejected"));
 }
 
 /// How many events the open window of a letter's key held when the event came: the first eight bytes of its state.
-fn window_before(letter: &Letter) -> u64 {
-    let Some(state) = &letter.state else { return 0 };
+fn window_before(dead_letter: &DeadLetter) -> u64 {
+    let Some(state) = &dead_letter.state else { return 0 };
     let bytes = BASE64_STANDARD.decode(state).expect("state is base64");
     u64::from_le_bytes(*bytes.first_chunk().expect("it begins with a count"))
 }
@@ -126,27 +126,31 @@ fn window_before(letter: &Letter) -> u64 {
 fn a_dead_letter_carries_the_state_that_its_event_met() {
     let fails = |n: u64| n.is_multiple_of(250);
     for mode in ["panic", "reject"] {
-        let (_, letters) = run(mode, 250, 1, "");
-        assert!(!letters.is_empty());
-        for letter in letters {
-            let n = letter.number();
+        let (_, dead_letters) = run(mode, 250, 1, "");
+        assert!(!dead_letters.is_empty());
+        for dead_letter in dead_letters {
+            let n = dead_letter.number();
             let counted = (0..n)
                 .filter(|other| other % KEYS == n % KEYS && !fails(*other))
                 .count() as u64;
-            assert_eq!(window_before(&letter), counted % SIZE as u64, "{mode}: {letter:?}");
+            assert_eq!(
+                window_before(&dead_letter),
+                counted % SIZE as u64,
+                "{mode}: {dead_letter:?}"
+            );
         }
     }
 }
 
 #[test]
 fn a_rejected_window_is_replayed_from_its_dead_letter() {
-    let (folder, _, letters) = run_in_folder("reject-window", 47, 1, "");
-    let letter = &letters[letters.len() / 2];
-    assert_eq!(window_before(letter), SIZE as u64 - 1, "{letter:?}");
-    let id = letter.id.to_string();
+    let (folder, _, dead_letters) = run_in_folder("reject-window", 47, 1, "");
+    let dead_letter = &dead_letters[dead_letters.len() / 2];
+    assert_eq!(window_before(dead_letter), SIZE as u64 - 1, "{dead_letter:?}");
+    let id = dead_letter.id.to_string();
     let replayed = Dirigo::command(&folder, "replay")
         .args(["dead.jsonl", "--id", &id])
         .finish();
     assert_eq!(replayed.code(), 1);
-    assert_says(&replayed.stdout, &[&letter.reason]);
+    assert_says(&replayed.stdout, &[&dead_letter.reason]);
 }

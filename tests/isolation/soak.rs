@@ -1,4 +1,4 @@
-//! All hostile kinds at once, beside three victims, for a while: what is asserted of them is no timing.
+//! All hostile kinds at once, next to three victims, for a while: what is asserted of them is no timing.
 //! How long each kept a worker, `dirigo bench soak` prints.
 
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Faults of the protocol, planted to see that they are found.
 
-use dirigo::runtime::Moment;
+use dirigo::runtime::PreparedCheckpoint;
 
 /// What is done wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Fault {
     ];
 
     /// Spoils what is about to be committed. `before` is what was committed last, `late` where the sources are by now.
-    pub(crate) fn spoil(self, moment: &mut Moment, before: &Sinks, late: Sources) {
+    pub(crate) fn spoil(self, moment: &mut PreparedCheckpoint, before: &Sinks, late: Sources) {
         let snapshot = &mut moment.snapshot;
         match self {
             Fault::ForgottenKey => {
@@ -54,14 +54,14 @@ impl Fault {
                 }
             }
             Fault::ReversedOrder => snapshot.in_flight.reverse(),
-            Fault::LatePositions => snapshot.bookmarks.sources = late,
-            Fault::OldSinks => snapshot.bookmarks.sinks.clone_from(before),
+            Fault::LatePositions => snapshot.offsets.sources = late,
+            Fault::OldSinks => snapshot.offsets.sinks.clone_from(before),
             Fault::SkippedSync | Fault::PublishedEarly => {}
         }
     }
 }
 
-/// Bookmarks by sink.
+/// Offsets by sink.
 pub(crate) type Sinks = std::collections::BTreeMap<String, serde_json::Value>;
-/// Bookmarks by source.
+/// Offsets by source.
 pub(crate) type Sources = std::collections::BTreeMap<String, serde_json::Value>;

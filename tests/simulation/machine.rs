@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dirigo::clock::{Clock, ManualClock};
-use dirigo::disk::{Disk, Entry, Mode, Simulated};
+use dirigo::disk::{Disk, Mode, PathKind, Simulated};
 use dirigo::engine::{Cache, Engine, Machine as Limits};
-use dirigo::flow::{EventEncoder, LetterEncoder, Reading, ReadingStep, SinkTask};
+use dirigo::flow::{DeadLetterEncoder, EventEncoder, ReadStep, SinkTask, SourceTask};
 use dirigo::pipeline::{self, Budget};
-use dirigo::runtime::{Assembled, Checkpoints, Connectors, Host, Opened, Options, Phase, Place, Prepared, prepare};
-use dirigo::scheduler::Choice;
+use dirigo::runtime::{
+    Assembled, Checkpoints, Connectors, Host, HostOptions, Opened, Phase, Prepared, StateLocation, prepare,
+};
+use dirigo::scheduler::PolicyKind;
 use dirigo::state::{self, Apply};
 
 use crate::faults::{Fault, Sinks};
 use crate::oracle::{self, Left};
-use crate::support::{Folder, Letter, Random, guest};
+use crate::support::{DeadLetter, Folder, Random, guest};
 
-/// Lives of a machine that are cut short, at the most.
+/// Lives of a machine that are cut short, at most.
 const CRASHES_MAX: u64 = 12;
 /// Steps of one life: many times what it takes to the end, so that only what hangs is given up.
 const STEPS_MAX: usize = 20_000;
@@ -208,11 +210,11 @@ struct Life<'a> {
 impl Life<'_> {
     fn live(mut self, course: &mut Course, seen: &mut String) -> Result<End, String> {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
-        let place = Place::Directory {
+        let place = StateLocation::Directory {
             path: PathBuf::from(STATE),
             fresh: false,
         };
-        let options = state::Options {
+        let options = state::StoreOptions {
             apply: Apply::ByHand,
             log_bytes_max: 8 << 10,
             layer_bytes_max: 8 << 10,
@@ -237,9 +239,9 @@ impl Life<'_> {
         connectors.batch_events = 1 + self.random.below(4);
         let host = Host::unmanned(
             self.machine.engine.clone(),
-            Options {
+            HostOptions {
                 workers: 2,
-                policy: Choice::Fair,
+                policy: PolicyKind::Fair,
                 instances_max: 4 + u32::try_from(self.random.below(8)).unwrap(),
                 clock,
             },
@@ -258,7 +260,7 @@ impl Life<'_> {
         course.resumed += u64::from(!assembled.checkpoints().is_empty());
         let mut hands = Hands::new(assembled);
         let outcome = self.work(&host, &mut hands);
-        let failure = hands.assembled.halt().failure();
+        let failure = hands.assembled.failure_latch().failure();
         let ended = hands.assembled.conclude();
         match outcome {
             Ok(End::Completed) => {
@@ -288,7 +290,7 @@ impl Life<'_> {
                 self.disk.crash();
                 return Ok(End::Crashed);
             }
-            if let Some(failure) = hands.assembled.halt().failure() {
+            if let Some(failure) = hands.assembled.failure_latch().failure() {
                 return Err(failure.to_string());
             }
             match self.random.below(20) {
@@ -297,7 +299,7 @@ impl Life<'_> {
                     host.step(self.random.below(3));
                 }
                 12..15 => hands.write(self.random),
-                15 => hands.bury(self.random),
+                15 => hands.send_to_dead_letters(self.random),
                 16 => host.sweep(),
                 _ => {
                     let is_due = || self.random.one_in(3).then_some(Phase::Due);
@@ -326,7 +328,7 @@ impl Life<'_> {
             // Who writes comes to the mark: the checkpoint would wait for it.
             Phase::Cut(_) => hands.write_all(),
             Phase::Prepared(moment) => {
-                let sinks = moment.snapshot.bookmarks.sinks.clone();
+                let sinks = moment.snapshot.offsets.sinks.clone();
                 if let Some(fault) = self.fault {
                     fault.spoil(moment, before, checkpoints.positions());
                 }
@@ -372,7 +374,7 @@ impl Life<'_> {
             checkpoint = self.advance(checkpoints, hands, phase, before)?;
         }
         hands.write_all();
-        let failure = hands.assembled.halt().failure();
+        let failure = hands.assembled.failure_latch().failure();
         failure.map_or(Ok(()), |failure| Err(failure.to_string()))
     }
 }
@@ -380,20 +382,20 @@ impl Life<'_> {
 /// What the threads of a pipeline do, to be done one by one.
 struct Hands {
     assembled: Assembled,
-    readings: Vec<Reading>,
+    source_tasks: Vec<SourceTask>,
     ended: Vec<bool>,
     sinks: Vec<SinkTask<EventEncoder>>,
-    letters: Vec<SinkTask<LetterEncoder>>,
+    dead_letters: Vec<SinkTask<DeadLetterEncoder>>,
 }
 
 impl Hands {
     fn new(mut assembled: Assembled) -> Self {
-        let readings = std::mem::take(&mut assembled.readings);
+        let source_tasks = std::mem::take(&mut assembled.source_tasks);
         Self {
-            ended: vec![false; readings.len()],
-            readings,
+            ended: vec![false; source_tasks.len()],
+            source_tasks,
             sinks: std::mem::take(&mut assembled.sinks),
-            letters: assembled.letters.take().into_iter().collect(),
+            dead_letters: assembled.dead_letters.take().into_iter().collect(),
             assembled,
         }
     }
@@ -403,8 +405,8 @@ impl Hands {
     }
 
     fn read(&mut self, random: &mut Random) {
-        let source = random.below(self.readings.len());
-        self.ended[source] |= self.readings[source].step() == ReadingStep::Ended;
+        let source = random.below(self.source_tasks.len());
+        self.ended[source] |= self.source_tasks[source].step() == ReadStep::Ended;
     }
 
     fn write(&mut self, random: &mut Random) {
@@ -414,10 +416,10 @@ impl Hands {
         }
     }
 
-    fn bury(&mut self, random: &mut Random) {
-        for letters in &mut self.letters {
-            if !letters.step() && random.one_in(2) {
-                letters.flush();
+    fn send_to_dead_letters(&mut self, random: &mut Random) {
+        for dead_letters in &mut self.dead_letters {
+            if !dead_letters.step() && random.one_in(2) {
+                dead_letters.flush();
             }
         }
     }
@@ -426,8 +428,8 @@ impl Hands {
         for sink in &mut self.sinks {
             while sink.step() {}
         }
-        for letters in &mut self.letters {
-            while letters.step() {}
+        for dead_letters in &mut self.dead_letters {
+            while dead_letters.step() {}
         }
     }
 }
@@ -438,7 +440,7 @@ impl Machine {
         let disk = disk.look_on();
         let parts = self.folder.path("in-order");
         let mut text = String::new();
-        if disk.look(&parts).unwrap() == Entry::Folder {
+        if disk.look(&parts).unwrap() == PathKind::Folder {
             for name in disk.list(&parts).unwrap() {
                 if !name.as_encoded_bytes().starts_with(b".") {
                     text.push_str(&read(&disk, &parts.join(name)));
@@ -465,12 +467,16 @@ impl Machine {
         }
         let mut numbers = BTreeMap::new();
         for line in read(&disk, Path::new(LETTERS)).lines() {
-            let letter: Letter = serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;
-            let place = (letter.operator, letter.event.source, letter.event.position);
+            let dead_letter: DeadLetter = serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;
+            let place = (
+                dead_letter.operator,
+                dead_letter.event.source,
+                dead_letter.event.position,
+            );
             if !left.dead.insert(place.clone()) {
                 return Err(format!("{place:?} died twice"));
             }
-            numbers.insert(letter.id, place);
+            numbers.insert(dead_letter.id, place);
         }
         let are_counted = numbers.keys().copied().eq(1..=left.dead.len() as u64);
         if are_counted {
@@ -482,7 +488,7 @@ impl Machine {
 }
 
 fn read(disk: &dyn Disk, path: &Path) -> String {
-    if disk.look(path).unwrap() == Entry::Missing {
+    if disk.look(path).unwrap() == PathKind::Missing {
         return String::new();
     }
     let file = disk.open(path, Mode::Existing).unwrap();

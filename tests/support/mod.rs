@@ -6,16 +6,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod books;
+mod dead_letters;
 mod folder;
 mod guests;
-mod letters;
 mod process;
 mod random;
 
 pub(crate) use books::Summary;
+pub(crate) use dead_letters::{DeadLetter, dead_letters};
 pub(crate) use folder::Folder;
 pub(crate) use guests::{guest, pipeline};
-pub(crate) use letters::{Letter, letters};
 pub(crate) use process::{Dirigo, Finished, Running};
 pub(crate) use random::{Random, number_of};
 

@@ -87,7 +87,8 @@ impl Dirigo {
         self.start()
     }
 
-    /// Starts it with a standard error that is full, so that whoever writes there waits for [`Running::read_stderr`].
+    /// Starts it with a standard error that is full, so that a thread that writes there waits for
+    /// [`Running::read_stderr`].
     #[track_caller]
     pub(crate) fn with_full_stderr(mut self) -> (Running, PipeReader) {
         let (reader, mut writer) = std::io::pipe().unwrap();

@@ -9,12 +9,12 @@ use std::sync::{Arc, OnceLock};
 use dirigo::batch::Column;
 use dirigo::clock::{Clock, SystemClock};
 use dirigo::engine::{Component, Engine, Machine};
-use dirigo::flow::LettersBookmark;
+use dirigo::flow::DeadLetterOffset;
 use dirigo::pipeline;
-use dirigo::runtime::{Connectors, Ended, Host, InTransit, Opened, Options, Prepared, prepare};
-use dirigo::scheduler::Choice;
+use dirigo::runtime::{Connectors, Ended, Host, HostOptions, Opened, Prepared, RecoveredBatches, prepare};
+use dirigo::scheduler::PolicyKind;
 use dirigo::sink::{self, Sink};
-use dirigo::source::{self, Bookmark, Intake, Progress, Quota, Read, Source};
+use dirigo::source::{self, Intake, Offset, Read, ReadLimit, ReadProgress, Source};
 use dirigo::state::Store;
 
 /// That of the binary.
@@ -136,7 +136,7 @@ impl Cycle {
 }
 
 impl Source for Cycle {
-    fn read(&mut self, intake: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+    fn read(&mut self, intake: &mut Intake, _: ReadLimit) -> Result<Read, source::Error> {
         if self.left == 0 {
             return Ok(Read::End);
         }
@@ -152,11 +152,11 @@ impl Source for Cycle {
         Ok(Read::More)
     }
 
-    fn bookmark(&self) -> Option<Bookmark> {
-        Some(Bookmark::Null)
+    fn offset(&self) -> Option<Offset> {
+        Some(Offset::Null)
     }
 
-    fn progress(&self) -> Option<Progress> {
+    fn progress(&self) -> Option<ReadProgress> {
         None
     }
 }
@@ -181,8 +181,8 @@ impl Sink for Null {
         Ok(())
     }
 
-    fn ability(&self) -> sink::Ability {
-        sink::Ability::WritesNothing
+    fn delivery_capability(&self) -> sink::DeliveryCapability {
+        sink::DeliveryCapability::WritesNothing
     }
 }
 
@@ -197,9 +197,9 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 /// A host with so many workers.
 pub(crate) fn host(engine: &Engine, workers: u32, runtime: &tokio::runtime::Runtime) -> Host {
-    let options = Options {
+    let options = HostOptions {
         workers,
-        policy: Choice::Fair,
+        policy: PolicyKind::Fair,
         instances_max: u32::MAX,
         clock: clock(),
     };
@@ -225,10 +225,10 @@ pub(crate) fn run(
     let connectors = Connectors {
         sources: vec![source],
         sinks: vec![Box::new(Null)],
-        letters: Box::new(|| Ok(Box::new(Null) as Box<dyn Sink>)),
-        letters_from: LettersBookmark::fresh(),
+        dead_letters: Box::new(|| Ok(Box::new(Null) as Box<dyn Sink>)),
+        dead_letter_offset: DeadLetterOffset::fresh(),
         store: Store::temporary(),
-        in_transit: InTransit::default(),
+        recovered_batches: RecoveredBatches::default(),
         is_resumed: false,
         batch_events: 256,
     };

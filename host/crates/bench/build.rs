@@ -1,4 +1,4 @@
-//! Compiles the hostile guests that benchmarks set beside their victims, for release builds.
+//! Compiles the hostile guests that benchmarks set next to their victims, for release builds.
 
 use std::env;
 

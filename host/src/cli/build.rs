@@ -9,7 +9,7 @@ use dirigo::engine::{Component, Kind};
 use serde::{Deserialize, Serialize};
 
 use super::output::Format;
-use super::setup::Setup;
+use super::setup::CommandContext;
 use super::{Exit, Globals, output};
 
 /// What operators are compiled for.
@@ -175,7 +175,7 @@ fn relative(path: &Path) -> PathBuf {
 }
 
 fn check(path: &Path, globals: &Globals) -> anyhow::Result<Component> {
-    let setup = Setup::new(globals)?;
+    let setup = CommandContext::new(globals)?;
     let loaded = setup.engine.load_file(path);
     loaded.map_err(|error| anyhow!("{} was built, but it is no operator: {error}", path.display()))
 }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use dirigo::disk::Real;
 use dirigo::pipeline::{self, Override, Severity, Tenants};
-use dirigo::runtime::{self, Abilities, Place, letters_path};
+use dirigo::runtime::{self, DeliveryCapabilities, StateLocation, dead_letters_path};
 
 use super::output::Format;
-use super::setup::Setup;
-use super::{Exit, Globals, guarantees, output, report};
+use super::setup::CommandContext;
+use super::{Exit, Globals, delivery_semantics, output, report};
 
 /// Arguments of `dirigo check`.
 #[derive(Debug, clap::Args)]
@@ -33,15 +33,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let setup = Setup::new(globals)?;
+    let setup = CommandContext::new(globals)?;
     let mut all = Vec::new();
     let mut sound = Vec::new();
     for file in &args.files {
         let found = match setup.load(file, &args.set) {
             Ok(prepared) => {
                 // As of a run that keeps no state: with `--state` they cannot but be apart by default.
-                let letters = letters_path(&prepared.pipeline, &Place::Temporary);
-                sound.push((prepared.pipeline, letters));
+                let dead_letters = dead_letters_path(&prepared.pipeline, &StateLocation::Temporary);
+                sound.push((prepared.pipeline, dead_letters));
                 prepared.warnings
             }
             Err(problems) => problems,
@@ -51,13 +51,16 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         }
         all.push(found);
     }
-    let sound: Vec<_> = sound.iter().map(|(sound, letters)| (sound, letters.clone())).collect();
+    let sound: Vec<_> = sound
+        .iter()
+        .map(|(sound, dead_letters)| (sound, dead_letters.clone()))
+        .collect();
     let promised: Vec<_> = sound
         .iter()
         .map(|(pipeline, _)| {
             (
                 *pipeline,
-                runtime::guarantees(pipeline, &Abilities::foreseen(pipeline, &Real)),
+                runtime::delivery_semantics(pipeline, &DeliveryCapabilities::foreseen(pipeline, &Real)),
             )
         })
         .collect();
@@ -77,15 +80,17 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     match globals.format {
         Format::Json => {
             let mut findings = report::joined(&all);
-            let guarantees = promised.iter();
-            findings.extend(guarantees.flat_map(|(pipeline, of_sinks)| guarantees::findings(pipeline, of_sinks)));
+            let delivery_semantics = promised.iter();
+            findings.extend(
+                delivery_semantics.flat_map(|(pipeline, of_sinks)| delivery_semantics::findings(pipeline, of_sinks)),
+            );
             output::print_json(&findings)?;
         }
         Format::Text if errors == 0 => {
-            for line in guarantees::of_check(&promised) {
+            for line in delivery_semantics::of_check(&promised) {
                 eprintln!("{line}");
             }
-            eprintln!("{}", verdict(args.files.len()));
+            eprintln!("{}", case_report(args.files.len()));
         }
         Format::Text => {}
     }
@@ -96,7 +101,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     })
 }
 
-fn verdict(files: usize) -> String {
+fn case_report(files: usize) -> String {
     if files == 1 {
         "the pipeline is valid".into()
     } else {

@@ -10,7 +10,7 @@ use dirigo::engine::{self, Instance};
 use serde::Serialize;
 
 use super::output::Format;
-use super::setup::Setup;
+use super::setup::CommandContext;
 use super::{Exit, Globals, output};
 
 /// Arguments of `dirigo inspect`.
@@ -35,7 +35,7 @@ struct Inspection<'a> {
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let setup = Setup::new(globals)?;
+    let setup = CommandContext::new(globals)?;
     let loaded = setup.engine.load_named(&args.file);
     let component = loaded.map_err(|error| match error {
         // It names the file, and what is in its way.
@@ -69,7 +69,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
 }
 
 /// What an instance is made from that is asked about itself and never opened.
-fn unplaced(setup: &Setup) -> engine::Setup {
+fn unplaced(setup: &CommandContext) -> engine::Setup {
     engine::Setup {
         limits: dirigo::pipeline::Limits::default(),
         config: "{}".into(),
@@ -79,7 +79,7 @@ fn unplaced(setup: &Setup) -> engine::Setup {
             setup.clock.clone(),
             Arc::default(),
         )),
-        account: Arc::default(),
+        quota: Arc::default(),
         clock: setup.clock.clone(),
     }
 }

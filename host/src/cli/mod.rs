@@ -2,24 +2,24 @@
 //!
 //! Data goes to standard output, all else to standard error.
 
-mod admission;
 mod build;
+mod case_report;
 mod check;
 mod completions;
 mod crate_name;
-mod guarantees;
+mod delivery_semantics;
 mod inspect;
 mod new;
 mod progress;
 mod project;
 mod replay;
-mod restraints;
 mod run;
 mod schema;
+mod slo_monitor;
 mod state;
 mod summary;
 mod test;
-mod verdict;
+mod throttling;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dirigo::flow::Inlet;
+use dirigo::flow::SourceHandle;
 use dirigo::runtime::Job;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -31,9 +31,12 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn start(jobs: &[Job]) -> Self {
-        let inlets: Vec<Arc<Inlet>> = jobs.iter().flat_map(|job| job.inlets().iter().cloned()).collect();
+        let source_handles: Vec<Arc<SourceHandle>> = jobs
+            .iter()
+            .flat_map(|job| job.source_handles().iter().cloned())
+            .collect();
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let follower = tokio::spawn(follow(bar.clone(), inlets));
+        let follower = tokio::spawn(follow(bar.clone(), source_handles));
         Self { bar, follower }
     }
 
@@ -47,7 +50,7 @@ impl Progress {
     }
 }
 
-async fn follow(bar: ProgressBar, inlets: Vec<Arc<Inlet>>) {
+async fn follow(bar: ProgressBar, source_handles: Vec<Arc<SourceHandle>>) {
     if bar.is_hidden() {
         return;
     }
@@ -56,7 +59,10 @@ async fn follow(bar: ProgressBar, inlets: Vec<Arc<Inlet>>) {
     let unknown = style("{spinner} {msg}  {elapsed}");
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let counts: Vec<Counts> = inlets.iter().map(|inlet| Counts::of(inlet)).collect();
+        let counts: Vec<Counts> = source_handles
+            .iter()
+            .map(|source_handle| Counts::of(source_handle))
+            .collect();
         let sum = |count: fn(&Counts) -> u64| counts.iter().map(count).sum::<u64>();
         let is_known = counts.iter().all(|counts| counts.units_total > 0);
         bar.set_style(if is_known { known.clone() } else { unknown.clone() });
@@ -83,19 +89,19 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(inlet: &Inlet) -> Self {
+    fn of(source_handle: &SourceHandle) -> Self {
         // Before what is read: else events could be finished that are not read yet.
-        let finished = inlet.finished();
+        let finished = source_handle.finished();
         Self {
             finished,
-            read: inlet.events_in.load(Ordering::Relaxed),
-            units_read: inlet.done.load(Ordering::Relaxed),
-            units_total: inlet.total.load(Ordering::Relaxed),
+            read: source_handle.events_in.load(Ordering::Relaxed),
+            units_read: source_handle.done.load(Ordering::Relaxed),
+            units_total: source_handle.total.load(Ordering::Relaxed),
         }
     }
 
     /// The part of what was read whose events are finished: a source at its end is not a run at its end while operators
-    /// are at work, or one waits in quarantine.
+    /// are at work, or one backs off.
     fn units_finished(&self) -> u64 {
         if self.read == 0 {
             return self.units_read;

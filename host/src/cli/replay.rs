@@ -7,11 +7,11 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use dirigo::engine::Component;
 use dirigo::flow::DeadLetter;
-use dirigo::runtime::replay::{self, Failed, Made, Replayed};
+use dirigo::runtime::replay::{self, ReplayFailure, ReplayResult, Replayed};
 use serde::Serialize;
 
 use super::output::Format;
-use super::setup::Setup;
+use super::setup::CommandContext;
 use super::{Exit, Globals, output};
 
 /// Arguments of `dirigo replay`.
@@ -35,14 +35,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let letter = replay::find(&args.file, args.id)?;
-    let setup = Setup::new(globals)?;
-    let component = replay::load(&setup.engine, &letter, args.component.as_deref())?;
-    let running = replay::run(&letter, &component, setup.clock.clone());
+    let dead_letter = replay::find(&args.file, args.id)?;
+    let setup = CommandContext::new(globals)?;
+    let component = replay::load(&setup.engine, &dead_letter, args.component.as_deref())?;
+    let running = replay::run(&dead_letter, &component, setup.clock.clone());
     let replayed = setup.runtime.block_on(running)?;
     match globals.format {
-        Format::Json => output::print_json(&Told::new(&letter, &component, &replayed))?,
-        Format::Text => output::print(&text(&letter, args.component.as_deref(), &replayed))?,
+        Format::Json => output::print_json(&ReplayReport::new(&dead_letter, &component, &replayed))?,
+        Format::Text => output::print(&text(&dead_letter, args.component.as_deref(), &replayed))?,
     }
     Ok(match replayed.result {
         Ok(_) => Exit::Success,
@@ -52,7 +52,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
 
 /// What is printed for programs.
 #[derive(Debug, Serialize)]
-struct Told<'a> {
+struct ReplayReport<'a> {
     id: u64,
     operator: &'a str,
     component: &'a str,
@@ -62,7 +62,7 @@ struct Told<'a> {
     reason: Option<&'a str>,
     backtrace: Option<&'a str>,
     fuel: u64,
-    outputs: Vec<ToldOutput>,
+    outputs: Vec<ReportedOutput>,
     /// What is then kept of the key (base64); null for nothing, or where the event failed.
     state: Option<String>,
     /// How it failed in the run.
@@ -70,7 +70,7 @@ struct Told<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct ToldOutput {
+struct ReportedOutput {
     key: String,
     value: String,
 }
@@ -85,8 +85,8 @@ struct Recorded<'a> {
     attempt: u32,
 }
 
-impl<'a> Told<'a> {
-    fn new(letter: &'a DeadLetter, component: &'a Component, replayed: &'a Replayed) -> Self {
+impl<'a> ReplayReport<'a> {
+    fn new(dead_letter: &'a DeadLetter, component: &'a Component, replayed: &'a Replayed) -> Self {
         let (made, failed) = match &replayed.result {
             Ok(made) => (Some(made), None),
             Err(failed) => (None, Some(failed)),
@@ -94,8 +94,8 @@ impl<'a> Told<'a> {
         let outputs = made.into_iter().flat_map(|made| &made.outputs);
         let state = made.and_then(|made| made.state.as_ref());
         Self {
-            id: letter.id,
-            operator: &letter.operator,
+            id: dead_letter.id,
+            operator: &dead_letter.operator,
             component: component.sha256(),
             succeeded: failed.is_none(),
             kind: failed.map(|failed| failed.kind),
@@ -103,34 +103,37 @@ impl<'a> Told<'a> {
             backtrace: failed.and_then(|failed| failed.backtrace.as_deref()),
             fuel: replayed.fuel,
             outputs: outputs
-                .map(|output| ToldOutput {
+                .map(|output| ReportedOutput {
                     key: lossy(&output.key),
                     value: lossy(&output.value),
                 })
                 .collect(),
             state: state.map(|entry| BASE64_STANDARD.encode(entry.encode())),
             recorded: Recorded {
-                component: letter.component.as_deref(),
-                kind: &letter.kind,
-                reason: &letter.reason,
-                backtrace: letter.backtrace.as_deref(),
-                fuel: letter.fuel,
-                attempt: letter.attempt,
+                component: dead_letter.component.as_deref(),
+                kind: &dead_letter.kind,
+                reason: &dead_letter.reason,
+                backtrace: dead_letter.backtrace.as_deref(),
+                fuel: dead_letter.fuel,
+                attempt: dead_letter.attempt,
             },
         }
     }
 }
 
 /// What is printed for people.
-fn text(letter: &DeadLetter, instead: Option<&str>, replayed: &Replayed) -> String {
+fn text(dead_letter: &DeadLetter, instead: Option<&str>, replayed: &Replayed) -> String {
     let mut text = String::new();
     let mut line = |title: &str, rest: &str| {
         writeln!(text, "{title:<9} {rest}").expect("a string takes what is written");
     };
-    let event = &letter.event;
-    let component = letter.setup.as_ref().map_or("", |setup| setup.component.as_str());
-    let (operator, source) = (&letter.operator, &event.source);
-    line("operator", &format!("`{operator}` of pipeline `{}`", letter.pipeline));
+    let event = &dead_letter.event;
+    let component = dead_letter.setup.as_ref().map_or("", |setup| setup.component.as_str());
+    let (operator, source) = (&dead_letter.operator, &event.source);
+    line(
+        "operator",
+        &format!("`{operator}` of pipeline `{}`", dead_letter.pipeline),
+    );
     match instead {
         None => line("component", component),
         Some(instead) => line("component", &format!("{instead}, in place of {component}")),
@@ -147,14 +150,19 @@ fn text(letter: &DeadLetter, instead: Option<&str>, replayed: &Replayed) -> Stri
             .value_bytes()
             .map_or_else(|_| String::new(), |value| lossy(&value)),
     );
-    let (kind, reason, attempt, fuel) = (&letter.kind, &letter.reason, letter.attempt, letter.fuel);
+    let (kind, reason, attempt, fuel) = (
+        &dead_letter.kind,
+        &dead_letter.reason,
+        dead_letter.attempt,
+        dead_letter.fuel,
+    );
     line("then", &format!("{kind} (attempt {attempt}, {fuel} fuel): {reason}"));
     match &replayed.result {
         Ok(made) => {
             line("now", &format!("succeeds ({} fuel)", replayed.fuel));
-            told_of(made, &mut line);
+            describe(made, &mut line);
         }
-        Err(Failed {
+        Err(ReplayFailure {
             kind,
             reason,
             backtrace,
@@ -168,7 +176,7 @@ fn text(letter: &DeadLetter, instead: Option<&str>, replayed: &Replayed) -> Stri
     text
 }
 
-fn told_of(made: &Made, line: &mut impl FnMut(&str, &str)) {
+fn describe(made: &ReplayResult, line: &mut impl FnMut(&str, &str)) {
     for output in &made.outputs {
         line("output", &lossy(&output.value));
     }

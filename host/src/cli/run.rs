@@ -6,19 +6,20 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use dirigo::flow::Failure;
 use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity, Tenants};
-use dirigo::runtime::continuity;
+use dirigo::runtime::compatibility;
 use dirigo::runtime::{
-    Control, Ended, Host, Job, Opened, Options, Outcome, Place, Prepared, Summary, TenantSummary, letters_path,
+    Control, Ended, Host, HostOptions, Job, Opened, Outcome, Prepared, StateLocation, Summary, TenantSummary,
+    dead_letters_path,
 };
-use dirigo::scheduler::Choice;
+use dirigo::scheduler::PolicyKind;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::admission::Admission;
-use super::guarantees;
+use super::delivery_semantics;
 use super::output::Format;
 use super::progress::Progress;
-use super::restraints::Restraints;
-use super::setup::Setup;
+use super::setup::CommandContext;
+use super::slo_monitor::SloMonitor;
+use super::throttling::ThrottlingMonitor;
 use super::{Exit, Globals, output, report};
 
 /// Arguments of `dirigo run`.
@@ -51,7 +52,7 @@ pub(crate) struct Args {
     workers: Option<u32>,
     /// Who runs next: `deadline`, `fair` or `fifo`
     #[arg(long, value_name = "POLICY", default_value_t)]
-    policy: Choice,
+    policy: PolicyKind,
     /// The most instances of operators alive at once; by default what the machine can hold
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     instances: Option<u32>,
@@ -67,7 +68,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let setup = Setup::new(globals)?;
+    let setup = CommandContext::new(globals)?;
     let Some(prepared) = prepare_all(&setup, args, globals)? else {
         return Ok(Exit::Configuration);
     };
@@ -89,7 +90,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         }
     };
     let workers = args.workers.unwrap_or_else(available_workers);
-    let options = Options {
+    let options = HostOptions {
         workers,
         policy: args.policy,
         instances_max: args.instances.unwrap_or(u32::MAX),
@@ -100,16 +101,16 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         host.set_budget(&tenant, budget);
     }
     let open = |prepared: Prepared| {
-        let (name, place) = (prepared.pipeline.name.clone(), place(args, &prepared.pipeline));
-        let opened = host.open(prepared, &place);
+        let (name, location) = (prepared.pipeline.name.clone(), location(args, &prepared.pipeline));
+        let opened = host.open(prepared, &location);
         opened.with_context(|| format!("pipeline `{name}`"))
     };
     let opened: Vec<Opened> = prepared.into_iter().map(open).collect::<anyhow::Result<_>>()?;
     let promised: Vec<_> = opened
         .iter()
-        .map(|opened| (&opened.prepared.pipeline, opened.guarantees()))
+        .map(|opened| (&opened.prepared.pipeline, opened.delivery_semantics()))
         .collect();
-    for line in guarantees::of_run(&promised, args.state.is_some()) {
+    for line in delivery_semantics::of_run(&promised, args.state.is_some()) {
         globals.log.say(&line);
     }
     let interrupts = setup.runtime.block_on(async { Interrupts::listen() });
@@ -130,7 +131,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
 }
 
 /// All pipelines, prepared; `None` where one cannot be, which has been said.
-fn prepare_all(setup: &Setup, args: &Args, globals: &Globals) -> anyhow::Result<Option<Vec<Prepared>>> {
+fn prepare_all(setup: &CommandContext, args: &Args, globals: &Globals) -> anyhow::Result<Option<Vec<Prepared>>> {
     let mut all = Vec::new();
     let mut refused = Vec::new();
     for file in &args.files {
@@ -166,10 +167,10 @@ fn resume_all(args: &Args, globals: &Globals, prepared: Vec<Prepared>) -> anyhow
     let mut refused = Vec::new();
     for prepared in prepared {
         let name = prepared.pipeline.name.clone();
-        let place = place(args, &prepared.pipeline);
-        match continuity::resume(prepared, &place) {
+        let location = location(args, &prepared.pipeline);
+        match compatibility::resume(prepared, &location) {
             Ok(prepared) => resumed.push(prepared),
-            Err(continuity::Refused::Changed(problems)) => refused.push(*problems),
+            Err(compatibility::Incompatible::Changed(problems)) => refused.push(*problems),
             Err(error) => return Err(error).with_context(|| format!("pipeline `{name}`")),
         }
     }
@@ -182,10 +183,11 @@ fn resume_all(args: &Args, globals: &Globals, prepared: Vec<Prepared>) -> anyhow
 
 /// What keeps the pipelines from running side by side.
 fn conflicts(args: &Args, prepared: &[Prepared]) -> Vec<Diagnostics> {
-    let with_letters = |prepared: &Prepared| letters_path(&prepared.pipeline, &place(args, &prepared.pipeline));
+    let with_dead_letters =
+        |prepared: &Prepared| dead_letters_path(&prepared.pipeline, &location(args, &prepared.pipeline));
     let pipelines: Vec<_> = prepared
         .iter()
-        .map(|prepared| (&prepared.pipeline, with_letters(prepared)))
+        .map(|prepared| (&prepared.pipeline, with_dead_letters(prepared)))
         .collect();
     pipeline::conflicts(&pipelines)
 }
@@ -195,10 +197,10 @@ fn available_workers() -> u32 {
 }
 
 /// Where the state of a pipeline is: each has a directory of its own in the one that was given.
-fn place(args: &Args, pipeline: &Pipeline) -> Place {
+fn location(args: &Args, pipeline: &Pipeline) -> StateLocation {
     match &args.state {
-        None => Place::Temporary,
-        Some(directory) => Place::Directory {
+        None => StateLocation::Temporary,
+        Some(directory) => StateLocation::Directory {
             path: directory.join(&pipeline.name),
             fresh: args.fresh,
         },
@@ -208,8 +210,8 @@ fn place(args: &Args, pipeline: &Pipeline) -> Place {
 /// Waits for all jobs. The first interrupt has them drain; `None` after a second one.
 async fn finish(host: &Host, jobs: Vec<Job>, mut interrupts: Interrupts) -> Option<Vec<Ended>> {
     let progress = Progress::start(&jobs);
-    let _admission = Admission::start(host, &jobs, progress.bar(), host.clock().clone());
-    let watching = Restraints::of(&jobs).watch(host, progress.bar());
+    let _slo_monitor = SloMonitor::start(host, &jobs, progress.bar(), host.clock().clone());
+    let watching = ThrottlingMonitor::of(&jobs).watch(host, progress.bar());
     tokio::pin!(watching);
     let controls: Vec<Control> = jobs.iter().map(|job| job.control().clone()).collect();
     let finished = Job::all_finished(jobs);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use dirigo::runtime::{OperatorSummary, PipelineSummary, Summary};
 
 use super::output::grouped;
-use super::restraints;
+use super::throttling;
 
 /// Two lines of a terminal: reasons that the host and the built-in operators give fit.
 const REASON_CHARACTERS_MAX: usize = 160;
@@ -83,8 +83,8 @@ pub(crate) fn text(summary: &Summary) -> String {
         ));
     }
     for tenant in &summary.tenants {
-        let said: Vec<String> = restraints::of_tenant(tenant)
-            .map(|restraint| restraint.in_all)
+        let said: Vec<String> = throttling::of_tenant(tenant)
+            .map(|throttling| throttling.in_all)
             .collect();
         if !said.is_empty() {
             line(format_args!("  tenant {}: {}", tenant.name, said.join(", ")));
@@ -112,8 +112,8 @@ fn dead_letters(pipeline: &PipelineSummary, operators: &[OperatorSummary]) -> Op
         .filter(|(.., count)| *count > 0)
         .map(|(role, id, count)| format!("{role} {id}: {}", grouped(count)))
         .collect();
-    let letters = if count == 1 { "dead letter" } else { "dead letters" };
-    let mut said = format!("{} {letters} ({})", grouped(count), places.join(", "));
+    let dead_letters = if count == 1 { "dead letter" } else { "dead letters" };
+    let mut said = format!("{} {dead_letters} ({})", grouped(count), places.join(", "));
     let file = pipeline
         .dead_letters_path
         .as_ref()
@@ -121,7 +121,7 @@ fn dead_letters(pipeline: &PipelineSummary, operators: &[OperatorSummary]) -> Op
     if let Some(file) = &file {
         let _ = write!(said, " in {file}");
     }
-    if let Some(first) = &pipeline.first_letter {
+    if let Some(first) = &pipeline.first_dead_letter {
         let _ = write!(said, "; the first, at {}: {}", first.item, shown(&first.reason));
         if let Some(file) = file.filter(|_| first.is_replayable) {
             let _ = write!(said, " (see `dirigo replay {file} --id {}`)", first.id);

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use dirigo::pipeline::{Override, Severity, Test};
 use dirigo::runtime::Prepared;
-use dirigo::runtime::case::{Outcome, Stage};
+use dirigo::runtime::case::{CaseOutcome, CaseRunner};
 use serde::Serialize;
 
 use super::output::Format;
-use super::setup::Setup;
-use super::{Exit, Globals, output, report, verdict};
+use super::setup::CommandContext;
+use super::{Exit, Globals, case_report, output, report};
 
 /// Arguments of `dirigo test`.
 #[derive(Debug, clap::Args)]
@@ -50,11 +50,11 @@ struct Case {
     line: usize,
     passed: bool,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: CaseOutcome,
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let setup = Setup::new(globals)?;
+    let setup = CommandContext::new(globals)?;
     let prepared = match setup.load_for_tests(&args.file, &args.set) {
         Ok(prepared) => prepared,
         Err(problems) => {
@@ -97,13 +97,19 @@ fn chosen<'a>(args: &Args, tests: &'a [Test]) -> anyhow::Result<Vec<&'a Test>> {
     Ok(chosen)
 }
 
-fn run(setup: &Setup, prepared: &Prepared, tests: &[&Test], file: &Path, format: Format) -> anyhow::Result<Tally> {
-    let stage = Stage::new(setup.engine.clone(), setup.runtime.handle().clone());
+fn run(
+    setup: &CommandContext,
+    prepared: &Prepared,
+    tests: &[&Test],
+    file: &Path,
+    format: Format,
+) -> anyhow::Result<Tally> {
+    let runner = CaseRunner::new(setup.engine.clone(), setup.runtime.handle().clone());
     let mut tally = Tally::default();
     for test in tests {
-        let outcome = setup.runtime.block_on(stage.run(prepared, test));
+        let outcome = setup.runtime.block_on(runner.run(prepared, test));
         if format == Format::Text {
-            output::print(&verdict::text(test, &outcome, file))?;
+            output::print(&case_report::text(test, &outcome, file))?;
         }
         let passed = outcome.is_passed();
         if passed {

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use dirigo::clock::Clock;
-use dirigo::connect::sink::{Ability, Events, Prepared, Resume};
-use dirigo::connect::source::{Intake, Progress, Quota, Read};
-use dirigo::connect::{Bookmark, Error, Facets, Format, Opening, Sink, SinkSpec, Source, SourceSpec, facets};
+use dirigo::connect::sink::{DeliveryCapability, Events, Prepared, Resume};
+use dirigo::connect::source::{Intake, Read, ReadLimit, ReadProgress};
+use dirigo::connect::{Error, Facets, Format, Offset, Opening, Sink, SinkSpec, Source, SourceSpec, facets};
 use dirigo::disk::Disk;
 use dirigo::pipeline::keys::{NoKeys, Validation, Whole};
 use dirigo::pipeline::{SinkConnector, SourceConnector, section};
@@ -24,8 +24,8 @@ section! {
 /// `kind = "countdown"`.
 #[derive(Clone, Debug, Default)]
 pub struct Countdown {
-    /// The bookmarks of the epochs that became durable.
-    pub committed: Arc<Mutex<Vec<Bookmark>>>,
+    /// The offsets of the epochs that became durable.
+    pub committed: Arc<Mutex<Vec<Offset>>>,
 }
 
 impl SourceConnector for Countdown {
@@ -68,7 +68,7 @@ impl SourceSpec for CountdownSpec {
 
     fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Source>, Error> {
         let taken = match opening.from {
-            Some(bookmark) => bookmark
+            Some(offset) => offset
                 .as_u64()
                 .ok_or_else(|| Error::fatal("the bookmark is no number"))?,
             None => 0,
@@ -96,8 +96,8 @@ struct Counting {
 }
 
 impl Source for Counting {
-    fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, Error> {
-        for _ in 0..quota.events {
+    fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, Error> {
+        for _ in 0..limit.events {
             if self.taken >= self.from {
                 return Ok(Read::End);
             }
@@ -115,21 +115,21 @@ impl Source for Counting {
         Ok(Read::More)
     }
 
-    fn bookmark(&self) -> Option<Bookmark> {
+    fn offset(&self) -> Option<Offset> {
         Some(json!(self.taken))
     }
 
-    fn committed(&mut self, bookmark: &Bookmark) -> Result<(), Error> {
+    fn committed(&mut self, offset: &Offset) -> Result<(), Error> {
         let mut committed = self
             .connector
             .committed
             .lock()
             .map_err(|_| Error::fatal("a test panicked"))?;
-        committed.push(bookmark.clone());
+        committed.push(offset.clone());
         Ok(())
     }
 
-    fn progress(&self) -> Option<Progress> {
+    fn progress(&self) -> Option<ReadProgress> {
         None
     }
 }
@@ -150,7 +150,7 @@ impl SinkConnector for Notebook {
     }
 }
 
-const ABILITY: Ability = Ability::AtLeastOnce {
+const DELIVERY_CAPABILITY: DeliveryCapability = DeliveryCapability::AtLeastOnce {
     why: "what is noted stays",
 };
 
@@ -159,8 +159,8 @@ impl SinkSpec for Notebook {
         Ok(Box::new(self.clone()))
     }
 
-    fn ability(&self, _: &dyn Disk) -> Ability {
-        ABILITY
+    fn delivery_capability(&self, _: &dyn Disk) -> DeliveryCapability {
+        DELIVERY_CAPABILITY
     }
 
     fn facets(&self, _: &Path) -> Option<Facets> {
@@ -189,7 +189,7 @@ impl Sink for Notebook {
         Ok(())
     }
 
-    fn ability(&self) -> Ability {
-        ABILITY
+    fn delivery_capability(&self) -> DeliveryCapability {
+        DELIVERY_CAPABILITY
     }
 }

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dirigo::clock::{Clock, SystemClock};
-use dirigo::connect::source::{Intake, Progress, Quota, Read};
-use dirigo::connect::{Bookmark, Error, Source};
+use dirigo::connect::source::{Intake, Read, ReadLimit, ReadProgress};
+use dirigo::connect::{Error, Offset, Source};
 use dirigo::connectors;
 use dirigo::engine::{Engine, Machine};
 use dirigo::pipeline::{self, Registry};
-use dirigo::runtime::{Host, Options, Place, continuity, prepare};
-use dirigo::scheduler::Choice;
+use dirigo::runtime::{Host, HostOptions, StateLocation, compatibility, prepare};
+use dirigo::scheduler::PolicyKind;
 use dirigo_example_connector::{Countdown, Notebook};
 use serde_json::json;
 
@@ -51,14 +51,14 @@ fn run(
     let loaded = pipeline::load(file, &[], registry).unwrap_or_else(|problems| panic!("{problems}"));
     let prepared = runtime.block_on(prepare(&engine, loaded, &clock));
     let prepared = prepared.unwrap_or_else(|problems| panic!("{problems}"));
-    let place = Place::Directory {
+    let place = StateLocation::Directory {
         path: state.to_owned(),
         fresh: false,
     };
-    let prepared = continuity::resume(prepared, &place).unwrap();
-    let options = Options {
+    let prepared = compatibility::resume(prepared, &place).unwrap();
+    let options = HostOptions {
         workers: 1,
-        policy: Choice::Fair,
+        policy: PolicyKind::Fair,
         instances_max: u32::MAX,
         clock,
     };
@@ -74,19 +74,19 @@ fn run(
 struct Deaf(Box<dyn Source>, fn(&'static str) -> Error);
 
 impl Source for Deaf {
-    fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, Error> {
-        self.0.read(intake, quota)
+    fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, Error> {
+        self.0.read(intake, limit)
     }
 
-    fn bookmark(&self) -> Option<Bookmark> {
-        self.0.bookmark()
+    fn offset(&self) -> Option<Offset> {
+        self.0.offset()
     }
 
-    fn committed(&mut self, _: &Bookmark) -> Result<(), Error> {
+    fn committed(&mut self, _: &Offset) -> Result<(), Error> {
         Err(self.1("the broker is gone"))
     }
 
-    fn progress(&self) -> Option<Progress> {
+    fn progress(&self) -> Option<ReadProgress> {
         None
     }
 }

@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use crate::account::Account;
 use crate::activations::IdleQueue;
 use crate::limits::Budget;
+use crate::quota::Quota;
 use crate::replica::Replica;
 use crate::signal::Signal;
 use crate::sync::Mutex;
-use crate::{Activations, Epochs, Share, join_all};
+use crate::{Activations, Epochs, InstanceQuota, join_all};
 
 /// The actors of some tenants, and the places that they share.
 ///
@@ -25,8 +25,8 @@ pub struct World {
 }
 
 /// What the operator of a tenant knows of the rest.
-pub(crate) struct Pipe {
-    pub(crate) share: Arc<Share>,
+pub(crate) struct PipelineContext {
+    pub(crate) instances: Arc<InstanceQuota>,
     pub(crate) activations: Arc<Activations>,
     pub(crate) epochs: Epochs,
     pub(crate) clock: Arc<Clock>,
@@ -46,7 +46,7 @@ pub enum LastTurn {
 
 /// The only operator of a tenant.
 pub struct Operator {
-    pub(crate) pipe: Pipe,
+    pub(crate) context: PipelineContext,
     pub(crate) idle: IdleQueue,
     pub(crate) last_turn: LastTurn,
     /// Those of the tenant, and those of all.
@@ -63,7 +63,7 @@ pub struct Actor {
 }
 
 /// A replica of an actor.
-pub struct Cell {
+pub struct Runnable {
     pub(crate) actor: Arc<Actor>,
     pub(crate) replica: u16,
 }
@@ -75,7 +75,7 @@ pub(crate) struct Clock(AtomicU64);
 /// What is to run.
 #[derive(Default)]
 struct Ready {
-    cells: std::sync::Mutex<VecDeque<Cell>>,
+    cells: std::sync::Mutex<VecDeque<Runnable>>,
     scheduled: AtomicU32,
     signal: Signal,
 }
@@ -93,16 +93,16 @@ impl Clock {
 }
 
 impl Ready {
-    fn push(&self, cell: Cell) {
+    fn push(&self, runnable: Runnable) {
         self.scheduled.fetch_add(1, Ordering::SeqCst);
         self.cells
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push_back(cell);
-        self.signal.ring();
+            .push_back(runnable);
+        self.signal.notify();
     }
 
-    fn pop(&self) -> Option<Cell> {
+    fn pop(&self) -> Option<Runnable> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }
@@ -135,10 +135,10 @@ impl Operator {
     }
 }
 
-impl Cell {
+impl Runnable {
     /// Has it run.
     pub fn schedule(self) {
-        let ready = self.actor.operator.pipe.ready.clone();
+        let ready = self.actor.operator.context.ready.clone();
         ready.push(self);
     }
 
@@ -152,7 +152,7 @@ impl Cell {
             shuttle::thread::yield_now();
             true
         };
-        let now_ns = self.actor.operator.pipe.clock.now_ns();
+        let now_ns = self.actor.operator.context.clock.now_ns();
         self.actor.stopped_ns.store(now_ns, Ordering::SeqCst);
         if has_more {
             self.schedule();
@@ -160,10 +160,10 @@ impl Cell {
     }
 }
 
-impl Clone for Cell {
+impl Clone for Runnable {
     /// Only who puts it in line needs another.
     fn clone(&self) -> Self {
-        let now_ns = self.actor.operator.pipe.clock.now_ns();
+        let now_ns = self.actor.operator.context.clock.now_ns();
         self.actor.queued_ns.store(now_ns, Ordering::SeqCst);
         Self {
             actor: self.actor.clone(),
@@ -192,8 +192,8 @@ impl World {
             ..Budget::default()
         };
         let operator = Arc::new(Operator {
-            pipe: Pipe {
-                share: Share::new(Arc::new(Account::new(budget))),
+            context: PipelineContext {
+                instances: InstanceQuota::new(Arc::new(Quota::new(budget))),
                 activations: self.activations.clone(),
                 epochs: Epochs::default(),
                 clock: self.clock.clone(),
@@ -218,7 +218,7 @@ impl World {
     /// Schedules every actor, and runs all that is ready on so many threads.
     pub fn run_all(&self, threads: usize) {
         for actor in &self.actors {
-            Cell {
+            Runnable {
                 actor: actor.clone(),
                 replica: 0,
             }
@@ -230,8 +230,8 @@ impl World {
     /// Runs what is ready on so many threads, until nothing is.
     pub fn run_ready(&self, threads: usize) {
         let run = |ready: Arc<Ready>| {
-            while let Some(cell) = ready.pop() {
-                cell.run();
+            while let Some(runnable) = ready.pop() {
+                runnable.run();
             }
         };
         let threads: Vec<_> = (0..threads)
@@ -293,7 +293,7 @@ impl World {
     /// Waits until something is scheduled, and takes it.
     pub fn wait_for_ready(&self) {
         loop {
-            let heard = self.ready.signal.heard();
+            let heard = self.ready.signal.seen();
             if self.ready.pop().is_some() {
                 return;
             }
@@ -308,7 +308,7 @@ impl fmt::Debug for Operator {
     }
 }
 
-impl fmt::Debug for Cell {
+impl fmt::Debug for Runnable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "#{}", self.replica)
     }

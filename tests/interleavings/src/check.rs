@@ -7,7 +7,7 @@ use shuttle::{Config, Runner};
 const SEED: u64 = 15;
 /// How many interleavings are tried by each strategy: every fault that was planted is found within a tenth.
 const INTERLEAVINGS: usize = 10_000;
-/// Preemptions at the worst places that it may take to find a fault. The faults that were planted took two at the most.
+/// Preemptions at the worst places that it may take to find a fault. The faults that were planted took two at most.
 const PREEMPTIONS: usize = 3;
 
 /// Runs a scenario in many interleavings: some where any thread may go on at any time, some where few are preempted. A

@@ -11,8 +11,6 @@ extern crate self as dirigo_ground;
 #[path = "../../../host/crates/actor/src/activations.rs"]
 mod activations;
 mod actor;
-#[path = "../../../host/crates/actor/src/alarm.rs"]
-mod alarm;
 #[path = "../../../host/crates/flow/src/barrier.rs"]
 mod barrier;
 mod check;
@@ -20,25 +18,27 @@ mod check;
 mod epochs;
 #[path = "../../../host/crates/flow/src/gate.rs"]
 mod gate;
+#[path = "../../../host/crates/actor/src/instance_quota.rs"]
+mod instance_quota;
 mod replica;
-#[path = "../../../host/crates/actor/src/share.rs"]
-mod share;
 #[path = "../../../host/crates/ground/src/signal.rs"]
 pub mod signal;
 pub mod sync;
 mod thread;
 mod turn;
+#[path = "../../../host/crates/actor/src/turn_waker.rs"]
+mod turn_waker;
 
 use std::task::Waker;
 
 pub use activations::Activations;
-pub use actor::{Actor, Cell, LastTurn, Operator, World};
-pub use barrier::{Barrier, Inside, Raised};
+pub use actor::{Actor, LastTurn, Operator, Runnable, World};
+pub use barrier::{Barrier, BarrierGuard, RaisedBarrier};
 pub use check::{check, check_all};
 pub use epochs::{Epochs, Paused};
 pub use gate::Gate;
-pub use ground::{account, limits, lineage};
-pub use share::Share;
+pub use ground::{limits, lineage, quota};
+pub use instance_quota::InstanceQuota;
 pub use thread::join_all;
 pub use turn::{Slice, Turn};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Actor, Cell, LastTurn};
+use crate::{Actor, LastTurn, Runnable};
 
 /// What takes a place for each turn, and keeps it until somebody needs it.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) enum Place {
 
 /// What came of an attempt to deactivate an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leaving {
+pub(crate) enum Deactivation {
     Gone,
     #[allow(
         dead_code,
@@ -70,12 +70,12 @@ impl Replica {
     }
 
     /// Runs a turn, if there is a place for it.
-    pub(crate) fn run(&mut self, cell: &Cell) {
-        let actor = &cell.actor;
+    pub(crate) fn run(&mut self, runnable: &Runnable) {
+        let actor = &runnable.actor;
         if self.place != Place::Held {
-            if !actor.operator.pipe.activations.acquire(cell) {
+            if !actor.operator.context.activations.acquire(runnable) {
                 if std::mem::replace(&mut self.place, Place::Awaited) == Place::None {
-                    actor.operator.pipe.share.note_wait();
+                    actor.operator.context.instances.note_wait();
                 }
                 return;
             }
@@ -86,36 +86,36 @@ impl Replica {
         match actor.operator.last_turn {
             LastTurn::LeavesPlace if !self.has_turns_left() => self.give_up_instance(actor),
             LastTurn::LastsForEver if !self.has_turns_left() => self.is_running = true,
-            _ => self.become_idle(actor, cell.replica),
+            _ => self.become_idle(actor, runnable.replica),
         }
     }
 
     fn become_idle(&mut self, actor: &Arc<Actor>, number: u16) {
         let operator = &actor.operator;
-        self.last_used_ns = operator.pipe.clock.now_ns();
+        self.last_used_ns = operator.context.clock.now_ns();
         if !self.is_in_idle_queue {
             self.is_in_idle_queue = true;
             operator.idle.note(actor, number, self.last_used_ns);
         }
         // Looked at last: whoever comes to wait after it finds the replica among the idle.
-        let share = &operator.pipe.share;
-        if operator.pipe.activations.is_short(share) || share.is_short() {
+        let share = &operator.context.instances;
+        if operator.context.activations.is_short(share) || share.is_short() {
             self.deactivate(actor);
         }
     }
 
-    pub(crate) fn deactivate(&mut self, actor: &Arc<Actor>) -> Leaving {
+    pub(crate) fn deactivate(&mut self, actor: &Arc<Actor>) -> Deactivation {
         if self.place != Place::Held || self.is_running {
-            return Leaving::Stays;
+            return Deactivation::Stays;
         }
         self.give_up_instance(actor);
-        Leaving::Gone
+        Deactivation::Gone
     }
 
     fn give_up_instance(&mut self, actor: &Arc<Actor>) {
         self.place = Place::None;
         let operator = &actor.operator;
         operator.note_deactivation();
-        operator.pipe.activations.release(&operator.pipe.share);
+        operator.context.activations.release(&operator.context.instances);
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::Actor;
-use crate::alarm::Alarm;
+use crate::turn_waker::TurnWaker;
 
 /// A turn under way.
 pub struct Turn<F> {
     future: Pin<Box<F>>,
-    alarm: Arc<Alarm>,
+    alarm: Arc<TurnWaker>,
 }
 
 /// How a slice of a turn ended.
@@ -29,7 +29,7 @@ impl<F: Future<Output = ()>> Turn<F> {
     pub fn new(actor: &Arc<Actor>, future: F) -> Self {
         Self {
             future: Box::pin(future),
-            alarm: Alarm::new(Arc::downgrade(actor), 0),
+            alarm: TurnWaker::new(Arc::downgrade(actor), 0),
         }
     }
 

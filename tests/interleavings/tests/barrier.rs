@@ -28,7 +28,7 @@ impl Effects {
 fn take_behind(barrier: &Barrier, effects: &Effects) {
     let signal = Arc::<Signal>::default();
     loop {
-        let heard = signal.heard();
+        let heard = signal.seen();
         if let Some(_inside) = barrier.enter(|| Waker::from(signal.clone())) {
             effects.take();
             return;

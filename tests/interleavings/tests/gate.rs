@@ -16,7 +16,7 @@ const MOST_BYTES: usize = (32 << 20) / 8 * 5;
 fn wait_for_room(gate: &Gate<Arc<Signal>>) {
     let signal = Arc::<Signal>::default();
     loop {
-        let heard = signal.heard();
+        let heard = signal.seen();
         if !gate.is_full() || !gate.wait(signal.clone()) {
             return;
         }
@@ -25,7 +25,7 @@ fn wait_for_room(gate: &Gate<Arc<Signal>>) {
 }
 
 fn leave(gate: &Gate<Arc<Signal>>, events: usize, bytes: usize) {
-    gate.leave(events, bytes).iter().for_each(|waiting| waiting.ring());
+    gate.leave(events, bytes).iter().for_each(|waiting| waiting.notify());
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn whoever_waits_hears_of_what_happened_since_the_look() {
             let (signal, happened) = (signal.clone(), happened.clone());
             thread::spawn(move || {
                 loop {
-                    let heard = signal.heard();
+                    let heard = signal.seen();
                     if happened.load(Ordering::SeqCst) {
                         return;
                     }
@@ -24,7 +24,7 @@ fn whoever_waits_hears_of_what_happened_since_the_look() {
             })
         };
         happened.store(true, Ordering::SeqCst);
-        signal.ring();
+        signal.notify();
         waiting.join().unwrap();
     });
     assert!(interleavings > 10, "only {interleavings} were tried");

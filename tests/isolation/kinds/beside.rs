@@ -1,4 +1,4 @@
-//! An honest pipeline beside a hostile one, in one process and on one worker.
+//! An honest pipeline next to a hostile one, in one process and on one worker.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -68,8 +68,8 @@ fn alone() -> &'static (String, String) {
     })
 }
 
-/// Runs the `pipeline.toml` of a folder beside a victim. The victim must come to exactly what it comes to alone, and the guest
-/// must have given its worker back as often as its fuel says.
+/// Runs the `pipeline.toml` of a folder next to a victim. The victim must come to exactly what it comes to alone, and
+/// the guest must have given its worker back as often as its fuel says.
 #[track_caller]
 pub(crate) fn beside_a_victim(folder: &Folder) -> Finished {
     folder.write("victim.toml", VICTIM);

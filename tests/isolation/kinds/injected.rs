@@ -6,7 +6,7 @@ use wasm_encoder::{BlockType, Encode as _, Function, HeapType, InstructionSink};
 use wasmparser::{BinaryReader, CodeSectionReader, KnownCustom, Name, Parser, Payload};
 
 use crate::beside::beside_a_victim;
-use crate::support::{Finished, Folder, Letter, guest, letters, numbered, pipeline};
+use crate::support::{DeadLetter, Finished, Folder, dead_letters, guest, numbered, pipeline};
 
 /// The function of the guest whose body is put in; it takes a number and gives one.
 const FUNCTION: &str = "replaced_by_the_test";
@@ -92,9 +92,15 @@ pub(crate) fn wasi_handles_are_held_up_to_a_bound() {
         "",
     );
     // The call that finds no room traps, and the instance is dropped with all that it held.
-    let letters = letters(&folder, "dead.jsonl");
-    assert!(letters.iter().map(Letter::number).eq([0, 20]), "{letters:?}");
-    assert!(letters.iter().all(|letter| letter.kind == "trap"), "{letters:?}");
+    let dead_letters = dead_letters(&folder, "dead.jsonl");
+    assert!(
+        dead_letters.iter().map(DeadLetter::number).eq([0, 20]),
+        "{dead_letters:?}"
+    );
+    assert!(
+        dead_letters.iter().all(|dead_letter| dead_letter.kind == "trap"),
+        "{dead_letters:?}"
+    );
     assert!(finished.peak_bytes < 400 << 20, "{} bytes", finished.peak_bytes);
 }
 

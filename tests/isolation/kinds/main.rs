@@ -1,7 +1,7 @@
 //! Every kind of hostile guest, and what holds it.
 //!
-//! Each runs beside a victim, where it runs at all. What is asserted are counts, and what comes out; how long a guest kept its
-//! worker stands in the table that `cargo hostile` ends with, and `dirigo bench isolation` judges it.
+//! Each runs next to a victim, where it runs at all. What is asserted are counts, and what comes out; how long a guest
+//! kept its worker stands in the table that `cargo hostile` ends with, and `dirigo bench isolation` judges it.
 
 #![allow(
     clippy::unwrap_used,
@@ -59,7 +59,7 @@ suite! {
     striking::a_deep_recursion_ends_at_its_stack,
         "recursion without end" => "a stack of 512 KiB";
     striking::a_panic_at_every_event_is_kept_waiting,
-        "panic at every event" => "roll-back; quarantine";
+        "panic at every event" => "roll-back; backoff";
     striking::a_panic_at_every_20th_event_costs_those,
         "panic at each nth event" => "roll-back; the batch is split around it";
     striking::an_output_of_100_mib_is_not_taken,
@@ -87,7 +87,7 @@ suite! {
     striking::memory_bears_no_trace_of_another_tenant,
         "reading what another tenant left in memory" => "memory is cleared before it is given out";
     striking::thousands_of_actors_that_start_and_trap_at_once_are_started_in_turn,
-        "3,000 actors that start and trap at once" => "slices; places for instances";
+        "3,000 actors that start and trap at once" => "slices; instance slots";
     injected::a_table_bomb_ends_at_its_limit,
         "table bomb" => "the table limit; 20,000 elements whatever it says";
     injected::wasi_handles_are_held_up_to_a_bound,

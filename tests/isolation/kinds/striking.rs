@@ -1,12 +1,12 @@
-//! Hostile guests, each beside a victim on the only worker.
+//! Hostile guests, each next to a victim on the only worker.
 
 use crate::beside::beside_a_victim;
-use crate::support::{Finished, Folder, Letter, assert_says, event, letters, numbered, pipeline};
+use crate::support::{DeadLetter, Finished, Folder, assert_says, dead_letters, event, numbered, pipeline};
 
 const EVENTS: u64 = 40;
 
 /// Runs a map that strikes at every 20th of 40 events, in a way that kills the event.
-fn strikes(mode: &str, limits: &str, kind: &str) -> (Folder, Finished, Vec<Letter>) {
+fn strikes(mode: &str, limits: &str, kind: &str) -> (Folder, Finished, Vec<DeadLetter>) {
     let folder = pipeline(
         "map",
         &format!("{{ mode = \"{mode}\", every = 20 }}"),
@@ -14,12 +14,15 @@ fn strikes(mode: &str, limits: &str, kind: &str) -> (Folder, Finished, Vec<Lette
     );
     folder.write("events.jsonl", numbered(EVENTS, 10));
     let finished = beside_a_victim(&folder);
-    let letters = letters(&folder, "dead.jsonl");
-    assert!(letters.iter().map(Letter::number).eq([0, 20]), "{letters:?}");
-    for letter in &letters {
-        assert_eq!(letter.kind, kind, "{mode}: {}", letter.reason);
+    let dead_letters = dead_letters(&folder, "dead.jsonl");
+    assert!(
+        dead_letters.iter().map(DeadLetter::number).eq([0, 20]),
+        "{dead_letters:?}"
+    );
+    for dead_letter in &dead_letters {
+        assert_eq!(dead_letter.kind, kind, "{mode}: {}", dead_letter.reason);
     }
-    (folder, finished, letters)
+    (folder, finished, dead_letters)
 }
 
 pub(crate) fn an_endless_loop_burns_its_fuel() {
@@ -37,7 +40,7 @@ pub(crate) fn a_loop_of_host_calls_yields_between_them() {
     let guest = operators.iter().find(|operator| operator["id"] == "guest").unwrap();
     let counted = guest["metrics"]["calls"].as_f64().unwrap();
     let slices = f64::from(u32::try_from(summary.operator("guest", "slices")).unwrap());
-    // Two calls for each that it counted, of which at the most 100 go between two yields.
+    // Two calls for each that it counted, of which at most 100 go between two yields.
     assert!(
         counted > 10_000.0 && slices >= 2.0 * counted / 100.0,
         "{slices} slices, {counted} times two calls"
@@ -164,13 +167,13 @@ pub(crate) fn a_key_that_ten_thousand_outputs_would_inherit_is_not_copied_to_the
     folder.write("events.jsonl", (0..EVENTS).map(|n| event(n, &long)).collect::<String>());
     let finished = beside_a_victim(&folder);
     assert_eq!(finished.succeeds().operator("guest", "events_out"), 0);
-    let letters = letters(&folder, "dead.jsonl");
+    let dead_letters = dead_letters(&folder, "dead.jsonl");
     assert!(
-        letters.iter().map(Letter::number).eq(0..EVENTS),
+        dead_letters.iter().map(DeadLetter::number).eq(0..EVENTS),
         "{} letters",
-        letters.len()
+        dead_letters.len()
     );
-    assert!(letters.iter().all(|letter| letter.kind == "output"));
+    assert!(dead_letters.iter().all(|dead_letter| dead_letter.kind == "output"));
     assert!(finished.peak_bytes < 400 << 20, "{} bytes", finished.peak_bytes);
 }
 
@@ -178,12 +181,12 @@ pub(crate) fn state_that_grows_without_end_ends_at_the_memory_limit() {
     let folder = hoarding(1, "memory = \"4MiB\"");
     folder.write("events.jsonl", numbered(60, 1));
     let finished = beside_a_victim(&folder);
-    let letters = letters(&folder, "dead.jsonl");
-    assert!(!letters.is_empty(), "it ends somewhere");
+    let dead_letters = dead_letters(&folder, "dead.jsonl");
+    assert!(!dead_letters.is_empty(), "it ends somewhere");
     assert!(
-        letters
+        dead_letters
             .iter()
-            .all(|letter| letter.kind == "memory" || letter.kind == "fuel")
+            .all(|dead_letter| dead_letter.kind == "memory" || dead_letter.kind == "fuel")
     );
     assert!(finished.peak_bytes < 400 << 20, "{} bytes", finished.peak_bytes);
 }
@@ -192,15 +195,21 @@ pub(crate) fn state_of_a_key_ends_at_its_limit() {
     let folder = hoarding(1, "state = \"100KiB\"\nfuel_per_event = 1_000_000_000");
     folder.write("events.jsonl", numbered(20, 1));
     let finished = beside_a_victim(&folder);
-    let letters = letters(&folder, "dead.jsonl");
-    let kinds: Vec<_> = letters.iter().map(|letter| letter.kind.as_str()).collect();
+    let dead_letters = dead_letters(&folder, "dead.jsonl");
+    let kinds: Vec<_> = dead_letters
+        .iter()
+        .map(|dead_letter| dead_letter.kind.as_str())
+        .collect();
     assert!(
         !kinds.is_empty() && kinds.iter().all(|kind| *kind == "state"),
         "{kinds:?}"
     );
-    assert_says(&letters[0].reason, &["the state of its key", "`state` allows 102400"]);
+    assert_says(
+        &dead_letters[0].reason,
+        &["the state of its key", "`state` allows 102400"],
+    );
     let absorbed = finished.succeeds().operator("guest", "absorbed");
-    assert_eq!(absorbed + letters.len() as u64, 20, "what fits is kept");
+    assert_eq!(absorbed + dead_letters.len() as u64, 20, "what fits is kept");
     assert!(absorbed > 0, "what fits is kept");
 }
 
@@ -208,8 +217,8 @@ pub(crate) fn state_of_a_key_ends_at_its_limit_wherever_in_a_batch() {
     let folder = hoarding(400, "state = \"10KiB\"\nfuel_per_event = 1_000_000_000");
     folder.write("events.jsonl", numbered(400, 1));
     let finished = beside_a_victim(&folder);
-    let letters = letters(&folder, "dead.jsonl");
-    assert!(letters.iter().map(Letter::number).eq([0]), "the first of 400");
+    let dead_letters = dead_letters(&folder, "dead.jsonl");
+    assert!(dead_letters.iter().map(DeadLetter::number).eq([0]), "the first of 400");
     let traps = finished.succeeds().operator("guest", "traps");
     assert!(traps < 16, "it took {traps} turns to find it");
 }

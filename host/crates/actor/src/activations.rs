@@ -1,9 +1,9 @@
 //! Who may hold an instance.
 //!
-//! The machine bounds how many instances live at once. An actor that needs one when there is no room takes the place of the
-//! one that has been idle longest, of its own tenant or of one that has more places for its weight; where none is idle it
-//! waits, and of those who wait the tenant with the fewest places for its weight is next. So a tenant with thousands of
-//! actors neither takes the places of one with few nor makes it wait behind its own.
+//! The machine bounds how many instances live at once. An actor that needs one when there is no room takes the slot of
+//! the one that has been idle longest, of its own tenant or of one that has more slots for its weight; where none is
+//! idle it waits, and of those who wait the tenant with the fewest slots for its weight is next. So a tenant with
+//! thousands of actors neither takes the slots of one with few nor makes it wait behind its own.
 
 // Its path is spelt out for `tests/interleavings`, which includes this file by its own.
 #[path = "activations/idle_queue.rs"]
@@ -12,36 +12,36 @@ mod idle_queue;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use super::replica::Leaving;
-use super::{Cell, Operator, Share};
+use super::replica::Deactivation;
+use super::{InstanceQuota, Operator, Runnable};
 use dirigo_ground::sync::Mutex;
 use dirigo_ground::sync::atomic::{AtomicUsize, Ordering};
 pub(super) use idle_queue::IdleQueue;
 
-/// The places for instances, shared by all pipelines of a host.
+/// The instance slots, shared by all pipelines of a host.
 #[derive(Debug)]
 pub struct Activations {
     max: usize,
     live: AtomicUsize,
     peak: AtomicUsize,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitQueue>,
     operators: Mutex<Vec<Weak<Operator>>>,
 }
 
-/// Cells that wait for a place, by tenant; those of one tenant in the order in which they came.
+/// Runnables that wait for a slot, by tenant; those of one tenant in the order in which they came.
 #[derive(Debug, Default)]
-struct Waiting(Vec<(Arc<Share>, VecDeque<Cell>)>);
+struct WaitQueue(Vec<(Arc<InstanceQuota>, VecDeque<Runnable>)>);
 
-impl Waiting {
-    fn push(&mut self, cell: Cell) {
-        let share = &cell.actor.operator.pipe.share;
-        match self.0.iter_mut().find(|(own, _)| Arc::ptr_eq(own, share)) {
-            Some((_, queue)) => queue.push_back(cell),
-            None => self.0.push((share.clone(), VecDeque::from([cell]))),
+impl WaitQueue {
+    fn push(&mut self, runnable: Runnable) {
+        let instances = &runnable.actor.operator.context.instances;
+        match self.0.iter_mut().find(|(own, _)| Arc::ptr_eq(own, instances)) {
+            Some((_, queue)) => queue.push_back(runnable),
+            None => self.0.push((instances.clone(), VecDeque::from([runnable]))),
         }
     }
 
-    /// The tenant that is next: none of the others who wait has fewer places for its weight.
+    /// The tenant that is next: none of the others who wait has fewer slots for its weight.
     fn next(&self) -> Option<usize> {
         let mut tenants = 0..self.0.len();
         let first = tenants.next()?;
@@ -51,14 +51,14 @@ impl Waiting {
         }))
     }
 
-    fn pop(&mut self) -> Option<Cell> {
+    fn pop(&mut self) -> Option<Runnable> {
         let next = self.next()?;
         let (_, queue) = &mut self.0[next];
-        let cell = queue.pop_front();
+        let runnable = queue.pop_front();
         if queue.is_empty() {
             self.0.swap_remove(next);
         }
-        cell
+        runnable
     }
 }
 
@@ -69,7 +69,7 @@ impl Activations {
     /// When `max` is 0.
     #[must_use]
     pub fn new(max: usize) -> Arc<Self> {
-        assert!(max > 0, "without a place for an instance nothing can run");
+        assert!(max > 0, "without an instance slot nothing can run");
         Arc::new(Self {
             max,
             live: AtomicUsize::new(0),
@@ -97,35 +97,35 @@ impl Activations {
         self.operators.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Takes a place for `cell`. Where there is none it is kept, and scheduled again once there is.
+    /// Takes a slot for `runnable`. Where there is none it is kept, and scheduled again once there is.
     #[must_use]
-    pub(super) fn acquire(&self, cell: &Cell) -> bool {
-        let share = &cell.actor.operator.pipe.share;
-        if !self.acquire_share(share, cell) {
-            // It may have been woken for a place that its tenant's budget does not let it take.
+    pub(super) fn acquire(&self, runnable: &Runnable) -> bool {
+        let instances = &runnable.actor.operator.context.instances;
+        if !self.acquire_own_slot(instances, runnable) {
+            // It may have been woken for a slot that its tenant's budget does not let it take.
             if self.live.load(Ordering::SeqCst) < self.max {
                 self.wake_next();
             }
             return false;
         }
-        let is_acquired = self.acquire_place(cell);
+        let is_acquired = self.acquire_slot(runnable);
         if !is_acquired {
-            share.give_back();
+            instances.give_back();
         }
         is_acquired
     }
 
-    /// Takes a place within the budget of the tenant.
-    fn acquire_share(&self, share: &Arc<Share>, cell: &Cell) -> bool {
-        let is_own = |other: &Arc<Share>| Arc::ptr_eq(other, share);
+    /// Takes a slot within the budget of the tenant.
+    fn acquire_own_slot(&self, instances: &Arc<InstanceQuota>, runnable: &Runnable) -> bool {
+        let is_own = |other: &Arc<InstanceQuota>| Arc::ptr_eq(other, instances);
         loop {
-            if share.take() {
+            if instances.take() {
                 return true;
             }
-            if self.evict_longest_idle(is_own) == Leaving::Gone {
+            if self.evict_longest_idle(is_own) == Deactivation::Gone {
                 continue;
             }
-            if share.take_or_wait(cell) {
+            if instances.take_or_wait(runnable) {
                 return true;
             }
             // An actor that became idle since the look for one did not know yet that somebody waits.
@@ -134,22 +134,22 @@ impl Activations {
         }
     }
 
-    fn acquire_place(&self, cell: &Cell) -> bool {
-        let share = &cell.actor.operator.pipe.share;
-        let gives_way = |other: &Arc<Share>| other.gives_way_to(share);
+    fn acquire_slot(&self, runnable: &Runnable) -> bool {
+        let instances = &runnable.actor.operator.context.instances;
+        let gives_way = |other: &Arc<InstanceQuota>| other.gives_way_to(instances);
         loop {
             if self.take_free() {
                 return true;
             }
-            if self.evict_longest_idle(gives_way) == Leaving::Gone {
+            if self.evict_longest_idle(gives_way) == Deactivation::Gone {
                 continue;
             }
             let mut waiting = self.waiting.lock();
-            // Whoever releases looks for waiters after it counted down: look once more before waiting.
+            // A caller that releases looks for waiters after it counted down: look once more before waiting.
             if self.take_free() {
                 return true;
             }
-            waiting.push(cell.clone());
+            waiting.push(runnable.clone());
             drop(waiting);
             // An actor that became idle since the look for one did not know yet that somebody waits.
             self.evict_longest_idle(gives_way);
@@ -167,63 +167,63 @@ impl Activations {
         taken.is_ok()
     }
 
-    /// Gives a place back.
-    pub(super) fn release(&self, share: &Share) {
-        share.give_back();
+    /// Gives a slot back.
+    pub(super) fn release(&self, instances: &InstanceQuota) {
+        instances.give_back();
         self.live.fetch_sub(1, Ordering::SeqCst);
         self.wake_next();
     }
 
-    /// Has whoever is next look for a place again. One that was woken and has no use for it any more passes it on.
+    /// Has the next one in line look for a slot again. One that was woken and has no use for it any more passes it on.
     pub fn wake_next(&self) {
         let next = self.waiting.lock().pop();
-        if let Some(cell) = next {
-            cell.schedule();
+        if let Some(runnable) = next {
+            runnable.schedule();
         }
     }
 
-    /// Whether somebody waits for a place to whom an idle actor of this tenant should give way.
-    pub(super) fn is_short(&self, share: &Arc<Share>) -> bool {
+    /// Whether somebody waits for a slot to whom an idle actor of this tenant should give way.
+    pub(super) fn is_short(&self, instances: &Arc<InstanceQuota>) -> bool {
         let waiting = self.waiting.lock();
-        waiting.0.iter().any(|(other, _)| share.gives_way_to(other))
+        waiting.0.iter().any(|(other, _)| instances.gives_way_to(other))
     }
 
-    /// The tenant that waits for a place and is next.
-    fn next_in_line(&self) -> Option<Arc<Share>> {
+    /// The tenant that waits for a slot and is next.
+    fn next_in_line(&self) -> Option<Arc<InstanceQuota>> {
         let waiting = self.waiting.lock();
         waiting.next().map(|next| waiting.0[next].0.clone())
     }
 
     /// Deactivates the actor that has been idle longest, of the tenants that are asked for; or has it begin to leave, which
     /// [`sweep`](Self::sweep) goes on with.
-    fn evict_longest_idle(&self, is_asked_for: impl Fn(&Arc<Share>) -> bool) -> Leaving {
+    fn evict_longest_idle(&self, is_asked_for: impl Fn(&Arc<InstanceQuota>) -> bool) -> Deactivation {
         let asked_for = self.operators().into_iter();
-        let asked_for = asked_for.filter(|operator| is_asked_for(&operator.pipe.share));
+        let asked_for = asked_for.filter(|operator| is_asked_for(&operator.context.instances));
         let oldest = asked_for.filter_map(|operator| Some((operator.idle.longest_since_ns()?, operator)));
         let mut candidates: Vec<(u64, Arc<Operator>)> = oldest.collect();
         candidates.sort_by_key(|(since_ns, _)| *since_ns);
         let mut leaving = candidates.iter().map(|(_, operator)| operator.idle.evict_longest());
         leaving
-            .find(|leaving| *leaving != Leaving::Stays)
-            .unwrap_or(Leaving::Stays)
+            .find(|leaving| *leaving != Deactivation::Stays)
+            .unwrap_or(Deactivation::Stays)
     }
 
     /// Deactivates every actor that has been idle for longer than its operator allows, and the longest idle while others
-    /// wait for a place: one that was just coming to rest escapes both its own look and that of who waits.
+    /// wait for a slot: one that was just coming to rest escapes both its own look and that of who waits.
     pub fn sweep(&self, now_ns: u64) {
         let free = self.max.saturating_sub(self.live.load(Ordering::SeqCst));
         let is_awaited = || self.next_in_line().is_some();
         (0..free).take_while(|_| is_awaited()).for_each(|_| self.wake_next());
         while let Some(next) = self.next_in_line() {
-            if self.evict_longest_idle(|other| other.gives_way_to(&next)) == Leaving::Stays {
+            if self.evict_longest_idle(|other| other.gives_way_to(&next)) == Deactivation::Stays {
                 break;
             }
         }
         for operator in self.operators() {
-            let share = &operator.pipe.share;
-            while share.is_short() && operator.idle.evict_longest() != Leaving::Stays {}
-            if share.is_short() {
-                share.wake_next();
+            let instances = &operator.context.instances;
+            while instances.is_short() && operator.idle.evict_longest() != Deactivation::Stays {}
+            if instances.is_short() {
+                instances.wake_next();
             }
             operator.idle.deactivate_old(now_ns);
         }

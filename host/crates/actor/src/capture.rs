@@ -5,14 +5,14 @@
 
 use super::counters;
 use super::directory::{Directory, STAYS};
-use super::mailbox::Mail;
+use super::mailbox::MailboxItem;
 use super::{Actor, Operator};
 use dirigo_ground::batch::Batch;
 use dirigo_state::Copies;
 
 /// A batch that was on its way.
 #[derive(Clone, Debug)]
-pub struct Waiting {
+pub struct CapturedBatch {
     /// The events; with the keys that the operator gave them, if it does.
     pub batch: Batch,
     /// Whether they are outputs of the operator, and not events for it.
@@ -23,7 +23,7 @@ impl Operator {
     /// Copies what changed since the last cut, and gives what is on its way, actor by actor, each in order. The pipeline is
     /// paused.
     #[must_use]
-    pub fn capture(&self, copies: &mut Copies) -> Vec<Waiting> {
+    pub fn capture(&self, copies: &mut Copies) -> Vec<CapturedBatch> {
         let mut waiting = Vec::new();
         for actor in self.directory.all() {
             actor.capture(copies, &mut waiting);
@@ -33,8 +33,8 @@ impl Operator {
 
     /// Gives back what a cut found on its way, in the same order. Everything that comes after this operator has its own back
     /// already, and nothing in front of it runs.
-    pub fn restore(&self, waiting: Waiting) {
-        let Waiting { batch, is_output } = waiting;
+    pub fn restore(&self, waiting: CapturedBatch) {
+        let CapturedBatch { batch, is_output } = waiting;
         if !is_output {
             counters::add(&self.counters.events_in, batch.len());
             self.gate.enter(batch.len(), batch.size());
@@ -42,7 +42,7 @@ impl Operator {
         } else if let (false, Directory::Shards(actors)) = (self.kind().is_stateful(), &self.directory) {
             // A stateless operator has one actor: its outputs stand in line with what is still to become some.
             let actor = actors.lock()[0].clone();
-            let delivered = actor.deliver(Mail { batch, is_done: true });
+            let delivered = actor.deliver(MailboxItem { batch, is_done: true });
             delivered.expect(STAYS);
         } else {
             // An actor with state works on one chunk at a time: nothing of it comes before.
@@ -52,23 +52,23 @@ impl Operator {
 }
 
 impl Actor {
-    fn capture(&self, copies: &mut Copies, waiting: &mut Vec<Waiting>) {
-        let mut chunks: Vec<(u64, Vec<Mail>)> = Vec::new();
+    fn capture(&self, copies: &mut Copies, waiting: &mut Vec<CapturedBatch>) {
+        let mut chunks: Vec<(u64, Vec<MailboxItem>)> = Vec::new();
         for replica in &self.replicas {
             let mut replica = replica.lock();
             replica.capture_table(self, copies);
             chunks.extend(replica.unfinished());
         }
         chunks.extend(self.sequence.early().into_iter().map(|(number, outputs)| {
-            let done = outputs.into_iter().map(|batch| Mail { batch, is_done: true });
+            let done = outputs.into_iter().map(|batch| MailboxItem { batch, is_done: true });
             (number, done.collect())
         }));
         chunks.sort_by_key(|(number, _)| *number);
-        let unfinished = chunks.into_iter().flat_map(|(_, mail)| mail);
+        let unfinished = chunks.into_iter().flat_map(|(_, item)| item);
         let mailbox = self.mailbox.lock();
-        waiting.extend(unfinished.chain(mailbox.waiting()).map(|mail| Waiting {
-            batch: mail.batch,
-            is_output: mail.is_done,
+        waiting.extend(unfinished.chain(mailbox.waiting()).map(|item| CapturedBatch {
+            batch: item.batch,
+            is_output: item.is_done,
         }));
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dirigo_ground::sync::Mutex;
 use hashbrown::HashMap;
 
-use super::mailbox::Mail;
-use super::{Actor, Identity, Operator};
+use super::mailbox::MailboxItem;
+use super::{Actor, ActorIdentity, Operator};
 use dirigo_ground::batch::Batch;
 use dirigo_state::hash;
 
@@ -49,7 +49,7 @@ impl Directory {
 
     /// Removes an actor of a key, if nothing waits for it; it is made anew at its next event. Actors of shards stay.
     pub(super) fn retire(&self, actor: &Arc<Actor>) {
-        if let (Directory::PerKey(actors), Identity::Key(key)) = (self, &actor.identity) {
+        if let (Directory::PerKey(actors), ActorIdentity::Key(key)) = (self, &actor.identity) {
             let mut actors = actors.lock();
             if actors.get(key).is_some_and(|known| Arc::ptr_eq(known, actor))
                 && actor.mailbox.lock().retire(actor.replicas.len())
@@ -67,7 +67,7 @@ impl Directory {
         }
     }
 
-    /// Lets go of all actors: they and their operator hold each other.
+    /// Drops all actors: they and their operator hold each other.
     pub(super) fn clear(&self) {
         // Dropped once the lock is free: instances are what actors have most of.
         match self {
@@ -78,7 +78,7 @@ impl Directory {
 }
 
 fn hand_over(actor: &Arc<Actor>, batch: Batch) {
-    let delivered = actor.clone().deliver(Mail { batch, is_done: false });
+    let delivered = actor.clone().deliver(MailboxItem { batch, is_done: false });
     delivered.expect(STAYS);
 }
 
@@ -114,13 +114,13 @@ fn deliver_by_key(actors: &Mutex<ByKey>, operator: &Operator, batch: &Batch) {
         } else {
             batch.gather(&events[key])
         };
-        let mut mail = Mail {
+        let mut item = MailboxItem {
             batch: own,
             is_done: false,
         };
         // An actor that is retired between the two is no longer found.
-        while let Err(returned) = actor_of(actors, operator, key).deliver(mail) {
-            mail = returned;
+        while let Err(returned) = actor_of(actors, operator, key).deliver(item) {
+            item = returned;
         }
     }
 }
@@ -131,7 +131,7 @@ fn actor_of(actors: &Mutex<ByKey>, operator: &Operator, key: &[u8]) -> Arc<Actor
     if let Some(actor) = actors.get(key) {
         return actor.clone();
     }
-    let actor = Actor::new(operator.handle(), Identity::Key(key.into()), 1);
+    let actor = Actor::new(operator.handle(), ActorIdentity::Key(key.into()), 1);
     actors.insert(key.into(), actor.clone());
     actor
 }

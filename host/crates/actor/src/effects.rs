@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::driver::{Emission, Failed, Settled, Tally};
 use dirigo_engine::cooperative::Yielder;
 use dirigo_engine::{Setup, Trap};
-use dirigo_ground::account::{Account, Held};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Outputs, Rejection};
+use dirigo_ground::quota::{MemoryReservation, Quota};
 
 /// Bytes of keys that outputs without keys of their own may inherit, beyond twice what the batch has: as many as a call may hand
 /// over.
@@ -36,7 +36,7 @@ pub(super) struct Effects {
 pub(super) struct Emitted {
     pub(super) batches: Vec<Batch>,
     /// Their memory, where it is much: actors that take turns may all have outputs that have yet to leave.
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<MemoryReservation>,
 }
 
 /// The effects of a call over `batch`; or why it has none.
@@ -74,11 +74,11 @@ pub(super) async fn of(settled: Settled, batch: &Batch, setup: &Setup) -> Result
 async fn derive(batch: &Batch, outputs: Outputs, events: usize, setup: &Setup) -> Result<Emitted, Trap> {
     let has_runs = events < outputs.origins.len();
     let inherited_bytes = inherited_bytes(batch, &outputs, has_runs);
-    if let Some(trap) = too_much_output(&setup.account, batch, &outputs, inherited_bytes) {
+    if let Some(trap) = too_much_output(&setup.quota, batch, &outputs, inherited_bytes) {
         return Err(trap);
     }
     let bytes = outputs.values.bytes().len() + inherited_bytes;
-    let held = (bytes > WHOLE_BYTES_MAX).then(|| setup.account.hold(bytes));
+    let held = (bytes > WHOLE_BYTES_MAX).then(|| setup.quota.hold(bytes));
     let is_one_to_one = events == batch.len() && !has_runs;
     if is_one_to_one {
         let batch = Batch {
@@ -167,20 +167,20 @@ fn inherited<T: Copy>(items: &[T], origins: &[u32]) -> Vec<T> {
 
 /// The trap that outputs count as which are more than any may, or than the tenant's budget allows. The budget is looked at event
 /// by event: which ones are refused does not depend on how events came to be one batch.
-fn too_much_output(account: &Account, batch: &Batch, outputs: &Outputs, inherited_bytes: usize) -> Option<Trap> {
+fn too_much_output(quota: &Quota, batch: &Batch, outputs: &Outputs, inherited_bytes: usize) -> Option<Trap> {
     // Nothing of that was handed over by the guest, so nothing else bounds it.
     let allowed = batch.size().saturating_mul(2).saturating_add(INHERITED_BYTES_ALLOWANCE);
     if inherited_bytes > allowed {
         let reason = format!("its outputs would inherit {inherited_bytes} bytes of keys, and {allowed} are allowed");
         return Some(Trap::too_much_output(reason, None));
     }
-    if !account.bounds_outputs() {
+    if !quota.bounds_outputs() {
         return None;
     }
     let mut place = 0;
     for same in outputs.origins.chunk_by(|one, next| one == next) {
         let bytes = outputs.values.slice_bytes(place..place + same.len());
-        if let Some(reason) = account.refuses_outputs(same.len(), bytes) {
+        if let Some(reason) = quota.refuses_outputs(same.len(), bytes) {
             return Some(Trap::too_much_output(reason, Some(same[0])));
         }
         place += same.len();

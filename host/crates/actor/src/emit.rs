@@ -16,9 +16,10 @@ const EARLY_BYTES_MAX: usize = 16 << 20;
 
 /// Which chunk's outputs leave next, and those that must wait for it. `W` is a replica that waits until fewer do.
 ///
-/// To send is the right of one replica at a time: of the one that works on chunk `next`, and once that is complete, of the one
-/// that completed it, which also sends what waited behind it. Nobody else moves `next`, so whoever has the right sends without
-/// a lock, and passes it on after the last output is gone: none overtakes another, and none is received under a lock.
+/// To send is the right of one replica at a time: of the one that works on chunk `next`, and once that is complete, of
+/// the one that completed it, which also sends what waited behind it. Nobody else moves `next`, so the replica that has
+/// the right sends without a lock, and passes it on after the last output is gone: none overtakes another, and none is
+/// received under a lock.
 #[derive(Debug)]
 pub(super) struct Sequence<W> {
     /// Changes under the lock of `behind`.
@@ -38,7 +39,7 @@ struct Behind<W> {
 /// What follows when outputs have left.
 pub(super) struct Completed<W> {
     /// Replicas that waited until fewer outputs do.
-    pub(super) can_go_on: Vec<W>,
+    pub(super) unblocked: Vec<W>,
     /// Whether there are outputs that had to wait for those; it is for the caller to send them.
     pub(super) has_early: bool,
 }
@@ -66,7 +67,7 @@ impl<W> Completed<W> {
     /// Nobody who waited can go on.
     fn none_waiting(has_early: bool) -> Self {
         Self {
-            can_go_on: Vec::new(),
+            unblocked: Vec::new(),
             has_early,
         }
     }
@@ -98,12 +99,13 @@ impl<W: Clone> Sequence<W> {
         let mut behind = self.behind.lock();
         behind.early_bytes += size(&outputs);
         behind.early.insert(number, outputs);
-        // Looked at under the lock: whoever passes the right on either finds these outputs or is seen here to have done so.
+        // Looked at under the lock: the replica that passes the right on either finds these outputs or is seen here to
+        // have done so.
         Completed::none_waiting(self.is_next(number))
     }
 
-    /// Gives to `forward` one of the outputs that had to wait for those before them, and need not any more. For whoever was
-    /// told that there are some.
+    /// Gives to `forward` one of the outputs that had to wait for those before them, and need not any more. For a
+    /// replica that was told that there are some.
     #[must_use]
     pub(super) fn send_early(&self, forward: impl FnOnce(Batch)) -> Completed<W> {
         let next = self.next();
@@ -132,7 +134,7 @@ impl<W: Clone> Sequence<W> {
         let next = self.next() + 1;
         self.next.store(next, Ordering::Release);
         Completed {
-            can_go_on: if behind.early_bytes < EARLY_BYTES_MAX {
+            unblocked: if behind.early_bytes < EARLY_BYTES_MAX {
                 std::mem::take(&mut behind.waiting)
             } else {
                 Vec::new()
@@ -202,7 +204,7 @@ mod tests {
                 completed = sequence.send_early(|batch| left.push(batch.positions[0]));
                 assert_eq!(left.len(), before + 1, "one at a time");
             }
-            assert!(completed.can_go_on.is_empty(), "nobody waits");
+            assert!(completed.unblocked.is_empty(), "nobody waits");
         }
         assert_eq!((left, sequence.behind.lock().early_bytes), ((0..8).collect(), 0));
     }
@@ -271,11 +273,11 @@ mod tests {
 
         let completed = sequence.complete(0, VecDeque::new(), |_| panic!("it puts nothing out"));
         assert!(
-            completed.has_early && completed.can_go_on.is_empty(),
+            completed.has_early && completed.unblocked.is_empty(),
             "nothing has left yet"
         );
         let completed = sequence.send_early(|_| {});
-        assert_eq!(completed.can_go_on, ["third", "fourth"]);
+        assert_eq!(completed.unblocked, ["third", "fourth"]);
         assert!(!sequence.must_wait(3, &"third"));
     }
 }

@@ -5,22 +5,22 @@
 //! is in [`dirigo_state`]. Knows nothing of files or of the order in which actors run.
 
 mod activations;
-mod alarm;
 mod capture;
-mod cold;
 mod counters;
 mod directory;
 mod driver;
 mod effects;
 mod emit;
-mod lengths;
+mod fuel_estimator;
+mod instance_quota;
+mod key_cache;
 mod mailbox;
 mod operator;
-mod pace;
-mod pipe;
+mod pipeline_context;
 mod replica;
-mod share;
+mod slice_lengths;
 mod turn;
+mod turn_waker;
 mod watchdog;
 
 use std::fmt;
@@ -30,14 +30,14 @@ use std::task::{Wake, Waker};
 use dirigo_ground::sync::Mutex;
 
 pub use activations::Activations;
-pub use capture::Waiting;
+pub use capture::CapturedBatch;
 pub use counters::{Counters, Counts};
 use emit::Sequence;
-use mailbox::{Mail, Mailbox};
-pub use operator::{Operator, Options};
-pub use pipe::Pipe;
+pub use instance_quota::InstanceQuota;
+use mailbox::{Mailbox, MailboxItem};
+pub use operator::{Operator, OperatorOptions};
+pub use pipeline_context::PipelineContext;
 use replica::Replica;
-pub use share::Share;
 
 use dirigo_scheduler::{Ready, Urgency};
 use dirigo_state::Keys;
@@ -45,31 +45,31 @@ use dirigo_state::Keys;
 /// An operator for one shard of the keys, or for one key.
 pub struct Actor {
     operator: Arc<Operator>,
-    identity: Identity,
+    identity: ActorIdentity,
     mailbox: Mutex<Mailbox>,
     replicas: Box<[Mutex<Replica>]>,
     /// By replica.
     urgencies: Box<[Urgency]>,
-    sequence: Sequence<Cell>,
+    sequence: Sequence<Runnable>,
 }
 
 /// Which actor of its operator it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Identity {
+enum ActorIdentity {
     Shard { index: u32, shards: u32 },
     Key(Box<[u8]>),
 }
 
 /// One replica of an actor: what the scheduler runs.
 #[derive(Clone)]
-pub struct Cell {
+pub struct Runnable {
     actor: Arc<Actor>,
     replica: u16,
 }
 
 /// What came of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ran {
+pub struct SliceReport {
     /// How it ended.
     pub step: Step,
     /// Processor time that it took: what other threads had of the processor meanwhile is not for its tenant to pay.
@@ -88,7 +88,7 @@ pub enum Step {
 }
 
 impl Actor {
-    fn new(operator: Arc<Operator>, identity: Identity, replicas: u16) -> Arc<Self> {
+    fn new(operator: Arc<Operator>, identity: ActorIdentity, replicas: u16) -> Arc<Self> {
         let mailbox = Mailbox::new(replicas);
         Arc::new_cyclic(|actor| Self {
             operator,
@@ -103,14 +103,14 @@ impl Actor {
     }
 
     /// Whether the next chunk must not be begun yet, since too many outputs wait for those of a chunk before them; if so
-    /// `cell` is scheduled once it can be.
-    fn must_keep_order(&self, cell: &Cell) -> bool {
+    /// `runnable` is scheduled once it can be.
+    fn must_keep_order(&self, runnable: &Runnable) -> bool {
         if self.replicas.len() == 1 {
             return false;
         }
-        // Whoever has the chunk that the others wait for never waits here.
+        // The replica with the chunk that the others wait for never waits here.
         let number = self.mailbox.lock().next_number();
-        self.sequence.must_wait(number, cell)
+        self.sequence.must_wait(number, runnable)
     }
 
     /// How urgent what a replica works on is.
@@ -120,44 +120,44 @@ impl Actor {
 
     fn keys(&self) -> Keys<'_> {
         match &self.identity {
-            Identity::Shard { index, shards } => Keys::Shard {
+            ActorIdentity::Shard { index, shards } => Keys::Shard {
                 index: *index,
                 shards: *shards,
             },
-            Identity::Key(key) => Keys::One(key),
+            ActorIdentity::Key(key) => Keys::One(key),
         }
     }
 
     /// Takes what is to wait in the mailbox, and has it run; or gives it back, if the actor was retired: its key has another
     /// actor then, or gets one.
-    fn deliver(self: Arc<Self>, mail: Mail) -> Result<(), Mail> {
-        let woken = self.mailbox.lock().push(mail)?;
+    fn deliver(self: Arc<Self>, item: MailboxItem) -> Result<(), MailboxItem> {
+        let woken = self.mailbox.lock().push(item)?;
         if let Some(replica) = woken {
-            Cell { actor: self, replica }.schedule();
+            Runnable { actor: self, replica }.schedule();
         }
         Ok(())
     }
 }
 
-impl Cell {
+impl Runnable {
     /// Puts it in the queue of what is ready.
     pub fn schedule(self) {
-        let scheduler = self.actor.operator.pipe.scheduler.clone();
+        let scheduler = self.actor.operator.context.scheduler.clone();
         scheduler.push(self.into_ready());
     }
 
     /// It, with what the scheduler may know of it.
     #[must_use]
-    pub fn into_ready(self) -> Ready<Cell> {
+    pub fn into_ready(self) -> Ready<Runnable> {
         let operator = &self.actor.operator;
-        let start_by_ns = operator.pipe.slo_ns.and_then(|slo_ns| {
+        let start_by_ns = operator.context.slo_ns.and_then(|slo_ns| {
             let waiting_since_ns = self.actor.mailbox.lock().oldest_arrival_ns();
             let urgency = self.actor.urgency(self.replica);
-            let turn_ns = operator.pace.turn_ns();
+            let turn_ns = operator.fuel_estimator.turn_ns();
             urgency.start_by_ns(waiting_since_ns, slo_ns, turn_ns, operator.after_ns())
         });
         Ready {
-            tenant: operator.pipe.tenant,
+            tenant: operator.context.tenant,
             start_by_ns,
             item: self,
         }
@@ -165,7 +165,7 @@ impl Cell {
 
     /// Whether effects may be taken now; while the pipeline is paused, it is scheduled once the pipeline goes on.
     fn may_take_effects(&self) -> bool {
-        let turns = self.actor.operator.pipe.epochs.turns();
+        let turns = self.actor.operator.context.epochs.turns();
         turns.enter(|| self.waker()).is_some()
     }
 
@@ -178,7 +178,7 @@ impl Cell {
     pub fn give_up(&self) {
         let operator = &self.actor.operator;
         let reason = "the host failed while it ran this operator; please report this".into();
-        operator.pipe.halt.blow(dirigo_flow::Failure::Operator {
+        operator.context.failure_latch.fail(dirigo_flow::Failure::Operator {
             id: operator.id.clone(),
             reason,
         });
@@ -186,8 +186,8 @@ impl Cell {
 
     /// Runs it for about one slice, which begins now.
     #[must_use]
-    pub fn run(&self) -> Ran {
-        let clock = &self.actor.operator.pipe.clock;
+    pub fn run(&self) -> SliceReport {
+        let clock = &self.actor.operator.context.clock;
         let started_ns = clock.now_ns();
         watchdog::before(started_ns);
         let (step, fuel) = match self.actor.replicas[usize::from(self.replica)].try_lock() {
@@ -201,17 +201,17 @@ impl Cell {
         if step == Step::Again && fuel > 0 {
             self.actor.operator.slice_lengths.note(ns);
         }
-        Ran { step, ns, fuel }
+        SliceReport { step, ns, fuel }
     }
 }
 
-impl Wake for Cell {
+impl Wake for Runnable {
     fn wake(self: Arc<Self>) {
         Arc::unwrap_or_clone(self).schedule();
     }
 }
 
-impl fmt::Debug for Cell {
+impl fmt::Debug for Runnable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { actor, replica } = self;
         write!(formatter, "{}/{:?}#{replica}", actor.operator.id, actor.identity)

@@ -14,7 +14,7 @@ const TURN_BYTES_MAX: usize = 1 << 20;
 /// A queue of batches, and the replicas that have nothing to do.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
-    queue: VecDeque<Mail>,
+    queue: VecDeque<MailboxItem>,
     /// How many events of the front batch were taken before: one larger than a turn leaves in pieces.
     begun: usize,
     /// Replicas that wait for a batch.
@@ -26,7 +26,7 @@ pub(super) struct Mailbox {
 
 /// What waits in a mailbox.
 #[derive(Clone, Debug)]
-pub(super) struct Mail {
+pub(super) struct MailboxItem {
     pub(super) batch: Batch,
     /// Whether these are outputs already, which a checkpoint found behind those of a chunk that was not finished: they only
     /// leave in their order.
@@ -37,7 +37,7 @@ pub(super) struct Mail {
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) batch: Batch,
-    /// See [`Mail::is_done`].
+    /// See [`MailboxItem::is_done`].
     pub(super) is_done: bool,
     /// Counts the chunks of this mailbox from 0: their outputs leave in this order.
     pub(super) number: u64,
@@ -55,11 +55,11 @@ impl Mailbox {
     }
 
     /// Adds a batch, and gives the replica that should be woken for it; gives the batch back if it is retired.
-    pub(super) fn push(&mut self, mail: Mail) -> Result<Option<u16>, Mail> {
+    pub(super) fn push(&mut self, item: MailboxItem) -> Result<Option<u16>, MailboxItem> {
         if self.is_retired {
-            return Err(mail);
+            return Err(item);
         }
-        self.queue.push_back(mail);
+        self.queue.push_back(item);
         Ok(self.idle.pop())
     }
 
@@ -70,10 +70,10 @@ impl Mailbox {
     }
 
     /// Everything that waits, in order.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = Mail> {
-        let rest = |(index, mail): (usize, &Mail)| Mail {
-            batch: self.rest(index, &mail.batch),
-            is_done: mail.is_done,
+    pub(super) fn waiting(&self) -> impl Iterator<Item = MailboxItem> {
+        let rest = |(index, item): (usize, &MailboxItem)| MailboxItem {
+            batch: self.rest(index, &item.batch),
+            is_done: item.is_done,
         };
         self.queue.iter().enumerate().map(rest)
     }
@@ -94,12 +94,12 @@ impl Mailbox {
 
     /// When the oldest of what waits arrived, in ns on the host's clock.
     pub(super) fn oldest_arrival_ns(&self) -> Option<u64> {
-        self.queue.front().map(|mail| mail.batch.origin.ticket.arrival_ns())
+        self.queue.front().map(|item| item.batch.origin.ticket.arrival_ns())
     }
 
     /// Takes as many batches as make a good turn, joined; all come from one source by one path.
     pub(super) fn take(&mut self, events_max: usize) -> Option<Chunk> {
-        let Mail { batch: front, is_done } = self.queue.front()?;
+        let MailboxItem { batch: front, is_done } = self.queue.front()?;
         let is_done = *is_done;
         let number = self.taken;
         self.taken += 1;
@@ -113,7 +113,7 @@ impl Mailbox {
                 number,
             });
         }
-        let Mail { batch: mut first, .. } = self.queue.pop_front().expect("there is a front");
+        let MailboxItem { batch: mut first, .. } = self.queue.pop_front().expect("there is a front");
         if begun > 0 {
             first = first.slice(begun..first.len());
         }
@@ -126,7 +126,7 @@ impl Mailbox {
             if events > events_max || bytes > TURN_BYTES_MAX || !next.batch.joins(&joined[0]) {
                 break;
             }
-            joined.extend(self.queue.pop_front().map(|mail| mail.batch));
+            joined.extend(self.queue.pop_front().map(|item| item.batch));
         }
         if joined.len() == 1 {
             return Some(Chunk {
@@ -146,7 +146,7 @@ impl Mailbox {
     }
 
     /// Takes out everything that waits, in order.
-    pub(super) fn clear(&mut self) -> Vec<Mail> {
+    pub(super) fn clear(&mut self) -> Vec<MailboxItem> {
         let waiting = self.waiting().collect();
         self.queue.clear();
         self.begun = 0;
@@ -174,7 +174,7 @@ mod tests {
 
     /// Gives the replica that is woken.
     fn push(mailbox: &mut Mailbox, batch: Batch) -> Option<u16> {
-        let woken = mailbox.push(Mail { batch, is_done: false });
+        let woken = mailbox.push(MailboxItem { batch, is_done: false });
         woken.expect("it is not retired")
     }
 
@@ -207,7 +207,7 @@ mod tests {
         let whole = batch(0, TURN_EVENTS + 10);
         push(&mut mailbox, whole.clone());
         let taken = mailbox.take(TURN_EVENTS).expect("a batch waits").batch;
-        let dropped: Vec<Batch> = mailbox.clear().into_iter().map(|mail| mail.batch).collect();
+        let dropped: Vec<Batch> = mailbox.clear().into_iter().map(|item| item.batch).collect();
         let [rest] = &dropped[..] else {
             panic!("one batch waits")
         };
@@ -227,7 +227,7 @@ mod tests {
         assert!(!mailbox.retire(1), "a batch is worked on");
         mailbox.idle.push(0);
         assert!(mailbox.retire(1));
-        let late = Mail {
+        let late = MailboxItem {
             batch: batch(1, 3),
             is_done: false,
         };

@@ -14,36 +14,36 @@ use super::activations::IdleQueue;
 use super::counters::{self, Counters};
 use super::directory::Directory;
 use super::driver::Driver;
-use super::lengths::Lengths;
-use super::pace::Pace;
-use super::{Actor, Cell, Pipe};
-pub(super) use dead_letters::Death;
+use super::fuel_estimator::FuelEstimator;
+use super::slice_lengths::SliceLengths;
+use super::{Actor, PipelineContext, Runnable};
+pub(super) use dead_letters::EventFailure;
 use dirigo_connectors::records::Extract;
 use dirigo_engine::{Component, Kind, Setup};
-use dirigo_flow::{Edge, Gate, LetterSetup, Message, Receiver};
+use dirigo_flow::{Edge, Gate, Message, OperatorSetup, Receiver};
 use dirigo_ground::batch::Batch;
 use dirigo_pipeline::{Isolation, OnError};
-pub use options::Options;
+pub use options::OperatorOptions;
 
 /// An operator of a running pipeline.
 pub struct Operator {
     this: Weak<Self>,
     pub(super) id: String,
-    pub(super) pipe: Arc<Pipe>,
+    pub(super) context: Arc<PipelineContext>,
     pub(super) component: Component,
     pub(super) setup: Setup,
     pub(super) driver: Box<dyn Driver>,
     pub(super) errors: OnError,
     pub(super) isolation: Isolation,
     pub(super) slice_ns: u64,
-    pub(super) pace: Pace,
+    pub(super) fuel_estimator: FuelEstimator,
     /// What events take from its outputs to a sink, in ns: the longest way.
     after_ns: AtomicU64,
     pub(super) counters: Counters,
-    pub(super) slice_lengths: Lengths,
+    pub(super) slice_lengths: SliceLengths,
     pub(super) edges: Vec<Edge>,
     pub(super) gate: Gate<Waker>,
-    letter_setup: Arc<LetterSetup>,
+    dead_letter_setup: Arc<OperatorSetup>,
     rekey: Option<Extract>,
     pub(super) directory: Directory,
     replicas: u16,
@@ -110,7 +110,7 @@ impl Operator {
 
     /// The handle that its actors hold.
     pub(super) fn handle(&self) -> Arc<Self> {
-        self.this.upgrade().expect("whoever calls it holds it")
+        self.this.upgrade().expect("the caller holds it")
     }
 
     /// Hands outputs on.
@@ -119,19 +119,19 @@ impl Operator {
         Edge::send_all(&self.edges, batch);
     }
 
-    /// Whether its outputs would add to something full; if so, `cell` is scheduled once there is room.
-    pub(super) fn must_wait(&self, cell: &Cell) -> bool {
-        let letters = self.pipe.letters.gate();
-        if letters.is_full() && letters.wait(cell.waker()) {
+    /// Whether its outputs would add to something full; if so, `runnable` is scheduled once there is room.
+    pub(super) fn must_wait(&self, runnable: &Runnable) -> bool {
+        let dead_letters = self.context.dead_letters.gate();
+        if dead_letters.is_full() && dead_letters.wait(runnable.waker()) {
             return true;
         }
-        Edge::must_wait(&self.edges, || cell.waker())
+        Edge::must_wait(&self.edges, || runnable.waker())
     }
 
     /// What events take from here to a sink, in ns: own turn and the longest way after it.
     #[must_use]
     pub fn path_ns(&self) -> u64 {
-        self.pace.turn_ns().saturating_add(self.after_ns())
+        self.fuel_estimator.turn_ns().saturating_add(self.after_ns())
     }
 
     /// Learns from a turn that ended well.
@@ -139,7 +139,7 @@ impl Operator {
     /// What it knows of the way after it moves up by one operator with every turn; asking all that come after at once would
     /// take as long as there are ways through the graph.
     pub(super) fn observe_turn(&self, events: usize, fuel: u64, ns: u64, was_served: bool) {
-        self.pace.observe_turn(events, fuel, ns, was_served);
+        self.fuel_estimator.observe_turn(events, fuel, ns, was_served);
         self.after_ns
             .store(Edge::longest_path_ns(&self.edges), Ordering::Relaxed);
     }
@@ -156,7 +156,7 @@ impl Operator {
     /// Drops everything that its actors have not finished: the pipeline has failed.
     pub fn abandon(&self) {
         for actor in self.directory.all() {
-            self.drop_mail(&actor);
+            self.clear_mailbox(&actor);
             for replica in &actor.replicas {
                 replica.lock().abandon(&actor);
             }
@@ -164,16 +164,16 @@ impl Operator {
         }
     }
 
-    pub(super) fn drop_mail(&self, actor: &Actor) {
+    pub(super) fn clear_mailbox(&self, actor: &Actor) {
         let dropped = actor.mailbox.lock().clear();
-        let counted = dropped.iter().filter(|mail| !mail.is_done).map(|mail| &mail.batch);
+        let counted = dropped.iter().filter(|item| !item.is_done).map(|item| &item.batch);
         let (events, bytes) = counted.fold((0, 0), |(events, bytes), batch| {
             (events + batch.len(), bytes + batch.size())
         });
         dirigo_flow::wake_all(self.gate.leave(events, bytes));
     }
 
-    /// Deactivates all actors and lets go of them.
+    /// Deactivates all actors and drops them.
     pub fn shut_down(&self) {
         for actor in self.directory.all() {
             for replica in &actor.replicas {

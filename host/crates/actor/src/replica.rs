@@ -16,24 +16,24 @@ mod slice_clock;
 
 use std::sync::{Arc, Weak};
 
-use super::alarm::Alarm;
-use super::mailbox::Mail;
-use super::pace::{Pace, comes_nearer};
-use super::turn::{Slice, Turn};
-use super::{Actor, Cell, Step, counters, watchdog};
-pub(super) use activation::Leaving;
+use super::fuel_estimator::{FuelEstimator, comes_nearer};
+use super::mailbox::MailboxItem;
+use super::turn::{PollEnd, Turn};
+use super::turn_waker::TurnWaker;
+use super::{Actor, Runnable, Step, counters, watchdog};
+pub(super) use activation::Deactivation;
 use activation::Slot;
 use chunk::OpenChunk;
 use dirigo_engine::Budget;
-use dirigo_ground::account::Held;
+use dirigo_ground::quota::MemoryReservation;
 use dirigo_state::{Copies, Table};
-use phase::{Ended, Phase, Running};
+use phase::{Ended, Phase, RunningTurn};
 use slice_clock::SliceClock;
 
-/// One of the hands of an actor. It runs one turn at a time.
+/// One of the executors of an actor. It runs one turn at a time.
 pub(super) struct Replica {
     number: u16,
-    alarm: Arc<Alarm>,
+    turn_waker: Arc<TurnWaker>,
     phase: Phase,
     /// What is being worked on. Between two turns it has a part that is still to be run.
     pub(super) chunk: Option<OpenChunk>,
@@ -41,10 +41,10 @@ pub(super) struct Replica {
     slot: Option<Slot>,
     /// The actor's keys, while it is active.
     pub(super) table: Table,
-    /// What the tenant's account bears of it.
+    /// What is charged to the tenant's quota for it.
     table_bytes: u64,
-    /// What the tenant's account bears of outputs that have yet to leave.
-    held: Vec<Held>,
+    /// What is charged to the tenant's quota for outputs that have yet to leave.
+    held: Vec<MemoryReservation>,
     pub(super) turns: u32,
     traps_in_row: u32,
     failed_openings: u32,
@@ -58,7 +58,7 @@ impl Replica {
     pub(super) fn new(actor: Weak<Actor>, number: u16) -> Self {
         Self {
             number,
-            alarm: Alarm::new(actor, number),
+            turn_waker: TurnWaker::new(actor, number),
             phase: Phase::Idle,
             chunk: None,
             slot: None,
@@ -92,8 +92,8 @@ impl Replica {
         self.is_in_idle_queue = false;
     }
 
-    fn cell(&self, actor: &Arc<Actor>) -> Cell {
-        Cell {
+    fn runnable(&self, actor: &Arc<Actor>) -> Runnable {
+        Runnable {
             actor: actor.clone(),
             replica: self.number,
         }
@@ -102,21 +102,21 @@ impl Replica {
     /// Runs turns for about one slice, which began at `started_ns`.
     pub(super) fn run(&mut self, actor: &Arc<Actor>, started_ns: u64) -> Step {
         let operator = &actor.operator;
-        let mut clock = SliceClock::new(&*operator.pipe.clock, started_ns, operator.slice_ns);
+        let mut clock = SliceClock::new(&*operator.context.clock, started_ns, operator.slice_ns);
         // The right to take effects: kept from the end of one turn to the start of the next.
         let mut inside = None;
         loop {
-            if operator.pipe.halt.is_blown() {
-                operator.drop_mail(actor);
+            if operator.context.failure_latch.has_failed() {
+                operator.clear_mailbox(actor);
                 self.abandon(actor);
                 // It may have been woken for a place that others wait for.
-                operator.pipe.activations.wake_next();
+                operator.context.activations.wake_next();
                 return Step::Parked;
             }
             if matches!(self.phase, Phase::Running(_)) {
                 inside = None;
             } else if inside.is_none() {
-                inside = operator.pipe.epochs.turns().enter(|| self.cell(actor).waker());
+                inside = operator.context.epochs.turns().enter(|| self.runnable(actor).waker());
                 if inside.is_none() {
                     return Step::Parked;
                 }
@@ -148,8 +148,8 @@ impl Replica {
     /// Starts the next turn; if there is none to start now, says how the slice ends.
     fn begin(&mut self, actor: &Arc<Actor>, clock: &mut SliceClock) -> Option<Step> {
         let operator = &actor.operator;
-        let cell = self.cell(actor);
-        if operator.must_wait(&cell) || (self.chunk.is_none() && actor.must_keep_order(&cell)) {
+        let runnable = self.runnable(actor);
+        if operator.must_wait(&runnable) || (self.chunk.is_none() && actor.must_keep_order(&runnable)) {
             // What it waits for may itself wait for a place: an actor between two turns does not hold one against it.
             self.become_idle(actor, clock.now_ns());
             return Some(Step::Parked);
@@ -158,7 +158,7 @@ impl Replica {
             // Idle is decided under the mailbox's lock: a batch that comes after it finds the replica among the idle.
             let taken = {
                 let mut mailbox = actor.mailbox.lock();
-                let taken = mailbox.take(operator.pace.turn_events());
+                let taken = mailbox.take(operator.fuel_estimator.turn_events());
                 if taken.is_none() {
                     mailbox.idle.push(self.number);
                 }
@@ -181,12 +181,12 @@ impl Replica {
                 }
             }
         }
-        if self.slot.is_none() && !self.activate(actor, &cell) {
+        if self.slot.is_none() && !self.activate(actor, &runnable) {
             return Some(Step::Parked);
         }
         let mut load_ns = 0;
         if operator.kind().is_stateful() {
-            match self.warm_up(actor) {
+            match self.load_keys(actor) {
                 Ok(ns) => load_ns = ns,
                 Err(error) => {
                     Self::give_up_state(operator, &error);
@@ -212,12 +212,14 @@ impl Replica {
             chunk.cut_next(taken);
         }
         let budget = Budget {
-            total: operator.pace.turn_fuel(taken, operator.setup.limits.fuel_per_event),
-            slice: operator.pace.slice_fuel(operator.slice_ns),
+            total: operator
+                .fuel_estimator
+                .turn_fuel(taken, operator.setup.limits.fuel_per_event),
+            slice: operator.fuel_estimator.slice_fuel(operator.slice_ns),
         };
         let instance = self.slot.as_mut().and_then(|slot| slot.instance.take());
         let turn = Turn::new(instance, operator.clone(), request, call, budget);
-        self.phase.enter(Phase::Running(Running { turn, load_ns }));
+        self.phase.enter(Phase::Running(RunningTurn { turn, load_ns }));
         counters::add(&operator.counters.turns, 1_u64);
     }
 
@@ -228,9 +230,9 @@ impl Replica {
         };
         let operator = &actor.operator;
         let turn = &mut running.turn;
-        let fuel = operator.pace.slice_fuel(operator.slice_ns);
-        let until_ns = clock.now_ns() + Pace::look_ns(operator.slice_ns);
-        let sliced = turn.poll(&self.alarm, fuel, || clock.is_before(until_ns));
+        let fuel = operator.fuel_estimator.slice_fuel(operator.slice_ns);
+        let until_ns = clock.now_ns() + FuelEstimator::look_ns(operator.slice_ns);
+        let sliced = turn.poll(&self.turn_waker, fuel, || clock.is_before(until_ns));
         let polled_ns = watchdog::after(clock.lap_ns());
         counters::at_least(&operator.counters.poll_us_max, polled_ns / 1_000);
         turn.used_ns += polled_ns;
@@ -238,8 +240,8 @@ impl Replica {
         actor.urgency(self.number).note_ran(turn.used_ns);
         counters::add(&operator.counters.slices, 1_u64);
         match sliced {
-            Slice::Waiting => return Some(Step::Parked),
-            Slice::Ended(end) => {
+            PollEnd::Waiting => return Some(Step::Parked),
+            PollEnd::Ended(end) => {
                 let ended = Ended {
                     end,
                     used_ns: turn.used_ns,
@@ -250,11 +252,11 @@ impl Replica {
                 // What it amounts to takes as long as there are outputs.
                 return clock.is_used_up().then_some(Step::Again);
             }
-            Slice::Yielded => turn.note_service(),
-            Slice::Preempted => turn.teach(&operator.pace, polled_ns),
+            PollEnd::Yielded => turn.note_service(),
+            PollEnd::Preempted => turn.teach(&operator.fuel_estimator, polled_ns),
         }
         let may_go_on =
-            comes_nearer(clock.used_ns(), polled_ns, operator.slice_ns) && !operator.pipe.epochs.turns().is_raised();
+            comes_nearer(clock.used_ns(), polled_ns, operator.slice_ns) && !operator.context.epochs.turns().is_raised();
         (!may_go_on).then_some(Step::Again)
     }
 
@@ -269,35 +271,42 @@ impl Replica {
         self.phase.enter(Phase::Draining { backoff });
         let has_drained = self.drain(actor, clock);
         let settled_ns = watchdog::after(clock.lap_ns());
-        operator.pace.observe_settling(events, settled_ns + load_ns);
+        operator.fuel_estimator.observe_settling(events, settled_ns + load_ns);
         if !has_drained {
             return Some(Step::Again);
         }
         let step = self.leave_draining(actor, backoff);
-        let has_room = operator.pace.has_room_for_a_turn(clock.used_ns(), operator.slice_ns);
+        let has_room = operator
+            .fuel_estimator
+            .has_room_for_a_turn(clock.used_ns(), operator.slice_ns);
         step.or((!has_room).then_some(Step::Again))
     }
 
-    /// Brings the tenant's account up to date with what the table takes.
-    pub(super) fn account_table(&mut self, actor: &Actor) {
+    /// Charges the tenant's quota for what the table takes.
+    pub(super) fn update_quota(&mut self, actor: &Actor) {
         let bytes = self.table.bytes() as u64;
         if bytes != self.table_bytes {
-            actor.operator.pipe.share.account.change_memory(self.table_bytes, bytes);
+            actor
+                .operator
+                .context
+                .instances
+                .quota
+                .change_memory(self.table_bytes, bytes);
             self.table_bytes = bytes;
         }
     }
 
     /// Copies what changed of its keys since the last cut.
     pub(super) fn capture_table(&mut self, actor: &Actor, copies: &mut Copies) {
-        let epochs = &actor.operator.pipe.epochs;
+        let epochs = &actor.operator.context.epochs;
         self.table.capture(epochs.committed(), epochs.current() + 1, copies);
-        self.account_table(actor);
+        self.update_quota(actor);
     }
 
     /// What is left of the chunk that is being worked on, with its number: outputs first, then what has had no effect yet,
     /// the batch of a turn under way included.
-    pub(super) fn unfinished(&self) -> Option<(u64, Vec<Mail>)> {
-        self.chunk.as_ref().map(|chunk| (chunk.number, chunk.mail()))
+    pub(super) fn unfinished(&self) -> Option<(u64, Vec<MailboxItem>)> {
+        self.chunk.as_ref().map(|chunk| (chunk.number, chunk.item()))
     }
 
     /// Drops everything under way.
@@ -308,7 +317,7 @@ impl Replica {
         }
         self.held.clear();
         self.table = Table::default();
-        self.account_table(actor);
+        self.update_quota(actor);
         actor.urgency(self.number).close();
         self.give_up_instance(actor);
     }

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::Operator;
-use super::alarm::Alarm;
 use super::driver::{Call, Failed};
 use super::effects::{self, Effects};
-use super::pace::Pace;
+use super::fuel_estimator::FuelEstimator;
+use super::turn_waker::TurnWaker;
 use dirigo_engine::{Budget, Instance, Trap, Unopened, cooperative};
 use dirigo_ground::call::Request;
 use dirigo_pipeline::Isolation;
 
 /// A turn under way.
 pub(super) struct Turn {
-    future: Pin<Box<dyn Future<Output = End> + Send>>,
+    future: Pin<Box<dyn Future<Output = TurnEnd> + Send>>,
     /// What it burns between two yields; cannot be changed.
     slice_fuel: u64,
     /// Whether the next poll makes an instance first, which takes time and no fuel.
@@ -36,17 +36,17 @@ pub(super) struct Turn {
 }
 
 /// What is left when a turn has ended.
-pub(super) struct End {
+pub(super) struct TurnEnd {
     /// The instance, if it can serve again.
     pub(super) instance: Option<Box<Instance>>,
-    /// What was asked, for whoever takes the effects or rolls back.
+    /// What was asked, for the code that takes the effects or rolls back.
     pub(super) call: Box<dyn Call>,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: TurnOutcome,
     /// Fuel that the turn burnt.
     pub(super) fuel: u64,
 }
 
-pub(super) enum Outcome {
+pub(super) enum TurnOutcome {
     /// It did what was asked of it.
     Done(Effects),
     /// It did not, for some of the events.
@@ -62,8 +62,8 @@ pub(super) enum Outcome {
     clippy::large_enum_variant,
     reason = "it is taken apart where it is made; the large variant is the usual one"
 )]
-pub(super) enum Slice {
-    Ended(End),
+pub(super) enum PollEnd {
+    Ended(TurnEnd),
     /// It burnt its fuel.
     Preempted,
     /// The host did something for it for long enough, and let others run. What it burnt is not known.
@@ -90,10 +90,10 @@ impl Turn {
                 None => match Instance::activate(component, setup, budget.slice).await {
                     Ok(instance) => Box::new(instance),
                     Err(unopened) => {
-                        return End {
+                        return TurnEnd {
                             instance: None,
                             call,
-                            outcome: Outcome::Unopened(unopened),
+                            outcome: TurnOutcome::Unopened(unopened),
                             fuel: 0,
                         };
                     }
@@ -107,14 +107,14 @@ impl Turn {
                         Err(trap) => Err(trap),
                     };
                     let outcome = match effects {
-                        Ok(Ok(effects)) => Outcome::Done(effects),
-                        Ok(Err(failed)) => Outcome::Failed(failed),
-                        Err(trap) => Outcome::Trapped(trap),
+                        Ok(Ok(effects)) => TurnOutcome::Done(effects),
+                        Ok(Err(failed)) => TurnOutcome::Failed(failed),
+                        Err(trap) => TurnOutcome::Trapped(trap),
                     };
                     (outcome, operator.isolation == Isolation::Actor)
                 }
                 // Nothing is asked of it again: it may be poisoned.
-                Err(trap) => (Outcome::Trapped(trap), false),
+                Err(trap) => (TurnOutcome::Trapped(trap), false),
             };
             let instance = if can_serve_again {
                 Some(instance)
@@ -122,7 +122,7 @@ impl Turn {
                 instance.end(setup.clock.clone()).await;
                 None
             };
-            End {
+            TurnEnd {
                 instance,
                 call,
                 outcome,
@@ -144,10 +144,10 @@ impl Turn {
 
     /// Fuel to charge for a slice that ended so: a call that is suspended does not tell what it has burnt, so it is charged
     /// by the slice, and for what it burnt in fact when it ends.
-    pub(super) fn fuel_to_charge(&mut self, slice: &Slice) -> u64 {
+    pub(super) fn fuel_to_charge(&mut self, slice: &PollEnd) -> u64 {
         let burnt = match slice {
-            Slice::Ended(end) => end.fuel.max(self.charged_fuel),
-            Slice::Preempted | Slice::Yielded | Slice::Waiting => self.burnt_fuel,
+            PollEnd::Ended(end) => end.fuel.max(self.charged_fuel),
+            PollEnd::Preempted | PollEnd::Yielded | PollEnd::Waiting => self.burnt_fuel,
         };
         burnt - std::mem::replace(&mut self.charged_fuel, burnt)
     }
@@ -158,24 +158,24 @@ impl Turn {
         self.was_served = true;
     }
 
-    /// Has `pace` learn from a slice that ended with its fuel, after `polled_ns`.
-    pub(super) fn teach(&mut self, pace: &Pace, polled_ns: u64) {
+    /// Has `fuel_estimator` learn from a slice that ended with its fuel, after `polled_ns`.
+    pub(super) fn teach(&mut self, fuel_estimator: &FuelEstimator, polled_ns: u64) {
         let has_yielded = std::mem::take(&mut self.has_yielded);
         let is_opening = std::mem::take(&mut self.is_opening);
         match (is_opening, has_yielded) {
             (true, _) => {}
-            (false, true) => pace.observe_part(self.polled_fuel, polled_ns),
-            (false, false) => pace.observe_slice(self.polled_fuel, polled_ns),
+            (false, true) => fuel_estimator.observe_part(self.polled_fuel, polled_ns),
+            (false, false) => fuel_estimator.observe_slice(self.polled_fuel, polled_ns),
         }
     }
 
     /// Runs until it ends or waits, or to a yield: the first one by which it has burnt nearly `fuel`, or there is no time left. The
     /// yields of a turn are fixed when it begins; where they prove too near to each other, one poll passes several.
-    pub(super) fn poll(&mut self, alarm: &Arc<Alarm>, fuel: u64, is_time: impl Fn() -> bool) -> Slice {
+    pub(super) fn poll(&mut self, turn_waker: &Arc<TurnWaker>, fuel: u64, is_time: impl Fn() -> bool) -> PollEnd {
         self.polled_fuel = 0;
         loop {
-            let slice = self.poll_once(alarm);
-            if !matches!(slice, Slice::Preempted) {
+            let slice = self.poll_once(turn_waker);
+            if !matches!(slice, PollEnd::Preempted) {
                 return slice;
             }
             self.polled_fuel += self.slice_fuel;
@@ -186,13 +186,13 @@ impl Turn {
         }
     }
 
-    fn poll_once(&mut self, alarm: &Arc<Alarm>) -> Slice {
-        let waker = alarm.set();
+    fn poll_once(&mut self, turn_waker: &Arc<TurnWaker>) -> PollEnd {
+        let waker = turn_waker.set();
         match self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(end) => Slice::Ended(end),
-            Poll::Pending if cooperative::take_yielded() => Slice::Yielded,
-            Poll::Pending if alarm.park() => Slice::Waiting,
-            Poll::Pending => Slice::Preempted,
+            Poll::Ready(end) => PollEnd::Ended(end),
+            Poll::Pending if cooperative::take_yielded() => PollEnd::Yielded,
+            Poll::Pending if turn_waker.park() => PollEnd::Waiting,
+            Poll::Pending => PollEnd::Preempted,
         }
     }
 }
@@ -225,10 +225,10 @@ mod tests {
                 1..=4 => context.waker().wake_by_ref(),
                 5 => {}
                 _ => {
-                    return Poll::Ready(End {
+                    return Poll::Ready(TurnEnd {
                         instance: None,
                         call: Box::new(Nothing),
-                        outcome: Outcome::Unopened(Unopened::Refused(String::new())),
+                        outcome: TurnOutcome::Unopened(Unopened::Refused(String::new())),
                         fuel: 450,
                     });
                 }
@@ -246,9 +246,9 @@ mod tests {
             polled_fuel: 0,
             charged_fuel: 0,
         };
-        let alarm = Alarm::new(Weak::new(), 0);
+        let turn_waker = TurnWaker::new(Weak::new(), 0);
         let mut poll = |fuel, has_time| {
-            let slice = turn.poll(&alarm, fuel, || has_time);
+            let slice = turn.poll(&turn_waker, fuel, || has_time);
             (turn.polled_fuel, turn.fuel_to_charge(&slice))
         };
         let burnt_and_charged = [

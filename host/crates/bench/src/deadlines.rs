@@ -6,22 +6,22 @@ use std::time::Duration;
 use dirigo_command::output::{self, Format};
 use dirigo_command::{Exit, Globals};
 use dirigo_runtime::Prepared;
-use dirigo_scheduler::Choice;
+use dirigo_scheduler::PolicyKind;
 use serde::Serialize;
 
 use super::greedy::{Bottomless, Cycle};
 use super::openloop::{Meter, OpenLoop, Plan, Watched};
 use super::options::Common;
 use super::progress::Cells;
-use super::stage::{self, Stage};
+use super::testbed::{self, Testbed};
 use super::{plot, table};
 
 /// Pipelines of each class.
 const PIPELINES: u32 = 3;
 /// How long the machine is driven flat out, to see what it can do at the very most.
 const FLAT_OUT: Duration = Duration::from_secs(1);
-/// How long a load is tried at the most, to see whether it lasts: what is a 20th too much has then gathered a backlog of 150
-/// ms.
+/// How long a load is tried at most, to see whether it lasts: what is a 20th too much has then gathered a backlog of
+/// 150 ms.
 const TRIAL_MAX: Duration = Duration::from_secs(3);
 /// How often the span in which the full load lies is halved: to a 64th of what it was.
 const HALVINGS: u32 = 6;
@@ -92,7 +92,7 @@ pub(super) struct Args {
         value_delimiter = ',',
         default_value = "fifo,fair,deadline"
     )]
-    policy: Vec<Choice>,
+    policy: Vec<PolicyKind>,
     /// Loads, as parts of the highest that lasts
     #[arg(long, value_name = "PART", value_delimiter = ',', default_value = "0.3,0.5,0.7,0.8,0.9,1.0,1.1",
           value_parser = load)]
@@ -110,7 +110,7 @@ fn load(text: &str) -> Result<f64, String> {
 
 /// One cell.
 #[derive(Debug, Serialize)]
-pub(super) struct Met {
+pub(super) struct TargetsMet {
     pub(super) policy: String,
     pub(super) load: f64,
     /// Share of the events of the class `tight` that were in time.
@@ -127,27 +127,27 @@ pub(super) struct Measured {
     duration_s: f64,
     /// What a load of 1 is.
     events_per_s: f64,
-    pub(super) deadlines: Vec<Met>,
+    pub(super) deadlines: Vec<TargetsMet>,
 }
 
 pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let stage = Stage::new(globals, args.common.workers())?;
+    let testbed = Testbed::new(globals, args.common.workers())?;
     let cells = Cells::new(args.policy.len() * args.loads.len() + 1);
     cells.enter("what a full load is");
-    let events_per_s = full_load(&stage, &args.policy, args.common.duration)?;
+    let events_per_s = full_load(&testbed, &args.policy, args.common.duration)?;
     cells.leave();
     let mut deadlines = Vec::new();
     for &load in &args.loads {
         for &policy in &args.policy {
             cells.enter(format!("load {load}: {policy}"));
-            let driven = drive(&stage, policy, load * events_per_s, args.common.duration)?;
-            deadlines.push(Met::new(policy, load, &driven));
+            let driven = drive(&testbed, policy, load * events_per_s, args.common.duration)?;
+            deadlines.push(TargetsMet::new(policy, load, &driven));
             cells.leave();
         }
     }
     drop(cells);
     let measured = Measured {
-        workers: stage.workers,
+        workers: testbed.workers,
         duration_s: args.common.duration.as_secs_f64(),
         events_per_s,
         deadlines,
@@ -163,9 +163,9 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
 }
 
 /// A pipeline of a class.
-fn prepare(stage: &Stage, name: &str, class: &Class) -> anyhow::Result<Prepared> {
-    let component = toml::Value::String(stage.guests.path(class.guest).display().to_string());
-    stage.prepare_own(&format!(
+fn prepare(testbed: &Testbed, name: &str, class: &Class) -> anyhow::Result<Prepared> {
+    let component = toml::Value::String(testbed.guests.path(class.guest).display().to_string());
+    testbed.prepare_own(&format!(
         r#"
         [pipeline]
         name = "{name}"
@@ -188,12 +188,12 @@ fn prepare(stage: &Stage, name: &str, class: &Class) -> anyhow::Result<Prepared>
 }
 
 /// The most events per second that last, whichever of these policies says who runs next.
-fn full_load(stage: &Stage, policies: &[Choice], duration: Duration) -> anyhow::Result<f64> {
+fn full_load(testbed: &Testbed, policies: &[PolicyKind], duration: Duration) -> anyhow::Result<f64> {
     let in_time = loosest() / 4;
     let lasts = |rate| {
         for &policy in policies {
             let lasts_under = || {
-                let driven = drive(stage, policy, rate, duration.min(TRIAL_MAX))?;
+                let driven = drive(testbed, policy, rate, duration.min(TRIAL_MAX))?;
                 anyhow::Ok(driven.within(|_| in_time) >= LASTS)
             };
             // What else the machine does can make one trial fail, and hardly two.
@@ -203,7 +203,7 @@ fn full_load(stage: &Stage, policies: &[Choice], duration: Duration) -> anyhow::
         }
         anyhow::Ok(true)
     };
-    let (mut low, mut high) = (0.0, flat_out(stage)?);
+    let (mut low, mut high) = (0.0, flat_out(testbed)?);
     for _ in 0..HALVINGS {
         let rate = f64::midpoint(low, high);
         if lasts(rate)? {
@@ -217,24 +217,24 @@ fn full_load(stage: &Stage, policies: &[Choice], duration: Duration) -> anyhow::
 }
 
 /// Events per second of a pipeline that gets as many as it takes: more than any whose events come one by one.
-fn flat_out(stage: &Stage) -> anyhow::Result<f64> {
-    let host = stage.host(Choice::Fair);
-    let prepared = prepare(stage, "flat-out", &CLASSES[0])?;
-    let job = stage::start(&host, prepared, Cycle::numbered(1), Bottomless);
+fn flat_out(testbed: &Testbed) -> anyhow::Result<f64> {
+    let host = testbed.host(PolicyKind::Fair);
+    let prepared = prepare(testbed, "flat-out", &CLASSES[0])?;
+    let job = testbed::start(&host, prepared, Cycle::numbered(1), Bottomless);
     let passed = || -> u64 {
         let operators = job.operators().iter();
         operators.map(|operator| operator.counters().read().passed).sum()
     };
     std::thread::sleep(FLAT_OUT / 2);
-    let (before, started_ns) = (passed(), stage.setup.clock.now_ns());
+    let (before, started_ns) = (passed(), testbed.setup.clock.now_ns());
     std::thread::sleep(FLAT_OUT);
     #[allow(
         clippy::cast_precision_loss,
         reason = "a second has far fewer than 2^52 events or ns"
     )]
-    let rate = (passed() - before) as f64 * 1e9 / (stage.setup.clock.now_ns() - started_ns) as f64;
+    let rate = (passed() - before) as f64 * 1e9 / (testbed.setup.clock.now_ns() - started_ns) as f64;
     job.kill();
-    stage.setup.runtime.block_on(job.finished());
+    testbed.setup.runtime.block_on(job.finished());
     anyhow::ensure!(rate > 0.0, "this machine does no event within a second");
     Ok(rate)
 }
@@ -244,9 +244,9 @@ fn loosest() -> Duration {
 }
 
 /// What came of the events of all pipelines, with the class of each.
-struct Driven(Vec<(&'static Class, Watched)>);
+struct DrivenLoad(Vec<(&'static Class, Watched)>);
 
-impl Driven {
+impl DrivenLoad {
     /// The share of events that were through in the time that their class has.
     fn within(&self, time: impl Fn(&Class) -> Duration) -> f64 {
         self.share(|_| true, time)
@@ -266,8 +266,8 @@ impl Driven {
     }
 }
 
-impl Met {
-    fn new(policy: Choice, load: f64, driven: &Driven) -> Self {
+impl TargetsMet {
+    fn new(policy: PolicyKind, load: f64, driven: &DrivenLoad) -> Self {
         let of_class = |name| driven.share(|class| class.name == name, |class| class.slo);
         Self {
             policy: policy.to_string(),
@@ -280,12 +280,12 @@ impl Met {
 }
 
 /// Runs all pipelines with so many events per second together.
-fn drive(stage: &Stage, policy: Choice, events_per_s: f64, duration: Duration) -> anyhow::Result<Driven> {
-    let host = stage.host(policy);
+fn drive(testbed: &Testbed, policy: PolicyKind, events_per_s: f64, duration: Duration) -> anyhow::Result<DrivenLoad> {
+    let host = testbed.host(policy);
     let mut running = Vec::new();
     for (class, first_seed) in CLASSES.iter().zip((0..).step_by(100)) {
         for number in 0..PIPELINES {
-            let prepared = prepare(stage, &format!("{}-{number}", class.name), class)?;
+            let prepared = prepare(testbed, &format!("{}-{number}", class.name), class)?;
             let rate = events_per_s * class.part / f64::from(PIPELINES);
             let offsets = arrivals(rate, class.burst, duration, first_seed + u64::from(number));
             // What comes in the first tenth warms up.
@@ -297,12 +297,12 @@ fn drive(stage: &Stage, policy: Choice, events_per_s: f64, duration: Duration) -
     let mut jobs = Vec::new();
     let mut driven = Vec::new();
     for (class, prepared, plan) in running {
-        let (meter, tally) = Meter::new(plan.clone(), stage.setup.clock.clone());
-        let source = OpenLoop::new(plan.clone(), stage.setup.clock.clone());
-        jobs.push(stage::start(&host, prepared, source, meter));
+        let (meter, tally) = Meter::new(plan.clone(), testbed.setup.clock.clone());
+        let source = OpenLoop::new(plan.clone(), testbed.setup.clock.clone());
+        jobs.push(testbed::start(&host, prepared, source, meter));
         driven.push((class, (plan, tally)));
     }
-    stage.setup.runtime.block_on(async {
+    testbed.setup.runtime.block_on(async {
         let kills: Vec<_> = jobs.iter().map(|job| job.control().clone()).collect();
         let mut finishing: tokio::task::JoinSet<_> = jobs.into_iter().map(dirigo_runtime::Job::finished).collect();
         let all = async { while finishing.join_next().await.is_some() {} };
@@ -314,7 +314,7 @@ fn drive(stage: &Stage, policy: Choice, events_per_s: f64, duration: Duration) -
         kills.iter().for_each(dirigo_runtime::Control::kill);
         all.await;
     });
-    Ok(Driven(driven))
+    Ok(DrivenLoad(driven))
 }
 
 /// When events come: as many bursts as the rate has of them, each at any time. By chance alone a cell of a few seconds

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use dirigo_connect::sink::{self, Sink};
-use dirigo_connect::source::{self, Intake, Progress, Quota, Read, Source};
+use dirigo_connect::source::{self, Intake, Read, ReadLimit, ReadProgress, Source};
 use dirigo_ground::batch::Column;
 
 /// Events that one read gives: as many as a pipeline's sources take.
@@ -66,7 +66,7 @@ impl Cycle {
 }
 
 impl Source for Cycle {
-    fn read(&mut self, intake: &mut Intake, _: Quota) -> Result<Read, source::Error> {
+    fn read(&mut self, intake: &mut Intake, _: ReadLimit) -> Result<Read, source::Error> {
         let (keys, values) = &self.batches[self.next];
         self.next = (self.next + 1) % self.batches.len();
         let events = keys.len() as u64;
@@ -78,11 +78,11 @@ impl Source for Cycle {
         Ok(Read::More)
     }
 
-    fn bookmark(&self) -> Option<source::Bookmark> {
-        Some(source::Bookmark::Null)
+    fn offset(&self) -> Option<source::Offset> {
+        Some(source::Offset::Null)
     }
 
-    fn progress(&self) -> Option<Progress> {
+    fn progress(&self) -> Option<ReadProgress> {
         None
     }
 }
@@ -107,7 +107,7 @@ impl Sink for Bottomless {
         Ok(())
     }
 
-    fn ability(&self) -> sink::Ability {
-        sink::Ability::WritesNothing
+    fn delivery_capability(&self) -> sink::DeliveryCapability {
+        sink::DeliveryCapability::WritesNothing
     }
 }

@@ -1,4 +1,4 @@
-//! `dirigo bench isolation`: a victim beside hostile neighbours.
+//! `dirigo bench isolation`: a victim next to hostile neighbours.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use dirigo_command::{Exit, Globals, report};
 use dirigo_engine::Kind as OperatorKind;
 use dirigo_pipeline::Diagnostics;
 use dirigo_runtime::Prepared;
-use dirigo_scheduler::Choice;
+use dirigo_scheduler::PolicyKind;
 use serde::{Serialize, Serializer};
 
 use super::greedy::{Bottomless, Cycle};
@@ -17,8 +17,8 @@ use super::kinds::{self, Kind};
 use super::openloop::{Meter, OpenLoop, Plan};
 use super::options::{self, Common};
 use super::progress::Cells;
-use super::stage::{self, NativeHogs, Stage};
-use super::victim::{self, Bound, Cell, Deeds, GRACE, HEAD_START, PollBound, WARM_UP};
+use super::testbed::{self, NativeHogs, Testbed};
+use super::victim::{self, Bound, Cell, GRACE, HEAD_START, NeighbourStats, PollBound, WARM_UP};
 use super::{plot, table};
 
 /// The ends of the same pipeline without its operators: what the machine takes for it when no worker has a part in it.
@@ -59,7 +59,7 @@ pub(super) struct Args {
     common: Common,
     /// Who runs next: any of `fair`, `fifo` and `deadline`
     #[arg(long, value_name = "POLICY", value_delimiter = ',', default_value = "fair,fifo")]
-    policy: Vec<Choice>,
+    policy: Vec<PolicyKind>,
     /// Events per second of the victim
     #[arg(long, value_name = "N", default_value = "1000", value_parser = options::rate)]
     rate: f64,
@@ -70,7 +70,7 @@ pub(super) struct Args {
     /// Only these kinds of neighbours, such as `infinite-loop,memory-bomb`
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kinds::named)]
     kinds: Option<Vec<Kind>>,
-    /// A neighbour of your own, in the stead of all kinds (or beside those of `--kinds`); its row is `component`
+    /// A neighbour of your own, instead of all kinds (or next to those of `--kinds`); its row is `component`
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
     /// The configuration of that component
@@ -99,7 +99,7 @@ fn object(text: &str) -> Result<serde_json::Value, String> {
     }
 }
 
-/// Someone to run beside.
+/// Someone to run next to.
 struct Neighbour {
     name: String,
     prepared: Prepared,
@@ -108,7 +108,7 @@ struct Neighbour {
 
 /// What is measured under one policy.
 #[derive(Debug, Serialize)]
-pub(super) struct Column {
+pub(super) struct PolicyColumn {
     pub(super) alone: Cell,
     #[serde(serialize_with = "as_map")]
     pub(super) beside: Vec<(String, Cell)>,
@@ -119,9 +119,9 @@ pub(super) struct Column {
 struct Machine {
     /// The victim's source and sink, without operators.
     ends_alone: Cell,
-    /// The same beside a native thread per worker that never pauses, at the niceness of workers.
+    /// The same next to a native thread per worker that never pauses, at the niceness of workers.
     ends_beside_native_hogs: Cell,
-    /// The victim as it is, beside such threads: its workers share the cores with them.
+    /// The victim as it is, next to such threads: its workers share the cores with them.
     victim_beside_native_hogs: Cell,
     /// The longest that one of those threads, which do nothing but look at their processor time, went without a look, in µs of it:
     /// as much of a poll may be none of the guest's doing, or more where it meets new memory. Over rounds, the median.
@@ -136,7 +136,7 @@ pub(super) struct Measured {
     duration_s: f64,
     rounds: u32,
     #[serde(serialize_with = "as_map")]
-    pub(super) policy: Vec<(String, Column)>,
+    pub(super) policy: Vec<(String, PolicyColumn)>,
     machine: Machine,
 }
 
@@ -145,7 +145,7 @@ fn as_map<V: Serialize, S: Serializer>(entries: &[(String, V)], serializer: S) -
 }
 
 pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let stage = Stage::new(globals, args.common.workers())?;
+    let testbed = Testbed::new(globals, args.common.workers())?;
     let mut neighbours = Vec::new();
     if let Some(component) = &args.component {
         let events = match &args.events {
@@ -159,7 +159,7 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
                 return Ok(Exit::Configuration);
             }
         };
-        match own(&stage, component, args.config.as_ref()) {
+        match own(&testbed, component, args.config.as_ref()) {
             Ok(prepared) => neighbours.push(Neighbour {
                 name: "component".into(),
                 prepared,
@@ -175,11 +175,11 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     for kind in args.kinds.as_deref().unwrap_or(all) {
         neighbours.push(Neighbour {
             name: kind.name.to_owned(),
-            prepared: stage.prepare_own(&kind.pipeline(NEIGHBOUR, &stage.guests))?,
+            prepared: testbed.prepare_own(&kind.pipeline(NEIGHBOUR, &testbed.guests))?,
             events: Cycle::numbered(kind.keys),
         });
     }
-    let measured = measure(&stage, args, &neighbours)?;
+    let measured = measure(&testbed, args, &neighbours)?;
     match globals.format {
         Format::Json => output::print_json(&measured)?,
         Format::Text => output::print(&text(&measured))?,
@@ -196,23 +196,23 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
 }
 
 /// The user's own neighbour.
-fn own(stage: &Stage, component: &Path, config: Option<&serde_json::Value>) -> Result<Prepared, Diagnostics> {
+fn own(testbed: &Testbed, component: &Path, config: Option<&serde_json::Value>) -> Result<Prepared, Diagnostics> {
     // A file that cannot be loaded is reported where the pipeline names it.
-    let loaded = stage.setup.engine.load_file(component);
+    let loaded = testbed.setup.engine.load_file(component);
     let is_reduce = loaded.is_ok_and(|component| component.kind() == OperatorKind::Reduce);
     let window = if is_reduce { "window = { count = 5 }" } else { "" };
     let text = kinds::pipeline(NEIGHBOUR, &component.display().to_string(), window);
-    stage.prepare(&text, config)
+    testbed.prepare(&text, config)
 }
 
-fn measure(stage: &Stage, args: &Args, neighbours: &[Neighbour]) -> anyhow::Result<Measured> {
-    let victim = stage.prepare_own(&victim::pipeline("victim"))?;
-    let ends = stage.prepare_own(ENDS)?;
+fn measure(testbed: &Testbed, args: &Args, neighbours: &[Neighbour]) -> anyhow::Result<Measured> {
+    let victim = testbed.prepare_own(&victim::pipeline("victim"))?;
+    let ends = testbed.prepare_own(ENDS)?;
     let rounds = args.rounds as usize;
     let cells = Cells::new(rounds * (args.policy.len() * (1 + neighbours.len()) + Machine::ROWS));
     let plan = || Plan::even(args.rate, WARM_UP, args.common.duration);
     let run = |policy, prepared: &Prepared, plan, neighbour: Option<&Neighbour>| {
-        let cell = run(stage, policy, prepared.clone(), plan, neighbour);
+        let cell = run(testbed, policy, prepared.clone(), plan, neighbour);
         cells.leave();
         cell
     };
@@ -228,13 +228,13 @@ fn measure(stage: &Stage, args: &Args, neighbours: &[Neighbour]) -> anyhow::Resu
                 let cell = run(policy, &victim, plan().with_filter(), Some(neighbour))?;
                 beside.push((neighbour.name.clone(), cell));
             }
-            policies.push((policy.to_string(), Column { alone, beside }));
+            policies.push((policy.to_string(), PolicyColumn { alone, beside }));
         }
         cells.enter("the machine alone");
-        let ends_alone = run(Choice::Fair, &ends, plan(), None)?;
-        let hogs = NativeHogs::start(stage.workers);
-        let ends_beside_native_hogs = run(Choice::Fair, &ends, plan(), None)?;
-        let victim_beside_native_hogs = run(Choice::Fair, &victim, plan().with_filter(), None)?;
+        let ends_alone = run(PolicyKind::Fair, &ends, plan(), None)?;
+        let hogs = NativeHogs::start(testbed.workers);
+        let ends_beside_native_hogs = run(PolicyKind::Fair, &ends, plan(), None)?;
+        let victim_beside_native_hogs = run(PolicyKind::Fair, &victim, plan().with_filter(), None)?;
         let hog_held_us_max = hogs.stop();
         let machine = Machine {
             ends_alone,
@@ -247,14 +247,14 @@ fn measure(stage: &Stage, args: &Args, neighbours: &[Neighbour]) -> anyhow::Resu
     let (policies, machines): (Vec<_>, Vec<_>) = measured.into_iter().unzip();
     let machine = Machine::over_rounds(&machines);
     Ok(Measured {
-        workers: stage.workers,
+        workers: testbed.workers,
         rate: args.rate,
         duration_s: args.common.duration.as_secs_f64(),
         rounds: args.rounds,
         policy: over_rounds(
             policies,
             |(name, _)| name.clone(),
-            |columns| Column::over_rounds(columns.into_iter().map(|(_, column)| column).collect(), &machine),
+            |columns| PolicyColumn::over_rounds(columns.into_iter().map(|(_, column)| column).collect(), &machine),
         ),
         machine,
     })
@@ -275,7 +275,7 @@ fn over_rounds<R, T>(
     .collect()
 }
 
-impl Column {
+impl PolicyColumn {
     /// The figures over all rounds, and whether they are within the bound.
     fn over_rounds(columns: Vec<Self>, machine: &Machine) -> Self {
         let (alone, beside): (Vec<_>, Vec<_>) = columns.into_iter().map(|column| (column.alone, column.beside)).unzip();
@@ -312,23 +312,23 @@ impl Machine {
 
 /// One cell: a host of its own, the neighbour, the victim.
 fn run(
-    stage: &Stage,
-    policy: Choice,
+    testbed: &Testbed,
+    policy: PolicyKind,
     victim: Prepared,
     plan: Plan,
     neighbour: Option<&Neighbour>,
 ) -> anyhow::Result<Cell> {
-    let host = stage.host(policy);
-    let runtime = &stage.setup.runtime;
+    let host = testbed.host(policy);
+    let runtime = &testbed.setup.runtime;
     let neighbour = neighbour.map(|neighbour| {
-        let job = stage::start(&host, neighbour.prepared.clone(), neighbour.events.again(), Bottomless);
+        let job = testbed::start(&host, neighbour.prepared.clone(), neighbour.events.again(), Bottomless);
         std::thread::sleep(HEAD_START);
         job
     });
     let plan = Arc::new(plan);
-    let (meter, tally) = Meter::new(plan.clone(), stage.setup.clock.clone());
-    let source = OpenLoop::new(plan.clone(), stage.setup.clock.clone());
-    let job = stage::start(&host, victim, source, meter);
+    let (meter, tally) = Meter::new(plan.clone(), testbed.setup.clock.clone());
+    let source = OpenLoop::new(plan.clone(), testbed.setup.clock.clone());
+    let job = testbed::start(&host, victim, source, meter);
     let kill = neighbour.as_ref().map(|job| job.control().clone());
     let mut starved = 0;
     let ended = runtime.block_on(async {
@@ -347,7 +347,7 @@ fn run(
     let neighbour = neighbour.map(|job| {
         let kill = kill.expect("a neighbour comes with its end");
         kill.kill();
-        Deeds::of(&runtime.block_on(job.finished()))
+        NeighbourStats::of(&runtime.block_on(job.finished()))
     });
     victim::check(ended)?;
     let mut cell = Cell::new(&tally.lock(), &plan, starved);

@@ -15,8 +15,8 @@ mod plot;
 mod progress;
 mod sharing;
 mod soak;
-mod stage;
 mod table;
+mod testbed;
 mod victim;
 
 use clap::Subcommand;
@@ -31,13 +31,13 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Which {
-    /// The latency of a pipeline alone, and beside each of the hostile ones
+    /// The latency of a pipeline alone, and next to each of the hostile ones
     Isolation(isolation::Args),
     /// The shares that tenants get who all want everything
     Sharing(sharing::Args),
     /// The share of latency targets that are met as the load rises
     Deadlines(deadlines::Args),
-    /// Three pipelines beside all the hostile ones at once
+    /// Three pipelines next to all the hostile ones at once
     Soak(soak::Args),
 }
 

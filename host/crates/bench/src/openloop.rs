@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dirigo_connect::sink::{self, Sink};
-use dirigo_connect::source::{self, Intake, Progress, Quota, Read, Source};
+use dirigo_connect::source::{self, Intake, Read, ReadLimit, ReadProgress, Source};
 use dirigo_ground::clock::Clock;
 use dirigo_ground::sync::Mutex;
 use hdrhistogram::Histogram;
@@ -114,7 +114,7 @@ impl OpenLoop {
 }
 
 impl Source for OpenLoop {
-    fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, source::Error> {
+    fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, source::Error> {
         let now_ns = self.clock.now_ns();
         let passed_ns = now_ns - *self.plan.start_ns.get_or_init(|| now_ns);
         let rest = &self.plan.offsets_ns[self.next..];
@@ -126,7 +126,7 @@ impl Source for OpenLoop {
         }
         let due = rest
             .partition_point(|&offset_ns| offset_ns <= passed_ns)
-            .min(quota.events);
+            .min(limit.events);
         for index in (self.next as u64..).take(due) {
             let value = index % ZERO_EVERY;
             intake
@@ -140,11 +140,11 @@ impl Source for OpenLoop {
         Ok(Read::More)
     }
 
-    fn bookmark(&self) -> Option<source::Bookmark> {
-        Some(source::Bookmark::Null)
+    fn offset(&self) -> Option<source::Offset> {
+        Some(source::Offset::Null)
     }
 
-    fn progress(&self) -> Option<Progress> {
+    fn progress(&self) -> Option<ReadProgress> {
         None
     }
 }
@@ -198,8 +198,8 @@ impl Sink for Meter {
         Ok(())
     }
 
-    fn ability(&self) -> sink::Ability {
-        sink::Ability::WritesNothing
+    fn delivery_capability(&self) -> sink::DeliveryCapability {
+        sink::DeliveryCapability::WritesNothing
     }
 }
 
@@ -226,9 +226,9 @@ pub(super) struct Tally {
     strange: u64,
 }
 
-/// What became of the events, beside their latency.
+/// What became of the events, besides their latency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Books {
+pub(super) struct DeliveryCheck {
     pub(super) lost: u64,
     /// That came twice, or were never sent.
     pub(super) doubled: u64,
@@ -263,11 +263,11 @@ impl Tally {
     }
 
     /// Whether all came that were sent, once and in order.
-    pub(super) fn books(&self, plan: &Plan) -> Books {
+    pub(super) fn books(&self, plan: &Plan) -> DeliveryCheck {
         let missing = |&(index, seen): &(usize, &bool)| plan.arrives(index) && !seen;
         let uncalled = |&(index, seen): &(usize, &bool)| !plan.arrives(index) && *seen;
         let count = |counts: &dyn Fn(&(usize, &bool)) -> bool| self.seen.iter().enumerate().filter(counts).count();
-        Books {
+        DeliveryCheck {
             lost: count(&missing) as u64,
             doubled: self.doubled + self.strange + count(&uncalled) as u64,
             misplaced: self.misplaced,
@@ -281,7 +281,7 @@ mod tests {
 
     use super::*;
 
-    const QUOTA: Quota = Quota {
+    const LIMIT: ReadLimit = ReadLimit {
         events: 256,
         bytes: 1 << 20,
     };
@@ -297,12 +297,12 @@ mod tests {
         let mut counts = Vec::new();
         for _ in 0..3 {
             let mut intake = Intake::default();
-            source.read(&mut intake, QUOTA).unwrap();
+            source.read(&mut intake, LIMIT).unwrap();
             counts.push(intake.times.len());
             clock.advance(Duration::from_millis(2));
         }
         assert_eq!(counts, [1, 2, 2]);
-        assert_eq!(source.read(&mut Intake::default(), QUOTA).unwrap(), Read::End);
+        assert_eq!(source.read(&mut Intake::default(), LIMIT).unwrap(), Read::End);
     }
 
     #[test]
@@ -312,9 +312,9 @@ mod tests {
         let mut source = OpenLoop::new(plan.clone(), clock.clone());
         let (mut meter, tally) = Meter::new(plan.clone(), clock.clone());
         let mut intake = Intake::default();
-        source.read(&mut intake, QUOTA).unwrap();
+        source.read(&mut intake, LIMIT).unwrap();
         clock.advance(Duration::from_millis(10));
-        source.read(&mut intake, QUOTA).unwrap();
+        source.read(&mut intake, LIMIT).unwrap();
         let events = sink::Events {
             times: &intake.times,
             keys: &intake.keys,
@@ -324,7 +324,7 @@ mod tests {
         let tally = tally.lock();
         assert_eq!(tally.latencies_ns.len(), 4, "the first event only warms up");
         assert!(tally.latencies_ns.max() >= 9_000_000 && tally.latencies_ns.min() <= 6_010_000);
-        assert_eq!(tally.books(&plan), Books::default());
+        assert_eq!(tally.books(&plan), DeliveryCheck::default());
     }
 
     #[test]
@@ -333,7 +333,7 @@ mod tests {
         let mut tally = Tally::new(&plan);
         (0..39).for_each(|index| tally.take(index, None));
         tally.take(7, None);
-        let books = Books {
+        let books = DeliveryCheck {
             lost: 1,
             doubled: 1,
             misplaced: 1,

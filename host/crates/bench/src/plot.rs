@@ -207,7 +207,7 @@ pub(super) fn deadlines(measured: &deadlines::Measured) -> String {
     }
     for (policy, colour) in policies.iter().zip(COLOURS) {
         let own = || measured.deadlines.iter().filter(|met| met.policy == *policy);
-        let mut draw = |share: fn(&deadlines::Met) -> f64, dashes: &str| {
+        let mut draw = |share: fn(&deadlines::TargetsMet) -> f64, dashes: &str| {
             let points: Vec<String> = own()
                 .map(|met| format!("{:.1},{:.1}", x(met.load), y(share(met))))
                 .collect();

@@ -6,13 +6,13 @@ use dirigo_command::output::{self, Format};
 use dirigo_command::{Exit, Globals};
 use dirigo_pipeline::Budget;
 use dirigo_runtime::{Host, Job};
-use dirigo_scheduler::Choice;
+use dirigo_scheduler::PolicyKind;
 use serde::Serialize;
 
 use super::greedy::{Bottomless, Cycle};
 use super::options::Common;
 use super::progress::Cells;
-use super::stage::{self, Stage};
+use super::testbed::{self, Testbed};
 use super::{plot, table};
 
 /// The weights of the tenants.
@@ -35,7 +35,7 @@ pub(super) struct Args {
     common: Common,
     /// Who runs next: any of `fair`, `fifo` and `deadline`
     #[arg(long, value_name = "POLICY", value_delimiter = ',', default_value = "fair,fifo")]
-    policy: Vec<Choice>,
+    policy: Vec<PolicyKind>,
     /// Actors of each tenant, such as `1,1000`
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,10,1000",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -71,19 +71,19 @@ pub(super) struct Measured {
 }
 
 pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let stage = Stage::new(globals, args.common.workers())?;
+    let testbed = Testbed::new(globals, args.common.workers())?;
     let cells = Cells::new(args.policy.len() * args.actors.len());
     let mut sharing = Vec::new();
     for &policy in &args.policy {
         for &actors in &args.actors {
             cells.enter(format!("{policy}: {actors} actors each"));
-            sharing.push(run(&stage, policy, actors, args.common.duration)?);
+            sharing.push(run(&testbed, policy, actors, args.common.duration)?);
             cells.leave();
         }
     }
     drop(cells);
     let measured = Measured {
-        workers: stage.workers,
+        workers: testbed.workers,
         duration_s: args.common.duration.as_secs_f64(),
         sharing,
     };
@@ -97,13 +97,13 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn run(stage: &Stage, policy: Choice, actors: u32, duration: Duration) -> anyhow::Result<Shared> {
-    let host = stage.host(policy);
+fn run(testbed: &Testbed, policy: PolicyKind, actors: u32, duration: Duration) -> anyhow::Result<Shared> {
+    let host = testbed.host(policy);
     let mut jobs = Vec::new();
     for weight in WEIGHTS {
-        jobs.push(start(stage, &host, weight, actors)?);
+        jobs.push(start(testbed, &host, weight, actors)?);
     }
-    let clock = &stage.setup.clock;
+    let clock = &testbed.setup.clock;
     let started_ns = clock.now_ns();
     while jobs.iter().any(|job| activations(job) < actors.into())
         && Duration::from_nanos(clock.now_ns() - started_ns) < ACTIVATIONS_MAX
@@ -124,9 +124,9 @@ fn run(stage: &Stage, policy: Choice, actors: u32, duration: Duration) -> anyhow
     let elapsed_s = (clock.now_ns() - started_ns) as f64 / 1e9;
     for job in jobs {
         job.kill();
-        stage.setup.runtime.block_on(job.finished());
+        testbed.setup.runtime.block_on(job.finished());
     }
-    let fair_shares = fair_shares(f64::from(actors) / f64::from(stage.workers));
+    let fair_shares = fair_shares(f64::from(actors) / f64::from(testbed.workers));
     let tenants = WEIGHTS
         .into_iter()
         .zip(fair_shares)
@@ -148,8 +148,8 @@ fn run(stage: &Stage, policy: Choice, actors: u32, duration: Duration) -> anyhow
 }
 
 /// Starts the pipeline of a tenant: a reduce that spends about ten microseconds on every event, with an actor per key.
-fn start(stage: &Stage, host: &Host, weight: u32, actors: u32) -> anyhow::Result<Job> {
-    let component = toml::Value::String(stage.guests.path("reduce").display().to_string());
+fn start(testbed: &Testbed, host: &Host, weight: u32, actors: u32) -> anyhow::Result<Job> {
+    let component = toml::Value::String(testbed.guests.path("reduce").display().to_string());
     let text = format!(
         r#"
         [pipeline]
@@ -169,13 +169,18 @@ fn start(stage: &Stage, host: &Host, weight: u32, actors: u32) -> anyhow::Result
         kind = "null"
         "#
     );
-    let prepared = stage.prepare_own(&text)?;
+    let prepared = testbed.prepare_own(&text)?;
     let budget = Budget {
         weight,
         ..Budget::default()
     };
     host.set_budget(&prepared.pipeline.tenant, budget);
-    Ok(stage::start(host, prepared, Cycle::numbered(actors.into()), Bottomless))
+    Ok(testbed::start(
+        host,
+        prepared,
+        Cycle::numbered(actors.into()),
+        Bottomless,
+    ))
 }
 
 /// What each tenant has used of the workers so far, in s, in the order in which they came.

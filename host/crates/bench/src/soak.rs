@@ -1,4 +1,4 @@
-//! `dirigo bench soak`: victims beside all hostile kinds at once, for long.
+//! `dirigo bench soak`: victims next to all hostile kinds at once, for long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use dirigo_command::output::{self, Format};
 use dirigo_command::{Exit, Globals};
 use dirigo_flow::Failure;
 use dirigo_runtime::{Control, Ended, Job};
-use dirigo_scheduler::Choice;
+use dirigo_scheduler::PolicyKind;
 use serde::Serialize;
 
 use super::greedy::{Bottomless, Cycle};
@@ -15,9 +15,9 @@ use super::kinds::{self, Kind};
 use super::memory::Resident;
 use super::openloop::{Meter, OpenLoop, Plan, Watched};
 use super::options::{self, Workers};
-use super::stage::{self, Stage};
 use super::table;
-use super::victim::{self, Cell, Deeds, GRACE, HEAD_START, WARM_UP};
+use super::testbed::{self, Testbed};
+use super::victim::{self, Cell, GRACE, HEAD_START, NeighbourStats, WARM_UP};
 
 /// Victims: two may have the same bad luck, and each is somebody's neighbour as well.
 const VICTIMS: usize = 3;
@@ -42,7 +42,7 @@ pub(super) struct Args {
     duration: Duration,
     /// Who runs next: `fair`, `fifo` or `deadline`
     #[arg(long, value_name = "POLICY", default_value = "fair")]
-    policy: Choice,
+    policy: PolicyKind,
     /// Events per second of each victim
     #[arg(long, value_name = "N", default_value = "300", value_parser = options::rate)]
     rate: f64,
@@ -56,7 +56,7 @@ pub(super) struct Args {
 struct Neighbour {
     kind: &'static str,
     #[serde(flatten)]
-    deeds: Deeds,
+    deeds: NeighbourStats,
     /// Why it ended before it was stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
@@ -83,8 +83,8 @@ struct Measured {
 }
 
 pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let stage = Stage::new(globals, args.workers.count())?;
-    let measured = measure(&stage, args)?;
+    let testbed = Testbed::new(globals, args.workers.count())?;
+    let measured = measure(&testbed, args)?;
     match globals.format {
         Format::Json => output::print_json(&measured)?,
         Format::Text => output::print(&text(&measured))?,
@@ -97,49 +97,49 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     })
 }
 
-fn measure(stage: &Stage, args: &Args) -> anyhow::Result<Measured> {
+fn measure(testbed: &Testbed, args: &Args) -> anyhow::Result<Measured> {
     let mut memory = Resident::before();
-    let host = stage.host(args.policy);
+    let host = testbed.host(args.policy);
     let kinds = args.kinds.as_deref().unwrap_or(kinds::ALL);
     let neighbours = kinds
         .iter()
         .map(|kind| {
-            let prepared = stage.prepare_own(&kind.pipeline(kind.name, &stage.guests))?;
-            Ok(stage::start(&host, prepared, Cycle::numbered(kind.keys), Bottomless))
+            let prepared = testbed.prepare_own(&kind.pipeline(kind.name, &testbed.guests))?;
+            Ok(testbed::start(&host, prepared, Cycle::numbered(kind.keys), Bottomless))
         })
         .collect::<anyhow::Result<Vec<Job>>>()?;
     std::thread::sleep(HEAD_START);
     let plan = || Plan::even(args.rate, WARM_UP, args.duration).with_filter();
     let (mut victims, mut watched) = (Vec::new(), Vec::new());
     for number in 1..=VICTIMS {
-        let prepared = stage.prepare_own(&victim::pipeline(&format!("victim-{number}")))?;
+        let prepared = testbed.prepare_own(&victim::pipeline(&format!("victim-{number}")))?;
         let plan = Arc::new(plan());
-        let (meter, tally) = Meter::new(plan.clone(), stage.setup.clock.clone());
-        let source = OpenLoop::new(plan.clone(), stage.setup.clock.clone());
-        victims.push(stage::start(&host, prepared, source, meter));
+        let (meter, tally) = Meter::new(plan.clone(), testbed.setup.clock.clone());
+        let source = OpenLoop::new(plan.clone(), testbed.setup.clock.clone());
+        victims.push(testbed::start(&host, prepared, source, meter));
         watched.push((plan, tally));
     }
     let length = plan().length() + GRACE;
-    let run = run_out(stage, victims, neighbours, &watched, length, &mut memory);
-    let (victims, starved, neighbours) = stage.setup.runtime.block_on(run);
+    let run = run_out(testbed, victims, neighbours, &watched, length, &mut memory);
+    let (victims, starved, neighbours) = testbed.setup.runtime.block_on(run);
     drop(host);
     memory.end();
     let victim = |((ended, starved), (plan, tally)): ((Ended, u64), &Watched)| {
-        let poll_us_max = Deeds::of(&ended).poll_us_max;
+        let poll_us_max = NeighbourStats::of(&ended).poll_us_max;
         victim::check(ended)?;
         let cell = Cell::new(&tally.lock(), plan, starved);
         anyhow::Ok(Victim { cell, poll_us_max })
     };
     let neighbour = |(kind, ended): (&Kind, Ended)| Neighbour {
         kind: kind.name,
-        deeds: Deeds::of(&ended),
+        deeds: NeighbourStats::of(&ended),
         failure: ended
             .failure
             .filter(|failure| *failure != Failure::Killed)
             .map(|failure| failure.to_string()),
     };
     Ok(Measured {
-        workers: stage.workers,
+        workers: testbed.workers,
         policy: args.policy.to_string(),
         rate: args.rate,
         duration_s: args.duration.as_secs_f64(),
@@ -157,15 +157,15 @@ fn measure(stage: &Stage, args: &Args) -> anyhow::Result<Measured> {
 /// Lets all run until the victims are through or their time is up; then stops the neighbours. Gives how the victims ended,
 /// what they lacked before that, and how the neighbours ended.
 async fn run_out(
-    stage: &Stage,
+    testbed: &Testbed,
     victims: Vec<Job>,
     neighbours: Vec<Job>,
     watched: &[Watched],
     length: Duration,
     memory: &mut Resident,
 ) -> (Vec<Ended>, Vec<u64>, Vec<Ended>) {
-    let started_ns = stage.setup.clock.now_ns();
-    let passed = || Duration::from_nanos(stage.setup.clock.now_ns() - started_ns);
+    let started_ns = testbed.setup.clock.now_ns();
+    let passed = || Duration::from_nanos(testbed.setup.clock.now_ns() - started_ns);
     let kills: Vec<_> = neighbours.iter().map(|job| job.control().clone()).collect();
     let mut through = None;
     let finishing = Job::all_finished(victims);
@@ -208,7 +208,7 @@ fn text(measured: &Measured) -> String {
         .neighbours
         .iter()
         .map(|neighbour| {
-            let Deeds {
+            let NeighbourStats {
                 events,
                 turns,
                 slices,

@@ -69,12 +69,12 @@ pub(super) struct Cell {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bound: Option<Bound>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) neighbour: Option<Deeds>,
+    pub(super) neighbour: Option<NeighbourStats>,
 }
 
 /// What a pipeline did meanwhile.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Deeds {
+pub(super) struct NeighbourStats {
     pub(super) events: u64,
     pub(super) turns: u64,
     pub(super) slices: u64,
@@ -134,7 +134,7 @@ impl Cell {
             misplaced: sum(|cell| cell.misplaced),
             starved: sum(|cell| cell.starved),
             bound: None,
-            neighbour: Deeds::over_rounds(cells.iter().filter_map(|cell| cell.neighbour.as_ref())),
+            neighbour: NeighbourStats::over_rounds(cells.iter().filter_map(|cell| cell.neighbour.as_ref())),
         }
     }
 
@@ -142,8 +142,8 @@ impl Cell {
         self.lost == 0 && self.doubled == 0 && self.misplaced == 0
     }
 
-    /// Says whether this is close enough to `alone` to pass for unmoved. `machine` is the same victim beside native threads that
-    /// never pause: what the machine's own scheduler does, whoever the neighbour is.
+    /// Says whether this is close enough to `alone` to pass for unmoved. `machine` is the same victim next to native
+    /// threads that never pause: what the machine's own scheduler does, whatever the neighbour is.
     pub(super) fn judge(&mut self, alone: &Cell, machine: &Cell) {
         let p99 = (self.p99_us, p99_bound_us(alone), machine.p99_us);
         let p999 = (self.p999_us, 2.0 * alone.p999_us + 1_000.0, machine.p999_us);
@@ -166,12 +166,12 @@ impl Cell {
     }
 }
 
-/// Whether latencies beside a neighbour are within the bound.
+/// Whether latencies next to a neighbour are within the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Bound {
     Holds,
-    /// They are not, nor are those beside native threads, which are as long.
+    /// They are not, nor are those next to native threads, which are as long.
     Machine,
     Broken,
 }
@@ -183,12 +183,12 @@ pub(super) fn median<T: Copy>(figures: impl Iterator<Item = T>, order: impl FnMu
     figures[figures.len() / 2]
 }
 
-/// What the p99 beside a neighbour may be.
+/// What the p99 next to a neighbour may be.
 pub(super) fn p99_bound_us(alone: &Cell) -> f64 {
     1.5 * alone.p99_us + 200.0
 }
 
-impl Deeds {
+impl NeighbourStats {
     /// What several runs come to, if there are any.
     fn over_rounds<'a>(runs: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
         runs.clone().next()?;
@@ -292,7 +292,7 @@ mod tests {
             (9_999, 2_000, PollBound::Broken),
             (9_999, 2_001, PollBound::NoVerdict),
         ] {
-            let mut deeds = Deeds {
+            let mut deeds = NeighbourStats {
                 events: 0,
                 turns: 0,
                 slices: 0,

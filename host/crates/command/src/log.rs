@@ -1,7 +1,7 @@
 //! The log of this process, on standard error.
 //!
-//! A thread of its own writes it: whoever logs goes on at once, workers above all, also where nobody reads. Owns the bound on
-//! what waits to be written; what comes when that is reached is dropped, counted, and said at the end.
+//! A thread of its own writes it: a thread that logs goes on at once, workers above all, also where nobody reads. Owns
+//! the bound on what waits to be written; what comes when that is reached is dropped, counted, and said at the end.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};

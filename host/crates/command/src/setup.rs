@@ -12,7 +12,7 @@ use dirigo_runtime::{Prepared, prepare};
 use super::Globals;
 
 /// An engine, connectors, a clock and a runtime.
-pub struct Setup {
+pub struct CommandContext {
     /// Compiles components, and runs them.
     pub engine: Engine,
     /// The kinds of sources and sinks.
@@ -23,7 +23,7 @@ pub struct Setup {
     pub runtime: tokio::runtime::Runtime,
 }
 
-impl Setup {
+impl CommandContext {
     /// Sets up what this machine has, with the cache of compiled components that the user wants.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl Setup {
         let engine = Engine::new(&Machine::read(), cache(globals))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
-            .on_thread_start(dirigo_ground::thread::run_at_once)
+            .on_thread_start(dirigo_ground::thread::raise_priority)
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
@@ -72,8 +72,9 @@ impl Setup {
     }
 }
 
-/// Has the kernel hand out memory in pages of 4 KiB, though the allocator asks for huge ones: to clear 2 MiB at the first
-/// touch kept workers, sources and sinks for 5 to 8 ms at any allocation, whoever's it was (docs/design/001-engine.md).
+/// Has the kernel hand out memory in pages of 4 KiB, though the allocator asks for huge ones: to clear 2 MiB at the
+/// first touch kept workers, sources and sinks for 5 to 8 ms at any allocation, whichever it belonged to
+/// (docs/design/001-engine.md).
 fn touch_small_pages() {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "memory comes in huge pages");

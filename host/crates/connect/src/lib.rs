@@ -21,4 +21,4 @@ pub use sink::{Sink, SinkSpec};
 pub use source::{Opening, Source, SourceSpec};
 
 /// Where to go on after a restart; opaque to all but the source or sink that gave it.
-pub type Bookmark = serde_json::Value;
+pub type Offset = serde_json::Value;

@@ -12,7 +12,7 @@ use dirigo_disk::Disk;
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::clock::Clock;
 
-pub use crate::{Bookmark, Error};
+pub use crate::{Error, Offset};
 use crate::{Facets, Files};
 
 /// Events that leave.
@@ -41,8 +41,8 @@ impl<'a> From<&'a Batch> for Events<'a> {
 pub enum Resume<'a> {
     /// Anew: what an earlier run left there goes.
     Fresh,
-    /// After what the bookmark says: what came later was never committed, and goes.
-    At(&'a Bookmark),
+    /// After what the offset says: what came later was never committed, and goes.
+    At(&'a Offset),
 }
 
 /// A writer of events.
@@ -59,8 +59,8 @@ pub trait Sink: Send {
     /// When the medium fails.
     fn flush(&mut self) -> Result<(), Error>;
 
-    /// Ends an epoch: the bookmark covers all that was written so far. Hands it to the medium as a whole, so that it can be
-    /// read up to there, but does not wait for the disk: that is left to [`Prepared::sync`].
+    /// Ends an epoch: the offset covers all that was written so far. Hands it to the medium as a whole, so that it can
+    /// be read up to there, but does not wait for the disk: that is left to [`Prepared::sync`].
     ///
     /// # Errors
     /// When the medium fails. After that nothing is known of what was written since the last one.
@@ -70,22 +70,22 @@ pub trait Sink: Send {
     /// ends.
     ///
     /// # Errors
-    /// When the medium fails. A sink that is then opened at the committed bookmark makes up for it.
+    /// When the medium fails. A sink that is then opened at the committed offset makes up for it.
     fn publish(&mut self) -> Result<(), Error>;
 
     /// Says that no more is written in this run: the next [`prepare`](Self::prepare) leaves nothing half done.
     fn end(&mut self) {}
 
     /// What becomes of what it wrote, where a run ends before its time.
-    fn ability(&self) -> Ability;
+    fn delivery_capability(&self) -> DeliveryCapability;
 }
 
 /// An epoch that a sink has ended, on its way to being committed.
 #[derive(Default)]
 pub struct Prepared {
     /// Where it ends; `None` for a sink that takes nothing back.
-    pub bookmark: Option<Bookmark>,
-    /// Makes all that the bookmark covers durable. To be waited for before the bookmark is committed; the sink may be
+    pub offset: Option<Offset>,
+    /// Makes all that the offset covers durable. To be waited for before the offset is committed; the sink may be
     /// written to meanwhile.
     pub sync: Option<Box<dyn FnOnce() -> Result<(), Error> + Send>>,
 }
@@ -95,9 +95,9 @@ impl Prepared {
     ///
     /// # Errors
     /// When the disk fails. Nothing may be committed then.
-    pub fn synced(self) -> Result<Option<Bookmark>, Error> {
+    pub fn synced(self) -> Result<Option<Offset>, Error> {
         self.sync.map_or(Ok(()), |sync| sync())?;
-        Ok(self.bookmark)
+        Ok(self.offset)
     }
 }
 
@@ -105,14 +105,14 @@ impl std::fmt::Debug for Prepared {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Prepared")
-            .field("bookmark", &self.bookmark)
+            .field("offset", &self.offset)
             .finish_non_exhaustive()
     }
 }
 
 /// What becomes of what a sink wrote after the last commit, where a run ends before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ability {
+pub enum DeliveryCapability {
     /// It goes, and no reader has seen it.
     Transactional,
     /// It goes, but readers may have seen it.
@@ -131,14 +131,14 @@ pub trait SinkSpec: Any + Debug + Send + Sync {
     /// Opens the sink; the clock tells it how old something is.
     ///
     /// # Errors
-    /// When the medium cannot be opened, or lacks what the bookmark says it has, or holds what the sink must not touch.
+    /// When the medium cannot be opened, or lacks what the offset says it has, or holds what the sink must not touch.
     fn open(&self, from: Resume<'_>, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error>;
 
     /// What it will be able to do, without opening it.
-    fn ability(&self, disk: &dyn Disk) -> Ability;
+    fn delivery_capability(&self, disk: &dyn Disk) -> DeliveryCapability;
 
-    /// What its bookmarks depend on, `None` where it gives none; paths as they are [seen from](crate::seen_from) the
-    /// pipeline `file`. That `kind` is among them keeps the bookmarks of one connector from another.
+    /// What its offsets depend on, `None` where it gives none; paths as they are [seen from](crate::seen_from) the
+    /// pipeline `file`. That `kind` is among them keeps the offsets of one connector from another.
     fn facets(&self, file: &Path) -> Option<Facets>;
 
     /// The files that it writes.

@@ -12,7 +12,7 @@ use dirigo_disk::Disk;
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
 
-pub use crate::{Bookmark, Error};
+pub use crate::{Error, Offset};
 use crate::{Facets, Files, Format, Pointer};
 
 /// What is kept of a refused record, in bytes: it is to be recognised and looked at, and there may be many.
@@ -30,12 +30,12 @@ pub struct Intake {
     /// Record numbers, from 1, rising.
     pub positions: Vec<u64>,
     /// Records that could not be accepted.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedRecord>,
 }
 
 /// A record that is not an event: a dead letter of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedRecord {
     /// Its number in the source, from 1.
     pub position: u64,
     /// What was read, or its first [`REFUSED_BYTES_MAX`] bytes.
@@ -48,7 +48,7 @@ impl Intake {
     /// Appends a record that could not be accepted, or its first [`REFUSED_BYTES_MAX`] bytes.
     pub fn refuse(&mut self, position: u64, value: &[u8], reason: String) {
         let value = value[..value.len().min(REFUSED_BYTES_MAX)].to_vec();
-        self.refused.push(Refused {
+        self.refused.push(RefusedRecord {
             position,
             value,
             reason,
@@ -69,16 +69,16 @@ pub enum Read {
 
 /// How much is read of a source that knows its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct ReadProgress {
     /// Units (bytes or events) read.
     pub done: u64,
     /// Units in all.
     pub total: u64,
 }
 
-/// How many events and bytes one [`Source::read`] takes at the most.
+/// How many events and bytes one [`Source::read`] takes at most.
 #[derive(Clone, Copy, Debug)]
-pub struct Quota {
+pub struct ReadLimit {
     /// Events, and records that were refused.
     pub events: usize,
     /// Bytes of values; the record that crosses it is the last one.
@@ -87,33 +87,33 @@ pub struct Quota {
 
 /// A reader of events.
 pub trait Source: Send {
-    /// Appends events to `intake`, at most `quota`. Blocks only while it has none: it returns what it has as soon as it
+    /// Appends events to `intake`, at most `limit`. Blocks only while it has none: it returns what it has as soon as it
     /// would have to wait for more.
     ///
     /// # Errors
     /// When the medium fails; events already appended stand.
-    fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, Error>;
+    fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, Error>;
 
     /// Where to go on after the events returned so far; `None` for a source that cannot be read again.
-    fn bookmark(&self) -> Option<Bookmark>;
+    fn offset(&self) -> Option<Offset>;
 
-    /// Says that an epoch is durable, for which [`bookmark`](Self::bookmark) gave this: what was read before it is not
+    /// Says that an epoch is durable, for which [`offset`](Self::offset) gave this: what was read before it is not
     /// asked for again, so it may be acknowledged or deleted. What was read since is in no epoch yet. An epoch may pass
     /// without a call, for instance where the run ends abruptly; the next one covers it.
     ///
     /// # Errors
     /// When the medium fails. One that is worth another try gets it at the next epoch; any other ends the pipeline.
-    fn committed(&mut self, _bookmark: &Bookmark) -> Result<(), Error> {
+    fn committed(&mut self, _offset: &Offset) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Whether what it gave can be read again, from a bookmark on.
+    /// Whether what it gave can be read again, from an offset on.
     fn can_be_read_again(&self) -> bool {
-        self.bookmark().is_some()
+        self.offset().is_some()
     }
 
     /// How far it is, when its size is known.
-    fn progress(&self) -> Option<Progress>;
+    fn progress(&self) -> Option<ReadProgress>;
 }
 
 /// What a source is opened with, beyond its options.
@@ -125,7 +125,7 @@ pub struct Opening<'a> {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where an earlier run stopped; `None` for the start.
-    pub from: Option<&'a Bookmark>,
+    pub from: Option<&'a Offset>,
 }
 
 /// What a pipeline says of one of its sources, validated: the options of its connector.
@@ -133,17 +133,18 @@ pub trait SourceSpec: Any + Debug + Send + Sync {
     /// How its records are written: what `key` and `time` can point at, and what a test case hands in.
     fn format(&self) -> Format;
 
-    /// Opens the source at its start, or where the bookmark of an earlier run says.
+    /// Opens the source at its start, or where the offset of an earlier run says.
     ///
     /// # Errors
-    /// When the medium cannot be opened, or has changed in what had been read of it, or the bookmark is of another source.
+    /// When the medium cannot be opened, or has changed in what had been read of it, or the offset is of another
+    /// source.
     fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Source>, Error>;
 
     /// Whether it will be able to give again what it gave, without opening it.
     fn can_be_read_again(&self, disk: &dyn Disk) -> bool;
 
-    /// What its bookmarks depend on, beyond `key` and `time`; paths as they are [seen from](crate::seen_from) the pipeline
-    /// `file`. That `kind` is among them keeps the bookmarks of one connector from another.
+    /// What its offsets depend on, beyond `key` and `time`; paths as they are [seen from](crate::seen_from) the
+    /// pipeline `file`. That `kind` is among them keeps the offsets of one connector from another.
     fn facets(&self, file: &Path) -> Facets;
 
     /// The files that it reads.

@@ -26,7 +26,7 @@ pub trait Disk: Send + Sync + Debug {
     ///
     /// # Errors
     /// When that cannot be found out.
-    fn look(&self, path: &Path) -> io::Result<Entry>;
+    fn look(&self, path: &Path) -> io::Result<PathKind>;
 
     /// Gives a file another name, and replaces what had that. Durable once the folder is synchronised.
     ///
@@ -70,7 +70,7 @@ pub enum Mode {
 
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum PathKind {
     /// Nothing.
     Missing,
     /// A regular file of so many bytes.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::{Disk, Entry, File, Mode};
+use super::{Disk, File, Mode, PathKind};
 
 /// The machine's own.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,16 +20,16 @@ impl Disk for Real {
             options.truncate(false).open(path)
         };
         // A pipe that is also open for reading never notices that its reader has gone.
-        let is_pipe = matches!(self.look(path)?, Entry::Other);
+        let is_pipe = matches!(self.look(path)?, PathKind::Other);
         Ok(Box::new(open(!is_pipe)?))
     }
 
-    fn look(&self, path: &Path) -> io::Result<Entry> {
+    fn look(&self, path: &Path) -> io::Result<PathKind> {
         match fs::metadata(path) {
-            Ok(found) if found.is_file() => Ok(Entry::File(found.len())),
-            Ok(found) if found.is_dir() => Ok(Entry::Folder),
-            Ok(_) => Ok(Entry::Other),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Entry::Missing),
+            Ok(found) if found.is_file() => Ok(PathKind::File(found.len())),
+            Ok(found) if found.is_dir() => Ok(PathKind::Folder),
+            Ok(_) => Ok(PathKind::Other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PathKind::Missing),
             Err(error) => Err(error),
         }
     }

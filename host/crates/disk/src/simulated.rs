@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use dirigo_ground::sync::Mutex;
 
-use super::{Disk, Entry, File, Mode};
+use super::{Disk, File, Mode, PathKind};
 
 /// What a disk writes at once, unless it fails in the middle.
 const SECTOR_BYTES: usize = 512;
@@ -25,10 +25,10 @@ const TORN_ONE_IN: u64 = 16;
 /// A disk of a simulated machine.
 #[derive(Clone)]
 pub struct Simulated {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
 }
 
-struct State {
+struct DiskState {
     random: u64,
     files: BTreeMap<Number, Data>,
     next_file: Number,
@@ -95,7 +95,7 @@ impl Simulated {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let root = [PathBuf::from("/"), PathBuf::from(".")].map(|root| (root, Target::Folder));
-        Self::with(State {
+        Self::with(DiskState {
             random: seed,
             files: BTreeMap::new(),
             next_file: 0,
@@ -111,7 +111,7 @@ impl Simulated {
         })
     }
 
-    fn with(state: State) -> Self {
+    fn with(state: DiskState) -> Self {
         Self {
             state: Arc::new(Mutex::new(state)),
         }
@@ -161,7 +161,7 @@ impl Simulated {
     #[must_use]
     pub fn look_on(&self) -> Self {
         let state = self.state.lock();
-        Self::with(State {
+        Self::with(DiskState {
             files: state.files.clone(),
             names: state.names.clone(),
             durable_names: state.durable_names.clone(),
@@ -187,7 +187,7 @@ impl Simulated {
             4 => Fate::First,
             _ => Fate::Some,
         };
-        let mut next = State {
+        let mut next = DiskState {
             random: state.next(),
             files: state.files.clone(),
             next_file: state.next_file,
@@ -209,7 +209,7 @@ impl Simulated {
     }
 }
 
-impl State {
+impl DiskState {
     /// The next of a row of random numbers (Steele et al., "Fast splittable pseudorandom number generators", 2014).
     fn next(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -416,13 +416,13 @@ impl Disk for Simulated {
         }))
     }
 
-    fn look(&self, path: &Path) -> io::Result<Entry> {
+    fn look(&self, path: &Path) -> io::Result<PathKind> {
         let state = self.state.lock();
         state.look()?;
         Ok(match state.names.get(path) {
-            None => Entry::Missing,
-            Some(Target::Folder) => Entry::Folder,
-            Some(Target::File(number)) => Entry::File(state.files[number].now.len() as u64),
+            None => PathKind::Missing,
+            Some(Target::Folder) => PathKind::Folder,
+            Some(Target::File(number)) => PathKind::File(state.files[number].now.len() as u64),
         })
     }
 
@@ -496,7 +496,7 @@ impl fmt::Debug for Simulated {
 
 /// An open file.
 struct Handle {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
     number: Number,
     has_lock: Mutex<bool>,
 }

@@ -1,4 +1,4 @@
-//! What the host keeps beside a guest's memory while an instance lives: its limits, its WASI, its panic message.
+//! What the host keeps next to a guest's memory while an instance lives: its limits, its WASI, its panic message.
 //!
 //! One per store. Knows nothing of actors or turns.
 
@@ -12,8 +12,8 @@ use crate::cooperative::{SERVED_NS_MAX, Yielder};
 use crate::guest_log::GuestLog;
 use crate::setup::Setup;
 use crate::{bulk, wasi};
-use dirigo_ground::account::Account;
 use dirigo_ground::limits::Limits;
+use dirigo_ground::quota::Quota;
 
 /// How many WASI handles a guest may hold at once: far more streams and pollables than a well-behaved one needs, far fewer
 /// than would cost memory.
@@ -24,8 +24,8 @@ pub(crate) const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// The data of a store.
 pub(crate) struct Guest {
     pub(crate) limits: Limits,
-    account: Arc<Account>,
-    /// What the account bears of its memory.
+    quota: Arc<Quota>,
+    /// What is charged to the quota for its memory.
     memory: u64,
     /// How much of it the last growth was.
     growth: u64,
@@ -58,7 +58,7 @@ impl Guest {
         table.set_max_capacity(HANDLES_MAX);
         Self {
             limits: setup.limits,
-            account: setup.account.clone(),
+            quota: setup.quota.clone(),
             memory: 0,
             growth: 0,
             touching: Yielder::new(setup.clock.clone()),
@@ -94,7 +94,7 @@ impl Guest {
     pub(crate) fn serve(&mut self, bytes: usize) -> bool {
         /// A call with a short line takes about this long.
         const CALL_NS: u64 = 500;
-        /// Copying and looking for what is no UTF-8 go through 4 bytes/ns at the least.
+        /// Copying and looking for what is no UTF-8 go through 4 bytes/ns at least.
         const BYTES_PER_NS: u64 = 4;
         self.served_ns += CALL_NS + bytes as u64 / BYTES_PER_NS;
         let is_due = self.served_ns >= SERVED_NS_MAX;
@@ -107,7 +107,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.account.remove_memory(self.memory);
+        self.quota.remove_memory(self.memory);
     }
 }
 
@@ -132,10 +132,10 @@ impl ResourceLimiterAsync for Guest {
         }
         // What a component starts with was known when it got its place.
         let is_start = current == 0;
-        let granted = desired as u64 <= self.limits.memory && (is_start || self.account.try_add_memory(added));
+        let granted = desired as u64 <= self.limits.memory && (is_start || self.quota.try_add_memory(added));
         if granted {
             if is_start {
-                self.account.add_memory(added);
+                self.quota.add_memory(added);
             }
             self.memory += added;
             self.growth = added;
@@ -153,7 +153,7 @@ impl ResourceLimiterAsync for Guest {
         // It was granted, and came to nothing.
         let growth = std::mem::take(&mut self.growth);
         self.memory -= growth;
-        self.account.remove_memory(growth);
+        self.quota.remove_memory(growth);
         Ok(())
     }
 
@@ -181,7 +181,7 @@ mod tests {
             },
             config: "".into(),
             log: Arc::new(GuestLog::new("test", "guest", clock.clone(), Arc::default())),
-            account: Arc::default(),
+            quota: Arc::default(),
             clock,
         })
     }

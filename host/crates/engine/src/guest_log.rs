@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use dirigo_ground::sync::Mutex;
 
-use dirigo_ground::account::Account;
 use dirigo_ground::clock::Clock;
+use dirigo_ground::quota::Quota;
 
 /// Lines that an operator may log in a burst, and per second after it: a person cannot read more.
 const LINES_PER_SECOND: u64 = 100;
@@ -26,13 +26,13 @@ const METRIC_NAME_BYTES_MAX: usize = 128;
 #[component(enum)]
 #[repr(u8)]
 pub enum Level {
-    /// Of use to whoever debugs the operator.
+    /// Of use to those who debug the operator.
     #[component(name = "trace")]
     Trace,
     /// Likewise, less often.
     #[component(name = "debug")]
     Debug,
-    /// Of use to whoever runs it.
+    /// Of use to those who run it.
     #[component(name = "info")]
     Info,
     /// Something looks wrong.
@@ -47,7 +47,7 @@ pub enum Level {
 pub struct GuestLog {
     operator: String,
     clock: Arc<dyn Clock>,
-    account: Arc<Account>,
+    quota: Arc<Quota>,
     log: Mutex<Log>,
     metrics: Mutex<BTreeMap<String, f64>>,
 }
@@ -64,23 +64,23 @@ struct Log {
 impl GuestLog {
     /// The log of operator `operator` of pipeline `pipeline`.
     #[must_use]
-    pub fn new(pipeline: &str, operator: &str, clock: Arc<dyn Clock>, account: Arc<Account>) -> Self {
+    pub fn new(pipeline: &str, operator: &str, clock: Arc<dyn Clock>, quota: Arc<Quota>) -> Self {
         Self {
             operator: format!("{pipeline}/{operator}"),
             clock,
-            account,
+            quota,
             log: Mutex::default(),
             metrics: Mutex::default(),
         }
     }
 
-    /// The same log, whose lines are on this account.
+    /// The same log, whose lines are charged to this quota.
     #[must_use]
-    pub fn on_account(&self, account: Arc<Account>) -> Self {
+    pub fn with_quota(&self, quota: Arc<Quota>) -> Self {
         Self {
             operator: self.operator.clone(),
             clock: self.clock.clone(),
-            account,
+            quota,
             log: Mutex::default(),
             metrics: Mutex::default(),
         }
@@ -90,11 +90,11 @@ impl GuestLog {
     pub fn write(&self, level: Level, message: &str) {
         let now_ns = self.clock.now_ns();
         let message = cut(message, LINE_BYTES_MAX);
-        let is_admitted = || self.account.admits_line(message.len(), now_ns);
+        let is_admitted = || self.quota.admits_line(message.len(), now_ns);
         let admitted = self.log.lock().admit(now_ns, is_admitted);
         match admitted {
             Some(left_out) => self.emit(level, message, left_out),
-            None => self.account.leave_out_line(),
+            None => self.quota.count_dropped_line(),
         }
     }
 
@@ -151,7 +151,7 @@ impl GuestLog {
             drop(metrics);
             self.write(
                 Level::Warn,
-                &format!("counter `{name}` left out: an operator keeps {METRICS_MAX} at the most"),
+                &format!("counter `{name}` left out: an operator keeps {METRICS_MAX} at most"),
             );
         }
     }

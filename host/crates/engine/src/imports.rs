@@ -121,7 +121,7 @@ mod tests {
             limits: Limits::default(),
             config: "".into(),
             log: Arc::new(GuestLog::new("test", "guest", clock.clone(), Arc::default())),
-            account: Arc::default(),
+            quota: Arc::default(),
             clock,
         };
         let mut store = Store::new(&engine, Guest::new(&setup));

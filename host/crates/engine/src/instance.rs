@@ -23,7 +23,7 @@ use dirigo_ground::clock::Clock;
 /// How much fuel `open` may burn, in events' worth: it may build tables or compile patterns that many events then use.
 const OPEN_EVENTS: u64 = 100;
 /// Bytes that one call may hand to the host, in all its lists together, beyond twice what it was given. The host copies
-/// them without a pause to where they land: 2 MiB take 0.1 ms. Whoever makes more of a batch gets a smaller batch.
+/// them without a pause to where they land: 2 MiB take 0.1 ms. A guest that makes more of a batch gets a smaller batch.
 const RESULT_BYTES_ALLOWANCE: usize = 2 << 20;
 
 /// Why there is no instance.

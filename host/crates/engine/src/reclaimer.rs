@@ -1,7 +1,7 @@
 //! Large memories, reclaimed without holding anybody up.
 //!
 //! Giving 100 MiB back takes 16 ms, and wasmtime does it in one system call when a store is dropped. So it is done before,
-//! in pieces: by the turn that ended the guest, which lets others run on the way and is on its tenant's account, and by a
+//! in pieces: by the turn that ended the guest, which lets others run on the way and is charged to its tenant, and by a
 //! thread of its own where no turn did. Small memories are dropped where they are: that takes a few µs, and a place in the
 //! pool is free at once. What is dropped in the middle of a call, when a pipeline is stopped, goes back in one piece.
 //!
@@ -114,7 +114,7 @@ fn reclaimer() -> Option<&'static SyncSender<Guarded>> {
         let run = move || {
             // It enters guests. What that needs is had now, or never.
             wasmtime::Engine::tls_eager_initialize();
-            dirigo_ground::thread::give_way(dirigo_ground::thread::WORKER_NICENESS);
+            dirigo_ground::thread::set_niceness(dirigo_ground::thread::WORKER_NICENESS);
             all.into_iter().for_each(Guarded::reclaim_all);
         };
         thread.spawn(run).ok()?;
@@ -223,7 +223,7 @@ mod tests {
             limits: Limits::default(),
             config: "".into(),
             log: Arc::new(GuestLog::new("test", "guest", clock.clone(), Arc::default())),
-            account: Arc::default(),
+            quota: Arc::default(),
             clock,
         };
         let mut guard = StoreGuard::new(Store::new(&engine, Guest::new(&setup)));

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::guest_log::GuestLog;
-use dirigo_ground::account::Account;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::limits::Limits;
+use dirigo_ground::quota::Quota;
 
 /// What an instance is made from, besides its component.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct Setup {
     /// Where its log lines and counters go.
     pub log: Arc<GuestLog>,
     /// Whose memory it takes.
-    pub account: Arc<Account>,
+    pub quota: Arc<Quota>,
     /// By which it yields while the host does something for it.
     pub clock: Arc<dyn Clock>,
 }
@@ -25,10 +25,10 @@ pub struct Setup {
 impl Setup {
     /// The same, on a tenant's account.
     #[must_use]
-    pub fn on_account(self, account: &Arc<Account>) -> Self {
+    pub fn with_quota(self, quota: &Arc<Quota>) -> Self {
         Self {
-            log: Arc::new(self.log.on_account(account.clone())),
-            account: account.clone(),
+            log: Arc::new(self.log.with_quota(quota.clone())),
+            quota: quota.clone(),
             ..self
         }
     }

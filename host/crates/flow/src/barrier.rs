@@ -1,7 +1,7 @@
 //! A pause between effects.
 //!
-//! Whoever is about to take an effect enters; raised, the barrier lets nobody in, and waits for those who are inside. So
-//! whoever raised it finds everything as it is between two effects. Knows nothing of what an effect is.
+//! A thread that is about to take an effect enters; raised, the barrier lets no thread in, and waits for those inside.
+//! So the thread that raised it finds everything as it is between two effects. Knows nothing of what an effect is.
 
 use std::task::Waker;
 
@@ -32,23 +32,23 @@ struct Counter(AtomicUsize);
 
 /// The right to take effects, until it is dropped.
 #[derive(Debug)]
-pub struct Inside<'a> {
+pub struct BarrierGuard<'a> {
     barrier: &'a Barrier,
     counter: &'a Counter,
 }
 
 impl Barrier {
     /// Enters, unless it is raised; never waits.
-    pub fn try_enter(&self) -> Option<Inside<'_>> {
+    pub fn try_enter(&self) -> Option<BarrierGuard<'_>> {
         let counter = &self.inside[thread::number() % COUNTERS];
         counter.0.fetch_add(1, Ordering::SeqCst);
-        let inside = Inside { barrier: self, counter };
-        // Counted before the look: whoever raises it either sees the count or is seen here.
+        let inside = BarrierGuard { barrier: self, counter };
+        // Counted before the look: the thread that raises it either sees the count or is seen here.
         (!self.is_raised.load(Ordering::SeqCst)).then_some(inside)
     }
 
     /// Enters; or, where it is raised, keeps the waker, which is woken once it falls.
-    pub fn enter(&self, waker: impl FnOnce() -> Waker) -> Option<Inside<'_>> {
+    pub fn enter(&self, waker: impl FnOnce() -> Waker) -> Option<BarrierGuard<'_>> {
         if let Some(inside) = self.try_enter() {
             return Some(inside);
         }
@@ -74,25 +74,25 @@ impl Barrier {
 
     /// Raises it, and waits until nobody is inside. It falls when the result is dropped.
     #[must_use]
-    pub fn raise(&self) -> Raised<'_> {
+    pub fn raise(&self) -> RaisedBarrier<'_> {
         self.is_raised.store(true, Ordering::SeqCst);
-        let raised = Raised(self);
+        let raised = RaisedBarrier(self);
         let is_empty = |counter: &Counter| counter.0.load(Ordering::SeqCst) == 0;
         loop {
-            let heard = self.left.heard();
+            let seen = self.left.seen();
             if self.inside.iter().all(is_empty) {
                 return raised;
             }
-            self.left.wait_past(heard, None);
+            self.left.wait_past(seen, None);
         }
     }
 }
 
 /// A barrier that is raised.
 #[derive(Debug)]
-pub struct Raised<'a>(&'a Barrier);
+pub struct RaisedBarrier<'a>(&'a Barrier);
 
-impl Drop for Raised<'_> {
+impl Drop for RaisedBarrier<'_> {
     fn drop(&mut self) {
         let waiting = {
             let mut waiting = self.0.waiting.lock();
@@ -103,15 +103,16 @@ impl Drop for Raised<'_> {
     }
 }
 
-impl Drop for Inside<'_> {
+impl Drop for BarrierGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.barrier.is_broken.store(true, Ordering::SeqCst);
         }
         self.counter.0.fetch_sub(1, Ordering::SeqCst);
-        // Looked at after it was counted: whoever raised it before that look is told, whoever does after it sees the count.
+        // Looked at after it was counted: a thread that raised it before that look is notified, one that does after it
+        // sees the count.
         if self.barrier.is_raised.load(Ordering::SeqCst) {
-            self.barrier.left.ring();
+            self.barrier.left.notify();
         }
     }
 }
@@ -129,9 +130,9 @@ mod tests {
         drop(barrier.try_enter().expect("it is not raised"));
         let raised = barrier.raise();
         assert!(barrier.enter(|| Waker::from(signal.clone())).is_none());
-        assert_eq!(signal.heard(), 0);
+        assert_eq!(signal.seen(), 0);
         drop(raised);
-        assert_eq!(signal.heard(), 1);
+        assert_eq!(signal.seen(), 1);
         assert!(barrier.try_enter().is_some());
     }
 

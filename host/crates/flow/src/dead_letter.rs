@@ -29,16 +29,16 @@ pub struct DeadLetter {
     /// The guest's stack, where it trapped.
     pub backtrace: Option<String>,
     /// The event.
-    pub event: Event,
+    pub event: FailedEvent,
     /// What was kept of the event's key before it (base64).
     pub state: Option<String>,
     /// Fuel that the failing turn burnt.
     pub fuel: u64,
     /// How often the event was tried.
     pub attempt: u32,
-    /// What a replay needs besides; null for a source. All letters of an operator share it.
+    /// What a replay needs besides; null for a source. All dead letters of an operator share it.
     #[serde(with = "shared")]
-    pub setup: Option<Arc<Setup>>,
+    pub setup: Option<Arc<OperatorSetup>>,
 }
 
 /// An `Arc` that is written as what is in it.
@@ -47,21 +47,26 @@ mod shared {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::Setup;
+    use super::OperatorSetup;
 
     #[allow(clippy::ref_option, reason = "serde hands a field over so")]
-    pub(super) fn serialize<S: Serializer>(setup: &Option<Arc<Setup>>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        setup: &Option<Arc<OperatorSetup>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         setup.as_deref().serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Setup>>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Arc<OperatorSetup>>, D::Error> {
         Ok(Option::deserialize(deserializer)?.map(Arc::new))
     }
 }
 
 /// The event of a dead letter.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Event {
+pub struct FailedEvent {
     /// The source that it entered by.
     pub source: String,
     /// Its position there.
@@ -84,7 +89,7 @@ pub struct Event {
 
 /// How the operator of a dead letter was set up.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Setup {
+pub struct OperatorSetup {
     /// The component, as `builtin:NAME` or a path.
     pub component: String,
     /// Its configuration, as it is written: what comes from the environment stays there.
@@ -127,7 +132,7 @@ impl DeadLetter {
     }
 }
 
-impl Event {
+impl FailedEvent {
     /// An event from its parts.
     #[must_use]
     pub fn new(source: &str, position: u64, time: Option<i64>, key: &[u8], value: &[u8]) -> Self {

@@ -1,15 +1,15 @@
 //! What lies between two cuts.
 
-use super::{Barrier, Raised};
+use super::{Barrier, RaisedBarrier};
 use dirigo_ground::lineage::Epoch;
 use dirigo_ground::sync::atomic::{AtomicU32, Ordering};
 
 /// The epochs of a running pipeline, and the barriers by which one ends.
 #[derive(Debug)]
 pub struct Epochs {
-    /// Whoever reads and hands on.
+    /// Sources, which read and hand on.
     sources: Barrier,
-    /// Whoever begins a turn, takes the effects of one, or gives up the state of an actor.
+    /// Workers, which begin a turn, take the effects of one, or give up the state of an actor.
     turns: Barrier,
     current: AtomicU32,
     committed: AtomicU32,
@@ -72,8 +72,8 @@ impl Epochs {
 #[derive(Debug)]
 pub struct Paused<'a> {
     epochs: &'a Epochs,
-    _sources: Raised<'a>,
-    _turns: Raised<'a>,
+    _sources: RaisedBarrier<'a>,
+    _turns: RaisedBarrier<'a>,
 }
 
 impl Paused<'_> {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use dirigo_ground::account::Account;
+use dirigo_ground::quota::Quota;
 use dirigo_ground::sync::Mutex;
 use dirigo_ground::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -18,7 +18,7 @@ const BYTES_MAX: usize = 32 << 20;
 /// Counts what waits, and keeps those who wait for room.
 pub struct Gate<W> {
     /// Whose memory what waits takes.
-    account: Arc<Account>,
+    quota: Arc<Quota>,
     events: AtomicUsize,
     bytes: AtomicUsize,
     waiters: Mutex<Vec<W>>,
@@ -28,9 +28,9 @@ pub struct Gate<W> {
 impl<W> Gate<W> {
     /// One where nothing waits.
     #[must_use]
-    pub fn new(account: Arc<Account>) -> Self {
+    pub fn new(quota: Arc<Quota>) -> Self {
         Self {
-            account,
+            quota,
             events: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             waiters: Mutex::new(Vec::new()),
@@ -42,14 +42,14 @@ impl<W> Gate<W> {
     pub fn enter(&self, events: usize, bytes: usize) {
         self.events.fetch_add(events, Ordering::SeqCst);
         self.bytes.fetch_add(bytes, Ordering::SeqCst);
-        self.account.add_memory(bytes as u64);
+        self.quota.add_memory(bytes as u64);
     }
 
     /// Notes that events were taken, and gives those who can go on. They come back when half of the room is free, not at
     /// the first place, so that they don't stop and start at every event.
-    #[must_use = "whoever waited must be woken"]
+    #[must_use = "those who waited must be woken"]
     pub fn leave(&self, events: usize, bytes: usize) -> Vec<W> {
-        self.account.remove_memory(bytes as u64);
+        self.quota.remove_memory(bytes as u64);
         self.events.fetch_sub(events, Ordering::SeqCst);
         self.bytes.fetch_sub(bytes, Ordering::SeqCst);
         // Looked at after both are counted down: of several that leave at once, the last sees the room that all have made.
@@ -83,7 +83,7 @@ impl<W> Gate<W> {
     /// Waits for room: keeps `waiter` until there is some and returns `true`, or returns `false` if there is already.
     pub fn wait(&self, waiter: W) -> bool {
         let mut waiters = self.waiters.lock();
-        // Announced before the last look: whoever leaves after it sees the announcement.
+        // Announced before the last look: a batch that leaves after it sees the announcement.
         self.has_waiters.store(true, Ordering::SeqCst);
         if self.is_full() {
             waiters.push(waiter);

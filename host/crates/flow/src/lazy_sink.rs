@@ -1,21 +1,21 @@
 //! A sink that is opened when the first value comes: where none does, nothing of it is to be seen.
 
-use dirigo_connect::sink::{Ability, Bookmark, Error, Events, Prepared, Sink};
+use dirigo_connect::sink::{DeliveryCapability, Error, Events, Offset, Prepared, Sink};
 
 /// Opens the medium.
-pub(super) type Open = Box<dyn FnOnce() -> Result<Box<dyn Sink>, Error> + Send>;
+pub(super) type OpenSink = Box<dyn FnOnce() -> Result<Box<dyn Sink>, Error> + Send>;
 
 /// A sink that may not be open yet.
 pub(super) struct LazySink {
-    open: Option<Open>,
+    open: Option<OpenSink>,
     sink: Option<Box<dyn Sink>>,
     /// Where the medium ended when this run began. It still does while it is not open.
-    ended: Option<Bookmark>,
+    ended: Option<Offset>,
 }
 
 impl LazySink {
     /// One that `open` opens, and whose medium ends at `ended`.
-    pub(super) fn new(open: Open, ended: Option<Bookmark>) -> Self {
+    pub(super) fn new(open: OpenSink, ended: Option<Offset>) -> Self {
         Self {
             open: Some(open),
             sink: None,
@@ -40,7 +40,7 @@ impl Sink for LazySink {
 
     fn prepare(&mut self) -> Result<Prepared, Error> {
         let unopened = || Prepared {
-            bookmark: self.ended.clone(),
+            offset: self.ended.clone(),
             sync: None,
         };
         self.sink.as_mut().map_or_else(|| Ok(unopened()), |sink| sink.prepare())
@@ -56,7 +56,9 @@ impl Sink for LazySink {
         }
     }
 
-    fn ability(&self) -> Ability {
-        self.sink.as_ref().map_or(Ability::WritesNothing, |sink| sink.ability())
+    fn delivery_capability(&self) -> DeliveryCapability {
+        self.sink
+            .as_ref()
+            .map_or(DeliveryCapability::WritesNothing, |sink| sink.delivery_capability())
     }
 }

@@ -2,31 +2,31 @@
 
 mod barrier;
 mod dead_letter;
+mod dead_letters;
 mod edge;
 mod epochs;
+mod event_sink;
+mod failure_latch;
 mod gate;
-mod halt;
-mod inlet;
 mod lazy_sink;
-mod letters;
-mod ordered;
-mod outlet;
-mod saved;
+mod reorder_buffer;
+mod saved_batch;
 mod sink_task;
+mod source_task;
 
 use std::task::Waker;
 
-pub use barrier::{Barrier, Inside, Raised};
-pub use dead_letter::{DeadLetter, Event, Setup as LetterSetup};
+pub use barrier::{Barrier, BarrierGuard, RaisedBarrier};
+pub use dead_letter::{DeadLetter, FailedEvent, OperatorSetup};
+pub use dead_letters::{DeadLetterEncoder, DeadLetterOffset, DeadLetters, FirstDeadLetter, MarkedDeadLetters, NextId};
 pub use edge::{Edge, Message, Receiver};
 pub use epochs::{Epochs, Paused};
+pub use event_sink::{EventEncoder, EventSink, EventSinkParts, MarkedEvents, SinkInput, UnstartedSink};
+pub use failure_latch::{Failure, FailureLatch};
 pub use gate::Gate;
-pub use halt::{Failure, Halt};
-pub use inlet::{Inlet, Parts as InletParts, Reader, Reading, Step as ReadingStep};
-pub use letters::{FirstLetter, LetterEncoder, Letters, LettersBookmark, MarkedLetters, NextId};
-pub use outlet::{EventEncoder, Input as OutletInput, MarkedEvents, Outlet, Parts as OutletParts, Unstarted};
-pub use saved::Saved;
+pub use saved_batch::SavedBatch;
 pub use sink_task::{Arrivals, Cause, Encoded, Encoder, Marked, SinkTask};
+pub use source_task::{ReadStep, SourceHandle, SourceTask, SourceTaskParts, SourceThread};
 
 /// Lets all who waited for something go on.
 pub fn wake_all(wakers: Vec<Waker>) {

@@ -14,15 +14,15 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::failure_latch::{Failure, FailureLatch, panicked};
 use super::gate::Gate;
-use super::halt::{Failure, Halt, panicked};
 use super::wake_all;
 use dirigo_connect::sink::{self, Events, Sink};
-use dirigo_ground::account::Account;
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
+use dirigo_ground::quota::Quota;
 use dirigo_ground::thread;
-use dirigo_scheduler::Errands;
+use dirigo_scheduler::IoPermits;
 
 /// Where messages come faster than this, the thread lets some gather instead of waiting for each: waking it costs the sender
 /// a few microseconds per message. One that comes alone is written at once.
@@ -109,15 +109,15 @@ pub(super) type Report<T> = Box<dyn FnOnce(T) + Send>;
 /// The end of a sink task that other parts hold.
 pub(super) struct SinkHandle<E: Encoder> {
     gate: Arc<Gate<Waker>>,
-    sender: Sender<Message<E>>,
+    sender: Sender<SinkCommand<E>>,
 }
 
 /// The start of a task: what it will be sent comes by this.
-pub(super) struct Inbox<E: Encoder>(Receiver<Message<E>>);
+pub(super) struct Inbox<E: Encoder>(Receiver<SinkCommand<E>>);
 
-enum Message<E: Encoder> {
+enum SinkCommand<E: Encoder> {
     /// Something to write, with the room that it takes until then.
-    Input(E::Input, Option<Admitted>),
+    Input(E::Input, Option<GateEntry>),
     Mark(Report<Marked<E::AtCut>>),
     Publish,
     End,
@@ -125,13 +125,13 @@ enum Message<E: Encoder> {
 }
 
 /// Room at the gate of a sink, which is free again when this is dropped: when the input was written, or dropped.
-struct Admitted {
+struct GateEntry {
     gate: Arc<Gate<Waker>>,
     events: usize,
     bytes: usize,
 }
 
-impl Admitted {
+impl GateEntry {
     fn new(gate: &Arc<Gate<Waker>>, events: usize, bytes: usize) -> Self {
         gate.enter(events, bytes);
         Self {
@@ -142,18 +142,18 @@ impl Admitted {
     }
 }
 
-impl Drop for Admitted {
+impl Drop for GateEntry {
     fn drop(&mut self) {
         wake_all(self.gate.leave(self.events, self.bytes));
     }
 }
 
 impl<E: Encoder> SinkHandle<E> {
-    /// A handle, and where its task finds what it is sent. What waits takes the memory of `account`.
-    pub(super) fn new(account: Arc<Account>) -> (Self, Inbox<E>) {
+    /// A handle, and where its task finds what it is sent. What waits takes the memory of `quota`.
+    pub(super) fn new(quota: Arc<Quota>) -> (Self, Inbox<E>) {
         let (sender, receiver) = mpsc::channel();
         let handle = Self {
-            gate: Arc::new(Gate::new(account)),
+            gate: Arc::new(Gate::new(quota)),
             sender,
         };
         (handle, Inbox(receiver))
@@ -166,37 +166,37 @@ impl<E: Encoder> SinkHandle<E> {
 
     /// Sends something to write that takes room until then; never waits.
     pub(super) fn admit(&self, input: E::Input, events: usize, bytes: usize) {
-        let admitted = Admitted::new(&self.gate, events, bytes);
-        self.send(Message::Input(input, Some(admitted)));
+        let admitted = GateEntry::new(&self.gate, events, bytes);
+        self.send(SinkCommand::Input(input, Some(admitted)));
     }
 
     /// Sends something that takes no room.
     pub(super) fn notify(&self, input: E::Input) {
-        self.send(Message::Input(input, None));
+        self.send(SinkCommand::Input(input, None));
     }
 
     /// Ends the epoch behind all that was sent so far, and has what there is then reported.
     pub(super) fn mark(&self, report: impl FnOnce(Marked<E::AtCut>) + Send + 'static) {
-        self.send(Message::Mark(Box::new(report)));
+        self.send(SinkCommand::Mark(Box::new(report)));
     }
 
     /// Shows readers the epoch of the last mark: it is committed.
     pub(super) fn publish(&self) {
-        self.send(Message::Publish);
+        self.send(SinkCommand::Publish);
     }
 
     /// Says that no more comes in this run, but for a last mark.
     pub(super) fn end(&self) {
-        self.send(Message::End);
+        self.send(SinkCommand::End);
     }
 
     /// Lets the thread end once it has written what it has.
     pub(super) fn close(&self) {
-        self.send(Message::Close);
+        self.send(SinkCommand::Close);
     }
 
-    fn send(&self, message: Message<E>) {
-        // The task holds the other end until it was told to close, after which nothing is sent that matters.
+    fn send(&self, message: SinkCommand<E>) {
+        // The task holds the other end until it was closed, after which nothing is sent that matters.
         let _ = self.sender.send(message);
     }
 }
@@ -224,18 +224,18 @@ pub struct SinkTask<E: Encoder> {
     sink: Box<dyn Sink>,
     inbox: Inbox<E>,
     /// What ends the pipeline if the sink fails.
-    halt: Arc<Halt>,
+    failure_latch: Arc<FailureLatch>,
     clock: Arc<dyn Clock>,
-    pace: Pace,
+    mode: WriteMode,
     /// After a failure what still comes is dropped: what is held back by a full gate can only end once there is room.
     has_failed: bool,
-    /// Whether it was told to close: nothing comes after that.
+    /// Whether it was closed: nothing comes after that.
     is_closed: bool,
 }
 
 /// How fast messages come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
+enum WriteMode {
     /// The last one was waited for.
     Waiting,
     /// The last one came soon.
@@ -251,7 +251,7 @@ impl<E: Encoder> SinkTask<E> {
         encoder: E,
         sink: Box<dyn Sink>,
         inbox: Inbox<E>,
-        halt: Arc<Halt>,
+        failure_latch: Arc<FailureLatch>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
@@ -259,9 +259,9 @@ impl<E: Encoder> SinkTask<E> {
             encoder,
             sink,
             inbox,
-            halt,
+            failure_latch,
             clock,
-            pace: Pace::Waiting,
+            mode: WriteMode::Waiting,
             has_failed: false,
             is_closed: false,
         }
@@ -272,12 +272,12 @@ impl<E: Encoder> SinkTask<E> {
     /// # Panics
     /// When the system gives no thread.
     #[must_use]
-    pub fn start(mut self, mut errands: Errands) -> JoinHandle<()> {
+    pub fn start(mut self, mut io_permits: IoPermits) -> JoinHandle<()> {
         let builder = std::thread::Builder::new().name(self.name.clone());
         let run = move || {
-            thread::run_at_once();
+            thread::raise_priority();
             while !self.is_closed {
-                self.wait(&mut errands);
+                self.wait(&mut io_permits);
             }
         };
         builder.spawn(run).expect("the system gives a thread to each sink")
@@ -298,50 +298,50 @@ impl<E: Encoder> SinkTask<E> {
     }
 
     /// Handles the next message, and waits for it where there is none.
-    fn wait(&mut self, errands: &mut Errands) {
+    fn wait(&mut self, io_permits: &mut IoPermits) {
         if let Ok(message) = self.inbox.0.try_recv() {
-            if self.pace == Pace::Lingering {
-                self.pace = Pace::Busy;
+            if self.mode == WriteMode::Lingering {
+                self.mode = WriteMode::Busy;
             }
-            return errands.run(|| self.handle(message));
+            return io_permits.run(|| self.handle(message));
         }
         self.flush();
-        errands.rest();
-        if self.pace == Pace::Busy {
+        io_permits.rest();
+        if self.mode == WriteMode::Busy {
             std::thread::sleep(LINGER);
-            self.pace = Pace::Lingering;
+            self.mode = WriteMode::Lingering;
             return;
         }
         let waits_from_ns = self.clock.now_ns();
-        let message = self.inbox.0.recv().unwrap_or(Message::Close);
+        let message = self.inbox.0.recv().unwrap_or(SinkCommand::Close);
         let waited_ns = self.clock.now_ns().saturating_sub(waits_from_ns);
-        self.pace = if u128::from(waited_ns) < LINGER.as_nanos() {
-            Pace::Busy
+        self.mode = if u128::from(waited_ns) < LINGER.as_nanos() {
+            WriteMode::Busy
         } else {
-            Pace::Waiting
+            WriteMode::Waiting
         };
-        errands.run(|| self.handle(message));
+        io_permits.run(|| self.handle(message));
     }
 
-    fn handle(&mut self, message: Message<E>) {
+    fn handle(&mut self, message: SinkCommand<E>) {
         match message {
-            Message::Input(input, _admitted) => {
+            SinkCommand::Input(input, _admitted) => {
                 self.guarded(|this| {
                     let encoded = this.encoder.encode(input);
                     this.write(encoded)
                 });
             }
-            Message::Mark(report) => self.mark(report),
-            Message::Publish => {
+            SinkCommand::Mark(report) => self.mark(report),
+            SinkCommand::Publish => {
                 self.guarded(|this| this.sink.publish());
             }
-            Message::End => {
+            SinkCommand::End => {
                 self.guarded(|this| {
                     this.sink.end();
                     Ok(())
                 });
             }
-            Message::Close => {
+            SinkCommand::Close => {
                 self.is_closed = true;
                 self.guarded(|this| {
                     this.release()?;
@@ -361,7 +361,7 @@ impl<E: Encoder> SinkTask<E> {
             Ok(Err(error)) => Cause::Medium(error),
             Err(panic) => Cause::Panic(panicked(&*panic)),
         };
-        self.halt.blow(self.encoder.failure(cause));
+        self.failure_latch.fail(self.encoder.failure(cause));
         self.has_failed = true;
         self.encoder.abandon();
         None

@@ -3,7 +3,7 @@
 //! Every batch that a source reads gets a [`Ticket`], which all that derives from the batch shares; when the last of it is
 //! gone, the batch is done with. So the host knows what is in flight, up to where everything is finished, and when a
 //! pipeline is empty, without a word from operators. A sink that restores the order of the source trades tickets for a
-//! [`Held`]: what it holds back is no longer in flight, and takes its source's room all the same.
+//! [`HeldLoad`]: what it holds back is no longer in flight, and takes its source's room all the same.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,13 +42,13 @@ const BYTES_MAX: u64 = 128 << 20;
 /// What is in flight in one pipeline.
 #[derive(Debug)]
 pub struct Progress {
-    sources: Vec<Line>,
+    sources: Vec<SourceProgress>,
     /// Rings when a frontier moves, for sinks that keep the order of the source.
     listener: Box<dyn Listener>,
     keeps_order: bool,
 }
 
-/// Who is told that something is finished.
+/// Is notified when something is finished.
 pub trait Listener: Send + Sync + std::fmt::Debug {
     /// The frontier of a source moved.
     fn advanced(&self);
@@ -57,26 +57,26 @@ pub trait Listener: Send + Sync + std::fmt::Debug {
 }
 
 #[derive(Debug)]
-struct Line {
-    state: Mutex<LineState>,
+struct SourceProgress {
+    state: Mutex<SourceState>,
     room: Arc<Signal>,
     /// Whether the source waits for room.
     waits: AtomicBool,
 }
 
-impl Line {
+impl SourceProgress {
     fn make_room(&self) {
         if self.waits.swap(false, Ordering::SeqCst) {
-            self.room.ring();
+            self.room.notify();
         }
     }
 }
 
 #[derive(Debug, Default)]
-struct LineState {
+struct SourceState {
     /// The number of the ticket at the front of `open`.
     oldest: u64,
-    open: VecDeque<Open>,
+    open: VecDeque<OpenTicket>,
     /// Of the tickets that are not done with.
     live: Load,
     /// Of what sinks hold back.
@@ -86,7 +86,7 @@ struct LineState {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Open {
+struct OpenTicket {
     first_position: u64,
     load: Load,
     done: bool,
@@ -119,7 +119,7 @@ impl Progress {
     /// `keeps_order` a sink holds events back until all before them are finished.
     #[must_use]
     pub fn new(rooms: Vec<Arc<Signal>>, listener: Box<dyn Listener>, keeps_order: bool) -> Arc<Self> {
-        let line = |room| Line {
+        let line = |room| SourceProgress {
             state: Mutex::default(),
             room,
             waits: AtomicBool::new(false),
@@ -158,7 +158,7 @@ impl Progress {
             events: read.events as u64,
             bytes: read.bytes as u64,
         };
-        state.open.push_back(Open {
+        state.open.push_back(OpenTicket {
             first_position: read.first,
             load,
             done: false,
@@ -174,7 +174,7 @@ impl Progress {
         })
     }
 
-    /// The position of a source that it reads next at the least; all before it were read.
+    /// The lowest position of a source that it may read next; all before it were read.
     #[must_use]
     pub fn next_position(&self, source: SourceIndex) -> u64 {
         self.sources[usize::from(source)].state.lock().next_position
@@ -244,27 +244,27 @@ impl Progress {
 
     /// Counts what a sink holds back of a source, until that is dropped.
     #[must_use]
-    pub fn hold(self: &Arc<Self>, source: SourceIndex, events: usize, bytes: usize) -> Held {
+    pub fn hold(self: &Arc<Self>, source: SourceIndex, events: usize, bytes: usize) -> HeldLoad {
         let load = Load {
             events: events as u64,
             bytes: bytes as u64,
         };
         self.sources[usize::from(source)].state.lock().held.add(load);
-        Held {
+        HeldLoad {
             progress: Some(self.clone()),
             source,
             load,
         }
     }
 
-    fn let_go(&self, source: SourceIndex, load: Load) {
+    fn release(&self, source: SourceIndex, load: Load) {
         let line = &self.sources[usize::from(source)];
         line.state.lock().held.remove(load);
         line.make_room();
     }
 
     fn check_empty(&self) {
-        let is_empty = |line: &Line| {
+        let is_empty = |line: &SourceProgress| {
             let state = line.state.lock();
             state.ended && state.open.is_empty()
         };
@@ -338,26 +338,26 @@ impl Ticket {
 
     /// Counts what a sink holds back of the batch, until that is dropped.
     #[must_use]
-    pub fn hold(&self, events: usize, bytes: usize) -> Held {
+    pub fn hold(&self, events: usize, bytes: usize) -> HeldLoad {
         match &self.progress {
             Some(progress) => progress.hold(self.source, events, bytes),
-            None => Held::default(),
+            None => HeldLoad::default(),
         }
     }
 }
 
 /// What a sink holds back of a batch whose ticket it has given up.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct HeldLoad {
     progress: Option<Arc<Progress>>,
     source: SourceIndex,
     load: Load,
 }
 
-impl Drop for Held {
+impl Drop for HeldLoad {
     fn drop(&mut self) {
         if let Some(progress) = self.progress.take() {
-            progress.let_go(self.source, self.load);
+            progress.release(self.source, self.load);
         }
     }
 }
@@ -377,12 +377,12 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Debug, Default)]
-    struct Heard {
+    struct Recorded {
         advanced: Arc<AtomicUsize>,
         emptied: Arc<AtomicUsize>,
     }
 
-    impl Listener for Heard {
+    impl Listener for Recorded {
         fn advanced(&self) {
             self.advanced.fetch_add(1, Ordering::SeqCst);
         }
@@ -404,7 +404,7 @@ mod tests {
 
     #[test]
     fn the_frontier_waits_for_the_oldest() {
-        let progress = Progress::new(vec![Arc::default()], Box::<Heard>::default(), true);
+        let progress = Progress::new(vec![Arc::default()], Box::<Recorded>::default(), true);
         let (first, second) = (progress.open(0, &read(1, 10)), progress.open(0, &read(11, 20)));
         drop(second);
         assert_eq!(progress.frontier(0), 1);
@@ -417,12 +417,12 @@ mod tests {
 
     #[test]
     fn what_no_event_came_of_was_read_all_the_same() {
-        let heard = Heard::default();
-        let progress = Progress::new(vec![Arc::default()], Box::new(heard.clone()), true);
+        let seen = Recorded::default();
+        let progress = Progress::new(vec![Arc::default()], Box::new(seen.clone()), true);
         progress.pass_over(0, 3);
         assert_eq!((progress.next_position(0), progress.frontier(0)), (4, 4));
         assert_eq!(
-            heard.advanced.load(Ordering::SeqCst),
+            seen.advanced.load(Ordering::SeqCst),
             1,
             "a sink may wait for that frontier"
         );
@@ -435,36 +435,36 @@ mod tests {
 
     #[test]
     fn a_pipeline_is_empty_when_all_sources_ended_and_nothing_is_in_flight() {
-        let heard = Heard::default();
-        let progress = Progress::new(vec![Arc::default(), Arc::default()], Box::new(heard.clone()), false);
+        let seen = Recorded::default();
+        let progress = Progress::new(vec![Arc::default(), Arc::default()], Box::new(seen.clone()), false);
         let ticket = progress.open(1, &read(1, 10));
         progress.end(0);
         progress.end(1);
-        assert_eq!(heard.emptied.load(Ordering::SeqCst), 0);
+        assert_eq!(seen.emptied.load(Ordering::SeqCst), 0);
         drop(ticket);
-        assert_eq!(heard.emptied.load(Ordering::SeqCst), 1);
+        assert_eq!(seen.emptied.load(Ordering::SeqCst), 1);
         assert_eq!([0, 1].map(|source| progress.frontier(source)), [u64::MAX; 2]);
     }
 
     #[test]
     fn a_source_gets_room_back_when_its_events_are_done_with() {
         let signal = Arc::<Signal>::default();
-        let progress = Progress::new(vec![signal.clone()], Box::<Heard>::default(), false);
+        let progress = Progress::new(vec![signal.clone()], Box::<Recorded>::default(), false);
         let large = ReadBatch {
             bytes: 128 << 20,
             ..read(1, 10)
         };
         let ticket = progress.open(0, &large);
         assert!(!progress.has_room(0, false));
-        let heard = signal.heard();
+        let seen = signal.seen();
         drop(ticket);
-        assert!(signal.heard() > heard && progress.has_room(0, false));
+        assert!(signal.seen() > seen && progress.has_room(0, false));
     }
 
     #[test]
     fn where_memory_is_short_a_source_reads_batch_by_batch() {
         let signal = Arc::<Signal>::default();
-        let progress = Progress::new(vec![signal.clone(), Arc::default()], Box::<Heard>::default(), true);
+        let progress = Progress::new(vec![signal.clone(), Arc::default()], Box::<Recorded>::default(), true);
         assert!(progress.has_room(0, true), "one batch of it may always be under way");
         let ticket = progress.open(0, &read(1, 10));
         assert!(
@@ -472,9 +472,9 @@ mod tests {
             "each source has its own"
         );
         let held = ticket.hold(10, 100);
-        let heard = signal.heard();
+        let seen = signal.seen();
         drop(ticket);
-        assert!(signal.heard() > heard, "it is told when the batch is done with");
+        assert!(signal.seen() > seen, "it is told when the batch is done with");
         assert!(progress.has_room(0, true), "what a sink holds back is not under way");
         drop(held);
     }
@@ -482,14 +482,14 @@ mod tests {
     #[test]
     fn what_is_held_back_takes_the_room_of_its_source_alone() {
         let signal = Arc::<Signal>::default();
-        let progress = Progress::new(vec![signal.clone(), Arc::default()], Box::<Heard>::default(), true);
+        let progress = Progress::new(vec![signal.clone(), Arc::default()], Box::<Recorded>::default(), true);
         let ticket = progress.open(0, &read(1, 10));
         let held = ticket.hold(256 << 10, 100);
         drop(ticket);
         assert_eq!((progress.in_flight(0), progress.frontier(0)), (0, 11));
         assert!(!progress.has_room(0, false) && progress.has_room(1, false));
-        let heard = signal.heard();
+        let seen = signal.seen();
         drop(held);
-        assert!(signal.heard() > heard && progress.has_room(0, false));
+        assert!(signal.seen() > seen && progress.has_room(0, false));
     }
 }

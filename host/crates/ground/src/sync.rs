@@ -1,10 +1,10 @@
 //! Locks that block at once.
 //!
-//! A lock that calls `sched_yield` while it spins, as `parking_lot`'s does, costs a source or a sink more than a millisecond
-//! beside busy workers: the kernel takes a yield as giving up the slice, whatever the niceness, and lets the worker on that
-//! processor run for one of its own (Linux 6.18, EEVDF). Those of the standard library spin shortly and then sleep until
-//! they are woken, and who wakes at a higher priority runs at once. A holder that panicked leaves what it guarded as it was:
-//! turns catch the panics of operators, and whoever they belong to fails.
+//! A lock that calls `sched_yield` while it spins, as `parking_lot`'s does, costs a source or a sink more than a
+//! millisecond next to busy workers: the kernel takes a yield as giving up the slice, whatever the niceness, and lets
+//! the worker on that processor run for one of its own (Linux 6.18, EEVDF). Those of the standard library spin shortly
+//! and then sleep until they are woken, and who wakes at a higher priority runs at once. A holder that panicked leaves
+//! what it guarded as it was: turns catch the panics of operators, and the pipeline that they belong to fails.
 //!
 //! Protocols without locks take their atomics from here too, so that `tests/interleavings` can put its own in their place.
 
@@ -40,7 +40,7 @@ impl<T: ?Sized> Mutex<T> {
         }
     }
 
-    /// What it guards, for whoever has all of it.
+    /// What it guards, for a caller that owns it.
     pub fn get_mut(&mut self) -> &mut T {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,13 +1,13 @@
 //! Our threads: their numbers, and what the kernel is told of them.
 //!
-//! Guests may keep every processor busy, so who waits for whom is decided here as much as in the scheduler: workers give way
-//! to sources and sinks ([`give_way`]), and those run as soon as they wake ([`run_at_once`]); what they may then take of a
-//! busy machine is for the scheduler to say. What the kernel refuses is logged, and done without.
+//! Guests may keep every processor busy, so who waits for whom is decided here as much as in the scheduler: workers
+//! give way to sources and sinks ([`set_niceness`]), and those run as soon as they wake ([`raise_priority`]); what they
+//! may then take of a busy machine is for the scheduler to say. What the kernel refuses is logged, and done without.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How much the workers give way to sources and sinks where guests fill every core: beside guests that never pause, a
+/// How much the workers give way to sources and sinks where guests fill every core: next to guests that never pause, a
 /// source-to-sink p99 of 1.3 ms at equal niceness falls to 0.14 ms (docs/design/001-engine.md).
 pub const WORKER_NICENESS: i32 = 10;
 /// The niceness of what may wait for everything else.
@@ -44,14 +44,14 @@ pub fn number() -> usize {
 }
 
 /// Lets threads of less niceness run before this one.
-pub fn give_way(niceness: i32) {
+pub fn set_niceness(niceness: i32) {
     if let Err(error) = rustix::process::setpriority_process(None, niceness) {
         tracing::debug!(%error, "a thread keeps its priority");
     }
 }
 
 /// Has the waits of this thread end when they should. Linux lets them last for 50 µs longer, so as to wake several threads
-/// at once (`PR_SET_TIMERSLACK`): half of a slice, each time that a worker stands back for an errand or a source waits for an
+/// at once (`PR_SET_TIMERSLACK`): half of a slice, each time that a worker stands back for I/O or a source waits for an
 /// event's time.
 pub fn wake_on_time() {
     if let Err(error) = rustix::thread::set_current_timer_slack(Some(TIMER_SLACK_NS)) {
@@ -64,7 +64,7 @@ pub fn wake_on_time() {
 /// The kernel lets a running thread finish its slice, 1.4 ms on two processors, before one that wakes, however nice it is,
 /// unless the latter asks for shorter slices (`PREEMPT_SHORT` of EEVDF, Linux 6.12; earlier ones take no notice).
 #[allow(unsafe_code, reason = "no wrapper of sched_setattr knows slices")]
-pub fn run_at_once() {
+pub fn raise_priority() {
     wake_on_time();
     let niceness = rustix::process::getpriority_process(None).unwrap_or(0);
     let attributes = Attributes {
@@ -91,8 +91,8 @@ mod tests {
     #[test]
     fn a_thread_with_short_slices_keeps_its_niceness() {
         let thread = std::thread::spawn(|| {
-            give_way(LAST_NICENESS);
-            run_at_once();
+            set_niceness(LAST_NICENESS);
+            raise_priority();
             rustix::process::getpriority_process(None)
         });
         assert_eq!(thread.join().unwrap(), Ok(LAST_NICENESS));

@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Number, Value as Json};
 
 use super::diagnostic::{Diagnostic, Problems};
-use super::document::{Entry, Node, Value};
+use super::document::{KeyValue, Node, Value};
 use super::section::{Read, wrong_type};
 use super::units::inline_schema;
 
@@ -38,7 +38,7 @@ impl Read for Any {
 
 /// Any table.
 #[derive(Clone, Debug)]
-pub(super) struct Object(pub(super) Vec<Entry>);
+pub(super) struct Object(pub(super) Vec<KeyValue>);
 
 inline_schema!(Object, "object", { "type": "object" });
 
@@ -111,7 +111,7 @@ impl Translation<'_> {
     }
 
     /// The JSON object of a table, be its only key `env` or not.
-    pub(super) fn object(&mut self, entries: &[Entry]) -> Json {
+    pub(super) fn object(&mut self, entries: &[KeyValue]) -> Json {
         let pairs = entries.iter().map(|entry| (entry.key.clone(), self.value(&entry.node)));
         Json::Object(pairs.collect::<Map<_, _>>())
     }
@@ -151,10 +151,10 @@ impl Translation<'_> {
 }
 
 /// The name in a table that is exactly `{ env = "NAME" }`.
-fn variable(entries: &[Entry]) -> Option<&str> {
+fn variable(entries: &[KeyValue]) -> Option<&str> {
     match entries {
         [
-            Entry {
+            KeyValue {
                 key,
                 node: Node {
                     value: Value::String(name),

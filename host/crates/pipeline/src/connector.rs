@@ -11,10 +11,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::choice;
 use super::diagnostic::{Diagnostic, Home};
-use super::document::Entry;
-use super::place::Place;
+use super::document::KeyValue;
 use super::raw;
 use super::section::{At, Field, Section, refuse_key};
+use super::span::Span;
 use super::validate::Validation;
 use crate::config::Any;
 
@@ -91,9 +91,9 @@ type Validate<V> = dyn Fn(Written<'_>, &mut Validation<'_>) -> V + Send + Sync;
 #[derive(Clone, Copy)]
 pub(super) struct Written<'a> {
     /// What is not among the keys that all items have.
-    pub(super) others: &'a [Entry],
+    pub(super) others: &'a [KeyValue],
     /// Where its table starts.
-    pub(super) place: Place,
+    pub(super) place: Span,
     /// What it is called in reports.
     pub(super) who: &'a str,
 }

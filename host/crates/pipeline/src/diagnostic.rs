@@ -7,8 +7,8 @@ use std::fmt;
 
 use serde::ser::{Serialize, SerializeSeq, SerializeStruct, Serializer};
 
-use super::place::{Origin, Place, Texts};
 use super::render;
+use super::span::{Origin, Span, Texts};
 
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -28,15 +28,15 @@ pub enum Severity {
 pub struct Diagnostic {
     pub(super) severity: Severity,
     pub(super) message: String,
-    pub(super) mark: Option<Mark>,
-    pub(super) also: Vec<Mark>,
+    pub(super) mark: Option<LabelledSpan>,
+    pub(super) also: Vec<LabelledSpan>,
     pub(super) help: Option<String>,
 }
 
 /// A place and what is to be said of it.
 #[derive(Clone, Debug)]
-pub(super) struct Mark {
-    pub(super) place: Place,
+pub(super) struct LabelledSpan {
+    pub(super) place: Span,
     pub(super) label: String,
 }
 
@@ -73,8 +73,8 @@ impl Diagnostic {
 
     /// At a place, with what is to be said of it.
     #[must_use]
-    pub fn at(mut self, place: Place, label: impl Into<String>) -> Self {
-        self.mark = Some(Mark {
+    pub fn at(mut self, place: Span, label: impl Into<String>) -> Self {
+        self.mark = Some(LabelledSpan {
             place,
             label: label.into(),
         });
@@ -83,8 +83,8 @@ impl Diagnostic {
 
     /// At another place too.
     #[must_use]
-    pub fn also(mut self, place: Place, label: impl Into<String>) -> Self {
-        self.also.push(Mark {
+    pub fn also(mut self, place: Span, label: impl Into<String>) -> Self {
+        self.also.push(LabelledSpan {
             place,
             label: label.into(),
         });

@@ -8,12 +8,12 @@ use toml::value::Datetime;
 use toml::{Spanned, de};
 
 use super::diagnostic::{Diagnostic, Problems};
-use super::place::{Origin, Place};
+use super::span::{Origin, Span};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
 pub struct Node {
-    pub(super) place: Place,
+    pub(super) place: Span,
     pub(super) value: Value,
 }
 
@@ -25,20 +25,20 @@ pub(super) enum Value {
     Boolean(bool),
     Datetime(Datetime),
     List(Vec<Node>),
-    Table(Vec<Entry>),
+    Table(Vec<KeyValue>),
     /// What has been reported already: nothing more is to be said of it.
     Broken,
 }
 
 /// A key of a table with its value.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct KeyValue {
     pub(super) key: String,
-    pub(super) place: Place,
+    pub(super) place: Span,
     pub(super) node: Node,
 }
 
-impl Entry {
+impl KeyValue {
     /// The key.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -67,7 +67,7 @@ impl Value {
 pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
-        let place = Place::in_file(0..0);
+        let place = Span::in_file(0..0);
         return Some(Node {
             place,
             value: Import {
@@ -107,7 +107,7 @@ fn report_syntax(text: &str, errors: &[de::Error], problems: &mut Problems) {
             return;
         }
         if reported_line != Some(line) {
-            problems.push(syntax_problem(error, Place::in_file(span)));
+            problems.push(syntax_problem(error, Span::in_file(span)));
             reported_line = Some(line);
         }
         if error.message().contains("array") || error.message().contains("inline table") {
@@ -120,7 +120,7 @@ fn report_syntax(text: &str, errors: &[de::Error], problems: &mut Problems) {
 const LISTS: [&str; 4] = ["source", "operator", "sink", "test"];
 
 /// Where a duplicate key is one of [`LISTS`]: its name, and the first of its headers in single brackets.
-fn single_brackets(text: &str, error: &de::Error) -> Option<(&'static str, Place)> {
+fn single_brackets(text: &str, error: &de::Error) -> Option<(&'static str, Span)> {
     if error.message() != "duplicate key" {
         return None;
     }
@@ -134,20 +134,20 @@ fn single_brackets(text: &str, error: &de::Error) -> Option<(&'static str, Place
         let inner = header.strip_prefix('[').and_then(|header| header.strip_suffix(']'));
         if inner.is_some_and(|inner| inner.trim() == list) {
             let start = start + line.find('[').expect("the line starts with a bracket");
-            return Some((list, Place::in_file(start..start + header.len())));
+            return Some((list, Span::in_file(start..start + header.len())));
         }
         start += line.len();
     }
     None
 }
 
-fn brackets_problem(list: &str, header: Place) -> Diagnostic {
+fn brackets_problem(list: &str, header: Span) -> Diagnostic {
     Diagnostic::error(format!("there are several `{list}`s, but not in a list"))
         .at(header, "single brackets are for what there is once")
         .help(format!("write `[[{list}]]`, with double brackets"))
 }
 
-fn syntax_problem(error: &de::Error, place: Place) -> Diagnostic {
+fn syntax_problem(error: &de::Error, place: Span) -> Diagnostic {
     let message = error.message();
     let (what, expected) = message.split_once(", ").unwrap_or((message, "this is not TOML"));
     let help = match what {
@@ -170,9 +170,9 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    fn place<T>(&self, spanned: &Spanned<T>) -> Place {
+    fn place<T>(&self, spanned: &Spanned<T>) -> Span {
         let span = spanned.span();
-        Place {
+        Span {
             origin: self.origin,
             start: self.offset + span.start,
             end: self.offset + span.end,
@@ -198,7 +198,7 @@ impl Import<'_> {
     }
 
     fn table(&mut self, table: &DeTable<'_>) -> Value {
-        let entry = |(key, value): (&Spanned<_>, &Spanned<_>)| Entry {
+        let entry = |(key, value): (&Spanned<_>, &Spanned<_>)| KeyValue {
             key: String::from(AsRef::<str>::as_ref(key.get_ref())),
             place: self.place(key),
             node: self.node(value),
@@ -206,7 +206,7 @@ impl Import<'_> {
         Value::Table(table.iter().map(entry).collect())
     }
 
-    fn integer(&mut self, digits: &DeInteger<'_>, place: Place) -> Value {
+    fn integer(&mut self, digits: &DeInteger<'_>, place: Span) -> Value {
         if let Ok(number) = i64::from_str_radix(digits.as_str(), digits.radix()) {
             return Value::Integer(number);
         }
@@ -219,7 +219,7 @@ impl Import<'_> {
         Value::Broken
     }
 
-    fn float(&mut self, digits: &DeFloat<'_>, place: Place) -> Value {
+    fn float(&mut self, digits: &DeFloat<'_>, place: Span) -> Value {
         let is_written_infinite = digits.as_str().ends_with("inf");
         match digits.as_str().parse::<f64>() {
             Ok(number) if number.is_finite() || number.is_nan() || is_written_infinite => Value::Float(number),

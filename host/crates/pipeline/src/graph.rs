@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use super::diagnostic::{Diagnostic, Problems};
 use super::model::Input;
 use super::name::Name;
-use super::place::Place;
 use super::section::{At, Field};
+use super::span::Span;
 use super::validate::list;
 use super::{order, raw, suggest};
 
@@ -29,9 +29,9 @@ struct Item<'a> {
     role: Role,
     id: Option<&'a str>,
     /// Where the id stands, or else the header of its table.
-    place: Place,
+    place: Span,
     /// Where its table starts, which is what "listed before" means.
-    table: Place,
+    table: Span,
     inputs: &'a Field<Vec<At<String>>>,
 }
 
@@ -70,7 +70,7 @@ impl Role {
 }
 
 impl Item<'_> {
-    fn told(&self) -> String {
+    fn described(&self) -> String {
         match self.id {
             Some(id) => format!("{} `{id}`", self.role.noun()),
             None => format!("the {}", self.role.noun()),
@@ -114,7 +114,7 @@ fn items(file: &raw::File) -> Vec<Item<'_>> {
     items
 }
 
-fn item<'a>(role: Role, id: &'a Field<Name>, table: Place, inputs: &'a Field<Vec<At<String>>>) -> Item<'a> {
+fn item<'a>(role: Role, id: &'a Field<Name>, table: Span, inputs: &'a Field<Vec<At<String>>>) -> Item<'a> {
     let place = id.given().map_or(table, |at| at.place);
     Item {
         role,
@@ -162,7 +162,7 @@ fn inputs(
     };
     if written.is_empty() {
         problems.push(
-            Diagnostic::error(format!("{} has no input", item.told()))
+            Diagnostic::error(format!("{} has no input", item.described()))
                 .at(*place, "empty")
                 .help("name a source or an operator, or leave `inputs` out for the one listed before"),
         );
@@ -172,7 +172,7 @@ fn inputs(
     for at in written {
         if let Some(first) = seen.insert(at.value.as_str(), at.place) {
             problems.push(
-                Diagnostic::error(format!("{} names `{}` twice", item.told(), at.value))
+                Diagnostic::error(format!("{} names `{}` twice", item.described(), at.value))
                     .at(at.place, "again here")
                     .also(first, "first here"),
             );
@@ -188,7 +188,7 @@ fn default_input(item: &Item<'_>, before: &[Item<'_>], problems: &mut Problems) 
     let input = before.iter().rev().find_map(|earlier| earlier.role.as_input());
     if input.is_none() {
         problems.push(
-            Diagnostic::error(format!("{} has no input", item.told()))
+            Diagnostic::error(format!("{} has no input", item.described()))
                 .at(item.table, "no source or operator is listed before it")
                 .help("name its inputs, such as `inputs = [\"readings\"]`, or list it behind one"),
         );
@@ -212,7 +212,7 @@ fn reference(
     let problem = match target.role.as_input() {
         None => Diagnostic::error(format!("sink `{id}` cannot be an input")).at(at.place, "a sink has no output"),
         Some(_) if target.role == item.role => {
-            Diagnostic::error(format!("{} is its own input", item.told())).at(at.place, "a cycle of one")
+            Diagnostic::error(format!("{} is its own input", item.described())).at(at.place, "a cycle of one")
         }
         Some(input) => return Some(input),
     };
@@ -224,7 +224,7 @@ fn reference(
 fn ids_for<'a>(item: &Item<'_>, names: &HashMap<&'a str, &Item<'_>>) -> Vec<&'a str> {
     let could_be = |other: &Item<'_>| other.role.as_input().is_some() && other.role != item.role;
     let others = names.iter().filter(|(_, other)| could_be(other));
-    let mut ids: Vec<(Place, &str)> = others.map(|(id, other)| (other.table, *id)).collect();
+    let mut ids: Vec<(Span, &str)> = others.map(|(id, other)| (other.table, *id)).collect();
     ids.sort_unstable();
     ids.into_iter().map(|(_, id)| id).collect()
 }
@@ -291,7 +291,7 @@ fn warn_of_unread(items: &[Item<'_>], edges: &HashMap<Role, Vec<Input>>, problem
     for item in items {
         if item.role.as_input().is_some_and(|input| !read.contains(&input)) {
             problems.push(
-                Diagnostic::warning(format!("nothing reads {}", item.told()))
+                Diagnostic::warning(format!("nothing reads {}", item.described()))
                     .at(item.place, "what it emits goes nowhere")
                     .help("name it in the `inputs` of an operator or a sink"),
             );

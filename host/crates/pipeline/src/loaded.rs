@@ -12,9 +12,9 @@ use super::diagnostic::{Diagnostic, Diagnostics, Problems};
 use super::document::{self, Node, Value};
 use super::model::Pipeline;
 use super::overrides::{self, Override};
-use super::place::{Origin, Place, Texts};
 use super::raw;
 use super::section::Read;
+use super::span::{Origin, Span, Texts};
 use super::validate::{Inputs, Surroundings, Validation};
 
 /// Pipelines of a thousand operators are under 300 KiB. The bound keeps a mistaken path (a data file, a device) from
@@ -28,14 +28,14 @@ pub struct Loaded {
     pub pipeline: Pipeline,
     /// Warnings and notes.
     pub warnings: Diagnostics,
-    marks: Marks,
+    span_index: SpanIndex,
 }
 
 /// Where the parts of a pipeline stand in its file, for what is found out after loading.
 #[derive(Clone, Debug, Default)]
-pub struct Marks {
+pub struct SpanIndex {
     texts: Texts,
-    places: Places,
+    places: KeySpans,
 }
 
 /// Reads a pipeline file and validates it, with `overrides` put in one after the other. Its sources and sinks are of the
@@ -108,9 +108,9 @@ pub fn parse_in(
         Some(pipeline) => Ok(Loaded {
             pipeline,
             warnings: problems,
-            marks: Marks {
+            span_index: SpanIndex {
                 texts,
-                places: Places::of(&root),
+                places: KeySpans::of(&root),
             },
         }),
         None => Err(problems),
@@ -122,17 +122,17 @@ impl Loaded {
     /// `limits.memory`) of the source, operator or sink `id`, or at the id where that key is not written.
     #[must_use]
     pub fn error_at(&self, id: &str, key: &str, message: &str, label: &str, help: Option<&str>) -> Diagnostics {
-        self.marks.error_at(id, key, message, label, help)
+        self.span_index.error_at(id, key, message, label, help)
     }
 
     /// What tells later where something stands.
     #[must_use]
-    pub fn marks(&self) -> &Marks {
-        &self.marks
+    pub fn span_index(&self) -> &SpanIndex {
+        &self.span_index
     }
 }
 
-impl Marks {
+impl SpanIndex {
     /// An error at `key` of the source, operator or sink `id`, or at the id where that key is not written; at no place where
     /// the file has neither.
     #[must_use]
@@ -147,11 +147,11 @@ impl Marks {
 
 /// Where the keys of each item stand.
 #[derive(Clone, Debug, Default)]
-struct Places {
-    by_id: HashMap<String, HashMap<String, Place>>,
+struct KeySpans {
+    by_id: HashMap<String, HashMap<String, Span>>,
 }
 
-impl Places {
+impl KeySpans {
     fn of(root: &Node) -> Self {
         let mut places = Self::default();
         for list in ["source", "operator", "sink"] {
@@ -176,7 +176,7 @@ impl Places {
     }
 
     /// Where a key stands; in the override that changed part of its value, where there is one.
-    fn find(&self, id: &str, key: &str) -> Option<Place> {
+    fn find(&self, id: &str, key: &str) -> Option<Span> {
         let keys = self.by_id.get(id)?;
         let is_within = |other: &str| other.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
         let overridden = keys
@@ -194,7 +194,7 @@ fn member<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
     }
 }
 
-fn collect(node: &Node, prefix: &str, places: &mut HashMap<String, Place>) {
+fn collect(node: &Node, prefix: &str, places: &mut HashMap<String, Span>) {
     let Value::Table(entries) = &node.value else {
         return;
     };
@@ -242,7 +242,7 @@ fn not_utf8(path: &Path, what: &str, overrides: &[Override], error: &std::string
     let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
     let end = start + text[start..].chars().next().map_or(0, char::len_utf8);
     let problem = Diagnostic::error(format!("the {what} is not UTF-8"))
-        .at(Place::in_file(start..end), "no character")
+        .at(Span::in_file(start..end), "no character")
         .help("save it as UTF-8");
     Diagnostics::of_one(texts(path, &text, overrides), problem)
 }

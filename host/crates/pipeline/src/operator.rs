@@ -11,8 +11,8 @@ use super::choice::{ActorsWord, Word};
 use super::config::Translation;
 use super::diagnostic::Diagnostic;
 use super::model::{Actors, ComponentRef, Format, Isolation, Limits, OnError, Operator, Window};
-use super::place::Place;
 use super::section::{At, Field};
+use super::span::Span;
 use super::units::{Lapse, Size};
 use super::validate::Validation;
 use super::{pointer, raw, suggest};
@@ -127,7 +127,7 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
                 .help("add `window = { count = 5 }` to emit after every 5 events of a key"),
         );
     }
-    let foreign: &[(&str, Option<Place>)] = if is_windowed {
+    let foreign: &[(&str, Option<Span>)] = if is_windowed {
         &[("replicas", raw.replicas.key())]
     } else {
         &[
@@ -143,7 +143,7 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
     }
 }
 
-fn foreign_key(name: &str, key: &str, place: Place) -> Diagnostic {
+fn foreign_key(name: &str, key: &str, place: Span) -> Diagnostic {
     let (label, help) = match key {
         "window" => ("only a reduce has windows", "remove it, or use `builtin:reduce`"),
         "replicas" => (

@@ -9,8 +9,8 @@ use std::str::FromStr;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Problems};
-use super::document::{self, Entry, Node, Value};
-use super::place::{Origin, Place};
+use super::document::{self, KeyValue, Node, Value};
+use super::span::{Origin, Span};
 use super::suggest;
 
 /// The top-level keys whose items are addressed by id (a test by its name) or by index from 0.
@@ -131,7 +131,7 @@ fn path(text: &str) -> Option<Vec<String>> {
 pub(super) fn apply(root: &mut Node, overrides: &[Override], problems: &mut Problems) {
     for (index, given) in overrides.iter().enumerate() {
         let origin = Origin::Override(index);
-        let key = Place {
+        let key = Span {
             origin,
             start: 0,
             end: given.value_start,
@@ -147,7 +147,7 @@ impl Override {
     fn value(&self, origin: Origin, problems: &mut Problems) -> Node {
         let text = &self.text[self.value_start..];
         document::parse_value(text, origin, self.value_start, problems).unwrap_or_else(|| Node {
-            place: Place {
+            place: Span {
                 origin,
                 start: self.value_start,
                 end: self.text.len(),
@@ -158,7 +158,7 @@ impl Override {
 }
 
 /// Puts `value` where `path` leads, making the tables on the way.
-fn set(root: &mut Node, path: &[String], key: Place, value: Node) -> Result<(), Box<Diagnostic>> {
+fn set(root: &mut Node, path: &[String], key: Span, value: Node) -> Result<(), Box<Diagnostic>> {
     let mut node = root;
     for (depth, segment) in path.iter().enumerate() {
         node = step(node, &path[..depth], segment, key)?;
@@ -168,7 +168,7 @@ fn set(root: &mut Node, path: &[String], key: Place, value: Node) -> Result<(), 
 }
 
 /// The node that `segment` names within `node`, which `way` led to.
-fn step<'a>(node: &'a mut Node, way: &[String], segment: &str, key: Place) -> Result<&'a mut Node, Box<Diagnostic>> {
+fn step<'a>(node: &'a mut Node, way: &[String], segment: &str, key: Span) -> Result<&'a mut Node, Box<Diagnostic>> {
     match &mut node.value {
         Value::Table(entries) => {
             let is_missing_list = way.is_empty() && LISTS.contains(&segment);
@@ -189,12 +189,12 @@ fn step<'a>(node: &'a mut Node, way: &[String], segment: &str, key: Place) -> Re
     }
 }
 
-fn make<'a>(entries: &'a mut Vec<Entry>, segment: &str, key: Place) -> &'a mut Node {
+fn make<'a>(entries: &'a mut Vec<KeyValue>, segment: &str, key: Span) -> &'a mut Node {
     let node = Node {
         place: key,
         value: Value::Table(Vec::new()),
     };
-    entries.push(Entry {
+    entries.push(KeyValue {
         key: segment.to_owned(),
         place: key,
         node,
@@ -203,7 +203,7 @@ fn make<'a>(entries: &'a mut Vec<Entry>, segment: &str, key: Place) -> &'a mut N
 }
 
 /// The position of an item by its id, its name, or its index.
-fn position(items: &[Node], way: &[String], segment: &str, key: Place) -> Result<usize, Box<Diagnostic>> {
+fn position(items: &[Node], way: &[String], segment: &str, key: Span) -> Result<usize, Box<Diagnostic>> {
     if let Ok(index) = segment.parse::<usize>() {
         let help = format!("`{}` has {} items, counted from 0", way.join("."), items.len());
         return if index < items.len() {
@@ -238,6 +238,6 @@ fn name(item: &Node) -> Option<&str> {
     }
 }
 
-fn refuse(message: String, key: Place, help: Option<String>) -> Box<Diagnostic> {
+fn refuse(message: String, key: Span, help: Option<String>) -> Box<Diagnostic> {
     Box::new(Diagnostic::error(message).at(key, "").help_if(help))
 }

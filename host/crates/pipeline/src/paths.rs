@@ -9,16 +9,16 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Problems};
-use super::place::Place;
 use super::section::At;
+use super::span::Span;
 use super::suggest;
 use dirigo_connect::Pattern;
 
 /// The folder that relative paths start from; empty for the working directory.
 #[derive(Debug)]
-pub(super) struct Folder(PathBuf);
+pub(super) struct BaseFolder(PathBuf);
 
-impl Folder {
+impl BaseFolder {
     pub(super) fn of(file: &Path) -> Self {
         Self(file.parent().unwrap_or(Path::new("")).to_owned())
     }
@@ -70,7 +70,7 @@ impl Folder {
 }
 
 /// Reports a file that is to be read and is not there.
-pub(super) fn expect_file(path: &Path, place: Place, of: &str, problems: &mut Problems) -> Option<()> {
+pub(super) fn expect_file(path: &Path, place: Span, of: &str, problems: &mut Problems) -> Option<()> {
     let problem = match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => return Some(()),
         Ok(_) => Diagnostic::error(format!("the {of} is a directory")).at(place, "a directory"),
@@ -95,7 +95,7 @@ pub(super) fn expect_file(path: &Path, place: Place, of: &str, problems: &mut Pr
 }
 
 /// Reports a folder whose files are to be read and that is not there; and that there are no files yet.
-pub(super) fn expect_files(pattern: &Pattern, place: Place, problems: &mut Problems) -> Option<()> {
+pub(super) fn expect_files(pattern: &Pattern, place: Span, problems: &mut Problems) -> Option<()> {
     let names = match std::fs::read_dir(&pattern.folder) {
         Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()),
         Err(error) => {
@@ -113,7 +113,7 @@ pub(super) fn expect_files(pattern: &Pattern, place: Place, problems: &mut Probl
 }
 
 /// Reports a file that is to be written and cannot be: there is a directory in its place.
-pub(super) fn expect_no_directory(path: &Path, place: Place, of: &str, problems: &mut Problems) -> Option<()> {
+pub(super) fn expect_no_directory(path: &Path, place: Span, of: &str, problems: &mut Problems) -> Option<()> {
     if path.is_dir() {
         problems.push(
             Diagnostic::error(format!("the {of} is a directory"))
@@ -126,7 +126,7 @@ pub(super) fn expect_no_directory(path: &Path, place: Place, of: &str, problems:
 }
 
 /// Reports a folder that cannot be made: there is a file in its place.
-pub(super) fn expect_no_file(folder: &Path, place: Place, of: &str, problems: &mut Problems) -> Option<()> {
+pub(super) fn expect_no_file(folder: &Path, place: Span, of: &str, problems: &mut Problems) -> Option<()> {
     if folder.exists() && !folder.is_dir() {
         let problem =
             Diagnostic::error(format!("the {of} is a file")).at(place, format!("{} is a file", folder.display()));
@@ -140,9 +140,9 @@ pub(super) fn expect_no_file(folder: &Path, place: Place, of: &str, problems: &m
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     /// Of several uses of a file, or of a folder as a whole, one that writes it, if any does.
-    by_file: HashMap<Identity, Claim>,
+    by_file: HashMap<FileIdentity, Claim>,
     /// The uses of files, by the folders that they are in.
-    by_folder: HashMap<Identity, Vec<Claim>>,
+    by_folder: HashMap<FileIdentity, Vec<Claim>>,
 }
 
 /// A use of a file, or of several in a folder.
@@ -150,21 +150,21 @@ pub(super) struct Claims {
 pub(super) struct Claim {
     /// The file, or the folder.
     pub(super) path: PathBuf,
-    /// Of a folder, the names of the files that are used; whoever writes has all of it.
+    /// Of a folder, the names of the files that are used; a writer has all of it.
     pub(super) names: Option<Pattern>,
     /// Who uses it: "sink `averages`".
     pub(super) who: String,
     /// What for.
-    pub(super) usage: Usage,
+    pub(super) access: Access,
     /// Where the path stands; `None` for the pipeline file itself, and between pipelines.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<Span>,
     /// Whether nobody named the file: dead letters go there by default.
     pub(super) is_default: bool,
 }
 
 /// What a file is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Usage {
+pub(super) enum Access {
     Reads,
     Writes,
 }
@@ -185,15 +185,15 @@ impl Claims {
             Entry::Vacant(vacant) => {
                 vacant.insert(claim);
             }
-            Entry::Occupied(mut first) if claim.usage == Usage::Writes => {
+            Entry::Occupied(mut first) if claim.access == Access::Writes => {
                 first.insert(claim);
             }
             Entry::Occupied(_) => {}
         }
     }
 
-    fn in_the_way_of(&self, claim: &Claim, own: &Identity) -> Option<&Claim> {
-        let collides = |other: &&Claim| claim.usage == Usage::Writes || other.usage == Usage::Writes;
+    fn in_the_way_of(&self, claim: &Claim, own: &FileIdentity) -> Option<&Claim> {
+        let collides = |other: &&Claim| claim.access == Access::Writes || other.access == Access::Writes;
         if let Some(other) = self.by_file.get(own).filter(collides) {
             return Some(other);
         }
@@ -207,7 +207,7 @@ impl Claims {
 }
 
 /// The folder that the file of a claim is in.
-fn folder_of(claim: &Claim) -> Option<Identity> {
+fn folder_of(claim: &Claim) -> Option<FileIdentity> {
     identity(or_here(claim.path.parent()?))
 }
 
@@ -217,7 +217,7 @@ impl Claim {
         let name = file.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         self.names
             .as_ref()
-            .is_some_and(|names| self.usage == Usage::Writes || names.matched(name).is_some())
+            .is_some_and(|names| self.access == Access::Writes || names.matched(name).is_some())
     }
 }
 
@@ -226,11 +226,11 @@ fn collision(claim: &Claim, other: &Claim) -> Diagnostic {
     let what = if is_of_folder { "folder" } else { "file" };
     let message = format!("{} and {} use the same {what}", other.who, claim.who);
     let mut problem = match claim.place {
-        Some(place) => Diagnostic::error(message).at(place, claim.usage.told()),
+        Some(place) => Diagnostic::error(message).at(place, claim.access.verb()),
         None => Diagnostic::error(format!("{message}, {}", claim.path.display())),
     };
     if let Some(place) = other.place {
-        problem = problem.also(place, other.usage.told());
+        problem = problem.also(place, other.access.verb());
     }
     problem.help(if claim.is_default || other.is_default {
         "name a file for the dead letters under `[dead_letters]`"
@@ -241,18 +241,18 @@ fn collision(claim: &Claim, other: &Claim) -> Diagnostic {
     })
 }
 
-impl Usage {
-    fn told(self) -> &'static str {
+impl Access {
+    fn verb(self) -> &'static str {
         match self {
-            Usage::Reads => "read here",
-            Usage::Writes => "written here",
+            Access::Reads => "read here",
+            Access::Writes => "written here",
         }
     }
 }
 
 /// What tells a file from others, however its path is written.
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Identity {
+enum FileIdentity {
     /// The device and inode of one that exists: hard links have paths that no text betrays as one file's.
     Existing(u64, u64),
     /// Where one will be: the folder as far as it exists, with `.` and `..` taken out.
@@ -260,14 +260,14 @@ enum Identity {
 }
 
 /// `None` for devices and pipes: those who share one lose nothing of each other's.
-fn identity(path: &Path) -> Option<Identity> {
+fn identity(path: &Path) -> Option<FileIdentity> {
     let plain = plain(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     // A way through a folder that does not exist yet leads somewhere once a sink has made it.
     if let Ok(metadata) = path.metadata().or_else(|_| plain.metadata()) {
         let is_own = metadata.is_file() || metadata.is_dir();
-        return is_own.then(|| Identity::Existing(metadata.dev(), metadata.ino()));
+        return is_own.then(|| FileIdentity::Existing(metadata.dev(), metadata.ino()));
     }
-    Some(Identity::Future(
+    Some(FileIdentity::Future(
         match (plain.parent().map(Path::canonicalize), plain.file_name()) {
             (Some(Ok(folder)), Some(name)) => folder.join(name),
             _ => plain,

@@ -4,8 +4,8 @@
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::diagnostic::{Diagnostic, Mark, Severity};
-use super::place::{Origin, Texts};
+use super::diagnostic::{Diagnostic, LabelledSpan, Severity};
+use super::span::{Origin, Texts};
 
 pub(super) fn render(texts: &Texts, diagnostics: &[Diagnostic], color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
@@ -23,13 +23,13 @@ fn group<'a>(texts: &'a Texts, diagnostic: &'a Diagnostic) -> Group<'a> {
         Severity::Note => Level::NOTE,
     };
     let mut group = Group::with_title(level.primary_title(&diagnostic.message));
-    let marks = || diagnostic.mark.iter().chain(&diagnostic.also);
-    for mark in marks() {
+    let span_index = || diagnostic.mark.iter().chain(&diagnostic.also);
+    for mark in span_index() {
         if let Origin::Override(index) = mark.place.origin {
             group = group.element(Level::NOTE.message(said_of_override(texts, index, &mark.label)));
         }
     }
-    if marks().any(|mark| mark.place.origin == Origin::File) {
+    if span_index().any(|mark| mark.place.origin == Origin::File) {
         group = group.element(snippet(texts, diagnostic));
     } else if diagnostic.mark.is_none() {
         group = group.element(annotate_snippets::Origin::path(&texts.file));
@@ -50,7 +50,7 @@ fn said_of_override(texts: &Texts, index: usize, label: &str) -> String {
 }
 
 fn snippet<'a>(texts: &'a Texts, diagnostic: &'a Diagnostic) -> Snippet<'a, Annotation<'a>> {
-    let in_file = |mark: &&Mark| mark.place.origin == Origin::File;
+    let in_file = |mark: &&LabelledSpan| mark.place.origin == Origin::File;
     let primary = diagnostic
         .mark
         .iter()
@@ -66,7 +66,7 @@ fn snippet<'a>(texts: &'a Texts, diagnostic: &'a Diagnostic) -> Snippet<'a, Anno
         .annotations(primary.chain(also))
 }
 
-fn annotation<'a>(kind: AnnotationKind, texts: &Texts, mark: &'a Mark) -> Annotation<'a> {
+fn annotation<'a>(kind: AnnotationKind, texts: &Texts, mark: &'a LabelledSpan) -> Annotation<'a> {
     // A value that spans lines is marked on its first line: a caret, not a bracket down the page.
     let span = mark.place.span();
     let line_end = texts.text[span.start..span.end]

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::diagnostic::{Diagnostic, Problems};
-use super::document::{Entry, Node, Value};
-use super::place::Place;
+use super::document::{KeyValue, Node, Value};
+use super::span::Span;
 use super::{raw, suggest};
 
 /// What can be read from a node. On `None`, the problem has been reported.
@@ -27,7 +27,7 @@ pub struct At<T> {
     /// The value.
     pub value: T,
     /// Where it stands.
-    pub place: Place,
+    pub place: Span,
 }
 
 /// What a table says of one key.
@@ -41,7 +41,7 @@ pub enum Field<T> {
     /// A value of the right type.
     Given {
         /// Where the key stands.
-        key: Place,
+        key: Span,
         /// The value.
         at: At<T>,
     },
@@ -57,7 +57,7 @@ impl<T> Field<T> {
     }
 
     /// Where the key stands, if it does.
-    pub fn key(&self) -> Option<Place> {
+    pub fn key(&self) -> Option<Span> {
         match self {
             Field::Given { key, .. } => Some(*key),
             Field::Absent | Field::Refused => None,
@@ -75,14 +75,7 @@ impl<T> Field<T> {
     }
 
     /// The value, or a report that `key` is missing from the table at `place`.
-    pub fn required(
-        &self,
-        key: &str,
-        example: &str,
-        place: Place,
-        of: &str,
-        problems: &mut Problems,
-    ) -> Option<&At<T>> {
+    pub fn required(&self, key: &str, example: &str, place: Span, of: &str, problems: &mut Problems) -> Option<&At<T>> {
         if self.is_absent() {
             problems.push(
                 Diagnostic::error(format!("{of} has no `{key}`"))
@@ -94,7 +87,7 @@ impl<T> Field<T> {
     }
 
     /// What the entry of this key says.
-    pub fn read(entry: &Entry, problems: &mut Problems) -> Self
+    pub fn read(entry: &KeyValue, problems: &mut Problems) -> Self
     where
         T: Read,
     {
@@ -136,10 +129,10 @@ pub trait Section: Default + JsonSchema {
     const LATER: &'static [&'static str];
 
     /// One that says nothing, at a place.
-    fn at(place: Place) -> Self;
+    fn at(place: Span) -> Self;
 
     /// Reads one entry; `false` if this has no such key.
-    fn take(&mut self, entry: &Entry, problems: &mut Problems) -> bool;
+    fn take(&mut self, entry: &KeyValue, problems: &mut Problems) -> bool;
 }
 
 /// The keys of a connector that has none.
@@ -151,11 +144,11 @@ impl Section for NoKeys {
     const KEYS: &'static [&'static str] = &[];
     const LATER: &'static [&'static str] = &[];
 
-    fn at(_: Place) -> Self {
+    fn at(_: Span) -> Self {
         Self {}
     }
 
-    fn take(&mut self, _: &Entry, _: &mut Problems) -> bool {
+    fn take(&mut self, _: &KeyValue, _: &mut Problems) -> bool {
         false
     }
 }
@@ -179,7 +172,7 @@ macro_rules! section {
             /// Where the table starts.
             #[schemars(skip)]
             #[allow(dead_code, reason = "not every table has something to be said of it as a whole")]
-            $visibility place: $crate::keys::Place,
+            $visibility place: $crate::keys::Span,
         }
 
         impl $crate::keys::Section for $name {
@@ -187,11 +180,11 @@ macro_rules! section {
             const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
             const LATER: &'static [&'static str] = &[$($(stringify!($later)),+)?];
 
-            fn at(place: $crate::keys::Place) -> Self {
+            fn at(place: $crate::keys::Span) -> Self {
                 Self { place, ..Self::default() }
             }
 
-            fn take(&mut self, entry: &$crate::keys::Entry, problems: &mut $crate::keys::Problems) -> bool {
+            fn take(&mut self, entry: &$crate::keys::KeyValue, problems: &mut $crate::keys::Problems) -> bool {
                 match entry.key() {
                     $(stringify!($field) => self.$field = $crate::keys::Field::read(entry, problems),)*
                     _ => return false,
@@ -228,7 +221,7 @@ pub fn read<S: Section>(node: &Node, problems: &mut Problems) -> Option<S> {
 pub(crate) struct Open<S> {
     keys: S,
     /// What is not among its keys.
-    pub(crate) others: Vec<Entry>,
+    pub(crate) others: Vec<KeyValue>,
 }
 
 impl<S> std::ops::Deref for Open<S> {
@@ -262,7 +255,7 @@ impl<S: JsonSchema> JsonSchema for Open<S> {
 }
 
 /// The entries of a table.
-fn entries<'a>(node: &'a Node, title: &str, problems: &mut Problems) -> Option<&'a [Entry]> {
+fn entries<'a>(node: &'a Node, title: &str, problems: &mut Problems) -> Option<&'a [KeyValue]> {
     match (&node.value, title.starts_with('[') && !title.starts_with("[[")) {
         (Value::Table(entries), _) => Some(entries),
         (Value::List(_), true) => wrong_type(node, "one table", Some(format!("write {title} once")), problems),
@@ -272,7 +265,7 @@ fn entries<'a>(node: &'a Node, title: &str, problems: &mut Problems) -> Option<&
 }
 
 /// Reports a key that is none of the `known` ones of a table.
-pub(crate) fn refuse_key(entry: &Entry, title: &str, known: &[&str], problems: &mut Problems) {
+pub(crate) fn refuse_key(entry: &KeyValue, title: &str, known: &[&str], problems: &mut Problems) {
     let key = entry.key.as_str();
     let help = match (
         raw::home_of(key, problems.homes()),

@@ -53,7 +53,7 @@ pub(super) fn listed(words: &[&str]) -> String {
     }
 }
 
-/// A file beside `path` whose name is almost the same.
+/// A file next to `path` whose name is almost the same.
 pub(super) fn sibling(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     let folder = path

@@ -1,4 +1,4 @@
-//! The tenants file: what whoever runs a host grants to each tenant, whatever pipeline files say.
+//! The tenants file: what the operator of a host grants to each tenant, whatever pipeline files say.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
 use super::model::Budget;
 use super::name::Name;
-use super::place::Place;
 use super::section::Read as _;
+use super::span::Span;
 use super::validate::list;
 use super::{budget, document, loaded, raw};
 
@@ -60,7 +60,7 @@ fn read(text: &str, file: &Path, problems: &mut Problems) -> Option<Tenants> {
     let root = document::parse(text, problems)?;
     let raw = raw::Tenants::read(&root, problems)?;
     let mut by_name = BTreeMap::new();
-    let mut places: BTreeMap<String, Place> = BTreeMap::new();
+    let mut places: BTreeMap<String, Span> = BTreeMap::new();
     for at in list(&raw.tenant) {
         let tenant = &at.value;
         let budget = budget::budget(tenant, problems);

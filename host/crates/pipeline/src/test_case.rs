@@ -8,8 +8,8 @@ use super::config::Translation;
 use super::diagnostic::Diagnostic;
 use super::model::{Test, TestEvent};
 use super::name::Name;
-use super::place::{Origin, Place};
 use super::section::{At, Field};
+use super::span::{Origin, Span};
 use super::validate::{Validation, list};
 use super::{raw, suggest};
 
@@ -37,7 +37,7 @@ fn name(id: &Field<Name>) -> Option<&str> {
 fn validate<'a>(
     raw: &'a raw::Test,
     ends: &Ends<'_>,
-    seen: &mut HashMap<&'a str, Place>,
+    seen: &mut HashMap<&'a str, Span>,
     validation: &mut Validation<'_>,
 ) -> Option<Test> {
     let problems = &mut validation.problems;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
 use super::loaded::texts;
 use super::model::{ComponentRef, Pipeline};
-use super::paths::{Claim, Claims, Usage};
+use super::paths::{Access, Claim, Claims};
 use dirigo_connect::Files;
 
 /// What keeps `pipelines`, each with the file that its dead letters go to, from running in one process; by pipeline file,
@@ -22,9 +22,9 @@ pub fn conflicts(pipelines: &[(&Pipeline, PathBuf)]) -> Vec<Diagnostics> {
     }
     let mut claims = Claims::default();
     let mut found = Vec::new();
-    for (pipeline, letters) in pipelines {
+    for (pipeline, dead_letters) in pipelines {
         let mut problems = Problems::default();
-        for claim in uses(pipeline, letters) {
+        for claim in uses(pipeline, dead_letters) {
             claims.add(claim, &mut problems);
         }
         if problems.has_errors() {
@@ -48,40 +48,40 @@ fn duplicate_names(pipelines: &[(&Pipeline, PathBuf)]) -> Vec<Diagnostics> {
 }
 
 /// The files that a pipeline reads and writes.
-fn uses(pipeline: &Pipeline, letters: &Path) -> Vec<Claim> {
-    let claim = |path: &Path, who: String, usage| Claim {
+fn uses(pipeline: &Pipeline, dead_letters: &Path) -> Vec<Claim> {
+    let claim = |path: &Path, who: String, access| Claim {
         path: path.to_owned(),
         names: None,
         who: format!("{who} of pipeline `{}`", pipeline.name),
-        usage,
+        access,
         place: None,
         is_default: false,
     };
-    let claim_files = |files: Files, who, usage| match files {
-        Files::One(path) => claim(&path, who, usage),
+    let claim_files = |files: Files, who, access| match files {
+        Files::One(path) => claim(&path, who, access),
         Files::Matching(pattern) => Claim {
             names: Some(pattern.clone()),
-            ..claim(&pattern.folder, who, usage)
+            ..claim(&pattern.folder, who, access)
         },
     };
-    let mut uses = vec![claim(&pipeline.file, "the file".to_owned(), Usage::Reads)];
+    let mut uses = vec![claim(&pipeline.file, "the file".to_owned(), Access::Reads)];
     for source in &pipeline.sources {
         let claims = source.spec.files().into_iter();
-        uses.extend(claims.map(|files| claim_files(files, format!("source `{}`", source.id), Usage::Reads)));
+        uses.extend(claims.map(|files| claim_files(files, format!("source `{}`", source.id), Access::Reads)));
     }
     for operator in &pipeline.operators {
         if let ComponentRef::File(path) = &operator.component {
             let who = format!("the component of operator `{}`", operator.id);
-            uses.push(claim(path, who, Usage::Reads));
+            uses.push(claim(path, who, Access::Reads));
         }
     }
     for sink in &pipeline.sinks {
         let claims = sink.spec.files().into_iter();
-        uses.extend(claims.map(|files| claim_files(files, format!("sink `{}`", sink.id), Usage::Writes)));
+        uses.extend(claims.map(|files| claim_files(files, format!("sink `{}`", sink.id), Access::Writes)));
     }
     uses.push(Claim {
         is_default: pipeline.dead_letters.is_none(),
-        ..claim(letters, "the dead letters".to_owned(), Usage::Writes)
+        ..claim(dead_letters, "the dead letters".to_owned(), Access::Writes)
     });
     uses
 }

@@ -12,9 +12,9 @@ use super::diagnostic::{Diagnostic, Problems};
 use super::graph::{self, Wiring};
 use super::model::{Operator, Pattern, Pipeline, Sink};
 use super::name::Name;
-use super::paths::{self, Claim, Claims, Folder, Usage};
-use super::place::{Place, Texts};
+use super::paths::{self, Access, BaseFolder, Claim, Claims};
 use super::section::{At, Field};
+use super::span::{Span, Texts};
 use super::units::{Interval, Lapse};
 use super::{budget, operator, raw, sink, source, test_case};
 
@@ -41,7 +41,7 @@ pub enum Inputs {
 /// What the checks share.
 pub struct Validation<'a> {
     pub(super) texts: &'a Texts,
-    pub(super) folder: Folder,
+    pub(super) folder: BaseFolder,
     pub(super) claims: Claims,
     pub(super) environment: Environment<'a>,
     pub(super) connectors: &'a Registry,
@@ -59,7 +59,7 @@ impl<'a> Validation<'a> {
         } = surroundings;
         let mut validation = Self {
             texts,
-            folder: Folder::of(file),
+            folder: BaseFolder::of(file),
             claims: Claims::default(),
             environment,
             connectors,
@@ -71,7 +71,7 @@ impl<'a> Validation<'a> {
             path: file.to_owned(),
             names: None,
             who,
-            usage: Usage::Reads,
+            access: Access::Reads,
             place: None,
             is_default: false,
         };
@@ -169,7 +169,7 @@ impl<'a> Validation<'a> {
         Some(*duration)
     }
 
-    fn expect_positive(&mut self, key: &str, duration: Duration, place: Place) {
+    fn expect_positive(&mut self, key: &str, duration: Duration, place: Span) {
         if duration.is_zero() {
             let problem = Diagnostic::error(format!("`{key}` is 0")).at(place, "no time at all");
             self.problems
@@ -192,7 +192,7 @@ impl<'a> Validation<'a> {
     pub fn written_file(&mut self, at: &At<String>, of: &str, who: &str) -> Option<PathBuf> {
         let path = self.folder.resolve(at, &mut self.problems)?;
         paths::expect_no_directory(&path, at.place, of, &mut self.problems)?;
-        self.claim(&path, at.place, who, Usage::Writes);
+        self.claim(&path, at.place, who, Access::Writes);
         Some(path)
     }
 
@@ -200,7 +200,7 @@ impl<'a> Validation<'a> {
     pub fn written_files(&mut self, at: &At<String>, who: &str) -> Option<Pattern> {
         let pattern = self.folder.pattern(at, &mut self.problems)?;
         paths::expect_no_file(&pattern.folder, at.place, "folder of the parts", &mut self.problems)?;
-        self.claim_files(&pattern, at.place, who, Usage::Writes);
+        self.claim_files(&pattern, at.place, who, Access::Writes);
         Some(pattern)
     }
 
@@ -216,7 +216,7 @@ impl<'a> Validation<'a> {
             Inputs::OfSources => self.read_file(at, "source file", who),
             Inputs::HandedIn => {
                 let path = self.folder.resolve(at, &mut self.problems)?;
-                self.claim(&path, at.place, who, Usage::Reads);
+                self.claim(&path, at.place, who, Access::Reads);
                 Some(path)
             }
         }
@@ -229,7 +229,7 @@ impl<'a> Validation<'a> {
         } else {
             Pattern::all_of(self.folder.resolve(at, &mut self.problems)?)
         };
-        self.claim_files(&pattern, at.place, who, Usage::Reads);
+        self.claim_files(&pattern, at.place, who, Access::Reads);
         if self.inputs == Inputs::OfSources {
             paths::expect_files(&pattern, at.place, &mut self.problems)?;
         }
@@ -240,25 +240,25 @@ impl<'a> Validation<'a> {
     pub(super) fn read_file(&mut self, at: &At<String>, of: &str, who: &str) -> Option<PathBuf> {
         let path = self.folder.resolve(at, &mut self.problems)?;
         // Claimed even when it does not exist: that another writes it is then the reason, and worth hearing.
-        self.claim(&path, at.place, who, Usage::Reads);
+        self.claim(&path, at.place, who, Access::Reads);
         paths::expect_file(&path, at.place, of, &mut self.problems)?;
         Some(path)
     }
 
-    fn claim(&mut self, path: &Path, place: Place, who: &str, usage: Usage) {
-        self.claim_all(path, None, place, who, usage);
+    fn claim(&mut self, path: &Path, place: Span, who: &str, access: Access) {
+        self.claim_all(path, None, place, who, access);
     }
 
-    fn claim_files(&mut self, pattern: &Pattern, place: Place, who: &str, usage: Usage) {
-        self.claim_all(&pattern.folder, Some(pattern.clone()), place, who, usage);
+    fn claim_files(&mut self, pattern: &Pattern, place: Span, who: &str, access: Access) {
+        self.claim_all(&pattern.folder, Some(pattern.clone()), place, who, access);
     }
 
-    fn claim_all(&mut self, path: &Path, names: Option<Pattern>, place: Place, who: &str, usage: Usage) {
+    fn claim_all(&mut self, path: &Path, names: Option<Pattern>, place: Span, who: &str, access: Access) {
         let claim = Claim {
             path: path.to_owned(),
             names,
             who: who.to_owned(),
-            usage,
+            access,
             place: Some(place),
             is_default: false,
         };
@@ -272,7 +272,7 @@ impl<'a> Validation<'a> {
                 let word = at.value.kind.given().filter(|at| at.value.is_word(kind.name()))?;
                 Some((at.value.id.given()?.value.0.as_str(), word.place))
             });
-            let readers: Vec<(&str, Place)> = readers.collect();
+            let readers: Vec<(&str, Span)> = readers.collect();
             for pair in readers.windows(2) {
                 let [(first_id, first), (id, place)] = [pair[0], pair[1]];
                 let message = format!("sources `{first_id}` and `{id}` both read {}", exclusive.medium);

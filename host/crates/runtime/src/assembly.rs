@@ -6,19 +6,19 @@ use std::sync::atomic::AtomicU64;
 use dirigo_ground::sync::Mutex;
 
 use super::Host;
-use super::checkpoint::{Checkpoints, Times};
-use super::graph::{Board, Ended, Graph, Posted};
+use super::checkpoint::{CheckpointTimes, Checkpoints};
+use super::graph::{Ended, Graph, ProgressBoard, ProgressForwarder};
 use super::job::{Job, Threads};
 use super::local::LocalParts;
 use super::opening::Opened;
 use super::prepare::Prepared;
 use super::recovery::Recovery;
 use super::wiring;
-use dirigo_actor::Pipe;
-use dirigo_connect::Sink;
+use dirigo_actor::PipelineContext;
+use dirigo_connect::{Sink, Source};
 use dirigo_flow::{
-    Edge, EventEncoder, Halt, Inlet, InletParts, LetterEncoder, Letters, Outlet, OutletParts, Reading, SinkTask,
-    Unstarted,
+    DeadLetterEncoder, DeadLetters, Edge, EventEncoder, EventSink, EventSinkParts, FailureLatch, SinkTask,
+    SourceHandle, SourceTask, SourceTaskParts, UnstartedSink,
 };
 use dirigo_ground::clock::nanoseconds;
 use dirigo_ground::lineage::Progress;
@@ -29,11 +29,11 @@ use dirigo_pipeline::{self as pipeline, Order, Pipeline};
 pub struct Assembled {
     graph: Arc<Graph>,
     /// Of the sources.
-    pub readings: Vec<Reading>,
+    pub source_tasks: Vec<SourceTask>,
     /// Of the sinks.
     pub sinks: Vec<SinkTask<EventEncoder>>,
     /// Of the dead letters.
-    pub letters: Option<SinkTask<LetterEncoder>>,
+    pub dead_letters: Option<SinkTask<DeadLetterEncoder>>,
 }
 
 impl Assembled {
@@ -48,98 +48,99 @@ impl Assembled {
             ..
         } = prepared;
         let clock = host.options.clock.clone();
-        let halt = Arc::<Halt>::default();
-        let (tenant, share) = host.tenant(&pipeline.tenant);
-        let account = share.account.clone();
-        let (letters, letters_task) = Letters::new(
-            connectors.letters,
-            connectors.letters_from,
-            account.clone(),
-            halt.clone(),
+        let failure_latch = Arc::<FailureLatch>::default();
+        let (tenant, instances) = host.tenant(&pipeline.tenant);
+        let quota = instances.quota.clone();
+        let (dead_letters, dead_letter_task) = DeadLetters::new(
+            connectors.dead_letters,
+            connectors.dead_letter_offset,
+            quota.clone(),
+            failure_latch.clone(),
             clock.clone(),
         );
-        let pipe = Arc::new(Pipe {
+        let context = Arc::new(PipelineContext {
             name: pipeline.name.clone(),
             tenant,
-            share,
+            instances,
             slo_ns: pipeline.slo.map(nanoseconds),
             sources: pipeline.sources.iter().map(|source| source.id.clone()).collect(),
             scheduler: host.scheduler.clone(),
             activations: host.activations.clone(),
             store: Arc::new(connectors.store),
             epochs: Arc::default(),
-            letters,
-            halt,
+            dead_letters,
+            failure_latch,
             clock: clock.clone(),
             runtime: host.runtime.clone(),
         });
 
         let sinks = pipeline.sinks.iter();
-        let (outlets, unstarted): (Vec<_>, Vec<_>) = sinks.map(|sink| Outlet::new(&sink.id, account.clone())).unzip();
-        let board = Arc::<Board>::default();
+        let (event_sinks, unstarted): (Vec<_>, Vec<_>) =
+            sinks.map(|sink| EventSink::new(&sink.id, quota.clone())).unzip();
+        let progress_board = Arc::<ProgressBoard>::default();
         let signals: Vec<Arc<Signal>> = pipeline.sources.iter().map(|_| Arc::default()).collect();
         let in_order = pipeline
             .sinks
             .iter()
-            .zip(&outlets)
+            .zip(&event_sinks)
             .filter(|(sink, _)| sink.order == Order::Source);
-        let ordered: Vec<_> = in_order.map(|(_, outlet)| outlet.clone()).collect();
-        let progress = Progress::new(signals.clone(), Box::new(Posted(board.clone())), !ordered.is_empty());
-        board.ordered.get_or_init(|| ordered);
+        let ordered: Vec<_> = in_order.map(|(_, event_sink)| event_sink.clone()).collect();
+        let progress = Progress::new(
+            signals.clone(),
+            Box::new(ProgressForwarder(progress_board.clone())),
+            !ordered.is_empty(),
+        );
+        progress_board.ordered.get_or_init(|| ordered);
 
-        let (operators, source_edges) = wiring::connect(&pipeline, &pipe, components, &outlets, host.options.workers);
-        let sinks = sink_tasks(&pipeline, &pipe, unstarted, connectors.sinks, &progress);
+        let (operators, source_edges) =
+            wiring::connect(&pipeline, &context, components, &event_sinks, host.options.workers);
+        let sinks = sink_tasks(&pipeline, &context, unstarted, connectors.sinks, &progress);
         let recovery = Recovery {
             progress: &progress,
             operators: &operators,
-            outlets: &outlets,
-            sources: &pipe.sources,
+            event_sinks: &event_sinks,
+            sources: &context.sources,
             now_ns: clock.now_ns(),
         };
-        let resumed = recovery.restore(connectors.in_transit);
+        let resumed = recovery.restore(connectors.recovered_batches);
         let source_edges: Vec<_> = source_edges.into_iter().map(Arc::new).collect();
-        let sources = (0..).zip(&pipeline.sources).zip(connectors.sources).zip(signals);
-        let inlets: Vec<_> = sources
-            .map(|(((index, options), source), signal)| {
-                Inlet::new(&options.id, index, source, signal, progress.clone())
-            })
-            .collect();
+        let source_handles = source_handles(&pipeline, connectors.sources, signals, &progress);
         let started_ns = clock.now_ns();
-        let readings = readings(&pipe, &inlets, &source_edges, connectors.batch_events);
+        let source_tasks = source_tasks(&context, &source_handles, &source_edges, connectors.batch_events);
         let local = LocalParts {
-            pipe: pipe.clone(),
+            context: context.clone(),
             operators: operators.clone(),
-            inlets: inlets.clone(),
-            outlets: outlets.clone(),
+            source_handles: source_handles.clone(),
+            event_sinks: event_sinks.clone(),
             progress,
             cut_at: Mutex::default(),
             copies: Mutex::default(),
             pause_ns_max: AtomicU64::new(0),
         };
         let checkpoints = Arc::new(Checkpoints {
-            pipe: pipe.clone(),
+            context: context.clone(),
             local,
             description: Some(description.to_json()),
-            times: Times::default(),
+            times: CheckpointTimes::default(),
         });
         let graph = Arc::new(Graph {
             pipeline,
-            pipe,
+            context,
             operators,
             source_edges,
-            inlets,
-            outlets,
+            source_handles,
+            event_sinks,
             checkpoints,
-            board,
+            progress_board,
             started_ns,
             is_resumed: connectors.is_resumed,
             resumed,
         });
         Self {
             graph,
-            readings,
+            source_tasks,
             sinks,
-            letters: Some(letters_task),
+            dead_letters: Some(dead_letter_task),
         }
     }
 
@@ -151,8 +152,8 @@ impl Assembled {
 
     /// What ends it before its time.
     #[must_use]
-    pub fn halt(&self) -> &Halt {
-        &self.graph.pipe.halt
+    pub fn failure_latch(&self) -> &FailureLatch {
+        &self.graph.context.failure_latch
     }
 
     /// Says to sinks that nothing more comes, but for a last checkpoint.
@@ -174,30 +175,46 @@ impl Assembled {
     pub(super) fn start(self) -> Job {
         let Self {
             graph,
-            readings,
+            source_tasks,
             sinks,
-            letters,
+            dead_letters,
         } = self;
-        let pipe = &graph.pipe;
-        let errands = || pipe.scheduler.errands(pipe.tenant, pipe.slo_ns.is_some());
+        let context = &graph.context;
+        let io_permits = || context.scheduler.io_permits(context.tenant, context.slo_ns.is_some());
         let threads = Threads {
-            letters: letters.map(|letters| letters.start(errands())),
-            sinks: sinks.into_iter().map(|sink| sink.start(errands())).collect(),
-            readers: readings.into_iter().map(|reading| reading.start(errands())).collect(),
+            dead_letters: dead_letters.map(|dead_letters| dead_letters.start(io_permits())),
+            sinks: sinks.into_iter().map(|sink| sink.start(io_permits())).collect(),
+            readers: source_tasks
+                .into_iter()
+                .map(|source_task| source_task.start(io_permits()))
+                .collect(),
             checkpointer: graph
                 .pipeline
                 .checkpoint
-                .filter(|_| pipe.store.is_durable())
+                .filter(|_| context.store.is_durable())
                 .map(|every| graph.checkpoints.start(every)),
         };
         Job::run(graph, threads)
     }
 }
 
+fn source_handles(
+    pipeline: &Pipeline,
+    sources: Vec<Box<dyn Source>>,
+    signals: Vec<Arc<Signal>>,
+    progress: &Arc<Progress>,
+) -> Vec<Arc<SourceHandle>> {
+    let mut handles = Vec::with_capacity(sources.len());
+    for (((index, options), source), signal) in (0..).zip(&pipeline.sources).zip(sources).zip(signals) {
+        handles.push(SourceHandle::new(&options.id, index, source, signal, progress.clone()));
+    }
+    handles
+}
+
 fn sink_tasks(
     pipeline: &Pipeline,
-    pipe: &Pipe,
-    unstarted: Vec<Unstarted>,
+    context: &PipelineContext,
+    unstarted: Vec<UnstartedSink>,
     sinks: Vec<Box<dyn Sink>>,
     progress: &Arc<Progress>,
 ) -> Vec<SinkTask<EventEncoder>> {
@@ -206,31 +223,36 @@ fn sink_tasks(
         .zip(sinks)
         .zip(&pipeline.sinks)
         .zip(wiring::sources_of_sinks(pipeline));
-    let task = |(((outlet, sink), options), sources): (((Unstarted, _), &pipeline::Sink), _)| {
-        let parts = OutletParts {
+    let task = |(((event_sink, sink), options), sources): (((UnstartedSink, _), &pipeline::Sink), _)| {
+        let parts = EventSinkParts {
             sink,
             order: options.order,
             sources,
-            halt: pipe.halt.clone(),
-            clock: pipe.clock.clone(),
+            failure_latch: context.failure_latch.clone(),
+            clock: context.clock.clone(),
         };
-        outlet.task(parts, progress.clone())
+        event_sink.task(parts, progress.clone())
     };
     sinks.map(task).collect()
 }
 
-fn readings(pipe: &Pipe, inlets: &[Arc<Inlet>], edges: &[Arc<Vec<Edge>>], batch_events: usize) -> Vec<Reading> {
-    let reading = |(inlet, edges): (&Arc<Inlet>, &Arc<Vec<Edge>>)| {
-        inlet.reading(InletParts {
+fn source_tasks(
+    context: &PipelineContext,
+    source_handles: &[Arc<SourceHandle>],
+    edges: &[Arc<Vec<Edge>>],
+    batch_events: usize,
+) -> Vec<SourceTask> {
+    let source_task = |(source_handle, edges): (&Arc<SourceHandle>, &Arc<Vec<Edge>>)| {
+        source_handle.task(SourceTaskParts {
             edges: edges.clone(),
-            letters: pipe.letters.clone(),
-            halt: pipe.halt.clone(),
-            account: pipe.share.account.clone(),
-            clock: pipe.clock.clone(),
-            epochs: pipe.epochs.clone(),
-            pipeline: pipe.name.clone(),
+            dead_letters: context.dead_letters.clone(),
+            failure_latch: context.failure_latch.clone(),
+            quota: context.instances.quota.clone(),
+            clock: context.clock.clone(),
+            epochs: context.epochs.clone(),
+            pipeline: context.name.clone(),
             batch_events,
         })
     };
-    inlets.iter().zip(edges).map(reading).collect()
+    source_handles.iter().zip(edges).map(source_task).collect()
 }

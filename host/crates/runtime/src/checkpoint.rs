@@ -15,8 +15,8 @@ use std::time::Duration;
 use super::epoch::{EpochCommand, EpochReport, Prepared};
 use super::local::{LocalParts, Unsynced, failed};
 use super::summary::CheckpointSummary;
-use dirigo_actor::Pipe;
-use dirigo_flow::{Failure, Inlet, Outlet};
+use dirigo_actor::PipelineContext;
+use dirigo_flow::{EventSink, Failure, SourceHandle};
 use dirigo_ground::clock::nanoseconds;
 use dirigo_ground::lineage::Epoch;
 use dirigo_ground::signal::Signal;
@@ -25,16 +25,16 @@ use dirigo_state::Snapshot;
 
 /// Takes the checkpoints of a pipeline.
 pub struct Checkpoints {
-    pub(super) pipe: Arc<Pipe>,
+    pub(super) context: Arc<PipelineContext>,
     pub(super) local: LocalParts,
     /// What is stored of the pipeline itself.
     pub(super) description: Option<serde_json::Value>,
-    pub(super) times: Times,
+    pub(super) times: CheckpointTimes,
 }
 
 /// How long checkpoints took.
 #[derive(Debug, Default)]
-pub(super) struct Times {
+pub(super) struct CheckpointTimes {
     taken: AtomicU64,
     duration_ns_max: AtomicU64,
 }
@@ -46,7 +46,7 @@ pub enum Phase {
     /// The pipeline was cut, and goes on.
     Cut(Cut),
     /// Every part of the moment is there, and what sinks wrote before it is durable.
-    Prepared(Moment),
+    Prepared(PreparedCheckpoint),
     /// The store has this epoch; readers have yet to see it.
     Committed(Epoch),
 }
@@ -59,7 +59,7 @@ pub struct Cut {
 }
 
 /// A cut whose every part is there, to be committed.
-pub struct Moment {
+pub struct PreparedCheckpoint {
     begun_ns: u64,
     /// Which epoch it ends.
     pub epoch: Epoch,
@@ -80,8 +80,8 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Takes the next step of a checkpoint; `None` when that was the last one. Only this knows their order, so whoever stops a
-    /// machine between two steps tests the order that [`take`](Self::take) has.
+    /// Takes the next step of a checkpoint; `None` when that was the last one. Only this knows their order, so code
+    /// that stops a machine between two steps tests the order that [`take`](Self::take) has.
     ///
     /// # Errors
     /// As for [`take`](Self::take).
@@ -102,8 +102,8 @@ impl Checkpoints {
     /// # Errors
     /// When the pipeline has failed: what its actors drop then is in no cut.
     fn cut(&self) -> Result<Cut, Failure> {
-        let begun_ns = self.pipe.clock.now_ns();
-        let epoch = self.pipe.epochs.current();
+        let begun_ns = self.context.clock.now_ns();
+        let epoch = self.context.epochs.current();
         let (sender, reports) = mpsc::channel();
         self.local.command(EpochCommand::Cut(epoch), &sender)?;
         Ok(Cut {
@@ -117,7 +117,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When one of them fails, or the pipeline has meanwhile.
-    fn prepare(&self, cut: &Cut) -> Result<Moment, Failure> {
+    fn prepare(&self, cut: &Cut) -> Result<PreparedCheckpoint, Failure> {
         let parts = self.local.parts();
         let mut reported: Vec<Option<Prepared>> = parts.iter().map(|_| None).collect();
         while reported.iter().any(Option::is_none) {
@@ -128,11 +128,11 @@ impl Checkpoints {
             reported[index.expect("only parts report")] = Some(prepared);
         }
         let mut snapshot = Snapshot::default();
-        snapshot.bookmarks.pipeline.clone_from(&self.description);
+        snapshot.offsets.pipeline.clone_from(&self.description);
         for prepared in reported.into_iter().flatten() {
             add(&mut snapshot, prepared);
         }
-        Ok(Moment {
+        Ok(PreparedCheckpoint {
             begun_ns: cut.begun_ns,
             epoch: cut.epoch,
             snapshot,
@@ -141,22 +141,22 @@ impl Checkpoints {
 
     /// Why a part has not reported.
     fn gone(&self) -> Failure {
-        let failure = self.pipe.halt.failure();
-        failure.unwrap_or_else(|| failed("whoever writes was gone before the checkpoint"))
+        let failure = self.context.failure_latch.failure();
+        failure.unwrap_or_else(|| failed("the sink thread ended before the checkpoint"))
     }
 
     /// Makes a moment durable, where the pipeline has a place for that.
     ///
     /// # Errors
     /// When the store fails.
-    fn commit(&self, moment: Moment) -> Result<Epoch, Failure> {
-        if self.pipe.store.is_durable() {
-            let committed = self.pipe.store.commit(moment.snapshot);
+    fn commit(&self, moment: PreparedCheckpoint) -> Result<Epoch, Failure> {
+        if self.context.store.is_durable() {
+            let committed = self.context.store.commit(moment.snapshot);
             committed.map_err(|error| Failure::State {
                 reason: error.to_string(),
             })?;
         }
-        let duration_ns = self.pipe.clock.now_ns() - moment.begun_ns;
+        let duration_ns = self.context.clock.now_ns() - moment.begun_ns;
         self.times.duration_ns_max.fetch_max(duration_ns, Ordering::Relaxed);
         self.times.taken.fetch_add(1, Ordering::Relaxed);
         Ok(moment.epoch)
@@ -166,7 +166,7 @@ impl Checkpoints {
     pub(super) fn summary(&self) -> Option<CheckpointSummary> {
         #[allow(clippy::cast_precision_loss, reason = "checkpoints are shorter than 2^52 ns")]
         let ms = |ns: &AtomicU64| ns.load(Ordering::Relaxed) as f64 / 1e6;
-        self.pipe.store.is_durable().then(|| CheckpointSummary {
+        self.context.store.is_durable().then(|| CheckpointSummary {
             taken: self.times.taken.load(Ordering::Relaxed),
             pause_ms_max: ms(&self.local.pause_ns_max),
             duration_ms_max: ms(&self.times.duration_ns_max),
@@ -184,18 +184,20 @@ impl Checkpoints {
 
     /// A number that rises with everything that is read, and with what sinks write of it, at once or later.
     fn moved(&self) -> u64 {
-        let read =
-            |inlet: &Arc<Inlet>| inlet.events_in.load(Ordering::Acquire) + inlet.dead_letters.load(Ordering::Acquire);
-        let written = |outlet: &Arc<Outlet>| outlet.events_out.load(Ordering::Acquire);
-        self.local.inlets.iter().map(read).sum::<u64>() + self.local.outlets.iter().map(written).sum::<u64>()
+        let read = |source_handle: &Arc<SourceHandle>| {
+            source_handle.events_in.load(Ordering::Acquire) + source_handle.dead_letters.load(Ordering::Acquire)
+        };
+        let written = |event_sink: &Arc<EventSink>| event_sink.events_out.load(Ordering::Acquire);
+        self.local.source_handles.iter().map(read).sum::<u64>()
+            + self.local.event_sinks.iter().map(written).sum::<u64>()
     }
 
     /// Where the sources are that can be read again.
     #[must_use]
     pub fn positions(&self) -> BTreeMap<String, serde_json::Value> {
-        let inlets = self.local.inlets.iter();
-        inlets
-            .filter_map(|inlet| Some((inlet.id.clone(), inlet.bookmark()?)))
+        let source_handles = self.local.source_handles.iter();
+        source_handles
+            .filter_map(|source_handle| Some((source_handle.id.clone(), source_handle.offset()?)))
             .collect()
     }
 
@@ -203,7 +205,7 @@ impl Checkpoints {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         (0..)
-            .zip(&self.local.inlets)
+            .zip(&self.local.source_handles)
             .all(|(source, _)| self.local.progress.in_flight(source) == 0)
     }
 
@@ -214,11 +216,11 @@ impl Checkpoints {
     pub(super) fn start(self: &Arc<Self>, every: Duration) -> Checkpointer {
         let stop = Arc::<Stop>::default();
         let (this, stopped) = (self.clone(), stop.clone());
-        let thread = std::thread::Builder::new().name(format!("checkpoints of {}", self.pipe.name));
+        let thread = std::thread::Builder::new().name(format!("checkpoints of {}", self.context.name));
         let run = move || {
             // A pipeline that changes much has much to write; that must not come before the turns of others, as what sources
             // and sinks do would.
-            thread::give_way(thread::WORKER_NICENESS);
+            thread::set_niceness(thread::WORKER_NICENESS);
             let mut saved = this.is_empty().then_some(0);
             while stopped.wait(&this, every) {
                 let moved = this.moved();
@@ -230,7 +232,7 @@ impl Checkpoints {
                 let taken =
                     taken.unwrap_or_else(|_| Err(failed("the host failed in a checkpoint; please report this")));
                 if let Err(failure) = taken {
-                    this.pipe.halt.blow(failure);
+                    this.context.failure_latch.fail(failure);
                     return;
                 }
                 // With something on its way the next moment differs, though nothing more is read.
@@ -244,31 +246,27 @@ impl Checkpoints {
 
 /// Adds what a part reported to what the store is to have.
 fn add(snapshot: &mut Snapshot, prepared: Prepared) {
-    let bookmarks = &mut snapshot.bookmarks;
+    let offsets = &mut snapshot.offsets;
     match prepared {
         Prepared::Source {
             id,
-            bookmark,
+            offset,
             next_position,
         } => {
-            bookmarks.next_positions.insert(id.clone(), next_position);
-            bookmarks.sources.extend(bookmark.map(|bookmark| (id, bookmark)));
+            offsets.next_positions.insert(id.clone(), next_position);
+            offsets.sources.extend(offset.map(|offset| (id, offset)));
         }
         Prepared::Operator { id, records, in_flight } => {
             snapshot.in_flight.extend(in_flight);
             snapshot.state.push((id, records));
         }
-        Prepared::Sink {
-            id,
-            bookmark,
-            in_flight,
-        } => {
+        Prepared::Sink { id, offset, in_flight } => {
             snapshot.in_flight.extend(in_flight);
-            bookmarks.sinks.extend(bookmark.map(|bookmark| (id, bookmark)));
+            offsets.sinks.extend(offset.map(|offset| (id, offset)));
         }
-        Prepared::DeadLetters(letters) => {
-            let bookmark = serde_json::to_value(letters).expect("a bookmark is plain JSON");
-            bookmarks.dead_letters = Some(bookmark);
+        Prepared::DeadLetters(dead_letters) => {
+            let offset = serde_json::to_value(dead_letters).expect("an offset is plain JSON");
+            offsets.dead_letters = Some(offset);
         }
     }
 }
@@ -284,7 +282,7 @@ impl Checkpointer {
     /// Waits for the one that is under way; no other follows.
     pub(super) fn stop(self) {
         self.stop.is_stopped.store(true, Ordering::SeqCst);
-        self.stop.signal.ring();
+        self.stop.signal.notify();
         self.thread.join().expect("checkpoints don't panic");
     }
 }
@@ -298,18 +296,18 @@ struct Stop {
 impl Stop {
     /// Waits for so long; `false` if it is over.
     fn wait(&self, checkpoints: &Checkpoints, every: Duration) -> bool {
-        let clock = &checkpoints.pipe.clock;
+        let clock = &checkpoints.context.clock;
         let until_ns = clock.now_ns().saturating_add(nanoseconds(every));
         loop {
-            let heard = self.signal.heard();
-            if self.is_stopped.load(Ordering::SeqCst) || checkpoints.pipe.halt.is_blown() {
+            let seen = self.signal.seen();
+            if self.is_stopped.load(Ordering::SeqCst) || checkpoints.context.failure_latch.has_failed() {
                 return false;
             }
             let left_ns = until_ns.saturating_sub(clock.now_ns());
             if left_ns == 0 {
                 return true;
             }
-            self.signal.wait_past(heard, Some(Duration::from_nanos(left_ns)));
+            self.signal.wait_past(seen, Some(Duration::from_nanos(left_ns)));
         }
     }
 }

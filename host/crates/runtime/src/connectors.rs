@@ -3,26 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::continuity;
-use super::recovery::InTransit;
+use super::compatibility;
+use super::recovery::RecoveredBatches;
 use dirigo_connect::sink::{self, Resume, Sink};
 use dirigo_connect::source::{self, Opening, Source};
 use dirigo_connectors::file::LineFile;
-use dirigo_disk::{self as disk, Disk, Entry};
-use dirigo_flow::LettersBookmark;
+use dirigo_disk::{self as disk, Disk, PathKind};
+use dirigo_flow::DeadLetterOffset;
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::Pipeline;
 use dirigo_state::{self as state, Store};
 
-/// Events that a source reads into one batch: few enough that the first leave soon, enough that a turn costs little beside
-/// them.
+/// Events that a source reads into one batch: few enough that the first leave soon, enough that a turn costs little by
+/// comparison.
 pub(super) const BATCH_EVENTS: usize = 256;
 /// The dead letters within the state directory, unless the pipeline says where they go.
-pub(super) const LETTERS_FILE: &str = "dead-letters.jsonl";
+pub(super) const DEAD_LETTERS_FILE: &str = "dead-letters.jsonl";
 
 /// Where a pipeline's state is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum StateLocation {
     /// Nowhere: it ends with the run.
     Temporary,
     /// In a directory of the pipeline's own.
@@ -41,13 +41,13 @@ pub struct Connectors {
     /// By sink.
     pub sinks: Vec<Box<dyn Sink>>,
     /// Opens the dead letters when the first one comes.
-    pub letters: Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>,
+    pub dead_letters: Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>,
     /// Where the dead letters go on.
-    pub letters_from: LettersBookmark,
+    pub dead_letter_offset: DeadLetterOffset,
     /// Where state is kept.
     pub store: Store,
     /// What was on its way when the last run stopped.
-    pub in_transit: InTransit,
+    pub recovered_batches: RecoveredBatches,
     /// Whether this goes on from an earlier run.
     pub is_resumed: bool,
     /// Events that a source reads into one batch.
@@ -103,21 +103,21 @@ pub enum StartError {
     },
     /// The dead letters cannot be opened.
     #[error("dead letters: {reason}")]
-    Letters {
+    DeadLetters {
         /// Why.
         reason: sink::Error,
     },
 }
 
 impl Connectors {
-    /// Opens the sources and sinks of `pipeline`, where the state in `place` says they stopped. That no two of them, and
-    /// none of another pipeline, use one file was found with [`conflicts`](dirigo_pipeline::conflicts).
+    /// Opens the sources and sinks of `pipeline`, where the state in `location` says they stopped. That no two of them,
+    /// and none of another pipeline, use one file was found with [`conflicts`](dirigo_pipeline::conflicts).
     ///
     /// # Errors
     /// When one of them, or the state, cannot be opened.
-    pub fn open(pipeline: &Pipeline, clock: &Arc<dyn Clock>, place: &Place) -> Result<Self, StartError> {
+    pub fn open(pipeline: &Pipeline, clock: &Arc<dyn Clock>, location: &StateLocation) -> Result<Self, StartError> {
         let disk: Arc<dyn Disk> = Arc::new(disk::Real);
-        Self::open_on(&disk, state::Options::default(), pipeline, clock, place)
+        Self::open_on(&disk, state::StoreOptions::default(), pipeline, clock, location)
     }
 
     /// [`open`](Self::open) on another disk than the machine's. Sources still read that one.
@@ -126,28 +126,28 @@ impl Connectors {
     /// As there.
     pub fn open_on(
         disk: &Arc<dyn Disk>,
-        options: state::Options,
+        options: state::StoreOptions,
         pipeline: &Pipeline,
         clock: &Arc<dyn Clock>,
-        place: &Place,
+        location: &StateLocation,
     ) -> Result<Self, StartError> {
         let sink_error = |sink: &dirigo_pipeline::Sink, reason| StartError::Sink {
             id: sink.id.clone(),
             reason,
         };
-        let store = match place {
-            Place::Temporary => Store::temporary(),
-            Place::Directory { path, fresh: true } => {
+        let store = match location {
+            StateLocation::Temporary => Store::temporary(),
+            StateLocation::Directory { path, fresh: true } => {
                 // What cannot begin anew keeps its state.
                 for sink in &pipeline.sinks {
                     sink.spec.check(&**disk).map_err(|reason| sink_error(sink, reason))?;
                 }
                 Store::open_emptied(disk.clone(), path)?
             }
-            Place::Directory { path, fresh: false } => Store::open_with(disk.clone(), path, options)?,
+            StateLocation::Directory { path, fresh: false } => Store::open_with(disk.clone(), path, options)?,
         };
-        let bookmarks = store.bookmarks()?;
-        let known = bookmarks.clone().unwrap_or_default();
+        let offsets = store.offsets()?;
+        let known = offsets.clone().unwrap_or_default();
         let open_source = |source: &dirigo_pipeline::Source| {
             let opened = source.spec.open(Opening {
                 key: source.key.as_ref(),
@@ -166,23 +166,25 @@ impl Connectors {
             opened.map_err(|reason| sink_error(sink, reason))
         };
         // What touches nothing comes first: neither a mistyped input nor events without a place must empty an output.
-        let in_transit = InTransit::read(store.take_in_flight()?, &known, pipeline)?;
+        let recovered_batches = RecoveredBatches::read(store.take_in_flight()?, &known, pipeline)?;
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        if let Place::Directory { path, fresh: true } = place {
-            remove_letters(&path.join(LETTERS_FILE))?;
+        if let StateLocation::Directory { path, fresh: true } = location {
+            remove_dead_letters(&path.join(DEAD_LETTERS_FILE))?;
         }
-        let letters = letters_path(pipeline, place);
-        let have_moved = continuity::have_letters_moved(known.pipeline.as_ref(), pipeline, &letters, place);
-        let (letters, letters_from) = open_letters(letters, known.dead_letters.clone(), have_moved, disk)?;
-        let is_resumed = bookmarks.is_some();
+        let dead_letters = dead_letters_path(pipeline, location);
+        let have_moved =
+            compatibility::have_dead_letters_moved(known.pipeline.as_ref(), pipeline, &dead_letters, location);
+        let (dead_letters, dead_letter_offset) =
+            open_dead_letters(dead_letters, known.dead_letters.clone(), have_moved, disk)?;
+        let is_resumed = offsets.is_some();
         Ok(Self {
             sources,
             sinks,
-            letters,
-            letters_from,
+            dead_letters,
+            dead_letter_offset,
             store,
-            in_transit,
+            recovered_batches,
             is_resumed,
             batch_events: BATCH_EVENTS,
         })
@@ -191,39 +193,39 @@ impl Connectors {
 
 /// Where the dead letters of `pipeline` go.
 #[must_use]
-pub fn letters_path(pipeline: &Pipeline, place: &Place) -> PathBuf {
-    match (&pipeline.dead_letters, place) {
+pub fn dead_letters_path(pipeline: &Pipeline, location: &StateLocation) -> PathBuf {
+    match (&pipeline.dead_letters, location) {
         (Some(path), _) => path.clone(),
-        (None, Place::Directory { path, .. }) => path.join(LETTERS_FILE),
-        (None, Place::Temporary) => PathBuf::from(format!("{}.dead.jsonl", pipeline.name)),
+        (None, StateLocation::Directory { path, .. }) => path.join(DEAD_LETTERS_FILE),
+        (None, StateLocation::Temporary) => PathBuf::from(format!("{}.dead.jsonl", pipeline.name)),
     }
 }
 
-type OpenLetters = Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>;
+type OpenDeadLetters = Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>;
 
-fn open_letters(
+fn open_dead_letters(
     path: PathBuf,
     known: Option<serde_json::Value>,
     have_moved: bool,
     disk: &Arc<dyn Disk>,
-) -> Result<(OpenLetters, LettersBookmark), StartError> {
-    let known: Option<LettersBookmark> =
+) -> Result<(OpenDeadLetters, DeadLetterOffset), StartError> {
+    let known: Option<DeadLetterOffset> =
         known
             .map(serde_json::from_value)
             .transpose()
             .map_err(|_| StartError::Unreadable {
                 what: "position of the dead letters",
             })?;
-    let mut from = known.unwrap_or_else(LettersBookmark::fresh);
+    let mut from = known.unwrap_or_else(DeadLetterOffset::fresh);
     if have_moved {
         // They are counted on, in a file of their own.
         from.file = None;
     }
     if let Some(file) = &from.file
         && file["length"].as_u64() > Some(0)
-        && matches!(disk.look(&path), Ok(Entry::Missing | Entry::File(0)))
+        && matches!(disk.look(&path), Ok(PathKind::Missing | PathKind::File(0)))
     {
-        // Whoever is done with them may clear them; the ids of the next ones are still others.
+        // A user who is done with them may clear them; the ids of the next ones are still others.
         tracing::warn!(
             "the dead letters in {} were taken away: the file begins anew",
             path.display()
@@ -232,12 +234,12 @@ fn open_letters(
     }
     if from.file.is_none() {
         // Those of an earlier run would pass for this one's.
-        remove_letters(&path)?;
+        remove_dead_letters(&path)?;
     }
     // What an earlier run wrote after its last checkpoint goes now, also where no dead letter comes.
     if let Some(file) = &from.file {
         let opened = LineFile::open(&path, Resume::At(file), disk);
-        let opened = opened.map_err(|reason| StartError::Letters { reason: reason.into() })?;
+        let opened = opened.map_err(|reason| StartError::DeadLetters { reason: reason.into() })?;
         return Ok((Box::new(move || Ok(Box::new(opened))), from));
     }
     let disk = disk.clone();
@@ -247,7 +249,7 @@ fn open_letters(
 }
 
 /// Removes the dead letters of an earlier run. A device or a pipe has none: it stays.
-fn remove_letters(path: &Path) -> Result<(), StartError> {
+fn remove_dead_letters(path: &Path) -> Result<(), StartError> {
     let remove = || -> std::io::Result<()> {
         // What a symbolic link leads to, not the link.
         let path = path.canonicalize()?;

@@ -5,7 +5,7 @@
 //! ([`checkpoint`](super::checkpoint)).
 
 use dirigo_connect::{sink, source};
-use dirigo_flow::LettersBookmark;
+use dirigo_flow::DeadLetterOffset;
 use dirigo_ground::lineage::Epoch;
 use dirigo_state::{InFlight, Record};
 
@@ -40,8 +40,8 @@ pub(super) enum Prepared {
     Source {
         id: String,
         /// Where to read on; `None` where that is not possible.
-        bookmark: Option<source::Bookmark>,
-        /// The position that comes next at the least.
+        offset: Option<source::Offset>,
+        /// The position that comes next at least.
         next_position: u64,
     },
     Operator {
@@ -54,11 +54,11 @@ pub(super) enum Prepared {
     Sink {
         id: String,
         /// Where to write on; `None` for a sink that takes nothing back.
-        bookmark: Option<sink::Bookmark>,
+        offset: Option<sink::Offset>,
         /// What it holds back to restore the order of the sources.
         in_flight: Vec<InFlight>,
     },
-    DeadLetters(LettersBookmark),
+    DeadLetters(DeadLetterOffset),
 }
 
 impl Prepared {

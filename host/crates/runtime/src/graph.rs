@@ -11,21 +11,21 @@ use super::checkpoint::Checkpoints;
 use super::summary::{
     EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SliceSummary, SloSummary, SourceSummary,
 };
-use dirigo_actor::{Operator, Pipe};
-use dirigo_flow::{Edge, Failure, Inlet, Outlet};
+use dirigo_actor::{Operator, PipelineContext};
+use dirigo_flow::{Edge, EventSink, Failure, SourceHandle};
 use dirigo_ground::lineage::Listener;
 use dirigo_pipeline::Pipeline;
 
 /// The parts of a pipeline.
 pub(super) struct Graph {
     pub(super) pipeline: Pipeline,
-    pub(super) pipe: Arc<Pipe>,
+    pub(super) context: Arc<PipelineContext>,
     pub(super) operators: Vec<Arc<Operator>>,
     pub(super) source_edges: Vec<Arc<Vec<Edge>>>,
-    pub(super) inlets: Vec<Arc<Inlet>>,
-    pub(super) outlets: Vec<Arc<Outlet>>,
+    pub(super) source_handles: Vec<Arc<SourceHandle>>,
+    pub(super) event_sinks: Vec<Arc<EventSink>>,
     pub(super) checkpoints: Arc<Checkpoints>,
-    pub(super) board: Arc<Board>,
+    pub(super) progress_board: Arc<ProgressBoard>,
     pub(super) started_ns: u64,
     pub(super) is_resumed: bool,
     /// By operator and sink: events that were on their way to it when the last run stopped.
@@ -47,23 +47,23 @@ pub struct Ended {
 
 /// Passes on what [`Progress`] tells.
 #[derive(Debug, Default)]
-pub(super) struct Board {
+pub(super) struct ProgressBoard {
     /// The sinks that keep the order of the source.
-    pub(super) ordered: OnceLock<Vec<Arc<Outlet>>>,
+    pub(super) ordered: OnceLock<Vec<Arc<EventSink>>>,
     pub(super) emptied: Notify,
 }
 
 #[derive(Debug)]
-pub(super) struct Posted(pub(super) Arc<Board>);
+pub(super) struct ProgressForwarder(pub(super) Arc<ProgressBoard>);
 
-impl Listener for Posted {
+impl Listener for ProgressForwarder {
     fn advanced(&self) {
         self.0
             .ordered
             .get()
             .into_iter()
             .flatten()
-            .for_each(|outlet| outlet.advance());
+            .for_each(|event_sink| event_sink.advance());
     }
 
     fn emptied(&self) {
@@ -74,7 +74,7 @@ impl Listener for Posted {
 impl Graph {
     /// Says to sinks that nothing more comes, but for a last checkpoint.
     pub(super) fn end(&self) {
-        self.outlets.iter().for_each(|outlet| outlet.end());
+        self.event_sinks.iter().for_each(|event_sink| event_sink.end());
     }
 
     /// Drops everything that is not finished.
@@ -82,7 +82,7 @@ impl Graph {
         self.operators.iter().for_each(|operator| operator.abandon());
     }
 
-    /// Lets go of the operators, and says what came of it all.
+    /// Drops the operators, and reports what came of it all.
     pub(super) fn conclude(&self) -> Ended {
         self.operators.iter().for_each(|operator| operator.shut_down());
         let summary = self.summary();
@@ -94,32 +94,33 @@ impl Graph {
                 .iter()
                 .map(|operator| self.operator_summary(operator))
                 .collect(),
-            failure: self.pipe.halt.failure(),
+            failure: self.context.failure_latch.failure(),
         }
     }
 
     fn summary(&self) -> PipelineSummary {
         let sources: Vec<SourceSummary> = self
-            .inlets
+            .source_handles
             .iter()
-            .map(|inlet| SourceSummary {
-                id: inlet.id.clone(),
-                events: inlet.events_in.load(Ordering::Relaxed),
-                dead_letters: inlet.dead_letters.load(Ordering::Relaxed),
+            .map(|source_handle| SourceSummary {
+                id: source_handle.id.clone(),
+                events: source_handle.events_in.load(Ordering::Relaxed),
+                dead_letters: source_handle.dead_letters.load(Ordering::Relaxed),
             })
             .collect();
-        let written = |outlet: &Arc<Outlet>| (outlet.id.clone(), outlet.events_out.load(Ordering::Relaxed));
-        let sinks: BTreeMap<_, _> = self.outlets.iter().map(written).collect();
+        let written =
+            |event_sink: &Arc<EventSink>| (event_sink.id.clone(), event_sink.events_out.load(Ordering::Relaxed));
+        let sinks: BTreeMap<_, _> = self.event_sinks.iter().map(written).collect();
         let latencies = self.latencies();
         let filtered = |operator: &Arc<Operator>| operator.counters().filtered.load(Ordering::Relaxed);
         #[allow(clippy::cast_precision_loss, reason = "runs are shorter than 2^52 ns")]
-        let elapsed_s = (self.pipe.clock.now_ns() - self.started_ns) as f64 / 1e9;
+        let elapsed_s = (self.context.clock.now_ns() - self.started_ns) as f64 / 1e9;
         let figures = Figures {
             elapsed_s,
             events_in: sources.iter().map(|source| source.events + source.dead_letters).sum(),
             events_out: sinks.values().sum(),
             filtered: self.operators.iter().map(filtered).sum(),
-            dead_letters: self.pipe.letters.count(),
+            dead_letters: self.context.dead_letters.count(),
             latency_ms: latencies.as_ref().map(Latency::of).unwrap_or_default(),
         };
         let (outcome, error) = self.outcome();
@@ -135,27 +136,36 @@ impl Graph {
             resumed: self.resumed.clone(),
             checkpoints: self.checkpoints.summary(),
             slo: self
-                .pipe
+                .context
                 .slo_ns
                 .zip(latencies.as_ref())
                 .map(|(slo_ns, latencies)| SloSummary::of(latencies, slo_ns)),
             dead_letters_path: self.pipeline.dead_letters.clone(),
-            first_letter: self.pipe.letters.first().cloned(),
+            first_dead_letter: self.context.dead_letters.first().cloned(),
             latencies,
         }
     }
 
     fn outcome(&self) -> (Outcome, Option<String>) {
-        match self.pipe.halt.failure() {
+        match self.context.failure_latch.failure() {
             Some(Failure::Closed { .. }) => (Outcome::Stopped, None),
             Some(failure) => (Outcome::Failed, Some(failure.to_string())),
-            None if self.inlets.iter().all(|inlet| inlet.is_read_up()) => (Outcome::Completed, None),
+            None if self
+                .source_handles
+                .iter()
+                .all(|source_handle| source_handle.is_read_up()) =>
+            {
+                (Outcome::Completed, None)
+            }
             None => (Outcome::Stopped, None),
         }
     }
 
     fn latencies(&self) -> Option<Histogram<u64>> {
-        let mut own = self.outlets.iter().map(|outlet| outlet.latency.lock().clone());
+        let mut own = self
+            .event_sinks
+            .iter()
+            .map(|event_sink| event_sink.latency.lock().clone());
         let mut all = own.next()?;
         for latencies in own {
             all.add(latencies).expect("all histograms resize themselves");
@@ -165,10 +175,10 @@ impl Graph {
 
     fn edge_summaries(&self) -> Vec<EdgeSummary> {
         let from_sources = self
-            .inlets
+            .source_handles
             .iter()
             .zip(&self.source_edges)
-            .map(|(inlet, edges)| (inlet.id.as_str(), &edges[..]));
+            .map(|(source_handle, edges)| (source_handle.id.as_str(), &edges[..]));
         let from_operators = self.operators.iter().map(|operator| (operator.id(), operator.edges()));
         from_sources
             .chain(from_operators)

@@ -7,29 +7,29 @@ use std::time::Duration;
 
 use dirigo_ground::sync::Mutex;
 
-use super::admission::Meter;
 use super::job::Job;
+use super::slo_monitor::DemandMeter;
 use super::summary::TenantSummary;
-use dirigo_actor::{Activations, Cell, Ran, Share, Step};
+use dirigo_actor::{Activations, InstanceQuota, Runnable, SliceReport, Step};
 use dirigo_engine::{self as engine, Engine, prepare_staging_buffers};
-use dirigo_ground::account::Account;
 use dirigo_ground::clock::Clock;
+use dirigo_ground::quota::Quota;
 use dirigo_ground::thread;
 use dirigo_pipeline::Budget;
-use dirigo_scheduler::{self as scheduler, Choice, Ready, Scheduler, TenantIndex, Used};
+use dirigo_scheduler::{self as scheduler, PolicyKind, Ready, Scheduler, TenantIndex, Used};
 
 /// How often idle actors are looked for: the resolution of `idle_timeout`.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
-/// Instances of the engine that are left to tools which open one beside the actors.
+/// Instances of the engine that are left to tools which open one next to the actors.
 const INSTANCES_RESERVED: u32 = 8;
 
 /// How a host runs.
 #[derive(Clone)]
-pub struct Options {
+pub struct HostOptions {
     /// Threads that run turns; at least 1.
     pub workers: u32,
     /// Who runs next.
-    pub policy: Choice,
+    pub policy: PolicyKind,
     /// The most instances alive at once; the engine's bound if that is lower.
     pub instances_max: u32,
     /// The time.
@@ -39,22 +39,22 @@ pub struct Options {
 /// Runs pipelines.
 pub struct Host {
     pub(super) engine: Engine,
-    pub(super) options: Options,
-    pub(super) scheduler: Arc<Scheduler<Cell>>,
+    pub(super) options: HostOptions,
+    pub(super) scheduler: Arc<Scheduler<Runnable>>,
     pub(super) activations: Arc<Activations>,
     pub(super) runtime: tokio::runtime::Handle,
-    tenants: Mutex<Vec<(String, Arc<Share>)>>,
+    tenants: Mutex<Vec<(String, Arc<InstanceQuota>)>>,
     workers: Vec<JoinHandle<()>>,
     sweeper: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Host {
-    /// Starts the workers. Sources, sinks and timers run beside them in `runtime`.
+    /// Starts the workers. Sources, sinks and timers run next to them in `runtime`.
     ///
     /// # Panics
     /// When the system gives no threads.
     #[must_use]
-    pub fn start(engine: Engine, options: Options, runtime: tokio::runtime::Handle) -> Self {
+    pub fn start(engine: Engine, options: HostOptions, runtime: tokio::runtime::Handle) -> Self {
         let mut host = Self::unmanned(engine, options, runtime);
         let worker = |number| {
             let (scheduler, runtime) = (host.scheduler.clone(), host.runtime.clone());
@@ -69,9 +69,9 @@ impl Host {
         host
     }
 
-    /// A host without workers: whoever has it does their work with [`step`](Self::step).
+    /// A host without workers: the caller does their work with [`step`](Self::step).
     #[must_use]
-    pub fn unmanned(engine: Engine, options: Options, runtime: tokio::runtime::Handle) -> Self {
+    pub fn unmanned(engine: Engine, options: HostOptions, runtime: tokio::runtime::Handle) -> Self {
         let scheduler = Arc::new(Scheduler::new(options.policy, options.clock.clone()));
         let instances = options
             .instances_max
@@ -133,19 +133,19 @@ impl Host {
         self.scheduler.set_share(index, share);
     }
 
-    pub(super) fn tenant(&self, name: &str) -> (TenantIndex, Arc<Share>) {
+    pub(super) fn tenant(&self, name: &str) -> (TenantIndex, Arc<InstanceQuota>) {
         self.enter(name, Budget::default)
     }
 
     /// The place of a tenant among all, and its share, which is made if it has none.
-    fn enter(&self, name: &str, budget: impl FnOnce() -> Budget) -> (TenantIndex, Arc<Share>) {
+    fn enter(&self, name: &str, budget: impl FnOnce() -> Budget) -> (TenantIndex, Arc<InstanceQuota>) {
         let mut tenants = self.tenants.lock();
         let known = tenants.iter().position(|(known, _)| known == name);
         let index = known.unwrap_or_else(|| {
-            tenants.push((name.to_owned(), Share::new(Arc::new(Account::new(budget())))));
+            tenants.push((name.to_owned(), InstanceQuota::new(Arc::new(Quota::new(budget())))));
             tenants.len() - 1
         });
-        let share = tenants[index].1.clone();
+        let instances = tenants[index].1.clone();
         drop(tenants);
         if known.is_none() && index > 0 {
             self.scheduler.share();
@@ -153,14 +153,14 @@ impl Host {
             prepare_staging_buffers(2 * self.options.workers as usize + 2);
         }
         let index = TenantIndex::try_from(index).expect("a host has fewer than 2^32 tenants");
-        (index, share)
+        (index, instances)
     }
 
     /// A meter of what `job` takes of the workers.
     #[must_use]
-    pub fn meter(&self, job: &Job) -> Meter {
-        let (_, share) = self.tenant(&job.pipeline().tenant);
-        Meter::new(job, share.account.budget().weight)
+    pub fn meter(&self, job: &Job) -> DemandMeter {
+        let (_, instances) = self.tenant(&job.pipeline().tenant);
+        DemandMeter::new(job, instances.quota.budget().weight)
     }
 
     /// The time.
@@ -179,19 +179,19 @@ impl Host {
     #[must_use]
     pub fn tenants(&self) -> Vec<TenantSummary> {
         let tenants = self.tenants.lock();
-        let summary = |(index, (name, share)): (TenantIndex, &(String, Arc<Share>))| {
+        let summary = |(index, (name, instances)): (TenantIndex, &(String, Arc<InstanceQuota>))| {
             let usage = self.scheduler.usage(index);
             TenantSummary {
                 name: name.clone(),
-                weight: share.account.budget().weight,
+                weight: instances.quota.budget().weight,
                 worker_s: seconds(usage.worker_ns),
                 fuel: usage.fuel,
                 held_s: seconds(usage.held_ns),
-                memory_peak: share.account.memory_peak(),
-                memory_denied: share.account.memory_denied(),
-                active_actors_peak: share.active_peak() as u64,
-                actors_waited: share.waited(),
-                log_lines_left_out: share.account.lines_left_out(),
+                memory_peak: instances.quota.memory_peak(),
+                memory_denied: instances.quota.memory_denied(),
+                active_actors_peak: instances.active_peak() as u64,
+                actors_waited: instances.waited(),
+                log_lines_left_out: instances.quota.lines_dropped(),
             }
         };
         (0..).zip(tenants.iter()).map(summary).collect()
@@ -215,11 +215,11 @@ impl Drop for Host {
     }
 }
 
-fn work(scheduler: &Scheduler<Cell>, runtime: &tokio::runtime::Handle) {
+fn work(scheduler: &Scheduler<Runnable>, runtime: &tokio::runtime::Handle) {
     // Guests that wait for the host wait on its timers.
     let _context = runtime.enter();
     engine::prepare_thread();
-    thread::give_way(thread::WORKER_NICENESS);
+    thread::set_niceness(thread::WORKER_NICENESS);
     thread::wake_on_time();
     let mut next = scheduler.next();
     while let Some(ready) = next {
@@ -229,10 +229,10 @@ fn work(scheduler: &Scheduler<Cell>, runtime: &tokio::runtime::Handle) {
 }
 
 /// Runs one slice; gives what it used, and what ran if it wants to go on.
-fn run(ready: Ready<Cell>) -> (Used, Option<Ready<Cell>>) {
-    let Ran { step, ns, fuel } = catch_unwind(AssertUnwindSafe(|| ready.item.run())).unwrap_or_else(|_| {
+fn run(ready: Ready<Runnable>) -> (Used, Option<Ready<Runnable>>) {
+    let SliceReport { step, ns, fuel } = catch_unwind(AssertUnwindSafe(|| ready.item.run())).unwrap_or_else(|_| {
         ready.item.give_up();
-        Ran {
+        SliceReport {
             step: Step::Parked,
             ns: 0,
             fuel: 0,

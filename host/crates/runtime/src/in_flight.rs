@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dirigo_flow::Saved;
+use dirigo_flow::SavedBatch;
 use dirigo_state::{Error, InFlight};
 
 /// Events that were on their way.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct InFlightCounts {
     /// By the operator or sink that they wait for.
     pub(super) at: BTreeMap<String, u64>,
     /// By the source that they entered by.
     pub(super) of: BTreeMap<String, u64>,
 }
 
-impl Waiting {
+impl InFlightCounts {
     /// Counts what is in a store.
     ///
     /// # Errors
@@ -47,7 +47,7 @@ pub(super) fn changed(
             continue;
         }
         let bytes = match renamed.get(&saved.source) {
-            Some(source) => Saved::with_source(&one.bytes, source).ok_or(UNREADABLE)?,
+            Some(source) => SavedBatch::with_source(&one.bytes, source).ok_or(UNREADABLE)?,
             None => one.bytes.clone(),
         };
         let item = renamed.get(&one.item).unwrap_or(&one.item).clone();
@@ -58,6 +58,6 @@ pub(super) fn changed(
 
 const UNREADABLE: Error = Error::Unreadable { what: "batches" };
 
-fn decode(one: &InFlight) -> Result<Saved, Error> {
-    Saved::decode(&one.bytes).ok_or(UNREADABLE)
+fn decode(one: &InFlight) -> Result<SavedBatch, Error> {
+    SavedBatch::decode(&one.bytes).ok_or(UNREADABLE)
 }

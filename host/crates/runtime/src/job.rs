@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::checkpoint::Checkpointer;
 use super::graph::{Ended, Graph};
 use dirigo_actor::Operator;
-use dirigo_flow::{Failure, Halt, Inlet, Reader};
+use dirigo_flow::{Failure, FailureLatch, SourceHandle, SourceThread};
 use dirigo_pipeline::Pipeline;
 
 /// How often a pipeline that failed is looked through for what still has to be dropped.
@@ -23,18 +23,18 @@ pub struct Job {
 /// What ends a pipeline before its sources do; to be kept while somebody waits for the end.
 #[derive(Clone)]
 pub struct Control {
-    inlets: Vec<Arc<Inlet>>,
-    halt: Arc<Halt>,
+    source_handles: Vec<Arc<SourceHandle>>,
+    failure_latch: Arc<FailureLatch>,
 }
 
 /// The threads of a pipeline.
 pub(super) struct Threads {
     /// Of the sources.
-    pub(super) readers: Vec<Reader>,
+    pub(super) readers: Vec<SourceThread>,
     /// Of the sinks.
     pub(super) sinks: Vec<JoinHandle<()>>,
     /// Of the dead letters.
-    pub(super) letters: Option<JoinHandle<()>>,
+    pub(super) dead_letters: Option<JoinHandle<()>>,
     /// Of the checkpoints, where some are taken while it runs.
     pub(super) checkpointer: Option<Checkpointer>,
 }
@@ -42,25 +42,27 @@ pub(super) struct Threads {
 impl Control {
     /// Has the sources stop; what they have read still goes to its end.
     pub fn stop(&self) {
-        self.inlets.iter().for_each(|inlet| inlet.stop());
+        self.source_handles
+            .iter()
+            .for_each(|source_handle| source_handle.stop());
     }
 
     /// Ends it at once, in the middle of turns too, and drops what it has read.
     pub fn kill(&self) {
-        self.halt.blow(Failure::Killed);
+        self.failure_latch.fail(Failure::Killed);
     }
 }
 
 impl Job {
-    /// Sees a pipeline whose threads run to its end, beside the caller.
+    /// Sees a pipeline whose threads run to its end, next to the caller.
     pub(super) fn run(graph: Arc<Graph>, threads: Threads) -> Self {
         let control = Control {
-            inlets: graph.inlets.clone(),
-            halt: graph.pipe.halt.clone(),
+            source_handles: graph.source_handles.clone(),
+            failure_latch: graph.context.failure_latch.clone(),
         };
         let ending = run_to_end(graph.clone(), control.clone(), threads);
         Self {
-            ending: graph.pipe.runtime.spawn(ending),
+            ending: graph.context.runtime.spawn(ending),
             control,
             graph,
         }
@@ -80,8 +82,8 @@ impl Job {
 
     /// Its sources, with how far they are.
     #[must_use]
-    pub fn inlets(&self) -> &[Arc<Inlet>] {
-        &self.graph.inlets
+    pub fn source_handles(&self) -> &[Arc<SourceHandle>] {
+        &self.graph.source_handles
     }
 
     /// What ends it before its sources do.
@@ -124,8 +126,8 @@ impl Job {
 
 async fn run_to_end(graph: Arc<Graph>, control: Control, threads: Threads) -> Ended {
     tokio::select! {
-        () = graph.board.emptied.notified() => {}
-        () = graph.pipe.halt.blown() => {
+        () = graph.progress_board.emptied.notified() => {}
+        () = graph.context.failure_latch.failed() => {
             control.stop();
             drop_everything(&graph).await;
         }
@@ -139,7 +141,7 @@ async fn drop_everything(graph: &Graph) {
     loop {
         graph.abandon();
         tokio::select! {
-            () = graph.board.emptied.notified() => return,
+            () = graph.progress_board.emptied.notified() => return,
             () = tokio::time::sleep(ABANDON_INTERVAL) => {}
         }
     }
@@ -148,9 +150,9 @@ async fn drop_everything(graph: &Graph) {
 impl Threads {
     /// Waits for them, each once nothing more comes to it, and makes the last moment durable.
     fn close(self, graph: &Graph) -> Ended {
-        for (inlet, reader) in graph.inlets.iter().zip(self.readers) {
-            if inlet.is_joinable(&reader) {
-                reader.join().expect("sources don't panic");
+        for (source_handle, source_thread) in graph.source_handles.iter().zip(self.readers) {
+            if source_handle.is_joinable(&source_thread) {
+                source_thread.join().expect("sources don't panic");
             }
         }
         if let Some(checkpointer) = self.checkpointer {
@@ -158,18 +160,18 @@ impl Threads {
         }
         graph.end();
         // The last moment of a run is a cut like any other.
-        let halt = &graph.pipe.halt;
-        if !halt.is_blown()
+        let failure_latch = &graph.context.failure_latch;
+        if !failure_latch.has_failed()
             && let Err(failure) = graph.checkpoints.take()
         {
-            halt.blow(failure);
+            failure_latch.fail(failure);
         }
-        graph.outlets.iter().for_each(|outlet| outlet.close());
+        graph.event_sinks.iter().for_each(|event_sink| event_sink.close());
         let sinks = self.sinks.into_iter();
         sinks.for_each(|sink| sink.join().expect("sinks don't panic"));
-        graph.pipe.letters.close();
-        let letters = self.letters.into_iter();
-        letters.for_each(|thread| thread.join().expect("dead letters don't panic"));
+        graph.context.dead_letters.close();
+        let dead_letters = self.dead_letters.into_iter();
+        dead_letters.for_each(|thread| thread.join().expect("dead letters don't panic"));
         graph.conclude()
     }
 }
@@ -187,7 +189,7 @@ impl std::fmt::Debug for Control {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Control")
-            .field("halt", &self.halt)
+            .field("failure_latch", &self.failure_latch)
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! From a pipeline that can run to one that does.
 
 use super::assembly::Assembled;
-use super::connectors::{Connectors, Place, StartError, letters_path};
+use super::connectors::{Connectors, StartError, StateLocation, dead_letters_path};
 use super::host::Host;
 use super::job::Job;
 use super::opening::Opened;
@@ -12,14 +12,14 @@ impl Host {
     ///
     /// # Errors
     /// When a source, a sink or the state cannot be opened.
-    pub fn open(&self, mut prepared: Prepared, place: &Place) -> Result<Opened, StartError> {
+    pub fn open(&self, mut prepared: Prepared, place: &StateLocation) -> Result<Opened, StartError> {
         // Where they go is said in the summary, also where the pipeline leaves it to the run.
-        prepared.pipeline.dead_letters = Some(letters_path(&prepared.pipeline, place));
+        prepared.pipeline.dead_letters = Some(dead_letters_path(&prepared.pipeline, place));
         let connectors = Connectors::open(&prepared.pipeline, self.clock(), place)?;
         Ok(Opened { prepared, connectors })
     }
 
-    /// Runs a pipeline. It goes on to its end beside the caller.
+    /// Runs a pipeline. It goes on to its end next to the caller.
     ///
     /// # Panics
     /// When the system gives no threads.

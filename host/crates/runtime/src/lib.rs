@@ -1,20 +1,18 @@
 //! Pipelines running side by side in one host.
 //!
-//! A [`Host`] owns what all of them share: the workers with their queue, the places for instances, the engine. [`prepare`]
+//! A [`Host`] owns what all of them share: the workers with their queue, the instance slots, the engine. [`prepare`]
 //! turns a pipeline file into something that can run, [`Host::open`] opens what it is connected to, [`Host::launch`] runs it
 //! as a [`Job`], and [`Summary`] is what is left of it.
 //! [`case`] runs one as a test, [`replay`] a single event of one that failed.
 
-mod admission;
 mod assembly;
 pub mod case;
 mod checkpoint;
+pub mod compatibility;
 mod connectors;
-pub mod continuity;
+mod delivery_semantics;
 mod epoch;
 mod graph;
-mod guarantee;
-pub mod handover;
 mod host;
 mod in_flight;
 mod job;
@@ -24,24 +22,26 @@ mod opening;
 mod prepare;
 mod recovery;
 pub mod replay;
+mod slo_monitor;
+pub mod state_migration;
 mod summary;
 mod wiring;
 
-pub use admission::{Load, Meter, Shortfall, judge};
 pub use assembly::Assembled;
-pub use checkpoint::{Checkpoints, Cut, Moment, Phase};
-pub use connectors::{Connectors, Place, StartError, letters_path};
+pub use checkpoint::{Checkpoints, Cut, Phase, PreparedCheckpoint};
+pub use connectors::{Connectors, StartError, StateLocation, dead_letters_path};
+pub use delivery_semantics::{DeliveryCapabilities, DeliveryGuarantee, DeliverySemantics, delivery_semantics};
 pub use graph::Ended;
-pub use guarantee::{Abilities, Guarantee, Promise, guarantees};
-pub use host::{Host, Options};
+pub use host::{Host, HostOptions};
 pub use job::{Control, Job};
 pub use opening::Opened;
 pub use prepare::{Prepared, prepare};
-pub use recovery::InTransit;
+pub use recovery::RecoveredBatches;
+pub use slo_monitor::{Demand, DemandMeter, Shortfall, shortfalls};
 pub use summary::{
     CheckpointSummary, EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SliceSummary,
     SloSummary, SourceSummary, Summary, TenantSummary,
 };
 
-/// Fuel between two yields of an instance that runs beside the actors: nobody else waits for the thread.
+/// Fuel between two yields of an instance that runs next to the actors: nobody else waits for the thread.
 const SLICE_FUEL: u64 = 10_000_000;

@@ -10,22 +10,22 @@ use std::sync::mpsc::Sender;
 use dirigo_ground::sync::Mutex;
 
 use super::epoch::{EpochCommand, EpochReport, Part, Prepared};
-use dirigo_actor::{Operator, Pipe, Waiting};
+use dirigo_actor::{CapturedBatch, Operator, PipelineContext};
 use dirigo_connect::{sink, source};
-use dirigo_flow::{Failure, Inlet, LettersBookmark, Marked, NextId, Outlet, Saved};
+use dirigo_flow::{DeadLetterOffset, EventSink, Failure, Marked, NextId, SavedBatch, SourceHandle};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::lineage::{Epoch, Progress, SourceIndex};
 use dirigo_state::{Copies, InFlight};
 
 /// The parts of this process.
 pub(super) struct LocalParts {
-    pub(super) pipe: Arc<Pipe>,
+    pub(super) context: Arc<PipelineContext>,
     pub(super) operators: Vec<Arc<Operator>>,
-    pub(super) inlets: Vec<Arc<Inlet>>,
-    pub(super) outlets: Vec<Arc<Outlet>>,
+    pub(super) source_handles: Vec<Arc<SourceHandle>>,
+    pub(super) event_sinks: Vec<Arc<EventSink>>,
     pub(super) progress: Arc<Progress>,
     /// By source: where it reads on after the last cut, for when that is durable.
-    pub(super) cut_at: Mutex<Vec<Option<source::Bookmark>>>,
+    pub(super) cut_at: Mutex<Vec<Option<source::Offset>>>,
     /// What the last cut copied; the buffer serves all of them.
     pub(super) copies: Mutex<Copies>,
     /// The longest that the pipeline stood still for a cut.
@@ -73,7 +73,7 @@ impl Reports {
             epoch: self.epoch,
             prepared,
         };
-        // Whoever asked has given up only where the pipeline has failed.
+        // The caller has given up only where the pipeline has failed.
         let _ = self.sender.send(Unsynced { report, sync });
     }
 }
@@ -82,10 +82,16 @@ impl LocalParts {
     /// Those that report, in the order in which what was on its way to them goes back after a restart: what lies furthest
     /// downstream first.
     pub(super) fn parts(&self) -> Vec<Part> {
-        let sinks = self.outlets.iter().map(|outlet| Part::Sink(outlet.id.clone()));
+        let sinks = self
+            .event_sinks
+            .iter()
+            .map(|event_sink| Part::Sink(event_sink.id.clone()));
         let operators = self.captured().rev();
         let operators = operators.map(|operator| Part::Operator(operator.id().to_owned()));
-        let sources = self.inlets.iter().map(|inlet| Part::Source(inlet.id.clone()));
+        let sources = self
+            .source_handles
+            .iter()
+            .map(|source_handle| Part::Source(source_handle.id.clone()));
         let parts = sinks.chain(operators).chain(sources);
         parts.chain([Part::DeadLetters]).collect()
     }
@@ -105,8 +111,8 @@ impl LocalParts {
     }
 
     fn cut(&self, reports: &Reports) -> Result<(), Failure> {
-        let begun_ns = self.pipe.clock.now_ns();
-        let paused = self.pipe.epochs.pause();
+        let begun_ns = self.context.clock.now_ns();
+        let paused = self.context.epochs.pause();
         self.report_sources(reports);
         let mut copies = self.copies.lock();
         copies.clear();
@@ -117,22 +123,22 @@ impl LocalParts {
         });
         let captured: Vec<_> = captured.collect();
         self.mark_sinks(reports);
-        if self.pipe.store.is_durable() {
-            self.pipe.store.freeze();
+        if self.context.store.is_durable() {
+            self.context.store.freeze();
         }
         let ended = paused.cut();
         assert_eq!(ended, reports.epoch, "one coordinator ends epochs, one after the other");
-        if let Some(failure) = self.pipe.halt.failure() {
+        if let Some(failure) = self.context.failure_latch.failure() {
             return Err(failure);
         }
         if paused.is_broken() {
             return Err(failed("the host failed in the middle of an effect; please report this"));
         }
         drop(paused);
-        // Whoever looked for an idle actor to take its place found none that could give it up.
-        self.pipe.activations.wake_next();
-        self.pipe.share.wake_next();
-        let pause_ns = self.pipe.clock.now_ns() - begun_ns;
+        // Any caller that looked for an idle actor to take its place found none that could give it up.
+        self.context.activations.wake_next();
+        self.context.instances.wake_next();
+        let pause_ns = self.context.clock.now_ns() - begun_ns;
         self.pause_ns_max.fetch_max(pause_ns, Ordering::Relaxed);
         for (operator, copied, waiting) in captured {
             let waiting = waiting.iter().map(|waiting| self.waiting_in(operator, waiting));
@@ -148,17 +154,21 @@ impl LocalParts {
 
     /// The operators that something is kept of. Where nothing is to last, a cut is only the end that sinks come to.
     fn captured(&self) -> impl DoubleEndedIterator<Item = &Arc<Operator>> {
-        let is_durable = self.pipe.store.is_durable();
+        let is_durable = self.context.store.is_durable();
         self.operators.iter().filter(move |_| is_durable)
     }
 
     fn report_sources(&self, reports: &Reports) {
-        let bookmarks: Vec<_> = self.inlets.iter().map(|inlet| inlet.bookmark()).collect();
-        self.cut_at.lock().clone_from(&bookmarks);
-        for ((index, inlet), bookmark) in (0..).zip(&self.inlets).zip(bookmarks) {
+        let offsets: Vec<_> = self
+            .source_handles
+            .iter()
+            .map(|source_handle| source_handle.offset())
+            .collect();
+        self.cut_at.lock().clone_from(&offsets);
+        for ((index, source_handle), offset) in (0..).zip(&self.source_handles).zip(offsets) {
             let prepared = Prepared::Source {
-                id: inlet.id.clone(),
-                bookmark,
+                id: source_handle.id.clone(),
+                offset,
                 next_position: self.progress.next_position(index),
             };
             reports.send(prepared, None);
@@ -167,61 +177,57 @@ impl LocalParts {
 
     /// Sends the mark that they report at, behind all that was sent to them.
     fn mark_sinks(&self, reports: &Reports) {
-        let indices = (0..).zip(&self.inlets).map(|(index, _)| index);
+        let indices = (0..).zip(&self.source_handles).map(|(index, _)| index);
         let frontiers: Arc<[u64]> = indices.map(|index| self.progress.frontier(index)).collect();
-        for outlet in &self.outlets {
-            let (reports, pipe, id) = (reports.clone(), self.pipe.clone(), outlet.id.clone());
+        for event_sink in &self.event_sinks {
+            let (reports, context, id) = (reports.clone(), self.context.clone(), event_sink.id.clone());
             let report = move |Marked { prepared, at_cut }: Marked<Vec<(Batch, SourceIndex)>>| {
-                let held = |(batch, source): &(Batch, SourceIndex)| in_flight(&pipe, &id, batch, *source, true);
+                let held = |(batch, source): &(Batch, SourceIndex)| in_flight(&context, &id, batch, *source, true);
                 let in_flight = at_cut.iter().map(held).collect();
-                let sink::Prepared { bookmark, sync } = prepared;
-                let prepared = Prepared::Sink {
-                    id,
-                    bookmark,
-                    in_flight,
-                };
+                let sink::Prepared { offset, sync } = prepared;
+                let prepared = Prepared::Sink { id, offset, in_flight };
                 reports.send(prepared, sync);
             };
-            outlet.mark(frontiers.clone(), report);
+            event_sink.mark(frontiers.clone(), report);
         }
         let reports = reports.clone();
         let report = move |Marked { prepared, at_cut }: Marked<NextId>| {
             let NextId(next_id) = at_cut;
-            let file = prepared.bookmark;
-            reports.send(Prepared::DeadLetters(LettersBookmark { next_id, file }), prepared.sync);
+            let file = prepared.offset;
+            reports.send(Prepared::DeadLetters(DeadLetterOffset { next_id, file }), prepared.sync);
         };
-        self.pipe.letters.mark(report);
+        self.context.dead_letters.mark(report);
     }
 
-    fn waiting_in(&self, operator: &Operator, waiting: &Waiting) -> InFlight {
-        let Waiting { batch, is_output } = waiting;
+    fn waiting_in(&self, operator: &Operator, waiting: &CapturedBatch) -> InFlight {
+        let CapturedBatch { batch, is_output } = waiting;
         let source = batch.origin.ticket.source();
-        in_flight(&self.pipe, operator.id(), batch, source, *is_output)
+        in_flight(&self.context, operator.id(), batch, source, *is_output)
     }
 
     fn publish(&self, epoch: Epoch) -> Result<(), Failure> {
-        if self.pipe.store.is_durable() {
-            self.pipe.epochs.commit(epoch);
+        if self.context.store.is_durable() {
+            self.context.epochs.commit(epoch);
             self.tell_sources()?;
         }
-        self.outlets.iter().for_each(|outlet| outlet.publish());
-        self.pipe.letters.publish();
+        self.event_sinks.iter().for_each(|event_sink| event_sink.publish());
+        self.context.dead_letters.publish();
         Ok(())
     }
 
     /// Says to each source that what it gave up to the last cut is durable.
     fn tell_sources(&self) -> Result<(), Failure> {
         let cut_at = std::mem::take(&mut *self.cut_at.lock());
-        for (inlet, bookmark) in self.inlets.iter().zip(cut_at) {
-            let Some(Err(error)) = bookmark.map(|bookmark| inlet.committed(&bookmark)) else {
+        for (source_handle, offset) in self.source_handles.iter().zip(cut_at) {
+            let Some(Err(error)) = offset.map(|offset| source_handle.committed(&offset)) else {
                 continue;
             };
             if error.is_retryable() {
-                let id = &inlet.id;
+                let id = &source_handle.id;
                 tracing::warn!("source `{id}` did not take an epoch, the next one covers it: {error}");
             } else {
                 return Err(Failure::Source {
-                    id: inlet.id.clone(),
+                    id: source_handle.id.clone(),
                     reason: error.to_string(),
                 });
             }
@@ -231,10 +237,10 @@ impl LocalParts {
 }
 
 /// A batch on its way to `item`, whose events entered by `source`.
-fn in_flight(pipe: &Pipe, item: &str, batch: &Batch, source: SourceIndex, is_output: bool) -> InFlight {
+fn in_flight(context: &PipelineContext, item: &str, batch: &Batch, source: SourceIndex, is_output: bool) -> InFlight {
     InFlight {
         item: item.to_owned(),
-        bytes: Saved::encode(batch, &pipe.sources[usize::from(source)], is_output),
+        bytes: SavedBatch::encode(batch, &context.sources[usize::from(source)], is_output),
     }
 }
 

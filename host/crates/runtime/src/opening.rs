@@ -1,7 +1,7 @@
 //! A pipeline with all that it is connected to: what a host launches.
 
 use super::connectors::Connectors;
-use super::guarantee::{Abilities, Guarantee, guarantees};
+use super::delivery_semantics::{DeliveryCapabilities, DeliverySemantics, delivery_semantics};
 use super::prepare::Prepared;
 
 /// A pipeline whose sources, sinks and state are open.
@@ -15,8 +15,8 @@ pub struct Opened {
 impl Opened {
     /// What is promised of each of its sinks.
     #[must_use]
-    pub fn guarantees(&self) -> Vec<Guarantee> {
-        let abilities = Abilities::of_open(&self.connectors.sources, &self.connectors.sinks);
-        guarantees(&self.prepared.pipeline, &abilities)
+    pub fn delivery_semantics(&self) -> Vec<DeliverySemantics> {
+        let capabilities = DeliveryCapabilities::of_open(&self.connectors.sources, &self.connectors.sinks);
+        delivery_semantics(&self.prepared.pipeline, &capabilities)
     }
 }

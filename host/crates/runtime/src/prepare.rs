@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::SLICE_FUEL;
-use super::continuity::Description;
+use super::compatibility::Description;
 use dirigo_engine::{Component, Engine, GuestLog, Instance, Kind, Setup, Unopened};
 use dirigo_ground::clock::Clock;
-use dirigo_pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Marks, Operator, Pipeline};
+use dirigo_pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Operator, Pipeline, SpanIndex};
 
 /// A pipeline whose components fit their places.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct Prepared {
     /// What its state belongs to.
     pub description: Description,
     /// Where its parts stand in the file.
-    pub marks: Marks,
+    pub span_index: SpanIndex,
 }
 
 /// Loads the components of a pipeline, and opens each once with its configuration.
@@ -40,7 +40,7 @@ pub async fn prepare(engine: &Engine, loaded: Loaded, clock: &Arc<dyn Clock>) ->
     if problems.is_empty() {
         return Ok(Prepared {
             description: Description::of(&loaded.pipeline, &components),
-            marks: loaded.marks().clone(),
+            span_index: loaded.span_index().clone(),
             pipeline: loaded.pipeline,
             components,
             warnings: loaded.warnings,
@@ -75,7 +75,7 @@ async fn fit(
         config: operator.config.to_string().into(),
         log,
         // It has no tenant before it runs.
-        account: Arc::default(),
+        quota: Arc::default(),
         clock: clock.clone(),
     };
     match Instance::activate(&component, &setup, SLICE_FUEL).await {

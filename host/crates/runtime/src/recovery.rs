@@ -4,33 +4,33 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::connectors::StartError;
-use dirigo_actor::{Operator, Waiting};
-use dirigo_flow::{Outlet, Saved};
+use dirigo_actor::{CapturedBatch, Operator};
+use dirigo_flow::{EventSink, SavedBatch};
 use dirigo_ground::lineage::{Progress, ReadBatch, SourceIndex, Ticket};
 use dirigo_pipeline::Pipeline;
-use dirigo_state::{Bookmarks, InFlight};
+use dirigo_state::{InFlight, Offsets};
 
 /// What was on its way when the last run stopped.
 #[derive(Debug, Default)]
-pub struct InTransit {
+pub struct RecoveredBatches {
     /// Where each batch waited, in the order in which they go back: what lies furthest downstream first, so that what it puts
     /// out comes behind what went before.
-    batches: Vec<(String, Saved)>,
-    /// By source: the position that comes next at the least.
+    batches: Vec<(String, SavedBatch)>,
+    /// By source: the lowest position that may come next.
     next_positions: BTreeMap<String, u64>,
 }
 
-impl InTransit {
+impl RecoveredBatches {
     /// What a store has of it, for `pipeline` to go on with.
     ///
     /// # Errors
     /// When it cannot be read, or some of it has nowhere to go in that pipeline.
-    pub(super) fn read(stored: Vec<InFlight>, bookmarks: &Bookmarks, pipeline: &Pipeline) -> Result<Self, StartError> {
+    pub(super) fn read(stored: Vec<InFlight>, offsets: &Offsets, pipeline: &Pipeline) -> Result<Self, StartError> {
         let operators = pipeline.operators.iter().map(|operator| &operator.id);
         let items: Vec<&String> = operators.chain(pipeline.sinks.iter().map(|sink| &sink.id)).collect();
         let is_source = |id: &String| pipeline.sources.iter().any(|source| source.id == *id);
         let read = |InFlight { item, bytes }: InFlight| {
-            let saved = Saved::decode(&bytes).ok_or(StartError::Unreadable { what: "batches" })?;
+            let saved = SavedBatch::decode(&bytes).ok_or(StartError::Unreadable { what: "batches" })?;
             let events = saved.len();
             if !items.contains(&&item) {
                 return Err(StartError::Orphaned { item, events });
@@ -43,7 +43,7 @@ impl InTransit {
         };
         Ok(Self {
             batches: stored.into_iter().map(read).collect::<Result<_, _>>()?,
-            next_positions: bookmarks.next_positions.clone(),
+            next_positions: offsets.next_positions.clone(),
         })
     }
 }
@@ -52,7 +52,7 @@ impl InTransit {
 pub(super) struct Recovery<'a> {
     pub(super) progress: &'a Arc<Progress>,
     pub(super) operators: &'a [Arc<Operator>],
-    pub(super) outlets: &'a [Arc<Outlet>],
+    pub(super) event_sinks: &'a [Arc<EventSink>],
     /// The names of the sources.
     pub(super) sources: &'a [String],
     pub(super) now_ns: u64,
@@ -60,42 +60,47 @@ pub(super) struct Recovery<'a> {
 
 impl Recovery<'_> {
     /// Puts everything back. Says how many events each operator and sink has in by that, and not by an edge.
-    pub(super) fn restore(&self, in_transit: InTransit) -> BTreeMap<String, u64> {
+    pub(super) fn restore(&self, recovered_batches: RecoveredBatches) -> BTreeMap<String, u64> {
         const KNOWN: &str = "that everything has its place was found when it was read";
-        let place = |(item, saved): (String, Saved)| {
+        let destination = |(item, saved): (String, SavedBatch)| {
             let source = self.source(&saved.source).expect(KNOWN);
-            (self.place(&item).expect(KNOWN), source, saved)
+            (self.destination(&item).expect(KNOWN), source, saved)
         };
-        let placed: Vec<_> = in_transit.batches.into_iter().map(place).collect();
-        let tickets = self.open_tickets(&placed);
-        for (name, next_position) in in_transit.next_positions {
+        let restored_batches: Vec<_> = recovered_batches.batches.into_iter().map(destination).collect();
+        let tickets = self.open_tickets(&restored_batches);
+        for (name, next_position) in recovered_batches.next_positions {
             if let Some(source) = self.source(&name) {
                 self.progress.resume(source, next_position);
             }
         }
         let mut restored = BTreeMap::new();
-        for (place, source, saved) in placed {
+        for (destination, source, saved) in restored_batches {
             let is_output = saved.is_output;
-            if let Some(id) = place.takes(is_output) {
+            if let Some(id) = destination.takes(is_output) {
                 *restored.entry(id.to_owned()).or_default() += saved.len() as u64;
             }
-            match place {
-                Place::Operator(operator) => {
+            match destination {
+                Destination::Operator(operator) => {
                     let ticket = tickets[&(source, saved.ticket)].clone();
                     let batch = saved.into_batch(ticket);
-                    operator.restore(Waiting { batch, is_output });
+                    operator.restore(CapturedBatch { batch, is_output });
                 }
                 // What a sink holds back is no longer in flight.
-                Place::Sink(outlet) => outlet.restore(saved.into_batch(Ticket::detached()), source),
+                Destination::Sink(event_sink) => event_sink.restore(saved.into_batch(Ticket::detached()), source),
             }
         }
         restored
     }
 
     /// New tickets, in the order of the old ones, and shared as those were.
-    fn open_tickets(&self, placed: &[(Place<'_>, SourceIndex, Saved)]) -> BTreeMap<(SourceIndex, u64), Arc<Ticket>> {
+    fn open_tickets(
+        &self,
+        restored_batches: &[(Destination<'_>, SourceIndex, SavedBatch)],
+    ) -> BTreeMap<(SourceIndex, u64), Arc<Ticket>> {
         let mut reads: BTreeMap<(SourceIndex, u64), ReadBatch> = BTreeMap::new();
-        let in_flight = placed.iter().filter(|(place, ..)| matches!(place, Place::Operator(_)));
+        let in_flight = restored_batches
+            .iter()
+            .filter(|(destination, ..)| matches!(destination, Destination::Operator(_)));
         for (_, source, saved) in in_flight {
             let read = reads.entry((*source, saved.ticket)).or_insert(ReadBatch {
                 first: saved.first_position,
@@ -113,10 +118,12 @@ impl Recovery<'_> {
         reads.iter().map(open).collect()
     }
 
-    fn place(&self, item: &str) -> Option<Place<'_>> {
+    fn destination(&self, item: &str) -> Option<Destination<'_>> {
         let operator = self.operators.iter().find(|operator| operator.id() == item);
-        let outlet = || self.outlets.iter().find(|outlet| outlet.id == item);
-        operator.map(Place::Operator).or_else(|| outlet().map(Place::Sink))
+        let event_sink = || self.event_sinks.iter().find(|event_sink| event_sink.id == item);
+        operator
+            .map(Destination::Operator)
+            .or_else(|| event_sink().map(Destination::Sink))
     }
 
     fn source(&self, name: &str) -> Option<SourceIndex> {
@@ -128,17 +135,17 @@ impl Recovery<'_> {
 }
 
 #[derive(Clone, Copy)]
-enum Place<'a> {
+enum Destination<'a> {
     Operator(&'a Arc<Operator>),
-    Sink(&'a Arc<Outlet>),
+    Sink(&'a Arc<EventSink>),
 }
 
-impl Place<'_> {
+impl Destination<'_> {
     /// Whose events these are; nobody's yet where an operator is to put them out.
     fn takes(&self, is_output: bool) -> Option<&str> {
         match self {
-            Place::Operator(operator) => (!is_output).then(|| operator.id()),
-            Place::Sink(outlet) => Some(&outlet.id),
+            Destination::Operator(operator) => (!is_output).then(|| operator.id()),
+            Destination::Sink(event_sink) => Some(&event_sink.id),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One dead letter, run again: alone, with the component, configuration, state and fuel that it failed with.
 //!
-//! Owns finding the letter, loading its component, and what came of it. Nothing of the pipeline is touched: what the
-//! operator returns is reported and goes nowhere.
+//! Owns finding the dead letter, loading its component, and what came of it. Nothing of the pipeline is touched: what
+//! the operator returns is reported and goes nowhere.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -13,7 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::SLICE_FUEL;
 use dirigo_engine::{self as engine, Budget, Component, Engine, GuestLog, Instance, Kind, Setup, Trap, Unopened};
-use dirigo_flow::{DeadLetter, LetterSetup};
+use dirigo_flow::{DeadLetter, OperatorSetup};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
 use dirigo_ground::clock::Clock;
@@ -37,7 +37,7 @@ pub enum Error {
     /// The configuration takes a value from the environment that is not there.
     #[error("cannot make the operator's configuration: {0}")]
     Environment(String),
-    /// The file has no such letter.
+    /// The file has no such dead letter.
     #[error("there is no dead letter {id} in {}; {found}", .path.display())]
     NotFound {
         /// Which was looked for.
@@ -66,7 +66,7 @@ pub enum Error {
         component: String,
         /// What is there now.
         found: String,
-        /// What the letter says.
+        /// What the dead letter says.
         recorded: String,
     },
     /// The component is of another kind than the event failed in.
@@ -74,10 +74,10 @@ pub enum Error {
     Kind {
         /// Its kind.
         found: Kind,
-        /// What the letter says of a window.
+        /// What the dead letter says of a window.
         window: &'static str,
     },
-    /// The letter is not what this version writes.
+    /// The dead letter is not what this version writes.
     #[error("the {what} of the dead letter cannot be read")]
     Damaged {
         /// Which part.
@@ -89,23 +89,23 @@ pub enum Error {
 #[derive(Clone, Debug)]
 pub struct Replayed {
     /// What the operator made of it, or how it failed.
-    pub result: Result<Made, Failed>,
+    pub result: Result<ReplayResult, ReplayFailure>,
     /// Fuel that it burnt.
     pub fuel: u64,
 }
 
 /// What an operator made of an event.
 #[derive(Clone, Debug, Default)]
-pub struct Made {
+pub struct ReplayResult {
     /// What it puts out.
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<ReplayOutput>,
     /// What the host then keeps of the event's key: the open window of a reduce.
     pub state: Option<Entry>,
 }
 
 /// A value that an operator put out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
+pub struct ReplayOutput {
     /// Its key.
     pub key: Vec<u8>,
     /// The value.
@@ -114,7 +114,7 @@ pub struct Output {
 
 /// How an event failed.
 #[derive(Clone, Debug)]
-pub struct Failed {
+pub struct ReplayFailure {
     /// As in a dead letter: `rejected`, `trap`, `fuel`, `memory` or `malformed`; or `config` where the operator could not
     /// be opened.
     pub kind: &'static str,
@@ -127,19 +127,19 @@ pub struct Failed {
 /// Finds dead letter `id` in the file at `path`.
 ///
 /// # Errors
-/// When the file cannot be read, or has no such letter: then with what it has.
+/// When the file cannot be read, or has no such dead letter: then with what it has.
 pub fn find(path: &Path, id: u64) -> Result<DeadLetter, Error> {
     let unreadable = |reason| Error::Read {
         path: path.to_owned(),
         reason,
     };
     let mut lines = BufReader::new(File::open(path).map_err(unreadable)?);
-    let mut contents = Contents::default();
+    let mut contents = LetterFile::default();
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
         match serde_json::from_slice::<DeadLetter>(&line) {
-            Ok(letter) if letter.id == id => return Ok(letter),
-            Ok(letter) => contents.add(letter.id),
+            Ok(dead_letter) if dead_letter.id == id => return Ok(dead_letter),
+            Ok(dead_letter) => contents.add(dead_letter.id),
             Err(_) => contents.broken += 1,
         }
         line.clear();
@@ -153,12 +153,12 @@ pub fn find(path: &Path, id: u64) -> Result<DeadLetter, Error> {
 
 /// What a file holds besides what was looked for.
 #[derive(Debug, Default)]
-struct Contents {
+struct LetterFile {
     ids: Option<(u64, u64)>,
     broken: u64,
 }
 
-impl Contents {
+impl LetterFile {
     fn add(&mut self, id: u64) {
         let (first, last) = self.ids.unwrap_or((id, id));
         self.ids = Some((first.min(id), last.max(id)));
@@ -174,16 +174,16 @@ impl Contents {
     }
 }
 
-/// Loads the component that `letter` failed in, or instead of it the one at `instead`.
+/// Loads the component that `dead_letter` failed in, or instead of it the one at `instead`.
 ///
 /// # Errors
 /// When no component saw the event, or it can't be loaded, or has changed since.
-pub fn load(engine: &Engine, letter: &DeadLetter, instead: Option<&str>) -> Result<Component, Error> {
-    let setup = setup_of(letter)?;
+pub fn load(engine: &Engine, dead_letter: &DeadLetter, instead: Option<&str>) -> Result<Component, Error> {
+    let setup = setup_of(dead_letter)?;
     let name = instead.unwrap_or(&setup.component);
     let loaded = engine.load_named(Path::new(name));
     let component = loaded.map_err(|reason| Error::Component { reason })?;
-    let recorded = letter.component.as_deref().unwrap_or_default();
+    let recorded = dead_letter.component.as_deref().unwrap_or_default();
     if instead.is_none() && component.sha256() != recorded {
         return Err(Error::Changed {
             component: name.to_owned(),
@@ -195,15 +195,15 @@ pub fn load(engine: &Engine, letter: &DeadLetter, instead: Option<&str>) -> Resu
 }
 
 /// The set-up of the operator that saw the event, if one did.
-fn setup_of(letter: &DeadLetter) -> Result<&LetterSetup, Error> {
+fn setup_of(dead_letter: &DeadLetter) -> Result<&OperatorSetup, Error> {
     let DeadLetter {
         id,
         operator,
         kind,
         reason,
         ..
-    } = letter;
-    match &letter.setup {
+    } = dead_letter;
+    match &dead_letter.setup {
         None => Err(Error::NeverRan(format!(
             "dead letter {id} never reached an operator: source `{operator}` could not make an event of it ({reason})"
         ))),
@@ -214,16 +214,16 @@ fn setup_of(letter: &DeadLetter) -> Result<&LetterSetup, Error> {
     }
 }
 
-/// Runs the event of `letter` in `component`, with the limits that it failed under.
+/// Runs the event of `dead_letter` in `component`, with the limits that it failed under.
 ///
 /// # Errors
-/// When no component saw the event, this one is of another kind, or the letter is damaged.
-pub async fn run(letter: &DeadLetter, component: &Component, clock: Arc<dyn Clock>) -> Result<Replayed, Error> {
-    let setup = setup_of(letter)?;
+/// When no component saw the event, this one is of another kind, or the dead letter is damaged.
+pub async fn run(dead_letter: &DeadLetter, component: &Component, clock: Arc<dyn Clock>) -> Result<Replayed, Error> {
+    let setup = setup_of(dead_letter)?;
     check_kind(component.kind(), setup.window)?;
-    let batch = batch(letter)?;
+    let batch = batch(dead_letter)?;
     let mut table = Table::default();
-    if let Some(entry) = entry(letter)? {
+    if let Some(entry) = entry(dead_letter)? {
         table.restore(batch.keys.get(0), entry);
     }
     let instance_setup = Setup {
@@ -233,12 +233,12 @@ pub async fn run(letter: &DeadLetter, component: &Component, clock: Arc<dyn Cloc
             .to_string()
             .into(),
         log: Arc::new(GuestLog::new(
-            &letter.pipeline,
-            &letter.operator,
+            &dead_letter.pipeline,
+            &dead_letter.operator,
             clock.clone(),
             Arc::default(),
         )),
-        account: Arc::default(),
+        quota: Arc::default(),
         clock,
     };
     let mut instance = match Instance::activate(component, &instance_setup, SLICE_FUEL).await {
@@ -257,13 +257,13 @@ pub async fn run(letter: &DeadLetter, component: &Component, clock: Arc<dyn Cloc
     };
     let (answer, fuel) = instance.run(&request, budget).await;
     let result = answer
-        .map_err(Failed::from)
+        .map_err(ReplayFailure::from)
         .and_then(|answer| made(answer, &batch, &mut table, plan));
     Ok(Replayed { result, fuel })
 }
 
-fn batch(letter: &DeadLetter) -> Result<Batch, Error> {
-    let event = &letter.event;
+fn batch(dead_letter: &DeadLetter) -> Result<Batch, Error> {
+    let event = &dead_letter.event;
     let one = |bytes: Vec<u8>| {
         let mut column = Column::default();
         column.push(&bytes);
@@ -280,8 +280,10 @@ fn batch(letter: &DeadLetter) -> Result<Batch, Error> {
 }
 
 /// What was kept of the event's key.
-fn entry(letter: &DeadLetter) -> Result<Option<Entry>, Error> {
-    let Some(state) = &letter.state else { return Ok(None) };
+fn entry(dead_letter: &DeadLetter) -> Result<Option<Entry>, Error> {
+    let Some(state) = &dead_letter.state else {
+        return Ok(None);
+    };
     let bytes = BASE64_STANDARD.decode(state).ok();
     let entry = bytes.and_then(|bytes| Entry::decode(&bytes));
     entry.map(Some).ok_or(Error::Damaged { what: "state" })
@@ -307,11 +309,11 @@ fn request(component: &Component, batch: &Batch, table: &mut Table, window: Opti
     (Request::Fold(fold), Some(plan))
 }
 
-fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) -> Result<Made, Failed> {
+fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) -> Result<ReplayResult, ReplayFailure> {
     match answer {
         Answer::Mapped(outputs) => {
             expect_none(&outputs.failures)?;
-            Ok(Made {
+            Ok(ReplayResult {
                 outputs: listed(&outputs, &batch.keys),
                 state: None,
             })
@@ -320,18 +322,18 @@ fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) ->
             expect_none(&filtered.failures)?;
             let kept = batch.gather(&filtered.kept);
             let pairs = kept.keys.iter().zip(kept.values.iter());
-            Ok(Made {
-                outputs: pairs.map(Output::from).collect(),
+            Ok(ReplayResult {
+                outputs: pairs.map(ReplayOutput::from).collect(),
                 state: None,
             })
         }
         Answer::Folded(Folded::Rejected(rejected)) => {
             expect_none(&rejected)?;
-            Ok(Made::default())
+            Ok(ReplayResult::default())
         }
         Answer::Folded(Folded::Unmigrated(mut failures)) => {
             let failure = failures.pop().expect("the one event cannot be folded");
-            Err(Failed {
+            Err(ReplayFailure {
                 kind: "migrate",
                 reason: failure.message,
                 backtrace: None,
@@ -340,7 +342,7 @@ fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) ->
         Answer::Folded(Folded::Done { accumulators, outputs }) => {
             expect_none(&outputs.failures)?;
             plan.expect("a fold is run by a plan").commit(table, &accumulators);
-            Ok(Made {
+            Ok(ReplayResult {
                 outputs: listed(&outputs, &batch.keys),
                 state: table.get(batch.keys.get(0)).cloned(),
             })
@@ -348,9 +350,9 @@ fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) ->
     }
 }
 
-fn expect_none(rejections: &[Rejection]) -> Result<(), Failed> {
+fn expect_none(rejections: &[Rejection]) -> Result<(), ReplayFailure> {
     rejections.first().map_or(Ok(()), |rejection| {
-        Err(Failed {
+        Err(ReplayFailure {
             kind: "rejected",
             reason: rejection.message.clone(),
             backtrace: None,
@@ -359,16 +361,18 @@ fn expect_none(rejections: &[Rejection]) -> Result<(), Failed> {
 }
 
 /// The outputs of one event, whose key they inherit unless they have their own.
-fn listed(outputs: &Outputs, inherited: &Column) -> Vec<Output> {
+fn listed(outputs: &Outputs, inherited: &Column) -> Vec<ReplayOutput> {
     let key = |index: usize| match &outputs.keys {
         Some(keys) => keys.get(index),
         None => inherited.get(0),
     };
     let values = outputs.values.iter().enumerate();
-    values.map(|(index, value)| Output::from((key(index), value))).collect()
+    values
+        .map(|(index, value)| ReplayOutput::from((key(index), value)))
+        .collect()
 }
 
-impl From<(&[u8], &[u8])> for Output {
+impl From<(&[u8], &[u8])> for ReplayOutput {
     fn from((key, value): (&[u8], &[u8])) -> Self {
         Self {
             key: key.to_vec(),
@@ -377,7 +381,7 @@ impl From<(&[u8], &[u8])> for Output {
     }
 }
 
-impl From<Trap> for Failed {
+impl From<Trap> for ReplayFailure {
     fn from(trap: Trap) -> Self {
         Self {
             kind: trap.cause.name(),
@@ -387,7 +391,7 @@ impl From<Trap> for Failed {
     }
 }
 
-impl From<Unopened> for Failed {
+impl From<Unopened> for ReplayFailure {
     fn from(unopened: Unopened) -> Self {
         match unopened {
             Unopened::Refused(message) => Self {

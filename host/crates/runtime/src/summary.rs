@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use dirigo_actor::Counts;
-use dirigo_flow::FirstLetter;
+use dirigo_flow::FirstDeadLetter;
 
 /// The whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -32,7 +32,7 @@ pub struct Figures {
     pub events_in: u64,
     /// Events that the sinks took.
     pub events_out: u64,
-    /// Events that operators let go of by choice.
+    /// Events that operators filtered out.
     pub filtered: u64,
     /// Events that failed.
     pub dead_letters: u64,
@@ -99,7 +99,7 @@ pub struct PipelineSummary {
     pub dead_letters_path: Option<PathBuf>,
     /// The first of its dead letters.
     #[serde(skip)]
-    pub first_letter: Option<FirstLetter>,
+    pub first_dead_letter: Option<FirstDeadLetter>,
     #[serde(skip)]
     pub(super) latencies: Option<Histogram<u64>>,
 }
@@ -230,7 +230,7 @@ pub struct SliceSummary {
 }
 
 impl SliceSummary {
-    /// The slices of `lengths`, in ns, beside their target; `None` if there are none.
+    /// The slices of `lengths`, in ns, against their target; `None` if there are none.
     pub(super) fn of(lengths: &Histogram<u64>, target_ns: u64) -> Option<Self> {
         #[allow(clippy::cast_precision_loss, reason = "slices are far below 2^52 ns")]
         let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;

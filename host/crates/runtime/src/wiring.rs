@@ -3,48 +3,48 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use dirigo_actor::{Operator, Options, Pipe};
+use dirigo_actor::{Operator, OperatorOptions, PipelineContext};
 use dirigo_engine::{Component, Setup};
-use dirigo_flow::{Edge, Outlet, Receiver};
+use dirigo_flow::{Edge, EventSink, Receiver};
 use dirigo_ground::lineage::SourceIndex;
 use dirigo_pipeline::{Input, Pipeline};
 
 /// The operators of `pipeline`, connected, and for each source the edges that lead from it.
 pub(super) fn connect(
     pipeline: &Pipeline,
-    pipe: &Arc<Pipe>,
+    context: &Arc<PipelineContext>,
     components: Vec<(Component, Setup)>,
-    outlets: &[Arc<Outlet>],
+    event_sinks: &[Arc<EventSink>],
     workers: u32,
 ) -> (Vec<Arc<Operator>>, Vec<Vec<Edge>>) {
     let mut operators: Vec<Arc<Operator>> = Vec::new();
     // Backwards: an operator is made with the edges to what comes after it, which stands behind it.
     let all = pipeline.operators.iter().zip(components).enumerate().rev();
     for (index, (operator, (component, setup))) in all {
-        let edges = edges_from(pipeline, Input::Operator(index), &operators, outlets);
-        let options = Options {
+        let edges = edges_from(pipeline, Input::Operator(index), &operators, event_sinks);
+        let options = OperatorOptions {
             operator: operator.clone(),
             component,
-            setup: setup.on_account(&pipe.share.account),
+            setup: setup.with_quota(&context.instances.quota),
             workers,
         };
-        operators.insert(0, Operator::new(pipe.clone(), options, edges));
+        operators.insert(0, Operator::new(context.clone(), options, edges));
     }
     let sources = 0..pipeline.sources.len();
     let from_sources = sources
-        .map(|index| edges_from(pipeline, Input::Source(index), &operators, outlets))
+        .map(|index| edges_from(pipeline, Input::Source(index), &operators, event_sinks))
         .collect();
     (operators, from_sources)
 }
 
 /// The edges that lead from `from`; `made` are the last operators of the pipeline.
-fn edges_from(pipeline: &Pipeline, from: Input, made: &[Arc<Operator>], outlets: &[Arc<Outlet>]) -> Vec<Edge> {
+fn edges_from(pipeline: &Pipeline, from: Input, made: &[Arc<Operator>], event_sinks: &[Arc<EventSink>]) -> Vec<Edge> {
     let first_made = pipeline.operators.len() - made.len();
     let operators = pipeline.operators.iter().enumerate().skip(first_made);
     let to_operators =
         operators.flat_map(|(index, operator)| edges_to(&operator.inputs, from, &made[index - first_made]));
-    let sinks = pipeline.sinks.iter().zip(outlets);
-    let to_sinks = sinks.flat_map(|(sink, outlet)| edges_to(&sink.inputs, from, outlet));
+    let sinks = pipeline.sinks.iter().zip(event_sinks);
+    let to_sinks = sinks.flat_map(|(sink, event_sink)| edges_to(&sink.inputs, from, event_sink));
     to_operators.chain(to_sinks).collect()
 }
 

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use dirigo_scheduler::{Choice, Ready, ReadyQueue, Share, TenantIndex, Urgency};
+use dirigo_scheduler::{PolicyKind, Ready, ReadyQueue, Share, TenantIndex, Urgency};
 
 /// How often a report notes what tenants have used.
 pub const TICK_NS: u64 = 10_000_000;
@@ -38,7 +38,7 @@ pub struct Actor {
     pub tenant: TenantIndex,
     /// From the arrival of a message until it has left the last actor.
     pub slo_ns: Option<u64>,
-    /// What it has to do, beside what other actors send it.
+    /// What it has to do, besides what other actors send it.
     pub input: Input,
     /// To whom it sends a message for each that it got: the index of an actor behind it, and how long that one takes.
     pub sends: Option<(usize, u64)>,
@@ -103,7 +103,7 @@ impl Report {
 
 /// Runs a workload in the order of a policy.
 #[must_use]
-pub fn run(choice: Choice, workload: &Workload) -> Report {
+pub fn run(choice: PolicyKind, workload: &Workload) -> Report {
     let mut run = Run::new(choice, workload);
     while let Some(Reverse((at_ns, _, event))) = run.events.pop() {
         if at_ns > workload.until_ns {
@@ -134,7 +134,7 @@ struct Run<'a> {
     /// What happens, by time; what happens at one time, in the order in which it was foreseen.
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     foreseen: u64,
-    actors: Vec<State>,
+    actors: Vec<ActorState>,
     busy: Vec<Option<Slice>>,
     refill_at_ns: Option<u64>,
     used_ns: Vec<u64>,
@@ -142,7 +142,7 @@ struct Run<'a> {
 }
 
 #[derive(Default)]
-struct State {
+struct ActorState {
     arrived: usize,
     mailbox: VecDeque<Message>,
     turn: Option<Turn>,
@@ -167,7 +167,7 @@ struct Slice {
 }
 
 impl<'a> Run<'a> {
-    fn new(choice: Choice, workload: &'a Workload) -> Self {
+    fn new(choice: PolicyKind, workload: &'a Workload) -> Self {
         let mut run = Self {
             workload,
             queue: ReadyQueue::new(choice),
@@ -188,7 +188,7 @@ impl<'a> Run<'a> {
         for (tenant, share) in (0..).zip(&workload.shares) {
             run.queue.set_share(tenant, *share, 0);
         }
-        run.actors.resize_with(workload.actors.len(), State::default);
+        run.actors.resize_with(workload.actors.len(), ActorState::default);
         run.foresee(0, Event::Tick);
         for (index, actor) in workload.actors.iter().enumerate() {
             match &actor.input {

@@ -11,12 +11,12 @@
 //! Goyal et al., SIGCOMM '96; with several servers, Jin et al., SIGMETRICS '04). So sleeping is no way to save, nor is having
 //! fewer actors than a weight is worth workers.
 //!
-//! Within a tenant, items take turns, or the one with least laxity goes first ([`Line`]).
+//! Within a tenant, items take turns, or the one with least laxity goes first ([`TenantQueue`]).
 
 use std::collections::BTreeSet;
 
-use super::line::Line;
 use super::policy::{Policy, Ready, TenantIndex, Used};
+use super::tenant_queue::TenantQueue;
 
 /// Virtual runtimes are in units of 1/1024 ns at weight 1, so that weights up to 1024 divide without loss that matters.
 const SCALE: u64 = 1024;
@@ -32,15 +32,15 @@ pub const CREDIT_NS: u64 = 200_000;
 const RUNTIME_MAX: u64 = 1 << 61;
 
 pub(super) struct Fair<T> {
-    tenants: Vec<Tenant<T>>,
+    tenants: Vec<FairTenant<T>>,
     /// The tenants that have something waiting and are not held, by virtual runtime.
     awake: BTreeSet<(u64, TenantIndex)>,
     /// The greatest virtual runtime that a tenant was chosen with.
     now: u64,
-    new_line: fn() -> Line<T>,
+    new_queue: fn() -> TenantQueue<T>,
 }
 
-struct Tenant<T> {
+struct FairTenant<T> {
     /// Virtual, with what its slices under way are expected to take.
     runtime: u64,
     /// What they are expected to take, virtual.
@@ -51,31 +51,31 @@ struct Tenant<T> {
     slice_ns: u64,
     weight: u64,
     is_held: bool,
-    line: Line<T>,
+    queue: TenantQueue<T>,
 }
 
 impl<T> Fair<T> {
     pub(super) fn round_robin() -> Self {
-        Self::new(Line::round_robin)
+        Self::new(TenantQueue::round_robin)
     }
 
     pub(super) fn least_laxity() -> Self {
-        Self::new(Line::least_laxity)
+        Self::new(TenantQueue::least_laxity)
     }
 
-    fn new(new_line: fn() -> Line<T>) -> Self {
+    fn new(new_queue: fn() -> TenantQueue<T>) -> Self {
         Self {
             tenants: Vec::new(),
             awake: BTreeSet::new(),
             now: 0,
-            new_line,
+            new_queue,
         }
     }
 
-    fn tenant(&mut self, index: TenantIndex) -> &mut Tenant<T> {
+    fn tenant(&mut self, index: TenantIndex) -> &mut FairTenant<T> {
         let wanted = index as usize + 1;
         while self.tenants.len() < wanted {
-            self.tenants.push(Tenant::new((self.new_line)()));
+            self.tenants.push(FairTenant::new((self.new_queue)()));
         }
         &mut self.tenants[index as usize]
     }
@@ -89,23 +89,23 @@ impl<T> Fair<T> {
         self.awake.insert((runtime, index));
     }
 
-    fn add(&mut self, ready: Ready<T>, push: fn(&mut Line<T>, Ready<T>)) {
+    fn add(&mut self, ready: Ready<T>, push: fn(&mut TenantQueue<T>, Ready<T>)) {
         let index = ready.tenant;
         let tenant = self.tenant(index);
-        let had_nothing = tenant.line.is_empty();
-        push(&mut tenant.line, ready);
+        let had_nothing = tenant.queue.is_empty();
+        push(&mut tenant.queue, ready);
         if had_nothing && !tenant.is_held {
             self.wake(index);
         }
     }
 
     /// Changes the virtual runtime of a tenant.
-    fn move_by(&mut self, index: TenantIndex, change: impl FnOnce(&mut Tenant<T>)) {
+    fn move_by(&mut self, index: TenantIndex, change: impl FnOnce(&mut FairTenant<T>)) {
         let tenant = self.tenant(index);
         let before = tenant.runtime;
         change(tenant);
         let after = tenant.runtime;
-        let is_awake = !tenant.line.is_empty() && !tenant.is_held;
+        let is_awake = !tenant.queue.is_empty() && !tenant.is_held;
         if is_awake && before != after {
             self.awake.remove(&(before, index));
             self.awake.insert((after, index));
@@ -127,8 +127,8 @@ impl<T> Fair<T> {
     }
 }
 
-impl<T> Tenant<T> {
-    fn new(line: Line<T>) -> Self {
+impl<T> FairTenant<T> {
+    fn new(queue: TenantQueue<T>) -> Self {
         Self {
             runtime: 0,
             expected: 0,
@@ -136,7 +136,7 @@ impl<T> Tenant<T> {
             slice_ns: SLICE_NS_AT_FIRST,
             weight: 1,
             is_held: false,
-            line,
+            queue,
         }
     }
 
@@ -166,17 +166,17 @@ impl<T> Tenant<T> {
         let used_ns = self.virtual_of(used.ns);
         self.runtime = self.runtime.saturating_sub(expected).saturating_add(used_ns);
         self.slice_ns = self.slice_ns - self.slice_ns / SMOOTHING + used.ns / SMOOTHING;
-        self.line.charge(used);
+        self.queue.charge(used);
     }
 }
 
 impl<T: Send> Policy<T> for Fair<T> {
     fn push(&mut self, ready: Ready<T>, _: bool) {
-        self.add(ready, Line::push);
+        self.add(ready, TenantQueue::push);
     }
 
     fn push_first(&mut self, ready: Ready<T>) {
-        self.add(ready, Line::push_first);
+        self.add(ready, TenantQueue::push_first);
     }
 
     fn pop(&mut self) -> Option<Ready<T>> {
@@ -184,11 +184,11 @@ impl<T: Send> Policy<T> for Fair<T> {
         self.now = self.now.max(runtime);
         let tenant = self.tenant(index);
         let ready = tenant
-            .line
+            .queue
             .pop()
             .expect("a tenant is awake while it has something ready");
         tenant.expect_slice();
-        let (runtime, is_empty) = (tenant.runtime, tenant.line.is_empty());
+        let (runtime, is_empty) = (tenant.runtime, tenant.queue.is_empty());
         if !is_empty {
             self.awake.insert((runtime, index));
         }
@@ -210,7 +210,7 @@ impl<T: Send> Policy<T> for Fair<T> {
         let now = self.now;
         self.move_by(index, |tenant| {
             // Who has something waiting may be further behind.
-            let from = if tenant.line.is_empty() {
+            let from = if tenant.queue.is_empty() {
                 tenant.earliest(now)
             } else {
                 tenant.runtime
@@ -235,7 +235,7 @@ impl<T: Send> Policy<T> for Fair<T> {
     fn hold(&mut self, index: TenantIndex, is_held: bool) {
         let tenant = self.tenant(index);
         let was_held = std::mem::replace(&mut tenant.is_held, is_held);
-        if tenant.line.is_empty() || was_held == is_held {
+        if tenant.queue.is_empty() || was_held == is_held {
             return;
         }
         let runtime = tenant.runtime;

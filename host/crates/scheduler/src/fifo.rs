@@ -8,7 +8,7 @@ use super::policy::{Policy, Ready, TenantIndex, Used};
 
 /// A queue for each tenant, so that one can be held without looking at what the others have; together they are one queue.
 pub(super) struct Fifo<T> {
-    tenants: Vec<Tenant<T>>,
+    tenants: Vec<FifoTenant<T>>,
     /// The tenants that have something to pop, by the place of their first item.
     heads: BTreeSet<(i64, TenantIndex)>,
     /// The places that the next items get, at either end.
@@ -16,7 +16,7 @@ pub(super) struct Fifo<T> {
     back: i64,
 }
 
-struct Tenant<T> {
+struct FifoTenant<T> {
     queue: VecDeque<(i64, Ready<T>)>,
     is_held: bool,
 }
@@ -33,10 +33,10 @@ impl<T> Default for Fifo<T> {
 }
 
 impl<T> Fifo<T> {
-    fn tenant(&mut self, index: TenantIndex) -> &mut Tenant<T> {
+    fn tenant(&mut self, index: TenantIndex) -> &mut FifoTenant<T> {
         let wanted = index as usize + 1;
         while self.tenants.len() < wanted {
-            self.tenants.push(Tenant {
+            self.tenants.push(FifoTenant {
                 queue: VecDeque::new(),
                 is_held: false,
             });
@@ -95,7 +95,7 @@ impl<T: Send> Policy<T> for Fifo<T> {
 
     fn charge_outside(&mut self, _: TenantIndex, _: u64) {}
 
-    /// Sources and sinks run beside the workers as they please: who is in line says nothing of who has had how much.
+    /// Sources and sinks run next to the workers as they please: who is in line says nothing of who has had how much.
     fn is_owed(&mut self, _: TenantIndex) -> bool {
         true
     }

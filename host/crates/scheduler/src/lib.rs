@@ -4,12 +4,12 @@
 //! nothing of WebAssembly, actors or batches: an item is anything that can be pushed and popped.
 
 mod budget;
-mod errand;
 mod fair;
 mod fifo;
-mod line;
+mod io_permit;
 mod policy;
 mod ready_queue;
+mod tenant_queue;
 mod urgency;
 mod usage;
 
@@ -21,27 +21,27 @@ use dirigo_ground::sync::{Condvar, Mutex, MutexGuard};
 
 pub use budget::BURST_NS;
 use dirigo_ground::clock::Clock;
-pub use errand::Errands;
-use errand::{Errand, Leave, Lender, OWED_NS};
 pub use fair::CREDIT_NS;
-pub use policy::{Choice, Ready, Share, TenantIndex, Used};
+pub use io_permit::IoPermits;
+use io_permit::{Grant, IoPermit, OWED_NS, PermitIssuer};
+pub use policy::{PolicyKind, Ready, Share, TenantIndex, Used};
 pub use ready_queue::ReadyQueue;
 pub use urgency::Urgency;
 pub use usage::Usage;
 
 /// The queue of everything that is ready to run, shared by all workers.
 pub struct Scheduler<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<SchedulerState<T>>,
     work: Condvar,
     clock: Arc<dyn Clock>,
     is_shared: AtomicBool,
 }
 
-struct State<T> {
+struct SchedulerState<T> {
     queue: ReadyQueue<Item<T>>,
     sleeping: usize,
-    /// How many errands run in the stead of a worker that sleeps, or slept when they began.
-    lent: usize,
+    /// How many threads run in place of a worker that sleeps, or slept when they began.
+    leased: usize,
     closed: bool,
 }
 
@@ -50,18 +50,18 @@ enum Item<T> {
     /// Something to run.
     Own(T),
     /// Something that another thread runs meanwhile.
-    Errand(Arc<Errand>),
+    IoPermit(Arc<IoPermit>),
 }
 
 impl<T: Send + 'static> Scheduler<T> {
     /// An empty queue in the order of `choice`.
     #[must_use]
-    pub fn new(choice: Choice, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(choice: PolicyKind, clock: Arc<dyn Clock>) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(SchedulerState {
                 queue: ReadyQueue::new(choice),
                 sleeping: 0,
-                lent: 0,
+                leased: 0,
                 closed: false,
             }),
             work: Condvar::new(),
@@ -84,14 +84,14 @@ impl<T: Send + 'static> Scheduler<T> {
         self.state.lock().queue.usage(tenant, now_ns)
     }
 
-    /// Says that there is more than one tenant, so that what each of them does beside the workers matters to others.
+    /// Says that there is more than one tenant, so that what each of them does next to the workers matters to others.
     pub fn share(&self) {
         self.is_shared.store(true, Ordering::Relaxed);
     }
 
-    /// The errands of a thread that works for `tenant`; `is_timed` if its pipeline has a latency target.
-    pub fn errands(self: &Arc<Self>, tenant: TenantIndex, is_timed: bool) -> Errands {
-        Errands::new(Some(self.clone()), tenant, is_timed)
+    /// The I/O permits of a thread that works for `tenant`; `is_timed` if its pipeline has a latency target.
+    pub fn io_permits(self: &Arc<Self>, tenant: TenantIndex, is_timed: bool) -> IoPermits {
+        IoPermits::new(Some(self.clone()), tenant, is_timed)
     }
 
     /// Adds an item that became ready.
@@ -102,7 +102,7 @@ impl<T: Send + 'static> Scheduler<T> {
     }
 
     /// Wakes a worker for what was added.
-    fn wake_for(&self, state: MutexGuard<'_, State<T>>) {
+    fn wake_for(&self, state: MutexGuard<'_, SchedulerState<T>>) {
         if state.sleeping > 0 {
             drop(state);
             self.work.notify_one();
@@ -125,15 +125,15 @@ impl<T: Send + 'static> Scheduler<T> {
         self.take(state)
     }
 
-    fn take<'a>(&'a self, mut state: MutexGuard<'a, State<T>>) -> Option<Ready<T>> {
+    fn take<'a>(&'a self, mut state: MutexGuard<'a, SchedulerState<T>>) -> Option<Ready<T>> {
         loop {
             if state.closed {
                 return None;
             }
             let now_ns = self.clock.now_ns();
             if let Some(ready) = state.queue.pop(now_ns) {
-                // Whoever made more than one item ready, a refill or a worker that gave its own back, wakes one worker at
-                // most: each wakes the next.
+                // A caller that made more than one item ready, a refill or a worker that gave its own back, wakes one
+                // worker at most: each wakes the next.
                 let wakes = state.sleeping > 0 && state.queue.has_ready();
                 drop(state);
                 if wakes {
@@ -167,7 +167,7 @@ impl<T: Send + 'static> Scheduler<T> {
         }
     }
 
-    /// What a worker runs itself. For an errand it stands back here.
+    /// What a worker runs itself. For an I/O permit it stands back here.
     fn own(&self, ready: Ready<Item<T>>) -> Option<Ready<T>> {
         let Ready {
             tenant,
@@ -180,8 +180,8 @@ impl<T: Send + 'static> Scheduler<T> {
                 start_by_ns,
                 item,
             }),
-            Item::Errand(errand) => {
-                let ns = errand.lend();
+            Item::IoPermit(io_permit) => {
+                let ns = io_permit.lease();
                 let used = Used {
                     tenant,
                     is_timed: start_by_ns.is_some(),
@@ -194,8 +194,8 @@ impl<T: Send + 'static> Scheduler<T> {
         }
     }
 
-    /// Charges a tenant for what its item used of a worker, and takes the item back if it wants to go on. Whoever settles then
-    /// asks for the next one: nobody else is woken for what it gave back.
+    /// Charges a tenant for what its item used of a worker, and takes the item back if it wants to go on. The worker
+    /// that settles then asks for the next one: nobody else is woken for what it gave back.
     pub fn settle(&self, used: Used, again: Option<Ready<T>>) {
         let now_ns = self.clock.now_ns();
         let again = again.map(|ready| ready.map(Item::Own));
@@ -209,7 +209,7 @@ impl<T: Send + 'static> Scheduler<T> {
     }
 }
 
-impl<T: Send + 'static> Lender for Scheduler<T> {
+impl<T: Send + 'static> PermitIssuer for Scheduler<T> {
     fn now_ns(&self) -> u64 {
         self.clock.now_ns()
     }
@@ -218,35 +218,37 @@ impl<T: Send + 'static> Lender for Scheduler<T> {
         self.is_shared.load(Ordering::Relaxed)
     }
 
-    fn ask(&self, errand: &Arc<Errand>) -> Leave {
+    fn ask(&self, io_permit: &Arc<IoPermit>) -> Grant {
         let now_ns = self.clock.now_ns();
         let mut state = self.state.lock();
-        if state.queue.is_owed(errand.tenant) {
-            state.queue.charge_outside(errand.tenant, OWED_NS);
-            return Leave::Owed;
+        if state.queue.is_owed(io_permit.tenant) {
+            state.queue.charge_outside(io_permit.tenant, OWED_NS);
+            return Grant::Owed;
         }
-        if state.sleeping > state.lent {
-            state.lent += 1;
-            return Leave::OfSleeper;
+        if state.sleeping > state.leased {
+            state.leased += 1;
+            return Grant::OfSleeper;
         }
         let ready = Ready {
-            tenant: errand.tenant,
-            start_by_ns: errand.is_timed.then_some(now_ns),
-            item: Item::Errand(errand.clone()),
+            tenant: io_permit.tenant,
+            start_by_ns: io_permit.is_timed.then_some(now_ns),
+            item: Item::IoPermit(io_permit.clone()),
         };
         state.queue.push_first(ready);
         self.wake_for(state);
-        Leave::Queued
+        Grant::Queued
     }
 
-    fn end(&self, errand: &Errand, leave: Leave, ns: u64) {
+    fn end(&self, io_permit: &IoPermit, grant: Grant, ns: u64) {
         let mut state = self.state.lock();
-        if leave == Leave::OfSleeper {
-            state.lent -= 1;
+        if grant == Grant::OfSleeper {
+            state.leased -= 1;
         }
-        let borne_ns = if leave == Leave::Owed { OWED_NS } else { 0 };
-        state.queue.charge_outside(errand.tenant, ns.saturating_sub(borne_ns));
-        state.queue.note_used(errand.tenant, ns);
+        let borne_ns = if grant == Grant::Owed { OWED_NS } else { 0 };
+        state
+            .queue
+            .charge_outside(io_permit.tenant, ns.saturating_sub(borne_ns));
+        state.queue.note_used(io_permit.tenant, ns);
     }
 }
 
@@ -262,7 +264,7 @@ mod tests {
     use dirigo_ground::clock::SystemClock;
 
     fn scheduler() -> Arc<Scheduler<u32>> {
-        Arc::new(Scheduler::new(Choice::Fair, Arc::new(SystemClock::new())))
+        Arc::new(Scheduler::new(PolicyKind::Fair, Arc::new(SystemClock::new())))
     }
 
     fn ready(item: u32) -> Ready<u32> {
@@ -307,7 +309,7 @@ mod tests {
             fuel: 150,
         };
         scheduler.settle(over, None);
-        // None of these is to be had before the refill, so whoever is woken waits again.
+        // None of these is to be had before the refill, so a worker that is woken waits again.
         (0..5).for_each(|item| scheduler.push(ready(item)));
         assert!(scheduler.next().is_some());
         let mut items: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();

@@ -83,7 +83,7 @@ pub(super) trait Policy<T>: Send {
     fn has_ready(&self) -> bool;
     /// Notes that a slice ended: called once for every item that was popped.
     fn charge(&mut self, used: Used);
-    /// Notes time that a tenant had beside the workers.
+    /// Notes time that a tenant had next to the workers.
     fn charge_outside(&mut self, tenant: TenantIndex, ns: u64);
     /// Whether a tenant has had so much less than others that it would run before all that wait.
     fn is_owed(&mut self, tenant: TenantIndex) -> bool;
@@ -95,7 +95,7 @@ pub(super) trait Policy<T>: Send {
 
 /// The policies that a user chooses between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Choice {
+pub enum PolicyKind {
     /// Fair between tenants; within a tenant what must start first runs first.
     #[default]
     Deadline,
@@ -105,15 +105,15 @@ pub enum Choice {
     Fifo,
 }
 
-impl Choice {
-    const NAMES: [(&'static str, Choice); 3] = [
-        ("deadline", Choice::Deadline),
-        ("fair", Choice::Fair),
-        ("fifo", Choice::Fifo),
+impl PolicyKind {
+    const NAMES: [(&'static str, PolicyKind); 3] = [
+        ("deadline", PolicyKind::Deadline),
+        ("fair", PolicyKind::Fair),
+        ("fifo", PolicyKind::Fifo),
     ];
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for PolicyKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, _) = Self::NAMES
             .iter()
@@ -123,7 +123,7 @@ impl fmt::Display for Choice {
     }
 }
 
-impl FromStr for Choice {
+impl FromStr for PolicyKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

@@ -3,10 +3,10 @@
 use super::budget::Budgets;
 use super::fair::Fair;
 use super::fifo::Fifo;
-use super::policy::{Choice, Policy, Ready, Share, TenantIndex, Used};
+use super::policy::{Policy, PolicyKind, Ready, Share, TenantIndex, Used};
 use super::usage::{Usage, Usages};
 
-/// What [`Scheduler`](super::Scheduler) keeps behind its lock. It has no clock: whoever calls says what time it is.
+/// What [`Scheduler`](super::Scheduler) keeps behind its lock. It has no clock: the caller says what time it is.
 pub struct ReadyQueue<T> {
     policy: Box<dyn Policy<T>>,
     budgets: Budgets,
@@ -16,11 +16,11 @@ pub struct ReadyQueue<T> {
 impl<T: Send + 'static> ReadyQueue<T> {
     /// An empty one in the order of `choice`.
     #[must_use]
-    pub fn new(choice: Choice) -> Self {
+    pub fn new(choice: PolicyKind) -> Self {
         let policy: Box<dyn Policy<T>> = match choice {
-            Choice::Deadline => Box::new(Fair::least_laxity()),
-            Choice::Fair => Box::new(Fair::round_robin()),
-            Choice::Fifo => Box::new(Fifo::default()),
+            PolicyKind::Deadline => Box::new(Fair::least_laxity()),
+            PolicyKind::Fair => Box::new(Fair::round_robin()),
+            PolicyKind::Fifo => Box::new(Fifo::default()),
         };
         Self {
             policy,
@@ -76,7 +76,7 @@ impl<T: Send + 'static> ReadyQueue<T> {
         self.policy.charge_outside(tenant, ns);
     }
 
-    /// Notes what a tenant used beside the workers, whatever it was charged for that.
+    /// Notes what a tenant used next to the workers, whatever it was charged for that.
     pub(super) fn note_used(&mut self, tenant: TenantIndex, ns: u64) {
         self.usages.add(tenant, ns, 0);
     }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// No chunk is open.
 const CLOSED: u64 = u64::MAX;
 
-/// What a replica of an actor works on, for whoever puts it in a queue: it may be preempted, or wait for the host, in the middle of a
-/// chunk that is in no mailbox any more. Written by the worker that runs it, read by those that schedule it; a value that is
-/// one slice old only moves it by that slice.
+/// What a replica of an actor works on, for the code that puts it in a queue: it may be preempted, or wait for the
+/// host, in the middle of a chunk that is in no mailbox any more. Written by the worker that runs it, read by those
+/// that schedule it; a value that is one slice old only moves it by that slice.
 #[derive(Debug)]
 pub struct Urgency {
     arrival_ns: AtomicU64,

@@ -15,20 +15,20 @@ pub struct Usage {
 
 /// The usage of all tenants.
 #[derive(Debug, Default)]
-pub(super) struct Usages(Vec<Entry>);
+pub(super) struct Usages(Vec<TenantUsage>);
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Entry {
+struct TenantUsage {
     usage: Usage,
     /// Since when it is held, if it is.
     held_from_ns: Option<u64>,
 }
 
 impl Usages {
-    fn entry(&mut self, tenant: TenantIndex) -> &mut Entry {
+    fn entry(&mut self, tenant: TenantIndex) -> &mut TenantUsage {
         let wanted = tenant as usize + 1;
         if self.0.len() < wanted {
-            self.0.resize(wanted, Entry::default());
+            self.0.resize(wanted, TenantUsage::default());
         }
         &mut self.0[tenant as usize]
     }
@@ -51,7 +51,7 @@ impl Usages {
     }
 
     pub(super) fn of(&self, tenant: TenantIndex, now_ns: u64) -> Usage {
-        let Entry {
+        let TenantUsage {
             mut usage,
             held_from_ns,
         } = self.0.get(tenant as usize).copied().unwrap_or_default();

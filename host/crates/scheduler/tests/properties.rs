@@ -9,7 +9,7 @@
 
 use proptest::prelude::*;
 
-use dirigo_scheduler::{BURST_NS, CREDIT_NS, Choice, Share};
+use dirigo_scheduler::{BURST_NS, CREDIT_NS, PolicyKind, Share};
 use dirigo_scheduler_simulation::{
     Actor, FUEL_PER_NS, Input, Message, Report, Seeded, TICK_NS, Workload, run, tight_and_loose,
 };
@@ -94,12 +94,16 @@ fn farthest(report: &Report, workers: usize, entitled: &[f64]) -> f64 {
         .fold(0.0, f64::max)
 }
 
-fn fair_policy() -> impl Strategy<Value = Choice> {
-    prop_oneof![Just(Choice::Fair), Just(Choice::Deadline)]
+fn fair_policy() -> impl Strategy<Value = PolicyKind> {
+    prop_oneof![Just(PolicyKind::Fair), Just(PolicyKind::Deadline)]
 }
 
-fn any_policy() -> impl Strategy<Value = Choice> {
-    prop_oneof![Just(Choice::Fair), Just(Choice::Deadline), Just(Choice::Fifo)]
+fn any_policy() -> impl Strategy<Value = PolicyKind> {
+    prop_oneof![
+        Just(PolicyKind::Fair),
+        Just(PolicyKind::Deadline),
+        Just(PolicyKind::Fifo)
+    ]
 }
 
 /// What else a host may have to do, by other tenants.
@@ -198,7 +202,7 @@ fn late_at_best(jobs: &mut [(u64, u64, u64)]) -> usize {
 
 #[test]
 fn greedy_tenants_get_their_weights_whether_they_have_one_actor_or_a_thousand() {
-    for choice in [Choice::Fair, Choice::Deadline] {
+    for choice in [PolicyKind::Fair, PolicyKind::Deadline] {
         for workers in [1, 2] {
             for actors in [
                 [1, 1, 1],
@@ -228,7 +232,7 @@ fn least_laxity_misses_the_fewest_deadlines_at_every_load() {
     {
         let work = tight_and_loose(2, tenants, load, 1, 5 * SECOND_NS);
         let [deadline, fair, fifo] =
-            [Choice::Deadline, Choice::Fair, Choice::Fifo].map(|choice| run(choice, &work).miss_rate());
+            [PolicyKind::Deadline, PolicyKind::Fair, PolicyKind::Fifo].map(|choice| run(choice, &work).miss_rate());
         assert!(
             deadline <= fair && deadline <= fifo,
             "{tenants} tenants at {load}: {deadline} {fair} {fifo}"
@@ -239,7 +243,7 @@ fn least_laxity_misses_the_fewest_deadlines_at_every_load() {
 
 #[test]
 fn what_waits_for_a_full_mailbox_makes_its_reader_urgent() {
-    // A pipeline whose second operator has little room, beside one of the same tenant that is loose and never lets up.
+    // A pipeline whose second operator has little room, next to one of the same tenant that is loose and never lets up.
     let mut work = workload(1, 2);
     work.shares.push(weight(1));
     let messages = bursts(64, 20_000_000, 20_000, work.until_ns - SECOND_NS / 2);
@@ -255,18 +259,18 @@ fn what_waits_for_a_full_mailbox_makes_its_reader_urgent() {
         slo_ns: Some(500_000_000),
         ..endless(0, 1, 5_000_000).remove(0)
     }));
-    let report = run(Choice::Deadline, &work);
+    let report = run(PolicyKind::Deadline, &work);
     assert_eq!(
         (report.missed[1], report.met[1] % 64),
         (0, 0),
         "64 messages take 5.1 of their 10 ms"
     );
-    assert!(run(Choice::Fair, &work).missed[1] > 0, "taking turns is not enough");
+    assert!(run(PolicyKind::Fair, &work).missed[1] > 0, "taking turns is not enough");
 }
 
 #[test]
 fn whatever_arrives_leaves() {
-    for choice in [Choice::Deadline, Choice::Fair, Choice::Fifo] {
+    for choice in [PolicyKind::Deadline, PolicyKind::Fair, PolicyKind::Fifo] {
         let mut work = tight_and_loose(3, 3, 0.7, 7, SECOND_NS);
         let arrive = |actor: &Actor| match &actor.input {
             Input::Messages(messages) => messages.len() as u64,
@@ -392,7 +396,7 @@ proptest! {
         part in 0.01..0.2_f64,
         neighbours in prop::collection::vec((1..3_u32, 1..20_usize), 0..4),
     ) {
-        // Under fifo, whoever is never done keeps a worker: neighbours there have an end.
+        // Under fifo, an actor that is never done keeps a worker: neighbours there have an end.
         let mut work = workload(workers, 2);
         let fuel_per_s = Some(fuel_of(part));
         work.shares.push(Share { weight: 4, fuel_per_s });
@@ -450,7 +454,7 @@ proptest! {
             }
         }
         prop_assume!(late_at_best(&mut jobs) == 0);
-        let report = run(Choice::Deadline, &work);
+        let report = run(PolicyKind::Deadline, &work);
         let missed: u64 = report.missed.iter().sum();
         prop_assert_eq!(missed, 0, "of {}", report.met.iter().sum::<u64>());
     }

@@ -30,11 +30,11 @@ impl Random {
 }
 
 fn open(disk: &Simulated) -> Result<Store, Error> {
-    let options = Options {
+    let options = StoreOptions {
         apply: Apply::ByHand,
         log_bytes_max: 20_000,
         layer_bytes_max: 3_000,
-        ..Options::default()
+        ..StoreOptions::default()
     };
     Store::open_with(Arc::new(disk.clone()), Path::new(DIRECTORY), options)
 }
@@ -67,10 +67,10 @@ fn set(model: &mut Model, key: u64, count: u64) {
     }
 }
 
-fn bookmarks(epoch: u64) -> Bookmarks {
-    Bookmarks {
+fn offsets(epoch: u64) -> Offsets {
+    Offsets {
         sources: [("s".into(), epoch.into())].into(),
-        ..Bookmarks::default()
+        ..Offsets::default()
     }
 }
 
@@ -117,7 +117,7 @@ fn epoch(store: &Store, random: &mut Random, history: &mut Vec<Model>) -> Result
     store.commit(Snapshot {
         state: vec![("op".into(), active.into_iter().map(record).collect())],
         in_flight: in_flight(number),
-        bookmarks: bookmarks(number),
+        offsets: offsets(number),
     })?;
     store.spill("op", back)?;
     if random.below(4) == 0 {
@@ -156,7 +156,7 @@ fn violation(seed: u64, lies: bool) -> Option<String> {
                 if contents.is_some_and(|contents| contents != history[found]) {
                     return Some(format!("other contents than those of epoch {found}"));
                 }
-                let is_right = store.bookmarks().unwrap() == (found > 0).then(|| bookmarks(store.epoch()))
+                let is_right = store.offsets().unwrap() == (found > 0).then(|| offsets(store.epoch()))
                     && store.take_in_flight().unwrap() == in_flight(store.epoch());
                 if !is_right {
                     return Some(format!("other positions than those of epoch {found}"));

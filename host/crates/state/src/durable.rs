@@ -11,17 +11,17 @@ use std::sync::Arc;
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 
 use super::error::Error;
-use super::keys::{Found, Range};
+use super::keys::{FoundRecords, Range};
 use super::log;
 use super::marker::Marker;
 use super::snapshot::InFlight;
-use dirigo_disk::{Disk, Entry, File, Mode};
+use dirigo_disk::{Disk, File, Mode, PathKind};
 
 pub(super) const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("state");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// By place in the order, the item and the bytes.
 const IN_FLIGHT: TableDefinition<u64, (&str, &[u8])> = TableDefinition::new("in_flight");
-const BOOKMARKS: &str = "bookmarks";
+const OFFSETS: &str = "bookmarks";
 const EPOCH: &str = "epoch";
 /// The database within the state directory.
 pub(super) const FILE: &str = "state.redb";
@@ -32,10 +32,10 @@ const CACHE_BYTES: usize = 64 << 20;
 
 /// All that an epoch has besides entries.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Moment {
+pub(super) struct EpochMeta {
     pub(super) epoch: u64,
     /// JSON; none before the first epoch.
-    pub(super) bookmarks: Option<Arc<[u8]>>,
+    pub(super) offsets: Option<Arc<[u8]>>,
     pub(super) in_flight: Arc<[InFlight]>,
 }
 
@@ -68,7 +68,7 @@ impl StorageBackend for Backend {
 /// The database in `directory`, made if it is missing.
 pub(super) fn open(disk: &dyn Disk, directory: &Path) -> Result<Database, Error> {
     let path = directory.join(FILE);
-    if disk.look(&path).map_err(Error::io("opening", &path))? == Entry::Missing {
+    if disk.look(&path).map_err(Error::io("opening", &path))? == PathKind::Missing {
         // It is made before the log is, and removed before that.
         if Marker::read(disk, directory)?.segment > 0 || !log::segments(disk, directory)?.is_empty() {
             return Err(Error::Missing { path });
@@ -87,7 +87,7 @@ pub(super) fn open(disk: &dyn Disk, directory: &Path) -> Result<Database, Error>
 /// Makes an empty one. It has its name only once it is whole, since redb refuses what it finds half made.
 fn make(disk: &dyn Disk, directory: &Path, path: &Path) -> Result<(), Error> {
     let unfinished = directory.join(UNFINISHED);
-    if disk.look(&unfinished).map_err(Error::io("making", &unfinished))? != Entry::Missing {
+    if disk.look(&unfinished).map_err(Error::io("making", &unfinished))? != PathKind::Missing {
         disk.remove(&unfinished).map_err(Error::io("removing", &unfinished))?;
     }
     drop(open_file(disk, &unfinished, Mode::Make)?);
@@ -115,12 +115,12 @@ pub(super) fn open_backend(path: &Path, backend: impl StorageBackend) -> Result<
 }
 
 /// What the database has besides entries.
-pub(super) fn moment(database: &impl ReadableDatabase) -> Result<Moment, redb::Error> {
+pub(super) fn moment(database: &impl ReadableDatabase) -> Result<EpochMeta, redb::Error> {
     let transaction = database.begin_read()?;
-    let mut moment = Moment::default();
+    let mut moment = EpochMeta::default();
     match transaction.open_table(META) {
         Ok(meta) => {
-            moment.bookmarks = meta.get(BOOKMARKS)?.map(|value| value.value().into());
+            moment.offsets = meta.get(OFFSETS)?.map(|value| value.value().into());
             let epoch = meta.get(EPOCH)?;
             let epoch = epoch.and_then(|value| value.value().first_chunk().copied());
             // Without a number it is of a version that committed only at the end of a run, and had no log.
@@ -158,7 +158,11 @@ pub(super) fn is_empty(database: &impl ReadableDatabase) -> Result<bool, redb::E
 }
 
 /// Adds what lies in `range` and is not found yet.
-pub(super) fn read(database: &impl ReadableDatabase, range: &Range, found: &mut Found) -> Result<(), redb::Error> {
+pub(super) fn read(
+    database: &impl ReadableDatabase,
+    range: &Range,
+    found: &mut FoundRecords,
+) -> Result<(), redb::Error> {
     let transaction = database.begin_read()?;
     let table = match transaction.open_table(STATE) {
         Ok(table) => table,
@@ -175,9 +179,9 @@ pub(super) fn read(database: &impl ReadableDatabase, range: &Range, found: &mut 
 }
 
 /// What a database has at one moment, to look keys up in.
-pub(super) struct Reader(ReadOnlyTable<&'static [u8], &'static [u8]>);
+pub(super) struct TableReader(ReadOnlyTable<&'static [u8], &'static [u8]>);
 
-impl Reader {
+impl TableReader {
     /// `None` where it has nothing.
     pub(super) fn of(database: &impl ReadableDatabase) -> Result<Option<Self>, redb::Error> {
         match database.begin_read()?.open_table(STATE) {
@@ -212,13 +216,13 @@ pub(super) fn each<E: From<redb::Error>>(
     Ok(())
 }
 
-/// Gives entries to whoever changes the database: full key and bytes, none for a key that is forgotten.
+/// Gives entries to the code that changes the database: full key and bytes, none for a key that is forgotten.
 pub(super) type Write<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), redb::Error>;
 
 /// Brings the database from one epoch to a later one, in one transaction.
 pub(super) fn apply(
     database: &Database,
-    moment: &Moment,
+    moment: &EpochMeta,
     entries: impl FnOnce(Write<'_>) -> Result<(), redb::Error>,
 ) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
@@ -236,8 +240,8 @@ pub(super) fn apply(
         })?;
         let mut meta = transaction.open_table(META)?;
         meta.insert(EPOCH, moment.epoch.to_le_bytes().as_slice())?;
-        if let Some(bookmarks) = &moment.bookmarks {
-            meta.insert(BOOKMARKS, &**bookmarks)?;
+        if let Some(offsets) = &moment.offsets {
+            meta.insert(OFFSETS, &**offsets)?;
         }
     }
     transaction.delete_table(IN_FLIGHT)?;
@@ -254,7 +258,7 @@ pub(super) fn apply(
 /// Removes the database.
 pub(super) fn remove(disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
     let path = directory.join(FILE);
-    if disk.look(&path).map_err(Error::io("removing", &path))? == Entry::Missing {
+    if disk.look(&path).map_err(Error::io("removing", &path))? == PathKind::Missing {
         return Ok(());
     }
     disk.remove(&path)

@@ -1,6 +1,6 @@
-//! Tables that do not hold every key: what they let go of where memory is short, and what they take up again.
+//! Tables that do not hold every key: what they evict where memory is short, and what they load again.
 //!
-//! A table becomes incomplete when it lets go of its first key, or when there are too many to load at once. From then on a key
+//! A table becomes partial when it evicts its first key, or when there are too many to load at once. From then on a key
 //! that is missing may still be known to the store, which is asked before a turn. So the store has to know of everything that
 //! leaves, closed windows included, before the next turn begins; that is why whatever frees slots gives records to be spilled.
 
@@ -16,13 +16,13 @@ const VISITS: usize = 4;
 
 /// The hand of a clock that goes round the slots, and finds those that were not touched since it came by two rounds ago.
 #[derive(Debug, Default)]
-pub(super) struct Hand {
+pub(super) struct ClockHand {
     place: u32,
     /// The turns in which this round and the one before began.
     rounds: [u32; 2],
 }
 
-impl Hand {
+impl ClockHand {
     /// Goes on to the next slot. Gives its number, and whether it was touched lately.
     fn advance(&mut self, slots: &Slots, turn: u32) -> (u32, bool) {
         if self.place as usize >= slots.len() {
@@ -40,14 +40,14 @@ impl Hand {
 impl Table {
     /// Whether the store may know keys that are not here, so that it has to be asked for them.
     #[must_use]
-    pub fn is_incomplete(&self) -> bool {
-        self.is_incomplete
+    pub fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     /// Notes that the store knows keys that were not loaded.
-    pub fn note_incomplete(&mut self) {
+    pub fn note_partial(&mut self) {
         debug_assert!(self.forgotten.is_empty(), "nothing was swept out of a new table");
-        self.is_incomplete = true;
+        self.is_partial = true;
     }
 
     /// Whether it has more than so many keys.
@@ -98,7 +98,7 @@ impl Table {
             }
             visits = visits.saturating_sub(1);
             if !is_recent || visits == 0 {
-                records.extend(self.let_go(number, committed));
+                records.extend(self.evict_slot(number, committed));
                 freed += 1;
             }
         }
@@ -109,14 +109,14 @@ impl Table {
     #[must_use]
     pub fn evict_vacant(&mut self, turn: u32, committed: Epoch) -> Vec<Record> {
         let mut records = Vec::new();
-        if !self.is_incomplete || !self.has_too_many_vacant() {
+        if !self.is_partial || !self.has_too_many_vacant() {
             return records;
         }
         for _ in 0..FREED_AT_ONCE.min(self.slots.len()) {
             let (number, _) = self.hand.advance(&self.slots, turn);
             let slot = self.slots.at(number);
             if !slot.is_free && !slot.is_open() {
-                records.extend(self.let_go(number, committed));
+                records.extend(self.evict_slot(number, committed));
             }
         }
         records
@@ -132,7 +132,7 @@ impl Table {
         for _ in 0..FREED_AT_ONCE {
             let Some(last) = self.slots.last() else { break };
             if !self.slots.at(last).is_free {
-                records.extend(self.let_go(last, committed));
+                records.extend(self.evict_slot(last, committed));
             }
             self.slots.pop();
         }
@@ -149,11 +149,11 @@ impl Table {
         records
     }
 
-    /// Has the store know of keys that were swept out, some at a time; once it knows of all, the table is incomplete.
+    /// Has the store know of keys that were swept out, some at a time; once it knows of all, the table is partial.
     fn open_up(&mut self, committed: Epoch, records: &mut Vec<Record>) -> bool {
         for _ in 0..FREED_AT_ONCE {
             let Some((key, epoch)) = self.forgotten.pop() else {
-                self.is_incomplete = true;
+                self.is_partial = true;
                 return true;
             };
             if epoch <= committed {
@@ -172,7 +172,7 @@ impl Table {
     }
 
     /// Frees a slot. Gives what the store does not have for certain, since it changed after the epoch `committed`.
-    fn let_go(&mut self, number: u32, committed: Epoch) -> Option<Record> {
+    fn evict_slot(&mut self, number: u32, committed: Epoch) -> Option<Record> {
         let slot = self.slots.at_mut(number);
         let record = if slot.changed > committed { slot.record() } else { None };
         self.open -= usize::from(slot.is_open());

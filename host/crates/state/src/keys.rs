@@ -27,7 +27,7 @@ pub(super) type Stored = (Box<[u8]>, Vec<u8>);
 
 /// The newest record of each key that was found, up to a number of keys.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundRecords {
     pub(super) records: BTreeMap<Box<[u8]>, Vec<u8>>,
     keys_max: usize,
 }
@@ -36,7 +36,7 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct Range(Bound<Vec<u8>>, Bound<Vec<u8>>);
 
-impl Found {
+impl FoundRecords {
     pub(super) fn up_to(keys_max: usize) -> Self {
         Self {
             records: BTreeMap::new(),

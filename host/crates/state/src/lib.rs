@@ -10,13 +10,13 @@ mod durable;
 mod error;
 mod eviction;
 pub mod hash;
-#[cfg(test)]
-mod incomplete;
 mod keys;
 mod log;
 mod logged;
 mod marker;
 mod overlay;
+#[cfg(test)]
+mod partial;
 mod search;
 mod slots;
 mod snapshot;
@@ -31,7 +31,7 @@ pub mod windows;
 pub use copies::Copies;
 pub use error::Error;
 pub use keys::Keys;
-pub use snapshot::{Bookmarks, InFlight, Snapshot};
-pub use stopped::{Finding, Stopped, Verdict, pipelines, verify};
-pub use store::{Apply, Options, Store};
+pub use snapshot::{InFlight, Offsets, Snapshot};
+pub use stopped::{Finding, Stopped, Verification, pipelines, verify};
+pub use store::{Apply, Store, StoreOptions};
 pub use table::{Entry, Record, Table};

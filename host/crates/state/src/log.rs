@@ -33,12 +33,12 @@ const CHUNK_BYTES: usize = 1 << 20;
 const SEARCH_BYTES: usize = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum RecordKind {
     /// Entries: `key len u32 | value len u32 | key | value`, again and again.
     State = 1,
     /// One thing in flight: `item len u32 | item | bytes`.
     InFlight = 2,
-    /// The end of an epoch: bookmarks.
+    /// The end of an epoch: offsets.
     End = 3,
 }
 
@@ -61,17 +61,17 @@ pub(super) struct Log {
 
 /// A whole epoch, as it is read back.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Epoch {
+pub(super) struct LoggedEpoch {
     pub(super) number: u64,
     pub(super) records: Vec<Stored>,
     pub(super) in_flight: Vec<InFlight>,
     /// JSON.
-    pub(super) bookmarks: Vec<u8>,
+    pub(super) offsets: Vec<u8>,
 }
 
 /// What was found in a folder.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct LogContents {
     /// Segments that are needed no more, since the database has what they hold.
     pub(super) stale: Vec<PathBuf>,
     pub(super) segments: Vec<Segment>,
@@ -118,8 +118,8 @@ pub(super) fn read(
     disk: &dyn Disk,
     directory: &Path,
     applied: u64,
-    mut take: impl FnMut(Epoch),
-) -> Result<Found, Error> {
+    mut take: impl FnMut(LoggedEpoch),
+) -> Result<LogContents, Error> {
     let mut segments = segments(disk, directory)?;
     let marker = Marker::read(disk, directory)?;
     if marker.segment > 0 && !segments.iter().any(|(first, _)| *first == marker.segment) {
@@ -128,7 +128,7 @@ pub(super) fn read(
     }
     // The last one that begins early enough has what follows; those before it went into the database as a whole.
     let needed = segments.iter().rposition(|(first, _)| *first <= applied + 1);
-    let mut found = Found {
+    let mut found = LogContents {
         stale: segments
             .drain(..needed.unwrap_or_default())
             .map(|(_, path)| path)
@@ -166,7 +166,7 @@ pub(super) fn read(
             });
             continue;
         };
-        let mut reader = Reader {
+        let mut reader = SegmentReader {
             file: &*file,
             salt,
             bytes,
@@ -239,26 +239,26 @@ fn start(salt: u64) -> [u8; START_BYTES] {
 }
 
 /// Reads a segment.
-struct Reader<'a> {
+struct SegmentReader<'a> {
     file: &'a dyn File,
     salt: u64,
     bytes: u64,
     at: u64,
 }
 
-impl Reader<'_> {
+impl SegmentReader<'_> {
     /// The next epoch, if it is this one and whole.
-    fn epoch(&mut self, number: u64) -> io::Result<Option<Epoch>> {
-        let mut epoch = Epoch {
+    fn epoch(&mut self, number: u64) -> io::Result<Option<LoggedEpoch>> {
+        let mut epoch = LoggedEpoch {
             number,
-            ..Epoch::default()
+            ..LoggedEpoch::default()
         };
         while let Some((kind, payload)) = self.record(number)? {
             let is_read = match kind {
-                Kind::State => parse_state(&payload, &mut epoch.records),
-                Kind::InFlight => parse_in_flight(&payload).map(|one| epoch.in_flight.push(one)),
-                Kind::End => {
-                    epoch.bookmarks = payload;
+                RecordKind::State => parse_state(&payload, &mut epoch.records),
+                RecordKind::InFlight => parse_in_flight(&payload).map(|one| epoch.in_flight.push(one)),
+                RecordKind::End => {
+                    epoch.offsets = payload;
                     return Ok(Some(epoch));
                 }
             };
@@ -270,7 +270,7 @@ impl Reader<'_> {
     }
 
     /// The next record, if it is a whole one of this epoch.
-    fn record(&mut self, epoch: u64) -> io::Result<Option<(Kind, Vec<u8>)>> {
+    fn record(&mut self, epoch: u64) -> io::Result<Option<(RecordKind, Vec<u8>)>> {
         let Some(header) = self.header(self.at)? else {
             return Ok(None);
         };
@@ -284,17 +284,17 @@ impl Reader<'_> {
         Ok(Some((header.kind, payload)))
     }
 
-    fn header(&self, at: u64) -> io::Result<Option<Header>> {
+    fn header(&self, at: u64) -> io::Result<Option<RecordHeader>> {
         if self.bytes.saturating_sub(at) < HEADER_BYTES as u64 {
             return Ok(None);
         }
         let mut bytes = [0; HEADER_BYTES];
         self.file.read_at(at, &mut bytes)?;
-        Ok(Header::parse(&bytes))
+        Ok(RecordHeader::parse(&bytes))
     }
 
     /// The payload behind a header, if it is what was written.
-    fn payload(&self, at: u64, header: &Header) -> io::Result<Option<Vec<u8>>> {
+    fn payload(&self, at: u64, header: &RecordHeader) -> io::Result<Option<Vec<u8>>> {
         let from = at + HEADER_BYTES as u64;
         if self.bytes - from < u64::from(header.len) {
             return Ok(None);
@@ -316,7 +316,7 @@ impl Reader<'_> {
             for (at, bytes) in (start..).zip(buffer[..length].windows(HEADER_BYTES)) {
                 let bytes = bytes.first_chunk().expect("windows are as long as a header");
                 // Few offsets pass: a kind is one of three values, an epoch is near.
-                let header = Header::parse(bytes).filter(|header| header.epoch != torn);
+                let header = RecordHeader::parse(bytes).filter(|header| header.epoch != torn);
                 let Some(header) = header.filter(|header| header.epoch.abs_diff(torn) < 1 << 32) else {
                     continue;
                 };
@@ -329,19 +329,19 @@ impl Reader<'_> {
     }
 }
 
-struct Header {
+struct RecordHeader {
     len: u32,
     checksum: u32,
     epoch: u64,
-    kind: Kind,
+    kind: RecordKind,
 }
 
-impl Header {
+impl RecordHeader {
     fn parse(bytes: &[u8; HEADER_BYTES]) -> Option<Self> {
         let (len, rest) = bytes.split_first_chunk()?;
         let (checksum, rest) = rest.split_first_chunk()?;
         let (epoch, kind) = rest.split_first_chunk()?;
-        let kind = [Kind::State, Kind::InFlight, Kind::End]
+        let kind = [RecordKind::State, RecordKind::InFlight, RecordKind::End]
             .into_iter()
             .find(|&known| kind == [known as u8])?;
         Some(Self {
@@ -353,7 +353,7 @@ impl Header {
     }
 }
 
-fn checksum(salt: u64, len: u32, epoch: u64, kind: Kind, payload: &[u8]) -> u32 {
+fn checksum(salt: u64, len: u32, epoch: u64, kind: RecordKind, payload: &[u8]) -> u32 {
     let sum = crc32c::crc32c(&salt.to_le_bytes());
     let sum = crc32c::crc32c_append(sum, &len.to_le_bytes());
     let sum = crc32c::crc32c_append(sum, &epoch.to_le_bytes());
@@ -390,7 +390,7 @@ fn length(bytes: &[u8]) -> u32 {
 impl Log {
     /// Opens the log where `found` says it ends; what a crash left behind that is cut off first, and what the database has is
     /// removed.
-    pub(super) fn open(disk: &Arc<dyn Disk>, directory: &Path, found: Found) -> Result<Self, Error> {
+    pub(super) fn open(disk: &Arc<dyn Disk>, directory: &Path, found: LogContents) -> Result<Self, Error> {
         let log = Self::take_up(disk, directory, found.segments, found.last)?;
         // The segment that the marker names is among them until another one is there.
         let remove = |path: &PathBuf| disk.remove(path).map_err(Error::io("removing", path));
@@ -499,8 +499,8 @@ impl Log {
     }
 
     /// Begins to write an epoch.
-    pub(super) fn write(&mut self, epoch: u64) -> Writer<'_> {
-        Writer {
+    pub(super) fn write(&mut self, epoch: u64) -> EpochWriter<'_> {
+        EpochWriter {
             at: self.end,
             log: self,
             epoch,
@@ -511,7 +511,7 @@ impl Log {
 }
 
 /// Writes one epoch. Dropped before its end it leaves a torn tail, after which nothing may be written.
-pub(super) struct Writer<'a> {
+pub(super) struct EpochWriter<'a> {
     log: &'a mut Log,
     epoch: u64,
     at: u64,
@@ -521,7 +521,7 @@ pub(super) struct Writer<'a> {
     chunk: Option<usize>,
 }
 
-impl Writer<'_> {
+impl EpochWriter<'_> {
     pub(super) fn state(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         if self.chunk.is_none() {
             self.chunk = Some(self.buffer.len());
@@ -546,7 +546,7 @@ impl Writer<'_> {
             .extend_from_slice(&length(one.item.as_bytes()).to_le_bytes());
         self.buffer.extend_from_slice(one.item.as_bytes());
         self.buffer.extend_from_slice(&one.bytes);
-        self.seal(start, Kind::InFlight);
+        self.seal(start, RecordKind::InFlight);
         if self.buffer.len() < CHUNK_BYTES {
             return Ok(());
         }
@@ -554,12 +554,12 @@ impl Writer<'_> {
     }
 
     /// Ends the epoch, and makes it durable.
-    pub(super) fn end(mut self, bookmarks: &[u8]) -> Result<(), Error> {
+    pub(super) fn end(mut self, offsets: &[u8]) -> Result<(), Error> {
         self.close_chunk();
         let start = self.buffer.len();
         self.buffer.extend_from_slice(&[0; HEADER_BYTES]);
-        self.buffer.extend_from_slice(bookmarks);
-        self.seal(start, Kind::End);
+        self.buffer.extend_from_slice(offsets);
+        self.seal(start, RecordKind::End);
         self.flush()?;
         self.log
             .file
@@ -571,12 +571,12 @@ impl Writer<'_> {
 
     fn close_chunk(&mut self) {
         if let Some(start) = self.chunk.take() {
-            self.seal(start, Kind::State);
+            self.seal(start, RecordKind::State);
         }
     }
 
     /// Fills in the header of the record that begins at `start` and ends with the buffer.
-    fn seal(&mut self, start: usize, kind: Kind) {
+    fn seal(&mut self, start: usize, kind: RecordKind) {
         let (header, payload) = self.buffer[start..].split_at_mut(HEADER_BYTES);
         let len = length(payload);
         let sum = checksum(self.log.salt, len, self.epoch, kind, payload);

@@ -6,7 +6,7 @@
 use hashbrown::HashMap;
 
 use super::hash::PARTITIONS;
-use super::keys::{self, Found, Range, Stored};
+use super::keys::{self, FoundRecords, Range, Stored};
 use super::spilled::RECORD_OVERHEAD_BYTES;
 
 /// How many maps an operator's keys are spread over: few enough that an operator with one key takes 10 KiB, many enough that
@@ -48,7 +48,7 @@ impl Logged {
     }
 
     /// Adds what lies in `range` and is not found yet.
-    pub(super) fn read(&self, range: &Range, found: &mut Found) {
+    pub(super) fn read(&self, range: &Range, found: &mut FoundRecords) {
         let (operator, first, last) = range.partitions();
         let Some(groups) = self.operators.get(operator) else {
             return;

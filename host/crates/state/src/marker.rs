@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::error::Error;
 use super::store::LOCK_FILE;
-use dirigo_disk::{Disk, Entry, Mode};
+use dirigo_disk::{Disk, Mode, PathKind};
 
 /// `segment u64 | epoch u64 | crc32c u32`, little-endian.
 const BYTES: usize = 20;
@@ -28,7 +28,7 @@ impl Marker {
     pub(super) fn read(disk: &dyn Disk, directory: &Path) -> Result<Self, Error> {
         let path = directory.join(LOCK_FILE);
         let read = || {
-            if !matches!(disk.look(&path)?, Entry::File(bytes) if bytes >= BYTES as u64) {
+            if !matches!(disk.look(&path)?, PathKind::File(bytes) if bytes >= BYTES as u64) {
                 return Ok(Self::default());
             }
             let mut bytes = [0; BYTES];

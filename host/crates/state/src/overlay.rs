@@ -11,7 +11,7 @@ use redb::StorageBackend;
 
 use dirigo_disk::File;
 
-/// What is kept of a change at the least: the page of the database.
+/// What is kept of a change at least: the page of the database.
 const PAGE_BYTES: usize = 4096;
 
 /// A file of the disk, with changes before it.

@@ -1,6 +1,6 @@
 //! Look-ups of single keys, many at a time: each layer is opened once for all of them.
 
-use super::durable::Reader;
+use super::durable::TableReader;
 use super::error::Error;
 use super::keys;
 use super::table::{Entry, Table};
@@ -30,7 +30,7 @@ impl<'a> Search<'a> {
     /// Looks for them in a database, which is only opened if there is something to look for.
     pub(super) fn in_database(
         &mut self,
-        open: impl FnOnce() -> Result<Option<Reader>, redb::Error>,
+        open: impl FnOnce() -> Result<Option<TableReader>, redb::Error>,
     ) -> Result<(), Error> {
         if self.sought.is_empty() {
             return Ok(());

@@ -14,7 +14,7 @@ pub struct Snapshot {
     /// What was on its way, in an order that the store keeps.
     pub in_flight: Vec<InFlight>,
     /// Where sources and sinks stood.
-    pub bookmarks: Bookmarks,
+    pub offsets: Offsets,
 }
 
 /// Something on its way from one item of the pipeline to another.
@@ -28,10 +28,10 @@ pub struct InFlight {
 
 /// Where sources and sinks go on after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Bookmarks {
+pub struct Offsets {
     /// By source: where to read on.
     pub sources: BTreeMap<String, serde_json::Value>,
-    /// By source: the position that comes next at the least.
+    /// By source: the lowest position that may come next.
     #[serde(default)]
     pub next_positions: BTreeMap<String, u64>,
     /// By sink: where to write on.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use redb::{Database, Durability};
 
 use super::durable::{self, STATE};
-use super::keys::{Found, Range, Stored};
+use super::keys::{FoundRecords, Range, Stored};
 
 /// Bytes of records that wait in memory before some are written to the scratch database. What is written is next to
 /// each other by key: the more waits, the fewer pages of the database are copied for each record.
@@ -69,7 +69,7 @@ impl Spilled {
     }
 
     /// Adds what lies in `range` and is not found yet.
-    pub(super) fn read(&self, range: &Range, found: &mut Found) -> Result<(), redb::Error> {
+    pub(super) fn read(&self, range: &Range, found: &mut FoundRecords) -> Result<(), redb::Error> {
         self.pending.read(range, found);
         self.scratch
             .as_ref()
@@ -111,7 +111,7 @@ impl Pending {
     }
 
     /// Adds what lies in `range` and is not found yet.
-    pub(super) fn read(&self, range: &Range, found: &mut Found) {
+    pub(super) fn read(&self, range: &Range, found: &mut FoundRecords) {
         for (key, bytes) in self.records.range::<[u8], _>(range.bounds()) {
             if found.add(key, bytes).is_break() {
                 return;
@@ -132,13 +132,13 @@ impl Scratch {
     }
 
     /// Adds what lies in `range` and is not found yet.
-    pub(super) fn read(&self, range: &Range, found: &mut Found) -> Result<(), redb::Error> {
+    pub(super) fn read(&self, range: &Range, found: &mut FoundRecords) -> Result<(), redb::Error> {
         durable::read(&self.database, range, found)
     }
 
     /// What it has now, to look keys up in.
-    pub(super) fn reader(&self) -> Result<Option<durable::Reader>, redb::Error> {
-        durable::Reader::of(&self.database)
+    pub(super) fn reader(&self) -> Result<Option<durable::TableReader>, redb::Error> {
+        durable::TableReader::of(&self.database)
     }
 }
 

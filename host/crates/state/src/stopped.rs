@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::durable::{self, Moment};
+use super::durable::{self, EpochMeta};
 use super::error::Error;
 use super::hash;
 use super::keys::{self, Keys};
 use super::log;
 use super::logged::Logged;
 use super::overlay::Overlay;
-use super::snapshot::{Bookmarks, InFlight};
+use super::snapshot::{InFlight, Offsets};
 use super::store::{LOCK_FILE, lock};
 use super::table::Entry;
 use dirigo_disk::{self as disk, Disk, File, Mode};
@@ -21,14 +21,14 @@ use dirigo_disk::{self as disk, Disk, File, Mode};
 pub struct Stopped {
     database: Database,
     logged: Logged,
-    moment: Moment,
+    moment: EpochMeta,
     /// Closed last.
     _lock: Option<Box<dyn File>>,
 }
 
 /// What is found in a state directory that is checked.
 #[derive(Debug, Default)]
-pub struct Verdict {
+pub struct Verification {
     /// The last epoch that is whole; `None` if none can be read.
     pub epoch: Option<u64>,
     /// Entries that were read.
@@ -57,7 +57,7 @@ pub fn pipelines(disk: &dyn Disk, directory: &Path) -> Result<Vec<(String, PathB
         // One of the two may be lost, and is then to be missed.
         let has_state = |folder: &Path| -> Result<bool, Error> {
             let path = folder.join(durable::FILE);
-            let is_there = disk.look(&path).map_err(Error::io("reading", &path))? != disk::Entry::Missing;
+            let is_there = disk.look(&path).map_err(Error::io("reading", &path))? != disk::PathKind::Missing;
             Ok(is_there || !log::segments(disk, folder)?.is_empty())
         };
         let named = |path: PathBuf| {
@@ -71,7 +71,7 @@ pub fn pipelines(disk: &dyn Disk, directory: &Path) -> Result<Vec<(String, PathB
         for name in disk.list(directory).map_err(Error::io("reading", directory))? {
             let path = directory.join(name);
             let entry = disk.look(&path).map_err(Error::io("reading", &path))?;
-            if entry == disk::Entry::Folder && has_state(&path)? {
+            if entry == disk::PathKind::Folder && has_state(&path)? {
                 found.push(named(path));
             }
         }
@@ -112,9 +112,9 @@ impl Stopped {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn bookmarks(&self) -> Result<Bookmarks, Error> {
-        let bytes = self.moment.bookmarks.as_deref();
-        let parsed = bytes.map_or_else(|| Ok(Bookmarks::default()), serde_json::from_slice);
+    pub fn offsets(&self) -> Result<Offsets, Error> {
+        let bytes = self.moment.offsets.as_deref();
+        let parsed = bytes.map_or_else(|| Ok(Offsets::default()), serde_json::from_slice);
         parsed.map_err(|_| Error::Unreadable { what: "positions" })
     }
 
@@ -130,7 +130,7 @@ impl Stopped {
     /// When it can't be read.
     pub fn get(&self, operator: &str, key: &[u8]) -> Result<Option<Entry>, Error> {
         let range = Keys::One(key).range(operator);
-        let mut found = keys::Found::up_to(1);
+        let mut found = keys::FoundRecords::up_to(1);
         self.logged.read(&range, &mut found);
         durable::read(&self.database, &range, &mut found)?;
         let bytes = found.records.into_values().next().filter(|bytes| !bytes.is_empty());
@@ -180,9 +180,9 @@ impl Stopped {
 ///
 /// # Errors
 /// When a process has it, or it can't be read at all. That it is damaged is no error, but in the verdict.
-pub fn verify(disk: &dyn Disk, directory: &Path) -> Result<Verdict, Error> {
+pub fn verify(disk: &dyn Disk, directory: &Path) -> Result<Verification, Error> {
     let lock = take(disk, directory)?;
-    let mut verdict = Verdict::default();
+    let mut verdict = Verification::default();
     let path = directory.join(durable::FILE);
     let checked = open_database(disk, &path).and_then(|mut database| {
         // Opening has repaired, in memory, what a crash leaves; whatever else is wrong must not be.
@@ -228,7 +228,7 @@ pub fn verify(disk: &dyn Disk, directory: &Path) -> Result<Verdict, Error> {
         _lock: lock,
     };
     verdict.epoch = Some(stopped.epoch());
-    if let Err(error) = stopped.bookmarks() {
+    if let Err(error) = stopped.offsets() {
         verdict.find(&path, &error.to_string());
     }
     let read = stopped.each_stored(|full, bytes| {
@@ -245,7 +245,7 @@ pub fn verify(disk: &dyn Disk, directory: &Path) -> Result<Verdict, Error> {
     Ok(verdict)
 }
 
-impl Verdict {
+impl Verification {
     fn find(&mut self, path: &Path, what: &str) {
         self.findings.push(Finding {
             path: path.to_owned(),
@@ -263,11 +263,11 @@ fn decode<'a>(full: &'a [u8], bytes: &[u8]) -> Option<(&'a str, &'a [u8], Entry)
 }
 
 /// Adds an epoch of the log, and says what it has besides entries.
-fn add(logged: &mut Logged, epoch: log::Epoch) -> Moment {
+fn add(logged: &mut Logged, epoch: log::LoggedEpoch) -> EpochMeta {
     logged.extend(epoch.records);
-    Moment {
+    EpochMeta {
         epoch: epoch.number,
-        bookmarks: Some(epoch.bookmarks.into()),
+        offsets: Some(epoch.offsets.into()),
         in_flight: epoch.in_flight.into(),
     }
 }
@@ -275,7 +275,7 @@ fn add(logged: &mut Logged, epoch: log::Epoch) -> Moment {
 /// Keeps other processes out, where one could be in.
 fn take(disk: &dyn Disk, directory: &Path) -> Result<Option<Box<dyn File>>, Error> {
     let path = directory.join(LOCK_FILE);
-    if disk.look(&path).map_err(Error::io("opening", &path))? == disk::Entry::Missing {
+    if disk.look(&path).map_err(Error::io("opening", &path))? == disk::PathKind::Missing {
         // A version without a lock file wrote it, or it is a copy.
         return Ok(None);
     }
@@ -283,7 +283,7 @@ fn take(disk: &dyn Disk, directory: &Path) -> Result<Option<Box<dyn File>>, Erro
 }
 
 fn open_database(disk: &dyn Disk, path: &Path) -> Result<Database, Error> {
-    if disk.look(path).map_err(Error::io("opening", path))? == disk::Entry::Missing {
+    if disk.look(path).map_err(Error::io("opening", path))? == disk::PathKind::Missing {
         return Err(Error::Missing { path: path.to_owned() });
     }
     let file = disk.open(path, Mode::Existing).and_then(Overlay::new);
@@ -303,7 +303,7 @@ impl std::fmt::Debug for Stopped {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::{Apply, Options, Record, Snapshot, Store};
+    use super::super::{Apply, Record, Snapshot, Store, StoreOptions};
     use super::*;
     use dirigo_disk::Simulated;
 
@@ -320,9 +320,9 @@ mod tests {
     /// A directory with entries in database and log; the process that wrote it did not end in order.
     fn left_behind() -> Simulated {
         let disk = Simulated::new(1);
-        let options = Options {
+        let options = StoreOptions {
             apply: Apply::ByHand,
-            ..Options::default()
+            ..StoreOptions::default()
         };
         let store = Store::open_with(Arc::new(disk.clone()), Path::new(DIRECTORY), options).unwrap();
         let commit = |records| {
@@ -333,7 +333,7 @@ mod tests {
             let snapshot = Snapshot {
                 state: vec![("op".into(), records)],
                 in_flight: vec![in_flight],
-                bookmarks: Bookmarks::default(),
+                offsets: Offsets::default(),
             };
             store.freeze();
             store.commit(snapshot).unwrap();

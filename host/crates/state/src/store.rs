@@ -20,13 +20,13 @@ use std::thread::JoinHandle;
 
 use redb::Database;
 
-use super::durable::{self, Moment};
+use super::durable::{self, EpochMeta};
 use super::error::Error;
-use super::keys::{self, Found, Keys, Range};
+use super::keys::{self, FoundRecords, Keys, Range};
 use super::log::Log;
 use super::logged::Logged;
 use super::search::Search;
-use super::snapshot::{Bookmarks, InFlight};
+use super::snapshot::{InFlight, Offsets};
 use super::spilled::{PENDING_BYTES_MAX, Spilled};
 use super::table::{Entry, Record, Table};
 use committing::stored;
@@ -34,7 +34,7 @@ use dirigo_disk::{Disk, File};
 use dirigo_ground::sync::{Mutex, RwLock};
 pub(super) use opening::{LOCK_FILE, lock};
 
-/// Records that are written in one transaction at the least: a worker does it between two turns, and 64 take about 0.2 ms,
+/// Records that are written in one transaction at least: a worker does it between two turns, and 64 take about 0.2 ms,
 /// most of which is the transaction itself. All of them at once would keep it for half a second.
 const FLUSH_RECORDS_MIN: usize = 64;
 /// When the logged layer goes to the database.
@@ -48,7 +48,7 @@ pub enum Apply {
 
 /// How a store keeps what is committed.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct StoreOptions {
     /// Who applies the log.
     pub apply: Apply,
     /// Bytes of log beyond which it is applied. Opening reads them back: 115 MiB took 0.15 s.
@@ -57,12 +57,12 @@ pub struct Options {
     pub layer_bytes_max: usize,
     /// Entries that an actor loads when it is activated: 256 take about 0.3 ms. Of more it loads each when its key comes.
     pub loaded_max: usize,
-    /// Keys that an actor keeps however short memory is: those of 128 KiB are not worth letting go one by one. It gives up all
-    /// of so few when it is at rest.
+    /// Keys that an actor keeps however short memory is: those of 128 KiB are not worth evicting one by one. It gives
+    /// up all of so few when it is at rest.
     pub kept_min: usize,
 }
 
-impl Default for Options {
+impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             apply: Apply::Thread,
@@ -77,7 +77,7 @@ impl Default for Options {
 /// The state of one pipeline outside its active actors.
 pub struct Store {
     inner: Arc<Inner>,
-    options: Options,
+    options: StoreOptions,
 }
 
 struct Inner {
@@ -106,8 +106,8 @@ struct Durable {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     /// The last one committed.
-    latest: Mutex<Moment>,
-    /// Held by whoever commits.
+    latest: Mutex<EpochMeta>,
+    /// Held by the thread that commits.
     log: Mutex<Log>,
     applier: Mutex<Option<JoinHandle<()>>>,
     /// The failure after which nothing is committed.
@@ -145,9 +145,9 @@ impl Store {
     ///
     /// # Errors
     /// When they can't be read.
-    pub fn bookmarks(&self) -> Result<Option<Bookmarks>, Error> {
+    pub fn offsets(&self) -> Result<Option<Offsets>, Error> {
         let durable = self.inner.durable.as_ref();
-        let bytes = durable.and_then(|durable| durable.latest.lock().bookmarks.clone());
+        let bytes = durable.and_then(|durable| durable.latest.lock().offsets.clone());
         let parse = |bytes: Arc<[u8]>| serde_json::from_slice(&bytes);
         bytes
             .map(parse)
@@ -183,7 +183,7 @@ impl Store {
         if open.pending.bytes < PENDING_BYTES_MAX {
             return Ok(());
         }
-        // The lock stays held: whoever spills more meanwhile waits for it, which bounds the memory.
+        // The lock stays held: an actor that spills more meanwhile waits for it, which bounds the memory.
         open.flush(leaving)
             .map_err(Error::database("writing", Path::new("the scratch state")))
     }
@@ -196,7 +196,7 @@ impl Store {
         self.load_up_to(usize::MAX, operator, wanted, table)
     }
 
-    /// As [`load`](Self::load), where there are few of them. Otherwise it loads none, and leaves `table` incomplete.
+    /// As [`load`](Self::load), where there are few of them. Otherwise it loads none, and leaves `table` partial.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -210,7 +210,7 @@ impl Store {
         }
         let found = self.inner.find(&wanted.range(operator), keys_max)?;
         if found.is_too_much() {
-            table.note_incomplete();
+            table.note_partial();
             return Ok(());
         }
         let prefix = keys::prefix_bytes(operator);
@@ -249,14 +249,15 @@ impl Drop for Store {
 impl Inner {
     /// The newest bytes of everything stored in `range`, or so much of it that there is more than `keys_max`; those of a
     /// forgotten key are empty.
-    fn find(&self, range: &Range, keys_max: usize) -> Result<Found, Error> {
-        let mut found = Found::up_to(keys_max);
+    fn find(&self, range: &Range, keys_max: usize) -> Result<FoundRecords, Error> {
+        let mut found = FoundRecords::up_to(keys_max);
         let (scratch, frozen) = {
             let spilled = self.spilled.lock();
             spilled.open.pending.read(range, &mut found);
             (spilled.open.scratch.clone(), spilled.frozen.clone())
         };
-        let is_enough = |found: &Found| found.is_too_much() || (range.one().is_some() && !found.records.is_empty());
+        let is_enough =
+            |found: &FoundRecords| found.is_too_much() || (range.one().is_some() && !found.records.is_empty());
         if is_enough(&found) {
             return Ok(found);
         }
@@ -309,7 +310,7 @@ impl Inner {
         if let Some(applying) = applying {
             search.in_memory(|key| applying.get(key))?;
         }
-        search.in_database(|| durable::Reader::of(&durable.database))
+        search.in_database(|| durable::TableReader::of(&durable.database))
     }
 }
 

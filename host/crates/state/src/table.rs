@@ -4,7 +4,7 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::copies::Copies;
-use super::eviction::Hand;
+use super::eviction::ClockHand;
 use super::hash;
 use super::slots::{Slot, Slots, outside};
 use dirigo_ground::lineage::Epoch;
@@ -36,8 +36,8 @@ const VACANT_MAX: usize = 64;
 /// A key whose window closed keeps its slot, since its next window will most likely open; once most slots are vacant, the
 /// table sweeps them out.
 ///
-/// A *complete* table has every key that the store knows, so a key that is missing is new. How a table becomes incomplete, and
-/// what is done with one, is in `eviction`.
+/// A *complete* table has every key that the store knows, so a key that is missing is new. How a table becomes partial,
+/// and what is done with one, is in `eviction`.
 #[derive(Debug)]
 pub struct Table {
     pub(super) index: HashTable<u32>,
@@ -50,14 +50,14 @@ pub struct Table {
     pub(super) epoch: Epoch,
     /// The slots that changed in this epoch, each once; some were freed since.
     pub(super) changed: Vec<u32>,
-    /// Keys that the store knows and this table has swept out, with the epoch in which they closed. An incomplete table has
+    /// Keys that the store knows and this table has swept out, with the epoch in which they closed. A partial table has
     /// none: the store has to know of those at once.
     pub(super) forgotten: Vec<(Box<[u8]>, Epoch)>,
     /// Slots that no key has. A complete table has none.
     pub(super) free: Vec<u32>,
     /// Whether the store may know keys that are not here.
-    pub(super) is_incomplete: bool,
-    pub(super) hand: Hand,
+    pub(super) is_partial: bool,
+    pub(super) hand: ClockHand,
 }
 
 impl Default for Table {
@@ -79,8 +79,8 @@ impl Table {
             changed: Vec::new(),
             forgotten: Vec::new(),
             free: Vec::new(),
-            is_incomplete: false,
-            hand: Hand::default(),
+            is_partial: false,
+            hand: ClockHand::default(),
         }
     }
 
@@ -209,15 +209,15 @@ impl Table {
         self.slots.len() - self.free.len() - self.open
     }
 
-    /// Whether it should let go of vacant slots, since they are more than the others.
+    /// Whether it should free vacant slots, since they are more than the others.
     pub(super) fn has_too_many_vacant(&self) -> bool {
         self.vacant() > self.open.max(VACANT_MAX)
     }
 
-    /// Lets go of vacant slots where they are more than the others. Numbers of slots are void after it.
+    /// Frees vacant slots where they are more than the others. Numbers of slots are void after it.
     pub(super) fn sweep(&mut self) {
-        // An incomplete table frees them a few at a time, since the store has to know of each.
-        if self.is_incomplete || !self.has_too_many_vacant() {
+        // A partial table frees them a few at a time, since the store has to know of each.
+        if self.is_partial || !self.has_too_many_vacant() {
             return;
         }
         let (forgotten, outside) = (&mut self.forgotten, &mut self.outside);
@@ -250,7 +250,7 @@ impl Table {
         assert_eq!(self.outside, slots().map(Slot::outside).sum::<usize>());
         assert_eq!(self.free.len(), slots().filter(|slot| slot.is_free).count());
         assert_eq!(self.index.len() + self.free.len(), self.slots.len());
-        assert!(self.is_incomplete || self.free.is_empty());
+        assert!(self.is_partial || self.free.is_empty());
     }
 
     /// Puts back an entry that the store gave.

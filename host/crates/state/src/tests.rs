@@ -46,9 +46,9 @@ fn open(directory: &Path) -> Result<Store, Error> {
 }
 
 fn by_hand(directory: &Path) -> Result<Store, Error> {
-    let options = Options {
+    let options = StoreOptions {
         apply: Apply::ByHand,
-        ..Options::default()
+        ..StoreOptions::default()
     };
     Store::open_with(Arc::new(Real), directory, options)
 }
@@ -67,9 +67,9 @@ fn snapshot(epoch: u64, records: Vec<Record>) -> Snapshot {
     Snapshot {
         state: vec![("op".into(), records)],
         in_flight: vec![in_flight],
-        bookmarks: Bookmarks {
+        offsets: Offsets {
             sources: [("s".into(), epoch.into())].into(),
-            ..Bookmarks::default()
+            ..Offsets::default()
         },
     }
 }
@@ -77,9 +77,9 @@ fn snapshot(epoch: u64, records: Vec<Record>) -> Snapshot {
 /// Whether positions and what was in flight are those of the store's epoch.
 fn is_of_one_epoch(store: &Store) -> bool {
     let of = snapshot(store.epoch(), Vec::new());
-    let expected = if store.epoch() == 0 { None } else { Some(of.bookmarks) };
+    let expected = if store.epoch() == 0 { None } else { Some(of.offsets) };
     let in_flight = if store.epoch() == 0 { Vec::new() } else { of.in_flight };
-    store.bookmarks().unwrap() == expected && store.take_in_flight().unwrap() == in_flight
+    store.offsets().unwrap() == expected && store.take_in_flight().unwrap() == in_flight
 }
 
 fn logs(directory: &Path) -> Vec<PathBuf> {
@@ -119,7 +119,7 @@ fn only_what_was_committed_outlives_the_process() {
     let directory = tempfile::tempdir().unwrap();
     {
         let store = open(directory.path()).unwrap();
-        assert_eq!((store.epoch(), store.bookmarks().unwrap()), (0, None));
+        assert_eq!((store.epoch(), store.offsets().unwrap()), (0, None));
         store
             .spill("op", vec![record("spilled", 1), record("closed", 1)])
             .unwrap();
@@ -173,9 +173,9 @@ fn an_applied_log_leaves_the_same_state_and_no_segments_behind() {
 #[test]
 fn an_epoch_too_large_for_memory_goes_to_the_database_at_once() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = StoreOptions {
         layer_bytes_max: 10_000,
-        ..Options::default()
+        ..StoreOptions::default()
     };
     let open = || Store::open_with(Arc::new(Real), directory.path(), options).unwrap();
     let many = |count| {
@@ -226,10 +226,10 @@ fn an_epoch_that_went_to_the_database_at_once_leaves_the_log_behind_it() {
 fn look_ups_are_right_while_epochs_are_committed_and_applied() {
     const KEYS: usize = 2_000;
     let directory = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = StoreOptions {
         layer_bytes_max: 400_000,
         log_bytes_max: 100_000,
-        ..Options::default()
+        ..StoreOptions::default()
     };
     let store = Store::open_with(Arc::new(Real), directory.path(), options).unwrap();
     let is_over = AtomicBool::new(false);
@@ -284,7 +284,7 @@ fn an_emptied_store_has_no_state_and_no_positions() {
     let directory = tempfile::tempdir().unwrap();
     for round in 0..3 {
         let store = Store::open_emptied(Arc::new(Real), directory.path()).unwrap();
-        assert_eq!((store.epoch(), store.bookmarks().unwrap()), (0, None));
+        assert_eq!((store.epoch(), store.offsets().unwrap()), (0, None));
         assert_eq!(all(&store), []);
         commit(&store, vec![record("a", 1)]);
         if round > 0 {
@@ -314,18 +314,18 @@ fn state_of_a_version_without_a_log_is_read() {
         let mut table = transaction.open_table(state).unwrap();
         table.insert(&*key, entry(7).encode().as_slice()).unwrap();
         let meta: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-        let bookmarks: &[u8] = br#"{"sources":{"s":5},"sinks":{},"dead_letters":null}"#;
+        let offsets: &[u8] = br#"{"sources":{"s":5},"sinks":{},"dead_letters":null}"#;
         transaction
             .open_table(meta)
             .unwrap()
-            .insert("bookmarks", bookmarks)
+            .insert("bookmarks", offsets)
             .unwrap();
     }
     transaction.commit().unwrap();
     drop(database);
     let store = open(directory.path()).unwrap();
     assert_eq!((store.epoch(), all(&store)), (0, vec![record("a", 7)]));
-    assert_eq!(store.bookmarks().unwrap().unwrap().sources["s"], 5);
+    assert_eq!(store.offsets().unwrap().unwrap().sources["s"], 5);
 }
 
 /// Where the first record of a segment stands.

@@ -162,7 +162,7 @@ impl Plan {
         joined
     }
 
-    /// What each group starts from, of so many bytes together at the most.
+    /// What each group starts from, of so many bytes together at most.
     fn accumulators(&self, table: &Table, bytes: usize) -> Column {
         let mut column = Column::with_capacity(self.groups.len(), bytes);
         for group in self.in_order() {

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write as _};
 
 use dirigo::state::Stopped;
 
-use super::{Place, told};
+use super::{StateSelector, printed};
 use crate::cli::Exit;
 
 #[derive(Debug, clap::Args)]
@@ -14,7 +14,7 @@ Each line is a JSON object, whatever `-o` says: `pipeline`, `operator`, `key` (`
 which they are stored.")]
 pub(super) struct Args {
     #[command(flatten)]
-    place: Place,
+    selector: StateSelector,
     /// Only the entries of this operator
     #[arg(long, value_name = "ID")]
     operator: Option<String>,
@@ -22,7 +22,7 @@ pub(super) struct Args {
 
 pub(super) fn execute(args: &Args) -> anyhow::Result<Exit> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let pipelines = args.place.pipelines()?.into_iter();
+    let pipelines = args.selector.pipelines()?.into_iter();
     let states: Vec<_> = pipelines
         .map(|(name, directory)| Ok((name, super::open(&directory)?)))
         .collect::<anyhow::Result<_>>()?;
@@ -35,8 +35,8 @@ pub(super) fn execute(args: &Args) -> anyhow::Result<Exit> {
             if args.operator.as_deref().is_some_and(|wanted| wanted != operator) {
                 return Ok(());
             }
-            let told = told::Entry::new(pipeline, operator, key, &entry);
-            serde_json::to_writer(&mut out, &told).map_err(io::Error::from)?;
+            let entry_view = printed::PrintedEntry::new(pipeline, operator, key, &entry);
+            serde_json::to_writer(&mut out, &entry_view).map_err(io::Error::from)?;
             Ok(out.write_all(b"\n")?)
         });
         match written.and_then(|()| Ok(out.flush()?)) {

@@ -7,14 +7,14 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use dirigo::state::{self, Stopped};
 
-use super::{Place, told};
+use super::{StateSelector, printed};
 use crate::cli::output::{self, Format};
 use crate::cli::{Exit, Globals};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    place: Place,
+    selector: StateSelector,
     /// Id of the operator
     operator: String,
     /// The key, as its events bear it
@@ -32,10 +32,10 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         args.key.as_bytes().to_vec()
     };
     let (pipeline, operator, entry) = find(args, &key)?;
-    let told = told::Entry::new(&pipeline, operator, &key, &entry);
+    let entry_view = printed::PrintedEntry::new(&pipeline, operator, &key, &entry);
     match globals.format {
-        Format::Json => output::print_json(&told)?,
-        Format::Text => output::print(&text(&told))?,
+        Format::Json => output::print_json(&entry_view)?,
+        Format::Text => output::print(&text(&entry_view))?,
     }
     Ok(Exit::Success)
 }
@@ -45,7 +45,7 @@ fn find<'a>(args: &'a Args, key: &[u8]) -> anyhow::Result<(String, &'a str, stat
     let operator = args.operator.as_str();
     let mut found = Vec::new();
     let mut states = Vec::new();
-    for (name, directory) in args.place.pipelines()? {
+    for (name, directory) in args.selector.pipelines()? {
         let state = super::open(&directory)?;
         if let Some(entry) = state.get(operator, key)? {
             found.push((name, entry));
@@ -71,16 +71,16 @@ fn missing(args: &Args, states: &[Stopped]) -> anyhow::Result<String> {
     Ok(format!("operator `{operator}` keeps nothing of the key `{key}`"))
 }
 
-fn text(told: &told::Entry<'_>) -> String {
+fn text(entry_view: &printed::PrintedEntry<'_>) -> String {
     let mut text = String::new();
     let mut line = |title: &str, rest: &str| {
         writeln!(text, "{title:<11} {rest}").expect("a string takes what is written");
     };
-    line("count", &told.count.to_string());
-    line("start", &told.start.to_string());
-    line("end", &told.end.to_string());
-    line("accumulator", &told.accumulator);
-    if let Some(value) = &told.value {
+    line("count", &entry_view.count.to_string());
+    line("start", &entry_view.start.to_string());
+    line("end", &entry_view.end.to_string());
+    line("accumulator", &entry_view.accumulator);
+    if let Some(value) = &entry_view.value {
         line("value", &value.to_string());
     }
     text

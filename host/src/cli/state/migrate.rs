@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use dirigo::pipeline::Override;
-use dirigo::runtime::continuity::Refused;
-use dirigo::runtime::handover::{self, Report, Wishes, hand_over};
+use dirigo::runtime::compatibility::Incompatible;
+use dirigo::runtime::state_migration::{self, MigrationOptions, Report, migrate_state};
 
 use crate::cli::output::{self, Format, grouped};
-use crate::cli::setup::Setup;
+use crate::cli::setup::CommandContext;
 use crate::cli::{Exit, Globals, report};
 
 /// Arguments of `dirigo state migrate`.
@@ -49,19 +49,19 @@ pub(super) struct Args {
 }
 
 pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let mut wishes = Wishes {
+    let mut options = MigrationOptions {
         dropped: args.drop.iter().cloned().collect(),
         accepted: args.accept.iter().cloned().collect(),
         restarted: args.restart.iter().cloned().collect(),
-        ..Wishes::default()
+        ..MigrationOptions::default()
     };
     for pair in &args.rename {
         let Some((old, new)) = pair.split_once('=') else {
             bail!("`--rename {pair}` gives no new name: write `--rename OLD=NEW`");
         };
-        wishes.renamed.insert(old.to_owned(), new.to_owned());
+        options.renamed.insert(old.to_owned(), new.to_owned());
     }
-    let setup = Setup::new(globals)?;
+    let setup = CommandContext::new(globals)?;
     let prepared = match setup.load(&args.file, &args.set) {
         Ok(prepared) => prepared,
         Err(problems) => {
@@ -79,13 +79,13 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     }
     let done = setup
         .runtime
-        .block_on(hand_over(&prepared, &directory, &wishes, args.dry_run));
+        .block_on(migrate_state(&prepared, &directory, &options, args.dry_run));
     match done {
         Ok(done) => match globals.format {
             Format::Json => output::print_json(&done)?,
             Format::Text => output::print(&text(&done, args.dry_run))?,
         },
-        Err(handover::Error::Refused(Refused::Changed(problems))) => {
+        Err(state_migration::Error::Incompatible(Incompatible::Changed(problems))) => {
             report::diagnostics(&problems, globals.format)?;
             return Ok(Exit::Configuration);
         }

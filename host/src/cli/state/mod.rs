@@ -4,7 +4,7 @@ mod export;
 mod get;
 mod ls;
 mod migrate;
-mod told;
+mod printed;
 mod verify;
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Subcommand;
-use dirigo::disk::{Disk, Entry, Real};
+use dirigo::disk::{Disk, PathKind, Real};
 use dirigo::pipeline::suggestion;
 use dirigo::state::{self, Stopped};
 
@@ -41,7 +41,7 @@ enum Command {
 
 /// Which state is looked at.
 #[derive(Debug, clap::Args)]
-struct Place {
+struct StateSelector {
     /// State directory, as given to `run --state`; no process may be running on it
     #[arg(value_name = "DIR")]
     directory: PathBuf,
@@ -60,14 +60,14 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     }
 }
 
-impl Place {
+impl StateSelector {
     /// The pipelines that are meant, by name: at least one.
     fn pipelines(&self) -> anyhow::Result<Vec<(String, PathBuf)>> {
         let directory = self.directory.display();
         match Real.look(&self.directory)? {
-            Entry::Folder => {}
-            Entry::Missing => bail!("there is no directory {directory}"),
-            Entry::File(_) | Entry::Other => bail!("{directory} is not a directory"),
+            PathKind::Folder => {}
+            PathKind::Missing => bail!("there is no directory {directory}"),
+            PathKind::File(_) | PathKind::Other => bail!("{directory} is not a directory"),
         }
         let mut found = state::pipelines(&Real, &self.directory)?;
         if found.is_empty() {

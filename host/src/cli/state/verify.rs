@@ -7,7 +7,7 @@ use dirigo::disk::Real;
 use dirigo::state;
 use serde::Serialize;
 
-use super::Place;
+use super::StateSelector;
 use crate::cli::output::{self, Format, grouped};
 use crate::cli::{Exit, Globals};
 
@@ -17,11 +17,11 @@ Exit code: 0 if everything is whole, 1 if something is damaged. What a crash lef
 damage: the next run cuts it off.")]
 pub(super) struct Args {
     #[command(flatten)]
-    place: Place,
+    selector: StateSelector,
 }
 
 #[derive(Debug, Serialize)]
-struct Told {
+struct VerifyReport {
     pipeline: String,
     /// The last epoch that is whole; null if none can be read.
     epoch: Option<u64>,
@@ -38,17 +38,17 @@ struct Damage {
 
 pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let mut all = Vec::new();
-    for (pipeline, directory) in args.place.pipelines()? {
-        let verdict = quietly(|| state::verify(&Real, &directory))?;
-        let damage = verdict.findings.into_iter().map(|finding| Damage {
+    for (pipeline, directory) in args.selector.pipelines()? {
+        let case_report = quietly(|| state::verify(&Real, &directory))?;
+        let damage = case_report.findings.into_iter().map(|finding| Damage {
             path: finding.path.display().to_string(),
             what: finding.what,
         });
-        all.push(Told {
+        all.push(VerifyReport {
             pipeline,
-            epoch: verdict.epoch,
-            entries: verdict.entries,
-            torn_bytes: verdict.torn_bytes,
+            epoch: case_report.epoch,
+            entries: case_report.entries,
+            torn_bytes: case_report.torn_bytes,
             damage: damage.collect(),
         });
     }
@@ -56,7 +56,7 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         Format::Json => output::print_json(&all)?,
         Format::Text => output::print(&all.iter().map(text).collect::<String>())?,
     }
-    let is_whole = all.iter().all(|told| told.damage.is_empty());
+    let is_whole = all.iter().all(|report| report.damage.is_empty());
     Ok(if is_whole { Exit::Success } else { Exit::Failure })
 }
 
@@ -69,22 +69,25 @@ fn quietly<T>(act: impl FnOnce() -> T) -> T {
     done
 }
 
-fn text(told: &Told) -> String {
-    let pipeline = &told.pipeline;
-    let epoch = told
+fn text(report: &VerifyReport) -> String {
+    let pipeline = &report.pipeline;
+    let epoch = report
         .epoch
         .map_or("no epoch can be read".to_owned(), |epoch| format!("epoch {epoch}"));
-    let is = if told.damage.is_empty() { "whole" } else { "DAMAGED" };
+    let is = if report.damage.is_empty() { "whole" } else { "DAMAGED" };
     let mut text = String::new();
     let mut line = |line: &str| {
         writeln!(text, "{line}").expect("a string takes what is written");
     };
-    line(&format!("{pipeline}  {is}, {epoch}, {} entries", grouped(told.entries)));
-    for damage in &told.damage {
+    line(&format!(
+        "{pipeline}  {is}, {epoch}, {} entries",
+        grouped(report.entries)
+    ));
+    for damage in &report.damage {
         line(&format!("  {}: {}", damage.path, damage.what));
     }
-    if told.torn_bytes > 0 {
-        let bytes = grouped(told.torn_bytes);
+    if report.torn_bytes > 0 {
+        let bytes = grouped(report.torn_bytes);
         line(&format!(
             "  a crash left {bytes} bytes of an epoch that was not committed; the next run cuts them off"
         ));

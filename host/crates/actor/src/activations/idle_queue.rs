@@ -4,20 +4,20 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use crate::Actor;
-use crate::replica::Leaving;
+use crate::replica::Deactivation;
 use dirigo_ground::sync::Mutex;
 
 /// Replicas that were idle when they were put here.
 #[derive(Debug)]
 pub(crate) struct IdleQueue {
-    entries: Mutex<VecDeque<Idle>>,
+    entries: Mutex<VecDeque<IdleReplica>>,
     /// After which they give up their places, wanted or not.
     timeout_ns: u64,
 }
 
 /// An actor that was idle when it was put here.
 #[derive(Debug)]
-struct Idle {
+struct IdleReplica {
     actor: Weak<Actor>,
     replica: u16,
     since_ns: u64,
@@ -25,7 +25,7 @@ struct Idle {
 
 /// What came of a look at the oldest entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Visit {
+enum IdleVisit {
     Deactivated,
     /// It is still the oldest, and has less to give up.
     Shrunk,
@@ -45,7 +45,7 @@ impl IdleQueue {
 
     /// Keeps in mind that a replica is idle.
     pub(crate) fn note(&self, actor: &Arc<Actor>, replica: u16, since_ns: u64) {
-        self.entries.lock().push_back(Idle {
+        self.entries.lock().push_back(IdleReplica {
             actor: Arc::downgrade(actor),
             replica,
             since_ns,
@@ -57,15 +57,15 @@ impl IdleQueue {
     }
 
     /// Deactivates the actor that has been idle longest, if there is one; or has it begin to leave, if it has much to give up.
-    pub(super) fn evict_longest(&self) -> Leaving {
+    pub(super) fn evict_longest(&self) -> Deactivation {
         // Entries of actors that were busy meanwhile go to the back, once each.
         let entries = self.entries.lock().len();
         let left = (0..entries).find_map(|_| match self.visit_oldest(u64::MAX) {
-            Visit::Deactivated => Some(Leaving::Gone),
-            Visit::Shrunk => Some(Leaving::Shrunk),
-            Visit::Busy | Visit::Gone | Visit::TooYoung => None,
+            IdleVisit::Deactivated => Some(Deactivation::Gone),
+            IdleVisit::Shrunk => Some(Deactivation::Shrunk),
+            IdleVisit::Busy | IdleVisit::Gone | IdleVisit::TooYoung => None,
         });
-        left.unwrap_or(Leaving::Stays)
+        left.unwrap_or(Deactivation::Stays)
     }
 
     /// Deactivates actors that have been idle for the timeout.
@@ -74,57 +74,57 @@ impl IdleQueue {
         let mut entries = self.entries.lock().len();
         while entries > 0 {
             match self.visit_oldest(before_ns) {
-                Visit::TooYoung => return,
-                Visit::Shrunk => {}
-                Visit::Deactivated | Visit::Busy | Visit::Gone => entries -= 1,
+                IdleVisit::TooYoung => return,
+                IdleVisit::Shrunk => {}
+                IdleVisit::Deactivated | IdleVisit::Busy | IdleVisit::Gone => entries -= 1,
             }
         }
     }
 
     /// Looks at the oldest entry, and deactivates its actor if it has been idle since `before_ns`.
-    fn visit_oldest(&self, before_ns: u64) -> Visit {
+    fn visit_oldest(&self, before_ns: u64) -> IdleVisit {
         let entry = {
             let mut entries = self.entries.lock();
             match entries.pop_front_if(|front| front.since_ns <= before_ns) {
                 Some(entry) => entry,
-                None => return Visit::TooYoung,
+                None => return IdleVisit::TooYoung,
             }
         };
         let Some(actor) = entry.actor.upgrade() else {
-            return Visit::Gone;
+            return IdleVisit::Gone;
         };
-        let pipe = &actor.operator.pipe;
+        let context = &actor.operator.context;
         // A replica that is running now is not idle; it says so again when it is.
         let Some(mut replica) = actor.replicas[usize::from(entry.replica)].try_lock() else {
-            self.entries.lock().push_back(Idle {
-                since_ns: pipe.clock.now_ns(),
+            self.entries.lock().push_back(IdleReplica {
+                since_ns: context.clock.now_ns(),
                 ..entry
             });
-            return Visit::Busy;
+            return IdleVisit::Busy;
         };
         let used_ns = replica.last_used_ns();
         if replica.is_running() || used_ns > before_ns || used_ns > entry.since_ns {
-            self.entries.lock().push_back(Idle {
+            self.entries.lock().push_back(IdleReplica {
                 since_ns: used_ns.max(entry.since_ns),
                 ..entry
             });
-            return Visit::Busy;
+            return IdleVisit::Busy;
         }
         // A checkpoint that is looking at the actor would miss what leaves it now.
-        let Some(_inside) = pipe.epochs.turns().try_enter() else {
+        let Some(_inside) = context.epochs.turns().try_enter() else {
             self.entries.lock().push_front(entry);
-            return Visit::TooYoung;
+            return IdleVisit::TooYoung;
         };
         let leaving = replica.deactivate(&actor);
-        if leaving == Leaving::Shrunk {
+        if leaving == Deactivation::Shrunk {
             self.entries.lock().push_front(entry);
-            return Visit::Shrunk;
+            return IdleVisit::Shrunk;
         }
         replica.leave_idle_queue();
-        if leaving == Leaving::Gone {
-            Visit::Deactivated
+        if leaving == Deactivation::Gone {
+            IdleVisit::Deactivated
         } else {
-            Visit::Gone
+            IdleVisit::Gone
         }
     }
 }

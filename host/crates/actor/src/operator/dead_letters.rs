@@ -2,13 +2,13 @@
 
 use super::Operator;
 use crate::counters;
-use dirigo_flow::{DeadLetter, Event, Failure};
+use dirigo_flow::{DeadLetter, FailedEvent, Failure};
 use dirigo_ground::batch::Batch;
 use dirigo_pipeline::OnError;
 
 /// Why an event failed.
 #[derive(Debug)]
-pub(crate) struct Death {
+pub(crate) struct EventFailure {
     pub(crate) kind: &'static str,
     pub(crate) reason: String,
     pub(crate) backtrace: Option<String>,
@@ -17,7 +17,7 @@ pub(crate) struct Death {
     pub(crate) attempt: u32,
 }
 
-impl Death {
+impl EventFailure {
     pub(crate) fn of(kind: &'static str, reason: String) -> Self {
         Self {
             kind,
@@ -32,36 +32,36 @@ impl Death {
 
 impl Operator {
     /// Sends an event to the dead letters, or ends the pipeline where errors do that.
-    pub(crate) fn bury(&self, batch: &Batch, event: usize, death: Death) {
+    pub(crate) fn send_to_dead_letters(&self, batch: &Batch, event: usize, failure: EventFailure) {
         counters::add(&self.counters.dead_letters, 1_u64);
-        let source = &self.pipe.sources[usize::from(batch.origin.ticket.source())];
+        let source = &self.context.sources[usize::from(batch.origin.ticket.source())];
         if self.errors == OnError::Stop {
             let place = format!("event {} of source `{source}`", batch.positions[event]);
-            let reason = format!("{place}: {}", death.reason);
-            self.pipe.halt.blow(Failure::Operator {
+            let reason = format!("{place}: {}", failure.reason);
+            self.context.failure_latch.fail(Failure::Operator {
                 id: self.id.clone(),
                 reason,
             });
         }
-        self.pipe.letters.push(DeadLetter {
+        self.context.dead_letters.push(DeadLetter {
             id: 0,
-            pipeline: self.pipe.name.clone(),
+            pipeline: self.context.name.clone(),
             operator: self.id.clone(),
             component: Some(self.component.sha256().to_owned()),
-            kind: death.kind.to_owned(),
-            reason: death.reason,
-            backtrace: death.backtrace,
-            event: Event::new(
+            kind: failure.kind.to_owned(),
+            reason: failure.reason,
+            backtrace: failure.backtrace,
+            event: FailedEvent::new(
                 source,
                 batch.positions[event],
                 Some(batch.times[event]),
                 batch.keys.get(event),
                 batch.values.get(event),
             ),
-            state: death.state,
-            fuel: death.fuel,
-            attempt: death.attempt,
-            setup: Some(self.letter_setup.clone()),
+            state: failure.state,
+            fuel: failure.fuel,
+            attempt: failure.attempt,
+            setup: Some(self.dead_letter_setup.clone()),
         });
     }
 }

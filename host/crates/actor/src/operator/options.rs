@@ -7,18 +7,18 @@ use super::Operator;
 use crate::activations::IdleQueue;
 use crate::counters::Counters;
 use crate::directory::Directory;
-use crate::lengths::Lengths;
-use crate::pace::Pace;
-use crate::{Actor, Identity, Pipe, driver};
+use crate::fuel_estimator::FuelEstimator;
+use crate::slice_lengths::SliceLengths;
+use crate::{Actor, ActorIdentity, PipelineContext, driver};
 use dirigo_connectors::records::Extract;
 use dirigo_engine::{Component, Setup};
-use dirigo_flow::{Edge, Gate, LetterSetup};
+use dirigo_flow::{Edge, Gate, OperatorSetup};
 use dirigo_ground::clock::nanoseconds;
 use dirigo_pipeline::{self as pipeline, Actors};
 
 /// What an operator is made of.
 #[derive(Debug)]
-pub struct Options {
+pub struct OperatorOptions {
     /// As the pipeline file has it.
     pub operator: pipeline::Operator,
     /// Its component, loaded.
@@ -32,8 +32,8 @@ pub struct Options {
 impl Operator {
     /// The operator of `options`, whose outputs go to `edges`.
     #[must_use]
-    pub fn new(pipe: Arc<Pipe>, options: Options, edges: Vec<Edge>) -> Arc<Self> {
-        let Options {
+    pub fn new(context: Arc<PipelineContext>, options: OperatorOptions, edges: Vec<Edge>) -> Arc<Self> {
+        let OperatorOptions {
             operator,
             component,
             setup,
@@ -53,23 +53,23 @@ impl Operator {
         };
         let this = Arc::new_cyclic(|this| Self {
             this: this.clone(),
-            letter_setup: Arc::new(LetterSetup {
+            dead_letter_setup: Arc::new(OperatorSetup {
                 component: operator.component.to_string(),
                 config: operator.config_as_written,
                 limits: operator.limits,
                 window: operator.window,
             }),
             id: operator.id,
-            gate: Gate::new(pipe.share.account.clone()),
-            pipe,
+            gate: Gate::new(context.instances.quota.clone()),
+            context,
             driver: driver::of(&component, operator.window),
             errors: operator.errors,
             isolation: operator.isolation,
             slice_ns: nanoseconds(operator.slice),
-            pace: Pace::default(),
+            fuel_estimator: FuelEstimator::default(),
             after_ns: AtomicU64::new(0),
             counters: Counters::default(),
-            slice_lengths: Lengths::default(),
+            slice_lengths: SliceLengths::default(),
             edges,
             rekey: operator.key.as_ref().map(|key| Extract::new(Some(key), None)),
             directory,
@@ -83,7 +83,7 @@ impl Operator {
             let actor = |index| {
                 Actor::new(
                     this.clone(),
-                    Identity::Shard {
+                    ActorIdentity::Shard {
                         index,
                         shards: this.shards,
                     },
@@ -92,7 +92,7 @@ impl Operator {
             };
             *actors.lock() = (0..this.shards).map(actor).collect();
         }
-        this.pipe.activations.register(&this);
+        this.context.activations.register(&this);
         this
     }
 }

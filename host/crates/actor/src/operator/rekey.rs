@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Death, Operator};
+use super::{EventFailure, Operator};
 use dirigo_ground::batch::{Batch, Column};
 
 impl Operator {
-    /// The events with their new keys, if the operator gives any; one whose key is not found is buried.
+    /// The events with their new keys, if the operator gives any; one whose key is not found becomes a dead letter.
     pub(super) fn rekeyed(&self, batch: Batch) -> Option<Batch> {
         let Some(rekey) = &self.rekey else { return Some(batch) };
         let mut keys = Column::with_capacity(batch.len(), batch.keys.bytes().len());
@@ -17,7 +17,7 @@ impl Operator {
                     keys.push(&key);
                     kept.push(event);
                 }
-                Err(reason) => self.bury(&batch, event as usize, Death::of("key", reason)),
+                Err(reason) => self.send_to_dead_letters(&batch, event as usize, EventFailure::of("key", reason)),
             }
         }
         let batch = if kept.len() == batch.len() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Phase, Replica};
 use crate::operator::Operator;
-use crate::{Actor, Cell, Identity, counters};
+use crate::{Actor, ActorIdentity, Runnable, counters};
 use dirigo_engine::Instance;
 use dirigo_flow::Failure;
 use dirigo_state::{self as state, Table};
@@ -19,7 +19,7 @@ pub(super) struct Slot {
 
 /// What came of an attempt to deactivate an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leaving {
+pub(crate) enum Deactivation {
     /// It is dormant now.
     Gone,
     /// It has given up some of its keys, and still has too many to give them up at once.
@@ -29,30 +29,30 @@ pub(crate) enum Leaving {
 }
 
 impl Replica {
-    /// Takes a place for an instance, and loads the actor's keys.
-    pub(super) fn activate(&mut self, actor: &Arc<Actor>, cell: &Cell) -> bool {
+    /// Takes an instance slot, and loads the actor's keys.
+    pub(super) fn activate(&mut self, actor: &Arc<Actor>, runnable: &Runnable) -> bool {
         let operator = &actor.operator;
-        if !operator.pipe.activations.acquire(cell) {
+        if !operator.context.activations.acquire(runnable) {
             // Looking again is no other wait.
             if !matches!(self.phase, Phase::AwaitingSlot) {
                 self.phase.enter(Phase::AwaitingSlot);
-                operator.pipe.share.note_wait();
+                operator.context.instances.note_wait();
             }
             return false;
         }
         self.slot = Some(Slot::default());
         counters::add(&operator.counters.activations, 1_u64);
         if operator.kind().is_stateful() {
-            self.table = Table::in_epoch(operator.pipe.epochs.current());
+            self.table = Table::in_epoch(operator.context.epochs.current());
             let loaded = operator
-                .pipe
+                .context
                 .store
                 .load_few(&operator.id, &actor.keys(), &mut self.table);
             if let Err(error) = loaded {
                 Self::give_up_state(operator, &error);
                 return false;
             }
-            self.account_table(actor);
+            self.update_quota(actor);
         }
         true
     }
@@ -64,22 +64,22 @@ impl Replica {
             self.is_in_idle_queue = true;
             operator.idle.note(actor, self.number, now_ns);
         }
-        // Looked at last: whoever comes to wait after it finds the replica among the idle.
-        let share = &operator.pipe.share;
-        if operator.pipe.activations.is_short(share) || share.is_short() {
+        // Looked at last: an actor that comes to wait after it finds the replica among the idle.
+        let instances = &operator.context.instances;
+        if operator.context.activations.is_short(instances) || instances.is_short() {
             self.deactivate(actor);
         }
     }
 
     /// Gives up the instance of an actor between two turns, and its keys to the store: very many of them little by little, for
-    /// whoever waits for it or for the store must not wait for long.
-    pub(crate) fn deactivate(&mut self, actor: &Arc<Actor>) -> Leaving {
+    /// those who wait for it or for the store must not wait for long.
+    pub(crate) fn deactivate(&mut self, actor: &Arc<Actor>) -> Deactivation {
         let operator = &actor.operator;
         if self.slot.is_none() || self.is_running() {
-            return Leaving::Stays;
+            return Deactivation::Stays;
         }
-        let committed = operator.pipe.epochs.committed();
-        let is_large = self.table.has_more_than(operator.pipe.store.kept_min());
+        let committed = operator.context.epochs.committed();
+        let is_large = self.table.has_more_than(operator.context.store.kept_min());
         let records = if is_large {
             self.table.shrink(committed)
         } else {
@@ -89,13 +89,13 @@ impl Replica {
             Self::give_up_state(operator, &error);
         }
         if is_large {
-            return Leaving::Shrunk;
+            return Deactivation::Shrunk;
         }
-        if matches!(actor.identity, Identity::Key(_)) {
+        if matches!(actor.identity, ActorIdentity::Key(_)) {
             operator.retire(actor);
         }
         self.give_up_instance(actor);
-        Leaving::Gone
+        Deactivation::Gone
     }
 
     /// Gives up the instance and its place.
@@ -103,13 +103,17 @@ impl Replica {
         if let Some(slot) = self.slot.take() {
             drop(slot);
             counters::add(&actor.operator.counters.deactivations, 1_u64);
-            actor.operator.pipe.activations.release(&actor.operator.pipe.share);
+            actor
+                .operator
+                .context
+                .activations
+                .release(&actor.operator.context.instances);
         }
     }
 
     /// Ends the pipeline, since the store failed.
     pub(super) fn give_up_state(operator: &Operator, error: &state::Error) {
-        operator.pipe.halt.blow(Failure::State {
+        operator.context.failure_latch.fail(Failure::State {
             reason: error.to_string(),
         });
     }

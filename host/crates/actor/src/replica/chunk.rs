@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::mailbox::{Chunk, Mail};
+use crate::mailbox::{Chunk, MailboxItem};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::lineage::Ticket;
 
@@ -15,13 +15,13 @@ pub(crate) struct OpenChunk {
     /// In the order in which they leave.
     pub(super) outputs: VecDeque<Batch>,
     /// What has had no effect yet, the next part last: usually there is one. A turn under way is over that one.
-    parts: SmallVec<[Part; 1]>,
+    parts: SmallVec<[ChunkPart; 1]>,
     /// Held so that nothing of the chunk is done with before all of it is.
     _tickets: SmallVec<[Arc<Ticket>; 4]>,
 }
 
 /// Part of a chunk that is run as one turn.
-pub(crate) struct Part {
+pub(crate) struct ChunkPart {
     pub(crate) batch: Batch,
     /// How often its events were tried before.
     pub(crate) attempts: u32,
@@ -39,7 +39,7 @@ impl OpenChunk {
         let (outputs, parts) = if is_done {
             (VecDeque::from([batch]), SmallVec::new())
         } else {
-            (VecDeque::new(), smallvec![Part { batch, attempts: 0 }])
+            (VecDeque::new(), smallvec![ChunkPart { batch, attempts: 0 }])
         };
         Self {
             number,
@@ -55,28 +55,28 @@ impl OpenChunk {
     }
 
     /// The part that is run next, or is being run.
-    pub(crate) fn next(&self) -> Option<&Part> {
+    pub(crate) fn next(&self) -> Option<&ChunkPart> {
         self.parts.last()
     }
 
     /// Takes out the part that was run.
-    pub(super) fn take_next(&mut self) -> Option<Part> {
+    pub(super) fn take_next(&mut self) -> Option<ChunkPart> {
         self.parts.pop()
     }
 
     /// What has had no effect yet, in order.
-    pub(super) fn parts(&self) -> impl Iterator<Item = &Part> {
+    pub(super) fn parts(&self) -> impl Iterator<Item = &ChunkPart> {
         self.parts.iter().rev()
     }
 
     /// Puts a part back in front of the others.
-    pub(super) fn put_back(&mut self, part: Part) {
+    pub(super) fn put_back(&mut self, part: ChunkPart) {
         self.parts.push(part);
     }
 
     /// Cuts the next part before event `at`, and leaves what is behind to a turn of its own.
     pub(crate) fn cut_next(&mut self, at: usize) {
-        if let Some(Part { batch, attempts }) = self.parts.pop() {
+        if let Some(ChunkPart { batch, attempts }) = self.parts.pop() {
             self.put_back_pieces(&batch, attempts, &[at]);
         }
     }
@@ -91,7 +91,7 @@ impl OpenChunk {
             .filter(|range| !range.is_empty())
             .collect();
         for range in ranges.into_iter().rev() {
-            self.put_back(Part {
+            self.put_back(ChunkPart {
                 batch: batch.slice(range),
                 attempts,
             });
@@ -99,13 +99,13 @@ impl OpenChunk {
     }
 
     /// It, as it would wait in a mailbox: outputs first, then what has had no effect yet, that of a turn under way included.
-    pub(super) fn mail(&self) -> Vec<Mail> {
-        let mail = |batch: &Batch, is_done| Mail {
+    pub(super) fn item(&self) -> Vec<MailboxItem> {
+        let item = |batch: &Batch, is_done| MailboxItem {
             batch: batch.clone(),
             is_done,
         };
-        let done = self.outputs.iter().map(|batch| mail(batch, true));
-        let left = self.parts().map(|part| mail(&part.batch, false));
+        let done = self.outputs.iter().map(|batch| item(batch, true));
+        let left = self.parts().map(|part| item(&part.batch, false));
         done.chain(left).collect()
     }
 }
@@ -157,10 +157,10 @@ mod tests {
         let first = chunk.take_next().expect("there are two").batch;
         chunk.outputs.push_back(first);
         chunk.cut_next(2);
-        let mail = chunk.mail();
-        let of = |mail: &Mail| (mail.batch.positions.to_vec(), mail.is_done);
+        let item = chunk.item();
+        let of = |item: &MailboxItem| (item.batch.positions.to_vec(), item.is_done);
         let expected = [(vec![0], true), (vec![1, 2], false), (vec![3], false)];
-        assert!(mail.iter().map(of).eq(expected));
+        assert!(item.iter().map(of).eq(expected));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::slice_clock::SliceClock;
 use super::{Phase, Replica};
-use crate::{Actor, Cell, Step, counters};
+use crate::{Actor, Runnable, Step, counters};
 
 impl Replica {
     /// Lets outputs leave while there is time: those of the chunk that there are so far if it is its turn, the rest when it is
@@ -36,7 +36,7 @@ impl Replica {
             actor.urgency(self.number).close();
             let completed = actor.sequence.complete(chunk.number, chunk.outputs, forward);
             has_early = completed.has_early;
-            completed.can_go_on.into_iter().for_each(Cell::schedule);
+            completed.unblocked.into_iter().for_each(Runnable::schedule);
         }
         while has_early {
             if !clock.is_left() {
@@ -44,7 +44,7 @@ impl Replica {
             }
             let completed = actor.sequence.send_early(forward);
             has_early = completed.has_early;
-            completed.can_go_on.into_iter().for_each(Cell::schedule);
+            completed.unblocked.into_iter().for_each(Runnable::schedule);
         }
         true
     }
@@ -57,10 +57,10 @@ impl Replica {
         };
         self.phase.enter(Phase::Backoff);
         counters::add(&actor.operator.counters.quarantines, 1_u64);
-        let cell = self.cell(actor);
-        actor.operator.pipe.runtime.spawn(async move {
+        let runnable = self.runnable(actor);
+        actor.operator.context.runtime.spawn(async move {
             tokio::time::sleep(backoff).await;
-            cell.schedule();
+            runnable.schedule();
         });
         Some(Step::Parked)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::turn::{End, Turn};
+use crate::turn::{Turn, TurnEnd};
 
 /// What a replica is in the middle of.
 #[derive(Default)]
@@ -13,7 +13,7 @@ pub(super) enum Phase {
     /// A part of a chunk waits until its actor may have an instance.
     AwaitingSlot,
     /// A turn over the next part of the chunk.
-    Running(Running),
+    Running(RunningTurn),
     /// A turn that has ended, and whose effects are still to be taken.
     Settling(Ended),
     /// Outputs leave, for as long as the slice lasts. It backs off once they have, for `backoff`.
@@ -23,7 +23,7 @@ pub(super) enum Phase {
 }
 
 /// A turn under way.
-pub(super) struct Running {
+pub(super) struct RunningTurn {
     pub(super) turn: Turn,
     /// What it took to have its keys, in ns.
     pub(super) load_ns: u64,
@@ -31,10 +31,10 @@ pub(super) struct Running {
 
 /// What is left of a turn.
 pub(super) struct Ended {
-    pub(super) end: End,
+    pub(super) end: TurnEnd,
     pub(super) used_ns: u64,
     pub(super) was_served: bool,
-    /// See [`Running::load_ns`].
+    /// See [`RunningTurn::load_ns`].
     pub(super) load_ns: u64,
 }
 

@@ -1,7 +1,7 @@
 //! What a turn that ended amounts to.
 //!
-//! Its effects are taken in one step, or it is rolled back: then its events are put back in smaller parts, until the one that
-//! fails stands alone and is buried.
+//! Its effects are taken in one step, or it is rolled back: then its events are put back in smaller parts, until the
+//! one that fails stands alone and becomes a dead letter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::Replica;
-use super::chunk::{OpenChunk, Part};
+use super::chunk::{ChunkPart, OpenChunk};
 use super::phase::Ended;
 use crate::driver::{Call, Failed};
 use crate::effects::{Effects, Emitted};
-use crate::operator::{Death, Operator};
-use crate::turn::{End, Outcome};
+use crate::operator::{EventFailure, Operator};
+use crate::turn::{TurnEnd, TurnOutcome};
 use crate::{Actor, counters};
 use dirigo_engine::{Cause, Trap, Unopened};
 use dirigo_flow::{Failure, wake_all};
@@ -39,11 +39,11 @@ impl Replica {
         (part.batch.len(), self.settle_part(actor, part, ended))
     }
 
-    fn settle_part(&mut self, actor: &Arc<Actor>, part: Part, ended: Ended) -> Option<Duration> {
+    fn settle_part(&mut self, actor: &Arc<Actor>, part: ChunkPart, ended: Ended) -> Option<Duration> {
         let operator = &actor.operator;
         let Ended {
             end:
-                End {
+                TurnEnd {
                     instance,
                     call,
                     outcome,
@@ -58,26 +58,26 @@ impl Replica {
         if let Some(slot) = &mut self.slot {
             slot.instance = instance;
         }
-        if matches!(outcome, Outcome::Done(_) | Outcome::Failed(_)) {
+        if matches!(outcome, TurnOutcome::Done(_) | TurnOutcome::Failed(_)) {
             operator.observe_turn(part.batch.len(), fuel, used_ns, was_served);
             self.traps_in_row = 0;
         }
-        if !matches!(outcome, Outcome::Unopened(_)) {
+        if !matches!(outcome, TurnOutcome::Unopened(_)) {
             self.failed_openings = 0;
         }
         match outcome {
-            Outcome::Done(effects) => {
+            TurnOutcome::Done(effects) => {
                 self.apply(operator, &part, call, effects, fuel);
-                self.account_table(actor);
+                self.update_quota(actor);
                 None
             }
-            Outcome::Failed(failed) => {
+            TurnOutcome::Failed(failed) => {
                 call.abandon(&mut self.table);
                 self.run_apart(operator, &part, &failed, fuel);
-                self.account_table(actor);
+                self.update_quota(actor);
                 None
             }
-            Outcome::Trapped(trap) => {
+            TurnOutcome::Trapped(trap) => {
                 let cause = trap.cause;
                 self.roll_back(operator, call);
                 self.split(operator, &part, trap, fuel);
@@ -88,7 +88,7 @@ impl Replica {
                 }
                 self.count_trap()
             }
-            Outcome::Unopened(unopened) => {
+            TurnOutcome::Unopened(unopened) => {
                 self.roll_back(operator, call);
                 self.chunk_mut().put_back(part);
                 Some(self.blame_opening(operator, unopened))
@@ -114,7 +114,7 @@ impl Replica {
         };
         self.failed_openings += 1;
         if self.failed_openings >= OPEN_ATTEMPTS_MAX {
-            operator.pipe.halt.blow(Failure::Operator {
+            operator.context.failure_latch.fail(Failure::Operator {
                 id: operator.id.clone(),
                 reason,
             });
@@ -122,8 +122,9 @@ impl Replica {
         BACKOFF_MIN
     }
 
-    /// Puts what trapped back, in parts: around the event that the guest blames, or in halves. A single event is buried.
-    fn split(&mut self, operator: &Operator, part: &Part, trap: Trap, fuel: u64) {
+    /// Puts what trapped back, in parts: around the event that the guest blames, or in halves. A single event becomes a
+    /// dead letter.
+    fn split(&mut self, operator: &Operator, part: &ChunkPart, trap: Trap, fuel: u64) {
         let events = part.batch.len();
         let attempts = part.attempts + 1;
         if events == 1 {
@@ -134,7 +135,7 @@ impl Replica {
                 backtrace,
                 ..
             } = trap;
-            let death = Death {
+            let failure = EventFailure {
                 kind: cause.name(),
                 reason,
                 backtrace,
@@ -142,7 +143,7 @@ impl Replica {
                 fuel,
                 attempt: attempts,
             };
-            operator.bury(&part.batch, 0, death);
+            operator.send_to_dead_letters(&part.batch, 0, failure);
             Self::done(operator, &part.batch);
             return;
         }
@@ -154,7 +155,7 @@ impl Replica {
         }
     }
 
-    fn apply(&mut self, operator: &Operator, part: &Part, call: Box<dyn Call>, effects: Effects, fuel: u64) {
+    fn apply(&mut self, operator: &Operator, part: &ChunkPart, call: Box<dyn Call>, effects: Effects, fuel: u64) {
         let Effects {
             tally,
             rejected,
@@ -180,8 +181,8 @@ impl Replica {
     }
 
     /// Runs what took no effect again, each event that failed alone, behind those before it: its dead letter bears the state
-    /// that it met. One that was alone is buried.
-    fn run_apart(&mut self, operator: &Operator, part: &Part, failed: &Failed, fuel: u64) {
+    /// that it met. One that was alone becomes a dead letter.
+    fn run_apart(&mut self, operator: &Operator, part: &ChunkPart, failed: &Failed, fuel: u64) {
         let Failed { kind, failures } = failed;
         if part.batch.len() == 1 {
             self.reject(operator, part, kind, failures, fuel);
@@ -193,16 +194,16 @@ impl Replica {
         self.chunk_mut().put_back_pieces(&part.batch, part.attempts, &cuts);
     }
 
-    fn reject(&mut self, operator: &Operator, part: &Part, kind: &'static str, failures: &[Rejection], fuel: u64) {
+    fn reject(&mut self, operator: &Operator, part: &ChunkPart, kind: &'static str, failures: &[Rejection], fuel: u64) {
         for failure in failures {
             let event = failure.index as usize;
-            let death = Death {
+            let failure = EventFailure {
                 state: self.state_of(operator, &part.batch, event),
                 fuel,
                 attempt: part.attempts + 1,
-                ..Death::of(kind, failure.message.clone())
+                ..EventFailure::of(kind, failure.message.clone())
             };
-            operator.bury(&part.batch, event, death);
+            operator.send_to_dead_letters(&part.batch, event, failure);
         }
     }
 

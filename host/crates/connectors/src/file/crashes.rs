@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{LinesSpec, PartsSpec, Roll};
 use dirigo_connect::Pattern;
-use dirigo_connect::sink::{Bookmark, Error, Resume, Sink, SinkSpec};
+use dirigo_connect::sink::{Error, Offset, Resume, Sink, SinkSpec};
 use dirigo_disk::{Disk, Mode, Simulated};
 use dirigo_ground::clock::{Clock, ManualClock};
 
@@ -34,7 +34,7 @@ impl Random {
 /// What the state would hold.
 #[derive(Default)]
 struct Committed {
-    bookmark: Option<Bookmark>,
+    offset: Option<Offset>,
     lines: u64,
 }
 
@@ -67,7 +67,7 @@ fn run(
     random: &mut Random,
 ) -> Result<(), Error> {
     let (disk, clock_of_sink): (Arc<dyn Disk>, Arc<dyn Clock>) = (Arc::new(disk.clone()), clock.clone());
-    let from = committed.bookmark.as_ref().map_or(Resume::Fresh, Resume::At);
+    let from = committed.offset.as_ref().map_or(Resume::Fresh, Resume::At);
     let mut sink = sink.open(from, &disk, &clock_of_sink)?;
     let mut lines = committed.lines;
     loop {
@@ -89,9 +89,9 @@ fn run(
             write(&mut *sink, lines)?;
             lines += 1;
         }
-        let bookmark = prepared.synced()?;
+        let offset = prepared.synced()?;
         *committed = Committed {
-            bookmark,
+            offset,
             lines: prepared_lines,
         };
         sink.publish()?;

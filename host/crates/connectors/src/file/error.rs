@@ -27,8 +27,8 @@ pub enum Error {
     },
     /// A file is not there any more.
     #[error(
-        "cannot go on writing `{}`: it is missing, and {committed} bytes had been committed to it; restore it, or `--fresh` \
-         discards the state and begins anew",
+        "cannot resume writing `{}`: it is missing, and {committed} bytes had been committed to it; restore it, or \
+         `--fresh` discards the state and begins anew",
         path.display()
     )]
     Missing {
@@ -45,8 +45,8 @@ pub enum Error {
     },
     /// A file is shorter than what had been committed to it.
     #[error(
-        "cannot go on writing `{}`: it has {bytes} bytes, {committed} had been committed; restore it, or `--fresh` discards \
-         the state and begins anew",
+        "cannot resume writing `{}`: it has {bytes} bytes, {committed} had been committed; restore it, or `--fresh` \
+         discards the state and begins anew",
         path.display()
     )]
     Truncated {
@@ -68,9 +68,9 @@ pub enum Error {
         /// What it holds.
         name: String,
     },
-    /// A bookmark does not fit its sink.
-    #[error("cannot go on writing `{}`: {problem}", path.display())]
-    Bookmark {
+    /// An offset does not fit its sink.
+    #[error("cannot resume writing `{}`: {problem}", path.display())]
+    Offset {
         /// The file.
         path: PathBuf,
         /// What does not fit.

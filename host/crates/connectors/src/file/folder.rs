@@ -1,7 +1,8 @@
 //! The files of a folder as one source: one after another, in the order of their names.
 //!
-//! Owns which file comes next, and noticing that one came, or grew, behind the place that was reached: it would be skipped.
-//! Each file is read, and known again, as [`File`] does it. Files that come during a run are read by the next one.
+//! Owns which file comes next, and noticing that one came, or grew, behind the place that was reached: it would be
+//! skipped. Each file is read, and known again, as [`FileReader`] does it. Files that come during a run are read by the
+//! next one.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,65 +15,65 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::reader::File;
+use super::reader::FileReader;
 use crate::records::{self, Error, Extract};
-use dirigo_connect::source::{Bookmark, Intake, Progress, Quota, Read, Source};
+use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
 use dirigo_connect::{Format, Pattern};
 use dirigo_ground::clock::Clock;
 
-/// The most files that a folder may have: a bookmark takes 11 bytes for each, and one is kept with every checkpoint.
+/// The most files that a folder may have: an offset takes 11 bytes for each, and one is kept with every checkpoint.
 const FILES_MAX: usize = 100_000;
 
 /// By what a file that has been read is known again: 64 bits of a hash of its name and size.
-type Mark = [u8; 8];
+type FileMark = [u8; 8];
 
 /// An open folder of events.
-pub(super) struct Folder {
+pub(super) struct FolderReader {
     path: PathBuf,
     format: Format,
     extract: Extract,
     clock: Arc<dyn Clock>,
     /// In the order of their names, those before the current one included.
-    files: Vec<Listed>,
-    current: Option<Current>,
+    files: Vec<ListedFile>,
+    current: Option<CurrentFile>,
     /// What has been read to its end before the current one, and was there when this run began.
-    read: Vec<Mark>,
+    read: Vec<FileMark>,
     /// Lines of all files before the current one.
     lines_before: u64,
 }
 
 /// A file that was there when the run began.
-struct Listed {
+struct ListedFile {
     name: String,
     bytes: u64,
 }
 
 /// The file that is being read.
-struct Current {
+struct CurrentFile {
     name: String,
     /// Its place among the files; that of the next one where it is there no more.
     index: usize,
     /// `None` where it was read to its end by an earlier run and has been taken away since.
-    file: Option<File>,
+    file: Option<FileReader>,
     /// Then, where its end was: it may be brought back.
-    gone: Option<Gone>,
+    gone: Option<RemovedFile>,
     /// Whether it was read to its end.
     is_at_end: bool,
 }
 
 /// A file that was read to its end and has been taken away.
-struct Gone {
-    within: Bookmark,
+struct RemovedFile {
+    within: Offset,
     lines: u64,
 }
 
-/// What a bookmark says.
+/// What an offset says.
 #[derive(Serialize, Deserialize)]
-struct Place {
+struct FolderOffset {
     /// The file that is being read; null before the first one.
     file: Option<String>,
-    /// Its bookmark.
-    within: Option<Bookmark>,
+    /// Its offset.
+    within: Option<Offset>,
     /// Whether it was read to its end.
     ended: bool,
     /// Lines of the files before it.
@@ -81,13 +82,13 @@ struct Place {
     read: String,
 }
 
-impl Folder {
+impl FolderReader {
     pub(super) fn open(
         pattern: &Pattern,
         format: Format,
         extract: Extract,
         clock: Arc<dyn Clock>,
-        from: Option<&Bookmark>,
+        from: Option<&Offset>,
     ) -> Result<Self, Error> {
         let mut folder = Self {
             files: list(pattern)?,
@@ -99,19 +100,20 @@ impl Folder {
             read: Vec::new(),
             lines_before: 0,
         };
-        if let Some(bookmark) = from {
-            folder.go_on(bookmark)?;
+        if let Some(offset) = from {
+            folder.go_on(offset)?;
         }
         Ok(folder)
     }
 
-    fn go_on(&mut self, bookmark: &Bookmark) -> Result<(), Error> {
-        let place: Place = serde_json::from_value(bookmark.clone()).map_err(|error| self.unfit(error.to_string()))?;
+    fn go_on(&mut self, offset: &Offset) -> Result<(), Error> {
+        let place: FolderOffset =
+            serde_json::from_value(offset.clone()).map_err(|error| self.unfit(error.to_string()))?;
         let Some(name) = place.file else {
             return Ok(());
         };
         let marks = BASE64_STANDARD.decode(&place.read).unwrap_or_default();
-        let marks: HashSet<Mark> = marks.as_chunks().0.iter().copied().collect();
+        let marks: HashSet<FileMark> = marks.as_chunks().0.iter().copied().collect();
         let index = self.files.partition_point(|listed| listed.name < name);
         let mut read = Vec::new();
         for listed in &self.files[..index] {
@@ -134,12 +136,12 @@ impl Folder {
             .transpose()?;
         let mut gone = None;
         if !is_there && let Some(within) = place.within {
-            let end: records::Place =
+            let end: records::StreamOffset =
                 serde_json::from_value(within.clone()).map_err(|error| self.unfit(error.to_string()))?;
             let lines = end.lines();
-            gone = Some(Gone { within, lines });
+            gone = Some(RemovedFile { within, lines });
         }
-        self.current = Some(Current {
+        self.current = Some(CurrentFile {
             is_at_end: file.is_none(),
             name,
             index,
@@ -152,37 +154,37 @@ impl Folder {
     }
 
     fn unfit(&self, problem: String) -> Error {
-        Error::Bookmark {
+        Error::Offset {
             from: format!("`{}`", self.path.display()),
             problem,
         }
     }
 
-    fn open_file(&self, name: &str, from: Option<&Bookmark>) -> Result<File, Error> {
+    fn open_file(&self, name: &str, from: Option<&Offset>) -> Result<FileReader, Error> {
         let (extract, clock) = (self.extract.clone(), self.clock.clone());
-        File::open(&self.path.join(name), self.format, extract, clock, from)
+        FileReader::open(&self.path.join(name), self.format, extract, clock, from)
     }
 
     /// Opens the file after the current one; returns whether there is one.
     fn open_next(&mut self) -> Result<bool, Error> {
         let index = match &self.current {
             None => 0,
-            Some(Current { file: None, index, .. }) => *index,
-            Some(Current { index, .. }) => index + 1,
+            Some(CurrentFile { file: None, index, .. }) => *index,
+            Some(CurrentFile { index, .. }) => index + 1,
         };
-        let Some(Listed { name, .. }) = self.files.get(index) else {
+        let Some(ListedFile { name, .. }) = self.files.get(index) else {
             return Ok(false);
         };
         let name = name.clone();
         let file = Some(self.open_file(&name, None)?);
-        let next = Current {
+        let next = CurrentFile {
             name,
             index,
             file,
             gone: None,
             is_at_end: false,
         };
-        if let Some(Current { name, file, gone, .. }) = self.current.replace(next) {
+        if let Some(CurrentFile { name, file, gone, .. }) = self.current.replace(next) {
             self.lines_before += gone.map_or(0, |gone| gone.lines);
             if let Some(file) = file {
                 self.lines_before += file.lines();
@@ -194,7 +196,7 @@ impl Folder {
 }
 
 /// The files whose names match, in the order of their names. What is hidden, and folders, are none.
-fn list(pattern: &Pattern) -> Result<Vec<Listed>, Error> {
+fn list(pattern: &Pattern) -> Result<Vec<ListedFile>, Error> {
     let cannot = |path: &Path, reason| Error::Open {
         path: path.to_owned(),
         reason,
@@ -216,7 +218,7 @@ fn list(pattern: &Pattern) -> Result<Vec<Listed>, Error> {
         if !metadata.is_file() {
             return Err(cannot(&path, io::Error::other("it is a pipe or a device")));
         }
-        files.push(Listed {
+        files.push(ListedFile {
             name: name.to_owned(),
             bytes: metadata.len(),
         });
@@ -230,7 +232,7 @@ fn list(pattern: &Pattern) -> Result<Vec<Listed>, Error> {
     Ok(files)
 }
 
-fn mark(name: &str, bytes: u64) -> Mark {
+fn mark(name: &str, bytes: u64) -> FileMark {
     let hash = Sha256::new()
         .chain_update(bytes.to_le_bytes())
         .chain_update(name)
@@ -250,23 +252,23 @@ fn count_on(intake: &mut Intake, (positions, refused): (usize, usize), name: &st
     }
 }
 
-impl Source for Folder {
-    fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, dirigo_connect::Error> {
+impl Source for FolderReader {
+    fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, dirigo_connect::Error> {
         let events = |intake: &Intake| intake.positions.len() + intake.refused.len();
         let (events_before, bytes_before) = (events(intake), intake.values.bytes().len());
         loop {
-            let room = Quota {
-                events: quota.events.saturating_sub(events(intake) - events_before),
-                bytes: quota.bytes.saturating_sub(intake.values.bytes().len() - bytes_before),
+            let remaining = ReadLimit {
+                events: limit.events.saturating_sub(events(intake) - events_before),
+                bytes: limit.bytes.saturating_sub(intake.values.bytes().len() - bytes_before),
             };
-            if room.events == 0 || room.bytes == 0 {
+            if remaining.events == 0 || remaining.bytes == 0 {
                 return Ok(Read::More);
             }
             if let Some(current) = &mut self.current
                 && let Some(file) = &mut current.file
             {
                 let start = (intake.positions.len(), intake.refused.len());
-                let read = file.read(intake, room);
+                let read = file.read(intake, remaining);
                 count_on(intake, start, &current.name, self.lines_before);
                 let read = read?;
                 if read != Read::End {
@@ -281,29 +283,29 @@ impl Source for Folder {
         }
     }
 
-    fn bookmark(&self) -> Option<Bookmark> {
+    fn offset(&self) -> Option<Offset> {
         let current = self.current.as_ref();
-        let place = Place {
+        let place = FolderOffset {
             file: current.map(|current| current.name.clone()),
             within: current.and_then(|current| match &current.file {
-                Some(file) => file.bookmark(),
+                Some(file) => file.offset(),
                 None => current.gone.as_ref().map(|gone| gone.within.clone()),
             }),
             ended: current.is_some_and(|current| current.is_at_end),
             lines: self.lines_before,
             read: BASE64_STANDARD.encode(self.read.as_flattened()),
         };
-        Some(serde_json::to_value(place).expect("a place has no maps, whose keys could fail"))
+        Some(serde_json::to_value(place).expect("an offset has no maps, whose keys could fail"))
     }
 
-    fn progress(&self) -> Option<Progress> {
-        let bytes = |files: &[Listed]| files.iter().map(|listed| listed.bytes).sum();
+    fn progress(&self) -> Option<ReadProgress> {
+        let bytes = |files: &[ListedFile]| files.iter().map(|listed| listed.bytes).sum();
         let total: u64 = bytes(&self.files);
         let done: u64 = self.current.as_ref().map_or(0, |current| {
-            let in_file = current.file.as_ref().map_or(0, File::bytes_read);
+            let in_file = current.file.as_ref().map_or(0, FileReader::bytes_read);
             bytes(&self.files[..current.index]) + in_file
         });
-        Some(Progress {
+        Some(ReadProgress {
             done,
             total: total.max(done),
         })
@@ -317,18 +319,18 @@ mod tests {
     use super::*;
     use dirigo_ground::clock::ManualClock;
 
-    const MANY: Quota = Quota {
+    const MANY: ReadLimit = ReadLimit {
         events: 1_000,
         bytes: 1 << 20,
     };
-    const ONE: Quota = Quota {
+    const ONE: ReadLimit = ReadLimit {
         events: 1,
         bytes: 1 << 20,
     };
 
-    struct Stage(tempfile::TempDir);
+    struct TestFolder(tempfile::TempDir);
 
-    impl Stage {
+    impl TestFolder {
         fn new<const N: usize>(files: [(&str, &str); N]) -> Self {
             let stage = Self(tempfile::tempdir().unwrap());
             for (name, text) in files {
@@ -354,29 +356,29 @@ mod tests {
             fs::remove_file(self.path(name)).unwrap();
         }
 
-        fn try_open(&self, from: Option<&Bookmark>) -> Result<Folder, Error> {
+        fn try_open(&self, from: Option<&Offset>) -> Result<FolderReader, Error> {
             let pattern = Pattern {
                 folder: self.0.path().to_owned(),
                 prefix: String::new(),
                 suffix: ".txt".to_owned(),
             };
             let clock = Arc::new(ManualClock::new(0));
-            Folder::open(&pattern, Format::Lines, Extract::default(), clock, from)
+            FolderReader::open(&pattern, Format::Lines, Extract::default(), clock, from)
         }
 
-        fn open(&self, from: Option<&Bookmark>) -> Folder {
+        fn open(&self, from: Option<&Offset>) -> FolderReader {
             self.try_open(from).unwrap_or_else(|error| panic!("{error}"))
         }
 
         /// What comes of reading to the end, as `POSITION VALUE`, and where that is.
-        fn read(&self, from: Option<&Bookmark>) -> (Vec<String>, Bookmark) {
+        fn read(&self, from: Option<&Offset>) -> (Vec<String>, Offset) {
             let mut folder = self.open(from);
             let mut intake = Intake::default();
             while folder.read(&mut intake, MANY).unwrap() != Read::End {}
-            (shown(&intake), folder.bookmark().unwrap())
+            (shown(&intake), folder.offset().unwrap())
         }
 
-        fn refusal(&self, from: &Bookmark) -> String {
+        fn refusal(&self, from: &Offset) -> String {
             self.try_open(Some(from)).err().unwrap().to_string()
         }
     }
@@ -390,7 +392,7 @@ mod tests {
 
     #[test]
     fn files_are_read_by_their_names_and_lines_counted_on() {
-        let stage = Stage::new([("b.txt", "3\n"), ("a.txt", "1\n2"), ("c.txt", "4\n"), ("d.log", "x\n")]);
+        let stage = TestFolder::new([("b.txt", "3\n"), ("a.txt", "1\n2"), ("c.txt", "4\n"), ("d.log", "x\n")]);
         stage.write(".a.txt", "hidden\n");
         fs::create_dir(stage.path("folder.txt")).unwrap();
         assert_eq!(stage.read(None).0, ["1 1", "2 2", "3 3", "4 4"]);
@@ -398,89 +400,89 @@ mod tests {
 
     #[test]
     fn it_goes_on_after_each_event() {
-        let stage = Stage::new([("a.txt", "1\n2"), ("b.txt", ""), ("c.txt", "3\n4\n"), ("d.txt", "5\n")]);
+        let stage = TestFolder::new([("a.txt", "1\n2"), ("b.txt", ""), ("c.txt", "3\n4\n"), ("d.txt", "5\n")]);
         let mut all = Vec::new();
-        let mut bookmark = None;
+        let mut offset = None;
         for _ in 0..5 {
-            let mut folder = stage.open(bookmark.as_ref());
+            let mut folder = stage.open(offset.as_ref());
             let mut intake = Intake::default();
             while intake.positions.is_empty() {
                 folder.read(&mut intake, ONE).unwrap();
             }
             all.append(&mut shown(&intake));
-            bookmark = folder.bookmark();
+            offset = folder.offset();
         }
         assert_eq!(all, ["1 1", "2 2", "3 3", "4 4", "5 5"]);
-        assert!(stage.read(bookmark.as_ref()).0.is_empty());
+        assert!(stage.read(offset.as_ref()).0.is_empty());
     }
 
     #[test]
     fn what_the_last_file_has_grown_by_and_files_behind_it_are_read_by_the_next_run() {
-        let stage = Stage::new([]);
-        let (read, bookmark) = stage.read(None);
+        let stage = TestFolder::new([]);
+        let (read, offset) = stage.read(None);
         assert!(read.is_empty());
         stage.write("a.txt", "1\n");
         stage.write("b.txt", "2\n");
-        let (read, bookmark) = stage.read(Some(&bookmark));
+        let (read, offset) = stage.read(Some(&offset));
         assert_eq!(read, ["1 1", "2 2"]);
         stage.append("b.txt", "3\n");
         stage.write("c.txt", "4\n");
-        assert_eq!(stage.read(Some(&bookmark)).0, ["3 3", "4 4"]);
+        assert_eq!(stage.read(Some(&offset)).0, ["3 3", "4 4"]);
     }
 
     #[test]
     fn what_would_be_skipped_is_refused() {
-        let stage = Stage::new([("b.txt", "1\n"), ("c.txt", "2\n")]);
-        let (_, bookmark) = stage.read(None);
+        let stage = TestFolder::new([("b.txt", "1\n"), ("c.txt", "2\n")]);
+        let (_, offset) = stage.read(None);
         stage.write("a.txt", "0\n");
-        let refusal = stage.refusal(&bookmark);
+        let refusal = stage.refusal(&offset);
         assert!(
             refusal.contains("`a.txt` is new there or has grown, and would be skipped"),
             "{refusal}"
         );
         stage.remove("a.txt");
-        assert!(stage.read(Some(&bookmark)).0.is_empty());
+        assert!(stage.read(Some(&offset)).0.is_empty());
         stage.append("b.txt", "0\n");
-        let refusal = stage.refusal(&bookmark);
+        let refusal = stage.refusal(&offset);
         assert!(refusal.contains("`b.txt` is new there or has grown"), "{refusal}");
     }
 
     #[test]
     fn files_that_were_read_may_be_taken_away() {
-        let stage = Stage::new([("a.txt", "1\n"), ("b.txt", "2\n3"), ("c.txt", "4\n")]);
-        let (_, bookmark) = stage.read(None);
+        let stage = TestFolder::new([("a.txt", "1\n"), ("b.txt", "2\n3"), ("c.txt", "4\n")]);
+        let (_, offset) = stage.read(None);
         stage.remove("a.txt");
         stage.remove("c.txt");
-        let (read, bookmark) = stage.read(Some(&bookmark));
+        let (read, offset) = stage.read(Some(&offset));
         assert!(read.is_empty());
-        let (read, bookmark) = stage.read(Some(&bookmark));
+        let (read, offset) = stage.read(Some(&offset));
         assert!(read.is_empty());
         stage.remove("b.txt");
         stage.write("d.txt", "5\n");
-        assert_eq!(stage.read(Some(&bookmark)).0, ["5 5"]);
+        assert_eq!(stage.read(Some(&offset)).0, ["5 5"]);
     }
 
     #[test]
     fn a_file_that_comes_back_is_not_read_again() {
-        let stage = Stage::new([("a.txt", "1\n"), ("b.txt", "2\n")]);
-        let (_, bookmark) = stage.read(None);
+        let stage = TestFolder::new([("a.txt", "1\n"), ("b.txt", "2\n")]);
+        let (_, offset) = stage.read(None);
         stage.remove("b.txt");
-        let (_, bookmark) = stage.read(Some(&bookmark));
-        let (_, bookmark) = stage.read(Some(&bookmark));
+        let (_, offset) = stage.read(Some(&offset));
+        let (_, offset) = stage.read(Some(&offset));
         stage.write("b.txt", "2\n3\n");
         stage.write("c.txt", "4\n");
-        assert_eq!(stage.read(Some(&bookmark)).0, ["3 3", "4 4"]);
+        assert_eq!(stage.read(Some(&offset)).0, ["3 3", "4 4"]);
         stage.remove("b.txt");
-        assert_eq!(stage.read(Some(&bookmark)).0, ["3 4"]);
+        assert_eq!(stage.read(Some(&offset)).0, ["3 4"]);
     }
 
     #[test]
     fn a_file_that_is_gone_before_it_was_read_to_its_end_is_missed() {
-        let stage = Stage::new([("a.txt", "1\n2\n"), ("b.txt", "3\n")]);
+        let stage = TestFolder::new([("a.txt", "1\n2\n"), ("b.txt", "3\n")]);
         let mut folder = stage.open(None);
         folder.read(&mut Intake::default(), ONE).unwrap();
         stage.remove("a.txt");
-        let refusal = stage.refusal(&folder.bookmark().unwrap());
+        let refusal = stage.refusal(&folder.offset().unwrap());
         assert!(
             refusal.ends_with("`a.txt` is gone, and had not been read to its end"),
             "{refusal}"
@@ -489,31 +491,31 @@ mod tests {
 
     #[test]
     fn a_file_that_was_cut_or_rewritten_is_named() {
-        let stage = Stage::new([("a.txt", "1\n"), ("b.txt", "2\n3\n")]);
-        let (_, bookmark) = stage.read(None);
+        let stage = TestFolder::new([("a.txt", "1\n"), ("b.txt", "2\n3\n")]);
+        let (_, offset) = stage.read(None);
         stage.write("b.txt", "2\n");
-        let refusal = stage.refusal(&bookmark);
+        let refusal = stage.refusal(&offset);
         assert!(refusal.contains("b.txt`: it was truncated to 2 bytes"), "{refusal}");
         stage.write("b.txt", "2\n4\n");
-        let refusal = stage.refusal(&bookmark);
+        let refusal = stage.refusal(&offset);
         assert!(refusal.contains("b.txt`: it was replaced or rewritten"), "{refusal}");
     }
 
     #[test]
-    fn a_bookmark_of_one_file_is_refused() {
-        let stage = Stage::new([("a.txt", "1\n")]);
+    fn an_offset_of_one_file_is_refused() {
+        let stage = TestFolder::new([("a.txt", "1\n")]);
         let refusal = stage.refusal(&serde_json::json!({ "offset": 2 }));
         assert!(refusal.contains("missing field"), "{refusal}");
     }
 
     #[test]
     fn each_file_has_its_own_header_and_compression_and_a_refusal_names_its_file() {
-        let stage = Stage::new([("a.csv", "n\n1\n"), ("c.csv", "n\n4\n5,6\n")]);
+        let stage = TestFolder::new([("a.csv", "n\n1\n"), ("c.csv", "n\n4\n5,6\n")]);
         let zipped = zstd::encode_all(&b"n\n2\n3\n"[..], 1).unwrap();
         fs::write(stage.path("b.csv.zst"), zipped).unwrap();
         let pattern = Pattern::all_of(stage.0.path().to_owned());
         let clock = Arc::new(ManualClock::new(0));
-        let mut folder = Folder::open(&pattern, Format::Csv, Extract::default(), clock.clone(), None).unwrap();
+        let mut folder = FolderReader::open(&pattern, Format::Csv, Extract::default(), clock.clone(), None).unwrap();
         let mut intake = Intake::default();
         while folder.read(&mut intake, ONE).unwrap() != Read::End {}
         assert_eq!(
@@ -525,14 +527,14 @@ mod tests {
         assert_eq!(intake.refused[0].reason, reason);
         let progress = folder.progress().unwrap();
         assert_eq!(progress.done, progress.total);
-        let bookmark = folder.bookmark();
-        let again = Folder::open(&pattern, Format::Csv, Extract::default(), clock, bookmark.as_ref());
+        let offset = folder.offset();
+        let again = FolderReader::open(&pattern, Format::Csv, Extract::default(), clock, offset.as_ref());
         assert_eq!(again.unwrap().read(&mut Intake::default(), MANY).unwrap(), Read::End);
     }
 
     #[test]
     fn a_file_that_cannot_be_opened_comes_after_the_events_before_it() {
-        let stage = Stage::new([("a.txt", "1\n"), ("b.txt", "2\n")]);
+        let stage = TestFolder::new([("a.txt", "1\n"), ("b.txt", "2\n")]);
         let mut folder = stage.open(None);
         stage.remove("b.txt");
         let mut intake = Intake::default();

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::unsynced::{Unsynced, parent};
-use dirigo_connect::sink::{Ability, Bookmark, Events, Prepared, Resume, Sink};
-use dirigo_disk::{Disk, Entry, File, Mode};
+use dirigo_connect::sink::{DeliveryCapability, Events, Offset, Prepared, Resume, Sink};
+use dirigo_disk::{Disk, File, Mode, PathKind};
 
 /// Bytes gathered before they are written: large against the cost of a system call.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -47,7 +47,7 @@ enum Frame {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Place {
+struct FileOffset {
     length: u64,
 }
 
@@ -55,7 +55,7 @@ impl LineFile {
     /// Opens a file, and makes it and the folders on the way where they do not exist.
     ///
     /// # Errors
-    /// When that is not possible, or the file is shorter than the bookmark says.
+    /// When that is not possible, or the file is shorter than the offset says.
     pub fn open(path: &Path, from: Resume<'_>, disk: &Arc<dyn Disk>) -> Result<Self, Error> {
         let mut unsynced = Unsynced::default();
         match from {
@@ -74,18 +74,18 @@ impl LineFile {
     ) -> Result<Self, Error> {
         let committed = match from {
             Resume::Fresh => 0,
-            Resume::At(bookmark) => committed_length(path, bookmark)?,
+            Resume::At(offset) => committed_length(path, offset)?,
         };
         let cannot_open = |reason| Error::Open {
             path: path.to_owned(),
             reason,
         };
         let file = open_or_make(path, committed, &**disk).map_err(cannot_open)?;
-        let entry = file.as_ref().map_or(Ok(Entry::Missing), |_| disk.look(path));
+        let entry = file.as_ref().map_or(Ok(PathKind::Missing), |_| disk.look(path));
         let length = match entry.map_err(cannot_open)? {
-            Entry::Missing => Some(0),
-            Entry::File(bytes) => Some(bytes),
-            Entry::Folder | Entry::Other => None,
+            PathKind::Missing => Some(0),
+            PathKind::File(bytes) => Some(bytes),
+            PathKind::Folder | PathKind::Other => None,
         };
         let path_owned = || path.to_owned();
         let Some(file) = file else {
@@ -220,7 +220,7 @@ impl Sink for LineFile {
             Ok(sync_all().map_err(|reason| cannot_write(&path, reason))?)
         };
         Ok(Prepared {
-            bookmark: Some(serde_json::json!(Place { length })),
+            offset: Some(serde_json::json!(FileOffset { length })),
             sync: Some(Box::new(sync)),
         })
     }
@@ -230,13 +230,13 @@ impl Sink for LineFile {
         Ok(())
     }
 
-    fn ability(&self) -> Ability {
-        ability(self.length.is_none())
+    fn delivery_capability(&self) -> DeliveryCapability {
+        delivery_capability(self.length.is_none())
     }
 }
 
 impl Drop for LineFile {
-    /// Leaves a whole file. Whoever wants to know whether that worked ends the epoch first.
+    /// Leaves a whole file. A caller that wants to know whether that worked ends the epoch first.
     fn drop(&mut self) {
         // After a failure, what is buffered may have been written in part; writing it again would make it worse.
         if !self.has_failed {
@@ -295,18 +295,18 @@ fn lock(file: &dyn File, path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Whether a file can be opened to begin it anew. One that is missing can be if it can be made; it is not left there, since
-/// whoever asks may not begin.
+/// Whether a file can be opened to begin it anew. One that is missing can be if it can be made; it is not left there,
+/// since the caller may not begin.
 pub(super) fn check(path: &Path, disk: &dyn Disk) -> Result<(), Error> {
     let open = || match disk.look(path)? {
         // To open a pipe is to wait for its reader.
-        Entry::Other => Ok(None),
-        Entry::Missing => {
+        PathKind::Other => Ok(None),
+        PathKind::Missing => {
             drop(open_or_make(path, 0, disk)?);
             disk.remove(path)?;
             Ok(None)
         }
-        Entry::File(_) | Entry::Folder => open_or_make(path, 0, disk),
+        PathKind::File(_) | PathKind::Folder => open_or_make(path, 0, disk),
     };
     let file = open().map_err(|reason| Error::Open {
         path: path.to_owned(),
@@ -323,18 +323,18 @@ pub(super) fn cannot_write(path: &Path, reason: io::Error) -> Error {
 }
 
 /// What a file of lines can do, or a pipe or a device.
-pub(super) fn ability(is_other: bool) -> Ability {
+pub(super) fn delivery_capability(is_other: bool) -> DeliveryCapability {
     if is_other {
-        Ability::AtLeastOnce {
+        DeliveryCapability::AtLeastOnce {
             why: "a pipe or a device takes nothing back",
         }
     } else {
-        Ability::TakesBack
+        DeliveryCapability::TakesBack
     }
 }
 
-fn committed_length(path: &Path, bookmark: &Bookmark) -> Result<u64, Error> {
-    let place: Place = serde_json::from_value(bookmark.clone()).map_err(|error| Error::Bookmark {
+fn committed_length(path: &Path, offset: &Offset) -> Result<u64, Error> {
+    let place: FileOffset = serde_json::from_value(offset.clone()).map_err(|error| Error::Offset {
         path: path.to_owned(),
         problem: error.to_string(),
     })?;
@@ -370,10 +370,10 @@ mod tests {
     }
 
     /// Ends an epoch and commits it.
-    fn commit(file: &mut LineFile) -> Option<Bookmark> {
-        let bookmark = file.prepare().unwrap().synced().unwrap();
+    fn commit(file: &mut LineFile) -> Option<Offset> {
+        let offset = file.prepare().unwrap().synced().unwrap();
         file.publish().unwrap();
-        bookmark
+        offset
     }
 
     fn read(path: &Path) -> String {
@@ -421,12 +421,12 @@ mod tests {
             let path = folder.path().join(name);
             let mut file = open(&path, Resume::Fresh).unwrap();
             write(&mut file, &["one", "two"]);
-            let bookmark = commit(&mut file).unwrap();
+            let offset = commit(&mut file).unwrap();
             write(&mut file, &["lost"]);
             drop(file);
             assert_eq!(read(&path), "one\ntwo\nlost\n", "{name} is whole when it is dropped");
 
-            let mut file = open(&path, Resume::At(&bookmark)).unwrap();
+            let mut file = open(&path, Resume::At(&offset)).unwrap();
             assert_eq!(read(&path), "one\ntwo\n", "{name} is whole where it was cut");
             write(&mut file, &["three"]);
             commit(&mut file);
@@ -442,28 +442,28 @@ mod tests {
             let mut file = open(&path, Resume::Fresh).unwrap();
             assert_eq!(commit(&mut file), Some(serde_json::json!({ "length": 0 })));
             write(&mut file, &["x"]);
-            let bookmark = commit(&mut file);
-            assert_eq!(commit(&mut file), bookmark);
+            let offset = commit(&mut file);
+            assert_eq!(commit(&mut file), offset);
         }
     }
 
     #[test]
-    fn a_file_shorter_than_its_bookmark_is_refused_and_left_alone() {
+    fn a_file_shorter_than_its_offset_is_refused_and_left_alone() {
         let folder = folder();
         let path = folder.path().join("out.jsonl");
-        let bookmark = serde_json::json!({ "length": 10 });
+        let offset = serde_json::json!({ "length": 10 });
         fs::write(&path, "short").unwrap();
-        let error = open(&path, Resume::At(&bookmark)).err().unwrap().to_string();
+        let error = open(&path, Resume::At(&offset)).err().unwrap().to_string();
         let expected = format!(
-            "cannot go on writing `{}`: it has 5 bytes, 10 had been committed; restore it, or `--fresh` discards the state \
-             and begins anew",
+            "cannot resume writing `{}`: it has 5 bytes, 10 had been committed; restore it, or `--fresh` discards the \
+             state and begins anew",
             path.display()
         );
         assert_eq!(error, expected);
         assert_eq!(read(&path), "short");
 
         fs::remove_file(&path).unwrap();
-        let error = open(&path, Resume::At(&bookmark)).err().unwrap();
+        let error = open(&path, Resume::At(&offset)).err().unwrap();
         assert!(matches!(error, Error::Missing { committed: 10, .. }), "{error}");
         assert!(!path.exists());
     }
@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bookmark_of_another_kind_is_refused() {
+    fn an_offset_of_another_kind_is_refused() {
         let folder = folder();
         let error = open(&folder.path().join("x"), Resume::At(&serde_json::json!({})))
             .err()
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_written_to_without_bookmarks() {
+    fn a_device_is_written_to_without_offsets() {
         let mut file = open(Path::new("/dev/null"), Resume::Fresh).unwrap();
         write(&mut file, &["1"]);
         assert_eq!(commit(&mut file), None);

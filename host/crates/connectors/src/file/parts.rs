@@ -13,8 +13,8 @@ use super::line_file::{LineFile, cannot_write};
 use super::unsynced::Unsynced;
 use super::{Error, Roll};
 use dirigo_connect::Pattern;
-use dirigo_connect::sink::{Ability, Bookmark, Events, Prepared, Resume, Sink};
-use dirigo_disk::{Disk, Entry};
+use dirigo_connect::sink::{DeliveryCapability, Events, Offset, Prepared, Resume, Sink};
+use dirigo_disk::{Disk, PathKind};
 use dirigo_ground::clock::Clock;
 
 /// Digits of a part's number: names sort as numbers do, and no date or time is taken for one. One part a second fills them in
@@ -30,42 +30,42 @@ pub(super) struct Parts {
     clock: Arc<dyn Clock>,
     /// The number of the next part.
     next: u64,
-    open: Option<Open>,
+    open: Option<OpenPart>,
     /// Those that are full, and are shown once the epoch that has just ended is committed.
-    closed: Vec<Part>,
+    closed: Vec<PartOffset>,
     unsynced: Unsynced,
     /// Whether nothing more comes in this run.
     is_ending: bool,
 }
 
 /// The part that is being written.
-struct Open {
+struct OpenPart {
     number: u64,
     since_ms: i64,
     file: LineFile,
 }
 
-/// What a bookmark says.
+/// What an offset says.
 #[derive(Serialize, Deserialize)]
-struct Place {
+struct PartsOffset {
     next: u64,
-    open: Option<Part>,
-    closed: Vec<Part>,
+    open: Option<PartOffset>,
+    closed: Vec<PartOffset>,
 }
 
 /// A part that readers have yet to see.
 #[derive(Clone, Serialize, Deserialize)]
-struct Part {
+struct PartOffset {
     number: u64,
     /// When its first event came, ms since the epoch.
     since_ms: i64,
     /// Where it ends.
-    file: Bookmark,
+    file: Offset,
 }
 
 /// Something in the folder.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
+enum FolderItem {
     /// A part that readers see.
     Shown(u64),
     /// One that they don't.
@@ -104,7 +104,7 @@ impl Parts {
         made.map_err(|reason| parts.cannot_open(reason))?;
         match from {
             Resume::Fresh => parts.clear()?,
-            Resume::At(bookmark) => parts.go_on(bookmark)?,
+            Resume::At(offset) => parts.go_on(offset)?,
         }
         Ok(parts)
     }
@@ -112,37 +112,37 @@ impl Parts {
     /// Removes what an earlier run left, unless there is something else: the folder may not be meant.
     fn clear(&mut self) -> Result<(), Error> {
         let found = self.list()?;
-        if let Some((name, _)) = found.iter().find(|(_, found)| *found == Found::Foreign) {
+        if let Some((name, _)) = found.iter().find(|(_, found)| *found == FolderItem::Foreign) {
             return Err(Error::Foreign {
                 folder: self.pattern.folder.clone(),
                 name: name.clone(),
             });
         }
         for (name, found) in found {
-            if matches!(found, Found::Shown(_) | Found::Hidden(_)) {
+            if matches!(found, FolderItem::Shown(_) | FolderItem::Hidden(_)) {
                 self.remove(&name)?;
             }
         }
         Ok(())
     }
 
-    fn go_on(&mut self, bookmark: &Bookmark) -> Result<(), Error> {
-        let place: Place =
-            serde_json::from_value(bookmark.clone()).map_err(|error| self.cannot_go_on(error.to_string()))?;
+    fn go_on(&mut self, offset: &Offset) -> Result<(), Error> {
+        let place: PartsOffset =
+            serde_json::from_value(offset.clone()).map_err(|error| self.cannot_go_on(error.to_string()))?;
         let mut uncommitted = Vec::new();
         for (name, found) in self.list()? {
             let is_known = |number| place.open.iter().chain(&place.closed).any(|part| part.number == number);
             match found {
-                Found::Hidden(number) if number >= place.next => uncommitted.push(name),
-                Found::Hidden(number) if is_known(number) => {}
+                FolderItem::Hidden(number) if number >= place.next => uncommitted.push(name),
+                FolderItem::Hidden(number) if is_known(number) => {}
                 // Only the state of another time can have led here. Who has seen them cannot be made to forget them.
-                Found::Shown(number) if number >= place.next => {
+                FolderItem::Shown(number) if number >= place.next => {
                     return Err(self.cannot_go_on(format!("it holds `{name}`, which is newer than the state")));
                 }
-                Found::Hidden(_) => {
+                FolderItem::Hidden(_) => {
                     return Err(self.cannot_go_on(format!("it holds `{name}`, of which the state knows nothing")));
                 }
-                Found::Shown(_) | Found::Ignored | Found::Foreign => {}
+                FolderItem::Shown(_) | FolderItem::Ignored | FolderItem::Foreign => {}
             }
         }
         for name in uncommitted {
@@ -152,13 +152,13 @@ impl Parts {
         for part in place.closed {
             // Else it had been shown, and a reader may even have taken it away; but nobody has waited for its name to last.
             self.unsynced.add(&self.pattern.folder);
-            if self.look(self.hidden(part.number))? != Entry::Missing {
+            if self.look(self.hidden(part.number))? != PathKind::Missing {
                 drop(self.reopen(&part)?);
                 self.show(part.number)?;
             }
         }
         if let Some(part) = place.open {
-            self.open = Some(Open {
+            self.open = Some(OpenPart {
                 number: part.number,
                 since_ms: part.since_ms,
                 file: self.reopen(&part)?,
@@ -168,22 +168,22 @@ impl Parts {
     }
 
     /// Opens a part that had been written, and cuts off what was not committed.
-    fn reopen(&self, part: &Part) -> Result<LineFile, Error> {
+    fn reopen(&self, part: &PartOffset) -> Result<LineFile, Error> {
         LineFile::open(&self.hidden(part.number), Resume::At(&part.file), &self.disk)
     }
 
     /// What is in the folder.
-    fn list(&self) -> Result<Vec<(String, Found)>, Error> {
+    fn list(&self) -> Result<Vec<(String, FolderItem)>, Error> {
         let names = self.disk.list(&self.pattern.folder);
         let names = names.map_err(|reason| self.cannot_open(reason))?;
         let told = |name: std::ffi::OsString| {
-            let found = name.to_str().map_or(Found::Foreign, |name| self.found(name));
+            let found = name.to_str().map_or(FolderItem::Foreign, |name| self.found(name));
             (name.to_string_lossy().into_owned(), found)
         };
         Ok(names.into_iter().map(told).collect())
     }
 
-    fn found(&self, name: &str) -> Found {
+    fn found(&self, name: &str) -> FolderItem {
         found(&self.pattern, name)
     }
 
@@ -199,7 +199,7 @@ impl Parts {
         self.pattern.folder.join(format!(".{}", self.name(number)))
     }
 
-    fn look(&self, path: PathBuf) -> Result<Entry, Error> {
+    fn look(&self, path: PathBuf) -> Result<PathKind, Error> {
         self.disk.look(&path).map_err(|reason| Error::Open { path, reason })
     }
 
@@ -214,7 +214,7 @@ impl Parts {
     fn show(&mut self, number: u64) -> Result<(), Error> {
         let path = self.shown(number);
         // To rename a file is to replace what has its name, and that would not be ours.
-        if self.look(path.clone())? != Entry::Missing {
+        if self.look(path.clone())? != PathKind::Missing {
             return Err(self.cannot_go_on(format!("`{}` is there, and is not from this run", self.name(number))));
         }
         self.unsynced.add(&self.pattern.folder);
@@ -222,7 +222,7 @@ impl Parts {
         renamed.map_err(|reason| cannot_write(&path, reason))
     }
 
-    fn begin(&mut self) -> Result<Open, Error> {
+    fn begin(&mut self) -> Result<OpenPart, Error> {
         let number = self.next;
         if number > NUMBER_MAX {
             return Err(self.cannot_go_on(format!("there are {NUMBER_MAX} parts, and no numbers left")));
@@ -230,14 +230,14 @@ impl Parts {
         self.next += 1;
         let path = self.hidden(number);
         self.unsynced.add_entries_to(&path, &*self.disk);
-        Ok(Open {
+        Ok(OpenPart {
             number,
             since_ms: self.clock.wall_ms(),
             file: LineFile::open_in(Unsynced::default(), &path, Resume::Fresh, &self.disk)?,
         })
     }
 
-    fn is_full(&self, part: &Open) -> bool {
+    fn is_full(&self, part: &OpenPart) -> bool {
         let Some(roll) = self.roll.filter(|_| !self.is_ending) else {
             return true;
         };
@@ -254,18 +254,18 @@ impl Parts {
     }
 
     fn cannot_go_on(&self, problem: String) -> Error {
-        Error::Bookmark {
+        Error::Offset {
             path: self.pattern.folder.clone(),
             problem,
         }
     }
 }
 
-fn found(pattern: &Pattern, name: &str) -> Found {
+fn found(pattern: &Pattern, name: &str) -> FolderItem {
     let number = |name| number(pattern.matched(name)?);
     match name.strip_prefix('.') {
-        Some(shown) => number(shown).map_or(Found::Ignored, Found::Hidden),
-        None => number(name).map_or(Found::Foreign, Found::Shown),
+        Some(shown) => number(shown).map_or(FolderItem::Ignored, FolderItem::Hidden),
+        None => number(name).map_or(FolderItem::Foreign, FolderItem::Shown),
     }
 }
 
@@ -279,7 +279,7 @@ pub(super) fn check(pattern: &Pattern, disk: &dyn Disk) -> Result<(), Error> {
         reason,
     })?;
     let mut names = names.iter().map(|name| name.to_string_lossy());
-    match names.find(|name| found(pattern, name) == Found::Foreign) {
+    match names.find(|name| found(pattern, name) == FolderItem::Foreign) {
         Some(name) => Err(Error::Foreign {
             folder: pattern.folder.clone(),
             name: name.into_owned(),
@@ -292,7 +292,7 @@ pub(super) fn check(pattern: &Pattern, disk: &dyn Disk) -> Result<(), Error> {
 pub(super) fn any(pattern: &Pattern, disk: &dyn Disk) -> Option<String> {
     let names = disk.list(&pattern.folder).unwrap_or_default();
     let mut names = names.into_iter().filter_map(|name| name.into_string().ok());
-    names.find(|name| matches!(found(pattern, name), Found::Shown(_)))
+    names.find(|name| matches!(found(pattern, name), FolderItem::Shown(_)))
 }
 
 /// The number of a part, from what stands for the `*` in its name.
@@ -324,10 +324,10 @@ impl Sink for Parts {
         if let Some(mut open) = self.open.take() {
             let prepared = open.file.prepare()?;
             sync_part = prepared.sync;
-            let part = Part {
+            let part = PartOffset {
                 number: open.number,
                 since_ms: open.since_ms,
-                file: prepared.bookmark.expect("a part is made as a regular file"),
+                file: prepared.offset.expect("a part is made as a regular file"),
             };
             if self.is_full(&open) {
                 self.closed.push(part);
@@ -336,7 +336,7 @@ impl Sink for Parts {
                 self.open = Some(open);
             }
         }
-        let place = Place {
+        let place = PartsOffset {
             next: self.next,
             open: still_open,
             closed: self.closed.clone(),
@@ -350,13 +350,13 @@ impl Sink for Parts {
             })
         };
         Ok(Prepared {
-            bookmark: Some(serde_json::to_value(place).expect("a place has no maps, whose keys could fail")),
+            offset: Some(serde_json::to_value(place).expect("an offset has no maps, whose keys could fail")),
             sync: Some(Box::new(sync)),
         })
     }
 
-    /// That a name is durable is waited for with the next epoch, whose bookmark no longer says that it is to be given; until
-    /// then a recovery gives it again.
+    /// That a name is durable is waited for with the next epoch, whose offset no longer says that it is to be given;
+    /// until then a recovery gives it again.
     fn publish(&mut self) -> Result<(), dirigo_connect::Error> {
         self.unsynced.committed();
         if let Some(open) = &mut self.open {
@@ -377,8 +377,8 @@ impl Sink for Parts {
         self.is_ending = true;
     }
 
-    fn ability(&self) -> Ability {
-        Ability::Transactional
+    fn delivery_capability(&self) -> DeliveryCapability {
+        DeliveryCapability::Transactional
     }
 }
 
@@ -394,14 +394,14 @@ mod tests {
     use dirigo_ground::clock::ManualClock;
 
     /// A folder that parts go to, and who opens it again and again.
-    struct Stage {
+    struct TestFolder {
         folder: tempfile::TempDir,
         name: &'static str,
         roll: Option<Roll>,
         clock: Arc<ManualClock>,
     }
 
-    impl Stage {
+    impl TestFolder {
         fn new() -> Self {
             Self::of("*.jsonl", None)
         }
@@ -436,7 +436,7 @@ mod tests {
             self.try_open(Resume::Fresh).unwrap()
         }
 
-        fn resume(&self, at: &Bookmark) -> Parts {
+        fn resume(&self, at: &Offset) -> Parts {
             self.try_open(Resume::At(at)).unwrap()
         }
 
@@ -474,15 +474,15 @@ mod tests {
         crate::tests::write(parts, &[line]).unwrap();
     }
 
-    fn prepare(parts: &mut Parts) -> Bookmark {
+    fn prepare(parts: &mut Parts) -> Offset {
         parts.prepare().unwrap().synced().unwrap().unwrap()
     }
 
     /// An epoch that ends well.
-    fn commit(parts: &mut Parts) -> Bookmark {
-        let bookmark = prepare(parts);
+    fn commit(parts: &mut Parts) -> Offset {
+        let offset = prepare(parts);
         parts.publish().unwrap();
-        bookmark
+        offset
     }
 
     fn seen<const N: usize>(parts: [(&str, &str); N]) -> Vec<(String, String)> {
@@ -491,7 +491,7 @@ mod tests {
 
     #[test]
     fn readers_see_a_part_once_its_epoch_is_committed_and_not_before() {
-        let stage = Stage::new();
+        let stage = TestFolder::new();
         let mut parts = stage.open();
         write(&mut parts, "a");
         write(&mut parts, "b");
@@ -511,27 +511,27 @@ mod tests {
 
     #[test]
     fn an_epoch_without_events_makes_no_part() {
-        let stage = Stage::new();
+        let stage = TestFolder::new();
         let mut parts = stage.open();
-        let bookmark = commit(&mut parts);
+        let offset = commit(&mut parts);
         crate::tests::write(&mut parts, &[]).unwrap();
-        assert_eq!(commit(&mut parts), bookmark);
+        assert_eq!(commit(&mut parts), offset);
         assert!(stage.names().is_empty());
     }
 
     #[test]
     fn what_was_prepared_and_not_committed_goes() {
-        let stage = Stage::new();
+        let stage = TestFolder::new();
         let mut parts = stage.open();
         write(&mut parts, "kept");
-        let bookmark = commit(&mut parts);
+        let offset = commit(&mut parts);
         write(&mut parts, "lost");
         prepare(&mut parts);
         write(&mut parts, "lost, too");
         drop(parts);
         assert_eq!(stage.names().len(), 3);
 
-        let mut parts = stage.resume(&bookmark);
+        let mut parts = stage.resume(&offset);
         assert_eq!(stage.names(), ["000000001.jsonl"]);
         write(&mut parts, "again");
         commit(&mut parts);
@@ -543,14 +543,14 @@ mod tests {
 
     #[test]
     fn what_was_committed_and_not_shown_is_shown() {
-        let stage = Stage::new();
+        let stage = TestFolder::new();
         let mut parts = stage.open();
         write(&mut parts, "a");
-        let bookmark = prepare(&mut parts);
+        let offset = prepare(&mut parts);
         write(&mut parts, "lost");
         drop(parts);
         for _ in 0..2 {
-            drop(stage.resume(&bookmark));
+            drop(stage.resume(&offset));
             assert_eq!(stage.seen(), seen([("000000001.jsonl", "a\n")]));
             assert_eq!(stage.names().len(), 1);
         }
@@ -558,12 +558,12 @@ mod tests {
 
     #[test]
     fn a_part_that_a_reader_took_away_does_not_come_again() {
-        let stage = Stage::new();
+        let stage = TestFolder::new();
         let mut parts = stage.open();
         write(&mut parts, "a");
-        let bookmark = commit(&mut parts);
+        let offset = commit(&mut parts);
         fs::remove_file(stage.path().join("000000001.jsonl")).unwrap();
-        let mut parts = stage.resume(&bookmark);
+        let mut parts = stage.resume(&offset);
         write(&mut parts, "b");
         commit(&mut parts);
         assert_eq!(stage.seen(), seen([("000000002.jsonl", "b\n")]));
@@ -576,16 +576,16 @@ mod tests {
             every: None,
         });
         for name in ["p-*.jsonl", "p-*.jsonl.gz", "p-*.jsonl.zst"] {
-            let stage = Stage::of(name, roll);
+            let stage = TestFolder::of(name, roll);
             let mut parts = stage.open();
             write(&mut parts, "a");
             commit(&mut parts);
             write(&mut parts, "b");
-            let bookmark = commit(&mut parts);
+            let offset = commit(&mut parts);
             write(&mut parts, "lost");
             prepare(&mut parts);
             drop(parts);
-            let mut parts = stage.resume(&bookmark);
+            let mut parts = stage.resume(&offset);
             write(&mut parts, "c");
             commit(&mut parts);
             assert_eq!(stage.seen(), [], "{name}");
@@ -598,7 +598,7 @@ mod tests {
 
     #[test]
     fn a_part_that_was_closed_after_the_commit_is_open_again() {
-        let stage = Stage::of(
+        let stage = TestFolder::of(
             "*.jsonl",
             Some(Roll {
                 size: Some(4),
@@ -607,12 +607,12 @@ mod tests {
         );
         let mut parts = stage.open();
         write(&mut parts, "a");
-        let bookmark = commit(&mut parts);
+        let offset = commit(&mut parts);
         write(&mut parts, "lost");
         prepare(&mut parts);
         write(&mut parts, "the next one");
         drop(parts);
-        let mut parts = stage.resume(&bookmark);
+        let mut parts = stage.resume(&offset);
         assert_eq!(stage.names(), [".000000001.jsonl"]);
         write(&mut parts, "b");
         commit(&mut parts);
@@ -621,7 +621,7 @@ mod tests {
 
     #[test]
     fn a_part_is_closed_when_it_is_large_or_old_enough() {
-        let stage = Stage::of(
+        let stage = TestFolder::of(
             "*.jsonl",
             Some(Roll {
                 size: Some(6),
@@ -635,10 +635,10 @@ mod tests {
         }
         assert_eq!(stage.seen(), seen([("000000001.jsonl", "aa\nbb\n")]));
         stage.clock.advance(Duration::from_secs(59));
-        let bookmark = commit(&mut parts);
+        let offset = commit(&mut parts);
         assert_eq!(stage.seen().len(), 1);
         drop(parts);
-        let mut parts = stage.resume(&bookmark);
+        let mut parts = stage.resume(&offset);
         stage.clock.advance(Duration::from_secs(1));
         commit(&mut parts);
         assert_eq!(stage.seen()[1], ("000000002.jsonl".to_owned(), "c\n".to_owned()));
@@ -646,7 +646,7 @@ mod tests {
 
     #[test]
     fn a_run_that_starts_anew_removes_the_parts_of_another_and_nothing_else() {
-        let stage = Stage::new();
+        let stage = TestFolder::new();
         let mut parts = stage.open();
         write(&mut parts, "old");
         commit(&mut parts);
@@ -666,7 +666,7 @@ mod tests {
             "000000001.json",
             "00000000a.jsonl",
         ] {
-            let stage = Stage::new();
+            let stage = TestFolder::new();
             fs::create_dir(stage.path()).unwrap();
             for name in ["000000001.jsonl", other] {
                 fs::write(stage.path().join(name), "years of work").unwrap();
@@ -682,11 +682,11 @@ mod tests {
 
     #[test]
     fn parts_that_the_state_cannot_know_are_refused_and_left_alone() {
-        let stage = Stage::new();
+        let stage = TestFolder::new();
         let mut parts = stage.open();
         write(&mut parts, "a");
         commit(&mut parts);
-        let bookmark = commit(&mut parts);
+        let offset = commit(&mut parts);
         drop(parts);
         for (name, problem) in [
             (
@@ -699,7 +699,7 @@ mod tests {
             ),
         ] {
             fs::write(stage.path().join(name), "x").unwrap();
-            let refusal = stage.refusal(Resume::At(&bookmark));
+            let refusal = stage.refusal(Resume::At(&offset));
             assert!(refusal.ends_with(problem), "{refusal}");
             assert_eq!(stage.names().len(), 2);
             fs::remove_file(stage.path().join(name)).unwrap();
@@ -710,7 +710,7 @@ mod tests {
 
     #[test]
     fn a_name_that_somebody_else_took_meanwhile_is_not_taken_from_them() {
-        let stage = Stage::new();
+        let stage = TestFolder::new();
         let mut parts = stage.open();
         write(&mut parts, "a");
         prepare(&mut parts);
@@ -725,13 +725,13 @@ mod tests {
 
     #[test]
     fn a_part_that_lost_committed_bytes_is_refused() {
-        let stage = Stage::new();
+        let stage = TestFolder::new();
         let mut parts = stage.open();
         write(&mut parts, "abc");
-        let bookmark = prepare(&mut parts);
+        let offset = prepare(&mut parts);
         drop(parts);
         fs::write(stage.path().join(".000000001.jsonl"), "a").unwrap();
-        let refusal = stage.refusal(Resume::At(&bookmark));
+        let refusal = stage.refusal(Resume::At(&offset));
         assert!(refusal.contains("it has 1 bytes, 4 had been committed"), "{refusal}");
     }
 }

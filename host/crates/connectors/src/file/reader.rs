@@ -8,26 +8,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::archive::Archive;
-use crate::records::{Error, Extract, Place, Stream, Text, Window};
+use crate::records::{Error, Extract, Stream, StreamOffset, Text, Window};
 use dirigo_connect::Format;
-use dirigo_connect::source::{Bookmark, Intake, Progress, Quota, Read, Source};
+use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
 use dirigo_ground::clock::Clock;
 
 /// An open file of events.
-pub(super) struct File {
+pub(super) struct FileReader {
     text: Text<Archive>,
     /// A pipe or a terminal has neither a size nor a place to go on.
     is_regular: bool,
     bytes: u64,
 }
 
-impl File {
+impl FileReader {
     pub(super) fn open(
         path: &Path,
         format: Format,
         extract: Extract,
         clock: Arc<dyn Clock>,
-        from: Option<&Bookmark>,
+        from: Option<&Offset>,
     ) -> Result<Self, Error> {
         let (archive, metadata) = Archive::open(path).map_err(|reason| Error::Open {
             path: path.to_owned(),
@@ -40,8 +40,8 @@ impl File {
             is_regular: metadata.is_file(),
             bytes: metadata.len(),
         };
-        if let Some(bookmark) = from {
-            file.go_on(&name, bookmark)?;
+        if let Some(offset) = from {
+            file.go_on(&name, offset)?;
         }
         Ok(file)
     }
@@ -57,12 +57,12 @@ impl File {
         self.text.stream().place().lines()
     }
 
-    fn go_on(&mut self, name: &str, bookmark: &Bookmark) -> Result<(), Error> {
-        let problem = |problem: String| Error::Bookmark {
+    fn go_on(&mut self, name: &str, offset: &Offset) -> Result<(), Error> {
+        let problem = |problem: String| Error::Offset {
             from: name.to_owned(),
             problem,
         };
-        let place: Place = serde_json::from_value(bookmark.clone()).map_err(|error| problem(error.to_string()))?;
+        let place: StreamOffset = serde_json::from_value(offset.clone()).map_err(|error| problem(error.to_string()))?;
         if !self.is_regular {
             return Err(problem("it is not a regular file".to_owned()));
         }
@@ -97,7 +97,7 @@ impl File {
 }
 
 /// Moves to `place`, or to the end of the stream where that comes first.
-fn move_to(stream: &mut Stream<Archive>, place: &Place) -> std::io::Result<()> {
+fn move_to(stream: &mut Stream<Archive>, place: &StreamOffset) -> std::io::Result<()> {
     let window = &mut stream.window;
     window.fill_head()?;
     let verified = place.offset - Window::<Archive>::fingerprint_reach(place.offset);
@@ -109,19 +109,19 @@ fn move_to(stream: &mut Stream<Archive>, place: &Place) -> std::io::Result<()> {
     Ok(())
 }
 
-impl Source for File {
-    fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, dirigo_connect::Error> {
-        Ok(self.text.read(intake, quota)?)
+impl Source for FileReader {
+    fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, dirigo_connect::Error> {
+        Ok(self.text.read(intake, limit)?)
     }
 
-    fn bookmark(&self) -> Option<Bookmark> {
+    fn offset(&self) -> Option<Offset> {
         let place = self.is_regular.then(|| self.text.stream().place())?;
-        Some(serde_json::to_value(place).expect("a place has no maps, whose keys could fail"))
+        Some(serde_json::to_value(place).expect("an offset has no maps, whose keys could fail"))
     }
 
-    fn progress(&self) -> Option<Progress> {
+    fn progress(&self) -> Option<ReadProgress> {
         let done = self.bytes_read();
-        self.is_regular.then_some(Progress {
+        self.is_regular.then_some(ReadProgress {
             done,
             total: self.bytes.max(done),
         })

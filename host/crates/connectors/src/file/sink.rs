@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dirigo_connect::sink::{Ability, Error, Resume, Sink, SinkSpec};
+use dirigo_connect::sink::{DeliveryCapability, Error, Resume, Sink, SinkSpec};
 use dirigo_connect::{Facets, Files, Pattern, facets, seen_from};
-use dirigo_disk::{Disk, Entry};
+use dirigo_disk::{Disk, PathKind};
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::keys::{Choice, Diagnostic, Lapse, Size, Validation, Word};
 use dirigo_pipeline::{SinkConnector, section};
@@ -138,8 +138,8 @@ impl SinkSpec for LinesSpec {
         Ok(Box::new(LineFile::open(&self.path, from, disk)?))
     }
 
-    fn ability(&self, disk: &dyn Disk) -> Ability {
-        line_file::ability(matches!(disk.look(&self.path), Ok(Entry::Other)))
+    fn delivery_capability(&self, disk: &dyn Disk) -> DeliveryCapability {
+        line_file::delivery_capability(matches!(disk.look(&self.path), Ok(PathKind::Other)))
     }
 
     fn facets(&self, file: &Path) -> Option<Facets> {
@@ -159,7 +159,9 @@ impl SinkSpec for LinesSpec {
 
     fn content(&self, disk: &dyn Disk) -> Option<String> {
         match disk.look(&self.path) {
-            Ok(Entry::File(bytes)) if bytes > 0 => Some(format!("`{}`, which has {bytes} bytes", self.path.display())),
+            Ok(PathKind::File(bytes)) if bytes > 0 => {
+                Some(format!("`{}`, which has {bytes} bytes", self.path.display()))
+            }
             _ => None,
         }
     }
@@ -179,8 +181,8 @@ impl SinkSpec for PartsSpec {
         Ok(Box::new(Parts::open(&self.pattern, self.roll, from, disk, clock)?))
     }
 
-    fn ability(&self, _: &dyn Disk) -> Ability {
-        Ability::Transactional
+    fn delivery_capability(&self, _: &dyn Disk) -> DeliveryCapability {
+        DeliveryCapability::Transactional
     }
 
     fn facets(&self, file: &Path) -> Option<Facets> {

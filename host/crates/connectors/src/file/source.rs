@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use dirigo_connect::source::{Error, Opening, Source, SourceSpec};
 use dirigo_connect::{Facets, Files, Format, Pattern, facets, seen_from};
-use dirigo_disk::{Disk, Entry};
+use dirigo_disk::{Disk, PathKind};
 use dirigo_pipeline::keys::{Diagnostic, Validation, Word};
 use dirigo_pipeline::{SourceConnector, section};
 use serde_json::json;
 
-use super::folder::Folder;
-use super::reader::File;
+use super::folder::FolderReader;
+use super::reader::FileReader;
 use crate::records::Extract;
 
 section! {
@@ -98,12 +98,12 @@ impl SourceSpec for FileSpec {
 
     fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Source>, Error> {
         let extract = Extract::new(opening.key, opening.time);
-        let file = File::open(&self.path, self.format, extract, opening.clock, opening.from)?;
+        let file = FileReader::open(&self.path, self.format, extract, opening.clock, opening.from)?;
         Ok(Box::new(file))
     }
 
     fn can_be_read_again(&self, disk: &dyn Disk) -> bool {
-        matches!(disk.look(&self.path), Ok(Entry::File(_)))
+        matches!(disk.look(&self.path), Ok(PathKind::File(_)))
     }
 
     fn facets(&self, file: &Path) -> Facets {
@@ -135,7 +135,7 @@ impl SourceSpec for FolderSpec {
 
     fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Source>, Error> {
         let extract = Extract::new(opening.key, opening.time);
-        let folder = Folder::open(&self.pattern, self.format, extract, opening.clock, opening.from)?;
+        let folder = FolderReader::open(&self.pattern, self.format, extract, opening.clock, opening.from)?;
         Ok(Box::new(folder))
     }
 

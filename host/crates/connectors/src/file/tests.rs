@@ -9,12 +9,12 @@ use serde_json::json;
 
 use super::FileSpec;
 use crate::records::{self, RECORD_BYTES_MAX};
-use dirigo_connect::source::{Bookmark, Error, Intake, Opening, Quota, REFUSED_BYTES_MAX, Read, Source, SourceSpec};
+use dirigo_connect::source::{Error, Intake, Offset, Opening, REFUSED_BYTES_MAX, Read, ReadLimit, Source, SourceSpec};
 use dirigo_connect::{Format, Pointer};
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::ManualClock;
 
-const QUOTA: Quota = Quota {
+const LIMIT: ReadLimit = ReadLimit {
     events: 1_000,
     bytes: 1 << 30,
 };
@@ -88,7 +88,7 @@ fn keyed(path: &Path, format: Format) -> Options {
     }
 }
 
-fn try_open(source: &Options, from: Option<&Bookmark>) -> Result<Box<dyn Source>, Error> {
+fn try_open(source: &Options, from: Option<&Offset>) -> Result<Box<dyn Source>, Error> {
     source.spec.open(Opening {
         key: source.key.as_ref(),
         time: source.time.as_ref(),
@@ -98,7 +98,7 @@ fn try_open(source: &Options, from: Option<&Bookmark>) -> Result<Box<dyn Source>
 }
 
 fn drain(source: &mut dyn Source, intake: &mut Intake) -> Result<(), Error> {
-    while source.read(intake, QUOTA)? != Read::End {}
+    while source.read(intake, LIMIT)? != Read::End {}
     Ok(())
 }
 
@@ -279,7 +279,7 @@ fn a_csv_header_that_cannot_be_used_is_an_error() {
         let path = folder.file("in.csv", bytes);
         let error = try_open(&keyed(&path, Format::Csv), None)
             .unwrap()
-            .read(&mut Intake::default(), QUOTA)
+            .read(&mut Intake::default(), LIMIT)
             .unwrap_err();
         error
             .to_string()
@@ -307,18 +307,18 @@ fn quotas_of_events_and_bytes_bound_a_read() {
         let mut source = try_open(&source(&path, format), None).unwrap();
         let mut intake = Intake::default();
         assert_eq!(
-            source.read(&mut intake, Quota { events: 3, ..QUOTA }).unwrap(),
+            source.read(&mut intake, ReadLimit { events: 3, ..LIMIT }).unwrap(),
             Read::More
         );
         assert_eq!(intake.values.len(), 3, "{name}");
         assert_eq!(
-            source.read(&mut intake, Quota { bytes: 1, ..QUOTA }).unwrap(),
+            source.read(&mut intake, ReadLimit { bytes: 1, ..LIMIT }).unwrap(),
             Read::More
         );
         assert_eq!(intake.values.len(), 4);
-        assert_eq!(source.read(&mut intake, QUOTA).unwrap(), Read::More);
+        assert_eq!(source.read(&mut intake, LIMIT).unwrap(), Read::More);
         assert_eq!(intake.values.len(), 10);
-        assert_eq!(source.read(&mut intake, QUOTA).unwrap(), Read::End);
+        assert_eq!(source.read(&mut intake, LIMIT).unwrap(), Read::End);
     }
 }
 
@@ -369,7 +369,7 @@ fn an_archive_that_is_corrupt_is_an_error() {
         let path = folder.file(name, READINGS);
         fs::write(&path, "this is no archive at all").unwrap();
         let mut source = try_open(&source(&path, Format::Jsonl), None).unwrap();
-        let error = source.read(&mut Intake::default(), QUOTA).unwrap_err();
+        let error = source.read(&mut Intake::default(), LIMIT).unwrap_err();
         let expected = format!("cannot read `{}`: the {what} data is corrupt: ", path.display());
         assert!(error.to_string().starts_with(&expected), "{error}");
     }
@@ -419,8 +419,8 @@ fn a_source_goes_on_in_the_middle_of_every_format_and_compression() {
             for taken in [0, 1, 2, 50, 1_999] {
                 let mut parts = Intake::default();
                 let mut first = try_open(&options, None).unwrap();
-                first.read(&mut parts, Quota { events: taken, ..QUOTA }).unwrap();
-                let mut second = try_open(&options, first.bookmark().as_ref()).unwrap();
+                first.read(&mut parts, ReadLimit { events: taken, ..LIMIT }).unwrap();
+                let mut second = try_open(&options, first.offset().as_ref()).unwrap();
                 drain(&mut *second, &mut parts).unwrap();
                 assert_eq!(parts.values, whole.values, "{name} after {taken}");
                 assert_eq!(parts.positions, whole.positions);
@@ -438,7 +438,7 @@ fn grown(name: &str, format: Format, before: &str, after: &str) -> (Intake, Inta
     let mut source = try_open(&options, None).unwrap();
     drain(&mut *source, &mut first).unwrap();
     append(&path, after);
-    let mut source = try_open(&options, source.bookmark().as_ref()).unwrap();
+    let mut source = try_open(&options, source.offset().as_ref()).unwrap();
     drain(&mut *source, &mut second).unwrap();
     (first, second)
 }
@@ -511,9 +511,9 @@ fn changed(name: &str, change: impl FnOnce(&Path, String)) -> Error {
     let path = folder.file(name, &text);
     let options = source(&path, Format::Jsonl);
     let mut source = try_open(&options, None).unwrap();
-    source.read(&mut Intake::default(), QUOTA).unwrap();
+    source.read(&mut Intake::default(), LIMIT).unwrap();
     change(&path, text);
-    try_open(&options, source.bookmark().as_ref()).err().unwrap()
+    try_open(&options, source.offset().as_ref()).err().unwrap()
 }
 
 #[test]
@@ -562,12 +562,12 @@ fn a_copy_of_the_file_is_gone_on_with() {
     let path = folder.file("in.jsonl", READINGS);
     let mut source = try_open(&keyed(&path, Format::Jsonl), None).unwrap();
     source
-        .read(&mut Intake::default(), Quota { events: 2, ..QUOTA })
+        .read(&mut Intake::default(), ReadLimit { events: 2, ..LIMIT })
         .unwrap();
     let copy = folder.file("copy.jsonl", READINGS);
     let mut rest = Intake::default();
     drain(
-        &mut *try_open(&keyed(&copy, Format::Jsonl), source.bookmark().as_ref()).unwrap(),
+        &mut *try_open(&keyed(&copy, Format::Jsonl), source.offset().as_ref()).unwrap(),
         &mut rest,
     )
     .unwrap();
@@ -575,7 +575,7 @@ fn a_copy_of_the_file_is_gone_on_with() {
 }
 
 #[test]
-fn a_bookmark_of_another_source_is_refused() {
+fn an_offset_of_another_source_is_refused() {
     let folder = Folder::new();
     let path = folder.file("in.jsonl", READINGS);
     let error = try_open(&source(&path, Format::Jsonl), Some(&json!({ "taken": 5 })))
@@ -583,7 +583,7 @@ fn a_bookmark_of_another_source_is_refused() {
         .unwrap();
     assert_eq!(
         error.to_string(),
-        format!("cannot go on reading `{}`: missing field `offset`", path.display())
+        format!("cannot resume reading `{}`: missing field `offset`", path.display())
     );
 }
 
@@ -603,7 +603,7 @@ fn progress_comes_to_its_total_at_the_end() {
 }
 
 #[test]
-fn a_device_has_neither_bookmark_nor_progress() {
+fn a_device_has_neither_offset_nor_progress() {
     let source = try_open(&source(Path::new("/dev/null"), Format::Jsonl), None).unwrap();
-    assert_eq!((source.bookmark(), source.progress()), (None, None));
+    assert_eq!((source.offset(), source.progress()), (None, None));
 }

@@ -6,20 +6,20 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use dirigo_disk::{Disk, Entry};
+use dirigo_disk::{Disk, PathKind};
 
 /// What is still to be synchronised.
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
     /// Since the last epoch ended.
-    new: Vec<Folder>,
+    new: Vec<UnsyncedFolder>,
     /// Of the epochs that ended and are not known to be committed.
-    prepared: Vec<Folder>,
+    prepared: Vec<UnsyncedFolder>,
 }
 
 /// A folder to be synchronised.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Folder {
+pub(super) struct UnsyncedFolder {
     path: PathBuf,
     /// Whether this run changed it.
     is_changed: bool,
@@ -33,7 +33,7 @@ impl Unsynced {
 
     /// Notes the folders that get an entry when something is made at `path`.
     pub(super) fn add_entries_to(&mut self, path: &Path, disk: &dyn Disk) {
-        let is_new = |entry: &&Path| is_path(entry) && matches!(disk.look(entry), Ok(Entry::Missing));
+        let is_new = |entry: &&Path| is_path(entry) && matches!(disk.look(entry), Ok(PathKind::Missing));
         path.ancestors()
             .take_while(is_new)
             .for_each(|entry| self.add(parent(entry)));
@@ -53,7 +53,7 @@ impl Unsynced {
     fn note(&mut self, path: &Path, is_changed: bool) {
         match self.new.iter_mut().find(|known| known.path == path) {
             Some(known) => known.is_changed |= is_changed,
-            None => self.new.push(Folder {
+            None => self.new.push(UnsyncedFolder {
                 path: path.to_owned(),
                 is_changed,
             }),
@@ -61,7 +61,7 @@ impl Unsynced {
     }
 
     /// What the commit of the epoch that ends now waits for.
-    pub(super) fn prepare(&mut self) -> Vec<Folder> {
+    pub(super) fn prepare(&mut self) -> Vec<UnsyncedFolder> {
         self.prepared.append(&mut self.new);
         self.prepared.clone()
     }
@@ -72,7 +72,7 @@ impl Unsynced {
     }
 }
 
-impl Folder {
+impl UnsyncedFolder {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

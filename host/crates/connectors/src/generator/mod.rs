@@ -105,8 +105,8 @@ fn refuse_times_beyond_64_bits(spec: &GeneratorSpec, keys: &Keys, validation: &m
         return;
     };
     let span = u128::from(count) * u128::from(spec.step_ms);
-    let room = u128::from(i64::MAX.abs_diff(spec.start_ms));
-    if let Some(at) = keys.count.given().filter(|_| span > room) {
+    let remaining = u128::from(i64::MAX.abs_diff(spec.start_ms));
+    if let Some(at) = keys.count.given().filter(|_| span > remaining) {
         validation.problems.push(
             Diagnostic::error("the generator outlives event time")
                 .at(at.place, "so many steps exceed 64 bits of ms")

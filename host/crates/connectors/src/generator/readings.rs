@@ -11,9 +11,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::GeneratorSpec;
-use crate::records::{Error, Extract, Found};
+use crate::records::{Error, Extract, Extracted};
 use dirigo_connect::Pointer;
-use dirigo_connect::source::{Bookmark, Intake, Progress, Quota, Read, Source};
+use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
 use dirigo_ground::clock::Clock;
 
 /// No reading is longer: the names and punctuation (36), a sensor (10), a time (20) and a value (5).
@@ -22,7 +22,7 @@ const READING_BYTES_MAX: usize = 80;
 /// A stream of readings.
 pub(super) struct Generator {
     options: GeneratorSpec,
-    keys: Keys,
+    keys: KeySource,
     extract: Extract,
     clock: Arc<dyn Clock>,
     /// How many readings were taken.
@@ -33,7 +33,7 @@ pub(super) struct Generator {
 
 /// How key and time are found.
 #[derive(Clone, Copy)]
-enum Keys {
+enum KeySource {
     /// They are among the fields that are being written.
     Known { has_key: bool, has_time: bool },
     /// By looking at what was written.
@@ -41,7 +41,7 @@ enum Keys {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Place {
+struct GeneratorOffset {
     taken: u64,
     seed: u64,
 }
@@ -51,9 +51,9 @@ impl Generator {
         options: GeneratorSpec,
         extract: Extract,
         clock: Arc<dyn Clock>,
-        from: Option<&Bookmark>,
+        from: Option<&Offset>,
     ) -> Result<Self, Error> {
-        let taken = from.map_or(Ok(0), |bookmark| taken_before(&options, bookmark))?;
+        let taken = from.map_or(Ok(0), |offset| taken_before(&options, offset))?;
         Ok(Self {
             keys: keys(&extract),
             options,
@@ -77,17 +77,17 @@ impl Generator {
     }
 
     fn push_next(&mut self, intake: &mut Intake, arrival: i64) -> usize {
-        let reading = Reading::new(&self.options, self.taken);
+        let reading = SensorReading::new(&self.options, self.taken);
         self.taken += 1;
-        let mut text = Text::default();
+        let mut text = ReadingText::default();
         reading.write(&mut text);
         let value = text.as_bytes();
         let found = match self.keys {
-            Keys::Known { has_key, has_time } => Found {
+            KeySource::Known { has_key, has_time } => Extracted {
                 key: Cow::Borrowed(if has_key { text.sensor() } else { b"" }),
                 time: has_time.then_some(reading.ts),
             },
-            Keys::Extracted => match self.extract.find(value) {
+            KeySource::Extracted => match self.extract.find(value) {
                 Ok(found) => found,
                 Err(reason) => {
                     intake.refuse(self.taken, value, reason);
@@ -104,7 +104,7 @@ impl Generator {
 }
 
 impl Source for Generator {
-    fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, dirigo_connect::Error> {
+    fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, dirigo_connect::Error> {
         let arrival = if self.extract.has_time() {
             0
         } else {
@@ -112,7 +112,7 @@ impl Source for Generator {
         };
         let (due, wait) = self.due();
         let (mut taken, mut bytes) = (0, 0);
-        while taken < quota.events && bytes < quota.bytes {
+        while taken < limit.events && bytes < limit.bytes {
             if self.options.count.is_some_and(|count| self.taken >= count) {
                 return Ok(Read::End);
             }
@@ -125,33 +125,33 @@ impl Source for Generator {
         Ok(Read::More)
     }
 
-    fn bookmark(&self) -> Option<Bookmark> {
-        let place = Place {
+    fn offset(&self) -> Option<Offset> {
+        let place = GeneratorOffset {
             taken: self.taken,
             seed: self.options.seed,
         };
-        Some(serde_json::to_value(place).expect("a place has no maps, whose keys could fail"))
+        Some(serde_json::to_value(place).expect("an offset has no maps, whose keys could fail"))
     }
 
-    fn progress(&self) -> Option<Progress> {
-        self.options.count.map(|total| Progress {
+    fn progress(&self) -> Option<ReadProgress> {
+        self.options.count.map(|total| ReadProgress {
             done: self.taken,
             total: total.max(self.taken),
         })
     }
 }
 
-fn keys(extract: &Extract) -> Keys {
+fn keys(extract: &Extract) -> KeySource {
     let is_known = |pointer: Option<&Pointer>, field: &str| {
         pointer.is_none_or(|pointer| pointer.tokens.as_slice() == [field.to_owned()])
     };
     if is_known(extract.key_pointer(), "sensor") && is_known(extract.time_pointer(), "ts") {
-        return Keys::Known {
+        return KeySource::Known {
             has_key: extract.key_pointer().is_some(),
             has_time: extract.has_time(),
         };
     }
-    Keys::Extracted
+    KeySource::Extracted
 }
 
 /// How many readings are due when `passed` has passed, the first of them at once, and when the next one is.
@@ -175,12 +175,12 @@ fn due_after(passed: Duration, rate: f64) -> (u64, Duration) {
     (count, due_at(count))
 }
 
-fn taken_before(options: &GeneratorSpec, bookmark: &Bookmark) -> Result<u64, Error> {
-    let problem = |problem: String| Error::Bookmark {
+fn taken_before(options: &GeneratorSpec, offset: &Offset) -> Result<u64, Error> {
+    let problem = |problem: String| Error::Offset {
         from: "the generator".to_owned(),
         problem,
     };
-    let place: Place = serde_json::from_value(bookmark.clone()).map_err(|error| problem(error.to_string()))?;
+    let place: GeneratorOffset = serde_json::from_value(offset.clone()).map_err(|error| problem(error.to_string()))?;
     if place.seed != options.seed {
         return Err(problem(format!(
             "its seed was {} and is {} now",
@@ -191,14 +191,14 @@ fn taken_before(options: &GeneratorSpec, bookmark: &Bookmark) -> Result<u64, Err
 }
 
 /// What a reading says.
-struct Reading {
+struct SensorReading {
     sensor: u32,
     ts: i64,
     /// In hundredths.
     value: u32,
 }
 
-impl Reading {
+impl SensorReading {
     #[inline]
     fn new(options: &GeneratorSpec, number: u64) -> Self {
         let random = scramble(options.seed, number);
@@ -217,9 +217,9 @@ impl Reading {
     }
 
     #[inline]
-    fn write(&self, text: &mut Text) {
+    fn write(&self, text: &mut ReadingText) {
         let mut digits = itoa::Buffer::new();
-        text.push(Text::PREFIX);
+        text.push(ReadingText::PREFIX);
         text.push(digits.format(self.sensor).as_bytes());
         text.sensor_end = text.length;
         text.push(b"\",\"ts\":");
@@ -242,13 +242,13 @@ fn scramble(seed: u64, number: u64) -> u64 {
 }
 
 /// A reading being written, on the stack.
-struct Text {
+struct ReadingText {
     bytes: [u8; READING_BYTES_MAX],
     length: usize,
     sensor_end: usize,
 }
 
-impl Default for Text {
+impl Default for ReadingText {
     fn default() -> Self {
         Self {
             bytes: [0; READING_BYTES_MAX],
@@ -258,7 +258,7 @@ impl Default for Text {
     }
 }
 
-impl Text {
+impl ReadingText {
     const PREFIX: &[u8] = b"{\"sensor\":\"s-";
     const SENSOR_START: usize = Self::PREFIX.len() - b"s-".len();
 
@@ -284,7 +284,7 @@ mod tests {
     use super::*;
     use dirigo_ground::clock::ManualClock;
 
-    const QUOTA: Quota = Quota {
+    const LIMIT: ReadLimit = ReadLimit {
         events: 100,
         bytes: 1 << 20,
     };
@@ -307,13 +307,13 @@ mod tests {
         }
     }
 
-    fn generator(options: GeneratorSpec, extract: Extract, from: Option<&Bookmark>) -> Generator {
+    fn generator(options: GeneratorSpec, extract: Extract, from: Option<&Offset>) -> Generator {
         Generator::new(options, extract, Arc::new(ManualClock::new(7)), from).unwrap()
     }
 
     fn drain(generator: &mut Generator) -> Intake {
         let mut intake = Intake::default();
-        while generator.read(&mut intake, QUOTA).unwrap() != Read::End {}
+        while generator.read(&mut intake, LIMIT).unwrap() != Read::End {}
         intake
     }
 
@@ -360,12 +360,12 @@ mod tests {
 
     #[test]
     fn the_longest_reading_fits() {
-        let extremes = Reading {
+        let extremes = SensorReading {
             sensor: u32::MAX,
             ts: i64::MIN,
             value: 3_499,
         };
-        let mut text = Text::default();
+        let mut text = ReadingText::default();
         extremes.write(&mut text);
         let expected = r#"{"sensor":"s-4294967295","ts":-9223372036854775808,"value":34.99}"#;
         assert_eq!(str::from_utf8(text.as_bytes()).unwrap(), expected);
@@ -402,33 +402,33 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_on_where_its_bookmark_says() {
+    fn it_goes_on_where_its_offset_says() {
         let whole = drain(&mut generator(options(), Extract::default(), None));
         let mut first = generator(options(), Extract::default(), None);
         let mut parts = Intake::default();
         assert_eq!(
-            first.read(&mut parts, Quota { events: 33, ..QUOTA }).unwrap(),
+            first.read(&mut parts, ReadLimit { events: 33, ..LIMIT }).unwrap(),
             Read::More
         );
-        let mut second = generator(options(), Extract::default(), first.bookmark().as_ref());
-        while second.read(&mut parts, QUOTA).unwrap() != Read::End {}
+        let mut second = generator(options(), Extract::default(), first.offset().as_ref());
+        while second.read(&mut parts, LIMIT).unwrap() != Read::End {}
         assert_eq!((whole.values, whole.positions), (parts.values, parts.positions));
     }
 
     #[test]
     fn it_does_not_go_on_with_another_seed() {
-        let bookmark = generator(options(), Extract::default(), None).bookmark();
+        let offset = generator(options(), Extract::default(), None).offset();
         let other = GeneratorSpec { seed: 5, ..options() };
         let opened = Generator::new(
             other,
             Extract::default(),
             Arc::new(ManualClock::new(0)),
-            bookmark.as_ref(),
+            offset.as_ref(),
         );
         let error = opened.err().unwrap();
         assert_eq!(
             error.to_string(),
-            "cannot go on reading the generator: its seed was 1 and is 5 now"
+            "cannot resume reading the generator: its seed was 1 and is 5 now"
         );
     }
 
@@ -441,15 +441,15 @@ mod tests {
         };
         let mut generator = Generator::new(options, Extract::default(), clock.clone(), None).unwrap();
         let mut intake = Intake::default();
-        assert_eq!(generator.read(&mut intake, QUOTA).unwrap(), Read::More);
+        assert_eq!(generator.read(&mut intake, LIMIT).unwrap(), Read::More);
         assert_eq!(intake.values.len(), 1);
         let wait = Read::Wait(Duration::from_millis(10));
-        assert_eq!(generator.read(&mut intake, QUOTA).unwrap(), wait);
+        assert_eq!(generator.read(&mut intake, LIMIT).unwrap(), wait);
         clock.advance(Duration::from_millis(10));
-        assert_eq!(generator.read(&mut intake, QUOTA).unwrap(), Read::More);
-        assert_eq!(generator.read(&mut intake, QUOTA).unwrap(), wait);
+        assert_eq!(generator.read(&mut intake, LIMIT).unwrap(), Read::More);
+        assert_eq!(generator.read(&mut intake, LIMIT).unwrap(), wait);
         clock.advance(Duration::from_secs(1));
-        generator.read(&mut intake, QUOTA).unwrap();
+        generator.read(&mut intake, LIMIT).unwrap();
         assert_eq!(intake.values.len(), 102);
     }
 
@@ -469,10 +469,10 @@ mod tests {
     fn quotas_of_events_and_bytes_bound_a_read() {
         let mut generator = generator(options(), Extract::default(), None);
         let mut intake = Intake::default();
-        generator.read(&mut intake, Quota { events: 3, ..QUOTA }).unwrap();
+        generator.read(&mut intake, ReadLimit { events: 3, ..LIMIT }).unwrap();
         assert_eq!(intake.values.len(), 3);
-        generator.read(&mut intake, Quota { bytes: 1, ..QUOTA }).unwrap();
+        generator.read(&mut intake, ReadLimit { bytes: 1, ..LIMIT }).unwrap();
         assert_eq!(intake.values.len(), 4);
-        assert_eq!(generator.progress(), Some(Progress { done: 4, total: 250 }));
+        assert_eq!(generator.progress(), Some(ReadProgress { done: 4, total: 250 }));
     }
 }

@@ -4,4 +4,4 @@ mod sink;
 mod source;
 
 pub use sink::{MemorySink, Taken};
-pub use source::{Feed, MemorySource, Record};
+pub use source::{Feed, InputRecord, MemorySource};

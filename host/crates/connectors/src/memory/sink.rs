@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dirigo_connect::sink::{Ability, Error, Events, Prepared, Sink};
+use dirigo_connect::sink::{DeliveryCapability, Error, Events, Prepared, Sink};
 use dirigo_ground::batch::Column;
 use dirigo_ground::sync::Mutex;
 
@@ -42,8 +42,8 @@ impl Sink for MemorySink {
         Ok(())
     }
 
-    fn ability(&self) -> Ability {
-        Ability::AtLeastOnce {
+    fn delivery_capability(&self) -> DeliveryCapability {
+        DeliveryCapability::AtLeastOnce {
             why: "what is in memory stays as it is",
         }
     }

@@ -8,20 +8,20 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use crate::records::Extract;
 use dirigo_connect::Pointer;
-use dirigo_connect::source::{Bookmark, Error, Intake, Progress, Quota, Read, Source};
+use dirigo_connect::source::{Error, Intake, Offset, Read, ReadLimit, ReadProgress, Source};
 use dirigo_ground::clock::Clock;
 
 /// A source of what is handed in.
 pub struct MemorySource {
     extract: Extract,
     clock: Arc<dyn Clock>,
-    feed: Receiver<Vec<Record>>,
-    pending: VecDeque<Record>,
+    feed: Receiver<Vec<InputRecord>>,
+    pending: VecDeque<InputRecord>,
 }
 
 /// What is handed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct InputRecord {
     /// Its number; rises from one to the next.
     pub position: u64,
     /// What a medium would have held.
@@ -29,7 +29,7 @@ pub struct Record {
 }
 
 /// Hands records in; once it is dropped the source is at its end.
-pub type Feed = Sender<Vec<Record>>;
+pub type Feed = Sender<Vec<InputRecord>>;
 
 impl MemorySource {
     /// In place of a source with this key and this time.
@@ -45,8 +45,8 @@ impl MemorySource {
         (source, sender)
     }
 
-    fn take(&self, record: &Record, intake: &mut Intake) {
-        let Record { position, value } = record;
+    fn take(&self, record: &InputRecord, intake: &mut Intake) {
+        let InputRecord { position, value } = record;
         match self.extract.find(value) {
             Ok(found) => {
                 intake.times.push(found.time.unwrap_or_else(|| self.clock.wall_ms()));
@@ -60,7 +60,7 @@ impl MemorySource {
 }
 
 impl Source for MemorySource {
-    fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, Error> {
+    fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, Error> {
         if self.pending.is_empty() {
             let Ok(records) = self.feed.recv() else {
                 return Ok(Read::End);
@@ -68,22 +68,22 @@ impl Source for MemorySource {
             self.pending.extend(records);
         }
         let mut bytes = 0;
-        for _ in 0..quota.events {
+        for _ in 0..limit.events {
             let Some(record) = self.pending.pop_front() else { break };
             self.take(&record, intake);
             bytes += record.value.len();
-            if bytes >= quota.bytes {
+            if bytes >= limit.bytes {
                 break;
             }
         }
         Ok(Read::More)
     }
 
-    fn bookmark(&self) -> Option<Bookmark> {
+    fn offset(&self) -> Option<Offset> {
         None
     }
 
-    fn progress(&self) -> Option<Progress> {
+    fn progress(&self) -> Option<ReadProgress> {
         None
     }
 }
@@ -93,9 +93,9 @@ mod tests {
     use super::*;
     use dirigo_ground::clock::ManualClock;
 
-    fn record(position: u64, value: &str) -> Record {
+    fn record(position: u64, value: &str) -> InputRecord {
         let value = value.as_bytes().to_vec();
-        Record { position, value }
+        InputRecord { position, value }
     }
 
     #[test]
@@ -112,17 +112,17 @@ mod tests {
         ])
         .unwrap();
         drop(feed);
-        let quota = Quota {
+        let limit = ReadLimit {
             events: 2,
             bytes: 1 << 20,
         };
         let mut intake = Intake::default();
-        assert_eq!(memory.read(&mut intake, quota).unwrap(), Read::More);
+        assert_eq!(memory.read(&mut intake, limit).unwrap(), Read::More);
         assert_eq!((&intake.positions[..], &intake.times[..]), (&[2][..], &[7][..]));
         assert_eq!(intake.refused[0].position, 5);
         assert_eq!(intake.refused[0].reason, "`/k` finds nothing");
-        assert_eq!(memory.read(&mut intake, quota).unwrap(), Read::More);
+        assert_eq!(memory.read(&mut intake, limit).unwrap(), Read::More);
         assert_eq!(intake.keys.iter().collect::<Vec<_>>(), [b"a", b"1"]);
-        assert_eq!(memory.read(&mut intake, quota).unwrap(), Read::End);
+        assert_eq!(memory.read(&mut intake, limit).unwrap(), Read::End);
     }
 }

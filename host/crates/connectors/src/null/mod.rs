@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dirigo_connect::Facets;
-use dirigo_connect::sink::{Ability, Error, Events, Prepared, Resume, Sink, SinkSpec};
+use dirigo_connect::sink::{DeliveryCapability, Error, Events, Prepared, Resume, Sink, SinkSpec};
 use dirigo_disk::Disk;
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::SinkConnector;
@@ -35,8 +35,8 @@ impl SinkSpec for NullSpec {
         Ok(Box::new(Null))
     }
 
-    fn ability(&self, _: &dyn Disk) -> Ability {
-        Ability::WritesNothing
+    fn delivery_capability(&self, _: &dyn Disk) -> DeliveryCapability {
+        DeliveryCapability::WritesNothing
     }
 
     fn facets(&self, _: &Path) -> Option<Facets> {
@@ -64,7 +64,7 @@ impl Sink for Null {
         Ok(())
     }
 
-    fn ability(&self) -> Ability {
-        Ability::WritesNothing
+    fn delivery_capability(&self) -> DeliveryCapability {
+        DeliveryCapability::WritesNothing
     }
 }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::json::{self, Kind, Unexpected, Value};
+use super::json::{self, JsonKind, Unexpected, Value};
 use dirigo_connect::Pointer;
 
 /// How much of an offending value a reason quotes, in bytes: enough to recognise it, and a line of a terminal.
@@ -21,7 +21,7 @@ pub struct Extract {
 
 /// The key and the time of an event, of those that are looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found<'a> {
+pub struct Extracted<'a> {
     /// The key, empty where none is looked for.
     pub key: Cow<'a, [u8]>,
     /// The time in ms since the epoch; `None` where none is looked for.
@@ -79,9 +79,9 @@ impl Extract {
     /// # Errors
     /// The reason for which the event is refused, as for [`key`](Self::key), or a time that is of another type.
     #[inline]
-    pub fn find<'a>(&self, value: &'a [u8]) -> Result<Found<'a>, String> {
+    pub fn find<'a>(&self, value: &'a [u8]) -> Result<Extracted<'a>, String> {
         if self.is_empty() {
-            return Ok(Found {
+            return Ok(Extracted {
                 key: Cow::Borrowed(b""),
                 time: None,
             });
@@ -89,7 +89,7 @@ impl Extract {
         require_utf8(value)?;
         let tops = [&self.key, &self.time].map(|pointer| pointer.as_ref().map(|pointer| &pointer.tokens[0]));
         let [key, time] = json::find_two(value, tops).map_err(not_json)?;
-        Ok(Found {
+        Ok(Extracted {
             key: match &self.key {
                 Some(pointer) => to_key(pointer, descend(key, pointer)?)?,
                 None => Cow::Borrowed(b""),
@@ -139,10 +139,10 @@ fn to_key<'a>(pointer: &Pointer, value: Option<Value<'a>>) -> Result<Cow<'a, [u8
         return Err(finds_nothing(pointer));
     };
     match value.kind() {
-        Kind::String => unescape(pointer, value),
-        Kind::Number | Kind::Bool => Ok(Cow::Borrowed(value.0)),
-        Kind::Null => Err(is_null(pointer)),
-        Kind::Array | Kind::Object => Err(format!(
+        JsonKind::String => unescape(pointer, value),
+        JsonKind::Number | JsonKind::Bool => Ok(Cow::Borrowed(value.0)),
+        JsonKind::Null => Err(is_null(pointer)),
+        JsonKind::Array | JsonKind::Object => Err(format!(
             "`{}` is {}, a key must be a string, number or boolean",
             pointer.text,
             article(value.kind())
@@ -156,10 +156,10 @@ fn to_time(pointer: &Pointer, value: Option<Value<'_>>) -> Result<i64, String> {
         return Err(finds_nothing(pointer));
     };
     match value.kind() {
-        Kind::Number => time_from_number(pointer, value.0),
-        Kind::String => time_from_text(pointer, &unescape(pointer, value)?),
-        Kind::Null => Err(is_null(pointer)),
-        Kind::Bool | Kind::Array | Kind::Object => Err(format!(
+        JsonKind::Number => time_from_number(pointer, value.0),
+        JsonKind::String => time_from_text(pointer, &unescape(pointer, value)?),
+        JsonKind::Null => Err(is_null(pointer)),
+        JsonKind::Bool | JsonKind::Array | JsonKind::Object => Err(format!(
             "`{}` is {}, a time must be {A_TIME}",
             pointer.text,
             article(value.kind())
@@ -176,14 +176,14 @@ fn unescape<'a>(pointer: &Pointer, value: Value<'a>) -> Result<Cow<'a, [u8]>, St
         .map_err(|error| format!("`{}` is not JSON: {error}", pointer.text))
 }
 
-fn article(kind: Kind) -> &'static str {
+fn article(kind: JsonKind) -> &'static str {
     match kind {
-        Kind::Null => "null",
-        Kind::Bool => "a boolean",
-        Kind::Number => "a number",
-        Kind::String => "a string",
-        Kind::Array => "an array",
-        Kind::Object => "an object",
+        JsonKind::Null => "null",
+        JsonKind::Bool => "a boolean",
+        JsonKind::Number => "a number",
+        JsonKind::String => "a string",
+        JsonKind::Array => "an array",
+        JsonKind::Object => "an object",
     }
 }
 
@@ -317,7 +317,7 @@ mod tests {
         let found = Extract::default().find(b"\xff").unwrap();
         assert_eq!(
             found,
-            Found {
+            Extracted {
                 key: Cow::Borrowed(b""),
                 time: None
             }
@@ -330,7 +330,7 @@ mod tests {
         let found = extract.find(br#"{"z":[1,2],"a":{"t":[0,5],"k":"x"}}"#).unwrap();
         assert_eq!(
             found,
-            Found {
+            Extracted {
                 key: Cow::Borrowed(b"x"),
                 time: Some(5)
             }
@@ -338,7 +338,7 @@ mod tests {
         let same = Extract::new(Some(&pointer("/t")), Some(&pointer("/t")));
         assert_eq!(
             same.find(br#"{"t":7}"#).unwrap(),
-            Found {
+            Extracted {
                 key: Cow::Borrowed(b"7"),
                 time: Some(7)
             }

@@ -35,7 +35,7 @@ impl fmt::Display for Unexpected {
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum JsonKind {
     Null,
     Bool,
     Number,
@@ -46,21 +46,21 @@ pub(super) enum Kind {
 
 /// A value as it stands in the text, quotes and brackets included.
 ///
-/// Nothing but the text: whatever travelled beside it would cost more than to look at the first byte again, for the
+/// Nothing but the text: whatever travelled next to it would cost more than to look at the first byte again, for the
 /// processor waits where it loads at once what was stored in parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Value<'a>(pub(super) &'a [u8]);
 
 impl<'a> Value<'a> {
     #[inline]
-    pub(super) fn kind(self) -> Kind {
+    pub(super) fn kind(self) -> JsonKind {
         match self.0[0] {
-            b'n' => Kind::Null,
-            b't' | b'f' => Kind::Bool,
-            b'"' => Kind::String,
-            b'[' => Kind::Array,
-            b'{' => Kind::Object,
-            _ => Kind::Number,
+            b'n' => JsonKind::Null,
+            b't' | b'f' => JsonKind::Bool,
+            b'"' => JsonKind::String,
+            b'[' => JsonKind::Array,
+            b'{' => JsonKind::Object,
+            _ => JsonKind::Number,
         }
     }
 
@@ -101,7 +101,7 @@ pub(super) fn find_two<'a>(text: &'a [u8], tokens: [Option<&String>; 2]) -> Resu
         Some(b'[') => cursor.items(tokens.map(|token| token.and_then(|token| item_index(token)))),
         _ => cursor.value().map(|()| [None; 2]),
     };
-    found.map_err(|Stopped| cursor.unexpected())
+    found.map_err(|NotJson| cursor.unexpected())
 }
 
 /// The item that a reference token names in an array (RFC 6901, section 4).
@@ -128,7 +128,7 @@ struct Cursor<'a> {
 }
 
 /// The cursor has come to where the text is not JSON. It keeps the details itself, so that success costs nothing.
-struct Stopped;
+struct NotJson;
 
 impl<'a> Cursor<'a> {
     #[inline]
@@ -144,9 +144,9 @@ impl<'a> Cursor<'a> {
     }
 
     #[cold]
-    fn stop(&mut self, expected: &'static str) -> Stopped {
+    fn stop(&mut self, expected: &'static str) -> NotJson {
         self.expected = expected;
-        Stopped
+        NotJson
     }
 
     #[cold]
@@ -160,7 +160,7 @@ impl<'a> Cursor<'a> {
 
     /// The members of the object at the cursor that have the wanted names.
     #[inline]
-    fn members(&mut self, wanted: [Option<&[u8]>; 2]) -> Result<[Option<Value<'a>>; 2], Stopped> {
+    fn members(&mut self, wanted: [Option<&[u8]>; 2]) -> Result<[Option<Value<'a>>; 2], NotJson> {
         let [mut first, mut second] = [None; 2];
         self.at += 1;
         self.skip_space();
@@ -185,7 +185,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The items of the array at the cursor that have the wanted indexes.
-    fn items(&mut self, wanted: [Option<usize>; 2]) -> Result<[Option<Value<'a>>; 2], Stopped> {
+    fn items(&mut self, wanted: [Option<usize>; 2]) -> Result<[Option<Value<'a>>; 2], NotJson> {
         let mut found = [None; 2];
         self.at += 1;
         self.skip_space();
@@ -209,7 +209,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over what follows a member or item, and says whether it was the end of them.
     #[inline]
-    fn is_last(&mut self, close: u8, expected: &'static str) -> Result<bool, Stopped> {
+    fn is_last(&mut self, close: u8, expected: &'static str) -> Result<bool, NotJson> {
         self.skip_space();
         match self.peek() {
             Some(b',') => {
@@ -223,7 +223,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over a member's name and the colon; returns the name with its quotes.
     #[inline]
-    fn name(&mut self) -> Result<&'a [u8], Stopped> {
+    fn name(&mut self) -> Result<&'a [u8], NotJson> {
         self.skip_space();
         if self.peek() != Some(b'"') {
             return Err(self.stop("a member's name"));
@@ -240,7 +240,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn next_value(&mut self) -> Result<Value<'a>, Stopped> {
+    fn next_value(&mut self) -> Result<Value<'a>, NotJson> {
         self.skip_space();
         let start = self.at;
         self.value()?;
@@ -249,7 +249,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over the value at the cursor.
     #[inline]
-    fn value(&mut self) -> Result<(), Stopped> {
+    fn value(&mut self) -> Result<(), NotJson> {
         match self.peek() {
             Some(b'"') => self.string(),
             Some(b'-' | b'0'..=b'9') => self.number(),
@@ -261,7 +261,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn literal(&mut self, literal: &str, expected: &'static str) -> Result<(), Stopped> {
+    fn literal(&mut self, literal: &str, expected: &'static str) -> Result<(), NotJson> {
         if !self.text[self.at..].starts_with(literal.as_bytes()) {
             return Err(self.stop(expected));
         }
@@ -270,7 +270,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn number(&mut self) -> Result<(), Stopped> {
+    fn number(&mut self) -> Result<(), NotJson> {
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
@@ -293,7 +293,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn digits(&mut self) -> Result<(), Stopped> {
+    fn digits(&mut self) -> Result<(), NotJson> {
         let count = digit_count(&self.text[self.at..]);
         self.at += count;
         if count == 0 { Err(self.stop("a digit")) } else { Ok(()) }
@@ -301,7 +301,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over the string at the cursor.
     #[inline]
-    fn string(&mut self) -> Result<(), Stopped> {
+    fn string(&mut self) -> Result<(), NotJson> {
         self.at += 1;
         loop {
             self.at += plain_length(&self.text[self.at..]);
@@ -324,7 +324,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over the object or array at the cursor. Counts brackets without telling `[` from `{`, so that no depth
     /// needs memory or stack.
-    fn nested(&mut self) -> Result<(), Stopped> {
+    fn nested(&mut self) -> Result<(), NotJson> {
         let mut depth = 0_usize;
         loop {
             match self.peek() {

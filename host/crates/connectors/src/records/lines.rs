@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bookmark_within_a_line_that_is_too_long_points_to_its_start() {
+    fn an_offset_within_a_line_that_is_too_long_points_to_its_start() {
         let mut lines = Lines::new(Stream::new(b"a\n".chain(io::repeat(b'x')), MAX));
         lines.fill().unwrap();
         lines.next().unwrap();

@@ -27,10 +27,10 @@ mod window;
 use std::io;
 use std::path::PathBuf;
 
-pub use extract::{Extract, Found};
+pub use extract::{Extract, Extracted};
 #[cfg(test)]
 pub(crate) use script::Script;
-pub(crate) use stream::{Place, Stream};
+pub(crate) use stream::{Stream, StreamOffset};
 pub(crate) use text::Text;
 pub(crate) use window::Window;
 
@@ -70,7 +70,7 @@ pub enum Error {
         problem: String,
     },
     /// A file is shorter than what had been read of it.
-    #[error("cannot go on reading {from}: it was truncated to {bytes} bytes, {read} bytes of it had been read")]
+    #[error("cannot resume reading {from}: it was truncated to {bytes} bytes, {read} bytes of it had been read")]
     Truncated {
         /// The file in backticks.
         from: String,
@@ -80,16 +80,16 @@ pub enum Error {
         read: u64,
     },
     /// A file is not the one that had been read.
-    #[error("cannot go on reading {from}: it was replaced or rewritten in the {read} bytes that had been read")]
+    #[error("cannot resume reading {from}: it was replaced or rewritten in the {read} bytes that had been read")]
     Replaced {
         /// The file in backticks.
         from: String,
         /// How many (decompressed) bytes had been read.
         read: u64,
     },
-    /// A bookmark does not fit its source.
-    #[error("cannot go on reading {from}: {problem}")]
-    Bookmark {
+    /// An offset does not fit its source.
+    #[error("cannot resume reading {from}: {problem}")]
+    Offset {
         /// The file in backticks, or what else the source is.
         from: String,
         /// What does not fit.

@@ -1,8 +1,8 @@
 //! A byte stream that is taken record by record.
 //!
 //! Owns what does not depend on how records are told apart: the place in the stream, the bound on a record's length,
-//! and what becomes of a last record that turns out not to have been complete. Whoever finds the ends of the records
-//! says where they are; between two of them no more than one record is in memory.
+//! and what becomes of a last record that turns out not to have been complete. The code that finds the ends of the
+//! records says where they are; between two of them no more than one record is in memory.
 
 use std::io::{self, Read};
 use std::mem;
@@ -28,13 +28,13 @@ pub(crate) struct Stream<R> {
 /// A record that is too long, of which everything but the start is passed over.
 #[derive(Debug)]
 struct Overlong {
-    place: Place,
+    place: StreamOffset,
     start: Vec<u8>,
 }
 
-/// Where in the stream to go on; what a bookmark says.
+/// Where in the stream to go on; what an offset says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct StreamOffset {
     /// Bytes from the start.
     pub(crate) offset: u64,
     /// Line feeds before it.
@@ -45,7 +45,7 @@ pub(crate) struct Place {
     pub(crate) fingerprint: String,
 }
 
-impl Place {
+impl StreamOffset {
     /// How many lines come before it; one that only the end of the stream had ended counts.
     pub(crate) fn lines(&self) -> u64 {
         self.line + u64::from(self.open)
@@ -98,7 +98,7 @@ impl<R: Read> Stream<R> {
         self.window.fill()
     }
 
-    /// Lets go of the first `length` unread bytes when a record that has no end in them cannot but be too long; returns
+    /// Drops the first `length` unread bytes when a record that has no end in them cannot but be too long; returns
     /// whether it did.
     pub(crate) fn pass_over(&mut self, length: usize) -> bool {
         if self.overlong.is_none() {
@@ -156,11 +156,11 @@ impl<R: Read> Stream<R> {
     }
 
     /// Where to go on after the records taken so far.
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> StreamOffset {
         if let Some(overlong) = &self.overlong {
             return overlong.place.clone();
         }
-        Place {
+        StreamOffset {
             offset: self.window.offset(),
             line: self.line,
             open: self.is_open,
@@ -169,7 +169,7 @@ impl<R: Read> Stream<R> {
     }
 
     /// Counts on from `place`, where the window has been moved to.
-    pub(crate) fn moved_to(&mut self, place: &Place) {
+    pub(crate) fn moved_to(&mut self, place: &StreamOffset) {
         self.line = place.line;
         self.is_open = place.open;
     }

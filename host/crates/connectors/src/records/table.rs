@@ -7,27 +7,27 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::csv::{FIELDS_MAX, Fields};
-use super::extract::{Extract, Found, finds_nothing, is_null, time_from_number, time_from_text};
+use super::extract::{Extract, Extracted, finds_nothing, is_null, time_from_number, time_from_text};
 use super::json::{is_number, plain_length};
 use dirigo_connect::Pointer;
 
 /// The columns of a file.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct CsvTable {
     names: Vec<String>,
     /// What precedes each value in the JSON object: `{"first":`, `,"second":`.
     prefixes: Vec<Vec<u8>>,
-    key: Option<Column>,
-    time: Option<Column>,
+    key: Option<CsvColumn>,
+    time: Option<CsvColumn>,
 }
 
 #[derive(Debug)]
-struct Column {
+struct CsvColumn {
     index: usize,
     pointer: Pointer,
 }
 
-impl Table {
+impl CsvTable {
     /// The table with this header.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ impl Table {
     /// # Errors
     /// The reason for which the record is refused: it has other fields than the header, or not in UTF-8, or no key or
     /// time.
-    pub(super) fn find<'a>(&self, fields: Fields<'a>) -> Result<Found<'a>, String> {
+    pub(super) fn find<'a>(&self, fields: Fields<'a>) -> Result<Extracted<'a>, String> {
         if fields.len() != self.names.len() {
             return Err(format!(
                 "the record has {} fields, the header has {}",
@@ -83,7 +83,7 @@ impl Table {
         if let Some(index) = fields.iter().position(|field| str::from_utf8(field).is_err()) {
             return Err(format!("field `{}` is not UTF-8", self.names[index]));
         }
-        Ok(Found {
+        Ok(Extracted {
             key: self
                 .key
                 .as_ref()
@@ -102,7 +102,7 @@ impl Table {
     }
 }
 
-fn column(names: &[String], pointer: &Pointer) -> Result<Column, String> {
+fn column(names: &[String], pointer: &Pointer) -> Result<CsvColumn, String> {
     let index = match pointer.tokens.as_slice() {
         [name] => names.iter().position(|other| other == name),
         _ => None,
@@ -114,7 +114,7 @@ fn column(names: &[String], pointer: &Pointer) -> Result<Column, String> {
             names.join("`, `")
         ));
     };
-    Ok(Column {
+    Ok(CsvColumn {
         index,
         pointer: pointer.clone(),
     })
@@ -127,14 +127,14 @@ fn prefix(index: usize, name: &str) -> Vec<u8> {
     prefix
 }
 
-fn to_key<'a>(column: &Column, fields: Fields<'a>) -> Result<Cow<'a, [u8]>, String> {
+fn to_key<'a>(column: &CsvColumn, fields: Fields<'a>) -> Result<Cow<'a, [u8]>, String> {
     match fields.get(column.index) {
         b"" => Err(is_null(&column.pointer)),
         field => Ok(Cow::Borrowed(field)),
     }
 }
 
-fn to_time(column: &Column, fields: Fields<'_>) -> Result<i64, String> {
+fn to_time(column: &CsvColumn, fields: Fields<'_>) -> Result<i64, String> {
     match fields.get(column.index) {
         b"" => Err(is_null(&column.pointer)),
         field if is_number(field) => time_from_number(&column.pointer, field),

@@ -6,13 +6,13 @@ use std::io::Read as Reader;
 use std::sync::Arc;
 
 use super::csv::{Csv, Fields};
-use super::extract::{Extract, Found};
+use super::extract::{Extract, Extracted};
 use super::lines::Lines;
 use super::stream::{Piece, Stream, without_end};
-use super::table::Table;
+use super::table::CsvTable;
 use super::{Error, RECORD_BYTES_MAX};
 use dirigo_connect::Format;
-use dirigo_connect::source::{Intake, Quota, Read};
+use dirigo_connect::source::{Intake, Read, ReadLimit};
 use dirigo_ground::clock::Clock;
 
 /// A byte stream of events.
@@ -30,22 +30,22 @@ enum Records<R> {
     Csv {
         csv: Box<Csv<R>>,
         /// Known once the header has been read.
-        table: Option<Table>,
+        table: Option<CsvTable>,
     },
 }
 
 /// What may still be taken.
-struct Room {
+struct Remaining {
     events: usize,
     bytes: usize,
     is_untouched: bool,
 }
 
-impl Room {
-    fn new(quota: Quota) -> Self {
+impl Remaining {
+    fn new(limit: ReadLimit) -> Self {
         Self {
-            events: quota.events,
-            bytes: quota.bytes,
+            events: limit.events,
+            bytes: limit.bytes,
             is_untouched: true,
         }
     }
@@ -97,15 +97,15 @@ impl<R: Reader> Text<R> {
     }
 
     /// Appends the events that have been read, and reads only while there are none.
-    pub(crate) fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, Error> {
-        let mut room = Room::new(quota);
+    pub(crate) fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, Error> {
+        let mut remaining = Remaining::new(limit);
         loop {
-            self.take_records(intake, &mut room)?;
-            if room.is_full() || !room.is_untouched {
+            self.take_records(intake, &mut remaining)?;
+            if remaining.is_full() || !remaining.is_untouched {
                 return Ok(Read::More);
             }
             if !self.fill()? {
-                self.take_last(intake, &mut room)?;
+                self.take_last(intake, &mut remaining)?;
                 return Ok(Read::End);
             }
         }
@@ -113,7 +113,7 @@ impl<R: Reader> Text<R> {
 
     /// Reads the header of a format that has one.
     pub(crate) fn read_header(&mut self) -> Result<(), Error> {
-        let mut none = Room {
+        let mut none = Remaining {
             events: 0,
             bytes: 0,
             is_untouched: true,
@@ -141,18 +141,18 @@ impl<R: Reader> Text<R> {
     }
 
     /// Takes the records that have been read to their ends.
-    fn take_records(&mut self, intake: &mut Intake, room: &mut Room) -> Result<(), Error> {
-        let mut taker = Taker::new(intake, room, &self.extract, &*self.clock);
+    fn take_records(&mut self, intake: &mut Intake, remaining: &mut Remaining) -> Result<(), Error> {
+        let mut taker = RecordTaker::new(intake, remaining, &self.extract, &*self.clock);
         match &mut self.records {
             Records::Jsonl(lines) => {
-                while !taker.room.is_full()
+                while !taker.remaining.is_full()
                     && let Some((number, piece)) = lines.next()
                 {
                     taker.take_json(number, piece);
                 }
             }
             Records::Lines(lines) => {
-                while !taker.room.is_full()
+                while !taker.remaining.is_full()
                     && let Some((number, piece)) = lines.next()
                 {
                     taker.take_line(number, piece);
@@ -164,7 +164,7 @@ impl<R: Reader> Text<R> {
                 {
                     *table = Some(to_table(&self.name, &piece, fields, &self.extract)?);
                 }
-                while !taker.room.is_full()
+                while !taker.remaining.is_full()
                     && let Some(table) = table
                     && let Some((number, piece, fields)) = csv.next()
                 {
@@ -176,8 +176,8 @@ impl<R: Reader> Text<R> {
     }
 
     /// Takes the record that the end of the stream has ended.
-    fn take_last(&mut self, intake: &mut Intake, room: &mut Room) -> Result<(), Error> {
-        let mut taker = Taker::new(intake, room, &self.extract, &*self.clock);
+    fn take_last(&mut self, intake: &mut Intake, remaining: &mut Remaining) -> Result<(), Error> {
+        let mut taker = RecordTaker::new(intake, remaining, &self.extract, &*self.clock);
         match &mut self.records {
             Records::Jsonl(lines) => {
                 if let Some((number, piece)) = lines.last() {
@@ -220,9 +220,9 @@ fn never_closed(line: u64) -> String {
     format!("a quote opened on line {line} is never closed")
 }
 
-fn to_table(name: &str, header: &Piece<'_>, fields: Fields<'_>, extract: &Extract) -> Result<Table, Error> {
+fn to_table(name: &str, header: &Piece<'_>, fields: Fields<'_>, extract: &Extract) -> Result<CsvTable, Error> {
     let table = match header {
-        Piece::Whole(_) | Piece::Rest(_) => Table::new(fields, extract),
+        Piece::Whole(_) | Piece::Rest(_) => CsvTable::new(fields, extract),
         Piece::TooLong(_) => Err("the header line is too long".to_owned()),
     };
     table.map_err(|problem| Error::Header {
@@ -232,20 +232,20 @@ fn to_table(name: &str, header: &Piece<'_>, fields: Fields<'_>, extract: &Extrac
 }
 
 /// Takes records in.
-struct Taker<'t> {
+struct RecordTaker<'t> {
     intake: &'t mut Intake,
-    room: &'t mut Room,
+    remaining: &'t mut Remaining,
     extract: &'t Extract,
     arrival: i64,
 }
 
-impl<'t> Taker<'t> {
-    fn new(intake: &'t mut Intake, room: &'t mut Room, extract: &'t Extract, clock: &dyn Clock) -> Self {
+impl<'t> RecordTaker<'t> {
+    fn new(intake: &'t mut Intake, remaining: &'t mut Remaining, extract: &'t Extract, clock: &dyn Clock) -> Self {
         // Not asked for the time where events bring their own.
         let arrival = if extract.has_time() { 0 } else { clock.wall_ms() };
         Self {
             intake,
-            room,
+            remaining,
             extract,
             arrival,
         }
@@ -268,7 +268,7 @@ impl<'t> Taker<'t> {
         let line = without_end(line);
         match self.extract.find(line) {
             Ok(found) => {
-                self.room.take(line.len());
+                self.remaining.take(line.len());
                 self.intake.values.push(line);
                 self.push_found(number, &found);
             }
@@ -276,7 +276,7 @@ impl<'t> Taker<'t> {
         }
     }
 
-    fn take_record(&mut self, table: &Table, number: u64, piece: Piece<'_>, fields: Fields<'_>) {
+    fn take_record(&mut self, table: &CsvTable, number: u64, piece: Piece<'_>, fields: Fields<'_>) {
         let Piece::Whole(record) = piece else {
             return self.refuse_piece(number, piece);
         };
@@ -284,7 +284,7 @@ impl<'t> Taker<'t> {
             Ok(found) => {
                 let before = self.intake.values.bytes().len();
                 self.intake.values.push_with(|json| table.write(fields, json));
-                self.room.take(self.intake.values.bytes().len() - before);
+                self.remaining.take(self.intake.values.bytes().len() - before);
                 self.push_found(number, &found);
             }
             Err(reason) => self.refuse(number, without_end(record), reason),
@@ -292,7 +292,7 @@ impl<'t> Taker<'t> {
     }
 
     #[inline]
-    fn push_found(&mut self, number: u64, found: &Found<'_>) {
+    fn push_found(&mut self, number: u64, found: &Extracted<'_>) {
         self.intake.keys.push(&found.key);
         self.intake.times.push(found.time.unwrap_or(self.arrival));
         self.intake.positions.push(number);
@@ -301,7 +301,7 @@ impl<'t> Taker<'t> {
     #[cold]
     fn refuse(&mut self, number: u64, value: &[u8], reason: String) {
         self.intake.refuse(number, value, reason);
-        self.room.take(value.len());
+        self.remaining.take(value.len());
     }
 
     #[cold]

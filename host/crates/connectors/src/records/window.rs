@@ -1,6 +1,6 @@
 //! The stretch of a byte stream that is in memory.
 //!
-//! Owns the buffer, and how far in the stream it is. Reads its medium only in [`Window::fill`], so whoever asks decides
+//! Owns the buffer, and how far in the stream it is. Reads its medium only in [`Window::fill`], so the caller decides
 //! when to wait. Remembers what a [fingerprint](Window::fingerprint) needs. Knows nothing of lines or records.
 
 use std::io::{self, ErrorKind, Read};
@@ -95,7 +95,8 @@ impl<R: Read> Window<R> {
     }
 
     /// Moves the unread bytes to the front where there is little room behind them, and doubles the buffer where that is
-    /// not enough; gives back what an exceptional record made it grow to. Whoever leaves bytes unread bounds them.
+    /// not enough; gives back what an exceptional record made it grow to. A caller that leaves bytes unread bounds
+    /// them.
     fn make_room(&mut self) {
         const ROOM: usize = CAPACITY / 4;
         if self.unread().is_empty() || self.end + ROOM > self.buffer.len() {

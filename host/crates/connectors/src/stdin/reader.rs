@@ -1,7 +1,7 @@
 //! Standard input as a source.
 //!
-//! Reads a duplicate of the descriptor, not `std::io::Stdin`: a thread that waits there holds a lock, which whoever
-//! wants to go on or stop would wait for too. Cannot be read again, so it has no bookmarks.
+//! Reads a duplicate of the descriptor, not `std::io::Stdin`: a thread that waits there holds a lock, which any thread
+//! that wants to go on or stop would wait for too. Cannot be read again, so it has no offsets.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::records::{Error, Extract, Text};
 use dirigo_connect::Format;
-use dirigo_connect::source::{Bookmark, Intake, Progress, Quota, Read, Source};
+use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
 use dirigo_ground::clock::Clock;
 
 const NAME: &str = "standard input";
@@ -39,15 +39,15 @@ impl<R: io::Read> Stdin<R> {
 }
 
 impl<R: io::Read + Send> Source for Stdin<R> {
-    fn read(&mut self, intake: &mut Intake, quota: Quota) -> Result<Read, dirigo_connect::Error> {
-        Ok(self.text.read(intake, quota)?)
+    fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, dirigo_connect::Error> {
+        Ok(self.text.read(intake, limit)?)
     }
 
-    fn bookmark(&self) -> Option<Bookmark> {
+    fn offset(&self) -> Option<Offset> {
         None
     }
 
-    fn progress(&self) -> Option<Progress> {
+    fn progress(&self) -> Option<ReadProgress> {
         None
     }
 }
@@ -58,7 +58,7 @@ mod tests {
     use crate::records::Script;
     use dirigo_ground::clock::ManualClock;
 
-    const QUOTA: Quota = Quota {
+    const LIMIT: ReadLimit = ReadLimit {
         events: 100,
         bytes: 1 << 20,
     };
@@ -69,7 +69,7 @@ mod tests {
 
     fn read(stdin: &mut impl Source) -> (Read, Vec<String>) {
         let mut intake = Intake::default();
-        let read = stdin.read(&mut intake, QUOTA).unwrap();
+        let read = stdin.read(&mut intake, LIMIT).unwrap();
         (
             read,
             intake
@@ -107,7 +107,7 @@ mod tests {
     fn a_refusal_is_passed_on_too() {
         let mut stdin = stdin(Script::new(["a,b\n1\n"]).wall(), Format::Csv);
         let mut intake = Intake::default();
-        assert_eq!(stdin.read(&mut intake, QUOTA).unwrap(), Read::More);
+        assert_eq!(stdin.read(&mut intake, LIMIT).unwrap(), Read::More);
         assert_eq!(intake.refused[0].reason, "the record has 1 fields, the header has 2");
     }
 
@@ -115,13 +115,13 @@ mod tests {
     fn an_error_comes_after_the_events_before_it() {
         let mut stdin = stdin(Script::new(["a\nb"]).failing("the wire was cut"), Format::Lines);
         assert_eq!(read(&mut stdin), more(["a"]));
-        let error = stdin.read(&mut Intake::default(), QUOTA).unwrap_err();
+        let error = stdin.read(&mut Intake::default(), LIMIT).unwrap_err();
         assert_eq!(error.to_string(), "cannot read standard input: the wire was cut");
     }
 
     #[test]
-    fn it_has_neither_bookmark_nor_progress() {
+    fn it_has_neither_offset_nor_progress() {
         let stdin = stdin(Script::new(["a\n"]), Format::Lines);
-        assert_eq!((stdin.bookmark(), stdin.progress()), (None, None));
+        assert_eq!((stdin.offset(), stdin.progress()), (None, None));
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dirigo_connect::Facets;
-use dirigo_connect::sink::{Ability, Error, Resume, Sink, SinkSpec};
+use dirigo_connect::sink::{DeliveryCapability, Error, Resume, Sink, SinkSpec};
 use dirigo_disk::Disk;
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::SinkConnector;
@@ -37,8 +37,8 @@ impl SinkSpec for StdoutSpec {
         Ok(Box::new(writer::Stdout::open()?))
     }
 
-    fn ability(&self, _: &dyn Disk) -> Ability {
-        writer::ABILITY
+    fn delivery_capability(&self, _: &dyn Disk) -> DeliveryCapability {
+        writer::DELIVERY_CAPABILITY
     }
 
     fn facets(&self, _: &Path) -> Option<Facets> {

@@ -1,18 +1,18 @@
 //! Standard output as a sink, one value per line.
 //!
 //! Writes to a duplicate of the descriptor, since `std::io::Stdout` flushes at every line. What was written cannot be
-//! taken back, so there are no bookmarks.
+//! taken back, so there are no offsets.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 
-use dirigo_connect::sink::{Ability, Error, Events, Prepared, Sink};
+use dirigo_connect::sink::{DeliveryCapability, Error, Events, Prepared, Sink};
 
 /// Bytes gathered before they are written: the capacity of a pipe, so that one write can fill it.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-pub(super) const ABILITY: Ability = Ability::AtLeastOnce {
+pub(super) const DELIVERY_CAPABILITY: DeliveryCapability = DeliveryCapability::AtLeastOnce {
     why: "standard output takes nothing back",
 };
 
@@ -83,8 +83,8 @@ impl<W: Write + Send> Sink for Stdout<W> {
         Ok(())
     }
 
-    fn ability(&self) -> Ability {
-        ABILITY
+    fn delivery_capability(&self) -> DeliveryCapability {
+        DELIVERY_CAPABILITY
     }
 }
 

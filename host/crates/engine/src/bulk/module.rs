@@ -45,7 +45,7 @@ struct Outline {
     params: Vec<u32>,
     imported: u32,
     imports_memory: bool,
-    /// The pages that its first memory begins with; of one that is imported, at the least.
+    /// The pages that its first memory begins with; of one that is imported, at least.
     start_pages: u64,
     start: Option<u32>,
     /// The type of each function that is defined.

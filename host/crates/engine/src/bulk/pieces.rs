@@ -7,7 +7,7 @@ use wasmparser::Operator;
 
 use super::touch::let_others_run;
 
-/// How much one instruction moves at the most. At the 62 bytes/ns that copies were measured at these are 4 µs, and where
+/// How much one instruction moves at most. At the 62 bytes/ns that copies were measured at these are 4 µs, and where
 /// each page is touched for the first time, 64 page faults of 0.5 to 4 µs. Between two of them the host looks at the clock,
 /// which takes 0.1 µs: the fuel that they burn does not tell the one from the other.
 pub(super) const PIECE_BYTES: i32 = 256 << 10;

@@ -295,7 +295,7 @@ fn a_component_lends_memory_where_a_module_has_one_and_no_functions() {
         let component = wat::parse_str(format!("(component {lender} {borrower})")).unwrap();
         assert_eq!(lends_memory(&component, 0).unwrap(), lends, "{lender}");
         let pieces = in_pieces(&component).unwrap();
-        assert!(matches!(pieces, Cow::Owned(_)), "whoever can touches it");
+        assert!(matches!(pieces, Cow::Owned(_)), "the first that can touches it");
         wasmtime::component::Component::new(&Engine::default(), pieces).unwrap();
     }
 }

@@ -18,11 +18,11 @@ pub(crate) const LET_OTHERS_RUN_BYTES: u64 = (u32::MAX as u64) << PAGE_BITS;
 /// A memory may begin with so many pages that nobody has touched: a stack of 1 MiB, as compilers make it without being asked,
 /// and 256 KiB of data. To touch them at each start would take longer than all else there; all at once take 0.2 to 1 ms.
 const START_PAGES_MAX: u32 = 20;
-/// It may grow by so many besides, 256 KiB: whoever grows for a few bytes uses one page of the system, not sixteen.
+/// It may grow by so many besides, 256 KiB: a guest that grows by a few bytes uses one page of the system, not sixteen.
 const GROWN_PAGES_MAX: u32 = 4;
 /// The bytes of a page of WebAssembly, as a power of two.
 const PAGE_BITS: u32 = 16;
-/// The bytes of a page of the system, at the least, as a power of two.
+/// The bytes of a page of the system, at least, as a power of two.
 const SYSTEM_PAGE_BITS: u32 = 12;
 
 /// What touches new memory.

@@ -96,7 +96,8 @@ impl Exports {
         if oldest > written {
             return Err(InvalidResult::Versions { written, oldest }.into());
         }
-        // Whoever asks at the same time gets the same answer, or the component breaks its contract: the first one counts.
+        // A caller that asks at the same time gets the same answer, or the component breaks its contract: the first one
+        // counts.
         let _ = self.versions.set(versions);
         Ok(())
     }

@@ -253,7 +253,7 @@ facts! {
 #[test]
 fn a_source_whose_events_are_handed_in_needs_no_file() {
     let text = with_source("kind = \"file\"\npath = \"not-there.jsonl\"\ntime = \"/ts\"");
-    let folder = super::Folder::new();
+    let folder = super::TestFolder::new();
     assert!(folder.parse(&text, &[]).is_err());
     assert!(folder.parse_with(&text, &[], super::Inputs::HandedIn).is_ok());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Folder, good, spec, with_operator, with_source};
+use super::{TestFolder, good, spec, with_operator, with_source};
 use dirigo_connect::{SinkSpec, SourceSpec};
 use dirigo_connectors::file::{FileSpec, FolderSpec, LinesSpec, PartsSpec, Roll};
 use dirigo_connectors::generator::GeneratorSpec;
@@ -72,7 +72,7 @@ output = [{ at = "averages", value = { key = "s-1", avg = 59.0, count = 5, start
 
 #[test]
 fn the_contracts_example_is_what_it_says() {
-    let folder = Folder::new();
+    let folder = TestFolder::new();
     let Loaded { pipeline, warnings, .. } = folder.parse(CONTRACT, &[]).unwrap();
     assert_eq!((pipeline.name.as_str(), pipeline.tenant.as_str()), ("sensors", "acme"));
     assert_eq!(pipeline.slo, Some(Duration::from_millis(50)));
@@ -139,7 +139,7 @@ fn the_contracts_example_is_what_it_says() {
 
 #[test]
 fn the_contracts_example_is_told_what_has_no_effect_in_this_version() {
-    let warnings = Folder::new().parse(CONTRACT, &[]).unwrap().warnings;
+    let warnings = TestFolder::new().parse(CONTRACT, &[]).unwrap().warnings;
     let messages: Vec<&str> = warnings.iter().map(Diagnostic::message).collect();
     assert_eq!(messages, ["`lateness` has no effect yet", "`idle` has no effect yet"]);
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{Folder, assert_says, refused};
+use super::{TestFolder, assert_says, refused};
 use dirigo_pipeline::*;
 
 #[test]
@@ -54,7 +54,7 @@ path = "x"
 
 #[test]
 fn a_problem_is_drawn_with_file_line_caret_label_and_help() {
-    let folder = Folder::new();
+    let folder = TestFolder::new();
     let text = "[pipeline]\nname = \"p\"\nslo = \"50\"\n[[source]]\nid = \"s\"\nkind = \"stdin\"\n\
                 [[sink]]\nid = \"o\"\nkind = \"null\"\n";
     let problems = folder.parse(text, &[]).unwrap_err();
@@ -80,7 +80,7 @@ fn a_problem_is_drawn_with_file_line_caret_label_and_help() {
 
 #[test]
 fn a_missing_file_is_told_with_the_one_that_is_nearly_called_so() {
-    let folder = Folder::new();
+    let folder = TestFolder::new();
     fs::write(folder.path("pipeline.toml"), "").unwrap();
     let said = load(&folder.path("pipelin.toml"), &[], &dirigo_connectors::builtin())
         .unwrap_err()
@@ -97,7 +97,7 @@ fn a_missing_file_is_told_with_the_one_that_is_nearly_called_so() {
 
 #[test]
 fn a_directory_is_no_pipeline_file() {
-    let said = load(&Folder::new().path("examples"), &[], &dirigo_connectors::builtin())
+    let said = load(&TestFolder::new().path("examples"), &[], &dirigo_connectors::builtin())
         .unwrap_err()
         .render(false);
     assert_says(&said, &["cannot read the pipeline file: ", "examples"]);
@@ -105,7 +105,7 @@ fn a_directory_is_no_pipeline_file() {
 
 #[test]
 fn a_file_that_is_not_utf_8_is_told_where() {
-    let folder = Folder::new();
+    let folder = TestFolder::new();
     fs::write(folder.path("p.toml"), b"[pipeline]\nname = \"\xff\"\n").unwrap();
     let said = load(&folder.path("p.toml"), &[], &dirigo_connectors::builtin())
         .unwrap_err()
@@ -118,7 +118,7 @@ fn a_file_that_is_not_utf_8_is_told_where() {
 
 #[test]
 fn a_file_beyond_1_mib_is_refused_unread() {
-    let folder = Folder::new();
+    let folder = TestFolder::new();
     fs::write(folder.path("p.toml"), "#".repeat((1 << 20) + 1)).unwrap();
     let said = load(&folder.path("p.toml"), &[], &dirigo_connectors::builtin())
         .unwrap_err()
@@ -142,7 +142,7 @@ fn an_empty_file_is_told_what_it_needs() {
 
 #[test]
 fn a_pipeline_is_loaded_from_its_file() {
-    let folder = Folder::new();
+    let folder = TestFolder::new();
     fs::write(folder.path("p.toml"), super::with_source("kind = \"stdin\"")).unwrap();
     let loaded = load(&folder.path("p.toml"), &[], &dirigo_connectors::builtin()).unwrap();
     assert_eq!(loaded.pipeline.file, folder.path("p.toml"));
@@ -208,7 +208,7 @@ fn single_brackets_in_place_of_double_ones_are_told_so_at_the_first() {
 
 #[test]
 fn a_link_that_leads_nowhere_is_told_where_it_leads_and_not_its_own_name() {
-    let folder = Folder::new();
+    let folder = TestFolder::new();
     std::os::unix::fs::symlink("gone.jsonl", folder.path("linked.jsonl")).unwrap();
     let text = super::with_source("kind = \"file\"\npath = \"linked.jsonl\"");
     let said = folder.parse(&text, &[]).unwrap_err().render(false);

@@ -23,9 +23,9 @@ use tempfile::TempDir;
 use dirigo_pipeline::{Diagnostics, Inputs, Loaded, Override, Surroundings, parse_in};
 
 /// A folder for a pipeline file and what it refers to.
-struct Folder(TempDir);
+struct TestFolder(TempDir);
 
-impl Folder {
+impl TestFolder {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("examples")).unwrap();
@@ -65,7 +65,7 @@ impl Folder {
 }
 
 fn parse(text: &str) -> Result<Loaded, Diagnostics> {
-    Folder::new().parse(text, &[])
+    TestFolder::new().parse(text, &[])
 }
 
 fn good(text: &str) -> Loaded {

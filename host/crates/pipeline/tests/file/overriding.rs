@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Folder, assert_says, spec, with_operator};
+use super::{TestFolder, assert_says, spec, with_operator};
 use dirigo_connectors::file::LinesSpec;
 use dirigo_connectors::generator::GeneratorSpec;
 use dirigo_pipeline::*;
@@ -14,14 +14,14 @@ fn base() -> String {
 }
 
 fn overridden(overrides: &[&str]) -> Pipeline {
-    Folder::new()
+    TestFolder::new()
         .parse(&base(), overrides)
         .unwrap_or_else(|problems| panic!("{problems}"))
         .pipeline
 }
 
 fn refused(given: &str) -> String {
-    Folder::new().parse(&base(), &[given]).unwrap_err().render(false)
+    TestFolder::new().parse(&base(), &[given]).unwrap_err().render(false)
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn the_last_override_of_a_key_wins() {
 
 #[test]
 fn a_relative_path_in_an_override_starts_from_the_pipeline_files_folder() {
-    let folder = Folder::new();
+    let folder = TestFolder::new();
     let given = ["sink.out.kind=file", "sink.out.path=over.jsonl"];
     let pipeline = folder.parse(&base(), &given).unwrap().pipeline;
     let path = folder.path("over.jsonl");
@@ -94,7 +94,7 @@ fn a_wrong_value_names_the_override_and_no_line() {
         ],
     );
     assert!(!said.contains("pipeline.toml"), "{said}");
-    let problems = Folder::new().parse(&base(), &["pipeline.slow=1s"]).unwrap_err();
+    let problems = TestFolder::new().parse(&base(), &["pipeline.slow=1s"]).unwrap_err();
     let expected = json!([{
         "severity": "error",
         "message": "unknown key `slow` in `[pipeline]` (in `-s pipeline.slow=1s`)",

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::{Folder, refused, with_operator};
+use super::{TestFolder, refused, with_operator};
 
 const VALID: &str = r#"[pipeline]
 name = "p"
@@ -34,7 +34,7 @@ output = []
 
 /// Looks at everything that could panic.
 fn endure(text: &str, overrides: &[&str]) {
-    match Folder::new().parse(text, overrides) {
+    match TestFolder::new().parse(text, overrides) {
         Ok(loaded) => drop(loaded.warnings.render(true)),
         Err(problems) => {
             assert!(!problems.is_empty());

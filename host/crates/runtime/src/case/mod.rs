@@ -14,19 +14,19 @@ use serde_json::Value;
 
 pub use compare::Difference;
 
-use super::InTransit;
+use super::RecoveredBatches;
 use super::connectors::BATCH_EVENTS;
-use super::{Connectors, Ended, Host, Opened, Options, Prepared};
-use dirigo_connect::sink::Ability;
+use super::{Connectors, Ended, Host, HostOptions, Opened, Prepared};
+use dirigo_connect::sink::DeliveryCapability;
 use dirigo_connect::{Sink, Source};
-use dirigo_connectors::memory::{Feed, MemorySink, MemorySource, Record, Taken};
+use dirigo_connectors::memory::{Feed, InputRecord, MemorySink, MemorySource, Taken};
 use dirigo_disk as disk;
 use dirigo_engine::Engine;
-use dirigo_flow::{self as flow, DeadLetter, Inlet, LettersBookmark};
+use dirigo_flow::{self as flow, DeadLetter, DeadLetterOffset, SourceHandle};
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::ManualClock;
 use dirigo_pipeline::{self as pipeline, Order, Pipeline, Test, TestEvent};
-use dirigo_scheduler::Choice;
+use dirigo_scheduler::PolicyKind;
 use dirigo_state::Store;
 
 /// How often a stage looks whether the events of one source are finished, before those of another enter.
@@ -34,15 +34,15 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Where cases are run, one after the other.
 #[derive(Debug)]
-pub struct Stage {
+pub struct CaseRunner {
     host: Host,
 }
 
 /// What came of a case.
 #[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
+pub struct CaseOutcome {
     /// By sink.
-    pub sinks: Vec<Outputs>,
+    pub sinks: Vec<SinkOutputs>,
     /// The events that failed on the way.
     pub dead_letters: Vec<DeadLetter>,
     /// What ended the case before its time.
@@ -51,7 +51,7 @@ pub struct Outcome {
 
 /// What left by one sink.
 #[derive(Clone, Debug, Serialize)]
-pub struct Outputs {
+pub struct SinkOutputs {
     /// The sink.
     pub sink: String,
     /// What should have left.
@@ -64,21 +64,21 @@ pub struct Outputs {
 
 /// Why a case cannot be run, or not to its end.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum CaseFailure {
     #[error("event {number} cannot enter at `{source_id}`: a csv record is an object of its fields")]
     NoRecord { number: u64, source_id: String },
     #[error("the pipeline stopped: {0}")]
     Stopped(flow::Failure),
 }
 
-impl Outcome {
+impl CaseOutcome {
     /// Whether everything was as expected.
     #[must_use]
     pub fn is_passed(&self) -> bool {
         self.failure.is_none() && self.sinks.iter().all(|outputs| outputs.difference.is_none())
     }
 
-    fn failed(failure: &Failure) -> Self {
+    fn failed(failure: &CaseFailure) -> Self {
         Self {
             sinks: Vec::new(),
             dead_letters: Vec::new(),
@@ -87,14 +87,14 @@ impl Outcome {
     }
 }
 
-impl Stage {
-    /// A stage with a host of its own, beside `runtime`.
+impl CaseRunner {
+    /// A stage with a host of its own, next to `runtime`.
     #[must_use]
     pub fn new(engine: Engine, runtime: tokio::runtime::Handle) -> Self {
-        let options = Options {
+        let options = HostOptions {
             // Actors that run side by side would leave the order between keys to chance.
             workers: 1,
-            policy: Choice::default(),
+            policy: PolicyKind::default(),
             instances_max: u32::MAX,
             clock: Arc::new(ManualClock::new(0)),
         };
@@ -108,32 +108,32 @@ impl Stage {
     /// Events enter one after the other as they are listed: before one enters by another source than the one in front of
     /// it, that one has been through the whole pipeline. Outputs are in the order of their inputs at every sink, whatever
     /// order it keeps in a run. A `null` sink that the case does not name is not looked at.
-    pub async fn run(&self, prepared: &Prepared, test: &Test) -> Outcome {
+    pub async fn run(&self, prepared: &Prepared, test: &Test) -> CaseOutcome {
         let segments = match segments(&prepared.pipeline, &test.input) {
             Ok(segments) => segments,
-            Err(failure) => return Outcome::failed(&failure),
+            Err(failure) => return CaseOutcome::failed(&failure),
         };
-        let Props {
+        let CaseSetup {
             connectors,
             feeds,
             taken,
-            letters,
-        } = self.props(&prepared.pipeline);
+            dead_letters,
+        } = self.case_setup(&prepared.pipeline);
         let job = self.host.launch(Opened {
             prepared: in_order(prepared),
             connectors,
         });
-        let inlets = job.inlets().to_vec();
+        let source_handles = job.source_handles().to_vec();
         let mut finish = pin!(job.finished());
         let ended = tokio::select! {
             // A pipeline that fails does so while events are still to enter.
             ended = &mut finish => ended,
-            () = enter(segments, feeds, &inlets) => finish.await,
+            () = enter(segments, feeds, &source_handles) => finish.await,
         };
-        outcome(&prepared.pipeline, test, &ended, &taken, &letters)
+        outcome(&prepared.pipeline, test, &ended, &taken, &dead_letters)
     }
 
-    fn props(&self, pipeline: &Pipeline) -> Props {
+    fn case_setup(&self, pipeline: &Pipeline) -> CaseSetup {
         let clock = &self.host.options.clock;
         let sources = pipeline.sources.iter().map(|source| {
             let (memory, feed) = MemorySource::new(source.key.as_ref(), source.time.as_ref(), clock.clone());
@@ -141,32 +141,32 @@ impl Stage {
         });
         let (sources, feeds) = sources.unzip();
         let (sinks, taken) = pipeline.sinks.iter().map(|_| memory_sink()).unzip();
-        let (letters_sink, letters) = memory_sink();
+        let (dead_letter_sink, dead_letters) = memory_sink();
         let connectors = Connectors {
             sources,
             sinks,
-            letters: Box::new(|| Ok(letters_sink)),
-            letters_from: LettersBookmark::fresh(),
+            dead_letters: Box::new(|| Ok(dead_letter_sink)),
+            dead_letter_offset: DeadLetterOffset::fresh(),
             store: Store::temporary(),
-            in_transit: InTransit::default(),
+            recovered_batches: RecoveredBatches::default(),
             is_resumed: false,
             batch_events: BATCH_EVENTS,
         };
-        Props {
+        CaseSetup {
             connectors,
             feeds,
             taken,
-            letters,
+            dead_letters,
         }
     }
 }
 
 /// What a case is run with.
-struct Props {
+struct CaseSetup {
     connectors: Connectors,
     feeds: Vec<Feed>,
     taken: Vec<Taken>,
-    letters: Taken,
+    dead_letters: Taken,
 }
 
 fn memory_sink() -> (Box<dyn Sink>, Taken) {
@@ -184,13 +184,13 @@ fn in_order(prepared: &Prepared) -> Prepared {
 }
 
 /// Events that enter by one source in a row.
-struct Segment {
+struct InputSegment {
     source: usize,
-    records: Vec<Record>,
+    records: Vec<InputRecord>,
 }
 
-fn segments(pipeline: &Pipeline, input: &[TestEvent]) -> Result<Vec<Segment>, Failure> {
-    let mut segments: Vec<Segment> = Vec::new();
+fn segments(pipeline: &Pipeline, input: &[TestEvent]) -> Result<Vec<InputSegment>, CaseFailure> {
+    let mut segments: Vec<InputSegment> = Vec::new();
     for (position, event) in (1..).zip(input) {
         let find = |source: &pipeline::Source| source.id == event.at;
         let source = pipeline
@@ -199,14 +199,14 @@ fn segments(pipeline: &Pipeline, input: &[TestEvent]) -> Result<Vec<Segment>, Fa
             .position(find)
             .expect("a case names sources that the pipeline has");
         let format = pipeline.sources[source].spec.format();
-        let value = format.record(&event.value).ok_or_else(|| Failure::NoRecord {
+        let value = format.record(&event.value).ok_or_else(|| CaseFailure::NoRecord {
             number: position,
             source_id: event.at.clone(),
         })?;
-        let record = Record { position, value };
+        let record = InputRecord { position, value };
         match segments.last_mut() {
             Some(last) if last.source == source => last.records.push(record),
-            _ => segments.push(Segment {
+            _ => segments.push(InputSegment {
                 source,
                 records: vec![record],
             }),
@@ -216,12 +216,12 @@ fn segments(pipeline: &Pipeline, input: &[TestEvent]) -> Result<Vec<Segment>, Fa
 }
 
 /// Hands the events in, and ends all sources behind them.
-async fn enter(segments: Vec<Segment>, feeds: Vec<Feed>, inlets: &[Arc<Inlet>]) {
+async fn enter(segments: Vec<InputSegment>, feeds: Vec<Feed>, source_handles: &[Arc<SourceHandle>]) {
     let mut entered = vec![0; feeds.len()];
     let mut before: Option<usize> = None;
-    for Segment { source, records } in segments {
+    for InputSegment { source, records } in segments {
         if let Some(before) = before {
-            while !inlets[before].has_finished(entered[before]) {
+            while !source_handles[before].has_finished(entered[before]) {
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
         }
@@ -232,30 +232,31 @@ async fn enter(segments: Vec<Segment>, feeds: Vec<Feed>, inlets: &[Arc<Inlet>]) 
     }
 }
 
-fn outcome(pipeline: &Pipeline, test: &Test, ended: &Ended, taken: &[Taken], letters: &Taken) -> Outcome {
+fn outcome(pipeline: &Pipeline, test: &Test, ended: &Ended, taken: &[Taken], dead_letters: &Taken) -> CaseOutcome {
     let mut sinks = Vec::new();
     for (sink, taken) in pipeline.sinks.iter().zip(taken) {
         let at_sink = test.output.iter().filter(|event| event.at == sink.id);
         let expected: Vec<Value> = at_sink.map(|event| event.value.clone()).collect();
-        if expected.is_empty() && sink.spec.ability(&disk::Real) == Ability::WritesNothing {
+        if expected.is_empty() && sink.spec.delivery_capability(&disk::Real) == DeliveryCapability::WritesNothing {
             continue;
         }
         let actual = values(&taken.lock());
-        sinks.push(Outputs {
+        sinks.push(SinkOutputs {
             sink: sink.id.clone(),
             difference: Difference::first(&expected, &actual),
             expected,
             actual,
         });
     }
-    let parse = |letter: &[u8]| serde_json::from_slice(letter).expect("a dead letter is written as it is read");
-    Outcome {
+    let parse =
+        |dead_letter: &[u8]| serde_json::from_slice(dead_letter).expect("a dead letter is written as it is read");
+    CaseOutcome {
         sinks,
-        dead_letters: letters.lock().iter().map(parse).collect(),
+        dead_letters: dead_letters.lock().iter().map(parse).collect(),
         failure: ended
             .failure
             .clone()
-            .map(|failure| Failure::Stopped(failure).to_string()),
+            .map(|failure| CaseFailure::Stopped(failure).to_string()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Apply, Durable, Inner, Store};
-use crate::durable::{self, Moment};
+use crate::durable::{self, EpochMeta};
 use crate::error::Error;
 use crate::keys::{self, Stored};
 use crate::log::Log;
@@ -22,7 +22,7 @@ const MERGED_AT_ONCE: usize = 256;
 /// A logged layer on its way to the database.
 struct Application {
     layer: Arc<Logged>,
-    moment: Moment,
+    moment: EpochMeta,
     /// What of the log holds it.
     segments: Vec<PathBuf>,
 }
@@ -76,10 +76,10 @@ impl Store {
     fn commit_next(&self, durable: &Durable, log: &mut Log, snapshot: Snapshot) -> Result<(), Error> {
         self.bound_layers(durable, log)?;
         let state = snapshot.state;
-        let bookmarks = serde_json::to_vec(&snapshot.bookmarks).expect("positions are plain JSON");
-        let moment = Moment {
+        let offsets = serde_json::to_vec(&snapshot.offsets).expect("positions are plain JSON");
+        let moment = EpochMeta {
             epoch: self.epoch() + 1,
-            bookmarks: Some(bookmarks.into()),
+            offsets: Some(offsets.into()),
             in_flight: snapshot.in_flight.into(),
         };
         let frozen = self.inner.spilled.lock().frozen.clone().unwrap_or_default();
@@ -108,7 +108,7 @@ impl Store {
         durable.check()
     }
 
-    /// Has the logged layer applied beside the pipeline, where that is worth it.
+    /// Has the logged layer applied next to the pipeline, where that is worth it.
     fn apply_if_large(&self, durable: &Durable, log: &mut Log) -> Result<(), Error> {
         let (bytes, is_applying) = {
             let layers = self.inner.logged.read();
@@ -123,7 +123,7 @@ impl Store {
         let inner = self.inner.clone();
         let apply = move || {
             // Nobody waits for it before the layers are over their bounds twice.
-            thread::give_way(thread::LAST_NICENESS);
+            thread::set_niceness(thread::LAST_NICENESS);
             let durable = inner.durable.as_ref().expect("only a durable store applies a log");
             inner.finish_applying(durable, application);
         };
@@ -136,7 +136,7 @@ impl Store {
 
 impl Inner {
     /// Moves what was committed into the logged layer, a few records at a time.
-    fn merge(&self, frozen: &Spilled, state: State) -> Result<(), Error> {
+    fn merge(&self, frozen: &Spilled, state: SnapshotState) -> Result<(), Error> {
         if frozen.bytes() > 0 || state.iter().any(|(_, records)| !records.is_empty()) {
             self.is_empty.store(false, Ordering::Relaxed);
         }
@@ -160,7 +160,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Lets go of what was frozen; whatever a look-up finds in it is in a later layer, too.
+    /// Drops what was frozen; whatever a look-up finds in it is in a later layer, too.
     fn thaw(&self) {
         let frozen = self.spilled.lock().frozen.take();
         drop(frozen);
@@ -171,9 +171,9 @@ impl Inner {
         &self,
         durable: &Durable,
         log: &mut Log,
-        moment: &Moment,
+        moment: &EpochMeta,
         frozen: &Spilled,
-        state: &State,
+        state: &SnapshotState,
     ) -> Result<(), Error> {
         durable.wait_for_applier();
         durable.check()?;
@@ -257,16 +257,16 @@ impl Durable {
 }
 
 /// Writes an epoch to the log.
-fn write(log: &mut Log, moment: &Moment, frozen: &Spilled, state: &State) -> Result<(), Error> {
+fn write(log: &mut Log, moment: &EpochMeta, frozen: &Spilled, state: &SnapshotState) -> Result<(), Error> {
     let mut writer = log.write(moment.epoch);
     frozen.each(|key, bytes| writer.state(key, bytes))?;
     each(state, |key, bytes| writer.state(key, bytes))?;
     moment.in_flight.iter().try_for_each(|one| writer.in_flight(one))?;
-    writer.end(moment.bookmarks.as_deref().unwrap_or_default())
+    writer.end(moment.offsets.as_deref().unwrap_or_default())
 }
 
 /// What a snapshot has of active tables.
-type State = Vec<(String, Vec<Record>)>;
+type SnapshotState = Vec<(String, Vec<Record>)>;
 
 /// Records as they are stored.
 pub(super) fn stored(operator: &str, records: Vec<Record>) -> impl Iterator<Item = Stored> + '_ {
@@ -276,7 +276,7 @@ pub(super) fn stored(operator: &str, records: Vec<Record>) -> impl Iterator<Item
 }
 
 /// Gives each record as it is stored. They may be very many, so that there is never more than one of them in that form.
-fn each<E>(state: &State, mut take: impl FnMut(&[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
+fn each<E>(state: &SnapshotState, mut take: impl FnMut(&[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
     let records = state
         .iter()
         .flat_map(|(operator, records)| records.iter().map(move |record| (operator, record)));
@@ -291,7 +291,7 @@ fn encode(entry: Option<&Entry>) -> Vec<u8> {
 }
 
 /// What the records take once they are stored, about.
-fn bytes_of(state: &State) -> usize {
+fn bytes_of(state: &SnapshotState) -> usize {
     let bytes_of = |operator: &str, (key, entry): &Record| {
         let entry = entry.as_ref().map_or(0, Entry::encoded_bytes);
         keys::prefix_bytes(operator) + key.len() + entry + RECORD_OVERHEAD_BYTES

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use super::{Durable, Inner, LoggedLayers, Options, Store};
-use crate::durable::{self, Moment};
+use super::{Durable, Inner, LoggedLayers, Store, StoreOptions};
+use crate::durable::{self, EpochMeta};
 use crate::error::Error;
 use crate::log::{self, Log};
 use crate::logged::Logged;
@@ -14,14 +14,14 @@ use crate::marker::Marker;
 use dirigo_disk::{self as disk, Disk, File, Mode};
 use dirigo_ground::sync::{Mutex, RwLock};
 
-/// Whoever has the lock on it has the directory.
+/// The process that has the lock on it has the directory.
 pub(crate) const LOCK_FILE: &str = "lock";
 
 impl Store {
     /// A store whose contents end with it.
     #[must_use]
     pub fn temporary() -> Self {
-        Self::new(None, LoggedLayers::default(), true, Options::default())
+        Self::new(None, LoggedLayers::default(), true, StoreOptions::default())
     }
 
     /// The store in `directory`, which is made if it is missing.
@@ -29,14 +29,14 @@ impl Store {
     /// # Errors
     /// When another process has it, it is damaged, or it can't be made or opened.
     pub fn open(disk: Arc<dyn Disk>, directory: &Path) -> Result<Self, Error> {
-        Self::open_with(disk, directory, Options::default())
+        Self::open_with(disk, directory, StoreOptions::default())
     }
 
     /// As [`open`](Self::open).
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_with(disk: Arc<dyn Disk>, directory: &Path, options: Options) -> Result<Self, Error> {
+    pub fn open_with(disk: Arc<dyn Disk>, directory: &Path, options: StoreOptions) -> Result<Self, Error> {
         make_directory(&*disk, directory)?;
         let lock = lock(&*disk, directory, Mode::Make)?;
         Self::open_locked(disk, directory, options, lock)
@@ -63,13 +63,13 @@ impl Store {
         for (_, path) in log::segments(&*disk, directory)? {
             disk.remove(&path).map_err(Error::io("removing", &path))?;
         }
-        Self::open_locked(disk, directory, Options::default(), lock)
+        Self::open_locked(disk, directory, StoreOptions::default(), lock)
     }
 
     fn open_locked(
         disk: Arc<dyn Disk>,
         directory: &Path,
-        options: Options,
+        options: StoreOptions,
         lock: Box<dyn File>,
     ) -> Result<Self, Error> {
         let database = durable::open(&*disk, directory)?;
@@ -78,9 +78,9 @@ impl Store {
         let mut logged = Logged::default();
         let found = log::read(&*disk, directory, latest.epoch, |epoch| {
             logged.extend(epoch.records);
-            latest = Moment {
+            latest = EpochMeta {
                 epoch: epoch.number,
-                bookmarks: Some(epoch.bookmarks.into()),
+                offsets: Some(epoch.offsets.into()),
                 in_flight: epoch.in_flight.into(),
             };
         })?;
@@ -100,7 +100,7 @@ impl Store {
         Ok(Self::new(Some(durable), logged, is_empty, options))
     }
 
-    fn new(durable: Option<Durable>, logged: LoggedLayers, is_empty: bool, options: Options) -> Self {
+    fn new(durable: Option<Durable>, logged: LoggedLayers, is_empty: bool, options: StoreOptions) -> Self {
         let inner = Inner {
             spilled: Mutex::default(),
             logged: RwLock::new(logged),
@@ -117,8 +117,8 @@ impl Store {
 /// Makes the directory and those above it, durably.
 fn make_directory(disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
     let make = || {
-        if disk.look(&directory.join(durable::FILE))? != disk::Entry::Missing {
-            // Whoever made the database in it saw to it first.
+        if disk.look(&directory.join(durable::FILE))? != disk::PathKind::Missing {
+            // The process that made the database in it saw to it first.
             return Ok(());
         }
         disk.make_folder(directory)?;

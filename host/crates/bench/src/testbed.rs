@@ -1,0 +1,131 @@
+//! What a benchmark runs on: an engine, guests, hosts, jobs with ends of their own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use dirigo_command::Globals;
+use dirigo_command::setup::CommandContext;
+use dirigo_connect::sink::Sink;
+use dirigo_connect::source::Source;
+use dirigo_flow::DeadLetterOffset;
+use dirigo_ground::clock;
+use dirigo_pipeline::Diagnostics;
+use dirigo_runtime::{Connectors, Host, HostOptions, Job, Opened, Prepared, RecoveredBatches};
+use dirigo_scheduler::PolicyKind;
+use dirigo_state::Store;
+
+use super::greedy::Bottomless;
+use super::guests::Guests;
+
+/// What diagnostics name as the file of a pipeline that a benchmark makes.
+const NO_FILE: &str = "(the pipeline that the benchmark makes)";
+
+/// Everything that lasts from cell to cell.
+pub(super) struct Testbed {
+    pub(super) setup: CommandContext,
+    pub(super) guests: Guests,
+    pub(super) workers: u32,
+}
+
+impl Testbed {
+    pub(super) fn new(globals: &Globals, workers: u32) -> anyhow::Result<Self> {
+        Ok(Self {
+            guests: Guests::write()?,
+            setup: CommandContext::new(globals)?,
+            workers,
+        })
+    }
+
+    /// A pipeline file's text with its components compiled; `config` in place of that of its operators.
+    pub(super) fn prepare(&self, text: &str, config: Option<&serde_json::Value>) -> Result<Prepared, Diagnostics> {
+        let mut loaded = dirigo_pipeline::parse(text, Path::new(NO_FILE), &[], &self.setup.connectors)?;
+        if let Some(config) = config {
+            for operator in &mut loaded.pipeline.operators {
+                operator.config = config.clone();
+                operator.config_as_written = config.clone();
+            }
+        }
+        self.setup.prepare(loaded)
+    }
+
+    /// [`prepare`](Self::prepare) for a text of the benchmark's own.
+    pub(super) fn prepare_own(&self, text: &str) -> anyhow::Result<Prepared> {
+        self.prepare(text, None)
+            .map_err(|problems| anyhow::anyhow!("a pipeline of the benchmark is refused:\n{problems}"))
+    }
+
+    /// A host with nothing on it.
+    pub(super) fn host(&self, policy: PolicyKind) -> Host {
+        let options = HostOptions {
+            workers: self.workers,
+            policy,
+            instances_max: u32::MAX,
+            clock: self.setup.clock.clone(),
+        };
+        Host::start(self.setup.engine.clone(), options, self.setup.runtime.handle().clone())
+    }
+}
+
+/// Starts a pipeline with one source and one sink. Its dead letters are made, and go nowhere.
+pub(super) fn start(host: &Host, prepared: Prepared, source: impl Source + 'static, sink: impl Sink + 'static) -> Job {
+    let connectors = Connectors {
+        sources: vec![Box::new(source)],
+        sinks: vec![Box::new(sink)],
+        dead_letters: Box::new(|| Ok(Box::new(Bottomless) as Box<dyn Sink>)),
+        dead_letter_offset: DeadLetterOffset::fresh(),
+        store: Store::temporary(),
+        recovered_batches: RecoveredBatches::default(),
+        is_resumed: false,
+        batch_events: 256,
+    };
+    host.launch(Opened { prepared, connectors })
+}
+
+/// Native threads that never pause, at the niceness of workers: neighbours whom only the machine's scheduler holds back.
+pub(super) struct NativeHogs {
+    is_over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<u64>>,
+}
+
+impl NativeHogs {
+    pub(super) fn start(threads: u32) -> Self {
+        let is_over = Arc::<AtomicBool>::default();
+        let hog = |_| {
+            let is_over = is_over.clone();
+            std::thread::spawn(move || {
+                dirigo_ground::thread::set_niceness(dirigo_ground::thread::WORKER_NICENESS);
+                let mut longest_ns = 0;
+                let mut before_ns = clock::thread_spent_ns();
+                while !is_over.load(Ordering::Relaxed) {
+                    let now_ns = clock::thread_spent_ns();
+                    longest_ns = longest_ns.max(now_ns - before_ns);
+                    before_ns = now_ns;
+                }
+                longest_ns
+            })
+        };
+        let threads = (0..threads).map(hog).collect();
+        Self { is_over, threads }
+    }
+
+    /// Ends them. Gives the longest time between two looks of one at its own processor time, in µs: they do nothing else, so
+    /// that is what the machine did meanwhile on the thread's account.
+    pub(super) fn stop(mut self) -> u64 {
+        self.join() / 1_000
+    }
+
+    fn join(&mut self) -> u64 {
+        self.is_over.store(true, Ordering::Relaxed);
+        // A loop that only reads a clock does not panic.
+        let longest_ns = self.threads.drain(..).filter_map(|thread| thread.join().ok());
+        longest_ns.max().unwrap_or(0)
+    }
+}
+
+impl Drop for NativeHogs {
+    fn drop(&mut self) {
+        self.join();
+    }
+}

@@ -1,0 +1,209 @@
+//! Batches as a checkpoint keeps them.
+//!
+//! Owns the bytes. A batch comes back with a ticket of the same number, so that those of one read still share theirs.
+//!
+//! All numbers are little-endian: flags `u8` | source `u16` length, bytes | ticket `u64` | first position of the ticket `u64` |
+//! path `u32` | events `u32` | times `i64` each | positions `u64` each | keys | values; a column is its number of bytes `u32`,
+//! the ends `u32` each, and the bytes.
+
+use std::sync::Arc;
+
+use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::lineage::{Origin, Ticket};
+
+/// A batch that was on its way at a cut.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedBatch {
+    /// The source that its events entered by.
+    pub source: String,
+    /// The number of its ticket.
+    pub ticket: u64,
+    /// The first position of its ticket.
+    pub first_position: u64,
+    /// Whether it had been put out by the operator where it waited, and was not to be taken in.
+    pub is_output: bool,
+    path: u32,
+    times: Vec<i64>,
+    positions: Vec<u64>,
+    keys: Column,
+    values: Column,
+}
+
+const IS_OUTPUT: u8 = 1;
+
+impl SavedBatch {
+    /// Events in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Bytes of keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.keys.bytes().len() + self.values.bytes().len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    /// The batch again, under its new ticket.
+    #[must_use]
+    pub fn into_batch(self, ticket: Arc<Ticket>) -> Batch {
+        Batch {
+            times: Arc::new(self.times),
+            keys: Arc::new(self.keys),
+            values: Arc::new(self.values),
+            positions: Arc::new(self.positions),
+            origin: Origin {
+                ticket,
+                path: self.path,
+            },
+        }
+    }
+
+    /// The bytes of a batch whose events entered by the source of that name.
+    #[must_use]
+    pub fn encode(batch: &Batch, source: &str, is_output: bool) -> Vec<u8> {
+        /// What a batch takes besides its events and the name of its source.
+        const HEADER_BYTES: usize = 64;
+        let ticket = &batch.origin.ticket;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + source.len() + batch.size());
+        bytes.push(if is_output { IS_OUTPUT } else { 0 });
+        let name = u16::try_from(source.len()).expect("pipeline files bound the length of names");
+        bytes.extend_from_slice(&name.to_le_bytes());
+        bytes.extend_from_slice(source.as_bytes());
+        bytes.extend_from_slice(&ticket.number().to_le_bytes());
+        bytes.extend_from_slice(&ticket.first_position().to_le_bytes());
+        bytes.extend_from_slice(&batch.origin.path.to_le_bytes());
+        bytes.extend_from_slice(&length(batch.len()));
+        bytes.extend(batch.times.iter().flat_map(|time| time.to_le_bytes()));
+        bytes.extend(batch.positions.iter().flat_map(|position| position.to_le_bytes()));
+        for column in [&batch.keys, &batch.values] {
+            bytes.extend_from_slice(&length(column.bytes().len()));
+            bytes.extend(column.ends().iter().flat_map(|end| end.to_le_bytes()));
+            bytes.extend_from_slice(column.bytes());
+        }
+        bytes
+    }
+
+    /// The bytes of a batch, as if its events had entered by the source of that name; `None` where they are none.
+    #[must_use]
+    pub fn with_source(bytes: &[u8], source: &str) -> Option<Vec<u8>> {
+        let mut rest = Decoder(bytes);
+        let flags = rest.take(1)?;
+        let before = usize::from(u16::from_le_bytes(rest.array()?));
+        rest.take(before)?;
+        let length = u16::try_from(source.len()).ok()?.to_le_bytes();
+        Some([flags, &length, source.as_bytes(), rest.0].concat())
+    }
+
+    /// The batch in `bytes`, or `None` where they are none.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut rest = Decoder(bytes);
+        let flags = rest.take(1)?[0];
+        let length = usize::from(u16::from_le_bytes(rest.array()?));
+        let source = String::from_utf8(rest.take(length)?.to_vec()).ok()?;
+        let (ticket, first_position) = (u64::from_le_bytes(rest.array()?), u64::from_le_bytes(rest.array()?));
+        let path = u32::from_le_bytes(rest.array()?);
+        let events = rest.length()?;
+        let saved = Self {
+            source,
+            ticket,
+            first_position,
+            is_output: flags & IS_OUTPUT != 0,
+            path,
+            times: rest.list(events, i64::from_le_bytes)?,
+            positions: rest.list(events, u64::from_le_bytes)?,
+            keys: rest.column(events)?,
+            values: rest.column(events)?,
+        };
+        let is_sound = rest.0.is_empty() && flags <= IS_OUTPUT && events > 0 && first_position < u64::MAX;
+        is_sound.then_some(saved)
+    }
+}
+
+fn length(items: usize) -> [u8; 4] {
+    u32::try_from(items)
+        .expect("batch limits keep counts and columns under 4 Gi")
+        .to_le_bytes()
+}
+
+/// What is still to be read.
+struct Decoder<'a>(&'a [u8]);
+
+impl<'a> Decoder<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        usize::try_from(u32::from_le_bytes(self.array()?)).ok()
+    }
+
+    fn list<T, const N: usize>(&mut self, items: usize, parse: fn([u8; N]) -> T) -> Option<Vec<T>> {
+        let (items, _) = self.take(items.checked_mul(N)?)?.as_chunks::<N>();
+        Some(items.iter().map(|&item| parse(item)).collect())
+    }
+
+    fn column(&mut self, items: usize) -> Option<Column> {
+        let length = self.length()?;
+        let ends = self.list(items, u32::from_le_bytes)?;
+        Column::from_parts(self.take(length)?.to_vec(), ends).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(items: &[&[u8]]) -> Arc<Column> {
+        let mut column = Column::default();
+        items.iter().for_each(|item| column.push(item));
+        Arc::new(column)
+    }
+
+    fn batch() -> Batch {
+        Batch {
+            times: Arc::new(vec![-1, 5]),
+            positions: Arc::new(vec![1_003, 1_004]),
+            keys: column(&[b"a", b""]),
+            values: column(&[b"{}", &[0xff; 300]]),
+            origin: Origin {
+                path: 3,
+                ..Ticket::detached().into()
+            },
+        }
+    }
+
+    #[test]
+    fn a_batch_survives_a_checkpoint() {
+        let saved = SavedBatch::decode(&SavedBatch::encode(&batch(), "readings", true)).unwrap();
+        assert_eq!(
+            (saved.source.as_str(), saved.is_output, saved.path),
+            ("readings", true, 3)
+        );
+        let again = saved.into_batch(Ticket::detached());
+        assert_eq!((again.times, again.positions), (batch().times, batch().positions));
+        assert_eq!((again.keys, again.values), (batch().keys, batch().values));
+    }
+
+    #[test]
+    fn what_was_cut_off_or_appended_to_is_no_batch() {
+        let bytes = SavedBatch::encode(&batch(), "readings", false);
+        for length in 0..bytes.len() {
+            assert_eq!(SavedBatch::decode(&bytes[..length]), None, "{length} bytes");
+        }
+        assert_eq!(SavedBatch::decode(&[bytes, vec![0]].concat()), None);
+    }
+}

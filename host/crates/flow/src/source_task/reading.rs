@@ -1,0 +1,317 @@
+//! What the thread of a source does: reads, opens a ticket for what it read, and sends it on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::{ABANDONED, AWAKE, ENDED, READING, SourceHandle};
+use crate::dead_letter::{DeadLetter, FailedEvent};
+use crate::dead_letters::DeadLetters;
+use crate::failure_latch::{Failure, FailureLatch, panicked};
+use crate::{Edge, Epochs};
+use dirigo_connect::source::{self, Intake, Read, ReadLimit, RefusedRecord};
+use dirigo_ground::batch::Batch;
+use dirigo_ground::clock::Clock;
+use dirigo_ground::lineage::ReadBatch;
+use dirigo_ground::quota::Quota;
+use dirigo_ground::thread;
+use dirigo_scheduler::IoPermits;
+
+/// Bytes that one batch takes; a single record may be larger.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// What the thread works with.
+pub struct SourceTaskParts {
+    /// Where events go.
+    pub edges: Arc<Vec<Edge>>,
+    /// Where records go that are no events.
+    pub dead_letters: Arc<DeadLetters>,
+    /// What ends the pipeline if the source fails.
+    pub failure_latch: Arc<FailureLatch>,
+    /// Whose memory events take.
+    pub quota: Arc<Quota>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// When it may be read.
+    pub epochs: Arc<Epochs>,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Events that one batch takes.
+    pub batch_events: usize,
+}
+
+/// The thread of a source.
+pub type SourceThread = std::thread::JoinHandle<()>;
+
+/// What the thread of a source does.
+pub struct SourceTask {
+    source_handle: Arc<SourceHandle>,
+    parts: SourceTaskParts,
+    /// Positions that earlier runs gave out of a source that counts from 1 in each run, since it cannot be read again.
+    before: u64,
+    is_over: bool,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadStep {
+    /// There is more to do.
+    Again,
+    /// There is nothing to do before the source's signal was notified more often than `seen`, or the time has passed.
+    Wait {
+        /// How often it had rung.
+        seen: u64,
+        /// How long at most.
+        at_most: Option<Duration>,
+    },
+    /// Nothing more comes.
+    Ended,
+}
+
+impl SourceTask {
+    pub(super) fn new(source_handle: Arc<SourceHandle>, parts: SourceTaskParts) -> Self {
+        Self {
+            before: if source_handle.is_replayable {
+                0
+            } else {
+                source_handle
+                    .progress
+                    .next_position(source_handle.index)
+                    .saturating_sub(1)
+            },
+            source_handle,
+            parts,
+            is_over: false,
+        }
+    }
+
+    /// Starts a thread that reads to the end.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
+    #[must_use]
+    pub fn start(mut self, mut io_permits: IoPermits) -> SourceThread {
+        let name = format!("source {}", self.source_handle.id);
+        let run = move || {
+            thread::raise_priority();
+            loop {
+                let step = if self.source_handle.is_replayable {
+                    io_permits.run(|| self.step())
+                } else {
+                    // A read that may last for ever is nothing to stand back for. What it took is charged when it is over, and
+                    // a tenant that has had too much waits then.
+                    let step = self.step();
+                    io_permits.catch_up();
+                    step
+                };
+                match step {
+                    ReadStep::Again => {}
+                    ReadStep::Wait { seen, at_most } => {
+                        io_permits.rest();
+                        self.source_handle.signal.wait_past(seen, at_most);
+                    }
+                    ReadStep::Ended => break,
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(run)
+            .expect("the system gives a thread to each source")
+    }
+
+    /// Reads once, and sends on what came.
+    pub fn step(&mut self) -> ReadStep {
+        if self.is_over {
+            return ReadStep::Ended;
+        }
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.advance()));
+        let failure = match stepped {
+            Ok(Ok(ReadStep::Ended) | Err(StopReason::Abandoned)) => None,
+            Ok(Ok(step)) => return step,
+            Ok(Err(StopReason::Failed(reason))) => Some(reason),
+            Err(panic) => Some(panicked(&*panic)),
+        };
+        if let Some(reason) = failure {
+            let id = self.source_handle.id.clone();
+            self.parts.failure_latch.fail(Failure::Source { id, reason });
+        }
+        self.end();
+        ReadStep::Ended
+    }
+
+    fn advance(&self) -> Result<ReadStep, StopReason> {
+        let seen = self.source_handle.signal.seen();
+        if self.is_stopped() {
+            return Ok(ReadStep::Ended);
+        }
+        if self.must_wait() {
+            return Ok(ReadStep::Wait { seen, at_most: None });
+        }
+        let read = if self.source_handle.is_replayable {
+            let Some(_inside) = self.parts.epochs.sources().enter(|| self.waker()) else {
+                return Ok(ReadStep::Wait { seen, at_most: None });
+            };
+            let (intake, read) = self.read();
+            self.send(intake);
+            read
+        } else {
+            if !self.source_handle.change(AWAKE, READING) {
+                return Ok(ReadStep::Again);
+            }
+            let (intake, read) = self.read();
+            if !self.source_handle.change(READING, AWAKE) {
+                return Err(StopReason::Abandoned);
+            }
+            self.send_when_possible(intake);
+            read
+        };
+        match read.map_err(|error| StopReason::Failed(error.to_string()))? {
+            Read::More => Ok(ReadStep::Again),
+            Read::Wait(pause) => {
+                let seen = self.source_handle.signal.seen();
+                Ok(if self.is_stopped() {
+                    ReadStep::Ended
+                } else {
+                    ReadStep::Wait {
+                        seen,
+                        at_most: Some(pause),
+                    }
+                })
+            }
+            Read::End => {
+                self.source_handle.is_read_up.store(true, Ordering::SeqCst);
+                Ok(ReadStep::Ended)
+            }
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.parts.failure_latch.has_failed() || self.source_handle.state.load(Ordering::SeqCst) != AWAKE
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::from(self.source_handle.signal.clone())
+    }
+
+    /// Whether what it would add to is full; if so, its signal rings once there is room.
+    fn must_wait(&self) -> bool {
+        let dead_letters = self.parts.dead_letters.gate();
+        let is_short = self.parts.quota.is_over_memory();
+        !self.source_handle.progress.has_room(self.source_handle.index, is_short)
+            || Edge::must_wait(&self.parts.edges, || self.waker())
+            || (dead_letters.is_full() && dead_letters.wait(self.waker()))
+    }
+
+    fn read(&self) -> (Intake, Result<Read, source::Error>) {
+        let mut intake = Intake::default();
+        let limit = ReadLimit {
+            events: self.parts.batch_events,
+            bytes: BATCH_BYTES_MAX,
+        };
+        let mut source = self.source_handle.source.lock();
+        let read = source.read(&mut intake, limit);
+        if let Some(progress) = source.progress() {
+            self.source_handle.done.store(progress.done, Ordering::Relaxed);
+            self.source_handle.total.store(progress.total, Ordering::Relaxed);
+        }
+        (intake, read)
+    }
+
+    /// Sends on what cannot be read again, once no checkpoint is being taken.
+    fn send_when_possible(&self, intake: Intake) {
+        loop {
+            let seen = self.source_handle.signal.seen();
+            if let Some(_inside) = self.parts.epochs.sources().enter(|| self.waker()) {
+                return self.send(intake);
+            }
+            self.source_handle.signal.wait_past(seen, None);
+        }
+    }
+
+    /// Notes the end of the source, however that came: the end of the pipeline waits for it.
+    fn end(&mut self) {
+        self.is_over = true;
+        // One that was given up has been noted already.
+        if self.source_handle.state.swap(ENDED, Ordering::SeqCst) != ABANDONED {
+            self.source_handle.progress.end(self.source_handle.index);
+        }
+    }
+
+    fn send(&self, mut intake: Intake) {
+        if self.before > 0 {
+            intake
+                .positions
+                .iter_mut()
+                .for_each(|position| *position += self.before);
+            intake
+                .refused
+                .iter_mut()
+                .for_each(|refused| refused.position += self.before);
+        }
+        let refused = intake.refused.last().map(|refused| refused.position);
+        let Some(last) = intake.positions.last().copied().max(refused) else {
+            return;
+        };
+        for refused in intake.refused {
+            self.send_to_dead_letters(refused);
+        }
+        let Some(&first) = intake.positions.first() else {
+            return self.source_handle.progress.pass_over(self.source_handle.index, last);
+        };
+        let Intake {
+            times,
+            keys,
+            values,
+            positions,
+            ..
+        } = intake;
+        let events = times.len();
+        let bytes = keys.bytes().len() + values.bytes().len();
+        let read = ReadBatch {
+            first,
+            last,
+            events,
+            bytes,
+            arrival_ns: self.parts.clock.now_ns(),
+        };
+        let ticket = self.source_handle.progress.open(self.source_handle.index, &read);
+        // After the ticket was opened: who sees them counted sees them in flight too.
+        self.source_handle.events_in.fetch_add(events as u64, Ordering::Release);
+        let batch = Batch {
+            times: Arc::new(times),
+            keys: Arc::new(keys),
+            values: Arc::new(values),
+            positions: Arc::new(positions),
+            origin: ticket.into(),
+        };
+        Edge::send_all(&self.parts.edges, batch);
+    }
+
+    fn send_to_dead_letters(&self, refused: RefusedRecord) {
+        self.source_handle.dead_letters.fetch_add(1, Ordering::Relaxed);
+        self.parts.dead_letters.push(DeadLetter {
+            id: 0,
+            pipeline: self.parts.pipeline.clone(),
+            operator: self.source_handle.id.clone(),
+            component: None,
+            kind: "source".into(),
+            reason: refused.reason,
+            backtrace: None,
+            event: FailedEvent::new(&self.source_handle.id, refused.position, None, b"", &refused.value),
+            state: None,
+            fuel: 0,
+            attempt: 1,
+            setup: None,
+        });
+    }
+}
+
+/// Why a thread reads no more.
+enum StopReason {
+    Failed(String),
+    /// It was given up while it read.
+    Abandoned,
+}

@@ -1,0 +1,71 @@
+//! An entry as it is printed.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use dirigo::state;
+use serde::Serialize;
+use serde_json::Value;
+
+#[derive(Debug, Serialize)]
+pub(super) struct PrintedEntry<'a> {
+    pipeline: &'a str,
+    operator: &'a str,
+    /// The key, if it is text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    /// The key, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_base64: Option<String>,
+    pub(super) count: u64,
+    pub(super) start: i64,
+    pub(super) end: i64,
+    /// That of the operator which wrote the accumulator.
+    pub(super) state_version: u32,
+    /// In base64.
+    pub(super) accumulator: String,
+    /// The accumulator, if it is JSON or text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) value: Option<Value>,
+}
+
+impl<'a> PrintedEntry<'a> {
+    pub(super) fn new(pipeline: &'a str, operator: &'a str, key: &'a [u8], entry: &state::Entry) -> Self {
+        let text = text(key);
+        Self {
+            pipeline,
+            operator,
+            key: text,
+            key_base64: text.is_none().then(|| BASE64_STANDARD.encode(key)),
+            count: entry.count,
+            start: entry.start,
+            end: entry.end,
+            state_version: entry.state_version,
+            accumulator: BASE64_STANDARD.encode(&entry.accumulator),
+            value: value(&entry.accumulator),
+        }
+    }
+}
+
+/// Bytes that are text for people.
+fn text(bytes: &[u8]) -> Option<&str> {
+    let is_plain = |text: &&str| !text.chars().any(|char| char.is_control() && !char.is_whitespace());
+    std::str::from_utf8(bytes).ok().filter(is_plain)
+}
+
+fn value(bytes: &[u8]) -> Option<Value> {
+    let text = text(bytes)?;
+    Some(serde_json::from_str(text).unwrap_or_else(|_| text.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accumulator_is_told_as_what_it_looks_like() {
+        assert_eq!(value(br#"{"sum":1}"#), Some(serde_json::json!({"sum": 1})));
+        assert_eq!(value(b"on hold"), Some("on hold".into()));
+        assert_eq!(value(&[0, 1, 2]), None);
+        assert_eq!(value(&[0xff]), None);
+    }
+}
