@@ -39,7 +39,7 @@ const FILE: &str = "kind = \"file\"\npath = \"events.jsonl\"";
 const PROMISED: [&str; 3] = [
     "`shown`: exactly-once\n",
     "`appended`: exactly-once: after a crash it is cut back",
-    "`printed`: at-least-once: standard output takes nothing back",
+    "`printed`: at-least-once: standard output cannot be truncated",
 ];
 
 #[test]
@@ -98,7 +98,7 @@ fn a_run_without_state_says_once_that_it_promises_nothing() {
 fn what_a_source_cannot_give_again_is_said_to_be_lost() {
     let folder = pipeline("kind = \"stdin\"", "checkpoint = \"off\"");
     let ran = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
-    let lost = "source `in` cannot be read again, and a crash loses what it gave since the run began";
+    let lost = "source `in` cannot be replayed, so a crash loses what it produced since the run began";
     assert_says(
         &ran.stderr,
         &["`shown`: at-most-once: ", lost, "`printed`: at-most-once: "],

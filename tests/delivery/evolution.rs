@@ -405,7 +405,7 @@ fn a_sink_that_is_accepted_goes_on_where_it_is_and_begins_only_where_nothing_is(
 
     folder.write("pipeline.toml", SUMS.replace("out.jsonl", "new.jsonl"));
     folder.write("new.jsonl", "years of work\n");
-    migrate(&folder, &["--accept", "out"]).ends_with(1, &["new.jsonl`, which has 14 bytes", "move that away"]);
+    migrate(&folder, &["--accept", "out"]).ends_with(1, &["new.jsonl`, which has 14 bytes", "move it away"]);
     assert_eq!(folder.read("new.jsonl"), "years of work\n");
     std::fs::remove_file(folder.path("new.jsonl")).unwrap();
     let dry = migrate(&folder, &["--accept", "out", "--dry-run"]);

@@ -186,7 +186,7 @@ fn a_tenant_that_waits_for_fuel_is_told_so_while_it_waits() {
     let mut running = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).piped();
     running
         .stderr
-        .wait_for("note: tenant `acme` has burnt its `fuel_per_second`");
+        .wait_for("note: tenant `acme` has used up its `fuel_per_second`");
     running.kill();
 }
 
@@ -195,7 +195,7 @@ fn an_operator_in_backoff_is_reported_while_it_waits() {
     let folder = pipeline("map", "{ mode = \"panic\" }", "");
     folder.write("events.jsonl", numbered(100_000, 10));
     let mut running = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).piped();
-    running.stderr.wait_for("traps again and again");
+    running.stderr.wait_for("keeps trapping");
     running.kill();
 }
 
@@ -214,7 +214,7 @@ fn what_a_tenant_used_and_waited_for_is_in_the_summary() {
         worker_s > 0.0 && held_s > 0.0 && elapsed_s > earned_s - 0.1,
         "{acme} in {elapsed_s} s"
     );
-    assert_says(&finished.stderr, &["tenant acme: had burnt its `fuel_per_second` for"]);
+    assert_says(&finished.stderr, &["tenant acme: was out of `fuel_per_second` for"]);
 }
 
 #[test]

@@ -13,11 +13,10 @@ use super::{Exit, Globals, delivery_semantics, output, report};
 /// Arguments of `dirigo check`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Looks at everything that a run needs before its first event: the file, its wiring, the files that its sources read, and \
-its components, each of which is opened once with its configuration; and, of several pipelines, whether they can run side \
-by side: with names of their own, none writing a file that another reads or writes, each of a tenant that is known, and none \
-stating another budget for it. Says what is promised of each sink of a run \
-with `--state`, whatever ends the process.
+Looks at everything that a run needs before its first event: the file, its wiring, the files that its sources read, \
+and its components, each of which is opened once with its configuration; and, of several pipelines, whether they can \
+run side by side: with names of their own, none writing a file that another reads or writes, each of a tenant that is \
+known, and none stating another budget for it. Prints the delivery guarantee of each sink for a run with `--state`.
 
 Exit code: 0 if all pipelines can run, 78 if one cannot.")]
 pub(crate) struct Args {

@@ -9,7 +9,7 @@ pub(crate) fn of_run(pipelines: &[(&Pipeline, Vec<DeliverySemantics>)], keeps_st
     if keeps_state {
         return lines(pipelines, "guarantee");
     }
-    vec!["guarantee: none beyond this run: without `--state` the next one starts anew".to_owned()]
+    vec!["guarantee: none beyond this run: without `--state` the next run starts from scratch".to_owned()]
 }
 
 /// The same, of runs that are to keep state.

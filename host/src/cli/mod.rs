@@ -57,17 +57,17 @@ enum Command {
     Run(run::Args),
     /// Validate a pipeline file and its components; run nothing
     Check(check::Args),
-    /// Say what kind of operator a component is, and what it imports
+    /// Show what kind of operator a component is, and what it imports
     Inspect(inspect::Args),
-    /// Make a project for an operator of one's own
+    /// Create a project for a new operator
     New(new::Args),
     /// Compile an operator crate to a component
     Build(build::Args),
     /// Run the test cases in a pipeline file
     Test(test::Args),
-    /// Run one dead letter again, alone
+    /// Replay one dead letter on its own
     Replay(replay::Args),
-    /// Look at what a state directory holds
+    /// Inspect a state directory
     State(state::Args),
     /// Measure what neighbours cost each other, on this machine
     #[cfg(feature = "bench")]

@@ -25,26 +25,28 @@ use super::{Exit, Globals, output, report};
 /// Arguments of `dirigo run`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Several pipelines run side by side in one host. Without `--state` nothing is kept between two runs, and files that sinks \
-write start anew. With it, a run goes on where the last one stopped, under the pipeline's name in that directory.
+Several pipelines run side by side in one host. Without `--state` nothing is kept between runs, and sinks start their \
+files from scratch. With it, a run resumes where the last one stopped; each pipeline has a folder of its name in that \
+directory.
 
-What is promised of each sink, whatever ends the process, is said before the first event.
+The delivery guarantee of each sink is printed before the first event.
 
-Events that fail go to the file under `[dead_letters]`; where there is none, to `NAME.dead.jsonl` in the working directory, \
-NAME being the pipeline's, or with `--state DIR` to `DIR/NAME/dead-letters.jsonl`. The file is made when the first one comes.
+Events that fail go to the file under `[dead_letters]`; where there is none, to `NAME.dead.jsonl` in the working \
+directory, NAME being the pipeline's, or with `--state DIR` to `DIR/NAME/dead-letters.jsonl`. The file is made when \
+the first one comes.
 
 The first Ctrl-C stops the sources and lets what they have read go to its end; the second stops at once.
 
-Exit code: 0 if all pipelines came to their end or were told to stop, 1 if one failed, 78 if a pipeline file cannot be used: then \
-none has run; 130 after the second Ctrl-C, which leaves no time for a summary.")]
+Exit code: 0 if all pipelines came to their end or were told to stop, 1 if one failed, 78 if a pipeline file cannot be \
+used: then none has run; 130 after the second Ctrl-C, which leaves no time for a summary.")]
 pub(crate) struct Args {
     /// Pipeline files
     #[arg(required = true, value_name = "PIPELINE")]
     files: Vec<PathBuf>,
-    /// Keep state in this directory, and go on from what is there
+    /// Keep state in this directory, and resume from it
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Discard the state of these pipelines that is in the state directory first
+    /// First discard the state of these pipelines in the state directory
     #[arg(long, requires = "state")]
     fresh: bool,
     /// Threads that run operators; by default as many as there are processors

@@ -29,7 +29,7 @@ pub(crate) fn text(summary: &Summary) -> String {
         .flat_map(|pipeline| pipeline.resumed.values())
         .sum();
     let on_their_way = if resumed > 0 {
-        format!(" (+ {} that were on their way)", grouped(resumed))
+        format!(" (+ {} resumed in flight)", grouped(resumed))
     } else {
         String::new()
     };

@@ -51,9 +51,7 @@ impl ThrottlingMonitor {
             let is_backing_off = operator.counters().read().quarantines > 0;
             let id = operator.id();
             is_backing_off.then(|| {
-                format!(
-                    "operator `{id}` of pipeline `{pipeline}` traps again and again; each time its actor waits in quarantine"
-                )
+                format!("operator `{id}` of pipeline `{pipeline}` keeps trapping; its actor backs off each time")
             })
         });
         let of_tenants = tenants.iter().flat_map(|tenant| {
@@ -85,8 +83,8 @@ pub(crate) fn of_tenant(tenant: &TenantSummary) -> impl Iterator<Item = Throttli
     let all = [
         (
             tenant.held_s > 0.0,
-            "has burnt its `fuel_per_second`; what it has ready waits until it has fuel again",
-            format!("had burnt its `fuel_per_second` for {:.2} s", tenant.held_s),
+            "has used up its `fuel_per_second`; its ready actors wait for more fuel",
+            format!("was out of `fuel_per_second` for {:.2} s", tenant.held_s),
         ),
         (
             tenant.memory_denied > 0,
@@ -95,7 +93,7 @@ pub(crate) fn of_tenant(tenant: &TenantSummary) -> impl Iterator<Item = Throttli
         ),
         (
             tenant.actors_waited > 0,
-            "has actors that wait for an instance: its `active_actors`, its `memory` or the host has no room for more at once",
+            "has actors waiting for an instance: its `active_actors`, its `memory` or the host allows no more at once",
             format!("actors waited for an instance {}", times(tenant.actors_waited)),
         ),
         (

@@ -33,7 +33,7 @@ pub struct Args {
 enum Which {
     /// The latency of a pipeline alone, and next to each of the hostile ones
     Isolation(isolation::Args),
-    /// The shares that tenants get who all want everything
+    /// The shares of tenants that all want as much as they can get
     Sharing(sharing::Args),
     /// The share of latency targets that are met as the load rises
     Deadlines(deadlines::Args),

@@ -119,7 +119,7 @@ pub enum DeliveryCapability {
     TakesBack,
     /// It stays, and comes again.
     AtLeastOnce {
-        /// Why it stays: "standard output takes nothing back".
+        /// Why it stays: "standard output cannot be truncated".
         why: &'static str,
     },
     /// There is nothing: the sink writes nothing.

@@ -60,7 +60,7 @@ pub enum Failure {
 pub(super) fn panicked(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied();
     let said = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", said.unwrap_or("without a word"))
+    format!("panicked: {}", said.unwrap_or("no message"))
 }
 
 /// The first failure sets it, and everything that belongs to the pipeline stops.

@@ -120,8 +120,8 @@ pub(super) fn report(prepared: &Prepared, directory: &Path, differences: &[Incom
     for (index, difference) in differences.iter().enumerate() {
         let help = (index + 1 == differences.len()).then(|| {
             format!(
-                "nothing was changed: go back to what it was, say with `dirigo state migrate` what is \
-                 meant{suggestions}, or start anew with `--fresh`, which discards the state in {}",
+                "nothing was changed: undo the change, migrate the state with `dirigo state migrate`{suggestions}, or \
+                 start anew with `--fresh`, which discards the state in {}",
                 directory.display()
             )
         });

@@ -115,10 +115,10 @@ fn semantics_of(
     let are_lost = match lost.as_slice() {
         [] => None,
         [one] => Some(format!(
-            "source {one} cannot be read again, and a crash loses what it gave {since}"
+            "source {one} cannot be replayed, so a crash loses what it produced {since}"
         )),
         several => Some(format!(
-            "sources {} cannot be read again, and a crash loses what they gave {since}",
+            "sources {} cannot be replayed, so a crash loses what they produced {since}",
             several.join(", ")
         )),
     };
@@ -128,11 +128,11 @@ fn semantics_of(
         (DeliveryCapability::WritesNothing, _) => return None,
         (DeliveryCapability::Transactional, None) => (DeliveryGuarantee::ExactlyOnce, None),
         (DeliveryCapability::TakesBack, None) => {
-            let why = "after a crash it is cut back, and a reader may have seen what goes";
+            let why = "after a crash it is truncated, and readers may have seen the lines that are removed";
             (DeliveryGuarantee::ExactlyOnce, Some(why.to_owned()))
         }
         (DeliveryCapability::AtLeastOnce { why }, None) => {
-            let why = format!("{why}, and after a crash what came {since} comes again");
+            let why = format!("{why}, and a crash repeats the output {since}");
             (DeliveryGuarantee::AtLeastOnce, Some(why))
         }
         (DeliveryCapability::AtLeastOnce { why }, Some(lost)) if can_repeat => (
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     const STDOUT: DeliveryCapability = DeliveryCapability::AtLeastOnce {
-        why: "standard output takes nothing back",
+        why: "standard output cannot be truncated",
     };
     const AGAIN: (&str, bool) = ("again", true);
     const ONCE: (&str, bool) = ("once", false);
@@ -186,7 +186,7 @@ mod tests {
             assert_eq!(judged(DeliveryCapability::Transactional), "exactly-once");
             assert_eq!(
                 judged(DeliveryCapability::TakesBack),
-                "exactly-once: after a crash it is cut back, and a reader may have seen what goes"
+                "exactly-once: after a crash it is truncated, and readers may have seen the lines that are removed"
             );
         }
     }
@@ -195,11 +195,12 @@ mod tests {
     fn what_cannot_be_taken_back_comes_again() {
         assert_eq!(
             judged(&[AGAIN], STDOUT, true),
-            "at-least-once: standard output takes nothing back, and after a crash what came after the last checkpoint comes again"
+            "at-least-once: standard output cannot be truncated, and a crash repeats the output after the last \
+             checkpoint"
         );
         assert_eq!(
             judged(&[AGAIN], STDOUT, false),
-            "at-least-once: standard output takes nothing back, and after a crash what came since the run began comes again"
+            "at-least-once: standard output cannot be truncated, and a crash repeats the output since the run began"
         );
     }
 
@@ -208,19 +209,21 @@ mod tests {
         for delivery_capability in [DeliveryCapability::Transactional, DeliveryCapability::TakesBack] {
             assert_eq!(
                 judged(&[AGAIN, ONCE], delivery_capability, true),
-                "at-most-once: source `once` cannot be read again, and a crash loses what it gave after the last checkpoint"
+                "at-most-once: source `once` cannot be replayed, so a crash loses what it produced after the last \
+                 checkpoint"
             );
         }
         assert_eq!(
             judged(&[ONCE, ("other", false)], DeliveryCapability::Transactional, false),
-            "at-most-once: sources `once`, `other` cannot be read again, and a crash loses what they gave since the run began"
+            "at-most-once: sources `once`, `other` cannot be replayed, so a crash loses what they produced since the \
+             run began"
         );
     }
 
     #[test]
     fn what_is_lost_or_comes_again_is_promised_nothing() {
-        let none = "none: source `once` cannot be read again, and a crash loses what it gave after the last checkpoint; \
-                    standard output takes nothing back, and some may come again";
+        let none = "none: source `once` cannot be replayed, so a crash loses what it produced after the last \
+                    checkpoint; standard output cannot be truncated, and some may come again";
         assert_eq!(judged(&[ONCE], STDOUT, true), none);
         assert!(judged(&[ONCE, AGAIN], STDOUT, false).starts_with("none: "));
     }

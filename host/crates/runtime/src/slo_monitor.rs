@@ -37,8 +37,8 @@ pub struct Demand {
 pub enum Shortfall {
     /// Its operators need more of the workers than it can have.
     #[error(
-        "pipeline `{pipeline}` cannot meet its slo of {} beside what runs: it needs {needed:.2} workers ({}), and can have \
-         {available:.2} of {workers} (tenant `{tenant}` has the weight {weight} of {weights})",
+        "pipeline `{pipeline}` cannot meet its slo of {} alongside the other pipelines: it needs {needed:.2} workers \
+         ({}), and can get {available:.2} of {workers} (tenant `{tenant}` has the weight {weight} of {weights})",
         humantime::format_duration(*slo), listed(operators)
     )]
     Workers {
@@ -63,7 +63,8 @@ pub enum Shortfall {
     },
     /// One event takes longer than the target.
     #[error(
-        "pipeline `{pipeline}` cannot meet its slo of {} at all: a turn of each operator on the way takes {path:.3?} together",
+        "pipeline `{pipeline}` cannot meet its slo of {} at all: one turn of each operator on its path takes \
+         {path:.3?} in total",
         humantime::format_duration(*slo)
     )]
     Path {
@@ -264,8 +265,8 @@ mod tests {
         let demands = [demand("a", "acme", 0.5, 4.0), demand("b", "globex", 1.5, 1.0)];
         let said: Vec<String> = shortfalls(&demands, 2).iter().map(ToString::to_string).collect();
         // `a` takes half a worker for a quarter of what it is offered; `b` has more than its share, but not at its need.
-        let a = "pipeline `a` cannot meet its slo of 50ms beside what runs: it needs 2.00 workers (`map` 0.50, `reduce` 1.50), \
-                 and can have 1.00 of 2 (tenant `acme` has the weight 1 of 2)";
+        let a = "pipeline `a` cannot meet its slo of 50ms alongside the other pipelines: it needs 2.00 workers (`map` \
+                 0.50, `reduce` 1.50), and can get 1.00 of 2 (tenant `acme` has the weight 1 of 2)";
         assert_eq!(said, [a]);
     }
 

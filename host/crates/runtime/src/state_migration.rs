@@ -75,7 +75,7 @@ pub enum Error {
     #[error("{0}")]
     Senseless(String),
     /// A sink has another place now, and that is not empty.
-    #[error("`--accept {sink}`: the sink would begin in {what}, and write over it: move that away, or remove it")]
+    #[error("`--accept {sink}`: the sink would start in {what} and overwrite it: move it away, or remove it")]
     Occupied {
         /// The sink.
         sink: String,

@@ -80,7 +80,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A commit failed before, and nobody knows what of it is on the disk.
-    #[error("nothing more is committed to the state after a failure: {reason}")]
+    #[error("the state takes no further commits after a failure: {reason}")]
     Poisoned {
         /// The failure.
         reason: String,

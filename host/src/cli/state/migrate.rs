@@ -15,11 +15,12 @@ use crate::cli::{Exit, Globals, report};
 /// Arguments of `dirigo state migrate`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Says that the state which a run of the pipeline left belongs to the pipeline as it is now. What keeps it from going on as \
-it is has to be said part by part. Every entry of an older state version is migrated at once, so that what cannot be shows \
-now. All of it is one commit; where anything is in its way, nothing changes.
+Adapts the state that an earlier run left to the pipeline as it is now. Each incompatible part needs an option of its \
+own. Every entry of an older state version is migrated at once, so that failures show now. All of it is one commit: if \
+anything fails, nothing changes.
 
-Exit code: 0 if it was done, or could be, 78 if the pipeline still does not fit its state, 1 if an entry cannot be migrated.")]
+Exit code: 0 if it was done, or could be, 78 if the pipeline still does not fit its state, 1 if an entry cannot be \
+migrated.")]
 pub(super) struct Args {
     /// Pipeline file, as it is now
     #[arg(value_name = "PIPELINE")]
@@ -33,14 +34,14 @@ pub(super) struct Args {
     /// This operator, source or sink is gone: what is kept of it is deleted, events on their way to or from it included
     #[arg(long, value_name = "ID")]
     drop: Vec<String>,
-    /// The settings of this one changed, and it shall go on from what there is all the same: an operator with its windows, a
-    /// source at its position. A sink with another path begins there, where nothing may be yet
+    /// Accept the changed settings of this one and resume anyway: an operator with its windows, a source at its
+    /// position. A sink with another path starts there, where nothing may exist yet
     #[arg(long, value_name = "ID")]
     accept: Vec<String>,
     /// This source is read from its start again, whatever it reads now; windows stay as they are
     #[arg(long, value_name = "SOURCE")]
     restart: Vec<String>,
-    /// Say what would be done, and do nothing
+    /// Print what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Put a value in place of the file's, such as `operator.map-1.config.scale=2`
@@ -113,7 +114,7 @@ fn text(done: &Report, is_dry: bool) -> String {
     let in_flight = "events that were on their way to or from";
     lines.extend(counted("dropped  ", &done.dropped_in_flight, in_flight));
     let begun = done.begun.iter();
-    lines.extend(begun.map(|id| format!("sink `{id}` {begins} in its new place, which has nothing yet")));
+    lines.extend(begun.map(|id| format!("sink `{id}` {begins} in its new location, which is empty")));
     let restarted = done.restarted.iter();
     lines.extend(restarted.map(|id| format!("source `{id}` {ends} from its start")));
     lines.push(if is_dry {

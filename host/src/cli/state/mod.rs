@@ -33,7 +33,7 @@ enum Command {
     Get(get::Args),
     /// Print every entry as a line of JSON
     Export(export::Args),
-    /// Hand what is kept over to a pipeline that was changed
+    /// Migrate the state to a pipeline that was changed
     Migrate(migrate::Args),
     /// Check every record, page and entry
     Verify(verify::Args),

@@ -28,7 +28,7 @@ pub enum Error {
     /// A file is not there any more.
     #[error(
         "cannot resume writing `{}`: it is missing, and {committed} bytes had been committed to it; restore it, or \
-         `--fresh` discards the state and begins anew",
+         `--fresh` discards the state and starts over",
         path.display()
     )]
     Missing {
@@ -46,7 +46,7 @@ pub enum Error {
     /// A file is shorter than what had been committed to it.
     #[error(
         "cannot resume writing `{}`: it has {bytes} bytes, {committed} had been committed; restore it, or `--fresh` \
-         discards the state and begins anew",
+         discards the state and starts over",
         path.display()
     )]
     Truncated {

@@ -456,7 +456,7 @@ mod tests {
         let error = open(&path, Resume::At(&offset)).err().unwrap().to_string();
         let expected = format!(
             "cannot resume writing `{}`: it has 5 bytes, 10 had been committed; restore it, or `--fresh` discards the \
-             state and begins anew",
+             state and starts over",
             path.display()
         );
         assert_eq!(error, expected);

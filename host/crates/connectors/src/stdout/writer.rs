@@ -13,7 +13,7 @@ use dirigo_connect::sink::{DeliveryCapability, Error, Events, Prepared, Sink};
 const BUFFER_BYTES: usize = 64 * 1024;
 
 pub(super) const DELIVERY_CAPABILITY: DeliveryCapability = DeliveryCapability::AtLeastOnce {
-    why: "standard output takes nothing back",
+    why: "standard output cannot be truncated",
 };
 
 /// An output that others read.

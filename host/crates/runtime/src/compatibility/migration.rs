@@ -55,7 +55,9 @@ impl Description {
                 own.facets.clone_from(&new.facets);
             }
             if !is_known {
-                return Err(format!("`--accept {id}`: state and pipeline have no `{id}` in common"));
+                return Err(format!(
+                    "`--accept {id}`: `{id}` is not in both the state and the pipeline"
+                ));
             }
         }
         Ok(self)
