@@ -386,7 +386,7 @@ fn options_about_what_there_is_not_are_refused() {
         (["--drop", "sum"], "the pipeline still has it"),
         (["--rename", "sum"], "`--rename OLD=NEW`"),
         (["--rename", "none=sum"], "the state has an operator `sum` already"),
-        (["--accept", "none"], "have no `none` in common"),
+        (["--accept", "none"], "`none` is not in both"),
     ] {
         migrate(&folder, &options).ends_with(1, &[told]);
     }

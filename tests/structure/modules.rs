@@ -23,20 +23,32 @@ struct Source {
 }
 
 fn sources(src: &Path) -> Vec<Source> {
-    let mut sources = Vec::new();
+    let mut files = Vec::new();
     let mut folders = vec![src.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path: PathBuf = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") && stem(&path) != "tests" {
-                sources.push(source(src, &path));
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
             }
         }
     }
-    sources.retain(|source| source.module != "tests");
-    sources
+    let of_tests: BTreeSet<String> = files.iter().flat_map(|file| test_modules(file)).collect();
+    let is_shipped = |file: &&PathBuf| {
+        let within = file.strip_prefix(src).unwrap().with_extension("");
+        !within.iter().any(|name| of_tests.contains(name.to_str().unwrap()))
+    };
+    files.iter().filter(is_shipped).map(|file| source(src, file)).collect()
+}
+
+/// The modules that a file declares for tests alone, in files of their own.
+fn test_modules(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap();
+    let declared = text.split("#[cfg(test)]\nmod ").skip(1);
+    let names = declared.filter_map(|rest| rest.lines().next()?.strip_suffix(';'));
+    names.map(str::to_owned).collect()
 }
 
 fn source(src: &Path, path: &Path) -> Source {

@@ -44,7 +44,7 @@ struct Buffers {
     made: usize,
 }
 
-/// Sees to it that so many turns, or [`BUFFERS_MAX`], find a resident buffer for what they return. Takes some milliseconds.
+/// Sees to it that so many turns, or `BUFFERS_MAX`, find a resident buffer for what they return. Takes some milliseconds.
 pub fn prepare_buffers(buffers: usize) {
     while let Some(mut buffer) = Buffer::made_up_to(buffers) {
         // Whatever is not zero: zeros need not be written.

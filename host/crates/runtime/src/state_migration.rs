@@ -1,6 +1,6 @@
 //! Migrates the state of a stopped pipeline to one that was changed on purpose.
 //!
-//! Owns the options for a difference that [`compatibility`](super::compatibility) found, and the one commit that makes
+//! Owns the options for a difference that [`compatibility`] found, and the one commit that makes
 //! it so: renamed and dropped parts, restarted sources, accepted changes, and every entry of an older version migrated.
 
 use std::collections::{BTreeMap, BTreeSet};
