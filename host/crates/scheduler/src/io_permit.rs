@@ -1,7 +1,7 @@
 //! Permits for the threads next to the workers, which read and write for a tenant.
 //!
 //! Such a thread runs before the workers, so that a tenant that uses little is served at once. One that has enough to
-//! do to keep a core busy would take it from everybody's turns, at nobody's expense. So where tenants share a host it
+//! do to keep a core busy would take it from the turns of all tenants, with no tenant charged for it. So where tenants share a host it
 //! runs in place of a worker: of one that has nothing to do, or of one that the policy leases to it as it hands out
 //! slices. Only a tenant that is owed time goes at once, as its turns do. Then no more threads work than there are
 //! workers, but for those, and what each of them spends is charged to its tenant.
