@@ -42,6 +42,19 @@ pub(crate) struct Course {
     pub(crate) crashes: u64,
     /// Times that it went on with batches on their way.
     pub(crate) resumed: u64,
+    /// Whether it did not come to its end, since it found that its state was damaged.
+    pub(crate) is_refused: bool,
+}
+
+/// What is done to a machine besides ending its lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trial {
+    /// Nothing.
+    Crashes,
+    /// A fault of the protocol.
+    Planted(Fault),
+    /// Between two of its lives one bit of what the store has on the disk changes.
+    FlippedBit,
 }
 
 /// How a life ended.
@@ -82,13 +95,22 @@ impl Machine {
     }
 
     /// Runs to the end, however often the machine stops before; or says what is wrong then.
-    pub(crate) fn run(&self, seed: u64, fault: Option<Fault>) -> Result<Course, String> {
+    pub(crate) fn run(&self, seed: u64, trial: Trial) -> Result<Course, String> {
+        let fault = match trial {
+            Trial::Planted(fault) => Some(fault),
+            Trial::Crashes | Trial::FlippedBit => None,
+        };
         let mut random = Random(seed);
         let mut course = Course::default();
         let mut disk = Simulated::new(random.next());
         disk.lie_on_sync(fault == Some(Fault::SkippedSync));
         let mut shown = String::new();
+        let mut flip_after = (trial == Trial::FlippedBit).then(|| 1 + random.next() % 6);
         loop {
+            if flip_after.is_some_and(|crashes| course.crashes >= crashes) && flip(&disk, &mut random) {
+                flip_after = None;
+            }
+            let is_flipped = trial == Trial::FlippedBit && flip_after.is_none();
             let is_last = course.crashes == CRASHES_MAX;
             if !is_last {
                 // Opening alone takes up to forty operations, a checkpoint about ten.
@@ -114,9 +136,14 @@ impl Machine {
                 is_short: fault.is_none() && seed.is_multiple_of(2),
                 patience,
             };
-            match life.live(&mut course, &mut shown)? {
-                End::Completed => break,
-                End::Crashed => course.crashes += 1,
+            match life.live(&mut course, &mut shown) {
+                Ok(End::Completed) => break,
+                Ok(End::Crashed) => course.crashes += 1,
+                Err(error) if is_flipped && is_refusal(&error) => {
+                    course.is_refused = true;
+                    return Ok(course);
+                }
+                Err(error) => return Err(error),
             }
             self.shown(&disk, &mut shown)?;
             disk = disk.restart();
@@ -126,6 +153,37 @@ impl Machine {
             Some(difference) => Err(format!("after {} crashes {difference}", course.crashes)),
         }
     }
+}
+
+/// Whether a run says that its state is damaged. Damage to the last epoch of a run that was killed looks like what the kill
+/// left, unless a sink has shown that epoch to readers.
+fn is_refusal(error: &str) -> bool {
+    error.contains(" is damaged") || error.contains("which is newer than the state")
+}
+
+/// Changes one bit of what the store has on the disk; `false` if that is nothing yet.
+fn flip(disk: &Simulated, random: &mut Random) -> bool {
+    let folder = Path::new(STATE);
+    let names = disk.list(folder).unwrap_or_default().into_iter();
+    let files: Vec<_> = names
+        .map(|name| folder.join(name))
+        .filter(|path| path != Path::new(LETTERS))
+        .filter_map(|path| match disk.look(&path) {
+            Ok(PathKind::File(bytes)) if bytes > 0 => Some((path, bytes)),
+            _ => None,
+        })
+        .collect();
+    if files.is_empty() {
+        return false;
+    }
+    let (path, bytes) = &files[random.below(files.len())];
+    let at = random.next() % bytes;
+    let file = disk.open(path, Mode::Existing).unwrap();
+    let mut byte = [0];
+    file.read_at(at, &mut byte).unwrap();
+    file.write_at(at, &[byte[0] ^ (1 << random.below(8))]).unwrap();
+    file.sync().unwrap();
+    true
 }
 
 /// The operators fail at some events; two of them keep state; one takes many slices over each event.

@@ -24,12 +24,14 @@ mod machine;
 mod oracle;
 
 use faults::Fault;
-use machine::Machine;
+use machine::{Machine, Trial};
 
 use crate::support::number_of;
 
 /// Seeds that are tried where nothing else is said: each is crashed about ten times.
 const SEEDS: u64 = 2_000;
+/// Seeds for which a bit of the state changes between two lives, where nothing else is said.
+const FLIPPED_SEEDS: u64 = 1_000;
 /// Seeds within which each planted fault has to be found.
 const FAULT_SEEDS: u64 = 2_000;
 
@@ -41,7 +43,7 @@ fn nothing_is_lost_doubled_or_shown_early_whenever_the_machine_stops() {
     let mut crashes = 0;
     let mut found_in_flight = 0;
     for seed in first..first + seeds {
-        match machine.run(seed, None) {
+        match machine.run(seed, Trial::Crashes) {
             Ok(course) => {
                 crashes += course.crashes;
                 found_in_flight += course.resumed;
@@ -57,10 +59,26 @@ fn nothing_is_lost_doubled_or_shown_early_whenever_the_machine_stops() {
 }
 
 #[test]
+fn a_changed_bit_of_the_stored_state_is_refused_or_changes_nothing() {
+    let (first, seeds) = (number_of("DIRIGO_SEED", 1), number_of("DIRIGO_SEEDS", FLIPPED_SEEDS));
+    println!("DIRIGO_SEED={first} DIRIGO_SEEDS={seeds}");
+    let machine = Machine::new();
+    let mut refused = 0;
+    for seed in first..first + seeds {
+        match machine.run(seed, Trial::FlippedBit) {
+            Ok(course) => refused += u64::from(course.is_refused),
+            Err(violation) => panic!("DIRIGO_SEED={seed} DIRIGO_SEEDS=1: {violation}"),
+        }
+    }
+    println!("{refused} refused");
+    assert!(seeds < 100 || refused * 20 > seeds, "damage is found");
+}
+
+#[test]
 fn each_planted_fault_is_found() {
     let machine = Machine::new();
     for fault in Fault::ALL {
-        let found = (1..=FAULT_SEEDS).find_map(|seed| Some((seed, machine.run(seed, Some(fault)).err()?)));
+        let found = (1..=FAULT_SEEDS).find_map(|seed| Some((seed, machine.run(seed, Trial::Planted(fault)).err()?)));
         let (seed, violation) = found.unwrap_or_else(|| panic!("{fault:?} is not found in {FAULT_SEEDS} seeds"));
         println!(
             "{fault:?}: seed {seed}: {}",

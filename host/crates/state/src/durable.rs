@@ -1,19 +1,20 @@
 //! The database: everything that is older than the log.
 //!
-//! redb over the seam of [`disk`](dirigo_disk). It changes in one transaction per application of the log, which names the
+//! redb over pages with checksums ([`checked_file`](super::checked_file)). It changes in one transaction per application of the log, which names the
 //! epoch that it then holds.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 
+use super::checked_file::{CheckedFile, Found};
 use super::error::Error;
 use super::keys::{FoundRecords, Range};
 use super::log;
 use super::marker::Marker;
+use super::quiet::without_panic;
 use super::snapshot::InFlight;
 use dirigo_disk::{Disk, File, Mode, PathKind};
 
@@ -27,8 +28,8 @@ const EPOCH: &str = "epoch";
 pub(super) const FILE: &str = "state.redb";
 /// The database until it is whole.
 const UNFINISHED: &str = "state.redb.new";
-/// Memory that a database may use as a cache.
-const CACHE_BYTES: usize = 64 << 20;
+/// Memory that the database may use as a cache.
+pub(super) const CACHE_BYTES: usize = 64 << 20;
 
 /// All that an epoch has besides entries.
 #[derive(Clone, Debug, Default)]
@@ -39,11 +40,11 @@ pub(super) struct EpochMeta {
     pub(super) in_flight: Arc<[InFlight]>,
 }
 
-/// A file of the seam, as redb wants it.
+/// The file of a database that an earlier version wrote: its pages bear no checksums.
 #[derive(Debug)]
-struct Backend(Box<dyn File>);
+struct Unchecked(Box<dyn File>);
 
-impl StorageBackend for Backend {
+impl StorageBackend for Unchecked {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
@@ -81,37 +82,99 @@ pub(super) fn open(disk: &dyn Disk, directory: &Path) -> Result<Database, Error>
         .and_then(|file| file.sync())
         .and_then(|()| disk.sync_folder(directory))
         .map_err(Error::io("synchronising", &path))?;
-    open_file(disk, &path, Mode::Existing)
+    add_checksums(disk, directory, &path)?;
+    open_file(
+        disk.open(&path, Mode::Existing).map_err(Error::io("opening", &path))?,
+        &path,
+        CACHE_BYTES,
+    )
 }
 
 /// Makes an empty one. It has its name only once it is whole, since redb refuses what it finds half made.
 fn make(disk: &dyn Disk, directory: &Path, path: &Path) -> Result<(), Error> {
+    let unfinished = begin_unfinished(disk, directory)?;
+    drop(open_file(unfinished, path, CACHE_BYTES)?);
     let unfinished = directory.join(UNFINISHED);
-    if disk.look(&unfinished).map_err(Error::io("making", &unfinished))? != PathKind::Missing {
-        disk.remove(&unfinished).map_err(Error::io("removing", &unfinished))?;
-    }
-    drop(open_file(disk, &unfinished, Mode::Make)?);
     disk.rename(&unfinished, path).map_err(Error::io("making", path))
 }
 
-fn open_file(disk: &dyn Disk, path: &Path, mode: Mode) -> Result<Database, Error> {
-    let file = disk.open(path, mode).map_err(Error::io("opening", path))?;
-    open_backend(path, Backend(file))
+fn begin_unfinished(disk: &dyn Disk, directory: &Path) -> Result<Box<dyn File>, Error> {
+    let path = directory.join(UNFINISHED);
+    if disk.look(&path).map_err(Error::io("making", &path))? != PathKind::Missing {
+        disk.remove(&path).map_err(Error::io("removing", &path))?;
+    }
+    disk.open(&path, Mode::Make).map_err(Error::io("making", &path))
 }
 
-/// The database that is in `backend`.
-pub(super) fn open_backend(path: &Path, backend: impl StorageBackend) -> Result<Database, Error> {
+/// Gives the database of an earlier version checksums, once it is known to be sound.
+fn add_checksums(disk: &dyn Disk, directory: &Path, path: &Path) -> Result<(), Error> {
+    const COPIED_AT_ONCE: u64 = 1 << 20;
+    let open = || disk.open(path, Mode::Existing).map_err(Error::io("opening", path));
+    let Found::Unchecked(old) = CheckedFile::open(path, open()?).map_err(Error::io("opening", path))? else {
+        return Ok(());
+    };
+    // It is repaired where a crash left it, and closed in order.
+    drop(open_unchecked(path, old)?);
+    let old = open()?;
+    let Found::Checked(new) =
+        CheckedFile::open(path, begin_unfinished(disk, directory)?).map_err(Error::io("opening", path))?
+    else {
+        unreachable!("an empty file is one with checksums");
+    };
+    let copy = || {
+        let length = old.len()?;
+        new.set_len(length)?;
+        let mut buffer = Vec::new();
+        for start in (0..length).step_by(1 << 20) {
+            let bytes = COPIED_AT_ONCE.min(length - start);
+            buffer.resize(usize::try_from(bytes).expect("it is a megabyte"), 0);
+            old.read_at(start, &mut buffer)?;
+            new.write(start, &buffer)?;
+        }
+        new.sync_data()?;
+        disk.rename(&directory.join(UNFINISHED), path)?;
+        disk.sync_folder(directory)
+    };
+    copy().map_err(Error::io("adding checksums to", path))
+}
+
+/// The database in `file`, which is or will be at `path`. One without checksums is checked as a whole.
+pub(super) fn open_file(file: Box<dyn File>, path: &Path, cache_bytes: usize) -> Result<Database, Error> {
+    match CheckedFile::open(path, file).map_err(Error::io("opening", path))? {
+        Found::Checked(file) => open_backend(path, file, cache_bytes),
+        Found::Unchecked(file) => open_unchecked(path, file),
+    }
+}
+
+fn open_unchecked(path: &Path, file: Box<dyn File>) -> Result<Database, Error> {
+    let mut database = open_backend(path, Unchecked(file), CACHE_BYTES)?;
+    check(path, &mut database)?;
+    Ok(database)
+}
+
+/// Reads all of it, and compares it with the checksums that redb has of its own.
+pub(super) fn check(path: &Path, database: &mut Database) -> Result<(), Error> {
+    let checked = without_panic(|| database.check_integrity()).ok_or_else(|| Error::broken(path))?;
+    let is_sound = checked.map_err(|error| failure("reading", path, error))?;
+    is_sound.then_some(()).ok_or_else(|| Error::broken(path))
+}
+
+fn open_backend(path: &Path, backend: impl StorageBackend, cache_bytes: usize) -> Result<Database, Error> {
     let open = || {
         Database::builder()
-            .set_cache_size(CACHE_BYTES)
+            .set_cache_size(cache_bytes)
             .create_with_backend(backend)
     };
     // redb trusts a file that says it was closed in order, and panics where that is not what it says.
-    let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| Error::Broken { path: path.to_owned() })?;
-    opened.map_err(|error| match error {
-        redb::DatabaseError::Storage(redb::StorageError::Corrupted(_)) => Error::Broken { path: path.to_owned() },
-        error => Error::database("opening", path)(error.into()),
-    })
+    let opened = without_panic(open).ok_or_else(|| Error::broken(path))?;
+    opened.map_err(|error| failure("opening", path, error))
+}
+
+fn failure(doing: &'static str, path: &Path, error: redb::DatabaseError) -> Error {
+    match error {
+        redb::DatabaseError::Storage(redb::StorageError::Corrupted(_)) => Error::broken(path),
+        error => Error::database(doing, path)(error.into()),
+    }
 }
 
 /// What the database has besides entries.

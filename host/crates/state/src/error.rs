@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::checked_file::Damage;
+
 /// What went wrong with a store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -73,6 +75,14 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
     },
+    /// A page of the database is not what was written.
+    #[error("{} is damaged at byte {offset}; restore the file, or discard the state with `--fresh`", .path.display())]
+    Page {
+        /// Which file.
+        path: PathBuf,
+        /// Where the page begins.
+        offset: u64,
+    },
     /// The database was changed by something else than a crash.
     #[error("{} is damaged; restore the file, or discard the state with `--fresh`", .path.display())]
     Broken {
@@ -90,16 +100,35 @@ pub enum Error {
 impl Error {
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
-        move |reason| Self::Io { doing, path, reason }
+        move |reason| Self::damage(&reason).unwrap_or(Self::Io { doing, path, reason })
     }
 
     pub(super) fn database(doing: &'static str, path: &Path) -> impl FnOnce(redb::Error) -> Self + use<> {
         let path = path.to_owned();
-        move |reason| Self::Database {
-            doing,
-            path,
-            reason: Box::new(reason),
+        move |reason| {
+            let damage = match &reason {
+                redb::Error::Io(reason) => Self::damage(reason),
+                _ => None,
+            };
+            damage.unwrap_or_else(|| Self::Database {
+                doing,
+                path,
+                reason: Box::new(reason),
+            })
         }
+    }
+
+    pub(super) fn broken(path: &Path) -> Self {
+        Self::Broken { path: path.to_owned() }
+    }
+
+    /// What reading a page says that is not what was written.
+    fn damage(reason: &io::Error) -> Option<Self> {
+        let Damage { path, offset } = reason.get_ref()?.downcast_ref()?;
+        Some(Self::Page {
+            path: path.clone(),
+            offset: *offset,
+        })
     }
 }
 

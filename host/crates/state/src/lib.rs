@@ -3,6 +3,7 @@
 //! A [`Table`] holds what an active actor knows of its keys; [`windows`] says which events fold into what; the [`Store`]
 //! keeps the tables of dormant actors and, with a state directory, everything between two runs.
 
+mod checked_file;
 mod copies;
 #[cfg(test)]
 mod crashes;
@@ -17,6 +18,7 @@ mod marker;
 mod overlay;
 #[cfg(test)]
 mod partial;
+mod quiet;
 mod search;
 mod slots;
 mod snapshot;

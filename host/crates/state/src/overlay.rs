@@ -6,10 +6,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use dirigo_ground::sync::Mutex;
-use redb::StorageBackend;
-
 use dirigo_disk::File;
+use dirigo_ground::sync::Mutex;
 
 /// What is kept of a change at least: the page of the database.
 const PAGE_BYTES: usize = 4096;
@@ -78,12 +76,12 @@ fn within(place: u64) -> usize {
     usize::try_from(place).expect("a page is small")
 }
 
-impl StorageBackend for Overlay {
+impl File for Overlay {
     fn len(&self) -> io::Result<u64> {
         Ok(self.changes.lock().bytes)
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let changes = self.changes.lock();
         if offset + out.len() as u64 > changes.bytes {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -110,11 +108,19 @@ impl StorageBackend for Overlay {
         Ok(())
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         Ok(())
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+    fn try_lock(&self) -> io::Result<bool> {
+        self.file.try_lock()
+    }
+
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.write_at(self.len()?, bytes)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut changes = self.changes.lock();
         let mut pages = Vec::new();
         let mut rest = data;
@@ -144,7 +150,7 @@ mod tests {
         let before: Vec<u8> = (0..10_000_u32).map(|at| at.to_le_bytes()[0]).collect();
         open().write_at(0, &before).unwrap();
         let overlay = Overlay::new(open()).unwrap();
-        overlay.write(4_000, &[7; 200]).unwrap();
+        overlay.write_at(4_000, &[7; 200]).unwrap();
         overlay.set_len(9_000).unwrap();
         overlay.set_len(12_000).unwrap();
         let mut expected = before.clone();
@@ -152,9 +158,9 @@ mod tests {
         expected.truncate(9_000);
         expected.resize(12_000, 0);
         let mut found = vec![0; 12_000];
-        overlay.read(0, &mut found).unwrap();
+        overlay.read_at(0, &mut found).unwrap();
         assert!(found == expected);
-        assert!(overlay.read(11_999, &mut [0; 2]).is_err());
+        assert!(overlay.read_at(11_999, &mut [0; 2]).is_err());
         let mut after = vec![0; before.len()];
         open().read_at(0, &mut after).unwrap();
         assert!(after == before && open().len().unwrap() == 10_000);

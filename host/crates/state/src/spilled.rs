@@ -1,11 +1,14 @@
 //! What actors gave up since the last cut: some in memory, the rest in a temporary database that ends with the process.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use dirigo_disk::{Disk, Mode, Real};
 use redb::{Database, Durability};
 
 use super::durable::{self, STATE};
+use super::error::Error;
 use super::keys::{FoundRecords, Range, Stored};
 
 /// Bytes of records that wait in memory before some are written to the scratch database. What is written is next to
@@ -13,6 +16,8 @@ use super::keys::{FoundRecords, Range, Stored};
 pub(super) const PENDING_BYTES_MAX: usize = 32 << 20;
 /// Memory that the scratch database may use as a cache; the system keeps more of its file.
 const CACHE_BYTES: usize = 32 << 20;
+/// The scratch database within its folder.
+const SCRATCH_FILE: &str = "scratch.redb";
 /// What a record in memory takes besides its key and value.
 pub(super) const RECORD_OVERHEAD_BYTES: usize = 96;
 
@@ -34,7 +39,7 @@ pub(super) struct Pending {
 pub(super) struct Scratch {
     database: Database,
     /// Deletes the file when it is dropped.
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Spilled {
@@ -44,26 +49,26 @@ impl Spilled {
     }
 
     /// Moves so many of the pending records to the scratch database.
-    pub(super) fn flush(&mut self, records: usize) -> Result<(), redb::Error> {
+    pub(super) fn flush(&mut self, records: usize) -> Result<(), Error> {
         let scratch = match &mut self.scratch {
             Some(scratch) => scratch,
             none => none.insert(Arc::new(Scratch::create()?)),
         };
         let before = self.pending.bytes;
-        let mut transaction = scratch.database.begin_write()?;
-        transaction
-            .set_durability(Durability::None)
-            .map_err(redb::Error::from)?;
-        {
+        let write = |pending: &mut Pending| -> Result<(), redb::Error> {
+            let mut transaction = scratch.database.begin_write()?;
+            transaction.set_durability(Durability::None)?;
             let mut table = transaction.open_table(STATE)?;
             for _ in 0..records {
-                let Some((key, bytes)) = self.pending.take_first() else {
+                let Some((key, bytes)) = pending.take_first() else {
                     break;
                 };
                 table.insert(&*key, bytes.as_slice())?;
             }
-        }
-        transaction.commit()?;
+            drop(table);
+            Ok(transaction.commit()?)
+        };
+        write(&mut self.pending).map_err(Error::database("writing", &scratch.path()))?;
         self.moved += before - self.pending.bytes;
         Ok(())
     }
@@ -121,14 +126,18 @@ impl Pending {
 }
 
 impl Scratch {
-    fn create() -> Result<Self, redb::Error> {
-        let directory = tempfile::tempdir()?;
-        let path = directory.path().join("scratch.redb");
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+    fn create() -> Result<Self, Error> {
+        let directory = tempfile::tempdir().map_err(Error::io("making a folder in", &std::env::temp_dir()))?;
+        let path = directory.path().join(SCRATCH_FILE);
+        let file = Real.open(&path, Mode::Make).map_err(Error::io("making", &path))?;
         Ok(Self {
-            database,
-            _directory: directory,
+            database: durable::open_file(file, &path, CACHE_BYTES)?,
+            directory,
         })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join(SCRATCH_FILE)
     }
 
     /// Adds what lies in `range` and is not found yet.

@@ -1,6 +1,5 @@
 //! A state directory that no process runs on, looked at without changing it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable};
@@ -186,15 +185,7 @@ pub fn verify(disk: &dyn Disk, directory: &Path) -> Result<Verification, Error> 
     let path = directory.join(durable::FILE);
     let checked = open_database(disk, &path).and_then(|mut database| {
         // Opening has repaired, in memory, what a crash leaves; whatever else is wrong must not be.
-        let check = || {
-            database
-                .check_integrity()
-                .map_err(|error| Error::from(redb::Error::from(error)))
-        };
-        let is_sound = catch_unwind(AssertUnwindSafe(check)).unwrap_or(Ok(false))?;
-        if !is_sound {
-            return Err(Error::Broken { path: path.clone() });
-        }
+        durable::check(&path, &mut database)?;
         let moment = durable::moment(&database).map_err(Error::database("reading", &path))?;
         Ok((database, moment))
     });
@@ -287,7 +278,11 @@ fn open_database(disk: &dyn Disk, path: &Path) -> Result<Database, Error> {
         return Err(Error::Missing { path: path.to_owned() });
     }
     let file = disk.open(path, Mode::Existing).and_then(Overlay::new);
-    durable::open_backend(path, file.map_err(Error::io("opening", path))?)
+    durable::open_file(
+        Box::new(file.map_err(Error::io("opening", path))?),
+        path,
+        durable::CACHE_BYTES,
+    )
 }
 
 impl std::fmt::Debug for Stopped {

@@ -13,7 +13,7 @@
 mod committing;
 mod opening;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -185,7 +185,6 @@ impl Store {
         }
         // The lock stays held: an actor that spills more meanwhile waits for it, which bounds the memory.
         open.flush(leaving)
-            .map_err(Error::database("writing", Path::new("the scratch state")))
     }
 
     /// Loads the entries of the keys that `wanted` names into `table`.

@@ -1,7 +1,6 @@
 //! `dirigo state verify`.
 
 use std::fmt::Write as _;
-use std::panic;
 
 use dirigo::disk::Real;
 use dirigo::state;
@@ -39,7 +38,7 @@ struct Damage {
 pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let mut all = Vec::new();
     for (pipeline, directory) in args.selector.pipelines()? {
-        let case_report = quietly(|| state::verify(&Real, &directory))?;
+        let case_report = state::verify(&Real, &directory)?;
         let damage = case_report.findings.into_iter().map(|finding| Damage {
             path: finding.path.display().to_string(),
             what: finding.what,
@@ -58,15 +57,6 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     }
     let is_whole = all.iter().all(|report| report.damage.is_empty());
     Ok(if is_whole { Exit::Success } else { Exit::Failure })
-}
-
-/// Without what a panic prints: the database panics over some damaged pages, and the verdict says what that means.
-fn quietly<T>(act: impl FnOnce() -> T) -> T {
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
-    let done = act();
-    panic::set_hook(hook);
-    done
 }
 
 fn text(report: &VerifyReport) -> String {
