@@ -109,8 +109,9 @@ impl Replica {
             if operator.context.failure_latch.has_failed() {
                 operator.clear_mailbox(actor);
                 self.abandon(actor);
-                // It may have been woken for a place that others wait for.
+                // It may have been woken for a slot that others wait for, of the host or of the tenant.
                 operator.context.activations.wake_next();
+                operator.context.instances.wake_next();
                 return Step::Parked;
             }
             if matches!(self.phase, Phase::Running(_)) {
