@@ -15,6 +15,7 @@
 mod support;
 
 mod components;
+mod files;
 mod pipelines;
 mod records;
 mod sinks;

@@ -126,6 +126,8 @@ pub struct Opening<'a> {
     pub clock: Arc<dyn Clock>,
     /// Where an earlier run stopped; `None` for the start.
     pub from: Option<&'a Offset>,
+    /// Whether a later run goes on where this one ends. Then a last record that has no end yet can be left to it.
+    pub is_continued: bool,
 }
 
 /// What a pipeline says of one of its sources, validated: the options of its connector.

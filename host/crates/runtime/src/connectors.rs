@@ -154,6 +154,7 @@ impl Connectors {
                 time: source.time.as_ref(),
                 clock: clock.clone(),
                 from: known.sources.get(&source.id),
+                is_continued: matches!(location, StateLocation::Directory { .. }),
             });
             opened.map_err(|reason| StartError::Source {
                 id: source.id.clone(),

@@ -1,38 +1,41 @@
 //! The files of a folder as one source: one after another, in the order of their names.
 //!
 //! Owns which file comes next, and noticing that one came, or grew, behind the place that was reached: it would be
-//! skipped. Each file is read, and known again, as [`FileReader`] does it. Files that come during a run are read by the
+//! skipped. One that was read and has been compressed since is known by its name and by how much it holds. Each file is read, and known again, as [`FileReader`] does it. Files that come during a run are read by the
 //! next one.
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::reader::FileReader;
-use crate::records::{self, Error, Extract};
+use super::archive::Archive;
+use super::reader::{FileReader, ReadOptions};
+use crate::records::{self, Error};
+use dirigo_connect::Pattern;
 use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
-use dirigo_connect::{Format, Pattern};
-use dirigo_ground::clock::Clock;
 
 /// The most files that a folder may have: an offset takes 11 bytes for each, and one is kept with every checkpoint.
 const FILES_MAX: usize = 100_000;
 
-/// By what a file that has been read is known again: 64 bits of a hash of its name and size.
-type FileMark = [u8; 8];
+/// By what a file that has been read is known again: 32 bits of a hash of its name, and as many of its name and size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct FileMark([u8; 8]);
+
+/// How the marks of an offset are made. Those of the first kind said nothing of the name alone.
+const MARKS: u8 = 2;
 
 /// An open folder of events.
 pub(super) struct FolderReader {
     path: PathBuf,
-    format: Format,
-    extract: Extract,
-    clock: Arc<dyn Clock>,
+    options: ReadOptions,
     /// In the order of their names, those before the current one included.
     files: Vec<ListedFile>,
     current: Option<CurrentFile>,
@@ -44,7 +47,10 @@ pub(super) struct FolderReader {
 
 /// A file that was there when the run began.
 struct ListedFile {
+    /// As offsets and messages have it.
     name: String,
+    /// As the system has it.
+    path: OsString,
     bytes: u64,
 }
 
@@ -80,22 +86,17 @@ struct FolderOffset {
     lines: u64,
     /// The marks of the files before it, in base64.
     read: String,
+    /// How they are made.
+    #[serde(default)]
+    marks: u8,
 }
 
 impl FolderReader {
-    pub(super) fn open(
-        pattern: &Pattern,
-        format: Format,
-        extract: Extract,
-        clock: Arc<dyn Clock>,
-        from: Option<&Offset>,
-    ) -> Result<Self, Error> {
+    pub(super) fn open(pattern: &Pattern, options: ReadOptions, from: Option<&Offset>) -> Result<Self, Error> {
         let mut folder = Self {
             files: list(pattern)?,
             path: pattern.folder.clone(),
-            format,
-            extract,
-            clock,
+            options,
             current: None,
             read: Vec::new(),
             lines_before: 0,
@@ -112,45 +113,88 @@ impl FolderReader {
         let Some(name) = place.file else {
             return Ok(());
         };
-        let marks = BASE64_STANDARD.decode(&place.read).unwrap_or_default();
-        let marks: HashSet<FileMark> = marks.as_chunks().0.iter().copied().collect();
+        let known = KnownFiles::new(&place.read, place.marks);
         let index = self.files.partition_point(|listed| listed.name < name);
-        let mut read = Vec::new();
         for listed in &self.files[..index] {
-            let mark = mark(&listed.name, listed.bytes);
-            if !marks.contains(&mark) {
+            if !known.has(listed) && !known.has_compressed(&self.path, listed, &self.options) {
                 return Err(self.unfit(format!(
                     "`{}` is new there or has grown, and would be skipped: all before `{name}` had been read; \
                      files that come later need names that sort later",
                     listed.name
                 )));
             }
-            read.push(mark);
+            self.read.push(FileMark::of(&listed.name, listed.bytes));
         }
         let is_there = self.files.get(index).is_some_and(|listed| listed.name == name);
-        if !is_there && !place.ended {
+        // What was compressed since bears a name that may sort behind.
+        let mut later = self.files.split_off(index + usize::from(is_there));
+        let (path, options, read) = (&self.path, &self.options, &mut self.read);
+        later.retain(|listed| {
+            let is_known = known.has(listed) || known.has_compressed(path, listed, options);
+            if is_known {
+                read.push(FileMark::of(&listed.name, listed.bytes));
+            }
+            !is_known
+        });
+        self.files.append(&mut later);
+        self.lines_before = place.lines;
+        self.current = Some(if is_there {
+            CurrentFile {
+                file: Some(self.open_file(index, place.within.as_ref())?),
+                name,
+                index,
+                gone: None,
+                is_at_end: false,
+            }
+        } else {
+            self.go_on_without(name, index, place.within, place.ended)?
+        });
+        Ok(())
+    }
+
+    /// Goes on where the file that was being read is there no more, at least not as it was: one that has been compressed since
+    /// is read on.
+    fn go_on_without(
+        &mut self,
+        name: String,
+        index: usize,
+        within: Option<Offset>,
+        is_at_end: bool,
+    ) -> Result<CurrentFile, Error> {
+        let compressed = self.files[index..]
+            .iter()
+            .position(|listed| uncompressed_name(&listed.name) == Some(&name));
+        if let Some(behind) = compressed
+            && let Ok(file) = self.open_file(index + behind, within.as_ref())
+        {
+            let listed = self.files.remove(index + behind);
+            let name = listed.name.clone();
+            self.files.insert(index, listed);
+            return Ok(CurrentFile {
+                name,
+                index,
+                file: Some(file),
+                gone: None,
+                is_at_end: false,
+            });
+        }
+        if !is_at_end {
             return Err(self.unfit(format!("`{name}` is gone, and had not been read to its end")));
         }
-        let file = is_there
-            .then(|| self.open_file(&name, place.within.as_ref()))
-            .transpose()?;
         let mut gone = None;
-        if !is_there && let Some(within) = place.within {
+        if let Some(within) = within {
             let end: records::StreamOffset =
                 serde_json::from_value(within.clone()).map_err(|error| self.unfit(error.to_string()))?;
             let lines = end.lines();
             gone = Some(RemovedFile { within, lines });
         }
-        self.current = Some(CurrentFile {
-            is_at_end: file.is_none(),
+        Ok(CurrentFile {
             name,
             index,
-            file,
+            file: None,
             gone,
-        });
-        self.read = read;
-        self.lines_before = place.lines;
-        Ok(())
+            is_at_end: true,
+        })
     }
 
     fn unfit(&self, problem: String) -> Error {
@@ -160,9 +204,15 @@ impl FolderReader {
         }
     }
 
-    fn open_file(&self, name: &str, from: Option<&Offset>) -> Result<FileReader, Error> {
-        let (extract, clock) = (self.extract.clone(), self.clock.clone());
-        FileReader::open(&self.path.join(name), self.format, extract, clock, from)
+    fn open_file(&self, index: usize, from: Option<&Offset>) -> Result<FileReader, Error> {
+        // Only the last one is still written to.
+        let is_last = index + 1 == self.files.len();
+        let options = ReadOptions {
+            is_continued: self.options.is_continued && is_last,
+            may_be_empty: true,
+            ..self.options.clone()
+        };
+        FileReader::open(&self.path.join(&self.files[index].path), options, from)
     }
 
     /// Opens the file after the current one; returns whether there is one.
@@ -176,7 +226,7 @@ impl FolderReader {
             return Ok(false);
         };
         let name = name.clone();
-        let file = Some(self.open_file(&name, None)?);
+        let file = Some(self.open_file(index, None)?);
         let next = CurrentFile {
             name,
             index,
@@ -188,7 +238,7 @@ impl FolderReader {
             self.lines_before += gone.map_or(0, |gone| gone.lines);
             if let Some(file) = file {
                 self.lines_before += file.lines();
-                self.read.push(mark(&name, file.bytes_read()));
+                self.read.push(FileMark::of(&name, file.bytes_read()));
             }
         }
         Ok(true)
@@ -204,24 +254,25 @@ fn list(pattern: &Pattern) -> Result<Vec<ListedFile>, Error> {
     let in_folder = |reason| cannot(&pattern.folder, reason);
     let mut files = Vec::new();
     for entry in fs::read_dir(&pattern.folder).map_err(in_folder)? {
-        let path = entry.map_err(in_folder)?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            return Err(cannot(&path, io::Error::other("its name is not UTF-8")));
-        };
-        if !pattern.matched_file(name) {
+        let path = entry.map_err(in_folder)?.file_name();
+        let name = as_text(&path);
+        if !pattern.matched_file(&name) {
             continue;
         }
-        let metadata = path.metadata().map_err(|reason| cannot(&path, reason))?;
+        let whole = pattern.folder.join(&path);
+        let metadata = match whole.metadata() {
+            // It was there a moment ago.
+            Err(error) if error.kind() == ErrorKind::NotFound && whole.symlink_metadata().is_err() => continue,
+            found => found.map_err(|reason| cannot(&whole, reason))?,
+        };
         if metadata.is_dir() {
             continue;
         }
         if !metadata.is_file() {
-            return Err(cannot(&path, io::Error::other("it is a pipe or a device")));
+            return Err(cannot(&whole, io::Error::other("it is a pipe or a device")));
         }
-        files.push(ListedFile {
-            name: name.to_owned(),
-            bytes: metadata.len(),
-        });
+        let bytes = metadata.len();
+        files.push(ListedFile { name, path, bytes });
     }
     if files.len() > FILES_MAX {
         return Err(in_folder(io::Error::other(format!(
@@ -232,13 +283,107 @@ fn list(pattern: &Pattern) -> Result<Vec<ListedFile>, Error> {
     Ok(files)
 }
 
-fn mark(name: &str, bytes: u64) -> FileMark {
-    let hash = Sha256::new()
-        .chain_update(bytes.to_le_bytes())
-        .chain_update(name)
-        .finalize();
-    let (mark, _) = hash.split_first_chunk().expect("a SHA-256 has 32 bytes");
-    *mark
+/// The name of a file as text: what is not UTF-8 in it stands as `\xE9`.
+fn as_text(name: &OsStr) -> String {
+    let chunks = name.as_encoded_bytes().utf8_chunks();
+    chunks.fold(String::new(), |mut text, chunk| {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02X}");
+        }
+        text
+    })
+}
+
+impl FileMark {
+    fn of(name: &str, bytes: u64) -> Self {
+        let [size, ..] = Self::hash(name, Some(bytes));
+        let [alone, ..] = Self::hash(name, None);
+        let mut mark = [0; 8];
+        mark[..4].copy_from_slice(&alone);
+        mark[4..].copy_from_slice(&size);
+        Self(mark)
+    }
+
+    /// As an offset of the first kind has it.
+    fn of_first_kind(name: &str, bytes: u64) -> Self {
+        let [start, rest] = Self::hash(name, Some(bytes));
+        let mut mark = [0; 8];
+        mark[..4].copy_from_slice(&start);
+        mark[4..].copy_from_slice(&rest);
+        Self(mark)
+    }
+
+    /// What the name alone gives.
+    fn name(self) -> [u8; 4] {
+        let [a, b, c, d, ..] = self.0;
+        [a, b, c, d]
+    }
+
+    fn hash(name: &str, bytes: Option<u64>) -> [[u8; 4]; 2] {
+        let hash = Sha256::new();
+        let hash = match bytes {
+            Some(bytes) => hash.chain_update(bytes.to_le_bytes()),
+            None => hash,
+        };
+        let hash = hash.chain_update(name).finalize();
+        let (parts, _) = hash.as_chunks();
+        [parts[0], parts[1]]
+    }
+}
+
+/// The files that earlier runs have read to their ends.
+struct KnownFiles {
+    marks: HashSet<FileMark>,
+    names: HashSet<[u8; 4]>,
+    of: fn(&str, u64) -> FileMark,
+}
+
+impl KnownFiles {
+    fn new(marks: &str, kind: u8) -> Self {
+        let marks = BASE64_STANDARD.decode(marks).unwrap_or_default();
+        let marks: HashSet<FileMark> = marks.as_chunks().0.iter().copied().map(FileMark).collect();
+        let is_first_kind = kind < MARKS;
+        Self {
+            names: marks
+                .iter()
+                .filter(|_| !is_first_kind)
+                .map(|mark| mark.name())
+                .collect(),
+            marks,
+            of: if is_first_kind {
+                FileMark::of_first_kind
+            } else {
+                FileMark::of
+            },
+        }
+    }
+
+    fn has(&self, listed: &ListedFile) -> bool {
+        self.marks.contains(&(self.of)(&listed.name, listed.bytes))
+    }
+
+    /// Whether the file is one of them that has been compressed since: what it holds is as long as that was. It is read
+    /// through for this, but only where its name says so.
+    fn has_compressed(&self, folder: &Path, listed: &ListedFile, options: &ReadOptions) -> bool {
+        uncompressed_name(&listed.name)
+            .filter(|name| self.names.contains(&FileMark::of(name, 0).name()))
+            .and_then(|name| Some((name, content_bytes(&folder.join(&listed.path), options)?)))
+            .is_some_and(|(name, bytes)| self.marks.contains(&(self.of)(name, bytes)))
+    }
+}
+
+/// The name that a file had before it was compressed, if it is named as one that was.
+fn uncompressed_name(name: &str) -> Option<&str> {
+    let (inner, extension) = name.rsplit_once('.')?;
+    let is_compressed = ["gz", "zst"].iter().any(|known| extension.eq_ignore_ascii_case(known));
+    is_compressed.then_some(inner)
+}
+
+/// How many bytes a compressed file holds; `None` where it cannot be read, which its own turn will tell.
+fn content_bytes(path: &Path, options: &ReadOptions) -> Option<u64> {
+    let (mut archive, _) = Archive::open(path, options.zstd_window_max).ok()?;
+    io::copy(&mut archive, &mut io::sink()).ok()
 }
 
 /// Counts the records of the file `name` on from those of the files before, from what was appended since `start`.
@@ -275,7 +420,7 @@ impl Source for FolderReader {
                     current.is_at_end = false;
                     return Ok(read);
                 }
-                current.is_at_end = true;
+                current.is_at_end = file.is_read_up();
             }
             if !self.open_next()? {
                 return Ok(Read::End);
@@ -293,7 +438,8 @@ impl Source for FolderReader {
             }),
             ended: current.is_some_and(|current| current.is_at_end),
             lines: self.lines_before,
-            read: BASE64_STANDARD.encode(self.read.as_flattened()),
+            read: BASE64_STANDARD.encode(self.read.iter().flat_map(|mark| mark.0).collect::<Vec<u8>>()),
+            marks: MARKS,
         };
         Some(serde_json::to_value(place).expect("an offset has no maps, whose keys could fail"))
     }
@@ -315,9 +461,24 @@ impl Source for FolderReader {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::sync::Arc;
 
     use super::*;
+    use crate::file::archive::ZSTD_WINDOW;
+    use crate::records::Extract;
+    use dirigo_connect::Format;
     use dirigo_ground::clock::ManualClock;
+
+    fn options(format: Format) -> ReadOptions {
+        ReadOptions {
+            format,
+            extract: Extract::default(),
+            clock: Arc::new(ManualClock::new(0)),
+            is_continued: true,
+            may_be_empty: false,
+            zstd_window_max: ZSTD_WINDOW,
+        }
+    }
 
     const MANY: ReadLimit = ReadLimit {
         events: 1_000,
@@ -362,8 +523,7 @@ mod tests {
                 prefix: String::new(),
                 suffix: ".txt".to_owned(),
             };
-            let clock = Arc::new(ManualClock::new(0));
-            FolderReader::open(&pattern, Format::Lines, Extract::default(), clock, from)
+            FolderReader::open(&pattern, options(Format::Lines), from)
         }
 
         fn open(&self, from: Option<&Offset>) -> FolderReader {
@@ -514,8 +674,7 @@ mod tests {
         let zipped = zstd::encode_all(&b"n\n2\n3\n"[..], 1).unwrap();
         fs::write(stage.path("b.csv.zst"), zipped).unwrap();
         let pattern = Pattern::all_of(stage.0.path().to_owned());
-        let clock = Arc::new(ManualClock::new(0));
-        let mut folder = FolderReader::open(&pattern, Format::Csv, Extract::default(), clock.clone(), None).unwrap();
+        let mut folder = FolderReader::open(&pattern, options(Format::Csv), None).unwrap();
         let mut intake = Intake::default();
         while folder.read(&mut intake, ONE).unwrap() != Read::End {}
         assert_eq!(
@@ -528,8 +687,99 @@ mod tests {
         let progress = folder.progress().unwrap();
         assert_eq!(progress.done, progress.total);
         let offset = folder.offset();
-        let again = FolderReader::open(&pattern, Format::Csv, Extract::default(), clock, offset.as_ref());
+        let again = FolderReader::open(&pattern, options(Format::Csv), offset.as_ref());
         assert_eq!(again.unwrap().read(&mut Intake::default(), MANY).unwrap(), Read::End);
+    }
+
+    fn gzip(text: &str) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    impl TestFolder {
+        /// A folder of which every file is read.
+        fn read_all(&self, format: Format, from: Option<&Offset>) -> Result<(Vec<String>, Offset), Error> {
+            let pattern = Pattern::all_of(self.0.path().to_owned());
+            let mut folder = FolderReader::open(&pattern, options(format), from)?;
+            let mut intake = Intake::default();
+            while folder.read(&mut intake, MANY).unwrap() != Read::End {}
+            Ok((shown(&intake), folder.offset().unwrap()))
+        }
+
+        /// Compresses a file as logrotate does.
+        fn compress(&self, name: &str) {
+            let text = fs::read_to_string(self.path(name)).unwrap();
+            fs::write(self.path(&format!("{name}.gz")), gzip(&text)).unwrap();
+            self.remove(name);
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_read_and_is_compressed_then_is_not_read_again() {
+        // The second sorts behind the one that is being read once it is compressed.
+        for before in ["a.log", "b"] {
+            let stage = TestFolder::new([(before, "1\n"), ("b-2.log", "2\n")]);
+            let (read, offset) = stage.read_all(Format::Lines, None).unwrap();
+            assert_eq!(read, ["1 1", "2 2"]);
+            stage.compress(before);
+            stage.append("b-2.log", "3\n");
+            let (read, offset) = stage.read_all(Format::Lines, Some(&offset)).unwrap();
+            assert_eq!(read, ["3 3"]);
+            assert!(stage.read_all(Format::Lines, Some(&offset)).unwrap().0.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_compressed_in_the_middle_is_read_on() {
+        let stage = TestFolder::new([("a.log", "1\n2\n")]);
+        let (_, offset) = stage.read_all(Format::Lines, None).unwrap();
+        stage.append("a.log", "3\n");
+        stage.compress("a.log");
+        stage.write("b.log", "4\n");
+        let (read, offset) = stage.read_all(Format::Lines, Some(&offset)).unwrap();
+        assert_eq!(read, ["3 3", "4 4"]);
+        assert!(stage.read_all(Format::Lines, Some(&offset)).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn a_compressed_file_that_holds_something_else_is_a_new_one() {
+        let stage = TestFolder::new([("a.log", "1\n"), ("b.log", "2\n")]);
+        let (_, offset) = stage.read_all(Format::Lines, None).unwrap();
+        stage.append("a.log", "x\n");
+        stage.compress("a.log");
+        let refusal = stage.read_all(Format::Lines, Some(&offset)).unwrap_err().to_string();
+        assert!(refusal.contains("`a.log.gz` is new there or has grown"), "{refusal}");
+    }
+
+    #[test]
+    fn an_offset_of_an_earlier_version_is_gone_on_with() {
+        let stage = TestFolder::new([("a.txt", "1\n"), ("b.txt", "2\n")]);
+        let (_, mut offset) = stage.read(None);
+        let mark = BASE64_STANDARD.encode(FileMark::of_first_kind("a.txt", 2).0);
+        offset["read"] = mark.into();
+        offset.as_object_mut().unwrap().remove("marks");
+        stage.append("b.txt", "3\n");
+        assert_eq!(stage.read(Some(&offset)).0, ["3 3"]);
+    }
+
+    #[test]
+    fn an_empty_part_of_csv_has_no_rows() {
+        let stage = TestFolder::new([("a.csv", "n\n1\n"), ("b.csv", ""), ("c.csv", "\n"), ("d.csv", "n\n2\n")]);
+        let (read, _) = stage.read_all(Format::Csv, None).unwrap();
+        assert_eq!(read, ["2 {\"n\":1}", "5 {\"n\":2}"]);
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_are_read_where_they_match_and_passed_over_where_not() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let stage = TestFolder::new([("a.txt", "1\n"), ("z.txt", "3\n")]);
+        for (name, text) in [(&b"caf\xe9.txt"[..], "2\n"), (b"caf\xe9.png", "no line\n")] {
+            fs::write(stage.0.path().join(OsStr::from_bytes(name)), text).unwrap();
+        }
+        let (read, offset) = stage.read(None);
+        assert_eq!(read, ["1 1", "2 2", "3 3"]);
+        assert!(stage.read(Some(&offset)).0.is_empty());
     }
 
     #[test]

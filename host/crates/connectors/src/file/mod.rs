@@ -13,6 +13,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod unsynced;
+mod watched;
 
 pub use error::Error;
 pub use line_file::LineFile;

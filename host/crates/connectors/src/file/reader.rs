@@ -2,15 +2,16 @@
 //!
 //! Owns going on where an earlier run stopped, and noticing that the file is no longer the one that it read. A file is
 //! known by the first KiB and by the KiB before the place where it goes on, not by its inode: a file that was copied,
-//! moved to another disk or saved anew with lines appended goes on.
+//! moved to another disk or saved anew with lines appended goes on. Where a later run goes on, a last record that has no
+//! end yet is left to it.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::archive::Archive;
-use crate::records::{Error, Extract, Stream, StreamOffset, Text, Window};
+use crate::records::{Error, Extract, LastRecord, Stream, StreamOffset, Text, Window};
 use dirigo_connect::Format;
-use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
+use dirigo_connect::source::{Intake, Offset, Opening, Read, ReadLimit, ReadProgress, Source};
 use dirigo_ground::clock::Clock;
 
 /// An open file of events.
@@ -19,26 +20,68 @@ pub(super) struct FileReader {
     /// A pipe or a terminal has neither a size nor a place to go on.
     is_regular: bool,
     bytes: u64,
+    /// Whether it was said that the last record waits.
+    has_said_so: bool,
+}
+
+/// How a file is read, whichever it is.
+#[derive(Clone)]
+pub(super) struct ReadOptions {
+    pub(super) format: Format,
+    pub(super) extract: Extract,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Whether a later run goes on where this one ends.
+    pub(super) is_continued: bool,
+    /// Whether there may be nothing in it, not even a header.
+    pub(super) may_be_empty: bool,
+    /// The window that a zstd frame may ask for, in bytes.
+    pub(super) zstd_window_max: u64,
+}
+
+impl ReadOptions {
+    pub(super) fn new(format: Format, zstd_window_max: u64, opening: &Opening<'_>) -> Self {
+        Self {
+            format,
+            extract: Extract::new(opening.key, opening.time),
+            clock: opening.clock.clone(),
+            is_continued: opening.is_continued,
+            may_be_empty: opening.is_continued,
+            zstd_window_max,
+        }
+    }
 }
 
 impl FileReader {
-    pub(super) fn open(
-        path: &Path,
-        format: Format,
-        extract: Extract,
-        clock: Arc<dyn Clock>,
-        from: Option<&Offset>,
-    ) -> Result<Self, Error> {
-        let (archive, metadata) = Archive::open(path).map_err(|reason| Error::Open {
+    pub(super) fn open(path: &Path, options: ReadOptions, from: Option<&Offset>) -> Result<Self, Error> {
+        let (archive, metadata) = Archive::open(path, options.zstd_window_max).map_err(|reason| Error::Open {
             path: path.to_owned(),
             reason,
         })?;
         let name = format!("`{}`", path.display());
-        let text = Text::new(name.clone(), archive, format, extract, clock);
+        let is_regular = metadata.is_file();
+        // A compressed file says itself where it ends.
+        let may_grow = is_regular && archive.compressed_bytes().is_none();
+        let ReadOptions {
+            format,
+            extract,
+            clock,
+            is_continued,
+            may_be_empty,
+            zstd_window_max: _,
+        } = options;
+        let last_record = if is_continued && may_grow {
+            LastRecord::Waits
+        } else {
+            LastRecord::Ends
+        };
+        let text = Text::new(name.clone(), archive, format, extract, clock)
+            .with_last_record(last_record)
+            .with_optional_header(may_be_empty);
         let mut file = Self {
             text,
-            is_regular: metadata.is_file(),
+            is_regular,
             bytes: metadata.len(),
+            has_said_so: false,
         };
         if let Some(offset) = from {
             file.go_on(&name, offset)?;
@@ -50,6 +93,11 @@ impl FileReader {
     pub(super) fn bytes_read(&self) -> u64 {
         let window = &self.text.stream().window;
         window.reader.compressed_bytes().unwrap_or(window.offset())
+    }
+
+    /// Whether nothing is left of it, where it is at its end.
+    pub(super) fn is_read_up(&self) -> bool {
+        self.text.stream().is_finished()
     }
 
     /// How many lines were read; a last one without end counts.
@@ -111,7 +159,15 @@ fn move_to(stream: &mut Stream<Archive>, place: &StreamOffset) -> std::io::Resul
 
 impl Source for FileReader {
     fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, dirigo_connect::Error> {
-        Ok(self.text.read(intake, limit)?)
+        let read = self.text.read(intake, limit)?;
+        if read == Read::End
+            && !self.has_said_so
+            && let Some(waiting) = self.text.waiting()
+        {
+            tracing::warn!("{waiting}");
+            self.has_said_so = true;
+        }
+        Ok(read)
     }
 
     fn offset(&self) -> Option<Offset> {

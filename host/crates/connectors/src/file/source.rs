@@ -6,22 +6,27 @@ use std::sync::Arc;
 use dirigo_connect::source::{Error, Opening, Source, SourceSpec};
 use dirigo_connect::{Facets, Files, Format, Pattern, facets, seen_from};
 use dirigo_disk::{Disk, PathKind};
-use dirigo_pipeline::keys::{Diagnostic, Validation, Word};
+use dirigo_pipeline::keys::{Diagnostic, Size, Validation, Word};
 use dirigo_pipeline::{SourceConnector, section};
 use serde_json::json;
 
+use super::archive::{ZSTD_WINDOW, ZSTD_WINDOW_RANGE};
 use super::folder::FolderReader;
-use super::reader::FileReader;
-use crate::records::Extract;
+use super::reader::{FileReader, ReadOptions};
 
 section! {
     /// The keys of a source that reads files.
     pub struct Keys = "[[source]]" {
-        /// For a file: its path, relative to the folder of the pipeline file. `.gz` and `.zst` are decompressed. With a `*` in
-        /// its name, such as "logs/*.jsonl", or for a folder, such as "logs/", all those files in the order of their names.
+        /// For a file: its path, relative to the folder of the pipeline file. What is compressed with gzip or zstd is
+        /// decompressed. With a `*` in its name, such as "logs/*.jsonl", or for a folder, such as "logs/", all those files in
+        /// the order of their names.
         path: String,
         /// For a file: how records are told apart. Default: by the extension of the path.
         format: Word<Format>,
+        /// For a file that zstd compressed with a long window (`--long`, `--ultra`): the memory that its window may take,
+        /// a power of two up to "2GiB".
+        #[schemars(extend("default" = "128MiB"))]
+        zstd_window_max: Size,
     }
 }
 
@@ -60,12 +65,36 @@ impl SourceConnector for FileSource {
                     .help("add `format = \"jsonl\"`, `\"csv\"` or `\"lines\"`"),
             );
         }
+        let zstd_window_max = zstd_window_max(keys, validation);
         let format = self.format(keys)?;
         match pattern {
-            Some(pattern) => Some(Arc::new(FolderSpec { pattern, format })),
-            None => Some(Arc::new(FileSpec { path: path?, format })),
+            Some(pattern) => Some(Arc::new(FolderSpec {
+                pattern,
+                format,
+                zstd_window_max,
+            })),
+            None => Some(Arc::new(FileSpec {
+                path: path?,
+                format,
+                zstd_window_max,
+            })),
         }
     }
+}
+
+fn zstd_window_max(keys: &Keys, validation: &mut Validation<'_>) -> u64 {
+    let Some(at) = keys.zstd_window_max.given() else {
+        return ZSTD_WINDOW;
+    };
+    let Size(bytes) = at.value;
+    if !bytes.is_power_of_two() || !ZSTD_WINDOW_RANGE.contains(&bytes) {
+        validation.problems.push(
+            Diagnostic::error("`zstd_window_max` is no window that zstd has")
+                .at(at.place, format!("{bytes} bytes"))
+                .help("it is a power of two from \"1KiB\" to \"2GiB\", such as \"256MiB\""),
+        );
+    }
+    bytes
 }
 
 fn format_by_extension(path: &str) -> Option<Format> {
@@ -82,13 +111,15 @@ fn format_by_extension(path: &str) -> Option<Format> {
     }
 }
 
-/// A file; `.gz` and `.zst` are decompressed.
+/// A file; what is compressed with gzip or zstd is decompressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSpec {
     /// Absolute, or relative to the working directory.
     pub path: PathBuf,
     /// How records are told apart.
     pub format: Format,
+    /// The window that a zstd frame may ask for, in bytes: a power of two.
+    pub zstd_window_max: u64,
 }
 
 impl SourceSpec for FileSpec {
@@ -97,9 +128,8 @@ impl SourceSpec for FileSpec {
     }
 
     fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Source>, Error> {
-        let extract = Extract::new(opening.key, opening.time);
-        let file = FileReader::open(&self.path, self.format, extract, opening.clock, opening.from)?;
-        Ok(Box::new(file))
+        let options = ReadOptions::new(self.format, self.zstd_window_max, &opening);
+        Ok(Box::new(FileReader::open(&self.path, options, opening.from)?))
     }
 
     fn can_be_read_again(&self, disk: &dyn Disk) -> bool {
@@ -119,13 +149,15 @@ impl SourceSpec for FileSpec {
     }
 }
 
-/// The files of a folder, one after another in the order of their names; `.gz` and `.zst` are decompressed.
+/// The files of a folder, one after another in the order of their names, decompressed as a single one is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderSpec {
     /// Which of them. Those whose names begin with a dot are never among them.
     pub pattern: Pattern,
     /// How records are told apart.
     pub format: Format,
+    /// The window that a zstd frame may ask for, in bytes: a power of two.
+    pub zstd_window_max: u64,
 }
 
 impl SourceSpec for FolderSpec {
@@ -134,9 +166,8 @@ impl SourceSpec for FolderSpec {
     }
 
     fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Source>, Error> {
-        let extract = Extract::new(opening.key, opening.time);
-        let folder = FolderReader::open(&self.pattern, self.format, extract, opening.clock, opening.from)?;
-        Ok(Box::new(folder))
+        let options = ReadOptions::new(self.format, self.zstd_window_max, &opening);
+        Ok(Box::new(FolderReader::open(&self.pattern, options, opening.from)?))
     }
 
     fn can_be_read_again(&self, _: &dyn Disk) -> bool {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::FileSpec;
+use super::archive::ZSTD_WINDOW;
 use crate::records::{self, RECORD_BYTES_MAX};
 use dirigo_connect::source::{Error, Intake, Offset, Opening, REFUSED_BYTES_MAX, Read, ReadLimit, Source, SourceSpec};
 use dirigo_connect::{Format, Pointer};
@@ -67,6 +68,7 @@ struct Options {
     spec: FileSpec,
     key: Option<Pointer>,
     time: Option<Pointer>,
+    is_continued: bool,
 }
 
 fn source(path: &Path, format: Format) -> Options {
@@ -74,9 +76,11 @@ fn source(path: &Path, format: Format) -> Options {
         spec: FileSpec {
             path: path.to_owned(),
             format,
+            zstd_window_max: ZSTD_WINDOW,
         },
         key: None,
         time: None,
+        is_continued: false,
     }
 }
 
@@ -94,6 +98,7 @@ fn try_open(source: &Options, from: Option<&Offset>) -> Result<Box<dyn Source>, 
         time: source.time.as_ref(),
         clock: Arc::new(ManualClock::new(77)),
         from,
+        is_continued: source.is_continued,
     })
 }
 
@@ -365,14 +370,90 @@ fn an_archive_that_is_cut_off_gives_its_events_before_the_error() {
 #[test]
 fn an_archive_that_is_corrupt_is_an_error() {
     let folder = Folder::new();
-    for (name, what) in [("in.jsonl.gz", "gzip"), ("in.jsonl.zst", "zstd")] {
+    for (name, what, at) in [("in.jsonl.gz", "gzip", 3), ("in.jsonl.zst", "zstd", 6)] {
         let path = folder.file(name, READINGS);
-        fs::write(&path, "this is no archive at all").unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at..].fill(0xff);
+        fs::write(&path, bytes).unwrap();
         let mut source = try_open(&source(&path, Format::Jsonl), None).unwrap();
         let error = source.read(&mut Intake::default(), LIMIT).unwrap_err();
         let expected = format!("cannot read `{}`: the {what} data is corrupt: ", path.display());
         assert!(error.to_string().starts_with(&expected), "{error}");
     }
+}
+
+#[test]
+fn the_first_bytes_say_how_a_file_is_compressed() {
+    let folder = Folder::new();
+    let [plain, gzip, zstd] = names("jsonl").map(|name| fs::read(folder.file(&name, "1\n2\n")).unwrap());
+    for (name, bytes) in [
+        ("UPPER.JSONL.GZ", &gzip),
+        ("in.jsonl", &gzip),
+        ("in.jsonl.Zst", &zstd),
+        ("in.jsonl.gz", &zstd),
+        ("in.jsonl", &plain),
+    ] {
+        let path = folder.0.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(texts(&read(&source(&path, Format::Jsonl)).values), ["1", "2"], "{name}");
+    }
+    for (name, bytes, problem) in [
+        (
+            "in.jsonl.gz",
+            &b"1\n"[..],
+            "it is named as gzip data, and does not begin as gzip data does",
+        ),
+        (
+            "in.jsonl",
+            b"\xfd7zXZ\0\0\x04",
+            "it is compressed with xz; what can be read compressed is gzip and zstd",
+        ),
+    ] {
+        let path = folder.0.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let error = try_open(&source(&path, Format::Jsonl), None).err().unwrap().to_string();
+        assert_eq!(error, format!("cannot open `{}`: {problem}", path.display()));
+    }
+}
+
+#[test]
+fn zeros_behind_and_between_gzip_members_are_filling() {
+    let folder = Folder::new();
+    let path = folder.file("in.jsonl.gz", "1\n");
+    let member = fs::read(&path).unwrap();
+    let zeros = vec![0; 200_000];
+    fs::write(&path, [&member[..], &zeros, &member, &zeros[..511]].concat()).unwrap();
+    assert_eq!(texts(&read(&source(&path, Format::Jsonl)).values), ["1", "1"]);
+    fs::write(&path, [&member[..], &zeros[..8], b"rubbish"].concat()).unwrap();
+    let mut intake = Intake::default();
+    let error = drain(
+        &mut *try_open(&source(&path, Format::Jsonl), None).unwrap(),
+        &mut intake,
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("the gzip data is "), "{error}");
+    assert_eq!(texts(&intake.values), ["1"]);
+}
+
+#[test]
+fn a_zstd_frame_with_a_long_window_names_the_setting_that_takes_it() {
+    let folder = Folder::new();
+    let path = folder.file("in.jsonl.zst", "");
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.long_distance_matching(true).unwrap();
+    encoder.window_log(28).unwrap();
+    encoder.write_all(b"1\n2\n").unwrap();
+    fs::write(&path, encoder.finish().unwrap()).unwrap();
+    let mut options = source(&path, Format::Jsonl);
+    let error = drain(&mut *try_open(&options, None).unwrap(), &mut Intake::default()).unwrap_err();
+    let expected = "the zstd data needs a window of more than \"128MiB\" to decompress: raise `zstd_window_max` of its \
+                    source, up to \"2GiB\"";
+    assert_eq!(
+        error.to_string(),
+        format!("cannot read `{}`: {expected}", path.display())
+    );
+    options.spec.zstd_window_max = 256 << 20;
+    assert_eq!(texts(&read(&options).values), ["1", "2"]);
 }
 
 #[test]
@@ -502,6 +583,99 @@ fn the_rest_of_a_line_that_was_read_too_early_is_refused() {
         (refusals(&second), texts(&second.values)),
         (vec![(2, reason)], vec![r#"{"a":3}"#.to_owned()])
     );
+}
+
+/// What the runs of a source come to that goes on from run to run: before and after something was appended.
+fn continued(name: &str, format: Format, before: &str, after: &str) -> (Vec<String>, Vec<String>) {
+    let folder = Folder::new();
+    let path = folder.file(name, before);
+    let options = Options {
+        is_continued: true,
+        ..source(&path, format)
+    };
+    let (mut first, mut second) = (Intake::default(), Intake::default());
+    let mut source = try_open(&options, None).unwrap();
+    drain(&mut *source, &mut first).unwrap();
+    append(&path, after);
+    let mut source = try_open(&options, source.offset().as_ref()).unwrap();
+    drain(&mut *source, &mut second).unwrap();
+    assert_eq!((first.refused, second.refused), (vec![], vec![]));
+    (texts(&first.values), texts(&second.values))
+}
+
+#[test]
+fn a_last_record_without_an_end_waits_for_it_where_a_later_run_goes_on() {
+    for (name, format, before, after, first, second) in [
+        ("in.jsonl", Format::Jsonl, "1\n{\"n\":", "2}\n3\n", "1", "{\"n\":2},3"),
+        ("in.jsonl", Format::Jsonl, "1\n2", "3\n", "1", "23"),
+        ("in.jsonl", Format::Jsonl, "1\n  ", "{}\n", "1", "  {}"),
+        ("in.txt", Format::Lines, "a\nb", "c\n", "a", "bc"),
+        ("in.txt", Format::Lines, "a\nb\r", "\nc\n", "a", "b,c"),
+        ("in.csv", Format::Csv, "a\n1\n2", "3\n", r#"{"a":1}"#, r#"{"a":23}"#),
+        ("in.csv", Format::Csv, "a,b", "c\n1,2\n", "", r#"{"a":1,"bc":2}"#),
+        (
+            "in.csv",
+            Format::Csv,
+            "a\n\"1\n",
+            "\"\n2\n",
+            "",
+            r#"{"a":"1\n"},{"a":2}"#,
+        ),
+    ] {
+        let (before_end, after_end) = continued(name, format, before, after);
+        assert_eq!(
+            (before_end.join(","), after_end.join(",")),
+            (first.into(), second.into()),
+            "{before:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_whole_without_a_line_end_does_not_wait() {
+    let (first, second) = continued("in.jsonl", Format::Jsonl, "{\"n\":1}", "\n{\"n\":2}\n");
+    assert_eq!(
+        (first.join(","), second.join(",")),
+        ("{\"n\":1}".into(), "{\"n\":2}".into())
+    );
+    for name in ["in.txt.gz", "in.txt.zst"] {
+        let (first, second) = continued(name, Format::Lines, "1\n2", "\n3\n");
+        assert_eq!(
+            (first.join(","), second.join(",")),
+            ("1,2".into(), "3".into()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_while_it_is_read_gives_whole_records_and_then_an_error() {
+    let folder = Folder::new();
+    let mut random = 1_u64;
+    let line = |number: u32| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!(
+            "{{\"n\":{number},\"noise\":\"{random:x}{:x}\"}}\n",
+            random.reverse_bits()
+        )
+    };
+    let text: String = (0..40_000).map(line).collect();
+    for name in names("jsonl") {
+        let path = folder.file(&name, &text);
+        let mut source = try_open(&source(&path, Format::Jsonl), None).unwrap();
+        let mut intake = Intake::default();
+        source.read(&mut intake, ReadLimit { events: 3, ..LIMIT }).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        let error = drain(&mut *source, &mut intake).unwrap_err().to_string();
+        let expected = format!(
+            "cannot read `{}`: it was cut to 0 bytes while it was read, ",
+            path.display()
+        );
+        assert!(error.starts_with(&expected), "{error}");
+        let read: Vec<&str> = text.lines().take(intake.values.len()).collect();
+        assert_eq!(texts(&intake.values), read, "{name}");
+        assert!(read.len() < 40_000);
+    }
 }
 
 /// Reads half of a long file, lets `change` change it, and tries to go on.

@@ -116,6 +116,11 @@ impl<R: Read> Csv<R> {
         })
     }
 
+    /// The line of a quote that is still open at the end of what was read of a record.
+    pub(super) fn open_quote_line(&self) -> Option<u64> {
+        open_quote(self.stream.unread()).map(|line_feeds| self.stream.place().line + 1 + line_feeds)
+    }
+
     fn shrink(&mut self) {
         if self.bytes.len() > FIELD_BYTES_KEPT {
             self.bytes.truncate(FIELD_BYTES_KEPT);

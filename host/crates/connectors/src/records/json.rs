@@ -120,6 +120,16 @@ pub(super) fn is_number(text: &[u8]) -> bool {
     cursor.number().is_ok() && cursor.at == text.len()
 }
 
+/// Whether the text is an object or an array up to its closing bracket, so that nothing can be appended to it but space.
+pub(super) fn is_closed(text: &[u8]) -> bool {
+    let mut cursor = Cursor {
+        text: text.trim_ascii(),
+        at: 0,
+        expected: "",
+    };
+    matches!(cursor.peek(), Some(b'{' | b'[')) && cursor.nested().is_ok() && cursor.at == cursor.text.len()
+}
+
 struct Cursor<'a> {
     text: &'a [u8],
     at: usize,

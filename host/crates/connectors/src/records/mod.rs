@@ -31,7 +31,7 @@ pub use extract::{Extract, Extracted};
 #[cfg(test)]
 pub(crate) use script::Script;
 pub(crate) use stream::{Stream, StreamOffset};
-pub(crate) use text::Text;
+pub(crate) use text::{LastRecord, Text};
 pub(crate) use window::Window;
 
 /// The longest record that can be an event, in bytes: a fixed bound on what a file without line ends takes of memory.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::csv::{Csv, Fields};
 use super::extract::{Extract, Extracted};
+use super::json::is_closed;
 use super::lines::Lines;
 use super::stream::{Piece, Stream, without_end};
 use super::table::CsvTable;
@@ -22,6 +23,18 @@ pub(crate) struct Text<R> {
     records: Records<R>,
     extract: Extract,
     clock: Arc<dyn Clock>,
+    last_record: LastRecord,
+    /// Whether an empty stream is one without events, also in a format that begins with a header.
+    has_optional_header: bool,
+}
+
+/// What becomes of a last record without a line end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastRecord {
+    /// The end of the stream ends it.
+    Ends,
+    /// It waits for its end where more may be appended to it.
+    Waits,
 }
 
 enum Records<R> {
@@ -79,7 +92,44 @@ impl<R: Reader> Text<R> {
             records,
             extract,
             clock,
+            last_record: LastRecord::Ends,
+            has_optional_header: false,
         }
+    }
+
+    /// With an empty stream being one without events, or in a format that begins with a header an error.
+    pub(crate) fn with_optional_header(mut self, has_optional_header: bool) -> Self {
+        self.has_optional_header = has_optional_header;
+        self
+    }
+
+    /// With something else becoming of a last record without a line end.
+    pub(crate) fn with_last_record(mut self, last_record: LastRecord) -> Self {
+        self.last_record = last_record;
+        self
+    }
+
+    /// What is left for a later run at the end of the stream, in words; `None` where nothing is.
+    pub(crate) fn waiting(&self) -> Option<String> {
+        if !self.waits() {
+            return None;
+        }
+        let stream = self.stream();
+        let start = stream.place();
+        let line = start.line + 1;
+        let bytes = stream.window.offset() + stream.unread().len() as u64 - start.offset;
+        let quote = match &self.records {
+            Records::Csv { csv, .. } => csv.open_quote_line(),
+            Records::Jsonl(_) | Records::Lines(_) => None,
+        };
+        let cause = quote.map_or_else(
+            || "it has no line end yet".to_owned(),
+            |line| format!("a quote opened on line {line} is not closed"),
+        );
+        Some(format!(
+            "the last record of {}, {bytes} bytes from line {line} on, waits for its end: {cause}",
+            self.name
+        ))
     }
 
     pub(crate) fn stream(&self) -> &Stream<R> {
@@ -175,8 +225,20 @@ impl<R: Reader> Text<R> {
         Ok(())
     }
 
+    /// Whether the last record is to be left for a later run. A whole object or array is not: nothing could be appended that
+    /// would make another value of it.
+    fn waits(&self) -> bool {
+        let is_whole = |line: &[u8]| matches!(self.records, Records::Jsonl(_)) && is_closed(line);
+        let stream = self.stream();
+        self.last_record == LastRecord::Waits
+            && !(stream.is_finished() || (!stream.is_open() && is_whole(stream.unread())))
+    }
+
     /// Takes the record that the end of the stream has ended.
     fn take_last(&mut self, intake: &mut Intake, remaining: &mut Remaining) -> Result<(), Error> {
+        if self.waits() {
+            return Ok(());
+        }
         let mut taker = RecordTaker::new(intake, remaining, &self.extract, &*self.clock);
         match &mut self.records {
             Records::Jsonl(lines) => {
@@ -205,7 +267,11 @@ impl<R: Reader> Text<R> {
                     from: self.name.clone(),
                     problem,
                 };
-                let last = csv.last().ok_or_else(|| flawed("there is no header line".to_owned()))?;
+                let last = match csv.last() {
+                    Some(last) => last,
+                    None if self.has_optional_header => return Ok(()),
+                    None => return Err(flawed("there is no header line".to_owned())),
+                };
                 if let Some(line) = last.open_quote_line {
                     return Err(flawed(never_closed(line)));
                 }
