@@ -21,6 +21,7 @@ mod folders;
 mod interrupt;
 mod kill;
 mod order;
+mod outputs;
 mod parts;
 mod real_data;
 mod resume;

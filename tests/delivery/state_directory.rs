@@ -66,11 +66,11 @@ fn what_pipelines_keep_is_listed() {
     let folder = stopped();
     let listed = json(&folder, ["ls", "state"]);
     assert_eq!(listed[0]["pipeline"], "p");
-    assert_eq!(listed[0]["epoch"], 1);
+    assert_eq!(listed[0]["epoch"], 2, "one begins the outputs, one ends the run");
     assert_eq!(listed[0]["operators"]["sum"]["keys"], 3);
     assert!(listed[0]["sources"]["events"].is_object() || listed[0]["sources"]["events"].is_number());
     let text = state(&folder, ["ls", "state"]).stdout;
-    for part in ["p  epoch 1", "sum", "3 keys", "source", "sink"] {
+    for part in ["p  epoch 2", "sum", "3 keys", "source", "sink"] {
         assert!(text.contains(part), "{text}");
     }
 }
@@ -115,7 +115,7 @@ fn damage_is_found_with_its_place_and_the_epoch_before_it() {
     let whole = state(&folder, ["verify", "state"]);
     assert_eq!(whole.code(), 0, "{}{}", whole.stdout, whole.stderr);
     assert!(
-        whole.stdout.contains("p  whole, epoch 2, 3 entries"),
+        whole.stdout.contains("p  whole, epoch 3, 3 entries"),
         "{}",
         whole.stdout
     );

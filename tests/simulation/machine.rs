@@ -282,7 +282,7 @@ impl Life<'_> {
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let prepared = self.machine.prepared.clone();
-        let opened = Connectors::open_on(&disk, options, &prepared.pipeline, &clock, &place);
+        let opened = Connectors::open_on(&disk, options, &prepared, &clock, &place);
         let mut connectors = match opened {
             Ok(connectors) => connectors,
             Err(_) if self.is_over() => return Ok(End::Crashed),

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use dirigo::disk::Real;
 use dirigo::pipeline::{self, Override, Severity, Tenants};
-use dirigo::runtime::{self, DeliveryCapabilities, StateLocation, dead_letters_path};
+use dirigo::runtime::{self, DeliveryCapabilities, Prepared, StateLocation, dead_letters_path};
 
 use super::output::Format;
+use super::outputs::{self, OutputFinding};
 use super::setup::CommandContext;
 use super::{Exit, Globals, delivery_semantics, output, report};
 
@@ -16,13 +17,18 @@ use super::{Exit, Globals, delivery_semantics, output, report};
 Looks at everything that a run needs before its first event: the file, its wiring, the files that its sources read, \
 and its components, each of which is opened once with its configuration; and, of several pipelines, whether they can \
 run side by side: with names of their own, none writing a file that another reads or writes, each of a tenant that is \
-known, and none stating another budget for it. Prints the delivery guarantee of each sink for a run with `--state`.
+known, and none stating another budget for it. Says what a run would do to the files that are where it would write: \
+without `--state DIR`, what one would do that keeps no state. Prints the delivery guarantee of each sink for a run with \
+`--state`.
 
 Exit code: 0 if all pipelines can run, 78 if one cannot.")]
 pub(crate) struct Args {
     /// Pipeline files
     #[arg(required = true, value_name = "PIPELINE")]
     files: Vec<PathBuf>,
+    /// The state directory that a run would be given
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// What tenants may use, as `dirigo run` would be given it: a file with a `[[tenant]]` for each
     #[arg(long, value_name = "FILE")]
     tenants: Option<PathBuf>,
@@ -35,11 +41,13 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let setup = CommandContext::new(globals)?;
     let mut all = Vec::new();
     let mut sound = Vec::new();
+    let mut outputs = Vec::new();
     for file in &args.files {
         let found = match setup.load(file, &args.set) {
             Ok(prepared) => {
-                // As of a run that keeps no state: with `--state` they cannot but be apart by default.
-                let dead_letters = dead_letters_path(&prepared.pipeline, &StateLocation::Temporary);
+                let location = location(args, &prepared);
+                outputs.extend(outputs::find(&prepared, &location));
+                let dead_letters = dead_letters_path(&prepared.pipeline, &location);
                 sound.push((prepared.pipeline, dead_letters));
                 prepared.warnings
             }
@@ -76,6 +84,8 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     }
     all.extend(conflicts);
     let errors: usize = all.iter().map(|found| found.count(Severity::Error)).sum();
+    let refused = outputs.iter().filter(|output| output.is_error()).count();
+    let errors = errors + refused;
     match globals.format {
         Format::Json => {
             let mut findings = report::joined(&all);
@@ -83,21 +93,33 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
             findings.extend(
                 delivery_semantics.flat_map(|(pipeline, of_sinks)| delivery_semantics::findings(pipeline, of_sinks)),
             );
+            findings.extend(outputs.iter().map(OutputFinding::to_json));
             output::print_json(&findings)?;
         }
         Format::Text if errors == 0 => {
+            outputs.iter().for_each(|output| eprintln!("{}", output.line()));
             for line in delivery_semantics::of_check(&promised) {
                 eprintln!("{line}");
             }
             eprintln!("{}", case_report(args.files.len()));
         }
-        Format::Text => {}
+        Format::Text => outputs.iter().for_each(|output| eprintln!("{}", output.line())),
     }
     Ok(if errors == 0 {
         Exit::Success
     } else {
         Exit::Configuration
     })
+}
+
+fn location(args: &Args, prepared: &Prepared) -> StateLocation {
+    match &args.state {
+        None => StateLocation::Temporary,
+        Some(directory) => StateLocation::Directory {
+            path: directory.join(&prepared.pipeline.name),
+            fresh: false,
+        },
+    }
 }
 
 fn case_report(files: usize) -> String {

@@ -10,6 +10,7 @@ mod crate_name;
 mod delivery_semantics;
 mod inspect;
 mod new;
+mod outputs;
 mod progress;
 mod project;
 mod replay;

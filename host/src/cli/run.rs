@@ -9,7 +9,7 @@ use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity, Tenants}
 use dirigo::runtime::compatibility;
 use dirigo::runtime::{
     Control, Ended, Host, HostOptions, Job, Opened, Outcome, Prepared, StateLocation, Summary, TenantSummary,
-    dead_letters_path,
+    dead_letters_path, foresee,
 };
 use dirigo::scheduler::PolicyKind;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,6 +28,9 @@ use super::{Exit, Globals, output, report};
 Several pipelines run side by side in one host. Without `--state` nothing is kept between runs, and sinks start their \
 files from scratch. With it, a run resumes where the last one stopped; each pipeline has a folder of its name in that \
 directory.
+
+A file that is where a sink would begin is replaced only if an earlier run of the same pipeline without `--state` wrote \
+it and it was not changed since. Any other is refused, unless the sink says `if_exists`.
 
 The delivery guarantee of each sink is printed before the first event.
 
@@ -101,6 +104,13 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let host = Host::start(setup.engine.clone(), options, setup.runtime.handle().clone());
     for (tenant, budget) in budgets {
         host.set_budget(&tenant, budget);
+    }
+    if prepared.len() > 1 {
+        // None may have emptied its outputs when another is refused.
+        for prepared in &prepared {
+            let foreseen = foresee(prepared, &location(args, &prepared.pipeline));
+            foreseen.with_context(|| format!("pipeline `{}`", prepared.pipeline.name))?;
+        }
     }
     let open = |prepared: Prepared| {
         let (name, location) = (prepared.pipeline.name.clone(), location(args, &prepared.pipeline));

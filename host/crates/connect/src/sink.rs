@@ -39,10 +39,22 @@ impl<'a> From<&'a Batch> for Events<'a> {
 /// How a sink takes up its medium.
 #[derive(Clone, Copy, Debug)]
 pub enum Resume<'a> {
-    /// Anew: what an earlier run left there goes.
-    Fresh,
+    /// Anew. What it finds there may go if the pipeline wrote it, or says that it may.
+    Fresh(Beginning<'a>),
     /// After what the offset says: what came later was never committed, and goes.
     At(&'a Offset),
+}
+
+/// On whose behalf a sink begins anew.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning<'a> {
+    /// The name of the pipeline.
+    pub pipeline: &'a str,
+    /// Whether the run keeps state. Then the state knows what the sink writes, and only that is the pipeline's; else the sink
+    /// leaves a mark on it.
+    pub keeps_state: bool,
+    /// What the state that the run discards says that the sink had written.
+    pub discarded: Option<&'a Offset>,
 }
 
 /// A writer of events.
@@ -146,12 +158,13 @@ pub trait SinkSpec: Any + Debug + Send + Sync {
         Vec::new()
     }
 
-    /// Whether it can be opened anew, found out without touching what it has written.
+    /// What opening it anew would do to what is there, found out without touching that: "replaces `out.jsonl` (12 bytes),
+    /// which an earlier run made". `None` where there is nothing to be said.
     ///
     /// # Errors
-    /// When it cannot.
-    fn check(&self, _disk: &dyn Disk) -> Result<(), Error> {
-        Ok(())
+    /// When it cannot be opened, as far as that can be told.
+    fn check(&self, _beginning: Beginning<'_>, _disk: &dyn Disk) -> Result<Option<String>, Error> {
+        Ok(None)
     }
 
     /// What there is where it would write, and would be lost if it began anew: "`out.jsonl`, which has 12 bytes".

@@ -125,4 +125,28 @@ pub trait File: Send + Sync + Debug {
     /// # Errors
     /// When the system refuses.
     fn try_lock(&self) -> io::Result<bool>;
+
+    /// When it was last written to, in ns since the epoch; 0 where nothing notes that.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn modified_ns(&self) -> io::Result<i64> {
+        Ok(0)
+    }
+
+    /// What [`set_attribute`](Self::set_attribute) noted on the file, if anything.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](io::ErrorKind::Unsupported) where files have no attributes, or when the system refuses.
+    fn attribute(&self) -> io::Result<Option<Vec<u8>>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Notes something of the host's on the file, which goes where the file goes; `None` removes it.
+    ///
+    /// # Errors
+    /// As [`attribute`](Self::attribute).
+    fn set_attribute(&self, _value: Option<&[u8]>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }

@@ -3,10 +3,18 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::Path;
 
+use rustix::fs::{XattrFlags, fgetxattr, fremovexattr, fsetxattr};
+use rustix::io::Errno;
+
 use super::{Disk, File, Mode, PathKind};
+
+/// What the host's attribute of a file is called. Attributes of users begin with `user.`.
+const ATTRIBUTE: &str = "user.dirigo.output";
+/// The longest value that is read: ext4 has no more room for all attributes of a file.
+const ATTRIBUTE_BYTES_MAX: usize = 4096;
 
 /// The machine's own.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,5 +102,34 @@ impl File for fs::File {
             Err(fs::TryLockError::WouldBlock) => Ok(false),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    fn modified_ns(&self) -> io::Result<i64> {
+        let metadata = self.metadata()?;
+        let seconds_ns = metadata.mtime().saturating_mul(1_000_000_000);
+        Ok(seconds_ns.saturating_add(metadata.mtime_nsec()))
+    }
+
+    fn attribute(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut value = vec![0; ATTRIBUTE_BYTES_MAX];
+        match fgetxattr(self, ATTRIBUTE, &mut value[..]) {
+            Ok(bytes) => {
+                value.truncate(bytes);
+                Ok(Some(value))
+            }
+            Err(Errno::NODATA) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn set_attribute(&self, value: Option<&[u8]>) -> io::Result<()> {
+        let result = match value {
+            Some(value) => fsetxattr(self, ATTRIBUTE, value, XattrFlags::empty()),
+            None => match fremovexattr(self, ATTRIBUTE) {
+                Err(Errno::NODATA) => Ok(()),
+                removed => removed,
+            },
+        };
+        Ok(result?)
     }
 }

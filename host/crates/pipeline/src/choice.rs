@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::diagnostic::{Diagnostic, Problems};
 use super::document::{Node, Value};
-use super::model::{Format, Isolation, OnError, Order};
+use super::model::{Format, IfExists, Isolation, OnError, Order};
 use super::section::{Read, wrong_type};
 use super::suggest;
 
@@ -43,6 +43,11 @@ impl Choice for Format {
 impl Choice for OnError {
     const WHAT: &'static str = "`errors`";
     const WORDS: &'static [(&'static str, Self)] = &[("dead-letter", Self::DeadLetter), ("stop", Self::Stop)];
+}
+
+impl Choice for IfExists {
+    const WHAT: &'static str = "`if_exists`";
+    const WORDS: &'static [(&'static str, Self)] = &[("overwrite", Self::Overwrite), ("append", Self::Append)];
 }
 
 impl Choice for Isolation {

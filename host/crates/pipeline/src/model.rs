@@ -34,10 +34,22 @@ pub struct Pipeline {
     pub sinks: Vec<Sink>,
     /// Where dead letters go, where the file says so.
     pub dead_letters: Option<PathBuf>,
+    /// What becomes of a file that is there already when the dead letters begin theirs.
+    pub dead_letters_if_exists: Option<IfExists>,
     /// The cases of `dirigo test`.
     pub tests: Vec<Test>,
     /// The file that it was read from.
     pub file: PathBuf,
+}
+
+/// What becomes of a file that is there already where one is to be begun; without it, only one that the pipeline wrote
+/// is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfExists {
+    /// It is emptied, regardless of its origin.
+    Overwrite,
+    /// It is added to.
+    Append,
 }
 
 /// Where the events of an operator or a sink come from.

@@ -6,7 +6,7 @@
 use super::choice::{ActorsWord, Word};
 use super::config::{Any, Object};
 use super::diagnostic::Home;
-use super::model::{Isolation, OnError, Order};
+use super::model::{IfExists, Isolation, OnError, Order};
 use super::name::Name;
 use super::section::{At, Open, Section};
 use super::units::{Interval, Lapse, Size, Whole};
@@ -221,6 +221,9 @@ section! {
     pub(super) struct DeadLetters = "[dead_letters]" {
         /// The path of the file, relative to the folder of the pipeline file.
         path: String,
+        /// What becomes of a file that is there and that this pipeline did not write: "overwrite" or "append". Without it,
+        /// such a file is refused.
+        if_exists: Word<IfExists>,
     }
 }
 

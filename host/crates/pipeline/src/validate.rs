@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::choice::Word;
 use super::config::Environment;
 use super::connector::Registry;
 use super::diagnostic::{Diagnostic, Problems};
@@ -90,6 +91,8 @@ impl<'a> Validation<'a> {
         let operators = each(&raw.operator, |raw| operator::validate(raw, self));
         let sinks = each(&raw.sink, |raw| sink::validate(raw, self));
         let dead_letters = raw.dead_letters.given().and_then(|at| self.dead_letters(&at.value));
+        let dead_letters_if_exists = raw.dead_letters.given();
+        let dead_letters_if_exists = dead_letters_if_exists.and_then(|at| at.value.if_exists.map(|Word(word)| *word));
         let tests = test_case::validate_all(raw, self);
         self.expect_some(&raw.source, raw, "source", "an event has nowhere to come from");
         self.expect_some(&raw.sink, raw, "sink", "an event has nowhere to go");
@@ -116,6 +119,7 @@ impl<'a> Validation<'a> {
             operators,
             sinks,
             dead_letters,
+            dead_letters_if_exists,
             tests,
             file,
         })

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::connectors::{DEAD_LETTERS_FILE, StateLocation};
 use super::in_flight::InFlightCounts;
+use super::location::{DEAD_LETTERS_FILE, StateLocation};
 use super::prepare::Prepared;
 use dirigo_connect::{Facets, facets, seen_from};
 use dirigo_disk as disk;

@@ -1,38 +1,22 @@
 //! What a pipeline is connected to, opened where an earlier run stopped.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::compatibility;
+use super::location::StateLocation;
+use super::outputs::{Outputs, stored};
+use super::prepare::Prepared;
 use super::recovery::RecoveredBatches;
+use super::start_error::StartError;
 use dirigo_connect::sink::{self, Resume, Sink};
-use dirigo_connect::source::{self, Opening, Source};
-use dirigo_connectors::file::LineFile;
-use dirigo_disk::{self as disk, Disk, PathKind};
+use dirigo_connect::source::{Opening, Source};
+use dirigo_disk::{self as disk, Disk};
 use dirigo_flow::DeadLetterOffset;
 use dirigo_ground::clock::Clock;
-use dirigo_pipeline::Pipeline;
-use dirigo_state::{self as state, Store};
+use dirigo_state::{self as state, Offsets, Snapshot, Store};
 
 /// Events that a source reads into one batch: few enough that the first leave soon, enough that a turn costs little by
 /// comparison.
 pub(super) const BATCH_EVENTS: usize = 256;
-/// The dead letters within the state directory, unless the pipeline says where they go.
-pub(super) const DEAD_LETTERS_FILE: &str = "dead-letters.jsonl";
-
-/// Where a pipeline's state is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StateLocation {
-    /// Nowhere: it ends with the run.
-    Temporary,
-    /// In a directory of the pipeline's own.
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// Whether what is there is discarded first.
-        fresh: bool,
-    },
-}
 
 /// What a pipeline is connected to.
 pub struct Connectors {
@@ -54,70 +38,15 @@ pub struct Connectors {
     pub batch_events: usize,
 }
 
-/// Why a pipeline cannot start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A source cannot be opened.
-    #[error("source `{id}`: {reason}")]
-    Source {
-        /// Which.
-        id: String,
-        /// Why.
-        reason: source::Error,
-    },
-    /// A sink cannot be opened.
-    #[error("sink `{id}`: {reason}")]
-    Sink {
-        /// Which.
-        id: String,
-        /// Why.
-        reason: sink::Error,
-    },
-    /// The state cannot be opened.
-    #[error(transparent)]
-    State(#[from] state::Error),
-    /// Old dead letters cannot be removed.
-    #[error("cannot remove {}: {reason}", .path.display())]
-    Remove {
-        /// What.
-        path: PathBuf,
-        /// Why.
-        reason: std::io::Error,
-    },
-    /// What is stored is not what this version writes.
-    #[error("the stored {what} cannot be read; `--fresh` discards the state")]
-    Unreadable {
-        /// Which part.
-        what: &'static str,
-    },
-    /// What was on its way in the last run has nowhere to go.
-    #[error(
-        "{events} events were on their way to `{item}` when the last run stopped, and the pipeline has none of that name"
-    )]
-    Orphaned {
-        /// Where they were.
-        item: String,
-        /// How many.
-        events: usize,
-    },
-    /// The dead letters cannot be opened.
-    #[error("dead letters: {reason}")]
-    DeadLetters {
-        /// Why.
-        reason: sink::Error,
-    },
-}
-
 impl Connectors {
-    /// Opens the sources and sinks of `pipeline`, where the state in `location` says they stopped. That no two of them,
+    /// Opens the sources and sinks of a pipeline, where the state in `location` says they stopped. That no two of them,
     /// and none of another pipeline, use one file was found with [`conflicts`](dirigo_pipeline::conflicts).
     ///
     /// # Errors
     /// When one of them, or the state, cannot be opened.
-    pub fn open(pipeline: &Pipeline, clock: &Arc<dyn Clock>, location: &StateLocation) -> Result<Self, StartError> {
+    pub fn open(prepared: &Prepared, clock: &Arc<dyn Clock>, location: &StateLocation) -> Result<Self, StartError> {
         let disk: Arc<dyn Disk> = Arc::new(disk::Real);
-        Self::open_on(&disk, state::StoreOptions::default(), pipeline, clock, location)
+        Self::open_on(&disk, state::StoreOptions::default(), prepared, clock, location)
     }
 
     /// [`open`](Self::open) on another disk than the machine's. Sources still read that one.
@@ -127,27 +56,32 @@ impl Connectors {
     pub fn open_on(
         disk: &Arc<dyn Disk>,
         options: state::StoreOptions,
-        pipeline: &Pipeline,
+        prepared: &Prepared,
         clock: &Arc<dyn Clock>,
         location: &StateLocation,
     ) -> Result<Self, StartError> {
-        let sink_error = |sink: &dirigo_pipeline::Sink, reason| StartError::Sink {
-            id: sink.id.clone(),
-            reason,
-        };
-        let store = match location {
-            StateLocation::Temporary => Store::temporary(),
-            StateLocation::Directory { path, fresh: true } => {
-                // What cannot begin anew keeps its state.
-                for sink in &pipeline.sinks {
-                    sink.spec.check(&**disk).map_err(|reason| sink_error(sink, reason))?;
-                }
-                Store::open_emptied(disk.clone(), path)?
+        let pipeline = &prepared.pipeline;
+        let (store, outputs) = match location {
+            StateLocation::Temporary => {
+                let outputs = Outputs::new(prepared, location, Offsets::default(), Offsets::default())?;
+                (Store::temporary(), outputs)
             }
-            StateLocation::Directory { path, fresh: false } => Store::open_with(disk.clone(), path, options)?,
+            StateLocation::Directory { path, fresh: true } => {
+                let discarded = stored(&**disk, path).ok().flatten().unwrap_or_default();
+                let outputs = Outputs::new(prepared, location, Offsets::default(), discarded)?;
+                // What cannot begin anew keeps its state.
+                outputs.check(&**disk)?;
+                (Store::open_emptied(disk.clone(), path)?, outputs)
+            }
+            StateLocation::Directory { path, fresh: false } => {
+                let store = Store::open_with(disk.clone(), path, options)?;
+                let known = store.offsets()?.unwrap_or_default();
+                let outputs = Outputs::new(prepared, location, known, Offsets::default())?;
+                (store, outputs)
+            }
         };
-        let offsets = store.offsets()?;
-        let known = offsets.clone().unwrap_or_default();
+        let is_resumed = store.offsets()?.is_some();
+        let known = &outputs.known;
         let open_source = |source: &dirigo_pipeline::Source| {
             let opened = source.spec.open(Opening {
                 key: source.key.as_ref(),
@@ -162,23 +96,29 @@ impl Connectors {
             })
         };
         let open_sink = |sink: &dirigo_pipeline::Sink| {
-            let resume = known.sinks.get(&sink.id).map_or(Resume::Fresh, Resume::At);
+            let fresh = || Resume::Fresh(outputs.beginning(&sink.id));
+            let resume = known.sinks.get(&sink.id).map_or_else(fresh, Resume::At);
             let opened = sink.spec.open(resume, disk, clock);
-            opened.map_err(|reason| sink_error(sink, reason))
+            opened.map_err(|reason| StartError::sink(&sink.id, reason))
         };
-        // What touches nothing comes first: neither a mistyped input nor events without a place must empty an output.
-        let recovered_batches = RecoveredBatches::read(store.take_in_flight()?, &known, pipeline)?;
+        // What touches nothing comes first: neither a mistyped input, nor events without a place, nor an output that is
+        // another's must empty an output.
+        let in_flight = store.take_in_flight()?;
+        let recovered_batches = RecoveredBatches::read(in_flight.clone(), known, pipeline)?;
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
-        let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        if let StateLocation::Directory { path, fresh: true } = location {
-            remove_dead_letters(&path.join(DEAD_LETTERS_FILE))?;
+        outputs.check(&**disk)?;
+        let mut sinks: Vec<_> = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
+        let (dead_letters, dead_letter_offset) = outputs.open_dead_letters(disk, clock)?;
+        if store.is_durable() {
+            let begun = begin(known.clone(), &mut sinks, &dead_letter_offset, prepared)?;
+            if begun != *known {
+                store.commit(Snapshot {
+                    in_flight,
+                    offsets: begun,
+                    ..Snapshot::default()
+                })?;
+            }
         }
-        let dead_letters = dead_letters_path(pipeline, location);
-        let have_moved =
-            compatibility::have_dead_letters_moved(known.pipeline.as_ref(), pipeline, &dead_letters, location);
-        let (dead_letters, dead_letter_offset) =
-            open_dead_letters(dead_letters, known.dead_letters.clone(), have_moved, disk)?;
-        let is_resumed = offsets.is_some();
         Ok(Self {
             sources,
             sinks,
@@ -192,79 +132,27 @@ impl Connectors {
     }
 }
 
-/// Where the dead letters of `pipeline` go.
-#[must_use]
-pub fn dead_letters_path(pipeline: &Pipeline, location: &StateLocation) -> PathBuf {
-    match (&pipeline.dead_letters, location) {
-        (Some(path), _) => path.clone(),
-        (None, StateLocation::Directory { path, .. }) => path.join(DEAD_LETTERS_FILE),
-        (None, StateLocation::Temporary) => PathBuf::from(format!("{}.dead.jsonl", pipeline.name)),
-    }
-}
-
-type OpenDeadLetters = Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>;
-
-fn open_dead_letters(
-    path: PathBuf,
-    known: Option<serde_json::Value>,
-    have_moved: bool,
-    disk: &Arc<dyn Disk>,
-) -> Result<(OpenDeadLetters, DeadLetterOffset), StartError> {
-    let known: Option<DeadLetterOffset> =
-        known
-            .map(serde_json::from_value)
-            .transpose()
-            .map_err(|_| StartError::Unreadable {
-                what: "position of the dead letters",
-            })?;
-    let mut from = known.unwrap_or_else(DeadLetterOffset::fresh);
-    if have_moved {
-        // They are counted on, in a file of their own.
-        from.file = None;
-    }
-    if let Some(file) = &from.file
-        && file["length"].as_u64() > Some(0)
-        && matches!(disk.look(&path), Ok(PathKind::Missing | PathKind::File(0)))
-    {
-        // A user who is done with them may clear them; the ids of the next ones are still others.
-        tracing::warn!(
-            "the dead letters in {} were taken away: the file begins anew",
-            path.display()
-        );
-        from.file = None;
-    }
-    if from.file.is_none() {
-        // Those of an earlier run would pass for this one's.
-        remove_dead_letters(&path)?;
-    }
-    // What an earlier run wrote after its last checkpoint goes now, also where no dead letter comes.
-    if let Some(file) = &from.file {
-        let opened = LineFile::open(&path, Resume::At(file), disk);
-        let opened = opened.map_err(|reason| StartError::DeadLetters { reason: reason.into() })?;
-        return Ok((Box::new(move || Ok(Box::new(opened))), from));
-    }
-    let disk = disk.clone();
-    let open =
-        move || -> Result<Box<dyn Sink>, sink::Error> { Ok(Box::new(LineFile::open(&path, Resume::Fresh, &disk)?)) };
-    Ok((Box::new(open), from))
-}
-
-/// Removes the dead letters of an earlier run. A device or a pipe has none: it stays.
-fn remove_dead_letters(path: &Path) -> Result<(), StartError> {
-    let remove = || -> std::io::Result<()> {
-        // What a symbolic link leads to, not the link.
-        let path = path.canonicalize()?;
-        let file = path.metadata()?.file_type();
-        if file.is_file() || file.is_dir() {
-            std::fs::remove_file(path)?;
+/// What the state is to know before a sink writes anything: else what a run wrote that is killed before its first
+/// checkpoint would be another's file to the next one. Returns what was known, and of each sink that has begun where it
+/// begins.
+fn begin(
+    known: Offsets,
+    sinks: &mut [Box<dyn Sink>],
+    dead_letters: &DeadLetterOffset,
+    prepared: &Prepared,
+) -> Result<Offsets, StartError> {
+    let mut offsets = known;
+    for (sink, opened) in prepared.pipeline.sinks.iter().zip(sinks) {
+        if !offsets.sinks.contains_key(&sink.id) {
+            let prepared = opened.prepare().and_then(sink::Prepared::synced);
+            let published = prepared.and_then(|offset| opened.publish().map(|()| offset));
+            if let Some(offset) = published.map_err(|reason| StartError::sink(&sink.id, reason))? {
+                offsets.sinks.insert(sink.id.clone(), offset);
+            }
         }
-        Ok(())
-    };
-    match remove() {
-        Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => Err(StartError::Remove {
-            path: path.to_owned(),
-            reason,
-        }),
-        _ => Ok(()),
     }
+    let dead_letters = serde_json::to_value(dead_letters).expect("a position is plain JSON");
+    offsets.dead_letters = Some(dead_letters);
+    offsets.pipeline = Some(prepared.description.to_json());
+    Ok(offsets)
 }

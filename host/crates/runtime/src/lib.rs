@@ -18,26 +18,32 @@ mod in_flight;
 mod job;
 mod launch;
 mod local;
+mod location;
 mod opening;
+mod outputs;
 mod prepare;
 mod recovery;
 pub mod replay;
 mod slo_monitor;
+mod start_error;
 pub mod state_migration;
 mod summary;
 mod wiring;
 
 pub use assembly::Assembled;
 pub use checkpoint::{Checkpoints, Cut, Phase, PreparedCheckpoint};
-pub use connectors::{Connectors, StartError, StateLocation, dead_letters_path};
+pub use connectors::Connectors;
 pub use delivery_semantics::{DeliveryCapabilities, DeliveryGuarantee, DeliverySemantics, delivery_semantics};
 pub use graph::Ended;
 pub use host::{Host, HostOptions};
 pub use job::{Control, Job};
+pub use location::{StateLocation, dead_letters_path};
 pub use opening::Opened;
+pub use outputs::foresee;
 pub use prepare::{Prepared, prepare};
 pub use recovery::RecoveredBatches;
 pub use slo_monitor::{Demand, DemandMeter, Shortfall, shortfalls};
+pub use start_error::StartError;
 pub use summary::{
     CheckpointSummary, EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SliceSummary,
     SloSummary, SourceSummary, Summary, TenantSummary,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::connectors::StartError;
+use super::start_error::StartError;
 use dirigo_actor::{CapturedBatch, Operator};
 use dirigo_flow::{EventSink, SavedBatch};
 use dirigo_ground::lineage::{Progress, ReadBatch, SourceIndex, Ticket};

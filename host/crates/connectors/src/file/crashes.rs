@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{LinesSpec, PartsSpec, Roll};
 use dirigo_connect::Pattern;
-use dirigo_connect::sink::{Error, Offset, Resume, Sink, SinkSpec};
+use dirigo_connect::sink::{Beginning, Error, Offset, Resume, Sink, SinkSpec};
 use dirigo_disk::{Disk, Mode, Simulated};
 use dirigo_ground::clock::{Clock, ManualClock};
 
@@ -45,12 +45,16 @@ fn parts(name: &str, roll: Option<Roll>) -> Box<dyn SinkSpec> {
         prefix: prefix.to_owned(),
         suffix: suffix.to_owned(),
     };
-    Box::new(PartsSpec { pattern, roll })
+    Box::new(PartsSpec {
+        pattern,
+        roll,
+        if_exists: None,
+    })
 }
 
 fn file(name: &str) -> Box<dyn SinkSpec> {
     let path = Path::new(FOLDER).join(name);
-    Box::new(LinesSpec { path })
+    Box::new(LinesSpec { path, if_exists: None })
 }
 
 /// A line that says its number; some are longer than a sector.
@@ -67,8 +71,18 @@ fn run(
     random: &mut Random,
 ) -> Result<(), Error> {
     let (disk, clock_of_sink): (Arc<dyn Disk>, Arc<dyn Clock>) = (Arc::new(disk.clone()), clock.clone());
-    let from = committed.offset.as_ref().map_or(Resume::Fresh, Resume::At);
+    let fresh = Resume::Fresh(Beginning {
+        pipeline: "p",
+        keeps_state: true,
+        discarded: None,
+    });
+    let from = committed.offset.as_ref().map_or(fresh, Resume::At);
     let mut sink = sink.open(from, &disk, &clock_of_sink)?;
+    if committed.offset.is_none() {
+        // As the runtime does before anything is written: from here on the state knows the file.
+        committed.offset = sink.prepare()?.synced()?;
+        sink.publish()?;
+    }
     let mut lines = committed.lines;
     loop {
         for _ in 0..random.below(4) {

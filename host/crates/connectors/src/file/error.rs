@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::ownership::Origin;
+
 /// Why a file, or a folder of parts, cannot be opened, or written to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,6 +45,20 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A file is there, and it is not the pipeline's.
+    #[error(
+        "`{}` is there, with {bytes} bytes, and {origin}; move or remove it, or set `if_exists` to \"append\" to add to it or \
+         to \"overwrite\" to replace it",
+        path.display()
+    )]
+    Occupied {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes it has.
+        bytes: u64,
+        /// Where it comes from.
+        origin: Origin,
+    },
     /// A file is shorter than what had been committed to it.
     #[error(
         "cannot resume writing `{}`: it has {bytes} bytes, {committed} had been committed; restore it, or `--fresh` \
@@ -67,6 +83,18 @@ pub enum Error {
         folder: PathBuf,
         /// What it holds.
         name: String,
+    },
+    /// A folder holds parts that are not the pipeline's.
+    #[error(
+        "`{}` is there, and {origin}; move or remove the parts in its folder, or set `if_exists` to \"append\" to add to \
+         them or to \"overwrite\" to replace them",
+        path.display()
+    )]
+    OccupiedFolder {
+        /// The first part that is another's.
+        path: PathBuf,
+        /// Where it comes from.
+        origin: Origin,
     },
     /// An offset does not fit its sink.
     #[error("cannot resume writing `{}`: {problem}", path.display())]

@@ -12,15 +12,17 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::ownership::{self, Found, Marker};
 use super::unsynced::{Unsynced, parent};
-use dirigo_connect::sink::{DeliveryCapability, Events, Offset, Prepared, Resume, Sink};
+use dirigo_connect::sink::{Beginning, DeliveryCapability, Events, Offset, Prepared, Resume, Sink};
 use dirigo_disk::{Disk, File, Mode, PathKind};
+use dirigo_pipeline::IfExists;
 
 /// Bytes gathered before they are written: large against the cost of a system call.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// An open file of lines.
-pub struct LineFile {
+pub(super) struct LineFile {
     path: PathBuf,
     disk: Arc<dyn Disk>,
     file: Arc<dyn File>,
@@ -31,6 +33,8 @@ pub struct LineFile {
     frame: Option<Frame>,
     buffer: Vec<u8>,
     unsynced: Unsynced,
+    /// What says whose the file is, where no state does.
+    marker: Option<Marker>,
     has_failed: bool,
 }
 
@@ -55,25 +59,32 @@ impl LineFile {
     /// Opens a file, and makes it and the folders on the way where they do not exist.
     ///
     /// # Errors
-    /// When that is not possible, or the file is shorter than the offset says.
-    pub fn open(path: &Path, from: Resume<'_>, disk: &Arc<dyn Disk>) -> Result<Self, Error> {
+    /// When that is not possible, the file is shorter than the offset says, or one that is to be begun is there and is not
+    /// the pipeline's.
+    pub(super) fn open(
+        path: &Path,
+        if_exists: Option<IfExists>,
+        from: Resume<'_>,
+        disk: &Arc<dyn Disk>,
+    ) -> Result<Self, Error> {
         let mut unsynced = Unsynced::default();
         match from {
-            Resume::Fresh => unsynced.add_way_to(path, &**disk),
+            Resume::Fresh(_) => unsynced.add_way_to(path, &**disk),
             Resume::At(_) => unsynced.add_entries_to(path, &**disk),
         }
-        Self::open_in(unsynced, path, from, disk)
+        Self::open_in(unsynced, path, if_exists, from, disk)
     }
 
     /// Opens a file on the way to which nothing has to be made to last but what is in `unsynced`.
     pub(super) fn open_in(
         unsynced: Unsynced,
         path: &Path,
+        if_exists: Option<IfExists>,
         from: Resume<'_>,
         disk: &Arc<dyn Disk>,
     ) -> Result<Self, Error> {
         let committed = match from {
-            Resume::Fresh => 0,
+            Resume::Fresh(_) => 0,
             Resume::At(offset) => committed_length(path, offset)?,
         };
         let cannot_open = |reason| Error::Open {
@@ -99,11 +110,7 @@ impl LineFile {
                 committed,
             });
         }
-        if length.is_some() {
-            lock(&*file, path)?;
-            file.set_len(committed).map_err(cannot_open)?;
-        }
-        Ok(Self {
+        let mut this = Self {
             path: path.to_owned(),
             disk: disk.clone(),
             file: file.into(),
@@ -112,8 +119,60 @@ impl LineFile {
             frame: None,
             buffer: Vec::with_capacity(BUFFER_BYTES),
             unsynced,
+            marker: None,
             has_failed: false,
-        })
+        };
+        if let Some(bytes) = length {
+            lock(&*this.file, path)?;
+            match from {
+                Resume::Fresh(beginning) => this.begin(bytes, if_exists, beginning)?,
+                Resume::At(_) => this.file.set_len(committed).map_err(cannot_open)?,
+            }
+        }
+        Ok(this)
+    }
+
+    /// Begins a regular file of `bytes`, which is the pipeline's, or may be used as if it was.
+    fn begin(&mut self, bytes: u64, if_exists: Option<IfExists>, beginning: Beginning<'_>) -> Result<(), Error> {
+        let (path, disk) = (&self.path, &*self.disk);
+        let fate = fate(&*self.file, bytes, path, disk, if_exists, beginning)?;
+        let empty = |marker: &mut Option<Marker>| {
+            if fate == Fate::Appends {
+                ownership::unmark(&*self.file, path, disk)?;
+            } else {
+                self.file.set_len(0)?;
+                if !beginning.keeps_state {
+                    *marker = Marker::begin(&*self.file, path, disk, beginning.pipeline)
+                        .inspect_err(|error| cannot_mark(path, error))
+                        .ok();
+                }
+            }
+            if beginning.keeps_state {
+                ownership::note_state(&*self.file, path, disk, beginning.pipeline);
+            }
+            Ok(())
+        };
+        let outcome = empty(&mut self.marker);
+        outcome.map_err(|reason| Error::Open {
+            path: path.clone(),
+            reason,
+        })?;
+        if fate == Fate::Appends {
+            self.length = Some(bytes);
+            self.end_line(bytes)
+                .map_err(|reason| cannot_write(&self.path, reason))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the last line of a file that is appended to, where it has no end. What is in a compressed one is not looked at.
+    fn end_line(&mut self, bytes: u64) -> io::Result<()> {
+        let mut last = [0];
+        self.file.read_at(bytes - 1, &mut last)?;
+        if self.codec.is_none() && last != *b"\n" {
+            self.buffer.push(b'\n');
+        }
+        Ok(())
     }
 
     /// Appends a line. It may be buffered.
@@ -121,7 +180,7 @@ impl LineFile {
     /// # Errors
     /// When the file cannot be written to.
     #[inline]
-    pub fn write_line(&mut self, line: &[u8]) -> Result<(), Error> {
+    pub(super) fn write_line(&mut self, line: &[u8]) -> Result<(), Error> {
         self.buffer.extend_from_slice(line);
         self.buffer.push(b'\n');
         if self.buffer.len() >= BUFFER_BYTES {
@@ -136,7 +195,7 @@ impl LineFile {
     ///
     /// # Errors
     /// When the file cannot be written to.
-    pub fn flush(&mut self) -> Result<(), Error> {
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
         let result = self.spill();
         self.settle(result)
     }
@@ -180,10 +239,25 @@ impl LineFile {
             _ if bytes.is_empty() => Ok(()),
             None => self.file.append(bytes),
             Some(length) => {
+                if let Some(marker) = &mut self.marker
+                    && let Err(error) = marker.writing(&*self.file, *length, bytes.len())
+                {
+                    cannot_mark(&self.path, &error);
+                    self.marker = None;
+                }
                 self.file.write_at(*length, bytes)?;
                 *length += bytes.len() as u64;
                 Ok(())
             }
+        }
+    }
+
+    /// Says on the file that all is written.
+    fn close_mark(&mut self) {
+        if let (Some(marker), Some(length)) = (&mut self.marker, self.length)
+            && let Err(error) = marker.close(&*self.file, length)
+        {
+            cannot_mark(&self.path, &error);
         }
     }
 
@@ -227,6 +301,7 @@ impl Sink for LineFile {
 
     fn publish(&mut self) -> Result<(), dirigo_connect::Error> {
         self.unsynced.committed();
+        self.close_mark();
         Ok(())
     }
 
@@ -239,8 +314,8 @@ impl Drop for LineFile {
     /// Leaves a whole file. A caller that wants to know whether that worked ends the epoch first.
     fn drop(&mut self) {
         // After a failure, what is buffered may have been written in part; writing it again would make it worse.
-        if !self.has_failed {
-            let _ = self.end_epoch();
+        if !self.has_failed && self.end_epoch().is_ok() {
+            self.close_mark();
         }
     }
 }
@@ -295,24 +370,96 @@ fn lock(file: &dyn File, path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Whether a file can be opened to begin it anew. One that is missing can be if it can be made; it is not left there,
-/// since the caller may not begin.
-pub(super) fn check(path: &Path, disk: &dyn Disk) -> Result<(), Error> {
-    let open = || match disk.look(path)? {
-        // To open a pipe is to wait for its reader.
-        PathKind::Other => Ok(None),
-        PathKind::Missing => {
-            drop(open_or_make(path, 0, disk)?);
-            disk.remove(path)?;
-            Ok(None)
-        }
-        PathKind::File(_) | PathKind::Folder => open_or_make(path, 0, disk),
-    };
-    let file = open().map_err(|reason| Error::Open {
+/// What beginning a file does to what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// There is nothing.
+    Begins,
+    /// It goes: the pipeline wrote it.
+    ReplacesOwn,
+    /// It goes: the pipeline file says so.
+    Overwrites,
+    /// It stays.
+    Appends,
+}
+
+fn fate(
+    file: &dyn File,
+    bytes: u64,
+    path: &Path,
+    disk: &dyn Disk,
+    if_exists: Option<IfExists>,
+    beginning: Beginning<'_>,
+) -> Result<Fate, Error> {
+    let discarded = beginning.discarded.map(|offset| committed_length(path, offset));
+    match if_exists {
+        _ if bytes == 0 => return Ok(Fate::Begins),
+        Some(IfExists::Append) => return Ok(Fate::Appends),
+        Some(IfExists::Overwrite) => return Ok(Fate::Overwrites),
+        None if discarded.transpose()?.is_some_and(|written| written <= bytes) => return Ok(Fate::ReplacesOwn),
+        None => {}
+    }
+    let found = ownership::find(file, bytes, path, disk, beginning).map_err(|reason| Error::Open {
         path: path.to_owned(),
         reason,
     })?;
-    file.map_or(Ok(()), |file| lock(&*file, path))
+    match found {
+        Found::Nothing => Ok(Fate::Begins),
+        Found::Own => Ok(Fate::ReplacesOwn),
+        Found::Foreign(origin) => Err(Error::Occupied {
+            path: path.to_owned(),
+            bytes,
+            origin,
+        }),
+    }
+}
+
+/// What beginning a file would do to what is there. One that is missing can be begun if it can be made; neither it nor a
+/// folder for it is left there, since the caller may not begin.
+pub(super) fn check(
+    path: &Path,
+    if_exists: Option<IfExists>,
+    beginning: Beginning<'_>,
+    disk: &dyn Disk,
+) -> Result<Option<String>, Error> {
+    let cannot_open = |reason| Error::Open {
+        path: path.to_owned(),
+        reason,
+    };
+    let kind = disk.look(path).map_err(cannot_open)?;
+    let bytes = match kind {
+        // To open a pipe is to wait for its reader.
+        PathKind::Other => return Ok(None),
+        PathKind::File(bytes) => bytes,
+        PathKind::Missing if !matches!(disk.look(parent(path)), Ok(PathKind::Folder)) => {
+            return Ok(Some(format!("begins `{}`", path.display())));
+        }
+        PathKind::Missing | PathKind::Folder => 0,
+    };
+    let file = open_or_make(path, 0, disk).map_err(cannot_open)?;
+    if kind == PathKind::Missing {
+        disk.remove(path).map_err(cannot_open)?;
+    }
+    let Some(file) = file else { return Ok(None) };
+    lock(&*file, path)?;
+    let shown = path.display();
+    Ok(Some(match fate(&*file, bytes, path, disk, if_exists, beginning)? {
+        Fate::Begins => format!("begins `{shown}`"),
+        Fate::ReplacesOwn => {
+            format!("replaces `{shown}` ({bytes} bytes), which an earlier run of this pipeline wrote")
+        }
+        Fate::Overwrites => format!("replaces `{shown}` ({bytes} bytes), as `if_exists` says"),
+        Fate::Appends => format!("appends to `{shown}` ({bytes} bytes)"),
+    }))
+}
+
+/// Says what follows where a file does not show whose it is.
+fn cannot_mark(path: &Path, error: &io::Error) {
+    tracing::warn!(
+        "cannot note on `{}` that this pipeline writes it ({error}); the next run will take it for another's file, unless \
+         `if_exists` says what becomes of it",
+        path.display()
+    );
 }
 
 pub(super) fn cannot_write(path: &Path, reason: io::Error) -> Error {
@@ -365,8 +512,16 @@ mod tests {
         tempfile::tempdir().unwrap()
     }
 
+    /// As a run of the pipeline `p` begins that keeps no state.
+    const FRESH: Resume<'static> = Resume::Fresh(BEGINNING);
+    const BEGINNING: Beginning<'static> = Beginning {
+        pipeline: "p",
+        keeps_state: false,
+        discarded: None,
+    };
+
     fn open(path: &Path, from: Resume<'_>) -> Result<LineFile, Error> {
-        LineFile::open(path, from, &(Arc::new(Real) as Arc<dyn Disk>))
+        LineFile::open(path, None, from, &(Arc::new(Real) as Arc<dyn Disk>))
     }
 
     /// Ends an epoch and commits it.
@@ -407,7 +562,7 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("a/b/out.jsonl");
         for _ in 0..2 {
-            let mut file = open(&path, Resume::Fresh).unwrap();
+            let mut file = open(&path, FRESH).unwrap();
             write(&mut file, &["1", "2"]);
             assert_eq!(commit(&mut file), Some(serde_json::json!({ "length": 4 })));
         }
@@ -419,7 +574,7 @@ mod tests {
         let folder = folder();
         for name in ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"] {
             let path = folder.path().join(name);
-            let mut file = open(&path, Resume::Fresh).unwrap();
+            let mut file = open(&path, FRESH).unwrap();
             write(&mut file, &["one", "two"]);
             let offset = commit(&mut file).unwrap();
             write(&mut file, &["lost"]);
@@ -439,7 +594,7 @@ mod tests {
         let folder = folder();
         for name in ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"] {
             let path = folder.path().join(name);
-            let mut file = open(&path, Resume::Fresh).unwrap();
+            let mut file = open(&path, FRESH).unwrap();
             assert_eq!(commit(&mut file), Some(serde_json::json!({ "length": 0 })));
             write(&mut file, &["x"]);
             let offset = commit(&mut file);
@@ -472,25 +627,25 @@ mod tests {
     fn a_file_that_another_process_writes_is_left_alone() {
         let folder = folder();
         let path = folder.path().join("out.jsonl");
-        let mut file = open(&path, Resume::Fresh).unwrap();
+        let mut file = open(&path, FRESH).unwrap();
         write(&mut file, &["1"]);
         commit(&mut file);
         for error in [
-            open(&path, Resume::Fresh).err().unwrap(),
-            check(&path, &Real).unwrap_err(),
+            open(&path, FRESH).err().unwrap(),
+            check(&path, None, BEGINNING, &Real).unwrap_err(),
         ] {
             assert!(matches!(error, Error::InUse { .. }), "{error}");
         }
         assert_eq!(read(&path), "1\n");
         drop(file);
-        open(&path, Resume::Fresh).unwrap();
+        open(&path, FRESH).unwrap();
     }
 
     #[test]
     fn lines_reach_the_file_when_they_are_flushed_or_many() {
         let folder = folder();
         let path = folder.path().join("out.jsonl");
-        let mut file = open(&path, Resume::Fresh).unwrap();
+        let mut file = open(&path, FRESH).unwrap();
         write(&mut file, &["1"]);
         assert_eq!(read(&path), "");
         file.flush().unwrap();
@@ -505,7 +660,7 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         let path = file.join("out.jsonl");
-        let error = open(&path, Resume::Fresh).err().unwrap().to_string();
+        let error = open(&path, FRESH).err().unwrap().to_string();
         assert!(
             error.starts_with(&format!("cannot open `{}`: ", path.display())),
             "{error}"
@@ -523,14 +678,14 @@ mod tests {
 
     #[test]
     fn a_device_is_written_to_without_offsets() {
-        let mut file = open(Path::new("/dev/null"), Resume::Fresh).unwrap();
+        let mut file = open(Path::new("/dev/null"), FRESH).unwrap();
         write(&mut file, &["1"]);
         assert_eq!(commit(&mut file), None);
     }
 
     #[test]
     fn a_full_disk_is_an_error_that_names_the_file() {
-        let mut file = open(Path::new("/dev/full"), Resume::Fresh).unwrap();
+        let mut file = open(Path::new("/dev/full"), FRESH).unwrap();
         write(&mut file, &["1"]);
         let error = file.flush().err().unwrap().to_string();
         assert_eq!(error, "cannot write `/dev/full`: No space left on device (os error 28)");

@@ -6,6 +6,7 @@ mod crashes;
 mod error;
 mod folder;
 mod line_file;
+mod ownership;
 mod parts;
 mod reader;
 mod sink;
@@ -16,6 +17,6 @@ mod unsynced;
 mod watched;
 
 pub use error::Error;
-pub use line_file::LineFile;
+pub use ownership::Origin;
 pub use sink::{FileSink, LinesSpec, PartsSpec, Roll};
 pub use source::{FileSource, FileSpec, FolderSpec};

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::line_file::{LineFile, cannot_write};
+use super::ownership::{self, Found};
 use super::unsynced::Unsynced;
-use super::{Error, Roll};
+use super::{Error, PartsSpec, Roll};
 use dirigo_connect::Pattern;
-use dirigo_connect::sink::{DeliveryCapability, Events, Offset, Prepared, Resume, Sink};
-use dirigo_disk::{Disk, PathKind};
+use dirigo_connect::sink::{Beginning, DeliveryCapability, Events, Offset, Prepared, Resume, Sink};
+use dirigo_disk::{Disk, Mode, PathKind};
 use dirigo_ground::clock::Clock;
+use dirigo_pipeline::IfExists;
 
 /// Digits of a part's number: names sort as numbers do, and no date or time is taken for one. One part a second fills them in
 /// 31 years.
@@ -28,6 +30,8 @@ pub(super) struct Parts {
     roll: Option<Roll>,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
+    /// The pipeline that marks the parts as its own, where no state knows them.
+    marked_by: Option<String>,
     /// The number of the next part.
     next: u64,
     open: Option<OpenPart>,
@@ -79,17 +83,21 @@ enum FolderItem {
 impl Parts {
     /// Opens a folder, and makes it where it does not exist. Finishes what a crash had interrupted.
     pub(super) fn open(
-        pattern: &Pattern,
-        roll: Option<Roll>,
+        spec: &PartsSpec,
         from: Resume<'_>,
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, Error> {
+        let pattern = &spec.pattern;
         let mut parts = Self {
             pattern: pattern.clone(),
-            roll,
+            roll: spec.roll,
             disk: disk.clone(),
             clock: clock.clone(),
+            marked_by: match from {
+                Resume::Fresh(beginning) if !beginning.keeps_state => Some(beginning.pipeline.to_owned()),
+                Resume::Fresh(_) | Resume::At(_) => None,
+            },
             next: 1,
             open: None,
             closed: Vec::new(),
@@ -97,32 +105,25 @@ impl Parts {
             is_ending: false,
         };
         match from {
-            Resume::Fresh => parts.unsynced.add_way_to(&pattern.folder, &**disk),
+            Resume::Fresh(_) => parts.unsynced.add_way_to(&pattern.folder, &**disk),
             Resume::At(_) => parts.unsynced.add_entries_to(&pattern.folder, &**disk),
         }
         let made = disk.make_folder(&pattern.folder);
         made.map_err(|reason| parts.cannot_open(reason))?;
         match from {
-            Resume::Fresh => parts.clear()?,
+            Resume::Fresh(beginning) => parts.begin_anew(spec.if_exists, beginning)?,
             Resume::At(offset) => parts.go_on(offset)?,
         }
         Ok(parts)
     }
 
-    /// Removes what an earlier run left, unless there is something else: the folder may not be meant.
-    fn clear(&mut self) -> Result<(), Error> {
-        let found = self.list()?;
-        if let Some((name, _)) = found.iter().find(|(_, found)| *found == FolderItem::Foreign) {
-            return Err(Error::Foreign {
-                folder: self.pattern.folder.clone(),
-                name: name.clone(),
-            });
+    /// Removes what an earlier run left, or goes on behind it, as [`fate`] says.
+    fn begin_anew(&mut self, if_exists: Option<IfExists>, beginning: Beginning<'_>) -> Result<(), Error> {
+        let fate = fate(&self.pattern, if_exists, beginning, &*self.disk)?;
+        for name in &fate.removed {
+            self.remove(name)?;
         }
-        for (name, found) in found {
-            if matches!(found, FolderItem::Shown(_) | FolderItem::Hidden(_)) {
-                self.remove(&name)?;
-            }
-        }
+        self.next = fate.next;
         Ok(())
     }
 
@@ -169,22 +170,11 @@ impl Parts {
 
     /// Opens a part that had been written, and cuts off what was not committed.
     fn reopen(&self, part: &PartOffset) -> Result<LineFile, Error> {
-        LineFile::open(&self.hidden(part.number), Resume::At(&part.file), &self.disk)
+        LineFile::open(&self.hidden(part.number), None, Resume::At(&part.file), &self.disk)
     }
 
-    /// What is in the folder.
     fn list(&self) -> Result<Vec<(String, FolderItem)>, Error> {
-        let names = self.disk.list(&self.pattern.folder);
-        let names = names.map_err(|reason| self.cannot_open(reason))?;
-        let told = |name: std::ffi::OsString| {
-            let found = name.to_str().map_or(FolderItem::Foreign, |name| self.found(name));
-            (name.to_string_lossy().into_owned(), found)
-        };
-        Ok(names.into_iter().map(told).collect())
-    }
-
-    fn found(&self, name: &str) -> FolderItem {
-        found(&self.pattern, name)
+        list(&self.pattern, &*self.disk)
     }
 
     fn name(&self, number: u64) -> String {
@@ -206,7 +196,7 @@ impl Parts {
     fn remove(&mut self, name: &str) -> Result<(), Error> {
         let path = self.pattern.folder.join(name);
         self.unsynced.add(&self.pattern.folder);
-        let removed = self.disk.remove(&path);
+        let removed = ownership::forget(&path, &*self.disk).and_then(|()| self.disk.remove(&path));
         removed.map_err(|reason| Error::Open { path, reason })
     }
 
@@ -218,7 +208,12 @@ impl Parts {
             return Err(self.cannot_go_on(format!("`{}` is there, and is not from this run", self.name(number))));
         }
         self.unsynced.add(&self.pattern.folder);
-        let renamed = self.disk.rename(&self.hidden(number), &path);
+        let hidden = self.hidden(number);
+        let marks_renamed = match self.marked_by {
+            Some(_) => ownership::rename(&hidden, &path, &*self.disk),
+            None => Ok(()),
+        };
+        let renamed = marks_renamed.and_then(|()| self.disk.rename(&hidden, &path));
         renamed.map_err(|reason| cannot_write(&path, reason))
     }
 
@@ -230,10 +225,15 @@ impl Parts {
         self.next += 1;
         let path = self.hidden(number);
         self.unsynced.add_entries_to(&path, &*self.disk);
+        let from = Resume::Fresh(Beginning {
+            pipeline: self.marked_by.as_deref().unwrap_or_default(),
+            keeps_state: self.marked_by.is_none(),
+            discarded: None,
+        });
         Ok(OpenPart {
             number,
             since_ms: self.clock.wall_ms(),
-            file: LineFile::open_in(Unsynced::default(), &path, Resume::Fresh, &self.disk)?,
+            file: LineFile::open_in(Unsynced::default(), &path, None, from, &self.disk)?,
         })
     }
 
@@ -269,23 +269,108 @@ fn found(pattern: &Pattern, name: &str) -> FolderItem {
     }
 }
 
-/// Whether a folder can be begun anew. One that is missing is made.
-pub(super) fn check(pattern: &Pattern, disk: &dyn Disk) -> Result<(), Error> {
-    let listed = disk
-        .make_folder(&pattern.folder)
-        .and_then(|()| disk.list(&pattern.folder));
-    let names = listed.map_err(|reason| Error::Open {
+/// What is in a folder.
+fn list(pattern: &Pattern, disk: &dyn Disk) -> Result<Vec<(String, FolderItem)>, Error> {
+    let names = disk.list(&pattern.folder).map_err(|reason| Error::Open {
         path: pattern.folder.clone(),
         reason,
     })?;
-    let mut names = names.iter().map(|name| name.to_string_lossy());
-    match names.find(|name| found(pattern, name) == FolderItem::Foreign) {
-        Some(name) => Err(Error::Foreign {
+    let told = |name: std::ffi::OsString| {
+        let found = name.to_str().map_or(FolderItem::Foreign, |name| found(pattern, name));
+        (name.to_string_lossy().into_owned(), found)
+    };
+    Ok(names.into_iter().map(told).collect())
+}
+
+/// What beginning a folder anew does to what is there.
+struct FolderFate {
+    /// The names of the parts that go.
+    removed: Vec<String>,
+    /// The number of the first part that is then written.
+    next: u64,
+    /// Parts that stay.
+    kept: usize,
+}
+
+/// What beginning a folder anew does to the parts in it. Something else in it keeps it from being begun: the folder may not
+/// be meant. Parts that are added to others are numbered on.
+fn fate(
+    pattern: &Pattern,
+    if_exists: Option<IfExists>,
+    beginning: Beginning<'_>,
+    disk: &dyn Disk,
+) -> Result<FolderFate, Error> {
+    let mut fate = FolderFate {
+        removed: Vec::new(),
+        next: 1,
+        kept: 0,
+    };
+    let known = beginning.discarded.map(|offset| {
+        serde_json::from_value::<PartsOffset>(offset.clone()).map_err(|error| Error::Offset {
+            path: pattern.folder.clone(),
+            problem: error.to_string(),
+        })
+    });
+    let known_next = known.transpose()?.map(|place| place.next);
+    let items = list(pattern, disk)?;
+    if let Some((name, _)) = items.iter().find(|(_, item)| *item == FolderItem::Foreign) {
+        return Err(Error::Foreign {
             folder: pattern.folder.clone(),
-            name: name.into_owned(),
-        }),
-        None => Ok(()),
+            name: name.clone(),
+        });
     }
+    for (name, item) in items {
+        let number = match item {
+            FolderItem::Ignored | FolderItem::Foreign => continue,
+            FolderItem::Shown(number) if if_exists == Some(IfExists::Append) => {
+                fate.next = fate.next.max(number + 1);
+                fate.kept += 1;
+                continue;
+            }
+            FolderItem::Shown(number) | FolderItem::Hidden(number) => number,
+        };
+        let is_known = known_next.is_some_and(|next| number < next || matches!(item, FolderItem::Hidden(_)));
+        if if_exists != Some(IfExists::Overwrite) && !is_known {
+            expect_own(pattern.folder.join(&name), beginning, disk)?;
+        }
+        fate.removed.push(name);
+    }
+    Ok(fate)
+}
+
+/// Refuses a part that is there and is not the pipeline's.
+fn expect_own(path: PathBuf, beginning: Beginning<'_>, disk: &dyn Disk) -> Result<(), Error> {
+    let find = || {
+        let file = disk.open(&path, Mode::Existing)?;
+        ownership::find(&*file, file.len()?, &path, disk, beginning)
+    };
+    match find() {
+        Ok(Found::Nothing | Found::Own) => Ok(()),
+        Ok(Found::Foreign(origin)) => Err(Error::OccupiedFolder { path, origin }),
+        Err(reason) => Err(Error::Open { path, reason }),
+    }
+}
+
+/// What beginning a folder anew would do to what is in it.
+pub(super) fn check(spec: &PartsSpec, beginning: Beginning<'_>, disk: &dyn Disk) -> Result<Option<String>, Error> {
+    let shown = &spec.pattern;
+    let looked = disk.look(&spec.pattern.folder);
+    let kind = looked.map_err(|reason| Error::Open {
+        path: spec.pattern.folder.clone(),
+        reason,
+    })?;
+    if kind == PathKind::Missing {
+        return Ok(Some(format!("begins `{shown}`")));
+    }
+    let FolderFate { removed, next, kept } = fate(&spec.pattern, spec.if_exists, beginning, disk)?;
+    Ok(Some(match (removed.len(), kept) {
+        (0, 0) => format!("begins `{shown}`"),
+        (_, 1..) => format!("appends to `{shown}`, from part {next}"),
+        (parts, _) if spec.if_exists.is_some() => format!("replaces {parts} parts of `{shown}`, as `if_exists` says"),
+        (parts, _) => {
+            format!("replaces {parts} parts of `{shown}`, which an earlier run of this pipeline wrote")
+        }
+    }))
 }
 
 /// A part that readers see in a folder, if there is one.
@@ -393,6 +478,13 @@ mod tests {
     use dirigo_disk::Real;
     use dirigo_ground::clock::ManualClock;
 
+    /// As a run of the pipeline `p` begins that keeps no state.
+    const FRESH: Resume<'static> = Resume::Fresh(Beginning {
+        pipeline: "p",
+        keeps_state: false,
+        discarded: None,
+    });
+
     /// A folder that parts go to, and who opens it again and again.
     struct TestFolder {
         folder: tempfile::TempDir,
@@ -429,11 +521,16 @@ mod tests {
                 suffix: suffix.to_owned(),
             };
             let (disk, clock): (Arc<dyn Disk>, Arc<dyn Clock>) = (Arc::new(Real), self.clock.clone());
-            Parts::open(&pattern, self.roll, from, &disk, &clock)
+            let spec = PartsSpec {
+                pattern,
+                roll: self.roll,
+                if_exists: None,
+            };
+            Parts::open(&spec, from, &disk, &clock)
         }
 
         fn open(&self) -> Parts {
-            self.try_open(Resume::Fresh).unwrap()
+            self.try_open(FRESH).unwrap()
         }
 
         fn resume(&self, at: &Offset) -> Parts {
@@ -675,7 +772,7 @@ mod tests {
                 "cannot write parts into `{}`: it holds `{other}`, which is none of them; they need a folder of their own",
                 stage.path().display()
             );
-            assert_eq!(stage.refusal(Resume::Fresh), expected);
+            assert_eq!(stage.refusal(FRESH), expected);
             assert_eq!(stage.names().len(), 2);
         }
     }

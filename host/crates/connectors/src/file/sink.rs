@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dirigo_connect::sink::{DeliveryCapability, Error, Resume, Sink, SinkSpec};
+use dirigo_connect::sink::{Beginning, DeliveryCapability, Error, Resume, Sink, SinkSpec};
 use dirigo_connect::{Facets, Files, Pattern, facets, seen_from};
 use dirigo_disk::{Disk, PathKind};
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::keys::{Choice, Diagnostic, Lapse, Size, Validation, Word};
-use dirigo_pipeline::{SinkConnector, section};
+use dirigo_pipeline::{IfExists, SinkConnector, section};
 use serde_json::json;
 
 use super::line_file::{self, LineFile};
@@ -25,6 +25,9 @@ section! {
         /// committed, in parts.
         #[schemars(extend("default" = "append"))]
         commit: Word<Commit>,
+        /// For a file: what becomes of what is there when it is to be begun, and that this pipeline did not write:
+        /// "overwrite" or "append". Without it, a run that would lose it is refused.
+        if_exists: Word<IfExists>,
         /// With `commit = "epoch"`: how much goes into a part. Default: what comes between two checkpoints.
         roll: RollKeys,
     }
@@ -72,13 +75,18 @@ impl SinkConnector for FileSink {
             .path
             .required("path", example, keys.place, who, &mut validation.problems)?;
         let commit = keys.commit.map(|Word(commit)| *commit);
+        let if_exists = keys.if_exists.map(|Word(if_exists)| *if_exists);
         if commit == Some(Commit::Epoch) {
             let roll = match keys.roll.given() {
                 Some(at) => Some(roll(&at.value, validation)?),
                 None => None,
             };
             let pattern = validation.written_files(at, who)?;
-            return Some(Arc::new(PartsSpec { pattern, roll }));
+            return Some(Arc::new(PartsSpec {
+                pattern,
+                roll,
+                if_exists,
+            }));
         }
         if let Some(place) = keys.roll.key() {
             validation.problems.push(
@@ -96,7 +104,7 @@ impl SinkConnector for FileSink {
             return None;
         }
         let path = validation.written_file(at, "sink file", who)?;
-        Some(Arc::new(LinesSpec { path }))
+        Some(Arc::new(LinesSpec { path, if_exists }))
     }
 }
 
@@ -131,11 +139,13 @@ pub struct Roll {
 pub struct LinesSpec {
     /// Absolute, or relative to the working directory.
     pub path: PathBuf,
+    /// What becomes of a file that is there and is not the pipeline's.
+    pub if_exists: Option<IfExists>,
 }
 
 impl SinkSpec for LinesSpec {
     fn open(&self, from: Resume<'_>, disk: &Arc<dyn Disk>, _: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error> {
-        Ok(Box::new(LineFile::open(&self.path, from, disk)?))
+        Ok(Box::new(LineFile::open(&self.path, self.if_exists, from, disk)?))
     }
 
     fn delivery_capability(&self, disk: &dyn Disk) -> DeliveryCapability {
@@ -153,8 +163,8 @@ impl SinkSpec for LinesSpec {
         vec![Files::One(self.path.clone())]
     }
 
-    fn check(&self, disk: &dyn Disk) -> Result<(), Error> {
-        Ok(line_file::check(&self.path, disk)?)
+    fn check(&self, beginning: Beginning<'_>, disk: &dyn Disk) -> Result<Option<String>, Error> {
+        Ok(line_file::check(&self.path, self.if_exists, beginning, disk)?)
     }
 
     fn content(&self, disk: &dyn Disk) -> Option<String> {
@@ -174,11 +184,13 @@ pub struct PartsSpec {
     pub pattern: Pattern,
     /// When a part is full; `None` for at the end of each epoch that has events.
     pub roll: Option<Roll>,
+    /// What becomes of parts that are there and are not the pipeline's.
+    pub if_exists: Option<IfExists>,
 }
 
 impl SinkSpec for PartsSpec {
     fn open(&self, from: Resume<'_>, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error> {
-        Ok(Box::new(Parts::open(&self.pattern, self.roll, from, disk, clock)?))
+        Ok(Box::new(Parts::open(self, from, disk, clock)?))
     }
 
     fn delivery_capability(&self, _: &dyn Disk) -> DeliveryCapability {
@@ -197,8 +209,8 @@ impl SinkSpec for PartsSpec {
         vec![Files::Matching(self.pattern.clone())]
     }
 
-    fn check(&self, disk: &dyn Disk) -> Result<(), Error> {
-        Ok(parts::check(&self.pattern, disk)?)
+    fn check(&self, beginning: Beginning<'_>, disk: &dyn Disk) -> Result<Option<String>, Error> {
+        Ok(parts::check(self, beginning, disk)?)
     }
 
     fn content(&self, disk: &dyn Disk) -> Option<String> {

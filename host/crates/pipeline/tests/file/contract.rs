@@ -123,7 +123,7 @@ fn the_contracts_example_is_what_it_says() {
     let sink = &pipeline.sinks[0];
     assert_eq!(sink.inputs, [Input::Operator(2)]);
     let path = folder.path("out/averages.jsonl");
-    assert_eq!(spec::<LinesSpec>(&*sink.spec), &LinesSpec { path });
+    assert_eq!(spec::<LinesSpec>(&*sink.spec), &LinesSpec { path, if_exists: None });
     assert_eq!(sink.order, Order::Key);
 
     let test = &pipeline.tests[0];
@@ -191,7 +191,7 @@ fn source(text: &str) -> Arc<dyn SourceSpec> {
 #[test]
 fn a_sink_that_shows_what_is_committed_writes_parts() {
     let parts = sink("kind = \"file\"\ncommit = \"epoch\"\npath = \"out/day-*.jsonl.zst\"");
-    let PartsSpec { pattern, roll } = spec(&*parts);
+    let PartsSpec { pattern, roll, .. } = spec(&*parts);
     assert_eq!(*roll, None);
     assert!(pattern.folder.ends_with("out"), "{pattern}");
     assert_eq!(

@@ -52,7 +52,10 @@ fn a_relative_path_in_an_override_starts_from_the_pipeline_files_folder() {
     let given = ["sink.out.kind=file", "sink.out.path=over.jsonl"];
     let pipeline = folder.parse(&base(), &given).unwrap().pipeline;
     let path = folder.path("over.jsonl");
-    assert_eq!(spec::<LinesSpec>(&*pipeline.sinks[0].spec), &LinesSpec { path });
+    assert_eq!(
+        spec::<LinesSpec>(&*pipeline.sinks[0].spec),
+        &LinesSpec { path, if_exists: None }
+    );
 }
 
 #[test]

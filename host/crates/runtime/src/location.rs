@@ -1,0 +1,32 @@
+//! Where a run keeps what outlasts it.
+
+use std::path::PathBuf;
+
+use dirigo_pipeline::Pipeline;
+
+/// The dead letters within the state directory, unless the pipeline says where they go.
+pub(super) const DEAD_LETTERS_FILE: &str = "dead-letters.jsonl";
+
+/// Where a pipeline's state is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateLocation {
+    /// Nowhere: it ends with the run.
+    Temporary,
+    /// In a directory of the pipeline's own.
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Whether what is there is discarded first.
+        fresh: bool,
+    },
+}
+
+/// Where the dead letters of `pipeline` go.
+#[must_use]
+pub fn dead_letters_path(pipeline: &Pipeline, location: &StateLocation) -> PathBuf {
+    match (&pipeline.dead_letters, location) {
+        (Some(path), _) => path.clone(),
+        (None, StateLocation::Directory { path, .. }) => path.join(DEAD_LETTERS_FILE),
+        (None, StateLocation::Temporary) => PathBuf::from(format!("{}.dead.jsonl", pipeline.name)),
+    }
+}

@@ -1,0 +1,245 @@
+//! Where a pipeline writes, and what a run does to what is there.
+//!
+//! Owns the rule that nothing is replaced but what the pipeline wrote: with state, that is what the state knows; without,
+//! what the sinks find marked. Knows of a file no more than its sink says.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::compatibility::{self, Description};
+use super::location::{DEAD_LETTERS_FILE, StateLocation, dead_letters_path};
+use super::prepare::Prepared;
+use super::start_error::StartError;
+use dirigo_connect::sink::{self, Beginning, Offset, Resume, Sink, SinkSpec as _};
+use dirigo_connectors::file::LinesSpec;
+use dirigo_disk::{self as disk, Disk, PathKind};
+use dirigo_flow::DeadLetterOffset;
+use dirigo_ground::clock::Clock;
+use dirigo_pipeline::{IfExists, Pipeline};
+use dirigo_state::{self as state, Offsets, Stopped};
+
+/// Opens the dead letters when the first one comes.
+type OpenDeadLetters = Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>;
+
+/// What a run of a pipeline does to each file that it writes: a line for each. Found out without touching anything.
+///
+/// # Errors
+/// When a file is there that is not the pipeline's, or the state cannot be read.
+pub fn foresee(prepared: &Prepared, location: &StateLocation) -> Result<Vec<String>, StartError> {
+    let (mut known, mut discarded) = (Offsets::default(), Offsets::default());
+    if let StateLocation::Directory { path, fresh } = location {
+        match stored(&disk::Real, path) {
+            Ok(stored) if *fresh => discarded = stored.unwrap_or_default(),
+            Ok(stored) => known = stored.unwrap_or_default(),
+            Err(_) if *fresh => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Outputs::new(prepared, location, known, discarded)?.check(&disk::Real)
+}
+
+/// What the state in a directory knows of sources and sinks, if there is any.
+pub(super) fn stored(disk: &dyn Disk, directory: &Path) -> Result<Option<Offsets>, state::Error> {
+    match disk.list(directory) {
+        Ok(names) if !names.is_empty() => Stopped::open(disk, directory)?.offsets().map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Where a pipeline writes, and what its state knows of that.
+pub(super) struct Outputs<'a> {
+    pipeline: &'a Pipeline,
+    keeps_state: bool,
+    /// What the run goes on from.
+    pub(super) known: Offsets,
+    /// What it discards, of the sinks that write where they did.
+    discarded: Offsets,
+    dead_letters: DeadLetterFile,
+}
+
+/// The file of the dead letters.
+struct DeadLetterFile {
+    path: PathBuf,
+    if_exists: Option<IfExists>,
+    /// Where they go on; without a `file` it begins.
+    from: DeadLetterOffset,
+    /// Where they ended in what the run discards.
+    discarded: Option<Offset>,
+}
+
+impl<'a> Outputs<'a> {
+    /// The outputs of a pipeline whose state knows `known`, after `discarded` was discarded.
+    pub(super) fn new(
+        prepared: &'a Prepared,
+        location: &StateLocation,
+        known: Offsets,
+        mut discarded: Offsets,
+    ) -> Result<Self, StartError> {
+        let pipeline = &prepared.pipeline;
+        let path = dead_letters_path(pipeline, location);
+        let have_moved = |offsets: &Offsets| {
+            compatibility::have_dead_letters_moved(offsets.pipeline.as_ref(), pipeline, &path, location)
+        };
+        let mut from = dead_letter_offset(&known)?.unwrap_or_else(DeadLetterOffset::fresh);
+        if have_moved(&known) {
+            // They are counted on, in a file of their own.
+            from.file = None;
+        }
+        let discarded_letters = dead_letter_offset(&discarded).ok().flatten();
+        let discarded_letters = discarded_letters.filter(|_| !have_moved(&discarded));
+        let before = discarded.pipeline.as_ref().and_then(Description::from_json);
+        discarded.sinks.retain(|id, _| {
+            let is_same = |before: &Description| before.has_same_sink(id, &prepared.description);
+            before.as_ref().is_some_and(is_same)
+        });
+        let is_in_state =
+            matches!(location, StateLocation::Directory { path: own, .. } if path == own.join(DEAD_LETTERS_FILE));
+        Ok(Self {
+            pipeline,
+            keeps_state: *location != StateLocation::Temporary,
+            known,
+            discarded,
+            dead_letters: DeadLetterFile {
+                path,
+                if_exists: if is_in_state {
+                    Some(IfExists::Overwrite)
+                } else {
+                    pipeline.dead_letters_if_exists
+                },
+                from,
+                discarded: discarded_letters.and_then(|letters| letters.file),
+            },
+        })
+    }
+
+    /// How a sink begins of which the state knows nothing.
+    pub(super) fn beginning(&self, sink: &str) -> Beginning<'_> {
+        Beginning {
+            pipeline: &self.pipeline.name,
+            keeps_state: self.keeps_state,
+            discarded: self.discarded.sinks.get(sink),
+        }
+    }
+
+    /// What becomes of what is there, a line for each output.
+    pub(super) fn check(&self, disk: &dyn Disk) -> Result<Vec<String>, StartError> {
+        let mut found = Vec::new();
+        for sink in &self.pipeline.sinks {
+            let id = &sink.id;
+            if self.known.sinks.contains_key(id) {
+                found.push(format!(
+                    "sink `{id}`: goes on where the last run with this state stopped"
+                ));
+                continue;
+            }
+            let fate = sink.spec.check(self.beginning(id), disk);
+            found.extend(
+                fate.map_err(|reason| StartError::sink(id, reason))?
+                    .map(|fate| format!("sink `{id}`: {fate}")),
+            );
+        }
+        if self.dead_letters.from.file.is_none() && self.dead_letters.has_content(disk) {
+            let fate = self.dead_letters.spec().check(self.dead_letters.beginning(self), disk);
+            let fate = fate.map_err(|reason| StartError::DeadLetters { reason })?;
+            found.extend(fate.map(|fate| format!("dead letters: {fate}")));
+        }
+        Ok(found)
+    }
+
+    /// Prepares the file of the dead letters; it is opened when the first one comes, unless it is there and goes on.
+    pub(super) fn open_dead_letters(
+        &self,
+        disk: &Arc<dyn Disk>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<(OpenDeadLetters, DeadLetterOffset), StartError> {
+        let failed = |reason| StartError::DeadLetters { reason };
+        let letters = &self.dead_letters;
+        let (spec, path) = (letters.spec(), &letters.path);
+        let mut from = letters.from.clone();
+        let has_content = letters.has_content(&**disk);
+        match &from.file {
+            // What an earlier run wrote after its last checkpoint goes now, also where no dead letter comes.
+            Some(file) if has_content => {
+                let opened = spec.open(Resume::At(file), disk, clock).map_err(failed)?;
+                return Ok((Box::new(move || Ok(opened)), from));
+            }
+            Some(file) if file["length"].as_u64() > Some(0) => {
+                // A user who is done with them may clear them; the ids of the next ones are still others.
+                tracing::warn!(
+                    "the dead letters in {} were taken away: the file begins anew",
+                    path.display()
+                );
+            }
+            None if has_content && letters.if_exists == Some(IfExists::Append) => {
+                let mut opened = spec
+                    .open(Resume::Fresh(letters.beginning(self)), disk, clock)
+                    .map_err(failed)?;
+                from.file = opened.prepare().and_then(sink::Prepared::synced).map_err(failed)?;
+                opened.publish().map_err(failed)?;
+                return Ok((Box::new(move || Ok(opened)), from));
+            }
+            None if has_content => {
+                // Those of an earlier run would pass for this one's.
+                spec.check(letters.beginning(self), &**disk).map_err(failed)?;
+                remove(path, &**disk)?;
+            }
+            Some(_) | None => {}
+        }
+        let is_regular = !matches!(disk.look(path), Ok(PathKind::Other));
+        from.file = (self.keeps_state && is_regular).then(|| serde_json::json!({ "length": 0 }));
+        let (disk, clock, at, pipeline) = (
+            disk.clone(),
+            clock.clone(),
+            from.file.clone(),
+            self.pipeline.name.clone(),
+        );
+        let keeps_state = self.keeps_state;
+        let open = move || {
+            let fresh = Resume::Fresh(Beginning {
+                pipeline: &pipeline,
+                keeps_state,
+                discarded: None,
+            });
+            spec.open(at.as_ref().map_or(fresh, Resume::At), &disk, &clock)
+        };
+        Ok((Box::new(open), from))
+    }
+}
+
+impl DeadLetterFile {
+    fn spec(&self) -> LinesSpec {
+        LinesSpec {
+            path: self.path.clone(),
+            if_exists: self.if_exists,
+        }
+    }
+
+    fn beginning<'a>(&'a self, outputs: &'a Outputs<'_>) -> Beginning<'a> {
+        Beginning {
+            pipeline: &outputs.pipeline.name,
+            keeps_state: outputs.keeps_state,
+            discarded: self.discarded.as_ref(),
+        }
+    }
+
+    fn has_content(&self, disk: &dyn Disk) -> bool {
+        matches!(disk.look(&self.path), Ok(PathKind::File(1..) | PathKind::Folder))
+    }
+}
+
+/// Where the dead letters end, as far as the state knows.
+fn dead_letter_offset(known: &Offsets) -> Result<Option<DeadLetterOffset>, StartError> {
+    let stored = known.dead_letters.clone().map(serde_json::from_value).transpose();
+    stored.map_err(|_| StartError::Unreadable {
+        what: "position of the dead letters",
+    })
+}
+
+/// Removes a file; of a symbolic link, what it leads to.
+fn remove(path: &Path, disk: &dyn Disk) -> Result<(), StartError> {
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    disk.remove(&target).map_err(|reason| StartError::Remove {
+        path: path.to_owned(),
+        reason,
+    })
+}

@@ -1,0 +1,291 @@
+//! Files that are there when a run begins: what the pipeline did not write stays as it is.
+
+use std::fs;
+
+use crate::support::{Dirigo, Folder, dead_letters, numbered};
+
+const FOREIGN: &str = "{\"kept\":\"since last year\"}\n";
+
+/// Events that are passed on into `out.jsonl`, where `sink` says more of it.
+fn pipeline(sink: &str) -> Folder {
+    let folder = Folder::with_pipeline(&text("p", sink));
+    folder.write("events.jsonl", numbered(3, 1));
+    folder
+}
+
+fn text(name: &str, sink: &str) -> String {
+    format!(
+        "[pipeline]\nname = \"{name}\"\n[dead_letters]\npath = \"{name}-dead.jsonl\"\n\
+         [[source]]\nid = \"in\"\nkind = \"file\"\npath = \"events.jsonl\"\n\
+         [[operator]]\nid = \"map\"\ncomponent = \"builtin:map\"\nconfig = {{ field = \"n\" }}\n\
+         [[sink]]\nid = \"out\"\nkind = \"file\"\npath = \"out.jsonl\"\norder = \"source\"\n{sink}"
+    )
+}
+
+fn run(folder: &Folder) -> Dirigo {
+    Dirigo::run(folder, ["pipeline.toml"])
+}
+
+fn check(folder: &Folder) -> Dirigo {
+    Dirigo::command(folder, "check").args(["pipeline.toml"])
+}
+
+#[test]
+fn a_file_of_another_origin_is_refused_and_left_whole() {
+    let folder = pipeline("");
+    folder.write("out.jsonl", FOREIGN);
+    let words = ["sink `out`", "`out.jsonl` is there, with 27 bytes"];
+    let ways_out = ["move or remove it", "\"append\"", "\"overwrite\""];
+    check(&folder)
+        .finish()
+        .ends_with(0, &["warning: a run without `--state` would be refused"]);
+    check(&folder).args(["--state", "state"]).finish().ends_with(78, &words);
+    for run in [
+        run(&folder),
+        run(&folder).with_state(),
+        run(&folder).with_state().args(["--fresh"]),
+    ] {
+        let finished = run.finish();
+        finished.ends_with(1, &words);
+        finished.ends_with(1, &ways_out);
+        assert_eq!(folder.read("out.jsonl"), FOREIGN);
+    }
+    folder.write("out.jsonl", "");
+    check(&folder)
+        .finish()
+        .ends_with(0, &["sink `out`: begins `out.jsonl`"]);
+    run(&folder).finish().succeeds();
+}
+
+#[test]
+fn a_run_without_state_replaces_what_one_before_it_wrote() {
+    let folder = pipeline("");
+    run(&folder).finish().succeeds();
+    let first = folder.read("out.jsonl");
+    check(&folder).finish().ends_with(
+        0,
+        &["replaces `out.jsonl`", "which an earlier run of this pipeline wrote"],
+    );
+    run(&folder).finish().succeeds();
+    assert_eq!(folder.read("out.jsonl"), first);
+
+    folder.append("out.jsonl", "a note\n");
+    run(&folder)
+        .finish()
+        .ends_with(1, &["it was changed after this pipeline had written it"]);
+    assert_eq!(folder.read("out.jsonl"), first + "a note\n");
+}
+
+#[test]
+fn what_was_edited_without_growing_is_not_replaced() {
+    let folder = pipeline("");
+    folder.write("events.jsonl", numbered(20_000, 1));
+    run(&folder).finish().succeeds();
+    let text = folder.read("out.jsonl");
+    assert!(text.len() > 500_000, "the change is far from either end");
+    let edited = text.replacen("\"n\":10000.0,", "\"n\":99999.0,", 1);
+    assert!(edited != text && edited.len() == text.len());
+    folder.write("out.jsonl", &edited);
+    run(&folder).finish().ends_with(1, &["it was changed"]);
+    assert!(folder.read("out.jsonl") == edited);
+}
+
+#[test]
+fn the_output_of_another_pipeline_is_refused() {
+    let folder = pipeline("");
+    run(&folder).finish().succeeds();
+    let text_of_p = folder.read("out.jsonl");
+    folder.write("pipeline.toml", text("q", ""));
+    run(&folder).finish().ends_with(1, &["pipeline `p` wrote it"]);
+    assert_eq!(folder.read("out.jsonl"), text_of_p);
+}
+
+#[test]
+fn what_was_committed_outlives_a_run_that_forgets_the_state() {
+    let folder = pipeline("");
+    run(&folder).with_state().finish().succeeds();
+    let committed = folder.read("out.jsonl");
+    run(&folder)
+        .finish()
+        .ends_with(1, &["a run with `--state` wrote it", "give that option again"]);
+    assert_eq!(folder.read("out.jsonl"), committed);
+    check(&folder)
+        .args(["--state", "state"])
+        .finish()
+        .ends_with(0, &["goes on where the last run"]);
+    folder.append("events.jsonl", &numbered(1, 1));
+    run(&folder).with_state().finish().succeeds();
+    assert_eq!(folder.read("out.jsonl").lines().count(), 4);
+}
+
+#[test]
+fn the_state_knows_nothing_of_what_a_run_without_it_wrote() {
+    let folder = pipeline("");
+    run(&folder).finish().succeeds();
+    run(&folder)
+        .with_state()
+        .finish()
+        .ends_with(1, &["a run without `--state` wrote it"]);
+    fs::remove_file(folder.path("out.jsonl")).unwrap();
+    run(&folder).with_state().finish().succeeds();
+    // What the discarded state knew may go.
+    run(&folder).with_state().args(["--fresh"]).finish().succeeds();
+    assert_eq!(folder.read("out.jsonl").lines().count(), 3);
+}
+
+#[test]
+fn a_file_is_appended_to_or_overwritten_where_that_is_asked_for() {
+    let folder = pipeline("if_exists = \"append\"\n");
+    folder.write("out.jsonl", "no line end");
+    check(&folder)
+        .finish()
+        .ends_with(0, &["appends to `out.jsonl` (11 bytes)"]);
+    for runs in 1..=2 {
+        run(&folder).finish().succeeds();
+        let text = folder.read("out.jsonl");
+        assert!(text.starts_with("no line end\n{\"n\":0.0,"), "{text}");
+        assert_eq!(text.lines().count(), 1 + 3 * runs);
+    }
+    folder.write("pipeline.toml", text("p", ""));
+    run(&folder).finish().ends_with(1, &["`out.jsonl` is there"]);
+
+    folder.write("pipeline.toml", text("p", "if_exists = \"overwrite\"\n"));
+    check(&folder)
+        .finish()
+        .ends_with(0, &["replaces `out.jsonl`", "as `if_exists` says"]);
+    run(&folder).finish().succeeds();
+    assert_eq!(folder.read("out.jsonl").lines().count(), 3);
+    // Now all of it is the pipeline's.
+    folder.write("pipeline.toml", text("p", ""));
+    run(&folder).finish().succeeds();
+}
+
+#[test]
+fn parts_that_another_wrote_are_refused_and_left() {
+    let sink = "commit = \"epoch\"\n";
+    let parts = |text: &str| text.replace("out.jsonl", "out/*.jsonl");
+    let folder = Folder::with_pipeline(&parts(&text("p", sink)));
+    folder.write("events.jsonl", numbered(3, 1));
+    fs::create_dir(folder.path("out")).unwrap();
+    folder.write("out/000000001.jsonl", FOREIGN);
+    for run in [run(&folder), run(&folder).with_state()] {
+        run.finish().ends_with(1, &["out/000000001.jsonl", "\"append\""]);
+    }
+    assert_eq!(folder.read("out/000000001.jsonl"), FOREIGN);
+
+    folder.write(
+        "pipeline.toml",
+        parts(&text("p", &format!("{sink}if_exists = \"append\"\n"))),
+    );
+    run(&folder).finish().succeeds();
+    assert_eq!(folder.read("out/000000001.jsonl"), FOREIGN);
+    assert_eq!(folder.read("out/000000002.jsonl").lines().count(), 3);
+
+    fs::remove_file(folder.path("out/000000001.jsonl")).unwrap();
+    folder.write("pipeline.toml", parts(&text("p", sink)));
+    for _ in 0..2 {
+        run(&folder).finish().succeeds();
+        assert_eq!(folder.read("out/000000001.jsonl").lines().count(), 3);
+        assert!(!folder.path("out/000000002.jsonl").exists());
+    }
+    folder.append("out/000000001.jsonl", "a note\n");
+    run(&folder).finish().ends_with(1, &["it was changed"]);
+}
+
+#[test]
+fn dead_letters_replace_those_of_an_earlier_run_and_nothing_else() {
+    let folder = pipeline("");
+    folder.write("events.jsonl", numbered(3, 1) + "{}\n");
+    folder.write("p-dead.jsonl", FOREIGN);
+    for run in [run(&folder), run(&folder).with_state()] {
+        run.finish().ends_with(1, &["dead letters", "`p-dead.jsonl` is there"]);
+        assert_eq!(folder.read("p-dead.jsonl"), FOREIGN);
+        assert!(!folder.path("out.jsonl").exists(), "nothing was begun");
+    }
+    fs::remove_file(folder.path("p-dead.jsonl")).unwrap();
+    for _ in 0..2 {
+        run(&folder).finish().succeeds();
+        assert_eq!(dead_letters(&folder, "p-dead.jsonl").len(), 1);
+    }
+    folder.write("events.jsonl", numbered(3, 1));
+    run(&folder).finish().succeeds();
+    assert!(
+        !folder.path("p-dead.jsonl").exists(),
+        "those of an earlier run would pass for this one's"
+    );
+}
+
+#[test]
+fn where_one_pipeline_is_refused_none_begins() {
+    let folder = pipeline("");
+    run(&folder).finish().succeeds();
+    let before = folder.read("out.jsonl");
+    folder.write("events.jsonl", numbered(1, 1));
+    folder.write("q.toml", text("q", "").replace("out.jsonl", "other.jsonl"));
+    folder.write("other.jsonl", FOREIGN);
+    Dirigo::run(&folder, ["pipeline.toml", "q.toml"])
+        .finish()
+        .ends_with(1, &["pipeline `q`", "`other.jsonl` is there"]);
+    assert_eq!(
+        (folder.read("out.jsonl"), folder.read("other.jsonl")),
+        (before, FOREIGN.to_owned())
+    );
+}
+
+/// Readings without end, into `out.jsonl` and to standard output.
+fn endless(sink: &str) -> Folder {
+    Folder::with_pipeline(&format!(
+        "[pipeline]\nname = \"endless\"\ncheckpoint = \"off\"\n\
+         [[source]]\nid = \"in\"\nkind = \"generator\"\n\
+         [[sink]]\nid = \"shown\"\nkind = \"stdout\"\ninputs = [\"in\"]\n\
+         [[sink]]\nid = \"out\"\nkind = \"file\"\npath = \"out.jsonl\"\ninputs = [\"in\"]\n{sink}"
+    ))
+}
+
+/// Runs until there is output, and kills it then.
+fn killed(run: Dirigo) {
+    let mut running = run.piped();
+    for _ in 0..5_000 {
+        running.stdout.next().unwrap();
+    }
+    assert!(running.kill());
+}
+
+#[test]
+fn what_a_killed_run_left_is_the_pipelines() {
+    let folder = endless("");
+    for _ in 0..3 {
+        killed(run(&folder));
+    }
+    folder.append("out.jsonl", &"x".repeat(1 << 20));
+    run(&folder).finish().ends_with(1, &["it was changed"]);
+}
+
+#[test]
+fn a_run_that_was_killed_before_its_first_checkpoint_is_gone_on_from() {
+    let folder = endless("");
+    for _ in 0..3 {
+        killed(run(&folder).with_state());
+    }
+    run(&folder).with_state().set("source.in.count", 3).finish().succeeds();
+    assert_eq!(folder.read("out.jsonl").lines().count(), 3);
+}
+
+#[test]
+fn what_a_killed_run_appended_is_taken_back_and_nothing_before_it() {
+    let folder = endless("if_exists = \"append\"\n");
+    folder.write("out.jsonl", FOREIGN);
+    for _ in 0..3 {
+        killed(run(&folder).with_state());
+        assert!(folder.read("out.jsonl").starts_with(FOREIGN));
+    }
+    let mut running = run(&folder).with_state().piped();
+    running.stdout.next().unwrap();
+    running.interrupt();
+    running.finish().succeeds();
+    let text = folder.read("out.jsonl");
+    let positions: Vec<&str> = text.lines().skip(1).collect();
+    let first = positions.iter().filter(|line| **line == positions[0]).count();
+    assert!(text.starts_with(FOREIGN));
+    assert_eq!(first, 1, "the first reading is there once");
+}
