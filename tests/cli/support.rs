@@ -75,7 +75,9 @@ pub(crate) fn command(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dirigo"));
     // Projects are built where their pipelines look for them.
     command.env_remove("CARGO_TARGET_DIR");
-    command.current_dir(directory).env("DIRIGO_CACHE_DIR", kept("cache"));
+    command.current_dir(directory);
+    command.env("DIRIGO_CACHE_DIR", kept("cache"));
+    command.env("DIRIGO_CACHE_KEY", kept("cache.key"));
     command
 }
 

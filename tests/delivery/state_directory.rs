@@ -1,6 +1,7 @@
 //! `dirigo state`: what a stopped pipeline has left is looked at, and stays as it is.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
 
@@ -229,4 +230,24 @@ fn a_database_that_is_gone_is_missed_by_all_alike() {
         .args(["--fresh"])
         .finish()
         .succeeds();
+}
+
+#[test]
+fn a_state_directory_that_others_can_write_to_is_refused_with_what_mends_it() {
+    let folder = stopped();
+    let state = folder.path("state");
+    assert_eq!(std::fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
+    for mode in [0o777, 0o770] {
+        std::fs::set_permissions(&state, std::fs::Permissions::from_mode(mode)).unwrap();
+        let refused = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+        refused.ends_with(
+            78,
+            &[
+                "the state directory state can be written by others",
+                "`chmod go-w state`",
+            ],
+        );
+    }
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o750)).unwrap();
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::support::{Dirigo, Finished, Folder, guest, numbered, numbers};
 
 const EVENTS: u64 = 1_000;
@@ -126,6 +128,57 @@ fn an_entry_that_belongs_to_another_component_is_not_taken_for_this_one() {
     let others = entries(&folder).into_iter().find(|entry| *entry != mine).unwrap();
     fs::copy(&others, &mine).unwrap();
     run(&folder);
+}
+
+/// The parts of an entry: what tells its layout, its component, who made it, and the code.
+const TAG: std::ops::Range<usize> = 48..80;
+
+#[test]
+fn an_entry_that_the_host_did_not_make_is_compiled_again() {
+    let folder = folder();
+    run(&folder);
+    let entry = the_entry(&folder);
+    let whole = fs::read(&entry).unwrap();
+    // An attacker knows the layout and the component, and can hash; what it lacks is the key.
+    let mut hashed = whole.clone();
+    let code_from = TAG.end;
+    hashed[code_from + 1_000] ^= 1;
+    let digest: [u8; 32] = Sha256::digest(&hashed[code_from..]).into();
+    hashed[TAG].copy_from_slice(&digest);
+    // Another user of the machine has a host of its own.
+    let other = Dirigo::run(&folder, ["pipeline.toml"])
+        .cache(folder.path("others-cache"))
+        .env("DIRIGO_CACHE_KEY", folder.path("other/cache.key"))
+        .finish();
+    other.succeeds();
+    let of_other = fs::read(folder.path("others-cache").join(entry.file_name().unwrap())).unwrap();
+    assert!(of_other[..TAG.start] == whole[..TAG.start] && of_other[TAG] != whole[TAG]);
+    for (what, bytes) in [("a hash of the code", hashed), ("made with another key", of_other)] {
+        fs::write(&entry, bytes).unwrap();
+        let planted = identity(&entry);
+        run(&folder);
+        assert!(
+            fs::read(&entry).unwrap() == whole,
+            "{what}: the host's own is there again"
+        );
+        assert_ne!(identity(&entry), planted, "{what}");
+    }
+}
+
+#[test]
+fn a_key_that_others_can_read_is_not_used() {
+    let folder = folder();
+    let key = folder.write("cache.key", [7; 32]);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let finished = Dirigo::run(&folder, ["pipeline.toml"])
+        .cache(folder.path("cache"))
+        .env("DIRIGO_CACHE_KEY", &key)
+        .finish();
+    finished.succeeds();
+    for words in ["cache.key", "can be read by others", "remove it"] {
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    }
+    assert!(entries(&folder).is_empty());
 }
 
 #[test]

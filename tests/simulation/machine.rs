@@ -76,7 +76,8 @@ impl Machine {
         let cache = Path::new(env!("CARGO_BIN_EXE_dirigo"))
             .with_file_name("hostile")
             .join("cache");
-        let engine = Engine::new(&Limits::read(), Cache::open(&cache).ok()).unwrap();
+        let key = cache.with_file_name("cache.key");
+        let engine = Engine::new(&Limits::read(), Cache::open(&cache, &key).ok()).unwrap();
         let loaded = pipeline::load(&folder.path("pipeline.toml"), &[], &dirigo::connectors::builtin()).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
         let mut prepared = runtime.block_on(prepare(&engine, loaded, &clock)).unwrap();

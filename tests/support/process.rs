@@ -45,7 +45,8 @@ impl Dirigo {
             .current_dir(folder.path(""))
             .arg(subcommand)
             .env_remove("DIRIGO_LOG")
-            .env("DIRIGO_CACHE_DIR", target_directory().join("hostile").join("cache"));
+            .env("DIRIGO_CACHE_DIR", target_directory().join("hostile").join("cache"))
+            .env("DIRIGO_CACHE_KEY", target_directory().join("hostile").join("cache.key"));
         Self { command, summary: None }
     }
 
@@ -68,8 +69,13 @@ impl Dirigo {
         self.args(["--set", &format!("{key}={value}")])
     }
 
-    pub(crate) fn cache(mut self, directory: PathBuf) -> Self {
-        self.command.env("DIRIGO_CACHE_DIR", directory);
+    pub(crate) fn cache(self, directory: PathBuf) -> Self {
+        self.env("DIRIGO_CACHE_DIR", directory)
+    }
+
+    /// With an environment variable.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.env(name, value);
         self
     }
 

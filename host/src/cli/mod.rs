@@ -22,6 +22,7 @@ mod summary;
 mod test;
 mod throttling;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +42,10 @@ struct Cli {
     /// Where compiled components are kept; `off` to compile them at every start
     #[arg(long, global = true, value_name = "DIR", env = "DIRIGO_CACHE_DIR")]
     cache_dir: Option<String>,
+    /// The key that tells compiled components of this user's making from others; made where it is missing, by default
+    /// `~/.local/state/dirigo/cache.key`
+    #[arg(long, global = true, value_name = "FILE", env = "DIRIGO_CACHE_KEY")]
+    cache_key: Option<PathBuf>,
     /// What is logged to standard error, such as `debug` or `guest=info`
     #[arg(
         long,
@@ -91,6 +96,7 @@ pub(crate) fn main() -> ExitCode {
     let globals = Globals {
         format: cli.output,
         cache_dir: cli.cache_dir,
+        cache_key: cli.cache_key,
         log: Log::set_up(&filter),
     };
     let outcome = match cli.command {

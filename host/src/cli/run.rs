@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use dirigo::disk::{NotPrivate, make_private_directory};
 use dirigo::flow::Failure;
 use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity, Tenants};
 use dirigo::runtime::compatibility;
@@ -73,6 +74,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    if let Some(directory) = &args.state {
+        match make_private_directory(directory, "state directory") {
+            // What cannot be made or read at all, the store says with the file that it needs.
+            Ok(()) | Err(NotPrivate::Io { .. }) => {}
+            Err(problem) => {
+                eprintln!("error: {problem}");
+                return Ok(Exit::Configuration);
+            }
+        }
+    }
     let setup = CommandContext::new(globals)?;
     let Some(prepared) = prepare_all(&setup, args, globals)? else {
         return Ok(Exit::Configuration);

@@ -8,6 +8,7 @@ pub mod output;
 pub mod report;
 pub mod setup;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use log::Log;
@@ -43,6 +44,8 @@ pub struct Globals {
     pub format: Format,
     /// Where compiled components are kept, if the user says so; `off` to keep none.
     pub cache_dir: Option<String>,
+    /// Where the key of the cache is kept, if the user says so.
+    pub cache_key: Option<PathBuf>,
     /// The log of this process.
     pub log: Log,
 }

@@ -81,14 +81,19 @@ fn touch_small_pages() {
     }
 }
 
-/// The cache that the user wants; a default one that cannot be used is done without.
+/// The cache that the user wants; one that cannot be used, or that others could change, is done without.
 fn cache(globals: &Globals) -> Option<Cache> {
     let directory = match globals.cache_dir.as_deref() {
         Some("off") => return None,
         Some(directory) => directory.into(),
         None => Cache::default_directory()?,
     };
-    Cache::open(&directory)
-        .inspect_err(|error| tracing::warn!("{error}; components are compiled at every start"))
+    let key = globals.cache_key.clone().or_else(Cache::default_key);
+    let opened = key.map_or_else(
+        || Err("there is no home directory for the key of the cache; name a file for it with `--cache-key`".to_owned()),
+        |key| Cache::open(&directory, &key).map_err(|error| error.to_string()),
+    );
+    opened
+        .inspect_err(|error| tracing::warn!("{error}; until then components are compiled at every start"))
         .ok()
 }

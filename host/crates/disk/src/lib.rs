@@ -3,6 +3,7 @@
 //! A seam: what has to survive a crash is written through it, so that a simulation can lose exactly what a disk may lose.
 //! Knows nothing of what is in the files.
 
+mod private;
 mod real;
 mod simulated;
 
@@ -11,6 +12,7 @@ use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 
+pub use private::{NotPrivate, expect_private_directory, make_private_directory};
 pub use real::Real;
 pub use simulated::Simulated;
 

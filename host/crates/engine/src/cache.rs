@@ -1,141 +1,145 @@
 //! Compiled components on disk.
 //!
-//! An entry is found by the component's bytes and everything that compiling depends on, and is loaded only if it is whole
-//! and of this user's making: loading foreign machine code would hand over the process. Anything else is compiled again.
+//! An entry is found by the component's bytes and everything that compiling depends on, and is loaded only if it bears a
+//! tag that the [`Key`] of this host makes of it: loading foreign machine code would hand over the process, and whoever
+//! can write a file into the directory does not have the key. Anything else is compiled again.
+
+mod key;
 
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use dirigo_disk::{NotPrivate, make_private_directory};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::{bulk, digest};
+use key::Key;
+
+pub use key::Error as KeyError;
 
 /// What an entry starts with; the number changes with the layout of the file.
-const MAGIC: &[u8; 16] = b"dirigo cwasm 01\n";
+const MAGIC: &[u8; 16] = b"dirigo cwasm 02\n";
 
 /// A directory of compiled components that only this user can write to.
 #[derive(Clone, Debug)]
 pub struct Cache {
     directory: PathBuf,
+    key: Key,
 }
 
-/// Why a directory cannot be used.
+/// Why a cache cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It cannot be made or read.
-    #[error("cannot use the cache directory {}: {source}", .path.display())]
-    Io {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Somebody else could plant code in it.
-    #[error("the cache directory {} can be written by others; `chmod 700` it", .path.display())]
-    Shared {
-        /// The directory.
-        path: PathBuf,
-    },
+    /// Its directory cannot.
+    #[error(transparent)]
+    Directory(#[from] NotPrivate),
+    /// Its key cannot.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 impl Cache {
-    /// The cache in `directory`, which is made if it is missing.
+    /// The cache in `directory`, whose entries bear tags of the key in the file `key`. Both are made if they are missing.
     ///
     /// # Errors
-    /// When it can't be made, belongs to another user, or others may write to it.
-    pub fn open(directory: &Path) -> Result<Self, Error> {
-        let io = |source| Error::Io {
-            path: directory.to_owned(),
-            source,
-        };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(io)?;
-        let metadata = fs::metadata(directory).map_err(io)?;
-        let is_private = metadata.mode() & 0o022 == 0 && metadata.uid() == rustix::process::geteuid().as_raw();
-        if is_private {
-            Ok(Self {
-                directory: directory.to_owned(),
-            })
-        } else {
-            Err(Error::Shared {
-                path: directory.to_owned(),
-            })
-        }
+    /// When one of them can't be made, belongs to another user, or others may write to the directory or read the key.
+    pub fn open(directory: &Path, key: &Path) -> Result<Self, Error> {
+        make_private_directory(directory, "cache directory")?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            key: Key::open(key)?,
+        })
     }
 
     /// Where the user's cache is: `$XDG_CACHE_HOME/dirigo` or `~/.cache/dirigo`; `None` without a home.
     #[must_use]
     pub fn default_directory() -> Option<PathBuf> {
-        let absolute = |path: PathBuf| path.is_absolute().then_some(path);
-        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).and_then(absolute);
-        let home = || {
-            std::env::var_os("HOME")
-                .map(|home| PathBuf::from(home).join(".cache"))
-                .and_then(absolute)
-        };
-        base.or_else(home).map(|base| base.join("dirigo"))
+        Some(user_directory("XDG_CACHE_HOME", ".cache")?.join("dirigo"))
     }
 
-    /// The compiled form of `wasm`, if a whole entry for exactly these bytes and this engine is there.
+    /// Where the key of the user's caches is: `$XDG_STATE_HOME/dirigo/cache.key` or `~/.local/state/dirigo/cache.key`;
+    /// `None` without a home.
+    #[must_use]
+    pub fn default_key() -> Option<PathBuf> {
+        Some(user_directory("XDG_STATE_HOME", ".local/state")?.join("dirigo/cache.key"))
+    }
+
+    /// The compiled form of `wasm`, if an entry of this host's making for exactly these bytes and this engine is there.
     pub(crate) fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
-        let key = key(engine, wasm);
-        let entry = fs::read(self.path(&key)).ok()?;
-        let code = verify(&entry, &key)?;
+        let id = id(engine, wasm);
+        let entry = fs::read(self.path(&id)).ok()?;
+        let code = self.verify(&entry, &id)?;
         deserialize(engine, code)
     }
 
     /// Keeps the compiled form of `wasm`; a full or read-only disk only costs the next start its time.
     pub(crate) fn store(&self, engine: &Engine, wasm: &[u8], component: &Component) {
-        let key = key(engine, wasm);
+        let id = id(engine, wasm);
         let kept = component
             .serialize()
             .map_err(std::io::Error::other)
-            .and_then(|code| self.write(&key, &code));
+            .and_then(|code| self.write(&id, &code));
         if let Err(error) = kept {
             tracing::warn!(directory = %self.directory.display(), %error, "a compiled component could not be kept");
         }
     }
 
-    fn write(&self, key: &[u8; digest::BYTES], code: &[u8]) -> std::io::Result<()> {
+    fn write(&self, id: &[u8; digest::BYTES], code: &[u8]) -> std::io::Result<()> {
         // Renamed into place, so that another process never reads a half-written entry.
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
         file.write_all(MAGIC)?;
-        file.write_all(key)?;
-        file.write_all(&digest::sha256(code))?;
+        file.write_all(id)?;
+        file.write_all(&self.mac(id, code).finalize().into_bytes())?;
         file.write_all(code)?;
-        file.persist(self.path(key))?;
+        file.persist(self.path(id))?;
         Ok(())
     }
 
-    fn path(&self, key: &[u8; digest::BYTES]) -> PathBuf {
-        self.directory.join(format!("{}.cwasm", digest::hex(key)))
+    /// The code in `entry`, if this host made it for `id`.
+    fn verify<'a>(&self, entry: &'a [u8], id: &[u8; digest::BYTES]) -> Option<&'a [u8]> {
+        let entry = entry.strip_prefix(MAGIC)?.strip_prefix(id)?;
+        let (tag, code) = entry.split_at_checked(digest::BYTES)?;
+        self.mac(id, code).verify_slice(tag).ok()?;
+        Some(code)
+    }
+
+    /// What the tag of an entry is made of: its layout, which component it is for, and the code.
+    fn mac(&self, id: &[u8; digest::BYTES], code: &[u8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.key.bytes()).expect("a key may have any length");
+        mac.update(MAGIC);
+        mac.update(id);
+        mac.update(code);
+        mac
+    }
+
+    fn path(&self, id: &[u8; digest::BYTES]) -> PathBuf {
+        self.directory.join(format!("{}.cwasm", digest::hex(id)))
     }
 }
 
-/// The code in `entry`, if it is the whole one for `key`.
-fn verify<'a>(entry: &'a [u8], key: &[u8; digest::BYTES]) -> Option<&'a [u8]> {
-    let entry = entry.strip_prefix(MAGIC)?.strip_prefix(key)?;
-    let (digest, code) = entry.split_at_checked(digest::BYTES)?;
-    (digest::sha256(code) == digest).then_some(code)
+/// The directory that the XDG variable names, or the one of that `name` in the user's home.
+fn user_directory(variable: &str, name: &str) -> Option<PathBuf> {
+    let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(name));
+    let named = std::env::var_os(variable).map(PathBuf::from).and_then(absolute);
+    named.or_else(|| home().and_then(absolute))
 }
 
 #[allow(unsafe_code, reason = "wasmtime cannot prove that bytes are code of its own making")]
 fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
-    // SAFETY: the digest shows that these are the bytes that `write` got from `Component::serialize`, and the directory is
-    // one that only this user can write to.
+    // SAFETY: the tag shows that these are the bytes that `write` got from `Component::serialize`: only this host has the
+    // key that makes it.
     unsafe { Component::deserialize(engine, code) }.ok()
 }
 
-fn key(engine: &Engine, wasm: &[u8]) -> [u8; digest::BYTES] {
+/// What an entry is found by.
+fn id(engine: &Engine, wasm: &[u8]) -> [u8; digest::BYTES] {
     /// Feeds what wasmtime hashes (its version, the configuration, the processor's features) to the digest.
     struct Feed(Sha256);
     impl Hasher for Feed {

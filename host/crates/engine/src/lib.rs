@@ -30,7 +30,7 @@ mod validation;
 mod wasi;
 
 pub use bulk::Refused;
-pub use cache::{Cache, Error as CacheError};
+pub use cache::{Cache, Error as CacheError, KeyError};
 pub use capacity::Machine;
 pub use component::Component;
 pub use contract::Violation;
