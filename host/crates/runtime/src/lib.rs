@@ -35,7 +35,7 @@ pub use graph::Ended;
 pub use host::{Host, HostOptions};
 pub use job::{Control, Job};
 pub use opening::Opened;
-pub use prepare::{Prepared, prepare};
+pub use prepare::{Patience, Prepared, prepare, prepare_with};
 pub use recovery::RecoveredBatches;
 pub use slo_monitor::{Demand, DemandMeter, Shortfall, shortfalls};
 pub use summary::{
