@@ -9,7 +9,7 @@ mod support;
 
 use dirigo::batch::Batch;
 use dirigo::call::Request;
-use dirigo::engine::{Budget, Engine, GuestLog, Instance, Setup};
+use dirigo::engine::{Budget, Engine, GuestLog, Instance, Seed, Setup};
 use dirigo::lineage::Ticket;
 use dirigo::pipeline::Limits;
 use dirigo::state::{Table, windows};
@@ -53,6 +53,7 @@ fn setup() -> Setup {
         config: "{}".into(),
         log,
         quota: Arc::default(),
+        seed: Seed::new("bench", "guest"),
         clock: support::clock(),
     }
 }

@@ -21,7 +21,7 @@ mod value;
 
 use std::borrow::Cow;
 
-use serde::{Serialize, de::IgnoredAny};
+use serde::Serialize;
 
 use self::scan::{Search, Spot};
 pub use self::{
@@ -100,15 +100,15 @@ impl Json {
         }))
     }
 
-    /// Has `serde_json` explain what our own scanner only refuses.
+    /// Why it is refused: in the words of `serde_json`, and within the fuel of any event.
     #[cold]
     fn what_is_wrong(&self) -> Error {
-        let explained = match std::str::from_utf8(&self.0).map(serde_json::from_str::<IgnoredAny>) {
-            Ok(Ok(_)) => Error::new("it is nested too deeply: containers in more than 128 others"),
-            Ok(Err(error)) => error.into(),
-            Err(error) => error.into(),
+        let explained = match std::str::from_utf8(&self.0) {
+            Ok(_) => scan::fault::explain(&self.0)
+                .unwrap_or_else(|| "it is nested too deeply: containers in more than 128 others".into()),
+            Err(error) => error.to_string(),
         };
-        explained.context("the event is no JSON")
+        Error::new(explained).context("the event is no JSON")
     }
 }
 

@@ -37,6 +37,8 @@
 //!   of the batch goes on. A panic costs a trap, but no more than that event either.
 //! - **State** is the accumulator of a [`Reduce`], which the host keeps. An operator's fields may cache what follows
 //!   from its configuration, but hold no truth: the host may drop an instance after any batch and open another.
+//! - **Random numbers and the time** follow from the event at hand: `getrandom` and `uuid` give each event numbers of its own, and the
+//!   same ones when it is tried again; `SystemTime::now()` is its event time. An operator that asks for either gets one event a call.
 //!
 //! Derived `Serialize` and `Deserialize` need `serde` among the dependencies of the operator's own crate.
 

@@ -48,3 +48,53 @@ fn all_that_is_wrong_is_said_at_once() {
     let finished = Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish();
     finished.ends_with(78, &["this guest opens for nobody", "unknown field `feild`"]);
 }
+
+#[test]
+fn an_open_that_never_ends_ends_its_own_pipeline_at_its_time_limit() {
+    let folder = pipeline(
+        "map",
+        "{ mode = \"loop-in-open\" }",
+        "[operator.limits]\nfuel_per_event = 9_000_000_000_000_000_000\nopen = \"700ms\"",
+    );
+    folder.write("events.jsonl", numbered(10, 1));
+    let limit = [
+        "cannot be opened",
+        "takes longer than 0.7 s",
+        "`open` under `[operator.limits]`",
+    ];
+    let finished = Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish();
+    finished.ends_with(78, &limit);
+    finished.ends_with(78, &["pipeline.toml:"]);
+
+    let honest = folder.read("pipeline.toml").replace("loop-in-open", "pass");
+    let honest = honest.replace("name = \"hostile\"", "name = \"honest\"");
+    folder.write(
+        "honest.toml",
+        honest
+            .replace("out.jsonl", "honest.jsonl")
+            .replace("dead.jsonl", "dead-2.jsonl"),
+    );
+    let finished = Dirigo::run(&folder, ["pipeline.toml", "honest.toml"])
+        .workers(1)
+        .finish();
+    finished.ends_with(1, &limit);
+    finished.ends_with(1, &["pipeline `hostile`: operator `guest`"]);
+    assert_eq!(
+        crate::support::numbers(&folder.read("honest.jsonl")),
+        (0..10).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_time_to_open_out_of_range_is_refused() {
+    for open in ["0s", "11m"] {
+        let folder = pipeline(
+            "map",
+            "{ mode = \"pass\" }",
+            &format!("[operator.limits]\nopen = \"{open}\""),
+        );
+        folder.write("events.jsonl", "");
+        let finished = Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish();
+        finished.ends_with(78, &["`open` is out of range", "\"1ms\" and \"10m\""]);
+    }
+}

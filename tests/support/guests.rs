@@ -10,10 +10,11 @@ use std::sync::OnceLock;
 
 use super::Folder;
 
-const GUESTS: [&str; 9] = [
+const GUESTS: [&str; 10] = [
     "map",
     "filter",
     "reduce",
+    "onlooker",
     "malformed-map",
     "malformed-filter",
     "malformed-reduce",

@@ -80,6 +80,7 @@ fn unplaced(setup: &CommandContext) -> engine::Setup {
             Arc::default(),
         )),
         quota: Arc::default(),
+        seed: engine::Seed::new("inspect", "component"),
         clock: setup.clock.clone(),
     }
 }
@@ -90,7 +91,7 @@ impl Inspection<'_> {
         let imports: String = self.imports.iter().flat_map(|import| ["\n  ", import]).collect();
         format!(
             "kind            {}\nsha256          {}\nsize            {}\ninitial memory  {}\n{}\
-             limits          memory {}, state {}, {} fuel per event, {} table elements\nimports{}\n",
+             limits          memory {}, state {}, {} fuel per event, {} table elements, {} ms to open\nimports{}\n",
             self.kind,
             self.sha256,
             size(self.size as u64),
@@ -100,6 +101,7 @@ impl Inspection<'_> {
             size(self.limits.state),
             self.limits.fuel_per_event,
             self.limits.table_elements,
+            self.limits.open_ms,
             if imports.is_empty() { "  none".into() } else { imports },
         )
     }

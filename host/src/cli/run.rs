@@ -9,7 +9,7 @@ use dirigo::flow::Failure;
 use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity, Tenants};
 use dirigo::runtime::compatibility;
 use dirigo::runtime::{
-    Control, Ended, Host, HostOptions, Job, Opened, Outcome, Prepared, StateLocation, Summary, TenantSummary,
+    Control, Ended, Host, HostOptions, Job, Opened, Outcome, Patience, Prepared, StateLocation, Summary, TenantSummary,
     dead_letters_path, foresee,
 };
 use dirigo::scheduler::PolicyKind;
@@ -155,10 +155,11 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
 
 /// All pipelines, prepared; `None` where one cannot be, which has been said.
 fn prepare_all(setup: &CommandContext, args: &Args, globals: &Globals) -> anyhow::Result<Option<Vec<Prepared>>> {
+    let patience = Patience::of_run();
     let mut all = Vec::new();
     let mut refused = Vec::new();
     for file in &args.files {
-        match setup.load(file, &args.set) {
+        match setup.load_to_run(file, &args.set, &patience) {
             Ok(prepared) => {
                 if prepared.warnings.count(Severity::Warning) > 0 {
                     report::diagnostics(&prepared.warnings, Format::Text)?;

@@ -3,8 +3,9 @@
 //! It builds nothing: what it returns are positions in the document. It is written by hand because it runs once per
 //! event in every built-in operator: over a sensor reading of 70 bytes all of `builtin:filter` burns 1,500 fuel in a
 //! component, this pass alone with `serde_json`'s visitors 3,600. It accepts what `serde_json` accepts, which its tests
-//! check on mutated documents, and leaves it to `serde_json` to say what is wrong with the others.
+//! check on mutated documents; what is wrong with the others, `fault` finds out.
 
+pub(super) mod fault;
 mod grammar;
 mod word;
 
@@ -304,6 +305,11 @@ mod tests {
         let text = std::str::from_utf8(document);
         let theirs = text.is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
         assert_eq!(ours, theirs, "{}", String::from_utf8_lossy(document));
+        if let Ok(text) = text {
+            let error = serde_json::from_str::<IgnoredAny>(text).err();
+            let said = error.map(|error| error.to_string());
+            assert_eq!(fault::explain(document), said, "{text}");
+        }
         ours
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use wasm_encoder::{BlockType, Encode as _, Function, HeapType, InstructionSink};
+use wasm_encoder::{BlockType, Encode as _, Function, HeapType, InstructionSink, MemArg};
 use wasmparser::{BinaryReader, CodeSectionReader, KnownCustom, Name, Parser, Payload};
 
 use crate::beside::beside_a_victim;
@@ -102,6 +102,45 @@ pub(crate) fn wasi_handles_are_held_up_to_a_bound() {
         "{dead_letters:?}"
     );
     assert!(finished.peak_bytes < 400 << 20, "{} bytes", finished.peak_bytes);
+}
+
+pub(crate) fn line_ends_printed_without_end_let_others_run() {
+    const HANDLE: u64 = 0;
+    const RESULT: i32 = 8;
+    const LINE_ENDS: i32 = 64;
+    let wasm = std::fs::read(guest("map")).unwrap();
+    let get_stdout = number_of_the_import(&wasm, "get-stdout");
+    let write = number_of_the_import(&wasm, "[method]output-stream.write");
+    let at = |offset| MemArg {
+        offset,
+        align: 2,
+        memory_index: 0,
+    };
+    let (folder, _) = run_in(
+        &wasm,
+        |code| {
+            // The local becomes the address of two new pages.
+            code.i32_const(2).memory_grow(0).i32_const(16).i32_shl().local_set(0);
+            code.local_get(0).i32_const(LINE_ENDS).i32_add();
+            code.i32_const(i32::from(b'\n')).i32_const(4096).memory_fill(0);
+            code.local_get(0).call(get_stdout).i32_store(at(HANDLE));
+            code.loop_(BlockType::Empty);
+            code.local_get(0).i32_load(at(HANDLE));
+            code.local_get(0).i32_const(LINE_ENDS).i32_add().i32_const(4096);
+            code.local_get(0).i32_const(RESULT).i32_add();
+            code.call(write).br(0).end();
+        },
+        "[operator.limits]\nfuel_per_event = 1_000_000",
+    );
+    let dead_letters = dead_letters(&folder, "dead.jsonl");
+    assert!(
+        dead_letters.iter().map(DeadLetter::number).eq([0, 20]),
+        "{dead_letters:?}"
+    );
+    assert!(
+        dead_letters.iter().all(|dead_letter| dead_letter.kind == "fuel"),
+        "{dead_letters:?}"
+    );
 }
 
 /// A section of a binary: its kind and its contents.

@@ -83,7 +83,7 @@ suite! {
     striking::lies_about_results_are_not_taken,
         "malformed columns, lists outside memory, invalid UTF-8" => "validation at the edge";
     striking::the_outside_world_looks_the_same_to_every_run,
-        "environment, clocks, chance" => "an empty environment, a stopped clock, a fixed seed";
+        "environment, clocks, chance" => "an empty environment; clocks and seeds that follow from the event";
     striking::memory_bears_no_trace_of_another_tenant,
         "reading what another tenant left in memory" => "memory is cleared before it is given out";
     striking::thousands_of_actors_that_start_and_trap_at_once_are_started_in_turn,
@@ -92,6 +92,8 @@ suite! {
         "table bomb" => "the table limit; 20,000 elements whatever it says";
     injected::wasi_handles_are_held_up_to_a_bound,
         "WASI handles held for ever" => "1,024 an instance; the event is dead";
+    injected::line_ends_printed_without_end_let_others_run,
+        "line ends printed without end" => "a yield per 50 µs served; lines beyond the rate are counted; the event's fuel";
     injected::a_straight_line_of_slow_instructions_yields_on_its_way,
         "50,000 slow instructions without a loop" => "a place to yield every 512 instructions";
     injected::one_copy_of_240_mib_yields_on_its_way,

@@ -21,6 +21,7 @@ mod replica;
 mod slice_lengths;
 mod turn;
 mod turn_waker;
+mod twins;
 mod watchdog;
 
 use std::fmt;
@@ -89,7 +90,7 @@ pub enum Step {
 
 impl Actor {
     fn new(operator: Arc<Operator>, identity: ActorIdentity, replicas: u16) -> Arc<Self> {
-        let mailbox = Mailbox::new(replicas);
+        let mailbox = Mailbox::new(replicas, operator.is_per_event);
         Arc::new_cyclic(|actor| Self {
             operator,
             identity,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::twins::Twins;
 use dirigo_ground::batch::Batch;
 use dirigo_ground::lineage::Ticket;
 
@@ -20,6 +21,8 @@ pub(super) struct Mailbox {
     /// Replicas that wait for a batch.
     pub(super) idle: SmallVec<[u16; 2]>,
     taken: u64,
+    /// What numbers the events that are taken, where an operator must tell apart those of one origin.
+    twins: Option<Twins>,
     /// Whether its actor has left the directory: nothing is added any more.
     is_retired: bool,
 }
@@ -43,13 +46,16 @@ pub(super) struct Chunk {
     pub(super) number: u64,
     /// Shares in every batch that is joined in it: nothing of them is done with before all of the chunk is.
     pub(super) tickets: SmallVec<[Arc<Ticket>; 4]>,
+    /// The [numbers](Twins::number) of its events, where they are told apart. Each is then run alone.
+    pub(super) twins: Vec<u32>,
 }
 
 impl Mailbox {
-    /// An empty one, for an actor with so many replicas.
-    pub(super) fn new(replicas: u16) -> Self {
+    /// An empty one, for an actor with so many replicas, of an operator that is handed one event at a time or not.
+    pub(super) fn new(replicas: u16, is_per_event: bool) -> Self {
         Self {
             idle: (0..replicas).collect(),
+            twins: is_per_event.then(Twins::default),
             ..Self::default()
         }
     }
@@ -99,6 +105,14 @@ impl Mailbox {
 
     /// Takes as many batches as make a good turn, joined; all come from one source by one path.
     pub(super) fn take(&mut self, events_max: usize) -> Option<Chunk> {
+        let mut chunk = self.take_joined(events_max)?;
+        if let Some(twins) = self.twins.as_mut().filter(|_| !chunk.is_done) {
+            chunk.twins = twins.number(&chunk.batch);
+        }
+        Some(chunk)
+    }
+
+    fn take_joined(&mut self, events_max: usize) -> Option<Chunk> {
         let MailboxItem { batch: front, is_done } = self.queue.front()?;
         let is_done = *is_done;
         let number = self.taken;
@@ -108,6 +122,7 @@ impl Mailbox {
             self.begun = begun + events_max;
             return Some(Chunk {
                 tickets: SmallVec::new(),
+                twins: Vec::new(),
                 batch: front.slice(begun..self.begun),
                 is_done,
                 number,
@@ -134,6 +149,7 @@ impl Mailbox {
                 is_done,
                 number,
                 tickets: SmallVec::new(),
+                twins: Vec::new(),
             });
         }
         let tickets = joined.iter().map(|batch| batch.origin.ticket.clone()).collect();
@@ -142,6 +158,7 @@ impl Mailbox {
             is_done,
             number,
             tickets,
+            twins: Vec::new(),
         })
     }
 
@@ -186,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_batch_larger_than_a_turn_leaves_in_pieces_and_in_order() {
-        let mut mailbox = Mailbox::new(1);
+        let mut mailbox = Mailbox::new(1, false);
         push(&mut mailbox, batch(0, 3 * TURN_EVENTS + 5));
         push(&mut mailbox, batch(10_000, 2));
         let pieces = taken(&mut mailbox);
@@ -203,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_a_turn_has_taken_of_a_batch_is_not_dropped_again() {
-        let mut mailbox = Mailbox::new(1);
+        let mut mailbox = Mailbox::new(1, false);
         let whole = batch(0, TURN_EVENTS + 10);
         push(&mut mailbox, whole.clone());
         let taken = mailbox.take(TURN_EVENTS).expect("a batch waits").batch;
@@ -220,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_mailbox_retires_only_at_rest_and_gives_back_what_comes_after() {
-        let mut mailbox = Mailbox::new(1);
+        let mut mailbox = Mailbox::new(1, false);
         assert_eq!(push(&mut mailbox, batch(0, 1)), Some(0));
         assert!(!mailbox.retire(1), "a batch waits");
         mailbox.take(TURN_EVENTS).expect("a batch waits");

@@ -32,6 +32,8 @@ pub struct Operator {
     pub(super) context: Arc<PipelineContext>,
     pub(super) component: Component,
     pub(super) setup: Setup,
+    /// Whether it is handed one event at a time: what the host answers it depends on the event.
+    pub(super) is_per_event: bool,
     pub(super) driver: Box<dyn Driver>,
     pub(super) errors: OnError,
     pub(super) isolation: Isolation,

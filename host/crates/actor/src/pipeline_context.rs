@@ -19,7 +19,7 @@ pub struct PipelineContext {
     /// Its latency target.
     pub slo_ns: Option<u64>,
     /// The names of its sources.
-    pub sources: Vec<String>,
+    pub sources: Vec<Arc<str>>,
     /// Where ready cells go.
     pub scheduler: Arc<Scheduler<Runnable>>,
     /// The instance slots.

@@ -24,7 +24,7 @@ use super::{Actor, Runnable, Step, counters, watchdog};
 pub(super) use activation::Deactivation;
 use activation::Slot;
 use chunk::OpenChunk;
-use dirigo_engine::Budget;
+use dirigo_engine::{Budget, EventOrigin};
 use dirigo_ground::quota::MemoryReservation;
 use dirigo_state::{Copies, Table};
 use phase::{Ended, Phase, RunningTurn};
@@ -219,7 +219,11 @@ impl Replica {
             slice: operator.fuel_estimator.slice_fuel(operator.slice_ns),
         };
         let instance = self.slot.as_mut().and_then(|slot| slot.instance.take());
-        let turn = Turn::new(instance, operator.clone(), request, call, budget);
+        let origin = chunk.twin().map(|twin| EventOrigin {
+            source: operator.context.sources[usize::from(request.batch().origin.ticket.source())].clone(),
+            twin,
+        });
+        let turn = Turn::new(instance, operator.clone(), request, origin, call, budget);
         self.phase.enter(Phase::Running(RunningTurn { turn, load_ns }));
         counters::add(&operator.counters.turns, 1_u64);
     }

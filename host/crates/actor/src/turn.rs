@@ -10,7 +10,7 @@ use super::driver::{Call, Failed};
 use super::effects::{self, Effects};
 use super::fuel_estimator::FuelEstimator;
 use super::turn_waker::TurnWaker;
-use dirigo_engine::{Budget, Instance, Trap, Unopened, cooperative};
+use dirigo_engine::{Budget, EventOrigin, Instance, Trap, Unopened, cooperative};
 use dirigo_ground::call::Request;
 use dirigo_pipeline::Isolation;
 
@@ -73,11 +73,12 @@ pub(super) enum PollEnd {
 }
 
 impl Turn {
-    /// Asks `request` of an instance of `operator`, which is made if there is none.
+    /// Asks `request` of an instance of `operator`, which is made if there is none. It is about one event, if there is an `origin`.
     pub(super) fn new(
         instance: Option<Box<Instance>>,
         operator: Arc<Operator>,
         request: Request,
+        origin: Option<EventOrigin>,
         call: Box<dyn Call>,
         budget: Budget,
     ) -> Self {
@@ -99,7 +100,11 @@ impl Turn {
                     }
                 },
             };
-            let (answer, fuel) = instance.run(&request, budget).await;
+            let (answer, fuel) = match origin {
+                None => instance.run(&request, budget).await,
+                // Apart from the turn, which is smaller without it, and is rarely about one event.
+                Some(origin) => Box::pin(instance.run_event(&request, origin, budget)).await,
+            };
             let (outcome, can_serve_again) = match answer {
                 Ok(answer) => {
                     let effects = match call.settle(answer, request.batch()) {

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use dirigo_engine::{Cache, Engine, Machine};
 use dirigo_ground::clock::{Clock, SystemClock};
 use dirigo_pipeline::{self as pipeline, Diagnostics, Loaded, Override, Registry};
-use dirigo_runtime::{Prepared, prepare};
+use dirigo_runtime::{Patience, Prepared, prepare, prepare_with};
 
 use super::Globals;
 
@@ -61,6 +61,21 @@ impl CommandContext {
     pub fn load_for_tests(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
         let loaded = pipeline::load_for_tests(file, overrides, &self.connectors)?;
         self.prepare(loaded)
+    }
+
+    /// Loads and prepares a pipeline file to be run next to others, which do not wait for long until its operators are open.
+    ///
+    /// # Errors
+    /// What is wrong with the file or its components.
+    pub fn load_to_run(
+        &self,
+        file: &Path,
+        overrides: &[Override],
+        patience: &Patience,
+    ) -> Result<Prepared, Diagnostics> {
+        let loaded = pipeline::load(file, overrides, &self.connectors)?;
+        self.runtime
+            .block_on(prepare_with(&self.engine, loaded, &self.clock, patience))
     }
 
     /// Prepares a pipeline that was loaded.

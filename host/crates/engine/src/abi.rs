@@ -8,6 +8,7 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 
 use crate::list::{Item, List};
 use crate::staging::{Staged, Unstaging};
+use crate::text::Text;
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Outputs, Rejection};
@@ -65,7 +66,29 @@ impl RawColumn {
     }
 }
 
-impl Item for Rejection {
+/// `types.failure` as a guest returned it.
+#[derive(ComponentType, Lift, Clone, Debug)]
+#[component(record)]
+pub(crate) struct RawFailure {
+    index: u32,
+    message: Text,
+}
+
+impl From<RawFailure> for Rejection {
+    fn from(failure: RawFailure) -> Self {
+        Self {
+            index: failure.index,
+            message: failure.message.into(),
+        }
+    }
+}
+
+/// What a guest rejected.
+pub(crate) fn rejections(failures: List<RawFailure>) -> Vec<Rejection> {
+    failures.into_items().into_iter().map(Rejection::from).collect()
+}
+
+impl Item for RawFailure {
     /// Each takes a piece of memory of its own. A few too many are cheap, and it is told later what is wrong with them.
     fn check(length: usize, handed: usize) -> wasmtime::Result<()> {
         const FEW: usize = 1024;
@@ -84,7 +107,7 @@ pub(crate) struct RawOutputs {
     origins: List<u32>,
     keys: Option<RawColumn>,
     values: RawColumn,
-    failures: List<Rejection>,
+    failures: List<RawFailure>,
 }
 
 impl Staged for RawOutputs {
@@ -101,7 +124,7 @@ impl RawOutputs {
     /// Outputs of so many items.
     pub(crate) fn validate(self, items: usize) -> Result<Outputs, InvalidResult> {
         let origins = self.origins.into_items();
-        let failures = self.failures.into_items();
+        let failures = rejections(self.failures);
         validation::in_order("origins", &origins, items, |before, after| before <= after)?;
         let values = self.values.validate("values", origins.len())?;
         let keys = match self.keys {

@@ -9,6 +9,7 @@ use crate::contract::{self, Interface, Violation};
 use crate::driver::Exports;
 use crate::guest::Guest;
 use crate::kind::Kind;
+use crate::text::Text;
 use crate::{digest, imports};
 use dirigo_ground::call::StateVersions;
 
@@ -17,7 +18,7 @@ const PAGE_BYTES: u64 = 64 << 10;
 
 /// What `lifecycle.open` is handed, the configuration, and what it returns.
 pub(crate) type OpenArgs<'a> = (&'a str,);
-pub(crate) type Opened = Result<(), String>;
+pub(crate) type Opened = Result<(), Text>;
 
 /// A component that this host runs: of a known kind, with every import granted. Cheap to clone.
 #[derive(Clone)]
@@ -31,6 +32,7 @@ struct Inner {
     open: ComponentExportIndex,
     exports: Exports,
     initial_memory: u64,
+    is_per_event: bool,
 }
 
 impl Component {
@@ -53,6 +55,7 @@ impl Component {
             open,
             exports,
             initial_memory: initial_pages.unwrap_or(0) * PAGE_BYTES,
+            is_per_event: imports::depends_on_event(compiled),
         })))
     }
 
@@ -84,6 +87,13 @@ impl Component {
     #[must_use]
     pub fn initial_memory(&self) -> u64 {
         self.0.initial_memory
+    }
+
+    /// Whether the host answers it by the event that it works on: it draws random numbers, or looks at a clock. It is handed one
+    /// event at a time, for what a call is about is all that the host knows.
+    #[must_use]
+    pub fn is_per_event(&self) -> bool {
+        self.0.is_per_event
     }
 
     /// Which state it reads and writes; `None` for a stateless one, and before anybody has

@@ -1,23 +1,23 @@
-//! What the host keeps next to a guest's memory while an instance lives: its limits, its WASI, its panic message.
+//! What the host keeps next to a guest's memory while an instance lives: its limits, its clocks, its panic message.
 //!
 //! One per store. Knows nothing of actors or turns.
 
 use std::sync::Arc;
 
-use wasmtime::component::ResourceTable;
 use wasmtime::{Memory, ResourceLimiterAsync, WasmCoreDump};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::bulk;
 use crate::cooperative::{SERVED_NS_MAX, Yielder};
 use crate::guest_log::GuestLog;
+use crate::seed::{EventIdentity, Numbers, Seed};
 use crate::setup::Setup;
-use crate::{bulk, wasi};
+use crate::wasi::Clocks;
 use dirigo_ground::limits::Limits;
 use dirigo_ground::quota::Quota;
 
 /// How many WASI handles a guest may hold at once: far more streams and pollables than a well-behaved one needs, far fewer
 /// than would cost memory.
-const HANDLES_MAX: usize = 1024;
+pub(crate) const HANDLES_MAX: usize = 1024;
 /// The most elements of a table, whatever the limits say: instructions on whole tables run to their end.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 20_000;
 
@@ -37,9 +37,15 @@ pub(crate) struct Guest {
     /// What it reported of a panic.
     pub(crate) panic_message: Option<PanicMessage>,
     pub(crate) log: Arc<GuestLog>,
-    /// Made when the guest first calls a WASI function: most never do, and it costs more than an activation.
-    wasi: Option<Box<WasiCtx>>,
-    table: ResourceTable,
+    /// How many WASI handles it holds.
+    handles: usize,
+    pub(crate) seed: Seed,
+    /// Which event the call under way is about, if it is about one.
+    event: Option<EventIdentity>,
+    /// The random numbers of that call, once it has drawn one.
+    numbers: Option<Numbers>,
+    /// The clocks of that call.
+    pub(crate) clocks: Clocks,
     memory_bytes: usize,
     /// What the host did for the guest since it last yielded on that account, in ns, roughly.
     served_ns: u64,
@@ -54,8 +60,6 @@ pub(crate) struct PanicMessage {
 
 impl Guest {
     pub(crate) fn new(setup: &Setup) -> Self {
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES_MAX);
         Self {
             limits: setup.limits,
             quota: setup.quota.clone(),
@@ -66,8 +70,11 @@ impl Guest {
             memory_shown: None,
             panic_message: None,
             log: setup.log.clone(),
-            wasi: None,
-            table,
+            handles: 0,
+            seed: setup.seed,
+            event: None,
+            numbers: None,
+            clocks: Clocks::default(),
             memory_bytes: 0,
             served_ns: 0,
         }
@@ -89,6 +96,37 @@ impl Guest {
         self.memory_shown = dump.and_then(|dump| dump.memories().first().copied());
     }
 
+    /// Begins a call that is about this event, of this time in ms since the epoch.
+    pub(crate) fn begin_event(&mut self, event: EventIdentity, time_ms: i64) {
+        self.event = Some(event);
+        self.numbers = None;
+        self.clocks = Clocks::at(time_ms);
+    }
+
+    /// The random numbers of the call under way.
+    pub(crate) fn random(&mut self) -> &mut Numbers {
+        let (seed, event) = (self.seed, self.event.as_ref());
+        self.numbers.get_or_insert_with(|| seed.numbers(event))
+    }
+
+    /// Counts a WASI handle, and gives the number that it stands for.
+    ///
+    /// # Errors
+    /// When the guest holds too many.
+    pub(crate) fn new_handle(&mut self, rep: u32) -> wasmtime::Result<u32> {
+        wasmtime::ensure!(
+            self.handles < HANDLES_MAX,
+            "holds {HANDLES_MAX} handles of WASI, as many as an instance may"
+        );
+        self.handles += 1;
+        Ok(rep)
+    }
+
+    /// Notes that the guest dropped a WASI handle.
+    pub(crate) fn drop_handle(&mut self) {
+        self.handles -= 1;
+    }
+
     /// Accounts for a call of the host that read this many bytes; gives whether the guest has been served for long enough
     /// to let others run. Fuel does not tell: a call burns 20 units and lasts as long as thousands.
     pub(crate) fn serve(&mut self, bytes: usize) -> bool {
@@ -108,17 +146,6 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         self.quota.remove_memory(self.memory);
-    }
-}
-
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        let log = &self.log;
-        let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi::deny_all(log)));
-        WasiCtxView {
-            ctx,
-            table: &mut self.table,
-        }
     }
 }
 
@@ -182,6 +209,7 @@ mod tests {
             config: "".into(),
             log: Arc::new(GuestLog::new("test", "guest", clock.clone(), Arc::default())),
             quota: Arc::default(),
+            seed: Seed::new("test", "guest"),
             clock,
         })
     }

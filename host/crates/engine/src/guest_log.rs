@@ -94,29 +94,39 @@ impl GuestLog {
         let admitted = self.log.lock().admit(now_ns, is_admitted);
         match admitted {
             Some(left_out) => self.emit(level, message, left_out),
-            None => self.quota.count_dropped_line(),
+            None => self.quota.count_dropped_lines(1),
         }
     }
 
-    /// Takes printed bytes, and logs the lines that they complete.
-    pub(crate) fn print(&self, level: Level, bytes: &[u8]) {
-        let mut rest = bytes;
-        loop {
-            let mut log = self.log.lock();
-            let (part, ended) = match rest.iter().position(|&byte| byte == b'\n') {
-                Some(end) => (&rest[..end], true),
-                None => (rest, false),
-            };
-            let room = LINE_BYTES_MAX.saturating_sub(log.printed.len());
-            log.printed.extend_from_slice(&part[..part.len().min(room)]);
-            if !ended {
-                return;
-            }
-            let line = std::mem::take(&mut log.printed);
+    /// Takes printed bytes up to the end of a line that is logged, or all of them. Gives how many it took.
+    ///
+    /// The first line that is left out is not the last: those behind it in `bytes` are counted, and not looked at.
+    pub(crate) fn print(&self, level: Level, bytes: &[u8]) -> usize {
+        let mut log = self.log.lock();
+        let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else {
+            log.keep(bytes);
+            return bytes.len();
+        };
+        log.keep(&bytes[..end]);
+        let line = std::mem::take(&mut log.printed);
+        let line = String::from_utf8_lossy(&line);
+        let now_ns = self.clock.now_ns();
+        let admitted = log.admit(now_ns, || self.quota.admits_line(line.len(), now_ns));
+        if let Some(left_out) = admitted {
             drop(log);
-            self.write(level, &String::from_utf8_lossy(&line));
-            rest = &rest[part.len() + 1..];
+            self.emit(level, &line, left_out);
+            return end + 1;
         }
+        let rest = &bytes[end + 1..];
+        let (lines, last) = match rest.iter().rposition(|&byte| byte == b'\n') {
+            Some(last) => (rest[..last].split(|&byte| byte == b'\n').count(), last + 1),
+            None => (0, 0),
+        };
+        log.left_out += lines as u64;
+        log.keep(&rest[last..]);
+        drop(log);
+        self.quota.count_dropped_lines(1 + lines as u64);
+        bytes.len()
     }
 
     fn emit(&self, level: Level, message: &str, left_out: u64) {
@@ -172,6 +182,12 @@ impl Drop for GuestLog {
 }
 
 impl Log {
+    /// Adds to the line that is being printed, as far as it is not too long.
+    fn keep(&mut self, printed: &[u8]) {
+        let room = LINE_BYTES_MAX.saturating_sub(self.printed.len());
+        self.printed.extend_from_slice(&printed[..printed.len().min(room)]);
+    }
+
     /// Whether another line fits this second; says how many did not since the last that did.
     fn admit(&mut self, now_ns: u64, tenant_admits: impl FnOnce() -> bool) -> Option<u64> {
         let second = now_ns / 1_000_000_000;
@@ -215,6 +231,23 @@ mod tests {
         assert_eq!(admitted, LINES_PER_SECOND);
         assert_eq!(log.admit(1_000_000_005, || false), None, "its tenant says too much");
         assert_eq!(log.admit(1_000_000_005, || true), Some(51));
+    }
+
+    #[test]
+    fn printed_lines_are_taken_one_by_one_until_one_is_left_out_and_then_all_at_once() {
+        let log = GuestLog::new("p", "o", Arc::new(ManualClock::default()), Arc::default());
+        let lines = "a\n".repeat(2 * usize::try_from(LINES_PER_SECOND).unwrap()) + "rest";
+        let mut bytes = lines.as_bytes();
+        let mut taken = Vec::new();
+        while !bytes.is_empty() {
+            taken.push(log.print(Level::Info, bytes));
+            bytes = &bytes[taken[taken.len() - 1]..];
+        }
+        let mut expected = vec![2; 100];
+        expected.push(204);
+        assert_eq!(taken, expected);
+        let log = log.log.lock();
+        assert_eq!((log.left_out, log.printed.as_slice()), (100, b"rest".as_slice()));
     }
 
     #[test]

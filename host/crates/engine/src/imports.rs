@@ -1,12 +1,15 @@
 //! What components may import, and what stands behind it.
 
 use wasmtime::StoreContextMut;
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker};
 
 use crate::contract::{Violation, interface};
 use crate::guest::{Guest, PanicMessage};
 use crate::guest_log::Level;
-use crate::{cooperative, wasi};
+use crate::served::define;
+use crate::text::Text;
+use crate::wasi;
 
 /// The names of what `component` imports.
 ///
@@ -31,36 +34,57 @@ fn is_granted(import: &str) -> bool {
     import == interface("host") || import == interface("types") || wasi::GRANTED.contains(&name)
 }
 
+/// Whether what the host answers `component` depends on the event that it is at.
+pub(crate) fn depends_on_event(component: &Component) -> bool {
+    let engine = component.engine();
+    let is_one = |(import, item): (&str, ComponentItem)| {
+        let interface = import.split_once('@').map_or(import, |(interface, _)| interface);
+        let ComponentItem::ComponentInstance(instance) = item else {
+            return false;
+        };
+        instance
+            .exports(engine)
+            .any(|(function, _)| wasi::answers_by_event(interface, function))
+    };
+    component
+        .component_type()
+        .imports(engine)
+        .any(|(name, item)| is_one((name, item.ty)))
+}
+
 /// All that is granted.
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
+    type Store<'a, 'b> = &'a mut StoreContextMut<'b, Guest>;
     let mut linker = Linker::<Guest>::new(engine);
     wasi::link(&mut linker)?;
     let mut host = linker.instance(&interface("host"))?;
-    host.func_wrap_async("log", |store, (level, message): (Level, String)| {
-        store.data().log.write(level, &message);
-        serve(store, message.len())
-    })?;
-    host.func_wrap_async("metric", |store, (name, value): (String, f64)| {
-        store.data().log.count(&name, value);
-        serve(store, name.len())
-    })?;
-    host.func_wrap_async("panicked", |mut store, (message, event): (String, Option<u32>)| {
-        let bytes = message.len();
-        store.data_mut().panic_message = Some(PanicMessage { message, event });
-        serve(store, bytes)
-    })?;
+    define(
+        &mut host,
+        "log",
+        |store: Store<'_, '_>, (level, message): (Level, Text)| {
+            store.data().log.write(level, message.as_str());
+            Ok(((), message.cost()))
+        },
+    )?;
+    define(
+        &mut host,
+        "metric",
+        |store: Store<'_, '_>, (name, value): (Text, f64)| {
+            store.data().log.count(name.as_str(), value);
+            Ok(((), name.cost()))
+        },
+    )?;
+    define(
+        &mut host,
+        "panicked",
+        |store: Store<'_, '_>, (message, event): (Text, Option<u32>)| {
+            let cost = message.cost();
+            let message = message.into();
+            store.data_mut().panic_message = Some(PanicMessage { message, event });
+            Ok(((), cost))
+        },
+    )?;
     Ok(linker)
-}
-
-/// The end of a call of the host, at which the guest may have to let others run.
-fn serve(mut store: StoreContextMut<'_, Guest>, bytes: usize) -> Box<dyn Future<Output = wasmtime::Result<()>> + Send> {
-    let must_yield = store.data_mut().serve(bytes);
-    Box::new(async move {
-        if must_yield {
-            cooperative::yield_now().await;
-        }
-        Ok(())
-    })
 }
 
 #[cfg(test)]
@@ -76,6 +100,7 @@ mod tests {
     use crate::config::config;
     use crate::cooperative::done;
     use crate::guest_log::GuestLog;
+    use crate::seed::Seed;
     use crate::setup::Setup;
 
     /// A guest that calls a function of the host so often, with a text of so many bytes.
@@ -122,6 +147,7 @@ mod tests {
             config: "".into(),
             log: Arc::new(GuestLog::new("test", "guest", clock.clone(), Arc::default())),
             quota: Arc::default(),
+            seed: Seed::new("test", "guest"),
             clock,
         };
         let mut store = Store::new(&engine, Guest::new(&setup));
@@ -142,9 +168,9 @@ mod tests {
         for function in ["log", "metric", "panicked"] {
             assert_eq!(yields(function, 1_000, 0), 10, "`{function}`: one in 100 of 500 ns");
             assert_eq!(
-                yields(function, 12, 64 << 10),
-                4,
-                "`{function}`: one in three of 16,884 ns"
+                yields(function, 100, 64 << 10),
+                3,
+                "`{function}`: one in 33 of 1,524 ns, for no more than 4 KiB of a text is read"
             );
         }
     }

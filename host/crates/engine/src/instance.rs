@@ -4,7 +4,10 @@
 //! be dropped; it holds nothing that the host does not own.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use wasmtime::Store;
 
@@ -14,6 +17,7 @@ use crate::driver::Driver;
 use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::reclaimer::StoreGuard;
+use crate::seed::{EventIdentity, EventOrigin};
 use crate::setup::{Budget, Setup};
 use crate::trap::Trap;
 use dirigo_ground::batch::Column;
@@ -33,6 +37,22 @@ pub enum Unopened {
     Refused(String),
     /// It trapped on the way.
     Trapped(Trap),
+    /// It was not open after this many ms, and was given up.
+    Late(u64),
+}
+
+impl fmt::Display for Unopened {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(message) => write!(formatter, "refuses its configuration: {message}"),
+            Self::Trapped(trap) => write!(formatter, "cannot be opened: {}", trap.reason),
+            Self::Late(ms) => write!(
+                formatter,
+                "cannot be opened: its `open` takes longer than {} s, which is its limit (`open` under `[operator.limits]`)",
+                Duration::from_millis(*ms).as_secs_f64()
+            ),
+        }
+    }
 }
 
 /// A guest in its store, opened and ready for batches.
@@ -45,23 +65,32 @@ impl Instance {
     /// Activates `component`: a fresh store, an instance, one call of `open`. Yields like any call.
     ///
     /// # Errors
-    /// When the operator refuses its configuration, or traps.
+    /// When the operator refuses its configuration, traps, or takes longer than its limits allow.
     pub async fn activate(component: &Component, setup: &Setup, slice: u64) -> Result<Self, Unopened> {
+        Self::activate_within(component, setup, slice, setup.limits.open_ms).await
+    }
+
+    /// Activates `component`, if that takes no longer than so many ms.
+    ///
+    /// # Errors
+    /// As [`activate`](Self::activate).
+    pub async fn activate_within(
+        component: &Component,
+        setup: &Setup,
+        slice: u64,
+        limit_ms: u64,
+    ) -> Result<Self, Unopened> {
         let mut store = new_store(component, setup);
         let total = setup.limits.fuel_per_event.saturating_mul(OPEN_EVENTS);
         let mut yielder = Yielder::new(setup.clock.clone());
-        let opened = Self::open(
-            component,
-            &setup.config,
-            &mut store,
-            Budget { total, slice },
-            &mut yielder,
-        )
-        .await;
+        let budget = Budget { total, slice };
+        let opened = Self::open(component, &setup.config, &mut store, budget, &mut yielder);
+        let opened = within(opened, &*setup.clock, limit_ms).await;
         let unopened = match opened {
-            Ok(Ok(driver)) => return Ok(Self { store, driver }),
-            Ok(Err(message)) => Unopened::Refused(message),
-            Err(failure) => Unopened::Trapped(Trap::of(failure, store.data_mut())),
+            Some(Ok(Ok(driver))) => return Ok(Self { store, driver }),
+            Some(Ok(Err(message))) => Unopened::Refused(message),
+            Some(Err(failure)) => Unopened::Trapped(Trap::of(failure, store.data_mut())),
+            None => Unopened::Late(limit_ms),
         };
         store.reclaim(&mut yielder).await;
         Err(unopened)
@@ -111,10 +140,26 @@ impl Instance {
         }
         yielder.restart();
         if let (Err(message),) = open.call_async(&mut **store, (config,)).await? {
-            return Ok(Err(message));
+            return Ok(Err(message.into()));
         }
         yielder.yield_if_due().await;
         Ok(Ok(Driver::new(component.exports(), instance, store)?))
+    }
+
+    /// Runs a request that is about one event.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub async fn run_event(
+        &mut self,
+        request: &Request,
+        origin: EventOrigin,
+        budget: Budget,
+    ) -> (Result<Answer, Trap>, u64) {
+        let batch = request.batch();
+        let event = EventIdentity::new(origin, batch);
+        self.store.data_mut().begin_event(event, batch.times[0]);
+        self.run(request, budget).await
     }
 
     /// Runs one request to its end. Says how much fuel it burnt, whatever came of it.
@@ -170,6 +215,18 @@ impl fmt::Debug for Instance {
     }
 }
 
+/// What `future` comes to, if it does so within so many ms on the wall. Looked at where it yields: it burns fuel between.
+async fn within<T>(future: impl Future<Output = T>, clock: &dyn Clock, limit_ms: u64) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let until_ns = clock.now_ns().saturating_add(limit_ms.saturating_mul(1_000_000));
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending if clock.now_ns() > until_ns => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
 fn new_store(component: &Component, setup: &Setup) -> StoreGuard {
     let mut store = StoreGuard::new(Store::new(component.pre().engine(), Guest::new(setup)));
     store.limiter_async(|guest| guest);
@@ -180,4 +237,24 @@ fn new_store(component: &Component, setup: &Setup) -> StoreGuard {
 fn refuel(store: &mut Store<Guest>, budget: Budget) -> wasmtime::Result<()> {
     store.set_fuel(budget.total)?;
     store.fuel_async_yield_interval(Some(budget.slice.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cooperative::{done, yield_now};
+    use dirigo_ground::clock::ManualClock;
+
+    #[test]
+    fn what_takes_longer_than_it_may_is_given_up_where_it_yields() {
+        let clock = ManualClock::default();
+        let working = async |yields: u64| {
+            for _ in 0..yields {
+                clock.advance(Duration::from_millis(10));
+                yield_now().await;
+            }
+        };
+        assert_eq!(done(within(working(5), &clock, 50)), (Some(()), 5));
+        assert_eq!(done(within(working(u64::MAX), &clock, 50)), (None, 5));
+    }
 }

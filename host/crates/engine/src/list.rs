@@ -1,6 +1,6 @@
 //! `list<T>` of a result, which is staged if it is large.
 //!
-//! The only file that uses wasmtime's `__internal`: the derived `Lift` copies a list at once, wherever that goes, and the
+//! With `text`, the only file that uses wasmtime's `__internal`: the derived `Lift` copies a list at once, wherever that goes, and the
 //! types by which one says otherwise have no public name. They may change with any version of wasmtime, which the workspace
 //! therefore pins.
 
@@ -11,6 +11,7 @@ use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceT
 use wasmtime::component::{ComponentType, Lift, WasmList};
 
 use crate::staging::{self, Buffer, Staged, Unstaging};
+use crate::text;
 
 /// What the lists of a result consist of.
 pub(crate) trait Item: Lift + Clone + Send + Sync {
@@ -60,7 +61,7 @@ impl<T: Item> List<T> {
             }
         }
         staging::note_at_once(bytes);
-        T::linear_lift_list_from_memory(context, list).map(Self::Here)
+        text::in_list(|| T::linear_lift_list_from_memory(context, list)).map(Self::Here)
     }
 
     /// What is in it, once it is [unstaged](Staged::unstage).
@@ -115,6 +116,7 @@ mod tests {
     use wasmtime::{Config, Engine, Store};
 
     use super::*;
+    use crate::abi::RawFailure;
     use crate::cooperative::{Yielder, done};
     use crate::staging::{ALONE, AT_ONCE_BYTES_MAX, BYTES_MAX};
     use dirigo_ground::call::Rejection;
@@ -127,6 +129,12 @@ mod tests {
             (data (i32.const 4096) "\01\02\03\04\05\06\07\08")
             (func (export "after") (param i32) (local i32)
                 (loop (br_if 0 (i32.lt_u (local.tee 1 (i32.add (local.get 1) (i32.const 1))) (i32.const 1000)))))
+            (func (export "spoken") (param i32) (result i32)
+                (i32.store (i32.const 8) (i32.const 16))
+                (i32.store (i32.const 12) (i32.const 1))
+                (i32.store (i32.const 20) (i32.const 8192))
+                (i32.store (i32.const 24) (local.get 0))
+                (i32.const 8))
             (func (export "list") (param i32) (result i32)
                 (i32.store (i32.const 8) (i32.const 4096))
                 (i32.store (i32.const 12) (local.get 0))
@@ -139,6 +147,8 @@ mod tests {
                 (post-return (func $instance "after"))))
         (func (export "numbers") (param "length" u32) (result (list u32))
             (canon lift (core func $instance "list") (memory $instance "memory")))
+        (func (export "spoken") (param "length" u32) (result (list $named))
+            (canon lift (core func $instance "spoken") (memory $instance "memory") string-encoding=utf16))
         (func (export "failures") (param "length" u32) (result (list $named))
             (canon lift (core func $instance "list") (memory $instance "memory"))))"#;
 
@@ -156,7 +166,7 @@ mod tests {
         let (returned, yields) = done(staging::of(100, call.call_async(&mut store, (length,))));
         let ((mut list,), buffer) = returned?;
         assert_eq!(yields > 0, function == "bytes", "it yields when its results are lifted");
-        let is_large = length as usize * size_of::<T>() > AT_ONCE_BYTES_MAX;
+        let is_large = T::ROOM.is_some() && length as usize * size_of::<T>() > AT_ONCE_BYTES_MAX;
         assert_eq!(buffer.is_some(), is_large);
         let yielder = Yielder::new(Arc::new(SlowClock::default()));
         let ((), yields) = match buffer {
@@ -193,8 +203,19 @@ mod tests {
     }
 
     #[test]
+    fn of_a_long_message_only_the_start_is_read() {
+        let _alone = ALONE.lock();
+        for (units, bytes) in [(3, 3), (2_048, 2_048), (1_000_000, 2_048 + " …".len())] {
+            let (failures, _) = returned::<RawFailure>("spoken", units).unwrap();
+            let message = Rejection::from(failures[0].clone()).message;
+            assert_eq!(message.len(), bytes, "of {units} units of UTF-16");
+            assert_eq!(message.ends_with('…'), units > 2_048);
+        }
+    }
+
+    #[test]
     fn no_more_is_rejected_than_was_handed_over() {
-        let refused = returned::<Rejection>("failures", 1025).unwrap_err();
+        let refused = returned::<RawFailure>("failures", 1025).unwrap_err();
         assert_eq!(
             refused.to_string(),
             "a list of failures has 1025 items, 100 were handed over"

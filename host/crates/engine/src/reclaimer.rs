@@ -192,6 +192,7 @@ mod tests {
     use crate::config::config;
     use crate::cooperative::done;
     use crate::guest_log::GuestLog;
+    use crate::seed::Seed;
     use crate::setup::Setup;
     use dirigo_ground::clock::{Clock, ManualClock, SlowClock};
     use dirigo_pipeline::Limits;
@@ -224,6 +225,7 @@ mod tests {
             config: "".into(),
             log: Arc::new(GuestLog::new("test", "guest", clock.clone(), Arc::default())),
             quota: Arc::default(),
+            seed: Seed::new("test", "guest"),
             clock,
         };
         let mut guard = StoreGuard::new(Store::new(&engine, Guest::new(&setup)));

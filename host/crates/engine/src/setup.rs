@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::guest_log::GuestLog;
+use crate::seed::Seed;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::limits::Limits;
 use dirigo_ground::quota::Quota;
@@ -18,6 +19,8 @@ pub struct Setup {
     pub log: Arc<GuestLog>,
     /// Whose memory it takes.
     pub quota: Arc<Quota>,
+    /// What its random numbers follow from.
+    pub seed: Seed,
     /// By which it yields while the host does something for it.
     pub clock: Arc<dyn Clock>,
 }

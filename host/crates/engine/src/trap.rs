@@ -4,6 +4,7 @@ use wasmtime::{Trap as Code, WasmBacktrace};
 
 use crate::failure::{Failure, unmigrated};
 use crate::guest::Guest;
+use crate::wasi::Exit;
 
 /// The end of a call that did not return what it should. The instance is gone; the host is unmoved.
 #[derive(Clone, Debug)]
@@ -83,7 +84,7 @@ impl Trap {
         let panic = guest.panic_message.take();
         let memory_denied = std::mem::take(&mut guest.memory_denied);
         let has_stack = error.downcast_ref::<WasmBacktrace>().is_some();
-        let is_exit = error.downcast_ref::<wasmtime_wasi::I32Exit>().is_some();
+        let is_exit = error.downcast_ref::<Exit>().is_some();
         let cause = match error.downcast_ref::<Code>() {
             Some(Code::OutOfFuel) => Cause::Fuel,
             _ if memory_denied => Cause::Memory,
@@ -131,8 +132,8 @@ fn describe(error: &wasmtime::Error) -> String {
     if let Some(code) = error.downcast_ref::<Code>() {
         return code.to_string();
     }
-    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-        return format!("called exit({})", exit.0);
+    if let Some(exit) = error.downcast_ref::<Exit>() {
+        return exit.to_string();
     }
     // The backtrace is context of the error and reported apart from it; what lies beneath says what happened.
     error.root_cause().to_string()

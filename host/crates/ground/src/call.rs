@@ -137,11 +137,6 @@ impl StateVersions {
 
 /// `types.failure`: what a guest rejects, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "component-model",
-    derive(wasmtime::component::ComponentType, wasmtime::component::Lift),
-    component(record)
-)]
 pub struct Rejection {
     /// Its place among what was handed over.
     pub index: u32,

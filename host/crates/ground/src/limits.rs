@@ -16,6 +16,9 @@ pub struct Limits {
     pub fuel_per_event: u64,
     /// Table elements.
     pub table_elements: u64,
+    /// How long `open` may take on the wall, in ms. Dead letters of before this limit do not have it.
+    #[serde(default = "open_ms_default")]
+    pub open_ms: u64,
 }
 
 impl Default for Limits {
@@ -26,12 +29,18 @@ impl Default for Limits {
             state: state_default(),
             fuel_per_event: 10_000_000,
             table_elements: 10_000,
+            open_ms: open_ms_default(),
         }
     }
 }
 
 fn state_default() -> u64 {
     1 << 20
+}
+
+/// Tables are built and patterns compiled in a fraction of a second; a busy host may take ten times as long.
+fn open_ms_default() -> u64 {
+    10_000
 }
 
 /// What a tenant may use of a host, all its pipelines together; `None` is without bound.

@@ -160,9 +160,9 @@ impl Quota {
         self.memory_denied.load(Ordering::Relaxed)
     }
 
-    /// Notes that a log line was left out, whichever bound it was beyond.
-    pub fn count_dropped_line(&self) {
-        self.lines_dropped.fetch_add(1, Ordering::Relaxed);
+    /// Notes that log lines were left out, whichever bound they were beyond.
+    pub fn count_dropped_lines(&self, lines: u64) {
+        self.lines_dropped.fetch_add(lines, Ordering::Relaxed);
     }
 
     /// How many log lines were left out.

@@ -28,6 +28,9 @@ const STATE_RANGE: RangeInclusive<u64> = 1 << 10..=256 << 20;
 /// worker for as long as a person notices.
 const SLICE_RANGE: RangeInclusive<Duration> = Duration::from_micros(10)..=Duration::from_millis(100);
 
+/// Long enough for what builds large tables on a slow machine; what takes longer holds up the end of a run.
+const OPEN_RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(10);
+
 pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> Option<Operator> {
     let problems = &mut validation.problems;
     let id = raw
@@ -226,7 +229,20 @@ fn limits(raw: &raw::Limits, validation: &mut Validation<'_>) -> Limits {
             .table_elements
             .map(|elements| elements.to_u64())
             .unwrap_or(raw::TABLE_ELEMENTS),
+        open_ms: open_ms(&raw.open, validation),
     }
+}
+
+fn open_ms(field: &Field<Lapse>, validation: &mut Validation<'_>) -> u64 {
+    if let Some(at) = field.given().filter(|at| !OPEN_RANGE.contains(&at.value.0)) {
+        validation.problems.push(
+            Diagnostic::error("`open` is out of range")
+                .at(at.place, "too short to open anything, or too long to wait for")
+                .help("it lies between \"1ms\" and \"10m\""),
+        );
+    }
+    let open = duration_or(field.map(|Lapse(open)| *open), raw::OPEN);
+    u64::try_from(open.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn actors(raw: &raw::Operator, validation: &mut Validation<'_>) -> Actors {

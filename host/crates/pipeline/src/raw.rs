@@ -20,6 +20,7 @@ pub(super) const MEMORY: &str = "64MiB";
 pub(super) const STATE: &str = "1MiB";
 pub(super) const FUEL_PER_EVENT: u64 = 10_000_000;
 pub(super) const TABLE_ELEMENTS: u64 = 10_000;
+pub(super) const OPEN: &str = "10s";
 
 section! {
     /// A Dirigo pipeline: a named graph of sources, operators and sinks of one tenant.
@@ -193,6 +194,9 @@ section! {
         /// Elements of all tables together.
         #[schemars(extend("default" = TABLE_ELEMENTS))]
         table_elements: Whole<1, 20_000>,
+        /// How long an instance may take to open, such as "10s": from 1ms to 10m. An operator that takes longer ends its pipeline.
+        #[schemars(extend("default" = OPEN))]
+        open: Lapse,
         /// Whether an event that fails goes to the dead letters or stops the pipeline.
         #[schemars(extend("default" = "dead-letter"))]
         errors: Word<OnError>,

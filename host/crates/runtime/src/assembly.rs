@@ -63,7 +63,7 @@ impl Assembled {
             tenant,
             instances,
             slo_ns: pipeline.slo.map(nanoseconds),
-            sources: pipeline.sources.iter().map(|source| source.id.clone()).collect(),
+            sources: source_names(&pipeline),
             scheduler: host.scheduler.clone(),
             activations: host.activations.clone(),
             store: Arc::new(connectors.store),
@@ -196,6 +196,14 @@ impl Assembled {
         };
         Job::run(graph, threads)
     }
+}
+
+fn source_names(pipeline: &Pipeline) -> Vec<Arc<str>> {
+    pipeline
+        .sources
+        .iter()
+        .map(|source| source.id.as_str().into())
+        .collect()
 }
 
 fn source_handles(

@@ -40,7 +40,7 @@ pub use job::{Control, Job};
 pub use location::{StateLocation, dead_letters_path};
 pub use opening::Opened;
 pub use outputs::foresee;
-pub use prepare::{Prepared, prepare};
+pub use prepare::{Patience, Prepared, prepare, prepare_with};
 pub use recovery::RecoveredBatches;
 pub use slo_monitor::{Demand, DemandMeter, Shortfall, shortfalls};
 pub use start_error::StartError;

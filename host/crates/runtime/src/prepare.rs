@@ -1,10 +1,12 @@
 //! From a validated file to something that can run: components loaded, checked against their place, opened once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::SLICE_FUEL;
 use super::compatibility::Description;
-use dirigo_engine::{Component, Engine, GuestLog, Instance, Kind, Setup, Unopened};
+use dirigo_engine::{Component, Engine, GuestLog, Instance, Kind, Seed, Setup, Unopened};
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Operator, Pipeline, SpanIndex};
 
@@ -29,10 +31,69 @@ pub struct Prepared {
 /// When a component can't be loaded, is not made for its place, needs more than its limits, or refuses its configuration:
 /// everything that is wrong, at its place in the file.
 pub async fn prepare(engine: &Engine, loaded: Loaded, clock: &Arc<dyn Clock>) -> Result<Prepared, Diagnostics> {
+    prepare_with(engine, loaded, clock, &Patience::without_end()).await
+}
+
+/// How long the start of a run waits for operators that open, all together. One that takes longer opens while the run goes on, at its
+/// own pipeline's cost, and has its own limit.
+#[derive(Debug)]
+pub struct Patience {
+    left_ms: AtomicU64,
+    each_ms: u64,
+}
+
+impl Patience {
+    /// That of a run: operators open in milliseconds, and one that does not is not to hold up the pipelines of others.
+    #[must_use]
+    pub fn of_run() -> Self {
+        /// For all operators together, and for each.
+        const ALL_MS: u64 = 2_000;
+        const EACH_MS: u64 = 500;
+        Self {
+            left_ms: AtomicU64::new(ALL_MS),
+            each_ms: EACH_MS,
+        }
+    }
+
+    /// That of those who want to know whether an operator opens.
+    #[must_use]
+    pub fn without_end() -> Self {
+        Self {
+            left_ms: AtomicU64::new(u64::MAX),
+            each_ms: u64::MAX,
+        }
+    }
+
+    /// For how long to wait for the next operator.
+    fn next_ms(&self) -> u64 {
+        /// What nearly all need, however many have taken long before them.
+        const LEAST_MS: u64 = 20;
+        self.left_ms.load(Ordering::Relaxed).clamp(LEAST_MS, self.each_ms)
+    }
+
+    fn use_up(&self, ms: u64) {
+        self.left_ms
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                Some(left.saturating_sub(ms))
+            })
+            .ok();
+    }
+}
+
+/// Prepares a pipeline as [`prepare`] does, and goes on without an operator that takes too long to open.
+///
+/// # Errors
+/// As [`prepare`].
+pub async fn prepare_with(
+    engine: &Engine,
+    loaded: Loaded,
+    clock: &Arc<dyn Clock>,
+    patience: &Patience,
+) -> Result<Prepared, Diagnostics> {
     let mut problems = Diagnostics::default();
     let mut components = Vec::new();
     for operator in &loaded.pipeline.operators {
-        match fit(engine, &loaded, operator, clock).await {
+        match fit(engine, &loaded, operator, clock, patience).await {
             Ok(fitted) => components.push(fitted),
             Err(found) => problems.append(found),
         }
@@ -54,6 +115,7 @@ async fn fit(
     loaded: &Loaded,
     operator: &Operator,
     clock: &Arc<dyn Clock>,
+    patience: &Patience,
 ) -> Result<(Component, Setup), Diagnostics> {
     let found = match &operator.component {
         ComponentRef::Builtin(name) => engine.load_builtin(name),
@@ -76,12 +138,27 @@ async fn fit(
         log,
         // It has no tenant before it runs.
         quota: Arc::default(),
+        seed: Seed::new(&loaded.pipeline.name, &operator.id),
         clock: clock.clone(),
     };
-    match Instance::activate(&component, &setup, SLICE_FUEL).await {
+    let started_ns = clock.now_ns();
+    let within_ms = patience.next_ms().min(setup.limits.open_ms);
+    let opened = Instance::activate_within(&component, &setup, SLICE_FUEL, within_ms).await;
+    patience.use_up((clock.now_ns() - started_ns) / 1_000_000);
+    match opened {
         Ok(_) => Ok((component, setup)),
+        Err(Unopened::Late(ms)) if ms < setup.limits.open_ms && has_said_what_it_keeps(&component) => {
+            let (pipeline, operator) = (&loaded.pipeline.name, &operator.id);
+            tracing::warn!(%pipeline, %operator, "not open after {ms} ms; the run starts, and it opens meanwhile");
+            Ok((component, setup))
+        }
         Err(unopened) => Err(refused(loaded, operator, unopened)),
     }
+}
+
+/// Whether all is known of it that is to be known before a run: which state it reads, if it keeps some.
+fn has_said_what_it_keeps(component: &Component) -> bool {
+    !component.kind().is_stateful() || component.state_versions().is_some()
 }
 
 fn check_place(loaded: &Loaded, operator: &Operator, component: &Component) -> Result<(), Diagnostics> {
@@ -139,6 +216,16 @@ fn refused(loaded: &Loaded, operator: &Operator, unopened: Unopened) -> Diagnost
             &format!("operator `{id}` cannot be opened"),
             &trap.reason,
             None,
+        ),
+        Unopened::Late(ms) => loaded.error_at(
+            id,
+            "component",
+            &format!("operator `{id}` cannot be opened"),
+            &format!(
+                "its `open` takes longer than {} s",
+                Duration::from_millis(ms).as_secs_f64()
+            ),
+            Some("that is its limit: raise `open` under `[operator.limits]` if it needs more, up to \"10m\""),
         ),
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct Recovery<'a> {
     pub(super) operators: &'a [Arc<Operator>],
     pub(super) event_sinks: &'a [Arc<EventSink>],
     /// The names of the sources.
-    pub(super) sources: &'a [String],
+    pub(super) sources: &'a [Arc<str>],
     pub(super) now_ns: u64,
 }
 
@@ -129,7 +129,7 @@ impl Recovery<'_> {
     fn source(&self, name: &str) -> Option<SourceIndex> {
         (0..)
             .zip(self.sources)
-            .find(|(_, known)| *known == name)
+            .find(|(_, known)| ***known == *name)
             .map(|(index, _)| index)
     }
 }

@@ -12,7 +12,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::SLICE_FUEL;
-use dirigo_engine::{self as engine, Budget, Component, Engine, GuestLog, Instance, Kind, Setup, Trap, Unopened};
+use dirigo_engine::{
+    self as engine, Budget, Component, Engine, EventOrigin, GuestLog, Instance, Kind, Seed, Setup, Trap, Unopened,
+};
 use dirigo_flow::{DeadLetter, OperatorSetup};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
@@ -239,6 +241,7 @@ pub async fn run(dead_letter: &DeadLetter, component: &Component, clock: Arc<dyn
             Arc::default(),
         )),
         quota: Arc::default(),
+        seed: Seed::new(&dead_letter.pipeline, &dead_letter.operator),
         clock,
     };
     let mut instance = match Instance::activate(component, &instance_setup, SLICE_FUEL).await {
@@ -255,7 +258,12 @@ pub async fn run(dead_letter: &DeadLetter, component: &Component, clock: Arc<dyn
         total: setup.limits.fuel_per_event,
         slice: SLICE_FUEL,
     };
-    let (answer, fuel) = instance.run(&request, budget).await;
+    // A dead letter does not tell it from others that were made of the same event: it is taken for the first of them.
+    let origin = EventOrigin {
+        source: dead_letter.event.source.as_str().into(),
+        twin: 0,
+    };
+    let (answer, fuel) = instance.run_event(&request, origin, budget).await;
     let result = answer
         .map_err(ReplayFailure::from)
         .and_then(|answer| made(answer, &batch, &mut table, plan));
@@ -397,6 +405,11 @@ impl From<Unopened> for ReplayFailure {
             Unopened::Refused(message) => Self {
                 kind: "config",
                 reason: format!("the operator refuses its configuration: {message}"),
+                backtrace: None,
+            },
+            Unopened::Late(_) => Self {
+                kind: "config",
+                reason: format!("the operator {unopened}"),
                 backtrace: None,
             },
             Unopened::Trapped(trap) => Self {

@@ -278,10 +278,7 @@ async fn migrate(id: &str, component: &Component, setup: &Setup, mut entries: En
         to,
         reason,
     };
-    let unopened = |unopened| match unopened {
-        Unopened::Refused(reason) => Error::Senseless(format!("operator `{id}` refuses its configuration: {reason}")),
-        Unopened::Trapped(trap) => Error::Senseless(format!("operator `{id}` cannot be opened: {}", trap.reason)),
-    };
+    let unopened = |unopened: Unopened| Error::Senseless(format!("operator `{id}` {unopened}"));
     let mut instance = Instance::activate(component, setup, SLICE_FUEL)
         .await
         .map_err(unopened)?;

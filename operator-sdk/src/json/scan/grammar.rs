@@ -177,7 +177,7 @@ impl<'d> Scanner<'d> {
 
     /// Where the plain part of a string ends, at the latest with the document.
     #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-    fn plain_end(self, mut at: usize) -> usize {
+    pub(super) fn plain_end(self, mut at: usize) -> usize {
         loop {
             let marks = match self.word(at) {
                 Some(word) => word::not_plain(word),
@@ -192,7 +192,7 @@ impl<'d> Scanner<'d> {
 
     /// Reads an escape behind its backslash.
     #[cold]
-    fn escape(self, at: usize) -> Option<End> {
+    pub(super) fn escape(self, at: usize) -> Option<End> {
         match self.byte(at)? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => End::new(at + 1),
             // Half of a surrogate pair stands for no character, but JSON allows it where no one looks at it.
@@ -269,7 +269,7 @@ impl<'d> Scanner<'d> {
     }
 
     /// Reads one digit or more.
-    fn digits(self, start: usize) -> Option<End> {
+    pub(super) fn digits(self, start: usize) -> Option<End> {
         let mut at = start;
         while self.byte(at).is_some_and(|byte| byte.is_ascii_digit()) {
             at += 1;

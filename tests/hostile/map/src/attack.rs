@@ -60,8 +60,6 @@ pub(crate) enum Attack {
     Enumerate,
     /// At an event: divides for ever.
     Divide,
-    /// At an event: prints what there is to be seen of the outside world.
-    LookAround,
     /// At an event: prints how often a word stands in memory that it was given afresh. The word is in the event, backwards.
     Snoop,
     /// At an event: calls a function whose body a test has written.
@@ -157,7 +155,6 @@ impl Attack {
                 black_box(replaced_by_the_test(black_box(1)));
             }
             Attack::Divide => divide(),
-            Attack::LookAround => out.push(&Raw(look_around().into_bytes()))?,
             Attack::Snoop => {
                 let found = snoop(b"\"s-\":\"rosnes\"");
                 out.push(&Raw(format!("{{\"found\":{found}}}").into_bytes()))?;
@@ -241,19 +238,6 @@ fn divide() -> ! {
         }
         number = black_box(number);
     }
-}
-
-/// Environment, arguments, time and chance, as the standard library has them.
-fn look_around() -> String {
-    use std::hash::{BuildHasher as _, RandomState};
-    let variables = std::env::vars().count();
-    let arguments = std::env::args().count();
-    #[allow(clippy::disallowed_methods, reason = "it is the guest that looks")]
-    let time = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |time| time.as_nanos());
-    let chance = RandomState::new().hash_one(1);
-    format!("{{\"variables\":{variables},\"arguments\":{arguments},\"time\":{time},\"chance\":{chance}}}")
 }
 
 /// How often a word, given backwards so that it stands nowhere itself, stands in the memory that lies beyond all that is in

@@ -62,6 +62,7 @@ impl Operator {
             id: operator.id,
             gate: Gate::new(context.instances.quota.clone()),
             context,
+            is_per_event: component.is_per_event(),
             driver: driver::of(&component, operator.window),
             errors: operator.errors,
             isolation: operator.isolation,

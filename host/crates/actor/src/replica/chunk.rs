@@ -16,6 +16,10 @@ pub(crate) struct OpenChunk {
     pub(super) outputs: VecDeque<Batch>,
     /// What has had no effect yet, the next part last: usually there is one. A turn under way is over that one.
     parts: SmallVec<[ChunkPart; 1]>,
+    /// The numbers of its events, where each is run alone.
+    twins: Vec<u32>,
+    /// How many of its events were taken out to be run, and not put back.
+    run: usize,
     /// Held so that nothing of the chunk is done with before all of it is.
     _tickets: SmallVec<[Arc<Ticket>; 4]>,
 }
@@ -35,18 +39,31 @@ impl OpenChunk {
             is_done,
             number,
             tickets,
+            twins,
         } = chunk;
         let (outputs, parts) = if is_done {
             (VecDeque::from([batch]), SmallVec::new())
         } else {
             (VecDeque::new(), smallvec![ChunkPart { batch, attempts: 0 }])
         };
-        Self {
+        let mut chunk = Self {
             number,
             outputs,
             parts,
+            run: 0,
             _tickets: tickets,
+            twins,
+        };
+        if !chunk.twins.is_empty() {
+            let cuts: Vec<usize> = (1..chunk.twins.len()).collect();
+            chunk.cut_next_at(&cuts);
         }
+        chunk
+    }
+
+    /// The number of the event that is run next or is being run, where each is run alone.
+    pub(super) fn twin(&self) -> Option<u32> {
+        self.twins.get(self.run).copied()
     }
 
     /// Whether nothing of it is left but outputs.
@@ -61,7 +78,9 @@ impl OpenChunk {
 
     /// Takes out the part that was run.
     pub(super) fn take_next(&mut self) -> Option<ChunkPart> {
-        self.parts.pop()
+        let part = self.parts.pop()?;
+        self.run += part.batch.len();
+        Some(part)
     }
 
     /// What has had no effect yet, in order.
@@ -71,13 +90,18 @@ impl OpenChunk {
 
     /// Puts a part back in front of the others.
     pub(super) fn put_back(&mut self, part: ChunkPart) {
+        self.run -= part.batch.len();
         self.parts.push(part);
     }
 
     /// Cuts the next part before event `at`, and leaves what is behind to a turn of its own.
     pub(crate) fn cut_next(&mut self, at: usize) {
-        if let Some(ChunkPart { batch, attempts }) = self.parts.pop() {
-            self.put_back_pieces(&batch, attempts, &[at]);
+        self.cut_next_at(&[at]);
+    }
+
+    fn cut_next_at(&mut self, cuts: &[usize]) {
+        if let Some(ChunkPart { batch, attempts }) = self.take_next() {
+            self.put_back_pieces(&batch, attempts, cuts);
         }
     }
 
@@ -115,7 +139,7 @@ mod tests {
     use super::*;
     use dirigo_ground::batch::Column;
 
-    fn chunk(events: u64, is_done: bool) -> OpenChunk {
+    fn numbered(events: u64, is_done: bool, twins: Vec<u32>) -> OpenChunk {
         let batch = Batch {
             times: Arc::new(vec![0; events.try_into().unwrap()]),
             keys: Arc::new(Column::of_empty(events.try_into().unwrap())),
@@ -128,7 +152,12 @@ mod tests {
             is_done,
             number: 0,
             tickets: SmallVec::new(),
+            twins,
         })
+    }
+
+    fn chunk(events: u64, is_done: bool) -> OpenChunk {
+        numbered(events, is_done, Vec::new())
     }
 
     fn positions(chunk: &OpenChunk) -> Vec<Vec<u64>> {
@@ -161,6 +190,19 @@ mod tests {
         let of = |item: &MailboxItem| (item.batch.positions.to_vec(), item.is_done);
         let expected = [(vec![0], true), (vec![1, 2], false), (vec![3], false)];
         assert!(item.iter().map(of).eq(expected));
+    }
+
+    #[test]
+    fn events_that_are_told_apart_are_run_alone_and_keep_their_numbers() {
+        let mut chunk = numbered(3, false, vec![0, 1, 7]);
+        assert_eq!(positions(&chunk), [[0], [1], [2]]);
+        assert_eq!(chunk.twin(), Some(0));
+        let part = chunk.take_next().expect("there are three");
+        assert_eq!(chunk.twin(), Some(1));
+        chunk.put_back(part);
+        assert_eq!(chunk.twin(), Some(0), "it is tried again");
+        let _ = (chunk.take_next(), chunk.take_next());
+        assert_eq!((chunk.twin(), positions(&chunk)), (Some(7), vec![vec![2]]));
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Replica {
             TurnOutcome::Unopened(unopened) => {
                 self.roll_back(operator, call);
                 self.chunk_mut().put_back(part);
-                Some(self.blame_opening(operator, unopened))
+                Some(self.blame_opening(operator, &unopened))
             }
         }
     }
@@ -107,16 +107,14 @@ impl Replica {
         Some(BACKOFF_MIN.saturating_mul(1 << doublings.min(16)).min(BACKOFF_MAX))
     }
 
-    fn blame_opening(&mut self, operator: &Operator, unopened: Unopened) -> Duration {
-        let reason = match unopened {
-            Unopened::Refused(message) => format!("refuses its configuration: {message}"),
-            Unopened::Trapped(trap) => format!("cannot be opened: {}", trap.reason),
-        };
+    fn blame_opening(&mut self, operator: &Operator, unopened: &Unopened) -> Duration {
         self.failed_openings += 1;
-        if self.failed_openings >= OPEN_ATTEMPTS_MAX {
+        // To wait as long once more would hold up the end of its pipeline, and of the run.
+        let is_late = matches!(unopened, Unopened::Late(_));
+        if is_late || self.failed_openings >= OPEN_ATTEMPTS_MAX {
             operator.context.failure_latch.fail(Failure::Operator {
                 id: operator.id.clone(),
-                reason,
+                reason: unopened.to_string(),
             });
         }
         BACKOFF_MIN

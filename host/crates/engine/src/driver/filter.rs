@@ -3,7 +3,7 @@
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, ComponentType, Instance, Lift, TypedFunc};
 
-use crate::abi::BatchArg;
+use crate::abi::{BatchArg, RawFailure, rejections};
 use crate::call::call;
 use crate::contract::{Interface, Violation};
 use crate::failure::Failure;
@@ -12,7 +12,7 @@ use crate::list::List;
 use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Batch;
-use dirigo_ground::call::{Filtered, Rejection};
+use dirigo_ground::call::Filtered;
 
 type Args = (BatchArg,);
 
@@ -21,7 +21,7 @@ type Args = (BatchArg,);
 #[component(record)]
 pub(crate) struct RawFiltered {
     kept: List<u32>,
-    failures: List<Rejection>,
+    failures: List<RawFailure>,
 }
 
 impl Staged for RawFiltered {
@@ -33,7 +33,7 @@ impl Staged for RawFiltered {
 impl RawFiltered {
     fn validate(self, items: usize) -> Result<Filtered, InvalidResult> {
         let kept = self.kept.into_items();
-        let failures = self.failures.into_items();
+        let failures = rejections(self.failures);
         validation::in_order("kept", &kept, items, |before, after| before < after)?;
         validation::failures(&failures, items)?;
         validation::disjoint("kept", &kept, &failures)?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, ComponentType, Instance, Lift, TypedFunc};
 
-use crate::abi::{BatchArg, RawColumn, RawOutputs};
+use crate::abi::{BatchArg, RawColumn, RawFailure, RawOutputs, rejections};
 use crate::call::call;
 use crate::contract::{Interface, Violation};
 use crate::failure::Failure;
@@ -28,7 +28,7 @@ type Args = (BatchArg, Arc<Vec<u32>>, Arc<Column>, Option<Arc<Windows>>);
 pub(crate) struct RawFolded {
     accumulators: RawColumn,
     outputs: RawOutputs,
-    rejected: List<Rejection>,
+    rejected: List<RawFailure>,
 }
 
 impl Staged for RawFolded {
@@ -41,7 +41,7 @@ impl Staged for RawFolded {
 impl RawFolded {
     /// `events` were handed over, in `groups` groups of which the first `closing` close.
     fn validate(self, events: usize, groups: usize, closing: usize) -> Result<Folded, InvalidResult> {
-        let rejected = self.rejected.into_items();
+        let rejected = rejections(self.rejected);
         validation::failures(&rejected, events)?;
         if !rejected.is_empty() {
             return Ok(Folded::Rejected(rejected));

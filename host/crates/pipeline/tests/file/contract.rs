@@ -117,6 +117,7 @@ fn the_contracts_example_is_what_it_says() {
         state: 1 << 20,
         fuel_per_event: 10_000_000,
         table_elements: 10_000,
+        open_ms: 10_000,
     };
     assert_eq!((reduce.limits, reduce.errors), (limits, OnError::DeadLetter));
 
@@ -159,6 +160,7 @@ fn a_pipeline_has_the_contracts_defaults() {
         state: 1 << 20,
         fuel_per_event: 10_000_000,
         table_elements: 10_000,
+        open_ms: 10_000,
     };
     assert_eq!((operator.limits, operator.errors), (limits, OnError::DeadLetter));
     assert_eq!(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, ComponentType, Instance, Lift};
 
-use crate::abi::RawColumn;
+use crate::abi::{RawColumn, RawFailure, rejections};
 use crate::call::call;
 use crate::failure::{Failure, unmigrated};
 use crate::guest::Guest;
@@ -25,7 +25,7 @@ pub(super) type Args = (u32, Column);
 #[component(record)]
 pub(crate) struct RawMigrated {
     accumulators: RawColumn,
-    failures: List<Rejection>,
+    failures: List<RawFailure>,
 }
 
 impl Staged for RawMigrated {
@@ -37,7 +37,7 @@ impl Staged for RawMigrated {
 impl RawMigrated {
     /// The migrated ones of so many accumulators, or those among them that the component cannot read.
     fn validate(self, items: usize) -> Result<Result<Column, Vec<Rejection>>, InvalidResult> {
-        let failures = self.failures.into_items();
+        let failures = rejections(self.failures);
         validation::failures(&failures, items)?;
         if !failures.is_empty() {
             return Ok(Err(failures));
