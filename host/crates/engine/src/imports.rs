@@ -40,8 +40,8 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest
         store.data().log.write(level, &message);
         serve(store, message.len())
     })?;
-    host.func_wrap_async("metric", |store, (name, value): (String, f64)| {
-        store.data().log.count(&name, value);
+    host.func_wrap_async("metric", |mut store, (name, value): (String, f64)| {
+        store.data_mut().count(&name, value);
         serve(store, name.len())
     })?;
     host.func_wrap_async("panicked", |mut store, (message, event): (String, Option<u32>)| {
