@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let setup = CommandContext::new(globals)?;
+    let setup = CommandContext::new(globals)?.announcing(globals);
     let mut all = Vec::new();
     let mut sound = Vec::new();
     for file in &args.files {
@@ -87,9 +87,9 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         }
         Format::Text if errors == 0 => {
             for line in delivery_semantics::of_check(&promised) {
-                eprintln!("{line}");
+                output::say(line.as_str());
             }
-            eprintln!("{}", case_report(args.files.len()));
+            output::say(&case_report(args.files.len()));
         }
         Format::Text => {}
     }

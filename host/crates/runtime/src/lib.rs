@@ -24,6 +24,7 @@ mod recovery;
 pub mod replay;
 mod slo_monitor;
 pub mod state_migration;
+mod status;
 mod summary;
 mod wiring;
 
@@ -38,9 +39,10 @@ pub use opening::Opened;
 pub use prepare::{Prepared, prepare};
 pub use recovery::RecoveredBatches;
 pub use slo_monitor::{Demand, DemandMeter, Shortfall, shortfalls};
+pub use status::{Monitor, OperatorStatus, SinkStatus, SourceStatus, Status, Waiting};
 pub use summary::{
-    CheckpointSummary, EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SliceSummary,
-    SloSummary, SourceSummary, Summary, TenantSummary,
+    CheckpointSummary, EdgeSummary, Figures, Latency, OpenWindowsSummary, OperatorSummary, Outcome, PipelineSummary,
+    SliceSummary, SloSummary, SourceSummary, Summary, TenantSummary,
 };
 
 /// Fuel between two yields of an instance that runs next to the actors: nobody else waits for the thread.
