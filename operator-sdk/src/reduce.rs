@@ -192,9 +192,9 @@ impl Stored<'_> {
 pub struct Window<'a> {
     /// The key that its events share.
     pub key: &'a [u8],
-    /// Where it begins, in ms since the epoch; for a count window, the time of its first event.
+    /// Where it begins, in ms since the epoch; for a count window, the least time of its events.
     pub start: i64,
-    /// Where it ends, itself not in the window; for a count window, the time of its last event.
+    /// Where it ends, itself not in the window; for a count window, the greatest time of its events.
     pub end: i64,
     /// How many events it holds.
     pub count: u64,

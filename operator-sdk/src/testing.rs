@@ -264,7 +264,8 @@ fn assign(part: &Batch, windows: &mut Windows) -> Vec<u32> {
             windows.counts.push(0);
             windows.len() - 1
         });
-        windows.ends[window] = time;
+        windows.starts[window] = windows.starts[window].min(time);
+        windows.ends[window] = windows.ends[window].max(time);
         windows.counts[window] += 1;
         assigned.push(position(window));
     }

@@ -17,6 +17,7 @@
 mod benches;
 mod builds;
 mod cases;
+mod examples;
 mod projects;
 mod replays;
 mod runs;

@@ -117,6 +117,64 @@ fn a_debug_build_says_that_the_hostile_guests_are_only_in_release_builds() {
     assert_says(&ran.stderr, &["hostile guests", "only in release builds"]);
 }
 
+/// Asserts that lines for people hold nothing that acts on a terminal.
+#[track_caller]
+fn assert_harmless(text: &str) {
+    let acts = |character: &char| (character.is_control() && *character != '\n') || *character == '\u{202e}';
+    assert_eq!(text.chars().find(acts), None, "{text:?}");
+}
+
+#[test]
+fn what_a_pipeline_file_says_acts_on_no_terminal() {
+    let escapes = r"no\u001b[31m\u202e\nerror: fake.jsonl";
+    let shown = r"no\u{1b}[31m\u{202e}\nerror: fake.jsonl";
+    let folder = Folder::with_pipeline(&PIPELINE.replace("readings.jsonl", escapes));
+    for command in ["run", "check"] {
+        let ran = folder.dirigo(&[command, "pipeline.toml"]).expect(78);
+        assert_says(&ran.stderr, &[shown]);
+        assert_harmless(&ran.stderr);
+        assert!(
+            !ran.stderr.lines().any(|line| line.starts_with("error: fake")),
+            "{}",
+            ran.stderr
+        );
+    }
+    // A key that is there as it is, which the file's text shows; and names of cases, which are free.
+    let cases = "[[test]]\nname = \"a\\u001b[2J\\nok      forged\"\ninput = []\noutput = []\n";
+    folder.write("pipeline.toml", format!("{PIPELINE}\"\u{202e}fehler\" = 1\n"));
+    assert_harmless(&folder.dirigo(&["check", "pipeline.toml"]).expect(78).stderr);
+    let for_programs = folder
+        .dirigo(&["check", "-o", "json", "pipeline.toml"])
+        .expect(78)
+        .json();
+    let said = |found: &serde_json::Value| found["message"].as_str().unwrap().contains("\u{202e}fehler");
+    assert!(
+        for_programs.as_array().unwrap().iter().any(said),
+        "programs get it as it is: {for_programs}"
+    );
+    folder.write("pipeline.toml", format!("{PIPELINE}{cases}"));
+    let tested = folder.dirigo(&["test", "pipeline.toml"]).expect(0);
+    assert_eq!(
+        tested.stdout,
+        "ok      a\\u{1b}[2J\\nok      forged\n1 passed, 0 failed\n"
+    );
+}
+
+#[test]
+fn the_name_of_a_file_acts_on_no_terminal() {
+    let folder = Folder::new();
+    for arguments in [
+        &["inspect", "\u{1b}[2J\nerror: fake.wasm"][..],
+        &["run", "\u{1b}[2J\nerror: fake.toml"],
+        &["replay", "\u{1b}[2J\nerror: fake.jsonl", "--id", "1"],
+        &["state", "ls", "\u{1b}[2J\nerror: fake"],
+    ] {
+        let ran = folder.dirigo(arguments);
+        assert_harmless(&ran.stderr);
+        assert_says(&ran.stderr, &[r"\u{1b}[2J\nerror: fake"]);
+    }
+}
+
 #[test]
 fn the_reason_of_an_error_is_said_once() {
     let folder =
@@ -137,4 +195,25 @@ fn the_reason_of_an_error_is_said_once() {
         let ran = folder.dirigo(arguments).expect(1);
         assert_eq!(ran.stderr.matches(reason).count(), 1, "{arguments:?}: {}", ran.stderr);
     }
+}
+
+#[test]
+fn what_is_compiled_is_said_the_first_time() {
+    let folder = Folder::with_pipeline(&PIPELINE.replace(
+        "[[sink]]",
+        "[[operator]]\nid = \"op\"\ncomponent = \"builtin:filter\"\nconfig = { field = \"n\", min = 0 }\n[[sink]]",
+    ));
+    folder.write("readings.jsonl", "{\"n\":1}\n");
+    let says = |cache: &str, command: &str| {
+        let ran = folder
+            .dirigo(&[command, "--cache-dir", cache, "pipeline.toml"])
+            .expect(0);
+        let said = ran.stderr.lines().find(|line| line.starts_with("compiling"));
+        said.map(str::to_owned)
+    };
+    let first = "compiling builtin:filter (first use; cached afterwards)";
+    assert_eq!(says("cache", "check").as_deref(), Some(first));
+    assert_eq!(says("cache", "run"), None);
+    let always = "compiling builtin:filter (there is no cache: at every start)";
+    assert_eq!(says("off", "run").as_deref(), Some(always));
 }

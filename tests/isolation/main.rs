@@ -26,6 +26,7 @@ mod rollback;
 // It needs the guests that only release builds carry.
 #[cfg(all(feature = "bench", not(debug_assertions)))]
 mod soak;
+mod terminal;
 mod traps;
 
 use support::pipeline;

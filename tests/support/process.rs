@@ -211,8 +211,17 @@ impl Running {
 
     /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
+        self.send(Signal::INT);
+    }
+
+    /// Sends SIGTERM, as service managers do.
+    pub(crate) fn terminate(&self) {
+        self.send(Signal::TERM);
+    }
+
+    fn send(&self, signal: Signal) {
         let pid = Pid::from_child(self.child.as_ref().expect("it was not waited for yet"));
-        kill_process(pid, Signal::INT).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// Kills it, as nothing can prevent; `false` if it had ended before.

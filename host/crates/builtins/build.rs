@@ -2,7 +2,7 @@
 
 use dirigo_component_build::{Guest, embed};
 
-const OPERATORS: [Guest; 4] = [
+const OPERATORS: [Guest; 5] = [
     Guest {
         name: "map",
         package: "dirigo-map",
@@ -18,6 +18,11 @@ const OPERATORS: [Guest; 4] = [
     Guest {
         name: "window",
         package: "dirigo-window",
+    },
+    // An example of what the host is for.
+    Guest {
+        name: "endless-loop",
+        package: "dirigo-endless-loop",
     },
 ];
 

@@ -1,11 +1,12 @@
 //! `dirigo build`: an operator crate, compiled to a component and checked against the contract.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, anyhow, bail};
 use dirigo::engine::{Component, Kind};
+use dirigo::printable;
 use serde::{Deserialize, Serialize};
 
 use super::output::Format;
@@ -58,9 +59,18 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
             size: component.size(),
             sha256: component.sha256(),
         })?,
-        Format::Text => output::print(&format!("{}\n", path.display()))?,
+        Format::Text => print_path(&path)?,
     }
     Ok(Exit::Success)
+}
+
+/// Prints the path of the component: as it is for a script, and fit for a terminal for a person.
+fn print_path(path: &Path) -> std::io::Result<()> {
+    let said = path.display().to_string();
+    if std::io::stdout().is_terminal() {
+        return output::print(&format!("{}\n", printable::line(&said)));
+    }
+    output::print_exactly(&(said + "\n"))
 }
 
 /// A file that cargo made.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use dirigo::flow::DeadLetter;
 use dirigo::pipeline::Test;
+use dirigo::printable;
 use dirigo::runtime::case::{CaseOutcome, Difference, SinkOutputs};
 use serde_json::Value;
 
@@ -41,7 +42,8 @@ struct Report(String);
 
 impl Report {
     fn line(&mut self, depth: usize, line: fmt::Arguments<'_>) {
-        writeln!(self.0, "{:1$}{line}", "", 2 * depth).expect("a string takes what is written");
+        let line = line.to_string();
+        writeln!(self.0, "{:1$}{2}", "", 2 * depth, printable::line(&line)).expect("a string takes what is written");
     }
 
     fn difference(&mut self, outputs: &SinkOutputs, difference: &Difference) {

@@ -38,7 +38,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let setup = CommandContext::new(globals)?;
+    let setup = CommandContext::new(globals)?.announcing(globals);
     let mut all = Vec::new();
     let mut sound = Vec::new();
     let mut outputs = Vec::new();
@@ -99,9 +99,9 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         Format::Text if errors == 0 => {
             outputs.iter().for_each(|output| eprintln!("{}", output.line()));
             for line in delivery_semantics::of_check(&promised) {
-                eprintln!("{line}");
+                output::say(line.as_str());
             }
-            eprintln!("{}", case_report(args.files.len()));
+            output::say(&case_report(args.files.len()));
         }
         Format::Text => outputs.iter().for_each(|output| eprintln!("{}", output.line())),
     }

@@ -15,6 +15,6 @@ pub(crate) struct Args {
 pub(crate) fn execute(args: &Args) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "dirigo", &mut script);
-    output::print(&String::from_utf8_lossy(&script))?;
+    output::print_exactly(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Success)
 }

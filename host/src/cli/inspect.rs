@@ -1,5 +1,7 @@
-//! `dirigo inspect`: what is in this component?
+//! `dirigo inspect`: what is in this component, and what does it get of the outside world?
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,6 +9,7 @@ use anyhow::anyhow;
 use bytesize::ByteSize;
 use dirigo::call::StateVersions;
 use dirigo::engine::{self, Instance};
+use dirigo::printable;
 use serde::Serialize;
 
 use super::output::Format;
@@ -31,6 +34,8 @@ struct Inspection<'a> {
     /// Of a reduce; null for what keeps no state.
     state_versions: Option<StateVersions>,
     imports: &'a [String],
+    /// By import: what it is answered with. None leads out of the sandbox.
+    answers: BTreeMap<&'a str, &'static str>,
     limits: dirigo::pipeline::Limits,
 }
 
@@ -59,6 +64,11 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         initial_memory: component.initial_memory(),
         state_versions,
         imports: component.imports(),
+        answers: component
+            .imports()
+            .iter()
+            .map(|import| (import.as_str(), engine::answer(import)))
+            .collect(),
         limits: dirigo::pipeline::Limits::default(),
     };
     match globals.format {
@@ -88,10 +98,16 @@ fn unplaced(setup: &CommandContext) -> engine::Setup {
 impl Inspection<'_> {
     fn to_text(&self) -> String {
         let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
-        let imports: String = self.imports.iter().flat_map(|import| ["\n  ", import]).collect();
+        let width = self.imports.iter().map(|import| import.chars().count()).max();
+        let width = width.unwrap_or(0);
+        let mut imports = String::new();
+        for import in self.imports {
+            let (import, answer) = (printable::line(import), engine::answer(import));
+            write!(imports, "\n  {import:<width$}  {answer}").expect("a string takes what is written");
+        }
         format!(
             "kind            {}\nsha256          {}\nsize            {}\ninitial memory  {}\n{}\
-             limits          memory {}, state {}, {} fuel per event, {} table elements, {} ms to open\nimports{}\n",
+             limits          memory {}, state {}, {} fuel per event, {} table elements, {} ms to open\nimports, and what they are answered with{}\n",
             self.kind,
             self.sha256,
             size(self.size as u64),
@@ -102,7 +118,7 @@ impl Inspection<'_> {
             self.limits.fuel_per_event,
             self.limits.table_elements,
             self.limits.open_ms,
-            if imports.is_empty() { "  none".into() } else { imports },
+            if imports.is_empty() { "\n  none" } else { &imports },
         )
     }
 }

@@ -9,6 +9,7 @@ mod completions;
 mod crate_name;
 mod delivery_semantics;
 mod inspect;
+mod interrupts;
 mod new;
 mod outputs;
 mod progress;
@@ -120,7 +121,7 @@ pub(crate) fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::say(&format!("error: {error:#}"));
             Exit::Failure.into()
         }
     }

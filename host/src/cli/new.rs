@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, ValueEnum};
+use dirigo::printable;
 use serde::Serialize;
 
 use super::crate_name::CrateName;
@@ -83,7 +84,8 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
             files: project.paths().map(PathBuf::from).collect(),
         })?,
         Format::Text => {
-            let place = path.display();
+            let place = path.display().to_string();
+            let place = printable::line(&place);
             output::print(&format!(
                 "made the {template} operator `{name}` in {place}:\n\
                  \x20 src/lib.rs      the operator, with tests\n\

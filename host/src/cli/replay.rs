@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use dirigo::engine::Component;
 use dirigo::flow::DeadLetter;
+use dirigo::printable;
 use dirigo::runtime::replay::{self, ReplayFailure, ReplayResult, Replayed};
 use serde::Serialize;
 
@@ -125,7 +126,7 @@ impl<'a> ReplayReport<'a> {
 fn text(dead_letter: &DeadLetter, instead: Option<&str>, replayed: &Replayed) -> String {
     let mut text = String::new();
     let mut line = |title: &str, rest: &str| {
-        writeln!(text, "{title:<9} {rest}").expect("a string takes what is written");
+        writeln!(text, "{title:<9} {}", printable::line(rest)).expect("a string takes what is written");
     };
     let event = &dead_letter.event;
     let component = dead_letter.setup.as_ref().map_or("", |setup| setup.component.as_str());

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use dirigo::disk::{NotPrivate, make_private_directory};
@@ -9,19 +10,19 @@ use dirigo::flow::Failure;
 use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity, Tenants};
 use dirigo::runtime::compatibility;
 use dirigo::runtime::{
-    Control, Ended, Host, HostOptions, Job, Opened, Outcome, Patience, Prepared, StateLocation, Summary, TenantSummary,
+    Host, HostOptions, Job, Opened, Outcome, Patience, Prepared, StateLocation, Summary, TenantSummary,
     dead_letters_path, foresee,
 };
 use dirigo::scheduler::PolicyKind;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::delivery_semantics;
+use super::interrupts::{Ending, FinishedRun, Interrupts};
 use super::output::Format;
-use super::progress::Progress;
+use super::progress::{self, Progress};
 use super::setup::CommandContext;
 use super::slo_monitor::SloMonitor;
 use super::throttling::ThrottlingMonitor;
-use super::{Exit, Globals, output, report};
+use super::{Exit, Globals, Log, output, report};
 
 /// Arguments of `dirigo run`.
 #[derive(Debug, clap::Args)]
@@ -39,10 +40,13 @@ Events that fail go to the file under `[dead_letters]`; where there is none, to 
 directory, NAME being the pipeline's, or with `--state DIR` to `DIR/NAME/dead-letters.jsonl`. The file is made when \
 the first one comes.
 
-The first Ctrl-C stops the sources and lets what they have read go to its end; the second stops at once.
+The first Ctrl-C or SIGTERM stops the sources and lets what they have read go to its end, for as long as \
+`--drain-timeout` says. The second one, or the end of that time, stops what has not drained: what is finished is \
+committed, the rest is taken up by the next run with `--state`, and lost without. Either way the run ends with its \
+summary.
 
-Exit code: 0 if all pipelines came to their end or were told to stop, 1 if one failed, 78 if a pipeline file cannot be \
-used: then none has run; 130 after the second Ctrl-C, which leaves no time for a summary.")]
+Exit code: 0 if all pipelines came to their end or drained, 1 if one failed, 78 if a pipeline file cannot be used: then \
+none has run; 130 (after Ctrl-C) or 143 (after SIGTERM) if one was stopped before it had drained.")]
 pub(crate) struct Args {
     /// Pipeline files
     #[arg(required = true, value_name = "PIPELINE")]
@@ -71,20 +75,58 @@ pub(crate) struct Args {
     /// Write the summary to this file
     #[arg(long, value_name = "FILE")]
     summary_json: Option<PathBuf>,
+    /// How long the pipelines may drain after an interrupt before those that have not are stopped
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = drain_timeout)]
+    drain_timeout: Duration,
+    /// How it is said on standard error how the run goes
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    progress: progress::Mode,
+    /// How often it is said: where that is no terminal, or for programs
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = progress_interval)]
+    progress_interval: Duration,
+}
+
+fn progress_interval(text: &str) -> Result<Duration, String> {
+    /// A reader gets no more of it, and looking costs something.
+    const MIN: Duration = Duration::from_millis(100);
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration < MIN {
+        return Err("it is at least 100ms".into());
+    }
+    Ok(duration)
+}
+
+fn drain_timeout(text: &str) -> Result<Duration, String> {
+    /// Longer than any machine is waited for.
+    const MAX: Duration = Duration::from_hours(24 * 365);
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration > MAX {
+        return Err("it is a year at most".into());
+    }
+    Ok(duration)
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    if let Some(file) = &args.summary_json
+        && let Err(error) = can_be_written(file)
+    {
+        output::say(&format!(
+            "error: `--summary-json {}`: the summary cannot be written there: {error}",
+            file.display()
+        ));
+        return Ok(Exit::Configuration);
+    }
     if let Some(directory) = &args.state {
         match make_private_directory(directory, "state directory") {
             // What cannot be made or read at all, the store says with the file that it needs.
             Ok(()) | Err(NotPrivate::Io { .. }) => {}
             Err(problem) => {
-                eprintln!("error: {problem}");
+                output::say(&format!("error: {problem}"));
                 return Ok(Exit::Configuration);
             }
         }
     }
-    let setup = CommandContext::new(globals)?;
+    let setup = CommandContext::new(globals)?.announcing(globals);
     let Some(prepared) = prepare_all(&setup, args, globals)? else {
         return Ok(Exit::Configuration);
     };
@@ -139,18 +181,39 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let interrupts = setup.runtime.block_on(async { Interrupts::listen() });
     let started_ns = setup.clock.now_ns();
     let jobs: Vec<Job> = opened.into_iter().map(|opened| host.launch(opened)).collect();
-    let Some(ended) = setup.runtime.block_on(finish(&host, jobs, interrupts)) else {
-        /// What shells use for a process that SIGINT ended.
-        const INTERRUPTED: i32 = 130;
-        // The second interrupt: nothing more is waited for, so nothing more is torn down either.
-        globals.log.flush();
-        eprintln!("stopped without draining");
-        std::process::exit(INTERRUPTED);
-    };
+    let finished = setup
+        .runtime
+        .block_on(finish(&host, jobs, interrupts, args, &globals.log));
     #[allow(clippy::cast_precision_loss, reason = "runs are shorter than 2^52 ns")]
     let elapsed_s = (setup.clock.now_ns() - started_ns) as f64 / 1e9;
     globals.log.flush();
-    conclude(args, globals, ended, host.tenants(), elapsed_s)
+    let (has_leftovers, tenants) = (finished.has_leftovers, host.tenants());
+    let exit = conclude(args, globals, finished, tenants, elapsed_s);
+    if has_leftovers {
+        // What still runs can neither be waited for nor torn down.
+        let exit = exit.unwrap_or_else(|error| {
+            output::say(&format!("error: {error:#}"));
+            Exit::Failure
+        });
+        globals.log.flush();
+        std::process::exit(exit.code().into());
+    }
+    exit
+}
+
+/// Whether the summary can be written in the end; it would be a pity to find out then. What is there stays as it is.
+fn can_be_written(file: &Path) -> std::io::Result<()> {
+    match fs::metadata(file) {
+        Ok(metadata) if metadata.is_file() => fs::OpenOptions::new().append(true).open(file).map(drop),
+        Ok(metadata) if metadata.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
+        // To open a pipe would wait for its reader.
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            fs::OpenOptions::new().write(true).create_new(true).open(file)?;
+            fs::remove_file(file)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// All pipelines, prepared; `None` where one cannot be, which has been said.
@@ -231,84 +294,52 @@ fn location(args: &Args, pipeline: &Pipeline) -> StateLocation {
     }
 }
 
-/// Waits for all jobs. The first interrupt has them drain; `None` after a second one.
-async fn finish(host: &Host, jobs: Vec<Job>, mut interrupts: Interrupts) -> Option<Vec<Ended>> {
-    let progress = Progress::start(&jobs);
-    let _slo_monitor = SloMonitor::start(host, &jobs, progress.bar(), host.clock().clone());
-    let watching = ThrottlingMonitor::of(&jobs).watch(host, progress.bar());
-    tokio::pin!(watching);
-    let controls: Vec<Control> = jobs.iter().map(|job| job.control().clone()).collect();
-    let finished = Job::all_finished(jobs);
-    tokio::pin!(finished);
-    let mut is_draining = false;
-    let ended = loop {
-        tokio::select! {
-            ended = &mut finished => break ended,
-            never = &mut watching => match never {},
-            () = interrupts.next() => {
-                if is_draining {
-                    return None;
-                }
-                is_draining = true;
-                controls.iter().for_each(Control::stop);
-                eprintln!("draining; interrupt again to stop at once");
-            }
-        }
-    };
-    progress.finish();
-    Some(ended)
-}
-
-/// SIGINT and SIGTERM, from the moment of listening: none is missed between two looks, and none ends the process once a
-/// pipeline runs.
-struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Interrupts {
-    /// Needs a runtime around it.
-    fn listen() -> Self {
-        let listen = |kind| signal(kind).expect("these signals can be handled");
-        Self {
-            interrupt: listen(SignalKind::interrupt()),
-            terminate: listen(SignalKind::terminate()),
-        }
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
+/// Waits for all jobs, and does what interrupts ask for.
+async fn finish(host: &Host, jobs: Vec<Job>, interrupts: Interrupts, args: &Args, log: &Log) -> FinishedRun {
+    let progress = Progress::of(&jobs, args.progress, args.progress_interval, log);
+    let _slo_monitor = SloMonitor::start(host, &jobs, log.clone(), host.clock().clone());
+    let watching = ThrottlingMonitor::of(&jobs).watch(host, log);
+    let ending = Ending::of(&jobs, args.drain_timeout, log.clone()).wait(jobs, interrupts);
+    tokio::select! {
+        finished = ending => finished,
+        never = watching => match never {},
+        never = progress.follow(host) => match never {},
     }
 }
 
 fn conclude(
     args: &Args,
     globals: &Globals,
-    ended: Vec<Ended>,
+    finished: FinishedRun,
     tenants: Vec<TenantSummary>,
     elapsed_s: f64,
 ) -> anyhow::Result<Exit> {
-    let mut exit = Exit::Success;
+    let FinishedRun { ended, stopped_by, .. } = finished;
+    let mut exit = stopped_by.map_or(Exit::Success, Exit::Signalled);
     for ended in &ended {
         let name = &ended.summary.name;
         match &ended.failure {
-            None if ended.had_nothing_new => eprintln!("pipeline `{name}`: nothing new"),
+            None if ended.had_nothing_new => output::say(&format!("pipeline `{name}`: nothing new")),
             None if ended.summary.outcome == Outcome::Stopped => {
-                eprintln!(
+                output::say(&format!(
                     "pipeline `{name}`: stopped before the end of its sources{}",
                     next_run(args)
-                );
+                ));
             }
             Some(Failure::Closed { id }) => {
                 let next = next_run(args);
-                eprintln!("pipeline `{name}`: stopped, since nobody reads what sink `{id}` writes any more{next}");
+                output::say(&format!(
+                    "pipeline `{name}`: stopped, since nobody reads what sink `{id}` writes any more{next}"
+                ));
             }
             None => {}
+            Some(Failure::Killed) => {
+                let unfinished = ended.summary.unfinished;
+                let fate = fate_of_unfinished(args, unfinished);
+                output::say(&format!("pipeline `{name}`: stopped before it had drained; {fate}"));
+            }
             Some(failure) => {
-                eprintln!("error: pipeline `{name}`: {failure}");
+                output::say(&format!("error: pipeline `{name}`: {failure}"));
                 exit = Exit::Failure;
             }
         }
@@ -331,7 +362,9 @@ fn conclude(
     }
     if !has_failed {
         for imbalance in summary.imbalances() {
-            eprintln!("error: events do not add up (a fault of dirigo, please report it): {imbalance}");
+            output::say(&format!(
+                "error: events do not add up (a fault of dirigo, please report it): {imbalance}"
+            ));
             exit = Exit::Failure;
         }
     }
@@ -344,6 +377,20 @@ fn next_run(args: &Args) -> &'static str {
         "; the next run goes on there"
     } else {
         ""
+    }
+}
+
+/// What becomes of events that were on their way when a pipeline was stopped.
+fn fate_of_unfinished(args: &Args, unfinished: u64) -> String {
+    let events = match unfinished {
+        1 => "1 event that was read and not finished".to_owned(),
+        _ => format!("{} events that were read and not finished", output::grouped(unfinished)),
+    };
+    match (unfinished, args.state.is_some()) {
+        (0, _) => "nothing was on its way".to_owned(),
+        (_, true) => format!("the next run takes up the {events}"),
+        (1, false) => format!("the {events} is lost"),
+        (_, false) => format!("the {events} are lost"),
     }
 }
 

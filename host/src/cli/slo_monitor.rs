@@ -7,7 +7,7 @@ use std::time::Duration;
 use dirigo::clock::Clock;
 use dirigo::runtime::{Demand, DemandMeter, Host, Job, shortfalls};
 
-use super::progress::Bar;
+use super::Log;
 
 /// How long pipelines are measured before they are judged. Two such verdicts in a row count: one may be of a start or a pause.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -16,11 +16,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct SloMonitor(Option<tokio::task::JoinHandle<()>>);
 
 impl SloMonitor {
-    pub(crate) fn start(host: &Host, jobs: &[Job], bar: Bar, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn start(host: &Host, jobs: &[Job], log: Log, clock: Arc<dyn Clock>) -> Self {
         let has_target = jobs.iter().any(|job| job.pipeline().slo.is_some());
         let meters: Vec<DemandMeter> = jobs.iter().map(|job| host.meter(job)).collect();
         let workers = host.workers();
-        Self(has_target.then(|| tokio::spawn(watch(meters, workers, bar, clock))))
+        Self(has_target.then(|| tokio::spawn(watch(meters, workers, log, clock))))
     }
 }
 
@@ -32,7 +32,7 @@ impl Drop for SloMonitor {
     }
 }
 
-async fn watch(mut meters: Vec<DemandMeter>, workers: u32, bar: Bar, clock: Arc<dyn Clock>) {
+async fn watch(mut meters: Vec<DemandMeter>, workers: u32, log: Log, clock: Arc<dyn Clock>) {
     let mut read_ns = clock.now_ns();
     let (mut suspects, mut reported) = (BTreeSet::new(), BTreeSet::new());
     loop {
@@ -45,7 +45,7 @@ async fn watch(mut meters: Vec<DemandMeter>, workers: u32, bar: Bar, clock: Arc<
         for shortfall in shortfalls(&demands, workers) {
             let name = shortfall.pipeline().to_owned();
             if suspects.contains(&name) && reported.insert(name.clone()) {
-                bar.say(&format!("warning: {shortfall}"));
+                log.say(&format!("warning: {shortfall}"));
             }
             short.insert(name);
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use dirigo::printable;
 use dirigo::runtime::{OperatorSummary, PipelineSummary, Summary};
 
 use super::output::grouped;
@@ -21,7 +22,8 @@ pub(crate) fn text(summary: &Summary) -> String {
         0.0
     };
     let mut line = |line: std::fmt::Arguments<'_>| {
-        writeln!(text, "{line}").expect("a string takes what is written");
+        let line = line.to_string();
+        writeln!(text, "{}", printable::line(&line)).expect("a string takes what is written");
     };
     let resumed: u64 = summary
         .pipelines
@@ -63,24 +65,23 @@ pub(crate) fn text(summary: &Summary) -> String {
             line(format_args!("  {}: {said}", pipeline.name));
         }
     }
-    for operator in &summary.operators {
-        let counts = &operator.counts;
-        let some = |count: u64, what: &str| {
-            if count > 0 {
-                format!(", {} {what}", grouped(count))
-            } else {
-                String::new()
-            }
-        };
-        let (absorbed, traps) = (some(counts.absorbed, "absorbed"), some(counts.traps, "traps"));
-        line(format_args!(
-            "  {}/{}: {} in, {} out{absorbed}, {} fuel per event{traps}",
-            operator.pipeline,
-            operator.id,
-            grouped(counts.events_in),
-            grouped(counts.events_out),
-            grouped(counts.fuel.checked_div(counts.events_in).unwrap_or(0)),
-        ));
+    for pipeline in &summary.pipelines {
+        for said in sources(pipeline) {
+            line(format_args!("  {}/{said}", pipeline.name));
+        }
+        let operators = summary.operators.iter();
+        for operator in operators.filter(|operator| operator.pipeline == pipeline.name) {
+            line(format_args!("  {}/{}", pipeline.name, of_operator(operator, pipeline)));
+        }
+        for (sink, events) in &pipeline.sinks {
+            let place = pipeline.written_to.get(sink);
+            let place = place.map_or_else(String::new, |place| format!(" to {place}"));
+            line(format_args!(
+                "  {}/{sink}: {} written{place}",
+                pipeline.name,
+                grouped(*events)
+            ));
+        }
     }
     for tenant in &summary.tenants {
         let said: Vec<String> = throttling::of_tenant(tenant)
@@ -91,6 +92,78 @@ pub(crate) fn text(summary: &Summary) -> String {
         }
     }
     text
+}
+
+/// What is to be said of the sources: where records were no events, or each event goes several ways.
+fn sources(pipeline: &PipelineSummary) -> impl Iterator<Item = String> {
+    pipeline.sources.iter().filter_map(|source| {
+        let ways = ways(pipeline, &source.id);
+        if source.dead_letters == 0 && ways.is_empty() {
+            return None;
+        }
+        let read = source.events + source.dead_letters;
+        let parts = [(source.events, "events"), (source.dead_letters, "dead letters")];
+        Some(format!("{}: {} read{}{ways}", source.id, grouped(read), sum_of(&parts)))
+    })
+}
+
+/// Where the events of an operator went, as a sum: what came in is what became of it.
+fn of_operator(operator: &OperatorSummary, pipeline: &PipelineSummary) -> String {
+    let counts = &operator.counts;
+    let ended = counts.passed + counts.filtered + counts.absorbed + counts.dead_letters;
+    let parts = [
+        (counts.passed, "passed"),
+        (counts.filtered, "filtered"),
+        (counts.absorbed, "taken into windows"),
+        (counts.dead_letters, "dead letters"),
+        (counts.events_in.saturating_sub(ended), "not finished"),
+    ];
+    let mut said = format!("{}: {} in{}", operator.id, grouped(counts.events_in), sum_of(&parts));
+    let _ = write!(said, "; {} out", grouped(counts.events_out));
+    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    if counts.passed > 0 && counts.events_out > counts.passed {
+        let each = counts.events_out as f64 / counts.passed as f64;
+        let _ = write!(said, ", {each:.1} from each that passed");
+    }
+    said.push_str(&ways(pipeline, &operator.id));
+    if let Some(open) = operator.open_windows {
+        let (events, windows) = (counted(open.events, "event"), counted(open.windows, "window"));
+        let lie = if open.events == 1 { "lies" } else { "lie" };
+        let are = if open.windows == 1 { "is" } else { "are" };
+        let _ = write!(said, "; {events} {lie} in {windows} that {are} still open");
+    }
+    let fuel = counts.fuel.checked_div(counts.events_in).unwrap_or(0);
+    let _ = write!(said, "; {} fuel per event", grouped(fuel));
+    if counts.traps > 0 {
+        let _ = write!(said, "; {}", counted(counts.traps, "trap"));
+    }
+    said
+}
+
+/// To whom events go that go several ways, which is why more may come out than went in.
+fn ways(pipeline: &PipelineSummary, from: &str) -> String {
+    let edges = pipeline.edges.iter().filter(|edge| edge.from == from);
+    let to: Vec<String> = edges.map(|edge| format!("`{}`", edge.to)).collect();
+    if to.len() < 2 {
+        return String::new();
+    }
+    format!(", each to {}", to.join(" and "))
+}
+
+/// ` = 5 these + 3 those`, without those that there are none of.
+fn sum_of(parts: &[(u64, &str)]) -> String {
+    let some = parts.iter().filter(|(count, _)| *count > 0);
+    let terms: Vec<String> = some
+        .map(|(count, what)| format!("{} {what}", grouped(*count)))
+        .collect();
+    if terms.is_empty() {
+        return String::new();
+    }
+    format!(" = {}", terms.join(" + "))
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
 /// How many events of a pipeline failed, where, and why the first one did; `None` where none did.
@@ -130,10 +203,9 @@ fn dead_letters(pipeline: &PipelineSummary, operators: &[OperatorSummary]) -> Op
     Some(said)
 }
 
-/// What a reader of the terminal gets of a reason: its start, as one line. Guests word it, and could else move the cursor.
+/// What a reader of the terminal gets of a reason: its start.
 fn shown(reason: &str) -> String {
-    let plain = |character: char| if character.is_control() { ' ' } else { character };
-    let mut shown: String = reason.chars().take(REASON_CHARACTERS_MAX).map(plain).collect();
+    let mut shown: String = reason.chars().take(REASON_CHARACTERS_MAX).collect();
     if reason.chars().nth(REASON_CHARACTERS_MAX).is_some() {
         shown.push('…');
     }
@@ -154,8 +226,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_one_line_and_moves_no_cursor() {
-        assert_eq!(shown("no\n\u{1b}[2Jway"), "no  [2Jway");
+    fn what_came_in_is_a_sum_of_what_became_of_it() {
+        let parts = [(1_990, "passed"), (0, "filtered"), (10, "dead letters")];
+        assert_eq!(sum_of(&parts), " = 1,990 passed + 10 dead letters");
+        assert_eq!(sum_of(&[(0, "passed")]), "");
+    }
+
+    #[test]
+    fn of_a_long_reason_the_start_is_shown() {
+        assert_eq!(shown("no way"), "no way");
         assert_eq!(shown(&"é".repeat(200)), "é".repeat(160) + "…");
     }
 }

@@ -54,7 +54,7 @@ struct Case {
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let setup = CommandContext::new(globals)?;
+    let setup = CommandContext::new(globals)?.announcing(globals);
     let prepared = match setup.load_for_tests(&args.file, &args.set) {
         Ok(prepared) => prepared,
         Err(problems) => {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use dirigo::actor::Operator;
 use dirigo::runtime::{Host, Job, TenantSummary};
 
+use super::Log;
 use super::output::grouped;
-use super::progress::Bar;
 
 /// How often this is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,11 +35,11 @@ impl ThrottlingMonitor {
     }
 
     /// Says them as they come up.
-    pub(crate) async fn watch(mut self, host: &Host, bar: Bar) -> Infallible {
+    pub(crate) async fn watch(mut self, host: &Host, log: &Log) -> Infallible {
         loop {
             tokio::time::sleep(INTERVAL).await;
             for line in self.news(&host.tenants()) {
-                bar.say(&format!("note: {line}"));
+                log.say(&format!("note: {line}"));
             }
         }
     }
@@ -68,6 +68,8 @@ impl ThrottlingMonitor {
 
 /// What throttles a tenant.
 pub(crate) struct Throttling {
+    /// What it has used up.
+    pub(crate) budget: &'static str,
     /// What is said while it does.
     pub(crate) now: &'static str,
     /// What is said in the end.
@@ -75,7 +77,7 @@ pub(crate) struct Throttling {
 }
 
 /// What throttles a tenant, or did.
-pub(crate) fn of_tenant(tenant: &TenantSummary) -> impl Iterator<Item = Throttling> {
+pub(crate) fn of_tenant(tenant: &TenantSummary) -> impl Iterator<Item = Throttling> + use<> {
     let times = |count: u64| match count {
         1 => "once".to_owned(),
         _ => format!("{} times", grouped(count)),
@@ -83,27 +85,43 @@ pub(crate) fn of_tenant(tenant: &TenantSummary) -> impl Iterator<Item = Throttli
     let all = [
         (
             tenant.held_s > 0.0,
+            "fuel_per_second",
             "has used up its `fuel_per_second`; its ready actors wait for more fuel",
             format!("was out of `fuel_per_second` for {:.2} s", tenant.held_s),
         ),
         (
             tenant.memory_denied > 0,
+            "memory",
             "has used up its `memory`: an operator was denied more",
             format!("was denied `memory` {}", times(tenant.memory_denied)),
         ),
         (
             tenant.actors_waited > 0,
+            "active_actors",
             "has actors waiting for an instance: its `active_actors`, its `memory` or the host allows no more at once",
             format!("actors waited for an instance {}", times(tenant.actors_waited)),
         ),
         (
             tenant.log_lines_left_out > 0,
+            "log",
             "has log lines left out: more than 100 in a second of one operator, or more than its budget allows",
             format!("log lines left out: {}", grouped(tenant.log_lines_left_out)),
         ),
     ];
     let holds = all.into_iter().filter(|(is_so, ..)| *is_so);
-    holds.map(|(_, now, in_all)| Throttling { now, in_all })
+    holds.map(|(_, budget, now, in_all)| Throttling { budget, now, in_all })
+}
+
+/// What has throttled a tenant since an earlier look, if there was one.
+pub(crate) fn since(before: Option<&TenantSummary>, now: &TenantSummary) -> impl Iterator<Item = Throttling> + use<> {
+    let mut change = now.clone();
+    if let Some(before) = before {
+        change.held_s -= before.held_s;
+        change.memory_denied -= before.memory_denied;
+        change.actors_waited -= before.actors_waited;
+        change.log_lines_left_out -= before.log_lines_left_out;
+    }
+    of_tenant(&change)
 }
 
 #[cfg(test)]

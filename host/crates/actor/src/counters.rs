@@ -1,7 +1,8 @@
 //! What an operator did, in numbers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use dirigo_state::windows::OpenChange;
 use serde::Serialize;
 
 macro_rules! counters {
@@ -41,8 +42,11 @@ counters! {
     absorbed,
     /// Events that failed.
     dead_letters,
-    /// Turns that were rolled back.
+    /// Turns that ended in a trap, and were rolled back.
     traps,
+    /// Turns of several events that burnt more than their events usually do, and were rolled back; the events ran again in
+    /// smaller turns, in the end each with all that one event may burn.
+    retries,
     /// Fuel burnt on events, that of turns which were rolled back included; not what opening instances took.
     fuel,
     /// Worker time that turns took, in ns.
@@ -67,6 +71,28 @@ pub(super) fn add(counter: &AtomicU64, amount: impl TryInto<u64>) {
         amount.try_into().ok().expect("counts are not negative"),
         Ordering::Relaxed,
     );
+}
+
+/// What lies in open windows.
+#[derive(Debug, Default)]
+pub(super) struct OpenWindows {
+    windows: AtomicI64,
+    events: AtomicI64,
+}
+
+impl OpenWindows {
+    pub(super) fn change(&self, change: OpenChange) {
+        if change != OpenChange::default() {
+            self.windows.fetch_add(change.windows, Ordering::Relaxed);
+            self.events.fetch_add(change.events, Ordering::Relaxed);
+        }
+    }
+
+    /// How many there are, with how many events in all.
+    pub(super) fn read(&self) -> (u64, u64) {
+        let count = |counter: &AtomicI64| u64::try_from(counter.load(Ordering::Relaxed)).unwrap_or(0);
+        (count(&self.windows), count(&self.events))
+    }
 }
 
 /// Raises a counter to this value.

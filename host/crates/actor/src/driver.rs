@@ -12,6 +12,7 @@ use dirigo_ground::batch::Batch;
 use dirigo_ground::call::{Answer, Outputs, Rejection, Request};
 use dirigo_pipeline::Window;
 use dirigo_state::Table;
+use dirigo_state::windows::OpenChange;
 
 /// What all operators of a kind have in common.
 pub(super) trait Driver: Send + Sync {
@@ -29,8 +30,10 @@ pub(super) trait Call: Send {
     /// When it counts as a trap.
     fn settle(&mut self, answer: Answer, batch: &Batch) -> Result<Settled, Trap>;
 
-    /// Takes effect on state.
-    fn commit(self: Box<Self>, _table: &mut Table) {}
+    /// Takes effect on state; gives what that changed in what lies in open windows.
+    fn commit(self: Box<Self>, _table: &mut Table) -> OpenChange {
+        OpenChange::default()
+    }
 
     /// Leaves state as it was before the call.
     fn abandon(self: Box<Self>, _table: &mut Table) {}

@@ -11,7 +11,7 @@ use std::task::Waker;
 use hdrhistogram::Histogram;
 
 use super::activations::IdleQueue;
-use super::counters::{self, Counters};
+use super::counters::{self, Counters, OpenWindows};
 use super::directory::Directory;
 use super::driver::Driver;
 use super::fuel_estimator::FuelEstimator;
@@ -23,6 +23,7 @@ use dirigo_engine::{Component, Kind, Setup};
 use dirigo_flow::{Edge, Gate, Message, OperatorSetup, Receiver};
 use dirigo_ground::batch::Batch;
 use dirigo_pipeline::{Isolation, OnError};
+use dirigo_state::windows::OpenChange;
 pub use options::OperatorOptions;
 
 /// An operator of a running pipeline.
@@ -42,6 +43,7 @@ pub struct Operator {
     /// What events take from its outputs to a sink, in ns: the longest way.
     after_ns: AtomicU64,
     pub(super) counters: Counters,
+    pub(super) open_windows: OpenWindows,
     pub(super) slice_lengths: SliceLengths,
     pub(super) edges: Vec<Edge>,
     pub(super) gate: Gate<Waker>,
@@ -70,6 +72,20 @@ impl Operator {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// How many windows it has open, and how many events are in them.
+    #[must_use]
+    pub fn open_windows(&self) -> (u64, u64) {
+        self.open_windows.read()
+    }
+
+    /// Takes over the open windows of an earlier run.
+    pub fn resume_open_windows(&self, windows: u64, events: u64) {
+        self.open_windows.change(OpenChange {
+            windows: windows.cast_signed(),
+            events: events.cast_signed(),
+        });
     }
 
     /// How long its actors kept a worker in ns, each time that they would have gone on.

@@ -121,6 +121,11 @@ impl Turn {
                 // Nothing is asked of it again: it may be poisoned.
                 Err(trap) => (TurnOutcome::Trapped(trap), false),
             };
+            if matches!(outcome, TurnOutcome::Done(_)) {
+                instance.commit_counts();
+            } else {
+                instance.discard_counts();
+            }
             let instance = if can_serve_again {
                 Some(instance)
             } else {

@@ -18,7 +18,8 @@ impl Guests {
     pub(super) fn write() -> anyhow::Result<Self> {
         anyhow::ensure!(
             !ALL.is_empty(),
-            "the hostile guests that `dirigo bench` needs are only in release builds (`cargo build --release`)"
+            "this is a debug build, and the hostile guests that `dirigo bench` runs are only in release builds: run it with \
+             `cargo run --release -- bench`"
         );
         let this = Self(tempfile::tempdir().context("cannot make a temporary directory")?);
         for (name, wasm) in ALL {

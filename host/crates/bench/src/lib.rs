@@ -8,6 +8,7 @@ mod greedy;
 mod guests;
 mod isolation;
 mod kinds;
+mod machine_load;
 mod memory;
 mod openloop;
 mod options;
@@ -17,6 +18,7 @@ mod sharing;
 mod soak;
 mod table;
 mod testbed;
+mod verdict;
 mod victim;
 
 use clap::Subcommand;

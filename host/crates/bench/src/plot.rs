@@ -133,7 +133,7 @@ pub(super) fn isolation(measured: &isolation::Measured) -> String {
             };
             let y = middle + 7.0 * (count(index) - (count(measured.policy.len()) - 1.0) / 2.0);
             let style = format!(r#"stroke="{colour}" stroke-width="3""#);
-            svg.line((x(cell.p50_us), y), (x(cell.p999_us), y), &style);
+            svg.line((x(cell.p50_us), y), (x(cell.p999_us.unwrap_or(cell.p99_us)), y), &style);
             svg.element(format_args!(
                 r#"<circle cx="{:.1}" cy="{y:.1}" r="4" fill="{colour}"/>"#,
                 x(cell.p99_us)

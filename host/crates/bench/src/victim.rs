@@ -20,6 +20,11 @@ pub(super) const GRACE: Duration = Duration::from_millis(200);
 /// watchdog overstates it by, and by interrupts.
 const POLL_US_MAX: u64 = 2_000;
 
+/// Of fewer events, a p99 is the latency of a few of them: ten have to lie beyond it.
+pub(super) const P99_EVENTS_MIN: u64 = 1_000;
+/// And so for a p99.9, over all rounds.
+const P999_EVENTS_MIN: u64 = 10_000;
+
 /// A victim of this name, and of a tenant that bears it too: what each event goes through in a plain pipeline. A window of
 /// one makes an output of every event, so that each can be followed to the sink.
 pub(super) fn pipeline(name: &str) -> String {
@@ -56,10 +61,14 @@ pub(super) fn pipeline(name: &str) -> String {
 pub(super) struct Cell {
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
-    pub(super) p999_us: f64,
+    /// Of all rounds, where they have events enough for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) p999_us: Option<f64>,
     pub(super) max_us: f64,
+    /// How many processors other processes kept busy meanwhile.
+    pub(super) others: f64,
     /// Events that were measured.
-    events: u64,
+    pub(super) events: u64,
     lost: u64,
     doubled: u64,
     misplaced: u64,
@@ -107,8 +116,9 @@ impl Cell {
         Self {
             p50_us: us(latencies.value_at_quantile(0.5)),
             p99_us: us(latencies.value_at_quantile(0.99)),
-            p999_us: us(latencies.value_at_quantile(0.999)),
+            p999_us: Some(us(latencies.value_at_quantile(0.999))),
             max_us: us(latencies.max()),
+            others: 0.0,
             events: latencies.len(),
             lost: books.lost,
             doubled: books.doubled,
@@ -123,18 +133,39 @@ impl Cell {
     pub(super) fn over_rounds(cells: &[Self]) -> Self {
         let median = |figure: fn(&Self) -> f64| median(cells.iter().map(figure), f64::total_cmp);
         let sum = |count: fn(&Self) -> u64| cells.iter().map(count).sum();
+        let events: u64 = sum(|cell| cell.events);
         Self {
             p50_us: median(|cell| cell.p50_us),
             p99_us: median(|cell| cell.p99_us),
-            p999_us: median(|cell| cell.p999_us),
+            p999_us: median_of_all(cells.iter().map(|cell| cell.p999_us)).filter(|_| events >= P999_EVENTS_MIN),
             max_us: median(|cell| cell.max_us),
-            events: sum(|cell| cell.events),
+            others: cells.iter().map(|cell| cell.others).fold(0.0, f64::max),
+            events,
             lost: sum(|cell| cell.lost),
             doubled: sum(|cell| cell.doubled),
             misplaced: sum(|cell| cell.misplaced),
             starved: sum(|cell| cell.starved),
             bound: None,
             neighbour: NeighbourStats::over_rounds(cells.iter().filter_map(|cell| cell.neighbour.as_ref())),
+        }
+    }
+
+    /// One of enough events.
+    #[cfg(test)]
+    pub(super) fn of_test(p99_us: f64, others: f64) -> Self {
+        Self {
+            p50_us: p99_us,
+            p99_us,
+            p999_us: None,
+            max_us: p99_us,
+            others,
+            events: P99_EVENTS_MIN,
+            lost: 0,
+            doubled: 0,
+            misplaced: 0,
+            starved: 0,
+            bound: None,
+            neighbour: None,
         }
     }
 
@@ -146,11 +177,12 @@ impl Cell {
     /// threads that never pause: what the machine's own scheduler does, whatever the neighbour is.
     pub(super) fn judge(&mut self, alone: &Cell, machine: &Cell) {
         let p99 = (self.p99_us, p99_bound_us(alone), machine.p99_us);
-        let p999 = (self.p999_us, 2.0 * alone.p999_us + 1_000.0, machine.p999_us);
-        let both = [p99, p999];
-        self.bound = Some(if both.iter().all(|(found, bound, _)| found <= bound) {
+        let p999 = self.p999_us.zip(alone.p999_us.zip(machine.p999_us));
+        let p999 = p999.map(|(found, (alone, machine))| (found, 2.0 * alone + 1_000.0, machine));
+        let mut both = [p99].into_iter().chain(p999);
+        self.bound = Some(if both.clone().all(|(found, bound, _)| found <= bound) {
             Bound::Holds
-        } else if both.iter().all(|(found, bound, machine)| *found <= bound.max(*machine)) {
+        } else if both.all(|(found, bound, machine)| found <= bound.max(machine)) {
             Bound::Machine
         } else {
             Bound::Broken
@@ -159,7 +191,9 @@ impl Cell {
 
     /// p50, p99, p99.9, the maximum, what was lost, what starved: as a table has them.
     pub(super) fn figures(&self) -> impl Iterator<Item = String> {
-        let latencies = [self.p50_us, self.p99_us, self.p999_us, self.max_us].map(table::latency);
+        let p999 = self.p999_us.map_or_else(String::new, table::latency);
+        let [p50, p99, max] = [self.p50_us, self.p99_us, self.max_us].map(table::latency);
+        let latencies = [p50, p99, p999, max];
         let lost = self.lost + self.doubled + self.misplaced;
         let counts = [lost, self.starved].map(|count| count.to_string());
         latencies.into_iter().chain(counts)
@@ -174,6 +208,12 @@ pub(super) enum Bound {
     /// They are not, nor are those next to native threads, which are as long.
     Machine,
     Broken,
+}
+
+/// The middle one, where there is one of each.
+fn median_of_all(figures: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let figures: Option<Vec<f64>> = figures.collect();
+    figures.map(|figures| median(figures.into_iter(), f64::total_cmp))
 }
 
 /// The middle one of an odd number of figures.
@@ -253,17 +293,9 @@ mod tests {
     /// With a p99 and a p99.9 of so many us.
     fn cell([p99_us, longest_us]: [f64; 2]) -> Cell {
         Cell {
-            p50_us: 0.0,
-            p99_us,
-            p999_us: longest_us,
+            p999_us: Some(longest_us),
             max_us: longest_us,
-            events: 0,
-            lost: 0,
-            doubled: 0,
-            misplaced: 0,
-            starved: 0,
-            bound: None,
-            neighbour: None,
+            ..Cell::of_test(p99_us, 0.0)
         }
     }
 
@@ -280,6 +312,10 @@ mod tests {
             beside.judge(&alone, &machine);
             assert_eq!(beside.bound, Some(bound), "{figures:?}");
         }
+        let mut few = cell([500.0, 9_999.0]);
+        few.p999_us = None;
+        few.judge(&alone, &machine);
+        assert_eq!(few.bound, Some(Bound::Holds), "of so few events there is no p99.9");
     }
 
     #[test]

@@ -23,17 +23,30 @@ pub enum Exit {
     Failure,
     /// The configuration cannot be run.
     Configuration,
+    /// A signal with this number had it stop before it was done.
+    Signalled(i32),
+}
+
+impl Exit {
+    /// The code that the process ends with.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        /// `EX_CONFIG` of sysexits.h.
+        const CONFIGURATION: u8 = 78;
+        /// What shells add to the number of a signal.
+        const SIGNALLED: i32 = 128;
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Configuration => CONFIGURATION,
+            Self::Signalled(signal) => u8::try_from(SIGNALLED + signal).unwrap_or(u8::MAX),
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        /// `EX_CONFIG` of sysexits.h.
-        const CONFIGURATION: u8 = 78;
-        match exit {
-            Exit::Success => ExitCode::SUCCESS,
-            Exit::Failure => ExitCode::FAILURE,
-            Exit::Configuration => ExitCode::from(CONFIGURATION),
-        }
+        ExitCode::from(exit.code())
     }
 }
 

@@ -4,14 +4,19 @@
 //! the bound on what waits to be written; what comes when that is reached is dropped, counted, and said at the end.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dirigo_ground::printable;
 use dirigo_ground::sync::{Condvar, Mutex};
+use tracing_core::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::{self, Writer};
 
-use super::report;
+use super::{output, report};
 
 /// Lines that may wait: at the 4 KiB that operators may say in one, 32 MiB.
 const LINES_MAX: usize = 8 << 10;
@@ -22,7 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Log(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
     /// Rings when there is a line to write.
@@ -30,7 +34,11 @@ struct Shared {
     /// Rings when one was written.
     written: Condvar,
     lines_max: usize,
+    within: Mutex<Option<Within>>,
 }
+
+/// Calls what it is given, once; makes room for a line before, and draws what it keeps on the terminal again after.
+pub type Within = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -44,7 +52,7 @@ impl Log {
     #[must_use]
     pub fn set_up(filter: &str) -> Self {
         let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
-            eprintln!("warning: `--log {filter}`: {error}; logging warnings");
+            output::say(&format!("warning: `--log {filter}`: {error}; logging warnings"));
             EnvFilter::new("warn")
         });
         let log = Self::to(io::stderr(), LINES_MAX);
@@ -53,6 +61,7 @@ impl Log {
             .with_env_filter(filter)
             .with_writer(move || writer.clone())
             .with_ansi(report::wants_color())
+            .fmt_fields(format::debug_fn(write_field).delimited(" "))
             .init();
         log
     }
@@ -63,12 +72,21 @@ impl Log {
             arrived: Condvar::new(),
             written: Condvar::new(),
             lines_max,
+            within: Mutex::default(),
         });
         let log = Self(shared.clone());
         let write = move || -> ! {
             loop {
-                // Where the log cannot be written there is nowhere to say so.
-                let _ = medium.write_all(&shared.next());
+                let line = shared.next();
+                let mut write = || {
+                    // Where the log cannot be written there is nowhere to say so.
+                    let _ = medium.write_all(&line);
+                };
+                let within = shared.within.lock().clone();
+                match within {
+                    Some(within) => within(&mut write),
+                    None => write(),
+                }
             }
         };
         let thread = std::thread::Builder::new().name("log".into());
@@ -76,10 +94,18 @@ impl Log {
         log
     }
 
-    /// Has a line written that is no part of the log, in its place among what is; waits no more than that does.
+    /// Has a line written that is no part of the log, in its place among what is; waits no more than that does. What a terminal
+    /// would act on is escaped.
     pub fn say(&self, line: &str) {
-        let written = self.clone().write_all(format!("{line}\n").as_bytes());
+        let written = self
+            .clone()
+            .write_all(format!("{}\n", printable::line(line)).as_bytes());
         written.expect("to queue a line does not fail");
+    }
+
+    /// Has each line written by calling `within`, until this is called again.
+    pub fn write_within(&self, within: Option<Within>) {
+        *self.0.within.lock() = within;
     }
 
     /// Waits until everything is written, unless nobody reads it. What is said on standard error after it stands after it.
@@ -100,6 +126,25 @@ impl Log {
         self.flush();
         let queue = self.0.queue.lock();
         queue.dropped + queue.lines.len() as u64
+    }
+}
+
+/// Writes a field of a log line. Guests word messages, and files have names: none of them ends the line, or acts on a terminal.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    let shown = printable::line(&value);
+    match field.name() {
+        "message" => write!(writer, "{shown}"),
+        name => write!(writer, "{name}={shown}"),
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Shared")
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use clap::ValueEnum;
+use dirigo_ground::printable;
 use serde::Serialize;
 
 /// For people, or for programs.
@@ -14,11 +15,25 @@ pub enum Format {
     Json,
 }
 
-/// Prints data to standard output. A reader that went away has what it wanted: that is no failure.
+/// Prints lines for people to standard output. What a terminal would act on is escaped; whatever in them could bring line
+/// breaks of its own was made one line by [`printable::line`].
 ///
 /// # Errors
 /// If it cannot be written.
 pub fn print(text: &str) -> io::Result<()> {
+    print_exactly(&printable::lines(text))
+}
+
+/// Says a line on standard error.
+pub fn say(line: &str) {
+    eprintln!("{}", printable::line(line));
+}
+
+/// Prints data to standard output as it is. A reader that went away has what it wanted: that is no failure.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn print_exactly(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -32,7 +47,7 @@ pub fn print(text: &str) -> io::Result<()> {
 /// If it cannot be written.
 pub fn print_json(value: &impl Serialize) -> io::Result<()> {
     let json = serde_json::to_string_pretty(value).expect("what is printed is plain JSON");
-    print(&(json + "\n"))
+    print_exactly(&(json + "\n"))
 }
 
 /// Digits in groups of three.

@@ -45,6 +45,20 @@ impl CommandContext {
         })
     }
 
+    /// The same, which says which component it compiles: that takes up to seconds, and only the first time.
+    #[must_use]
+    pub fn announcing(mut self, globals: &Globals) -> Self {
+        let log = globals.log.clone();
+        let when = match globals.cache_dir.as_deref() {
+            Some("off") => "there is no cache: at every start",
+            _ => "first use; cached afterwards",
+        };
+        self.engine = self
+            .engine
+            .on_compile(move |name| log.say(&format!("compiling {name} ({when})")));
+        self
+    }
+
     /// Loads and prepares a pipeline file.
     ///
     /// # Errors

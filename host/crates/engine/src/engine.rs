@@ -15,12 +15,17 @@ use crate::contract::Violation;
 use crate::guest::Guest;
 use crate::{imports, reclaimer};
 
+/// Hears the name of a component.
+type OnCompile = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Compiles and instantiates components. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
     wasmtime: wasmtime::Engine,
     linker: Arc<Linker<Guest>>,
     cache: Option<Cache>,
+    /// Hears which component is compiled, before it is.
+    on_compile: Option<OnCompile>,
     instances_max: u32,
 }
 
@@ -84,8 +89,16 @@ impl Engine {
             wasmtime,
             linker: Arc::new(linker),
             cache,
+            on_compile: None,
             instances_max,
         })
+    }
+
+    /// The same engine, which calls `hear` with the name of each component that it compiles, before it does.
+    #[must_use]
+    pub fn on_compile(mut self, hear: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.on_compile = Some(Arc::new(hear));
+        self
     }
 
     /// How many instances may be alive at once.
@@ -103,7 +116,7 @@ impl Engine {
             path: path.display().to_string(),
             source,
         })?;
-        self.load(&wasm)
+        self.load_as(&path.display().to_string(), &wasm)
     }
 
     /// Loads a component that the binary carries.
@@ -111,7 +124,8 @@ impl Engine {
     /// # Errors
     /// When there is none of that name.
     pub fn load_builtin(&self, name: &str) -> Result<Component, Error> {
-        self.load(dirigo_builtins::get(name).ok_or_else(|| Error::NoBuiltin(name.into()))?)
+        let wasm = dirigo_builtins::get(name).ok_or_else(|| Error::NoBuiltin(name.into()))?;
+        self.load_as(&format!("builtin:{name}"), wasm)
     }
 
     /// Loads a component by `builtin:NAME` or from a file, as a person names it.
@@ -130,17 +144,24 @@ impl Engine {
     /// # Errors
     /// When they are no component, or one that breaks the contract.
     pub fn load(&self, wasm: &[u8]) -> Result<Component, Error> {
+        self.load_as("a component", wasm)
+    }
+
+    fn load_as(&self, name: &str, wasm: &[u8]) -> Result<Component, Error> {
         let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.wasmtime, wasm));
         let compiled = match cached {
             Some(compiled) => compiled,
-            None => self.compile(wasm)?,
+            None => self.compile(name, wasm)?,
         };
         Ok(Component::new(&self.linker, &compiled, wasm)?)
     }
 
-    fn compile(&self, wasm: &[u8]) -> Result<Compiled, Error> {
+    fn compile(&self, name: &str, wasm: &[u8]) -> Result<Compiled, Error> {
         if let Some(problem) = not_a_component(wasm) {
             return Err(Error::NotAComponent(problem));
+        }
+        if let Some(hear) = &self.on_compile {
+            hear(name);
         }
         let compiled = Compiled::from_binary(&self.wasmtime, &bulk::in_pieces(wasm)?).map_err(|error| {
             // What is said of it should speak of the bytes that its author knows.

@@ -8,7 +8,7 @@ use wasmtime::{Memory, ResourceLimiterAsync, WasmCoreDump};
 
 use crate::bulk;
 use crate::cooperative::{SERVED_NS_MAX, Yielder};
-use crate::guest_log::GuestLog;
+use crate::guest_log::{Counted, GuestLog};
 use crate::seed::{EventIdentity, Numbers, Seed};
 use crate::setup::Setup;
 use crate::wasi::Clocks;
@@ -37,6 +37,8 @@ pub(crate) struct Guest {
     /// What it reported of a panic.
     pub(crate) panic_message: Option<PanicMessage>,
     pub(crate) log: Arc<GuestLog>,
+    /// What it has counted in the call under way: it counts once that takes effect.
+    counted: Counted,
     /// How many WASI handles it holds.
     handles: usize,
     pub(crate) seed: Seed,
@@ -70,6 +72,7 @@ impl Guest {
             memory_shown: None,
             panic_message: None,
             log: setup.log.clone(),
+            counted: Counted::default(),
             handles: 0,
             seed: setup.seed,
             event: None,
@@ -83,6 +86,25 @@ impl Guest {
     /// The linear memory that it was granted.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes
+    }
+
+    /// Adds to a counter, if the call under way takes effect.
+    pub(crate) fn count(&mut self, name: &str, value: f64) {
+        if !self.counted.add(name, value) {
+            self.log.report_uncounted(name);
+        }
+    }
+
+    /// Has what it counted count: the call took effect.
+    pub(crate) fn commit_counts(&mut self) {
+        for (name, value) in self.counted.take() {
+            self.log.count(&name, value);
+        }
+    }
+
+    /// Forgets what it counted: the call took none.
+    pub(crate) fn discard_counts(&mut self) {
+        self.counted.take();
     }
 
     /// Begins to do something for it that may take long.
@@ -243,6 +265,21 @@ mod tests {
         );
         assert_eq!(calls_until_due(4_000), Some(34), "4,000 bytes take 1,000 ns more");
         assert_eq!(calls_until_due(1 << 20), Some(1));
+    }
+
+    #[test]
+    fn what_a_guest_counts_counts_once_its_call_takes_effect() {
+        let mut guest = guest();
+        guest.count("seen", 1.0);
+        guest.discard_counts();
+        guest.commit_counts();
+        assert!(guest.log.metrics().is_empty(), "it was rolled back");
+        guest.count("seen", 1.0);
+        guest.count("seen", 2.0);
+        assert!(guest.log.metrics().is_empty(), "it has no effect yet");
+        guest.commit_counts();
+        guest.commit_counts();
+        assert_eq!(guest.log.metrics().get("seen"), Some(&3.0));
     }
 
     #[test]

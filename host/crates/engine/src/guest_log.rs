@@ -49,7 +49,7 @@ pub struct GuestLog {
     clock: Arc<dyn Clock>,
     quota: Arc<Quota>,
     log: Mutex<Log>,
-    metrics: Mutex<BTreeMap<String, f64>>,
+    metrics: Mutex<Counted>,
 }
 
 #[derive(Default)]
@@ -151,25 +151,50 @@ impl GuestLog {
 
     /// Adds to a counter; a new name past the bound is left out, with a log line.
     pub fn count(&self, name: &str, value: f64) {
-        let name = cut(name, METRIC_NAME_BYTES_MAX);
-        let mut metrics = self.metrics.lock();
-        if let Some(total) = metrics.get_mut(name) {
-            *total += value;
-        } else if metrics.len() < METRICS_MAX {
-            metrics.insert(name.into(), value);
-        } else {
-            drop(metrics);
-            self.write(
-                Level::Warn,
-                &format!("counter `{name}` left out: an operator keeps {METRICS_MAX} at most"),
-            );
+        let is_counted = self.metrics.lock().add(name, value);
+        if !is_counted {
+            self.report_uncounted(name);
         }
+    }
+
+    /// Reports that a counter has no place.
+    pub(crate) fn report_uncounted(&self, name: &str) {
+        let name = cut(name, METRIC_NAME_BYTES_MAX);
+        self.write(
+            Level::Warn,
+            &format!("counter `{name}` left out: an operator keeps {METRICS_MAX} at most"),
+        );
     }
 
     /// The counters as they stand.
     #[must_use]
     pub fn metrics(&self) -> BTreeMap<String, f64> {
-        self.metrics.lock().clone()
+        self.metrics.lock().0.clone()
+    }
+}
+
+/// Counters by name, as many as an operator may keep.
+#[derive(Debug, Default)]
+pub(crate) struct Counted(BTreeMap<String, f64>);
+
+impl Counted {
+    /// Adds to a counter; `false` where there are too many for another.
+    pub(crate) fn add(&mut self, name: &str, value: f64) -> bool {
+        let name = cut(name, METRIC_NAME_BYTES_MAX);
+        if let Some(total) = self.0.get_mut(name) {
+            *total += value;
+            return true;
+        }
+        let has_room = self.0.len() < METRICS_MAX;
+        if has_room {
+            self.0.insert(name.into(), value);
+        }
+        has_room
+    }
+
+    /// All of them; none is left.
+    pub(crate) fn take(&mut self) -> BTreeMap<String, f64> {
+        std::mem::take(&mut self.0)
     }
 }
 

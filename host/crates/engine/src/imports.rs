@@ -69,15 +69,15 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest
     define(
         &mut host,
         "metric",
-        |store: Store<'_, '_>, (name, value): (Text, f64)| {
-            store.data().log.count(name.as_str(), value);
+        |mut store: Store<'_, '_>, (name, value): (Text, f64)| {
+            store.data_mut().count(name.as_str(), value);
             Ok(((), name.cost()))
         },
     )?;
     define(
         &mut host,
         "panicked",
-        |store: Store<'_, '_>, (message, event): (Text, Option<u32>)| {
+        |mut store: Store<'_, '_>, (message, event): (Text, Option<u32>)| {
             let cost = message.cost();
             let message = message.into();
             store.data_mut().panic_message = Some(PanicMessage { message, event });

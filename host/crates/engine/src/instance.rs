@@ -172,6 +172,16 @@ impl Instance {
         (answer.map_err(|failure| Trap::of(failure, self.store.data_mut())), fuel)
     }
 
+    /// Has what the guest counted count: its answer takes effect.
+    pub fn commit_counts(&mut self) {
+        self.store.data_mut().commit_counts();
+    }
+
+    /// Forgets what the guest counted: its answer takes no effect.
+    pub fn discard_counts(&mut self) {
+        self.store.data_mut().discard_counts();
+    }
+
     /// Migrates accumulators of the version `from` by themselves, without a fold. Gives them, or those that the component
     /// cannot read.
     ///

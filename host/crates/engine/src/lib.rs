@@ -4,6 +4,7 @@
 //! Knows nothing of actors, scheduling or pipelines.
 
 mod abi;
+mod answers;
 mod bulk;
 mod cache;
 mod call;
@@ -32,6 +33,7 @@ mod trap;
 mod validation;
 mod wasi;
 
+pub use answers::answer;
 pub use bulk::Refused;
 pub use cache::{Cache, Error as CacheError, KeyError};
 pub use capacity::Machine;

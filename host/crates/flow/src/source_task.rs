@@ -126,6 +126,24 @@ impl SourceHandle {
         self.is_read_up.load(Ordering::SeqCst)
     }
 
+    /// How many of the events that it sent on are on their way.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.progress.in_flight(self.index)
+    }
+
+    /// When the oldest of its events arrived that are on their way, in ns on the host's clock.
+    #[must_use]
+    pub fn oldest_arrival_ns(&self) -> Option<u64> {
+        self.progress.oldest_arrival_ns(self.index)
+    }
+
+    /// Whether nothing more comes of it: it is at its end, has stopped, or was left to itself in a read.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state.load(Ordering::SeqCst), ABANDONED | ENDED)
+    }
+
     /// Whether its thread can be waited for: not while it is in a read that was given up.
     #[must_use]
     pub fn is_joinable(&self, source_thread: &SourceThread) -> bool {

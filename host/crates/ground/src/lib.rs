@@ -1,7 +1,8 @@
 //! What the rest of the host stands on.
 //!
 //! Events in [`batch`]es, where they come from ([`lineage`]), what is asked of guests and what they answer ([`call`]), what
-//! tenants and operators may use ([`limits`]) and do ([`quota`]), the [`clock`], locks and threads. Knows nothing of
+//! tenants and operators may use ([`limits`]) and do ([`quota`]), the [`clock`], locks and threads, and text
+//! of others as it is [`printable`]. Knows nothing of
 //! WebAssembly, files, scheduling or pipelines.
 
 pub mod batch;
@@ -9,6 +10,7 @@ pub mod call;
 pub mod clock;
 pub mod limits;
 pub mod lineage;
+pub mod printable;
 pub mod quota;
 pub mod signal;
 pub mod sync;

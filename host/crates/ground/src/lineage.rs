@@ -88,6 +88,7 @@ struct SourceState {
 #[derive(Clone, Copy, Debug)]
 struct OpenTicket {
     first_position: u64,
+    arrival_ns: u64,
     load: Load,
     done: bool,
 }
@@ -160,6 +161,7 @@ impl Progress {
         };
         state.open.push_back(OpenTicket {
             first_position: read.first,
+            arrival_ns: read.arrival_ns,
             load,
             done: false,
         });
@@ -205,6 +207,13 @@ impl Progress {
     #[must_use]
     pub fn in_flight(&self, source: SourceIndex) -> u64 {
         self.sources[usize::from(source)].state.lock().live.events
+    }
+
+    /// When the oldest events of a source arrived that are on their way, in ns on the host's clock; `None` where none are.
+    #[must_use]
+    pub fn oldest_arrival_ns(&self, source: SourceIndex) -> Option<u64> {
+        let state = self.sources[usize::from(source)].state.lock();
+        state.open.front().map(|open| open.arrival_ns)
     }
 
     /// The first position of a source that is not finished; all before it are.

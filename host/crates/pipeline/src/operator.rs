@@ -18,7 +18,13 @@ use super::validate::Validation;
 use super::{pointer, raw, suggest};
 
 /// The built-in components: their names, and whether they cut events into windows, which gives them state.
-const BUILTINS: [(&str, bool); 4] = [("map", false), ("filter", false), ("reduce", true), ("window", true)];
+const BUILTINS: [(&str, bool); 5] = [
+    ("map", false),
+    ("filter", false),
+    ("reduce", true),
+    ("window", true),
+    ("endless-loop", false),
+];
 
 /// One page is the smallest memory that there is, and 32 bits address no more than 4 GiB.
 const MEMORY_RANGE: RangeInclusive<u64> = 64 << 10..=4 << 30;

@@ -1,11 +1,13 @@
 //! Draws diagnostics as a compiler does: message, file, line, caret, help.
 //!
-//! Owns the look. Does not know what the problems are about.
+//! Owns the look. Does not know what the problems are about. What is quoted in them is made fit for a terminal; of the file's
+//! text, the renderer sees to that.
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::diagnostic::{Diagnostic, LabelledSpan, Severity};
 use super::span::{Origin, Texts};
+use dirigo_ground::printable::line;
 
 pub(super) fn render(texts: &Texts, diagnostics: &[Diagnostic], color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
@@ -22,7 +24,7 @@ fn group<'a>(texts: &'a Texts, diagnostic: &'a Diagnostic) -> Group<'a> {
         Severity::Warning => Level::WARNING,
         Severity::Note => Level::NOTE,
     };
-    let mut group = Group::with_title(level.primary_title(&diagnostic.message));
+    let mut group = Group::with_title(level.primary_title(line(&diagnostic.message)));
     let span_index = || diagnostic.mark.iter().chain(&diagnostic.also);
     for mark in span_index() {
         if let Origin::Override(index) = mark.place.origin {
@@ -32,16 +34,16 @@ fn group<'a>(texts: &'a Texts, diagnostic: &'a Diagnostic) -> Group<'a> {
     if span_index().any(|mark| mark.place.origin == Origin::File) {
         group = group.element(snippet(texts, diagnostic));
     } else if diagnostic.mark.is_none() {
-        group = group.element(annotate_snippets::Origin::path(&texts.file));
+        group = group.element(annotate_snippets::Origin::path(line(&texts.file)));
     }
     match &diagnostic.help {
-        Some(help) => group.element(Level::HELP.message(help)),
+        Some(help) => group.element(Level::HELP.message(line(help))),
         None => group,
     }
 }
 
 fn said_of_override(texts: &Texts, index: usize, label: &str) -> String {
-    let text = &texts.overrides[index];
+    let (text, label) = (line(&texts.overrides[index]), line(label));
     if label.is_empty() {
         format!("in `-s {text}`")
     } else {
@@ -62,7 +64,7 @@ fn snippet<'a>(texts: &'a Texts, diagnostic: &'a Diagnostic) -> Snippet<'a, Anno
         .filter(in_file)
         .map(|mark| annotation(AnnotationKind::Context, texts, mark));
     Snippet::source(&texts.text)
-        .path(&texts.file)
+        .path(line(&texts.file))
         .annotations(primary.chain(also))
 }
 
@@ -72,5 +74,5 @@ fn annotation<'a>(kind: AnnotationKind, texts: &Texts, mark: &'a LabelledSpan) -
     let line_end = texts.text[span.start..span.end]
         .find(['\r', '\n'])
         .map_or(span.end, |newline| span.start + newline);
-    kind.span(span.start..line_end).label(&mark.label)
+    kind.span(span.start..line_end).label(line(&mark.label))
 }

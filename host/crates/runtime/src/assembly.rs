@@ -105,7 +105,6 @@ impl Assembled {
         let resumed = recovery.restore(connectors.recovered_batches);
         let source_edges: Vec<_> = source_edges.into_iter().map(Arc::new).collect();
         let source_handles = source_handles(&pipeline, connectors.sources, signals, &progress);
-        let started_ns = clock.now_ns();
         let source_tasks = source_tasks(&context, &source_handles, &source_edges, connectors.batch_events);
         let local = LocalParts {
             context: context.clone(),
@@ -132,9 +131,10 @@ impl Assembled {
             event_sinks,
             checkpoints,
             progress_board,
-            started_ns,
+            started_ns: clock.now_ns(),
             is_resumed: connectors.is_resumed,
             resumed,
+            unfinished: AtomicU64::new(0),
         });
         Self {
             graph,

@@ -256,8 +256,16 @@ fn add(snapshot: &mut Snapshot, prepared: Prepared) {
             offsets.next_positions.insert(id.clone(), next_position);
             offsets.sources.extend(offset.map(|offset| (id, offset)));
         }
-        Prepared::Operator { id, records, in_flight } => {
+        Prepared::Operator {
+            id,
+            open_windows,
+            records,
+            in_flight,
+        } => {
             snapshot.in_flight.extend(in_flight);
+            if open_windows.0 > 0 {
+                offsets.open_windows.insert(id.clone(), open_windows);
+            }
             snapshot.state.push((id, records));
         }
         Prepared::Sink { id, offset, in_flight } => {

@@ -46,6 +46,8 @@ pub(super) enum Prepared {
     },
     Operator {
         id: String,
+        /// How many windows it has open, and how many events are in them.
+        open_windows: (u64, u64),
         /// The entries that changed since the epoch before.
         records: Vec<Record>,
         /// What waits in it, in the order in which it goes back.

@@ -1,7 +1,7 @@
 //! A pipeline that is put together: its parts, what connects them, and what came of it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hdrhistogram::Histogram;
@@ -9,12 +9,14 @@ use tokio::sync::Notify;
 
 use super::checkpoint::Checkpoints;
 use super::summary::{
-    EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SliceSummary, SloSummary, SourceSummary,
+    EdgeSummary, Figures, Latency, OpenWindowsSummary, OperatorSummary, Outcome, PipelineSummary, SliceSummary,
+    SloSummary, SourceSummary,
 };
 use dirigo_actor::{Operator, PipelineContext};
+use dirigo_connect::Files;
 use dirigo_flow::{Edge, EventSink, Failure, SourceHandle};
 use dirigo_ground::lineage::Listener;
-use dirigo_pipeline::Pipeline;
+use dirigo_pipeline::{Pipeline, Sink};
 
 /// The parts of a pipeline.
 pub(super) struct Graph {
@@ -30,6 +32,8 @@ pub(super) struct Graph {
     pub(super) is_resumed: bool,
     /// By operator and sink: events that were on their way to it when the last run stopped.
     pub(super) resumed: BTreeMap<String, u64>,
+    /// Events that were on their way when it was stopped without waiting for them.
+    pub(super) unfinished: AtomicU64,
 }
 
 /// What is left of a pipeline that ran.
@@ -82,9 +86,23 @@ impl Graph {
         self.operators.iter().for_each(|operator| operator.abandon());
     }
 
+    /// Notes what is on its way now: it is stopped, and that is dropped.
+    pub(super) fn note_unfinished(&self) {
+        let in_flight = self
+            .source_handles
+            .iter()
+            .map(|source_handle| source_handle.in_flight());
+        self.unfinished.store(in_flight.sum(), Ordering::Relaxed);
+    }
+
     /// Drops the operators, and reports what came of it all.
     pub(super) fn conclude(&self) -> Ended {
         self.operators.iter().for_each(|operator| operator.shut_down());
+        self.report()
+    }
+
+    /// What came of it so far.
+    pub(super) fn report(&self) -> Ended {
         let summary = self.summary();
         Ended {
             had_nothing_new: self.is_resumed && summary.figures.events_in == 0 && summary.figures.events_out == 0,
@@ -132,6 +150,8 @@ impl Graph {
             figures,
             sources,
             sinks,
+            written_to: self.written_to(),
+            unfinished: self.unfinished.load(Ordering::Relaxed),
             edges: self.edge_summaries(),
             resumed: self.resumed.clone(),
             checkpoints: self.checkpoints.summary(),
@@ -146,9 +166,18 @@ impl Graph {
         }
     }
 
+    /// By sink that writes files: where they are.
+    fn written_to(&self) -> BTreeMap<String, String> {
+        let place = |sink: &Sink| match sink.spec.files().into_iter().next()? {
+            Files::One(path) => Some((sink.id.clone(), path.display().to_string())),
+            Files::Matching(pattern) => Some((sink.id.clone(), pattern.to_string())),
+        };
+        self.pipeline.sinks.iter().filter_map(place).collect()
+    }
+
     fn outcome(&self) -> (Outcome, Option<String>) {
         match self.context.failure_latch.failure() {
-            Some(Failure::Closed { .. }) => (Outcome::Stopped, None),
+            Some(Failure::Closed { .. } | Failure::Killed) => (Outcome::Stopped, None),
             Some(failure) => (Outcome::Failed, Some(failure.to_string())),
             None if self
                 .source_handles
@@ -205,6 +234,9 @@ impl Graph {
             counts: operator.counters().read(),
             slice_us: SliceSummary::of(&operator.slice_lengths(), operator.slice_ns()),
             queued: operator.gate().events() as u64,
+            open_windows: Some(operator.open_windows())
+                .filter(|(windows, _)| *windows > 0)
+                .map(|(windows, events)| OpenWindowsSummary { windows, events }),
             metrics: operator.metrics(),
         }
     }

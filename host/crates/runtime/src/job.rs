@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::checkpoint::Checkpointer;
 use super::graph::{Ended, Graph};
+use super::status::Monitor;
 use dirigo_actor::Operator;
 use dirigo_flow::{Failure, FailureLatch, SourceHandle, SourceThread};
 use dirigo_pipeline::Pipeline;
@@ -25,6 +28,7 @@ pub struct Job {
 pub struct Control {
     source_handles: Vec<Arc<SourceHandle>>,
     failure_latch: Arc<FailureLatch>,
+    halted: Arc<Notify>,
 }
 
 /// The threads of a pipeline.
@@ -47,6 +51,13 @@ impl Control {
             .for_each(|source_handle| source_handle.stop());
     }
 
+    /// Ends it without waiting for what is on its way: what is finished is committed by a last checkpoint, the rest is dropped.
+    /// Where the pipeline keeps state, what was dropped is in that checkpoint, and the next run takes it up.
+    pub fn halt(&self) {
+        self.stop();
+        self.halted.notify_one();
+    }
+
     /// Ends it at once, in the middle of turns too, and drops what it has read.
     pub fn kill(&self) {
         self.failure_latch.fail(Failure::Killed);
@@ -59,6 +70,7 @@ impl Job {
         let control = Control {
             source_handles: graph.source_handles.clone(),
             failure_latch: graph.context.failure_latch.clone(),
+            halted: Arc::default(),
         };
         let ending = run_to_end(graph.clone(), control.clone(), threads);
         Self {
@@ -84,6 +96,12 @@ impl Job {
     #[must_use]
     pub fn source_handles(&self) -> &[Arc<SourceHandle>] {
         &self.graph.source_handles
+    }
+
+    /// What looks at it while it runs.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor::of(&self.graph)
     }
 
     /// What ends it before its sources do.
@@ -124,11 +142,20 @@ impl Job {
     }
 }
 
-async fn run_to_end(graph: Arc<Graph>, control: Control, threads: Threads) -> Ended {
+async fn run_to_end(graph: Arc<Graph>, control: Control, mut threads: Threads) -> Ended {
     tokio::select! {
         () = graph.progress_board.emptied.notified() => {}
         () = graph.context.failure_latch.failed() => {
             control.stop();
+            drop_everything(&graph).await;
+        }
+        () = control.halted.notified() => {
+            let halting = graph.clone();
+            let halted = tokio::task::spawn_blocking(move || {
+                threads.halt(&halting);
+                threads
+            });
+            threads = halted.await.expect("halting a pipeline neither panics nor is cancelled");
             drop_everything(&graph).await;
         }
     }
@@ -148,6 +175,21 @@ async fn drop_everything(graph: &Graph) {
 }
 
 impl Threads {
+    /// Commits what is finished, with what is on its way, and sets the failure latch, after which nothing more has an effect.
+    fn halt(&mut self, graph: &Graph) {
+        if let Some(checkpointer) = self.checkpointer.take() {
+            checkpointer.stop();
+        }
+        let failure_latch = &graph.context.failure_latch;
+        if !failure_latch.has_failed()
+            && let Err(failure) = graph.checkpoints.take()
+        {
+            failure_latch.fail(failure);
+        }
+        failure_latch.fail(Failure::Killed);
+        graph.note_unfinished();
+    }
+
     /// Waits for them, each once nothing more comes to it, and makes the last moment durable.
     fn close(self, graph: &Graph) -> Ended {
         for (source_handle, source_thread) in graph.source_handles.iter().zip(self.readers) {

@@ -27,6 +27,7 @@ pub mod replay;
 mod slo_monitor;
 mod start_error;
 pub mod state_migration;
+mod status;
 mod summary;
 mod wiring;
 
@@ -44,9 +45,10 @@ pub use prepare::{Patience, Prepared, prepare, prepare_with};
 pub use recovery::RecoveredBatches;
 pub use slo_monitor::{Demand, DemandMeter, Shortfall, shortfalls};
 pub use start_error::StartError;
+pub use status::{Monitor, OperatorStatus, SinkStatus, SourceStatus, Status, Waiting};
 pub use summary::{
-    CheckpointSummary, EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SliceSummary,
-    SloSummary, SourceSummary, Summary, TenantSummary,
+    CheckpointSummary, EdgeSummary, Figures, Latency, OpenWindowsSummary, OperatorSummary, Outcome, PipelineSummary,
+    SliceSummary, SloSummary, SourceSummary, Summary, TenantSummary,
 };
 
 /// Fuel between two yields of an instance that runs next to the actors: nobody else waits for the thread.

@@ -119,7 +119,7 @@ impl LocalParts {
         let captured = self.captured().map(|operator| {
             let start = copies.end();
             let waiting = operator.capture(&mut copies);
-            (operator, start..copies.end(), waiting)
+            (operator, start..copies.end(), waiting, operator.open_windows())
         });
         let captured: Vec<_> = captured.collect();
         self.mark_sinks(reports);
@@ -140,10 +140,11 @@ impl LocalParts {
         self.context.instances.wake_next();
         let pause_ns = self.context.clock.now_ns() - begun_ns;
         self.pause_ns_max.fetch_max(pause_ns, Ordering::Relaxed);
-        for (operator, copied, waiting) in captured {
+        for (operator, copied, waiting, open_windows) in captured {
             let waiting = waiting.iter().map(|waiting| self.waiting_in(operator, waiting));
             let prepared = Prepared::Operator {
                 id: operator.id().to_owned(),
+                open_windows,
                 records: copies.records(copied).collect(),
                 in_flight: waiting.collect(),
             };

@@ -18,6 +18,8 @@ pub struct RecoveredBatches {
     batches: Vec<(String, SavedBatch)>,
     /// By source: the lowest position that may come next.
     next_positions: BTreeMap<String, u64>,
+    /// By operator: how many windows it had open, and how many events were in them.
+    open_windows: BTreeMap<String, (u64, u64)>,
 }
 
 impl RecoveredBatches {
@@ -44,6 +46,7 @@ impl RecoveredBatches {
         Ok(Self {
             batches: stored.into_iter().map(read).collect::<Result<_, _>>()?,
             next_positions: offsets.next_positions.clone(),
+            open_windows: offsets.open_windows.clone(),
         })
     }
 }
@@ -71,6 +74,11 @@ impl Recovery<'_> {
         for (name, next_position) in recovered_batches.next_positions {
             if let Some(source) = self.source(&name) {
                 self.progress.resume(source, next_position);
+            }
+        }
+        for operator in self.operators {
+            if let Some(&(windows, events)) = recovered_batches.open_windows.get(operator.id()) {
+                operator.resume_open_windows(windows, events);
             }
         }
         let mut restored = BTreeMap::new();

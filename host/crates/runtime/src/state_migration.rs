@@ -180,6 +180,7 @@ fn move_offsets(offsets: &mut Offsets, options: &MigrationOptions) {
         offsets.sources.remove(id);
         offsets.next_positions.remove(id);
         offsets.sinks.remove(id);
+        offsets.open_windows.remove(id);
     }
     for (old, now) in &options.renamed {
         for places in [&mut offsets.sources, &mut offsets.sinks] {
@@ -189,6 +190,9 @@ fn move_offsets(offsets: &mut Offsets, options: &MigrationOptions) {
         }
         if let Some(position) = offsets.next_positions.remove(old) {
             offsets.next_positions.insert(now.clone(), position);
+        }
+        if let Some(open) = offsets.open_windows.remove(old) {
+            offsets.open_windows.insert(now.clone(), open);
         }
     }
 }

@@ -59,7 +59,7 @@ pub struct Latency {
 pub enum Outcome {
     /// At the end of its sources.
     Completed,
-    /// Before that, in order: it was told to, or the reader of its output went away.
+    /// Before that: it was told to, or the reader of its output went away.
     Stopped,
     /// Something was in its way.
     Failed,
@@ -84,6 +84,13 @@ pub struct PipelineSummary {
     pub sources: Vec<SourceSummary>,
     /// By sink: events that it took.
     pub sinks: BTreeMap<String, u64>,
+    /// By sink that writes files: where they are.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub written_to: BTreeMap<String, String>,
+    /// Events that were on their way when it was stopped without waiting for them. Where it keeps state, the next run takes them
+    /// up; else they are lost.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unfinished: u64,
     /// By connection.
     pub edges: Vec<EdgeSummary>,
     /// By operator and sink: events that were on their way to it when the last run stopped. They came by no edge of this one.
@@ -207,9 +214,21 @@ pub struct OperatorSummary {
     pub slice_us: Option<SliceSummary>,
     /// Events that wait.
     pub queued: u64,
+    /// What lies in windows that are still open: of the events that were absorbed, those that have led to no output yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_windows: Option<OpenWindowsSummary>,
     /// What its guests counted.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
+}
+
+/// Windows that are open at the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct OpenWindowsSummary {
+    /// How many there are.
+    pub windows: u64,
+    /// How many events are in them.
+    pub events: u64,
 }
 
 /// How long actors kept a worker, each time until it went to others although they had more to do.
@@ -289,6 +308,11 @@ impl Summary {
             .flat_map(|pipeline| pipeline.edges.iter().filter_map(|edge| edge.imbalance(&pipeline.name)));
         operators.chain(edges).collect()
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Latency {

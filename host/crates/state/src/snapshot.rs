@@ -34,6 +34,9 @@ pub struct Offsets {
     /// By source: the lowest position that may come next.
     #[serde(default)]
     pub next_positions: BTreeMap<String, u64>,
+    /// By operator: how many windows it has open, and how many events are in them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub open_windows: BTreeMap<String, (u64, u64)>,
     /// By sink: where to write on.
     pub sinks: BTreeMap<String, serde_json::Value>,
     /// Where to write on in the dead letters.

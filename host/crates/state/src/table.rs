@@ -15,9 +15,9 @@ use dirigo_ground::lineage::Epoch;
 pub struct Entry {
     /// How many events it covers; 0 for no window.
     pub count: u64,
-    /// The event time of the first, ms since the epoch.
+    /// The least event time, ms since the epoch.
     pub start: i64,
-    /// The event time of the last, ms since the epoch.
+    /// The greatest event time, ms since the epoch.
     pub end: i64,
     /// The state version of the operator that wrote the accumulator.
     pub state_version: u32,

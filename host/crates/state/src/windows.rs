@@ -74,7 +74,8 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32, state_vers
         let joins = slot.group;
         let group = &mut groups[joins as usize];
         group.count += 1;
-        group.end = time;
+        group.start = group.start.min(time);
+        group.end = group.end.max(time);
         if group.count == size {
             order.push(joins);
             closed_by.push(group_number(event));
@@ -132,9 +133,18 @@ impl Group {
             resumes,
             count: entry.count,
             start: if resumes { entry.start } else { time },
-            end: time,
+            end: if resumes { entry.end } else { time },
         }
     }
+}
+
+/// By how much what lies in open windows has grown, or shrunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenChange {
+    /// In windows.
+    pub windows: i64,
+    /// In events.
+    pub events: i64,
 }
 
 impl Plan {
@@ -205,16 +215,31 @@ impl Plan {
     }
 
     /// Takes effect: `accumulators` are those of the groups that stay open, in order.
-    pub fn commit(self, table: &mut Table, accumulators: &Column) {
+    pub fn commit(self, table: &mut Table, accumulators: &Column) -> OpenChange {
+        let mut change = OpenChange::default();
         // Closing groups first: a key may close one window and open the next in the same turn.
         for group in self.closing() {
+            if group.resumes {
+                change.windows -= 1;
+                change.events -= table.slot(group.slot).entry.count.cast_signed();
+            }
             table.close(group.slot);
+        }
+        for group in self.in_order().skip(self.closed_by.len()) {
+            let before = if group.resumes {
+                table.slot(group.slot).entry.count
+            } else {
+                change.windows += 1;
+                0
+            };
+            change.events += group.count.cast_signed() - before.cast_signed();
         }
         for (group, accumulator) in self.in_order().skip(self.closed_by.len()).zip(accumulators.iter()) {
             let bounds = (group.count, group.start, group.end);
             table.put(group.slot, bounds, self.state_version, accumulator);
         }
         table.sweep();
+        change
     }
 
     /// Leaves the table as it was before [`assign`].
@@ -267,9 +292,49 @@ mod tests {
             fold.accumulators.iter().collect::<Vec<_>>(),
             [b"acc-1".as_slice(), b"acc-0", b""]
         );
-        assert_eq!(fold.closing.map(|closing| closing.starts.clone()), Some(vec![40, 20]));
+        assert_eq!(fold.closing.map(|closing| closing.starts.clone()), Some(vec![10, 20]));
         plan.commit(&mut table, &filled(1));
         assert_eq!(table.len(), 1, "only `c` has an open window");
+    }
+
+    #[test]
+    fn the_bounds_of_a_window_are_its_least_and_greatest_time_whatever_order_events_come_in() {
+        let at = |times: &[i64]| Batch {
+            times: Arc::new(times.to_vec()),
+            ..batch(&vec!["a"; times.len()])
+        };
+        let mut table = Table::default();
+        let (_, plan) = assign(&mut table, &at(&[30, 10]), 4, 1, 1);
+        plan.commit(&mut table, &filled(1));
+        let (fold, _) = assign(&mut table, &at(&[5, 20]), 4, 2, 1);
+        let closing = fold.closing.expect("a window closes");
+        assert_eq!((&closing.starts[..], &closing.ends[..]), (&[5][..], &[30][..]));
+        let (fold, _) = assign(&mut table, &at(&[40, 20]), 4, 3, 1);
+        let closing = fold.closing.expect("a window closes");
+        assert_eq!((&closing.starts[..], &closing.ends[..]), (&[10][..], &[40][..]));
+    }
+
+    #[test]
+    fn what_lies_in_open_windows_is_counted() {
+        let mut table = Table::default();
+        let mut open = OpenChange::default();
+        for (turn, keys) in [
+            (1, &["a", "b", "a"][..]),
+            (2, &["a", "c"]),
+            (3, &["b", "b", "b", "b", "c"]),
+        ] {
+            let (fold, plan) = assign(&mut table, &batch(keys), 3, turn, 1);
+            let closing = fold.closing.map_or(0, |closing| closing.counts.len());
+            let groups = fold.groups.iter().collect::<std::collections::BTreeSet<_>>().len();
+            let change = plan.commit(&mut table, &filled(groups - closing));
+            open = OpenChange {
+                windows: open.windows + change.windows,
+                events: open.events + change.events,
+            };
+        }
+        // Of `b` there are 2 in its second window, of `c` 2; the one of `a` has closed.
+        assert_eq!(open, OpenChange { windows: 2, events: 4 });
+        assert_eq!(table.len(), 2);
     }
 
     #[test]

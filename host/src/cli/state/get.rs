@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use dirigo::printable;
 use dirigo::state::{self, Stopped};
 
 use super::{StateSelector, printed};
@@ -74,7 +75,7 @@ fn missing(args: &Args, states: &[Stopped]) -> anyhow::Result<String> {
 fn text(entry_view: &printed::PrintedEntry<'_>) -> String {
     let mut text = String::new();
     let mut line = |title: &str, rest: &str| {
-        writeln!(text, "{title:<11} {rest}").expect("a string takes what is written");
+        writeln!(text, "{title:<11} {}", printable::line(rest)).expect("a string takes what is written");
     };
     line("count", &entry_view.count.to_string());
     line("start", &entry_view.start.to_string());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use dirigo::printable;
 use dirigo::state::Stopped;
 use serde::Serialize;
 use serde_json::Value;
@@ -87,8 +88,9 @@ fn listing(pipeline: String, state: &Stopped) -> anyhow::Result<StateListing> {
 }
 
 fn text(listing: &StateListing) -> String {
-    let mut text = format!("{}  epoch {}\n", listing.pipeline, listing.epoch);
+    let mut text = format!("{}  epoch {}\n", printable::line(&listing.pipeline), listing.epoch);
     let mut line = |title: &str, id: &str, rest: &str| {
+        let (id, rest) = (printable::line(id), printable::line(rest));
         writeln!(text, "  {title:<9} {id:<16} {rest}").expect("a string takes what is written");
     };
     for (id, position) in &listing.sources {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use dirigo::pipeline::Override;
+use dirigo::printable;
 use dirigo::runtime::compatibility::Incompatible;
 use dirigo::runtime::state_migration::{self, MigrationOptions, Report, migrate_state};
 
@@ -122,5 +123,5 @@ fn text(done: &Report, is_dry: bool) -> String {
     } else {
         "the state belongs to the pipeline as it is now".to_owned()
     });
-    lines.join("\n") + "\n"
+    lines.iter().map(|line| printable::line(line) + "\n").collect()
 }

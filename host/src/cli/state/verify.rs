@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use dirigo::disk::Real;
+use dirigo::printable;
 use dirigo::state;
 use serde::Serialize;
 
@@ -67,7 +68,7 @@ fn text(report: &VerifyReport) -> String {
     let is = if report.damage.is_empty() { "whole" } else { "DAMAGED" };
     let mut text = String::new();
     let mut line = |line: &str| {
-        writeln!(text, "{line}").expect("a string takes what is written");
+        writeln!(text, "{}", printable::line(line)).expect("a string takes what is written");
     };
     line(&format!(
         "{pipeline}  {is}, {epoch}, {} entries",

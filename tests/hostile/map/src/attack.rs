@@ -6,6 +6,9 @@ use std::time::Duration;
 use dirigo_operator::log;
 use dirigo_operator::prelude::*;
 
+/// Names the window, rings, clears the screen, begins a line of its own, and turns the order of reading around.
+const ESCAPES: &str = "\u{1b}]0;gone\u{7}\u{9b}2J\r\nerror: forged\u{202e}";
+
 /// The ways to attack, by the moment at which they do.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -34,6 +37,8 @@ pub(crate) enum Attack {
     Output,
     /// At an event: logs 100 lines, and prints as many.
     Log,
+    /// At an event: logs, prints and refuses with what would act on a terminal, or forge a line of the log.
+    Escapes,
     /// At an event: counts under a name that no other event has.
     Metrics,
     /// At an event: takes about a hundred times as long as another map does.
@@ -123,6 +128,11 @@ impl Attack {
                     log::warn!("line {line} about event {number}");
                     eprintln!("line {line} about event {number}");
                 }
+            }
+            Attack::Escapes => {
+                log::warn!("{ESCAPES}");
+                eprintln!("{ESCAPES}");
+                reject!("{ESCAPES}");
             }
             Attack::Metrics => log::count(&format!("events with the number {number}"), 1.0),
             Attack::HostCalls => loop {

@@ -73,8 +73,8 @@ impl Call for Fold {
         })
     }
 
-    fn commit(self: Box<Self>, table: &mut Table) {
-        self.plan.commit(table, &self.accumulators);
+    fn commit(self: Box<Self>, table: &mut Table) -> windows::OpenChange {
+        self.plan.commit(table, &self.accumulators)
     }
 
     fn abandon(self: Box<Self>, table: &mut Table) {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::Operator;
 use crate::activations::IdleQueue;
-use crate::counters::Counters;
+use crate::counters::{Counters, OpenWindows};
 use crate::directory::Directory;
 use crate::fuel_estimator::FuelEstimator;
 use crate::slice_lengths::SliceLengths;
@@ -70,6 +70,7 @@ impl Operator {
             fuel_estimator: FuelEstimator::default(),
             after_ns: AtomicU64::new(0),
             counters: Counters::default(),
+            open_windows: OpenWindows::default(),
             slice_lengths: SliceLengths::default(),
             edges,
             rekey: operator.key.as_ref().map(|key| Extract::new(Some(key), None)),

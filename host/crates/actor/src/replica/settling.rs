@@ -79,7 +79,11 @@ impl Replica {
             }
             TurnOutcome::Trapped(trap) => {
                 let cause = trap.cause;
-                self.roll_back(operator, call);
+                // A batch gets the fuel that its events usually take: to need more is no fault of any of them yet.
+                let is_retry = cause == Cause::Fuel && part.batch.len() > 1;
+                let counters = &operator.counters;
+                counters::add(if is_retry { &counters.retries } else { &counters.traps }, 1_u64);
+                call.abandon(&mut self.table);
                 self.split(operator, &part, trap, fuel);
                 if cause == Cause::Output {
                     // The guest answered: it is sound, and costs nobody an instance.
@@ -89,16 +93,12 @@ impl Replica {
                 self.count_trap()
             }
             TurnOutcome::Unopened(unopened) => {
-                self.roll_back(operator, call);
+                counters::add(&operator.counters.traps, 1_u64);
+                call.abandon(&mut self.table);
                 self.chunk_mut().put_back(part);
                 Some(self.blame_opening(operator, &unopened))
             }
         }
-    }
-
-    fn roll_back(&mut self, operator: &Operator, call: Box<dyn Call>) {
-        counters::add(&operator.counters.traps, 1_u64);
-        call.abandon(&mut self.table);
     }
 
     fn count_trap(&mut self) -> Option<Duration> {
@@ -161,7 +161,8 @@ impl Replica {
         } = effects;
         // Before state changes: a dead letter bears what its event met.
         self.reject(operator, part, "rejected", &rejected, fuel);
-        call.commit(&mut self.table);
+        let open = call.commit(&mut self.table);
+        operator.open_windows.change(open);
         let counters = &operator.counters;
         for (counter, events) in [
             (&counters.passed, tally.passed),

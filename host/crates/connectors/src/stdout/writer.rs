@@ -1,13 +1,14 @@
 //! Standard output as a sink, one value per line.
 //!
 //! Writes to a duplicate of the descriptor, since `std::io::Stdout` flushes at every line. What was written cannot be
-//! taken back, so there are no offsets.
+//! taken back, so there are no offsets. A pipe or a file gets the values as they are, a terminal what it can show of them.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::os::fd::AsFd;
 
 use dirigo_connect::sink::{DeliveryCapability, Error, Events, Prepared, Sink};
+use dirigo_ground::printable;
 
 /// Bytes gathered before they are written: the capacity of a pipe, so that one write can fill it.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -20,21 +21,24 @@ pub(super) const DELIVERY_CAPABILITY: DeliveryCapability = DeliveryCapability::A
 pub(super) struct Stdout<W> {
     writer: W,
     buffer: Vec<u8>,
+    /// Whether a person reads it.
+    is_terminal: bool,
 }
 
 impl Stdout<File> {
     pub(super) fn open() -> Result<Self, Error> {
-        Ok(Self::new(
-            io::stdout().as_fd().try_clone_to_owned().map_err(explain)?.into(),
-        ))
+        let stdout = io::stdout();
+        let writer = stdout.as_fd().try_clone_to_owned().map_err(explain)?;
+        Ok(Self::new(writer.into(), stdout.is_terminal()))
     }
 }
 
 impl<W: Write> Stdout<W> {
-    fn new(writer: W) -> Self {
+    fn new(writer: W, is_terminal: bool) -> Self {
         Self {
             writer,
             buffer: Vec::with_capacity(BUFFER_BYTES),
+            is_terminal,
         }
     }
 
@@ -61,7 +65,12 @@ struct Unwritable(#[source] io::Error);
 impl<W: Write + Send> Sink for Stdout<W> {
     fn write(&mut self, events: Events<'_>) -> Result<(), Error> {
         for value in events.values.iter() {
-            self.buffer.extend_from_slice(value);
+            if self.is_terminal {
+                let shown = String::from_utf8_lossy(value);
+                self.buffer.extend_from_slice(printable::line(&shown).as_bytes());
+            } else {
+                self.buffer.extend_from_slice(value);
+            }
             self.buffer.push(b'\n');
             if self.buffer.len() >= BUFFER_BYTES {
                 self.spill()?;
@@ -95,7 +104,7 @@ mod tests {
 
     #[test]
     fn values_come_out_line_by_line_when_flushed() {
-        let mut stdout = Stdout::new(Vec::new());
+        let mut stdout = Stdout::new(Vec::new(), false);
         write(&mut stdout, &["a", "", "b"]).unwrap();
         assert!(stdout.writer.is_empty());
         stdout.flush().unwrap();
@@ -104,8 +113,19 @@ mod tests {
     }
 
     #[test]
+    fn a_terminal_gets_no_value_that_acts_on_it_and_a_pipe_gets_all_as_they_are() {
+        let value = "{\"name\":\"\u{9b}2J\u{202e}\"}";
+        for (is_terminal, shown) in [(false, value), (true, "{\"name\":\"\\u{9b}2J\\u{202e}\"}")] {
+            let mut stdout = Stdout::new(Vec::new(), is_terminal);
+            write(&mut stdout, &[value]).unwrap();
+            stdout.flush().unwrap();
+            assert_eq!(stdout.writer, format!("{shown}\n").into_bytes());
+        }
+    }
+
+    #[test]
     fn much_is_written_before_it_is_flushed() {
-        let mut stdout = Stdout::new(Vec::new());
+        let mut stdout = Stdout::new(Vec::new(), false);
         write(&mut stdout, &["x".repeat(BUFFER_BYTES).as_str(), "y"]).unwrap();
         assert_eq!(stdout.writer.len(), BUFFER_BYTES + 1);
     }
@@ -114,7 +134,7 @@ mod tests {
     fn a_reader_who_leaves_closes_the_sink() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let mut stdout = Stdout::new(writer);
+        let mut stdout = Stdout::new(writer, false);
         write(&mut stdout, &["a"]).unwrap();
         assert!(matches!(stdout.flush(), Err(Error::Closed)));
     }
