@@ -14,7 +14,8 @@ use super::{Exit, Globals, delivery_semantics, output, report};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Looks at everything that a run needs before its first event: the file, its wiring, the files that its sources read, \
-and its components, each of which is opened once with its configuration; and, of several pipelines, whether they can \
+whose first records must have the key and the time that are looked for, and its components, each of which is opened \
+once with its configuration; and, of several pipelines, whether they can \
 run side by side: with names of their own, none writing a file that another reads or writes, each of a tenant that is \
 known, and none stating another budget for it. Prints the delivery guarantee of each sink for a run with `--state`.
 
@@ -37,7 +38,9 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let mut sound = Vec::new();
     for file in &args.files {
         let found = match setup.load(file, &args.set) {
-            Ok(prepared) => {
+            Ok(mut prepared) => {
+                let found = runtime::preview(&prepared, &setup.clock, &Real, Severity::Error);
+                prepared.warnings.append(found);
                 // As of a run that keeps no state: with `--state` they cannot but be apart by default.
                 let dead_letters = dead_letters_path(&prepared.pipeline, &StateLocation::Temporary);
                 sound.push((prepared.pipeline, dead_letters));

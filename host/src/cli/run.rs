@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use dirigo::disk::Real;
 use dirigo::flow::Failure;
 use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity, Tenants};
 use dirigo::runtime::compatibility;
 use dirigo::runtime::{
-    Control, Ended, Host, HostOptions, Job, Opened, Outcome, Prepared, StateLocation, Summary, TenantSummary,
+    self, Control, Ended, Host, HostOptions, Job, Opened, Outcome, Prepared, StateLocation, Summary, TenantSummary,
     dead_letters_path,
 };
 use dirigo::scheduler::PolicyKind;
@@ -138,7 +139,9 @@ fn prepare_all(setup: &CommandContext, args: &Args, globals: &Globals) -> anyhow
     let mut refused = Vec::new();
     for file in &args.files {
         match setup.load(file, &args.set) {
-            Ok(prepared) => {
+            Ok(mut prepared) => {
+                let found = runtime::preview(&prepared, &setup.clock, &Real, Severity::Warning);
+                prepared.warnings.append(found);
                 if prepared.warnings.count(Severity::Warning) > 0 {
                     report::diagnostics(&prepared.warnings, Format::Text)?;
                 }

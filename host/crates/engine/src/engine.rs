@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use dirigo_disk::read_regular;
 use wasmtime::component::{Component as Compiled, Linker};
 
 use crate::bulk::{self, Refused};
@@ -14,6 +15,9 @@ use crate::config::config;
 use crate::contract::Violation;
 use crate::guest::Guest;
 use crate::{imports, reclaimer};
+
+/// The largest component that is read: some ten times what an interpreter of Python with its library takes.
+const COMPONENT_BYTES_MAX: u64 = 256 << 20;
 
 /// Compiles and instantiates components. Cheap to clone.
 #[derive(Clone)]
@@ -99,7 +103,7 @@ impl Engine {
     /// # Errors
     /// When it cannot be read, is no component, or breaks the contract.
     pub fn load_file(&self, path: &Path) -> Result<Component, Error> {
-        let wasm = std::fs::read(path).map_err(|source| Error::Read {
+        let wasm = read_regular(path, COMPONENT_BYTES_MAX).map_err(|source| Error::Read {
             path: path.display().to_string(),
             source,
         })?;

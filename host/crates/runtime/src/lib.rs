@@ -20,6 +20,7 @@ mod launch;
 mod local;
 mod opening;
 mod prepare;
+mod preview;
 mod recovery;
 pub mod replay;
 mod slo_monitor;
@@ -36,6 +37,7 @@ pub use host::{Host, HostOptions};
 pub use job::{Control, Job};
 pub use opening::Opened;
 pub use prepare::{Prepared, prepare};
+pub use preview::preview;
 pub use recovery::RecoveredBatches;
 pub use slo_monitor::{Demand, DemandMeter, Shortfall, shortfalls};
 pub use summary::{
