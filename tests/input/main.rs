@@ -17,5 +17,6 @@ mod support;
 mod components;
 mod files;
 mod pipelines;
+mod preview;
 mod records;
 mod sinks;

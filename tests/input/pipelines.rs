@@ -114,3 +114,41 @@ fn a_command_line_that_makes_no_sense_is_a_usage_error() {
         .finish()
         .ends_with(2, &["--state"]);
 }
+
+#[test]
+fn a_setting_comes_from_outside_and_a_wrong_one_is_named_but_not_shown() {
+    let folder = Folder::with_pipeline(
+        r#"
+        [pipeline]
+        name = "outside"
+        [[source]]
+        id = "in"
+        kind = "file"
+        path = { env = "INPUT" }
+        [[operator]]
+        id = "pick"
+        component = "builtin:filter"
+        config = { field = "v", threshold = { env = "MIN" } }
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        "#,
+    );
+    folder.write("in.jsonl", "{\"v\":41}\n{\"v\":43}\n");
+    let run = |minimum: &str| {
+        let run = Dirigo::run(&folder, ["pipeline.toml"]);
+        run.env("INPUT", "in.jsonl").env("MIN", minimum).finish()
+    };
+    run("42").succeeds();
+    assert_eq!(folder.read("out.jsonl"), "{\"v\":43}\n");
+    let refused = run("s3cret-number");
+    refused.ends_with(
+        78,
+        &[
+            "refuses its configuration",
+            "`threshold` is the environment variable `MIN`",
+        ],
+    );
+    assert!(!refused.stderr.contains("s3cret"), "{}", refused.stderr);
+}

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::support::{Dirigo, Folder, Summary, assert_says, dead_letters};
+use crate::support::{DeadLetter, Dirigo, Folder, Summary, assert_says, dead_letters};
 
 /// A pipeline of a file, a map of its field `value`, and a file.
 fn pipeline(path: &str, source: &str) -> Folder {
@@ -59,21 +59,34 @@ fn an_empty_file_is_an_empty_run() {
 #[test]
 fn every_field_that_is_not_as_wanted_is_a_dead_letter_that_says_how() {
     let folder = pipeline("in.jsonl", "");
+    let rejected = ("rejected", "double");
+    let refused = ("source", "in");
     let cases = [
-        ("{\"value\":null}", "field `value` is null"),
-        ("{}", "field `value` is missing"),
-        ("{\"value\":\"7\"}", "field `value` is the string \"7\", not a number"),
-        ("{\"value\":[7]}", "field `value` is"),
-        ("{\"value\":1e999}", "field `value`"),
-        ("[]", "`value`"),
-        ("7", "`value`"),
-        ("{\"value\":7", "the event is no JSON"),
-        ("{\"value\":7} x", "the event is no JSON"),
-        ("{'value':7}", "the event is no JSON"),
-        ("\u{0}", "the event is no JSON"),
+        ("{\"value\":null}", rejected, "field `value` is null"),
+        ("{}", rejected, "field `value` is missing"),
+        (
+            "{\"value\":\"7\"}",
+            rejected,
+            "field `value` is the string \"7\", not a number",
+        ),
+        ("{\"value\":[7]}", rejected, "field `value` is"),
+        ("{\"value\":1e999}", rejected, "field `value`"),
+        ("[]", rejected, "`value`"),
+        ("7", rejected, "`value`"),
+        ("{'value':7}", rejected, "the event is no JSON"),
+        (
+            "{\"value\":7",
+            refused,
+            "expected a closing bracket but it ends after byte 10",
+        ),
+        ("{\"value\":7} x", refused, "another begins at byte 13"),
+        ("{\"value\":7}{\"value\":8}", refused, "another begins at byte 12"),
+        ("{\"value\":7} {\"value\":8}", refused, "another begins at byte 13"),
+        ("\u{0}\u{0}{\"value\":7}", refused, "the line begins with 2 zero bytes"),
+        ("\"value\": 7,", refused, "that ends before byte 8"),
     ];
     let good = "{\"value\":21}\r\n";
-    let lines: String = cases.iter().map(|(line, _)| format!("{line}\n{good}")).collect();
+    let lines: String = cases.iter().map(|(line, ..)| format!("{line}\n{good}")).collect();
     folder.write("in.jsonl", lines);
     let summary = run(&folder);
     let count = cases.len() as u64;
@@ -82,14 +95,98 @@ fn every_field_that_is_not_as_wanted_is_a_dead_letter_that_says_how() {
         (2 * count, count)
     );
     assert_eq!(folder.read("out.jsonl"), "{\"value\":42.0}\n".repeat(cases.len()));
-    for (dead_letter, (line, reason)) in dead_letters(&folder, "dead.jsonl").iter().zip(cases) {
-        assert_eq!(
-            (dead_letter.kind.as_str(), dead_letter.operator.as_str()),
-            ("rejected", "double")
-        );
-        assert_eq!(dead_letter.event.value.as_deref(), Some(line));
+    // Those of the source and those of the operator come as they come.
+    let written = dead_letters(&folder, "dead.jsonl");
+    for (line, by, reason) in cases {
+        let of_line = |dead_letter: &&DeadLetter| dead_letter.event.value.as_deref() == Some(line);
+        let dead_letter = written.iter().find(of_line).unwrap_or_else(|| panic!("{line}"));
+        assert_eq!((dead_letter.kind.as_str(), dead_letter.operator.as_str()), by, "{line}");
         assert_says(&dead_letter.reason, &[reason]);
     }
+}
+
+#[test]
+fn what_is_not_lines_of_json_is_refused_with_the_cause() {
+    for (text, dead, passed, cause) in [
+        (
+            &b"[\n  {\"value\":1},\n  {\"value\":2}\n]\n"[..],
+            3,
+            "{\"value\":4.0}\n",
+            "in jsonl, a value has a line of its own",
+        ),
+        (
+            b"{\n  \"value\": 1\n}\n",
+            3,
+            "",
+            "in jsonl, a value has a line of its own",
+        ),
+        (
+            b"{\"value\":1}\r{\"value\":2}\r",
+            1,
+            "",
+            "lines end with LF or CRLF, not with CR alone",
+        ),
+    ] {
+        let folder = pipeline("in.json", "");
+        folder.write("in.json", text);
+        let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+        assert_eq!(finished.summary().count("dead_letters"), dead);
+        assert_says(&folder.read("dead.jsonl"), &[cause]);
+        assert_eq!(folder.read("out.jsonl"), passed);
+    }
+    let folder = pipeline("in.jsonl", "");
+    let utf_16: Vec<u8> = "\u{feff}{\"value\":1}\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    folder.write("in.jsonl", utf_16);
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    finished.ends_with(1, &["it is UTF-16; make UTF-8 of it"]);
+}
+
+/// What a count window of two events makes of a source with this time.
+fn bounds_of_a_window(file: &str, text: &str, time: &str) -> (i64, i64) {
+    let folder = Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "times"
+        [[source]]
+        id = "in"
+        kind = "file"
+        path = "{file}"
+        key = "/k"
+        time = {time}
+        [[operator]]
+        id = "count"
+        component = "builtin:reduce"
+        config = {{ aggregate = "count" }}
+        window = {{ count = 2 }}
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        "#
+    ));
+    folder.write(file, text);
+    Dirigo::run(&folder, ["pipeline.toml"]).finish().succeeds();
+    let window = folder.json_lines("out.jsonl").remove(0);
+    (window["start"].as_i64().unwrap(), window["end"].as_i64().unwrap())
+}
+
+#[test]
+fn times_are_read_as_their_source_writes_them() {
+    let expected = (1_709_294_400_000, 1_709_294_460_000);
+    let floats = "{\"k\":\"a\",\"ts\":1709294400000.0}\n{\"k\":\"a\",\"ts\":1.70929446e12}\n";
+    assert_eq!(bounds_of_a_window("in.jsonl", floats, "\"/ts\""), expected);
+    let seconds = "{\"k\":\"a\",\"ts\":1709294400}\n{\"k\":\"a\",\"ts\":1709294460.0}\n";
+    let time = "{ field = \"/ts\", unit = \"s\" }";
+    assert_eq!(bounds_of_a_window("in.jsonl", seconds, time), expected);
+    let local = "ts,k\n2024-03-01 12:00:00,a\n2024-03-01T12:01:00,a\n";
+    let time = "{ field = \"ts\", zone = \"UTC\" }";
+    assert_eq!(bounds_of_a_window("in.csv", local, time), expected);
+    let local = "ts,k\n2024-03-01 14:00:00,a\n2024-03-01 12:01:00Z,a\n";
+    let time = "{ field = \"ts\", zone = \"+02:00\" }";
+    assert_eq!(bounds_of_a_window("in.csv", local, time), expected);
 }
 
 #[test]

@@ -15,7 +15,8 @@ use super::{Exit, Globals, delivery_semantics, output, report};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Looks at everything that a run needs before its first event: the file, its wiring, the files that its sources read, \
-and its components, each of which is opened once with its configuration; and, of several pipelines, whether they can \
+whose first records must have the key and the time that are looked for, and its components, each of which is opened \
+once with its configuration; and, of several pipelines, whether they can \
 run side by side: with names of their own, none writing a file that another reads or writes, each of a tenant that is \
 known, and none stating another budget for it. Says what a run would do to the files that are where it would write: \
 without `--state DIR`, what one would do that keeps no state. Prints the delivery guarantee of each sink for a run with \
@@ -44,7 +45,9 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let mut outputs = Vec::new();
     for file in &args.files {
         let found = match setup.load(file, &args.set) {
-            Ok(prepared) => {
+            Ok(mut prepared) => {
+                let found = runtime::preview(&prepared, &setup.clock, &Real, Severity::Error);
+                prepared.warnings.append(found);
                 let location = location(args, &prepared);
                 outputs.extend(outputs::find(&prepared, &location));
                 let dead_letters = dead_letters_path(&prepared.pipeline, &location);

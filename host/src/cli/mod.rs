@@ -80,7 +80,7 @@ enum Command {
     #[cfg(feature = "bench")]
     Bench(dirigo_bench::Args),
     /// Print the JSON Schema of the pipeline file
-    Schema,
+    Schema(schema::Args),
     /// Print shell completions
     Completions(completions::Args),
 }
@@ -111,7 +111,7 @@ pub(crate) fn main() -> ExitCode {
         Command::State(args) => state::execute(&args, &globals),
         #[cfg(feature = "bench")]
         Command::Bench(args) => dirigo_bench::execute(&args, &globals),
-        Command::Schema => schema::execute(),
+        Command::Schema(args) => schema::execute(&args),
         Command::Completions(args) => completions::execute(&args),
     };
     let dropped = globals.log.finish();

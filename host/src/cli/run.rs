@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use dirigo::disk::{NotPrivate, make_private_directory};
+use dirigo::disk::{NotPrivate, Real, make_private_directory};
 use dirigo::flow::Failure;
 use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity, Tenants};
 use dirigo::runtime::compatibility;
 use dirigo::runtime::{
-    Host, HostOptions, Job, Opened, Outcome, Patience, Prepared, StateLocation, Summary, TenantSummary,
+    self, Host, HostOptions, Job, Opened, Outcome, Patience, Prepared, StateLocation, Summary, TenantSummary,
     dead_letters_path, foresee,
 };
 use dirigo::scheduler::PolicyKind;
@@ -223,7 +223,9 @@ fn prepare_all(setup: &CommandContext, args: &Args, globals: &Globals) -> anyhow
     let mut refused = Vec::new();
     for file in &args.files {
         match setup.load_to_run(file, &args.set, &patience) {
-            Ok(prepared) => {
+            Ok(mut prepared) => {
+                let found = runtime::preview(&prepared, &setup.clock, &Real, Severity::Warning);
+                prepared.warnings.append(found);
                 if prepared.warnings.count(Severity::Warning) > 0 {
                     report::diagnostics(&prepared.warnings, Format::Text)?;
                 }

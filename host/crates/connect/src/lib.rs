@@ -11,6 +11,7 @@ mod format;
 mod pointer;
 pub mod sink;
 pub mod source;
+mod time;
 
 pub use error::Error;
 pub use facets::{Facets, facets, seen_from};
@@ -19,6 +20,7 @@ pub use format::Format;
 pub use pointer::Pointer;
 pub use sink::{Sink, SinkSpec};
 pub use source::{Opening, Source, SourceSpec};
+pub use time::{TimeField, TimeUnit, Zone};
 
 /// Where to go on after a restart; opaque to all but the source or sink that gave it.
 pub type Offset = serde_json::Value;

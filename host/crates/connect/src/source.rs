@@ -13,7 +13,7 @@ use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
 
 pub use crate::{Error, Offset};
-use crate::{Facets, Files, Format, Pointer};
+use crate::{Facets, Files, Format, Pointer, TimeField};
 
 /// What is kept of a refused record, in bytes: it is to be recognised and looked at, and there may be many.
 pub const REFUSED_BYTES_MAX: usize = 64 << 10;
@@ -121,7 +121,7 @@ pub struct Opening<'a> {
     /// Where the key of an event is.
     pub key: Option<&'a Pointer>,
     /// Where the event time is; without it an event's time is when it was read, by `clock`.
-    pub time: Option<&'a Pointer>,
+    pub time: Option<&'a TimeField>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where an earlier run stopped; `None` for the start.

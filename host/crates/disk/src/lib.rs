@@ -1,10 +1,12 @@
 //! The file system, as far as state and sinks need it.
 //!
 //! A seam: what has to survive a crash is written through it, so that a simulation can lose exactly what a disk may lose.
+//! And the one way to open what a person names and the host only reads, which is to be a regular file of a bounded size.
 //! Knows nothing of what is in the files.
 
 mod private;
 mod real;
+mod regular;
 mod simulated;
 
 use std::ffi::OsString;
@@ -14,6 +16,7 @@ use std::path::Path;
 
 pub use private::{NotPrivate, expect_private_directory, make_private_directory};
 pub use real::Real;
+pub use regular::{open_regular, open_regular_or_pipe, read_regular};
 pub use simulated::Simulated;
 
 /// A file system.

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt as _};
+use std::os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{XattrFlags, fgetxattr, fremovexattr, fsetxattr};
+use rustix::fs::{OFlags, XattrFlags, fcntl_setfl, fgetxattr, fremovexattr, fsetxattr};
 use rustix::io::Errno;
 
 use super::{Disk, File, Mode, PathKind};
@@ -22,14 +22,29 @@ pub struct Real;
 
 impl Disk for Real {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>> {
-        let open = |is_read: bool| {
+        let open = |is_read: bool, flags: i32| {
             let mut options = fs::OpenOptions::new();
             options.read(is_read).write(true).create(mode == Mode::Make);
-            options.truncate(false).open(path)
+            options.custom_flags(flags).truncate(false).open(path)
         };
-        // A pipe that is also open for reading never notices that its reader has gone.
-        let is_pipe = matches!(self.look(path)?, PathKind::Other);
-        Ok(Box::new(open(!is_pipe)?))
+        if self.look(path)? != PathKind::Other {
+            return Ok(Box::new(open(true, 0)?));
+        }
+        // A pipe that is also open for reading never notices that its reader has gone, and to open one that has no reader is to
+        // wait for it. Once it is open, it is waited for as any slow reader is.
+        let at_once = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).expect("flags fit into their own type");
+        let file = open(false, at_once).map_err(|error| {
+            if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) {
+                io::Error::new(
+                    error.kind(),
+                    "it is a pipe that no process reads; start its reader first",
+                )
+            } else {
+                error
+            }
+        })?;
+        fcntl_setfl(&file, OFlags::empty())?;
+        Ok(Box::new(file))
     }
 
     fn look(&self, path: &Path) -> io::Result<PathKind> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use dirigo_disk::read_regular;
 use wasmtime::component::{Component as Compiled, Linker};
 
 use crate::bulk::{self, Refused};
@@ -17,6 +18,8 @@ use crate::{imports, reclaimer};
 
 /// Hears the name of a component.
 type OnCompile = Arc<dyn Fn(&str) + Send + Sync>;
+/// The largest component that is read: some ten times what an interpreter of Python with its library takes.
+const COMPONENT_BYTES_MAX: u64 = 256 << 20;
 
 /// Compiles and instantiates components. Cheap to clone.
 #[derive(Clone)]
@@ -112,7 +115,7 @@ impl Engine {
     /// # Errors
     /// When it cannot be read, is no component, or breaks the contract.
     pub fn load_file(&self, path: &Path) -> Result<Component, Error> {
-        let wasm = std::fs::read(path).map_err(|source| Error::Read {
+        let wasm = read_regular(path, COMPONENT_BYTES_MAX).map_err(|source| Error::Read {
             path: path.display().to_string(),
             source,
         })?;

@@ -16,6 +16,8 @@ use super::suggest;
 pub trait Choice: Copy + 'static {
     /// What it is a choice of.
     const WHAT: &'static str;
+    /// One of the words, in words.
+    const WANTED: &'static str = "one of its words";
     /// The words.
     const WORDS: &'static [(&'static str, Self)];
     /// Words of the contract that this version does not know yet.
@@ -68,6 +70,8 @@ pub struct Word<T>(
 );
 
 impl<T: Choice> Read for Word<T> {
+    const WANTED: &'static str = T::WANTED;
+
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         word(node, T::WHAT, T::WORDS, T::LATER, problems).map(Word)
     }

@@ -8,6 +8,7 @@ use toml::value::Datetime;
 use toml::{Spanned, de};
 
 use super::diagnostic::{Diagnostic, Problems};
+use super::outside::Found;
 use super::span::{Origin, Span};
 
 /// A value and where it stands.
@@ -26,6 +27,8 @@ pub(super) enum Value {
     Datetime(Datetime),
     List(Vec<Node>),
     Table(Vec<KeyValue>),
+    /// A text from outside of the file, which is read as what is wanted.
+    Outside(Found),
     /// What has been reported already: nothing more is to be said of it.
     Broken,
 }
@@ -58,6 +61,8 @@ impl Value {
             Value::Datetime(moment) => format!("the date-time {moment}"),
             Value::List(_) => "a list".to_owned(),
             Value::Table(_) => "a table".to_owned(),
+            // Not the text, which may be secret.
+            Value::Outside(found) => found.whence.clone(),
             Value::Broken => "a broken value".to_owned(),
         }
     }

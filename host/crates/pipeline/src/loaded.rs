@@ -3,19 +3,19 @@
 //! Owns reading the file, and the places of its keys for what is found out later. The steps are the other files' work.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use super::connector::Registry;
-use super::diagnostic::{Diagnostic, Diagnostics, Problems};
+use super::diagnostic::{Diagnostic, Diagnostics, Problems, Severity};
 use super::document::{self, Node, Value};
 use super::model::Pipeline;
 use super::overrides::{self, Override};
 use super::raw;
 use super::section::Read;
 use super::span::{Origin, Span, Texts};
-use super::validate::{Inputs, Surroundings, Validation};
+use super::validate::{Inputs, Surroundings, Validation, outside};
+use dirigo_disk::read_regular;
 
 /// Pipelines of a thousand operators are under 300 KiB. The bound keeps a mistaken path (a data file, a device) from
 /// filling the memory, and the number of sources within 16 bits: none is written with less than 20 bytes.
@@ -98,6 +98,7 @@ pub fn parse_in(
         return Err(problems.into_diagnostics(texts));
     }
     overrides::apply(&mut root, overrides, &mut problems);
+    outside(file, surroundings.environment).fill_in(&mut root, &mut problems);
     let Some(raw) = raw::File::read(&root, &mut problems) else {
         return Err(problems.into_diagnostics(texts));
     };
@@ -137,11 +138,34 @@ impl SpanIndex {
     /// the file has neither.
     #[must_use]
     pub fn error_at(&self, id: &str, key: &str, message: &str, label: &str, help: Option<&str>) -> Diagnostics {
-        let mut problem = Diagnostic::error(message).help_if(help.map(str::to_owned));
+        self.problem_at(Severity::Error, id, key, message, label, help)
+    }
+
+    /// The same, as bad as it is.
+    #[must_use]
+    pub fn problem_at(
+        &self,
+        severity: Severity,
+        id: &str,
+        key: &str,
+        message: &str,
+        label: &str,
+        help: Option<&str>,
+    ) -> Diagnostics {
+        let mut problem = Diagnostic {
+            severity,
+            ..Diagnostic::error(message).help_if(help.map(str::to_owned))
+        };
         if let Some(place) = self.places.find(id, key).or_else(|| self.places.find(id, "id")) {
             problem = problem.at(place, label);
         }
         Diagnostics::of_one(self.texts.clone(), problem)
+    }
+
+    /// Whether the source, operator or sink `id` has this key.
+    #[must_use]
+    pub fn has(&self, id: &str, key: &str) -> bool {
+        self.places.find(id, key).is_some()
     }
 }
 
@@ -207,7 +231,7 @@ fn collect(node: &Node, prefix: &str, places: &mut HashMap<String, Span>) {
 
 /// The text of a file that people write: what it is called, `what`.
 pub(super) fn read_text(path: &Path, what: &str, overrides: &[Override]) -> Result<String, Diagnostics> {
-    let bytes = read(path).map_err(|error| unreadable(path, what, overrides, &error))?;
+    let bytes = read_regular(path, FILE_BYTES_MAX).map_err(|error| unreadable(path, what, overrides, &error))?;
     String::from_utf8(bytes).map_err(|error| not_utf8(path, what, overrides, &error))
 }
 
@@ -218,15 +242,6 @@ pub(super) fn texts(file: &Path, text: &str, overrides: &[Override]) -> Texts {
         text: text.to_owned(),
         overrides,
     }
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
-    }
-    Ok(bytes)
 }
 
 fn unreadable(path: &Path, what: &str, overrides: &[Override], error: &io::Error) -> Diagnostics {

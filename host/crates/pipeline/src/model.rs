@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use dirigo_connect::{Format, Pattern, Pointer};
+pub use dirigo_connect::{Format, Pattern, Pointer, TimeField};
 use dirigo_connect::{SinkSpec, SourceSpec};
 pub use dirigo_ground::limits::{Budget, Limits};
 
@@ -71,7 +71,7 @@ pub struct Source {
     /// Where the key is.
     pub key: Option<Pointer>,
     /// Where the event time is; without it an event's time is its arrival.
-    pub time: Option<Pointer>,
+    pub time: Option<TimeField>,
     /// How far behind the newest event time the watermark runs.
     pub lateness: Duration,
     /// A source this long silent no longer holds the watermark back.

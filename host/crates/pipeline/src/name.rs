@@ -19,6 +19,8 @@ const LENGTH_MAX: usize = 64;
 pub(super) struct Name(pub(super) String);
 
 impl Read for Name {
+    const WANTED: &'static str = "a name";
+
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         let Value::String(text) = &node.value else {
             return wrong_type(node, "a name", Some("put it in quotes".to_owned()), problems);

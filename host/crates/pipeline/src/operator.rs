@@ -11,6 +11,7 @@ use super::choice::{ActorsWord, Word};
 use super::config::Translation;
 use super::diagnostic::Diagnostic;
 use super::model::{Actors, ComponentRef, Format, Isolation, Limits, OnError, Operator, Window};
+use super::paths::Readable;
 use super::section::{At, Field};
 use super::span::Span;
 use super::units::{Lapse, Size};
@@ -55,11 +56,11 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
         check_builtin(name, raw, &who, validation);
     }
     let mut translation = Translation {
-        environment: Some(validation.environment),
+        outside: Some(validation.outside),
         problems: &mut validation.problems,
     };
     let config = raw.config.map(|config| translation.object(&config.0));
-    translation.environment = None;
+    translation.outside = None;
     let config_as_written = raw.config.map(|config| translation.object(&config.0));
     let key = raw
         .key
@@ -119,7 +120,7 @@ fn component(at: &At<String>, who: &str, validation: &mut Validation<'_>) -> Opt
         return None;
     }
     validation
-        .read_file(at, "component", &format!("the component of {who}"))
+        .read_file(at, "component", &format!("the component of {who}"), Readable::File)
         .map(ComponentRef::File)
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Problems};
@@ -69,11 +69,46 @@ impl BaseFolder {
     }
 }
 
-/// Reports a file that is to be read and is not there.
-pub(super) fn expect_file(path: &Path, place: Span, of: &str, problems: &mut Problems) -> Option<()> {
+/// What may be at the path of a file that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readable {
+    /// A regular file.
+    File,
+    /// A pipe too.
+    FileOrPipe,
+}
+
+/// Reports a file that is to be read and is not there, or is something else than a file: a pipe or a device may hold its reader
+/// up for ever, or have no end.
+pub(super) fn expect_file(
+    path: &Path,
+    place: Span,
+    of: &str,
+    readable: Readable,
+    problems: &mut Problems,
+) -> Option<()> {
     let problem = match std::fs::metadata(path) {
-        Ok(metadata) if !metadata.is_dir() => return Some(()),
-        Ok(_) => Diagnostic::error(format!("the {of} is a directory")).at(place, "a directory"),
+        Ok(metadata) if metadata.is_file() => return Some(()),
+        Ok(metadata) if metadata.is_dir() => {
+            Diagnostic::error(format!("the {of} is a directory")).at(place, "a directory")
+        }
+        Ok(metadata) if metadata.file_type().is_fifo() && readable == Readable::FileOrPipe => return Some(()),
+        Ok(metadata) => {
+            let kind = if metadata.file_type().is_fifo() {
+                "a pipe"
+            } else {
+                "a device or a socket"
+            };
+            let problem = Diagnostic::error(format!("the {of} is {kind}")).at(place, "no regular file");
+            let help = match kind {
+                "a pipe" if of == "source file" => {
+                    "`special = true` reads a pipe; it is waited for where nothing is written to it"
+                }
+                _ => "name a regular file",
+            };
+            problems.push(problem.help(help));
+            return None;
+        }
         Err(error) => {
             let label = match path.read_link() {
                 Ok(target) => format!("a symbolic link to {}: {error}", target.display()),

@@ -9,6 +9,7 @@ use super::diagnostic::Home;
 use super::model::{IfExists, Isolation, OnError, Order};
 use super::name::Name;
 use super::section::{At, Open, Section};
+use super::time::{Time, TimeTable};
 use super::units::{Interval, Lapse, Size, Whole};
 use crate::section;
 
@@ -109,8 +110,8 @@ section! {
         /// Where the key of an event is: a JSON pointer such as "/sensor"; for csv also a column name.
         key: String,
         /// Where the event time is: a JSON pointer such as "/ts", or a column name, to ms since the epoch or an RFC
-        /// 3339 time. Without it an event's time is its arrival.
-        time: String,
+        /// 3339 time; or a table that says more of it. Without it an event's time is its arrival.
+        time: Time,
         /// How far behind the newest event time the watermark runs. Without effect until there are time windows.
         #[schemars(extend("default" = "0s"))]
         lateness: Lapse,
@@ -256,7 +257,7 @@ section! {
 }
 
 /// The tables that a misplaced key may have been meant for, with their keys.
-const HOMES: [Home; 10] = [
+const HOMES: [Home; 11] = [
     (File::TITLE, File::KEYS),
     (Pipeline::TITLE, Pipeline::KEYS),
     (Tenant::TITLE, Tenant::KEYS),
@@ -265,6 +266,7 @@ const HOMES: [Home; 10] = [
     (Source::TITLE, Source::KEYS),
     (Sink::TITLE, Sink::KEYS),
     (Window::TITLE, Window::KEYS),
+    (TimeTable::TITLE, TimeTable::KEYS),
     (DeadLetters::TITLE, DeadLetters::KEYS),
     (Test::TITLE, Test::KEYS),
 ];

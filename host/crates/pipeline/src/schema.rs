@@ -4,7 +4,7 @@
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
-use schemars::transform::transform_subschemas;
+use schemars::transform::{RemoveRefSiblings, Transform as _, transform_subschemas};
 use serde_json::{Map, Value, json};
 
 use super::connector::Registry;
@@ -31,6 +31,8 @@ pub fn schema(connectors: &Registry) -> Value {
         }
     }
     unwrap_lines(&mut schema);
+    // Draft 7 looks at nothing that stands next to a `$ref`. What is generated as a whole is made so; connectors' keys are not.
+    RemoveRefSiblings::default().transform(&mut schema);
     schema.insert("$id".to_owned(), Value::String(ID.to_owned()));
     schema.to_value()
 }

@@ -10,12 +10,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::diagnostic::{Diagnostic, Problems};
 use super::document::{KeyValue, Node, Value};
 use super::span::Span;
-use super::{raw, suggest};
+use super::{outside, raw, suggest};
 
 /// What can be read from a node. On `None`, the problem has been reported.
 pub trait Read: Sized {
     /// How a list of these is written, where `[…]` is not the usual way.
     const LIST_HELP: Option<&'static str> = None;
+    /// What it is, in words: "a duration".
+    const WANTED: &'static str = "what is wanted here";
 
     /// Reads it.
     fn read(node: &Node, problems: &mut Problems) -> Option<Self>;
@@ -91,7 +93,7 @@ impl<T> Field<T> {
     where
         T: Read,
     {
-        match T::read(&entry.node, problems) {
+        match outside::read::<T>(&entry.node, problems) {
             Some(value) => Field::Given {
                 key: entry.place,
                 at: At {
@@ -302,6 +304,8 @@ pub(crate) fn wrong_type<T>(node: &Node, wanted: &str, help: Option<String>, pro
 }
 
 impl Read for String {
+    const WANTED: &'static str = "a string";
+
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         match &node.value {
             Value::String(text) => Some(text.clone()),
@@ -313,7 +317,20 @@ impl Read for String {
     }
 }
 
+impl Read for bool {
+    const WANTED: &'static str = "true or false";
+
+    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        match node.value {
+            Value::Boolean(fact) => Some(fact),
+            _ => wrong_type(node, "true or false", None, problems),
+        }
+    }
+}
+
 impl<T: Read> Read for Vec<At<T>> {
+    const WANTED: &'static str = "a list";
+
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         let Value::List(items) = &node.value else {
             let help = match (&node.value, T::LIST_HELP) {
@@ -325,7 +342,7 @@ impl<T: Read> Read for Vec<At<T>> {
         };
         let read = |item: &Node| {
             Some(At {
-                value: T::read(item, problems)?,
+                value: outside::read(item, problems)?,
                 place: item.place,
             })
         };

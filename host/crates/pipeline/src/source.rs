@@ -7,7 +7,7 @@ use super::diagnostic::Diagnostic;
 use super::model::{Format, Source};
 use super::section::Open;
 use super::validate::Validation;
-use super::{pointer, raw};
+use super::{pointer, raw, time};
 
 pub(super) fn validate(raw: &Open<raw::Source>, validation: &mut Validation<'_>) -> Option<Source> {
     let problems = &mut validation.problems;
@@ -36,7 +36,7 @@ pub(super) fn validate(raw: &Open<raw::Source>, validation: &mut Validation<'_>)
     let time = raw
         .time
         .given()
-        .map(|at| pointer::parse("time", at, format, &mut validation.problems));
+        .map(|at| time::parse(at, format, &who, &mut validation.problems));
     let idle = validation.positive("idle", &raw.idle);
     remark_on_time(raw, &who, format, validation);
     Some(Source {

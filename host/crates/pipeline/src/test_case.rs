@@ -85,7 +85,7 @@ fn event(raw: &raw::Event, end: &str, ids: &[&str], validation: &mut Validation<
         .value
         .required("value", "{ … }", raw.place, "the event", &mut validation.problems)?;
     let mut translation = Translation {
-        environment: None,
+        outside: None,
         problems: &mut validation.problems,
     };
     Some(TestEvent {

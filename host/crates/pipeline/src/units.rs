@@ -55,6 +55,8 @@ pub struct Lapse(
 inline_schema!(Lapse, "duration", { "type": "string", "examples": ["50ms", "1s", "5m"] });
 
 impl Read for Lapse {
+    const WANTED: &'static str = "a duration such as \"50ms\"";
+
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         let Value::String(text) = &node.value else {
             let help = bare_integer(node).map(|number| format!("give the unit: \"{number}ms\" or \"{number}s\""));
@@ -125,6 +127,8 @@ pub(super) enum Interval {
 inline_schema!(Interval, "interval", { "type": "string", "examples": ["1s", "off"] });
 
 impl Read for Interval {
+    const WANTED: &'static str = "a duration such as \"1s\", or \"off\"";
+
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         match &node.value {
             Value::String(text) if text == "off" => Some(Interval::Off),
@@ -164,6 +168,8 @@ pub struct Size(
 inline_schema!(Size, "size", { "type": "string", "examples": ["16MiB", "64KiB"] });
 
 impl Read for Size {
+    const WANTED: &'static str = "a size such as \"16MiB\"";
+
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         let Value::String(text) = &node.value else {
             let help = bare_integer(node).map(|number| format!("give the unit: \"{number}KiB\" or \"{number}MiB\""));
@@ -213,6 +219,8 @@ impl<const MIN: i64, const MAX: i64> Whole<MIN, MAX> {
 }
 
 impl<const MIN: i64, const MAX: i64> Read for Whole<MIN, MAX> {
+    const WANTED: &'static str = "a whole number in its range";
+
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         let Value::Integer(number) = node.value else {
             return wrong_type(node, "a whole number", None, problems);
@@ -239,6 +247,8 @@ pub struct Rate(
 inline_schema!(Rate, "rate", { "type": "number", "exclusiveMinimum": 0, "maximum": RATE_MAX });
 
 impl Read for Rate {
+    const WANTED: &'static str = "a number of events per second";
+
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         let rate = match node.value {
             #[expect(
@@ -274,6 +284,8 @@ pub struct Moment(
 inline_schema!(Moment, "moment", { "type": ["string", "integer"], "examples": ["2024-01-01T00:00:00Z", 0] });
 
 impl Read for Moment {
+    const WANTED: &'static str = "a moment such as \"2024-01-01T00:00:00Z\"";
+
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         let text = match &node.value {
             Value::Integer(ms) => {

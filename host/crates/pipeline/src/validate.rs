@@ -13,7 +13,8 @@ use super::diagnostic::{Diagnostic, Problems};
 use super::graph::{self, Wiring};
 use super::model::{Operator, Pattern, Pipeline, Sink};
 use super::name::Name;
-use super::paths::{self, Access, BaseFolder, Claim, Claims};
+use super::outside::Outside;
+use super::paths::{self, Access, BaseFolder, Claim, Claims, Readable};
 use super::section::{At, Field};
 use super::span::{Span, Texts};
 use super::units::{Interval, Lapse};
@@ -44,7 +45,7 @@ pub struct Validation<'a> {
     pub(super) texts: &'a Texts,
     pub(super) folder: BaseFolder,
     pub(super) claims: Claims,
-    pub(super) environment: Environment<'a>,
+    pub(super) outside: Outside<'a>,
     pub(super) connectors: &'a Registry,
     inputs: Inputs,
     /// What was found so far.
@@ -52,7 +53,7 @@ pub struct Validation<'a> {
 }
 
 impl<'a> Validation<'a> {
-    pub(super) fn new(texts: &'a Texts, file: &Path, surroundings: Surroundings<'a>, problems: Problems) -> Self {
+    pub(super) fn new(texts: &'a Texts, file: &'a Path, surroundings: Surroundings<'a>, problems: Problems) -> Self {
         let Surroundings {
             connectors,
             environment,
@@ -62,7 +63,7 @@ impl<'a> Validation<'a> {
             texts,
             folder: BaseFolder::of(file),
             claims: Claims::default(),
-            environment,
+            outside: outside(file, environment),
             connectors,
             inputs,
             problems,
@@ -208,8 +209,13 @@ impl<'a> Validation<'a> {
         Some(pattern)
     }
 
-    /// The path of a file that a source reads.
-    pub fn source_file(&mut self, at: &At<String>, who: &str) -> Option<PathBuf> {
+    /// The path of a file that a source reads, or also of a pipe.
+    pub fn source_file(&mut self, at: &At<String>, who: &str, may_be_pipe: bool) -> Option<PathBuf> {
+        let readable = if may_be_pipe {
+            Readable::FileOrPipe
+        } else {
+            Readable::File
+        };
         match self.inputs {
             Inputs::OfSources if self.folder.resolve(at, &mut Problems::default())?.is_dir() => {
                 let problem = Diagnostic::error("the source file is a directory").at(at.place, "a directory");
@@ -217,7 +223,7 @@ impl<'a> Validation<'a> {
                 self.problems.push(problem.help(help));
                 None
             }
-            Inputs::OfSources => self.read_file(at, "source file", who),
+            Inputs::OfSources => self.read_file(at, "source file", who, readable),
             Inputs::HandedIn => {
                 let path = self.folder.resolve(at, &mut self.problems)?;
                 self.claim(&path, at.place, who, Access::Reads);
@@ -241,11 +247,11 @@ impl<'a> Validation<'a> {
     }
 
     /// The path of a file that the pipeline reads.
-    pub(super) fn read_file(&mut self, at: &At<String>, of: &str, who: &str) -> Option<PathBuf> {
+    pub(super) fn read_file(&mut self, at: &At<String>, of: &str, who: &str, readable: Readable) -> Option<PathBuf> {
         let path = self.folder.resolve(at, &mut self.problems)?;
         // Claimed even when it does not exist: that another writes it is then the reason, and worth hearing.
         self.claim(&path, at.place, who, Access::Reads);
-        paths::expect_file(&path, at.place, of, &mut self.problems)?;
+        paths::expect_file(&path, at.place, of, readable, &mut self.problems)?;
         Some(path)
     }
 
@@ -302,6 +308,12 @@ impl<'a> Validation<'a> {
 
 fn default_checkpoint() -> Duration {
     humantime::parse_duration(raw::CHECKPOINT).expect("the default interval is a duration")
+}
+
+/// Where a pipeline file finds values outside of itself.
+pub(super) fn outside<'a>(file: &'a Path, environment: Environment<'a>) -> Outside<'a> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    Outside { environment, folder }
 }
 
 /// What `[pipeline]` says.

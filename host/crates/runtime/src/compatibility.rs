@@ -20,7 +20,7 @@ use dirigo_connect::{Facets, facets, seen_from};
 use dirigo_disk as disk;
 use dirigo_engine::{Component, Setup};
 use dirigo_ground::call::StateVersions;
-use dirigo_pipeline::{ComponentRef, Diagnostics, Operator, Pipeline, Pointer, Source};
+use dirigo_pipeline::{ComponentRef, Diagnostics, Operator, Pipeline, Pointer, Source, TimeField};
 use dirigo_state::{self as state, Store};
 
 /// What state belongs to.
@@ -401,9 +401,22 @@ fn of_source(source: &Source, file: &Path) -> Facets {
     let mut of_source = source.spec.facets(file);
     of_source.extend(facets([
         ("key", pointer(source.key.as_ref())),
-        ("time", pointer(source.time.as_ref())),
+        ("time", time(source.time.as_ref())),
     ]));
     of_source
+}
+
+/// The pointer alone, unless more is said.
+fn time(time: Option<&TimeField>) -> Value {
+    let field = pointer(time.map(|time| &time.pointer));
+    match time {
+        Some(TimeField { unit, zone, .. }) if unit.is_some() || zone.is_some() => json!({
+            "field": field,
+            "unit": unit.map(|unit| unit.to_string()),
+            "zone": zone.as_ref().map(|zone| &zone.name),
+        }),
+        _ => field,
+    }
 }
 
 fn pointer(pointer: Option<&Pointer>) -> Value {

@@ -8,7 +8,7 @@ use super::SLICE_FUEL;
 use super::compatibility::Description;
 use dirigo_engine::{Component, Engine, GuestLog, Instance, Kind, Seed, Setup, Unopened};
 use dirigo_ground::clock::Clock;
-use dirigo_pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Operator, Pipeline, SpanIndex};
+use dirigo_pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Operator, Pipeline, SpanIndex, hide};
 
 /// A pipeline whose components fit their places.
 #[derive(Clone, Debug)]
@@ -203,13 +203,22 @@ fn check_place(loaded: &Loaded, operator: &Operator, component: &Component) -> R
 fn refused(loaded: &Loaded, operator: &Operator, unopened: Unopened) -> Diagnostics {
     let id = &operator.id;
     match unopened {
-        Unopened::Refused(message) => loaded.error_at(
-            id,
-            "config",
-            &format!("operator `{id}` refuses its configuration"),
-            &message,
-            None,
-        ),
+        Unopened::Refused(message) => {
+            let (message, settings) = hide(&message, &operator.config, &operator.config_as_written);
+            let help = (!settings.is_empty()).then(|| {
+                format!(
+                    "{}; what it holds is not shown, and is a string where `type = \"string\"` stands next to it",
+                    settings.join(", ")
+                )
+            });
+            loaded.error_at(
+                id,
+                "config",
+                &format!("operator `{id}` refuses its configuration"),
+                &message,
+                help.as_deref(),
+            )
+        }
         Unopened::Trapped(trap) => loaded.error_at(
             id,
             "component",

@@ -3,7 +3,6 @@
 //! Owns finding the dead letter, loading its component, and what came of it. Nothing of the pipeline is touched: what
 //! the operator returns is reported and goes nowhere.
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::SLICE_FUEL;
+use dirigo_disk::open_regular;
 use dirigo_engine::{
     self as engine, Budget, Component, Engine, EventOrigin, GuestLog, Instance, Kind, Seed, Setup, Trap, Unopened,
 };
@@ -135,7 +135,8 @@ pub fn find(path: &Path, id: u64) -> Result<DeadLetter, Error> {
         path: path.to_owned(),
         reason,
     };
-    let mut lines = BufReader::new(File::open(path).map_err(unreadable)?);
+    let (file, _) = open_regular(path).map_err(unreadable)?;
+    let mut lines = BufReader::new(file);
     let mut contents = LetterFile::default();
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {

@@ -11,6 +11,7 @@ use std::path::Path;
 use flate2::bufread::GzDecoder;
 
 use super::watched::{Changed, Watched};
+use dirigo_disk::{open_regular, open_regular_or_pipe};
 
 /// Compressed bytes read at a time.
 const COMPRESSED_BUFFER_BYTES: usize = 128 * 1024;
@@ -87,11 +88,10 @@ impl Compression {
 
 /// How the file is compressed. One without a byte is none: a sink leaves it that was never given anything.
 fn compression(file: &fs::File, path: &Path, metadata: &Metadata) -> io::Result<Option<Compression>> {
-    let by_name = Compression::of_name(path);
     if !metadata.is_file() {
-        // What was read of a pipe cannot be read again.
-        return Ok(by_name);
+        return Ok(None);
     }
+    let by_name = Compression::of_name(path);
     let mut start = [0; 8];
     let count = read_start(file, &mut start)?;
     match (Compression::of_content(&start[..count]), by_name) {
@@ -124,13 +124,15 @@ fn read_start(file: &fs::File, start: &mut [u8]) -> io::Result<usize> {
 }
 
 impl Archive {
-    /// Opens a file whose zstd frames may ask for a window of so many bytes.
-    pub(super) fn open(path: &Path, zstd_window_max: u64) -> io::Result<(Self, Metadata)> {
-        let file = fs::File::open(path)?;
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(ErrorKind::IsADirectory.into());
-        }
+    /// Opens a file, or a pipe where that may be one, whose zstd frames may ask for a window of so many bytes. What comes through
+    /// a pipe is taken as it is.
+    pub(super) fn open(path: &Path, may_be_pipe: bool, zstd_window_max: u64) -> io::Result<(Self, Metadata)> {
+        let open = if may_be_pipe {
+            open_regular_or_pipe
+        } else {
+            open_regular
+        };
+        let (file, metadata) = open(path)?;
         let compression = compression(&file, path, &metadata)?;
         let watched = Watched::new(file, path, &metadata);
         let buffered = |watched| BufReader::with_capacity(COMPRESSED_BUFFER_BYTES, watched);

@@ -138,18 +138,62 @@ impl FolderReader {
         });
         self.files.append(&mut later);
         self.lines_before = place.lines;
+        let is_moved = |error: &Error| matches!(error, Error::Replaced { .. } | Error::Truncated { .. });
         self.current = Some(if is_there {
-            CurrentFile {
-                file: Some(self.open_file(index, place.within.as_ref())?),
-                name,
-                index,
-                gone: None,
-                is_at_end: false,
+            match self.open_file(index, place.within.as_ref()) {
+                Err(error) if is_moved(&error) => self
+                    .go_on_rotated(&name, index, place.within.as_ref(), &known)
+                    .ok_or(error)?,
+                file => CurrentFile {
+                    file: Some(file?),
+                    name,
+                    index,
+                    gone: None,
+                    is_at_end: false,
+                },
             }
+        } else if let Some(rotated) = self.go_on_rotated(&name, index, place.within.as_ref(), &known) {
+            rotated
         } else {
             self.go_on_without(name, index, place.within, place.ended)?
         });
         Ok(())
+    }
+
+    /// Goes on in the file that has been renamed in a rotation: what was `app.log` is `app.log.1` then, or `app.log-20240301`. With
+    /// numbers, those that were read before have moved on too. Files that are still to be read come behind it, the oldest first.
+    fn go_on_rotated(
+        &mut self,
+        name: &str,
+        index: usize,
+        within: Option<&Offset>,
+        known: &KnownFiles,
+    ) -> Option<CurrentFile> {
+        let is_candidate = |listed: &ListedFile| rotation_of(name, &listed.name).is_some();
+        let mut candidates = (index..self.files.len()).filter(|&at| is_candidate(&self.files[at]));
+        let (at, file) = candidates.find_map(|at| Some((at, self.open_file(at, within).ok()?)))?;
+        let mut later = self.files.split_off(index);
+        let current = later.remove(at - index);
+        let moved_by = rotation_of(name, &current.name)?;
+        let (folder, options, read) = (&self.path, &self.options, &mut self.read);
+        later.retain(|listed| {
+            let is_known = known.has_moved(folder, listed, moved_by, options);
+            if is_known {
+                read.push(FileMark::of(&listed.name, listed.bytes));
+            }
+            !is_known
+        });
+        later.sort_by_key(|listed| std::cmp::Reverse(number_of(&listed.name).map_or(0, |(_, number)| number)));
+        let name = current.name.clone();
+        self.files.push(current);
+        self.files.append(&mut later);
+        Some(CurrentFile {
+            name,
+            index,
+            file: Some(file),
+            gone: None,
+            is_at_end: false,
+        })
     }
 
     /// Goes on where the file that was being read is there no more, at least not as it was: one that has been compressed since
@@ -269,7 +313,10 @@ fn list(pattern: &Pattern) -> Result<Vec<ListedFile>, Error> {
             continue;
         }
         if !metadata.is_file() {
-            return Err(cannot(&whole, io::Error::other("it is a pipe or a device")));
+            return Err(cannot(
+                &whole,
+                io::Error::other("it is a pipe, a socket or a device, not a regular file"),
+            ));
         }
         let bytes = metadata.len();
         files.push(ListedFile { name, path, bytes });
@@ -363,6 +410,26 @@ impl KnownFiles {
         self.marks.contains(&(self.of)(&listed.name, listed.bytes))
     }
 
+    /// Whether the file is one of them whose number has moved on since, be it compressed before, meanwhile or never.
+    fn has_moved(&self, folder: &Path, listed: &ListedFile, by: u64, options: &ReadOptions) -> bool {
+        let Some((base, number)) = number_of(&listed.name).filter(|_| by > 0) else {
+            return false;
+        };
+        let before = match number.checked_sub(by) {
+            None => return false,
+            Some(0) => base.to_owned(),
+            Some(number) => format!("{base}.{number}"),
+        };
+        let has = |name: &str, bytes: u64| self.marks.contains(&(self.of)(name, bytes));
+        if uncompressed_name(&listed.name).is_none() {
+            return has(&before, listed.bytes);
+        }
+        let extension = listed.name.rsplit('.').next().unwrap_or_default();
+        let was_plain = || content_bytes(&folder.join(&listed.path), options).is_some_and(|bytes| has(&before, bytes));
+        has(&format!("{before}.{extension}"), listed.bytes)
+            || (self.names.contains(&FileMark::of(&before, 0).name()) && was_plain())
+    }
+
     /// Whether the file is one of them that has been compressed since: what it holds is as long as that was. It is read
     /// through for this, but only where its name says so.
     fn has_compressed(&self, folder: &Path, listed: &ListedFile, options: &ReadOptions) -> bool {
@@ -371,6 +438,32 @@ impl KnownFiles {
             .and_then(|name| Some((name, content_bytes(&folder.join(&listed.path), options)?)))
             .is_some_and(|(name, bytes)| self.marks.contains(&(self.of)(name, bytes)))
     }
+}
+
+/// The number that a rotation has given a file, and the name in front of it.
+fn number_of(name: &str) -> Option<(&str, u64)> {
+    let (base, number) = uncompressed_name(name).unwrap_or(name).rsplit_once('.')?;
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some((base, number.parse().ok()?))
+}
+
+/// By how much the numbers of files have moved on where the file `before` bears this `name` now: 0 where that is its name with a
+/// date.
+fn rotation_of(before: &str, name: &str) -> Option<u64> {
+    if let Some((base, number)) = number_of(name) {
+        return match number_of(before) {
+            _ if base == before => Some(number),
+            Some((before, from)) if before == base => number.checked_sub(from).filter(|&by| by > 0),
+            _ => None,
+        };
+    }
+    let date = uncompressed_name(name)
+        .unwrap_or(name)
+        .strip_prefix(before)?
+        .strip_prefix('-')?;
+    (!date.is_empty() && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')).then_some(0)
 }
 
 /// The name that a file had before it was compressed, if it is named as one that was.
@@ -382,7 +475,7 @@ fn uncompressed_name(name: &str) -> Option<&str> {
 
 /// How many bytes a compressed file holds; `None` where it cannot be read, which its own turn will tell.
 fn content_bytes(path: &Path, options: &ReadOptions) -> Option<u64> {
-    let (mut archive, _) = Archive::open(path, options.zstd_window_max).ok()?;
+    let (mut archive, _) = Archive::open(path, false, options.zstd_window_max).ok()?;
     io::copy(&mut archive, &mut io::sink()).ok()
 }
 
@@ -476,6 +569,7 @@ mod tests {
             clock: Arc::new(ManualClock::new(0)),
             is_continued: true,
             may_be_empty: false,
+            may_be_pipe: false,
             zstd_window_max: ZSTD_WINDOW,
         }
     }
@@ -739,6 +833,53 @@ mod tests {
         stage.write("b.log", "4\n");
         let (read, offset) = stage.read_all(Format::Lines, Some(&offset)).unwrap();
         assert_eq!(read, ["3 3", "4 4"]);
+        assert!(stage.read_all(Format::Lines, Some(&offset)).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn logs_that_are_rotated_by_numbers_are_read_on_and_none_of_them_again() {
+        let stage = TestFolder::new([("app.log", "1\n")]);
+        let read = |from: Option<&Offset>| stage.read_all(Format::Lines, from).unwrap();
+        let rename = |from: &str, to: &str| fs::rename(stage.path(from), stage.path(to)).unwrap();
+        let (_, offset) = read(None);
+        stage.append("app.log", "2\n");
+        rename("app.log", "app.log.1");
+        stage.write("app.log", "3\n");
+        let (lines, offset) = read(Some(&offset));
+        assert_eq!(lines, ["2 2", "3 3"]);
+        // Two rotations at once, and the oldest file is compressed.
+        stage.append("app.log", "4\n");
+        rename("app.log.1", "app.log.3");
+        stage.compress("app.log.3");
+        rename("app.log", "app.log.2");
+        stage.write("app.log.1", "5\n");
+        stage.write("app.log", "6\n");
+        let (lines, offset) = read(Some(&offset));
+        assert_eq!(lines, ["4 4", "5 5", "6 6"]);
+        assert!(read(Some(&offset)).0.is_empty());
+        // The newest is gone, and nothing has come in its place yet.
+        stage.append("app.log", "7\n");
+        for (from, to) in [
+            ("app.log.3.gz", "app.log.4.gz"),
+            ("app.log.2", "app.log.3"),
+            ("app.log.1", "app.log.2"),
+        ] {
+            rename(from, to);
+        }
+        rename("app.log", "app.log.1");
+        assert_eq!(read(Some(&offset)).0, ["7 7"]);
+    }
+
+    #[test]
+    fn a_log_that_is_rotated_by_date_is_read_on() {
+        let stage = TestFolder::new([("app.log", "1\n")]);
+        let (_, offset) = stage.read_all(Format::Lines, None).unwrap();
+        stage.append("app.log", "2\n");
+        fs::rename(stage.path("app.log"), stage.path("app.log-20240301")).unwrap();
+        stage.compress("app.log-20240301");
+        stage.write("app.log", "3\n");
+        let (lines, offset) = stage.read_all(Format::Lines, Some(&offset)).unwrap();
+        assert_eq!(lines, ["2 2", "3 3"]);
         assert!(stage.read_all(Format::Lines, Some(&offset)).unwrap().0.is_empty());
     }
 

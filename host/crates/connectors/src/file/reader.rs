@@ -5,14 +5,19 @@
 //! moved to another disk or saved anew with lines appended goes on. Where a later run goes on, a last record that has no
 //! end yet is left to it.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::archive::Archive;
 use crate::records::{Error, Extract, LastRecord, Stream, StreamOffset, Text, Window};
 use dirigo_connect::Format;
 use dirigo_connect::source::{Intake, Offset, Opening, Read, ReadLimit, ReadProgress, Source};
 use dirigo_ground::clock::Clock;
+
+/// How long to wait before looking into an empty pipe again: nothing to see, and the processor does not see it either.
+const PIPE_PAUSE: Duration = Duration::from_millis(5);
 
 /// An open file of events.
 pub(super) struct FileReader {
@@ -34,6 +39,8 @@ pub(super) struct ReadOptions {
     pub(super) is_continued: bool,
     /// Whether there may be nothing in it, not even a header.
     pub(super) may_be_empty: bool,
+    /// Whether it may be a pipe.
+    pub(super) may_be_pipe: bool,
     /// The window that a zstd frame may ask for, in bytes.
     pub(super) zstd_window_max: u64,
 }
@@ -46,6 +53,7 @@ impl ReadOptions {
             clock: opening.clock.clone(),
             is_continued: opening.is_continued,
             may_be_empty: opening.is_continued,
+            may_be_pipe: false,
             zstd_window_max,
         }
     }
@@ -53,10 +61,11 @@ impl ReadOptions {
 
 impl FileReader {
     pub(super) fn open(path: &Path, options: ReadOptions, from: Option<&Offset>) -> Result<Self, Error> {
-        let (archive, metadata) = Archive::open(path, options.zstd_window_max).map_err(|reason| Error::Open {
-            path: path.to_owned(),
-            reason,
-        })?;
+        let (archive, metadata) =
+            Archive::open(path, options.may_be_pipe, options.zstd_window_max).map_err(|reason| Error::Open {
+                path: path.to_owned(),
+                reason,
+            })?;
         let name = format!("`{}`", path.display());
         let is_regular = metadata.is_file();
         // A compressed file says itself where it ends.
@@ -67,6 +76,7 @@ impl FileReader {
             clock,
             is_continued,
             may_be_empty,
+            may_be_pipe: _,
             zstd_window_max: _,
         } = options;
         let last_record = if is_continued && may_grow {
@@ -159,7 +169,13 @@ fn move_to(stream: &mut Stream<Archive>, place: &StreamOffset) -> std::io::Resul
 
 impl Source for FileReader {
     fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, dirigo_connect::Error> {
-        let read = self.text.read(intake, limit)?;
+        let read = match self.text.read(intake, limit) {
+            // Nothing is in the pipe yet, and nothing was read before.
+            Err(Error::Read { reason, .. }) if reason.kind() == ErrorKind::WouldBlock => {
+                return Ok(Read::Wait(PIPE_PAUSE));
+            }
+            read => read?,
+        };
         if read == Read::End
             && !self.has_said_so
             && let Some(waiting) = self.text.waiting()

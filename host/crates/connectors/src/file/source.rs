@@ -23,6 +23,10 @@ section! {
         path: String,
         /// For a file: how records are told apart. Default: by the extension of the path.
         format: Word<Format>,
+        /// For a file: whether it may also be a pipe (FIFO). A pipe is read until all who write to it have closed it; it cannot be
+        /// read again.
+        #[schemars(extend("default" = false))]
+        special: bool,
         /// For a file that zstd compressed with a long window (`--long`, `--ultra`): the memory that its window may take,
         /// a power of two up to "2GiB".
         #[schemars(extend("default" = "128MiB"))]
@@ -53,10 +57,11 @@ impl SourceConnector for FileSource {
         let at = keys
             .path
             .required("path", example, keys.place, who, &mut validation.problems)?;
+        let special = keys.special.map(|special| *special).unwrap_or_default();
         let (path, pattern) = if at.value.contains('*') || at.value.ends_with('/') {
             (None, validation.source_files(at, who))
         } else {
-            (validation.source_file(at, who), None)
+            (validation.source_file(at, who, special), None)
         };
         if keys.format.is_absent() && format_by_extension(&at.value).is_none() {
             validation.problems.push(
@@ -76,6 +81,7 @@ impl SourceConnector for FileSource {
             None => Some(Arc::new(FileSpec {
                 path: path?,
                 format,
+                special,
                 zstd_window_max,
             })),
         }
@@ -118,6 +124,8 @@ pub struct FileSpec {
     pub path: PathBuf,
     /// How records are told apart.
     pub format: Format,
+    /// Whether it may also be a pipe.
+    pub special: bool,
     /// The window that a zstd frame may ask for, in bytes: a power of two.
     pub zstd_window_max: u64,
 }
@@ -128,7 +136,10 @@ impl SourceSpec for FileSpec {
     }
 
     fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Source>, Error> {
-        let options = ReadOptions::new(self.format, self.zstd_window_max, &opening);
+        let options = ReadOptions {
+            may_be_pipe: self.special,
+            ..ReadOptions::new(self.format, self.zstd_window_max, &opening)
+        };
         Ok(Box::new(FileReader::open(&self.path, options, opening.from)?))
     }
 

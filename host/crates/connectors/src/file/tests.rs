@@ -5,13 +5,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{FileType, Mode};
 use serde_json::json;
 
 use super::FileSpec;
 use super::archive::ZSTD_WINDOW;
 use crate::records::{self, RECORD_BYTES_MAX};
 use dirigo_connect::source::{Error, Intake, Offset, Opening, REFUSED_BYTES_MAX, Read, ReadLimit, Source, SourceSpec};
-use dirigo_connect::{Format, Pointer};
+use dirigo_connect::{Format, Pointer, TimeField};
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::ManualClock;
 
@@ -67,7 +68,7 @@ fn pointer(text: &str) -> Pointer {
 struct Options {
     spec: FileSpec,
     key: Option<Pointer>,
-    time: Option<Pointer>,
+    time: Option<TimeField>,
     is_continued: bool,
 }
 
@@ -76,6 +77,7 @@ fn source(path: &Path, format: Format) -> Options {
         spec: FileSpec {
             path: path.to_owned(),
             format,
+            special: false,
             zstd_window_max: ZSTD_WINDOW,
         },
         key: None,
@@ -87,7 +89,7 @@ fn source(path: &Path, format: Format) -> Options {
 fn keyed(path: &Path, format: Format) -> Options {
     Options {
         key: Some(pointer("/sensor")),
-        time: Some(pointer("/ts")),
+        time: Some(pointer("/ts").into()),
         ..source(path, format)
     }
 }
@@ -168,11 +170,11 @@ fn every_line_of_lines_is_an_event() {
 }
 
 #[test]
-fn without_pointers_the_time_is_the_arrival_the_key_is_empty_and_any_bytes_pass() {
+fn without_pointers_the_time_is_the_arrival_the_key_is_empty_and_what_is_in_brackets_passes() {
     let folder = Folder::new();
-    let intake = read(&source(&folder.file("in.jsonl", b"\xff{not json\n"), Format::Jsonl));
+    let intake = read(&source(&folder.file("in.jsonl", b"{\xff not json}\n"), Format::Jsonl));
     assert_eq!((intake.times, texts(&intake.keys)), (vec![77], vec![String::new()]));
-    assert_eq!(intake.values.get(0), b"\xff{not json");
+    assert_eq!(intake.values.get(0), b"{\xff not json}");
 }
 
 #[test]
@@ -245,6 +247,18 @@ fn csv_records_become_objects_of_numbers_strings_and_nulls() {
 }
 
 #[test]
+fn a_header_that_comes_again_is_no_record() {
+    let folder = Folder::new();
+    let path = folder.file("in.csv", "id,v\n1,2\nid,v\n3,4\nid,4\n");
+    let intake = read(&source(&path, Format::Csv));
+    let rows = [r#"{"id":1,"v":2}"#, r#"{"id":3,"v":4}"#, r#"{"id":"id","v":4}"#];
+    assert_eq!(
+        (texts(&intake.values), intake.positions),
+        (rows.map(str::to_owned).to_vec(), vec![2, 4, 5])
+    );
+}
+
+#[test]
 fn csv_records_that_do_not_fit_are_refused_as_they_stand() {
     let folder = Folder::new();
     let text = b"sensor,ts\na\na,1,2\n,1\na,\na,soon\na,1.5\n\xff,1\na,2024-01-01T00:00:00Z\n";
@@ -293,6 +307,11 @@ fn a_csv_header_that_cannot_be_used_is_an_error() {
     assert_eq!(problem(b""), "there is no header line");
     assert_eq!(problem(b"\n\r\n"), "there is no header line");
     assert_eq!(problem(b"a,b,a\n"), "the header names column `a` twice");
+    assert_eq!(problem(b"a,b,,\n"), "columns 3 and 4 of the header have no name");
+    assert_eq!(
+        problem(b"a;b\n1;2\n"),
+        "the header \"a;b\" is one column: fields are separated by commas, not by ';'"
+    );
     assert_eq!(problem(b"a,\xff\n"), "column 2 has a name not in UTF-8");
     assert_eq!(
         problem(b"sensor,time\na,1\n"),
@@ -777,7 +796,37 @@ fn progress_comes_to_its_total_at_the_end() {
 }
 
 #[test]
-fn a_device_has_neither_offset_nor_progress() {
-    let source = try_open(&source(Path::new("/dev/null"), Format::Jsonl), None).unwrap();
+fn a_pipe_or_a_device_is_refused_unless_it_is_asked_for() {
+    let folder = Folder::new();
+    let pipe = folder.0.path().join("pipe.jsonl");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    for (path, what) in [(pipe.as_path(), "a pipe"), (Path::new("/dev/zero"), "a device")] {
+        let error = try_open(&source(path, Format::Jsonl), None).err().unwrap();
+        let expected = format!("cannot open `{}`: it is {what}, not a regular file", path.display());
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn a_pipe_is_read_as_it_is_written_until_its_last_writer_has_gone() {
+    let folder = Folder::new();
+    let path = folder.0.path().join("pipe.jsonl");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let mut options = source(&path, Format::Jsonl);
+    options.spec.special = true;
+    let mut source = try_open(&options, None).unwrap();
     assert_eq!((source.offset(), source.progress()), (None, None));
+    let mut intake = Intake::default();
+    let mut read = || {
+        let read = source.read(&mut intake, LIMIT).unwrap();
+        (read, intake.values.len())
+    };
+    assert!(matches!(read(), (Read::Wait(_), 0)), "there is no writer yet");
+    let mut writer = fs::File::options().write(true).open(&path).unwrap();
+    assert!(matches!(read(), (Read::Wait(_), 0)), "nothing was written yet");
+    writer.write_all(b"1\n2").unwrap();
+    assert_eq!(read(), (Read::More, 1));
+    assert!(matches!(read(), (Read::Wait(_), 1)));
+    drop(writer);
+    assert_eq!(read(), (Read::End, 2));
 }

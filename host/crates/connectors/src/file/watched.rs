@@ -19,8 +19,11 @@ const SAMPLE_BYTES: usize = 1024;
 pub(super) struct Watched {
     file: fs::File,
     path: PathBuf,
-    /// Whether there is something to watch: a pipe or a device is what it is.
-    is_regular: bool,
+    is_pipe: bool,
+    /// Whether its length says something, so that there is something to watch.
+    has_length: bool,
+    /// Whether a pipe has had a writer: before, that nothing is in it is not its end.
+    has_begun: bool,
     identity: Identity,
     /// The greatest length that it had.
     length_max: u64,
@@ -64,7 +67,9 @@ impl Watched {
         Self {
             file,
             path: path.to_owned(),
-            is_regular: metadata.is_file(),
+            is_pipe: !metadata.is_file(),
+            has_length: metadata.is_file(),
+            has_begun: false,
             identity: Identity::of(metadata),
             length_max: metadata.len(),
             position: 0,
@@ -108,7 +113,7 @@ impl Watched {
         if bytes < read {
             if self.length_max <= bytes {
                 // It never said to be as long as it was: a file of the kernel's, such as those in /proc.
-                self.is_regular = false;
+                self.has_length = false;
                 return Ok(());
             }
             return Err(Changed::Cut { bytes, read }.into());
@@ -142,10 +147,33 @@ impl Watched {
     }
 }
 
+impl Watched {
+    /// Reads what is in a pipe, which was opened so that nothing waits for it: that there is nothing yet is
+    /// [`ErrorKind::WouldBlock`].
+    fn read_pipe(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.file.read(buffer) {
+            Ok(0) if !self.has_begun && !buffer.is_empty() => Err(ErrorKind::WouldBlock.into()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.has_begun = true;
+                Err(error)
+            }
+            Ok(count) => {
+                self.has_begun = true;
+                self.position += count as u64;
+                Ok(count)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.is_pipe {
+            return self.read_pipe(buffer);
+        }
         let count = self.file.read(buffer)?;
-        if self.is_regular {
+        if self.has_length {
             self.verify(self.position + count as u64)?;
             self.note(&buffer[..count]);
             if count == 0 && !buffer.is_empty() {
@@ -203,7 +231,7 @@ mod tests {
             .append(true)
             .open(open.path())
             .unwrap()
-            .write_all(&[1; 300_000])
+            .write_all(&vec![1; 300_000])
             .unwrap();
         assert_eq!(open.rest(), Ok(301_000));
         let open = half_read();

@@ -145,7 +145,10 @@ fn keys(extract: &Extract) -> KeySource {
     let is_known = |pointer: Option<&Pointer>, field: &str| {
         pointer.is_none_or(|pointer| pointer.tokens.as_slice() == [field.to_owned()])
     };
-    if is_known(extract.key_pointer(), "sensor") && is_known(extract.time_pointer(), "ts") {
+    // Another unit makes another time of the number.
+    let is_in_ms = extract.time_field().is_none_or(|time| time.unit.is_none());
+    let time = extract.time_field().map(|time| &time.pointer);
+    if is_known(extract.key_pointer(), "sensor") && is_known(time, "ts") && is_in_ms {
         return KeySource::Known {
             has_key: extract.key_pointer().is_some(),
             has_time: extract.has_time(),
@@ -319,7 +322,7 @@ mod tests {
 
     #[test]
     fn the_same_options_make_the_same_readings() {
-        let sensor_and_ts = Extract::new(Some(&pointer("sensor")), Some(&pointer("ts")));
+        let sensor_and_ts = Extract::new(Some(&pointer("sensor")), Some(&pointer("ts").into()));
         let first = drain(&mut generator(options(), sensor_and_ts.clone(), None));
         let again = drain(&mut generator(options(), sensor_and_ts.clone(), None));
         assert_eq!((&first.values, &first.keys), (&again.values, &again.keys));
@@ -373,8 +376,8 @@ mod tests {
 
     #[test]
     fn known_and_extracted_keys_and_times_agree() {
-        let known = Extract::new(Some(&pointer("sensor")), Some(&pointer("ts")));
-        let extracted = Extract::new(Some(&pointer("ts")), Some(&pointer("ts")));
+        let known = Extract::new(Some(&pointer("sensor")), Some(&pointer("ts").into()));
+        let extracted = Extract::new(Some(&pointer("ts")), Some(&pointer("ts").into()));
         let known = drain(&mut generator(options(), known, None));
         let extracted = drain(&mut generator(options(), extracted, None));
         assert_eq!(known.times, extracted.times);

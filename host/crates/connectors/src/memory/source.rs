@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use crate::records::Extract;
-use dirigo_connect::Pointer;
 use dirigo_connect::source::{Error, Intake, Offset, Read, ReadLimit, ReadProgress, Source};
+use dirigo_connect::{Pointer, TimeField};
 use dirigo_ground::clock::Clock;
 
 /// A source of what is handed in.
@@ -34,7 +34,7 @@ pub type Feed = Sender<Vec<InputRecord>>;
 impl MemorySource {
     /// In place of a source with this key and this time.
     #[must_use]
-    pub fn new(key: Option<&Pointer>, time: Option<&Pointer>, clock: Arc<dyn Clock>) -> (Self, Feed) {
+    pub fn new(key: Option<&Pointer>, time: Option<&TimeField>, clock: Arc<dyn Clock>) -> (Self, Feed) {
         let (sender, feed) = mpsc::channel();
         let source = Self {
             extract: Extract::new(key, time),

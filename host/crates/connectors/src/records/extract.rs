@@ -7,16 +7,14 @@
 use std::borrow::Cow;
 
 use super::json::{self, JsonKind, Unexpected, Value};
-use dirigo_connect::Pointer;
-
-/// How much of an offending value a reason quotes, in bytes: enough to recognise it, and a line of a terminal.
-const EXCERPT_BYTES_MAX: usize = 60;
+use super::time;
+use dirigo_connect::{Pointer, TimeField};
 
 /// Where in a JSON value the key and the time of an event are.
 #[derive(Clone, Debug, Default)]
 pub struct Extract {
     key: Option<Pointer>,
-    time: Option<Pointer>,
+    time: Option<TimeField>,
 }
 
 /// The key and the time of an event, of those that are looked for.
@@ -31,7 +29,7 @@ pub struct Extracted<'a> {
 impl Extract {
     /// Looks for a key and a time by these pointers.
     #[must_use]
-    pub fn new(key: Option<&Pointer>, time: Option<&Pointer>) -> Self {
+    pub fn new(key: Option<&Pointer>, time: Option<&TimeField>) -> Self {
         Self {
             key: key.cloned(),
             time: time.cloned(),
@@ -56,7 +54,7 @@ impl Extract {
     }
 
     /// Where the time is.
-    pub(crate) fn time_pointer(&self) -> Option<&Pointer> {
+    pub(crate) fn time_field(&self) -> Option<&TimeField> {
         self.time.as_ref()
     }
 
@@ -73,8 +71,7 @@ impl Extract {
         to_key(pointer, json::find(value, &pointer.tokens).map_err(not_json)?)
     }
 
-    /// The key and the time of the event with this value. A time is an integer number of ms since the epoch, or an RFC
-    /// 3339 string.
+    /// The key and the time of the event with this value. What a time can be, [`time`] says.
     ///
     /// # Errors
     /// The reason for which the event is refused, as for [`key`](Self::key), or a time that is of another type.
@@ -87,15 +84,16 @@ impl Extract {
             });
         }
         require_utf8(value)?;
-        let tops = [&self.key, &self.time].map(|pointer| pointer.as_ref().map(|pointer| &pointer.tokens[0]));
-        let [key, time] = json::find_two(value, tops).map_err(not_json)?;
+        let time = self.time.as_ref().map(|time| &time.pointer);
+        let tops = [self.key.as_ref(), time].map(|pointer| pointer.map(|pointer| &pointer.tokens[0]));
+        let [key, top] = json::find_two(value, tops).map_err(not_json)?;
         Ok(Extracted {
             key: match &self.key {
                 Some(pointer) => to_key(pointer, descend(key, pointer)?)?,
                 None => Cow::Borrowed(b""),
             },
             time: match &self.time {
-                Some(pointer) => Some(to_time(pointer, descend(time, pointer)?)?),
+                Some(time) => Some(to_time(time, descend(top, &time.pointer)?)?),
                 None => None,
             },
         })
@@ -151,23 +149,23 @@ fn to_key<'a>(pointer: &Pointer, value: Option<Value<'a>>) -> Result<Cow<'a, [u8
 }
 
 #[inline]
-fn to_time(pointer: &Pointer, value: Option<Value<'_>>) -> Result<i64, String> {
+fn to_time(time: &TimeField, value: Option<Value<'_>>) -> Result<i64, String> {
+    let pointer = &time.pointer;
     let Some(value) = value else {
         return Err(finds_nothing(pointer));
     };
     match value.kind() {
-        JsonKind::Number => time_from_number(pointer, value.0),
-        JsonKind::String => time_from_text(pointer, &unescape(pointer, value)?),
+        JsonKind::Number => time::from_number(time, value.0),
+        JsonKind::String => time::from_text(time, &unescape(pointer, value)?),
         JsonKind::Null => Err(is_null(pointer)),
         JsonKind::Bool | JsonKind::Array | JsonKind::Object => Err(format!(
-            "`{}` is {}, a time must be {A_TIME}",
+            "`{}` is {}, a time must be {}",
             pointer.text,
-            article(value.kind())
+            article(value.kind()),
+            time::described(time)
         )),
     }
 }
-
-const A_TIME: &str = "an integer of ms since the epoch or an RFC 3339 string";
 
 #[inline]
 fn unescape<'a>(pointer: &Pointer, value: Value<'a>) -> Result<Cow<'a, [u8]>, String> {
@@ -197,43 +195,6 @@ pub(super) fn is_null(pointer: &Pointer) -> String {
     format!("`{}` is null", pointer.text)
 }
 
-/// The time that a JSON number says.
-#[inline]
-pub(super) fn time_from_number(pointer: &Pointer, text: &[u8]) -> Result<i64, String> {
-    json::integer(text).ok_or_else(|| {
-        let whole = text.iter().all(|byte| matches!(byte, b'-' | b'0'..=b'9'));
-        let problem = if whole {
-            "which is beyond 64 bits"
-        } else {
-            "a time must be an integer"
-        };
-        format!("`{}` is {}, {problem}", pointer.text, excerpt(text))
-    })
-}
-
-/// The time that an RFC 3339 string says; parts of a ms are cut off towards the past. Takes what jiff takes beyond
-/// that, such as a space for the `T` or a time zone in brackets, as long as there is an offset.
-pub(super) fn time_from_text(pointer: &Pointer, text: &[u8]) -> Result<i64, String> {
-    static PARSER: jiff::fmt::temporal::DateTimeParser = jiff::fmt::temporal::DateTimeParser::new();
-    let timestamp = PARSER.parse_timestamp(text).map_err(|error| {
-        format!(
-            "`{}` is \"{}\", which is not an RFC 3339 time: {error}",
-            pointer.text,
-            excerpt(text)
-        )
-    })?;
-    Ok(timestamp.as_second() * 1_000 + i64::from(timestamp.subsec_nanosecond().div_euclid(1_000_000)))
-}
-
-fn excerpt(text: &[u8]) -> String {
-    let shown = String::from_utf8_lossy(&text[..text.len().min(EXCERPT_BYTES_MAX)]);
-    if text.len() > EXCERPT_BYTES_MAX {
-        format!("{}…", shown.trim_end_matches('\u{fffd}'))
-    } else {
-        shown.into_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,9 +213,9 @@ mod tests {
         Ok(String::from_utf8(key).unwrap())
     }
 
-    fn time(value: &str) -> Result<i64, String> {
+    fn time_of(value: &str) -> Result<i64, String> {
         let value = format!(r#"{{"ts":{value}}}"#);
-        Ok(Extract::new(None, Some(&pointer("/ts")))
+        Ok(Extract::new(None, Some(&pointer("/ts").into()))
             .find(value.as_bytes())?
             .time
             .unwrap())
@@ -326,7 +287,7 @@ mod tests {
 
     #[test]
     fn key_and_time_are_found_together_at_any_depth() {
-        let extract = Extract::new(Some(&pointer("/a/k")), Some(&pointer("/a/t/1")));
+        let extract = Extract::new(Some(&pointer("/a/k")), Some(&pointer("/a/t/1").into()));
         let found = extract.find(br#"{"z":[1,2],"a":{"t":[0,5],"k":"x"}}"#).unwrap();
         assert_eq!(
             found,
@@ -335,7 +296,7 @@ mod tests {
                 time: Some(5)
             }
         );
-        let same = Extract::new(Some(&pointer("/t")), Some(&pointer("/t")));
+        let same = Extract::new(Some(&pointer("/t")), Some(&pointer("/t").into()));
         assert_eq!(
             same.find(br#"{"t":7}"#).unwrap(),
             Extracted {
@@ -347,48 +308,48 @@ mod tests {
 
     #[test]
     fn a_time_is_an_integer() {
-        assert_eq!(time("1700000000000").unwrap(), 1_700_000_000_000);
-        assert_eq!(time("-5").unwrap(), -5);
-        assert_eq!(time("9223372036854775807").unwrap(), i64::MAX);
-        assert_eq!(time("-9223372036854775808").unwrap(), i64::MIN);
+        assert_eq!(time_of("1700000000000").unwrap(), 1_700_000_000_000);
+        assert_eq!(time_of("-5").unwrap(), -5);
+        assert_eq!(time_of("9223372036854775807").unwrap(), i64::MAX);
+        assert_eq!(time_of("-9223372036854775808").unwrap(), i64::MIN);
     }
 
     #[test]
     fn a_time_is_an_rfc_3339_string() {
-        assert_eq!(time(r#""1970-01-01T00:00:01Z""#).unwrap(), 1_000);
-        assert_eq!(time(r#""1970-01-01T00:00:01.2345Z""#).unwrap(), 1_234);
-        assert_eq!(time(r#""1969-12-31T23:59:59.9999Z""#).unwrap(), -1);
-        assert_eq!(time(r#""2024-06-19T15:22:45+02:00""#).unwrap(), 1_718_803_365_000);
-        assert_eq!(time(r#""2024-06-19T15\u003a22:45Z""#).unwrap(), 1_718_810_565_000);
+        assert_eq!(time_of(r#""1970-01-01T00:00:01Z""#).unwrap(), 1_000);
+        assert_eq!(time_of(r#""1970-01-01T00:00:01.2345Z""#).unwrap(), 1_234);
+        assert_eq!(time_of(r#""1969-12-31T23:59:59.9999Z""#).unwrap(), -1);
+        assert_eq!(time_of(r#""2024-06-19T15:22:45+02:00""#).unwrap(), 1_718_803_365_000);
+        assert_eq!(time_of(r#""2024-06-19T15\u003a22:45Z""#).unwrap(), 1_718_810_565_000);
     }
 
     #[test]
     fn a_time_that_is_none_is_refused_by_name() {
-        assert_eq!(time("1.5").unwrap_err(), "`/ts` is 1.5, a time must be an integer");
-        assert_eq!(time("1e3").unwrap_err(), "`/ts` is 1e3, a time must be an integer");
+        assert_eq!(time_of("1.5").unwrap_err(), "`/ts` is 1.5, a time must be an integer");
+        assert_eq!(time_of("1e-3").unwrap_err(), "`/ts` is 1e-3, a time must be an integer");
         assert_eq!(
-            time("9223372036854775808").unwrap_err(),
+            time_of("9223372036854775808").unwrap_err(),
             "`/ts` is 9223372036854775808, which is beyond 64 bits"
         );
-        assert_eq!(time("null").unwrap_err(), "`/ts` is null");
+        assert_eq!(time_of("null").unwrap_err(), "`/ts` is null");
         assert_eq!(
-            time("true").unwrap_err(),
+            time_of("true").unwrap_err(),
             "`/ts` is a boolean, a time must be an integer of ms since the epoch or an RFC 3339 string"
         );
         assert!(
-            time(r#""yesterday""#)
+            time_of(r#""yesterday""#)
                 .unwrap_err()
                 .starts_with("`/ts` is \"yesterday\", which is not an RFC 3339 time:")
         );
-        assert!(time(r#""2024-06-19T15:22:45""#).is_err());
+        assert!(time_of(r#""2024-06-19T15:22:45""#).is_err());
     }
 
     #[test]
     fn a_reason_quotes_only_the_start_of_a_long_value() {
-        let reason = time(&"9".repeat(1_000_000)).unwrap_err();
+        let reason = time_of(&"9".repeat(1_000_000)).unwrap_err();
         assert_eq!(
             reason.len(),
-            "`/ts` is …, which is beyond 64 bits".len() + EXCERPT_BYTES_MAX
+            "`/ts` is …, which is beyond 64 bits".len() + time::EXCERPT_BYTES_MAX
         );
     }
 }

@@ -22,6 +22,7 @@ mod script;
 mod stream;
 mod table;
 mod text;
+mod time;
 mod window;
 
 use std::io;

@@ -7,18 +7,22 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::csv::{FIELDS_MAX, Fields};
-use super::extract::{Extract, Extracted, finds_nothing, is_null, time_from_number, time_from_text};
+use super::extract::{Extract, Extracted, finds_nothing, is_null};
 use super::json::{is_number, plain_length};
-use dirigo_connect::Pointer;
+use super::time;
+use dirigo_connect::{Pointer, TimeField};
 
 /// The columns of a file.
 #[derive(Debug)]
 pub(super) struct CsvTable {
     names: Vec<String>,
+    /// Whether a record like the header is the header once more: not where numbers are among the names, as in a file whose
+    /// first record is none.
+    is_known_again: bool,
     /// What precedes each value in the JSON object: `{"first":`, `,"second":`.
     prefixes: Vec<Vec<u8>>,
     key: Option<CsvColumn>,
-    time: Option<CsvColumn>,
+    time: Option<(CsvColumn, TimeField)>,
 }
 
 #[derive(Debug)]
@@ -45,18 +49,35 @@ impl CsvTable {
             let name =
                 str::from_utf8(name).map_err(|_| format!("column {} has a name not in UTF-8", names.len() + 1))?;
             if !seen.insert(name) {
-                return Err(format!("the header names column `{name}` twice"));
+                return Err(match names.iter().position(|before| before == name) {
+                    Some(before) if name.is_empty() => {
+                        format!(
+                            "columns {} and {} of the header have no name",
+                            before + 1,
+                            names.len() + 1
+                        )
+                    }
+                    _ => format!("the header names column `{name}` twice"),
+                });
             }
             names.push(name.to_owned());
         }
+        if let [only] = names.as_slice()
+            && let Some(separator) = [';', '\t', '|'].into_iter().find(|&separator| only.contains(separator))
+        {
+            return Err(format!(
+                "the header {only:?} is one column: fields are separated by commas, not by {separator:?}"
+            ));
+        }
         Ok(Self {
+            is_known_again: !names.iter().any(|name| is_number(name.as_bytes())),
             key: extract
                 .key_pointer()
                 .map(|pointer| column(&names, pointer))
                 .transpose()?,
             time: extract
-                .time_pointer()
-                .map(|pointer| column(&names, pointer))
+                .time_field()
+                .map(|time| Ok::<_, String>((column(&names, &time.pointer)?, time.clone())))
                 .transpose()?,
             prefixes: names
                 .iter()
@@ -88,8 +109,23 @@ impl CsvTable {
                 .key
                 .as_ref()
                 .map_or(Ok(Cow::Borrowed(b"".as_slice())), |column| to_key(column, fields))?,
-            time: self.time.as_ref().map(|column| to_time(column, fields)).transpose()?,
+            time: self
+                .time
+                .as_ref()
+                .map(|(column, time)| to_time(column, time, fields))
+                .transpose()?,
         })
+    }
+
+    /// Whether the record is the header once more, as where files were joined.
+    #[inline]
+    pub(super) fn is_header(&self, fields: Fields<'_>) -> bool {
+        self.is_known_again
+            && fields.len() == self.names.len()
+            && fields
+                .iter()
+                .zip(&self.names)
+                .all(|(field, name)| field == name.as_bytes())
     }
 
     /// Appends a record in which [`find`](Self::find) found no fault, as a JSON object.
@@ -134,11 +170,11 @@ fn to_key<'a>(column: &CsvColumn, fields: Fields<'a>) -> Result<Cow<'a, [u8]>, S
     }
 }
 
-fn to_time(column: &CsvColumn, fields: Fields<'_>) -> Result<i64, String> {
+fn to_time(column: &CsvColumn, time: &TimeField, fields: Fields<'_>) -> Result<i64, String> {
     match fields.get(column.index) {
         b"" => Err(is_null(&column.pointer)),
-        field if is_number(field) => time_from_number(&column.pointer, field),
-        field => time_from_text(&column.pointer, field),
+        field if is_number(field) => time::from_number(time, field),
+        field => time::from_text(time, field),
     }
 }
 

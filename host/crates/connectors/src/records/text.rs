@@ -2,12 +2,12 @@
 //!
 //! Owns what the formats make of a record: an event, a refusal, or nothing. Knows nothing of where the bytes come from.
 
-use std::io::Read as Reader;
+use std::io::{self, ErrorKind, Read as Reader};
 use std::sync::Arc;
 
 use super::csv::{Csv, Fields};
 use super::extract::{Extract, Extracted};
-use super::json::is_closed;
+use super::json::{self, is_closed};
 use super::lines::Lines;
 use super::stream::{Piece, Stream, without_end};
 use super::table::CsvTable;
@@ -180,10 +180,19 @@ impl<R: Reader> Text<R> {
     }
 
     fn fill(&mut self) -> Result<bool, Error> {
+        let is_start = self.stream().window.offset() == 0 && self.stream().unread().is_empty();
         let result = match &mut self.records {
             Records::Jsonl(lines) | Records::Lines(lines) => lines.fill(),
             Records::Csv { csv, .. } => csv.fill(),
         };
+        let result = result.and_then(|is_filled| {
+            let is_utf_16 = is_start && matches!(self.stream().unread(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
+            if is_utf_16 && !matches!(self.records, Records::Lines(_)) {
+                let problem = "it is UTF-16; make UTF-8 of it, for example with `iconv -f UTF-16 -t UTF-8`";
+                return Err(io::Error::new(ErrorKind::InvalidData, problem));
+            }
+            Ok(is_filled)
+        });
         result.map_err(|reason| Error::Read {
             from: self.name.clone(),
             reason,
@@ -322,6 +331,10 @@ impl<'t> RecordTaker<'t> {
     fn take_json(&mut self, number: u64, piece: Piece<'_>) {
         match piece {
             Piece::Whole(line) if line.trim_ascii_start().is_empty() => {}
+            Piece::Whole(line) => match json::flaw(line) {
+                None => self.take_line(number, Piece::Whole(line)),
+                Some(reason) => self.refuse(number, without_end(line), reason),
+            },
             piece => self.take_line(number, piece),
         }
     }
@@ -346,6 +359,9 @@ impl<'t> RecordTaker<'t> {
         let Piece::Whole(record) = piece else {
             return self.refuse_piece(number, piece);
         };
+        if table.is_header(fields) {
+            return;
+        }
         match table.find(fields) {
             Ok(found) => {
                 let before = self.intake.values.bytes().len();

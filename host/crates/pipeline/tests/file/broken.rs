@@ -123,6 +123,14 @@ facts! {
     a_pointer_starts_with_a_slash: with_source("kind = \"stdin\"\nkey = \"$.sensor.id\"")
         => ["`$.sensor.id` is not a JSON pointer", "starts with `/`", "write \"/sensor/id\""];
     a_pointer_is_not_empty: with_source("kind = \"stdin\"\nkey = \"\"") => ["`key` is empty", "the whole event"];
+    a_time_has_a_field: with_source("kind = \"stdin\"\ntime = { unit = \"s\" }")
+        => ["the `time` of source `s` has no `field`", "add `field = \"/ts\"`"];
+    a_unit_is_one_of_four: with_source("kind = \"stdin\"\ntime = { field = \"/ts\", unit = \"sec\" }")
+        => ["unknown unit `sec`", "there are `s`, `ms`, `us` and `ns`"];
+    a_zone_is_one_that_there_is: with_source("kind = \"stdin\"\ntime = { field = \"/ts\", zone = \"+24:00\" }")
+        => ["there is no time zone `+24:00`", "such as \"Europe/Berlin\""];
+    a_unit_belongs_in_a_time: with_source("kind = \"stdin\"\ntime = \"/ts\"\nunit = \"s\"")
+        => ["unknown key `unit` in `[[source]]`", "`unit` belongs in `time = { … }`"];
     a_tilde_is_escaped: with_source("kind = \"stdin\"\ntime = \"/a~2\"") => ["`~` stands alone", "`~0`"];
     lines_have_no_key: with_source("kind = \"stdin\"\nformat = \"lines\"\nkey = \"/a\"")
         => ["format `lines` has no `key`", "lines have no fields"];
@@ -182,6 +190,12 @@ facts! {
         => ["`slice` is out of range", "\"10us\" and \"100ms\""];
     an_idle_timeout_is_above_0: builtin("map", "idle_timeout = \"0s\"") => ["`idle_timeout` is 0"];
     a_config_is_a_table: builtin("map", "config = 5") => ["expected a table, found the integer 5"];
+    a_variable_of_the_wrong_type_is_named: with_source("kind = \"generator\"\ncount = { env = \"TOKEN\" }")
+        => ["the environment variable `TOKEN` does not hold a whole number in its range", "since it may be secret"];
+    a_missing_variable_of_a_setting_is_told: with_source("kind = \"generator\"\ncount = { env = \"MISSING\" }")
+        => ["the environment variable `MISSING` is not set"];
+    a_missing_file_of_a_setting_is_told: with_source("kind = \"generator\"\ncount = { file = \"missing.txt\" }")
+        => ["the file `missing.txt` cannot be read: No such file"];
     a_missing_variable_is_told: builtin("map", "config = { a = { env = \"MISSING\" } }")
         => ["the environment variable `MISSING` is not set", ":10:16", "MISSING=…"];
     infinity_is_no_json: builtin("map", "config = { a = inf }") => ["inf is not a JSON number"];

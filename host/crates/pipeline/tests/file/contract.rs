@@ -1,12 +1,13 @@
 //! The example of the contract, and the defaults.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::{TestFolder, good, spec, with_operator, with_source};
-use dirigo_connect::{SinkSpec, SourceSpec};
+use dirigo_connect::{SinkSpec, SourceSpec, TimeUnit};
 use dirigo_connectors::file::{FileSpec, FolderSpec, LinesSpec, PartsSpec, Roll};
 use dirigo_connectors::generator::GeneratorSpec;
 use dirigo_pipeline::*;
@@ -85,10 +86,12 @@ fn the_contracts_example_is_what_it_says() {
     let expected = FileSpec {
         path: folder.path("examples/sensors.jsonl"),
         format: Format::Jsonl,
+        special: false,
+        zstd_window_max: 128 << 20,
     };
     assert_eq!(spec::<FileSpec>(&*source.spec), &expected);
     assert_eq!(source.key.as_ref().unwrap().tokens, ["sensor"]);
-    assert_eq!(source.time.as_ref().unwrap().text, "/ts");
+    assert_eq!(source.time.as_ref().unwrap().pointer.text, "/ts");
     assert_eq!(
         (source.lateness, source.idle),
         (Duration::from_secs(5), Some(Duration::from_secs(30)))
@@ -267,7 +270,7 @@ fn the_extension_tells_the_format_and_stdin_is_jsonl() {
 fn a_source_reads_a_folder_or_the_files_that_match() {
     let pattern = |text: &str| {
         let loaded = good(&with_source(text));
-        let FolderSpec { pattern, format } = spec(&*loaded.pipeline.sources[0].spec);
+        let FolderSpec { pattern, format, .. } = spec(&*loaded.pipeline.sources[0].spec);
         (pattern.name("*"), *format, loaded.warnings)
     };
     let (names, format, _) = pattern("kind = \"file\"\npath = \"examples/*.jsonl.gz\"");
@@ -298,7 +301,7 @@ fn a_csv_key_may_be_a_column_name() {
             tokens: vec!["sensor id".to_owned()]
         }
     );
-    assert_eq!(source.time.unwrap().tokens, ["ts"]);
+    assert_eq!(source.time.unwrap().pointer.tokens, ["ts"]);
 }
 
 #[test]
@@ -376,4 +379,75 @@ fn a_later_finding_is_told_at_its_key() {
         &["error: too little", "pipeline.toml:11:10", "^^^^^^ here", "help: more"],
     );
     super::assert_says(&said("window"), &["pipeline.toml:8:6"]);
+}
+
+#[test]
+fn a_time_may_say_its_unit_and_its_zone() {
+    let time = |written: &str| {
+        let text = with_source(&format!("kind = \"file\"\npath = \"readings.csv\"\ntime = {written}"));
+        good(&text).pipeline.sources[0].time.clone().unwrap()
+    };
+    let plain = time("\"/ts\"");
+    assert_eq!((plain.unit, plain.zone), (None, None));
+    let full = time("{ field = \"ts\", unit = \"s\", zone = \"+02:00\" }");
+    assert_eq!(
+        (full.pointer.tokens, full.unit),
+        (vec!["ts".to_owned()], Some(TimeUnit::Seconds))
+    );
+    assert_eq!(full.zone.unwrap().name, "+02:00");
+}
+
+#[test]
+fn nothing_stands_next_to_a_reference_in_the_schema() {
+    fn walk(value: &serde_json::Value) {
+        if let Some(members) = value.as_object() {
+            assert!(!members.contains_key("$ref") || members.len() == 1, "{value}");
+            members.values().for_each(walk);
+        }
+        value.as_array().into_iter().flatten().for_each(walk);
+    }
+    let schema = schema(&dirigo_connectors::builtin());
+    walk(&schema);
+    let roll = &schema["definitions"]["Sink"]["properties"]["roll"];
+    assert!(
+        roll["description"]
+            .as_str()
+            .unwrap()
+            .contains("how much goes into a part"),
+        "{roll}"
+    );
+}
+
+#[test]
+fn the_reference_in_the_docs_is_that_of_the_schema() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/pipeline-file.md");
+    let reference = reference(&dirigo_connectors::builtin());
+    let written = fs::read_to_string(page).unwrap_or_default();
+    assert!(
+        written == reference,
+        "docs/pipeline-file.md is out of date: dirigo schema --reference > docs/pipeline-file.md"
+    );
+}
+
+#[test]
+fn settings_of_any_type_come_from_outside() {
+    let folder = TestFolder::new();
+    fs::write(folder.path("memory.txt"), "16MiB\n").unwrap();
+    let text = "[pipeline]\nname = \"p\"\nslo = { env = \"SLO\" }\n\
+                [[source]]\nid = \"s\"\nkind = \"generator\"\ncount = { env = \"NUMBER\" }\nrate = { env = \"NUMBER\" }\n\
+                [[operator]]\nid = \"o\"\ncomponent = \"builtin:reduce\"\ninputs = { env = \"LIST\" }\n\
+                window = { env = \"WINDOW\" }\n\
+                config = { n = { env = \"NUMBER\" }, text = { env = \"NUMBER\", type = \"string\" } }\n\
+                [operator.limits]\nmemory = { file = \"memory.txt\" }\n\
+                [[sink]]\nid = \"n\"\nkind = \"null\"\n";
+    let pipeline = folder.parse(text, &[]).unwrap().pipeline;
+    assert_eq!(pipeline.slo, Some(Duration::from_millis(50)));
+    assert_eq!(pipeline.sources[0].spec.rate(), Some(7.0));
+    let operator = &pipeline.operators[0];
+    assert_eq!(
+        (operator.window, operator.limits.memory),
+        (Some(Window::Count(5)), 16 << 20)
+    );
+    assert_eq!(operator.inputs, [Input::Source(0)]);
+    assert_eq!(operator.config, json!({ "n": 7, "text": "7" }));
 }

@@ -53,6 +53,10 @@ impl TestFolder {
         let overrides: Vec<Override> = overrides.iter().map(|text| Override::parse(text).unwrap()).collect();
         let environment = |name: &str| match name {
             "TOKEN" => Ok("s3cret".to_owned()),
+            "SLO" => Ok("50ms".to_owned()),
+            "NUMBER" => Ok("7".to_owned()),
+            "LIST" => Ok("[\"s\"]".to_owned()),
+            "WINDOW" => Ok("{ count = 5 }".to_owned()),
             _ => Err(VarError::NotPresent),
         };
         let surroundings = Surroundings {

@@ -1,0 +1,300 @@
+//! A look at the first records of the files that sources read, before anything runs.
+//!
+//! Owns noticing that a key, a time, or a field that a built-in operator reads is in none of them: a slip of the pen that would
+//! else be found after as many dead letters as there are events. What components from files read, it does not know. It changes
+//! nothing, and reads nothing that cannot be read again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::prepare::Prepared;
+use dirigo_connect::Format;
+use dirigo_connect::source::{Error, Intake, Opening, Read, ReadLimit};
+use dirigo_connectors::records::Extract;
+use dirigo_disk::Disk;
+use dirigo_ground::batch::Column;
+use dirigo_ground::clock::Clock;
+use dirigo_pipeline::{ComponentRef, Diagnostics, Input, Operator, Pointer, Severity, Source, suggestion};
+
+/// How much is looked at of each source: a screenful or two, read in a few ms.
+const LIMIT: ReadLimit = ReadLimit {
+    events: 100,
+    bytes: 1 << 20,
+};
+
+/// Ms since the epoch that are of this year or so if they are seconds in truth: those from 2001 to 2286.
+const SECONDS: std::ops::Range<i64> = 1_000_000_000..10_000_000_000;
+
+/// What the first events of something look like; `None` where nothing is known of them.
+type Sample = Option<Arc<[Value]>>;
+
+/// What is said of a pipeline whose first records do not have what it looks for. What makes a run fail for certain is said to be
+/// as bad as `certain`, the rest is a warning.
+#[must_use]
+pub fn preview(prepared: &Prepared, clock: &Arc<dyn Clock>, disk: &dyn Disk, certain: Severity) -> Diagnostics {
+    let mut preview = Preview {
+        prepared,
+        certain,
+        found: Diagnostics::default(),
+    };
+    let sources = &prepared.pipeline.sources;
+    let of_sources: Vec<Sample> = sources
+        .iter()
+        .map(|source| preview.source(source, clock, disk))
+        .collect();
+    let mut of_operators: Vec<Sample> = Vec::new();
+    for operator in &prepared.pipeline.operators {
+        let inputs = operator.inputs.iter().map(|input| match *input {
+            Input::Source(index) => of_sources[index].clone(),
+            Input::Operator(index) => of_operators[index].clone(),
+        });
+        let inputs: Option<Vec<Arc<[Value]>>> = inputs.collect();
+        let events: Sample = inputs.map(|inputs| inputs.iter().flat_map(|events| events.iter().cloned()).collect());
+        let outputs = events.and_then(|events| preview.operator(operator, events));
+        of_operators.push(outputs);
+    }
+    preview.found
+}
+
+struct Preview<'a> {
+    prepared: &'a Prepared,
+    certain: Severity,
+    found: Diagnostics,
+}
+
+/// What was read of a source.
+#[derive(Default)]
+struct FirstRecords {
+    values: Column,
+    refused: Vec<String>,
+}
+
+fn first_records(source: &Source, clock: &Arc<dyn Clock>) -> Result<FirstRecords, Error> {
+    let mut reader = source.spec.open(Opening {
+        key: None,
+        time: None,
+        clock: clock.clone(),
+        from: None,
+        is_continued: false,
+    })?;
+    let mut intake = Intake::default();
+    loop {
+        let (events, bytes) = (
+            intake.positions.len() + intake.refused.len(),
+            intake.values.bytes().len(),
+        );
+        let limit = ReadLimit {
+            events: LIMIT.events.saturating_sub(events),
+            bytes: LIMIT.bytes.saturating_sub(bytes),
+        };
+        if limit.events == 0 || limit.bytes == 0 || reader.read(&mut intake, limit)? != Read::More {
+            break;
+        }
+    }
+    Ok(FirstRecords {
+        values: intake.values,
+        refused: intake.refused.into_iter().map(|refused| refused.reason).collect(),
+    })
+}
+
+impl Preview<'_> {
+    fn say(&mut self, severity: Severity, (id, key): (&str, &str), message: &str, label: &str, help: Option<&str>) {
+        let found = self
+            .prepared
+            .span_index
+            .problem_at(severity, id, key, message, label, help);
+        self.found.append(found);
+    }
+
+    fn source(&mut self, source: &Source, clock: &Arc<dyn Clock>, disk: &dyn Disk) -> Sample {
+        if source.spec.files().is_empty() || !source.spec.can_be_read_again(disk) {
+            return None;
+        }
+        let id = &source.id;
+        let records = match first_records(source, clock) {
+            Ok(records) => records,
+            Err(error) => {
+                let message = format!("source `{id}` cannot be read");
+                self.say(self.certain, (id, "path"), &message, &error.to_string(), None);
+                return None;
+            }
+        };
+        if records.values.is_empty() {
+            if let Some(reason) = records.refused.first() {
+                let message = format!(
+                    "none of the first {} records of source `{id}` is an event",
+                    records.refused.len()
+                );
+                self.say(Severity::Warning, (id, "path"), &message, reason, None);
+            }
+            return None;
+        }
+        if source.spec.format() == Format::Lines {
+            return None;
+        }
+        let events: Arc<[Value]> = records
+            .values
+            .iter()
+            .filter_map(|value| serde_json::from_slice(value).ok())
+            .collect();
+        // A header says for all of them what they have.
+        let severity = match source.spec.format() {
+            Format::Csv => self.certain,
+            Format::Jsonl | Format::Lines => Severity::Warning,
+        };
+        let who = format!("source `{id}`");
+        if let Some(key) = &source.key {
+            self.expect(severity, (id, "key"), &who, "key", key, &events);
+        }
+        if let Some(time) = &source.time {
+            let place = if self.prepared.span_index.has(id, "time.field") {
+                "time.field"
+            } else {
+                "time"
+            };
+            if self.expect(severity, (id, place), &who, "time", &time.pointer, &events) {
+                self.expect_times(source, place, &records.values);
+            }
+        }
+        Some(events)
+    }
+
+    /// Says so where none of the events has what a pointer points at.
+    fn expect(
+        &mut self,
+        severity: Severity,
+        place: (&str, &str),
+        who: &str,
+        key: &str,
+        pointer: &Pointer,
+        events: &[Value],
+    ) -> bool {
+        if events.is_empty()
+            || events
+                .iter()
+                .any(|event| find(event, &pointer.tokens).is_some_and(|found| !found.is_null()))
+        {
+            return true;
+        }
+        let (last, way) = pointer.tokens.split_last().expect("a pointer has a token");
+        let tables = events.iter().filter_map(|event| find(event, way)?.as_object());
+        let names: BTreeSet<&str> = tables.flat_map(|table| table.keys().map(String::as_str)).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        let is_there = names.contains(&last.as_str());
+        let label = if is_there {
+            "it is null in all of them"
+        } else {
+            "none of them has it"
+        };
+        let help = (!is_there && !names.is_empty()).then(|| suggestion(last, &names, "there are"));
+        let count = match events.len() {
+            1 => "the first event".to_owned(),
+            count => format!("the first {count} events"),
+        };
+        let message = format!("`{key}` of {who} finds nothing in {count}");
+        // Empty fields at the start of a column say nothing of those behind.
+        let severity = if is_there { Severity::Warning } else { severity };
+        self.say(severity, place, &message, label, help.as_deref());
+        false
+    }
+
+    /// Says so where no event has a time that can be read, or where all of them look like seconds.
+    fn expect_times(&mut self, source: &Source, place: &str, values: &Column) {
+        let (id, Some(time)) = (&source.id, &source.time) else {
+            return;
+        };
+        let extract = Extract::new(None, Some(time));
+        let times: Vec<Result<i64, String>> = values
+            .iter()
+            .map(|value| extract.find(value).map(|found| found.time.unwrap_or_default()))
+            .collect();
+        let flaw = times.iter().find_map(|time| time.as_ref().err());
+        let mut readable = times.iter().filter_map(|time| time.as_ref().ok()).peekable();
+        let is_any_readable = readable.peek().is_some();
+        match flaw {
+            Some(reason) if !is_any_readable => {
+                let message = format!(
+                    "none of the first {} events of source `{id}` has a time that can be read",
+                    times.len()
+                );
+                let help = "`time = { field = …, unit = …, zone = … }` says how times are written";
+                self.say(Severity::Warning, (id, place), &message, reason, Some(help));
+            }
+            _ if time.unit.is_none() && is_any_readable && readable.all(|ms| SECONDS.contains(ms)) => {
+                let message = format!("the times of source `{id}` look like seconds");
+                let help = format!(
+                    "if they are, write `time = {{ field = {:?}, unit = \"s\" }}`",
+                    time.pointer.text
+                );
+                self.say(
+                    Severity::Warning,
+                    (id, place),
+                    &message,
+                    "as ms they are of January to April 1970",
+                    Some(&help),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// What comes out of an operator, where that is known.
+    fn operator(&mut self, operator: &Operator, events: Arc<[Value]>) -> Sample {
+        let id = &operator.id;
+        let who = format!("operator `{id}`");
+        if let Some(key) = &operator.key {
+            self.expect(Severity::Warning, (id, "key"), &who, "key", key, &events);
+        }
+        let ComponentRef::Builtin(name) = &operator.component else {
+            return None;
+        };
+        if let Some(field) = field(operator, "field") {
+            self.expect(Severity::Warning, (id, "config.field"), &who, "field", &field, &events);
+        }
+        match name.as_str() {
+            "filter" => Some(events),
+            "map" => {
+                let into = field(operator, "into").or_else(|| field(operator, "field"))?;
+                let mapped = events.iter().cloned().map(|mut event| {
+                    put(&mut event, &into.tokens);
+                    event
+                });
+                Some(mapped.collect())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A field that a built-in operator is told of: its name, or a JSON pointer.
+fn field(operator: &Operator, key: &str) -> Option<Pointer> {
+    let text = operator.config.get(key)?.as_str()?;
+    let tokens = match text.strip_prefix('/') {
+        Some(pointer) => pointer
+            .split('/')
+            .map(|token| token.replace("~1", "/").replace("~0", "~"))
+            .collect(),
+        None => vec![text.to_owned()],
+    };
+    let text = text.to_owned();
+    Some(Pointer { text, tokens })
+}
+
+fn find<'a>(event: &'a Value, tokens: &[String]) -> Option<&'a Value> {
+    tokens.iter().try_fold(event, |value, token| match value {
+        Value::Object(members) => members.get(token),
+        Value::Array(items) => items.get(token.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+/// Gives an event a number there, where there is a table to put it in.
+fn put(event: &mut Value, tokens: &[String]) {
+    let Some((last, way)) = tokens.split_last() else { return };
+    let table = way.iter().try_fold(event, |value, token| value.get_mut(token));
+    if let Some(Value::Object(members)) = table {
+        members.insert(last.clone(), Value::from(0));
+    }
+}

@@ -1,0 +1,107 @@
+//! What `check` and `run` see in the first records of files.
+
+use crate::support::{Dirigo, Folder, assert_says};
+
+/// A pipeline that reads `file` by these keys, and maps a field of it.
+fn pipeline(file: &str, text: &str, keys: &str, field: &str) -> Folder {
+    let folder = Folder::with_pipeline(&format!(
+        r#"
+[pipeline]
+name = "preview"
+[[source]]
+id = "in"
+kind = "file"
+path = "{file}"
+{keys}
+[[operator]]
+id = "m"
+component = "builtin:map"
+config = {{ field = "{field}", into = "fahrenheit" }}
+[[operator]]
+id = "n"
+component = "builtin:filter"
+config = {{ field = "fahrenheit", min = 0 }}
+[[sink]]
+id = "out"
+kind = "file"
+path = "out.jsonl"
+"#
+    ));
+    folder.write(file, text);
+    folder
+}
+
+const READINGS: &str = "{\"sensor\":\"a\",\"ts\":1709294400000,\"value\":1}\n\
+                        {\"sensor\":\"b\",\"ts\":1709294460000,\"value\":2}\n";
+
+#[test]
+fn what_the_first_events_have_is_no_trouble() {
+    let folder = pipeline("in.jsonl", READINGS, "key = \"/sensor\"\ntime = \"/ts\"", "value");
+    let finished = Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish();
+    assert_eq!(finished.code(), 0);
+    assert!(!finished.stderr.contains("warning"), "{}", finished.stderr);
+}
+
+#[test]
+fn what_none_of_the_first_events_has_is_told_at_its_place() {
+    for (keys, field, said) in [
+        (
+            "key = \"/sensr\"",
+            "value",
+            &[
+                "`key` of source `in` finds nothing in the first 2 events",
+                ":8:7",
+                "did you mean `sensor`?",
+            ][..],
+        ),
+        (
+            "time = { field = \"/tz\" }",
+            "value",
+            &[
+                "`time` of source `in` finds nothing",
+                ":8:18",
+                "there are `sensor`, `ts` and `value`",
+            ],
+        ),
+        (
+            "time = \"/sensor\"",
+            "value",
+            &["none of the first 2 events of source `in` has a time that can be read"],
+        ),
+        (
+            "key = \"/sensor\"",
+            "valeu",
+            &[
+                "`field` of operator `m` finds nothing in the first 2 events",
+                ":12:20",
+                "did you mean `value`?",
+            ],
+        ),
+    ] {
+        let folder = pipeline("in.jsonl", READINGS, keys, field);
+        let checked = Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish();
+        checked.ends_with(0, said);
+        let run = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+        assert_says(&run.stderr, said);
+    }
+}
+
+#[test]
+fn a_column_that_a_csv_does_not_have_is_an_error() {
+    let folder = pipeline("in.csv", "sensor,value\na,1\n", "key = \"senser\"", "value");
+    let checked = Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish();
+    checked.ends_with(78, &["`key` of source `in` finds nothing", "did you mean `sensor`?"]);
+    let run = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    run.ends_with(
+        1,
+        &["did you mean `sensor`?", "`senser` finds nothing among the columns"],
+    );
+}
+
+#[test]
+fn times_that_look_like_seconds_are_told() {
+    let text = "{\"ts\":1709294400,\"value\":1}\n";
+    let folder = pipeline("in.jsonl", text, "time = \"/ts\"", "value");
+    let checked = Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish();
+    checked.ends_with(0, &["look like seconds", "time = { field = \"/ts\", unit = \"s\" }"]);
+}
