@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dirigo_engine::{Cache, Engine, Machine};
+use dirigo_engine::{Cache, Compiler, Engine, Machine};
 use dirigo_ground::clock::{Clock, SystemClock};
 use dirigo_pipeline::{self as pipeline, Diagnostics, Loaded, Override, Registry};
 use dirigo_runtime::{Prepared, prepare};
@@ -30,7 +30,11 @@ impl CommandContext {
     /// If the machine cannot run guests.
     pub fn new(globals: &Globals) -> anyhow::Result<Self> {
         touch_small_pages();
-        let engine = Engine::new(&Machine::read(), cache(globals))?;
+        // A command loads its components before any pipeline runs.
+        let gives_way = false;
+        let in_process_of = |executable| Compiler::Process { executable, gives_way };
+        let compiler = globals.compiler.clone().map_or(Compiler::InProcess, in_process_of);
+        let engine = Engine::new(&Machine::read(), cache(globals))?.with_compiler(compiler);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .on_thread_start(dirigo_ground::thread::raise_priority)

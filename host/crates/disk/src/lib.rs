@@ -24,6 +24,14 @@ pub trait Disk: Send + Sync + Debug {
     /// When it cannot be, or with [`Mode::Existing`] is not there.
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>>;
 
+    /// Opens a file to read it as the machine has it: what enters a pipeline is not written through this seam.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    fn read(&self, path: &Path) -> io::Result<std::fs::File> {
+        std::fs::File::open(path)
+    }
+
     /// What is at a path; symbolic links are followed.
     ///
     /// # Errors

@@ -1,19 +1,25 @@
 //! The engine: loads components, compiles them, and keeps what was compiled.
 
 use std::fmt;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use dirigo_disk::{Disk, PathKind, Real};
+use dirigo_ground::limits::CompileLimits;
 use wasmtime::component::{Component as Compiled, Linker};
 
-use crate::bulk::{self, Refused};
 use crate::cache::Cache;
 use crate::capacity::Machine;
+use crate::compiler::{self, Compiler};
 use crate::component::Component;
 use crate::config::config;
-use crate::contract::Violation;
+use crate::error::Error;
 use crate::guest::Guest;
 use crate::{imports, reclaimer};
+
+/// The largest component: the code that is compiled, and twice as much of data and names.
+const COMPONENT_BYTES_MAX: u64 = 192 << 20;
 
 /// Compiles and instantiates components. Cheap to clone.
 #[derive(Clone)]
@@ -21,36 +27,8 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     linker: Arc<Linker<Guest>>,
     cache: Option<Cache>,
+    compiler: Compiler,
     instances_max: u32,
-}
-
-/// Why a component cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The file cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// Which file.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The bytes are no component.
-    #[error("{0}")]
-    NotAComponent(String),
-    /// The component cannot be made ready for compiling.
-    #[error("{0}")]
-    Refused(#[from] Refused),
-    /// The component does not fit the contract.
-    #[error("{0}")]
-    Violation(#[from] Violation),
-    /// There is no built-in of this name.
-    #[error("there is no built-in operator `{0}`")]
-    NoBuiltin(String),
-    /// The engine itself cannot be set up.
-    #[error("cannot set up wasmtime: {0}")]
-    Setup(String),
 }
 
 impl Engine {
@@ -84,8 +62,16 @@ impl Engine {
             wasmtime,
             linker: Arc::new(linker),
             cache,
+            compiler: Compiler::InProcess,
             instances_max,
         })
+    }
+
+    /// With components compiled elsewhere than in this process.
+    #[must_use]
+    pub fn with_compiler(mut self, compiler: Compiler) -> Self {
+        self.compiler = compiler;
+        self
     }
 
     /// How many instances may be alive at once.
@@ -99,11 +85,19 @@ impl Engine {
     /// # Errors
     /// When it cannot be read, is no component, or breaks the contract.
     pub fn load_file(&self, path: &Path) -> Result<Component, Error> {
-        let wasm = std::fs::read(path).map_err(|source| Error::Read {
+        self.load_file_on(&Real, path, CompileLimits::default())
+    }
+
+    /// Loads a component from a file of a disk; if it has to be compiled, within `limits`.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no component, takes too much to compile, or breaks the contract.
+    pub fn load_file_on(&self, disk: &dyn Disk, path: &Path, limits: CompileLimits) -> Result<Component, Error> {
+        let wasm = read(disk, path).map_err(|source| Error::Read {
             path: path.display().to_string(),
             source,
         })?;
-        self.load(&wasm)
+        self.load_by(&wasm, &self.compiler, limits)
     }
 
     /// Loads a component that the binary carries.
@@ -111,7 +105,9 @@ impl Engine {
     /// # Errors
     /// When there is none of that name.
     pub fn load_builtin(&self, name: &str) -> Result<Component, Error> {
-        self.load(dirigo_builtins::get(name).ok_or_else(|| Error::NoBuiltin(name.into()))?)
+        let wasm = dirigo_builtins::get(name).ok_or_else(|| Error::NoBuiltin(name.into()))?;
+        // What the host itself brings along is no bomb, and compiles sooner than a process starts.
+        self.load_by(wasm, &Compiler::InProcess, CompileLimits::default())
     }
 
     /// Loads a component by `builtin:NAME` or from a file, as a person names it.
@@ -130,25 +126,35 @@ impl Engine {
     /// # Errors
     /// When they are no component, or one that breaks the contract.
     pub fn load(&self, wasm: &[u8]) -> Result<Component, Error> {
+        self.load_by(wasm, &self.compiler, CompileLimits::default())
+    }
+
+    fn load_by(&self, wasm: &[u8], place: &Compiler, limits: CompileLimits) -> Result<Component, Error> {
         let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.wasmtime, wasm));
         let compiled = match cached {
             Some(compiled) => compiled,
-            None => self.compile(wasm)?,
+            None => self.compile(wasm, place, limits)?,
         };
         Ok(Component::new(&self.linker, &compiled, wasm)?)
     }
 
-    fn compile(&self, wasm: &[u8]) -> Result<Compiled, Error> {
-        if let Some(problem) = not_a_component(wasm) {
-            return Err(Error::NotAComponent(problem));
-        }
-        let compiled = Compiled::from_binary(&self.wasmtime, &bulk::in_pieces(wasm)?).map_err(|error| {
-            // What is said of it should speak of the bytes that its author knows.
-            let error = Compiled::from_binary(&self.wasmtime, wasm).err().unwrap_or(error);
-            Error::NotAComponent(format!("is not a valid component: {error:#}"))
-        })?;
-        if let Some(cache) = &self.cache {
-            cache.store(&self.wasmtime, wasm, &compiled);
+    fn compile(&self, wasm: &[u8], place: &Compiler, limits: CompileLimits) -> Result<Compiled, Error> {
+        let (compiled, code) = match place {
+            Compiler::InProcess => {
+                let compiled = compiler::compile(&self.wasmtime, wasm, Compiled::from_binary)?;
+                // Only a cache has a use for the bytes.
+                let code = self.cache.as_ref().map(|_| compiled.serialize());
+                (compiled, code.and_then(Result::ok))
+            }
+            Compiler::Process { executable, gives_way } => {
+                let code = compiler::compile_in(executable, *gives_way, wasm, limits)?;
+                let compiled = compiler::deserialize(&self.wasmtime, &code);
+                let compiled = compiled.ok_or_else(|| Error::Compiler("its code is not for this host".into()))?;
+                (compiled, Some(code))
+            }
+        };
+        if let (Some(cache), Some(code)) = (&self.cache, code) {
+            cache.store(&self.wasmtime, wasm, &code);
         }
         Ok(compiled)
     }
@@ -163,21 +169,17 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// What the first bytes say is wrong, where they do: the commonest mistakes deserve more than a parse error.
-fn not_a_component(wasm: &[u8]) -> Option<String> {
-    const MAGIC: &[u8] = b"\0asm";
-    let Some(layer) = wasm.strip_prefix(MAGIC) else {
-        return Some(if wasm.is_empty() {
-            "is empty".into()
-        } else {
-            "is not WebAssembly".into()
-        });
-    };
-    match layer.get(..4) {
-        None => Some("is cut off after the first bytes".into()),
-        Some([1, 0, 0, 0]) => Some(
-            "is a core module, not a component; build it for the target `wasm32-wasip2`, as `dirigo build` does".into(),
-        ),
-        Some(_) => None,
+/// The bytes of a regular file that is not larger than any component needs to be.
+fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+    // Looked at before it is opened: to open a pipe is to wait for its writer.
+    if matches!(disk.look(path)?, PathKind::Other) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
+    let mut bytes = Vec::new();
+    disk.read(path)?.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > COMPONENT_BYTES_MAX {
+        let message = format!("it is larger than {} MiB", COMPONENT_BYTES_MAX >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
 }
