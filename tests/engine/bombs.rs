@@ -1,7 +1,7 @@
 //! Components that are small, and would take the compiler long or much: each is refused with what there is too much of, and
 //! costs nothing but itself.
 
-use crate::support::{Dirigo, Finished, Folder, Random, guest, number_of};
+use crate::support::{Dirigo, Finished, Folder, Random, guest, number_of, numbered};
 
 /// A component around one core module.
 fn around(module: &str) -> String {
@@ -107,6 +107,52 @@ fn types_that_double_are_refused() {
         .collect();
     let doubled = format!("(component (type $i0 (instance)) {instances} (import \"i\" (instance (type $i59))))");
     inspect(&doubled).ends_with(1, &["bomb.wasm"]);
+}
+
+/// A pipeline with a component that takes the compiler some seconds and some hundred MB, next to one that does not.
+fn slow_to_compile() -> (Folder, String) {
+    let folder = Folder::new();
+    // Wide functions of few kinds of instructions: within all bounds on what a component may have.
+    let body = "local.get 0 i64.const 7 i64.mul i64.const 3 i64.add local.set 0 ".repeat(8_000);
+    let functions = format!("(func (param i64) {body})").repeat(40);
+    folder.write("slow.wasm", wat::parse_str(around(&functions)).unwrap());
+    folder.write("events.jsonl", numbered(3, 1));
+    let pipeline = |name: &str, component: &str| {
+        format!(
+            "[pipeline]\nname = \"{name}\"\n[[source]]\nid = \"events\"\nkind = \"file\"\npath = \"events.jsonl\"\n\
+             [[operator]]\nid = \"guest\"\ncomponent = \"{component}\"\nconfig = {{ mode = \"pass\" }}\n\
+             [[sink]]\nid = \"out\"\nkind = \"file\"\npath = \"{name}.jsonl\"\n"
+        )
+    };
+    std::fs::copy(guest("map"), folder.path("operator.wasm")).unwrap();
+    folder.write("good.toml", pipeline("good", "operator.wasm"));
+    (folder, pipeline("slow", "slow.wasm"))
+}
+
+#[test]
+fn compiling_is_bounded_in_time_and_memory() {
+    let (folder, slow) = slow_to_compile();
+    folder.write("slow.toml", slow);
+    for (limits, words) in [
+        (
+            "compile_time = \"100ms\"",
+            ["took more than 0.1 s of processor time", "`compile_time`"],
+        ),
+        (
+            "compile_memory = \"48MiB\"",
+            ["took more than 48 MiB of memory", "`compile_memory`"],
+        ),
+    ] {
+        folder.write("tenants.toml", format!("[default.limits]\n{limits}\n"));
+        let finished = Dirigo::run(&folder, ["slow.toml"])
+            .args(["--tenants", "tenants.toml"])
+            .cache(folder.path("cache"))
+            .finish();
+        finished.ends_with(78, &["operator `guest` cannot use its component", "slow.toml:"]);
+        finished.ends_with(78, &words);
+    }
+    let finished = Dirigo::run(&folder, ["good.toml"]).cache(folder.path("cache")).finish();
+    finished.succeeds();
 }
 
 /// Components that are nearly right: bits are flipped where a seed says, which is printed.

@@ -17,6 +17,7 @@ mod support;
 
 mod amplification;
 mod budgets;
+mod deployers;
 mod limits;
 mod malformed;
 mod neighbours;

@@ -32,7 +32,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let setup = CommandContext::new(globals)?;
+    let tenants = match args.tenants.as_deref().map(Tenants::load).transpose() {
+        Ok(tenants) => tenants,
+        Err(problems) => {
+            report::diagnostics(&problems, globals.format)?;
+            return Ok(Exit::Configuration);
+        }
+    };
+    let setup = CommandContext::new(globals)?.with_tenants(tenants);
     let mut all = Vec::new();
     let mut sound = Vec::new();
     for file in &args.files {
@@ -64,13 +71,8 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         })
         .collect();
     let mut conflicts = pipeline::conflicts(&sound);
-    let tenants = args.tenants.as_deref().map(Tenants::load).transpose();
     let pipelines = sound.iter().map(|(pipeline, _)| *pipeline);
-    conflicts.extend(
-        tenants
-            .and_then(|tenants| pipeline::budgets(pipelines, tenants.as_ref()))
-            .err(),
-    );
+    conflicts.extend(pipeline::budgets(pipelines, setup.tenants.as_ref()).err());
     if globals.format == Format::Text {
         report::all(&conflicts, globals.format)?;
     }

@@ -15,13 +15,13 @@ use dirigo::runtime::{
 use dirigo::scheduler::PolicyKind;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::delivery_semantics;
 use super::output::Format;
 use super::progress::Progress;
 use super::setup::CommandContext;
 use super::slo_monitor::SloMonitor;
 use super::throttling::ThrottlingMonitor;
 use super::{Exit, Globals, output, report};
+use super::delivery_semantics;
 
 /// Arguments of `dirigo run`.
 #[derive(Debug, clap::Args)]
@@ -81,10 +81,22 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
             }
         }
     }
-    let setup = CommandContext::new(globals)?;
+    let tenants = match args.tenants.as_deref().map(Tenants::load).transpose() {
+        Ok(tenants) => tenants,
+        Err(problems) => {
+            report::diagnostics(&problems, globals.format)?;
+            return Ok(Exit::Configuration);
+        }
+    };
+    let setup = CommandContext::new(globals)?
+        .with_tenants(tenants)
+        .with_state(args.state.as_deref());
     let Some(prepared) = prepare_all(&setup, args, globals)? else {
         return Ok(Exit::Configuration);
     };
+    if setup.tenants.is_some() && !expect_own_state(args, globals, &prepared)? {
+        return Ok(Exit::Configuration);
+    }
     let Some(prepared) = resume_all(args, globals, prepared)? else {
         return Ok(Exit::Configuration);
     };
@@ -94,8 +106,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         return Ok(Exit::Configuration);
     }
     let pipelines = prepared.iter().map(|prepared| &prepared.pipeline);
-    let tenants = args.tenants.as_deref().map(Tenants::load).transpose();
-    let budgets = match tenants.and_then(|tenants| pipeline::budgets(pipelines, tenants.as_ref())) {
+    let budgets = match pipeline::budgets(pipelines, setup.tenants.as_ref()) {
         Ok(budgets) => budgets,
         Err(problems) => {
             report::diagnostics(&problems, globals.format)?;
@@ -171,6 +182,30 @@ fn prepare_all(setup: &CommandContext, args: &Args, globals: &Globals) -> anyhow
         output::print_json(&report::joined(&refused))?;
     }
     Ok(None)
+}
+
+/// Whether the state of each pipeline is that of its tenant: a file of one must not go on from, or discard, what another's of
+/// the same name has left. If not, it has been said.
+fn expect_own_state(args: &Args, globals: &Globals, prepared: &[Prepared]) -> anyhow::Result<bool> {
+    for prepared in prepared {
+        let pipeline = &prepared.pipeline;
+        let owner = match compatibility::tenant(&location(args, pipeline)) {
+            // To discard what cannot be read is what `--fresh` is for.
+            Err(_) if args.fresh => None,
+            owner => owner.with_context(|| format!("pipeline `{}`", pipeline.name))?,
+        };
+        if let Some(owner) = owner.filter(|owner| *owner != pipeline.tenant) {
+            let Pipeline { name, tenant, .. } = pipeline;
+            let message = format!("the state of pipeline `{name}` is of tenant `{owner}`, and this one of `{tenant}`");
+            let help = Some("give the pipeline another name");
+            report::diagnostics(
+                &prepared.span_index.error_at("", "", &message, "", help),
+                globals.format,
+            )?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// All pipelines, as they go on from their state; `None` where one does not fit what is there, which has been said. Nothing

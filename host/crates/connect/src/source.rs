@@ -126,6 +126,8 @@ pub struct Opening<'a> {
     pub clock: Arc<dyn Clock>,
     /// Where an earlier run stopped; `None` for the start.
     pub from: Option<&'a Offset>,
+    /// The files of the machine, as far as this pipeline may read them.
+    pub disk: &'a Arc<dyn Disk>,
 }
 
 /// What a pipeline says of one of its sources, validated: the options of its connector.

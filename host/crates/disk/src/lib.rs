@@ -3,6 +3,8 @@
 //! A seam: what has to survive a crash is written through it, so that a simulation can lose exactly what a disk may lose.
 //! Knows nothing of what is in the files.
 
+mod access;
+mod confined;
 mod private;
 mod real;
 mod simulated;
@@ -12,6 +14,7 @@ use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 
+pub use access::{Denied, FileAccess, Grant, Grants, HostDirectories, Usage};
 pub use private::{NotPrivate, expect_private_directory, make_private_directory};
 pub use real::Real;
 pub use simulated::Simulated;

@@ -9,6 +9,7 @@ use std::env::VarError;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Number, Value as Json};
 
+use super::admission::Variables;
 use super::diagnostic::{Diagnostic, Problems};
 use super::document::{KeyValue, Node, Value};
 use super::section::{Read, wrong_type};
@@ -84,10 +85,14 @@ fn resolve_value(value: &Json) -> Result<Json, String> {
     }
 }
 
+/// What is said of a variable that a tenant may not read, whether or not it is set.
+const NOT_GRANTED: &str = "is not among those that its tenant may read";
+
 /// Turns nodes into JSON.
 pub(super) struct Translation<'a> {
-    /// Where `{ env = "NAME" }` finds its value; `None` where it is a table like any other.
-    pub(super) environment: Option<Environment<'a>>,
+    /// Where `{ env = "NAME" }` finds its value; and which names it takes; `None` where it is a table
+    /// like any other.
+    pub(super) environment: Option<(Environment<'a>, &'a Variables)>,
     pub(super) problems: &'a mut Problems,
 }
 
@@ -127,10 +132,13 @@ impl Translation<'_> {
         Json::Null
     }
 
-    fn looked_up(&mut self, environment: Environment<'_>, name: &str, node: &Node) -> Json {
+    fn looked_up(&mut self, environment: (Environment<'_>, &Variables), name: &str, node: &Node) -> Json {
+        let (environment, variables) = environment;
         // A name that no variable can bear would make the standard library's look-up panic or lie.
         let found = if name.is_empty() || name.contains(['=', '\0']) {
             Err("cannot be the name of an environment variable")
+        } else if !variables.allow(name) {
+            Err(NOT_GRANTED)
         } else {
             environment(name).map_err(|error| match error {
                 VarError::NotPresent => "is not set",
@@ -141,7 +149,13 @@ impl Translation<'_> {
             |flaw| {
                 let problem = Diagnostic::error(format!("the environment variable `{name}` {flaw}"));
                 let problem = problem.at(node.place, flaw);
-                let help = (flaw == "is not set").then(|| format!("run with `{name}=… dirigo …`"));
+                let help = match flaw {
+                    "is not set" => Some(format!("run with `{name}=… dirigo …`")),
+                    NOT_GRANTED => Some(format!(
+                        "the operator of the host grants it with `env = [\"{name}\"]` in the tenants file"
+                    )),
+                    _ => None,
+                };
                 self.problems.push(problem.help_if(help));
                 Json::Null
             },

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use super::admission::Admission;
 use super::connector::Registry;
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
 use super::document::{self, Node, Value};
@@ -44,29 +45,33 @@ pub struct SpanIndex {
 /// # Errors
 /// When the file cannot be read, or with everything in it that is wrong.
 pub fn load(path: &Path, overrides: &[Override], connectors: &Registry) -> Result<Loaded, Diagnostics> {
-    load_as(path, overrides, connectors, Inputs::OfSources)
+    load_admitted(path, overrides, connectors, Inputs::OfSources, &Admission::default())
 }
 
-/// [`load`] for the test cases of a pipeline: they bring their own events, so the files of its sources need not exist.
+/// [`load`] of a file that may do what it was admitted to. Where its test cases bring the events, the files of its sources
+/// need not exist.
 ///
 /// # Errors
-/// When the file cannot be read, or with everything else in it that is wrong.
-pub fn load_for_tests(path: &Path, overrides: &[Override], connectors: &Registry) -> Result<Loaded, Diagnostics> {
-    load_as(path, overrides, connectors, Inputs::HandedIn)
-}
-
-fn load_as(path: &Path, overrides: &[Override], connectors: &Registry, inputs: Inputs) -> Result<Loaded, Diagnostics> {
+/// When the file cannot be read, or with everything in it that is wrong.
+pub fn load_admitted(
+    path: &Path,
+    overrides: &[Override],
+    connectors: &Registry,
+    inputs: Inputs,
+    admission: &Admission,
+) -> Result<Loaded, Diagnostics> {
     let text = read_text(path, "pipeline file", overrides)?;
-    parse_in(&text, path, overrides, real(connectors, inputs))
+    parse_in(&text, path, overrides, real(connectors, inputs, admission))
 }
 
 /// The surroundings of this process.
-fn real(connectors: &Registry, inputs: Inputs) -> Surroundings<'_> {
+fn real<'a>(connectors: &'a Registry, inputs: Inputs, admission: &'a Admission) -> Surroundings<'a> {
     let environment = &|name: &str| std::env::var(name);
     Surroundings {
         connectors,
         environment,
         inputs,
+        admission,
     }
 }
 
@@ -75,7 +80,8 @@ fn real(connectors: &Registry, inputs: Inputs) -> Surroundings<'_> {
 /// # Errors
 /// With everything in it that is wrong.
 pub fn parse(text: &str, file: &Path, overrides: &[Override], connectors: &Registry) -> Result<Loaded, Diagnostics> {
-    parse_in(text, file, overrides, real(connectors, Inputs::OfSources))
+    let admission = Admission::default();
+    parse_in(text, file, overrides, real(connectors, Inputs::OfSources, &admission))
 }
 
 /// [`parse`] with what surrounds the file handed in.

@@ -8,7 +8,7 @@ use super::recovery::RecoveredBatches;
 use dirigo_connect::sink::{self, Resume, Sink};
 use dirigo_connect::source::{self, Opening, Source};
 use dirigo_connectors::file::LineFile;
-use dirigo_disk::{self as disk, Disk, PathKind};
+use dirigo_disk::{self as disk, Disk, PathKind, Usage};
 use dirigo_flow::DeadLetterOffset;
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::Pipeline;
@@ -32,6 +32,16 @@ pub enum StateLocation {
         /// Whether what is there is discarded first.
         fresh: bool,
     },
+}
+
+/// Where files are.
+struct Disks {
+    /// Those of the host itself: state, and dead letters within it.
+    host: Arc<dyn Disk>,
+    /// Those that sinks write, and dead letters whose place the pipeline says.
+    sinks: Arc<dyn Disk>,
+    /// Those that sources read.
+    sources: Arc<dyn Disk>,
 }
 
 /// What a pipeline is connected to.
@@ -116,8 +126,12 @@ impl Connectors {
     /// # Errors
     /// When one of them, or the state, cannot be opened.
     pub fn open(pipeline: &Pipeline, clock: &Arc<dyn Clock>, location: &StateLocation) -> Result<Self, StartError> {
-        let disk: Arc<dyn Disk> = Arc::new(disk::Real);
-        Self::open_on(&disk, state::StoreOptions::default(), pipeline, clock, location)
+        let disks = Disks {
+            host: Arc::new(disk::Real),
+            sinks: pipeline.access.disk(Usage::Write),
+            sources: pipeline.access.disk(Usage::Read),
+        };
+        Self::open_with(&disks, state::StoreOptions::default(), pipeline, clock, location)
     }
 
     /// [`open`](Self::open) on another disk than the machine's. Sources still read that one.
@@ -131,6 +145,26 @@ impl Connectors {
         clock: &Arc<dyn Clock>,
         location: &StateLocation,
     ) -> Result<Self, StartError> {
+        let disks = Disks {
+            host: disk.clone(),
+            sinks: disk.clone(),
+            sources: pipeline.access.disk(Usage::Read),
+        };
+        Self::open_with(&disks, options, pipeline, clock, location)
+    }
+
+    fn open_with(
+        disks: &Disks,
+        options: state::StoreOptions,
+        pipeline: &Pipeline,
+        clock: &Arc<dyn Clock>,
+        location: &StateLocation,
+    ) -> Result<Self, StartError> {
+        let Disks {
+            host: disk,
+            sinks: sink_disk,
+            sources: source_disk,
+        } = disks;
         let sink_error = |sink: &dirigo_pipeline::Sink, reason| StartError::Sink {
             id: sink.id.clone(),
             reason,
@@ -140,7 +174,9 @@ impl Connectors {
             StateLocation::Directory { path, fresh: true } => {
                 // What cannot begin anew keeps its state.
                 for sink in &pipeline.sinks {
-                    sink.spec.check(&**disk).map_err(|reason| sink_error(sink, reason))?;
+                    sink.spec
+                        .check(&**sink_disk)
+                        .map_err(|reason| sink_error(sink, reason))?;
                 }
                 Store::open_emptied(disk.clone(), path)?
             }
@@ -154,6 +190,7 @@ impl Connectors {
                 time: source.time.as_ref(),
                 clock: clock.clone(),
                 from: known.sources.get(&source.id),
+                disk: source_disk,
             });
             opened.map_err(|reason| StartError::Source {
                 id: source.id.clone(),
@@ -162,7 +199,7 @@ impl Connectors {
         };
         let open_sink = |sink: &dirigo_pipeline::Sink| {
             let resume = known.sinks.get(&sink.id).map_or(Resume::Fresh, Resume::At);
-            let opened = sink.spec.open(resume, disk, clock);
+            let opened = sink.spec.open(resume, sink_disk, clock);
             opened.map_err(|reason| sink_error(sink, reason))
         };
         // What touches nothing comes first: neither a mistyped input nor events without a place must empty an output.
@@ -170,13 +207,18 @@ impl Connectors {
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         let sinks = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
         if let StateLocation::Directory { path, fresh: true } = location {
-            remove_dead_letters(&path.join(DEAD_LETTERS_FILE))?;
+            remove_dead_letters(&path.join(DEAD_LETTERS_FILE), disk)?;
         }
         let dead_letters = dead_letters_path(pipeline, location);
+        // Those in the state directory are at a place of the host's choice; any other is the pipeline's.
+        let letter_disk = match location {
+            StateLocation::Directory { path, .. } if dead_letters == path.join(DEAD_LETTERS_FILE) => disk,
+            _ => sink_disk,
+        };
         let have_moved =
             compatibility::have_dead_letters_moved(known.pipeline.as_ref(), pipeline, &dead_letters, location);
         let (dead_letters, dead_letter_offset) =
-            open_dead_letters(dead_letters, known.dead_letters.clone(), have_moved, disk)?;
+            open_dead_letters(dead_letters, known.dead_letters.clone(), have_moved, letter_disk)?;
         let is_resumed = offsets.is_some();
         Ok(Self {
             sources,
@@ -197,7 +239,10 @@ pub fn dead_letters_path(pipeline: &Pipeline, location: &StateLocation) -> PathB
     match (&pipeline.dead_letters, location) {
         (Some(path), _) => path.clone(),
         (None, StateLocation::Directory { path, .. }) => path.join(DEAD_LETTERS_FILE),
-        (None, StateLocation::Temporary) => PathBuf::from(format!("{}.dead.jsonl", pipeline.name)),
+        (None, StateLocation::Temporary) => {
+            let name = format!("{}.dead.jsonl", pipeline.name);
+            pipeline.access.default_folder().join(name)
+        }
     }
 }
 
@@ -234,7 +279,7 @@ fn open_dead_letters(
     }
     if from.file.is_none() {
         // Those of an earlier run would pass for this one's.
-        remove_dead_letters(&path)?;
+        remove_dead_letters(&path, disk)?;
     }
     // What an earlier run wrote after its last checkpoint goes now, also where no dead letter comes.
     if let Some(file) = &from.file {
@@ -249,15 +294,13 @@ fn open_dead_letters(
 }
 
 /// Removes the dead letters of an earlier run. A device or a pipe has none: it stays.
-fn remove_dead_letters(path: &Path) -> Result<(), StartError> {
+fn remove_dead_letters(path: &Path, disk: &Arc<dyn Disk>) -> Result<(), StartError> {
     let remove = || -> std::io::Result<()> {
-        // What a symbolic link leads to, not the link.
-        let path = path.canonicalize()?;
-        let file = path.metadata()?.file_type();
-        if file.is_file() || file.is_dir() {
-            std::fs::remove_file(path)?;
+        match disk.look(path)? {
+            // What a symbolic link leads to, not the link.
+            PathKind::File(_) | PathKind::Folder => disk.remove(&path.canonicalize()?),
+            PathKind::Missing | PathKind::Other => Ok(()),
         }
-        Ok(())
     };
     match remove() {
         Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => Err(StartError::Remove {

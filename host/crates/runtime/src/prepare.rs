@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::SLICE_FUEL;
 use super::compatibility::Description;
+use dirigo_disk::Usage;
 use dirigo_engine::{Component, Engine, GuestLog, Instance, Kind, Setup, Unopened};
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Operator, Pipeline, SpanIndex};
@@ -57,7 +58,10 @@ async fn fit(
 ) -> Result<(Component, Setup), Diagnostics> {
     let found = match &operator.component {
         ComponentRef::Builtin(name) => engine.load_builtin(name),
-        ComponentRef::File(path) => engine.load_file(path),
+        ComponentRef::File(path) => {
+            let pipeline = &loaded.pipeline;
+            engine.load_file_on(&*pipeline.access.disk(Usage::Read), path, pipeline.compiling)
+        }
     };
     let component = found.map_err(|error| {
         let message = format!("operator `{}` cannot use its component", operator.id);

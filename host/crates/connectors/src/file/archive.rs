@@ -7,6 +7,7 @@ use std::fs::{self, Metadata};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use dirigo_disk::Disk;
 use flate2::bufread::MultiGzDecoder;
 
 /// Compressed bytes read at a time.
@@ -34,8 +35,8 @@ impl Read for Counted {
 }
 
 impl Archive {
-    pub(super) fn open(path: &Path) -> io::Result<(Self, Metadata)> {
-        let file = fs::File::open(path)?;
+    pub(super) fn open(path: &Path, disk: &dyn Disk) -> io::Result<(Self, Metadata)> {
+        let file = disk.read(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
             return Err(ErrorKind::IsADirectory.into());

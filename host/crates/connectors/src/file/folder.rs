@@ -5,7 +5,6 @@
 //! next one.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +16,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::reader::FileReader;
 use crate::records::{self, Error, Extract};
-use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
+use dirigo_connect::source::{Intake, Offset, Opening, Read, ReadLimit, ReadProgress, Source};
 use dirigo_connect::{Format, Pattern};
+use dirigo_disk::{Disk, PathKind};
 use dirigo_ground::clock::Clock;
 
 /// The most files that a folder may have: an offset takes 11 bytes for each, and one is kept with every checkpoint.
@@ -33,6 +33,7 @@ pub(super) struct FolderReader {
     format: Format,
     extract: Extract,
     clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
     /// In the order of their names, those before the current one included.
     files: Vec<ListedFile>,
     current: Option<CurrentFile>,
@@ -87,20 +88,20 @@ impl FolderReader {
         pattern: &Pattern,
         format: Format,
         extract: Extract,
-        clock: Arc<dyn Clock>,
-        from: Option<&Offset>,
+        opening: &Opening<'_>,
     ) -> Result<Self, Error> {
         let mut folder = Self {
-            files: list(pattern)?,
+            files: list(pattern, &**opening.disk)?,
             path: pattern.folder.clone(),
             format,
             extract,
-            clock,
+            clock: opening.clock.clone(),
+            disk: opening.disk.clone(),
             current: None,
             read: Vec::new(),
             lines_before: 0,
         };
-        if let Some(offset) = from {
+        if let Some(offset) = opening.from {
             folder.go_on(offset)?;
         }
         Ok(folder)
@@ -161,8 +162,14 @@ impl FolderReader {
     }
 
     fn open_file(&self, name: &str, from: Option<&Offset>) -> Result<FileReader, Error> {
-        let (extract, clock) = (self.extract.clone(), self.clock.clone());
-        FileReader::open(&self.path.join(name), self.format, extract, clock, from)
+        let opening = Opening {
+            key: None,
+            time: None,
+            clock: self.clock.clone(),
+            from,
+            disk: &self.disk,
+        };
+        FileReader::open(&self.path.join(name), self.format, self.extract.clone(), &opening)
     }
 
     /// Opens the file after the current one; returns whether there is one.
@@ -196,32 +203,29 @@ impl FolderReader {
 }
 
 /// The files whose names match, in the order of their names. What is hidden, and folders, are none.
-fn list(pattern: &Pattern) -> Result<Vec<ListedFile>, Error> {
+fn list(pattern: &Pattern, disk: &dyn Disk) -> Result<Vec<ListedFile>, Error> {
     let cannot = |path: &Path, reason| Error::Open {
         path: path.to_owned(),
         reason,
     };
     let in_folder = |reason| cannot(&pattern.folder, reason);
     let mut files = Vec::new();
-    for entry in fs::read_dir(&pattern.folder).map_err(in_folder)? {
-        let path = entry.map_err(in_folder)?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+    for name in disk.list(&pattern.folder).map_err(in_folder)? {
+        let path = pattern.folder.join(&name);
+        let Some(name) = name.to_str() else {
             return Err(cannot(&path, io::Error::other("its name is not UTF-8")));
         };
         if !pattern.matched_file(name) {
             continue;
         }
-        let metadata = path.metadata().map_err(|reason| cannot(&path, reason))?;
-        if metadata.is_dir() {
-            continue;
-        }
-        if !metadata.is_file() {
-            return Err(cannot(&path, io::Error::other("it is a pipe or a device")));
-        }
-        files.push(ListedFile {
-            name: name.to_owned(),
-            bytes: metadata.len(),
-        });
+        let bytes = match disk.look(&path).map_err(|reason| cannot(&path, reason))? {
+            PathKind::File(bytes) => bytes,
+            PathKind::Folder => continue,
+            PathKind::Missing => return Err(cannot(&path, io::ErrorKind::NotFound.into())),
+            PathKind::Other => return Err(cannot(&path, io::Error::other("it is a pipe or a device"))),
+        };
+        let name = name.to_owned();
+        files.push(ListedFile { name, bytes });
     }
     if files.len() > FILES_MAX {
         return Err(in_folder(io::Error::other(format!(
@@ -314,9 +318,11 @@ impl Source for FolderReader {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write as _;
 
     use super::*;
+    use dirigo_disk::Real;
     use dirigo_ground::clock::ManualClock;
 
     const MANY: ReadLimit = ReadLimit {
@@ -327,6 +333,17 @@ mod tests {
         events: 1,
         bytes: 1 << 20,
     };
+
+    fn open(pattern: &Pattern, format: Format, from: Option<&Offset>) -> Result<FolderReader, Error> {
+        let opening = Opening {
+            key: None,
+            time: None,
+            clock: Arc::new(ManualClock::new(0)),
+            from,
+            disk: &(Arc::new(Real) as Arc<dyn Disk>),
+        };
+        FolderReader::open(pattern, format, Extract::default(), &opening)
+    }
 
     struct TestFolder(tempfile::TempDir);
 
@@ -362,8 +379,7 @@ mod tests {
                 prefix: String::new(),
                 suffix: ".txt".to_owned(),
             };
-            let clock = Arc::new(ManualClock::new(0));
-            FolderReader::open(&pattern, Format::Lines, Extract::default(), clock, from)
+            open(&pattern, Format::Lines, from)
         }
 
         fn open(&self, from: Option<&Offset>) -> FolderReader {
@@ -514,8 +530,7 @@ mod tests {
         let zipped = zstd::encode_all(&b"n\n2\n3\n"[..], 1).unwrap();
         fs::write(stage.path("b.csv.zst"), zipped).unwrap();
         let pattern = Pattern::all_of(stage.0.path().to_owned());
-        let clock = Arc::new(ManualClock::new(0));
-        let mut folder = FolderReader::open(&pattern, Format::Csv, Extract::default(), clock.clone(), None).unwrap();
+        let mut folder = open(&pattern, Format::Csv, None).unwrap();
         let mut intake = Intake::default();
         while folder.read(&mut intake, ONE).unwrap() != Read::End {}
         assert_eq!(
@@ -528,7 +543,7 @@ mod tests {
         let progress = folder.progress().unwrap();
         assert_eq!(progress.done, progress.total);
         let offset = folder.offset();
-        let again = FolderReader::open(&pattern, Format::Csv, Extract::default(), clock, offset.as_ref());
+        let again = open(&pattern, Format::Csv, offset.as_ref());
         assert_eq!(again.unwrap().read(&mut Intake::default(), MANY).unwrap(), Read::End);
     }
 

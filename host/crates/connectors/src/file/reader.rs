@@ -5,13 +5,11 @@
 //! moved to another disk or saved anew with lines appended goes on.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::archive::Archive;
 use crate::records::{Error, Extract, Stream, StreamOffset, Text, Window};
 use dirigo_connect::Format;
-use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
-use dirigo_ground::clock::Clock;
+use dirigo_connect::source::{Intake, Offset, Opening, Read, ReadLimit, ReadProgress, Source};
 
 /// An open file of events.
 pub(super) struct FileReader {
@@ -22,25 +20,19 @@ pub(super) struct FileReader {
 }
 
 impl FileReader {
-    pub(super) fn open(
-        path: &Path,
-        format: Format,
-        extract: Extract,
-        clock: Arc<dyn Clock>,
-        from: Option<&Offset>,
-    ) -> Result<Self, Error> {
-        let (archive, metadata) = Archive::open(path).map_err(|reason| Error::Open {
+    pub(super) fn open(path: &Path, format: Format, extract: Extract, opening: &Opening<'_>) -> Result<Self, Error> {
+        let (archive, metadata) = Archive::open(path, &**opening.disk).map_err(|reason| Error::Open {
             path: path.to_owned(),
             reason,
         })?;
         let name = format!("`{}`", path.display());
-        let text = Text::new(name.clone(), archive, format, extract, clock);
+        let text = Text::new(name.clone(), archive, format, extract, opening.clock.clone());
         let mut file = Self {
             text,
             is_regular: metadata.is_file(),
             bytes: metadata.len(),
         };
-        if let Some(offset) = from {
+        if let Some(offset) = opening.from {
             file.go_on(&name, offset)?;
         }
         Ok(file)

@@ -98,7 +98,7 @@ impl SourceSpec for FileSpec {
 
     fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Source>, Error> {
         let extract = Extract::new(opening.key, opening.time);
-        let file = FileReader::open(&self.path, self.format, extract, opening.clock, opening.from)?;
+        let file = FileReader::open(&self.path, self.format, extract, &opening)?;
         Ok(Box::new(file))
     }
 
@@ -135,7 +135,7 @@ impl SourceSpec for FolderSpec {
 
     fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Source>, Error> {
         let extract = Extract::new(opening.key, opening.time);
-        let folder = FolderReader::open(&self.pattern, self.format, extract, opening.clock, opening.from)?;
+        let folder = FolderReader::open(&self.pattern, self.format, extract, &opening)?;
         Ok(Box::new(folder))
     }
 

@@ -11,6 +11,7 @@ use super::FileSpec;
 use crate::records::{self, RECORD_BYTES_MAX};
 use dirigo_connect::source::{Error, Intake, Offset, Opening, REFUSED_BYTES_MAX, Read, ReadLimit, Source, SourceSpec};
 use dirigo_connect::{Format, Pointer};
+use dirigo_disk::{Disk, Real};
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::ManualClock;
 
@@ -94,6 +95,7 @@ fn try_open(source: &Options, from: Option<&Offset>) -> Result<Box<dyn Source>, 
         time: source.time.as_ref(),
         clock: Arc::new(ManualClock::new(77)),
         from,
+        disk: &(Arc::new(Real) as Arc<dyn Disk>),
     })
 }
 
