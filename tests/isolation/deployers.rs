@@ -361,6 +361,64 @@ fn a_tenant_has_no_more_sources_and_sinks_than_it_was_granted() {
 }
 
 #[test]
+fn more_sources_and_sinks_than_a_host_can_run_are_refused_before_any_starts() {
+    let folder = Folder::new();
+    folder.write(
+        "pipeline.toml",
+        wide("many", 4_100, 1).replace("inputs = [", "inputs = [\"g0\"] #"),
+    );
+    let refused = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    refused.ends_with(78, &["4100 sources and 1 sinks", "one host runs 4096"]);
+}
+
+/// A graph of layers of two operators, each of which reads both of the layer before.
+fn diamonds(layers: usize) -> String {
+    let operator = |id: String, inputs: String| {
+        format!(
+            "[[operator]]\nid = \"{id}\"\ncomponent = \"builtin:filter\"\ninputs = [{inputs}]\n\
+             config = {{ field = \"value\", threshold = -1e9 }}\n"
+        )
+    };
+    let layer = |n: usize| {
+        let inputs = match n {
+            0 => "\"g\"".to_owned(),
+            n => format!("\"a{0}\", \"b{0}\"", n - 1),
+        };
+        operator(format!("a{n}"), inputs.clone()) + &operator(format!("b{n}"), inputs)
+    };
+    let operators: String = (0..layers).map(layer).collect();
+    format!(
+        "[pipeline]\nname = \"diamonds\"\n[[source]]\nid = \"g\"\nkind = \"generator\"\ncount = 2\n{operators}\
+         [[sink]]\nid = \"out\"\nkind = \"null\"\ninputs = [\"a{last}\"]\n",
+        last = layers - 1
+    )
+}
+
+#[test]
+fn a_graph_that_doubles_its_events_in_each_layer_is_refused() {
+    let folder = Folder::new();
+    for layers in [12, 30, 100] {
+        folder.write("pipeline.toml", diamonds(layers));
+        let refused = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+        refused.ends_with(
+            78,
+            &[
+                "too many paths lead from a source to operator `a10`",
+                "1024 paths",
+                "at most 1000",
+            ],
+        );
+    }
+    // Sources side by side are no paths of one event.
+    folder.write("pipeline.toml", wide("wide", 1_100, 1));
+    let joined = Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish();
+    joined.ends_with(0, &["the pipeline is valid"]);
+    folder.write("pipeline.toml", diamonds(5));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    assert_eq!(finished.succeeds().count("events_out"), 2 * 16);
+}
+
+#[test]
 fn a_tenant_neither_continues_nor_discards_the_state_of_another() {
     let folder = two_tenants();
     let run = |file: &str, more: &[&str]| {

@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use dirigo_command::descriptors;
 use dirigo_command::log::Log;
 use dirigo_command::output::{self, Format};
 use dirigo_command::{Exit, Globals, report, setup};

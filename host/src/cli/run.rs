@@ -21,7 +21,7 @@ use super::setup::CommandContext;
 use super::slo_monitor::SloMonitor;
 use super::throttling::ThrottlingMonitor;
 use super::{Exit, Globals, output, report};
-use super::delivery_semantics;
+use super::{delivery_semantics, descriptors};
 
 /// Arguments of `dirigo run`.
 #[derive(Debug, clap::Args)]
@@ -113,6 +113,10 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
             return Ok(Exit::Configuration);
         }
     };
+    if let Some(shortage) = descriptors::shortage(prepared.iter().map(|prepared| &prepared.pipeline)) {
+        eprintln!("error: {shortage}");
+        return Ok(Exit::Configuration);
+    }
     let workers = args.workers.unwrap_or_else(available_workers);
     let options = HostOptions {
         workers,

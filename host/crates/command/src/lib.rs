@@ -3,6 +3,7 @@
 //!
 //! It knows no subcommand, and prints nothing but what one gives it.
 
+pub mod descriptors;
 pub mod log;
 pub mod output;
 pub mod report;

@@ -10,7 +10,7 @@ use dirigo_ground::clock::{Clock, SystemClock};
 use dirigo_pipeline::{self as pipeline, Admission, Diagnostics, Inputs, Loaded, Override, Registry, Tenants};
 use dirigo_runtime::{Prepared, prepare};
 
-use super::Globals;
+use super::{Globals, descriptors};
 
 /// An engine, connectors, a clock and a runtime.
 pub struct CommandContext {
@@ -35,6 +35,7 @@ impl CommandContext {
     /// If the machine cannot run guests.
     pub fn new(globals: &Globals) -> anyhow::Result<Self> {
         touch_small_pages();
+        descriptors::raise();
         // A command loads its components before any pipeline runs.
         let gives_way = false;
         let in_process_of = |executable| Compiler::Process { executable, gives_way };
