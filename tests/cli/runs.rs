@@ -181,16 +181,17 @@ fn the_reason_of_an_error_is_said_once() {
         Folder::with_pipeline(&PIPELINE.replace("kind = \"stdout\"", "kind = \"file\"\npath = \"a.file/out\""));
     folder.write("readings.jsonl", "");
     folder.write("a.file", "");
+    folder.write("b.file", "");
     for (arguments, reason) in [
         (&["inspect", "nowhere.wasm"][..], "No such file"),
         (&["inspect", "a.file"], "a.file"),
         (&["replay", "nowhere.jsonl", "--id", "1"], "No such file"),
         (&["run", "pipeline.toml"], "cannot open"),
         (
-            &["run", "pipeline.toml", "--state", "a.file"],
+            &["run", "pipeline.toml", "--state", "b.file"],
             "cannot make the state directory",
         ),
-        (&["run", "pipeline.toml", "--state", "a.file"], "Not a directory"),
+        (&["run", "pipeline.toml", "--state", "b.file"], "Not a directory"),
     ] {
         let ran = folder.dirigo(arguments).expect(1);
         assert_eq!(ran.stderr.matches(reason).count(), 1, "{arguments:?}: {}", ran.stderr);

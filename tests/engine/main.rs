@@ -1,4 +1,5 @@
-//! Compiled components: kept, trusted only when whole and ours, and never stale.
+//! Compiled components: kept, trusted only when whole and ours, and never stale; and those that are meant to hold up the
+//! compiler.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,4 +15,5 @@
 #[allow(dead_code, unused_imports, reason = "each suite uses its own part")]
 mod support;
 
+mod bombs;
 mod cache;

@@ -222,7 +222,7 @@ fn the_tenants_file_has_the_last_word() {
     let folder = sums("[tenant]\nactive_actors = 100", 50);
     folder.write(
         "tenants.toml",
-        "[[tenant]]\nname = \"acme\"\nweight = 7\nactive_actors = 2\n",
+        "[[tenant]]\nname = \"acme\"\npipelines = [\".\"]\nweight = 7\nactive_actors = 2\n",
     );
     let run = |file: &str| {
         Dirigo::run(&folder, ["pipeline.toml"])
@@ -243,7 +243,7 @@ fn the_tenants_file_has_the_last_word() {
     folder.write("others.toml", "[[tenant]]\nname = \"globex\"\n");
     folder.write("wrong.toml", "[[tenant]]\nname = \"acme\"\nwieght = 2\n");
     for finish in [&run as &dyn Fn(&str) -> Finished, &check] {
-        finish("others.toml").ends_with(78, &["tenant `acme`", "others.toml does not list", "[default]"]);
+        finish("others.toml").ends_with(78, &["no tenant in others.toml has this pipeline file", "[default]"]);
         finish("none.toml").ends_with(78, &["cannot read the tenants file"]);
         finish("wrong.toml").ends_with(78, &["wrong.toml:3", "did you mean `weight`?"]);
     }

@@ -18,6 +18,7 @@ mod support;
 mod amplification;
 mod budgets;
 mod chance;
+mod deployers;
 mod limits;
 mod malformed;
 mod neighbours;

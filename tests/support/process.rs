@@ -55,12 +55,6 @@ impl Dirigo {
         self
     }
 
-    /// With an environment variable.
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
-        self.command.env(name, value);
-        self
-    }
-
     pub(crate) fn workers(self, workers: u32) -> Self {
         self.args(["--workers", &workers.to_string()])
     }

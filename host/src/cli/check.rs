@@ -39,14 +39,21 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let setup = CommandContext::new(globals)?.announcing(globals);
+    let tenants = match args.tenants.as_deref().map(Tenants::load).transpose() {
+        Ok(tenants) => tenants,
+        Err(problems) => {
+            report::diagnostics(&problems, globals.format)?;
+            return Ok(Exit::Configuration);
+        }
+    };
+    let setup = CommandContext::new(globals)?.with_tenants(tenants).announcing(globals);
     let mut all = Vec::new();
     let mut sound = Vec::new();
     let mut outputs = Vec::new();
     for file in &args.files {
         let found = match setup.load(file, &args.set) {
             Ok(mut prepared) => {
-                let found = runtime::preview(&prepared, &setup.clock, &Real, Severity::Error);
+                let found = runtime::preview(&prepared, &setup.clock, Severity::Error);
                 prepared.warnings.append(found);
                 let location = location(args, &prepared);
                 outputs.extend(outputs::find(&prepared, &location));
@@ -75,13 +82,8 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         })
         .collect();
     let mut conflicts = pipeline::conflicts(&sound);
-    let tenants = args.tenants.as_deref().map(Tenants::load).transpose();
     let pipelines = sound.iter().map(|(pipeline, _)| *pipeline);
-    conflicts.extend(
-        tenants
-            .and_then(|tenants| pipeline::budgets(pipelines, tenants.as_ref()))
-            .err(),
-    );
+    conflicts.extend(pipeline::budgets(pipelines, setup.tenants.as_ref()).err());
     if globals.format == Format::Text {
         report::all(&conflicts, globals.format)?;
     }

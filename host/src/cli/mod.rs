@@ -5,6 +5,7 @@
 mod build;
 mod case_report;
 mod check;
+mod compile_for_parent;
 mod completions;
 mod crate_name;
 mod delivery_semantics;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use dirigo_command::descriptors;
 use dirigo_command::log::Log;
 use dirigo_command::output::{self, Format};
 use dirigo_command::{Exit, Globals, report, setup};
@@ -83,7 +85,13 @@ enum Command {
     Schema(schema::Args),
     /// Print shell completions
     Completions(completions::Args),
+    /// Compile one component for the process that started this one
+    #[command(hide = true, name = dirigo::engine::COMPILER_SUBCOMMAND)]
+    CompileForParent(compile_for_parent::Args),
 }
+
+/// This process's executable, also where its file was replaced since.
+const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
@@ -98,6 +106,7 @@ pub(crate) fn main() -> ExitCode {
         format: cli.output,
         cache_dir: cli.cache_dir,
         cache_key: cli.cache_key,
+        compiler: Some(OWN_EXECUTABLE.into()),
         log: Log::set_up(&filter),
     };
     let outcome = match cli.command {
@@ -113,6 +122,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Bench(args) => dirigo_bench::execute(&args, &globals),
         Command::Schema(args) => schema::execute(&args),
         Command::Completions(args) => completions::execute(&args),
+        Command::CompileForParent(args) => compile_for_parent::execute(&args),
     };
     let dropped = globals.log.finish();
     if dropped > 0 {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use dirigo::disk::{NotPrivate, Real, make_private_directory};
+use dirigo::disk::{NotPrivate, make_private_directory};
 use dirigo::flow::Failure;
 use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity, Tenants};
 use dirigo::runtime::compatibility;
@@ -15,7 +15,6 @@ use dirigo::runtime::{
 };
 use dirigo::scheduler::PolicyKind;
 
-use super::delivery_semantics;
 use super::interrupts::{Ending, FinishedRun, Interrupts};
 use super::output::Format;
 use super::progress::{self, Progress};
@@ -23,6 +22,7 @@ use super::setup::CommandContext;
 use super::slo_monitor::SloMonitor;
 use super::throttling::ThrottlingMonitor;
 use super::{Exit, Globals, Log, output, report};
+use super::{delivery_semantics, descriptors};
 
 /// Arguments of `dirigo run`.
 #[derive(Debug, clap::Args)]
@@ -106,30 +106,45 @@ fn drain_timeout(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+/// What is wrong with the places of the summary and of the state, found before anything runs.
+fn unusable_place(args: &Args) -> Option<String> {
     if let Some(file) = &args.summary_json
         && let Err(error) = can_be_written(file)
     {
-        output::say(&format!(
-            "error: `--summary-json {}`: the summary cannot be written there: {error}",
-            file.display()
+        let file = file.display();
+        return Some(format!(
+            "`--summary-json {file}`: the summary cannot be written there: {error}"
         ));
+    }
+    match make_private_directory(args.state.as_deref()?, "state directory") {
+        // What cannot be made or read at all, the store says with the file that it needs.
+        Ok(()) | Err(NotPrivate::Io { .. }) => None,
+        Err(problem) => Some(problem.to_string()),
+    }
+}
+
+pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    if let Some(problem) = unusable_place(args) {
+        output::say(&format!("error: {problem}"));
         return Ok(Exit::Configuration);
     }
-    if let Some(directory) = &args.state {
-        match make_private_directory(directory, "state directory") {
-            // What cannot be made or read at all, the store says with the file that it needs.
-            Ok(()) | Err(NotPrivate::Io { .. }) => {}
-            Err(problem) => {
-                output::say(&format!("error: {problem}"));
-                return Ok(Exit::Configuration);
-            }
+    let tenants = match args.tenants.as_deref().map(Tenants::load).transpose() {
+        Ok(tenants) => tenants,
+        Err(problems) => {
+            report::diagnostics(&problems, globals.format)?;
+            return Ok(Exit::Configuration);
         }
-    }
-    let setup = CommandContext::new(globals)?.announcing(globals);
+    };
+    let setup = CommandContext::new(globals)?
+        .with_tenants(tenants)
+        .with_state(args.state.as_deref())
+        .announcing(globals);
     let Some(prepared) = prepare_all(&setup, args, globals)? else {
         return Ok(Exit::Configuration);
     };
+    if setup.tenants.is_some() && !expect_own_state(args, globals, &prepared)? {
+        return Ok(Exit::Configuration);
+    }
     let Some(prepared) = resume_all(args, globals, prepared)? else {
         return Ok(Exit::Configuration);
     };
@@ -139,14 +154,17 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         return Ok(Exit::Configuration);
     }
     let pipelines = prepared.iter().map(|prepared| &prepared.pipeline);
-    let tenants = args.tenants.as_deref().map(Tenants::load).transpose();
-    let budgets = match tenants.and_then(|tenants| pipeline::budgets(pipelines, tenants.as_ref())) {
+    let budgets = match pipeline::budgets(pipelines, setup.tenants.as_ref()) {
         Ok(budgets) => budgets,
         Err(problems) => {
             report::diagnostics(&problems, globals.format)?;
             return Ok(Exit::Configuration);
         }
     };
+    if let Some(shortage) = descriptors::shortage(prepared.iter().map(|prepared| &prepared.pipeline)) {
+        eprintln!("error: {shortage}");
+        return Ok(Exit::Configuration);
+    }
     let workers = args.workers.unwrap_or_else(available_workers);
     let options = HostOptions {
         workers,
@@ -224,7 +242,7 @@ fn prepare_all(setup: &CommandContext, args: &Args, globals: &Globals) -> anyhow
     for file in &args.files {
         match setup.load_to_run(file, &args.set, &patience) {
             Ok(mut prepared) => {
-                let found = runtime::preview(&prepared, &setup.clock, &Real, Severity::Warning);
+                let found = runtime::preview(&prepared, &setup.clock, Severity::Warning);
                 prepared.warnings.append(found);
                 if prepared.warnings.count(Severity::Warning) > 0 {
                     report::diagnostics(&prepared.warnings, Format::Text)?;
@@ -247,6 +265,30 @@ fn prepare_all(setup: &CommandContext, args: &Args, globals: &Globals) -> anyhow
         output::print_json(&report::joined(&refused))?;
     }
     Ok(None)
+}
+
+/// Whether the state of each pipeline is that of its tenant: a file of one must not go on from, or discard, what another's of
+/// the same name has left. If not, it has been said.
+fn expect_own_state(args: &Args, globals: &Globals, prepared: &[Prepared]) -> anyhow::Result<bool> {
+    for prepared in prepared {
+        let pipeline = &prepared.pipeline;
+        let owner = match compatibility::tenant(&location(args, pipeline)) {
+            // To discard what cannot be read is what `--fresh` is for.
+            Err(_) if args.fresh => None,
+            owner => owner.with_context(|| format!("pipeline `{}`", pipeline.name))?,
+        };
+        if let Some(owner) = owner.filter(|owner| *owner != pipeline.tenant) {
+            let Pipeline { name, tenant, .. } = pipeline;
+            let message = format!("the state of pipeline `{name}` is of tenant `{owner}`, and this one of `{tenant}`");
+            let help = Some("give the pipeline another name");
+            report::diagnostics(
+                &prepared.span_index.error_at("", "", &message, "", help),
+                globals.format,
+            )?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// All pipelines, as they go on from their state; `None` where one does not fit what is there, which has been said. Nothing

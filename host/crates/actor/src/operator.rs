@@ -38,7 +38,8 @@ pub struct Operator {
     pub(super) driver: Box<dyn Driver>,
     pub(super) errors: OnError,
     pub(super) isolation: Isolation,
-    pub(super) slice_ns: u64,
+    slice_ns: u64,
+    slice_shared_ns: u64,
     pub(super) fuel_estimator: FuelEstimator,
     /// What events take from its outputs to a sink, in ns: the longest way.
     after_ns: AtomicU64,
@@ -94,10 +95,14 @@ impl Operator {
         self.slice_lengths.read()
     }
 
-    /// What a slice of it is to last, in ns.
+    /// What a slice of it is to last, in ns: less where other tenants wait for the worker.
     #[must_use]
     pub fn slice_ns(&self) -> u64 {
-        self.slice_ns
+        if self.context.scheduler.is_shared() {
+            self.slice_shared_ns
+        } else {
+            self.slice_ns
+        }
     }
 
     /// What its guests counted.

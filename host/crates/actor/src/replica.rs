@@ -102,7 +102,7 @@ impl Replica {
     /// Runs turns for about one slice, which began at `started_ns`.
     pub(super) fn run(&mut self, actor: &Arc<Actor>, started_ns: u64) -> Step {
         let operator = &actor.operator;
-        let mut clock = SliceClock::new(&*operator.context.clock, started_ns, operator.slice_ns);
+        let mut clock = SliceClock::new(&*operator.context.clock, started_ns, operator.slice_ns());
         // The right to take effects: kept from the end of one turn to the start of the next.
         let mut inside = None;
         loop {
@@ -216,7 +216,7 @@ impl Replica {
             total: operator
                 .fuel_estimator
                 .turn_fuel(taken, operator.setup.limits.fuel_per_event),
-            slice: operator.fuel_estimator.slice_fuel(operator.slice_ns),
+            slice: operator.fuel_estimator.slice_fuel(operator.slice_ns()),
         };
         let instance = self.slot.as_mut().and_then(|slot| slot.instance.take());
         let origin = chunk.twin().map(|twin| EventOrigin {
@@ -235,8 +235,8 @@ impl Replica {
         };
         let operator = &actor.operator;
         let turn = &mut running.turn;
-        let fuel = operator.fuel_estimator.slice_fuel(operator.slice_ns);
-        let until_ns = clock.now_ns() + FuelEstimator::look_ns(operator.slice_ns);
+        let fuel = operator.fuel_estimator.slice_fuel(operator.slice_ns());
+        let until_ns = clock.now_ns() + FuelEstimator::look_ns(operator.slice_ns());
         let sliced = turn.poll(&self.turn_waker, fuel, || clock.is_before(until_ns));
         let polled_ns = watchdog::after(clock.lap_ns());
         counters::at_least(&operator.counters.poll_us_max, polled_ns / 1_000);
@@ -260,8 +260,8 @@ impl Replica {
             PollEnd::Yielded => turn.note_service(),
             PollEnd::Preempted => turn.teach(&operator.fuel_estimator, polled_ns),
         }
-        let may_go_on =
-            comes_nearer(clock.used_ns(), polled_ns, operator.slice_ns) && !operator.context.epochs.turns().is_raised();
+        let may_go_on = comes_nearer(clock.used_ns(), polled_ns, operator.slice_ns())
+            && !operator.context.epochs.turns().is_raised();
         (!may_go_on).then_some(Step::Again)
     }
 
@@ -283,7 +283,7 @@ impl Replica {
         let step = self.leave_draining(actor, backoff);
         let has_room = operator
             .fuel_estimator
-            .has_room_for_a_turn(clock.used_ns(), operator.slice_ns);
+            .has_room_for_a_turn(clock.used_ns(), operator.slice_ns());
         step.or((!has_room).then_some(Step::Again))
     }
 

@@ -3,6 +3,7 @@
 //!
 //! It knows no subcommand, and prints nothing but what one gives it.
 
+pub mod descriptors;
 pub mod log;
 pub mod output;
 pub mod report;
@@ -59,6 +60,8 @@ pub struct Globals {
     pub cache_dir: Option<String>,
     /// Where the key of the cache is kept, if the user says so.
     pub cache_key: Option<PathBuf>,
+    /// The executable that compiles components for this process; `None` to compile within it.
+    pub compiler: Option<PathBuf>,
     /// The log of this process.
     pub log: Log,
 }

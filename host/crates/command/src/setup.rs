@@ -1,15 +1,16 @@
 //! What several commands need: an engine, a runtime, a loaded pipeline.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dirigo_engine::{Cache, Engine, Machine};
+use dirigo_disk::HostDirectories;
+use dirigo_engine::{Cache, Compiler, Engine, Machine};
 use dirigo_ground::clock::{Clock, SystemClock};
-use dirigo_pipeline::{self as pipeline, Diagnostics, Loaded, Override, Registry};
+use dirigo_pipeline::{self as pipeline, Admission, Diagnostics, Inputs, Loaded, Override, Registry, Tenants};
 use dirigo_runtime::{Patience, Prepared, prepare, prepare_with};
 
-use super::Globals;
+use super::{Globals, descriptors};
 
 /// An engine, connectors, a clock and a runtime.
 pub struct CommandContext {
@@ -21,6 +22,10 @@ pub struct CommandContext {
     pub clock: Arc<dyn Clock>,
     /// Where everything runs that is no turn of a guest.
     pub runtime: tokio::runtime::Runtime,
+    /// What no pipeline may touch.
+    pub host_directories: HostDirectories,
+    /// What tenants may do, where the operator of the host says it.
+    pub tenants: Option<Tenants>,
 }
 
 impl CommandContext {
@@ -30,7 +35,12 @@ impl CommandContext {
     /// If the machine cannot run guests.
     pub fn new(globals: &Globals) -> anyhow::Result<Self> {
         touch_small_pages();
-        let engine = Engine::new(&Machine::read(), cache(globals))?;
+        descriptors::raise();
+        // A command loads its components before any pipeline runs.
+        let gives_way = false;
+        let in_process_of = |executable| Compiler::Process { executable, gives_way };
+        let compiler = globals.compiler.clone().map_or(Compiler::InProcess, in_process_of);
+        let engine = Engine::new(&Machine::read(), cache(globals))?.with_compiler(compiler);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .on_thread_start(dirigo_ground::thread::raise_priority)
@@ -42,6 +52,8 @@ impl CommandContext {
             connectors: dirigo_connectors::builtin(),
             clock: Arc::new(SystemClock::new()),
             runtime,
+            host_directories: host_directories(globals),
+            tenants: None,
         })
     }
 
@@ -59,13 +71,28 @@ impl CommandContext {
         self
     }
 
+    /// With what tenants may do.
+    #[must_use]
+    pub fn with_tenants(mut self, tenants: Option<Tenants>) -> Self {
+        self.tenants = tenants;
+        self
+    }
+
+    /// With the directory that state is kept in, which no pipeline may touch.
+    #[must_use]
+    pub fn with_state(mut self, directory: Option<&Path>) -> Self {
+        if let Some(directory) = directory {
+            self.host_directories = self.host_directories.with("state directory", directory);
+        }
+        self
+    }
+
     /// Loads and prepares a pipeline file.
     ///
     /// # Errors
     /// What is wrong with the file or its components.
     pub fn load(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
-        let loaded = pipeline::load(file, overrides, &self.connectors)?;
-        self.prepare(loaded)
+        self.load_with(file, overrides, Inputs::OfSources)
     }
 
     /// Loads and prepares a pipeline file for its test cases, whose events come from no source.
@@ -73,7 +100,15 @@ impl CommandContext {
     /// # Errors
     /// What is wrong with the file or its components.
     pub fn load_for_tests(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
-        let loaded = pipeline::load_for_tests(file, overrides, &self.connectors)?;
+        self.load_with(file, overrides, Inputs::HandedIn)
+    }
+
+    fn load_with(&self, file: &Path, overrides: &[Override], inputs: Inputs) -> Result<Prepared, Diagnostics> {
+        let admission = match &self.tenants {
+            Some(tenants) => tenants.admit(file, &self.host_directories)?,
+            None => Admission::of_user(&self.host_directories),
+        };
+        let loaded = pipeline::load_admitted(file, overrides, &self.connectors, inputs, &admission)?;
         self.prepare(loaded)
     }
 
@@ -108,6 +143,17 @@ fn touch_small_pages() {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "memory comes in huge pages");
     }
+}
+
+/// What the host keeps for itself whatever a command does: the caches that it or another host of this user loads code
+/// from, and their keys.
+fn host_directories(globals: &Globals) -> HostDirectories {
+    let named = globals.cache_dir.as_deref().filter(|directory| *directory != "off");
+    let caches = named.map(PathBuf::from).into_iter().chain(Cache::default_directory());
+    let keys = globals.cache_key.clone().into_iter().chain(Cache::default_key());
+    let of_host = |what| move |directories: HostDirectories, path: PathBuf| directories.with(what, &path);
+    let directories = caches.fold(HostDirectories::default(), of_host("cache directory"));
+    keys.fold(directories, of_host("key of the cache"))
 }
 
 /// The cache that the user wants; one that cannot be used, or that others could change, is done without.

@@ -128,6 +128,8 @@ pub struct Opening<'a> {
     pub from: Option<&'a Offset>,
     /// Whether a later run goes on where this one ends. Then a last record that has no end yet can be left to it.
     pub is_continued: bool,
+    /// The files of the machine, as far as this pipeline may read them.
+    pub disk: &'a Arc<dyn Disk>,
 }
 
 /// What a pipeline says of one of its sources, validated: the options of its connector.

@@ -4,6 +4,8 @@
 //! And the one way to open what a person names and the host only reads, which is to be a regular file of a bounded size.
 //! Knows nothing of what is in the files.
 
+mod access;
+mod confined;
 mod private;
 mod real;
 mod regular;
@@ -14,6 +16,7 @@ use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 
+pub use access::{Denied, FileAccess, Grant, Grants, HostDirectories, Usage};
 pub use private::{NotPrivate, expect_private_directory, make_private_directory};
 pub use real::Real;
 pub use regular::{open_regular, open_regular_or_pipe, read_regular};
@@ -26,6 +29,15 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// When it cannot be, or with [`Mode::Existing`] is not there.
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>>;
+
+    /// Opens a file to read it as the machine has it: what enters a pipeline is not written through this seam. A pipe is not
+    /// waited for.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    fn read(&self, path: &Path) -> io::Result<std::fs::File> {
+        regular::open_at_once(path)
+    }
 
     /// What is at a path; symbolic links are followed.
     ///

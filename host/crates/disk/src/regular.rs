@@ -9,12 +9,14 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use super::Disk;
+
 /// Opens a regular file to read.
 ///
 /// # Errors
 /// When the system refuses, or something else is there.
-pub fn open_regular(path: &Path) -> io::Result<(fs::File, Metadata)> {
-    let (file, metadata) = open_at_once(path)?;
+pub fn open_regular(disk: &dyn Disk, path: &Path) -> io::Result<(fs::File, Metadata)> {
+    let (file, metadata) = opened(disk, path)?;
     if metadata.is_file() {
         Ok((file, metadata))
     } else {
@@ -26,8 +28,8 @@ pub fn open_regular(path: &Path) -> io::Result<(fs::File, Metadata)> {
 ///
 /// # Errors
 /// When the system refuses, something else is there, or it is larger.
-pub fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let (file, metadata) = open_regular(path)?;
+pub fn read_regular(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let (file, metadata) = open_regular(disk, path)?;
     let too_large = || {
         io::Error::new(
             ErrorKind::FileTooLarge,
@@ -51,8 +53,8 @@ pub fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// When the system refuses, or something else is there.
-pub fn open_regular_or_pipe(path: &Path) -> io::Result<(fs::File, Metadata)> {
-    let (file, metadata) = open_at_once(path)?;
+pub fn open_regular_or_pipe(disk: &dyn Disk, path: &Path) -> io::Result<(fs::File, Metadata)> {
+    let (file, metadata) = opened(disk, path)?;
     if metadata.is_file() || metadata.file_type().is_fifo() {
         Ok((file, metadata))
     } else {
@@ -61,10 +63,14 @@ pub fn open_regular_or_pipe(path: &Path) -> io::Result<(fs::File, Metadata)> {
 }
 
 /// Opens what is there without waiting: to open a pipe is else to wait for its other end.
-fn open_at_once(path: &Path) -> io::Result<(fs::File, Metadata)> {
+pub(super) fn open_at_once(path: &Path) -> io::Result<fs::File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let flags = i32::try_from(flags.bits()).expect("flags of the system fit into its own type");
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+fn opened(disk: &dyn Disk, path: &Path) -> io::Result<(fs::File, Metadata)> {
+    let file = disk.read(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Err(ErrorKind::IsADirectory.into());
@@ -101,10 +107,11 @@ fn shown(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Real;
     use super::*;
 
     fn problem(path: &str, bytes_max: u64) -> String {
-        read_regular(Path::new(path), bytes_max).unwrap_err().to_string()
+        read_regular(&Real, Path::new(path), bytes_max).unwrap_err().to_string()
     }
 
     #[test]
@@ -116,7 +123,7 @@ mod tests {
         let fifo = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, rustix::fs::Mode::RWXU, 0).unwrap();
         assert_eq!(problem(pipe.to_str().unwrap(), 1), "it is a pipe, not a regular file");
-        assert!(open_regular_or_pipe(&pipe).is_ok());
+        assert!(open_regular_or_pipe(&Real, &pipe).is_ok());
     }
 
     #[test]
@@ -124,7 +131,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "four").unwrap();
-        assert_eq!(read_regular(&path, 4).unwrap(), b"four");
+        assert_eq!(read_regular(&Real, &path, 4).unwrap(), b"four");
         assert_eq!(problem(path.to_str().unwrap(), 3), "it is larger than 3 bytes");
         // Its length is said to be 0.
         assert_eq!(problem("/proc/self/status", 3), "it is larger than 3 bytes");

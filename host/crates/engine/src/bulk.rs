@@ -21,6 +21,7 @@
 //!
 //! Knows the binary format, and nothing of engines or of what a component is for.
 
+mod instances;
 mod module;
 mod pieces;
 mod touch;
@@ -42,6 +43,15 @@ const FUNCTION_BYTES_MAX: usize = 256 << 10;
 /// times over.
 const CODE_BYTES_MAX: usize = 64 << 20;
 const FUNCTIONS_MAX: usize = 200_000;
+/// The most data segments, and the most items of element segments, which are what tables hold: the compiler, and each
+/// instance, takes them one after the other. 90,000 segments of one byte took it 157 s.
+const DATA_SEGMENTS_MAX: usize = 10_000;
+const ELEMENTS_MAX: usize = 100_000;
+const ELEMENT_SEGMENTS_MAX: usize = 10_000;
+/// How deep blocks of a function may be nested, and how many places all branch tables of a function may name: what the compiler
+/// takes grows with their square. A `switch` of a thousand cases has a thousand of both.
+const BLOCK_DEPTH_MAX: usize = 2_000;
+const BRANCH_TARGETS_MAX: usize = 10_000;
 /// How deep components may be nested in one another. Those that tools compose have a few levels.
 const DEPTH_MAX: u32 = 16;
 
@@ -76,6 +86,7 @@ impl From<wasmparser::BinaryReaderError> for Refused {
 /// When it is malformed, or too large to be compiled in reasonable time. What it takes need not be valid: the compiler
 /// looks at the result.
 pub(crate) fn in_pieces(component: &[u8]) -> Result<Cow<'_, [u8]>, Refused> {
+    instances::check(component)?;
     let mut seen = Seen {
         lends_memory: lends_memory(component, 0)?,
         ..Seen::default()
@@ -90,6 +101,9 @@ struct Seen {
     lends_memory: bool,
     code_bytes: usize,
     functions: usize,
+    data_segments: usize,
+    element_segments: usize,
+    elements: usize,
 }
 
 /// Core modules and components inside of a component, as sections.
@@ -130,10 +144,32 @@ impl Seen {
             ("has code whose bytes number", self.code_bytes, CODE_BYTES_MAX),
             ("has functions that number", self.functions, FUNCTIONS_MAX),
         ];
-        match bounds.into_iter().find(|(_, found, most)| found > most) {
-            Some((what, found, most)) => Err(Refused::TooLarge { what, found, most }),
-            None => Ok(()),
+        within(bounds)
+    }
+
+    fn add_segments(&mut self, data: usize, elements: impl IntoIterator<Item = u32>) -> Result<(), Refused> {
+        self.data_segments += data;
+        for items in elements {
+            self.element_segments += 1;
+            self.elements += items as usize;
         }
+        within([
+            ("has data segments that number", self.data_segments, DATA_SEGMENTS_MAX),
+            (
+                "has element segments that number",
+                self.element_segments,
+                ELEMENT_SEGMENTS_MAX,
+            ),
+            ("has elements that number", self.elements, ELEMENTS_MAX),
+        ])
+    }
+}
+
+/// Refuses what there is too much of: each is what it is, how much of it was found, and the most.
+fn within<const N: usize>(bounds: [(&'static str, usize, usize); N]) -> Result<(), Refused> {
+    match bounds.into_iter().find(|(_, found, most)| found > most) {
+        Some((what, found, most)) => Err(Refused::TooLarge { what, found, most }),
+        None => Ok(()),
     }
 }
 

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::{bulk, digest};
+use crate::{bulk, compiler, digest};
 use key::Key;
 
 pub use key::Error as KeyError;
@@ -74,18 +74,12 @@ impl Cache {
     pub(crate) fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
         let id = id(engine, wasm);
         let entry = fs::read(self.path(&id)).ok()?;
-        let code = self.verify(&entry, &id)?;
-        deserialize(engine, code)
+        compiler::deserialize(engine, self.verify(&entry, &id)?)
     }
 
     /// Keeps the compiled form of `wasm`; a full or read-only disk only costs the next start its time.
-    pub(crate) fn store(&self, engine: &Engine, wasm: &[u8], component: &Component) {
-        let id = id(engine, wasm);
-        let kept = component
-            .serialize()
-            .map_err(std::io::Error::other)
-            .and_then(|code| self.write(&id, &code));
-        if let Err(error) = kept {
+    pub(crate) fn store(&self, engine: &Engine, wasm: &[u8], code: &[u8]) {
+        if let Err(error) = self.write(&id(engine, wasm), code) {
             tracing::warn!(directory = %self.directory.display(), %error, "a compiled component could not be kept");
         }
     }
@@ -129,13 +123,6 @@ fn user_directory(variable: &str, name: &str) -> Option<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(name));
     let named = std::env::var_os(variable).map(PathBuf::from).and_then(absolute);
     named.or_else(|| home().and_then(absolute))
-}
-
-#[allow(unsafe_code, reason = "wasmtime cannot prove that bytes are code of its own making")]
-fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
-    // SAFETY: the tag shows that these are the bytes that `write` got from `Component::serialize`: only this host has the
-    // key that makes it.
-    unsafe { Component::deserialize(engine, code) }.ok()
 }
 
 /// What an entry is found by.

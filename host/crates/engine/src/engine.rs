@@ -4,22 +4,23 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use dirigo_disk::read_regular;
+use dirigo_disk::{Disk, Real, read_regular};
+use dirigo_ground::limits::CompileLimits;
 use wasmtime::component::{Component as Compiled, Linker};
 
-use crate::bulk::{self, Refused};
 use crate::cache::Cache;
 use crate::capacity::Machine;
+use crate::compiler::{self, Compiler};
 use crate::component::Component;
 use crate::config::config;
-use crate::contract::Violation;
+use crate::error::Error;
 use crate::guest::Guest;
 use crate::{imports, reclaimer};
 
 /// Hears the name of a component.
 type OnCompile = Arc<dyn Fn(&str) + Send + Sync>;
-/// The largest component that is read: some ten times what an interpreter of Python with its library takes.
-const COMPONENT_BYTES_MAX: u64 = 256 << 20;
+/// The largest component: the code that is compiled, and twice as much of data and names.
+const COMPONENT_BYTES_MAX: u64 = 192 << 20;
 
 /// Compiles and instantiates components. Cheap to clone.
 #[derive(Clone)]
@@ -29,36 +30,8 @@ pub struct Engine {
     cache: Option<Cache>,
     /// Hears which component is compiled, before it is.
     on_compile: Option<OnCompile>,
+    compiler: Compiler,
     instances_max: u32,
-}
-
-/// Why a component cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The file cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// Which file.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The bytes are no component.
-    #[error("{0}")]
-    NotAComponent(String),
-    /// The component cannot be made ready for compiling.
-    #[error("{0}")]
-    Refused(#[from] Refused),
-    /// The component does not fit the contract.
-    #[error("{0}")]
-    Violation(#[from] Violation),
-    /// There is no built-in of this name.
-    #[error("there is no built-in operator `{0}`")]
-    NoBuiltin(String),
-    /// The engine itself cannot be set up.
-    #[error("cannot set up wasmtime: {0}")]
-    Setup(String),
 }
 
 impl Engine {
@@ -93,6 +66,7 @@ impl Engine {
             linker: Arc::new(linker),
             cache,
             on_compile: None,
+            compiler: Compiler::InProcess,
             instances_max,
         })
     }
@@ -101,6 +75,13 @@ impl Engine {
     #[must_use]
     pub fn on_compile(mut self, hear: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.on_compile = Some(Arc::new(hear));
+        self
+    }
+
+    /// With components compiled elsewhere than in this process.
+    #[must_use]
+    pub fn with_compiler(mut self, compiler: Compiler) -> Self {
+        self.compiler = compiler;
         self
     }
 
@@ -115,11 +96,19 @@ impl Engine {
     /// # Errors
     /// When it cannot be read, is no component, or breaks the contract.
     pub fn load_file(&self, path: &Path) -> Result<Component, Error> {
-        let wasm = read_regular(path, COMPONENT_BYTES_MAX).map_err(|source| Error::Read {
+        self.load_file_on(&Real, path, CompileLimits::default())
+    }
+
+    /// Loads a component from a file of a disk; if it has to be compiled, within `limits`.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no component, takes too much to compile, or breaks the contract.
+    pub fn load_file_on(&self, disk: &dyn Disk, path: &Path, limits: CompileLimits) -> Result<Component, Error> {
+        let wasm = read_regular(disk, path, COMPONENT_BYTES_MAX).map_err(|source| Error::Read {
             path: path.display().to_string(),
             source,
         })?;
-        self.load_as(&path.display().to_string(), &wasm)
+        self.load_by(&path.display().to_string(), &wasm, &self.compiler, limits)
     }
 
     /// Loads a component that the binary carries.
@@ -128,7 +117,9 @@ impl Engine {
     /// When there is none of that name.
     pub fn load_builtin(&self, name: &str) -> Result<Component, Error> {
         let wasm = dirigo_builtins::get(name).ok_or_else(|| Error::NoBuiltin(name.into()))?;
-        self.load_as(&format!("builtin:{name}"), wasm)
+        // What the host itself brings along is no bomb, and compiles sooner than a process starts.
+        let limits = CompileLimits::default();
+        self.load_by(&format!("builtin:{name}"), wasm, &Compiler::InProcess, limits)
     }
 
     /// Loads a component by `builtin:NAME` or from a file, as a person names it.
@@ -147,32 +138,39 @@ impl Engine {
     /// # Errors
     /// When they are no component, or one that breaks the contract.
     pub fn load(&self, wasm: &[u8]) -> Result<Component, Error> {
-        self.load_as("a component", wasm)
+        self.load_by("a component", wasm, &self.compiler, CompileLimits::default())
     }
 
-    fn load_as(&self, name: &str, wasm: &[u8]) -> Result<Component, Error> {
+    fn load_by(&self, name: &str, wasm: &[u8], place: &Compiler, limits: CompileLimits) -> Result<Component, Error> {
         let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.wasmtime, wasm));
         let compiled = match cached {
             Some(compiled) => compiled,
-            None => self.compile(name, wasm)?,
+            None => self.compile(name, wasm, place, limits)?,
         };
         Ok(Component::new(&self.linker, &compiled, wasm)?)
     }
 
-    fn compile(&self, name: &str, wasm: &[u8]) -> Result<Compiled, Error> {
-        if let Some(problem) = not_a_component(wasm) {
-            return Err(Error::NotAComponent(problem));
-        }
+    fn compile(&self, name: &str, wasm: &[u8], place: &Compiler, limits: CompileLimits) -> Result<Compiled, Error> {
+        compiler::expect_component(wasm)?;
         if let Some(hear) = &self.on_compile {
             hear(name);
         }
-        let compiled = Compiled::from_binary(&self.wasmtime, &bulk::in_pieces(wasm)?).map_err(|error| {
-            // What is said of it should speak of the bytes that its author knows.
-            let error = Compiled::from_binary(&self.wasmtime, wasm).err().unwrap_or(error);
-            Error::NotAComponent(format!("is not a valid component: {error:#}"))
-        })?;
-        if let Some(cache) = &self.cache {
-            cache.store(&self.wasmtime, wasm, &compiled);
+        let (compiled, code) = match place {
+            Compiler::InProcess => {
+                let compiled = compiler::compile(&self.wasmtime, wasm, Compiled::from_binary)?;
+                // Only a cache has a use for the bytes.
+                let code = self.cache.as_ref().map(|_| compiled.serialize());
+                (compiled, code.and_then(Result::ok))
+            }
+            Compiler::Process { executable, gives_way } => {
+                let code = compiler::compile_in(executable, *gives_way, wasm, limits)?;
+                let compiled = compiler::deserialize(&self.wasmtime, &code);
+                let compiled = compiled.ok_or_else(|| Error::Compiler("its code is not for this host".into()))?;
+                (compiled, Some(code))
+            }
+        };
+        if let (Some(cache), Some(code)) = (&self.cache, code) {
+            cache.store(&self.wasmtime, wasm, &code);
         }
         Ok(compiled)
     }
@@ -184,24 +182,5 @@ impl fmt::Debug for Engine {
             .debug_struct("Engine")
             .field("instances_max", &self.instances_max)
             .finish_non_exhaustive()
-    }
-}
-
-/// What the first bytes say is wrong, where they do: the commonest mistakes deserve more than a parse error.
-fn not_a_component(wasm: &[u8]) -> Option<String> {
-    const MAGIC: &[u8] = b"\0asm";
-    let Some(layer) = wasm.strip_prefix(MAGIC) else {
-        return Some(if wasm.is_empty() {
-            "is empty".into()
-        } else {
-            "is not WebAssembly".into()
-        });
-    };
-    match layer.get(..4) {
-        None => Some("is cut off after the first bytes".into()),
-        Some([1, 0, 0, 0]) => Some(
-            "is a core module, not a component; build it for the target `wasm32-wasip2`, as `dirigo build` does".into(),
-        ),
-        Some(_) => None,
     }
 }

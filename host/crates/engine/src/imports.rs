@@ -69,7 +69,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest
     define(
         &mut host,
         "metric",
-        |mut store: Store<'_, '_>, (name, value): (Text, f64)| {
+        |store: Store<'_, '_>, (name, value): (Text, f64)| {
             store.data_mut().count(name.as_str(), value);
             Ok(((), name.cost()))
         },
@@ -77,7 +77,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest
     define(
         &mut host,
         "panicked",
-        |mut store: Store<'_, '_>, (message, event): (Text, Option<u32>)| {
+        |store: Store<'_, '_>, (message, event): (Text, Option<u32>)| {
             let cost = message.cost();
             let message = message.into();
             store.data_mut().panic_message = Some(PanicMessage { message, event });

@@ -2,6 +2,8 @@
 //!
 //! Owns the figures and their defaults. Who enforces them is said at each.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// What one actor of an operator may use. Each is enforced.
@@ -76,6 +78,26 @@ impl Default for Budget {
             log_bytes_per_second: None,
             outputs_per_event: None,
             output_bytes_per_event: None,
+        }
+    }
+}
+
+/// What compiling one component may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// The processor time, of all threads together.
+    pub time: Duration,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+impl Default for CompileLimits {
+    /// What a component gets where nothing is said: one of several MB, such as an interpreter with its libraries, takes a
+    /// quarter of it.
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(30),
+            memory: 1 << 30,
         }
     }
 }

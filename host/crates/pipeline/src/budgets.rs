@@ -10,15 +10,41 @@ use super::tenants::Tenants;
 /// The budget of each tenant of `pipelines`. A tenants file overrules what pipeline files say: those are their tenants'.
 ///
 /// # Errors
-/// When a tenant is not in the tenants file, or pipeline files state different budgets for one.
+/// When a tenant is not in the tenants file, or has more sources or sinks than it grants, or pipeline files state different budgets for one.
 pub fn budgets<'a>(
     pipelines: impl Iterator<Item = &'a Pipeline>,
     tenants: Option<&Tenants>,
 ) -> Result<BTreeMap<String, Budget>, Diagnostics> {
-    match tenants {
-        Some(tenants) => granted(pipelines, tenants),
-        None => stated(pipelines),
+    let Some(tenants) = tenants else {
+        return stated(pipelines);
+    };
+    let pipelines: Vec<&Pipeline> = pipelines.collect();
+    count_ends(&pipelines, tenants)?;
+    granted(pipelines.into_iter(), tenants)
+}
+
+/// Refuses a tenant's pipelines that have more sources or sinks than it may.
+fn count_ends(pipelines: &[&Pipeline], tenants: &Tenants) -> Result<(), Diagnostics> {
+    let mut counts: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
+    for pipeline in pipelines {
+        let [sources, sinks] = counts.entry(&pipeline.tenant).or_default();
+        *sources += pipeline.sources.len();
+        *sinks += pipeline.sinks.len();
+        let (tenant, file) = (&pipeline.tenant, tenants.file().display());
+        let granted = tenants.ends(tenant).unwrap_or_default();
+        for (what, found, most) in [("sources", *sources, granted[0]), ("sinks", *sinks, granted[1])] {
+            if found > most as usize {
+                let problem = Diagnostic::error(format!(
+                    "the pipelines of tenant `{tenant}` have {found} {what}, and it may have {most}"
+                ));
+                let problem = problem.help(format!(
+                    "the operator of the host raises it with `{what} = …` in {file}"
+                ));
+                return Err(Diagnostics::of_one(texts(&pipeline.file, "", &[]), problem));
+            }
+        }
     }
+    Ok(())
 }
 
 fn granted<'a>(

@@ -76,6 +76,7 @@ fn resolve_value(value: &Json) -> Result<Json, String> {
             let outside = Outside {
                 environment: &|name: &str| std::env::var(name),
                 folder: Path::new(""),
+                admission: None,
             };
             let found = outside.find(reference);
             let text = found.map_err(|(flaw, _)| format!("{} {flaw}", reference.described()))?;

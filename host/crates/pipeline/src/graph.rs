@@ -15,6 +15,11 @@ use super::{order, raw, suggest};
 /// How many operators of a circle are named: more do not fit a line.
 const CYCLE_SHOWN_MAX: usize = 12;
 
+/// The most paths that lead from a source to one operator or sink, and to all of them together: so often is an event delivered. Ten layers of two operators that each read both of the layer before make a thousand paths, and a layer
+/// more doubles them. A pipeline of a thousand operators in a row has as many deliveries.
+const PATHS_MAX: u64 = 1_000;
+const DELIVERIES_MAX: u64 = 20_000;
+
 /// The connections of a pipeline.
 pub(super) struct Wiring {
     /// The operators in topological order: each one's index in the file and its inputs, which count operators in this
@@ -90,6 +95,7 @@ pub(super) fn wire(file: &raw::File, problems: &mut Problems) -> Wiring {
     }
     let order = order(file, &items, &edges, problems);
     warn_of_unread(&items, &edges, problems);
+    bound_paths(&order, &items, &edges, problems);
     numbered(&order, &items, &edges)
 }
 
@@ -295,6 +301,43 @@ fn warn_of_unread(items: &[Item<'_>], edges: &HashMap<Role, Vec<Input>>, problem
                     .at(item.place, "what it emits goes nowhere")
                     .help("name it in the `inputs` of an operator or a sink"),
             );
+        }
+    }
+}
+
+/// Reports a graph that multiplies its events by the ways on which they come.
+fn bound_paths(order: &[usize], items: &[Item<'_>], edges: &HashMap<Role, Vec<Input>>, problems: &mut Problems) {
+    if problems.has_errors() {
+        return;
+    }
+    let by_role: HashMap<Role, &Item<'_>> = items.iter().map(|item| (item.role, item)).collect();
+    let sinks = items
+        .iter()
+        .map(|item| item.role)
+        .filter(|role| matches!(role, Role::Sink(_)));
+    let in_order = order.iter().map(|&index| Role::Operator(index)).chain(sinks);
+    let mut paths: HashMap<Input, u64> = HashMap::new();
+    let mut deliveries = 0_u64;
+    for role in in_order {
+        let inputs = &edges[&role];
+        // However many sources feed it, the event of one comes from that one.
+        let direct = u64::from(inputs.iter().any(|input| matches!(input, Input::Source(_))));
+        let ways = inputs.iter().filter_map(|input| paths.get(input));
+        let own = ways.fold(direct, |sum, ways| sum.saturating_add(*ways));
+        deliveries = deliveries.saturating_add(own);
+        if own > PATHS_MAX || deliveries > DELIVERIES_MAX {
+            let item = by_role[&role];
+            let message = format!("too many paths lead from a source to {}", item.described());
+            let label = format!("{own} paths to it, {deliveries} to it and the operators before it");
+            let help = format!(
+                "an event takes every path: at most {PATHS_MAX} may lead to one operator or sink, and {DELIVERIES_MAX} to all \
+                 together"
+            );
+            problems.push(Diagnostic::error(message).at(item.place, label).help(help));
+            return;
+        }
+        if let Some(output) = role.as_input() {
+            paths.insert(output, own);
         }
     }
 }

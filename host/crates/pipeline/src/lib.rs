@@ -13,6 +13,7 @@
 //!
 //! Relative paths, those of overrides included, start from the folder of the pipeline file.
 
+mod admission;
 mod budget;
 mod budgets;
 mod choice;
@@ -20,6 +21,7 @@ mod config;
 mod connector;
 mod diagnostic;
 mod document;
+mod grant;
 mod graph;
 pub mod keys;
 mod loaded;
@@ -47,11 +49,12 @@ mod together;
 mod units;
 mod validate;
 
+pub use admission::{Admission, Caps};
 pub use budgets::budgets;
 pub use config::{Environment, hide, resolve};
 pub use connector::{Exclusive, Registry, SinkConnector, SourceConnector};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use loaded::{Loaded, SpanIndex, load, load_for_tests, parse, parse_in};
+pub use loaded::{Loaded, SpanIndex, load, load_admitted, parse, parse_in};
 pub use model::*;
 pub use overrides::Override;
 pub use reference::reference;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
+use super::admission::Admission;
 use super::connector::Registry;
 use super::diagnostic::{Diagnostic, Diagnostics, Problems, Severity};
 use super::document::{self, Node, Value};
@@ -15,7 +16,7 @@ use super::raw;
 use super::section::Read;
 use super::span::{Origin, Span, Texts};
 use super::validate::{Inputs, Surroundings, Validation, outside};
-use dirigo_disk::read_regular;
+use dirigo_disk::{Real, read_regular};
 
 /// Pipelines of a thousand operators are under 300 KiB. The bound keeps a mistaken path (a data file, a device) from
 /// filling the memory, and the number of sources within 16 bits: none is written with less than 20 bytes.
@@ -44,29 +45,33 @@ pub struct SpanIndex {
 /// # Errors
 /// When the file cannot be read, or with everything in it that is wrong.
 pub fn load(path: &Path, overrides: &[Override], connectors: &Registry) -> Result<Loaded, Diagnostics> {
-    load_as(path, overrides, connectors, Inputs::OfSources)
+    load_admitted(path, overrides, connectors, Inputs::OfSources, &Admission::default())
 }
 
-/// [`load`] for the test cases of a pipeline: they bring their own events, so the files of its sources need not exist.
+/// [`load`] of a file that may do what it was admitted to. Where its test cases bring the events, the files of its sources
+/// need not exist.
 ///
 /// # Errors
-/// When the file cannot be read, or with everything else in it that is wrong.
-pub fn load_for_tests(path: &Path, overrides: &[Override], connectors: &Registry) -> Result<Loaded, Diagnostics> {
-    load_as(path, overrides, connectors, Inputs::HandedIn)
-}
-
-fn load_as(path: &Path, overrides: &[Override], connectors: &Registry, inputs: Inputs) -> Result<Loaded, Diagnostics> {
+/// When the file cannot be read, or with everything in it that is wrong.
+pub fn load_admitted(
+    path: &Path,
+    overrides: &[Override],
+    connectors: &Registry,
+    inputs: Inputs,
+    admission: &Admission,
+) -> Result<Loaded, Diagnostics> {
     let text = read_text(path, "pipeline file", overrides)?;
-    parse_in(&text, path, overrides, real(connectors, inputs))
+    parse_in(&text, path, overrides, real(connectors, inputs, admission))
 }
 
 /// The surroundings of this process.
-fn real(connectors: &Registry, inputs: Inputs) -> Surroundings<'_> {
+fn real<'a>(connectors: &'a Registry, inputs: Inputs, admission: &'a Admission) -> Surroundings<'a> {
     let environment = &|name: &str| std::env::var(name);
     Surroundings {
         connectors,
         environment,
         inputs,
+        admission,
     }
 }
 
@@ -75,7 +80,8 @@ fn real(connectors: &Registry, inputs: Inputs) -> Surroundings<'_> {
 /// # Errors
 /// With everything in it that is wrong.
 pub fn parse(text: &str, file: &Path, overrides: &[Override], connectors: &Registry) -> Result<Loaded, Diagnostics> {
-    parse_in(text, file, overrides, real(connectors, Inputs::OfSources))
+    let admission = Admission::default();
+    parse_in(text, file, overrides, real(connectors, Inputs::OfSources, &admission))
 }
 
 /// [`parse`] with what surrounds the file handed in.
@@ -98,7 +104,7 @@ pub fn parse_in(
         return Err(problems.into_diagnostics(texts));
     }
     overrides::apply(&mut root, overrides, &mut problems);
-    outside(file, surroundings.environment).fill_in(&mut root, &mut problems);
+    outside(file, surroundings.environment, surroundings.admission).fill_in(&mut root, &mut problems);
     let Some(raw) = raw::File::read(&root, &mut problems) else {
         return Err(problems.into_diagnostics(texts));
     };
@@ -231,7 +237,7 @@ fn collect(node: &Node, prefix: &str, places: &mut HashMap<String, Span>) {
 
 /// The text of a file that people write: what it is called, `what`.
 pub(super) fn read_text(path: &Path, what: &str, overrides: &[Override]) -> Result<String, Diagnostics> {
-    let bytes = read_regular(path, FILE_BYTES_MAX).map_err(|error| unreadable(path, what, overrides, &error))?;
+    let bytes = read_regular(&Real, path, FILE_BYTES_MAX).map_err(|error| unreadable(path, what, overrides, &error))?;
     String::from_utf8(bytes).map_err(|error| not_utf8(path, what, overrides, &error))
 }
 

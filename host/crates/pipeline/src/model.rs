@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 pub use dirigo_connect::{Format, Pattern, Pointer, TimeField};
 use dirigo_connect::{SinkSpec, SourceSpec};
-pub use dirigo_ground::limits::{Budget, Limits};
+use dirigo_disk::FileAccess;
+pub use dirigo_ground::limits::{Budget, CompileLimits, Limits};
 
 /// A named graph of sources, operators and sinks of one tenant. Acyclic; every reference resolves.
 #[derive(Clone, Debug)]
@@ -40,6 +41,10 @@ pub struct Pipeline {
     pub tests: Vec<Test>,
     /// The file that it was read from.
     pub file: PathBuf,
+    /// Which files it may open.
+    pub access: Arc<FileAccess>,
+    /// What compiling each of its components may take.
+    pub compiling: CompileLimits,
 }
 
 /// What becomes of a file that is there already where one is to be begun; without it, only one that the pipeline wrote
@@ -109,6 +114,8 @@ pub struct Operator {
     pub idle_timeout: Duration,
     /// How long it runs before another actor gets the worker.
     pub slice: Duration,
+    /// The most of it where tenants share the host.
+    pub slice_shared: Duration,
 }
 
 /// Which component an operator runs.

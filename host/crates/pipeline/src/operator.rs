@@ -88,6 +88,7 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
             raw::IDLE_TIMEOUT,
         ),
         slice: slice(&raw.slice, validation),
+        slice_shared: slice_shared(validation),
     })
 }
 
@@ -219,19 +220,40 @@ fn limits(raw: &raw::Limits, validation: &mut Validation<'_>) -> Limits {
                 .help("what is kept of one key lies between \"1KiB\" and \"256MiB\""),
         );
     }
+    let caps = validation.admission.caps;
+    let size = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec().to_string();
+    let mut capped =
+        |key, asked: Option<(u64, Span)>, default: u64, cap: Option<u64>, shown: &dyn Fn(u64) -> String| {
+            let cap = cap.unwrap_or(u64::MAX);
+            if let Some((_, place)) = asked.filter(|(value, _)| *value > cap) {
+                validation.problems.push(beyond_cap(key, &shown(cap), place));
+            }
+            asked.map_or(default, |(value, _)| value).min(cap)
+        };
+    let bytes = |field: &Field<Size>| field.given().map(|at| (at.value.0, at.place));
+    let fuel = raw.fuel_per_event.given().map(|at| (at.value.to_u64(), at.place));
     Limits {
-        memory: raw
-            .memory
-            .map(|Size(memory)| *memory)
-            .unwrap_or_else(|| default(raw::MEMORY)),
-        state: raw
-            .state
-            .map(|Size(state)| *state)
-            .unwrap_or_else(|| default(raw::STATE)),
-        fuel_per_event: raw
-            .fuel_per_event
-            .map(|fuel| fuel.to_u64())
-            .unwrap_or(raw::FUEL_PER_EVENT),
+        memory: capped(
+            "memory",
+            bytes(&raw.memory),
+            default(raw::MEMORY),
+            caps.map(|caps| caps.memory),
+            &size,
+        ),
+        state: capped(
+            "state",
+            bytes(&raw.state),
+            default(raw::STATE),
+            caps.map(|caps| caps.state),
+            &size,
+        ),
+        fuel_per_event: capped(
+            "fuel_per_event",
+            fuel,
+            raw::FUEL_PER_EVENT,
+            caps.map(|caps| caps.fuel_per_event),
+            &|fuel| fuel.to_string(),
+        ),
         table_elements: raw
             .table_elements
             .map(|elements| elements.to_u64())
@@ -292,5 +314,25 @@ fn slice(field: &Field<Lapse>, validation: &mut Validation<'_>) -> Duration {
                 .help("it lies between \"10us\" and \"100ms\""),
         );
     }
-    duration_or(field.map(|Lapse(slice)| *slice), raw::SLICE)
+    let cap = validation.admission.caps.map_or(Duration::MAX, |caps| caps.slice);
+    if let Some(at) = field.given().filter(|at| at.value.0 > cap) {
+        let shown = humantime::format_duration(cap).to_string();
+        validation.problems.push(beyond_cap("slice", &shown, at.place));
+    }
+    duration_or(field.map(|Lapse(slice)| *slice), raw::SLICE).min(cap)
+}
+
+/// The most of a slice where other tenants wait for the worker: what the operator of the host grants, or what it would grant
+/// by default.
+fn slice_shared(validation: &Validation<'_>) -> Duration {
+    let granted = validation.admission.caps.map(|caps| caps.slice);
+    duration_or(granted, raw::SLICE_CAP)
+}
+
+/// Says that a file asks for more than its tenant may have.
+fn beyond_cap(key: &str, cap: &str, place: Span) -> Diagnostic {
+    let problem = Diagnostic::error(format!("`{key}` is more than this tenant may ask for"));
+    problem.at(place, format!("more than {cap}")).help(format!(
+        "ask for {cap} or less; the operator of the host raises it with `limits = {{ {key} = … }}` in the tenants file"
+    ))
 }

@@ -6,12 +6,17 @@
 
 use std::path::{Path, PathBuf};
 
+use dirigo_disk::{Real, Usage, read_regular};
+
+use super::admission::Admission;
 use super::config::Environment;
 use super::diagnostic::{Diagnostic, Problems};
 use super::document::{self, KeyValue, Node, Value};
 use super::section::Read;
 use super::span::{Origin, Span};
 
+/// What is said of a variable that a tenant may not read, whether or not it is set.
+const NOT_GRANTED: &str = "is not among those that its tenant may read";
 /// The longest value that a file may hold: as long as a pipeline file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -36,6 +41,8 @@ pub(super) struct Outside<'a> {
     pub(super) environment: Environment<'a>,
     /// Where relative paths start.
     pub(super) folder: &'a Path,
+    /// What may be looked up; `None` for all that the user of this process may.
+    pub(super) admission: Option<&'a Admission>,
 }
 
 impl<'a> Reference<'a> {
@@ -76,6 +83,10 @@ impl Outside<'_> {
             Reference::Environment(name) if name.is_empty() || name.contains(['=', '\0']) => {
                 Err(("cannot be the name of an environment variable".to_owned(), None))
             }
+            Reference::Environment(name) if self.admission.is_some_and(|it| !it.environment.allow(name)) => {
+                let help = format!("the operator of the host grants it with `env = [\"{name}\"]` in the tenants file");
+                Err((NOT_GRANTED.to_owned(), Some(help)))
+            }
             Reference::Environment(name) => (self.environment)(name).map_err(|error| match error {
                 std::env::VarError::NotPresent => {
                     ("is not set".to_owned(), Some(format!("run with `{name}=… dirigo …`")))
@@ -83,7 +94,11 @@ impl Outside<'_> {
                 std::env::VarError::NotUnicode(_) => ("is not UTF-8".to_owned(), None),
             }),
             Reference::File(path) => {
-                let bytes = dirigo_disk::read_regular(&self.path(path), FILE_BYTES_MAX);
+                let path = self.path(path);
+                let bytes = match self.admission {
+                    Some(admission) => read_regular(&*admission.access.disk(Usage::Read), &path, FILE_BYTES_MAX),
+                    None => read_regular(&Real, &path, FILE_BYTES_MAX),
+                };
                 let bytes = bytes.map_err(|error| (format!("cannot be read: {error}"), None))?;
                 let text = String::from_utf8(bytes).map_err(|_| ("is not UTF-8".to_owned(), None))?;
                 let line = text

@@ -23,6 +23,15 @@ pub(super) const FUEL_PER_EVENT: u64 = 10_000_000;
 pub(super) const TABLE_ELEMENTS: u64 = 10_000;
 pub(super) const OPEN: &str = "10s";
 
+/// What an operator may ask for at most where a tenants file says nothing else. A neighbour waits for a slice and for a
+/// key's state as a whole: 1 ms each. A hundred times the default fuel is about a second of a worker.
+pub(super) const SLICE_CAP: &str = "1ms";
+pub(super) const MEMORY_CAP: &str = "256MiB";
+pub(super) const STATE_CAP: &str = "4MiB";
+pub(super) const SOURCES: u32 = 64;
+pub(super) const SINKS: u32 = 64;
+pub(super) const FUEL_PER_EVENT_CAP: u64 = 1_000_000_000;
+
 section! {
     /// A Dirigo pipeline: a named graph of sources, operators and sinks of one tenant.
     #[schemars(title = "Dirigo pipeline", extend("required" = ["pipeline", "source", "sink"]))]
@@ -93,9 +102,53 @@ section! {
     #[schemars(title = "Dirigo tenants")]
     pub(super) struct Tenants = "the tenants file" {
         /// The tenants, by name.
-        tenant: Vec<At<Tenant>>,
+        tenant: Vec<At<Open<Tenant>>>,
         /// What a tenant may use that is not listed. Without it, such a tenant is refused.
-        default: Tenant,
+        default: Open<Tenant>,
+    }
+}
+
+section! {
+    /// What a tenants file says of a tenant, next to its budget: which files are its, and what they may do to the host.
+    pub(super) struct Grant = "[[tenant]]" {
+        /// The pipeline files that are this tenant's, and folders of them, relative to the folder of the tenants file.
+        pipelines: Vec<At<String>>,
+        /// The folders that its pipelines may read. Default: that of the pipeline file.
+        read: Vec<At<String>>,
+        /// The folders that its pipelines may write. Default: that of the pipeline file.
+        write: Vec<At<String>>,
+        /// The environment variables that its pipelines may name; "PREFIX_*" for all that begin so. Default: none.
+        env: Vec<At<String>>,
+        /// Sources of all its pipelines together. Each has a thread and a file of its own.
+        #[schemars(extend("default" = SOURCES))]
+        sources: Whole<1, { u32::MAX as i64 }>,
+        /// Sinks of all its pipelines together. Each has a thread and a file of its own.
+        #[schemars(extend("default" = SINKS))]
+        sinks: Whole<1, { u32::MAX as i64 }>,
+        /// The most that one of its operators may ask for.
+        limits: Caps,
+    }
+}
+
+section! {
+    /// The most that an operator of a tenant may ask for in its pipeline file.
+    pub(super) struct Caps = "[tenant.limits]" {
+        /// How long it runs before another actor gets the worker.
+        #[schemars(extend("default" = SLICE_CAP))]
+        slice: Lapse,
+        /// Linear memory of an actor.
+        #[schemars(extend("default" = MEMORY_CAP))]
+        memory: Size,
+        /// What is kept of one key.
+        #[schemars(extend("default" = STATE_CAP))]
+        state: Size,
+        /// Fuel that one event may burn.
+        #[schemars(extend("default" = FUEL_PER_EVENT_CAP))]
+        fuel_per_event: Whole<1, { i64::MAX }>,
+        /// Processor time that compiling one component may take. Default: 30s.
+        compile_time: Lapse,
+        /// How much memory compiling one component may take. Default: 1GiB.
+        compile_memory: Size,
     }
 }
 
@@ -152,7 +205,8 @@ section! {
         /// An actor this long without events gives up its instance.
         #[schemars(extend("default" = IDLE_TIMEOUT))]
         idle_timeout: Lapse,
-        /// How long it runs before another actor gets the worker: 10us to 100ms.
+        /// How long it runs before another actor gets the worker: 10us to 100ms. Where tenants share the host, 1ms at most, or
+        /// what the tenants file says.
         #[schemars(extend("default" = SLICE))]
         slice: Lapse,
     }

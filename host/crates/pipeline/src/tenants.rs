@@ -1,22 +1,32 @@
 //! The tenants file: what the operator of a host grants to each tenant, whatever pipeline files say.
+//!
+//! Owns whose a pipeline file is: that of the tenant whose `pipelines` name it. What a file of a tenant may do is its
+//! [`Admission`].
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use dirigo_disk::{FileAccess, HostDirectories};
+
+use super::admission::{Admission, Tenancy};
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
+use super::grant::{self, Grant};
+use super::loaded::texts;
 use super::model::Budget;
 use super::name::Name;
 use super::section::Read as _;
 use super::span::Span;
 use super::validate::list;
-use super::{budget, document, loaded, raw};
+use super::{document, loaded, raw};
 
 /// What tenants may use.
 #[derive(Clone, Debug)]
 pub struct Tenants {
     file: PathBuf,
-    by_name: BTreeMap<String, Budget>,
-    default: Option<Budget>,
+    by_name: BTreeMap<String, Grant>,
+    default: Option<Grant>,
 }
 
 impl Tenants {
@@ -46,13 +56,74 @@ impl Tenants {
     /// What a tenant may use; `None` for one that is not listed, where nothing is said of such.
     #[must_use]
     pub fn budget(&self, tenant: &str) -> Option<Budget> {
-        self.by_name.get(tenant).copied().or(self.default)
+        self.grant(tenant).map(|grant| grant.budget)
+    }
+
+    /// How many sources and sinks the pipelines of a tenant may have together.
+    pub(super) fn ends(&self, tenant: &str) -> Option<[u32; 2]> {
+        self.grant(tenant).map(|grant| [grant.sources, grant.sinks])
     }
 
     /// The file that it was read from.
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// What the pipeline file at `file` may do on a host with these directories of its own.
+    ///
+    /// # Errors
+    /// When it is listed nowhere and there is no `[default]`, or a folder that its tenant was granted cannot be opened.
+    pub fn admit(&self, file: &Path, host: &HostDirectories) -> Result<Admission, Diagnostics> {
+        let problem = |message: String, help: String| {
+            let problem = Diagnostic::error(message).help(help);
+            Diagnostics::of_one(texts(file, "", &[]), problem)
+        };
+        let tenant = self.tenant_of(file);
+        let grant = match tenant {
+            Some((_, grant)) => grant,
+            None => self.default.as_ref().ok_or_else(|| {
+                problem(
+                    format!("no tenant in {} has this pipeline file", self.file.display()),
+                    "name the file or its folder in the `pipelines` of its `[[tenant]]`, or add a `[default]` for all \
+                     others"
+                        .to_owned(),
+                )
+            })?,
+        };
+        let opened = grant.open(file).map_err(|(folder, error): (PathBuf, io::Error)| {
+            problem(
+                format!("cannot open {}, a folder of its tenant: {error}", folder.display()),
+                format!("make it, or change `read` and `write` in {}", self.file.display()),
+            )
+        })?;
+        Ok(Admission {
+            access: Arc::new(FileAccess::granted(host.clone(), opened)),
+            environment: grant.environment.clone(),
+            caps: Some(grant.caps),
+            tenancy: Some(Tenancy {
+                file: self.file.clone(),
+                tenant: tenant.map(|(name, _)| name.to_owned()),
+                listed: self.by_name.keys().cloned().collect(),
+            }),
+        })
+    }
+
+    fn grant(&self, tenant: &str) -> Option<&Grant> {
+        self.by_name.get(tenant).or(self.default.as_ref())
+    }
+
+    /// The tenant whose a pipeline file is: of those who name it, or a folder around it, the one that names it most closely.
+    fn tenant_of(&self, file: &Path) -> Option<(&str, &Grant)> {
+        let real = grant::real(file);
+        let named = self
+            .by_name
+            .iter()
+            .flat_map(|(name, grant)| grant.pipelines.iter().map(move |path| (path, name, grant)));
+        let around = named.filter(|(path, ..)| real.starts_with(path));
+        around
+            .max_by_key(|(path, ..)| path.components().count())
+            .map(|(_, name, grant)| (name.as_str(), grant))
     }
 }
 
@@ -61,9 +132,10 @@ fn read(text: &str, file: &Path, problems: &mut Problems) -> Option<Tenants> {
     let raw = raw::Tenants::read(&root, problems)?;
     let mut by_name = BTreeMap::new();
     let mut places: BTreeMap<String, Span> = BTreeMap::new();
+    let mut claimed: BTreeMap<PathBuf, Span> = BTreeMap::new();
     for at in list(&raw.tenant) {
         let tenant = &at.value;
-        let budget = budget::budget(tenant, problems);
+        let grant = Grant::of_tenant(tenant, file, &mut claimed, problems);
         let Some(name) = tenant
             .name
             .required("name", "\"acme\"", tenant.place, "the tenant", problems)
@@ -75,9 +147,12 @@ fn read(text: &str, file: &Path, problems: &mut Problems) -> Option<Tenants> {
             let problem = Diagnostic::error(format!("tenant `{text}` is listed twice")).at(name.place, "again here");
             problems.push(problem.also(first, "first here"));
         }
-        by_name.insert(text.clone(), budget);
+        by_name.insert(text.clone(), grant);
     }
-    let default = raw.default.given().map(|at| budget::of_others(&at.value, problems));
+    let default = raw
+        .default
+        .given()
+        .map(|at| Grant::of_others(&at.value, file, problems));
     Some(Tenants {
         file: file.to_owned(),
         by_name,
@@ -86,50 +161,4 @@ fn read(text: &str, file: &Path, problems: &mut Problems) -> Option<Tenants> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Tenants, Diagnostics> {
-        Tenants::parse(text, Path::new("tenants.toml"))
-    }
-
-    #[test]
-    fn a_tenant_gets_its_own_budget_and_others_the_default() {
-        let tenants =
-            parse("[[tenant]]\nname = \"acme\"\nweight = 4\nmemory = \"64MiB\"\n[default]\nfuel_per_second = 1000\n")
-                .unwrap();
-        let acme = Budget {
-            weight: 4,
-            memory: Some(64 << 20),
-            ..Budget::default()
-        };
-        let other = Budget {
-            fuel_per_second: Some(1000),
-            ..Budget::default()
-        };
-        assert_eq!((tenants.budget("acme"), tenants.budget("x")), (Some(acme), Some(other)));
-    }
-
-    #[test]
-    fn without_a_default_others_get_nothing() {
-        let tenants = parse("[[tenant]]\nname = \"acme\"\n").unwrap();
-        assert_eq!(tenants.budget("acme"), Some(Budget::default()));
-        assert_eq!(tenants.budget("x"), None);
-    }
-
-    #[test]
-    fn all_that_is_wrong_is_said_with_its_place() {
-        let text = "[[tenant]]\nname = \"a\"\nweight = 0\nmemry = \"1GiB\"\n[[tenant]]\nname = \"a\"\n[[tenant]]\nmemory = \"4KiB\"\n[default]\nname = \"x\"\n";
-        let said = parse(text).unwrap_err().to_string();
-        for part in [
-            "did you mean `memory`?",
-            "tenant `a` is listed twice",
-            "the tenant has no `name`",
-            "`memory` is too little for a tenant",
-            "`[default]` names no tenant",
-            "tenants.toml:3",
-        ] {
-            assert!(said.contains(part), "no {part:?} in {said}");
-        }
-    }
-}
+mod tests;

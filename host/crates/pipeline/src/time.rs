@@ -144,7 +144,7 @@ fn rules(name: &str) -> Option<TimeZone> {
     if !is_name {
         return None;
     }
-    let data = dirigo_disk::read_regular(&Path::new(ZONES).join(name), ZONE_BYTES_MAX).ok()?;
+    let data = dirigo_disk::read_regular(&dirigo_disk::Real, &Path::new(ZONES).join(name), ZONE_BYTES_MAX).ok()?;
     TimeZone::tzif(name, &data).ok()
 }
 

@@ -6,13 +6,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dirigo_disk::{Denied, Usage};
+
+use super::admission::Admission;
 use super::choice::Word;
 use super::config::Environment;
 use super::connector::Registry;
 use super::diagnostic::{Diagnostic, Problems};
 use super::graph::{self, Wiring};
 use super::model::{Operator, Pattern, Pipeline, Sink};
-use super::name::Name;
 use super::outside::Outside;
 use super::paths::{self, Access, BaseFolder, Claim, Claims, Readable};
 use super::section::{At, Field};
@@ -29,6 +31,8 @@ pub struct Surroundings<'a> {
     pub environment: Environment<'a>,
     /// Where events come from.
     pub inputs: Inputs,
+    /// What the file may do.
+    pub admission: &'a Admission,
 }
 
 /// Where events come from.
@@ -47,6 +51,7 @@ pub struct Validation<'a> {
     pub(super) claims: Claims,
     pub(super) outside: Outside<'a>,
     pub(super) connectors: &'a Registry,
+    pub(super) admission: &'a Admission,
     inputs: Inputs,
     /// What was found so far.
     pub problems: Problems,
@@ -58,13 +63,15 @@ impl<'a> Validation<'a> {
             connectors,
             environment,
             inputs,
+            admission,
         } = surroundings;
         let mut validation = Self {
             texts,
             folder: BaseFolder::of(file),
             claims: Claims::default(),
-            outside: outside(file, environment),
+            outside: outside(file, environment, admission),
             connectors,
+            admission,
             inputs,
             problems,
         };
@@ -123,6 +130,8 @@ impl<'a> Validation<'a> {
             dead_letters_if_exists,
             tests,
             file,
+            access: self.admission.access.clone(),
+            compiling: self.admission.caps.map(|caps| caps.compiling).unwrap_or_default(),
         })
     }
 
@@ -138,10 +147,7 @@ impl<'a> Validation<'a> {
         let name = raw
             .name
             .required("name", "\"sensors\"", raw.place, "the pipeline", &mut self.problems);
-        let tenant = raw
-            .tenant
-            .map(|Name(tenant)| tenant.clone())
-            .unwrap_or_else(|| raw::TENANT.to_owned());
+        let tenant = self.tenant(raw);
         let slo = self.positive("slo", &raw.slo);
         let checkpoint = match raw.checkpoint.given() {
             Some(At {
@@ -162,6 +168,24 @@ impl<'a> Validation<'a> {
             slo,
             checkpoint,
         })
+    }
+
+    /// Whose the pipeline is: as the tenants file says, where there is one.
+    fn tenant(&mut self, raw: &raw::Pipeline) -> String {
+        let said = raw.tenant.given();
+        let name = said.map(|at| at.value.0.as_str());
+        let Some(tenancy) = &self.admission.tenancy else {
+            return name.unwrap_or(raw::TENANT).to_owned();
+        };
+        match tenancy.tenant(name, raw::TENANT) {
+            Ok(tenant) => tenant.to_owned(),
+            Err((message, help)) => {
+                let place = said.map_or(raw.place, |at| at.place);
+                self.problems
+                    .push(Diagnostic::error(message).at(place, "not its tenant").help(help));
+                raw::TENANT.to_owned()
+            }
+        }
     }
 
     /// The duration, where it is given; that it is 0 is reported.
@@ -196,6 +220,7 @@ impl<'a> Validation<'a> {
     /// The path of a file that the pipeline writes.
     pub fn written_file(&mut self, at: &At<String>, of: &str, who: &str) -> Option<PathBuf> {
         let path = self.folder.resolve(at, &mut self.problems)?;
+        self.permit(&path, at.place, who, Usage::Write)?;
         paths::expect_no_directory(&path, at.place, of, &mut self.problems)?;
         self.claim(&path, at.place, who, Access::Writes);
         Some(path)
@@ -204,6 +229,7 @@ impl<'a> Validation<'a> {
     /// The files of a folder that the pipeline writes, whose name has a `*`.
     pub fn written_files(&mut self, at: &At<String>, who: &str) -> Option<Pattern> {
         let pattern = self.folder.pattern(at, &mut self.problems)?;
+        self.permit(&pattern.folder, at.place, who, Usage::Write)?;
         paths::expect_no_file(&pattern.folder, at.place, "folder of the parts", &mut self.problems)?;
         self.claim_files(&pattern, at.place, who, Access::Writes);
         Some(pattern)
@@ -216,8 +242,10 @@ impl<'a> Validation<'a> {
         } else {
             Readable::File
         };
+        let path = self.folder.resolve(at, &mut self.problems)?;
+        self.permit(&path, at.place, who, Usage::Read)?;
         match self.inputs {
-            Inputs::OfSources if self.folder.resolve(at, &mut Problems::default())?.is_dir() => {
+            Inputs::OfSources if path.is_dir() => {
                 let problem = Diagnostic::error("the source file is a directory").at(at.place, "a directory");
                 let help = "to read the files in it, end the path with a `/`, or with a name such as `/*.jsonl`";
                 self.problems.push(problem.help(help));
@@ -225,7 +253,6 @@ impl<'a> Validation<'a> {
             }
             Inputs::OfSources => self.read_file(at, "source file", who, readable),
             Inputs::HandedIn => {
-                let path = self.folder.resolve(at, &mut self.problems)?;
                 self.claim(&path, at.place, who, Access::Reads);
                 Some(path)
             }
@@ -239,6 +266,7 @@ impl<'a> Validation<'a> {
         } else {
             Pattern::all_of(self.folder.resolve(at, &mut self.problems)?)
         };
+        self.permit(&pattern.folder, at.place, who, Usage::Read)?;
         self.claim_files(&pattern, at.place, who, Access::Reads);
         if self.inputs == Inputs::OfSources {
             paths::expect_files(&pattern, at.place, &mut self.problems)?;
@@ -249,10 +277,31 @@ impl<'a> Validation<'a> {
     /// The path of a file that the pipeline reads.
     pub(super) fn read_file(&mut self, at: &At<String>, of: &str, who: &str, readable: Readable) -> Option<PathBuf> {
         let path = self.folder.resolve(at, &mut self.problems)?;
+        self.permit(&path, at.place, who, Usage::Read)?;
         // Claimed even when it does not exist: that another writes it is then the reason, and worth hearing.
         self.claim(&path, at.place, who, Access::Reads);
         paths::expect_file(&path, at.place, of, readable, &mut self.problems)?;
         Some(path)
+    }
+
+    /// Reports a path that this file may not use. Nothing is said of what is there.
+    fn permit(&mut self, path: &Path, place: Span, who: &str, usage: Usage) -> Option<()> {
+        let Err(denied) = self.admission.access.check(path, usage) else {
+            return Some(());
+        };
+        let problem = Diagnostic::error(format!("{who} may not {usage} this path")).at(place, denied.to_string());
+        let help = match denied {
+            Denied::NotGranted { .. } | Denied::Escapes { .. } => Some(
+                "use a folder that is granted, or have the operator of the host grant this one in the tenants file"
+                    .to_owned(),
+            ),
+            Denied::Host { .. } => Some("choose a folder that the host does not keep for itself".to_owned()),
+            Denied::Kernel { .. } => Some("`kind = \"stdin\"` reads standard input".to_owned())
+                .filter(|_| usage == Usage::Read && path.starts_with("/dev")),
+            _ => None,
+        };
+        self.problems.push(problem.help_if(help));
+        None
     }
 
     fn claim(&mut self, path: &Path, place: Span, who: &str, access: Access) {
@@ -311,9 +360,13 @@ fn default_checkpoint() -> Duration {
 }
 
 /// Where a pipeline file finds values outside of itself.
-pub(super) fn outside<'a>(file: &'a Path, environment: Environment<'a>) -> Outside<'a> {
+pub(super) fn outside<'a>(file: &'a Path, environment: Environment<'a>, admission: &'a Admission) -> Outside<'a> {
     let folder = file.parent().unwrap_or(Path::new(""));
-    Outside { environment, folder }
+    Outside {
+        environment,
+        folder,
+        admission: Some(admission),
+    }
 }
 
 /// What `[pipeline]` says.

@@ -26,6 +26,9 @@ use dirigo_state::{self as state, Store};
 /// What state belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Description {
+    /// Whose it is; `None` in state of before this was kept.
+    #[serde(default)]
+    tenant: Option<String>,
     /// By id: what a source's position depends on.
     sources: BTreeMap<String, Facets>,
     /// By id: the operators that keep state.
@@ -104,6 +107,22 @@ pub fn resume(mut prepared: Prepared, location: &StateLocation) -> Result<Prepar
     Err(Incompatible::Changed(Box::new(report(&prepared, path, &differences))))
 }
 
+/// The tenant whose state is in `location`; `None` where there is none, or none says.
+///
+/// # Errors
+/// When the state cannot be read.
+pub fn tenant(location: &StateLocation) -> Result<Option<String>, Incompatible> {
+    let StateLocation::Directory { path, .. } = location else {
+        return Ok(None);
+    };
+    if !path.exists() {
+        return Ok(None);
+    }
+    let offsets = Store::open(Arc::new(disk::Real), path)?.offsets()?;
+    let known = offsets.and_then(|offsets| Description::from_json(offsets.pipeline.as_ref()?));
+    Ok(known.and_then(|known| known.tenant))
+}
+
 /// Reports differences: each where it is written, and once what can be done.
 pub(super) fn report(prepared: &Prepared, directory: &Path, differences: &[Incompatibility]) -> Diagnostics {
     let mut all = Diagnostics::default();
@@ -167,6 +186,7 @@ impl Description {
         let sinks = pipeline.sinks.iter();
         let ids = pipeline.operators.iter().map(|operator| &operator.id);
         Self {
+            tenant: Some(pipeline.tenant.clone()),
             sources: pipeline
                 .sources
                 .iter()

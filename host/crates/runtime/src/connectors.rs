@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::disks::Disks;
 use super::location::StateLocation;
 use super::outputs::{Outputs, stored};
 use super::prepare::Prepared;
@@ -9,7 +10,7 @@ use super::recovery::RecoveredBatches;
 use super::start_error::StartError;
 use dirigo_connect::sink::{self, Resume, Sink};
 use dirigo_connect::source::{Opening, Source};
-use dirigo_disk::{self as disk, Disk};
+use dirigo_disk::Disk;
 use dirigo_flow::DeadLetterOffset;
 use dirigo_ground::clock::Clock;
 use dirigo_state::{self as state, Offsets, Snapshot, Store};
@@ -45,8 +46,8 @@ impl Connectors {
     /// # Errors
     /// When one of them, or the state, cannot be opened.
     pub fn open(prepared: &Prepared, clock: &Arc<dyn Clock>, location: &StateLocation) -> Result<Self, StartError> {
-        let disk: Arc<dyn Disk> = Arc::new(disk::Real);
-        Self::open_on(&disk, state::StoreOptions::default(), prepared, clock, location)
+        let disks = Disks::of(&prepared.pipeline);
+        Self::open_with(&disks, state::StoreOptions::default(), prepared, clock, location)
     }
 
     /// [`open`](Self::open) on another disk than the machine's. Sources still read that one.
@@ -60,21 +61,33 @@ impl Connectors {
         clock: &Arc<dyn Clock>,
         location: &StateLocation,
     ) -> Result<Self, StartError> {
+        let disks = Disks::written_on(disk, &prepared.pipeline);
+        Self::open_with(&disks, options, prepared, clock, location)
+    }
+
+    fn open_with(
+        disks: &Disks,
+        options: state::StoreOptions,
+        prepared: &Prepared,
+        clock: &Arc<dyn Clock>,
+        location: &StateLocation,
+    ) -> Result<Self, StartError> {
         let pipeline = &prepared.pipeline;
+        let host = &disks.host;
         let (store, outputs) = match location {
             StateLocation::Temporary => {
                 let outputs = Outputs::new(prepared, location, Offsets::default(), Offsets::default())?;
                 (Store::temporary(), outputs)
             }
             StateLocation::Directory { path, fresh: true } => {
-                let discarded = stored(&**disk, path).ok().flatten().unwrap_or_default();
+                let discarded = stored(&**host, path).ok().flatten().unwrap_or_default();
                 let outputs = Outputs::new(prepared, location, Offsets::default(), discarded)?;
                 // What cannot begin anew keeps its state.
-                outputs.check(&**disk)?;
-                (Store::open_emptied(disk.clone(), path)?, outputs)
+                outputs.check(disks)?;
+                (Store::open_emptied(host.clone(), path)?, outputs)
             }
             StateLocation::Directory { path, fresh: false } => {
-                let store = Store::open_with(disk.clone(), path, options)?;
+                let store = Store::open_with(host.clone(), path, options)?;
                 let known = store.offsets()?.unwrap_or_default();
                 let outputs = Outputs::new(prepared, location, known, Offsets::default())?;
                 (store, outputs)
@@ -89,6 +102,7 @@ impl Connectors {
                 clock: clock.clone(),
                 from: known.sources.get(&source.id),
                 is_continued: matches!(location, StateLocation::Directory { .. }),
+                disk: &disks.sources,
             });
             opened.map_err(|reason| StartError::Source {
                 id: source.id.clone(),
@@ -98,7 +112,7 @@ impl Connectors {
         let open_sink = |sink: &dirigo_pipeline::Sink| {
             let fresh = || Resume::Fresh(outputs.beginning(&sink.id));
             let resume = known.sinks.get(&sink.id).map_or_else(fresh, Resume::At);
-            let opened = sink.spec.open(resume, disk, clock);
+            let opened = sink.spec.open(resume, &disks.sinks, clock);
             opened.map_err(|reason| StartError::sink(&sink.id, reason))
         };
         // What touches nothing comes first: neither a mistyped input, nor events without a place, nor an output that is
@@ -106,9 +120,9 @@ impl Connectors {
         let in_flight = store.take_in_flight()?;
         let recovered_batches = RecoveredBatches::read(in_flight.clone(), known, pipeline)?;
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
-        outputs.check(&**disk)?;
+        outputs.check(disks)?;
         let mut sinks: Vec<_> = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
-        let (dead_letters, dead_letter_offset) = outputs.open_dead_letters(disk, clock)?;
+        let (dead_letters, dead_letter_offset) = outputs.open_dead_letters(disks, clock)?;
         if store.is_durable() {
             let begun = begin(known.clone(), &mut sinks, &dead_letter_offset, prepared)?;
             if begun != *known {

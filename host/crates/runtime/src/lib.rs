@@ -11,6 +11,7 @@ mod checkpoint;
 pub mod compatibility;
 mod connectors;
 mod delivery_semantics;
+mod disks;
 mod epoch;
 mod graph;
 mod host;

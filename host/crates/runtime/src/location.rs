@@ -27,6 +27,9 @@ pub fn dead_letters_path(pipeline: &Pipeline, location: &StateLocation) -> PathB
     match (&pipeline.dead_letters, location) {
         (Some(path), _) => path.clone(),
         (None, StateLocation::Directory { path, .. }) => path.join(DEAD_LETTERS_FILE),
-        (None, StateLocation::Temporary) => PathBuf::from(format!("{}.dead.jsonl", pipeline.name)),
+        (None, StateLocation::Temporary) => {
+            let name = format!("{}.dead.jsonl", pipeline.name);
+            pipeline.access.default_folder().join(name)
+        }
     }
 }

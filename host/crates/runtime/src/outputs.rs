@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::compatibility::{self, Description};
+use super::disks::Disks;
 use super::location::{DEAD_LETTERS_FILE, StateLocation, dead_letters_path};
 use super::prepare::Prepared;
 use super::start_error::StartError;
@@ -35,7 +36,7 @@ pub fn foresee(prepared: &Prepared, location: &StateLocation) -> Result<Vec<Stri
             Err(error) => return Err(error.into()),
         }
     }
-    Outputs::new(prepared, location, known, discarded)?.check(&disk::Real)
+    Outputs::new(prepared, location, known, discarded)?.check(&Disks::of(&prepared.pipeline))
 }
 
 /// What the state in a directory knows of sources and sinks, if there is any.
@@ -60,6 +61,8 @@ pub(super) struct Outputs<'a> {
 /// The file of the dead letters.
 struct DeadLetterFile {
     path: PathBuf,
+    /// Whether it is in the state directory, at a place of the host's choice; any other is the pipeline's.
+    is_in_state: bool,
     if_exists: Option<IfExists>,
     /// Where they go on; without a `file` it begins.
     from: DeadLetterOffset,
@@ -101,6 +104,7 @@ impl<'a> Outputs<'a> {
             discarded,
             dead_letters: DeadLetterFile {
                 path,
+                is_in_state,
                 if_exists: if is_in_state {
                     Some(IfExists::Overwrite)
                 } else {
@@ -122,7 +126,8 @@ impl<'a> Outputs<'a> {
     }
 
     /// What becomes of what is there, a line for each output.
-    pub(super) fn check(&self, disk: &dyn Disk) -> Result<Vec<String>, StartError> {
+    pub(super) fn check(&self, disks: &Disks) -> Result<Vec<String>, StartError> {
+        let (disk, letter_disk) = (&*disks.sinks, &**self.dead_letters.disk(disks));
         let mut found = Vec::new();
         for sink in &self.pipeline.sinks {
             let id = &sink.id;
@@ -138,8 +143,11 @@ impl<'a> Outputs<'a> {
                     .map(|fate| format!("sink `{id}`: {fate}")),
             );
         }
-        if self.dead_letters.from.file.is_none() && self.dead_letters.has_content(disk) {
-            let fate = self.dead_letters.spec().check(self.dead_letters.beginning(self), disk);
+        if self.dead_letters.from.file.is_none() && self.dead_letters.has_content(letter_disk) {
+            let fate = self
+                .dead_letters
+                .spec()
+                .check(self.dead_letters.beginning(self), letter_disk);
             let fate = fate.map_err(|reason| StartError::DeadLetters { reason })?;
             found.extend(fate.map(|fate| format!("dead letters: {fate}")));
         }
@@ -149,11 +157,12 @@ impl<'a> Outputs<'a> {
     /// Prepares the file of the dead letters; it is opened when the first one comes, unless it is there and goes on.
     pub(super) fn open_dead_letters(
         &self,
-        disk: &Arc<dyn Disk>,
+        disks: &Disks,
         clock: &Arc<dyn Clock>,
     ) -> Result<(OpenDeadLetters, DeadLetterOffset), StartError> {
         let failed = |reason| StartError::DeadLetters { reason };
         let letters = &self.dead_letters;
+        let disk = letters.disk(disks);
         let (spec, path) = (letters.spec(), &letters.path);
         let mut from = letters.from.clone();
         let has_content = letters.has_content(&**disk);
@@ -212,6 +221,10 @@ impl DeadLetterFile {
             path: self.path.clone(),
             if_exists: self.if_exists,
         }
+    }
+
+    fn disk<'a>(&self, disks: &'a Disks) -> &'a Arc<dyn Disk> {
+        if self.is_in_state { &disks.host } else { &disks.sinks }
     }
 
     fn beginning<'a>(&'a self, outputs: &'a Outputs<'_>) -> Beginning<'a> {

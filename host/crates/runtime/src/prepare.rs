@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::SLICE_FUEL;
 use super::compatibility::Description;
+use dirigo_disk::Usage;
 use dirigo_engine::{Component, Engine, GuestLog, Instance, Kind, Seed, Setup, Unopened};
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Operator, Pipeline, SpanIndex, hide};
@@ -119,7 +120,10 @@ async fn fit(
 ) -> Result<(Component, Setup), Diagnostics> {
     let found = match &operator.component {
         ComponentRef::Builtin(name) => engine.load_builtin(name),
-        ComponentRef::File(path) => engine.load_file(path),
+        ComponentRef::File(path) => {
+            let pipeline = &loaded.pipeline;
+            engine.load_file_on(&*pipeline.access.disk(Usage::Read), path, pipeline.compiling)
+        }
     };
     let component = found.map_err(|error| {
         let message = format!("operator `{}` cannot use its component", operator.id);

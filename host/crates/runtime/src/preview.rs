@@ -13,7 +13,7 @@ use super::prepare::Prepared;
 use dirigo_connect::Format;
 use dirigo_connect::source::{Error, Intake, Opening, Read, ReadLimit};
 use dirigo_connectors::records::Extract;
-use dirigo_disk::Disk;
+use dirigo_disk::{Disk, Usage};
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::{ComponentRef, Diagnostics, Input, Operator, Pointer, Severity, Source, suggestion};
@@ -33,16 +33,17 @@ type Sample = Option<Arc<[Value]>>;
 /// What is said of a pipeline whose first records do not have what it looks for. What makes a run fail for certain is said to be
 /// as bad as `certain`, the rest is a warning.
 #[must_use]
-pub fn preview(prepared: &Prepared, clock: &Arc<dyn Clock>, disk: &dyn Disk, certain: Severity) -> Diagnostics {
+pub fn preview(prepared: &Prepared, clock: &Arc<dyn Clock>, certain: Severity) -> Diagnostics {
     let mut preview = Preview {
         prepared,
         certain,
         found: Diagnostics::default(),
     };
     let sources = &prepared.pipeline.sources;
+    let disk = prepared.pipeline.access.disk(Usage::Read);
     let of_sources: Vec<Sample> = sources
         .iter()
-        .map(|source| preview.source(source, clock, disk))
+        .map(|source| preview.source(source, clock, &disk))
         .collect();
     let mut of_operators: Vec<Sample> = Vec::new();
     for operator in &prepared.pipeline.operators {
@@ -71,13 +72,14 @@ struct FirstRecords {
     refused: Vec<String>,
 }
 
-fn first_records(source: &Source, clock: &Arc<dyn Clock>) -> Result<FirstRecords, Error> {
+fn first_records(source: &Source, clock: &Arc<dyn Clock>, disk: &Arc<dyn Disk>) -> Result<FirstRecords, Error> {
     let mut reader = source.spec.open(Opening {
         key: None,
         time: None,
         clock: clock.clone(),
         from: None,
         is_continued: false,
+        disk,
     })?;
     let mut intake = Intake::default();
     loop {
@@ -108,12 +110,12 @@ impl Preview<'_> {
         self.found.append(found);
     }
 
-    fn source(&mut self, source: &Source, clock: &Arc<dyn Clock>, disk: &dyn Disk) -> Sample {
-        if source.spec.files().is_empty() || !source.spec.can_be_read_again(disk) {
+    fn source(&mut self, source: &Source, clock: &Arc<dyn Clock>, disk: &Arc<dyn Disk>) -> Sample {
+        if source.spec.files().is_empty() || !source.spec.can_be_read_again(&**disk) {
             return None;
         }
         let id = &source.id;
-        let records = match first_records(source, clock) {
+        let records = match first_records(source, clock, disk) {
             Ok(records) => records,
             Err(error) => {
                 let message = format!("source `{id}` cannot be read");

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::SLICE_FUEL;
-use dirigo_disk::open_regular;
+use dirigo_disk::{Real, open_regular};
 use dirigo_engine::{
     self as engine, Budget, Component, Engine, EventOrigin, GuestLog, Instance, Kind, Seed, Setup, Trap, Unopened,
 };
@@ -135,7 +135,7 @@ pub fn find(path: &Path, id: u64) -> Result<DeadLetter, Error> {
         path: path.to_owned(),
         reason,
     };
-    let (file, _) = open_regular(path).map_err(unreadable)?;
+    let (file, _) = open_regular(&Real, path).map_err(unreadable)?;
     let mut lines = BufReader::new(file);
     let mut contents = LetterFile::default();
     let mut line = Vec::new();

@@ -89,6 +89,11 @@ impl<T: Send + 'static> Scheduler<T> {
         self.is_shared.store(true, Ordering::Relaxed);
     }
 
+    /// Whether there is more than one tenant.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared.load(Ordering::Relaxed)
+    }
+
     /// The I/O permits of a thread that works for `tenant`; `is_timed` if its pipeline has a latency target.
     pub fn io_permits(self: &Arc<Self>, tenant: TenantIndex, is_timed: bool) -> IoPermits {
         IoPermits::new(Some(self.clone()), tenant, is_timed)
@@ -215,7 +220,7 @@ impl<T: Send + 'static> PermitIssuer for Scheduler<T> {
     }
 
     fn is_shared(&self) -> bool {
-        self.is_shared.load(Ordering::Relaxed)
+        Self::is_shared(self)
     }
 
     fn ask(&self, io_permit: &Arc<IoPermit>) -> Grant {

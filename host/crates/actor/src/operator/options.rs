@@ -67,6 +67,7 @@ impl Operator {
             errors: operator.errors,
             isolation: operator.isolation,
             slice_ns: nanoseconds(operator.slice),
+            slice_shared_ns: nanoseconds(operator.slice_shared.min(operator.slice)),
             fuel_estimator: FuelEstimator::default(),
             after_ns: AtomicU64::new(0),
             counters: Counters::default(),

@@ -11,7 +11,7 @@ use std::path::Path;
 use flate2::bufread::GzDecoder;
 
 use super::watched::{Changed, Watched};
-use dirigo_disk::{open_regular, open_regular_or_pipe};
+use dirigo_disk::{Disk, open_regular, open_regular_or_pipe};
 
 /// Compressed bytes read at a time.
 const COMPRESSED_BUFFER_BYTES: usize = 128 * 1024;
@@ -126,13 +126,18 @@ fn read_start(file: &fs::File, start: &mut [u8]) -> io::Result<usize> {
 impl Archive {
     /// Opens a file, or a pipe where that may be one, whose zstd frames may ask for a window of so many bytes. What comes through
     /// a pipe is taken as it is.
-    pub(super) fn open(path: &Path, may_be_pipe: bool, zstd_window_max: u64) -> io::Result<(Self, Metadata)> {
+    pub(super) fn open(
+        path: &Path,
+        disk: &dyn Disk,
+        may_be_pipe: bool,
+        zstd_window_max: u64,
+    ) -> io::Result<(Self, Metadata)> {
         let open = if may_be_pipe {
             open_regular_or_pipe
         } else {
             open_regular
         };
-        let (file, metadata) = open(path)?;
+        let (file, metadata) = open(disk, path)?;
         let compression = compression(&file, path, &metadata)?;
         let watched = Watched::new(file, path, &metadata);
         let buffered = |watched| BufReader::with_capacity(COMPRESSED_BUFFER_BYTES, watched);

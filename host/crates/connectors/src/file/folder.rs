@@ -7,8 +7,7 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -21,6 +20,7 @@ use super::reader::{FileReader, ReadOptions};
 use crate::records::{self, Error};
 use dirigo_connect::Pattern;
 use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
+use dirigo_disk::{Disk, PathKind};
 
 /// The most files that a folder may have: an offset takes 11 bytes for each, and one is kept with every checkpoint.
 const FILES_MAX: usize = 100_000;
@@ -94,7 +94,7 @@ struct FolderOffset {
 impl FolderReader {
     pub(super) fn open(pattern: &Pattern, options: ReadOptions, from: Option<&Offset>) -> Result<Self, Error> {
         let mut folder = Self {
-            files: list(pattern)?,
+            files: list(pattern, &*options.disk)?,
             path: pattern.folder.clone(),
             options,
             current: None,
@@ -290,35 +290,30 @@ impl FolderReader {
 }
 
 /// The files whose names match, in the order of their names. What is hidden, and folders, are none.
-fn list(pattern: &Pattern) -> Result<Vec<ListedFile>, Error> {
+fn list(pattern: &Pattern, disk: &dyn Disk) -> Result<Vec<ListedFile>, Error> {
     let cannot = |path: &Path, reason| Error::Open {
         path: path.to_owned(),
         reason,
     };
     let in_folder = |reason| cannot(&pattern.folder, reason);
     let mut files = Vec::new();
-    for entry in fs::read_dir(&pattern.folder).map_err(in_folder)? {
-        let path = entry.map_err(in_folder)?.file_name();
+    for path in disk.list(&pattern.folder).map_err(in_folder)? {
         let name = as_text(&path);
         if !pattern.matched_file(&name) {
             continue;
         }
         let whole = pattern.folder.join(&path);
-        let metadata = match whole.metadata() {
+        let bytes = match disk.look(&whole).map_err(|reason| cannot(&whole, reason))? {
+            PathKind::File(bytes) => bytes,
+            PathKind::Folder => continue,
             // It was there a moment ago.
-            Err(error) if error.kind() == ErrorKind::NotFound && whole.symlink_metadata().is_err() => continue,
-            found => found.map_err(|reason| cannot(&whole, reason))?,
+            PathKind::Missing if whole.symlink_metadata().is_err() => continue,
+            PathKind::Missing => return Err(cannot(&whole, io::ErrorKind::NotFound.into())),
+            PathKind::Other => {
+                let problem = "it is a pipe, a socket or a device, not a regular file";
+                return Err(cannot(&whole, io::Error::other(problem)));
+            }
         };
-        if metadata.is_dir() {
-            continue;
-        }
-        if !metadata.is_file() {
-            return Err(cannot(
-                &whole,
-                io::Error::other("it is a pipe, a socket or a device, not a regular file"),
-            ));
-        }
-        let bytes = metadata.len();
         files.push(ListedFile { name, path, bytes });
     }
     if files.len() > FILES_MAX {
@@ -475,7 +470,7 @@ fn uncompressed_name(name: &str) -> Option<&str> {
 
 /// How many bytes a compressed file holds; `None` where it cannot be read, which its own turn will tell.
 fn content_bytes(path: &Path, options: &ReadOptions) -> Option<u64> {
-    let (mut archive, _) = Archive::open(path, false, options.zstd_window_max).ok()?;
+    let (mut archive, _) = Archive::open(path, &*options.disk, false, options.zstd_window_max).ok()?;
     io::copy(&mut archive, &mut io::sink()).ok()
 }
 
@@ -553,6 +548,7 @@ impl Source for FolderReader {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write as _;
     use std::sync::Arc;
 
@@ -560,6 +556,7 @@ mod tests {
     use crate::file::archive::ZSTD_WINDOW;
     use crate::records::Extract;
     use dirigo_connect::Format;
+    use dirigo_disk::Real;
     use dirigo_ground::clock::ManualClock;
 
     fn options(format: Format) -> ReadOptions {
@@ -567,6 +564,7 @@ mod tests {
             format,
             extract: Extract::default(),
             clock: Arc::new(ManualClock::new(0)),
+            disk: Arc::new(Real),
             is_continued: true,
             may_be_empty: false,
             may_be_pipe: false,

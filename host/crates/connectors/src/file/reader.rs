@@ -14,6 +14,7 @@ use super::archive::Archive;
 use crate::records::{Error, Extract, LastRecord, Stream, StreamOffset, Text, Window};
 use dirigo_connect::Format;
 use dirigo_connect::source::{Intake, Offset, Opening, Read, ReadLimit, ReadProgress, Source};
+use dirigo_disk::Disk;
 use dirigo_ground::clock::Clock;
 
 /// How long to wait before looking into an empty pipe again: nothing to see, and the processor does not see it either.
@@ -35,6 +36,7 @@ pub(super) struct ReadOptions {
     pub(super) format: Format,
     pub(super) extract: Extract,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) disk: Arc<dyn Disk>,
     /// Whether a later run goes on where this one ends.
     pub(super) is_continued: bool,
     /// Whether there may be nothing in it, not even a header.
@@ -51,6 +53,7 @@ impl ReadOptions {
             format,
             extract: Extract::new(opening.key, opening.time),
             clock: opening.clock.clone(),
+            disk: opening.disk.clone(),
             is_continued: opening.is_continued,
             may_be_empty: opening.is_continued,
             may_be_pipe: false,
@@ -61,8 +64,18 @@ impl ReadOptions {
 
 impl FileReader {
     pub(super) fn open(path: &Path, options: ReadOptions, from: Option<&Offset>) -> Result<Self, Error> {
+        let ReadOptions {
+            format,
+            extract,
+            clock,
+            disk,
+            is_continued,
+            may_be_empty,
+            may_be_pipe,
+            zstd_window_max,
+        } = options;
         let (archive, metadata) =
-            Archive::open(path, options.may_be_pipe, options.zstd_window_max).map_err(|reason| Error::Open {
+            Archive::open(path, &*disk, may_be_pipe, zstd_window_max).map_err(|reason| Error::Open {
                 path: path.to_owned(),
                 reason,
             })?;
@@ -70,15 +83,6 @@ impl FileReader {
         let is_regular = metadata.is_file();
         // A compressed file says itself where it ends.
         let may_grow = is_regular && archive.compressed_bytes().is_none();
-        let ReadOptions {
-            format,
-            extract,
-            clock,
-            is_continued,
-            may_be_empty,
-            may_be_pipe: _,
-            zstd_window_max: _,
-        } = options;
         let last_record = if is_continued && may_grow {
             LastRecord::Waits
         } else {

@@ -13,6 +13,7 @@ use super::archive::ZSTD_WINDOW;
 use crate::records::{self, RECORD_BYTES_MAX};
 use dirigo_connect::source::{Error, Intake, Offset, Opening, REFUSED_BYTES_MAX, Read, ReadLimit, Source, SourceSpec};
 use dirigo_connect::{Format, Pointer, TimeField};
+use dirigo_disk::{Disk, Real};
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::ManualClock;
 
@@ -101,6 +102,7 @@ fn try_open(source: &Options, from: Option<&Offset>) -> Result<Box<dyn Source>, 
         clock: Arc::new(ManualClock::new(77)),
         from,
         is_continued: source.is_continued,
+        disk: &(Arc::new(Real) as Arc<dyn Disk>),
     })
 }
 

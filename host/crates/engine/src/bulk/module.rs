@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use wasm_encoder::{BlockType, Encode as _, InstructionSink, ValType};
 use wasmparser::{
-    BinaryReader, CodeSectionReader, CompositeInnerType, DataSectionReader, FunctionBody, FunctionSectionReader,
-    ImportSectionReader, MemorySectionReader, Operator, TypeRef, TypeSectionReader,
+    BinaryReader, CodeSectionReader, CompositeInnerType, DataSectionReader, ElementItems, ElementSectionReader,
+    FunctionBody, FunctionSectionReader, ImportSectionReader, MemorySectionReader, Operator, TypeRef,
+    TypeSectionReader,
 };
 
 use super::pieces::{Bulk, PIECE_BYTES, function};
 use super::touch::Touch;
-use super::{Refused, Section, Seen, assemble, sections};
+use super::{BLOCK_DEPTH_MAX, BRANCH_TARGETS_MAX, Refused, Section, Seen, assemble, sections, within};
 
 /// Instructions between two places to yield. The slowest are those that touch a page of memory for the first time, where that
 /// is still possible, and three make one of them: 0.3 to 0.7 ms at up to 4 µs a page.
@@ -25,7 +26,8 @@ mod section {
     pub(super) const MEMORY: u8 = 5;
     pub(super) const START: u8 = 8;
     /// Elements, the number of data segments, code, data: one of them is there where there are functions.
-    pub(super) const BEHIND_START: [u8; 4] = [9, 12, CODE, DATA];
+    pub(super) const BEHIND_START: [u8; 4] = [ELEMENT, 12, CODE, DATA];
+    pub(super) const ELEMENT: u8 = 9;
     pub(super) const CODE: u8 = 10;
     pub(super) const DATA: u8 = 11;
 }
@@ -52,6 +54,8 @@ struct Outline {
     defined: Vec<u32>,
     /// The size of each data segment.
     data_bytes: Vec<usize>,
+    /// How many items each element segment has.
+    elements: Vec<u32>,
 }
 
 impl Outline {
@@ -102,6 +106,14 @@ impl Outline {
                         outline.data_bytes.push(data?.data.len());
                     }
                 }
+                section::ELEMENT => {
+                    for element in ElementSectionReader::new(reader)? {
+                        outline.elements.push(match element?.items {
+                            ElementItems::Functions(items) => items.count(),
+                            ElementItems::Expressions(_, items) => items.count(),
+                        });
+                    }
+                }
                 _ => {}
             }
         }
@@ -147,6 +159,7 @@ fn count(items: usize) -> Result<u32, Refused> {
 pub(super) fn rewrite_module<'a>(module: &'a [u8], seen: &mut Seen) -> Result<Cow<'a, [u8]>, Refused> {
     let sections = sections(module)?;
     let outline = Outline::of(&sections)?;
+    seen.add_segments(outline.data_bytes.len(), outline.elements.iter().copied())?;
     let mut added = Added::new(&outline)?;
     let mut bodies = Vec::new();
     for &(kind, contents) in &sections {
@@ -297,11 +310,13 @@ fn rewrite_body<'a>(
     let mut operators = body.get_operators_reader()?;
     let mut done = operators.original_position() - start;
     let mut straight = 0;
+    let mut shape = Shape::default();
     let mut length = None;
     let mut before = None;
     while !operators.eof() {
         let at = operators.original_position() - start;
         let operator = operators.read()?;
+        shape.add(&operator)?;
         straight = if matches!(operator, Operator::Loop { .. }) {
             0
         } else {
@@ -351,6 +366,43 @@ fn rewrite_body<'a>(
     whole.extend_from_slice(&out);
     whole.extend_from_slice(&bytes[done..]);
     Ok(Cow::Owned(whole))
+}
+
+/// What of a function makes the compiler take long.
+#[derive(Default)]
+struct Shape {
+    /// How many blocks are open.
+    depth: usize,
+    /// How many places its branch tables name.
+    targets: usize,
+}
+
+impl Shape {
+    fn add(&mut self, operator: &Operator<'_>) -> Result<(), Refused> {
+        match operator {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::Try { .. }
+            | Operator::TryTable { .. } => self.depth += 1,
+            // The last one ends the function; what else there is too much of, is not valid.
+            Operator::End | Operator::Delegate { .. } => self.depth = self.depth.saturating_sub(1),
+            Operator::BrTable { targets } => self.targets += targets.len() as usize,
+            _ => return Ok(()),
+        }
+        within([
+            (
+                "has a function with blocks nested to a depth of",
+                self.depth,
+                BLOCK_DEPTH_MAX,
+            ),
+            (
+                "has a function whose branch tables name places that number",
+                self.targets,
+                BRANCH_TARGETS_MAX,
+            ),
+        ])
+    }
 }
 
 /// The number that a further local would have.

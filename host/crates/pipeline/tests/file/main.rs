@@ -63,6 +63,7 @@ impl TestFolder {
             connectors: &dirigo_connectors::builtin(),
             environment: &environment,
             inputs,
+            admission: &dirigo_pipeline::Admission::default(),
         };
         parse_in(text, &self.path("pipeline.toml"), &overrides, surroundings)
     }

@@ -1,0 +1,156 @@
+use super::*;
+
+fn parse(text: &str) -> Result<Tenants, Diagnostics> {
+    Tenants::parse(text, Path::new("tenants.toml"))
+}
+
+#[test]
+fn a_tenant_gets_its_own_budget_and_others_the_default() {
+    let tenants =
+        parse("[[tenant]]\nname = \"acme\"\nweight = 4\nmemory = \"64MiB\"\n[default]\nfuel_per_second = 1000\n")
+            .unwrap();
+    let acme = Budget {
+        weight: 4,
+        memory: Some(64 << 20),
+        ..Budget::default()
+    };
+    let other = Budget {
+        fuel_per_second: Some(1000),
+        ..Budget::default()
+    };
+    assert_eq!((tenants.budget("acme"), tenants.budget("x")), (Some(acme), Some(other)));
+}
+
+#[test]
+fn without_a_default_others_get_nothing() {
+    let tenants = parse("[[tenant]]\nname = \"acme\"\n").unwrap();
+    assert_eq!(tenants.budget("acme"), Some(Budget::default()));
+    assert_eq!(tenants.budget("x"), None);
+}
+
+#[test]
+fn all_that_is_wrong_is_said_with_its_place() {
+    let text = "[[tenant]]\nname = \"a\"\nweight = 0\nmemry = \"1GiB\"\n[[tenant]]\nname = \"a\"\n[[tenant]]\nmemory = \"4KiB\"\n[default]\nname = \"x\"\n";
+    let said = parse(text).unwrap_err().to_string();
+    for part in [
+        "did you mean `memory`?",
+        "tenant `a` is listed twice",
+        "the tenant has no `name`",
+        "`memory` is too little for a tenant",
+        "`[default]` names no tenant",
+        "tenants.toml:3",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+/// A host with a folder for each of two tenants.
+struct Machine(tempfile::TempDir);
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["acme/deep", "globex", "loose"] {
+            std::fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        for name in [
+            "acme/p.toml",
+            "acme/deep/p.toml",
+            "acme/deep/q.toml",
+            "globex/p.toml",
+            "loose/p.toml",
+        ] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        Self(folder)
+    }
+
+    fn tenants(&self, text: &str) -> Result<Tenants, Diagnostics> {
+        Tenants::parse(text, &self.0.path().join("tenants.toml"))
+    }
+
+    /// Whose a file is that says `said`; or what is wrong with that.
+    fn tenant(&self, tenants: &Tenants, file: &str, said: Option<&str>) -> String {
+        let file = self.0.path().join(file);
+        let admission = match tenants.admit(&file, &HostDirectories::default()) {
+            Ok(admission) => admission,
+            Err(problems) => return problems.to_string(),
+        };
+        match admission.tenancy.unwrap().tenant(said, raw::TENANT) {
+            Ok(tenant) => tenant.to_owned(),
+            Err((message, help)) => format!("{message}; {help}"),
+        }
+    }
+}
+
+const TWO: &str = r#"
+[[tenant]]
+name = "acme"
+pipelines = ["acme/"]
+[[tenant]]
+name = "globex"
+pipelines = ["globex", "acme/deep/q.toml"]
+"#;
+
+#[test]
+fn a_file_belongs_to_the_tenant_that_names_it_most_closely() {
+    let machine = Machine::new();
+    std::os::unix::fs::symlink("../acme/p.toml", machine.0.path().join("globex/link.toml")).unwrap();
+    let tenants = machine.tenants(TWO).unwrap();
+    for (file, tenant) in [
+        ("acme/p.toml", "acme"),
+        ("acme/deep/p.toml", "acme"),
+        ("acme/deep/q.toml", "globex"),
+        ("acme/deep/../../globex/p.toml", "globex"),
+        ("globex/link.toml", "acme"),
+    ] {
+        assert_eq!(machine.tenant(&tenants, file, None), tenant, "{file}");
+        assert_eq!(machine.tenant(&tenants, file, Some(tenant)), tenant, "{file}");
+    }
+}
+
+#[test]
+fn a_file_cannot_pass_for_that_of_another_tenant() {
+    let machine = Machine::new();
+    let said = machine.tenant(&machine.tenants(TWO).unwrap(), "acme/p.toml", Some("globex"));
+    assert!(
+        said.contains("this file is of tenant `acme`, and says `globex`"),
+        "{said}"
+    );
+    let unlisted = machine.tenant(&machine.tenants(TWO).unwrap(), "loose/p.toml", None);
+    assert!(unlisted.contains("tenants.toml has this pipeline file"), "{unlisted}");
+    let tenants = machine.tenants(&format!("{TWO}[default]\n")).unwrap();
+    let said = machine.tenant(&tenants, "loose/p.toml", Some("acme"));
+    assert!(said.contains("this file is not of tenant `acme`"), "{said}");
+    assert_eq!(machine.tenant(&tenants, "loose/p.toml", None), "default");
+    assert_eq!(machine.tenant(&tenants, "loose/p.toml", Some("loose")), "loose");
+}
+
+#[test]
+fn what_a_grant_says_wrong_is_said_with_its_place() {
+    let machine = Machine::new();
+    let text = r#"
+[[tenant]]
+name = "acme"
+pipelines = ["acme", "nowhere/"]
+raed = ["acme"]
+env = ["A=B"]
+limits = { slcie = "1ms" }
+[[tenant]]
+name = "globex"
+pipelines = ["globex/../acme/"]
+[default]
+pipelines = ["loose"]
+"#;
+    let said = machine.tenants(text).unwrap_err().to_string();
+    for part in [
+        "there is no such pipeline file or folder",
+        "did you mean `read`?",
+        "`A=B` cannot be the name of an environment variable",
+        "did you mean `slice`?",
+        "a pipeline file or folder is listed twice",
+        "`[default]` has no `pipelines`",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
