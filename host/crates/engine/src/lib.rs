@@ -8,6 +8,7 @@ mod bulk;
 mod cache;
 mod call;
 mod capacity;
+mod clocks;
 mod component;
 mod config;
 mod contract;
