@@ -22,6 +22,7 @@ mod opening;
 mod prepare;
 mod recovery;
 pub mod replay;
+mod settings;
 mod slo_monitor;
 pub mod state_migration;
 mod summary;
@@ -37,6 +38,7 @@ pub use job::{Control, Job};
 pub use opening::Opened;
 pub use prepare::{Patience, Prepared, prepare, prepare_with};
 pub use recovery::RecoveredBatches;
+pub use settings::listed_settings;
 pub use slo_monitor::{Demand, DemandMeter, Shortfall, shortfalls};
 pub use summary::{
     CheckpointSummary, EdgeSummary, Figures, Latency, OperatorSummary, Outcome, PipelineSummary, SliceSummary,
