@@ -56,6 +56,38 @@ pub mod filter {
     });
 }
 
+/// How a reduce lays out what it keeps.
+pub mod state {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "
+            package dirigo:sdk;
+            world stating {
+                export dirigo:operator/state@0.1.0;
+            }
+        ",
+        pub_export_macro: true,
+        export_macro_name: "export_state",
+        default_bindings_module: "dirigo_operator::bindings::state",
+    });
+}
+
+/// What settings an operator has.
+pub mod settings {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "
+            package dirigo:sdk;
+            world setting {
+                export dirigo:operator/settings@0.1.0;
+            }
+        ",
+        pub_export_macro: true,
+        export_macro_name: "export_settings",
+        default_bindings_module: "dirigo_operator::bindings::settings",
+    });
+}
+
 /// What the kind `reduce` adds.
 pub mod reduce {
     wit_bindgen::generate!({

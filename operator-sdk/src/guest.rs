@@ -16,6 +16,8 @@ use crate::{
         lifecycle::{dirigo::operator::host, exports::dirigo::operator::lifecycle},
         map::exports::dirigo::operator::map,
         reduce::exports::dirigo::operator::reduce,
+        settings::exports::dirigo::operator::settings,
+        state::exports::dirigo::operator::state,
     },
     columns::{Batch, Column, Outputs, Windows},
     filter::filter_batch,
@@ -34,8 +36,16 @@ pub trait Resident: Operator + 'static {
     fn slot() -> &'static LocalKey<Slot<Self>>;
 }
 
+/// An operator whose settings can be listed. `#[operator]` implements it.
+pub trait Configured {
+    /// The JSON Schema of its configuration, if there is one.
+    fn settings() -> Option<String>;
+}
+
 /// What every operator exports.
 pub struct LifecycleComponent<O>(PhantomData<O>);
+/// What settings an operator has.
+pub struct SettingsComponent<O>(PhantomData<O>);
 /// What a [`Map`] exports besides.
 pub struct MapComponent<O>(PhantomData<O>);
 /// What a [`FlatMap`] exports besides.
@@ -44,6 +54,8 @@ pub struct FlatMapComponent<O>(PhantomData<O>);
 pub struct FilterComponent<O>(PhantomData<O>);
 /// What a [`Reduce`] exports besides.
 pub struct ReduceComponent<O>(PhantomData<O>);
+/// How a [`Reduce`] lays out its accumulators.
+pub struct StateComponent<O>(PhantomData<O>);
 
 fn with<O: Resident, R>(run: impl FnOnce(&mut O) -> R) -> R {
     O::slot().with_borrow_mut(|operator| run(operator.as_mut().expect("the host opens an operator before it uses it")))
@@ -88,6 +100,18 @@ impl<O: Resident + Filter> filter::Guest for FilterComponent<O> {
             kept: filtered.kept,
             failures: filtered.failures,
         }
+    }
+}
+
+impl<O: Resident + Configured> settings::Guest for SettingsComponent<O> {
+    fn schema() -> String {
+        O::settings().unwrap_or_default()
+    }
+}
+
+impl<O: Resident + Reduce> state::Guest for StateComponent<O> {
+    fn layout() -> String {
+        O::state_layout().unwrap_or_default()
     }
 }
 
@@ -161,11 +185,15 @@ pub(crate) fn count(name: &str, value: f64) {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export {
-    (Map, $operator:ty) => { $crate::__export!(MapComponent, export_map, map, $operator); };
-    (FlatMap, $operator:ty) => { $crate::__export!(FlatMapComponent, export_map, map, $operator); };
-    (Filter, $operator:ty) => { $crate::__export!(FilterComponent, export_filter, filter, $operator); };
-    (Reduce, $operator:ty) => { $crate::__export!(ReduceComponent, export_reduce, reduce, $operator); };
-    ($component:ident, $export:ident, $world:ident, $operator:ty) => {
+    (Map, $operator:ty) => { $crate::__export!(Map, MapComponent, export_map, map, $operator); };
+    (FlatMap, $operator:ty) => { $crate::__export!(FlatMap, FlatMapComponent, export_map, map, $operator); };
+    (Filter, $operator:ty) => { $crate::__export!(Filter, FilterComponent, export_filter, filter, $operator); };
+    (Reduce, $operator:ty) => {
+        $crate::__export!(Reduce, ReduceComponent, export_reduce, reduce, $operator);
+        type State = $crate::guest::StateComponent<$operator>;
+        $crate::bindings::state::export_state!(State with_types_in $crate::bindings::state);
+    };
+    ($kind:ident, $component:ident, $export:ident, $world:ident, $operator:ty) => {
         ::std::thread_local! {
             static OPERATOR: $crate::guest::Slot<$operator> = const {
                 ::std::cell::RefCell::new(::std::option::Option::None)
@@ -176,7 +204,16 @@ macro_rules! __export {
                 &OPERATOR
             }
         }
+        impl $crate::guest::Configured for $operator {
+            fn settings() -> ::std::option::Option<::std::string::String> {
+                #[allow(unused_imports, reason = "which of them it is depends on the configuration")]
+                use $crate::settings::{WithDefaults as _, WithoutDefaults as _};
+                (&$crate::settings::Settings::<<$operator as $crate::$kind>::Config>::new()).schema()
+            }
+        }
         type Lifecycle = $crate::guest::LifecycleComponent<$operator>;
+        type Settings = $crate::guest::SettingsComponent<$operator>;
+        $crate::bindings::settings::export_settings!(Settings with_types_in $crate::bindings::settings);
         type Kind = $crate::guest::$component<$operator>;
         $crate::bindings::lifecycle::export_lifecycle!(Lifecycle with_types_in $crate::bindings::lifecycle);
         $crate::bindings::$world::$export!(Kind with_types_in $crate::bindings::$world);

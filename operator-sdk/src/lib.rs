@@ -49,13 +49,17 @@ mod error;
 #[doc(hidden)]
 pub mod filter;
 pub mod json;
+mod layout;
 pub mod log;
 #[doc(hidden)]
 pub mod map;
 mod progress;
 #[doc(hidden)]
 pub mod reduce;
+#[doc(hidden)]
+pub mod settings;
 pub mod testing;
+mod trace;
 
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]

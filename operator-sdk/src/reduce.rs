@@ -13,7 +13,7 @@ use crate::{
     Error, Result,
     codec::{Decode, Encode, Encoded},
     columns::{Batch, Column, Failure, Folded, Migrated, Outputs, Windows, position},
-    progress,
+    layout, progress,
 };
 
 /// An operator that folds events into an accumulator per key and window, and emits a value when the window closes.
@@ -64,9 +64,10 @@ use crate::{
 /// input ends is never finished: it emits nothing, and waits for the next run if the state is kept.
 ///
 /// # When the accumulator changes
-/// State outlives the component that wrote it. A change of [`Accumulator`](Reduce::Accumulator) that reads old bytes
-/// otherwise raises [`STATE_VERSION`](Reduce::STATE_VERSION); [`migrate`](Reduce::migrate) makes new accumulators of old
-/// ones, when the first event comes that touches them:
+/// State outlives the component that wrote it. A change of [`Accumulator`](Reduce::Accumulator), of the name, type or place of a
+/// field, raises [`STATE_VERSION`](Reduce::STATE_VERSION); the host refuses a component that forgot to, and shows both
+/// [layouts](Reduce::state_layout). [`migrate`](Reduce::migrate) makes new accumulators of old ones, when the first event comes that
+/// touches them:
 ///
 /// ```
 /// # use dirigo_operator::prelude::*;
@@ -121,6 +122,16 @@ pub trait Reduce: Sized {
     type Accumulator: Serialize + DeserializeOwned;
     /// What a window becomes.
     type Output: Encode;
+
+    /// How the accumulator is laid out in bytes: names, types, order. The host keeps it with the state, and refuses a component that has
+    /// another at the same [`STATE_VERSION`](Reduce::STATE_VERSION).
+    ///
+    /// It is found out from how the accumulator deserializes. `None` where that cannot be told, as of a type that lies in itself; then
+    /// nothing is checked, and accumulators are shown as bytes.
+    #[must_use]
+    fn state_layout() -> Option<String> {
+        layout::of::<Self::Accumulator>()
+    }
 
     /// Prepares the operator, once per activation.
     ///

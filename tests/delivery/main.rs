@@ -20,6 +20,7 @@ mod evolution;
 mod folders;
 mod interrupt;
 mod kill;
+mod layout;
 mod order;
 mod outputs;
 mod parts;

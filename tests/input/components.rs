@@ -150,6 +150,78 @@ fn imports_that_were_not_granted_are_refused_by_name() {
     );
 }
 
+#[test]
+fn the_settings_of_an_operator_are_listed_with_types_and_defaults() {
+    let folder = folder();
+    let inspect = |name: &str| {
+        let finished = Dirigo::command(&folder, "inspect").args([name]).finish();
+        assert_eq!(finished.code(), 0, "{finished:?}");
+        finished.stdout
+    };
+    let reduce = inspect("builtin:reduce");
+    for line in [
+        "  aggregate  \"avg\" or \"sum\" or \"min\" or \"max\" or \"count\", required\n",
+        "  field      a string, optional\n",
+    ] {
+        assert!(reduce.contains(line), "{line:?} is not in\n{reduce}");
+    }
+    assert!(
+        reduce.contains("state layout    postcard:{value: f64, count: u64}\n"),
+        "{reduce}"
+    );
+    let map = inspect("builtin:map");
+    for line in [
+        "  field   a string, required\n",
+        "  offset  a number, by default 0.0\n",
+        "  scale   a number, by default 1.0\n",
+    ] {
+        assert!(map.contains(line), "{line:?} is not in\n{map}");
+    }
+    // A user's operator, whose configuration cannot be written down and so tells no defaults.
+    let own = inspect(&guest("map").display().to_string());
+    assert!(own.contains("  every  a whole number, 0 or more, optional\n"), "{own}");
+}
+
+#[test]
+fn a_wrong_setting_is_pointed_at_where_it_is_written() {
+    let folder = folder();
+    let text = folder.read("pipeline.toml").replace("operator.wasm", "builtin:map");
+    let check = |config: &str| {
+        let written = text.replace("{ mode = \"reject\", every = 3 }", config);
+        folder.write("pipeline.toml", &written);
+        Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish()
+    };
+    let column = |config: &str, at: &str| {
+        let line = format!("        config = {config}");
+        format!(":{}", line.find(at).unwrap() + 1)
+    };
+    for (config, at, words) in [
+        (
+            r#"{ field = "n", scael = 2 }"#,
+            "2",
+            ["unknown field `scael`", "did you mean `scale`?"],
+        ),
+        (
+            r#"{ field = "n", scale = "2" }"#,
+            "\"2\"",
+            ["this is a string", "`scale` is a number, by default 1.0"],
+        ),
+        ("{ scale = 2 }", "{", ["missing field `field`", "add `field`: a string"]),
+    ] {
+        let finished = check(config);
+        finished.ends_with(78, &words);
+        finished.ends_with(
+            78,
+            &[
+                "operator `guest` refuses its configuration",
+                "pipeline.toml:11",
+                &column(config, at),
+            ],
+        );
+    }
+    check("{ field = 1, scael = 2 }").ends_with(78, &["this is a whole number", "unknown field `scael`"]);
+}
+
 /// Numbers that look random, the same for the same seed.
 fn random(seed: u64) -> impl Iterator<Item = u64> {
     let mut state = seed;

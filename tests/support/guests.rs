@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use super::Folder;
 
-const GUESTS: [&str; 10] = [
+const GUESTS: [&str; 12] = [
     "map",
     "filter",
     "reduce",
@@ -21,6 +21,8 @@ const GUESTS: [&str; 10] = [
     "evolving-1",
     "evolving-2",
     "evolving-3",
+    "reordered-1",
+    "reordered-2",
 ];
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "component";

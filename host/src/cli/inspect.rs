@@ -10,6 +10,7 @@ use bytesize::ByteSize;
 use dirigo::call::StateVersions;
 use dirigo::engine::{self, Instance};
 use dirigo::printable;
+use dirigo::runtime::listed_settings;
 use serde::Serialize;
 
 use super::output::Format;
@@ -31,8 +32,14 @@ struct Inspection<'a> {
     sha256: &'a str,
     size: usize,
     initial_memory: u64,
+    /// Whether it is handed one event at a time: it imports random numbers or a clock.
+    is_per_event: bool,
     /// Of a reduce; null for what keeps no state.
     state_versions: Option<StateVersions>,
+    /// How a reduce lays out its accumulators; null where it does not say so.
+    state_layout: Option<&'a str>,
+    /// A JSON Schema of its `config`; null where the component says nothing of it.
+    settings: Option<serde_json::Value>,
     imports: &'a [String],
     /// By import: what it is answered with. None leads out of the sandbox.
     answers: BTreeMap<&'a str, &'static str>,
@@ -57,12 +64,22 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
             trap.reason
         )
     })?;
+    let unplaced = unplaced(&setup);
+    setup.runtime.block_on(Instance::learn_state_layout(
+        &component,
+        &unplaced,
+        unplaced.limits.open_ms,
+    ));
+    let settings = setup.runtime.block_on(Instance::ask_settings(&component, &unplaced));
     let inspection = Inspection {
         kind: component.kind(),
         sha256: component.sha256(),
         size: component.size(),
         initial_memory: component.initial_memory(),
+        is_per_event: component.is_per_event(),
         state_versions,
+        state_layout: component.state_layout(),
+        settings: settings.as_deref().and_then(|schema| serde_json::from_str(schema).ok()),
         imports: component.imports(),
         answers: component
             .imports()
@@ -97,6 +114,21 @@ fn unplaced(setup: &CommandContext) -> engine::Setup {
 
 impl Inspection<'_> {
     fn to_text(&self) -> String {
+        let settings = self
+            .settings
+            .as_ref()
+            .and_then(|schema| listed_settings(&schema.to_string()));
+        let settings: String = match settings {
+            Some(lines) if lines.is_empty() => "\n  none".into(),
+            Some(lines) => lines.iter().flat_map(|line| ["\n  ", line]).collect(),
+            None => "\n  the component does not say".into(),
+        };
+        let calls = if self.is_per_event {
+            "calls           one event each: it draws random numbers or reads a clock\n"
+        } else {
+            ""
+        };
+        let layout = self.state_layout.map(|layout| format!("state layout    {layout}\n"));
         let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
         let width = self.imports.iter().map(|import| import.chars().count()).max();
         let width = width.unwrap_or(0);
@@ -106,13 +138,15 @@ impl Inspection<'_> {
             write!(imports, "\n  {import:<width$}  {answer}").expect("a string takes what is written");
         }
         format!(
-            "kind            {}\nsha256          {}\nsize            {}\ninitial memory  {}\n{}\
-             limits          memory {}, state {}, {} fuel per event, {} table elements, {} ms to open\nimports, and what they are answered with{}\n",
+            "kind            {}\nsha256          {}\nsize            {}\ninitial memory  {}\n{calls}{}{}\
+             limits          memory {}, state {}, {} fuel per event, {} table elements, {} ms to open\nsettings{settings}\n\
+             imports, and what they are answered with{}\n",
             self.kind,
             self.sha256,
             size(self.size as u64),
             size(self.initial_memory),
             self.state_versions.map(state).unwrap_or_default(),
+            layout.unwrap_or_default(),
             size(self.limits.memory),
             size(self.limits.state),
             self.limits.fuel_per_event,

@@ -47,6 +47,12 @@ impl Field {
     }
 }
 
+impl serde::Serialize for Field {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
 impl Step {
     fn new(name: String) -> Step {
         // RFC 6901 allows no sign and no leading zeros.

@@ -3,7 +3,7 @@
 use dirigo_operator::{json::Kind, prelude::*};
 
 /// The `config` of a `builtin:filter`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The field to look at: its name, or a JSON pointer.
@@ -20,7 +20,7 @@ pub struct Config {
 }
 
 /// What a field can be compared with.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged, expecting = "`equals` is a string, a number, true, false or null")]
 enum Constant {
     Null,

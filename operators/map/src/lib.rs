@@ -5,7 +5,7 @@
 use dirigo_operator::prelude::*;
 
 /// The `config` of a `builtin:map`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The field to read: its name, or a JSON pointer.

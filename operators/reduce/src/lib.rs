@@ -7,7 +7,7 @@ use dirigo_operator::prelude::*;
 use crate::summary::Summary;
 
 /// The `config` of a `builtin:reduce`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The field to aggregate: its name, or a JSON pointer. A count needs none.
@@ -16,7 +16,7 @@ pub struct Config {
 }
 
 /// What a window becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Aggregate {
     /// The arithmetic mean.

@@ -3,7 +3,7 @@
 use dirigo_operator::prelude::*;
 
 /// The `config` of a `builtin:window`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The field to look at: its name, or a JSON pointer.

@@ -17,6 +17,7 @@ mod beside;
 mod harness;
 mod injected;
 mod loading;
+mod spoken;
 mod striking;
 
 use std::process::ExitCode;
@@ -88,6 +89,16 @@ suite! {
         "reading what another tenant left in memory" => "memory is cleared before it is given out";
     striking::thousands_of_actors_that_start_and_trap_at_once_are_started_in_turn,
         "3,000 actors that start and trap at once" => "slices; instance slots";
+    striking::what_takes_the_bandwidth_of_the_memory_burns_its_fuel,
+        "streaming through 32 MiB" => "slices sized by measured pace; the event's fuel";
+    striking::what_takes_a_shared_cache_burns_its_fuel,
+        "thrashing a shared cache" => "slices sized by measured pace; the event's fuel";
+    striking::line_ends_printed_without_end_burn_their_fuel,
+        "line ends printed by a library" => "a yield per 50 µs served; the event's fuel";
+    spoken::a_long_reason_in_utf16_is_cut_before_it_is_read,
+        "a reason of a mebibyte in UTF-16" => "4 KiB of a text is read";
+    spoken::long_lines_in_utf16_are_cut_and_yield_between_them,
+        "log lines of a mebibyte in UTF-16" => "4 KiB of a text is read; a yield per 50 µs served";
     injected::a_table_bomb_ends_at_its_limit,
         "table bomb" => "the table limit; 20,000 elements whatever it says";
     injected::wasi_handles_are_held_up_to_a_bound,

@@ -33,6 +33,18 @@ pub(crate) fn a_loop_of_divisions_burns_its_fuel() {
     strikes("divide", "fuel_per_event = 100_000_000", "fuel");
 }
 
+pub(crate) fn what_takes_the_bandwidth_of_the_memory_burns_its_fuel() {
+    strikes("stream", "fuel_per_event = 100_000_000", "fuel");
+}
+
+pub(crate) fn what_takes_a_shared_cache_burns_its_fuel() {
+    strikes("thrash", "fuel_per_event = 100_000_000", "fuel");
+}
+
+pub(crate) fn line_ends_printed_without_end_burn_their_fuel() {
+    strikes("print", "", "fuel");
+}
+
 pub(crate) fn a_loop_of_host_calls_yields_between_them() {
     let (_, finished, _) = strikes("host-calls", "", "fuel");
     let summary = finished.succeeds();

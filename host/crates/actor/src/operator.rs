@@ -17,12 +17,13 @@ use super::driver::Driver;
 use super::fuel_estimator::FuelEstimator;
 use super::slice_lengths::SliceLengths;
 use super::{Actor, PipelineContext, Runnable};
-pub(super) use dead_letters::EventFailure;
+pub(super) use dead_letters::{EventFailure, StateBefore};
 use dirigo_connectors::records::Extract;
 use dirigo_engine::{Component, Kind, Setup};
 use dirigo_flow::{Edge, Gate, Message, OperatorSetup, Receiver};
 use dirigo_ground::batch::Batch;
 use dirigo_pipeline::{Isolation, OnError};
+use dirigo_state::Layout;
 use dirigo_state::windows::OpenChange;
 pub use options::OperatorOptions;
 
@@ -33,6 +34,8 @@ pub struct Operator {
     pub(super) context: Arc<PipelineContext>,
     pub(super) component: Component,
     pub(super) setup: Setup,
+    /// How it lays out its accumulators, where it says so.
+    pub(super) layout: Option<Layout>,
     /// Whether it is handed one event at a time: what the host answers it depends on the event.
     pub(super) is_per_event: bool,
     pub(super) driver: Box<dyn Driver>,

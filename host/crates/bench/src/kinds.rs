@@ -171,6 +171,39 @@ pub(super) const ALL: &[Kind] = &[
         Hostile("map"),
         r#"{ mode = "log" }"#,
     ),
+    Kind {
+        rest: UNBOUND,
+        ..kind(
+            "print-flood",
+            "never stops printing line ends",
+            Hostile("map"),
+            r#"{ mode = "print" }"#,
+        )
+    },
+    kind(
+        "long-reasons",
+        "rejects every event in a message of a mebibyte, and logs as much",
+        Hostile("map"),
+        r#"{ mode = "long-reason" }"#,
+    ),
+    Kind {
+        rest: UNBOUND,
+        ..kind(
+            "memory-bandwidth",
+            "reads and writes 32 MiB from end to end, for ever",
+            Hostile("map"),
+            r#"{ mode = "stream" }"#,
+        )
+    },
+    Kind {
+        rest: UNBOUND,
+        ..kind(
+            "cache-thrash",
+            "reads and writes here and there in 16 MiB, for ever",
+            Hostile("map"),
+            r#"{ mode = "thrash" }"#,
+        )
+    },
     kind(
         "metric-flood",
         "counts under a new name at every event",

@@ -30,6 +30,8 @@ struct Inner {
     size: usize,
     pre: InstancePre<Guest>,
     open: ComponentExportIndex,
+    /// `settings.schema`, if it has that.
+    settings: Option<ComponentExportIndex>,
     exports: Exports,
     initial_memory: u64,
     is_per_event: bool,
@@ -41,6 +43,10 @@ impl Component {
         let imports = imports::check(compiled)?;
         let kind = contract::kind(compiled)?;
         let open = Interface::of(compiled, "lifecycle")?.function::<OpenArgs<'_>, (Opened,)>("open")?;
+        let settings = match Interface::of(compiled, "settings") {
+            Ok(settings) => Some(settings.function::<(), (String,)>("schema")?),
+            Err(_) => None,
+        };
         let exports = Exports::of(compiled, kind)?;
         let pre = linker.instantiate_pre(compiled).map_err(|error| Violation::Types {
             message: format!("{error:#}"),
@@ -53,6 +59,7 @@ impl Component {
             size: wasm.len(),
             pre,
             open,
+            settings,
             exports,
             initial_memory: initial_pages.unwrap_or(0) * PAGE_BYTES,
             is_per_event: imports::depends_on_event(compiled),
@@ -103,6 +110,13 @@ impl Component {
         self.0.exports.reduce()?.state_versions()
     }
 
+    /// How it lays out the accumulators that it writes, in the notation of `wit/state.wit`; `None` where it does not say so, and
+    /// before anybody has asked or activated it.
+    #[must_use]
+    pub fn state_layout(&self) -> Option<&str> {
+        self.0.exports.reduce()?.state_layout()
+    }
+
     /// The version of the state that it writes.
     #[must_use]
     pub fn state_version(&self) -> u32 {
@@ -118,6 +132,10 @@ impl Component {
 
     pub(crate) fn open(&self) -> &ComponentExportIndex {
         &self.0.open
+    }
+
+    pub(crate) fn settings(&self) -> Option<&ComponentExportIndex> {
+        self.0.settings.as_ref()
     }
 
     pub(crate) fn exports(&self) -> &Exports {

@@ -38,7 +38,7 @@ impl Exports {
         Ok(match kind {
             Kind::Map => Self::Map(map::Exports::of(&interface)?),
             Kind::Filter => Self::Filter(filter::Exports::of(&interface)?),
-            Kind::Reduce => Self::Reduce(reduce::Exports::of(&interface)?),
+            Kind::Reduce => Self::Reduce(reduce::Exports::of(&interface, component)?),
         })
     }
 

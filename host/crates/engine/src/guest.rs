@@ -7,11 +7,11 @@ use std::sync::Arc;
 use wasmtime::{Memory, ResourceLimiterAsync, WasmCoreDump};
 
 use crate::bulk;
+use crate::clocks::Clocks;
 use crate::cooperative::{SERVED_NS_MAX, Yielder};
 use crate::guest_log::{Counted, GuestLog};
 use crate::seed::{EventIdentity, Numbers, Seed};
 use crate::setup::Setup;
-use crate::wasi::Clocks;
 use dirigo_ground::limits::Limits;
 use dirigo_ground::quota::Quota;
 

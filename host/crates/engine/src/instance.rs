@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use wasmtime::Store;
+use wasmtime::component::ComponentExportIndex;
 
 use crate::component::{Component, OpenArgs, Opened};
 use crate::cooperative::Yielder;
@@ -123,6 +124,22 @@ impl Instance {
         Ok(reduce.state_versions())
     }
 
+    /// Asks `component` how it lays out its state, if it keeps some and nobody has. One that traps over the question says nothing, nor does
+    /// one that does not answer within so many ms: it may be sound all the same.
+    pub async fn learn_state_layout(component: &Component, setup: &Setup, limit_ms: u64) {
+        let Some(reduce) = component.exports().reduce() else {
+            return;
+        };
+        if let Some(layout) = reduce.layout_to_ask() {
+            reduce.note_layout(ask_for_text(component, setup, layout, limit_ms).await);
+        }
+    }
+
+    /// What settings `component` has: a JSON Schema, if it says so.
+    pub async fn ask_settings(component: &Component, setup: &Setup) -> Option<String> {
+        ask_for_text(component, setup, component.settings()?, setup.limits.open_ms).await
+    }
+
     async fn open(
         component: &Component,
         config: &str,
@@ -223,6 +240,35 @@ impl fmt::Debug for Instance {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Instance").finish_non_exhaustive()
     }
+}
+
+/// What a function without arguments answers in an instance of its own: text, or nothing where it is empty, too long, or does not come.
+/// It gets the same fuel whatever the limits are, so that what is known of a component does not depend on where it is placed.
+async fn ask_for_text(
+    component: &Component,
+    setup: &Setup,
+    function: &ComponentExportIndex,
+    limit_ms: u64,
+) -> Option<String> {
+    /// To tell an accumulator takes some 10,000 for each of its parts.
+    const FUEL: u64 = 1_000_000_000;
+    const SLICE_FUEL: u64 = 10_000_000;
+    /// Longer than any type that a person writes down.
+    const BYTES_MAX: usize = 64 << 10;
+    let mut store = new_store(component, setup);
+    let budget = Budget {
+        total: FUEL,
+        slice: SLICE_FUEL,
+    };
+    let ask = async |store: &mut Store<Guest>| {
+        refuel(store, budget)?;
+        let instance = component.pre().instantiate_async(&mut *store).await?;
+        let ask = instance.get_typed_func::<(), (String,)>(&mut *store, function)?;
+        ask.call_async(store, ()).await
+    };
+    let answered: wasmtime::Result<(String,)> = within(ask(&mut store), &*setup.clock, limit_ms).await?;
+    let (text,) = answered.ok()?;
+    (1..=BYTES_MAX).contains(&text.len()).then_some(text)
 }
 
 /// What `future` comes to, if it does so within so many ms on the wall. Looked at where it yields: it burns fuel between.

@@ -9,6 +9,7 @@ mod bulk;
 mod cache;
 mod call;
 mod capacity;
+mod clocks;
 mod compiler;
 mod component;
 mod config;

@@ -16,7 +16,6 @@ use wasmtime::component::Linker;
 use crate::guest::Guest;
 
 pub(crate) use cli::Exit;
-pub(crate) use clocks::Clocks;
 
 /// The WASI interfaces that a component may import, whatever their 0.2.x version.
 pub(crate) const GRANTED: [&str; 18] = [

@@ -32,6 +32,9 @@ pub struct DeadLetter {
     pub event: FailedEvent,
     /// What was kept of the event's key before it (base64).
     pub state: Option<String>,
+    /// What of that the operator keeps, as JSON, where its component says how it is laid out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulator: Option<serde_json::Value>,
     /// Fuel that the failing turn burnt.
     pub fuel: u64,
     /// How often the event was tried.
@@ -118,6 +121,8 @@ impl DeadLetter {
 
     /// What it takes while it waits, all that guests and inputs say in it included; the set-up is shared.
     pub(super) fn size(&self) -> usize {
+        /// What an accumulator takes as JSON in memory, for each byte of its base64: small numbers take most.
+        const DECODED_FACTOR: usize = 32;
         let event = &self.event;
         let texts = [
             Some(&self.reason),
@@ -128,7 +133,10 @@ impl DeadLetter {
             event.value.as_ref(),
             event.value_base64.as_ref(),
         ];
-        size_of::<Self>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
+        let decoded = self.accumulator.as_ref().and(self.state.as_ref());
+        size_of::<Self>()
+            + texts.into_iter().flatten().map(String::len).sum::<usize>()
+            + decoded.map_or(0, |state| DECODED_FACTOR * state.len())
     }
 }
 

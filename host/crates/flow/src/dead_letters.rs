@@ -196,6 +196,7 @@ mod tests {
             backtrace: Some("b".repeat(1_000)),
             event,
             state: Some("s".repeat(1_000)),
+            accumulator: None,
             fuel: 0,
             attempt: 1,
             setup: None,

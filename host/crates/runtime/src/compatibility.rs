@@ -21,7 +21,7 @@ use dirigo_disk as disk;
 use dirigo_engine::{Component, Setup};
 use dirigo_ground::call::StateVersions;
 use dirigo_pipeline::{ComponentRef, Diagnostics, Operator, Pipeline, Pointer, Source, TimeField};
-use dirigo_state::{self as state, Store};
+use dirigo_state::{self as state, Layout, Store};
 
 /// What state belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ struct OperatorDescription {
     facets: Facets,
     /// The state versions that its entries may have.
     versions: BTreeSet<u32>,
+    /// By version: how its accumulators are laid out, where the component that wrote them says so.
+    #[serde(default)]
+    layouts: BTreeMap<u32, String>,
     /// What the component at hand reads.
     #[serde(skip)]
     reads: Option<StateVersions>,
@@ -179,8 +182,8 @@ impl Description {
     pub fn of(pipeline: &Pipeline, components: &[(Component, Setup)]) -> Self {
         let operators = pipeline.operators.iter().zip(components);
         let keepers = operators.filter_map(|(operator, (component, _))| {
-            let reads = component.state_versions()?;
-            Some((operator.id.clone(), OperatorDescription::of(operator, reads)))
+            let (reads, layout) = (component.state_versions()?, component.state_layout());
+            Some((operator.id.clone(), OperatorDescription::of(operator, reads, layout)))
         });
         let file = &pipeline.file;
         let sinks = pipeline.sinks.iter();
@@ -208,7 +211,9 @@ impl Description {
         serde_json::to_value(self).expect("a description is plain JSON")
     }
 
-    pub(super) fn from_json(stored: &Value) -> Option<Self> {
+    /// One that was stored.
+    #[must_use]
+    pub fn from_json(stored: &Value) -> Option<Self> {
         Self::deserialize(stored).ok()
     }
 
@@ -262,6 +267,12 @@ impl Description {
         found
     }
 
+    /// How the accumulators of an operator of this version are laid out, if that is known.
+    #[must_use]
+    pub fn layout(&self, operator: &str, version: u32) -> Option<Layout> {
+        Layout::parse(self.operators.get(operator)?.layouts.get(&version)?)
+    }
+
     /// Whether a sink of `new` writes where this pipeline's sink of that name did.
     pub(super) fn has_same_sink(&self, id: &str, new: &Self) -> bool {
         self.sinks.get(id) == new.sinks.get(id)
@@ -286,6 +297,9 @@ impl Description {
         for (id, described) in &mut self.operators {
             if let Some(old) = old.operators.get(id) {
                 described.versions.extend(&old.versions);
+                for (version, layout) in &old.layouts {
+                    described.layouts.entry(*version).or_insert_with(|| layout.clone());
+                }
             }
         }
     }
@@ -372,7 +386,7 @@ impl Incompatibility {
 }
 
 impl OperatorDescription {
-    fn of(operator: &Operator, reads: StateVersions) -> Self {
+    fn of(operator: &Operator, reads: StateVersions, layout: Option<&str>) -> Self {
         // A file may be replaced, or moved, by a repaired one: what it reads is what counts. A built-in is what it is.
         let component = match &operator.component {
             ComponentRef::Builtin(name) => format!("builtin:{name}"),
@@ -387,6 +401,10 @@ impl OperatorDescription {
         Self {
             facets,
             versions: [reads.written].into(),
+            layouts: layout
+                .map(|layout| (reads.written, layout.to_owned()))
+                .into_iter()
+                .collect(),
             reads: Some(reads),
         }
     }
@@ -394,6 +412,16 @@ impl OperatorDescription {
     fn compare(&self, id: &str, new: &Self, found: &mut Vec<Incompatibility>) {
         let who = format!("operator `{id}`");
         changed(&who, id, "what its open windows hold", &self.facets, &new.facets, found);
+        for (version, was) in &self.layouts {
+            let Some(is) = new.layouts.get(version).filter(|is| *is != was) else {
+                continue;
+            };
+            let message =
+                format!("the component of {who} lays out its state otherwise, and still calls it version {version}");
+            let label = format!("it was `{was}`, and is `{is}`");
+            let difference = Incompatibility::new(id, "component", message, &label);
+            found.push(difference.suggest(format!("`--accept {id}`, if it reads the old state as it should")));
+        }
         let Some(reads) = new.reads else { return };
         let unread: Vec<u32> = self
             .versions
@@ -483,7 +511,7 @@ mod tests {
         let mut description = Description::of(&pipeline, &[]);
         let (oldest, written) = reads;
         for operator in pipeline.operators.iter().filter(|operator| operator.window.is_some()) {
-            let described = OperatorDescription::of(operator, StateVersions { written, oldest });
+            let described = OperatorDescription::of(operator, StateVersions { written, oldest }, None);
             description.operators.insert(operator.id.clone(), described);
         }
         description
@@ -575,6 +603,41 @@ mod tests {
                 "{differences:?}"
             );
         }
+    }
+
+    #[test]
+    fn another_layout_of_the_same_version_is_refused_with_both() {
+        let laid_out = |version: u32, layout: Option<&str>| {
+            let mut description = described(|text| text, (1, version));
+            let layouts = &mut description.operators.get_mut("sum").unwrap().layouts;
+            *layouts = layout.map(|layout| (version, layout.to_owned())).into_iter().collect();
+            description
+        };
+        let differences =
+            |old: &Description, new: &Description| stored(old).differences(new, &InFlightCounts::default());
+        let (a, b) = (Some("postcard:{a: u64, b: u64}"), Some("postcard:{b: u64, a: u64}"));
+        let found = differences(&laid_out(1, a), &laid_out(1, b));
+        assert_eq!(found.len(), 1);
+        assert!(found[0].message.contains("still calls it version 1"), "{found:?}");
+        assert_eq!(
+            found[0].label,
+            "it was `postcard:{a: u64, b: u64}`, and is `postcard:{b: u64, a: u64}`"
+        );
+        for (old, new) in [
+            (laid_out(1, a), laid_out(1, a)),
+            (laid_out(1, a), laid_out(2, b)),
+            (laid_out(1, a), laid_out(1, None)),
+            (laid_out(1, None), laid_out(1, b)),
+        ] {
+            assert_eq!(differences(&old, &new), []);
+        }
+        let mut second = laid_out(2, b);
+        second.inherit(&stored(&laid_out(1, a)));
+        assert_eq!(
+            differences(&second, &laid_out(1, b)).len(),
+            2,
+            "the layout of version 1 is remembered; and 2 is newer"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::SLICE_FUEL;
 use super::compatibility::Description;
+use super::settings::{self, Wrong};
 use dirigo_disk::Usage;
 use dirigo_engine::{Component, Engine, GuestLog, Instance, Kind, Seed, Setup, Unopened};
 use dirigo_ground::clock::Clock;
@@ -147,6 +148,7 @@ async fn fit(
     };
     let started_ns = clock.now_ns();
     let within_ms = patience.next_ms().min(setup.limits.open_ms);
+    Instance::learn_state_layout(&component, &setup, within_ms).await;
     let opened = Instance::activate_within(&component, &setup, SLICE_FUEL, within_ms).await;
     patience.use_up((clock.now_ns() - started_ns) / 1_000_000);
     match opened {
@@ -156,7 +158,8 @@ async fn fit(
             tracing::warn!(%pipeline, %operator, "not open after {ms} ms; the run starts, and it opens meanwhile");
             Ok((component, setup))
         }
-        Err(unopened) => Err(refused(loaded, operator, unopened)),
+        Err(Unopened::Refused(message)) => Err(misconfigured(loaded, operator, &component, &setup, &message).await),
+        Err(unopened) => Err(unopenable(loaded, operator, &unopened)),
     }
 }
 
@@ -204,41 +207,54 @@ fn check_place(loaded: &Loaded, operator: &Operator, component: &Component) -> R
     }
 }
 
-fn refused(loaded: &Loaded, operator: &Operator, unopened: Unopened) -> Diagnostics {
+/// A configuration that an operator refuses: each setting that its schema shows to be wrong at its place, or the message as it is.
+async fn misconfigured(
+    loaded: &Loaded,
+    operator: &Operator,
+    component: &Component,
+    setup: &Setup,
+    message: &str,
+) -> Diagnostics {
     let id = &operator.id;
-    match unopened {
-        Unopened::Refused(message) => {
-            let (message, settings) = hide(&message, &operator.config, &operator.config_as_written);
-            let help = (!settings.is_empty()).then(|| {
-                format!(
-                    "{}; what it holds is not shown, and is a string where `type = \"string\"` stands next to it",
-                    settings.join(", ")
-                )
-            });
-            loaded.error_at(
-                id,
-                "config",
-                &format!("operator `{id}` refuses its configuration"),
-                &message,
-                help.as_deref(),
+    let title = format!("operator `{id}` refuses its configuration");
+    let schema = Instance::ask_settings(component, setup).await;
+    let wrong = schema.map_or_else(Vec::new, |schema| settings::wrong(&schema, &operator.config));
+    let mut problems = Diagnostics::default();
+    for Wrong { key, label, help } in &wrong {
+        let (label, _) = hide(label, &operator.config, &operator.config_as_written);
+        let (help, _) = hide(help, &operator.config, &operator.config_as_written);
+        problems.append(loaded.error_at(id, key, &title, &label, Some(&help)));
+    }
+    if wrong.is_empty() {
+        let (message, settings) = hide(message, &operator.config, &operator.config_as_written);
+        let help = (!settings.is_empty()).then(|| {
+            format!(
+                "{}; what it holds is not shown, and is a string where `type = \"string\"` stands next to it",
+                settings.join(", ")
             )
+        });
+        problems.append(loaded.error_at(id, "config", &title, &message, help.as_deref()));
+    }
+    problems
+}
+
+/// An operator that does not open.
+fn unopenable(loaded: &Loaded, operator: &Operator, unopened: &Unopened) -> Diagnostics {
+    let id = &operator.id;
+    let title = format!("operator `{id}` cannot be opened");
+    let (label, help) = match unopened {
+        Unopened::Refused(message) => {
+            let (message, _) = hide(message, &operator.config, &operator.config_as_written);
+            (message, None)
         }
-        Unopened::Trapped(trap) => loaded.error_at(
-            id,
-            "component",
-            &format!("operator `{id}` cannot be opened"),
-            &trap.reason,
-            None,
-        ),
-        Unopened::Late(ms) => loaded.error_at(
-            id,
-            "component",
-            &format!("operator `{id}` cannot be opened"),
-            &format!(
+        Unopened::Trapped(trap) => (trap.reason.clone(), None),
+        Unopened::Late(ms) => (
+            format!(
                 "its `open` takes longer than {} s",
-                Duration::from_millis(ms).as_secs_f64()
+                Duration::from_millis(*ms).as_secs_f64()
             ),
             Some("that is its limit: raise `open` under `[operator.limits]` if it needs more, up to \"10m\""),
         ),
-    }
+    };
+    loaded.error_at(id, "component", &title, &label, help)
 }

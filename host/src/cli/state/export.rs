@@ -10,8 +10,8 @@ use crate::cli::Exit;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Each line is a JSON object, whatever `-o` says: `pipeline`, `operator`, `key` (`key_base64` if it is no text), `count`, \
-`start`, `end`, `accumulator` in base64, and `value` where the accumulator is JSON or text. Keys come in the order in \
-which they are stored.")]
+`start`, `end`, and `accumulator`: as JSON where its component said how it is laid out, else in base64, with `value` \
+where it is JSON or text. Keys come in the order in which they are stored.")]
 pub(super) struct Args {
     #[command(flatten)]
     selector: StateSelector,
@@ -31,11 +31,12 @@ pub(super) fn execute(args: &Args) -> anyhow::Result<Exit> {
         super::check_operator(operator, &states)?;
     }
     for (pipeline, state) in names.iter().zip(&states) {
+        let description = super::description(state)?;
         let written = state.each(|operator, key, entry| {
             if args.operator.as_deref().is_some_and(|wanted| wanted != operator) {
                 return Ok(());
             }
-            let entry_view = printed::PrintedEntry::new(pipeline, operator, key, &entry);
+            let entry_view = printed::PrintedEntry::new(pipeline, operator, key, &entry, description.as_ref());
             serde_json::to_writer(&mut out, &entry_view).map_err(io::Error::from)?;
             Ok(out.write_all(b"\n")?)
         });

@@ -6,7 +6,9 @@ use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use dirigo::printable;
+use dirigo::runtime::compatibility::Description;
 use dirigo::state::{self, Stopped};
+use serde_json::Value;
 
 use super::{StateSelector, printed};
 use crate::cli::output::{self, Format};
@@ -32,8 +34,12 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     } else {
         args.key.as_bytes().to_vec()
     };
-    let (pipeline, operator, entry) = find(args, &key)?;
-    let entry_view = printed::PrintedEntry::new(&pipeline, operator, &key, &entry);
+    let Found {
+        pipeline,
+        entry,
+        description,
+    } = find(args, &key)?;
+    let entry_view = printed::PrintedEntry::new(&pipeline, &args.operator, &key, &entry, description.as_ref());
     match globals.format {
         Format::Json => output::print_json(&entry_view)?,
         Format::Text => output::print(&text(&entry_view))?,
@@ -41,26 +47,36 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// The entry, and the pipeline that it is of.
-fn find<'a>(args: &'a Args, key: &[u8]) -> anyhow::Result<(String, &'a str, state::Entry)> {
+/// An entry, and the pipeline that it is of.
+struct Found {
+    pipeline: String,
+    entry: state::Entry,
+    description: Option<Description>,
+}
+
+fn find(args: &Args, key: &[u8]) -> anyhow::Result<Found> {
     let operator = args.operator.as_str();
     let mut found = Vec::new();
     let mut states = Vec::new();
     for (name, directory) in args.selector.pipelines()? {
         let state = super::open(&directory)?;
         if let Some(entry) = state.get(operator, key)? {
-            found.push((name, entry));
+            found.push(Found {
+                pipeline: name,
+                entry,
+                description: super::description(&state)?,
+            });
         } else {
             states.push(state);
         }
     }
     if found.len() > 1 {
-        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = found.iter().map(|found| found.pipeline.as_str()).collect();
         let names = names.join("`, `");
         bail!("the pipelines `{names}` have an operator `{operator}` with that key: say which with `--pipeline`");
     }
     match found.pop() {
-        Some((pipeline, entry)) => Ok((pipeline, operator, entry)),
+        Some(found) => Ok(found),
         None => bail!(missing(args, &states)?),
     }
 }
@@ -80,7 +96,11 @@ fn text(entry_view: &printed::PrintedEntry<'_>) -> String {
     line("count", &entry_view.count.to_string());
     line("start", &entry_view.start.to_string());
     line("end", &entry_view.end.to_string());
-    line("accumulator", &entry_view.accumulator);
+    let accumulator = match &entry_view.accumulator {
+        Value::String(text) => text.clone(),
+        json => json.to_string(),
+    };
+    line("accumulator", &accumulator);
     if let Some(value) = &entry_view.value {
         line("value", &value.to_string());
     }

@@ -14,6 +14,7 @@ use anyhow::bail;
 use clap::Subcommand;
 use dirigo::disk::{Disk, PathKind, Real};
 use dirigo::pipeline::suggestion;
+use dirigo::runtime::compatibility::Description;
 use dirigo::state::{self, Stopped};
 
 use super::{Exit, Globals};
@@ -88,6 +89,11 @@ impl StateSelector {
 
 fn open(directory: &Path) -> anyhow::Result<Stopped> {
     Ok(Stopped::open(&Real, directory)?)
+}
+
+/// What a state belongs to, as far as it says so.
+fn description(state: &Stopped) -> anyhow::Result<Option<Description>> {
+    Ok(state.offsets()?.pipeline.as_ref().and_then(Description::from_json))
 }
 
 /// Checks that this operator keeps something in one of the states.

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use dirigo::runtime::compatibility::Description;
 use dirigo::state;
 use serde::Serialize;
 use serde_json::Value;
@@ -21,16 +22,24 @@ pub(super) struct PrintedEntry<'a> {
     pub(super) end: i64,
     /// That of the operator which wrote the accumulator.
     pub(super) state_version: u32,
-    /// In base64.
-    pub(super) accumulator: String,
-    /// The accumulator, if it is JSON or text.
+    /// As JSON where its layout is known, else in base64.
+    pub(super) accumulator: Value,
+    /// The accumulator, if its layout is not known and it is JSON or text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) value: Option<Value>,
 }
 
 impl<'a> PrintedEntry<'a> {
-    pub(super) fn new(pipeline: &'a str, operator: &'a str, key: &'a [u8], entry: &state::Entry) -> Self {
+    pub(super) fn new(
+        pipeline: &'a str,
+        operator: &'a str,
+        key: &'a [u8],
+        entry: &state::Entry,
+        description: Option<&Description>,
+    ) -> Self {
         let text = text(key);
+        let layout = description.and_then(|description| description.layout(operator, entry.state_version));
+        let decoded = layout.and_then(|layout| layout.decode(&entry.accumulator));
         Self {
             pipeline,
             operator,
@@ -40,8 +49,8 @@ impl<'a> PrintedEntry<'a> {
             start: entry.start,
             end: entry.end,
             state_version: entry.state_version,
-            accumulator: BASE64_STANDARD.encode(&entry.accumulator),
-            value: value(&entry.accumulator),
+            value: decoded.is_none().then(|| value(&entry.accumulator)).flatten(),
+            accumulator: decoded.unwrap_or_else(|| BASE64_STANDARD.encode(&entry.accumulator).into()),
         }
     }
 }

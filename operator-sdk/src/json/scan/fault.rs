@@ -6,7 +6,7 @@
 
 use serde::de::IgnoredAny;
 
-use super::grammar::Scanner;
+use super::grammar::{End, Scanner};
 
 /// How much of the document is shown from the place where it goes wrong: more than the longest escape or literal.
 const SHOWN_BYTES: usize = 16;
@@ -149,10 +149,18 @@ impl Scanner<'_> {
                 }
                 at += 1;
             } else {
-                match self.scalar(byte, at) {
+                let scalar = match byte {
+                    b'"' => match self.string_end(at) {
+                        Ok(end) => End::new(end),
+                        Err(place) => return Some(state.fault_behind(b"\"", place)),
+                    },
+                    _ => self.scalar(byte, at),
+                };
+                match scalar {
                     // No digit may follow a zero, and none is left behind another number.
-                    Some(end) if byte > b'9' || !self.is_digit(end.get()) => at = end.get(),
-                    _ => return Some(self.scalar_fault(state, byte, at)),
+                    Some(end) if byte > b'9' || byte == b'"' || !self.is_digit(end.get()) => at = end.get(),
+                    _ if matches!(byte, b'-' | b'0'..=b'9') => return Some(self.number_fault(state, at)),
+                    _ => return Some(state.fault(at)),
                 }
             }
             // Here ends one, and perhaps the containers around it.
@@ -194,10 +202,9 @@ impl Scanner<'_> {
         if self.byte(at) != Some(b'"') {
             return Err(state.fault(at));
         }
-        let Some(end) = self.string(at) else {
-            return Err(self.string_fault(state, at));
-        };
-        let at = self.behind_blanks(end.get());
+        let end = self.string_end(at);
+        let end = end.map_err(|place| state.fault_behind(b"\"", place))?;
+        let at = self.behind_blanks(end);
         match self.byte(at) {
             Some(b':') => Ok(at + 1),
             _ => Err(State::Colon.fault(at)),
@@ -216,35 +223,27 @@ impl Scanner<'_> {
         self.byte(at).is_some_and(|byte| byte.is_ascii_digit())
     }
 
-    /// What is wrong with the scalar that begins here.
-    #[cold]
+    /// Where the string ends that begins here, or where it goes wrong. That it is UTF-8 is known.
     #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-    fn scalar_fault(self, state: State, first: u8, at: usize) -> Fault {
-        match first {
-            b'"' => self.string_fault(state, at),
-            b'-' | b'0'..=b'9' => self.number_fault(state, at),
-            _ => state.fault(at),
+    #[inline]
+    fn string_end(self, start: usize) -> Result<usize, usize> {
+        match self.plain_string(start) {
+            Some(end) => Ok(end.get()),
+            None => self.any_string_end(start),
         }
     }
 
-    /// Where the string goes wrong that begins here.
-    #[cold]
     #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-    fn string_fault(self, state: State, start: usize) -> Fault {
+    #[inline(never)]
+    fn any_string_end(self, start: usize) -> Result<usize, usize> {
         let mut at = start + 1;
         loop {
-            at = self.plain_end(at);
             at = match self.byte(at) {
-                Some(b'\\') => match self.escape(at + 1) {
-                    Some(end) => end.get(),
-                    None => return state.fault_behind(b"\"", at),
-                },
-                Some(0x80..) => {
-                    let is_ascii = |byte: &u8| byte.is_ascii();
-                    let others = self.document[at..].iter().position(is_ascii);
-                    others.map_or(self.document.len(), |others| at + others)
-                }
-                _ => return state.fault_behind(b"\"", at),
+                Some(b'"') => return Ok(at + 1),
+                Some(b'\\') => self.escape(at + 1).ok_or(at)?.get(),
+                Some(0x80..) => at + 1,
+                Some(b' '..) => self.plain_end(at),
+                _ => return Err(at),
             };
         }
     }

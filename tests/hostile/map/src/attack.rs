@@ -49,6 +49,14 @@ pub(crate) enum Attack {
     HostCalls,
     /// At an event: never stops logging lines of a mebibyte.
     GiantLines,
+    /// At an event: never stops printing line ends.
+    Print,
+    /// At an event: logs a line of a mebibyte, and rejects the event in a message of as much.
+    LongReason,
+    /// At an event: never stops going through 32 MiB of memory from end to end, as fast as it comes.
+    Stream,
+    /// At an event: never stops reading and writing here and there in 16 MiB, as much as a cache that processors share holds.
+    Thrash,
     /// At an event: never stops filling and copying 32 MiB, in one instruction each.
     Bulk,
     /// At an event: grows its memory by 32 MiB and touches each page.
@@ -146,6 +154,14 @@ impl Attack {
                 }
             }
             Attack::Bulk => bulk(),
+            Attack::Print => print_line_ends(),
+            Attack::LongReason => {
+                let line = "a line without an end ".repeat(48 << 10);
+                log::info!("{line}");
+                reject!("{line}");
+            }
+            Attack::Stream => stream(),
+            Attack::Thrash => thrash(),
             Attack::Touch => touch(32 << 20),
             Attack::FillAfresh => drop(black_box(vec![1_u8; 32 << 20])),
             Attack::GiantValue => out.push(&Raw(vec![b'x'; 32 << 20]))?,
@@ -227,6 +243,41 @@ fn bulk() -> ! {
     loop {
         black_box(&mut memory).fill(black_box(7));
         black_box(&mut memory).copy_within(black_box(1)..half, half);
+    }
+}
+
+/// As many line ends as one call takes, for ever.
+fn print_line_ends() -> ! {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout().lock();
+    loop {
+        // What a full or closed stream says is nothing to it.
+        black_box(stdout.write_all(&[b'\n'; 4096]).is_ok());
+    }
+}
+
+/// Takes all the bandwidth of the memory: every line of 32 MiB is read and written in turn.
+fn stream() -> ! {
+    let mut memory = vec![1_u64; (32 << 20) / size_of::<u64>()];
+    loop {
+        for word in black_box(&mut memory).iter_mut() {
+            *word = word.wrapping_mul(3);
+        }
+    }
+}
+
+/// Takes the whole of a cache: lines of 16 MiB are read and written in an order that nobody foresees.
+fn thrash() -> ! {
+    let mut memory = vec![1_u64; (16 << 20) / size_of::<u64>()];
+    let mut place = 1_usize;
+    loop {
+        for _ in 0..64 {
+            // A congruential generator (Knuth's MMIX), of which the high bits are good.
+            place = place.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let index = (place >> 8) % memory.len();
+            memory[index] = memory[index].wrapping_add(1);
+        }
+        black_box(&mut memory);
     }
 }
 

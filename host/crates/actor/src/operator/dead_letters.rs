@@ -6,13 +6,22 @@ use dirigo_flow::{DeadLetter, FailedEvent, Failure};
 use dirigo_ground::batch::Batch;
 use dirigo_pipeline::OnError;
 
+/// What was kept of an event's key before it.
+#[derive(Debug)]
+pub(crate) struct StateBefore {
+    /// All of it, in base64.
+    pub(crate) entry: String,
+    /// The accumulator as JSON, where it is known how that is laid out.
+    pub(crate) accumulator: Option<serde_json::Value>,
+}
+
 /// Why an event failed.
 #[derive(Debug)]
 pub(crate) struct EventFailure {
     pub(crate) kind: &'static str,
     pub(crate) reason: String,
     pub(crate) backtrace: Option<String>,
-    pub(crate) state: Option<String>,
+    pub(crate) state: Option<StateBefore>,
     pub(crate) fuel: u64,
     pub(crate) attempt: u32,
 }
@@ -58,7 +67,8 @@ impl Operator {
                 batch.keys.get(event),
                 batch.values.get(event),
             ),
-            state: failure.state,
+            state: failure.state.as_ref().map(|state| state.entry.clone()),
+            accumulator: failure.state.and_then(|state| state.accumulator),
             fuel: failure.fuel,
             attempt: failure.attempt,
             setup: Some(self.dead_letter_setup.clone()),

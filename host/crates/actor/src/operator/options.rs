@@ -15,6 +15,7 @@ use dirigo_engine::{Component, Setup};
 use dirigo_flow::{Edge, Gate, OperatorSetup};
 use dirigo_ground::clock::nanoseconds;
 use dirigo_pipeline::{self as pipeline, Actors};
+use dirigo_state::Layout;
 
 /// What an operator is made of.
 #[derive(Debug)]
@@ -62,6 +63,7 @@ impl Operator {
             id: operator.id,
             gate: Gate::new(context.instances.quota.clone()),
             context,
+            layout: component.state_layout().and_then(Layout::parse),
             is_per_event: component.is_per_event(),
             driver: driver::of(&component, operator.window),
             errors: operator.errors,

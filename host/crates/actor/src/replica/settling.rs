@@ -14,7 +14,7 @@ use super::chunk::{ChunkPart, OpenChunk};
 use super::phase::Ended;
 use crate::driver::{Call, Failed};
 use crate::effects::{Effects, Emitted};
-use crate::operator::{EventFailure, Operator};
+use crate::operator::{EventFailure, Operator, StateBefore};
 use crate::turn::{TurnEnd, TurnOutcome};
 use crate::{Actor, counters};
 use dirigo_engine::{Cause, Trap, Unopened};
@@ -212,13 +212,21 @@ impl Replica {
     }
 
     /// What is kept of an event's key, for its dead letter.
-    fn state_of(&mut self, operator: &Operator, batch: &Batch, event: usize) -> Option<String> {
+    fn state_of(&mut self, operator: &Operator, batch: &Batch, event: usize) -> Option<StateBefore> {
+        /// More is not decoded: a person reads less, and the worker has others waiting. It is in the base64.
+        const DECODED_BYTES_MAX: usize = 4 << 10;
         if !operator.kind().is_stateful() {
             return None;
         }
-        self.table
-            .get(batch.keys.get(event))
-            .map(|entry| BASE64_STANDARD.encode(entry.encode()))
+        let entry = self.table.get(batch.keys.get(event))?;
+        // Of another version it is laid out in a way that this component does not know.
+        let is_shown =
+            entry.state_version == operator.component.state_version() && entry.accumulator.len() <= DECODED_BYTES_MAX;
+        let layout = operator.layout.as_ref().filter(|_| is_shown);
+        Some(StateBefore {
+            entry: BASE64_STANDARD.encode(entry.encode()),
+            accumulator: layout.and_then(|layout| layout.decode(&entry.accumulator)),
+        })
     }
 
     /// Notes that events no longer wait here.

@@ -5,7 +5,7 @@ mod migration;
 use std::sync::{Arc, OnceLock};
 
 use wasmtime::Store;
-use wasmtime::component::{ComponentExportIndex, ComponentType, Instance, Lift, TypedFunc};
+use wasmtime::component::{Component, ComponentExportIndex, ComponentType, Instance, Lift, TypedFunc};
 
 use crate::abi::{BatchArg, RawColumn, RawFailure, RawOutputs, rejections};
 use crate::call::call;
@@ -58,17 +58,27 @@ pub(crate) struct Exports {
     accumulate: ComponentExportIndex,
     migrate: ComponentExportIndex,
     state_versions: ComponentExportIndex,
+    /// `state.layout`, if it has that.
+    layout: Option<ComponentExportIndex>,
     /// What `state-versions` answered, once it was asked.
     versions: OnceLock<StateVersions>,
+    /// How it lays out the accumulators that it writes, once it was asked; nothing where it does not say so.
+    learned_layout: OnceLock<Option<Box<str>>>,
 }
 
 impl Exports {
-    pub(super) fn of(interface: &Interface<'_>) -> Result<Self, Violation> {
+    pub(super) fn of(interface: &Interface<'_>, component: &Component) -> Result<Self, Violation> {
+        let layout = match Interface::of(component, "state") {
+            Ok(state) => Some(state.function::<(), (String,)>("layout")?),
+            Err(_) => None,
+        };
         let exports = Self {
             accumulate: interface.function::<Args, (RawFolded,)>("accumulate")?,
             migrate: interface.function::<migration::Args, (migration::RawMigrated,)>("migrate")?,
             state_versions: interface.function::<(), (StateVersions,)>("state-versions")?,
+            layout,
             versions: OnceLock::new(),
+            learned_layout: OnceLock::new(),
         };
         // Part of the contract, and not called yet: no window has had two accumulators to merge, nor ended with its source.
         interface.function::<(Column, Column), (RawColumn,)>("merge")?;
@@ -79,6 +89,22 @@ impl Exports {
     /// Which state the component reads and writes, if it was asked.
     pub(crate) fn state_versions(&self) -> Option<StateVersions> {
         self.versions.get().copied()
+    }
+
+    /// How the component lays out the accumulators that it writes, if it was asked and says so.
+    pub(crate) fn state_layout(&self) -> Option<&str> {
+        self.learned_layout.get()?.as_deref()
+    }
+
+    /// What says how it lays them out, unless it was asked.
+    pub(crate) fn layout_to_ask(&self) -> Option<&ComponentExportIndex> {
+        self.layout.as_ref().filter(|_| self.learned_layout.get().is_none())
+    }
+
+    /// Notes how it lays out the accumulators that it writes: nothing where it does not say so.
+    pub(crate) fn note_layout(&self, layout: Option<String>) {
+        // A component answers always the same, or breaks its contract: the first answer counts.
+        let _ = self.learned_layout.set(layout.map(String::into_boxed_str));
     }
 
     /// Asks an instance which state it reads and writes, if none was asked before.

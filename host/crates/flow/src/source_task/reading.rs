@@ -302,6 +302,7 @@ impl SourceTask {
             backtrace: None,
             event: FailedEvent::new(&self.source_handle.id, refused.position, None, b"", &refused.value),
             state: None,
+            accumulator: None,
             fuel: 0,
             attempt: 1,
             setup: None,

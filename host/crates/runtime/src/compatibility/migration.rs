@@ -53,6 +53,7 @@ impl Description {
             if let (Some(own), Some(new)) = (self.operators.get_mut(id), new.operators.get(id)) {
                 is_known = true;
                 own.facets.clone_from(&new.facets);
+                own.layouts.extend(new.layouts.clone());
             }
             if !is_known {
                 return Err(format!(
