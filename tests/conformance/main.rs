@@ -1,0 +1,15 @@
+//! The test suites that others keep: what Dirigo reads is what they say is right. docs/conformance.md has a row for each.
+//!
+//! The cases come from packages of the registries, and are not copied.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "each suite uses its own part")]
+mod support;
+
+mod csv;
+mod documents;
+mod json;
+mod strings;
+mod toml;
