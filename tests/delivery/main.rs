@@ -15,6 +15,7 @@
 mod support;
 
 mod checkpoints;
+mod csv;
 mod delivery_semantics;
 mod evolution;
 mod folders;

@@ -11,7 +11,7 @@ use super::location::{DEAD_LETTERS_FILE, StateLocation, dead_letters_path};
 use super::prepare::Prepared;
 use super::start_error::StartError;
 use dirigo_connect::sink::{self, Beginning, Offset, Resume, Sink, SinkSpec as _};
-use dirigo_connectors::file::LinesSpec;
+use dirigo_connectors::file::{FileFormat, LinesSpec};
 use dirigo_disk::{self as disk, Disk, PathKind};
 use dirigo_flow::DeadLetterOffset;
 use dirigo_ground::clock::Clock;
@@ -118,6 +118,7 @@ impl<'a> Outputs<'a> {
             pipeline: &self.pipeline.name,
             keeps_state: self.keeps_state,
             discarded: self.discarded.sinks.get(sink),
+            goes_on: false,
         }
     }
 
@@ -199,6 +200,7 @@ impl<'a> Outputs<'a> {
                 pipeline: &pipeline,
                 keeps_state,
                 discarded: None,
+                goes_on: false,
             });
             spec.open(at.as_ref().map_or(fresh, Resume::At), &disk, &clock)
         };
@@ -210,6 +212,7 @@ impl DeadLetterFile {
     fn spec(&self) -> LinesSpec {
         LinesSpec {
             path: self.path.clone(),
+            format: FileFormat::Jsonl,
             if_exists: self.if_exists,
         }
     }
@@ -219,6 +222,7 @@ impl DeadLetterFile {
             pipeline: &outputs.pipeline.name,
             keeps_state: outputs.keeps_state,
             discarded: self.discarded.as_ref(),
+            goes_on: false,
         }
     }
 

@@ -3,6 +3,7 @@
 mod archive;
 #[cfg(test)]
 mod crashes;
+mod csv_records;
 mod error;
 mod folder;
 mod line_file;
@@ -15,7 +16,8 @@ mod source;
 mod tests;
 mod unsynced;
 
+pub use csv_records::RecordError;
 pub use error::Error;
 pub use ownership::Origin;
-pub use sink::{FileSink, LinesSpec, PartsSpec, Roll};
+pub use sink::{FileFormat, FileSink, LinesSpec, PartsSpec, Roll};
 pub use source::{FileSource, FileSpec, FolderSpec};
