@@ -7,6 +7,7 @@ mod case_report;
 mod check;
 mod completions;
 mod crate_name;
+mod dead_letters;
 mod delivery_semantics;
 mod inspect;
 mod new;
@@ -68,6 +69,8 @@ enum Command {
     Test(test::Args),
     /// Replay one dead letter on its own
     Replay(replay::Args),
+    /// List dead letters, show one, or put them back into the pipeline
+    DeadLetters(dead_letters::Args),
     /// Inspect a state directory
     State(state::Args),
     /// Measure what neighbours cost each other, on this machine
@@ -101,6 +104,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Build(args) => build::execute(&args, &globals),
         Command::Test(args) => test::execute(&args, &globals),
         Command::Replay(args) => replay::execute(&args, &globals),
+        Command::DeadLetters(args) => dead_letters::execute(&args, &globals),
         Command::State(args) => state::execute(&args, &globals),
         #[cfg(feature = "bench")]
         Command::Bench(args) => dirigo_bench::execute(&args, &globals),

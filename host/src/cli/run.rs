@@ -280,6 +280,7 @@ fn conclude(
     elapsed_s: f64,
 ) -> anyhow::Result<Exit> {
     let mut exit = Exit::Success;
+    let ended: Vec<Ended> = ended.into_iter().map(Ended::judged).collect();
     for ended in &ended {
         let name = &ended.summary.name;
         match &ended.failure {

@@ -131,7 +131,7 @@ fn dead_letters(pipeline: &PipelineSummary, operators: &[OperatorSummary]) -> Op
 }
 
 /// What a reader of the terminal gets of a reason: its start, as one line. Guests word it, and could else move the cursor.
-fn shown(reason: &str) -> String {
+pub(crate) fn shown(reason: &str) -> String {
     let plain = |character: char| if character.is_control() { ' ' } else { character };
     let mut shown: String = reason.chars().take(REASON_CHARACTERS_MAX).map(plain).collect();
     if reason.chars().nth(REASON_CHARACTERS_MAX).is_some() {

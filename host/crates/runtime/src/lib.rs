@@ -3,7 +3,7 @@
 //! A [`Host`] owns what all of them share: the workers with their queue, the instance slots, the engine. [`prepare`]
 //! turns a pipeline file into something that can run, [`Host::open`] opens what it is connected to, [`Host::launch`] runs it
 //! as a [`Job`], and [`Summary`] is what is left of it.
-//! [`case`] runs one as a test, [`replay`] a single event of one that failed.
+//! [`case`] runs one as a test, [`replay`] a single event of one that failed, and [`retry`] puts such events back.
 
 mod assembly;
 pub mod case;
@@ -17,6 +17,7 @@ mod host;
 mod in_flight;
 mod job;
 mod launch;
+mod letter_file;
 mod local;
 mod location;
 mod opening;
@@ -24,6 +25,7 @@ mod outputs;
 mod prepare;
 mod recovery;
 pub mod replay;
+pub mod retry;
 mod slo_monitor;
 mod start_error;
 pub mod state_migration;
