@@ -1,4 +1,4 @@
-//! JSON, held against serde_json: of documents with random mistakes, the same are refused.
+//! JSON, held against `serde_json`: of documents with random mistakes, the same are refused.
 
 use crate::documents::{event, taken};
 use crate::support::{Random, number_of};

@@ -15,6 +15,8 @@
 mod support;
 
 mod checkpoints;
+mod csv;
+mod dead_letters;
 mod delivery_semantics;
 mod evolution;
 mod folders;

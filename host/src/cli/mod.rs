@@ -8,6 +8,7 @@ mod check;
 mod compile_for_parent;
 mod completions;
 mod crate_name;
+mod dead_letters;
 mod delivery_semantics;
 mod inspect;
 mod interrupts;
@@ -76,6 +77,8 @@ enum Command {
     Test(test::Args),
     /// Replay one dead letter on its own
     Replay(replay::Args),
+    /// List dead letters, show one, or put them back into the pipeline
+    DeadLetters(dead_letters::Args),
     /// Inspect a state directory
     State(state::Args),
     /// Measure what neighbours cost each other, on this machine
@@ -117,6 +120,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Build(args) => build::execute(&args, &globals),
         Command::Test(args) => test::execute(&args, &globals),
         Command::Replay(args) => replay::execute(&args, &globals),
+        Command::DeadLetters(args) => dead_letters::execute(&args, &globals),
         Command::State(args) => state::execute(&args, &globals),
         #[cfg(feature = "bench")]
         Command::Bench(args) => dirigo_bench::execute(&args, &globals),

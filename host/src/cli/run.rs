@@ -10,7 +10,7 @@ use dirigo::flow::Failure;
 use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity, Tenants};
 use dirigo::runtime::compatibility;
 use dirigo::runtime::{
-    self, Host, HostOptions, Job, Opened, Outcome, Patience, Prepared, StateLocation, Summary, TenantSummary,
+    self, Ended, Host, HostOptions, Job, Opened, Outcome, Patience, Prepared, StateLocation, Summary, TenantSummary,
     dead_letters_path, foresee,
 };
 use dirigo::scheduler::PolicyKind;
@@ -360,6 +360,7 @@ fn conclude(
 ) -> anyhow::Result<Exit> {
     let FinishedRun { ended, stopped_by, .. } = finished;
     let mut exit = stopped_by.map_or(Exit::Success, Exit::Signalled);
+    let ended: Vec<Ended> = ended.into_iter().map(Ended::judged).collect();
     for ended in &ended {
         let name = &ended.summary.name;
         match &ended.failure {

@@ -203,9 +203,10 @@ fn dead_letters(pipeline: &PipelineSummary, operators: &[OperatorSummary]) -> Op
     Some(said)
 }
 
-/// What a reader of the terminal gets of a reason: its start.
-fn shown(reason: &str) -> String {
-    let mut shown: String = reason.chars().take(REASON_CHARACTERS_MAX).collect();
+/// What a reader of the terminal gets of a reason: its start, as one line.
+pub(crate) fn shown(reason: &str) -> String {
+    let start: String = reason.chars().take(REASON_CHARACTERS_MAX).collect();
+    let mut shown = printable::line(&start).into_owned();
     if reason.chars().nth(REASON_CHARACTERS_MAX).is_some() {
         shown.push('…');
     }

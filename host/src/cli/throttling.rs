@@ -141,6 +141,7 @@ mod tests {
             active_actors_peak: 1,
             actors_waited: 0,
             log_lines_left_out: 0,
+            dead_letter_bytes: 0,
         };
         let mut throttling = ThrottlingMonitor::of(&[]);
         assert!(throttling.news(&[tenant.clone()]).is_empty());

@@ -92,7 +92,7 @@ impl CommandContext {
     /// # Errors
     /// What is wrong with the file or its components.
     pub fn load(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
-        self.load_with(file, overrides, Inputs::OfSources)
+        self.prepare(self.load_file(file, overrides, Inputs::OfSources)?)
     }
 
     /// Loads and prepares a pipeline file for its test cases, whose events come from no source.
@@ -100,16 +100,7 @@ impl CommandContext {
     /// # Errors
     /// What is wrong with the file or its components.
     pub fn load_for_tests(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
-        self.load_with(file, overrides, Inputs::HandedIn)
-    }
-
-    fn load_with(&self, file: &Path, overrides: &[Override], inputs: Inputs) -> Result<Prepared, Diagnostics> {
-        let admission = match &self.tenants {
-            Some(tenants) => tenants.admit(file, &self.host_directories)?,
-            None => Admission::of_user(&self.host_directories),
-        };
-        let loaded = pipeline::load_admitted(file, overrides, &self.connectors, inputs, &admission)?;
-        self.prepare(loaded)
+        self.prepare(self.load_file(file, overrides, Inputs::HandedIn)?)
     }
 
     /// Loads and prepares a pipeline file to be run next to others, which do not wait for long until its operators are open.
@@ -122,9 +113,21 @@ impl CommandContext {
         overrides: &[Override],
         patience: &Patience,
     ) -> Result<Prepared, Diagnostics> {
-        let loaded = pipeline::load(file, overrides, &self.connectors)?;
+        let loaded = self.load_file(file, overrides, Inputs::OfSources)?;
         self.runtime
             .block_on(prepare_with(&self.engine, loaded, &self.clock, patience))
+    }
+
+    /// Loads a pipeline file, which may do what its tenant may.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn load_file(&self, file: &Path, overrides: &[Override], inputs: Inputs) -> Result<Loaded, Diagnostics> {
+        let admission = match &self.tenants {
+            Some(tenants) => tenants.admit(file, &self.host_directories)?,
+            None => Admission::of_user(&self.host_directories),
+        };
+        pipeline::load_admitted(file, overrides, &self.connectors, inputs, &admission)
     }
 
     /// Prepares a pipeline that was loaded.

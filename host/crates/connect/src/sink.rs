@@ -55,6 +55,8 @@ pub struct Beginning<'a> {
     pub keeps_state: bool,
     /// What the state that the run discards says that the sink had written.
     pub discarded: Option<&'a Offset>,
+    /// Whether what the pipeline wrote stays, and is added to, instead of being replaced.
+    pub goes_on: bool,
 }
 
 /// A writer of events.

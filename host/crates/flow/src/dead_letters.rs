@@ -8,15 +8,18 @@ use std::task::Waker;
 
 use serde::{Deserialize, Serialize};
 
+use super::attempts::Attempts;
 use super::dead_letter::DeadLetter;
 use super::failure_latch::{Failure, FailureLatch};
 use super::gate::Gate;
+use super::id_ranges::IdRanges;
 use super::lazy_sink::{LazySink, OpenSink};
 use super::sink_task::{Arrivals, Cause, Encoded, Encoder, Marked, SinkHandle, SinkTask};
 use dirigo_connect::sink::Offset;
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::quota::Quota;
+use dirigo_pipeline::DeadLettersMax;
 
 /// The workers' end of the dead letters of a pipeline.
 #[derive(Debug)]
@@ -24,7 +27,22 @@ pub struct DeadLetters {
     task: SinkHandle<DeadLetterEncoder>,
     count: AtomicU64,
     first: OnceLock<FirstDeadLetter>,
+    limit: OnceLock<Limit>,
+    /// What stays as it is in this run of what outlives it.
+    retried: IdRanges,
+    attempts: Attempts,
 }
+
+/// When there are too many.
+struct Limit {
+    max: DeadLettersMax,
+    /// How many events there are so far.
+    events: Box<dyn Fn() -> u64 + Send + Sync>,
+    failure_latch: Arc<FailureLatch>,
+}
+
+/// Events after which a share of them is judged while a run goes on: of the first few, any is a large one.
+const JUDGED_FROM: u64 = 1_000;
 
 /// The dead letters at a cut, behind all that came before it.
 pub type MarkedDeadLetters = Marked<NextId>;
@@ -53,13 +71,24 @@ pub struct DeadLetterOffset {
     pub next_id: u64,
     /// Where it is written.
     pub file: Option<Offset>,
+    /// Those that were retried: they are on their way, or got through, or are others now.
+    #[serde(default, skip_serializing_if = "IdRanges::is_empty")]
+    pub retried: IdRanges,
+    /// How often the events of those that are on their way had been tried.
+    #[serde(default, skip_serializing_if = "Attempts::is_empty")]
+    pub attempts: Attempts,
 }
 
 impl DeadLetterOffset {
     /// The start of a new file.
     #[must_use]
     pub fn fresh() -> Self {
-        Self { next_id: 1, file: None }
+        Self {
+            next_id: 1,
+            file: None,
+            retried: IdRanges::default(),
+            attempts: Attempts::default(),
+        }
     }
 }
 
@@ -74,15 +103,22 @@ impl DeadLetters {
         failure_latch: Arc<FailureLatch>,
         clock: Arc<dyn Clock>,
     ) -> (Arc<Self>, SinkTask<DeadLetterEncoder>) {
-        let (task, inbox) = SinkHandle::new(quota);
+        let kept = from.file.as_ref().and_then(|file| file["length"].as_u64());
+        quota.add_dead_letters(kept.unwrap_or(0));
+        let (task, inbox) = SinkHandle::new(quota.clone());
         let dead_letters = Arc::new(Self {
             task,
             count: AtomicU64::new(0),
             first: OnceLock::new(),
+            limit: OnceLock::new(),
+            retried: from.retried,
+            attempts: from.attempts,
         });
         let encoder = DeadLetterEncoder {
             dead_letters: dead_letters.clone(),
             next_id: from.next_id,
+            quota,
+            failure_latch: failure_latch.clone(),
         };
         // A file that was not opened, because no dead letter came, still ends where it did.
         let sink = Box::new(LazySink::new(open, from.file));
@@ -99,9 +135,39 @@ impl DeadLetters {
     /// Takes a dead letter, whose id is still to be given and whose reason may be too long; never waits.
     pub fn push(&self, mut dead_letter: DeadLetter) {
         dead_letter.cut_reason();
-        self.count.fetch_add(1, Ordering::Relaxed);
+        let event = &dead_letter.event;
+        dead_letter.attempt += self.attempts.get(&event.source, event.position);
+        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(limit) = self.limit.get() {
+            limit.judge(count);
+        }
         let size = dead_letter.size();
         self.task.admit(Box::new(dead_letter), 1, size);
+    }
+
+    /// Ends the pipeline once there are more than `max`, of which `events` says how many there are so far.
+    pub fn set_limit(
+        &self,
+        max: DeadLettersMax,
+        events: impl Fn() -> u64 + Send + Sync + 'static,
+        failure_latch: Arc<FailureLatch>,
+    ) {
+        self.limit.get_or_init(|| Limit {
+            max,
+            events: Box::new(events),
+            failure_latch,
+        });
+    }
+
+    /// What there is to be known of them at a cut.
+    #[must_use]
+    pub fn offset(&self, NextId(next_id): NextId, file: Option<Offset>) -> DeadLetterOffset {
+        DeadLetterOffset {
+            next_id,
+            file,
+            retried: self.retried.clone(),
+            attempts: self.attempts.clone(),
+        }
     }
 
     /// How many there were in this run.
@@ -133,11 +199,33 @@ impl DeadLetters {
     }
 }
 
+impl Limit {
+    fn judge(&self, count: u64) {
+        let events = (self.events)();
+        let is_early = matches!(self.max, DeadLettersMax::Percent(_)) && events < JUDGED_FROM;
+        if !is_early && self.max.is_exceeded(count, events) {
+            self.failure_latch
+                .fail(Failure::too_many_dead_letters(count, events, self.max));
+        }
+    }
+}
+
+impl std::fmt::Debug for Limit {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Limit")
+            .field("max", &self.max)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Makes lines of dead letters, and numbers them.
 #[derive(Debug)]
 pub struct DeadLetterEncoder {
     dead_letters: Arc<DeadLetters>,
     next_id: u64,
+    quota: Arc<Quota>,
+    failure_latch: Arc<FailureLatch>,
 }
 
 impl Encoder for DeadLetterEncoder {
@@ -146,15 +234,27 @@ impl Encoder for DeadLetterEncoder {
 
     fn encode(&mut self, mut dead_letter: Box<DeadLetter>) -> Option<Encoded> {
         dead_letter.id = self.next_id;
-        self.next_id += 1;
         self.dead_letters.first.get_or_init(|| FirstDeadLetter {
             id: dead_letter.id,
             item: dead_letter.operator.clone(),
             reason: dead_letter.reason.clone(),
             is_replayable: dead_letter.is_replayable(),
         });
+        let json = serde_json::to_vec(&dead_letter).expect("a dead letter is plain JSON");
+        if !self.quota.try_add_dead_letter(json.len() as u64 + 1) {
+            // To go on without it would lose the event.
+            let bound = self.quota.budget().dead_letter_bytes;
+            self.failure_latch.fail(Failure::DeadLetters {
+                reason: format!(
+                    "they would take more than the {bound} bytes that the tenant may keep (`dead_letter_bytes`); remove \
+                     old ones, or raise it"
+                ),
+            });
+            return None;
+        }
+        self.next_id += 1;
         let mut line = Column::default();
-        line.push(&serde_json::to_vec(&dead_letter).expect("a dead letter is plain JSON"));
+        line.push(&json);
         Some(Encoded {
             times: Arc::new(vec![0]),
             keys: Arc::new(Column::of_empty(1)),
@@ -247,6 +347,7 @@ mod tests {
         let from = DeadLetterOffset {
             next_id: 7,
             file: Some(12.into()),
+            ..DeadLetterOffset::fresh()
         };
         let (dead_letters, mut task) = start(Box::new(|| unreachable!("no letter comes")), from.clone());
         let (sender, marked) = mpsc::channel();

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dirigo_ground::sync::Mutex;
+use dirigo_pipeline::DeadLettersMax;
 
 /// What ended a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +55,16 @@ pub enum Failure {
         /// Which sink.
         id: String,
     },
+}
+
+impl Failure {
+    /// More events failed than the pipeline allows.
+    #[must_use]
+    pub fn too_many_dead_letters(dead_letters: u64, events: u64, max: DeadLettersMax) -> Self {
+        Self::DeadLetters {
+            reason: format!("{dead_letters} of {events} events failed, more than `max = {max}` allows"),
+        }
+    }
 }
 
 /// The reason of a failure that was a panic, from what was said in it.

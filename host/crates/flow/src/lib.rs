@@ -1,5 +1,6 @@
 //! How batches get from one place to the next, and how the host keeps count of them.
 
+mod attempts;
 mod barrier;
 mod dead_letter;
 mod dead_letters;
@@ -8,6 +9,7 @@ mod epochs;
 mod event_sink;
 mod failure_latch;
 mod gate;
+mod id_ranges;
 mod lazy_sink;
 mod reorder_buffer;
 mod saved_batch;
@@ -16,6 +18,7 @@ mod source_task;
 
 use std::task::Waker;
 
+pub use attempts::Attempts;
 pub use barrier::{Barrier, BarrierGuard, RaisedBarrier};
 pub use dead_letter::{DeadLetter, FailedEvent, OperatorSetup};
 pub use dead_letters::{DeadLetterEncoder, DeadLetterOffset, DeadLetters, FirstDeadLetter, MarkedDeadLetters, NextId};
@@ -24,6 +27,7 @@ pub use epochs::{Epochs, Paused};
 pub use event_sink::{EventEncoder, EventSink, EventSinkParts, MarkedEvents, SinkInput, UnstartedSink};
 pub use failure_latch::{Failure, FailureLatch};
 pub use gate::Gate;
+pub use id_ranges::IdRanges;
 pub use saved_batch::SavedBatch;
 pub use sink_task::{Arrivals, Cause, Encoded, Encoder, Marked, SinkTask};
 pub use source_task::{ReadStep, SourceHandle, SourceTask, SourceTaskParts, SourceThread};

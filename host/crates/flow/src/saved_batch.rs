@@ -68,16 +68,28 @@ impl SavedBatch {
     /// The bytes of a batch whose events entered by the source of that name.
     #[must_use]
     pub fn encode(batch: &Batch, source: &str, is_output: bool) -> Vec<u8> {
+        let ticket = &batch.origin.ticket;
+        Self::encode_with_ticket(batch, source, is_output, ticket.number(), ticket.first_position())
+    }
+
+    /// The bytes of a batch that is to be read as one of the ticket of this number, whose first position is that.
+    #[must_use]
+    pub fn encode_with_ticket(
+        batch: &Batch,
+        source: &str,
+        is_output: bool,
+        ticket: u64,
+        first_position: u64,
+    ) -> Vec<u8> {
         /// What a batch takes besides its events and the name of its source.
         const HEADER_BYTES: usize = 64;
-        let ticket = &batch.origin.ticket;
         let mut bytes = Vec::with_capacity(HEADER_BYTES + source.len() + batch.size());
         bytes.push(if is_output { IS_OUTPUT } else { 0 });
         let name = u16::try_from(source.len()).expect("pipeline files bound the length of names");
         bytes.extend_from_slice(&name.to_le_bytes());
         bytes.extend_from_slice(source.as_bytes());
-        bytes.extend_from_slice(&ticket.number().to_le_bytes());
-        bytes.extend_from_slice(&ticket.first_position().to_le_bytes());
+        bytes.extend_from_slice(&ticket.to_le_bytes());
+        bytes.extend_from_slice(&first_position.to_le_bytes());
         bytes.extend_from_slice(&batch.origin.path.to_le_bytes());
         bytes.extend_from_slice(&length(batch.len()));
         bytes.extend(batch.times.iter().flat_map(|time| time.to_le_bytes()));

@@ -150,11 +150,16 @@ impl SourceHandle {
         self.state.load(Ordering::SeqCst) != ABANDONED || source_thread.is_finished()
     }
 
+    /// How many records it has read, those that were no events included.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.events_in.load(Ordering::Acquire) + self.dead_letters.load(Ordering::Acquire)
+    }
+
     /// Whether it has read so many records, and all that came of them is finished.
     #[must_use]
     pub fn has_finished(&self, records: u64) -> bool {
-        let read = self.events_in.load(Ordering::Acquire) + self.dead_letters.load(Ordering::Acquire);
-        read >= records && self.progress.in_flight(self.index) == 0
+        self.records() >= records && self.progress.in_flight(self.index) == 0
     }
 
     /// How many of the events that it sent on are finished.

@@ -64,10 +64,13 @@ pub struct Budget {
     pub outputs_per_event: Option<u64>,
     /// Bytes that an operator may put out for one event.
     pub output_bytes_per_event: Option<u64>,
+    /// Bytes of dead letters that are kept.
+    pub dead_letter_bytes: u64,
 }
 
 impl Default for Budget {
-    /// What a tenant gets of which nothing is said: the weight 1, and no bound.
+    /// What a tenant gets of which nothing is said: the weight 1, and no bound but that of dead letters, which would else
+    /// fill the disk of all where every event fails.
     fn default() -> Self {
         Self {
             weight: 1,
@@ -78,6 +81,7 @@ impl Default for Budget {
             log_bytes_per_second: None,
             outputs_per_event: None,
             output_bytes_per_event: None,
+            dead_letter_bytes: 1 << 30,
         }
     }
 }

@@ -18,6 +18,7 @@ pub struct Quota {
     memory_peak: AtomicU64,
     memory_denied: AtomicU64,
     lines_dropped: AtomicU64,
+    dead_letter_bytes: AtomicU64,
     log: Mutex<LogRate>,
 }
 
@@ -70,6 +71,7 @@ impl Quota {
             memory_peak: AtomicU64::new(0),
             memory_denied: AtomicU64::new(0),
             lines_dropped: AtomicU64::new(0),
+            dead_letter_bytes: AtomicU64::new(0),
             log: Mutex::default(),
         }
     }
@@ -78,6 +80,29 @@ impl Quota {
     #[must_use]
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// Counts bytes of dead letters that are kept, unless they are beyond the bound.
+    #[must_use]
+    pub fn try_add_dead_letter(&self, bytes: u64) -> bool {
+        let bound = self.budget.dead_letter_bytes;
+        let kept = self
+            .dead_letter_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |kept| {
+                kept.checked_add(bytes).filter(|kept| *kept <= bound)
+            });
+        kept.is_ok()
+    }
+
+    /// Counts bytes of dead letters that were kept before the run, whatever the bound.
+    pub fn add_dead_letters(&self, bytes: u64) {
+        self.dead_letter_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of dead letters that are kept.
+    #[must_use]
+    pub fn dead_letter_bytes(&self) -> u64 {
+        self.dead_letter_bytes.load(Ordering::Relaxed)
     }
 
     /// Adds memory that is in use whatever the bound: what is under way is finished.

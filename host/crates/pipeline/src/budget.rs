@@ -45,5 +45,6 @@ pub(super) fn budget(raw: &raw::Tenant, problems: &mut Problems) -> Budget {
         log_bytes_per_second: bytes(&raw.log_bytes_per_second),
         outputs_per_event: raw.outputs_per_event.map(|outputs| outputs.to_u64()),
         output_bytes_per_event: bytes(&raw.output_bytes_per_event),
+        dead_letter_bytes: bytes(&raw.dead_letter_bytes).unwrap_or(Budget::default().dead_letter_bytes),
     }
 }

@@ -215,6 +215,10 @@ impl Import<'_> {
         if let Ok(number) = i64::from_str_radix(digits.as_str(), digits.radix()) {
             return Value::Integer(number);
         }
+        if let Some(problem) = not_a_number(digits.as_str(), place) {
+            self.problems.push(problem);
+            return Value::Broken;
+        }
         let limits = format!("an integer lies between {} and {}", i64::MIN, i64::MAX);
         self.problems.push(
             Diagnostic::error("the integer is too large")
@@ -229,10 +233,17 @@ impl Import<'_> {
         match digits.as_str().parse::<f64>() {
             Ok(number) if number.is_finite() || number.is_nan() || is_written_infinite => Value::Float(number),
             _ => {
-                self.problems
-                    .push(Diagnostic::error("the float is too large").at(place, "beyond 64 bits"));
+                let too_large = || Diagnostic::error("the float is too large").at(place, "beyond 64 bits");
+                let problem = not_a_number(digits.as_str(), place).unwrap_or_else(too_large);
+                self.problems.push(problem);
                 Value::Broken
             }
         }
     }
+}
+
+/// What is wrong with a number that has digits of other scripts, which the parser lets pass.
+fn not_a_number(digits: &str, place: Span) -> Option<Diagnostic> {
+    let other = digits.chars().find(|character| !character.is_ascii())?;
+    Some(Diagnostic::error("invalid TOML: invalid number").at(place, format!("`{other}` is no digit of a number")))
 }

@@ -95,7 +95,9 @@ pub fn parse_in(
     surroundings: Surroundings<'_>,
 ) -> Result<Loaded, Diagnostics> {
     // The parser takes one byte order mark away, too: of two, the second is a mistake.
-    let without_mark = text.strip_prefix('\u{feff}').filter(|rest| !rest.starts_with('\u{feff}'));
+    let without_mark = text
+        .strip_prefix('\u{feff}')
+        .filter(|rest| !rest.starts_with('\u{feff}'));
     let texts = texts(file, without_mark.unwrap_or(text), overrides);
     let mut problems = Problems::of_file_with(surroundings.connectors.homes());
     let Some(mut root) = document::parse(&texts.text, &mut problems) else {

@@ -37,6 +37,8 @@ pub struct Pipeline {
     pub dead_letters: Option<PathBuf>,
     /// What becomes of a file that is there already when the dead letters begin theirs.
     pub dead_letters_if_exists: Option<IfExists>,
+    /// How many dead letters a run may have, where the file says so.
+    pub dead_letters_max: Option<DeadLettersMax>,
     /// The cases of `dirigo test`.
     pub tests: Vec<Test>,
     /// The file that it was read from.
@@ -45,6 +47,37 @@ pub struct Pipeline {
     pub access: Arc<FileAccess>,
     /// What compiling each of its components may take.
     pub compiling: CompileLimits,
+}
+
+/// How many dead letters a run may have before it fails.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum DeadLettersMax {
+    /// So many.
+    Count(u64),
+    /// This share of the events that were read, in percent.
+    Percent(f64),
+}
+
+impl DeadLettersMax {
+    /// Whether there are more.
+    #[must_use]
+    pub fn is_exceeded(self, dead_letters: u64, events: u64) -> bool {
+        #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        match self {
+            Self::Count(max) => dead_letters > max,
+            Self::Percent(max) => dead_letters as f64 * 100.0 > max * events as f64,
+        }
+    }
+}
+
+/// As the pipeline file writes it.
+impl fmt::Display for DeadLettersMax {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(max) => write!(formatter, "{max}"),
+            Self::Percent(max) => write!(formatter, "\"{max}%\""),
+        }
+    }
 }
 
 /// What becomes of a file that is there already where one is to be begun; without it, only one that the pipeline wrote

@@ -6,7 +6,7 @@
 use super::choice::{ActorsWord, Word};
 use super::config::{Any, Object};
 use super::diagnostic::Home;
-use super::model::{IfExists, Isolation, OnError, Order};
+use super::model::{DeadLettersMax, IfExists, Isolation, OnError, Order};
 use super::name::Name;
 use super::section::{At, Open, Section};
 use super::time::{Time, TimeTable};
@@ -31,6 +31,7 @@ pub(super) const STATE_CAP: &str = "4MiB";
 pub(super) const SOURCES: u32 = 64;
 pub(super) const SINKS: u32 = 64;
 pub(super) const FUEL_PER_EVENT_CAP: u64 = 1_000_000_000;
+pub(super) const DEAD_LETTER_BYTES: &str = "1GiB";
 
 section! {
     /// A Dirigo pipeline: a named graph of sources, operators and sinks of one tenant.
@@ -94,6 +95,9 @@ section! {
         outputs_per_event: Whole<1, { i64::MAX }>,
         /// Bytes that an operator may put out for one event, such as "1MiB"; one that leads to more is a dead letter.
         output_bytes_per_event: Size,
+        /// Bytes of dead letters that are kept, such as "256MiB"; a pipeline whose next one would be beyond it fails.
+        #[schemars(extend("default" = DEAD_LETTER_BYTES))]
+        dead_letter_bytes: Size,
     }
 }
 
@@ -283,6 +287,9 @@ section! {
         /// What becomes of a file that is there and that this pipeline did not write: "overwrite" or "append". Without it,
         /// such a file is refused.
         if_exists: Word<IfExists>,
+        /// More than this, and the run fails: a number, or a share of the events such as "5%". Default: no bound, but a run in
+        /// which all events fail fails.
+        max: DeadLettersMax,
     }
 }
 

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::diagnostic::{Diagnostic, Problems};
 use super::document::{Node, Value};
+use super::model::DeadLettersMax;
 use super::section::{Read, wrong_type};
 
 /// The span of a century: longer is a slip of the pen, and every sum of a few of these still fits 64 bits of ns.
@@ -273,6 +274,40 @@ impl Read for Rate {
         refuse(node, message, label, Some(help), problems)
     }
 }
+
+impl Read for DeadLettersMax {
+    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let help =
+            "write a whole number of dead letters, or a share of the events in quotes, such as \"5%\"".to_owned();
+        let text = match &node.value {
+            Value::Integer(number) if *number >= 0 => return Some(Self::Count(number.unsigned_abs())),
+            Value::Integer(number) => {
+                return refuse(
+                    node,
+                    format!("{number} is out of range"),
+                    "below 0",
+                    Some(help),
+                    problems,
+                );
+            }
+            Value::String(text) => text,
+            _ => return wrong_type(node, "a number or a share", Some(help), problems),
+        };
+        let percent = text.strip_suffix('%').and_then(|number| number.trim_end().parse().ok());
+        match percent.filter(|percent| (0.0..=100.0).contains(percent)) {
+            Some(percent) => Some(Self::Percent(percent)),
+            None => refuse(
+                node,
+                format!("`{text}` is no share of the events"),
+                "not between \"0%\" and \"100%\"",
+                Some(help),
+                problems,
+            ),
+        }
+    }
+}
+
+inline_schema!(DeadLettersMax, "share", { "type": ["integer", "string"], "minimum": 0, "examples": ["5%", 100] });
 
 /// A moment, as ms since the epoch.
 #[derive(Clone, Copy, Debug)]

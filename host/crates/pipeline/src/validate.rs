@@ -101,6 +101,7 @@ impl<'a> Validation<'a> {
         let dead_letters = raw.dead_letters.given().and_then(|at| self.dead_letters(&at.value));
         let dead_letters_if_exists = raw.dead_letters.given();
         let dead_letters_if_exists = dead_letters_if_exists.and_then(|at| at.value.if_exists.map(|Word(word)| *word));
+        let dead_letters_max = raw.dead_letters.given().and_then(|at| at.value.max.map(|max| *max));
         let tests = test_case::validate_all(raw, self);
         self.expect_some(&raw.source, raw, "source", "an event has nowhere to come from");
         self.expect_some(&raw.sink, raw, "sink", "an event has nowhere to go");
@@ -128,6 +129,7 @@ impl<'a> Validation<'a> {
             sinks,
             dead_letters,
             dead_letters_if_exists,
+            dead_letters_max,
             tests,
             file,
             access: self.admission.access.clone(),

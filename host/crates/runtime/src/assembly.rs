@@ -79,12 +79,7 @@ impl Assembled {
             sinks.map(|sink| EventSink::new(&sink.id, quota.clone())).unzip();
         let progress_board = Arc::<ProgressBoard>::default();
         let signals: Vec<Arc<Signal>> = pipeline.sources.iter().map(|_| Arc::default()).collect();
-        let in_order = pipeline
-            .sinks
-            .iter()
-            .zip(&event_sinks)
-            .filter(|(sink, _)| sink.order == Order::Source);
-        let ordered: Vec<_> = in_order.map(|(_, event_sink)| event_sink.clone()).collect();
+        let ordered = in_order(&pipeline, &event_sinks);
         let progress = Progress::new(
             signals.clone(),
             Box::new(ProgressForwarder(progress_board.clone())),
@@ -105,6 +100,7 @@ impl Assembled {
         let resumed = recovery.restore(connectors.recovered_batches);
         let source_edges: Vec<_> = source_edges.into_iter().map(Arc::new).collect();
         let source_handles = source_handles(&pipeline, connectors.sources, signals, &progress);
+        limit_dead_letters(&pipeline, &context, &source_handles, resumed.values().sum());
         let source_tasks = source_tasks(&context, &source_handles, &source_edges, connectors.batch_events);
         let local = LocalParts {
             context: context.clone(),
@@ -204,6 +200,29 @@ fn source_names(pipeline: &Pipeline) -> Vec<Arc<str>> {
         .iter()
         .map(|source| source.id.as_str().into())
         .collect()
+}
+
+/// The sinks that keep the order of the sources.
+fn in_order(pipeline: &Pipeline, event_sinks: &[Arc<EventSink>]) -> Vec<Arc<EventSink>> {
+    let sinks = pipeline.sinks.iter().zip(event_sinks);
+    let in_order = sinks.filter(|(sink, _)| sink.order == Order::Source);
+    in_order.map(|(_, event_sink)| event_sink.clone()).collect()
+}
+
+/// Has the pipeline end once too many of its events have failed, those included that were on their way when it started.
+fn limit_dead_letters(
+    pipeline: &Pipeline,
+    context: &PipelineContext,
+    source_handles: &[Arc<SourceHandle>],
+    resumed: u64,
+) {
+    if let Some(max) = pipeline.dead_letters_max {
+        let handles = source_handles.to_vec();
+        let events = move || resumed + handles.iter().map(|handle| handle.records()).sum::<u64>();
+        context
+            .dead_letters
+            .set_limit(max, events, context.failure_latch.clone());
+    }
 }
 
 fn source_handles(

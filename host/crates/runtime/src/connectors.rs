@@ -74,7 +74,7 @@ impl Connectors {
     ) -> Result<Self, StartError> {
         let pipeline = &prepared.pipeline;
         let host = &disks.host;
-        let (store, outputs) = match location {
+        let (store, mut outputs) = match location {
             StateLocation::Temporary => {
                 let outputs = Outputs::new(prepared, location, Offsets::default(), Offsets::default())?;
                 (Store::temporary(), outputs)
@@ -94,6 +94,10 @@ impl Connectors {
             }
         };
         let is_resumed = store.offsets()?.is_some();
+        let in_flight = store.take_in_flight()?;
+        if in_flight.is_empty() {
+            outputs.forget_attempts();
+        }
         let known = &outputs.known;
         let open_source = |source: &dirigo_pipeline::Source| {
             let opened = source.spec.open(Opening {
@@ -117,7 +121,6 @@ impl Connectors {
         };
         // What touches nothing comes first: neither a mistyped input, nor events without a place, nor an output that is
         // another's must empty an output.
-        let in_flight = store.take_in_flight()?;
         let recovered_batches = RecoveredBatches::read(in_flight.clone(), known, pipeline)?;
         let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
         outputs.check(disks)?;
@@ -149,7 +152,7 @@ impl Connectors {
 /// What the state is to know before a sink writes anything: else what a run wrote that is killed before its first
 /// checkpoint would be another's file to the next one. Returns what was known, and of each sink that has begun where it
 /// begins.
-fn begin(
+pub(super) fn begin(
     known: Offsets,
     sinks: &mut [Box<dyn Sink>],
     dead_letters: &DeadLetterOffset,

@@ -49,6 +49,42 @@ pub struct Ended {
     pub had_nothing_new: bool,
 }
 
+impl Ended {
+    /// Fails a run that came to its end, but in which too many events failed, or all of them.
+    #[must_use]
+    pub fn judged(mut self) -> Self {
+        if self.failure.is_none()
+            && let Some(failure) = self.excess()
+        {
+            self.summary.outcome = Outcome::Failed;
+            self.summary.error = Some(failure.to_string());
+            self.failure = Some(failure);
+        }
+        self
+    }
+
+    fn excess(&self) -> Option<Failure> {
+        let figures = &self.summary.figures;
+        let events = figures.events_in + self.summary.resumed.values().sum::<u64>();
+        let max = self.summary.dead_letters_max;
+        if let Some(max) = max.filter(|max| max.is_exceeded(figures.dead_letters, events)) {
+            return Some(Failure::too_many_dead_letters(figures.dead_letters, events, max));
+        }
+        // What an operator took and made nothing of, on purpose.
+        let is_absorbed = |operator: &OperatorSummary| {
+            let counts = &operator.counts;
+            counts.absorbed > 0 || (counts.passed > 0 && counts.events_out == 0)
+        };
+        let got_through = figures.events_out > 0 || figures.filtered > 0 || self.operators.iter().any(is_absorbed);
+        (figures.dead_letters > 0 && figures.events_in > 0 && !got_through).then(|| Failure::DeadLetters {
+            reason: match events {
+                1 => "the only event failed".to_owned(),
+                _ => format!("all {events} events failed"),
+            },
+        })
+    }
+}
+
 /// Passes on what [`Progress`] tells.
 #[derive(Debug, Default)]
 pub(super) struct ProgressBoard {
@@ -162,6 +198,7 @@ impl Graph {
                 .map(|(slo_ns, latencies)| SloSummary::of(latencies, slo_ns)),
             dead_letters_path: self.pipeline.dead_letters.clone(),
             first_dead_letter: self.context.dead_letters.first().cloned(),
+            dead_letters_max: self.pipeline.dead_letters_max,
             latencies,
         }
     }

@@ -192,6 +192,7 @@ impl Host {
                 active_actors_peak: instances.active_peak() as u64,
                 actors_waited: instances.waited(),
                 log_lines_left_out: instances.quota.lines_dropped(),
+                dead_letter_bytes: instances.quota.dead_letter_bytes(),
             }
         };
         (0..).zip(tenants.iter()).map(summary).collect()

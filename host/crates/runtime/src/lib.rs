@@ -3,7 +3,7 @@
 //! A [`Host`] owns what all of them share: the workers with their queue, the instance slots, the engine. [`prepare`]
 //! turns a pipeline file into something that can run, [`Host::open`] opens what it is connected to, [`Host::launch`] runs it
 //! as a [`Job`], and [`Summary`] is what is left of it.
-//! [`case`] runs one as a test, [`replay`] a single event of one that failed.
+//! [`case`] runs one as a test, [`replay`] a single event of one that failed, and [`retry`] puts such events back.
 
 mod assembly;
 pub mod case;
@@ -18,6 +18,7 @@ mod host;
 mod in_flight;
 mod job;
 mod launch;
+mod letter_file;
 mod local;
 mod location;
 mod opening;
@@ -26,6 +27,7 @@ mod prepare;
 mod preview;
 mod recovery;
 pub mod replay;
+pub mod retry;
 mod settings;
 mod slo_monitor;
 mod start_error;

@@ -12,7 +12,7 @@ use dirigo_ground::sync::Mutex;
 use super::epoch::{EpochCommand, EpochReport, Part, Prepared};
 use dirigo_actor::{CapturedBatch, Operator, PipelineContext};
 use dirigo_connect::{sink, source};
-use dirigo_flow::{DeadLetterOffset, EventSink, Failure, Marked, NextId, SavedBatch, SourceHandle};
+use dirigo_flow::{EventSink, Failure, Marked, NextId, SavedBatch, SourceHandle};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::lineage::{Epoch, Progress, SourceIndex};
 use dirigo_state::{Copies, InFlight};
@@ -191,11 +191,10 @@ impl LocalParts {
             };
             event_sink.mark(frontiers.clone(), report);
         }
-        let reports = reports.clone();
+        let (reports, dead_letters) = (reports.clone(), self.context.dead_letters.clone());
         let report = move |Marked { prepared, at_cut }: Marked<NextId>| {
-            let NextId(next_id) = at_cut;
-            let file = prepared.offset;
-            reports.send(Prepared::DeadLetters(DeadLetterOffset { next_id, file }), prepared.sync);
+            let offset = dead_letters.offset(at_cut, prepared.offset);
+            reports.send(Prepared::DeadLetters(offset), prepared.sync);
         };
         self.context.dead_letters.mark(report);
     }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use super::compatibility::{self, Description};
 use super::disks::Disks;
+use super::letter_file;
 use super::location::{DEAD_LETTERS_FILE, StateLocation, dead_letters_path};
 use super::prepare::Prepared;
 use super::start_error::StartError;
 use dirigo_connect::sink::{self, Beginning, Offset, Resume, Sink, SinkSpec as _};
-use dirigo_connectors::file::LinesSpec;
+use dirigo_connectors::file::{FileFormat, LinesSpec};
 use dirigo_disk::{self as disk, Disk, PathKind};
-use dirigo_flow::DeadLetterOffset;
+use dirigo_flow::{Attempts, DeadLetterOffset};
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::{IfExists, Pipeline};
 use dirigo_state::{self as state, Offsets, Stopped};
@@ -41,16 +42,19 @@ pub fn foresee(prepared: &Prepared, location: &StateLocation) -> Result<Vec<Stri
 
 /// What the state in a directory knows of sources and sinks, if there is any.
 pub(super) fn stored(disk: &dyn Disk, directory: &Path) -> Result<Option<Offsets>, state::Error> {
-    match disk.list(directory) {
-        Ok(names) if !names.is_empty() => Stopped::open(disk, directory)?.offsets().map(Some),
-        _ => Ok(None),
+    let is_state = |found: Vec<(String, PathBuf)>| found.iter().any(|(_, path)| path == directory);
+    if matches!(disk.look(directory), Ok(PathKind::Folder)) && is_state(state::pipelines(disk, directory)?) {
+        return Stopped::open(disk, directory)?.offsets().map(Some);
     }
+    Ok(None)
 }
 
 /// Where a pipeline writes, and what its state knows of that.
 pub(super) struct Outputs<'a> {
     pipeline: &'a Pipeline,
     keeps_state: bool,
+    /// Whether it adds to what the last run wrote.
+    goes_on: bool,
     /// What the run goes on from.
     pub(super) known: Offsets,
     /// What it discards, of the sinks that write where they did.
@@ -100,6 +104,7 @@ impl<'a> Outputs<'a> {
         Ok(Self {
             pipeline,
             keeps_state: *location != StateLocation::Temporary,
+            goes_on: false,
             known,
             discarded,
             dead_letters: DeadLetterFile {
@@ -116,12 +121,38 @@ impl<'a> Outputs<'a> {
         })
     }
 
+    /// The outputs of a retry of a pipeline that keeps no state: it adds to those of the last run. `known` is what an
+    /// interrupted retry knew of them.
+    pub(super) fn that_go_on(prepared: &'a Prepared, known: Offsets) -> Result<Self, StartError> {
+        let pipeline = &prepared.pipeline;
+        Ok(Self {
+            pipeline,
+            keeps_state: false,
+            goes_on: true,
+            discarded: Offsets::default(),
+            dead_letters: DeadLetterFile {
+                is_in_state: false,
+                path: dead_letters_path(pipeline, &StateLocation::Temporary),
+                if_exists: pipeline.dead_letters_if_exists,
+                from: dead_letter_offset(&known)?.unwrap_or_else(DeadLetterOffset::fresh),
+                discarded: None,
+            },
+            known,
+        })
+    }
+
+    /// Forgets how often events had been tried that are on their way: there are none.
+    pub(super) fn forget_attempts(&mut self) {
+        self.dead_letters.from.attempts = Attempts::default();
+    }
+
     /// How a sink begins of which the state knows nothing.
     pub(super) fn beginning(&self, sink: &str) -> Beginning<'_> {
         Beginning {
             pipeline: &self.pipeline.name,
             keeps_state: self.keeps_state,
             discarded: self.discarded.sinks.get(sink),
+            goes_on: self.goes_on,
         }
     }
 
@@ -179,7 +210,12 @@ impl<'a> Outputs<'a> {
                     path.display()
                 );
             }
-            None if has_content && letters.if_exists == Some(IfExists::Append) => {
+            None if has_content && (self.goes_on || letters.if_exists == Some(IfExists::Append)) => {
+                if !self.goes_on {
+                    letters.expect_no_retry()?;
+                    let next_id = letter_file::next_id(path);
+                    from.next_id = next_id.map_err(|reason| failed(sink::Error::fatal(reason)))?;
+                }
                 let mut opened = spec
                     .open(Resume::Fresh(letters.beginning(self)), disk, clock)
                     .map_err(failed)?;
@@ -193,6 +229,12 @@ impl<'a> Outputs<'a> {
                 remove(path, &**disk)?;
             }
             Some(_) | None => {}
+        }
+        if letters.from.file.is_none() {
+            letter_file::forget_retries(path).map_err(|reason| StartError::Remove {
+                path: path.clone(),
+                reason,
+            })?;
         }
         let is_regular = !matches!(disk.look(path), Ok(PathKind::Other));
         from.file = (self.keeps_state && is_regular).then(|| serde_json::json!({ "length": 0 }));
@@ -208,6 +250,7 @@ impl<'a> Outputs<'a> {
                 pipeline: &pipeline,
                 keeps_state,
                 discarded: None,
+                goes_on: false,
             });
             spec.open(at.as_ref().map_or(fresh, Resume::At), &disk, &clock)
         };
@@ -219,6 +262,7 @@ impl DeadLetterFile {
     fn spec(&self) -> LinesSpec {
         LinesSpec {
             path: self.path.clone(),
+            format: FileFormat::Jsonl,
             if_exists: self.if_exists,
         }
     }
@@ -232,7 +276,17 @@ impl DeadLetterFile {
             pipeline: &outputs.pipeline.name,
             keeps_state: outputs.keeps_state,
             discarded: self.discarded.as_ref(),
+            goes_on: outputs.goes_on,
         }
+    }
+
+    /// Refuses to add letters to those of which a retry was interrupted: it would go on in outputs that have grown since.
+    fn expect_no_retry(&self) -> Result<(), StartError> {
+        let path = letter_file::private_state(&self.path);
+        if path.exists() {
+            return Err(StartError::RetryUnfinished { path });
+        }
+        Ok(())
     }
 
     fn has_content(&self, disk: &dyn Disk) -> bool {
@@ -241,7 +295,7 @@ impl DeadLetterFile {
 }
 
 /// Where the dead letters end, as far as the state knows.
-fn dead_letter_offset(known: &Offsets) -> Result<Option<DeadLetterOffset>, StartError> {
+pub(super) fn dead_letter_offset(known: &Offsets) -> Result<Option<DeadLetterOffset>, StartError> {
     let stored = known.dead_letters.clone().map(serde_json::from_value).transpose();
     stored.map_err(|_| StartError::Unreadable {
         what: "position of the dead letters",

@@ -52,6 +52,15 @@ pub enum StartError {
         /// How many.
         events: usize,
     },
+    /// A retry of dead letters was interrupted.
+    #[error(
+        "a retry of its dead letters was interrupted: `dirigo dead-letters retry` finishes it, or remove {} to give it up",
+        .path.display()
+    )]
+    RetryUnfinished {
+        /// The state of that retry.
+        path: PathBuf,
+    },
     /// The dead letters cannot be opened.
     #[error("dead letters: {reason}")]
     DeadLetters {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use dirigo_actor::Counts;
 use dirigo_flow::FirstDeadLetter;
+use dirigo_pipeline::DeadLettersMax;
 
 /// The whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -107,6 +108,9 @@ pub struct PipelineSummary {
     /// The first of its dead letters.
     #[serde(skip)]
     pub first_dead_letter: Option<FirstDeadLetter>,
+    /// How many dead letters it may have.
+    #[serde(skip)]
+    pub(super) dead_letters_max: Option<DeadLettersMax>,
     #[serde(skip)]
     pub(super) latencies: Option<Histogram<u64>>,
 }
@@ -197,6 +201,8 @@ pub struct TenantSummary {
     pub actors_waited: u64,
     /// Log lines that were left out: of an operator that said too much, or beyond its budget.
     pub log_lines_left_out: u64,
+    /// Bytes of dead letters that are kept.
+    pub dead_letter_bytes: u64,
 }
 
 /// An operator: `events_in = passed + filtered + absorbed + dead_letters + queued`.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LinesSpec, PartsSpec, Roll};
+use super::{FileFormat, LinesSpec, PartsSpec, Roll};
 use dirigo_connect::Pattern;
 use dirigo_connect::sink::{Beginning, Error, Offset, Resume, Sink, SinkSpec};
 use dirigo_disk::{Disk, Mode, Simulated};
@@ -47,6 +47,7 @@ fn parts(name: &str, roll: Option<Roll>) -> Box<dyn SinkSpec> {
     };
     Box::new(PartsSpec {
         pattern,
+        format: FileFormat::Jsonl,
         roll,
         if_exists: None,
     })
@@ -54,7 +55,11 @@ fn parts(name: &str, roll: Option<Roll>) -> Box<dyn SinkSpec> {
 
 fn file(name: &str) -> Box<dyn SinkSpec> {
     let path = Path::new(FOLDER).join(name);
-    Box::new(LinesSpec { path, if_exists: None })
+    Box::new(LinesSpec {
+        path,
+        format: FileFormat::Jsonl,
+        if_exists: None,
+    })
 }
 
 /// A line that says its number; some are longer than a sector.
@@ -75,6 +80,7 @@ fn run(
         pipeline: "p",
         keeps_state: true,
         discarded: None,
+        goes_on: false,
     });
     let from = committed.offset.as_ref().map_or(fresh, Resume::At);
     let mut sink = sink.open(from, &disk, &clock_of_sink)?;

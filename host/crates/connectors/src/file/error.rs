@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::csv_records::RecordError;
 use super::ownership::Origin;
 
 /// Why a file, or a folder of parts, cannot be opened, or written to.
@@ -26,6 +27,28 @@ pub enum Error {
         /// Why.
         #[source]
         reason: io::Error,
+    },
+    /// An event cannot be written as a record.
+    #[error("cannot write `{}`: {reason}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        reason: RecordError,
+    },
+    /// A file that is to be added to has other columns.
+    #[error(
+        "cannot add to `{}`: its columns are {found}, and `columns` says {expected}; write the same, or name another file",
+        path.display()
+    )]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// Those that it has.
+        found: String,
+        /// Those that the pipeline file names.
+        expected: String,
     },
     /// A file is not there any more.
     #[error(

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::csv_records::{self, CsvRecords};
 use super::ownership::{self, Found, Marker};
 use super::unsynced::{Unsynced, parent};
+use super::{Error, FileFormat};
 use dirigo_connect::sink::{Beginning, DeliveryCapability, Events, Offset, Prepared, Resume, Sink};
 use dirigo_disk::{Disk, File, Mode, PathKind};
 use dirigo_pipeline::IfExists;
@@ -32,6 +33,8 @@ pub(super) struct LineFile {
     /// What is being compressed since the last epoch ended.
     frame: Option<Frame>,
     buffer: Vec<u8>,
+    /// What makes records of events, where they are not written as they are.
+    records: Option<CsvRecords>,
     unsynced: Unsynced,
     /// What says whose the file is, where no state does.
     marker: Option<Marker>,
@@ -53,6 +56,9 @@ enum Frame {
 #[derive(Serialize, Deserialize)]
 struct FileOffset {
     length: u64,
+    /// The columns of its records, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    columns: Option<Vec<String>>,
 }
 
 impl LineFile {
@@ -63,6 +69,7 @@ impl LineFile {
     /// the pipeline's.
     pub(super) fn open(
         path: &Path,
+        format: &FileFormat,
         if_exists: Option<IfExists>,
         from: Resume<'_>,
         disk: &Arc<dyn Disk>,
@@ -72,21 +79,23 @@ impl LineFile {
             Resume::Fresh(_) => unsynced.add_way_to(path, &**disk),
             Resume::At(_) => unsynced.add_entries_to(path, &**disk),
         }
-        Self::open_in(unsynced, path, if_exists, from, disk)
+        Self::open_in(unsynced, path, format, if_exists, from, disk)
     }
 
     /// Opens a file on the way to which nothing has to be made to last but what is in `unsynced`.
     pub(super) fn open_in(
         unsynced: Unsynced,
         path: &Path,
+        format: &FileFormat,
         if_exists: Option<IfExists>,
         from: Resume<'_>,
         disk: &Arc<dyn Disk>,
     ) -> Result<Self, Error> {
-        let committed = match from {
-            Resume::Fresh(_) => 0,
-            Resume::At(offset) => committed_length(path, offset)?,
+        let known = match from {
+            Resume::Fresh(_) => None,
+            Resume::At(offset) => Some(committed_place(path, offset)?),
         };
+        let committed = known.as_ref().map_or(0, |place| place.length);
         let cannot_open = |reason| Error::Open {
             path: path.to_owned(),
             reason,
@@ -118,6 +127,10 @@ impl LineFile {
             codec: Codec::of(path),
             frame: None,
             buffer: Vec::with_capacity(BUFFER_BYTES),
+            records: match format {
+                FileFormat::Jsonl => None,
+                FileFormat::Csv { columns } => Some(CsvRecords::new(columns.as_deref())),
+            },
             unsynced,
             marker: None,
             has_failed: false,
@@ -126,8 +139,19 @@ impl LineFile {
             lock(&*this.file, path)?;
             match from {
                 Resume::Fresh(beginning) => this.begin(bytes, if_exists, beginning)?,
-                Resume::At(_) => this.file.set_len(committed).map_err(cannot_open)?,
+                Resume::At(_) => {
+                    this.file.set_len(committed).map_err(cannot_open)?;
+                    this.keep_mark(committed);
+                }
             }
+        }
+        if let Some(records) = &mut this.records {
+            let columns = known.and_then(|place| place.columns);
+            match columns.as_deref() {
+                Some(columns) if committed > 0 => records.go_on(Some(columns)),
+                columns => records.inherit(columns),
+            }
+            records.write_header(&mut this.buffer);
         }
         Ok(this)
     }
@@ -137,15 +161,21 @@ impl LineFile {
         let (path, disk) = (&self.path, &*self.disk);
         let fate = fate(&*self.file, bytes, path, disk, if_exists, beginning)?;
         let empty = |marker: &mut Option<Marker>| {
-            if fate == Fate::Appends {
-                ownership::unmark(&*self.file, path, disk)?;
-            } else {
-                self.file.set_len(0)?;
-                if !beginning.keeps_state {
-                    *marker = Marker::begin(&*self.file, path, disk, beginning.pipeline)
-                        .inspect_err(|error| cannot_mark(path, error))
-                        .ok();
+            let written = match fate {
+                Fate::Appends => {
+                    ownership::unmark(&*self.file, path, disk)?;
+                    None
                 }
+                Fate::GoesOn => Some(bytes),
+                Fate::Begins | Fate::ReplacesOwn | Fate::Overwrites => {
+                    self.file.set_len(0)?;
+                    Some(0)
+                }
+            };
+            if let Some(written) = written.filter(|_| !beginning.keeps_state) {
+                *marker = Marker::begin(&*self.file, written, path, disk, beginning.pipeline)
+                    .inspect_err(|error| cannot_mark(path, error))
+                    .ok();
             }
             if beginning.keeps_state {
                 ownership::note_state(&*self.file, path, disk, beginning.pipeline);
@@ -157,11 +187,56 @@ impl LineFile {
             path: path.clone(),
             reason,
         })?;
-        if fate == Fate::Appends {
+        if matches!(fate, Fate::Appends | Fate::GoesOn) {
             self.length = Some(bytes);
+            self.go_on_with_header(bytes)?;
             self.end_line(bytes)
                 .map_err(|reason| cannot_write(&self.path, reason))?;
         }
+        Ok(())
+    }
+
+    /// Goes on marking a file that a run without state has marked. Only a retry of its dead letters goes on there.
+    fn keep_mark(&mut self, committed: u64) {
+        let (file, path, disk) = (&*self.file, &self.path, &*self.disk);
+        let Some(pipeline) = ownership::marked_by(file, path, disk) else {
+            return;
+        };
+        self.marker = Marker::begin(file, committed, path, disk, &pipeline)
+            .inspect_err(|error| cannot_mark(path, error))
+            .ok();
+    }
+
+    /// Takes the columns from a file that is appended to.
+    fn go_on_with_header(&mut self, bytes: u64) -> Result<(), Error> {
+        let Some(records) = &mut self.records else {
+            return Ok(());
+        };
+        let reader = FileText {
+            file: self.file.clone(),
+            at: 0,
+            bytes,
+        };
+        let decompressed: Box<dyn io::Read> = match self.codec {
+            None => Box::new(reader),
+            Some(Codec::Gzip) => Box::new(flate2::read::MultiGzDecoder::new(reader)),
+            Some(Codec::Zstd) => Box::new(zstd::Decoder::new(reader).map_err(|reason| Error::Open {
+                path: self.path.clone(),
+                reason,
+            })?),
+        };
+        let found = csv_records::header(decompressed).map_err(|reason| Error::Open {
+            path: self.path.clone(),
+            reason,
+        })?;
+        if let Some(given) = records.columns().filter(|given| **given != found[..]) {
+            return Err(Error::Header {
+                path: self.path.clone(),
+                found: found.join(", "),
+                expected: given.join(", "),
+            });
+        }
+        records.go_on(Some(&found));
         Ok(())
     }
 
@@ -190,6 +265,19 @@ impl LineFile {
         }
     }
 
+    fn write_record(&mut self, records: &mut CsvRecords, event: &[u8]) -> Result<(), Error> {
+        let written = records.write(event, &mut self.buffer);
+        written.map_err(|reason| Error::Record {
+            path: self.path.clone(),
+            reason,
+        })?;
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
     /// Hands buffered lines to the file. In a compressed one they cannot be read before the epoch ends, since to end a
     /// block of the compression for each few lines would undo it.
     ///
@@ -198,6 +286,18 @@ impl LineFile {
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         let result = self.spill();
         self.settle(result)
+    }
+
+    /// The columns of its records, once they are known.
+    pub(super) fn columns(&self) -> Option<&[String]> {
+        self.records.as_ref()?.columns()
+    }
+
+    /// Takes over the columns of another file.
+    pub(super) fn inherit_columns(&mut self, columns: Option<&[String]>) {
+        if let Some(records) = &mut self.records {
+            records.inherit(columns);
+        }
     }
 
     /// How many bytes have been handed to the file; `None` for a pipe or a device.
@@ -271,7 +371,15 @@ impl LineFile {
 
 impl Sink for LineFile {
     fn write(&mut self, events: Events<'_>) -> Result<(), dirigo_connect::Error> {
-        Ok(events.values.iter().try_for_each(|value| self.write_line(value))?)
+        let Some(mut records) = self.records.take() else {
+            return Ok(events.values.iter().try_for_each(|value| self.write_line(value))?);
+        };
+        let written = events
+            .values
+            .iter()
+            .try_for_each(|value| self.write_record(&mut records, value));
+        self.records = Some(records);
+        Ok(written?)
     }
 
     fn flush(&mut self) -> Result<(), dirigo_connect::Error> {
@@ -294,7 +402,10 @@ impl Sink for LineFile {
             Ok(sync_all().map_err(|reason| cannot_write(&path, reason))?)
         };
         Ok(Prepared {
-            offset: Some(serde_json::json!(FileOffset { length })),
+            offset: Some(serde_json::json!(FileOffset {
+                length,
+                columns: self.columns().map(<[String]>::to_vec),
+            })),
             sync: Some(Box::new(sync)),
         })
     }
@@ -322,7 +433,7 @@ impl Drop for LineFile {
 
 impl Codec {
     fn of(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()? {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "gz" => Some(Self::Gzip),
             "zst" => Some(Self::Zstd),
             _ => None,
@@ -381,6 +492,8 @@ enum Fate {
     Overwrites,
     /// It stays.
     Appends,
+    /// It stays, and all of the file is the pipeline's.
+    GoesOn,
 }
 
 fn fate(
@@ -391,13 +504,14 @@ fn fate(
     if_exists: Option<IfExists>,
     beginning: Beginning<'_>,
 ) -> Result<Fate, Error> {
-    let discarded = beginning.discarded.map(|offset| committed_length(path, offset));
+    let discarded = beginning.discarded.map(|offset| committed_place(path, offset));
     match if_exists {
         _ if bytes == 0 => return Ok(Fate::Begins),
         Some(IfExists::Append) => return Ok(Fate::Appends),
-        Some(IfExists::Overwrite) => return Ok(Fate::Overwrites),
-        None if discarded.transpose()?.is_some_and(|written| written <= bytes) => return Ok(Fate::ReplacesOwn),
-        None => {}
+        // What an earlier run wrote over something, one that goes on adds to.
+        Some(IfExists::Overwrite) if !beginning.goes_on => return Ok(Fate::Overwrites),
+        _ if discarded.transpose()?.is_some_and(|place| place.length <= bytes) => return Ok(Fate::ReplacesOwn),
+        _ => {}
     }
     let found = ownership::find(file, bytes, path, disk, beginning).map_err(|reason| Error::Open {
         path: path.to_owned(),
@@ -405,6 +519,7 @@ fn fate(
     })?;
     match found {
         Found::Nothing => Ok(Fate::Begins),
+        Found::Own if beginning.goes_on => Ok(Fate::GoesOn),
         Found::Own => Ok(Fate::ReplacesOwn),
         Found::Foreign(origin) => Err(Error::Occupied {
             path: path.to_owned(),
@@ -449,7 +564,7 @@ pub(super) fn check(
             format!("replaces `{shown}` ({bytes} bytes), which an earlier run of this pipeline wrote")
         }
         Fate::Overwrites => format!("replaces `{shown}` ({bytes} bytes), as `if_exists` says"),
-        Fate::Appends => format!("appends to `{shown}` ({bytes} bytes)"),
+        Fate::Appends | Fate::GoesOn => format!("appends to `{shown}` ({bytes} bytes)"),
     }))
 }
 
@@ -480,12 +595,28 @@ pub(super) fn delivery_capability(is_other: bool) -> DeliveryCapability {
     }
 }
 
-fn committed_length(path: &Path, offset: &Offset) -> Result<u64, Error> {
-    let place: FileOffset = serde_json::from_value(offset.clone()).map_err(|error| Error::Offset {
+fn committed_place(path: &Path, offset: &Offset) -> Result<FileOffset, Error> {
+    serde_json::from_value(offset.clone()).map_err(|error| Error::Offset {
         path: path.to_owned(),
         problem: error.to_string(),
-    })?;
-    Ok(place.length)
+    })
+}
+
+/// What is in a file, from its start.
+struct FileText {
+    file: Arc<dyn File>,
+    at: u64,
+    bytes: u64,
+}
+
+impl io::Read for FileText {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let rest = usize::try_from(self.bytes - self.at).unwrap_or(usize::MAX);
+        let count = buffer.len().min(rest);
+        self.file.read_at(self.at, &mut buffer[..count])?;
+        self.at += count as u64;
+        Ok(count)
+    }
 }
 
 /// Opens the file; makes it, unless something had been committed to it, which then is gone: `None`.
@@ -518,10 +649,11 @@ mod tests {
         pipeline: "p",
         keeps_state: false,
         discarded: None,
+        goes_on: false,
     };
 
     fn open(path: &Path, from: Resume<'_>) -> Result<LineFile, Error> {
-        LineFile::open(path, None, from, &(Arc::new(Real) as Arc<dyn Disk>))
+        LineFile::open(path, &FileFormat::Jsonl, None, from, &(Arc::new(Real) as Arc<dyn Disk>))
     }
 
     /// Ends an epoch and commits it.

@@ -3,6 +3,7 @@
 mod archive;
 #[cfg(test)]
 mod crashes;
+mod csv_records;
 mod error;
 mod folder;
 mod line_file;
@@ -16,7 +17,8 @@ mod tests;
 mod unsynced;
 mod watched;
 
+pub use csv_records::RecordError;
 pub use error::Error;
 pub use ownership::Origin;
-pub use sink::{FileSink, LinesSpec, PartsSpec, Roll};
+pub use sink::{FileFormat, FileSink, LinesSpec, PartsSpec, Roll};
 pub use source::{FileSource, FileSpec, FolderSpec};

@@ -113,6 +113,12 @@ pub(super) fn find(
     })
 }
 
+/// The pipeline of which a run without state has marked a file.
+pub(super) fn marked_by(file: &dyn File, path: &Path, disk: &dyn Disk) -> Option<String> {
+    let mark = Mark::read(file, path, disk)?;
+    (!mark.keeps_state).then_some(mark.pipeline)
+}
+
 /// The hidden file that bears the mark of a file whose file system has no attributes.
 fn hidden(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -215,19 +221,25 @@ pub(super) struct Marker {
 }
 
 impl Marker {
-    /// Marks an empty file.
-    pub(super) fn begin(file: &dyn File, path: &Path, disk: &dyn Disk, pipeline: &str) -> io::Result<Self> {
+    /// Marks a file in which the pipeline has written all there is, so many bytes.
+    pub(super) fn begin(
+        file: &dyn File,
+        written: u64,
+        path: &Path,
+        disk: &dyn Disk,
+        pipeline: &str,
+    ) -> io::Result<Self> {
         let mut marker = Self {
             pipeline: pipeline.to_owned(),
             hidden: None,
             is_closed: false,
         };
-        match marker.write(file, 0, 0, None) {
+        match marker.write(file, written, written, None) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 let hidden = disk.open(&hidden(path), Mode::Make)?;
                 hidden.set_len(0)?;
                 marker.hidden = Some(hidden);
-                marker.write(file, 0, 0, None)?;
+                marker.write(file, written, written, None)?;
             }
             Err(error) => return Err(error),
             Ok(()) => forget(path, disk)?,
@@ -278,8 +290,8 @@ impl Marker {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::Error;
     use super::super::line_file::LineFile;
+    use super::super::{Error, FileFormat};
     use super::*;
     use dirigo_connect::sink::{Resume, Sink as _};
     use dirigo_disk::{Real, Simulated};
@@ -289,8 +301,9 @@ mod tests {
             pipeline,
             keeps_state: false,
             discarded: None,
+            goes_on: false,
         };
-        LineFile::open(path, None, Resume::Fresh(beginning), disk)
+        LineFile::open(path, &FileFormat::Jsonl, None, Resume::Fresh(beginning), disk)
     }
 
     fn write(path: &Path, disk: &Arc<dyn Disk>, line: &str) {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::line_file::{LineFile, cannot_write};
 use super::ownership::{self, Found};
 use super::unsynced::Unsynced;
-use super::{Error, PartsSpec, Roll};
+use super::{Error, FileFormat, PartsSpec, Roll};
 use dirigo_connect::Pattern;
 use dirigo_connect::sink::{Beginning, DeliveryCapability, Events, Offset, Prepared, Resume, Sink};
 use dirigo_disk::{Disk, Mode, PathKind};
@@ -27,6 +27,9 @@ const NUMBER_MAX: u64 = 999_999_999;
 /// An open folder of parts.
 pub(super) struct Parts {
     pattern: Pattern,
+    format: FileFormat,
+    /// The columns of the parts, once they are known.
+    columns: Option<Vec<String>>,
     roll: Option<Roll>,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
@@ -55,6 +58,8 @@ struct PartsOffset {
     next: u64,
     open: Option<PartOffset>,
     closed: Vec<PartOffset>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    columns: Option<Vec<String>>,
 }
 
 /// A part that readers have yet to see.
@@ -91,6 +96,8 @@ impl Parts {
         let pattern = &spec.pattern;
         let mut parts = Self {
             pattern: pattern.clone(),
+            format: spec.format.clone(),
+            columns: None,
             roll: spec.roll,
             disk: disk.clone(),
             clock: clock.clone(),
@@ -150,6 +157,7 @@ impl Parts {
             self.remove(&name)?;
         }
         self.next = place.next;
+        self.columns = place.columns;
         for part in place.closed {
             // Else it had been shown, and a reader may even have taken it away; but nobody has waited for its name to last.
             self.unsynced.add(&self.pattern.folder);
@@ -170,7 +178,13 @@ impl Parts {
 
     /// Opens a part that had been written, and cuts off what was not committed.
     fn reopen(&self, part: &PartOffset) -> Result<LineFile, Error> {
-        LineFile::open(&self.hidden(part.number), None, Resume::At(&part.file), &self.disk)
+        LineFile::open(
+            &self.hidden(part.number),
+            &self.format,
+            None,
+            Resume::At(&part.file),
+            &self.disk,
+        )
     }
 
     fn list(&self) -> Result<Vec<(String, FolderItem)>, Error> {
@@ -229,11 +243,14 @@ impl Parts {
             pipeline: self.marked_by.as_deref().unwrap_or_default(),
             keeps_state: self.marked_by.is_none(),
             discarded: None,
+            goes_on: false,
         });
+        let mut file = LineFile::open_in(Unsynced::default(), &path, &self.format, None, from, &self.disk)?;
+        file.inherit_columns(self.columns.as_deref());
         Ok(OpenPart {
             number,
             since_ms: self.clock.wall_ms(),
-            file: LineFile::open_in(Unsynced::default(), &path, None, from, &self.disk)?,
+            file,
         })
     }
 
@@ -312,6 +329,11 @@ fn fate(
         })
     });
     let known_next = known.transpose()?.map(|place| place.next);
+    let if_exists = if beginning.goes_on {
+        Some(IfExists::Append)
+    } else {
+        if_exists
+    };
     let items = list(pattern, disk)?;
     if let Some((name, _)) = items.iter().find(|(_, item)| *item == FolderItem::Foreign) {
         return Err(Error::Foreign {
@@ -395,7 +417,12 @@ impl Sink for Parts {
             Some(open) => open,
             None => self.begin()?,
         };
-        self.open.insert(open).file.write(events)
+        let file = &mut self.open.insert(open).file;
+        let written = file.write(events);
+        if self.columns.is_none() {
+            self.columns = file.columns().map(<[String]>::to_vec);
+        }
+        written
     }
 
     /// Nobody sees what is written before it is committed: it may as well gather.
@@ -425,6 +452,7 @@ impl Sink for Parts {
             next: self.next,
             open: still_open,
             closed: self.closed.clone(),
+            columns: self.columns.clone(),
         };
         let (folders, disk) = (self.unsynced.prepare(), self.disk.clone());
         let sync = move || {
@@ -483,6 +511,7 @@ mod tests {
         pipeline: "p",
         keeps_state: false,
         discarded: None,
+        goes_on: false,
     });
 
     /// A folder that parts go to, and who opens it again and again.
@@ -523,6 +552,7 @@ mod tests {
             let (disk, clock): (Arc<dyn Disk>, Arc<dyn Clock>) = (Arc::new(Real), self.clock.clone());
             let spec = PartsSpec {
                 pattern,
+                format: FileFormat::Jsonl,
                 roll: self.roll,
                 if_exists: None,
             };

@@ -8,7 +8,7 @@ use dirigo_connect::sink::{Beginning, DeliveryCapability, Error, Resume, Sink, S
 use dirigo_connect::{Facets, Files, Pattern, facets, seen_from};
 use dirigo_disk::{Disk, PathKind};
 use dirigo_ground::clock::Clock;
-use dirigo_pipeline::keys::{Choice, Diagnostic, Lapse, Size, Validation, Word};
+use dirigo_pipeline::keys::{At, Choice, Diagnostic, Lapse, Size, Validation, Word};
 use dirigo_pipeline::{IfExists, SinkConnector, section};
 use serde_json::json;
 
@@ -25,6 +25,10 @@ section! {
         /// committed, in parts.
         #[schemars(extend("default" = "append"))]
         commit: Word<Commit>,
+        /// For a file: how events are written. Default: by its ending, "csv" for `.csv` and `.csv.gz`, else "jsonl".
+        format: Word<FormatWord>,
+        /// For csv: the columns, as members of the events. Default: the members of the first event.
+        columns: Vec<At<String>>,
         /// For a file: what becomes of what is there when it is to be begun, and that this pipeline did not write:
         /// "overwrite" or "append". Without it, a run that would lose it is refused.
         if_exists: Word<IfExists>,
@@ -58,6 +62,38 @@ impl Choice for Commit {
     const WORDS: &'static [(&'static str, Self)] = &[("append", Self::Append), ("epoch", Self::Epoch)];
 }
 
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormatWord {
+    /// Each as it is, on a line of its own.
+    Jsonl,
+    /// As a record of its members.
+    Csv,
+}
+
+impl Choice for FormatWord {
+    const WHAT: &'static str = "format";
+    const WORDS: &'static [(&'static str, Self)] = &[("jsonl", Self::Jsonl), ("csv", Self::Csv)];
+}
+
+/// What is in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileFormat {
+    /// An event per line, as it is.
+    Jsonl,
+    /// A header, then a record per event.
+    Csv {
+        /// The members that become columns; those of the first event where the pipeline file names none.
+        columns: Option<Vec<String>>,
+    },
+}
+
+/// Endings of files whose format is one that is not written here: lines under such a name would mislead their reader.
+const OTHER_FORMATS: &[&str] = &[
+    "parquet", "avro", "arrow", "feather", "orc", "tsv", "xls", "xlsx", "ods", "xml", "yaml", "yml", "toml", "html",
+    "pdf", "db", "sqlite", "pb", "msgpack", "cbor", "bson", "bz2", "xz", "lz4", "br", "sz", "lzma", "zip", "7z", "tar",
+];
+
 /// `kind = "file"`: a file, or parts in a folder.
 #[derive(Clone, Copy, Debug)]
 pub struct FileSink;
@@ -76,6 +112,7 @@ impl SinkConnector for FileSink {
             .required("path", example, keys.place, who, &mut validation.problems)?;
         let commit = keys.commit.map(|Word(commit)| *commit);
         let if_exists = keys.if_exists.map(|Word(if_exists)| *if_exists);
+        let format = format(keys, at, who, validation)?;
         if commit == Some(Commit::Epoch) {
             let roll = match keys.roll.given() {
                 Some(at) => Some(roll(&at.value, validation)?),
@@ -84,6 +121,7 @@ impl SinkConnector for FileSink {
             let pattern = validation.written_files(at, who)?;
             return Some(Arc::new(PartsSpec {
                 pattern,
+                format,
                 roll,
                 if_exists,
             }));
@@ -104,8 +142,80 @@ impl SinkConnector for FileSink {
             return None;
         }
         let path = validation.written_file(at, "sink file", who)?;
-        Some(Arc::new(LinesSpec { path, if_exists }))
+        Some(Arc::new(LinesSpec {
+            path,
+            format,
+            if_exists,
+        }))
     }
+}
+
+/// What the keys and the ending of the path say of the format.
+fn format(keys: &Keys, path: &At<String>, who: &str, validation: &mut Validation<'_>) -> Option<FileFormat> {
+    if keys.format.key().is_none() && !keys.format.is_absent() {
+        return None;
+    }
+    let ending = ending(&path.value);
+    let word = match keys.format.map(|Word(word)| *word) {
+        Some(word) => word,
+        None if ending.as_deref() == Some("csv") => FormatWord::Csv,
+        None => {
+            if let Some(ending) = ending.filter(|ending| OTHER_FORMATS.contains(&ending.as_str())) {
+                let problem = Diagnostic::error(format!("{who} cannot write `.{ending}`"))
+                    .at(path.place, "the name of a format that is not written")
+                    .help("end the name with `.jsonl` or `.csv`, or add `format = \"jsonl\"` or `\"csv\"`");
+                validation.problems.push(problem);
+                return None;
+            }
+            FormatWord::Jsonl
+        }
+    };
+    match word {
+        FormatWord::Csv => Some(FileFormat::Csv {
+            columns: match keys.columns.given() {
+                None if keys.columns.is_absent() => None,
+                None => return None,
+                Some(at) => Some(columns(at, who, validation)?),
+            },
+        }),
+        FormatWord::Jsonl => {
+            if let Some(place) = keys.columns.key() {
+                let problem = Diagnostic::error(format!("{who} writes JSON lines, which have no `columns`"));
+                let problem = problem.at(place, "columns are for csv");
+                let help = "add `format = \"csv\"`, end the path with `.csv`, or remove `columns`";
+                validation.problems.push(problem.help(help));
+                return None;
+            }
+            Some(FileFormat::Jsonl)
+        }
+    }
+}
+
+fn columns(at: &At<Vec<At<String>>>, who: &str, validation: &mut Validation<'_>) -> Option<Vec<String>> {
+    if at.value.is_empty() {
+        let problem = Diagnostic::error(format!("{who} has no columns")).at(at.place, "an empty list");
+        let help = "name at least one, or remove `columns`: then they are the members of the first event";
+        validation.problems.push(problem.help(help));
+        return None;
+    }
+    for (index, column) in at.value.iter().enumerate() {
+        if let Some(first) = at.value[..index].iter().find(|first| first.value == column.value) {
+            let problem = Diagnostic::error(format!("{who} has column `{}` twice", column.value))
+                .at(column.place, "again here")
+                .also(first.place, "first here");
+            validation.problems.push(problem);
+            return None;
+        }
+    }
+    Some(at.value.iter().map(|column| column.value.clone()).collect())
+}
+
+/// What a name ends with, before the ending of a compression.
+fn ending(path: &str) -> Option<String> {
+    let lower = path.to_ascii_lowercase();
+    let inner = lower.strip_suffix(".gz").or_else(|| lower.strip_suffix(".zst"));
+    let inner = Path::new(inner.unwrap_or(&lower));
+    Some(inner.extension()?.to_str()?.to_owned())
 }
 
 fn roll(keys: &RollKeys, validation: &mut Validation<'_>) -> Option<Roll> {
@@ -134,18 +244,37 @@ pub struct Roll {
     pub every: Option<Duration>,
 }
 
-/// A file, one event per line; `.gz` and `.zst` are compressed.
+impl FileFormat {
+    /// The values of `format` and `columns`; null for what is not written of JSON lines, which any file has that says
+    /// nothing.
+    fn facets(&self) -> (serde_json::Value, serde_json::Value) {
+        match self {
+            Self::Jsonl => (serde_json::Value::Null, serde_json::Value::Null),
+            Self::Csv { columns } => (json!("csv"), json!(columns)),
+        }
+    }
+}
+
+/// A file of events; `.gz` and `.zst` are compressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinesSpec {
     /// Absolute, or relative to the working directory.
     pub path: PathBuf,
+    /// How events are written.
+    pub format: FileFormat,
     /// What becomes of a file that is there and is not the pipeline's.
     pub if_exists: Option<IfExists>,
 }
 
 impl SinkSpec for LinesSpec {
     fn open(&self, from: Resume<'_>, disk: &Arc<dyn Disk>, _: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error> {
-        Ok(Box::new(LineFile::open(&self.path, self.if_exists, from, disk)?))
+        Ok(Box::new(LineFile::open(
+            &self.path,
+            &self.format,
+            self.if_exists,
+            from,
+            disk,
+        )?))
     }
 
     fn delivery_capability(&self, disk: &dyn Disk) -> DeliveryCapability {
@@ -153,9 +282,12 @@ impl SinkSpec for LinesSpec {
     }
 
     fn facets(&self, file: &Path) -> Option<Facets> {
+        let (format, columns) = self.format.facets();
         Some(facets([
             ("kind", json!("file")),
             ("path", json!(seen_from(file, &self.path))),
+            ("format", format),
+            ("columns", columns),
         ]))
     }
 
@@ -177,11 +309,13 @@ impl SinkSpec for LinesSpec {
     }
 }
 
-/// The files of a folder, one event per line; each is shown under its name once all that is in it is committed.
+/// The files of a folder; each is shown under its name once all that is in it is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartsSpec {
     /// Their names; nine digits, counted from 1, stand for the `*`.
     pub pattern: Pattern,
+    /// How events are written.
+    pub format: FileFormat,
     /// When a part is full; `None` for at the end of each epoch that has events.
     pub roll: Option<Roll>,
     /// What becomes of parts that are there and are not the pipeline's.
@@ -198,10 +332,13 @@ impl SinkSpec for PartsSpec {
     }
 
     fn facets(&self, file: &Path) -> Option<Facets> {
+        let (format, columns) = self.format.facets();
         Some(facets([
             ("kind", json!("file")),
             ("commit", json!("epoch")),
             ("path", json!(seen_from(file, Path::new(&self.pattern.to_string())))),
+            ("format", format),
+            ("columns", columns),
         ]))
     }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{TestFolder, good, spec, with_operator, with_source};
 use dirigo_connect::{SinkSpec, SourceSpec, TimeUnit};
-use dirigo_connectors::file::{FileSpec, FolderSpec, LinesSpec, PartsSpec, Roll};
+use dirigo_connectors::file::{FileFormat, FileSpec, FolderSpec, LinesSpec, PartsSpec, Roll};
 use dirigo_connectors::generator::GeneratorSpec;
 use dirigo_pipeline::*;
 
@@ -127,7 +127,14 @@ fn the_contracts_example_is_what_it_says() {
     let sink = &pipeline.sinks[0];
     assert_eq!(sink.inputs, [Input::Operator(2)]);
     let path = folder.path("out/averages.jsonl");
-    assert_eq!(spec::<LinesSpec>(&*sink.spec), &LinesSpec { path, if_exists: None });
+    assert_eq!(
+        spec::<LinesSpec>(&*sink.spec),
+        &LinesSpec {
+            path,
+            format: FileFormat::Jsonl,
+            if_exists: None
+        }
+    );
     assert_eq!(sink.order, Order::Key);
 
     let test = &pipeline.tests[0];

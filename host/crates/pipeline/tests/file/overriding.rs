@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{TestFolder, assert_says, spec, with_operator};
-use dirigo_connectors::file::LinesSpec;
+use dirigo_connectors::file::{FileFormat, LinesSpec};
 use dirigo_connectors::generator::GeneratorSpec;
 use dirigo_pipeline::*;
 
@@ -54,7 +54,11 @@ fn a_relative_path_in_an_override_starts_from_the_pipeline_files_folder() {
     let path = folder.path("over.jsonl");
     assert_eq!(
         spec::<LinesSpec>(&*pipeline.sinks[0].spec),
-        &LinesSpec { path, if_exists: None }
+        &LinesSpec {
+            path,
+            format: FileFormat::Jsonl,
+            if_exists: None
+        }
     );
 }
 

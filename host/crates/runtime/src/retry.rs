@@ -1,0 +1,506 @@
+//! Dead letters that go back into their pipeline.
+//!
+//! A retry is one commit and one run. The commit takes letters from the dead letters and puts their events on their way to
+//! the operators where they failed, as a checkpoint finds events on their way: both, or neither. The run reads nothing from
+//! the sources, and goes on from that commit as any run goes on from a checkpoint; what ends it early leaves the rest to the
+//! next retry or run. So each letter is retried once, whatever happens meanwhile.
+//!
+//! A pipeline that keeps no state gets a state directory for as long as the retry takes, next to its dead letters. What
+//! was retried is then noted in a file there (`.NAME.retried`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::connectors::{BATCH_EVENTS, Connectors, begin};
+use super::disks::Disks;
+use super::host::Host;
+use super::letter_file;
+use super::location::{StateLocation, dead_letters_path};
+use super::opening::Opened;
+use super::outputs::{self, Outputs, stored};
+use super::prepare::Prepared;
+use super::recovery::RecoveredBatches;
+use super::start_error::StartError;
+use dirigo_connect::Source;
+use dirigo_connect::sink::Resume;
+use dirigo_connect::source::{self, Intake, Offset, Read, ReadLimit, ReadProgress};
+use dirigo_connectors::records::Extract;
+use dirigo_disk as disk;
+use dirigo_flow::{Attempts, DeadLetter, DeadLetterOffset, IdRanges, SavedBatch};
+use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::lineage::Ticket;
+use dirigo_pipeline::{Input, Pipeline};
+use dirigo_state::{self as state, InFlight, Offsets, Snapshot, Store};
+
+/// Letters that one commit puts back: what waits at operators is in memory, and what is known of each letter's attempts is
+/// written with every checkpoint.
+const LETTERS_MAX: usize = 20_000;
+/// Bytes of letters that one commit puts back, for the same reason.
+const BYTES_MAX: usize = 64 << 20;
+/// What the numbers of the tickets of letters begin at: behind those of all that was on its way.
+const TICKETS_FROM: u64 = 1 << 62;
+
+/// Which letters are meant.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Those with a lower id.
+    pub below: Option<u64>,
+    /// Those that failed in this operator.
+    pub operator: Option<String>,
+    /// Those with these ids; all where there are none.
+    pub ids: BTreeSet<u64>,
+}
+
+impl Selection {
+    /// Whether a letter is meant.
+    #[must_use]
+    pub fn has(&self, letter: &DeadLetter) -> bool {
+        self.below.is_none_or(|below| letter.id < below)
+            && self
+                .operator
+                .as_ref()
+                .is_none_or(|operator| *operator == letter.operator)
+            && (self.ids.is_empty() || self.ids.contains(&letter.id))
+    }
+}
+
+/// Letters that go back, and those that cannot.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// How many go back.
+    pub letters: u64,
+    /// Whether there are more of them.
+    pub has_more: bool,
+    /// Why others stay where they are, and how many.
+    pub left: BTreeMap<String, u64>,
+    /// Whether an interrupted retry or run had left events on their way, which go on now.
+    pub is_resumed: bool,
+    /// The id that the next letter gets: those that fail again have it or a later one.
+    pub next_id: u64,
+}
+
+/// Why letters cannot be retried.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {}: {reason}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// The pipeline has not run with this state.
+    #[error("there is no state of the pipeline in {}", .path.display())]
+    NoState {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}: {reason}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// A sink, the dead letters or the state cannot be opened.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The state cannot be read or written.
+    #[error(transparent)]
+    State(#[from] state::Error),
+}
+
+/// Which letters of a file were retried, as far as that is noted next to it.
+#[must_use]
+pub fn retried(letters: &Path) -> IdRanges {
+    letter_file::retried(letters)
+}
+
+/// Opens a pipeline so that it retries letters and reads nothing: the next of `selection`, as many as one commit takes. The
+/// commit is made; to launch what is opened is to retry them. `None` where nothing is to be done.
+///
+/// # Errors
+/// When the letters or the state cannot be read, or a sink cannot be opened.
+pub fn open(
+    host: &Host,
+    mut prepared: Prepared,
+    state_directory: Option<&Path>,
+    selection: &Selection,
+) -> Result<(Option<Opened>, Round), Error> {
+    let disks = Disks::of(&prepared.pipeline);
+    let disk = &disks.host;
+    let place = Place::of(&prepared.pipeline, state_directory);
+    let directory = place.directory();
+    let is_known = stored(&**disk, directory)?.is_some();
+    if !is_known && !place.is_private {
+        return Err(Error::NoState {
+            path: directory.to_owned(),
+        });
+    }
+    prepared.pipeline.dead_letters = Some(place.letters.clone());
+    // What was retried is not to be asked for again where nothing else of it is kept.
+    let (mut known, in_flight) = if is_known {
+        let store = Store::open(disk.clone(), directory)?;
+        (store.offsets()?.unwrap_or_default(), store.take_in_flight()?)
+    } else {
+        (Offsets::default(), Vec::new())
+    };
+    let from = outputs::dead_letter_offset(&known)?;
+    let mut already = from.as_ref().map(|from| from.retried.clone()).unwrap_or_default();
+    if place.is_private {
+        already.extend(&retried(&place.letters));
+    }
+    let length = match &from {
+        Some(from) => from.file.as_ref().map_or(Some(0), |file| file["length"].as_u64()),
+        None => None,
+    };
+    let mut gathered = gather(&place, length, &already, &prepared, selection)?;
+    gathered.round.is_resumed = !in_flight.is_empty();
+    let mut from = from.unwrap_or(DeadLetterOffset {
+        next_id: gathered.round.next_id,
+        ..DeadLetterOffset::fresh()
+    });
+    gathered.round.next_id = from.next_id;
+    if gathered.chosen.is_empty() && in_flight.is_empty() {
+        return Ok((None, gathered.round));
+    }
+    if in_flight.is_empty() {
+        from.attempts = Attempts::default();
+    }
+    from.retried = already;
+    for chosen in &gathered.chosen {
+        let DeadLetter { id, event, attempt, .. } = &chosen.letter;
+        from.retried.insert(*id);
+        from.attempts.insert(&event.source, event.position, *attempt);
+    }
+    known.dead_letters = Some(serde_json::to_value(from).expect("a position is plain JSON"));
+    let in_flight: Vec<InFlight> = in_flight
+        .into_iter()
+        .chain(put_back(gathered.chosen, &prepared))
+        .collect();
+    let connectors = connect(host, &disks, &prepared, &place, known, in_flight)?;
+    Ok((Some(Opened { prepared, connectors }), gathered.round))
+}
+
+/// Commits that letters are on their way, and where sinks begin that nothing is known of yet; opens everything for that.
+fn connect(
+    host: &Host,
+    disks: &Disks,
+    prepared: &Prepared,
+    place: &Place,
+    known: Offsets,
+    in_flight: Vec<InFlight>,
+) -> Result<Connectors, Error> {
+    let pipeline = &prepared.pipeline;
+    let outputs = if place.is_private {
+        Outputs::that_go_on(prepared, known)?
+    } else {
+        Outputs::new(prepared, &place.location, known, Offsets::default())?
+    };
+    let known = &outputs.known;
+    let clock = host.clock();
+    outputs.check(disks)?;
+    let store = Store::open(disks.host.clone(), place.directory())?;
+    let open_sink = |sink: &dirigo_pipeline::Sink| {
+        let fresh = || Resume::Fresh(outputs.beginning(&sink.id));
+        let resume = known.sinks.get(&sink.id).map_or_else(fresh, Resume::At);
+        let opened = sink.spec.open(resume, &disks.sinks, clock);
+        opened.map_err(|reason| StartError::sink(&sink.id, reason))
+    };
+    let mut sinks: Vec<_> = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
+    let (dead_letters, dead_letter_offset) = outputs.open_dead_letters(disks, clock)?;
+    let offsets = begin(known.clone(), &mut sinks, &dead_letter_offset, prepared)?;
+    let recovered_batches = RecoveredBatches::read(in_flight.clone(), known, pipeline)?;
+    store.commit(Snapshot {
+        in_flight,
+        offsets,
+        ..Snapshot::default()
+    })?;
+    let held = |source: &dirigo_pipeline::Source| {
+        let offset = known.sources.get(&source.id).cloned();
+        Box::new(HeldSource(offset)) as Box<dyn Source>
+    };
+    Ok(Connectors {
+        sources: pipeline.sources.iter().map(held).collect(),
+        sinks,
+        dead_letters,
+        dead_letter_offset,
+        store,
+        recovered_batches,
+        is_resumed: true,
+        batch_events: BATCH_EVENTS,
+    })
+}
+
+/// Where letters are, and the state that they are retried with.
+struct Place {
+    letters: PathBuf,
+    location: StateLocation,
+    /// Whether the state is only there for the retry.
+    is_private: bool,
+}
+
+impl Place {
+    fn of(pipeline: &Pipeline, state_directory: Option<&Path>) -> Self {
+        let location = |path: PathBuf| StateLocation::Directory { path, fresh: false };
+        if let Some(directory) = state_directory {
+            let location = location(directory.to_owned());
+            return Self {
+                letters: dead_letters_path(pipeline, &location),
+                location,
+                is_private: false,
+            };
+        }
+        let letters = dead_letters_path(pipeline, &StateLocation::Temporary);
+        Self {
+            location: location(letter_file::private_state(&letters)),
+            letters,
+            is_private: true,
+        }
+    }
+
+    fn directory(&self) -> &Path {
+        match &self.location {
+            StateLocation::Directory { path, .. } => path,
+            StateLocation::Temporary => unreachable!("a retry has a state"),
+        }
+    }
+}
+
+/// Notes what was retried where people and `dirigo dead-letters list` look, and removes what only an interrupted retry
+/// needs.
+///
+/// # Errors
+/// When the state cannot be read or removed, or the note not be written.
+pub fn conclude(pipeline: &Pipeline, state_directory: Option<&Path>) -> Result<(), Error> {
+    let place = Place::of(pipeline, state_directory);
+    let directory = place.directory();
+    let known = stored(&disk::Real, directory)?.unwrap_or_default();
+    if let Some(offset) = outputs::dead_letter_offset(&known)? {
+        let mut ids = retried(&place.letters);
+        ids.extend(&offset.retried);
+        letter_file::note_retried(&place.letters, &ids).map_err(|reason| Error::Write {
+            path: place.letters.clone(),
+            reason,
+        })?;
+    }
+    if place.is_private && directory.exists() {
+        let removed = std::fs::remove_dir_all(directory);
+        removed.map_err(|reason| Error::Write {
+            path: directory.to_owned(),
+            reason,
+        })?;
+    }
+    Ok(())
+}
+
+/// A source that is not read, and stays where it is.
+struct HeldSource(Option<Offset>);
+
+impl Source for HeldSource {
+    fn read(&mut self, _: &mut Intake, _: ReadLimit) -> Result<Read, source::Error> {
+        Ok(Read::End)
+    }
+
+    fn offset(&self) -> Option<Offset> {
+        self.0.clone()
+    }
+
+    fn progress(&self) -> Option<ReadProgress> {
+        None
+    }
+}
+
+/// What a file of letters has for a retry.
+struct Gathered {
+    chosen: Vec<Chosen>,
+    round: Round,
+}
+
+/// A letter that goes back.
+struct Chosen {
+    letter: DeadLetter,
+    /// The operator, as the pipeline counts them.
+    operator: usize,
+    time: i64,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// Reads the letters of a file, as far as they are committed, and chooses those that go back.
+fn gather(
+    place: &Place,
+    length: Option<u64>,
+    already: &IdRanges,
+    prepared: &Prepared,
+    selection: &Selection,
+) -> Result<Gathered, Error> {
+    let unreadable = |reason| Error::Read {
+        path: place.letters.clone(),
+        reason,
+    };
+    let mut gathered = Gathered {
+        chosen: Vec::new(),
+        round: Round {
+            next_id: 1,
+            ..Round::default()
+        },
+    };
+    let Gathered { chosen, round } = &mut gathered;
+    let file = match File::open(&place.letters) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(gathered),
+        file => file.map_err(unreadable)?,
+    };
+    let mut lines = BufReader::new(file.take(length.unwrap_or(u64::MAX)));
+    let (mut line, mut bytes) = (Vec::new(), 0);
+    while lines.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
+        let size = line.len();
+        let letter = serde_json::from_slice::<DeadLetter>(&line);
+        line.clear();
+        let Ok(letter) = letter else {
+            *round.left.entry("it cannot be read".to_owned()).or_default() += 1;
+            continue;
+        };
+        round.next_id = round.next_id.max(letter.id + 1);
+        if already.contains(letter.id) || !selection.has(&letter) {
+            continue;
+        }
+        match choose(letter, prepared, place.is_private) {
+            Err(reason) => *round.left.entry(reason).or_default() += 1,
+            Ok(_) if chosen.len() == LETTERS_MAX || (bytes + size > BYTES_MAX && bytes > 0) => {
+                round.has_more = true;
+            }
+            Ok(letter) => {
+                bytes += size;
+                round.letters += 1;
+                chosen.push(letter);
+            }
+        }
+    }
+    Ok(gathered)
+}
+
+/// A letter as it goes back, or why it cannot.
+fn choose(letter: DeadLetter, prepared: &Prepared, is_private: bool) -> Result<Chosen, String> {
+    let pipeline = &prepared.pipeline;
+    let DeadLetter {
+        operator: id, event, ..
+    } = &letter;
+    if letter.setup.is_none() {
+        return Err(format!("source `{id}` could not make an event of it"));
+    }
+    if letter.pipeline != pipeline.name {
+        return Err(format!("it is of pipeline `{}`", letter.pipeline));
+    }
+    let Some(operator) = pipeline.operators.iter().position(|operator| operator.id == *id) else {
+        return Err(format!("the pipeline has no operator `{id}`"));
+    };
+    if !pipeline.sources.iter().any(|source| source.id == event.source) {
+        return Err(format!("the pipeline has no source `{}`", event.source));
+    }
+    if let Some(keeper) = is_private.then(|| first_keeper(operator, prepared)).flatten() {
+        return Err(format!(
+            "operator `{keeper}` would add it to windows, and those of a run without `--state` are gone"
+        ));
+    }
+    let damaged = |_| "it is damaged".to_owned();
+    let value = event.value_bytes().map_err(damaged)?;
+    let key = match &pipeline.operators[operator].key {
+        None => event.key_bytes().map_err(damaged)?,
+        Some(pointer) => match Extract::new(Some(pointer), None).key(&value) {
+            Ok(key) => key.into_owned(),
+            Err(_) => return Err(format!("the `key` of operator `{id}` is not in it")),
+        },
+    };
+    let time = event.time.ok_or_else(|| "it has no time".to_owned())?;
+    Ok(Chosen {
+        letter,
+        operator,
+        time,
+        key,
+        value,
+    })
+}
+
+/// The first operator that keeps state of those that an event comes to which enters `operator`.
+fn first_keeper(operator: usize, prepared: &Prepared) -> Option<&str> {
+    let operators = &prepared.pipeline.operators;
+    let mut is_reached = vec![false; operators.len()];
+    is_reached[operator] = true;
+    // They are in topological order.
+    for (index, candidate) in operators.iter().enumerate().skip(operator) {
+        let is_fed = |input: &Input| matches!(input, Input::Operator(fed_by) if is_reached[*fed_by]);
+        if index > operator && !candidate.inputs.iter().any(is_fed) {
+            continue;
+        }
+        is_reached[index] = true;
+        if prepared.components[index].0.kind().is_stateful() {
+            return Some(&candidate.id);
+        }
+    }
+    None
+}
+
+/// Letters as batches that wait at their operators: those of one operator in the order of their source, and operators
+/// furthest downstream first, as a checkpoint has them.
+fn put_back(mut chosen: Vec<Chosen>, prepared: &Prepared) -> Vec<InFlight> {
+    chosen.sort_by(|a, b| {
+        let place = |chosen: &Chosen| (chosen.letter.event.position, chosen.letter.id);
+        (&a.letter.event.source, place(a)).cmp(&(&b.letter.event.source, place(b)))
+    });
+    let is_one = |a: &Chosen, b: &Chosen| a.operator == b.operator && a.letter.event.source == b.letter.event.source;
+    let runs = chosen.chunk_by(is_one).flat_map(|run| run.chunks(BATCH_EVENTS));
+    let mut batches: Vec<(usize, InFlight)> = (TICKETS_FROM..)
+        .zip(runs)
+        .map(|(ticket, run)| {
+            let operator = run[0].operator;
+            let column = |bytes: fn(&Chosen) -> &[u8]| {
+                let mut column = Column::default();
+                run.iter().for_each(|chosen| column.push(bytes(chosen)));
+                Arc::new(column)
+            };
+            let batch = Batch {
+                times: Arc::new(run.iter().map(|chosen| chosen.time).collect()),
+                keys: column(|chosen| &chosen.key),
+                values: column(|chosen| &chosen.value),
+                positions: Arc::new(run.iter().map(|chosen| chosen.letter.event.position).collect()),
+                origin: Ticket::detached().into(),
+            };
+            let source = &run[0].letter.event.source;
+            let waiting = InFlight {
+                item: prepared.pipeline.operators[operator].id.clone(),
+                bytes: SavedBatch::encode_with_ticket(&batch, source, false, ticket, batch.positions[0]),
+            };
+            (operator, waiting)
+        })
+        .collect();
+    batches.sort_by_key(|(operator, _)| std::cmp::Reverse(*operator));
+    batches.into_iter().map(|(_, waiting)| waiting).collect()
+}
+
+/// The operators in which the letters failed that are meant and were not retried, as far as that is noted.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn operators(letters: &Path, selection: &Selection) -> Result<BTreeSet<String>, Error> {
+    let unreadable = |reason| Error::Read {
+        path: letters.to_owned(),
+        reason,
+    };
+    let retried = retried(letters);
+    let mut operators = BTreeSet::new();
+    for line in BufReader::new(File::open(letters).map_err(unreadable)?).split(b'\n') {
+        let line = line.map_err(unreadable)?;
+        let letter = serde_json::from_slice::<DeadLetter>(&line).ok();
+        let meant =
+            letter.filter(|letter| letter.setup.is_some() && selection.has(letter) && !retried.contains(letter.id));
+        operators.extend(meant.map(|letter| letter.operator));
+    }
+    Ok(operators)
+}

@@ -1,0 +1,249 @@
+//! `dirigo dead-letters retry`: letters go back into the pipeline.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use dirigo::pipeline::{self, Inputs, Override, Pipeline};
+use dirigo::runtime::retry::{self, Selection};
+use dirigo::runtime::{Host, HostOptions, Prepared, StateLocation, compatibility, dead_letters_path};
+use dirigo::scheduler::PolicyKind;
+use serde::Serialize;
+
+use super::super::output::{Format, grouped};
+use super::super::setup::CommandContext;
+use super::super::{Exit, Globals, output, report};
+
+/// Arguments of `dirigo dead-letters retry`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Each letter goes back to the operator where it failed, and on from there to the sinks: once, even if the retry is \
+killed. The sources are not read. A letter that fails again becomes a new dead letter, with `attempt` counted on; one \
+that was retried stays in the file, is known to have been, and is not retried again.
+
+With `--state DIR` the retry is part of the pipeline's state, as a run would be; no other process may be running on it. \
+Without it, the output files of the last run are added to; letters that would come to an operator with windows stay, \
+since those windows are gone.
+
+Exit code: 0 if all letters got through, or there were none, 1 if one failed again, 78 if the pipeline file cannot be \
+used.")]
+pub(crate) struct Args {
+    /// Pipeline file
+    #[arg(value_name = "PIPELINE")]
+    file: PathBuf,
+    /// The state directory of the pipeline's runs
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Only those that failed in this operator
+    #[arg(long, value_name = "ID")]
+    operator: Option<String>,
+    /// Only the dead letter with this id; may be given several times
+    #[arg(long, value_name = "N")]
+    id: Vec<u64>,
+    /// Run the operator where they failed with this component: a file, or `builtin:NAME`
+    #[arg(long, value_name = "FILE")]
+    component: Option<String>,
+    /// Put a value in place of the file's, such as `operator.map-1.config.scale=2`
+    #[arg(short, long = "set", value_name = "KEY=VALUE")]
+    set: Vec<Override>,
+}
+
+pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    let setup = CommandContext::new(globals)?;
+    let mut overrides = args.set.clone();
+    if let Some(component) = &args.component {
+        let operator = match &args.operator {
+            Some(operator) => operator.clone(),
+            // Its settings may be such as only the other component takes.
+            None => match setup.load_file(&args.file, &args.set, Inputs::HandedIn) {
+                Ok(loaded) => the_operator(args, &loaded.pipeline)?,
+                Err(problems) => {
+                    report::diagnostics(&problems, globals.format)?;
+                    return Ok(Exit::Configuration);
+                }
+            },
+        };
+        overrides.push(replacement(&operator, component)?);
+    }
+    let prepared = match setup.load_for_tests(&args.file, &overrides) {
+        Ok(prepared) => prepared,
+        Err(problems) => {
+            report::diagnostics(&problems, globals.format)?;
+            return Ok(Exit::Configuration);
+        }
+    };
+    let location = location(args, &prepared.pipeline);
+    let prepared = match compatibility::resume(prepared, &location) {
+        Ok(prepared) => prepared,
+        Err(compatibility::Incompatible::Changed(problems)) => {
+            report::all(&[*problems], globals.format)?;
+            return Ok(Exit::Configuration);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let retried = retry_all(args, &setup, &prepared, &location)?;
+    match globals.format {
+        Format::Json => output::print_json(&retried)?,
+        Format::Text => output::print(&retried.text())?,
+    }
+    Ok(if retried.failed_again == 0 {
+        Exit::Success
+    } else {
+        Exit::Failure
+    })
+}
+
+/// What came of a retry.
+#[derive(Debug, Default, Serialize)]
+struct Retried {
+    pipeline: String,
+    /// Letters that went back.
+    #[serde(rename = "retried")]
+    letters: u64,
+    /// Dead letters that they became again.
+    failed_again: u64,
+    /// Letters that stay, by reason.
+    left: BTreeMap<String, u64>,
+    dead_letters_path: PathBuf,
+}
+
+fn retry_all(
+    args: &Args,
+    setup: &CommandContext,
+    prepared: &Prepared,
+    location: &StateLocation,
+) -> anyhow::Result<Retried> {
+    let pipeline = &prepared.pipeline;
+    let state = match location {
+        StateLocation::Directory { path, .. } => Some(path.as_path()),
+        StateLocation::Temporary => None,
+    };
+    let mut selection = Selection {
+        operator: args.operator.clone(),
+        ids: args.id.iter().copied().collect(),
+        below: None,
+    };
+    let mut retried = Retried {
+        pipeline: pipeline.name.clone(),
+        dead_letters_path: dead_letters_path(pipeline, location),
+        ..Retried::default()
+    };
+    loop {
+        // One for each commit: with it everything goes that has the state open.
+        let host = host(setup, prepared)?;
+        let (opened, round) = retry::open(&host, prepared.clone(), state, &selection)?;
+        // Those that fail again are for another day.
+        selection.below.get_or_insert(round.next_id);
+        retried.left = round.left;
+        let Some(opened) = opened else { break };
+        retried.letters += round.letters;
+        let job = host.launch(opened);
+        let ended = setup.runtime.block_on(job.finished());
+        drop(host);
+        if let Some(failure) = ended.failure {
+            bail!(
+                "pipeline `{}`: {failure}; what was on its way goes on with the next retry",
+                pipeline.name
+            );
+        }
+        retried.failed_again += ended.summary.figures.dead_letters;
+        retry::conclude(pipeline, state)?;
+        if !round.has_more {
+            break;
+        }
+    }
+    Ok(retried)
+}
+
+fn host(setup: &CommandContext, prepared: &Prepared) -> anyhow::Result<Host> {
+    let options = HostOptions {
+        workers: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+        policy: PolicyKind::default(),
+        instances_max: u32::MAX,
+        clock: setup.clock.clone(),
+    };
+    let host = Host::start(setup.engine.clone(), options, setup.runtime.handle().clone());
+    let budgets = pipeline::budgets(std::iter::once(&prepared.pipeline), None);
+    for (tenant, budget) in budgets.map_err(|problems| anyhow::anyhow!("{problems}"))? {
+        host.set_budget(&tenant, budget);
+    }
+    Ok(host)
+}
+
+fn location(args: &Args, pipeline: &Pipeline) -> StateLocation {
+    match &args.state {
+        None => StateLocation::Temporary,
+        Some(directory) => StateLocation::Directory {
+            path: directory.join(&pipeline.name),
+            fresh: false,
+        },
+    }
+}
+
+/// The one operator in which the letters failed that are meant.
+fn the_operator(args: &Args, pipeline: &Pipeline) -> anyhow::Result<String> {
+    let path = dead_letters_path(pipeline, &location(args, pipeline));
+    let ids: BTreeSet<u64> = args.id.iter().copied().collect();
+    let selection = Selection {
+        ids,
+        ..Selection::default()
+    };
+    let operators = retry::operators(&path, &selection)?;
+    let mut operators = operators.into_iter();
+    match (operators.next(), operators.next()) {
+        (None, _) => bail!("there are no dead letters of an operator in {}", path.display()),
+        (Some(operator), None) => Ok(operator),
+        (Some(first), Some(second)) => bail!(
+            "the dead letters failed in several operators, such as `{first}` and `{second}`; say with `--operator` \
+             which of them `--component` is for"
+        ),
+    }
+}
+
+/// The override that gives an operator another component. Its path starts from the working directory.
+fn replacement(operator: &str, component: &str) -> anyhow::Result<Override> {
+    let component = if component.starts_with("builtin:") {
+        component.to_owned()
+    } else {
+        let path = std::path::absolute(Path::new(component));
+        path.with_context(|| format!("cannot find {component}"))?
+            .display()
+            .to_string()
+    };
+    let quoted = serde_json::to_string(&component).expect("a path is plain text");
+    Ok(Override::parse(&format!("operator.{operator}.component={quoted}"))?)
+}
+
+impl Retried {
+    fn text(&self) -> String {
+        use std::fmt::Write as _;
+
+        let mut text = String::new();
+        let file = self.dead_letters_path.display();
+        let _ = match (self.letters, self.failed_again) {
+            (0, 0) => writeln!(text, "pipeline `{}`: no dead letters to retry in {file}", self.pipeline),
+            (retried, 0) => writeln!(
+                text,
+                "pipeline `{}`: {} dead letters retried, all got through",
+                self.pipeline,
+                grouped(retried)
+            ),
+            (retried, again) => writeln!(
+                text,
+                "pipeline `{}`: {} dead letters retried, {} failed again: they are new dead letters in {file}",
+                self.pipeline,
+                grouped(retried),
+                grouped(again)
+            ),
+        };
+        for (reason, letters) in &self.left {
+            let _ = writeln!(
+                text,
+                "  {} stay: {}",
+                grouped(*letters),
+                super::super::summary::shown(reason)
+            );
+        }
+        text
+    }
+}
