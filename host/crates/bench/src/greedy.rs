@@ -18,6 +18,9 @@ pub(super) struct Cycle {
     position: u64,
 }
 
+/// The largest file of events that is taken: all of it is held in memory, next to what is measured.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+
 impl Cycle {
     /// Numbered events over `keys` keys that take turns.
     pub(super) fn numbered(keys: u64) -> Self {
@@ -31,7 +34,8 @@ impl Cycle {
 
     /// The lines of a file, without keys.
     pub(super) fn lines(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = dirigo_disk::read_regular(path, FILE_BYTES_MAX)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         let this = Self::of(lines.map(|line| (Vec::new(), line.to_vec())));
         anyhow::ensure!(!this.batches.is_empty(), "{} has no events", path.display());

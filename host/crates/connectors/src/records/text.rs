@@ -330,6 +330,7 @@ impl<'t> RecordTaker<'t> {
     #[inline]
     fn take_json(&mut self, number: u64, piece: Piece<'_>) {
         match piece {
+            Piece::Whole(line) if json::is_flat_object(line) => self.take_line(number, Piece::Whole(line)),
             Piece::Whole(line) if line.trim_ascii_start().is_empty() => {}
             Piece::Whole(line) => match json::flaw(line) {
                 None => self.take_line(number, Piece::Whole(line)),
