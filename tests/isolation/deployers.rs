@@ -164,6 +164,14 @@ fn a_tenant_reads_and_writes_nothing_of_another() {
 }
 
 #[test]
+fn a_link_to_the_file_of_a_tenant_grants_it_no_other_folder() {
+    let folder = two_tenants();
+    symlink("../acme/pipeline.toml", folder.path("globex/link.toml")).unwrap();
+    let refused = run(&folder, "globex/link.toml");
+    refused.ends_with(78, &["sink `out` may not write this path", "its list `write` has"]);
+}
+
+#[test]
 fn folders_that_are_granted_replace_that_of_the_pipeline_file() {
     let folder = two_tenants();
     fs::create_dir_all(folder.path("data/acme")).unwrap();
@@ -318,7 +326,7 @@ fn a_tenant_reads_the_environment_variables_that_it_was_granted() {
     run("HOST_SECRET").ends_with(78, &["is not among those that its tenant may read"]);
 }
 
-/// A pipeline file with so many sources, each of which feeds all of so many sinks.
+/// A pipeline file with this many sources, each of which feeds all of this many sinks.
 fn wide(name: &str, sources: usize, sinks: usize) -> String {
     let source = |n: usize| format!("[[source]]\nid = \"g{n}\"\nkind = \"generator\"\ncount = 1\n");
     let ids: Vec<String> = (0..sources).map(|n| format!("\"g{n}\"")).collect();
@@ -367,8 +375,10 @@ fn more_sources_and_sinks_than_a_host_can_run_are_refused_before_any_starts() {
         "pipeline.toml",
         wide("many", 4_100, 1).replace("inputs = [", "inputs = [\"g0\"] #"),
     );
-    let refused = Dirigo::run(&folder, ["pipeline.toml"]).finish();
-    refused.ends_with(78, &["4100 sources and 1 sinks", "one host runs 4096"]);
+    for subcommand in ["run", "check"] {
+        let refused = Dirigo::command(&folder, subcommand).args(["pipeline.toml"]).finish();
+        refused.ends_with(78, &["4100 sources and 1 sinks", "one host runs 4096"]);
+    }
 }
 
 /// A graph of layers of two operators, each of which reads both of the layer before.

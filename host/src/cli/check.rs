@@ -9,7 +9,7 @@ use dirigo::runtime::{self, DeliveryCapabilities, Prepared, StateLocation, dead_
 use super::output::Format;
 use super::outputs::{self, OutputFinding};
 use super::setup::CommandContext;
-use super::{Exit, Globals, delivery_semantics, output, report};
+use super::{Exit, Globals, delivery_semantics, descriptors, output, report};
 
 /// Arguments of `dirigo check`.
 #[derive(Debug, clap::Args)]
@@ -88,6 +88,10 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         report::all(&conflicts, globals.format)?;
     }
     all.extend(conflicts);
+    if let Some(shortage) = descriptors::shortage(sound.iter().map(|(pipeline, _)| *pipeline)) {
+        eprintln!("error: {shortage}");
+        return Ok(Exit::Configuration);
+    }
     let errors: usize = all.iter().map(|found| found.count(Severity::Error)).sum();
     let refused = outputs.iter().filter(|output| output.is_error()).count();
     let errors = errors + refused;

@@ -65,6 +65,31 @@ pub(crate) fn what_would_keep_the_compiler_for_long_is_refused_at_once() {
     }
 }
 
+pub(crate) fn bombs_for_the_compiler_are_counted_before() {
+    let around = |module: &str| format!("(component (core module {module}) (core instance (instantiate 0)))");
+    let nested = format!("(func {} {})", "loop ".repeat(27_000), "end ".repeat(27_000));
+    let table = format!("(func (block (br_table {} (i32.const 0))))", "0 ".repeat(110_000));
+    let mut doubled = "(component (component $c0 (core module $m) (core instance (instantiate $m)))".to_owned();
+    for level in 1..40 {
+        let inner = format!("(instance (instantiate $c{}))", level - 1).repeat(2);
+        doubled.extend(["(component $c", &level.to_string(), " ", &inner, ")"]);
+    }
+    for (text, words) in [
+        (around(&nested), "blocks nested to a depth of"),
+        (around(&table), "branch tables name places that number"),
+        (
+            around(&format!("(memory 1) {}", "(data \"x\")".repeat(90_000))),
+            "data segments that number",
+        ),
+        (
+            doubled + "(instance (instantiate $c39)))",
+            "comes to instances that number",
+        ),
+    ] {
+        is_refused(&with_component(&text), &[words, "more than the"]);
+    }
+}
+
 pub(crate) fn components_nested_without_end_are_refused() {
     let nested = format!("{}{}", "(component ".repeat(60), ")".repeat(60));
     is_refused(&with_component(&nested), &["nested deeper"]);

@@ -1,4 +1,4 @@
-//! Every kind of hostile guest, and what holds it.
+//! Every kind of hostile guest and pipeline file, and what holds it.
 //!
 //! Each runs next to a victim, where it runs at all. What is asserted are counts, and what comes out; how long a guest
 //! kept its worker stands in the table that `cargo hostile` ends with, and `dirigo bench isolation` judges it.
@@ -6,7 +6,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test that cannot go on fails; the suite prints what it found"
+    clippy::format_collect,
+    reason = "a test that cannot go on fails; the suite prints what it found; plain words matter more than speed here"
 )]
 
 #[path = "../../support/mod.rs"]
@@ -14,6 +15,7 @@
 mod support;
 
 mod beside;
+mod deploying;
 mod harness;
 mod injected;
 mod loading;
@@ -119,6 +121,22 @@ suite! {
         "components nested without end" => "16 levels";
     loading::who_starts_beyond_its_memory_limit_is_refused,
         "memory beyond the limit from the start" => "refused at start";
+    loading::bombs_for_the_compiler_are_counted_before,
+        "nested blocks, branch tables, segments, instances that double" => "counted before; a process of its own, with limits";
+    deploying::code_planted_in_the_cache_is_refused,
+        "a sink that writes into the host's cache" => "no path leads to the host's own; entries bear an HMAC";
+    deploying::files_of_another_tenant_are_out_of_reach,
+        "files of another tenant, by `..` or a link" => "folders that were opened; nothing beyond them";
+    deploying::who_says_another_tenants_name_is_refused,
+        "another tenant's name" => "the tenants file says whose a file is";
+    deploying::secrets_of_the_host_are_not_told,
+        "the host's environment" => "a list of names; /proc and /sys are no input";
+    deploying::who_asks_for_more_than_was_granted_is_refused,
+        "slices, fuel, memory, state without measure" => "caps in the tenants file";
+    deploying::a_thousand_sinks_are_refused,
+        "a thousand sinks" => "64 sources and sinks, or what was granted";
+    deploying::layers_that_double_their_events_are_refused,
+        "layers that double their events" => "1,000 paths to one operator";
 }
 
 fn main() -> ExitCode {

@@ -2,7 +2,7 @@
 //!
 //! Owns the two rules about where a path of a pipeline file may lead. Never into a directory of the host's own. And where
 //! a tenants file grants folders: only beneath one of them, seen from the folder as it was opened at the start, so that no
-//! `..` and no symbolic link leads out of it, whoever changes the file system meanwhile.
+//! `..` and no symbolic link leads out of it, even if another process changes the file system meanwhile.
 
 use std::fmt;
 use std::fs;

@@ -1,8 +1,8 @@
 //! Compiled components on disk.
 //!
 //! An entry is found by the component's bytes and everything that compiling depends on, and is loaded only if it bears a
-//! tag that the [`Key`] of this host makes of it: loading foreign machine code would hand over the process, and whoever
-//! can write a file into the directory does not have the key. Anything else is compiled again.
+//! tag that the [`Key`] of this host makes of it: loading foreign machine code would hand over the process, and a
+//! pipeline that managed to write a file into the directory would not have the key. Anything else is compiled again.
 
 mod key;
 

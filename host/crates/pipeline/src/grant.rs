@@ -61,7 +61,7 @@ impl Grant {
 
     fn new(raw: &raw::Grant, file: &Path, budget: Budget, pipelines: Vec<PathBuf>, problems: &mut Problems) -> Self {
         let folders = |field: &Field<Vec<At<String>>>| {
-            let paths = |at: &Vec<At<String>>| at.iter().map(|at| beside(file, &at.value)).collect();
+            let paths = |at: &Vec<At<String>>| at.iter().map(|at| next_to(file, &at.value)).collect();
             field.map(paths)
         };
         Self {
@@ -78,7 +78,8 @@ impl Grant {
 
     /// Opens the folders that the pipeline at `file` may use, or says which cannot be.
     pub(super) fn open(&self, file: &Path) -> Result<Grants, (PathBuf, io::Error)> {
-        let own = [beside(file, ".")];
+        // Where the file is, not where a link to it is.
+        let own = [next_to(&real(file), ".")];
         let open = |folders: &Option<Vec<PathBuf>>| {
             let folders = folders.as_deref().unwrap_or(&own);
             let open = |folder: &PathBuf| dirigo_disk::Grant::open(folder).map_err(|error| (folder.clone(), error));
@@ -110,7 +111,7 @@ fn pipelines(
 ) -> Vec<PathBuf> {
     let mut pipelines = Vec::new();
     for At { value, place } in list(&raw.pipelines) {
-        let path = beside(file, value);
+        let path = next_to(file, value);
         let Ok(real) = path.canonicalize() else {
             let problem = Diagnostic::error("there is no such pipeline file or folder");
             let problem = problem.at(*place, format!("no file is {}", path.display()));
@@ -152,7 +153,7 @@ fn caps(raw: Option<&raw::Caps>) -> Caps {
 }
 
 /// A path that a file says, seen from the working directory.
-fn beside(file: &Path, path: &str) -> PathBuf {
+fn next_to(file: &Path, path: &str) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).join(path)
 }
 

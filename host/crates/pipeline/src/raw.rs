@@ -149,7 +149,7 @@ section! {
         /// Fuel that one event may burn.
         #[schemars(extend("default" = FUEL_PER_EVENT_CAP))]
         fuel_per_event: Whole<1, { i64::MAX }>,
-        /// Processor time that compiling one component may take. Default: 30s.
+        /// Processor time that compiling one component may take. Default: 60s.
         compile_time: Lapse,
         /// How much memory compiling one component may take. Default: 1GiB.
         compile_memory: Size,

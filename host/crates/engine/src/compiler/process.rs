@@ -53,7 +53,7 @@ pub(crate) fn compile(
         scope.spawn(move || {
             let mut answer = Vec::new();
             let read = stdout.by_ref().take(CODE_BYTES_MAX + 1).read_to_end(&mut answer);
-            // Nobody waits for it any more where the process was ended.
+            // Where the process was ended, this thread's answer is not waited for any more.
             let _ = sender.send(read.map(|_| answer));
         });
         let clock = SystemClock::new();
