@@ -386,3 +386,34 @@ fn gzipped() -> Vec<u8> {
 fn zstandard() -> Vec<u8> {
     zstd::encode_all("{\"value\":1}\n".repeat(1000).as_bytes(), 3).unwrap()
 }
+
+/// To say what is wrong with a document costs less than to be out of fuel: an event may burn 10 million, 166 a byte of these.
+#[test]
+fn a_long_event_that_is_no_json_is_rejected_with_its_reason() {
+    const BYTES: usize = 60_000;
+    let filled = |start: &str, part: &str, end: &str| {
+        let parts = (BYTES - start.len() - end.len()) / part.len();
+        [start, &part.repeat(parts), end].concat()
+    };
+    let broken = [
+        (filled("{\"a\":\"", "x", ""), "EOF while parsing a string"),
+        (filled("{\"a\":[0", ",12345", " oops"), "expected `,` or `]`"),
+        (filled("{\"a\":[0", ",{\"k\":\"v\"}", "],\"b\":tru}"), "expected ident"),
+        (filled("{\"a\":\"", "\u{e9}\\n", "\\q\"}"), "invalid escape"),
+        (filled("{\"a\":[0", ",\"\u{65e5}\u{672c}\"", ",]}"), "trailing comma"),
+        (filled("", "[", ""), "EOF while parsing a list"),
+        (filled("", " ", "}"), "expected value"),
+        (filled("<html>", "y", ""), "expected value"),
+    ];
+    let folder = pipeline("in.txt", "format = \"lines\"");
+    for (event, reason) in broken {
+        folder.write("in.txt", format!("{event}\n"));
+        let _ = std::fs::remove_file(folder.path("out.jsonl"));
+        let _ = std::fs::remove_file(folder.path("dead.jsonl"));
+        run(&folder);
+        let dead_letter = dead_letters(&folder, "dead.jsonl").remove(0);
+        let of: String = event.chars().take(20).collect();
+        assert_eq!(dead_letter.kind, "rejected", "{of}: {}", dead_letter.reason);
+        assert_says(&dead_letter.reason, &["the event is no JSON: ", reason]);
+    }
+}
