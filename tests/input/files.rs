@@ -134,7 +134,7 @@ fn pipes_and_devices_are_refused_where_a_file_is_wanted() {
     folder.write("in.txt", "1\n");
     for (from, component, said) in [
         ("pipe", "builtin:map", "the source file is a pipe"),
-        ("/dev/zero", "builtin:map", "the source file is a device"),
+        ("/dev/zero", "builtin:map", "source `in` may not read this path"),
         ("in.txt", "pipe", "the component is a pipe"),
         ("in.txt", "/dev/zero", "the component is a device"),
     ] {

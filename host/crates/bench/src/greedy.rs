@@ -34,7 +34,7 @@ impl Cycle {
 
     /// The lines of a file, without keys.
     pub(super) fn lines(path: &Path) -> anyhow::Result<Self> {
-        let text = dirigo_disk::read_regular(path, FILE_BYTES_MAX)
+        let text = dirigo_disk::read_regular(&dirigo_disk::Real, path, FILE_BYTES_MAX)
             .with_context(|| format!("cannot read {}", path.display()))?;
         let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         let this = Self::of(lines.map(|line| (Vec::new(), line.to_vec())));

@@ -222,20 +222,27 @@ async fn misconfigured(
     let mut problems = Diagnostics::default();
     for Wrong { key, label, help } in &wrong {
         let (label, _) = hide(label, &operator.config, &operator.config_as_written);
-        let (help, _) = hide(help, &operator.config, &operator.config_as_written);
+        let (mut help, mut settings) = hide(help, &operator.config, &operator.config_as_written);
+        let name = format!("`{}` ", key.trim_start_matches("config."));
+        settings.retain(|setting| setting.starts_with(&name));
+        if let Some(note) = not_shown(&settings) {
+            help = format!("{help}; {note}");
+        }
         problems.append(loaded.error_at(id, key, &title, &label, Some(&help)));
     }
     if wrong.is_empty() {
         let (message, settings) = hide(message, &operator.config, &operator.config_as_written);
-        let help = (!settings.is_empty()).then(|| {
-            format!(
-                "{}; what it holds is not shown, and is a string where `type = \"string\"` stands next to it",
-                settings.join(", ")
-            )
-        });
-        problems.append(loaded.error_at(id, "config", &title, &message, help.as_deref()));
+        problems.append(loaded.error_at(id, "config", &title, &message, not_shown(&settings).as_deref()));
     }
     problems
+}
+
+/// What is said of settings that came from outside.
+fn not_shown(settings: &[String]) -> Option<String> {
+    let named = (!settings.is_empty()).then(|| settings.join(", "))?;
+    Some(format!(
+        "{named}; what it holds is not shown, and is a string where `type = \"string\"` stands next to it"
+    ))
 }
 
 /// An operator that does not open.
