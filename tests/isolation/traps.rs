@@ -97,7 +97,7 @@ fn a_sleep_is_a_trap_and_takes_no_time() {
     for dead_letter in dead_letters {
         assert_eq!(
             (dead_letter.kind.as_str(), dead_letter.reason.as_str()),
-            ("trap", "operators cannot wait: they have no clock")
+            ("trap", "operators cannot wait: their clock is the time of the event")
         );
     }
 }

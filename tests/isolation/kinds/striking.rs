@@ -48,15 +48,10 @@ pub(crate) fn line_ends_printed_without_end_burn_their_fuel() {
 pub(crate) fn a_loop_of_host_calls_yields_between_them() {
     let (_, finished, _) = strikes("host-calls", "", "fuel");
     let summary = finished.succeeds();
-    let operators = summary.json()["operators"].as_array().unwrap();
-    let guest = operators.iter().find(|operator| operator["id"] == "guest").unwrap();
-    let counted = guest["metrics"]["calls"].as_f64().unwrap();
-    let slices = f64::from(u32::try_from(summary.operator("guest", "slices")).unwrap());
-    // Two calls for each that it counted, of which at most 100 go between two yields.
-    assert!(
-        counted > 10_000.0 && slices >= 2.0 * counted / 100.0,
-        "{slices} slices, {counted} times two calls"
-    );
+    let slices = summary.operator("guest", "slices");
+    // The fuel of an event lasts for more than 10,000 rounds of two calls, of which at most 100 go between two yields. What it
+    // counted went with the event.
+    assert!(slices >= 200, "{slices} slices");
 }
 
 pub(crate) fn lines_of_a_mebibyte_are_cut_and_yield_between_them() {
