@@ -97,7 +97,7 @@ fn a_reduce_goes_on_from_the_state_that_was_kept() {
     folder.write("data.jsonl", grown);
     folder
         .dirigo(&[&["run", "pipeline.toml"], &state[..]].concat())
-        .expect(0);
+        .expect(1);
 
     let told = replay(&folder, &["-o", "json"]).expect(1).json();
     assert_eq!((&told["kind"], &told["state"]), (&json!("rejected"), &json!(null)));

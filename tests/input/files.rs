@@ -136,7 +136,11 @@ fn pipes_and_devices_are_refused_where_a_file_is_wanted() {
         ("pipe", "builtin:map", "the source file is a pipe"),
         ("/dev/zero", "builtin:map", "source `in` may not read this path"),
         ("in.txt", "pipe", "the component is a pipe"),
-        ("in.txt", "/dev/zero", "the component is a device"),
+        (
+            "in.txt",
+            "/dev/zero",
+            "the component of operator `o` may not read this path",
+        ),
     ] {
         folder.write("pipeline.toml", with_component(from, component, "out.txt"));
         for command in ["check", "run"] {

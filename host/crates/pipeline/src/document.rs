@@ -215,8 +215,9 @@ impl Import<'_> {
         if let Ok(number) = i64::from_str_radix(digits.as_str(), digits.radix()) {
             return Value::Integer(number);
         }
-        if let Some(problem) = not_a_number(digits.as_str(), place) {
-            self.problems.push(problem);
+        let figures = digits.as_str().trim_start_matches(['+', '-']);
+        if figures.is_empty() || figures.chars().any(|figure| !figure.is_digit(digits.radix())) {
+            self.problems.push(not_a_number(place));
             return Value::Broken;
         }
         let limits = format!("an integer lies between {} and {}", i64::MIN, i64::MAX);
@@ -233,8 +234,11 @@ impl Import<'_> {
         match digits.as_str().parse::<f64>() {
             Ok(number) if number.is_finite() || number.is_nan() || is_written_infinite => Value::Float(number),
             _ => {
-                let too_large = || Diagnostic::error("the float is too large").at(place, "beyond 64 bits");
-                let problem = not_a_number(digits.as_str(), place).unwrap_or_else(too_large);
+                let problem = if digits.as_str().is_ascii() {
+                    Diagnostic::error("the float is too large").at(place, "beyond 64 bits")
+                } else {
+                    not_a_number(place)
+                };
                 self.problems.push(problem);
                 Value::Broken
             }
@@ -242,8 +246,7 @@ impl Import<'_> {
     }
 }
 
-/// What is wrong with a number that has digits of other scripts, which the parser lets pass.
-fn not_a_number(digits: &str, place: Span) -> Option<Diagnostic> {
-    let other = digits.chars().find(|character| !character.is_ascii())?;
-    Some(Diagnostic::error("invalid TOML: invalid number").at(place, format!("`{other}` is no digit of a number")))
+/// Of a number that the parser lets pass, and that has no digits, or some of another base or script.
+fn not_a_number(place: Span) -> Diagnostic {
+    Diagnostic::error("invalid TOML: invalid number").at(place, "this is no number")
 }
