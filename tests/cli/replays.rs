@@ -95,6 +95,7 @@ fn a_reduce_goes_on_from_the_state_that_was_kept() {
         .expect(0);
     let grown = folder.read("data.jsonl") + "{\"k\":\"a\",\"t\":7,\"v\":\"x\"}\n";
     folder.write("data.jsonl", grown);
+    // It is the only one, so the run fails.
     folder
         .dirigo(&[&["run", "pipeline.toml"], &state[..]].concat())
         .expect(1);

@@ -112,13 +112,13 @@ impl SinkConnector for FileSink {
             .required("path", example, keys.place, who, &mut validation.problems)?;
         let commit = keys.commit.map(|Word(commit)| *commit);
         let if_exists = keys.if_exists.map(|Word(if_exists)| *if_exists);
-        let format = format(keys, at, who, validation)?;
         if commit == Some(Commit::Epoch) {
             let roll = match keys.roll.given() {
                 Some(at) => Some(roll(&at.value, validation)?),
                 None => None,
             };
             let pattern = validation.written_files(at, who)?;
+            let format = format(keys, at, who, validation)?;
             return Some(Arc::new(PartsSpec {
                 pattern,
                 format,
@@ -142,6 +142,7 @@ impl SinkConnector for FileSink {
             return None;
         }
         let path = validation.written_file(at, "sink file", who)?;
+        let format = format(keys, at, who, validation)?;
         Some(Arc::new(LinesSpec {
             path,
             format,
