@@ -4,6 +4,7 @@
 //! Knows nothing of actors, scheduling or pipelines.
 
 mod abi;
+mod answers;
 mod bulk;
 mod cache;
 mod call;
@@ -43,7 +44,7 @@ pub use engine::{Engine, Error};
 pub use guest_log::{GuestLog, Level};
 pub use instance::{Instance, Unopened};
 pub use kind::Kind;
-pub use seed::{EventOrigin, Seed};
+pub use seed::{EventOrigins, Seed};
 pub use setup::{Budget, Setup};
 pub use staging::prepare_buffers as prepare_staging_buffers;
 pub use trap::{Cause, Trap};
