@@ -24,7 +24,7 @@ use super::{Actor, Runnable, Step, counters, watchdog};
 pub(super) use activation::Deactivation;
 use activation::Slot;
 use chunk::OpenChunk;
-use dirigo_engine::{Budget, EventOrigin};
+use dirigo_engine::{Budget, EventOrigins};
 use dirigo_ground::quota::MemoryReservation;
 use dirigo_state::{Copies, Table};
 use phase::{Ended, Phase, RunningTurn};
@@ -170,7 +170,7 @@ impl Replica {
                 return Some(Step::Parked);
             };
             actor.urgency(self.number).open(taken.batch.origin.ticket.arrival_ns());
-            let chunk = self.chunk.insert(OpenChunk::new(taken));
+            let chunk = self.chunk.insert(OpenChunk::new(taken, operator.kind().is_stateful()));
             if chunk.is_done() {
                 self.phase.enter(Phase::Draining { backoff: None });
                 if !self.drain(actor, clock) {
@@ -219,11 +219,11 @@ impl Replica {
             slice: operator.fuel_estimator.slice_fuel(operator.slice_ns()),
         };
         let instance = self.slot.as_mut().and_then(|slot| slot.instance.take());
-        let origin = chunk.twin().map(|twin| EventOrigin {
+        let origins = chunk.twins().map(|twins| EventOrigins {
             source: operator.context.sources[usize::from(request.batch().origin.ticket.source())].clone(),
-            twin,
+            twins: twins.to_vec(),
         });
-        let turn = Turn::new(instance, operator.clone(), request, origin, call, budget);
+        let turn = Turn::new(instance, operator.clone(), request, origins, call, budget);
         self.phase.enter(Phase::Running(RunningTurn { turn, load_ns }));
         counters::add(&operator.counters.turns, 1_u64);
     }

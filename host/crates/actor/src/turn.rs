@@ -10,7 +10,7 @@ use super::driver::{Call, Failed};
 use super::effects::{self, Effects};
 use super::fuel_estimator::FuelEstimator;
 use super::turn_waker::TurnWaker;
-use dirigo_engine::{Budget, EventOrigin, Instance, Trap, Unopened, cooperative};
+use dirigo_engine::{Budget, EventOrigins, Instance, Trap, Unopened, cooperative};
 use dirigo_ground::call::Request;
 use dirigo_pipeline::Isolation;
 
@@ -73,12 +73,12 @@ pub(super) enum PollEnd {
 }
 
 impl Turn {
-    /// Asks `request` of an instance of `operator`, which is made if there is none. It is about one event, if there is an `origin`.
+    /// Asks `request` of an instance of `operator`, which is made if there is none. Each event is a call, if it is known where it comes from.
     pub(super) fn new(
         instance: Option<Box<Instance>>,
         operator: Arc<Operator>,
         request: Request,
-        origin: Option<EventOrigin>,
+        origins: Option<EventOrigins>,
         call: Box<dyn Call>,
         budget: Budget,
     ) -> Self {
@@ -100,10 +100,10 @@ impl Turn {
                     }
                 },
             };
-            let (answer, fuel) = match origin {
+            let (answer, fuel) = match &origins {
                 None => instance.run(&request, budget).await,
-                // Apart from the turn, which is smaller without it, and is rarely about one event.
-                Some(origin) => Box::pin(instance.run_event(&request, origin, budget)).await,
+                // Apart from the turn, which is smaller without it, and rarely a call for each event.
+                Some(origins) => Box::pin(instance.run_each(&request, origins, budget)).await,
             };
             let (outcome, can_serve_again) = match answer {
                 Ok(answer) => {

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! What each import of a component is answered with, in a few words.
 //!
 //! A component that was made for WASI imports what its standard library might call. That it is linked says nothing of what it
@@ -26,11 +27,83 @@ pub fn answer(import: &str) -> &'static str {
     let of_it = ANSWERS.iter().filter(|(interface, _)| import.starts_with(interface));
     let longest = of_it.max_by_key(|(interface, _)| interface.len());
     longest.map_or("nothing", |(_, answer)| answer)
+=======
+//! The answers of a guest that is handed the events of a batch one by one, as the one answer that they make.
+
+use std::sync::Arc;
+
+use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::call::{Answer, Filtered, Outputs, Rejection};
+
+/// What a guest answered so far.
+pub(crate) struct Answers {
+    /// The keys of the events: what outputs inherit that have none of their own, once others have.
+    inherited: Arc<Column>,
+    all: Option<Answer>,
+}
+
+impl Answers {
+    /// For the events of `batch`.
+    pub(crate) fn of(batch: &Batch) -> Self {
+        Self {
+            inherited: batch.keys.clone(),
+            all: None,
+        }
+    }
+
+    /// Adds what it answered to event `event` alone.
+    pub(crate) fn add(&mut self, event: usize, answer: Answer) {
+        let place = u32::try_from(event).expect("batches are small");
+        let at = |failure: Rejection| Rejection {
+            index: place,
+            ..failure
+        };
+        match answer {
+            Answer::Mapped(one) => {
+                let Answer::Mapped(all) = self.all.get_or_insert_with(|| Answer::Mapped(Outputs::default())) else {
+                    return;
+                };
+                let outputs = one.origins.len();
+                match (&mut all.keys, one.keys) {
+                    (Some(keys), Some(own)) => keys.extend(&own),
+                    (Some(keys), None) => (0..outputs).for_each(|_| keys.push(self.inherited.get(event))),
+                    (None, Some(own)) => {
+                        let mut keys = self.inherited.gather(&all.origins);
+                        keys.extend(&own);
+                        all.keys = Some(keys);
+                    }
+                    (None, None) => {}
+                }
+                all.origins.extend(std::iter::repeat_n(place, outputs));
+                all.values.extend(&one.values);
+                all.failures.extend(one.failures.into_iter().map(at));
+            }
+            Answer::Filtered(one) => {
+                let Answer::Filtered(all) = self.all.get_or_insert_with(|| Answer::Filtered(Filtered::default()))
+                else {
+                    return;
+                };
+                all.kept.extend(one.kept.iter().map(|_| place));
+                all.failures.extend(one.failures.into_iter().map(at));
+            }
+            folded @ Answer::Folded(_) => self.all = Some(folded),
+        }
+    }
+
+    /// All of it.
+    ///
+    /// # Panics
+    /// When there was no event.
+    pub(crate) fn into_answer(self) -> Answer {
+        self.all.expect("a batch has events")
+    }
+>>>>>>> d2579318bfcb0093c3fe750657075095041066cc
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+<<<<<<< HEAD
     use crate::wasi::GRANTED;
 
     #[test]
@@ -39,5 +112,75 @@ mod tests {
             assert_ne!(answer(import), "nothing", "{import}");
         }
         assert_eq!(answer("wasi:cli/terminal-stdin@0.2.6"), "there is no terminal");
+=======
+    use dirigo_ground::lineage::Ticket;
+
+    fn column(items: &[&str]) -> Column {
+        let mut column = Column::default();
+        items.iter().for_each(|item| column.push(item.as_bytes()));
+        column
+    }
+
+    fn batch() -> Batch {
+        Batch {
+            times: Arc::new(vec![0; 4]),
+            keys: Arc::new(column(&["a", "b", "c", "d"])),
+            values: Arc::new(Column::of_empty(4)),
+            positions: Arc::new((0..4).collect()),
+            origin: Ticket::detached().into(),
+        }
+    }
+
+    fn mapped(values: &[&str], keys: Option<&[&str]>) -> Answer {
+        Answer::Mapped(Outputs {
+            origins: vec![0; values.len()],
+            keys: keys.map(column),
+            values: column(values),
+            failures: Vec::new(),
+        })
+    }
+
+    fn rejected() -> Vec<Rejection> {
+        vec![Rejection {
+            index: 0,
+            message: "no".into(),
+        }]
+    }
+
+    #[test]
+    fn outputs_come_of_their_events_and_inherit_keys_where_others_have_their_own() {
+        let mut all = Answers::of(&batch());
+        all.add(0, mapped(&["1", "2"], None));
+        all.add(1, mapped(&["3"], Some(&["x"])));
+        let failures = rejected();
+        all.add(
+            2,
+            Answer::Mapped(Outputs {
+                failures,
+                ..Outputs::default()
+            }),
+        );
+        all.add(3, mapped(&["4"], None));
+        let Answer::Mapped(outputs) = all.into_answer() else {
+            panic!("it was a map")
+        };
+        assert_eq!(outputs.origins, [0, 0, 1, 3]);
+        assert_eq!(outputs.values, column(&["1", "2", "3", "4"]));
+        assert_eq!(outputs.keys, Some(column(&["a", "a", "x", "d"])));
+        assert_eq!(outputs.failures[0].index, 2);
+    }
+
+    #[test]
+    fn kept_events_are_those_that_were_kept_alone() {
+        let mut all = Answers::of(&batch());
+        for (event, kept) in [(0, vec![0]), (1, vec![]), (3, vec![0])] {
+            let failures = if event == 1 { rejected() } else { Vec::new() };
+            all.add(event, Answer::Filtered(Filtered { kept, failures }));
+        }
+        let Answer::Filtered(filtered) = all.into_answer() else {
+            panic!("it was a filter")
+        };
+        assert_eq!((filtered.kept, filtered.failures[0].index), (vec![0, 3], 1));
+>>>>>>> d2579318bfcb0093c3fe750657075095041066cc
     }
 }

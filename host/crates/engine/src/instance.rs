@@ -12,16 +12,17 @@ use std::time::Duration;
 use wasmtime::Store;
 use wasmtime::component::ComponentExportIndex;
 
+use crate::answers::Answers;
 use crate::component::{Component, OpenArgs, Opened};
 use crate::cooperative::Yielder;
 use crate::driver::Driver;
 use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::reclaimer::StoreGuard;
-use crate::seed::{EventIdentity, EventOrigin};
+use crate::seed::{EventIdentity, EventOrigins};
 use crate::setup::{Budget, Setup};
 use crate::trap::Trap;
-use dirigo_ground::batch::Column;
+use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Rejection, Request, StaleGroups, StateVersions};
 use dirigo_ground::clock::Clock;
 
@@ -163,20 +164,57 @@ impl Instance {
         Ok(Ok(Driver::new(component.exports(), instance, store)?))
     }
 
-    /// Runs a request that is about one event.
+    /// Runs a request as a call for each of its events: what the host answers the guest depends on the event. A fold has but one.
     ///
     /// # Panics
-    /// As [`run`](Self::run).
-    pub async fn run_event(
+    /// As [`run`](Self::run), and when a fold has several.
+    pub async fn run_each(
         &mut self,
         request: &Request,
-        origin: EventOrigin,
+        origins: &EventOrigins,
         budget: Budget,
     ) -> (Result<Answer, Trap>, u64) {
         let batch = request.batch();
-        let event = EventIdentity::new(origin, batch);
-        self.store.data_mut().begin_event(event, batch.times[0]);
-        self.run(request, budget).await
+        let Request::Batch(_) = request else {
+            assert_eq!(batch.len(), 1, "what several events make of an accumulator is one call");
+            self.begin_event(origins, batch, 0);
+            return self.run(request, budget).await;
+        };
+        let mut event = 0;
+        let answer = self.call_each(batch, origins, budget, &mut event).await;
+        let fuel = self.burnt(budget);
+        let answer = answer.map_err(|failure| Trap {
+            // The guest was handed no other.
+            event: u32::try_from(event).ok(),
+            ..Trap::of(failure, self.store.data_mut())
+        });
+        (answer, fuel)
+    }
+
+    fn begin_event(&mut self, origins: &EventOrigins, batch: &Batch, index: usize) {
+        let event = EventIdentity::new(origins, batch, index);
+        self.store.data_mut().begin_event(event, batch.times[index]);
+    }
+
+    /// Calls for the events of a batch in turn, from `event` on, which says afterwards at which it ended.
+    async fn call_each(
+        &mut self,
+        batch: &Batch,
+        origins: &EventOrigins,
+        budget: Budget,
+        event: &mut usize,
+    ) -> Result<Answer, Failure> {
+        self.prepare(batch.size(), budget)?;
+        let mut yielder = self.store.data().yielder();
+        let mut all = Answers::of(batch);
+        while *event < batch.len() {
+            self.begin_event(origins, batch, *event);
+            let one = Request::Batch(batch.slice(*event..*event + 1));
+            all.add(*event, self.driver.run(&mut self.store, &one).await?);
+            *event += 1;
+            yielder.yield_if_due().await;
+        }
+        Ok(all.into_answer())
     }
 
     /// Runs one request to its end. Says how much fuel it burnt, whatever came of it.
@@ -185,7 +223,7 @@ impl Instance {
     /// When the request is not of the component's kind.
     pub async fn run(&mut self, request: &Request, budget: Budget) -> (Result<Answer, Trap>, u64) {
         let answer = self.call(request, budget).await;
-        let fuel = budget.total - self.store.get_fuel().expect("the engine counts fuel").min(budget.total);
+        let fuel = self.burnt(budget);
         (answer.map_err(|failure| Trap::of(failure, self.store.data_mut())), fuel)
     }
 
@@ -226,13 +264,24 @@ impl Instance {
     }
 
     async fn call(&mut self, request: &Request, budget: Budget) -> Result<Answer, Failure> {
+        self.prepare(request.size(), budget)?;
+        self.driver.run(&mut self.store, request).await
+    }
+
+    /// Prepares for calls that are handed so many bytes, and burn no more than that together.
+    fn prepare(&mut self, bytes: usize, budget: Budget) -> wasmtime::Result<()> {
         refuel(&mut self.store, budget)?;
-        let allowed = request.size().saturating_mul(2).saturating_add(RESULT_BYTES_ALLOWANCE);
+        let allowed = bytes.saturating_mul(2).saturating_add(RESULT_BYTES_ALLOWANCE);
         self.store.set_hostcall_fuel(allowed);
         let guest = self.store.data_mut();
         guest.memory_denied = false;
         guest.panic_message = None;
-        self.driver.run(&mut self.store, request).await
+        Ok(())
+    }
+
+    /// What the calls since then have burnt.
+    fn burnt(&self, budget: Budget) -> u64 {
+        budget.total - self.store.get_fuel().expect("the engine counts fuel").min(budget.total)
     }
 }
 

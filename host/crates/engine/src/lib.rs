@@ -49,7 +49,7 @@ pub use error::Error;
 pub use guest_log::{GuestLog, Level};
 pub use instance::{Instance, Unopened};
 pub use kind::Kind;
-pub use seed::{EventOrigin, Seed};
+pub use seed::{EventOrigins, Seed};
 pub use setup::{Budget, Setup};
 pub use staging::prepare_buffers as prepare_staging_buffers;
 pub use trap::{Cause, Trap};

@@ -14,33 +14,37 @@ use crate::digest;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed([u8; 32]);
 
-/// Which event a call is about: the part that its batch does not tell.
+/// Which events a request is about: the part that its batch does not tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventOrigin {
-    /// The source that it entered by.
+pub struct EventOrigins {
+    /// The source that they entered by.
     pub source: Arc<str>,
-    /// Which one it is of those with its key that the operators before made of the same event of that source, from 0.
-    pub twin: u32,
+    /// Of each, which one it is of those with its key that the operators before made of the same event of that source, from 0.
+    pub twins: Vec<u32>,
 }
 
 /// Which event a call is about.
 #[derive(Clone, Debug)]
 pub(crate) struct EventIdentity {
-    origin: EventOrigin,
+    source: Arc<str>,
+    twin: u32,
     position: u64,
     path: u32,
+    /// The keys of its batch, and which of them is its own.
     keys: Arc<Column>,
+    index: usize,
 }
 
 impl EventIdentity {
-    /// That of the one event of `batch`.
-    pub(crate) fn new(origin: EventOrigin, batch: &Batch) -> Self {
-        debug_assert_eq!(batch.len(), 1);
+    /// That of event `index` of `batch`.
+    pub(crate) fn new(origins: &EventOrigins, batch: &Batch, index: usize) -> Self {
         Self {
-            origin,
-            position: batch.positions[0],
+            source: origins.source.clone(),
+            twin: origins.twins[index],
+            position: batch.positions[index],
             path: batch.origin.path,
             keys: batch.keys.clone(),
+            index,
         }
     }
 }
@@ -70,11 +74,11 @@ impl Seed {
         Numbers(words(digest_of(&[
             &self.0,
             b"event",
-            event.origin.source.as_bytes(),
+            event.source.as_bytes(),
             &event.path.to_le_bytes(),
             &event.position.to_le_bytes(),
-            event.keys.get(0),
-            &event.origin.twin.to_le_bytes(),
+            event.keys.get(event.index),
+            &event.twin.to_le_bytes(),
         ])))
     }
 }
@@ -138,8 +142,11 @@ mod tests {
             positions: Arc::new(vec![position]),
             origin: Ticket::detached().into(),
         };
-        let source = source.into();
-        EventIdentity::new(EventOrigin { source, twin }, &batch)
+        let origins = EventOrigins {
+            source: source.into(),
+            twins: vec![twin],
+        };
+        EventIdentity::new(&origins, &batch, 0)
     }
 
     #[test]

@@ -13,7 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::SLICE_FUEL;
 use dirigo_disk::{Real, open_regular};
 use dirigo_engine::{
-    self as engine, Budget, Component, Engine, EventOrigin, GuestLog, Instance, Kind, Seed, Setup, Trap, Unopened,
+    self as engine, Budget, Component, Engine, EventOrigins, GuestLog, Instance, Kind, Seed, Setup, Trap, Unopened,
 };
 use dirigo_flow::{DeadLetter, OperatorSetup};
 use dirigo_ground::batch::{Batch, Column};
@@ -260,11 +260,11 @@ pub async fn run(dead_letter: &DeadLetter, component: &Component, clock: Arc<dyn
         slice: SLICE_FUEL,
     };
     // A dead letter does not tell it from others that were made of the same event: it is taken for the first of them.
-    let origin = EventOrigin {
+    let origins = EventOrigins {
         source: dead_letter.event.source.as_str().into(),
-        twin: 0,
+        twins: vec![0],
     };
-    let (answer, fuel) = instance.run_event(&request, origin, budget).await;
+    let (answer, fuel) = instance.run_each(&request, &origins, budget).await;
     let result = answer
         .map_err(ReplayFailure::from)
         .and_then(|answer| made(answer, &batch, &mut table, plan));

@@ -16,7 +16,7 @@ pub(crate) struct OpenChunk {
     pub(super) outputs: VecDeque<Batch>,
     /// What has had no effect yet, the next part last: usually there is one. A turn under way is over that one.
     parts: SmallVec<[ChunkPart; 1]>,
-    /// The numbers of its events, where each is run alone.
+    /// The numbers of its events, where they are told apart.
     twins: Vec<u32>,
     /// How many of its events were taken out to be run, and not put back.
     run: usize,
@@ -32,8 +32,9 @@ pub(crate) struct ChunkPart {
 }
 
 impl OpenChunk {
-    /// What a mailbox gave. What is done already only leaves.
-    pub(super) fn new(chunk: Chunk) -> Self {
+    /// What a mailbox gave. What is done already only leaves. Events that are told apart make turns of their own where they meet state:
+    /// a fold is one call.
+    pub(super) fn new(chunk: Chunk, is_stateful: bool) -> Self {
         let Chunk {
             batch,
             is_done,
@@ -54,16 +55,17 @@ impl OpenChunk {
             _tickets: tickets,
             twins,
         };
-        if !chunk.twins.is_empty() {
+        if is_stateful && !chunk.twins.is_empty() {
             let cuts: Vec<usize> = (1..chunk.twins.len()).collect();
             chunk.cut_next_at(&cuts);
         }
         chunk
     }
 
-    /// The number of the event that is run next or is being run, where each is run alone.
-    pub(super) fn twin(&self) -> Option<u32> {
-        self.twins.get(self.run).copied()
+    /// The numbers of the events of the part that is run next or is being run, where they are told apart.
+    pub(super) fn twins(&self) -> Option<&[u32]> {
+        let events = self.next()?.batch.len();
+        self.twins.get(self.run..self.run + events)
     }
 
     /// Whether nothing of it is left but outputs.
@@ -147,13 +149,14 @@ mod tests {
             positions: Arc::new((0..events).collect()),
             origin: Ticket::detached().into(),
         };
-        OpenChunk::new(Chunk {
+        let chunk = Chunk {
             batch,
             is_done,
             number: 0,
             tickets: SmallVec::new(),
             twins,
-        })
+        };
+        OpenChunk::new(chunk, true)
     }
 
     fn chunk(events: u64, is_done: bool) -> OpenChunk {
@@ -196,13 +199,13 @@ mod tests {
     fn events_that_are_told_apart_are_run_alone_and_keep_their_numbers() {
         let mut chunk = numbered(3, false, vec![0, 1, 7]);
         assert_eq!(positions(&chunk), [[0], [1], [2]]);
-        assert_eq!(chunk.twin(), Some(0));
+        assert_eq!(chunk.twins(), Some(&[0][..]));
         let part = chunk.take_next().expect("there are three");
-        assert_eq!(chunk.twin(), Some(1));
+        assert_eq!(chunk.twins(), Some(&[1][..]));
         chunk.put_back(part);
-        assert_eq!(chunk.twin(), Some(0), "it is tried again");
+        assert_eq!(chunk.twins(), Some(&[0][..]), "it is tried again");
         let _ = (chunk.take_next(), chunk.take_next());
-        assert_eq!((chunk.twin(), positions(&chunk)), (Some(7), vec![vec![2]]));
+        assert_eq!((chunk.twins(), positions(&chunk)), (Some(&[7][..]), vec![vec![2]]));
     }
 
     #[test]
