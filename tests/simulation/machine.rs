@@ -110,6 +110,8 @@ impl Machine {
         loop {
             if flip_after.is_some_and(|crashes| course.crashes >= crashes) && flip(&disk, &mut random) {
                 flip_after = None;
+                // The crash before it may have taken the name of a part that readers saw, and the bit the epoch that knows of it.
+                shown.clear();
             }
             let is_flipped = trial == Trial::FlippedBit && flip_after.is_none();
             let is_last = course.crashes == CRASHES_MAX;
