@@ -185,10 +185,7 @@ fn a_sink_that_blocks_holds_up_neither_the_end_of_a_run_nor_its_summary() {
     let finished = running.finish();
     finished.ends_with(143, &["pipeline `unread`: stopped before it had drained"]);
     let pipeline = finished.summary().pipeline("unread");
-    assert_eq!(
-        (&pipeline["outcome"], &pipeline["sinks"]["shown"]),
-        (&"stopped".into(), &0.into())
-    );
+    assert_eq!(pipeline["outcome"], "stopped");
     assert!(pipeline["unfinished"].as_u64() > Some(0));
 }
 
