@@ -162,6 +162,34 @@ fn what_does_not_drain_after_sigterm_is_stopped_in_time_and_the_next_run_takes_i
 }
 
 #[test]
+fn a_sink_that_blocks_holds_up_neither_the_end_of_a_run_nor_its_summary() {
+    let folder = Folder::with_pipeline(
+        r#"
+        [pipeline]
+        name = "unread"
+        [[source]]
+        id = "readings"
+        kind = "generator"
+        [[sink]]
+        id = "shown"
+        kind = "stdout"
+        "#,
+    );
+    let brief = ["--drain-timeout", "100ms", "--progress-interval", "100ms"];
+    let (mut running, _nobody_reads) = Dirigo::run(&folder, ["pipeline.toml"]).args(brief).with_full_stdout();
+    running.stderr.wait_for("slowed by `shown`");
+    running.terminate();
+    running
+        .stderr
+        .wait_for("not drained: pipeline `unread`: sink `shown` (");
+    let finished = running.finish();
+    finished.ends_with(143, &["pipeline `unread`: stopped before it had drained"]);
+    let pipeline = finished.summary().pipeline("unread");
+    assert_eq!(pipeline["outcome"], "stopped");
+    assert!(pipeline["unfinished"].as_u64() > Some(0));
+}
+
+#[test]
 fn a_summary_that_cannot_be_written_is_found_before_anything_runs() {
     let folder = endless();
     let run = || Dirigo::command(&folder, "run").args(["pipeline.toml", "--summary-json"]);
@@ -317,8 +345,8 @@ fn a_summary_adds_up_and_says_where_everything_is() {
             place.file_name().unwrap().to_string_lossy()
         );
         let lines = [
-            "sums/in: 21 read = 20 events + 1 dead letters",
-            "sums/double: 20 in = 19 passed + 1 dead letters; 19 out, each to `large` and `averages`",
+            "sums/in: 21 read = 20 events + 1 dead letter",
+            "sums/double: 20 in = 19 passed + 1 dead letter; 19 out, each to `large` and `averages`",
             "sums/large: 19 in = 14 passed + 5 filtered; 14 out",
             "sums/averages: 19 in = 19 taken into windows; 4 out; 3 events lie in 2 windows that are still open",
             &written,

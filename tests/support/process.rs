@@ -3,7 +3,7 @@
 //! Nothing here sleeps: a test waits for a line or for the end, and gives up after [`PATIENCE`].
 
 use std::fs;
-use std::io::{BufRead, BufReader, PipeReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -97,32 +97,48 @@ impl Dirigo {
     /// [`Running::read_stderr`].
     #[track_caller]
     pub(crate) fn with_full_stderr(mut self) -> (Running, PipeReader) {
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
-        while writer.write(b" ").is_ok() {}
-        fcntl_setfl(&writer, OFlags::empty()).unwrap();
+        let (reader, writer) = full_pipe();
         self.command.stdin(Stdio::piped()).stderr(writer);
-        let running = self.spawn(|_| Lines::of(std::io::empty()));
+        let running = self.spawn(Stdio::piped(), |_| Lines::of(std::io::empty()));
+        (running, reader)
+    }
+
+    /// Starts it with a standard output that is full, and that nobody reads for as long as the reader lives.
+    #[track_caller]
+    pub(crate) fn with_full_stdout(mut self) -> (Running, PipeReader) {
+        let (reader, writer) = full_pipe();
+        self.command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let running = self.spawn(writer.into(), |child| Lines::of(child.stderr.take().unwrap()));
         (running, reader)
     }
 
     #[track_caller]
     fn start(mut self) -> Running {
         self.command.stderr(Stdio::piped());
-        self.spawn(|child| Lines::of(child.stderr.take().unwrap()))
+        self.spawn(Stdio::piped(), |child| Lines::of(child.stderr.take().unwrap()))
     }
 
     #[track_caller]
-    fn spawn(mut self, stderr: impl FnOnce(&mut Child) -> Lines) -> Running {
-        let mut child = self.command.stdout(Stdio::piped()).spawn().unwrap();
+    fn spawn(mut self, stdout: Stdio, stderr: impl FnOnce(&mut Child) -> Lines) -> Running {
+        let mut child = self.command.stdout(stdout).spawn().unwrap();
+        let stdout = child.stdout.take().map(Lines::of);
         Running {
             stdin: child.stdin.take(),
-            stdout: Lines::of(child.stdout.take().unwrap()),
+            stdout: stdout.unwrap_or_else(|| Lines::of(std::io::empty())),
             stderr: stderr(&mut child),
             child: Some(child),
             summary: self.summary,
         }
     }
+}
+
+/// A pipe that takes no more.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    while writer.write(b" ").is_ok() {}
+    fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    (reader, writer)
 }
 
 /// A process under way. It is killed if the test gives up.

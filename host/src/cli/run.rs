@@ -193,10 +193,10 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         .iter()
         .map(|opened| (&opened.prepared.pipeline, opened.delivery_semantics()))
         .collect();
+    let interrupts = setup.runtime.block_on(async { Interrupts::listen() });
     for line in delivery_semantics::of_run(&promised, args.state.is_some()) {
         globals.log.say(&line);
     }
-    let interrupts = setup.runtime.block_on(async { Interrupts::listen() });
     let started_ns = setup.clock.now_ns();
     let jobs: Vec<Job> = opened.into_iter().map(|opened| host.launch(opened)).collect();
     let finished = setup

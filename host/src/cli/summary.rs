@@ -153,9 +153,15 @@ fn ways(pipeline: &PipelineSummary, from: &str) -> String {
 /// ` = 5 these + 3 those`, without those that there are none of.
 fn sum_of(parts: &[(u64, &str)]) -> String {
     let some = parts.iter().filter(|(count, _)| *count > 0);
-    let terms: Vec<String> = some
-        .map(|(count, what)| format!("{} {what}", grouped(*count)))
-        .collect();
+    let term = |(count, what): &(u64, &str)| {
+        let what = match (*count, *what) {
+            (1, "events") => "event",
+            (1, "dead letters") => "dead letter",
+            (_, what) => what,
+        };
+        format!("{} {what}", grouped(*count))
+    };
+    let terms: Vec<String> = some.map(term).collect();
     if terms.is_empty() {
         return String::new();
     }
@@ -230,6 +236,7 @@ mod tests {
     fn what_came_in_is_a_sum_of_what_became_of_it() {
         let parts = [(1_990, "passed"), (0, "filtered"), (10, "dead letters")];
         assert_eq!(sum_of(&parts), " = 1,990 passed + 10 dead letters");
+        assert_eq!(sum_of(&[(0, "passed"), (1, "dead letters")]), " = 1 dead letter");
         assert_eq!(sum_of(&[(0, "passed")]), "");
     }
 

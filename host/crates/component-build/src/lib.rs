@@ -11,9 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
+use dirigo_wasm_target::TARGET;
 
-const TARGET: &str = "wasm32-wasip2";
 /// How far the output directory of a build script, `PROFILE/build/PACKAGE-HASH/out`, lies below that of the profile.
 const PROFILE_LEVELS: usize = 3;
 
@@ -52,7 +52,9 @@ fn try_embed(guests: &[Guest], watched: &[&str], file: &str) -> anyhow::Result<(
         // Relative, so that a target directory that two checkouts share watches the one that is built.
         println!("cargo::rerun-if-changed={}{path}", "../".repeat(depth));
     }
-    expect_target()?;
+    if let Some(problem) = dirigo_wasm_target::problem(&variable("RUSTC")) {
+        bail!(problem);
+    }
     let out = PathBuf::from(variable("OUT_DIR"));
     let target_directory = out
         .ancestors()
@@ -74,20 +76,6 @@ fn try_embed(guests: &[Guest], watched: &[&str], file: &str) -> anyhow::Result<(
     list.push_str("]\n");
     let list_file = out.join(file);
     fs::write(&list_file, list).with_context(|| format!("cannot write {}", list_file.display()))
-}
-
-/// Finds out whether the standard library of the target is installed.
-fn expect_target() -> anyhow::Result<()> {
-    let printed = Command::new(variable("RUSTC"))
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .output()
-        .context("cannot run the compiler")?;
-    let directory = String::from_utf8_lossy(&printed.stdout);
-    ensure!(
-        printed.status.success() && Path::new(directory.trim()).is_dir(),
-        "the target {TARGET} is not installed, which operators are compiled for; run `rustup target add {TARGET}`"
-    );
-    Ok(())
 }
 
 fn compile(root: &Path, target_directory: &Path, guests: &[Guest]) -> anyhow::Result<()> {

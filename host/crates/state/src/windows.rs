@@ -225,16 +225,11 @@ impl Plan {
             }
             table.close(group.slot);
         }
-        for group in self.in_order().skip(self.closed_by.len()) {
-            let before = if group.resumes {
-                table.slot(group.slot).entry.count
-            } else {
-                change.windows += 1;
-                0
-            };
-            change.events += group.count.cast_signed() - before.cast_signed();
-        }
         for (group, accumulator) in self.in_order().skip(self.closed_by.len()).zip(accumulators.iter()) {
+            // What closed is vacant by now, so this is what the group went on from.
+            let before = table.slot(group.slot).entry.count;
+            change.windows += i64::from(before == 0);
+            change.events += group.count.cast_signed() - before.cast_signed();
             let bounds = (group.count, group.start, group.end);
             table.put(group.slot, bounds, self.state_version, accumulator);
         }
