@@ -164,6 +164,23 @@ fn a_tenant_reads_and_writes_nothing_of_another() {
 }
 
 #[test]
+fn a_tenant_does_not_write_what_it_is_granted() {
+    let folder = Folder::new();
+    folder.write("events.jsonl", numbered(3, 1));
+    folder.write("tenants.toml", "[default]\n");
+    symlink("tenants.toml", folder.path("link.jsonl")).unwrap();
+    for path in ["tenants.toml", "new/../tenants.toml", "link.jsonl"] {
+        folder.write("pipeline.toml", copying("p", "", "events.jsonl", path));
+        let refused = run(&folder, "pipeline.toml");
+        refused.ends_with(
+            78,
+            &["sink `out` may not write this path", "the tenants file of the host"],
+        );
+    }
+    assert_eq!(folder.read("tenants.toml"), "[default]\n");
+}
+
+#[test]
 fn a_link_to_the_file_of_a_tenant_grants_it_no_other_folder() {
     let folder = two_tenants();
     symlink("../acme/pipeline.toml", folder.path("globex/link.toml")).unwrap();

@@ -71,9 +71,12 @@ impl CommandContext {
         self
     }
 
-    /// With what tenants may do.
+    /// With what tenants may do, by a file that none of them may touch.
     #[must_use]
     pub fn with_tenants(mut self, tenants: Option<Tenants>) -> Self {
+        if let Some(tenants) = &tenants {
+            self.host_directories = self.host_directories.with("tenants file", tenants.file());
+        }
         self.tenants = tenants;
         self
     }

@@ -35,9 +35,7 @@ pub trait Disk: Send + Sync + Debug {
     ///
     /// # Errors
     /// When it cannot be.
-    fn read(&self, path: &Path) -> io::Result<std::fs::File> {
-        regular::open_at_once(path)
-    }
+    fn read(&self, path: &Path) -> io::Result<std::fs::File>;
 
     /// What is at a path; symbolic links are followed.
     ///

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{OFlags, XattrFlags, fcntl_setfl, fgetxattr, fremovexattr, fsetxattr};
 use rustix::io::Errno;
 
-use super::{Disk, File, Mode, PathKind};
+use super::{Disk, File, Mode, PathKind, regular};
 
 /// What the host's attribute of a file is called. Attributes of users begin with `user.`.
 const ATTRIBUTE: &str = "user.dirigo.output";
@@ -45,6 +45,10 @@ impl Disk for Real {
         })?;
         fcntl_setfl(&file, OFlags::empty())?;
         Ok(Box::new(file))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<fs::File> {
+        regular::open_at_once(path)
     }
 
     fn look(&self, path: &Path) -> io::Result<PathKind> {
