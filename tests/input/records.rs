@@ -111,7 +111,7 @@ fn what_is_not_lines_of_json_is_refused_with_the_cause() {
         (
             &b"[\n  {\"value\":1},\n  {\"value\":2}\n]\n"[..],
             3,
-            "{\"value\":4.0}\n",
+            "  {\"value\":4.0}\n",
             "in jsonl, a value has a line of its own",
         ),
         (
