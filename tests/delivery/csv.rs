@@ -72,7 +72,7 @@ fn a_table_that_is_added_to_keeps_its_columns() {
     );
     run(&folder)
         .finish()
-        .ends_with(1, &["its columns are n, tags, name", "`columns` says name"]);
+        .ends_with(1, &["its columns are n, tags, name", "`columns` names name"]);
 }
 
 #[test]

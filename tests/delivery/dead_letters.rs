@@ -293,6 +293,37 @@ fn letters_of_windows_that_are_gone_stay() {
 }
 
 #[test]
+fn a_retry_that_a_sink_cannot_take_changes_nothing_and_can_be_given_up() {
+    let folder = pipeline("");
+    let text = folder.read("pipeline.toml").replace("out.jsonl", "out.csv");
+    folder.write("pipeline.toml", text);
+    folder.write("events.jsonl", events(4, 4));
+    run(&folder).finish().succeeds();
+    let table = folder.read("out.csv");
+    for _ in 0..2 {
+        let words = [
+            "sink `out`",
+            "an event has `other`",
+            "to give it up, remove .p.dead.jsonl.retry",
+        ];
+        mended(&folder).finish().ends_with(1, &words);
+        assert_eq!(folder.read("out.csv"), table);
+    }
+    let columns = "[\"n\", \"k\", \"other\", \"twice\"]";
+    let with_columns = mended(&folder).set("sink.out.columns", columns).finish();
+    with_columns.ends_with(1, &["its columns are n, k, value, twice"]);
+    assert_eq!(folder.read("out.csv"), table);
+    assert_eq!(list(&folder, "p.dead.jsonl")[0]["retried"], 0);
+    fs::remove_dir_all(folder.path(".p.dead.jsonl.retry")).unwrap();
+    let again = retry(&folder).finish();
+    assert!(
+        again.stdout.contains("1 dead letters retried, 1 failed again"),
+        "{}",
+        again.stdout
+    );
+}
+
+#[test]
 fn a_retry_needs_the_state_that_it_names() {
     let folder = pipeline("");
     retry(&folder)

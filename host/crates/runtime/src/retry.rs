@@ -122,6 +122,12 @@ pub fn retried(letters: &Path) -> IdRanges {
     letter_file::retried(letters)
 }
 
+/// The state directory of a retry of letters whose pipeline keeps no state. Without it the letters are as they were before.
+#[must_use]
+pub fn private_state(letters: &Path) -> PathBuf {
+    letter_file::private_state(letters)
+}
+
 /// Opens a pipeline so that it retries letters and reads nothing: the next of `selection`, as many as one commit takes. The
 /// commit is made; to launch what is opened is to retry them. `None` where nothing is to be done.
 ///

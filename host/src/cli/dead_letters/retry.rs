@@ -100,6 +100,9 @@ struct Retried {
     /// Letters that went back.
     #[serde(rename = "retried")]
     letters: u64,
+    /// Whether events went on that an interrupted retry or run had left on their way.
+    #[serde(rename = "resumed")]
+    has_resumed: bool,
     /// Dead letters that they became again.
     failed_again: u64,
     /// Letters that stay, by reason.
@@ -137,14 +140,13 @@ fn retry_all(
         retried.left = round.left;
         let Some(opened) = opened else { break };
         retried.letters += round.letters;
+        retried.has_resumed |= round.is_resumed;
         let job = host.launch(opened);
         let ended = setup.runtime.block_on(job.finished());
         drop(host);
         if let Some(failure) = ended.failure {
-            bail!(
-                "pipeline `{}`: {failure}; what was on its way goes on with the next retry",
-                pipeline.name
-            );
+            let next = what_follows(state, &retried);
+            bail!("pipeline `{}`: {failure}; {next}", pipeline.name);
         }
         retried.failed_again += ended.summary.figures.dead_letters;
         retry::conclude(pipeline, state)?;
@@ -153,6 +155,17 @@ fn retry_all(
         }
     }
     Ok(retried)
+}
+
+/// What becomes of events that a retry which failed has left on their way.
+fn what_follows(state: Option<&Path>, retried: &Retried) -> String {
+    match state {
+        Some(_) => "what was on its way goes on with the next retry or run".to_owned(),
+        None => format!(
+            "what was on its way goes on with the next retry; to give it up, remove {}",
+            retry::private_state(&retried.dead_letters_path).display()
+        ),
+    }
 }
 
 fn host(setup: &CommandContext, prepared: &Prepared) -> anyhow::Result<Host> {
@@ -221,6 +234,11 @@ impl Retried {
         let mut text = String::new();
         let file = self.dead_letters_path.display();
         let _ = match (self.letters, self.failed_again) {
+            (0, 0) if self.has_resumed => writeln!(
+                text,
+                "pipeline `{}`: what an interrupted retry or run had left on its way got through",
+                self.pipeline
+            ),
             (0, 0) => writeln!(text, "pipeline `{}`: no dead letters to retry in {file}", self.pipeline),
             (retried, 0) => writeln!(
                 text,

@@ -39,7 +39,7 @@ pub enum Error {
     },
     /// A file that is to be added to has other columns.
     #[error(
-        "cannot add to `{}`: its columns are {found}, and `columns` says {expected}; write the same, or name another file",
+        "cannot add to `{}`: its columns are {found}, and `columns` names {expected}; name the same, or another file",
         path.display()
     )]
     Header {

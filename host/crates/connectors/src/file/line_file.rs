@@ -146,10 +146,10 @@ impl LineFile {
             }
         }
         if let Some(records) = &mut this.records {
-            let columns = known.and_then(|place| place.columns);
-            match columns.as_deref() {
-                Some(columns) if committed > 0 => records.go_on(Some(columns)),
-                columns => records.inherit(columns),
+            let columns = known.and_then(|place| place.columns).filter(|_| committed > 0);
+            if let Some(columns) = columns {
+                expect_columns(path, &columns, records)?;
+                records.go_on(Some(&columns));
             }
             records.write_header(&mut this.buffer);
         }
@@ -229,13 +229,7 @@ impl LineFile {
             path: self.path.clone(),
             reason,
         })?;
-        if let Some(given) = records.columns().filter(|given| **given != found[..]) {
-            return Err(Error::Header {
-                path: self.path.clone(),
-                found: found.join(", "),
-                expected: given.join(", "),
-            });
-        }
+        expect_columns(&self.path, &found, records)?;
         records.go_on(Some(&found));
         Ok(())
     }
@@ -592,6 +586,18 @@ pub(super) fn delivery_capability(is_other: bool) -> DeliveryCapability {
         }
     } else {
         DeliveryCapability::TakesBack
+    }
+}
+
+/// Refuses to write records under a header that has other columns.
+fn expect_columns(path: &Path, found: &[String], records: &CsvRecords) -> Result<(), Error> {
+    match records.columns().filter(|given| *given != found) {
+        Some(given) => Err(Error::Header {
+            path: path.to_owned(),
+            found: found.join(", "),
+            expected: given.join(", "),
+        }),
+        None => Ok(()),
     }
 }
 
