@@ -161,7 +161,8 @@ impl Machine {
 /// Whether a run says that its state is damaged. Damage to the last epoch of a run that was killed looks like what the kill
 /// left, unless a sink has written what only that epoch knows of.
 fn is_refusal(error: &str) -> bool {
-    let is_output_unknown = error.contains("which is newer than the state") || error.contains("nothing shows that this");
+    let is_output_unknown =
+        error.contains("which is newer than the state") || error.contains("nothing shows that this");
     error.contains(" is damaged") || is_output_unknown
 }
 

@@ -320,14 +320,22 @@ async fn ask_for_text(
     (1..=BYTES_MAX).contains(&text.len()).then_some(text)
 }
 
-/// What `future` comes to, if it does so within so many ms on the wall. Looked at where it yields: it burns fuel between.
+/// What `future` comes to, if it runs for no more than so many ms. What it waits for a worker that others keep does not count. Looked
+/// at where it yields: it burns fuel between.
 async fn within<T>(future: impl Future<Output = T>, clock: &dyn Clock, limit_ms: u64) -> Option<T> {
     let mut future = std::pin::pin!(future);
-    let until_ns = clock.now_ns().saturating_add(limit_ms.saturating_mul(1_000_000));
-    poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending if clock.now_ns() > until_ns => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
+    let mut left_ns = limit_ms.saturating_mul(1_000_000);
+    poll_fn(|context| {
+        let started_ns = clock.now_ns();
+        let polled = future.as_mut().poll(context);
+        let used_ns = clock.now_ns().saturating_sub(started_ns);
+        let is_over = used_ns > left_ns;
+        left_ns = left_ns.saturating_sub(used_ns);
+        match polled {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if is_over => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
     })
     .await
 }
@@ -361,5 +369,27 @@ mod tests {
         };
         assert_eq!(done(within(working(5), &clock, 50)), (Some(()), 5));
         assert_eq!(done(within(working(u64::MAX), &clock, 50)), (None, 5));
+    }
+
+    #[test]
+    fn what_it_waits_for_a_worker_does_not_count() {
+        let clock = ManualClock::default();
+        let mut opening = std::pin::pin!(within(
+            async {
+                for _ in 0..10 {
+                    clock.advance(Duration::from_millis(5));
+                    yield_now().await;
+                }
+            },
+            &clock,
+            50,
+        ));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let opened = std::iter::repeat_with(|| {
+            clock.advance(Duration::from_secs(1));
+            opening.as_mut().poll(&mut context)
+        });
+        let opened = opened.take(11).find(Poll::is_ready);
+        assert_eq!(opened, Some(Poll::Ready(Some(()))));
     }
 }

@@ -18,7 +18,7 @@ pub struct Limits {
     pub fuel_per_event: u64,
     /// Table elements.
     pub table_elements: u64,
-    /// How long `open` may take on the wall, in ms. Dead letters of before this limit do not have it.
+    /// How long `open` may run, in ms; what it waits for a worker does not count. Dead letters of before this limit do not have it.
     #[serde(default = "open_ms_default")]
     pub open_ms: u64,
 }
