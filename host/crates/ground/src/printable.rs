@@ -14,7 +14,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, is_unprintable)
 }
 
-/// `text` of several lines: they stay, and so do tabs. For what is already made of lines, each of which was [`line`].
+/// `text` of several lines: they stay, and so do tabs. For what is already made of lines, each of which was [`line()`].
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |character| {

@@ -71,7 +71,7 @@ impl Extract {
         to_key(pointer, json::find(value, &pointer.tokens).map_err(not_json)?)
     }
 
-    /// The key and the time of the event with this value. What a time can be, [`time`] says.
+    /// The key and the time of the event with this value. What a time can be, the module `time` says.
     ///
     /// # Errors
     /// The reason for which the event is refused, as for [`key`](Self::key), or a time that is of another type.
