@@ -46,7 +46,10 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
             return Ok(Exit::Configuration);
         }
     };
-    let setup = CommandContext::new(globals)?.with_tenants(tenants).announcing(globals);
+    let setup = CommandContext::new(globals)?
+        .with_tenants(tenants)
+        .with_state(args.state.as_deref())
+        .announcing(globals);
     let mut all = Vec::new();
     let mut sound = Vec::new();
     let mut outputs = Vec::new();
@@ -89,7 +92,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     }
     all.extend(conflicts);
     if let Some(shortage) = descriptors::shortage(sound.iter().map(|(pipeline, _)| *pipeline)) {
-        eprintln!("error: {shortage}");
+        output::say(&format!("error: {shortage}"));
         return Ok(Exit::Configuration);
     }
     let errors: usize = all.iter().map(|found| found.count(Severity::Error)).sum();
@@ -106,13 +109,13 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
             output::print_json(&findings)?;
         }
         Format::Text if errors == 0 => {
-            outputs.iter().for_each(|output| eprintln!("{}", output.line()));
+            outputs.iter().for_each(|output| output::say(&output.line()));
             for line in delivery_semantics::of_check(&promised) {
                 output::say(line.as_str());
             }
             output::say(&case_report(args.files.len()));
         }
-        Format::Text => outputs.iter().for_each(|output| eprintln!("{}", output.line())),
+        Format::Text => outputs.iter().for_each(|output| output::say(&output.line())),
     }
     Ok(if errors == 0 {
         Exit::Success

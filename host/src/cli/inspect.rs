@@ -120,7 +120,10 @@ impl Inspection<'_> {
             .and_then(|schema| listed_settings(&schema.to_string()));
         let settings: String = match settings {
             Some(lines) if lines.is_empty() => "\n  none".into(),
-            Some(lines) => lines.iter().flat_map(|line| ["\n  ", line]).collect(),
+            Some(lines) => lines
+                .iter()
+                .map(|line| format!("\n  {}", printable::line(line)))
+                .collect(),
             None => "\n  the component does not say".into(),
         };
         let calls = if self.is_per_event {
@@ -128,7 +131,9 @@ impl Inspection<'_> {
         } else {
             ""
         };
-        let layout = self.state_layout.map(|layout| format!("state layout    {layout}\n"));
+        let layout = self
+            .state_layout
+            .map(|layout| format!("state layout    {}\n", printable::line(layout)));
         let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
         let width = self.imports.iter().map(|import| import.chars().count()).max();
         let width = width.unwrap_or(0);

@@ -162,7 +162,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         }
     };
     if let Some(shortage) = descriptors::shortage(prepared.iter().map(|prepared| &prepared.pipeline)) {
-        eprintln!("error: {shortage}");
+        output::say(&format!("error: {shortage}"));
         return Ok(Exit::Configuration);
     }
     let workers = args.workers.unwrap_or_else(available_workers);

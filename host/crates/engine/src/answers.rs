@@ -5,6 +5,9 @@ use std::sync::Arc;
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Filtered, Outputs, Rejection};
 
+/// What an output takes besides its key and value: two ends and where it came from, as wasmtime lifts them.
+const OUTPUT_OVERHEAD_BYTES: usize = 24;
+
 /// What a guest answered so far.
 pub(crate) struct Answers {
     /// The keys of the events: what outputs inherit that have none of their own, once others have.
@@ -57,6 +60,17 @@ impl Answers {
                 all.failures.extend(one.failures.into_iter().map(at));
             }
             folded @ Answer::Folded(_) => self.all = Some(folded),
+        }
+    }
+
+    /// Bytes of keys and values so far, with what an output takes besides.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.all {
+            Some(Answer::Mapped(all)) => {
+                let keys = all.keys.as_ref().map_or(0, |keys| keys.bytes().len());
+                all.values.bytes().len() + keys + all.origins.len() * OUTPUT_OVERHEAD_BYTES
+            }
+            _ => 0,
         }
     }
 

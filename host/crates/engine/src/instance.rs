@@ -125,20 +125,26 @@ impl Instance {
         Ok(reduce.state_versions())
     }
 
-    /// Asks `component` how it lays out its state, if it keeps some and nobody has. One that traps over the question says nothing, nor does
-    /// one that does not answer within so many ms: it may be sound all the same.
+    /// Asks `component` how it lays out its state, if it keeps some and has not said so. One that traps over the question says nothing. One
+    /// that does not answer within so many ms is asked again the next time.
     pub async fn learn_state_layout(component: &Component, setup: &Setup, limit_ms: u64) {
         let Some(reduce) = component.exports().reduce() else {
             return;
         };
-        if let Some(layout) = reduce.layout_to_ask() {
-            reduce.note_layout(ask_for_text(component, setup, layout, limit_ms).await);
+        if let Some(layout) = reduce.layout_to_ask()
+            && let Ok(answer) = ask_for_text(component, setup, layout, limit_ms).await
+        {
+            reduce.note_layout(answer);
         }
     }
 
     /// What settings `component` has: a JSON Schema, if it says so.
     pub async fn ask_settings(component: &Component, setup: &Setup) -> Option<String> {
-        ask_for_text(component, setup, component.settings()?, setup.limits.open_ms).await
+        let settings = component.settings()?;
+        ask_for_text(component, setup, settings, setup.limits.open_ms)
+            .await
+            .ok()
+            .flatten()
     }
 
     async fn open(
@@ -209,6 +215,9 @@ impl Instance {
         let mut all = Answers::of(batch);
         while *event < batch.len() {
             self.begin_event(origins, batch, *event);
+            // What the batch may come to holds for its events together.
+            let left = result_bytes_max(batch.size()).saturating_sub(all.bytes());
+            self.store.set_hostcall_fuel(left);
             let one = Request::Batch(batch.slice(*event..*event + 1));
             all.add(*event, self.driver.run(&mut self.store, &one).await?);
             *event += 1;
@@ -271,8 +280,7 @@ impl Instance {
     /// Prepares for calls that are handed so many bytes, and burn no more than that together.
     fn prepare(&mut self, bytes: usize, budget: Budget) -> wasmtime::Result<()> {
         refuel(&mut self.store, budget)?;
-        let allowed = bytes.saturating_mul(2).saturating_add(RESULT_BYTES_ALLOWANCE);
-        self.store.set_hostcall_fuel(allowed);
+        self.store.set_hostcall_fuel(result_bytes_max(bytes));
         let guest = self.store.data_mut();
         guest.memory_denied = false;
         guest.panic_message = None;
@@ -298,7 +306,7 @@ async fn ask_for_text(
     setup: &Setup,
     function: &ComponentExportIndex,
     limit_ms: u64,
-) -> Option<String> {
+) -> Result<Option<String>, Late> {
     /// To tell an accumulator takes some 10,000 for each of its parts.
     const FUEL: u64 = 1_000_000_000;
     const SLICE_FUEL: u64 = 10_000_000;
@@ -315,10 +323,13 @@ async fn ask_for_text(
         let ask = instance.get_typed_func::<(), (String,)>(&mut *store, function)?;
         ask.call_async(store, ()).await
     };
-    let answered: wasmtime::Result<(String,)> = within(ask(&mut store), &*setup.clock, limit_ms).await?;
-    let (text,) = answered.ok()?;
-    (1..=BYTES_MAX).contains(&text.len()).then_some(text)
+    let answered: wasmtime::Result<(String,)> = within(ask(&mut store), &*setup.clock, limit_ms).await.ok_or(Late)?;
+    let text = answered.ok().map(|(text,)| text);
+    Ok(text.filter(|text| (1..=BYTES_MAX).contains(&text.len())))
 }
+
+/// It did not answer in time: what it would say is not known.
+struct Late;
 
 /// What `future` comes to, if it runs for no more than so many ms. What it waits for a worker that others keep does not count. Looked
 /// at where it yields: it burns fuel between.
@@ -338,6 +349,11 @@ async fn within<T>(future: impl Future<Output = T>, clock: &dyn Clock, limit_ms:
         }
     })
     .await
+}
+
+/// What a guest may hand back for so many bytes of events.
+fn result_bytes_max(bytes: usize) -> usize {
+    bytes.saturating_mul(2).saturating_add(RESULT_BYTES_ALLOWANCE)
 }
 
 fn new_store(component: &Component, setup: &Setup) -> StoreGuard {

@@ -174,7 +174,7 @@ impl<'a> Outputs<'a> {
                     .map(|fate| format!("sink `{id}`: {fate}")),
             );
         }
-        if self.dead_letters.from.file.is_none() && self.dead_letters.has_content(letter_disk) {
+        if self.dead_letters.from.file.is_none() && self.dead_letters.has_content(letter_disk)? {
             let fate = self
                 .dead_letters
                 .spec()
@@ -196,7 +196,7 @@ impl<'a> Outputs<'a> {
         let disk = letters.disk(disks);
         let (spec, path) = (letters.spec(), &letters.path);
         let mut from = letters.from.clone();
-        let has_content = letters.has_content(&**disk);
+        let has_content = letters.has_content(&**disk)?;
         match &from.file {
             // What an earlier run wrote after its last checkpoint goes now, also where no dead letter comes.
             Some(file) if has_content => {
@@ -289,8 +289,11 @@ impl DeadLetterFile {
         Ok(())
     }
 
-    fn has_content(&self, disk: &dyn Disk) -> bool {
-        matches!(disk.look(&self.path), Ok(PathKind::File(1..) | PathKind::Folder))
+    fn has_content(&self, disk: &dyn Disk) -> Result<bool, StartError> {
+        let found = disk.look(&self.path).map_err(|reason| StartError::DeadLetters {
+            reason: sink::Error::caused_by(reason.kind(), reason),
+        })?;
+        Ok(matches!(found, PathKind::File(1..) | PathKind::Folder))
     }
 }
 

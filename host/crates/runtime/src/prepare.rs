@@ -12,6 +12,9 @@ use dirigo_engine::{Component, Engine, GuestLog, Instance, Kind, Seed, Setup, Un
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Operator, Pipeline, SpanIndex, hide};
 
+/// How long a component may take to say how it lays out its state.
+const LAYOUT_MS_MAX: u64 = 2_000;
+
 /// A pipeline whose components fit their places.
 #[derive(Clone, Debug)]
 pub struct Prepared {
@@ -148,7 +151,9 @@ async fn fit(
     };
     let started_ns = clock.now_ns();
     let within_ms = patience.next_ms().min(setup.limits.open_ms);
-    Instance::learn_state_layout(&component, &setup, within_ms).await;
+    // What state is read as decides over right and wrong: that is waited for. Fuel bounds it to about a second.
+    let asking_ms = setup.limits.open_ms.min(LAYOUT_MS_MAX);
+    Instance::learn_state_layout(&component, &setup, asking_ms).await;
     let opened = Instance::activate_within(&component, &setup, SLICE_FUEL, within_ms).await;
     patience.use_up((clock.now_ns() - started_ns) / 1_000_000);
     match opened {

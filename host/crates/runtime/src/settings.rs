@@ -44,7 +44,7 @@ pub(super) fn wrong(schema: &str, settings: &Value) -> Vec<Wrong> {
         found.push(Wrong {
             key: "config".to_owned(),
             label: format!("missing field `{name}`"),
-            help: format!("add `{name}`: {}", described(&known[name])),
+            help: format!("add `{name}`: {}", described(known.get(name).unwrap_or(&Value::Null))),
         });
     }
     found
@@ -153,6 +153,16 @@ mod tests {
     fn found(settings: &Value) -> Vec<(String, String)> {
         let all = wrong(SCHEMA, settings);
         all.into_iter().map(|one| (one.key, one.label)).collect()
+    }
+
+    #[test]
+    fn a_setting_that_is_required_and_not_described_is_missed_all_the_same() {
+        let schema = r#"{"required": ["other"], "properties": {"field": {"type": "string"}}}"#;
+        let labels: Vec<String> = wrong(schema, &json!({"field": "v"}))
+            .into_iter()
+            .map(|one| one.label)
+            .collect();
+        assert_eq!(labels, ["missing field `other`"]);
     }
 
     #[test]

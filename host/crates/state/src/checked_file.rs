@@ -177,11 +177,10 @@ impl CheckedFile {
 
     /// Writes the checksums that changed.
     fn write_sums(&self, checks: &mut Checks) -> io::Result<()> {
-        for (number, group) in &mut checks.groups {
-            if std::mem::take(&mut group.is_changed) {
-                let block: Vec<u8> = group.sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
-                self.file.write_at(group_offset(*number), &block)?;
-            }
+        for (number, group) in checks.groups.iter_mut().filter(|(_, group)| group.is_changed) {
+            let block: Vec<u8> = group.sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
+            self.file.write_at(group_offset(*number), &block)?;
+            group.is_changed = false;
         }
         Ok(())
     }
@@ -197,10 +196,38 @@ impl CheckedFile {
         Ok(())
     }
 
-    fn sync(&self, checks: &mut Checks) -> io::Result<()> {
-        self.write_sums(checks)?;
+    /// Has the header say that the database is shorter, before it is.
+    fn shorten(&self, length: u64) -> io::Result<()> {
+        let checks = &mut *self.state.lock();
+        let before = std::mem::replace(&mut checks.header.length, length);
+        let kept = pages(length);
+        if kept < pages(before) {
+            // The first page that goes, unless it is that of the header.
+            let (group, slot) = place_of(kept.max(1));
+            checks
+                .groups
+                .retain(|number, _| *number < group || slot > 0 && *number == group);
+            if slot > 0 {
+                let group = self.group(checks, group)?;
+                group.sums[slot..].fill(0);
+                group.is_changed = true;
+            }
+        }
+        self.write_header(checks)
+    }
+
+    /// Makes everything durable. Readers go on meanwhile: they wait for the checks, and not for the disk. Only one thread changes a
+    /// database at a time, so no header is written between.
+    fn sync(&self) -> io::Result<()> {
+        let is_header_written = {
+            let checks = &mut *self.state.lock();
+            self.write_sums(checks)?;
+            checks.is_header_written
+        };
         self.file.sync()?;
-        if std::mem::take(&mut checks.is_header_written) {
+        if is_header_written {
+            let checks = &mut *self.state.lock();
+            checks.is_header_written = false;
             checks.durable = checks.durable.other();
         }
         Ok(())
@@ -232,36 +259,21 @@ impl StorageBackend for CheckedFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let checks = &mut *self.state.lock();
-        let before = checks.header.length;
-        if len >= before {
+        if len >= self.len()? {
             // In this order: a header never says more than is there, whatever a crash leaves.
             self.file.set_len(stored_bytes(len))?;
-            self.sync(checks)?;
+            self.sync()?;
+            let checks = &mut *self.state.lock();
             checks.header.length = len;
             return self.write_header(checks);
         }
-        checks.header.length = len;
-        let kept = pages(len);
-        if kept < pages(before) {
-            // The first page that goes, unless it is that of the header.
-            let (group, slot) = place_of(kept.max(1));
-            checks
-                .groups
-                .retain(|number, _| *number < group || slot > 0 && *number == group);
-            if slot > 0 {
-                let group = self.group(checks, group)?;
-                group.sums[slot..].fill(0);
-                group.is_changed = true;
-            }
-        }
-        self.write_header(checks)?;
-        self.sync(checks)?;
+        self.shorten(len)?;
+        self.sync()?;
         self.file.set_len(stored_bytes(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.sync(&mut self.state.lock())
+        self.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

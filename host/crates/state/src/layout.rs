@@ -58,6 +58,7 @@ impl Layout {
         let mut reader = Reader {
             rest: bytes,
             values_left: 8 * bytes.len() + 1024,
+            name_bytes_left: 64 * bytes.len() + 16 * 1024,
         };
         let value = reader.read(&self.0)?;
         reader.rest.is_empty().then_some(value)
@@ -209,6 +210,8 @@ struct Reader<'a> {
     rest: &'a [u8],
     /// How many values may still be made: those that take no bytes are no reason to make any number.
     values_left: usize,
+    /// Bytes that the names of fields and variants may still take: they are the component's to choose, and come with each value.
+    name_bytes_left: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -242,6 +245,11 @@ impl<'a> Reader<'a> {
     fn text(&mut self) -> Option<&'a str> {
         let length = self.length()?;
         std::str::from_utf8(self.take(length)?).ok()
+    }
+
+    fn name(&mut self, name: &str) -> Option<String> {
+        self.name_bytes_left = self.name_bytes_left.checked_sub(name.len())?;
+        Some(name.to_owned())
     }
 
     fn read(&mut self, laid_out: &Type) -> Option<Value> {
@@ -288,7 +296,7 @@ impl<'a> Reader<'a> {
             Type::Struct(fields) => {
                 let mut object = Map::new();
                 for (name, field) in fields {
-                    object.insert(name.clone(), self.read(field)?);
+                    object.insert(self.name(name)?, self.read(field)?);
                 }
                 Value::Object(object)
             }
@@ -296,8 +304,8 @@ impl<'a> Reader<'a> {
                 let index = self.length()?;
                 let (name, payload) = variants.get(index)?;
                 match payload {
-                    Type::Unit => name.as_str().into(),
-                    payload => Value::Object([(name.clone(), self.read(payload)?)].into_iter().collect()),
+                    Type::Unit => self.name(name)?.into(),
+                    payload => Value::Object([(self.name(name)?, self.read(payload)?)].into_iter().collect()),
                 }
             }
         })
@@ -378,6 +386,14 @@ mod tests {
             ),
             Some(json!({"sum": 3.25, "count": 300, "least": -2, "of which": ["Yes", {"Said": "hi"}], "on": true}))
         );
+    }
+
+    #[test]
+    fn long_names_for_many_small_values_are_not_repeated_without_end() {
+        let layout = format!("[{{\"{}\": ()}}]", "x".repeat(4_000));
+        assert!(decoded(&layout, &[3]).is_some());
+        // A thousand of them in two bytes.
+        assert_eq!(decoded(&layout, &[0xe8, 0x07]), None);
     }
 
     #[test]
