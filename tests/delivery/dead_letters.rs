@@ -225,6 +225,14 @@ fn a_letter_that_gets_through_is_added_to_the_output_once() {
         let none = with(mended(&folder)).finish();
         none.ends_with(0, &[]);
         assert!(none.stdout.contains("no dead letters to retry"), "{}", none.stdout);
+        with(mended(&folder))
+            .args(["--id", "77"])
+            .finish()
+            .ends_with(1, &["has no letter to retry"]);
+        Dirigo::command(&folder, "dead-letters")
+            .args(["list", "pipeline.toml"])
+            .finish()
+            .ends_with(1, &["lines of pipeline.toml is a dead letter"]);
         let listed = list(&folder, "dead.jsonl");
         assert_eq!((&listed[0]["letters"], &listed[0]["retried"]), (&json!(10), &json!(10)));
 

@@ -120,10 +120,10 @@ impl Inspection<'_> {
             .and_then(|schema| listed_settings(&schema.to_string()));
         let settings: String = match settings {
             Some(lines) if lines.is_empty() => "\n  none".into(),
-            Some(lines) => lines
-                .iter()
-                .map(|line| format!("\n  {}", printable::line(line)))
-                .collect(),
+            Some(lines) => lines.iter().fold(String::new(), |mut text, line| {
+                write!(text, "\n  {}", printable::line(line)).expect("a string takes what is written");
+                text
+            }),
             None => "\n  the component does not say".into(),
         };
         let calls = if self.is_per_event {

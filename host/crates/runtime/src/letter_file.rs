@@ -4,7 +4,7 @@
 //! pipelines that keep none.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 use dirigo_flow::{DeadLetter, IdRanges};
@@ -34,7 +34,12 @@ pub(super) fn retried(letters: &Path) -> IdRanges {
 pub(super) fn note_retried(letters: &Path, ids: &IdRanges) -> io::Result<()> {
     let json = serde_json::to_vec(ids).expect("ranges are plain JSON");
     let new = hidden(letters, "retried.new");
-    std::fs::write(&new, json)?;
+    // What an interrupted retry left goes. Nothing is written through a link that is there instead.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    File::create_new(&new)?.write_all(&json)?;
     std::fs::rename(&new, note(letters))
 }
 
@@ -56,7 +61,7 @@ pub(super) fn next_id(letters: &Path) -> io::Result<u64> {
     let mut next = 1;
     for line in BufReader::new(File::open(letters)?).split(b'\n') {
         if let Ok(letter) = serde_json::from_slice::<DeadLetter>(&line?) {
-            next = next.max(letter.id + 1);
+            next = next.max(letter.id.saturating_add(1));
         }
     }
     Ok(next)

@@ -42,6 +42,8 @@ const LETTERS_MAX: usize = 20_000;
 const BYTES_MAX: usize = 64 << 20;
 /// What the numbers of the tickets of letters begin at: behind those of all that was on its way.
 const TICKETS_FROM: u64 = 1 << 62;
+/// Tickets that a round may use: those of an interrupted one may still be on their way, and each round commits an epoch.
+const TICKETS_OF_A_ROUND: u64 = 1 << 24;
 
 /// Which letters are meant.
 #[derive(Clone, Debug, Default)]
@@ -151,11 +153,12 @@ pub fn open(
     }
     prepared.pipeline.dead_letters = Some(place.letters.clone());
     // What was retried is not to be asked for again where nothing else of it is kept.
-    let (mut known, in_flight) = if is_known {
+    let (mut known, in_flight, epoch) = if is_known {
         let store = Store::open(disk.clone(), directory)?;
-        (store.offsets()?.unwrap_or_default(), store.take_in_flight()?)
+        let known = store.offsets()?.unwrap_or_default();
+        (known, store.take_in_flight()?, store.epoch())
     } else {
-        (Offsets::default(), Vec::new())
+        (Offsets::default(), Vec::new(), 0)
     };
     let from = outputs::dead_letter_offset(&known)?;
     let mut already = from.as_ref().map(|from| from.retried.clone()).unwrap_or_default();
@@ -188,7 +191,7 @@ pub fn open(
     known.dead_letters = Some(serde_json::to_value(from).expect("a position is plain JSON"));
     let in_flight: Vec<InFlight> = in_flight
         .into_iter()
-        .chain(put_back(gathered.chosen, &prepared))
+        .chain(put_back(gathered.chosen, &prepared, epoch))
         .collect();
     let connectors = connect(host, &disks, &prepared, &place, known, in_flight)?;
     Ok((Some(Opened { prepared, connectors }), gathered.round))
@@ -455,14 +458,15 @@ fn first_keeper(operator: usize, prepared: &Prepared) -> Option<&str> {
 
 /// Letters as batches that wait at their operators: those of one operator in the order of their source, and operators
 /// furthest downstream first, as a checkpoint has them.
-fn put_back(mut chosen: Vec<Chosen>, prepared: &Prepared) -> Vec<InFlight> {
+fn put_back(mut chosen: Vec<Chosen>, prepared: &Prepared, epoch: u64) -> Vec<InFlight> {
     chosen.sort_by(|a, b| {
         let place = |chosen: &Chosen| (chosen.letter.event.position, chosen.letter.id);
         (&a.letter.event.source, place(a)).cmp(&(&b.letter.event.source, place(b)))
     });
     let is_one = |a: &Chosen, b: &Chosen| a.operator == b.operator && a.letter.event.source == b.letter.event.source;
     let runs = chosen.chunk_by(is_one).flat_map(|run| run.chunks(BATCH_EVENTS));
-    let mut batches: Vec<(usize, InFlight)> = (TICKETS_FROM..)
+    let first_ticket = TICKETS_FROM + epoch * TICKETS_OF_A_ROUND;
+    let mut batches: Vec<(usize, InFlight)> = (first_ticket..)
         .zip(runs)
         .map(|(ticket, run)| {
             let operator = run[0].operator;

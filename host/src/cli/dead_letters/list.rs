@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use dirigo::flow::DeadLetter;
 use dirigo::runtime::retry;
 use serde::Serialize;
@@ -37,6 +37,14 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         .iter()
         .map(|file| LetterList::read(file, args.operator.as_deref()))
         .collect::<anyhow::Result<_>>()?;
+    if let Some(list) = lists.iter().find(|list| list.letters == 0 && list.unreadable > 0) {
+        bail!(
+            "none of the {} lines of {} is a dead letter; give the file of the letters, which a run names at its end, or a \
+             state directory",
+            grouped(list.unreadable),
+            list.file.display()
+        );
+    }
     match globals.format {
         Format::Json => output::print_json(&lists)?,
         Format::Text => output::print(&lists.iter().map(LetterList::text).collect::<String>())?,

@@ -82,6 +82,13 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         Err(error) => return Err(error.into()),
     };
     let retried = retry_all(args, &setup, &prepared, &location)?;
+    let is_asked_for = args.operator.is_some() || !args.id.is_empty();
+    if is_asked_for && retried.letters == 0 && retried.left.is_empty() && !retried.has_resumed {
+        bail!(
+            "{} has no letter to retry with this `--id` or `--operator`; `dirigo dead-letters list` shows which there are",
+            retried.dead_letters_path.display()
+        );
+    }
     match globals.format {
         Format::Json => output::print_json(&retried)?,
         Format::Text => output::print(&retried.text())?,
