@@ -171,7 +171,7 @@ fn letters_are_counted_by_reason_and_shown_in_full() {
         );
     }
     let letters = |args: &[&str]| Dirigo::command(&folder, "dead-letters").args(args).finish();
-    letters(&["list", "events.jsonl"]).ends_with(0, &[]);
+    letters(&["list", "events.jsonl"]).ends_with(1, &["none of the 7 lines of events.jsonl is a dead letter"]);
     letters(&["list", "nothing"]).ends_with(1, &["cannot read nothing"]);
     let all = dead_letters(&folder, "state/p/dead-letters.jsonl");
     let first = all.into_iter().find(|letter| letter.operator == "map").unwrap();
