@@ -291,7 +291,10 @@ impl DeadLetterFile {
 
     fn has_content(&self, disk: &dyn Disk) -> Result<bool, StartError> {
         let found = disk.look(&self.path).map_err(|reason| StartError::DeadLetters {
-            reason: sink::Error::caused_by(reason.kind(), reason),
+            reason: sink::Error::caused_by(
+                reason.kind(),
+                format!("cannot look at {}: {reason}", self.path.display()),
+            ),
         })?;
         Ok(matches!(found, PathKind::File(1..) | PathKind::Folder))
     }
