@@ -1,10 +1,11 @@
 //! What actors gave up since the last cut: some in memory, the rest in a temporary database that ends with the process.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dirigo_disk::{Disk, Mode, Real};
+use dirigo_disk::{Disk, File, Mode, Real};
 use redb::{Database, Durability};
 
 use super::durable::{self, STATE};
@@ -125,13 +126,47 @@ impl Pending {
     }
 }
 
+/// A file that ends with the process: nothing in it has to be durable, and workers do not wait for the disk.
+#[derive(Debug)]
+struct Unsynchronised(Box<dyn File>);
+
+impl File for Unsynchronised {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, bytes)
+    }
+
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.0.append(bytes)
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        self.0.try_lock()
+    }
+}
+
 impl Scratch {
     fn create() -> Result<Self, Error> {
         let directory = tempfile::tempdir().map_err(Error::io("making a folder in", &std::env::temp_dir()))?;
         let path = directory.path().join(SCRATCH_FILE);
         let file = Real.open(&path, Mode::Make).map_err(Error::io("making", &path))?;
         Ok(Self {
-            database: durable::open_file(file, &path, CACHE_BYTES)?,
+            database: durable::open_file(Box::new(Unsynchronised(file)), &path, CACHE_BYTES)?,
             directory,
         })
     }
