@@ -1,7 +1,7 @@
 //! The settings of an operator, as a JSON Schema: what a pipeline file may say under `config`.
 //!
-//! Told by how the operator's `Config` deserializes. A setting without which that succeeds is optional; its default is told where the
-//! `Config` is `Serialize`, too.
+//! Derived from how the operator's `Config` deserializes. A setting without which that succeeds is optional; its default is known where
+//! the `Config` is `Serialize`, too.
 
 use std::marker::PhantomData;
 

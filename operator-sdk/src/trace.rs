@@ -1,4 +1,4 @@
-//! What a type is made of, told by how it deserializes: it asks for its parts, and gets some value for each.
+//! What a type is made of, derived from how it deserializes: it asks for its parts, and gets some value for each.
 //!
 //! So no operator has to describe its accumulator or its settings, and none can describe them wrongly.
 
@@ -33,7 +33,7 @@ pub(crate) fn of<T: DeserializeOwned>(format: Format) -> Option<Node> {
         match pass.run::<T>(&mut root) {
             Ok(_) if root.is_known() => return Some(root),
             Ok(_) => {}
-            Err(Stop::Senseless) => return None,
+            Err(Stop::Underivable) => return None,
             // It may like another value better.
             Err(Stop::Refused) => root.last_leaf(pass.fed.get())?.try_next()?,
         }
@@ -113,11 +113,11 @@ impl Pass {
     }
 }
 
-/// Why one came to nothing.
+/// Why a pass ended without a value.
 #[derive(Debug)]
 enum Stop {
-    /// The type cannot be told.
-    Senseless,
+    /// The type cannot be derived.
+    Underivable,
     /// It refuses a value.
     Refused,
 }
@@ -215,7 +215,7 @@ impl<'a> Tracer<'a> {
         'a: 'b,
     {
         if self.depth == DEPTH_MAX {
-            return Err(Stop::Senseless);
+            return Err(Stop::Underivable);
         }
         Ok(Tracer {
             node,
@@ -272,7 +272,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
         if self.pass.format == Format::Postcard {
-            return Err(Stop::Senseless);
+            return Err(Stop::Underivable);
         }
         match self.leaf(ANY) {
             0 => visitor.visit_unit(),
@@ -356,7 +356,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         /// Longer than any accumulator that a person writes down.
         const LENGTH_MAX: usize = 10_000;
         if length > LENGTH_MAX {
-            return Err(Stop::Senseless);
+            return Err(Stop::Underivable);
         }
         let Tracer { node, pass, depth } = self;
         if !matches!(node, Node::Tuple(nodes) if nodes.len() == length) {
@@ -443,11 +443,11 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         };
         let index = nodes.iter().position(|(_, node)| !node.is_known()).unwrap_or(0);
         let Some((_, node)) = nodes.get_mut(index) else {
-            return Err(Stop::Senseless);
+            return Err(Stop::Underivable);
         };
         visitor.visit_enum(Variant {
             name: variants[index],
-            index: u32::try_from(index).map_err(|_| Stop::Senseless)?,
+            index: u32::try_from(index).map_err(|_| Stop::Underivable)?,
             payload: Tracer { node, pass, depth },
         })
     }
@@ -477,7 +477,7 @@ impl<'de, 'a, I: Iterator<Item = &'a mut Node>> SeqAccess<'de> for Parts<'a, I> 
 
 fn part<'a>(node: &'a mut Node, pass: &'a Pass, depth: usize) -> Result<Tracer<'a>, Stop> {
     if depth == DEPTH_MAX {
-        return Err(Stop::Senseless);
+        return Err(Stop::Underivable);
     }
     let depth = depth + 1;
     Ok(Tracer { node, pass, depth })

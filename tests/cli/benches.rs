@@ -43,7 +43,10 @@ fn isolation_measures_a_victim_alone_and_beside_a_neighbour_under_each_policy() 
         measured["policy"]["fair"]["verdict"]["claim"], "no-verdict",
         "of 54 events"
     );
-    assert!(measured["policy"]["fifo"]["verdict"].is_null(), "it isolates nobody");
+    assert!(
+        measured["policy"]["fifo"]["verdict"].is_null(),
+        "it does not isolate tenants"
+    );
     assert_complete(&measured["machine"]["ends_beside_native_hogs"], 60);
     assert!(folder.read("plots/isolation.svg").contains("infinite-loop</text>"));
 }
@@ -120,10 +123,10 @@ fn tables_are_narrower_than_a_terminal() {
     assert_says(
         &printed,
         &[
-            "fair, beside",
+            "fair, next to",
             "alone",
             "greedy",
-            "fifo, beside",
+            "fifo, next to",
             "native hogs",
             "fair: no verdict: a p99 needs 1000 events and there were 27",
             "fifo: not judged",

@@ -27,7 +27,7 @@ const BEFORE: &str = "export default";
 
 #[derive(Deserialize)]
 struct Document {
-    /// `y_…` is JSON, `n_…` is not, `i_…` is left to whoever reads it.
+    /// `y_…` is JSON, `n_…` is not, `i_…` is left to the parser.
     name: String,
     input: String,
 }

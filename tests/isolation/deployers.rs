@@ -189,6 +189,36 @@ fn a_link_to_the_file_of_a_tenant_grants_it_no_other_folder() {
 }
 
 #[test]
+fn every_command_that_loads_a_pipeline_file_holds_its_tenant_to_what_was_granted() {
+    let folder = two_tenants();
+    let copy = copying("acme", "", "../globex/events.jsonl", "out.jsonl");
+    folder.write("acme/pipeline.toml", copy);
+    fs::create_dir_all(folder.path("state/acme")).unwrap();
+    for command in [
+        &["run"][..],
+        &["check"],
+        &["test"],
+        &["dead-letters", "retry"],
+        &["state", "migrate", "--state", "state"],
+    ] {
+        let finished = Dirigo::command(&folder, command[0])
+            .args(&command[1..])
+            .args(["acme/pipeline.toml", "--tenants", "tenants.toml"])
+            .finish();
+        finished.ends_with(78, &["source `events` may not read this path"]);
+    }
+    let copy = copying("acme", "", "events.jsonl", "../globex/out.jsonl");
+    folder.write("acme/pipeline.toml", copy);
+    for command in [&["test"][..], &["dead-letters", "retry"]] {
+        let finished = Dirigo::command(&folder, command[0])
+            .args(&command[1..])
+            .args(["acme/pipeline.toml", "--tenants", "tenants.toml"])
+            .finish();
+        finished.ends_with(78, &["sink `out` may not write this path"]);
+    }
+}
+
+#[test]
 fn folders_that_are_granted_replace_that_of_the_pipeline_file() {
     let folder = two_tenants();
     fs::create_dir_all(folder.path("data/acme")).unwrap();

@@ -46,7 +46,7 @@ pub(crate) struct Course {
     pub(crate) is_refused: bool,
 }
 
-/// What is done to a machine besides ending its lives.
+/// What is done to a machine in addition to ending its lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trial {
     /// Nothing.

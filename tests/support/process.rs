@@ -103,7 +103,7 @@ impl Dirigo {
         (running, reader)
     }
 
-    /// Starts it with a standard output that is full, and that nobody reads for as long as the reader lives.
+    /// Starts it with a standard output that is full, and that is not read while the reader lives.
     #[track_caller]
     pub(crate) fn with_full_stdout(mut self) -> (Running, PipeReader) {
         let (reader, writer) = full_pipe();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dirigo::disk::Real;
-use dirigo::pipeline::{self, Override, Severity, Tenants};
+use dirigo::pipeline::{self, Override, Severity};
 use dirigo::runtime::{self, DeliveryCapabilities, Prepared, StateLocation, dead_letters_path};
 
 use super::output::Format;
@@ -39,17 +39,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let tenants = match args.tenants.as_deref().map(Tenants::load).transpose() {
-        Ok(tenants) => tenants,
-        Err(problems) => {
-            report::diagnostics(&problems, globals.format)?;
-            return Ok(Exit::Configuration);
-        }
+    let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), args.state.as_deref())? else {
+        return Ok(Exit::Configuration);
     };
-    let setup = CommandContext::new(globals)?
-        .with_tenants(tenants)
-        .with_state(args.state.as_deref())
-        .announcing(globals);
     let mut all = Vec::new();
     let mut sound = Vec::new();
     let mut outputs = Vec::new();

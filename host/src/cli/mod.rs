@@ -14,6 +14,7 @@ mod inspect;
 mod interrupts;
 mod new;
 mod outputs;
+mod own_state;
 mod progress;
 mod project;
 mod replay;

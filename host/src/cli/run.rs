@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use dirigo::disk::{NotPrivate, make_private_directory};
 use dirigo::flow::Failure;
-use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity, Tenants};
+use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity};
 use dirigo::runtime::compatibility;
 use dirigo::runtime::{
     self, Ended, Host, HostOptions, Job, Opened, Outcome, Patience, Prepared, StateLocation, Summary, TenantSummary,
@@ -22,7 +22,7 @@ use super::setup::CommandContext;
 use super::slo_monitor::SloMonitor;
 use super::throttling::ThrottlingMonitor;
 use super::{Exit, Globals, Log, output, report};
-use super::{delivery_semantics, descriptors};
+use super::{delivery_semantics, descriptors, own_state};
 
 /// Arguments of `dirigo run`.
 #[derive(Debug, clap::Args)]
@@ -128,22 +128,17 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         output::say(&format!("error: {problem}"));
         return Ok(Exit::Configuration);
     }
-    let tenants = match args.tenants.as_deref().map(Tenants::load).transpose() {
-        Ok(tenants) => tenants,
-        Err(problems) => {
-            report::diagnostics(&problems, globals.format)?;
-            return Ok(Exit::Configuration);
-        }
+    let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), args.state.as_deref())? else {
+        return Ok(Exit::Configuration);
     };
-    let setup = CommandContext::new(globals)?
-        .with_tenants(tenants)
-        .with_state(args.state.as_deref())
-        .announcing(globals);
     let Some(prepared) = prepare_all(&setup, args, globals)? else {
         return Ok(Exit::Configuration);
     };
-    if setup.tenants.is_some() && !expect_own_state(args, globals, &prepared)? {
-        return Ok(Exit::Configuration);
+    for prepared in &prepared {
+        let location = location(args, &prepared.pipeline);
+        if !own_state::is_of_tenant(&setup, prepared, &location, globals)? {
+            return Ok(Exit::Configuration);
+        }
     }
     let Some(prepared) = resume_all(args, globals, prepared)? else {
         return Ok(Exit::Configuration);
@@ -219,7 +214,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     exit
 }
 
-/// Whether the summary can be written in the end; it would be a pity to find out then. What is there stays as it is.
+/// Checks before the run that the summary can be written after it. The file stays as it is.
 fn can_be_written(file: &Path) -> std::io::Result<()> {
     match fs::metadata(file) {
         Ok(metadata) if metadata.is_file() => fs::OpenOptions::new().append(true).open(file).map(drop),
@@ -265,30 +260,6 @@ fn prepare_all(setup: &CommandContext, args: &Args, globals: &Globals) -> anyhow
         output::print_json(&report::joined(&refused))?;
     }
     Ok(None)
-}
-
-/// Whether the state of each pipeline is that of its tenant: a file of one must not go on from, or discard, what another's of
-/// the same name has left. If not, it has been said.
-fn expect_own_state(args: &Args, globals: &Globals, prepared: &[Prepared]) -> anyhow::Result<bool> {
-    for prepared in prepared {
-        let pipeline = &prepared.pipeline;
-        let owner = match compatibility::tenant(&location(args, pipeline)) {
-            // To discard what cannot be read is what `--fresh` is for.
-            Err(_) if args.fresh => None,
-            owner => owner.with_context(|| format!("pipeline `{}`", pipeline.name))?,
-        };
-        if let Some(owner) = owner.filter(|owner| *owner != pipeline.tenant) {
-            let Pipeline { name, tenant, .. } = pipeline;
-            let message = format!("the state of pipeline `{name}` is of tenant `{owner}`, and this one of `{tenant}`");
-            let help = Some("give the pipeline another name");
-            report::diagnostics(
-                &prepared.span_index.error_at("", "", &message, "", help),
-                globals.format,
-            )?;
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// All pipelines, as they go on from their state; `None` where one does not fit what is there, which has been said. Nothing
@@ -374,7 +345,7 @@ fn conclude(
             Some(Failure::Closed { id }) => {
                 let next = next_run(args);
                 output::say(&format!(
-                    "pipeline `{name}`: stopped, since nobody reads what sink `{id}` writes any more{next}"
+                    "pipeline `{name}`: stopped, since the reader of sink `{id}` has gone{next}"
                 ));
             }
             None => {}

@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Run only the cases whose names contain this
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
+    /// What tenants may do, as `dirigo run` is given it: a file with a `[[tenant]]` for each
+    #[arg(long, value_name = "FILE")]
+    tenants: Option<PathBuf>,
     /// Put a value in place of the file's, such as `operator.map-1.config.scale=2`
     #[arg(short, long = "set", value_name = "KEY=VALUE")]
     set: Vec<Override>,
@@ -54,7 +57,9 @@ struct Case {
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let setup = CommandContext::new(globals)?.announcing(globals);
+    let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), None)? else {
+        return Ok(Exit::Configuration);
+    };
     let prepared = match setup.load_for_tests(&args.file, &args.set) {
         Ok(prepared) => prepared,
         Err(problems) => {

@@ -48,16 +48,16 @@ before are through, and each latency counts from when the event was due to when 
 events that it takes; it is stopped when the victim's last event is due, so what a policy starves arrives after that: late, \
 but not lost.
 
-The bound that is looked at: beside a neighbour the p99 is at most 1.5 times that of the victim alone and 200 us, the p99.9 \
+The bound that is looked at: next to a neighbour the p99 is at most 1.5 times that of the victim alone and 200 us, the p99.9 \
 at most twice that alone and 1 ms. It `holds`, or is `broken`; `machine` says that what is beyond it is no longer than the same \
-figure of the victim beside native threads that never pause, under `fair`.
+figure of the victim next to native threads that never pause, under `fair`.
 
 The longest poll of a neighbour is at most 2 ms. There is `no verdict` on a longer one where that may be the machine's doing, by how \
 long it held a native thread that only reads a clock.
 
-The last lines say for each policy whether the claim held: that the bound holds beside all kinds. There is `no verdict` where other \
+The last lines say for each policy whether the claim held: that the bound holds next to all kinds. There is `no verdict` where other \
 processes took more than a twentieth of the machine while the victim was alone, or while a bound was broken; or where there \
-were fewer than 1,000 events. `fifo` isolates nobody, and is not judged. A p99.9 is given of 10,000 events or more over all rounds: at \
+were fewer than 1,000 events. `fifo` does not isolate tenants, and is not judged. A p99.9 is given of 10,000 events or more over all rounds: at \
 the default rate, with `--duration 12s` or `--rounds 3`.
 
 {}
@@ -120,7 +120,7 @@ pub(super) struct PolicyColumn {
     pub(super) alone: Cell,
     #[serde(serialize_with = "as_map")]
     pub(super) beside: Vec<(String, Cell)>,
-    /// Whether the claim held; of a policy that isolates nobody there is none.
+    /// Whether the claim held; `None` for a policy that does not isolate tenants.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verdict: Option<Verdict>,
 }
@@ -237,7 +237,7 @@ fn measure(testbed: &Testbed, args: &Args, neighbours: &[Neighbour]) -> anyhow::
             let alone = run(policy, &victim, plan().with_filter(), None)?;
             let mut beside = Vec::new();
             for neighbour in neighbours {
-                cells.enter(format!("{policy}: beside {}", neighbour.name));
+                cells.enter(format!("{policy}: next to {}", neighbour.name));
                 let cell = run(policy, &victim, plan().with_filter(), Some(neighbour))?;
                 beside.push((neighbour.name.clone(), cell));
             }
@@ -442,14 +442,14 @@ fn text(measured: &Measured) -> String {
             .into_iter()
             .chain(beside)
             .collect();
-        part(&format!("{policy}, beside"), column.verdict.is_some(), &rows);
+        part(&format!("{policy}, next to"), column.verdict.is_some(), &rows);
     }
     let machine = &measured.machine;
     let rows = [
         ("source to sink alone".to_owned(), &machine.ends_alone),
-        ("  beside native hogs".to_owned(), &machine.ends_beside_native_hogs),
+        ("  next to native hogs".to_owned(), &machine.ends_beside_native_hogs),
         (
-            "victim beside native hogs".to_owned(),
+            "victim next to native hogs".to_owned(),
             &machine.victim_beside_native_hogs,
         ),
     ];
@@ -466,7 +466,7 @@ fn text(measured: &Measured) -> String {
             Some(verdict) => text.push_str(&verdict.line(policy)),
             None => write!(
                 text,
-                "{policy}: not judged: it isolates nobody, and shows what the others prevent"
+                "{policy}: not judged: this policy does not isolate tenants; it shows what the others prevent"
             )
             .expect("a string takes what is written"),
         }

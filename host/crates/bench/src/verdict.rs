@@ -76,7 +76,7 @@ fn judge(column: &PolicyColumn, processors: usize, load: Option<f64>) -> (Claim,
             .iter()
             .map(|(name, cell)| format!("{name} (p99 {})", table::latency(cell.p99_us)))
             .collect();
-        return (Claim::Broken, format!("beside {}", named.join(", ")));
+        return (Claim::Broken, format!("next to {}", named.join(", ")));
     }
     let by_p99 = |one: &&(String, Cell), other: &&(String, Cell)| one.1.p99_us.total_cmp(&other.1.p99_us);
     let kinds = match beside.len() {
@@ -84,7 +84,10 @@ fn judge(column: &PolicyColumn, processors: usize, load: Option<f64>) -> (Claim,
         kinds => format!("{kinds} kinds"),
     };
     let worst = beside.iter().max_by(by_p99).map_or_else(String::new, |(name, cell)| {
-        format!("p99 at most {} (beside {name}) of {kinds}", table::latency(cell.p99_us))
+        format!(
+            "p99 at most {} (next to {name}) of {kinds}",
+            table::latency(cell.p99_us)
+        )
     });
     (Claim::Held, worst)
 }
@@ -118,12 +121,12 @@ mod tests {
         assert_eq!(held.claim, Claim::Held, "others were at work, and it held all the same");
         assert_eq!(
             held.line("fair"),
-            "fair: the claim held: p99 at most 700 µs (beside bulk) of 2 kinds; the bound is 800 µs"
+            "fair: the claim held: p99 at most 700 µs (next to bulk) of 2 kinds; the bound is 800 µs"
         );
         let broken = judged(0.05, cell(900.0, 0.05, Some(Bound::Broken)));
         assert_eq!(
             (broken.claim, broken.why.as_str()),
-            (Claim::Broken, "beside bulk (p99 900 µs)")
+            (Claim::Broken, "next to bulk (p99 900 µs)")
         );
         for busy in [
             judged(0.05, cell(900.0, 1.0, Some(Bound::Broken))),

@@ -10,7 +10,7 @@ use dirigo_ground::clock::{Clock, SystemClock};
 use dirigo_pipeline::{self as pipeline, Admission, Diagnostics, Inputs, Loaded, Override, Registry, Tenants};
 use dirigo_runtime::{Patience, Prepared, prepare, prepare_with};
 
-use super::{Globals, descriptors};
+use super::{Globals, descriptors, report};
 
 /// An engine, connectors, a clock and a runtime.
 pub struct CommandContext {
@@ -57,6 +57,29 @@ impl CommandContext {
         })
     }
 
+    /// A context for pipeline files of tenants: they get what the tenants file grants, and nothing of the host's own directories, of which
+    /// `state` is one. `None` where the tenants file is refused; that has been reported.
+    ///
+    /// # Errors
+    /// If the machine cannot run guests, or the report cannot be written.
+    pub fn for_pipelines(
+        globals: &Globals,
+        tenants: Option<&Path>,
+        state: Option<&Path>,
+    ) -> anyhow::Result<Option<Self>> {
+        let tenants = match tenants.map(Tenants::load).transpose() {
+            Ok(tenants) => tenants,
+            Err(problems) => {
+                report::diagnostics(&problems, globals.format)?;
+                return Ok(None);
+            }
+        };
+        let context = Self::new(globals)?;
+        Ok(Some(
+            context.with_tenants(tenants).with_state(state).announcing(globals),
+        ))
+    }
+
     /// The same, which says which component it compiles: that takes up to seconds, and only the first time.
     #[must_use]
     pub fn announcing(mut self, globals: &Globals) -> Self {
@@ -73,7 +96,7 @@ impl CommandContext {
 
     /// With what tenants may do, by a file that none of them may touch.
     #[must_use]
-    pub fn with_tenants(mut self, tenants: Option<Tenants>) -> Self {
+    fn with_tenants(mut self, tenants: Option<Tenants>) -> Self {
         if let Some(tenants) = &tenants {
             self.host_directories = self.host_directories.with("tenants file", tenants.file());
         }
@@ -83,7 +106,7 @@ impl CommandContext {
 
     /// With the directory that state is kept in, which no pipeline may touch.
     #[must_use]
-    pub fn with_state(mut self, directory: Option<&Path>) -> Self {
+    fn with_state(mut self, directory: Option<&Path>) -> Self {
         if let Some(directory) = directory {
             self.host_directories = self.host_directories.with("state directory", directory);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Filtered, Outputs, Rejection};
 
-/// What an output takes besides its key and value: two ends and where it came from, as wasmtime lifts them.
+/// What an output takes in addition to its key and value: two ends and where it came from, as wasmtime lifts them.
 const OUTPUT_OVERHEAD_BYTES: usize = 24;
 
 /// What a guest answered so far.
@@ -63,7 +63,7 @@ impl Answers {
         }
     }
 
-    /// Bytes of keys and values so far, with what an output takes besides.
+    /// Bytes of keys and values so far, with the overhead of each output.
     pub(crate) fn bytes(&self) -> usize {
         match &self.all {
             Some(Answer::Mapped(all)) => {

@@ -111,7 +111,7 @@ impl Component {
     }
 
     /// How it lays out the accumulators that it writes, in the notation of `wit/state.wit`; `None` where it does not say so, and
-    /// before anybody has asked or activated it.
+    /// before a caller has asked or activated it.
     #[must_use]
     pub fn state_layout(&self) -> Option<&str> {
         self.0.exports.reduce()?.state_layout()

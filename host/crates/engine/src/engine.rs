@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::guest::Guest;
 use crate::{imports, reclaimer};
 
-/// Hears the name of a component.
+/// A callback that gets the name of a component.
 type OnCompile = Arc<dyn Fn(&str) + Send + Sync>;
 /// The largest component: the code that is compiled, and twice as much of data and names.
 const COMPONENT_BYTES_MAX: u64 = 192 << 20;
@@ -28,7 +28,7 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     linker: Arc<Linker<Guest>>,
     cache: Option<Cache>,
-    /// Hears which component is compiled, before it is.
+    /// Called with the name of a component before it is compiled.
     on_compile: Option<OnCompile>,
     compiler: Compiler,
     instances_max: u32,
@@ -71,10 +71,10 @@ impl Engine {
         })
     }
 
-    /// The same engine, which calls `hear` with the name of each component that it compiles, before it does.
+    /// The same engine, which calls `report` with the name of each component that it compiles, before it does.
     #[must_use]
-    pub fn on_compile(mut self, hear: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        self.on_compile = Some(Arc::new(hear));
+    pub fn on_compile(mut self, report: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.on_compile = Some(Arc::new(report));
         self
     }
 
@@ -152,8 +152,8 @@ impl Engine {
 
     fn compile(&self, name: &str, wasm: &[u8], place: &Compiler, limits: CompileLimits) -> Result<Compiled, Error> {
         compiler::expect_component(wasm)?;
-        if let Some(hear) = &self.on_compile {
-            hear(name);
+        if let Some(report) = &self.on_compile {
+            report(name);
         }
         let (compiled, code) = match place {
             Compiler::InProcess => {

@@ -2,7 +2,7 @@
 //!
 //! An operator is a function of its events, so its random numbers are too: those that it draws at an event follow from the names of
 //! pipeline and operator and from where the event came from. A retry draws the same, another event others, whichever instance and
-//! worker runs it. They are no secret: anybody who knows the names can draw them as well.
+//! worker runs it. They are not secret: any party that knows the names can compute them.
 
 use std::sync::Arc;
 

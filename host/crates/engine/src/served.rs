@@ -12,7 +12,7 @@ use wasmtime::component::{ComponentNamedList, Lift, LinkerInstance, Lower};
 use crate::cooperative;
 use crate::guest::Guest;
 
-/// Defines function `name`. What serves it gives, besides the result, how many bytes it went through.
+/// Defines function `name`. `serve` returns the result and how many bytes it processed.
 pub(crate) fn define<Params, Return, Serve>(
     interface: &mut LinkerInstance<'_, Guest>,
     name: &str,

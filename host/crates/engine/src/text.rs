@@ -1,7 +1,7 @@
 //! `string` of a guest, of which the host wants the start only.
 //!
 //! With `list`, the only file that uses wasmtime's `__internal`: its own `String` is copied, checked and, from UTF-16, transcoded at
-//! once, however long it is. Where a guest says 2 MiB of UTF-16 that takes milliseconds, and nobody can run meanwhile. So a text is
+//! once, however long it is. Where a guest says 2 MiB of UTF-16 that takes milliseconds, and no other guest can run on that worker meanwhile. So a text is
 //! cut before it is read.
 
 use std::cell::Cell;

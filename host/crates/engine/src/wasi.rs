@@ -1,7 +1,7 @@
 //! The WASI that operators get: none of the outside world, the same answers every time.
 //!
 //! Owns the list of interfaces that a component may import, and what stands behind them. There are no files, no sockets, no
-//! environment; the time is that of the event at hand and nobody can wait for it, random numbers follow from the event, what is
+//! environment; the time is that of the event at hand and a guest cannot wait for it, random numbers follow from the event, what is
 //! printed becomes log lines.
 //!
 //! Every function is [served](crate::served): the host's own, with handles that are numbers, and none of them runs for long.
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(yields("poll", 10, 1024), Ok(10), "each 66 us");
         assert_eq!(
             yields("poll", 1, 1025),
-            Err("polls 1025 handles at once; an instance holds 1024 at the most".into())
+            Err("polls 1025 handles at once; an instance holds at most 1024".into())
         );
     }
 

@@ -62,7 +62,7 @@ impl Value {
             Value::List(_) => "a list".to_owned(),
             Value::Table(_) => "a table".to_owned(),
             // Not the text, which may be secret.
-            Value::Outside(found) => found.whence.clone(),
+            Value::Outside(found) => found.described.clone(),
             Value::Broken => "a broken value".to_owned(),
         }
     }

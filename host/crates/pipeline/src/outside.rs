@@ -31,7 +31,7 @@ pub(super) enum Reference<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     /// Where, in words.
-    pub(super) whence: String,
+    pub(super) described: String,
     pub(super) text: String,
 }
 
@@ -134,9 +134,9 @@ impl Outside<'_> {
         match &mut node.value {
             Value::Table(entries) => {
                 if let Some(reference) = Reference::of(entries) {
-                    let whence = reference.described();
+                    let described = reference.described();
                     let found = self.find_or_report(reference, node.place, problems);
-                    node.value = found.map_or(Value::Broken, |text| Value::Outside(Found { whence, text }));
+                    node.value = found.map_or(Value::Broken, |text| Value::Outside(Found { described, text }));
                     return;
                 }
                 let entries = entries
@@ -178,7 +178,7 @@ fn put_at(node: &mut Node, place: Span) {
 
 /// Reads a node whose value may come from outside.
 pub(super) fn read<T: Read>(node: &Node, problems: &mut Problems) -> Option<T> {
-    let Value::Outside(Found { whence, text }) = &node.value else {
+    let Value::Outside(Found { described, text }) = &node.value else {
         return T::read(node, problems);
     };
     let as_text = Value::String(text.clone());
@@ -195,7 +195,7 @@ pub(super) fn read<T: Read>(node: &Node, problems: &mut Problems) -> Option<T> {
     let found = candidates.into_iter().find_map(read);
     if found.is_none() {
         problems.push(
-            Diagnostic::error(format!("{whence} does not hold {}", T::WANTED))
+            Diagnostic::error(format!("{described} does not hold {}", T::WANTED))
                 .at(node.place, format!("{} is wanted here", T::WANTED))
                 .help("what it holds is not shown, since it may be secret"),
         );

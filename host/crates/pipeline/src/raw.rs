@@ -243,8 +243,8 @@ section! {
         /// Linear memory, such as "16MiB"; from "64KiB", one page, to "4GiB", all that a component can address.
         #[schemars(extend("default" = MEMORY))]
         memory: Size,
-        /// What is kept of one key, such as "1MiB", up to "256MiB". It is handed to the operator and back as a whole, and nobody
-        /// else runs meanwhile: 0.2 ms or more for each MiB.
+        /// What is kept of one key, such as "1MiB", up to "256MiB". The host copies it to the operator and back as a whole, and
+        /// no other actor runs on that worker meanwhile: 0.2 ms or more for each MiB.
         #[schemars(extend("default" = STATE))]
         state: Size,
         /// Fuel that one event may burn; roughly, WebAssembly instructions.

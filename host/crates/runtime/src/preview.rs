@@ -1,6 +1,6 @@
 //! A look at the first records of the files that sources read, before anything runs.
 //!
-//! Owns noticing that a key, a time, or a field that a built-in operator reads is in none of them: a slip of the pen that would
+//! Owns noticing that a key, a time, or a field that a built-in operator reads is in none of them: a spelling mistake that would
 //! else be found after as many dead letters as there are events. What components from files read, it does not know. It changes
 //! nothing, and reads nothing that cannot be read again.
 
@@ -270,7 +270,7 @@ impl Preview<'_> {
     }
 }
 
-/// A field that a built-in operator is told of: its name, or a JSON pointer.
+/// The field that a setting of a built-in operator names: its name, or a JSON pointer.
 fn field(operator: &Operator, key: &str) -> Option<Pointer> {
     let text = operator.config.get(key)?.as_str()?;
     let tokens = match text.strip_prefix('/') {

@@ -73,7 +73,7 @@ pub enum Error {
     State(#[from] state::Error),
     /// What was said makes no sense for this state.
     #[error("{0}")]
-    Senseless(String),
+    Invalid(String),
     /// A sink has another place now, and that is not empty.
     #[error("`--accept {sink}`: the sink would start in {what} and overwrite it: move it away, or remove it")]
     Occupied {
@@ -117,7 +117,7 @@ pub async fn migrate_state(
     let expected = old
         .clone()
         .with_options(options, new, &waiting)
-        .map_err(Error::Senseless)?;
+        .map_err(Error::Invalid)?;
     let gone = options.dropped.iter().filter(|id| !new.has(id)).cloned().collect();
     let (in_flight, dropped_in_flight) = in_flight::changed(stopped.in_flight(), &gone, &options.renamed)?;
     let differences = expected.differences(new, &InFlightCounts::count(&in_flight)?);
@@ -140,7 +140,7 @@ pub async fn migrate_state(
     let named = old
         .clone()
         .with_options(&unaccepted, new, &waiting)
-        .map_err(Error::Senseless)?;
+        .map_err(Error::Invalid)?;
     for sink in &prepared.pipeline.sinks {
         let is_accepted = options.accepted.contains(&sink.id) && offsets.sinks.contains_key(&sink.id);
         if is_accepted && !named.has_same_sink(&sink.id, new) {
@@ -201,12 +201,12 @@ fn move_offsets(offsets: &mut Offsets, options: &MigrationOptions) {
 /// the order of the source would wait for what is long through.
 fn restart(offsets: &mut Offsets, source: &str, new: &Description, waiting: &InFlightCounts) -> Result<(), Error> {
     if !new.has_source(source) {
-        return Err(Error::Senseless(format!(
+        return Err(Error::Invalid(format!(
             "`--restart {source}`: the pipeline has no source `{source}`"
         )));
     }
     if let Some(events) = waiting.of.get(source) {
-        return Err(Error::Senseless(format!(
+        return Err(Error::Invalid(format!(
             "`--restart {source}`: {events} events of it are still on their way; run the pipeline once more over what it read \
              before, and end that run with Ctrl-C"
         )));
@@ -282,7 +282,7 @@ async fn migrate(id: &str, component: &Component, setup: &Setup, mut entries: En
         to,
         reason,
     };
-    let unopened = |unopened: Unopened| Error::Senseless(format!("operator `{id}` {unopened}"));
+    let unopened = |unopened: Unopened| Error::Invalid(format!("operator `{id}` {unopened}"));
     let mut instance = Instance::activate(component, setup, SLICE_FUEL)
         .await
         .map_err(unopened)?;

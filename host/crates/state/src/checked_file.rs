@@ -38,7 +38,7 @@ pub(super) struct CheckedFile {
     state: Mutex<Checks>,
 }
 
-/// What is known of the file besides its pages.
+/// The header and the checksums, as far as they are in memory.
 #[derive(Debug)]
 struct Checks {
     header: Header,

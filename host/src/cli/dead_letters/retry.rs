@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::super::output::{Format, grouped};
 use super::super::setup::CommandContext;
-use super::super::{Exit, Globals, output, report};
+use super::super::{Exit, Globals, output, own_state, report};
 
 /// Arguments of `dirigo dead-letters retry`.
 #[derive(Debug, clap::Args)]
@@ -43,13 +43,18 @@ pub(crate) struct Args {
     /// Run the operator where they failed with this component: a file, or `builtin:NAME`
     #[arg(long, value_name = "FILE")]
     component: Option<String>,
+    /// What tenants may do, as `dirigo run` is given it: a file with a `[[tenant]]` for each
+    #[arg(long, value_name = "FILE")]
+    tenants: Option<PathBuf>,
     /// Put a value in place of the file's, such as `operator.map-1.config.scale=2`
     #[arg(short, long = "set", value_name = "KEY=VALUE")]
     set: Vec<Override>,
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let setup = CommandContext::new(globals)?;
+    let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), args.state.as_deref())? else {
+        return Ok(Exit::Configuration);
+    };
     let mut overrides = args.set.clone();
     if let Some(component) = &args.component {
         let operator = match &args.operator {
@@ -73,6 +78,9 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         }
     };
     let location = location(args, &prepared.pipeline);
+    if !own_state::is_of_tenant(&setup, &prepared, &location, globals)? {
+        return Ok(Exit::Configuration);
+    }
     let prepared = match compatibility::resume(prepared, &location) {
         Ok(prepared) => prepared,
         Err(compatibility::Incompatible::Changed(problems)) => {

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use anyhow::bail;
 use dirigo::pipeline::Override;
 use dirigo::printable;
+use dirigo::runtime::StateLocation;
 use dirigo::runtime::compatibility::Incompatible;
 use dirigo::runtime::state_migration::{self, MigrationOptions, Report, migrate_state};
 
 use crate::cli::output::{self, Format, grouped};
 use crate::cli::setup::CommandContext;
-use crate::cli::{Exit, Globals, report};
+use crate::cli::{Exit, Globals, own_state, report};
 
 /// Arguments of `dirigo state migrate`.
 #[derive(Debug, clap::Args)]
@@ -45,6 +46,9 @@ pub(super) struct Args {
     /// Print what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// What tenants may do, as `dirigo run` is given it: a file with a `[[tenant]]` for each
+    #[arg(long, value_name = "FILE")]
+    tenants: Option<PathBuf>,
     /// Put a value in place of the file's, such as `operator.map-1.config.scale=2`
     #[arg(short, long = "set", value_name = "KEY=VALUE")]
     set: Vec<Override>,
@@ -63,7 +67,9 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         };
         options.renamed.insert(old.to_owned(), new.to_owned());
     }
-    let setup = CommandContext::new(globals)?;
+    let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), Some(&args.state))? else {
+        return Ok(Exit::Configuration);
+    };
     let prepared = match setup.load(&args.file, &args.set) {
         Ok(prepared) => prepared,
         Err(problems) => {
@@ -78,6 +84,13 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
             args.state.display(),
             prepared.pipeline.name
         );
+    }
+    let location = StateLocation::Directory {
+        path: directory.clone(),
+        fresh: false,
+    };
+    if !own_state::is_of_tenant(&setup, &prepared, &location, globals)? {
+        return Ok(Exit::Configuration);
     }
     let done = setup
         .runtime

@@ -266,7 +266,7 @@ fn stream() -> ! {
     }
 }
 
-/// Takes the whole of a cache: lines of 16 MiB are read and written in an order that nobody foresees.
+/// Takes the whole of a cache: lines of 16 MiB are read and written in an order that no prefetcher foresees.
 fn thrash() -> ! {
     let mut memory = vec![1_u64; (16 << 20) / size_of::<u64>()];
     let mut place = 1_usize;

@@ -1,6 +1,6 @@
 //! `wasi:clocks`: the time of the event at hand.
 //!
-//! Nobody can wait for it.
+//! A guest cannot wait for it.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Linker, Lower, Resource};

@@ -101,7 +101,7 @@ fn all_are_ready(store: Store<'_, '_>, pollables: &WasmList<Resource<Pollable>>)
     wasmtime::ensure!(pollables.len() > 0, "polls nothing");
     wasmtime::ensure!(
         pollables.len() <= HANDLES_MAX,
-        "polls {} handles at once; an instance holds {HANDLES_MAX} at the most",
+        "polls {} handles at once; an instance holds at most {HANDLES_MAX}",
         pollables.len()
     );
     let places = 0..;
