@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What a project needs to build an operator.
-const SDK: [&str; 5] = [
+const SDK: [&str; 7] = [
     "wit",
     "operator-sdk/src",
     "operator-sdk/Cargo.toml",
+    "operator-sdk/json/src",
+    "operator-sdk/json/Cargo.toml",
     "operator-sdk/macros/src",
     "operator-sdk/macros/Cargo.toml",
 ];

@@ -165,7 +165,7 @@ impl Outputs<'_, JsonBuf> {
     /// When there is no object for the field to be in, or the value doesn't serialize.
     #[inline]
     pub fn push_edited<T: Serialize + ?Sized>(&mut self, place: &Place<'_, '_>, value: &T) -> Result<()> {
-        self.push_written(None, |buffer| place.write_edited(value, buffer))
+        self.push_written(None, |buffer| Ok(place.write_edited(value, buffer)?))
     }
 }
 

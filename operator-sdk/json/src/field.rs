@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::{Error, Result, reject};
+use crate::{Error, Result};
 
 /// A field of a JSON object, by its name (`value`) or, when it begins with `/`, by a JSON pointer (`/reading/value`).
 ///
@@ -37,12 +37,14 @@ impl Field {
         let steps = match text.strip_prefix('/') {
             Some(pointer) => pointer.split('/').map(unescape).collect::<Result<Vec<_>>>()?,
             None if text.is_empty() => {
-                reject!("a field has a name, such as `value`, or a pointer, such as `/reading/value`")
+                return Err(Error::new(
+                    "a field has a name, such as `value`, or a pointer, such as `/reading/value`",
+                ));
             }
             None => vec![text.clone()],
         };
         let steps: Vec<_> = steps.into_iter().map(Step::new).collect();
-        let label = format!(",{}:", serde_json::to_string(&steps[steps.len() - 1].name)?).into_bytes();
+        let label = format!(",{}:", serde_json::Value::from(&*steps[steps.len() - 1].name)).into_bytes();
         Ok(Field { text, steps, label })
     }
 }
@@ -65,7 +67,9 @@ impl Step {
 fn unescape(token: &str) -> Result<String> {
     let is_escaped = |(at, _)| token[at + 1..].starts_with(['0', '1']);
     if !token.match_indices('~').all(is_escaped) {
-        reject!("in a JSON pointer `~` is written `~0`, and `/` inside a name `~1`; found `{token}`");
+        return Err(Error::new(format!(
+            "in a JSON pointer `~` is written `~0`, and `/` inside a name `~1`; found `{token}`"
+        )));
     }
     Ok(token.replace("~1", "/").replace("~0", "~"))
 }
