@@ -8,8 +8,9 @@ use crate::{Error, Result};
 
 /// A field of a JSON object, by its name (`value`) or, when it begins with `/`, by a JSON pointer (`/reading/value`).
 ///
-/// It deserializes from a string, so that it can stand in an operator's configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// It deserializes from a string, so that it can stand in an operator's configuration. Two are equal that name the same place,
+/// however they are written: `value` and `/value`.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Field {
     text: String,
@@ -46,6 +47,34 @@ impl Field {
         let steps: Vec<_> = steps.into_iter().map(Step::new).collect();
         let label = format!(",{}:", serde_json::Value::from(&*steps[steps.len() - 1].name)).into_bytes();
         Ok(Field { text, steps, label })
+    }
+}
+
+impl PartialEq for Field {
+    fn eq(&self, other: &Field) -> bool {
+        self.steps == other.steps
+    }
+}
+
+impl Eq for Field {}
+
+impl Field {
+    /// Whether one of them lies in the other, or both are the same: to write one changes the other.
+    #[must_use]
+    pub fn overlaps(&self, other: &Field) -> bool {
+        self.steps.iter().zip(&other.steps).all(|(own, other)| own == other)
+    }
+
+    /// The name of the last step, which a new member gets.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.steps[self.steps.len() - 1].name
+    }
+
+    /// Whether it is a member of the document itself, not of what lies in it.
+    #[must_use]
+    pub fn is_top_level(&self) -> bool {
+        self.steps.len() == 1
     }
 }
 

@@ -56,6 +56,22 @@ pub fn locate<'j, 'f, const N: usize>(document: &'j [u8], fields: [&'f Field; N]
     }))
 }
 
+/// Reads the whole document once, and finds the values of up to 32 fields in it; `None` where it is not JSON.
+///
+/// As [`locate`], for those who need no words.
+#[inline]
+#[must_use]
+pub fn find<'j, const N: usize>(document: &'j [u8], fields: [&Field; N]) -> Option<[Option<Value<'j>>; N]> {
+    let mut search = Search::new(fields);
+    if !scan::locate(document, &mut search) {
+        return None;
+    }
+    Some(search.spots.map(|spot| match spot {
+        Spot::Found { start, end } => Some(Value::new(&document[start..end])),
+        Spot::Absent { .. } | Spot::Unreachable => None,
+    }))
+}
+
 /// Why a document is refused: in the words of `serde_json`, and within the fuel of any event.
 #[cold]
 fn what_is_wrong(document: &[u8]) -> Error {
@@ -101,6 +117,21 @@ impl<'j> Place<'j, '_> {
             Some(number) if number.is_finite() => Ok(number),
             Some(_) => Err(self.field.is_out_of_range(value)),
             None => Err(self.field.is_mistyped(value, "a number")),
+        }
+    }
+
+    /// The integer there: any number without a fraction that 64 bits hold, such as `12`, `12.0` or `1.2e1`.
+    ///
+    /// # Errors
+    /// When there is none; the message names the field and what it holds instead.
+    pub fn integer(&self) -> Result<i64> {
+        let value = self.required()?;
+        match value.as_integer() {
+            Some(integer) => Ok(integer),
+            None if value.as_number().is_some_and(|number| number.fract() == 0.0) => {
+                Err(self.field.is_out_of_range(value))
+            }
+            None => Err(self.field.is_mistyped(value, "an integer")),
         }
     }
 

@@ -57,6 +57,16 @@ impl<'j> Value<'j> {
         }
     }
 
+    /// The integer, if it is one that 64 bits hold: a number whose fraction is zero, however it is written.
+    #[must_use]
+    #[inline]
+    pub fn as_integer(self) -> Option<i64> {
+        match self.text[0] {
+            b'-' | b'0'..=b'9' => short_integer(self.text).or_else(|| any_integer(self.text)),
+            _ => None,
+        }
+    }
+
     /// The string, if it is one; borrowed unless it has escapes.
     #[must_use]
     #[inline]
@@ -101,6 +111,54 @@ impl<'j> Value<'j> {
             Kind::Object => "an object".to_owned(),
         }
     }
+}
+
+/// Parses an integer of up to 18 digits, which fits for sure.
+#[inline]
+fn short_integer(text: &[u8]) -> Option<i64> {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.len() > 18 {
+        return None;
+    }
+    let mut integer = 0;
+    for byte in digits {
+        match byte.wrapping_sub(b'0') {
+            digit @ 0..=9 => integer = integer * 10 + i64::from(digit),
+            _ => return None,
+        }
+    }
+    Some(if is_negative { -integer } else { integer })
+}
+
+/// Parses any integer: with many digits, a fraction of zeros, an exponent.
+#[cold]
+fn any_integer(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()),
+        None => (text, Some(0)),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let (sign, whole) = match whole.strip_prefix('-') {
+        Some(whole) => ("-", whole),
+        None => ("", whole),
+    };
+    // As an integer and a power of ten, without the zeros on either side.
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_end_matches('0');
+    let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
+    let significant = significant.trim_start_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    let power = exponent?
+        .checked_sub(i64::try_from(fraction.len()).ok()?)?
+        .checked_add(zeros)?;
+    let power = usize::try_from(power).ok().filter(|power| *power < 19)?;
+    format!("{sign}{significant}{}", "0".repeat(power)).parse().ok()
 }
 
 /// Parses a number of few digits and no exponent, which are most of those in events, in a fraction of the time.
@@ -206,6 +264,32 @@ mod tests {
             Some(2.225_073_858_507_201e-308)
         );
         assert_eq!(value("true").as_number(), None);
+    }
+
+    #[test]
+    fn an_integer_is_exact_however_it_is_written() {
+        for (text, integer) in [
+            ("0", Some(0)),
+            ("-0", Some(0)),
+            ("-0.0e7", Some(0)),
+            ("9007199254740993", Some(9_007_199_254_740_993)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("9223372036854775808", None),
+            ("12.0", Some(12)),
+            ("12.50", None),
+            ("1.25e2", Some(125)),
+            ("1.25E+1", None),
+            ("1200e-2", Some(12)),
+            ("922337203685477580700e-2", Some(i64::MAX)),
+            ("1e18", Some(1_000_000_000_000_000_000)),
+            ("1e19", None),
+            ("1e99999999999999999999", None),
+            ("true", None),
+            ("\"1\"", None),
+        ] {
+            assert_eq!(value(text).as_integer(), integer, "{text}");
+        }
     }
 
     #[test]
