@@ -105,6 +105,9 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// Why there are values.
+const RAW: &str = "these operators read and write bytes";
+
 /// The operators, with state where a program that has only them would keep it.
 struct Native {
     map: bench_map::Scale,
@@ -151,12 +154,14 @@ impl Native {
         let mut kept = columns::Batch {
             times: Vec::with_capacity(filtered.kept.len()),
             keys: columns::Column::with_capacity(filtered.kept.len(), batch.keys.bytes.len()),
-            values: columns::Column::with_capacity(filtered.kept.len(), batch.values.bytes.len()),
+            fields: Vec::new(),
+            values: Some(columns::Column::default()),
         };
         for index in filtered.kept {
             kept.times.push(batch.times[index as usize]);
             kept.keys.push(batch.keys.get(index as usize));
-            kept.values.push(batch.values.get(index as usize));
+            let values = batch.values.as_ref().expect(RAW);
+            kept.values.as_mut().expect(RAW).push(values.get(index as usize));
         }
         kept
     }
@@ -164,7 +169,7 @@ impl Native {
 
 impl Fold {
     fn run(&mut self, batch: &columns::Batch) {
-        for (key, value) in batch.keys.iter().zip(batch.values.iter()) {
+        for (key, value) in batch.keys.iter().zip(batch.values.as_ref().expect(RAW).iter()) {
             let key = <[u8; 8]>::try_from(key).expect("keys have eight bytes");
             let (sum, count) = self.sums.entry(key).or_insert_with(|| (self.reduce.zero(), 0));
             self.reduce.add(sum, value).expect("values have a number");
@@ -194,7 +199,8 @@ fn columns_of((keys, values): &(Column, Column)) -> columns::Batch {
     columns::Batch {
         times: vec![0; keys.len()],
         keys: column(keys),
-        values: column(values),
+        fields: Vec::new(),
+        values: Some(column(values)),
     }
 }
 

@@ -10,6 +10,7 @@ mod support;
 use dirigo::batch::Batch;
 use dirigo::call::Request;
 use dirigo::engine::{Budget, Engine, GuestLog, Instance, Seed, Setup};
+use dirigo::fields::Fields;
 use dirigo::lineage::Ticket;
 use dirigo::pipeline::Limits;
 use dirigo::state::{Table, windows};
@@ -49,6 +50,7 @@ fn finish<T>(future: impl Future<Output = T>) -> T {
 fn setup() -> Setup {
     let log = Arc::new(GuestLog::new("bench", "guest", support::clock(), Arc::default()));
     Setup {
+        schema: None,
         limits: Limits::default(),
         config: "{}".into(),
         log,
@@ -72,7 +74,8 @@ fn batch(events: usize) -> Batch {
     Batch {
         times: Arc::new(vec![0; events]),
         keys: Arc::new(keys),
-        values: Arc::new(values),
+        values: values.into(),
+        fields: Fields::default(),
         positions: Arc::new((1..=events as u64).collect()),
         origin: Ticket::detached().into(),
     }
@@ -87,7 +90,8 @@ fn native_batch(events: usize) -> columns::Batch {
     columns::Batch {
         times: batch.times.to_vec(),
         keys: column(&batch.keys),
-        values: column(&batch.values),
+        fields: Vec::new(),
+        values: Some(column(&batch.values.to_column())),
     }
 }
 

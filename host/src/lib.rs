@@ -13,7 +13,7 @@ pub use dirigo_connectors as connectors;
 pub use dirigo_disk as disk;
 pub use dirigo_engine as engine;
 pub use dirigo_flow as flow;
-pub use dirigo_ground::{batch, call, clock, limits, lineage, printable, quota, signal, sync, thread};
+pub use dirigo_ground::{batch, call, clock, fields, limits, lineage, printable, quota, signal, sync, thread};
 pub use dirigo_pipeline as pipeline;
 pub use dirigo_runtime as runtime;
 pub use dirigo_scheduler as scheduler;

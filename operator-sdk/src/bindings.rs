@@ -11,10 +11,11 @@ pub mod lifecycle {
         inline: "
             package dirigo:sdk;
             world lifecycle {
-                import dirigo:operator/host@0.1.0;
-                export dirigo:operator/lifecycle@0.1.0;
+                import dirigo:operator/host@0.2.0;
+                export dirigo:operator/lifecycle@0.2.0;
             }
         ",
+        with: { "dirigo:operator/types@0.2.0": crate::columns },
         generate_all,
         pub_export_macro: true,
         export_macro_name: "export_lifecycle",
@@ -29,10 +30,10 @@ pub mod map {
         inline: "
             package dirigo:sdk;
             world mapping {
-                export dirigo:operator/%map@0.1.0;
+                export dirigo:operator/%map@0.2.0;
             }
         ",
-        with: { "dirigo:operator/types@0.1.0": crate::columns },
+        with: { "dirigo:operator/types@0.2.0": crate::columns },
         pub_export_macro: true,
         export_macro_name: "export_map",
         default_bindings_module: "dirigo_operator::bindings::map",
@@ -46,10 +47,10 @@ pub mod filter {
         inline: "
             package dirigo:sdk;
             world filtering {
-                export dirigo:operator/filter@0.1.0;
+                export dirigo:operator/filter@0.2.0;
             }
         ",
-        with: { "dirigo:operator/types@0.1.0": crate::columns },
+        with: { "dirigo:operator/types@0.2.0": crate::columns },
         pub_export_macro: true,
         export_macro_name: "export_filter",
         default_bindings_module: "dirigo_operator::bindings::filter",
@@ -63,7 +64,7 @@ pub mod state {
         inline: "
             package dirigo:sdk;
             world stating {
-                export dirigo:operator/state@0.1.0;
+                export dirigo:operator/state@0.2.0;
             }
         ",
         pub_export_macro: true,
@@ -79,7 +80,7 @@ pub mod settings {
         inline: "
             package dirigo:sdk;
             world setting {
-                export dirigo:operator/settings@0.1.0;
+                export dirigo:operator/settings@0.2.0;
             }
         ",
         pub_export_macro: true,
@@ -95,10 +96,10 @@ pub mod reduce {
         inline: "
             package dirigo:sdk;
             world reducing {
-                export dirigo:operator/reduce@0.1.0;
+                export dirigo:operator/reduce@0.2.0;
             }
         ",
-        with: { "dirigo:operator/types@0.1.0": crate::columns },
+        with: { "dirigo:operator/types@0.2.0": crate::columns },
         pub_export_macro: true,
         export_macro_name: "export_reduce",
         default_bindings_module: "dirigo_operator::bindings::reduce",

@@ -7,7 +7,11 @@ use std::borrow::Borrow;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Error, Result, columns::Batch};
+use crate::{
+    Error, Result,
+    columns::{Batch, FieldColumn, FieldType},
+    fields::{OutputMode, Read, Record, Written},
+};
 
 /// An event as it came: not decoded yet.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +34,29 @@ impl<'a> Encoded<'a> {
         self.value
     }
 
+    /// The fields that its operator reads, and the place of the event in them.
+    #[inline]
+    pub(crate) fn fields(self) -> (&'a [FieldColumn], usize) {
+        (&self.batch.fields, self.index)
+    }
+
+    /// A field that its operator reads, by its place in the schema, and the place of the event in it.
+    #[inline]
+    pub(crate) fn field(self, field: usize) -> (&'a FieldColumn, usize) {
+        (&self.batch.fields[field], self.index)
+    }
+
+    /// Decodes it as fields; for what `#[derive(Event)]` generates.
+    ///
+    /// # Errors
+    /// When a value is out of the range of its type.
+    #[doc(hidden)]
+    #[inline]
+    pub fn record<R: Record>(self) -> Result<R> {
+        let (fields, index) = self.fields();
+        R::read(fields, index)
+    }
+
     /// Its key, empty if it has none.
     #[must_use]
     pub fn key(self) -> &'a [u8] {
@@ -45,6 +72,8 @@ impl<'a> Encoded<'a> {
 
 /// What the events of an operator can be.
 ///
+/// - Any type with `#[derive(Event)]`: its fields come in typed columns, and nothing is parsed in the operator.
+/// - [`Row`](crate::Row): fields that the operator's `schema` names.
 /// - Any type that implements `Deserialize`: the value is JSON.
 /// - `[u8]`: the value as it is, where it lies.
 /// - [`Json`](crate::Json): a JSON document that is read and edited in place.
@@ -52,6 +81,15 @@ impl<'a> Encoded<'a> {
 pub trait Decode: 'static {
     /// What decoding yields: a typed event by value, bytes by reference.
     type Decoded<'a>: Borrow<Self>;
+
+    /// Whether the value itself is read.
+    const IS_RAW: bool = true;
+
+    /// Which fields are read.
+    #[must_use]
+    fn reads() -> Vec<Read> {
+        Vec::new()
+    }
 
     /// Decodes an event.
     ///
@@ -91,8 +129,14 @@ pub struct Stamped<T> {
     pub event: T,
 }
 
-impl<T: DeserializeOwned + 'static> Decode for Stamped<T> {
+impl<T: for<'a> Decode<Decoded<'a> = T>> Decode for Stamped<T> {
     type Decoded<'a> = Stamped<T>;
+
+    const IS_RAW: bool = T::IS_RAW;
+
+    fn reads() -> Vec<Read> {
+        T::reads()
+    }
 
     fn decode(event: Encoded<'_>) -> Result<Stamped<T>> {
         Ok(Stamped {
@@ -103,8 +147,34 @@ impl<T: DeserializeOwned + 'static> Decode for Stamped<T> {
     }
 }
 
-/// What the outputs of an operator can be: any type that implements `Serialize` (it becomes JSON), and [`Raw`] bytes.
+/// What the outputs of an operator can be: any type with `#[derive(Event)]`, which replaces the event, [`Extend`](crate::Extend) of one,
+/// any type that implements `Serialize` (it becomes JSON), and [`Raw`] bytes.
 pub trait Encode {
+    /// What such outputs are.
+    const MODE: OutputMode = OutputMode::Raw;
+
+    /// Which fields are written.
+    #[must_use]
+    fn writes() -> Vec<Written> {
+        Vec::new()
+    }
+
+    /// The types of what is written, in order.
+    #[doc(hidden)]
+    #[must_use]
+    fn types() -> Vec<FieldType> {
+        Self::writes().into_iter().map(|written| written.field_type).collect()
+    }
+
+    /// Appends its fields to columns of so many events.
+    ///
+    /// # Errors
+    /// When one cannot be written; what was appended to others is dropped.
+    fn write_fields(&self, columns: &mut [FieldColumn], events: usize) -> Result<()> {
+        let _ = (columns, events);
+        Err(Error::new("an output that is encoded has no fields"))
+    }
+
     /// Appends the encoded value to `buffer`.
     ///
     /// # Errors

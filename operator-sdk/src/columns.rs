@@ -2,6 +2,12 @@
 //!
 //! Owns the layout. Knows nothing of what the bytes mean; that is `codec`'s.
 
+use crate::{
+    Result,
+    codec::Encode,
+    fields::{self, OutputMode},
+};
+
 /// A sequence of byte strings laid end to end: item `i` is `bytes[ends[i - 1]..ends[i]]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Column {
@@ -11,15 +17,75 @@ pub struct Column {
     pub ends: Vec<u32>,
 }
 
+/// What a field holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldType {
+    /// True or false.
+    Boolean,
+    /// An integer of 64 bits, exact.
+    S64,
+    /// A number, as the nearest of 64 bits.
+    F64,
+    /// UTF-8.
+    Text,
+    /// Bytes; in JSON a string in base64.
+    Bytes,
+    /// Any JSON value, as it is written.
+    Json,
+}
+
+/// The values of a field, one for each event; where an event has none, anything.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FieldValues {
+    /// Bits, eight to a byte, the lowest first.
+    Boolean(Vec<u8>),
+    /// Integers.
+    S64(Vec<i64>),
+    /// Numbers.
+    F64(Vec<f64>),
+    /// Texts.
+    Text(Column),
+    /// Bytes.
+    Bytes(Column),
+    /// Texts of JSON values.
+    Json(Column),
+}
+
+impl FieldValues {
+    /// Their type.
+    #[must_use]
+    pub fn field_type(&self) -> FieldType {
+        match self {
+            FieldValues::Boolean(_) => FieldType::Boolean,
+            FieldValues::S64(_) => FieldType::S64,
+            FieldValues::F64(_) => FieldType::F64,
+            FieldValues::Text(_) => FieldType::Text,
+            FieldValues::Bytes(_) => FieldType::Bytes,
+            FieldValues::Json(_) => FieldType::Json,
+        }
+    }
+}
+
+/// A field of several events.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldColumn {
+    /// Bits, one for each event, the lowest of a byte first: whether the event has a value. `None` where all have.
+    pub validity: Option<Vec<u8>>,
+    /// The values.
+    pub values: FieldValues,
+}
+
 /// Events: the columns have the same number of items.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
     /// Event times in ms since the epoch.
     pub times: Vec<i64>,
     /// Keys, empty for events without one.
     pub keys: Column,
-    /// Encoded values.
-    pub values: Column,
+    /// The fields that the operator reads, in the order of its schema.
+    pub fields: Vec<FieldColumn>,
+    /// Encoded values, if it reads those.
+    pub values: Option<Column>,
 }
 
 /// What the operator rejects, and why.
@@ -32,14 +98,16 @@ pub struct Failure {
 }
 
 /// Values that an operator hands on, each with the place of what it came from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outputs {
-    /// The place of what each value came from; never decreases.
+    /// The place of what each output came from; never decreases.
     pub origins: Vec<u32>,
     /// New keys, if any.
     pub keys: Option<Column>,
-    /// The values.
-    pub values: Column,
+    /// The fields that the operator writes, in the order of its schema.
+    pub fields: Vec<FieldColumn>,
+    /// The values, where it writes no fields.
+    pub values: Option<Column>,
     /// The origins that were rejected instead.
     pub failures: Vec<Failure>,
 }
@@ -67,7 +135,7 @@ pub struct Windows {
 }
 
 /// What a reduce made of a batch.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Folded {
     /// The accumulators of the groups that stay open.
     pub accumulators: Column,
@@ -163,13 +231,94 @@ impl Batch {
     /// The number of events.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.times.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.times.is_empty()
+    }
+
+    /// The encoded value of each event, empty where the operator does not read those.
+    #[inline]
+    pub(crate) fn each_value(&self) -> impl Iterator<Item = &[u8]> {
+        let (bytes, ends) = match &self.values {
+            Some(values) => (&values.bytes[..], &values.ends[..]),
+            None => (&[][..], &[][..]),
+        };
+        let mut start = 0;
+        (0..self.len()).map(move |index| {
+            let end = ends.get(index).map_or(start, |&end| end as usize);
+            let item = &bytes[start..end];
+            start = end;
+            item
+        })
+    }
+}
+
+/// What an operator of this output type writes into: fields in typed columns, or encoded values.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    pub(crate) fields: Vec<FieldColumn>,
+    pub(crate) values: Column,
+    is_raw: bool,
+    /// How many outputs are there.
+    pub(crate) outputs: usize,
+}
+
+impl Writing {
+    /// For outputs of this type, so many of so many bytes.
+    pub(crate) fn of<O: Encode + ?Sized>(items: usize, bytes: usize) -> Writing {
+        let is_raw = O::MODE == OutputMode::Raw;
+        Writing {
+            fields: O::types().into_iter().map(FieldColumn::empty).collect(),
+            values: if is_raw {
+                Column::with_capacity(items, bytes)
+            } else {
+                Column::default()
+            },
+            is_raw,
+            outputs: 0,
+        }
+    }
+
+    /// Appends an output; nothing, where it cannot be written.
+    #[inline]
+    pub(crate) fn push<O: Encode + ?Sized>(&mut self, output: &O) -> Result<()> {
+        if O::MODE == OutputMode::Raw {
+            return self.push_written(|buffer| output.encode(buffer));
+        }
+        if let Err(error) = output.write_fields(&mut self.fields, self.outputs) {
+            fields::truncate(&mut self.fields, self.outputs);
+            return Err(error);
+        }
+        self.outputs += 1;
+        Ok(())
+    }
+
+    /// Appends an output that `write` encodes.
+    #[inline]
+    pub(crate) fn push_written(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        if let Err(error) = write(&mut self.values.bytes) {
+            self.values.truncate(self.outputs);
+            return Err(error);
+        }
+        self.values.close();
+        self.outputs += 1;
+        Ok(())
+    }
+
+    /// Drops all outputs but the first so many.
+    pub(crate) fn truncate(&mut self, outputs: usize) {
+        self.values.truncate(outputs);
+        fields::truncate(&mut self.fields, outputs);
+        self.outputs = outputs;
+    }
+
+    /// Fields and values as the contract has them.
+    pub(crate) fn finish(self) -> (Vec<FieldColumn>, Option<Column>) {
+        (self.fields, self.is_raw.then_some(self.values))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     Result,
     codec::{Decode, Encoded},
     columns::{Batch, Failure, Filtered, position},
+    fields::Schema,
     progress,
 };
 
@@ -51,6 +52,11 @@ pub trait Filter: Sized {
     /// When the configuration makes no sense; the pipeline doesn't start.
     fn open(config: Self::Config) -> Result<Self>;
 
+    /// What it reads: the fields of its event type. An operator whose configuration names fields says so here.
+    fn schema(&self) -> Schema {
+        Schema::of_events::<Self::Event>()
+    }
+
     /// Whether the event goes on.
     ///
     /// # Errors
@@ -65,7 +71,7 @@ pub fn filter_batch<O: Filter>(operator: &mut O, batch: &Batch) -> Filtered {
         kept: Vec::with_capacity(batch.len()),
         failures: Vec::new(),
     };
-    for (index, value) in batch.values.iter().enumerate() {
+    for (index, value) in batch.each_value().enumerate() {
         let place = position(index);
         progress::at_event(place);
         let kept = O::Event::decode(Encoded::new(batch, index, value)).and_then(|event| operator.keep(event.borrow()));

@@ -20,6 +20,7 @@ use crate::{
         state::exports::dirigo::operator::state,
     },
     columns::{Batch, Column, Outputs, Windows},
+    fields::{self, OutputMode, Schema},
     filter::filter_batch,
     log::Level,
     map::{flat_map_batch, map_batch},
@@ -62,13 +63,38 @@ fn with<O: Resident, R>(run: impl FnOnce(&mut O) -> R) -> R {
 }
 
 impl<O: Resident> lifecycle::Guest for LifecycleComponent<O> {
-    fn open(config: String) -> Result<(), String> {
+    fn open(config: String) -> Result<lifecycle::Schema, String> {
         panic::set_hook(Box::new(|panic| {
             host::panicked(&message(panic), progress::current_event());
         }));
         let operator = O::open_json(&config).map_err(crate::Error::into_message)?;
+        let schema = operator.schema();
         O::slot().set(Some(operator));
-        Ok(())
+        Ok(schema.into())
+    }
+}
+
+impl From<Schema> for lifecycle::Schema {
+    fn from(schema: Schema) -> lifecycle::Schema {
+        let read = |read: fields::Read| lifecycle::Field {
+            name: read.field.to_string(),
+            kind: read.field_type,
+            optional: read.is_optional,
+        };
+        let written = |written: fields::Written| lifecycle::Written {
+            name: written.field.to_string(),
+            kind: written.field_type,
+        };
+        lifecycle::Schema {
+            reads: schema.reads.into_iter().map(read).collect(),
+            raw: schema.raw,
+            writes: schema.writes.into_iter().map(written).collect(),
+            outputs: match schema.outputs {
+                OutputMode::Raw => lifecycle::OutputMode::Raw,
+                OutputMode::Extend => lifecycle::OutputMode::Extend,
+                OutputMode::Replace => lifecycle::OutputMode::Replace,
+            },
+        }
     }
 }
 

@@ -46,6 +46,7 @@ mod codec;
 #[doc(hidden)]
 pub mod columns;
 mod error;
+pub mod fields;
 #[doc(hidden)]
 pub mod filter;
 pub mod json;
@@ -78,11 +79,12 @@ pub mod guest;
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-pub use dirigo_operator_macros::operator;
+pub use dirigo_operator_macros::{Event, operator};
 
 pub use crate::{
     codec::{Decode, Encode, Encoded, Raw, Stamped},
     error::{Error, Result},
+    fields::{Extend, Row, Schema},
     filter::Filter,
     json::{Field, Json, JsonBuf},
     map::{FlatMap, Map, Outputs},
@@ -94,8 +96,8 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        Error, Field, Filter, FlatMap, Json, JsonBuf, Map, NoConfig, Outputs, Raw, Reduce, Result, Stamped, Stored,
-        Window, operator, reject,
+        Error, Event, Extend, Field, Filter, FlatMap, Json, JsonBuf, Map, NoConfig, Outputs, Raw, Reduce, Result, Row,
+        Schema, Stamped, Stored, Window, operator, reject,
     };
 }
 
@@ -111,6 +113,9 @@ pub trait Operator: Sized {
     /// # Errors
     /// When it refuses the configuration.
     fn open_json(config: &str) -> Result<Self>;
+
+    /// What it reads and writes.
+    fn schema(&self) -> Schema;
 }
 
 /// Parses a configuration and hands it to the operator; for what `#[operator]` generates.

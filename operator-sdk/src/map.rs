@@ -7,7 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Error, Result,
     codec::{Decode, Encode, Encoded},
-    columns::{self, Batch, Column, Failure, position},
+    columns::{self, Batch, Column, Failure, Writing, position},
+    fields::Schema,
     json::{JsonBuf, Place},
     progress,
 };
@@ -55,6 +56,12 @@ pub trait Map: Sized {
     /// When the configuration makes no sense; the pipeline doesn't start.
     fn open(config: Self::Config) -> Result<Self>;
 
+    /// What it reads and writes: the fields of its event type and of its output type. An operator whose configuration names fields says
+    /// so here.
+    fn schema(&self) -> Schema {
+        Schema::of::<Self::Event, Self::Output>()
+    }
+
     /// Maps an event.
     ///
     /// # Errors
@@ -99,6 +106,11 @@ pub trait FlatMap: Sized {
     /// When the configuration makes no sense; the pipeline doesn't start.
     fn open(config: Self::Config) -> Result<Self>;
 
+    /// What it reads and writes, as for [`Map::schema`].
+    fn schema(&self) -> Schema {
+        Schema::of::<Self::Event, Self::Output>()
+    }
+
     /// Maps an event.
     ///
     /// # Errors
@@ -109,10 +121,19 @@ pub trait FlatMap: Sized {
 /// Where a [`FlatMap`] puts what it makes of an event.
 #[derive(Debug)]
 pub struct Outputs<'a, O: ?Sized> {
-    written: &'a mut columns::Outputs,
+    written: &'a mut Written,
     batch: &'a Batch,
     origin: u32,
     output: PhantomData<fn(&O)>,
+}
+
+/// What a [`FlatMap`] has put out.
+#[derive(Debug)]
+struct Written {
+    origins: Vec<u32>,
+    keys: Option<Column>,
+    writing: Writing,
+    failures: Vec<Failure>,
 }
 
 impl<O: Encode + ?Sized> Outputs<'_, O> {
@@ -135,23 +156,19 @@ impl<O: Encode + ?Sized> Outputs<'_, O> {
 
     #[inline]
     fn push_with(&mut self, value: &O, key: Option<&[u8]>) -> Result<()> {
-        self.push_written(key, |buffer| value.encode(buffer))
+        self.push_written(key, |writing| writing.push(value))
     }
 
     #[inline]
-    fn push_written(&mut self, key: Option<&[u8]>, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
-        if let Err(error) = write(&mut self.written.values.bytes) {
-            // An operator may go on without this value, so nothing of it may stay.
-            self.written.values.truncate(self.written.origins.len());
-            return Err(error);
-        }
+    fn push_written(&mut self, key: Option<&[u8]>, write: impl FnOnce(&mut Writing) -> Result<()>) -> Result<()> {
+        // An operator may go on without this value, so nothing of one stays that cannot be written.
+        write(&mut self.written.writing)?;
         if key.is_some() && self.written.keys.is_none() {
             self.written.keys = Some(inherited_keys(&self.written.origins, self.batch));
         }
         if let Some(keys) = &mut self.written.keys {
             keys.push(key.unwrap_or_else(|| self.batch.keys.get(self.origin as usize)));
         }
-        self.written.values.close();
         self.written.origins.push(self.origin);
         Ok(())
     }
@@ -165,7 +182,9 @@ impl Outputs<'_, JsonBuf> {
     /// When there is no object for the field to be in, or the value doesn't serialize.
     #[inline]
     pub fn push_edited<T: Serialize + ?Sized>(&mut self, place: &Place<'_, '_>, value: &T) -> Result<()> {
-        self.push_written(None, |buffer| Ok(place.write_edited(value, buffer)?))
+        self.push_written(None, |writing| {
+            writing.push_written(|buffer| Ok(place.write_edited(value, buffer)?))
+        })
     }
 }
 
@@ -178,29 +197,27 @@ fn inherited_keys(origins: &[u32], batch: &Batch) -> Column {
 /// Runs a [`Map`] over a batch. Public for the generated glue, for tests, and to measure against.
 #[doc(hidden)]
 pub fn map_batch<O: Map>(operator: &mut O, batch: &Batch) -> columns::Outputs {
-    let mut values = Column::with_capacity(batch.len(), values_capacity(batch));
+    let mut writing = Writing::of::<O::Output>(batch.len(), values_capacity(batch));
     let mut failures = Vec::new();
-    for (index, value) in batch.values.iter().enumerate() {
+    for (index, value) in batch.each_value().enumerate() {
         let origin = position(index);
         progress::at_event(origin);
         let mapped = O::Event::decode(Encoded::new(batch, index, value))
             .and_then(|event| operator.map(event.borrow()))
-            .and_then(|output| output.encode(&mut values.bytes));
-        match mapped {
-            Ok(()) => values.close(),
-            Err(error) => {
-                values.truncate(values.len());
-                failures.push(Failure {
-                    index: origin,
-                    message: error.into_message(),
-                });
-            }
+            .and_then(|output| writing.push(&output));
+        if let Err(error) = mapped {
+            failures.push(Failure {
+                index: origin,
+                message: error.into_message(),
+            });
         }
     }
     progress::at_no_event();
+    let (fields, values) = writing.finish();
     columns::Outputs {
         origins: all_but(&failures, batch.len()),
         keys: None,
+        fields,
         values,
         failures,
     }
@@ -219,13 +236,13 @@ fn all_but(failures: &[Failure], events: usize) -> Vec<u32> {
 /// Runs a [`FlatMap`] over a batch, as [`map_batch`] does.
 #[doc(hidden)]
 pub fn flat_map_batch<O: FlatMap>(operator: &mut O, batch: &Batch) -> columns::Outputs {
-    let mut written = columns::Outputs {
+    let mut written = Written {
         origins: Vec::with_capacity(batch.len()),
         keys: None,
-        values: Column::with_capacity(batch.len(), values_capacity(batch)),
+        writing: Writing::of::<O::Output>(batch.len(), values_capacity(batch)),
         failures: Vec::new(),
     };
-    for (index, value) in batch.values.iter().enumerate() {
+    for (index, value) in batch.each_value().enumerate() {
         let origin = position(index);
         progress::at_event(origin);
         let decoded = O::Event::decode(Encoded::new(batch, index, value));
@@ -243,25 +260,32 @@ pub fn flat_map_batch<O: FlatMap>(operator: &mut O, batch: &Batch) -> columns::O
         }
     }
     progress::at_no_event();
-    written
+    let (fields, values) = written.writing.finish();
+    columns::Outputs {
+        origins: written.origins,
+        keys: written.keys,
+        fields,
+        values,
+        failures: written.failures,
+    }
 }
 
 /// Most operators hand on about as much as they get: a field more, a field less.
 fn values_capacity(batch: &Batch) -> usize {
     const GROWTH_PER_EVENT: usize = 32;
-    batch.values.bytes.len() + batch.len() * GROWTH_PER_EVENT
+    batch.values.as_ref().map_or(0, |values| values.bytes.len()) + batch.len() * GROWTH_PER_EVENT
 }
 
 /// Takes back what a rejected event has put out.
 #[cold]
-fn reject(written: &mut columns::Outputs, origin: u32, error: Error) {
+fn reject(written: &mut Written, origin: u32, error: Error) {
     let before = written
         .origins
         .iter()
         .rposition(|&other| other != origin)
         .map_or(0, |last| last + 1);
     written.origins.truncate(before);
-    written.values.truncate(before);
+    written.writing.truncate(before);
     if let Some(keys) = &mut written.keys {
         keys.truncate(before);
     }
@@ -301,7 +325,7 @@ mod tests {
     fn a_rejected_event_leaves_the_others_alone() {
         let outputs = map_batch(&mut Halve, &batch([json!(4), json!(5), json!("six"), json!(8)]));
         assert_eq!(outputs.origins, [0, 3]);
-        assert_eq!(outputs.values, ["2", "4"].into_iter().collect());
+        assert_eq!(outputs.values, Some(["2", "4"].into_iter().collect()));
         assert_eq!(outputs.keys, None);
         let failures: Vec<_> = outputs.failures.iter().map(|f| (f.index, f.message.as_str())).collect();
         assert_eq!(failures[0], (1, "5 is odd"));
@@ -332,7 +356,7 @@ mod tests {
     #[test]
     fn raw_bytes_travel_as_they_are() {
         let outputs = map_batch(&mut Reverse, &batch(["abc", "", "\u{0}x"]));
-        assert_eq!(outputs.values, [&b"cba"[..], b"", b"x\0"].into_iter().collect());
+        assert_eq!(outputs.values, Some([&b"cba"[..], b"", b"x\0"].into_iter().collect()));
     }
 
     /// Puts out each letter, the capitals as keys of their own, until a digit spoils the event.
@@ -380,7 +404,7 @@ mod tests {
     fn a_rejected_event_takes_its_outputs_back() {
         let outputs = flat_map_batch(&mut Letters, &batch(["a", "Bc1", "d"]));
         assert_eq!(outputs.origins, [0, 2]);
-        assert_eq!(outputs.values, ["a", "d"].into_iter().collect());
+        assert_eq!(outputs.values, Some(["a", "d"].into_iter().collect()));
         assert_eq!(outputs.keys, Some(["", ""].into_iter().collect()));
         assert_eq!(
             outputs.failures,
@@ -410,7 +434,7 @@ mod tests {
     #[test]
     fn an_output_without_an_encoding_rejects_the_event_and_leaves_no_bytes() {
         let outputs = map_batch(&mut TupleKeys, &batch(["x", "", "y"]));
-        assert_eq!(outputs.values, ["{}"].into_iter().collect());
+        assert_eq!(outputs.values, Some(["{}"].into_iter().collect()));
         assert_eq!(
             outputs.failures[0].message,
             "the output is no JSON: key must be a string"

@@ -12,7 +12,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Error, Result,
     codec::{Decode, Encode, Encoded},
-    columns::{Batch, Column, Failure, Folded, Migrated, Outputs, Windows, position},
+    columns::{Batch, Column, Failure, Folded, Migrated, Outputs, Windows, Writing, position},
+    fields::Schema,
     layout, progress,
 };
 
@@ -139,6 +140,12 @@ pub trait Reduce: Sized {
     /// When the configuration makes no sense; the pipeline doesn't start.
     fn open(config: Self::Config) -> Result<Self>;
 
+    /// What it reads and writes: the fields of its event type and of its output type. An operator whose configuration names fields says
+    /// so here.
+    fn schema(&self) -> Schema {
+        Schema::of::<Self::Event, Self::Output>()
+    }
+
     /// The accumulator of a window that has seen nothing: merged with another it changes nothing.
     fn zero(&self) -> Self::Accumulator;
 
@@ -260,7 +267,7 @@ fn decoded<O: Reduce>(operator: &O, accumulators: &Column) -> Vec<O::Accumulator
 
 fn add_all<O: Reduce>(operator: &mut O, batch: &Batch, groups: &[u32], folds: &mut [O::Accumulator]) -> Vec<Failure> {
     let mut rejected = Vec::new();
-    for (index, value) in batch.values.iter().enumerate() {
+    for (index, value) in batch.each_value().enumerate() {
         let place = position(index);
         progress::at_event(place);
         let added = O::Event::decode(Encoded::new(batch, index, value))
@@ -325,6 +332,7 @@ pub fn finish_batch<O: Reduce>(operator: &mut O, windows: &Windows, accumulators
 
 fn finish_all<O: Reduce>(operator: &mut O, windows: &Windows, folds: impl Iterator<Item = O::Accumulator>) -> Outputs {
     let mut outputs = Outputs::default();
+    let mut writing = Writing::of::<O::Output>(windows.len(), 0);
     for (index, (key, accumulator)) in windows.keys.iter().zip(folds).enumerate() {
         let window = Window {
             key,
@@ -334,21 +342,16 @@ fn finish_all<O: Reduce>(operator: &mut O, windows: &Windows, folds: impl Iterat
         };
         let finished = operator
             .finish(&window, accumulator)
-            .and_then(|output| output.encode(&mut outputs.values.bytes));
+            .and_then(|output| writing.push(&output));
         match finished {
-            Ok(()) => {
-                outputs.values.close();
-                outputs.origins.push(position(index));
-            }
-            Err(error) => {
-                outputs.values.truncate(outputs.origins.len());
-                outputs.failures.push(Failure {
-                    index: position(index),
-                    message: error.into_message(),
-                });
-            }
+            Ok(()) => outputs.origins.push(position(index)),
+            Err(error) => outputs.failures.push(Failure {
+                index: position(index),
+                message: error.into_message(),
+            }),
         }
     }
+    (outputs.fields, outputs.values) = writing.finish();
     outputs
 }
 
@@ -472,9 +475,11 @@ mod tests {
         );
         assert_eq!(
             folded.outputs.values,
-            [r#""k[10..20]=a+y of 2""#, r#""l[10..20]=b of 2""#]
-                .into_iter()
-                .collect()
+            Some(
+                [r#""k[10..20]=a+y of 2""#, r#""l[10..20]=b of 2""#]
+                    .into_iter()
+                    .collect()
+            )
         );
         assert_eq!(folded.outputs.origins, [0, 1]);
         assert_eq!(folded.accumulators, accumulators(&[&["c", "x"]]));
@@ -596,7 +601,7 @@ mod tests {
         let migrated = migrate_batch(&mut Lengths, 1, &accumulators(&[&["a", "bcd"], &["ef"]]));
         assert_eq!(migrated.failures, []);
         let outputs = finish_batch(&mut Lengths, &windows(&["k", "l"]), &migrated.accumulators);
-        assert_eq!(outputs.values, [r#""[1, 3]""#, r#""[2]""#].into_iter().collect());
+        assert_eq!(outputs.values, Some([r#""[1, 3]""#, r#""[2]""#].into_iter().collect()));
     }
 
     #[test]

@@ -23,10 +23,12 @@
 //! # }
 //! ```
 
+mod host;
+
 use serde_json::Value;
 
 use crate::{
-    Filter, FlatMap, Map, Operator, Reduce, Result,
+    Filter, FlatMap, Map, Operator, Reduce, Result, Schema,
     columns::{Batch, Column, Failure, Outputs, Windows, position},
     filter::filter_batch,
     map::{flat_map_batch, map_batch},
@@ -82,15 +84,19 @@ impl From<&[u8]> for Event {
     }
 }
 
-/// A batch of these events, as the host would hand it over.
+/// A batch of the values of these events, as the host would hand it to an operator that reads those.
 pub fn batch<E: Into<Event>>(events: impl IntoIterator<Item = E>) -> Batch {
+    let none = Batch {
+        values: Some(Column::default()),
+        ..Batch::default()
+    };
     events
         .into_iter()
         .map(Into::into)
-        .fold(Batch::default(), |mut batch, event: Event| {
+        .fold(none, |mut batch, event: Event| {
             batch.times.push(event.time);
             batch.keys.push(&event.key);
-            batch.values.push(&event.value);
+            batch.values.get_or_insert_default().push(&event.value);
             batch
         })
 }
@@ -163,19 +169,37 @@ impl<O: Operator> Tester<O> {
     }
 }
 
+impl<O> Tester<O> {
+    fn run<E: Into<Event>>(
+        &mut self,
+        schema: &Schema,
+        events: impl IntoIterator<Item = E>,
+        run: impl FnOnce(&mut O, &Batch) -> Outputs,
+    ) -> Outcome {
+        let batch = batch(events);
+        let provided = host::provide(schema, &batch);
+        let mut outputs = run(&mut self.operator, &provided.batch);
+        let values = host::values(schema, &batch, &provided, &mut outputs);
+        let mut outcome = outcome(&outputs, &values, &provided.batch.keys);
+        for output in &mut outcome.outputs {
+            output.origin = provided.places[output.origin];
+        }
+        outcome.rejected = host::at_place(&provided, outputs.failures);
+        outcome
+    }
+}
+
 impl<O: Map> Tester<O> {
     /// Maps events.
     pub fn map<E: Into<Event>>(&mut self, events: impl IntoIterator<Item = E>) -> Outcome {
-        let batch = batch(events);
-        outcome(map_batch(&mut self.operator, &batch), &batch.keys)
+        self.run(&Map::schema(&self.operator), events, map_batch)
     }
 }
 
 impl<O: FlatMap> Tester<O> {
     /// Maps events.
     pub fn flat_map<E: Into<Event>>(&mut self, events: impl IntoIterator<Item = E>) -> Outcome {
-        let batch = batch(events);
-        outcome(flat_map_batch(&mut self.operator, &batch), &batch.keys)
+        self.run(&FlatMap::schema(&self.operator), events, flat_map_batch)
     }
 }
 
@@ -183,18 +207,20 @@ impl<O: Filter> Tester<O> {
     /// Filters events.
     pub fn filter<E: Into<Event>>(&mut self, events: impl IntoIterator<Item = E>) -> Outcome {
         let batch = batch(events);
-        let filtered = filter_batch(&mut self.operator, &batch);
+        let provided = host::provide(&Filter::schema(&self.operator), &batch);
+        let filtered = filter_batch(&mut self.operator, &provided.batch);
+        let values = batch.values.unwrap_or_default();
         let kept = |&place: &u32| {
-            let origin = place as usize;
+            let origin = provided.places[place as usize];
             Output {
                 origin,
                 key: batch.keys.get(origin).to_vec(),
-                value: batch.values.get(origin).to_vec(),
+                value: values.get(origin).to_vec(),
             }
         };
         Outcome {
             outputs: filtered.kept.iter().map(kept).collect(),
-            rejected: rejected(filtered.failures),
+            rejected: host::at_place(&provided, filtered.failures),
         }
     }
 }
@@ -221,34 +247,47 @@ impl<O: Reduce> Tester<O> {
             let (folded, failures) = self.fold(part, groups, &empty);
             merged = merge_batch(&mut self.operator, &merged, &folded);
             refused.extend(
-                rejected(failures)
+                failures
                     .into_iter()
                     .map(|(place, reason)| (events_before + place, reason)),
             );
             events_before += part.len();
         }
-        let mut outcome = outcome(finish_batch(&mut self.operator, &windows, &merged), &windows.keys);
-        outcome.rejected.splice(0..0, refused);
+        let schema = Schema {
+            reads: Vec::new(),
+            ..Reduce::schema(&self.operator)
+        };
+        let mut outputs = finish_batch(&mut self.operator, &windows, &merged);
+        let whole = Batch::default();
+        let none = host::Provided {
+            batch: Batch::default(),
+            places: Vec::new(),
+            refused: Vec::new(),
+        };
+        let values = host::values(&schema, &whole, &none, &mut outputs);
+        let mut outcome = outcome(&outputs, &values, &windows.keys);
+        outcome.rejected = refused;
+        outcome.rejected.extend(rejected(outputs.failures));
         outcome
     }
 
     /// Folds a part; where events are rejected, again without them, as the host does.
-    fn fold(&mut self, part: &Batch, groups: &[u32], empty: &Column) -> (Column, Vec<Failure>) {
+    fn fold(&mut self, part: &Batch, groups: &[u32], empty: &Column) -> (Column, Vec<(usize, String)>) {
         let none = Windows::default();
-        let folded = accumulate_batch(&mut self.operator, part, groups, empty, &none);
+        let schema = Reduce::schema(&self.operator);
+        let provided = host::provide(&schema, part);
+        let groups_of = |places: &[usize]| -> Vec<u32> { places.iter().map(|&place| groups[place]).collect() };
+        let groups_provided = groups_of(&provided.places);
+        let folded = accumulate_batch(&mut self.operator, &provided.batch, &groups_provided, empty, &none);
         if folded.rejected.is_empty() {
-            return (folded.accumulators, Vec::new());
+            return (folded.accumulators, provided.refused);
         }
-        let is_kept = |place: &usize| !folded.rejected.iter().any(|failure| failure.index == position(*place));
+        let failed = host::at_place(&provided, folded.rejected);
+        let is_kept = |place: &usize| !failed.iter().any(|(failed, _)| failed == place);
         let kept: Vec<usize> = (0..part.len()).filter(is_kept).collect();
-        let rest = Batch {
-            times: kept.iter().map(|&place| part.times[place]).collect(),
-            keys: kept.iter().map(|&place| part.keys.get(place)).collect(),
-            values: kept.iter().map(|&place| part.values.get(place)).collect(),
-        };
-        let groups: Vec<u32> = kept.iter().map(|&place| groups[place]).collect();
-        let again = accumulate_batch(&mut self.operator, &rest, &groups, empty, &none);
-        (again.accumulators, folded.rejected)
+        let rest = host::part(part, &kept, &schema);
+        let again = accumulate_batch(&mut self.operator, &rest, &groups_of(&kept), empty, &none);
+        (again.accumulators, failed)
     }
 }
 
@@ -272,7 +311,7 @@ fn assign(part: &Batch, windows: &mut Windows) -> Vec<u32> {
     assigned
 }
 
-fn outcome(outputs: Outputs, inherited: &Column) -> Outcome {
+fn outcome(outputs: &Outputs, values: &Column, inherited: &Column) -> Outcome {
     let keys = outputs.keys.as_ref();
     let output = |(index, &origin): (usize, &u32)| {
         let origin = origin as usize;
@@ -282,12 +321,12 @@ fn outcome(outputs: Outputs, inherited: &Column) -> Outcome {
         Output {
             origin,
             key,
-            value: outputs.values.get(index).to_vec(),
+            value: values.get(index).to_vec(),
         }
     };
     Outcome {
         outputs: outputs.origins.iter().enumerate().map(output).collect(),
-        rejected: rejected(outputs.failures),
+        rejected: Vec::new(),
     }
 }
 

@@ -74,7 +74,9 @@ fn a_fix_of_the_operator_makes_its_dead_letter_succeed(directory: &Path) {
     let first = fs::read(&component).unwrap();
     let source = directory.join("src/lib.rs");
     let code = fs::read_to_string(&source).unwrap();
-    let fixed = code.replace(
+    // A number that is written as text is no column of numbers: the fixed operator parses the value itself.
+    let parsed = code.replacen("#[derive(Event)]", "#[derive(Deserialize)]", 1);
+    let fixed = parsed.replace(
         "    value: f64,\n}\n\n/// What becomes",
         "    #[serde(deserialize_with = \"lenient\")]\n    value: f64,\n}\n\n/// What becomes",
     ) + "\nfn lenient<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {\n    \

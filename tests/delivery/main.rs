@@ -19,6 +19,7 @@ mod csv;
 mod dead_letters;
 mod delivery_semantics;
 mod evolution;
+mod fields;
 mod folders;
 mod interrupt;
 mod kill;

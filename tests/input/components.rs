@@ -90,20 +90,20 @@ fn exports_that_make_no_operator_are_told_apart() {
     is_refused(
         &folder,
         component(
-            "(component (instance $i) (export \"dirigo:operator/map@0.1.0\" (instance $i))
-             (export \"dirigo:operator/filter@0.1.0\" (instance $i)))",
+            "(component (instance $i) (export \"dirigo:operator/map@0.2.0\" (instance $i))
+             (export \"dirigo:operator/filter@0.2.0\" (instance $i)))",
         ),
         &["exports more than one kind of operator: map, filter"],
     );
     is_refused(
         &folder,
-        component("(component (instance $i) (export \"dirigo:operator/map@0.1.0\" (instance $i)))"),
-        &["does not export `dirigo:operator/lifecycle@0.1.0`"],
+        component("(component (instance $i) (export \"dirigo:operator/map@0.2.0\" (instance $i)))"),
+        &["does not export `dirigo:operator/lifecycle@0.2.0`"],
     );
     is_refused(
         &folder,
-        component("(component (instance $i) (export \"dirigo:operator/map@0.2.0\" (instance $i)))"),
-        &["exports none of", "dirigo:operator/map@0.2.0"],
+        component("(component (instance $i) (export \"dirigo:operator/map@0.3.0\" (instance $i)))"),
+        &["exports none of", "dirigo:operator/map@0.3.0"],
     );
 }
 
@@ -118,8 +118,8 @@ fn functions_of_other_types_are_refused_before_anything_runs() {
           (func $f (result u32) (canon lift (core func $core "f")))
           (instance $map (export "map" (func $f)))
           (instance $lifecycle (export "open" (func $f)))
-          (export "dirigo:operator/map@0.1.0" (instance $map))
-          (export "dirigo:operator/lifecycle@0.1.0" (instance $lifecycle)))
+          (export "dirigo:operator/map@0.2.0" (instance $map))
+          (export "dirigo:operator/lifecycle@0.2.0" (instance $lifecycle)))
         "#,
     )
     .unwrap();

@@ -46,6 +46,62 @@ fn outputs_that_are_no_outputs_are_never_taken() {
 }
 
 #[test]
+fn fields_that_are_no_fields_are_never_taken() {
+    for (told, kind, words) in [
+        ("one too few", "malformed", "`fields` has 2 items, 3 belong there"),
+        ("one too many", "malformed", "`fields` has 4 items, 3 belong there"),
+        (
+            "of other types",
+            "malformed",
+            "a column of type `text` where the schema writes `f64`",
+        ),
+        ("a number too few", "malformed", "`fields.values` has"),
+        ("a text too many", "malformed", "`fields.text` has"),
+        ("ends descend", "malformed", "`fields.text`"),
+        ("a text that is none", "malformed", "`fields.text`: item 0 is not UTF-8"),
+        ("half a character", "malformed", "`fields.text`: item 0 is not UTF-8"),
+        ("too few bits", "malformed", "`fields.boolean` has 0 items"),
+        ("too much validity", "malformed", "`fields.validity` has 2 items"),
+        ("values besides", "malformed", "`values` are there"),
+        (
+            "no number",
+            "rejected",
+            "the output's field `f` is NaN, which JSON has no word for",
+        ),
+    ] {
+        lie("malformed-map", &format!("fields: {told}"), "", kind, words);
+    }
+}
+
+#[test]
+fn fields_from_a_guest_without_the_sdk_are_an_object() {
+    let folder = pipeline("malformed-map", "{ lie = \"fields: none wrong\" }", "");
+    folder.write("events.jsonl", numbered(EVENTS, 1));
+    Dirigo::run(&folder, ["pipeline.toml"]).finish().succeeds();
+    let expected = "{\"f\":1.5,\"t\":\"x\",\"b\":true}\n".repeat(EVENTS.try_into().unwrap());
+    assert_eq!(folder.read("out.jsonl"), expected);
+}
+
+#[test]
+fn a_schema_that_makes_no_sense_is_refused_before_anything_runs() {
+    for (told, words) in [
+        ("a pointer that is none", "in a JSON pointer `~` is written `~0`"),
+        (
+            "a field in another",
+            "it reads `a` as json and `/a/b` as json, one of which lies in the other",
+        ),
+        ("129 fields", "a schema reads 129 fields, and may read 128"),
+        ("a field twice", "it writes both `f` and `/f/g`"),
+        ("fields of raw outputs", "outputs that are raw have no fields"),
+        ("a nested field of an object", "`/f/g` lies in a field"),
+    ] {
+        let folder = pipeline("malformed-map", &format!("{{ lie = \"schema: {told}\" }}"), "");
+        folder.write("events.jsonl", numbered(EVENTS, 1));
+        Dirigo::run(&folder, ["pipeline.toml"]).finish().ends_with(78, &[words]);
+    }
+}
+
+#[test]
 fn what_is_not_even_a_list_is_never_read() {
     lie("malformed-map", "a list outside memory", "", "malformed", "");
     lie("malformed-map", "a message that is no text", "", "malformed", "utf-8");

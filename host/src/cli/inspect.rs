@@ -8,7 +8,8 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use bytesize::ByteSize;
 use dirigo::call::StateVersions;
-use dirigo::engine::{self, Instance};
+use dirigo::engine::{self, Instance, Kind};
+use dirigo::fields::{OutputMode, Schema};
 use dirigo::printable;
 use dirigo::runtime::listed_settings;
 use serde::Serialize;
@@ -17,12 +18,26 @@ use super::output::Format;
 use super::setup::CommandContext;
 use super::{Exit, Globals, output};
 
+/// What an operator that opens burns between two yields, of which nobody makes use here.
+const OPEN_SLICE_FUEL: u64 = 10_000_000;
+
 /// Arguments of `dirigo inspect`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A component, or `builtin:NAME`
     #[arg(value_name = "FILE.wasm")]
     file: PathBuf,
+    /// The settings to open it with, as a JSON object: which fields it reads and writes may depend on them
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = settings)]
+    config: String,
+}
+
+fn settings(text: &str) -> Result<String, String> {
+    match serde_json::from_str(text) {
+        Ok(serde_json::Value::Object(settings)) => Ok(serde_json::Value::Object(settings).to_string()),
+        Ok(_) => Err("settings are a JSON object, such as {\"field\": \"value\"}".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// What is printed.
@@ -40,10 +55,92 @@ struct Inspection<'a> {
     state_layout: Option<&'a str>,
     /// A JSON Schema of its `config`; null where the component says nothing of it.
     settings: Option<serde_json::Value>,
+    /// Which fields it reads and writes, opened with the given settings; null where it refuses those.
+    fields: Option<Fields>,
+    /// Why it cannot be opened with the given settings.
+    unopened: Option<String>,
     imports: &'a [String],
     /// By import: what it is answered with. None leads out of the sandbox.
     answers: BTreeMap<&'a str, &'static str>,
     limits: dirigo::pipeline::Limits,
+}
+
+/// A schema.
+#[derive(Debug, Serialize)]
+struct Fields {
+    reads: Vec<Read>,
+    /// Whether it reads the whole value.
+    reads_value: bool,
+    writes: Vec<Written>,
+    /// What its outputs are: `raw` values, the event `extend`ed by what is written, or an object that `replace`s it. A filter has none.
+    outputs: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Read {
+    field: String,
+    #[serde(rename = "type")]
+    field_type: &'static str,
+    is_optional: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Written {
+    field: String,
+    #[serde(rename = "type")]
+    field_type: &'static str,
+}
+
+impl Fields {
+    fn of(schema: &Schema, kind: Kind) -> Self {
+        let reads = schema.reads.iter().map(|read| Read {
+            field: read.field.to_string(),
+            field_type: read.field_type.name(),
+            is_optional: read.is_optional,
+        });
+        let writes = schema.writes.iter().map(|written| Written {
+            field: written.field.to_string(),
+            field_type: written.field_type.name(),
+        });
+        Self {
+            reads: reads.collect(),
+            reads_value: schema.raw,
+            writes: writes.collect(),
+            outputs: (kind != Kind::Filter).then_some(match schema.outputs {
+                OutputMode::Raw => "raw",
+                OutputMode::Extend => "extend",
+                OutputMode::Replace => "replace",
+            }),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let mut reads: Vec<String> = self
+            .reads
+            .iter()
+            .map(|read| {
+                let note = if read.is_optional { ", or nothing" } else { "" };
+                format!("{} ({}{note})", printable::line(&read.field), read.field_type)
+            })
+            .collect();
+        if self.reads_value {
+            reads.push("the whole value".to_owned());
+        }
+        let written = |written: &Written| format!("{} ({})", printable::line(&written.field), written.field_type);
+        let writes: Vec<String> = self.writes.iter().map(written).collect();
+        let writes = match self.outputs {
+            None => "nothing: events are kept as they are, or dropped".to_owned(),
+            Some("raw") => "values of its own".to_owned(),
+            Some("extend") => format!("{} in the event", writes.join(", ")),
+            Some(_) => format!("an object of {}", writes.join(", ")),
+        };
+        let reads = if reads.is_empty() {
+            "nothing of an event".to_owned()
+        } else {
+            reads.join(", ")
+        };
+        format!("reads           {reads}\nwrites          {writes}\n")
+    }
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
@@ -71,7 +168,20 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         unplaced.limits.open_ms,
     ));
     let settings = setup.runtime.block_on(Instance::ask_settings(&component, &unplaced));
+    let with_settings = engine::Setup {
+        config: args.config.as_str().into(),
+        ..unplaced.clone()
+    };
+    let opened = setup
+        .runtime
+        .block_on(Instance::activate(&component, &with_settings, OPEN_SLICE_FUEL));
+    let (fields, unopened) = match opened {
+        Ok(instance) => (Some(Fields::of(instance.schema(), component.kind())), None),
+        Err(unopened) => (None, Some(unopened.to_string())),
+    };
     let inspection = Inspection {
+        fields,
+        unopened,
         kind: component.kind(),
         sha256: component.sha256(),
         size: component.size(),
@@ -95,9 +205,10 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// What an instance is made from that is asked about itself and never opened.
+/// What an instance is made from that is asked about itself.
 fn unplaced(setup: &CommandContext) -> engine::Setup {
     engine::Setup {
+        schema: None,
         limits: dirigo::pipeline::Limits::default(),
         config: "{}".into(),
         log: Arc::new(engine::GuestLog::new(
@@ -134,6 +245,14 @@ impl Inspection<'_> {
         let layout = self
             .state_layout
             .map(|layout| format!("state layout    {}\n", printable::line(layout)));
+        let fields = match (&self.fields, &self.unopened) {
+            (Some(fields), _) => fields.to_text(),
+            (None, Some(reason)) => format!(
+                "fields          not known: it {}; give it settings with `--config`\n",
+                printable::line(reason)
+            ),
+            (None, None) => String::new(),
+        };
         let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
         let width = self.imports.iter().map(|import| import.chars().count()).max();
         let width = width.unwrap_or(0);
@@ -143,7 +262,7 @@ impl Inspection<'_> {
             write!(imports, "\n  {import:<width$}  {answer}").expect("a string takes what is written");
         }
         format!(
-            "kind            {}\nsha256          {}\nsize            {}\ninitial memory  {}\n{calls}{}{}\
+            "kind            {}\nsha256          {}\nsize            {}\ninitial memory  {}\n{calls}{}{}{fields}\
              limits          memory {}, state {}, {} fuel per event, {} table elements, {} ms to open\nsettings{settings}\n\
              imports, and what they are answered with{}\n",
             self.kind,

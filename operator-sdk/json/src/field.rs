@@ -50,6 +50,20 @@ impl Field {
     }
 }
 
+impl Field {
+    /// The field to which these names lead from the top of a document, of which there is one at least.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn from_names(names: &[String]) -> Field {
+        let escaped = names
+            .iter()
+            .map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1")));
+        Field::new(escaped.collect::<String>()).expect("names that are escaped make a pointer")
+    }
+}
+
 impl PartialEq for Field {
     fn eq(&self, other: &Field) -> bool {
         self.steps == other.steps
@@ -69,6 +83,12 @@ impl Field {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.steps[self.steps.len() - 1].name
+    }
+
+    /// What stands in front of the value of a new member: a comma, the name in quotes, a colon.
+    #[must_use]
+    pub fn label(&self) -> &[u8] {
+        &self.label
     }
 
     /// Whether it is a member of the document itself, not of what lies in it.

@@ -72,6 +72,81 @@ pub fn find<'j, const N: usize>(document: &'j [u8], fields: [&Field; N]) -> Opti
     }))
 }
 
+/// Whether this is one JSON value.
+#[must_use]
+pub fn is_json(document: &[u8]) -> bool {
+    scan::locate(document, &mut Search::new([]))
+}
+
+/// The most fields that one pass over a document looks for.
+pub const FIELDS_MAX: usize = 32;
+
+/// Appends a document to `buffer` with several fields set, and every other byte as it was: `write` appends the value of the field of
+/// this number. New fields come last in their objects, in their order.
+///
+/// # Errors
+/// When the document is not JSON, or there is no object for a field to be in; nothing is appended then.
+///
+/// # Panics
+/// When there are more than [`FIELDS_MAX`] fields.
+pub fn write_edited(
+    document: &[u8],
+    fields: &[&Field],
+    buffer: &mut Vec<u8>,
+    write: impl FnMut(usize, &mut Vec<u8>),
+) -> Result<()> {
+    match fields.len() {
+        0 => {
+            buffer.extend_from_slice(document);
+            Ok(())
+        }
+        1 => write_some::<1>(document, fields, buffer, write),
+        2 => write_some::<2>(document, fields, buffer, write),
+        3..=4 => write_some::<4>(document, fields, buffer, write),
+        5..=8 => write_some::<8>(document, fields, buffer, write),
+        _ => write_some::<FIELDS_MAX>(document, fields, buffer, write),
+    }
+}
+
+/// For up to `N` fields, of which there is one at least: the last stands for those that are not there.
+fn write_some<const N: usize>(
+    document: &[u8],
+    fields: &[&Field],
+    buffer: &mut Vec<u8>,
+    mut write: impl FnMut(usize, &mut Vec<u8>),
+) -> Result<()> {
+    assert!(fields.len() <= N, "{} fields are set in one pass", fields.len());
+    let places = locate(
+        document,
+        std::array::from_fn::<_, N, _>(|i| fields[i.min(fields.len() - 1)]),
+    )?;
+    let mut edits = [(0, 0, 0, 0); N];
+    for (number, (edit, place)) in edits.iter_mut().zip(&places[..fields.len()]).enumerate() {
+        *edit = match place.spot {
+            Spot::Found { start, end } => (start, number, end, 2),
+            Spot::Absent { end, commas } => (end, number, end, 1 - commas),
+            Spot::Unreachable => return Err(place.field.is_unreachable()),
+        };
+    }
+    let edits = &mut edits[..fields.len()];
+    edits.sort_unstable();
+    let mut copied = 0;
+    let mut new_at = None;
+    for &(start, number, end, label) in &*edits {
+        buffer.extend_from_slice(&document[copied..start]);
+        copied = end;
+        if label < 2 {
+            // Behind another new field in the same object there is a comma in any case.
+            let without_comma = if new_at == Some(start) { 0 } else { label };
+            buffer.extend_from_slice(&fields[number].label[without_comma..]);
+            new_at = Some(start);
+        }
+        write(number, buffer);
+    }
+    buffer.extend_from_slice(&document[copied..]);
+    Ok(())
+}
+
 /// Why a document is refused: in the words of `serde_json`, and within the fuel of any event.
 #[cold]
 fn what_is_wrong(document: &[u8]) -> Error {
@@ -298,6 +373,33 @@ mod tests {
     }
 
     #[test]
+    fn several_fields_are_set_in_one_pass() {
+        let edited = |document: &str, names: &[&str]| {
+            let fields: Vec<Field> = names.iter().map(|name| field(name)).collect();
+            let mut buffer = b"> ".to_vec();
+            let fields: Vec<&Field> = fields.iter().collect();
+            write_edited(document.as_bytes(), &fields, &mut buffer, |number, buffer| {
+                buffer.extend_from_slice(number.to_string().as_bytes());
+            })?;
+            Ok::<_, Error>(String::from_utf8(buffer).unwrap())
+        };
+        assert_eq!(edited("{}", &["a", "b"]).unwrap(), r#"> {"a":0,"b":1}"#);
+        assert_eq!(
+            edited(r#"{"z":[]}"#, &["b", "z", "a"]).unwrap(),
+            r#"> {"z":1,"b":0,"a":2}"#
+        );
+        assert_eq!(
+            edited(r#"{"o":{"i":true}, "n":"x" }"#, &["n", "/o/j", "/o/i", "m", "/o/k"]).unwrap(),
+            r#"> {"o":{"i":2,"j":1,"k":4}, "n":0,"m":3 }"#
+        );
+        assert_eq!(edited("[1]", &[]).unwrap(), "> [1]");
+        assert_eq!(
+            edited("[1]", &["a"]).unwrap_err().message(),
+            "there is no object that could hold field `a`"
+        );
+    }
+
+    #[test]
     fn a_field_cannot_be_set_where_there_is_no_object() {
         let error = set(r#"{"a":[1]}"#, "/a/1", 2.0).unwrap_err();
         assert_eq!(error.message(), "there is no object that could hold field `/a/1`");
@@ -309,11 +411,7 @@ mod tests {
         let message = |document: &str| {
             let field = field("v");
             let [place] = locate(document.as_bytes(), [&field]).unwrap();
-            place
-                .number()
-                .unwrap_err()
-                .message()
-                .to_owned()
+            place.number().unwrap_err().message().to_owned()
         };
         assert_eq!(message("{}"), "field `v` is missing");
         assert_eq!(message("[]"), "field `v` is missing");

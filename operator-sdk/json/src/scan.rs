@@ -35,10 +35,20 @@ pub(super) fn locate<const N: usize>(document: &[u8], search: &mut Search<'_, N>
     const { assert!(N <= 32, "one bit of a u32 for each field") };
     let scanner = Scanner { document };
     let end = match scanner.token(0) {
-        Some((first, start)) => scanner.search(first, start, search, 0, u32::MAX >> (32 - N)),
+        Some((first, start)) if N == 0 => scanner.value(first, start),
+        Some((first, start)) => scanner.search(first, start, search, 0, all_of(N)),
         None => None,
     };
     end.is_some_and(|end| end.get() == document.len() || scanner.is_blank_from(end.get()))
+}
+
+/// A set of so many fields.
+#[inline]
+const fn all_of(fields: usize) -> u32 {
+    match fields {
+        0 => 0,
+        _ => u32::MAX >> (32 - fields),
+    }
 }
 
 /// The fields that are looked for and what is known of them. `wanted` below is a set of them, one bit for each.

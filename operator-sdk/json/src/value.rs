@@ -26,9 +26,10 @@ pub struct Value<'j> {
 }
 
 impl<'j> Value<'j> {
-    /// `text` is one whole value that the scanner has accepted.
+    /// The value that this text is, which is one whole value that a scanner has accepted. Of any other text nothing is right that is said of it.
+    #[must_use]
     #[inline]
-    pub(super) fn new(text: &'j [u8]) -> Value<'j> {
+    pub fn new(text: &'j [u8]) -> Value<'j> {
         Value { text }
     }
 

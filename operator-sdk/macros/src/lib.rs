@@ -3,6 +3,7 @@
 //! It owns no logic: it checks the shape of the `impl`, says what to write where the shape is wrong, and hands type and
 //! kind to a macro of `dirigo-operator`.
 
+mod event;
 mod shape;
 
 use proc_macro::TokenStream;
@@ -28,11 +29,30 @@ pub fn operator(arguments: TokenStream, item: TokenStream) -> TokenStream {
     }
 }
 
+/// Makes the fields of a struct columns: of an event that an operator reads, or of an output that it writes.
+///
+/// Numbers, truth values and `String`s have columns of their own types, `Option`s of them may be missing or `null`, and any other
+/// type that serde knows travels as the text of its JSON. A field is named as in Rust; `#[event(name = "…")]` gives it another name, or a
+/// JSON pointer.
+///
+/// An output of the struct replaces the event, an `Extend` of it sets its fields in the event. The struct is not `Deserialize` or
+/// `Serialize` at the same time: those would make it an event that is parsed as a whole.
+#[proc_macro_derive(Event, attributes(event))]
+pub fn event(item: TokenStream) -> TokenStream {
+    event::derive(item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
 fn exports(Shape { operator, kind }: &Shape) -> proc_macro2::TokenStream {
     quote! {
         impl ::dirigo_operator::Operator for #operator {
             fn open_json(config: &str) -> ::dirigo_operator::Result<Self> {
                 ::dirigo_operator::open_with(config, <Self as ::dirigo_operator::#kind>::open)
+            }
+
+            fn schema(&self) -> ::dirigo_operator::Schema {
+                <Self as ::dirigo_operator::#kind>::schema(self)
             }
         }
 

@@ -1,6 +1,10 @@
 //! `builtin:filter`: keeps the events whose field lies in a range, or equals a constant.
 
-use dirigo_operator::{json::Kind, prelude::*};
+use dirigo_operator::{
+    fields::{FieldType, Read},
+    json::Kind,
+    prelude::*,
+};
 
 /// The `config` of a `builtin:filter`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +29,7 @@ pub struct Config {
 enum Constant {
     Null,
     Bool(bool),
+    Integer(i64),
     Number(f64),
     Text(String),
 }
@@ -37,7 +42,13 @@ fn given<'de, D: serde::Deserializer<'de>>(setting: D) -> Result<Option<Constant
 /// What a field has to be.
 #[derive(Debug)]
 enum Condition {
-    Within { above: f64, min: f64, max: f64 },
+    Within {
+        above: f64,
+        min: f64,
+        max: f64,
+    },
+    /// Digit for digit, however it is written.
+    Integer(i64),
     Text(String),
     Bool(bool),
     Null,
@@ -53,7 +64,7 @@ pub struct Keep {
 #[operator]
 impl Filter for Keep {
     type Config = Config;
-    type Event = Json;
+    type Event = Row;
 
     fn open(config: Config) -> Result<Self> {
         Ok(Keep {
@@ -62,17 +73,36 @@ impl Filter for Keep {
         })
     }
 
+    fn schema(&self) -> Schema {
+        let field_type = match self.condition {
+            Condition::Within { .. } => FieldType::F64,
+            Condition::Text(_) => FieldType::Text,
+            Condition::Bool(_) => FieldType::Boolean,
+            Condition::Integer(_) | Condition::Null => FieldType::Json,
+        };
+        Schema {
+            reads: vec![Read::required(self.field.clone(), field_type)],
+            ..Schema::of_events::<Row>()
+        }
+    }
+
     #[inline]
-    fn keep(&mut self, event: &Json) -> Result<bool> {
-        let place = event.at(&self.field)?;
+    fn keep(&mut self, event: &Row) -> Result<bool> {
         Ok(match &self.condition {
             Condition::Within { above, min, max } => {
-                let number = place.number()?;
+                let number = event.number(0);
                 number > *above && number >= *min && number <= *max
             }
-            Condition::Text(text) => place.text()? == *text,
-            Condition::Bool(truth) => place.truth()? == *truth,
-            Condition::Null => place.required()?.kind() == Kind::Null,
+            Condition::Integer(integer) => {
+                let value = event.json(0);
+                if value.kind() != Kind::Number {
+                    reject!("field `{}` is {}, not a number", self.field, value.description());
+                }
+                value.as_integer() == Some(*integer)
+            }
+            Condition::Text(text) => event.text(0) == text,
+            Condition::Bool(truth) => event.truth(0) == *truth,
+            Condition::Null => event.json(0).kind() == Kind::Null,
         })
     }
 }
@@ -81,6 +111,7 @@ fn condition(config: &Config) -> Result<Condition> {
     let has_range = config.threshold.or(config.min).or(config.max).is_some();
     match &config.equals {
         Some(_) if has_range => reject!("`equals` stands alone: leave out `threshold`, `min` and `max`"),
+        Some(Constant::Integer(integer)) => Ok(Condition::Integer(*integer)),
         Some(Constant::Number(number)) => Ok(Condition::Within {
             above: f64::NEG_INFINITY,
             min: *number,
@@ -124,6 +155,11 @@ mod tests {
         outcome.outputs.iter().map(|output| output.origin).collect()
     }
 
+    fn refused(config: &Value, event: &str) -> String {
+        let outcome = Tester::<Keep>::open(config).unwrap().filter([event]);
+        outcome.rejection(0).unwrap().to_owned()
+    }
+
     fn refusal(config: &Value) -> String {
         Tester::<Keep>::open(config).unwrap_err().message().to_owned()
     }
@@ -152,6 +188,17 @@ mod tests {
             ),
             [0]
         );
+        let large = json!({"field": "v", "equals": 9_007_199_254_740_993_i64});
+        let neighbours = [
+            r#"{"v":9007199254740992}"#,
+            r#"{"v":9007199254740993}"#,
+            r#"{"v":9007199254740993.0}"#,
+        ];
+        assert_eq!(kept(&large, &neighbours), [1, 2]);
+        assert_eq!(
+            kept(&json!({"field": "v", "equals": 0.5}), &[r#"{"v":5e-1}"#, r#"{"v":5}"#]),
+            [0]
+        );
         assert_eq!(
             kept(
                 &json!({"field": "v", "equals": "é"}),
@@ -165,6 +212,10 @@ mod tests {
                 &[r#"{"v":true}"#, r#"{"v":false}"#]
             ),
             [0]
+        );
+        assert_eq!(
+            refused(&json!({"field": "v", "equals": 1}), r#"{"v":"1"}"#),
+            "field `v` is the string \"1\", not a number"
         );
         assert_eq!(
             kept(&json!({"field": "v", "equals": null}), &[r#"{"v":null}"#, r#"{"v":0}"#]),

@@ -2,7 +2,10 @@
 //!
 //! The rest of the document stays byte for byte as it came; a new field comes last.
 
-use dirigo_operator::prelude::*;
+use dirigo_operator::{
+    fields::{FieldType, OutputMode, Read, Written},
+    prelude::*,
+};
 
 /// The `config` of a `builtin:map`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,10 +35,10 @@ pub struct Linear {
 }
 
 #[operator]
-impl FlatMap for Linear {
+impl Map for Linear {
     type Config = Config;
-    type Event = Json;
-    type Output = JsonBuf;
+    type Event = Row;
+    type Output = Extend<f64>;
 
     fn open(config: Config) -> Result<Self> {
         let into = config.into.unwrap_or_else(|| config.field.clone());
@@ -47,15 +50,22 @@ impl FlatMap for Linear {
         })
     }
 
-    // One output for each event, written straight to where it travels from: that is a `FlatMap`.
+    fn schema(&self) -> Schema {
+        Schema {
+            reads: vec![Read::required(self.field.clone(), FieldType::F64)],
+            raw: false,
+            writes: vec![Written::new(self.into.clone(), FieldType::F64)],
+            outputs: OutputMode::Extend,
+        }
+    }
+
     #[inline]
-    fn flat_map(&mut self, event: &Json, out: &mut Outputs<'_, JsonBuf>) -> Result<()> {
-        let [from, into] = event.locate([&self.field, &self.into])?;
-        let value = from.number()? * self.scale + self.offset;
+    fn map(&mut self, event: &Row) -> Result<Extend<f64>> {
+        let value = event.number(0) * self.scale + self.offset;
         if !value.is_finite() {
             reject!("field `{}` is out of range once mapped: {value}", self.field);
         }
-        out.push_edited(&into, &value)
+        Ok(Extend(value))
     }
 }
 
@@ -73,7 +83,7 @@ mod tests {
     #[test]
     fn a_new_field_comes_last_and_the_rest_stays_as_it_was() {
         let mut linear = linear(&json!({"field": "celsius", "scale": 1.8, "offset": 32.0, "into": "fahrenheit"}));
-        let outcome = linear.flat_map([r#"{ "celsius": 20.50, "sensor": "\u00e9" }"#]);
+        let outcome = linear.map([r#"{ "celsius": 20.50, "sensor": "\u00e9" }"#]);
         assert_eq!(
             outcome.text(),
             [r#"{ "celsius": 20.50, "sensor": "\u00e9","fahrenheit":68.9 }"#]
@@ -83,18 +93,14 @@ mod tests {
     #[test]
     fn without_into_the_field_itself_changes() {
         let outcome =
-            linear(&json!({"field": "/reading/value", "offset": -0.5})).flat_map([r#"{"reading":{"value":1},"n":1}"#]);
+            linear(&json!({"field": "/reading/value", "offset": -0.5})).map([r#"{"reading":{"value":1},"n":1}"#]);
         assert_eq!(outcome.text(), [r#"{"reading":{"value":0.5},"n":1}"#]);
     }
 
     #[test]
     fn numbers_are_the_shortest_that_read_back_the_same() {
-        let outcome = linear(&json!({"field": "v"})).flat_map([
-            r#"{"v":0.1}"#,
-            r#"{"v":1e21}"#,
-            r#"{"v":5e-324}"#,
-            r#"{"v":100}"#,
-        ]);
+        let outcome =
+            linear(&json!({"field": "v"})).map([r#"{"v":0.1}"#, r#"{"v":1e21}"#, r#"{"v":5e-324}"#, r#"{"v":100}"#]);
         assert_eq!(
             outcome.text(),
             [r#"{"v":0.1}"#, r#"{"v":1e+21}"#, r#"{"v":5e-324}"#, r#"{"v":100.0}"#]
@@ -103,8 +109,7 @@ mod tests {
 
     #[test]
     fn what_has_no_number_is_rejected_and_named() {
-        let outcome =
-            linear(&json!({"field": "v", "scale": 1e300})).flat_map([r#"{"v":"x"}"#, "{}", "{", r#"{"v":1e300}"#]);
+        let outcome = linear(&json!({"field": "v", "scale": 1e300})).map([r#"{"v":"x"}"#, "{}", "{", r#"{"v":1e300}"#]);
         assert!(outcome.outputs.is_empty());
         assert_eq!(
             outcome.rejection(0),

@@ -2,7 +2,10 @@
 
 mod summary;
 
-use dirigo_operator::prelude::*;
+use dirigo_operator::{
+    fields::{FieldType, Read},
+    prelude::*,
+};
 
 use crate::summary::Summary;
 
@@ -67,7 +70,7 @@ pub struct Fold {
 #[operator]
 impl Reduce for Fold {
     type Config = Config;
-    type Event = Json;
+    type Event = Row;
     type Accumulator = Accumulator;
     type Output = Summary;
 
@@ -78,6 +81,14 @@ impl Reduce for Fold {
         Ok(Fold { field, aggregate })
     }
 
+    fn schema(&self) -> Schema {
+        let number = |field: &Field| Read::required(field.clone(), FieldType::F64);
+        Schema {
+            reads: self.field.iter().map(number).collect(),
+            ..Schema::of::<Row, Summary>()
+        }
+    }
+
     fn zero(&self) -> Accumulator {
         Accumulator {
             value: self.aggregate.zero(),
@@ -86,9 +97,9 @@ impl Reduce for Fold {
     }
 
     #[inline]
-    fn add(&mut self, accumulator: &mut Accumulator, event: &Json) -> Result<()> {
-        if let Some(field) = &self.field {
-            accumulator.value = self.aggregate.combine(accumulator.value, event.at(field)?.number()?);
+    fn add(&mut self, accumulator: &mut Accumulator, event: &Row) -> Result<()> {
+        if self.field.is_some() {
+            accumulator.value = self.aggregate.combine(accumulator.value, event.number(0));
         }
         accumulator.count += 1;
         Ok(())

@@ -11,7 +11,7 @@ fn speaker(at_a_batch: &str) -> Vec<u8> {
     let text = format!(
         r#"
         (component
-            (import "dirigo:operator/host@0.1.0" (instance $host
+            (import "dirigo:operator/host@0.2.0" (instance $host
                 (type $names (enum "trace" "debug" "info" "warn" "error"))
                 (export "level" (type $level (eq $names)))
                 (export "log" (func (param "level" $level) (param "message" string)))))
@@ -29,7 +29,7 @@ fn speaker(at_a_batch: &str) -> Vec<u8> {
                 (import "memory" "memory" (memory 64))
                 (import "host" "log" (func $log (param i32 i32 i32)))
                 (func (export "open") (param i32 i32) (result i32) (i32.const 1024))
-                (func (export "map") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+                (func (export "map") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
                     {at_a_batch}
                     (i32.const 2048)))
             (core instance $module (instantiate $module
@@ -37,22 +37,39 @@ fn speaker(at_a_batch: &str) -> Vec<u8> {
                 (with "host" (instance (export "log" (func $log))))))
             (type $column-is (record (field "bytes" (list u8)) (field "ends" (list u32))))
             (export $column "column" (type $column-is))
-            (type $batch-is (record (field "times" (list s64)) (field "keys" $column) (field "values" $column)))
+            (type $type-is (enum "boolean" "s64" "f64" "text" "bytes" "json"))
+            (export $type "field-type" (type $type-is))
+            (type $values-is (variant (case "boolean" (list u8)) (case "s64" (list s64)) (case "f64" (list f64))
+                (case "text" $column) (case "bytes" $column) (case "json" $column)))
+            (export $values "field-values" (type $values-is))
+            (type $field-is (record (field "validity" (option (list u8))) (field "values" $values)))
+            (export $field "field-column" (type $field-is))
+            (type $read-is (record (field "name" string) (field "kind" $type) (field "optional" bool)))
+            (export $read "field" (type $read-is))
+            (type $written-is (record (field "name" string) (field "kind" $type)))
+            (export $written "written" (type $written-is))
+            (type $mode-is (enum "raw" "extend" "replace"))
+            (export $mode "output-mode" (type $mode-is))
+            (type $schema-is (record (field "reads" (list $read)) (field "raw" bool) (field "writes" (list $written))
+                (field "outputs" $mode)))
+            (export $schema "schema" (type $schema-is))
+            (type $batch-is (record (field "times" (list s64)) (field "keys" $column) (field "fields" (list $field))
+                (field "values" (option $column))))
             (export $batch "batch" (type $batch-is))
             (type $failure-is (record (field "index" u32) (field "message" string)))
             (export $failure "failure" (type $failure-is))
             (type $outputs-is (record (field "origins" (list u32)) (field "keys" (option $column))
-                (field "values" $column) (field "failures" (list $failure))))
+                (field "fields" (list $field)) (field "values" (option $column)) (field "failures" (list $failure))))
             (export $outputs "outputs" (type $outputs-is))
-            (func $open (param "config" string) (result (result (error string)))
+            (func $open (param "config" string) (result (result $schema (error string)))
                 (canon lift (core func $module "open") (memory $memory "memory") (realloc (func $memory "realloc"))))
             (func $map (param "input" $batch) (result $outputs)
                 (canon lift (core func $module "map") (memory $memory "memory") (realloc (func $memory "realloc"))
                     (post-return (func $memory "forget")) string-encoding=utf16))
             (instance $lifecycle (export "open" (func $open)))
             (instance $mapping (export "map" (func $map)))
-            (export "dirigo:operator/lifecycle@0.1.0" (instance $lifecycle))
-            (export "dirigo:operator/map@0.1.0" (instance $mapping)))
+            (export "dirigo:operator/lifecycle@0.2.0" (instance $lifecycle))
+            (export "dirigo:operator/map@0.2.0" (instance $mapping)))
         "#
     );
     wat::parse_str(text).unwrap()
@@ -79,7 +96,7 @@ pub(crate) fn a_long_reason_in_utf16_is_cut_before_it_is_read() {
     // One failure, at 4096, of event 0.
     let dead_letter = run(
         &format!(
-            "(i32.store (i32.const 2092) (i32.const 4096)) (i32.store (i32.const 2096) (i32.const 1))
+            "(i32.store (i32.const 2104) (i32.const 4096)) (i32.store (i32.const 2108) (i32.const 1))
              (i32.store (i32.const 4100) (i32.const 0x10000)) (i32.store (i32.const 4104) (i32.const {UNITS}))"
         ),
         "",

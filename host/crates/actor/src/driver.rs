@@ -126,6 +126,14 @@ pub(super) fn of(component: &Component, window: Option<Window>) -> Box<dyn Drive
     }
 }
 
+/// Of events that lack what the operator reads.
+fn unread(failures: Vec<Rejection>) -> Settled {
+    Settled::Failed(Failed {
+        kind: "rejected",
+        failures,
+    })
+}
+
 /// The trap that an answer counts as which is not to what was asked.
 fn mismatched() -> Trap {
     Trap {
@@ -145,6 +153,7 @@ fn distinct(origins: &[u32]) -> usize {
 mod tests {
     use super::*;
     use dirigo_ground::batch::Column;
+    use dirigo_ground::fields::Fields;
     use dirigo_ground::lineage::Ticket;
     use std::sync::Arc;
 
@@ -155,7 +164,8 @@ mod tests {
         Batch {
             times: Arc::new(vec![0; events.into()]),
             keys: Arc::new(keys),
-            values: Arc::new(Column::of_empty(events.into())),
+            values: Column::of_empty(events.into()).into(),
+            fields: Fields::default(),
             positions: Arc::new((0..u64::from(events)).collect()),
             origin: Ticket::detached().into(),
         }
@@ -188,7 +198,7 @@ mod tests {
         let (_, mut call) = map::Map.begin(&mut Table::default(), 1, &batch);
         let outputs = Outputs {
             origins: vec![0, 0, 3],
-            values: Column::of_empty(3),
+            values: Column::of_empty(3).into(),
             failures: vec![rejection(1)],
             ..Outputs::default()
         };

@@ -12,7 +12,9 @@ use dirigo_engine::cooperative::Yielder;
 use dirigo_engine::{Setup, Trap};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Outputs, Rejection};
+use dirigo_ground::fields::Fields;
 use dirigo_ground::quota::{MemoryReservation, Quota};
+use dirigo_ground::values::Values;
 
 /// Bytes of keys that outputs without keys of their own may inherit, beyond twice what the batch has: as many as a call may hand
 /// over.
@@ -77,12 +79,13 @@ async fn derive(batch: &Batch, outputs: Outputs, events: usize, setup: &Setup) -
     if let Some(trap) = too_much_output(&setup.quota, batch, &outputs, inherited_bytes) {
         return Err(trap);
     }
-    let bytes = outputs.values.bytes().len() + inherited_bytes;
+    let bytes = outputs.values.slice_bytes(0..outputs.values.len()) + inherited_bytes;
     let held = (bytes > WHOLE_BYTES_MAX).then(|| setup.quota.hold(bytes));
     let is_one_to_one = events == batch.len() && !has_runs;
     if is_one_to_one {
         let batch = Batch {
-            values: Arc::new(outputs.values),
+            values: outputs.values,
+            fields: outputs.fields,
             keys: outputs.keys.map_or_else(|| batch.keys.clone(), Arc::new),
             ..batch.clone()
         };
@@ -93,7 +96,13 @@ async fn derive(batch: &Batch, outputs: Outputs, events: usize, setup: &Setup) -
     }
     let is_whole = outputs.origins.len() <= OUTPUTS_MAX && inherited_bytes <= WHOLE_BYTES_MAX;
     let batches = if is_whole {
-        vec![part(batch, &outputs.origins, outputs.keys, outputs.values)]
+        vec![part(
+            batch,
+            &outputs.origins,
+            outputs.keys,
+            outputs.values,
+            outputs.fields,
+        )]
     } else {
         in_parts(batch, &outputs, Yielder::new(setup.clock.clone())).await
     };
@@ -122,8 +131,9 @@ async fn in_parts(batch: &Batch, outputs: &Outputs, mut yielder: Yielder) -> Vec
         let range = first_part(batch, outputs, rest.clone());
         rest.start = range.end;
         let keys = outputs.keys.as_ref().map(|keys| keys.slice(range.clone()));
-        let values = outputs.values.slice(range.clone());
-        parts.push(part(batch, &outputs.origins[range], keys, values));
+        let values = outputs.values.slice(&range);
+        let fields = outputs.fields.slice(&range);
+        parts.push(part(batch, &outputs.origins[range], keys, values, fields));
         yielder.yield_if_due().await;
     }
     parts
@@ -138,7 +148,7 @@ fn first_part(batch: &Batch, outputs: &Outputs, rest: Range<usize>) -> Range<usi
             Some(keys) => length(keys, output),
             None => length(&batch.keys, outputs.origins[output] as usize),
         };
-        bytes += length(&outputs.values, output) + key;
+        bytes += outputs.values.slice_bytes(output..output + 1) + key;
         bytes <= PART_BYTES_MAX
     };
     let fitting = rest.clone().take(OUTPUTS_MAX).take_while(fits).count();
@@ -146,12 +156,13 @@ fn first_part(batch: &Batch, outputs: &Outputs, rest: Range<usize>) -> Range<usi
 }
 
 /// Outputs that leave as one batch.
-fn part(batch: &Batch, origins: &[u32], keys: Option<Column>, values: Column) -> Batch {
+fn part(batch: &Batch, origins: &[u32], keys: Option<Column>, values: Values, fields: Fields) -> Batch {
     Batch {
         times: Arc::new(inherited(&batch.times, origins)),
         keys: Arc::new(keys.unwrap_or_else(|| batch.keys.gather(origins))),
         positions: Arc::new(inherited(&batch.positions, origins)),
-        values: Arc::new(values),
+        values,
+        fields,
         origin: batch.origin.clone(),
     }
 }
@@ -205,7 +216,8 @@ mod tests {
         Batch {
             times: Arc::new((0..events.into()).collect()),
             keys: Arc::new(column((0..events).map(|event| vec![event; event.into()]))),
-            values: Arc::new(Column::of_empty(events.into())),
+            values: Column::of_empty(events.into()).into(),
+            fields: Fields::default(),
             positions: Arc::new((100..100 + u64::from(events)).collect()),
             origin: Ticket::detached().into(),
         }
@@ -217,10 +229,10 @@ mod tests {
         let origins: Vec<u32> = origins.collect();
         let value = |output: usize| vec![u8::try_from(output % 251).unwrap(); length(output)];
         Outputs {
-            values: column((0..origins.len()).map(value)),
+            values: column((0..origins.len()).map(value)).into(),
             keys: keys.then(|| column((0..origins.len()).map(|output| output.to_le_bytes().to_vec()))),
             origins,
-            failures: Vec::new(),
+            ..Outputs::default()
         }
     }
 
@@ -239,11 +251,17 @@ mod tests {
             let outputs = outputs(&[3, 0, 5_000, 1, 2_000], keys, |output| output % 100);
             let parts = parts(&batch, &outputs);
             assert!(parts.len() > 3, "{}", parts.len());
-            let whole = part(&batch, &outputs.origins, outputs.keys.clone(), outputs.values.clone());
+            let whole = part(
+                &batch,
+                &outputs.origins,
+                outputs.keys.clone(),
+                outputs.values.clone(),
+                Fields::default(),
+            );
             let joined = Batch::concat(&parts);
             assert_eq!(joined.times, whole.times);
             assert_eq!(joined.keys, whole.keys);
-            assert_eq!(joined.values, whole.values);
+            assert_eq!(joined.values.to_column(), whole.values.to_column());
             assert_eq!(joined.positions, whole.positions);
         }
     }

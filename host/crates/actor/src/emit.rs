@@ -179,13 +179,15 @@ mod tests {
 
     use super::*;
     use dirigo_ground::batch::Column;
+    use dirigo_ground::fields::Fields;
     use dirigo_ground::lineage::Ticket;
 
     fn output(position: u64) -> Batch {
         Batch {
             times: Arc::new(vec![0]),
             keys: Arc::new(Column::of_empty(1)),
-            values: Arc::new(Column::of_empty(1)),
+            values: Column::of_empty(1).into(),
+            fields: Fields::default(),
             positions: Arc::new(vec![position]),
             origin: Ticket::detached().into(),
         }
@@ -251,7 +253,7 @@ mod tests {
         let mut values = Column::default();
         values.push(&vec![b'v'; bytes]);
         Batch {
-            values: Arc::new(values),
+            values: values.into(),
             ..output(1)
         }
     }

@@ -175,6 +175,7 @@ impl Mailbox {
 mod tests {
     use super::*;
     use dirigo_ground::batch::Column;
+    use dirigo_ground::fields::Fields;
 
     const TURN_EVENTS: usize = 1024;
 
@@ -183,7 +184,8 @@ mod tests {
         Batch {
             times: Arc::new(vec![0; events]),
             keys: Arc::new(Column::of_empty(events)),
-            values: Arc::new(Column::of_empty(events)),
+            values: Column::of_empty(events).into(),
+            fields: Fields::default(),
             positions: Arc::new((first..).take(events).collect()),
             origin: Ticket::detached().into(),
         }

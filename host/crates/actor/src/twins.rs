@@ -46,6 +46,7 @@ mod tests {
 
     use super::*;
     use dirigo_ground::batch::Column;
+    use dirigo_ground::fields::Fields;
     use dirigo_ground::lineage::Ticket;
 
     fn batch(events: &[(u64, &str)]) -> Batch {
@@ -54,7 +55,8 @@ mod tests {
         Batch {
             times: Arc::new(vec![0; events.len()]),
             keys: Arc::new(keys),
-            values: Arc::new(Column::of_empty(events.len())),
+            values: Column::of_empty(events.len()).into(),
+            fields: Fields::default(),
             positions: Arc::new(events.iter().map(|(position, _)| *position).collect()),
             origin: Ticket::detached().into(),
         }

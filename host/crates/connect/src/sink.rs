@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dirigo_disk::Disk;
-use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
 
 pub use crate::{Error, Offset};
@@ -24,16 +24,6 @@ pub struct Events<'a> {
     pub keys: &'a Column,
     /// Payloads.
     pub values: &'a Column,
-}
-
-impl<'a> From<&'a Batch> for Events<'a> {
-    fn from(batch: &'a Batch) -> Self {
-        Self {
-            times: &batch.times,
-            keys: &batch.keys,
-            values: &batch.values,
-        }
-    }
 }
 
 /// How a sink takes up its medium.

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dirigo_disk::Disk;
+use dirigo_fields::Extraction;
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
 
@@ -27,6 +28,9 @@ pub struct Intake {
     pub keys: Column,
     /// Payloads.
     pub values: Column,
+    /// The fields that operators read of the payloads. A source that looks into each of them anyway takes the fields out in the same pass
+    /// ([`Extraction::push`]); those of the last events may be left to who asked for them.
+    pub fields: Extraction,
     /// Record numbers, from 1, rising.
     pub positions: Vec<u64>,
     /// Records that could not be accepted.

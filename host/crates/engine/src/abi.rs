@@ -12,6 +12,7 @@ use crate::text::Text;
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Outputs, Rejection};
+use dirigo_ground::fields::{Bits, FieldColumn, FieldType, FieldValues, Fields, NamedColumn, OutputMode, Read, Schema};
 
 /// `types.batch`; shares the columns of a [`Batch`], so that lowering is the only copy.
 #[derive(ComponentType, Lower)]
@@ -19,16 +20,146 @@ use dirigo_ground::call::{Outputs, Rejection};
 pub(crate) struct BatchArg {
     times: Arc<Vec<i64>>,
     keys: Arc<Column>,
-    values: Arc<Column>,
+    fields: Vec<FieldArg>,
+    values: Option<Arc<Column>>,
 }
 
-impl From<&Batch> for BatchArg {
-    fn from(batch: &Batch) -> Self {
+impl BatchArg {
+    /// What an operator of this schema is handed of a batch, of which the fields are known that it reads.
+    pub(crate) fn of(batch: &Batch, schema: &Schema) -> Self {
+        let field = |read: &Read| {
+            let column = batch.fields.get(&read.field, read.field_type);
+            FieldArg::from(&**column.expect("fields that are read were extracted before the call"))
+        };
         Self {
             times: batch.times.clone(),
             keys: batch.keys.clone(),
-            values: batch.values.clone(),
+            fields: schema.reads.iter().map(field).collect(),
+            values: schema.raw.then(|| batch.values.to_column()),
         }
+    }
+}
+
+/// `types.field-column`.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct FieldArg {
+    validity: Option<Vec<u8>>,
+    values: ValuesArg,
+}
+
+/// `types.field-values`.
+#[derive(ComponentType, Lower)]
+#[component(variant)]
+pub(crate) enum ValuesArg {
+    #[component(name = "boolean")]
+    Boolean(Vec<u8>),
+    #[component(name = "s64")]
+    S64(Vec<i64>),
+    #[component(name = "f64")]
+    F64(Vec<f64>),
+    #[component(name = "text")]
+    Text(Column),
+    #[component(name = "bytes")]
+    Bytes(Column),
+    #[component(name = "json")]
+    Json(Column),
+}
+
+impl From<&FieldColumn> for FieldArg {
+    fn from(column: &FieldColumn) -> Self {
+        Self {
+            validity: column.validity.as_ref().map(|validity| validity.bytes().to_vec()),
+            values: match &column.values {
+                FieldValues::Boolean(values) => ValuesArg::Boolean(values.bytes().to_vec()),
+                FieldValues::S64(values) => ValuesArg::S64(values.clone()),
+                FieldValues::F64(values) => ValuesArg::F64(values.clone()),
+                FieldValues::Text(values) => ValuesArg::Text(values.clone()),
+                FieldValues::Bytes(values) => ValuesArg::Bytes(values.clone()),
+                FieldValues::Json(values) => ValuesArg::Json(values.clone()),
+            },
+        }
+    }
+}
+
+/// `types.field-column` as a guest returned it.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct RawFieldColumn {
+    validity: Option<List<u8>>,
+    values: RawValues,
+}
+
+/// `types.field-values` as a guest returned them.
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum RawValues {
+    #[component(name = "boolean")]
+    Boolean(List<u8>),
+    #[component(name = "s64")]
+    S64(List<i64>),
+    #[component(name = "f64")]
+    F64(List<f64>),
+    #[component(name = "text")]
+    Text(RawColumn),
+    #[component(name = "bytes")]
+    Bytes(RawColumn),
+    #[component(name = "json")]
+    Json(RawColumn),
+}
+
+impl Staged for RawFieldColumn {
+    async fn unstage(&mut self, from: &mut Unstaging) {
+        if let Some(validity) = &mut self.validity {
+            validity.unstage(from).await;
+        }
+        match &mut self.values {
+            RawValues::Boolean(bits) => bits.unstage(from).await,
+            RawValues::S64(values) => values.unstage(from).await,
+            RawValues::F64(values) => values.unstage(from).await,
+            RawValues::Text(column) | RawValues::Bytes(column) | RawValues::Json(column) => {
+                column.unstage(from).await;
+            }
+        }
+    }
+}
+
+impl RawFieldColumn {
+    /// A column of this type with so many items.
+    fn validate(self, field_type: FieldType, items: usize) -> Result<FieldColumn, InvalidResult> {
+        let bits = |bytes: List<u8>, what| {
+            let bytes = bytes.into_items();
+            let found = bytes.len();
+            Bits::from_bytes(bytes, items).ok_or(InvalidResult::Length {
+                what,
+                found,
+                wanted: items.div_ceil(8),
+            })
+        };
+        let validity = match self.validity {
+            Some(validity) => Some(bits(validity, "fields.validity")?),
+            None => None,
+        };
+        let values = match self.values {
+            RawValues::Boolean(values) => FieldValues::Boolean(bits(values, "fields.boolean")?),
+            RawValues::S64(values) => FieldValues::S64(values.into_items()),
+            RawValues::F64(values) => FieldValues::F64(values.into_items()),
+            RawValues::Text(column) => FieldValues::Text(validation::text(column.validate("fields.text", items)?)?),
+            RawValues::Bytes(column) => FieldValues::Bytes(column.validate("fields.bytes", items)?),
+            RawValues::Json(column) => FieldValues::Json(column.validate("fields.json", items)?),
+        };
+        if values.field_type() != field_type {
+            return Err(InvalidResult::FieldType {
+                found: values.field_type(),
+                wanted: field_type,
+            });
+        }
+        validation::same_length("fields.values", values.len(), items)?;
+        Ok(FieldColumn {
+            values,
+            validity,
+            mistyped: Vec::new(),
+        })
     }
 }
 
@@ -106,14 +237,20 @@ impl Item for RawFailure {
 pub(crate) struct RawOutputs {
     origins: List<u32>,
     keys: Option<RawColumn>,
-    values: RawColumn,
+    fields: Vec<RawFieldColumn>,
+    values: Option<RawColumn>,
     failures: List<RawFailure>,
 }
 
 impl Staged for RawOutputs {
     async fn unstage(&mut self, from: &mut Unstaging) {
         self.origins.unstage(from).await;
-        self.values.unstage(from).await;
+        if let Some(values) = &mut self.values {
+            values.unstage(from).await;
+        }
+        for field in &mut self.fields {
+            field.unstage(from).await;
+        }
         if let Some(keys) = &mut self.keys {
             keys.unstage(from).await;
         }
@@ -121,12 +258,30 @@ impl Staged for RawOutputs {
 }
 
 impl RawOutputs {
-    /// Outputs of so many items.
-    pub(crate) fn validate(self, items: usize) -> Result<Outputs, InvalidResult> {
+    /// Outputs of so many items, from an operator of this schema. Those of fields have no values yet.
+    pub(crate) fn validate(self, items: usize, schema: &Schema) -> Result<Outputs, InvalidResult> {
         let origins = self.origins.into_items();
         let failures = rejections(self.failures);
         validation::in_order("origins", &origins, items, |before, after| before <= after)?;
-        let values = self.values.validate("values", origins.len())?;
+        let is_raw = schema.outputs == OutputMode::Raw;
+        let values = match self.values {
+            Some(values) if is_raw => values.validate("values", origins.len())?,
+            None if !is_raw => Column::default(),
+            Some(_) => return Err(InvalidResult::UnwantedValues),
+            // A guest that puts nothing out has no values either.
+            None if origins.is_empty() => Column::default(),
+            None => return Err(InvalidResult::NoValues),
+        };
+        validation::same_length("fields", self.fields.len(), schema.writes.len())?;
+        let fields = self.fields.into_iter().zip(&schema.writes);
+        let fields = fields.map(|(field, written)| {
+            let column = field.validate(written.field_type, origins.len())?;
+            Ok(NamedColumn {
+                field: written.field.clone(),
+                column: Arc::new(column),
+            })
+        });
+        let fields = Fields::new(fields.collect::<Result<_, InvalidResult>>()?);
         let keys = match self.keys {
             Some(keys) => Some(keys.validate("keys", origins.len())?),
             None => None,
@@ -136,7 +291,8 @@ impl RawOutputs {
         Ok(Outputs {
             origins,
             keys,
-            values,
+            fields,
+            values: values.into(),
             failures,
         })
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Filtered, Outputs, Rejection};
+use dirigo_ground::values::Values;
 
 /// What an output takes in addition to its key and value: two ends and where it came from, as wasmtime lifts them.
 const OUTPUT_OVERHEAD_BYTES: usize = 24;
@@ -48,7 +49,8 @@ impl Answers {
                     (None, None) => {}
                 }
                 all.origins.extend(std::iter::repeat_n(place, outputs));
-                all.values.extend(&one.values);
+                // What is known of fields is known again from the values.
+                all.values = Values::concat([&all.values, &one.values].into_iter());
                 all.failures.extend(one.failures.into_iter().map(at));
             }
             Answer::Filtered(one) => {
@@ -59,7 +61,7 @@ impl Answers {
                 all.kept.extend(one.kept.iter().map(|_| place));
                 all.failures.extend(one.failures.into_iter().map(at));
             }
-            folded @ Answer::Folded(_) => self.all = Some(folded),
+            other @ (Answer::Folded(_) | Answer::Unread(_)) => self.all = Some(other),
         }
     }
 
@@ -68,7 +70,7 @@ impl Answers {
         match &self.all {
             Some(Answer::Mapped(all)) => {
                 let keys = all.keys.as_ref().map_or(0, |keys| keys.bytes().len());
-                all.values.bytes().len() + keys + all.origins.len() * OUTPUT_OVERHEAD_BYTES
+                all.values.size() + keys + all.origins.len() * OUTPUT_OVERHEAD_BYTES
             }
             _ => 0,
         }
@@ -86,6 +88,7 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dirigo_ground::fields::Fields;
     use dirigo_ground::lineage::Ticket;
 
     fn column(items: &[&str]) -> Column {
@@ -98,7 +101,8 @@ mod tests {
         Batch {
             times: Arc::new(vec![0; 4]),
             keys: Arc::new(column(&["a", "b", "c", "d"])),
-            values: Arc::new(Column::of_empty(4)),
+            values: Column::of_empty(4).into(),
+            fields: Fields::default(),
             positions: Arc::new((0..4).collect()),
             origin: Ticket::detached().into(),
         }
@@ -108,8 +112,8 @@ mod tests {
         Answer::Mapped(Outputs {
             origins: vec![0; values.len()],
             keys: keys.map(column),
-            values: column(values),
-            failures: Vec::new(),
+            values: column(values).into(),
+            ..Outputs::default()
         })
     }
 
@@ -138,7 +142,7 @@ mod tests {
             panic!("it was a map")
         };
         assert_eq!(outputs.origins, [0, 0, 1, 3]);
-        assert_eq!(outputs.values, column(&["1", "2", "3", "4"]));
+        assert_eq!(*outputs.values.to_column(), column(&["1", "2", "3", "4"]));
         assert_eq!(outputs.keys, Some(column(&["a", "a", "x", "d"])));
         assert_eq!(outputs.failures[0].index, 2);
     }

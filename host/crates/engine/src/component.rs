@@ -9,6 +9,7 @@ use crate::contract::{self, Interface, Violation};
 use crate::driver::Exports;
 use crate::guest::Guest;
 use crate::kind::Kind;
+use crate::schema::RawSchema;
 use crate::text::Text;
 use crate::{digest, imports};
 use dirigo_ground::call::StateVersions;
@@ -18,7 +19,7 @@ const PAGE_BYTES: u64 = 64 << 10;
 
 /// What `lifecycle.open` is handed, the configuration, and what it returns.
 pub(crate) type OpenArgs<'a> = (&'a str,);
-pub(crate) type Opened = Result<(), Text>;
+pub(crate) type Opened = Result<RawSchema, Text>;
 
 /// A component that this host runs: of a known kind, with every import granted. Cheap to clone.
 #[derive(Clone)]
@@ -40,6 +41,7 @@ struct Inner {
 impl Component {
     /// What was compiled from these bytes, if it fits the contract.
     pub(crate) fn new(linker: &Linker<Guest>, compiled: &Compiled, wasm: &[u8]) -> Result<Self, Violation> {
+        contract::check_version(compiled)?;
         let imports = imports::check(compiled)?;
         let kind = contract::kind(compiled)?;
         let open = Interface::of(compiled, "lifecycle")?.function::<OpenArgs<'_>, (Opened,)>("open")?;

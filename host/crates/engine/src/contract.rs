@@ -9,7 +9,7 @@ use crate::kind::Kind;
 
 /// The full name of an interface of the contract.
 pub(crate) fn interface(name: &str) -> String {
-    format!("dirigo:operator/{name}@0.1.0")
+    format!("dirigo:operator/{name}@0.2.0")
 }
 
 /// Why a component is not an operator that this host runs.
@@ -21,6 +21,15 @@ pub enum Violation {
     Imports {
         /// The imports, as they are named.
         names: Vec<String>,
+    },
+    /// It was built for another version of the contract.
+    #[error(
+        "was built for `dirigo:operator@{version}`, and this host runs `dirigo:operator@0.2.0`: build it anew with this version of the \
+         SDK; state on disk goes on"
+    )]
+    Version {
+        /// Which version.
+        version: String,
     },
     /// It exports no kind.
     #[error("exports none of `dirigo:operator/map`, `dirigo:operator/filter` and `dirigo:operator/reduce`{}", .found)]
@@ -35,7 +44,7 @@ pub enum Violation {
         kinds: Vec<Kind>,
     },
     /// A function of its kind has other types than the contract gives it.
-    #[error("does not fit the contract of `dirigo:operator@0.1.0`: {message}")]
+    #[error("does not fit the contract of `dirigo:operator@0.2.0`: {message}")]
     Types {
         /// Which, and how.
         message: String,
@@ -46,6 +55,21 @@ pub enum Violation {
         /// What is missing.
         name: String,
     },
+}
+
+/// Refuses a component that was built for another version of the contract.
+pub(crate) fn check_version(component: &Component) -> Result<(), Violation> {
+    let exports = component.component_type();
+    for (name, _) in exports.exports(component.engine()) {
+        if let Some(version) = name.strip_prefix("dirigo:operator/lifecycle@")
+            && name != interface("lifecycle")
+        {
+            return Err(Violation::Version {
+                version: version.to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The kind of operator that `component` exports.

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::kind::Kind;
 use dirigo_ground::call::{Answer, Request};
+use dirigo_ground::fields::Schema;
 
 use filter::Filter;
 use map::Map;
@@ -80,15 +81,20 @@ impl Driver {
     ///
     /// # Panics
     /// When a reduce is not asked for a fold.
-    pub(crate) async fn run(&self, store: &mut Store<Guest>, request: &Request) -> Result<Answer, Failure> {
+    pub(crate) async fn run(
+        &self,
+        store: &mut Store<Guest>,
+        request: &Request,
+        schema: &Schema,
+    ) -> Result<Answer, Failure> {
         match self {
-            Self::Map(map) => map.run(store, request.batch()).await.map(Answer::Mapped),
-            Self::Filter(filter) => filter.run(store, request.batch()).await.map(Answer::Filtered),
+            Self::Map(map) => map.run(store, request.batch(), schema).await.map(Answer::Mapped),
+            Self::Filter(filter) => filter.run(store, request.batch(), schema).await.map(Answer::Filtered),
             Self::Reduce(reduce) => {
                 let Request::Fold(fold) = request else {
                     panic!("a reduce folds");
                 };
-                reduce.run(store, fold).await.map(Answer::Folded)
+                reduce.run(store, fold, schema).await.map(Answer::Folded)
             }
         }
     }

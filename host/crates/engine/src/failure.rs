@@ -16,6 +16,8 @@ pub(crate) enum Failure {
         /// The event that made it so, if that is known.
         event: Option<u32>,
     },
+    /// Its outputs, with what they inherit, are more than any may be.
+    TooMuchOutput { bytes_max: usize },
     /// It failed while it brought state from one version to another: the event itself is not to blame.
     Migration { from: u32, to: u32, failure: Box<Failure> },
 }

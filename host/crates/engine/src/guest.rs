@@ -224,6 +224,7 @@ mod tests {
     fn guest() -> Guest {
         let clock: Arc<dyn dirigo_ground::clock::Clock> = Arc::new(ManualClock::default());
         Guest::new(&Setup {
+            schema: None,
             limits: Limits {
                 memory: 10 * PAGE as u64,
                 ..Limits::default()

@@ -105,7 +105,7 @@ mod tests {
 
     /// A guest that calls a function of the host so often, with a text of so many bytes.
     const CALLER: &str = r#"(component
-        (import "dirigo:operator/host@0.1.0" (instance $host
+        (import "dirigo:operator/host@0.2.0" (instance $host
             (type $names (enum "trace" "debug" "info" "warn" "error"))
             (export "level" (type $level (eq $names)))
             (export "log" (func (param "level" $level) (param "message" string)))
@@ -143,6 +143,7 @@ mod tests {
         let engine = wasmtime::Engine::new(&config(None)).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
         let setup = Setup {
+            schema: None,
             limits: Limits::default(),
             config: "".into(),
             log: Arc::new(GuestLog::new("test", "guest", clock.clone(), Arc::default())),

@@ -17,6 +17,7 @@ use crate::component::{Component, OpenArgs, Opened};
 use crate::cooperative::Yielder;
 use crate::driver::Driver;
 use crate::failure::Failure;
+use crate::fields;
 use crate::guest::Guest;
 use crate::reclaimer::StoreGuard;
 use crate::seed::{EventIdentity, EventOrigins};
@@ -25,6 +26,7 @@ use crate::trap::Trap;
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Rejection, Request, StaleGroups, StateVersions};
 use dirigo_ground::clock::Clock;
+use dirigo_ground::fields::Schema;
 
 /// How much fuel `open` may burn, in events' worth: it may build tables or compile patterns that many events then use.
 const OPEN_EVENTS: u64 = 100;
@@ -61,6 +63,7 @@ impl fmt::Display for Unopened {
 pub struct Instance {
     store: StoreGuard,
     driver: Driver,
+    schema: Arc<Schema>,
 }
 
 impl Instance {
@@ -89,13 +92,25 @@ impl Instance {
         let opened = Self::open(component, &setup.config, &mut store, budget, &mut yielder);
         let opened = within(opened, &*setup.clock, limit_ms).await;
         let unopened = match opened {
-            Some(Ok(Ok(driver))) => return Ok(Self { store, driver }),
+            Some(Ok(Ok((driver, schema)))) => {
+                return Ok(Self {
+                    store,
+                    driver,
+                    schema: Arc::new(schema),
+                });
+            }
             Some(Ok(Err(message))) => Unopened::Refused(message),
             Some(Err(failure)) => Unopened::Trapped(Trap::of(failure, store.data_mut())),
             None => Unopened::Late(limit_ms),
         };
         store.reclaim(&mut yielder).await;
         Err(unopened)
+    }
+
+    /// What it reads and writes.
+    #[must_use]
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
     }
 
     /// Ends it: gives its memory back, and yields like a call.
@@ -153,7 +168,7 @@ impl Instance {
         store: &mut StoreGuard,
         budget: Budget,
         yielder: &mut Yielder,
-    ) -> Result<Result<Driver, String>, Failure> {
+    ) -> Result<Result<(Driver, Schema), String>, Failure> {
         refuel(store, budget)?;
         let instance = component.pre().instantiate_async(&mut **store).await?;
         let open = instance.get_typed_func::<OpenArgs<'_>, (Opened,)>(&mut **store, component.open())?;
@@ -163,11 +178,12 @@ impl Instance {
             reduce.learn_state_versions(instance, store).await?;
         }
         yielder.restart();
-        if let (Err(message),) = open.call_async(&mut **store, (config,)).await? {
-            return Ok(Err(message.into()));
-        }
+        let schema = match open.call_async(&mut **store, (config,)).await? {
+            (Ok(schema),) => schema.validate(component.kind())?,
+            (Err(message),) => return Ok(Err(message.into())),
+        };
         yielder.yield_if_due().await;
-        Ok(Ok(Driver::new(component.exports(), instance, store)?))
+        Ok(Ok((Driver::new(component.exports(), instance, store)?, schema)))
     }
 
     /// Runs a request as a call for each of its events: what the host answers the guest depends on the event. A fold has but one.
@@ -212,14 +228,21 @@ impl Instance {
     ) -> Result<Answer, Failure> {
         self.prepare(batch.size(), budget)?;
         let mut yielder = self.store.data().yielder();
+        let bytes_max = result_bytes_max(batch.size());
+        let batch = &match fields::provide(batch, &self.schema, &mut yielder).await {
+            Ok(batch) => batch,
+            Err(failures) => return Ok(Answer::Unread(failures)),
+        };
         let mut all = Answers::of(batch);
         while *event < batch.len() {
             self.begin_event(origins, batch, *event);
             // What the batch may come to holds for its events together.
-            let left = result_bytes_max(batch.size()).saturating_sub(all.bytes());
+            let left = bytes_max.saturating_sub(all.bytes());
             self.store.set_hostcall_fuel(left);
             let one = Request::Batch(batch.slice(*event..*event + 1));
-            all.add(*event, self.driver.run(&mut self.store, &one).await?);
+            let mut answer = self.driver.run(&mut self.store, &one, &self.schema).await?;
+            fields::write(&mut answer, one.batch(), &self.schema, left, &mut yielder).await?;
+            all.add(*event, answer);
             *event += 1;
             yielder.yield_if_due().await;
         }
@@ -274,7 +297,25 @@ impl Instance {
 
     async fn call(&mut self, request: &Request, budget: Budget) -> Result<Answer, Failure> {
         self.prepare(request.size(), budget)?;
-        self.driver.run(&mut self.store, request).await
+        let has_values = !self.schema.raw || !request.batch().values.is_written();
+        if self.schema.reads.is_empty() && self.schema.writes.is_empty() && has_values {
+            return self.driver.run(&mut self.store, request, &self.schema).await;
+        }
+        self.call_with_fields(request).await
+    }
+
+    /// Calls for a request whose events lose fields on the way, or get some.
+    async fn call_with_fields(&mut self, request: &Request) -> Result<Answer, Failure> {
+        let mut yielder = self.store.data().yielder();
+        let bytes_max = result_bytes_max(request.size());
+        let provided = match fields::provide(request.batch(), &self.schema, &mut yielder).await {
+            Ok(batch) => request.with_batch(batch),
+            Err(failures) => return Ok(Answer::Unread(failures)),
+        };
+        let mut answer = self.driver.run(&mut self.store, &provided, &self.schema).await?;
+        yielder.restart();
+        fields::write(&mut answer, provided.batch(), &self.schema, bytes_max, &mut yielder).await?;
+        Ok(answer)
     }
 
     /// Prepares for calls that are handed so many bytes, and burn no more than that together.

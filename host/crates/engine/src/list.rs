@@ -32,6 +32,14 @@ impl Item for u32 {
     const ROOM: Option<fn(&mut Buffer) -> &mut Vec<Self>> = Some(|buffer| &mut buffer.numbers);
 }
 
+impl Item for i64 {
+    const ROOM: Option<fn(&mut Buffer) -> &mut Vec<Self>> = Some(|buffer| &mut buffer.integers);
+}
+
+impl Item for f64 {
+    const ROOM: Option<fn(&mut Buffer) -> &mut Vec<Self>> = Some(|buffer| &mut buffer.floats);
+}
+
 /// `list<T>` of a result.
 #[derive(Debug)]
 pub(crate) enum List<T> {

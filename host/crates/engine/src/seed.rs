@@ -130,6 +130,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use dirigo_ground::fields::Fields;
     use dirigo_ground::lineage::Ticket;
 
     fn event(source: &str, position: u64, key: &str, twin: u32) -> EventIdentity {
@@ -138,7 +139,8 @@ mod tests {
         let batch = Batch {
             times: Arc::new(vec![0]),
             keys: Arc::new(keys),
-            values: Arc::new(Column::of_empty(1)),
+            values: Column::of_empty(1).into(),
+            fields: Fields::default(),
             positions: Arc::new(vec![position]),
             origin: Ticket::detached().into(),
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::guest_log::GuestLog;
 use crate::seed::Seed;
 use dirigo_ground::clock::Clock;
+use dirigo_ground::fields::Schema;
 use dirigo_ground::limits::Limits;
 use dirigo_ground::quota::Quota;
 
@@ -15,6 +16,8 @@ pub struct Setup {
     pub limits: Limits,
     /// What `open` gets: a JSON object.
     pub config: Arc<str>,
+    /// What it said, when it was opened for the first time, that it reads and writes; `None` where it was not open in time.
+    pub schema: Option<Arc<Schema>>,
     /// Where its log lines and counters go.
     pub log: Arc<GuestLog>,
     /// Whose memory it takes.

@@ -17,10 +17,11 @@ use dirigo_ground::sync::Mutex;
 
 /// Results up to this size, in all their lists together, are copied at once: 64 pages. That is more than most batches take.
 pub(crate) const AT_ONCE_BYTES_MAX: usize = 256 << 10;
-/// Room for bytes, 4 MiB, and for numbers, 1.5 MiB, in one buffer: what a call may return that was handed 1 MiB, as turns are at
+/// Room for bytes, 4 MiB, for numbers, 1.5 MiB, and for integers and floats of fields, 1 MiB each, in one buffer: what a call may return that was handed 1 MiB, as turns are at
 /// most, unless they are handed as much state besides. What does not fit is copied at once.
 pub(crate) const BYTES_MAX: usize = 4 << 20;
 const NUMBERS_MAX: usize = (3 << 19) / size_of::<u32>();
+const FIELD_NUMBERS_MAX: usize = (1 << 20) / size_of::<u64>();
 /// How many buffers there are at most: as many turns can be in the middle of copying out of one. Where there is none left,
 /// results are copied at once, so that no more of them are held than that.
 const BUFFERS_MAX: usize = 16;
@@ -50,6 +51,8 @@ pub fn prepare_buffers(buffers: usize) {
         // Whatever is not zero: zeros need not be written.
         buffer.bytes.resize(BYTES_MAX, 1);
         buffer.numbers.resize(NUMBERS_MAX, 1);
+        buffer.integers.resize(FIELD_NUMBERS_MAX, 1);
+        buffer.floats.resize(FIELD_NUMBERS_MAX, 1.0);
     }
 }
 
@@ -58,6 +61,8 @@ pub fn prepare_buffers(buffers: usize) {
 pub(crate) struct Buffer {
     pub(crate) bytes: Vec<u8>,
     pub(crate) numbers: Vec<u32>,
+    pub(crate) integers: Vec<i64>,
+    pub(crate) floats: Vec<f64>,
 }
 
 impl Buffer {
@@ -72,6 +77,8 @@ impl Buffer {
         Some(Self {
             bytes: Vec::with_capacity(BYTES_MAX),
             numbers: Vec::with_capacity(NUMBERS_MAX),
+            integers: Vec::with_capacity(FIELD_NUMBERS_MAX),
+            floats: Vec::with_capacity(FIELD_NUMBERS_MAX),
         })
     }
 
@@ -86,9 +93,13 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         self.bytes.clear();
         self.numbers.clear();
+        self.integers.clear();
+        self.floats.clear();
         let buffer = Self {
             bytes: std::mem::take(&mut self.bytes),
             numbers: std::mem::take(&mut self.numbers),
+            integers: std::mem::take(&mut self.integers),
+            floats: std::mem::take(&mut self.floats),
         };
         BUFFERS.lock().free.push(buffer);
     }
@@ -208,9 +219,12 @@ mod tests {
         for buffer in &mut buffers {
             buffer.bytes.push(1);
             buffer.numbers.push(1);
+            buffer.integers.push(1);
+            buffer.floats.push(1.0);
         }
         drop(buffers);
         let buffer = std::iter::from_fn(Buffer::find).next().unwrap();
         assert!(buffer.bytes.is_empty() && buffer.numbers.is_empty());
+        assert!(buffer.integers.is_empty() && buffer.floats.is_empty());
     }
 }

@@ -68,6 +68,12 @@ impl Trap {
                 let reason = format!("the state of its key would have {bytes} bytes, and `state` allows {bytes_max}");
                 Self::without_stack(Cause::State, reason, event)
             }
+            Failure::TooMuchOutput { bytes_max } => {
+                let reason = format!(
+                    "its outputs, with the events that they extend, are more than the {bytes_max} bytes that are allowed"
+                );
+                Self::without_stack(Cause::Output, reason, None)
+            }
             Failure::Migration { from, to, failure } => {
                 let trap = Self::of(*failure, guest);
                 Self {

@@ -1,7 +1,8 @@
 //! What is checked of the results of guests: past a driver they are well formed.
 
-use dirigo_ground::batch::{Malformed, first_unordered};
+use dirigo_ground::batch::{Column, Malformed, first_unordered};
 use dirigo_ground::call::Rejection;
+use dirigo_ground::fields::FieldType;
 
 /// A result that breaks the contract. The turn counts as trapped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,12 +60,52 @@ pub(crate) enum InvalidResult {
         /// The oldest that it reads.
         oldest: u32,
     },
+    /// A text is not UTF-8.
+    #[error("`fields.text`: item {index} is not UTF-8")]
+    Text {
+        /// Which item.
+        index: usize,
+    },
+    /// A field is not of the type that the schema says.
+    #[error("`fields` has a column of type `{found}` where the schema writes `{wanted}`")]
+    FieldType {
+        /// What it is.
+        found: FieldType,
+        /// What the schema says.
+        wanted: FieldType,
+    },
+    /// The outputs are fields by the schema, and there are values.
+    #[error("`values` are there, and the schema says that the outputs are fields")]
+    UnwantedValues,
+    /// The outputs are values by the schema, and there are none.
+    #[error("`values` are not there, and the schema says that the outputs are raw")]
+    NoValues,
+    /// The schema makes no sense.
+    #[error("`open` returns a schema that makes no sense: {problem}")]
+    Schema {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An accumulator of a window with events is empty.
     #[error("accumulator {index} is empty, but its window has events")]
     EmptyAccumulator {
         /// Which one.
         index: usize,
     },
+}
+
+/// Checks that all items are UTF-8.
+pub(crate) fn text(column: Column) -> Result<Column, InvalidResult> {
+    // Together, and each of them begins where a character does: then each is.
+    let all = str::from_utf8(column.bytes()).ok();
+    let ends_at = |&end: &u32| all.is_some_and(|all| all.is_char_boundary(end as usize));
+    if column.ends().iter().all(ends_at) {
+        return Ok(column);
+    }
+    let index = column.iter().position(|item| str::from_utf8(item).is_err());
+    Err(InvalidResult::Text {
+        index: index.unwrap_or_default(),
+    })
 }
 
 /// Checks that rejected items are among so many, each once and in order.

@@ -155,6 +155,7 @@ mod tests {
         let engine = wasmtime::Engine::new(&config(None)).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
         let setup = Setup {
+            schema: None,
             limits: Limits::default(),
             config: "".into(),
             log: Arc::new(GuestLog::new("test", "guest", clock.clone(), Arc::default())),

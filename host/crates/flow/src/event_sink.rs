@@ -196,7 +196,7 @@ fn all_of(batch: Batch, arrival_ns: u64) -> Encoded {
         arrivals: smallvec![(arrival_ns, batch.len())],
         times: batch.times,
         keys: batch.keys,
-        values: batch.values,
+        values: batch.values.to_column(),
     }
 }
 
@@ -274,6 +274,7 @@ mod tests {
     use super::*;
     use dirigo_ground::batch::Column;
     use dirigo_ground::clock::ManualClock;
+    use dirigo_ground::fields::Fields;
     use dirigo_ground::lineage::{Listener, Ticket};
     use dirigo_scheduler::IoPermits;
 
@@ -317,7 +318,8 @@ mod tests {
         Batch {
             times: Arc::new(vec![0; 3]),
             keys: Arc::new(Column::of_empty(3)),
-            values: Arc::new(Column::of_empty(3)),
+            values: Column::of_empty(3).into(),
+            fields: Fields::default(),
             positions: Arc::new(vec![1, 2, 3]),
             origin: Ticket::detached().into(),
         }
@@ -356,7 +358,8 @@ mod tests {
         Batch {
             times: Arc::new(vec![0; positions.len()]),
             keys: Arc::new(Column::of_empty(positions.len())),
-            values: Arc::new(Column::of_empty(positions.len())),
+            values: Column::of_empty(positions.len()).into(),
+            fields: Fields::default(),
             positions: Arc::new(positions.to_vec()),
             origin: Ticket::detached().into(),
         }

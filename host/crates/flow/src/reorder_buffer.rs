@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::sink_task::{Arrivals, Encoded};
 use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::{self, Origin, SourceIndex, Ticket};
 
 /// Events that are held back.
@@ -57,7 +58,8 @@ impl ReorderBuffer {
             let batch = Batch {
                 times: Arc::new(rest.iter().map(|&event| held.batch.times[event as usize]).collect()),
                 keys: Arc::new(held.batch.keys.gather(rest)),
-                values: Arc::new(held.batch.values.gather(rest)),
+                values: held.batch.values.gather(rest).into(),
+                fields: Fields::default(),
                 positions: Arc::new(rest.iter().map(|&event| held.batch.positions[event as usize]).collect()),
                 origin: Origin {
                     ticket: Ticket::detached(),
@@ -79,7 +81,7 @@ impl ReorderBuffer {
             batch: HeldColumns {
                 times: batch.times,
                 keys: batch.keys,
-                values: batch.values,
+                values: batch.values.to_column(),
                 positions: batch.positions,
             },
             order,
@@ -138,7 +140,8 @@ mod tests {
         Batch {
             times: Arc::new(vec![0; values.len()]),
             keys: Arc::new(Column::of_empty(values.len())),
-            values: Arc::new(column),
+            values: column.into(),
+            fields: Fields::default(),
             positions: Arc::new(values.iter().map(|(position, _)| *position).collect()),
             origin: Ticket::detached().into(),
         }

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::{Origin, Ticket};
 
 /// A batch that was on its way at a cut.
@@ -56,7 +57,8 @@ impl SavedBatch {
         Batch {
             times: Arc::new(self.times),
             keys: Arc::new(self.keys),
-            values: Arc::new(self.values),
+            values: self.values.into(),
+            fields: Fields::default(),
             positions: Arc::new(self.positions),
             origin: Origin {
                 ticket,
@@ -94,7 +96,7 @@ impl SavedBatch {
         bytes.extend_from_slice(&length(batch.len()));
         bytes.extend(batch.times.iter().flat_map(|time| time.to_le_bytes()));
         bytes.extend(batch.positions.iter().flat_map(|position| position.to_le_bytes()));
-        for column in [&batch.keys, &batch.values] {
+        for column in [&batch.keys, &batch.values.to_column()] {
             bytes.extend_from_slice(&length(column.bytes().len()));
             bytes.extend(column.ends().iter().flat_map(|end| end.to_le_bytes()));
             bytes.extend_from_slice(column.bytes());
@@ -190,7 +192,8 @@ mod tests {
             times: Arc::new(vec![-1, 5]),
             positions: Arc::new(vec![1_003, 1_004]),
             keys: column(&[b"a", b""]),
-            values: column(&[b"{}", &[0xff; 300]]),
+            values: column(&[b"{}", &[0xff; 300]]).into(),
+            fields: Fields::default(),
             origin: Origin {
                 path: 3,
                 ..Ticket::detached().into()
@@ -207,7 +210,8 @@ mod tests {
         );
         let again = saved.into_batch(Ticket::detached());
         assert_eq!((again.times, again.positions), (batch().times, batch().positions));
-        assert_eq!((again.keys, again.values), (batch().keys, batch().values));
+        assert_eq!(again.keys, batch().keys);
+        assert_eq!(again.values.to_column(), batch().values.to_column());
     }
 
     #[test]

@@ -314,6 +314,7 @@ mod tests {
 
     fn parts(dead_letters: Arc<DeadLetters>, failure_latch: Arc<FailureLatch>) -> SourceTaskParts {
         SourceTaskParts {
+            wanted: Arc::default(),
             edges: Arc::default(),
             dead_letters,
             failure_latch,

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use crate::batch::{Batch, Column};
+use crate::fields::Fields;
+use crate::values::Values;
 
 /// What one turn asks of a guest.
 #[derive(Clone, Debug)]
@@ -23,6 +25,15 @@ impl Request {
         match self {
             Self::Batch(batch) => batch,
             Self::Fold(fold) => &fold.batch,
+        }
+    }
+
+    /// The same, with what more is known of its events.
+    #[must_use]
+    pub fn with_batch(&self, batch: Batch) -> Self {
+        match self {
+            Self::Batch(_) => Self::Batch(batch),
+            Self::Fold(fold) => Self::Fold(Fold { batch, ..fold.clone() }),
         }
     }
 
@@ -79,6 +90,8 @@ pub enum Answer {
     Filtered(Filtered),
     /// From `reduce.accumulate`.
     Folded(Folded),
+    /// The guest was not asked: these events lack what it reads.
+    Unread(Vec<Rejection>),
 }
 
 /// `reduce.windows`.
@@ -151,10 +164,26 @@ pub struct Outputs {
     pub origins: Vec<u32>,
     /// New keys, where the operator gives any.
     pub keys: Option<Column>,
+    /// What is known of the fields in the values: first those that were written, in the order of the schema.
+    pub fields: Fields,
     /// The values.
-    pub values: Column,
+    pub values: Values,
     /// Rejected items, by rising index.
     pub failures: Vec<Rejection>,
+}
+
+impl Outputs {
+    /// Those at these places, in that order. Failures stay.
+    #[must_use]
+    pub fn gather(&self, places: &[u32]) -> Self {
+        Self {
+            origins: places.iter().map(|&place| self.origins[place as usize]).collect(),
+            keys: self.keys.as_ref().map(|keys| keys.gather(places)),
+            fields: self.fields.gather(places),
+            values: self.values.gather(places),
+            failures: self.failures.clone(),
+        }
+    }
 }
 
 /// `filter.filtered`, validated.

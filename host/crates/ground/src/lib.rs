@@ -1,6 +1,6 @@
 //! What the rest of the host stands on.
 //!
-//! Events in [`batch`]es, where they come from ([`lineage`]), what is asked of guests and what they answer ([`call`]), what
+//! Events in [`batch`]es, their [`fields`] as typed columns, where they come from ([`lineage`]), what is asked of guests and what they answer ([`call`]), what
 //! tenants and operators may use ([`limits`]) and do ([`quota`]), the [`clock`], locks and threads, and text
 //! of others as it is [`printable`]. Knows nothing of
 //! WebAssembly, files, scheduling or pipelines.
@@ -8,6 +8,9 @@
 pub mod batch;
 pub mod call;
 pub mod clock;
+pub mod column;
+pub mod fields;
+pub mod json;
 pub mod limits;
 pub mod lineage;
 pub mod printable;
@@ -15,3 +18,4 @@ pub mod quota;
 pub mod signal;
 pub mod sync;
 pub mod thread;
+pub mod values;

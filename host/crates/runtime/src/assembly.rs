@@ -12,16 +12,19 @@ use super::job::{Job, Threads};
 use super::local::LocalParts;
 use super::opening::Opened;
 use super::prepare::Prepared;
+use super::projection;
 use super::recovery::Recovery;
 use super::wiring;
 use dirigo_actor::PipelineContext;
 use dirigo_connect::{Sink, Source};
+use dirigo_fields::Wanted;
 use dirigo_flow::{
     DeadLetterEncoder, DeadLetters, Edge, EventEncoder, EventSink, EventSinkParts, FailureLatch, SinkTask,
     SourceHandle, SourceTask, SourceTaskParts, UnstartedSink,
 };
 use dirigo_ground::clock::nanoseconds;
 use dirigo_ground::lineage::Progress;
+use dirigo_ground::quota::Quota;
 use dirigo_ground::signal::Signal;
 use dirigo_pipeline::{self as pipeline, Order, Pipeline};
 
@@ -74,9 +77,7 @@ impl Assembled {
             runtime: host.runtime.clone(),
         });
 
-        let sinks = pipeline.sinks.iter();
-        let (event_sinks, unstarted): (Vec<_>, Vec<_>) =
-            sinks.map(|sink| EventSink::new(&sink.id, quota.clone())).unzip();
+        let (event_sinks, unstarted) = event_sinks(&pipeline, &quota);
         let progress_board = Arc::<ProgressBoard>::default();
         let signals: Vec<Arc<Signal>> = pipeline.sources.iter().map(|_| Arc::default()).collect();
         let ordered = in_order(&pipeline, &event_sinks);
@@ -87,8 +88,9 @@ impl Assembled {
         );
         progress_board.ordered.get_or_init(|| ordered);
 
-        let (operators, source_edges) =
-            wiring::connect(&pipeline, &context, components, &event_sinks, host.options.workers);
+        let wanted = projection::of_sources(&pipeline, &components);
+        let workers = host.options.workers;
+        let (operators, source_edges) = wiring::connect(&pipeline, &context, components, &event_sinks, workers);
         let sinks = sink_tasks(&pipeline, &context, unstarted, connectors.sinks, &progress);
         let recovery = Recovery {
             progress: &progress,
@@ -98,10 +100,15 @@ impl Assembled {
             now_ns: clock.now_ns(),
         };
         let resumed = recovery.restore(connectors.recovered_batches);
-        let source_edges: Vec<_> = source_edges.into_iter().map(Arc::new).collect();
         let source_handles = source_handles(&pipeline, connectors.sources, signals, &progress);
         limit_dead_letters(&pipeline, &context, &source_handles, resumed.values().sum());
-        let source_tasks = source_tasks(&context, &source_handles, &source_edges, connectors.batch_events);
+        let source_tasks = source_tasks(
+            &context,
+            &source_handles,
+            &source_edges,
+            wanted,
+            connectors.batch_events,
+        );
         let local = LocalParts {
             context: context.clone(),
             operators: operators.clone(),
@@ -194,6 +201,12 @@ impl Assembled {
     }
 }
 
+/// The ends that operators send to, and what becomes their tasks.
+fn event_sinks(pipeline: &Pipeline, quota: &Arc<Quota>) -> (Vec<Arc<EventSink>>, Vec<UnstartedSink>) {
+    let sinks = pipeline.sinks.iter();
+    sinks.map(|sink| EventSink::new(&sink.id, quota.clone())).unzip()
+}
+
 fn source_names(pipeline: &Pipeline) -> Vec<Arc<str>> {
     pipeline
         .sources
@@ -267,10 +280,13 @@ fn source_tasks(
     context: &PipelineContext,
     source_handles: &[Arc<SourceHandle>],
     edges: &[Arc<Vec<Edge>>],
+    wanted: Vec<Arc<[Wanted]>>,
     batch_events: usize,
 ) -> Vec<SourceTask> {
-    let source_task = |(source_handle, edges): (&Arc<SourceHandle>, &Arc<Vec<Edge>>)| {
+    let all = source_handles.iter().zip(edges).zip(wanted);
+    all.map(|((source_handle, edges), wanted)| {
         source_handle.task(SourceTaskParts {
+            wanted,
             edges: edges.clone(),
             dead_letters: context.dead_letters.clone(),
             failure_latch: context.failure_latch.clone(),
@@ -280,6 +296,6 @@ fn source_tasks(
             pipeline: context.name.clone(),
             batch_events,
         })
-    };
-    source_handles.iter().zip(edges).map(source_task).collect()
+    })
+    .collect()
 }

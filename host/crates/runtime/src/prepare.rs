@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::SLICE_FUEL;
 use super::compatibility::Description;
+use super::schemas;
 use super::settings::{self, Wrong};
 use dirigo_disk::Usage;
 use dirigo_engine::{Component, Engine, GuestLog, Instance, Kind, Seed, Setup, Unopened};
@@ -104,6 +105,9 @@ pub async fn prepare_with(
         }
     }
     if problems.is_empty() {
+        problems.append(schemas::problems(&loaded, &components));
+    }
+    if problems.is_empty() {
         return Ok(Prepared {
             description: Description::of(&loaded.pipeline, &components),
             span_index: loaded.span_index().clone(),
@@ -140,7 +144,8 @@ async fn fit(
         clock.clone(),
         Arc::default(),
     ));
-    let setup = Setup {
+    let mut setup = Setup {
+        schema: None,
         limits: operator.limits,
         config: operator.config.to_string().into(),
         log,
@@ -157,7 +162,10 @@ async fn fit(
     let opened = Instance::activate_within(&component, &setup, SLICE_FUEL, within_ms).await;
     patience.use_up((clock.now_ns() - started_ns) / 1_000_000);
     match opened {
-        Ok(_) => Ok((component, setup)),
+        Ok(instance) => {
+            setup.schema = Some(instance.schema().clone());
+            Ok((component, setup))
+        }
         Err(Unopened::Late(ms)) if ms < setup.limits.open_ms && has_said_what_it_keeps(&component) => {
             let (pipeline, operator) = (&loaded.pipeline.name, &operator.id);
             tracing::warn!(%pipeline, %operator, "not open after {ms} ms; the run starts, and it opens meanwhile");

@@ -19,6 +19,7 @@ use dirigo_flow::{DeadLetter, OperatorSetup};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
 use dirigo_ground::clock::Clock;
+use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::Ticket;
 use dirigo_pipeline::{self as pipeline, Window};
 use dirigo_state::windows::{self, Plan};
@@ -230,6 +231,7 @@ pub async fn run(dead_letter: &DeadLetter, component: &Component, clock: Arc<dyn
         table.restore(batch.keys.get(0), entry);
     }
     let instance_setup = Setup {
+        schema: None,
         limits: setup.limits,
         config: pipeline::resolve(&setup.config)
             .map_err(Error::Environment)?
@@ -282,7 +284,8 @@ fn batch(dead_letter: &DeadLetter) -> Result<Batch, Error> {
     Ok(Batch {
         times: Arc::new(vec![event.time.ok_or(Error::Damaged { what: "time" })?]),
         keys: one(event.key_bytes().map_err(damaged("key"))?),
-        values: one(event.value_bytes().map_err(damaged("value"))?),
+        values: one(event.value_bytes().map_err(damaged("value"))?).into(),
+        fields: Fields::default(),
         positions: Arc::new(vec![event.position]),
         origin: Ticket::detached().into(),
     })
@@ -330,13 +333,14 @@ fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) ->
         Answer::Filtered(filtered) => {
             expect_none(&filtered.failures)?;
             let kept = batch.gather(&filtered.kept);
-            let pairs = kept.keys.iter().zip(kept.values.iter());
+            let values = kept.values.to_column();
+            let pairs = kept.keys.iter().zip(values.iter());
             Ok(ReplayResult {
                 outputs: pairs.map(ReplayOutput::from).collect(),
                 state: None,
             })
         }
-        Answer::Folded(Folded::Rejected(rejected)) => {
+        Answer::Unread(rejected) | Answer::Folded(Folded::Rejected(rejected)) => {
             expect_none(&rejected)?;
             Ok(ReplayResult::default())
         }
@@ -375,7 +379,8 @@ fn listed(outputs: &Outputs, inherited: &Column) -> Vec<ReplayOutput> {
         Some(keys) => keys.get(index),
         None => inherited.get(0),
     };
-    let values = outputs.values.iter().enumerate();
+    let values = outputs.values.to_column();
+    let values = values.iter().enumerate();
     values
         .map(|(index, value)| ReplayOutput::from((key(index), value)))
         .collect()

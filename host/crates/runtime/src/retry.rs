@@ -31,6 +31,7 @@ use dirigo_connectors::records::Extract;
 use dirigo_disk as disk;
 use dirigo_flow::{Attempts, DeadLetter, DeadLetterOffset, IdRanges, SavedBatch};
 use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::Ticket;
 use dirigo_pipeline::{Input, Pipeline};
 use dirigo_state::{self as state, InFlight, Offsets, Snapshot, Store};
@@ -478,7 +479,8 @@ fn put_back(mut chosen: Vec<Chosen>, prepared: &Prepared, epoch: u64) -> Vec<InF
             let batch = Batch {
                 times: Arc::new(run.iter().map(|chosen| chosen.time).collect()),
                 keys: column(|chosen| &chosen.key),
-                values: column(|chosen| &chosen.value),
+                values: column(|chosen| &chosen.value).into(),
+                fields: Fields::default(),
                 positions: Arc::new(run.iter().map(|chosen| chosen.letter.event.position).collect()),
                 origin: Ticket::detached().into(),
             };

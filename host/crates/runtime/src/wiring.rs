@@ -16,7 +16,7 @@ pub(super) fn connect(
     components: Vec<(Component, Setup)>,
     event_sinks: &[Arc<EventSink>],
     workers: u32,
-) -> (Vec<Arc<Operator>>, Vec<Vec<Edge>>) {
+) -> (Vec<Arc<Operator>>, Vec<Arc<Vec<Edge>>>) {
     let mut operators: Vec<Arc<Operator>> = Vec::new();
     // Backwards: an operator is made with the edges to what comes after it, which stands behind it.
     let all = pipeline.operators.iter().zip(components).enumerate().rev();
@@ -32,7 +32,7 @@ pub(super) fn connect(
     }
     let sources = 0..pipeline.sources.len();
     let from_sources = sources
-        .map(|index| edges_from(pipeline, Input::Source(index), &operators, event_sinks))
+        .map(|index| Arc::new(edges_from(pipeline, Input::Source(index), &operators, event_sinks)))
         .collect();
     (operators, from_sources)
 }

@@ -246,6 +246,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dirigo_ground::fields::Fields;
     use dirigo_ground::lineage::Ticket;
 
     fn batch(keys: &[&str]) -> Batch {
@@ -255,7 +256,8 @@ mod tests {
         Batch {
             times: Arc::new(positions.iter().map(|&position| position.cast_signed() * 10).collect()),
             keys: Arc::new(column),
-            values: Arc::new(Column::of_empty(keys.len())),
+            values: Column::of_empty(keys.len()).into(),
+            fields: Fields::default(),
             positions: Arc::new(positions),
             origin: Ticket::detached().into(),
         }

@@ -10,15 +10,15 @@ struct Config {
     decimals: u8,
 }
 
-/// An event as it comes: JSON with at least these fields.
-#[derive(Deserialize)]
+/// An event as it comes: JSON with at least these fields, which arrive as columns.
+#[derive(Event)]
 struct Reading {
     sensor: String,
     value: f64,
 }
 
 /// What becomes of it.
-#[derive(Serialize)]
+#[derive(Event)]
 struct Converted {
     sensor: String,
     celsius: f64,
@@ -84,6 +84,6 @@ mod tests {
             json!({"sensor": "kitchen"}),
         ]);
         assert_eq!(outcome.rejection(0), Some("-300 °C is below absolute zero"));
-        assert!(outcome.rejection(1).unwrap().contains("missing field `value`"));
+        assert!(outcome.rejection(1).unwrap().contains("field `value` is missing"));
     }
 }

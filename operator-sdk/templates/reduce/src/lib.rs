@@ -2,8 +2,8 @@
 
 use dirigo_operator::prelude::*;
 
-/// An event: JSON with at least this field.
-#[derive(Deserialize)]
+/// An event: JSON with at least this field, which arrives as a column.
+#[derive(Event)]
 struct Reading {
     value: f64,
 }
@@ -16,7 +16,7 @@ struct Sum {
 }
 
 /// What a window becomes.
-#[derive(Serialize)]
+#[derive(Event)]
 struct Mean {
     sensor: String,
     mean: f64,

@@ -18,10 +18,15 @@ export!(Liar);
 
 impl exports::dirigo::operator::lifecycle::Guest for Liar {
     /// The configuration is `{"lie":"…"}`.
-    fn open(config: String) -> Result<(), String> {
+    fn open(config: String) -> Result<exports::dirigo::operator::lifecycle::Schema, String> {
         let lie = config.split('"').nth(3).ok_or("there is no lie in the configuration")?;
         LIE.set(lie.to_owned());
-        Ok(())
+        Ok(exports::dirigo::operator::lifecycle::Schema {
+            reads: Vec::new(),
+            raw: true,
+            writes: Vec::new(),
+            outputs: exports::dirigo::operator::lifecycle::OutputMode::Raw,
+        })
     }
 }
 

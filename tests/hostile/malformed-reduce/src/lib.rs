@@ -18,10 +18,15 @@ export!(Liar);
 
 impl exports::dirigo::operator::lifecycle::Guest for Liar {
     /// The configuration is `{"lie":"…"}`.
-    fn open(config: String) -> Result<(), String> {
+    fn open(config: String) -> Result<exports::dirigo::operator::lifecycle::Schema, String> {
         let lie = config.split('"').nth(3).ok_or("there is no lie in the configuration")?;
         LIE.set(lie.to_owned());
-        Ok(())
+        Ok(exports::dirigo::operator::lifecycle::Schema {
+            reads: Vec::new(),
+            raw: true,
+            writes: Vec::new(),
+            outputs: exports::dirigo::operator::lifecycle::OutputMode::Raw,
+        })
     }
 }
 
@@ -40,7 +45,8 @@ fn honest(open: usize, closing: usize) -> Folded {
         outputs: Outputs {
             origins: (0..).take(closing).collect(),
             keys: None,
-            values: column(closing),
+            fields: Vec::new(),
+            values: Some(column(closing)),
             failures: Vec::new(),
         },
         rejected: Vec::new(),
@@ -94,7 +100,7 @@ impl exports::dirigo::operator::reduce::Guest for Liar {
             }
             "a window out of range" => {
                 folded.outputs.origins = vec![groups as u32];
-                folded.outputs.values = column(1);
+                folded.outputs.values = Some(column(1));
             }
             "a rejection out of range" => {
                 folded.rejected = vec![Failure {

@@ -1,6 +1,6 @@
 //! `filter`: which events go on.
 
-use super::{Call, Driver, Emission, Settled, Tally, mismatched};
+use super::{Call, Driver, Emission, Settled, Tally, mismatched, unread};
 use dirigo_engine::Trap;
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::{Answer, Filtered, Request};
@@ -17,8 +17,10 @@ impl Driver for Filter {
 
 impl Call for Filter {
     fn settle(&mut self, answer: Answer, batch: &Batch) -> Result<Settled, Trap> {
-        let Answer::Filtered(Filtered { kept, failures }) = answer else {
-            return Err(mismatched());
+        let Filtered { kept, failures } = match answer {
+            Answer::Filtered(filtered) => filtered,
+            Answer::Unread(failures) => return Ok(unread(failures)),
+            _ => return Err(mismatched()),
         };
         let outputs = Emission::Kept(kept);
         Ok(Settled::Done {

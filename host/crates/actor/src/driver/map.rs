@@ -1,6 +1,6 @@
 //! `map`: any number of values from each event.
 
-use super::{Call, Driver, Emission, Settled, Tally, mismatched};
+use super::{Call, Driver, Emission, Settled, Tally, mismatched, unread};
 use dirigo_engine::Trap;
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::{Answer, Request};
@@ -17,8 +17,10 @@ impl Driver for Map {
 
 impl Call for Map {
     fn settle(&mut self, answer: Answer, batch: &Batch) -> Result<Settled, Trap> {
-        let Answer::Mapped(mut outputs) = answer else {
-            return Err(mismatched());
+        let mut outputs = match answer {
+            Answer::Mapped(outputs) => outputs,
+            Answer::Unread(failures) => return Ok(unread(failures)),
+            _ => return Err(mismatched()),
         };
         let rejected = std::mem::take(&mut outputs.failures);
         let outputs = Emission::derived(outputs);

@@ -1,6 +1,6 @@
 //! `reduce`: a fold over keys and windows.
 
-use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched};
+use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched, unread};
 use dirigo_engine::{Component, Trap};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
@@ -48,8 +48,10 @@ impl Fold {
 
 impl Call for Fold {
     fn settle(&mut self, answer: Answer, batch: &Batch) -> Result<Settled, Trap> {
-        let Answer::Folded(folded) = answer else {
-            return Err(mismatched());
+        let folded = match answer {
+            Answer::Folded(folded) => folded,
+            Answer::Unread(failures) => return Ok(unread(failures)),
+            _ => return Err(mismatched()),
         };
         let failed = |kind, failures| Ok(Settled::Failed(Failed { kind, failures }));
         let (accumulators, mut outputs) = match folded {
@@ -93,10 +95,10 @@ mod tests {
         let windows = 0..u32::try_from(batch.len()).unwrap();
         let origins: Vec<u32> = windows.filter(|window| !failing.contains(window)).collect();
         let outputs = Outputs {
-            values: Column::of_empty(origins.len()),
+            values: Column::of_empty(origins.len()).into(),
             origins,
             failures: failing.iter().map(|window| rejection(*window)).collect(),
-            keys: None,
+            ..Outputs::default()
         };
         let accumulators = Column::default();
         let answer = Answer::Folded(Folded::Done { accumulators, outputs });
@@ -140,7 +142,7 @@ mod tests {
             accumulators: Column::of_empty(1),
             outputs: Outputs {
                 origins: vec![0],
-                values: Column::of_empty(1),
+                values: Column::of_empty(1).into(),
                 ..Outputs::default()
             },
         });

@@ -65,7 +65,7 @@ impl Operator {
                 batch.positions[event],
                 Some(batch.times[event]),
                 batch.keys.get(event),
-                batch.values.get(event),
+                &batch.values.get(event),
             ),
             state: failure.state.as_ref().map(|state| state.entry.clone()),
             accumulator: failure.state.and_then(|state| state.accumulator),

@@ -11,7 +11,7 @@ impl Operator {
         let Some(rekey) = &self.rekey else { return Some(batch) };
         let mut keys = Column::with_capacity(batch.len(), batch.keys.bytes().len());
         let mut kept = Vec::with_capacity(batch.len());
-        for (event, value) in (0..).zip(batch.values.iter()) {
+        for (event, value) in (0..).zip(batch.values.to_column().iter()) {
             match rekey.key(value) {
                 Ok(key) => {
                     keys.push(&key);

@@ -140,12 +140,14 @@ impl OpenChunk {
 mod tests {
     use super::*;
     use dirigo_ground::batch::Column;
+    use dirigo_ground::fields::Fields;
 
     fn numbered(events: u64, is_done: bool, twins: Vec<u32>) -> OpenChunk {
         let batch = Batch {
             times: Arc::new(vec![0; events.try_into().unwrap()]),
             keys: Arc::new(Column::of_empty(events.try_into().unwrap())),
-            values: Arc::new(Column::of_empty(events.try_into().unwrap())),
+            values: Column::of_empty(events.try_into().unwrap()).into(),
+            fields: Fields::default(),
             positions: Arc::new((0..events).collect()),
             origin: Ticket::detached().into(),
         };

@@ -59,7 +59,10 @@ impl Replica {
             slot.instance = instance;
         }
         if matches!(outcome, TurnOutcome::Done(_) | TurnOutcome::Failed(_)) {
-            operator.observe_turn(part.batch.len(), fuel, used_ns, was_served);
+            // A turn of which every event lacks what the guest reads says nothing of the guest: it was not called.
+            if fuel > 0 {
+                operator.observe_turn(part.batch.len(), fuel, used_ns, was_served);
+            }
             self.traps_in_row = 0;
         }
         if !matches!(outcome, TurnOutcome::Unopened(_)) {

@@ -1,20 +1,25 @@
 //! Finding the key and the time of an event in its JSON value.
 //!
 //! Owns what counts as a key and as a time, and the words in which everything else is refused. Knows nothing of where
-//! the value came from. It is on the path of every event, so it stops at what it looks for: a document that is broken
-//! after that passes, and the operator that parses it rejects it. Of members with the same name the first counts.
+//! the value came from. A source has the fields that operators read taken out in the same pass ([`Extract::find_with`]); of members with
+//! the same name the last counts. A document that is broken after its key and its time passes, and the operator that reads it rejects it.
 
 use std::borrow::Cow;
 
 use super::json::{self, JsonKind, Unexpected, Value};
 use super::time;
 use dirigo_connect::{Pointer, TimeField};
+use dirigo_fields::Extraction;
+use dirigo_json::Field;
 
 /// Where in a JSON value the key and the time of an event are.
 #[derive(Clone, Debug, Default)]
 pub struct Extract {
     key: Option<Pointer>,
     time: Option<TimeField>,
+    /// The same places, for a pass that takes fields out besides.
+    key_field: Option<Field>,
+    time_field: Option<Field>,
 }
 
 /// The key and the time of an event, of those that are looked for.
@@ -33,6 +38,8 @@ impl Extract {
         Self {
             key: key.cloned(),
             time: time.cloned(),
+            key_field: key.map(|key| Field::from_names(&key.tokens)),
+            time_field: time.map(|time| Field::from_names(&time.pointer.tokens)),
         }
     }
 
@@ -69,6 +76,39 @@ impl Extract {
         };
         require_utf8(value)?;
         to_key(pointer, json::find(value, &pointer.tokens).map_err(not_json)?)
+    }
+
+    /// The key and the time of the event with this value, of which `fields` are taken out in the same pass. A value that is refused
+    /// leaves nothing.
+    ///
+    /// # Errors
+    /// As for [`find`](Self::find).
+    #[inline]
+    pub fn find_with<'a>(&self, value: &'a [u8], fields: &mut Extraction) -> Result<Extracted<'a>, String> {
+        let Some([key, top]) = fields.push(value, [self.key_field.as_ref(), self.time_field.as_ref()]) else {
+            // Up to the key and the time it may be JSON, and who reads more of it says what is wrong.
+            return self.find(value).inspect_err(|_| fields.pop());
+        };
+        self.extracted(key, top).inspect_err(|_| fields.pop())
+    }
+
+    #[inline]
+    fn extracted<'a>(
+        &self,
+        key: Option<dirigo_json::Value<'a>>,
+        time: Option<dirigo_json::Value<'a>>,
+    ) -> Result<Extracted<'a>, String> {
+        let value = |value: dirigo_json::Value<'a>| Value(value.as_bytes());
+        Ok(Extracted {
+            key: match &self.key {
+                Some(pointer) => to_key(pointer, key.map(value))?,
+                None => Cow::Borrowed(b""),
+            },
+            time: match &self.time {
+                Some(field) => Some(to_time(field, time.map(value))?),
+                None => None,
+            },
+        })
     }
 
     /// The key and the time of the event with this value. What a time can be, the module `time` says.

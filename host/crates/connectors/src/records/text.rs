@@ -346,7 +346,7 @@ impl<'t> RecordTaker<'t> {
             return self.refuse_piece(number, piece);
         };
         let line = without_end(line);
-        match self.extract.find(line) {
+        match self.extract.find_with(line, &mut self.intake.fields) {
             Ok(found) => {
                 self.remaining.take(line.len());
                 self.intake.values.push(line);

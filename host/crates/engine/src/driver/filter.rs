@@ -13,6 +13,7 @@ use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::Filtered;
+use dirigo_ground::fields::Schema;
 
 type Args = (BatchArg,);
 
@@ -66,8 +67,13 @@ impl Filter {
         })
     }
 
-    pub(super) async fn run(&self, store: &mut Store<Guest>, batch: &Batch) -> Result<Filtered, Failure> {
-        let filtered = call(store, &self.filter, (batch.into(),), batch.len()).await?;
+    pub(super) async fn run(
+        &self,
+        store: &mut Store<Guest>,
+        batch: &Batch,
+        schema: &Schema,
+    ) -> Result<Filtered, Failure> {
+        let filtered = call(store, &self.filter, (BatchArg::of(batch, schema),), batch.len()).await?;
         Ok(filtered.validate(batch.len())?)
     }
 }

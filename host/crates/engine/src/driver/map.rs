@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::guest::Guest;
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::Outputs;
+use dirigo_ground::fields::Schema;
 
 type Args = (BatchArg,);
 
@@ -38,8 +39,13 @@ impl Map {
         })
     }
 
-    pub(super) async fn run(&self, store: &mut Store<Guest>, batch: &Batch) -> Result<Outputs, Failure> {
-        let outputs = call(store, &self.map, (batch.into(),), batch.len()).await?;
-        Ok(outputs.validate(batch.len())?)
+    pub(super) async fn run(
+        &self,
+        store: &mut Store<Guest>,
+        batch: &Batch,
+        schema: &Schema,
+    ) -> Result<Outputs, Failure> {
+        let outputs = call(store, &self.map, (BatchArg::of(batch, schema),), batch.len()).await?;
+        Ok(outputs.validate(batch.len(), schema)?)
     }
 }

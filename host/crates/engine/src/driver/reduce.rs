@@ -17,6 +17,7 @@ use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Column;
 use dirigo_ground::call::{Fold, Folded, Rejection, StaleGroups, StateVersions, Windows};
+use dirigo_ground::fields::Schema;
 
 use migration::{Migration, Start};
 
@@ -40,7 +41,7 @@ impl Staged for RawFolded {
 
 impl RawFolded {
     /// `events` were handed over, in `groups` groups of which the first `closing` close.
-    fn validate(self, events: usize, groups: usize, closing: usize) -> Result<Folded, InvalidResult> {
+    fn validate(self, events: usize, groups: usize, closing: usize, schema: &Schema) -> Result<Folded, InvalidResult> {
         let rejected = rejections(self.rejected);
         validation::failures(&rejected, events)?;
         if !rejected.is_empty() {
@@ -48,7 +49,7 @@ impl RawFolded {
         }
         Ok(Folded::Done {
             accumulators: self.accumulators.validate_accumulators(groups - closing)?,
-            outputs: self.outputs.validate(closing)?,
+            outputs: self.outputs.validate(closing, schema)?,
         })
     }
 }
@@ -148,21 +149,21 @@ impl Reduce {
         })
     }
 
-    pub(super) async fn run(&self, store: &mut Store<Guest>, fold: &Fold) -> Result<Folded, Failure> {
+    pub(super) async fn run(&self, store: &mut Store<Guest>, fold: &Fold, schema: &Schema) -> Result<Folded, Failure> {
         let accumulators = match self.migration.start(store, fold).await? {
             Start::From(accumulators) => accumulators,
             Start::Impossible(failures) => return Ok(Folded::Unmigrated(failures)),
         };
         let events = fold.batch.len();
         let args = (
-            (&fold.batch).into(),
+            BatchArg::of(&fold.batch, schema),
             fold.groups.clone(),
             accumulators,
             fold.closing.clone(),
         );
         let folded = call(store, &self.accumulate, args, events).await?;
         let (groups, closing) = (fold.accumulators.len(), closing(fold));
-        let folded = folded.validate(events, groups, closing)?;
+        let folded = folded.validate(events, groups, closing, schema)?;
         match &folded {
             Folded::Done { accumulators, .. } => check_size(fold, accumulators, store.data().limits.state)?,
             Folded::Rejected(_) | Folded::Unmigrated(_) => {}

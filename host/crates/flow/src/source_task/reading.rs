@@ -12,8 +12,10 @@ use crate::dead_letters::DeadLetters;
 use crate::failure_latch::{Failure, FailureLatch, panicked};
 use crate::{Edge, Epochs};
 use dirigo_connect::source::{self, Intake, Read, ReadLimit, RefusedRecord};
+use dirigo_fields::{Extraction, Wanted};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::clock::Clock;
+use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::ReadBatch;
 use dirigo_ground::quota::Quota;
 use dirigo_ground::thread;
@@ -24,6 +26,8 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// What the thread works with.
 pub struct SourceTaskParts {
+    /// The fields that operators read of what the source brings.
+    pub wanted: Arc<[Wanted]>,
     /// Where events go.
     pub edges: Arc<Vec<Edge>>,
     /// Where records go that are no events.
@@ -206,7 +210,10 @@ impl SourceTask {
     }
 
     fn read(&self) -> (Intake, Result<Read, source::Error>) {
-        let mut intake = Intake::default();
+        let mut intake = Intake {
+            fields: Extraction::of(self.parts.wanted.to_vec()),
+            ..Intake::default()
+        };
         let limit = ReadLimit {
             events: self.parts.batch_events,
             bytes: BATCH_BYTES_MAX,
@@ -265,9 +272,11 @@ impl SourceTask {
             times,
             keys,
             values,
+            mut fields,
             positions,
             ..
         } = intake;
+        fields.extend(&values, fields.events()..values.len());
         let events = times.len();
         let bytes = keys.bytes().len() + values.bytes().len();
         let read = ReadBatch {
@@ -283,7 +292,8 @@ impl SourceTask {
         let batch = Batch {
             times: Arc::new(times),
             keys: Arc::new(keys),
-            values: Arc::new(values),
+            values: values.into(),
+            fields: Fields::new(fields.finish()),
             positions: Arc::new(positions),
             origin: ticket.into(),
         };
