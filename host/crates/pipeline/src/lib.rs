@@ -50,7 +50,6 @@ mod units;
 mod validate;
 
 pub use admission::{Admission, Caps};
-pub use budgets::budgets;
 pub use config::{Environment, hide, resolve};
 pub use connector::{Exclusive, Registry, SinkConnector, SourceConnector};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -61,5 +60,5 @@ pub use reference::reference;
 pub use schema::schema;
 pub use suggest::help as suggestion;
 pub use tenants::Tenants;
-pub use together::conflicts;
+pub use together::{Place, SideBySide};
 pub use validate::{Inputs, Surroundings};

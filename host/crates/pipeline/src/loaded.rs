@@ -145,7 +145,7 @@ impl Loaded {
 
 impl SpanIndex {
     /// An error at `key` of the source, operator or sink `id`, or at the id where that key is not written; at no place where
-    /// the file has neither.
+    /// the file has neither. With an empty `id` it is at a key of the file, such as `pipeline.name`.
     #[must_use]
     pub fn error_at(&self, id: &str, key: &str, message: &str, label: &str, help: Option<&str>) -> Diagnostics {
         self.problem_at(Severity::Error, id, key, message, label, help)
@@ -172,6 +172,16 @@ impl SpanIndex {
         Diagnostics::of_one(self.texts.clone(), problem)
     }
 
+    /// Where the value of `key` of the source, operator or sink `id` stands; with an empty `id`, that of a key of the file, such as
+    /// `pipeline.name`.
+    pub(super) fn place(&self, id: &str, key: &str) -> Option<Span> {
+        self.places.find(id, key)
+    }
+
+    pub(super) fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
     /// Whether the source, operator or sink `id` has this key.
     #[must_use]
     pub fn has(&self, id: &str, key: &str) -> bool {
@@ -179,7 +189,7 @@ impl SpanIndex {
     }
 }
 
-/// Where the keys of each item stand.
+/// Where the keys of each item stand; under an empty id, those of the tables that the file has once.
 #[derive(Clone, Debug, Default)]
 struct KeySpans {
     by_id: HashMap<String, HashMap<String, Span>>,
@@ -188,6 +198,7 @@ struct KeySpans {
 impl KeySpans {
     fn of(root: &Node) -> Self {
         let mut places = Self::default();
+        collect(root, "", places.by_id.entry(String::new()).or_default());
         for list in ["source", "operator", "sink"] {
             let Some(Node {
                 value: Value::List(items),

@@ -64,6 +64,12 @@ impl Tenants {
         self.grant(tenant).map(|grant| [grant.sources, grant.sinks])
     }
 
+    /// The tenant that is listed with a pipeline file.
+    #[must_use]
+    pub fn owner(&self, file: &Path) -> Option<&str> {
+        self.tenant_of(file).map(|(name, _)| name)
+    }
+
     /// The file that it was read from.
     #[must_use]
     pub fn file(&self) -> &Path {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use dirigo::pipeline::{self, Inputs, Override, Pipeline};
+use dirigo::pipeline::{Budget, Inputs, Override, Pipeline, SideBySide};
 use dirigo::runtime::retry::{self, Selection};
-use dirigo::runtime::{Host, HostOptions, Prepared, StateLocation, compatibility, dead_letters_path};
+use dirigo::runtime::{Host, HostOptions, Prepared, StateLocation, dead_letters_path};
 use dirigo::scheduler::PolicyKind;
 use serde::Serialize;
 
+use super::super::admission::{self, Refusal};
 use super::super::output::{Format, grouped};
 use super::super::setup::CommandContext;
 use super::super::{Exit, Globals, output, own_state, report};
@@ -78,18 +79,20 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         }
     };
     let location = location(args, &prepared.pipeline);
-    if !own_state::is_of_tenant(&setup, &prepared, &location, globals)? {
-        return Ok(Exit::Configuration);
+    if let Err(refusal) = own_state::expect_of_tenant(&setup, &prepared, &location) {
+        return refusal.reported(globals);
     }
-    let prepared = match compatibility::resume(prepared, &location) {
+    let prepared = match admission::resumed(prepared, &location) {
         Ok(prepared) => prepared,
-        Err(compatibility::Incompatible::Changed(problems)) => {
-            report::all(&[*problems], globals.format)?;
-            return Ok(Exit::Configuration);
-        }
-        Err(error) => return Err(error.into()),
+        Err(refusal) => return refusal.reported(globals),
     };
-    let retried = retry_all(args, &setup, &prepared, &location)?;
+    let mut alone = SideBySide::new(setup.tenants.as_ref());
+    let dead_letters = dead_letters_path(&prepared.pipeline, &location);
+    match alone.place(&prepared.pipeline, &dead_letters, &prepared.span_index) {
+        Ok(place) => alone.admit(place),
+        Err(problems) => return Refusal::from(*problems).reported(globals),
+    }
+    let retried = retry_all(args, &setup, &prepared, &location, &alone.budgets())?;
     let is_asked_for = args.operator.is_some() || !args.id.is_empty();
     if is_asked_for && retried.letters == 0 && retried.left.is_empty() && !retried.has_resumed {
         bail!(
@@ -130,6 +133,7 @@ fn retry_all(
     setup: &CommandContext,
     prepared: &Prepared,
     location: &StateLocation,
+    budgets: &BTreeMap<String, Budget>,
 ) -> anyhow::Result<Retried> {
     let pipeline = &prepared.pipeline;
     let state = match location {
@@ -148,7 +152,7 @@ fn retry_all(
     };
     loop {
         // One for each commit: with it everything goes that has the state open.
-        let host = host(setup, prepared)?;
+        let host = host(setup, budgets);
         let (opened, round) = retry::open(&host, prepared.clone(), state, &selection)?;
         // Those that fail again are for another day.
         selection.below.get_or_insert(round.next_id);
@@ -183,7 +187,7 @@ fn what_follows(state: Option<&Path>, retried: &Retried) -> String {
     }
 }
 
-fn host(setup: &CommandContext, prepared: &Prepared) -> anyhow::Result<Host> {
+fn host(setup: &CommandContext, budgets: &BTreeMap<String, Budget>) -> Host {
     let options = HostOptions {
         workers: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
         policy: PolicyKind::default(),
@@ -191,11 +195,10 @@ fn host(setup: &CommandContext, prepared: &Prepared) -> anyhow::Result<Host> {
         clock: setup.clock.clone(),
     };
     let host = Host::start(setup.engine.clone(), options, setup.runtime.handle().clone());
-    let budgets = pipeline::budgets(std::iter::once(&prepared.pipeline), None);
-    for (tenant, budget) in budgets.map_err(|problems| anyhow::anyhow!("{problems}"))? {
-        host.set_budget(&tenant, budget);
+    for (tenant, budget) in budgets {
+        host.set_budget(tenant, *budget);
     }
-    Ok(host)
+    host
 }
 
 fn location(args: &Args, pipeline: &Pipeline) -> StateLocation {
