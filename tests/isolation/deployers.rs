@@ -219,6 +219,61 @@ fn every_command_that_loads_a_pipeline_file_holds_its_tenant_to_what_was_granted
 }
 
 #[test]
+fn a_dead_letter_reads_and_asks_for_no_more_than_its_tenant() {
+    let folder = two_tenants();
+    folder.write("globex/secret", "n");
+    folder.write("acme/field", "n");
+    fs::copy(guest("map"), folder.path("globex/map.wasm")).unwrap();
+    let failing = copying("acme", "", "events.jsonl", "out.jsonl").replace(
+        "[[sink]]",
+        "[[operator]]\nid = \"f\"\ncomponent = \"builtin:filter\"\nconfig = { field = \"missing\", threshold = 0 }\n\
+         [dead_letters]\npath = \"dead.jsonl\"\n[[sink]]",
+    );
+    folder.write("acme/pipeline.toml", failing);
+    run(&folder, "acme/pipeline.toml").ends_with(1, &["dead letters"]);
+    let letter = folder.read("acme/dead.jsonl").lines().next().unwrap().to_owned();
+    let replay = |text: String, file: &str, arguments: &[&str]| {
+        folder.write(file, text);
+        let command = Dirigo::command(&folder, "replay").args([file, "--id", "1"]);
+        command.args(arguments).env("HOST_SECRET", "n").finish()
+    };
+    let tenants = &["--tenants", "tenants.toml"];
+    let with_field = |field: &str| {
+        assert!(letter.contains("\"missing\""));
+        letter.replacen("\"missing\"", field, 1)
+    };
+    for (field, said) in [
+        ("{\"file\":\"globex/secret\"}", "in no folder that its tenant may read"),
+        (
+            "{\"file\":\"acme/../globex/secret\"}",
+            "in no folder that its tenant may read",
+        ),
+        (
+            "{\"env\":\"HOST_SECRET\"}",
+            "is not among those that its tenant may read",
+        ),
+    ] {
+        replay(with_field(field), "acme/forged.jsonl", tenants).ends_with(1, &[said]);
+        replay(with_field(field), "acme/forged.jsonl", &[]).ends_with(0, &[]);
+    }
+    let own = || with_field("{\"file\":\"acme/field\"}");
+    replay(own(), "acme/forged.jsonl", tenants).ends_with(0, &[]);
+    replay(own(), "globex/forged.jsonl", tenants).ends_with(1, &["in no folder that its tenant may read"]);
+    replay(own(), "forged.jsonl", tenants).ends_with(78, &["no tenant in tenants.toml has", "`--tenant NAME`"]);
+    let named = ["--tenants", "tenants.toml", "--tenant", "acme"];
+    replay(own(), "forged.jsonl", &named).ends_with(0, &[]);
+    let foreign = own().replacen("builtin:filter", "globex/map.wasm", 1);
+    replay(foreign, "acme/forged.jsonl", tenants).ends_with(1, &["in no folder that its tenant may read"]);
+    // What the host keeps for itself is nobody's, also without a tenants file.
+    folder.write("cache.key", "n");
+    fs::set_permissions(folder.path("cache.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    folder.write("forged.jsonl", with_field("{\"file\":\"cache.key\"}"));
+    let replayed = Dirigo::command(&folder, "replay").args(["forged.jsonl", "--id", "1"]);
+    let replayed = replayed.env("DIRIGO_CACHE_KEY", folder.path("cache.key")).finish();
+    replayed.ends_with(1, &["it leads into the key of the cache of the host"]);
+}
+
+#[test]
 fn folders_that_are_granted_replace_that_of_the_pipeline_file() {
     let folder = two_tenants();
     fs::create_dir_all(folder.path("data/acme")).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dirigo_disk::{FileAccess, HostDirectories};
-use dirigo_ground::limits::CompileLimits;
+use dirigo_ground::limits::{CompileLimits, Limits};
 
 use super::diagnostic::{Diagnostic, Problems};
 use super::section::At;
@@ -80,6 +80,26 @@ impl Admission {
             access: Arc::new(FileAccess::of_user(host.clone())),
             ..Self::default()
         }
+    }
+}
+
+impl Admission {
+    /// The limits of an operator that was not in a pipeline file of the tenant: what it may ask for, at most.
+    #[must_use]
+    pub fn capped(&self, limits: Limits) -> Limits {
+        let Some(caps) = self.caps else { return limits };
+        Limits {
+            memory: limits.memory.min(caps.memory),
+            state: limits.state.min(caps.state),
+            fuel_per_event: limits.fuel_per_event.min(caps.fuel_per_event),
+            ..limits
+        }
+    }
+
+    /// What compiling a component may take.
+    #[must_use]
+    pub fn compiling(&self) -> CompileLimits {
+        self.caps.map(|caps| caps.compiling).unwrap_or_default()
     }
 }
 

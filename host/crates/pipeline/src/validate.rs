@@ -133,7 +133,7 @@ impl<'a> Validation<'a> {
             tests,
             file,
             access: self.admission.access.clone(),
-            compiling: self.admission.caps.map(|caps| caps.compiling).unwrap_or_default(),
+            compiling: self.admission.compiling(),
         })
     }
 
@@ -367,7 +367,7 @@ pub(super) fn outside<'a>(file: &'a Path, environment: Environment<'a>, admissio
     Outside {
         environment,
         folder,
-        admission: Some(admission),
+        admission,
     }
 }
 

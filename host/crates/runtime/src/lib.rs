@@ -43,6 +43,7 @@ pub use delivery_semantics::{DeliveryCapabilities, DeliveryGuarantee, DeliverySe
 pub use graph::Ended;
 pub use host::{Host, HostOptions};
 pub use job::{Control, Job};
+pub use letter_file::LetterLines;
 pub use location::{StateLocation, dead_letters_path};
 pub use opening::Opened;
 pub use outputs::{foresee, try_sources};

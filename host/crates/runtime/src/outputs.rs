@@ -251,8 +251,8 @@ impl<'a> Outputs<'a> {
             }
             None if has_content && (self.goes_on || letters.if_exists == Some(IfExists::Append)) => {
                 if !self.goes_on {
-                    letters.expect_no_retry()?;
-                    let next_id = letter_file::next_id(path);
+                    letters.expect_no_retry(&**disk)?;
+                    let next_id = letter_file::next_id(&**disk, path);
                     from.next_id = next_id.map_err(|reason| failed(sink::Error::fatal(reason)))?;
                 }
                 let mut opened = spec
@@ -270,7 +270,7 @@ impl<'a> Outputs<'a> {
             Some(_) | None => {}
         }
         if letters.from.file.is_none() {
-            letter_file::forget_retries(path).map_err(|reason| StartError::Remove {
+            letter_file::forget_retries(&**disk, path).map_err(|reason| StartError::Remove {
                 path: path.clone(),
                 reason,
             })?;
@@ -320,23 +320,26 @@ impl DeadLetterFile {
     }
 
     /// Refuses to add letters to those of which a retry was interrupted: it would go on in outputs that have grown since.
-    fn expect_no_retry(&self) -> Result<(), StartError> {
+    fn expect_no_retry(&self, disk: &dyn Disk) -> Result<(), StartError> {
         let path = letter_file::private_state(&self.path);
-        if path.exists() {
-            return Err(StartError::RetryUnfinished { path });
+        match disk.look(&path) {
+            Ok(PathKind::Missing) => Ok(()),
+            Ok(_) => Err(StartError::RetryUnfinished { path }),
+            Err(reason) => Err(cannot_look_at(&path, &reason)),
         }
-        Ok(())
     }
 
     fn has_content(&self, disk: &dyn Disk) -> Result<bool, StartError> {
-        let found = disk.look(&self.path).map_err(|reason| StartError::DeadLetters {
-            reason: sink::Error::caused_by(
-                reason.kind(),
-                format!("cannot look at {}: {reason}", self.path.display()),
-            ),
-        })?;
+        let found = disk.look(&self.path);
+        let found = found.map_err(|reason| cannot_look_at(&self.path, &reason))?;
         Ok(matches!(found, PathKind::File(1..) | PathKind::Folder))
     }
+}
+
+fn cannot_look_at(path: &Path, reason: &std::io::Error) -> StartError {
+    let message = format!("cannot look at {}: {reason}", path.display());
+    let reason = sink::Error::caused_by(reason.kind(), message);
+    StartError::DeadLetters { reason }
 }
 
 /// Where the dead letters end, as far as the state knows.

@@ -219,7 +219,8 @@ fn the_operator(args: &Args, pipeline: &Pipeline) -> anyhow::Result<String> {
         ids,
         ..Selection::default()
     };
-    let operators = retry::operators(&path, &selection)?;
+    let state = args.state.as_ref().map(|state| state.join(&pipeline.name));
+    let operators = retry::operators(pipeline, state.as_deref(), &selection)?;
     let mut operators = operators.into_iter();
     match (operators.next(), operators.next()) {
         (None, _) => bail!("there are no dead letters of an operator in {}", path.display()),
