@@ -349,6 +349,7 @@ fn a_file_asks_for_no_more_than_its_tenant_may_have() {
             "`fuel_per_event` is more",
             "more than 1000000000",
         ),
+        ("", "open = \"2m\"", "`open` is more", "more than 1m"),
     ];
     for (slice, limits, what, cap) in too_much {
         folder.write("pipeline.toml", asking(slice, limits));
@@ -357,12 +358,64 @@ fn a_file_asks_for_no_more_than_its_tenant_may_have() {
     }
     folder.write(
         "tenants.toml",
-        "[default.limits]\nslice = \"100ms\"\nmemory = \"1GiB\"\nstate = \"100MiB\"\nfuel_per_event = 9_000_000_000\n",
+        "[default.limits]\nslice = \"100ms\"\nmemory = \"1GiB\"\nstate = \"100MiB\"\nfuel_per_event = 9_000_000_000\n\
+         open = \"2m\"\nzstd_window_max = \"256MiB\"\n",
     );
     for (slice, limits, ..) in too_much {
         folder.write("pipeline.toml", asking(slice, limits));
         run(&folder, "pipeline.toml").succeeds();
     }
+}
+
+#[test]
+fn a_source_takes_no_more_memory_to_decompress_than_its_tenant_may() {
+    let folder = Folder::new();
+    folder.write("events.jsonl", numbered(3, 1));
+    let asking = copying("p", "", "events.jsonl", "out.jsonl");
+    let asking = asking.replacen("format = ", "zstd_window_max = \"256MiB\"\nformat = ", 1);
+    folder.write("pipeline.toml", asking);
+    folder.write("tenants.toml", "[default]\n");
+    let words = [
+        "`zstd_window_max` is more",
+        "more than 128.0 MiB",
+        "limits = { zstd_window_max = … }",
+    ];
+    run(&folder, "pipeline.toml").ends_with(78, &words);
+    folder.write("tenants.toml", "[default.limits]\nzstd_window_max = \"256MiB\"\n");
+    run(&folder, "pipeline.toml").succeeds();
+}
+
+#[test]
+fn files_that_no_tenant_lists_have_one_budget_together() {
+    let folder = Folder::new();
+    folder.write("events.jsonl", numbered(3, 1));
+    let files = ["one", "two", "three"].map(|name| {
+        let header = format!("tenant = \"{name}\"");
+        let file = format!("{name}.toml");
+        folder.write(&file, copying(name, &header, "events.jsonl", &format!("{name}.jsonl")));
+        file
+    });
+    let [one, two, three] = files.each_ref().map(String::as_str);
+    let run = |tenants: &str| {
+        folder.write("tenants.toml", tenants);
+        for name in ["one", "two", "three"] {
+            let _ = fs::remove_file(folder.path(format!("{name}.jsonl")));
+        }
+        Dirigo::run(&folder, [one, two, three])
+            .args(["--tenants", "tenants.toml"])
+            .finish()
+    };
+    let finished = run("[default]\nsources = 2\n");
+    finished.ends_with(78, &["have 3 sources, and it may have 2", "three.toml is refused"]);
+    let summary = finished.summary();
+    assert_eq!(summary.pipeline("two")["tenant"], "two");
+    let tenants = summary.json()["tenants"].as_array().unwrap();
+    assert_eq!(tenants.len(), 1, "{tenants:?}");
+    assert_eq!(tenants[0]["name"], "[default]");
+    run("[default]\n[[tenant]]\nname = \"acme\"\npipelines = [\"one.toml\"]\nsources = 1\n").ends_with(
+        78,
+        &["this file is of tenant `acme`, and says `one`", "one.toml is refused"],
+    );
 }
 
 #[test]

@@ -151,7 +151,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     }
     let running: BTreeSet<&str> = opened
         .iter()
-        .map(|opened| opened.prepared.pipeline.tenant.as_str())
+        .map(|opened| opened.prepared.pipeline.account.as_str())
         .collect();
     for (tenant, budget) in budgets
         .into_iter()

@@ -40,7 +40,7 @@ impl<'a> Budgets<'a> {
 
     /// What the tenant of a pipeline has with it; reports what of that it may not have.
     pub(super) fn share(&self, pipeline: &Pipeline, span_index: &SpanIndex, problems: &mut Problems) -> Share {
-        let account = &pipeline.tenant;
+        let account = &pipeline.account;
         let mut used = self.by_account.get(account).cloned().unwrap_or_default();
         used.sources += pipeline.sources.len();
         used.sinks += pipeline.sinks.len();
@@ -65,20 +65,27 @@ impl<'a> Budgets<'a> {
 
 /// The tenants file says it.
 fn granted(used: &mut Used, pipeline: &Pipeline, tenants: &Tenants, problems: &mut Problems) {
-    let Pipeline { name, tenant, .. } = pipeline;
+    let Pipeline {
+        name, tenant, account, ..
+    } = pipeline;
     let file = tenants.file().display();
-    let Some(budget) = tenants.budget(tenant) else {
+    let Some(budget) = tenants.budget(account) else {
         let problem = format!("pipeline `{name}` is of tenant `{tenant}`, which {file} does not list");
         let help = "add a `[[tenant]]` with this name, or a `[default]` for all others";
         problems.push(Diagnostic::error(problem).help(help));
         return;
     };
     used.budget.get_or_insert_with(|| (budget, name.clone()));
-    let granted = tenants.ends(tenant).unwrap_or_default();
+    let granted = tenants.ends(account).unwrap_or_default();
     for (what, found, most) in [("sources", used.sources, granted[0]), ("sinks", used.sinks, granted[1])] {
         if found > most as usize {
             let problem = format!("the pipelines of tenant `{tenant}` have {found} {what}, and it may have {most}");
-            let help = format!("the operator of the host raises it with `{what} = …` in {file}");
+            let shared = if account == tenant {
+                ""
+            } else {
+                "all files that no tenant lists have the budget of `[default]` together; "
+            };
+            let help = format!("{shared}the operator of the host raises it with `{what} = …` in {file}");
             problems.push(Diagnostic::error(problem).help(help));
         }
     }

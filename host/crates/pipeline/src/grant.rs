@@ -151,9 +151,14 @@ fn caps(raw: Option<&raw::Caps>) -> Caps {
             .unwrap_or_else(|| default.expect("the default is a size").as_u64())
     };
     let compiling = CompileLimits::default();
-    let slice = humantime::parse_duration(raw::SLICE_CAP).expect("the default is a duration");
+    let duration = |field: &Field<Lapse>, default: &str| {
+        let default = humantime::parse_duration(default).expect("the default is a duration");
+        field.map(|Lapse(duration)| *duration).unwrap_or(default)
+    };
     Caps {
-        slice: raw.slice.map(|Lapse(slice)| *slice).unwrap_or(slice),
+        slice: duration(&raw.slice, raw::SLICE_CAP),
+        open_ms: u64::try_from(duration(&raw.open, raw::OPEN_CAP).as_millis()).unwrap_or(u64::MAX),
+        zstd_window: size(&raw.zstd_window_max, raw::ZSTD_WINDOW_CAP),
         memory: size(&raw.memory, raw::MEMORY_CAP),
         state: size(&raw.state, raw::STATE_CAP),
         fuel_per_event: raw
