@@ -178,6 +178,7 @@ fn window(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Windo
         ("tumbling", !raw.tumbling.is_absent()),
         ("sliding", !(raw.sliding.is_absent() && raw.every.is_absent())),
         ("session", !raw.session.is_absent()),
+        ("time", !(raw.time.is_absent() && raw.duration.is_absent())),
     ];
     let given: Vec<&str> = shapes
         .iter()

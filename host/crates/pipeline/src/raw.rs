@@ -229,7 +229,7 @@ section! {
 section! {
     /// How a reduce cuts the events of a key into windows. Windows in event time are not in this version.
     #[schemars(extend("required" = ["count"]))]
-    pub(super) struct Window = "a window", later tumbling sliding every session {
+    pub(super) struct Window = "a window", later tumbling sliding every session time duration {
         /// Every so many events.
         count: Whole<1, { i64::MAX }>,
         /// Windows of event time, end to end. Not in this version.
@@ -244,6 +244,12 @@ section! {
         /// Windows that end when a key falls silent. Not in this version.
         #[schemars(skip)]
         session: Lapse,
+        /// What others call windows of event time.
+        #[schemars(skip)]
+        time: Any,
+        /// What others call windows of event time.
+        #[schemars(skip)]
+        duration: Any,
     }
 }
 

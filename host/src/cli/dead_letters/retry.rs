@@ -11,7 +11,7 @@ use dirigo::scheduler::PolicyKind;
 use serde::Serialize;
 
 use super::super::admission::{self, Refusal};
-use super::super::output::{Format, grouped};
+use super::super::output::{Format, counted, grouped};
 use super::super::setup::CommandContext;
 use super::super::{Exit, Globals, output, own_state, report};
 
@@ -261,23 +261,34 @@ impl Retried {
             (0, 0) => writeln!(text, "pipeline `{}`: no dead letters to retry in {file}", self.pipeline),
             (retried, 0) => writeln!(
                 text,
-                "pipeline `{}`: {} dead letters retried, all got through",
+                "pipeline `{}`: {} retried, {}",
                 self.pipeline,
-                grouped(retried)
+                counted(retried, "dead letter"),
+                if retried == 1 {
+                    "which got through"
+                } else {
+                    "all got through"
+                }
             ),
             (retried, again) => writeln!(
                 text,
-                "pipeline `{}`: {} dead letters retried, {} failed again: they are new dead letters in {file}",
+                "pipeline `{}`: {} retried, {} failed again: {} in {file}",
                 self.pipeline,
-                grouped(retried),
-                grouped(again)
+                counted(retried, "dead letter"),
+                grouped(again),
+                if again == 1 {
+                    "it is a new dead letter"
+                } else {
+                    "they are new dead letters"
+                }
             ),
         };
         for (reason, letters) in &self.left {
             let _ = writeln!(
                 text,
-                "  {} stay: {}",
+                "  {} {}: {}",
                 grouped(*letters),
+                if *letters == 1 { "stays" } else { "stay" },
                 super::super::summary::shown(reason)
             );
         }
