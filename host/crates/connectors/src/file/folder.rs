@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use self::rotated::{FileMark, KnownFiles, MARKS};
+use self::rotated::{COMPARED_BYTES_MAX, FileMark, KnownFiles, MARKS};
 use super::reader::{FileReader, ReadOptions};
 use crate::records::Error;
 use dirigo_connect::Pattern;
@@ -110,6 +110,9 @@ impl FolderReader {
         let index = self.files.partition_point(|listed| listed.name < name);
         for listed in &self.files[..index] {
             if !known.has(listed) && !known.has_compressed(&self.path, listed, &self.options) {
+                if known.is_spent() {
+                    return Err(self.uncompared());
+                }
                 return Err(self.unfit(format!(
                     "`{}` is new there or has grown, and would be skipped: all before `{name}` had been read; \
                      files that come later need names that sort later",
@@ -150,7 +153,19 @@ impl FolderReader {
         } else {
             self.go_on_without(name, index, place.within, place.ended)?
         });
+        if known.is_spent() {
+            return Err(self.uncompared());
+        }
         Ok(())
+    }
+
+    /// That it is not known of all files whether they were read.
+    fn uncompared(&self) -> Error {
+        self.unfit(format!(
+            "to know which of its compressed files were read before, more than {} GiB would have to be decompressed; move away those \
+             that were",
+            COMPARED_BYTES_MAX >> 30
+        ))
     }
 
     fn unfit(&self, problem: String) -> Error {

@@ -3,15 +3,16 @@
 //! Owns by what a file that was read is known again: its name, how much it holds, and what a rotation makes of its name. How files are
 //! read, and in which order, the folder says.
 
+use std::cell::Cell;
 use std::collections::HashSet;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::super::archive::Archive;
+use super::super::archive::{Archive, said_bytes};
 use super::super::reader::ReadOptions;
 use super::{CurrentFile, FolderReader, ListedFile, RemovedFile};
 use crate::records::{self, Error};
@@ -20,6 +21,9 @@ use dirigo_connect::source::Offset;
 /// By what a file that has been read is known again: 32 bits of a hash of its name, and as many of its name and size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FileMark(pub(super) [u8; 8]);
+
+/// What may be decompressed at the start to know files again, some seconds' worth: an archive can hold a thousand times its size.
+pub(super) const COMPARED_BYTES_MAX: u64 = 4 << 30;
 
 /// How the marks of an offset are made. Those of the first kind said nothing of the name alone.
 pub(super) const MARKS: u8 = 2;
@@ -148,6 +152,10 @@ impl FileMark {
 pub(super) struct KnownFiles {
     marks: HashSet<FileMark>,
     names: HashSet<[u8; 4]>,
+    /// How many bytes may still be decompressed to compare what files hold.
+    left: Cell<u64>,
+    /// Whether a file was not looked through for want of that.
+    is_spent: Cell<bool>,
     of: fn(&str, u64) -> FileMark,
 }
 
@@ -162,6 +170,8 @@ impl KnownFiles {
                 .filter(|_| !is_first_kind)
                 .map(|mark| mark.name())
                 .collect(),
+            left: Cell::new(COMPARED_BYTES_MAX),
+            is_spent: Cell::new(false),
             marks,
             of: if is_first_kind {
                 FileMark::of_first_kind
@@ -190,18 +200,20 @@ impl KnownFiles {
             return has(&before, listed.bytes);
         }
         let extension = listed.name.rsplit('.').next().unwrap_or_default();
-        let was_plain = || content_bytes(&folder.join(&listed.path), options).is_some_and(|bytes| has(&before, bytes));
+        let was_plain = || self.holds(&folder.join(&listed.path), options, |bytes| has(&before, bytes));
         has(&format!("{before}.{extension}"), listed.bytes)
             || (self.names.contains(&FileMark::of(&before, 0).name()) && was_plain())
     }
 
-    /// Whether the file is one of them that has been compressed since: what it holds is as long as that was. It is read
-    /// through for this, but only where its name says so.
+    /// Whether the file is one of them that has been compressed since: what it holds is as long as that was. It is looked at
+    /// for this only where its name says so.
     pub(super) fn has_compressed(&self, folder: &Path, listed: &ListedFile, options: &ReadOptions) -> bool {
         uncompressed_name(&listed.name)
             .filter(|name| self.names.contains(&FileMark::of(name, 0).name()))
-            .and_then(|name| Some((name, content_bytes(&folder.join(&listed.path), options)?)))
-            .is_some_and(|(name, bytes)| self.marks.contains(&(self.of)(name, bytes)))
+            .is_some_and(|name| {
+                let is_known = |bytes| self.marks.contains(&(self.of)(name, bytes));
+                self.holds(&folder.join(&listed.path), options, is_known)
+            })
     }
 }
 
@@ -238,8 +250,103 @@ fn uncompressed_name(name: &str) -> Option<&str> {
     is_compressed.then_some(inner)
 }
 
-/// How many bytes a compressed file holds; `None` where it cannot be read, which its own turn will tell.
-fn content_bytes(path: &Path, options: &ReadOptions) -> Option<u64> {
-    let (mut archive, _) = Archive::open(path, &*options.disk, false, options.zstd_window_max).ok()?;
-    io::copy(&mut archive, &mut io::sink()).ok()
+impl KnownFiles {
+    /// Whether a compressed file holds as many bytes as one that `is_known`: by what it says itself, or else by reading it through, as
+    /// long as there is something left of what may be read for this.
+    fn holds(&self, path: &Path, options: &ReadOptions, is_known: impl Fn(u64) -> bool) -> bool {
+        said_bytes(path, &*options.disk).is_some_and(&is_known)
+            || self.content_bytes(path, options).is_some_and(is_known)
+    }
+
+    /// How many bytes a compressed file holds; `None` where it cannot be read, which its own turn will tell, or holds too much.
+    fn content_bytes(&self, path: &Path, options: &ReadOptions) -> Option<u64> {
+        let (archive, _) = Archive::open(path, &*options.disk, false, options.zstd_window_max).ok()?;
+        let mut bounded = archive.take(self.left.get() + 1);
+        let bytes = io::copy(&mut bounded, &mut io::sink()).ok()?;
+        match self.left.get().checked_sub(bytes) {
+            Some(left) => {
+                self.left.set(left);
+                Some(bytes)
+            }
+            None => {
+                self.left.set(0);
+                self.is_spent.set(true);
+                None
+            }
+        }
+    }
+
+    /// Whether a file was not looked through since they hold too much: then it is not known whether it was read.
+    pub(super) fn is_spent(&self) -> bool {
+        self.is_spent.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::file::archive::ZSTD_WINDOW;
+    use crate::records::Extract;
+    use dirigo_connect::Format;
+    use dirigo_disk::Real;
+    use dirigo_ground::clock::ManualClock;
+
+    fn gzip(text: &str) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// What is known of `a.log`, of 5 bytes, where so many may be decompressed; asked of `a.log` in this compressed form.
+    fn is_known(name: &str, compressed: &[u8], left: u64) -> (bool, bool) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(name), compressed).unwrap();
+        let known = KnownFiles::new(&BASE64_STANDARD.encode(FileMark::of("a.log", 5).0), MARKS);
+        known.left.set(left);
+        let listed = ListedFile {
+            name: name.to_owned(),
+            path: PathBuf::from(name).into(),
+            bytes: compressed.len() as u64,
+        };
+        let options = ReadOptions {
+            format: Format::Lines,
+            extract: Extract::default(),
+            clock: Arc::new(ManualClock::new(0)),
+            disk: Arc::new(Real),
+            is_continued: true,
+            may_be_empty: false,
+            may_be_pipe: false,
+            zstd_window_max: ZSTD_WINDOW,
+        };
+        (known.has_compressed(folder.path(), &listed, &options), known.is_spent())
+    }
+
+    #[test]
+    fn an_archive_that_says_how_much_it_holds_is_known_without_reading_it() {
+        assert_eq!(is_known("a.log.gz", &gzip("12345"), 0), (true, false));
+        let zipped = zstd::bulk::compress(b"12345", 1).unwrap();
+        assert_eq!(is_known("a.log.zst", &zipped, 0), (true, false));
+    }
+
+    #[test]
+    fn any_other_is_read_through_as_far_as_that_is_allowed() {
+        let members = [gzip("123"), gzip("45")].concat();
+        assert_eq!(is_known("a.log.gz", &members, 5), (true, false));
+        assert_eq!(is_known("a.log.gz", &members, 4), (false, true));
+        assert_eq!(
+            is_known("a.log.gz", &gzip("123456"), 6),
+            (false, false),
+            "it holds something else"
+        );
+        assert_eq!(
+            is_known("b.log.gz", &members, 0),
+            (false, false),
+            "its name is none of them"
+        );
+    }
 }
