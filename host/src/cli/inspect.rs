@@ -131,9 +131,14 @@ impl Inspection<'_> {
         } else {
             ""
         };
-        let layout = self
-            .state_layout
-            .map(|layout| format!("state layout    {}\n", printable::line(layout)));
+        let layout = match (self.state_layout, self.state_versions) {
+            (Some(layout), _) => format!("state layout    {}\n", printable::line(layout)),
+            (None, Some(_)) => {
+                let raise = "raise the state version whenever it changes";
+                format!("state layout    not said, so no run notices that it has changed: {raise}\n")
+            }
+            (None, None) => String::new(),
+        };
         let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
         let width = self.imports.iter().map(|import| import.chars().count()).max();
         let width = width.unwrap_or(0);
@@ -151,7 +156,7 @@ impl Inspection<'_> {
             size(self.size as u64),
             size(self.initial_memory),
             self.state_versions.map(state).unwrap_or_default(),
-            layout.unwrap_or_default(),
+            layout,
             size(self.limits.memory),
             size(self.limits.state),
             self.limits.fuel_per_event,
