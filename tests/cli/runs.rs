@@ -182,16 +182,17 @@ fn the_reason_of_an_error_is_said_once() {
     folder.write("readings.jsonl", "");
     folder.write("a.file", "");
     folder.write("b.file", "");
+    folder.write("sound.toml", PIPELINE);
     for (arguments, reason) in [
         (&["inspect", "nowhere.wasm"][..], "No such file"),
         (&["inspect", "a.file"], "a.file"),
         (&["replay", "nowhere.jsonl", "--id", "1"], "No such file"),
         (&["run", "pipeline.toml"], "cannot open"),
         (
-            &["run", "pipeline.toml", "--state", "b.file"],
+            &["run", "sound.toml", "--state", "b.file"],
             "cannot make the state directory",
         ),
-        (&["run", "pipeline.toml", "--state", "b.file"], "Not a directory"),
+        (&["run", "sound.toml", "--state", "b.file"], "Not a directory"),
     ] {
         let ran = folder.dirigo(arguments).expect(1);
         assert_eq!(ran.stderr.matches(reason).count(), 1, "{arguments:?}: {}", ran.stderr);

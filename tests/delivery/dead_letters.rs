@@ -293,7 +293,7 @@ fn letters_of_windows_that_are_gone_stay() {
     let left = mended(&folder).finish();
     left.ends_with(0, &[]);
     assert!(
-        left.stdout.contains("1 stay: operator `sums` would add it to windows"),
+        left.stdout.contains("1 stays: operator `sums` would add it to windows"),
         "{}",
         left.stdout
     );
@@ -325,7 +325,7 @@ fn a_retry_that_a_sink_cannot_take_changes_nothing_and_can_be_given_up() {
     fs::remove_dir_all(folder.path(".p.dead.jsonl.retry")).unwrap();
     let again = retry(&folder).finish();
     assert!(
-        again.stdout.contains("1 dead letters retried, 1 failed again"),
+        again.stdout.contains("1 dead letter retried, 1 failed again"),
         "{}",
         again.stdout
     );

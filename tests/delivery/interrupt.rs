@@ -201,7 +201,7 @@ fn a_summary_that_cannot_be_written_is_found_before_anything_runs() {
         .ends_with(78, &["--summary-json .", "directory"]);
     assert!(!folder.path("kept.jsonl").exists());
     // One that is fine is not made before its time.
-    let broken = Dirigo::command(&folder, "run").args(["nowhere.toml", "--summary-json", "summary.json"]);
+    let broken = run().args(["summary.json", "--tenants", "nowhere.toml"]);
     broken.finish().ends_with(78, &["nowhere.toml"]);
     assert!(!folder.path("summary.json").exists());
 }

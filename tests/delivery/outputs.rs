@@ -119,6 +119,62 @@ fn what_was_committed_outlives_a_run_that_forgets_the_state() {
 }
 
 #[test]
+fn check_refuses_what_a_run_with_this_state_would_refuse() {
+    let folder = pipeline("");
+    run(&folder).with_state().finish().succeeds();
+    let sound = || {
+        let checked = check(&folder).args(["--state", "state"]).finish();
+        checked.ends_with(0, &["the pipeline is valid"]);
+    };
+    let refused = |words: &[&str]| {
+        let state = |folder: &Folder| {
+            let files = fs::read_dir(folder.path("state/p")).unwrap();
+            let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+            files.sort();
+            files
+                .into_iter()
+                .map(|file| (fs::read(&file).unwrap(), file))
+                .collect::<Vec<_>>()
+        };
+        let before = state(&folder);
+        let checked = check(&folder).args(["--state", "state"]).finish();
+        checked.ends_with(78, words);
+        assert!(!checked.stderr.contains("is valid"), "{}", checked.stderr);
+        assert!(state(&folder) == before, "nothing is touched");
+        let code = run(&folder).with_state().finish().code();
+        assert!([1, 78].contains(&code), "{code}");
+    };
+    sound();
+    let (events, written) = (folder.read("events.jsonl"), folder.read("out.jsonl"));
+
+    fs::remove_file(folder.path("out.jsonl")).unwrap();
+    refused(&["sink `out`", "`out.jsonl`", "pipeline.toml:16:8"]);
+    assert!(!folder.path("out.jsonl").exists());
+    folder.write("out.jsonl", "short");
+    refused(&[
+        "cannot resume writing `out.jsonl`: it has 5 bytes",
+        "pipeline.toml:16:8",
+    ]);
+    assert_eq!(folder.read("out.jsonl"), "short");
+    folder.write("out.jsonl", &written);
+    sound();
+
+    folder.write("events.jsonl", &events[..events.len() / 2]);
+    refused(&["source `in`", "`events.jsonl`", "pipeline.toml:8:8"]);
+    folder.write("events.jsonl", events.replace('0', "9"));
+    refused(&["source `in`", "`events.jsonl`", "pipeline.toml:8:8"]);
+    folder.write("events.jsonl", &events);
+
+    folder.write("other.jsonl", &events);
+    let file = folder.read("pipeline.toml");
+    folder.write("pipeline.toml", file.replace("events.jsonl", "other.jsonl"));
+    refused(&["`path` of source `in` has changed", "it was \"events.jsonl\""]);
+    folder.write("pipeline.toml", &file);
+    sound();
+    run(&folder).with_state().finish().succeeds();
+}
+
+#[test]
 fn the_state_knows_nothing_of_what_a_run_without_it_wrote() {
     let folder = pipeline("");
     run(&folder).finish().succeeds();
@@ -216,20 +272,17 @@ fn dead_letters_replace_those_of_an_earlier_run_and_nothing_else() {
 }
 
 #[test]
-fn where_one_pipeline_is_refused_none_begins() {
+fn where_one_pipeline_is_refused_it_alone_does_not_begin() {
     let folder = pipeline("");
     run(&folder).finish().succeeds();
-    let before = folder.read("out.jsonl");
     folder.write("events.jsonl", numbered(1, 1));
     folder.write("q.toml", text("q", "").replace("out.jsonl", "other.jsonl"));
     folder.write("other.jsonl", FOREIGN);
     Dirigo::run(&folder, ["pipeline.toml", "q.toml"])
         .finish()
-        .ends_with(1, &["pipeline `q`", "`other.jsonl` is there"]);
-    assert_eq!(
-        (folder.read("out.jsonl"), folder.read("other.jsonl")),
-        (before, FOREIGN.to_owned())
-    );
+        .ends_with(1, &["pipeline `q`", "`other.jsonl` is there", "q.toml is refused"]);
+    assert_eq!(folder.read("out.jsonl").lines().count(), 1);
+    assert_eq!(folder.read("other.jsonl"), FOREIGN);
 }
 
 /// Readings without end, into `out.jsonl` and to standard output.

@@ -170,11 +170,12 @@ fn two_pipelines_of_one_name_are_refused() {
     }
 }
 
-/// Asserts that two pipelines are refused together, in these words, that each alone is not, and that no file changes.
+/// Asserts that the second of two pipelines is refused next to the first one, in these words, that each alone is not, and that
+/// the first one runs.
 fn are_refused_together(first: &str, second: &str, words: &[&str]) {
     let folder = Folder::new();
     folder.write("events.jsonl", numbered(10, 1));
-    folder.write("shared.jsonl", "{}\n");
+    folder.write("read.jsonl", numbered(10, 1));
     folder.write("a.toml", first);
     folder.write("b.toml", second);
     for file in ["a.toml", "b.toml"] {
@@ -183,11 +184,17 @@ fn are_refused_together(first: &str, second: &str, words: &[&str]) {
             .finish()
             .ends_with(0, &["valid"]);
     }
-    for subcommand in ["check", "run"] {
-        let command = Dirigo::command(&folder, subcommand);
-        command.args(["a.toml", "b.toml"]).finish().ends_with(78, words);
-    }
-    assert_eq!(folder.read("shared.jsonl"), "{}\n");
+    let both = ["a.toml", "b.toml"];
+    Dirigo::command(&folder, "check")
+        .args(both)
+        .finish()
+        .ends_with(78, words);
+    let finished = Dirigo::run(&folder, both).finish();
+    finished.ends_with(78, words);
+    let summary = finished.summary();
+    assert_eq!(summary.json()["refused"][0]["name"], "second");
+    assert_eq!(summary.json()["pipelines"].as_array().map(Vec::len), Some(1));
+    assert_eq!(summary.pipeline("first")["outcome"], "completed");
 }
 
 fn reading_and_writing(name: &str, from: &str, to: &str) -> String {
@@ -213,8 +220,8 @@ fn two_pipelines_may_not_write_one_file() {
 #[test]
 fn a_pipeline_may_not_write_what_another_one_reads() {
     are_refused_together(
-        &reading_and_writing("first", "shared.jsonl", "out.jsonl"),
-        &reading_and_writing("second", "events.jsonl", "shared.jsonl"),
+        &reading_and_writing("first", "read.jsonl", "out.jsonl"),
+        &reading_and_writing("second", "events.jsonl", "read.jsonl"),
         &["source `events` of pipeline `first` and sink `kept` of pipeline `second` use the same file"],
     );
 }

@@ -219,6 +219,61 @@ fn every_command_that_loads_a_pipeline_file_holds_its_tenant_to_what_was_granted
 }
 
 #[test]
+fn a_dead_letter_reads_and_asks_for_no_more_than_its_tenant() {
+    let folder = two_tenants();
+    folder.write("globex/secret", "n");
+    folder.write("acme/field", "n");
+    fs::copy(guest("map"), folder.path("globex/map.wasm")).unwrap();
+    let failing = copying("acme", "", "events.jsonl", "out.jsonl").replace(
+        "[[sink]]",
+        "[[operator]]\nid = \"f\"\ncomponent = \"builtin:filter\"\nconfig = { field = \"missing\", threshold = 0 }\n\
+         [dead_letters]\npath = \"dead.jsonl\"\n[[sink]]",
+    );
+    folder.write("acme/pipeline.toml", failing);
+    run(&folder, "acme/pipeline.toml").ends_with(1, &["dead letters"]);
+    let letter = folder.read("acme/dead.jsonl").lines().next().unwrap().to_owned();
+    let replay = |text: String, file: &str, arguments: &[&str]| {
+        folder.write(file, text);
+        let command = Dirigo::command(&folder, "replay").args([file, "--id", "1"]);
+        command.args(arguments).env("HOST_SECRET", "n").finish()
+    };
+    let tenants = &["--tenants", "tenants.toml"];
+    let with_field = |field: &str| {
+        assert!(letter.contains("\"missing\""));
+        letter.replacen("\"missing\"", field, 1)
+    };
+    for (field, said) in [
+        ("{\"file\":\"globex/secret\"}", "in no folder that its tenant may read"),
+        (
+            "{\"file\":\"acme/../globex/secret\"}",
+            "in no folder that its tenant may read",
+        ),
+        (
+            "{\"env\":\"HOST_SECRET\"}",
+            "is not among those that its tenant may read",
+        ),
+    ] {
+        replay(with_field(field), "acme/forged.jsonl", tenants).ends_with(1, &[said]);
+        replay(with_field(field), "acme/forged.jsonl", &[]).ends_with(0, &[]);
+    }
+    let own = || with_field("{\"file\":\"acme/field\"}");
+    replay(own(), "acme/forged.jsonl", tenants).ends_with(0, &[]);
+    replay(own(), "globex/forged.jsonl", tenants).ends_with(1, &["in no folder that its tenant may read"]);
+    replay(own(), "forged.jsonl", tenants).ends_with(78, &["no tenant in tenants.toml has", "`--tenant NAME`"]);
+    let named = ["--tenants", "tenants.toml", "--tenant", "acme"];
+    replay(own(), "forged.jsonl", &named).ends_with(0, &[]);
+    let foreign = own().replacen("builtin:filter", "globex/map.wasm", 1);
+    replay(foreign, "acme/forged.jsonl", tenants).ends_with(1, &["in no folder that its tenant may read"]);
+    // What the host keeps for itself is nobody's, also without a tenants file.
+    folder.write("cache.key", "n");
+    fs::set_permissions(folder.path("cache.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    folder.write("forged.jsonl", with_field("{\"file\":\"cache.key\"}"));
+    let replayed = Dirigo::command(&folder, "replay").args(["forged.jsonl", "--id", "1"]);
+    let replayed = replayed.env("DIRIGO_CACHE_KEY", folder.path("cache.key")).finish();
+    replayed.ends_with(1, &["it leads into the key of the cache of the host"]);
+}
+
+#[test]
 fn folders_that_are_granted_replace_that_of_the_pipeline_file() {
     let folder = two_tenants();
     fs::create_dir_all(folder.path("data/acme")).unwrap();
@@ -294,6 +349,7 @@ fn a_file_asks_for_no_more_than_its_tenant_may_have() {
             "`fuel_per_event` is more",
             "more than 1000000000",
         ),
+        ("", "open = \"2m\"", "`open` is more", "more than 1m"),
     ];
     for (slice, limits, what, cap) in too_much {
         folder.write("pipeline.toml", asking(slice, limits));
@@ -302,12 +358,64 @@ fn a_file_asks_for_no_more_than_its_tenant_may_have() {
     }
     folder.write(
         "tenants.toml",
-        "[default.limits]\nslice = \"100ms\"\nmemory = \"1GiB\"\nstate = \"100MiB\"\nfuel_per_event = 9_000_000_000\n",
+        "[default.limits]\nslice = \"100ms\"\nmemory = \"1GiB\"\nstate = \"100MiB\"\nfuel_per_event = 9_000_000_000\n\
+         open = \"2m\"\nzstd_window_max = \"256MiB\"\n",
     );
     for (slice, limits, ..) in too_much {
         folder.write("pipeline.toml", asking(slice, limits));
         run(&folder, "pipeline.toml").succeeds();
     }
+}
+
+#[test]
+fn a_source_takes_no_more_memory_to_decompress_than_its_tenant_may() {
+    let folder = Folder::new();
+    folder.write("events.jsonl", numbered(3, 1));
+    let asking = copying("p", "", "events.jsonl", "out.jsonl");
+    let asking = asking.replacen("format = ", "zstd_window_max = \"256MiB\"\nformat = ", 1);
+    folder.write("pipeline.toml", asking);
+    folder.write("tenants.toml", "[default]\n");
+    let words = [
+        "`zstd_window_max` is more",
+        "more than 128.0 MiB",
+        "limits = { zstd_window_max = … }",
+    ];
+    run(&folder, "pipeline.toml").ends_with(78, &words);
+    folder.write("tenants.toml", "[default.limits]\nzstd_window_max = \"256MiB\"\n");
+    run(&folder, "pipeline.toml").succeeds();
+}
+
+#[test]
+fn files_that_no_tenant_lists_have_one_budget_together() {
+    let folder = Folder::new();
+    folder.write("events.jsonl", numbered(3, 1));
+    let files = ["one", "two", "three"].map(|name| {
+        let header = format!("tenant = \"{name}\"");
+        let file = format!("{name}.toml");
+        folder.write(&file, copying(name, &header, "events.jsonl", &format!("{name}.jsonl")));
+        file
+    });
+    let [one, two, three] = files.each_ref().map(String::as_str);
+    let run = |tenants: &str| {
+        folder.write("tenants.toml", tenants);
+        for name in ["one", "two", "three"] {
+            let _ = fs::remove_file(folder.path(format!("{name}.jsonl")));
+        }
+        Dirigo::run(&folder, [one, two, three])
+            .args(["--tenants", "tenants.toml"])
+            .finish()
+    };
+    let finished = run("[default]\nsources = 2\n");
+    finished.ends_with(78, &["have 3 sources, and it may have 2", "three.toml is refused"]);
+    let summary = finished.summary();
+    assert_eq!(summary.pipeline("two")["tenant"], "two");
+    let tenants = summary.json()["tenants"].as_array().unwrap();
+    assert_eq!(tenants.len(), 1, "{tenants:?}");
+    assert_eq!(tenants[0]["name"], "[default]");
+    run("[default]\n[[tenant]]\nname = \"acme\"\npipelines = [\"one.toml\"]\nsources = 1\n").ends_with(
+        78,
+        &["this file is of tenant `acme`, and says `one`", "one.toml is refused"],
+    );
 }
 
 #[test]

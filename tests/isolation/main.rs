@@ -23,6 +23,7 @@ mod limits;
 mod malformed;
 mod neighbours;
 mod opening;
+mod refused;
 mod rollback;
 // It needs the guests that only release builds carry.
 #[cfg(all(feature = "bench", not(debug_assertions)))]

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use dirigo::disk::Real;
-use dirigo::pipeline::{self, Override, Severity};
-use dirigo::runtime::{self, DeliveryCapabilities, Prepared, StateLocation, dead_letters_path};
+use dirigo::pipeline::{Override, Severity};
+use dirigo::runtime::{self, DeliveryCapabilities};
 
+use super::admission::{Admission, Admitted};
 use super::output::Format;
-use super::outputs::{self, OutputFinding};
+use super::outputs::{self, OutputNote};
 use super::setup::CommandContext;
-use super::{Exit, Globals, delivery_semantics, descriptors, output, report};
+use super::{Exit, Globals, delivery_semantics, output, report};
 
 /// Arguments of `dirigo check`.
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,7 @@ Looks at everything that a run needs before its first event: the file, its wirin
 whose first records must have the key and the time that are looked for, and its components, each of which is opened \
 once with its configuration; and, of several pipelines, whether they can \
 run side by side: with names of their own, none writing a file that another reads or writes, each of a tenant that is \
-known, and none stating another budget for it. Says what a run would do to the files that are where it would write: \
+known, and none stating another budget for it. With `--state DIR`, whether they go on from what is there. Says what a run would do to the files that are where it would write: \
 without `--state DIR`, what one would do that keeps no state. Prints the delivery guarantee of each sink for a run with \
 `--state`.
 
@@ -42,19 +43,32 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), args.state.as_deref())? else {
         return Ok(Exit::Configuration);
     };
+    let mut admission = Admission::new(&setup, args.state.as_deref(), false);
     let mut all = Vec::new();
     let mut sound = Vec::new();
     let mut outputs = Vec::new();
     for file in &args.files {
         let found = match setup.load(file, &args.set) {
-            Ok(mut prepared) => {
-                let found = runtime::preview(&prepared, &setup.clock, Severity::Error);
-                prepared.warnings.append(found);
-                let location = location(args, &prepared);
-                outputs.extend(outputs::find(&prepared, &location));
-                let dead_letters = dead_letters_path(&prepared.pipeline, &location);
-                sound.push((prepared.pipeline, dead_letters));
-                prepared.warnings
+            Ok(prepared) => {
+                let mut found = prepared.warnings.clone();
+                found.append(runtime::preview(&prepared, &setup.clock, Severity::Error));
+                // Without `--state` it may be meant for a run with it.
+                let must_begin = args.state.is_some();
+                match admission.admit(prepared, must_begin) {
+                    Ok(admitted) => {
+                        let Admitted { prepared, location, .. } = &admitted;
+                        if let Err(error) = &admitted.outputs {
+                            found.append(error.foreseen(prepared));
+                        }
+                        if let Err(error) = runtime::try_sources(prepared, &setup.clock, location) {
+                            found.append(error.located(prepared));
+                        }
+                        outputs.extend(outputs::of(&admitted));
+                        sound.push(admitted.prepared.pipeline);
+                    }
+                    Err(refusal) => found.append(refusal.problems),
+                }
+                found
             }
             Err(problems) => problems,
         };
@@ -63,33 +77,14 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         }
         all.push(found);
     }
-    let sound: Vec<_> = sound
-        .iter()
-        .map(|(sound, dead_letters)| (sound, dead_letters.clone()))
-        .collect();
     let promised: Vec<_> = sound
         .iter()
-        .map(|(pipeline, _)| {
-            (
-                *pipeline,
-                runtime::delivery_semantics(pipeline, &DeliveryCapabilities::foreseen(pipeline, &Real)),
-            )
+        .map(|pipeline| {
+            let capabilities = DeliveryCapabilities::foreseen(pipeline, &Real);
+            (pipeline, runtime::delivery_semantics(pipeline, &capabilities))
         })
         .collect();
-    let mut conflicts = pipeline::conflicts(&sound);
-    let pipelines = sound.iter().map(|(pipeline, _)| *pipeline);
-    conflicts.extend(pipeline::budgets(pipelines, setup.tenants.as_ref()).err());
-    if globals.format == Format::Text {
-        report::all(&conflicts, globals.format)?;
-    }
-    all.extend(conflicts);
-    if let Some(shortage) = descriptors::shortage(sound.iter().map(|(pipeline, _)| *pipeline)) {
-        output::say(&format!("error: {shortage}"));
-        return Ok(Exit::Configuration);
-    }
     let errors: usize = all.iter().map(|found| found.count(Severity::Error)).sum();
-    let refused = outputs.iter().filter(|output| output.is_error()).count();
-    let errors = errors + refused;
     match globals.format {
         Format::Json => {
             let mut findings = report::joined(&all);
@@ -97,33 +92,23 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
             findings.extend(
                 delivery_semantics.flat_map(|(pipeline, of_sinks)| delivery_semantics::findings(pipeline, of_sinks)),
             );
-            findings.extend(outputs.iter().map(OutputFinding::to_json));
+            findings.extend(outputs.iter().map(OutputNote::to_json));
             output::print_json(&findings)?;
         }
         Format::Text if errors == 0 => {
-            outputs.iter().for_each(|output| output::say(&output.line()));
+            outputs.iter().for_each(|output| output::say(output.line()));
             for line in delivery_semantics::of_check(&promised) {
                 output::say(line.as_str());
             }
             output::say(&case_report(args.files.len()));
         }
-        Format::Text => outputs.iter().for_each(|output| output::say(&output.line())),
+        Format::Text => outputs.iter().for_each(|output| output::say(output.line())),
     }
     Ok(if errors == 0 {
         Exit::Success
     } else {
         Exit::Configuration
     })
-}
-
-fn location(args: &Args, prepared: &Prepared) -> StateLocation {
-    match &args.state {
-        None => StateLocation::Temporary,
-        Some(directory) => StateLocation::Directory {
-            path: directory.join(&prepared.pipeline.name),
-            fresh: false,
-        },
-    }
 }
 
 fn case_report(files: usize) -> String {

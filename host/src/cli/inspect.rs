@@ -242,9 +242,14 @@ impl Inspection<'_> {
         } else {
             ""
         };
-        let layout = self
-            .state_layout
-            .map(|layout| format!("state layout    {}\n", printable::line(layout)));
+        let layout = match (self.state_layout, self.state_versions) {
+            (Some(layout), _) => format!("state layout    {}\n", printable::line(layout)),
+            (None, Some(_)) => {
+                let raise = "raise the state version whenever it changes";
+                format!("state layout    not said, so no run notices that it has changed: {raise}\n")
+            }
+            (None, None) => String::new(),
+        };
         let fields = match (&self.fields, &self.unopened) {
             (Some(fields), _) => fields.to_text(),
             (None, Some(reason)) => format!(
@@ -270,7 +275,7 @@ impl Inspection<'_> {
             size(self.size as u64),
             size(self.initial_memory),
             self.state_versions.map(state).unwrap_or_default(),
-            layout.unwrap_or_default(),
+            layout,
             size(self.limits.memory),
             size(self.limits.state),
             self.limits.fuel_per_event,

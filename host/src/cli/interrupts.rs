@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::Log;
+use super::output::{counted, grouped};
 
 /// How long it is waited before it is said what a drain waits for: most are over by then.
 const FIRST_REPORT: Duration = Duration::from_millis(500);
@@ -143,8 +144,11 @@ impl Ending {
         } else if self.phase == Phase::Running && !is_last {
             let figures = &ended.summary.figures;
             self.log.say(&format!(
-                "pipeline `{}` has ended: {} events in, {} out, {} dead letters",
-                ended.summary.name, figures.events_in, figures.events_out, figures.dead_letters
+                "pipeline `{}` has ended: {} in, {} out, {}",
+                ended.summary.name,
+                counted(figures.events_in, "event"),
+                grouped(figures.events_out),
+                counted(figures.dead_letters, "dead letter")
             ));
         }
         self.ended[index] = Some(ended);

@@ -2,6 +2,7 @@
 //!
 //! Data goes to standard output, all else to standard error.
 
+mod admission;
 mod build;
 mod case_report;
 mod check;

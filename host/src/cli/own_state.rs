@@ -1,40 +1,38 @@
 //! Whose state a command works on.
 
-use anyhow::Context as _;
 use dirigo::pipeline::Pipeline;
 use dirigo::runtime::{Prepared, StateLocation, compatibility};
 
+use super::admission::Refusal;
 use super::setup::CommandContext;
-use super::{Globals, report};
 
-/// Whether the state of a pipeline belongs to the pipeline's tenant, where there are tenants: the file of one tenant must not
-/// resume or discard what a pipeline of the same name has left that is another tenant's. If it does not, that has been reported.
+/// Refuses a pipeline whose state is another tenant's, where there are tenants: the file of one tenant must not resume or discard what
+/// a pipeline of the same name has left that is another's.
 ///
 /// # Errors
-/// If the state cannot be read, unless it is to be discarded.
-pub(super) fn is_of_tenant(
+/// If it is, or if the state cannot be read, unless it is to be discarded.
+pub(super) fn expect_of_tenant(
     setup: &CommandContext,
     prepared: &Prepared,
     location: &StateLocation,
-    globals: &Globals,
-) -> anyhow::Result<bool> {
+) -> Result<(), Refusal> {
     if setup.tenants.is_none() {
-        return Ok(true);
+        return Ok(());
     }
     let Pipeline { name, tenant, .. } = &prepared.pipeline;
     let owner = match compatibility::tenant(location) {
         // To discard what cannot be read is what `--fresh` is for.
         Err(_) if matches!(location, StateLocation::Directory { fresh: true, .. }) => None,
-        owner => owner.with_context(|| format!("pipeline `{name}`"))?,
+        owner => owner.map_err(|error| Refusal::of(name, &prepared.span_index, &error.into()))?,
     };
     let Some(owner) = owner.filter(|owner| owner != tenant) else {
-        return Ok(true);
+        return Ok(());
     };
     let message = format!("the state of pipeline `{name}` is of tenant `{owner}`, and this one of `{tenant}`");
     let help = Some("give the pipeline another name");
-    report::diagnostics(
-        &prepared.span_index.error_at("", "", &message, "", help),
-        globals.format,
-    )?;
-    Ok(false)
+    let label = "state of that name is there";
+    Err(prepared
+        .span_index
+        .error_at("", "pipeline.name", &message, label, help)
+        .into())
 }

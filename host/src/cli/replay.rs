@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::output::Format;
 use super::setup::CommandContext;
-use super::{Exit, Globals, output};
+use super::{Exit, Globals, output, report};
 
 /// Arguments of `dirigo replay`.
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,10 @@ The event runs alone, in the component that it failed in, with the same configur
 that was kept of its key: the same outcome. With `--component` it runs in another one, to try a fix. Nothing of the \
 pipeline changes: what comes out is printed and goes nowhere else.
 
-Exit code: 0 if the event now succeeds, 1 if it fails again or cannot be run.")]
+A dead letter says which component, files and environment variables it is to be run with. With `--tenants` those are \
+held to what its tenant was granted.
+
+Exit code: 0 if the event now succeeds, 1 if it fails again or cannot be run, 78 if the tenants file does not admit it.")]
 pub(crate) struct Args {
     /// Dead-letter file
     #[arg(value_name = "DEAD_LETTERS")]
@@ -33,13 +36,28 @@ pub(crate) struct Args {
     /// Run it in this component instead of the one that it failed in: a file, or `builtin:NAME`
     #[arg(long, value_name = "FILE")]
     component: Option<String>,
+    /// What tenants may do, as `dirigo run` is given it: the letter may read and ask for no more than its tenant
+    #[arg(long, value_name = "FILE")]
+    tenants: Option<PathBuf>,
+    /// The tenant of the dead letters; by default the one in whose folders the file is
+    #[arg(long, value_name = "NAME", requires = "tenants")]
+    tenant: Option<String>,
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let dead_letter = replay::find(&args.file, args.id)?;
-    let setup = CommandContext::new(globals)?;
-    let component = replay::load(&setup.engine, &dead_letter, args.component.as_deref())?;
-    let running = replay::run(&dead_letter, &component, setup.clock.clone());
+    let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), None)? else {
+        return Ok(Exit::Configuration);
+    };
+    let admission = match setup.admit_letters(&args.file, args.tenant.as_deref()) {
+        Ok(admission) => admission,
+        Err(problems) => {
+            report::diagnostics(&problems, globals.format)?;
+            return Ok(Exit::Configuration);
+        }
+    };
+    let component = replay::load(&setup.engine, &dead_letter, args.component.as_deref(), &admission)?;
+    let running = replay::run(&dead_letter, &component, &admission, setup.clock.clone());
     let replayed = setup.runtime.block_on(running)?;
     match globals.format {
         Format::Json => output::print_json(&ReplayReport::new(&dead_letter, &component, &replayed))?,

@@ -1,5 +1,6 @@
 //! `dirigo run`: pipelines side by side, to the end of their sources.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,14 +8,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use dirigo::disk::{NotPrivate, make_private_directory};
 use dirigo::flow::Failure;
-use dirigo::pipeline::{self, Diagnostics, Override, Pipeline, Severity};
-use dirigo::runtime::compatibility;
+use dirigo::pipeline::{Budget, Override, Severity};
 use dirigo::runtime::{
-    self, Ended, Host, HostOptions, Job, Opened, Outcome, Patience, Prepared, StateLocation, Summary, TenantSummary,
-    dead_letters_path, foresee,
+    self, Ended, Host, HostOptions, Job, Opened, Outcome, Patience, RefusedSummary, Summary, TenantSummary,
 };
 use dirigo::scheduler::PolicyKind;
 
+use super::admission::{Admission, Admitted, Refusal};
+use super::delivery_semantics;
 use super::interrupts::{Ending, FinishedRun, Interrupts};
 use super::output::Format;
 use super::progress::{self, Progress};
@@ -22,7 +23,6 @@ use super::setup::CommandContext;
 use super::slo_monitor::SloMonitor;
 use super::throttling::ThrottlingMonitor;
 use super::{Exit, Globals, Log, output, report};
-use super::{delivery_semantics, descriptors, own_state};
 
 /// Arguments of `dirigo run`.
 #[derive(Debug, clap::Args)]
@@ -45,8 +45,10 @@ The first Ctrl-C or SIGTERM stops the sources and lets what they have read go to
 committed, the rest is taken up by the next run with `--state`, and lost without. Either way the run ends with its \
 summary.
 
-Exit code: 0 if all pipelines came to their end or drained, 1 if one failed, 78 if a pipeline file cannot be used: then \
-none has run; 130 (after Ctrl-C) or 143 (after SIGTERM) if one was stopped before it had drained.")]
+A pipeline file that is refused keeps no other from running: it is reported at the start and in the summary.
+
+Exit code: 0 if all pipelines came to their end or drained, 1 if one failed or could not start, 78 if a pipeline file \
+cannot be used; 130 (after Ctrl-C) or 143 (after SIGTERM) if one was stopped before it had drained.")]
 pub(crate) struct Args {
     /// Pipeline files
     #[arg(required = true, value_name = "PIPELINE")]
@@ -131,34 +133,9 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), args.state.as_deref())? else {
         return Ok(Exit::Configuration);
     };
-    let Some(prepared) = prepare_all(&setup, args, globals)? else {
-        return Ok(Exit::Configuration);
-    };
-    for prepared in &prepared {
-        let location = location(args, &prepared.pipeline);
-        if !own_state::is_of_tenant(&setup, prepared, &location, globals)? {
-            return Ok(Exit::Configuration);
-        }
-    }
-    let Some(prepared) = resume_all(args, globals, prepared)? else {
-        return Ok(Exit::Configuration);
-    };
-    let conflicts = conflicts(args, &prepared);
-    if !conflicts.is_empty() {
-        report::all(&conflicts, globals.format)?;
-        return Ok(Exit::Configuration);
-    }
-    let pipelines = prepared.iter().map(|prepared| &prepared.pipeline);
-    let budgets = match pipeline::budgets(pipelines, setup.tenants.as_ref()) {
-        Ok(budgets) => budgets,
-        Err(problems) => {
-            report::diagnostics(&problems, globals.format)?;
-            return Ok(Exit::Configuration);
-        }
-    };
-    if let Some(shortage) = descriptors::shortage(prepared.iter().map(|prepared| &prepared.pipeline)) {
-        output::say(&format!("error: {shortage}"));
-        return Ok(Exit::Configuration);
+    let (admitted, mut refused, budgets) = admit_all(&setup, args, globals)?;
+    if admitted.is_empty() {
+        return conclude_unstarted(args, globals, &setup, refused);
     }
     let workers = args.workers.unwrap_or_else(available_workers);
     let options = HostOptions {
@@ -168,22 +145,21 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         clock: setup.clock.clone(),
     };
     let host = Host::start(setup.engine.clone(), options, setup.runtime.handle().clone());
-    for (tenant, budget) in budgets {
+    let opened = open_all(&host, admitted, &mut refused, globals)?;
+    if opened.is_empty() {
+        return conclude_unstarted(args, globals, &setup, refused);
+    }
+    let running: BTreeSet<&str> = opened
+        .iter()
+        .map(|opened| opened.prepared.pipeline.account.as_str())
+        .collect();
+    for (tenant, budget) in budgets
+        .into_iter()
+        .filter(|(tenant, _)| running.contains(tenant.as_str()))
+    {
         host.set_budget(&tenant, budget);
     }
-    if prepared.len() > 1 {
-        // None may have emptied its outputs when another is refused.
-        for prepared in &prepared {
-            let foreseen = foresee(prepared, &location(args, &prepared.pipeline));
-            foreseen.with_context(|| format!("pipeline `{}`", prepared.pipeline.name))?;
-        }
-    }
-    let open = |prepared: Prepared| {
-        let (name, location) = (prepared.pipeline.name.clone(), location(args, &prepared.pipeline));
-        let opened = host.open(prepared, &location);
-        opened.with_context(|| format!("pipeline `{name}`"))
-    };
-    let opened: Vec<Opened> = prepared.into_iter().map(open).collect::<anyhow::Result<_>>()?;
+    say_who_is_refused(&refused, opened.len(), globals)?;
     let promised: Vec<_> = opened
         .iter()
         .map(|opened| (&opened.prepared.pipeline, opened.delivery_semantics()))
@@ -201,7 +177,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let elapsed_s = (setup.clock.now_ns() - started_ns) as f64 / 1e9;
     globals.log.flush();
     let (has_leftovers, tenants) = (finished.has_leftovers, host.tenants());
-    let exit = conclude(args, globals, finished, tenants, elapsed_s);
+    let exit = conclude(args, globals, &setup, finished, refused, tenants, elapsed_s);
     if has_leftovers {
         // What still runs can neither be waited for nor torn down.
         let exit = exit.unwrap_or_else(|error| {
@@ -229,84 +205,165 @@ fn can_be_written(file: &Path) -> std::io::Result<()> {
     }
 }
 
-/// All pipelines, prepared; `None` where one cannot be, which has been said.
-fn prepare_all(setup: &CommandContext, args: &Args, globals: &Globals) -> anyhow::Result<Option<Vec<Prepared>>> {
+/// A pipeline file that is refused.
+struct Refused {
+    file: PathBuf,
+    /// The name of the pipeline and its tenant, where it could be loaded.
+    pipeline: Option<(String, String)>,
+    refusal: Refusal,
+}
+
+/// The pipelines that can run side by side, those that cannot, and what tenants may use. Nothing was touched then.
+type AllAdmitted = (Vec<Admitted>, Vec<Refused>, BTreeMap<String, Budget>);
+
+fn admit_all(setup: &CommandContext, args: &Args, globals: &Globals) -> anyhow::Result<AllAdmitted> {
     let patience = Patience::of_run();
-    let mut all = Vec::new();
-    let mut refused = Vec::new();
+    let mut admission = Admission::new(setup, args.state.as_deref(), args.fresh);
+    let (mut admitted, mut refused) = (Vec::new(), Vec::new());
     for file in &args.files {
-        match setup.load_to_run(file, &args.set, &patience) {
-            Ok(mut prepared) => {
-                let found = runtime::preview(&prepared, &setup.clock, Severity::Warning);
-                prepared.warnings.append(found);
-                if prepared.warnings.count(Severity::Warning) > 0 {
-                    report::diagnostics(&prepared.warnings, Format::Text)?;
-                }
-                all.push(prepared);
-            }
+        let loaded = setup.load_to_run(file, &args.set, &patience);
+        let prepared = match loaded {
+            Ok(prepared) => prepared,
             Err(problems) => {
-                if globals.format == Format::Text {
-                    report::diagnostics(&problems, Format::Text)?;
-                }
-                refused.push(problems);
+                let refusal = Refusal::from(problems);
+                report_refusal(&refusal, globals)?;
+                refused.push(Refused {
+                    file: file.clone(),
+                    pipeline: None,
+                    refusal,
+                });
+                continue;
+            }
+        };
+        let mut warnings = prepared.warnings.clone();
+        warnings.append(runtime::preview(&prepared, &setup.clock, Severity::Warning));
+        if warnings.count(Severity::Warning) > 0 {
+            report::diagnostics(&warnings, Format::Text)?;
+        }
+        let pipeline = (prepared.pipeline.name.clone(), prepared.pipeline.tenant.clone());
+        match admission.admit(prepared, true) {
+            Ok(found) => admitted.push(found),
+            Err(refusal) => {
+                report_refusal(&refusal, globals)?;
+                refused.push(Refused {
+                    file: file.clone(),
+                    pipeline: Some(pipeline),
+                    refusal,
+                });
             }
         }
     }
+    let budgets = admission.neighbours().budgets();
+    Ok((admitted, refused, budgets))
+}
+
+/// Opens what pipelines are connected to. One that cannot be opened is refused.
+fn open_all(
+    host: &Host,
+    admitted: Vec<Admitted>,
+    refused: &mut Vec<Refused>,
+    globals: &Globals,
+) -> anyhow::Result<Vec<Opened>> {
+    let mut opened = Vec::new();
+    for Admitted { prepared, location, .. } in admitted {
+        match host.open(prepared.clone(), &location) {
+            Ok(one) => opened.push(one),
+            Err(error) => {
+                let refusal = Refusal::of_start(&prepared, &error);
+                report_refusal(&refusal, globals)?;
+                refused.push(Refused {
+                    file: prepared.pipeline.file,
+                    pipeline: Some((prepared.pipeline.name, prepared.pipeline.tenant)),
+                    refusal,
+                });
+            }
+        }
+    }
+    Ok(opened)
+}
+
+/// Says to people at once why a pipeline is refused. Programs get one document, when it is known what becomes of the others.
+fn report_refusal(refusal: &Refusal, globals: &Globals) -> std::io::Result<()> {
+    match globals.format {
+        Format::Text => report::diagnostics(&refusal.problems, Format::Text),
+        Format::Json => Ok(()),
+    }
+}
+
+/// Says which files are refused, where others run without them.
+fn say_who_is_refused(refused: &[Refused], running: usize, globals: &Globals) -> std::io::Result<()> {
     if refused.is_empty() {
-        return Ok(Some(all));
+        return Ok(());
     }
     if globals.format == Format::Json {
-        // One document, however many files it is about.
-        output::print_json(&report::joined(&refused))?;
+        // What is printed for programs comes with the end of the run.
+        let mut problems = refused.iter().map(|refused| &refused.refusal.problems);
+        problems.try_for_each(|problems| report::diagnostics(problems, Format::Text))?;
     }
-    Ok(None)
-}
-
-/// All pipelines, as they go on from their state; `None` where one does not fit what is there, which has been said. Nothing
-/// was touched then.
-fn resume_all(args: &Args, globals: &Globals, prepared: Vec<Prepared>) -> anyhow::Result<Option<Vec<Prepared>>> {
-    let mut resumed = Vec::new();
-    let mut refused = Vec::new();
-    for prepared in prepared {
-        let name = prepared.pipeline.name.clone();
-        let location = location(args, &prepared.pipeline);
-        match compatibility::resume(prepared, &location) {
-            Ok(prepared) => resumed.push(prepared),
-            Err(compatibility::Incompatible::Changed(problems)) => refused.push(*problems),
-            Err(error) => return Err(error).with_context(|| format!("pipeline `{name}`")),
-        }
-    }
-    if refused.is_empty() {
-        return Ok(Some(resumed));
-    }
-    report::all(&refused, globals.format)?;
-    Ok(None)
-}
-
-/// What keeps the pipelines from running side by side.
-fn conflicts(args: &Args, prepared: &[Prepared]) -> Vec<Diagnostics> {
-    let with_dead_letters =
-        |prepared: &Prepared| dead_letters_path(&prepared.pipeline, &location(args, &prepared.pipeline));
-    let pipelines: Vec<_> = prepared
+    let files: Vec<String> = refused
         .iter()
-        .map(|prepared| (&prepared.pipeline, with_dead_letters(prepared)))
+        .map(|refused| refused.file.display().to_string())
         .collect();
-    pipeline::conflicts(&pipelines)
+    let are = if files.len() == 1 { "is" } else { "are" };
+    let others = if running == 1 {
+        "the other pipeline runs".to_owned()
+    } else {
+        format!("the other {running} pipelines run")
+    };
+    output::say(&format!("{} {are} refused; {others}", files.join(", ")));
+    Ok(())
+}
+
+/// The end of a run of which no pipeline could start.
+fn conclude_unstarted(
+    args: &Args,
+    globals: &Globals,
+    setup: &CommandContext,
+    refused: Vec<Refused>,
+) -> anyhow::Result<Exit> {
+    if globals.format == Format::Json {
+        // One document, however many files it is about.
+        let problems: Vec<_> = refused.iter().map(|refused| refused.refusal.problems.clone()).collect();
+        output::print_json(&report::joined(&problems))?;
+    }
+    let exit = exit_of(&refused);
+    if let Some(file) = &args.summary_json {
+        let summary = Summary::new(0.0, Vec::new(), Vec::new()).with_refused(summaries(refused, setup));
+        write_summary(file, &summary)?;
+    }
+    Ok(exit)
+}
+
+/// What refused pipelines are worth: a configuration that cannot be run, unless one could not start for another reason.
+fn exit_of(refused: &[Refused]) -> Exit {
+    let is_failure = |refused: &Refused| refused.refusal.exit == Exit::Failure;
+    match refused {
+        [] => Exit::Success,
+        _ if refused.iter().any(is_failure) => Exit::Failure,
+        _ => Exit::Configuration,
+    }
+}
+
+fn summaries(refused: Vec<Refused>, setup: &CommandContext) -> Vec<RefusedSummary> {
+    let summary = |Refused {
+                       file,
+                       pipeline,
+                       refusal,
+                   }: Refused| {
+        let owner = || Some(setup.tenants.as_ref()?.owner(&file)?.to_owned());
+        let (name, tenant) = pipeline.map_or_else(|| (None, owner()), |(name, tenant)| (Some(name), Some(tenant)));
+        RefusedSummary {
+            file,
+            name,
+            tenant,
+            findings: refusal.problems,
+        }
+    };
+    refused.into_iter().map(summary).collect()
 }
 
 fn available_workers() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
-}
-
-/// Where the state of a pipeline is: each has a directory of its own in the one that was given.
-fn location(args: &Args, pipeline: &Pipeline) -> StateLocation {
-    match &args.state {
-        None => StateLocation::Temporary,
-        Some(directory) => StateLocation::Directory {
-            path: directory.join(&pipeline.name),
-            fresh: args.fresh,
-        },
-    }
 }
 
 /// Waits for all jobs, and does what interrupts ask for.
@@ -325,12 +382,18 @@ async fn finish(host: &Host, jobs: Vec<Job>, interrupts: Interrupts, args: &Args
 fn conclude(
     args: &Args,
     globals: &Globals,
+    setup: &CommandContext,
     finished: FinishedRun,
+    refused: Vec<Refused>,
     tenants: Vec<TenantSummary>,
     elapsed_s: f64,
 ) -> anyhow::Result<Exit> {
     let FinishedRun { ended, stopped_by, .. } = finished;
-    let mut exit = stopped_by.map_or(Exit::Success, Exit::Signalled);
+    // What went wrong outweighs who stopped the rest.
+    let mut exit = match exit_of(&refused) {
+        Exit::Success => stopped_by.map_or(Exit::Success, Exit::Signalled),
+        exit => exit,
+    };
     let ended: Vec<Ended> = ended.into_iter().map(Ended::judged).collect();
     for ended in &ended {
         let name = &ended.summary.name;
@@ -368,7 +431,8 @@ fn conclude(
             .map(|ended| (ended.summary, ended.operators))
             .collect(),
         tenants,
-    );
+    )
+    .with_refused(summaries(refused, setup));
     if let Some(file) = &args.summary_json {
         write_summary(file, &summary)?;
     }

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use dirigo::pipeline::Severity;
 use dirigo::printable;
-use dirigo::runtime::{OperatorSummary, PipelineSummary, Summary};
+use dirigo::runtime::{Latency, OperatorSummary, PipelineSummary, RefusedSummary, Summary};
 
-use super::output::grouped;
+use super::output::{counted, grouped};
 use super::throttling;
 
 /// Two lines of a terminal: reasons that the host and the built-in operators give fit.
@@ -36,26 +37,34 @@ pub(crate) fn text(summary: &Summary) -> String {
         String::new()
     };
     line(format_args!(
-        "{} events in{on_their_way}, {} out, {} filtered, {} dead letters in {:.2} s ({} events/s)",
-        grouped(figures.events_in),
+        "{} in{on_their_way}, {} out, {} filtered, {} in {:.2} s ({}/s)",
+        counted(figures.events_in, "event"),
         grouped(figures.events_out),
         grouped(figures.filtered),
-        grouped(figures.dead_letters),
+        counted(figures.dead_letters, "dead letter"),
         figures.elapsed_s,
-        grouped(rounded(rate)),
+        counted(rounded(rate), "event"),
     ));
-    let latency = figures.latency_ms;
-    line(format_args!(
-        "latency p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms",
-        latency.p50, latency.p99, latency.max
-    ));
+    match summary.pipelines.as_slice() {
+        [_] => line(format_args!("latency {}", latency(figures.latency_ms))),
+        // What all have together tells of none.
+        several => {
+            for pipeline in several {
+                let of_pipeline = latency(pipeline.figures.latency_ms);
+                line(format_args!("  {}: latency {of_pipeline}", pipeline.name));
+            }
+        }
+    }
+    for refused in &summary.refused {
+        line(format_args!("  {}", of_refused(refused)));
+    }
     for pipeline in &summary.pipelines {
         if let Some(slo) = pipeline.slo {
             line(format_args!(
-                "  {}: {} of {} events within its slo of {} ms",
+                "  {}: {} of {} within its slo of {} ms",
                 pipeline.name,
                 grouped(slo.met),
-                grouped(slo.met + slo.missed),
+                counted(slo.met + slo.missed, "event"),
                 slo.target_ms,
             ));
         }
@@ -92,6 +101,26 @@ pub(crate) fn text(summary: &Summary) -> String {
         }
     }
     text
+}
+
+fn latency(latency: Latency) -> String {
+    let Latency { p50, p99, max, .. } = latency;
+    format!("p50 {p50:.3} ms, p99 {p99:.3} ms, max {max:.3} ms")
+}
+
+/// A pipeline file that did not run, and the first of what is wrong with it.
+fn of_refused(refused: &RefusedSummary) -> String {
+    let errors = refused.findings.count(Severity::Error).saturating_sub(1) as u64;
+    let first = refused
+        .findings
+        .iter()
+        .find(|found| found.severity() == Severity::Error);
+    let first = first.map_or("", |found| found.message());
+    let more = match errors {
+        0 => String::new(),
+        _ => format!(" (and {})", counted(errors, "more error")),
+    };
+    format!("{} was refused: {}{more}", refused.file.display(), shown(first))
 }
 
 /// What is to be said of the sources: where records were no events, or each event goes several ways.
@@ -168,10 +197,6 @@ fn sum_of(parts: &[(u64, &str)]) -> String {
     format!(" = {}", terms.join(" + "))
 }
 
-fn counted(count: u64, what: &str) -> String {
-    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
-}
-
 /// How many events of a pipeline failed, where, and why the first one did; `None` where none did.
 fn dead_letters(pipeline: &PipelineSummary, operators: &[OperatorSummary]) -> Option<String> {
     let count = pipeline.figures.dead_letters;
@@ -191,8 +216,7 @@ fn dead_letters(pipeline: &PipelineSummary, operators: &[OperatorSummary]) -> Op
         .filter(|(.., count)| *count > 0)
         .map(|(role, id, count)| format!("{role} {id}: {}", grouped(count)))
         .collect();
-    let dead_letters = if count == 1 { "dead letter" } else { "dead letters" };
-    let mut said = format!("{} {dead_letters} ({})", grouped(count), places.join(", "));
+    let mut said = format!("{} ({})", counted(count, "dead letter"), places.join(", "));
     let file = pipeline
         .dead_letters_path
         .as_ref()

@@ -29,16 +29,31 @@ pub(super) fn raise() {
     }
 }
 
-/// What keeps these pipelines from running side by side in this process; `None` where they fit.
-pub fn shortage<'a>(pipelines: impl Iterator<Item = &'a Pipeline>) -> Option<String> {
-    let available = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let (mut sources, mut sinks, mut count) = (0, 0, 0);
-    for pipeline in pipelines {
-        sources += pipeline.sources.len();
-        sinks += pipeline.sinks.len();
-        count += 1;
+/// The sources and sinks of the pipelines that share this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ends {
+    sources: usize,
+    sinks: usize,
+    pipelines: u64,
+}
+
+impl Ends {
+    /// With those of another pipeline.
+    ///
+    /// # Errors
+    /// If this process cannot run as many.
+    pub fn with(self, pipeline: &Pipeline) -> Result<Self, String> {
+        let ends = Self {
+            sources: self.sources + pipeline.sources.len(),
+            sinks: self.sinks + pipeline.sinks.len(),
+            pipelines: self.pipelines + 1,
+        };
+        let available = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        match shortage_of(ends.sources, ends.sinks, ends.pipelines, available) {
+            Some(shortage) => Err(shortage),
+            None => Ok(ends),
+        }
     }
-    shortage_of(sources, sinks, count, available)
 }
 
 fn shortage_of(sources: usize, sinks: usize, pipelines: u64, available: u64) -> Option<String> {

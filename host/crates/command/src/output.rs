@@ -64,6 +64,12 @@ pub fn grouped(number: u64) -> String {
     grouped
 }
 
+/// So many of something: "1 event", "2,000 events".
+#[must_use]
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +79,14 @@ mod tests {
         assert_eq!(
             [1, 999, 1000, 1_234_567].map(grouped),
             ["1", "999", "1,000", "1,234,567"]
+        );
+    }
+
+    #[test]
+    fn one_of_something_is_no_plural() {
+        assert_eq!(
+            [0, 1, 2_000].map(|count| counted(count, "event")),
+            ["0 events", "1 event", "2,000 events"]
         );
     }
 }

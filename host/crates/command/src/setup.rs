@@ -7,7 +7,9 @@ use anyhow::Context as _;
 use dirigo_disk::HostDirectories;
 use dirigo_engine::{Cache, Compiler, Engine, Machine};
 use dirigo_ground::clock::{Clock, SystemClock};
-use dirigo_pipeline::{self as pipeline, Admission, Diagnostics, Inputs, Loaded, Override, Registry, Tenants};
+use dirigo_pipeline::{
+    self as pipeline, Admission, Diagnostics, Inputs, Loaded, OpenedFile, Override, Registry, Tenants,
+};
 use dirigo_runtime::{Patience, Prepared, prepare, prepare_with};
 
 use super::{Globals, descriptors, report};
@@ -149,11 +151,24 @@ impl CommandContext {
     /// # Errors
     /// What is wrong with the file.
     pub fn load_file(&self, file: &Path, overrides: &[Override], inputs: Inputs) -> Result<Loaded, Diagnostics> {
+        let file = OpenedFile::open(file, overrides)?;
         let admission = match &self.tenants {
-            Some(tenants) => tenants.admit(file, &self.host_directories)?,
+            Some(tenants) => tenants.admit(&file, &self.host_directories)?,
             None => Admission::of_user(&self.host_directories),
         };
         pipeline::load_admitted(file, overrides, &self.connectors, inputs, &admission)
+    }
+
+    /// What a dead letter in a file of them may do: what its tenant may, which is the one that is named or else the one in whose
+    /// folders the file is.
+    ///
+    /// # Errors
+    /// When no tenant has the file.
+    pub fn admit_letters(&self, file: &Path, tenant: Option<&str>) -> Result<Admission, Diagnostics> {
+        match &self.tenants {
+            Some(tenants) => tenants.admit_letters(file, tenant, &self.host_directories),
+            None => Ok(Admission::of_user(&self.host_directories)),
+        }
     }
 
     /// Prepares a pipeline that was loaded.

@@ -159,6 +159,14 @@ pub trait SinkSpec: Any + Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Whether it could be opened to go on after what the offset says, found out without touching anything.
+    ///
+    /// # Errors
+    /// When it could not, as far as that can be told.
+    fn check_committed(&self, _offset: &Offset, _disk: &dyn Disk) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// What there is where it would write, and would be lost if it began anew: "`out.jsonl`, which has 12 bytes".
     fn content(&self, _disk: &dyn Disk) -> Option<String> {
         None

@@ -156,6 +156,19 @@ impl Grant {
         })
     }
 
+    /// Opens a folder whose path has no symbolic links, and is to have none when it is opened.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), or when the path leads elsewhere by now.
+    pub fn open_real(path: &Path) -> io::Result<Self> {
+        let grant = Self::open(path)?;
+        if grant.real != path {
+            let message = format!("it was exchanged, and is a link to {} now", grant.real.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        }
+        Ok(grant)
+    }
+
     /// The way from this folder to an absolute path without `.` and `..`, if the path is beneath it.
     fn beneath(&self, path: &Path) -> Option<PathBuf> {
         let rest = path
@@ -314,7 +327,10 @@ pub(crate) fn open_beneath(folder: &impl AsFd, path: &Path, flags: OFlags, mode:
 }
 
 /// Where an open file is, without symbolic links.
-fn real_path(handle: &impl AsFd) -> io::Result<PathBuf> {
+///
+/// # Errors
+/// When the system does not say.
+pub fn real_path(handle: &impl AsFd) -> io::Result<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd()))
 }
 

@@ -71,10 +71,10 @@ impl Confined {
         Ok((folder, name))
     }
 
-    fn make(&self, beneath: &Beneath<'_>) -> io::Result<fs::File> {
+    fn make(&self, beneath: &Beneath<'_>, flags: OFlags) -> io::Result<fs::File> {
         let (folder, name) = self.parent(beneath)?;
         // No link: what it leads to is not there, and where that would be made was not looked at.
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
+        let flags = flags | OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
         let made = open_beneath(&folder, name, flags, FILE_MODE);
         Ok(made.map_err(|error| self.error(beneath, error))?.into())
     }
@@ -93,8 +93,13 @@ impl Disk for Confined {
         let Some(beneath) = self.beneath(path)? else {
             return Real.open(path, mode);
         };
+        if mode == Mode::New {
+            return Ok(Box::new(self.make(&beneath, OFlags::EXCL)?));
+        }
         let opened = match self.open_there(&beneath, OFlags::RDWR | OFlags::NONBLOCK) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && mode == Mode::Make => self.make(&beneath),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && mode == Mode::Make => {
+                self.make(&beneath, OFlags::empty())
+            }
             opened => opened,
         };
         Ok(Box::new(expect_regular(opened?)?))
@@ -140,6 +145,14 @@ impl Disk for Confined {
         };
         let (folder, name) = self.parent(&beneath)?;
         Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        let Some(beneath) = self.beneath(path)? else {
+            return Real.remove_folder(path);
+        };
+        let (folder, name) = self.parent(&beneath)?;
+        Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?)
     }
 
     fn make_folder(&self, path: &Path) -> io::Result<()> {

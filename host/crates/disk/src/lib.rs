@@ -16,10 +16,10 @@ use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 
-pub use access::{Denied, FileAccess, Grant, Grants, HostDirectories, Usage};
+pub use access::{Denied, FileAccess, Grant, Grants, HostDirectories, Usage, real_path};
 pub use private::{NotPrivate, expect_private_directory, make_private_directory};
 pub use real::Real;
-pub use regular::{open_regular, open_regular_or_pipe, read_regular};
+pub use regular::{open_regular, open_regular_or_pipe, read_opened, read_regular};
 pub use simulated::Simulated;
 
 /// A file system.
@@ -27,7 +27,7 @@ pub trait Disk: Send + Sync + Debug {
     /// Opens a file to read and to write.
     ///
     /// # Errors
-    /// When it cannot be, or with [`Mode::Existing`] is not there.
+    /// When it cannot be, with [`Mode::Existing`] is not there, or with [`Mode::New`] is.
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>>;
 
     /// Opens a file to read it as the machine has it: what enters a pipeline is not written through this seam. A pipe is not
@@ -55,6 +55,12 @@ pub trait Disk: Send + Sync + Debug {
     /// When it is not there, or the system refuses.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes a folder in which there is nothing.
+    ///
+    /// # Errors
+    /// When there is, it is no folder, or the system refuses.
+    fn remove_folder(&self, path: &Path) -> io::Result<()>;
+
     /// Makes a folder, and those above it, where they are missing. Each is durable once the one above it is synchronised.
     ///
     /// # Errors
@@ -81,6 +87,8 @@ pub enum Mode {
     Existing,
     /// It is made where it is missing.
     Make,
+    /// It is made, and nothing may be there; not even a link.
+    New,
 }
 
 /// What is at a path.

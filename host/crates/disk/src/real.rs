@@ -22,6 +22,10 @@ pub struct Real;
 
 impl Disk for Real {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>> {
+        if mode == Mode::New {
+            let mut options = fs::OpenOptions::new();
+            return Ok(Box::new(options.read(true).write(true).create_new(true).open(path)?));
+        }
         let open = |is_read: bool, flags: i32| {
             let mut options = fs::OpenOptions::new();
             options.read(is_read).write(true).create(mode == Mode::Make);
@@ -67,6 +71,10 @@ impl Disk for Real {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
     }
 
     fn make_folder(&self, path: &Path) -> io::Result<()> {

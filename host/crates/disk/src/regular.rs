@@ -30,6 +30,14 @@ pub fn open_regular(disk: &dyn Disk, path: &Path) -> io::Result<(fs::File, Metad
 /// When the system refuses, something else is there, or it is larger.
 pub fn read_regular(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let (file, metadata) = open_regular(disk, path)?;
+    read_opened(file, &metadata, bytes_max)
+}
+
+/// Reads a regular file that is open, of at most `bytes_max` bytes, whole.
+///
+/// # Errors
+/// When the system refuses, or it is larger.
+pub fn read_opened(file: fs::File, metadata: &Metadata, bytes_max: u64) -> io::Result<Vec<u8>> {
     let too_large = || {
         io::Error::new(
             ErrorKind::FileTooLarge,

@@ -398,16 +398,19 @@ impl Disk for Simulated {
         let mut state = self.state.lock();
         state.look()?;
         let number = match state.file(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && mode == Mode::Make => state.change(|state| {
-                if state.target(above(path))? != Target::Folder {
-                    return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is in a file"));
-                }
-                let number = state.next_file;
-                state.next_file += 1;
-                state.files.insert(number, Data::default());
-                state.rename(None, Some(path), Target::File(number));
-                Ok(number)
-            })?,
+            Ok(_) if mode == Mode::New => return Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && mode != Mode::Existing => {
+                state.change(|state| {
+                    if state.target(above(path))? != Target::Folder {
+                        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is in a file"));
+                    }
+                    let number = state.next_file;
+                    state.next_file += 1;
+                    state.files.insert(number, Data::default());
+                    state.rename(None, Some(path), Target::File(number));
+                    Ok(number)
+                })?
+            }
             found => found?,
         };
         Ok(Box::new(Handle {
@@ -445,6 +448,23 @@ impl Disk for Simulated {
         self.state.lock().change(|state| {
             let target = Target::File(state.file(path)?);
             state.rename(Some(path), None, target);
+            Ok(())
+        })
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        self.state.lock().change(|state| {
+            if state.target(path)? != Target::Folder {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            if state
+                .names
+                .keys()
+                .any(|within| within != path && within.starts_with(path))
+            {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            state.rename(Some(path), None, Target::Folder);
             Ok(())
         })
     }

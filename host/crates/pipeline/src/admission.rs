@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dirigo_disk::{FileAccess, HostDirectories};
-use dirigo_ground::limits::CompileLimits;
+use dirigo_ground::limits::{CompileLimits, Limits};
 
 use super::diagnostic::{Diagnostic, Problems};
 use super::section::At;
@@ -21,7 +21,7 @@ pub struct Admission {
     pub(super) tenancy: Option<Tenancy>,
 }
 
-/// The most that an operator of a tenant may ask for.
+/// The most that an operator or a source of a tenant may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
     /// How long it runs before another actor gets the worker.
@@ -32,6 +32,10 @@ pub struct Caps {
     pub state: u64,
     /// Fuel that one event may burn.
     pub fuel_per_event: u64,
+    /// How long it may take to open, in ms.
+    pub open_ms: u64,
+    /// How much of what came before a source that decompresses zstd keeps at hand, in bytes.
+    pub zstd_window: u64,
     /// What compiling one component may take.
     pub compiling: CompileLimits,
 }
@@ -47,7 +51,15 @@ pub(super) struct Tenancy {
     pub(super) listed: Vec<String>,
 }
 
+/// The account of all files that no tenant lists. No tenant can be called so.
+const UNLISTED: &str = "[default]";
+
 impl Tenancy {
+    /// Whose budget the file uses.
+    pub(super) fn account(&self) -> &str {
+        self.tenant.as_deref().unwrap_or(UNLISTED)
+    }
+
     /// The tenant of a file that itself says `said`, or else is of `default`; or what is wrong with that: a message and a
     /// help.
     pub(super) fn tenant<'a>(&'a self, said: Option<&'a str>, default: &'a str) -> Result<&'a str, (String, String)> {
@@ -80,6 +92,27 @@ impl Admission {
             access: Arc::new(FileAccess::of_user(host.clone())),
             ..Self::default()
         }
+    }
+}
+
+impl Admission {
+    /// The limits of an operator that was not in a pipeline file of the tenant: what it may ask for, at most.
+    #[must_use]
+    pub fn capped(&self, limits: Limits) -> Limits {
+        let Some(caps) = self.caps else { return limits };
+        Limits {
+            memory: limits.memory.min(caps.memory),
+            state: limits.state.min(caps.state),
+            fuel_per_event: limits.fuel_per_event.min(caps.fuel_per_event),
+            open_ms: limits.open_ms.min(caps.open_ms),
+            ..limits
+        }
+    }
+
+    /// What compiling a component may take.
+    #[must_use]
+    pub fn compiling(&self) -> CompileLimits {
+        self.caps.map(|caps| caps.compiling).unwrap_or_default()
     }
 }
 

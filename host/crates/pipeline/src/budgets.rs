@@ -2,88 +2,105 @@
 
 use std::collections::BTreeMap;
 
-use super::diagnostic::{Diagnostic, Diagnostics};
-use super::loaded::texts;
+use super::diagnostic::{Diagnostic, Problems};
+use super::loaded::SpanIndex;
 use super::model::{Budget, Pipeline};
 use super::tenants::Tenants;
 
-/// The budget of each tenant of `pipelines`. A tenants file overrules what pipeline files say: those are their tenants'.
-///
-/// # Errors
-/// When a tenant is not in the tenants file, or has more sources or sinks than it grants, or pipeline files state different budgets for one.
-pub fn budgets<'a>(
-    pipelines: impl Iterator<Item = &'a Pipeline>,
-    tenants: Option<&Tenants>,
-) -> Result<BTreeMap<String, Budget>, Diagnostics> {
-    let Some(tenants) = tenants else {
-        return stated(pipelines);
-    };
-    let pipelines: Vec<&Pipeline> = pipelines.collect();
-    count_ends(&pipelines, tenants)?;
-    granted(pipelines.into_iter(), tenants)
+/// What the tenants of the pipelines so far may use, and have.
+#[derive(Debug)]
+pub(super) struct Budgets<'a> {
+    tenants: Option<&'a Tenants>,
+    by_account: BTreeMap<String, Used>,
 }
 
-/// Refuses a tenant's pipelines that have more sources or sinks than it may.
-fn count_ends(pipelines: &[&Pipeline], tenants: &Tenants) -> Result<(), Diagnostics> {
-    let mut counts: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
-    for pipeline in pipelines {
-        let [sources, sinks] = counts.entry(&pipeline.tenant).or_default();
-        *sources += pipeline.sources.len();
-        *sinks += pipeline.sinks.len();
-        let (tenant, file) = (&pipeline.tenant, tenants.file().display());
-        let granted = tenants.ends(tenant).unwrap_or_default();
-        for (what, found, most) in [("sources", *sources, granted[0]), ("sinks", *sinks, granted[1])] {
-            if found > most as usize {
-                let problem = Diagnostic::error(format!(
-                    "the pipelines of tenant `{tenant}` have {found} {what}, and it may have {most}"
-                ));
-                let problem = problem.help(format!(
-                    "the operator of the host raises it with `{what} = …` in {file}"
-                ));
-                return Err(Diagnostics::of_one(texts(&pipeline.file, "", &[]), problem));
-            }
+/// A tenant.
+#[derive(Clone, Debug, Default)]
+struct Used {
+    sources: usize,
+    sinks: usize,
+    /// What it may use, and the first pipeline that says so; `None` where nothing does.
+    budget: Option<(Budget, String)>,
+}
+
+/// What a pipeline has of its tenant's.
+#[derive(Debug)]
+pub(super) struct Share {
+    account: String,
+    used: Used,
+}
+
+impl<'a> Budgets<'a> {
+    pub(super) fn new(tenants: Option<&'a Tenants>) -> Self {
+        Self {
+            tenants,
+            by_account: BTreeMap::new(),
         }
     }
-    Ok(())
+
+    /// What the tenant of a pipeline has with it; reports what of that it may not have.
+    pub(super) fn share(&self, pipeline: &Pipeline, span_index: &SpanIndex, problems: &mut Problems) -> Share {
+        let account = &pipeline.account;
+        let mut used = self.by_account.get(account).cloned().unwrap_or_default();
+        used.sources += pipeline.sources.len();
+        used.sinks += pipeline.sinks.len();
+        match self.tenants {
+            Some(tenants) => granted(&mut used, pipeline, tenants, problems),
+            None => stated(&mut used, pipeline, span_index, problems),
+        }
+        let account = account.clone();
+        Share { account, used }
+    }
+
+    pub(super) fn take(&mut self, share: Share) {
+        self.by_account.insert(share.account, share.used);
+    }
+
+    pub(super) fn by_tenant(&self) -> BTreeMap<String, Budget> {
+        let stated = self.by_account.iter();
+        let budget = |(tenant, used): (&String, &Used)| Some((tenant.clone(), used.budget.as_ref()?.0));
+        stated.filter_map(budget).collect()
+    }
 }
 
-fn granted<'a>(
-    pipelines: impl Iterator<Item = &'a Pipeline>,
-    tenants: &Tenants,
-) -> Result<BTreeMap<String, Budget>, Diagnostics> {
-    let budget = |pipeline: &Pipeline| {
-        let (name, tenant) = (&pipeline.name, &pipeline.tenant);
-        let budget = tenants.budget(tenant).ok_or_else(|| {
-            let file = tenants.file().display();
-            let problem = Diagnostic::error(format!(
-                "pipeline `{name}` is of tenant `{tenant}`, which {file} does not list"
-            ));
-            let problem = problem.help("add a `[[tenant]]` with this name, or a `[default]` for all others");
-            Diagnostics::of_one(texts(&pipeline.file, "", &[]), problem)
-        })?;
-        Ok((tenant.clone(), budget))
+/// The tenants file says it.
+fn granted(used: &mut Used, pipeline: &Pipeline, tenants: &Tenants, problems: &mut Problems) {
+    let Pipeline {
+        name, tenant, account, ..
+    } = pipeline;
+    let file = tenants.file().display();
+    let Some(budget) = tenants.budget(account) else {
+        let problem = format!("pipeline `{name}` is of tenant `{tenant}`, which {file} does not list");
+        let help = "add a `[[tenant]]` with this name, or a `[default]` for all others";
+        problems.push(Diagnostic::error(problem).help(help));
+        return;
     };
-    pipelines.map(budget).collect()
-}
-
-fn stated<'a>(pipelines: impl Iterator<Item = &'a Pipeline>) -> Result<BTreeMap<String, Budget>, Diagnostics> {
-    let mut budgets: BTreeMap<String, (Budget, &str)> = BTreeMap::new();
-    for pipeline in pipelines {
-        let Some(budget) = pipeline.budget else { continue };
-        let (tenant, name) = (&pipeline.tenant, pipeline.name.as_str());
-        let (known, first) = *budgets.entry(tenant.clone()).or_insert((budget, name));
-        if known != budget {
-            let problem = Diagnostic::error(format!(
-                "pipelines `{first}` and `{name}` state different budgets for tenant `{tenant}`"
-            ));
-            let problem = problem.help(
-                "make their `[tenant]` the same, leave it out of one, or give both in a tenants file with `--tenants`",
-            );
-            return Err(Diagnostics::of_one(texts(&pipeline.file, "", &[]), problem));
+    used.budget.get_or_insert_with(|| (budget, name.clone()));
+    let granted = tenants.ends(account).unwrap_or_default();
+    for (what, found, most) in [("sources", used.sources, granted[0]), ("sinks", used.sinks, granted[1])] {
+        if found > most as usize {
+            let problem = format!("the pipelines of tenant `{tenant}` have {found} {what}, and it may have {most}");
+            let shared = if account == tenant {
+                ""
+            } else {
+                "all files that no tenant lists have the budget of `[default]` together; "
+            };
+            let help = format!("{shared}the operator of the host raises it with `{what} = …` in {file}");
+            problems.push(Diagnostic::error(problem).help(help));
         }
     }
-    Ok(budgets
-        .into_iter()
-        .map(|(tenant, (budget, _))| (tenant, budget))
-        .collect())
+}
+
+/// The pipeline files say it, and do not contradict each other.
+fn stated(used: &mut Used, pipeline: &Pipeline, span_index: &SpanIndex, problems: &mut Problems) {
+    let Some(budget) = pipeline.budget else { return };
+    let (tenant, name) = (&pipeline.tenant, &pipeline.name);
+    let (known, first) = used.budget.get_or_insert_with(|| (budget, name.clone()));
+    if *known != budget {
+        let problem = format!("pipelines `{first}` and `{name}` state different budgets for tenant `{tenant}`");
+        let problem = Diagnostic::error(problem).help(
+            "make their `[tenant]` the same, leave it out of one, or give both in a tenants file with `--tenants`",
+        );
+        problems.push(problem.at_if(span_index.place("", "tenant"), "another budget"));
+    }
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Number, Value as Json};
 
+use super::admission::Admission;
 use super::diagnostic::{Diagnostic, Problems};
 use super::document::{KeyValue, Node, Value};
 use super::outside::{self, Outside, Reference};
@@ -56,36 +57,36 @@ impl Read for Object {
 }
 
 /// Puts the values from outside in place of each `{ "env": NAME }` and `{ "file": PATH }` below the top of a configuration that
-/// was kept as it was written. Relative paths start from the working directory.
+/// was kept as it was written, as far as it may take them. Relative paths start from the working directory.
 ///
 /// # Errors
 /// When one of them cannot be found.
-pub fn resolve(config: &Json) -> Result<Json, String> {
+pub fn resolve(config: &Json, admission: &Admission) -> Result<Json, String> {
     let Json::Object(entries) = config else {
         return Ok(config.clone());
     };
     let resolved = entries
         .iter()
-        .map(|(key, value)| Ok((key.clone(), resolve_value(value)?)));
+        .map(|(key, value)| Ok((key.clone(), resolve_value(value, admission)?)));
     resolved.collect::<Result<_, String>>().map(Json::Object)
 }
 
-fn resolve_value(value: &Json) -> Result<Json, String> {
+fn resolve_value(value: &Json, admission: &Admission) -> Result<Json, String> {
     match (value, written_reference(value)) {
         (_, Some((reference, is_string))) => {
             let outside = Outside {
                 environment: &|name: &str| std::env::var(name),
                 folder: Path::new(""),
-                admission: None,
+                admission,
             };
             let found = outside.find(reference);
             let text = found.map_err(|(flaw, _)| format!("{} {flaw}", reference.described()))?;
             Ok(typed(text, is_string, Span::default()))
         }
-        (Json::Object(_), None) => resolve(value),
+        (Json::Object(_), None) => resolve(value, admission),
         (Json::Array(items), None) => items
             .iter()
-            .map(resolve_value)
+            .map(|item| resolve_value(item, admission))
             .collect::<Result<_, _>>()
             .map(Json::Array),
         (other, None) => Ok(other.clone()),
@@ -235,8 +236,9 @@ mod tests {
         let written =
             json!({ "a": { "env": "PATH" }, "b": [{ "env": "PATH" }, { "env": "PATH", "c": 1 }], "env": "data" });
         let resolved = json!({ "a": home, "b": [home, { "env": "PATH", "c": 1 }], "env": "data" });
-        assert_eq!(resolve(&written), Ok(resolved));
-        assert!(resolve(&json!({ "a": { "env": "NO_SUCH_VARIABLE" } })).is_err());
+        assert_eq!(resolve(&written, &Admission::default()), Ok(resolved));
+        let missing = json!({ "a": { "env": "NO_SUCH_VARIABLE" } });
+        assert!(resolve(&missing, &Admission::default()).is_err());
     }
 
     #[test]

@@ -12,10 +12,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::choice;
 use super::diagnostic::{Diagnostic, Home};
 use super::document::KeyValue;
-use super::raw;
 use super::section::{At, Field, Section, refuse_key};
 use super::span::Span;
 use super::validate::Validation;
+use super::{raw, suggest};
 use crate::config::Any;
 
 /// Words of the contract that this version has no connector for.
@@ -173,7 +173,11 @@ impl<V> Kind<V> {
             validate: Arc::new(move |written: Written<'_>, validation: &mut Validation<'_>| {
                 let mut keys = K::at(written.place);
                 for entry in written.others {
-                    keys.take(entry, &mut validation.problems);
+                    if !keys.take(entry, &mut validation.problems)
+                        && let Some(meant) = suggest::nearest(entry.key(), K::KEYS.iter().copied())
+                    {
+                        keys.mistyped(meant);
+                    }
                 }
                 validate(keys, written.who, validation)
             }),

@@ -81,6 +81,15 @@ impl Diagnostic {
         self
     }
 
+    /// At a place, where there is one.
+    #[must_use]
+    pub(super) fn at_if(self, place: Option<Span>, label: impl Into<String>) -> Self {
+        match place {
+            Some(place) => self.at(place, label),
+            None => self,
+        }
+    }
+
     /// At another place too.
     #[must_use]
     pub fn also(mut self, place: Span, label: impl Into<String>) -> Self {

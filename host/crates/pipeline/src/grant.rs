@@ -76,19 +76,34 @@ impl Grant {
         }
     }
 
-    /// Opens the folders that the pipeline at `file` may use, or says which cannot be.
-    pub(super) fn open(&self, file: &Path) -> Result<Grants, (PathBuf, io::Error)> {
-        // Where the file is, not where a link to it is.
-        let own = [next_to(&real(file), ".")];
+    /// Opens the folders that a pipeline may use whose own ones are `own`, without symbolic links, or says which cannot be.
+    pub(super) fn open(&self, own: &[PathBuf]) -> Result<Grants, (PathBuf, io::Error)> {
         let open = |folders: &Option<Vec<PathBuf>>| {
-            let folders = folders.as_deref().unwrap_or(&own);
-            let open = |folder: &PathBuf| dirigo_disk::Grant::open(folder).map_err(|error| (folder.clone(), error));
-            folders.iter().map(open).collect::<Result<Vec<_>, _>>()
+            let opened: Vec<_> = match folders {
+                Some(folders) => folders
+                    .iter()
+                    .map(|folder| (folder, dirigo_disk::Grant::open(folder)))
+                    .collect(),
+                None => own
+                    .iter()
+                    .map(|folder| (folder, dirigo_disk::Grant::open_real(folder)))
+                    .collect(),
+            };
+            let opened = opened.into_iter();
+            opened
+                .map(|(folder, opened)| opened.map_err(|error| (folder.clone(), error)))
+                .collect::<Result<Vec<_>, _>>()
         };
         Ok(Grants {
             read: open(&self.read)?,
             write: open(&self.write)?,
         })
+    }
+
+    /// The folders and files that a tenant has, without symbolic links.
+    pub(super) fn folders(&self) -> Vec<PathBuf> {
+        let write = self.write.iter().flatten().map(|folder| real(folder));
+        self.pipelines.iter().cloned().chain(write).collect()
     }
 }
 
@@ -136,9 +151,14 @@ fn caps(raw: Option<&raw::Caps>) -> Caps {
             .unwrap_or_else(|| default.expect("the default is a size").as_u64())
     };
     let compiling = CompileLimits::default();
-    let slice = humantime::parse_duration(raw::SLICE_CAP).expect("the default is a duration");
+    let duration = |field: &Field<Lapse>, default: &str| {
+        let default = humantime::parse_duration(default).expect("the default is a duration");
+        field.map(|Lapse(duration)| *duration).unwrap_or(default)
+    };
     Caps {
-        slice: raw.slice.map(|Lapse(slice)| *slice).unwrap_or(slice),
+        slice: duration(&raw.slice, raw::SLICE_CAP),
+        open_ms: u64::try_from(duration(&raw.open, raw::OPEN_CAP).as_millis()).unwrap_or(u64::MAX),
+        zstd_window: size(&raw.zstd_window_max, raw::ZSTD_WINDOW_CAP),
         memory: size(&raw.memory, raw::MEMORY_CAP),
         state: size(&raw.state, raw::STATE_CAP),
         fuel_per_event: raw

@@ -6,4 +6,4 @@ pub use crate::document::{KeyValue, Node};
 pub use crate::section::{At, Field, NoKeys, Read, Section, read};
 pub use crate::span::Span;
 pub use crate::units::{Lapse, Moment, Rate, Size, Whole};
-pub use crate::validate::Validation;
+pub use crate::validate::{Validation, shown_size};

@@ -3,20 +3,22 @@
 //! Owns reading the file, and the places of its keys for what is found out later. The steps are the other files' work.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::admission::Admission;
 use super::connector::Registry;
 use super::diagnostic::{Diagnostic, Diagnostics, Problems, Severity};
 use super::document::{self, Node, Value};
+use super::mistaken::Wanted;
 use super::model::Pipeline;
 use super::overrides::{self, Override};
 use super::raw;
 use super::section::Read;
 use super::span::{Origin, Span, Texts};
 use super::validate::{Inputs, Surroundings, Validation, outside};
-use dirigo_disk::{Real, read_regular};
+use dirigo_disk::{Real, open_regular, read_opened, real_path};
 
 /// Pipelines of a thousand operators are under 300 KiB. The bound keeps a mistaken path (a data file, a device) from
 /// filling the memory, and the number of sources within 16 bits: none is written with less than 20 bytes.
@@ -39,13 +41,73 @@ pub struct SpanIndex {
     places: KeySpans,
 }
 
+/// A file that was opened. What is read is what was admitted, whatever becomes of its path meanwhile.
+#[derive(Debug)]
+pub struct OpenedFile {
+    /// As it was named.
+    path: PathBuf,
+    /// Without symbolic links.
+    real: PathBuf,
+    file: fs::File,
+    metadata: fs::Metadata,
+}
+
+impl OpenedFile {
+    /// Opens a pipeline file that is to be loaded with `overrides`.
+    ///
+    /// # Errors
+    /// When it is no regular file, or cannot be opened.
+    pub fn open(path: &Path, overrides: &[Override]) -> Result<Self, Diagnostics> {
+        Self::open_as(path, Wanted::Pipeline, overrides)
+    }
+
+    /// Opens a file that people write.
+    pub(super) fn open_as(path: &Path, what: Wanted, overrides: &[Override]) -> Result<Self, Diagnostics> {
+        let open = || {
+            let (file, metadata) = open_regular(&Real, path)?;
+            let real = real_path(&file)?;
+            Ok(Self {
+                path: path.to_owned(),
+                real,
+                file,
+                metadata,
+            })
+        };
+        open().map_err(|error| unreadable(path, what, overrides, &error))
+    }
+
+    /// Its text.
+    pub(super) fn read(self, what: Wanted, overrides: &[Override]) -> Result<String, Diagnostics> {
+        let Self {
+            path, file, metadata, ..
+        } = self;
+        let bytes = read_opened(file, &metadata, FILE_BYTES_MAX);
+        let bytes = bytes.map_err(|error| unreadable(&path, what, overrides, &error))?;
+        if let Some(mistake) = what.binary(&bytes) {
+            return Err(Diagnostics::of_one(texts(&path, "", overrides), mistake));
+        }
+        String::from_utf8(bytes).map_err(|error| not_utf8(&path, what, overrides, &error))
+    }
+
+    /// As it was named.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where it was when it was opened, without symbolic links.
+    pub(super) fn real(&self) -> &Path {
+        &self.real
+    }
+}
+
 /// Reads a pipeline file and validates it, with `overrides` put in one after the other. Its sources and sinks are of the
 /// kinds in `connectors`.
 ///
 /// # Errors
 /// When the file cannot be read, or with everything in it that is wrong.
 pub fn load(path: &Path, overrides: &[Override], connectors: &Registry) -> Result<Loaded, Diagnostics> {
-    load_admitted(path, overrides, connectors, Inputs::OfSources, &Admission::default())
+    let opened = OpenedFile::open(path, overrides)?;
+    load_admitted(opened, overrides, connectors, Inputs::OfSources, &Admission::default())
 }
 
 /// [`load`] of a file that may do what it was admitted to. Where its test cases bring the events, the files of its sources
@@ -54,14 +116,15 @@ pub fn load(path: &Path, overrides: &[Override], connectors: &Registry) -> Resul
 /// # Errors
 /// When the file cannot be read, or with everything in it that is wrong.
 pub fn load_admitted(
-    path: &Path,
+    opened: OpenedFile,
     overrides: &[Override],
     connectors: &Registry,
     inputs: Inputs,
     admission: &Admission,
 ) -> Result<Loaded, Diagnostics> {
-    let text = read_text(path, "pipeline file", overrides)?;
-    parse_in(&text, path, overrides, real(connectors, inputs, admission))
+    let path = opened.path().to_owned();
+    let text = opened.read(Wanted::Pipeline, overrides)?;
+    parse_in(&text, &path, overrides, real(connectors, inputs, admission))
 }
 
 /// The surroundings of this process.
@@ -101,8 +164,14 @@ pub fn parse_in(
     let texts = texts(file, without_mark.unwrap_or(text), overrides);
     let mut problems = Problems::of_file_with(surroundings.connectors.homes());
     let Some(mut root) = document::parse(&texts.text, &mut problems) else {
-        return Err(problems.into_diagnostics(texts));
+        return Err(match Wanted::Pipeline.data(&texts.text) {
+            Some(mistake) => Diagnostics::of_one(texts, mistake),
+            None => problems.into_diagnostics(texts),
+        });
     };
+    if let Some(mistake) = Wanted::Pipeline.other(&root) {
+        return Err(Diagnostics::of_one(texts, mistake));
+    }
     if matches!(&root.value, Value::Table(entries) if entries.is_empty()) {
         problems.push(empty());
         return Err(problems.into_diagnostics(texts));
@@ -145,7 +214,7 @@ impl Loaded {
 
 impl SpanIndex {
     /// An error at `key` of the source, operator or sink `id`, or at the id where that key is not written; at no place where
-    /// the file has neither.
+    /// the file has neither. With an empty `id` it is at a key of the file, such as `pipeline.name`.
     #[must_use]
     pub fn error_at(&self, id: &str, key: &str, message: &str, label: &str, help: Option<&str>) -> Diagnostics {
         self.problem_at(Severity::Error, id, key, message, label, help)
@@ -172,6 +241,16 @@ impl SpanIndex {
         Diagnostics::of_one(self.texts.clone(), problem)
     }
 
+    /// Where the value of `key` of the source, operator or sink `id` stands; with an empty `id`, that of a key of the file, such as
+    /// `pipeline.name`.
+    pub(super) fn place(&self, id: &str, key: &str) -> Option<Span> {
+        self.places.find(id, key)
+    }
+
+    pub(super) fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
     /// Whether the source, operator or sink `id` has this key.
     #[must_use]
     pub fn has(&self, id: &str, key: &str) -> bool {
@@ -179,7 +258,7 @@ impl SpanIndex {
     }
 }
 
-/// Where the keys of each item stand.
+/// Where the keys of each item stand; under an empty id, those of the tables that the file has once.
 #[derive(Clone, Debug, Default)]
 struct KeySpans {
     by_id: HashMap<String, HashMap<String, Span>>,
@@ -188,6 +267,7 @@ struct KeySpans {
 impl KeySpans {
     fn of(root: &Node) -> Self {
         let mut places = Self::default();
+        collect(root, "", places.by_id.entry(String::new()).or_default());
         for list in ["source", "operator", "sink"] {
             let Some(Node {
                 value: Value::List(items),
@@ -239,12 +319,6 @@ fn collect(node: &Node, prefix: &str, places: &mut HashMap<String, Span>) {
     }
 }
 
-/// The text of a file that people write: what it is called, `what`.
-pub(super) fn read_text(path: &Path, what: &str, overrides: &[Override]) -> Result<String, Diagnostics> {
-    let bytes = read_regular(&Real, path, FILE_BYTES_MAX).map_err(|error| unreadable(path, what, overrides, &error))?;
-    String::from_utf8(bytes).map_err(|error| not_utf8(path, what, overrides, &error))
-}
-
 pub(super) fn texts(file: &Path, text: &str, overrides: &[Override]) -> Texts {
     let overrides = overrides.iter().map(|given| given.text().to_owned()).collect();
     Texts {
@@ -254,19 +328,19 @@ pub(super) fn texts(file: &Path, text: &str, overrides: &[Override]) -> Texts {
     }
 }
 
-fn unreadable(path: &Path, what: &str, overrides: &[Override], error: &io::Error) -> Diagnostics {
-    let problem = Diagnostic::error(format!("cannot read the {what}: {error}"));
+fn unreadable(path: &Path, what: Wanted, overrides: &[Override], error: &io::Error) -> Diagnostics {
+    let problem = Diagnostic::error(format!("cannot read the {}: {error}", what.named()));
     let similar = super::suggest::sibling(path).filter(|_| error.kind() == io::ErrorKind::NotFound);
     let problem = problem.help_if(similar.map(|name| format!("did you mean `{name}`?")));
     Diagnostics::of_one(texts(path, "", overrides), problem)
 }
 
-fn not_utf8(path: &Path, what: &str, overrides: &[Override], error: &std::string::FromUtf8Error) -> Diagnostics {
+fn not_utf8(path: &Path, what: Wanted, overrides: &[Override], error: &std::string::FromUtf8Error) -> Diagnostics {
     let start = error.utf8_error().valid_up_to();
     // What precedes the flaw is valid, so it stands at the same place in the lossy text.
     let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
     let end = start + text[start..].chars().next().map_or(0, char::len_utf8);
-    let problem = Diagnostic::error(format!("the {what} is not UTF-8"))
+    let problem = Diagnostic::error(format!("the {} is not UTF-8", what.named()))
         .at(Span::in_file(start..end), "no character")
         .help("save it as UTF-8");
     Diagnostics::of_one(texts(path, &text, overrides), problem)

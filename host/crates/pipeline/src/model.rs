@@ -21,6 +21,8 @@ pub struct Pipeline {
     pub name: String,
     /// Whose it is.
     pub tenant: String,
+    /// Whose budget it uses: its tenant's, or the one that all files have together which no tenant lists.
+    pub account: String,
     /// What the file says that its tenant may use.
     pub budget: Option<Budget>,
     /// Latency target from arrival to sink.

@@ -15,8 +15,8 @@ use super::paths::Readable;
 use super::section::{At, Field};
 use super::span::Span;
 use super::units::{Lapse, Size};
-use super::validate::Validation;
-use super::{pointer, raw, suggest};
+use super::validate::{Validation, shown_size};
+use super::{pointer, raw, suggest, validate};
 
 /// The built-in components: their names, and whether they cut events into windows, which gives them state.
 const BUILTINS: [(&str, bool); 5] = [
@@ -178,6 +178,7 @@ fn window(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Windo
         ("tumbling", !raw.tumbling.is_absent()),
         ("sliding", !(raw.sliding.is_absent() && raw.every.is_absent())),
         ("session", !raw.session.is_absent()),
+        ("time", !(raw.time.is_absent() && raw.duration.is_absent())),
     ];
     let given: Vec<&str> = shapes
         .iter()
@@ -220,39 +221,18 @@ fn limits(raw: &raw::Limits, validation: &mut Validation<'_>) -> Limits {
                 .help("what is kept of one key lies between \"1KiB\" and \"256MiB\""),
         );
     }
-    let caps = validation.admission.caps;
-    let size = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec().to_string();
-    let mut capped =
-        |key, asked: Option<(u64, Span)>, default: u64, cap: Option<u64>, shown: &dyn Fn(u64) -> String| {
-            let cap = cap.unwrap_or(u64::MAX);
-            if let Some((_, place)) = asked.filter(|(value, _)| *value > cap) {
-                validation.problems.push(beyond_cap(key, &shown(cap), place));
-            }
-            asked.map_or(default, |(value, _)| value).min(cap)
-        };
     let bytes = |field: &Field<Size>| field.given().map(|at| (at.value.0, at.place));
     let fuel = raw.fuel_per_event.given().map(|at| (at.value.to_u64(), at.place));
+    let (memory, state) = (default(raw::MEMORY), default(raw::STATE));
     Limits {
-        memory: capped(
-            "memory",
-            bytes(&raw.memory),
-            default(raw::MEMORY),
-            caps.map(|caps| caps.memory),
-            &size,
-        ),
-        state: capped(
-            "state",
-            bytes(&raw.state),
-            default(raw::STATE),
-            caps.map(|caps| caps.state),
-            &size,
-        ),
-        fuel_per_event: capped(
+        memory: validation.capped("memory", bytes(&raw.memory), memory, |caps| caps.memory, shown_size),
+        state: validation.capped("state", bytes(&raw.state), state, |caps| caps.state, shown_size),
+        fuel_per_event: validation.capped(
             "fuel_per_event",
             fuel,
             raw::FUEL_PER_EVENT,
-            caps.map(|caps| caps.fuel_per_event),
-            &|fuel| fuel.to_string(),
+            |caps| caps.fuel_per_event,
+            |fuel| fuel.to_string(),
         ),
         table_elements: raw
             .table_elements
@@ -270,8 +250,16 @@ fn open_ms(field: &Field<Lapse>, validation: &mut Validation<'_>) -> u64 {
                 .help("it lies between \"1ms\" and \"10m\""),
         );
     }
-    let open = duration_or(field.map(|Lapse(open)| *open), raw::OPEN);
-    u64::try_from(open.as_millis()).unwrap_or(u64::MAX)
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let asked = field.given().map(|at| (ms(at.value.0), at.place));
+    let default = ms(duration_or(None, raw::OPEN));
+    validation.capped(
+        "open",
+        asked,
+        default,
+        |caps| caps.open_ms,
+        |ms| humantime::format_duration(Duration::from_millis(ms)).to_string(),
+    )
 }
 
 fn actors(raw: &raw::Operator, validation: &mut Validation<'_>) -> Actors {
@@ -317,7 +305,9 @@ fn slice(field: &Field<Lapse>, validation: &mut Validation<'_>) -> Duration {
     let cap = validation.admission.caps.map_or(Duration::MAX, |caps| caps.slice);
     if let Some(at) = field.given().filter(|at| at.value.0 > cap) {
         let shown = humantime::format_duration(cap).to_string();
-        validation.problems.push(beyond_cap("slice", &shown, at.place));
+        validation
+            .problems
+            .push(validate::beyond_cap("slice", &shown, at.place));
     }
     duration_or(field.map(|Lapse(slice)| *slice), raw::SLICE).min(cap)
 }
@@ -327,12 +317,4 @@ fn slice(field: &Field<Lapse>, validation: &mut Validation<'_>) -> Duration {
 fn slice_shared(validation: &Validation<'_>) -> Duration {
     let granted = validation.admission.caps.map(|caps| caps.slice);
     duration_or(granted, raw::SLICE_CAP)
-}
-
-/// Says that a file asks for more than its tenant may have.
-fn beyond_cap(key: &str, cap: &str, place: Span) -> Diagnostic {
-    let problem = Diagnostic::error(format!("`{key}` is more than this tenant may ask for"));
-    problem.at(place, format!("more than {cap}")).help(format!(
-        "ask for {cap} or less; the operator of the host raises it with `limits = {{ {key} = … }}` in the tenants file"
-    ))
 }

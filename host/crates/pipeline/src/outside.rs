@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dirigo_disk::{Real, Usage, read_regular};
+use dirigo_disk::{Usage, read_regular};
 
 use super::admission::Admission;
 use super::config::Environment;
@@ -41,8 +41,8 @@ pub(super) struct Outside<'a> {
     pub(super) environment: Environment<'a>,
     /// Where relative paths start.
     pub(super) folder: &'a Path,
-    /// What may be looked up; `None` for all that the user of this process may.
-    pub(super) admission: Option<&'a Admission>,
+    /// What may be looked up.
+    pub(super) admission: &'a Admission,
 }
 
 impl<'a> Reference<'a> {
@@ -83,7 +83,7 @@ impl Outside<'_> {
             Reference::Environment(name) if name.is_empty() || name.contains(['=', '\0']) => {
                 Err(("cannot be the name of an environment variable".to_owned(), None))
             }
-            Reference::Environment(name) if self.admission.is_some_and(|it| !it.environment.allow(name)) => {
+            Reference::Environment(name) if !self.admission.environment.allow(name) => {
                 let help = format!("the operator of the host grants it with `env = [\"{name}\"]` in the tenants file");
                 Err((NOT_GRANTED.to_owned(), Some(help)))
             }
@@ -95,10 +95,7 @@ impl Outside<'_> {
             }),
             Reference::File(path) => {
                 let path = self.path(path);
-                let bytes = match self.admission {
-                    Some(admission) => read_regular(&*admission.access.disk(Usage::Read), &path, FILE_BYTES_MAX),
-                    None => read_regular(&Real, &path, FILE_BYTES_MAX),
-                };
+                let bytes = read_regular(&*self.admission.access.disk(Usage::Read), &path, FILE_BYTES_MAX);
                 let bytes = bytes.map_err(|error| (format!("cannot be read: {error}"), None))?;
                 let text = String::from_utf8(bytes).map_err(|_| ("is not UTF-8".to_owned(), None))?;
                 let line = text

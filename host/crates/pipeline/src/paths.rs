@@ -207,10 +207,21 @@ pub(super) enum Access {
 impl Claims {
     /// Notes a use, and reports it when it gets in the way of an earlier one.
     pub(super) fn add(&mut self, claim: Claim, problems: &mut Problems) {
+        self.report(&claim, problems);
+        self.note(claim);
+    }
+
+    /// Reports a use that gets in the way of an earlier one.
+    pub(super) fn report(&self, claim: &Claim, problems: &mut Problems) {
         let Some(own) = identity(&claim.path) else { return };
-        if let Some(other) = self.in_the_way_of(&claim, &own) {
-            problems.push(collision(&claim, other));
+        if let Some(other) = self.in_the_way_of(claim, &own) {
+            problems.push(collision(claim, other));
         }
+    }
+
+    /// Notes a use.
+    pub(super) fn note(&mut self, claim: Claim) {
+        let Some(own) = identity(&claim.path) else { return };
         if claim.names.is_none()
             && let Some(folder) = folder_of(&claim)
         {
@@ -261,7 +272,9 @@ fn collision(claim: &Claim, other: &Claim) -> Diagnostic {
     let what = if is_of_folder { "folder" } else { "file" };
     let message = format!("{} and {} use the same {what}", other.who, claim.who);
     let mut problem = match claim.place {
-        Some(place) => Diagnostic::error(message).at(place, claim.access.verb()),
+        Some(place) if other.place.is_some() => Diagnostic::error(message).at(place, claim.access.verb()),
+        // The file of the other is not shown.
+        Some(place) => Diagnostic::error(format!("{message}, {}", claim.path.display())).at(place, claim.access.verb()),
         None => Diagnostic::error(format!("{message}, {}", claim.path.display())),
     };
     if let Some(place) = other.place {

@@ -28,6 +28,10 @@ pub(super) const OPEN: &str = "10s";
 pub(super) const SLICE_CAP: &str = "1ms";
 pub(super) const MEMORY_CAP: &str = "256MiB";
 pub(super) const STATE_CAP: &str = "4MiB";
+/// Six times the default, and less than a service manager waits for a start.
+pub(super) const OPEN_CAP: &str = "60s";
+/// The default of a source.
+pub(super) const ZSTD_WINDOW_CAP: &str = "128MiB";
 pub(super) const SOURCES: u32 = 64;
 pub(super) const SINKS: u32 = 64;
 pub(super) const FUEL_PER_EVENT_CAP: u64 = 1_000_000_000;
@@ -135,7 +139,7 @@ section! {
 }
 
 section! {
-    /// The most that an operator of a tenant may ask for in its pipeline file.
+    /// The most that an operator or a source of a tenant may ask for in its pipeline file.
     pub(super) struct Caps = "[tenant.limits]" {
         /// How long it runs before another actor gets the worker.
         #[schemars(extend("default" = SLICE_CAP))]
@@ -149,6 +153,12 @@ section! {
         /// Fuel that one event may burn.
         #[schemars(extend("default" = FUEL_PER_EVENT_CAP))]
         fuel_per_event: Whole<1, { i64::MAX }>,
+        /// How long it may take to open.
+        #[schemars(extend("default" = OPEN_CAP))]
+        open: Lapse,
+        /// The `zstd_window_max` of a source: memory of the host that it may take to decompress.
+        #[schemars(extend("default" = ZSTD_WINDOW_CAP))]
+        zstd_window_max: Size,
         /// Processor time that compiling one component may take. Default: 60s.
         compile_time: Lapse,
         /// How much memory compiling one component may take. Default: 1GiB.
@@ -219,7 +229,7 @@ section! {
 section! {
     /// How a reduce cuts the events of a key into windows. Windows in event time are not in this version.
     #[schemars(extend("required" = ["count"]))]
-    pub(super) struct Window = "a window", later tumbling sliding every session {
+    pub(super) struct Window = "a window", later tumbling sliding every session time duration {
         /// Every so many events.
         count: Whole<1, { i64::MAX }>,
         /// Windows of event time, end to end. Not in this version.
@@ -234,6 +244,12 @@ section! {
         /// Windows that end when a key falls silent. Not in this version.
         #[schemars(skip)]
         session: Lapse,
+        /// What others call windows of event time.
+        #[schemars(skip)]
+        time: Any,
+        /// What others call windows of event time.
+        #[schemars(skip)]
+        duration: Any,
     }
 }
 

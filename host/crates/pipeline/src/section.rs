@@ -71,6 +71,13 @@ impl<T> Field<T> {
         matches!(self, Field::Absent)
     }
 
+    /// Takes it for one that was given wrongly, if it is absent.
+    pub fn mistype(&mut self) {
+        if self.is_absent() {
+            *self = Field::Refused;
+        }
+    }
+
     /// What `read` makes of the value, if there is one.
     pub fn map<U>(&self, read: impl FnOnce(&T) -> U) -> Option<U> {
         self.given().map(|at| read(&at.value))
@@ -135,6 +142,9 @@ pub trait Section: Default + JsonSchema {
 
     /// Reads one entry; `false` if this has no such key.
     fn take(&mut self, entry: &KeyValue, problems: &mut Problems) -> bool;
+
+    /// Takes a key for one that was given wrongly, if it is not given: its name was mistyped, which has been reported.
+    fn mistyped(&mut self, key: &str);
 }
 
 /// The keys of a connector that has none.
@@ -153,6 +163,8 @@ impl Section for NoKeys {
     fn take(&mut self, _: &KeyValue, _: &mut Problems) -> bool {
         false
     }
+
+    fn mistyped(&mut self, _: &str) {}
 }
 
 /// Declares a table of the pipeline file, or the keys of a connector: a struct whose fields are its keys, each a
@@ -193,6 +205,13 @@ macro_rules! section {
                 }
                 true
             }
+
+            fn mistyped(&mut self, key: &str) {
+                match key {
+                    $(stringify!($field) => self.$field.mistype(),)*
+                    _ => {}
+                }
+            }
         }
 
         impl $crate::keys::Read for $name {
@@ -213,6 +232,9 @@ pub fn read<S: Section>(node: &Node, problems: &mut Problems) -> Option<S> {
         if !section.take(entry, problems) {
             let known: Vec<&str> = S::KEYS.iter().copied().filter(|key| !S::LATER.contains(key)).collect();
             refuse_key(entry, S::TITLE, &known, problems);
+            if let Some(meant) = suggest::nearest(&entry.key, known) {
+                section.mistyped(meant);
+            }
         }
     }
     Some(section)

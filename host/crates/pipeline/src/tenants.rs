@@ -13,7 +13,8 @@ use dirigo_disk::{FileAccess, HostDirectories};
 use super::admission::{Admission, Tenancy};
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
 use super::grant::{self, Grant};
-use super::loaded::texts;
+use super::loaded::{OpenedFile, texts};
+use super::mistaken::Wanted;
 use super::model::Budget;
 use super::name::Name;
 use super::section::Read as _;
@@ -35,7 +36,7 @@ impl Tenants {
     /// # Errors
     /// When it cannot be read, or with everything in it that is wrong.
     pub fn load(file: &Path) -> Result<Self, Diagnostics> {
-        let text = loaded::read_text(file, "tenants file", &[])?;
+        let text = OpenedFile::open_as(file, Wanted::Tenants, &[])?.read(Wanted::Tenants, &[])?;
         Self::parse(&text, file)
     }
 
@@ -64,35 +65,90 @@ impl Tenants {
         self.grant(tenant).map(|grant| [grant.sources, grant.sinks])
     }
 
+    /// The tenant that is listed with a pipeline file.
+    #[must_use]
+    pub fn owner(&self, file: &Path) -> Option<&str> {
+        self.tenant_of(&grant::real(file)).map(|(name, _)| name)
+    }
+
     /// The file that it was read from.
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// What the pipeline file at `file` may do on a host with these directories of its own.
+    /// What a pipeline file may do on a host with these directories of its own.
     ///
     /// # Errors
     /// When it is listed nowhere and there is no `[default]`, or a folder that its tenant was granted cannot be opened.
-    pub fn admit(&self, file: &Path, host: &HostDirectories) -> Result<Admission, Diagnostics> {
-        let problem = |message: String, help: String| {
-            let problem = Diagnostic::error(message).help(help);
-            Diagnostics::of_one(texts(file, "", &[]), problem)
+    pub fn admit(&self, file: &OpenedFile, host: &HostDirectories) -> Result<Admission, Diagnostics> {
+        let tenant = self.tenant_of(file.real());
+        let grant = tenant.map(|(_, grant)| grant).or(self.default.as_ref());
+        let Some(grant) = grant else {
+            return Err(refused(
+                file.path(),
+                format!("no tenant in {} has this pipeline file", self.file.display()),
+                "name the file or its folder in the `pipelines` of its `[[tenant]]`, or add a `[default]` for all others"
+                    .to_owned(),
+            ));
         };
-        let tenant = self.tenant_of(file);
-        let grant = match tenant {
-            Some((_, grant)) => grant,
-            None => self.default.as_ref().ok_or_else(|| {
-                problem(
-                    format!("no tenant in {} has this pipeline file", self.file.display()),
-                    "name the file or its folder in the `pipelines` of its `[[tenant]]`, or add a `[default]` for all \
-                     others"
-                        .to_owned(),
-                )
-            })?,
+        let own = folder_of(file.real()).to_owned();
+        self.admission(tenant.map(|(name, _)| name), grant, &[own], file.path(), host)
+    }
+
+    /// What a dead letter in the file at `letters` may do when it is run again: as much as the pipelines of its tenant, which is
+    /// the one that is named, or else the one in whose folders the file is.
+    ///
+    /// # Errors
+    /// When there is no such tenant, or a folder that it was granted cannot be opened.
+    pub fn admit_letters(
+        &self,
+        letters: &Path,
+        named: Option<&str>,
+        host: &HostDirectories,
+    ) -> Result<Admission, Diagnostics> {
+        let real = grant::real(letters);
+        let tenant = match named {
+            Some(name) => self
+                .by_name
+                .get_key_value(name)
+                .map(|(name, grant)| (name.as_str(), grant)),
+            None => self.tenant_around(&real, Grant::folders),
         };
-        let opened = grant.open(file).map_err(|(folder, error): (PathBuf, io::Error)| {
-            problem(
+        let Some(grant) = tenant.map(|(_, grant)| grant).or(self.default.as_ref()) else {
+            let file = self.file.display();
+            let (message, help) = match named {
+                Some(name) => (
+                    format!("{file} has no tenant `{name}`"),
+                    "name one of those that it lists".to_owned(),
+                ),
+                None => (
+                    format!("no tenant in {file} has a folder with these dead letters"),
+                    "say with `--tenant NAME` whose they are".to_owned(),
+                ),
+            };
+            return Err(refused(letters, message, help));
+        };
+        let of_pipelines = || grant.pipelines.iter().map(|path| folder_around(path).to_owned());
+        let own: Vec<PathBuf> = match tenant {
+            Some(_) => of_pipelines().collect(),
+            None => vec![folder_of(&real).to_owned()],
+        };
+        self.admission(tenant.map(|(name, _)| name), grant, &own, letters, host)
+    }
+
+    /// What a file of a tenant may do whose own folders are `own`.
+    fn admission(
+        &self,
+        tenant: Option<&str>,
+        grant: &Grant,
+        own: &[PathBuf],
+        file: &Path,
+        host: &HostDirectories,
+    ) -> Result<Admission, Diagnostics> {
+        let opened = grant.open(own).map_err(|(folder, error): (PathBuf, io::Error)| {
+            refused(
+                file,
                 format!("cannot open {}, a folder of its tenant: {error}", folder.display()),
                 format!("make it, or change `read` and `write` in {}", self.file.display()),
             )
@@ -103,7 +159,7 @@ impl Tenants {
             caps: Some(grant.caps),
             tenancy: Some(Tenancy {
                 file: self.file.clone(),
-                tenant: tenant.map(|(name, _)| name.to_owned()),
+                tenant: tenant.map(str::to_owned),
                 listed: self.by_name.keys().cloned().collect(),
             }),
         })
@@ -114,21 +170,57 @@ impl Tenants {
     }
 
     /// The tenant whose a pipeline file is: of those who name it, or a folder around it, the one that names it most closely.
-    fn tenant_of(&self, file: &Path) -> Option<(&str, &Grant)> {
-        let real = grant::real(file);
-        let named = self
+    fn tenant_of(&self, real: &Path) -> Option<(&str, &Grant)> {
+        self.tenant_around(real, |grant| grant.pipelines.clone())
+    }
+
+    /// The tenant with the innermost of `folders` around a path without symbolic links.
+    fn tenant_around(&self, real: &Path, folders: impl Fn(&Grant) -> Vec<PathBuf>) -> Option<(&str, &Grant)> {
+        let of_tenant = |(name, grant): (&'_ String, &'_ Grant)| {
+            let around = folders(grant).into_iter().filter(|path| real.starts_with(path));
+            around
+                .map(|path| path.components().count())
+                .max()
+                .map(|depth| (depth, name.clone()))
+        };
+        let (_, name) = self
             .by_name
             .iter()
-            .flat_map(|(name, grant)| grant.pipelines.iter().map(move |path| (path, name, grant)));
-        let around = named.filter(|(path, ..)| real.starts_with(path));
-        around
-            .max_by_key(|(path, ..)| path.components().count())
-            .map(|(_, name, grant)| (name.as_str(), grant))
+            .filter_map(of_tenant)
+            .max_by_key(|(depth, _)| *depth)?;
+        let (name, grant) = self.by_name.get_key_value(&name)?;
+        Some((name.as_str(), grant))
     }
 }
 
+fn refused(file: &Path, message: String, help: String) -> Diagnostics {
+    let problem = Diagnostic::error(message).help(help);
+    Diagnostics::of_one(texts(file, "", &[]), problem)
+}
+
+/// The folder that a file is in.
+fn folder_of(real: &Path) -> &Path {
+    real.parent().unwrap_or(Path::new("/"))
+}
+
+/// A folder, or the one that a file is in.
+fn folder_around(real: &Path) -> &Path {
+    if real.is_dir() { real } else { folder_of(real) }
+}
+
 fn read(text: &str, file: &Path, problems: &mut Problems) -> Option<Tenants> {
-    let root = document::parse(text, problems)?;
+    let mut unparsed = Problems::default();
+    let Some(root) = document::parse(text, &mut unparsed) else {
+        match Wanted::Tenants.data(text) {
+            Some(mistake) => problems.push(mistake),
+            None => *problems = unparsed,
+        }
+        return None;
+    };
+    if let Some(mistake) = Wanted::Tenants.other(&root) {
+        problems.push(mistake);
+        return None;
+    }
     let raw = raw::Tenants::read(&root, problems)?;
     let mut by_name = BTreeMap::new();
     let mut places: BTreeMap<String, Span> = BTreeMap::new();

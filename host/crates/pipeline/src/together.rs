@@ -1,87 +1,149 @@
-//! Pipelines that are to run side by side: each has a name and files of its own.
+//! Pipelines that run side by side: each has a name and files of its own, and its tenant's budget has room for it.
 //!
 //! Owns what one pipeline file alone cannot show. That the items of one file do not get in each other's way is found when
-//! it is loaded.
+//! it is loaded. Of two that exclude each other the one that comes later is refused, so who runs follows from the order in
+//! which they are named.
 
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
+use super::budgets::{Budgets, Share};
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
-use super::loaded::texts;
-use super::model::{ComponentRef, Pipeline};
+use super::loaded::SpanIndex;
+use super::model::{Budget, ComponentRef, Pipeline};
 use super::paths::{Access, Claim, Claims};
+use super::tenants::Tenants;
 use dirigo_connect::Files;
 
-/// What keeps `pipelines`, each with the file that its dead letters go to, from running in one process; by pipeline file,
-/// and nothing where all can.
-#[must_use]
-pub fn conflicts(pipelines: &[(&Pipeline, PathBuf)]) -> Vec<Diagnostics> {
-    let names = duplicate_names(pipelines);
-    if !names.is_empty() {
-        // Where they go by one name their dead letters go to one file too: that is said by now.
-        return names;
-    }
-    let mut claims = Claims::default();
-    let mut found = Vec::new();
-    for (pipeline, dead_letters) in pipelines {
-        let mut problems = Problems::default();
-        for claim in uses(pipeline, dead_letters) {
-            claims.add(claim, &mut problems);
-        }
-        if problems.has_errors() {
-            found.push(problems.into_diagnostics(texts(&pipeline.file, "", &[])));
-        }
-    }
-    found
+/// The pipelines that have been admitted to one process.
+#[derive(Debug)]
+pub struct SideBySide<'a> {
+    names: BTreeSet<String>,
+    claims: Claims,
+    budgets: Budgets<'a>,
 }
 
-fn duplicate_names(pipelines: &[(&Pipeline, PathBuf)]) -> Vec<Diagnostics> {
-    let is_taken = |(index, (pipeline, _)): &(usize, &(&Pipeline, PathBuf))| {
-        let mut earlier = pipelines[..*index].iter();
-        earlier.any(|(other, _)| other.name == pipeline.name)
-    };
-    let told = |(_, (pipeline, _)): (usize, &(&Pipeline, PathBuf))| {
-        let problem = Diagnostic::error(format!("two pipelines are named `{}`", pipeline.name));
-        let problem = problem.help("give each run-mate a name of its own");
-        Diagnostics::of_one(texts(&pipeline.file, "", &[]), problem)
-    };
-    pipelines.iter().enumerate().filter(is_taken).map(told).collect()
+/// A pipeline that has its place next to those that were admitted before it.
+#[derive(Debug)]
+pub struct Place {
+    name: String,
+    uses: Vec<Claim>,
+    share: Share,
+}
+
+impl<'a> SideBySide<'a> {
+    /// Without any pipeline yet. A tenants file overrules what pipeline files say of budgets: those are their tenants'.
+    #[must_use]
+    pub fn new(tenants: Option<&'a Tenants>) -> Self {
+        Self {
+            names: BTreeSet::new(),
+            claims: Claims::default(),
+            budgets: Budgets::new(tenants),
+        }
+    }
+
+    /// The place of a pipeline whose dead letters go to this file. It is not taken before [`admit`](Self::admit).
+    ///
+    /// # Errors
+    /// With what of the pipelines that were admitted is in its way: their names, their files, or what their tenant may have.
+    pub fn place(
+        &self,
+        pipeline: &Pipeline,
+        dead_letters: &Path,
+        span_index: &SpanIndex,
+    ) -> Result<Place, Box<Diagnostics>> {
+        let mut problems = Problems::default();
+        let uses = uses(pipeline, dead_letters, span_index);
+        if self.names.contains(&pipeline.name) {
+            // Where they go by one name their dead letters go to one file too: that is said by now.
+            let problem = Diagnostic::error(format!("two pipelines are named `{}`", pipeline.name));
+            let problem = problem.help("give each pipeline of a run a name of its own");
+            problems.push(problem.at_if(span_index.place("", "pipeline.name"), "the name of an earlier one"));
+        } else {
+            let mut own = Claims::default();
+            for claim in &uses {
+                own.add(claim.clone(), &mut problems);
+                self.claims.report(claim, &mut problems);
+            }
+        }
+        let share = self.budgets.share(pipeline, span_index, &mut problems);
+        if problems.has_errors() {
+            return Err(Box::new(problems.into_diagnostics(span_index.texts().clone())));
+        }
+        Ok(Place {
+            name: pipeline.name.clone(),
+            uses,
+            share,
+        })
+    }
+
+    /// Gives a pipeline the place that it was found to have.
+    pub fn admit(&mut self, place: Place) {
+        let Place { name, uses, share } = place;
+        self.names.insert(name);
+        for claim in uses {
+            // What stands in its file is no place in those of the ones that follow.
+            let claim = Claim { place: None, ..claim };
+            self.claims.note(claim);
+        }
+        self.budgets.take(share);
+    }
+
+    /// What each tenant may use whose pipelines were admitted, as far as that is said.
+    #[must_use]
+    pub fn budgets(&self) -> BTreeMap<String, Budget> {
+        self.budgets.by_tenant()
+    }
 }
 
 /// The files that a pipeline reads and writes.
-fn uses(pipeline: &Pipeline, dead_letters: &Path) -> Vec<Claim> {
-    let claim = |path: &Path, who: String, access| Claim {
+fn uses(pipeline: &Pipeline, dead_letters: &Path, span_index: &SpanIndex) -> Vec<Claim> {
+    let claim = |path: &Path, who: String, access, place| Claim {
         path: path.to_owned(),
         names: None,
         who: format!("{who} of pipeline `{}`", pipeline.name),
         access,
-        place: None,
+        place,
         is_default: false,
     };
-    let claim_files = |files: Files, who, access| match files {
-        Files::One(path) => claim(&path, who, access),
-        Files::Matching(pattern) => Claim {
-            names: Some(pattern.clone()),
-            ..claim(&pattern.folder, who, access)
-        },
+    let claim_files = |files: Files, what: &str, id: &str, access| {
+        let (who, place) = (format!("{what} `{id}`"), span_index.place(id, "path"));
+        match files {
+            Files::One(path) => claim(&path, who, access, place),
+            Files::Matching(pattern) => Claim {
+                names: Some(pattern.clone()),
+                ..claim(&pattern.folder, who, access, place)
+            },
+        }
     };
-    let mut uses = vec![claim(&pipeline.file, "the file".to_owned(), Access::Reads)];
+    let mut uses = vec![claim(&pipeline.file, "the file".to_owned(), Access::Reads, None)];
     for source in &pipeline.sources {
         let claims = source.spec.files().into_iter();
-        uses.extend(claims.map(|files| claim_files(files, format!("source `{}`", source.id), Access::Reads)));
+        uses.extend(claims.map(|files| claim_files(files, "source", &source.id, Access::Reads)));
     }
     for operator in &pipeline.operators {
         if let ComponentRef::File(path) = &operator.component {
             let who = format!("the component of operator `{}`", operator.id);
-            uses.push(claim(path, who, Access::Reads));
+            uses.push(claim(
+                path,
+                who,
+                Access::Reads,
+                span_index.place(&operator.id, "component"),
+            ));
         }
     }
     for sink in &pipeline.sinks {
         let claims = sink.spec.files().into_iter();
-        uses.extend(claims.map(|files| claim_files(files, format!("sink `{}`", sink.id), Access::Writes)));
+        uses.extend(claims.map(|files| claim_files(files, "sink", &sink.id, Access::Writes)));
     }
     uses.push(Claim {
         is_default: pipeline.dead_letters.is_none(),
-        ..claim(dead_letters, "the dead letters".to_owned(), Access::Writes)
+        ..claim(
+            dead_letters,
+            "the dead letters".to_owned(),
+            Access::Writes,
+            span_index.place("", "dead_letters.path"),
+        )
     });
     uses
 }

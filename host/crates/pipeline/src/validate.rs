@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dirigo_disk::{Denied, Usage};
 
-use super::admission::Admission;
+use super::admission::{Admission, Caps};
 use super::choice::Word;
 use super::config::Environment;
 use super::connector::Registry;
@@ -91,6 +91,11 @@ impl<'a> Validation<'a> {
     /// The pipeline, unless there was an error.
     pub(super) fn pipeline(&mut self, raw: &raw::File, file: &Path) -> Option<Pipeline> {
         let header = self.header(raw);
+        let account = self
+            .admission
+            .tenancy
+            .as_ref()
+            .map(|tenancy| tenancy.account().to_owned());
         let budget = raw
             .tenant
             .given()
@@ -120,6 +125,7 @@ impl<'a> Validation<'a> {
         let (sources, file) = (sources?, file.to_owned());
         Some(Pipeline {
             name,
+            account: account.unwrap_or_else(|| tenant.clone()),
             tenant,
             budget,
             slo,
@@ -133,7 +139,7 @@ impl<'a> Validation<'a> {
             tests,
             file,
             access: self.admission.access.clone(),
-            compiling: self.admission.caps.map(|caps| caps.compiling).unwrap_or_default(),
+            compiling: self.admission.compiling(),
         })
     }
 
@@ -188,6 +194,22 @@ impl<'a> Validation<'a> {
                 raw::TENANT.to_owned()
             }
         }
+    }
+
+    /// What a file asks for, or the default, as far as its tenant may have it; that it asks for more is reported.
+    pub fn capped(
+        &mut self,
+        key: &str,
+        asked: Option<(u64, Span)>,
+        default: u64,
+        cap: fn(&Caps) -> u64,
+        shown: fn(u64) -> String,
+    ) -> u64 {
+        let cap = self.admission.caps.as_ref().map_or(u64::MAX, cap);
+        if let Some((_, place)) = asked.filter(|(value, _)| *value > cap) {
+            self.problems.push(beyond_cap(key, &shown(cap), place));
+        }
+        asked.map_or(default, |(value, _)| value).min(cap)
     }
 
     /// The duration, where it is given; that it is 0 is reported.
@@ -367,8 +389,22 @@ pub(super) fn outside<'a>(file: &'a Path, environment: Environment<'a>, admissio
     Outside {
         environment,
         folder,
-        admission: Some(admission),
+        admission,
     }
+}
+
+/// A size, for people.
+#[must_use]
+pub fn shown_size(bytes: u64) -> String {
+    bytesize::ByteSize::b(bytes).display().iec().to_string()
+}
+
+/// Says that a file asks for more than its tenant may have.
+pub(super) fn beyond_cap(key: &str, cap: &str, place: Span) -> Diagnostic {
+    let problem = Diagnostic::error(format!("`{key}` is more than this tenant may ask for"));
+    problem.at(place, format!("more than {cap}")).help(format!(
+        "ask for {cap} or less; the operator of the host raises it with `limits = {{ {key} = … }}` in the tenants file"
+    ))
 }
 
 /// What `[pipeline]` says.

@@ -52,7 +52,7 @@ impl Assembled {
         } = prepared;
         let clock = host.options.clock.clone();
         let failure_latch = Arc::<FailureLatch>::default();
-        let (tenant, instances) = host.tenant(&pipeline.tenant);
+        let (tenant, instances) = host.tenant(&pipeline.account);
         let quota = instances.quota.clone();
         let (dead_letters, dead_letter_task) = DeadLetters::new(
             connectors.dead_letters,

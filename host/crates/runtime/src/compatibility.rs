@@ -6,22 +6,21 @@
 
 mod migration;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::in_flight::InFlightCounts;
 use super::location::{DEAD_LETTERS_FILE, StateLocation};
 use super::prepare::Prepared;
+use super::start_error::were;
 use dirigo_connect::{Facets, facets, seen_from};
 use dirigo_disk as disk;
 use dirigo_engine::{Component, Setup};
 use dirigo_ground::call::StateVersions;
 use dirigo_pipeline::{ComponentRef, Diagnostics, Operator, Pipeline, Pointer, Source, TimeField};
-use dirigo_state::{self as state, Layout, Store};
+use dirigo_state::{self as state, Layout};
 
 /// What state belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -84,7 +83,7 @@ pub(super) struct Incompatibility {
 }
 
 /// Checks a pipeline against the state in `location`, and carries over what that knows: which versions of state there
-/// still are.
+/// still are. Touches nothing.
 ///
 /// # Errors
 /// With every difference that would make results wrong, or when the state cannot be read.
@@ -92,16 +91,15 @@ pub fn resume(mut prepared: Prepared, location: &StateLocation) -> Result<Prepar
     let StateLocation::Directory { path, fresh: false } = location else {
         return Ok(prepared);
     };
-    if !path.exists() {
+    let Some(stopped) = state::stopped(&disk::Real, path)? else {
         return Ok(prepared);
-    }
-    let store = Store::open(Arc::new(disk::Real), path)?;
-    let Some(offsets) = store.offsets()? else {
+    };
+    let Some(offsets) = stopped.known_offsets()? else {
         return Ok(prepared);
     };
     let old = offsets.pipeline.as_ref().and_then(Description::from_json);
     let old = old.ok_or(Incompatible::Undescribed)?;
-    let waiting = InFlightCounts::count(&store.take_in_flight()?)?;
+    let waiting = InFlightCounts::count(stopped.in_flight())?;
     let differences = old.differences(&prepared.description, &waiting);
     if differences.is_empty() {
         prepared.description.inherit(&old);
@@ -118,10 +116,10 @@ pub fn tenant(location: &StateLocation) -> Result<Option<String>, Incompatible> 
     let StateLocation::Directory { path, .. } = location else {
         return Ok(None);
     };
-    if !path.exists() {
+    let Some(stopped) = state::stopped(&disk::Real, path)? else {
         return Ok(None);
-    }
-    let offsets = Store::open(Arc::new(disk::Real), path)?.offsets()?;
+    };
+    let offsets = stopped.known_offsets()?;
     let known = offsets.and_then(|offsets| Description::from_json(offsets.pipeline.as_ref()?));
     Ok(known.and_then(|known| known.tenant))
 }
@@ -250,8 +248,7 @@ impl Description {
             !new.items.contains(*id) && !self.operators.contains_key(*id) && !self.sinks.contains_key(*id)
         });
         found.extend(at_gone.map(|(id, events)| {
-            let message =
-                format!("`{id}` is gone, and {events} events were on their way to it when the last run stopped");
+            let message = format!("`{id}` is gone, and {} to it when the last run stopped", were(*events));
             Incompatibility::new(id, "id", message, "").suggest(Incompatibility::gone(id))
         }));
         let of_gone = waiting
@@ -259,9 +256,12 @@ impl Description {
             .iter()
             .filter(|(id, _)| !new.sources.contains_key(*id) && !self.sources.contains_key(*id));
         found.extend(of_gone.map(|(id, events)| {
-            let message = format!(
-                "source `{id}` is gone, and {events} of its events were on their way when the last run stopped"
-            );
+            let were = if *events == 1 {
+                "was on its way"
+            } else {
+                "were on their way"
+            };
+            let message = format!("source `{id}` is gone, and {events} of its events {were} when the last run stopped");
             Incompatibility::new(id, "id", message, "").suggest(Incompatibility::gone(id))
         }));
         found

@@ -41,7 +41,7 @@ pub struct Connectors {
 
 impl Connectors {
     /// Opens the sources and sinks of a pipeline, where the state in `location` says they stopped. That no two of them,
-    /// and none of another pipeline, use one file was found with [`conflicts`](dirigo_pipeline::conflicts).
+    /// and none of another pipeline, use one file was found with [`SideBySide`](dirigo_pipeline::SideBySide).
     ///
     /// # Errors
     /// When one of them, or the state, cannot be opened.

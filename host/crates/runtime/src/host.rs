@@ -159,7 +159,7 @@ impl Host {
     /// A meter of what `job` takes of the workers.
     #[must_use]
     pub fn meter(&self, job: &Job) -> DemandMeter {
-        let (_, instances) = self.tenant(&job.pipeline().tenant);
+        let (_, instances) = self.tenant(&job.pipeline().account);
         DemandMeter::new(job, instances.quota.budget().weight)
     }
 

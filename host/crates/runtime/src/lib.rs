@@ -45,9 +45,10 @@ pub use delivery_semantics::{DeliveryCapabilities, DeliveryGuarantee, DeliverySe
 pub use graph::Ended;
 pub use host::{Host, HostOptions};
 pub use job::{Control, Job};
+pub use letter_file::LetterLines;
 pub use location::{StateLocation, dead_letters_path};
 pub use opening::Opened;
-pub use outputs::foresee;
+pub use outputs::{foresee, try_sources};
 pub use prepare::{Patience, Prepared, prepare, prepare_with};
 pub use preview::preview;
 pub use recovery::RecoveredBatches;
@@ -57,7 +58,7 @@ pub use start_error::StartError;
 pub use status::{Monitor, OperatorStatus, SinkStatus, SourceStatus, Status, Waiting};
 pub use summary::{
     CheckpointSummary, EdgeSummary, Figures, Latency, OpenWindowsSummary, OperatorSummary, Outcome, PipelineSummary,
-    SliceSummary, SloSummary, SourceSummary, Summary, TenantSummary,
+    RefusedSummary, SliceSummary, SloSummary, SourceSummary, Summary, TenantSummary,
 };
 
 /// Fuel between two yields of an instance that runs next to the actors: nobody else waits for the thread.

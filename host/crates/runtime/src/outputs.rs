@@ -11,14 +11,16 @@ use super::disks::Disks;
 use super::letter_file;
 use super::location::{DEAD_LETTERS_FILE, StateLocation, dead_letters_path};
 use super::prepare::Prepared;
+use super::recovery::RecoveredBatches;
 use super::start_error::StartError;
 use dirigo_connect::sink::{self, Beginning, Offset, Resume, Sink, SinkSpec as _};
+use dirigo_connect::source::Opening;
 use dirigo_connectors::file::{FileFormat, LinesSpec};
 use dirigo_disk::{self as disk, Disk, PathKind};
 use dirigo_flow::{Attempts, DeadLetterOffset};
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::{IfExists, Pipeline};
-use dirigo_state::{self as state, Offsets, Stopped};
+use dirigo_state::{self as state, Offsets};
 
 /// Opens the dead letters when the first one comes.
 type OpenDeadLetters = Box<dyn FnOnce() -> Result<Box<dyn Sink>, sink::Error> + Send>;
@@ -40,13 +42,44 @@ pub fn foresee(prepared: &Prepared, location: &StateLocation) -> Result<Vec<Stri
     Outputs::new(prepared, location, known, discarded)?.check(&Disks::of(&prepared.pipeline))
 }
 
+/// Whether the sources could be read on, and what was on its way put back, as the state in `location` says. Opens the sources, and
+/// closes them again; one that gives nothing twice is left alone.
+///
+/// # Errors
+/// When one of them cannot be opened or has changed in what was read of it, events have no place to go, or the state cannot be read.
+pub fn try_sources(prepared: &Prepared, clock: &Arc<dyn Clock>, location: &StateLocation) -> Result<(), StartError> {
+    let pipeline = &prepared.pipeline;
+    let disk = Disks::of(pipeline).sources;
+    let mut known = Offsets::default();
+    if let StateLocation::Directory { path, fresh: false } = location
+        && let Some(stopped) = state::stopped(&disk::Real, path)?
+    {
+        known = stopped.offsets()?;
+        RecoveredBatches::read(stopped.in_flight().to_vec(), &known, pipeline)?;
+    }
+    let sources = pipeline.sources.iter();
+    for source in sources.filter(|source| source.spec.can_be_read_again(&*disk)) {
+        let opened = source.spec.open(Opening {
+            key: source.key.as_ref(),
+            time: source.time.as_ref(),
+            clock: clock.clone(),
+            from: known.sources.get(&source.id),
+            is_continued: matches!(location, StateLocation::Directory { .. }),
+            disk: &disk,
+        });
+        opened.map_err(|reason| StartError::Source {
+            id: source.id.clone(),
+            reason,
+        })?;
+    }
+    Ok(())
+}
+
 /// What the state in a directory knows of sources and sinks, if there is any.
 pub(super) fn stored(disk: &dyn Disk, directory: &Path) -> Result<Option<Offsets>, state::Error> {
-    let is_state = |found: Vec<(String, PathBuf)>| found.iter().any(|(_, path)| path == directory);
-    if matches!(disk.look(directory), Ok(PathKind::Folder)) && is_state(state::pipelines(disk, directory)?) {
-        return Stopped::open(disk, directory)?.offsets().map(Some);
-    }
-    Ok(None)
+    state::stopped(disk, directory)?
+        .map(|stopped| stopped.offsets())
+        .transpose()
 }
 
 /// Where a pipeline writes, and what its state knows of that.
@@ -162,7 +195,9 @@ impl<'a> Outputs<'a> {
         let mut found = Vec::new();
         for sink in &self.pipeline.sinks {
             let id = &sink.id;
-            if self.known.sinks.contains_key(id) {
+            if let Some(offset) = self.known.sinks.get(id) {
+                let checked = sink.spec.check_committed(offset, disk);
+                checked.map_err(|reason| StartError::sink(id, reason))?;
                 found.push(format!(
                     "sink `{id}`: goes on where the last run with this state stopped"
                 ));
@@ -174,7 +209,11 @@ impl<'a> Outputs<'a> {
                     .map(|fate| format!("sink `{id}`: {fate}")),
             );
         }
-        if self.dead_letters.from.file.is_none() && self.dead_letters.has_content(letter_disk)? {
+        let has_letters = self.dead_letters.has_content(letter_disk)?;
+        if let Some(offset) = self.dead_letters.from.file.as_ref().filter(|_| has_letters) {
+            let checked = self.dead_letters.spec().check_committed(offset, letter_disk);
+            checked.map_err(|reason| StartError::DeadLetters { reason })?;
+        } else if has_letters {
             let fate = self
                 .dead_letters
                 .spec()
@@ -212,8 +251,8 @@ impl<'a> Outputs<'a> {
             }
             None if has_content && (self.goes_on || letters.if_exists == Some(IfExists::Append)) => {
                 if !self.goes_on {
-                    letters.expect_no_retry()?;
-                    let next_id = letter_file::next_id(path);
+                    letters.expect_no_retry(&**disk)?;
+                    let next_id = letter_file::next_id(&**disk, path);
                     from.next_id = next_id.map_err(|reason| failed(sink::Error::fatal(reason)))?;
                 }
                 let mut opened = spec
@@ -231,7 +270,7 @@ impl<'a> Outputs<'a> {
             Some(_) | None => {}
         }
         if letters.from.file.is_none() {
-            letter_file::forget_retries(path).map_err(|reason| StartError::Remove {
+            letter_file::forget_retries(&**disk, path).map_err(|reason| StartError::Remove {
                 path: path.clone(),
                 reason,
             })?;
@@ -281,23 +320,26 @@ impl DeadLetterFile {
     }
 
     /// Refuses to add letters to those of which a retry was interrupted: it would go on in outputs that have grown since.
-    fn expect_no_retry(&self) -> Result<(), StartError> {
+    fn expect_no_retry(&self, disk: &dyn Disk) -> Result<(), StartError> {
         let path = letter_file::private_state(&self.path);
-        if path.exists() {
-            return Err(StartError::RetryUnfinished { path });
+        match disk.look(&path) {
+            Ok(PathKind::Missing) => Ok(()),
+            Ok(_) => Err(StartError::RetryUnfinished { path }),
+            Err(reason) => Err(cannot_look_at(&path, &reason)),
         }
-        Ok(())
     }
 
     fn has_content(&self, disk: &dyn Disk) -> Result<bool, StartError> {
-        let found = disk.look(&self.path).map_err(|reason| StartError::DeadLetters {
-            reason: sink::Error::caused_by(
-                reason.kind(),
-                format!("cannot look at {}: {reason}", self.path.display()),
-            ),
-        })?;
+        let found = disk.look(&self.path);
+        let found = found.map_err(|reason| cannot_look_at(&self.path, &reason))?;
         Ok(matches!(found, PathKind::File(1..) | PathKind::Folder))
     }
+}
+
+fn cannot_look_at(path: &Path, reason: &std::io::Error) -> StartError {
+    let message = format!("cannot look at {}: {reason}", path.display());
+    let reason = sink::Error::caused_by(reason.kind(), message);
+    StartError::DeadLetters { reason }
 }
 
 /// Where the dead letters end, as far as the state knows.

@@ -3,7 +3,6 @@
 //! Owns finding the dead letter, loading its component, and what came of it. Nothing of the pipeline is touched: what
 //! the operator returns is reported and goes nowhere.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +10,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::SLICE_FUEL;
-use dirigo_disk::{Real, open_regular};
+use super::letter_file::LetterLines;
+use dirigo_disk::{Real, Usage};
 use dirigo_engine::{
     self as engine, Budget, Component, Engine, EventOrigins, GuestLog, Instance, Kind, Seed, Setup, Trap, Unopened,
 };
@@ -21,7 +21,7 @@ use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
 use dirigo_ground::clock::Clock;
 use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::Ticket;
-use dirigo_pipeline::{self as pipeline, Window};
+use dirigo_pipeline::{self as pipeline, Admission, Window};
 use dirigo_state::windows::{self, Plan};
 use dirigo_state::{Entry, Table};
 
@@ -136,17 +136,14 @@ pub fn find(path: &Path, id: u64) -> Result<DeadLetter, Error> {
         path: path.to_owned(),
         reason,
     };
-    let (file, _) = open_regular(&Real, path).map_err(unreadable)?;
-    let mut lines = BufReader::new(file);
+    let mut lines = LetterLines::open(&Real, path, u64::MAX).map_err(unreadable)?;
     let mut contents = LetterFile::default();
-    let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
-        match serde_json::from_slice::<DeadLetter>(&line) {
-            Ok(dead_letter) if dead_letter.id == id => return Ok(dead_letter),
-            Ok(dead_letter) => contents.add(dead_letter.id),
-            Err(_) => contents.broken += 1,
+    while let Some((_, letter)) = lines.read().map_err(unreadable)? {
+        match letter {
+            Some(dead_letter) if dead_letter.id == id => return Ok(dead_letter),
+            Some(dead_letter) => contents.add(dead_letter.id),
+            None => contents.broken += 1,
         }
-        line.clear();
     }
     Err(Error::NotFound {
         id,
@@ -178,14 +175,25 @@ impl LetterFile {
     }
 }
 
-/// Loads the component that `dead_letter` failed in, or instead of it the one at `instead`.
+/// Loads the component that `dead_letter` failed in, where the letter may read it, or instead of it the one at `instead`, which
+/// the caller names.
 ///
 /// # Errors
 /// When no component saw the event, or it can't be loaded, or has changed since.
-pub fn load(engine: &Engine, dead_letter: &DeadLetter, instead: Option<&str>) -> Result<Component, Error> {
+pub fn load(
+    engine: &Engine,
+    dead_letter: &DeadLetter,
+    instead: Option<&str>,
+    admission: &Admission,
+) -> Result<Component, Error> {
     let setup = setup_of(dead_letter)?;
     let name = instead.unwrap_or(&setup.component);
-    let loaded = engine.load_named(Path::new(name));
+    let loaded = if instead.is_some() || name.starts_with("builtin:") {
+        engine.load_named(Path::new(name))
+    } else {
+        let disk = admission.access.disk(Usage::Read);
+        engine.load_file_on(&*disk, Path::new(name), admission.compiling())
+    };
     let component = loaded.map_err(|reason| Error::Component { reason })?;
     let recorded = dead_letter.component.as_deref().unwrap_or_default();
     if instead.is_none() && component.sha256() != recorded {
@@ -218,12 +226,18 @@ fn setup_of(dead_letter: &DeadLetter) -> Result<&OperatorSetup, Error> {
     }
 }
 
-/// Runs the event of `dead_letter` in `component`, with the limits that it failed under.
+/// Runs the event of `dead_letter` in `component`, with the limits that it failed under, as far as it may have them.
 ///
 /// # Errors
 /// When no component saw the event, this one is of another kind, or the dead letter is damaged.
-pub async fn run(dead_letter: &DeadLetter, component: &Component, clock: Arc<dyn Clock>) -> Result<Replayed, Error> {
+pub async fn run(
+    dead_letter: &DeadLetter,
+    component: &Component,
+    admission: &Admission,
+    clock: Arc<dyn Clock>,
+) -> Result<Replayed, Error> {
     let setup = setup_of(dead_letter)?;
+    let limits = admission.capped(setup.limits);
     check_kind(component.kind(), setup.window)?;
     let batch = batch(dead_letter)?;
     let mut table = Table::default();
@@ -232,8 +246,8 @@ pub async fn run(dead_letter: &DeadLetter, component: &Component, clock: Arc<dyn
     }
     let instance_setup = Setup {
         schema: None,
-        limits: setup.limits,
-        config: pipeline::resolve(&setup.config)
+        limits,
+        config: pipeline::resolve(&setup.config, admission)
             .map_err(Error::Environment)?
             .to_string()
             .into(),
@@ -258,7 +272,7 @@ pub async fn run(dead_letter: &DeadLetter, component: &Component, clock: Arc<dyn
     };
     let (request, plan) = request(component, &batch, &mut table, setup.window);
     let budget = Budget {
-        total: setup.limits.fuel_per_event,
+        total: limits.fuel_per_event,
         slice: SLICE_FUEL,
     };
     // A dead letter does not tell it from others that were made of the same event: it is taken for the first of them.

@@ -9,15 +9,13 @@
 //! was retried is then noted in a file there (`.NAME.retried`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::connectors::{BATCH_EVENTS, Connectors, begin};
 use super::disks::Disks;
 use super::host::Host;
-use super::letter_file;
+use super::letter_file::{self, LetterLines};
 use super::location::{StateLocation, dead_letters_path};
 use super::opening::Opened;
 use super::outputs::{self, Outputs, stored};
@@ -28,7 +26,7 @@ use dirigo_connect::Source;
 use dirigo_connect::sink::Resume;
 use dirigo_connect::source::{self, Intake, Offset, Read, ReadLimit, ReadProgress};
 use dirigo_connectors::records::Extract;
-use dirigo_disk as disk;
+use dirigo_disk::{self as disk, Disk};
 use dirigo_flow::{Attempts, DeadLetter, DeadLetterOffset, IdRanges, SavedBatch};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::fields::Fields;
@@ -119,10 +117,10 @@ pub enum Error {
     State(#[from] state::Error),
 }
 
-/// Which letters of a file were retried, as far as that is noted next to it.
+/// Which letters of a file that a user names were retried, as far as that is noted next to it.
 #[must_use]
 pub fn retried(letters: &Path) -> IdRanges {
-    letter_file::retried(letters)
+    letter_file::retried(&disk::Real, letters)
 }
 
 /// The state directory of a retry of letters whose pipeline keeps no state. Without it the letters are as they were before.
@@ -143,8 +141,8 @@ pub fn open(
     selection: &Selection,
 ) -> Result<(Option<Opened>, Round), Error> {
     let disks = Disks::of(&prepared.pipeline);
-    let disk = &disks.host;
     let place = Place::of(&prepared.pipeline, state_directory);
+    let disk = place.disk(&disks);
     let directory = place.directory();
     let is_known = stored(&**disk, directory)?.is_some();
     if !is_known && !place.is_private {
@@ -164,13 +162,20 @@ pub fn open(
     let from = outputs::dead_letter_offset(&known)?;
     let mut already = from.as_ref().map(|from| from.retried.clone()).unwrap_or_default();
     if place.is_private {
-        already.extend(&retried(&place.letters));
+        already.extend(&letter_file::retried(&**disk, &place.letters));
     }
     let length = match &from {
         Some(from) => from.file.as_ref().map_or(Some(0), |file| file["length"].as_u64()),
         None => None,
     };
-    let mut gathered = gather(&place, length, &already, &prepared, selection)?;
+    let mut gathered = gather(
+        &place,
+        &**place.letters_disk(&disks),
+        length,
+        &already,
+        &prepared,
+        selection,
+    )?;
     gathered.round.is_resumed = !in_flight.is_empty();
     let mut from = from.unwrap_or(DeadLetterOffset {
         next_id: gathered.round.next_id,
@@ -216,7 +221,7 @@ fn connect(
     let known = &outputs.known;
     let clock = host.clock();
     outputs.check(disks)?;
-    let store = Store::open(disks.host.clone(), place.directory())?;
+    let store = Store::open(place.disk(disks).clone(), place.directory())?;
     let open_sink = |sink: &dirigo_pipeline::Sink| {
         let fresh = || Resume::Fresh(outputs.beginning(&sink.id));
         let resume = known.sinks.get(&sink.id).map_or_else(fresh, Resume::At);
@@ -275,6 +280,20 @@ impl Place {
         }
     }
 
+    /// Where the state is: next to the letters, whose place may be the pipeline's, or where the host keeps it.
+    fn disk<'a>(&self, disks: &'a Disks) -> &'a Arc<dyn Disk> {
+        if self.is_private { &disks.sinks } else { &disks.host }
+    }
+
+    /// Where the letters are.
+    fn letters_disk<'a>(&self, disks: &'a Disks) -> &'a Arc<dyn Disk> {
+        if self.letters.starts_with(self.directory()) {
+            &disks.host
+        } else {
+            &disks.sinks
+        }
+    }
+
     fn directory(&self) -> &Path {
         match &self.location {
             StateLocation::Directory { path, .. } => path,
@@ -291,21 +310,20 @@ impl Place {
 pub fn conclude(pipeline: &Pipeline, state_directory: Option<&Path>) -> Result<(), Error> {
     let place = Place::of(pipeline, state_directory);
     let directory = place.directory();
-    let known = stored(&disk::Real, directory)?.unwrap_or_default();
+    let disks = Disks::of(pipeline);
+    let (disk, letters_disk) = (place.disk(&disks), &**place.letters_disk(&disks));
+    let known = stored(&**disk, directory)?.unwrap_or_default();
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        |reason| Error::Write { path, reason }
+    };
     if let Some(offset) = outputs::dead_letter_offset(&known)? {
-        let mut ids = retried(&place.letters);
+        let mut ids = letter_file::retried(letters_disk, &place.letters);
         ids.extend(&offset.retried);
-        letter_file::note_retried(&place.letters, &ids).map_err(|reason| Error::Write {
-            path: place.letters.clone(),
-            reason,
-        })?;
+        letter_file::note_retried(letters_disk, &place.letters, &ids).map_err(failed(&place.letters))?;
     }
-    if place.is_private && directory.exists() {
-        let removed = std::fs::remove_dir_all(directory);
-        removed.map_err(|reason| Error::Write {
-            path: directory.to_owned(),
-            reason,
-        })?;
+    if place.is_private {
+        letter_file::remove_state(&**disk, directory).map_err(failed(directory))?;
     }
     Ok(())
 }
@@ -346,6 +364,7 @@ struct Chosen {
 /// Reads the letters of a file, as far as they are committed, and chooses those that go back.
 fn gather(
     place: &Place,
+    disk: &dyn Disk,
     length: Option<u64>,
     already: &IdRanges,
     prepared: &Prepared,
@@ -363,21 +382,17 @@ fn gather(
         },
     };
     let Gathered { chosen, round } = &mut gathered;
-    let file = match File::open(&place.letters) {
+    let mut lines = match LetterLines::open(disk, &place.letters, length.unwrap_or(u64::MAX)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(gathered),
-        file => file.map_err(unreadable)?,
+        lines => lines.map_err(unreadable)?,
     };
-    let mut lines = BufReader::new(file.take(length.unwrap_or(u64::MAX)));
-    let (mut line, mut bytes) = (Vec::new(), 0);
-    while lines.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
-        let size = line.len();
-        let letter = serde_json::from_slice::<DeadLetter>(&line);
-        line.clear();
-        let Ok(letter) = letter else {
+    let mut bytes = 0;
+    while let Some((size, letter)) = lines.read().map_err(unreadable)? {
+        let Some(letter) = letter else {
             *round.left.entry("it cannot be read".to_owned()).or_default() += 1;
             continue;
         };
-        round.next_id = round.next_id.max(letter.id + 1);
+        round.next_id = round.next_id.max(letter.id.saturating_add(1));
         if already.contains(letter.id) || !selection.has(&letter) {
             continue;
         }
@@ -496,20 +511,26 @@ fn put_back(mut chosen: Vec<Chosen>, prepared: &Prepared, epoch: u64) -> Vec<InF
     batches.into_iter().map(|(_, waiting)| waiting).collect()
 }
 
-/// The operators in which the letters failed that are meant and were not retried, as far as that is noted.
+/// The operators in which the letters of a pipeline failed that are meant and were not retried, as far as that is noted.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn operators(letters: &Path, selection: &Selection) -> Result<BTreeSet<String>, Error> {
+pub fn operators(
+    pipeline: &Pipeline,
+    state_directory: Option<&Path>,
+    selection: &Selection,
+) -> Result<BTreeSet<String>, Error> {
+    let disks = Disks::of(pipeline);
+    let place = Place::of(pipeline, state_directory);
+    let (disk, letters) = (&**place.letters_disk(&disks), &place.letters);
     let unreadable = |reason| Error::Read {
-        path: letters.to_owned(),
+        path: letters.clone(),
         reason,
     };
-    let retried = retried(letters);
+    let retried = letter_file::retried(disk, letters);
     let mut operators = BTreeSet::new();
-    for line in BufReader::new(File::open(letters).map_err(unreadable)?).split(b'\n') {
-        let line = line.map_err(unreadable)?;
-        let letter = serde_json::from_slice::<DeadLetter>(&line).ok();
+    let mut lines = LetterLines::open(disk, letters, u64::MAX).map_err(unreadable)?;
+    while let Some((_, letter)) = lines.read().map_err(unreadable)? {
         let meant =
             letter.filter(|letter| letter.setup.is_some() && selection.has(letter) && !retried.contains(letter.id));
         operators.extend(meant.map(|letter| letter.operator));

@@ -164,7 +164,7 @@ impl DemandMeter {
         let pipeline = job.pipeline();
         let demand = Demand {
             pipeline: pipeline.name.clone(),
-            tenant: pipeline.tenant.clone(),
+            tenant: pipeline.account.clone(),
             weight,
             slo: pipeline.slo,
             used: Vec::new(),

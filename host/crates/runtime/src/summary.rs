@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use dirigo_actor::Counts;
 use dirigo_flow::FirstDeadLetter;
-use dirigo_pipeline::DeadLettersMax;
+use dirigo_pipeline::{DeadLettersMax, Diagnostics};
 
 /// The whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +22,21 @@ pub struct Summary {
     pub operators: Vec<OperatorSummary>,
     /// By tenant.
     pub tenants: Vec<TenantSummary>,
+    /// Pipeline files that were refused at the start; the others ran without them.
+    pub refused: Vec<RefusedSummary>,
+}
+
+/// A pipeline file that was refused.
+#[derive(Clone, Debug, Serialize)]
+pub struct RefusedSummary {
+    /// Which.
+    pub file: PathBuf,
+    /// The name of the pipeline, if it could be read.
+    pub name: Option<String>,
+    /// Whose it is, if that is known.
+    pub tenant: Option<String>,
+    /// What is wrong, each at its place in the file.
+    pub findings: Diagnostics,
 }
 
 /// What is counted of a run and of each pipeline in it.
@@ -301,7 +316,14 @@ impl Summary {
             pipelines,
             operators: operators.into_iter().flatten().collect(),
             tenants,
+            refused: Vec::new(),
         }
+    }
+
+    /// With pipeline files that did not run.
+    #[must_use]
+    pub fn with_refused(self, refused: Vec<RefusedSummary>) -> Self {
+        Self { refused, ..self }
     }
 
     /// What does not add up: each is a fault of the host.

@@ -36,6 +36,6 @@ pub use error::Error;
 pub use keys::Keys;
 pub use layout::Layout;
 pub use snapshot::{InFlight, Offsets, Snapshot};
-pub use stopped::{Finding, Stopped, Verification, pipelines, verify};
+pub use stopped::{Finding, Stopped, Verification, pipelines, stopped, verify};
 pub use store::{Apply, Store, StoreOptions};
 pub use table::{Entry, Record, Table};

@@ -79,6 +79,23 @@ pub fn pipelines(disk: &dyn Disk, directory: &Path) -> Result<Vec<(String, PathB
     read()
 }
 
+/// The state in `directory` if there is any: a folder without is as good as none.
+///
+/// # Errors
+/// When a process has it, or it is damaged.
+pub fn stopped(disk: &dyn Disk, directory: &Path) -> Result<Option<Stopped>, Error> {
+    let looked = disk.look(directory).map_err(|reason| Error::Directory {
+        path: directory.to_owned(),
+        reason,
+    })?;
+    if looked != disk::PathKind::Folder {
+        return Ok(None);
+    }
+    let found = pipelines(disk, directory)?;
+    let is_there = found.iter().any(|(_, path)| path == directory);
+    is_there.then(|| Stopped::open(disk, directory)).transpose()
+}
+
 impl Stopped {
     /// Opens the state of one pipeline.
     ///
@@ -115,6 +132,15 @@ impl Stopped {
         let bytes = self.moment.offsets.as_deref();
         let parsed = bytes.map_or_else(|| Ok(Offsets::default()), serde_json::from_slice);
         parsed.map_err(|_| Error::Unreadable { what: "positions" })
+    }
+
+    /// The same; `None` where no run has begun yet.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn known_offsets(&self) -> Result<Option<Offsets>, Error> {
+        let is_known = self.moment.offsets.is_some();
+        is_known.then(|| self.offsets()).transpose()
     }
 
     /// What was on its way.

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use dirigo::flow::DeadLetter;
-use dirigo::runtime::retry;
+use dirigo::disk::Real;
+use dirigo::runtime::{LetterLines, retry};
 use serde::Serialize;
 
 use super::super::output::{Format, grouped};
@@ -89,12 +87,9 @@ impl LetterList {
             groups: Vec::new(),
         };
         let mut groups: BTreeMap<[String; 4], LetterGroup> = BTreeMap::new();
-        let mut lines = BufReader::new(File::open(file).with_context(reading)?);
-        let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line).with_context(reading)? > 0 {
-            let letter = serde_json::from_slice::<DeadLetter>(&line);
-            line.clear();
-            let Ok(letter) = letter else {
+        let mut lines = LetterLines::open(&Real, file, u64::MAX).with_context(reading)?;
+        while let Some((_, letter)) = lines.read().with_context(reading)? {
+            let Some(letter) = letter else {
                 list.unreadable += 1;
                 continue;
             };

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use dirigo::pipeline::{self, Inputs, Override, Pipeline};
+use dirigo::pipeline::{Budget, Inputs, Override, Pipeline, SideBySide};
 use dirigo::runtime::retry::{self, Selection};
-use dirigo::runtime::{Host, HostOptions, Prepared, StateLocation, compatibility, dead_letters_path};
+use dirigo::runtime::{Host, HostOptions, Prepared, StateLocation, dead_letters_path};
 use dirigo::scheduler::PolicyKind;
 use serde::Serialize;
 
-use super::super::output::{Format, grouped};
+use super::super::admission::{self, Refusal};
+use super::super::output::{Format, counted, grouped};
 use super::super::setup::CommandContext;
 use super::super::{Exit, Globals, output, own_state, report};
 
@@ -78,18 +79,20 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         }
     };
     let location = location(args, &prepared.pipeline);
-    if !own_state::is_of_tenant(&setup, &prepared, &location, globals)? {
-        return Ok(Exit::Configuration);
+    if let Err(refusal) = own_state::expect_of_tenant(&setup, &prepared, &location) {
+        return refusal.reported(globals);
     }
-    let prepared = match compatibility::resume(prepared, &location) {
+    let prepared = match admission::resumed(prepared, &location) {
         Ok(prepared) => prepared,
-        Err(compatibility::Incompatible::Changed(problems)) => {
-            report::all(&[*problems], globals.format)?;
-            return Ok(Exit::Configuration);
-        }
-        Err(error) => return Err(error.into()),
+        Err(refusal) => return refusal.reported(globals),
     };
-    let retried = retry_all(args, &setup, &prepared, &location)?;
+    let mut alone = SideBySide::new(setup.tenants.as_ref());
+    let dead_letters = dead_letters_path(&prepared.pipeline, &location);
+    match alone.place(&prepared.pipeline, &dead_letters, &prepared.span_index) {
+        Ok(place) => alone.admit(place),
+        Err(problems) => return Refusal::from(*problems).reported(globals),
+    }
+    let retried = retry_all(args, &setup, &prepared, &location, &alone.budgets())?;
     let is_asked_for = args.operator.is_some() || !args.id.is_empty();
     if is_asked_for && retried.letters == 0 && retried.left.is_empty() && !retried.has_resumed {
         bail!(
@@ -130,6 +133,7 @@ fn retry_all(
     setup: &CommandContext,
     prepared: &Prepared,
     location: &StateLocation,
+    budgets: &BTreeMap<String, Budget>,
 ) -> anyhow::Result<Retried> {
     let pipeline = &prepared.pipeline;
     let state = match location {
@@ -148,7 +152,7 @@ fn retry_all(
     };
     loop {
         // One for each commit: with it everything goes that has the state open.
-        let host = host(setup, prepared)?;
+        let host = host(setup, budgets);
         let (opened, round) = retry::open(&host, prepared.clone(), state, &selection)?;
         // Those that fail again are for another day.
         selection.below.get_or_insert(round.next_id);
@@ -183,7 +187,7 @@ fn what_follows(state: Option<&Path>, retried: &Retried) -> String {
     }
 }
 
-fn host(setup: &CommandContext, prepared: &Prepared) -> anyhow::Result<Host> {
+fn host(setup: &CommandContext, budgets: &BTreeMap<String, Budget>) -> Host {
     let options = HostOptions {
         workers: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
         policy: PolicyKind::default(),
@@ -191,11 +195,10 @@ fn host(setup: &CommandContext, prepared: &Prepared) -> anyhow::Result<Host> {
         clock: setup.clock.clone(),
     };
     let host = Host::start(setup.engine.clone(), options, setup.runtime.handle().clone());
-    let budgets = pipeline::budgets(std::iter::once(&prepared.pipeline), None);
-    for (tenant, budget) in budgets.map_err(|problems| anyhow::anyhow!("{problems}"))? {
-        host.set_budget(&tenant, budget);
+    for (tenant, budget) in budgets {
+        host.set_budget(tenant, *budget);
     }
-    Ok(host)
+    host
 }
 
 fn location(args: &Args, pipeline: &Pipeline) -> StateLocation {
@@ -216,7 +219,8 @@ fn the_operator(args: &Args, pipeline: &Pipeline) -> anyhow::Result<String> {
         ids,
         ..Selection::default()
     };
-    let operators = retry::operators(&path, &selection)?;
+    let state = args.state.as_ref().map(|state| state.join(&pipeline.name));
+    let operators = retry::operators(pipeline, state.as_deref(), &selection)?;
     let mut operators = operators.into_iter();
     match (operators.next(), operators.next()) {
         (None, _) => bail!("there are no dead letters of an operator in {}", path.display()),
@@ -257,23 +261,34 @@ impl Retried {
             (0, 0) => writeln!(text, "pipeline `{}`: no dead letters to retry in {file}", self.pipeline),
             (retried, 0) => writeln!(
                 text,
-                "pipeline `{}`: {} dead letters retried, all got through",
+                "pipeline `{}`: {} retried, {}",
                 self.pipeline,
-                grouped(retried)
+                counted(retried, "dead letter"),
+                if retried == 1 {
+                    "which got through"
+                } else {
+                    "all got through"
+                }
             ),
             (retried, again) => writeln!(
                 text,
-                "pipeline `{}`: {} dead letters retried, {} failed again: they are new dead letters in {file}",
+                "pipeline `{}`: {} retried, {} failed again: {} in {file}",
                 self.pipeline,
-                grouped(retried),
-                grouped(again)
+                counted(retried, "dead letter"),
+                grouped(again),
+                if again == 1 {
+                    "it is a new dead letter"
+                } else {
+                    "they are new dead letters"
+                }
             ),
         };
         for (reason, letters) in &self.left {
             let _ = writeln!(
                 text,
-                "  {} stay: {}",
+                "  {} {}: {}",
                 grouped(*letters),
+                if *letters == 1 { "stays" } else { "stay" },
                 super::super::summary::shown(reason)
             );
         }

@@ -7,7 +7,7 @@ use dirigo::runtime::{Host, Monitor, SourceStatus, Status, TenantSummary};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::output::grouped;
+use crate::cli::output::{counted, grouped};
 use crate::cli::throttling;
 
 /// What was read of a run lately.
@@ -226,8 +226,8 @@ impl PipelineProgress {
             clippy::cast_sign_loss,
             reason = "rates are positive and far below 2^63"
         )]
-        let rate = grouped(self.events_per_s.round() as u64);
-        let _ = write!(line, "{} events in, {rate} events/s", grouped(self.events_in));
+        let rate = counted(self.events_per_s.round() as u64, "event");
+        let _ = write!(line, "{} in, {rate}/s", counted(self.events_in, "event"));
         if self.in_flight > 0 {
             let behind = self.behind_ms;
             #[allow(clippy::cast_precision_loss, reason = "runs are shorter than 2^52 ms")]
@@ -238,7 +238,7 @@ impl PipelineProgress {
                 grouped(self.in_flight)
             );
         }
-        let _ = write!(line, ", {} dead letters", grouped(self.dead_letters));
+        let _ = write!(line, ", {}", counted(self.dead_letters, "dead letter"));
         if let Some(left_s) = self.left_s {
             let _ = write!(
                 line,

@@ -89,8 +89,8 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         path: directory.clone(),
         fresh: false,
     };
-    if !own_state::is_of_tenant(&setup, &prepared, &location, globals)? {
-        return Ok(Exit::Configuration);
+    if let Err(refusal) = own_state::expect_of_tenant(&setup, &prepared, &location) {
+        return refusal.reported(globals);
     }
     let done = setup
         .runtime

@@ -16,6 +16,9 @@ use dirigo_disk::{Disk, open_regular, open_regular_or_pipe};
 /// Compressed bytes read at a time.
 const COMPRESSED_BUFFER_BYTES: usize = 128 * 1024;
 
+/// The longest header of a zstd frame.
+const FRAME_HEADER_BYTES_MAX: usize = 18;
+
 /// The least window that a zstd frame may ask for, and the greatest that the decoder takes, as powers of two.
 const WINDOW_LOG_MIN: u32 = 10;
 const WINDOW_LOG_MAX: u32 = 31;
@@ -121,6 +124,25 @@ fn read_start(file: &fs::File, start: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(count)
+}
+
+/// How many bytes a compressed file holds by what it says itself, without reading it: true of one that was compressed as a whole.
+pub(super) fn said_bytes(path: &Path, disk: &dyn Disk) -> Option<u64> {
+    let (file, metadata) = open_regular(disk, path).ok()?;
+    match compression(&file, path, &metadata).ok()?? {
+        Compression::Gzip => {
+            // The length of the last member, as far as 32 bits say it.
+            let mut length = [0; 4];
+            file.read_exact_at(&mut length, metadata.len().checked_sub(4)?).ok()?;
+            Some(u32::from_le_bytes(length).into())
+        }
+        Compression::Zstd => {
+            let mut start = [0; FRAME_HEADER_BYTES_MAX];
+            let count = read_start(&file, &mut start).ok()?;
+            zstd::zstd_safe::get_frame_content_size(&start[..count]).ok()?
+        }
+        Compression::Foreign(_) => None,
+    }
 }
 
 impl Archive {

@@ -4,7 +4,7 @@
 //! makes, a [`LineFile`](super::line_file::LineFile) writes.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{self, Read};
 
@@ -111,13 +111,10 @@ impl CsvRecords {
     pub(super) fn write(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<(), RecordError> {
         let Members(members) = serde_json::from_slice(event).map_err(|_| RecordError::NoObject(shown(event)))?;
         if self.columns.is_empty() {
-            let mut columns: Vec<String> = Vec::new();
-            for (name, _) in &members {
-                // Of members with the same name the last counts.
-                if !columns.iter().any(|column| column == name) {
-                    columns.push(name.clone().into_owned());
-                }
-            }
+            let mut found: HashSet<&str> = HashSet::new();
+            // Of members with the same name the last counts.
+            let new = members.iter().filter(|(name, _)| found.insert(name));
+            let columns: Vec<String> = new.map(|(name, _)| name.clone().into_owned()).collect();
             if columns.is_empty() {
                 return Err(RecordError::NoColumns);
             }
@@ -292,6 +289,21 @@ mod tests {
         let events = [r#"{"b":1,"a":"x"}"#, r#"{"a":"y","b":2.50}"#, r#"{"b":null}"#];
         assert_eq!(written(&mut records, &events).unwrap(), "b,a\n1,x\n2.50,y\n,\n");
         assert_eq!(records.columns(), Some(&columns(&["b", "a"])[..]));
+    }
+
+    #[test]
+    fn an_event_may_say_very_many_columns_some_of_them_twice() {
+        let mut records = CsvRecords::new(None);
+        let members: Vec<String> = (0..100_000).map(|n| format!("\"c{}\":{n}", n % 60_000)).collect();
+        written(&mut records, &[&format!("{{{}}}", members.join(","))]).unwrap();
+        let found = records.columns().unwrap();
+        assert_eq!(found.len(), 60_000);
+        assert!(
+            found
+                .iter()
+                .zip(0..)
+                .all(|(column, n): (&String, u32)| *column == format!("c{n}"))
+        );
     }
 
     #[test]

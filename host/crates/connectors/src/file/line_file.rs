@@ -625,6 +625,32 @@ impl io::Read for FileText {
     }
 }
 
+/// Whether a file could go on at an offset.
+pub(super) fn check_committed(path: &Path, offset: &Offset, disk: &dyn Disk) -> Result<(), Error> {
+    let committed = committed_place(path, offset)?.length;
+    let cannot_open = |reason| Error::Open {
+        path: path.to_owned(),
+        reason,
+    };
+    let path_owned = || path.to_owned();
+    match disk.look(path).map_err(cannot_open)? {
+        PathKind::Missing if committed > 0 => Err(Error::Missing {
+            path: path_owned(),
+            committed,
+        }),
+        PathKind::File(bytes) if bytes < committed => Err(Error::Truncated {
+            path: path_owned(),
+            bytes,
+            committed,
+        }),
+        PathKind::File(_) => {
+            let file = disk.open(path, Mode::Existing).map_err(cannot_open)?;
+            lock(&*file, path)
+        }
+        PathKind::Missing | PathKind::Folder | PathKind::Other => Ok(()),
+    }
+}
+
 /// Opens the file; makes it, unless something had been committed to it, which then is gone: `None`.
 fn open_or_make(path: &Path, committed: u64, disk: &dyn Disk) -> io::Result<Option<Box<dyn File>>> {
     if committed == 0 {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::line_file::{LineFile, cannot_write};
+use super::line_file::{self, LineFile, cannot_write};
 use super::ownership::{self, Found};
 use super::unsynced::Unsynced;
 use super::{Error, FileFormat, PartsSpec, Roll};
@@ -135,24 +135,8 @@ impl Parts {
     }
 
     fn go_on(&mut self, offset: &Offset) -> Result<(), Error> {
-        let place: PartsOffset =
-            serde_json::from_value(offset.clone()).map_err(|error| self.cannot_go_on(error.to_string()))?;
-        let mut uncommitted = Vec::new();
-        for (name, found) in self.list()? {
-            let is_known = |number| place.open.iter().chain(&place.closed).any(|part| part.number == number);
-            match found {
-                FolderItem::Hidden(number) if number >= place.next => uncommitted.push(name),
-                FolderItem::Hidden(number) if is_known(number) => {}
-                // Only the state of another time can have led here. Who has seen them cannot be made to forget them.
-                FolderItem::Shown(number) if number >= place.next => {
-                    return Err(self.cannot_go_on(format!("it holds `{name}`, which is newer than the state")));
-                }
-                FolderItem::Hidden(_) => {
-                    return Err(self.cannot_go_on(format!("it holds `{name}`, of which the state knows nothing")));
-                }
-                FolderItem::Shown(_) | FolderItem::Ignored | FolderItem::Foreign => {}
-            }
-        }
+        let place = committed_place(&self.pattern, offset)?;
+        let uncommitted = uncommitted(&self.pattern, &place, &*self.disk)?;
         for name in uncommitted {
             self.remove(&name)?;
         }
@@ -187,20 +171,12 @@ impl Parts {
         )
     }
 
-    fn list(&self) -> Result<Vec<(String, FolderItem)>, Error> {
-        list(&self.pattern, &*self.disk)
-    }
-
-    fn name(&self, number: u64) -> String {
-        self.pattern.name(&format!("{number:0DIGITS$}"))
-    }
-
     fn shown(&self, number: u64) -> PathBuf {
-        self.pattern.folder.join(self.name(number))
+        self.pattern.folder.join(name(&self.pattern, number))
     }
 
     fn hidden(&self, number: u64) -> PathBuf {
-        self.pattern.folder.join(format!(".{}", self.name(number)))
+        self.pattern.folder.join(hidden_name(&self.pattern, number))
     }
 
     fn look(&self, path: PathBuf) -> Result<PathKind, Error> {
@@ -219,7 +195,8 @@ impl Parts {
         let path = self.shown(number);
         // To rename a file is to replace what has its name, and that would not be ours.
         if self.look(path.clone())? != PathKind::Missing {
-            return Err(self.cannot_go_on(format!("`{}` is there, and is not from this run", self.name(number))));
+            let name = name(&self.pattern, number);
+            return Err(self.cannot_go_on(format!("`{name}` is there, and is not from this run")));
         }
         self.unsynced.add(&self.pattern.folder);
         let hidden = self.hidden(number);
@@ -271,10 +248,14 @@ impl Parts {
     }
 
     fn cannot_go_on(&self, problem: String) -> Error {
-        Error::Offset {
-            path: self.pattern.folder.clone(),
-            problem,
-        }
+        cannot_go_on(&self.pattern, problem)
+    }
+}
+
+fn cannot_go_on(pattern: &Pattern, problem: String) -> Error {
+    Error::Offset {
+        path: pattern.folder.clone(),
+        problem,
     }
 }
 
@@ -371,6 +352,69 @@ fn expect_own(path: PathBuf, beginning: Beginning<'_>, disk: &dyn Disk) -> Resul
         Ok(Found::Foreign(origin)) => Err(Error::OccupiedFolder { path, origin }),
         Err(reason) => Err(Error::Open { path, reason }),
     }
+}
+
+fn committed_place(pattern: &Pattern, offset: &Offset) -> Result<PartsOffset, Error> {
+    serde_json::from_value(offset.clone()).map_err(|error| cannot_go_on(pattern, error.to_string()))
+}
+
+/// The files in the folder of a state that hold what was not committed.
+fn uncommitted(pattern: &Pattern, place: &PartsOffset, disk: &dyn Disk) -> Result<Vec<String>, Error> {
+    let mut uncommitted = Vec::new();
+    for (name, found) in list(pattern, disk)? {
+        let is_known = |number| place.open.iter().chain(&place.closed).any(|part| part.number == number);
+        match found {
+            FolderItem::Hidden(number) if number >= place.next => uncommitted.push(name),
+            FolderItem::Hidden(number) if is_known(number) => {}
+            // Only the state of another time can have led here. Who has seen them cannot be made to forget them.
+            FolderItem::Shown(number) if number >= place.next => {
+                return Err(cannot_go_on(
+                    pattern,
+                    format!("it holds `{name}`, which is newer than the state"),
+                ));
+            }
+            FolderItem::Hidden(_) => {
+                let problem = format!("it holds `{name}`, of which the state knows nothing");
+                return Err(cannot_go_on(pattern, problem));
+            }
+            FolderItem::Shown(_) | FolderItem::Ignored | FolderItem::Foreign => {}
+        }
+    }
+    Ok(uncommitted)
+}
+
+/// Whether a folder could go on at an offset.
+pub(super) fn check_committed(spec: &PartsSpec, offset: &Offset, disk: &dyn Disk) -> Result<(), Error> {
+    let pattern = &spec.pattern;
+    let place = committed_place(pattern, offset)?;
+    let folder = &pattern.folder;
+    let looked = disk.look(folder).map_err(|reason| Error::Open {
+        path: folder.clone(),
+        reason,
+    })?;
+    if looked != PathKind::Missing {
+        uncommitted(pattern, &place, disk)?;
+    }
+    let hidden = |part: &PartOffset| folder.join(hidden_name(pattern, part.number));
+    for part in &place.closed {
+        // Else it had been shown.
+        if matches!(disk.look(&hidden(part)), Ok(PathKind::File(_))) {
+            line_file::check_committed(&hidden(part), &part.file, disk)?;
+        }
+    }
+    match &place.open {
+        Some(part) => line_file::check_committed(&hidden(part), &part.file, disk),
+        None => Ok(()),
+    }
+}
+
+fn name(pattern: &Pattern, number: u64) -> String {
+    pattern.name(&format!("{number:0DIGITS$}"))
+}
+
+/// What a part is called that is not shown yet.
+fn hidden_name(pattern: &Pattern, number: u64) -> String {
+    format!(".{}", name(pattern, number))
 }
 
 /// What beginning a folder anew would do to what is in it.

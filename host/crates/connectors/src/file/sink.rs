@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dirigo_connect::sink::{Beginning, DeliveryCapability, Error, Resume, Sink, SinkSpec};
+use dirigo_connect::sink::{Beginning, DeliveryCapability, Error, Offset, Resume, Sink, SinkSpec};
 use dirigo_connect::{Facets, Files, Pattern, facets, seen_from};
 use dirigo_disk::{Disk, PathKind};
 use dirigo_ground::clock::Clock;
@@ -300,6 +300,10 @@ impl SinkSpec for LinesSpec {
         Ok(line_file::check(&self.path, self.if_exists, beginning, disk)?)
     }
 
+    fn check_committed(&self, offset: &Offset, disk: &dyn Disk) -> Result<(), Error> {
+        Ok(line_file::check_committed(&self.path, offset, disk)?)
+    }
+
     fn content(&self, disk: &dyn Disk) -> Option<String> {
         match disk.look(&self.path) {
             Ok(PathKind::File(bytes)) if bytes > 0 => {
@@ -349,6 +353,10 @@ impl SinkSpec for PartsSpec {
 
     fn check(&self, beginning: Beginning<'_>, disk: &dyn Disk) -> Result<Option<String>, Error> {
         Ok(parts::check(self, beginning, disk)?)
+    }
+
+    fn check_committed(&self, offset: &Offset, disk: &dyn Disk) -> Result<(), Error> {
+        Ok(parts::check_committed(self, offset, disk)?)
     }
 
     fn content(&self, disk: &dyn Disk) -> Option<String> {

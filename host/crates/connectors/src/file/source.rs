@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dirigo_connect::source::{Error, Opening, Source, SourceSpec};
 use dirigo_connect::{Facets, Files, Format, Pattern, facets, seen_from};
 use dirigo_disk::{Disk, PathKind};
-use dirigo_pipeline::keys::{Diagnostic, Size, Validation, Word};
+use dirigo_pipeline::keys::{Diagnostic, Size, Validation, Word, shown_size};
 use dirigo_pipeline::{SourceConnector, section};
 use serde_json::json;
 
@@ -89,8 +89,16 @@ impl SourceConnector for FileSource {
 }
 
 fn zstd_window_max(keys: &Keys, validation: &mut Validation<'_>) -> u64 {
+    let asked = keys.zstd_window_max.given().map(|at| (at.value.0, at.place));
+    let window = validation.capped(
+        "zstd_window_max",
+        asked,
+        ZSTD_WINDOW,
+        |caps| caps.zstd_window,
+        shown_size,
+    );
     let Some(at) = keys.zstd_window_max.given() else {
-        return ZSTD_WINDOW;
+        return window;
     };
     let Size(bytes) = at.value;
     if !bytes.is_power_of_two() || !ZSTD_WINDOW_RANGE.contains(&bytes) {
@@ -100,7 +108,7 @@ fn zstd_window_max(keys: &Keys, validation: &mut Validation<'_>) -> u64 {
                 .help("it is a power of two from \"1KiB\" to \"2GiB\", such as \"256MiB\""),
         );
     }
-    bytes
+    window
 }
 
 fn format_by_extension(path: &str) -> Option<Format> {

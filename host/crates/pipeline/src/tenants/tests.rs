@@ -72,7 +72,8 @@ impl Machine {
     /// Whose a file is that says `said`; or what is wrong with that.
     fn tenant(&self, tenants: &Tenants, file: &str, said: Option<&str>) -> String {
         let file = self.0.path().join(file);
-        let admission = match tenants.admit(&file, &HostDirectories::default()) {
+        let opened = OpenedFile::open(&file, &[]).unwrap();
+        let admission = match tenants.admit(&opened, &HostDirectories::default()) {
             Ok(admission) => admission,
             Err(problems) => return problems.to_string(),
         };
@@ -124,6 +125,80 @@ fn a_file_cannot_pass_for_that_of_another_tenant() {
     assert!(said.contains("this file is not of tenant `acme`"), "{said}");
     assert_eq!(machine.tenant(&tenants, "loose/p.toml", None), "default");
     assert_eq!(machine.tenant(&tenants, "loose/p.toml", Some("loose")), "loose");
+}
+
+#[test]
+fn a_file_is_read_as_it_was_when_its_tenant_was_looked_up() {
+    let machine = Machine::new();
+    let path = |name: &str| machine.0.path().join(name);
+    let link = path("acme/link.toml");
+    std::fs::write(path("acme/p.toml"), "of acme").unwrap();
+    std::fs::write(path("globex/p.toml"), "of globex").unwrap();
+    std::os::unix::fs::symlink("p.toml", &link).unwrap();
+    let opened = OpenedFile::open(&link, &[]).unwrap();
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("../globex/p.toml", &link).unwrap();
+    let tenants = machine.tenants(TWO).unwrap();
+    let admission = tenants.admit(&opened, &HostDirectories::default()).unwrap();
+    assert_eq!(admission.tenancy.unwrap().tenant.as_deref(), Some("acme"));
+    assert_eq!(opened.read(Wanted::Pipeline, &[]).unwrap(), "of acme");
+
+    // A folder on the way that has become a link is not granted.
+    let opened = OpenedFile::open(&path("acme/deep/p.toml"), &[]).unwrap();
+    std::fs::rename(path("acme/deep"), path("acme/moved")).unwrap();
+    std::os::unix::fs::symlink("../globex", path("acme/deep")).unwrap();
+    let refused = tenants
+        .admit(&opened, &HostDirectories::default())
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("it was exchanged"), "{refused}");
+}
+
+#[test]
+fn a_dead_letter_may_do_what_the_pipelines_of_its_tenant_may() {
+    let machine = Machine::new();
+    let tenants = machine.tenants(&format!("{TWO}write = [\"loose\"]\n")).unwrap();
+    let admitted = |letters: &str, named: Option<&str>| {
+        let letters = machine.0.path().join(letters);
+        tenants.admit_letters(&letters, named, &HostDirectories::default())
+    };
+    for (letters, named, tenant) in [
+        ("acme/dead.jsonl", None, "acme"),
+        ("acme/deep/dead.jsonl", None, "acme"),
+        ("loose/dead.jsonl", None, "globex"),
+        ("dead.jsonl", Some("globex"), "globex"),
+    ] {
+        let admission = admitted(letters, named).unwrap();
+        assert_eq!(admission.tenancy.unwrap().tenant.as_deref(), Some(tenant), "{letters}");
+        for (file, of) in [
+            ("acme/p.toml", "acme"),
+            ("globex/p.toml", "globex"),
+            ("tenants.toml", ""),
+        ] {
+            let read = admission
+                .access
+                .check(&machine.0.path().join(file), dirigo_disk::Usage::Read);
+            assert_eq!(read.is_ok(), tenant == of, "{file} of {letters}");
+        }
+    }
+    let nobody = admitted("dead.jsonl", None).unwrap_err().to_string();
+    assert!(nobody.contains("`--tenant NAME`"), "{nobody}");
+    let unknown = admitted("acme/dead.jsonl", Some("initech")).unwrap_err().to_string();
+    assert!(unknown.contains("no tenant `initech`"), "{unknown}");
+}
+
+#[test]
+fn a_file_that_is_none_of_tenants_is_called_what_it_is() {
+    for (text, is) in [
+        (
+            "[pipeline]\nname = \"p\"\n[[source]]\n",
+            "this is a pipeline file, not a tenants file",
+        ),
+        ("{\"a\":1}\n", "this is JSON, not a tenants file"),
+    ] {
+        let said = parse(text).unwrap_err().to_string();
+        assert!(said.contains(is) && said.matches("error").count() == 1, "{said}");
+    }
 }
 
 #[test]

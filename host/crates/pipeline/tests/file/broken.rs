@@ -148,6 +148,50 @@ facts! {
         => ["sources `s` and `t` both read standard input", "first here", "again here"];
 }
 
+/// What is said of a file with one mistake.
+fn the_error(text: &str) -> String {
+    let said = refused(text);
+    assert_eq!(said.matches("error").count(), 1, "{said}");
+    said
+}
+
+#[test]
+fn a_mistyped_key_is_one_mistake() {
+    for (text, help) in [
+        (with_operator("compnent = \"builtin:map\""), "did you mean `component`?"),
+        (builtin("reduce", "window = { cuont = 5 }"), "did you mean `count`?"),
+        (builtin("reduce", "widnow = { count = 5 }"), "did you mean `window`?"),
+        (
+            with_source("kind = \"file\"\npth = \"examples/sensors.jsonl\""),
+            "did you mean `path`?",
+        ),
+        (
+            builtin("reduce", "window = { time = \"1m\" }"),
+            "count windows are supported",
+        ),
+    ] {
+        assert_says(&the_error(&text), &[help]);
+    }
+}
+
+#[test]
+fn a_file_that_is_none_of_a_pipeline_is_called_what_it_is() {
+    for (text, said) in [
+        (
+            "{\"sensor\":\"a\",\"value\":1}\n{\"sensor\":\"b\"}\n",
+            "this is JSON, not a pipeline file",
+        ),
+        ("\n sensor,value\na,1\n", "this is a table of data, such as CSV"),
+        (
+            "[[tenant]]\nname = \"acme\"\n",
+            "this is a tenants file, not a pipeline file",
+        ),
+        ("[default]\nweight = 1\n", "this is a tenants file"),
+    ] {
+        assert_says(&the_error(text), &[said]);
+    }
+}
+
 // Operators.
 facts! {
     an_operator_needs_a_component: with_operator("") => ["operator `o` has no `component`", ":7:1"];
@@ -169,6 +213,10 @@ facts! {
         => ["session windows are not in this version"];
     a_window_has_one_shape: builtin("reduce", "window = { count = 5, session = \"30s\" }")
         => ["the window has 2 shapes at once", "`count` and `session` exclude each other"];
+    a_window_of_time_is_not_in_this_version: builtin("reduce", "window = { time = \"1m\" }")
+        => ["time windows are not in this version", "a window in event time", "count windows are supported"];
+    a_window_of_a_duration_is_one_of_time: builtin("reduce", "window = { duration = 60 }")
+        => ["time windows are not in this version"];
     a_window_has_a_shape: builtin("reduce", "window = {}") => ["the window has no shape"];
     memory_needs_a_unit: builtin("map", "limits = { memory = \"16\" }")
         => ["`16` is not a size", "\"16KiB\" or \"16MiB\""];
