@@ -59,7 +59,7 @@ impl Answers {
                 all.kept.extend(one.kept.iter().map(|_| place));
                 all.failures.extend(one.failures.into_iter().map(at));
             }
-            folded @ Answer::Folded(_) => self.all = Some(folded),
+            whole @ (Answer::Folded(_) | Answer::Finished(_)) => self.all = Some(whole),
         }
     }
 

@@ -170,10 +170,11 @@ impl Instance {
         Ok(Ok(Driver::new(component.exports(), instance, store)?))
     }
 
-    /// Runs a request as a call for each of its events: what the host answers the guest depends on the event. A fold has but one.
+    /// Runs a request as a call for each of its events: what the host answers the guest depends on the event. A fold has but one, and so
+    /// have windows that are finished.
     ///
     /// # Panics
-    /// As [`run`](Self::run), and when a fold has several.
+    /// As [`run`](Self::run), and when a fold, or what finishes windows, has several.
     pub async fn run_each(
         &mut self,
         request: &Request,
