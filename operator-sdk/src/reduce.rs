@@ -61,8 +61,9 @@ use crate::{
 ///
 /// # What the host calls
 /// The host closes a count window with the batch that completes it: [`add`](Reduce::add) for each event, then
-/// [`finish`](Reduce::finish) once. It never calls [`merge`](Reduce::merge) yet, and a window that is still open when the
-/// input ends is never finished: it emits nothing, and waits for the next run if the state is kept.
+/// [`finish`](Reduce::finish) once. A window that is incomplete when the input ends is finished where the pipeline file says
+/// `partial = "emit"`, by any instance of the operator, with fewer events in [`Window::count`] than the file says; else it emits
+/// nothing, and waits for the next run if the state is kept. The host never calls [`merge`](Reduce::merge) yet.
 ///
 /// # When the accumulator changes
 /// State outlives the component that wrote it. A change of [`Accumulator`](Reduce::Accumulator), of the name, type or place of a
@@ -171,7 +172,8 @@ pub trait Reduce: Sized {
     /// version of the host never calls it.
     fn merge(&mut self, left: Self::Accumulator, right: Self::Accumulator) -> Self::Accumulator;
 
-    /// What the window emits, once its last event is in. A window that is still open when the input ends is not finished.
+    /// What the window emits, once its last event is in; or what there is of it when the input ends, where the pipeline file says
+    /// `partial = "emit"`.
     ///
     /// # Errors
     /// Rejects the window: it becomes a dead letter.

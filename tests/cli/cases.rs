@@ -85,6 +85,32 @@ fn a_case_that_fails_shows_what_was_expected_and_what_came() {
 }
 
 #[test]
+fn a_case_is_the_whole_input_of_windows_that_are_emitted_incomplete() {
+    let case = r#"
+[[test]]
+name = "what is left is emitted by key"
+input = [
+    { value = { sensor = "b", ts = 1, value = 4 } },
+    { value = { sensor = "a", ts = 2, value = 1 } },
+    { value = { sensor = "c", ts = 3, value = 1e308 } },
+    { value = { sensor = "b", ts = 4, value = 6 } },
+    { value = { sensor = "b", ts = 5, value = 7 } },
+]
+output = [
+    { value = { key = "b", avg = 5, count = 2, start = 1, end = 4 } },
+    { value = { key = "a", avg = 1, count = 1, start = 2, end = 2 } },
+    { value = { key = "b", avg = 7, count = 1, start = 5, end = 5 } },
+    { value = { key = "c", avg = 1e308, count = 1, start = 3, end = 3 } },
+]
+"#;
+    let folder = averages(case);
+    let emitting = ["test", "pipeline.toml", "-s", "operator.mean.partial=emit"];
+    folder.dirigo(&emitting).expect(0);
+    let ran = folder.dirigo(&["test", "pipeline.toml"]).expect(1);
+    assert_says(&ran.stdout, &["expected 4 events", "got 1 event:"]);
+}
+
+#[test]
 fn a_filter_chooses_cases_by_name() {
     let folder = averages(&format!("{PASSES}{FAILS}"));
     let ran = folder.dirigo(&["test", "pipeline.toml", "two"]).expect(0);

@@ -26,6 +26,7 @@ mod kill;
 mod layout;
 mod order;
 mod outputs;
+mod partial;
 mod parts;
 mod real_data;
 mod resume;

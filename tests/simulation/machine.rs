@@ -191,7 +191,8 @@ fn flip(disk: &Simulated, random: &mut Random) -> bool {
     true
 }
 
-/// The operators fail at some events; two of them keep state; one takes many slices over each event.
+/// The operators fail at some events; two of them keep state, and close their windows at the end; one takes many slices over each
+/// event.
 fn text() -> String {
     format!(
         r#"
@@ -223,6 +224,7 @@ fn text() -> String {
         component = "{reduce}"
         shards = 2
         window = {{ count = {list_window} }}
+        partial = "emit"
         config = {{ mode = "reject", every = {list_fails} }}
         [[operator]]
         id = "each"
@@ -230,6 +232,7 @@ fn text() -> String {
         inputs = ["slow"]
         actors = "per-key"
         window = {{ count = {each_window} }}
+        partial = "emit"
         config = {{ mode = "panic", every = {each_fails} }}
         [[sink]]
         id = "in-order"
@@ -371,7 +374,11 @@ impl Life<'_> {
                     }
                 }
             }
-            if hands.have_read() && checkpoints.is_empty() && checkpoint.is_none() {
+            if !hands.have_read() || !checkpoints.is_empty() {
+                continue;
+            }
+            let has_windows = hands.assembled.close_windows().map_err(|error| error.to_string())?;
+            if !has_windows && checkpoint.is_none() {
                 self.finish(&checkpoints, hands, &mut before)?;
                 return Ok(End::Completed);
             }

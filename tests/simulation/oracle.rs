@@ -65,15 +65,22 @@ impl Windows {
     fn add(&mut self, n: u64, key: &str, size: usize) -> Option<String> {
         let numbers = self.0.entry(key.to_owned()).or_default();
         numbers.push(n);
-        (numbers.len() == size).then(|| {
-            let line = format!(
-                r#"{{"key":"{key}","numbers":{},"count":{size}}}"#,
-                serde_json::json!(numbers)
-            );
-            numbers.clear();
-            line
-        })
+        (numbers.len() == size).then(|| line(key, &std::mem::take(numbers)))
     }
+
+    /// Those that are not full, in the order of their keys.
+    fn partial(self) -> impl Iterator<Item = (String, String)> {
+        let left = self.0.into_iter().filter(|(_, numbers)| !numbers.is_empty());
+        left.map(|(key, numbers)| (line(&key, &numbers), key))
+    }
+}
+
+fn line(key: &str, numbers: &[u64]) -> String {
+    let count = numbers.len();
+    format!(
+        r#"{{"key":"{key}","numbers":{},"count":{count}}}"#,
+        serde_json::json!(numbers)
+    )
 }
 
 /// What must be left.
@@ -104,6 +111,13 @@ pub(crate) fn expected() -> Left {
                 left.by_key.entry(key.clone()).or_default().push(line);
             }
         }
+    }
+    for (line, _) in list.partial() {
+        left.in_order.push_str(&line);
+        left.in_order.push('\n');
+    }
+    for (line, key) in each.partial() {
+        left.by_key.entry(key).or_default().push(line);
     }
     left
 }

@@ -15,6 +15,7 @@ pub(crate) struct DeadLetter {
     pub(crate) reason: String,
     pub(crate) backtrace: Option<String>,
     pub(crate) event: DeadLetterEvent,
+    pub(crate) window: Option<serde_json::Value>,
     pub(crate) state: Option<String>,
     pub(crate) fuel: u64,
     pub(crate) attempt: u32,

@@ -84,12 +84,19 @@ impl Report {
             reason,
             backtrace,
             event,
+            window,
             ..
         } = dead_letter;
-        let position = event.position;
+        let what = match window {
+            None => format!("event {} of the input", event.position),
+            Some(_) => {
+                let key = event.key_bytes().unwrap_or_default();
+                format!("the window of `{}`", String::from_utf8_lossy(&key))
+            }
+        };
         self.line(
             1,
-            format_args!("note: event {position} of the input is a dead letter of `{operator}`, {kind}: {reason}"),
+            format_args!("note: {what} is a dead letter of `{operator}`, {kind}: {reason}"),
         );
         for frame in backtrace.iter().flat_map(|backtrace| backtrace.lines()) {
             self.line(2, format_args!("{frame}"));

@@ -19,7 +19,8 @@ use super::{Exit, Globals, output, report};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 The event runs alone, in the component that it failed in, with the same configuration, limits and fuel, from the state \
-that was kept of its key: the same outcome. With `--component` it runs in another one, to try a fix. Nothing of the \
+that was kept of its key: the same outcome. A window that could not be finished at the end of its input is finished \
+again. With `--component` it runs in another one, to try a fix. Nothing of the \
 pipeline changes: what comes out is printed and goes nowhere else.
 
 A dead letter says which component, files and environment variables it is to be run with. With `--tenants` those are \
@@ -157,18 +158,23 @@ fn text(dead_letter: &DeadLetter, instead: Option<&str>, replayed: &Replayed) ->
         None => line("component", component),
         Some(instead) => line("component", &format!("{instead}, in place of {component}")),
     }
-    line("event", &format!("{} of source `{source}`", event.position));
+    match dead_letter.window {
+        None => line("event", &format!("{} of source `{source}`", event.position)),
+        Some(window) => line("window", &window.to_string()),
+    }
     line("time", &event.time.unwrap_or_default().to_string());
     line(
         "key",
         &event.key_bytes().map_or_else(|_| String::new(), |key| lossy(&key)),
     );
-    line(
-        "value",
-        &event
-            .value_bytes()
-            .map_or_else(|_| String::new(), |value| lossy(&value)),
-    );
+    if dead_letter.window.is_none() {
+        line(
+            "value",
+            &event
+                .value_bytes()
+                .map_or_else(|_| String::new(), |value| lossy(&value)),
+        );
+    }
     let (kind, reason, attempt, fuel) = (
         &dead_letter.kind,
         &dead_letter.reason,

@@ -161,6 +161,10 @@ fn of_operator(operator: &OperatorSummary, pipeline: &PipelineSummary) -> String
         let are = if open.windows == 1 { "is" } else { "are" };
         let _ = write!(said, "; {events} {lie} in {windows} that {are} still open");
     }
+    if counts.partial_windows > 0 {
+        let windows = counted(counts.partial_windows, "window");
+        let _ = write!(said, "; {windows} emitted incomplete at the end of the input");
+    }
     let fuel = counts.fuel.checked_div(counts.events_in).unwrap_or(0);
     let _ = write!(said, "; {} fuel per event", grouped(fuel));
     if counts.traps > 0 {

@@ -3,20 +3,23 @@
 //! Both happen while nobody takes effects. Owns in which order the batches of an actor go back: what waits in an actor is
 //! outputs that must wait for those before them, and events that have had no effect yet.
 
+use std::sync::Arc;
+
 use super::counters;
 use super::directory::{Directory, STAYS};
 use super::mailbox::MailboxItem;
-use super::{Actor, Operator};
+use super::{Actor, ActorIdentity, Operator};
+use dirigo_flow::Content;
 use dirigo_ground::batch::Batch;
 use dirigo_state::Copies;
 
 /// A batch that was on its way.
 #[derive(Clone, Debug)]
 pub struct CapturedBatch {
-    /// The events; with the keys that the operator gave them, if it does.
+    /// The events; with the keys that the operator gave them, if it does. Or windows that it is to finish.
     pub batch: Batch,
-    /// Whether they are outputs of the operator, and not events for it.
-    pub is_output: bool,
+    /// What they are to the operator.
+    pub content: Content,
 }
 
 impl Operator {
@@ -25,7 +28,7 @@ impl Operator {
     #[must_use]
     pub fn capture(&self, copies: &mut Copies) -> Vec<CapturedBatch> {
         let mut waiting = Vec::new();
-        for actor in self.directory.all() {
+        for actor in self.actors() {
             actor.capture(copies, &mut waiting);
         }
         waiting
@@ -34,21 +37,30 @@ impl Operator {
     /// Gives back what a cut found on its way, in the same order. Everything that comes after this operator has its own back
     /// already, and nothing in front of it runs.
     pub fn restore(&self, waiting: CapturedBatch) {
-        let CapturedBatch { batch, is_output } = waiting;
-        if !is_output {
-            counters::add(&self.counters.events_in, batch.len());
-            self.gate.enter(batch.len(), batch.size());
-            self.directory.deliver(self, batch);
-        } else if let (false, Directory::Shards(actors)) = (self.kind().is_stateful(), &self.directory) {
-            // A stateless operator has one actor: its outputs stand in line with what is still to become some.
-            let actor = actors.lock()[0].clone();
-            let delivered = actor.deliver(MailboxItem { batch, is_done: true });
-            delivered.expect(STAYS);
-        } else {
+        let CapturedBatch { batch, content } = waiting;
+        match (content, &self.directory) {
+            (Content::Events, _) => {
+                counters::add(&self.counters.events_in, batch.len());
+                self.gate.enter(batch.len(), batch.size());
+                self.directory.deliver(self, batch);
+            }
+            (Content::Windows, _) => self.finish_windows(batch),
+            (Content::OutputsOfWindows, _) => stand_in_line(self.closer.get_or_make(self), batch),
+            // A stateless operator has one actor.
+            (Content::Outputs, Directory::Shards(actors)) if !self.kind().is_stateful() => {
+                let actor = actors.lock()[0].clone();
+                stand_in_line(actor, batch);
+            }
             // An actor with state works on one chunk at a time: nothing of it comes before.
-            self.forward(batch);
+            (Content::Outputs, _) => self.forward(batch),
         }
     }
+}
+
+/// Has outputs leave where they stand among what is still to become some.
+fn stand_in_line(actor: Arc<Actor>, batch: Batch) {
+    let delivered = actor.deliver(MailboxItem { batch, is_done: true });
+    delivered.expect(STAYS);
 }
 
 impl Actor {
@@ -66,9 +78,15 @@ impl Actor {
         chunks.sort_by_key(|(number, _)| *number);
         let unfinished = chunks.into_iter().flat_map(|(_, item)| item);
         let mailbox = self.mailbox.lock();
+        let is_closer = self.identity == ActorIdentity::Closer;
         waiting.extend(unfinished.chain(mailbox.waiting()).map(|item| CapturedBatch {
             batch: item.batch,
-            is_output: item.is_done,
+            content: match (is_closer, item.is_done) {
+                (false, false) => Content::Events,
+                (false, true) => Content::Outputs,
+                (true, false) => Content::Windows,
+                (true, true) => Content::OutputsOfWindows,
+            },
         }));
     }
 }

@@ -59,6 +59,19 @@ impl Directory {
         }
     }
 
+    /// The actor of a key, if there is one now.
+    pub(super) fn find(&self, key: &[u8]) -> Option<Arc<Actor>> {
+        match self {
+            Directory::Shards(actors) => {
+                let actors = actors.lock();
+                let shards = u32::try_from(actors.len()).ok().filter(|shards| *shards > 0)?;
+                let shard = hash::shard(hash::partition(hash::key(key)), shards);
+                Some(actors[shard as usize].clone())
+            }
+            Directory::PerKey(actors) => actors.lock().get(key).cloned(),
+        }
+    }
+
     /// All actors that there are now.
     pub(super) fn all(&self) -> Vec<Arc<Actor>> {
         match self {

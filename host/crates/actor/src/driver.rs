@@ -19,6 +19,11 @@ pub(super) trait Driver: Send + Sync {
     /// Makes a call of `batch`, or of as many events from its start as one call can be handed with their state: the request has
     /// those. `turn` is not 0 and differs from that of the call before.
     fn begin(&self, table: &mut Table, turn: u32, batch: &Batch) -> (Request, Box<dyn Call>);
+
+    /// Makes a call that finishes windows which have left the state; the values of `batch` are their entries.
+    fn finish(&self, _batch: &Batch) -> (Request, Box<dyn Call>) {
+        unreachable!("only an operator with windows has some that are to be finished")
+    }
 }
 
 /// A call under way. It ends with [`commit`](Self::commit), after an answer that takes effect, or with

@@ -6,6 +6,7 @@
 
 mod activations;
 mod capture;
+mod closing;
 mod counters;
 mod directory;
 mod driver;
@@ -32,6 +33,7 @@ use dirigo_ground::sync::Mutex;
 
 pub use activations::Activations;
 pub use capture::CapturedBatch;
+pub use closing::OpenKeys;
 pub use counters::{Counters, Counts};
 use emit::Sequence;
 pub use instance_quota::InstanceQuota;
@@ -43,7 +45,7 @@ use replica::Replica;
 use dirigo_scheduler::{Ready, Urgency};
 use dirigo_state::Keys;
 
-/// An operator for one shard of the keys, or for one key.
+/// An operator for one shard of the keys, or for one key; or for windows that are closed because their input has ended.
 pub struct Actor {
     operator: Arc<Operator>,
     identity: ActorIdentity,
@@ -57,8 +59,13 @@ pub struct Actor {
 /// Which actor of its operator it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ActorIdentity {
-    Shard { index: u32, shards: u32 },
+    Shard {
+        index: u32,
+        shards: u32,
+    },
     Key(Box<[u8]>),
+    /// It has no keys: what it works on are windows that have left the state.
+    Closer,
 }
 
 /// One replica of an actor: what the scheduler runs.
@@ -91,12 +98,13 @@ pub enum Step {
 impl Actor {
     fn new(operator: Arc<Operator>, identity: ActorIdentity, replicas: u16) -> Arc<Self> {
         let mailbox = Mailbox::new(replicas, operator.is_per_event);
+        let is_closer = identity == ActorIdentity::Closer;
         Arc::new_cyclic(|actor| Self {
             operator,
             identity,
             mailbox: Mutex::new(mailbox),
             replicas: (0..replicas)
-                .map(|number| Mutex::new(Replica::new(actor.clone(), number)))
+                .map(|number| Mutex::new(Replica::new(actor.clone(), number, is_closer)))
                 .collect(),
             urgencies: (0..replicas).map(|_| Urgency::default()).collect(),
             sequence: Sequence::default(),
@@ -119,13 +127,18 @@ impl Actor {
         &self.urgencies[usize::from(replica)]
     }
 
-    fn keys(&self) -> Keys<'_> {
+    /// The keys whose state it keeps, if it keeps any.
+    fn keys(&self) -> Option<Keys<'_>> {
+        if !self.operator.kind().is_stateful() {
+            return None;
+        }
         match &self.identity {
-            ActorIdentity::Shard { index, shards } => Keys::Shard {
+            ActorIdentity::Shard { index, shards } => Some(Keys::Shard {
                 index: *index,
                 shards: *shards,
-            },
-            ActorIdentity::Key(key) => Keys::One(key),
+            }),
+            ActorIdentity::Key(key) => Some(Keys::One(key)),
+            ActorIdentity::Closer => None,
         }
     }
 

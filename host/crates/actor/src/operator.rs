@@ -11,6 +11,7 @@ use std::task::Waker;
 use hdrhistogram::Histogram;
 
 use super::activations::IdleQueue;
+use super::closing::Closer;
 use super::counters::{self, Counters, OpenWindows};
 use super::directory::Directory;
 use super::driver::Driver;
@@ -48,12 +49,15 @@ pub struct Operator {
     after_ns: AtomicU64,
     pub(super) counters: Counters,
     pub(super) open_windows: OpenWindows,
+    /// See [`resumed_in_windows`](Self::resumed_in_windows).
+    resumed_in_windows: AtomicU64,
     pub(super) slice_lengths: SliceLengths,
     pub(super) edges: Vec<Edge>,
     pub(super) gate: Gate<Waker>,
     dead_letter_setup: Arc<OperatorSetup>,
     rekey: Option<Extract>,
     pub(super) directory: Directory,
+    pub(super) closer: Closer,
     replicas: u16,
     shards: u32,
     pub(super) idle: IdleQueue,
@@ -90,6 +94,12 @@ impl Operator {
             windows: windows.cast_signed(),
             events: events.cast_signed(),
         });
+    }
+
+    /// Events that were in windows when the last run stopped, and count in this one since their windows could not be finished.
+    #[must_use]
+    pub fn resumed_in_windows(&self) -> u64 {
+        self.resumed_in_windows.load(Ordering::Relaxed)
     }
 
     /// How long its actors kept a worker in ns, each time that they would have gone on.
@@ -181,7 +191,7 @@ impl Operator {
 
     /// Drops everything that its actors have not finished: the pipeline has failed.
     pub fn abandon(&self) {
-        for actor in self.directory.all() {
+        for actor in self.actors() {
             self.clear_mailbox(&actor);
             for replica in &actor.replicas {
                 replica.lock().abandon(&actor);
@@ -201,12 +211,18 @@ impl Operator {
 
     /// Deactivates all actors and drops them.
     pub fn shut_down(&self) {
-        for actor in self.directory.all() {
+        for actor in self.actors() {
             for replica in &actor.replicas {
                 replica.lock().give_up_instance(&actor);
             }
         }
         self.directory.clear();
+        self.closer.clear();
+    }
+
+    /// All actors that there are now.
+    pub(super) fn actors(&self) -> impl Iterator<Item = Arc<Actor>> {
+        self.directory.all().into_iter().chain(self.closer.get())
     }
 }
 

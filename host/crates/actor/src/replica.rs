@@ -33,6 +33,8 @@ use slice_clock::SliceClock;
 /// One of the executors of an actor. It runs one turn at a time.
 pub(super) struct Replica {
     number: u16,
+    /// Whether what it works on are windows that are to be finished, and not events.
+    is_closer: bool,
     turn_waker: Arc<TurnWaker>,
     phase: Phase,
     /// What is being worked on. Between two turns it has a part that is still to be run.
@@ -55,9 +57,10 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    pub(super) fn new(actor: Weak<Actor>, number: u16) -> Self {
+    pub(super) fn new(actor: Weak<Actor>, number: u16, is_closer: bool) -> Self {
         Self {
             number,
+            is_closer,
             turn_waker: TurnWaker::new(actor, number),
             phase: Phase::Idle,
             chunk: None,
@@ -186,7 +189,7 @@ impl Replica {
             return Some(Step::Parked);
         }
         let mut load_ns = 0;
-        if operator.kind().is_stateful() {
+        if actor.keys().is_some() {
             match self.load_keys(actor) {
                 Ok(ns) => load_ns = ns,
                 Err(error) => {
@@ -207,7 +210,11 @@ impl Replica {
         self.turns = self.turns.wrapping_add(1).max(1);
         let chunk = self.chunk.as_mut().expect("a turn is over a part of a chunk");
         let part = chunk.next().expect("a chunk that is not done has a part");
-        let (request, call) = operator.driver.begin(&mut self.table, self.turns, &part.batch);
+        let (request, call) = if self.is_closer {
+            operator.driver.finish(&part.batch)
+        } else {
+            operator.driver.begin(&mut self.table, self.turns, &part.batch)
+        };
         let taken = request.batch().len();
         if taken < part.batch.len() {
             chunk.cut_next(taken);

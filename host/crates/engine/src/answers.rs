@@ -61,7 +61,7 @@ impl Answers {
                 all.kept.extend(one.kept.iter().map(|_| place));
                 all.failures.extend(one.failures.into_iter().map(at));
             }
-            other @ (Answer::Folded(_) | Answer::Unread(_)) => self.all = Some(other),
+            whole @ (Answer::Folded(_) | Answer::Finished(_) | Answer::Unread(_)) => self.all = Some(whole),
         }
     }
 

@@ -80,7 +80,7 @@ impl Driver {
     /// Runs a request.
     ///
     /// # Panics
-    /// When a reduce is not asked for a fold.
+    /// When a reduce is asked for something else.
     pub(crate) async fn run(
         &self,
         store: &mut Store<Guest>,
@@ -90,12 +90,11 @@ impl Driver {
         match self {
             Self::Map(map) => map.run(store, request.batch(), schema).await.map(Answer::Mapped),
             Self::Filter(filter) => filter.run(store, request.batch(), schema).await.map(Answer::Filtered),
-            Self::Reduce(reduce) => {
-                let Request::Fold(fold) = request else {
-                    panic!("a reduce folds");
-                };
-                reduce.run(store, fold, schema).await.map(Answer::Folded)
-            }
+            Self::Reduce(reduce) => match request {
+                Request::Fold(fold) => reduce.fold(store, fold, schema).await.map(Answer::Folded),
+                Request::Finish(finish) => reduce.finish(store, finish, schema).await.map(Answer::Finished),
+                Request::Batch(_) => panic!("a reduce folds and finishes"),
+            },
         }
     }
 

@@ -186,10 +186,11 @@ impl Instance {
         Ok(Ok((Driver::new(component.exports(), instance, store)?, schema)))
     }
 
-    /// Runs a request as a call for each of its events: what the host answers the guest depends on the event. A fold has but one.
+    /// Runs a request as a call for each of its events: what the host answers the guest depends on the event. A fold has but one, and so
+    /// have windows that are finished.
     ///
     /// # Panics
-    /// As [`run`](Self::run), and when a fold has several.
+    /// As [`run`](Self::run), and when a fold, or what finishes windows, has several.
     pub async fn run_each(
         &mut self,
         request: &Request,
@@ -308,9 +309,13 @@ impl Instance {
     async fn call_with_fields(&mut self, request: &Request) -> Result<Answer, Failure> {
         let mut yielder = self.store.data().yielder();
         let bytes_max = result_bytes_max(request.size());
-        let provided = match fields::provide(request.batch(), &self.schema, &mut yielder).await {
-            Ok(batch) => request.with_batch(batch),
-            Err(failures) => return Ok(Answer::Unread(failures)),
+        let provided = match request {
+            // Of windows nothing is read but what the host kept of them.
+            Request::Finish(_) => request.clone(),
+            _ => match fields::provide(request.batch(), &self.schema, &mut yielder).await {
+                Ok(batch) => request.with_batch(batch),
+                Err(failures) => return Ok(Answer::Unread(failures)),
+            },
         };
         let mut answer = self.driver.run(&mut self.store, &provided, &self.schema).await?;
         yielder.restart();

@@ -1,4 +1,6 @@
 //! An event that failed, with all that it takes to see why and to run it again: a line of the dead-letter file.
+//!
+//! Or a window that was to be finished since its input had ended, and could not be: then the event is what stands for it.
 
 use std::sync::Arc;
 
@@ -28,9 +30,12 @@ pub struct DeadLetter {
     pub reason: String,
     /// The guest's stack, where it trapped.
     pub backtrace: Option<String>,
-    /// The event.
+    /// The event. Of a window that failed, the key, the greatest time of its events, and no value.
     pub event: FailedEvent,
-    /// What was kept of the event's key before it (base64).
+    /// Which window failed to be finished; absent where an event failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<FailedWindow>,
+    /// What was kept of the event's key before it, or of the window (base64).
     pub state: Option<String>,
     /// What of that the operator keeps, as JSON, where its component says how it is laid out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,6 +69,28 @@ mod shared {
         deserializer: D,
     ) -> Result<Option<Arc<OperatorSetup>>, D::Error> {
         Ok(Option::deserialize(deserializer)?.map(Arc::new))
+    }
+}
+
+/// A window that was incomplete when its input ended, and could not be finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedWindow {
+    /// How many events it holds.
+    pub count: u64,
+    /// The least of their times, ms since the epoch.
+    pub start: i64,
+    /// The greatest of their times, ms since the epoch.
+    pub end: i64,
+}
+
+impl std::fmt::Display for FailedWindow {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { count, start, end } = self;
+        let events = if *count == 1 { "event" } else { "events" };
+        write!(
+            formatter,
+            "of {count} {events}, open at the end of the input; their times are {start} to {end}"
+        )
     }
 }
 

@@ -295,6 +295,7 @@ mod tests {
             reason,
             backtrace: Some("b".repeat(1_000)),
             event,
+            window: None,
             state: Some("s".repeat(1_000)),
             accumulator: None,
             fuel: 0,

@@ -184,7 +184,8 @@ impl EventEncoder {
             // It held them back for an order that it no longer keeps.
             return Some(all_of(batch, now_ns));
         };
-        let load = self.progress.hold(source, batch.len(), batch.size());
+        let position = batch.positions.first().copied().unwrap_or_default();
+        let load = self.progress.hold(source, position, batch.len(), batch.size());
         reorder_buffer.restore(batch, source, now_ns, load);
         None
     }

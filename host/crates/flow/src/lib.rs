@@ -20,7 +20,7 @@ use std::task::Waker;
 
 pub use attempts::Attempts;
 pub use barrier::{Barrier, BarrierGuard, RaisedBarrier};
-pub use dead_letter::{DeadLetter, FailedEvent, OperatorSetup};
+pub use dead_letter::{DeadLetter, FailedEvent, FailedWindow, OperatorSetup};
 pub use dead_letters::{DeadLetterEncoder, DeadLetterOffset, DeadLetters, FirstDeadLetter, MarkedDeadLetters, NextId};
 pub use edge::{Edge, Message, Receiver};
 pub use epochs::{Epochs, Paused};
@@ -28,7 +28,7 @@ pub use event_sink::{EventEncoder, EventSink, EventSinkParts, MarkedEvents, Sink
 pub use failure_latch::{Failure, FailureLatch};
 pub use gate::Gate;
 pub use id_ranges::IdRanges;
-pub use saved_batch::SavedBatch;
+pub use saved_batch::{Content, SavedBatch};
 pub use sink_task::{Arrivals, Cause, Encoded, Encoder, Marked, SinkTask};
 pub use source_task::{ReadStep, SourceHandle, SourceTask, SourceTaskParts, SourceThread};
 

@@ -2,6 +2,9 @@
 //!
 //! Owns the bytes. A batch comes back with a ticket of the same number, so that those of one read still share theirs.
 //!
+//! A batch is of events, or of windows that are closed because their input has ended, or of what was put out for either
+//! ([`Content`]).
+//!
 //! All numbers are little-endian: flags `u8` | source `u16` length, bytes | ticket `u64` | first position of the ticket `u64` |
 //! path `u32` | events `u32` | times `i64` each | positions `u64` each | keys | values; a column is its number of bytes `u32`,
 //! the ends `u32` each, and the bytes.
@@ -21,8 +24,8 @@ pub struct SavedBatch {
     pub ticket: u64,
     /// The first position of its ticket.
     pub first_position: u64,
-    /// Whether it had been put out by the operator where it waited, and was not to be taken in.
-    pub is_output: bool,
+    /// What it is to the operator where it waited.
+    pub content: Content,
     path: u32,
     times: Vec<i64>,
     positions: Vec<u64>,
@@ -30,7 +33,32 @@ pub struct SavedBatch {
     values: Column,
 }
 
-const IS_OUTPUT: u8 = 1;
+/// What a batch is to the operator where it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Events that it is to take in.
+    Events,
+    /// What it has put out for events, to be handed on.
+    Outputs,
+    /// Windows of it that are closed because their input has ended, to be finished. Their values are entries of state.
+    Windows,
+    /// What it has put out for such windows, to be handed on.
+    OutputsOfWindows,
+}
+
+impl Content {
+    /// By their flags.
+    const ALL: [Self; 4] = [Self::Events, Self::Outputs, Self::Windows, Self::OutputsOfWindows];
+
+    fn flags(self) -> u8 {
+        match self {
+            Self::Events => 0,
+            Self::Outputs => 1,
+            Self::Windows => 2,
+            Self::OutputsOfWindows => 3,
+        }
+    }
+}
 
 impl SavedBatch {
     /// Events in it.
@@ -51,6 +79,11 @@ impl SavedBatch {
         self.times.is_empty()
     }
 
+    /// Its values.
+    pub fn values(&self) -> impl Iterator<Item = &[u8]> {
+        self.values.iter()
+    }
+
     /// The batch again, under its new ticket.
     #[must_use]
     pub fn into_batch(self, ticket: Arc<Ticket>) -> Batch {
@@ -69,9 +102,9 @@ impl SavedBatch {
 
     /// The bytes of a batch whose events entered by the source of that name.
     #[must_use]
-    pub fn encode(batch: &Batch, source: &str, is_output: bool) -> Vec<u8> {
+    pub fn encode(batch: &Batch, source: &str, content: Content) -> Vec<u8> {
         let ticket = &batch.origin.ticket;
-        Self::encode_with_ticket(batch, source, is_output, ticket.number(), ticket.first_position())
+        Self::encode_with_ticket(batch, source, content, ticket.number(), ticket.first_position())
     }
 
     /// The bytes of a batch that is to be read as one of the ticket of this number, whose first position is that.
@@ -79,14 +112,14 @@ impl SavedBatch {
     pub fn encode_with_ticket(
         batch: &Batch,
         source: &str,
-        is_output: bool,
+        content: Content,
         ticket: u64,
         first_position: u64,
     ) -> Vec<u8> {
         /// What a batch takes besides its events and the name of its source.
         const HEADER_BYTES: usize = 64;
         let mut bytes = Vec::with_capacity(HEADER_BYTES + source.len() + batch.size());
-        bytes.push(if is_output { IS_OUTPUT } else { 0 });
+        bytes.push(content.flags());
         let name = u16::try_from(source.len()).expect("pipeline files bound the length of names");
         bytes.extend_from_slice(&name.to_le_bytes());
         bytes.extend_from_slice(source.as_bytes());
@@ -129,14 +162,14 @@ impl SavedBatch {
             source,
             ticket,
             first_position,
-            is_output: flags & IS_OUTPUT != 0,
+            content: *Content::ALL.get(usize::from(flags))?,
             path,
             times: rest.list(events, i64::from_le_bytes)?,
             positions: rest.list(events, u64::from_le_bytes)?,
             keys: rest.column(events)?,
             values: rest.column(events)?,
         };
-        let is_sound = rest.0.is_empty() && flags <= IS_OUTPUT && events > 0 && first_position < u64::MAX;
+        let is_sound = rest.0.is_empty() && events > 0 && first_position < u64::MAX;
         is_sound.then_some(saved)
     }
 }
@@ -203,11 +236,12 @@ mod tests {
 
     #[test]
     fn a_batch_survives_a_checkpoint() {
-        let saved = SavedBatch::decode(&SavedBatch::encode(&batch(), "readings", true)).unwrap();
-        assert_eq!(
-            (saved.source.as_str(), saved.is_output, saved.path),
-            ("readings", true, 3)
-        );
+        for content in Content::ALL {
+            let saved = SavedBatch::decode(&SavedBatch::encode(&batch(), "readings", content)).unwrap();
+            assert_eq!(saved.content, content);
+        }
+        let saved = SavedBatch::decode(&SavedBatch::encode(&batch(), "readings", Content::Outputs)).unwrap();
+        assert_eq!((saved.source.as_str(), saved.path), ("readings", 3));
         let again = saved.into_batch(Ticket::detached());
         assert_eq!((again.times, again.positions), (batch().times, batch().positions));
         assert_eq!(again.keys, batch().keys);
@@ -216,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_was_cut_off_or_appended_to_is_no_batch() {
-        let bytes = SavedBatch::encode(&batch(), "readings", false);
+        let bytes = SavedBatch::encode(&batch(), "readings", Content::Events);
         for length in 0..bytes.len() {
             assert_eq!(SavedBatch::decode(&bytes[..length]), None, "{length} bytes");
         }

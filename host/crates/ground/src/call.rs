@@ -16,6 +16,8 @@ pub enum Request {
     Batch(Batch),
     /// `reduce.accumulate`.
     Fold(Fold),
+    /// `reduce.finish`.
+    Finish(Finish),
 }
 
 impl Request {
@@ -25,6 +27,7 @@ impl Request {
         match self {
             Self::Batch(batch) => batch,
             Self::Fold(fold) => &fold.batch,
+            Self::Finish(finish) => &finish.batch,
         }
     }
 
@@ -34,25 +37,28 @@ impl Request {
         match self {
             Self::Batch(_) => Self::Batch(batch),
             Self::Fold(fold) => Self::Fold(Fold { batch, ..fold.clone() }),
+            Self::Finish(finish) => Self::Finish(Finish {
+                batch,
+                ..finish.clone()
+            }),
         }
     }
 
     /// The bytes of what is handed over.
     #[must_use]
     pub fn size(&self) -> usize {
+        /// Of an item that a column holds, and of a window with its times and its count.
+        const END_BYTES: usize = size_of::<u32>();
+        const WINDOW_BYTES: usize = 3 * size_of::<u64>() + END_BYTES;
+        let of_column = |column: &Column| column.bytes().len() + column.len() * END_BYTES;
+        let of_windows = |windows: &Windows| windows.keys.bytes().len() + windows.len() * WINDOW_BYTES;
         match self {
             Self::Batch(batch) => batch.size(),
             Self::Fold(fold) => {
-                /// Of an item that a column holds, and of a window with its times and its count.
-                const END_BYTES: usize = size_of::<u32>();
-                const WINDOW_BYTES: usize = 3 * size_of::<u64>() + END_BYTES;
-                let column = |column: &Column| column.bytes().len() + column.len() * END_BYTES;
-                let closing = fold
-                    .closing
-                    .as_ref()
-                    .map_or(0, |windows| windows.keys.bytes().len() + windows.len() * WINDOW_BYTES);
-                fold.batch.size() + column(&fold.accumulators) + closing
+                let closing = fold.closing.as_deref().map_or(0, of_windows);
+                fold.batch.size() + of_column(&fold.accumulators) + closing
             }
+            Self::Finish(finish) => of_column(&finish.accumulators) + of_windows(&finish.windows),
         }
     }
 }
@@ -72,7 +78,20 @@ pub struct Fold {
     pub stale: Vec<StaleGroups>,
 }
 
-/// Groups whose accumulators another version of the component wrote. Each has an event.
+/// The arguments of `reduce.finish`.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// For each window what its outputs inherit, and what a dead letter says of it; the guest is not handed it.
+    pub batch: Batch,
+    /// The windows.
+    pub windows: Arc<Windows>,
+    /// The accumulator of each.
+    pub accumulators: Arc<Column>,
+    /// The windows whose accumulators are not of the component's state version, by their places.
+    pub stale: Vec<StaleGroups>,
+}
+
+/// Groups whose accumulators another version of the component wrote. Each has an event, or is a window to be finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaleGroups {
     /// Which version.
@@ -90,6 +109,8 @@ pub enum Answer {
     Filtered(Filtered),
     /// From `reduce.accumulate`.
     Folded(Folded),
+    /// From `reduce.finish`.
+    Finished(Finished),
     /// The guest was not asked: these events lack what it reads.
     Unread(Vec<Rejection>),
 }
@@ -208,5 +229,14 @@ pub enum Folded {
     /// These events were; nothing else of the call counts.
     Rejected(Vec<Rejection>),
     /// The state that these events touch is of another version, and cannot be brought to the component's.
+    Unmigrated(Vec<Rejection>),
+}
+
+/// What `reduce.finish` returned, validated.
+#[derive(Clone, Debug)]
+pub enum Finished {
+    /// What the windows emit; an origin is the place of a window.
+    Done(Outputs),
+    /// These windows are of another version, and cannot be brought to the component's.
     Unmigrated(Vec<Rejection>),
 }

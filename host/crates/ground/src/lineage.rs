@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::sync::Mutex;
 
@@ -34,6 +34,10 @@ impl From<Arc<Ticket>> for Origin {
     }
 }
 
+/// Positions from here on are not of records: they count the windows that are closed because the input has ended
+/// of a pipeline, which so come behind everything that any source reads. Doubles, which JSON knows, tell them apart.
+pub const WINDOWS_FROM: u64 = 1 << 52;
+
 /// Events of one source that may be in flight or held back, from reading to the sink: they bound a pipeline's memory.
 const EVENTS_MAX: u64 = 256 << 10;
 /// Bytes of one source that may be in flight or held back.
@@ -43,6 +47,8 @@ const BYTES_MAX: u64 = 128 << 20;
 #[derive(Debug)]
 pub struct Progress {
     sources: Vec<SourceProgress>,
+    /// Tickets of windows that are not done with.
+    windows: AtomicUsize,
     /// Rings when a frontier moves, for sinks that keep the order of the source.
     listener: Box<dyn Listener>,
     keeps_order: bool,
@@ -127,6 +133,7 @@ impl Progress {
         };
         Arc::new(Self {
             sources: rooms.into_iter().map(line).collect(),
+            windows: AtomicUsize::new(0),
             listener,
             keeps_order,
         })
@@ -138,16 +145,19 @@ impl Progress {
     /// frontier is furthest behind; once nothing of it is in flight, its own events lie before all frontiers and no sink holds
     /// them. So it reads on, and its frontier moves past the next.
     ///
-    /// Where memory `is_short` it reads on once nothing of it is in flight: batch by batch, but never not at all.
+    /// Where memory `is_short` it reads on once nothing of it is in flight: batch by batch, but never not at all. Windows that an
+    /// interrupted run was closing are done with before anything is read that comes behind them.
     #[must_use]
     pub fn has_room(&self, source: SourceIndex, is_short: bool) -> bool {
         let line = &self.sources[usize::from(source)];
         let state = line.state.lock();
         let mut load = state.live;
         load.add(state.held);
-        let must_wait = load.is_too_much() || (is_short && state.live.events > 0);
-        line.waits.store(must_wait, Ordering::SeqCst);
-        !must_wait
+        let is_full = load.is_too_much() || (is_short && state.live.events > 0);
+        let awaits_windows = || self.windows.load(Ordering::SeqCst) > 0;
+        line.waits.store(is_full || awaits_windows(), Ordering::SeqCst);
+        // Looked at again: the last of them may have been done with before it was noted that somebody waits.
+        !is_full && !awaits_windows()
     }
 
     /// Opens a ticket for a batch of events. All that was read with it counts as read, whether or not it became an event.
@@ -166,7 +176,11 @@ impl Progress {
             done: false,
         });
         state.live.add(load);
-        state.next_position = state.next_position.max(read.last + 1);
+        if read.first >= WINDOWS_FROM {
+            self.windows.fetch_add(1, Ordering::SeqCst);
+        } else {
+            state.next_position = state.next_position.max(read.last + 1);
+        }
         Arc::new(Ticket {
             progress: Some(self.clone()),
             source,
@@ -220,11 +234,25 @@ impl Progress {
     #[must_use]
     pub fn frontier(&self, source: SourceIndex) -> u64 {
         let state = self.sources[usize::from(source)].state.lock();
+        let unread = if state.ended { u64::MAX } else { state.next_position };
         match state.open.front() {
-            Some(open) => open.first_position,
-            None if state.ended => u64::MAX,
-            None => state.next_position,
+            Some(open) if open.first_position < WINDOWS_FROM => open.first_position,
+            // Windows that an interrupted run was closing stand before what this one reads, though their positions come behind.
+            Some(_) => state
+                .open
+                .iter()
+                .fold(unread, |least, open| least.min(open.first_position)),
+            None => unread,
         }
+    }
+
+    /// Whether all sources are at their end and nothing is in flight.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sources.iter().all(|line| {
+            let state = line.state.lock();
+            state.ended && state.open.is_empty()
+        })
     }
 
     fn close(&self, source: SourceIndex, number: u64) {
@@ -232,7 +260,9 @@ impl Progress {
         let mut state = line.state.lock();
         let index = usize::try_from(number - state.oldest).expect("tickets in flight are bounded");
         state.open[index].done = true;
-        let load = state.open[index].load;
+        let OpenTicket {
+            load, first_position, ..
+        } = state.open[index];
         state.live.remove(load);
         let mut advanced = false;
         while state.open.front().is_some_and(|open| open.done) {
@@ -243,6 +273,9 @@ impl Progress {
         let is_last = state.ended && state.open.is_empty();
         drop(state);
         line.make_room();
+        if first_position >= WINDOWS_FROM && self.windows.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.sources.iter().for_each(SourceProgress::make_room);
+        }
         if advanced && self.keeps_order {
             self.listener.advanced();
         }
@@ -251,9 +284,14 @@ impl Progress {
         }
     }
 
-    /// Counts what a sink holds back of a source, until that is dropped.
+    /// Counts what a sink holds back of a source from this position on, until that is dropped. What windows put out that were
+    /// closed at the end of the input takes no room: it leaves at the end of the source, which so must not wait for it. Of that
+    /// there is no more than of a few megabytes of windows ([`WINDOWS_FROM`]).
     #[must_use]
-    pub fn hold(self: &Arc<Self>, source: SourceIndex, events: usize, bytes: usize) -> HeldLoad {
+    pub fn hold(self: &Arc<Self>, source: SourceIndex, position: u64, events: usize, bytes: usize) -> HeldLoad {
+        if position >= WINDOWS_FROM {
+            return HeldLoad::default();
+        }
         let load = Load {
             events: events as u64,
             bytes: bytes as u64,
@@ -273,11 +311,7 @@ impl Progress {
     }
 
     fn check_empty(&self) {
-        let is_empty = |line: &SourceProgress| {
-            let state = line.state.lock();
-            state.ended && state.open.is_empty()
-        };
-        if self.sources.iter().all(is_empty) {
+        if self.is_empty() {
             self.listener.emptied();
         }
     }
@@ -349,7 +383,7 @@ impl Ticket {
     #[must_use]
     pub fn hold(&self, events: usize, bytes: usize) -> HeldLoad {
         match &self.progress {
-            Some(progress) => progress.hold(self.source, events, bytes),
+            Some(progress) => progress.hold(self.source, self.first_position, events, bytes),
             None => HeldLoad::default(),
         }
     }
@@ -500,5 +534,33 @@ mod tests {
         let seen = signal.seen();
         drop(held);
         assert!(signal.seen() > seen && progress.has_room(0, false));
+    }
+
+    #[test]
+    fn windows_that_close_at_the_end_come_behind_all_that_is_read_and_leave_the_positions_of_records_alone() {
+        let signals = [Arc::<Signal>::default(), Arc::default()];
+        let progress = Progress::new(signals.to_vec(), Box::<Recorded>::default(), true);
+        progress.resume(0, 21);
+        // An interrupted run was closing them, and its input has grown since.
+        let windows = progress.open(0, &read(WINDOWS_FROM + 5, WINDOWS_FROM + 9));
+        assert_eq!((progress.frontier(0), progress.next_position(0)), (21, 21));
+        assert!([0, 1].iter().all(|source| !progress.has_room(*source, false)));
+        let seen = signals.each_ref().map(|signal| signal.seen());
+        let held = windows.hold(1 << 30, 1 << 40);
+        drop(windows);
+        assert!(
+            signals.iter().zip(seen).all(|(signal, seen)| signal.seen() > seen),
+            "what comes behind them may be read now"
+        );
+        assert!(progress.has_room(0, false) && progress.has_room(1, false));
+        drop(held);
+        drop(progress.open(0, &read(21, 30)));
+        assert_eq!((progress.frontier(0), progress.next_position(0)), (31, 31));
+        progress.end(0);
+        progress.end(1);
+        let windows = progress.open(0, &read(WINDOWS_FROM + 10, WINDOWS_FROM + 19));
+        assert_eq!((progress.frontier(0), progress.is_empty()), (WINDOWS_FROM + 10, false));
+        drop(windows);
+        assert_eq!((progress.frontier(0), progress.is_empty()), (u64::MAX, true));
     }
 }

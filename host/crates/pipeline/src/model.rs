@@ -135,6 +135,8 @@ pub struct Operator {
     pub key: Option<Pointer>,
     /// How a `reduce` cuts its events into windows.
     pub window: Option<Window>,
+    /// What becomes of the windows that are incomplete when its input ends, where the file says so; else they stay open.
+    pub partial: Option<Partial>,
     /// What each of its actors may use.
     pub limits: Limits,
     /// What an error does.
@@ -177,6 +179,15 @@ impl fmt::Display for ComponentRef {
 pub enum Window {
     /// Every so many events; at least 1.
     Count(u64),
+}
+
+/// What becomes of windows that are incomplete when all sources have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partial {
+    /// They stay open.
+    Keep,
+    /// They are closed, and emitted as they are.
+    Emit,
 }
 
 /// What happens to an event that fails.

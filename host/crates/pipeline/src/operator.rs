@@ -75,6 +75,7 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
         config_as_written: config_as_written.unwrap_or_else(|| serde_json::json!({})),
         key: key.flatten(),
         window,
+        partial: raw.partial.map(|Word(partial)| *partial),
         limits: self::limits(&limits, validation),
         errors: limits.errors.map(|Word(errors)| *errors).unwrap_or(OnError::DeadLetter),
         actors: actors(raw, validation),
@@ -143,6 +144,7 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
     } else {
         &[
             ("window", raw.window.key()),
+            ("partial", raw.partial.key()),
             ("shards", raw.shards.key()),
             ("actors", raw.actors.key()),
         ]
@@ -156,7 +158,7 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
 
 fn foreign_key(name: &str, key: &str, place: Span) -> Diagnostic {
     let (label, help) = match key {
-        "window" => ("only a reduce has windows", "remove it, or use `builtin:reduce`"),
+        "window" | "partial" => ("only a reduce has windows", "remove it, or use `builtin:reduce`"),
         "replicas" => (
             "only an operator without state has replicas",
             "use `shards`: its keys are spread over them",

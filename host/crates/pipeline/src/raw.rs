@@ -6,7 +6,7 @@
 use super::choice::{ActorsWord, Word};
 use super::config::{Any, Object};
 use super::diagnostic::Home;
-use super::model::{DeadLettersMax, IfExists, Isolation, OnError, Order};
+use super::model::{DeadLettersMax, IfExists, Isolation, OnError, Order, Partial};
 use super::name::Name;
 use super::section::{At, Open, Section};
 use super::time::{Time, TimeTable};
@@ -204,6 +204,10 @@ section! {
         key: String,
         /// How a reduce cuts its events into windows.
         window: Window,
+        /// What becomes of windows that are incomplete when all sources have been read to their end: "keep" leaves them open, for
+        /// the next run with this state to go on with; "emit" closes them and emits what is in them.
+        #[schemars(extend("default" = "keep"))]
+        partial: Word<Partial>,
         /// What each of its actors may use, and what an error does.
         limits: Limits,
         /// How many actors share its keys. Default: as many as there are workers.

@@ -7,6 +7,7 @@ use dirigo_ground::sync::Mutex;
 
 use super::Host;
 use super::checkpoint::{CheckpointTimes, Checkpoints};
+use super::closing::{ClosedWindows, Closing};
 use super::graph::{Ended, Graph, ProgressBoard, ProgressForwarder};
 use super::job::{Job, Threads};
 use super::local::LocalParts;
@@ -27,10 +28,12 @@ use dirigo_ground::lineage::Progress;
 use dirigo_ground::quota::Quota;
 use dirigo_ground::signal::Signal;
 use dirigo_pipeline::{self as pipeline, Order, Pipeline};
+use dirigo_state as state;
 
 /// A pipeline that is put together, and whose threads do not run.
 pub struct Assembled {
     graph: Arc<Graph>,
+    closing: Closing,
     /// Of the sources.
     pub source_tasks: Vec<SourceTask>,
     /// Of the sinks.
@@ -99,6 +102,7 @@ impl Assembled {
             sources: &context.sources,
             now_ns: clock.now_ns(),
         };
+        let closed_windows = Arc::new(ClosedWindows::from(connectors.recovered_batches.closed_windows));
         let resumed = recovery.restore(connectors.recovered_batches);
         let source_handles = source_handles(&pipeline, connectors.sources, signals, &progress);
         limit_dead_letters(&pipeline, &context, &source_handles, resumed.values().sum());
@@ -114,7 +118,8 @@ impl Assembled {
             operators: operators.clone(),
             source_handles: source_handles.clone(),
             event_sinks: event_sinks.clone(),
-            progress,
+            progress: progress.clone(),
+            closed_windows: closed_windows.clone(),
             cut_at: Mutex::default(),
             copies: Mutex::default(),
             pause_ns_max: AtomicU64::new(0),
@@ -133,6 +138,8 @@ impl Assembled {
             source_handles,
             event_sinks,
             checkpoints,
+            progress,
+            closed_windows,
             progress_board,
             started_ns: clock.now_ns(),
             is_resumed: connectors.is_resumed,
@@ -140,6 +147,7 @@ impl Assembled {
             unfinished: AtomicU64::new(0),
         });
         Self {
+            closing: Closing::of(&graph),
             graph,
             source_tasks,
             sinks,
@@ -157,6 +165,15 @@ impl Assembled {
     #[must_use]
     pub fn failure_latch(&self) -> &FailureLatch {
         &self.graph.context.failure_latch
+    }
+
+    /// Puts the next windows on their way that are closed since all sources have ended, once nothing else is on its way; `false` where
+    /// there are none. A job does so by itself.
+    ///
+    /// # Errors
+    /// When the state can't be read or written. Nothing must be committed after that.
+    pub fn close_windows(&mut self) -> Result<bool, state::Error> {
+        self.closing.begin_round(&self.graph)
     }
 
     /// Says to sinks that nothing more comes, but for a last checkpoint.
@@ -178,6 +195,7 @@ impl Assembled {
     pub(super) fn start(self) -> Job {
         let Self {
             graph,
+            closing,
             source_tasks,
             sinks,
             dead_letters,
@@ -197,7 +215,7 @@ impl Assembled {
                 .filter(|_| context.store.is_durable())
                 .map(|every| graph.checkpoints.start(every)),
         };
-        Job::run(graph, threads)
+        Job::run(graph, closing, threads)
     }
 }
 

@@ -182,7 +182,8 @@ impl Checkpoints {
         self.local.command(EpochCommand::Publish(epoch), &no_reports)
     }
 
-    /// A number that rises with everything that is read, and with what sinks write of it, at once or later.
+    /// A number that rises with everything that is read and every window that is closed at the end of the input, and with what sinks
+    /// write of it, at once or later.
     fn moved(&self) -> u64 {
         let read = |source_handle: &Arc<SourceHandle>| {
             source_handle.events_in.load(Ordering::Acquire) + source_handle.dead_letters.load(Ordering::Acquire)
@@ -190,6 +191,7 @@ impl Checkpoints {
         let written = |event_sink: &Arc<EventSink>| event_sink.events_out.load(Ordering::Acquire);
         self.local.source_handles.iter().map(read).sum::<u64>()
             + self.local.event_sinks.iter().map(written).sum::<u64>()
+            + self.local.closed_windows.count()
     }
 
     /// Where the sources are that can be read again.
@@ -268,6 +270,7 @@ fn add(snapshot: &mut Snapshot, prepared: Prepared) {
             }
             snapshot.state.push((id, records));
         }
+        Prepared::Closing { closed_windows } => offsets.closed_windows = closed_windows,
         Prepared::Sink { id, offset, in_flight } => {
             snapshot.in_flight.extend(in_flight);
             offsets.sinks.extend(offset.map(|offset| (id, offset)));

@@ -23,6 +23,8 @@ pub(super) enum EpochCommand {
 pub(super) enum Part {
     Source(String),
     Operator(String),
+    /// What closes windows at the end of the input.
+    Closing,
     Sink(String),
     DeadLetters,
 }
@@ -53,6 +55,10 @@ pub(super) enum Prepared {
         /// What waits in it, in the order in which it goes back.
         in_flight: Vec<InFlight>,
     },
+    Closing {
+        /// How many windows it has closed.
+        closed_windows: u64,
+    },
     Sink {
         id: String,
         /// Where to write on; `None` for a sink that takes nothing back.
@@ -69,6 +75,7 @@ impl Prepared {
         match self {
             Prepared::Source { id, .. } => Part::Source(id.clone()),
             Prepared::Operator { id, .. } => Part::Operator(id.clone()),
+            Prepared::Closing { .. } => Part::Closing,
             Prepared::Sink { id, .. } => Part::Sink(id.clone()),
             Prepared::DeadLetters(_) => Part::DeadLetters,
         }

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
 use super::checkpoint::Checkpoints;
+use super::closing::ClosedWindows;
 use super::summary::{
     EdgeSummary, Figures, Latency, OpenWindowsSummary, OperatorSummary, Outcome, PipelineSummary, SliceSummary,
     SloSummary, SourceSummary,
@@ -15,7 +16,7 @@ use super::summary::{
 use dirigo_actor::{Operator, PipelineContext};
 use dirigo_connect::Files;
 use dirigo_flow::{Edge, EventSink, Failure, SourceHandle};
-use dirigo_ground::lineage::Listener;
+use dirigo_ground::lineage::{Listener, Progress};
 use dirigo_pipeline::{Pipeline, Sink};
 
 /// The parts of a pipeline.
@@ -27,6 +28,8 @@ pub(super) struct Graph {
     pub(super) source_handles: Vec<Arc<SourceHandle>>,
     pub(super) event_sinks: Vec<Arc<EventSink>>,
     pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) closed_windows: Arc<ClosedWindows>,
     pub(super) progress_board: Arc<ProgressBoard>,
     pub(super) started_ns: u64,
     pub(super) is_resumed: bool,
@@ -122,6 +125,15 @@ impl Graph {
         self.operators.iter().for_each(|operator| operator.abandon());
     }
 
+    /// Whether all sources were read to their end, and nothing failed: what is in windows then is all that comes.
+    pub(super) fn has_input_ended(&self) -> bool {
+        let all_read = self
+            .source_handles
+            .iter()
+            .all(|source_handle| source_handle.is_read_up());
+        all_read && !self.context.failure_latch.has_failed()
+    }
+
     /// Notes what is on its way now: it is stopped, and that is dropped.
     pub(super) fn note_unfinished(&self) {
         let in_flight = self
@@ -189,7 +201,7 @@ impl Graph {
             written_to: self.written_to(),
             unfinished: self.unfinished.load(Ordering::Relaxed),
             edges: self.edge_summaries(),
-            resumed: self.resumed.clone(),
+            resumed: self.resumed(),
             checkpoints: self.checkpoints.summary(),
             slo: self
                 .context
@@ -201,6 +213,18 @@ impl Graph {
             dead_letters_max: self.pipeline.dead_letters_max,
             latencies,
         }
+    }
+
+    /// By operator and sink: events that it had when the last run stopped, and that count in this one.
+    fn resumed(&self) -> BTreeMap<String, u64> {
+        let mut resumed = self.resumed.clone();
+        for operator in &self.operators {
+            let in_windows = operator.resumed_in_windows();
+            if in_windows > 0 {
+                *resumed.entry(operator.id().to_owned()).or_default() += in_windows;
+            }
+        }
+        resumed
     }
 
     /// By sink that writes files: where they are.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::checkpoint::Checkpointer;
+use super::closing::Closing;
 use super::graph::{Ended, Graph};
 use super::status::Monitor;
 use dirigo_actor::Operator;
@@ -66,13 +67,13 @@ impl Control {
 
 impl Job {
     /// Sees a pipeline whose threads run to its end, next to the caller.
-    pub(super) fn run(graph: Arc<Graph>, threads: Threads) -> Self {
+    pub(super) fn run(graph: Arc<Graph>, closing: Closing, threads: Threads) -> Self {
         let control = Control {
             source_handles: graph.source_handles.clone(),
             failure_latch: graph.context.failure_latch.clone(),
             halted: Arc::default(),
         };
-        let ending = run_to_end(graph.clone(), control.clone(), threads);
+        let ending = run_to_end(graph.clone(), control.clone(), closing, threads);
         Self {
             ending: graph.context.runtime.spawn(ending),
             control,
@@ -142,21 +143,30 @@ impl Job {
     }
 }
 
-async fn run_to_end(graph: Arc<Graph>, control: Control, mut threads: Threads) -> Ended {
-    tokio::select! {
-        () = graph.progress_board.emptied.notified() => {}
-        () = graph.context.failure_latch.failed() => {
-            control.stop();
-            drop_everything(&graph).await;
-        }
-        () = control.halted.notified() => {
-            let halting = graph.clone();
-            let halted = tokio::task::spawn_blocking(move || {
-                threads.halt(&halting);
-                threads
-            });
-            threads = halted.await.expect("halting a pipeline neither panics nor is cancelled");
-            drop_everything(&graph).await;
+async fn run_to_end(graph: Arc<Graph>, control: Control, mut closing: Closing, mut threads: Threads) -> Ended {
+    loop {
+        tokio::select! {
+            () = graph.progress_board.emptied.notified() => {
+                // Some of what a round of windows puts on its way may be done with before the rest is there.
+                if graph.progress.is_empty() && !closing.go_on(&graph).await {
+                    break;
+                }
+            }
+            () = graph.context.failure_latch.failed() => {
+                control.stop();
+                drop_everything(&graph).await;
+                break;
+            }
+            () = control.halted.notified() => {
+                let halting = graph.clone();
+                let halted = tokio::task::spawn_blocking(move || {
+                    threads.halt(&halting);
+                    threads
+                });
+                threads = halted.await.expect("halting a pipeline neither panics nor is cancelled");
+                drop_everything(&graph).await;
+                break;
+            }
         }
     }
     let ended = tokio::task::spawn_blocking(move || threads.close(&graph)).await;
@@ -167,8 +177,11 @@ async fn run_to_end(graph: Arc<Graph>, control: Control, mut threads: Threads) -
 async fn drop_everything(graph: &Graph) {
     loop {
         graph.abandon();
+        if graph.progress.is_empty() {
+            return;
+        }
         tokio::select! {
-            () = graph.progress_board.emptied.notified() => return,
+            () = graph.progress_board.emptied.notified() => {}
             () = tokio::time::sleep(ABANDON_INTERVAL) => {}
         }
     }

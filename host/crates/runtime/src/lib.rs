@@ -8,6 +8,7 @@
 mod assembly;
 pub mod case;
 mod checkpoint;
+mod closing;
 pub mod compatibility;
 mod connectors;
 mod delivery_semantics;

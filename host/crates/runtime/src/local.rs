@@ -9,10 +9,11 @@ use std::sync::mpsc::Sender;
 
 use dirigo_ground::sync::Mutex;
 
+use super::closing::ClosedWindows;
 use super::epoch::{EpochCommand, EpochReport, Part, Prepared};
 use dirigo_actor::{CapturedBatch, Operator, PipelineContext};
 use dirigo_connect::{sink, source};
-use dirigo_flow::{EventSink, Failure, Marked, NextId, SavedBatch, SourceHandle};
+use dirigo_flow::{Content, EventSink, Failure, Marked, NextId, SavedBatch, SourceHandle};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::lineage::{Epoch, Progress, SourceIndex};
 use dirigo_state::{Copies, InFlight};
@@ -24,6 +25,7 @@ pub(super) struct LocalParts {
     pub(super) source_handles: Vec<Arc<SourceHandle>>,
     pub(super) event_sinks: Vec<Arc<EventSink>>,
     pub(super) progress: Arc<Progress>,
+    pub(super) closed_windows: Arc<ClosedWindows>,
     /// By source: where it reads on after the last cut, for when that is durable.
     pub(super) cut_at: Mutex<Vec<Option<source::Offset>>>,
     /// What the last cut copied; the buffer serves all of them.
@@ -56,6 +58,7 @@ impl Unsynced {
             Prepared::Source { id, .. } => Failure::Source { id, reason },
             Prepared::Operator { id, .. } => Failure::Operator { id, reason },
             Prepared::DeadLetters(_) => Failure::DeadLetters { reason },
+            Prepared::Closing { .. } => Failure::State { reason },
         })
     }
 }
@@ -93,7 +96,7 @@ impl LocalParts {
             .iter()
             .map(|source_handle| Part::Source(source_handle.id.clone()));
         let parts = sinks.chain(operators).chain(sources);
-        parts.chain([Part::DeadLetters]).collect()
+        parts.chain([Part::Closing, Part::DeadLetters]).collect()
     }
 
     /// Does what they are told. Sinks and dead letters come to it in their own time.
@@ -114,6 +117,8 @@ impl LocalParts {
         let begun_ns = self.context.clock.now_ns();
         let paused = self.context.epochs.pause();
         self.report_sources(reports);
+        let closed_windows = self.closed_windows.count();
+        reports.send(Prepared::Closing { closed_windows }, None);
         let mut copies = self.copies.lock();
         copies.clear();
         let captured = self.captured().map(|operator| {
@@ -183,7 +188,8 @@ impl LocalParts {
         for event_sink in &self.event_sinks {
             let (reports, context, id) = (reports.clone(), self.context.clone(), event_sink.id.clone());
             let report = move |Marked { prepared, at_cut }: Marked<Vec<(Batch, SourceIndex)>>| {
-                let held = |(batch, source): &(Batch, SourceIndex)| in_flight(&context, &id, batch, *source, true);
+                let held =
+                    |(batch, source): &(Batch, SourceIndex)| in_flight(&context, &id, batch, *source, Content::Outputs);
                 let in_flight = at_cut.iter().map(held).collect();
                 let sink::Prepared { offset, sync } = prepared;
                 let prepared = Prepared::Sink { id, offset, in_flight };
@@ -200,9 +206,9 @@ impl LocalParts {
     }
 
     fn waiting_in(&self, operator: &Operator, waiting: &CapturedBatch) -> InFlight {
-        let CapturedBatch { batch, is_output } = waiting;
+        let CapturedBatch { batch, content } = waiting;
         let source = batch.origin.ticket.source();
-        in_flight(&self.context, operator.id(), batch, source, *is_output)
+        in_flight(&self.context, operator.id(), batch, source, *content)
     }
 
     fn publish(&self, epoch: Epoch) -> Result<(), Failure> {
@@ -237,10 +243,10 @@ impl LocalParts {
 }
 
 /// A batch on its way to `item`, whose events entered by `source`.
-fn in_flight(context: &PipelineContext, item: &str, batch: &Batch, source: SourceIndex, is_output: bool) -> InFlight {
+fn in_flight(context: &PipelineContext, item: &str, batch: &Batch, source: SourceIndex, content: Content) -> InFlight {
     InFlight {
         item: item.to_owned(),
-        bytes: SavedBatch::encode(batch, &context.sources[usize::from(source)], is_output),
+        bytes: SavedBatch::encode(batch, &context.sources[usize::from(source)], content),
     }
 }
 

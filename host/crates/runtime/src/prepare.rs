@@ -201,6 +201,11 @@ fn check_place(loaded: &Loaded, operator: &Operator, component: &Component) -> R
         (Kind::Map | Kind::Filter, Some(_), _) => {
             problem("window", "windows are for `reduce` operators".into(), "remove `window`")
         }
+        (Kind::Map | Kind::Filter, _, _) if operator.partial.is_some() => problem(
+            "partial",
+            "windows are for `reduce` operators".into(),
+            "remove `partial`",
+        ),
         (Kind::Map | Kind::Filter, _, Actors::PerKey) => problem(
             "actors",
             "it keeps no state by key".into(),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::start_error::StartError;
 use dirigo_actor::{CapturedBatch, Operator};
-use dirigo_flow::{EventSink, SavedBatch};
+use dirigo_flow::{Content, EventSink, SavedBatch};
 use dirigo_ground::lineage::{Progress, ReadBatch, SourceIndex, Ticket};
 use dirigo_pipeline::Pipeline;
-use dirigo_state::{InFlight, Offsets};
+use dirigo_state::{Entry, InFlight, Offsets};
 
 /// What was on its way when the last run stopped.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub struct RecoveredBatches {
     next_positions: BTreeMap<String, u64>,
     /// By operator: how many windows it had open, and how many events were in them.
     open_windows: BTreeMap<String, (u64, u64)>,
+    /// How many windows were closed at the end of the input.
+    pub(super) closed_windows: u64,
 }
 
 impl RecoveredBatches {
@@ -32,7 +34,8 @@ impl RecoveredBatches {
         let items: Vec<&String> = operators.chain(pipeline.sinks.iter().map(|sink| &sink.id)).collect();
         let is_source = |id: &String| pipeline.sources.iter().any(|source| source.id == *id);
         let read = |InFlight { item, bytes }: InFlight| {
-            let saved = SavedBatch::decode(&bytes).ok_or(StartError::Unreadable { what: "batches" })?;
+            let saved = SavedBatch::decode(&bytes).filter(holds_what_it_says);
+            let saved = saved.ok_or(StartError::Unreadable { what: "batches" })?;
             let events = saved.len();
             if !items.contains(&&item) {
                 return Err(StartError::Orphaned { item, events });
@@ -47,8 +50,14 @@ impl RecoveredBatches {
             batches: stored.into_iter().map(read).collect::<Result<_, _>>()?,
             next_positions: offsets.next_positions.clone(),
             open_windows: offsets.open_windows.clone(),
+            closed_windows: offsets.closed_windows,
         })
     }
+}
+
+/// Whether the values of windows are entries.
+fn holds_what_it_says(saved: &SavedBatch) -> bool {
+    saved.content != Content::Windows || saved.values().all(|value| Entry::decode(value).is_some())
 }
 
 /// Where it goes back to. Nothing runs yet.
@@ -83,15 +92,15 @@ impl Recovery<'_> {
         }
         let mut restored = BTreeMap::new();
         for (destination, source, saved) in restored_batches {
-            let is_output = saved.is_output;
-            if let Some(id) = destination.takes(is_output) {
+            let content = saved.content;
+            if let Some(id) = destination.takes(content) {
                 *restored.entry(id.to_owned()).or_default() += saved.len() as u64;
             }
             match destination {
                 Destination::Operator(operator) => {
                     let ticket = tickets[&(source, saved.ticket)].clone();
                     let batch = saved.into_batch(ticket);
-                    operator.restore(CapturedBatch { batch, is_output });
+                    operator.restore(CapturedBatch { batch, content });
                 }
                 // What a sink holds back is no longer in flight.
                 Destination::Sink(event_sink) => event_sink.restore(saved.into_batch(Ticket::detached()), source),
@@ -149,10 +158,10 @@ enum Destination<'a> {
 }
 
 impl Destination<'_> {
-    /// Whose events these are; nobody's yet where an operator is to put them out.
-    fn takes(&self, is_output: bool) -> Option<&str> {
+    /// Whose events these are; nobody's yet where an operator is to put them out, or where they are windows.
+    fn takes(&self, content: Content) -> Option<&str> {
         match self {
-            Destination::Operator(operator) => (!is_output).then(|| operator.id()),
+            Destination::Operator(operator) => (content == Content::Events).then(|| operator.id()),
             Destination::Sink(event_sink) => Some(&event_sink.id),
         }
     }

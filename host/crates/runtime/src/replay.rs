@@ -1,4 +1,5 @@
-//! One dead letter, run again: alone, with the component, configuration, state and fuel that it failed with.
+//! One dead letter, run again: alone, with the component, configuration, state and fuel that it failed with. Of a window that could
+//! not be finished that is finished again.
 //!
 //! Owns finding the dead letter, loading its component, and what came of it. Nothing of the pipeline is touched: what
 //! the operator returns is reported and goes nowhere.
@@ -17,7 +18,7 @@ use dirigo_engine::{
 };
 use dirigo_flow::{DeadLetter, OperatorSetup};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
+use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Rejection, Request};
 use dirigo_ground::clock::Clock;
 use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::Ticket;
@@ -241,7 +242,7 @@ pub async fn run(
     check_kind(component.kind(), setup.window)?;
     let batch = batch(dead_letter)?;
     let mut table = Table::default();
-    if let Some(entry) = entry(dead_letter)? {
+    if let Some(entry) = entry(dead_letter)?.filter(|_| dead_letter.window.is_none()) {
         table.restore(batch.keys.get(0), entry);
     }
     let instance_setup = Setup {
@@ -270,7 +271,14 @@ pub async fn run(
             });
         }
     };
-    let (request, plan) = request(component, &batch, &mut table, setup.window);
+    let (request, plan) = if dead_letter.window.is_some() {
+        (
+            Request::Finish(windows::finish(&batch, component.state_version())),
+            None,
+        )
+    } else {
+        request(component, &batch, &mut table, setup.window)
+    };
     let budget = Budget {
         total: limits.fuel_per_event,
         slice: SLICE_FUEL,
@@ -295,10 +303,14 @@ fn batch(dead_letter: &DeadLetter) -> Result<Batch, Error> {
         Arc::new(column)
     };
     let damaged = |what| move |_| Error::Damaged { what };
+    let value = match dead_letter.window {
+        Some(_) => entry_bytes(dead_letter).ok_or(Error::Damaged { what: "state" })?,
+        None => event.value_bytes().map_err(damaged("value"))?,
+    };
     Ok(Batch {
         times: Arc::new(vec![event.time.ok_or(Error::Damaged { what: "time" })?]),
         keys: one(event.key_bytes().map_err(damaged("key"))?),
-        values: one(event.value_bytes().map_err(damaged("value"))?).into(),
+        values: one(value).into(),
         fields: Fields::default(),
         positions: Arc::new(vec![event.position]),
         origin: Ticket::detached().into(),
@@ -307,12 +319,17 @@ fn batch(dead_letter: &DeadLetter) -> Result<Batch, Error> {
 
 /// What was kept of the event's key.
 fn entry(dead_letter: &DeadLetter) -> Result<Option<Entry>, Error> {
-    let Some(state) = &dead_letter.state else {
+    if dead_letter.state.is_none() {
         return Ok(None);
-    };
-    let bytes = BASE64_STANDARD.decode(state).ok();
-    let entry = bytes.and_then(|bytes| Entry::decode(&bytes));
+    }
+    let entry = entry_bytes(dead_letter).and_then(|bytes| Entry::decode(&bytes));
     entry.map(Some).ok_or(Error::Damaged { what: "state" })
+}
+
+/// The entry of state that a dead letter has; `None` where it has none, or what is none.
+pub(super) fn entry_bytes(dead_letter: &DeadLetter) -> Option<Vec<u8>> {
+    let bytes = BASE64_STANDARD.decode(dead_letter.state.as_ref()?).ok()?;
+    Entry::decode(&bytes).map(|_| bytes)
 }
 
 /// Refuses a component that is of another kind than the one that saw the event.
@@ -358,12 +375,21 @@ fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) ->
             expect_none(&rejected)?;
             Ok(ReplayResult::default())
         }
-        Answer::Folded(Folded::Unmigrated(mut failures)) => {
-            let failure = failures.pop().expect("the one event cannot be folded");
+        Answer::Folded(Folded::Unmigrated(failures)) | Answer::Finished(Finished::Unmigrated(failures)) => {
+            let failure = failures.into_iter().next_back();
             Err(ReplayFailure {
                 kind: "migrate",
-                reason: failure.message,
+                reason: failure
+                    .expect("the one event or window has no state that can be read")
+                    .message,
                 backtrace: None,
+            })
+        }
+        Answer::Finished(Finished::Done(outputs)) => {
+            expect_none(&outputs.failures)?;
+            Ok(ReplayResult {
+                outputs: listed(&outputs, &batch.keys),
+                state: None,
             })
         }
         Answer::Folded(Folded::Done { accumulators, outputs }) => {

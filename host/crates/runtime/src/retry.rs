@@ -5,6 +5,9 @@
 //! the sources, and goes on from that commit as any run goes on from a checkpoint; what ends it early leaves the rest to the
 //! next retry or run. So each letter is retried once, whatever happens meanwhile.
 //!
+//! The letter of a window that could not be finished puts that window on its way, and touches none of the state. The windows
+//! that the state has open stay so: a retry is not the end of their input.
+//!
 //! A pipeline that keeps no state gets a state directory for as long as the retry takes, next to its dead letters. What
 //! was retried is then noted in a file there (`.NAME.retried`).
 
@@ -21,13 +24,14 @@ use super::opening::Opened;
 use super::outputs::{self, Outputs, stored};
 use super::prepare::Prepared;
 use super::recovery::RecoveredBatches;
+use super::replay::entry_bytes;
 use super::start_error::StartError;
 use dirigo_connect::Source;
 use dirigo_connect::sink::Resume;
 use dirigo_connect::source::{self, Intake, Offset, Read, ReadLimit, ReadProgress};
 use dirigo_connectors::records::Extract;
 use dirigo_disk::{self as disk, Disk};
-use dirigo_flow::{Attempts, DeadLetter, DeadLetterOffset, IdRanges, SavedBatch};
+use dirigo_flow::{Attempts, Content, DeadLetter, DeadLetterOffset, IdRanges, SavedBatch};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::Ticket;
@@ -151,6 +155,10 @@ pub fn open(
         });
     }
     prepared.pipeline.dead_letters = Some(place.letters.clone());
+    // Its sources end at once, which is not the end of what they read in a run.
+    for operator in &mut prepared.pipeline.operators {
+        operator.partial = None;
+    }
     // What was retried is not to be asked for again where nothing else of it is kept.
     let (mut known, in_flight, epoch) = if is_known {
         let store = Store::open(disk.clone(), directory)?;
@@ -356,8 +364,10 @@ struct Chosen {
     letter: DeadLetter,
     /// The operator, as the pipeline counts them.
     operator: usize,
+    content: Content,
     time: i64,
     key: Vec<u8>,
+    /// Of a window, its entry.
     value: Vec<u8>,
 }
 
@@ -429,32 +439,44 @@ fn choose(letter: DeadLetter, prepared: &Prepared, is_private: bool) -> Result<C
     if !pipeline.sources.iter().any(|source| source.id == event.source) {
         return Err(format!("the pipeline has no source `{}`", event.source));
     }
-    if let Some(keeper) = is_private.then(|| first_keeper(operator, prepared)).flatten() {
+    let content = if letter.window.is_some() {
+        Content::Windows
+    } else {
+        Content::Events
+    };
+    if content == Content::Windows && !prepared.components[operator].0.kind().is_stateful() {
+        return Err(format!("operator `{id}` has no windows any more"));
+    }
+    if let Some(keeper) = is_private.then(|| first_keeper(operator, content, prepared)).flatten() {
         return Err(format!(
             "operator `{keeper}` would add it to windows, and those of a run without `--state` are gone"
         ));
     }
     let damaged = |_| "it is damaged".to_owned();
-    let value = event.value_bytes().map_err(damaged)?;
+    let value = match content {
+        Content::Windows => entry_bytes(&letter).ok_or_else(|| "it is damaged".to_owned())?,
+        _ => event.value_bytes().map_err(damaged)?,
+    };
     let key = match &pipeline.operators[operator].key {
-        None => event.key_bytes().map_err(damaged)?,
-        Some(pointer) => match Extract::new(Some(pointer), None).key(&value) {
+        Some(pointer) if content == Content::Events => match Extract::new(Some(pointer), None).key(&value) {
             Ok(key) => key.into_owned(),
             Err(_) => return Err(format!("the `key` of operator `{id}` is not in it")),
         },
+        _ => event.key_bytes().map_err(damaged)?,
     };
     let time = event.time.ok_or_else(|| "it has no time".to_owned())?;
     Ok(Chosen {
         letter,
         operator,
+        content,
         time,
         key,
         value,
     })
 }
 
-/// The first operator that keeps state of those that an event comes to which enters `operator`.
-fn first_keeper(operator: usize, prepared: &Prepared) -> Option<&str> {
+/// The first operator that keeps state of those that an event comes to which enters `operator`, or what comes of a window of it.
+fn first_keeper(operator: usize, content: Content, prepared: &Prepared) -> Option<&str> {
     let operators = &prepared.pipeline.operators;
     let mut is_reached = vec![false; operators.len()];
     is_reached[operator] = true;
@@ -465,7 +487,8 @@ fn first_keeper(operator: usize, prepared: &Prepared) -> Option<&str> {
             continue;
         }
         is_reached[index] = true;
-        if prepared.components[index].0.kind().is_stateful() {
+        let is_entered = index > operator || content == Content::Events;
+        if is_entered && prepared.components[index].0.kind().is_stateful() {
             return Some(&candidate.id);
         }
     }
@@ -479,7 +502,9 @@ fn put_back(mut chosen: Vec<Chosen>, prepared: &Prepared, epoch: u64) -> Vec<InF
         let place = |chosen: &Chosen| (chosen.letter.event.position, chosen.letter.id);
         (&a.letter.event.source, place(a)).cmp(&(&b.letter.event.source, place(b)))
     });
-    let is_one = |a: &Chosen, b: &Chosen| a.operator == b.operator && a.letter.event.source == b.letter.event.source;
+    let is_one = |a: &Chosen, b: &Chosen| {
+        a.operator == b.operator && a.content == b.content && a.letter.event.source == b.letter.event.source
+    };
     let runs = chosen.chunk_by(is_one).flat_map(|run| run.chunks(BATCH_EVENTS));
     let first_ticket = TICKETS_FROM + epoch * TICKETS_OF_A_ROUND;
     let mut batches: Vec<(usize, InFlight)> = (first_ticket..)
@@ -502,7 +527,7 @@ fn put_back(mut chosen: Vec<Chosen>, prepared: &Prepared, epoch: u64) -> Vec<InF
             let source = &run[0].letter.event.source;
             let waiting = InFlight {
                 item: prepared.pipeline.operators[operator].id.clone(),
-                bytes: SavedBatch::encode_with_ticket(&batch, source, false, ticket, batch.positions[0]),
+                bytes: SavedBatch::encode_with_ticket(&batch, source, run[0].content, ticket, batch.positions[0]),
             };
             (operator, waiting)
         })

@@ -109,7 +109,8 @@ pub struct PipelineSummary {
     pub unfinished: u64,
     /// By connection.
     pub edges: Vec<EdgeSummary>,
-    /// By operator and sink: events that were on their way to it when the last run stopped. They came by no edge of this one.
+    /// By operator and sink: events that were on their way to it when the last run stopped, or were in windows of it that failed to be
+    /// finished in this one. They came by no edge of this one.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub resumed: BTreeMap<String, u64>,
     /// What was made durable, where it keeps state.

@@ -56,13 +56,19 @@ fn edges_to<R: Receiver + 'static>(inputs: &[Input], from: Input, receiver: &Arc
         .collect()
 }
 
-/// For each sink the sources whose events can come to it.
-pub(super) fn sources_of_sinks(pipeline: &Pipeline) -> Vec<Vec<SourceIndex>> {
+/// For each operator the sources whose events can come to it.
+pub(super) fn sources_of_operators(pipeline: &Pipeline) -> Vec<BTreeSet<SourceIndex>> {
     let mut of_operators: Vec<BTreeSet<SourceIndex>> = Vec::new();
     for operator in &pipeline.operators {
         let sources = sources_of(&operator.inputs, &of_operators);
         of_operators.push(sources);
     }
+    of_operators
+}
+
+/// For each sink the sources whose events can come to it.
+pub(super) fn sources_of_sinks(pipeline: &Pipeline) -> Vec<Vec<SourceIndex>> {
+    let of_operators = sources_of_operators(pipeline);
     let sinks = pipeline.sinks.iter();
     sinks
         .map(|sink| sources_of(&sink.inputs, &of_operators).into_iter().collect())

@@ -241,6 +241,24 @@ pub(super) fn read(
     Ok(())
 }
 
+/// Gives each full key in `range` that is not forgotten.
+pub(super) fn each_key(
+    database: &impl ReadableDatabase,
+    range: &Range,
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), redb::Error> {
+    let Some(TableReader(table)) = TableReader::of(database)? else {
+        return Ok(());
+    };
+    for record in table.range::<&[u8]>(range.bounds())? {
+        let (key, value) = record?;
+        if !value.value().is_empty() {
+            take(key.value());
+        }
+    }
+    Ok(())
+}
+
 /// What a database has at one moment, to look keys up in.
 pub(super) struct TableReader(ReadOnlyTable<&'static [u8], &'static [u8]>);
 

@@ -8,6 +8,9 @@ use std::ops::{Bound, ControlFlow, RangeBounds};
 
 use super::hash::{self, PARTITIONS};
 
+/// All keys of an operator.
+pub(super) const ALL: Keys<'static> = Keys::Shard { index: 0, shards: 1 };
+
 /// Which keys of an operator are wanted.
 #[derive(Clone, Copy, Debug)]
 pub enum Keys<'a> {

@@ -10,6 +10,7 @@ mod crashes;
 mod durable;
 mod error;
 mod eviction;
+mod first_keys;
 pub mod hash;
 mod keys;
 mod layout;
@@ -33,6 +34,7 @@ pub mod windows;
 
 pub use copies::Copies;
 pub use error::Error;
+pub use first_keys::FirstKeys;
 pub use keys::Keys;
 pub use layout::Layout;
 pub use snapshot::{InFlight, Offsets, Snapshot};

@@ -68,6 +68,15 @@ impl Logged {
         }
     }
 
+    /// Gives each full key of an operator that is not forgotten, in no order.
+    pub(super) fn each_key(&self, operator: &str, mut take: impl FnMut(&[u8])) {
+        let groups = self.operators.get(operator.as_bytes());
+        let records = groups.into_iter().flatten().flatten();
+        records
+            .filter(|(_, bytes)| !bytes.is_empty())
+            .for_each(|(key, _)| take(key));
+    }
+
     /// Looks a full key up.
     pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
         let (operator, partition, _) = keys::split(key).expect("the store makes full keys");

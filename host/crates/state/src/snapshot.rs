@@ -37,6 +37,9 @@ pub struct Offsets {
     /// By operator: how many windows it has open, and how many events are in them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub open_windows: BTreeMap<String, (u64, u64)>,
+    /// How many windows were closed because their input had ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub closed_windows: u64,
     /// By sink: where to write on.
     pub sinks: BTreeMap<String, serde_json::Value>,
     /// Where to write on in the dead letters.
@@ -44,4 +47,9 @@ pub struct Offsets {
     /// The pipeline that wrote it, as far as a later one must be like it.
     #[serde(default)]
     pub pipeline: Option<serde_json::Value>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

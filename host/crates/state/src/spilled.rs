@@ -82,6 +82,14 @@ impl Spilled {
             .map_or(Ok(()), |scratch| scratch.read(range, found))
     }
 
+    /// Gives each full key in `range` that is not forgotten; one that stands in both places twice.
+    pub(super) fn each_key(&self, range: &Range, mut take: impl FnMut(&[u8])) -> Result<(), redb::Error> {
+        self.pending.each_key(range, &mut take);
+        self.scratch
+            .as_ref()
+            .map_or(Ok(()), |scratch| scratch.each_key(range, take))
+    }
+
     /// Gives each record, that of a key which stands in both places last as it is now.
     pub(super) fn each<E: From<redb::Error>>(
         &self,
@@ -108,6 +116,14 @@ impl Pending {
 
     pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
         self.records.get(key).map(Vec::as_slice)
+    }
+
+    /// Gives each full key in `range` that is not forgotten.
+    pub(super) fn each_key(&self, range: &Range, mut take: impl FnMut(&[u8])) {
+        let records = self.records.range::<[u8], _>(range.bounds());
+        records
+            .filter(|(_, bytes)| !bytes.is_empty())
+            .for_each(|(key, _)| take(key));
     }
 
     fn take_first(&mut self) -> Option<Stored> {
@@ -178,6 +194,11 @@ impl Scratch {
     /// Adds what lies in `range` and is not found yet.
     pub(super) fn read(&self, range: &Range, found: &mut FoundRecords) -> Result<(), redb::Error> {
         durable::read(&self.database, range, found)
+    }
+
+    /// Gives each full key in `range` that is not forgotten.
+    pub(super) fn each_key(&self, range: &Range, take: impl FnMut(&[u8])) -> Result<(), redb::Error> {
+        durable::each_key(&self.database, range, take)
     }
 
     /// What it has now, to look keys up in.

@@ -22,6 +22,7 @@ use redb::Database;
 
 use super::durable::{self, EpochMeta};
 use super::error::Error;
+use super::first_keys::FirstKeys;
 use super::keys::{self, FoundRecords, Keys, Range};
 use super::log::Log;
 use super::logged::Logged;
@@ -220,6 +221,27 @@ impl Store {
         Ok(())
     }
 
+    /// Shows `keys` each key of `operator` that any layer knows, and some that a newer one has forgotten. To be asked while nobody
+    /// spills entries of that operator.
+    ///
+    /// # Errors
+    /// When a database can't be read.
+    pub fn show_keys(&self, operator: &str, keys: &mut FirstKeys) -> Result<(), Error> {
+        if self.inner.is_empty.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let prefix = keys::prefix_bytes(operator);
+        self.inner.each_key(operator, |key| keys.show(&key[prefix..]))
+    }
+
+    /// Forgets these keys of `operator`: as [`spill`](Self::spill) of what has closed.
+    ///
+    /// # Errors
+    /// As [`spill`](Self::spill).
+    pub fn forget(&self, operator: &str, keys: Vec<Box<[u8]>>) -> Result<(), Error> {
+        self.spill(operator, keys.into_iter().map(|key| (key, None)).collect())
+    }
+
     /// Loads the entries of `wanted` keys into `table`, one by one.
     ///
     /// # Errors
@@ -282,6 +304,32 @@ impl Inner {
             durable::read(&durable.database, range, &mut found)?;
         }
         Ok(found)
+    }
+
+    /// Gives each full key of `operator` that a layer has not forgotten, once for each such layer.
+    fn each_key(&self, operator: &str, mut take: impl FnMut(&[u8])) -> Result<(), Error> {
+        let range = keys::ALL.range(operator);
+        let (scratch, frozen) = {
+            let spilled = self.spilled.lock();
+            spilled.open.pending.each_key(&range, &mut take);
+            (spilled.open.scratch.clone(), spilled.frozen.clone())
+        };
+        if let Some(scratch) = scratch {
+            scratch.each_key(&range, &mut take)?;
+        }
+        if let Some(frozen) = frozen {
+            frozen.each_key(&range, &mut take)?;
+        }
+        let Some(durable) = &self.durable else { return Ok(()) };
+        let applying = {
+            let layers = self.logged.read();
+            layers.logged.each_key(operator, &mut take);
+            layers.applying.clone()
+        };
+        if let Some(applying) = applying {
+            applying.each_key(operator, &mut take);
+        }
+        Ok(durable::each_key(&durable.database, &range, take)?)
     }
 
     /// The same for single keys, each of which is looked for until a layer has it.

@@ -184,13 +184,33 @@ impl Table {
 
     /// Closes the window of a slot, if one is open.
     pub(super) fn close(&mut self, number: u32) {
+        drop(self.take_from(number));
+    }
+
+    /// Closes the window of `key`, and gives it; `None` where no window of it is open here.
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        let number = self.find(hash::key(key), key)?;
+        let taken = self.take_from(number);
+        self.sweep();
+        taken
+    }
+
+    fn take_from(&mut self, number: u32) -> Option<Entry> {
         let entry = &mut self.slots.at_mut(number).entry;
-        if entry.count > 0 {
-            self.outside -= outside(&entry.accumulator);
-            self.open -= 1;
-            *entry = Entry::default();
-            self.note_change(number);
+        if entry.count == 0 {
+            return None;
         }
+        self.outside -= outside(&entry.accumulator);
+        self.open -= 1;
+        let taken = std::mem::take(entry);
+        self.note_change(number);
+        Some(taken)
+    }
+
+    /// Whether what it has of `key` is all that there is: that it has no window, too.
+    #[must_use]
+    pub fn knows(&self, key: &[u8]) -> bool {
+        !self.is_partial || self.find(hash::key(key), key).is_some()
     }
 
     #[inline]

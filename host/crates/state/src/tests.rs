@@ -28,6 +28,14 @@ fn forgotten(key: &str) -> Record {
     (key.as_bytes().into(), None)
 }
 
+/// The keys that are shown to be open.
+fn shown(store: &Store) -> Vec<String> {
+    let mut keys = FirstKeys::after(None);
+    store.show_keys("op", &mut keys).unwrap();
+    let (keys, _) = keys.into_keys();
+    keys.map(|key| String::from_utf8(key.into_vec()).unwrap()).collect()
+}
+
 fn loaded(store: &Store, wanted: &Keys<'_>) -> Vec<Record> {
     let mut table = Table::default();
     store.load("op", wanted, &mut table).unwrap();
@@ -565,4 +573,41 @@ fn a_database_without_checksums_gets_them_unless_it_is_damaged() {
         assert_eq!((store.epoch(), all(&store)), (4, vec![record("a", 7)]));
         assert!(fs::read(&path).unwrap().starts_with(b"dirigo database"));
     }
+}
+
+#[test]
+fn open_keys_are_shown_whichever_layer_has_them_and_those_of_no_other_operator() {
+    let disk = Simulated::new(1);
+    let options = StoreOptions {
+        apply: Apply::ByHand,
+        ..StoreOptions::default()
+    };
+    let open = || Store::open_with(Arc::new(disk.clone()), Path::new("/state"), options).unwrap();
+    let store = open();
+    assert_eq!(shown(&store), [""; 0]);
+    let commit = |records: Vec<Record>| {
+        store.freeze();
+        store
+            .commit(Snapshot {
+                state: vec![("op".into(), records), ("ope".into(), vec![record("other", 1)])],
+                ..Snapshot::default()
+            })
+            .unwrap();
+    };
+    commit(vec![record("d", 1), record("e", 1), record("f", 1)]);
+    store.apply_now().unwrap();
+    commit(vec![record("c", 1), forgotten("e")]);
+    store.spill("op", vec![record("b", 1)]).unwrap();
+    store.freeze();
+    store.spill("op", vec![record("a", 1)]).unwrap();
+    // What a newer layer has forgotten is shown all the same: a look-up tells.
+    assert_eq!(shown(&store), ["a", "b", "c", "d", "e", "f"]);
+    store
+        .forget("op", ["a", "c", "d"].map(|key| key.as_bytes().into()).to_vec())
+        .unwrap();
+    let mut table = Table::default();
+    let wanted = ["a", "b", "c", "d", "e", "f"].map(str::as_bytes);
+    store.look_up("op", &wanted, &mut table).unwrap();
+    let left: Vec<_> = wanted.into_iter().filter(|key| table.get(key).is_some()).collect();
+    assert_eq!(left, [b"b", b"f"]);
 }

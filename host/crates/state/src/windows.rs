@@ -3,13 +3,16 @@
 //! Before a turn, [`assign`] sorts the events of a batch into groups, one for each window that they touch, and says which
 //! windows close. After it, [`Plan::commit`] writes the accumulators back, or [`Plan::abandon`] leaves everything as it was:
 //! a turn's effects happen together or not at all.
+//!
+//! Windows that no batch completes leave their table as [`PartialWindows`], and are finished from what those say of them
+//! ([`finish`]), whatever is in the table by then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::table::{Entry, Table};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Fold, StaleGroups, Windows};
+use dirigo_ground::call::{Finish, Fold, StaleGroups, Windows};
 
 /// What a turn will do to a table, once it succeeded.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ const CLOSED: u32 = u32::MAX;
 
 /// How much state one turn is handed, beyond that of its first event: to copy it takes 0.1 ms there and as long back, and
 /// twice that for pages that are new.
-const HANDED_BYTES_MAX: usize = 1 << 20;
+pub const HANDED_BYTES_MAX: usize = 1 << 20;
 
 /// Sorts `batch` into count windows of `size` events per key, for an operator that writes accumulators of `state_version`: as
 /// many of its events as one turn can be handed the state of, which the fold has. `turn` is not 0 and differs from that of the
@@ -194,10 +197,7 @@ impl Plan {
                 by_version.entry(version).or_default().push(number);
             }
         }
-        by_version
-            .into_iter()
-            .map(|(version, groups)| StaleGroups { version, groups })
-            .collect()
+        stale(by_version)
     }
 
     fn windows(&self, table: &Table) -> Option<Windows> {
@@ -241,6 +241,74 @@ impl Plan {
     pub fn abandon(self, table: &mut Table) {
         table.sweep();
     }
+}
+
+/// Windows that are open when their input has ended, and have left their tables.
+#[derive(Debug, Default)]
+pub struct PartialWindows {
+    /// The key of each.
+    pub keys: Column,
+    /// The greatest time of the events of each, ms since the epoch.
+    pub times: Vec<i64>,
+    /// The entry of each, as the store keeps it.
+    pub entries: Column,
+}
+
+impl PartialWindows {
+    /// Adds one.
+    pub fn push(&mut self, key: &[u8], entry: &Entry) {
+        self.keys.push(key);
+        self.times.push(entry.end);
+        self.entries.push(&entry.encode());
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+}
+
+/// What finishes windows whose entries are the values of `batch`, for an operator that writes accumulators of `state_version`.
+///
+/// # Panics
+/// When a value is no entry: whatever brings back such a batch looks at that.
+#[must_use]
+pub fn finish(batch: &Batch, state_version: u32) -> Finish {
+    let mut windows = Windows::default();
+    let entries = batch.values.to_column();
+    let mut accumulators = Column::with_capacity(batch.len(), entries.bytes().len());
+    let mut by_version: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for (window, (key, value)) in (0..).zip(batch.keys.iter().zip(entries.iter())) {
+        let entry = Entry::decode(value).expect("the values of partial windows are entries");
+        windows.keys.push(key);
+        windows.starts.push(entry.start);
+        windows.ends.push(entry.end);
+        windows.counts.push(entry.count);
+        accumulators.push(&entry.accumulator);
+        if entry.state_version != state_version {
+            by_version.entry(entry.state_version).or_default().push(window);
+        }
+    }
+    Finish {
+        batch: batch.clone(),
+        windows: Arc::new(windows),
+        accumulators: Arc::new(accumulators),
+        stale: stale(by_version),
+    }
+}
+
+fn stale(by_version: BTreeMap<u32, Vec<u32>>) -> Vec<StaleGroups> {
+    by_version
+        .into_iter()
+        .map(|(version, groups)| StaleGroups { version, groups })
+        .collect()
 }
 
 #[cfg(test)]
@@ -395,5 +463,46 @@ mod tests {
         plan.commit(&mut table, &filled(4));
         let (fold, _) = assign(&mut table, &batch(&keys), 9, 5, 3);
         assert_eq!(fold.stale, []);
+    }
+
+    #[test]
+    fn a_window_that_has_left_its_table_is_finished_as_it_was() {
+        let mut table = Table::default();
+        for (turn, keys, windows, version) in [(1, &["a", "b", "a"][..], 2, 1), (2, &["c"], 1, 2)] {
+            let (_, plan) = assign(&mut table, &batch(keys), 9, turn, version);
+            plan.commit(&mut table, &filled(windows));
+        }
+        let mut partial = PartialWindows::default();
+        for key in [b"a", b"c", b"x"] {
+            if let Some(entry) = table.take(key) {
+                partial.push(key, &entry);
+            }
+        }
+        assert_eq!((table.len(), table.take(b"a")), (1, None), "only `b` is still there");
+        table.check();
+        let finish = finish(
+            &Batch {
+                times: Arc::new(partial.times),
+                keys: Arc::new(partial.keys),
+                values: partial.entries.into(),
+                fields: Fields::default(),
+                positions: Arc::new(vec![7, 8]),
+                origin: Ticket::detached().into(),
+            },
+            2,
+        );
+        let windows = &*finish.windows;
+        assert_eq!(windows.keys.iter().collect::<Vec<_>>(), [b"a", b"c"]);
+        assert_eq!(
+            (&windows.starts[..], &windows.ends[..], &windows.counts[..]),
+            (&[10, 10][..], &[30, 10][..], &[2, 1][..])
+        );
+        assert_eq!(*finish.batch.times, [30, 10], "the greatest of their events");
+        assert_eq!(finish.accumulators.len(), 2);
+        let stale = StaleGroups {
+            version: 1,
+            groups: vec![0],
+        };
+        assert_eq!(finish.stale, [stale]);
     }
 }

@@ -63,7 +63,10 @@ fn text(letter: &DeadLetter, is_retried: bool) -> String {
     if let Some(backtrace) = &letter.backtrace {
         line("backtrace", backtrace.trim_end());
     }
-    line("event", &format!("{} of source `{}`", event.position, event.source));
+    match letter.window {
+        None => line("event", &format!("{} of source `{}`", event.position, event.source)),
+        Some(window) => line("window", &window.to_string()),
+    }
     if let Some(time) = event.time {
         line("time", &format!("{time} ms since the epoch"));
     }
@@ -72,7 +75,9 @@ fn text(letter: &DeadLetter, is_retried: bool) -> String {
         Err(error) => format!("damaged: {error}"),
     };
     line("key", &lossy(event.key_bytes()));
-    line("value", &lossy(event.value_bytes()));
+    if letter.window.is_none() {
+        line("value", &lossy(event.value_bytes()));
+    }
     if let Some(state) = &letter.state {
         line("state", &format!("{state} (base64)"));
     }

@@ -3,7 +3,7 @@
 use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched, unread};
 use dirigo_engine::{Component, Trap};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
+use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Rejection, Request};
 use dirigo_pipeline::Window;
 use dirigo_state::{Table, windows};
 
@@ -26,7 +26,15 @@ impl Driver for Reduce {
         let (fold, plan) = windows::assign(table, batch, size, turn, self.component.state_version());
         (Request::Fold(fold), Box::new(Fold::new(plan)))
     }
+
+    fn finish(&self, batch: &Batch) -> (Request, Box<dyn Call>) {
+        let finish = windows::finish(batch, self.component.state_version());
+        (Request::Finish(finish), Box::new(Finish))
+    }
 }
+
+/// Windows being finished that have left the state: each by itself, so that one which fails takes nothing from the others.
+struct Finish;
 
 impl Fold {
     fn new(plan: windows::Plan) -> Self {
@@ -81,6 +89,26 @@ impl Call for Fold {
 
     fn abandon(self: Box<Self>, table: &mut Table) {
         self.plan.abandon(table);
+    }
+}
+
+impl Call for Finish {
+    fn settle(&mut self, answer: Answer, _: &Batch) -> Result<Settled, Trap> {
+        let Answer::Finished(finished) = answer else {
+            return Err(mismatched());
+        };
+        Ok(match finished {
+            Finished::Done(mut outputs) => Settled::Done {
+                rejected: std::mem::take(&mut outputs.failures),
+                outputs: Emission::derived(outputs),
+                // Their events were counted when they were taken in.
+                tally: Tally::default(),
+            },
+            Finished::Unmigrated(failures) => Settled::Failed(Failed {
+                kind: "migrate",
+                failures,
+            }),
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::Operator;
 use crate::activations::IdleQueue;
+use crate::closing::Closer;
 use crate::counters::{Counters, OpenWindows};
 use crate::directory::Directory;
 use crate::fuel_estimator::FuelEstimator;
@@ -74,10 +75,12 @@ impl Operator {
             after_ns: AtomicU64::new(0),
             counters: Counters::default(),
             open_windows: OpenWindows::default(),
+            resumed_in_windows: AtomicU64::new(0),
             slice_lengths: SliceLengths::default(),
             edges,
             rekey: operator.key.as_ref().map(|key| Extract::new(Some(key), None)),
             directory,
+            closer: Closer::of(if shards == 0 { workers } else { shards }),
             replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
             shards,
             idle: IdleQueue::new(nanoseconds(operator.idle_timeout)),

@@ -9,7 +9,7 @@ use crate::operator::Operator;
 use crate::{Actor, ActorIdentity, Runnable, counters};
 use dirigo_engine::Instance;
 use dirigo_flow::Failure;
-use dirigo_state::{self as state, Table};
+use dirigo_state::{self as state, Entry, FirstKeys, Table};
 
 /// The right to have an instance, and the instance while no turn has it.
 #[derive(Default)]
@@ -42,12 +42,9 @@ impl Replica {
         }
         self.slot = Some(Slot::default());
         counters::add(&operator.counters.activations, 1_u64);
-        if operator.kind().is_stateful() {
+        if let Some(keys) = actor.keys() {
             self.table = Table::in_epoch(operator.context.epochs.current());
-            let loaded = operator
-                .context
-                .store
-                .load_few(&operator.id, &actor.keys(), &mut self.table);
+            let loaded = operator.context.store.load_few(&operator.id, &keys, &mut self.table);
             if let Err(error) = loaded {
                 Self::give_up_state(operator, &error);
                 return false;
@@ -96,6 +93,23 @@ impl Replica {
         }
         self.give_up_instance(actor);
         Deactivation::Gone
+    }
+
+    /// Shows `keys` those whose windows are open, as far as the actor is active.
+    pub(crate) fn show_open_keys(&self, keys: &mut FirstKeys) {
+        if self.slot.is_some() {
+            self.table.entries().for_each(|(key, _)| keys.show(key));
+        }
+    }
+
+    /// Closes the window of a key, and gives it if one is open. `None` where only the store knows.
+    pub(crate) fn take_window(&mut self, actor: &Actor, key: &[u8]) -> Option<Option<Entry>> {
+        if self.slot.is_none() || !self.table.knows(key) {
+            return None;
+        }
+        let taken = self.table.take(key);
+        self.update_quota(actor);
+        Some(taken)
     }
 
     /// Gives up the instance and its place.

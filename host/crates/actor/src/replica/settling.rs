@@ -18,9 +18,10 @@ use crate::operator::{EventFailure, Operator, StateBefore};
 use crate::turn::{TurnEnd, TurnOutcome};
 use crate::{Actor, counters};
 use dirigo_engine::{Cause, Trap, Unopened};
-use dirigo_flow::{Failure, wake_all};
+use dirigo_flow::{FailedWindow, Failure, wake_all};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::Rejection;
+use dirigo_state::Entry;
 
 /// Traps in a row after which an actor backs off: more than it takes to find one bad event in the largest batch.
 const BACKOFF_AFTER: u32 = 16;
@@ -176,6 +177,9 @@ impl Replica {
                 counters::add(counter, events);
             }
         }
+        if self.is_closer {
+            counters::add(&counters.partial_windows, part.batch.len() - rejected.len());
+        }
         let outputs = batches.into_iter().filter(|batch| !batch.is_empty());
         self.chunk_mut().outputs.extend(outputs);
         self.held.extend(held);
@@ -214,14 +218,22 @@ impl Replica {
         self.chunk.as_mut().expect("a turn is over a part of a chunk")
     }
 
-    /// What is kept of an event's key, for its dead letter.
-    fn state_of(&mut self, operator: &Operator, batch: &Batch, event: usize) -> Option<StateBefore> {
+    /// What is kept of an event's key, or of a window that is to be finished, for its dead letter.
+    fn state_of(&self, operator: &Operator, batch: &Batch, event: usize) -> Option<StateBefore> {
         /// More is not decoded: a person reads less, and the worker has others waiting. It is in the base64.
         const DECODED_BYTES_MAX: usize = 4 << 10;
         if !operator.kind().is_stateful() {
             return None;
         }
-        let entry = self.table.get(batch.keys.get(event))?;
+        let window = if self.is_closer {
+            Entry::decode(batch.values.get(event))
+        } else {
+            None
+        };
+        let entry = match &window {
+            Some(entry) => entry,
+            None => self.table.get(batch.keys.get(event))?,
+        };
         // Of another version it is laid out in a way that this component does not know.
         let is_shown =
             entry.state_version == operator.component.state_version() && entry.accumulator.len() <= DECODED_BYTES_MAX;
@@ -229,6 +241,11 @@ impl Replica {
         Some(StateBefore {
             entry: BASE64_STANDARD.encode(entry.encode()),
             accumulator: layout.and_then(|layout| layout.decode(&entry.accumulator)),
+            window: window.as_ref().map(|entry| FailedWindow {
+                count: entry.count,
+                start: entry.start,
+                end: entry.end,
+            }),
         })
     }
 

@@ -16,12 +16,13 @@ use crate::list::List;
 use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Column;
-use dirigo_ground::call::{Fold, Folded, Rejection, StaleGroups, StateVersions, Windows};
+use dirigo_ground::call::{Finish, Finished, Fold, Folded, Rejection, StaleGroups, StateVersions, Windows};
 use dirigo_ground::fields::Schema;
 
 use migration::{Migration, Start};
 
 type Args = (BatchArg, Arc<Vec<u32>>, Arc<Column>, Option<Arc<Windows>>);
+type FinishArgs = (Arc<Windows>, Arc<Column>);
 
 /// `reduce.folded` as a guest returned it.
 #[derive(ComponentType, Lift)]
@@ -57,6 +58,7 @@ impl RawFolded {
 /// Where the functions of a reduce are.
 pub(crate) struct Exports {
     accumulate: ComponentExportIndex,
+    finish: ComponentExportIndex,
     migrate: ComponentExportIndex,
     state_versions: ComponentExportIndex,
     /// `state.layout`, if it has that.
@@ -75,15 +77,15 @@ impl Exports {
         };
         let exports = Self {
             accumulate: interface.function::<Args, (RawFolded,)>("accumulate")?,
+            finish: interface.function::<FinishArgs, (RawOutputs,)>("finish")?,
             migrate: interface.function::<migration::Args, (migration::RawMigrated,)>("migrate")?,
             state_versions: interface.function::<(), (StateVersions,)>("state-versions")?,
             layout,
             versions: OnceLock::new(),
             learned_layout: OnceLock::new(),
         };
-        // Part of the contract, and not called yet: no window has had two accumulators to merge, nor ended with its source.
+        // Part of the contract, and not called yet: no window has had two accumulators to merge.
         interface.function::<(Column, Column), (RawColumn,)>("merge")?;
-        interface.function::<(Windows, Column), (RawOutputs,)>("finish")?;
         Ok(exports)
     }
 
@@ -132,7 +134,10 @@ impl Exports {
 
 /// The functions of an instance of a reduce.
 pub(crate) struct Reduce {
+    instance: Instance,
     accumulate: TypedFunc<Args, (RawFolded,)>,
+    /// Looked up when it is first wanted, which for most is never.
+    finish: ComponentExportIndex,
     migration: Migration,
 }
 
@@ -140,7 +145,9 @@ impl Reduce {
     pub(super) fn new(exports: &Exports, instance: Instance, store: &mut Store<Guest>) -> wasmtime::Result<Self> {
         let versions = exports.state_versions();
         Ok(Self {
+            instance,
             accumulate: instance.get_typed_func(store, exports.accumulate)?,
+            finish: exports.finish,
             migration: Migration {
                 instance,
                 migrate: exports.migrate,
@@ -149,10 +156,12 @@ impl Reduce {
         })
     }
 
-    pub(super) async fn run(&self, store: &mut Store<Guest>, fold: &Fold, schema: &Schema) -> Result<Folded, Failure> {
-        let accumulators = match self.migration.start(store, fold).await? {
+    pub(super) async fn fold(&self, store: &mut Store<Guest>, fold: &Fold, schema: &Schema) -> Result<Folded, Failure> {
+        let accumulators = match self.migration.start(store, &fold.accumulators, &fold.stale).await? {
             Start::From(accumulators) => accumulators,
-            Start::Impossible(failures) => return Ok(Folded::Unmigrated(failures)),
+            Start::Impossible(failures) => {
+                return Ok(Folded::Unmigrated(migration::of_events(&fold.groups, &failures)));
+            }
         };
         let events = fold.batch.len();
         let args = (
@@ -169,6 +178,28 @@ impl Reduce {
             Folded::Rejected(_) | Folded::Unmigrated(_) => {}
         }
         Ok(folded)
+    }
+
+    pub(super) async fn finish(
+        &self,
+        store: &mut Store<Guest>,
+        finish: &Finish,
+        schema: &Schema,
+    ) -> Result<Finished, Failure> {
+        let started = self.migration.start(store, &finish.accumulators, &finish.stale).await?;
+        let accumulators = match started {
+            Start::From(accumulators) => accumulators,
+            Start::Impossible(mut failures) => {
+                failures.sort_unstable_by_key(|failure| failure.index);
+                return Ok(Finished::Unmigrated(failures));
+            }
+        };
+        let windows = finish.windows.len();
+        let function = self
+            .instance
+            .get_typed_func::<FinishArgs, (RawOutputs,)>(&mut *store, self.finish)?;
+        let outputs = call(store, &function, (finish.windows.clone(), accumulators), windows).await?;
+        Ok(Finished::Done(outputs.validate(windows, schema)?))
     }
 
     /// Brings these groups' accumulators to the component's version by themselves, without a fold. Gives those, or which ones

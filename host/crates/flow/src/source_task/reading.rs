@@ -311,6 +311,7 @@ impl SourceTask {
             reason: refused.reason,
             backtrace: None,
             event: FailedEvent::new(&self.source_handle.id, refused.position, None, b"", &refused.value),
+            window: None,
             state: None,
             accumulator: None,
             fuel: 0,

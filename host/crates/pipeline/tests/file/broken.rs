@@ -202,6 +202,14 @@ facts! {
         => ["cannot find the component", ":9:13", "did you mean `anomaly.wasm`?"];
     a_reduce_needs_a_window: builtin("reduce", "") => ["operator `o` has no `window`", "add `window = { count = 5 }`"];
     a_map_has_no_window: builtin("map", "window = { count = 5 }") => ["`builtin:map` has no `window`", "only a reduce"];
+    a_map_has_no_partial_windows: builtin("map", "partial = \"emit\"")
+        => ["`builtin:map` has no `partial`", "only a reduce has windows", "use `builtin:reduce`"];
+    what_partial_is_is_a_word: reduce("partial = \"emitt\"")
+        => ["unknown `partial` `emitt`", "did you mean `emit`?"];
+    what_partial_is_is_no_switch: reduce("partial = true")
+        => ["expected a string, found the boolean true", "`partial` is one of `keep` and `emit`, in quotes"];
+    partial_stands_next_to_the_window: builtin("reduce", "window = { count = 5, partial = \"emit\" }")
+        => ["unknown key `partial` in a window", "`partial` belongs in `[[operator]]`"];
     a_map_has_no_shards: builtin("map", "shards = 2") => ["`builtin:map` has no `shards`", "use `replicas`"];
     a_reduce_has_no_replicas: reduce("replicas = 2") => ["`builtin:reduce` has no `replicas`", "use `shards`"];
     a_window_of_nothing_is_refused: builtin("reduce", "window = { count = 0 }") => ["0 is out of range", "at least 1"];

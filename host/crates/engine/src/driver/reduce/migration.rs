@@ -1,4 +1,4 @@
-//! Accumulators of an older state version, before the fold that touches them.
+//! Accumulators of an older state version, before the fold that touches them, or before they are finished.
 //!
 //! Migrating is part of the turn: it burns the turn's fuel, and what it makes is kept only if the turn ends well. Most folds
 //! have nothing to migrate, and pay for none of this.
@@ -16,7 +16,7 @@ use crate::list::List;
 use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Column;
-use dirigo_ground::call::{Fold, Rejection, StaleGroups};
+use dirigo_ground::call::{Rejection, StaleGroups};
 
 pub(super) type Args = (u32, Column);
 
@@ -54,32 +54,40 @@ pub(super) struct Migration {
     pub(super) written: u32,
 }
 
-/// What a fold starts from.
+/// What a fold starts from, or what is finished.
 pub(super) enum Start {
     /// These accumulators, all of the component's version.
     From(Arc<Column>),
-    /// Nothing: these events touch state that the component cannot read.
+    /// Nothing: the component cannot read the accumulators of these groups, in no order.
     Impossible(Vec<Rejection>),
 }
 
 impl Migration {
-    /// Brings all accumulators of a fold to the component's version.
-    pub(super) async fn start(&self, store: &mut Store<Guest>, fold: &Fold) -> Result<Start, Failure> {
-        if fold.stale.is_empty() {
-            return Ok(Start::From(fold.accumulators.clone()));
+    /// Brings accumulators to the component's version, of which some are not.
+    pub(super) async fn start(
+        &self,
+        store: &mut Store<Guest>,
+        stored: &Arc<Column>,
+        stale_groups: &[StaleGroups],
+    ) -> Result<Start, Failure> {
+        if stale_groups.is_empty() {
+            return Ok(Start::From(stored.clone()));
         }
         let written = self.written;
         let mut failures = Vec::new();
-        let mut migrated = Vec::with_capacity(fold.stale.len());
-        for stale in &fold.stale {
+        let mut migrated = Vec::with_capacity(stale_groups.len());
+        for stale in stale_groups {
             let from = stale.version;
             if from > written {
                 let reason =
                     format!("it was written by a newer version, {from}, of the operator; this one writes {written}");
-                failures.extend(stale.groups.iter().map(|&group| (group, reason.clone())));
+                failures.extend(stale.groups.iter().map(|&group| Rejection {
+                    index: group,
+                    message: reason.clone(),
+                }));
                 continue;
             }
-            let migrated_here = self.migrate(store, &fold.accumulators, stale).await;
+            let migrated_here = self.migrate(store, stored, stale).await;
             let of_migration = |failure| Failure::Migration {
                 from,
                 to: written,
@@ -87,22 +95,22 @@ impl Migration {
             };
             match migrated_here.map_err(of_migration)? {
                 Ok(column) => migrated.push((stale, column)),
-                Err(unread) => failures.extend(unread.into_iter().map(|failure| {
-                    let group = stale.groups[failure.index as usize];
-                    (group, unmigrated(from, written, &failure.message))
+                Err(unread) => failures.extend(unread.into_iter().map(|failure| Rejection {
+                    index: stale.groups[failure.index as usize],
+                    message: unmigrated(from, written, &failure.message),
                 })),
             }
         }
         if !failures.is_empty() {
-            return Ok(Start::Impossible(of_events(&fold.groups, &failures)));
+            return Ok(Start::Impossible(failures));
         }
-        let mut accumulators: Vec<&[u8]> = fold.accumulators.iter().collect();
+        let mut accumulators: Vec<&[u8]> = stored.iter().collect();
         for (stale, column) in &migrated {
             for (&group, accumulator) in stale.groups.iter().zip(column.iter()) {
                 accumulators[group as usize] = accumulator;
             }
         }
-        let mut column = Column::with_capacity(accumulators.len(), fold.accumulators.bytes().len());
+        let mut column = Column::with_capacity(accumulators.len(), stored.bytes().len());
         accumulators
             .into_iter()
             .for_each(|accumulator| column.push(accumulator));
@@ -127,12 +135,12 @@ impl Migration {
 }
 
 /// The failures of groups as those of their events, in the order of the events.
-fn of_events(groups: &[u32], failures: &[(u32, String)]) -> Vec<Rejection> {
+pub(super) fn of_events(groups: &[u32], failures: &[Rejection]) -> Vec<Rejection> {
     let failure = |(event, group): (u32, &u32)| {
-        let (_, message) = failures.iter().find(|(failed, _)| failed == group)?;
+        let failed = failures.iter().find(|failed| failed.index == *group)?;
         Some(Rejection {
             index: event,
-            message: message.clone(),
+            message: failed.message.clone(),
         })
     };
     (0..).zip(groups).filter_map(failure).collect()
@@ -144,7 +152,11 @@ mod tests {
 
     #[test]
     fn every_event_of_a_group_that_cannot_be_migrated_fails() {
-        let failures = of_events(&[2, 0, 1, 2], &[(2, "no".into()), (0, "never".into())]);
+        let failed = |index, message: &str| Rejection {
+            index,
+            message: message.into(),
+        };
+        let failures = of_events(&[2, 0, 1, 2], &[failed(2, "no"), failed(0, "never")]);
         let told: Vec<_> = failures
             .iter()
             .map(|failure| (failure.index, failure.message.as_str()))

@@ -1,0 +1,178 @@
+//! What closes the windows that are still open when the input of a pipeline has ended, where it says `partial = "emit"`.
+//!
+//! It comes once all sources are read to their end and nothing is on its way. Operators close their windows one after the other, those
+//! furthest upstream first: what they emit may go into windows of those downstream. Each closes them in the order of their keys,
+//! in rounds: so many windows are put on their way that all workers have something to do, and the next once they are done with.
+//! Owns this order, and how many windows there were; not what a window is, nor how it is finished.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+
+use super::graph::Graph;
+use super::local::failed;
+use super::wiring;
+use dirigo_actor::{OpenKeys, Operator};
+use dirigo_flow::{BarrierGuard, Epochs, Failure};
+use dirigo_ground::batch::Batch;
+use dirigo_ground::lineage::{ReadBatch, SourceIndex, WINDOWS_FROM};
+use dirigo_ground::signal::Signal;
+use dirigo_pipeline::Partial;
+use dirigo_state::Error;
+use dirigo_state::windows::PartialWindows;
+
+/// Parts of a round. Each is a megabyte of windows at the most, or one that is larger, so this bounds what is on its way; and it is
+/// as many as sixteen workers take at once.
+const ROUND_PARTS: usize = 16;
+
+/// How many windows of a pipeline were closed so far, earlier runs included: their positions count them.
+#[derive(Debug)]
+pub(super) struct ClosedWindows(AtomicU64);
+
+impl From<u64> for ClosedWindows {
+    fn from(count: u64) -> Self {
+        Self(count.into())
+    }
+}
+
+impl ClosedWindows {
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// The position of the first of so many that are closed now.
+    fn next_positions(&self, windows: usize) -> u64 {
+        WINDOWS_FROM + self.0.fetch_add(windows as u64, Ordering::SeqCst)
+    }
+}
+
+/// How far a pipeline is with closing its windows.
+#[derive(Default)]
+pub(super) struct Closing {
+    /// The operators that still have some, in topological order, each with the source that they count as coming from: the
+    /// first that leads to it.
+    operators: VecDeque<(Arc<Operator>, SourceIndex)>,
+    /// Of the first of them.
+    open: OpenKeys,
+}
+
+impl Closing {
+    /// That of a pipeline of which nothing is closed.
+    pub(super) fn of(graph: &Graph) -> Self {
+        let sources = wiring::sources_of_operators(&graph.pipeline);
+        let operators = graph.pipeline.operators.iter().zip(&graph.operators).zip(sources);
+        let emitting = operators.filter(|((described, _), _)| described.partial == Some(Partial::Emit));
+        let operators =
+            emitting.filter_map(|((_, operator), sources)| Some((operator.clone(), sources.first().copied()?)));
+        Self {
+            operators: operators.collect(),
+            open: OpenKeys::default(),
+        }
+    }
+
+    /// Puts the next windows on their way, now that nothing else is. `false` where there are none: that was the end.
+    pub(super) async fn go_on(&mut self, graph: &Arc<Graph>) -> bool {
+        if self.operators.is_empty() {
+            return false;
+        }
+        let (mut closing, graph_there) = (std::mem::take(self), graph.clone());
+        // It reads the store.
+        let round = tokio::task::spawn_blocking(move || {
+            let has_begun = closing.begin_round(&graph_there);
+            (closing, has_begun)
+        });
+        let failure_latch = &graph.context.failure_latch;
+        match round.await {
+            Ok((closing, Ok(has_begun))) => {
+                *self = closing;
+                has_begun
+            }
+            Ok((_, Err(error))) => {
+                failure_latch.fail(Failure::State {
+                    reason: error.to_string(),
+                });
+                true
+            }
+            Err(_) => {
+                failure_latch.fail(failed("the host failed as it closed windows; please report this"));
+                true
+            }
+        }
+    }
+
+    /// The same, for who waits for nothing.
+    pub(super) fn begin_round(&mut self, graph: &Graph) -> Result<bool, Error> {
+        if !graph.has_input_ended() {
+            return Ok(false);
+        }
+        let mut parts = 0;
+        while let Some((operator, source)) = self.operators.front() {
+            if begin_part(graph, operator, *source, &mut self.open)? {
+                parts += 1;
+                let is_enough = parts == ROUND_PARTS || graph.context.instances.quota.is_over_memory();
+                if is_enough || graph.context.failure_latch.has_failed() {
+                    return Ok(true);
+                }
+            } else if parts > 0 {
+                // What comes after it waits until these are done with.
+                return Ok(true);
+            } else {
+                self.operators.pop_front();
+                self.open = OpenKeys::default();
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Takes the next windows of an operator out of the state and puts them on their way, in one effect. `false` where it has no more.
+fn begin_part(graph: &Graph, operator: &Operator, source: SourceIndex, open: &mut OpenKeys) -> Result<bool, Error> {
+    while operator.find_open(open)? {
+        let _inside = enter(&graph.context.epochs);
+        let windows = operator.take_open(open)?;
+        if !windows.is_empty() {
+            send(graph, operator, source, windows);
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn send(graph: &Graph, operator: &Operator, source: SourceIndex, windows: PartialWindows) {
+    let first = graph.closed_windows.next_positions(windows.len());
+    let (events, bytes) = (
+        windows.len(),
+        windows.keys.bytes().len() + windows.entries.bytes().len(),
+    );
+    let positions: Vec<u64> = (first..).take(events).collect();
+    let ticket = graph.progress.open(
+        source,
+        &ReadBatch {
+            first,
+            last: first + events as u64 - 1,
+            events,
+            bytes,
+            arrival_ns: graph.context.clock.now_ns(),
+        },
+    );
+    operator.finish_windows(Batch {
+        times: Arc::new(windows.times),
+        keys: Arc::new(windows.keys),
+        values: Arc::new(windows.entries),
+        positions: Arc::new(positions),
+        origin: ticket.into(),
+    });
+}
+
+/// Enters between two effects, once no checkpoint is being taken.
+fn enter(epochs: &Epochs) -> BarrierGuard<'_> {
+    let signal = Arc::<Signal>::default();
+    loop {
+        let seen = signal.seen();
+        if let Some(inside) = epochs.turns().enter(|| Waker::from(signal.clone())) {
+            return inside;
+        }
+        signal.wait_past(seen, None);
+    }
+}
