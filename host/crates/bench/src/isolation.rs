@@ -379,7 +379,9 @@ fn run(
         finishing.await
     });
     let time = Duration::from_nanos(testbed.setup.clock.now_ns() - begun_ns);
-    let others = MachineLoad::read().others_since(load, time);
+    let others = MachineLoad::read()
+        .zip(load)
+        .map(|(now, before)| now.others_since(before, time));
     let neighbour = neighbour.map(|job| {
         let kill = kill.expect("a neighbour comes with its end");
         kill.kill();
@@ -388,7 +390,7 @@ fn run(
     victim::check(ended)?;
     let mut cell = Cell::new(&tally.lock(), &plan, starved);
     cell.neighbour = neighbour;
-    cell.others = others;
+    cell.others = others.unwrap_or(0.0);
     Ok(cell)
 }
 
