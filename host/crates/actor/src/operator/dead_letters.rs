@@ -52,7 +52,7 @@ impl Operator {
                 reason,
             });
         }
-        self.context.dead_letters.push(DeadLetter {
+        let dead_letter = DeadLetter {
             id: 0,
             pipeline: self.context.name.clone(),
             operator: self.id.clone(),
@@ -72,6 +72,10 @@ impl Operator {
             fuel: failure.fuel,
             attempt: failure.attempt,
             setup: Some(self.dead_letter_setup.clone()),
-        });
+        };
+        match self.errors {
+            OnError::Stop => self.context.dead_letters.push_last(dead_letter),
+            OnError::DeadLetter => self.context.dead_letters.push(dead_letter),
+        }
     }
 }
