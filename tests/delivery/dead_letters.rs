@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Dirigo, Folder, Random, dead_letters, number_of};
+use crate::support::{Dirigo, Folder, Random, assert_says, dead_letters, number_of};
 
 /// Events with a `value` become ones with `twice`; those without one fail. `more` follows the operator.
 fn pipeline(more: &str) -> Folder {
@@ -149,6 +149,25 @@ fn dead_letters_are_kept_up_to_what_the_tenant_may_and_then_the_pipeline_stops()
     let kept = fs::metadata(folder.path("dead.jsonl")).unwrap().len();
     assert!((1..=16_384).contains(&kept), "{kept}");
     assert_eq!(finished.summary().json()["tenants"][0]["dead_letter_bytes"], kept);
+}
+
+#[test]
+fn letters_beyond_the_rate_of_the_tenant_are_counted_and_not_written() {
+    let folder = pipeline("[dead_letters]\npath = \"dead.jsonl\"\n[tenant]\ndead_letters_per_second = 5");
+    folder.write("events.jsonl", events(2_000, 2));
+    let finished = run(&folder).finish();
+    let summary = finished.succeeds();
+    assert_eq!(summary.count("dead_letters"), 1_000);
+    let written = folder.read("dead.jsonl").lines().count() as u64;
+    let left_out = 1_000 - written;
+    assert!(written >= 5 && left_out > 0, "{written} were written");
+    let json = summary.json();
+    assert_eq!(json["tenants"][0]["dead_letters_left_out"], left_out);
+    assert_eq!(json["pipelines"][0]["dead_letters_left_out"], left_out);
+    assert_says(
+        &finished.stderr,
+        &["more dead letters than the 5 a second", "`dead_letters_per_second`"],
+    );
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod support;
 
 mod components;
 mod files;
+mod generated;
 mod pipelines;
 mod preview;
 mod records;

@@ -8,6 +8,7 @@
 mod books;
 mod dead_letters;
 mod folder;
+pub(crate) mod generated;
 mod guests;
 mod process;
 mod random;

@@ -228,6 +228,13 @@ fn dead_letters(pipeline: &PipelineSummary, operators: &[OperatorSummary]) -> Op
     if let Some(file) = &file {
         let _ = write!(said, " in {file}");
     }
+    if pipeline.dead_letters_left_out > 0 {
+        let not_written = grouped(pipeline.dead_letters_left_out);
+        let _ = write!(
+            said,
+            ", but for {not_written} beyond the tenant's `dead_letters_per_second`"
+        );
+    }
     if let Some(first) = &pipeline.first_dead_letter {
         let _ = write!(said, "; the first, at {}: {}", first.item, shown(&first.reason));
         if let Some(file) = file.filter(|_| first.is_replayable) {

@@ -107,6 +107,12 @@ pub(crate) fn of_tenant(tenant: &TenantSummary) -> impl Iterator<Item = Throttli
             "has log lines left out: more than 100 in a second of one operator, or more than its budget allows",
             format!("log lines left out: {}", grouped(tenant.log_lines_left_out)),
         ),
+        (
+            tenant.dead_letters_left_out > 0,
+            "dead_letters_per_second",
+            "has used up its `dead_letters_per_second`: dead letters beyond it are not written",
+            format!("dead letters not written: {}", grouped(tenant.dead_letters_left_out)),
+        ),
     ];
     let holds = all.into_iter().filter(|(is_so, ..)| *is_so);
     holds.map(|(_, budget, now, in_all)| Throttling { budget, now, in_all })
@@ -120,6 +126,7 @@ pub(crate) fn since(before: Option<&TenantSummary>, now: &TenantSummary) -> impl
         change.memory_denied -= before.memory_denied;
         change.actors_waited -= before.actors_waited;
         change.log_lines_left_out -= before.log_lines_left_out;
+        change.dead_letters_left_out -= before.dead_letters_left_out;
     }
     of_tenant(&change)
 }
@@ -142,6 +149,7 @@ mod tests {
             actors_waited: 0,
             log_lines_left_out: 0,
             dead_letter_bytes: 0,
+            dead_letters_left_out: 0,
         };
         let mut throttling = ThrottlingMonitor::of(&[]);
         assert!(throttling.news(&[tenant.clone()]).is_empty());

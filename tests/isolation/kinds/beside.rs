@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 
-use crate::support::{Dirigo, Finished, Folder};
+use crate::support::{Dirigo, Finished, Folder, Summary};
 
 /// The most fuel that a guest burns before its worker has a look, however fast it is.
 const POLL_FUEL_MAX: u64 = 3_000_000;
@@ -72,11 +72,8 @@ fn alone() -> &'static (String, String) {
 /// the guest must have given its worker back as often as its fuel says.
 #[track_caller]
 pub(crate) fn beside_a_victim(folder: &Folder) -> Finished {
-    folder.write("victim.toml", VICTIM);
-    let finished = Dirigo::run(folder, ["pipeline.toml", "victim.toml"])
-        .workers(1)
-        .finish();
-    assert_victim_is_unmoved(folder, &finished);
+    let finished = run(folder);
+    assert_victim_is_unmoved(folder, finished.succeeds());
     let guest = |key| finished.succeeds().operator("guest", key);
     let (fuel, slices) = (guest("fuel"), guest("slices"));
     assert!(
@@ -87,9 +84,24 @@ pub(crate) fn beside_a_victim(folder: &Folder) -> Finished {
     finished
 }
 
+/// Runs the `pipeline.toml` of a folder, which fails with these words, next to a victim that comes to exactly what it comes to alone.
 #[track_caller]
-fn assert_victim_is_unmoved(folder: &Folder, finished: &Finished) {
-    let summary = finished.succeeds();
+pub(crate) fn fails_beside_a_victim(folder: &Folder, words: &[&str]) {
+    let finished = run(folder);
+    finished.ends_with(1, words);
+    assert_eq!(finished.summary().pipeline("victim")["outcome"], "completed");
+    assert_victim_is_unmoved(folder, finished.summary());
+}
+
+fn run(folder: &Folder) -> Finished {
+    folder.write("victim.toml", VICTIM);
+    Dirigo::run(folder, ["pipeline.toml", "victim.toml"])
+        .workers(1)
+        .finish()
+}
+
+#[track_caller]
+fn assert_victim_is_unmoved(folder: &Folder, summary: &Summary) {
     let victim = summary.pipeline("victim");
     assert_eq!(victim["events_in"], READINGS);
     assert_eq!(victim["dead_letters"], 0);

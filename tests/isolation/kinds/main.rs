@@ -19,6 +19,7 @@ mod deploying;
 mod harness;
 mod injected;
 mod loading;
+mod shaped;
 mod spoken;
 mod striking;
 
@@ -111,6 +112,18 @@ suite! {
         "50,000 slow instructions without a loop" => "a place to yield every 512 instructions";
     injected::one_copy_of_240_mib_yields_on_its_way,
         "one copy of 240 MiB" => "pieces of 256 KiB that burn fuel and yield";
+    shaped::slices_of_100_ms_are_not_given_where_tenants_share_a_host,
+        "slices of 100 ms" => "1 ms where tenants share a host";
+    shaped::an_open_that_never_ends_costs_its_own_pipeline,
+        "`open` that never ends" => "slices of fuel; the time to open";
+    shaped::as_many_sources_as_there_may_be_wait_for_their_turn,
+        "64 sources that give all they can" => "what they take is their tenant's; full queues hold them back";
+    shaped::as_many_sinks_as_there_may_be_wait_for_their_turn,
+        "64 sinks of the same events" => "what they take is their tenant's; full queues hold the source back";
+    shaped::layers_that_double_their_events_as_often_as_they_may_are_run_in_turn,
+        "layers that double their events to 512" => "slices; full queues hold the source back";
+    shaped::a_flood_of_dead_letters_is_written_at_the_rate_of_its_tenant,
+        "a dead letter of every event" => "`dead_letters_per_second` and `dead_letter_bytes`";
     loading::who_cannot_be_opened_is_refused,
         "loop, bomb or panic while it is opened" => "fuel and memory of `open`; refused at start";
     loading::who_asks_for_the_outside_world_is_refused_by_name,

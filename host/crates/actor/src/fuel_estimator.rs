@@ -23,6 +23,9 @@ const SLICE_FUEL_MAX: u64 = 3_000_000;
 const LOOKS_PER_SLICE: u64 = 2;
 /// However long a slice an operator asks for, the worker looks up this often.
 const POLL_NS_MAX: u64 = 500_000;
+/// What a slice lasts for at least, unless its operator asks for less. One that is to last longer ends then if another tenant waits: the
+/// length of the usual slice, for which a neighbour waits in any case.
+pub(super) const AWAITED_NS: u64 = 100_000;
 /// Samples shorter than this say more of the clock than of the guest.
 const SAMPLE_NS_MIN: u64 = 2_000;
 /// A new sample counts for one part in this many.

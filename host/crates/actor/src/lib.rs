@@ -203,14 +203,14 @@ impl Runnable {
     pub fn run(&self) -> SliceReport {
         let clock = &self.actor.operator.context.clock;
         let started_ns = clock.now_ns();
-        watchdog::before(started_ns);
+        let base = watchdog::before(started_ns);
         let (step, fuel) = match self.actor.replicas[usize::from(self.replica)].try_lock() {
-            Some(mut replica) => (replica.run(&self.actor, started_ns), replica.take_fuel()),
+            Some(mut replica) => (replica.run(&self.actor, started_ns, base), replica.take_fuel()),
             // A checkpoint copies what it holds, or somebody who looks for idle actors looks at it: the worker does not wait.
             None if self.may_take_effects() => (Step::Again, 0),
             None => (Step::Parked, 0),
         };
-        let ns = watchdog::after(clock.now_ns().saturating_sub(started_ns));
+        let ns = base.spent(clock.now_ns().saturating_sub(started_ns));
         // One that burnt nothing met a locked replica, or had something done for it by the host: as long as that takes.
         if step == Step::Again && fuel > 0 {
             self.actor.operator.slice_lengths.note(ns);

@@ -15,7 +15,7 @@ use super::closing::Closer;
 use super::counters::{self, Counters, OpenWindows};
 use super::directory::Directory;
 use super::driver::Driver;
-use super::fuel_estimator::FuelEstimator;
+use super::fuel_estimator::{AWAITED_NS, FuelEstimator};
 use super::slice_lengths::SliceLengths;
 use super::{Actor, PipelineContext, Runnable};
 pub(super) use dead_letters::{EventFailure, StateBefore};
@@ -116,6 +116,22 @@ impl Operator {
         } else {
             self.slice_ns
         }
+    }
+
+    /// The length of a slice in which a worker looks up as often as it does in one of this operator: next to other tenants, one that asks
+    /// for long slices is looked at as often as others are.
+    pub(crate) fn looked_up_ns(&self) -> u64 {
+        if self.context.scheduler.is_shared() {
+            self.slice_shared_ns.min(AWAITED_NS)
+        } else {
+            self.slice_ns
+        }
+    }
+
+    /// Whether another tenant waits for the worker that runs it.
+    pub(crate) fn is_awaited_by_others(&self) -> bool {
+        let scheduler = &self.context.scheduler;
+        scheduler.is_shared() && scheduler.is_awaited_by_others(self.context.tenant)
     }
 
     /// What its guests counted.

@@ -20,7 +20,8 @@ use super::fuel_estimator::{FuelEstimator, comes_nearer};
 use super::mailbox::MailboxItem;
 use super::turn::{PollEnd, Turn};
 use super::turn_waker::TurnWaker;
-use super::{Actor, Runnable, Step, counters, watchdog};
+use super::watchdog::Base;
+use super::{Actor, Runnable, Step, counters};
 pub(super) use activation::Deactivation;
 use activation::Slot;
 use chunk::OpenChunk;
@@ -102,10 +103,17 @@ impl Replica {
         }
     }
 
-    /// Runs turns for about one slice, which began at `started_ns`.
-    pub(super) fn run(&mut self, actor: &Arc<Actor>, started_ns: u64) -> Step {
+    /// Runs turns for about one slice, which began at `started_ns` and is measured from `base`.
+    pub(super) fn run(&mut self, actor: &Arc<Actor>, started_ns: u64, base: Base) -> Step {
         let operator = &actor.operator;
-        let mut clock = SliceClock::new(&*operator.context.clock, started_ns, operator.slice_ns());
+        let is_awaited = || operator.is_awaited_by_others();
+        let mut clock = SliceClock::new(
+            &*operator.context.clock,
+            started_ns,
+            base,
+            operator.slice_ns(),
+            &is_awaited,
+        );
         // The right to take effects: kept from the end of one turn to the start of the next.
         let mut inside = None;
         loop {
@@ -223,7 +231,7 @@ impl Replica {
             total: operator
                 .fuel_estimator
                 .turn_fuel(taken, operator.setup.limits.fuel_per_event),
-            slice: operator.fuel_estimator.slice_fuel(operator.slice_ns()),
+            slice: operator.fuel_estimator.slice_fuel(operator.looked_up_ns()),
         };
         let instance = self.slot.as_mut().and_then(|slot| slot.instance.take());
         let origins = chunk.twins().map(|twins| EventOrigins {
@@ -242,10 +250,10 @@ impl Replica {
         };
         let operator = &actor.operator;
         let turn = &mut running.turn;
-        let fuel = operator.fuel_estimator.slice_fuel(operator.slice_ns());
-        let until_ns = clock.now_ns() + FuelEstimator::look_ns(operator.slice_ns());
+        let fuel = operator.fuel_estimator.slice_fuel(operator.looked_up_ns());
+        let until_ns = clock.now_ns() + FuelEstimator::look_ns(operator.looked_up_ns());
         let sliced = turn.poll(&self.turn_waker, fuel, || clock.is_before(until_ns));
-        let polled_ns = watchdog::after(clock.lap_ns());
+        let polled_ns = clock.lap_ns();
         counters::at_least(&operator.counters.poll_us_max, polled_ns / 1_000);
         turn.used_ns += polled_ns;
         self.fuel += turn.fuel_to_charge(&sliced);
@@ -267,8 +275,8 @@ impl Replica {
             PollEnd::Yielded => turn.note_service(),
             PollEnd::Preempted => turn.teach(&operator.fuel_estimator, polled_ns),
         }
-        let may_go_on = comes_nearer(clock.used_ns(), polled_ns, operator.slice_ns())
-            && !operator.context.epochs.turns().is_raised();
+        let may_go_on =
+            comes_nearer(clock.used_ns(), polled_ns, clock.length_ns()) && !operator.context.epochs.turns().is_raised();
         (!may_go_on).then_some(Step::Again)
     }
 
@@ -282,7 +290,7 @@ impl Replica {
         let (events, backoff) = self.settle(actor, ended);
         self.phase.enter(Phase::Draining { backoff });
         let has_drained = self.drain(actor, clock);
-        let settled_ns = watchdog::after(clock.lap_ns());
+        let settled_ns = clock.lap_ns();
         operator.fuel_estimator.observe_settling(events, settled_ns + load_ns);
         if !has_drained {
             return Some(Step::Again);
@@ -290,7 +298,7 @@ impl Replica {
         let step = self.leave_draining(actor, backoff);
         let has_room = operator
             .fuel_estimator
-            .has_room_for_a_turn(clock.used_ns(), operator.slice_ns());
+            .has_room_for_a_turn(clock.used_ns(), clock.length_ns());
         step.or((!has_room).then_some(Step::Again))
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Workers run at a lower priority, so the wall time of a poll says as much of its neighbours on the processor as of the
 //! guest. What counts is the processor time that the thread spent; but reading it is a system call of 200 ns, a quarter of
-//! a warm turn. So it is read now and then as a base before a slice, and again only after what looks long: it took at most
-//! what the thread has spent since the base, which is never far behind.
+//! a warm turn. So it is read now and then as a base, before a slice and before each poll of it, and again only after what looks
+//! long: it took at most what the thread has spent since the base, which is never far behind.
 
 use std::cell::Cell;
 
@@ -13,12 +13,12 @@ use dirigo_ground::clock;
 const LOOKS_LONG_NS: u64 = 200_000;
 /// What is said to be longer than this was spent on the processor, but for what the base lies behind.
 pub(super) const CERTAIN_NS: u64 = LOOKS_LONG_NS + BASE_NS_MAX;
-/// How far the base may lie behind: a system call of 200 ns is 0.4 % of it, and what a long poll is overstated by is at
-/// most this and a slice.
+/// How far the base may lie behind: a system call of 200 ns is 0.4 % of it, and it is the most that a long poll is overstated by.
 const BASE_NS_MAX: u64 = 50_000;
 
+/// What a thread had spent at some time.
 #[derive(Clone, Copy, Default)]
-struct Base {
+pub(super) struct Base {
     wall_ns: u64,
     spent_ns: u64,
 }
@@ -27,23 +27,25 @@ thread_local! {
     static BASE: Cell<Base> = const { Cell::new(Base { wall_ns: 0, spent_ns: 0 }) };
 }
 
-/// Notes that this thread is about to begin a slice, at `now_ns`.
-pub(super) fn before(now_ns: u64) {
+/// Notes that this thread is about to begin something, at `now_ns`; gives the base from which it is measured.
+pub(super) fn before(now_ns: u64) -> Base {
     if now_ns.saturating_sub(BASE.get().wall_ns) >= BASE_NS_MAX {
         BASE.set(Base {
             wall_ns: now_ns,
             spent_ns: clock::thread_spent_ns(),
         });
     }
+    BASE.get()
 }
 
-/// What a part of the slice that ends now took of this thread, which lasted `wall_ns` by the wall: processor time, where that
-/// is less.
-pub(super) fn after(wall_ns: u64) -> u64 {
-    if wall_ns < LOOKS_LONG_NS {
-        return wall_ns;
+impl Base {
+    /// What that took of this thread which ends now, and lasted `wall_ns` by the wall: processor time, where that is less.
+    pub(super) fn spent(self, wall_ns: u64) -> u64 {
+        if wall_ns < LOOKS_LONG_NS {
+            return wall_ns;
+        }
+        wall_ns.min(clock::thread_spent_ns() - self.spent_ns)
     }
-    wall_ns.min(clock::thread_spent_ns() - BASE.get().spent_ns)
 }
 
 #[cfg(test)]
@@ -54,17 +56,35 @@ mod tests {
 
     #[test]
     fn a_poll_that_was_kept_off_the_processor_did_not_last() {
-        before(u64::MAX);
+        let base = before(u64::MAX);
         std::thread::sleep(Duration::from_millis(20));
-        assert!(after(20_000_000) < 10_000_000);
+        assert!(base.spent(20_000_000) < 10_000_000);
     }
 
     #[test]
     fn a_poll_that_kept_the_processor_did() {
-        before(u64::MAX);
+        let base = before(u64::MAX);
+        spend(3_000_000);
+        assert!(base.spent(60_000_000_000) >= 3_000_000);
+        assert_eq!(base.spent(1_000), 1_000);
+    }
+
+    #[test]
+    fn a_poll_is_not_charged_with_those_before_it_in_a_long_slice() {
+        // On a thread that has no base yet.
+        let measured = std::thread::spawn(|| {
+            let slice = before(BASE_NS_MAX);
+            spend(3_000_000);
+            let poll = before(2 * BASE_NS_MAX);
+            [slice, poll].map(|base| base.spent(60_000_000_000))
+        });
+        let [slice_ns, poll_ns] = measured.join().unwrap();
+        assert!(poll_ns < slice_ns - 2_000_000, "{poll_ns} of {slice_ns}");
+    }
+
+    /// Keeps the processor for so long.
+    fn spend(ns: u64) {
         let begun = clock::thread_spent_ns();
-        while clock::thread_spent_ns() - begun < 3_000_000 {}
-        assert!(after(60_000_000_000) >= 3_000_000);
-        assert_eq!(after(1_000), 1_000);
+        while clock::thread_spent_ns() - begun < ns {}
     }
 }

@@ -11,6 +11,9 @@ use tempfile::TempDir;
 /// None in a debug build.
 const ALL: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/hostile.rs"));
 
+/// One that speaks UTF-16, at length.
+const UTF16: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/utf16.wasm"));
+
 /// The guests as files, for as long as this lives.
 pub(super) struct Guests(TempDir);
 
@@ -22,7 +25,7 @@ impl Guests {
              `cargo run --release -- bench`"
         );
         let this = Self(tempfile::tempdir().context("cannot make a temporary directory")?);
-        for (name, wasm) in ALL {
+        for (name, wasm) in ALL.iter().chain(&[("utf16", UTF16)]) {
             let path = this.path(name);
             std::fs::write(&path, wasm).with_context(|| format!("cannot write {}", path.display()))?;
         }

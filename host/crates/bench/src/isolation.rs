@@ -13,7 +13,7 @@ use dirigo_runtime::Prepared;
 use dirigo_scheduler::PolicyKind;
 use serde::{Serialize, Serializer};
 
-use super::greedy::{Bottomless, Cycle};
+use super::greedy::Cycle;
 use super::kinds::{self, Kind};
 use super::machine_load::{self, MachineLoad};
 use super::openloop::{Meter, OpenLoop, Plan};
@@ -110,6 +110,8 @@ fn object(text: &str) -> Result<serde_json::Value, String> {
 /// Someone to run next to.
 struct Neighbour {
     name: String,
+    /// `None` for the user's own.
+    kind: Option<Kind>,
     prepared: Prepared,
     events: Cycle,
 }
@@ -173,6 +175,7 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         match own(&testbed, component, args.config.as_ref()) {
             Ok(prepared) => neighbours.push(Neighbour {
                 name: "component".into(),
+                kind: None,
                 prepared,
                 events,
             }),
@@ -186,6 +189,7 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     for kind in args.kinds.as_deref().unwrap_or(all) {
         neighbours.push(Neighbour {
             name: kind.name.to_owned(),
+            kind: Some(*kind),
             prepared: testbed.prepare_own(&kind.pipeline(NEIGHBOUR, &testbed.guests))?,
             events: Cycle::numbered(kind.keys),
         });
@@ -354,7 +358,10 @@ fn run(
     let host = testbed.host(policy);
     let runtime = &testbed.setup.runtime;
     let neighbour = neighbour.map(|neighbour| {
-        let job = testbed::start(&host, neighbour.prepared.clone(), neighbour.events.again(), Bottomless);
+        let Neighbour {
+            prepared, events, kind, ..
+        } = neighbour;
+        let job = testbed::start_neighbour(&host, prepared.clone(), events, kind.as_ref());
         std::thread::sleep(HEAD_START);
         job
     });
@@ -379,7 +386,9 @@ fn run(
         finishing.await
     });
     let time = Duration::from_nanos(testbed.setup.clock.now_ns() - begun_ns);
-    let others = MachineLoad::read().others_since(load, time);
+    let others = MachineLoad::read()
+        .zip(load)
+        .map(|(now, before)| now.others_since(before, time));
     let neighbour = neighbour.map(|job| {
         let kill = kill.expect("a neighbour comes with its end");
         kill.kill();
@@ -388,7 +397,7 @@ fn run(
     victim::check(ended)?;
     let mut cell = Cell::new(&tally.lock(), &plan, starved);
     cell.neighbour = neighbour;
-    cell.others = others;
+    cell.others = others.unwrap_or(0.0);
     Ok(cell)
 }
 

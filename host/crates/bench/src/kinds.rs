@@ -1,7 +1,11 @@
 //! The kinds of hostile neighbours.
 //!
-//! A table: to add one, add an entry. Each is a pipeline of one operator, fed with as many events as it takes.
+//! A table: to add one, add an entry. Each is a pipeline that is fed with as many events as it takes: of one operator, unless its
+//! shape is what is hostile about it.
 
+use dirigo_connect::sink::Sink;
+
+use super::greedy::{Bottomless, Compressor};
 use super::guests::Guests;
 
 /// A neighbour.
@@ -17,7 +21,28 @@ pub(super) struct Kind {
     rest: &'static str,
     /// How many keys its events have.
     pub(super) keys: u64,
+    shape: Shape,
 }
+
+/// What its pipeline looks like.
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    /// A source, the operator, a sink.
+    Line,
+    /// As many sources as a tenant may have, all of which lead to the sink; one also to the operator.
+    ManySources,
+    /// The operator leads to as many sinks as a tenant may have.
+    ManySinks,
+    /// The operator stands twice in each layer, and reads both of the layer before: as often as a graph may have it.
+    Diamonds,
+}
+
+/// Sources, and sinks, that a tenant may have where nothing else is said.
+const ENDS: usize = 64;
+/// Layers of two that double their events: 512 ways lead to each of the next layer, of 1,000 that may.
+const LAYERS: usize = 9;
+/// Operators of the layer behind them: with each of the 512 ways a delivery, 20,000 are the most for an event.
+const LAST_LAYER: usize = 36;
 
 /// Which component it runs.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +62,7 @@ const fn kind(name: &'static str, about: &'static str, component: Guest, config:
         config,
         rest: "",
         keys: 64,
+        shape: Shape::Line,
     }
 }
 
@@ -130,6 +156,24 @@ pub(super) const ALL: &[Kind] = &[
         )
     },
     Kind {
+        rest: "slice = \"100ms\"\nlimits = { fuel_per_event = 9_000_000_000_000_000_000 }",
+        ..kind(
+            "long-slices",
+            "asks for slices of 100 ms, and never returns",
+            Hostile("map"),
+            r#"{ mode = "loop" }"#,
+        )
+    },
+    Kind {
+        rest: "limits = { fuel_per_event = 9_000_000_000_000_000_000, open = \"10m\" }",
+        ..kind(
+            "open-never-ends",
+            "never returns from `open`",
+            Hostile("map"),
+            r#"{ mode = "loop-in-open" }"#,
+        )
+    },
+    Kind {
         rest: UNBOUND,
         ..kind(
             "bulk-memory",
@@ -186,6 +230,12 @@ pub(super) const ALL: &[Kind] = &[
         Hostile("map"),
         r#"{ mode = "long-reason" }"#,
     ),
+    kind(
+        "long-reasons-utf16",
+        "rejects every event in a mebibyte of UTF-16, and logs as much",
+        Hostile("utf16"),
+        "{}",
+    ),
     Kind {
         rest: UNBOUND,
         ..kind(
@@ -238,7 +288,37 @@ pub(super) const ALL: &[Kind] = &[
             r#"{ mode = "pass" }"#,
         )
     },
+    Kind {
+        shape: Shape::ManySources,
+        ..kind(
+            "many-sources",
+            "64 sources that give all the events they can",
+            Builtin("filter"),
+            EACH,
+        )
+    },
+    Kind {
+        shape: Shape::ManySinks,
+        ..kind(
+            "many-sinks",
+            "64 sinks that each compress all the events there are",
+            Builtin("filter"),
+            EACH,
+        )
+    },
+    Kind {
+        shape: Shape::Diamonds,
+        ..kind(
+            "diamonds",
+            "9 layers that double their events, and 36 operators behind",
+            Builtin("filter"),
+            EACH,
+        )
+    },
 ];
+
+/// Has `builtin:filter` pass every event.
+const EACH: &str = r#"{ field = "value", threshold = -1 }"#;
 
 /// The kind of this name.
 pub(super) fn named(name: &str) -> Result<Kind, String> {
@@ -255,7 +335,48 @@ impl Kind {
             Hostile(name) => guests.path(name).display().to_string(),
             Builtin(name) => format!("builtin:{name}"),
         };
-        pipeline(name, &component, &format!("config = {}\n{}", self.config, self.rest))
+        self.text(name, &component)
+    }
+
+    fn text(&self, name: &str, component: &str) -> String {
+        let rest = format!("config = {}\n{}", self.config, self.rest);
+        let operator = |id: &str, inputs: &[String]| operator(id, component, inputs, &rest);
+        let parts: Vec<String> = match self.shape {
+            Shape::Line => return pipeline(name, component, &rest),
+            Shape::ManySources => {
+                let ids: Vec<String> = (0..ENDS).map(|number| format!("events-{number}")).collect();
+                let sources = ids.iter().map(|id| source(id));
+                let guest = operator("guest", &ids[..1]);
+                let everything = [&ids[..], &["guest".to_owned()]].concat();
+                sources.chain([guest, sink("nowhere", &everything)]).collect()
+            }
+            Shape::ManySinks => {
+                let guest = operator("guest", &["events".to_owned()]);
+                let sinks = (0..ENDS).map(|number| sink(&format!("nowhere-{number}"), &["guest".to_owned()]));
+                [source("events"), guest].into_iter().chain(sinks).collect()
+            }
+            Shape::Diamonds => {
+                let mut parts = vec![source("events")];
+                let mut layer = vec!["events".to_owned()];
+                for number in 0..=LAYERS {
+                    let width = if number < LAYERS { 2 } else { LAST_LAYER };
+                    let next: Vec<String> = (0..width).map(|place| format!("guest-{number}-{place}")).collect();
+                    parts.extend(next.iter().map(|id| operator(id, &layer)));
+                    layer = next;
+                }
+                parts.push(sink("nowhere", &layer[..1]));
+                parts
+            }
+        };
+        header(name) + &parts.concat()
+    }
+
+    /// A sink of its.
+    pub(super) fn sink(&self) -> Box<dyn Sink> {
+        match self.shape {
+            Shape::ManySinks => Box::new(Compressor),
+            Shape::Line | Shape::ManySources | Shape::Diamonds => Box::new(Bottomless),
+        }
     }
 }
 
@@ -267,22 +388,53 @@ pub(super) fn help() -> String {
 
 /// The pipeline of a neighbour with this component, and `rest` for further keys of its operator.
 pub(super) fn pipeline(name: &str, component: &str, rest: &str) -> String {
+    let [events, guest] = ["events", "guest"].map(|id| vec![id.to_owned()]);
+    header(name) + &source("events") + &operator("guest", component, &events, rest) + &sink("nowhere", &guest)
+}
+
+fn header(name: &str) -> String {
+    format!("[pipeline]\nname = \"{name}\"\ntenant = \"{name}\"\n")
+}
+
+fn source(id: &str) -> String {
+    format!("[[source]]\nid = \"{id}\"\nkind = \"generator\"\n")
+}
+
+fn operator(id: &str, component: &str, inputs: &[String], rest: &str) -> String {
     let component = toml::Value::String(component.to_owned());
-    format!(
-        r#"
-        [pipeline]
-        name = "{name}"
-        tenant = "{name}"
-        [[source]]
-        id = "events"
-        kind = "generator"
-        [[operator]]
-        id = "guest"
-        component = {component}
-        {rest}
-        [[sink]]
-        id = "nowhere"
-        kind = "null"
-        "#
-    )
+    format!("[[operator]]\nid = \"{id}\"\ncomponent = {component}\ninputs = {inputs:?}\n{rest}\n")
+}
+
+fn sink(id: &str, inputs: &[String]) -> String {
+    format!("[[sink]]\nid = \"{id}\"\nkind = \"null\"\ninputs = {inputs:?}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shapes_have_as_many_parts_as_a_tenant_may_have() {
+        let parts = |name: &str| {
+            let kind = named(name).unwrap();
+            let text = kind.text("neighbour", "builtin:filter");
+            ["[[source]]", "[[operator]]", "[[sink]]"].map(|part| text.matches(part).count())
+        };
+        assert_eq!(parts("greedy"), [1, 1, 1]);
+        assert_eq!(parts("many-sources"), [64, 1, 1]);
+        assert_eq!(parts("many-sinks"), [1, 1, 64]);
+        assert_eq!(parts("diamonds"), [1, 2 * 9 + 36, 1]);
+    }
+
+    #[test]
+    fn diamonds_are_one_layer_and_one_operator_short_of_what_is_refused() {
+        const PATHS_MAX: usize = 1_000;
+        const DELIVERIES_MAX: usize = 20_000;
+        // One way leads to each operator of the first layer, and twice as many to each of the next.
+        let to_the_last = 1 << LAYERS;
+        assert!(to_the_last <= PATHS_MAX && 2 * to_the_last > PATHS_MAX);
+        // The sink gets what one of the last layer gets.
+        let deliveries = |last_layer: usize| 2 * (to_the_last - 1) + (last_layer + 1) * to_the_last;
+        assert!(deliveries(LAST_LAYER) <= DELIVERIES_MAX && deliveries(LAST_LAYER + 1) > DELIVERIES_MAX);
+    }
 }

@@ -10,7 +10,7 @@ use dirigo_runtime::{Control, Ended, Job};
 use dirigo_scheduler::PolicyKind;
 use serde::Serialize;
 
-use super::greedy::{Bottomless, Cycle};
+use super::greedy::Cycle;
 use super::kinds::{self, Kind};
 use super::memory::Resident;
 use super::openloop::{Meter, OpenLoop, Plan, Watched};
@@ -105,7 +105,12 @@ fn measure(testbed: &Testbed, args: &Args) -> anyhow::Result<Measured> {
         .iter()
         .map(|kind| {
             let prepared = testbed.prepare_own(&kind.pipeline(kind.name, &testbed.guests))?;
-            Ok(testbed::start(&host, prepared, Cycle::numbered(kind.keys), Bottomless))
+            Ok(testbed::start_neighbour(
+                &host,
+                prepared,
+                &Cycle::numbered(kind.keys),
+                Some(kind),
+            ))
         })
         .collect::<anyhow::Result<Vec<Job>>>()?;
     std::thread::sleep(HEAD_START);

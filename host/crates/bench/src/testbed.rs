@@ -12,12 +12,13 @@ use dirigo_connect::source::Source;
 use dirigo_flow::DeadLetterOffset;
 use dirigo_ground::clock;
 use dirigo_pipeline::{Budget, Diagnostics};
-use dirigo_runtime::{Connectors, Host, HostOptions, Job, Opened, Prepared, RecoveredBatches};
+use dirigo_runtime::{Connectors, Host, HostOptions, Job, Opened, Patience, Prepared, RecoveredBatches, prepare_with};
 use dirigo_scheduler::PolicyKind;
 use dirigo_state::Store;
 
-use super::greedy::Bottomless;
+use super::greedy::{Bottomless, Cycle};
 use super::guests::Guests;
+use super::kinds::Kind;
 
 /// What diagnostics name as the file of a pipeline that a benchmark makes.
 const NO_FILE: &str = "(the pipeline that the benchmark makes)";
@@ -38,7 +39,8 @@ impl Testbed {
         })
     }
 
-    /// A pipeline file's text with its components compiled; `config` in place of that of its operators.
+    /// A pipeline file's text with its components compiled, and as far opened as a run waits for; `config` in place of that of its
+    /// operators.
     pub(super) fn prepare(&self, text: &str, config: Option<&serde_json::Value>) -> Result<Prepared, Diagnostics> {
         let mut loaded = dirigo_pipeline::parse(text, Path::new(NO_FILE), &[], &self.setup.connectors)?;
         if let Some(config) = config {
@@ -47,7 +49,10 @@ impl Testbed {
                 operator.config_as_written = config.clone();
             }
         }
-        self.setup.prepare(loaded)
+        let CommandContext {
+            engine, clock, runtime, ..
+        } = &self.setup;
+        runtime.block_on(prepare_with(engine, loaded, clock, &Patience::of_run()))
     }
 
     /// [`prepare`](Self::prepare) for a text of the benchmark's own.
@@ -70,6 +75,19 @@ impl Testbed {
 
 /// Starts a pipeline with one source and one sink. Its dead letters are made, and go nowhere.
 pub(super) fn start(host: &Host, prepared: Prepared, source: impl Source + 'static, sink: impl Sink + 'static) -> Job {
+    launch(host, prepared, vec![Box::new(source)], vec![Box::new(sink)])
+}
+
+/// Starts the pipeline of a neighbour with as many sources and sinks as it has, all of the same events. One that is of no kind
+/// is the user's own.
+pub(super) fn start_neighbour(host: &Host, prepared: Prepared, events: &Cycle, kind: Option<&Kind>) -> Job {
+    let sink = |_| kind.map_or_else(|| Box::new(Bottomless) as Box<dyn Sink>, Kind::sink);
+    let sources = prepared.pipeline.sources.iter().map(|_| Box::new(events.again()) as _);
+    let (sources, sinks) = (sources.collect(), prepared.pipeline.sinks.iter().map(sink).collect());
+    launch(host, prepared, sources, sinks)
+}
+
+fn launch(host: &Host, prepared: Prepared, sources: Vec<Box<dyn Source>>, sinks: Vec<Box<dyn Sink>>) -> Job {
     let tenant = &prepared.pipeline.tenant;
     if host.tenants().iter().all(|known| known.name != *tenant) {
         // They take no room, so what a tenant may keep of them must not end a neighbour.
@@ -80,8 +98,8 @@ pub(super) fn start(host: &Host, prepared: Prepared, source: impl Source + 'stat
         host.set_budget(tenant, budget);
     }
     let connectors = Connectors {
-        sources: vec![Box::new(source)],
-        sinks: vec![Box::new(sink)],
+        sources,
+        sinks,
         dead_letters: Box::new(|| Ok(Box::new(Bottomless) as Box<dyn Sink>)),
         dead_letter_offset: DeadLetterOffset::fresh(),
         store: Store::temporary(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Filtered, Outputs, Rejection};
+use dirigo_ground::fields::Fields;
 use dirigo_ground::values::Values;
 
 /// What an output takes in addition to its key and value: two ends and where it came from, as wasmtime lifts them.
@@ -14,6 +15,9 @@ pub(crate) struct Answers {
     /// The keys of the events: what outputs inherit that have none of their own, once others have.
     inherited: Arc<Column>,
     all: Option<Answer>,
+    /// Of each event that led to outputs, those: joined at once, so that none is copied for each that follows.
+    outputs: Vec<(Values, Fields)>,
+    bytes: usize,
 }
 
 impl Answers {
@@ -22,6 +26,8 @@ impl Answers {
         Self {
             inherited: batch.keys.clone(),
             all: None,
+            outputs: Vec::new(),
+            bytes: 0,
         }
     }
 
@@ -49,8 +55,10 @@ impl Answers {
                     (None, None) => {}
                 }
                 all.origins.extend(std::iter::repeat_n(place, outputs));
-                // What is known of fields is known again from the values.
-                all.values = Values::concat([&all.values, &one.values].into_iter());
+                if outputs > 0 {
+                    self.bytes += one.values.slice_bytes(0..outputs);
+                    self.outputs.push((one.values, one.fields));
+                }
                 all.failures.extend(one.failures.into_iter().map(at));
             }
             Answer::Filtered(one) => {
@@ -70,7 +78,7 @@ impl Answers {
         match &self.all {
             Some(Answer::Mapped(all)) => {
                 let keys = all.keys.as_ref().map_or(0, |keys| keys.bytes().len());
-                all.values.size() + keys + all.origins.len() * OUTPUT_OVERHEAD_BYTES
+                self.bytes + keys + all.origins.len() * OUTPUT_OVERHEAD_BYTES
             }
             _ => 0,
         }
@@ -81,14 +89,18 @@ impl Answers {
     /// # Panics
     /// When there was no event.
     pub(crate) fn into_answer(self) -> Answer {
-        self.all.expect("a batch has events")
+        let mut answer = self.all.expect("a batch has events");
+        if let Answer::Mapped(all) = &mut answer {
+            all.values = Values::concat(self.outputs.iter().map(|(values, _)| values));
+            all.fields = Fields::concat(self.outputs.iter().map(|(_, fields)| fields));
+        }
+        answer
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dirigo_ground::fields::Fields;
     use dirigo_ground::lineage::Ticket;
 
     fn column(items: &[&str]) -> Column {

@@ -45,6 +45,12 @@ impl Extraction {
         }
     }
 
+    /// Whether no field is wanted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
     /// Of how many events it has the fields.
     #[must_use]
     pub fn events(&self) -> usize {

@@ -18,7 +18,7 @@ use super::sink_task::{Arrivals, Cause, Encoded, Encoder, Marked, SinkHandle, Si
 use dirigo_connect::sink::Offset;
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
-use dirigo_ground::quota::Quota;
+use dirigo_ground::quota::{DeadLetterAdmission, Quota};
 use dirigo_pipeline::DeadLettersMax;
 
 /// The workers' end of the dead letters of a pipeline.
@@ -26,11 +26,15 @@ use dirigo_pipeline::DeadLettersMax;
 pub struct DeadLetters {
     task: SinkHandle<DeadLetterEncoder>,
     count: AtomicU64,
+    /// Those of them that are beyond the tenant's rate, and not written.
+    left_out: AtomicU64,
     first: OnceLock<FirstDeadLetter>,
     limit: OnceLock<Limit>,
     /// What stays as it is in this run of what outlives it.
     retried: IdRanges,
     attempts: Attempts,
+    quota: Arc<Quota>,
+    clock: Arc<dyn Clock>,
 }
 
 /// When there are too many.
@@ -109,10 +113,13 @@ impl DeadLetters {
         let dead_letters = Arc::new(Self {
             task,
             count: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
             first: OnceLock::new(),
             limit: OnceLock::new(),
             retried: from.retried,
             attempts: from.attempts,
+            quota: quota.clone(),
+            clock: clock.clone(),
         });
         let encoder = DeadLetterEncoder {
             dead_letters: dead_letters.clone(),
@@ -132,15 +139,43 @@ impl DeadLetters {
         self.task.gate()
     }
 
-    /// Takes a dead letter, whose id is still to be given and whose reason may be too long; never waits.
-    pub fn push(&self, mut dead_letter: DeadLetter) {
-        dead_letter.cut_reason();
-        let event = &dead_letter.event;
-        dead_letter.attempt += self.attempts.get(&event.source, event.position);
+    /// Takes a dead letter, whose id is still to be given and whose reason may be too long; never waits. One that is beyond what its
+    /// tenant may write in a second is counted, and dropped.
+    pub fn push(&self, dead_letter: DeadLetter) {
+        self.count_one();
+        match self.quota.admit_dead_letter(self.clock.now_ns()) {
+            DeadLetterAdmission::Admitted => self.write(dead_letter),
+            DeadLetterAdmission::LeftOut { is_first } => {
+                self.left_out.fetch_add(1, Ordering::Relaxed);
+                if is_first {
+                    let most = self.quota.budget().dead_letters_per_second.unwrap_or(0);
+                    tracing::warn!(
+                        pipeline = dead_letter.pipeline,
+                        "more dead letters than the {most} a second that the tenant may write (`dead_letters_per_second`); those \
+                         beyond are counted, and not written"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Takes the dead letter that its pipeline ends for, whatever the rate.
+    pub fn push_last(&self, dead_letter: DeadLetter) {
+        self.count_one();
+        self.write(dead_letter);
+    }
+
+    fn count_one(&self) {
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(limit) = self.limit.get() {
             limit.judge(count);
         }
+    }
+
+    fn write(&self, mut dead_letter: DeadLetter) {
+        dead_letter.cut_reason();
+        let event = &dead_letter.event;
+        dead_letter.attempt += self.attempts.get(&event.source, event.position);
         let size = dead_letter.size();
         self.task.admit(Box::new(dead_letter), 1, size);
     }
@@ -174,6 +209,12 @@ impl DeadLetters {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// How many of them were not written: more came in a second than the tenant may write.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
     }
 
     /// The first one of this run; known when the thread has ended.
@@ -284,6 +325,7 @@ mod tests {
     use dirigo_connect::sink;
     use dirigo_connectors::memory::MemorySink;
     use dirigo_ground::clock::ManualClock;
+    use dirigo_ground::limits::Budget;
 
     fn dead_letter(reason: String, event: FailedEvent) -> DeadLetter {
         DeadLetter {
@@ -316,6 +358,37 @@ mod tests {
         assert!(text.size() >= 5_000, "{}", text.size());
         let bytes = dead_letter(long(), FailedEvent::new("s", 1, None, &[0xff; 1_000], &[0xff; 1_000]));
         assert!(bytes.size() >= 3_000 + 2 * 4_000 / 3, "{}", bytes.size());
+    }
+
+    #[test]
+    fn letters_beyond_the_rate_are_counted_and_not_written_but_for_the_one_that_a_pipeline_ends_for() {
+        let (sink, taken) = MemorySink::new();
+        let open = Box::new(|| Ok(Box::new(sink) as Box<dyn Sink>));
+        let quota = Arc::new(Quota::new(Budget {
+            dead_letters_per_second: Some(2),
+            ..Budget::default()
+        }));
+        let clock = Arc::new(ManualClock::new(0));
+        let (fresh, latch) = (DeadLetterOffset::fresh(), Arc::default());
+        let (dead_letters, mut task) = DeadLetters::new(open, fresh, quota.clone(), latch, clock.clone());
+        let letter = |position| dead_letter("no".into(), FailedEvent::new("s", position, None, b"", b""));
+        for position in 1..=5 {
+            dead_letters.push(letter(position));
+        }
+        dead_letters.push_last(letter(6));
+        clock.advance(std::time::Duration::from_secs(1));
+        dead_letters.push(letter(7));
+        while task.step() {}
+        let written: Vec<(u64, u64)> = taken
+            .lock()
+            .iter()
+            .map(|line| serde_json::from_slice::<DeadLetter>(line).unwrap())
+            .map(|letter| (letter.id, letter.event.position))
+            .collect();
+        assert_eq!(written, [(1, 1), (2, 2), (3, 6), (4, 7)]);
+        assert_eq!((dead_letters.count(), dead_letters.left_out()), (7, 3));
+        assert_eq!(quota.dead_letters_left_out(), 3);
+        assert_eq!(dead_letters.gate().events(), 0, "what is dropped holds nobody up");
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Budget {
     pub output_bytes_per_event: Option<u64>,
     /// Bytes of dead letters that are kept.
     pub dead_letter_bytes: u64,
+    /// Dead letters that are written per second.
+    pub dead_letters_per_second: Option<u64>,
 }
 
 impl Default for Budget {
@@ -82,6 +84,7 @@ impl Default for Budget {
             outputs_per_event: None,
             output_bytes_per_event: None,
             dead_letter_bytes: 1 << 30,
+            dead_letters_per_second: None,
         }
     }
 }

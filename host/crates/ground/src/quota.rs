@@ -19,7 +19,9 @@ pub struct Quota {
     memory_denied: AtomicU64,
     lines_dropped: AtomicU64,
     dead_letter_bytes: AtomicU64,
+    dead_letters_left_out: AtomicU64,
     log: Mutex<LogRate>,
+    dead_letters: Mutex<DeadLetterRate>,
 }
 
 /// How near a tenant is to its memory bound.
@@ -54,6 +56,27 @@ struct LogRate {
     bytes: u64,
 }
 
+/// What was written of dead letters in a second.
+#[derive(Debug, Default)]
+struct DeadLetterRate {
+    second: u64,
+    letters: u64,
+    /// The last second in which one was left out.
+    left_out: Option<u64>,
+}
+
+/// Whether a dead letter may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetterAdmission {
+    /// It may.
+    Admitted,
+    /// It is one too many in this second.
+    LeftOut {
+        /// Whether the first of a burst: none was left out in the second before this one, nor in this one before it.
+        is_first: bool,
+    },
+}
+
 impl Default for Quota {
     /// One without bounds.
     fn default() -> Self {
@@ -72,7 +95,9 @@ impl Quota {
             memory_denied: AtomicU64::new(0),
             lines_dropped: AtomicU64::new(0),
             dead_letter_bytes: AtomicU64::new(0),
+            dead_letters_left_out: AtomicU64::new(0),
             log: Mutex::default(),
+            dead_letters: Mutex::default(),
         }
     }
 
@@ -103,6 +128,34 @@ impl Quota {
     #[must_use]
     pub fn dead_letter_bytes(&self) -> u64 {
         self.dead_letter_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether a dead letter may be written now, in ns on the host's clock. One that may not is counted.
+    #[must_use]
+    pub fn admit_dead_letter(&self, now_ns: u64) -> DeadLetterAdmission {
+        let Some(most) = self.budget.dead_letters_per_second else {
+            return DeadLetterAdmission::Admitted;
+        };
+        let mut rate = self.dead_letters.lock();
+        let second = now_ns / 1_000_000_000;
+        if rate.second != second {
+            (rate.second, rate.letters) = (second, 0);
+        }
+        if rate.letters < most {
+            rate.letters += 1;
+            return DeadLetterAdmission::Admitted;
+        }
+        let is_first = rate.left_out.is_none_or(|last| last + 1 < second);
+        rate.left_out = Some(second);
+        drop(rate);
+        self.dead_letters_left_out.fetch_add(1, Ordering::Relaxed);
+        DeadLetterAdmission::LeftOut { is_first }
+    }
+
+    /// How many dead letters were not written.
+    #[must_use]
+    pub fn dead_letters_left_out(&self) -> u64 {
+        self.dead_letters_left_out.load(Ordering::Relaxed)
     }
 
     /// Adds memory that is in use whatever the bound: what is under way is finished.
@@ -280,6 +333,35 @@ mod tests {
         assert!(quota.admits_line(4, 0) && !quota.admits_line(7, 1) && quota.admits_line(6, 2));
         assert!(!quota.admits_line(0, 3), "two lines were written");
         assert!(quota.admits_line(10, 1_000_000_000));
+    }
+
+    #[test]
+    fn dead_letters_beyond_the_rate_are_counted_and_each_burst_has_a_first() {
+        let quota = quota(Budget {
+            dead_letters_per_second: Some(2),
+            ..Budget::default()
+        });
+        let mut at = |second: u64| match quota.admit_dead_letter(second * 1_000_000_000 + 7) {
+            DeadLetterAdmission::Admitted => "written",
+            DeadLetterAdmission::LeftOut { is_first: true } => "first left out",
+            DeadLetterAdmission::LeftOut { is_first: false } => "left out",
+        };
+        let seconds = [0, 0, 0, 0, 1, 1, 1, 2, 3, 3, 3];
+        let said = [
+            "written",
+            "written",
+            "first left out",
+            "left out",
+            "written",
+            "written",
+            "left out",
+            "written",
+            "written",
+            "written",
+            "first left out",
+        ];
+        assert_eq!(seconds.map(&mut at), said);
+        assert_eq!(quota.dead_letters_left_out(), 4);
     }
 
     #[test]

@@ -46,5 +46,6 @@ pub(super) fn budget(raw: &raw::Tenant, problems: &mut Problems) -> Budget {
         outputs_per_event: raw.outputs_per_event.map(|outputs| outputs.to_u64()),
         output_bytes_per_event: bytes(&raw.output_bytes_per_event),
         dead_letter_bytes: bytes(&raw.dead_letter_bytes).unwrap_or(Budget::default().dead_letter_bytes),
+        dead_letters_per_second: raw.dead_letters_per_second.map(|letters| letters.to_u64()),
     }
 }

@@ -102,6 +102,8 @@ section! {
         /// Bytes of dead letters that are kept, such as "256MiB"; a pipeline whose next one would be beyond it fails.
         #[schemars(extend("default" = DEAD_LETTER_BYTES))]
         dead_letter_bytes: Size,
+        /// Dead letters that are written per second; past it, they are counted, and not written: their events are lost.
+        dead_letters_per_second: Whole<1, { i64::MAX }>,
     }
 }
 

@@ -16,6 +16,7 @@ use super::wiring;
 use dirigo_actor::{OpenKeys, Operator};
 use dirigo_flow::{BarrierGuard, Epochs, Failure};
 use dirigo_ground::batch::Batch;
+use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::{ReadBatch, SourceIndex, WINDOWS_FROM};
 use dirigo_ground::signal::Signal;
 use dirigo_pipeline::Partial;
@@ -159,7 +160,8 @@ fn send(graph: &Graph, operator: &Operator, source: SourceIndex, windows: Partia
     operator.finish_windows(Batch {
         times: Arc::new(windows.times),
         keys: Arc::new(windows.keys),
-        values: Arc::new(windows.entries),
+        values: windows.entries.into(),
+        fields: Fields::default(),
         positions: Arc::new(positions),
         origin: ticket.into(),
     });

@@ -209,6 +209,7 @@ impl Graph {
                 .zip(latencies.as_ref())
                 .map(|(slo_ns, latencies)| SloSummary::of(latencies, slo_ns)),
             dead_letters_path: self.pipeline.dead_letters.clone(),
+            dead_letters_left_out: self.context.dead_letters.left_out(),
             first_dead_letter: self.context.dead_letters.first().cloned(),
             dead_letters_max: self.pipeline.dead_letters_max,
             latencies,

@@ -193,6 +193,7 @@ impl Host {
                 actors_waited: instances.waited(),
                 log_lines_left_out: instances.quota.lines_dropped(),
                 dead_letter_bytes: instances.quota.dead_letter_bytes(),
+                dead_letters_left_out: instances.quota.dead_letters_left_out(),
             }
         };
         (0..).zip(tenants.iter()).map(summary).collect()

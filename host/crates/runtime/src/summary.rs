@@ -121,7 +121,10 @@ pub struct PipelineSummary {
     pub slo: Option<SloSummary>,
     /// The file that its dead letters go to, which is made when the first one comes.
     pub dead_letters_path: Option<PathBuf>,
-    /// The first of its dead letters.
+    /// How many of its dead letters were not written: more came in a second than its tenant may write.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dead_letters_left_out: u64,
+    /// The first of its dead letters that were written.
     #[serde(skip)]
     pub first_dead_letter: Option<FirstDeadLetter>,
     /// How many dead letters it may have.
@@ -219,6 +222,8 @@ pub struct TenantSummary {
     pub log_lines_left_out: u64,
     /// Bytes of dead letters that are kept.
     pub dead_letter_bytes: u64,
+    /// Dead letters that were not written: beyond its `dead_letters_per_second`.
+    pub dead_letters_left_out: u64,
 }
 
 /// An operator: `events_in = passed + filtered + absorbed + dead_letters + queued`.

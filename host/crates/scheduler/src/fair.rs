@@ -202,6 +202,10 @@ impl<T: Send> Policy<T> for Fair<T> {
         !self.awake.is_empty()
     }
 
+    fn has_ready_of_others(&self, tenant: TenantIndex) -> bool {
+        self.awake.iter().any(|&(_, index)| index != tenant)
+    }
+
     fn charge(&mut self, used: Used) {
         self.move_by(used.tenant, |tenant| tenant.end_slice(used));
     }

@@ -91,6 +91,11 @@ impl<T: Send> Policy<T> for Fifo<T> {
         !self.heads.is_empty()
     }
 
+    /// Whoever came first goes on to the end.
+    fn has_ready_of_others(&self, _: TenantIndex) -> bool {
+        false
+    }
+
     fn charge(&mut self, _: Used) {}
 
     fn charge_outside(&mut self, _: TenantIndex, _: u64) {}

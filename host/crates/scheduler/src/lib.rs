@@ -94,6 +94,11 @@ impl<T: Send + 'static> Scheduler<T> {
         self.is_shared.load(Ordering::Relaxed)
     }
 
+    /// Whether another tenant waits for the worker on which something of this one runs.
+    pub fn is_awaited_by_others(&self, tenant: TenantIndex) -> bool {
+        self.state.lock().queue.has_ready_of_others(tenant)
+    }
+
     /// The I/O permits of a thread that works for `tenant`; `is_timed` if its pipeline has a latency target.
     pub fn io_permits(self: &Arc<Self>, tenant: TenantIndex, is_timed: bool) -> IoPermits {
         IoPermits::new(Some(self.clone()), tenant, is_timed)
@@ -278,6 +283,21 @@ mod tests {
             start_by_ns: None,
             item,
         }
+    }
+
+    #[test]
+    fn a_worker_is_awaited_by_other_tenants_only() {
+        let scheduler = scheduler();
+        scheduler.push(ready(1));
+        assert!(!scheduler.is_awaited_by_others(0), "its own items are no others");
+        assert!(scheduler.is_awaited_by_others(1));
+        scheduler.push(Ready { tenant: 1, ..ready(2) });
+        assert!(scheduler.is_awaited_by_others(0));
+        while scheduler.try_next().is_some() {}
+        assert!(!scheduler.is_awaited_by_others(0), "what runs does not wait");
+        let first_come = Scheduler::new(PolicyKind::Fifo, Arc::new(SystemClock::new()));
+        first_come.push(ready(1));
+        assert!(!first_come.is_awaited_by_others(1));
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub(super) trait Policy<T>: Send {
     fn pop(&mut self) -> Option<Ready<T>>;
     /// Whether there is something to pop.
     fn has_ready(&self) -> bool;
+    /// Whether a tenant but this one has something to pop that need not wait until this one is done.
+    fn has_ready_of_others(&self, tenant: TenantIndex) -> bool;
     /// Notes that a slice ended: called once for every item that was popped.
     fn charge(&mut self, used: Used);
     /// Notes time that a tenant had next to the workers.

@@ -93,6 +93,10 @@ impl<T: Send + 'static> ReadyQueue<T> {
         self.policy.has_ready()
     }
 
+    pub(super) fn has_ready_of_others(&self, tenant: TenantIndex) -> bool {
+        self.policy.has_ready_of_others(tenant)
+    }
+
     /// When a tenant that is over its budget no longer is: the next moment at which there is more to pop, if nothing else
     /// happens.
     #[must_use]

@@ -82,7 +82,7 @@ impl Operator {
             let (position, time) = (batch.positions[event], batch.times[event]);
             FailedEvent::new(source, position, Some(time), batch.keys.get(event), value)
         };
-        self.context.dead_letters.push(DeadLetter {
+        let dead_letter = DeadLetter {
             id: 0,
             pipeline: self.context.name.clone(),
             operator: self.id.clone(),
@@ -100,6 +100,10 @@ impl Operator {
             fuel: failure.fuel,
             attempt: failure.attempt,
             setup: Some(self.dead_letter_setup.clone()),
-        });
+        };
+        match self.errors {
+            OnError::Stop => self.context.dead_letters.push_last(dead_letter),
+            OnError::DeadLetter => self.context.dead_letters.push(dead_letter),
+        }
     }
 }

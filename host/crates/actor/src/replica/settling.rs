@@ -226,7 +226,7 @@ impl Replica {
             return None;
         }
         let window = if self.is_closer {
-            Entry::decode(batch.values.get(event))
+            Entry::decode(&batch.values.get(event))
         } else {
             None
         };

@@ -85,6 +85,9 @@ impl Extract {
     /// As for [`find`](Self::find).
     #[inline]
     pub fn find_with<'a>(&self, value: &'a [u8], fields: &mut Extraction) -> Result<Extracted<'a>, String> {
+        if self.is_empty() && fields.is_empty() {
+            return self.find(value);
+        }
         let Some([key, top]) = fields.push(value, [self.key_field.as_ref(), self.time_field.as_ref()]) else {
             // Up to the key and the time it may be JSON, and who reads more of it says what is wrong.
             return self.find(value).inspect_err(|_| fields.pop());
