@@ -29,7 +29,7 @@ pub(super) struct Kind {
 enum Shape {
     /// A source, the operator, a sink.
     Line,
-    /// As many sources as a tenant may have, all of which lead to the sink; one also to the operator.
+    /// As many sources as a tenant may have, all of which lead to the operator.
     ManySources,
     /// The operator leads to as many sinks as a tenant may have.
     ManySinks,
@@ -346,9 +346,8 @@ impl Kind {
             Shape::ManySources => {
                 let ids: Vec<String> = (0..ENDS).map(|number| format!("events-{number}")).collect();
                 let sources = ids.iter().map(|id| source(id));
-                let guest = operator("guest", &ids[..1]);
-                let everything = [&ids[..], &["guest".to_owned()]].concat();
-                sources.chain([guest, sink("nowhere", &everything)]).collect()
+                let guest = operator("guest", &ids);
+                sources.chain([guest, sink("nowhere", &["guest".to_owned()])]).collect()
             }
             Shape::ManySinks => {
                 let guest = operator("guest", &["events".to_owned()]);
