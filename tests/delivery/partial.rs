@@ -475,7 +475,7 @@ fn a_window_that_cannot_be_finished_is_a_dead_letter_with_its_state_and_the_othe
         // Conservation is looked at by all that succeeds: one of its events counts as the dead letter.
         assert_eq!(finished.succeeds().operator("list", "absorbed"), 9);
         let second = json!({"key": "k-1", "numbers": [1, 3, 5, 7, 9], "count": 5});
-        assert_eq!(folder.json_lines("out.jsonl"), [second.clone()]);
+        assert_eq!(folder.json_lines("out.jsonl"), std::slice::from_ref(&second));
         let letters = dead_letters(&folder, "state/p/dead-letters.jsonl");
         let [letter] = &letters[..] else { panic!("{letters:?}") };
         assert_eq!((letter.kind.as_str(), letter.event.key.as_deref()), (kind, Some("k-0")));

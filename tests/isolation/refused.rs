@@ -22,7 +22,7 @@ fn with_operator(name: &str, operator: &str) -> String {
 /// A host with three tenants, each with a folder that has a pipeline file and events. The one in the middle is to be refused.
 fn three_tenants() -> Folder {
     let folder = Folder::new();
-    let mut tenants = String::new();
+    let mut tenants = Vec::new();
     for tenant in ["acme", "bad", "globex"] {
         fs::create_dir(folder.path(tenant)).unwrap();
         folder.write(&format!("{tenant}/events.jsonl"), numbered(3, 1));
@@ -30,11 +30,11 @@ fn three_tenants() -> Folder {
             &format!("{tenant}/p.toml"),
             copying(tenant, "events.jsonl", "out.jsonl"),
         );
-        tenants.push_str(&format!(
+        tenants.push(format!(
             "[[tenant]]\nname = \"{tenant}\"\npipelines = [\"{tenant}/\"]\nsinks = 1\n"
         ));
     }
-    folder.write("tenants.toml", tenants);
+    folder.write("tenants.toml", tenants.concat());
     folder
 }
 

@@ -87,12 +87,11 @@ impl Report {
             window,
             ..
         } = dead_letter;
-        let what = match window {
-            None => format!("event {} of the input", event.position),
-            Some(_) => {
-                let key = event.key_bytes().unwrap_or_default();
-                format!("the window of `{}`", String::from_utf8_lossy(&key))
-            }
+        let what = if window.is_none() {
+            format!("event {} of the input", event.position)
+        } else {
+            let key = event.key_bytes().unwrap_or_default();
+            format!("the window of `{}`", String::from_utf8_lossy(&key))
         };
         self.line(
             1,

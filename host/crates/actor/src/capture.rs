@@ -44,7 +44,7 @@ impl Operator {
                 self.gate.enter(batch.len(), batch.size());
                 self.directory.deliver(self, batch);
             }
-            (Content::Windows, _) => self.finish_windows(batch),
+            (Content::Windows, _) => self.finish_windows(&batch),
             (Content::OutputsOfWindows, _) => stand_in_line(self.closer.get_or_make(self), batch),
             // A stateless operator has one actor.
             (Content::Outputs, Directory::Shards(actors)) if !self.kind().is_stateful() => {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::directory::STAYS;
 use super::mailbox::MailboxItem;
+use super::replica::TakenWindow;
 use super::{Actor, ActorIdentity, Operator};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::sync::Mutex;
@@ -98,17 +99,18 @@ impl Operator {
             let next = open.keys.len().min(LOOKED_UP_MAX);
             let keys: Vec<Box<[u8]>> = open.keys.drain(..next).collect();
             let known: Vec<_> = keys.iter().map(|key| self.take_from_table(key)).collect();
-            let unknown = keys.iter().zip(&known).filter(|(_, known)| known.is_none());
+            let is_unknown = |(_, known): &(_, &TakenWindow)| matches!(known, TakenWindow::Unknown);
+            let unknown = keys.iter().zip(&known).filter(is_unknown);
             let unknown: Vec<&[u8]> = unknown.map(|(key, _)| &**key).collect();
             let mut stored = Table::default();
             self.context.store.look_up(&self.id, &unknown, &mut stored)?;
             let mut forgotten = Vec::new();
             for (key, known) in keys.iter().zip(known) {
-                let entry = known.unwrap_or_else(|| {
-                    let entry = stored.take(key)?;
-                    forgotten.push(key.clone());
-                    Some(entry)
-                });
+                let entry = match known {
+                    TakenWindow::Open(entry) => Some(entry),
+                    TakenWindow::Closed => None,
+                    TakenWindow::Unknown => stored.take(key).inspect(|_| forgotten.push(key.clone())),
+                };
                 if let Some(entry) = entry {
                     change.windows -= 1;
                     change.events -= entry.count.cast_signed();
@@ -121,20 +123,22 @@ impl Operator {
         Ok(taken)
     }
 
-    /// Takes the window of a key out of the table of its actor; `None` where that does not know the key.
-    fn take_from_table(&self, key: &[u8]) -> Option<Option<state::Entry>> {
-        let actor = self.directory.find(key)?;
+    /// Takes the window of a key out of the table of its actor.
+    fn take_from_table(&self, key: &[u8]) -> TakenWindow {
+        let Some(actor) = self.directory.find(key) else {
+            return TakenWindow::Unknown;
+        };
         // An actor with state has one replica.
         let mut replica = actor.replicas[0].lock();
         replica.take_window(&actor, key)
     }
 
     /// Has windows finished that have left the state; the values of `batch` are their entries.
-    pub fn finish_windows(&self, batch: Batch) {
+    pub fn finish_windows(&self, batch: &Batch) {
         let closer = self.closer.get_or_make(self);
         let mut rest = 0..batch.len();
         while !rest.is_empty() {
-            let part = batch.slice(rest.start..first_part(&batch, rest.clone()));
+            let part = batch.slice(rest.start..first_part(batch, rest.clone()));
             rest.start += part.len();
             self.gate.enter(part.len(), part.size());
             let delivered = closer.clone().deliver(MailboxItem {

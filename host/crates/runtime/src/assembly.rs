@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use dirigo_ground::sync::Mutex;
 
 use super::Host;
-use super::checkpoint::{CheckpointTimes, Checkpoints};
+use super::checkpoint::Checkpoints;
 use super::closing::{ClosedWindows, Closing};
 use super::graph::{Ended, Graph, ProgressBoard, ProgressForwarder};
 use super::job::{Job, Threads};
@@ -124,12 +124,7 @@ impl Assembled {
             copies: Mutex::default(),
             pause_ns_max: AtomicU64::new(0),
         };
-        let checkpoints = Arc::new(Checkpoints {
-            context: context.clone(),
-            local,
-            description: Some(description.to_json()),
-            times: CheckpointTimes::default(),
-        });
+        let checkpoints = Arc::new(Checkpoints::new(context.clone(), local, &description));
         let graph = Arc::new(Graph {
             pipeline,
             context,

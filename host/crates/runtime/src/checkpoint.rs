@@ -12,6 +12,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::compatibility::Description;
 use super::epoch::{EpochCommand, EpochReport, Prepared};
 use super::local::{LocalParts, Unsynced, failed};
 use super::summary::CheckpointSummary;
@@ -68,6 +69,16 @@ pub struct PreparedCheckpoint {
 }
 
 impl Checkpoints {
+    /// Those of a pipeline that is described so.
+    pub(super) fn new(context: Arc<PipelineContext>, local: LocalParts, description: &Description) -> Self {
+        Self {
+            context,
+            local,
+            description: Some(description.to_json()),
+            times: CheckpointTimes::default(),
+        }
+    }
+
     /// Takes a checkpoint, and waits until it is durable.
     ///
     /// # Errors

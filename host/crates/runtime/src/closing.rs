@@ -157,7 +157,7 @@ fn send(graph: &Graph, operator: &Operator, source: SourceIndex, windows: Partia
             arrival_ns: graph.context.clock.now_ns(),
         },
     );
-    operator.finish_windows(Batch {
+    operator.finish_windows(&Batch {
         times: Arc::new(windows.times),
         keys: Arc::new(windows.keys),
         values: windows.entries.into(),

@@ -243,10 +243,10 @@ impl LocalParts {
 }
 
 /// A batch on its way to `item`, whose events entered by `source`.
-fn in_flight(context: &PipelineContext, item: &str, batch: &Batch, source: SourceIndex, content: Content) -> InFlight {
+fn in_flight(context: &PipelineContext, item: &str, batch: &Batch, source: SourceIndex, what: Content) -> InFlight {
     InFlight {
         item: item.to_owned(),
-        bytes: SavedBatch::encode(batch, &context.sources[usize::from(source)], content),
+        bytes: SavedBatch::encode(batch, &context.sources[usize::from(source)], what),
     }
 }
 

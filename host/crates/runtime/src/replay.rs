@@ -354,7 +354,7 @@ fn request(component: &Component, batch: &Batch, table: &mut Table, window: Opti
 
 fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) -> Result<ReplayResult, ReplayFailure> {
     match answer {
-        Answer::Mapped(outputs) => {
+        Answer::Mapped(outputs) | Answer::Finished(Finished::Done(outputs)) => {
             expect_none(&outputs.failures)?;
             Ok(ReplayResult {
                 outputs: listed(&outputs, &batch.keys),
@@ -383,13 +383,6 @@ fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) ->
                     .expect("the one event or window has no state that can be read")
                     .message,
                 backtrace: None,
-            })
-        }
-        Answer::Finished(Finished::Done(outputs)) => {
-            expect_none(&outputs.failures)?;
-            Ok(ReplayResult {
-                outputs: listed(&outputs, &batch.keys),
-                state: None,
             })
         }
         Answer::Folded(Folded::Done { accumulators, outputs }) => {

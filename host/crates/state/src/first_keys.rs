@@ -54,7 +54,6 @@ impl FirstKeys {
     }
 
     /// The keys, and whether there are others behind them.
-    #[must_use]
     pub fn into_keys(self) -> (impl Iterator<Item = Box<[u8]>>, bool) {
         (self.keys.into_iter(), self.has_more)
     }
@@ -76,7 +75,7 @@ mod tests {
                 // Some are shown twice, as those that two layers have.
                 all.iter().chain(all.iter().rev()).for_each(|key| first.show(key));
                 let (keys, has_more) = first.into_keys();
-                found.extend(keys.map(|key| key.into_vec()));
+                found.extend(keys.map(<[u8]>::into_vec));
                 rounds += 1;
                 if !has_more {
                     break;

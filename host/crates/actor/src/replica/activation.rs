@@ -28,6 +28,17 @@ pub(crate) enum Deactivation {
     Stays,
 }
 
+/// What a table had of a key.
+#[derive(Debug)]
+pub(crate) enum TakenWindow {
+    /// It does not know: the store does.
+    Unknown,
+    /// No window is open.
+    Closed,
+    /// This one was.
+    Open(Entry),
+}
+
 impl Replica {
     /// Takes an instance slot, and loads the actor's keys.
     pub(super) fn activate(&mut self, actor: &Arc<Actor>, runnable: &Runnable) -> bool {
@@ -102,14 +113,14 @@ impl Replica {
         }
     }
 
-    /// Closes the window of a key, and gives it if one is open. `None` where only the store knows.
-    pub(crate) fn take_window(&mut self, actor: &Actor, key: &[u8]) -> Option<Option<Entry>> {
+    /// Closes the window of a key, if one is open.
+    pub(crate) fn take_window(&mut self, actor: &Actor, key: &[u8]) -> TakenWindow {
         if self.slot.is_none() || !self.table.knows(key) {
-            return None;
+            return TakenWindow::Unknown;
         }
         let taken = self.table.take(key);
         self.update_quota(actor);
-        Some(taken)
+        taken.map_or(TakenWindow::Closed, TakenWindow::Open)
     }
 
     /// Gives up the instance and its place.

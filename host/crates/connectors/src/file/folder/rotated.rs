@@ -263,17 +263,13 @@ impl KnownFiles {
         let (archive, _) = Archive::open(path, &*options.disk, false, options.zstd_window_max).ok()?;
         let mut bounded = archive.take(self.left.get() + 1);
         let bytes = io::copy(&mut bounded, &mut io::sink()).ok()?;
-        match self.left.get().checked_sub(bytes) {
-            Some(left) => {
-                self.left.set(left);
-                Some(bytes)
-            }
-            None => {
-                self.left.set(0);
-                self.is_spent.set(true);
-                None
-            }
+        if let Some(left) = self.left.get().checked_sub(bytes) {
+            self.left.set(left);
+            return Some(bytes);
         }
+        self.left.set(0);
+        self.is_spent.set(true);
+        None
     }
 
     /// Whether a file was not looked through since they hold too much: then it is not known whether it was read.
