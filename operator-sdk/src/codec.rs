@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Result,
-    columns::{Batch, FieldColumn, FieldType},
+    columns::{Batch, FieldColumn, FieldType, position},
     fields::{OutputMode, Read, Record, Written},
 };
 
@@ -67,6 +67,24 @@ impl<'a> Encoded<'a> {
     #[must_use]
     pub fn time(self) -> i64 {
         self.batch.times[self.index]
+    }
+}
+
+/// Hands each event of a batch to `run`, with its place: with its value, if events of this type are read from that.
+#[inline]
+pub(crate) fn for_each_event<E: Decode + ?Sized>(batch: &Batch, mut run: impl FnMut(u32, Encoded<'_>)) {
+    if E::IS_RAW {
+        let values = batch
+            .values
+            .as_ref()
+            .expect("the schema of an operator that reads values says so");
+        for (index, value) in values.iter().enumerate() {
+            run(position(index), Encoded::new(batch, index, value));
+        }
+    } else {
+        for index in 0..batch.len() {
+            run(position(index), Encoded::new(batch, index, &[]));
+        }
     }
 }
 

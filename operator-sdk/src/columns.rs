@@ -239,22 +239,6 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.times.is_empty()
     }
-
-    /// The encoded value of each event, empty where the operator does not read those.
-    #[inline]
-    pub(crate) fn each_value(&self) -> impl Iterator<Item = &[u8]> {
-        let (bytes, ends) = match &self.values {
-            Some(values) => (&values.bytes[..], &values.ends[..]),
-            None => (&[][..], &[][..]),
-        };
-        let mut start = 0;
-        (0..self.len()).map(move |index| {
-            let end = ends.get(index).map_or(start, |&end| end as usize);
-            let item = &bytes[start..end];
-            start = end;
-            item
-        })
-    }
 }
 
 /// What an operator of this output type writes into: fields in typed columns, or encoded values.
@@ -263,8 +247,8 @@ pub(crate) struct Writing {
     pub(crate) fields: Vec<FieldColumn>,
     pub(crate) values: Column,
     is_raw: bool,
-    /// How many outputs are there.
-    pub(crate) outputs: usize,
+    /// How many outputs of fields are there.
+    outputs: usize,
 }
 
 impl Writing {
@@ -301,11 +285,10 @@ impl Writing {
     #[inline]
     pub(crate) fn push_written(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         if let Err(error) = write(&mut self.values.bytes) {
-            self.values.truncate(self.outputs);
+            self.values.truncate(self.values.len());
             return Err(error);
         }
         self.values.close();
-        self.outputs += 1;
         Ok(())
     }
 

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     Result,
-    codec::{Decode, Encoded},
-    columns::{Batch, Failure, Filtered, position},
+    codec::{Decode, for_each_event},
+    columns::{Batch, Failure, Filtered},
     fields::Schema,
     progress,
 };
@@ -71,10 +71,9 @@ pub fn filter_batch<O: Filter>(operator: &mut O, batch: &Batch) -> Filtered {
         kept: Vec::with_capacity(batch.len()),
         failures: Vec::new(),
     };
-    for (index, value) in batch.each_value().enumerate() {
-        let place = position(index);
+    for_each_event::<O::Event>(batch, |place, event| {
         progress::at_event(place);
-        let kept = O::Event::decode(Encoded::new(batch, index, value)).and_then(|event| operator.keep(event.borrow()));
+        let kept = O::Event::decode(event).and_then(|event| operator.keep(event.borrow()));
         match kept {
             Ok(true) => filtered.kept.push(place),
             Ok(false) => {}
@@ -83,7 +82,7 @@ pub fn filter_batch<O: Filter>(operator: &mut O, batch: &Batch) -> Filtered {
                 message: error.into_message(),
             }),
         }
-    }
+    });
     progress::at_no_event();
     filtered
 }

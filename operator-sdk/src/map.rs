@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Result,
-    codec::{Decode, Encode, Encoded},
+    codec::{Decode, Encode, for_each_event},
     columns::{self, Batch, Column, Failure, Writing, position},
     fields::Schema,
     json::{JsonBuf, Place},
@@ -199,10 +199,9 @@ fn inherited_keys(origins: &[u32], batch: &Batch) -> Column {
 pub fn map_batch<O: Map>(operator: &mut O, batch: &Batch) -> columns::Outputs {
     let mut writing = Writing::of::<O::Output>(batch.len(), values_capacity(batch));
     let mut failures = Vec::new();
-    for (index, value) in batch.each_value().enumerate() {
-        let origin = position(index);
+    for_each_event::<O::Event>(batch, |origin, event| {
         progress::at_event(origin);
-        let mapped = O::Event::decode(Encoded::new(batch, index, value))
+        let mapped = O::Event::decode(event)
             .and_then(|event| operator.map(event.borrow()))
             .and_then(|output| writing.push(&output));
         if let Err(error) = mapped {
@@ -211,7 +210,7 @@ pub fn map_batch<O: Map>(operator: &mut O, batch: &Batch) -> columns::Outputs {
                 message: error.into_message(),
             });
         }
-    }
+    });
     progress::at_no_event();
     let (fields, values) = writing.finish();
     columns::Outputs {
@@ -242,10 +241,9 @@ pub fn flat_map_batch<O: FlatMap>(operator: &mut O, batch: &Batch) -> columns::O
         writing: Writing::of::<O::Output>(batch.len(), values_capacity(batch)),
         failures: Vec::new(),
     };
-    for (index, value) in batch.each_value().enumerate() {
-        let origin = position(index);
+    for_each_event::<O::Event>(batch, |origin, event| {
         progress::at_event(origin);
-        let decoded = O::Event::decode(Encoded::new(batch, index, value));
+        let decoded = O::Event::decode(event);
         let put_out = decoded.and_then(|event| {
             let mut outputs = Outputs {
                 written: &mut written,
@@ -258,7 +256,7 @@ pub fn flat_map_batch<O: FlatMap>(operator: &mut O, batch: &Batch) -> columns::O
         if let Err(error) = put_out {
             reject(&mut written, origin, error);
         }
-    }
+    });
     progress::at_no_event();
     let (fields, values) = written.writing.finish();
     columns::Outputs {

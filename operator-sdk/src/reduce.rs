@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Result,
-    codec::{Decode, Encode, Encoded},
+    codec::{Decode, Encode, for_each_event},
     columns::{Batch, Column, Failure, Folded, Migrated, Outputs, Windows, Writing, position},
     fields::Schema,
     layout, progress,
@@ -269,18 +269,17 @@ fn decoded<O: Reduce>(operator: &O, accumulators: &Column) -> Vec<O::Accumulator
 
 fn add_all<O: Reduce>(operator: &mut O, batch: &Batch, groups: &[u32], folds: &mut [O::Accumulator]) -> Vec<Failure> {
     let mut rejected = Vec::new();
-    for (index, value) in batch.each_value().enumerate() {
-        let place = position(index);
+    for_each_event::<O::Event>(batch, |place, event| {
         progress::at_event(place);
-        let added = O::Event::decode(Encoded::new(batch, index, value))
-            .and_then(|event| operator.add(&mut folds[groups[index] as usize], event.borrow()));
+        let added = O::Event::decode(event)
+            .and_then(|event| operator.add(&mut folds[groups[place as usize] as usize], event.borrow()));
         if let Err(error) = added {
             rejected.push(Failure {
                 index: place,
                 message: error.into_message(),
             });
         }
-    }
+    });
     progress::at_no_event();
     rejected
 }
