@@ -1,8 +1,8 @@
 //! The allocator, which does nothing that lasts on the threads of others.
 //!
 //! Mimalloc gives memory back to the system that has been free for a second, all of it at once, on the thread that happens to free
-//! something then: a worker in the middle of a guest's poll, a source, a sink. That took 15 to 46 ms (docs/design/001-engine.md). So it is
-//! told to wait for ever, and a thread does it instead.
+//! something then: a worker in the middle of a guest's poll, a source, a sink. That took 15 to 46 ms (docs/design/001-engine.md). So its
+//! delay is set to ten years, and a thread gives memory back instead.
 //!
 //! And each thread looks through all its pages for what others have freed of them, every 10,000 times that it needs a page: with a hundred
 //! thousand actors 5 to 7 ms. It finds the same where it next allocates of that size, so it looks as seldom as it can be told to.

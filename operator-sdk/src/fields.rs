@@ -1,7 +1,7 @@
 //! Fields of events in typed columns: what an operator says that it reads and writes, and how it gets at them.
 //!
 //! The host takes the fields out of the values before a call, in one pass for all operators that read them, and puts what was written
-//! into the values when somebody needs bytes. An event that lacks a required field, or has something else there, never comes to the
+//! into the values when bytes are needed. An event that lacks a required field, or has something else there, never comes to the
 //! operator: the host sends it to the dead letters.
 //!
 //! Most operators say it all with `#[derive(Event)]`:

@@ -66,7 +66,7 @@ fn fields_that_are_no_fields_are_never_taken() {
         (
             "no number",
             "rejected",
-            "the output's field `f` is NaN, which JSON has no word for",
+            "the output's field `f` is NaN, which JSON cannot express",
         ),
     ] {
         lie("malformed-map", &format!("fields: {told}"), "", kind, words);

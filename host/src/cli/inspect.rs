@@ -18,7 +18,7 @@ use super::output::Format;
 use super::setup::CommandContext;
 use super::{Exit, Globals, output};
 
-/// What an operator that opens burns between two yields, of which nobody makes use here.
+/// The fuel between two yields of an operator that opens; no other task runs meanwhile.
 const OPEN_SLICE_FUEL: u64 = 10_000_000;
 
 /// Arguments of `dirigo inspect`.

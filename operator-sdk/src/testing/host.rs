@@ -140,7 +140,7 @@ fn texts(fields: &[FieldColumn], index: usize) -> Result<Vec<String>> {
         Ok(match &column.values {
             F64(values) if !values[index].is_finite() => {
                 return Err(Error::new(format!(
-                    "a written number is {}, which JSON has no word for",
+                    "a written number is {}, which JSON cannot express",
                     values[index]
                 )));
             }

@@ -25,7 +25,7 @@ pub enum Violation {
     /// It was built for another version of the contract.
     #[error(
         "was built for `dirigo:operator@{version}`, and this host runs `dirigo:operator@0.2.0`: build it anew with this version of the \
-         SDK; state on disk goes on"
+         SDK; state on disk stays valid"
     )]
     Version {
         /// Which version.

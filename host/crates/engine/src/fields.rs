@@ -107,7 +107,8 @@ fn are_objects(batch: &Batch, schema: &Schema) -> bool {
         && batch.values.base().iter().all(is_object)
 }
 
-/// Has what was written lie beside the events that outputs come from. Gives the outputs' origins that cannot be written.
+/// Keeps written fields as columns next to the values of the events that outputs come from. Gives the origins of outputs that cannot be
+/// written.
 ///
 /// # Errors
 /// When the values have more than so many bytes.
@@ -180,13 +181,11 @@ async fn encode(
 
 /// Outputs that extend events have their other fields as the events have them.
 fn inherit(outputs: &mut Outputs, batch: &Batch) {
-    let is_one_to_one =
-        outputs.origins.len() == batch.len() && (0..).zip(&outputs.origins).all(|(i, &origin)| i == origin);
     let mut columns = outputs.fields.columns().to_vec();
     let is_untouched = |named: &&NamedColumn| !columns.iter().any(|written| written.field.overlaps(&named.field));
     let inherited: Vec<NamedColumn> = batch.fields.columns().iter().filter(is_untouched).cloned().collect();
     let inherited = Fields::new(inherited);
-    let inherited = if is_one_to_one {
+    let inherited = if is_one_to_one(outputs, batch) {
         inherited
     } else {
         inherited.gather(&outputs.origins)

@@ -23,7 +23,8 @@ pub fn lacking(batch: &Batch, reads: &[Read]) -> Vec<Wanted> {
     wanted
 }
 
-/// The events that lack a field that is read of them, or have something else there, by rising index, and why.
+/// The events that lack a field that is read of them, or have something else there, by rising index. Says why of an event that is alone: the
+/// host tries each failing event of a larger batch again by itself.
 ///
 /// # Panics
 /// When a field is [lacking].
@@ -49,7 +50,11 @@ pub fn failures(batch: &Batch, reads: &[Read]) -> Vec<Rejection> {
         if let Some((read, _)) = columns.iter().find(|column| fails(column, event, index)) {
             failures.push(Rejection {
                 index,
-                message: reason(&batch.values.get(event), read),
+                message: if batch.len() == 1 {
+                    reason(&batch.values.get(event), read)
+                } else {
+                    String::new()
+                },
             });
         }
     }
@@ -108,8 +113,13 @@ mod tests {
         extraction.extend(&batch.values.to_column(), 0..batch.len());
         batch.fields = Fields::new(extraction.finish());
         assert!(lacking(&batch, reads).is_empty());
-        let failures = failures(&batch, reads).into_iter();
-        failures.map(|failure| (failure.index, failure.message)).collect()
+        let failing = failures(&batch, reads);
+        let alone = |failure: &Rejection| {
+            let event = failure.index as usize;
+            let message = failures(&batch.slice(event..event + 1), reads).remove(0).message;
+            (failure.index, message)
+        };
+        failing.iter().map(alone).collect()
     }
 
     fn read(name: &str, field_type: FieldType, is_optional: bool) -> Read {

@@ -45,7 +45,7 @@ pub fn write_replaced(columns: &[NamedColumn], index: usize, buffer: &mut Vec<u8
     Ok(())
 }
 
-/// Refuses what JSON has no word for.
+/// Refuses what JSON cannot express.
 ///
 /// # Errors
 /// When a field of event `index` cannot be written, whatever the document.
@@ -56,7 +56,7 @@ pub fn check(columns: &[NamedColumn], index: usize) -> Result<(), Unwritable> {
         }
         let problem = match &column.values {
             FieldValues::F64(values) if !values[index].is_finite() => {
-                format!("{}, which JSON has no word for", values[index])
+                format!("{}, which JSON cannot express", values[index])
             }
             FieldValues::Json(values) if !is_json(values.get(index)) => "not JSON, and is declared to be".to_owned(),
             _ => continue,
@@ -145,7 +145,7 @@ mod tests {
         let nan = extended("{}", &[written("f", FieldValues::F64(vec![f64::NAN]))]);
         assert_eq!(
             nan.unwrap_err().0,
-            "the output's field `f` is NaN, which JSON has no word for"
+            "the output's field `f` is NaN, which JSON cannot express"
         );
         let no_json = extended("{}", &[written("j", FieldValues::Json(column(b"1}")))]);
         assert_eq!(

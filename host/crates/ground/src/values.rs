@@ -1,7 +1,7 @@
 //! The payloads of events, into which operators may have written fields.
 //!
-//! A field that is written lies beside the payloads until bytes are needed: most operators, and every reduce, read columns. Then it is
-//! put in, and every other byte is as it came.
+//! A written field stays a column next to the payloads until bytes are needed (late materialization): most operators read columns. Then it
+//! is put into the payload, and every other byte stays as it was read.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -19,7 +19,7 @@ pub struct Values {
     written: Option<Arc<Written>>,
 }
 
-/// Fields that are not in the base yet. Each can be put in: who writes them has looked.
+/// Fields that are not in the base yet. Each can be put in: `with_written` requires it of its caller.
 #[derive(Debug)]
 struct Written {
     fields: Fields,
@@ -39,7 +39,7 @@ impl From<Arc<Column>> for Values {
 }
 
 impl Values {
-    /// The same payloads with these fields in them: members of objects, which the payloads are, that JSON can express.
+    /// The same payloads with these fields in them: members of objects, which the payloads are, that JSON can express. Any caller has checked both.
     #[must_use]
     pub fn with_written(&self, columns: &[NamedColumn]) -> Self {
         let mut all: Vec<NamedColumn> = self.written_fields().columns().to_vec();
@@ -87,7 +87,7 @@ impl Values {
         &self.base
     }
 
-    /// Whether fields lie beside the payloads, so that it takes time to have them as bytes.
+    /// Whether fields have yet to be put into the payloads, which takes time.
     #[must_use]
     pub fn is_written(&self) -> bool {
         self.written
@@ -133,7 +133,7 @@ impl Values {
             .as_ref()
             .map_or(&[][..], |written| written.fields.columns());
         let written = write_extended(document, fields, index, buffer);
-        written.expect("fields lie beside payloads only where they can be put in");
+        written.expect("only fields that can be put into the payloads are kept next to them");
     }
 
     /// The bytes that they take, without what was written.

@@ -206,8 +206,8 @@ section! {
         key: String,
         /// How a reduce cuts its events into windows.
         window: Window,
-        /// What becomes of windows that are incomplete when all sources have been read to their end: "keep" leaves them open, for
-        /// the next run with this state to go on with; "emit" closes them and emits what is in them.
+        /// What becomes of windows that are incomplete when all sources have been read to their end: "keep" leaves them open, and
+        /// the next run with this state resumes them; "emit" closes them and emits what is in them.
         #[schemars(extend("default" = "keep"))]
         partial: Word<Partial>,
         /// What each of its actors may use, and what an error does.
