@@ -71,11 +71,23 @@ impl Extract {
     /// The reason for which the event is refused: the key is missing, null, an array or an object, or the value is not
     /// JSON up to there.
     pub fn key<'a>(&self, value: &'a [u8]) -> Result<Cow<'a, [u8]>, String> {
-        let Some(pointer) = &self.key else {
+        let (Some(pointer), Some(field)) = (&self.key, &self.key_field) else {
             return Ok(Cow::Borrowed(b""));
         };
+        if let Some([key]) = dirigo_json::find(value, [field]) {
+            return to_key(pointer, key.map(|key| Value(key.as_bytes())));
+        }
         require_utf8(value)?;
         to_key(pointer, json::find(value, &pointer.tokens).map_err(not_json)?)
+    }
+
+    /// The key and the time of the event with this value. What a time can be, the module `time` says.
+    ///
+    /// # Errors
+    /// The reason for which the event is refused, as for [`key`](Self::key), or a time that is of another type.
+    #[inline]
+    pub fn find<'a>(&self, value: &'a [u8]) -> Result<Extracted<'a>, String> {
+        self.find_with(value, &mut Extraction::default())
     }
 
     /// The key and the time of the event with this value, of which `fields` are taken out in the same pass. A value that is refused
@@ -86,57 +98,39 @@ impl Extract {
     #[inline]
     pub fn find_with<'a>(&self, value: &'a [u8], fields: &mut Extraction) -> Result<Extracted<'a>, String> {
         if self.is_empty() && fields.is_empty() {
-            return self.find(value);
+            return self.extracted(None, None);
         }
-        let Some([key, top]) = fields.push(value, [self.key_field.as_ref(), self.time_field.as_ref()]) else {
-            // Up to the key and the time it may be JSON, and who reads more of it says what is wrong.
-            return self.find(value).inspect_err(|_| fields.pop());
+        let Some(found) = fields.push(value, [self.key_field.as_ref(), self.time_field.as_ref()]) else {
+            return self.find_up_to(value).inspect_err(|_| fields.pop());
         };
-        self.extracted(key, top).inspect_err(|_| fields.pop())
+        let [key, time] = found.map(|value| value.map(|value| Value(value.as_bytes())));
+        self.extracted(key, time).inspect_err(|_| fields.pop())
     }
 
-    #[inline]
-    fn extracted<'a>(
-        &self,
-        key: Option<dirigo_json::Value<'a>>,
-        time: Option<dirigo_json::Value<'a>>,
-    ) -> Result<Extracted<'a>, String> {
-        let value = |value: dirigo_json::Value<'a>| Value(value.as_bytes());
-        Ok(Extracted {
-            key: match &self.key {
-                Some(pointer) => to_key(pointer, key.map(value))?,
-                None => Cow::Borrowed(b""),
-            },
-            time: match &self.time {
-                Some(field) => Some(to_time(field, time.map(value))?),
-                None => None,
-            },
-        })
-    }
-
-    /// The key and the time of the event with this value. What a time can be, the module `time` says.
-    ///
-    /// # Errors
-    /// The reason for which the event is refused, as for [`key`](Self::key), or a time that is of another type.
-    #[inline]
-    pub fn find<'a>(&self, value: &'a [u8]) -> Result<Extracted<'a>, String> {
+    /// The key and the time of an event whose value is not JSON, if it is JSON up to there: the operator that reads it rejects it. Of
+    /// members with the same name the first counts here.
+    #[cold]
+    fn find_up_to<'a>(&self, value: &'a [u8]) -> Result<Extracted<'a>, String> {
         if self.is_empty() {
-            return Ok(Extracted {
-                key: Cow::Borrowed(b""),
-                time: None,
-            });
+            return self.extracted(None, None);
         }
         require_utf8(value)?;
-        let time = self.time.as_ref().map(|time| &time.pointer);
-        let tops = [self.key.as_ref(), time].map(|pointer| pointer.map(|pointer| &pointer.tokens[0]));
-        let [key, top] = json::find_two(value, tops).map_err(not_json)?;
+        let pointers = [self.key.as_ref(), self.time.as_ref().map(|time| &time.pointer)];
+        let tops = pointers.map(|pointer| pointer.map(|pointer| &pointer.tokens[0]));
+        let [key, time] = json::find_two(value, tops).map_err(not_json)?;
+        let below = |top, pointer: Option<&Pointer>| pointer.map_or(Ok(None), |pointer| descend(top, pointer));
+        self.extracted(below(key, pointers[0])?, below(time, pointers[1])?)
+    }
+
+    #[inline]
+    fn extracted<'a>(&self, key: Option<Value<'a>>, time: Option<Value<'a>>) -> Result<Extracted<'a>, String> {
         Ok(Extracted {
             key: match &self.key {
-                Some(pointer) => to_key(pointer, descend(key, pointer)?)?,
+                Some(pointer) => to_key(pointer, key)?,
                 None => Cow::Borrowed(b""),
             },
             time: match &self.time {
-                Some(time) => Some(to_time(time, descend(top, &time.pointer)?)?),
+                Some(field) => Some(to_time(field, time)?),
                 None => None,
             },
         })
