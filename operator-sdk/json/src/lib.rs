@@ -17,6 +17,7 @@
 
 mod error;
 mod field;
+mod finder;
 mod scan;
 mod value;
 
@@ -28,6 +29,7 @@ use self::scan::{Search, Spot};
 pub use self::{
     error::{Error, Result},
     field::Field,
+    finder::Finder,
     value::{Kind, Value},
 };
 

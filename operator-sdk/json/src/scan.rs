@@ -9,7 +9,8 @@ pub(super) mod fault;
 mod grammar;
 mod word;
 
-use self::grammar::{End, Scanner};
+use self::grammar::End;
+pub(super) use self::grammar::Scanner;
 use super::{Field, field::Step};
 
 /// Where a field is in a document.

@@ -29,7 +29,7 @@ pub struct Intake {
     /// Payloads.
     pub values: Column,
     /// The fields that operators read of the payloads. A source that looks into each of them anyway takes the fields out in the same pass
-    /// ([`Extraction::push`]); those of the last events may be left to who asked for them.
+    /// ([`Pass`](dirigo_fields::Pass)); those of the last events may be left to who asked for them.
     pub fields: Extraction,
     /// Record numbers, from 1, rising.
     pub positions: Vec<u64>,

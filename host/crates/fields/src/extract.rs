@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use dirigo_ground::batch::Column;
 use dirigo_ground::fields::{Bits, FieldColumn, FieldType, FieldValues, NamedColumn};
-use dirigo_json::{FIELDS_MAX, Field, Kind, Value, find, is_json};
+use dirigo_json::{FIELDS_MAX, Field, Finder, Kind, Value, find};
 
 /// A field that is wanted, and as what.
 pub type Wanted = (Arc<Field>, FieldType);
@@ -18,6 +18,15 @@ pub type Wanted = (Arc<Field>, FieldType);
 pub struct Extraction {
     columns: Vec<Growing>,
     events: usize,
+}
+
+/// Takes the fields of extractions out of one value after another, and finds two other places in the same pass.
+#[derive(Debug, Default)]
+pub struct Pass {
+    finder: Finder,
+    /// How many of the fields that it finds are for columns.
+    columns: usize,
+    has: [bool; 2],
 }
 
 /// A column that is being filled.
@@ -57,54 +66,10 @@ impl Extraction {
         self.events
     }
 
-    /// Takes the fields out of one value, and gives what is at two other places in it; `None` where it is not JSON.
-    #[inline]
-    pub fn push<'v>(&mut self, value: &'v [u8], others: [Option<&Field>; 2]) -> Option<[Option<Value<'v>>; 2]> {
-        match self.columns.len() {
-            0 => self.push_with::<2>(value, others),
-            1 => self.push_with::<3>(value, others),
-            2 => self.push_with::<4>(value, others),
-            3 => self.push_with::<5>(value, others),
-            4..=6 => self.push_with::<8>(value, others),
-            7..=14 => self.push_with::<16>(value, others),
-            15..=30 => self.push_with::<FIELDS_MAX>(value, others),
-            _ => {
-                let mut values = Column::default();
-                values.push(value);
-                self.extend(&values, 0..1);
-                Self::default().push_with::<2>(value, others)
-            }
-        }
-    }
-
-    /// For up to `N - 2` columns.
-    #[inline]
-    fn push_with<'v, const N: usize>(
-        &mut self,
-        value: &'v [u8],
-        others: [Option<&Field>; 2],
-    ) -> Option<[Option<Value<'v>>; 2]> {
+    /// Takes a value that is not JSON, which has no field.
+    pub fn push_unreadable(&mut self) {
         self.events += 1;
-        let columns = self.columns.len();
-        let Some(any) = others[0]
-            .or(others[1])
-            .or_else(|| self.columns.first().map(|column| &*column.field))
-        else {
-            return is_json(value).then_some([None; 2]);
-        };
-        let fields: [&Field; N] = std::array::from_fn(|place| match place.checked_sub(columns) {
-            None => &*self.columns[place].field,
-            Some(other) => others.get(other).copied().flatten().unwrap_or(any),
-        });
-        let Some(found) = find(value, fields) else {
-            self.columns.iter_mut().for_each(Growing::push_mistyped);
-            return None;
-        };
-        self.columns
-            .iter_mut()
-            .zip(found)
-            .for_each(|(column, value)| column.push(value));
-        Some([0, 1].map(|other| found[columns + other].filter(|_| others[other].is_some())))
+        self.columns.iter_mut().for_each(Growing::push_mistyped);
     }
 
     /// Forgets the last event.
@@ -142,6 +107,62 @@ impl Extraction {
             }),
         });
         columns.collect()
+    }
+}
+
+impl Pass {
+    /// The most columns that are filled in one pass; more take one of their own.
+    const COLUMNS_MAX: usize = FIELDS_MAX - 2;
+
+    /// Looks for the fields of this extraction and for two others from now on.
+    pub fn look_for(&mut self, extraction: &Extraction, others: [Option<&Arc<Field>>; 2]) {
+        self.columns = match extraction.columns.len() {
+            columns @ ..=Self::COLUMNS_MAX => columns,
+            _ => 0,
+        };
+        self.has = others.map(|other| other.is_some());
+        let columns = extraction.columns[..self.columns].iter().map(|column| &column.field);
+        self.finder.look_for(columns.chain(others.into_iter().flatten()));
+    }
+
+    /// Takes the fields out of one value for the extraction for which it looks, and gives what is at the two other places; nothing is taken
+    /// of a value that is not JSON.
+    #[inline]
+    pub fn take<'v>(&mut self, value: &'v [u8], extraction: &mut Extraction) -> Option<[Option<Value<'v>>; 2]> {
+        match self.finder.len() {
+            ..=2 => self.take_some::<2>(value, extraction),
+            3 => self.take_some::<3>(value, extraction),
+            4 => self.take_some::<4>(value, extraction),
+            5..=8 => self.take_some::<8>(value, extraction),
+            9..=16 => self.take_some::<16>(value, extraction),
+            _ => self.take_some::<FIELDS_MAX>(value, extraction),
+        }
+    }
+
+    /// For up to `N` fields.
+    #[inline]
+    fn take_some<'v, const N: usize>(
+        &mut self,
+        value: &'v [u8],
+        extraction: &mut Extraction,
+    ) -> Option<[Option<Value<'v>>; 2]> {
+        let found = self.finder.find::<N>(value)?;
+        if extraction.columns.len() > self.columns {
+            let mut values = Column::default();
+            values.push(value);
+            extraction.extend(&values, 0..1);
+        } else {
+            extraction.events += 1;
+            for (column, value) in extraction.columns.iter_mut().zip(found) {
+                column.push(value);
+            }
+        }
+        let [first, second] = self.has;
+        let other = |place: usize| found[self.columns + place];
+        Some([
+            if first { other(0) } else { None },
+            if second { other(usize::from(first)) } else { None },
+        ])
     }
 }
 
@@ -300,25 +321,27 @@ mod tests {
 
     #[test]
     fn one_value_after_the_other_is_as_all_at_once_and_the_last_can_be_forgotten() {
-        let field = |name: &str| Field::new(name).unwrap();
+        let field = |name: &str| Arc::new(Field::new(name).unwrap());
         let (key, time) = (field("k"), field("/t/0"));
         for count in [0, 1, 2, 3, 4, 7, 15, 40] {
-            let wanted = || {
-                (0..count)
-                    .map(|i| (Arc::new(field(&format!("f{i}"))), FieldType::S64))
-                    .collect()
-            };
+            let wanted = || (0..count).map(|i| (field(&format!("f{i}")), FieldType::S64)).collect();
             let members: Vec<String> = (0..count).map(|i| format!(r#""f{i}":{i},"#)).collect();
             let document = format!(r#"{{{}"k":"a","t":[7]}}"#, members.concat());
             let mut extraction = Extraction::of(wanted());
+            let mut pass = Pass::default();
             let found = |found: [Option<Value<'_>>; 2]| found.map(|value| value.map(|value| value.to_string()));
             for others in [[Some(&key), Some(&time)], [None, Some(&time)], [None, None]] {
+                pass.look_for(&extraction, others);
                 let expected = [
                     others[0].map(|_| r#""a""#.to_owned()),
                     others[1].map(|_| "7".to_owned()),
                 ];
-                assert_eq!(extraction.push(document.as_bytes(), others).map(found), Some(expected));
-                assert!(extraction.push(b"{", others).is_none());
+                assert_eq!(
+                    pass.take(document.as_bytes(), &mut extraction).map(found),
+                    Some(expected)
+                );
+                assert!(pass.take(b"{", &mut extraction).is_none());
+                extraction.push_unreadable();
                 extraction.pop();
             }
             let mut values = Column::default();

@@ -8,4 +8,4 @@ mod check;
 mod extract;
 
 pub use check::{failures, lacking};
-pub use extract::{Extraction, Wanted};
+pub use extract::{Extraction, Pass, Wanted};

@@ -12,11 +12,11 @@ const DEPTH_MAX: u32 = 128;
 
 /// Where something ends. It is never the start of the document, so that its absence takes no room: an end that may be
 /// missing travels in one register.
-pub(super) type End = NonZeroUsize;
+pub(in super::super) type End = NonZeroUsize;
 
 #[derive(Clone, Copy)]
-pub(super) struct Scanner<'d> {
-    pub(super) document: &'d [u8],
+pub(in super::super) struct Scanner<'d> {
+    pub(in super::super) document: &'d [u8],
 }
 
 #[allow(
@@ -37,7 +37,7 @@ impl<'d> Scanner<'d> {
 
     #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
     #[inline]
-    pub(super) fn scalar(self, first: u8, at: usize) -> Option<End> {
+    pub(in super::super) fn scalar(self, first: u8, at: usize) -> Option<End> {
         match first {
             b'"' => self.string(at),
             b'-' | b'0'..=b'9' => self.number(first, at),
@@ -294,7 +294,7 @@ impl<'d> Scanner<'d> {
 
     /// The next byte that is not whitespace, and where it is.
     #[inline]
-    pub(super) fn token(self, at: usize) -> Option<(u8, usize)> {
+    pub(in super::super) fn token(self, at: usize) -> Option<(u8, usize)> {
         match self.byte(at)? {
             0..=b' ' => self.token_behind_blanks(at),
             byte => Some((byte, at)),
@@ -315,7 +315,7 @@ impl<'d> Scanner<'d> {
     }
 
     #[inline]
-    pub(super) fn byte(self, at: usize) -> Option<u8> {
+    pub(in super::super) fn byte(self, at: usize) -> Option<u8> {
         self.document.get(at).copied()
     }
 

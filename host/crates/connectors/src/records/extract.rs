@@ -5,11 +5,12 @@
 //! the same name the last counts. A document that is broken after its key and its time passes, and the operator that reads it rejects it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::json::{self, JsonKind, Unexpected, Value};
 use super::time;
 use dirigo_connect::{Pointer, TimeField};
-use dirigo_fields::Extraction;
+use dirigo_fields::{Extraction, Pass};
 use dirigo_json::Field;
 
 /// Where in a JSON value the key and the time of an event are.
@@ -18,8 +19,8 @@ pub struct Extract {
     key: Option<Pointer>,
     time: Option<TimeField>,
     /// The same places, for a pass that takes fields out besides.
-    key_field: Option<Field>,
-    time_field: Option<Field>,
+    key_field: Option<Arc<Field>>,
+    time_field: Option<Arc<Field>>,
 }
 
 /// The key and the time of an event, of those that are looked for.
@@ -38,8 +39,8 @@ impl Extract {
         Self {
             key: key.cloned(),
             time: time.cloned(),
-            key_field: key.map(|key| Field::from_names(&key.tokens)),
-            time_field: time.map(|time| Field::from_names(&time.pointer.tokens)),
+            key_field: key.map(|key| Arc::new(Field::from_names(&key.tokens))),
+            time_field: time.map(|time| Arc::new(Field::from_names(&time.pointer.tokens))),
         }
     }
 
@@ -85,45 +86,62 @@ impl Extract {
     ///
     /// # Errors
     /// The reason for which the event is refused, as for [`key`](Self::key), or a time that is of another type.
-    #[inline]
     pub fn find<'a>(&self, value: &'a [u8]) -> Result<Extracted<'a>, String> {
-        self.find_with(value, &mut Extraction::default())
+        let fields = [self.key_field.as_deref(), self.time_field.as_deref()];
+        let Some(any) = fields[0].or(fields[1]) else {
+            return self.extracted([None; 2]);
+        };
+        match dirigo_json::find(value, fields.map(|field| field.unwrap_or(any))) {
+            Some(found) => self.extracted(found),
+            None => self.find_up_to(value),
+        }
     }
 
-    /// The key and the time of the event with this value, of which `fields` are taken out in the same pass. A value that is refused
-    /// leaves nothing.
+    /// Has the pass look for the key, the time and these fields.
+    pub(super) fn prepare(&self, pass: &mut Pass, fields: &Extraction) {
+        pass.look_for(fields, [self.key_field.as_ref(), self.time_field.as_ref()]);
+    }
+
+    /// The key and the time of the event with this value, of which `fields` are taken out in the same pass; nothing is taken of a
+    /// value that is refused, or is not JSON.
     ///
     /// # Errors
     /// As for [`find`](Self::find).
     #[inline]
-    pub fn find_with<'a>(&self, value: &'a [u8], fields: &mut Extraction) -> Result<Extracted<'a>, String> {
-        if self.is_empty() && fields.is_empty() {
-            return self.extracted(None, None);
-        }
-        let Some(found) = fields.push(value, [self.key_field.as_ref(), self.time_field.as_ref()]) else {
-            return self.find_up_to(value).inspect_err(|_| fields.pop());
-        };
-        let [key, time] = found.map(|value| value.map(|value| Value(value.as_bytes())));
-        self.extracted(key, time).inspect_err(|_| fields.pop())
+    pub(super) fn find_with<'a>(
+        &self,
+        value: &'a [u8],
+        fields: &mut Extraction,
+        pass: &mut Pass,
+    ) -> Option<Result<Extracted<'a>, String>> {
+        let found = pass.take(value, fields)?;
+        Some(self.extracted(found).inspect_err(|_| fields.pop()))
     }
 
     /// The key and the time of an event whose value is not JSON, if it is JSON up to there: the operator that reads it rejects it. Of
     /// members with the same name the first counts here.
     #[cold]
-    fn find_up_to<'a>(&self, value: &'a [u8]) -> Result<Extracted<'a>, String> {
+    pub(super) fn find_up_to<'a>(&self, value: &'a [u8]) -> Result<Extracted<'a>, String> {
         if self.is_empty() {
-            return self.extracted(None, None);
+            return self.extracted([None; 2]);
         }
         require_utf8(value)?;
         let pointers = [self.key.as_ref(), self.time.as_ref().map(|time| &time.pointer)];
         let tops = pointers.map(|pointer| pointer.map(|pointer| &pointer.tokens[0]));
         let [key, time] = json::find_two(value, tops).map_err(not_json)?;
         let below = |top, pointer: Option<&Pointer>| pointer.map_or(Ok(None), |pointer| descend(top, pointer));
-        self.extracted(below(key, pointers[0])?, below(time, pointers[1])?)
+        self.convert(below(key, pointers[0])?, below(time, pointers[1])?)
+    }
+
+    /// Of what was found at the places of both, whether it is looked for or not.
+    #[inline]
+    fn extracted<'a>(&self, found: [Option<dirigo_json::Value<'a>>; 2]) -> Result<Extracted<'a>, String> {
+        let [key, time] = found.map(|value| value.map(|value| Value(value.as_bytes())));
+        self.convert(key, time)
     }
 
     #[inline]
-    fn extracted<'a>(&self, key: Option<Value<'a>>, time: Option<Value<'a>>) -> Result<Extracted<'a>, String> {
+    fn convert<'a>(&self, key: Option<Value<'a>>, time: Option<Value<'a>>) -> Result<Extracted<'a>, String> {
         Ok(Extracted {
             key: match &self.key {
                 Some(pointer) => to_key(pointer, key)?,

@@ -14,6 +14,7 @@ use super::table::CsvTable;
 use super::{Error, RECORD_BYTES_MAX};
 use dirigo_connect::Format;
 use dirigo_connect::source::{Intake, Read, ReadLimit};
+use dirigo_fields::Pass;
 use dirigo_ground::clock::Clock;
 
 /// A byte stream of events.
@@ -22,6 +23,7 @@ pub(crate) struct Text<R> {
     name: String,
     records: Records<R>,
     extract: Extract,
+    pass: Pass,
     clock: Arc<dyn Clock>,
     last_record: LastRecord,
     /// Whether an empty stream is one without events, also in a format that begins with a header.
@@ -91,6 +93,7 @@ impl<R: Reader> Text<R> {
             name,
             records,
             extract,
+            pass: Pass::default(),
             clock,
             last_record: LastRecord::Ends,
             has_optional_header: false,
@@ -201,7 +204,7 @@ impl<R: Reader> Text<R> {
 
     /// Takes the records that have been read to their ends.
     fn take_records(&mut self, intake: &mut Intake, remaining: &mut Remaining) -> Result<(), Error> {
-        let mut taker = RecordTaker::new(intake, remaining, &self.extract, &*self.clock);
+        let mut taker = RecordTaker::new(intake, remaining, &self.extract, &mut self.pass, &*self.clock);
         match &mut self.records {
             Records::Jsonl(lines) => {
                 while !taker.remaining.is_full()
@@ -248,7 +251,7 @@ impl<R: Reader> Text<R> {
         if self.waits() {
             return Ok(());
         }
-        let mut taker = RecordTaker::new(intake, remaining, &self.extract, &*self.clock);
+        let mut taker = RecordTaker::new(intake, remaining, &self.extract, &mut self.pass, &*self.clock);
         match &mut self.records {
             Records::Jsonl(lines) => {
                 if let Some((number, piece)) = lines.last() {
@@ -311,17 +314,29 @@ struct RecordTaker<'t> {
     intake: &'t mut Intake,
     remaining: &'t mut Remaining,
     extract: &'t Extract,
+    pass: &'t mut Pass,
+    /// Whether values are not looked into.
+    is_blind: bool,
     arrival: i64,
 }
 
 impl<'t> RecordTaker<'t> {
-    fn new(intake: &'t mut Intake, remaining: &'t mut Remaining, extract: &'t Extract, clock: &dyn Clock) -> Self {
+    fn new(
+        intake: &'t mut Intake,
+        remaining: &'t mut Remaining,
+        extract: &'t Extract,
+        pass: &'t mut Pass,
+        clock: &dyn Clock,
+    ) -> Self {
+        extract.prepare(pass, &intake.fields);
         // Not asked for the time where events bring their own.
         let arrival = if extract.has_time() { 0 } else { clock.wall_ms() };
         Self {
+            is_blind: extract.is_empty() && intake.fields.is_empty(),
             intake,
             remaining,
             extract,
+            pass,
             arrival,
         }
     }
@@ -329,14 +344,24 @@ impl<'t> RecordTaker<'t> {
     /// A line of JSON; one of nothing but white space is no event.
     #[inline]
     fn take_json(&mut self, number: u64, piece: Piece<'_>) {
-        match piece {
-            Piece::Whole(line) if json::is_flat_object(line) => self.take_line(number, Piece::Whole(line)),
-            Piece::Whole(line) if line.trim_ascii_start().is_empty() => {}
-            Piece::Whole(line) => match json::flaw(line) {
-                None => self.take_line(number, Piece::Whole(line)),
-                Some(reason) => self.refuse(number, without_end(line), reason),
-            },
-            piece => self.take_line(number, piece),
+        let Piece::Whole(line) = piece else {
+            return self.refuse_piece(number, piece);
+        };
+        let value = without_end(line);
+        if !self.is_blind
+            && let Some(found) = self.extract.find_with(value, &mut self.intake.fields, self.pass)
+        {
+            return self.take(number, value, found);
+        }
+        if self.is_blind && json::is_flat_object(line) {
+            return self.take_unread(number, value);
+        }
+        if value.trim_ascii_start().is_empty() {
+            return;
+        }
+        match json::flaw(line) {
+            None => self.take_unread(number, value),
+            Some(reason) => self.refuse(number, value, reason),
         }
     }
 
@@ -346,13 +371,32 @@ impl<'t> RecordTaker<'t> {
             return self.refuse_piece(number, piece);
         };
         let line = without_end(line);
-        match self.extract.find_with(line, &mut self.intake.fields) {
+        if !self.is_blind
+            && let Some(found) = self.extract.find_with(line, &mut self.intake.fields, self.pass)
+        {
+            return self.take(number, line, found);
+        }
+        self.take_unread(number, line);
+    }
+
+    /// Takes a value that is not JSON, or not looked into.
+    fn take_unread(&mut self, number: u64, value: &[u8]) {
+        let found = self.extract.find_up_to(value);
+        if found.is_ok() {
+            self.intake.fields.push_unreadable();
+        }
+        self.take(number, value, found);
+    }
+
+    #[inline]
+    fn take(&mut self, number: u64, value: &[u8], found: Result<Extracted<'_>, String>) {
+        match found {
             Ok(found) => {
-                self.remaining.take(line.len());
-                self.intake.values.push(line);
+                self.remaining.take(value.len());
+                self.intake.values.push(value);
                 self.push_found(number, &found);
             }
-            Err(reason) => self.refuse(number, line, reason),
+            Err(reason) => self.refuse(number, value, reason),
         }
     }
 
