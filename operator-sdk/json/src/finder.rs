@@ -95,13 +95,18 @@ impl Finder {
         let Some(right) = layouts.iter().position(|layout| layout.is_of(document, ends)) else {
             return self.find_anew(document);
         };
-        layouts.swap(0, right);
+        if right > 0 {
+            layouts.swap(0, right);
+        }
         let places = &layouts[0].places;
         let at = |position: Position| ends[position.scalars] + position.bytes;
-        let value = |[start, end]: [Position; 2]| Value::new(&document[at(start)..at(end)]);
-        Some(std::array::from_fn(|field| {
-            places.get(field).copied().flatten().map(value)
-        }))
+        let mut found = [None; N];
+        for (value, place) in found.iter_mut().zip(places) {
+            if let Some([start, end]) = *place {
+                *value = Some(Value::new(&document[at(start)..at(end)]));
+            }
+        }
+        Some(found)
     }
 
     /// Without a prediction.

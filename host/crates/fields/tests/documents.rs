@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use dirigo_fields::{Extraction, Wanted};
+use dirigo_fields::{Extraction, Pass, Wanted};
 use dirigo_ground::batch::Column;
 use dirigo_ground::fields::{FieldColumn, FieldType, FieldValues, NamedColumn};
 use dirigo_ground::json::write_extended;
@@ -245,6 +245,7 @@ fn fields_are_what_serde_json_finds_and_stay_what_was_written() {
         .iter()
         .flat_map(|name| TYPES.map(|field_type| (Arc::new(Field::new(*name).unwrap()), field_type)))
         .collect();
+    let mut passes: [Pass; 12] = Default::default();
     let (mut valid, mut compared) = (0, 0);
     for round in 0..rounds {
         let document = documents.document();
@@ -253,10 +254,14 @@ fn fields_are_what_serde_json_finds_and_stay_what_was_written() {
         values.push(&document);
         let mut at_once = Extraction::of(wanted.clone());
         at_once.extend(&values, 0..1);
-        // In one pass with two other places, for as many fields as some round has.
+        // In one pass with two other places, for as many fields as some round has; and again, where the first time says what to expect.
         let few = usize::try_from(round % 12).unwrap();
         let mut one_by_one = Extraction::of(wanted[..few].to_vec());
-        let others = one_by_one.push(&document, [Some(&wanted[0].0), None]);
+        let pass = &mut passes[few];
+        pass.look_for(&one_by_one, [Some(&wanted[0].0), None]);
+        let others = pass.take(&document, &mut one_by_one);
+        let mut again = Extraction::of(wanted[..few].to_vec());
+        assert_eq!(pass.take(&document, &mut again), others, "{shown}");
         let parsed = str::from_utf8(&document)
             .ok()
             .and_then(|text| serde_json::from_str::<Value>(text).ok());
@@ -267,7 +272,7 @@ fn fields_are_what_serde_json_finds_and_stay_what_was_written() {
         }
         assert_eq!(others.is_some(), parsed.is_some(), "{shown}");
         valid += u64::from(parsed.is_some());
-        let (at_once, one_by_one) = (at_once.finish(), one_by_one.finish());
+        let (at_once, one_by_one, again) = (at_once.finish(), one_by_one.finish(), again.finish());
         for (place, (named, (_, field_type))) in at_once.iter().zip(&wanted).enumerate() {
             let name = NAMES[place / TYPES.len()];
             let (found, expected) = (found(&named.column, 0), expected(parsed.as_ref(), name, *field_type));
@@ -284,8 +289,11 @@ fn fields_are_what_serde_json_finds_and_stay_what_was_written() {
             );
             compared += 1;
         }
-        for (one, other) in one_by_one.iter().zip(&at_once) {
-            assert_eq!(one.column, other.column, "{shown}");
+        // Of what is not JSON, a pass takes nothing.
+        if others.is_some() {
+            for (one, other) in one_by_one.iter().chain(&again).zip(at_once[..few].iter().cycle()) {
+                assert_eq!(one.column, other.column, "{shown}");
+            }
         }
         written_back(&mut documents, &document, parsed.as_ref());
     }
