@@ -76,7 +76,7 @@ impl<'a> Admission<'a> {
             setup,
             state,
             fresh,
-            neighbours: SideBySide::new(setup.tenants.as_ref()),
+            neighbours: SideBySide::new(setup.files.tenants.as_ref()),
             ends: Ends::default(),
         }
     }

@@ -16,7 +16,7 @@ pub(super) fn expect_of_tenant(
     prepared: &Prepared,
     location: &StateLocation,
 ) -> Result<(), Refusal> {
-    if setup.tenants.is_none() {
+    if setup.files.tenants.is_none() {
         return Ok(());
     }
     let Pipeline { name, tenant, .. } = &prepared.pipeline;

@@ -50,7 +50,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), None)? else {
         return Ok(Exit::Configuration);
     };
-    let admission = match setup.admit_letters(&args.file, args.tenant.as_deref()) {
+    let admission = match setup.files.admit_letters(&args.file, args.tenant.as_deref()) {
         Ok(admission) => admission,
         Err(problems) => {
             report::diagnostics(&problems, globals.format)?;

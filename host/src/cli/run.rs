@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use dirigo::disk::{NotPrivate, make_private_directory};
 use dirigo::flow::Failure;
-use dirigo::pipeline::{Budget, Override, Severity};
+use dirigo::pipeline::{Budget, Diagnostics, Inputs, Loaded, Override, Severity};
 use dirigo::runtime::{
     self, Ended, Host, HostOptions, Job, Opened, Outcome, Patience, RefusedSummary, Summary, TenantSummary,
+    instances_wanted,
 };
 use dirigo::scheduler::PolicyKind;
 
@@ -19,7 +20,7 @@ use super::delivery_semantics;
 use super::interrupts::{Ending, FinishedRun, Interrupts};
 use super::output::Format;
 use super::progress::{self, Progress};
-use super::setup::CommandContext;
+use super::setup::{CommandContext, PipelineFiles};
 use super::slo_monitor::SloMonitor;
 use super::throttling::ThrottlingMonitor;
 use super::{Exit, Globals, Log, output, report};
@@ -130,14 +131,21 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         output::say(&format!("error: {problem}"));
         return Ok(Exit::Configuration);
     }
-    let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), args.state.as_deref())? else {
+    let Some(files) = PipelineFiles::of_tenants(globals, args.tenants.as_deref(), args.state.as_deref())? else {
         return Ok(Exit::Configuration);
     };
-    let (admitted, mut refused, budgets) = admit_all(&setup, args, globals)?;
+    let load = |file: &PathBuf| (file.clone(), files.load(file, &args.set, Inputs::OfSources));
+    let loaded: Vec<LoadedFile> = args.files.iter().map(load).collect();
+    let workers = args.workers.unwrap_or_else(available_workers);
+    let pipelines = loaded
+        .iter()
+        .filter_map(|(_, loaded)| Some(&loaded.as_ref().ok()?.pipeline));
+    let instances = instances_wanted(pipelines, workers);
+    let setup = CommandContext::with(globals, files, instances)?.announcing(globals);
+    let (admitted, mut refused, budgets) = admit_all(&setup, loaded, args, globals)?;
     if admitted.is_empty() {
         return conclude_unstarted(args, globals, &setup, refused);
     }
-    let workers = args.workers.unwrap_or_else(available_workers);
     let options = HostOptions {
         workers,
         policy: args.policy,
@@ -216,19 +224,26 @@ struct Refused {
 /// The pipelines that can run side by side, those that cannot, and what tenants may use. Nothing was touched then.
 type AllAdmitted = (Vec<Admitted>, Vec<Refused>, BTreeMap<String, Budget>);
 
-fn admit_all(setup: &CommandContext, args: &Args, globals: &Globals) -> anyhow::Result<AllAdmitted> {
+/// A pipeline file, and what is in it or wrong with it.
+type LoadedFile = (PathBuf, Result<Loaded, Diagnostics>);
+
+fn admit_all(
+    setup: &CommandContext,
+    files: Vec<LoadedFile>,
+    args: &Args,
+    globals: &Globals,
+) -> anyhow::Result<AllAdmitted> {
     let patience = Patience::of_run();
     let mut admission = Admission::new(setup, args.state.as_deref(), args.fresh);
     let (mut admitted, mut refused) = (Vec::new(), Vec::new());
-    for file in &args.files {
-        let loaded = setup.load_to_run(file, &args.set, &patience);
-        let prepared = match loaded {
+    for (file, loaded) in files {
+        let prepared = match loaded.and_then(|loaded| setup.prepare_to_run(loaded, &patience)) {
             Ok(prepared) => prepared,
             Err(problems) => {
                 let refusal = Refusal::from(problems);
                 report_refusal(&refusal, globals)?;
                 refused.push(Refused {
-                    file: file.clone(),
+                    file,
                     pipeline: None,
                     refusal,
                 });
@@ -246,7 +261,7 @@ fn admit_all(setup: &CommandContext, args: &Args, globals: &Globals) -> anyhow::
             Err(refusal) => {
                 report_refusal(&refusal, globals)?;
                 refused.push(Refused {
-                    file: file.clone(),
+                    file,
                     pipeline: Some(pipeline),
                     refusal,
                 });
@@ -350,7 +365,7 @@ fn summaries(refused: Vec<Refused>, setup: &CommandContext) -> Vec<RefusedSummar
                        pipeline,
                        refusal,
                    }: Refused| {
-        let owner = || Some(setup.tenants.as_ref()?.owner(&file)?.to_owned());
+        let owner = || Some(setup.files.tenants.as_ref()?.owner(&file)?.to_owned());
         let (name, tenant) = pipeline.map_or_else(|| (None, owner()), |(name, tenant)| (Some(name), Some(tenant)));
         RefusedSummary {
             file,

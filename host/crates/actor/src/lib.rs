@@ -38,7 +38,7 @@ pub use counters::{Counters, Counts};
 use emit::Sequence;
 pub use instance_quota::InstanceQuota;
 use mailbox::{Mailbox, MailboxItem};
-pub use operator::{Operator, OperatorOptions};
+pub use operator::{Operator, OperatorOptions, replicas_max};
 pub use pipeline_context::PipelineContext;
 use replica::Replica;
 

@@ -26,7 +26,7 @@ use dirigo_ground::batch::Batch;
 use dirigo_pipeline::{Isolation, OnError};
 use dirigo_state::Layout;
 use dirigo_state::windows::OpenChange;
-pub use options::OperatorOptions;
+pub use options::{OperatorOptions, replicas_max};
 
 /// An operator of a running pipeline.
 pub struct Operator {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use dirigo_command::Globals;
-use dirigo_command::setup::CommandContext;
+use dirigo_command::setup::{CommandContext, PipelineFiles};
 use dirigo_connect::sink::Sink;
 use dirigo_connect::source::Source;
 use dirigo_flow::DeadLetterOffset;
@@ -34,7 +34,7 @@ impl Testbed {
     pub(super) fn new(globals: &Globals, workers: u32) -> anyhow::Result<Self> {
         Ok(Self {
             guests: Guests::write()?,
-            setup: CommandContext::new(globals)?,
+            setup: CommandContext::with(globals, PipelineFiles::of_user(globals), u32::MAX)?,
             workers,
         })
     }
@@ -42,7 +42,7 @@ impl Testbed {
     /// A pipeline file's text with its components compiled, and as far opened as a run waits for; `config` in place of that of its
     /// operators.
     pub(super) fn prepare(&self, text: &str, config: Option<&serde_json::Value>) -> Result<Prepared, Diagnostics> {
-        let mut loaded = dirigo_pipeline::parse(text, Path::new(NO_FILE), &[], &self.setup.connectors)?;
+        let mut loaded = dirigo_pipeline::parse(text, Path::new(NO_FILE), &[], &self.setup.files.connectors)?;
         if let Some(config) = config {
             for operator in &mut loaded.pipeline.operators {
                 operator.config = config.clone();

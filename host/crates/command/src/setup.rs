@@ -14,61 +14,45 @@ use dirigo_runtime::{Patience, Prepared, prepare, prepare_with};
 
 use super::{Globals, descriptors, report};
 
-/// An engine, connectors, a clock and a runtime.
+/// An engine, a clock and a runtime.
 pub struct CommandContext {
     /// Compiles components, and runs them.
     pub engine: Engine,
-    /// The kinds of sources and sinks.
-    pub connectors: Registry,
+    /// What is known of pipeline files.
+    pub files: PipelineFiles,
     /// The system's.
     pub clock: Arc<dyn Clock>,
     /// Where everything runs that is no turn of a guest.
     pub runtime: tokio::runtime::Runtime,
+}
+
+/// What it takes to load pipeline files.
+pub struct PipelineFiles {
+    /// The kinds of sources and sinks.
+    pub connectors: Registry,
     /// What no pipeline may touch.
     pub host_directories: HostDirectories,
     /// What tenants may do, where the operator of the host says it.
     pub tenants: Option<Tenants>,
 }
 
-impl CommandContext {
-    /// Sets up what this machine has, with the cache of compiled components that the user wants.
-    ///
-    /// # Errors
-    /// If the machine cannot run guests.
-    pub fn new(globals: &Globals) -> anyhow::Result<Self> {
-        touch_small_pages();
-        descriptors::raise();
-        // A command loads its components before any pipeline runs.
-        let gives_way = false;
-        let in_process_of = |executable| Compiler::Process { executable, gives_way };
-        let compiler = globals.compiler.clone().map_or(Compiler::InProcess, in_process_of);
-        let engine = Engine::new(&Machine::read(), cache(globals))?.with_compiler(compiler);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .on_thread_start(dirigo_ground::thread::raise_priority)
-            .enable_all()
-            .build()
-            .context("cannot start the runtime")?;
-        Ok(Self {
-            engine,
+impl PipelineFiles {
+    /// Files of the user.
+    #[must_use]
+    pub fn of_user(globals: &Globals) -> Self {
+        Self {
             connectors: dirigo_connectors::builtin(),
-            clock: Arc::new(SystemClock::new()),
-            runtime,
             host_directories: host_directories(globals),
             tenants: None,
-        })
+        }
     }
 
-    /// A context for pipeline files of tenants: they get what the tenants file grants, and nothing of the host's own directories, of which
-    /// `state` is one. `None` where the tenants file is refused; that has been reported.
+    /// Files of tenants: they get what the tenants file grants, and nothing of the host's own directories, of which `state` is one.
+    /// `None` where the tenants file is refused; that has been reported.
     ///
     /// # Errors
-    /// If the machine cannot run guests, or the report cannot be written.
-    pub fn for_pipelines(
-        globals: &Globals,
-        tenants: Option<&Path>,
-        state: Option<&Path>,
-    ) -> anyhow::Result<Option<Self>> {
+    /// If the report cannot be written.
+    pub fn of_tenants(globals: &Globals, tenants: Option<&Path>, state: Option<&Path>) -> anyhow::Result<Option<Self>> {
         let tenants = match tenants.map(Tenants::load).transpose() {
             Ok(tenants) => tenants,
             Err(problems) => {
@@ -76,81 +60,21 @@ impl CommandContext {
                 return Ok(None);
             }
         };
-        let context = Self::new(globals)?;
-        Ok(Some(
-            context.with_tenants(tenants).with_state(state).announcing(globals),
-        ))
-    }
-
-    /// The same, which says which component it compiles: that takes up to seconds, and only the first time.
-    #[must_use]
-    pub fn announcing(mut self, globals: &Globals) -> Self {
-        let log = globals.log.clone();
-        let when = match globals.cache_dir.as_deref() {
-            Some("off") => "there is no cache: at every start",
-            _ => "first use; cached afterwards",
-        };
-        self.engine = self
-            .engine
-            .on_compile(move |name| log.say(&format!("compiling {name} ({when})")));
-        self
-    }
-
-    /// With what tenants may do, by a file that none of them may touch.
-    #[must_use]
-    fn with_tenants(mut self, tenants: Option<Tenants>) -> Self {
+        let mut files = Self::of_user(globals);
         if let Some(tenants) = &tenants {
-            self.host_directories = self.host_directories.with("tenants file", tenants.file());
+            files.host_directories = files.host_directories.with("tenants file", tenants.file());
         }
-        self.tenants = tenants;
-        self
-    }
-
-    /// With the directory that state is kept in, which no pipeline may touch.
-    #[must_use]
-    fn with_state(mut self, directory: Option<&Path>) -> Self {
-        if let Some(directory) = directory {
-            self.host_directories = self.host_directories.with("state directory", directory);
+        if let Some(directory) = state {
+            files.host_directories = files.host_directories.with("state directory", directory);
         }
-        self
-    }
-
-    /// Loads and prepares a pipeline file.
-    ///
-    /// # Errors
-    /// What is wrong with the file or its components.
-    pub fn load(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
-        self.prepare(self.load_file(file, overrides, Inputs::OfSources)?)
-    }
-
-    /// Loads and prepares a pipeline file for its test cases, whose events come from no source.
-    ///
-    /// # Errors
-    /// What is wrong with the file or its components.
-    pub fn load_for_tests(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
-        self.prepare(self.load_file(file, overrides, Inputs::HandedIn)?)
-    }
-
-    /// Loads and prepares a pipeline file to be run next to others, which do not wait for long until its operators are open.
-    ///
-    /// # Errors
-    /// What is wrong with the file or its components.
-    pub fn load_to_run(
-        &self,
-        file: &Path,
-        overrides: &[Override],
-        patience: &Patience,
-    ) -> Result<Prepared, Diagnostics> {
-        let loaded = self.load_file(file, overrides, Inputs::OfSources)?;
-        self.runtime
-            .block_on(prepare_with(&self.engine, loaded, &self.clock, patience))
+        Ok(Some(Self { tenants, ..files }))
     }
 
     /// Loads a pipeline file, which may do what its tenant may.
     ///
     /// # Errors
     /// What is wrong with the file.
-    pub fn load_file(&self, file: &Path, overrides: &[Override], inputs: Inputs) -> Result<Loaded, Diagnostics> {
+    pub fn load(&self, file: &Path, overrides: &[Override], inputs: Inputs) -> Result<Loaded, Diagnostics> {
         let file = OpenedFile::open(file, overrides)?;
         let admission = match &self.tenants {
             Some(tenants) => tenants.admit(&file, &self.host_directories)?,
@@ -169,6 +93,100 @@ impl CommandContext {
             Some(tenants) => tenants.admit_letters(file, tenant, &self.host_directories),
             None => Ok(Admission::of_user(&self.host_directories)),
         }
+    }
+}
+
+/// Instances for commands that look at components, or run a few events.
+const FEW_INSTANCES: u32 = 256;
+
+impl CommandContext {
+    /// Sets up what it takes to have a few instances, with the cache of compiled components that the user wants.
+    ///
+    /// # Errors
+    /// If the machine cannot run guests.
+    pub fn new(globals: &Globals) -> anyhow::Result<Self> {
+        Self::with(globals, PipelineFiles::of_user(globals), FEW_INSTANCES)
+    }
+
+    /// Sets up what it takes to have so many instances of what is in these files, if the machine can hold them.
+    ///
+    /// # Errors
+    /// If the machine cannot run guests.
+    pub fn with(globals: &Globals, files: PipelineFiles, instances: u32) -> anyhow::Result<Self> {
+        touch_small_pages();
+        descriptors::raise();
+        // A command loads its components before any pipeline runs.
+        let gives_way = false;
+        let in_process_of = |executable| Compiler::Process { executable, gives_way };
+        let compiler = globals.compiler.clone().map_or(Compiler::InProcess, in_process_of);
+        let machine = Machine::read().for_instances(instances);
+        let engine = Engine::new(&machine, cache(globals))?.with_compiler(compiler);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .on_thread_start(dirigo_ground::thread::raise_priority)
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        Ok(Self {
+            engine,
+            files,
+            clock: Arc::new(SystemClock::new()),
+            runtime,
+        })
+    }
+
+    /// A context for pipeline files of tenants, of which a few events are run ([`PipelineFiles::of_tenants`]).
+    ///
+    /// # Errors
+    /// If the machine cannot run guests, or the report cannot be written.
+    pub fn for_pipelines(
+        globals: &Globals,
+        tenants: Option<&Path>,
+        state: Option<&Path>,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(files) = PipelineFiles::of_tenants(globals, tenants, state)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self::with(globals, files, FEW_INSTANCES)?.announcing(globals)))
+    }
+
+    /// The same, which says which component it compiles: that takes up to seconds, and only the first time.
+    #[must_use]
+    pub fn announcing(mut self, globals: &Globals) -> Self {
+        let log = globals.log.clone();
+        let when = match globals.cache_dir.as_deref() {
+            Some("off") => "there is no cache: at every start",
+            _ => "first use; cached afterwards",
+        };
+        self.engine = self
+            .engine
+            .on_compile(move |name| log.say(&format!("compiling {name} ({when})")));
+        self
+    }
+
+    /// Loads and prepares a pipeline file.
+    ///
+    /// # Errors
+    /// What is wrong with the file or its components.
+    pub fn load(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
+        self.prepare(self.files.load(file, overrides, Inputs::OfSources)?)
+    }
+
+    /// Loads and prepares a pipeline file for its test cases, whose events come from no source.
+    ///
+    /// # Errors
+    /// What is wrong with the file or its components.
+    pub fn load_for_tests(&self, file: &Path, overrides: &[Override]) -> Result<Prepared, Diagnostics> {
+        self.prepare(self.files.load(file, overrides, Inputs::HandedIn)?)
+    }
+
+    /// Prepares a pipeline to be run next to others, which do not wait for long until its operators are open.
+    ///
+    /// # Errors
+    /// What is wrong with its components.
+    pub fn prepare_to_run(&self, loaded: Loaded, patience: &Patience) -> Result<Prepared, Diagnostics> {
+        self.runtime
+            .block_on(prepare_with(&self.engine, loaded, &self.clock, patience))
     }
 
     /// Prepares a pipeline that was loaded.

@@ -17,7 +17,7 @@ use dirigo_state::{self as state, Offsets, Snapshot, Store};
 
 /// Events that a source reads into one batch: few enough that the first leave soon, enough that a turn costs little by
 /// comparison.
-pub(super) const BATCH_EVENTS: usize = 256;
+pub(super) const BATCH_EVENTS: usize = 1024;
 
 /// What a pipeline is connected to.
 pub struct Connectors {

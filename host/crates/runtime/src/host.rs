@@ -10,12 +10,12 @@ use dirigo_ground::sync::Mutex;
 use super::job::Job;
 use super::slo_monitor::DemandMeter;
 use super::summary::TenantSummary;
-use dirigo_actor::{Activations, InstanceQuota, Runnable, SliceReport, Step};
+use dirigo_actor::{Activations, InstanceQuota, Runnable, SliceReport, Step, replicas_max};
 use dirigo_engine::{self as engine, Engine, prepare_staging_buffers};
 use dirigo_ground::clock::Clock;
 use dirigo_ground::quota::Quota;
 use dirigo_ground::thread;
-use dirigo_pipeline::Budget;
+use dirigo_pipeline::{Budget, Pipeline};
 use dirigo_scheduler::{self as scheduler, PolicyKind, Ready, Scheduler, TenantIndex, Used};
 
 /// How often idle actors are looked for: the resolution of `idle_timeout`.
@@ -46,6 +46,25 @@ pub struct Host {
     tenants: Mutex<Vec<(String, Arc<InstanceQuota>)>>,
     workers: Vec<JoinHandle<()>>,
     sweeper: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// How many instances an engine should hold for these pipelines on so many workers: all that can be alive at once, as far as the files
+/// decide that.
+#[must_use]
+pub fn instances_wanted<'p>(pipelines: impl IntoIterator<Item = &'p Pipeline>, workers: u32) -> u32 {
+    /// The next instance of a replica is made before the last one is given back, and one closes windows.
+    const PER_REPLICA: u32 = 2;
+    /// Instances that are made while pipelines are prepared.
+    const SPARE: u32 = 64;
+    let operators = pipelines.into_iter().flat_map(|pipeline| &pipeline.operators);
+    let mut replicas = operators.map(|operator| replicas_max(operator, workers));
+    let all = replicas.try_fold(0_u32, |all, replicas| {
+        Some(all.saturating_add(replicas?).saturating_add(1))
+    });
+    all.map_or(u32::MAX, |all| {
+        all.saturating_mul(PER_REPLICA)
+            .saturating_add(SPARE + INSTANCES_RESERVED)
+    })
 }
 
 impl Host {

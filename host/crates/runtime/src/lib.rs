@@ -44,7 +44,7 @@ pub use checkpoint::{Checkpoints, Cut, Phase, PreparedCheckpoint};
 pub use connectors::Connectors;
 pub use delivery_semantics::{DeliveryCapabilities, DeliveryGuarantee, DeliverySemantics, delivery_semantics};
 pub use graph::Ended;
-pub use host::{Host, HostOptions};
+pub use host::{Host, HostOptions, instances_wanted};
 pub use job::{Control, Job};
 pub use letter_file::LetterLines;
 pub use location::{StateLocation, dead_letters_path};

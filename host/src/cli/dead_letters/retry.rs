@@ -61,7 +61,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         let operator = match &args.operator {
             Some(operator) => operator.clone(),
             // Its settings may be such as only the other component takes.
-            None => match setup.load_file(&args.file, &args.set, Inputs::HandedIn) {
+            None => match setup.files.load(&args.file, &args.set, Inputs::HandedIn) {
                 Ok(loaded) => the_operator(args, &loaded.pipeline)?,
                 Err(problems) => {
                     report::diagnostics(&problems, globals.format)?;
@@ -86,7 +86,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         Ok(prepared) => prepared,
         Err(refusal) => return refusal.reported(globals),
     };
-    let mut alone = SideBySide::new(setup.tenants.as_ref());
+    let mut alone = SideBySide::new(setup.files.tenants.as_ref());
     let dead_letters = dead_letters_path(&prepared.pipeline, &location);
     match alone.place(&prepared.pipeline, &dead_letters, &prepared.span_index) {
         Ok(place) => alone.admit(place),

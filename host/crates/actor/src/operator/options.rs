@@ -31,6 +31,16 @@ pub struct OperatorOptions {
     pub workers: u32,
 }
 
+/// The most replicas that an operator has on so many workers, whatever its kind; `None` where its keys decide that.
+#[must_use]
+pub fn replicas_max(operator: &pipeline::Operator, workers: u32) -> Option<u32> {
+    let replicas = operator.replicas.unwrap_or(workers);
+    match operator.actors {
+        Actors::PerKey => None,
+        Actors::Shards(shards) => Some(replicas.max(shards.unwrap_or(workers))),
+    }
+}
+
 impl Operator {
     /// The operator of `options`, whose outputs go to `edges`.
     #[must_use]
