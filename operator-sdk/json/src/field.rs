@@ -91,6 +91,12 @@ impl Field {
         &self.label
     }
 
+    /// Whether a document that has it is an object: arrays have no member of that name.
+    #[must_use]
+    pub fn is_in_object(&self) -> bool {
+        self.steps[0].index.is_none()
+    }
+
     /// Whether it is a member of the document itself, not of what lies in it.
     #[must_use]
     pub fn is_top_level(&self) -> bool {

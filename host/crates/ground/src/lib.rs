@@ -13,6 +13,7 @@ pub mod fields;
 pub mod json;
 pub mod limits;
 pub mod lineage;
+mod picked;
 pub mod printable;
 pub mod quota;
 pub mod signal;

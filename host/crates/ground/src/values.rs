@@ -10,12 +10,13 @@ use std::sync::{Arc, OnceLock};
 use crate::column::Column;
 use crate::fields::{Fields, NamedColumn};
 use crate::json::write_extended;
+use crate::picked::Picked;
 
 /// The payloads of events.
 #[derive(Clone, Debug, Default)]
 pub struct Values {
     /// As they were before fields were written.
-    base: Arc<Column>,
+    base: Picked,
     written: Option<Arc<Written>>,
 }
 
@@ -34,7 +35,10 @@ impl From<Column> for Values {
 
 impl From<Arc<Column>> for Values {
     fn from(base: Arc<Column>) -> Self {
-        Self { base, written: None }
+        Self {
+            base: base.into(),
+            written: None,
+        }
     }
 }
 
@@ -78,13 +82,14 @@ impl Values {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.base.is_empty()
+        self.len() == 0
     }
 
-    /// The payloads as they were before fields were written, of which they have all else.
+    /// Whether each is a JSON object, as far as its first byte shows.
     #[must_use]
-    pub fn base(&self) -> &Arc<Column> {
-        &self.base
+    pub fn are_objects(&self) -> bool {
+        let is_object = |value: &[u8]| value.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+        self.base.iter().all(is_object)
     }
 
     /// Whether fields have yet to be put into the payloads, which takes time.
@@ -99,7 +104,7 @@ impl Values {
     #[must_use]
     pub fn to_column(&self) -> Arc<Column> {
         match &self.written {
-            None => self.base.clone(),
+            None => self.base.to_column(),
             Some(written) => written
                 .whole
                 .get_or_init(|| Arc::new(self.whole(0..self.len())))
@@ -139,7 +144,7 @@ impl Values {
     /// The bytes that they take, without what was written.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.base.bytes().len()
+        self.base.bytes()
     }
 
     /// The bytes that those in `range` take or would, once written fields are in them: each for its name and what its column takes of
@@ -183,9 +188,9 @@ impl Values {
         self.with_parts(self.base.slice(range.clone()), |fields| fields.slice(range))
     }
 
-    fn with_parts(&self, base: Column, part: impl FnOnce(&Fields) -> Fields) -> Self {
+    fn with_parts(&self, base: Picked, part: impl FnOnce(&Fields) -> Fields) -> Self {
         Self {
-            base: Arc::new(base),
+            base,
             written: self
                 .written
                 .as_ref()
@@ -200,18 +205,18 @@ impl Values {
             return Self::default();
         };
         let are_alike = all.clone().all(|values| values.is_alike(first));
-        let items = all.clone().map(Values::len).sum();
-        let bytes = all.clone().map(|values| values.base.bytes().len()).sum();
-        let mut base = Column::with_capacity(items, bytes);
         if !are_alike {
-            all.for_each(|values| base.extend(&values.to_column()));
-            return base.into();
+            let items = all.clone().map(Values::len).sum();
+            let bytes = all.clone().map(|values| values.base.bytes()).sum();
+            let mut joined = Column::with_capacity(items, bytes);
+            all.for_each(|values| joined.extend(&values.to_column()));
+            return joined.into();
         }
-        all.clone().for_each(|values| base.extend(&values.base));
+        let base = Picked::concat(all.clone().map(|values| &values.base));
         let fields: Vec<Fields> = all.map(Values::written_fields).collect();
         let fields = Fields::concat(fields.iter());
         Self {
-            base: Arc::new(base),
+            base,
             written: first.written.is_some().then(|| Self::written(fields)),
         }
     }
