@@ -15,8 +15,8 @@ use dirigo_flow::DeadLetterOffset;
 use dirigo_ground::clock::Clock;
 use dirigo_state::{self as state, Offsets, Snapshot, Store};
 
-/// Events that a source reads into one batch: few enough that the first leave soon, enough that a turn costs little by
-/// comparison.
+/// Events that a source reads into one batch at most: those of one turn, so that no turn has to join batches. What is there is read at
+/// once, so that a batch waits for nothing.
 pub(super) const BATCH_EVENTS: usize = 1024;
 
 /// What a pipeline is connected to.

@@ -175,6 +175,12 @@ impl IoPermits {
         Self::new(None, 0, false)
     }
 
+    /// Whether there is another tenant, whose turns wait for a step.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.issuer.as_ref().is_some_and(|issuer| issuer.is_shared())
+    }
+
     /// Does a step, when it may. To be called on one thread only.
     pub fn run<R>(&mut self, step: impl FnOnce() -> R) -> R {
         let Some(issuer) = self.issuer.clone().filter(|issuer| issuer.is_shared()) else {

@@ -24,6 +24,9 @@ use dirigo_scheduler::IoPermits;
 /// Bytes that one batch takes; a single record may be larger.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// Events that one batch takes at most where other tenants share the host: they may wait for as long as it takes to read it, some 50 µs.
+const SHARED_BATCH_EVENTS_MAX: usize = 256;
+
 /// What the thread works with.
 pub struct SourceTaskParts {
     /// The fields that operators read of what the source brings.
@@ -55,6 +58,8 @@ pub struct SourceTask {
     parts: SourceTaskParts,
     /// Positions that earlier runs gave out of a source that counts from 1 in each run, since it cannot be read again.
     before: u64,
+    /// Whether other tenants wait for what it does.
+    is_shared: bool,
     is_over: bool,
 }
 
@@ -87,6 +92,7 @@ impl SourceTask {
             },
             source_handle,
             parts,
+            is_shared: false,
             is_over: false,
         }
     }
@@ -101,6 +107,7 @@ impl SourceTask {
         let run = move || {
             thread::raise_priority();
             loop {
+                self.is_shared = io_permits.is_shared();
                 let step = if self.source_handle.is_replayable {
                     io_permits.run(|| self.step())
                 } else {
@@ -214,8 +221,13 @@ impl SourceTask {
             fields: Extraction::of(self.parts.wanted.to_vec()),
             ..Intake::default()
         };
+        let events_max = if self.is_shared {
+            SHARED_BATCH_EVENTS_MAX
+        } else {
+            usize::MAX
+        };
         let limit = ReadLimit {
-            events: self.parts.batch_events,
+            events: self.parts.batch_events.min(events_max),
             bytes: BATCH_BYTES_MAX,
         };
         let mut source = self.source_handle.source.lock();
