@@ -154,8 +154,8 @@ impl Native {
         let mut kept = columns::Batch {
             times: Vec::with_capacity(filtered.kept.len()),
             keys: columns::Column::with_capacity(filtered.kept.len(), batch.keys.bytes.len()),
-            fields: Vec::new(),
             values: Some(columns::Column::default()),
+            ..columns::Batch::default()
         };
         for index in filtered.kept {
             kept.times.push(batch.times[index as usize]);
@@ -199,8 +199,8 @@ fn columns_of((keys, values): &(Column, Column)) -> columns::Batch {
     columns::Batch {
         times: vec![0; keys.len()],
         keys: column(keys),
-        fields: Vec::new(),
         values: Some(column(values)),
+        ..columns::Batch::default()
     }
 }
 

@@ -90,8 +90,8 @@ fn native_batch(events: usize) -> columns::Batch {
     columns::Batch {
         times: batch.times.to_vec(),
         keys: column(&batch.keys),
-        fields: Vec::new(),
         values: Some(column(&batch.values.to_column())),
+        ..columns::Batch::default()
     }
 }
 

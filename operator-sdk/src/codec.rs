@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Result,
-    columns::{Batch, FieldColumn, FieldType, position},
+    columns::{Batch, ExactInteger, FieldColumn, FieldType, position},
     fields::{OutputMode, Read, Record, Written},
 };
 
@@ -44,6 +44,18 @@ impl<'a> Encoded<'a> {
     #[inline]
     pub(crate) fn field(self, field: usize) -> (&'a FieldColumn, usize) {
         (&self.batch.fields[field], self.index)
+    }
+
+    /// The integer in a field, by its place in the schema, if it is read exactly and an `f64` does not hold it.
+    #[inline]
+    pub(crate) fn long_integer(self, field: usize) -> Option<i64> {
+        if self.batch.integers.is_empty() {
+            return None;
+        }
+        let place = (position(field), position(self.index));
+        let place_of = |integer: &ExactInteger| (integer.field, integer.event);
+        let at = self.batch.integers.binary_search_by_key(&place, place_of);
+        at.ok().map(|at| self.batch.integers[at].value)
     }
 
     /// Decodes it as fields; for what `#[derive(Event)]` generates.
@@ -177,10 +189,10 @@ pub trait Encode {
         Vec::new()
     }
 
-    /// The types of what is written, in order.
+    /// The types of what is written, in order: the same for each output of an operator.
     #[doc(hidden)]
     #[must_use]
-    fn types() -> Vec<FieldType> {
+    fn types(&self) -> Vec<FieldType> {
         Self::writes().into_iter().map(|written| written.field_type).collect()
     }
 

@@ -75,6 +75,17 @@ pub struct FieldColumn {
     pub values: FieldValues,
 }
 
+/// An integer that an f64 does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExactInteger {
+    /// The place of its field in the operator's schema.
+    pub field: u32,
+    /// The place of its event.
+    pub event: u32,
+    /// The integer.
+    pub value: i64,
+}
+
 /// Events: the columns have the same number of items.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
@@ -84,6 +95,8 @@ pub struct Batch {
     pub keys: Column,
     /// The fields that the operator reads, in the order of its schema.
     pub fields: Vec<FieldColumn>,
+    /// The integers in fields that it reads exactly, by rising field and event. Their columns have the nearest f64.
+    pub integers: Vec<ExactInteger>,
     /// Encoded values, if it reads those.
     pub values: Option<Column>,
 }
@@ -244,9 +257,12 @@ impl Batch {
 /// What an operator of this output type writes into: fields in typed columns, or encoded values.
 #[derive(Debug)]
 pub(crate) struct Writing {
-    pub(crate) fields: Vec<FieldColumn>,
+    /// Those of the first output and the others; none before it.
+    fields: Vec<FieldColumn>,
     pub(crate) values: Column,
     is_raw: bool,
+    /// How many outputs there is room for.
+    capacity: usize,
     /// How many outputs of fields are there.
     outputs: usize,
 }
@@ -256,13 +272,14 @@ impl Writing {
     pub(crate) fn of<O: Encode + ?Sized>(items: usize, bytes: usize) -> Writing {
         let is_raw = O::MODE == OutputMode::Raw;
         Writing {
-            fields: O::types().into_iter().map(FieldColumn::empty).collect(),
+            fields: Vec::new(),
             values: if is_raw {
                 Column::with_capacity(items, bytes)
             } else {
                 Column::default()
             },
             is_raw,
+            capacity: items,
             outputs: 0,
         }
     }
@@ -272,6 +289,10 @@ impl Writing {
     pub(crate) fn push<O: Encode + ?Sized>(&mut self, output: &O) -> Result<()> {
         if O::MODE == OutputMode::Raw {
             return self.push_written(|buffer| output.encode(buffer));
+        }
+        if self.fields.is_empty() {
+            let column = |field_type| FieldColumn::with_capacity(field_type, self.capacity);
+            self.fields = output.types().into_iter().map(column).collect();
         }
         if let Err(error) = output.write_fields(&mut self.fields, self.outputs) {
             fields::truncate(&mut self.fields, self.outputs);

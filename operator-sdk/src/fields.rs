@@ -41,7 +41,7 @@ use std::borrow::Borrow;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Error, Result,
+    Error, Number, Result,
     codec::{Decode, Encode, Encoded},
     columns::{Column, FieldColumn, FieldValues},
     json::{Field, Value},
@@ -69,6 +69,9 @@ pub struct Read {
     pub field_type: FieldType,
     /// Whether events without it are handed over, or with `null` there.
     pub is_optional: bool,
+    /// For [`FieldType::F64`]: whether integers that an `f64` does not hold come exactly, too ([`Row::number_exact`]). An event with an
+    /// integer that 64 bits do not hold either is not handed over then.
+    pub is_exact: bool,
 }
 
 /// A field that is written.
@@ -122,6 +125,7 @@ impl Read {
             field,
             field_type,
             is_optional: false,
+            is_exact: false,
         }
     }
 
@@ -132,6 +136,12 @@ impl Read {
             is_optional: true,
             ..Read::required(field, field_type)
         }
+    }
+
+    /// The same, an `f64`, with integers that it does not hold exactly.
+    #[must_use]
+    pub fn exact(self) -> Read {
+        Read { is_exact: true, ..self }
     }
 }
 
@@ -205,7 +215,7 @@ impl<T: Record> Encode for Extend<T> {
         T::writes()
     }
 
-    fn types() -> Vec<FieldType> {
+    fn types(&self) -> Vec<FieldType> {
         T::types()
     }
 
@@ -279,6 +289,19 @@ impl Row {
                 index,
             ) => values[index],
             (column, _) => column.is_no("an f64"),
+        }
+    }
+
+    /// The number in field `field` of the schema, which is an `f64` that is read [exactly](Read::exact); 0 where the event has none.
+    ///
+    /// # Panics
+    /// When the schema has no such field.
+    #[must_use]
+    #[inline]
+    pub fn number_exact(&self, field: usize) -> Number {
+        match self.0.long_integer(field) {
+            None => Number::from(self.number(field)),
+            Some(integer) => Number::from(integer),
         }
     }
 
@@ -409,13 +432,19 @@ impl Decode for Row {
 impl FieldColumn {
     /// A column of this type without events.
     pub(crate) fn empty(field_type: FieldType) -> FieldColumn {
+        FieldColumn::with_capacity(field_type, 0)
+    }
+
+    /// The same, with room for so many.
+    pub(crate) fn with_capacity(field_type: FieldType, events: usize) -> FieldColumn {
+        let column = || Column::with_capacity(events, 0);
         let values = match field_type {
-            FieldType::Boolean => FieldValues::Boolean(Vec::new()),
-            FieldType::S64 => FieldValues::S64(Vec::new()),
-            FieldType::F64 => FieldValues::F64(Vec::new()),
-            FieldType::Text => FieldValues::Text(Column::default()),
-            FieldType::Bytes => FieldValues::Bytes(Column::default()),
-            FieldType::Json => FieldValues::Json(Column::default()),
+            FieldType::Boolean => FieldValues::Boolean(Vec::with_capacity(events.div_ceil(8))),
+            FieldType::S64 => FieldValues::S64(Vec::with_capacity(events)),
+            FieldType::F64 => FieldValues::F64(Vec::with_capacity(events)),
+            FieldType::Text => FieldValues::Text(column()),
+            FieldType::Bytes => FieldValues::Bytes(column()),
+            FieldType::Json => FieldValues::Json(column()),
         };
         FieldColumn { validity: None, values }
     }

@@ -80,6 +80,7 @@ impl From<Schema> for lifecycle::Schema {
             name: read.field.to_string(),
             kind: read.field_type,
             optional: read.is_optional,
+            exact: read.is_exact,
         };
         let written = |written: fields::Written| lifecycle::Written {
             name: written.field.to_string(),

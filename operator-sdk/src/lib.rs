@@ -54,6 +54,7 @@ mod layout;
 pub mod log;
 #[doc(hidden)]
 pub mod map;
+mod number;
 mod progress;
 #[doc(hidden)]
 pub mod reduce;
@@ -88,6 +89,7 @@ pub use crate::{
     filter::Filter,
     json::{Field, Json, JsonBuf},
     map::{FlatMap, Map, Outputs},
+    number::Number,
     reduce::{Reduce, Stored, Window},
 };
 

@@ -176,3 +176,70 @@ fn an_operator_that_reads_what_the_one_before_it_does_not_write_is_refused_at_it
         &["`scale` writes `tens` as f64, and `keep` reads text"],
     );
 }
+
+#[test]
+fn integers_that_a_float_does_not_hold_are_kept_or_reported_and_never_changed() {
+    let folder = Folder::with_pipeline(
+        &[
+            HEAD,
+            "[[operator]]\nid = \"large\"\ncomponent = \"builtin:filter\"\n\
+             config = { field = \"n\", threshold = 9007199254740992 }\n",
+            "[[operator]]\nid = \"sum\"\ncomponent = \"builtin:reduce\"\nwindow = { count = 2 }\n\
+             config = { field = \"n\", aggregate = \"sum\" }\n",
+            &sink("out", ""),
+            "[[operator]]\nid = \"copy\"\ninputs = [\"large\"]\ncomponent = \"builtin:map\"\n\
+             config = { field = \"n\" }\n",
+            &sink("copied", ""),
+        ]
+        .concat(),
+    );
+    let numbers = [
+        "9007199254740992",
+        "9007199254740993",
+        "18446744073709551615",
+        "9007199254740994",
+        "1e16",
+        "9007199254740995.0",
+        "9007199254740996",
+        "4611686018427387904",
+    ];
+    let keys = ["a", "a", "a", "a", "b", "b", "c", "c"];
+    let event = |(key, number): (&&str, &&str)| format!("{{\"key\":\"{key}\",\"n\":{number}}}\n");
+    folder.write("events.jsonl", keys.iter().zip(&numbers).map(event).collect::<String>());
+    for workers in [1, 4] {
+        Dirigo::run(&folder, ["pipeline.toml"])
+            .workers(workers)
+            .finish()
+            .succeeds();
+        let sums = folder.read("out.jsonl");
+        let sum = |output: &str| output.split(',').nth(1).unwrap().to_owned();
+        assert_eq!(
+            sums.lines().map(sum).collect::<Vec<_>>(),
+            [
+                "\"sum\":18014398509481987",
+                "\"sum\":19007199254740995",
+                "\"sum\":4620693217682128900"
+            ]
+        );
+        assert_eq!(
+            folder.read("copied.jsonl").lines().collect::<Vec<_>>(),
+            [
+                r#"{"key":"a","n":9007199254740994.0}"#,
+                r#"{"key":"b","n":1e+16}"#,
+                r#"{"key":"c","n":9007199254740996.0}"#,
+                r#"{"key":"c","n":4.611686018427388e+18}"#,
+            ]
+        );
+        let letters = dead_letters(&folder, "dead.jsonl");
+        let mut reasons: Vec<&str> = letters.iter().map(|letter| &*letter.reason).collect();
+        reasons.sort_unstable();
+        assert_eq!(
+            reasons,
+            [
+                "field `n` is the integer 18446744073709551615, which neither f64 nor s64 holds",
+                "field `n` is the integer 9007199254740993, which a 64-bit float cannot hold",
+                "field `n` is the integer 9007199254740995, which a 64-bit float cannot hold",
+            ]
+        );
+    }
+}

@@ -94,6 +94,7 @@ fn a_schema_that_makes_no_sense_is_refused_before_anything_runs() {
         ("a field twice", "it writes both `f` and `/f/g`"),
         ("fields of raw outputs", "outputs that are raw have no fields"),
         ("a nested field of an object", "`/f/g` lies in a field"),
+        ("a text that is exact", "`a` as text and `exact`"),
     ] {
         let folder = pipeline("malformed-map", &format!("{{ lie = \"schema: {told}\" }}"), "");
         folder.write("events.jsonl", numbered(EVENTS, 1));

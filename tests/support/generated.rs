@@ -11,7 +11,7 @@ use super::Random;
 const SHAPE: &str = r#"
         (import "memory" "memory" (memory 4 4096))
         (import "host" "log" (func (param i32 i32 i32)))
-        (func (export "map") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)
+        (func (export "map") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)
         (func (export "forget") (param i32))
 "#;
 
@@ -45,7 +45,8 @@ const MAP: &str = r#"
         (export $values "field-values" (type $values-is))
         (type $field-is (record (field "validity" (option (list u8))) (field "values" $values)))
         (export $field "field-column" (type $field-is))
-        (type $read-is (record (field "name" string) (field "kind" $type) (field "optional" bool)))
+        (type $read-is (record (field "name" string) (field "kind" $type) (field "optional" bool)
+            (field "exact" bool)))
         (export $read "field" (type $read-is))
         (type $written-is (record (field "name" string) (field "kind" $type)))
         (export $written "written" (type $written-is))
@@ -54,8 +55,10 @@ const MAP: &str = r#"
         (type $schema-is (record (field "reads" (list $read)) (field "raw" bool) (field "writes" (list $written))
             (field "outputs" $mode)))
         (export $schema "schema" (type $schema-is))
+        (type $integer-is (record (field "field" u32) (field "event" u32) (field "value" s64)))
+        (export $integer "exact-integer" (type $integer-is))
         (type $batch-is (record (field "times" (list s64)) (field "keys" $column) (field "fields" (list $field))
-            (field "values" (option $column))))
+            (field "integers" (list $integer)) (field "values" (option $column))))
         (export $batch "batch" (type $batch-is))
         (type $failure-is (record (field "index" u32) (field "message" string)))
         (export $failure "failure" (type $failure-is))

@@ -82,6 +82,7 @@ struct Read {
     #[serde(rename = "type")]
     field_type: &'static str,
     is_optional: bool,
+    is_exact: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,6 +98,7 @@ impl Fields {
             field: read.field.to_string(),
             field_type: read.field_type.name(),
             is_optional: read.is_optional,
+            is_exact: read.is_exact,
         });
         let writes = schema.writes.iter().map(|written| Written {
             field: written.field.to_string(),
@@ -119,8 +121,17 @@ impl Fields {
             .reads
             .iter()
             .map(|read| {
-                let note = if read.is_optional { ", or nothing" } else { "" };
-                format!("{} ({}{note})", printable::line(&read.field), read.field_type)
+                let exact = if read.is_exact {
+                    ", or an s64 that it does not hold"
+                } else {
+                    ""
+                };
+                let optional = if read.is_optional { ", or nothing" } else { "" };
+                format!(
+                    "{} ({}{exact}{optional})",
+                    printable::line(&read.field),
+                    read.field_type
+                )
             })
             .collect();
         if self.reads_value {

@@ -30,7 +30,7 @@ pub use self::{
     error::{Error, Result},
     field::Field,
     finder::Finder,
-    value::{Kind, Value},
+    value::{Kind, LongInteger, Value},
 };
 
 /// Where a field is, or would be, in a document.
@@ -194,6 +194,23 @@ impl<'j> Place<'j, '_> {
             Some(number) if number.is_finite() => Ok(number),
             Some(_) => Err(self.field.is_out_of_range(value)),
             None => Err(self.field.is_mistyped(value, "a number")),
+        }
+    }
+
+    /// The number there, and the integer itself if an `f64` does not hold it.
+    ///
+    /// # Errors
+    /// When there is none, or an integer that neither an `f64` nor an `i64` holds; the message names the field and what it holds instead.
+    pub fn exact_number(&self) -> Result<(f64, Option<i64>)> {
+        let nearest = self.number()?;
+        let value = self.required()?;
+        match value.as_long_integer(nearest) {
+            None => Ok((nearest, None)),
+            Some(LongInteger::S64(integer)) => Ok((nearest, Some(integer))),
+            Some(LongInteger::Longer) => Err(Error::new(format!(
+                "field `{}` is the integer {value}, which neither f64 nor s64 holds",
+                self.field
+            ))),
         }
     }
 

@@ -19,6 +19,15 @@ pub enum Kind {
     Object,
 }
 
+/// An integer that an `f64` does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LongInteger {
+    /// One that 64 bits hold.
+    S64(i64),
+    /// One that they do not hold either.
+    Longer,
+}
+
 /// A value in a JSON document, as it is written there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value<'j> {
@@ -68,6 +77,19 @@ impl<'j> Value<'j> {
         }
     }
 
+    /// The integer, if it is one that an `f64` does not hold. An integer is a number that is written without exponent, and without
+    /// fraction or with one of zeros. `nearest` is what [`as_number`](Value::as_number) gives for it.
+    #[must_use]
+    #[inline]
+    pub fn as_long_integer(self, nearest: f64) -> Option<LongInteger> {
+        /// An `f64` holds each integer below 2^53.
+        const ROUNDED_MIN: f64 = 9_007_199_254_740_992.0;
+        if nearest.abs() < ROUNDED_MIN {
+            return None;
+        }
+        long_integer(self.text, nearest)
+    }
+
     /// The string, if it is one; borrowed unless it has escapes.
     #[must_use]
     #[inline]
@@ -112,6 +134,19 @@ impl<'j> Value<'j> {
             Kind::Object => "an object".to_owned(),
         }
     }
+}
+
+/// That of a number of which the nearest `f64` is `nearest`.
+#[cold]
+fn long_integer(text: &[u8], nearest: f64) -> Option<LongInteger> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if text.contains(['e', 'E']) || !fraction.bytes().all(|digit| digit == b'0') {
+        return None;
+    }
+    // Rust prints all digits of an `f64`.
+    let is_held = format!("{nearest:.0}") == whole;
+    (!is_held).then(|| whole.parse().map_or(LongInteger::Longer, LongInteger::S64))
 }
 
 /// Parses an integer of up to 18 digits, which fits for sure.
@@ -290,6 +325,33 @@ mod tests {
             ("\"1\"", None),
         ] {
             assert_eq!(value(text).as_integer(), integer, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_integer_is_long_where_the_nearest_number_is_another() {
+        use LongInteger::{Longer, S64};
+        for (text, expected) in [
+            ("9007199254740991", None),
+            ("9007199254740992", None),
+            ("9007199254740993", Some(S64(9_007_199_254_740_993))),
+            ("-9007199254740993.000", Some(S64(-9_007_199_254_740_993))),
+            ("9007199254740993.5", None),
+            ("9007199254740993e0", None),
+            ("900719925474099300E-2", None),
+            ("9223372036854775807", Some(S64(i64::MAX))),
+            ("-9223372036854775808", None),
+            ("9223372036854775808", None),
+            ("9223372036854775809", Some(Longer)),
+            ("18446744073709551615", Some(Longer)),
+            ("18446744073709551616", None),
+            ("100000000000000000000000", Some(Longer)),
+            ("1e23", None),
+            ("-123456789012345678901234567890", Some(Longer)),
+            ("0.1", None),
+        ] {
+            let nearest = value(text).as_number().unwrap();
+            assert_eq!(value(text).as_long_integer(nearest), expected, "{text}");
         }
     }
 

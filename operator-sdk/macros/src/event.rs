@@ -136,7 +136,7 @@ fn implement(ident: &syn::Ident, fields: &[Field]) -> TokenStream {
 
             impl Record for #ident {
                 fn reads() -> ::std::vec::Vec<Read> {
-                    ::std::vec![#(Read { field: field(#names), field_type: #types, is_optional: #optional }),*]
+                    ::std::vec![#(Read { is_optional: #optional, ..Read::required(field(#names), #types) }),*]
                 }
 
                 fn writes() -> ::std::vec::Vec<Written> {
@@ -183,7 +183,7 @@ fn implement(ident: &syn::Ident, fields: &[Field]) -> TokenStream {
                     <#ident as Record>::writes()
                 }
 
-                fn types() -> ::std::vec::Vec<FieldType> {
+                fn types(&self) -> ::std::vec::Vec<FieldType> {
                     <#ident as Record>::types()
                 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     Error, Result,
-    columns::{Batch, Column, Failure, FieldColumn, FieldType, FieldValues, Outputs},
+    columns::{Batch, Column, ExactInteger, Failure, FieldColumn, FieldType, FieldValues, Outputs, position},
     fields::{FieldValue, OutputMode, Read, Schema, push_bit, push_none},
     json::{Kind, Value},
 };
@@ -20,6 +20,7 @@ pub(super) struct Provided {
 /// What an operator of this schema is handed of a batch of values.
 pub(super) fn provide(schema: &Schema, all: &Batch) -> Provided {
     let values = all.values.as_ref().expect("a test gives values");
+    let mut integers = Vec::new();
     let mut provided = Provided {
         batch: Batch {
             fields: schema
@@ -42,14 +43,16 @@ pub(super) fn provide(schema: &Schema, all: &Batch) -> Provided {
         let extracted = row
             .iter_mut()
             .zip(&schema.reads)
-            .try_for_each(|(column, read)| extract(value, read, column, 0));
+            .try_for_each(|(column, read)| extract(value, read, column, 0).map(drop));
         if let Err(error) = extracted {
             provided.refused.push((place, error.into_message()));
             continue;
         }
         let events = provided.places.len();
-        for (column, read) in provided.batch.fields.iter_mut().zip(&schema.reads) {
-            extract(value, read, column, events).expect("it was extracted before");
+        for (field, (column, read)) in provided.batch.fields.iter_mut().zip(&schema.reads).enumerate() {
+            let integer = extract(value, read, column, events).expect("it was extracted before");
+            let (field, event) = (position(field), position(events));
+            integers.extend(integer.map(|value| ExactInteger { field, event, value }));
         }
         provided.batch.times.push(all.times[place]);
         provided.batch.keys.push(all.keys.get(place));
@@ -58,17 +61,25 @@ pub(super) fn provide(schema: &Schema, all: &Batch) -> Provided {
         }
         provided.places.push(place);
     }
+    integers.sort_by_key(|integer| (integer.field, integer.event));
+    provided.batch.integers = integers;
     provided
 }
 
-fn extract(value: &[u8], read: &Read, column: &mut FieldColumn, events: usize) -> Result<()> {
+/// Appends what is read of a value. Gives the integer itself where it is read exactly and an f64 does not hold it.
+fn extract(value: &[u8], read: &Read, column: &mut FieldColumn, events: usize) -> Result<Option<i64>> {
     let [place] = dirigo_json::locate(value, [&read.field])?;
     let is_null = |value: Value<'_>| value.kind() == Kind::Null && read.field_type != FieldType::Json;
     if read.is_optional && place.value().is_none_or(is_null) {
         push_none(column, events);
-        return Ok(());
+        return Ok(None);
     }
     match read.field_type {
+        FieldType::F64 if read.is_exact => {
+            let (nearest, integer) = place.exact_number()?;
+            Some(nearest).write(column, events)?;
+            return Ok(integer);
+        }
         FieldType::Boolean => Some(place.truth()?).write(column, events),
         FieldType::S64 => Some(place.integer()?).write(column, events),
         FieldType::F64 => Some(place.number()?).write(column, events),
@@ -86,7 +97,8 @@ fn extract(value: &[u8], read: &Read, column: &mut FieldColumn, events: usize) -
             }
             Ok(())
         }
-    }
+    }?;
+    Ok(None)
 }
 
 /// The values of outputs, of which written fields become part.
@@ -175,8 +187,8 @@ pub(super) fn part(batch: &Batch, kept: &[usize], schema: &Schema) -> Batch {
         &Batch {
             times: kept.iter().map(|&place| batch.times[place]).collect(),
             keys: kept.iter().map(|&place| batch.keys.get(place)).collect(),
-            fields: Vec::new(),
             values: Some(kept.iter().map(|&place| values.get(place)).collect()),
+            ..Batch::default()
         },
     )
     .batch

@@ -1,6 +1,7 @@
 //! `builtin:filter`: keeps the events whose field lies in a range, or equals a constant.
 
 use dirigo_operator::{
+    Number,
     fields::{FieldType, Read},
     json::Kind,
     prelude::*,
@@ -13,11 +14,11 @@ pub struct Config {
     /// The field to look at: its name, or a JSON pointer.
     field: Field,
     /// Keeps numbers above it.
-    threshold: Option<f64>,
+    threshold: Option<Number>,
     /// Keeps numbers from it on.
-    min: Option<f64>,
+    min: Option<Number>,
     /// Keeps numbers up to it.
-    max: Option<f64>,
+    max: Option<Number>,
     /// Keeps what equals it.
     #[serde(default, deserialize_with = "given")]
     equals: Option<Constant>,
@@ -43,9 +44,9 @@ fn given<'de, D: serde::Deserializer<'de>>(setting: D) -> Result<Option<Constant
 #[derive(Debug)]
 enum Condition {
     Within {
-        above: f64,
-        min: f64,
-        max: f64,
+        above: Number,
+        min: Number,
+        max: Number,
     },
     /// Digit for digit, however it is written.
     Integer(i64),
@@ -80,8 +81,12 @@ impl Filter for Keep {
             Condition::Bool(_) => FieldType::Boolean,
             Condition::Integer(_) | Condition::Null => FieldType::Json,
         };
+        let read = Read::required(self.field.clone(), field_type);
         Schema {
-            reads: vec![Read::required(self.field.clone(), field_type)],
+            reads: vec![match field_type {
+                FieldType::F64 => read.exact(),
+                _ => read,
+            }],
             ..Schema::of_events::<Row>()
         }
     }
@@ -90,7 +95,7 @@ impl Filter for Keep {
     fn keep(&mut self, event: &Row) -> Result<bool> {
         Ok(match &self.condition {
             Condition::Within { above, min, max } => {
-                let number = event.number(0);
+                let number = event.number_exact(0);
                 number > *above && number >= *min && number <= *max
             }
             Condition::Integer(integer) => {
@@ -113,9 +118,9 @@ fn condition(config: &Config) -> Result<Condition> {
         Some(_) if has_range => reject!("`equals` stands alone: leave out `threshold`, `min` and `max`"),
         Some(Constant::Integer(integer)) => Ok(Condition::Integer(*integer)),
         Some(Constant::Number(number)) => Ok(Condition::Within {
-            above: f64::NEG_INFINITY,
-            min: *number,
-            max: *number,
+            above: f64::NEG_INFINITY.into(),
+            min: Number::from(*number),
+            max: Number::from(*number),
         }),
         Some(Constant::Text(text)) => Ok(Condition::Text(text.clone())),
         Some(Constant::Bool(truth)) => Ok(Condition::Bool(*truth)),
@@ -131,13 +136,13 @@ fn condition(config: &Config) -> Result<Condition> {
 }
 
 fn range(config: &Config) -> Result<Condition> {
-    let above = config.threshold.unwrap_or(f64::NEG_INFINITY);
-    let min = config.min.unwrap_or(f64::NEG_INFINITY);
-    let max = config.max.unwrap_or(f64::INFINITY);
+    let above = config.threshold.unwrap_or(f64::NEG_INFINITY.into());
+    let min = config.min.unwrap_or(f64::NEG_INFINITY.into());
+    let max = config.max.unwrap_or(f64::INFINITY.into());
     if max < min || max <= above {
         reject!(
             "no number is below `max` = {max} and above `min` or `threshold` = {}",
-            min.max(above)
+            if above > min { above } else { min }
         );
     }
     Ok(Condition::Within { above, min, max })
@@ -176,6 +181,28 @@ mod tests {
         assert_eq!(
             kept(&config, &[r#"{"v":-1}"#, r#"{"v":1.0}"#, r#"{"v":1.1}"#, r#"{"v":-2}"#]),
             [0, 1]
+        );
+    }
+
+    #[test]
+    fn integers_are_compared_digit_by_digit() {
+        let events = [
+            r#"{"v":9007199254740992}"#,
+            r#"{"v":9007199254740993}"#,
+            r#"{"v":9007199254740994}"#,
+        ];
+        let long = 9_007_199_254_740_992_i64;
+        assert_eq!(kept(&json!({"field": "v", "threshold": long}), &events), [1, 2]);
+        assert_eq!(kept(&json!({"field": "v", "threshold": long + 1}), &events), [2]);
+        assert_eq!(kept(&json!({"field": "v", "max": long + 1}), &events), [0, 1]);
+        assert_eq!(kept(&json!({"field": "v", "min": long + 1}), &events), [1, 2]);
+        assert_eq!(
+            kept(&json!({"field": "v", "equals": 9_007_199_254_740_992.0}), &events),
+            [0]
+        );
+        assert_eq!(
+            refused(&json!({"field": "v", "min": 0}), r#"{"v":18446744073709551615}"#),
+            "field `v` is the integer 18446744073709551615, which neither f64 nor s64 holds"
         );
     }
 

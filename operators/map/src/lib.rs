@@ -52,7 +52,7 @@ impl Map for Linear {
 
     fn schema(&self) -> Schema {
         Schema {
-            reads: vec![Read::required(self.field.clone(), FieldType::F64)],
+            reads: vec![Read::required(self.field.clone(), FieldType::F64).exact()],
             raw: false,
             writes: vec![Written::new(self.into.clone(), FieldType::F64)],
             outputs: OutputMode::Extend,
@@ -61,7 +61,14 @@ impl Map for Linear {
 
     #[inline]
     fn map(&mut self, event: &Row) -> Result<Extend<f64>> {
-        let value = event.number(0) * self.scale + self.offset;
+        let number = event.number_exact(0);
+        if let Some(integer) = number.long_integer() {
+            reject!(
+                "field `{}` is the integer {integer}, which a 64-bit float cannot hold",
+                self.field
+            );
+        }
+        let value = number.nearest() * self.scale + self.offset;
         if !value.is_finite() {
             reject!("field `{}` is out of range once mapped: {value}", self.field);
         }
@@ -118,6 +125,24 @@ mod tests {
         assert_eq!(outcome.rejection(1), Some("field `v` is missing"));
         assert!(outcome.rejection(2).unwrap().starts_with("the event is no JSON"));
         assert_eq!(outcome.rejection(3), Some("field `v` is out of range once mapped: inf"));
+    }
+
+    #[test]
+    fn an_integer_that_a_float_cannot_hold_is_rejected_and_not_changed() {
+        let outcome = linear(&json!({"field": "v"})).map([
+            r#"{"v":9007199254740993}"#,
+            r#"{"v":18446744073709551615}"#,
+            r#"{"v":9007199254740992}"#,
+        ]);
+        assert_eq!(outcome.text(), [r#"{"v":9007199254740992.0}"#]);
+        assert_eq!(
+            outcome.rejection(0),
+            Some("field `v` is the integer 9007199254740993, which a 64-bit float cannot hold")
+        );
+        assert_eq!(
+            outcome.rejection(1),
+            Some("field `v` is the integer 18446744073709551615, which neither f64 nor s64 holds")
+        );
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! `builtin:reduce`: one aggregate of a field per key and window.
 
+mod sum;
 mod summary;
+mod wide;
 
 use dirigo_operator::{
-    fields::{FieldType, Read},
+    Number,
+    fields::{FieldType, OutputMode, Read},
     prelude::*,
 };
 
-use crate::summary::Summary;
+use crate::{sum::Sum, summary::Summary};
 
 /// The `config` of a `builtin:reduce`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,28 +37,26 @@ pub enum Aggregate {
     Count,
 }
 
-impl Aggregate {
-    /// What it begins with, and what changes nothing.
-    fn zero(self) -> f64 {
-        match self {
-            Aggregate::Min => f64::INFINITY,
-            Aggregate::Max => f64::NEG_INFINITY,
-            Aggregate::Avg | Aggregate::Sum | Aggregate::Count => 0.0,
-        }
-    }
-
-    fn combine(self, left: f64, right: f64) -> f64 {
-        match self {
-            Aggregate::Min => left.min(right),
-            Aggregate::Max => left.max(right),
-            Aggregate::Avg | Aggregate::Sum | Aggregate::Count => left + right,
-        }
-    }
+/// What is known of a window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accumulator {
+    value: Folded,
+    /// How many events it has.
+    count: u64,
 }
 
-/// What is known of a window: the sum or extreme so far, and of how many events.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Accumulator {
+/// What the numbers of a window came to so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Folded {
+    /// Their sum; nothing, where events are counted.
+    Sum(Sum),
+    /// The least or the greatest of them, infinite where there is none.
+    Extreme(Number),
+}
+
+/// What version 1 kept: a sum that was rounded with each addition, or the extreme.
+#[derive(Deserialize)]
+struct AccumulatorV1 {
     value: f64,
     count: u64,
 }
@@ -69,6 +70,9 @@ pub struct Fold {
 
 #[operator]
 impl Reduce for Fold {
+    const STATE_VERSION: u32 = 2;
+    const OLDEST_STATE_VERSION: u32 = 1;
+
     type Config = Config;
     type Event = Row;
     type Accumulator = Accumulator;
@@ -82,59 +86,100 @@ impl Reduce for Fold {
     }
 
     fn schema(&self) -> Schema {
-        let number = |field: &Field| Read::required(field.clone(), FieldType::F64);
+        let number = |field: &Field| Read::required(field.clone(), FieldType::F64).exact();
         Schema {
             reads: self.field.iter().map(number).collect(),
-            ..Schema::of::<Row, Summary>()
+            raw: false,
+            writes: Summary::fields(self.aggregate),
+            outputs: OutputMode::Replace,
         }
     }
 
     fn zero(&self) -> Accumulator {
         Accumulator {
-            value: self.aggregate.zero(),
+            value: match self.aggregate {
+                Aggregate::Min => Folded::Extreme(f64::INFINITY.into()),
+                Aggregate::Max => Folded::Extreme(f64::NEG_INFINITY.into()),
+                Aggregate::Avg | Aggregate::Sum | Aggregate::Count => Folded::Sum(Sum::ZERO),
+            },
             count: 0,
         }
+    }
+
+    fn migrate(&mut self, from: u32, stored: Stored<'_>) -> Result<Accumulator> {
+        if from != 1 {
+            return Err(stored.unknown());
+        }
+        let AccumulatorV1 { value, count } = stored.read()?;
+        let value = match self.aggregate {
+            Aggregate::Min | Aggregate::Max => Folded::Extreme(value.into()),
+            Aggregate::Avg | Aggregate::Sum | Aggregate::Count => Folded::Sum(value.into()),
+        };
+        Ok(Accumulator { value, count })
     }
 
     #[inline]
     fn add(&mut self, accumulator: &mut Accumulator, event: &Row) -> Result<()> {
         if self.field.is_some() {
-            accumulator.value = self.aggregate.combine(accumulator.value, event.number(0));
+            let number = event.number_exact(0);
+            match &mut accumulator.value {
+                Folded::Sum(sum) => sum.add(number),
+                Folded::Extreme(extreme) => *extreme = self.extreme(*extreme, number),
+            }
         }
         accumulator.count += 1;
         Ok(())
     }
 
-    fn merge(&mut self, left: Accumulator, right: Accumulator) -> Accumulator {
-        Accumulator {
-            value: self.aggregate.combine(left.value, right.value),
-            count: left.count + right.count,
+    fn merge(&mut self, mut left: Accumulator, right: Accumulator) -> Accumulator {
+        match (&mut left.value, &right.value) {
+            (Folded::Sum(left), Folded::Sum(right)) => left.merge(right),
+            (Folded::Extreme(left), Folded::Extreme(right)) => *left = self.extreme(*left, *right),
+            (left, right) => panic!("{left:?} and {right:?} are of different aggregates"),
         }
+        left.count += right.count;
+        left
     }
 
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "an average of 2^53 numbers is not exact anyway"
-    )]
     fn finish(&mut self, window: &Window<'_>, Accumulator { value, count }: Accumulator) -> Result<Summary> {
-        let value = if self.aggregate == Aggregate::Avg {
-            value / count as f64
-        } else {
-            value
-        };
-        if !value.is_finite() {
-            reject!(
-                "the {} of {count} events is out of range: {value}",
-                summary::name(self.aggregate)
-            );
+        if self.aggregate == Aggregate::Count {
+            return Summary::new(window, None, count);
         }
-        Ok(Summary::new(window, self.aggregate, value, count))
+        let name = summary::name(self.aggregate);
+        let value = match value {
+            Folded::Extreme(extreme) => extreme,
+            Folded::Sum(sum) if self.aggregate == Aggregate::Avg => sum.average(count),
+            Folded::Sum(sum) => match sum.total() {
+                Ok(total) => total,
+                Err(nearest) => reject!("the {name} of {count} events is beyond 64 bits: about {nearest:e}"),
+            },
+        };
+        if !value.nearest().is_finite() {
+            reject!("the {name} of {count} events is out of range: {value}");
+        }
+        Summary::new(window, Some(value), count)
+    }
+}
+
+impl Fold {
+    #[inline]
+    fn extreme(&self, one: Number, other: Number) -> Number {
+        let is_less = other < one;
+        if is_less == (self.aggregate == Aggregate::Min) {
+            other
+        } else {
+            one
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use dirigo_operator::testing::{Event, Tester};
+    use dirigo_operator::{
+        columns::{Batch, FieldColumn, FieldValues, Windows},
+        reduce::{accumulate_batch, migrate_batch},
+        testing::{Event, Tester},
+    };
     use serde_json::{Value, json};
 
     use super::*;
@@ -176,6 +221,115 @@ mod tests {
     fn a_count_needs_no_field_and_takes_any_event() {
         let outcome = fold(&json!({"aggregate": "count"})).reduce(["no JSON", "[]"]);
         assert_eq!(outcome.text(), [r#"{"key":"","count":2,"start":0,"end":0}"#]);
+    }
+
+    /// Readings with these numbers, as they are written.
+    fn written(numbers: &[&str]) -> Vec<Event> {
+        let event = |number: &&str| Event::from(&*format!(r#"{{"v":{number}}}"#)).key("a");
+        numbers.iter().map(event).collect()
+    }
+
+    /// What a window of these numbers emits, or why it is rejected.
+    fn aggregated(aggregate: &str, numbers: &[&str]) -> String {
+        let outcome = fold(&json!({"field": "v", "aggregate": aggregate})).reduce(written(numbers));
+        match outcome.text().first() {
+            Some(output) => {
+                let (_, rest) = output.split_once(&format!("\"{aggregate}\":")).unwrap();
+                rest.split_once(',').unwrap().0.to_owned()
+            }
+            None => outcome.rejection(0).unwrap().to_owned(),
+        }
+    }
+
+    #[test]
+    fn sums_and_averages_are_rounded_once() {
+        let cancelling = ["1e16", "1", "-1e16"];
+        assert_eq!(aggregated("sum", &cancelling), "1.0");
+        assert_eq!(aggregated("avg", &cancelling), "0.3333333333333333");
+        assert_eq!(aggregated("sum", &["0.1"; 10]), "1.0");
+        assert_eq!(aggregated("avg", &["0.1"; 10]), "0.1");
+        let large = ["1e308", "1e308", "-1e308"];
+        assert_eq!(aggregated("sum", &large), "1e+308");
+        assert_eq!(aggregated("avg", &large), "3.333333333333333e+307");
+        assert_eq!(aggregated("avg", &large[..2]), "1e+308");
+        assert_eq!(
+            aggregated("sum", &large[..2]),
+            "the sum of 2 events is out of range: inf"
+        );
+    }
+
+    #[test]
+    fn integers_keep_their_digits() {
+        let long = ["9007199254740993", "9007199254740992", "9007199254740994.0"];
+        assert_eq!(aggregated("sum", &long), "27021597764222979");
+        assert_eq!(aggregated("avg", &long), "9007199254740993");
+        assert_eq!(aggregated("max", &long[..2]), "9007199254740993");
+        assert_eq!(aggregated("min", &["9007199254740995", long[0]]), "9007199254740993");
+        assert_eq!(
+            aggregated("sum", &["9223372036854775807", "-9223372036854775807"]),
+            "0.0"
+        );
+        assert_eq!(
+            aggregated("sum", &["9223372036854775807", "1"]),
+            "9.223372036854776e+18"
+        );
+        assert_eq!(
+            aggregated("sum", &["9223372036854775807"; 3]),
+            "the sum of 3 events is beyond 64 bits: about 2.7670116110564327e19"
+        );
+        assert_eq!(aggregated("avg", &["9223372036854775807"; 3]), "9223372036854775807");
+        let outcome = fold(&json!({"field": "v", "aggregate": "max"})).reduce(written(&["18446744073709551615", "1"]));
+        assert_eq!(
+            outcome.rejection(0),
+            Some("field `v` is the integer 18446744073709551615, which neither f64 nor s64 holds")
+        );
+    }
+
+    /// What a window emits of which version 1 kept this, once these numbers are in as well.
+    fn continued(aggregate: Aggregate, value: f64, count: u8, numbers: &[f64]) -> String {
+        let stored: Vec<u8> = [&[0], &value.to_le_bytes()[..], &[count]].concat();
+        let field = Some(Field::new("v").unwrap());
+        let mut fold = Fold { field, aggregate };
+        let migrated = migrate_batch(&mut fold, 1, &[stored].into_iter().collect());
+        assert_eq!(migrated.failures, []);
+        let batch = Batch {
+            times: vec![0; numbers.len()],
+            keys: vec!["a"; numbers.len()].into_iter().collect(),
+            fields: vec![FieldColumn {
+                validity: None,
+                values: FieldValues::F64(numbers.to_vec()),
+            }],
+            ..Batch::default()
+        };
+        let closing = Windows {
+            keys: ["a"].into_iter().collect(),
+            starts: vec![0],
+            ends: vec![0],
+            counts: vec![u64::from(count) + numbers.len() as u64],
+        };
+        let groups = vec![0; numbers.len()];
+        let folded = accumulate_batch(&mut fold, &batch, &groups, &migrated.accumulators, &closing);
+        let outputs = folded.outputs;
+        if let Some(failure) = outputs.failures.first() {
+            return failure.message.clone();
+        }
+        let FieldValues::Json(values) = &outputs.fields[1].values else {
+            return format!("{:?}", outputs.fields[1].values);
+        };
+        String::from_utf8(values.get(0).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn state_of_version_1_goes_on() {
+        assert_eq!(continued(Aggregate::Sum, 1.5, 2, &[0.25]), "1.75");
+        assert_eq!(continued(Aggregate::Avg, 1.5, 1, &[1.0, 2.0]), "1.5");
+        assert_eq!(continued(Aggregate::Min, -1.5, 2, &[4.0]), "-1.5");
+        assert_eq!(continued(Aggregate::Max, -1.5, 2, &[4.0]), "4.0");
+        assert_eq!(continued(Aggregate::Count, 0.0, 2, &[4.0]), "S64([3])");
+        assert_eq!(
+            continued(Aggregate::Sum, f64::INFINITY, 2, &[1.0]),
+            "the sum of 3 events is out of range: inf"
+        );
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! What a window becomes: one JSON object, in which the aggregate goes by its own name.
 
-use dirigo_operator::prelude::*;
-use serde::ser::{SerializeMap, Serializer};
+use dirigo_operator::{
+    Encode, Number,
+    columns::FieldColumn,
+    fields::{AsJson, FieldType, FieldValue, OutputMode, Written},
+    prelude::*,
+};
 
 use crate::Aggregate;
 
@@ -9,39 +13,62 @@ use crate::Aggregate;
 #[derive(Debug)]
 pub struct Summary {
     key: String,
-    aggregate: Aggregate,
-    value: f64,
-    count: u64,
+    /// What was aggregated; nothing, where events are counted: a count goes by the name that every summary has anyway.
+    value: Option<Number>,
+    count: i64,
     start: i64,
     end: i64,
 }
 
 impl Summary {
-    pub(crate) fn new(window: &Window<'_>, aggregate: Aggregate, value: f64, count: u64) -> Summary {
-        let key = window.key_str().into_owned();
-        Summary {
-            key,
-            aggregate,
+    pub(crate) fn new(window: &Window<'_>, value: Option<Number>, count: u64) -> Result<Summary> {
+        Ok(Summary {
+            key: window.key_str().into_owned(),
             value,
-            count,
+            count: i64::try_from(count)?,
             start: window.start,
             end: window.end,
+        })
+    }
+
+    /// The fields of a summary of this aggregate.
+    pub(crate) fn fields(aggregate: Aggregate) -> Vec<Written> {
+        let field = |name: &str, field_type| Written::new(Field::new(name).expect("it is a name"), field_type);
+        let mut fields = vec![field("key", FieldType::Text)];
+        if aggregate != Aggregate::Count {
+            // A number is an f64 or an s64, which no other type has both of.
+            fields.push(field(name(aggregate), FieldType::Json));
         }
+        fields.extend(["count", "start", "end"].map(|name| field(name, FieldType::S64)));
+        fields
     }
 }
 
-impl Serialize for Summary {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry("key", &self.key)?;
-        // A count goes by the name that every summary has anyway.
-        if self.aggregate != Aggregate::Count {
-            object.serialize_entry(name(self.aggregate), &self.value)?;
+impl Encode for Summary {
+    const MODE: OutputMode = OutputMode::Replace;
+
+    fn types(&self) -> Vec<FieldType> {
+        let value = self.value.map(|_| FieldType::Json);
+        let types = [FieldType::Text].into_iter().chain(value);
+        types.chain([FieldType::S64; 3]).collect()
+    }
+
+    #[inline]
+    fn write_fields(&self, columns: &mut [FieldColumn], summaries: usize) -> Result<()> {
+        self.key.write(&mut columns[0], summaries)?;
+        let mut rest = &mut columns[1..];
+        if let Some(value) = &self.value {
+            AsJson(value).write(&mut rest[0])?;
+            rest = &mut rest[1..];
         }
-        object.serialize_entry("count", &self.count)?;
-        object.serialize_entry("start", &self.start)?;
-        object.serialize_entry("end", &self.end)?;
-        object.end()
+        for (column, integer) in rest.iter_mut().zip([self.count, self.start, self.end]) {
+            integer.write(column, summaries)?;
+        }
+        Ok(())
+    }
+
+    fn encode(&self, _: &mut Vec<u8>) -> Result<()> {
+        reject!("a summary is written as fields")
     }
 }
 

@@ -1,6 +1,10 @@
 //! `builtin:window`: the extremes of a field per key and window.
 
-use dirigo_operator::prelude::*;
+use dirigo_operator::{
+    Number,
+    fields::{FieldType, Read},
+    prelude::*,
+};
 
 /// The `config` of a `builtin:window`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -13,17 +17,20 @@ pub struct Config {
 /// The extremes so far, and of how many events.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Range {
-    min: f64,
-    max: f64,
+    min: Number,
+    max: Number,
     count: u64,
 }
+
+/// What version 1 kept.
+type RangeV1 = (f64, f64, u64);
 
 /// What a window becomes.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     key: String,
-    min: f64,
-    max: f64,
+    min: Number,
+    max: Number,
     count: u64,
     start: i64,
     end: i64,
@@ -37,8 +44,11 @@ pub struct Extremes {
 
 #[operator]
 impl Reduce for Extremes {
+    const STATE_VERSION: u32 = 2;
+    const OLDEST_STATE_VERSION: u32 = 1;
+
     type Config = Config;
-    type Event = Json;
+    type Event = Row;
     type Accumulator = Range;
     type Output = Summary;
 
@@ -46,16 +56,35 @@ impl Reduce for Extremes {
         Ok(Extremes { field: config.field })
     }
 
+    fn schema(&self) -> Schema {
+        Schema {
+            reads: vec![Read::required(self.field.clone(), FieldType::F64).exact()],
+            ..Schema::of::<Row, Summary>()
+        }
+    }
+
     fn zero(&self) -> Range {
         Range {
-            min: f64::INFINITY,
-            max: f64::NEG_INFINITY,
+            min: f64::INFINITY.into(),
+            max: f64::NEG_INFINITY.into(),
             count: 0,
         }
     }
 
-    fn add(&mut self, range: &mut Range, event: &Json) -> Result<()> {
-        let number = event.at(&self.field)?.number()?;
+    fn migrate(&mut self, from: u32, stored: Stored<'_>) -> Result<Range> {
+        if from != 1 {
+            return Err(stored.unknown());
+        }
+        let (min, max, count): RangeV1 = stored.read()?;
+        Ok(Range {
+            min: min.into(),
+            max: max.into(),
+            count,
+        })
+    }
+
+    fn add(&mut self, range: &mut Range, event: &Row) -> Result<()> {
+        let number = event.number_exact(0);
         *range = self.merge(
             *range,
             Range {
@@ -69,8 +98,8 @@ impl Reduce for Extremes {
 
     fn merge(&mut self, left: Range, right: Range) -> Range {
         Range {
-            min: left.min.min(right.min),
-            max: left.max.max(right.max),
+            min: if right.min < left.min { right.min } else { left.min },
+            max: if right.max > left.max { right.max } else { left.max },
             count: left.count + right.count,
         }
     }
@@ -92,7 +121,11 @@ impl Reduce for Extremes {
 
 #[cfg(test)]
 mod tests {
-    use dirigo_operator::testing::{Event, Tester};
+    use dirigo_operator::{
+        columns::Windows,
+        reduce::{finish_batch, migrate_batch},
+        testing::{Event, Tester},
+    };
     use serde_json::json;
 
     use super::*;
@@ -122,6 +155,36 @@ mod tests {
         let readings = [reading("a", 1, 2.0), reading("a", 2, 5.0), reading("a", 3, -1.5)];
         let parts = readings.each_ref().map(|reading| [reading.clone()]);
         assert_eq!(extremes().reduce_parts(parts), extremes().reduce(readings));
+    }
+
+    #[test]
+    fn integers_keep_their_digits() {
+        let reading = |number: &str| Event::from(&*format!(r#"{{"v":{number}}}"#)).key("a");
+        let outcome = extremes().reduce(["9007199254740995", "9007199254740993"].map(reading));
+        assert_eq!(
+            outcome.text(),
+            [r#"{"key":"a","min":9007199254740993,"max":9007199254740995,"count":2,"start":0,"end":0}"#]
+        );
+    }
+
+    #[test]
+    fn state_of_version_1_goes_on() {
+        let stored: Vec<u8> = [&[0], &(-1.5_f64).to_le_bytes()[..], &2.0_f64.to_le_bytes(), &[2]].concat();
+        let mut extremes = Extremes {
+            field: Field::new("v").unwrap(),
+        };
+        let migrated = migrate_batch(&mut extremes, 1, &[stored].into_iter().collect());
+        let windows = Windows {
+            keys: ["a"].into_iter().collect(),
+            starts: vec![0],
+            ends: vec![0],
+            counts: vec![2],
+        };
+        let finished = finish_batch(&mut extremes, &windows, &migrated.accumulators);
+        assert_eq!(
+            finished.values.unwrap().get(0),
+            br#"{"key":"a","min":-1.5,"max":2.0,"count":2,"start":0,"end":0}"#
+        );
     }
 
     #[test]

@@ -12,7 +12,10 @@ use crate::text::Text;
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Outputs, Rejection};
-use dirigo_ground::fields::{Bits, FieldColumn, FieldType, FieldValues, Fields, NamedColumn, OutputMode, Read, Schema};
+use dirigo_ground::fields::{
+    Bits, FieldColumn, FieldType, FieldValues, Fields, NamedColumn, OutputMode, Rounded, Schema,
+};
+use dirigo_json::LongInteger;
 
 /// `types.batch`; shares the columns of a [`Batch`], so that lowering is the only copy.
 #[derive(ComponentType, Lower)]
@@ -21,21 +24,50 @@ pub(crate) struct BatchArg {
     times: Arc<Vec<i64>>,
     keys: Arc<Column>,
     fields: Vec<FieldArg>,
+    integers: Vec<IntegerArg>,
     values: Option<Arc<Column>>,
 }
 
 impl BatchArg {
     /// What an operator of this schema is handed of a batch, of which the fields are known that it reads.
     pub(crate) fn of(batch: &Batch, schema: &Schema) -> Self {
-        let field = |read: &Read| {
+        let (mut fields, mut integers) = (Vec::with_capacity(schema.reads.len()), Vec::new());
+        for (field, read) in (0..).zip(&schema.reads) {
             let column = batch.fields.get(&read.field, read.field_type);
-            FieldArg::from(&**column.expect("fields that are read were extracted before the call"))
-        };
+            let column = column.expect("fields that are read were extracted before the call");
+            fields.push(FieldArg::from(&**column));
+            if read.is_exact {
+                integers.extend(column.rounded.iter().map(|rounded| IntegerArg::of(field, rounded)));
+            }
+        }
         Self {
             times: batch.times.clone(),
             keys: batch.keys.clone(),
-            fields: schema.reads.iter().map(field).collect(),
+            fields,
+            integers,
             values: schema.raw.then(|| batch.values.to_column()),
+        }
+    }
+}
+
+/// `types.exact-integer`.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct IntegerArg {
+    field: u32,
+    event: u32,
+    value: i64,
+}
+
+impl IntegerArg {
+    fn of(field: u32, rounded: &Rounded) -> Self {
+        let LongInteger::S64(value) = rounded.integer else {
+            panic!("an event with a longer one is not handed over");
+        };
+        Self {
+            field,
+            event: rounded.index,
+            value,
         }
     }
 }
@@ -156,9 +188,8 @@ impl RawFieldColumn {
         }
         validation::same_length("fields.values", values.len(), items)?;
         Ok(FieldColumn {
-            values,
             validity,
-            mistyped: Vec::new(),
+            ..FieldColumn::of(values)
         })
     }
 }
@@ -272,7 +303,10 @@ impl RawOutputs {
             None if origins.is_empty() => Column::default(),
             None => return Err(InvalidResult::NoValues),
         };
-        validation::same_length("fields", self.fields.len(), schema.writes.len())?;
+        // Nor has it fields, or columns of nothing.
+        if !(origins.is_empty() && self.fields.is_empty()) {
+            validation::same_length("fields", self.fields.len(), schema.writes.len())?;
+        }
         let fields = self.fields.into_iter().zip(&schema.writes);
         let fields = fields.map(|(field, written)| {
             let column = field.validate(written.field_type, origins.len())?;

@@ -56,6 +56,7 @@ pub(crate) struct RawRead {
     name: Text,
     kind: RawType,
     optional: bool,
+    exact: bool,
 }
 
 /// `lifecycle.written`.
@@ -116,12 +117,19 @@ impl RawSchema {
         let invalid = |problem: String| InvalidResult::Schema { problem };
         let field = |name: Text| Field::new(String::from(name)).map_err(|error| invalid(error.message().to_owned()));
         let mut reads: Vec<Read> = Vec::new();
-        for RawRead { name, kind, optional } in self.reads.into_items() {
+        for raw in self.reads.into_items() {
             let read = Read {
-                field: Arc::new(field(name)?),
-                field_type: kind.into(),
-                is_optional: optional,
+                field: Arc::new(field(raw.name)?),
+                field_type: raw.kind.into(),
+                is_optional: raw.optional,
+                is_exact: raw.exact,
             };
+            if read.is_exact && read.field_type != FieldType::F64 {
+                return Err(invalid(format!(
+                    "it reads `{}` as {} and `exact`, which is of f64 alone",
+                    read.field, read.field_type
+                )));
+            }
             if let Some(other) = reads.iter().find(|other| copy_the_same(&read, other)) {
                 return Err(invalid(format!(
                     "it reads `{}` as {} and `{}` as {}, one of which lies in the other",

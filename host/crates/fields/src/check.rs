@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::Rejection;
 use dirigo_ground::fields::{FieldColumn, FieldType, Read};
-use dirigo_json::locate;
+use dirigo_json::{LongInteger, locate};
 
 use crate::extract::{self, Wanted};
 
@@ -36,14 +36,18 @@ pub fn failures(batch: &Batch, reads: &[Read]) -> Vec<Rejection> {
             let column = batch.fields.get(&read.field, read.field_type);
             (read, column.expect("what is read is known of a batch by then"))
         })
-        .filter(|(read, column)| !column.mistyped.is_empty() || (!read.is_optional && column.validity.is_some()))
+        .filter(|(read, column)| {
+            let lacks_values = !read.is_optional && column.validity.is_some();
+            lacks_values || !column.mistyped.is_empty() || (read.is_exact && !column.rounded.is_empty())
+        })
         .collect();
     if columns.is_empty() {
         return Vec::new();
     }
     let fails = |(read, column): &&(&Read, &Arc<FieldColumn>), event: usize, index: u32| {
         let is_missing = !read.is_optional && !column.is_valid(event);
-        is_missing || column.mistyped.binary_search(&index).is_ok()
+        let is_too_long = read.is_exact && column.rounded_at(index) == Some(LongInteger::Longer);
+        is_missing || is_too_long || column.mistyped.binary_search(&index).is_ok()
     };
     let mut failures = Vec::new();
     for (index, event) in (0_u32..).zip(0..batch.len()) {
@@ -71,6 +75,7 @@ fn reason(value: &[u8], read: &Read) -> String {
     let refused = match read.field_type {
         FieldType::Boolean => place.truth().err(),
         FieldType::S64 => place.integer().err(),
+        FieldType::F64 if read.is_exact => place.exact_number().err(),
         FieldType::F64 => place.number().err(),
         FieldType::Text => place.text().err(),
         FieldType::Json => place.required().err(),
@@ -127,6 +132,7 @@ mod tests {
             field: Arc::new(Field::new(name).unwrap()),
             field_type,
             is_optional,
+            is_exact: false,
         }
     }
 
@@ -187,6 +193,25 @@ mod tests {
             let found = failures_of(&[document], &[read("v", field_type, false)]);
             assert_eq!(found, [(0, message.to_owned())], "{document} as {field_type}");
         }
+    }
+
+    #[test]
+    fn an_integer_that_neither_type_holds_is_lacking_where_it_is_read_exactly() {
+        let nearest = [read("v", FieldType::F64, false)];
+        let exact = nearest.clone().map(|read| Read { is_exact: true, ..read });
+        let documents = [
+            r#"{"v":9007199254740993}"#,
+            r#"{"v":18446744073709551615}"#,
+            r#"{"v":1e300}"#,
+            r#"{"v":"x"}"#,
+        ];
+        let too_long = "field `v` is the integer 18446744073709551615, which neither f64 nor s64 holds";
+        let no_number = "field `v` is the string \"x\", not a number";
+        assert_eq!(failures_of(&documents, &nearest), [(3, no_number.to_owned())]);
+        assert_eq!(
+            failures_of(&documents, &exact),
+            [(1, too_long.to_owned()), (3, no_number.to_owned())]
+        );
     }
 
     #[test]

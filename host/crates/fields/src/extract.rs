@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use dirigo_ground::batch::Column;
-use dirigo_ground::fields::{Bits, FieldColumn, FieldType, FieldValues, NamedColumn};
+use dirigo_ground::fields::{Bits, FieldColumn, FieldType, FieldValues, NamedColumn, Rounded};
 use dirigo_json::{FIELDS_MAX, Field, Finder, Kind, Value, find};
 
 /// A field that is wanted, and as what.
@@ -36,6 +36,7 @@ struct Growing {
     values: FieldValues,
     validity: Option<Bits>,
     mistyped: Vec<u32>,
+    rounded: Vec<Rounded>,
 }
 
 impl Extraction {
@@ -47,6 +48,7 @@ impl Extraction {
             values: FieldValues::none_of(field_type),
             validity: None,
             mistyped: Vec::new(),
+            rounded: Vec::new(),
         });
         Self {
             columns: columns.collect(),
@@ -104,6 +106,7 @@ impl Extraction {
                 values: column.values,
                 validity: column.validity,
                 mistyped: column.mistyped,
+                rounded: column.rounded,
             }),
         });
         columns.collect()
@@ -188,7 +191,14 @@ impl Growing {
             return self.push_null();
         };
         let is_taken = match &mut self.values {
-            FieldValues::F64(values) => take(values, value.as_number().filter(|number| number.is_finite())),
+            FieldValues::F64(values) => {
+                let number = value.as_number().filter(|number| number.is_finite());
+                if let Some(integer) = number.and_then(|number| value.as_long_integer(number)) {
+                    let index = u32::try_from(values.len()).expect("a batch is small");
+                    self.rounded.push(Rounded { index, integer });
+                }
+                take(values, number)
+            }
             FieldValues::S64(values) => take(values, value.as_integer()),
             FieldValues::Text(values) => value.as_text().map(|text| values.push(text.as_bytes())).is_some(),
             FieldValues::Json(values) => {
@@ -213,6 +223,7 @@ impl Growing {
     fn truncate(&mut self, events: usize) {
         let kept: Vec<u32> = (0..).take(events).collect();
         self.mistyped.retain(|&index| (index as usize) < events);
+        self.rounded.retain(|rounded| (rounded.index as usize) < events);
         self.validity = self.validity.take().map(|validity| validity.gather(&kept));
         self.values = self.values.gather(&kept);
     }
@@ -248,6 +259,8 @@ pub(crate) fn bytes(value: Value<'_>) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use dirigo_json::LongInteger;
+
     use super::*;
 
     fn extracted(documents: &[&str], name: &str, field_type: FieldType) -> FieldColumn {
@@ -278,6 +291,11 @@ mod tests {
         assert_eq!(numbers.values, FieldValues::F64(wanted.to_vec()));
         assert_eq!(numbers.validity.unwrap().bytes(), [0b0000_0011]);
         assert_eq!(numbers.mistyped, [4, 5, 6, 7]);
+        let rounded = Rounded {
+            index: 1,
+            integer: LongInteger::S64(-9_007_199_254_740_993),
+        };
+        assert_eq!(numbers.rounded, [rounded]);
         let integers = extracted(&DOCUMENTS, "v", FieldType::S64);
         assert_eq!(
             integers.values,

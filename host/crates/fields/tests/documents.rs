@@ -309,11 +309,7 @@ fn written_back(documents: &mut Documents, document: &[u8], parsed: Option<&Valu
     json.push(text.as_bytes());
     let column = |name: &str, values: FieldValues| NamedColumn {
         field: Arc::new(Field::new(name).unwrap()),
-        column: Arc::new(FieldColumn {
-            values,
-            validity: None,
-            mistyped: Vec::new(),
-        }),
+        column: Arc::new(FieldColumn::of(values)),
     };
     let columns = [
         column("a", FieldValues::F64(vec![-1.5])),
@@ -333,4 +329,31 @@ fn written_back(documents: &mut Documents, document: &[u8], parsed: Option<&Valu
     wanted.insert("new".to_owned(), serde_json::from_str(&text).unwrap());
     wanted.insert("b".to_owned(), i64::MIN.into());
     assert_eq!(after, Value::Object(wanted), "{shown}");
+}
+
+/// A column that was written and one that is taken out of the values again say the same: no `f64` becomes an integer that it was not.
+#[test]
+fn a_number_that_is_written_reads_back_as_the_same_number() {
+    let field = Arc::new(Field::new("n").unwrap());
+    let mut random = Documents(0x5eed);
+    let mut numbers: Vec<f64> = vec![9_007_199_254_740_992.0, 1e15, 1e16, 1e17, -1e22, 1e23, f64::MAX, 5e-324];
+    while numbers.len() < 20_000 {
+        let bits = random.below(1 << 53) << 11 | random.below(1 << 11);
+        // Half of them around 2^53, where the way of writing changes.
+        let near = f64::from_bits(0x4330_0000_0000_0000 + (bits >> 9));
+        numbers.extend([f64::from_bits(bits), near].into_iter().filter(|number| number.is_finite()));
+    }
+    let written = [NamedColumn {
+        field: field.clone(),
+        column: Arc::new(FieldColumn::of(FieldValues::F64(numbers.clone()))),
+    }];
+    let mut values = Column::default();
+    for index in 0..numbers.len() {
+        let mut buffer = Vec::new();
+        write_extended(b"{}", &written, index, &mut buffer).unwrap();
+        values.push(&buffer);
+    }
+    let mut extraction = Extraction::of(vec![(field, FieldType::F64)]);
+    extraction.extend(&values, 0..values.len());
+    assert_eq!(*extraction.finish()[0].column, *written[0].column);
 }

@@ -127,14 +127,19 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_batch_are_as_large_as_the_whole() {
-        use crate::fields::{Bits, FieldColumn, FieldValues, NamedColumn};
+        use crate::fields::{Bits, FieldColumn, FieldValues, NamedColumn, Rounded};
         use crate::lineage::Ticket;
+        let rounded = |index| Rounded {
+            index,
+            integer: dirigo_json::LongInteger::Longer,
+        };
         let named = |name: &str, values: FieldValues| NamedColumn {
             field: Arc::new(dirigo_json::Field::new(name).unwrap()),
             column: Arc::new(FieldColumn {
                 validity: Some(Bits::of(values.len(), true)),
                 values,
                 mistyped: vec![3],
+                rounded: vec![rounded(3), rounded(5)],
             }),
         };
         let texts = |length: usize| {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use dirigo_json::Field;
+use dirigo_json::{Field, LongInteger};
 
 use crate::column::Column;
 
@@ -280,9 +280,31 @@ pub struct FieldColumn {
     pub validity: Option<Bits>,
     /// The events, rising, that have something else there, or whose value is not JSON. None of them is valid.
     pub mistyped: Vec<u32>,
+    /// For [`FieldType::F64`]: the integers, by rising event, of which the value is only the nearest.
+    pub rounded: Vec<Rounded>,
+}
+
+/// An integer that an `f64` does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rounded {
+    /// Of which event.
+    pub index: u32,
+    /// Which it is.
+    pub integer: LongInteger,
 }
 
 impl FieldColumn {
+    /// Values that all events have, each as it is.
+    #[must_use]
+    pub fn of(values: FieldValues) -> Self {
+        Self {
+            values,
+            validity: None,
+            mistyped: Vec::new(),
+            rounded: Vec::new(),
+        }
+    }
+
     /// The number of events.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -305,11 +327,23 @@ impl FieldColumn {
     /// The bytes that its values take.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.values.size()
+        self.values.size() + size_of_val(&self.rounded[..])
+    }
+
+    /// Of event `index`, the integer of which its value is only the nearest.
+    #[must_use]
+    #[inline]
+    pub fn rounded_at(&self, index: u32) -> Option<LongInteger> {
+        let at = self.rounded.binary_search_by_key(&index, |rounded| rounded.index);
+        at.ok().map(|at| self.rounded[at].integer)
     }
 
     fn gather(&self, indexes: &[u32]) -> Self {
         let is_mistyped = |index: &u32| self.mistyped.binary_search(index).is_ok();
+        let rounded = |(index, from): (u32, &u32)| {
+            let integer = self.rounded_at(*from)?;
+            Some(Rounded { index, integer })
+        };
         Self {
             values: self.values.gather(indexes),
             validity: self.validity.as_ref().map(|validity| validity.gather(indexes)),
@@ -321,16 +355,25 @@ impl FieldColumn {
                     .map(|(at, _)| at)
                     .collect(),
             },
+            rounded: match self.rounded[..] {
+                [] => Vec::new(),
+                _ => (0..).zip(indexes).filter_map(rounded).collect(),
+            },
         }
     }
 
     fn slice(&self, range: Range<usize>) -> Self {
-        let shift = |&index: &u32| {
+        let shift = |index: u32| {
             let at = (index as usize).checked_sub(range.start)?;
             (at < range.len()).then(|| u32::try_from(at).expect("it is below what it was"))
         };
+        let rounded = |&Rounded { index, integer }: &Rounded| {
+            let index = shift(index)?;
+            Some(Rounded { index, integer })
+        };
         Self {
-            mistyped: self.mistyped.iter().filter_map(shift).collect(),
+            mistyped: self.mistyped.iter().copied().filter_map(shift).collect(),
+            rounded: self.rounded.iter().filter_map(rounded).collect(),
             values: self.values.slice(range.clone()),
             validity: self.validity.as_ref().map(|validity| validity.slice(range.clone())),
         }
@@ -344,8 +387,13 @@ impl FieldColumn {
             validity.extend(&all(other));
             self.validity = Some(validity);
         }
-        let shift = |index: &u32| index + u32::try_from(before).expect("a batch is small");
-        self.mistyped.extend(other.mistyped.iter().map(shift));
+        let shift = |index: u32| index + u32::try_from(before).expect("a batch is small");
+        self.mistyped.extend(other.mistyped.iter().copied().map(shift));
+        self.rounded
+            .extend(other.rounded.iter().map(|&Rounded { index, integer }| Rounded {
+                index: shift(index),
+                integer,
+            }));
         self.values.extend(&other.values);
     }
 }
@@ -464,6 +512,8 @@ pub struct Read {
     pub field_type: FieldType,
     /// Whether events without it are handed over.
     pub is_optional: bool,
+    /// For [`FieldType::F64`]: whether it gets integers that an `f64` does not hold exactly, or not at all.
+    pub is_exact: bool,
 }
 
 /// A field that an operator writes.
@@ -497,9 +547,9 @@ mod tests {
 
     fn column(values: Vec<i64>, validity: &str, mistyped: &[u32]) -> FieldColumn {
         FieldColumn {
-            values: FieldValues::S64(values),
             validity: (!validity.is_empty()).then(|| bits(validity)),
             mistyped: mistyped.to_vec(),
+            ..FieldColumn::of(FieldValues::S64(values))
         }
     }
 
@@ -536,6 +586,35 @@ mod tests {
         let plain = fields(column(vec![7, 8], "", &[]));
         let joined = Fields::concat([&plain, &all].into_iter());
         assert_eq!(*only(&joined), column(vec![7, 8, 10, 0, 12, 0, 14], "1110101", &[5]));
+    }
+
+    #[test]
+    fn integers_that_were_rounded_stay_with_their_events() {
+        let numbers = |length: u32, rounded: &[(u32, LongInteger)]| FieldColumn {
+            rounded: rounded
+                .iter()
+                .map(|&(index, integer)| Rounded { index, integer })
+                .collect(),
+            ..FieldColumn::of(FieldValues::F64((0..length).map(f64::from).collect()))
+        };
+        let rounded_of = |fields: &Fields| {
+            let column = &fields.columns()[0].column;
+            (0..)
+                .take(column.len())
+                .map(|index| column.rounded_at(index))
+                .collect::<Vec<_>>()
+        };
+        let (long, longer) = (Some(LongInteger::S64(7)), Some(LongInteger::Longer));
+        let all = fields(numbers(5, &[(1, LongInteger::S64(7)), (4, LongInteger::Longer)]));
+        assert_eq!(rounded_of(&all), [None, long, None, None, longer]);
+        assert_eq!(rounded_of(&all.gather(&[4, 0, 1, 4])), [longer, None, long, longer]);
+        assert_eq!(rounded_of(&all.slice(&(1..4))), [long, None, None]);
+        let joined = Fields::concat([&fields(numbers(1, &[])), &all, &all.slice(&(4..5))].into_iter());
+        assert_eq!(rounded_of(&joined), [None, None, long, None, None, longer, longer]);
+        assert_eq!(
+            joined.size(),
+            fields(numbers(1, &[])).size() + all.size() + all.slice(&(4..5)).size()
+        );
     }
 
     #[test]

@@ -103,9 +103,8 @@ mod tests {
         NamedColumn {
             field: Arc::new(Field::new(name).unwrap()),
             column: Arc::new(FieldColumn {
-                values,
                 validity,
-                mistyped: Vec::new(),
+                ..FieldColumn::of(values)
             }),
         }
     }

@@ -237,11 +237,7 @@ mod tests {
     fn numbers(name: &str, numbers: &[i64]) -> NamedColumn {
         NamedColumn {
             field: Arc::new(Field::new(name).unwrap()),
-            column: Arc::new(FieldColumn {
-                values: FieldValues::S64(numbers.to_vec()),
-                validity: None,
-                mistyped: Vec::new(),
-            }),
+            column: Arc::new(FieldColumn::of(FieldValues::S64(numbers.to_vec()))),
         }
     }
 

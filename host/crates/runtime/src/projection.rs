@@ -82,6 +82,7 @@ mod tests {
                     field: field(name),
                     field_type: FieldType::F64,
                     is_optional: false,
+                    is_exact: false,
                 })
                 .collect(),
             raw: false,

@@ -37,6 +37,7 @@ fn schema(lie: &str) -> Schema {
         name: name.to_owned(),
         kind: FieldType::F64,
         optional: true,
+        exact: false,
     };
     let raw = Schema {
         reads: Vec::new(),
@@ -65,6 +66,14 @@ fn schema(lie: &str) -> Schema {
                     ..read(name)
                 })
                 .into(),
+            ..fields
+        },
+        "schema: a text that is exact" => Schema {
+            reads: vec![Field {
+                kind: FieldType::Text,
+                exact: true,
+                ..read("a")
+            }],
             ..fields
         },
         "schema: 129 fields" => Schema {
