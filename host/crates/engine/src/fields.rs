@@ -20,7 +20,7 @@ const PIECE_BYTES: usize = 16 << 10;
 pub(crate) async fn provide(batch: &Batch, schema: &Schema, yielder: &mut Yielder) -> Result<Batch, Vec<Rejection>> {
     let mut batch = batch.clone();
     let lacking = lacking(&batch, &schema.reads);
-    if (schema.raw || !lacking.is_empty()) && batch.values.is_written() {
+    if (schema.raw || !lacking.is_empty()) && !batch.values.are_bytes() {
         batch.values = whole(&batch.values, yielder).await;
     }
     if !lacking.is_empty() {
@@ -28,7 +28,7 @@ pub(crate) async fn provide(batch: &Batch, schema: &Schema, yielder: &mut Yielde
         let mut extraction = Extraction::of(lacking);
         let mut rest = 0..batch.len();
         while !rest.is_empty() {
-            let piece = piece(&values, &rest);
+            let piece = piece(&rest, |range| values.slice_bytes(range));
             rest.start = piece.end;
             extraction.extend(&values, piece);
             yielder.yield_if_due().await;
@@ -41,12 +41,12 @@ pub(crate) async fn provide(batch: &Batch, schema: &Schema, yielder: &mut Yielde
     if failures.is_empty() { Ok(batch) } else { Err(failures) }
 }
 
-/// Values with what was written in them.
+/// Values as bytes.
 async fn whole(values: &Values, yielder: &mut Yielder) -> Values {
     let mut whole = Column::with_capacity(values.len(), values.size());
     let mut rest = 0..values.len();
     while !rest.is_empty() {
-        let piece = piece(values.base(), &rest);
+        let piece = piece(&rest, |range| values.slice_bytes(range));
         rest.start = piece.end;
         whole.extend(&values.whole(piece));
         yielder.yield_if_due().await;
@@ -54,11 +54,11 @@ async fn whole(values: &Values, yielder: &mut Yielder) -> Values {
     whole.into()
 }
 
-/// As many of these values as are read between two looks at the clock, or one.
-fn piece(values: &Column, rest: &Range<usize>) -> Range<usize> {
+/// As many of the rest as are read between two looks at the clock, or one; `slice_bytes` says how many bytes a range has.
+fn piece(rest: &Range<usize>, slice_bytes: impl Fn(Range<usize>) -> usize) -> Range<usize> {
     let mut bytes = 0;
     let fits = |&index: &usize| {
-        bytes += values.slice_bytes(index..index + 1);
+        bytes += slice_bytes(index..index + 1);
         bytes <= PIECE_BYTES
     };
     let fitting = rest.clone().take_while(fits).count();
@@ -101,10 +101,9 @@ pub(crate) async fn write(
 /// Whether what the schema writes can be put into every event: each is an object, for a field of it was read, and what is written are
 /// members of it.
 fn are_objects(batch: &Batch, schema: &Schema) -> bool {
-    let is_object = |value: &[u8]| value.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     schema.writes.iter().all(|written| written.field.is_top_level())
         && schema.reads.iter().any(|read| !read.is_optional)
-        && batch.values.base().iter().all(is_object)
+        && batch.values.are_objects()
 }
 
 /// Keeps written fields as columns next to the values of the events that outputs come from. Gives the origins of outputs that cannot be
@@ -123,11 +122,10 @@ fn extend(outputs: &mut Outputs, batch: &Batch, bytes_max: usize) -> Result<Vec<
     outputs.values = if is_one_to_one(outputs, batch) {
         batch.values.with_written(columns)
     } else {
-        let base = batch.values.base();
         let sizes = outputs
             .origins
             .iter()
-            .map(|&origin| base.slice_bytes(origin as usize..origin as usize + 1));
+            .map(|&origin| batch.values.slice_bytes(origin as usize..origin as usize + 1));
         if sizes.sum::<usize>() > bytes_max {
             return Err(Failure::TooMuchOutput { bytes_max });
         }
