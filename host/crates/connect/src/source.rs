@@ -55,9 +55,10 @@ impl Intake {
     /// An empty one, of whose events these fields are wanted.
     #[must_use]
     pub fn wanting(fields: &[Wanted]) -> Self {
-        let mut intake = Self::default();
-        intake.fields = Extraction::of(fields.to_vec());
-        intake
+        Self {
+            fields: Extraction::of(fields.to_vec()),
+            ..Self::default()
+        }
     }
 
     /// Appends a record that could not be accepted, or its first [`REFUSED_BYTES_MAX`] bytes.

@@ -52,6 +52,7 @@ impl Extraction {
     }
 
     /// The fields that are wanted.
+    #[must_use]
     pub fn fields(&self) -> impl ExactSizeIterator<Item = &Arc<Field>> {
         self.columns.iter().map(|column| &column.field)
     }

@@ -25,10 +25,10 @@ fn column_type(word: &str) -> ColumnType {
 }
 
 fn reading(types: &[(&str, &str)], nulls: &[&str], reads: &[Wanted]) -> Reading {
-    let typed = |&(name, word): &(&str, &str)| (name.to_owned(), column_type(word));
+    let to_type = |&(name, word): &(&str, &str)| (name.to_owned(), column_type(word));
     Reading {
         cells: Arc::new(CellRules {
-            types: types.iter().map(typed).collect(),
+            types: types.iter().map(to_type).collect(),
             nulls: nulls.iter().map(|&null| null.to_owned()).collect(),
         }),
         reads: reads.into(),
