@@ -123,9 +123,9 @@ fn operators_that_read_payloads_get_objects() {
             guest("map").display()
         ),
     );
-    folder.write("in.csv", "a,b\n1,\"x,\"\"y\"\"\"\n");
+    folder.write("in.csv", "n,b\n1,\"x,\"\"y\"\"\"\n");
     Dirigo::run(&folder, ["pipeline.toml"]).finish().succeeds();
-    assert_eq!(folder.read("out.jsonl"), "{\"a\":1,\"b\":\"x,\\\"y\\\"\"}\n");
+    assert_eq!(folder.read("out.jsonl"), "{\"n\":1,\"b\":\"x,\\\"y\\\"\"}\n");
 }
 
 #[test]
