@@ -1,8 +1,8 @@
-//! The whole process: two million sensor readings as JSON, file to file, through the built-in map, filter and reduce,
-//! next to a native program that does the same with serde in one loop.
+//! The whole process: two million sensor readings as JSON, and as CSV, file to file, through the built-in map, filter and reduce,
+//! next to native programs that do the same in one loop with serde, and with the `csv` crate.
 //!
 //! `cargo bench --bench json` prints wall and processor time of both, the ratios, and the peak memory of `dirigo run` at two
-//! lengths of input. Runs take turns; medians count.
+//! lengths of input. Runs take turns; medians count. `cargo bench --bench json -- csv` measures one of the formats.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
@@ -53,27 +53,42 @@ kind = "file"
 path = "averages.jsonl"
 "#;
 
-/// Set, to a folder, where this program is to be the native one.
+/// Set, to an input, where this program is to be the native one.
 const NATIVE: &str = "DIRIGO_BENCH_NATIVE";
 
+/// How readings are written; also the ending of their file.
+const FORMATS: [&str; 2] = ["jsonl", "csv"];
+
 fn main() {
-    if let Some(folder) = std::env::var_os(NATIVE) {
-        return native_program(Path::new(&folder));
+    if let Some(input) = std::env::var_os(NATIVE) {
+        return native_program(Path::new(&input));
     }
     let folder = tempfile::tempdir().expect("a temporary directory can be made");
     let folder = folder.path();
     std::fs::write(folder.join("pipeline.toml"), PIPELINE).expect("the folder can be written");
-    write_readings(&folder.join("few.jsonl"), FEW_READINGS);
-    write_readings(&folder.join("readings.jsonl"), READINGS);
+    let asked: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_asked = |format: &&str| asked.is_empty() || asked.iter().any(|word| word == format);
+    FORMATS
+        .into_iter()
+        .filter(is_asked)
+        .for_each(|format| compare(folder, format));
+}
 
+fn compare(folder: &Path, format: &str) {
+    let (few, all) = (
+        folder.join(format!("few.{format}")),
+        folder.join(format!("readings.{format}")),
+    );
+    write_readings(&few, FEW_READINGS);
+    write_readings(&all, READINGS);
     let (mut native_runs, mut dirigo_runs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        native_runs.push(native(folder));
-        dirigo_runs.push(dirigo(folder, &[]));
+        native_runs.push(native(&all));
+        dirigo_runs.push(dirigo(folder, &all));
     }
     let (native, dirigo) = (median(native_runs), median(dirigo_runs));
-    let few = self::dirigo(folder, &["-s", "source.readings.path=few.jsonl"]);
-    println!("{READINGS} readings            native      dirigo     ratio");
+    let few = self::dirigo(folder, &few);
+    println!("{READINGS} readings, {format:<9}  native      dirigo     ratio");
     println!(
         "wall, s              {:>9.3}   {:>9.3}   {:>7.2}",
         native.wall_s,
@@ -105,6 +120,10 @@ fn main() {
     );
 }
 
+fn is_csv(input: &Path) -> bool {
+    input.extension().is_some_and(|extension| extension == "csv")
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Run {
     wall_s: f64,
@@ -119,30 +138,38 @@ fn median(mut runs: Vec<Run>) -> Run {
 
 fn write_readings(path: &Path, count: u64) {
     let mut file = BufWriter::new(File::create(path).expect("the folder can be written"));
+    if is_csv(path) {
+        writeln!(file, "sensor,ts,value,unit").expect("the disk has room");
+    }
     for index in 0..count {
         let (key, value) = support::event(index);
         let sensor = u64::from_le_bytes(key);
         let value = f64::from_le_bytes(value[..8].try_into().expect("eight bytes"));
         let ts = 1_704_067_200_000 + index * 1_000;
-        writeln!(
-            file,
-            r#"{{"sensor":"sensor-{sensor:06}","ts":{ts},"value":{value:.2},"unit":"C"}}"#
-        )
-        .expect("the disk has room");
+        let written = if is_csv(path) {
+            writeln!(file, "sensor-{sensor:06},{ts},{value:.2},C")
+        } else {
+            writeln!(
+                file,
+                r#"{{"sensor":"sensor-{sensor:06}","ts":{ts},"value":{value:.2},"unit":"C"}}"#
+            )
+        };
+        written.expect("the disk has room");
     }
     file.flush().expect("the disk has room");
 }
 
-fn dirigo(folder: &Path, options: &[&str]) -> Run {
+fn dirigo(folder: &Path, input: &Path) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dirigo"));
-    command.arg("run").arg(folder.join("pipeline.toml")).args(options);
+    command.arg("run").arg(folder.join("pipeline.toml")).arg("-s");
+    command.arg(format!("source.readings.path={}", input.display()));
     measured(command.stderr(Stdio::null()))
 }
 
 /// Runs this very program as the native one, so that both pay for a process.
-fn native(folder: &Path) -> Run {
+fn native(input: &Path) -> Run {
     let program = std::env::current_exe().expect("the program has a path");
-    measured(Command::new(program).env(NATIVE, folder))
+    measured(Command::new(program).env(NATIVE, input))
 }
 
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
@@ -173,36 +200,54 @@ struct Average<'a> {
 }
 
 /// The same job in one loop: parse, scale, compare, add up by sensor, write an average of every five.
-fn native_program(folder: &Path) {
-    let input = BufReader::with_capacity(
-        1 << 18,
-        File::open(folder.join("readings.jsonl")).expect("it was written"),
-    );
-    let mut output = BufWriter::with_capacity(
-        1 << 18,
-        File::create(folder.join("native.jsonl")).expect("the folder can be written"),
-    );
-    let mut sums: HashMap<String, (f64, u64)> = HashMap::default();
-    for line in input.split(b'\n') {
-        let line = line.expect("the file can be read");
-        let reading: Reading<'_> = serde_json::from_slice(&line).expect("it was written as JSON");
-        let fahrenheit = reading.value * 1.8 + 32.0;
-        if fahrenheit <= 50.0 {
-            continue;
+fn native_program(input: &Path) {
+    let file = File::open(input).expect("it was written");
+    let output = File::create(input.with_extension("out")).expect("the folder can be written");
+    let mut averages = Averages {
+        output: BufWriter::with_capacity(1 << 18, output),
+        sums: HashMap::default(),
+    };
+    if is_csv(input) {
+        let mut reader = csv::ReaderBuilder::new().buffer_capacity(1 << 18).from_reader(file);
+        let mut record = csv::ByteRecord::new();
+        while reader.read_byte_record(&mut record).expect("it was written as CSV") {
+            let text = |field: usize| str::from_utf8(&record[field]).expect("it was written as UTF-8");
+            averages.add(text(0), text(2).parse().expect("it was written as a number"));
         }
-        let (sum, count) = sums.entry_ref(reading.sensor).or_default();
+    } else {
+        for line in BufReader::with_capacity(1 << 18, file).split(b'\n') {
+            let line = line.expect("the file can be read");
+            let reading: Reading<'_> = serde_json::from_slice(&line).expect("it was written as JSON");
+            averages.add(reading.sensor, reading.value);
+        }
+    }
+    averages.output.flush().expect("the disk has room");
+}
+
+struct Averages {
+    output: BufWriter<File>,
+    sums: HashMap<String, (f64, u64)>,
+}
+
+impl Averages {
+    #[inline]
+    fn add(&mut self, sensor: &str, celsius: f64) {
+        let fahrenheit = celsius * 1.8 + 32.0;
+        if fahrenheit <= 50.0 {
+            return;
+        }
+        let (sum, count) = self.sums.entry_ref(sensor).or_default();
         *sum += fahrenheit;
         *count += 1;
         if *count == 5 {
             let average = Average {
-                key: reading.sensor,
+                key: sensor,
                 avg: *sum / 5.0,
                 count: 5,
             };
-            serde_json::to_writer(&mut output, &average).expect("the disk has room");
-            output.write_all(b"\n").expect("the disk has room");
+            serde_json::to_writer(&mut self.output, &average).expect("the disk has room");
+            self.output.write_all(b"\n").expect("the disk has room");
             (*sum, *count) = (0.0, 0);
         }
     }
-    output.flush().expect("the disk has room");
 }

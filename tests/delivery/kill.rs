@@ -101,7 +101,7 @@ fn left(folder: &Folder) -> Left {
 
 /// Kills runs of a pipeline at random moments until one reaches its end, or there have been so many kills; then lets one end.
 /// Gives the kills.
-fn kill(folder: &Folder, kills: u64, random: &mut Random) -> u64 {
+pub(crate) fn kill(folder: &Folder, kills: u64, random: &mut Random) -> u64 {
     let mut killed = 0;
     while killed < kills {
         let workers = 1 + random.next() % 3;

@@ -16,6 +16,7 @@ mod support;
 
 mod checkpoints;
 mod csv;
+mod csv_source;
 mod dead_letters;
 mod delivery_semantics;
 mod evolution;

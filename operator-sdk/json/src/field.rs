@@ -97,6 +97,14 @@ impl Field {
         self.steps[0].index.is_none()
     }
 
+    /// The name of the first step, and where the field is in what lies there; `None` where it is that itself.
+    #[must_use]
+    pub fn split(&self) -> (&str, Option<Field>) {
+        let names: Vec<String> = self.steps[1..].iter().map(|step| step.name.clone()).collect();
+        let below = (!names.is_empty()).then(|| Field::from_names(&names));
+        (&self.steps[0].name, below)
+    }
+
     /// Whether it is a member of the document itself, not of what lies in it.
     #[must_use]
     pub fn is_top_level(&self) -> bool {

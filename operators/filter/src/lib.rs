@@ -1,4 +1,4 @@
-//! `builtin:filter`: keeps the events whose field lies in a range, or equals a constant.
+//! `builtin:filter`: keeps the events whose field lies in a range, equals a constant, or is null.
 
 use dirigo_operator::{
     Number,
@@ -22,6 +22,8 @@ pub struct Config {
     /// Keeps what equals it.
     #[serde(default, deserialize_with = "given")]
     equals: Option<Constant>,
+    /// Keeps what is null or missing (`true`), or what has a value (`false`).
+    is_null: Option<bool>,
 }
 
 /// What a field can be compared with.
@@ -50,9 +52,11 @@ enum Condition {
     },
     /// Digit for digit, however it is written.
     Integer(i64),
+    Number(f64),
     Text(String),
     Bool(bool),
     Null,
+    NullOrMissing(bool),
 }
 
 /// Keeps the events whose field meets the condition.
@@ -79,9 +83,13 @@ impl Filter for Keep {
             Condition::Within { .. } => FieldType::F64,
             Condition::Text(_) => FieldType::Text,
             Condition::Bool(_) => FieldType::Boolean,
-            Condition::Integer(_) | Condition::Null => FieldType::Json,
+            Condition::Integer(_) | Condition::Number(_) | Condition::Null | Condition::NullOrMissing(_) => {
+                FieldType::Json
+            }
         };
-        let read = Read::required(self.field.clone(), field_type);
+        let is_optional = matches!(self.condition, Condition::NullOrMissing(_));
+        let read = if is_optional { Read::optional } else { Read::required };
+        let read = read(self.field.clone(), field_type);
         Schema {
             reads: vec![match field_type {
                 FieldType::F64 => read.exact(),
@@ -98,36 +106,40 @@ impl Filter for Keep {
                 let number = event.number_exact(0);
                 number > *above && number >= *min && number <= *max
             }
-            Condition::Integer(integer) => {
+            Condition::Integer(integer) => event.json(0).as_integer() == Some(*integer),
+            Condition::Number(number) => {
                 let value = event.json(0);
-                if value.kind() != Kind::Number {
-                    reject!("field `{}` is {}, not a number", self.field, value.description());
-                }
-                value.as_integer() == Some(*integer)
+                value.as_number() == Some(*number) && value.as_long_integer(*number).is_none()
             }
             Condition::Text(text) => event.text(0) == text,
             Condition::Bool(truth) => event.truth(0) == *truth,
             Condition::Null => event.json(0).kind() == Kind::Null,
+            Condition::NullOrMissing(is_kept) => {
+                let has_value = event.has(0) && event.json(0).kind() != Kind::Null;
+                has_value != *is_kept
+            }
         })
     }
 }
 
 fn condition(config: &Config) -> Result<Condition> {
     let has_range = config.threshold.or(config.min).or(config.max).is_some();
+    if let Some(is_null) = config.is_null {
+        if has_range || config.equals.is_some() {
+            reject!("`is_null` stands alone: leave out `threshold`, `min`, `max` and `equals`");
+        }
+        return Ok(Condition::NullOrMissing(is_null));
+    }
     match &config.equals {
         Some(_) if has_range => reject!("`equals` stands alone: leave out `threshold`, `min` and `max`"),
         Some(Constant::Integer(integer)) => Ok(Condition::Integer(*integer)),
-        Some(Constant::Number(number)) => Ok(Condition::Within {
-            above: f64::NEG_INFINITY.into(),
-            min: Number::from(*number),
-            max: Number::from(*number),
-        }),
+        Some(Constant::Number(number)) => Ok(Condition::Number(*number)),
         Some(Constant::Text(text)) => Ok(Condition::Text(text.clone())),
         Some(Constant::Bool(truth)) => Ok(Condition::Bool(*truth)),
         Some(Constant::Null) => Ok(Condition::Null),
         None if !has_range => {
             reject!(
-                "there is no condition on field `{}`: give `threshold`, `min`, `max` or `equals`",
+                "there is no condition on field `{}`: give `threshold`, `min`, `max`, `equals` or `is_null`",
                 config.field
             )
         }
@@ -241,13 +253,49 @@ mod tests {
             [0]
         );
         assert_eq!(
-            refused(&json!({"field": "v", "equals": 1}), r#"{"v":"1"}"#),
-            "field `v` is the string \"1\", not a number"
-        );
-        assert_eq!(
             kept(&json!({"field": "v", "equals": null}), &[r#"{"v":null}"#, r#"{"v":0}"#]),
             [0]
         );
+    }
+
+    #[test]
+    fn no_value_of_another_type_equals_a_number() {
+        let others = [
+            r#"{"v":"1"}"#,
+            r#"{"v":true}"#,
+            r#"{"v":null}"#,
+            r#"{"v":[1]}"#,
+            r#"{"v":1}"#,
+            r#"{"v":1.5}"#,
+        ];
+        assert_eq!(kept(&json!({"field": "v", "equals": 1}), &others), [4]);
+        assert_eq!(kept(&json!({"field": "v", "equals": 1.5}), &others), [5]);
+        for number in [json!(1), json!(1.5)] {
+            assert_eq!(
+                refused(&json!({"field": "v", "equals": number}), "{}"),
+                "field `v` is missing"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_null_or_missing_has_no_value() {
+        let events = [
+            r#"{"v":null}"#,
+            "{}",
+            r#"{"v":0}"#,
+            r#"{"v":""}"#,
+            r#"{"v":false}"#,
+            r#"{"w":{}}"#,
+        ];
+        assert_eq!(kept(&json!({"field": "v", "is_null": true}), &events), [0, 1, 5]);
+        assert_eq!(kept(&json!({"field": "v", "is_null": false}), &events), [2, 3, 4]);
+        assert_eq!(
+            kept(&json!({"field": "/v/deep", "is_null": true}), &events),
+            [0, 1, 2, 3, 4, 5]
+        );
+        let both = json!({"field": "v", "is_null": false, "min": 1});
+        assert!(refusal(&both).starts_with("`is_null` stands alone"));
     }
 
     #[test]
@@ -273,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_filter_without_a_condition_is_refused() {
-        let expected = "there is no condition on field `v`: give `threshold`, `min`, `max` or `equals`";
+        let expected = "there is no condition on field `v`: give `threshold`, `min`, `max`, `equals` or `is_null`";
         assert_eq!(refusal(&json!({"field": "v"})), expected);
     }
 

@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dirigo_disk::Disk;
-use dirigo_fields::Extraction;
+use dirigo_fields::{Extraction, Wanted};
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
+use dirigo_ground::values::{RecordEncoder, Values};
 
 pub use crate::{Error, Offset};
 use crate::{Facets, Files, Format, Pointer, TimeField};
@@ -26,10 +27,12 @@ pub struct Intake {
     pub times: Vec<i64>,
     /// Keys, empty where the source has none.
     pub keys: Column,
-    /// Payloads.
+    /// Payloads, or records of the encoder that was named last ([`encode_by`](Self::encode_by)).
     pub values: Column,
+    /// Which encoder makes payloads of the records from here on.
+    encoders: Vec<(usize, Arc<dyn RecordEncoder>)>,
     /// The fields that operators read of the payloads. A source that looks into each of them anyway takes the fields out in the same pass
-    /// ([`Pass`](dirigo_fields::Pass)); those of the last events may be left to who asked for them.
+    /// ([`Pass`](dirigo_fields::Pass), [`Extraction::push_cells`]); those of the last events may be left to who asked for them.
     pub fields: Extraction,
     /// Record numbers, from 1, rising.
     pub positions: Vec<u64>,
@@ -49,6 +52,15 @@ pub struct RefusedRecord {
 }
 
 impl Intake {
+    /// An empty one, of whose events these fields are wanted.
+    #[must_use]
+    pub fn wanting(fields: &[Wanted]) -> Self {
+        Self {
+            fields: Extraction::of(fields.to_vec()),
+            ..Self::default()
+        }
+    }
+
     /// Appends a record that could not be accepted, or its first [`REFUSED_BYTES_MAX`] bytes.
     pub fn refuse(&mut self, position: u64, value: &[u8], reason: String) {
         let value = value[..value.len().min(REFUSED_BYTES_MAX)].to_vec();
@@ -57,6 +69,33 @@ impl Intake {
             value,
             reason,
         });
+    }
+
+    /// Says that what is pushed to `values` from here on are records, of which `encoder` makes payloads. What was pushed before is not
+    /// touched.
+    pub fn encode_by(&mut self, encoder: &Arc<dyn RecordEncoder>) {
+        let is_named = |(_, last): &(usize, Arc<dyn RecordEncoder>)| Arc::ptr_eq(last, encoder);
+        if !self.encoders.last().is_some_and(is_named) {
+            self.encoders.push((self.values.len(), encoder.clone()));
+        }
+    }
+
+    /// Takes the payloads out.
+    pub fn take_values(&mut self) -> Values {
+        let values = std::mem::take(&mut self.values);
+        match &std::mem::take(&mut self.encoders)[..] {
+            [] => values.into(),
+            [(0, encoder)] => Values::of_records(values, encoder.clone()),
+            encoders => {
+                let ends = encoders.iter().skip(1).map(|(start, _)| *start).chain([values.len()]);
+                let part = |((start, encoder), end): (&(usize, Arc<dyn RecordEncoder>), usize)| {
+                    Values::of_records(values.slice(*start..end), encoder.clone())
+                };
+                let plain = Values::from(values.slice(0..encoders[0].0));
+                let parts: Vec<Values> = [plain].into_iter().chain(encoders.iter().zip(ends).map(part)).collect();
+                Values::concat(parts.iter().filter(|part| !part.is_empty()))
+            }
+        }
     }
 }
 
@@ -126,6 +165,8 @@ pub struct Opening<'a> {
     pub key: Option<&'a Pointer>,
     /// Where the event time is; without it an event's time is when it was read, by `clock`.
     pub time: Option<&'a TimeField>,
+    /// The fields that operators read of its events, and as what, as far as that is known when it is opened.
+    pub reads: &'a [Wanted],
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where an earlier run stopped; `None` for the start.

@@ -20,7 +20,7 @@ const PIECE_BYTES: usize = 16 << 10;
 pub(crate) async fn provide(batch: &Batch, schema: &Schema, yielder: &mut Yielder) -> Result<Batch, Vec<Rejection>> {
     let mut batch = batch.clone();
     let lacking = lacking(&batch, &schema.reads);
-    if (schema.raw || !lacking.is_empty()) && batch.values.is_written() {
+    if (schema.raw || !lacking.is_empty()) && !batch.values.are_bytes() {
         batch.values = whole(&batch.values, yielder).await;
     }
     if !lacking.is_empty() {
@@ -41,7 +41,7 @@ pub(crate) async fn provide(batch: &Batch, schema: &Schema, yielder: &mut Yielde
     if failures.is_empty() { Ok(batch) } else { Err(failures) }
 }
 
-/// Values with what was written in them.
+/// Values as bytes.
 async fn whole(values: &Values, yielder: &mut Yielder) -> Values {
     let mut whole = Column::with_capacity(values.len(), values.size());
     let mut rest = 0..values.len();

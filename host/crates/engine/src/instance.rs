@@ -229,11 +229,11 @@ impl Instance {
     ) -> Result<Answer, Failure> {
         self.prepare(batch.size(), budget)?;
         let mut yielder = self.store.data().yielder();
-        let bytes_max = result_bytes_max(batch.size());
         let batch = &match fields::provide(batch, &self.schema, &mut yielder).await {
             Ok(batch) => batch,
             Err(failures) => return Ok(Answer::Unread(failures)),
         };
+        let bytes_max = result_bytes_max(batch.size());
         let mut all = Answers::of(batch);
         while *event < batch.len() {
             self.begin_event(origins, batch, *event);
@@ -298,7 +298,7 @@ impl Instance {
 
     async fn call(&mut self, request: &Request, budget: Budget) -> Result<Answer, Failure> {
         self.prepare(request.size(), budget)?;
-        let has_values = !self.schema.raw || !request.batch().values.is_written();
+        let has_values = !self.schema.raw || request.batch().values.are_bytes();
         if self.schema.reads.is_empty() && self.schema.writes.is_empty() && has_values {
             return self.driver.run(&mut self.store, request, &self.schema).await;
         }
@@ -308,7 +308,6 @@ impl Instance {
     /// Calls for a request whose events lose fields on the way, or get some.
     async fn call_with_fields(&mut self, request: &Request) -> Result<Answer, Failure> {
         let mut yielder = self.store.data().yielder();
-        let bytes_max = result_bytes_max(request.size());
         let provided = match request {
             // Of windows nothing is read but what the host kept of them.
             Request::Finish(_) => request.clone(),
@@ -317,6 +316,9 @@ impl Instance {
                 Err(failures) => return Ok(Answer::Unread(failures)),
             },
         };
+        // Payloads that were made of records may be larger than what was counted for them.
+        let bytes_max = result_bytes_max(provided.size());
+        self.store.set_hostcall_fuel(bytes_max);
         let mut answer = self.driver.run(&mut self.store, &provided, &self.schema).await?;
         yielder.restart();
         fields::write(&mut answer, provided.batch(), &self.schema, bytes_max, &mut yielder).await?;

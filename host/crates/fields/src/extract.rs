@@ -16,8 +16,8 @@ pub type Wanted = (Arc<Field>, FieldType);
 /// Columns that are being filled.
 #[derive(Debug, Default)]
 pub struct Extraction {
-    columns: Vec<Growing>,
-    events: usize,
+    pub(crate) columns: Vec<Growing>,
+    pub(crate) events: usize,
 }
 
 /// Takes the fields of extractions out of one value after another, and finds two other places in the same pass.
@@ -31,10 +31,10 @@ pub struct Pass {
 
 /// A column that is being filled.
 #[derive(Debug)]
-struct Growing {
+pub(crate) struct Growing {
     field: Arc<Field>,
-    values: FieldValues,
-    validity: Option<Bits>,
+    pub(crate) values: FieldValues,
+    pub(crate) validity: Option<Bits>,
     mistyped: Vec<u32>,
     rounded: Vec<Rounded>,
 }
@@ -60,6 +60,12 @@ impl Extraction {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.columns.is_empty()
+    }
+
+    /// The fields that are wanted.
+    #[must_use]
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = &Arc<Field>> {
+        self.columns.iter().map(|column| &column.field)
     }
 
     /// Of how many events it has the fields.
@@ -186,7 +192,7 @@ fn extend<const N: usize>(columns: &mut [Growing], values: &Column, range: Range
 
 impl Growing {
     #[inline]
-    fn push(&mut self, value: Option<Value<'_>>) {
+    pub(crate) fn push(&mut self, value: Option<Value<'_>>) {
         let Some(value) = value else {
             return self.push_null();
         };
@@ -229,7 +235,7 @@ impl Growing {
     }
 
     #[cold]
-    fn push_mistyped(&mut self) {
+    pub(crate) fn push_mistyped(&mut self) {
         let index = u32::try_from(self.values.len()).expect("a batch is small");
         self.mistyped.push(index);
         self.push_null();

@@ -341,7 +341,11 @@ fn a_number_that_is_written_reads_back_as_the_same_number() {
         let bits = random.below(1 << 53) << 11 | random.below(1 << 11);
         // Half of them around 2^53, where the way of writing changes.
         let near = f64::from_bits(0x4330_0000_0000_0000 + (bits >> 9));
-        numbers.extend([f64::from_bits(bits), near].into_iter().filter(|number| number.is_finite()));
+        numbers.extend(
+            [f64::from_bits(bits), near]
+                .into_iter()
+                .filter(|number| number.is_finite()),
+        );
     }
     let written = [NamedColumn {
         field: field.clone(),

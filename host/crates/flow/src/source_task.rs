@@ -15,7 +15,7 @@ use dirigo_ground::sync::Mutex;
 use dirigo_connect::source::{self, Offset, Source};
 use dirigo_ground::lineage::{Progress, SourceIndex};
 use dirigo_ground::signal::Signal;
-pub use reading::{ReadStep, SourceTask, SourceTaskParts, SourceThread};
+pub use reading::{Projection, ReadStep, SourceTask, SourceTaskParts, SourceThread};
 
 /// The handle of a source's thread.
 pub struct SourceHandle {
@@ -314,7 +314,7 @@ mod tests {
 
     fn parts(dead_letters: Arc<DeadLetters>, failure_latch: Arc<FailureLatch>) -> SourceTaskParts {
         SourceTaskParts {
-            wanted: Arc::default(),
+            wanted: Projection::default(),
             edges: Arc::default(),
             dead_letters,
             failure_latch,

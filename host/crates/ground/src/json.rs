@@ -66,9 +66,22 @@ pub fn check(columns: &[NamedColumn], index: usize) -> Result<(), Unwritable> {
     Ok(())
 }
 
+const WRITES: &str = "memory takes what is written";
+
+/// Appends a text as a JSON string. What is not UTF-8 in it becomes U+FFFD.
+pub fn write_text(text: &[u8], buffer: &mut Vec<u8>) {
+    let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    if text.is_ascii() && !text.iter().any(is_escaped) {
+        buffer.push(b'"');
+        buffer.extend_from_slice(text);
+        buffer.push(b'"');
+    } else {
+        serde_json::to_writer(buffer, &String::from_utf8_lossy(text)).expect(WRITES);
+    }
+}
+
 /// Appends the value of event `index`: `null` where it has none.
 fn write_value(column: &FieldColumn, index: usize, buffer: &mut Vec<u8>) {
-    const WRITES: &str = "memory takes what is written";
     if !column.is_valid(index) {
         buffer.extend_from_slice(b"null");
         return;
@@ -77,9 +90,7 @@ fn write_value(column: &FieldColumn, index: usize, buffer: &mut Vec<u8>) {
         FieldValues::F64(values) => serde_json::to_writer(buffer, &values[index]).expect(WRITES),
         FieldValues::S64(values) => serde_json::to_writer(buffer, &values[index]).expect(WRITES),
         FieldValues::Boolean(values) => serde_json::to_writer(buffer, &values.get(index)).expect(WRITES),
-        FieldValues::Text(values) => {
-            serde_json::to_writer(buffer, &String::from_utf8_lossy(values.get(index))).expect(WRITES);
-        }
+        FieldValues::Text(values) => write_text(values.get(index), buffer),
         FieldValues::Bytes(values) => {
             serde_json::to_writer(buffer, &BASE64_STANDARD.encode(values.get(index))).expect(WRITES);
         }

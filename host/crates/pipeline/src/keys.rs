@@ -3,6 +3,7 @@
 pub use crate::choice::{Choice, Word};
 pub use crate::diagnostic::{Diagnostic, Problems};
 pub use crate::document::{KeyValue, Node};
+pub use crate::entries::Entries;
 pub use crate::section::{At, Field, NoKeys, Read, Section, read};
 pub use crate::span::Span;
 pub use crate::units::{Lapse, Moment, Rate, Size, Whole};

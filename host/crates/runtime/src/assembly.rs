@@ -18,9 +18,8 @@ use super::recovery::Recovery;
 use super::wiring;
 use dirigo_actor::PipelineContext;
 use dirigo_connect::{Sink, Source};
-use dirigo_fields::Wanted;
 use dirigo_flow::{
-    DeadLetterEncoder, DeadLetters, Edge, EventEncoder, EventSink, EventSinkParts, FailureLatch, SinkTask,
+    DeadLetterEncoder, DeadLetters, Edge, EventEncoder, EventSink, EventSinkParts, FailureLatch, Projection, SinkTask,
     SourceHandle, SourceTask, SourceTaskParts, UnstartedSink,
 };
 use dirigo_ground::clock::nanoseconds;
@@ -293,7 +292,7 @@ fn source_tasks(
     context: &PipelineContext,
     source_handles: &[Arc<SourceHandle>],
     edges: &[Arc<Vec<Edge>>],
-    wanted: Vec<Arc<[Wanted]>>,
+    wanted: Vec<Projection>,
     batch_events: usize,
 ) -> Vec<SourceTask> {
     let all = source_handles.iter().zip(edges).zip(wanted);

@@ -6,12 +6,13 @@ use super::disks::Disks;
 use super::location::StateLocation;
 use super::outputs::{Outputs, stored};
 use super::prepare::Prepared;
+use super::projection;
 use super::recovery::RecoveredBatches;
 use super::start_error::StartError;
 use dirigo_connect::sink::{self, Resume, Sink};
 use dirigo_connect::source::{Opening, Source};
 use dirigo_disk::Disk;
-use dirigo_flow::DeadLetterOffset;
+use dirigo_flow::{DeadLetterOffset, Projection};
 use dirigo_ground::clock::Clock;
 use dirigo_state::{self as state, Offsets, Snapshot, Store};
 
@@ -99,10 +100,12 @@ impl Connectors {
             outputs.forget_attempts();
         }
         let known = &outputs.known;
-        let open_source = |source: &dirigo_pipeline::Source| {
+        let projections = projection::of_sources(pipeline, &prepared.components);
+        let open_source = |(source, projection): (&dirigo_pipeline::Source, &Projection)| {
             let opened = source.spec.open(Opening {
                 key: source.key.as_ref(),
                 time: source.time.as_ref(),
+                reads: &projection.fields,
                 clock: clock.clone(),
                 from: known.sources.get(&source.id),
                 is_continued: matches!(location, StateLocation::Directory { .. }),
@@ -122,7 +125,8 @@ impl Connectors {
         // What touches nothing comes first: neither a mistyped input, nor events without a place, nor an output that is
         // another's must empty an output.
         let recovered_batches = RecoveredBatches::read(in_flight.clone(), known, pipeline)?;
-        let sources = pipeline.sources.iter().map(open_source).collect::<Result<_, _>>()?;
+        let sources = pipeline.sources.iter().zip(&projections);
+        let sources = sources.map(open_source).collect::<Result<_, _>>()?;
         outputs.check(disks)?;
         let mut sinks: Vec<_> = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
         let (dead_letters, dead_letter_offset) = outputs.open_dead_letters(disks, clock)?;

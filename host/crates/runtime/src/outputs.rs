@@ -11,6 +11,7 @@ use super::disks::Disks;
 use super::letter_file;
 use super::location::{DEAD_LETTERS_FILE, StateLocation, dead_letters_path};
 use super::prepare::Prepared;
+use super::projection;
 use super::recovery::RecoveredBatches;
 use super::start_error::StartError;
 use dirigo_connect::sink::{self, Beginning, Offset, Resume, Sink, SinkSpec as _};
@@ -57,11 +58,13 @@ pub fn try_sources(prepared: &Prepared, clock: &Arc<dyn Clock>, location: &State
         known = stopped.offsets()?;
         RecoveredBatches::read(stopped.in_flight().to_vec(), &known, pipeline)?;
     }
-    let sources = pipeline.sources.iter();
-    for source in sources.filter(|source| source.spec.can_be_read_again(&*disk)) {
+    let projections = projection::of_sources(pipeline, &prepared.components);
+    let sources = pipeline.sources.iter().zip(&projections);
+    for (source, projection) in sources.filter(|(source, _)| source.spec.can_be_read_again(&*disk)) {
         let opened = source.spec.open(Opening {
             key: source.key.as_ref(),
             time: source.time.as_ref(),
+            reads: &projection.fields,
             clock: clock.clone(),
             from: known.sources.get(&source.id),
             is_continued: matches!(location, StateLocation::Directory { .. }),

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::prepare::Prepared;
+use super::projection;
 use dirigo_connect::Format;
 use dirigo_connect::source::{Error, Intake, Opening, Read, ReadLimit};
 use dirigo_connectors::records::Extract;
 use dirigo_disk::{Disk, Usage};
+use dirigo_fields::Wanted;
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::{ComponentRef, Diagnostics, Input, Operator, Pointer, Severity, Source, suggestion};
@@ -41,9 +43,11 @@ pub fn preview(prepared: &Prepared, clock: &Arc<dyn Clock>, certain: Severity) -
     };
     let sources = &prepared.pipeline.sources;
     let disk = prepared.pipeline.access.disk(Usage::Read);
+    let projections = projection::of_sources(&prepared.pipeline, &prepared.components);
     let of_sources: Vec<Sample> = sources
         .iter()
-        .map(|source| preview.source(source, clock, &disk))
+        .zip(&projections)
+        .map(|(source, projection)| preview.source(source, &projection.fields, clock, &disk))
         .collect();
     let mut of_operators: Vec<Sample> = Vec::new();
     for operator in &prepared.pipeline.operators {
@@ -68,14 +72,20 @@ struct Preview<'a> {
 /// What was read of a source.
 #[derive(Default)]
 struct FirstRecords {
-    values: Column,
+    values: Arc<Column>,
     refused: Vec<String>,
 }
 
-fn first_records(source: &Source, clock: &Arc<dyn Clock>, disk: &Arc<dyn Disk>) -> Result<FirstRecords, Error> {
+fn first_records(
+    source: &Source,
+    reads: &[Wanted],
+    clock: &Arc<dyn Clock>,
+    disk: &Arc<dyn Disk>,
+) -> Result<FirstRecords, Error> {
     let mut reader = source.spec.open(Opening {
         key: None,
         time: None,
+        reads,
         clock: clock.clone(),
         from: None,
         is_continued: false,
@@ -96,7 +106,7 @@ fn first_records(source: &Source, clock: &Arc<dyn Clock>, disk: &Arc<dyn Disk>) 
         }
     }
     Ok(FirstRecords {
-        values: intake.values,
+        values: intake.take_values().to_column(),
         refused: intake.refused.into_iter().map(|refused| refused.reason).collect(),
     })
 }
@@ -110,12 +120,12 @@ impl Preview<'_> {
         self.found.append(found);
     }
 
-    fn source(&mut self, source: &Source, clock: &Arc<dyn Clock>, disk: &Arc<dyn Disk>) -> Sample {
+    fn source(&mut self, source: &Source, reads: &[Wanted], clock: &Arc<dyn Clock>, disk: &Arc<dyn Disk>) -> Sample {
         if source.spec.files().is_empty() || !source.spec.can_be_read_again(&**disk) {
             return None;
         }
         let id = &source.id;
-        let records = match first_records(source, clock, disk) {
+        let records = match first_records(source, reads, clock, disk) {
             Ok(records) => records,
             Err(error) => {
                 let message = format!("source `{id}` cannot be read");

@@ -1,26 +1,28 @@
-//! Which fields a source takes out of what it reads: those that an operator behind it reads, and no operator between them writes.
-
-use std::sync::Arc;
+//! What is read of the events of a source: the fields that an operator behind it reads, and no operator between them writes, and whether
+//! some operator reads the payloads.
 
 use dirigo_engine::{Component, Kind, Setup};
 use dirigo_fields::Wanted;
+use dirigo_flow::Projection;
 use dirigo_ground::fields::{OutputMode, Schema};
 use dirigo_pipeline::{Input, Pipeline};
 
-/// By source, what it takes out. What an operator reads of which that is not known, it takes out itself.
-pub(super) fn of_sources(pipeline: &Pipeline, components: &[(Component, Setup)]) -> Vec<Arc<[Wanted]>> {
+/// By source, what is read of its events. What an operator reads of which that is not known, it takes out itself.
+pub(super) fn of_sources(pipeline: &Pipeline, components: &[(Component, Setup)]) -> Vec<Projection> {
     let stages: Vec<Stage<'_>> = components
         .iter()
-        .map(|(component, setup)| Stage {
+        .zip(&pipeline.operators)
+        .map(|((component, setup), operator)| Stage {
             kind: component.kind(),
             schema: setup.schema.as_deref(),
+            has_key: operator.key.is_some(),
         })
         .collect();
     let inputs: Vec<&[Input]> = pipeline.operators.iter().map(|operator| &operator.inputs[..]).collect();
     let behind = behind_operators(&inputs, &stages);
     let sources = 0..pipeline.sources.len();
     sources
-        .map(|source| wanted_behind(Input::Source(source), &inputs, &stages, &behind).into())
+        .map(|source| wanted_behind(Input::Source(source), &inputs, &stages, &behind).into_projection())
         .collect()
 }
 
@@ -28,40 +30,60 @@ pub(super) fn of_sources(pipeline: &Pipeline, components: &[(Component, Setup)])
 struct Stage<'a> {
     kind: Kind,
     schema: Option<&'a Schema>,
+    /// Whether it takes a new key out of the payloads.
+    has_key: bool,
+}
+
+/// What is wanted of events.
+#[derive(Clone, Default)]
+struct Behind {
+    fields: Vec<Wanted>,
+    raw: bool,
+}
+
+impl Behind {
+    fn add(&mut self, field: &Wanted) {
+        if !self.fields.contains(field) {
+            self.fields.push(field.clone());
+        }
+    }
+
+    fn into_projection(self) -> Projection {
+        Projection {
+            fields: self.fields.into(),
+            raw: self.raw,
+        }
+    }
 }
 
 /// By operator, what is wanted of its outputs. Operators stand in topological order.
-fn behind_operators(inputs: &[&[Input]], stages: &[Stage<'_>]) -> Vec<Vec<Wanted>> {
-    let mut behind = vec![Vec::new(); stages.len()];
+fn behind_operators(inputs: &[&[Input]], stages: &[Stage<'_>]) -> Vec<Behind> {
+    let mut behind = vec![Behind::default(); stages.len()];
     for operator in (0..stages.len()).rev() {
         behind[operator] = wanted_behind(Input::Operator(operator), inputs, stages, &behind);
     }
     behind
 }
 
-/// What is wanted of what leaves `from`, where that is known for every operator behind it.
-fn wanted_behind(from: Input, inputs: &[&[Input]], stages: &[Stage<'_>], behind: &[Vec<Wanted>]) -> Vec<Wanted> {
-    let mut wanted = Vec::new();
-    let mut add = |field: &Wanted| {
-        if !wanted.contains(field) {
-            wanted.push(field.clone());
-        }
-    };
-    for (operator, stage) in stages.iter().enumerate() {
-        let Some(schema) = stage.schema.filter(|_| inputs[operator].contains(&from)) else {
-            continue;
-        };
-        schema
-            .reads
-            .iter()
-            .for_each(|read| add(&(read.field.clone(), read.field_type)));
+/// What is wanted of what leaves `from`, as far as that is known.
+fn wanted_behind(from: Input, inputs: &[&[Input]], stages: &[Stage<'_>], behind: &[Behind]) -> Behind {
+    let mut wanted = Behind::default();
+    for (operator, stage) in stages
+        .iter()
+        .enumerate()
+        .filter(|(operator, _)| inputs[*operator].contains(&from))
+    {
+        wanted.raw |= stage.has_key;
+        let Some(schema) = stage.schema else { continue };
+        wanted.raw |= schema.raw;
+        let reads = schema.reads.iter();
+        reads.for_each(|read| wanted.add(&(read.field.clone(), read.field_type)));
         let passes_on = stage.kind == Kind::Filter || schema.outputs == OutputMode::Extend;
         if passes_on {
             let is_written = |(field, _): &&Wanted| schema.writes.iter().any(|written| written.field.overlaps(field));
-            behind[operator]
-                .iter()
-                .filter(|field| !is_written(field))
-                .for_each(&mut add);
+            let passed = behind[operator].fields.iter().filter(|field| !is_written(field));
+            passed.for_each(|field| wanted.add(field));
+            wanted.raw |= behind[operator].raw && schema.writes.is_empty();
         }
     }
     wanted
@@ -69,6 +91,8 @@ fn wanted_behind(from: Input, inputs: &[&[Input]], stages: &[Stage<'_>], behind:
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use dirigo_ground::fields::{FieldType, Read, Written};
     use dirigo_json::Field;
@@ -110,7 +134,11 @@ mod tests {
             (Kind::Filter, Some(&after)),
             (Kind::Map, None),
         ]
-        .map(|(kind, schema)| Stage { kind, schema });
+        .map(|(kind, schema)| Stage {
+            kind,
+            schema,
+            has_key: false,
+        });
         let inputs: [&[Input]; 5] = [
             &[Input::Source(0)],
             &[Input::Operator(0)],
@@ -120,10 +148,38 @@ mod tests {
         ];
         let behind = behind_operators(&inputs, &stages);
         let wanted = |source| {
-            let wanted = wanted_behind(Input::Source(source), &inputs, &stages, &behind);
-            wanted.iter().map(|(field, _)| field.to_string()).collect::<Vec<_>>()
+            let Behind { fields, raw } = wanted_behind(Input::Source(source), &inputs, &stages, &behind);
+            assert!(!raw, "no operator reads payloads");
+            fields.iter().map(|(field, _)| field.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(wanted(0), ["celsius", "/humidity"]);
         assert_eq!(wanted(1), ["/humidity", "fahrenheit"]);
+    }
+
+    #[test]
+    fn payloads_are_wanted_where_they_are_read_as_the_source_gave_them() {
+        let filter = schema(&["v"], &[], OutputMode::Raw);
+        let map = schema(&["v"], &["w"], OutputMode::Extend);
+        let raw = Schema {
+            raw: true,
+            ..schema(&[], &[], OutputMode::Raw)
+        };
+        let inputs: [&[Input]; 2] = [&[Input::Source(0)], &[Input::Operator(0)]];
+        let is_wanted = |first: (Kind, &Schema), last: &Schema, has_key: bool| {
+            let stages = [(first, false), ((Kind::Map, last), has_key)].map(|((kind, schema), has_key)| Stage {
+                kind,
+                schema: Some(schema),
+                has_key,
+            });
+            let behind = behind_operators(&inputs, &stages);
+            wanted_behind(Input::Source(0), &inputs, &stages, &behind).raw
+        };
+        assert!(is_wanted((Kind::Filter, &filter), &raw, false));
+        assert!(is_wanted((Kind::Filter, &filter), &filter, true));
+        assert!(!is_wanted((Kind::Filter, &filter), &filter, false));
+        assert!(
+            !is_wanted((Kind::Map, &map), &raw, false),
+            "the map writes into them anyway"
+        );
     }
 }

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::archive::Archive;
-use crate::records::{Error, Extract, LastRecord, Stream, StreamOffset, Text, Window};
-use dirigo_connect::Format;
+use crate::records::{Error, LastRecord, Reading, Stream, StreamOffset, Text, Window};
 use dirigo_connect::source::{Intake, Offset, Opening, Read, ReadLimit, ReadProgress, Source};
 use dirigo_disk::Disk;
 use dirigo_ground::clock::Clock;
@@ -33,8 +32,7 @@ pub(super) struct FileReader {
 /// How a file is read, whichever it is.
 #[derive(Clone)]
 pub(super) struct ReadOptions {
-    pub(super) format: Format,
-    pub(super) extract: Extract,
+    pub(super) reading: Reading,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) disk: Arc<dyn Disk>,
     /// Whether a later run goes on where this one ends.
@@ -48,10 +46,9 @@ pub(super) struct ReadOptions {
 }
 
 impl ReadOptions {
-    pub(super) fn new(format: Format, zstd_window_max: u64, opening: &Opening<'_>) -> Self {
+    pub(super) fn new(reading: Reading, zstd_window_max: u64, opening: &Opening<'_>) -> Self {
         Self {
-            format,
-            extract: Extract::new(opening.key, opening.time),
+            reading,
             clock: opening.clock.clone(),
             disk: opening.disk.clone(),
             is_continued: opening.is_continued,
@@ -65,8 +62,7 @@ impl ReadOptions {
 impl FileReader {
     pub(super) fn open(path: &Path, options: ReadOptions, from: Option<&Offset>) -> Result<Self, Error> {
         let ReadOptions {
-            format,
-            extract,
+            reading,
             clock,
             disk,
             is_continued,
@@ -88,7 +84,7 @@ impl FileReader {
         } else {
             LastRecord::Ends
         };
-        let text = Text::new(name.clone(), archive, format, extract, clock)
+        let text = Text::new(name.clone(), archive, reading, clock)
             .with_last_record(last_record)
             .with_optional_header(may_be_empty);
         let mut file = Self {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use dirigo_connect::source::{Error, Opening, Source, SourceSpec};
 use dirigo_connect::{Facets, Files, Format, Pattern, facets, seen_from};
 use dirigo_disk::{Disk, PathKind};
-use dirigo_pipeline::keys::{Diagnostic, Size, Validation, Word, shown_size};
+use dirigo_pipeline::keys::{At, Diagnostic, Entries, Size, Validation, Word, shown_size};
 use dirigo_pipeline::{SourceConnector, section};
 use serde_json::json;
 
 use super::archive::{ZSTD_WINDOW, ZSTD_WINDOW_RANGE};
 use super::folder::FolderReader;
 use super::reader::{FileReader, ReadOptions};
+use crate::records::{CellRules, ColumnType, Reading, validate_cells};
 
 section! {
     /// The keys of a source that reads files.
@@ -23,6 +24,12 @@ section! {
         path: String,
         /// For a file: how records are told apart. Default: by the extension of the path.
         format: Word<Format>,
+        /// For csv: the types of columns, by their names, where they are not to be seen cell by cell: "boolean", "s64", "f64",
+        /// "text" or "json". A record with a cell of another type is a dead letter.
+        fields: Entries<Word<ColumnType>>,
+        /// For csv: the cells that stand for null, as they are written: `""` in quotes is another cell than an empty one.
+        #[schemars(extend("default" = ["", "\"\""]))]
+        nulls: Vec<At<String>>,
         /// For a file: whether it may also be a pipe (FIFO). A pipe is read until all who write to it have closed it; it cannot be
         /// read again.
         #[schemars(extend("default" = false))]
@@ -72,15 +79,18 @@ impl SourceConnector for FileSource {
         }
         let zstd_window_max = zstd_window_max(keys, validation);
         let format = self.format(keys)?;
+        let cells = validate_cells(&keys.fields, &keys.nulls, format, &mut validation.problems)?;
         match pattern {
             Some(pattern) => Some(Arc::new(FolderSpec {
                 pattern,
                 format,
+                cells,
                 zstd_window_max,
             })),
             None => Some(Arc::new(FileSpec {
                 path: path?,
                 format,
+                cells,
                 special,
                 zstd_window_max,
             })),
@@ -132,6 +142,8 @@ pub struct FileSpec {
     pub path: PathBuf,
     /// How records are told apart.
     pub format: Format,
+    /// What the cells of a CSV are.
+    pub cells: Arc<CellRules>,
     /// Whether it may also be a pipe.
     pub special: bool,
     /// The window that a zstd frame may ask for, in bytes: a power of two.
@@ -146,7 +158,11 @@ impl SourceSpec for FileSpec {
     fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Source>, Error> {
         let options = ReadOptions {
             may_be_pipe: self.special,
-            ..ReadOptions::new(self.format, self.zstd_window_max, &opening)
+            ..ReadOptions::new(
+                Reading::new(self.format, &self.cells, &opening),
+                self.zstd_window_max,
+                &opening,
+            )
         };
         Ok(Box::new(FileReader::open(&self.path, options, opening.from)?))
     }
@@ -175,6 +191,8 @@ pub struct FolderSpec {
     pub pattern: Pattern,
     /// How records are told apart.
     pub format: Format,
+    /// What the cells of a CSV are.
+    pub cells: Arc<CellRules>,
     /// The window that a zstd frame may ask for, in bytes: a power of two.
     pub zstd_window_max: u64,
 }
@@ -185,7 +203,8 @@ impl SourceSpec for FolderSpec {
     }
 
     fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Source>, Error> {
-        let options = ReadOptions::new(self.format, self.zstd_window_max, &opening);
+        let reading = Reading::new(self.format, &self.cells, &opening);
+        let options = ReadOptions::new(reading, self.zstd_window_max, &opening);
         Ok(Box::new(FolderReader::open(&self.pattern, options, opening.from)?))
     }
 

@@ -78,6 +78,7 @@ fn source(path: &Path, format: Format) -> Options {
         spec: FileSpec {
             path: path.to_owned(),
             format,
+            cells: Arc::default(),
             special: false,
             zstd_window_max: ZSTD_WINDOW,
         },
@@ -99,6 +100,7 @@ fn try_open(source: &Options, from: Option<&Offset>) -> Result<Box<dyn Source>, 
     source.spec.open(Opening {
         key: source.key.as_ref(),
         time: source.time.as_ref(),
+        reads: &[],
         clock: Arc::new(ManualClock::new(77)),
         from,
         is_continued: source.is_continued,
@@ -106,8 +108,10 @@ fn try_open(source: &Options, from: Option<&Offset>) -> Result<Box<dyn Source>, 
     })
 }
 
+/// Reads to the end, and makes payloads of records.
 fn drain(source: &mut dyn Source, intake: &mut Intake) -> Result<(), Error> {
     while source.read(intake, LIMIT)? != Read::End {}
+    intake.values = Column::clone(&intake.take_values().to_column());
     Ok(())
 }
 

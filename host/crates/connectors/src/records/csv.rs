@@ -3,39 +3,184 @@
 //! Follows RFC 4180 as `csv-core` does: fields in double quotes may contain commas, line ends and doubled quotes; a
 //! record ends with LF, CRLF or CR; empty lines are not records. Knows nothing of headers or of what fields say.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
-use std::mem;
 
-use csv_core::ReadRecordResult;
 use memchr::memchr;
 
+use super::marks::{WIDTH, Word, separators};
 use super::stream::{Piece, Stream, line_feeds};
 
 /// Fields that a record may have and still be read, which bounds what is kept for each record: as many as a sheet of
 /// the largest spreadsheets has.
 pub(super) const FIELDS_MAX: usize = 16_384;
 
-/// What is kept of the memory for fields after an exceptional record.
-const FIELD_BYTES_KEPT: usize = 256 * 1024;
-
 /// A divided stream.
 pub(super) struct Csv<R> {
     pub(super) stream: Stream<R>,
-    parser: csv_core::Reader,
-    /// How many of the unread bytes the parser has seen.
-    parsed: usize,
-    bytes: Vec<u8>,
-    byte_count: usize,
-    ends: Vec<usize>,
-    end_count: usize,
-    /// Fields of the record beyond `FIELDS_MAX`.
-    surplus: usize,
+    scan: Scan,
 }
 
-/// The unquoted fields of a record.
+/// How far a record was scanned, of which more may come.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// How many bytes were.
+    at: usize,
+    state: State,
+    /// Where the field starts that is being scanned.
+    field_start: usize,
+    /// Where the last quote opened.
+    opened: usize,
+    has_quotes: bool,
+    /// Where fields end, of the first [`FIELDS_MAX`].
+    ends: Vec<usize>,
+    /// How many fields have ended.
+    count: usize,
+}
+
+/// What the bytes mean that come next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// A quote opens at the start of a field, and means nothing elsewhere.
+    #[default]
+    Plain,
+    /// All bytes up to a quote are the field's.
+    Quoted,
+    /// A quote was the last byte: another one makes both of them one quote of the field's, and anything else is outside of quotes.
+    Closing,
+}
+
+impl Scan {
+    /// Begins a record.
+    #[inline]
+    fn begin(&mut self) {
+        self.ends.clear();
+        (self.at, self.count, self.field_start) = (0, 0, 0);
+        (self.state, self.has_quotes) = (State::Plain, false);
+    }
+
+    /// Goes on in a record whose bytes so far are dropped.
+    fn pass_over(&mut self) {
+        const PASSED_OVER: usize = usize::MAX;
+        self.field_start = if self.field_start == self.at { 0 } else { PASSED_OVER };
+        self.ends.clear();
+        (self.at, self.count, self.opened) = (0, 0, 0);
+    }
+
+    /// Scans on in the bytes of a record, and gives its length, with what ends it, where it ends in them.
+    #[inline]
+    fn scan(&mut self, bytes: &[u8]) -> Option<usize> {
+        loop {
+            match self.state {
+                State::Plain => {
+                    let end = self.scan_plain(bytes);
+                    if self.state == State::Plain {
+                        return end;
+                    }
+                }
+                State::Quoted => {
+                    let Some(quote) = memchr(b'"', &bytes[self.at..]) else {
+                        self.at = bytes.len();
+                        return None;
+                    };
+                    self.at += quote + 1;
+                    self.state = State::Closing;
+                }
+                State::Closing => match bytes.get(self.at) {
+                    None => return None,
+                    Some(b'"') => {
+                        self.at += 1;
+                        self.state = State::Quoted;
+                    }
+                    Some(_) => self.state = State::Plain,
+                },
+            }
+        }
+    }
+
+    /// Scans up to a quote that opens, or to the end of the record.
+    #[inline]
+    fn scan_plain(&mut self, bytes: &[u8]) -> Option<usize> {
+        while let Some((word, _)) = bytes[self.at..].split_first_chunk::<WIDTH>() {
+            let end = self.scan_word(word, bytes);
+            if end.is_some() || self.state == State::Quoted {
+                return end;
+            }
+        }
+        let rest = &bytes[self.at..];
+        if rest.is_empty() {
+            return None;
+        }
+        // Zeros separate nothing.
+        let mut word = Word::default();
+        word[..rest.len()].copy_from_slice(rest);
+        let end = self.scan_word(&word, bytes);
+        self.at = self.at.min(bytes.len());
+        end
+    }
+
+    /// Scans the next word, up to a quote that opens, or to the end of the record.
+    #[inline]
+    fn scan_word(&mut self, word: &Word, bytes: &[u8]) -> Option<usize> {
+        let mut marks = separators(word);
+        while marks != 0 {
+            let place = self.at + marks.trailing_zeros() as usize;
+            marks &= marks - 1;
+            match bytes[place] {
+                b',' => {
+                    self.end_field(place);
+                    self.field_start = place + 1;
+                }
+                b'"' if place == self.field_start => {
+                    self.at = place + 1;
+                    self.opened = place;
+                    self.has_quotes = true;
+                    self.state = State::Quoted;
+                    return None;
+                }
+                b'"' => {}
+                _ => {
+                    self.end_field(place);
+                    self.at = place + 1;
+                    return Some(place + 1);
+                }
+            }
+        }
+        self.at += WIDTH;
+        None
+    }
+
+    #[inline]
+    fn end_field(&mut self, place: usize) {
+        if self.count < FIELDS_MAX {
+            self.ends.push(place);
+        }
+        self.count += 1;
+    }
+
+    /// The fields of a record that was scanned to its end.
+    fn fields<'a>(&'a self, record: &'a [u8]) -> Fields<'a> {
+        Fields {
+            record,
+            ends: if self.count > FIELDS_MAX { &[] } else { &self.ends },
+            count: self.count,
+        }
+    }
+
+    /// The fields of a record without what ends it, which has no more than [`FIELDS_MAX`].
+    pub(super) fn fields_of<'a>(&'a mut self, record: &'a [u8]) -> Fields<'a> {
+        self.begin();
+        let end = self.scan(record);
+        debug_assert_eq!(end, None, "it is one record");
+        self.end_field(record.len());
+        self.fields(record)
+    }
+}
+
+/// The fields of a record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields<'a> {
-    bytes: &'a [u8],
+    record: &'a [u8],
     ends: &'a [usize],
     count: usize,
 }
@@ -56,44 +201,73 @@ impl<'a> Fields<'a> {
         self.count
     }
 
-    pub(super) fn get(&self, index: usize) -> &'a [u8] {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.bytes[start..self.ends[index]]
+    /// The record without what ends it.
+    pub(super) fn record(&self) -> &'a [u8] {
+        &self.record[..self.ends.last().copied().unwrap_or_default()]
     }
 
-    pub(super) fn iter(self) -> impl Iterator<Item = &'a [u8]> {
-        (0..self.ends.len()).map(move |index| self.get(index))
+    /// A field as it is written, quotes included.
+    #[inline]
+    pub(super) fn written(&self, index: usize) -> &'a [u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] + 1 };
+        &self.record[start..self.ends[index]]
     }
+
+    pub(super) fn iter(self) -> impl Iterator<Item = Cow<'a, [u8]>> {
+        (0..self.ends.len()).map(move |index| unquoted(self.written(index)))
+    }
+}
+
+/// What a field says.
+#[inline]
+pub(super) fn unquoted(written: &[u8]) -> Cow<'_, [u8]> {
+    match written.split_first() {
+        Some((b'"', quoted)) => within_quotes(quoted),
+        _ => Cow::Borrowed(written),
+    }
+}
+
+/// What a field says that begins with a quote; what follows the quote that closes is the field's too.
+fn within_quotes(quoted: &[u8]) -> Cow<'_, [u8]> {
+    let first = memchr(b'"', quoted).unwrap_or(quoted.len());
+    if quoted.len() - first <= 1 {
+        return Cow::Borrowed(&quoted[..first]);
+    }
+    let mut text = quoted[..first].to_vec();
+    let mut rest = &quoted[first..];
+    while let Some(doubled) = rest.strip_prefix(b"\"\"") {
+        let next = memchr(b'"', doubled).unwrap_or(doubled.len());
+        text.push(b'"');
+        text.extend_from_slice(&doubled[..next]);
+        rest = &doubled[next..];
+    }
+    text.extend_from_slice(rest.strip_prefix(b"\"").unwrap_or(rest));
+    Cow::Owned(text)
 }
 
 impl<R: Read> Csv<R> {
     pub(super) fn new(stream: Stream<R>) -> Self {
         Self {
             stream,
-            parser: csv_core::Reader::new(),
-            parsed: 0,
-            bytes: vec![0; 4096],
-            byte_count: 0,
-            ends: vec![0; 64],
-            end_count: 0,
-            surplus: 0,
+            scan: Scan::default(),
         }
     }
 
     /// The next record that has been read to its end, and the number of the line where it starts.
+    #[inline]
     pub(super) fn next(&mut self) -> Option<(u64, Piece<'_>, Fields<'_>)> {
-        if self.parsed == 0 && !self.stream.is_passing_over() {
-            self.shrink();
+        if self.scan.at == 0 && !self.stream.is_passing_over() {
+            self.scan.begin();
             self.skip_line_ends();
         }
-        if self.parse(false) { Some(self.take(true)) } else { None }
+        let length = self.scan.scan(self.stream.unread())?;
+        Some(self.take(length, true))
     }
 
     /// Reads once, and returns whether there was anything.
     pub(super) fn fill(&mut self) -> io::Result<bool> {
-        if self.stream.pass_over(self.parsed) {
-            self.parsed = 0;
-            self.forget_fields();
+        if self.stream.pass_over(self.scan.at) {
+            self.scan.pass_over();
         }
         self.stream.fill()
     }
@@ -103,11 +277,10 @@ impl<R: Read> Csv<R> {
         if self.stream.is_finished() {
             return None;
         }
-        self.parse(true);
-        // It has seen the end; should more be appended, it starts anew.
-        self.parser.reset();
-        let open_quote = open_quote(&self.stream.unread()[..self.parsed]);
-        let (number, piece, fields) = self.take(false);
+        let length = self.stream.unread().len();
+        self.scan.end_field(length);
+        let open_quote = self.open_quote();
+        let (number, piece, fields) = self.take(length, false);
         Some(Last {
             number,
             piece,
@@ -118,17 +291,18 @@ impl<R: Read> Csv<R> {
 
     /// The line of a quote that is still open at the end of what was read of a record.
     pub(super) fn open_quote_line(&self) -> Option<u64> {
-        open_quote(self.stream.unread()).map(|line_feeds| self.stream.place().line + 1 + line_feeds)
+        let line_feeds = self.open_quote()?;
+        Some(self.stream.place().line + 1 + line_feeds)
     }
 
-    fn shrink(&mut self) {
-        if self.bytes.len() > FIELD_BYTES_KEPT {
-            self.bytes.truncate(FIELD_BYTES_KEPT);
-            self.bytes.shrink_to_fit();
-        }
+    /// How many line feeds there are before the quote that is open, if one is.
+    fn open_quote(&self) -> Option<u64> {
+        let is_open = self.scan.state == State::Quoted;
+        is_open.then(|| line_feeds(&self.stream.unread()[..self.scan.opened]))
     }
 
     /// Empty lines are not records, and neither is the LF of a CRLF whose CR has ended a record.
+    #[inline]
     fn skip_line_ends(&mut self) {
         let unread = self.stream.unread();
         let is_text = |byte: &u8| !matches!(byte, b'\r' | b'\n');
@@ -138,82 +312,32 @@ impl<R: Read> Csv<R> {
         }
     }
 
-    /// Parses on, and returns whether it came to the end of a record.
-    fn parse(&mut self, is_end: bool) -> bool {
-        loop {
-            let input = &self.stream.unread()[self.parsed..];
-            // To the parser, no input is the end of the stream.
-            if input.is_empty() && !is_end {
-                return false;
-            }
-            let (bytes, ends) = (&mut self.bytes[self.byte_count..], &mut self.ends[self.end_count..]);
-            let (result, parsed, byte_count, end_count) = self.parser.read_record(input, bytes, ends);
-            self.parsed += parsed;
-            self.byte_count += byte_count;
-            self.end_count += end_count;
-            match result {
-                ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::OutputFull => self.bytes.resize(self.bytes.len() * 2, 0),
-                ReadRecordResult::OutputEndsFull if self.ends.len() < FIELDS_MAX => {
-                    self.ends.resize(self.ends.len() * 2, 0);
-                }
-                ReadRecordResult::OutputEndsFull => self.surplus += mem::take(&mut self.end_count),
-                ReadRecordResult::Record => return true,
-                ReadRecordResult::End => return false,
-            }
-        }
-    }
-
-    fn take(&mut self, is_ended: bool) -> (u64, Piece<'_>, Fields<'_>) {
-        let length = mem::take(&mut self.parsed);
-        let line_feeds = line_feeds(&self.stream.unread()[..length]);
-        let count = self.surplus + self.end_count;
-        let end_count = if self.surplus > 0 { 0 } else { self.end_count };
-        self.forget_fields();
+    #[inline]
+    fn take(&mut self, length: usize, is_ended: bool) -> (u64, Piece<'_>, Fields<'_>) {
+        let record = &self.stream.unread()[..length];
+        let line_feeds = if self.scan.has_quotes {
+            line_feeds(record)
+        } else {
+            u64::from(record.ends_with(b"\n"))
+        };
+        self.scan.at = 0;
         let (number, piece) = self.stream.take(length, line_feeds, is_ended);
-        (
-            number,
-            piece,
-            Fields {
-                bytes: &self.bytes,
-                ends: &self.ends[..end_count],
-                count,
-            },
-        )
-    }
-
-    fn forget_fields(&mut self) {
-        (self.byte_count, self.end_count, self.surplus) = (0, 0, 0);
-    }
-}
-
-/// How many line feeds there are before the quote of a record that is still open at its end, if one is.
-///
-/// The parser does not say where it is, so its rules stand here again: a quote opens at the start of a field, two in a row
-/// within are one of the field's, and in a field that does not start with one they mean nothing.
-fn open_quote(record: &[u8]) -> Option<u64> {
-    let mut at = 0;
-    loop {
-        if record.get(at) == Some(&b'"') {
-            let opened = at;
-            at += 1;
-            loop {
-                let Some(quote) = memchr(b'"', &record[at..]) else {
-                    return Some(line_feeds(&record[..opened]));
-                };
-                at += quote + 1;
-                if record.get(at) != Some(&b'"') {
-                    break;
-                }
-                at += 1;
+        let record = match piece {
+            Piece::Whole(record) | Piece::Rest(record) => record,
+            Piece::TooLong(_) => {
+                self.scan.ends.clear();
+                &[]
             }
-        }
-        at += 1 + memchr(b',', &record[at..])?;
+        };
+        (number, piece, self.scan.fields(record))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use csv_core::ReadRecordResult;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::records::Script;
     use dirigo_connect::source::REFUSED_BYTES_MAX;
@@ -239,7 +363,7 @@ mod tests {
         match piece {
             Piece::Whole(_) => fields
                 .iter()
-                .map(|field| String::from_utf8(field.to_vec()).unwrap())
+                .map(|field| String::from_utf8(field.into_owned()).unwrap())
                 .collect(),
             Piece::TooLong(start) => vec![format!("<too long, {} kept>", start.len())],
             Piece::Rest(rest) => vec![format!("<rest {}>", String::from_utf8_lossy(rest))],
@@ -316,7 +440,7 @@ mod tests {
         }
         let fields = csv.last().unwrap().fields;
         assert_eq!((fields.len(), fields.iter().count()), (5 * FIELDS_MAX + 1, 0));
-        assert_eq!(csv.ends.len(), FIELDS_MAX);
+        assert_eq!(csv.scan.ends.len(), FIELDS_MAX);
     }
 
     #[test]
@@ -337,5 +461,76 @@ mod tests {
             seen,
             records(&[(1, &["a"]), (2, &["1"]), (2, &["<rest 2\n>"]), (3, &["3"]), (4, &["4"])])
         );
+    }
+
+    /// What `csv-core` makes of a text that has no byte order mark.
+    fn by_csv_core(text: &[u8]) -> Vec<Vec<Vec<u8>>> {
+        let mut parser = csv_core::Reader::new();
+        let (mut bytes, mut ends) = (vec![0; text.len() + 1], vec![0; text.len() + 1]);
+        let (mut input, mut all) = (text, Vec::new());
+        let (mut byte_count, mut end_count) = (0, 0);
+        loop {
+            let (result, read, written, ended) =
+                parser.read_record(input, &mut bytes[byte_count..], &mut ends[end_count..]);
+            input = &input[read..];
+            (byte_count, end_count) = (byte_count + written, end_count + ended);
+            match result {
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::Record => {
+                    let starts = [0].into_iter().chain(ends[..end_count].iter().copied());
+                    let fields = starts
+                        .zip(&ends[..end_count])
+                        .map(|(start, &end)| bytes[start..end].to_vec());
+                    all.push(fields.collect());
+                    (byte_count, end_count) = (0, 0);
+                }
+                ReadRecordResult::End => return all,
+                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
+                    unreachable!("there is room for all")
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn records_are_those_of_csv_core_wherever_the_chunks_end(
+            bytes in prop::collection::vec(prop::sample::select(&b"\r\n\",,\"\"ab\xff\x00 1"[..]), 0..200),
+            plain in prop::collection::vec(prop::sample::select(&b"\n,,abcdefgh\xc3\xa9 123456"[..]), 0..200),
+            cuts in prop::collection::vec(1_usize..40, 1..60),
+        ) {
+            for text in [&bytes, &plain, &[plain.clone(), bytes.clone()].concat()] {
+                let mut chunks = Vec::new();
+                let mut rest = &text[..];
+                for &cut in &cuts {
+                    let (chunk, after) = rest.split_at(cut.min(rest.len()));
+                    if !chunk.is_empty() {
+                        chunks.push(chunk.to_vec());
+                    }
+                    rest = after;
+                }
+                if !rest.is_empty() {
+                    chunks.push(rest.to_vec());
+                }
+                let mut csv = Csv::new(Stream::new(Script::new(chunks), MAX));
+                let (mut all, mut scan) = (Vec::new(), Scan::default());
+                let mut keep = |fields: Fields<'_>| {
+                    let found: Vec<Vec<u8>> = fields.iter().map(Cow::into_owned).collect();
+                    let again: Vec<Vec<u8>> = scan.fields_of(fields.record()).iter().map(Cow::into_owned).collect();
+                    assert_eq!(found, again, "a record alone has the same fields");
+                    all.push(found);
+                };
+                loop {
+                    while let Some((_, _, fields)) = csv.next() {
+                        keep(fields);
+                    }
+                    if !csv.fill().unwrap() {
+                        csv.last().into_iter().for_each(|last| keep(last.fields));
+                        break;
+                    }
+                }
+                prop_assert_eq!(all, by_csv_core(text));
+            }
+        }
     }
 }

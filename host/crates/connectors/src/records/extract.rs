@@ -187,7 +187,7 @@ fn not_json(unexpected: Unexpected) -> String {
 }
 
 #[inline]
-fn to_key<'a>(pointer: &Pointer, value: Option<Value<'a>>) -> Result<Cow<'a, [u8]>, String> {
+pub(super) fn to_key<'a>(pointer: &Pointer, value: Option<Value<'a>>) -> Result<Cow<'a, [u8]>, String> {
     let Some(value) = value else {
         return Err(finds_nothing(pointer));
     };
@@ -204,7 +204,7 @@ fn to_key<'a>(pointer: &Pointer, value: Option<Value<'a>>) -> Result<Cow<'a, [u8
 }
 
 #[inline]
-fn to_time(time: &TimeField, value: Option<Value<'_>>) -> Result<i64, String> {
+pub(super) fn to_time(time: &TimeField, value: Option<Value<'_>>) -> Result<i64, String> {
     let pointer = &time.pointer;
     let Some(value) = value else {
         return Err(finds_nothing(pointer));

@@ -5,7 +5,7 @@
 //!   only as far as the key and the time are looked for, see [`Extract`].
 //! - `lines`: each line is an event, an empty one too.
 //! - `csv`: each record after the header is an event, as a JSON object by the names of the header. A field that is a
-//!   JSON number becomes that number, an empty one null, everything else a string.
+//!   JSON number becomes that number, an empty one null, everything else a string, unless [`CellRules`] say otherwise.
 //!
 //! Lines end with LF or CRLF, the last one with the end of the input too. A UTF-8 byte order mark at the start is
 //! stepped over. Memory does not grow with the length of the input: a record is read whole if it has no more than
@@ -13,10 +13,12 @@
 //!
 //! Knows no medium: whoever has one hands in a reader.
 
+mod cells;
 mod csv;
 mod extract;
 mod json;
 mod lines;
+mod marks;
 #[cfg(test)]
 mod script;
 mod stream;
@@ -28,11 +30,13 @@ mod window;
 use std::io;
 use std::path::PathBuf;
 
+pub(crate) use cells::validate as validate_cells;
+pub use cells::{CellRules, ColumnType};
 pub use extract::{Extract, Extracted};
 #[cfg(test)]
 pub(crate) use script::Script;
 pub(crate) use stream::{Stream, StreamOffset};
-pub(crate) use text::{LastRecord, Text};
+pub(crate) use text::{LastRecord, Reading, Text};
 pub(crate) use window::Window;
 
 /// The longest record that can be an event, in bytes: a fixed bound on what a file without line ends takes of memory.
@@ -62,7 +66,7 @@ pub enum Error {
         #[source]
         reason: io::Error,
     },
-    /// A CSV header is missing, cannot be used, or lacks the column of the key or the time.
+    /// A CSV header is missing, cannot be used, or lacks the column of the key, of the time, or one that is given a type.
     #[error("cannot read {from} as csv: {problem}")]
     Header {
         /// The file in backticks, or `standard input`.

@@ -1,16 +1,24 @@
-//! CSV records as JSON objects.
+//! CSV records as events.
 //!
-//! Owns the header and what it makes of fields: text that is a JSON number becomes that number, an empty field null,
-//! and everything else a string. Keys and times are taken from the fields themselves.
+//! Owns the header: which columns there are, and what each record has to have. Keys, times and the fields that operators read are taken from
+//! the cells themselves; a record becomes a JSON object only where bytes are needed.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use super::csv::{FIELDS_MAX, Fields};
-use super::extract::{Extract, Extracted, finds_nothing, is_null};
-use super::json::{is_number, plain_length};
+use super::cells::{CellRules, mistyped, to_cell};
+use super::csv::{FIELDS_MAX, Fields, Scan};
+use super::extract::{Extract, Extracted, finds_nothing, is_null, to_key as key_of, to_time as time_of};
+use super::json::{Value, is_number};
 use super::time;
 use dirigo_connect::{Pointer, TimeField};
+use dirigo_fields::{Cell, Extraction, Wanted};
+use dirigo_ground::fields::FieldType;
+use dirigo_ground::json::write_text;
+use dirigo_ground::values::RecordEncoder;
+use dirigo_json::Field;
+use dirigo_pipeline::suggestion;
 
 /// The columns of a file.
 #[derive(Debug)]
@@ -19,10 +27,14 @@ pub(super) struct CsvTable {
     /// Whether a record like the header is the header once more: not where numbers are among the names, as in a file whose
     /// first record is none.
     is_known_again: bool,
-    /// What precedes each value in the JSON object: `{"first":`, `,"second":`.
-    prefixes: Vec<Vec<u8>>,
     key: Option<CsvColumn>,
     time: Option<(CsvColumn, TimeField)>,
+    encoder: Arc<CsvEncoder>,
+    dyn_encoder: Arc<dyn RecordEncoder>,
+    /// The columns of which a cell may be of another type than its column.
+    checked: Vec<usize>,
+    /// The fields that were wanted last, and where they are.
+    bound: Vec<(Arc<Field>, Option<Bound>)>,
 }
 
 #[derive(Debug)]
@@ -32,11 +44,16 @@ struct CsvColumn {
 }
 
 impl CsvTable {
-    /// The table with this header.
+    /// The table with this header, of which operators read these fields.
     ///
     /// # Errors
-    /// What is wrong with the header, or that it lacks the column of the key or the time.
-    pub(super) fn new(header: Fields<'_>, extract: &Extract) -> Result<Self, String> {
+    /// What is wrong with the header, or that it lacks the column of the key, of the time, or one that is given a type.
+    pub(super) fn new(
+        header: Fields<'_>,
+        extract: &Extract,
+        rules: &CellRules,
+        reads: &[Wanted],
+    ) -> Result<Self, String> {
         if header.len() > FIELDS_MAX {
             return Err(format!(
                 "the header has {} columns, more than {FIELDS_MAX}",
@@ -46,10 +63,10 @@ impl CsvTable {
         let mut names: Vec<String> = Vec::with_capacity(header.len());
         let mut seen = HashSet::with_capacity(header.len());
         for name in header.iter() {
-            let name =
-                str::from_utf8(name).map_err(|_| format!("column {} has a name not in UTF-8", names.len() + 1))?;
-            if !seen.insert(name) {
-                return Err(match names.iter().position(|before| before == name) {
+            let name = String::from_utf8(name.into_owned())
+                .map_err(|_| format!("column {} has a name not in UTF-8", names.len() + 1))?;
+            if !seen.insert(name.clone()) {
+                return Err(match names.iter().position(|before| *before == name) {
                     Some(before) if name.is_empty() => {
                         format!(
                             "columns {} and {} of the header have no name",
@@ -60,7 +77,7 @@ impl CsvTable {
                     _ => format!("the header names column `{name}` twice"),
                 });
             }
-            names.push(name.to_owned());
+            names.push(name);
         }
         if let [only] = names.as_slice()
             && let Some(separator) = [';', '\t', '|'].into_iter().find(|&separator| only.contains(separator))
@@ -69,6 +86,10 @@ impl CsvTable {
                 "the header {only:?} is one column: fields are separated by commas, not by {separator:?}"
             ));
         }
+        let types = column_types(&names, rules, reads)?;
+        let is_checked = |index: &usize| types[*index].is_some_and(|field_type| field_type != FieldType::Text);
+        let checked = (0..names.len()).filter(is_checked).collect();
+        let encoder = Arc::new(CsvEncoder::new(&names, types, rules.nulls.clone()));
         Ok(Self {
             is_known_again: !names.iter().any(|name| is_number(name.as_bytes())),
             key: extract
@@ -79,42 +100,74 @@ impl CsvTable {
                 .time_field()
                 .map(|time| Ok::<_, String>((column(&names, &time.pointer)?, time.clone())))
                 .transpose()?,
-            prefixes: names
-                .iter()
-                .enumerate()
-                .map(|(index, name)| prefix(index, name))
-                .collect(),
+            dyn_encoder: encoder.clone(),
+            encoder,
+            checked,
+            bound: Vec::new(),
             names,
         })
     }
 
-    /// The key and the time of a record.
+    /// The key and the time of a record, whose cells `fields` gets of those columns that it wants. A record that is refused leaves nothing.
     ///
     /// # Errors
     /// The reason for which the record is refused: it has other fields than the header, or not in UTF-8, or no key or
-    /// time.
-    pub(super) fn find<'a>(&self, fields: Fields<'a>) -> Result<Extracted<'a>, String> {
-        if fields.len() != self.names.len() {
+    /// time, or a cell that is not of its column's type.
+    pub(super) fn take<'a>(&mut self, record: Fields<'a>, fields: &mut Extraction) -> Result<Extracted<'a>, String> {
+        self.bind(fields);
+        let encoder = &*self.encoder;
+        if record.len() != self.names.len() {
             return Err(format!(
                 "the record has {} fields, the header has {}",
-                fields.len(),
+                record.len(),
                 self.names.len()
             ));
         }
-        if let Some(index) = fields.iter().position(|field| str::from_utf8(field).is_err()) {
+        if !is_utf8(record.record()) {
+            let is_flawed = |index: &usize| !is_utf8(record.written(*index));
+            let index = (0..record.len()).find(is_flawed).expect("commas are whole in UTF-8");
             return Err(format!("field `{}` is not UTF-8", self.names[index]));
         }
-        Ok(Extracted {
-            key: self
-                .key
-                .as_ref()
-                .map_or(Ok(Cow::Borrowed(b"".as_slice())), |column| to_key(column, fields))?,
-            time: self
-                .time
-                .as_ref()
-                .map(|(column, time)| to_time(column, time, fields))
-                .transpose()?,
-        })
+        for &index in &self.checked {
+            let written = record.written(index);
+            if let (None, Some(field_type)) = (encoder.cell(index, written), encoder.types[index]) {
+                return Err(mistyped(&self.names[index], written, field_type));
+            }
+        }
+        let found = Extracted {
+            key: match &self.key {
+                Some(column) => to_key(&column.pointer, encoder.checked_cell(column.index, record))?,
+                None => Cow::Borrowed(b"".as_slice()),
+            },
+            time: match &self.time {
+                Some((column, time)) => Some(to_time(time, encoder.checked_cell(column.index, record))?),
+                None => None,
+            },
+        };
+        fields.push_cells(|number| self.bound[number].1.as_ref()?.cell(encoder, record));
+        Ok(found)
+    }
+
+    /// Finds the columns of the fields that are wanted.
+    #[inline]
+    fn bind(&mut self, fields: &Extraction) {
+        let wanted = fields.fields();
+        let is_bound = wanted.len() == self.bound.len()
+            && wanted
+                .zip(&self.bound)
+                .all(|(field, (bound, _))| Arc::ptr_eq(field, bound));
+        if !is_bound {
+            self.bound = fields
+                .fields()
+                .map(|field| (field.clone(), self.bound_to(field)))
+                .collect();
+        }
+    }
+
+    fn bound_to(&self, field: &Field) -> Option<Bound> {
+        let (name, below) = field.split();
+        let index = self.names.iter().position(|other| other == name)?;
+        Some(Bound { index, below })
     }
 
     /// Whether the record is the header once more, as where files were joined.
@@ -125,16 +178,101 @@ impl CsvTable {
             && fields
                 .iter()
                 .zip(&self.names)
-                .all(|(field, name)| field == name.as_bytes())
+                .all(|(field, name)| *field == *name.as_bytes())
     }
 
-    /// Appends a record in which [`find`](Self::find) found no fault, as a JSON object.
-    pub(super) fn write(&self, fields: Fields<'_>, json: &mut Vec<u8>) {
-        for (prefix, field) in self.prefixes.iter().zip(fields.iter()) {
-            json.extend_from_slice(prefix);
-            write_value(field, json);
+    /// What makes payloads of its records.
+    pub(super) fn encoder(&self) -> &Arc<dyn RecordEncoder> {
+        &self.dyn_encoder
+    }
+}
+
+fn is_utf8(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || str::from_utf8(bytes).is_ok()
+}
+
+/// Where a field of events is in a record.
+#[derive(Debug)]
+struct Bound {
+    index: usize,
+    /// Where in the value of the cell.
+    below: Option<Field>,
+}
+
+impl Bound {
+    #[inline]
+    fn cell<'a>(&self, encoder: &CsvEncoder, record: Fields<'a>) -> Option<Cell<'a>> {
+        let cell = encoder.checked_cell(self.index, record);
+        match &self.below {
+            None => Some(cell),
+            Some(below) => within(&cell, below),
         }
-        json.push(b'}');
+    }
+}
+
+/// A field of the value that a cell holds.
+fn within(cell: &Cell<'_>, below: &Field) -> Option<Cell<'static>> {
+    let Cell::Json(json) = cell else { return None };
+    let [value] = dirigo_json::find(json, [below]).expect("it was found to be JSON");
+    Some(Cell::Json(value?.as_bytes().to_vec().into()))
+}
+
+/// Makes JSON objects of records in which [`CsvTable::take`] found no fault.
+#[derive(Debug)]
+struct CsvEncoder {
+    /// What precedes each value in the JSON object: `{"first":`, `,"second":`.
+    prefixes: Vec<Vec<u8>>,
+    /// The type of each column; `None` where each cell is what it looks like.
+    types: Vec<Option<FieldType>>,
+    nulls: Vec<String>,
+    added_bytes: usize,
+}
+
+impl CsvEncoder {
+    fn new(names: &[String], types: Vec<Option<FieldType>>, nulls: Vec<String>) -> Self {
+        /// Two quotes, or `null`.
+        const VALUE_BYTES: usize = 4;
+        let prefixes: Vec<Vec<u8>> = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| prefix(index, name))
+            .collect();
+        let added_bytes = prefixes.iter().map(|prefix| prefix.len() + VALUE_BYTES).sum::<usize>() + 1;
+        Self {
+            prefixes,
+            types,
+            nulls,
+            added_bytes,
+        }
+    }
+
+    /// What a cell holds; `None` where it is not of its column's type.
+    #[inline]
+    fn cell<'a>(&self, index: usize, written: &'a [u8]) -> Option<Cell<'a>> {
+        to_cell(written, self.types[index], &self.nulls)
+    }
+
+    /// What a cell holds of a record whose cells were found to be of their types.
+    #[inline]
+    fn checked_cell<'a>(&self, index: usize, record: Fields<'a>) -> Cell<'a> {
+        self.cell(index, record.written(index))
+            .expect("each cell is of its type")
+    }
+}
+
+impl RecordEncoder for CsvEncoder {
+    fn encode(&self, record: &[u8], payload: &mut Vec<u8>) {
+        let mut scan = Scan::default();
+        let record = scan.fields_of(record);
+        for (index, prefix) in self.prefixes.iter().enumerate() {
+            payload.extend_from_slice(prefix);
+            self.checked_cell(index, record).write(payload);
+        }
+        payload.push(b'}');
+    }
+
+    fn added_bytes(&self) -> usize {
+        self.added_bytes
     }
 }
 
@@ -158,41 +296,61 @@ fn column(names: &[String], pointer: &Pointer) -> Result<CsvColumn, String> {
 
 fn prefix(index: usize, name: &str) -> Vec<u8> {
     let mut prefix = vec![if index == 0 { b'{' } else { b',' }];
-    write_string(name.as_bytes(), &mut prefix);
+    write_text(name.as_bytes(), &mut prefix);
     prefix.push(b':');
     prefix
 }
 
-fn to_key<'a>(column: &CsvColumn, fields: Fields<'a>) -> Result<Cow<'a, [u8]>, String> {
-    match fields.get(column.index) {
-        b"" => Err(is_null(&column.pointer)),
-        field => Ok(Cow::Borrowed(field)),
+/// The types of the columns.
+///
+/// # Errors
+/// When a type is given to a column that the header does not have.
+fn column_types(names: &[String], rules: &CellRules, reads: &[Wanted]) -> Result<Vec<Option<FieldType>>, String> {
+    let mut types: Vec<Option<FieldType>> = names.iter().map(|name| type_by_reads(name, reads)).collect();
+    for (name, column_type) in &rules.types {
+        let Some(index) = names.iter().position(|other| other == name) else {
+            let known: Vec<&str> = names.iter().map(String::as_str).collect();
+            let help = suggestion(name, &known, "the columns are");
+            return Err(format!(
+                "`fields` gives a type to column `{name}`, and there is none: {help}"
+            ));
+        };
+        types[index] = Some((*column_type).into());
+    }
+    Ok(types)
+}
+
+/// A column that is read as text, and as nothing else, is one of texts.
+fn type_by_reads(name: &str, reads: &[Wanted]) -> Option<FieldType> {
+    let mut types = reads
+        .iter()
+        .filter(|(field, _)| field.split().0 == name)
+        .map(|(_, field_type)| *field_type)
+        .peekable();
+    types.peek()?;
+    types
+        .all(|field_type| field_type == FieldType::Text)
+        .then_some(FieldType::Text)
+}
+
+fn to_key<'a>(pointer: &Pointer, cell: Cell<'a>) -> Result<Cow<'a, [u8]>, String> {
+    match cell {
+        Cell::Null => Err(is_null(pointer)),
+        Cell::Boolean(truth) => Ok(Cow::Borrowed(if truth { b"true" } else { b"false" })),
+        Cell::Number(text) | Cell::Text(text) => Ok(text),
+        Cell::Json(json) => key_of(pointer, Some(Value(&json))).map(|key| Cow::Owned(key.into_owned())),
     }
 }
 
-fn to_time(column: &CsvColumn, time: &TimeField, fields: Fields<'_>) -> Result<i64, String> {
-    match fields.get(column.index) {
-        b"" => Err(is_null(&column.pointer)),
-        field if is_number(field) => time::from_number(time, field),
-        field => time::from_text(time, field),
+fn to_time(time: &TimeField, cell: Cell<'_>) -> Result<i64, String> {
+    match cell {
+        Cell::Null => Err(is_null(&time.pointer)),
+        Cell::Boolean(truth) => time_of(time, Some(Value(if truth { b"true" } else { b"false" }))),
+        Cell::Number(number) => time::from_number(time, &number),
+        Cell::Text(text) => time::from_text(time, &text),
+        Cell::Json(json) => time_of(time, Some(Value(&json))),
     }
 }
 
-fn write_value(field: &[u8], json: &mut Vec<u8>) {
-    match field {
-        b"" => json.extend_from_slice(b"null"),
-        field if is_number(field) => json.extend_from_slice(field),
-        field => write_string(field, json),
-    }
-}
-
-fn write_string(text: &[u8], json: &mut Vec<u8>) {
-    if plain_length(text) == text.len() {
-        json.push(b'"');
-        json.extend_from_slice(text);
-        json.push(b'"');
-    } else {
-        let text = str::from_utf8(text).expect("fields are written after they were found to be UTF-8");
-        serde_json::to_writer(json, text).expect("a vector takes every byte");
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 use std::io::{self, ErrorKind, Read as Reader};
 use std::sync::Arc;
 
+use super::cells::CellRules;
 use super::csv::{Csv, Fields};
 use super::extract::{Extract, Extracted};
 use super::json::{self, is_closed};
@@ -13,8 +14,8 @@ use super::stream::{Piece, Stream, without_end};
 use super::table::CsvTable;
 use super::{Error, RECORD_BYTES_MAX};
 use dirigo_connect::Format;
-use dirigo_connect::source::{Intake, Read, ReadLimit};
-use dirigo_fields::Pass;
+use dirigo_connect::source::{Intake, Opening, Read, ReadLimit};
+use dirigo_fields::{Pass, Wanted};
 use dirigo_ground::clock::Clock;
 
 /// A byte stream of events.
@@ -22,12 +23,47 @@ pub(crate) struct Text<R> {
     /// What it is called in errors.
     name: String,
     records: Records<R>,
-    extract: Extract,
+    reading: Reading,
     pass: Pass,
     clock: Arc<dyn Clock>,
     last_record: LastRecord,
     /// Whether an empty stream is one without events, also in a format that begins with a header.
     has_optional_header: bool,
+}
+
+/// What a byte stream is read as.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    /// How records are told apart.
+    pub(crate) format: Format,
+    /// Where their keys and times are.
+    pub(crate) extract: Extract,
+    /// What the cells of a CSV are.
+    pub(crate) cells: Arc<CellRules>,
+    /// The fields that operators read.
+    pub(crate) reads: Arc<[Wanted]>,
+}
+
+impl Reading {
+    pub(crate) fn new(format: Format, cells: &Arc<CellRules>, opening: &Opening<'_>) -> Self {
+        Self {
+            format,
+            extract: Extract::new(opening.key, opening.time),
+            cells: cells.clone(),
+            reads: opening.reads.into(),
+        }
+    }
+
+    /// Without keys or times.
+    #[cfg(test)]
+    pub(crate) fn plain(format: Format) -> Self {
+        Self {
+            format,
+            extract: Extract::default(),
+            cells: Arc::default(),
+            reads: Arc::default(),
+        }
+    }
 }
 
 /// What becomes of a last record without a line end.
@@ -79,9 +115,9 @@ impl Remaining {
 }
 
 impl<R: Reader> Text<R> {
-    pub(crate) fn new(name: String, reader: R, format: Format, extract: Extract, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(name: String, reader: R, reading: Reading, clock: Arc<dyn Clock>) -> Self {
         let stream = Stream::new(reader, RECORD_BYTES_MAX);
-        let records = match format {
+        let records = match reading.format {
             Format::Jsonl => Records::Jsonl(Lines::new(stream)),
             Format::Lines => Records::Lines(Lines::new(stream)),
             Format::Csv => Records::Csv {
@@ -92,7 +128,7 @@ impl<R: Reader> Text<R> {
         Self {
             name,
             records,
-            extract,
+            reading,
             pass: Pass::default(),
             clock,
             last_record: LastRecord::Ends,
@@ -204,7 +240,7 @@ impl<R: Reader> Text<R> {
 
     /// Takes the records that have been read to their ends.
     fn take_records(&mut self, intake: &mut Intake, remaining: &mut Remaining) -> Result<(), Error> {
-        let mut taker = RecordTaker::new(intake, remaining, &self.extract, &mut self.pass, &*self.clock);
+        let mut taker = RecordTaker::new(intake, remaining, &self.reading.extract, &mut self.pass, &*self.clock);
         match &mut self.records {
             Records::Jsonl(lines) => {
                 while !taker.remaining.is_full()
@@ -224,7 +260,7 @@ impl<R: Reader> Text<R> {
                 if table.is_none()
                     && let Some((_, piece, fields)) = csv.next()
                 {
-                    *table = Some(to_table(&self.name, &piece, fields, &self.extract)?);
+                    *table = Some(to_table(&self.name, &piece, fields, &self.reading)?);
                 }
                 while !taker.remaining.is_full()
                     && let Some(table) = table
@@ -251,7 +287,7 @@ impl<R: Reader> Text<R> {
         if self.waits() {
             return Ok(());
         }
-        let mut taker = RecordTaker::new(intake, remaining, &self.extract, &mut self.pass, &*self.clock);
+        let mut taker = RecordTaker::new(intake, remaining, &self.reading.extract, &mut self.pass, &*self.clock);
         match &mut self.records {
             Records::Jsonl(lines) => {
                 if let Some((number, piece)) = lines.last() {
@@ -287,7 +323,7 @@ impl<R: Reader> Text<R> {
                 if let Some(line) = last.open_quote_line {
                     return Err(flawed(never_closed(line)));
                 }
-                *table = Some(to_table(&self.name, &last.piece, last.fields, &self.extract)?);
+                *table = Some(to_table(&self.name, &last.piece, last.fields, &self.reading)?);
             }
         }
         Ok(())
@@ -298,9 +334,9 @@ fn never_closed(line: u64) -> String {
     format!("a quote opened on line {line} is never closed")
 }
 
-fn to_table(name: &str, header: &Piece<'_>, fields: Fields<'_>, extract: &Extract) -> Result<CsvTable, Error> {
+fn to_table(name: &str, header: &Piece<'_>, fields: Fields<'_>, reading: &Reading) -> Result<CsvTable, Error> {
     let table = match header {
-        Piece::Whole(_) | Piece::Rest(_) => CsvTable::new(fields, extract),
+        Piece::Whole(_) | Piece::Rest(_) => CsvTable::new(fields, &reading.extract, &reading.cells, &reading.reads),
         Piece::TooLong(_) => Err("the header line is too long".to_owned()),
     };
     table.map_err(|problem| Error::Header {
@@ -400,18 +436,20 @@ impl<'t> RecordTaker<'t> {
         }
     }
 
-    fn take_record(&mut self, table: &CsvTable, number: u64, piece: Piece<'_>, fields: Fields<'_>) {
+    #[inline]
+    fn take_record(&mut self, table: &mut CsvTable, number: u64, piece: Piece<'_>, fields: Fields<'_>) {
         let Piece::Whole(record) = piece else {
             return self.refuse_piece(number, piece);
         };
         if table.is_header(fields) {
             return;
         }
-        match table.find(fields) {
+        match table.take(fields, &mut self.intake.fields) {
             Ok(found) => {
-                let before = self.intake.values.bytes().len();
-                self.intake.values.push_with(|json| table.write(fields, json));
-                self.remaining.take(self.intake.values.bytes().len() - before);
+                let encoder = table.encoder();
+                self.intake.encode_by(encoder);
+                self.intake.values.push(fields.record());
+                self.remaining.take(fields.record().len() + encoder.added_bytes());
                 self.push_found(number, &found);
             }
             Err(reason) => self.refuse(number, without_end(record), reason),

@@ -292,7 +292,7 @@ fn days_of_month(year: i64, month: i64) -> i64 {
     }
 }
 
-fn excerpt(text: &[u8]) -> String {
+pub(super) fn excerpt(text: &[u8]) -> String {
     let shown = String::from_utf8_lossy(&text[..text.len().min(EXCERPT_BYTES_MAX)]);
     if text.len() > EXCERPT_BYTES_MAX {
         format!("{}…", shown.trim_end_matches('\u{fffd}'))

@@ -7,8 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use crate::records::{Error, Extract, Text};
-use dirigo_connect::Format;
+use crate::records::{Error, Reading, Text};
 use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
 use dirigo_ground::clock::Clock;
 
@@ -20,20 +19,20 @@ pub(super) struct Stdin<R> {
 }
 
 impl Stdin<std::fs::File> {
-    pub(super) fn open(format: Format, extract: Extract, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub(super) fn open(reading: Reading, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let descriptor = io::stdin().as_fd().try_clone_to_owned();
         let descriptor = descriptor.map_err(|reason| Error::Read {
             from: NAME.to_owned(),
             reason,
         })?;
-        Ok(Self::new(descriptor.into(), format, extract, clock))
+        Ok(Self::new(descriptor.into(), reading, clock))
     }
 }
 
 impl<R: io::Read> Stdin<R> {
-    fn new(reader: R, format: Format, extract: Extract, clock: Arc<dyn Clock>) -> Self {
+    fn new(reader: R, reading: Reading, clock: Arc<dyn Clock>) -> Self {
         Self {
-            text: Text::new(NAME.to_owned(), reader, format, extract, clock),
+            text: Text::new(NAME.to_owned(), reader, reading, clock),
         }
     }
 }
@@ -56,6 +55,7 @@ impl<R: io::Read + Send> Source for Stdin<R> {
 mod tests {
     use super::*;
     use crate::records::Script;
+    use dirigo_connect::Format;
     use dirigo_ground::clock::ManualClock;
 
     const LIMIT: ReadLimit = ReadLimit {
@@ -64,7 +64,7 @@ mod tests {
     };
 
     fn stdin(script: Script, format: Format) -> Stdin<Script> {
-        Stdin::new(script, format, Extract::default(), Arc::new(ManualClock::new(7)))
+        Stdin::new(script, Reading::plain(format), Arc::new(ManualClock::new(7)))
     }
 
     fn read(stdin: &mut impl Source) -> (Read, Vec<String>) {
@@ -73,7 +73,8 @@ mod tests {
         (
             read,
             intake
-                .values
+                .take_values()
+                .to_column()
                 .iter()
                 .map(|value| String::from_utf8(value.to_vec()).unwrap())
                 .collect(),

@@ -12,7 +12,7 @@ use crate::dead_letters::DeadLetters;
 use crate::failure_latch::{Failure, FailureLatch, panicked};
 use crate::{Edge, Epochs};
 use dirigo_connect::source::{self, Intake, Read, ReadLimit, RefusedRecord};
-use dirigo_fields::{Extraction, Wanted};
+use dirigo_fields::Wanted;
 use dirigo_ground::batch::Batch;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::fields::Fields;
@@ -26,11 +26,19 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Events that one batch takes at most where other tenants share the host: they may wait for as long as it takes to read it, some 50 µs.
 const SHARED_BATCH_EVENTS_MAX: usize = 256;
+/// What the operators behind a source read of its events.
+#[derive(Clone, Debug, Default)]
+pub struct Projection {
+    /// These fields.
+    pub fields: Arc<[Wanted]>,
+    /// Whether some read the payloads themselves. Then the source makes bytes of them once, for all of those operators.
+    pub raw: bool,
+}
 
 /// What the thread works with.
 pub struct SourceTaskParts {
-    /// The fields that operators read of what the source brings.
-    pub wanted: Arc<[Wanted]>,
+    /// What operators read of what the source brings.
+    pub wanted: Projection,
     /// Where events go.
     pub edges: Arc<Vec<Edge>>,
     /// Where records go that are no events.
@@ -217,10 +225,7 @@ impl SourceTask {
     }
 
     fn read(&self) -> (Intake, Result<Read, source::Error>) {
-        let mut intake = Intake {
-            fields: Extraction::of(self.parts.wanted.to_vec()),
-            ..Intake::default()
-        };
+        let mut intake = Intake::wanting(&self.parts.wanted.fields);
         let events_max = if self.is_shared {
             SHARED_BATCH_EVENTS_MAX
         } else {
@@ -274,23 +279,28 @@ impl SourceTask {
         let Some(last) = intake.positions.last().copied().max(refused) else {
             return;
         };
-        for refused in intake.refused {
+        for refused in std::mem::take(&mut intake.refused) {
             self.send_to_dead_letters(refused);
         }
         let Some(&first) = intake.positions.first() else {
             return self.source_handle.progress.pass_over(self.source_handle.index, last);
         };
+        let mut values = intake.take_values();
         let Intake {
             times,
             keys,
-            values,
             mut fields,
             positions,
             ..
         } = intake;
-        fields.extend(&values, fields.events()..values.len());
+        if self.parts.wanted.raw {
+            values = values.to_column().into();
+        }
+        if fields.events() < values.len() {
+            fields.extend(&values.to_column(), fields.events()..values.len());
+        }
         let events = times.len();
-        let bytes = keys.bytes().len() + values.bytes().len();
+        let bytes = keys.bytes().len() + values.size();
         let read = ReadBatch {
             first,
             last,
@@ -304,7 +314,7 @@ impl SourceTask {
         let batch = Batch {
             times: Arc::new(times),
             keys: Arc::new(keys),
-            values: values.into(),
+            values,
             fields: Fields::new(fields.finish()),
             positions: Arc::new(positions),
             origin: ticket.into(),

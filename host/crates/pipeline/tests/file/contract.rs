@@ -86,6 +86,7 @@ fn the_contracts_example_is_what_it_says() {
     let expected = FileSpec {
         path: folder.path("examples/sensors.jsonl"),
         format: Format::Jsonl,
+        cells: Arc::default(),
         special: false,
         zstd_window_max: 128 << 20,
     };

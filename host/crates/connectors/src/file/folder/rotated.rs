@@ -287,7 +287,7 @@ mod tests {
 
     use super::*;
     use crate::file::archive::ZSTD_WINDOW;
-    use crate::records::Extract;
+    use crate::records::Reading;
     use dirigo_connect::Format;
     use dirigo_disk::Real;
     use dirigo_ground::clock::ManualClock;
@@ -310,8 +310,7 @@ mod tests {
             bytes: compressed.len() as u64,
         };
         let options = ReadOptions {
-            format: Format::Lines,
-            extract: Extract::default(),
+            reading: Reading::plain(Format::Lines),
             clock: Arc::new(ManualClock::new(0)),
             disk: Arc::new(Real),
             is_continued: true,

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use super::*;
 use crate::file::archive::ZSTD_WINDOW;
-use crate::records::Extract;
+use crate::records::Reading;
 use dirigo_connect::Format;
 use dirigo_disk::Real;
 use dirigo_ground::clock::ManualClock;
 
 fn options(format: Format) -> ReadOptions {
     ReadOptions {
-        format,
-        extract: Extract::default(),
+        reading: Reading::plain(format),
         clock: Arc::new(ManualClock::new(0)),
         disk: Arc::new(Real),
         is_continued: true,
@@ -77,7 +76,7 @@ impl TestFolder {
         let mut folder = self.open(from);
         let mut intake = Intake::default();
         while folder.read(&mut intake, MANY).unwrap() != Read::End {}
-        (shown(&intake), folder.offset().unwrap())
+        (shown(&mut intake), folder.offset().unwrap())
     }
 
     fn refusal(&self, from: &Offset) -> String {
@@ -85,8 +84,9 @@ impl TestFolder {
     }
 }
 
-fn shown(intake: &Intake) -> Vec<String> {
-    let values = intake.positions.iter().zip(intake.values.iter());
+fn shown(intake: &mut Intake) -> Vec<String> {
+    let payloads = intake.take_values().to_column();
+    let values = intake.positions.iter().zip(payloads.iter());
     values
         .map(|(position, value)| format!("{position} {}", String::from_utf8_lossy(value)))
         .collect()
@@ -111,7 +111,7 @@ fn it_goes_on_after_each_event() {
         while intake.positions.is_empty() {
             folder.read(&mut intake, ONE).unwrap();
         }
-        all.append(&mut shown(&intake));
+        all.append(&mut shown(&mut intake));
         offset = folder.offset();
     }
     assert_eq!(all, ["1 1", "2 2", "3 3", "4 4", "5 5"]);
@@ -220,7 +220,7 @@ fn each_file_has_its_own_header_and_compression_and_a_refusal_names_its_file() {
     let mut intake = Intake::default();
     while folder.read(&mut intake, ONE).unwrap() != Read::End {}
     assert_eq!(
-        shown(&intake),
+        shown(&mut intake),
         ["2 {\"n\":1}", "4 {\"n\":2}", "5 {\"n\":3}", "7 {\"n\":4}"]
     );
     assert_eq!(intake.refused[0].position, 8);
@@ -246,7 +246,7 @@ impl TestFolder {
         let mut folder = FolderReader::open(&pattern, options(format), from)?;
         let mut intake = Intake::default();
         while folder.read(&mut intake, MANY).unwrap() != Read::End {}
-        Ok((shown(&intake), folder.offset().unwrap()))
+        Ok((shown(&mut intake), folder.offset().unwrap()))
     }
 
     /// Compresses a file as logrotate does.
@@ -382,6 +382,6 @@ fn a_file_that_cannot_be_opened_comes_after_the_events_before_it() {
             break error.to_string();
         }
     };
-    assert_eq!(shown(&intake), ["1 1"]);
+    assert_eq!(shown(&mut intake), ["1 1"]);
     assert!(error.contains("b.txt"), "{error}");
 }
