@@ -75,8 +75,9 @@ pub struct FieldColumn {
     pub values: FieldValues,
 }
 
-/// An integer that an f64 does not hold.
+/// An integer that an f64 does not hold. Laid out as the component model has it: a list of them is taken over as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
 pub struct ExactInteger {
     /// The place of its field in the operator's schema.
     pub field: u32,

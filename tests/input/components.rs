@@ -166,7 +166,7 @@ fn the_settings_of_an_operator_are_listed_with_types_and_defaults() {
         assert!(reduce.contains(line), "{line:?} is not in\n{reduce}");
     }
     assert!(
-        reduce.contains("state layout    postcard:{value: <Sum{high: f64, low: f64, more: option {"),
+        reduce.contains("state layout    postcard:{value: <Sum({high: f64, low: f64, more: option {"),
         "{reduce}"
     );
     let map = inspect("builtin:map");
