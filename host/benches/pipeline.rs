@@ -1,7 +1,7 @@
-//! Events of raw bytes through map, filter and reduce: Dirigo, next to the same operators' code compiled natively.
+//! Events of raw bytes, and of a typed field, through map, filter and reduce: Dirigo, next to the same operators' code compiled natively.
 //!
 //! `cargo bench --bench pipeline` prints ns per event and the ratio to the native direct call, for batches of 1, 16, 256
-//! and 1,024 events; `-- 256` for that one only. The rows of one batch size take turns, so that a machine that changes its speed changes it for all.
+//! and 1,024 events, first of raw bytes, then of a number in a column; `-- 256` for that one only. The rows of one batch size take turns, so that a machine that changes its speed changes it for all.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
@@ -13,12 +13,14 @@ use std::time::Instant;
 
 use bench_reduce::Sum;
 use dirigo::batch::Column;
-use dirigo::runtime::OperatorSummary;
+use dirigo::runtime::{OperatorSummary, Prepared};
+use dirigo::source::Source;
 use dirigo_operator::columns;
 use dirigo_operator::filter::filter_batch;
 use dirigo_operator::map::map_batch;
 use dirigo_operator::{NoConfig, Reduce as _, Window};
 use hashbrown::HashMap;
+use support::typed::Events;
 
 /// Events that a count window holds.
 const WINDOW: u64 = 10;
@@ -51,25 +53,28 @@ fn main() {
     let runtime = support::runtime();
     let host = support::host(&engine, 1, &runtime);
     let prepared = support::prepared(&engine, &runtime, PIPELINE);
+    let typed = support::prepared(&engine, &runtime, support::typed::PIPELINE);
     println!("batch  native      channels    dirigo      dirigo/native  M events/s  fuel/event");
     let only: Option<usize> = std::env::args().find_map(|argument| argument.parse().ok());
     let sizes = [(1, 200_000), (16, 2_000_000), (256, 8_000_000), (1024, 8_000_000)];
-    for (batch_events, events) in sizes
+    let sizes = sizes
         .into_iter()
-        .filter(|(size, _)| only.is_none_or(|only| only == *size))
-    {
-        let batches = Arc::new(support::batches(4096 / batch_events.min(64), batch_events));
+        .filter(|(size, _)| only.is_none_or(|only| only == *size));
+    let dirigo = |prepared: &Prepared, source: Box<dyn Source>| {
+        let ended = support::run(&host, &runtime, prepared.clone(), source);
+        assert_eq!(ended.failure, None);
+        assert_eq!(ended.summary.figures.dead_letters, 0);
+        fuel_per_event(&ended.operators)
+    };
+    for (batch_events, events) in sizes.clone() {
+        let batches = Arc::new(raw_batches(batch_events));
         let mut rounds = [Vec::new(), Vec::new(), Vec::new()];
         let mut fuel = String::new();
         for _ in 0..ROUNDS {
             rounds[0].push(per_event(events, || native(&batches, events)));
             rounds[1].push(per_event(events, || channels(&runtime, &batches, events)));
             rounds[2].push(per_event(events, || {
-                let source = Box::new(support::Cycle::new(batches.clone(), events));
-                let ended = support::run(&host, &runtime, prepared.clone(), source);
-                assert_eq!(ended.failure, None);
-                assert_eq!(ended.summary.figures.dead_letters, 0);
-                fuel = fuel_per_event(&ended.operators);
+                fuel = dirigo(&prepared, Box::new(support::Cycle::new(batches.clone(), events)));
             }));
         }
         let [native, channels, dirigo] = rounds.map(median);
@@ -79,6 +84,29 @@ fn main() {
             1e3 / dirigo
         );
     }
+    println!("typed");
+    for (batch_events, events) in sizes {
+        let batches = Arc::new(raw_batches(batch_events).iter().map(Events::of).collect::<Vec<_>>());
+        let mut rounds = [Vec::new(), Vec::new()];
+        let mut fuel = String::new();
+        for _ in 0..ROUNDS {
+            rounds[0].push(per_event(events, || support::typed::native(&batches, events, WINDOW)));
+            rounds[1].push(per_event(events, || {
+                let source = support::typed::Cycle::new(batches.clone(), events);
+                fuel = dirigo(&typed, Box::new(source));
+            }));
+        }
+        let [native, dirigo] = rounds.map(median);
+        println!(
+            "{batch_events:>5}  {native:>7.1} ns               {dirigo:>7.1} ns  {:>12.2}  {:>10.1}  {fuel}",
+            native / dirigo,
+            1e3 / dirigo
+        );
+    }
+}
+
+fn raw_batches(batch_events: usize) -> Vec<(Column, Column)> {
+    support::batches(4096 / batch_events.min(64), batch_events)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]

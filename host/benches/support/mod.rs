@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each benchmark uses its part")]
 
+pub(crate) mod typed;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -52,6 +54,12 @@ pub(crate) fn guests() -> &'static PathBuf {
                 "bench-filter",
                 "-p",
                 "bench-reduce",
+                "-p",
+                "bench-typed-map",
+                "-p",
+                "bench-typed-filter",
+                "-p",
+                "bench-typed-reduce",
                 "-p",
                 "bench-interpreter",
                 "-p",

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dirigo_disk::Disk;
-use dirigo_fields::{Extraction, Wanted};
+pub use dirigo_fields::{Cell, Extraction, Pass, Wanted};
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::values::{RecordEncoder, Values};

@@ -15,8 +15,33 @@ const OWED_NS_MIN: i64 = -1_000_000;
 
 /// The items of one tenant.
 pub(super) enum TenantQueue<T> {
-    RoundRobin(VecDeque<Ready<T>>),
+    RoundRobin(Turns<T>),
     LeastLaxity(LeastLaxity<T>),
+}
+
+/// Items that take turns, and those that go before them, each in the order in which they came.
+pub(super) struct Turns<T> {
+    first: VecDeque<Ready<T>>,
+    others: VecDeque<Ready<T>>,
+}
+
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self {
+            first: VecDeque::new(),
+            others: VecDeque::new(),
+        }
+    }
+}
+
+impl<T> Turns<T> {
+    fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.others.is_empty()
+    }
+
+    fn pop(&mut self) -> Option<Ready<T>> {
+        self.first.pop_front().or_else(|| self.others.pop_front())
+    }
 }
 
 /// Least laxity first: what must start first is what has least laxity, at any moment at which they are compared.
@@ -24,21 +49,21 @@ pub(super) struct LeastLaxity<T> {
     timed: BinaryHeap<Reverse<Timed<T>>>,
     /// Wraps: it only tells apart items that must start at the same nanosecond.
     pushed: u32,
-    untimed: VecDeque<Ready<T>>,
+    untimed: Turns<T>,
     /// What those that are not timed may run before the others do, in ns.
     owed_ns: i64,
 }
 
 impl<T> TenantQueue<T> {
     pub(super) fn round_robin() -> Self {
-        TenantQueue::RoundRobin(VecDeque::new())
+        TenantQueue::RoundRobin(Turns::default())
     }
 
     pub(super) fn least_laxity() -> Self {
         TenantQueue::LeastLaxity(LeastLaxity {
             timed: BinaryHeap::new(),
             pushed: 0,
-            untimed: VecDeque::new(),
+            untimed: Turns::default(),
             owed_ns: 0,
         })
     }
@@ -52,7 +77,7 @@ impl<T> TenantQueue<T> {
 
     pub(super) fn push(&mut self, ready: Ready<T>) {
         match self {
-            TenantQueue::RoundRobin(queue) => queue.push_back(ready),
+            TenantQueue::RoundRobin(queue) => queue.others.push_back(ready),
             TenantQueue::LeastLaxity(queue) => queue.push(ready),
         }
     }
@@ -60,15 +85,15 @@ impl<T> TenantQueue<T> {
     /// Takes an item that runs before those that take turns; among those with a moment to start by, that decides.
     pub(super) fn push_first(&mut self, ready: Ready<T>) {
         match self {
-            TenantQueue::RoundRobin(queue) => queue.push_front(ready),
-            TenantQueue::LeastLaxity(queue) if ready.start_by_ns.is_none() => queue.untimed.push_front(ready),
+            TenantQueue::RoundRobin(queue) => queue.first.push_back(ready),
+            TenantQueue::LeastLaxity(queue) if ready.start_by_ns.is_none() => queue.untimed.first.push_back(ready),
             TenantQueue::LeastLaxity(queue) => queue.push(ready),
         }
     }
 
     pub(super) fn pop(&mut self) -> Option<Ready<T>> {
         match self {
-            TenantQueue::RoundRobin(queue) => queue.pop_front(),
+            TenantQueue::RoundRobin(queue) => queue.pop(),
             TenantQueue::LeastLaxity(queue) => queue.pop(),
         }
     }
@@ -84,7 +109,7 @@ impl<T> TenantQueue<T> {
 impl<T> LeastLaxity<T> {
     fn push(&mut self, ready: Ready<T>) {
         let Some(start_by_ns) = ready.start_by_ns else {
-            self.untimed.push_back(ready);
+            self.untimed.others.push_back(ready);
             return;
         };
         self.pushed = self.pushed.wrapping_add(1);
@@ -98,7 +123,7 @@ impl<T> LeastLaxity<T> {
 
     fn pop(&mut self) -> Option<Ready<T>> {
         if self.timed.is_empty() || self.owed_ns > 0 {
-            let untimed = self.untimed.pop_front();
+            let untimed = self.untimed.pop();
             if untimed.is_some() {
                 return untimed;
             }
@@ -180,8 +205,13 @@ mod tests {
     fn what_is_to_go_first_waits_for_none_that_take_turns() {
         for mut queue in [TenantQueue::round_robin(), TenantQueue::least_laxity()] {
             (0..1_000).for_each(|item| queue.push(ready(item, None)));
-            queue.push_first(ready(1_000, None));
-            assert_eq!(queue.pop().map(|ready| ready.item), Some(1_000));
+            (1_000..1_003).for_each(|item| queue.push_first(ready(item, None)));
+            let order: Vec<u32> = (0..4).map(|_| queue.pop().unwrap().item).collect();
+            assert_eq!(
+                order,
+                [1_000, 1_001, 1_002, 0],
+                "the last that came is not the first to go"
+            );
         }
     }
 
