@@ -15,7 +15,11 @@ const LAYOUTS_MAX: usize = 4;
 /// Scalars in a document whose layout is learned: in larger ones, most of the time goes into other things.
 const SCALARS_MAX: usize = 64;
 
-/// Documents between two of which the layout is learned when all layouts are taken: to learn one takes about as long as to read a few.
+/// Bytes that a layout keeps at most: for each scalar a name as long as any that people write.
+const LAYOUT_BYTES_MAX: usize = SCALARS_MAX * 256;
+
+/// Documents of which nothing is learned after one whose layout is none that is kept, or takes the place of another: to learn one takes about
+/// as long as to read a few.
 const LEARNING_INTERVAL: u32 = 16;
 
 /// Finds the same fields in one document after another.
@@ -24,8 +28,8 @@ pub struct Finder {
     fields: Vec<Arc<Field>>,
     /// The one that was right last comes first.
     layouts: Vec<Layout>,
-    /// Documents since a layout was learned.
-    since_learned: u32,
+    /// Of how many documents nothing is learned.
+    rest: u32,
     /// Where the scalars of a document end, behind a zero.
     ends: Vec<usize>,
 }
@@ -84,13 +88,16 @@ impl Finder {
         self.fields.is_empty()
     }
 
-    /// The values of the fields in a document, in the order of the fields, with nothing behind them; `None` where the document is not JSON.
-    ///
-    /// # Panics
-    /// When it looks for more than `N` fields.
+    /// The values of the fields in a document, of which there are at most `N`, in the order of the fields, with nothing behind them; `None`
+    /// where the document is not JSON.
     #[inline]
     pub fn find<'j, const N: usize>(&mut self, document: &'j [u8]) -> Option<[Option<Value<'j>>; N]> {
-        self.since_learned = self.since_learned.saturating_add(1);
+        debug_assert!(
+            self.fields.len() <= N,
+            "{} fields are looked for as {N}",
+            self.fields.len()
+        );
+        self.rest = self.rest.saturating_sub(1);
         let Self { layouts, ends, .. } = self;
         let Some(right) = layouts.iter().position(|layout| layout.is_of(document, ends)) else {
             return self.find_anew(document);
@@ -115,13 +122,12 @@ impl Finder {
         let Some(last) = self.fields.len().checked_sub(1) else {
             return is_json(document).then_some([None; N]);
         };
-        assert!(last < N, "{} fields are looked for as {N}", last + 1);
         let mut search = Search::new(std::array::from_fn::<_, N, _>(|i| &*self.fields[i.min(last)]));
         if !locate(document, &mut search) {
             return None;
         }
         let spots = search.spots;
-        if self.layouts.len() < LAYOUTS_MAX || self.since_learned >= LEARNING_INTERVAL {
+        if self.rest == 0 {
             self.learn(document, &spots[..=last]);
         }
         let mut found = spots.map(|spot| match spot {
@@ -133,10 +139,11 @@ impl Finder {
     }
 
     fn learn(&mut self, document: &[u8], spots: &[Spot]) {
-        self.since_learned = 0;
-        let Some(layout) = Layout::of(document, spots) else {
-            return;
-        };
+        let layout = Layout::of(document, spots);
+        if layout.is_none() || self.layouts.len() == LAYOUTS_MAX {
+            self.rest = LEARNING_INTERVAL;
+        }
+        let Some(layout) = layout else { return };
         self.ends.resize(self.ends.len().max(layout.between.len()), 0);
         self.layouts.truncate(LAYOUTS_MAX - 1);
         self.layouts.insert(0, layout);
@@ -144,11 +151,12 @@ impl Finder {
 }
 
 impl Layout {
-    /// That of a document in which these are the places of the fields; `None` where it has too many scalars.
+    /// That of a document in which these are the places of the fields; `None` where it has too many scalars, or too much between them.
     fn of(document: &[u8], spots: &[Spot]) -> Option<Layout> {
         let scanner = Scanner { document };
         let (mut between, mut ends) = (Vec::new(), vec![0]);
-        let mut at = 0;
+        let (mut at, mut scalar_bytes) = (0, 0);
+        let is_too_long = |at: usize, scalar_bytes: usize| at - scalar_bytes > LAYOUT_BYTES_MAX;
         while let Some((first, start)) = scanner.token(at) {
             let is_scalar = !matches!(first, b'{' | b'}' | b'[' | b']' | b',' | b':');
             if !is_scalar {
@@ -160,11 +168,15 @@ impl Layout {
             if is_name {
                 continue;
             }
-            if between.len() == SCALARS_MAX {
+            if between.len() == SCALARS_MAX || is_too_long(start, scalar_bytes) {
                 return None;
             }
+            scalar_bytes += at - start;
             between.push(Text::new(&document[ends[ends.len() - 1]..start]));
             ends.push(at);
+        }
+        if is_too_long(document.len(), scalar_bytes) {
+            return None;
         }
         between.push(Text::new(&document[ends[ends.len() - 1]..]));
         let position = |at: usize| {
@@ -307,6 +319,20 @@ mod tests {
     }
 
     #[test]
+    fn documents_that_are_too_large_are_not_looked_at_each_time() {
+        let many = format!("[{}0]", "0,".repeat(SCALARS_MAX));
+        let long = format!(r#"[0,{{"{}":1}}]"#, "x".repeat(LAYOUT_BYTES_MAX));
+        let behind = format!("[0,[{}]]", "[],".repeat(LAYOUT_BYTES_MAX) + "[]");
+        for document in [&many, &long, &behind] {
+            let mut finder = finder(&["0"]);
+            found(&mut finder, document);
+            assert!(finder.layouts.is_empty() && finder.rest == LEARNING_INTERVAL);
+            (0..LEARNING_INTERVAL).for_each(|_| drop(found(&mut finder, "[0]")));
+            assert!(is_predicted(&mut finder, "[1]"));
+        }
+    }
+
+    #[test]
     fn scalars_alone_and_containers_without_any_have_layouts() {
         let mut finder = finder(&["0"]);
         for documents in [
@@ -363,13 +389,12 @@ mod tests {
                     _ => drop(mutated.remove(at)),
                 }
             }
-            let Ok(mutated) = String::from_utf8(mutated) else {
-                let bytes = &document.as_bytes()[..1];
-                assert!(finder.find::<4>(bytes).is_none());
+            let Ok(text) = std::str::from_utf8(&mutated) else {
+                assert!(finder.find::<4>(&mutated).is_none(), "{mutated:?}");
                 continue;
             };
-            predicted += usize::from(is_predicted(&mut finder, &mutated));
-            found(&mut finder, &mutated);
+            predicted += usize::from(is_predicted(&mut finder, text));
+            found(&mut finder, text);
         }
         assert!(predicted > 1_000, "{predicted} were predicted");
     }

@@ -80,13 +80,6 @@ impl Extraction {
         self.columns.iter_mut().for_each(Growing::push_mistyped);
     }
 
-    /// Forgets the last event.
-    pub fn pop(&mut self) {
-        self.events -= 1;
-        let events = self.events;
-        self.columns.iter_mut().for_each(|column| column.truncate(events));
-    }
-
     /// Takes the fields out of the values in `range`.
     pub fn extend(&mut self, values: &Column, range: Range<usize>) {
         self.events += range.len();
@@ -134,28 +127,46 @@ impl Pass {
         self.finder.look_for(columns.chain(others.into_iter().flatten()));
     }
 
-    /// Takes the fields out of one value for the extraction for which it looks, and gives what is at the two other places; nothing is taken
-    /// of a value that is not JSON.
+    /// Hands what is at the two other places of a value to `accept`, and takes the fields out for the extraction for which it looks if that
+    /// accepts them. `None` where the value is not JSON: then nothing is handed over, or taken.
+    ///
+    /// # Errors
+    /// What `accept` says; nothing is taken then.
     #[inline]
-    pub fn take<'v>(&mut self, value: &'v [u8], extraction: &mut Extraction) -> Option<[Option<Value<'v>>; 2]> {
+    pub fn take<'v, T, E>(
+        &mut self,
+        value: &'v [u8],
+        extraction: &mut Extraction,
+        accept: impl FnOnce([Option<Value<'v>>; 2]) -> Result<T, E>,
+    ) -> Option<Result<T, E>> {
         match self.finder.len() {
-            ..=2 => self.take_some::<2>(value, extraction),
-            3 => self.take_some::<3>(value, extraction),
-            4 => self.take_some::<4>(value, extraction),
-            5..=8 => self.take_some::<8>(value, extraction),
-            9..=16 => self.take_some::<16>(value, extraction),
-            _ => self.take_some::<FIELDS_MAX>(value, extraction),
+            ..=2 => self.take_some::<2, T, E>(value, extraction, accept),
+            3 => self.take_some::<3, T, E>(value, extraction, accept),
+            4 => self.take_some::<4, T, E>(value, extraction, accept),
+            5..=8 => self.take_some::<8, T, E>(value, extraction, accept),
+            9..=16 => self.take_some::<16, T, E>(value, extraction, accept),
+            _ => self.take_some::<FIELDS_MAX, T, E>(value, extraction, accept),
         }
     }
 
     /// For up to `N` fields.
     #[inline]
-    fn take_some<'v, const N: usize>(
+    fn take_some<'v, const N: usize, T, E>(
         &mut self,
         value: &'v [u8],
         extraction: &mut Extraction,
-    ) -> Option<[Option<Value<'v>>; 2]> {
+        accept: impl FnOnce([Option<Value<'v>>; 2]) -> Result<T, E>,
+    ) -> Option<Result<T, E>> {
         let found = self.finder.find::<N>(value)?;
+        let [first, second] = self.has;
+        let other = |place: usize| found[self.columns + place];
+        let accepted = accept([
+            if first { other(0) } else { None },
+            if second { other(usize::from(first)) } else { None },
+        ]);
+        if accepted.is_err() {
+            return Some(accepted);
+        }
         if extraction.columns.len() > self.columns {
             let mut values = Column::default();
             values.push(value);
@@ -166,12 +177,7 @@ impl Pass {
                 column.push(value);
             }
         }
-        let [first, second] = self.has;
-        let other = |place: usize| found[self.columns + place];
-        Some([
-            if first { other(0) } else { None },
-            if second { other(usize::from(first)) } else { None },
-        ])
+        Some(accepted)
     }
 }
 
@@ -223,15 +229,6 @@ impl Growing {
         } else {
             self.push_mistyped();
         }
-    }
-
-    #[cold]
-    fn truncate(&mut self, events: usize) {
-        let kept: Vec<u32> = (0..).take(events).collect();
-        self.mistyped.retain(|&index| (index as usize) < events);
-        self.rounded.retain(|rounded| (rounded.index as usize) < events);
-        self.validity = self.validity.take().map(|validity| validity.gather(&kept));
-        self.values = self.values.gather(&kept);
     }
 
     #[cold]
@@ -344,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_after_the_other_is_as_all_at_once_and_the_last_can_be_forgotten() {
+    fn one_value_after_the_other_is_as_all_at_once_and_what_is_refused_leaves_nothing() {
         let field = |name: &str| Arc::new(Field::new(name).unwrap());
         let (key, time) = (field("k"), field("/t/0"));
         for count in [0, 1, 2, 3, 4, 7, 15, 40] {
@@ -360,13 +357,13 @@ mod tests {
                     others[0].map(|_| r#""a""#.to_owned()),
                     others[1].map(|_| "7".to_owned()),
                 ];
-                assert_eq!(
-                    pass.take(document.as_bytes(), &mut extraction).map(found),
-                    Some(expected)
-                );
-                assert!(pass.take(b"{", &mut extraction).is_none());
-                extraction.push_unreadable();
-                extraction.pop();
+                let taken = pass.take(document.as_bytes(), &mut extraction, |others| {
+                    Ok::<_, ()>(found(others))
+                });
+                assert_eq!(taken, Some(Ok(expected)));
+                assert!(pass.take(b"{", &mut extraction, |_| Ok::<_, ()>(())).is_none());
+                let refused = pass.take(document.as_bytes(), &mut extraction, |_| Err::<(), _>(7));
+                assert_eq!(refused, Some(Err(7)));
             }
             let mut values = Column::default();
             (0..3).for_each(|_| values.push(document.as_bytes()));
@@ -374,12 +371,7 @@ mod tests {
             whole.extend(&values, 0..3);
             assert_eq!((extraction.events(), whole.events()), (3, 3));
             for (one, other) in extraction.finish().iter().zip(whole.finish()) {
-                // What an event left that was forgotten is a bitmap without zeros.
-                assert_eq!(
-                    (&one.column.values, &one.column.mistyped),
-                    (&other.column.values, &other.column.mistyped)
-                );
-                assert!((0..3).all(|event| one.column.is_valid(event)));
+                assert_eq!(one.column, other.column);
             }
         }
     }

@@ -13,9 +13,11 @@ use crate::column::Column;
 /// Columns that may be joined without a copy: of more, each event would keep little.
 const COLUMNS_MAX: usize = 64;
 
-/// What is picked is copied where it is less than this share of what it keeps in memory: what counts as its size is at most so many times
-/// less than what is held for it.
+/// How many times as many bytes as are picked may be held for them; then they are copied. Once bytes are wanted, a copy is held besides.
 const HELD_MAX: usize = 3;
+
+/// Bytes of items, on average, that are copied at once: to note where they are takes as long.
+const COPIED_BYTES_MAX: usize = 32;
 
 /// Byte strings in columns. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +64,20 @@ impl Picked {
         self.0.bytes
     }
 
+    /// The only column, where all items are its, in its order.
+    fn only(&self) -> Option<&Arc<Column>> {
+        match &self.0.columns[..] {
+            [only] if self.0.picks.is_none() => Some(only),
+            _ => None,
+        }
+    }
+
+    /// The only column, if its items are short.
+    fn only_short(&self) -> Option<&Arc<Column>> {
+        self.only()
+            .filter(|only| only.bytes().len() <= COPIED_BYTES_MAX * only.len())
+    }
+
     /// Item `index`.
     ///
     /// # Panics
@@ -90,9 +106,9 @@ impl Picked {
 
     /// All of them end to end, which are copied at most once.
     pub(crate) fn to_column(&self) -> Arc<Column> {
-        match &self.0.columns[..] {
-            [only] if self.0.picks.is_none() => only.clone(),
-            _ => self
+        match self.only() {
+            Some(only) => only.clone(),
+            None => self
                 .0
                 .whole
                 .get_or_init(|| Arc::new(self.copied(0..self.len())))
@@ -102,9 +118,9 @@ impl Picked {
 
     /// A copy of those in `range`, end to end.
     pub(crate) fn copied(&self, range: Range<usize>) -> Column {
-        match &self.0.columns[..] {
-            [only] if self.0.picks.is_none() => only.slice(range),
-            _ => {
+        match self.only() {
+            Some(only) => only.slice(range),
+            None => {
                 let mut copy = Column::with_capacity(range.len(), self.slice_bytes(range.clone()));
                 range.for_each(|index| copy.push(self.get(index)));
                 copy
@@ -117,15 +133,18 @@ impl Picked {
     /// # Panics
     /// When the range ends past the last item.
     pub(crate) fn slice_bytes(&self, range: Range<usize>) -> usize {
-        match &self.0.columns[..] {
-            [only] if self.0.picks.is_none() => only.slice_bytes(range),
-            _ if range.len() == self.len() => self.0.bytes,
-            _ => range.map(|index| self.get(index).len()).sum(),
+        match self.only() {
+            Some(only) => only.slice_bytes(range),
+            None if range.len() == self.len() => self.0.bytes,
+            None => range.map(|index| self.get(index).len()).sum(),
         }
     }
 
     /// Those at `indexes`, in that order.
     pub(crate) fn gather(&self, indexes: &[u32]) -> Self {
+        if let Some(only) = self.only_short() {
+            return Arc::new(only.gather(indexes)).into();
+        }
         self.picked(indexes.iter().map(|&index| self.pick(index as usize)).collect())
     }
 
@@ -133,6 +152,9 @@ impl Picked {
     pub(crate) fn slice(&self, range: Range<usize>) -> Self {
         if range.len() == self.len() {
             return self.clone();
+        }
+        if let Some(only) = self.only_short() {
+            return Arc::new(only.slice(range)).into();
         }
         self.picked(range.map(|index| self.pick(index)).collect())
     }
@@ -154,8 +176,10 @@ impl Picked {
 
     /// The same, copied if much more is held for them.
     fn compacted(self) -> Self {
-        let held: usize = self.0.columns.iter().map(|column| column.bytes().len()).sum();
-        if held > HELD_MAX * self.0.bytes || self.0.columns.len() > COLUMNS_MAX {
+        let bytes = |column: &Arc<Column>| column.bytes().len() + size_of_val(column.ends());
+        let held: usize = self.0.columns.iter().map(bytes).sum();
+        let counted = self.0.bytes + self.len() * size_of::<u32>();
+        if held > HELD_MAX * counted {
             Arc::new(self.copied(0..self.len())).into()
         } else {
             self
@@ -164,19 +188,43 @@ impl Picked {
 
     /// All of them, end to end.
     pub(crate) fn concat<'a>(all: impl Iterator<Item = &'a Picked> + Clone) -> Self {
-        let mut joined = Parts::default();
-        let mut picks = Vec::with_capacity(all.clone().map(Picked::len).sum());
+        let items = all.clone().map(Picked::len).sum();
+        let bytes = all.clone().map(Picked::bytes).sum();
+        let columns = all.clone().map(|part| part.0.columns.len()).sum::<usize>();
+        if columns > COLUMNS_MAX || all.clone().all(|part| part.only_short().is_some()) {
+            let mut copy = Column::with_capacity(items, bytes);
+            for part in all {
+                match part.only() {
+                    Some(only) => copy.extend(only),
+                    None => part.iter().for_each(|item| copy.push(item)),
+                }
+            }
+            return Arc::new(copy).into();
+        }
+        let mut columns: SmallVec<[Arc<Column>; 1]> = SmallVec::new();
+        let mut picks = Vec::with_capacity(items);
         for part in all {
-            let first = u32::try_from(joined.columns.len()).expect("columns are few");
-            joined.columns.extend(part.0.columns.iter().cloned());
-            joined.bytes += part.0.bytes;
+            let place = |column: &Arc<Column>| {
+                let known = columns.iter().position(|known| Arc::ptr_eq(known, column));
+                let place = known.unwrap_or_else(|| {
+                    columns.push(column.clone());
+                    columns.len() - 1
+                });
+                u32::try_from(place).expect("columns are few")
+            };
+            let places: SmallVec<[u32; 1]> = part.0.columns.iter().map(place).collect();
             let of_part = (0..part.len()).map(|index| part.pick(index));
             picks.extend(of_part.map(|Pick { column, item }| Pick {
-                column: first + column,
+                column: places[column as usize],
                 item,
             }));
         }
-        joined.picks = Some(picks);
+        let joined = Parts {
+            columns,
+            picks: Some(picks),
+            bytes,
+            whole: OnceLock::new(),
+        };
         Self(Arc::new(joined)).compacted()
     }
 }
@@ -203,43 +251,43 @@ mod tests {
 
     #[test]
     fn what_is_picked_is_what_was_there() {
-        let all = Picked::from(column(&["a", "bcd", "", "ef"]));
-        assert_eq!(text(&all), ["a", "bcd", "", "ef"]);
-        let some = all.gather(&[3, 1, 1]);
-        assert_eq!(text(&some), ["ef", "bcd", "bcd"]);
-        assert_eq!(text(&some.slice(1..3)), ["bcd", "bcd"]);
-        assert_eq!(text(&some.gather(&[2, 0])), ["bcd", "ef"]);
-        let joined = Picked::concat([&some, &all, &all.slice(2..2)].into_iter());
-        assert_eq!(text(&joined), ["ef", "bcd", "bcd", "a", "bcd", "", "ef"]);
-        assert_eq!(text(&joined.slice(2..6)), ["bcd", "a", "bcd", ""]);
-        assert_eq!(
-            (joined.slice_bytes(2..4), joined.copied(2..4).bytes()),
-            (4, &b"bcda"[..])
-        );
+        let long = "l".repeat(2 * COPIED_BYTES_MAX);
+        for [a, b, c] in [["a", "bcd", "ef"], [&long, "bcd", "ef"]] {
+            let all = Picked::from(column(&[a, b, "", c]));
+            assert_eq!(text(&all), [a, b, "", c]);
+            let some = all.gather(&[3, 1, 0, 1]);
+            assert_eq!(text(&some), [c, b, a, b]);
+            assert_eq!(text(&some.slice(1..3)), [b, a]);
+            assert_eq!(text(&some.gather(&[3, 2])), [b, a]);
+            let joined = Picked::concat([&some, &all, &all.slice(2..2)].into_iter());
+            assert_eq!(text(&joined), [c, b, a, b, a, b, "", c]);
+            assert_eq!(text(&joined.slice(2..7)), [a, b, a, b, ""]);
+            assert_eq!(
+                (joined.slice_bytes(3..4), joined.copied(3..4).bytes()),
+                (b.len(), b.as_bytes())
+            );
+        }
         assert_eq!(text(&Picked::concat([].into_iter())), Vec::<String>::new());
         assert_eq!(text(&Picked::default()), Vec::<String>::new());
     }
 
     #[test]
     fn nothing_is_copied_while_most_of_it_is_kept_and_little_keeps_little() {
-        let items: Vec<String> = (0..100).map(|item| format!("{item:0>20}")).collect();
+        const LENGTH: usize = 2 * COPIED_BYTES_MAX;
+        let items: Vec<String> = (0..100).map(|item| format!("{item:0>LENGTH$}")).collect();
         let items: Vec<&str> = items.iter().map(String::as_str).collect();
         let whole = column(&items);
         let all = Picked::from(whole.clone());
         let half = all.slice(0..50);
         assert!(Arc::ptr_eq(&half.0.columns[0], &whole));
         let few = half.slice(0..5);
-        assert_eq!(few.0.columns[0].bytes().len(), 100);
-        let kept = |picked: &Picked| {
-            picked
-                .0
-                .columns
-                .iter()
-                .map(|column| column.bytes().len())
-                .sum::<usize>()
-        };
-        let joined = Picked::concat([&half, &few].into_iter());
-        assert_eq!((joined.0.columns.len(), kept(&joined)), (2, 2100));
+        assert_eq!(few.0.columns[0].bytes().len(), 5 * LENGTH);
+        let joined = Picked::concat([&half, &few, &half].into_iter());
+        assert_eq!(
+            (joined.0.columns.len(), joined.len()),
+            (2, 105),
+            "a column is held once"
+        );
         let many: Vec<Picked> = (0..=COLUMNS_MAX).map(|_| few.clone()).collect();
         assert_eq!(Picked::concat(many.iter()).0.columns.len(), 1);
     }

@@ -114,8 +114,7 @@ impl Extract {
         fields: &mut Extraction,
         pass: &mut Pass,
     ) -> Option<Result<Extracted<'a>, String>> {
-        let found = pass.take(value, fields)?;
-        Some(self.extracted(found).inspect_err(|_| fields.pop()))
+        pass.take(value, fields, |found| self.extracted(found))
     }
 
     /// The key and the time of an event whose value is not JSON, if it is JSON up to there: the operator that reads it rejects it. Of
