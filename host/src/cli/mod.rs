@@ -34,7 +34,7 @@ use clap::{Parser, Subcommand};
 use dirigo_command::descriptors;
 use dirigo_command::log::Log;
 use dirigo_command::output::{self, Format};
-use dirigo_command::{Exit, Globals, report, setup};
+use dirigo_command::{Exit, Globals, pipeline_files, report, setup};
 
 /// Runs stream operators, compiled to WebAssembly components, as virtual actors.
 #[derive(Debug, Parser)]

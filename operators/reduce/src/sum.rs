@@ -18,7 +18,7 @@ pub(crate) struct Sum {
     more: Option<Box<More>>,
 }
 
-/// What two `f64`s do not tell.
+/// What two `f64`s do not hold.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct More {
     /// What was added besides.

@@ -36,7 +36,7 @@ impl Summary {
         let field = |name: &str, field_type| Written::new(Field::new(name).expect("it is a name"), field_type);
         let mut fields = vec![field("key", FieldType::Text)];
         if aggregate != Aggregate::Count {
-            // A number is an f64 or an s64, which no other type has both of.
+            // The result is an f64 or an s64: only JSON holds both.
             fields.push(field(name(aggregate), FieldType::Json));
         }
         fields.extend(["count", "start", "end"].map(|name| field(name, FieldType::S64)));

@@ -19,7 +19,7 @@ pub(crate) struct Wide {
     words: Vec<u64>,
 }
 
-/// A number as precisely as the types of the output tell it.
+/// A number as precisely as the types of the output can hold it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rounded {
     /// The nearest `f64`, of two that are as near the even one; infinite beyond all of them.

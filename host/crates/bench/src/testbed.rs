@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use dirigo_command::Globals;
-use dirigo_command::setup::{CommandContext, PipelineFiles};
+use dirigo_command::pipeline_files::PipelineFiles;
+use dirigo_command::setup::CommandContext;
 use dirigo_connect::sink::Sink;
 use dirigo_connect::source::Source;
 use dirigo_flow::DeadLetterOffset;

@@ -6,6 +6,7 @@
 pub mod descriptors;
 pub mod log;
 pub mod output;
+pub mod pipeline_files;
 pub mod report;
 pub mod setup;
 

@@ -1,18 +1,16 @@
 //! What several commands need: an engine, a runtime, a loaded pipeline.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dirigo_disk::HostDirectories;
 use dirigo_engine::{Cache, Compiler, Engine, Machine};
 use dirigo_ground::clock::{Clock, SystemClock};
-use dirigo_pipeline::{
-    self as pipeline, Admission, Diagnostics, Inputs, Loaded, OpenedFile, Override, Registry, Tenants,
-};
+use dirigo_pipeline::{Diagnostics, Inputs, Loaded, Override};
 use dirigo_runtime::{Patience, Prepared, prepare, prepare_with};
 
-use super::{Globals, descriptors, report};
+use super::pipeline_files::PipelineFiles;
+use super::{Globals, descriptors};
 
 /// An engine, a clock and a runtime.
 pub struct CommandContext {
@@ -24,76 +22,6 @@ pub struct CommandContext {
     pub clock: Arc<dyn Clock>,
     /// Where everything runs that is no turn of a guest.
     pub runtime: tokio::runtime::Runtime,
-}
-
-/// What it takes to load pipeline files.
-pub struct PipelineFiles {
-    /// The kinds of sources and sinks.
-    pub connectors: Registry,
-    /// What no pipeline may touch.
-    pub host_directories: HostDirectories,
-    /// What tenants may do, where the operator of the host says it.
-    pub tenants: Option<Tenants>,
-}
-
-impl PipelineFiles {
-    /// Files of the user.
-    #[must_use]
-    pub fn of_user(globals: &Globals) -> Self {
-        Self {
-            connectors: dirigo_connectors::builtin(),
-            host_directories: host_directories(globals),
-            tenants: None,
-        }
-    }
-
-    /// Files of tenants: they get what the tenants file grants, and nothing of the host's own directories, of which `state` is one.
-    /// `None` where the tenants file is refused; that has been reported.
-    ///
-    /// # Errors
-    /// If the report cannot be written.
-    pub fn of_tenants(globals: &Globals, tenants: Option<&Path>, state: Option<&Path>) -> anyhow::Result<Option<Self>> {
-        let tenants = match tenants.map(Tenants::load).transpose() {
-            Ok(tenants) => tenants,
-            Err(problems) => {
-                report::diagnostics(&problems, globals.format)?;
-                return Ok(None);
-            }
-        };
-        let mut files = Self::of_user(globals);
-        if let Some(tenants) = &tenants {
-            files.host_directories = files.host_directories.with("tenants file", tenants.file());
-        }
-        if let Some(directory) = state {
-            files.host_directories = files.host_directories.with("state directory", directory);
-        }
-        Ok(Some(Self { tenants, ..files }))
-    }
-
-    /// Loads a pipeline file, which may do what its tenant may.
-    ///
-    /// # Errors
-    /// What is wrong with the file.
-    pub fn load(&self, file: &Path, overrides: &[Override], inputs: Inputs) -> Result<Loaded, Diagnostics> {
-        let file = OpenedFile::open(file, overrides)?;
-        let admission = match &self.tenants {
-            Some(tenants) => tenants.admit(&file, &self.host_directories)?,
-            None => Admission::of_user(&self.host_directories),
-        };
-        pipeline::load_admitted(file, overrides, &self.connectors, inputs, &admission)
-    }
-
-    /// What a dead letter in a file of them may do: what its tenant may, which is the one that is named or else the one in whose
-    /// folders the file is.
-    ///
-    /// # Errors
-    /// When no tenant has the file.
-    pub fn admit_letters(&self, file: &Path, tenant: Option<&str>) -> Result<Admission, Diagnostics> {
-        match &self.tenants {
-            Some(tenants) => tenants.admit_letters(file, tenant, &self.host_directories),
-            None => Ok(Admission::of_user(&self.host_directories)),
-        }
-    }
 }
 
 /// Instances for commands that look at components, or run a few events.
@@ -205,17 +133,6 @@ fn touch_small_pages() {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "memory comes in huge pages");
     }
-}
-
-/// What the host keeps for itself whatever a command does: the caches that it or another host of this user loads code
-/// from, and their keys.
-fn host_directories(globals: &Globals) -> HostDirectories {
-    let named = globals.cache_dir.as_deref().filter(|directory| *directory != "off");
-    let caches = named.map(PathBuf::from).into_iter().chain(Cache::default_directory());
-    let keys = globals.cache_key.clone().into_iter().chain(Cache::default_key());
-    let of_host = |what| move |directories: HostDirectories, path: PathBuf| directories.with(what, &path);
-    let directories = caches.fold(HostDirectories::default(), of_host("cache directory"));
-    keys.fold(directories, of_host("key of the cache"))
 }
 
 /// The cache that the user wants; one that cannot be used, or that others could change, is done without.

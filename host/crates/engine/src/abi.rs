@@ -303,7 +303,7 @@ impl RawOutputs {
             None if origins.is_empty() => Column::default(),
             None => return Err(InvalidResult::NoValues),
         };
-        // Nor has it fields, or columns of nothing.
+        // Nor does it have to hand over columns, which would be empty.
         if !(origins.is_empty() && self.fields.is_empty()) {
             validation::same_length("fields", self.fields.len(), schema.writes.len())?;
         }

@@ -118,14 +118,12 @@ impl Picked {
 
     /// A copy of those in `range`, end to end.
     pub(crate) fn copied(&self, range: Range<usize>) -> Column {
-        match self.only() {
-            Some(only) => only.slice(range),
-            None => {
-                let mut copy = Column::with_capacity(range.len(), self.slice_bytes(range.clone()));
-                range.for_each(|index| copy.push(self.get(index)));
-                copy
-            }
+        if let Some(only) = self.only() {
+            return only.slice(range);
         }
+        let mut copy = Column::with_capacity(range.len(), self.slice_bytes(range.clone()));
+        range.for_each(|index| copy.push(self.get(index)));
+        copy
     }
 
     /// How many bytes those in `range` have.

@@ -280,3 +280,50 @@ impl std::fmt::Debug for Host {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn pipeline(operator: &str) -> Pipeline {
+        let text = format!(
+            r#"
+            [pipeline]
+            name = "p"
+            [[source]]
+            id = "in"
+            kind = "stdin"
+            [[operator]]
+            id = "op"
+            component = "builtin:reduce"
+            window = {{ count = 3 }}
+            {operator}
+            [[sink]]
+            id = "out"
+            kind = "null"
+            "#
+        );
+        let loaded = dirigo_pipeline::parse(&text, Path::new("p.toml"), &[], &dirigo_connectors::builtin());
+        loaded.unwrap_or_else(|problems| panic!("{problems}")).pipeline
+    }
+
+    #[test]
+    fn an_engine_holds_what_the_operators_of_a_run_can_have() {
+        let wanted = |operators: &[&str], workers| {
+            let pipelines: Vec<Pipeline> = operators.iter().map(|operator| pipeline(operator)).collect();
+            instances_wanted(&pipelines, workers)
+        };
+        let one = wanted(&[""], 2);
+        assert!(one < 256, "{one}");
+        assert_eq!(wanted(&["", ""], 2) - one, 2 * 3);
+        assert_eq!(wanted(&[""], 10) - one, 2 * 8, "a shard for each worker");
+        assert_eq!(wanted(&["shards = 500"], 2) - one, 2 * 498);
+        assert_eq!(
+            wanted(&["", "actors = \"per-key\""], 2),
+            u32::MAX,
+            "keys decide how many there are"
+        );
+    }
+}

@@ -26,6 +26,7 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Events that one batch takes at most where other tenants share the host: they may wait for as long as it takes to read it, some 50 µs.
 const SHARED_BATCH_EVENTS_MAX: usize = 256;
+
 /// What the operators behind a source read of its events.
 #[derive(Clone, Debug, Default)]
 pub struct Projection {
