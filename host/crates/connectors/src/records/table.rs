@@ -230,7 +230,7 @@ struct CsvEncoder {
 
 impl CsvEncoder {
     fn new(names: &[String], types: Vec<Option<FieldType>>, nulls: Vec<String>) -> Self {
-        /// Two quotes, or `null`.
+        /// `null` for an empty cell: quotes take two bytes, and a number that JSON writes in another way one.
         const VALUE_BYTES: usize = 4;
         let prefixes: Vec<Vec<u8>> = names
             .iter()

@@ -81,6 +81,8 @@ const CELLS: &[&str] = &[
     "+7",
     "1.",
     "9007199254740993",
+    "+9007199254740993",
+    "-09007199254740993.",
     "9223372036854775808",
     "123456789012345678901234567890",
     "true",
@@ -201,6 +203,38 @@ fn a_column_has_the_type_that_it_is_given() {
             ),
         ]
     );
+}
+
+#[test]
+fn no_payload_is_larger_than_it_counts_but_for_escapes() {
+    let cells = [
+        "",
+        "NA",
+        ".5",
+        "-.5",
+        "1.e15",
+        "+7",
+        "007",
+        "1e300",
+        "9007199254740993.",
+        "true",
+        "x",
+        "[1]",
+    ];
+    for word in ["", "boolean", "s64", "f64", "text", "json"] {
+        let types: &[(&str, &str)] = if word.is_empty() { &[] } else { &[("a", word)] };
+        for cell in cells {
+            let text = format!("a,b\n{cell},1\n");
+            let mut intake = read(&text, &reading(types, &["", "NA"], &[]), &[]).unwrap();
+            let values = intake.take_values();
+            let bytes = values.to_column().bytes().len();
+            assert!(
+                bytes <= values.size(),
+                "{cell:?} as {word:?}: {bytes} bytes, {} counted",
+                values.size()
+            );
+        }
+    }
 }
 
 #[test]
