@@ -37,10 +37,13 @@ pub(super) struct CsvTable {
     bound: Vec<(Arc<Field>, Option<Bound>)>,
 }
 
+/// The column of the key or of the time.
 #[derive(Debug)]
 struct CsvColumn {
     index: usize,
     pointer: Pointer,
+    /// The type that `fields` gives it: what operators read it as changes neither keys nor times.
+    given: Option<FieldType>,
 }
 
 impl CsvTable {
@@ -86,19 +89,25 @@ impl CsvTable {
                 "the header {only:?} is one column: fields are separated by commas, not by {separator:?}"
             ));
         }
-        let types = column_types(&names, rules, reads)?;
-        let is_checked = |index: &usize| types[*index].is_some_and(|field_type| field_type != FieldType::Text);
+        let given = given_types(&names, rules)?;
+        let is_checked = |index: &usize| given[*index].is_some_and(|field_type| field_type != FieldType::Text);
         let checked = (0..names.len()).filter(is_checked).collect();
+        let is_text = text_columns(&names, reads);
+        let types = given
+            .iter()
+            .zip(is_text)
+            .map(|(given, is_text)| given.or(is_text.then_some(FieldType::Text)))
+            .collect();
         let encoder = Arc::new(CsvEncoder::new(&names, types, rules.nulls.clone()));
         Ok(Self {
             is_known_again: !names.iter().any(|name| is_number(name.as_bytes())),
             key: extract
                 .key_pointer()
-                .map(|pointer| column(&names, pointer))
+                .map(|pointer| column(&names, &given, pointer))
                 .transpose()?,
             time: extract
                 .time_field()
-                .map(|time| Ok::<_, String>((column(&names, &time.pointer)?, time.clone())))
+                .map(|time| Ok::<_, String>((column(&names, &given, &time.pointer)?, time.clone())))
                 .transpose()?,
             dyn_encoder: encoder.clone(),
             encoder,
@@ -136,11 +145,11 @@ impl CsvTable {
         }
         let found = Extracted {
             key: match &self.key {
-                Some(column) => to_key(&column.pointer, encoder.checked_cell(column.index, record))?,
+                Some(column) => to_key(&column.pointer, column.cell(encoder, record))?,
                 None => Cow::Borrowed(b"".as_slice()),
             },
             time: match &self.time {
-                Some((column, time)) => Some(to_time(time, encoder.checked_cell(column.index, record))?),
+                Some((column, time)) => Some(to_time(time, column.cell(encoder, record))?),
                 None => None,
             },
         };
@@ -189,6 +198,13 @@ impl CsvTable {
 
 fn is_utf8(bytes: &[u8]) -> bool {
     bytes.is_ascii() || str::from_utf8(bytes).is_ok()
+}
+
+impl CsvColumn {
+    #[inline]
+    fn cell<'a>(&self, encoder: &CsvEncoder, record: Fields<'a>) -> Cell<'a> {
+        to_cell(record.written(self.index), self.given, &encoder.nulls).expect("each cell is of its type")
+    }
 }
 
 /// Where a field of events is in a record.
@@ -276,7 +292,7 @@ impl RecordEncoder for CsvEncoder {
     }
 }
 
-fn column(names: &[String], pointer: &Pointer) -> Result<CsvColumn, String> {
+fn column(names: &[String], given: &[Option<FieldType>], pointer: &Pointer) -> Result<CsvColumn, String> {
     let index = match pointer.tokens.as_slice() {
         [name] => names.iter().position(|other| other == name),
         _ => None,
@@ -291,6 +307,7 @@ fn column(names: &[String], pointer: &Pointer) -> Result<CsvColumn, String> {
     Ok(CsvColumn {
         index,
         pointer: pointer.clone(),
+        given: given[index],
     })
 }
 
@@ -301,12 +318,12 @@ fn prefix(index: usize, name: &str) -> Vec<u8> {
     prefix
 }
 
-/// The types of the columns.
+/// The types that `fields` gives to the columns.
 ///
 /// # Errors
 /// When a type is given to a column that the header does not have.
-fn column_types(names: &[String], rules: &CellRules, reads: &[Wanted]) -> Result<Vec<Option<FieldType>>, String> {
-    let mut types: Vec<Option<FieldType>> = names.iter().map(|name| type_by_reads(name, reads)).collect();
+fn given_types(names: &[String], rules: &CellRules) -> Result<Vec<Option<FieldType>>, String> {
+    let mut types = vec![None; names.len()];
     for (name, column_type) in &rules.types {
         let Some(index) = names.iter().position(|other| other == name) else {
             let known: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -320,17 +337,20 @@ fn column_types(names: &[String], rules: &CellRules, reads: &[Wanted]) -> Result
     Ok(types)
 }
 
-/// A column that is read as text, and as nothing else, is one of texts.
-fn type_by_reads(name: &str, reads: &[Wanted]) -> Option<FieldType> {
-    let mut types = reads
+/// Which columns are read as text, and as nothing else: a read of what lies within a cell is one of JSON.
+fn text_columns(names: &[String], reads: &[Wanted]) -> Vec<bool> {
+    let reads: Vec<(&str, bool)> = reads
         .iter()
-        .filter(|(field, _)| field.split().0 == name)
-        .map(|(_, field_type)| *field_type)
-        .peekable();
-    types.peek()?;
-    types
-        .all(|field_type| field_type == FieldType::Text)
-        .then_some(FieldType::Text)
+        .map(|(field, field_type)| {
+            let (name, below) = field.split();
+            (name, below.is_none() && *field_type == FieldType::Text)
+        })
+        .collect();
+    let is_text = |name: &String| {
+        let mut of_column = reads.iter().filter(|(read, _)| read == name).peekable();
+        of_column.peek().is_some() && of_column.all(|(_, is_text)| *is_text)
+    };
+    names.iter().map(is_text).collect()
 }
 
 fn to_key<'a>(pointer: &Pointer, cell: Cell<'a>) -> Result<Cow<'a, [u8]>, String> {

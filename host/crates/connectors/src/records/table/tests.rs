@@ -266,6 +266,16 @@ fn a_column_without_a_type_is_text_where_it_is_read_as_nothing_else() {
         as_itself
     );
     assert_eq!(read_as(&[]), as_itself);
+    let within = field("/code/0");
+    assert_eq!(
+        read_as(&[(within.clone(), FieldType::Text)]),
+        as_itself,
+        "what lies in a cell is no text of the column"
+    );
+    assert_eq!(
+        read_as(&[(code.clone(), FieldType::Text), (within, FieldType::Text)]),
+        as_itself
+    );
     let typed = reading(&[("code", "json")], &[""], &[(code, FieldType::Text)]);
     assert_eq!(
         shown(&payloads(&mut read(text, &typed, &[]).unwrap())),
@@ -326,4 +336,24 @@ fn keys_and_times_are_those_of_typed_cells() {
             .reason
             .starts_with("`t` is \"1\", which is not an RFC 3339 time")
     );
+}
+
+#[test]
+fn what_operators_read_keys_and_times_as_does_not_change_them() {
+    let pointer = |name: &str| Pointer {
+        text: name.to_owned(),
+        tokens: vec![name.to_owned()],
+    };
+    let reads = [(field("k"), FieldType::Text), (field("t"), FieldType::Text)];
+    let reading = Reading {
+        extract: Extract::new(Some(&pointer("k")), Some(&pointer("t").into())),
+        ..reading(&[], &[""], &reads)
+    };
+    let mut intake = read("k,t\n007,1700000000000\n", &reading, &[]).unwrap();
+    assert_eq!(intake.refused, []);
+    assert_eq!(
+        (intake.keys.get(0), &*intake.times),
+        (&b"007"[..], &[1_700_000_000_000][..])
+    );
+    assert_eq!(shown(&payloads(&mut intake)), [r#"{"k":"007","t":"1700000000000"}"#]);
 }
