@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 use std::path::Path;
+use std::ptr;
 use std::sync::Arc;
 
 use dirigo_disk::Disk;
@@ -77,8 +78,9 @@ impl Intake {
 
     /// Says that what is pushed to `values` from here on are records, of which `encoder` makes payloads. What was pushed before is not
     /// touched.
-    pub fn encode_by(&mut self, encoder: &Arc<dyn RecordEncoder>) {
-        let is_named = |(_, last): &(usize, Arc<dyn RecordEncoder>)| Arc::ptr_eq(last, encoder);
+    pub fn encode_by<E: RecordEncoder + 'static>(&mut self, encoder: &Arc<E>) {
+        let is_named =
+            |(_, last): &(usize, Arc<dyn RecordEncoder>)| ptr::addr_eq(Arc::as_ptr(last), Arc::as_ptr(encoder));
         if !self.encoders.last().is_some_and(is_named) {
             self.added_bytes += self.added_by_last();
             self.encoders.push((self.values.len(), encoder.clone()));
@@ -248,8 +250,7 @@ mod tests {
 
     #[test]
     fn payloads_of_several_encoders_come_in_their_order_and_count_what_they_take() {
-        let [short, long] =
-            [r#"{"n":"#, r#"{"number":"#].map(|start| -> Arc<dyn RecordEncoder> { Arc::new(Numbered(start)) });
+        let [short, long] = [r#"{"n":"#, r#"{"number":"#].map(|start| Arc::new(Numbered(start)));
         let mut intake = Intake::default();
         intake.values.push(b"{}");
         for (encoder, record) in [(&short, "1"), (&short, "2"), (&long, "3"), (&short, "4")] {

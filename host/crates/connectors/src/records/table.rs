@@ -1,22 +1,21 @@
 //! CSV records as events.
 //!
 //! Owns the header: which columns there are, and what each record has to have. Keys, times and the fields that operators read are taken from
-//! the cells themselves; a record becomes a JSON object only where bytes are needed.
+//! the cells themselves. Does not know how a record becomes a JSON object.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::cells::{CellRules, mistyped, to_cell};
-use super::csv::{FIELDS_MAX, Fields, Scan};
+use super::csv::{FIELDS_MAX, Fields};
+use super::encoder::CsvEncoder;
 use super::extract::{Extract, Extracted, finds_nothing, is_null, to_key as key_of, to_time as time_of};
 use super::json::{Value, is_number};
 use super::time;
 use dirigo_connect::{Pointer, TimeField};
 use dirigo_fields::{Cell, Extraction, Wanted};
 use dirigo_ground::fields::FieldType;
-use dirigo_ground::json::write_text;
-use dirigo_ground::values::RecordEncoder;
 use dirigo_json::Field;
 use dirigo_pipeline::suggestion;
 
@@ -30,7 +29,6 @@ pub(super) struct CsvTable {
     key: Option<CsvColumn>,
     time: Option<(CsvColumn, TimeField)>,
     encoder: Arc<CsvEncoder>,
-    dyn_encoder: Arc<dyn RecordEncoder>,
     /// The columns of which a cell may be of another type than its column.
     checked: Vec<usize>,
     /// The fields that were wanted last, and where they are.
@@ -109,7 +107,6 @@ impl CsvTable {
                 .time_field()
                 .map(|time| Ok::<_, String>((column(&names, &given, &time.pointer)?, time.clone())))
                 .transpose()?,
-            dyn_encoder: encoder.clone(),
             encoder,
             checked,
             bound: Vec::new(),
@@ -139,7 +136,7 @@ impl CsvTable {
         }
         for &index in &self.checked {
             let written = record.written(index);
-            if let (None, Some(field_type)) = (encoder.cell(index, written), encoder.types[index]) {
+            if let (None, Some(field_type)) = (encoder.cell(index, written), encoder.column_type(index)) {
                 return Err(mistyped(&self.names[index], written, field_type));
             }
         }
@@ -191,8 +188,8 @@ impl CsvTable {
     }
 
     /// What makes payloads of its records.
-    pub(super) fn encoder(&self) -> &Arc<dyn RecordEncoder> {
-        &self.dyn_encoder
+    pub(super) fn encoder(&self) -> &Arc<CsvEncoder> {
+        &self.encoder
     }
 }
 
@@ -203,7 +200,7 @@ fn is_utf8(bytes: &[u8]) -> bool {
 impl CsvColumn {
     #[inline]
     fn cell<'a>(&self, encoder: &CsvEncoder, record: Fields<'a>) -> Cell<'a> {
-        to_cell(record.written(self.index), self.given, &encoder.nulls).expect("each cell is of its type")
+        to_cell(record.written(self.index), self.given, encoder.nulls()).expect("each cell is of its type")
     }
 }
 
@@ -233,65 +230,6 @@ fn within(cell: &Cell<'_>, below: &Field) -> Option<Cell<'static>> {
     Some(Cell::Json(value?.as_bytes().to_vec().into()))
 }
 
-/// Makes JSON objects of records in which [`CsvTable::take`] found no fault.
-#[derive(Debug)]
-struct CsvEncoder {
-    /// What precedes each value in the JSON object: `{"first":`, `,"second":`.
-    prefixes: Vec<Vec<u8>>,
-    /// The type of each column; `None` where each cell is what it looks like.
-    types: Vec<Option<FieldType>>,
-    nulls: Vec<String>,
-    added_bytes: usize,
-}
-
-impl CsvEncoder {
-    fn new(names: &[String], types: Vec<Option<FieldType>>, nulls: Vec<String>) -> Self {
-        /// `null` for an empty cell: quotes take two bytes, and a number that JSON writes in another way one.
-        const VALUE_BYTES: usize = 4;
-        let prefixes: Vec<Vec<u8>> = names
-            .iter()
-            .enumerate()
-            .map(|(index, name)| prefix(index, name))
-            .collect();
-        let added_bytes = prefixes.iter().map(|prefix| prefix.len() + VALUE_BYTES).sum::<usize>() + 1;
-        Self {
-            prefixes,
-            types,
-            nulls,
-            added_bytes,
-        }
-    }
-
-    /// What a cell holds; `None` where it is not of its column's type.
-    #[inline]
-    fn cell<'a>(&self, index: usize, written: &'a [u8]) -> Option<Cell<'a>> {
-        to_cell(written, self.types[index], &self.nulls)
-    }
-
-    /// What a cell holds of a record whose cells were found to be of their types.
-    #[inline]
-    fn checked_cell<'a>(&self, index: usize, record: Fields<'a>) -> Cell<'a> {
-        self.cell(index, record.written(index))
-            .expect("each cell is of its type")
-    }
-}
-
-impl RecordEncoder for CsvEncoder {
-    fn encode(&self, record: &[u8], payload: &mut Vec<u8>) {
-        let mut scan = Scan::default();
-        let record = scan.fields_of(record);
-        for (index, prefix) in self.prefixes.iter().enumerate() {
-            payload.extend_from_slice(prefix);
-            self.checked_cell(index, record).write(payload);
-        }
-        payload.push(b'}');
-    }
-
-    fn added_bytes(&self) -> usize {
-        self.added_bytes
-    }
-}
-
 fn column(names: &[String], given: &[Option<FieldType>], pointer: &Pointer) -> Result<CsvColumn, String> {
     let index = match pointer.tokens.as_slice() {
         [name] => names.iter().position(|other| other == name),
@@ -309,13 +247,6 @@ fn column(names: &[String], given: &[Option<FieldType>], pointer: &Pointer) -> R
         pointer: pointer.clone(),
         given: given[index],
     })
-}
-
-fn prefix(index: usize, name: &str) -> Vec<u8> {
-    let mut prefix = vec![if index == 0 { b'{' } else { b',' }];
-    write_text(name.as_bytes(), &mut prefix);
-    prefix.push(b':');
-    prefix
 }
 
 /// The types that `fields` gives to the columns.

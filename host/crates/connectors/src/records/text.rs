@@ -17,6 +17,7 @@ use dirigo_connect::Format;
 use dirigo_connect::source::{Intake, Opening, Read, ReadLimit};
 use dirigo_fields::{Pass, Wanted};
 use dirigo_ground::clock::Clock;
+use dirigo_ground::values::RecordEncoder as _;
 
 /// A byte stream of events.
 pub(crate) struct Text<R> {
