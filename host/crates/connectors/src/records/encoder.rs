@@ -2,15 +2,18 @@
 //!
 //! Owns how a record is written as JSON, and how many bytes that takes. Knows no header but the names in it, and finds no faults.
 
+use std::sync::Arc;
+
 use super::cells::to_cell;
 use super::csv::{Fields, Scan};
 use dirigo_fields::Cell;
 use dirigo_ground::fields::FieldType;
 use dirigo_ground::json::write_text;
+use dirigo_ground::sync::Mutex;
 use dirigo_ground::values::RecordEncoder;
 
 /// Makes JSON objects of records in which `CsvTable::take` found no fault.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct CsvEncoder {
     /// What precedes each value in the JSON object: `{"first":`, `,"second":`.
     prefixes: Vec<Vec<u8>>,
@@ -85,4 +88,19 @@ fn prefix(index: usize, name: &str) -> Vec<u8> {
     write_text(name.as_bytes(), &mut prefix);
     prefix.push(b':');
     prefix
+}
+
+/// The encoder of the file of a source that was opened last: most have one header, and batches of one encoder are joined as they are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastEncoder(Arc<Mutex<Option<Arc<CsvEncoder>>>>);
+
+impl LastEncoder {
+    /// The last one where it is equal to this one, which else becomes the last.
+    pub(super) fn or(&self, encoder: CsvEncoder) -> Arc<CsvEncoder> {
+        let mut last = self.0.lock();
+        match &*last {
+            Some(last) if **last == encoder => last.clone(),
+            _ => last.insert(Arc::new(encoder)).clone(),
+        }
+    }
 }

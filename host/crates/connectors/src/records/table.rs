@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::cells::{CellRules, mistyped, to_cell};
 use super::csv::{FIELDS_MAX, Fields};
 use super::encoder::CsvEncoder;
-use super::extract::{Extract, Extracted, finds_nothing, is_null, to_key as key_of, to_time as time_of};
+use super::extract::{Extracted, finds_nothing, is_null, to_key as key_of, to_time as time_of};
 use super::json::{Value, is_number};
+use super::text::Reading;
 use super::time;
 use dirigo_connect::{Pointer, TimeField};
 use dirigo_fields::{Cell, Extraction, Wanted};
@@ -45,16 +46,14 @@ struct CsvColumn {
 }
 
 impl CsvTable {
-    /// The table with this header, of which operators read these fields.
+    /// The table with this header.
     ///
     /// # Errors
     /// What is wrong with the header, or that it lacks the column of the key, of the time, or one that is given a type.
-    pub(super) fn new(
-        header: Fields<'_>,
-        extract: &Extract,
-        rules: &CellRules,
-        reads: &[Wanted],
-    ) -> Result<Self, String> {
+    pub(super) fn new(header: Fields<'_>, reading: &Reading) -> Result<Self, String> {
+        let Reading {
+            extract, cells: rules, ..
+        } = reading;
         if header.len() > FIELDS_MAX {
             return Err(format!(
                 "the header has {} columns, more than {FIELDS_MAX}",
@@ -90,13 +89,13 @@ impl CsvTable {
         let given = given_types(&names, rules)?;
         let is_checked = |index: &usize| given[*index].is_some_and(|field_type| field_type != FieldType::Text);
         let checked = (0..names.len()).filter(is_checked).collect();
-        let is_text = text_columns(&names, reads);
+        let is_text = text_columns(&names, &reading.reads);
         let types = given
             .iter()
             .zip(is_text)
             .map(|(given, is_text)| given.or(is_text.then_some(FieldType::Text)))
             .collect();
-        let encoder = Arc::new(CsvEncoder::new(&names, types, rules.nulls.clone()));
+        let encoder = CsvEncoder::new(&names, types, rules.nulls.clone());
         Ok(Self {
             is_known_again: !names.iter().any(|name| is_number(name.as_bytes())),
             key: extract
@@ -107,7 +106,7 @@ impl CsvTable {
                 .time_field()
                 .map(|time| Ok::<_, String>((column(&names, &given, &time.pointer)?, time.clone())))
                 .transpose()?,
-            encoder,
+            encoder: reading.last_encoder.or(encoder),
             checked,
             bound: Vec::new(),
             names,

@@ -2,12 +2,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::records::cells::ColumnType;
-use crate::records::{Reading, Script, Text};
+use crate::records::{Extract, Reading, Script, Text};
 use dirigo_connect::Format;
 use dirigo_connect::source::{Intake, Read, ReadLimit};
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::ManualClock;
 use dirigo_ground::fields::{FieldColumn, NamedColumn};
+use dirigo_ground::values::Values;
 use dirigo_pipeline::keys::Choice;
 
 const LIMIT: ReadLimit = ReadLimit {
@@ -356,4 +357,18 @@ fn what_operators_read_keys_and_times_as_does_not_change_them() {
         (&b"007"[..], &[1_700_000_000_000][..])
     );
     assert_eq!(shown(&payloads(&mut intake)), [r#"{"k":"007","t":"1700000000000"}"#]);
+}
+
+#[test]
+fn payloads_of_files_with_one_header_are_joined_as_they_are() {
+    let reading = reading(&[], &[""], &[]);
+    let of = |text: &str| read(text, &reading, &[]).unwrap().take_values();
+    let [first, second, other] = ["a,b\n1,2\n", "a,b\n3,4\n", "b,a\n5,6\n"].map(of);
+    assert!(second.is_alike(&first) && !other.is_alike(&first));
+    assert!(!Values::concat([&first, &second].into_iter()).are_bytes());
+    let all = Values::concat([&first, &second, &other].into_iter());
+    assert_eq!(
+        shown(&all.to_column()),
+        [r#"{"a":1,"b":2}"#, r#"{"a":3,"b":4}"#, r#"{"b":5,"a":6}"#]
+    );
 }
