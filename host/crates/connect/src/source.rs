@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 use std::path::Path;
+use std::ptr;
 use std::sync::Arc;
 
 use dirigo_disk::Disk;
@@ -31,6 +32,8 @@ pub struct Intake {
     pub values: Column,
     /// Which encoder makes payloads of the records from here on.
     encoders: Vec<(usize, Arc<dyn RecordEncoder>)>,
+    /// How many bytes longer the payloads are than their records, of all encoders but the last.
+    added_bytes: usize,
     /// The fields that operators read of the payloads. A source that looks into each of them anyway takes the fields out in the same pass
     /// ([`Pass`](dirigo_fields::Pass), [`Extraction::push_cells`]); those of the last events may be left to who asked for them.
     pub fields: Extraction,
@@ -38,6 +41,7 @@ pub struct Intake {
     pub positions: Vec<u64>,
     /// Records that could not be accepted.
     pub refused: Vec<RefusedRecord>,
+    refused_bytes: usize,
 }
 
 /// A record that is not an event: a dead letter of the source.
@@ -64,6 +68,7 @@ impl Intake {
     /// Appends a record that could not be accepted, or its first [`REFUSED_BYTES_MAX`] bytes.
     pub fn refuse(&mut self, position: u64, value: &[u8], reason: String) {
         let value = value[..value.len().min(REFUSED_BYTES_MAX)].to_vec();
+        self.refused_bytes += value.len();
         self.refused.push(RefusedRecord {
             position,
             value,
@@ -73,16 +78,32 @@ impl Intake {
 
     /// Says that what is pushed to `values` from here on are records, of which `encoder` makes payloads. What was pushed before is not
     /// touched.
-    pub fn encode_by(&mut self, encoder: &Arc<dyn RecordEncoder>) {
-        let is_named = |(_, last): &(usize, Arc<dyn RecordEncoder>)| Arc::ptr_eq(last, encoder);
+    pub fn encode_by<E: RecordEncoder + 'static>(&mut self, encoder: &Arc<E>) {
+        let is_named =
+            |(_, last): &(usize, Arc<dyn RecordEncoder>)| ptr::addr_eq(Arc::as_ptr(last), Arc::as_ptr(encoder));
         if !self.encoders.last().is_some_and(is_named) {
+            self.added_bytes += self.added_by_last();
             self.encoders.push((self.values.len(), encoder.clone()));
         }
+    }
+
+    fn added_by_last(&self) -> usize {
+        let added =
+            |(start, encoder): &(usize, Arc<dyn RecordEncoder>)| (self.values.len() - start) * encoder.added_bytes();
+        self.encoders.last().map_or(0, added)
+    }
+
+    /// What counts for [`ReadLimit::bytes`]: the bytes of the payloads, as [`Values::size`] counts them, and of what was kept of refused
+    /// records.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.values.bytes().len() + self.added_bytes + self.added_by_last() + self.refused_bytes
     }
 
     /// Takes the payloads out.
     pub fn take_values(&mut self) -> Values {
         let values = std::mem::take(&mut self.values);
+        self.added_bytes = 0;
         match &std::mem::take(&mut self.encoders)[..] {
             [] => values.into(),
             [(0, encoder)] => Values::of_records(values, encoder.clone()),
@@ -124,7 +145,7 @@ pub struct ReadProgress {
 pub struct ReadLimit {
     /// Events, and records that were refused.
     pub events: usize,
-    /// Bytes of values; the record that crosses it is the last one.
+    /// Bytes of payloads and of records that were refused ([`Intake::bytes`]); the record that crosses it is the last one.
     pub bytes: usize,
 }
 
@@ -204,5 +225,44 @@ pub trait SourceSpec: Any + Debug + Send + Sync {
     /// How many events per second it offers, where it paces itself.
     fn rate(&self) -> Option<f64> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes an object of a record that is a number.
+    #[derive(Debug)]
+    struct Numbered(&'static str);
+
+    impl RecordEncoder for Numbered {
+        fn encode(&self, record: &[u8], payload: &mut Vec<u8>) {
+            payload.extend_from_slice(self.0.as_bytes());
+            payload.extend_from_slice(record);
+            payload.push(b'}');
+        }
+
+        fn added_bytes(&self) -> usize {
+            self.0.len() + 1
+        }
+    }
+
+    #[test]
+    fn payloads_of_several_encoders_come_in_their_order_and_count_what_they_take() {
+        let [short, long] = [r#"{"n":"#, r#"{"number":"#].map(|start| Arc::new(Numbered(start)));
+        let mut intake = Intake::default();
+        intake.values.push(b"{}");
+        for (encoder, record) in [(&short, "1"), (&short, "2"), (&long, "3"), (&short, "4")] {
+            intake.encode_by(encoder);
+            intake.values.push(record.as_bytes());
+        }
+        let expected = ["{}", r#"{"n":1}"#, r#"{"n":2}"#, r#"{"number":3}"#, r#"{"n":4}"#];
+        assert_eq!(intake.bytes(), expected.concat().len());
+        intake.refuse(6, b"what", "it is none".to_owned());
+        assert_eq!(intake.bytes(), expected.concat().len() + 4);
+        let payloads = intake.take_values().to_column();
+        assert!(payloads.iter().eq(expected.map(str::as_bytes)));
+        assert_eq!(intake.bytes(), 4, "the payloads were taken out");
     }
 }

@@ -93,13 +93,10 @@ fn first_records(
     })?;
     let mut intake = Intake::default();
     loop {
-        let (events, bytes) = (
-            intake.positions.len() + intake.refused.len(),
-            intake.values.bytes().len(),
-        );
+        let events = intake.positions.len() + intake.refused.len();
         let limit = ReadLimit {
             events: LIMIT.events.saturating_sub(events),
-            bytes: LIMIT.bytes.saturating_sub(bytes),
+            bytes: LIMIT.bytes.saturating_sub(intake.bytes()),
         };
         if limit.events == 0 || limit.bytes == 0 || reader.read(&mut intake, limit)? != Read::More {
             break;

@@ -278,11 +278,11 @@ fn count_on(intake: &mut Intake, (positions, refused): (usize, usize), name: &st
 impl Source for FolderReader {
     fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, dirigo_connect::Error> {
         let events = |intake: &Intake| intake.positions.len() + intake.refused.len();
-        let (events_before, bytes_before) = (events(intake), intake.values.bytes().len());
+        let (events_before, bytes_before) = (events(intake), intake.bytes());
         loop {
             let remaining = ReadLimit {
                 events: limit.events.saturating_sub(events(intake) - events_before),
-                bytes: limit.bytes.saturating_sub(intake.values.bytes().len() - bytes_before),
+                bytes: limit.bytes.saturating_sub(intake.bytes() - bytes_before),
             };
             if remaining.events == 0 || remaining.bytes == 0 {
                 return Ok(Read::More);

@@ -84,28 +84,42 @@ fn to_boolean(text: &[u8]) -> Option<Cell<'static>> {
     }
 }
 
-/// An integer that JSON does not write that way, such as `007` or `+7`, is written as JSON does.
 fn to_integer(text: Cow<'_, [u8]>) -> Option<Cell<'_>> {
-    if is_number(&text) {
-        return Value::new(&text).as_integer().is_some().then_some(Cell::Number(text));
-    }
-    let integer: i64 = str::from_utf8(&text).ok()?.parse().ok()?;
-    Some(Cell::Number(
-        itoa::Buffer::new().format(integer).as_bytes().to_vec().into(),
-    ))
+    let number = to_json_number(text)?;
+    let is_integer = Value::new(&number).as_integer().is_some();
+    is_integer.then_some(Cell::Number(number))
 }
 
-/// A number that JSON does not write that way, such as `.5`, is written as JSON does.
 fn to_number(text: Cow<'_, [u8]>) -> Option<Cell<'_>> {
+    let number = to_json_number(text)?;
+    let is_finite = Value::new(&number).as_number().is_some_and(f64::is_finite);
+    is_finite.then_some(Cell::Number(number))
+}
+
+/// A number as JSON writes it, with the same digits: `+7` and `007` are `7`, `7.` is `7`, and `.5` is `0.5`. It has one byte more at most.
+fn to_json_number(text: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {
     if is_number(&text) {
-        let number = Value::new(&text).as_number();
-        return number.filter(|number| number.is_finite()).map(|_| Cell::Number(text));
+        return Some(text);
     }
-    let number: f64 = str::from_utf8(&text).ok()?.parse().ok()?;
-    let json = number
-        .is_finite()
-        .then(|| serde_json::to_vec(&number).expect("it is finite"))?;
-    Some(Cell::Number(json.into()))
+    let (sign, unsigned): (&[u8], &[u8]) = match text.split_first()? {
+        (b'+', unsigned) => (b"", unsigned),
+        (b'-', unsigned) => (b"-", unsigned),
+        _ => (b"", &text),
+    };
+    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (whole, rest) = unsigned.split_at(digits(unsigned));
+    let (fraction, exponent) = match rest.strip_prefix(b".") {
+        Some(rest) => rest.split_at(digits(rest)),
+        None => rest.split_at(0),
+    };
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let zeros = whole.iter().take_while(|byte| **byte == b'0').count();
+    let whole = if zeros == whole.len() { b"0" } else { &whole[zeros..] };
+    let point: &[u8] = if fraction.is_empty() { b"" } else { b"." };
+    let number = [sign, whole, point, fraction, exponent].concat();
+    is_number(&number).then_some(Cow::Owned(number))
 }
 
 /// Without white space around it, and on one line: within JSON, line ends are white space.
@@ -184,4 +198,75 @@ pub(super) fn mistyped(column: &str, written: &[u8], field_type: FieldType) -> S
         "column `{column}` is {:?}, and `fields` says {field_type}: {right}",
         excerpt(&unquoted(written))
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str, field_type: FieldType) -> Option<String> {
+        match to_cell(text.as_bytes(), Some(field_type), &[]) {
+            Some(Cell::Number(number)) => Some(String::from_utf8(number.into_owned()).unwrap()),
+            Some(other) => panic!("{other:?}"),
+            None => None,
+        }
+    }
+
+    #[test]
+    fn numbers_keep_their_digits_however_they_are_written() {
+        let long = [
+            "9007199254740993",
+            "+9007199254740993",
+            "09007199254740993",
+            "9007199254740993.",
+            "+0009007199254740993.",
+        ];
+        for text in long {
+            for field_type in [FieldType::S64, FieldType::F64] {
+                assert_eq!(
+                    number(text, field_type).as_deref(),
+                    Some(long[0]),
+                    "{text} as {field_type}"
+                );
+            }
+        }
+        let others = [
+            ("-007", "-7"),
+            ("-0", "-0"),
+            ("00", "0"),
+            (".5", "0.5"),
+            ("-.50", "-0.50"),
+            ("+1.10", "1.10"),
+            ("01.5e+3", "1.5e+3"),
+            ("1.E15", "1E15"),
+            (
+                "0.1000000000000000055511151231257827",
+                "0.1000000000000000055511151231257827",
+            ),
+        ];
+        for (text, json) in others {
+            assert_eq!(number(text, FieldType::F64).as_deref(), Some(json), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_none_in_any_spelling() {
+        let texts = [
+            "", "+", "-", ".", "-.", "+-7", "--7", "e5", ".e5", "1e", "7 ", "1.2.3", "0x7", "inf", "-NaN", "1_0",
+            "1e400",
+        ];
+        for text in texts {
+            assert_eq!(number(text, FieldType::F64), None, "{text}");
+            assert_eq!(number(text, FieldType::S64), None, "{text}");
+        }
+        assert_eq!(
+            number("009223372036854775808", FieldType::S64),
+            None,
+            "it takes 65 bits"
+        );
+        assert_eq!(
+            number("-009223372036854775808", FieldType::S64).as_deref(),
+            Some("-9223372036854775808")
+        );
+    }
 }

@@ -15,6 +15,7 @@
 
 mod cells;
 mod csv;
+mod encoder;
 mod extract;
 mod json;
 mod lines;

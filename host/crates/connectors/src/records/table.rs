@@ -1,22 +1,22 @@
 //! CSV records as events.
 //!
 //! Owns the header: which columns there are, and what each record has to have. Keys, times and the fields that operators read are taken from
-//! the cells themselves; a record becomes a JSON object only where bytes are needed.
+//! the cells themselves. Does not know how a record becomes a JSON object.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::cells::{CellRules, mistyped, to_cell};
-use super::csv::{FIELDS_MAX, Fields, Scan};
-use super::extract::{Extract, Extracted, finds_nothing, is_null, to_key as key_of, to_time as time_of};
+use super::csv::{FIELDS_MAX, Fields};
+use super::encoder::CsvEncoder;
+use super::extract::{Extracted, finds_nothing, is_null, to_key as key_of, to_time as time_of};
 use super::json::{Value, is_number};
+use super::text::Reading;
 use super::time;
 use dirigo_connect::{Pointer, TimeField};
 use dirigo_fields::{Cell, Extraction, Wanted};
 use dirigo_ground::fields::FieldType;
-use dirigo_ground::json::write_text;
-use dirigo_ground::values::RecordEncoder;
 use dirigo_json::Field;
 use dirigo_pipeline::suggestion;
 
@@ -30,30 +30,30 @@ pub(super) struct CsvTable {
     key: Option<CsvColumn>,
     time: Option<(CsvColumn, TimeField)>,
     encoder: Arc<CsvEncoder>,
-    dyn_encoder: Arc<dyn RecordEncoder>,
     /// The columns of which a cell may be of another type than its column.
     checked: Vec<usize>,
     /// The fields that were wanted last, and where they are.
     bound: Vec<(Arc<Field>, Option<Bound>)>,
 }
 
+/// The column of the key or of the time.
 #[derive(Debug)]
 struct CsvColumn {
     index: usize,
     pointer: Pointer,
+    /// The type that `fields` gives it: what operators read it as changes neither keys nor times.
+    given: Option<FieldType>,
 }
 
 impl CsvTable {
-    /// The table with this header, of which operators read these fields.
+    /// The table with this header.
     ///
     /// # Errors
     /// What is wrong with the header, or that it lacks the column of the key, of the time, or one that is given a type.
-    pub(super) fn new(
-        header: Fields<'_>,
-        extract: &Extract,
-        rules: &CellRules,
-        reads: &[Wanted],
-    ) -> Result<Self, String> {
+    pub(super) fn new(header: Fields<'_>, reading: &Reading) -> Result<Self, String> {
+        let Reading {
+            extract, cells: rules, ..
+        } = reading;
         if header.len() > FIELDS_MAX {
             return Err(format!(
                 "the header has {} columns, more than {FIELDS_MAX}",
@@ -86,22 +86,27 @@ impl CsvTable {
                 "the header {only:?} is one column: fields are separated by commas, not by {separator:?}"
             ));
         }
-        let types = column_types(&names, rules, reads)?;
-        let is_checked = |index: &usize| types[*index].is_some_and(|field_type| field_type != FieldType::Text);
+        let given = given_types(&names, rules)?;
+        let is_checked = |index: &usize| given[*index].is_some_and(|field_type| field_type != FieldType::Text);
         let checked = (0..names.len()).filter(is_checked).collect();
-        let encoder = Arc::new(CsvEncoder::new(&names, types, rules.nulls.clone()));
+        let is_text = text_columns(&names, &reading.reads);
+        let types = given
+            .iter()
+            .zip(is_text)
+            .map(|(given, is_text)| given.or(is_text.then_some(FieldType::Text)))
+            .collect();
+        let encoder = CsvEncoder::new(&names, types, rules.nulls.clone());
         Ok(Self {
             is_known_again: !names.iter().any(|name| is_number(name.as_bytes())),
             key: extract
                 .key_pointer()
-                .map(|pointer| column(&names, pointer))
+                .map(|pointer| column(&names, &given, pointer))
                 .transpose()?,
             time: extract
                 .time_field()
-                .map(|time| Ok::<_, String>((column(&names, &time.pointer)?, time.clone())))
+                .map(|time| Ok::<_, String>((column(&names, &given, &time.pointer)?, time.clone())))
                 .transpose()?,
-            dyn_encoder: encoder.clone(),
-            encoder,
+            encoder: reading.last_encoder.or(encoder),
             checked,
             bound: Vec::new(),
             names,
@@ -130,17 +135,17 @@ impl CsvTable {
         }
         for &index in &self.checked {
             let written = record.written(index);
-            if let (None, Some(field_type)) = (encoder.cell(index, written), encoder.types[index]) {
+            if let (None, Some(field_type)) = (encoder.cell(index, written), encoder.column_type(index)) {
                 return Err(mistyped(&self.names[index], written, field_type));
             }
         }
         let found = Extracted {
             key: match &self.key {
-                Some(column) => to_key(&column.pointer, encoder.checked_cell(column.index, record))?,
+                Some(column) => to_key(&column.pointer, column.cell(encoder, record))?,
                 None => Cow::Borrowed(b"".as_slice()),
             },
             time: match &self.time {
-                Some((column, time)) => Some(to_time(time, encoder.checked_cell(column.index, record))?),
+                Some((column, time)) => Some(to_time(time, column.cell(encoder, record))?),
                 None => None,
             },
         };
@@ -182,13 +187,20 @@ impl CsvTable {
     }
 
     /// What makes payloads of its records.
-    pub(super) fn encoder(&self) -> &Arc<dyn RecordEncoder> {
-        &self.dyn_encoder
+    pub(super) fn encoder(&self) -> &Arc<CsvEncoder> {
+        &self.encoder
     }
 }
 
 fn is_utf8(bytes: &[u8]) -> bool {
     bytes.is_ascii() || str::from_utf8(bytes).is_ok()
+}
+
+impl CsvColumn {
+    #[inline]
+    fn cell<'a>(&self, encoder: &CsvEncoder, record: Fields<'a>) -> Cell<'a> {
+        to_cell(record.written(self.index), self.given, encoder.nulls()).expect("each cell is of its type")
+    }
 }
 
 /// Where a field of events is in a record.
@@ -217,66 +229,7 @@ fn within(cell: &Cell<'_>, below: &Field) -> Option<Cell<'static>> {
     Some(Cell::Json(value?.as_bytes().to_vec().into()))
 }
 
-/// Makes JSON objects of records in which [`CsvTable::take`] found no fault.
-#[derive(Debug)]
-struct CsvEncoder {
-    /// What precedes each value in the JSON object: `{"first":`, `,"second":`.
-    prefixes: Vec<Vec<u8>>,
-    /// The type of each column; `None` where each cell is what it looks like.
-    types: Vec<Option<FieldType>>,
-    nulls: Vec<String>,
-    added_bytes: usize,
-}
-
-impl CsvEncoder {
-    fn new(names: &[String], types: Vec<Option<FieldType>>, nulls: Vec<String>) -> Self {
-        /// Two quotes, or `null`.
-        const VALUE_BYTES: usize = 4;
-        let prefixes: Vec<Vec<u8>> = names
-            .iter()
-            .enumerate()
-            .map(|(index, name)| prefix(index, name))
-            .collect();
-        let added_bytes = prefixes.iter().map(|prefix| prefix.len() + VALUE_BYTES).sum::<usize>() + 1;
-        Self {
-            prefixes,
-            types,
-            nulls,
-            added_bytes,
-        }
-    }
-
-    /// What a cell holds; `None` where it is not of its column's type.
-    #[inline]
-    fn cell<'a>(&self, index: usize, written: &'a [u8]) -> Option<Cell<'a>> {
-        to_cell(written, self.types[index], &self.nulls)
-    }
-
-    /// What a cell holds of a record whose cells were found to be of their types.
-    #[inline]
-    fn checked_cell<'a>(&self, index: usize, record: Fields<'a>) -> Cell<'a> {
-        self.cell(index, record.written(index))
-            .expect("each cell is of its type")
-    }
-}
-
-impl RecordEncoder for CsvEncoder {
-    fn encode(&self, record: &[u8], payload: &mut Vec<u8>) {
-        let mut scan = Scan::default();
-        let record = scan.fields_of(record);
-        for (index, prefix) in self.prefixes.iter().enumerate() {
-            payload.extend_from_slice(prefix);
-            self.checked_cell(index, record).write(payload);
-        }
-        payload.push(b'}');
-    }
-
-    fn added_bytes(&self) -> usize {
-        self.added_bytes
-    }
-}
-
-fn column(names: &[String], pointer: &Pointer) -> Result<CsvColumn, String> {
+fn column(names: &[String], given: &[Option<FieldType>], pointer: &Pointer) -> Result<CsvColumn, String> {
     let index = match pointer.tokens.as_slice() {
         [name] => names.iter().position(|other| other == name),
         _ => None,
@@ -291,22 +244,16 @@ fn column(names: &[String], pointer: &Pointer) -> Result<CsvColumn, String> {
     Ok(CsvColumn {
         index,
         pointer: pointer.clone(),
+        given: given[index],
     })
 }
 
-fn prefix(index: usize, name: &str) -> Vec<u8> {
-    let mut prefix = vec![if index == 0 { b'{' } else { b',' }];
-    write_text(name.as_bytes(), &mut prefix);
-    prefix.push(b':');
-    prefix
-}
-
-/// The types of the columns.
+/// The types that `fields` gives to the columns.
 ///
 /// # Errors
 /// When a type is given to a column that the header does not have.
-fn column_types(names: &[String], rules: &CellRules, reads: &[Wanted]) -> Result<Vec<Option<FieldType>>, String> {
-    let mut types: Vec<Option<FieldType>> = names.iter().map(|name| type_by_reads(name, reads)).collect();
+fn given_types(names: &[String], rules: &CellRules) -> Result<Vec<Option<FieldType>>, String> {
+    let mut types = vec![None; names.len()];
     for (name, column_type) in &rules.types {
         let Some(index) = names.iter().position(|other| other == name) else {
             let known: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -320,17 +267,20 @@ fn column_types(names: &[String], rules: &CellRules, reads: &[Wanted]) -> Result
     Ok(types)
 }
 
-/// A column that is read as text, and as nothing else, is one of texts.
-fn type_by_reads(name: &str, reads: &[Wanted]) -> Option<FieldType> {
-    let mut types = reads
+/// Which columns are read as text, and as nothing else: a read of what lies within a cell is one of JSON.
+fn text_columns(names: &[String], reads: &[Wanted]) -> Vec<bool> {
+    let reads: Vec<(&str, bool)> = reads
         .iter()
-        .filter(|(field, _)| field.split().0 == name)
-        .map(|(_, field_type)| *field_type)
-        .peekable();
-    types.peek()?;
-    types
-        .all(|field_type| field_type == FieldType::Text)
-        .then_some(FieldType::Text)
+        .map(|(field, field_type)| {
+            let (name, below) = field.split();
+            (name, below.is_none() && *field_type == FieldType::Text)
+        })
+        .collect();
+    let is_text = |name: &String| {
+        let mut of_column = reads.iter().filter(|(read, _)| read == name).peekable();
+        of_column.peek().is_some() && of_column.all(|(_, is_text)| *is_text)
+    };
+    names.iter().map(is_text).collect()
 }
 
 fn to_key<'a>(pointer: &Pointer, cell: Cell<'a>) -> Result<Cow<'a, [u8]>, String> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::cells::CellRules;
 use super::csv::{Csv, Fields};
+use super::encoder::LastEncoder;
 use super::extract::{Extract, Extracted};
 use super::json::{self, is_closed};
 use super::lines::Lines;
@@ -17,6 +18,7 @@ use dirigo_connect::Format;
 use dirigo_connect::source::{Intake, Opening, Read, ReadLimit};
 use dirigo_fields::{Pass, Wanted};
 use dirigo_ground::clock::Clock;
+use dirigo_ground::values::RecordEncoder as _;
 
 /// A byte stream of events.
 pub(crate) struct Text<R> {
@@ -42,6 +44,7 @@ pub(crate) struct Reading {
     pub(crate) cells: Arc<CellRules>,
     /// The fields that operators read.
     pub(crate) reads: Arc<[Wanted]>,
+    pub(super) last_encoder: LastEncoder,
 }
 
 impl Reading {
@@ -51,6 +54,7 @@ impl Reading {
             extract: Extract::new(opening.key, opening.time),
             cells: cells.clone(),
             reads: opening.reads.into(),
+            last_encoder: LastEncoder::default(),
         }
     }
 
@@ -62,6 +66,7 @@ impl Reading {
             extract: Extract::default(),
             cells: Arc::default(),
             reads: Arc::default(),
+            last_encoder: LastEncoder::default(),
         }
     }
 }
@@ -336,7 +341,7 @@ fn never_closed(line: u64) -> String {
 
 fn to_table(name: &str, header: &Piece<'_>, fields: Fields<'_>, reading: &Reading) -> Result<CsvTable, Error> {
     let table = match header {
-        Piece::Whole(_) | Piece::Rest(_) => CsvTable::new(fields, &reading.extract, &reading.cells, &reading.reads),
+        Piece::Whole(_) | Piece::Rest(_) => CsvTable::new(fields, reading),
         Piece::TooLong(_) => Err("the header line is too long".to_owned()),
     };
     table.map_err(|problem| Error::Header {

@@ -385,3 +385,40 @@ fn a_file_that_cannot_be_opened_comes_after_the_events_before_it() {
     assert_eq!(shown(&mut intake), ["1 1"]);
     assert!(error.contains("b.txt"), "{error}");
 }
+
+#[test]
+fn a_read_is_bounded_by_what_payloads_take_however_many_files_they_are_from() {
+    let long = "n".repeat(1_000);
+    let refused = "x".repeat(1_000);
+    let [one, two] = [format!("id,{long}\n"), format!("{long},id\n")];
+    let stage = TestFolder::new([
+        ("a.csv", &*format!("{one}1,2")),
+        ("b.csv", &format!("{two}3,4")),
+        ("c.csv", &format!("{one}5,6")),
+        ("d.csv", &format!("{one}{refused}")),
+        ("e.csv", &format!("{one}{refused}")),
+    ]);
+    let pattern = Pattern::all_of(stage.0.path().to_owned());
+    let options = ReadOptions {
+        is_continued: false,
+        ..options(Format::Csv)
+    };
+    let mut folder = FolderReader::open(&pattern, options, None).unwrap();
+    let mut read = |bytes: usize| {
+        let mut intake = Intake::default();
+        folder.read(&mut intake, ReadLimit { bytes, ..MANY }).unwrap();
+        (shown(&mut intake), intake.refused.len())
+    };
+    let all = [
+        format!(r#"2 {{"id":1,"{long}":2}}"#),
+        format!(r#"4 {{"{long}":3,"id":4}}"#),
+        format!(r#"6 {{"id":5,"{long}":6}}"#),
+    ];
+    assert_eq!(read(1_500), (all[..2].to_vec(), 0), "the second crosses the limit");
+    assert_eq!(
+        read(1_500),
+        (all[2..].to_vec(), 1),
+        "the first that is refused crosses it"
+    );
+    assert_eq!(read(1_500), (vec![], 1));
+}

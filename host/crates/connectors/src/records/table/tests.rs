@@ -2,12 +2,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::records::cells::ColumnType;
-use crate::records::{Reading, Script, Text};
+use crate::records::{Extract, Reading, Script, Text};
 use dirigo_connect::Format;
 use dirigo_connect::source::{Intake, Read, ReadLimit};
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::ManualClock;
 use dirigo_ground::fields::{FieldColumn, NamedColumn};
+use dirigo_ground::values::Values;
 use dirigo_pipeline::keys::Choice;
 
 const LIMIT: ReadLimit = ReadLimit {
@@ -81,6 +82,8 @@ const CELLS: &[&str] = &[
     "+7",
     "1.",
     "9007199254740993",
+    "+9007199254740993",
+    "-09007199254740993.",
     "9223372036854775808",
     "123456789012345678901234567890",
     "true",
@@ -204,6 +207,38 @@ fn a_column_has_the_type_that_it_is_given() {
 }
 
 #[test]
+fn no_payload_is_larger_than_it_counts_but_for_escapes() {
+    let cells = [
+        "",
+        "NA",
+        ".5",
+        "-.5",
+        "1.e15",
+        "+7",
+        "007",
+        "1e300",
+        "9007199254740993.",
+        "true",
+        "x",
+        "[1]",
+    ];
+    for word in ["", "boolean", "s64", "f64", "text", "json"] {
+        let types: &[(&str, &str)] = if word.is_empty() { &[] } else { &[("a", word)] };
+        for cell in cells {
+            let text = format!("a,b\n{cell},1\n");
+            let mut intake = read(&text, &reading(types, &["", "NA"], &[]), &[]).unwrap();
+            let values = intake.take_values();
+            let bytes = values.to_column().bytes().len();
+            assert!(
+                bytes <= values.size(),
+                "{cell:?} as {word:?}: {bytes} bytes, {} counted",
+                values.size()
+            );
+        }
+    }
+}
+
+#[test]
 fn json_in_a_cell_may_be_nested_as_deeply_as_the_event_may() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let text = format!("more\n{}\n{}\n", nested(128), nested(129));
@@ -232,6 +267,16 @@ fn a_column_without_a_type_is_text_where_it_is_read_as_nothing_else() {
         as_itself
     );
     assert_eq!(read_as(&[]), as_itself);
+    let within = field("/code/0");
+    assert_eq!(
+        read_as(&[(within.clone(), FieldType::Text)]),
+        as_itself,
+        "what lies in a cell is no text of the column"
+    );
+    assert_eq!(
+        read_as(&[(code.clone(), FieldType::Text), (within, FieldType::Text)]),
+        as_itself
+    );
     let typed = reading(&[("code", "json")], &[""], &[(code, FieldType::Text)]);
     assert_eq!(
         shown(&payloads(&mut read(text, &typed, &[]).unwrap())),
@@ -291,5 +336,39 @@ fn keys_and_times_are_those_of_typed_cells() {
         texts.refused[0]
             .reason
             .starts_with("`t` is \"1\", which is not an RFC 3339 time")
+    );
+}
+
+#[test]
+fn what_operators_read_keys_and_times_as_does_not_change_them() {
+    let pointer = |name: &str| Pointer {
+        text: name.to_owned(),
+        tokens: vec![name.to_owned()],
+    };
+    let reads = [(field("k"), FieldType::Text), (field("t"), FieldType::Text)];
+    let reading = Reading {
+        extract: Extract::new(Some(&pointer("k")), Some(&pointer("t").into())),
+        ..reading(&[], &[""], &reads)
+    };
+    let mut intake = read("k,t\n007,1700000000000\n", &reading, &[]).unwrap();
+    assert_eq!(intake.refused, []);
+    assert_eq!(
+        (intake.keys.get(0), &*intake.times),
+        (&b"007"[..], &[1_700_000_000_000][..])
+    );
+    assert_eq!(shown(&payloads(&mut intake)), [r#"{"k":"007","t":"1700000000000"}"#]);
+}
+
+#[test]
+fn payloads_of_files_with_one_header_are_joined_as_they_are() {
+    let reading = reading(&[], &[""], &[]);
+    let of = |text: &str| read(text, &reading, &[]).unwrap().take_values();
+    let [first, second, other] = ["a,b\n1,2\n", "a,b\n3,4\n", "b,a\n5,6\n"].map(of);
+    assert!(second.is_alike(&first) && !other.is_alike(&first));
+    assert!(!Values::concat([&first, &second].into_iter()).are_bytes());
+    let all = Values::concat([&first, &second, &other].into_iter());
+    assert_eq!(
+        shown(&all.to_column()),
+        [r#"{"a":1,"b":2}"#, r#"{"a":3,"b":4}"#, r#"{"b":5,"a":6}"#]
     );
 }
