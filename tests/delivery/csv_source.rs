@@ -107,6 +107,12 @@ fn what_is_said_of_columns_has_to_fit_the_source() {
         78,
         &["`nulls` is for csv", "lines have no fields"],
     );
+    let many: Vec<String> = (0..65).map(|number| format!("\"{number}\"")).collect();
+    refused(
+        &format!("nulls = [{}]", many.join(", ")),
+        78,
+        &["`nulls` has more than 64 texts", "one too many"],
+    );
 
     let folder = pipeline("fields = { cod = \"text\" }", "");
     folder.write("in.csv", "code,qty\n1,2\n");

@@ -201,7 +201,7 @@ fn an_operator_in_backoff_is_reported_while_it_waits() {
 
 #[test]
 fn what_a_tenant_used_and_waited_for_is_in_the_summary() {
-    let folder = sums("[tenant]\nfuel_per_second = 100_000_000", 50);
+    let folder = sums("[tenant]\nfuel_per_second = 100_000_000", 100);
     let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).finish();
     let summary = finished.succeeds();
     let acme = tenant(summary, "acme");
@@ -308,7 +308,7 @@ fn a_pipeline_that_cannot_meet_its_slo_is_told_so_with_the_numbers() {
 
 #[test]
 fn a_tenant_burns_no_more_fuel_than_it_may() {
-    let folder = sums("[tenant]\nfuel_per_second = 20_000_000", 500);
+    let folder = sums("[tenant]\nfuel_per_second = 20_000_000", 1_000);
     let text = folder.read("pipeline.toml").replace("actors = \"per-key\"", "");
     folder.write("pipeline.toml", text);
     let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(2).finish();

@@ -122,6 +122,7 @@ impl Reduce for Fold {
     fn add(&mut self, accumulator: &mut Accumulator, event: &Row) -> Result<()> {
         if self.field.is_some() {
             let number = event.number_exact(0);
+            self.adopt(&mut accumulator.value);
             match &mut accumulator.value {
                 Folded::Sum(sum) => sum.add(number),
                 Folded::Extreme(extreme) => *extreme = self.extreme(*extreme, number),
@@ -131,21 +132,24 @@ impl Reduce for Fold {
         Ok(())
     }
 
-    fn merge(&mut self, mut left: Accumulator, right: Accumulator) -> Accumulator {
+    fn merge(&mut self, mut left: Accumulator, mut right: Accumulator) -> Accumulator {
+        self.adopt(&mut left.value);
+        self.adopt(&mut right.value);
         match (&mut left.value, &right.value) {
             (Folded::Sum(left), Folded::Sum(right)) => left.merge(right),
             (Folded::Extreme(left), Folded::Extreme(right)) => *left = self.extreme(*left, *right),
-            (left, right) => panic!("{left:?} and {right:?} are of different aggregates"),
+            _ => unreachable!("both are what this aggregate keeps"),
         }
         left.count += right.count;
         left
     }
 
-    fn finish(&mut self, window: &Window<'_>, Accumulator { value, count }: Accumulator) -> Result<Summary> {
+    fn finish(&mut self, window: &Window<'_>, Accumulator { mut value, count }: Accumulator) -> Result<Summary> {
         if self.aggregate == Aggregate::Count {
             return Summary::new(window, None, count);
         }
         let name = summary::name(self.aggregate);
+        self.adopt(&mut value);
         let value = match value {
             Folded::Extreme(extreme) => extreme,
             Folded::Sum(sum) if self.aggregate == Aggregate::Avg => sum.average(count),
@@ -162,6 +166,15 @@ impl Reduce for Fold {
 }
 
 impl Fold {
+    /// Makes what this aggregate keeps of what another one kept, where a user has accepted that (`dirigo state migrate --accept`).
+    #[inline]
+    fn adopt(&self, value: &mut Folded) {
+        let keeps_extreme = matches!(self.aggregate, Aggregate::Min | Aggregate::Max);
+        if keeps_extreme != matches!(value, Folded::Extreme(_)) {
+            *value = adopted(value);
+        }
+    }
+
     #[inline]
     fn extreme(&self, one: Number, other: Number) -> Number {
         let is_less = other < one;
@@ -169,6 +182,18 @@ impl Fold {
             other
         } else {
             one
+        }
+    }
+}
+
+#[cold]
+fn adopted(value: &Folded) -> Folded {
+    match value {
+        Folded::Sum(sum) => Folded::Extreme(sum.total().unwrap_or_else(Number::from)),
+        Folded::Extreme(extreme) => {
+            let mut sum = Sum::ZERO;
+            sum.add(*extreme);
+            Folded::Sum(sum)
         }
     }
 }
@@ -317,6 +342,22 @@ mod tests {
             return format!("{:?}", outputs.fields[1].values);
         };
         String::from_utf8(values.get(0).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_another_aggregate_kept_counts_as_what_this_one_would_have_kept() {
+        let mut sum = Sum::ZERO;
+        [1.5, 2.0].iter().for_each(|number| sum.add((*number).into()));
+        let mut fold = Fold {
+            field: Some(Field::new("v").unwrap()),
+            aggregate: Aggregate::Max,
+        };
+        let mut value = Folded::Sum(sum);
+        fold.adopt(&mut value);
+        assert_eq!(value, Folded::Extreme(3.5.into()));
+        fold.aggregate = Aggregate::Sum;
+        fold.adopt(&mut value);
+        assert_eq!(value, Folded::Sum(3.5.into()));
     }
 
     #[test]

@@ -37,6 +37,9 @@ impl From<ColumnType> for FieldType {
     }
 }
 
+/// Texts that may stand for null: each cell is compared with each of them.
+const NULLS_MAX: usize = 64;
+
 /// What a pipeline file says of the cells of a CSV.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CellRules {
@@ -172,6 +175,14 @@ pub(crate) fn validate(
         if given.count() > 0 {
             return None;
         }
+    }
+    if let Some(surplus) = nulls.given().and_then(|nulls| nulls.value.get(NULLS_MAX)) {
+        problems.push(
+            Diagnostic::error(format!("`nulls` has more than {NULLS_MAX} texts"))
+                .at(surplus.place, "one too many")
+                .help("each cell is compared with each of them; give the column a type with `fields`, or reject events in an operator"),
+        );
+        return None;
     }
     let default = CellRules::default();
     Some(Arc::new(CellRules {
