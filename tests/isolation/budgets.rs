@@ -201,14 +201,14 @@ fn an_operator_in_backoff_is_reported_while_it_waits() {
 
 #[test]
 fn what_a_tenant_used_and_waited_for_is_in_the_summary() {
-    let folder = sums("[tenant]\nfuel_per_second = 100_000_000", 100);
+    let folder = sums("[tenant]\nfuel_per_second = 40_000_000", 50);
     let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(1).finish();
     let summary = finished.succeeds();
     let acme = tenant(summary, "acme");
     let [worker_s, held_s, elapsed_s] =
         [&acme["worker_s"], &acme["held_s"], &summary.json()["elapsed_s"]].map(|seconds| seconds.as_f64().unwrap());
     // All it burns but a bucket of a tenth of a second and a slice has to be earned first.
-    let earned_s = acme["fuel"].as_f64().unwrap() / 1e8 - 0.1;
+    let earned_s = acme["fuel"].as_f64().unwrap() / 4e7 - 0.1;
     assert!(earned_s > 0.1, "{earned_s} s");
     assert!(
         worker_s > 0.0 && held_s > 0.0 && elapsed_s > earned_s - 0.1,
