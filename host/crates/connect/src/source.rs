@@ -35,7 +35,7 @@ pub struct Intake {
     /// How many bytes longer the payloads are than their records, of all encoders but the last.
     added_bytes: usize,
     /// The fields that operators read of the payloads. A source that looks into each of them anyway takes the fields out in the same pass
-    /// ([`Pass`](dirigo_fields::Pass), [`Extraction::push_cells`]); those of the last events may be left to who asked for them.
+    /// ([`Pass`], [`Extraction::push_cells`]); those of the last events may be left to who asked for them.
     pub fields: Extraction,
     /// Record numbers, from 1, rising.
     pub positions: Vec<u64>,
