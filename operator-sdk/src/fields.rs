@@ -435,7 +435,7 @@ impl FieldColumn {
         FieldColumn::with_capacity(field_type, 0)
     }
 
-    /// The same, with room for so many.
+    /// An empty column of this type, with capacity for `events` events.
     pub(crate) fn with_capacity(field_type: FieldType, events: usize) -> FieldColumn {
         let column = || Column::with_capacity(events, 0);
         let values = match field_type {

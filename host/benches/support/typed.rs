@@ -135,7 +135,7 @@ struct Native {
     out: Vec<f64>,
 }
 
-/// Runs the operators over so many events in one loop.
+/// Runs the operators in one loop over `events` events, in count windows of `window` events per key.
 pub(crate) fn native(batches: &[Events], events: u64, window: u64) {
     const TAKES_NONE: &str = "it takes no configuration";
     let mut native = Native {

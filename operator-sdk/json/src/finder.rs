@@ -43,7 +43,8 @@ struct Layout {
     places: Vec<Option<[Position; 2]>>,
 }
 
-/// A position in a document: so many bytes behind the end of scalar `scalars`, counted from one, or behind the start.
+/// A position in a document: `bytes` bytes behind the end of the scalar with the number `scalars`, counted from 1, or behind the start of the
+/// document where that is 0.
 #[derive(Clone, Copy, Debug)]
 struct Position {
     scalars: usize,
@@ -229,7 +230,7 @@ impl Text {
         }
     }
 
-    /// Where the document goes on behind these bytes, if they are here.
+    /// The position behind these bytes, if the document has them at `at`.
     #[inline]
     fn behind(&self, document: &[u8], at: usize) -> Option<usize> {
         let rest = document.get(at..)?;

@@ -36,7 +36,7 @@ impl CommandContext {
         Self::with(globals, PipelineFiles::of_user(globals), FEW_INSTANCES)
     }
 
-    /// Sets up what it takes to have so many instances of what is in these files, if the machine can hold them.
+    /// Sets up an engine whose pool holds `instances` instances, or as many as the machine can, for the pipelines in `files`.
     ///
     /// # Errors
     /// If the machine cannot run guests.

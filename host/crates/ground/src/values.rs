@@ -192,7 +192,7 @@ impl Values {
         self.base.bytes() + self.added_bytes(self.len())
     }
 
-    /// How many bytes longer so many payloads are than their records.
+    /// How many bytes the encoder adds to the records of `events` events.
     fn added_bytes(&self, events: usize) -> usize {
         self.encoder().map_or(0, |encoder| events * encoder.added_bytes())
     }

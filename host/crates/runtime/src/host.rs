@@ -48,8 +48,8 @@ pub struct Host {
     sweeper: Option<tokio::task::JoinHandle<()>>,
 }
 
-/// How many instances an engine should hold for these pipelines on so many workers: all that can be alive at once, as far as the files
-/// decide that.
+/// How many instances the pool of an engine needs for these pipelines on a host with `workers` workers: all that can be alive at once;
+/// `u32::MAX` if an operator has an actor per key, whose number the events decide.
 #[must_use]
 pub fn instances_wanted<'p>(pipelines: impl IntoIterator<Item = &'p Pipeline>, workers: u32) -> u32 {
     /// The next instance of a replica is made before the last one is given back, and one closes windows.

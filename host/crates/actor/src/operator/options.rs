@@ -31,7 +31,8 @@ pub struct OperatorOptions {
     pub workers: u32,
 }
 
-/// The most replicas that an operator has on so many workers, whatever its kind; `None` where its keys decide that.
+/// How many replicas an operator has at most, of any kind, on a host with `workers` workers; `None` with an actor per key, whose number the
+/// events decide.
 #[must_use]
 pub fn replicas_max(operator: &pipeline::Operator, workers: u32) -> Option<u32> {
     let replicas = operator.replicas.unwrap_or(workers);
