@@ -198,7 +198,7 @@ mod tests {
     use dirigo_ground::limits::Budget;
     use dirigo_ground::lineage::{Listener, ReadBatch};
     use dirigo_ground::quota::Quota;
-    use dirigo_scheduler::IoPermits;
+    use dirigo_scheduler::{IoPermits, PolicyKind, Scheduler};
 
     /// Says that the pipeline is empty, and then holds the caller until the other end is dropped.
     #[derive(Debug)]
@@ -277,6 +277,10 @@ mod tests {
     }
 
     fn start(source: impl Source + 'static) -> HeldSource {
+        start_with(source, IoPermits::unshared(), 1)
+    }
+
+    fn start_with(source: impl Source + 'static, io_permits: IoPermits, batch_events: usize) -> HeldSource {
         let ((_, reading), (read, _)) = (mpsc::channel(), mpsc::channel());
         let ((emptied, is_emptied), (told, held)) = (mpsc::channel(), mpsc::channel());
         let listener = Holding {
@@ -288,11 +292,14 @@ mod tests {
         let progress = Progress::new(vec![signal.clone()], Box::new(listener), false);
         let dead_letters = no_dead_letters(&failure_latch);
         let source_handle = SourceHandle::new("s", 0, Box::new(source), signal, progress);
-        let thread = source_handle.task(parts(dead_letters, failure_latch.clone()));
+        let thread = source_handle.task(SourceTaskParts {
+            batch_events,
+            ..parts(dead_letters, failure_latch.clone())
+        });
         HeldSource {
             source_handle,
             failure_latch,
-            source_thread: thread.start(IoPermits::unshared()),
+            source_thread: thread.start(io_permits),
             reading,
             read,
             emptied: is_emptied,
@@ -324,6 +331,39 @@ mod tests {
             pipeline: "p".into(),
             batch_events: 1,
         }
+    }
+
+    /// Says how many events it was asked for.
+    struct Asked(Sender<usize>);
+
+    impl Source for Asked {
+        fn read(&mut self, _: &mut Intake, limit: ReadLimit) -> Result<Read, source::Error> {
+            self.0.send(limit.events).unwrap();
+            Ok(Read::End)
+        }
+
+        fn offset(&self) -> Option<Offset> {
+            Some(7.into())
+        }
+
+        fn progress(&self) -> Option<source::ReadProgress> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_source_reads_smaller_batches_next_to_another_tenant() {
+        let scheduler = Arc::new(Scheduler::<()>::new(PolicyKind::Fair, Arc::new(ManualClock::new(0))));
+        let asked_for = |batch_events: usize| {
+            let (asked, was_asked) = mpsc::channel();
+            let held = start_with(Asked(asked), scheduler.io_permits(0, false), batch_events);
+            drop(held.told);
+            held.source_thread.join().unwrap();
+            was_asked.recv().unwrap()
+        };
+        assert_eq!(asked_for(1024), 1024);
+        scheduler.share();
+        assert_eq!((asked_for(1024), asked_for(3)), (256, 3));
     }
 
     #[test]

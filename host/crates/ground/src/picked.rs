@@ -265,6 +265,14 @@ mod tests {
                 (b.len(), b.as_bytes())
             );
         }
+        let [one, other] = [["a", &long], ["b", &long]].map(|items| Picked::from(column(&items)));
+        let joined = Picked::concat([&one, &other].into_iter());
+        let again = Picked::concat([&other, &joined.gather(&[3, 2, 0, 1])].into_iter());
+        assert_eq!(
+            text(&again),
+            ["b", &long, &long, "b", "a", &long],
+            "of parts that have several columns"
+        );
         assert_eq!(text(&Picked::concat([].into_iter())), Vec::<String>::new());
         assert_eq!(text(&Picked::default()), Vec::<String>::new());
     }
