@@ -109,7 +109,8 @@ impl Summary {
         for operator in operators.iter().filter(|operator| operator["pipeline"] == name) {
             let id = operator["id"].as_str().unwrap();
             let count = |key| count(operator, key);
-            let accounted = count("passed") + count("filtered") + count("absorbed") + count("dead_letters");
+            let accounted =
+                count("passed") + count("filtered") + count("absorbed") + count("late") + count("dead_letters");
             assert_eq!(count("events_in"), accounted + count("queued"), "operator {operator}");
             assert_eq!(count("queued"), 0, "nothing waits at `{name}/{id}`");
             assert_eq!(

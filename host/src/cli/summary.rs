@@ -139,11 +139,12 @@ fn sources(pipeline: &PipelineSummary) -> impl Iterator<Item = String> {
 /// Where the events of an operator went, as a sum: what came in is what became of it.
 fn of_operator(operator: &OperatorSummary, pipeline: &PipelineSummary) -> String {
     let counts = &operator.counts;
-    let ended = counts.passed + counts.filtered + counts.absorbed + counts.dead_letters;
+    let ended = counts.passed + counts.filtered + counts.absorbed + counts.late + counts.dead_letters;
     let parts = [
         (counts.passed, "passed"),
         (counts.filtered, "filtered"),
         (counts.absorbed, "taken into windows"),
+        (counts.late, "too late for their windows"),
         (counts.dead_letters, "dead letters"),
         (counts.events_in.saturating_sub(ended), "not finished"),
     ];
@@ -160,6 +161,9 @@ fn of_operator(operator: &OperatorSummary, pipeline: &PipelineSummary) -> String
         let lie = if open.events == 1 { "lies" } else { "lie" };
         let are = if open.windows == 1 { "is" } else { "are" };
         let _ = write!(said, "; {events} {lie} in {windows} that {are} still open");
+    }
+    if counts.windows > 0 {
+        let _ = write!(said, "; {} closed in time", counted(counts.windows, "window"));
     }
     if counts.partial_windows > 0 {
         let windows = counted(counts.partial_windows, "window");

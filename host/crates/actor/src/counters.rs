@@ -40,10 +40,14 @@ counters! {
     filtered,
     /// Events taken into a window.
     absorbed,
+    /// Events that came after the windows in time which they belong to had closed.
+    late,
     /// Events that failed. A window that could not be finished counts for one of its events.
     dead_letters,
     /// Windows that were finished incomplete, since their input had ended.
     partial_windows,
+    /// Windows in time that were finished.
+    windows,
     /// Turns that ended in a trap, and were rolled back.
     traps,
     /// Turns of several events that burnt more than their events usually do, and were rolled back; the events ran again in

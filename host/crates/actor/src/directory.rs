@@ -72,6 +72,14 @@ impl Directory {
         }
     }
 
+    /// The actor of a key, which is made if there is none; `None` once the pipeline has ended.
+    pub(super) fn find_or_make(&self, operator: &Operator, key: &[u8]) -> Option<Arc<Actor>> {
+        match self {
+            Directory::Shards(_) => self.find(key),
+            Directory::PerKey(actors) => Some(actor_of(actors, operator, key)),
+        }
+    }
+
     /// All actors that there are now.
     pub(super) fn all(&self) -> Vec<Arc<Actor>> {
         match self {

@@ -6,10 +6,12 @@
 mod filter;
 mod map;
 mod reduce;
+mod timed;
 
 use dirigo_engine::{Cause, Component, Kind, Trap};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::{Answer, Outputs, Rejection, Request};
+use dirigo_ground::windowing::TimeWindows;
 use dirigo_pipeline::Window;
 use dirigo_state::Table;
 use dirigo_state::windows::OpenChange;
@@ -23,6 +25,11 @@ pub(super) trait Driver: Send + Sync {
     /// Makes a call that finishes windows which have left the state; the values of `batch` are their entries.
     fn finish(&self, _batch: &Batch) -> (Request, Box<dyn Call>) {
         unreachable!("only an operator with windows has some that are to be finished")
+    }
+
+    /// How it cuts events into windows in time, if it does.
+    fn windows(&self) -> Option<TimeWindows> {
+        None
     }
 }
 
@@ -124,10 +131,13 @@ pub(super) fn of(component: &Component, window: Option<Window>) -> Box<dyn Drive
     match component.kind() {
         Kind::Map => Box::new(map::Map),
         Kind::Filter => Box::new(filter::Filter),
-        Kind::Reduce => Box::new(reduce::Reduce {
-            component: component.clone(),
-            window: window.expect("a reduce without a window is refused when its pipeline is loaded"),
-        }),
+        Kind::Reduce => {
+            let component = component.clone();
+            match window.expect("a reduce without a window is refused when its pipeline is loaded") {
+                Window::Count(size) => Box::new(reduce::Reduce { component, size }),
+                Window::Time(windows) => Box::new(timed::TimedReduce { component, windows }),
+            }
+        }
     }
 }
 

@@ -47,6 +47,10 @@ impl Replica {
     /// Gives records to the store.
     pub(super) fn spill(&mut self, actor: &Actor, records: Vec<Record>) -> Result<(), state::Error> {
         let operator = &actor.operator;
+        // Noted first: who looks for it finds it in the store or here.
+        if let Some(due) = self.table.take_given_up() {
+            operator.next_due.note_stored(due);
+        }
         operator.context.store.spill(&operator.id, records)?;
         self.update_quota(actor);
         Ok(())
@@ -61,6 +65,7 @@ impl Replica {
         let (admitted, missing) = self.table.admit(batch.keys.iter(), LOOKED_UP_MAX);
         let operator = &actor.operator;
         let found = operator.context.store.look_up(&operator.id, &missing, &mut self.table);
+        operator.next_due.note(self.table.next_due());
         if admitted < batch.len() {
             chunk.cut_next(admitted);
         }

@@ -15,6 +15,7 @@ use super::closing::Closer;
 use super::counters::{self, Counters, OpenWindows};
 use super::directory::Directory;
 use super::driver::Driver;
+use super::due::NextDue;
 use super::fuel_estimator::{AWAITED_NS, FuelEstimator};
 use super::slice_lengths::SliceLengths;
 use super::{Actor, PipelineContext, Runnable};
@@ -49,6 +50,7 @@ pub struct Operator {
     after_ns: AtomicU64,
     pub(super) counters: Counters,
     pub(super) open_windows: OpenWindows,
+    pub(super) next_due: NextDue,
     /// See [`resumed_in_windows`](Self::resumed_in_windows).
     resumed_in_windows: AtomicU64,
     pub(super) slice_lengths: SliceLengths,

@@ -10,6 +10,7 @@
 mod activation;
 mod chunk;
 mod draining;
+mod late;
 mod phase;
 mod settling;
 mod slice_clock;
@@ -23,7 +24,7 @@ use super::turn_waker::TurnWaker;
 use super::watchdog::Base;
 use super::{Actor, Runnable, Step, counters};
 use activation::Slot;
-pub(super) use activation::{Deactivation, TakenWindow};
+pub(super) use activation::{Deactivation, TakenDue, TakenWindow};
 use chunk::OpenChunk;
 use dirigo_engine::{Budget, EventOrigins};
 use dirigo_ground::quota::MemoryReservation;
@@ -181,6 +182,7 @@ impl Replica {
                 return Some(Step::Parked);
             };
             actor.urgency(self.number).open(taken.batch.origin.ticket.arrival_ns());
+            let taken = self.without_late(operator, taken);
             let chunk = self.chunk.insert(OpenChunk::new(taken, operator.kind().is_stateful()));
             if chunk.is_done() {
                 self.phase.enter(Phase::Draining { backoff: None });
@@ -206,6 +208,13 @@ impl Replica {
                 }
             }
             clock.advance(load_ns);
+        }
+        self.drop_late_first(operator);
+        if self.chunk.as_ref().is_some_and(OpenChunk::is_done) {
+            self.phase.enter(Phase::Draining { backoff: None });
+            return (!self.drain(actor, clock))
+                .then_some(Step::Again)
+                .or_else(|| self.leave_draining(actor, None));
         }
         self.start(actor, load_ns);
         None

@@ -39,6 +39,9 @@ pub struct Intake {
     pub fields: Extraction,
     /// Record numbers, from 1, rising.
     pub positions: Vec<u64>,
+    /// How far event time has come behind all of that, where the source knows it otherwise than by the times of its events: ms since the
+    /// epoch.
+    pub watermark: Option<i64>,
     /// Records that could not be accepted.
     pub refused: Vec<RefusedRecord>,
     refused_bytes: usize,

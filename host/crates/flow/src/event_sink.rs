@@ -233,7 +233,18 @@ impl Encoder for EventEncoder {
             let limit = limit.as_ref().map_or(u64::MAX, |limit| limit[usize::from(source)]);
             (frontier.min(limit), source)
         });
-        let released = reorder_buffer.release(limited.min().expect("a sink has inputs"));
+        let is_of_windows = |source: SourceIndex| self.progress.is_of_windows(source);
+        let (windows, sources): (SmallVec<[_; 4]>, SmallVec<[_; 4]>) =
+            limited.partition(|(_, source)| is_of_windows(*source));
+        let before = sources.into_iter().min();
+        let released = reorder_buffer.release(|position, source| {
+            if is_of_windows(source) {
+                let frontier = windows.iter().find(|(_, line)| *line == source);
+                frontier.is_none_or(|(frontier, _)| position < *frontier)
+            } else {
+                before.is_none_or(|before| (position, source) < before)
+            }
+        });
         (!released.values.is_empty()).then_some(released)
     }
 

@@ -1,7 +1,8 @@
 //! Restores the order of the source at a sink.
 //!
 //! Holds events until everything in front of them is finished. The order is that of positions, then of sources, then of
-//! the paths that lead here; where one event became several under different keys, that of the keys.
+//! the paths that lead here; where one event became several under different keys, that of the keys. What windows in time put out has
+//! positions of its own, and waits for what the windows of its operator put out before it alone.
 
 use std::sync::Arc;
 
@@ -62,8 +63,8 @@ impl ReorderBuffer {
                 fields: Fields::default(),
                 positions: Arc::new(rest.iter().map(|&event| held.batch.positions[event as usize]).collect()),
                 origin: Origin {
-                    ticket: Ticket::detached(),
                     path: held.path,
+                    ..Ticket::detached().into()
                 },
             };
             (batch, held.source)
@@ -89,13 +90,13 @@ impl ReorderBuffer {
         });
     }
 
-    /// Releases everything that nothing unfinished can come before; that begins at a position of a source.
-    pub(super) fn release(&mut self, before: (u64, SourceIndex)) -> Encoded {
+    /// Releases everything that nothing unfinished can come before: what `is_free`, by its position in a source.
+    pub(super) fn release(&mut self, is_free: impl Fn(u64, SourceIndex) -> bool) -> Encoded {
         let mut leaving = Vec::new();
         for (index, held) in self.held.iter_mut().enumerate() {
             let positions = &held.batch.positions;
             let rest = &held.order[held.next..];
-            let free = rest.partition_point(|&event| (positions[event as usize], held.source) < before);
+            let free = rest.partition_point(|&event| is_free(positions[event as usize], held.source));
             leaving.extend(rest[..free].iter().map(|&event| (index, event as usize)));
             held.next += free;
         }
@@ -147,6 +148,10 @@ mod tests {
         }
     }
 
+    fn before(first: (u64, SourceIndex)) -> impl Fn(u64, SourceIndex) -> bool {
+        move |position, source| (position, source) < first
+    }
+
     fn text(released: &Encoded) -> Vec<String> {
         released
             .values
@@ -159,10 +164,10 @@ mod tests {
     fn events_wait_for_those_before_them() {
         let mut reorder_buffer = ReorderBuffer::default();
         reorder_buffer.hold(batch(&[(3, "c"), (5, "e")]));
-        assert!(text(&reorder_buffer.release((1, 0))).is_empty());
+        assert!(text(&reorder_buffer.release(before((1, 0)))).is_empty());
         reorder_buffer.hold(batch(&[(1, "a"), (2, "b"), (4, "d")]));
-        assert_eq!(text(&reorder_buffer.release((5, 0))), ["a", "b", "c", "d"]);
-        assert_eq!(text(&reorder_buffer.release((u64::MAX, 0))), ["e"]);
+        assert_eq!(text(&reorder_buffer.release(before((5, 0)))), ["a", "b", "c", "d"]);
+        assert_eq!(text(&reorder_buffer.release(before((u64::MAX, 0)))), ["e"]);
         assert!(reorder_buffer.held.is_empty());
     }
 
@@ -178,7 +183,7 @@ mod tests {
         });
         let held: Vec<_> = reorder_buffer.held().map(|(batch, _)| batch.times).collect();
         assert_eq!(held, [Arc::new(vec![10, 20])]);
-        let released = reorder_buffer.release((3, 0));
+        let released = reorder_buffer.release(before((3, 0)));
         assert_eq!(*released.times, [10, 20]);
         assert!(released.keys.iter().eq([b"y", b"x"]) && released.values.iter().eq([b"a", b"b"]));
     }
@@ -187,14 +192,14 @@ mod tests {
     fn outputs_of_several_actors_that_were_joined_are_put_in_order() {
         let mut reorder_buffer = ReorderBuffer::default();
         reorder_buffer.hold(batch(&[(2, "b"), (9, "i"), (1, "a"), (3, "c")]));
-        assert_eq!(text(&reorder_buffer.release((4, 0))), ["a", "b", "c"]);
-        assert_eq!(text(&reorder_buffer.release((10, 0))), ["i"]);
+        assert_eq!(text(&reorder_buffer.release(before((4, 0)))), ["a", "b", "c"]);
+        assert_eq!(text(&reorder_buffer.release(before((10, 0)))), ["i"]);
     }
 
     #[test]
     fn several_outputs_of_one_event_keep_their_order() {
         let mut reorder_buffer = ReorderBuffer::default();
         reorder_buffer.hold(batch(&[(1, "z"), (1, "a")]));
-        assert_eq!(text(&reorder_buffer.release((2, 0))), ["z", "a"]);
+        assert_eq!(text(&reorder_buffer.release(before((2, 0)))), ["z", "a"]);
     }
 }

@@ -7,11 +7,13 @@
 //!
 //! All numbers are little-endian: flags `u8` | source `u16` length, bytes | ticket `u64` | first position of the ticket `u64` |
 //! path `u32` | events `u32` | times `i64` each | positions `u64` each | keys | values; a column is its number of bytes `u32`,
-//! the ends `u32` each, and the bytes.
+//! the ends `u32` each, and the bytes. Where some events came behind the watermark of their source, a flag says so, and at the end follow
+//! how many `u32`, and of each its place `u32` and the watermark `i64`.
 
 use std::sync::Arc;
 
 use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::behind::Behind;
 use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::{Origin, Ticket};
 
@@ -31,7 +33,11 @@ pub struct SavedBatch {
     positions: Vec<u64>,
     keys: Column,
     values: Column,
+    behind: Behind,
 }
+
+/// The flag of a batch of which some events came behind the watermark.
+const HAS_BEHIND: u8 = 4;
 
 /// What a batch is to the operator where it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +102,7 @@ impl SavedBatch {
             origin: Origin {
                 ticket,
                 path: self.path,
+                behind: self.behind,
             },
         }
     }
@@ -119,7 +126,8 @@ impl SavedBatch {
         /// What a batch takes besides its events and the name of its source.
         const HEADER_BYTES: usize = 64;
         let mut bytes = Vec::with_capacity(HEADER_BYTES + source.len() + batch.size());
-        bytes.push(content.flags());
+        let behind = &batch.origin.behind;
+        bytes.push(content.flags() | if behind.is_empty() { 0 } else { HAS_BEHIND });
         let name = u16::try_from(source.len()).expect("pipeline files bound the length of names");
         bytes.extend_from_slice(&name.to_le_bytes());
         bytes.extend_from_slice(source.as_bytes());
@@ -133,6 +141,13 @@ impl SavedBatch {
             bytes.extend_from_slice(&length(column.bytes().len()));
             bytes.extend(column.ends().iter().flat_map(|end| end.to_le_bytes()));
             bytes.extend_from_slice(column.bytes());
+        }
+        if !behind.is_empty() {
+            bytes.extend_from_slice(&length(behind.events().len()));
+            for (event, watermark) in behind.events() {
+                bytes.extend_from_slice(&event.to_le_bytes());
+                bytes.extend_from_slice(&watermark.to_le_bytes());
+            }
         }
         bytes
     }
@@ -162,12 +177,17 @@ impl SavedBatch {
             source,
             ticket,
             first_position,
-            content: *Content::ALL.get(usize::from(flags))?,
+            content: *Content::ALL.get(usize::from(flags & !HAS_BEHIND))?,
             path,
             times: rest.list(events, i64::from_le_bytes)?,
             positions: rest.list(events, u64::from_le_bytes)?,
             keys: rest.column(events)?,
             values: rest.column(events)?,
+            behind: if flags & HAS_BEHIND == 0 {
+                Behind::default()
+            } else {
+                rest.behind(events)?
+            },
         };
         let is_sound = rest.0.is_empty() && events > 0 && first_position < u64::MAX;
         is_sound.then_some(saved)
@@ -203,6 +223,20 @@ impl<'a> Decoder<'a> {
         Some(items.iter().map(|&item| parse(item)).collect())
     }
 
+    fn behind(&mut self, events: usize) -> Option<Behind> {
+        let count = self.length()?;
+        let mut behind: Vec<(u32, i64)> = Vec::new();
+        for _ in 0..count {
+            let event = u32::from_le_bytes(self.array()?);
+            let rises = behind.last().is_none_or(|(last, _)| *last < event);
+            if !rises || event as usize >= events {
+                return None;
+            }
+            behind.push((event, i64::from_le_bytes(self.array()?)));
+        }
+        Some(Behind::new(behind))
+    }
+
     fn column(&mut self, items: usize) -> Option<Column> {
         let length = self.length()?;
         let ends = self.list(items, u32::from_le_bytes)?;
@@ -229,6 +263,7 @@ mod tests {
             fields: Fields::default(),
             origin: Origin {
                 path: 3,
+                behind: Behind::new(vec![(1, 60)]),
                 ..Ticket::detached().into()
             },
         }
@@ -245,6 +280,7 @@ mod tests {
         let again = saved.into_batch(Ticket::detached());
         assert_eq!((again.times, again.positions), (batch().times, batch().positions));
         assert_eq!(again.keys, batch().keys);
+        assert_eq!(again.origin.behind, batch().origin.behind);
         assert_eq!(again.values.to_column(), batch().values.to_column());
     }
 

@@ -5,14 +5,17 @@
 //! and to send on is one effect: between two of them the source's offset covers exactly what was sent. Here is the
 //! handle by which others stop it and see how far it is.
 
+mod event_time;
 mod reading;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use dirigo_ground::sync::Mutex;
 
 use dirigo_connect::source::{self, Offset, Source};
+use dirigo_ground::clock::nanoseconds;
 use dirigo_ground::lineage::{Progress, SourceIndex};
 use dirigo_ground::signal::Signal;
 pub use reading::{Projection, ReadStep, SourceTask, SourceTaskParts, SourceThread};
@@ -38,6 +41,8 @@ pub struct SourceHandle {
     is_replayable: bool,
     state: AtomicU8,
     is_read_up: AtomicBool,
+    /// Since when it has had nothing to read, in ns on the host's clock; [`HEARD`] where it had something last.
+    silent_since_ns: AtomicU64,
     progress: Arc<Progress>,
 }
 
@@ -51,6 +56,9 @@ const STOPPING: u8 = 2;
 const ABANDONED: u8 = 3;
 /// At its end.
 const ENDED: u8 = 4;
+
+/// Not silent.
+const HEARD: u64 = u64::MAX;
 
 impl SourceHandle {
     /// The handle of source `index`, whose thread is not running.
@@ -74,6 +82,7 @@ impl SourceHandle {
             signal,
             state: AtomicU8::new(AWAKE),
             is_read_up: AtomicBool::new(false),
+            silent_since_ns: AtomicU64::new(HEARD),
             progress,
         })
     }
@@ -124,6 +133,25 @@ impl SourceHandle {
     #[must_use]
     pub fn is_read_up(&self) -> bool {
         self.is_read_up.load(Ordering::SeqCst)
+    }
+
+    /// Has it hold back no operator's event time while it is silent, if it has been for `idle`; `now_ns` is the time.
+    pub fn rest_if_silent(&self, idle: Duration, now_ns: u64) {
+        let is_silent = || {
+            let since_ns = self.silent_since_ns.load(Ordering::SeqCst);
+            since_ns != HEARD && now_ns.saturating_sub(since_ns) >= nanoseconds(idle)
+        };
+        self.progress.rest(self.index, is_silent);
+    }
+
+    fn note_silence(&self, now_ns: u64) {
+        let _ = self
+            .silent_since_ns
+            .compare_exchange(HEARD, now_ns, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    fn note_heard(&self) {
+        self.silent_since_ns.store(HEARD, Ordering::SeqCst);
     }
 
     /// How many of the events that it sent on are on their way.
@@ -330,6 +358,7 @@ mod tests {
             epochs: Arc::default(),
             pipeline: "p".into(),
             batch_events: 1,
+            lateness: None,
         }
     }
 
@@ -542,6 +571,7 @@ mod tests {
             events: 1,
             bytes: 1,
             arrival_ns: 0,
+            watermark: dirigo_ground::lineage::BEFORE_ALL,
         };
         let under_way = progress.open(0, &first);
         assert_eq!((reading.step(), events_in()), (ReadStep::Again, 1), "there is memory");

@@ -5,6 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::behind::Behind;
 pub use crate::column::{Column, Malformed, first_unordered};
 use crate::fields::Fields;
 use crate::lineage::Origin;
@@ -60,7 +61,7 @@ impl Batch {
             values: self.values.gather(indexes),
             fields: self.fields.gather(indexes),
             positions: Arc::new(indexes.iter().map(|&index| self.positions[index as usize]).collect()),
-            origin: self.origin.clone(),
+            origin: self.origin.of(|behind| behind.gather(indexes)),
         }
     }
 }
@@ -85,8 +86,8 @@ impl Batch {
             keys: Arc::new(self.keys.slice(range.clone())),
             values: self.values.slice(&range),
             fields: self.fields.slice(&range),
-            positions: Arc::new(self.positions[range].to_vec()),
-            origin: self.origin.clone(),
+            positions: Arc::new(self.positions[range.clone()].to_vec()),
+            origin: self.origin.of(|behind| behind.slice(&range)),
         }
     }
 
@@ -116,7 +117,9 @@ impl Batch {
             values: Values::concat(batches.iter().map(|batch| &batch.values)),
             fields: Fields::concat(batches.iter().map(|batch| &batch.fields)),
             positions: Arc::new(positions),
-            origin: oldest.origin.clone(),
+            origin: oldest
+                .origin
+                .of(|_| Behind::concat(batches.iter().map(|batch| (&batch.origin.behind, batch.len())))),
         }
     }
 }

@@ -72,9 +72,11 @@ pub struct Fold {
     pub groups: Arc<Vec<u32>>,
     /// What each group starts from.
     pub accumulators: Arc<Column>,
+    /// How many accumulators each group has, where some have several: they lie one after the other, and are merged first.
+    pub merged: Option<Arc<Vec<u32>>>,
     /// The windows of the first groups, which close.
     pub closing: Option<Arc<Windows>>,
-    /// The groups whose accumulators are not of the component's state version; most folds have none.
+    /// The accumulators that are not of the component's state version, by their places; most folds have none.
     pub stale: Vec<StaleGroups>,
 }
 
@@ -87,16 +89,18 @@ pub struct Finish {
     pub windows: Arc<Windows>,
     /// The accumulator of each.
     pub accumulators: Arc<Column>,
-    /// The windows whose accumulators are not of the component's state version, by their places.
+    /// How many accumulators each window has, where some have several: they lie one after the other, and are merged first.
+    pub merged: Option<Arc<Vec<u32>>>,
+    /// The accumulators that are not of the component's state version, by their places.
     pub stale: Vec<StaleGroups>,
 }
 
-/// Groups whose accumulators another version of the component wrote. Each has an event, or is a window to be finished.
+/// Accumulators that another version of the component wrote. Each is of a group that has an event, or of a window to be finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaleGroups {
     /// Which version.
     pub version: u32,
-    /// The numbers of the groups.
+    /// Their places among the accumulators: the numbers of the groups, where each has one.
     pub groups: Vec<u32>,
 }
 

@@ -6,6 +6,7 @@
 //! WebAssembly, files, scheduling or pipelines.
 
 pub mod batch;
+pub mod behind;
 pub mod call;
 pub mod clock;
 pub mod column;
@@ -20,3 +21,4 @@ pub mod signal;
 pub mod sync;
 pub mod thread;
 pub mod values;
+pub mod windowing;

@@ -5,18 +5,24 @@
 //! pipeline is empty, without a word from operators. A sink that restores the order of the source trades tickets for a
 //! [`HeldLoad`]: what it holds back is no longer in flight, and takes its source's room all the same.
 
+mod watermarks;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::sync::Mutex;
 
+use crate::behind::Behind;
 use crate::signal::Signal;
+use watermarks::Time;
+pub use watermarks::{AFTER_ALL, BEFORE_ALL, Watermark};
 
 /// What lies between two cuts of a pipeline, counted from 1 in each run.
 pub type Epoch = u32;
 
-/// Which source of a pipeline an event entered by, by its place in the pipeline file.
+/// Which source of a pipeline an event entered by, by its place in the pipeline file. Behind the sources come the lines of operators with
+/// windows in time: what those put out comes from there.
 pub type SourceIndex = u16;
 
 /// Where the events of a batch come from.
@@ -26,11 +32,29 @@ pub struct Origin {
     pub ticket: Arc<Ticket>,
     /// Which of the ways from the source to here they took, where the graph joins several.
     pub path: u32,
+    /// Which of them came behind the watermark of the source.
+    pub behind: Behind,
+}
+
+impl Origin {
+    /// That of some of the events, or of others that derive from them: which came behind is made by `behind`.
+    #[must_use]
+    pub fn of(&self, behind: impl FnOnce(&Behind) -> Behind) -> Self {
+        Self {
+            ticket: self.ticket.clone(),
+            path: self.path,
+            behind: behind(&self.behind),
+        }
+    }
 }
 
 impl From<Arc<Ticket>> for Origin {
     fn from(ticket: Arc<Ticket>) -> Self {
-        Self { ticket, path: 0 }
+        Self {
+            ticket,
+            path: 0,
+            behind: Behind::default(),
+        }
     }
 }
 
@@ -46,7 +70,12 @@ const BYTES_MAX: u64 = 128 << 20;
 /// What is in flight in one pipeline.
 #[derive(Debug)]
 pub struct Progress {
+    /// Of each line: first the sources, then operators with windows in time.
     sources: Vec<SourceProgress>,
+    /// How many of them are sources.
+    read: usize,
+    /// The furthest watermark that an operator was given.
+    given_out: Mutex<Watermark>,
     /// Tickets of windows that are not done with.
     windows: AtomicUsize,
     /// Rings when a frontier moves, for sinks that keep the order of the source.
@@ -60,6 +89,8 @@ pub trait Listener: Send + Sync + std::fmt::Debug {
     fn advanced(&self);
     /// All sources are at their end and nothing is in flight.
     fn emptied(&self);
+    /// Event time has passed on a line.
+    fn time_passed(&self) {}
 }
 
 #[derive(Debug)]
@@ -89,6 +120,15 @@ struct SourceState {
     held: Load,
     next_position: u64,
     ended: bool,
+    /// Whether it is what windows put out, and no source: it ends when nothing comes to it any more.
+    is_of_windows: bool,
+    time: Time,
+}
+
+impl SourceState {
+    fn has_ended(&self) -> bool {
+        self.open.is_empty() && (self.ended || self.is_of_windows)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +136,7 @@ struct OpenTicket {
     first_position: u64,
     arrival_ns: u64,
     load: Load,
+    watermark: Watermark,
     done: bool,
 }
 
@@ -126,13 +167,32 @@ impl Progress {
     /// `keeps_order` a sink holds events back until all before them are finished.
     #[must_use]
     pub fn new(rooms: Vec<Arc<Signal>>, listener: Box<dyn Listener>, keeps_order: bool) -> Arc<Self> {
-        let line = |room| SourceProgress {
-            state: Mutex::default(),
+        Self::with_windows(rooms, 0, listener, keeps_order)
+    }
+
+    /// The same, with so many operators that have windows in time: their lines come behind the sources.
+    #[must_use]
+    pub fn with_windows(
+        rooms: Vec<Arc<Signal>>,
+        operators: usize,
+        listener: Box<dyn Listener>,
+        keeps_order: bool,
+    ) -> Arc<Self> {
+        let line = |room, is_of_windows| SourceProgress {
+            state: Mutex::new(SourceState {
+                is_of_windows,
+                ..SourceState::default()
+            }),
             room,
             waits: AtomicBool::new(false),
         };
+        let read = rooms.len();
+        let sources = rooms.into_iter().map(|room| line(room, false));
+        let windows = (0..operators).map(|_| line(Arc::default(), true));
         Arc::new(Self {
-            sources: rooms.into_iter().map(line).collect(),
+            sources: sources.chain(windows).collect(),
+            read,
+            given_out: Mutex::new(BEFORE_ALL),
             windows: AtomicUsize::new(0),
             listener,
             keeps_order,
@@ -173,9 +233,11 @@ impl Progress {
             first_position: read.first,
             arrival_ns: read.arrival_ns,
             load,
+            watermark: read.watermark,
             done: false,
         });
         state.live.add(load);
+        state.time.read(read.watermark);
         if read.first >= WINDOWS_FROM {
             self.windows.fetch_add(1, Ordering::SeqCst);
         } else {
@@ -251,7 +313,7 @@ impl Progress {
     pub fn is_empty(&self) -> bool {
         self.sources.iter().all(|line| {
             let state = line.state.lock();
-            state.ended && state.open.is_empty()
+            state.has_ended()
         })
     }
 
@@ -265,12 +327,13 @@ impl Progress {
         } = state.open[index];
         state.live.remove(load);
         let mut advanced = false;
-        while state.open.front().is_some_and(|open| open.done) {
-            state.open.pop_front();
+        while let Some(OpenTicket { watermark, .. }) = state.open.pop_front_if(|open| open.done) {
+            let is_last = state.open.is_empty();
+            state.time.done(watermark, is_last);
             state.oldest += 1;
             advanced = true;
         }
-        let is_last = state.ended && state.open.is_empty();
+        let is_last = state.has_ended();
         drop(state);
         line.make_room();
         if first_position >= WINDOWS_FROM && self.windows.fetch_sub(1, Ordering::SeqCst) == 1 {
@@ -278,6 +341,9 @@ impl Progress {
         }
         if advanced && self.keeps_order {
             self.listener.advanced();
+        }
+        if advanced {
+            self.listener.time_passed();
         }
         if is_last {
             self.check_empty();
@@ -330,6 +396,8 @@ pub struct ReadBatch {
     pub bytes: usize,
     /// When, in ns on the host's clock.
     pub arrival_ns: u64,
+    /// How far event time has come behind it.
+    pub watermark: Watermark,
 }
 
 /// A share in a batch that a source read. The batch is done with when the last share is dropped.
@@ -442,6 +510,7 @@ mod tests {
             events: 10,
             bytes: 100,
             arrival_ns: 0,
+            watermark: BEFORE_ALL,
         }
     }
 

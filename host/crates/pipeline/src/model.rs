@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dirigo_ground::windowing::TimeWindows;
 use serde::{Deserialize, Serialize};
 
 pub use dirigo_connect::{Format, Pattern, Pointer, TimeField};
@@ -179,6 +180,16 @@ impl fmt::Display for ComponentRef {
 pub enum Window {
     /// Every so many events; at least 1.
     Count(u64),
+    /// By event time: a watermark closes them.
+    Time(TimeWindows),
+}
+
+impl Window {
+    /// Whether it is one of event time, which a watermark closes.
+    #[must_use]
+    pub fn is_in_time(self) -> bool {
+        matches!(self, Self::Time(_))
+    }
 }
 
 /// What becomes of windows that are incomplete when all sources have ended.

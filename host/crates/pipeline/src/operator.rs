@@ -17,6 +17,7 @@ use super::span::Span;
 use super::units::{Lapse, Size};
 use super::validate::{Validation, shown_size};
 use super::{pointer, raw, suggest, validate};
+use dirigo_ground::windowing::{Stretches, TimeWindows};
 
 /// The built-in components: their names, and whether they cut events into windows, which gives them state.
 const BUILTINS: [(&str, bool); 5] = [
@@ -54,6 +55,13 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
     let window = raw.window.given().and_then(|at| window(at, validation));
     if let Some(ComponentRef::Builtin(name)) = &component {
         check_builtin(name, raw, &who, validation);
+    }
+    if let (Some(place), true) = (raw.partial.key(), window.is_some_and(Window::is_in_time)) {
+        validation.problems.push(
+            Diagnostic::error("windows in time have no `partial`")
+                .at(place, "only count windows can be incomplete")
+                .help("remove it: the end of the input closes them, as a watermark does"),
+        );
     }
     let mut translation = Translation {
         outside: Some(validation.outside),
@@ -136,7 +144,7 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
                     raw.component.given().map_or(raw.place, |at| at.place),
                     format!("a {name} cuts events into windows"),
                 )
-                .help("add `window = { count = 5 }` to emit after every 5 events of a key"),
+                .help("add `window = { tumbling = \"1m\" }` for a result every minute of a key's events, or `{ count = 5 }` for one every 5 events"),
         );
     }
     let foreign: &[(&str, Option<Span>)] = if is_windowed {
@@ -180,7 +188,8 @@ fn window(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Windo
         ("tumbling", !raw.tumbling.is_absent()),
         ("sliding", !(raw.sliding.is_absent() && raw.every.is_absent())),
         ("session", !raw.session.is_absent()),
-        ("time", !(raw.time.is_absent() && raw.duration.is_absent())),
+        ("time", !raw.time.is_absent()),
+        ("duration", !raw.duration.is_absent()),
     ];
     let given: Vec<&str> = shapes
         .iter()
@@ -188,18 +197,131 @@ fn window(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Windo
         .map(|(shape, _)| *shape)
         .collect();
     let problem = match given.as_slice() {
-        ["count"] => return raw.count.map(|count| Window::Count(count.to_u64())),
+        ["count"] => {
+            if let Some(offset) = raw.offset.given() {
+                let problem =
+                    Diagnostic::error("a count window has no `offset`").at(offset.place, "it goes by no time");
+                validation.problems.push(problem.help("remove it"));
+            }
+            return raw.count.map(|count| Window::Count(count.to_u64()));
+        }
+        ["tumbling" | "sliding" | "session"] => return time_windows(at, validation).map(Window::Time),
         [] => Diagnostic::error("the window has no shape").at(at.place, "empty"),
         [shape] => {
-            Diagnostic::error(format!("{shape} windows are not in this version")).at(at.place, "a window in event time")
+            Diagnostic::error(format!("a window has no `{shape}`")).at(at.place, "windows in time are of three kinds")
         }
         shapes => Diagnostic::error(format!("the window has {} shapes at once", shapes.len()))
             .at(at.place, format!("{} exclude each other", suggest::listed(shapes))),
     };
-    validation
-        .problems
-        .push(problem.help("count windows are supported: `window = { count = 5 }`"));
+    validation.problems.push(problem.help(
+        "there are `{ count = 5 }`, `{ tumbling = \"1m\" }`, `{ sliding = \"10m\", every = \"1m\" }` and `{ session = \"30s\" }`",
+    ));
     None
+}
+
+/// Windows in event time, of one shape.
+fn time_windows(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<TimeWindows> {
+    let raw = &at.value;
+    let offset = raw.offset.given();
+    if !raw.session.is_absent() {
+        if let Some(offset) = offset {
+            let problem = Diagnostic::error("a session has no `offset`");
+            validation.problems.push(
+                problem
+                    .at(offset.place, "a session begins with its first event")
+                    .help("remove it"),
+            );
+        }
+        let gap_ms = window_ms("session", &raw.session, validation)?;
+        return Some(TimeWindows::Session { gap_ms });
+    }
+    let stretches = if raw.tumbling.is_absent() {
+        sliding(at, validation)?
+    } else {
+        let length_ms = window_ms("tumbling", &raw.tumbling, validation)?;
+        Stretches {
+            length_ms,
+            every_ms: length_ms,
+            offset_ms: 0,
+        }
+    };
+    let Some(offset) = offset else {
+        return Some(TimeWindows::Stretches(stretches));
+    };
+    let offset_ms = ms("offset", offset, validation)?;
+    if offset_ms >= stretches.every_ms {
+        validation.problems.push(
+            Diagnostic::error("`offset` is longer than the time from one window to the next")
+                .at(
+                    offset.place,
+                    format!("a window begins every {}", shown_ms(stretches.every_ms)),
+                )
+                .help(format!("`{}` means the same", shown_ms(offset_ms % stretches.every_ms))),
+        );
+        return None;
+    }
+    Some(TimeWindows::Stretches(Stretches { offset_ms, ..stretches }))
+}
+
+fn sliding(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Stretches> {
+    let raw = &at.value;
+    let example = "`{ sliding = \"10m\", every = \"1m\" }` has a window of ten minutes begin every minute";
+    for (key, field, what) in [
+        ("sliding", &raw.sliding, "how long each window is"),
+        ("every", &raw.every, "how often one begins"),
+    ] {
+        if field.is_absent() {
+            validation.problems.push(
+                Diagnostic::error(format!("the window has no `{key}`"))
+                    .at(at.place, format!("{what} is missing"))
+                    .help(example),
+            );
+            return None;
+        }
+    }
+    let (length_ms, every_ms) = (
+        window_ms("sliding", &raw.sliding, validation),
+        window_ms("every", &raw.every, validation),
+    );
+    let (length_ms, every_ms) = (length_ms?, every_ms?);
+    if every_ms > length_ms {
+        let place = raw.every.given().map_or(at.place, |every| every.place);
+        validation.problems.push(
+            Diagnostic::error("events between two windows would be in none")
+                .at(place, format!("a window is only {} long", shown_ms(length_ms)))
+                .help("`every` is at most as long as `sliding`"),
+        );
+        return None;
+    }
+    Some(Stretches {
+        length_ms,
+        every_ms,
+        offset_ms: 0,
+    })
+}
+
+fn window_ms(key: &str, field: &Field<Lapse>, validation: &mut Validation<'_>) -> Option<i64> {
+    let at = field.given()?;
+    validation.positive(key, field).filter(|duration| !duration.is_zero())?;
+    ms(key, at, validation)
+}
+
+/// A duration in ms, which event times are in.
+fn ms(key: &str, at: &At<Lapse>, validation: &mut Validation<'_>) -> Option<i64> {
+    let Lapse(duration) = at.value;
+    if duration.subsec_nanos() % 1_000_000 != 0 {
+        validation.problems.push(
+            Diagnostic::error(format!("`{key}` is no whole number of milliseconds"))
+                .at(at.place, "event times are in milliseconds")
+                .help("the shortest is \"1ms\""),
+        );
+        return None;
+    }
+    i64::try_from(duration.as_millis()).ok()
+}
+
+fn shown_ms(ms: i64) -> String {
+    humantime::format_duration(Duration::from_millis(ms.unsigned_abs())).to_string()
 }
 
 fn limits(raw: &raw::Limits, validation: &mut Validation<'_>) -> Limits {

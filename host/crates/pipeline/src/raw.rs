@@ -181,10 +181,11 @@ section! {
         /// Where the event time is: a JSON pointer such as "/ts", or a column name, to ms since the epoch or an RFC
         /// 3339 time; or a table that says more of it. Without it an event's time is its arrival.
         time: Time,
-        /// How far behind the newest event time the watermark runs. Without effect until there are time windows.
+        /// How far behind the newest event time the watermark runs: how late events may come, and still be in their windows in time.
         #[schemars(extend("default" = "0s"))]
         lateness: Lapse,
-        /// A source this long silent no longer holds the watermark back. Without effect until there are time windows.
+        /// A source that is silent for so long no longer holds windows in time back, where they have events of other sources, too. Default:
+        /// it holds them back until it ends.
         idle: Lapse,
     }
 }
@@ -233,23 +234,23 @@ section! {
 }
 
 section! {
-    /// How a reduce cuts the events of a key into windows. Windows in event time are not in this version.
-    #[schemars(extend("required" = ["count"]))]
-    pub(super) struct Window = "a window", later tumbling sliding every session time duration {
+    /// How a reduce cuts the events of a key into windows: by `count`, or by event time with `tumbling`, `sliding` or `session`. Windows in
+    /// time close when the watermark passes their end: the time of the newest event, less the `lateness` of its source.
+    pub(super) struct Window = "a window", later time duration {
         /// Every so many events.
         count: Whole<1, { i64::MAX }>,
-        /// Windows of event time, end to end. Not in this version.
-        #[schemars(skip)]
+        /// Windows so long that lie end to end.
         tumbling: Lapse,
-        /// Windows of event time that overlap. Not in this version.
-        #[schemars(skip)]
+        /// Windows so long that overlap: one begins `every` so often.
         sliding: Lapse,
-        /// How often a sliding window starts. Not in this version.
-        #[schemars(skip)]
+        /// How often a sliding window begins.
         every: Lapse,
-        /// Windows that end when a key falls silent. Not in this version.
-        #[schemars(skip)]
+        /// Windows that end when a key has been silent for so long.
         session: Lapse,
+        /// How much later than the epoch, 1970-01-01T00:00:00Z, a tumbling or sliding window begins: `"2h"` with `tumbling = "1d"` has days
+        /// begin at 2 o'clock UTC.
+        #[schemars(extend("default" = "0s"))]
+        offset: Lapse,
         /// What others call windows of event time.
         #[schemars(skip)]
         time: Any,

@@ -62,12 +62,4 @@ fn remark_on_time(raw: &raw::Source, who: &str, format: Format, validation: &mut
         };
         validation.problems.push(note.help_if(help.map(str::to_owned)));
     }
-    for (key, place) in [("lateness", raw.lateness.key()), ("idle", raw.idle.key())] {
-        if let Some(place) = place {
-            validation.problems.push(
-                Diagnostic::note(format!("`{key}` has no effect yet"))
-                    .at(place, "it delays windows in event time, which are not in this version"),
-            );
-        }
-    }
 }

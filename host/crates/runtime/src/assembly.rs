@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use dirigo_ground::sync::Mutex;
 
 use super::Host;
 use super::checkpoint::Checkpoints;
 use super::closing::{ClosedWindows, Closing};
+use super::event_time::EventTime;
 use super::graph::{Ended, Graph, ProgressBoard, ProgressForwarder};
 use super::job::{Job, Threads};
 use super::local::LocalParts;
@@ -15,7 +17,7 @@ use super::opening::Opened;
 use super::prepare::Prepared;
 use super::projection;
 use super::recovery::Recovery;
-use super::wiring;
+use super::wiring::{self, Lines};
 use dirigo_actor::PipelineContext;
 use dirigo_connect::{Sink, Source};
 use dirigo_flow::{
@@ -23,7 +25,7 @@ use dirigo_flow::{
     SourceHandle, SourceTask, SourceTaskParts, UnstartedSink,
 };
 use dirigo_ground::clock::nanoseconds;
-use dirigo_ground::lineage::Progress;
+use dirigo_ground::lineage::{Progress, SourceIndex};
 use dirigo_ground::quota::Quota;
 use dirigo_ground::signal::Signal;
 use dirigo_pipeline::{self as pipeline, Order, Pipeline};
@@ -63,12 +65,13 @@ impl Assembled {
             failure_latch.clone(),
             clock.clone(),
         );
+        let lines = Lines::of(&pipeline);
         let context = Arc::new(PipelineContext {
             name: pipeline.name.clone(),
             tenant,
             instances,
             slo_ns: pipeline.slo.map(nanoseconds),
-            sources: source_names(&pipeline),
+            sources: line_names(&pipeline, &lines),
             scheduler: host.scheduler.clone(),
             activations: host.activations.clone(),
             store: Arc::new(connectors.store),
@@ -83,8 +86,9 @@ impl Assembled {
         let progress_board = Arc::<ProgressBoard>::default();
         let signals: Vec<Arc<Signal>> = pipeline.sources.iter().map(|_| Arc::default()).collect();
         let ordered = in_order(&pipeline, &event_sinks);
-        let progress = Progress::new(
+        let progress = Progress::with_windows(
             signals.clone(),
+            lines.timed().count(),
             Box::new(ProgressForwarder(progress_board.clone())),
             !ordered.is_empty(),
         );
@@ -93,7 +97,17 @@ impl Assembled {
         let wanted = projection::of_sources(&pipeline, &components);
         let workers = host.options.workers;
         let (operators, source_edges) = wiring::connect(&pipeline, &context, components, &event_sinks, workers);
-        let sinks = sink_tasks(&pipeline, &context, unstarted, connectors.sinks, &progress);
+        let time = Arc::new(EventTime::new(&pipeline, &lines, &operators, &progress));
+        progress_board.time.get_or_init(|| time.clone());
+        let are_timed = lines.are_timed(&pipeline);
+        let sinks = sink_tasks(
+            &pipeline,
+            &context,
+            unstarted,
+            connectors.sinks,
+            &progress,
+            lines.into_sinks,
+        );
         let recovery = Recovery {
             progress: &progress,
             operators: &operators,
@@ -110,6 +124,7 @@ impl Assembled {
             &source_handles,
             &source_edges,
             wanted,
+            lateness(&pipeline, &are_timed),
             connectors.batch_events,
         );
         let local = LocalParts {
@@ -118,6 +133,7 @@ impl Assembled {
             source_handles: source_handles.clone(),
             event_sinks: event_sinks.clone(),
             progress: progress.clone(),
+            own_lines: lines.own,
             closed_windows: closed_windows.clone(),
             cut_at: Mutex::default(),
             copies: Mutex::default(),
@@ -133,6 +149,7 @@ impl Assembled {
             event_sinks,
             checkpoints,
             progress,
+            time,
             closed_windows,
             progress_board,
             started_ns: clock.now_ns(),
@@ -161,13 +178,13 @@ impl Assembled {
         &self.graph.context.failure_latch
     }
 
-    /// Puts the next windows on their way that are closed since all sources have ended, once nothing else is on its way; `false` where
-    /// there are none. A job does so by itself.
+    /// Puts the next windows on their way that are closed, by a watermark or since all sources have ended; `false` where there are none now.
+    /// A job does so by itself.
     ///
     /// # Errors
     /// When the state can't be read or written. Nothing must be committed after that.
     pub fn close_windows(&mut self) -> Result<bool, state::Error> {
-        self.closing.begin_round(&self.graph)
+        self.closing.begin(&self.graph)
     }
 
     /// Says to sinks that nothing more comes, but for a last checkpoint.
@@ -219,11 +236,20 @@ fn event_sinks(pipeline: &Pipeline, quota: &Arc<Quota>) -> (Vec<Arc<EventSink>>,
     sinks.map(|sink| EventSink::new(&sink.id, quota.clone())).unzip()
 }
 
-fn source_names(pipeline: &Pipeline) -> Vec<Arc<str>> {
-    pipeline
-        .sources
-        .iter()
-        .map(|source| source.id.as_str().into())
+/// The names of the lines: of the sources, then of the operators with windows in time.
+fn line_names(pipeline: &Pipeline, lines: &Lines) -> Vec<Arc<str>> {
+    let sources = pipeline.sources.iter().map(|source| source.id.as_str().into());
+    let operators = lines
+        .timed()
+        .map(|(place, _)| pipeline.operators[place].id.as_str().into());
+    sources.chain(operators).collect()
+}
+
+/// By source, how late its events may come, where that matters.
+fn lateness(pipeline: &Pipeline, are_timed: &[bool]) -> Vec<Option<Duration>> {
+    let sources = pipeline.sources.iter().zip(are_timed);
+    sources
+        .map(|(source, is_timed)| is_timed.then_some(source.lateness))
         .collect()
 }
 
@@ -269,12 +295,9 @@ fn sink_tasks(
     unstarted: Vec<UnstartedSink>,
     sinks: Vec<Box<dyn Sink>>,
     progress: &Arc<Progress>,
+    lines: Vec<Vec<SourceIndex>>,
 ) -> Vec<SinkTask<EventEncoder>> {
-    let sinks = unstarted
-        .into_iter()
-        .zip(sinks)
-        .zip(&pipeline.sinks)
-        .zip(wiring::sources_of_sinks(pipeline));
+    let sinks = unstarted.into_iter().zip(sinks).zip(&pipeline.sinks).zip(lines);
     let task = |(((event_sink, sink), options), sources): (((UnstartedSink, _), &pipeline::Sink), _)| {
         let parts = EventSinkParts {
             sink,
@@ -293,12 +316,14 @@ fn source_tasks(
     source_handles: &[Arc<SourceHandle>],
     edges: &[Arc<Vec<Edge>>],
     wanted: Vec<Projection>,
+    lateness: Vec<Option<Duration>>,
     batch_events: usize,
 ) -> Vec<SourceTask> {
-    let all = source_handles.iter().zip(edges).zip(wanted);
-    all.map(|((source_handle, edges), wanted)| {
+    let all = source_handles.iter().zip(edges).zip(wanted).zip(lateness);
+    all.map(|(((source_handle, edges), wanted), lateness)| {
         source_handle.task(SourceTaskParts {
             wanted,
+            lateness,
             edges: edges.clone(),
             dead_letters: context.dead_letters.clone(),
             failure_latch: context.failure_latch.clone(),

@@ -203,6 +203,7 @@ impl Checkpoints {
         self.local.source_handles.iter().map(read).sum::<u64>()
             + self.local.event_sinks.iter().map(written).sum::<u64>()
             + self.local.closed_windows.count()
+            + self.local.closed_in_time()
     }
 
     /// Where the sources are that can be read again.
@@ -217,9 +218,8 @@ impl Checkpoints {
     /// Whether nothing is on its way.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        (0..)
-            .zip(&self.local.source_handles)
-            .all(|(source, _)| self.local.progress.in_flight(source) == 0)
+        let progress = &self.local.progress;
+        progress.lines().all(|line| progress.in_flight(line) == 0)
     }
 
     /// Takes one every so often, on a thread of its own.
@@ -265,16 +265,23 @@ fn add(snapshot: &mut Snapshot, prepared: Prepared) {
             id,
             offset,
             next_position,
+            watermark,
         } => {
             offsets.next_positions.insert(id.clone(), next_position);
+            offsets
+                .watermarks
+                .extend(watermark.map(|watermark| (id.clone(), watermark)));
             offsets.sources.extend(offset.map(|offset| (id, offset)));
         }
         Prepared::Operator {
             id,
             open_windows,
+            next_position,
             records,
             in_flight,
         } => {
+            let position = next_position.map(|position| (id.clone(), position));
+            offsets.next_positions.extend(position);
             snapshot.in_flight.extend(in_flight);
             if open_windows.0 > 0 {
                 offsets.open_windows.insert(id.clone(), open_windows);

@@ -1,6 +1,7 @@
-//! What closes the windows that are still open when the input of a pipeline has ended, where it says `partial = "emit"`.
+//! What closes windows that no event completes: those in time once a watermark has passed their end ([`event_time`](super::event_time)
+//! says when), and those that are incomplete when the input of a pipeline has ended, where it says `partial = "emit"`.
 //!
-//! It comes once all sources are read to their end and nothing is on its way. Operators close their windows one after the other, those
+//! The latter come once all sources are read to their end and nothing is on its way. Operators close their windows one after the other, those
 //! furthest upstream first: what they emit may go into windows of those downstream. Each closes them in the order of their keys,
 //! in rounds: so many windows are put on their way that all workers have something to do, and the next once they are done with.
 //! Owns this order, and how many windows there were; not what a window is, nor how it is finished.
@@ -13,11 +14,11 @@ use std::task::Waker;
 use super::graph::Graph;
 use super::local::failed;
 use super::wiring;
-use dirigo_actor::{OpenKeys, Operator};
+use dirigo_actor::{DueKeys, OpenKeys, Operator};
 use dirigo_flow::{BarrierGuard, Epochs, Failure};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::fields::Fields;
-use dirigo_ground::lineage::{ReadBatch, SourceIndex, WINDOWS_FROM};
+use dirigo_ground::lineage::{BEFORE_ALL, ReadBatch, SourceIndex, WINDOWS_FROM};
 use dirigo_ground::signal::Signal;
 use dirigo_pipeline::Partial;
 use dirigo_state::Error;
@@ -56,6 +57,8 @@ pub(super) struct Closing {
     operators: VecDeque<(Arc<Operator>, SourceIndex)>,
     /// Of the first of them.
     open: OpenKeys,
+    /// By operator with windows in time: what is found of the keys whose windows are closed.
+    due: Vec<DueKeys>,
 }
 
 impl Closing {
@@ -69,18 +72,32 @@ impl Closing {
         Self {
             operators: operators.collect(),
             open: OpenKeys::default(),
+            due: Vec::new(),
         }
+    }
+
+    /// Puts windows on their way that a watermark has closed.
+    pub(super) async fn go_on_in_time(&mut self, graph: &Arc<Graph>) {
+        self.run_apart(graph, |closing, graph| closing.begin_due(graph)).await;
     }
 
     /// Puts the next windows on their way, now that nothing else is. `false` where there are none: that was the end.
     pub(super) async fn go_on(&mut self, graph: &Arc<Graph>) -> bool {
-        if self.operators.is_empty() {
+        if self.operators.is_empty() && graph.time.is_empty() {
             return false;
         }
+        self.run_apart(graph, Self::begin).await
+    }
+
+    /// Runs what reads the store apart from who waits for other things. `true` where it has put something on its way, or failed.
+    async fn run_apart(
+        &mut self,
+        graph: &Arc<Graph>,
+        begin: impl FnOnce(&mut Self, &Graph) -> Result<bool, Error> + Send + 'static,
+    ) -> bool {
         let (mut closing, graph_there) = (std::mem::take(self), graph.clone());
-        // It reads the store.
         let round = tokio::task::spawn_blocking(move || {
-            let has_begun = closing.begin_round(&graph_there);
+            let has_begun = begin(&mut closing, &graph_there);
             (closing, has_begun)
         });
         let failure_latch = &graph.context.failure_latch;
@@ -102,11 +119,36 @@ impl Closing {
         }
     }
 
-    /// The same, for who waits for nothing.
-    pub(super) fn begin_round(&mut self, graph: &Graph) -> Result<bool, Error> {
-        if !graph.has_input_ended() {
-            return Ok(false);
+    /// Puts windows on their way that a watermark has closed; or, where nothing is on its way and the input has ended, others that are to
+    /// be closed then. `false` where there are none.
+    pub(super) fn begin(&mut self, graph: &Graph) -> Result<bool, Error> {
+        loop {
+            if self.begin_due(graph)? || !graph.progress.is_empty() {
+                return Ok(true);
+            }
+            if !graph.has_input_ended() || self.operators.is_empty() {
+                return Ok(false);
+            }
+            if self.begin_partial(graph)? {
+                return Ok(true);
+            }
         }
+    }
+
+    /// Whether windows of an operator are still to be closed since the input has ended.
+    pub(super) fn is_to_close(&self, operator: &str) -> bool {
+        self.operators.iter().any(|(other, _)| other.id() == operator)
+    }
+
+    fn begin_due(&mut self, graph: &Graph) -> Result<bool, Error> {
+        let mut due = std::mem::take(&mut self.due);
+        let begun = graph.time.close(graph, &mut due, |operator| self.is_to_close(operator));
+        self.due = due;
+        begun
+    }
+
+    /// Puts the next incomplete windows on their way; `false` where the operator whose turn it was has none.
+    fn begin_partial(&mut self, graph: &Graph) -> Result<bool, Error> {
         let mut parts = 0;
         while let Some((operator, source)) = self.operators.front() {
             if begin_part(graph, operator, *source, &mut self.open)? {
@@ -121,6 +163,8 @@ impl Closing {
             } else {
                 self.operators.pop_front();
                 self.open = OpenKeys::default();
+                // Windows in time behind it may be closed now.
+                return Ok(false);
             }
         }
         Ok(false)
@@ -133,28 +177,30 @@ fn begin_part(graph: &Graph, operator: &Operator, source: SourceIndex, open: &mu
         let _inside = enter(&graph.context.epochs);
         let windows = operator.take_open(open)?;
         if !windows.is_empty() {
-            send(graph, operator, source, windows);
+            let first = graph.closed_windows.next_positions(windows.len());
+            send(graph, operator, source, windows, first);
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn send(graph: &Graph, operator: &Operator, source: SourceIndex, windows: PartialWindows) {
-    let first = graph.closed_windows.next_positions(windows.len());
+/// Has an operator finish windows that have left its state, as what comes from `first` on of a line.
+pub(super) fn send(graph: &Graph, operator: &Operator, line: SourceIndex, windows: PartialWindows, first: u64) {
     let (events, bytes) = (
         windows.len(),
         windows.keys.bytes().len() + windows.entries.bytes().len(),
     );
     let positions: Vec<u64> = (first..).take(events).collect();
     let ticket = graph.progress.open(
-        source,
+        line,
         &ReadBatch {
             first,
             last: first + events as u64 - 1,
             events,
             bytes,
             arrival_ns: graph.context.clock.now_ns(),
+            watermark: BEFORE_ALL,
         },
     );
     operator.finish_windows(&Batch {
@@ -168,7 +214,7 @@ fn send(graph: &Graph, operator: &Operator, source: SourceIndex, windows: Partia
 }
 
 /// Enters between two effects, once no checkpoint is being taken.
-fn enter(epochs: &Epochs) -> BarrierGuard<'_> {
+pub(super) fn enter(epochs: &Epochs) -> BarrierGuard<'_> {
     let signal = Arc::<Signal>::default();
     loop {
         let seen = signal.seen();

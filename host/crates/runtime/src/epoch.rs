@@ -45,11 +45,15 @@ pub(super) enum Prepared {
         offset: Option<source::Offset>,
         /// The position that comes next at least.
         next_position: u64,
+        /// How far event time has come in what was read, where that matters.
+        watermark: Option<i64>,
     },
     Operator {
         id: String,
         /// How many windows it has open, and how many events are in them.
         open_windows: (u64, u64),
+        /// The position of the next window that closes, where they are windows in time.
+        next_position: Option<u64>,
         /// The entries that changed since the epoch before.
         records: Vec<Record>,
         /// What waits in it, in the order in which it goes back.

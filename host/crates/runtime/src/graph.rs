@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::checkpoint::Checkpoints;
 use super::closing::ClosedWindows;
+use super::event_time::EventTime;
 use super::summary::{
     EdgeSummary, Figures, Latency, OpenWindowsSummary, OperatorSummary, Outcome, PipelineSummary, SliceSummary,
     SloSummary, SourceSummary,
@@ -29,6 +30,7 @@ pub(super) struct Graph {
     pub(super) event_sinks: Vec<Arc<EventSink>>,
     pub(super) checkpoints: Arc<Checkpoints>,
     pub(super) progress: Arc<Progress>,
+    pub(super) time: Arc<EventTime>,
     pub(super) closed_windows: Arc<ClosedWindows>,
     pub(super) progress_board: Arc<ProgressBoard>,
     pub(super) started_ns: u64,
@@ -94,6 +96,10 @@ pub(super) struct ProgressBoard {
     /// The sinks that keep the order of the source.
     pub(super) ordered: OnceLock<Vec<Arc<EventSink>>>,
     pub(super) emptied: Notify,
+    /// The operators with windows in time.
+    pub(super) time: OnceLock<Arc<EventTime>>,
+    /// Windows in time are closed that are still in the state.
+    pub(super) due: Notify,
 }
 
 #[derive(Debug)]
@@ -111,6 +117,12 @@ impl Listener for ProgressForwarder {
 
     fn emptied(&self) {
         self.0.emptied.notify_one();
+    }
+
+    fn time_passed(&self) {
+        if self.0.time.get().is_some_and(|time| time.is_due()) {
+            self.0.due.notify_one();
+        }
     }
 }
 

@@ -144,6 +144,8 @@ impl Job {
 }
 
 async fn run_to_end(graph: Arc<Graph>, control: Control, mut closing: Closing, mut threads: Threads) -> Ended {
+    let interval = graph.time.idle_interval(&graph.pipeline);
+    let (has_idle, idle_interval) = (interval.is_some(), interval.unwrap_or_default());
     loop {
         tokio::select! {
             () = graph.progress_board.emptied.notified() => {
@@ -152,6 +154,8 @@ async fn run_to_end(graph: Arc<Graph>, control: Control, mut closing: Closing, m
                     break;
                 }
             }
+            () = graph.progress_board.due.notified() => closing.go_on_in_time(&graph).await,
+            () = tokio::time::sleep(idle_interval), if has_idle => graph.time.rest_silent(&graph),
             () = graph.context.failure_latch.failed() => {
                 control.stop();
                 drop_everything(&graph).await;

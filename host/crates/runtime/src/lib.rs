@@ -14,6 +14,7 @@ mod connectors;
 mod delivery_semantics;
 mod disks;
 mod epoch;
+mod event_time;
 mod graph;
 mod host;
 mod in_flight;

@@ -3,6 +3,7 @@
 //! Owns how an epoch ends here: the pipeline pauses between two effects, what changed is copied, and a mark goes to the sinks
 //! behind everything that was sent to them. Does not know when an epoch ends, or what its reports are for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -15,7 +16,7 @@ use dirigo_actor::{CapturedBatch, Operator, PipelineContext};
 use dirigo_connect::{sink, source};
 use dirigo_flow::{Content, EventSink, Failure, Marked, NextId, SavedBatch, SourceHandle};
 use dirigo_ground::batch::Batch;
-use dirigo_ground::lineage::{Epoch, Progress, SourceIndex};
+use dirigo_ground::lineage::{BEFORE_ALL, Epoch, Progress, SourceIndex};
 use dirigo_state::{Copies, InFlight};
 
 /// The parts of this process.
@@ -25,6 +26,8 @@ pub(super) struct LocalParts {
     pub(super) source_handles: Vec<Arc<SourceHandle>>,
     pub(super) event_sinks: Vec<Arc<EventSink>>,
     pub(super) progress: Arc<Progress>,
+    /// By operator, its own line, if it has windows in time.
+    pub(super) own_lines: Vec<Option<SourceIndex>>,
     pub(super) closed_windows: Arc<ClosedWindows>,
     /// By source: where it reads on after the last cut, for when that is durable.
     pub(super) cut_at: Mutex<Vec<Option<source::Offset>>>,
@@ -127,6 +130,7 @@ impl LocalParts {
             (operator, start..copies.end(), waiting, operator.open_windows())
         });
         let captured: Vec<_> = captured.collect();
+        let next_positions = self.next_positions();
         self.mark_sinks(reports);
         if self.context.store.is_durable() {
             self.context.store.freeze();
@@ -150,6 +154,7 @@ impl LocalParts {
             let prepared = Prepared::Operator {
                 id: operator.id().to_owned(),
                 open_windows,
+                next_position: next_positions.get(operator.id()).copied(),
                 records: copies.records(copied).collect(),
                 in_flight: waiting.collect(),
             };
@@ -176,15 +181,29 @@ impl LocalParts {
                 id: source_handle.id.clone(),
                 offset,
                 next_position: self.progress.next_position(index),
+                watermark: Some(self.progress.read_watermark(index)).filter(|watermark| *watermark != BEFORE_ALL),
             };
             reports.send(prepared, None);
         }
     }
 
+    /// By operator with windows in time, the position of the next that closes.
+    fn next_positions(&self) -> BTreeMap<String, u64> {
+        let lines = self.operators.iter().zip(&self.own_lines);
+        lines
+            .filter_map(|(operator, line)| Some((operator.id().to_owned(), self.progress.next_position((*line)?))))
+            .collect()
+    }
+
+    /// How many windows in time were closed.
+    pub(super) fn closed_in_time(&self) -> u64 {
+        self.next_positions().into_values().sum()
+    }
+
     /// Sends the mark that they report at, behind all that was sent to them.
     fn mark_sinks(&self, reports: &Reports) {
-        let indices = (0..).zip(&self.source_handles).map(|(index, _)| index);
-        let frontiers: Arc<[u64]> = indices.map(|index| self.progress.frontier(index)).collect();
+        let lines = self.progress.lines();
+        let frontiers: Arc<[u64]> = lines.map(|line| self.progress.frontier(line)).collect();
         for event_sink in &self.event_sinks {
             let (reports, context, id) = (reports.clone(), self.context.clone(), event_sink.id.clone());
             let report = move |Marked { prepared, at_cut }: Marked<Vec<(Batch, SourceIndex)>>| {

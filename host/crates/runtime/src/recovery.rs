@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::start_error::StartError;
 use dirigo_actor::{CapturedBatch, Operator};
 use dirigo_flow::{Content, EventSink, SavedBatch};
-use dirigo_ground::lineage::{Progress, ReadBatch, SourceIndex, Ticket};
-use dirigo_pipeline::Pipeline;
+use dirigo_ground::lineage::{BEFORE_ALL, Progress, ReadBatch, SourceIndex, Ticket};
+use dirigo_pipeline::{Pipeline, Window};
 use dirigo_state::{Entry, InFlight, Offsets};
 
 /// What was on its way when the last run stopped.
@@ -18,6 +18,8 @@ pub struct RecoveredBatches {
     batches: Vec<(String, SavedBatch)>,
     /// By source: the lowest position that may come next.
     next_positions: BTreeMap<String, u64>,
+    /// By source: how far event time has come.
+    watermarks: BTreeMap<String, i64>,
     /// By operator: how many windows it had open, and how many events were in them.
     open_windows: BTreeMap<String, (u64, u64)>,
     /// How many windows were closed at the end of the input.
@@ -32,7 +34,14 @@ impl RecoveredBatches {
     pub(super) fn read(stored: Vec<InFlight>, offsets: &Offsets, pipeline: &Pipeline) -> Result<Self, StartError> {
         let operators = pipeline.operators.iter().map(|operator| &operator.id);
         let items: Vec<&String> = operators.chain(pipeline.sinks.iter().map(|sink| &sink.id)).collect();
-        let is_source = |id: &String| pipeline.sources.iter().any(|source| source.id == *id);
+        let is_timed = |operator: &&dirigo_pipeline::Operator| operator.window.is_some_and(Window::is_in_time);
+        let timed: Vec<&String> = pipeline
+            .operators
+            .iter()
+            .filter(is_timed)
+            .map(|operator| &operator.id)
+            .collect();
+        let is_source = |id: &String| pipeline.sources.iter().any(|source| source.id == *id) || timed.contains(&id);
         let read = |InFlight { item, bytes }: InFlight| {
             let saved = SavedBatch::decode(&bytes).filter(holds_what_it_says);
             let saved = saved.ok_or(StartError::Unreadable { what: "batches" })?;
@@ -49,6 +58,7 @@ impl RecoveredBatches {
         Ok(Self {
             batches: stored.into_iter().map(read).collect::<Result<_, _>>()?,
             next_positions: offsets.next_positions.clone(),
+            watermarks: offsets.watermarks.clone(),
             open_windows: offsets.open_windows.clone(),
             closed_windows: offsets.closed_windows,
         })
@@ -65,7 +75,7 @@ pub(super) struct Recovery<'a> {
     pub(super) progress: &'a Arc<Progress>,
     pub(super) operators: &'a [Arc<Operator>],
     pub(super) event_sinks: &'a [Arc<EventSink>],
-    /// The names of the sources.
+    /// The names of the sources, and of the operators with windows in time.
     pub(super) sources: &'a [Arc<str>],
     pub(super) now_ns: u64,
 }
@@ -83,6 +93,11 @@ impl Recovery<'_> {
         for (name, next_position) in recovered_batches.next_positions {
             if let Some(source) = self.source(&name) {
                 self.progress.resume(source, next_position);
+            }
+        }
+        for (name, watermark) in recovered_batches.watermarks {
+            if let Some(source) = self.source(&name) {
+                self.progress.pass_time(source, watermark);
             }
         }
         for operator in self.operators {
@@ -125,6 +140,8 @@ impl Recovery<'_> {
                 events: 0,
                 bytes: 0,
                 arrival_ns: self.now_ns,
+                // That of the source counts, once all of these are done with.
+                watermark: BEFORE_ALL,
             });
             read.events += saved.len();
             read.bytes += saved.bytes();

@@ -23,8 +23,8 @@ use dirigo_ground::clock::Clock;
 use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::Ticket;
 use dirigo_pipeline::{self as pipeline, Admission, Window};
-use dirigo_state::windows::{self, Plan};
 use dirigo_state::{Entry, Table};
+use dirigo_state::{timed, windows};
 
 /// Why a dead letter cannot be run again.
 #[derive(Debug, thiserror::Error)]
@@ -273,7 +273,10 @@ pub async fn run(
     };
     let (request, plan) = if dead_letter.window.is_some() {
         (
-            Request::Finish(windows::finish(&batch, component.state_version())),
+            Request::Finish(match setup.window {
+                Some(Window::Time(_)) => timed::finish(&batch, component.state_version()),
+                Some(Window::Count(_)) | None => windows::finish(&batch, component.state_version()),
+            }),
             None,
         )
     } else {
@@ -345,11 +348,33 @@ fn check_kind(found: Kind, window: Option<Window>) -> Result<(), Error> {
 
 /// What to ask of a component that has been activated.
 fn request(component: &Component, batch: &Batch, table: &mut Table, window: Option<Window>) -> (Request, Option<Plan>) {
-    let Some(Window::Count(size)) = window else {
-        return (Request::Batch(batch.clone()), None);
-    };
-    let (fold, plan) = windows::assign(table, batch, size, 1, component.state_version());
-    (Request::Fold(fold), Some(plan))
+    let version = component.state_version();
+    match window {
+        None => (Request::Batch(batch.clone()), None),
+        Some(Window::Count(size)) => {
+            let (fold, plan) = windows::assign(table, batch, size, 1, version);
+            (Request::Fold(fold), Some(Plan::Count(plan)))
+        }
+        Some(Window::Time(windows)) => {
+            let (fold, plan) = timed::assign(table, batch, windows, 1, version);
+            (Request::Fold(fold), Some(Plan::Time(plan)))
+        }
+    }
+}
+
+/// What a fold does to the state of its event.
+enum Plan {
+    Count(windows::Plan),
+    Time(timed::Plan),
+}
+
+impl Plan {
+    fn commit(self, table: &mut Table, accumulators: &Column) {
+        match self {
+            Self::Count(plan) => plan.commit(table, accumulators),
+            Self::Time(plan) => plan.commit(table, accumulators),
+        };
+    }
 }
 
 fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) -> Result<ReplayResult, ReplayFailure> {

@@ -226,7 +226,7 @@ pub struct TenantSummary {
     pub dead_letters_left_out: u64,
 }
 
-/// An operator: `events_in = passed + filtered + absorbed + dead_letters + queued`.
+/// An operator: `events_in = passed + filtered + absorbed + late + dead_letters + queued`.
 #[derive(Clone, Debug, Serialize)]
 pub struct OperatorSummary {
     /// Its pipeline.
@@ -369,15 +369,16 @@ impl OperatorSummary {
             passed,
             filtered,
             absorbed,
+            late,
             dead_letters,
             ..
         } = self.counts;
         let queued = self.queued;
-        let accounted = passed + filtered + absorbed + dead_letters + queued;
+        let accounted = passed + filtered + absorbed + late + dead_letters + queued;
         (accounted != events_in || queued != 0).then(|| {
             format!(
                 "operator `{}/{}`: {events_in} in, but {passed} passed + {filtered} filtered + {absorbed} absorbed + \
-                 {dead_letters} dead letters + {queued} queued",
+                 {late} late + {dead_letters} dead letters + {queued} queued",
                 self.pipeline, self.id
             )
         })

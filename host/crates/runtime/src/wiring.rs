@@ -7,7 +7,7 @@ use dirigo_actor::{Operator, OperatorOptions, PipelineContext};
 use dirigo_engine::{Component, Setup};
 use dirigo_flow::{Edge, EventSink, Receiver};
 use dirigo_ground::lineage::SourceIndex;
-use dirigo_pipeline::{Input, Pipeline};
+use dirigo_pipeline::{Input, Pipeline, Window};
 
 /// The operators of `pipeline`, connected, and for each source the edges that lead from it.
 pub(super) fn connect(
@@ -75,13 +75,65 @@ pub(super) fn sources_of_sinks(pipeline: &Pipeline) -> Vec<Vec<SourceIndex>> {
         .collect()
 }
 
+/// The lines of a pipeline: what comes of its sources, and of its operators with windows in time, each of which has one of its own.
+pub(super) struct Lines {
+    /// For each operator the lines that come to it.
+    pub(super) into_operators: Vec<Vec<SourceIndex>>,
+    /// For each sink the same.
+    pub(super) into_sinks: Vec<Vec<SourceIndex>>,
+    /// For each operator its own line, if it has windows in time.
+    pub(super) own: Vec<Option<SourceIndex>>,
+}
+
+impl Lines {
+    pub(super) fn of(pipeline: &Pipeline) -> Self {
+        let mut next = index(pipeline.sources.len());
+        let mut own = Vec::new();
+        let (mut into_operators, mut out_of_operators) = (Vec::new(), Vec::new());
+        for operator in &pipeline.operators {
+            let into = sources_of(&operator.inputs, &out_of_operators);
+            let line = operator.window.is_some_and(Window::is_in_time).then_some(next);
+            next += SourceIndex::from(line.is_some());
+            out_of_operators.push(line.map_or_else(|| into.clone(), |line| BTreeSet::from([line])));
+            into_operators.push(into.into_iter().collect());
+            own.push(line);
+        }
+        let sinks = pipeline.sinks.iter();
+        let into_sinks = sinks.map(|sink| sources_of(&sink.inputs, &out_of_operators).into_iter().collect());
+        Self {
+            into_sinks: into_sinks.collect(),
+            into_operators,
+            own,
+        }
+    }
+
+    /// The operators with windows in time, by their places, each with its line.
+    pub(super) fn timed(&self) -> impl Iterator<Item = (usize, SourceIndex)> {
+        self.own
+            .iter()
+            .enumerate()
+            .filter_map(|(place, line)| Some((place, (*line)?)))
+    }
+
+    /// For each source whether an operator with windows in time is behind it.
+    pub(super) fn are_timed(&self, pipeline: &Pipeline) -> Vec<bool> {
+        let of_operators = sources_of_operators(pipeline);
+        let is_timed = |source: SourceIndex| self.timed().any(|(place, _)| of_operators[place].contains(&source));
+        (0..index(pipeline.sources.len())).map(is_timed).collect()
+    }
+}
+
+fn index(place: usize) -> SourceIndex {
+    SourceIndex::try_from(place).expect("a pipeline file bounds the number of sources")
+}
+
 /// The sources behind `inputs`; those behind the operators among them, which stand in topological order, are known.
 fn sources_of(inputs: &[Input], of_operators: &[BTreeSet<SourceIndex>]) -> BTreeSet<SourceIndex> {
     let mut sources = BTreeSet::new();
     for input in inputs {
         match *input {
             Input::Source(index) => {
-                sources.insert(SourceIndex::try_from(index).expect("a pipeline file bounds the number of sources"));
+                sources.insert(self::index(index));
             }
             Input::Operator(index) => sources.extend(&of_operators[index]),
         }

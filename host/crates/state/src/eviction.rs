@@ -177,6 +177,9 @@ impl Table {
         let record = if slot.changed > committed { slot.record() } else { None };
         self.open -= usize::from(slot.is_open());
         self.outside -= slot.outside();
+        if let Some(due) = self.due.as_mut().filter(|_| slot.is_open()) {
+            due.give_up(slot.entry.end);
+        }
         if let Ok(entry) = self.index.find_entry(slot.hash, |&other| other == number) {
             entry.remove();
         }

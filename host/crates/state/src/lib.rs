@@ -7,6 +7,7 @@ mod checked_file;
 mod copies;
 #[cfg(test)]
 mod crashes;
+mod due;
 mod durable;
 mod error;
 mod eviction;
@@ -18,6 +19,7 @@ mod log;
 mod logged;
 mod marker;
 mod overlay;
+mod panes;
 #[cfg(test)]
 mod partial;
 mod quiet;
@@ -30,13 +32,16 @@ mod store;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod timed;
 pub mod windows;
 
 pub use copies::Copies;
+pub use due::{due_key, split_due_key};
 pub use error::Error;
 pub use first_keys::FirstKeys;
 pub use keys::Keys;
 pub use layout::Layout;
+pub use panes::{Pane, Panes, shown as shown_panes};
 pub use snapshot::{InFlight, Offsets, Snapshot};
 pub use stopped::{Finding, Stopped, Verification, pipelines, stopped, verify};
 pub use store::{Apply, Store, StoreOptions};

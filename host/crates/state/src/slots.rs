@@ -28,6 +28,8 @@ pub(super) struct Slot {
     pub(super) is_listed: bool,
     /// Whether no key has it.
     pub(super) is_free: bool,
+    /// Whether it is noted when its next window in time closes.
+    pub(super) is_due_noted: bool,
     pub(super) entry: Entry,
 }
 

@@ -31,9 +31,12 @@ pub struct InFlight {
 pub struct Offsets {
     /// By source: where to read on.
     pub sources: BTreeMap<String, serde_json::Value>,
-    /// By source: the lowest position that may come next.
+    /// By source: the lowest position that may come next. By operator with windows in time: that of the next which closes.
     #[serde(default)]
     pub next_positions: BTreeMap<String, u64>,
+    /// By source: how far event time has come in what was read, ms since the epoch.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub watermarks: BTreeMap<String, i64>,
     /// By operator: how many windows it has open, and how many events are in them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub open_windows: BTreeMap<String, (u64, u64)>,

@@ -4,6 +4,7 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::copies::Copies;
+use super::due::DueTimes;
 use super::eviction::ClockHand;
 use super::hash;
 use super::slots::{Slot, Slots, outside};
@@ -58,6 +59,8 @@ pub struct Table {
     /// Whether the store may know keys that are not here.
     pub(super) is_partial: bool,
     pub(super) hand: ClockHand,
+    /// Where windows are of time, when they close.
+    pub(super) due: Option<DueTimes>,
 }
 
 impl Default for Table {
@@ -81,6 +84,7 @@ impl Table {
             free: Vec::new(),
             is_partial: false,
             hand: ClockHand::default(),
+            due: None,
         }
     }
 
@@ -103,6 +107,7 @@ impl Table {
             + self.index.allocation_size()
             + self.changed.capacity() * size_of::<u32>()
             + self.free.capacity() * size_of::<u32>()
+            + self.due.as_ref().map_or(0, DueTimes::bytes)
             + self.outside
     }
 
@@ -260,6 +265,7 @@ impl Table {
                 self.changed.push(number);
             }
         }
+        self.note_all_due();
     }
 
     /// Whether all counts are right.
@@ -281,6 +287,7 @@ impl Table {
         self.outside = self.outside + outside(&entry.accumulator) - outside(&slot.entry.accumulator);
         slot.entry = entry;
         slot.is_stored = true;
+        self.note_due(number, None);
     }
 
     /// The keys with an open window.
@@ -327,7 +334,14 @@ impl Table {
     /// Takes everything out. What the store does not have for certain, since it changed after the epoch `committed`, is
     /// returned as records for it.
     pub fn drain(&mut self, committed: Epoch) -> Vec<Record> {
-        let Self { slots, forgotten, .. } = std::mem::replace(self, Self::in_epoch(self.epoch));
+        let mut empty = Self::in_epoch(self.epoch);
+        if self.due.is_some() {
+            let mut due = DueTimes::default();
+            let ends = self.entries().map(|(_, entry)| entry.end);
+            ends.min().into_iter().for_each(|end| due.give_up(end));
+            empty.due = Some(due);
+        }
+        let Self { slots, forgotten, .. } = std::mem::replace(self, empty);
         let gone = forgotten.into_iter().filter(|(_, epoch)| *epoch > committed);
         let gone = gone.map(|(key, _)| (key, None));
         let kept = slots.iter().filter(|slot| slot.changed > committed);

@@ -107,13 +107,14 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32, state_vers
         },
         groups: Arc::new(plan.numbered(joined)),
         accumulators: Arc::new(plan.accumulators(table, handed_bytes)),
+        merged: None,
         closing: plan.windows(table).map(Arc::new),
         stale: if is_uniform { Vec::new() } else { plan.stale(table) },
     };
     (fold, plan)
 }
 
-fn group_number(index: usize) -> u32 {
+pub(super) fn group_number(index: usize) -> u32 {
     u32::try_from(index).expect("a batch has fewer than 2^32 events")
 }
 
@@ -243,22 +244,29 @@ impl Plan {
     }
 }
 
-/// Windows that are open when their input has ended, and have left their tables.
+/// Windows that are closed, by a watermark or since their input has ended, and have left their tables.
 #[derive(Debug, Default)]
 pub struct PartialWindows {
     /// The key of each.
     pub keys: Column,
-    /// The greatest time of the events of each, ms since the epoch.
+    /// The time of what each puts out: ms since the epoch.
     pub times: Vec<i64>,
     /// The entry of each, as the store keeps it.
     pub entries: Column,
 }
 
 impl PartialWindows {
-    /// Adds one.
+    /// Adds one that is closed since its input has ended: its time is the greatest of its events.
     pub fn push(&mut self, key: &[u8], entry: &Entry) {
         self.keys.push(key);
         self.times.push(entry.end);
+        self.entries.push(&entry.encode());
+    }
+
+    /// Adds one that a watermark has closed: its time is the last ms that lies in it.
+    pub fn push_closed(&mut self, key: &[u8], entry: &Entry) {
+        self.keys.push(key);
+        self.times.push(entry.end - 1);
         self.entries.push(&entry.encode());
     }
 
@@ -300,11 +308,12 @@ pub fn finish(batch: &Batch, state_version: u32) -> Finish {
         batch: batch.clone(),
         windows: Arc::new(windows),
         accumulators: Arc::new(accumulators),
+        merged: None,
         stale: stale(by_version),
     }
 }
 
-fn stale(by_version: BTreeMap<u32, Vec<u32>>) -> Vec<StaleGroups> {
+pub(super) fn stale(by_version: BTreeMap<u32, Vec<u32>>) -> Vec<StaleGroups> {
     by_version
         .into_iter()
         .map(|(version, groups)| StaleGroups { version, groups })

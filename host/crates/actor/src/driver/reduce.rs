@@ -1,16 +1,16 @@
-//! `reduce`: a fold over keys and windows.
+//! `reduce` over count windows: a fold that closes those which it completes.
 
 use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched, unread};
 use dirigo_engine::{Component, Trap};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Rejection, Request};
-use dirigo_pipeline::Window;
 use dirigo_state::{Table, windows};
 
-/// Drives operators that fold events into windows.
+/// Drives operators that fold events into windows of so many.
 pub(super) struct Reduce {
     pub(super) component: Component,
-    pub(super) window: Window,
+    /// How many events a window has.
+    pub(super) size: u64,
 }
 
 /// A fold under way.
@@ -22,8 +22,7 @@ struct Fold {
 
 impl Driver for Reduce {
     fn begin(&self, table: &mut Table, turn: u32, batch: &Batch) -> (Request, Box<dyn Call>) {
-        let Window::Count(size) = self.window;
-        let (fold, plan) = windows::assign(table, batch, size, turn, self.component.state_version());
+        let (fold, plan) = windows::assign(table, batch, self.size, turn, self.component.state_version());
         (Request::Fold(fold), Box::new(Fold::new(plan)))
     }
 
@@ -34,7 +33,7 @@ impl Driver for Reduce {
 }
 
 /// Windows being finished that have left the state: each by itself, so that one which fails takes nothing from the others.
-struct Finish;
+pub(super) struct Finish;
 
 impl Fold {
     fn new(plan: windows::Plan) -> Self {

@@ -70,6 +70,9 @@ impl Operator {
             let key = || String::from_utf8_lossy(batch.keys.get(event)).into_owned();
             let place = match window {
                 None => format!("event {} of source `{source}`", batch.positions[event]),
+                Some(FailedWindow { start, end, .. }) if self.time_windows().is_some() => {
+                    format!("the window of key `{}` from {start} to {end}, in ms since 1970", key())
+                }
                 Some(_) => format!("the window of key `{}` that was open at the end of the input", key()),
             };
             let reason = format!("{place}: {}", failure.reason);

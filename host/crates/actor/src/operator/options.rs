@@ -8,6 +8,7 @@ use crate::activations::IdleQueue;
 use crate::closing::Closer;
 use crate::counters::{Counters, OpenWindows};
 use crate::directory::Directory;
+use crate::due::NextDue;
 use crate::fuel_estimator::FuelEstimator;
 use crate::slice_lengths::SliceLengths;
 use crate::{Actor, ActorIdentity, PipelineContext, driver};
@@ -86,6 +87,7 @@ impl Operator {
             after_ns: AtomicU64::new(0),
             counters: Counters::default(),
             open_windows: OpenWindows::default(),
+            next_due: NextDue::default(),
             resumed_in_windows: AtomicU64::new(0),
             slice_lengths: SliceLengths::default(),
             edges,

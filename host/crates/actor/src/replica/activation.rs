@@ -9,6 +9,9 @@ use crate::operator::Operator;
 use crate::{Actor, ActorIdentity, Runnable, counters};
 use dirigo_engine::Instance;
 use dirigo_flow::Failure;
+use dirigo_ground::lineage::AFTER_ALL;
+use dirigo_ground::windowing::TimeWindows;
+use dirigo_state::timed::DueWindow;
 use dirigo_state::{self as state, Entry, FirstKeys, Table};
 
 /// The right to have an instance, and the instance while no turn has it.
@@ -39,6 +42,15 @@ pub(crate) enum TakenWindow {
     Open(Entry),
 }
 
+/// What a table had of a key whose window is to close.
+#[derive(Debug)]
+pub(crate) enum TakenDue {
+    /// It does not know: the store does.
+    Unknown,
+    /// This, or nothing that closes by then.
+    Known(Option<DueWindow>),
+}
+
 impl Replica {
     /// Takes an instance slot, and loads the actor's keys.
     pub(super) fn activate(&mut self, actor: &Arc<Actor>, runnable: &Runnable) -> bool {
@@ -54,12 +66,17 @@ impl Replica {
         self.slot = Some(Slot::default());
         counters::add(&operator.counters.activations, 1_u64);
         if let Some(keys) = actor.keys() {
-            self.table = Table::in_epoch(operator.context.epochs.current());
+            let epoch = operator.context.epochs.current();
+            self.table = match operator.time_windows() {
+                Some(_) => Table::timed_in_epoch(epoch),
+                None => Table::in_epoch(epoch),
+            };
             let loaded = operator.context.store.load_few(&operator.id, &keys, &mut self.table);
             if let Err(error) = loaded {
                 Self::give_up_state(operator, &error);
                 return false;
             }
+            operator.next_due.note(self.table.next_due());
             self.update_quota(actor);
         }
         true
@@ -115,12 +132,37 @@ impl Replica {
 
     /// Closes the window of a key, if one is open.
     pub(crate) fn take_window(&mut self, actor: &Actor, key: &[u8]) -> TakenWindow {
-        if self.slot.is_none() || !self.table.knows(key) {
+        if !self.knows(key) {
             return TakenWindow::Unknown;
         }
         let taken = self.table.take(key);
         self.update_quota(actor);
         taken.map_or(TakenWindow::Closed, TakenWindow::Open)
+    }
+
+    /// Shows `first` the keys of which a window closes by `watermark`, as far as the actor is active. Gives when its next window closes.
+    pub(crate) fn show_due(&mut self, watermark: i64, first: &mut FirstKeys) -> i64 {
+        if self.slot.is_none() {
+            return AFTER_ALL;
+        }
+        self.table.show_due(watermark, first);
+        self.table.next_due()
+    }
+
+    /// Whether the actor is active, and what it has of `key` is all that there is.
+    pub(crate) fn knows(&self, key: &[u8]) -> bool {
+        self.slot.is_some() && self.table.knows(key)
+    }
+
+    /// Takes the next window of a key out of the table, if it closes by `watermark`.
+    pub(crate) fn take_due(&mut self, actor: &Actor, key: &[u8], windows: TimeWindows, watermark: i64) -> TakenDue {
+        if !self.knows(key) {
+            return TakenDue::Unknown;
+        }
+        let is_at_rest = !self.is_running();
+        let taken = self.table.take_due(key, windows, watermark, is_at_rest);
+        self.update_quota(actor);
+        TakenDue::Known(taken)
     }
 
     /// Gives up the instance and its place.

@@ -44,6 +44,8 @@ impl OpenChunk {
         } = chunk;
         let (outputs, parts) = if is_done {
             (VecDeque::from([batch]), SmallVec::new())
+        } else if batch.is_empty() {
+            (VecDeque::new(), SmallVec::new())
         } else {
             (VecDeque::new(), smallvec![ChunkPart { batch, attempts: 0 }])
         };

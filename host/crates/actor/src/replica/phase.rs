@@ -48,7 +48,7 @@ impl Phase {
     fn leads_to(&self, next: &Phase) -> bool {
         match self {
             Phase::Idle => matches!(next, Phase::AwaitingSlot | Phase::Running(_) | Phase::Draining { .. }),
-            Phase::AwaitingSlot => matches!(next, Phase::Running(_)),
+            Phase::AwaitingSlot => matches!(next, Phase::Running(_) | Phase::Draining { .. }),
             Phase::Running(_) => matches!(next, Phase::Settling(_)),
             Phase::Settling(_) => matches!(next, Phase::Draining { .. }),
             Phase::Draining { .. } => matches!(next, Phase::Draining { .. } | Phase::Idle | Phase::Backoff),

@@ -21,7 +21,7 @@ use dirigo_engine::{Cause, Trap, Unopened};
 use dirigo_flow::{FailedWindow, Failure, wake_all};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::Rejection;
-use dirigo_state::Entry;
+use dirigo_state::{Entry, Layout, shown_panes};
 
 /// Traps in a row after which an actor backs off: more than it takes to find one bad event in the largest batch.
 const BACKOFF_AFTER: u32 = 16;
@@ -167,6 +167,7 @@ impl Replica {
         self.reject(operator, part, "rejected", &rejected, fuel);
         let open = call.commit(&mut self.table);
         operator.open_windows.change(open);
+        operator.next_due.note(self.table.next_due());
         let counters = &operator.counters;
         for (counter, events) in [
             (&counters.passed, tally.passed),
@@ -177,8 +178,11 @@ impl Replica {
                 counters::add(counter, events);
             }
         }
-        if self.is_closer {
+        if self.is_closer && operator.time_windows().is_none() {
             counters::add(&counters.partial_windows, part.batch.len() - rejected.len());
+        }
+        if self.is_closer && operator.time_windows().is_some() {
+            counters::add(&counters.windows, part.batch.len() - rejected.len());
         }
         let outputs = batches.into_iter().filter(|batch| !batch.is_empty());
         self.chunk_mut().outputs.extend(outputs);
@@ -234,13 +238,22 @@ impl Replica {
             Some(entry) => entry,
             None => self.table.get(batch.keys.get(event))?,
         };
+        let layout = operator.layout.as_ref();
+        let layout = layout.filter(|_| entry.accumulator.len() <= DECODED_BYTES_MAX);
         // Of another version it is laid out in a way that this component does not know.
-        let is_shown =
-            entry.state_version == operator.component.state_version() && entry.accumulator.len() <= DECODED_BYTES_MAX;
-        let layout = operator.layout.as_ref().filter(|_| is_shown);
+        let decode = |layout: &Layout, version: u32, accumulator: &[u8]| {
+            let is_known = version == operator.component.state_version();
+            is_known.then(|| layout.decode(accumulator)).flatten()
+        };
+        let accumulator = layout.and_then(|layout| match operator.time_windows() {
+            None => decode(layout, entry.state_version, &entry.accumulator),
+            Some(_) => Some(shown_panes(entry, |pane| {
+                decode(layout, pane.state_version, pane.accumulator).unwrap_or_default()
+            })),
+        });
         Some(StateBefore {
             entry: BASE64_STANDARD.encode(entry.encode()),
-            accumulator: layout.and_then(|layout| layout.decode(&entry.accumulator)),
+            accumulator,
             window: window.as_ref().map(|entry| FailedWindow {
                 count: entry.count,
                 start: entry.start,

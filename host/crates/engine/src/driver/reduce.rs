@@ -1,5 +1,6 @@
 //! `wit/reduce.wit`: a fold over keys and windows.
 
+mod merging;
 mod migration;
 
 use std::sync::{Arc, OnceLock};
@@ -19,6 +20,7 @@ use dirigo_ground::batch::Column;
 use dirigo_ground::call::{Finish, Finished, Fold, Folded, Rejection, StaleGroups, StateVersions, Windows};
 use dirigo_ground::fields::Schema;
 
+use merging::Merging;
 use migration::{Migration, Start};
 
 type Args = (BatchArg, Arc<Vec<u32>>, Arc<Column>, Option<Arc<Windows>>);
@@ -59,6 +61,7 @@ impl RawFolded {
 pub(crate) struct Exports {
     accumulate: ComponentExportIndex,
     finish: ComponentExportIndex,
+    merge: ComponentExportIndex,
     migrate: ComponentExportIndex,
     state_versions: ComponentExportIndex,
     /// `state.layout`, if it has that.
@@ -78,14 +81,13 @@ impl Exports {
         let exports = Self {
             accumulate: interface.function::<Args, (RawFolded,)>("accumulate")?,
             finish: interface.function::<FinishArgs, (RawOutputs,)>("finish")?,
+            merge: interface.function::<merging::Args, (RawColumn,)>("merge")?,
             migrate: interface.function::<migration::Args, (migration::RawMigrated,)>("migrate")?,
             state_versions: interface.function::<(), (StateVersions,)>("state-versions")?,
             layout,
             versions: OnceLock::new(),
             learned_layout: OnceLock::new(),
         };
-        // Part of the contract, and not called yet: no window has had two accumulators to merge.
-        interface.function::<(Column, Column), (RawColumn,)>("merge")?;
         Ok(exports)
     }
 
@@ -138,6 +140,7 @@ pub(crate) struct Reduce {
     accumulate: TypedFunc<Args, (RawFolded,)>,
     /// Looked up when it is first wanted, which for most is never.
     finish: ComponentExportIndex,
+    merging: Merging,
     migration: Migration,
 }
 
@@ -148,6 +151,10 @@ impl Reduce {
             instance,
             accumulate: instance.get_typed_func(store, exports.accumulate)?,
             finish: exports.finish,
+            merging: Merging {
+                instance,
+                merge: exports.merge,
+            },
             migration: Migration {
                 instance,
                 migrate: exports.migrate,
@@ -160,9 +167,12 @@ impl Reduce {
         let accumulators = match self.migration.start(store, &fold.accumulators, &fold.stale).await? {
             Start::From(accumulators) => accumulators,
             Start::Impossible(failures) => {
+                let failures = of_owners(fold.merged.as_deref(), failures);
                 return Ok(Folded::Unmigrated(migration::of_events(&fold.groups, &failures)));
             }
         };
+        let accumulators = self.merged(store, accumulators, fold.merged.as_deref()).await?;
+        let groups = accumulators.len();
         let events = fold.batch.len();
         let args = (
             BatchArg::of(&fold.batch, schema),
@@ -171,8 +181,7 @@ impl Reduce {
             fold.closing.clone(),
         );
         let folded = call(store, &self.accumulate, args, events).await?;
-        let (groups, closing) = (fold.accumulators.len(), closing(fold));
-        let folded = folded.validate(events, groups, closing, schema)?;
+        let folded = folded.validate(events, groups, closing(fold), schema)?;
         match &folded {
             Folded::Done { accumulators, .. } => check_size(fold, accumulators, store.data().limits.state)?,
             Folded::Rejected(_) | Folded::Unmigrated(_) => {}
@@ -189,17 +198,33 @@ impl Reduce {
         let started = self.migration.start(store, &finish.accumulators, &finish.stale).await?;
         let accumulators = match started {
             Start::From(accumulators) => accumulators,
-            Start::Impossible(mut failures) => {
+            Start::Impossible(failures) => {
+                let mut failures = of_owners(finish.merged.as_deref(), failures);
                 failures.sort_unstable_by_key(|failure| failure.index);
                 return Ok(Finished::Unmigrated(failures));
             }
         };
+        let accumulators = self.merged(store, accumulators, finish.merged.as_deref()).await?;
         let windows = finish.windows.len();
         let function = self
             .instance
             .get_typed_func::<FinishArgs, (RawOutputs,)>(&mut *store, self.finish)?;
         let outputs = call(store, &function, (finish.windows.clone(), accumulators), windows).await?;
         Ok(Finished::Done(outputs.validate(windows, schema)?))
+    }
+
+    /// One accumulator for each group or window, where some have several.
+    async fn merged(
+        &self,
+        store: &mut Store<Guest>,
+        accumulators: Arc<Column>,
+        counts: Option<&Vec<u32>>,
+    ) -> Result<Arc<Column>, Failure> {
+        match counts {
+            None => Ok(accumulators),
+            // Few have several: what merges is kept out of the turns of the others, which are smaller without it.
+            Some(counts) => Box::pin(self.merging.merged(store, accumulators, counts)).await,
+        }
     }
 
     /// Brings these groups' accumulators to the component's version by themselves, without a fold. Gives those, or which ones
@@ -211,6 +236,14 @@ impl Reduce {
         stale: &StaleGroups,
     ) -> Result<Result<Column, Vec<Rejection>>, Failure> {
         self.migration.migrate(store, accumulators, stale).await
+    }
+}
+
+/// Failures of accumulators as those of the groups or windows that have them.
+fn of_owners(counts: Option<&Vec<u32>>, failures: Vec<Rejection>) -> Vec<Rejection> {
+    match counts {
+        None => failures,
+        Some(counts) => merging::of_groups(counts, failures),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::event_time::EventTime;
 use super::{ABANDONED, AWAKE, ENDED, READING, SourceHandle};
 use crate::dead_letter::{DeadLetter, FailedEvent};
 use crate::dead_letters::DeadLetters;
@@ -14,9 +15,10 @@ use crate::{Edge, Epochs};
 use dirigo_connect::source::{self, Intake, Read, ReadLimit, RefusedRecord};
 use dirigo_fields::Wanted;
 use dirigo_ground::batch::Batch;
+use dirigo_ground::behind::Behind;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::fields::Fields;
-use dirigo_ground::lineage::ReadBatch;
+use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, Origin, ReadBatch, Watermark};
 use dirigo_ground::quota::Quota;
 use dirigo_ground::thread;
 use dirigo_scheduler::IoPermits;
@@ -56,6 +58,8 @@ pub struct SourceTaskParts {
     pub pipeline: String,
     /// Events that one batch takes.
     pub batch_events: usize,
+    /// How late its events may come, where an operator behind it has windows in time. Nobody else asks which came late.
+    pub lateness: Option<Duration>,
 }
 
 /// The thread of a source.
@@ -67,6 +71,7 @@ pub struct SourceTask {
     parts: SourceTaskParts,
     /// Positions that earlier runs gave out of a source that counts from 1 in each run, since it cannot be read again.
     before: u64,
+    event_time: Option<EventTime>,
     /// Whether other tenants wait for what it does.
     is_shared: bool,
     is_over: bool,
@@ -99,6 +104,9 @@ impl SourceTask {
                     .next_position(source_handle.index)
                     .saturating_sub(1)
             },
+            event_time: parts
+                .lateness
+                .map(|lateness| EventTime::new(lateness, source_handle.progress.read_watermark(source_handle.index))),
             source_handle,
             parts,
             is_shared: false,
@@ -168,6 +176,8 @@ impl SourceTask {
             return Ok(ReadStep::Ended);
         }
         if self.must_wait() {
+            // It has something to read, as far as is known: it is not silent.
+            self.source_handle.note_heard();
             return Ok(ReadStep::Wait { seen, at_most: None });
         }
         let read = if self.source_handle.is_replayable {
@@ -181,6 +191,7 @@ impl SourceTask {
             if !self.source_handle.change(AWAKE, READING) {
                 return Ok(ReadStep::Again);
             }
+            self.source_handle.note_silence(self.parts.clock.now_ns());
             let (intake, read) = self.read();
             if !self.source_handle.change(READING, AWAKE) {
                 return Err(StopReason::Abandoned);
@@ -191,6 +202,7 @@ impl SourceTask {
         match read.map_err(|error| StopReason::Failed(error.to_string()))? {
             Read::More => Ok(ReadStep::Again),
             Read::Wait(pause) => {
+                self.source_handle.note_silence(self.parts.clock.now_ns());
                 let seen = self.source_handle.signal.seen();
                 Ok(if self.is_stopped() {
                     ReadStep::Ended
@@ -203,6 +215,9 @@ impl SourceTask {
             }
             Read::End => {
                 self.source_handle.is_read_up.store(true, Ordering::SeqCst);
+                self.source_handle
+                    .progress
+                    .pass_time(self.source_handle.index, AFTER_ALL);
                 Ok(ReadStep::Ended)
             }
         }
@@ -278,20 +293,24 @@ impl SourceTask {
         }
         let refused = intake.refused.last().map(|refused| refused.position);
         let Some(last) = intake.positions.last().copied().max(refused) else {
-            return;
+            return self.pass_time(intake.watermark);
         };
+        self.source_handle.note_heard();
         for refused in std::mem::take(&mut intake.refused) {
             self.send_to_dead_letters(refused);
         }
         let Some(&first) = intake.positions.first() else {
-            return self.source_handle.progress.pass_over(self.source_handle.index, last);
+            self.source_handle.progress.pass_over(self.source_handle.index, last);
+            return self.pass_time(intake.watermark);
         };
+        let (behind, reached) = self.pass_events(&intake.times);
         let mut values = intake.take_values();
         let Intake {
             times,
             keys,
             mut fields,
             positions,
+            watermark,
             ..
         } = intake;
         if self.parts.wanted.raw {
@@ -308,6 +327,7 @@ impl SourceTask {
             events,
             bytes,
             arrival_ns: self.parts.clock.now_ns(),
+            watermark: reached,
         };
         let ticket = self.source_handle.progress.open(self.source_handle.index, &read);
         // After the ticket was opened: who sees them counted sees them in flight too.
@@ -318,9 +338,34 @@ impl SourceTask {
             values,
             fields: Fields::new(fields.finish()),
             positions: Arc::new(positions),
-            origin: ticket.into(),
+            origin: Origin {
+                behind,
+                ..ticket.into()
+            },
         };
         Edge::send_all(&self.parts.edges, batch);
+        self.pass_time(watermark);
+    }
+
+    /// Goes on to a watermark that the source itself gave, behind all that it read.
+    fn pass_time(&self, watermark: Option<Watermark>) {
+        if let (Some(event_time), Some(watermark)) = (&self.event_time, watermark) {
+            event_time.pass_to(watermark);
+            let progress = &self.source_handle.progress;
+            progress.pass_time(self.source_handle.index, event_time.watermark());
+        }
+    }
+
+    /// Goes on past events with these times. Gives those that came behind the watermark, and the watermark behind them all.
+    fn pass_events(&self, times: &[i64]) -> (Behind, Watermark) {
+        let Some(event_time) = &self.event_time else {
+            return (Behind::default(), BEFORE_ALL);
+        };
+        // One that was idle comes back to where operators have got without it.
+        if let Some(watermark) = self.source_handle.progress.wake(self.source_handle.index) {
+            event_time.pass_to(watermark);
+        }
+        (event_time.pass(times), event_time.watermark())
     }
 
     fn send_to_dead_letters(&self, refused: RefusedRecord) {

@@ -167,7 +167,7 @@ fn a_mistyped_key_is_one_mistake() {
         ),
         (
             builtin("reduce", "window = { time = \"1m\" }"),
-            "count windows are supported",
+            "windows in time are of three kinds",
         ),
     ] {
         assert_says(&the_error(&text), &[help]);
@@ -200,7 +200,7 @@ facts! {
     a_builtin_is_prefixed: with_operator("component = \"map\"") => ["did you mean `builtin:map`?"];
     a_missing_component_is_told: with_operator("component = \"anomly.wasm\"")
         => ["cannot find the component", ":9:13", "did you mean `anomaly.wasm`?"];
-    a_reduce_needs_a_window: builtin("reduce", "") => ["operator `o` has no `window`", "add `window = { count = 5 }`"];
+    a_reduce_needs_a_window: builtin("reduce", "") => ["operator `o` has no `window`", "add `window = { tumbling = \"1m\" }`"];
     a_map_has_no_window: builtin("map", "window = { count = 5 }") => ["`builtin:map` has no `window`", "only a reduce"];
     a_map_has_no_partial_windows: builtin("map", "partial = \"emit\"")
         => ["`builtin:map` has no `partial`", "only a reduce has windows", "use `builtin:reduce`"];
@@ -213,18 +213,29 @@ facts! {
     a_map_has_no_shards: builtin("map", "shards = 2") => ["`builtin:map` has no `shards`", "use `replicas`"];
     a_reduce_has_no_replicas: reduce("replicas = 2") => ["`builtin:reduce` has no `replicas`", "use `shards`"];
     a_window_of_nothing_is_refused: builtin("reduce", "window = { count = 0 }") => ["0 is out of range", "at least 1"];
-    a_tumbling_window_is_not_in_this_version: builtin("reduce", "window = { tumbling = \"1m\" }")
-        => ["tumbling windows are not in this version", "a window in event time", "count windows are supported"];
-    a_sliding_window_is_not_in_this_version: builtin("reduce", "window = { sliding = \"10m\", every = \"1m\" }")
-        => ["sliding windows are not in this version"];
-    a_session_window_is_not_in_this_version: builtin("reduce", "window = { session = \"30s\" }")
-        => ["session windows are not in this version"];
+    a_sliding_window_begins_every_so_often: builtin("reduce", "window = { sliding = \"10m\" }")
+        => ["the window has no `every`", "how often one begins is missing", "every = \"1m\""];
+    what_begins_every_so_often_has_a_length: builtin("reduce", "window = { every = \"10m\" }")
+        => ["the window has no `sliding`", "how long each window is is missing"];
+    sliding_windows_leave_nothing_out: builtin("reduce", "window = { sliding = \"1m\", every = \"2m\" }")
+        => ["events between two windows would be in none", "a window is only 1m long"];
+    a_window_lasts: builtin("reduce", "window = { tumbling = \"0s\" }") => ["`tumbling` is 0", "no time at all"];
+    a_window_lasts_whole_milliseconds: builtin("reduce", "window = { session = \"1500us\" }")
+        => ["`session` is no whole number of milliseconds", "event times are in milliseconds"];
+    a_session_has_no_offset: builtin("reduce", "window = { session = \"1m\", offset = \"1s\" }")
+        => ["a session has no `offset`", "begins with its first event"];
+    an_offset_is_shorter_than_what_it_moves: builtin("reduce", "window = { tumbling = \"1m\", offset = \"90s\" }")
+        => ["`offset` is longer than", "a window begins every 1m", "`30s` means the same"];
+    a_count_window_has_no_offset: builtin("reduce", "window = { count = 5, offset = \"1s\" }")
+        => ["a count window has no `offset`"];
+    windows_in_time_are_closed_at_the_end: builtin("reduce", "partial = \"emit\"\nwindow = { tumbling = \"1m\" }")
+        => ["windows in time have no `partial`", "the end of the input closes them"];
     a_window_has_one_shape: builtin("reduce", "window = { count = 5, session = \"30s\" }")
         => ["the window has 2 shapes at once", "`count` and `session` exclude each other"];
-    a_window_of_time_is_not_in_this_version: builtin("reduce", "window = { time = \"1m\" }")
-        => ["time windows are not in this version", "a window in event time", "count windows are supported"];
+    a_window_of_time_has_a_kind: builtin("reduce", "window = { time = \"1m\" }")
+        => ["a window has no `time`", "windows in time are of three kinds", "{ tumbling = \"1m\" }"];
     a_window_of_a_duration_is_one_of_time: builtin("reduce", "window = { duration = 60 }")
-        => ["time windows are not in this version"];
+        => ["a window has no `duration`"];
     a_window_has_a_shape: builtin("reduce", "window = {}") => ["the window has no shape"];
     memory_needs_a_unit: builtin("map", "limits = { memory = \"16\" }")
         => ["`16` is not a size", "\"16KiB\" or \"16MiB\""];

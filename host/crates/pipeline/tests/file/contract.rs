@@ -10,6 +10,7 @@ use super::{TestFolder, good, spec, with_operator, with_source};
 use dirigo_connect::{SinkSpec, SourceSpec, TimeUnit};
 use dirigo_connectors::file::{FileFormat, FileSpec, FolderSpec, LinesSpec, PartsSpec, Roll};
 use dirigo_connectors::generator::GeneratorSpec;
+use dirigo_ground::windowing::{Stretches, TimeWindows};
 use dirigo_pipeline::*;
 
 /// The pipeline file of the contract, with a test case written out.
@@ -150,10 +151,36 @@ fn the_contracts_example_is_what_it_says() {
 }
 
 #[test]
-fn the_contracts_example_is_told_what_has_no_effect_in_this_version() {
+fn the_contracts_example_is_told_nothing() {
     let warnings = TestFolder::new().parse(CONTRACT, &[]).unwrap().warnings;
     let messages: Vec<&str> = warnings.iter().map(Diagnostic::message).collect();
-    assert_eq!(messages, ["`lateness` has no effect yet", "`idle` has no effect yet"]);
+    assert!(messages.is_empty(), "{messages:?}");
+}
+
+#[test]
+fn windows_in_time_are_what_they_are_said_to_be() {
+    let window = |window: &str| {
+        let operator = format!("component = \"builtin:reduce\"\nwindow = {window}");
+        good(&with_operator(&operator)).pipeline.operators[0].window
+    };
+    let stretches = |length_ms, every_ms, offset_ms| {
+        Some(Window::Time(TimeWindows::Stretches(Stretches {
+            length_ms,
+            every_ms,
+            offset_ms,
+        })))
+    };
+    assert_eq!(window("{ tumbling = \"1m\" }"), stretches(60_000, 60_000, 0));
+    assert_eq!(
+        window("{ tumbling = \"1d\", offset = \"2h\" }"),
+        stretches(86_400_000, 86_400_000, 7_200_000)
+    );
+    assert_eq!(
+        window("{ sliding = \"10m\", every = \"1m\", offset = \"1s\" }"),
+        stretches(600_000, 60_000, 1_000)
+    );
+    let session = Window::Time(TimeWindows::Session { gap_ms: 30_000 });
+    assert_eq!(window("{ session = \"30s\" }"), Some(session));
 }
 
 #[test]

@@ -221,12 +221,3 @@ fn a_link_that_leads_nowhere_is_told_where_it_leads_and_not_its_own_name() {
     );
     assert!(!said.contains("did you mean"), "{said}");
 }
-
-#[test]
-fn nobody_is_sent_to_a_window_that_is_refused() {
-    let said = refused(&super::with_operator(
-        "component = \"builtin:reduce\"\nwindow = { size = 5 }",
-    ));
-    assert_says(&said, &["unknown key `size` in a window", "a window has `count`"]);
-    assert!(!said.contains("tumbling"), "{said}");
-}

@@ -1,0 +1,74 @@
+//! `reduce` over windows in time: a fold that closes none of them, and the end of those that a watermark has closed.
+
+use super::reduce::Finish;
+use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched, unread};
+use dirigo_engine::{Component, Trap};
+use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::call::{Answer, Folded, Outputs, Request};
+use dirigo_ground::windowing::TimeWindows;
+use dirigo_state::{Table, timed, windows};
+
+/// Drives operators that fold events into windows in time.
+pub(super) struct TimedReduce {
+    pub(super) component: Component,
+    pub(super) windows: TimeWindows,
+}
+
+/// A fold under way.
+struct Fold {
+    plan: timed::Plan,
+    /// Of the windows, once there is an answer.
+    accumulators: Column,
+}
+
+impl Driver for TimedReduce {
+    fn begin(&self, table: &mut Table, turn: u32, batch: &Batch) -> (Request, Box<dyn Call>) {
+        let (fold, plan) = timed::assign(table, batch, self.windows, turn, self.component.state_version());
+        let call = Fold {
+            plan,
+            accumulators: Column::default(),
+        };
+        (Request::Fold(fold), Box::new(call))
+    }
+
+    fn finish(&self, batch: &Batch) -> (Request, Box<dyn Call>) {
+        let finish = timed::finish(batch, self.component.state_version());
+        (Request::Finish(finish), Box::new(Finish))
+    }
+
+    fn windows(&self) -> Option<TimeWindows> {
+        Some(self.windows)
+    }
+}
+
+impl Call for Fold {
+    fn settle(&mut self, answer: Answer, batch: &Batch) -> Result<Settled, Trap> {
+        let folded = match answer {
+            Answer::Folded(folded) => folded,
+            Answer::Unread(failures) => return Ok(unread(failures)),
+            _ => return Err(mismatched()),
+        };
+        let failed = |kind, failures| Ok(Settled::Failed(Failed { kind, failures }));
+        match folded {
+            Folded::Done { accumulators, .. } => self.accumulators = accumulators,
+            Folded::Rejected(failures) => return failed("rejected", failures),
+            Folded::Unmigrated(failures) => return failed("migrate", failures),
+        }
+        Ok(Settled::Done {
+            tally: Tally {
+                absorbed: batch.len(),
+                ..Tally::default()
+            },
+            outputs: Emission::derived(Outputs::default()),
+            rejected: Vec::new(),
+        })
+    }
+
+    fn commit(self: Box<Self>, table: &mut Table) -> windows::OpenChange {
+        self.plan.commit(table, &self.accumulators)
+    }
+
+    fn abandon(self: Box<Self>, table: &mut Table) {
+        self.plan.abandon(table);
+    }
+}

@@ -1,0 +1,58 @@
+//! Events that come after their windows in time have closed: they are dropped before a turn, and counted.
+
+use super::Replica;
+use crate::counters;
+use crate::mailbox::Chunk;
+use crate::operator::Operator;
+use dirigo_ground::windowing::TimeWindows;
+use dirigo_state::timed;
+
+impl Replica {
+    /// What was taken, but for the events that are late whatever the state is.
+    pub(super) fn without_late(&self, operator: &Operator, mut chunk: Chunk) -> Chunk {
+        let Some(windows @ TimeWindows::Stretches(_)) = operator.time_windows() else {
+            return chunk;
+        };
+        if self.is_closer || chunk.is_done {
+            return chunk;
+        }
+        let late = timed::late(&chunk.batch, windows);
+        if late.is_empty() {
+            return chunk;
+        }
+        let mut rest = late.iter().peekable();
+        let all = (0..).take(chunk.batch.len());
+        let kept: Vec<u32> = all.filter(|event| rest.next_if_eq(&event).is_none()).collect();
+        let dropped = chunk.batch.gather(&late);
+        counters::add(&operator.counters.late, dropped.len());
+        Self::done(operator, &dropped);
+        chunk.batch = chunk.batch.gather(&kept);
+        if !chunk.twins.is_empty() {
+            chunk.twins = kept.iter().map(|event| chunk.twins[*event as usize]).collect();
+        }
+        chunk
+    }
+
+    /// Drops events from the start of what is left of the chunk that reach no session which is open. Their keys are in the table.
+    pub(super) fn drop_late_first(&mut self, operator: &Operator) {
+        let Some(TimeWindows::Session { gap_ms }) = operator.time_windows() else {
+            return;
+        };
+        if self.is_closer {
+            return;
+        }
+        let Some(chunk) = &mut self.chunk else { return };
+        while let Some(part) = chunk.next() {
+            if !timed::is_late(&self.table, &part.batch, 0, gap_ms) {
+                return;
+            }
+            if part.batch.len() > 1 {
+                chunk.cut_next(1);
+            }
+            if let Some(late) = chunk.take_next() {
+                counters::add(&operator.counters.late, 1_u64);
+                Self::done(operator, &late.batch);
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! How far event time has come in what a source has read.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use dirigo_ground::behind::Behind;
+use dirigo_ground::lineage::{BEFORE_ALL, Watermark};
+
+/// The watermark of a source: its newest event time less its lateness, and never less than before.
+#[derive(Debug)]
+pub(super) struct EventTime {
+    lateness_ms: i64,
+    watermark: Cell<Watermark>,
+}
+
+impl EventTime {
+    /// Of a source whose events may come so late, and that has come to `watermark` before.
+    pub(super) fn new(lateness: Duration, watermark: Watermark) -> Self {
+        Self {
+            lateness_ms: i64::try_from(lateness.as_millis()).unwrap_or(i64::MAX),
+            watermark: Cell::new(watermark),
+        }
+    }
+
+    pub(super) fn watermark(&self) -> Watermark {
+        self.watermark.get()
+    }
+
+    /// Goes on to `watermark`, if that is further.
+    pub(super) fn pass_to(&self, watermark: Watermark) {
+        self.watermark.set(self.watermark.get().max(watermark));
+    }
+
+    /// Goes on past events with these times, in order. Gives those that came behind the watermark.
+    pub(super) fn pass(&self, times: &[i64]) -> Behind {
+        let mut watermark = self.watermark.get();
+        let mut behind = Vec::new();
+        for (event, &time) in (0..).zip(times) {
+            if time < watermark {
+                behind.push((event, watermark));
+            }
+            // The least time is no watermark: it is that of a source that has read nothing.
+            watermark = watermark.max(time.saturating_sub(self.lateness_ms).max(BEFORE_ALL + 1));
+        }
+        self.watermark.set(watermark);
+        Behind::new(behind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_behind_what_was_read_before_them_less_the_lateness() {
+        let event_time = EventTime::new(Duration::from_millis(5), BEFORE_ALL);
+        let behind = event_time.pass(&[100, 95, 94, 110, 104, 105]);
+        assert_eq!(behind.events(), [(2, 95), (4, 105)]);
+        assert_eq!(event_time.watermark(), 105);
+        assert_eq!(
+            event_time.pass(&[104]).events(),
+            [(0, 105)],
+            "batches make no difference"
+        );
+        event_time.pass_to(50);
+        assert_eq!(event_time.watermark(), 105);
+        event_time.pass_to(200);
+        assert_eq!(event_time.pass(&[150]).events(), [(0, 200)]);
+    }
+
+    #[test]
+    fn times_at_the_ends_of_what_there_is_overflow_nothing() {
+        let event_time = EventTime::new(Duration::MAX, BEFORE_ALL);
+        assert!(event_time.pass(&[i64::MIN, 0]).is_empty());
+        assert_eq!(event_time.watermark(), BEFORE_ALL + 1);
+        let event_time = EventTime::new(Duration::ZERO, BEFORE_ALL);
+        assert_eq!(event_time.pass(&[i64::MAX, i64::MIN]).events(), [(1, i64::MAX)]);
+    }
+}

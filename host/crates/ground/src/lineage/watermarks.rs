@@ -1,0 +1,269 @@
+//! How far event time has come, per source and per operator that has windows in time.
+//!
+//! A watermark says that no event before it is to come but those that are late. A source has one of all that it has read; what counts
+//! for operators is the one of all that is *done with*: each ticket bears the watermark behind its batch, and as tickets are done with in
+//! order, time passes. So an operator knows its watermark without a message through actors: when it is there, all events that were read
+//! before it are in the operator's windows. (Akidau et al., The Dataflow Model, VLDB 2015, section 2.3, has watermarks; that they
+//! follow what is in flight is as in Naiad, SOSP 2013, section 2.3.)
+//!
+//! What an operator's windows put out is a *line* of its own, next to the sources: it has tickets, positions and a watermark as a source
+//! has, and operators behind it wait for that.
+
+use super::{Progress, SourceIndex, SourceState};
+
+/// A point in event time: ms since the epoch.
+pub type Watermark = i64;
+
+/// The watermark where nothing was read yet.
+pub const BEFORE_ALL: Watermark = i64::MIN;
+/// The watermark where nothing more comes.
+pub const AFTER_ALL: Watermark = i64::MAX;
+
+/// How far event time has come on one line.
+#[derive(Debug)]
+pub(super) struct Time {
+    /// Behind all that was read.
+    read: Watermark,
+    /// Behind all that is done with.
+    done: Watermark,
+    /// Whether it has been silent for so long that it holds nobody back.
+    is_idle: bool,
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self {
+            read: BEFORE_ALL,
+            done: BEFORE_ALL,
+            is_idle: false,
+        }
+    }
+}
+
+impl Time {
+    /// Notes the watermark behind a batch that is opened.
+    pub(super) fn read(&mut self, watermark: Watermark) {
+        self.read = self.read.max(watermark);
+    }
+
+    /// Notes the watermark behind a batch that is done with, as all before it are; and whether `is_last` of what is in flight.
+    pub(super) fn done(&mut self, watermark: Watermark, is_last: bool) {
+        self.done = self.done.max(if is_last { self.read } else { watermark });
+    }
+}
+
+impl SourceState {
+    fn watermark(&self) -> Watermark {
+        if self.open.is_empty() {
+            self.time.read
+        } else {
+            self.time.done
+        }
+    }
+
+    fn holds_back(&self) -> bool {
+        !self.time.is_idle || !self.open.is_empty()
+    }
+}
+
+impl Progress {
+    /// Notes that a line has come to `watermark` with all that it has read: it counts once that is done with.
+    pub fn pass_time(&self, line: SourceIndex, watermark: Watermark) {
+        let has_passed = {
+            let mut state = self.sources[usize::from(line)].state.lock();
+            state.time.read(watermark);
+            if let Some(last) = state.open.back_mut() {
+                last.watermark = last.watermark.max(watermark);
+            }
+            state.open.is_empty()
+        };
+        if has_passed {
+            self.listener.time_passed();
+        }
+    }
+
+    /// The watermark behind all that a line has read, for the next run to go on from.
+    #[must_use]
+    pub fn read_watermark(&self, line: SourceIndex) -> Watermark {
+        self.sources[usize::from(line)].state.lock().time.read
+    }
+
+    /// How far event time has come of all that is done with on these lines: of those that hold it back, the least. `None` where none does.
+    ///
+    /// What this gives is given out: a source that was idle and wakes up starts there, so that its events are late for what may have been
+    /// closed meanwhile.
+    #[must_use]
+    pub fn watermark(&self, lines: &[SourceIndex]) -> Option<Watermark> {
+        let mut given_out = self.given_out.lock();
+        let of = |line: &SourceIndex| {
+            let state = self.sources[usize::from(*line)].state.lock();
+            state.holds_back().then(|| state.watermark())
+        };
+        let watermark = lines.iter().filter_map(of).min()?;
+        if watermark < AFTER_ALL {
+            *given_out = (*given_out).max(watermark);
+        }
+        Some(watermark)
+    }
+
+    /// Notes that a line is silent and holds nobody back until it [wakes](Self::wake), if it is silent still.
+    pub fn rest(&self, line: SourceIndex, is_silent: impl FnOnce() -> bool) {
+        let has_changed = {
+            let mut state = self.sources[usize::from(line)].state.lock();
+            let rests = !state.time.is_idle && is_silent();
+            state.time.is_idle |= rests;
+            rests
+        };
+        if has_changed {
+            self.listener.time_passed();
+        }
+    }
+
+    /// Notes that a line has something again. Gives the watermark that it starts from, if it was silent.
+    pub fn wake(&self, line: SourceIndex) -> Option<Watermark> {
+        let given_out = self.given_out.lock();
+        let mut state = self.sources[usize::from(line)].state.lock();
+        let was_idle = std::mem::replace(&mut state.time.is_idle, false);
+        was_idle.then_some(*given_out)
+    }
+
+    /// Whether a line is silent and holds nobody back.
+    #[must_use]
+    pub fn is_idle(&self, line: SourceIndex) -> bool {
+        !self.sources[usize::from(line)].state.lock().holds_back()
+    }
+
+    /// The watermark of what a line has done with, and of what it has read, for who watches; `None` for one that is idle.
+    #[must_use]
+    pub fn time(&self, line: SourceIndex) -> Option<(Watermark, Watermark)> {
+        let state = self.sources[usize::from(line)].state.lock();
+        state.holds_back().then(|| (state.watermark(), state.time.read))
+    }
+
+    /// How many bytes of a line are in flight.
+    #[must_use]
+    pub fn bytes_in_flight(&self, line: SourceIndex) -> u64 {
+        self.sources[usize::from(line)].state.lock().live.bytes
+    }
+
+    /// Whether a line is what windows in time put out.
+    #[must_use]
+    pub fn is_of_windows(&self, line: SourceIndex) -> bool {
+        usize::from(line) >= self.read
+    }
+
+    /// The lines: sources first, then operators with windows in time.
+    pub fn lines(&self) -> impl Iterator<Item = SourceIndex> + use<> {
+        let lines = SourceIndex::try_from(self.sources.len()).expect("a pipeline file bounds the number of sources");
+        0..lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Listener, ReadBatch};
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[derive(Clone, Debug, Default)]
+    struct Passed(Arc<AtomicUsize>);
+
+    impl Listener for Passed {
+        fn advanced(&self) {}
+        fn emptied(&self) {}
+        fn time_passed(&self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn read(first: u64, watermark: Watermark) -> ReadBatch {
+        ReadBatch {
+            first,
+            last: first,
+            events: 1,
+            bytes: 1,
+            arrival_ns: 0,
+            watermark,
+        }
+    }
+
+    fn progress(sources: usize) -> (Arc<Progress>, Passed) {
+        let passed = Passed::default();
+        let rooms = (0..sources).map(|_| Arc::default()).collect();
+        (
+            Progress::with_windows(rooms, 1, Box::new(passed.clone()), false),
+            passed,
+        )
+    }
+
+    #[test]
+    fn time_passes_as_what_was_read_before_it_is_done_with() {
+        let (progress, passed) = progress(1);
+        assert_eq!(progress.watermark(&[0]), Some(BEFORE_ALL));
+        let (first, second) = (progress.open(0, &read(1, 10)), progress.open(0, &read(2, 20)));
+        drop(second);
+        assert_eq!(
+            progress.watermark(&[0]),
+            Some(BEFORE_ALL),
+            "the first batch is under way"
+        );
+        drop(first);
+        assert_eq!(progress.watermark(&[0]), Some(20));
+        let third = progress.open(0, &read(3, 15));
+        assert_eq!(progress.watermark(&[0]), Some(20), "it never goes back");
+        progress.pass_time(0, 40);
+        assert_eq!((progress.watermark(&[0]), progress.read_watermark(0)), (Some(20), 40));
+        let before = passed.0.load(Ordering::SeqCst);
+        drop(third);
+        assert_eq!(progress.watermark(&[0]), Some(40));
+        assert!(passed.0.load(Ordering::SeqCst) > before, "who waits for it is told");
+    }
+
+    #[test]
+    fn the_slowest_line_holds_time_back_unless_it_is_idle() {
+        let (progress, _) = progress(2);
+        progress.pass_time(0, 50);
+        progress.pass_time(1, 30);
+        assert_eq!(progress.watermark(&[0, 1]), Some(30));
+        progress.rest(1, || true);
+        assert_eq!(progress.watermark(&[0, 1]), Some(50));
+        assert_eq!(
+            progress.watermark(&[1]),
+            None,
+            "nobody holds it back, and nobody pushes it on"
+        );
+        assert_eq!(
+            progress.wake(1),
+            Some(50),
+            "what comes now is late for what was closed meanwhile"
+        );
+        assert_eq!(progress.wake(1), None);
+        assert_eq!(progress.watermark(&[0, 1]), Some(30));
+    }
+
+    #[test]
+    fn an_idle_line_counts_until_what_it_has_read_is_done_with() {
+        let (progress, _) = progress(2);
+        progress.pass_time(0, 50);
+        let ticket = progress.open(1, &read(1, 10));
+        progress.rest(1, || true);
+        assert!(!progress.is_idle(1));
+        assert_eq!(progress.watermark(&[0, 1]), Some(BEFORE_ALL));
+        drop(ticket);
+        assert_eq!(progress.watermark(&[0, 1]), Some(50));
+    }
+
+    #[test]
+    fn a_line_of_windows_keeps_a_pipeline_from_being_empty_only_while_something_is_on_it() {
+        let (progress, _) = progress(1);
+        progress.end(0);
+        assert!(progress.is_empty());
+        let window = progress.open(1, &read(1, 10));
+        assert!(!progress.is_empty() && progress.has_room(0, false));
+        assert_eq!(progress.frontier(1), 1);
+        drop(window);
+        assert!(progress.is_empty());
+        assert_eq!(progress.frontier(1), 2, "it may go on");
+    }
+}

@@ -1,0 +1,181 @@
+//! Which windows in time are closed, and when (docs/design/008-event-time.md).
+//!
+//! Operators with windows in time stand in topological order. Each waits for the lines that come to it: sources, and operators of the same
+//! kind in front of it. When the watermark of those has passed the end of a window, the window leaves the operator's state and is put on its
+//! way to be finished; when all of them have, and are done with, the operator's own line has come to that watermark.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::closing::{enter, send};
+use super::graph::Graph;
+use super::wiring::{self, Lines};
+use dirigo_actor::{DueKeys, Operator};
+use dirigo_ground::lineage::{AFTER_ALL, Progress, SourceIndex};
+use dirigo_pipeline::{Input, Pipeline};
+use dirigo_state::Error;
+
+/// Bytes of windows of one operator that may be on their way before further ones follow.
+const ON_THEIR_WAY_MAX: u64 = 16 << 20;
+/// The shortest time between two looks at which sources are silent.
+const IDLE_INTERVAL_MIN: Duration = Duration::from_millis(5);
+/// The longest.
+const IDLE_INTERVAL_MAX: Duration = Duration::from_secs(1);
+
+/// The operators of a pipeline that have windows in time.
+pub(super) struct EventTime {
+    operators: Vec<TimedOperator>,
+    progress: Arc<Progress>,
+}
+
+struct TimedOperator {
+    operator: Arc<Operator>,
+    /// Its own line.
+    line: SourceIndex,
+    /// The lines that come to it.
+    inputs: Vec<SourceIndex>,
+    /// The sources that lead to it, by whatever way.
+    sources: Vec<SourceIndex>,
+    /// The operators in front of it.
+    before: BTreeSet<String>,
+}
+
+impl EventTime {
+    pub(super) fn new(
+        pipeline: &Pipeline,
+        lines: &Lines,
+        operators: &[Arc<Operator>],
+        progress: &Arc<Progress>,
+    ) -> Self {
+        let sources = wiring::sources_of_operators(pipeline);
+        let operator = |(place, line): (usize, SourceIndex)| TimedOperator {
+            operator: operators[place].clone(),
+            line,
+            inputs: lines.into_operators[place].clone(),
+            sources: sources[place].iter().copied().collect(),
+            before: before(pipeline, place),
+        };
+        Self {
+            operators: lines.timed().map(operator).collect(),
+            progress: progress.clone(),
+        }
+    }
+
+    /// Whether no operator has windows in time.
+    pub(super) fn is_empty(&self) -> bool {
+        self.operators.is_empty()
+    }
+
+    /// Whether an operator may have windows that are closed: its sources are past the end of one.
+    pub(super) fn is_due(&self) -> bool {
+        let is_due = |timed: &TimedOperator| {
+            let watermark = self.progress.watermark(&timed.sources);
+            let next_due = timed.operator.next_due();
+            next_due != AFTER_ALL && watermark.is_some_and(|watermark| watermark >= next_due)
+        };
+        self.operators.iter().any(is_due)
+    }
+
+    /// Puts windows on their way that are closed, operator by operator. `true` where there were some. An operator in front of which others
+    /// are still to close windows at the end of the input waits for those, as `is_to_close` says.
+    pub(super) fn close(
+        &self,
+        graph: &Graph,
+        due: &mut Vec<DueKeys>,
+        is_to_close: impl Fn(&str) -> bool,
+    ) -> Result<bool, Error> {
+        due.resize_with(self.operators.len(), DueKeys::default);
+        let mut has_begun = false;
+        for (timed, due) in self.operators.iter().zip(due) {
+            let Some(watermark) = self.progress.watermark(&timed.inputs) else {
+                self.progress.rest(timed.line, || true);
+                continue;
+            };
+            // Nothing comes of it that has not waited for it.
+            let _ = self.progress.wake(timed.line);
+            if watermark == AFTER_ALL && timed.before.iter().any(|id| is_to_close(id)) {
+                continue;
+            }
+            let (begun, is_complete) = self.close_of(graph, timed, due, watermark)?;
+            has_begun |= begun;
+            if is_complete {
+                self.progress.pass_time(timed.line, watermark);
+            }
+        }
+        Ok(has_begun)
+    }
+
+    /// Whether windows of an operator were put on their way, and whether these are all that are closed by `watermark`.
+    fn close_of(
+        &self,
+        graph: &Graph,
+        timed: &TimedOperator,
+        due: &mut DueKeys,
+        watermark: i64,
+    ) -> Result<(bool, bool), Error> {
+        let mut has_begun = false;
+        let next_due = timed.operator.next_due();
+        if next_due > watermark || next_due == AFTER_ALL {
+            return Ok((false, true));
+        }
+        while timed.operator.find_due(due, watermark)? {
+            let on_their_way = self.progress.bytes_in_flight(timed.line);
+            let is_short = graph.context.instances.quota.is_over_memory();
+            // When one of them is done with, time passes on this line, and its windows are looked for again.
+            if on_their_way > ON_THEIR_WAY_MAX
+                || (is_short && on_their_way > 0)
+                || graph.context.failure_latch.has_failed()
+            {
+                return Ok((has_begun, false));
+            }
+            let _inside = enter(&graph.context.epochs);
+            let windows = timed.operator.take_due(due)?;
+            if !windows.is_empty() {
+                has_begun = true;
+                let first = self.progress.next_position(timed.line).max(1);
+                send(graph, &timed.operator, timed.line, windows, first);
+            }
+        }
+        Ok((has_begun, true))
+    }
+
+    /// How often to look which sources are silent, where some hold nobody back then.
+    pub(super) fn idle_interval(&self, pipeline: &Pipeline) -> Option<Duration> {
+        let idle = pipeline.sources.iter().filter_map(|source| source.idle).min()?;
+        (!self.is_empty()).then(|| (idle / 4).clamp(IDLE_INTERVAL_MIN, IDLE_INTERVAL_MAX))
+    }
+
+    /// Has sources hold nobody back that were silent for long enough.
+    pub(super) fn rest_silent(&self, graph: &Graph) {
+        let now_ns = graph.context.clock.now_ns();
+        for (source, handle) in graph.pipeline.sources.iter().zip(&graph.source_handles) {
+            if let Some(idle) = source.idle {
+                handle.rest_if_silent(idle, now_ns);
+            }
+        }
+    }
+}
+
+/// The operators in front of the one at `place`.
+fn before(pipeline: &Pipeline, place: usize) -> BTreeSet<String> {
+    let mut before = BTreeSet::new();
+    let mut places = vec![place];
+    while let Some(place) = places.pop() {
+        for input in &pipeline.operators[place].inputs {
+            if let Input::Operator(place) = input
+                && before.insert(pipeline.operators[*place].id.clone())
+            {
+                places.push(*place);
+            }
+        }
+    }
+    before
+}
+
+impl std::fmt::Debug for EventTime {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let operators = self.operators.iter().map(|timed| timed.operator.id());
+        formatter.debug_list().entries(operators).finish()
+    }
+}

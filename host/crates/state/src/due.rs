@@ -1,0 +1,219 @@
+//! When the windows of a table's keys are to close.
+//!
+//! A heap has an entry for each key with open windows in time, at or before the time when the next of them closes. What has moved on since,
+//! as a session does with each event, is found out when its time has come: so an event that moves an end costs nothing here.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use smallvec::SmallVec;
+
+use super::first_keys::FirstKeys;
+use super::hash;
+use super::panes::{Pane, Panes};
+use super::slots::outside;
+use super::table::{Entry, Table};
+use super::timed::DueWindow;
+use dirigo_ground::lineage::{AFTER_ALL, Epoch};
+use dirigo_ground::windowing::{Span, TimeWindows};
+
+/// The times of the keys of a table.
+#[derive(Debug, Default)]
+pub(super) struct DueTimes {
+    /// By time, the number of a slot.
+    times: BinaryHeap<Reverse<(i64, u32)>>,
+    /// The least of those whose keys the table has given up.
+    given_up: Option<i64>,
+}
+
+impl DueTimes {
+    pub(super) fn bytes(&self) -> usize {
+        self.times.capacity() * size_of::<(i64, u32)>()
+    }
+
+    pub(super) fn give_up(&mut self, due: i64) {
+        self.given_up = Some(self.given_up.map_or(due, |least| least.min(due)));
+    }
+}
+
+/// A key behind a time, in bytes that sort by both.
+#[must_use]
+pub fn due_key(due: i64, key: &[u8]) -> Vec<u8> {
+    // The sign is flipped, so that negative times come first.
+    let time = (due.cast_unsigned() ^ (1 << 63)).to_be_bytes();
+    [&time, key].concat()
+}
+
+/// The time and the key in such bytes.
+///
+/// # Panics
+/// When they are none.
+#[must_use]
+pub fn split_due_key(bytes: &[u8]) -> (i64, &[u8]) {
+    let (time, key) = bytes.split_first_chunk().expect("a time stands in front");
+    ((u64::from_be_bytes(*time) ^ (1 << 63)).cast_signed(), key)
+}
+
+impl Table {
+    /// An empty one of an operator with windows in time, whose changes belong to `epoch` until the next cut.
+    #[must_use]
+    pub fn timed_in_epoch(epoch: Epoch) -> Self {
+        Self {
+            due: Some(DueTimes::default()),
+            ..Self::in_epoch(epoch)
+        }
+    }
+
+    /// Notes when the next window of a slot closes, where that may be before what is noted.
+    pub(super) fn note_due(&mut self, number: u32, before: Option<i64>) {
+        let slot = self.slots.at_mut(number);
+        let end = slot.entry.end;
+        let is_known = slot.is_due_noted && before.is_some_and(|before| before <= end);
+        if let Some(due) = self.due.as_mut().filter(|_| !is_known) {
+            slot.is_due_noted = true;
+            due.times.push(Reverse((end, number)));
+        }
+    }
+
+    /// Notes it of all slots anew: they have new numbers.
+    pub(super) fn note_all_due(&mut self) {
+        let Some(due) = &mut self.due else { return };
+        due.times.clear();
+        for number in 0..self.slots.len() {
+            let number = u32::try_from(number).expect("slots have numbers of 32 bits");
+            let slot = self.slots.at_mut(number);
+            slot.is_due_noted = slot.is_open();
+            if slot.is_open() {
+                due.times.push(Reverse((slot.entry.end, number)));
+            }
+        }
+    }
+
+    /// When the next of its windows closes, or sooner: [`AFTER_ALL`] where it has none.
+    #[must_use]
+    pub fn next_due(&self) -> i64 {
+        let first = self.due.as_ref().and_then(|due| due.times.peek());
+        first.map_or(AFTER_ALL, |Reverse((end, _))| *end)
+    }
+
+    /// When the next window closes of the keys that it has given up since this was last asked, if it had such.
+    pub fn take_given_up(&mut self) -> Option<i64> {
+        self.due.as_mut()?.given_up.take()
+    }
+
+    /// Shows `first` the keys of which a window closes by `watermark`, as [`due_key`]s.
+    pub fn show_due(&mut self, watermark: i64, first: &mut FirstKeys) {
+        let Some(due) = &mut self.due else { return };
+        let mut met = Vec::new();
+        while due.times.peek().is_some_and(|Reverse((end, _))| *end <= watermark) {
+            met.extend(due.times.pop().map(|Reverse((_, number))| number));
+        }
+        met.sort_unstable();
+        met.dedup();
+        for number in met {
+            // One that was taken away since is no more.
+            if number as usize >= self.slots.len() {
+                continue;
+            }
+            let slot = self.slots.at_mut(number);
+            slot.is_due_noted = slot.is_open();
+            if slot.is_open() {
+                let end = slot.entry.end;
+                due.times.push(Reverse((end, number)));
+                if end <= watermark {
+                    first.show(&due_key(end, &slot.key));
+                }
+            }
+        }
+    }
+
+    /// Takes out the window of `key` that is to close next, if that is by `watermark`. `is_at_rest` is false while a turn goes on from
+    /// slots of the table: none of them moves then.
+    pub fn take_due(
+        &mut self,
+        key: &[u8],
+        windows: TimeWindows,
+        watermark: i64,
+        is_at_rest: bool,
+    ) -> Option<DueWindow> {
+        let number = self.find(hash::key(key), key)?;
+        let entry = &mut self.slots.at_mut(number).entry;
+        let before = outside(&entry.accumulator);
+        let taken = entry.take_due(windows, watermark)?;
+        let (after, is_closed) = (outside(&entry.accumulator), entry.count == 0);
+        self.outside = self.outside + after - before;
+        self.open -= usize::from(is_closed);
+        self.note_change(number);
+        if is_at_rest && is_closed {
+            self.sweep();
+        }
+        Some(taken)
+    }
+
+    /// Puts a pane into the entry of a slot, in place of those `resumed`: its count is what it adds to theirs.
+    pub(super) fn put_pane(&mut self, number: u32, resumed: &[Span], pane: Pane<'_>) {
+        self.note_change(number);
+        let entry = &mut self.slots.at_mut(number).entry;
+        let due_before = (entry.count > 0).then_some(entry.end);
+        let before = outside(&entry.accumulator);
+        let moved = replace(entry, resumed, pane);
+        // A session that grows or is joined closes later; what else the key has open may close first.
+        let next = |entry: &Entry| Panes::of(entry).map(|session| session.span.end).min();
+        (entry.start, entry.end) = match due_before {
+            None => (pane.span.start, pane.span.end),
+            Some(end) if moved.contains(&end) => {
+                (entry.start.min(pane.span.start), next(entry).unwrap_or(pane.span.end))
+            }
+            Some(end) => (entry.start.min(pane.span.start), end.min(pane.span.end)),
+        };
+        entry.state_version = pane.state_version;
+        entry.count += pane.count;
+        let after = outside(&entry.accumulator);
+        self.outside = self.outside + after - before;
+        self.open += usize::from(due_before.is_none());
+        self.note_due(number, due_before);
+    }
+}
+
+/// Puts a pane into the bytes of an entry in place of others, whose counts it takes over. Gives the ends of those that were not of the same
+/// time: they were sessions that have grown or were joined.
+fn replace(entry: &mut Entry, resumed: &[Span], mut pane: Pane<'_>) -> SmallVec<[i64; 2]> {
+    const FOUND: &str = "what a turn goes on from stays until it ends";
+    let bytes = &mut entry.accumulator;
+    let mut moved = SmallVec::new();
+    let mut encoded = Vec::with_capacity(pane.encoded_bytes());
+    if let [before] = *resumed {
+        let panes = Panes::in_bytes(bytes);
+        let (range, before) = (panes.place_of(before).expect(FOUND), panes.get(before).expect(FOUND));
+        pane.count += before.count;
+        let is_moved = before.span != pane.span;
+        moved.extend(is_moved.then_some(before.span.end));
+        pane.encode_into(&mut encoded);
+        // A pane stays where it is, and mostly as long as it was.
+        if !is_moved && range.len() == encoded.len() {
+            bytes[range].copy_from_slice(&encoded);
+        } else {
+            bytes.drain(range);
+            insert(bytes, pane.span, &encoded);
+        }
+        return moved;
+    }
+    for before in resumed {
+        let panes = Panes::in_bytes(bytes);
+        let (range, before) = (panes.place_of(*before).expect(FOUND), panes.get(*before).expect(FOUND));
+        pane.count += before.count;
+        moved.push(before.span.end);
+        bytes.drain(range);
+    }
+    pane.encode_into(&mut encoded);
+    insert(bytes, pane.span, &encoded);
+    moved
+}
+
+fn insert(bytes: &mut SmallVec<[u8; 32]>, span: Span, pane: &[u8]) {
+    let at = match Panes::in_bytes(bytes).place_of(span) {
+        Ok(there) => there.start,
+        Err(at) => at,
+    };
+    bytes.insert_from_slice(at, pane);
+}

@@ -1,0 +1,465 @@
+//! Which events fold into which window in time, and which windows close.
+//!
+//! Before a turn, [`assign`] sorts the events of a batch into groups, one for each pane or session that they touch. After it,
+//! [`Plan::commit`] writes the accumulators back. No fold closes a window: that is done when the watermark has passed its end
+//! ([`Table::take_due`]), by which time every event is in it that is not late. So a window may leave its table while a fold is under way: no
+//! event of that can belong to it.
+//!
+//! An event is late for a window that ends at or before the watermark which its source had before the event
+//! ([`dirigo_ground::behind`]). Whether it is depends on the input alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::panes::{self, Pane, Panes};
+use super::table::{Entry, Table};
+use super::windows::{HANDED_BYTES_MAX, OpenChange, group_number, stale};
+use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::call::{Finish, Fold, StaleGroups, Windows};
+use dirigo_ground::windowing::{Span, Stretches, TimeWindows, bounded};
+
+/// What a turn will do to a table, once it succeeded.
+#[derive(Debug)]
+pub struct Plan {
+    groups: Vec<Group>,
+    state_version: u32,
+}
+
+/// Events of a batch that belong to one pane or session.
+#[derive(Debug)]
+struct Group {
+    slot: u32,
+    span: Span,
+    /// How many events the turn adds.
+    added: u64,
+    /// What it goes on from: several where events join sessions.
+    resumes: SmallVec<[Span; 1]>,
+}
+
+/// A key that a turn has touched.
+#[derive(Debug, Default)]
+struct Touched {
+    slot: u32,
+    /// What of it the turn knows: panes, each with its group; or all sessions, those without a group as they were.
+    known: SmallVec<[(Span, Option<u32>); 2]>,
+}
+
+/// The events of `batch` that are late for every window, rising, as far as that depends on their times alone: for sessions, those that
+/// may be.
+#[must_use]
+pub fn late(batch: &Batch, windows: TimeWindows) -> Vec<u32> {
+    let last_end = |time: i64| match windows {
+        TimeWindows::Stretches(stretches) => stretches.last_end(stretches.pane(time, stretches.pane_ms())),
+        TimeWindows::Session { gap_ms } => bounded(time).saturating_add(gap_ms),
+    };
+    let behind = batch.origin.behind.events().iter();
+    let is_late = |(event, watermark): &&(u32, i64)| last_end(batch.times[*event as usize]) <= *watermark;
+    behind.filter(is_late).map(|(event, _)| *event).collect()
+}
+
+/// Sorts `batch` into windows, for an operator that writes accumulators of `state_version`: as many of its events as one turn can be handed
+/// the state of, which the fold has. `turn` is not 0 and differs from that of the turn before.
+///
+/// Of sessions, the events end before the first one that is late: the caller drops that ([`is_late`]) and comes again. Of other windows,
+/// the caller has dropped those that are [`late`].
+pub fn assign(table: &mut Table, batch: &Batch, windows: TimeWindows, turn: u32, state_version: u32) -> (Fold, Plan) {
+    let mut groups = Groups::default();
+    let mut joined: Vec<u32> = Vec::with_capacity(batch.len());
+    // A pass of its own, as for count windows: look-ups overlap.
+    let slots: Vec<u32> = batch.keys.iter().map(|key| table.slot_of(key)).collect();
+    let pane_ms = match windows {
+        TimeWindows::Stretches(stretches) => stretches.pane_ms(),
+        TimeWindows::Session { gap_ms } => gap_ms,
+    };
+    for (event, (number, &time)) in slots.into_iter().zip(batch.times.iter()).enumerate() {
+        let slot = table.slot_mut(number);
+        if slot.turn != turn {
+            slot.turn = turn;
+            slot.group = group_number(groups.touched.len());
+            let known = match windows {
+                TimeWindows::Stretches(_) => SmallVec::new(),
+                TimeWindows::Session { .. } => Panes::of(&slot.entry).map(|session| (session.span, None)).collect(),
+            };
+            groups.touched.push(Touched { slot: number, known });
+        }
+        let touched = slot.group as usize;
+        let entry = &slot.entry;
+        let behind = batch.origin.behind.watermark_before(event);
+        let added = match windows {
+            TimeWindows::Stretches(stretches) => {
+                let pane = stretches.pane(time, pane_ms);
+                let end = first_end(stretches, pane, behind);
+                groups.add_to_pane(touched, entry, Span { end, ..pane })
+            }
+            TimeWindows::Session { .. } => {
+                let start = bounded(time);
+                let span = Span {
+                    start,
+                    end: start + pane_ms,
+                };
+                groups.add_to_session(touched, entry, span, behind, event == 0)
+            }
+        };
+        let Some(group) = added else { break };
+        joined.push(group);
+    }
+    let (plan, numbers) = groups.into_plan(state_version);
+    joined.iter_mut().for_each(|group| *group = numbers[*group as usize]);
+    let is_whole = joined.len() == batch.len();
+    let (accumulators, merged) = plan.accumulators(table);
+    let fold = Fold {
+        batch: if is_whole {
+            batch.clone()
+        } else {
+            batch.slice(0..joined.len())
+        },
+        groups: Arc::new(joined),
+        accumulators: Arc::new(accumulators),
+        merged: merged.map(Arc::new),
+        closing: None,
+        stale: plan.stale(table),
+    };
+    (fold, plan)
+}
+
+/// The end of the first window that an event of a pane is in, where it came behind this watermark.
+fn first_end(stretches: Stretches, pane: Span, behind: Option<i64>) -> i64 {
+    let first = stretches.first_end(pane);
+    behind.map_or(first, |watermark| first.max(stretches.next_end(watermark)))
+}
+
+/// Whether an event is late that [`late`] says may be: it reaches no session that is still open by the watermark before it.
+#[must_use]
+pub fn is_late(table: &Table, batch: &Batch, event: usize, gap_ms: i64) -> bool {
+    let Some(watermark) = batch.origin.behind.watermark_before(event) else {
+        return false;
+    };
+    let start = bounded(batch.times[event]);
+    let own = Span {
+        start,
+        end: start + gap_ms,
+    };
+    let reaches = |entry: &Entry| Panes::of(entry).any(|open| open.span.end > watermark && open.span.overlaps(own));
+    own.end <= watermark && !table.get(batch.keys.get(event)).is_some_and(reaches)
+}
+
+/// Groups as they are made.
+#[derive(Default)]
+struct Groups {
+    touched: Vec<Touched>,
+    groups: Vec<Group>,
+    /// Of each group the one that it was joined to, or itself.
+    into: Vec<u32>,
+    handed_bytes: usize,
+}
+
+impl Groups {
+    /// Adds an event to a pane. Gives its group; `None` where that is too much for one turn.
+    fn add_to_pane(&mut self, touched: usize, entry: &Entry, pane: Span) -> Option<u32> {
+        let known = &self.touched[touched].known;
+        if let Some((_, Some(group))) = known.iter().rev().find(|(span, _)| *span == pane) {
+            let group = *group;
+            self.groups[group as usize].added += 1;
+            return Some(group);
+        }
+        let before = Panes::of(entry).get(pane);
+        let bytes = before.map_or(0, |before| before.accumulator.len());
+        if !self.has_room_for(bytes) {
+            return None;
+        }
+        let group = self.push(Group {
+            slot: self.touched[touched].slot,
+            span: pane,
+            added: 1,
+            resumes: before.iter().map(|before| before.span).collect(),
+        });
+        self.touched[touched].known.push((pane, Some(group)));
+        Some(group)
+    }
+
+    /// Adds an event to the session that it opens or joins. Gives its group; `None` where that is too much for one turn, or the event may
+    /// be late and is not the first.
+    fn add_to_session(
+        &mut self,
+        touched: usize,
+        entry: &Entry,
+        own: Span,
+        behind: Option<i64>,
+        is_first: bool,
+    ) -> Option<u32> {
+        // One that the watermark had passed before this event is closed for it, whether or not it has left the table.
+        let is_open = |span: Span| behind.is_none_or(|watermark| span.end > watermark);
+        let is_met = |(span, _): &&(Span, Option<u32>)| is_open(*span) && span.overlaps(own);
+        let known = &self.touched[touched].known;
+        let met: SmallVec<[(Span, Option<u32>); 2]> = known.iter().filter(is_met).copied().collect();
+        if met.is_empty() && behind.is_some_and(|watermark| own.end <= watermark) && !is_first {
+            return None;
+        }
+        let new = met.iter().filter(|(_, group)| group.is_none());
+        let bytes = new.filter_map(|(span, _)| Panes::of(entry).get(*span));
+        let bytes = bytes.map(|session| session.accumulator.len()).sum();
+        if !self.has_room_for(bytes) {
+            return None;
+        }
+        let span = met.iter().fold(own, |joined, (span, _)| joined.joined(*span));
+        let mut group: Option<u32> = None;
+        for (met_span, of) in &met {
+            let of = of.unwrap_or_else(|| {
+                self.push(Group {
+                    slot: self.touched[touched].slot,
+                    span: *met_span,
+                    added: 0,
+                    resumes: smallvec![*met_span],
+                })
+            });
+            group = Some(group.map_or(of, |group| self.join(group, of)));
+        }
+        let group = group.unwrap_or_else(|| {
+            self.push(Group {
+                slot: self.touched[touched].slot,
+                span,
+                added: 0,
+                resumes: SmallVec::new(),
+            })
+        });
+        let of = &mut self.groups[group as usize];
+        of.added += 1;
+        of.span = span;
+        let known = &mut self.touched[touched].known;
+        known.retain(|(other, _)| !(is_open(*other) && other.overlaps(own)));
+        known.push((span, Some(group)));
+        Some(group)
+    }
+
+    fn has_room_for(&mut self, bytes: usize) -> bool {
+        let has_room = self.handed_bytes + bytes <= HANDED_BYTES_MAX || self.groups.is_empty();
+        if has_room {
+            self.handed_bytes += bytes;
+        }
+        has_room
+    }
+
+    fn push(&mut self, group: Group) -> u32 {
+        let number = group_number(self.groups.len());
+        self.groups.push(group);
+        self.into.push(number);
+        number
+    }
+
+    /// Joins the events of two groups.
+    fn join(&mut self, group: u32, other: u32) -> u32 {
+        let joined = &mut self.groups[other as usize];
+        let (added, resumes) = (std::mem::take(&mut joined.added), std::mem::take(&mut joined.resumes));
+        let of = &mut self.groups[group as usize];
+        of.added += added;
+        of.resumes.extend(resumes);
+        of.resumes.sort_unstable();
+        self.into[other as usize] = group;
+        group
+    }
+
+    /// The groups that were joined to no other; and for each group the number of the one that its events are in.
+    fn into_plan(self, state_version: u32) -> (Plan, Vec<u32>) {
+        let Self { groups, into, .. } = self;
+        let mut numbers = vec![0; groups.len()];
+        let mut kept = Vec::with_capacity(groups.len());
+        for (number, group) in groups.into_iter().enumerate() {
+            if into[number] as usize == number {
+                numbers[number] = group_number(kept.len());
+                kept.push(group);
+            }
+        }
+        let root = |mut number: usize| {
+            while into[number] as usize != number {
+                number = into[number] as usize;
+            }
+            number
+        };
+        let numbers = (0..numbers.len()).map(|number| numbers[root(number)]).collect();
+        let plan = Plan {
+            groups: kept,
+            state_version,
+        };
+        (plan, numbers)
+    }
+}
+
+impl Plan {
+    /// What the groups start from, one after the other; and how many of these each has, where one has several.
+    fn accumulators(&self, table: &Table) -> (Column, Option<Vec<u32>>) {
+        let mut column = Column::with_capacity(self.groups.len(), 0);
+        for group in &self.groups {
+            self.resumed(table, group)
+                .for_each(|pane| column.push(pane.accumulator));
+            if group.resumes.is_empty() {
+                column.push(&[]);
+            }
+        }
+        let are_several = self.groups.iter().any(|group| group.resumes.len() > 1);
+        let numbers = || self.groups.iter().map(|group| group_number(group.resumes.len().max(1)));
+        (column, are_several.then(|| numbers().collect()))
+    }
+
+    fn resumed<'a>(&self, table: &'a Table, group: &'a Group) -> impl Iterator<Item = Pane<'a>> + use<'a> {
+        let panes = Panes::of(&table.slot(group.slot).entry);
+        group
+            .resumes
+            .iter()
+            .map(move |span| panes.get(*span).expect("what a turn goes on from stays until it ends"))
+    }
+
+    /// The places of accumulators of another state version, by version.
+    fn stale(&self, table: &Table) -> Vec<StaleGroups> {
+        let mut by_version: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        let mut place = 0;
+        for group in &self.groups {
+            for pane in self.resumed(table, group) {
+                if pane.state_version != self.state_version {
+                    by_version.entry(pane.state_version).or_default().push(place);
+                }
+                place += 1;
+            }
+            place += u32::from(group.resumes.is_empty());
+        }
+        stale(by_version)
+    }
+
+    /// Takes effect: `accumulators` are those of the groups, in order.
+    pub fn commit(self, table: &mut Table, accumulators: &Column) -> OpenChange {
+        let mut change = OpenChange::default();
+        for (group, accumulator) in self.groups.iter().zip(accumulators.iter()) {
+            let resumed = group_number(group.resumes.len());
+            change.windows += 1 - i64::from(resumed);
+            change.events += group.added.cast_signed();
+            let pane = Pane {
+                span: group.span,
+                count: group.added,
+                state_version: self.state_version,
+                accumulator,
+            };
+            table.put_pane(group.slot, &group.resumes, pane);
+        }
+        table.sweep();
+        change
+    }
+
+    /// Leaves the table as it was before [`assign`].
+    pub fn abandon(self, table: &mut Table) {
+        table.sweep();
+    }
+}
+
+/// What finishes windows that are closed: the values of `batch` are entries with their panes, as [`Entry::take_due`] gives them.
+///
+/// # Panics
+/// When a value is no such entry: whatever brings back such a batch looks at that.
+#[must_use]
+pub fn finish(batch: &Batch, state_version: u32) -> Finish {
+    let mut windows = Windows::default();
+    let mut accumulators = Column::default();
+    let mut merged = Vec::with_capacity(batch.len());
+    let mut by_version: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for (key, value) in batch.keys.iter().zip(batch.values.to_column().iter()) {
+        let entry = Entry::decode(value).expect("the values of closed windows are entries");
+        windows.keys.push(key);
+        windows.starts.push(entry.start);
+        windows.ends.push(entry.end);
+        windows.counts.push(entry.count);
+        let before = accumulators.len();
+        for pane in Panes::of(&entry) {
+            if pane.state_version != state_version {
+                let place = group_number(accumulators.len());
+                by_version.entry(pane.state_version).or_default().push(place);
+            }
+            accumulators.push(pane.accumulator);
+        }
+        merged.push(group_number(accumulators.len() - before));
+    }
+    let are_several = merged.iter().any(|count| *count > 1);
+    Finish {
+        batch: batch.clone(),
+        windows: Arc::new(windows),
+        accumulators: Arc::new(accumulators),
+        merged: are_several.then(|| Arc::new(merged)),
+        stale: stale(by_version),
+    }
+}
+
+/// A window whose end the watermark has passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueWindow {
+    /// Its bounds, how many events it has, and its panes in place of an accumulator.
+    pub entry: Entry,
+    /// By how much what lies in open windows shrinks.
+    pub change: OpenChange,
+    /// When the next window of the key closes, if there is one.
+    pub next: Option<i64>,
+}
+
+impl Entry {
+    /// Takes out the window that is to close next, if that is by `watermark`; `None` where it is not. The entry has what is left: nothing,
+    /// or when the next window closes.
+    pub fn take_due(&mut self, windows: TimeWindows, watermark: i64) -> Option<DueWindow> {
+        if self.count == 0 || self.end > watermark {
+            return None;
+        }
+        let end = self.end;
+        let (span, keeps): (Span, Box<dyn Fn(Span) -> bool>) = match windows {
+            TimeWindows::Stretches(stretches) => {
+                let start = end - stretches.length_ms;
+                (
+                    Span { start, end },
+                    Box::new(move |pane| stretches.last_end(pane) > end),
+                )
+            }
+            TimeWindows::Session { .. } => {
+                let session = Panes::of(self).map(|session| session.span).find(|span| span.end == end);
+                (
+                    session.unwrap_or(Span { start: end, end }),
+                    Box::new(move |pane| pane.end != end),
+                )
+            }
+        };
+        let within: Vec<Pane<'_>> = Panes::of(self)
+            .filter(|pane| span.start <= pane.span.start && pane.span.start < span.end && pane.span.end <= span.end)
+            .collect();
+        let due = Entry {
+            count: within.iter().map(|pane| pane.count).sum(),
+            start: span.start,
+            end: span.end,
+            state_version: self.state_version,
+            accumulator: SmallVec::from_vec(panes::encode(within)),
+        };
+        let left: Vec<Pane<'_>> = Panes::of(self).filter(|pane| keeps(pane.span)).collect();
+        let before = (Panes::of(self).count(), self.count);
+        let left_count = left.iter().map(|pane| pane.count).sum();
+        let change = OpenChange {
+            windows: i64::try_from(left.len()).unwrap_or(i64::MAX) - i64::try_from(before.0).unwrap_or(i64::MAX),
+            events: u64::cast_signed(left_count) - before.1.cast_signed(),
+        };
+        let next = match windows {
+            TimeWindows::Stretches(stretches) => {
+                let next = stretches.next_end(end);
+                left.iter().map(|pane| pane.span.end.max(next)).min()
+            }
+            TimeWindows::Session { .. } => left.iter().map(|session| session.span.end).min(),
+        };
+        *self = Entry {
+            count: left_count,
+            start: left.first().map_or(0, |pane| pane.span.start),
+            end: next.unwrap_or_default(),
+            state_version: self.state_version,
+            accumulator: SmallVec::from_vec(panes::encode(left)),
+        };
+        Some(DueWindow {
+            entry: due,
+            change,
+            next,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

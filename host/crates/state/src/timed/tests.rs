@@ -1,0 +1,275 @@
+//! Windows in time against a search: events in batches of any size, with windows that close between them, must end in the windows that
+//! sorting all events and looking at each of them gives.
+
+use super::*;
+use crate::{FirstKeys, due_key, split_due_key};
+use dirigo_ground::behind::Behind;
+use dirigo_ground::fields::Fields;
+use dirigo_ground::lineage::{AFTER_ALL, Origin, Ticket};
+use std::collections::BTreeSet;
+
+/// Numbers that are the same for the same seed: xorshift.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: i64) -> i64 {
+        for (left, right) in [(13, 7), (17, 0)] {
+            self.0 ^= self.0 << left;
+            self.0 ^= self.0 >> right.max(1);
+        }
+        i64::try_from(self.0 % bound.unsigned_abs()).expect("it is below the bound")
+    }
+
+    fn size(&mut self, max: usize) -> usize {
+        1 + usize::try_from(self.below(i64::try_from(max).expect("sizes are small"))).expect("it is not negative")
+    }
+}
+
+/// An event: its key, time and position, and the watermark before it.
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    key: u8,
+    time: i64,
+    watermark: i64,
+    number: u8,
+}
+
+/// A closed window: its key, bounds, and the numbers of its events, sorted.
+type Closed = (i64, u8, i64, Vec<u8>);
+
+fn batch(events: &[Event]) -> Batch {
+    let mut keys = Column::default();
+    events.iter().for_each(|event| keys.push(&[event.key]));
+    let behind = (0..).zip(events).filter(|(_, event)| event.time < event.watermark);
+    Batch {
+        times: Arc::new(events.iter().map(|event| event.time).collect()),
+        keys: Arc::new(keys),
+        values: Column::of_empty(events.len()).into(),
+        fields: Fields::default(),
+        positions: Arc::new((0..events.len() as u64).collect()),
+        origin: Origin {
+            behind: Behind::new(behind.map(|(place, event)| (place, event.watermark)).collect()),
+            ..Ticket::detached().into()
+        },
+    }
+}
+
+/// What folds and merges as a guest does: an accumulator is the numbers of its events.
+fn fold(table: &mut Table, windows: TimeWindows, turn: &mut u32, events: &[Event]) -> usize {
+    *turn += 1;
+    let (fold, plan) = assign(table, &batch(events), windows, *turn, 1);
+    assert_eq!(fold.groups.len(), fold.batch.len());
+    let mut parts = fold.accumulators.iter();
+    let several = fold.merged.clone().unwrap_or_default();
+    let groups = plan.groups.len();
+    let mut accumulators: Vec<Vec<u8>> = (0..groups)
+        .map(|group| {
+            let count = several.get(group).map_or(1, |count| *count as usize);
+            parts.by_ref().take(count).flatten().copied().collect()
+        })
+        .collect();
+    assert_eq!(parts.next(), None);
+    for (event, group) in events.iter().zip(fold.groups.iter()) {
+        accumulators[*group as usize].push(event.number);
+    }
+    let mut column = Column::default();
+    accumulators.iter().for_each(|accumulator| column.push(accumulator));
+    plan.commit(table, &column);
+    table.check();
+    fold.batch.len()
+}
+
+/// Closes all windows that are due, in order.
+fn close(table: &mut Table, windows: TimeWindows, watermark: i64, closed: &mut Vec<Closed>) {
+    let mut first = FirstKeys::after(None);
+    table.show_due(watermark, &mut first);
+    let (due, _) = first.into_keys();
+    let mut due: BTreeSet<Box<[u8]>> = due.collect();
+    while let Some(next) = due.pop_first() {
+        let (end, key) = split_due_key(&next);
+        let taken = table.take_due(key, windows, watermark, true).expect("it is due");
+        assert_eq!(taken.entry.end, end);
+        let events = Panes::of(&taken.entry).flat_map(|pane| pane.accumulator.to_vec());
+        let mut events: Vec<u8> = events.collect();
+        events.sort_unstable();
+        assert_eq!(taken.entry.count, events.len() as u64);
+        closed.push((end, key[0], taken.entry.start, events));
+        due.extend(
+            taken
+                .next
+                .filter(|next| *next <= watermark)
+                .map(|next| due_key(next, key).into()),
+        );
+        table.check();
+    }
+    table.show_due(watermark, &mut FirstKeys::after(None));
+    assert!(table.next_due() > watermark || watermark == AFTER_ALL);
+}
+
+/// The same by looking at every event and window.
+fn searched(events: &[Event], windows: TimeWindows) -> (Vec<Closed>, usize) {
+    match windows {
+        TimeWindows::Stretches(stretches) => {
+            let mut found: BTreeMap<(i64, u8), Vec<u8>> = BTreeMap::new();
+            let mut late = 0;
+            for event in events {
+                let ends =
+                    (-700..700).map(|number| stretches.offset_ms + number * stretches.every_ms + stretches.length_ms);
+                let holding = ends.filter(|end| end - stretches.length_ms <= event.time && event.time < *end);
+                let open: Vec<i64> = holding.filter(|end| *end > event.watermark).collect();
+                late += usize::from(open.is_empty());
+                for end in open {
+                    found.entry((end, event.key)).or_default().push(event.number);
+                }
+            }
+            let closed = found.into_iter().map(|((end, key), mut events)| {
+                events.sort_unstable();
+                (end, key, end - stretches.length_ms, events)
+            });
+            (closed.collect(), late)
+        }
+        TimeWindows::Session { gap_ms } => {
+            let mut sessions: Vec<(u8, Span, Vec<u8>)> = Vec::new();
+            let mut late = 0;
+            for event in events {
+                let own = Span {
+                    start: event.time,
+                    end: event.time + gap_ms,
+                };
+                let is_met = |(key, span, _): &(u8, Span, Vec<u8>)| {
+                    *key == event.key && span.end > event.watermark && span.overlaps(own)
+                };
+                let (met, rest): (Vec<_>, Vec<_>) = sessions.into_iter().partition(is_met);
+                sessions = rest;
+                if met.is_empty() && own.end <= event.watermark {
+                    late += 1;
+                    continue;
+                }
+                let span = met.iter().fold(own, |span, (_, other, _)| span.joined(*other));
+                let mut numbers: Vec<u8> = met.into_iter().flat_map(|(_, _, numbers)| numbers).collect();
+                numbers.push(event.number);
+                sessions.push((event.key, span, numbers));
+            }
+            let mut closed: Vec<Closed> = sessions
+                .into_iter()
+                .map(|(key, span, mut numbers)| {
+                    numbers.sort_unstable();
+                    (span.end, key, span.start, numbers)
+                })
+                .collect();
+            closed.sort();
+            (closed, late)
+        }
+    }
+}
+
+#[test]
+fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
+    for seed in 0..2_000_u64 {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let every_ms = 1 + random.below(7);
+        let windows = if random.below(2) == 0 {
+            TimeWindows::Stretches(Stretches {
+                length_ms: every_ms * (1 + random.below(3)) + random.below(2) * (every_ms - 1),
+                every_ms,
+                offset_ms: random.below(every_ms),
+            })
+        } else {
+            TimeWindows::Session {
+                gap_ms: 1 + random.below(7),
+            }
+        };
+        let lateness = random.below(12);
+        let (mut watermark, mut time) = (i64::MIN, 0_i64);
+        let events: Vec<Event> = (0..u8::try_from(random.size(120)).expect("at most 120"))
+            .map(|number| {
+                time += random.below(22) - 10;
+                let before = watermark;
+                watermark = watermark.max(time - lateness);
+                Event {
+                    key: u8::try_from(random.below(3)).expect("three keys"),
+                    time,
+                    watermark: before,
+                    number,
+                }
+            })
+            .collect();
+        let (expected, expected_late) = searched(&events, windows);
+        let mut table = Table::timed_in_epoch(1);
+        let (mut closed, mut late_events, mut turn) = (Vec::new(), 0, 0);
+        let mut rest = &events[..];
+        while !rest.is_empty() {
+            let (next, after) = rest.split_at(random.size(rest.len().min(9)));
+            rest = after;
+            let next_batch = batch(next);
+            let late = late(&next_batch, windows);
+            match windows {
+                TimeWindows::Stretches(_) => {
+                    late_events += late.len();
+                    let kept = (0..).zip(next).filter(|(place, _)| !late.contains(place));
+                    let kept: Vec<Event> = kept.map(|(_, event)| *event).collect();
+                    if !kept.is_empty() {
+                        assert_eq!(fold(&mut table, windows, &mut turn, &kept), kept.len());
+                    }
+                }
+                TimeWindows::Session { gap_ms } => {
+                    let mut next = next;
+                    while !next.is_empty() {
+                        if is_late(&table, &batch(next), 0, gap_ms) {
+                            late_events += 1;
+                            next = &next[1..];
+                            continue;
+                        }
+                        let taken = fold(&mut table, windows, &mut turn, next);
+                        next = &next[taken..];
+                    }
+                }
+            }
+            // The watermark of what is done with, or of less.
+            if random.below(2) == 0 {
+                let reached = rest.first().map_or(watermark, |event| event.watermark);
+                close(&mut table, windows, reached, &mut closed);
+            }
+        }
+        close(&mut table, windows, AFTER_ALL, &mut closed);
+        assert!(table.is_empty());
+        assert_eq!(late_events, expected_late, "seed {seed}: {windows:?}");
+        assert!(
+            closed.is_sorted_by_key(|(end, key, ..)| (*end, *key)),
+            "seed {seed}: they close in order"
+        );
+        closed.sort();
+        assert_eq!(closed, expected, "seed {seed}: {windows:?}");
+    }
+}
+
+#[test]
+fn a_key_whose_windows_left_the_table_is_noted_with_the_next_of_them() {
+    let windows = TimeWindows::Session { gap_ms: 5 };
+    let mut table = Table::timed_in_epoch(1);
+    let event = |key, time, number| Event {
+        key,
+        time,
+        watermark: i64::MIN,
+        number,
+    };
+    fold(
+        &mut table,
+        windows,
+        &mut 0,
+        &[event(1, 20, 0), event(2, 10, 1), event(2, 40, 2)],
+    );
+    assert_eq!(table.take_given_up(), None);
+    let records = table.drain(0);
+    assert_eq!(
+        (records.len(), table.take_given_up(), table.take_given_up()),
+        (2, Some(15), None)
+    );
+    for (key, entry) in records {
+        table.restore(&key, entry.expect("it is open"));
+    }
+    let mut closed = Vec::new();
+    close(&mut table, windows, 30, &mut closed);
+    assert_eq!(closed, [(15, 2, 10, vec![1]), (25, 1, 20, vec![0])]);
+    assert_eq!((table.len(), table.next_due()), (1, 45));
+}
