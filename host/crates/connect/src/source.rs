@@ -179,6 +179,11 @@ pub trait Source: Send {
         self.offset().is_some()
     }
 
+    /// Whether its end is that of what there is to read, which closes windows in time. Not where it is held instead of read.
+    fn ends_its_input(&self) -> bool {
+        true
+    }
+
     /// How far it is, when its size is known.
     fn progress(&self) -> Option<ReadProgress>;
 }

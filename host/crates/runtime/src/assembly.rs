@@ -71,7 +71,7 @@ impl Assembled {
             tenant,
             instances,
             slo_ns: pipeline.slo.map(nanoseconds),
-            sources: line_names(&pipeline, &lines),
+            sources: wiring::line_ids(&pipeline).map(|id| id.as_str().into()).collect(),
             scheduler: host.scheduler.clone(),
             activations: host.activations.clone(),
             store: Arc::new(connectors.store),
@@ -234,15 +234,6 @@ impl Assembled {
 fn event_sinks(pipeline: &Pipeline, quota: &Arc<Quota>) -> (Vec<Arc<EventSink>>, Vec<UnstartedSink>) {
     let sinks = pipeline.sinks.iter();
     sinks.map(|sink| EventSink::new(&sink.id, quota.clone())).unzip()
-}
-
-/// The names of the lines: of the sources, then of the operators with windows in time.
-fn line_names(pipeline: &Pipeline, lines: &Lines) -> Vec<Arc<str>> {
-    let sources = pipeline.sources.iter().map(|source| source.id.as_str().into());
-    let operators = lines
-        .timed()
-        .map(|(place, _)| pipeline.operators[place].id.as_str().into());
-    sources.chain(operators).collect()
 }
 
 /// By source, how late its events may come, where that matters.

@@ -273,6 +273,18 @@ impl Description {
         Layout::parse(self.operators.get(operator)?.layouts.get(&version)?)
     }
 
+    /// Whether the windows of an operator are of time: its entries have panes then.
+    #[must_use]
+    pub fn has_windows_in_time(&self, operator: &str) -> bool {
+        let operator = self.operators.get(operator);
+        operator.is_some_and(|operator| {
+            operator
+                .facets
+                .get("window")
+                .is_some_and(|window| window.get("time").is_some())
+        })
+    }
+
     /// Whether a sink of `new` writes where this pipeline's sink of that name did.
     pub(super) fn has_same_sink(&self, id: &str, new: &Self) -> bool {
         self.sinks.get(id) == new.sinks.get(id)

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::start_error::StartError;
+use super::wiring;
 use dirigo_actor::{CapturedBatch, Operator};
 use dirigo_flow::{Content, EventSink, SavedBatch};
 use dirigo_ground::lineage::{BEFORE_ALL, Progress, ReadBatch, SourceIndex, Ticket};
-use dirigo_pipeline::{Pipeline, Window};
+use dirigo_pipeline::Pipeline;
 use dirigo_state::{Entry, InFlight, Offsets};
 
 /// What was on its way when the last run stopped.
@@ -34,14 +35,7 @@ impl RecoveredBatches {
     pub(super) fn read(stored: Vec<InFlight>, offsets: &Offsets, pipeline: &Pipeline) -> Result<Self, StartError> {
         let operators = pipeline.operators.iter().map(|operator| &operator.id);
         let items: Vec<&String> = operators.chain(pipeline.sinks.iter().map(|sink| &sink.id)).collect();
-        let is_timed = |operator: &&dirigo_pipeline::Operator| operator.window.is_some_and(Window::is_in_time);
-        let timed: Vec<&String> = pipeline
-            .operators
-            .iter()
-            .filter(is_timed)
-            .map(|operator| &operator.id)
-            .collect();
-        let is_source = |id: &String| pipeline.sources.iter().any(|source| source.id == *id) || timed.contains(&id);
+        let is_source = |id: &String| wiring::line_ids(pipeline).any(|line| line == id);
         let read = |InFlight { item, bytes }: InFlight| {
             let saved = SavedBatch::decode(&bytes).filter(holds_what_it_says);
             let saved = saved.ok_or(StartError::Unreadable { what: "batches" })?;

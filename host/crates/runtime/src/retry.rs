@@ -26,6 +26,7 @@ use super::prepare::Prepared;
 use super::recovery::RecoveredBatches;
 use super::replay::entry_bytes;
 use super::start_error::StartError;
+use super::wiring;
 use dirigo_connect::Source;
 use dirigo_connect::sink::Resume;
 use dirigo_connect::source::{self, Intake, Offset, Read, ReadLimit, ReadProgress};
@@ -33,8 +34,9 @@ use dirigo_connectors::records::Extract;
 use dirigo_disk::{self as disk, Disk};
 use dirigo_flow::{Attempts, Content, DeadLetter, DeadLetterOffset, IdRanges, SavedBatch};
 use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::behind::Behind;
 use dirigo_ground::fields::Fields;
-use dirigo_ground::lineage::Ticket;
+use dirigo_ground::lineage::{Origin, Ticket};
 use dirigo_pipeline::{Input, Pipeline};
 use dirigo_state::{self as state, InFlight, Offsets, Snapshot, Store};
 
@@ -205,7 +207,7 @@ pub fn open(
     known.dead_letters = Some(serde_json::to_value(from).expect("a position is plain JSON"));
     let in_flight: Vec<InFlight> = in_flight
         .into_iter()
-        .chain(put_back(gathered.chosen, &prepared, epoch))
+        .chain(put_back(gathered.chosen, &prepared, epoch, &known.watermarks))
         .collect();
     let connectors = connect(host, &disks, &prepared, &place, known, in_flight)?;
     Ok((Some(Opened { prepared, connectors }), gathered.round))
@@ -348,6 +350,10 @@ impl Source for HeldSource {
         self.0.clone()
     }
 
+    fn ends_its_input(&self) -> bool {
+        false
+    }
+
     fn progress(&self) -> Option<ReadProgress> {
         None
     }
@@ -436,7 +442,7 @@ fn choose(letter: DeadLetter, prepared: &Prepared, is_private: bool) -> Result<C
     let Some(operator) = pipeline.operators.iter().position(|operator| operator.id == *id) else {
         return Err(format!("the pipeline has no operator `{id}`"));
     };
-    if !pipeline.sources.iter().any(|source| source.id == event.source) {
+    if !wiring::line_ids(pipeline).any(|id| *id == event.source) {
         return Err(format!("the pipeline has no source `{}`", event.source));
     }
     let content = if letter.window.is_some() {
@@ -497,7 +503,14 @@ fn first_keeper(operator: usize, content: Content, prepared: &Prepared) -> Optio
 
 /// Letters as batches that wait at their operators: those of one operator in the order of their source, and operators
 /// furthest downstream first, as a checkpoint has them.
-fn put_back(mut chosen: Vec<Chosen>, prepared: &Prepared, epoch: u64) -> Vec<InFlight> {
+///
+/// What comes back comes behind all that its source has read: behind that source's watermark, of which `watermarks` has those that matter.
+fn put_back(
+    mut chosen: Vec<Chosen>,
+    prepared: &Prepared,
+    epoch: u64,
+    watermarks: &BTreeMap<String, i64>,
+) -> Vec<InFlight> {
     chosen.sort_by(|a, b| {
         let place = |chosen: &Chosen| (chosen.letter.event.position, chosen.letter.id);
         (&a.letter.event.source, place(a)).cmp(&(&b.letter.event.source, place(b)))
@@ -516,13 +529,20 @@ fn put_back(mut chosen: Vec<Chosen>, prepared: &Prepared, epoch: u64) -> Vec<InF
                 run.iter().for_each(|chosen| column.push(bytes(chosen)));
                 Arc::new(column)
             };
+            let watermark = watermarks.get(&run[0].letter.event.source).copied();
+            let is_behind = |(_, chosen): &(u32, &Chosen)| watermark.is_some_and(|watermark| chosen.time < watermark);
+            let behind = (0..).zip(run).filter(is_behind);
+            let behind = behind.map(|(place, _)| (place, watermark.unwrap_or_default()));
             let batch = Batch {
                 times: Arc::new(run.iter().map(|chosen| chosen.time).collect()),
                 keys: column(|chosen| &chosen.key),
                 values: column(|chosen| &chosen.value).into(),
                 fields: Fields::default(),
                 positions: Arc::new(run.iter().map(|chosen| chosen.letter.event.position).collect()),
-                origin: Ticket::detached().into(),
+                origin: Origin {
+                    behind: Behind::new(behind.collect()),
+                    ..Ticket::detached().into()
+                },
             };
             let source = &run[0].letter.event.source;
             let waiting = InFlight {

@@ -14,6 +14,7 @@ use super::prepare::Prepared;
 use dirigo_disk as disk;
 use dirigo_engine::{Budget, Component, Instance, Setup, Unopened};
 use dirigo_ground::batch::Column;
+use dirigo_pipeline::{Pipeline, Window};
 use dirigo_state::{self as state, Entry, Offsets, Record, Snapshot, Stopped, Store};
 
 /// Entries that are migrated in one call.
@@ -257,7 +258,9 @@ async fn records(
         else {
             return Ok(());
         };
-        if entry.state_version != component.state_version() {
+        let written = component.state_version();
+        let accumulators = entry.accumulators(is_timed(&prepared.pipeline, now));
+        if accumulators.iter().any(|(version, _)| *version != written) {
             *report.migrated.entry(now.to_owned()).or_default() += 1;
             old.entry(now.to_owned()).or_default().push((key.into(), entry));
         } else if now != id {
@@ -267,17 +270,38 @@ async fn records(
     })?;
     for (id, entries) in old {
         let (component, setup) = components[id.as_str()];
-        let migrated = migrate(&id, component, setup, entries).await?;
+        let migrated = migrate(&id, component, setup, entries, is_timed(&prepared.pipeline, &id)).await?;
         state.entry(id).or_default().extend(migrated);
     }
     Ok((state.into_iter().collect(), report))
 }
 
-async fn migrate(id: &str, component: &Component, setup: &Setup, mut entries: Entries) -> Result<Vec<Record>, Error> {
+/// Whether an operator has windows in time.
+fn is_timed(pipeline: &Pipeline, operator: &str) -> bool {
+    let operators = &mut pipeline.operators.iter();
+    let found = operators.find(|candidate| candidate.id == operator);
+    found.is_some_and(|operator| operator.window.is_some_and(Window::is_in_time))
+}
+
+/// An accumulator to be migrated: its entry, and which of the entry's it is.
+struct Stale<'a> {
+    entry: usize,
+    place: usize,
+    from: u32,
+    accumulator: &'a [u8],
+}
+
+async fn migrate(
+    id: &str,
+    component: &Component,
+    setup: &Setup,
+    entries: Entries,
+    is_timed: bool,
+) -> Result<Vec<Record>, Error> {
     let to = component.state_version();
-    let failed = |key: &[u8], from: u32, reason: String| Error::Unmigrated {
+    let failed = |entry: usize, from: u32, reason: String| Error::Unmigrated {
         operator: id.to_owned(),
-        key: String::from_utf8_lossy(key).into_owned(),
+        key: String::from_utf8_lossy(&entries[entry].0).into_owned(),
         from,
         to,
         reason,
@@ -286,42 +310,54 @@ async fn migrate(id: &str, component: &Component, setup: &Setup, mut entries: En
     let mut instance = Instance::activate(component, setup, SLICE_FUEL)
         .await
         .map_err(unopened)?;
-    entries.sort_by_key(|(_, entry)| entry.state_version);
-    let mut records = Vec::with_capacity(entries.len());
-    for same in entries.chunk_by(|(_, one), (_, next)| one.state_version == next.state_version) {
+    let mut written: Vec<Vec<Vec<u8>>> = Vec::with_capacity(entries.len());
+    let mut stale: Vec<Stale<'_>> = Vec::new();
+    for (number, (_, entry)) in entries.iter().enumerate() {
+        let accumulators = entry.accumulators(is_timed);
+        written.push(accumulators.iter().map(|(_, bytes)| bytes.to_vec()).collect());
+        let of_entry = accumulators.into_iter().enumerate();
+        stale.extend(
+            of_entry
+                .filter(|(_, (from, _))| *from != to)
+                .map(|(place, (from, accumulator))| Stale {
+                    entry: number,
+                    place,
+                    from,
+                    accumulator,
+                }),
+        );
+    }
+    stale.sort_by_key(|stale| stale.from);
+    for same in stale.chunk_by(|one, next| one.from == next.from) {
         for batch in same.chunks(BATCH_ENTRIES) {
-            let (
-                first,
-                Entry {
-                    state_version: from, ..
-                },
-            ) = &batch[0];
+            let first = &batch[0];
             let mut accumulators = Column::default();
-            batch
-                .iter()
-                .for_each(|(_, entry)| accumulators.push(&entry.accumulator));
+            batch.iter().for_each(|stale| accumulators.push(stale.accumulator));
             let budget = Budget {
                 total: setup.limits.fuel_per_event.saturating_mul(batch.len() as u64),
                 slice: SLICE_FUEL,
             };
-            let column = match instance.migrate(*from, &accumulators, budget).await {
+            let column = match instance.migrate(first.from, &accumulators, budget).await {
                 Ok(Ok(column)) => column,
                 Ok(Err(failures)) => {
                     let failure = &failures[0];
-                    let (key, _) = &batch[failure.index as usize];
-                    return Err(failed(key, *from, failure.message.clone()));
+                    let stale = &batch[failure.index as usize];
+                    return Err(failed(stale.entry, stale.from, failure.message.clone()));
                 }
-                Err(trap) => return Err(failed(first, *from, format!("{} (or one after it)", trap.reason))),
+                Err(trap) => {
+                    let reason = format!("{} (or one after it)", trap.reason);
+                    return Err(failed(first.entry, first.from, reason));
+                }
             };
-            records.extend(batch.iter().zip(column.iter()).map(|((key, entry), accumulator)| {
-                let entry = Entry {
-                    state_version: to,
-                    accumulator: accumulator.into(),
-                    ..entry.clone()
-                };
-                (key.clone(), Some(entry))
-            }));
+            for (stale, accumulator) in batch.iter().zip(column.iter()) {
+                written[stale.entry][stale.place] = accumulator.to_vec();
+            }
         }
     }
-    Ok(records)
+    let records = entries.iter().zip(&written);
+    let records = records.map(|((key, entry), accumulators)| {
+        let entry = entry.with_accumulators(is_timed, accumulators, to);
+        (key.clone(), Some(entry))
+    });
+    Ok(records.collect())
 }

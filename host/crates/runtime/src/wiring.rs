@@ -66,6 +66,14 @@ pub(super) fn sources_of_operators(pipeline: &Pipeline) -> Vec<BTreeSet<SourceIn
     of_operators
 }
 
+/// The names of the lines: of the sources, then of the operators with windows in time.
+pub(super) fn line_ids(pipeline: &Pipeline) -> impl Iterator<Item = &String> {
+    let is_timed = |operator: &&dirigo_pipeline::Operator| operator.window.is_some_and(Window::is_in_time);
+    let timed = pipeline.operators.iter().filter(is_timed);
+    let sources = pipeline.sources.iter().map(|source| &source.id);
+    sources.chain(timed.map(|operator| &operator.id))
+}
+
 /// For each sink the sources whose events can come to it.
 pub(super) fn sources_of_sinks(pipeline: &Pipeline) -> Vec<Vec<SourceIndex>> {
     let of_operators = sources_of_operators(pipeline);

@@ -146,6 +146,41 @@ impl<'a> Iterator for Panes<'a> {
     }
 }
 
+impl Entry {
+    /// The accumulators of an operator's entry, each with the state version that it was written by: that of its window, or those of its
+    /// panes where windows are of time.
+    #[must_use]
+    pub fn accumulators(&self, is_timed: bool) -> Vec<(u32, &[u8])> {
+        if is_timed {
+            let panes = Panes::of(self);
+            panes.map(|pane| (pane.state_version, pane.accumulator)).collect()
+        } else {
+            vec![(self.state_version, &self.accumulator)]
+        }
+    }
+
+    /// The entry with others in place of [these](Self::accumulators), as many and in their order, all written by `state_version`.
+    #[must_use]
+    pub fn with_accumulators(&self, is_timed: bool, accumulators: &[Vec<u8>], state_version: u32) -> Self {
+        let panes = |accumulators: &[Vec<u8>]| {
+            let panes = Panes::of(self).zip(accumulators);
+            encode(panes.map(|(pane, accumulator)| Pane {
+                state_version,
+                accumulator,
+                ..pane
+            }))
+        };
+        Self {
+            state_version,
+            accumulator: match accumulators {
+                [only] if !is_timed => only.as_slice().into(),
+                several => panes(several).into(),
+            },
+            ..self.clone()
+        }
+    }
+}
+
 /// The panes of an entry as JSON: of each its `start`, `end`, `count` and `accumulator`, as `show` has it.
 #[must_use]
 pub fn shown(entry: &Entry, mut show: impl FnMut(Pane<'_>) -> Value) -> Value {

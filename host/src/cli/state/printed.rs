@@ -18,11 +18,13 @@ pub(super) struct PrintedEntry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key_base64: Option<String>,
     pub(super) count: u64,
+    /// The least time of the window, or of all that are open where they are of time.
     pub(super) start: i64,
+    /// The greatest time of the window; or when the next one closes, where they are of time.
     pub(super) end: i64,
     /// That of the operator which wrote the accumulator.
     pub(super) state_version: u32,
-    /// As JSON where its layout is known, else in base64.
+    /// As JSON where its layout is known, else in base64; of windows in time a list.
     pub(super) accumulator: Value,
     /// The accumulator, if its layout is not known and it is JSON or text.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,8 +40,19 @@ impl<'a> PrintedEntry<'a> {
         description: Option<&Description>,
     ) -> Self {
         let text = text(key);
-        let layout = description.and_then(|description| description.layout(operator, entry.state_version));
-        let decoded = layout.and_then(|layout| layout.decode(&entry.accumulator));
+        let decode = |version: u32, accumulator: &[u8]| {
+            let layout = description.and_then(|description| description.layout(operator, version));
+            layout.and_then(|layout| layout.decode(accumulator))
+        };
+        let is_timed = description.is_some_and(|description| description.has_windows_in_time(operator));
+        let decoded = if is_timed {
+            Some(state::shown_panes(entry, |pane| {
+                let decoded = decode(pane.state_version, pane.accumulator);
+                decoded.unwrap_or_else(|| BASE64_STANDARD.encode(pane.accumulator).into())
+            }))
+        } else {
+            decode(entry.state_version, &entry.accumulator)
+        };
         Self {
             pipeline,
             operator,

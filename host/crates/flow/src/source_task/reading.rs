@@ -215,9 +215,10 @@ impl SourceTask {
             }
             Read::End => {
                 self.source_handle.is_read_up.store(true, Ordering::SeqCst);
-                self.source_handle
-                    .progress
-                    .pass_time(self.source_handle.index, AFTER_ALL);
+                if self.source_handle.source.lock().ends_its_input() {
+                    let progress = &self.source_handle.progress;
+                    progress.pass_time(self.source_handle.index, AFTER_ALL);
+                }
                 Ok(ReadStep::Ended)
             }
         }
