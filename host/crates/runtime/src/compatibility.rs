@@ -254,7 +254,7 @@ impl Description {
         let of_gone = waiting
             .of
             .iter()
-            .filter(|(id, _)| !new.sources.contains_key(*id) && !self.sources.contains_key(*id));
+            .filter(|(id, _)| !new.brings_events(id) && !self.brings_events(id));
         found.extend(of_gone.map(|(id, events)| {
             let were = if *events == 1 {
                 "was on its way"
@@ -283,6 +283,11 @@ impl Description {
                 .get("window")
                 .is_some_and(|window| window.get("time").is_some())
         })
+    }
+
+    /// Whether events come of what has that name: it is a source, or an operator with windows in time.
+    fn brings_events(&self, id: &str) -> bool {
+        self.sources.contains_key(id) || self.has_windows_in_time(id)
     }
 
     /// Whether a sink of `new` writes where this pipeline's sink of that name did.
