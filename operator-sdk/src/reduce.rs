@@ -63,7 +63,11 @@ use crate::{
 /// The host closes a count window with the batch that completes it: [`add`](Reduce::add) for each event, then
 /// [`finish`](Reduce::finish) once. A window that is incomplete when the input ends is finished where the pipeline file says
 /// `partial = "emit"`, by any instance of the operator, with fewer events in [`Window::count`] than the file says; else it emits
-/// nothing, and waits for the next run if the state is kept. The host never calls [`merge`](Reduce::merge) yet.
+/// nothing, and waits for the next run if the state is kept.
+///
+/// Windows in event time close once a watermark has passed their end: then the host calls [`finish`](Reduce::finish). Before that it joins
+/// accumulators with [`merge`](Reduce::merge): those of the stretches of time that a sliding window is made of, and those of sessions that
+/// an event has joined.
 ///
 /// # When the accumulator changes
 /// State outlives the component that wrote it. A change of [`Accumulator`](Reduce::Accumulator), of the name, type or place of a
@@ -166,14 +170,13 @@ pub trait Reduce: Sized {
     /// added anew.
     fn add(&mut self, accumulator: &mut Self::Accumulator, event: &Self::Event) -> Result<()>;
 
-    /// Merges two accumulators; the events of `left` came before those of `right`.
+    /// Merges two accumulators: those of two stretches of time, the earlier one on the left, or of two sessions that have become one.
     ///
-    /// The contract requires it, and [`Tester::reduce_parts`](crate::testing::Tester::reduce_parts) checks it, but this
-    /// version of the host never calls it.
+    /// How often and in which pairs neighbours are merged is up to the host, so the result must not depend on it:
+    /// [`Tester::reduce_parts`](crate::testing::Tester::reduce_parts) checks that.
     fn merge(&mut self, left: Self::Accumulator, right: Self::Accumulator) -> Self::Accumulator;
 
-    /// What the window emits, once its last event is in; or what there is of it when the input ends, where the pipeline file says
-    /// `partial = "emit"`.
+    /// What the window emits once it closes.
     ///
     /// # Errors
     /// Rejects the window: it becomes a dead letter.

@@ -15,6 +15,7 @@ import pathlib
 import tomllib
 
 HERE = pathlib.Path(__file__).resolve().parent
+DAY_MS = 86_400_000
 EXAMPLE = HERE.parent.parent / "examples" / "city-temperatures.toml"
 
 
@@ -26,19 +27,18 @@ def milliseconds(text):
 def averages(pipeline, readings):
     celsius, warm, average = (operator for operator in pipeline["operator"])
     scale, offset = celsius["config"]["scale"], celsius["config"]["offset"]
-    threshold, size = warm["config"]["threshold"], average["window"]["count"]
+    threshold = warm["config"]["threshold"]
+    assert average["window"] == {"tumbling": "1d"}
     windows = {}
     for reading in readings:
         temperature = reading["temp_f"] * scale + offset
         if not temperature > threshold:
             continue
-        window = windows.setdefault(reading["station"], [])
-        window.append((temperature, milliseconds(reading["time"])))
-        if len(window) == size:
-            mean = sum(fractions.Fraction(value) for value, _ in window) / size
-            start, end = window[0][1], window[-1][1]
-            yield {"key": reading["station"], "avg": float(mean), "count": size, "start": start, "end": end}
-            window.clear()
+        start = milliseconds(reading["time"]) // DAY_MS * DAY_MS
+        windows.setdefault((start, reading["station"]), []).append(temperature)
+    for (start, station), window in sorted(windows.items()):
+        mean = sum(map(fractions.Fraction, window)) / len(window)
+        yield {"key": station, "avg": float(mean), "count": len(window), "start": start, "end": start + DAY_MS}
 
 
 def main():

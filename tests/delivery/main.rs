@@ -30,6 +30,7 @@ mod outputs;
 mod partial;
 mod parts;
 mod real_data;
+mod real_time;
 mod resume;
 mod shapes;
 mod state_directory;
