@@ -36,10 +36,10 @@ impl Shape {
 /// By key, the windows in the order in which they close: each is the sorted numbers of its events.
 type Windows = BTreeMap<String, Vec<Vec<u64>>>;
 
-/// The windows of events and how many of these are late, by looking at each of them.
-fn oracle(events: &[Event], shape: Shape, lateness: i64) -> (Windows, u64) {
+/// The windows of events and which of these are late, by looking at each of them.
+fn oracle(events: &[Event], shape: Shape, lateness: i64) -> (Windows, Vec<u64>) {
     let mut watermark = i64::MIN;
-    let mut late = 0;
+    let mut late = Vec::new();
     // By end and key.
     let mut closed: Vec<(i64, u64, Vec<u64>)> = Vec::new();
     let mut by_end: BTreeMap<(i64, u64), Vec<u64>> = BTreeMap::new();
@@ -60,7 +60,7 @@ fn oracle(events: &[Event], shape: Shape, lateness: i64) -> (Windows, u64) {
                     .map(|start| start + length)
                     .filter(|end| *end > watermark)
                     .collect();
-                late += u64::from(open.is_empty());
+                late.extend(open.is_empty().then_some(number));
                 for end in open {
                     by_end.entry((end, event.key)).or_default().push(number);
                 }
@@ -79,7 +79,7 @@ fn oracle(events: &[Event], shape: Shape, lateness: i64) -> (Windows, u64) {
                     !is_met
                 });
                 if sessions.len() == before && own_end <= watermark {
-                    late += 1;
+                    late.push(number);
                 } else {
                     sessions.push((event.key, start, end, numbers));
                 }
@@ -117,11 +117,29 @@ fn events(count: usize, keys: u64, random: &mut Random) -> Vec<Event> {
 }
 
 fn lines(events: &[Event]) -> String {
+    let all: Vec<u64> = (0..events.len() as u64).collect();
+    listed_lines(events, &all)
+}
+
+/// The lines of the events with these numbers.
+fn listed_lines(events: &[Event], numbers: &[u64]) -> String {
     let mut lines = String::new();
-    for (number, Event { key, time }) in events.iter().enumerate() {
+    for number in numbers {
+        let Event { key, time } = events[usize::try_from(*number).unwrap()];
         writeln!(lines, "{{\"n\":{number},\"key\":\"k-{key}\",\"t\":{time}}}").unwrap();
     }
     lines
+}
+
+/// By key, the numbers of events in their order.
+fn numbers_by_key(lines: &str) -> BTreeMap<String, Vec<u64>> {
+    let mut numbers: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for line in lines.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let key = event["key"].as_str().unwrap().to_owned();
+        numbers.entry(key).or_default().push(event["n"].as_u64().unwrap());
+    }
+    numbers
 }
 
 /// A pipeline with windows that list their events. `more` stands in the operator, `sink` in the sink.
@@ -149,6 +167,12 @@ fn listing(shape: Shape, lateness: i64, more: &str, sink: &str) -> Folder {
         kind = "file"
         path = "out.jsonl"
         {sink}
+        [[sink]]
+        id = "too-late"
+        kind = "file"
+        path = "late.jsonl"
+        inputs = ["list.late"]
+        {sink}
         "#,
         guest("reduce").display(),
         shape.written()
@@ -166,6 +190,84 @@ fn listed(folder: &Folder) -> Windows {
         windows.entry(key).or_default().push(numbers);
     }
     windows
+}
+
+/// A pipeline of two sources whose events are counted by key and second, `more` being said of the second one.
+fn two_sources(more: &str) -> Folder {
+    Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "p"
+        [[source]]
+        id = "first"
+        kind = "file"
+        path = "first.jsonl"
+        key = "/key"
+        time = "/t"
+        [[source]]
+        id = "second"
+        kind = "stdin"
+        key = "/key"
+        time = "/t"
+        {more}
+        [[operator]]
+        id = "count"
+        component = "builtin:reduce"
+        inputs = ["first", "second"]
+        window = {{ tumbling = "1s" }}
+        config = {{ field = "n", aggregate = "count" }}
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        "#
+    ))
+}
+
+/// Waits until a sink has written so many lines.
+fn await_lines(folder: &Folder, count: usize) {
+    let written = || std::fs::read_to_string(folder.path("out.jsonl")).unwrap_or_default();
+    while written().matches('\n').count() < count {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_silent_source_holds_windows_back_unless_it_is_idle() {
+    let event = |t: i64| format!("{{\"n\":{t},\"key\":\"k\",\"t\":{t}}}\n");
+    let counts = |folder: &Folder| -> Vec<(i64, i64)> {
+        let lines = folder.json_lines("out.jsonl");
+        let pair = |line: &Value| (line["start"].as_i64().unwrap(), line["count"].as_i64().unwrap());
+        lines.iter().map(pair).collect()
+    };
+    // Without `idle` the windows wait for both ends.
+    let folder = two_sources("");
+    folder.write("first.jsonl", [500, 1_500, 2_500].map(event).concat());
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
+    running.say(&event(600));
+    running.say(&event(1_700));
+    await_lines(&folder, 1);
+    assert_eq!(counts(&folder), [(0, 2)]);
+    running.hang_up();
+    running.finish().succeeds();
+    assert_eq!(counts(&folder), [(0, 2), (1_000, 2), (2_000, 1)]);
+
+    // With it, they go on without the silent one; what that brings later may be too late.
+    let folder = two_sources("idle = \"20ms\"");
+    folder.write("first.jsonl", [500, 1_500, 2_500].map(event).concat());
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
+    await_lines(&folder, 2);
+    assert_eq!(
+        counts(&folder),
+        [(0, 1), (1_000, 1)],
+        "the last second may have more events"
+    );
+    running.say(&event(700));
+    running.say(&event(2_600));
+    running.hang_up();
+    let finished = running.finish();
+    assert_eq!(finished.succeeds().operator("count", "late"), 1);
+    assert_eq!(counts(&folder), [(0, 1), (1_000, 1), (2_000, 2)]);
 }
 
 const SHAPES: [Shape; 5] = [
@@ -196,8 +298,17 @@ fn windows_hold_what_the_oracle_finds_at_any_number_of_workers_and_what_is_late_
             let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(workers).finish();
             let summary = finished.succeeds();
             let what = format!("{shape:?}, {workers} workers, lateness {lateness}, {more}");
-            assert_eq!(summary.operator("list", "late"), late, "{what}");
-            assert_eq!(summary.operator("list", "absorbed") + late, 4_000, "{what}");
+            assert_eq!(summary.operator("list", "late"), late.len() as u64, "{what}");
+            assert_eq!(
+                summary.operator("list", "absorbed") + late.len() as u64,
+                4_000,
+                "{what}"
+            );
+            assert_eq!(
+                numbers_by_key(&folder.read("late.jsonl")),
+                numbers_by_key(&listed_lines(&events, &late)),
+                "{what}"
+            );
             let windows: usize = expected.values().map(Vec::len).sum();
             assert_eq!(summary.operator("list", "windows"), windows as u64, "{what}");
             assert!(
@@ -206,7 +317,7 @@ fn windows_hold_what_the_oracle_finds_at_any_number_of_workers_and_what_is_late_
                 listed(&folder)
             );
             if lateness == 500 {
-                assert_eq!(late, 0, "nothing comes so late: {what}");
+                assert_eq!(late.len(), 0, "nothing comes so late: {what}");
             }
         }
     }
@@ -248,12 +359,19 @@ fn a_run_that_is_killed_again_and_again_closes_each_window_once_and_drops_what_i
     let mut random = Random(seed);
     for shape in [Shape::Tumbling(50), Shape::Sliding(60, 20), Shape::Session(30)] {
         let events = events(30_000, 23, &mut random);
-        let (expected, _) = oracle(&events, shape, 40);
+        let (expected, late) = oracle(&events, shape, 40);
+        assert!(!late.is_empty());
         let folder = listing(shape, 40, "", "order = \"key\"");
         folder.write("events.jsonl", lines(&events));
         let killed = kill(&folder, kills, &mut random);
         println!("{shape:?}: {killed} kills");
         assert!(listed(&folder) == expected, "{shape:?} after {killed} kills");
+        let found = numbers_by_key(&folder.read("late.jsonl"));
+        assert_eq!(
+            found,
+            numbers_by_key(&listed_lines(&events, &late)),
+            "{shape:?} after {killed} kills"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! The summary of a run, for people.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use dirigo::pipeline::Severity;
 use dirigo::printable;
@@ -161,6 +162,15 @@ fn of_operator(operator: &OperatorSummary, pipeline: &PipelineSummary) -> String
         let lie = if open.events == 1 { "lies" } else { "lie" };
         let are = if open.windows == 1 { "is" } else { "are" };
         let _ = write!(said, "; {events} {lie} in {windows} that {are} still open");
+    }
+    if let Some(time) = operator.event_time.as_ref().filter(|_| operator.open_windows.is_some()) {
+        let _ = match time.behind_ms {
+            Some(behind_ms @ 1..) => {
+                let behind = humantime::format_duration(Duration::from_millis(behind_ms.unsigned_abs()));
+                write!(said, ", which wait for `{}`, {behind} behind", time.held_back_by)
+            }
+            _ => write!(said, ", which wait for `{}`", time.held_back_by),
+        };
     }
     if counts.windows > 0 {
         let _ = write!(said, "; {} closed in time", counted(counts.windows, "window"));

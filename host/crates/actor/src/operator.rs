@@ -55,6 +55,7 @@ pub struct Operator {
     resumed_in_windows: AtomicU64,
     pub(super) slice_lengths: SliceLengths,
     pub(super) edges: Vec<Edge>,
+    late_edges: Vec<Edge>,
     pub(super) gate: Gate<Waker>,
     dead_letter_setup: Arc<OperatorSetup>,
     rekey: Option<Extract>,
@@ -148,6 +149,12 @@ impl Operator {
         &self.edges
     }
 
+    /// Where events go that come too late for its windows in time.
+    #[must_use]
+    pub fn late_edges(&self) -> &[Edge] {
+        &self.late_edges
+    }
+
     /// What waits for it.
     #[must_use]
     pub fn gate(&self) -> &Gate<Waker> {
@@ -173,13 +180,19 @@ impl Operator {
         Edge::send_all(&self.edges, batch);
     }
 
+    /// Hands events on that come too late for its windows.
+    pub(super) fn forward_late(&self, batch: Batch) {
+        counters::add(&self.counters.late, batch.len());
+        Edge::send_all(&self.late_edges, batch);
+    }
+
     /// Whether its outputs would add to something full; if so, `runnable` is scheduled once there is room.
     pub(super) fn must_wait(&self, runnable: &Runnable) -> bool {
         let dead_letters = self.context.dead_letters.gate();
         if dead_letters.is_full() && dead_letters.wait(runnable.waker()) {
             return true;
         }
-        Edge::must_wait(&self.edges, || runnable.waker())
+        Edge::must_wait(&self.edges, || runnable.waker()) || Edge::must_wait(&self.late_edges, || runnable.waker())
     }
 
     /// What events take from here to a sink, in ns: own turn and the longest way after it.

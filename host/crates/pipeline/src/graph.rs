@@ -15,6 +15,9 @@ use super::{order, raw, suggest};
 /// How many operators of a circle are named: more do not fit a line.
 const CYCLE_SHOWN_MAX: usize = 12;
 
+/// What stands behind the id of an operator where its late events are meant.
+const LATE: &str = ".late";
+
 /// The most paths that lead from a source to one operator or sink, and to all of them together: so often is an event delivered. Ten layers of two operators that each read both of the layer before make a thousand paths, and a layer
 /// more doubles them. A pipeline of a thousand operators in a row has as many deliveries.
 const PATHS_MAX: u64 = 1_000;
@@ -38,6 +41,8 @@ struct Item<'a> {
     /// Where its table starts, which is what "listed before" means.
     table: Span,
     inputs: &'a Field<Vec<At<String>>>,
+    /// Whether it has windows in time.
+    is_timed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,7 +115,10 @@ fn items(file: &raw::File) -> Vec<Item<'_>> {
     let operators = list(&file.operator)
         .iter()
         .enumerate()
-        .map(|(index, At { value, .. })| item(Role::Operator(index), &value.id, value.place, &value.inputs));
+        .map(|(index, At { value, .. })| Item {
+            is_timed: value.window.given().is_some_and(|window| window.value.is_in_time()),
+            ..item(Role::Operator(index), &value.id, value.place, &value.inputs)
+        });
     let sinks = list(&file.sink)
         .iter()
         .enumerate()
@@ -128,6 +136,7 @@ fn item<'a>(role: Role, id: &'a Field<Name>, table: Span, inputs: &'a Field<Vec<
         place,
         table,
         inputs,
+        is_timed: false,
     }
 }
 
@@ -209,6 +218,9 @@ fn reference(
     problems: &mut Problems,
 ) -> Option<Input> {
     let id = at.value.as_str();
+    if let Some(operator) = id.strip_suffix(LATE) {
+        return late(item, operator, at, names, problems);
+    }
     let Some(target) = names.get(id) else {
         let problem = Diagnostic::error(format!("there is no source or operator `{id}`")).at(at.place, "unknown id");
         let help = (!problems.is_full()).then(|| suggest::help(id, &ids_for(item, names), "there are"));
@@ -221,6 +233,37 @@ fn reference(
             Diagnostic::error(format!("{} is its own input", item.described())).at(at.place, "a cycle of one")
         }
         Some(input) => return Some(input),
+    };
+    problems.push(problem);
+    None
+}
+
+/// The events that come too late for the windows of an operator.
+fn late(
+    item: &Item<'_>,
+    operator: &str,
+    at: &At<String>,
+    names: &HashMap<&str, &Item<'_>>,
+    problems: &mut Problems,
+) -> Option<Input> {
+    let target = names.get(operator);
+    let problem = match target.map(|target| (target.role, target.is_timed)) {
+        Some((Role::Operator(_), true)) if target.is_some_and(|target| target.role == item.role) => {
+            Diagnostic::error(format!("{} is its own input", item.described())).at(at.place, "a cycle of one")
+        }
+        Some((Role::Operator(index), true)) => return Some(Input::Late(index)),
+        Some(_) => Diagnostic::error(format!("nothing is late for `{operator}`"))
+            .at(at.place, "it has no windows in time")
+            .help("`.late` behind the id of an operator with windows in time stands for the events that come too late for them"),
+        None => {
+            let timed = names.iter().filter(|(_, other)| other.is_timed).map(|(id, _)| *id);
+            let mut timed: Vec<&str> = timed.collect();
+            timed.sort_unstable();
+            let help = (!problems.is_full()).then(|| suggest::help(operator, &timed, "windows in time are those of"));
+            Diagnostic::error(format!("there is no operator `{operator}`"))
+                .at(at.place, "unknown id")
+                .help_if(help)
+        }
     };
     problems.push(problem);
     None
@@ -258,7 +301,7 @@ fn order(
 
 fn operator(input: Input) -> Option<usize> {
     match input {
-        Input::Operator(index) => Some(index),
+        Input::Operator(index) | Input::Late(index) => Some(index),
         Input::Source(_) => None,
     }
 }
@@ -339,6 +382,9 @@ fn bound_paths(order: &[usize], items: &[Item<'_>], edges: &HashMap<Role, Vec<In
         if let Some(output) = role.as_input() {
             paths.insert(output, own);
         }
+        if let Role::Operator(index) = role {
+            paths.insert(Input::Late(index), own);
+        }
     }
 }
 
@@ -350,6 +396,7 @@ fn numbered(order: &[usize], items: &[Item<'_>], edges: &HashMap<Role, Vec<Input
             Input::Source(index) => Some(Input::Source(*index)),
             // An operator of a cycle has no place; the pipeline is refused.
             Input::Operator(index) => places.get(index).copied().map(Input::Operator),
+            Input::Late(index) => places.get(index).copied().map(Input::Late),
         };
         edges.get(role).into_iter().flatten().filter_map(number).collect()
     };

@@ -100,6 +100,8 @@ pub enum Input {
     Source(usize),
     /// `operators[i]`.
     Operator(usize),
+    /// The events that come too late for the windows in time of `operators[i]`.
+    Late(usize),
 }
 
 /// Where events enter.

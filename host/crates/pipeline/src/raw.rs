@@ -199,7 +199,8 @@ section! {
         /// "builtin:map", "builtin:filter", "builtin:reduce", "builtin:window", or the path of a `.wasm` file relative
         /// to the folder of the pipeline file.
         component: String,
-        /// The ids of the sources and operators that feed it. Default: the one listed before it.
+        /// The ids of the sources and operators that feed it. `ID.late` stands for the events that come too late for the windows in time of an
+        /// operator. Default: the one listed before it.
         inputs: Vec<At<String>>,
         /// What the component is opened with. `{ env = "NAME" }` stands for the value of an environment variable.
         config: Object,
@@ -257,6 +258,13 @@ section! {
         /// What others call windows of event time.
         #[schemars(skip)]
         duration: Any,
+    }
+}
+
+impl Window {
+    /// Whether it says anything of windows in event time.
+    pub(super) fn is_in_time(&self) -> bool {
+        !(self.tumbling.is_absent() && self.sliding.is_absent() && self.session.is_absent())
     }
 }
 

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::closing::{enter, send};
 use super::graph::Graph;
+use super::summary::EventTimeSummary;
 use super::wiring::{self, Lines};
 use dirigo_actor::{DueKeys, Operator};
-use dirigo_ground::lineage::{AFTER_ALL, Progress, SourceIndex};
+use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, Progress, SourceIndex};
 use dirigo_pipeline::{Input, Pipeline};
 use dirigo_state::Error;
 
@@ -140,6 +141,25 @@ impl EventTime {
         Ok((has_begun, true))
     }
 
+    /// How far event time has come for an operator, if it has windows in time and is not at the end of its input.
+    pub(super) fn summary(&self, graph: &Graph, operator: &str) -> Option<EventTimeSummary> {
+        let timed = self.operators.iter().find(|timed| timed.operator.id() == operator)?;
+        let lines = timed
+            .inputs
+            .iter()
+            .filter_map(|line| Some((self.progress.time(*line)?, *line)));
+        let ((watermark, _), held_back_by) = lines.clone().min()?;
+        let furthest = lines.map(|((_, read), _)| read).filter(|read| *read != AFTER_ALL).max();
+        let known = |watermark: i64| Some(watermark).filter(|watermark| *watermark != BEFORE_ALL);
+        (watermark != AFTER_ALL).then(|| EventTimeSummary {
+            watermark: known(watermark),
+            behind_ms: known(watermark)
+                .zip(furthest)
+                .map(|(own, furthest)| furthest.saturating_sub(own).max(0)),
+            held_back_by: graph.context.sources[usize::from(held_back_by)].to_string(),
+        })
+    }
+
     /// How often to look which sources are silent, where some hold nobody back then.
     pub(super) fn idle_interval(&self, pipeline: &Pipeline) -> Option<Duration> {
         let idle = pipeline.sources.iter().filter_map(|source| source.idle).min()?;
@@ -163,7 +183,7 @@ fn before(pipeline: &Pipeline, place: usize) -> BTreeSet<String> {
     let mut places = vec![place];
     while let Some(place) = places.pop() {
         for input in &pipeline.operators[place].inputs {
-            if let Input::Operator(place) = input
+            if let Input::Operator(place) | Input::Late(place) = input
                 && before.insert(pipeline.operators[*place].id.clone())
             {
                 places.push(*place);

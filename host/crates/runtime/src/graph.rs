@@ -282,13 +282,22 @@ impl Graph {
             .iter()
             .zip(&self.source_edges)
             .map(|(source_handle, edges)| (source_handle.id.as_str(), &edges[..]));
-        let from_operators = self.operators.iter().map(|operator| (operator.id(), operator.edges()));
+        let from_sources = from_sources.map(|(id, edges)| (id.to_owned(), edges));
+        let from_operators = self
+            .operators
+            .iter()
+            .map(|operator| (operator.id().to_owned(), operator.edges()));
+        let late = self
+            .operators
+            .iter()
+            .map(|operator| (format!("{}.late", operator.id()), operator.late_edges()));
         from_sources
             .chain(from_operators)
+            .chain(late)
             .flat_map(|(from, edges)| {
                 edges.iter().map(move |edge| {
                     let (sent, received) = edge.counts();
-                    let (from, to) = (from.to_owned(), edge.receiver_id().to_owned());
+                    let (from, to) = (from.clone(), edge.receiver_id().to_owned());
                     EdgeSummary {
                         from,
                         to,
@@ -311,6 +320,7 @@ impl Graph {
             open_windows: Some(operator.open_windows())
                 .filter(|(windows, _)| *windows > 0)
                 .map(|(windows, events)| OpenWindowsSummary { windows, events }),
+            event_time: self.time.summary(self, operator.id()),
             metrics: operator.metrics(),
         }
     }

@@ -348,15 +348,14 @@ fn check_kind(found: Kind, window: Option<Window>) -> Result<(), Error> {
 
 /// What to ask of a component that has been activated.
 fn request(component: &Component, batch: &Batch, table: &mut Table, window: Option<Window>) -> (Request, Option<Plan>) {
-    let version = component.state_version();
     match window {
         None => (Request::Batch(batch.clone()), None),
         Some(Window::Count(size)) => {
-            let (fold, plan) = windows::assign(table, batch, size, 1, version);
+            let (fold, plan) = windows::assign(table, batch, size, 1, component.state_version());
             (Request::Fold(fold), Some(Plan::Count(plan)))
         }
         Some(Window::Time(windows)) => {
-            let (fold, plan) = timed::assign(table, batch, windows, 1, version);
+            let (fold, plan) = timed::assign(table, batch, windows, 1, component.state_version());
             (Request::Fold(fold), Some(Plan::Time(plan)))
         }
     }

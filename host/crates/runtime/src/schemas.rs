@@ -23,7 +23,7 @@ pub(super) fn problems(loaded: &Loaded, components: &[(Component, Setup)]) -> Di
     let mut leaving: Vec<Known<'_>> = Vec::new();
     for (operator, (component, setup)) in loaded.pipeline.operators.iter().zip(components) {
         let arriving = operator.inputs.iter().map(|input| match input {
-            Input::Source(_) => Known::default(),
+            Input::Source(_) | Input::Late(_) => Known::default(),
             Input::Operator(index) => leaving[*index].clone(),
         });
         let arriving: Vec<Known<'_>> = arriving.collect();

@@ -244,9 +244,23 @@ pub struct OperatorSummary {
     /// What lies in windows that are still open: of the events that were absorbed, those that have led to no output yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_windows: Option<OpenWindowsSummary>,
+    /// How far event time has come for its windows, while more is to come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_time: Option<EventTimeSummary>,
     /// What its guests counted.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
+}
+
+/// How far event time has come for an operator, and what it waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EventTimeSummary {
+    /// Its watermark, ms since the epoch; none where a source has read nothing.
+    pub watermark: Option<i64>,
+    /// How far that is behind the furthest watermark of what comes to it, in ms.
+    pub behind_ms: Option<i64>,
+    /// The source, or the operator with windows in time, that has come least far.
+    pub held_back_by: String,
 }
 
 /// Windows that are open at the end of a run.

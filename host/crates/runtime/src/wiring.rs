@@ -22,11 +22,13 @@ pub(super) fn connect(
     let all = pipeline.operators.iter().zip(components).enumerate().rev();
     for (index, (operator, (component, setup))) in all {
         let edges = edges_from(pipeline, Input::Operator(index), &operators, event_sinks);
+        let late_edges = edges_from(pipeline, Input::Late(index), &operators, event_sinks);
         let options = OperatorOptions {
             operator: operator.clone(),
             component,
             setup: setup.with_quota(&context.instances.quota),
             workers,
+            late_edges,
         };
         operators.insert(0, Operator::new(context.clone(), options, edges));
     }
@@ -60,7 +62,7 @@ fn edges_to<R: Receiver + 'static>(inputs: &[Input], from: Input, receiver: &Arc
 pub(super) fn sources_of_operators(pipeline: &Pipeline) -> Vec<BTreeSet<SourceIndex>> {
     let mut of_operators: Vec<BTreeSet<SourceIndex>> = Vec::new();
     for operator in &pipeline.operators {
-        let sources = sources_of(&operator.inputs, &of_operators);
+        let sources = sources_of(&operator.inputs, &of_operators, &of_operators);
         of_operators.push(sources);
     }
     of_operators
@@ -79,7 +81,11 @@ pub(super) fn sources_of_sinks(pipeline: &Pipeline) -> Vec<Vec<SourceIndex>> {
     let of_operators = sources_of_operators(pipeline);
     let sinks = pipeline.sinks.iter();
     sinks
-        .map(|sink| sources_of(&sink.inputs, &of_operators).into_iter().collect())
+        .map(|sink| {
+            sources_of(&sink.inputs, &of_operators, &of_operators)
+                .into_iter()
+                .collect()
+        })
         .collect()
 }
 
@@ -99,18 +105,21 @@ impl Lines {
         let mut own = Vec::new();
         let (mut into_operators, mut out_of_operators) = (Vec::new(), Vec::new());
         for operator in &pipeline.operators {
-            let into = sources_of(&operator.inputs, &out_of_operators);
+            let into = sources_of(&operator.inputs, &out_of_operators, &into_operators);
             let line = operator.window.is_some_and(Window::is_in_time).then_some(next);
             next += SourceIndex::from(line.is_some());
             out_of_operators.push(line.map_or_else(|| into.clone(), |line| BTreeSet::from([line])));
-            into_operators.push(into.into_iter().collect());
+            into_operators.push(into);
             own.push(line);
         }
         let sinks = pipeline.sinks.iter();
-        let into_sinks = sinks.map(|sink| sources_of(&sink.inputs, &out_of_operators).into_iter().collect());
+        let into_sinks = sinks.map(|sink| sources_of(&sink.inputs, &out_of_operators, &into_operators));
         Self {
-            into_sinks: into_sinks.collect(),
-            into_operators,
+            into_sinks: into_sinks.map(|lines| lines.into_iter().collect()).collect(),
+            into_operators: into_operators
+                .into_iter()
+                .map(|lines| lines.into_iter().collect())
+                .collect(),
             own,
         }
     }
@@ -135,15 +144,21 @@ fn index(place: usize) -> SourceIndex {
     SourceIndex::try_from(place).expect("a pipeline file bounds the number of sources")
 }
 
-/// The sources behind `inputs`; those behind the operators among them, which stand in topological order, are known.
-fn sources_of(inputs: &[Input], of_operators: &[BTreeSet<SourceIndex>]) -> BTreeSet<SourceIndex> {
+/// The sources behind `inputs`. Of the operators among them, which stand in topological order, it is known what comes out of them, and what
+/// comes to them: from there is what is late.
+fn sources_of(
+    inputs: &[Input],
+    out_of_operators: &[BTreeSet<SourceIndex>],
+    into_operators: &[BTreeSet<SourceIndex>],
+) -> BTreeSet<SourceIndex> {
     let mut sources = BTreeSet::new();
     for input in inputs {
         match *input {
             Input::Source(index) => {
                 sources.insert(self::index(index));
             }
-            Input::Operator(index) => sources.extend(&of_operators[index]),
+            Input::Operator(index) => sources.extend(&out_of_operators[index]),
+            Input::Late(index) => sources.extend(&into_operators[index]),
         }
     }
     sources

@@ -20,7 +20,6 @@ use dirigo_pipeline::{self as pipeline, Actors};
 use dirigo_state::Layout;
 
 /// What an operator is made of.
-#[derive(Debug)]
 pub struct OperatorOptions {
     /// As the pipeline file has it.
     pub operator: pipeline::Operator,
@@ -30,6 +29,8 @@ pub struct OperatorOptions {
     pub setup: Setup,
     /// How many workers the host has.
     pub workers: u32,
+    /// Where events go that come too late for its windows in time.
+    pub late_edges: Vec<Edge>,
 }
 
 /// How many replicas an operator has at most, of any kind, on a host with `workers` workers; `None` with an actor per key, whose number the
@@ -52,6 +53,7 @@ impl Operator {
             component,
             setup,
             workers,
+            late_edges,
         } = options;
         let is_stateful = component.kind().is_stateful();
         let (shards, directory) = match operator.actors {
@@ -91,6 +93,7 @@ impl Operator {
             resumed_in_windows: AtomicU64::new(0),
             slice_lengths: SliceLengths::default(),
             edges,
+            late_edges,
             rekey: operator.key.as_ref().map(|key| Extract::new(Some(key), None)),
             directory,
             closer: Closer::of(if shards == 0 { workers } else { shards }),

@@ -1,7 +1,6 @@
-//! Events that come after their windows in time have closed: they are dropped before a turn, and counted.
+//! Events that come after their windows in time have closed: they leave before a turn, and are counted.
 
 use super::Replica;
-use crate::counters;
 use crate::mailbox::Chunk;
 use crate::operator::Operator;
 use dirigo_ground::windowing::TimeWindows;
@@ -24,8 +23,8 @@ impl Replica {
         let all = (0..).take(chunk.batch.len());
         let kept: Vec<u32> = all.filter(|event| rest.next_if_eq(&event).is_none()).collect();
         let dropped = chunk.batch.gather(&late);
-        counters::add(&operator.counters.late, dropped.len());
         Self::done(operator, &dropped);
+        operator.forward_late(dropped);
         chunk.batch = chunk.batch.gather(&kept);
         if !chunk.twins.is_empty() {
             chunk.twins = kept.iter().map(|event| chunk.twins[*event as usize]).collect();
@@ -50,8 +49,8 @@ impl Replica {
                 chunk.cut_next(1);
             }
             if let Some(late) = chunk.take_next() {
-                counters::add(&operator.counters.late, 1_u64);
                 Self::done(operator, &late.batch);
+                operator.forward_late(late.batch);
             }
         }
     }

@@ -24,6 +24,8 @@ pub const AFTER_ALL: Watermark = i64::MAX;
 pub(super) struct Time {
     /// Behind all that was read.
     read: Watermark,
+    /// The same, but for the end of a line.
+    before_end: Watermark,
     /// Behind all that is done with.
     done: Watermark,
     /// Whether it has been silent for so long that it holds nobody back.
@@ -34,6 +36,7 @@ impl Default for Time {
     fn default() -> Self {
         Self {
             read: BEFORE_ALL,
+            before_end: BEFORE_ALL,
             done: BEFORE_ALL,
             is_idle: false,
         }
@@ -44,6 +47,9 @@ impl Time {
     /// Notes the watermark behind a batch that is opened.
     pub(super) fn read(&mut self, watermark: Watermark) {
         self.read = self.read.max(watermark);
+        if watermark < AFTER_ALL {
+            self.before_end = self.before_end.max(watermark);
+        }
     }
 
     /// Notes the watermark behind a batch that is done with, as all before it are; and whether `is_last` of what is in flight.
@@ -90,16 +96,28 @@ impl Progress {
 
     /// How far event time has come of all that is done with on these lines: of those that hold it back, the least. `None` where none does.
     ///
+    /// Where only idle lines are not at their end, the end counts as where the others had come to before it: more is to come.
+    ///
     /// What this gives is given out: a source that was idle and wakes up starts there, so that its events are late for what may have been
     /// closed meanwhile.
     #[must_use]
     pub fn watermark(&self, lines: &[SourceIndex]) -> Option<Watermark> {
         let mut given_out = self.given_out.lock();
-        let of = |line: &SourceIndex| {
+        let (mut least, mut before_end, mut is_one_idle) = (None, BEFORE_ALL, false);
+        for line in lines {
             let state = self.sources[usize::from(*line)].state.lock();
-            state.holds_back().then(|| state.watermark())
+            if !state.holds_back() {
+                is_one_idle |= state.time.read < AFTER_ALL;
+                continue;
+            }
+            let own = state.watermark();
+            least = Some(least.map_or(own, |least: Watermark| least.min(own)));
+            before_end = before_end.max(state.time.before_end);
+        }
+        let watermark = match least? {
+            AFTER_ALL if is_one_idle => before_end,
+            least => least,
         };
-        let watermark = lines.iter().filter_map(of).min()?;
         if watermark < AFTER_ALL {
             *given_out = (*given_out).max(watermark);
         }
@@ -240,6 +258,24 @@ mod tests {
         );
         assert_eq!(progress.wake(1), None);
         assert_eq!(progress.watermark(&[0, 1]), Some(30));
+    }
+
+    #[test]
+    fn the_end_of_a_line_is_not_that_of_an_idle_one() {
+        let (progress, _) = progress(2);
+        progress.pass_time(0, 50);
+        progress.pass_time(0, AFTER_ALL);
+        progress.rest(1, || true);
+        assert_eq!(progress.watermark(&[0, 1]), Some(50));
+        assert_eq!(progress.wake(1), Some(50));
+        progress.pass_time(1, AFTER_ALL);
+        assert_eq!(progress.watermark(&[0, 1]), Some(AFTER_ALL));
+        progress.rest(1, || true);
+        assert_eq!(
+            progress.watermark(&[0, 1]),
+            Some(AFTER_ALL),
+            "it has nothing more to bring"
+        );
     }
 
     #[test]

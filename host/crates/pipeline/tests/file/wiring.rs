@@ -185,3 +185,36 @@ fn an_id_that_two_items_share_is_shown_at_both() {
     let said = refused(&file(&[source("s"), operator("o", ""), sink("o", "")]));
     assert_says(&said, &["first, the id of an operator"]);
 }
+
+#[test]
+fn what_is_late_for_windows_in_time_can_be_an_input() {
+    let windows = |id: &str, window: &str| {
+        format!("[[operator]]\nid = \"{id}\"\ncomponent = \"builtin:reduce\"\nwindow = {window}\ninputs = [\"s\"]\n")
+    };
+    let late = |inputs: &str| {
+        file(&[
+            source("s"),
+            windows("days", "{ tumbling = \"1d\" }"),
+            windows("fives", "{ count = 5 }"),
+            sink("out", "inputs = [\"days\", \"fives\"]"),
+            sink("late", inputs),
+        ])
+    };
+    let pipeline = good(&late("inputs = [\"days.late\"]")).pipeline;
+    assert_eq!(pipeline.sinks[1].inputs, [Input::Late(0)]);
+    assert_says(
+        &refused(&late("inputs = [\"fives.late\"]")),
+        &["nothing is late for `fives`", "it has no windows in time"],
+    );
+    assert_says(&refused(&late("inputs = [\"s.late\"]")), &["nothing is late for `s`"]);
+    assert_says(
+        &refused(&late("inputs = [\"day.late\"]")),
+        &["there is no operator `day`", "did you mean `days`?"],
+    );
+    let own = file(&[
+        source("s"),
+        windows("days", "{ tumbling = \"1d\" }").replace("[\"s\"]", "[\"s\", \"days.late\"]"),
+        sink("out", ""),
+    ]);
+    assert_says(&refused(&own), &["operator `days` is its own input"]);
+}
