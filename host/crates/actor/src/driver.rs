@@ -126,8 +126,8 @@ impl Tally {
     }
 }
 
-/// How the operator runs that is made of `component`.
-pub(super) fn of(component: &Component, window: Option<Window>) -> Box<dyn Driver> {
+/// How the operator runs that is made of `component`, and may keep so many bytes of a key.
+pub(super) fn of(component: &Component, window: Option<Window>, state_bytes_max: u64) -> Box<dyn Driver> {
     match component.kind() {
         Kind::Map => Box::new(map::Map),
         Kind::Filter => Box::new(filter::Filter),
@@ -135,7 +135,11 @@ pub(super) fn of(component: &Component, window: Option<Window>) -> Box<dyn Drive
             let component = component.clone();
             match window.expect("a reduce without a window is refused when its pipeline is loaded") {
                 Window::Count(size) => Box::new(reduce::Reduce { component, size }),
-                Window::Time(windows) => Box::new(timed::TimedReduce { component, windows }),
+                Window::Time(windows) => Box::new(timed::TimedReduce {
+                    component,
+                    windows,
+                    state_bytes_max,
+                }),
             }
         }
     }

@@ -209,7 +209,9 @@ impl Replica {
             }
             clock.advance(load_ns);
         }
-        self.drop_late_first(operator);
+        if !self.drop_late_first(operator, clock) {
+            return Some(Step::Again);
+        }
         if self.chunk.as_ref().is_some_and(OpenChunk::is_done) {
             self.phase.enter(Phase::Draining { backoff: None });
             return (!self.drain(actor, clock))

@@ -149,7 +149,7 @@ mod tests {
             for time in -50..50 {
                 let pane = sliding.pane(time, pane_ms);
                 assert!(pane.start <= time && time < pane.end);
-                let ends = (-40..40).map(|number| offset + number * every + length);
+                let ends = (-400..400).map(|number| offset + number * every + length);
                 let holding: Vec<i64> = ends.filter(|end| end - length <= time && time < *end).collect();
                 let whole = |end: &&i64| **end - length <= pane.start && pane.end <= **end;
                 assert_eq!(
@@ -159,7 +159,7 @@ mod tests {
                 );
                 let bounds = (sliding.first_end(pane), sliding.last_end(pane));
                 assert_eq!(bounds, (holding[0], holding[holding.len() - 1]));
-                let next = (-40..40)
+                let next = (-400..400)
                     .map(|number| offset + number * every + length)
                     .find(|end| *end > time);
                 assert_eq!(Some(sliding.next_end(time)), next);

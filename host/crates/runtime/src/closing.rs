@@ -140,7 +140,19 @@ impl Closing {
         self.operators.iter().any(|(other, _)| other.id() == operator)
     }
 
+    /// Puts all windows on their way that a watermark has closed, and that have room there. What that takes is charged to the tenant.
     fn begin_due(&mut self, graph: &Graph) -> Result<bool, Error> {
+        let context = &graph.context;
+        let mut io_permits = context.scheduler.io_permits(context.tenant, context.slo_ns.is_some());
+        let mut has_begun = false;
+        while io_permits.run(|| self.begin_due_part(graph))? {
+            has_begun = true;
+        }
+        io_permits.rest();
+        Ok(has_begun)
+    }
+
+    fn begin_due_part(&mut self, graph: &Graph) -> Result<bool, Error> {
         let mut due = std::mem::take(&mut self.due);
         let begun = graph.time.close(graph, &mut due, |operator| self.is_to_close(operator));
         self.due = due;

@@ -78,8 +78,8 @@ impl EventTime {
         self.operators.iter().any(is_due)
     }
 
-    /// Puts windows on their way that are closed, operator by operator. `true` where there were some. An operator in front of which others
-    /// are still to close windows at the end of the input waits for those, as `is_to_close` says.
+    /// Puts windows on their way that are closed, a part of those of each operator. `true` where there were some, and there may be more. An
+    /// operator in front of which others are still to close windows at the end of the input waits for those, as `is_to_close` says.
     pub(super) fn close(
         &self,
         graph: &Graph,
@@ -107,7 +107,7 @@ impl EventTime {
         Ok(has_begun)
     }
 
-    /// Whether windows of an operator were put on their way, and whether these are all that are closed by `watermark`.
+    /// Whether windows of an operator were put on their way, and whether no others are closed by `watermark`.
     fn close_of(
         &self,
         graph: &Graph,
@@ -115,7 +115,6 @@ impl EventTime {
         due: &mut DueKeys,
         watermark: i64,
     ) -> Result<(bool, bool), Error> {
-        let mut has_begun = false;
         let next_due = timed.operator.next_due();
         if next_due > watermark || next_due == AFTER_ALL {
             return Ok((false, true));
@@ -128,17 +127,17 @@ impl EventTime {
                 || (is_short && on_their_way > 0)
                 || graph.context.failure_latch.has_failed()
             {
-                return Ok((has_begun, false));
+                return Ok((false, false));
             }
             let _inside = enter(&graph.context.epochs);
             let windows = timed.operator.take_due(due)?;
             if !windows.is_empty() {
-                has_begun = true;
                 let first = self.progress.next_position(timed.line).max(1);
                 send(graph, &timed.operator, timed.line, windows, first);
+                return Ok((true, false));
             }
         }
-        Ok((has_begun, true))
+        Ok((false, true))
     }
 
     /// How far event time has come for an operator, if it has windows in time and is not at the end of its input.

@@ -38,6 +38,9 @@ pub struct Pane<'a> {
 }
 
 impl Pane<'_> {
+    /// The bytes that it takes besides its accumulator.
+    pub(super) const OVERHEAD_BYTES: usize = HEAD + TAIL;
+
     /// How many bytes it takes.
     pub(super) fn encoded_bytes(self) -> usize {
         HEAD + self.accumulator.len() + TAIL

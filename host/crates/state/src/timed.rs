@@ -36,6 +36,8 @@ struct Group {
     added: u64,
     /// What it goes on from: several where events join sessions.
     resumes: SmallVec<[Span; 1]>,
+    /// How many bytes the key's windows took before.
+    key_bytes: usize,
 }
 
 /// A key that a turn has touched.
@@ -152,7 +154,8 @@ struct Groups {
     groups: Vec<Group>,
     /// Of each group the one that it was joined to, or itself.
     into: Vec<u32>,
-    handed_bytes: usize,
+    /// Bytes that the turn is handed, and those that are looked through or moved for it: both take time in which nobody else runs.
+    bytes: usize,
 }
 
 impl Groups {
@@ -164,9 +167,12 @@ impl Groups {
             self.groups[group as usize].added += 1;
             return Some(group);
         }
-        let before = Panes::of(entry).get(pane);
-        let bytes = before.map_or(0, |before| before.accumulator.len());
-        if !self.has_room_for(bytes) {
+        let panes = Panes::of(entry);
+        let (at, before) = match panes.place_of(pane) {
+            Ok(range) => (range.start, panes.get(pane)),
+            Err(at) => (at, None),
+        };
+        if !self.has_room_for(entry.accumulator.len() - at) {
             return None;
         }
         let group = self.push(Group {
@@ -174,6 +180,7 @@ impl Groups {
             span: pane,
             added: 1,
             resumes: before.iter().map(|before| before.span).collect(),
+            key_bytes: entry.accumulator.len(),
         });
         self.touched[touched].known.push((pane, Some(group)));
         Some(group)
@@ -193,14 +200,15 @@ impl Groups {
         let is_open = |span: Span| behind.is_none_or(|watermark| span.end > watermark);
         let is_met = |(span, _): &&(Span, Option<u32>)| is_open(*span) && span.overlaps(own);
         let known = &self.touched[touched].known;
+        let looked_through = known.len() * size_of::<(Span, Option<u32>)>();
         let met: SmallVec<[(Span, Option<u32>); 2]> = known.iter().filter(is_met).copied().collect();
         if met.is_empty() && behind.is_some_and(|watermark| own.end <= watermark) && !is_first {
             return None;
         }
         let new = met.iter().filter(|(_, group)| group.is_none());
         let bytes = new.filter_map(|(span, _)| Panes::of(entry).get(*span));
-        let bytes = bytes.map(|session| session.accumulator.len()).sum();
-        if !self.has_room_for(bytes) {
+        let bytes: usize = bytes.map(|session| session.accumulator.len()).sum();
+        if !self.has_room_for(bytes + looked_through) {
             return None;
         }
         let span = met.iter().fold(own, |joined, (span, _)| joined.joined(*span));
@@ -212,6 +220,7 @@ impl Groups {
                     span: *met_span,
                     added: 0,
                     resumes: smallvec![*met_span],
+                    key_bytes: entry.accumulator.len(),
                 })
             });
             group = Some(group.map_or(of, |group| self.join(group, of)));
@@ -222,6 +231,7 @@ impl Groups {
                 span,
                 added: 0,
                 resumes: SmallVec::new(),
+                key_bytes: entry.accumulator.len(),
             })
         });
         let of = &mut self.groups[group as usize];
@@ -234,9 +244,9 @@ impl Groups {
     }
 
     fn has_room_for(&mut self, bytes: usize) -> bool {
-        let has_room = self.handed_bytes + bytes <= HANDED_BYTES_MAX || self.groups.is_empty();
+        let has_room = self.bytes + bytes <= HANDED_BYTES_MAX || self.groups.is_empty();
         if has_room {
-            self.handed_bytes += bytes;
+            self.bytes += bytes;
         }
         has_room
     }
@@ -324,6 +334,38 @@ impl Plan {
             place += u32::from(group.resumes.is_empty());
         }
         stale(by_version)
+    }
+
+    /// The groups of keys whose open windows would take more than so many bytes with these accumulators, by their numbers; with how many that
+    /// would be, about.
+    #[must_use]
+    pub fn too_large(&self, accumulators: &Column, bytes_max: u64) -> BTreeMap<u32, u64> {
+        let written = accumulators.bytes().len() + self.groups.len() * Pane::OVERHEAD_BYTES;
+        let largest = self.groups.iter().map(|group| group.key_bytes).max().unwrap_or(0);
+        let mut found = BTreeMap::new();
+        if (largest + written) as u64 <= bytes_max {
+            return found;
+        }
+        let mut by_key: BTreeMap<u32, u64> = BTreeMap::new();
+        let sizes = |group: &Group, accumulator: &[u8]| {
+            // What it goes on from is replaced, and mostly about as large.
+            let replaced = if group.resumes.is_empty() {
+                0
+            } else {
+                accumulator.len() + Pane::OVERHEAD_BYTES
+            };
+            (accumulator.len() + Pane::OVERHEAD_BYTES).saturating_sub(replaced) as u64
+        };
+        for (group, accumulator) in self.groups.iter().zip(accumulators.iter()) {
+            *by_key.entry(group.slot).or_insert(group.key_bytes as u64) += sizes(group, accumulator);
+        }
+        for (number, group) in (0..).zip(&self.groups) {
+            let bytes = by_key[&group.slot];
+            if bytes > bytes_max {
+                found.insert(number, bytes);
+            }
+        }
+        found
     }
 
     /// Takes effect: `accumulators` are those of the groups, in order.

@@ -1,10 +1,12 @@
 //! `reduce` over windows in time: a fold that closes none of them, and the end of those that a watermark has closed.
 
+use std::sync::Arc;
+
 use super::reduce::Finish;
 use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched, unread};
 use dirigo_engine::{Component, Trap};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Answer, Folded, Outputs, Request};
+use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
 use dirigo_ground::windowing::TimeWindows;
 use dirigo_state::{Table, timed, windows};
 
@@ -12,11 +14,16 @@ use dirigo_state::{Table, timed, windows};
 pub(super) struct TimedReduce {
     pub(super) component: Component,
     pub(super) windows: TimeWindows,
+    /// Bytes that may be kept of one key.
+    pub(super) state_bytes_max: u64,
 }
 
 /// A fold under way.
 struct Fold {
     plan: timed::Plan,
+    /// The group of each event.
+    groups: Arc<Vec<u32>>,
+    state_bytes_max: u64,
     /// Of the windows, once there is an answer.
     accumulators: Column,
 }
@@ -26,6 +33,8 @@ impl Driver for TimedReduce {
         let (fold, plan) = timed::assign(table, batch, self.windows, turn, self.component.state_version());
         let call = Fold {
             plan,
+            groups: fold.groups.clone(),
+            state_bytes_max: self.state_bytes_max,
             accumulators: Column::default(),
         };
         (Request::Fold(fold), Box::new(call))
@@ -41,6 +50,25 @@ impl Driver for TimedReduce {
     }
 }
 
+impl Fold {
+    /// The events of keys that would keep more than they may.
+    fn too_large(&self) -> Vec<Rejection> {
+        let keys = self.plan.too_large(&self.accumulators, self.state_bytes_max);
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let allowed = self.state_bytes_max;
+        let events = (0..).zip(self.groups.iter());
+        let failed = events.filter_map(|(index, group)| {
+            let bytes = keys.get(group)?;
+            let message =
+                format!("the open windows of its key would take {bytes} bytes, and its `state` limit allows {allowed}");
+            Some(Rejection { index, message })
+        });
+        failed.collect()
+    }
+}
+
 impl Call for Fold {
     fn settle(&mut self, answer: Answer, batch: &Batch) -> Result<Settled, Trap> {
         let folded = match answer {
@@ -53,6 +81,10 @@ impl Call for Fold {
             Folded::Done { accumulators, .. } => self.accumulators = accumulators,
             Folded::Rejected(failures) => return failed("rejected", failures),
             Folded::Unmigrated(failures) => return failed("migrate", failures),
+        }
+        let too_large = self.too_large();
+        if !too_large.is_empty() {
+            return failed("state", too_large);
         }
         Ok(Settled::Done {
             tally: Tally {

@@ -80,7 +80,7 @@ impl Operator {
             context,
             layout: component.state_layout().and_then(Layout::parse),
             is_per_event: component.is_per_event(),
-            driver: driver::of(&component, operator.window),
+            driver: driver::of(&component, operator.window, operator.limits.state),
             errors: operator.errors,
             isolation: operator.isolation,
             slice_ns: nanoseconds(operator.slice),

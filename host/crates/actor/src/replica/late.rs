@@ -1,6 +1,7 @@
 //! Events that come after their windows in time have closed: they leave before a turn, and are counted.
 
 use super::Replica;
+use super::slice_clock::SliceClock;
 use crate::mailbox::Chunk;
 use crate::operator::Operator;
 use dirigo_ground::windowing::TimeWindows;
@@ -32,18 +33,21 @@ impl Replica {
         chunk
     }
 
-    /// Drops events from the start of what is left of the chunk that reach no session which is open. Their keys are in the table.
-    pub(super) fn drop_late_first(&mut self, operator: &Operator) {
+    /// Takes events from the start of what is left of the chunk that reach no session which is open, as long as the slice lasts. Their keys
+    /// are in the table. Whether the first that is left is none of those.
+    pub(super) fn drop_late_first(&mut self, operator: &Operator, clock: &SliceClock) -> bool {
         let Some(TimeWindows::Session { gap_ms }) = operator.time_windows() else {
-            return;
+            return true;
         };
-        if self.is_closer {
-            return;
-        }
-        let Some(chunk) = &mut self.chunk else { return };
+        let Some(chunk) = self.chunk.as_mut().filter(|_| !self.is_closer) else {
+            return true;
+        };
         while let Some(part) = chunk.next() {
             if !timed::is_late(&self.table, &part.batch, 0, gap_ms) {
-                return;
+                return true;
+            }
+            if !clock.is_left() {
+                return false;
             }
             if part.batch.len() > 1 {
                 chunk.cut_next(1);
@@ -53,5 +57,6 @@ impl Replica {
                 operator.forward_late(late.batch);
             }
         }
+        true
     }
 }
