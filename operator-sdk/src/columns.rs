@@ -146,6 +146,8 @@ pub struct Windows {
     pub ends: Vec<i64>,
     /// How many events each holds.
     pub counts: Vec<u64>,
+    /// How often each was finished before.
+    pub panes: Vec<u32>,
 }
 
 /// What a reduce made of a batch.

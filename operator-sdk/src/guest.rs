@@ -189,6 +189,7 @@ impl From<reduce::Windows> for Windows {
             starts: windows.starts,
             ends: windows.ends,
             counts: windows.counts,
+            panes: windows.panes,
         }
     }
 }

@@ -221,6 +221,8 @@ pub struct Window<'a> {
     pub end: i64,
     /// How many events it holds.
     pub count: u64,
+    /// How often it was finished before: 0, but for windows in event time that take late events in.
+    pub pane: u32,
 }
 
 impl Window<'_> {
@@ -343,6 +345,7 @@ fn finish_all<O: Reduce>(operator: &mut O, windows: &Windows, folds: impl Iterat
             start: windows.starts[index],
             end: windows.ends[index],
             count: windows.counts[index],
+            pane: windows.panes[index],
         };
         let finished = operator
             .finish(&window, accumulator)
@@ -426,6 +429,7 @@ mod tests {
             starts: vec![10; n],
             ends: vec![20; n],
             counts: vec![2; n],
+            panes: vec![0; n],
         }
     }
 

@@ -301,6 +301,7 @@ fn assign(part: &Batch, windows: &mut Windows) -> Vec<u32> {
             windows.starts.push(time);
             windows.ends.push(time);
             windows.counts.push(0);
+            windows.panes.push(0);
             windows.len() - 1
         });
         windows.starts[window] = windows.starts[window].min(time);

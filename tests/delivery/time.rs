@@ -473,3 +473,69 @@ fn windows_of_windows_close_once_all_that_belongs_to_them_is_there() {
         );
     }
 }
+
+#[test]
+fn late_events_are_taken_into_windows_for_as_long_as_is_allowed_and_bring_them_out_again() {
+    let folder = Folder::with_pipeline(
+        r#"
+        [pipeline]
+        name = "p"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        key = "/key"
+        time = "/t"
+        [[operator]]
+        id = "sum"
+        component = "builtin:reduce"
+        window = { tumbling = "10ms" }
+        allowed_lateness = "20ms"
+        config = { field = "n", aggregate = "sum" }
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        order = "source"
+        [[sink]]
+        id = "too-late"
+        kind = "file"
+        path = "late.jsonl"
+        inputs = ["sum.late"]
+        "#,
+    );
+    // 3 is in time; 5, 14 and 4 come late for their windows, 6 and 15 too late.
+    let times = [1, 3, 12, 5, 14, 21, 14, 4, 31, 6, 15, 50, 15];
+    let event = |(n, t): (usize, &i64)| format!("{{\"n\":{n},\"key\":\"k\",\"t\":{t}}}\n");
+    let events: Vec<String> = times.iter().enumerate().map(event).collect();
+    folder.write("events.jsonl", events.concat());
+    let window = |start: i64, sum: u64, count: u64, pane: Option<u64>| {
+        let mut window = json!({"key": "k", "sum": f64::from(u32::try_from(sum).unwrap()), "count": count, "start": start, "end": start + 10});
+        if let Some(pane) = pane {
+            window["pane"] = pane.into();
+        }
+        window
+    };
+    let expected = [
+        window(0, 1, 2, None),
+        window(0, 1 + 3, 3, Some(1)),
+        window(10, 2 + 4, 2, None),
+        window(10, 2 + 4 + 6, 3, Some(1)),
+        window(0, 1 + 3 + 7, 4, Some(2)),
+        window(20, 5, 1, None),
+        window(10, 2 + 4 + 6 + 10, 4, Some(2)),
+        window(30, 8, 1, None),
+        window(50, 11, 1, None),
+    ];
+    for workers in [1, 4] {
+        let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(workers).finish();
+        assert_eq!(finished.succeeds().operator("sum", "late"), 2);
+        let mut found = folder.json_lines("out.jsonl");
+        let place = |line: &Value| (line["start"].as_i64(), line["count"].as_u64());
+        let mut expected = expected.to_vec();
+        found.sort_by_key(place);
+        expected.sort_by_key(place);
+        assert_eq!(found, expected, "{workers} workers");
+        assert_eq!(numbers_by_key(&folder.read("late.jsonl"))["k"], [9, 12]);
+    }
+}

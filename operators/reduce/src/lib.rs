@@ -328,6 +328,7 @@ mod tests {
         };
         let closing = Windows {
             keys: ["a"].into_iter().collect(),
+            panes: vec![0],
             starts: vec![0],
             ends: vec![0],
             counts: vec![u64::from(count) + numbers.len() as u64],

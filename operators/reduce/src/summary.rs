@@ -18,6 +18,8 @@ pub struct Summary {
     count: i64,
     start: i64,
     end: i64,
+    /// How often the window was finished before, where it was.
+    pane: Option<i64>,
 }
 
 impl Summary {
@@ -28,6 +30,7 @@ impl Summary {
             count: i64::try_from(count)?,
             start: window.start,
             end: window.end,
+            pane: (window.pane > 0).then(|| window.pane.into()),
         })
     }
 
@@ -39,7 +42,7 @@ impl Summary {
             // The result is an f64 or an s64: only JSON holds both.
             fields.push(field(name(aggregate), FieldType::Json));
         }
-        fields.extend(["count", "start", "end"].map(|name| field(name, FieldType::S64)));
+        fields.extend(["count", "start", "end", "pane"].map(|name| field(name, FieldType::S64)));
         fields
     }
 }
@@ -50,7 +53,7 @@ impl Encode for Summary {
     fn types(&self) -> Vec<FieldType> {
         let value = self.value.map(|_| FieldType::Json);
         let types = [FieldType::Text].into_iter().chain(value);
-        types.chain([FieldType::S64; 3]).collect()
+        types.chain([FieldType::S64; 4]).collect()
     }
 
     #[inline]
@@ -61,7 +64,8 @@ impl Encode for Summary {
             AsJson(value).write(&mut rest[0])?;
             rest = &mut rest[1..];
         }
-        for (column, integer) in rest.iter_mut().zip([self.count, self.start, self.end]) {
+        let integers = [Some(self.count), Some(self.start), Some(self.end), self.pane];
+        for (column, integer) in rest.iter_mut().zip(integers) {
             integer.write(column, summaries)?;
         }
         Ok(())

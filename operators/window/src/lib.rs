@@ -34,6 +34,9 @@ pub struct Summary {
     count: u64,
     start: i64,
     end: i64,
+    /// How often the window was finished before, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pane: Option<u32>,
 }
 
 /// Finds the extremes of a field.
@@ -115,6 +118,7 @@ impl Reduce for Extremes {
             count,
             start: window.start,
             end: window.end,
+            pane: (window.pane > 0).then_some(window.pane),
         })
     }
 }
@@ -176,6 +180,7 @@ mod tests {
         let migrated = migrate_batch(&mut extremes, 1, &[stored].into_iter().collect());
         let windows = Windows {
             keys: ["a"].into_iter().collect(),
+            panes: vec![0],
             starts: vec![0],
             ends: vec![0],
             counts: vec![2],

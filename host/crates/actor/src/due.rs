@@ -11,7 +11,7 @@ use super::Operator;
 use super::replica::TakenDue;
 use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL};
 use dirigo_ground::windowing::TimeWindows;
-use dirigo_state::timed::DueWindow;
+use dirigo_state::timed::Due;
 use dirigo_state::windows::{HANDED_BYTES_MAX, OpenChange, PartialWindows};
 use dirigo_state::{self as state, FirstKeys, Table, due_key, split_due_key};
 
@@ -150,13 +150,15 @@ impl Operator {
         while taken.len() < TAKEN_MAX && taken.entries.bytes().len() < HANDED_BYTES_MAX {
             let Some(first) = due.keys.pop_first() else { break };
             let (_, key) = split_due_key(&first);
-            let Some(window) = self.take_due_of(key, watermark)? else {
+            let Some(found) = self.take_due_of(key, watermark)? else {
                 continue;
             };
-            change.windows += window.change.windows;
-            change.events += window.change.events;
-            taken.push_closed(key, &window.entry);
-            if let Some(next) = window.next.filter(|next| *next <= watermark) {
+            change.windows += found.change.windows;
+            change.events += found.change.events;
+            for window in &found.windows {
+                taken.push_closed(key, window, found.at);
+            }
+            if let Some(next) = found.next.filter(|next| *next <= watermark) {
                 let next: Box<[u8]> = due_key(next, key).into();
                 // One behind the last that was found is found again, with those between.
                 if due.is_complete || due.keys.last().is_some_and(|last| next < *last) {
@@ -169,7 +171,7 @@ impl Operator {
     }
 
     /// Takes the next window of a key, if it closes by `watermark`.
-    fn take_due_of(&self, key: &[u8], watermark: i64) -> Result<Option<DueWindow>, state::Error> {
+    fn take_due_of(&self, key: &[u8], watermark: i64) -> Result<Option<Due>, state::Error> {
         let Some(windows) = self.time_windows() else {
             return Ok(None);
         };
@@ -188,12 +190,7 @@ impl Operator {
         taken
     }
 
-    fn take_stored_due(
-        &self,
-        key: &[u8],
-        windows: TimeWindows,
-        watermark: i64,
-    ) -> Result<Option<DueWindow>, state::Error> {
+    fn take_stored_due(&self, key: &[u8], windows: TimeWindows, watermark: i64) -> Result<Option<Due>, state::Error> {
         let store = &self.context.store;
         let mut stored = Table::default();
         store.look_up(&self.id, &[key], &mut stored)?;

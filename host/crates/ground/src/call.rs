@@ -49,7 +49,7 @@ impl Request {
     pub fn size(&self) -> usize {
         /// Of an item that a column holds, and of a window with its times and its count.
         const END_BYTES: usize = size_of::<u32>();
-        const WINDOW_BYTES: usize = 3 * size_of::<u64>() + END_BYTES;
+        const WINDOW_BYTES: usize = 3 * size_of::<u64>() + size_of::<u32>() + END_BYTES;
         let of_column = |column: &Column| column.bytes().len() + column.len() * END_BYTES;
         let of_windows = |windows: &Windows| windows.keys.bytes().len() + windows.len() * WINDOW_BYTES;
         match self {
@@ -135,6 +135,8 @@ pub struct Windows {
     pub ends: Vec<i64>,
     /// How many events each holds.
     pub counts: Vec<u64>,
+    /// How often each was finished before.
+    pub panes: Vec<u32>,
 }
 
 impl Windows {

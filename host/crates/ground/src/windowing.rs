@@ -32,6 +32,9 @@ pub struct Stretches {
     pub every_ms: i64,
     /// When one begins; from 0 on, and before `every_ms`.
     pub offset_ms: i64,
+    /// How long after its end one still takes late events in, in ms.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub allowed_ms: i64,
 }
 
 /// A stretch of event time.
@@ -111,6 +114,11 @@ impl Stretches {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(ms: &i64) -> bool {
+    *ms == 0
+}
+
 /// The greatest `offset + n * step` that is not above `time`.
 fn floor(time: i64, step: i64, offset: i64) -> i64 {
     time - (time - offset).rem_euclid(step)
@@ -125,6 +133,7 @@ mod tests {
             length_ms,
             every_ms,
             offset_ms,
+            allowed_ms: 0,
         }
     }
 

@@ -56,6 +56,7 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
     if let Some(ComponentRef::Builtin(name)) = &component {
         check_builtin(name, raw, &who, validation);
     }
+    let window = allowed_lateness(raw, window, validation);
     if let (Some(place), true) = (raw.partial.key(), window.is_some_and(Window::is_in_time)) {
         validation.problems.push(
             Diagnostic::error("windows in time have no `partial`")
@@ -153,6 +154,7 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
         &[
             ("window", raw.window.key()),
             ("partial", raw.partial.key()),
+            ("allowed_lateness", raw.allowed_lateness.key()),
             ("shards", raw.shards.key()),
             ("actors", raw.actors.key()),
         ]
@@ -166,7 +168,9 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
 
 fn foreign_key(name: &str, key: &str, place: Span) -> Diagnostic {
     let (label, help) = match key {
-        "window" | "partial" => ("only a reduce has windows", "remove it, or use `builtin:reduce`"),
+        "window" | "partial" | "allowed_lateness" => {
+            ("only a reduce has windows", "remove it, or use `builtin:reduce`")
+        }
         "replicas" => (
             "only an operator without state has replicas",
             "use `shards`: its keys are spread over them",
@@ -243,6 +247,7 @@ fn time_windows(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option
             length_ms,
             every_ms: length_ms,
             offset_ms: 0,
+            allowed_ms: 0,
         }
     };
     let Some(offset) = offset else {
@@ -261,6 +266,33 @@ fn time_windows(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option
         return None;
     }
     Some(TimeWindows::Stretches(Stretches { offset_ms, ..stretches }))
+}
+
+/// The window, with how long it takes late events in after its end.
+fn allowed_lateness(raw: &raw::Operator, window: Option<Window>, validation: &mut Validation<'_>) -> Option<Window> {
+    let Some(at) = raw.allowed_lateness.given() else {
+        return window;
+    };
+    let problem = match window? {
+        Window::Time(TimeWindows::Stretches(stretches)) => {
+            let allowed_ms = ms("allowed_lateness", at, validation)?;
+            return Some(Window::Time(TimeWindows::Stretches(Stretches {
+                allowed_ms,
+                ..stretches
+            })));
+        }
+        Window::Time(TimeWindows::Session { .. }) => {
+            let problem = Diagnostic::error("sessions have no `allowed_lateness` in this version");
+            problem
+                .at(at.place, "an event may join two that were finished")
+                .help("let the `lateness` of the source be longer: sessions are finished later then")
+        }
+        Window::Count(_) => Diagnostic::error("count windows have no `allowed_lateness`")
+            .at(at.place, "no event is late for them")
+            .help("remove it"),
+    };
+    validation.problems.push(problem);
+    window
 }
 
 fn sliding(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Stretches> {
@@ -297,6 +329,7 @@ fn sliding(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Stre
         length_ms,
         every_ms,
         offset_ms: 0,
+        allowed_ms: 0,
     })
 }
 

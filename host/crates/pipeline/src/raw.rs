@@ -208,6 +208,10 @@ section! {
         key: String,
         /// How a reduce cuts its events into windows.
         window: Window,
+        /// How long after its end a tumbling or sliding window takes late events in: it is finished again then, with all of its events.
+        /// Later events are too late.
+        #[schemars(extend("default" = "0s"))]
+        allowed_lateness: Lapse,
         /// What becomes of windows that are incomplete when all sources have been read to their end: "keep" leaves them open, and
         /// the next run with this state resumes them; "emit" closes them and emits what is in them.
         #[schemars(extend("default" = "keep"))]

@@ -17,8 +17,9 @@ use super::wiring;
 use dirigo_actor::{DueKeys, OpenKeys, Operator};
 use dirigo_flow::{BarrierGuard, Epochs, Failure};
 use dirigo_ground::batch::Batch;
+use dirigo_ground::behind::Behind;
 use dirigo_ground::fields::Fields;
-use dirigo_ground::lineage::{BEFORE_ALL, ReadBatch, SourceIndex, WINDOWS_FROM};
+use dirigo_ground::lineage::{BEFORE_ALL, Origin, ReadBatch, SourceIndex, WINDOWS_FROM};
 use dirigo_ground::signal::Signal;
 use dirigo_pipeline::Partial;
 use dirigo_state::Error;
@@ -221,7 +222,10 @@ pub(super) fn send(graph: &Graph, operator: &Operator, line: SourceIndex, window
         values: windows.entries.into(),
         fields: Fields::default(),
         positions: Arc::new(positions),
-        origin: ticket.into(),
+        origin: Origin {
+            behind: Behind::new(windows.behind),
+            ..ticket.into()
+        },
     });
 }
 

@@ -9,7 +9,7 @@ use dirigo_actor::{CapturedBatch, Operator};
 use dirigo_flow::{Content, EventSink, SavedBatch};
 use dirigo_ground::lineage::{BEFORE_ALL, Progress, ReadBatch, SourceIndex, Ticket};
 use dirigo_pipeline::Pipeline;
-use dirigo_state::{Entry, InFlight, Offsets};
+use dirigo_state::{ClosedWindow, Entry, InFlight, Offsets};
 
 /// What was on its way when the last run stopped.
 #[derive(Debug, Default)]
@@ -37,7 +37,8 @@ impl RecoveredBatches {
         let items: Vec<&String> = operators.chain(pipeline.sinks.iter().map(|sink| &sink.id)).collect();
         let is_source = |id: &String| wiring::line_ids(pipeline).any(|line| line == id);
         let read = |InFlight { item, bytes }: InFlight| {
-            let saved = SavedBatch::decode(&bytes).filter(holds_what_it_says);
+            let is_timed = wiring::is_timed(pipeline, &item);
+            let saved = SavedBatch::decode(&bytes).filter(|saved| holds_what_it_says(saved, is_timed));
             let saved = saved.ok_or(StartError::Unreadable { what: "batches" })?;
             let events = saved.len();
             if !items.contains(&&item) {
@@ -59,9 +60,18 @@ impl RecoveredBatches {
     }
 }
 
-/// Whether the values of windows are entries.
-fn holds_what_it_says(saved: &SavedBatch) -> bool {
-    saved.content != Content::Windows || saved.values().all(|value| Entry::decode(value).is_some())
+/// Whether the values of windows are what such windows have on their way.
+fn holds_what_it_says(saved: &SavedBatch, is_timed: bool) -> bool {
+    saved.content != Content::Windows || saved.values().all(|value| is_window(value, is_timed))
+}
+
+/// Whether these bytes are a window that has left its state, of an operator with windows in time or with others.
+pub(super) fn is_window(bytes: &[u8], is_timed: bool) -> bool {
+    if is_timed {
+        ClosedWindow::decode(bytes).is_some()
+    } else {
+        Entry::decode(bytes).is_some()
+    }
 }
 
 /// Where it goes back to. Nothing runs yet.

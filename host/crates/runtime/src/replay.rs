@@ -12,6 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::SLICE_FUEL;
 use super::letter_file::LetterLines;
+use super::recovery::is_window;
 use dirigo_disk::{Real, Usage};
 use dirigo_engine::{
     self as engine, Budget, Component, Engine, EventOrigins, GuestLog, Instance, Kind, Seed, Setup, Trap, Unopened,
@@ -307,7 +308,12 @@ fn batch(dead_letter: &DeadLetter) -> Result<Batch, Error> {
     };
     let damaged = |what| move |_| Error::Damaged { what };
     let value = match dead_letter.window {
-        Some(_) => entry_bytes(dead_letter).ok_or(Error::Damaged { what: "state" })?,
+        Some(_) => {
+            let window = dead_letter.setup.as_ref().and_then(|setup| setup.window);
+            let is_timed = window.is_some_and(Window::is_in_time);
+            let bytes = entry_bytes(dead_letter).filter(|bytes| is_window(bytes, is_timed));
+            bytes.ok_or(Error::Damaged { what: "state" })?
+        }
         None => event.value_bytes().map_err(damaged("value"))?,
     };
     Ok(Batch {

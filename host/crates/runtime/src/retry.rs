@@ -23,7 +23,7 @@ use super::location::{StateLocation, dead_letters_path};
 use super::opening::Opened;
 use super::outputs::{self, Outputs, stored};
 use super::prepare::Prepared;
-use super::recovery::RecoveredBatches;
+use super::recovery::{RecoveredBatches, is_window};
 use super::replay::entry_bytes;
 use super::start_error::StartError;
 use super::wiring;
@@ -460,7 +460,9 @@ fn choose(letter: DeadLetter, prepared: &Prepared, is_private: bool) -> Result<C
     }
     let damaged = |_| "it is damaged".to_owned();
     let value = match content {
-        Content::Windows => entry_bytes(&letter).ok_or_else(|| "it is damaged".to_owned())?,
+        Content::Windows => entry_bytes(&letter)
+            .filter(|bytes| is_window(bytes, wiring::is_timed(pipeline, id)))
+            .ok_or_else(|| "it is damaged".to_owned())?,
         _ => event.value_bytes().map_err(damaged)?,
     };
     let key = match &pipeline.operators[operator].key {

@@ -11,10 +11,10 @@ use super::SLICE_FUEL;
 use super::compatibility::{self, Description, Incompatible};
 use super::in_flight::{self, InFlightCounts};
 use super::prepare::Prepared;
+use super::wiring;
 use dirigo_disk as disk;
 use dirigo_engine::{Budget, Component, Instance, Setup, Unopened};
 use dirigo_ground::batch::Column;
-use dirigo_pipeline::{Pipeline, Window};
 use dirigo_state::{self as state, Entry, Offsets, Record, Snapshot, Stopped, Store};
 
 /// Entries that are migrated in one call.
@@ -259,7 +259,7 @@ async fn records(
             return Ok(());
         };
         let written = component.state_version();
-        let accumulators = entry.accumulators(is_timed(&prepared.pipeline, now));
+        let accumulators = entry.accumulators(wiring::is_timed(&prepared.pipeline, now));
         if accumulators.iter().any(|(version, _)| *version != written) {
             *report.migrated.entry(now.to_owned()).or_default() += 1;
             old.entry(now.to_owned()).or_default().push((key.into(), entry));
@@ -270,17 +270,17 @@ async fn records(
     })?;
     for (id, entries) in old {
         let (component, setup) = components[id.as_str()];
-        let migrated = migrate(&id, component, setup, entries, is_timed(&prepared.pipeline, &id)).await?;
+        let migrated = migrate(
+            &id,
+            component,
+            setup,
+            entries,
+            wiring::is_timed(&prepared.pipeline, &id),
+        )
+        .await?;
         state.entry(id).or_default().extend(migrated);
     }
     Ok((state.into_iter().collect(), report))
-}
-
-/// Whether an operator has windows in time.
-fn is_timed(pipeline: &Pipeline, operator: &str) -> bool {
-    let operators = &mut pipeline.operators.iter();
-    let found = operators.find(|candidate| candidate.id == operator);
-    found.is_some_and(|operator| operator.window.is_some_and(Window::is_in_time))
 }
 
 /// An accumulator to be migrated: its entry, and which of the entry's it is.

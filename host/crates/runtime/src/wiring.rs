@@ -68,6 +68,13 @@ pub(super) fn sources_of_operators(pipeline: &Pipeline) -> Vec<BTreeSet<SourceIn
     of_operators
 }
 
+/// Whether an operator of that name has windows in time.
+pub(super) fn is_timed(pipeline: &Pipeline, operator: &str) -> bool {
+    let mut operators = pipeline.operators.iter();
+    let found = operators.find(|candidate| candidate.id == operator);
+    found.is_some_and(|operator| operator.window.is_some_and(Window::is_in_time))
+}
+
 /// The names of the lines: of the sources, then of the operators with windows in time.
 pub(super) fn line_ids(pipeline: &Pipeline) -> impl Iterator<Item = &String> {
     let is_timed = |operator: &&dirigo_pipeline::Operator| operator.window.is_some_and(Window::is_in_time);

@@ -13,7 +13,7 @@ use super::hash;
 use super::panes::{Pane, Panes};
 use super::slots::outside;
 use super::table::{Entry, Table};
-use super::timed::DueWindow;
+use super::timed::Due;
 use dirigo_ground::lineage::{AFTER_ALL, Epoch};
 use dirigo_ground::windowing::{Span, TimeWindows};
 
@@ -127,15 +127,9 @@ impl Table {
         }
     }
 
-    /// Takes out the window of `key` that is to close next, if that is by `watermark`. `is_at_rest` is false while a turn goes on from
+    /// Takes out what is due next of `key`, if that is by `watermark`. `is_at_rest` is false while a turn goes on from
     /// slots of the table: none of them moves then.
-    pub fn take_due(
-        &mut self,
-        key: &[u8],
-        windows: TimeWindows,
-        watermark: i64,
-        is_at_rest: bool,
-    ) -> Option<DueWindow> {
+    pub fn take_due(&mut self, key: &[u8], windows: TimeWindows, watermark: i64, is_at_rest: bool) -> Option<Due> {
         let number = self.find(hash::key(key), key)?;
         let entry = &mut self.slots.at_mut(number).entry;
         let before = outside(&entry.accumulator);

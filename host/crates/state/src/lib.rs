@@ -41,7 +41,7 @@ pub use error::Error;
 pub use first_keys::FirstKeys;
 pub use keys::Keys;
 pub use layout::Layout;
-pub use panes::{Pane, Panes, shown as shown_panes};
+pub use panes::{ClosedWindow, Pane, Panes, shown as shown_panes};
 pub use snapshot::{InFlight, Offsets, Snapshot};
 pub use stopped::{Finding, Stopped, Verification, pipelines, stopped, verify};
 pub use store::{Apply, Store, StoreOptions};

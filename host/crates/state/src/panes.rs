@@ -15,6 +15,7 @@
 use std::ops::Range;
 
 use serde_json::{Value, json};
+use smallvec::SmallVec;
 
 use super::table::Entry;
 use dirigo_ground::windowing::Span;
@@ -146,6 +147,65 @@ impl<'a> Iterator for Panes<'a> {
             state_version: u32::from_le_bytes(*state_version),
             accumulator,
         })
+    }
+}
+
+/// A window that has left the state, to be finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedWindow {
+    /// Its bounds.
+    pub span: Span,
+    /// How many events it has.
+    pub count: u64,
+    /// How often it was finished before.
+    pub number: u32,
+    panes: SmallVec<[u8; 32]>,
+}
+
+impl ClosedWindow {
+    /// One of these panes, at least one.
+    pub(super) fn new(span: Span, number: u32, panes: &[Pane<'_>]) -> Self {
+        Self {
+            span,
+            count: panes.iter().map(|pane| pane.count).sum(),
+            number,
+            panes: encode(panes.iter().copied()).into(),
+        }
+    }
+
+    /// Its panes.
+    #[must_use]
+    pub fn panes(&self) -> Panes<'_> {
+        Panes(&self.panes)
+    }
+
+    /// Its bytes, on its way: laid out as an entry, with its number in place of a state version.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let entry = Entry {
+            count: self.count,
+            start: self.span.start,
+            end: self.span.end,
+            state_version: self.number,
+            accumulator: self.panes.clone(),
+        };
+        entry.encode()
+    }
+
+    /// The window in `bytes`, or `None` where they are none.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let entry = Entry::decode(bytes)?;
+        let window = Self {
+            span: Span {
+                start: entry.start,
+                end: entry.end,
+            },
+            count: entry.count,
+            number: entry.state_version,
+            panes: entry.accumulator,
+        };
+        Some(window).filter(|window| window.panes().are_sound())
     }
 }
 

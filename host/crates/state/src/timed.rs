@@ -8,12 +8,12 @@
 //! An event is late for a window that ends at or before the watermark which its source had before the event
 //! ([`dirigo_ground::behind`]). Whether it is depends on the input alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::panes::{self, Pane, Panes};
+use super::panes::{self, ClosedWindow, Pane, Panes};
 use super::table::{Entry, Table};
 use super::windows::{HANDED_BYTES_MAX, OpenChange, group_number, stale};
 use dirigo_ground::batch::{Batch, Column};
@@ -53,7 +53,9 @@ struct Touched {
 #[must_use]
 pub fn late(batch: &Batch, windows: TimeWindows) -> Vec<u32> {
     let last_end = |time: i64| match windows {
-        TimeWindows::Stretches(stretches) => stretches.last_end(stretches.pane(time, stretches.pane_ms())),
+        TimeWindows::Stretches(stretches) => {
+            stretches.last_end(stretches.pane(time, stretches.pane_ms())) + stretches.allowed_ms
+        }
         TimeWindows::Session { gap_ms } => bounded(time).saturating_add(gap_ms),
     };
     let behind = batch.origin.behind.events().iter();
@@ -126,10 +128,16 @@ pub fn assign(table: &mut Table, batch: &Batch, windows: TimeWindows, turn: u32,
     (fold, plan)
 }
 
-/// The end of the first window that an event of a pane is in, where it came behind this watermark.
+/// From when on an event of a pane is seen, where it came behind this watermark: the end of the first window that it is in. Where windows take
+/// late events in, that is as soon as event time goes on.
 fn first_end(stretches: Stretches, pane: Span, behind: Option<i64>) -> i64 {
     let first = stretches.first_end(pane);
-    behind.map_or(first, |watermark| first.max(stretches.next_end(watermark)))
+    match behind {
+        Some(watermark) if watermark < first => first,
+        Some(watermark) if stretches.allowed_ms == 0 => stretches.next_end(watermark),
+        Some(watermark) => watermark + 1,
+        None => first,
+    }
 }
 
 /// Whether an event is late that [`late`] says may be: it reaches no session that is still open by the watermark before it.
@@ -393,10 +401,10 @@ impl Plan {
     }
 }
 
-/// What finishes windows that are closed: the values of `batch` are entries with their panes, as [`Entry::take_due`] gives them.
+/// What finishes windows that are closed: the values of `batch` are [`ClosedWindow`]s.
 ///
 /// # Panics
-/// When a value is no such entry: whatever brings back such a batch looks at that.
+/// When a value is none: whatever brings back such a batch looks at that.
 #[must_use]
 pub fn finish(batch: &Batch, state_version: u32) -> Finish {
     let mut windows = Windows::default();
@@ -404,13 +412,14 @@ pub fn finish(batch: &Batch, state_version: u32) -> Finish {
     let mut merged = Vec::with_capacity(batch.len());
     let mut by_version: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for (key, value) in batch.keys.iter().zip(batch.values.to_column().iter()) {
-        let entry = Entry::decode(value).expect("the values of closed windows are entries");
+        let window = ClosedWindow::decode(value).expect("the values of closed windows are such windows");
         windows.keys.push(key);
-        windows.starts.push(entry.start);
-        windows.ends.push(entry.end);
-        windows.counts.push(entry.count);
+        windows.starts.push(window.span.start);
+        windows.ends.push(window.span.end);
+        windows.counts.push(window.count);
+        windows.panes.push(window.number);
         let before = accumulators.len();
-        for pane in Panes::of(&entry) {
+        for pane in window.panes() {
             if pane.state_version != state_version {
                 let place = group_number(accumulators.len());
                 by_version.entry(pane.state_version).or_default().push(place);
@@ -429,64 +438,54 @@ pub fn finish(batch: &Batch, state_version: u32) -> Finish {
     }
 }
 
-/// A window whose end the watermark has passed.
+/// What is due of a key at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DueWindow {
-    /// Its bounds, how many events it has, and its panes in place of an accumulator.
-    pub entry: Entry,
+pub struct Due {
+    /// When.
+    pub at: i64,
+    /// The windows that are finished then, by their ends; none where nothing is left but to forget.
+    pub windows: Vec<ClosedWindow>,
     /// By how much what lies in open windows shrinks.
     pub change: OpenChange,
-    /// When the next window of the key closes, if there is one.
+    /// When the next window of the key is due, if there is one.
     pub next: Option<i64>,
 }
 
 impl Entry {
-    /// Takes out the window that is to close next, if that is by `watermark`; `None` where it is not. The entry has what is left: nothing,
-    /// or when the next window closes.
-    pub fn take_due(&mut self, windows: TimeWindows, watermark: i64) -> Option<DueWindow> {
+    /// Takes out what is due next, if that is by `watermark`; `None` where it is not. The entry has what is left: nothing, or when the next
+    /// window is due.
+    pub fn take_due(&mut self, windows: TimeWindows, watermark: i64) -> Option<Due> {
         if self.count == 0 || self.end > watermark {
             return None;
         }
-        let end = self.end;
-        let (span, keeps): (Span, Box<dyn Fn(Span) -> bool>) = match windows {
+        let at = self.end;
+        let panes: Vec<Pane<'_>> = Panes::of(self).collect();
+        let (closed, left, next) = match windows {
             TimeWindows::Stretches(stretches) => {
-                let start = end - stretches.length_ms;
-                (
-                    Span { start, end },
-                    Box::new(move |pane| stretches.last_end(pane) > end),
-                )
+                let left = |pane: &Pane<'_>| forgotten_at(stretches, pane.span) > at;
+                let left: Vec<Pane<'_>> = panes.iter().copied().filter(left).collect();
+                let next = left.iter().map(|pane| next_due(stretches, pane.span, at)).min();
+                (due_stretches(stretches, &panes, at), left, next)
             }
             TimeWindows::Session { .. } => {
-                let session = Panes::of(self).map(|session| session.span).find(|span| span.end == end);
-                (
-                    session.unwrap_or(Span { start: end, end }),
-                    Box::new(move |pane| pane.end != end),
-                )
+                let (ended, left): (Vec<_>, Vec<_>) = panes.iter().copied().partition(|session| session.span.end == at);
+                let closed = ended
+                    .iter()
+                    .map(|session| ClosedWindow::new(session.span, 0, &[*session]));
+                let next = left.iter().map(|session| session.span.end).min();
+                (closed.collect(), left, next)
             }
         };
-        let within: Vec<Pane<'_>> = Panes::of(self)
-            .filter(|pane| span.start <= pane.span.start && pane.span.start < span.end && pane.span.end <= span.end)
-            .collect();
-        let due = Entry {
-            count: within.iter().map(|pane| pane.count).sum(),
-            start: span.start,
-            end: span.end,
-            state_version: self.state_version,
-            accumulator: SmallVec::from_vec(panes::encode(within)),
-        };
-        let left: Vec<Pane<'_>> = Panes::of(self).filter(|pane| keeps(pane.span)).collect();
-        let before = (Panes::of(self).count(), self.count);
-        let left_count = left.iter().map(|pane| pane.count).sum();
-        let change = OpenChange {
-            windows: i64::try_from(left.len()).unwrap_or(i64::MAX) - i64::try_from(before.0).unwrap_or(i64::MAX),
-            events: u64::cast_signed(left_count) - before.1.cast_signed(),
-        };
-        let next = match windows {
-            TimeWindows::Stretches(stretches) => {
-                let next = stretches.next_end(end);
-                left.iter().map(|pane| pane.span.end.max(next)).min()
-            }
-            TimeWindows::Session { .. } => left.iter().map(|session| session.span.end).min(),
+        let left_count: u64 = left.iter().map(|pane| pane.count).sum();
+        let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let due = Due {
+            at,
+            windows: closed,
+            change: OpenChange {
+                windows: signed(left.len()) - signed(panes.len()),
+                events: left_count.cast_signed() - self.count.cast_signed(),
+            },
+            next,
         };
         *self = Entry {
             count: left_count,
@@ -495,12 +494,59 @@ impl Entry {
             state_version: self.state_version,
             accumulator: SmallVec::from_vec(panes::encode(left)),
         };
-        Some(DueWindow {
-            entry: due,
-            change,
-            next,
-        })
+        Some(due)
     }
+}
+
+/// When the last window of a pane takes nothing in any more.
+fn forgotten_at(stretches: Stretches, pane: Span) -> i64 {
+    stretches.last_end(pane) + stretches.allowed_ms
+}
+
+/// When something is due of a pane next, behind `time`, by which it is not forgotten.
+fn next_due(stretches: Stretches, pane: Span, time: i64) -> i64 {
+    if pane.end > time {
+        return pane.end;
+    }
+    let next = stretches.next_end(time);
+    if next <= stretches.last_end(pane) {
+        next
+    } else {
+        forgotten_at(stretches, pane)
+    }
+}
+
+/// The windows of these panes that are finished at a time: the one that ends then, and those before it that late events have come to which
+/// are seen from then on.
+fn due_stretches(stretches: Stretches, panes: &[Pane<'_>], at: i64) -> Vec<ClosedWindow> {
+    let mut ends: BTreeSet<i64> = BTreeSet::new();
+    let first_seen = panes.iter().filter(|pane| pane.span.end == at);
+    for pane in first_seen.filter(|_| stretches.allowed_ms > 0) {
+        let own = Span {
+            end: pane.span.start + stretches.pane_ms(),
+            ..pane.span
+        };
+        let last = stretches.last_end(own).min(at - 1);
+        let updated = |end: &i64| *end + stretches.allowed_ms >= at;
+        let of_pane = std::iter::successors(Some(stretches.first_end(own)), |end| Some(end + stretches.every_ms));
+        ends.extend(of_pane.take_while(|end| *end <= last).filter(updated));
+    }
+    if stretches.next_end(at - 1) == at {
+        ends.insert(at);
+    }
+    let window = |end: i64| {
+        let span = Span {
+            start: end - stretches.length_ms,
+            end,
+        };
+        let is_in = |pane: &Pane<'_>| (span.start..end).contains(&pane.span.start) && pane.span.end <= at;
+        let held: Vec<Pane<'_>> = panes.iter().copied().filter(is_in).collect();
+        // It was finished at its end, and whenever late events had come to it.
+        let times: BTreeSet<i64> = held.iter().map(|pane| pane.span.end.max(end)).collect();
+        let number = group_number(times.len().saturating_sub(1));
+        (!held.is_empty()).then(|| ClosedWindow::new(span, number, &held))
+    };
+    ends.into_iter().filter_map(window).collect()
 }
 
 #[cfg(test)]

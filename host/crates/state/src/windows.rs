@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::panes::ClosedWindow;
 use super::table::{Entry, Table};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Finish, Fold, StaleGroups, Windows};
@@ -211,6 +212,7 @@ impl Plan {
             windows.starts.push(group.start);
             windows.ends.push(group.end);
             windows.counts.push(group.count);
+            windows.panes.push(0);
         }
         Some(windows)
     }
@@ -253,6 +255,8 @@ pub struct PartialWindows {
     pub times: Vec<i64>,
     /// The entry of each, as the store keeps it.
     pub entries: Column,
+    /// Those whose time lies before what the operator had come to: updates of windows that were finished before.
+    pub behind: Vec<(u32, i64)>,
 }
 
 impl PartialWindows {
@@ -263,11 +267,15 @@ impl PartialWindows {
         self.entries.push(&entry.encode());
     }
 
-    /// Adds one that a watermark has closed: its time is the last ms that lies in it.
-    pub fn push_closed(&mut self, key: &[u8], entry: &Entry) {
+    /// Adds one that a watermark has closed, when event time had come to `due`: its time is the last ms that lies in it.
+    pub fn push_closed(&mut self, key: &[u8], window: &ClosedWindow, due: i64) {
+        let time = window.span.end - 1;
+        if time < due - 1 {
+            self.behind.push((group_number(self.len()), due - 1));
+        }
         self.keys.push(key);
-        self.times.push(entry.end - 1);
-        self.entries.push(&entry.encode());
+        self.times.push(time);
+        self.entries.push(&window.encode());
     }
 
     /// How many there are.
@@ -299,6 +307,7 @@ pub fn finish(batch: &Batch, state_version: u32) -> Finish {
         windows.starts.push(entry.start);
         windows.ends.push(entry.end);
         windows.counts.push(entry.count);
+        windows.panes.push(0);
         accumulators.push(&entry.accumulator);
         if entry.state_version != state_version {
             by_version.entry(entry.state_version).or_default().push(window);

@@ -11,7 +11,7 @@ use dirigo_engine::Instance;
 use dirigo_flow::Failure;
 use dirigo_ground::lineage::AFTER_ALL;
 use dirigo_ground::windowing::TimeWindows;
-use dirigo_state::timed::DueWindow;
+use dirigo_state::timed::Due;
 use dirigo_state::{self as state, Entry, FirstKeys, Table};
 
 /// The right to have an instance, and the instance while no turn has it.
@@ -48,7 +48,7 @@ pub(crate) enum TakenDue {
     /// It does not know: the store does.
     Unknown,
     /// This, or nothing that closes by then.
-    Known(Option<DueWindow>),
+    Known(Option<Due>),
 }
 
 impl Replica {

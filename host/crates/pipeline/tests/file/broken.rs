@@ -226,6 +226,12 @@ facts! {
         => ["a session has no `offset`", "begins with its first event"];
     an_offset_is_shorter_than_what_it_moves: builtin("reduce", "window = { tumbling = \"1m\", offset = \"90s\" }")
         => ["`offset` is longer than", "a window begins every 1m", "`30s` means the same"];
+    count_windows_take_no_late_events: builtin("reduce", "window = { count = 5 }\nallowed_lateness = \"1m\"")
+        => ["count windows have no `allowed_lateness`", "no event is late for them"];
+    sessions_take_no_late_events: builtin("reduce", "window = { session = \"1m\" }\nallowed_lateness = \"1m\"")
+        => ["sessions have no `allowed_lateness` in this version", "let the `lateness` of the source be longer"];
+    a_map_takes_no_late_events: builtin("map", "allowed_lateness = \"1m\"")
+        => ["`builtin:map` has no `allowed_lateness`", "only a reduce has windows"];
     a_count_window_has_no_offset: builtin("reduce", "window = { count = 5, offset = \"1s\" }")
         => ["a count window has no `offset`"];
     windows_in_time_are_closed_at_the_end: builtin("reduce", "partial = \"emit\"\nwindow = { tumbling = \"1m\" }")

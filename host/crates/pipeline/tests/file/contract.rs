@@ -168,6 +168,7 @@ fn windows_in_time_are_what_they_are_said_to_be() {
             length_ms,
             every_ms,
             offset_ms,
+            allowed_ms: 0,
         })))
     };
     assert_eq!(window("{ tumbling = \"1m\" }"), stretches(60_000, 60_000, 0));

@@ -34,8 +34,8 @@ struct Event {
     number: u8,
 }
 
-/// A closed window: its key, bounds, and the numbers of its events, sorted.
-type Closed = (i64, u8, i64, Vec<u8>);
+/// A window that was finished: when, its key and end, how often it was before, and the numbers of its events, sorted.
+type Closed = (i64, u8, i64, u32, Vec<u8>);
 
 fn batch(events: &[Event]) -> Batch {
     let mut keys = Column::default();
@@ -88,12 +88,15 @@ fn close(table: &mut Table, windows: TimeWindows, watermark: i64, closed: &mut V
     while let Some(next) = due.pop_first() {
         let (end, key) = split_due_key(&next);
         let taken = table.take_due(key, windows, watermark, true).expect("it is due");
-        assert_eq!(taken.entry.end, end);
-        let events = Panes::of(&taken.entry).flat_map(|pane| pane.accumulator.to_vec());
-        let mut events: Vec<u8> = events.collect();
-        events.sort_unstable();
-        assert_eq!(taken.entry.count, events.len() as u64);
-        closed.push((end, key[0], taken.entry.start, events));
+        assert_eq!(taken.at, end);
+        for window in taken.windows {
+            let mut events: Vec<u8> = window.panes().flat_map(|pane| pane.accumulator.to_vec()).collect();
+            events.sort_unstable();
+            assert_eq!(window.count, events.len() as u64);
+            let again = ClosedWindow::decode(&window.encode());
+            assert_eq!(again.as_ref(), Some(&window));
+            closed.push((taken.at, key[0], window.span.end, window.number, events));
+        }
         due.extend(
             taken
                 .next
@@ -110,23 +113,34 @@ fn close(table: &mut Table, windows: TimeWindows, watermark: i64, closed: &mut V
 fn searched(events: &[Event], windows: TimeWindows) -> (Vec<Closed>, usize) {
     match windows {
         TimeWindows::Stretches(stretches) => {
-            let mut found: BTreeMap<(i64, u8), Vec<u8>> = BTreeMap::new();
+            // By end and key, the events with the times from which they are seen.
+            let mut found: BTreeMap<(i64, u8), Vec<(i64, u8)>> = BTreeMap::new();
             let mut late = 0;
             for event in events {
                 let ends =
                     (-700..700).map(|number| stretches.offset_ms + number * stretches.every_ms + stretches.length_ms);
                 let holding = ends.filter(|end| end - stretches.length_ms <= event.time && event.time < *end);
-                let open: Vec<i64> = holding.filter(|end| *end > event.watermark).collect();
+                let open: Vec<i64> = holding
+                    .filter(|end| end + stretches.allowed_ms > event.watermark)
+                    .collect();
                 late += usize::from(open.is_empty());
                 for end in open {
-                    found.entry((end, event.key)).or_default().push(event.number);
+                    let seen = end.max(event.watermark.saturating_add(1));
+                    found.entry((end, event.key)).or_default().push((seen, event.number));
                 }
             }
-            let closed = found.into_iter().map(|((end, key), mut events)| {
-                events.sort_unstable();
-                (end, key, end - stretches.length_ms, events)
-            });
-            (closed.collect(), late)
+            let mut closed: Vec<Closed> = Vec::new();
+            for ((end, key), events) in found {
+                let times: BTreeSet<i64> = events.iter().map(|(seen, _)| *seen).collect();
+                for (number, at) in (0..).zip(times) {
+                    let seen = events.iter().filter(|(seen, _)| *seen <= at);
+                    let mut numbers: Vec<u8> = seen.map(|(_, number)| *number).collect();
+                    numbers.sort_unstable();
+                    closed.push((at, key, end, number, numbers));
+                }
+            }
+            closed.sort();
+            (closed, late)
         }
         TimeWindows::Session { gap_ms } => {
             let mut sessions: Vec<(u8, Span, Vec<u8>)> = Vec::new();
@@ -154,7 +168,7 @@ fn searched(events: &[Event], windows: TimeWindows) -> (Vec<Closed>, usize) {
                 .into_iter()
                 .map(|(key, span, mut numbers)| {
                     numbers.sort_unstable();
-                    (span.end, key, span.start, numbers)
+                    (span.end, key, span.end, 0, numbers)
                 })
                 .collect();
             closed.sort();
@@ -173,6 +187,7 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
                 length_ms: every_ms * (1 + random.below(3)) + random.below(2) * (every_ms - 1),
                 every_ms,
                 offset_ms: random.below(every_ms),
+                allowed_ms: random.below(2) * random.below(20),
             })
         } else {
             TimeWindows::Session {
@@ -270,6 +285,6 @@ fn a_key_whose_windows_left_the_table_is_noted_with_the_next_of_them() {
     }
     let mut closed = Vec::new();
     close(&mut table, windows, 30, &mut closed);
-    assert_eq!(closed, [(15, 2, 10, vec![1]), (25, 1, 20, vec![0])]);
+    assert_eq!(closed, [(15, 2, 15, 0, vec![1]), (25, 1, 25, 0, vec![0])]);
     assert_eq!((table.len(), table.next_due()), (1, 45));
 }
