@@ -208,6 +208,7 @@ impl Fold {
                     start: 0,
                     end: 0,
                     count: *count,
+                    pane: 0,
                 };
                 let average = self.reduce.finish(&window, *sum).expect("a window has events");
                 self.out.push(&average.0);

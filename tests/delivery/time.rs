@@ -491,7 +491,7 @@ fn late_events_are_taken_into_windows_for_as_long_as_is_allowed_and_bring_them_o
         component = "builtin:reduce"
         window = { tumbling = "10ms" }
         allowed_lateness = "20ms"
-        config = { field = "n", aggregate = "sum" }
+        config = { field = "n", aggregate = "sum", pane = true }
         [[sink]]
         id = "out"
         kind = "file"
@@ -509,23 +509,17 @@ fn late_events_are_taken_into_windows_for_as_long_as_is_allowed_and_bring_them_o
     let event = |(n, t): (usize, &i64)| format!("{{\"n\":{n},\"key\":\"k\",\"t\":{t}}}\n");
     let events: Vec<String> = times.iter().enumerate().map(event).collect();
     folder.write("events.jsonl", events.concat());
-    let window = |start: i64, sum: u64, count: u64, pane: Option<u64>| {
-        let mut window = json!({"key": "k", "sum": f64::from(u32::try_from(sum).unwrap()), "count": count, "start": start, "end": start + 10});
-        if let Some(pane) = pane {
-            window["pane"] = pane.into();
-        }
-        window
-    };
+    let window = |start: i64, sum: u32, count: u64, pane: u64| json!({"key": "k", "sum": f64::from(sum), "count": count, "start": start, "end": start + 10, "pane": pane});
     let expected = [
-        window(0, 1, 2, None),
-        window(0, 1 + 3, 3, Some(1)),
-        window(10, 2 + 4, 2, None),
-        window(10, 2 + 4 + 6, 3, Some(1)),
-        window(0, 1 + 3 + 7, 4, Some(2)),
-        window(20, 5, 1, None),
-        window(10, 2 + 4 + 6 + 10, 4, Some(2)),
-        window(30, 8, 1, None),
-        window(50, 11, 1, None),
+        window(0, 1, 2, 0),
+        window(0, 1 + 3, 3, 1),
+        window(10, 2 + 4, 2, 0),
+        window(10, 2 + 4 + 6, 3, 1),
+        window(0, 1 + 3 + 7, 4, 2),
+        window(20, 5, 1, 0),
+        window(10, 2 + 4 + 6 + 10, 4, 2),
+        window(30, 8, 1, 0),
+        window(50, 11, 1, 0),
     ];
     for workers in [1, 4] {
         let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(workers).finish();

@@ -181,6 +181,7 @@ impl Native {
                     start: 0,
                     end: 0,
                     count: *count,
+                    pane: 0,
                 };
                 let mean = self.reduce.finish(&closed, *sum).expect("a window has events");
                 self.out.push(mean.mean);

@@ -19,6 +19,9 @@ pub struct Config {
     /// The field to aggregate: its name, or a JSON pointer. A count needs none.
     field: Option<Field>,
     aggregate: Aggregate,
+    /// Whether results have `pane`: how often their window was finished before, which is 0 but where it takes late events in.
+    #[serde(default)]
+    pane: bool,
 }
 
 /// What a window becomes.
@@ -66,6 +69,7 @@ struct AccumulatorV1 {
 pub struct Fold {
     field: Option<Field>,
     aggregate: Aggregate,
+    has_pane: bool,
 }
 
 #[operator]
@@ -78,11 +82,15 @@ impl Reduce for Fold {
     type Accumulator = Accumulator;
     type Output = Summary;
 
-    fn open(Config { field, aggregate }: Config) -> Result<Self> {
+    fn open(Config { field, aggregate, pane }: Config) -> Result<Self> {
         if field.is_none() && aggregate != Aggregate::Count {
             reject!("missing field `field`: only `aggregate = \"count\"` does without");
         }
-        Ok(Fold { field, aggregate })
+        Ok(Fold {
+            field,
+            aggregate,
+            has_pane: pane,
+        })
     }
 
     fn schema(&self) -> Schema {
@@ -90,7 +98,7 @@ impl Reduce for Fold {
         Schema {
             reads: self.field.iter().map(number).collect(),
             raw: false,
-            writes: Summary::fields(self.aggregate),
+            writes: Summary::fields(self.aggregate, self.has_pane),
             outputs: OutputMode::Replace,
         }
     }
@@ -146,7 +154,7 @@ impl Reduce for Fold {
 
     fn finish(&mut self, window: &Window<'_>, Accumulator { mut value, count }: Accumulator) -> Result<Summary> {
         if self.aggregate == Aggregate::Count {
-            return Summary::new(window, None, count);
+            return Summary::new(window, None, count, self.has_pane);
         }
         let name = summary::name(self.aggregate);
         self.adopt(&mut value);
@@ -161,7 +169,7 @@ impl Reduce for Fold {
         if !value.nearest().is_finite() {
             reject!("the {name} of {count} events is out of range: {value}");
         }
-        Summary::new(window, Some(value), count)
+        Summary::new(window, Some(value), count, self.has_pane)
     }
 }
 
@@ -314,7 +322,11 @@ mod tests {
     fn continued(aggregate: Aggregate, value: f64, count: u8, numbers: &[f64]) -> String {
         let stored: Vec<u8> = [&[0], &value.to_le_bytes()[..], &[count]].concat();
         let field = Some(Field::new("v").unwrap());
-        let mut fold = Fold { field, aggregate };
+        let mut fold = Fold {
+            field,
+            aggregate,
+            has_pane: false,
+        };
         let migrated = migrate_batch(&mut fold, 1, &[stored].into_iter().collect());
         assert_eq!(migrated.failures, []);
         let batch = Batch {
@@ -352,6 +364,7 @@ mod tests {
         let mut fold = Fold {
             field: Some(Field::new("v").unwrap()),
             aggregate: Aggregate::Max,
+            has_pane: false,
         };
         let mut value = Folded::Sum(sum);
         fold.adopt(&mut value);

@@ -18,31 +18,32 @@ pub struct Summary {
     count: i64,
     start: i64,
     end: i64,
-    /// How often the window was finished before, where it was.
+    /// How often the window was finished before, where that is wanted.
     pane: Option<i64>,
 }
 
 impl Summary {
-    pub(crate) fn new(window: &Window<'_>, value: Option<Number>, count: u64) -> Result<Summary> {
+    pub(crate) fn new(window: &Window<'_>, value: Option<Number>, count: u64, has_pane: bool) -> Result<Summary> {
         Ok(Summary {
             key: window.key_str().into_owned(),
             value,
             count: i64::try_from(count)?,
             start: window.start,
             end: window.end,
-            pane: (window.pane > 0).then(|| window.pane.into()),
+            pane: has_pane.then(|| window.pane.into()),
         })
     }
 
-    /// The fields of a summary of this aggregate.
-    pub(crate) fn fields(aggregate: Aggregate) -> Vec<Written> {
+    /// The fields of a summary of this aggregate, with the number of its pane or without.
+    pub(crate) fn fields(aggregate: Aggregate, has_pane: bool) -> Vec<Written> {
         let field = |name: &str, field_type| Written::new(Field::new(name).expect("it is a name"), field_type);
         let mut fields = vec![field("key", FieldType::Text)];
         if aggregate != Aggregate::Count {
             // The result is an f64 or an s64: only JSON holds both.
             fields.push(field(name(aggregate), FieldType::Json));
         }
-        fields.extend(["count", "start", "end", "pane"].map(|name| field(name, FieldType::S64)));
+        let integers = ["count", "start", "end"].into_iter().chain(has_pane.then_some("pane"));
+        fields.extend(integers.map(|name| field(name, FieldType::S64)));
         fields
     }
 }
@@ -53,7 +54,8 @@ impl Encode for Summary {
     fn types(&self) -> Vec<FieldType> {
         let value = self.value.map(|_| FieldType::Json);
         let types = [FieldType::Text].into_iter().chain(value);
-        types.chain([FieldType::S64; 4]).collect()
+        let integers = [FieldType::S64; 3].into_iter().chain(self.pane.map(|_| FieldType::S64));
+        types.chain(integers).collect()
     }
 
     #[inline]
@@ -64,7 +66,7 @@ impl Encode for Summary {
             AsJson(value).write(&mut rest[0])?;
             rest = &mut rest[1..];
         }
-        let integers = [Some(self.count), Some(self.start), Some(self.end), self.pane];
+        let integers = [self.count, self.start, self.end].into_iter().chain(self.pane);
         for (column, integer) in rest.iter_mut().zip(integers) {
             integer.write(column, summaries)?;
         }

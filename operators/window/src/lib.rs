@@ -34,9 +34,6 @@ pub struct Summary {
     count: u64,
     start: i64,
     end: i64,
-    /// How often the window was finished before, where it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pane: Option<u32>,
 }
 
 /// Finds the extremes of a field.
@@ -118,7 +115,6 @@ impl Reduce for Extremes {
             count,
             start: window.start,
             end: window.end,
-            pane: (window.pane > 0).then_some(window.pane),
         })
     }
 }
