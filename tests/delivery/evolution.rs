@@ -461,7 +461,7 @@ fn a_source_that_is_restarted_is_read_from_its_start_and_windows_stay() {
 fn killed_in_flight() -> Folder {
     let folder = Folder::with_pipeline(&in_flight());
     for source in ["a", "b"] {
-        folder.write(&format!("{source}.jsonl"), crate::support::numbered(40_000, 7));
+        folder.write(&format!("{source}.jsonl"), crate::support::numbered(200_000, 7));
     }
     for life_ms in (40..).step_by(10).take(100) {
         let mut running = Dirigo::run(&folder, ["pipeline.toml"])
