@@ -533,3 +533,84 @@ fn late_events_are_taken_into_windows_for_as_long_as_is_allowed_and_bring_them_o
         assert_eq!(numbers_by_key(&folder.read("late.jsonl"))["k"], [9, 12]);
     }
 }
+
+#[test]
+fn one_event_of_a_far_future_closes_nobody_s_windows() {
+    let folder = Folder::with_pipeline(
+        r#"
+        [pipeline]
+        name = "p"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        key = "/key"
+        time = "/t"
+        max_ahead = "1d"
+        [[operator]]
+        id = "count"
+        component = "builtin:reduce"
+        window = { tumbling = "1s" }
+        config = { field = "n", aggregate = "count" }
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        [dead_letters]
+        path = "dead.jsonl"
+        "#,
+    );
+    let century = 4_102_444_800_000_i64;
+    let event = |t: i64| format!("{{\"n\":1,\"key\":\"k\",\"t\":{t}}}\n");
+    folder.write("events.jsonl", [100, century, 200, 300].map(event).concat());
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    assert_eq!(finished.succeeds().operator("count", "late"), 0);
+    assert_eq!(
+        folder.json_lines("out.jsonl"),
+        [json!({"key": "k", "count": 3, "start": 0, "end": 1_000})]
+    );
+    let dead = folder.json_lines("dead.jsonl");
+    assert_eq!((dead.len(), &dead[0]["event"]["position"]), (1, &json!(2)));
+    let reason = dead[0]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("4102444800000") && reason.contains("`max_ahead`"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_fast_source_waits_for_a_slow_one() {
+    let folder = two_sources("");
+    let text = folder
+        .read("pipeline.toml")
+        .replace("id = \"first\"", "id = \"first\"\nmax_drift = \"10s\"");
+    folder.write("pipeline.toml", text);
+    let event = |t: i64| format!("{{\"n\":{t},\"key\":\"k\",\"t\":{t}}}\n");
+    folder.write(
+        "first.jsonl",
+        (0..100_000).map(|second| event(second * 1_000)).collect::<String>(),
+    );
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
+    running.say(&event(5_500));
+    await_lines(&folder, 5);
+    running.interrupt();
+    let finished = running.finish();
+    let read = finished.summary().json()["pipelines"][0]["sources"][0]["events"]
+        .as_u64()
+        .unwrap();
+    assert!(
+        read < 100_000,
+        "it has read {read} events, and the other one has come to 5 s"
+    );
+    running_to_the_end(&folder, &event(200_000_000));
+}
+
+/// Runs with another second source, to the end.
+fn running_to_the_end(folder: &Folder, second: &str) {
+    std::fs::remove_file(folder.path("out.jsonl")).unwrap();
+    let mut running = Dirigo::run(folder, ["pipeline.toml"]).piped();
+    running.say(second);
+    running.hang_up();
+    running.finish().succeeds();
+    assert_eq!(folder.json_lines("out.jsonl").len(), 100_001);
+}

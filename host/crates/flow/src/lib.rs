@@ -30,7 +30,9 @@ pub use gate::Gate;
 pub use id_ranges::IdRanges;
 pub use saved_batch::{Content, SavedBatch};
 pub use sink_task::{Arrivals, Cause, Encoded, Encoder, Marked, SinkTask};
-pub use source_task::{Projection, ReadStep, SourceHandle, SourceTask, SourceTaskParts, SourceThread};
+pub use source_task::{
+    EventTimeOptions, Projection, ReadStep, SourceHandle, SourceTask, SourceTaskParts, SourceThread,
+};
 
 /// Lets all who waited for something go on.
 pub fn wake_all(wakers: Vec<Waker>) {

@@ -18,7 +18,7 @@ use dirigo_connect::source::{self, Offset, Source};
 use dirigo_ground::clock::nanoseconds;
 use dirigo_ground::lineage::{Progress, SourceIndex};
 use dirigo_ground::signal::Signal;
-pub use reading::{Projection, ReadStep, SourceTask, SourceTaskParts, SourceThread};
+pub use reading::{EventTimeOptions, Projection, ReadStep, SourceTask, SourceTaskParts, SourceThread};
 
 /// The handle of a source's thread.
 pub struct SourceHandle {
@@ -358,7 +358,8 @@ mod tests {
             epochs: Arc::default(),
             pipeline: "p".into(),
             batch_events: 1,
-            lateness: None,
+            event_time: None,
+            max_ahead: None,
         }
     }
 

@@ -237,11 +237,15 @@ impl Progress {
             done: false,
         });
         state.live.add(load);
-        state.time.read(read.watermark);
+        let has_passed = state.time.read(read.watermark);
         if read.first >= WINDOWS_FROM {
             self.windows.fetch_add(1, Ordering::SeqCst);
         } else {
             state.next_position = state.next_position.max(read.last + 1);
+        }
+        drop(state);
+        if has_passed {
+            self.ring_for_faster();
         }
         Arc::new(Ticket {
             progress: Some(self.clone()),

@@ -119,6 +119,10 @@ pub struct Source {
     pub lateness: Duration,
     /// A source this long silent no longer holds the watermark back.
     pub idle: Option<Duration>,
+    /// How far the time of an event may be ahead of the clock.
+    pub max_ahead: Option<Duration>,
+    /// How far it may read ahead of the slowest other source, in event time.
+    pub max_drift: Option<Duration>,
 }
 
 /// A component placed in a pipeline.

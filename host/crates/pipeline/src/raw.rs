@@ -184,6 +184,12 @@ section! {
         /// How far behind the newest event time the watermark runs: how late events may come, and still be in their windows in time.
         #[schemars(extend("default" = "0s"))]
         lateness: Lapse,
+        /// How far an event's time may be ahead of the host's clock: later events are dead letters, and move no watermark. Default: any time is
+        /// taken.
+        max_ahead: Lapse,
+        /// How far the source may read ahead of the slowest other source, in event time: it waits there, so that windows of operators
+        /// behind both do not fill memory. Default: it reads on.
+        max_drift: Lapse,
         /// A source that is silent for so long no longer holds windows in time back, where they have events of other sources, too. Default:
         /// it holds them back until it ends.
         idle: Lapse,

@@ -38,6 +38,7 @@ pub(super) fn validate(raw: &Open<raw::Source>, validation: &mut Validation<'_>)
         .given()
         .map(|at| time::parse(at, format, &who, &mut validation.problems));
     let idle = validation.positive("idle", &raw.idle);
+    let max_drift = validation.positive("max_drift", &raw.max_drift);
     remark_on_time(raw, &who, format, validation);
     Some(Source {
         id: id?,
@@ -46,6 +47,8 @@ pub(super) fn validate(raw: &Open<raw::Source>, validation: &mut Validation<'_>)
         time: time.flatten(),
         lateness: raw.lateness.map(|lateness| lateness.0).unwrap_or_default(),
         idle,
+        max_ahead: raw.max_ahead.map(|ahead| ahead.0),
+        max_drift,
     })
 }
 

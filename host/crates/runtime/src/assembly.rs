@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use dirigo_ground::sync::Mutex;
 
@@ -21,8 +20,8 @@ use super::wiring::{self, Lines};
 use dirigo_actor::PipelineContext;
 use dirigo_connect::{Sink, Source};
 use dirigo_flow::{
-    DeadLetterEncoder, DeadLetters, Edge, EventEncoder, EventSink, EventSinkParts, FailureLatch, Projection, SinkTask,
-    SourceHandle, SourceTask, SourceTaskParts, UnstartedSink,
+    DeadLetterEncoder, DeadLetters, Edge, EventEncoder, EventSink, EventSinkParts, EventTimeOptions, FailureLatch,
+    Projection, SinkTask, SourceHandle, SourceTask, SourceTaskParts, UnstartedSink,
 };
 use dirigo_ground::clock::nanoseconds;
 use dirigo_ground::lineage::{Progress, SourceIndex};
@@ -124,7 +123,8 @@ impl Assembled {
             &source_handles,
             &source_edges,
             wanted,
-            lateness(&pipeline, &are_timed),
+            event_times(&pipeline, &are_timed),
+            &pipeline,
             connectors.batch_events,
         );
         let local = LocalParts {
@@ -236,11 +236,15 @@ fn event_sinks(pipeline: &Pipeline, quota: &Arc<Quota>) -> (Vec<Arc<EventSink>>,
     sinks.map(|sink| EventSink::new(&sink.id, quota.clone())).unzip()
 }
 
-/// By source, how late its events may come, where that matters.
-fn lateness(pipeline: &Pipeline, are_timed: &[bool]) -> Vec<Option<Duration>> {
+/// By source, what is asked of its event time, where that matters.
+fn event_times(pipeline: &Pipeline, are_timed: &[bool]) -> Vec<Option<EventTimeOptions>> {
     let sources = pipeline.sources.iter().zip(are_timed);
+    let options = |source: &pipeline::Source| EventTimeOptions {
+        lateness: source.lateness,
+        max_drift: source.max_drift,
+    };
     sources
-        .map(|(source, is_timed)| is_timed.then_some(source.lateness))
+        .map(|(source, is_timed)| is_timed.then(|| options(source)))
         .collect()
 }
 
@@ -307,14 +311,21 @@ fn source_tasks(
     source_handles: &[Arc<SourceHandle>],
     edges: &[Arc<Vec<Edge>>],
     wanted: Vec<Projection>,
-    lateness: Vec<Option<Duration>>,
+    event_times: Vec<Option<EventTimeOptions>>,
+    pipeline: &Pipeline,
     batch_events: usize,
 ) -> Vec<SourceTask> {
-    let all = source_handles.iter().zip(edges).zip(wanted).zip(lateness);
-    all.map(|(((source_handle, edges), wanted), lateness)| {
+    let all = source_handles
+        .iter()
+        .zip(edges)
+        .zip(wanted)
+        .zip(event_times)
+        .zip(&pipeline.sources);
+    all.map(|((((source_handle, edges), wanted), event_time), options)| {
         source_handle.task(SourceTaskParts {
             wanted,
-            lateness,
+            event_time,
+            max_ahead: options.max_ahead,
             edges: edges.clone(),
             dead_letters: context.dead_letters.clone(),
             failure_latch: context.failure_latch.clone(),

@@ -13,11 +13,16 @@ pub(super) struct EventTime {
     watermark: Cell<Watermark>,
 }
 
+/// A duration in ms, as event times are.
+pub(super) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 impl EventTime {
     /// Of a source whose events may come so late, and that has come to `watermark` before.
     pub(super) fn new(lateness: Duration, watermark: Watermark) -> Self {
         Self {
-            lateness_ms: i64::try_from(lateness.as_millis()).unwrap_or(i64::MAX),
+            lateness_ms: milliseconds(lateness),
             watermark: Cell::new(watermark),
         }
     }

@@ -6,19 +6,19 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::event_time::EventTime;
+use super::event_time::{EventTime, milliseconds};
 use super::{ABANDONED, AWAKE, ENDED, READING, SourceHandle};
 use crate::dead_letter::{DeadLetter, FailedEvent};
 use crate::dead_letters::DeadLetters;
 use crate::failure_latch::{Failure, FailureLatch, panicked};
 use crate::{Edge, Epochs};
-use dirigo_connect::source::{self, Intake, Read, ReadLimit, RefusedRecord};
+use dirigo_connect::source::{self, Intake, REFUSED_BYTES_MAX, Read, ReadLimit, RefusedRecord};
 use dirigo_fields::Wanted;
 use dirigo_ground::batch::Batch;
 use dirigo_ground::behind::Behind;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::fields::Fields;
-use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, Origin, ReadBatch, Watermark};
+use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, Origin, ReadBatch, Ticket, Watermark};
 use dirigo_ground::quota::Quota;
 use dirigo_ground::thread;
 use dirigo_scheduler::IoPermits;
@@ -58,8 +58,19 @@ pub struct SourceTaskParts {
     pub pipeline: String,
     /// Events that one batch takes.
     pub batch_events: usize,
-    /// How late its events may come, where an operator behind it has windows in time. Nobody else asks which came late.
-    pub lateness: Option<Duration>,
+    /// What is asked of its event time, where an operator behind it has windows in time.
+    pub event_time: Option<EventTimeOptions>,
+    /// How far the time of an event may be ahead of the clock.
+    pub max_ahead: Option<Duration>,
+}
+
+/// What is asked of the event time of a source.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventTimeOptions {
+    /// How late its events may come.
+    pub lateness: Duration,
+    /// How far it may read ahead of the slowest other source.
+    pub max_drift: Option<Duration>,
 }
 
 /// The thread of a source.
@@ -104,9 +115,10 @@ impl SourceTask {
                     .next_position(source_handle.index)
                     .saturating_sub(1)
             },
-            event_time: parts
-                .lateness
-                .map(|lateness| EventTime::new(lateness, source_handle.progress.read_watermark(source_handle.index))),
+            event_time: parts.event_time.map(|options| {
+                let watermark = source_handle.progress.read_watermark(source_handle.index);
+                EventTime::new(options.lateness, watermark)
+            }),
             source_handle,
             parts,
             is_shared: false,
@@ -237,8 +249,18 @@ impl SourceTask {
         let dead_letters = self.parts.dead_letters.gate();
         let is_short = self.parts.quota.is_over_memory();
         !self.source_handle.progress.has_room(self.source_handle.index, is_short)
+            || self.is_too_far_ahead()
             || Edge::must_wait(&self.parts.edges, || self.waker())
             || (dead_letters.is_full() && dead_letters.wait(self.waker()))
+    }
+
+    /// Whether it waits for slower sources; if so, its signal rings when they have come nearer.
+    fn is_too_far_ahead(&self) -> bool {
+        let max_drift = self.parts.event_time.and_then(|options| options.max_drift);
+        max_drift.is_some_and(|max_drift| {
+            let progress = &self.source_handle.progress;
+            progress.is_too_far_ahead(self.source_handle.index, milliseconds(max_drift))
+        })
     }
 
     fn read(&self) -> (Intake, Result<Read, source::Error>) {
@@ -300,18 +322,44 @@ impl SourceTask {
         for refused in std::mem::take(&mut intake.refused) {
             self.send_to_dead_letters(refused);
         }
-        let Some(&first) = intake.positions.first() else {
+        let watermark = intake.watermark;
+        let batch = self.without_ahead(self.batch(intake));
+        let Some(&first) = batch.positions.first() else {
             self.source_handle.progress.pass_over(self.source_handle.index, last);
-            return self.pass_time(intake.watermark);
+            return self.pass_time(watermark);
         };
-        let (behind, reached) = self.pass_events(&intake.times);
+        let (behind, reached) = self.pass_events(&batch.times);
+        let events = batch.len();
+        let read = ReadBatch {
+            first,
+            last,
+            events,
+            bytes: batch.keys.bytes().len() + batch.values.size(),
+            arrival_ns: self.parts.clock.now_ns(),
+            watermark: reached,
+        };
+        let ticket = self.source_handle.progress.open(self.source_handle.index, &read);
+        // After the ticket was opened: who sees them counted sees them in flight too.
+        self.source_handle.events_in.fetch_add(events as u64, Ordering::Release);
+        let batch = Batch {
+            origin: Origin {
+                behind,
+                ..ticket.into()
+            },
+            ..batch
+        };
+        Edge::send_all(&self.parts.edges, batch);
+        self.pass_time(watermark);
+    }
+
+    /// The events of what was read, under no ticket yet.
+    fn batch(&self, mut intake: Intake) -> Batch {
         let mut values = intake.take_values();
         let Intake {
             times,
             keys,
             mut fields,
             positions,
-            watermark,
             ..
         } = intake;
         if self.parts.wanted.raw {
@@ -320,32 +368,40 @@ impl SourceTask {
         if fields.events() < values.len() {
             fields.extend(&values.to_column(), fields.events()..values.len());
         }
-        let events = times.len();
-        let bytes = keys.bytes().len() + values.size();
-        let read = ReadBatch {
-            first,
-            last,
-            events,
-            bytes,
-            arrival_ns: self.parts.clock.now_ns(),
-            watermark: reached,
-        };
-        let ticket = self.source_handle.progress.open(self.source_handle.index, &read);
-        // After the ticket was opened: who sees them counted sees them in flight too.
-        self.source_handle.events_in.fetch_add(events as u64, Ordering::Release);
-        let batch = Batch {
+        Batch {
             times: Arc::new(times),
             keys: Arc::new(keys),
             values,
             fields: Fields::new(fields.finish()),
             positions: Arc::new(positions),
-            origin: Origin {
-                behind,
-                ..ticket.into()
-            },
+            origin: Ticket::detached().into(),
+        }
+    }
+
+    /// The events whose time is not too far ahead of the clock; the others become dead letters.
+    fn without_ahead(&self, batch: Batch) -> Batch {
+        let Some(max_ahead) = self.parts.max_ahead else {
+            return batch;
         };
-        Edge::send_all(&self.parts.edges, batch);
-        self.pass_time(watermark);
+        let latest = self.parts.clock.wall_ms().saturating_add(milliseconds(max_ahead));
+        if batch.times.iter().all(|time| *time <= latest) {
+            return batch;
+        }
+        let is_ahead = |event: &u32| batch.times[*event as usize] > latest;
+        let events = u32::try_from(batch.len()).expect("a batch has fewer than 2^32 events");
+        let (ahead, kept): (Vec<u32>, Vec<u32>) = (0..events).partition(is_ahead);
+        for event in ahead {
+            let event = event as usize;
+            let (value, time) = (batch.values.get(event), batch.times[event]);
+            self.send_to_dead_letters(RefusedRecord {
+                position: batch.positions[event],
+                value: value[..value.len().min(REFUSED_BYTES_MAX)].to_vec(),
+                reason: format!(
+                    "its time, {time} in ms since 1970, is more than {max_ahead:?} (`max_ahead`) ahead of the clock"
+                ),
+            });
+        }
+        batch.gather(&kept)
     }
 
     /// Goes on to a watermark that the source itself gave, behind all that it read.

@@ -9,7 +9,9 @@
 //! What an operator's windows put out is a *line* of its own, next to the sources: it has tickets, positions and a watermark as a source
 //! has, and operators behind it wait for that.
 
-use super::{Progress, SourceIndex, SourceState};
+use std::sync::atomic::Ordering;
+
+use super::{Progress, SourceIndex, SourceProgress, SourceState};
 
 /// A point in event time: ms since the epoch.
 pub type Watermark = i64;
@@ -44,12 +46,14 @@ impl Default for Time {
 }
 
 impl Time {
-    /// Notes the watermark behind a batch that is opened.
-    pub(super) fn read(&mut self, watermark: Watermark) {
+    /// Notes the watermark behind a batch that is opened. Whether time has passed by it.
+    pub(super) fn read(&mut self, watermark: Watermark) -> bool {
+        let has_passed = watermark > self.read;
         self.read = self.read.max(watermark);
         if watermark < AFTER_ALL {
             self.before_end = self.before_end.max(watermark);
         }
+        has_passed
     }
 
     /// Notes the watermark behind a batch that is done with, as all before it are; and whether `is_last` of what is in flight.
@@ -83,6 +87,7 @@ impl Progress {
             }
             state.open.is_empty()
         };
+        self.ring_for_faster();
         if has_passed {
             self.listener.time_passed();
         }
@@ -133,6 +138,7 @@ impl Progress {
             rests
         };
         if has_changed {
+            self.ring_for_faster();
             self.listener.time_passed();
         }
     }
@@ -143,6 +149,35 @@ impl Progress {
         let mut state = self.sources[usize::from(line)].state.lock();
         let was_idle = std::mem::replace(&mut state.time.is_idle, false);
         was_idle.then_some(*given_out)
+    }
+
+    /// Whether a source has read more than `drift` ms of event time past the slowest of the others that hold time back. If so, its signal rings
+    /// when one of them has gone on.
+    #[must_use]
+    pub fn is_too_far_ahead(&self, source: SourceIndex, drift: i64) -> bool {
+        let line = &self.sources[usize::from(source)];
+        let own = line.state.lock().time.before_end;
+        let is_ahead = || {
+            let others = self.sources[..self.read].iter().enumerate();
+            let others = others.filter(|(other, _)| *other != usize::from(source));
+            let of = |(_, other): (usize, &SourceProgress)| {
+                let state = other.state.lock();
+                state.holds_back().then_some(state.time.read)
+            };
+            let slowest = others.filter_map(of).min();
+            slowest.is_some_and(|slowest| own > slowest.saturating_add(drift))
+        };
+        if !is_ahead() {
+            return false;
+        }
+        line.waits.store(true, Ordering::SeqCst);
+        // Looked at again: another may have gone on before it was noted that somebody waits.
+        is_ahead()
+    }
+
+    /// Rings for sources that wait for slower ones.
+    pub(super) fn ring_for_faster(&self) {
+        self.sources[..self.read].iter().for_each(SourceProgress::make_room);
     }
 
     /// Whether a line is silent and holds nobody back.
@@ -276,6 +311,27 @@ mod tests {
             Some(AFTER_ALL),
             "it has nothing more to bring"
         );
+    }
+
+    #[test]
+    fn a_source_that_is_too_far_ahead_is_told_when_the_slowest_has_gone_on() {
+        let signals: Vec<_> = (0..3).map(|_| Arc::<crate::signal::Signal>::default()).collect();
+        let progress = Progress::new(signals.clone(), Box::<Passed>::default(), false);
+        progress.pass_time(0, 100);
+        progress.pass_time(1, 80);
+        assert!(progress.is_too_far_ahead(0, 50), "the third has read nothing");
+        let seen = signals[0].seen();
+        drop(progress.open(2, &read(1, 60)));
+        assert!(signals[0].seen() > seen && !progress.is_too_far_ahead(0, 50));
+        assert!(progress.is_too_far_ahead(0, 30) && !progress.is_too_far_ahead(2, 0));
+        let seen = signals[0].seen();
+        progress.rest(2, || true);
+        assert!(
+            signals[0].seen() > seen && !progress.is_too_far_ahead(0, 30),
+            "an idle one keeps nobody waiting"
+        );
+        progress.pass_time(1, AFTER_ALL);
+        assert!(!progress.is_too_far_ahead(0, 0));
     }
 
     #[test]
