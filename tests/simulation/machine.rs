@@ -203,11 +203,13 @@ fn text() -> String {
         kind = "file"
         path = "a.jsonl"
         key = "/key"
+        time = "/n"
         [[source]]
         id = "b"
         kind = "file"
         path = "b.jsonl"
         key = "/key"
+        time = "/n"
         [[operator]]
         id = "map"
         component = "{map}"
@@ -234,6 +236,13 @@ fn text() -> String {
         window = {{ count = {each_window} }}
         partial = "emit"
         config = {{ mode = "panic", every = {each_fails} }}
+        [[operator]]
+        id = "in-time"
+        component = "{reduce}"
+        inputs = ["slow"]
+        shards = 2
+        window = {{ tumbling = "{time_window}ms" }}
+        config = {{ mode = "pass", every = 1 }}
         [[sink]]
         id = "in-order"
         kind = "file"
@@ -246,6 +255,12 @@ fn text() -> String {
         kind = "file"
         path = "by-key.jsonl"
         inputs = ["each"]
+        [[sink]]
+        id = "of-windows-in-time"
+        kind = "file"
+        path = "in-time.jsonl"
+        inputs = ["in-time"]
+        order = "source"
         "#,
         map = guest("map").display(),
         reduce = guest("reduce").display(),
@@ -254,6 +269,7 @@ fn text() -> String {
         each_fails = oracle::EACH_FAILS,
         list_window = oracle::LIST_WINDOW,
         each_window = oracle::EACH_WINDOW,
+        time_window = oracle::TIME_WINDOW,
     )
 }
 
@@ -359,7 +375,11 @@ impl Life<'_> {
             if let Some(failure) = hands.assembled.failure_latch().failure() {
                 return Err(failure.to_string());
             }
-            match self.random.below(20) {
+            match self.random.below(21) {
+                20 => {
+                    // Those that a watermark has closed so far.
+                    hands.assembled.close_windows().map_err(|error| error.to_string())?;
+                }
                 0..3 => hands.read(self.random),
                 3..12 => {
                     host.step(self.random.below(3));
@@ -530,6 +550,7 @@ impl Machine {
         let mut left = Left::default();
         self.shown(disk, &mut left.in_order)?;
         let disk = disk.look_on();
+        left.in_time = read(&disk, &self.folder.path("in-time.jsonl"));
         for line in read(&disk, &self.folder.path("by-key.jsonl")).lines() {
             let window: serde_json::Value = serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;
             let key = window["key"].as_str().unwrap().to_owned();

@@ -13,6 +13,8 @@ pub(crate) const EACH_FAILS: u64 = 17;
 /// The windows of `list` and `each`.
 pub(crate) const LIST_WINDOW: usize = 3;
 pub(crate) const EACH_WINDOW: usize = 2;
+/// How long the windows of `in-time` are, in ms: the time of an event is its number.
+pub(crate) const TIME_WINDOW: u64 = 8;
 
 pub(crate) const SOURCES: [&str; 2] = ["a", "b"];
 
@@ -34,6 +36,8 @@ pub(crate) struct Left {
     pub(crate) in_order: String,
     /// The lines of the other one, by key.
     pub(crate) by_key: BTreeMap<String, Vec<String>>,
+    /// The lines of windows in time, in the order of their ends and keys.
+    pub(crate) in_time: String,
     /// By operator, source and position.
     pub(crate) dead: BTreeSet<(String, String, u64)>,
 }
@@ -51,6 +55,10 @@ impl Left {
             if left != expected {
                 return Some(format!("there is left of {key}\n{left:?}\nand not\n{expected:?}"));
             }
+        }
+        if self.in_time != expected.in_time {
+            let (left, expected) = (&self.in_time, &expected.in_time);
+            return Some(format!("there is left of windows in time\n{left}and not\n{expected}"));
         }
         let differing: Vec<_> = self.dead.symmetric_difference(&expected.dead).collect();
         (!differing.is_empty()).then(|| format!("these died or did not, and should not have or should: {differing:?}"))
@@ -87,6 +95,7 @@ fn line(key: &str, numbers: &[u64]) -> String {
 pub(crate) fn expected() -> Left {
     let mut left = Left::default();
     let (mut list, mut each) = (Windows::default(), Windows::default());
+    let mut in_time: BTreeMap<(u64, String), Vec<u64>> = BTreeMap::new();
     let sources = [events(0).collect::<Vec<_>>(), events(1).collect()];
     for index in 0..EVENTS {
         for (source, events) in SOURCES.iter().zip(&sources) {
@@ -99,6 +108,7 @@ pub(crate) fn expected() -> Left {
                 die("map");
                 continue;
             }
+            in_time.entry((n / TIME_WINDOW, key.clone())).or_default().push(*n);
             if n.is_multiple_of(LIST_FAILS) {
                 die("list");
             } else if let Some(line) = list.add(*n, key, LIST_WINDOW) {
@@ -115,6 +125,10 @@ pub(crate) fn expected() -> Left {
     for (line, _) in list.partial() {
         left.in_order.push_str(&line);
         left.in_order.push('\n');
+    }
+    for ((_, key), numbers) in in_time {
+        left.in_time.push_str(&line(&key, &numbers));
+        left.in_time.push('\n');
     }
     for (line, key) in each.partial() {
         left.by_key.entry(key).or_default().push(line);
