@@ -11,11 +11,36 @@ use dirigo_ground::batch::Column;
 /// Events that one read gives: as many as a pipeline's sources take.
 const BATCH_EVENTS: u64 = 256;
 
+/// Which times events have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Times {
+    /// All the same.
+    Still,
+    /// A millisecond more for each.
+    Rising,
+    /// Any within a century.
+    Scattered,
+}
+
+impl Times {
+    /// That of the event at a position.
+    fn at(self, position: u64) -> i64 {
+        const CENTURY_MS: u64 = 36_500 * 24 * 3_600_000;
+        let ms = match self {
+            Self::Still => 0,
+            Self::Rising => position,
+            Self::Scattered => position.wrapping_mul(0x9e37_79b9_7f4a_7c15) % CENTURY_MS,
+        };
+        i64::try_from(ms).expect("a century is short")
+    }
+}
+
 /// Gives the same events again and again, as fast as they are taken.
 pub(super) struct Cycle {
     batches: Arc<Vec<(Column, Column)>>,
     next: usize,
     position: u64,
+    times: Times,
 }
 
 /// The largest file of events that is taken: all of it is held in memory, next to what is measured.
@@ -56,6 +81,7 @@ impl Cycle {
             batches: Arc::new(batches),
             next: 0,
             position: 1,
+            times: Times::Still,
         }
     }
 
@@ -65,7 +91,13 @@ impl Cycle {
             batches: self.batches.clone(),
             next: 0,
             position: 1,
+            times: self.times,
         }
+    }
+
+    /// The same events at these times.
+    pub(super) fn at(self, times: Times) -> Self {
+        Self { times, ..self }
     }
 }
 
@@ -76,7 +108,8 @@ impl Source for Cycle {
         let events = keys.len() as u64;
         intake.keys.extend(keys);
         intake.values.extend(values);
-        intake.times.resize(keys.len(), 0);
+        let positions = self.position..self.position + events;
+        intake.times.extend(positions.map(|position| self.times.at(position)));
         intake.positions.extend(self.position..self.position + events);
         self.position += events;
         Ok(Read::More)

@@ -191,7 +191,7 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
             name: kind.name.to_owned(),
             kind: Some(*kind),
             prepared: testbed.prepare_own(&kind.pipeline(NEIGHBOUR, &testbed.guests))?,
-            events: Cycle::numbered(kind.keys),
+            events: Cycle::numbered(kind.keys).at(kind.times),
         });
     }
     let measured = measure(&testbed, args, &neighbours)?;

@@ -5,7 +5,7 @@
 
 use dirigo_connect::sink::Sink;
 
-use super::greedy::{Bottomless, Compressor};
+use super::greedy::{Bottomless, Compressor, Times};
 use super::guests::Guests;
 
 /// A neighbour.
@@ -21,6 +21,8 @@ pub(super) struct Kind {
     rest: &'static str,
     /// How many keys its events have.
     pub(super) keys: u64,
+    /// Which times they have.
+    pub(super) times: Times,
     shape: Shape,
 }
 
@@ -62,6 +64,7 @@ const fn kind(name: &'static str, about: &'static str, component: Guest, config:
         config,
         rest: "",
         keys: 64,
+        times: Times::Still,
         shape: Shape::Line,
     }
 }
@@ -289,6 +292,46 @@ pub(super) const ALL: &[Kind] = &[
         )
     },
     Kind {
+        times: Times::Rising,
+        rest: "window = { tumbling = \"1ms\" }",
+        ..kind(
+            "window-per-event",
+            "each event opens a window in time, and closes the one before",
+            Builtin("reduce"),
+            COUNT,
+        )
+    },
+    Kind {
+        times: Times::Scattered,
+        rest: "window = { tumbling = \"1ms\" }",
+        ..kind(
+            "windows-without-end",
+            "each event opens a window that nothing closes",
+            Builtin("reduce"),
+            COUNT,
+        )
+    },
+    Kind {
+        times: Times::Scattered,
+        rest: "window = { session = \"1ms\" }",
+        ..kind(
+            "sessions-without-end",
+            "each event opens a session that nothing closes",
+            Builtin("reduce"),
+            COUNT,
+        )
+    },
+    Kind {
+        times: Times::Rising,
+        rest: "window = { sliding = \"10s\", every = \"1ms\" }",
+        ..kind(
+            "windows-of-many-panes",
+            "each event closes a window that is merged from as many panes as a key may have",
+            Builtin("reduce"),
+            COUNT,
+        )
+    },
+    Kind {
         shape: Shape::ManySources,
         ..kind(
             "many-sources",
@@ -317,6 +360,9 @@ pub(super) const ALL: &[Kind] = &[
     },
 ];
 
+/// Has `builtin:reduce` count.
+const COUNT: &str = r#"{ aggregate = "count" }"#;
+
 /// Has `builtin:filter` pass every event.
 const EACH: &str = r#"{ field = "value", threshold = -1 }"#;
 
@@ -342,7 +388,7 @@ impl Kind {
         let rest = format!("config = {}\n{}", self.config, self.rest);
         let operator = |id: &str, inputs: &[String]| operator(id, component, inputs, &rest);
         let parts: Vec<String> = match self.shape {
-            Shape::Line => return pipeline(name, component, &rest),
+            Shape::Line => return header(name) + &line(component, &rest, self.times),
             Shape::ManySources => {
                 let ids: Vec<String> = (0..ENDS).map(|number| format!("events-{number}")).collect();
                 let sources = ids.iter().map(|id| source(id));
@@ -387,8 +433,18 @@ pub(super) fn help() -> String {
 
 /// The pipeline of a neighbour with this component, and `rest` for further keys of its operator.
 pub(super) fn pipeline(name: &str, component: &str, rest: &str) -> String {
+    header(name) + &line(component, rest, Times::Still)
+}
+
+/// A source, the operator, a sink.
+fn line(component: &str, rest: &str, times: Times) -> String {
     let [events, guest] = ["events", "guest"].map(|id| vec![id.to_owned()]);
-    header(name) + &source("events") + &operator("guest", component, &events, rest) + &sink("nowhere", &guest)
+    let lateness = match times {
+        Times::Still | Times::Rising => "",
+        // As long as the times are apart: no watermark passes one.
+        Times::Scattered => "lateness = \"36500days\"\n",
+    };
+    source("events") + lateness + &operator("guest", component, &events, rest) + &sink("nowhere", &guest)
 }
 
 fn header(name: &str) -> String {

@@ -108,7 +108,7 @@ fn measure(testbed: &Testbed, args: &Args) -> anyhow::Result<Measured> {
             Ok(testbed::start_neighbour(
                 &host,
                 prepared,
-                &Cycle::numbered(kind.keys),
+                &Cycle::numbered(kind.keys).at(kind.times),
                 Some(kind),
             ))
         })
