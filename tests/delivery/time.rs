@@ -614,3 +614,99 @@ fn running_to_the_end(folder: &Folder, second: &str) {
     running.finish().succeeds();
     assert_eq!(folder.json_lines("out.jsonl").len(), 100_001);
 }
+
+/// Windows of 10 ms in time that list their events, in a run that keeps its state and was interrupted while they were open.
+fn stopped_with_open_windows() -> Folder {
+    let folder = listing(Shape::Tumbling(10), 0, "", "order = \"key\"");
+    let text = folder
+        .read("pipeline.toml")
+        .replace("path = \"events.jsonl\"", "path = \"events.jsonl\"\nfollow = true");
+    folder.write("pipeline.toml", text);
+    folder.write(
+        "events.jsonl",
+        lines(&[(1, 12), (2, 13), (1, 25), (1, 31), (2, 33)].map(|(key, time)| Event { key, time })),
+    );
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).with_state().piped();
+    await_lines(&folder, 3);
+    running.interrupt();
+    let finished = running.finish();
+    let list = &finished.summary().json()["operators"][0];
+    assert_eq!(
+        (&list["open_windows"]["windows"], &list["event_time"]["watermark"]),
+        (&json!(2), &json!(33))
+    );
+    assert_eq!(list["event_time"]["held_back_by"], "events");
+    folder
+}
+
+fn state(folder: &Folder, arguments: &[&str]) -> String {
+    let finished = Dirigo::command(folder, "state").args(arguments).finish();
+    assert_eq!(finished.code(), 0, "{}", finished.stderr);
+    finished.stdout.clone()
+}
+
+#[test]
+fn an_interrupted_run_leaves_its_windows_open_and_the_next_one_goes_on_with_them() {
+    let folder = stopped_with_open_windows();
+    let exported = state(&folder, &["export", "state"]);
+    let entries: Vec<Value> = exported
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of_key = |key: &str| entries.iter().find(|entry| entry["key"] == key).unwrap();
+    let pane = json!({"start": 30, "end": 40, "count": 1, "accumulator": [3]});
+    assert_eq!(of_key("k-1")["accumulator"], json!([pane]));
+    assert_eq!(
+        (&of_key("k-1")["start"], &of_key("k-1")["end"]),
+        (&json!(30), &json!(40))
+    );
+
+    let text = folder.read("pipeline.toml").replace("\nfollow = true", "");
+    folder.write("pipeline.toml", text);
+    // 32 is late: a watermark of 33 was reached before. 39 belongs to a window that is open.
+    let more = [(1, 32), (1, 39), (1, 30)].map(|(key, time)| Event { key, time });
+    folder.append("events.jsonl", &listed_numbers_from(5, &more));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    assert_eq!(finished.succeeds().operator("list", "late"), 0, "their window is open");
+    let expected: Windows = [
+        ("k-1".to_owned(), vec![vec![0], vec![2], vec![3, 5, 6, 7]]),
+        ("k-2".to_owned(), vec![vec![1], vec![4]]),
+    ]
+    .into();
+    assert_eq!(listed(&folder), expected);
+}
+
+/// Lines of events that are numbered from `first`.
+fn listed_numbers_from(first: u64, events: &[Event]) -> String {
+    let number =
+        |(number, Event { key, time }): (u64, &Event)| format!("{{\"n\":{number},\"key\":\"k-{key}\",\"t\":{time}}}\n");
+    (first..).zip(events).map(number).collect()
+}
+
+#[test]
+fn what_was_late_before_a_stop_is_late_after_it() {
+    let folder = stopped_with_open_windows();
+    let text = folder.read("pipeline.toml").replace("\nfollow = true", "");
+    folder.write("pipeline.toml", text);
+    folder.append(
+        "events.jsonl",
+        &listed_numbers_from(5, &[(1, 29), (1, 12)].map(|(key, time)| Event { key, time })),
+    );
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    assert_eq!(finished.succeeds().operator("list", "late"), 2);
+    assert_eq!(numbers_by_key(&folder.read("late.jsonl"))["k-1"], [5, 6]);
+}
+
+#[test]
+fn count_windows_do_not_become_windows_in_time() {
+    let folder = stopped_with_open_windows();
+    let text = folder
+        .read("pipeline.toml")
+        .replace("{ tumbling = \"10ms\" }", "{ count = 5 }");
+    let text = text.replace("inputs = [\"list.late\"]", "inputs = [\"list\"]");
+    folder.write("pipeline.toml", text);
+    let migrated = Dirigo::command(&folder, "state")
+        .args(["migrate", "pipeline.toml", "--state", "state", "--accept", "list"])
+        .finish();
+    migrated.ends_with(1, &["count windows cannot become windows in time", "`--drop list`"]);
+}

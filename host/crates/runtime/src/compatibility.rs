@@ -285,6 +285,11 @@ impl Description {
         })
     }
 
+    /// Whether it has an operator of that name which keeps state.
+    pub(super) fn has_operator(&self, id: &str) -> bool {
+        self.operators.contains_key(id)
+    }
+
     /// Whether events come of what has that name: it is a source, or an operator with windows in time.
     fn brings_events(&self, id: &str) -> bool {
         self.sources.contains_key(id) || self.has_windows_in_time(id)

@@ -119,6 +119,7 @@ pub async fn migrate_state(
         .clone()
         .with_options(options, new, &waiting)
         .map_err(Error::Invalid)?;
+    keep_kinds_of_windows(&old, new, options)?;
     let gone = options.dropped.iter().filter(|id| !new.has(id)).cloned().collect();
     let (in_flight, dropped_in_flight) = in_flight::changed(stopped.in_flight(), &gone, &options.renamed)?;
     let differences = expected.differences(new, &InFlightCounts::count(&in_flight)?);
@@ -175,11 +176,32 @@ pub async fn migrate_state(
     Ok(report)
 }
 
+/// Refuses that windows of so many events become windows in time, or the other way round: what is kept of them is not alike.
+fn keep_kinds_of_windows(old: &Description, new: &Description, options: &MigrationOptions) -> Result<(), Error> {
+    for id in &options.accepted {
+        let before = options
+            .renamed
+            .iter()
+            .find(|(_, now)| *now == id)
+            .map_or(id, |(before, _)| before);
+        if old.has_operator(before)
+            && new.has_operator(id)
+            && old.has_windows_in_time(before) != new.has_windows_in_time(id)
+        {
+            return Err(Error::Invalid(format!(
+                "`--accept {id}`: count windows cannot become windows in time, nor these count windows; `--drop {id}` begins with none"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Forgets the positions of what is dropped, and gives the others their names.
 fn move_offsets(offsets: &mut Offsets, options: &MigrationOptions) {
     for id in &options.dropped {
         offsets.sources.remove(id);
         offsets.next_positions.remove(id);
+        offsets.watermarks.remove(id);
         offsets.sinks.remove(id);
         offsets.open_windows.remove(id);
     }
@@ -191,6 +213,9 @@ fn move_offsets(offsets: &mut Offsets, options: &MigrationOptions) {
         }
         if let Some(position) = offsets.next_positions.remove(old) {
             offsets.next_positions.insert(now.clone(), position);
+        }
+        if let Some(watermark) = offsets.watermarks.remove(old) {
+            offsets.watermarks.insert(now.clone(), watermark);
         }
         if let Some(open) = offsets.open_windows.remove(old) {
             offsets.open_windows.insert(now.clone(), open);
@@ -214,6 +239,8 @@ fn restart(offsets: &mut Offsets, source: &str, new: &Description, waiting: &InF
     }
     offsets.sources.remove(source);
     offsets.next_positions.remove(source);
+    // What it read before is read again: it is not late.
+    offsets.watermarks.remove(source);
     Ok(())
 }
 
