@@ -47,11 +47,11 @@ impl Replica {
     /// Gives records to the store.
     pub(super) fn spill(&mut self, actor: &Actor, records: Vec<Record>) -> Result<(), state::Error> {
         let operator = &actor.operator;
-        // Noted first: who looks for it finds it in the store or here.
-        if let Some(due) = self.table.take_given_up() {
-            operator.next_due.note_stored(due);
-        }
+        let due = self.table.take_given_up();
+        // Noted on both sides: who looks through the store meanwhile forgets what was noted before, and may be past these keys.
+        due.into_iter().for_each(|due| operator.next_due.note_stored(due));
         operator.context.store.spill(&operator.id, records)?;
+        due.into_iter().for_each(|due| operator.next_due.note_stored(due));
         self.update_quota(actor);
         Ok(())
     }
