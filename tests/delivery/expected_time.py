@@ -23,6 +23,12 @@ DAILY = f"""
     FROM readings GROUP BY station, ts // {24 * HOUR} ORDER BY start, station
 """
 
+MONTHLY = """
+    WITH monthly AS (SELECT *, date_trunc('month', make_timestamp(ts * 1000)) AS month FROM readings)
+    SELECT station, max(temp_f) AS max, count(*) AS count, epoch_ms(month) AS start, epoch_ms(month + INTERVAL 1 MONTH) AS end
+    FROM monthly GROUP BY station, month ORDER BY start, station
+"""
+
 # Of each 24 h that begin every 6 h; readings lie at full hours.
 SLIDING = f"""
     WITH starts AS (
@@ -63,6 +69,7 @@ def main():
     folder.mkdir(exist_ok=True)
     for name, query, aggregate, length in [
         ("daily", DAILY, "max", 24 * HOUR),
+        ("monthly", MONTHLY, "max", None),
         ("sliding", SLIDING, "max", 24 * HOUR),
         ("cold-spells", COLD_SPELLS, "min", None),
     ]:

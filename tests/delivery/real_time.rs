@@ -16,7 +16,7 @@ fn readings() -> Vec<String> {
     lines.lines().map(|line| format!("{line}\n")).collect()
 }
 
-/// Daily maxima, the greatest of 24 hours every six, and spells of cold, of readings that come up to two days late.
+/// Daily and monthly maxima, the greatest of 24 hours every six, and spells of cold, of readings that come up to two days late.
 fn pipeline(readings: &[String]) -> Folder {
     let folder = Folder::with_pipeline(
         r#"
@@ -33,6 +33,12 @@ fn pipeline(readings: &[String]) -> Folder {
         id = "daily"
         component = "builtin:reduce"
         window = { tumbling = "1d" }
+        config = { field = "temp_f", aggregate = "max" }
+        [[operator]]
+        id = "monthly"
+        component = "builtin:reduce"
+        inputs = ["readings"]
+        window = { tumbling = "1month" }
         config = { field = "temp_f", aggregate = "max" }
         [[operator]]
         id = "sliding"
@@ -57,6 +63,12 @@ fn pipeline(readings: &[String]) -> Folder {
         inputs = ["daily"]
         order = "source"
         [[sink]]
+        id = "monthly-out"
+        kind = "file"
+        path = "monthly.jsonl"
+        inputs = ["monthly"]
+        order = "source"
+        [[sink]]
         id = "sliding-out"
         kind = "file"
         path = "sliding.jsonl"
@@ -78,7 +90,7 @@ fn run(folder: &Folder) -> Finished {
     Dirigo::run(folder, ["pipeline.toml"]).finish()
 }
 
-const NAMES: [&str; 3] = ["daily.jsonl", "sliding.jsonl", "cold-spells.jsonl"];
+const NAMES: [&str; 4] = ["daily.jsonl", "monthly.jsonl", "sliding.jsonl", "cold-spells.jsonl"];
 
 /// That the outputs are what SQL gives, in the order of ends and keys.
 #[track_caller]

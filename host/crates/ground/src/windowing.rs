@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 /// Times further from the epoch than this are taken for this far: 36 million years, where no sum of two overflows.
 const TIME_MAX: i64 = 1 << 60;
 
+const DAY_MS: i64 = 86_400_000;
+/// From the first of March of the year 0 to 1970-01-01.
+const DAYS_TO_1970: i64 = 719_468;
+/// Of 400 years.
+const DAYS_OF_ERA: i64 = 146_097;
+
 /// How events are cut into windows by their times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,7 +29,7 @@ pub enum TimeWindows {
 }
 
 /// Windows of one length that begin at regular intervals. Those that begin as often as they are long lie end to end: they are called
-/// tumbling, others sliding.
+/// tumbling, others sliding. Months lie end to end, and are as long as the calendar has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stretches {
     /// How long each is, in ms; at least 1.
@@ -32,6 +38,9 @@ pub struct Stretches {
     pub every_ms: i64,
     /// When one begins; from 0 on, and before `every_ms`.
     pub offset_ms: i64,
+    /// How many months one has, in UTC and counted from the year 0; 0 where the length is in ms.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub months: i64,
     /// How long after its end one still takes late events in, in ms.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub allowed_ms: i64,
@@ -70,7 +79,19 @@ impl Span {
 }
 
 impl Stretches {
-    /// How long a pane is, in ms.
+    /// Windows of so many months each.
+    #[must_use]
+    pub fn of_months(months: i64) -> Self {
+        Self {
+            length_ms: 0,
+            every_ms: 0,
+            offset_ms: 0,
+            months,
+            allowed_ms: 0,
+        }
+    }
+
+    /// How long a pane is, in ms; 0 where windows are of months.
     #[must_use]
     pub fn pane_ms(self) -> i64 {
         let (mut one, mut other) = (self.length_ms, self.every_ms);
@@ -83,6 +104,9 @@ impl Stretches {
     /// The pane of a time, where panes are `pane_ms` long.
     #[must_use]
     pub fn pane(self, time: i64, pane_ms: i64) -> Span {
+        if self.months > 0 {
+            return months_around(bounded(time), self.months);
+        }
         let start = floor(bounded(time), pane_ms, self.offset_ms);
         Span {
             start,
@@ -93,6 +117,9 @@ impl Stretches {
     /// The end of the first window that a pane is in.
     #[must_use]
     pub fn first_end(self, pane: Span) -> i64 {
+        if self.months > 0 {
+            return self.last_end(pane);
+        }
         // It begins at the first possible start from here on.
         floor(
             pane.end - self.length_ms + self.every_ms - 1,
@@ -104,12 +131,27 @@ impl Stretches {
     /// The end of the last window that a pane is in.
     #[must_use]
     pub fn last_end(self, pane: Span) -> i64 {
+        if self.months > 0 {
+            return months_around(pane.start, self.months).end;
+        }
         floor(pane.start, self.every_ms, self.offset_ms) + self.length_ms
+    }
+
+    /// Where the window with this end begins.
+    #[must_use]
+    pub fn start_of(self, end: i64) -> i64 {
+        if self.months > 0 {
+            return months_around(end - 1, self.months).start;
+        }
+        end - self.length_ms
     }
 
     /// The first end of a window behind `time`.
     #[must_use]
     pub fn next_end(self, time: i64) -> i64 {
+        if self.months > 0 {
+            return months_around(bounded(time), self.months).end;
+        }
         floor(bounded(time) - self.length_ms, self.every_ms, self.offset_ms) + self.every_ms + self.length_ms
     }
 }
@@ -117,6 +159,37 @@ impl Stretches {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
 fn is_zero(ms: &i64) -> bool {
     *ms == 0
+}
+
+/// The so many months, counted from the year 0, that a time lies in.
+fn months_around(time: i64, months: i64) -> Span {
+    let month = month_of(time.div_euclid(DAY_MS));
+    let first = month - month.rem_euclid(months);
+    Span {
+        start: first_day_of(first) * DAY_MS,
+        end: first_day_of(first + months) * DAY_MS,
+    }
+}
+
+/// The month, counted from the year 0, of a day, counted from 1970-01-01. From Hinnant, "chrono-Compatible Low-Level Date Algorithms"
+/// (2013), `civil_from_days`: years begin in March, so that the leap day is their last.
+fn month_of(day: i64) -> i64 {
+    let day = day + DAYS_TO_1970;
+    let era = day.div_euclid(DAYS_OF_ERA);
+    let day_of_era = day.rem_euclid(DAYS_OF_ERA);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    (era * 400 + year_of_era) * 12 + month_from_march + 2
+}
+
+/// The first day, counted from 1970-01-01, of a month, counted from the year 0 (`days_from_civil` of the same source).
+fn first_day_of(month: i64) -> i64 {
+    let from_march = month - 2;
+    let (year, month_from_march) = (from_march.div_euclid(12), from_march.rem_euclid(12));
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * month_from_march + 2) / 5;
+    era * DAYS_OF_ERA + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - DAYS_TO_1970
 }
 
 /// The greatest `offset + n * step` that is not above `time`.
@@ -133,8 +206,71 @@ mod tests {
             length_ms,
             every_ms,
             offset_ms,
+            months: 0,
             allowed_ms: 0,
         }
+    }
+
+    #[test]
+    fn months_are_as_long_as_the_calendar_has_them() {
+        let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let days_of = |year: i64, month: usize| {
+            let days = [
+                31,
+                if is_leap(year) { 29 } else { 28 },
+                31,
+                30,
+                31,
+                30,
+                31,
+                31,
+                30,
+                31,
+                30,
+                31,
+            ];
+            days[month]
+        };
+        let (mut day, months) = (0, Stretches::of_months(1));
+        for year in 1970..2405 {
+            for month in 0..12 {
+                let end = day + days_of(year, month);
+                let expected = Span {
+                    start: day * DAY_MS,
+                    end: end * DAY_MS,
+                };
+                for time in [expected.start, expected.start + 12_345, expected.end - 1] {
+                    assert_eq!(months.pane(time, 0), expected, "{year}, month {month}");
+                    assert_eq!(months.next_end(time), expected.end);
+                }
+                assert_eq!(months.start_of(expected.end), expected.start);
+                day = end;
+            }
+        }
+        // 1969, and the quarter around its end.
+        assert_eq!(
+            months.pane(-1, 0),
+            Span {
+                start: -31 * DAY_MS,
+                end: 0
+            }
+        );
+        let quarter = Stretches::of_months(3).pane(-1, 0);
+        assert_eq!(
+            quarter,
+            Span {
+                start: -92 * DAY_MS,
+                end: 0
+            }
+        );
+        let year = Stretches::of_months(12).pane(0, 0);
+        assert_eq!(
+            year,
+            Span {
+                start: 0,
+                end: 365 * DAY_MS
+            }
+        );
     }
 
     #[test]
@@ -179,6 +315,11 @@ mod tests {
     #[test]
     fn no_time_is_too_far_away() {
         let longest = stretches(i64::MAX >> 8, 1, 0);
+        let months = Stretches::of_months(1);
+        for time in [i64::MIN, i64::MAX] {
+            let pane = months.pane(time, 0);
+            assert!(pane.start <= bounded(time) && bounded(time) < pane.end);
+        }
         for time in [i64::MIN, i64::MAX] {
             let pane = longest.pane(time, 1);
             assert!(longest.first_end(pane) <= longest.last_end(pane));

@@ -14,7 +14,7 @@ use super::model::{Actors, ComponentRef, Format, Isolation, Limits, OnError, Ope
 use super::paths::Readable;
 use super::section::{At, Field};
 use super::span::Span;
-use super::units::{Lapse, Size};
+use super::units::{Lapse, Length, Size};
 use super::validate::{Validation, shown_size};
 use super::{pointer, raw, suggest, validate};
 use dirigo_ground::windowing::{Stretches, TimeWindows};
@@ -242,18 +242,18 @@ fn time_windows(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option
     let stretches = if raw.tumbling.is_absent() {
         sliding(at, validation)?
     } else {
-        let length_ms = window_ms("tumbling", &raw.tumbling, validation)?;
-        Stretches {
-            length_ms,
-            every_ms: length_ms,
-            offset_ms: 0,
-            allowed_ms: 0,
-        }
+        tumbling(&raw.tumbling, validation)?
     };
     let Some(offset) = offset else {
         return Some(TimeWindows::Stretches(stretches));
     };
     let offset_ms = ms("offset", offset, validation)?;
+    if stretches.months > 0 {
+        let problem =
+            Diagnostic::error("months have no `offset`").at(offset.place, "they are those of the calendar, in UTC");
+        validation.problems.push(problem.help("remove it"));
+        return None;
+    }
     if offset_ms >= stretches.every_ms {
         validation.problems.push(
             Diagnostic::error("`offset` is longer than the time from one window to the next")
@@ -295,6 +295,25 @@ fn allowed_lateness(raw: &raw::Operator, window: Option<Window>, validation: &mu
     window
 }
 
+fn tumbling(field: &Field<Length>, validation: &mut Validation<'_>) -> Option<Stretches> {
+    let at = field.given()?;
+    match at.value {
+        Length::Months(months) => Some(Stretches::of_months(months)),
+        Length::Lapse(lapse) => {
+            let place = at.place;
+            validation.expect_positive("tumbling", lapse.0, place);
+            let length_ms = ms("tumbling", &At { value: lapse, place }, validation)?;
+            (length_ms > 0).then_some(Stretches {
+                length_ms,
+                every_ms: length_ms,
+                offset_ms: 0,
+                months: 0,
+                allowed_ms: 0,
+            })
+        }
+    }
+}
+
 fn sliding(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Stretches> {
     let raw = &at.value;
     let example = "`{ sliding = \"10m\", every = \"1m\" }` has a window of ten minutes begin every minute";
@@ -329,6 +348,7 @@ fn sliding(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Stre
         length_ms,
         every_ms,
         offset_ms: 0,
+        months: 0,
         allowed_ms: 0,
     })
 }

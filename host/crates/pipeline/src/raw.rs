@@ -10,7 +10,7 @@ use super::model::{DeadLettersMax, IfExists, Isolation, OnError, Order, Partial}
 use super::name::Name;
 use super::section::{At, Open, Section};
 use super::time::{Time, TimeTable};
-use super::units::{Interval, Lapse, Size, Whole};
+use super::units::{Interval, Lapse, Length, Size, Whole};
 use crate::section;
 
 pub(super) const TENANT: &str = "default";
@@ -250,8 +250,8 @@ section! {
     pub(super) struct Window = "a window", later time duration {
         /// Every so many events.
         count: Whole<1, { i64::MAX }>,
-        /// Windows so long that lie end to end.
-        tumbling: Lapse,
+        /// Windows so long that lie end to end: a duration, or months or years of the calendar in UTC, such as "1month", "3months" or "1y".
+        tumbling: Length,
         /// Windows so long that overlap: one begins `every` so often.
         sliding: Lapse,
         /// How often a sliding window begins.

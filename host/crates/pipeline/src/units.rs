@@ -94,6 +94,53 @@ impl Read for Lapse {
     }
 }
 
+/// A duration, or months of the calendar.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Length {
+    /// A duration.
+    Lapse(Lapse),
+    /// So many months, at least 1.
+    Months(i64),
+}
+
+inline_schema!(Length, "duration", { "type": "string", "examples": ["10s", "1h", "1d", "1month", "1y"] });
+
+impl Read for Length {
+    const WANTED: &'static str = "a duration such as \"10s\", or \"1month\"";
+
+    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        if let Value::String(text) = &node.value
+            && let Some(months) = months(text)
+        {
+            if (1..=MONTHS_MAX).contains(&months) {
+                return Some(Self::Months(months));
+            }
+            let message = format!("`{text}` is no length of a window");
+            return refuse(node, message, "from 1 month to a century", None, problems);
+        }
+        Lapse::read(node, problems).map(Self::Lapse)
+    }
+}
+
+/// Of a century.
+const MONTHS_MAX: i64 = 1_200;
+
+/// The months that a text says: `1month`, `3 months` or `1y`. An `M` is none, since it mostly is a slip for the `m` of minutes.
+fn months(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let digits = text.len()
+        - text
+            .trim_start_matches(|character: char| character.is_ascii_digit())
+            .len();
+    let (number, unit) = text.split_at(digits);
+    let number: i64 = number.parse().ok()?;
+    match unit.trim_start() {
+        "month" | "months" => Some(number),
+        "y" | "yr" | "yrs" | "year" | "years" => number.checked_mul(12),
+        _ => None,
+    }
+}
+
 /// The first unit of a duration that is one of the calendar. An `M` is mostly a slip for the `m` of minutes, and would be
 /// 44,000 times as long.
 fn calendar_unit(text: &str) -> Option<&str> {

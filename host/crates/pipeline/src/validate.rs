@@ -222,7 +222,7 @@ impl<'a> Validation<'a> {
         Some(*duration)
     }
 
-    fn expect_positive(&mut self, key: &str, duration: Duration, place: Span) {
+    pub(super) fn expect_positive(&mut self, key: &str, duration: Duration, place: Span) {
         if duration.is_zero() {
             let problem = Diagnostic::error(format!("`{key}` is 0")).at(place, "no time at all");
             self.problems

@@ -528,7 +528,7 @@ fn due_stretches(stretches: Stretches, panes: &[Pane<'_>], at: i64) -> Vec<Close
         };
         let last = stretches.last_end(own).min(at - 1);
         let updated = |end: &i64| *end + stretches.allowed_ms >= at;
-        let of_pane = std::iter::successors(Some(stretches.first_end(own)), |end| Some(end + stretches.every_ms));
+        let of_pane = std::iter::successors(Some(stretches.first_end(own)), |end| Some(stretches.next_end(*end)));
         ends.extend(of_pane.take_while(|end| *end <= last).filter(updated));
     }
     if stretches.next_end(at - 1) == at {
@@ -536,7 +536,7 @@ fn due_stretches(stretches: Stretches, panes: &[Pane<'_>], at: i64) -> Vec<Close
     }
     let window = |end: i64| {
         let span = Span {
-            start: end - stretches.length_ms,
+            start: stretches.start_of(end),
             end,
         };
         let is_in = |pane: &Pane<'_>| (span.start..end).contains(&pane.span.start) && pane.span.end <= at;

@@ -226,6 +226,14 @@ facts! {
         => ["a session has no `offset`", "begins with its first event"];
     an_offset_is_shorter_than_what_it_moves: builtin("reduce", "window = { tumbling = \"1m\", offset = \"90s\" }")
         => ["`offset` is longer than", "a window begins every 1m", "`30s` means the same"];
+    a_window_of_an_m_is_one_of_minutes: builtin("reduce", "window = { tumbling = \"5M\" }")
+        => ["`5M` is in months or years", "a minute is an `m`: write \"5m\""];
+    a_window_of_no_months_is_refused: builtin("reduce", "window = { tumbling = \"0months\" }")
+        => ["`0months` is no length of a window", "from 1 month"];
+    months_have_no_offset: builtin("reduce", "window = { tumbling = \"1month\", offset = \"1d\" }")
+        => ["months have no `offset`", "those of the calendar, in UTC"];
+    months_do_not_slide: builtin("reduce", "window = { sliding = \"2months\", every = \"1d\" }")
+        => ["`2months` is in months or years"];
     count_windows_take_no_late_events: builtin("reduce", "window = { count = 5 }\nallowed_lateness = \"1m\"")
         => ["count windows have no `allowed_lateness`", "no event is late for them"];
     sessions_take_no_late_events: builtin("reduce", "window = { session = \"1m\" }\nallowed_lateness = \"1m\"")

@@ -168,6 +168,7 @@ fn windows_in_time_are_what_they_are_said_to_be() {
             length_ms,
             every_ms,
             offset_ms,
+            months: 0,
             allowed_ms: 0,
         })))
     };
@@ -180,6 +181,10 @@ fn windows_in_time_are_what_they_are_said_to_be() {
         window("{ sliding = \"10m\", every = \"1m\", offset = \"1s\" }"),
         stretches(600_000, 60_000, 1_000)
     );
+    let months = |months| Some(Window::Time(TimeWindows::Stretches(Stretches::of_months(months))));
+    assert_eq!(window("{ tumbling = \"1month\" }"), months(1));
+    assert_eq!(window("{ tumbling = \"3 months\" }"), months(3));
+    assert_eq!(window("{ tumbling = \"1y\" }"), months(12));
     let session = Window::Time(TimeWindows::Session { gap_ms: 30_000 });
     assert_eq!(window("{ session = \"30s\" }"), Some(session));
 }

@@ -187,6 +187,7 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
                 length_ms: every_ms * (1 + random.below(3)) + random.below(2) * (every_ms - 1),
                 every_ms,
                 offset_ms: random.below(every_ms),
+                months: 0,
                 allowed_ms: random.below(2) * random.below(20),
             })
         } else {
