@@ -149,8 +149,9 @@ impl Operator {
         let mut change = OpenChange::default();
         while taken.len() < TAKEN_MAX && taken.entries.bytes().len() < HANDED_BYTES_MAX {
             let Some(first) = due.keys.pop_first() else { break };
-            let (_, key) = split_due_key(&first);
-            let Some(found) = self.take_due_of(key, watermark)? else {
+            let (at, key) = split_due_key(&first);
+            // What the store had of a key may be out of date: what is due of it later has its own place in this order.
+            let Some(found) = self.take_due_of(key, at)? else {
                 continue;
             };
             change.windows += found.change.windows;
