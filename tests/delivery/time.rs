@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::kill::kill;
-use crate::support::{Dirigo, Folder, Random, guest, number_of};
+use crate::support::{Dirigo, Finished, Folder, Random, guest, number_of};
 
 /// An event: its key and its time.
 #[derive(Clone, Copy, Debug)]
@@ -227,9 +227,13 @@ fn two_sources(more: &str) -> Folder {
 /// Waits until a sink has written so many lines.
 fn await_lines(folder: &Folder, count: usize) {
     let written = || std::fs::read_to_string(folder.path("out.jsonl")).unwrap_or_default();
-    while written().matches('\n').count() < count {
-        std::thread::yield_now();
+    for _ in 0..6_000 {
+        if written().matches('\n').count() >= count {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
+    panic!("there are no {count} lines after a minute, but\n{}", written());
 }
 
 #[test]
@@ -618,15 +622,13 @@ fn running_to_the_end(folder: &Folder, second: &str) {
 /// Windows of 10 ms in time that list their events, in a run that keeps its state and was interrupted while they were open.
 fn stopped_with_open_windows() -> Folder {
     let folder = listing(Shape::Tumbling(10), 0, "", "order = \"key\"");
-    let text = folder
-        .read("pipeline.toml")
-        .replace("path = \"events.jsonl\"", "path = \"events.jsonl\"\nfollow = true");
-    folder.write("pipeline.toml", text);
-    folder.write(
-        "events.jsonl",
-        lines(&[(1, 12), (2, 13), (1, 25), (1, 31), (2, 33)].map(|(key, time)| Event { key, time })),
-    );
+    let text = folder.read("pipeline.toml");
+    let file = "kind = \"file\"\n        path = \"events.jsonl\"";
+    assert!(text.contains(file));
+    folder.write("pipeline.toml", text.replace(file, "kind = \"stdin\""));
     let mut running = Dirigo::run(&folder, ["pipeline.toml"]).with_state().piped();
+    let events = [(1, 12), (2, 13), (1, 25), (1, 31), (2, 33)].map(|(key, time)| Event { key, time });
+    running.say(&lines(&events));
     await_lines(&folder, 3);
     running.interrupt();
     let finished = running.finish();
@@ -637,6 +639,14 @@ fn stopped_with_open_windows() -> Folder {
     );
     assert_eq!(list["event_time"]["held_back_by"], "events");
     folder
+}
+
+/// Goes on with the state, over so many more events, to their end.
+fn go_on(folder: &Folder, events: &str) -> Finished {
+    let mut running = Dirigo::run(folder, ["pipeline.toml"]).with_state().piped();
+    running.say(events);
+    running.hang_up();
+    running.finish()
 }
 
 fn state(folder: &Folder, arguments: &[&str]) -> String {
@@ -661,12 +671,9 @@ fn an_interrupted_run_leaves_its_windows_open_and_the_next_one_goes_on_with_them
         (&json!(30), &json!(40))
     );
 
-    let text = folder.read("pipeline.toml").replace("\nfollow = true", "");
-    folder.write("pipeline.toml", text);
     // 32 is late: a watermark of 33 was reached before. 39 belongs to a window that is open.
     let more = [(1, 32), (1, 39), (1, 30)].map(|(key, time)| Event { key, time });
-    folder.append("events.jsonl", &listed_numbers_from(5, &more));
-    let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    let finished = go_on(&folder, &listed_numbers_from(5, &more));
     assert_eq!(finished.succeeds().operator("list", "late"), 0, "their window is open");
     let expected: Windows = [
         ("k-1".to_owned(), vec![vec![0], vec![2], vec![3, 5, 6, 7]]),
@@ -686,15 +693,74 @@ fn listed_numbers_from(first: u64, events: &[Event]) -> String {
 #[test]
 fn what_was_late_before_a_stop_is_late_after_it() {
     let folder = stopped_with_open_windows();
-    let text = folder.read("pipeline.toml").replace("\nfollow = true", "");
-    folder.write("pipeline.toml", text);
-    folder.append(
-        "events.jsonl",
-        &listed_numbers_from(5, &[(1, 29), (1, 12)].map(|(key, time)| Event { key, time })),
-    );
-    let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    let late = [(1, 29), (1, 12)].map(|(key, time)| Event { key, time });
+    let finished = go_on(&folder, &listed_numbers_from(5, &late));
     assert_eq!(finished.succeeds().operator("list", "late"), 2);
     assert_eq!(numbers_by_key(&folder.read("late.jsonl"))["k-1"], [5, 6]);
+}
+
+#[test]
+fn the_end_of_an_input_is_not_its_end_for_the_next_run() {
+    let folder = listing(Shape::Tumbling(10), 0, "", "order = \"key\"");
+    let events = [(1, 12), (1, 25)].map(|(key, time)| Event { key, time });
+    folder.write("events.jsonl", lines(&events));
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    let more = [(1, 31), (1, 24), (1, 45)].map(|(key, time)| Event { key, time });
+    folder.append("events.jsonl", &listed_numbers_from(2, &more));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    assert_eq!(finished.succeeds().operator("list", "late"), 1, "24 came behind 31");
+    assert_eq!(listed(&folder)["k-1"], [vec![0], vec![1], vec![2], vec![4]]);
+}
+
+#[test]
+fn which_events_are_late_is_kept_behind_a_map_that_puts_out_more_or_less_than_it_takes() {
+    let mut random = Random(21);
+    let events = events(2_000, 5, &mut random);
+    let (expected, late) = oracle(&events, Shape::Tumbling(50), 40);
+    assert!(!late.is_empty());
+    let folder = listing(Shape::Tumbling(50), 40, "", "order = \"key\"");
+    let text = folder.read("pipeline.toml").replace(
+        "[[operator]]",
+        &format!(
+            "[[operator]]\nid = \"map\"\ncomponent = \"{}\"\nconfig = {{ mode = \"reject\", every = 7 }}\n[[operator]]",
+            guest("map").display()
+        ),
+    );
+    folder.write("pipeline.toml", text + "\n[dead_letters]\npath = \"dead.jsonl\"\n");
+    folder.write("events.jsonl", lines(&events));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    let lives = |number: &u64| !number.is_multiple_of(7);
+    let late: Vec<u64> = late.into_iter().filter(lives).collect();
+    assert_eq!(finished.succeeds().operator("list", "late"), late.len() as u64);
+    assert_eq!(
+        numbers_by_key(&folder.read("late.jsonl")),
+        numbers_by_key(&listed_lines(&events, &late))
+    );
+    let left = |windows: Windows| -> Windows {
+        let left = |window: Vec<u64>| window.into_iter().filter(lives).collect::<Vec<_>>();
+        let of_key = |windows: Vec<Vec<u64>>| windows.into_iter().map(left).filter(|window| !window.is_empty());
+        windows
+            .into_iter()
+            .map(|(key, windows)| (key, of_key(windows).collect()))
+            .collect()
+    };
+    assert_eq!(listed(&folder), left(expected));
+}
+
+#[test]
+fn a_source_that_fell_silent_before_its_end_closes_its_windows_at_its_end() {
+    let folder = listing(Shape::Tumbling(10), 0, "", "order = \"key\"");
+    let text = folder.read("pipeline.toml");
+    let file = "kind = \"file\"\n        path = \"events.jsonl\"";
+    folder.write("pipeline.toml", text.replace(file, "kind = \"stdin\"\nidle = \"10ms\""));
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
+    running.say(&lines(&[(1, 12), (1, 25)].map(|(key, time)| Event { key, time })));
+    await_lines(&folder, 1);
+    // It is idle by then, and its end comes all the same.
+    std::thread::sleep(std::time::Duration::from_millis(60));
+    running.hang_up();
+    running.finish().succeeds();
+    assert_eq!(listed(&folder)["k-1"], [vec![0], vec![1]]);
 }
 
 #[test]
@@ -708,5 +774,5 @@ fn count_windows_do_not_become_windows_in_time() {
     let migrated = Dirigo::command(&folder, "state")
         .args(["migrate", "pipeline.toml", "--state", "state", "--accept", "list"])
         .finish();
-    migrated.ends_with(1, &["count windows cannot become windows in time", "`--drop list`"]);
+    migrated.ends_with(1, &["open windows in time cannot become others", "`--drop list`"]);
 }

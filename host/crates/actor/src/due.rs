@@ -15,7 +15,7 @@ use dirigo_state::timed::Due;
 use dirigo_state::windows::{HANDED_BYTES_MAX, OpenChange, PartialWindows};
 use dirigo_state::{self as state, FirstKeys, Table, due_key, split_due_key};
 
-/// Windows that leave the state in one go: a checkpoint waits for it.
+/// Keys that are looked at in one go: a checkpoint waits for it.
 const TAKEN_MAX: usize = 1_024;
 /// Keys that the store is asked for at once.
 const LOOKED_UP_MAX: usize = 64;
@@ -112,6 +112,9 @@ impl Operator {
             self.context.store.show_keys(&self.id, &mut page)?;
             let (keys, has_more) = page.into_keys();
             let keys: Vec<Box<[u8]>> = keys.collect();
+            if self.context.failure_latch.has_failed() {
+                return Ok(());
+            }
             for some in keys.chunks(LOOKED_UP_MAX) {
                 let wanted: Vec<&[u8]> = some.iter().map(|key| &**key).collect();
                 let mut stored = Table::default();
@@ -147,8 +150,10 @@ impl Operator {
         let watermark = due.watermark;
         let mut taken = PartialWindows::default();
         let mut change = OpenChange::default();
-        while taken.len() < TAKEN_MAX && taken.entries.bytes().len() < HANDED_BYTES_MAX {
+        let mut looked_at = 0;
+        while looked_at < TAKEN_MAX && taken.entries.bytes().len() < HANDED_BYTES_MAX {
             let Some(first) = due.keys.pop_first() else { break };
+            looked_at += 1;
             let (at, key) = split_due_key(&first);
             // What the store had of a key may be out of date: what is due of it later has its own place in this order.
             let Some(found) = self.take_due_of(key, at)? else {

@@ -163,7 +163,7 @@ fn part(batch: &Batch, origins: &[u32], keys: Option<Column>, values: Values, fi
         positions: Arc::new(inherited(&batch.positions, origins)),
         values,
         fields,
-        origin: batch.origin.clone(),
+        origin: batch.origin.of(|behind| behind.gather(origins)),
     }
 }
 

@@ -8,8 +8,8 @@
 mod watermarks;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::sync::Mutex;
 
@@ -74,8 +74,10 @@ pub struct Progress {
     sources: Vec<SourceProgress>,
     /// How many of them are sources.
     read: usize,
-    /// The furthest watermark that an operator was given.
-    given_out: Mutex<Watermark>,
+    /// Held by who looks which sources are idle, until what follows from that is done, and by a source that wakes up.
+    wakes: Mutex<()>,
+    /// For each operator with windows in time, the lines that come to it.
+    inputs: OnceLock<Vec<Vec<SourceIndex>>>,
     /// Tickets of windows that are not done with.
     windows: AtomicUsize,
     /// Rings when a frontier moves, for sinks that keep the order of the source.
@@ -91,6 +93,10 @@ pub trait Listener: Send + Sync + std::fmt::Debug {
     fn emptied(&self);
     /// Event time has passed on a line.
     fn time_passed(&self) {}
+    /// Whether the operator whose windows put out what comes of this line has some open.
+    fn has_windows(&self, _line: SourceIndex) -> bool {
+        false
+    }
 }
 
 #[derive(Debug)]
@@ -99,11 +105,19 @@ struct SourceProgress {
     room: Arc<Signal>,
     /// Whether the source waits for room.
     waits: AtomicBool,
+    /// Whether it waits for slower ones.
+    is_ahead: AtomicBool,
 }
 
 impl SourceProgress {
     fn make_room(&self) {
         if self.waits.swap(false, Ordering::SeqCst) {
+            self.room.notify();
+        }
+    }
+
+    fn let_faster_on(&self) {
+        if self.is_ahead.swap(false, Ordering::SeqCst) {
             self.room.notify();
         }
     }
@@ -126,6 +140,11 @@ struct SourceState {
 }
 
 impl SourceState {
+    /// Whether nothing comes behind what is in flight.
+    fn is_read_up(&self) -> bool {
+        self.ended || (self.is_of_windows && self.time.is_at_end())
+    }
+
     fn has_ended(&self) -> bool {
         self.open.is_empty() && (self.ended || self.is_of_windows)
     }
@@ -185,6 +204,7 @@ impl Progress {
             }),
             room,
             waits: AtomicBool::new(false),
+            is_ahead: AtomicBool::new(false),
         };
         let read = rooms.len();
         let sources = rooms.into_iter().map(|room| line(room, false));
@@ -192,7 +212,8 @@ impl Progress {
         Arc::new(Self {
             sources: sources.chain(windows).collect(),
             read,
-            given_out: Mutex::new(BEFORE_ALL),
+            wakes: Mutex::default(),
+            inputs: OnceLock::new(),
             windows: AtomicUsize::new(0),
             listener,
             keeps_order,
@@ -300,7 +321,11 @@ impl Progress {
     #[must_use]
     pub fn frontier(&self, source: SourceIndex) -> u64 {
         let state = self.sources[usize::from(source)].state.lock();
-        let unread = if state.ended { u64::MAX } else { state.next_position };
+        let unread = if state.is_read_up() {
+            u64::MAX
+        } else {
+            state.next_position
+        };
         match state.open.front() {
             Some(open) if open.first_position < WINDOWS_FROM => open.first_position,
             // Windows that an interrupted run was closing stand before what this one reads, though their positions come behind.
@@ -367,6 +392,7 @@ impl Progress {
             bytes: bytes as u64,
         };
         self.sources[usize::from(source)].state.lock().held.add(load);
+        self.ring_for_faster();
         HeldLoad {
             progress: Some(self.clone()),
             source,

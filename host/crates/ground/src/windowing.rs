@@ -101,6 +101,12 @@ impl Stretches {
         one
     }
 
+    /// Whether its windows lie end to end and take no late events in: then each is one pane, and is closed once.
+    #[must_use]
+    pub fn is_simple(self) -> bool {
+        self.allowed_ms == 0 && (self.months > 0 || self.length_ms == self.every_ms)
+    }
+
     /// The pane of a time, where panes are `pane_ms` long.
     #[must_use]
     pub fn pane(self, time: i64, pane_ms: i64) -> Span {

@@ -123,7 +123,7 @@ impl Assembled {
             &source_handles,
             &source_edges,
             wanted,
-            event_times(&pipeline, &are_timed),
+            event_times(&pipeline, &are_timed, &time),
             &pipeline,
             connectors.batch_events,
         );
@@ -237,14 +237,15 @@ fn event_sinks(pipeline: &Pipeline, quota: &Arc<Quota>) -> (Vec<Arc<EventSink>>,
 }
 
 /// By source, what is asked of its event time, where that matters.
-fn event_times(pipeline: &Pipeline, are_timed: &[bool]) -> Vec<Option<EventTimeOptions>> {
-    let sources = pipeline.sources.iter().zip(are_timed);
-    let options = |source: &pipeline::Source| EventTimeOptions {
+fn event_times(pipeline: &Pipeline, are_timed: &[bool], time: &EventTime) -> Vec<Option<EventTimeOptions>> {
+    let sources = (0..).zip(&pipeline.sources).zip(are_timed);
+    let options = |index: SourceIndex, source: &pipeline::Source| EventTimeOptions {
         lateness: source.lateness,
         max_drift: source.max_drift,
+        others: time.peers(index),
     };
     sources
-        .map(|(source, is_timed)| is_timed.then(|| options(source)))
+        .map(|((index, source), is_timed)| is_timed.then(|| options(index, source)))
         .collect()
 }
 

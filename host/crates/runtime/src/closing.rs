@@ -13,7 +13,7 @@ use std::task::Waker;
 
 use super::graph::Graph;
 use super::local::failed;
-use super::wiring;
+use super::wiring::Lines;
 use dirigo_actor::{DueKeys, OpenKeys, Operator};
 use dirigo_flow::{BarrierGuard, Epochs, Failure};
 use dirigo_ground::batch::Batch;
@@ -65,8 +65,9 @@ pub(super) struct Closing {
 impl Closing {
     /// That of a pipeline of which nothing is closed.
     pub(super) fn of(graph: &Graph) -> Self {
-        let sources = wiring::sources_of_operators(&graph.pipeline);
-        let operators = graph.pipeline.operators.iter().zip(&graph.operators).zip(sources);
+        // What a window puts out comes from the first line that leads to its operator.
+        let lines = Lines::of(&graph.pipeline).into_operators;
+        let operators = graph.pipeline.operators.iter().zip(&graph.operators).zip(lines);
         let emitting = operators.filter(|((described, _), _)| described.partial == Some(Partial::Emit));
         let operators =
             emitting.filter_map(|((_, operator), sources)| Some((operator.clone(), sources.first().copied()?)));
@@ -199,7 +200,13 @@ fn begin_part(graph: &Graph, operator: &Operator, source: SourceIndex, open: &mu
 }
 
 /// Has an operator finish windows that have left its state, as what comes from `first` on of a line.
-pub(super) fn send(graph: &Graph, operator: &Operator, line: SourceIndex, windows: PartialWindows, first: u64) {
+pub(super) fn send(graph: &Graph, operator: &Operator, line: SourceIndex, mut windows: PartialWindows, first: u64) {
+    if operator.time_windows().is_none() {
+        // Those that no watermark has closed come behind all that the line has brought.
+        let reached = graph.progress.read_watermark(line);
+        let behind = (0..).zip(&windows.times).filter(|(_, time)| **time < reached);
+        windows.behind = behind.map(|(place, _)| (place, reached)).collect();
+    }
     let (events, bytes) = (
         windows.len(),
         windows.keys.bytes().len() + windows.entries.bytes().len(),

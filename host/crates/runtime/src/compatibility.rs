@@ -285,6 +285,18 @@ impl Description {
         })
     }
 
+    /// Whether an operator has windows of the same shape as one of `new`, whatever late events they take in.
+    pub(super) fn has_same_windows(&self, id: &str, new: &Self, new_id: &str) -> bool {
+        let shape = |description: &Self, id: &str| {
+            let mut window = description.operators.get(id)?.facets.get("window")?.clone();
+            if let Some(stretches) = window.pointer_mut("/time/stretches").and_then(Value::as_object_mut) {
+                stretches.remove("allowed_ms");
+            }
+            Some(window)
+        };
+        shape(self, id) == shape(new, new_id)
+    }
+
     /// Whether it has an operator of that name which keeps state.
     pub(super) fn has_operator(&self, id: &str) -> bool {
         self.operators.contains_key(id)

@@ -57,10 +57,28 @@ impl EventTime {
             sources: sources[place].iter().copied().collect(),
             before: before(pipeline, place),
         };
+        let operators: Vec<TimedOperator> = lines.timed().map(operator).collect();
+        progress.set_inputs(operators.iter().map(|timed| timed.inputs.clone()).collect());
         Self {
-            operators: lines.timed().map(operator).collect(),
+            operators,
             progress: progress.clone(),
         }
+    }
+
+    /// Whether the operator of a line has windows open, as far as is known.
+    pub(super) fn has_windows(&self, line: SourceIndex) -> bool {
+        let timed = self.operators.iter().find(|timed| timed.line == line);
+        timed.is_some_and(|timed| timed.operator.next_due() != AFTER_ALL)
+    }
+
+    /// For each source those that lead to an operator which it leads to, too.
+    pub(super) fn peers(&self, source: SourceIndex) -> Vec<SourceIndex> {
+        let shared = self.operators.iter().filter(|timed| timed.sources.contains(&source));
+        let mut peers: Vec<SourceIndex> = shared.flat_map(|timed| timed.sources.iter().copied()).collect();
+        peers.sort_unstable();
+        peers.dedup();
+        peers.retain(|peer| *peer != source);
+        peers
     }
 
     /// Whether no operator has windows in time.
@@ -71,7 +89,7 @@ impl EventTime {
     /// Whether an operator may have windows that are closed: its sources are past the end of one.
     pub(super) fn is_due(&self) -> bool {
         let is_due = |timed: &TimedOperator| {
-            let watermark = self.progress.watermark(&timed.sources);
+            let watermark = self.progress.watermark_seen(&timed.sources);
             let next_due = timed.operator.next_due();
             next_due != AFTER_ALL && watermark.is_some_and(|watermark| watermark >= next_due)
         };
@@ -90,11 +108,8 @@ impl EventTime {
         let mut has_begun = false;
         for (timed, due) in self.operators.iter().zip(due) {
             let Some(watermark) = self.progress.watermark(&timed.inputs) else {
-                self.progress.rest(timed.line, || true);
                 continue;
             };
-            // Nothing comes of it that has not waited for it.
-            let _ = self.progress.wake(timed.line);
             if watermark == AFTER_ALL && timed.before.iter().any(|id| is_to_close(id)) {
                 continue;
             }

@@ -17,7 +17,7 @@ use super::summary::{
 use dirigo_actor::{Operator, PipelineContext};
 use dirigo_connect::Files;
 use dirigo_flow::{Edge, EventSink, Failure, SourceHandle};
-use dirigo_ground::lineage::{Listener, Progress};
+use dirigo_ground::lineage::{Listener, Progress, SourceIndex};
 use dirigo_pipeline::{Pipeline, Sink};
 
 /// The parts of a pipeline.
@@ -117,6 +117,10 @@ impl Listener for ProgressForwarder {
 
     fn emptied(&self) {
         self.0.emptied.notify_one();
+    }
+
+    fn has_windows(&self, line: SourceIndex) -> bool {
+        self.0.time.get().is_some_and(|time| time.has_windows(line))
     }
 
     fn time_passed(&self) {

@@ -144,8 +144,11 @@ impl Job {
 }
 
 async fn run_to_end(graph: Arc<Graph>, control: Control, mut closing: Closing, mut threads: Threads) -> Ended {
-    let interval = graph.time.idle_interval(&graph.pipeline);
-    let (has_idle, idle_interval) = (interval.is_some(), interval.unwrap_or_default());
+    let mut idle_ticks = graph.time.idle_interval(&graph.pipeline).map(|every| {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks
+    });
     loop {
         tokio::select! {
             () = graph.progress_board.emptied.notified() => {
@@ -155,7 +158,7 @@ async fn run_to_end(graph: Arc<Graph>, control: Control, mut closing: Closing, m
                 }
             }
             () = graph.progress_board.due.notified() => closing.go_on_in_time(&graph).await,
-            () = tokio::time::sleep(idle_interval), if has_idle => graph.time.rest_silent(&graph),
+            () = tick(&mut idle_ticks) => graph.time.rest_silent(&graph),
             () = graph.context.failure_latch.failed() => {
                 control.stop();
                 drop_everything(&graph).await;
@@ -175,6 +178,16 @@ async fn run_to_end(graph: Arc<Graph>, control: Control, mut closing: Closing, m
     }
     let ended = tokio::task::spawn_blocking(move || threads.close(&graph)).await;
     ended.expect("closing a pipeline neither panics nor is cancelled")
+}
+
+/// Waits for the next tick; for ever where there are none.
+async fn tick(ticks: &mut Option<tokio::time::Interval>) {
+    match ticks {
+        Some(ticks) => {
+            ticks.tick().await;
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// Drops what still comes until nothing more does.

@@ -36,7 +36,7 @@ use dirigo_flow::{Attempts, Content, DeadLetter, DeadLetterOffset, IdRanges, Sav
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::behind::Behind;
 use dirigo_ground::fields::Fields;
-use dirigo_ground::lineage::{Origin, Ticket};
+use dirigo_ground::lineage::{Origin, SourceIndex, Ticket};
 use dirigo_pipeline::{Input, Pipeline};
 use dirigo_state::{self as state, InFlight, Offsets, Snapshot, Store};
 
@@ -504,6 +504,17 @@ fn first_keeper(operator: usize, content: Content, prepared: &Prepared) -> Optio
     None
 }
 
+/// How far event time had come on a line: for what windows put out, as far as it had come where they closed.
+fn watermark_of(pipeline: &Pipeline, line: &str, watermarks: &BTreeMap<String, i64>) -> Option<i64> {
+    let place = pipeline.operators.iter().position(|operator| operator.id == line);
+    let Some(place) = place else {
+        return watermarks.get(line).copied();
+    };
+    let sources = wiring::sources_of_operators(pipeline)[place].clone();
+    let of = |source: SourceIndex| watermarks.get(&pipeline.sources[usize::from(source)].id).copied();
+    sources.into_iter().map(of).min().flatten()
+}
+
 /// Letters as batches that wait at their operators: those of one operator in the order of their source, and operators
 /// furthest downstream first, as a checkpoint has them.
 ///
@@ -532,7 +543,7 @@ fn put_back(
                 run.iter().for_each(|chosen| column.push(bytes(chosen)));
                 Arc::new(column)
             };
-            let watermark = watermarks.get(&run[0].letter.event.source).copied();
+            let watermark = watermark_of(&prepared.pipeline, &run[0].letter.event.source, watermarks);
             let is_behind = |(_, chosen): &(u32, &Chosen)| watermark.is_some_and(|watermark| chosen.time < watermark);
             let behind = (0..).zip(run).filter(is_behind);
             let behind = behind.map(|(place, _)| (place, watermark.unwrap_or_default()));

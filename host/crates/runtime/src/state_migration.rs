@@ -119,7 +119,7 @@ pub async fn migrate_state(
         .clone()
         .with_options(options, new, &waiting)
         .map_err(Error::Invalid)?;
-    keep_kinds_of_windows(&old, new, options)?;
+    keep_windows_in_time(&old, new, options)?;
     let gone = options.dropped.iter().filter(|id| !new.has(id)).cloned().collect();
     let (in_flight, dropped_in_flight) = in_flight::changed(stopped.in_flight(), &gone, &options.renamed)?;
     let differences = expected.differences(new, &InFlightCounts::count(&in_flight)?);
@@ -176,20 +176,18 @@ pub async fn migrate_state(
     Ok(report)
 }
 
-/// Refuses that windows of so many events become windows in time, or the other way round: what is kept of them is not alike.
-fn keep_kinds_of_windows(old: &Description, new: &Description, options: &MigrationOptions) -> Result<(), Error> {
+/// Refuses that windows in time become others, or others windows in time: what is kept of one fits no other.
+fn keep_windows_in_time(old: &Description, new: &Description, options: &MigrationOptions) -> Result<(), Error> {
     for id in &options.accepted {
         let before = options
             .renamed
             .iter()
             .find(|(_, now)| *now == id)
             .map_or(id, |(before, _)| before);
-        if old.has_operator(before)
-            && new.has_operator(id)
-            && old.has_windows_in_time(before) != new.has_windows_in_time(id)
-        {
+        let is_in_time = old.has_windows_in_time(before) || new.has_windows_in_time(id);
+        if old.has_operator(before) && new.has_operator(id) && is_in_time && !old.has_same_windows(before, new, id) {
             return Err(Error::Invalid(format!(
-                "`--accept {id}`: count windows cannot become windows in time, nor these count windows; `--drop {id}` begins with none"
+                "`--accept {id}`: open windows in time cannot become others, nor count windows these; `--drop {id}` begins with none"
             )));
         }
     }

@@ -459,6 +459,11 @@ impl Entry {
             return None;
         }
         let at = self.end;
+        if let TimeWindows::Stretches(stretches) = windows
+            && stretches.is_simple()
+        {
+            return Some(self.take_first(stretches));
+        }
         let panes: Vec<Pane<'_>> = Panes::of(self).collect();
         let (closed, left, next) = match windows {
             TimeWindows::Stretches(stretches) => {
@@ -498,6 +503,37 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// Takes out the window that is due next, where each window is closed once and those before it are gone: what a key has besides is not
+    /// looked at.
+    fn take_first(&mut self, stretches: Stretches) -> Due {
+        let at = self.end;
+        let span = Span {
+            start: stretches.start_of(at),
+            end: at,
+        };
+        let held: Vec<Pane<'_>> = Panes::of(self).take_while(|pane| pane.span.start < at).collect();
+        let bytes: usize = held.iter().map(|pane| pane.encoded_bytes()).sum();
+        let window = (!held.is_empty()).then(|| ClosedWindow::new(span, 0, &held));
+        let (panes_taken, events) = (held.len(), held.iter().map(|pane| pane.count).sum::<u64>());
+        let first = Panes::of(self).nth(panes_taken).map(|pane| pane.span);
+        drop(held);
+        self.accumulator.drain(..bytes);
+        self.count -= events;
+        self.start = first.map_or(0, |first| first.start);
+        self.end = first.map_or(0, |first| first.end);
+        Due {
+            at,
+            windows: window.into_iter().collect(),
+            change: OpenChange {
+                windows: -i64::try_from(panes_taken).unwrap_or(i64::MAX),
+                events: -events.cast_signed(),
+            },
+            next: first.map(|first| first.end),
+        }
+    }
+}
+
 /// When the last window of a pane takes nothing in any more.
 fn forgotten_at(stretches: Stretches, pane: Span) -> i64 {
     stretches.last_end(pane) + stretches.allowed_ms
@@ -527,9 +563,12 @@ fn due_stretches(stretches: Stretches, panes: &[Pane<'_>], at: i64) -> Vec<Close
             ..pane.span
         };
         let last = stretches.last_end(own).min(at - 1);
-        let updated = |end: &i64| *end + stretches.allowed_ms >= at;
-        let of_pane = std::iter::successors(Some(stretches.first_end(own)), |end| Some(stretches.next_end(*end)));
-        ends.extend(of_pane.take_while(|end| *end <= last).filter(updated));
+        // Those before it take nothing in any more.
+        let first = stretches
+            .first_end(own)
+            .max(stretches.next_end(at - stretches.allowed_ms - 1));
+        let of_pane = std::iter::successors(Some(first), |end| Some(stretches.next_end(*end)));
+        ends.extend(of_pane.take_while(|end| *end <= last));
     }
     if stretches.next_end(at - 1) == at {
         ends.insert(at);

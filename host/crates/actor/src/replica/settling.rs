@@ -226,6 +226,8 @@ impl Replica {
     fn state_of(&self, operator: &Operator, batch: &Batch, event: usize) -> Option<StateBefore> {
         /// More is not decoded: a person reads less, and the worker has others waiting. It is in the base64.
         const DECODED_BYTES_MAX: usize = 4 << 10;
+        /// More of the open windows of a key is not kept with each of its events.
+        const OPEN_BYTES_MAX: usize = 16 << 10;
         if !operator.kind().is_stateful() {
             return None;
         }
@@ -238,6 +240,10 @@ impl Replica {
             Some(entry) => entry,
             None => self.table.get(batch.keys.get(event))?,
         };
+        // What a key has open in time may be much, and is the same for each of its events that fail.
+        if window.is_none() && operator.time_windows().is_some() && entry.accumulator.len() > OPEN_BYTES_MAX {
+            return None;
+        }
         let layout = operator.layout.as_ref();
         let layout = layout.filter(|_| entry.accumulator.len() <= DECODED_BYTES_MAX);
         // Of another version it is laid out in a way that this component does not know.

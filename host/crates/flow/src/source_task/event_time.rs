@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use dirigo_ground::behind::Behind;
-use dirigo_ground::lineage::{BEFORE_ALL, Watermark};
+use dirigo_ground::lineage::Watermark;
+use dirigo_ground::windowing::bounded;
 
 /// The watermark of a source: its newest event time less its lateness, and never less than before.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl EventTime {
 
     /// Goes on to `watermark`, if that is further.
     pub(super) fn pass_to(&self, watermark: Watermark) {
-        self.watermark.set(self.watermark.get().max(watermark));
+        self.watermark.set(self.watermark.get().max(bounded(watermark)));
     }
 
     /// Goes on past events with these times, in order. Gives those that came behind the watermark.
@@ -41,11 +42,11 @@ impl EventTime {
         let mut watermark = self.watermark.get();
         let mut behind = Vec::new();
         for (event, &time) in (0..).zip(times) {
+            let time = bounded(time);
             if time < watermark {
                 behind.push((event, watermark));
             }
-            // The least time is no watermark: it is that of a source that has read nothing.
-            watermark = watermark.max(time.saturating_sub(self.lateness_ms).max(BEFORE_ALL + 1));
+            watermark = watermark.max(time.saturating_sub(self.lateness_ms));
         }
         self.watermark.set(watermark);
         Behind::new(behind)
@@ -55,6 +56,7 @@ impl EventTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL};
 
     #[test]
     fn events_come_behind_what_was_read_before_them_less_the_lateness() {
@@ -75,10 +77,16 @@ mod tests {
 
     #[test]
     fn times_at_the_ends_of_what_there_is_overflow_nothing() {
-        let event_time = EventTime::new(Duration::MAX, BEFORE_ALL);
-        assert!(event_time.pass(&[i64::MIN, 0]).is_empty());
-        assert_eq!(event_time.watermark(), BEFORE_ALL + 1);
+        let century = Duration::from_hours(876_000);
+        let event_time = EventTime::new(century, BEFORE_ALL);
+        assert!(event_time.pass(&[i64::MIN, i64::MIN]).is_empty());
+        assert!(event_time.watermark() > BEFORE_ALL);
         let event_time = EventTime::new(Duration::ZERO, BEFORE_ALL);
-        assert_eq!(event_time.pass(&[i64::MAX, i64::MIN]).events(), [(1, i64::MAX)]);
+        let far = bounded(i64::MAX);
+        assert_eq!(event_time.pass(&[i64::MAX, i64::MAX, 1 << 61, 0]).events(), [(3, far)]);
+        assert!(
+            event_time.watermark() < AFTER_ALL,
+            "a wrong time is not the end of a source"
+        );
     }
 }

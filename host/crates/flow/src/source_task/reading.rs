@@ -18,7 +18,7 @@ use dirigo_ground::batch::Batch;
 use dirigo_ground::behind::Behind;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::fields::Fields;
-use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, Origin, ReadBatch, Ticket, Watermark};
+use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, Origin, ReadBatch, SourceIndex, Ticket, Watermark};
 use dirigo_ground::quota::Quota;
 use dirigo_ground::thread;
 use dirigo_scheduler::IoPermits;
@@ -65,12 +65,14 @@ pub struct SourceTaskParts {
 }
 
 /// What is asked of the event time of a source.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct EventTimeOptions {
     /// How late its events may come.
     pub lateness: Duration,
-    /// How far it may read ahead of the slowest other source.
+    /// How far it may read ahead of the slowest of those that it shares such an operator with.
     pub max_drift: Option<Duration>,
+    /// Those.
+    pub others: Vec<SourceIndex>,
 }
 
 /// The thread of a source.
@@ -115,7 +117,7 @@ impl SourceTask {
                     .next_position(source_handle.index)
                     .saturating_sub(1)
             },
-            event_time: parts.event_time.map(|options| {
+            event_time: parts.event_time.as_ref().map(|options| {
                 let watermark = source_handle.progress.read_watermark(source_handle.index);
                 EventTime::new(options.lateness, watermark)
             }),
@@ -256,10 +258,13 @@ impl SourceTask {
 
     /// Whether it waits for slower sources; if so, its signal rings when they have come nearer.
     fn is_too_far_ahead(&self) -> bool {
-        let max_drift = self.parts.event_time.and_then(|options| options.max_drift);
-        max_drift.is_some_and(|max_drift| {
+        let options = self.parts.event_time.as_ref();
+        options.is_some_and(|options| {
             let progress = &self.source_handle.progress;
-            progress.is_too_far_ahead(self.source_handle.index, milliseconds(max_drift))
+            let index = self.source_handle.index;
+            options
+                .max_drift
+                .is_some_and(|max_drift| progress.is_too_far_ahead(index, &options.others, milliseconds(max_drift)))
         })
     }
 
@@ -392,12 +397,13 @@ impl SourceTask {
         let (ahead, kept): (Vec<u32>, Vec<u32>) = (0..events).partition(is_ahead);
         for event in ahead {
             let event = event as usize;
+            let max_ahead_s = max_ahead.as_secs_f64();
             let (value, time) = (batch.values.get(event), batch.times[event]);
             self.send_to_dead_letters(RefusedRecord {
                 position: batch.positions[event],
                 value: value[..value.len().min(REFUSED_BYTES_MAX)].to_vec(),
                 reason: format!(
-                    "its time, {time} in ms since 1970, is more than {max_ahead:?} (`max_ahead`) ahead of the clock"
+                    "its time, {time} in ms since 1970, is more than {max_ahead_s} s (`max_ahead`) ahead of the clock"
                 ),
             });
         }

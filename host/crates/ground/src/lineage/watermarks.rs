@@ -26,8 +26,10 @@ pub const AFTER_ALL: Watermark = i64::MAX;
 pub(super) struct Time {
     /// Behind all that was read.
     read: Watermark,
-    /// The same, but for the end of a line.
+    /// Behind all that was read, the end of the line left out: what the next run goes on from.
     before_end: Watermark,
+    /// The furthest watermark that operators behind it were given while it held nobody back: when it wakes up, it starts there.
+    passed_by: Watermark,
     /// Behind all that is done with.
     done: Watermark,
     /// Whether it has been silent for so long that it holds nobody back.
@@ -39,6 +41,7 @@ impl Default for Time {
         Self {
             read: BEFORE_ALL,
             before_end: BEFORE_ALL,
+            passed_by: BEFORE_ALL,
             done: BEFORE_ALL,
             is_idle: false,
         }
@@ -46,6 +49,10 @@ impl Default for Time {
 }
 
 impl Time {
+    pub(super) fn is_at_end(&self) -> bool {
+        self.read == AFTER_ALL
+    }
+
     /// Notes the watermark behind a batch that is opened. Whether time has passed by it.
     pub(super) fn read(&mut self, watermark: Watermark) -> bool {
         let has_passed = watermark > self.read;
@@ -71,69 +78,116 @@ impl SourceState {
         }
     }
 
+    /// Whether a source holds time back: one that is at its end says so by its watermark.
     fn holds_back(&self) -> bool {
-        !self.time.is_idle || !self.open.is_empty()
+        !self.time.is_idle || !self.open.is_empty() || self.time.read == AFTER_ALL
     }
 }
 
 impl Progress {
     /// Notes that a line has come to `watermark` with all that it has read: it counts once that is done with.
     pub fn pass_time(&self, line: SourceIndex, watermark: Watermark) {
-        let has_passed = {
+        let (is_further, is_done) = {
             let mut state = self.sources[usize::from(line)].state.lock();
-            state.time.read(watermark);
+            let is_further = state.time.read(watermark);
             if let Some(last) = state.open.back_mut() {
                 last.watermark = last.watermark.max(watermark);
             }
-            state.open.is_empty()
+            (is_further, state.open.is_empty())
         };
-        self.ring_for_faster();
-        if has_passed {
+        if is_further {
+            self.ring_for_faster();
+        }
+        if is_further && is_done {
             self.listener.time_passed();
         }
     }
 
-    /// The watermark behind all that a line has read, for the next run to go on from.
+    /// The watermark behind all that a line has read, for the next run to go on from: its end is left out, since more may come by then.
     #[must_use]
     pub fn read_watermark(&self, line: SourceIndex) -> Watermark {
-        self.sources[usize::from(line)].state.lock().time.read
+        let state = self.sources[usize::from(line)].state.lock();
+        state.time.before_end.max(state.time.passed_by)
     }
 
     /// How far event time has come of all that is done with on these lines: of those that hold it back, the least. `None` where none does.
     ///
-    /// Where only idle lines are not at their end, the end counts as where the others had come to before it: more is to come.
+    /// A line of windows holds time back while its operator has windows open, something is on the line, or one of the lines that come to the
+    /// operator holds time back. Where only idle lines are not at their end, the end counts as where the others had come to before it: more
+    /// is to come.
     ///
-    /// What this gives is given out: a source that was idle and wakes up starts there, so that its events are late for what may have been
+    /// The sources that did not count start from what this gives when they wake up, so that their events are late for what may have been
     /// closed meanwhile.
     #[must_use]
     pub fn watermark(&self, lines: &[SourceIndex]) -> Option<Watermark> {
-        let mut given_out = self.given_out.lock();
-        let (mut least, mut before_end, mut is_one_idle) = (None, BEFORE_ALL, false);
+        // No source wakes up between a look at it and what follows from that.
+        let _no_wake = self.wakes.lock();
+        let (watermark, passed_by) = self.look(lines)?;
+        for source in passed_by {
+            let time = &mut self.sources[usize::from(source)].state.lock().time;
+            time.passed_by = time.passed_by.max(watermark);
+        }
+        Some(watermark)
+    }
+
+    /// What [`watermark`](Self::watermark) would give, for who only looks.
+    #[must_use]
+    pub fn watermark_seen(&self, lines: &[SourceIndex]) -> Option<Watermark> {
+        self.look(lines).map(|(watermark, _)| watermark)
+    }
+
+    /// The watermark on these lines, and the idle sources that did not count.
+    fn look(&self, lines: &[SourceIndex]) -> Option<(Watermark, Vec<SourceIndex>)> {
+        let (mut least, mut before_end) = (None, BEFORE_ALL);
+        let mut passed_by = Vec::new();
         for line in lines {
-            let state = self.sources[usize::from(*line)].state.lock();
-            if !state.holds_back() {
-                is_one_idle |= state.time.read < AFTER_ALL;
+            if !self.holds_back(*line, &mut passed_by) {
                 continue;
             }
+            let state = self.sources[usize::from(*line)].state.lock();
             let own = state.watermark();
             least = Some(least.map_or(own, |least: Watermark| least.min(own)));
             before_end = before_end.max(state.time.before_end);
         }
         let watermark = match least? {
-            AFTER_ALL if is_one_idle => before_end,
+            AFTER_ALL if !passed_by.is_empty() => before_end,
             least => least,
         };
-        if watermark < AFTER_ALL {
-            *given_out = (*given_out).max(watermark);
+        Some((watermark, passed_by))
+    }
+
+    /// Whether a line holds time back; the idle sources are added that make it so that it does not.
+    fn holds_back(&self, line: SourceIndex, idle: &mut Vec<SourceIndex>) -> bool {
+        let index = usize::from(line);
+        if index < self.read {
+            let holds = self.sources[index].state.lock().holds_back();
+            if !holds {
+                idle.push(line);
+            }
+            return holds;
         }
-        Some(watermark)
+        let before = idle.len();
+        let inputs = self.inputs.get().map_or(&[][..], |inputs| &inputs[index - self.read]);
+        // Looked at before the windows are: what has come through has opened its windows by then.
+        let is_fed = inputs.iter().any(|input| self.holds_back(*input, idle));
+        let is_busy = || !self.sources[index].state.lock().open.is_empty() || self.listener.has_windows(line);
+        let holds = is_fed || is_busy();
+        if holds {
+            idle.truncate(before);
+        }
+        holds
+    }
+
+    /// Says which lines come to the operators with windows in time, in their order.
+    pub fn set_inputs(&self, inputs: Vec<Vec<SourceIndex>>) {
+        self.inputs.get_or_init(|| inputs);
     }
 
     /// Notes that a line is silent and holds nobody back until it [wakes](Self::wake), if it is silent still.
     pub fn rest(&self, line: SourceIndex, is_silent: impl FnOnce() -> bool) {
         let has_changed = {
             let mut state = self.sources[usize::from(line)].state.lock();
-            let rests = !state.time.is_idle && is_silent();
+            let rests = !state.time.is_idle && state.time.read < AFTER_ALL && is_silent();
             state.time.is_idle |= rests;
             rests
         };
@@ -143,54 +197,49 @@ impl Progress {
         }
     }
 
-    /// Notes that a line has something again. Gives the watermark that it starts from, if it was silent.
-    pub fn wake(&self, line: SourceIndex) -> Option<Watermark> {
-        let given_out = self.given_out.lock();
-        let mut state = self.sources[usize::from(line)].state.lock();
+    /// Notes that a source has something again. Gives the watermark that it starts from, if it was silent.
+    pub fn wake(&self, source: SourceIndex) -> Option<Watermark> {
+        let _no_look = self.wakes.lock();
+        let mut state = self.sources[usize::from(source)].state.lock();
         let was_idle = std::mem::replace(&mut state.time.is_idle, false);
-        was_idle.then_some(*given_out)
+        was_idle.then_some(state.time.passed_by)
     }
 
-    /// Whether a source has read more than `drift` ms of event time past the slowest of the others that hold time back. If so, its signal rings
-    /// when one of them has gone on.
+    /// Whether a source has read more than `drift` ms of event time past the slowest of `others` that hold time back. If so, its signal rings
+    /// when one of them has gone on. It waits for none of which a sink holds events back to keep the order of the sources: that one may
+    /// wait for it.
     #[must_use]
-    pub fn is_too_far_ahead(&self, source: SourceIndex, drift: i64) -> bool {
+    pub fn is_too_far_ahead(&self, source: SourceIndex, others: &[SourceIndex], drift: i64) -> bool {
         let line = &self.sources[usize::from(source)];
         let own = line.state.lock().time.before_end;
         let is_ahead = || {
-            let others = self.sources[..self.read].iter().enumerate();
-            let others = others.filter(|(other, _)| *other != usize::from(source));
-            let of = |(_, other): (usize, &SourceProgress)| {
-                let state = other.state.lock();
-                state.holds_back().then_some(state.time.read)
+            let of = |other: &SourceIndex| {
+                let state = self.sources[usize::from(*other)].state.lock();
+                (state.holds_back() && state.held.events == 0).then_some(state.time.read)
             };
-            let slowest = others.filter_map(of).min();
+            let slowest = others.iter().filter_map(of).min();
             slowest.is_some_and(|slowest| own > slowest.saturating_add(drift))
         };
         if !is_ahead() {
             return false;
         }
-        line.waits.store(true, Ordering::SeqCst);
+        line.is_ahead.store(true, Ordering::SeqCst);
         // Looked at again: another may have gone on before it was noted that somebody waits.
         is_ahead()
     }
 
     /// Rings for sources that wait for slower ones.
     pub(super) fn ring_for_faster(&self) {
-        self.sources[..self.read].iter().for_each(SourceProgress::make_room);
+        self.sources[..self.read].iter().for_each(SourceProgress::let_faster_on);
     }
 
-    /// Whether a line is silent and holds nobody back.
-    #[must_use]
-    pub fn is_idle(&self, line: SourceIndex) -> bool {
-        !self.sources[usize::from(line)].state.lock().holds_back()
-    }
-
-    /// The watermark of what a line has done with, and of what it has read, for who watches; `None` for one that is idle.
+    /// The watermark of what a line has done with, and of what it has read; `None` for one that holds no time back.
     #[must_use]
     pub fn time(&self, line: SourceIndex) -> Option<(Watermark, Watermark)> {
-        let state = self.sources[usize::from(line)].state.lock();
-        state.holds_back().then(|| (state.watermark(), state.time.read))
+        self.holds_back(line, &mut Vec::new()).then(|| {
+            let state = self.sources[usize::from(line)].state.lock();
+            (state.watermark(), state.time.read)
+        })
     }
 
     /// How many bytes of a line are in flight.
@@ -319,19 +368,19 @@ mod tests {
         let progress = Progress::new(signals.clone(), Box::<Passed>::default(), false);
         progress.pass_time(0, 100);
         progress.pass_time(1, 80);
-        assert!(progress.is_too_far_ahead(0, 50), "the third has read nothing");
+        assert!(progress.is_too_far_ahead(0, &[1, 2], 50), "the third has read nothing");
         let seen = signals[0].seen();
         drop(progress.open(2, &read(1, 60)));
-        assert!(signals[0].seen() > seen && !progress.is_too_far_ahead(0, 50));
-        assert!(progress.is_too_far_ahead(0, 30) && !progress.is_too_far_ahead(2, 0));
+        assert!(signals[0].seen() > seen && !progress.is_too_far_ahead(0, &[1, 2], 50));
+        assert!(progress.is_too_far_ahead(0, &[1, 2], 30) && !progress.is_too_far_ahead(2, &[0, 1], 0));
         let seen = signals[0].seen();
         progress.rest(2, || true);
         assert!(
-            signals[0].seen() > seen && !progress.is_too_far_ahead(0, 30),
+            signals[0].seen() > seen && !progress.is_too_far_ahead(0, &[1, 2], 30),
             "an idle one keeps nobody waiting"
         );
         progress.pass_time(1, AFTER_ALL);
-        assert!(!progress.is_too_far_ahead(0, 0));
+        assert!(!progress.is_too_far_ahead(0, &[1, 2], 0));
     }
 
     #[test]
@@ -340,7 +389,6 @@ mod tests {
         progress.pass_time(0, 50);
         let ticket = progress.open(1, &read(1, 10));
         progress.rest(1, || true);
-        assert!(!progress.is_idle(1));
         assert_eq!(progress.watermark(&[0, 1]), Some(BEFORE_ALL));
         drop(ticket);
         assert_eq!(progress.watermark(&[0, 1]), Some(50));
