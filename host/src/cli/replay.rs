@@ -19,8 +19,7 @@ use super::{Exit, Globals, output, report};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 The event runs alone, in the component that it failed in, with the same configuration, limits and fuel, from the state \
-that was kept of its key: the same outcome. A window that could not be finished at the end of its input is finished \
-again. With `--component` it runs in another one, to try a fix. Nothing of the \
+that was kept of its key: the same outcome. A window that could not be finished is finished again. With `--component` it runs in another one, to try a fix. Nothing of the \
 pipeline changes: what comes out is printed and goes nowhere else.
 
 A dead letter says which component, files and environment variables it is to be run with. With `--tenants` those are \

@@ -241,7 +241,7 @@ impl Replica {
         let budget = Budget {
             total: operator
                 .fuel_estimator
-                .turn_fuel(taken, operator.setup.limits.fuel_per_event),
+                .turn_fuel(request.items(), operator.setup.limits.fuel_per_event),
             slice: operator.fuel_estimator.slice_fuel(operator.looked_up_ns()),
         };
         let instance = self.slot.as_mut().and_then(|slot| slot.instance.take());

@@ -72,14 +72,14 @@ mod shared {
     }
 }
 
-/// A window that was incomplete when its input ended, and could not be finished.
+/// A window that could not be finished: one in time, or one that was incomplete when its input ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedWindow {
     /// How many events it holds.
     pub count: u64,
-    /// The least of their times, ms since the epoch.
+    /// Where it begins, or the least of their times: ms since the epoch.
     pub start: i64,
-    /// The greatest of their times, ms since the epoch.
+    /// Where it ends, or the greatest of their times: ms since the epoch.
     pub end: i64,
 }
 
@@ -87,10 +87,7 @@ impl std::fmt::Display for FailedWindow {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { count, start, end } = self;
         let events = if *count == 1 { "event" } else { "events" };
-        write!(
-            formatter,
-            "of {count} {events}, open at the end of the input; their times are {start} to {end}"
-        )
+        write!(formatter, "of {count} {events}, from {start} to {end} (ms since 1970)")
     }
 }
 

@@ -44,6 +44,17 @@ impl Request {
         }
     }
 
+    /// How many items the guest works on: events, or windows, or what is merged for them where that is more.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        let merged = match self {
+            Self::Batch(_) => 0,
+            Self::Fold(fold) => fold.merged.as_ref().map_or(0, |_| fold.accumulators.len()),
+            Self::Finish(finish) => finish.merged.as_ref().map_or(0, |_| finish.accumulators.len()),
+        };
+        self.batch().len().max(merged)
+    }
+
     /// The bytes of what is handed over.
     #[must_use]
     pub fn size(&self) -> usize {

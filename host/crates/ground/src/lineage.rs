@@ -21,8 +21,8 @@ pub use watermarks::{AFTER_ALL, BEFORE_ALL, Watermark};
 /// What lies between two cuts of a pipeline, counted from 1 in each run.
 pub type Epoch = u32;
 
-/// Which source of a pipeline an event entered by, by its place in the pipeline file. Behind the sources come the lines of operators with
-/// windows in time: what those put out comes from there.
+/// A line: the source of a pipeline that an event entered by, by its place in the pipeline file; or behind the sources an operator with
+/// windows in time that put it out.
 pub type SourceIndex = u16;
 
 /// Where the events of a batch come from.

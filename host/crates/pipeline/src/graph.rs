@@ -100,6 +100,7 @@ pub(super) fn wire(file: &raw::File, problems: &mut Problems) -> Wiring {
     }
     let order = order(file, &items, &edges, problems);
     warn_of_unread(&items, &edges, problems);
+    remark_on_unused_time(file, &items, problems);
     bound_paths(&order, &items, &edges, problems);
     numbered(&order, &items, &edges)
 }
@@ -344,6 +345,27 @@ fn warn_of_unread(items: &[Item<'_>], edges: &HashMap<Role, Vec<Input>>, problem
                     .at(item.place, "what it emits goes nowhere")
                     .help("name it in the `inputs` of an operator or a sink"),
             );
+        }
+    }
+}
+
+/// Says of keys about event time that nothing asks for it.
+fn remark_on_unused_time(file: &raw::File, items: &[Item<'_>], problems: &mut Problems) {
+    if items.iter().any(|item| item.is_timed) {
+        return;
+    }
+    for At { value: source, .. } in list(&file.source) {
+        let keys = [
+            ("lateness", source.lateness.key()),
+            ("idle", source.idle.key()),
+            ("max_drift", source.max_drift.key()),
+        ];
+        for (key, place) in keys {
+            if let Some(place) = place {
+                problems.push(
+                    Diagnostic::note(format!("`{key}` has no effect")).at(place, "no operator has windows in time"),
+                );
+            }
         }
     }
 }

@@ -151,10 +151,15 @@ fn the_contracts_example_is_what_it_says() {
 }
 
 #[test]
-fn the_contracts_example_is_told_nothing() {
-    let warnings = TestFolder::new().parse(CONTRACT, &[]).unwrap().warnings;
-    let messages: Vec<&str> = warnings.iter().map(Diagnostic::message).collect();
-    assert!(messages.is_empty(), "{messages:?}");
+fn the_contracts_example_is_told_what_has_no_effect_unless_it_has_windows_in_time() {
+    let told = |text: &str| -> Vec<String> {
+        let warnings = TestFolder::new().parse(text, &[]).unwrap().warnings;
+        warnings.iter().map(|warning| warning.message().to_owned()).collect()
+    };
+    assert_eq!(told(CONTRACT), ["`lateness` has no effect", "`idle` has no effect"]);
+    let timed = CONTRACT.replace("{ count = 5 }", "{ tumbling = \"1m\" }");
+    assert_ne!(timed, CONTRACT);
+    assert!(told(&timed).is_empty());
 }
 
 #[test]
