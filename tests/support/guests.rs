@@ -1,4 +1,4 @@
-//! The guests of `tests/hostile`, as components.
+//! The guests of `tests/hostile` and the operators of `examples/nexmark`, as components.
 //!
 //! Built with cargo when a test first wants one, once per process and without a second compilation if nothing changed: what
 //! a test attacks with is always what the sources say.
@@ -24,6 +24,7 @@ const GUESTS: [&str; 12] = [
     "reordered-1",
     "reordered-2",
 ];
+const NEXMARK: [&str; 6] = ["q2", "q5", "q7", "q14", "q21", "q22"];
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "component";
 
@@ -33,7 +34,21 @@ pub(crate) fn guest(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     assert!(GUESTS.contains(&name), "there is no guest {name}");
     let file = format!("dirigo_hostile_{}.wasm", name.replace('-', "_"));
-    BUILT.get_or_init(build).join(file)
+    let packages = || GUESTS.map(|guest| format!("dirigo-hostile-{guest}"));
+    BUILT.get_or_init(|| build(&packages())).join(file)
+}
+
+/// The component of an operator of `examples/nexmark`, which is named after its query; `None` where a query has none.
+#[track_caller]
+pub(crate) fn nexmark(query: &str) -> Option<PathBuf> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let packages = || NEXMARK.map(|query| format!("nexmark-{query}"));
+    let is_built = NEXMARK.contains(&query);
+    is_built.then(|| {
+        BUILT
+            .get_or_init(|| build(&packages()))
+            .join(format!("nexmark_{query}.wasm"))
+    })
 }
 
 /// The target directory that holds the binary under test.
@@ -72,7 +87,7 @@ pub(crate) fn pipeline(guest_name: &str, config: &str, more: &str) -> Folder {
     ))
 }
 
-fn build() -> PathBuf {
+fn build(packages: &[String]) -> PathBuf {
     // A directory of their own: cargo holds a lock on the one that the tests are run from.
     let target_directory = target_directory().join("hostile");
     let mut cargo = Command::new(env!("CARGO"));
@@ -89,8 +104,8 @@ fn build() -> PathBuf {
             "--target-dir",
         ])
         .arg(&target_directory);
-    for guest in GUESTS {
-        cargo.args(["--package", &format!("dirigo-hostile-{guest}")]);
+    for package in packages {
+        cargo.args(["--package", package]);
     }
     // What is set for the tests' own build (flags, clippy's wrapper, coverage) is not meant for the guests.
     for (name, _) in env::vars_os() {
@@ -109,6 +124,6 @@ fn build() -> PathBuf {
         }
     }
     let status = cargo.status().unwrap();
-    assert!(status.success(), "the guests of tests/hostile did not compile");
+    assert!(status.success(), "these guests did not compile: {packages:?}");
     target_directory.join(TARGET).join(PROFILE)
 }

@@ -16,7 +16,7 @@ mod random;
 pub(crate) use books::Summary;
 pub(crate) use dead_letters::{DeadLetter, dead_letters};
 pub(crate) use folder::Folder;
-pub(crate) use guests::{guest, pipeline};
+pub(crate) use guests::{guest, nexmark, pipeline};
 pub(crate) use process::{Dirigo, Finished, Running};
 pub(crate) use random::{Random, number_of};
 

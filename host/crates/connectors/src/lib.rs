@@ -7,7 +7,9 @@
 pub mod file;
 pub mod generator;
 pub mod memory;
+pub mod nexmark;
 pub mod null;
+mod pace;
 pub mod records;
 pub mod stdin;
 pub mod stdout;
@@ -23,6 +25,7 @@ pub fn builtin() -> Registry {
         .with_source(file::FileSource)
         .with_source(stdin::StdinSource)
         .with_source(generator::GeneratorSource)
+        .with_source(nexmark::NexmarkSource)
         .with_sink(file::FileSink)
         .with_sink(stdout::StdoutSink)
         .with_sink(null::NullSink)

@@ -63,6 +63,10 @@ fn either(mut one: Value, mut other: Value) -> Value {
     if one == other {
         return one;
     }
+    if one.get("default") != other.get("default") {
+        say_default(&mut one);
+        say_default(&mut other);
+    }
     let description = |value: &mut Value| match value.as_object_mut()?.remove("description")? {
         Value::String(text) => Some(text),
         _ => None,
@@ -78,6 +82,14 @@ fn either(mut one: Value, mut other: Value) -> Value {
     };
     both["description"] = json!(descriptions.join(" "));
     both
+}
+
+/// Says in words what the default is, of a key that has another one in another connector.
+fn say_default(value: &mut Value) {
+    let default = value.as_object_mut().and_then(|value| value.remove("default"));
+    if let (Some(default), Some(Value::String(description))) = (default, value.get_mut("description")) {
+        *description = format!("{description} Default: {default}.");
+    }
 }
 
 /// Descriptions are wrapped where the source is; an editor wraps them where its window is.

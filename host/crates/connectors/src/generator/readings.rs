@@ -6,11 +6,11 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::GeneratorSpec;
+use crate::pace::Pace;
 use crate::records::{Error, Extract, Extracted};
 use dirigo_connect::Pointer;
 use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
@@ -25,10 +25,9 @@ pub(super) struct Generator {
     keys: KeySource,
     extract: Extract,
     clock: Arc<dyn Clock>,
+    pace: Pace,
     /// How many readings were taken.
     taken: u64,
-    /// When the first reading of this run was due, and its number.
-    start: Option<(u64, u64)>,
 }
 
 /// How key and time are found.
@@ -56,24 +55,12 @@ impl Generator {
         let taken = from.map_or(Ok(0), |offset| taken_before(&options, offset))?;
         Ok(Self {
             keys: keys(&extract),
+            pace: Pace::new(options.rate, clock.clone()),
             options,
             extract,
             clock,
             taken,
-            start: None,
         })
-    }
-
-    /// How many readings are due by now, and how long it is until the next one.
-    fn due(&mut self) -> (u64, Duration) {
-        let Some(rate) = self.options.rate else {
-            return (u64::MAX, Duration::MAX);
-        };
-        let now = self.clock.now_ns();
-        let (start, first) = *self.start.get_or_insert((now, self.taken));
-        let passed = Duration::from_nanos(now - start);
-        let (count, next) = due_after(passed, rate);
-        (first + count, next.saturating_sub(passed))
     }
 
     fn push_next(&mut self, intake: &mut Intake, arrival: i64) -> usize {
@@ -110,7 +97,7 @@ impl Source for Generator {
         } else {
             self.clock.wall_ms()
         };
-        let (due, wait) = self.due();
+        let (due, wait) = self.pace.due(self.taken);
         let (mut taken, mut bytes) = (0, 0);
         while taken < limit.events && bytes < limit.bytes {
             if self.options.count.is_some_and(|count| self.taken >= count) {
@@ -155,27 +142,6 @@ fn keys(extract: &Extract) -> KeySource {
         };
     }
     KeySource::Extracted
-}
-
-/// How many readings are due when `passed` has passed, the first of them at once, and when the next one is.
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "2^53 readings are far away, and neither a time nor a rate is negative"
-)]
-fn due_after(passed: Duration, rate: f64) -> (u64, Duration) {
-    let due_at = |number: u64| Duration::try_from_secs_f64(number as f64 / rate).unwrap_or(Duration::MAX);
-    let mut count = (passed.as_secs_f64() * rate) as u64;
-    // What multiplying rounds to may be off by one from what dividing does; the latter counts, for it is what is waited
-    // for.
-    while count > 0 && due_at(count - 1) > passed {
-        count -= 1;
-    }
-    while due_at(count) <= passed {
-        count += 1;
-    }
-    (count, due_at(count))
 }
 
 fn taken_before(options: &GeneratorSpec, offset: &Offset) -> Result<u64, Error> {
@@ -284,6 +250,8 @@ impl ReadingText {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use dirigo_ground::clock::ManualClock;
 
@@ -454,18 +422,6 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         generator.read(&mut intake, LIMIT).unwrap();
         assert_eq!(intake.values.len(), 102);
-    }
-
-    #[test]
-    fn a_reading_is_due_when_its_wait_is_over_at_any_rate() {
-        for rate in [1e-12, 0.1, 3.0, 7.7, 999.9, 1e6, 1e9] {
-            let mut passed = Duration::ZERO;
-            for number in 1..200 {
-                let (count, next) = due_after(passed, rate);
-                assert_eq!(count, number, "at a rate of {rate}");
-                passed = next;
-            }
-        }
     }
 
     #[test]

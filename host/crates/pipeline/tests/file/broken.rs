@@ -96,12 +96,12 @@ facts! {
     a_source_needs_an_id_and_a_kind: "[pipeline]\nname = \"p\"\n[[source]]"
         => ["the source has no `id`", "the source has no `kind`"];
     an_unknown_kind_is_told_which_there_are: with_source("kind = \"kafka\"")
-        => ["unknown source kind `kafka`", ":5:8", "there are `file`, `stdin` and `generator`"];
+        => ["unknown source kind `kafka`", ":5:8", "there are `file`, `stdin`, `generator` and `nexmark`"];
     a_kind_of_a_later_version_is_refused: with_source("kind = \"http\"")
         => ["source kind `http` is not in this version"];
     an_option_of_another_kind_is_refused: with_source("kind = \"stdin\"\nrate = 5\npath = \"x\"")
 
-        => ["a stdin source has no `rate`", "`rate` is for kind = \"generator\"", "has no `path`", "kind = \"file\""];
+        => ["a stdin source has no `rate`", "`rate` is for kind = \"generator\" or \"nexmark\"", "has no `path`", "kind = \"file\""];
     a_file_needs_a_path: with_source("kind = \"file\"") => ["source `s` has no `path`"];
     a_missing_file_is_told_its_neighbour: with_source("kind = \"file\"\npath = \"examples/sensor.jsonl\"")
         => ["cannot find the source file", ":6:8", "No such file", "did you mean `sensors.jsonl`?"];
@@ -144,6 +144,12 @@ facts! {
     a_start_has_an_offset: with_source("kind = \"generator\"\nstart = 2024-01-01T00:00:00") => ["is not a moment"];
     a_generator_ends_before_time_does: with_source("kind = \"generator\"\ncount = 9223372036854775807")
         => ["outlives event time"];
+    nexmark_steps_are_counted_in_us: with_source("kind = \"nexmark\"\nstep = \"1500ns\"")
+        => ["not a whole number of us", "at least \"1us\""];
+    nexmark_has_a_step: with_source("kind = \"nexmark\"\nstep = \"0s\"") => ["not a whole number of us"];
+    nexmark_ends_before_time_does: with_source("kind = \"nexmark\"\nstep = \"1s\"\nevents = 9223372036854775807")
+        => ["outlive event time"];
+    nexmark_has_no_seed: with_source("kind = \"nexmark\"\nseed = 2") => ["a nexmark source has no `seed`"];
     stdin_is_read_once: format!("{}[[source]]\nid = \"t\"\nkind = \"stdin\"", with_source("kind = \"stdin\""))
         => ["sources `s` and `t` both read standard input", "first here", "again here"];
 }

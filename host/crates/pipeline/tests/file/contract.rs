@@ -389,7 +389,14 @@ fn the_schema_describes_every_table_with_its_defaults() {
     assert_eq!(table("Pipeline")["properties"]["tenant"]["default"], "default");
     assert_eq!(
         table("Source")["properties"]["kind"]["enum"],
-        json!(["file", "stdin", "generator"])
+        json!(["file", "stdin", "generator", "nexmark"])
+    );
+    let step = &table("Source")["properties"]["step"];
+    assert_eq!((&step["type"], &step["default"]), (&json!("string"), &json!(null)));
+    let said = step["description"].as_str().unwrap();
+    assert!(
+        said.contains("Default: \"1s\".") && said.contains("Default: \"100us\"."),
+        "{said}"
     );
     assert_eq!(table("Operator")["required"], json!(["id", "component"]));
     assert_eq!(table("Operator")["properties"]["shards"]["maximum"], 4096);

@@ -1,0 +1,121 @@
+"""Writes expected/: what the queries in this folder must put out, computed by DuckDB of the same events.
+
+Run from anywhere, after a change to a query or to the source, with a binary that was built and DuckDB (`pip install duckdb`):
+
+    python3 examples/nexmark/expected.py target/release/dirigo
+
+The binary makes the events, by events.toml, and nothing else; DuckDB reads them. The test `nexmark` of
+tests/delivery compares the output of each query, sorted by lines, with the file of its name in expected/; where that would be large,
+with the number of lines and the SHA-256 in expected/digests.json.
+"""
+
+import hashlib
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import duckdb
+
+HERE = pathlib.Path(__file__).resolve().parent
+EXPECTED = HERE / "expected"
+
+# A file of more bytes is in digests.json instead.
+BYTES_MAX = 100_000
+
+COLUMNS = {
+    "kind": "VARCHAR", "auction": "BIGINT", "bidder": "BIGINT", "price": "BIGINT", "channel": "VARCHAR", "url": "VARCHAR",
+    "date_time": "BIGINT", "extra": "VARCHAR",
+}
+
+# Each names its columns as the query in Dirigo names its fields, in the same order.
+QUERIES = {
+    "q0": "SELECT * FROM bid",
+    "q1": "SELECT * REPLACE (price * 0.908::DOUBLE AS price) FROM bid",
+    "q2": "SELECT auction, price FROM bid WHERE auction % 123 = 0",
+    "q5": """
+        WITH counts AS (
+            SELECT auction, (date_time // 2000 + number) * 2000 AS "end", count(*) AS count
+            FROM bid, range(1, 6) AS windows (number) GROUP BY ALL
+        )
+        SELECT list(auction ORDER BY auction) AS auctions, count, "end" - 10000 AS start, "end"
+        FROM (SELECT * FROM counts QUALIFY rank() OVER (PARTITION BY "end" ORDER BY count DESC) = 1)
+        GROUP BY ALL
+    """,
+    "q7": """
+        SELECT auction, bidder, price, date_time, date_time // 10000 * 10000 AS start, start + 10000 AS "end"
+        FROM bid
+        QUALIFY row_number() OVER (PARTITION BY date_time // 10000 ORDER BY price DESC, date_time, auction, bidder) = 1
+    """,
+    "q11": """
+        WITH begins AS (
+            SELECT bidder, date_time,
+                coalesce(date_time - lag(date_time) OVER (PARTITION BY bidder ORDER BY date_time) >= 10000, true) AS is_first
+            FROM bid
+        ), numbered AS (
+            SELECT *, count_if(is_first) OVER (PARTITION BY bidder ORDER BY date_time) AS session FROM begins
+        )
+        SELECT bidder::VARCHAR AS key, count(*) AS count, min(date_time) AS start, max(date_time) + 10000 AS "end"
+        FROM numbered GROUP BY bidder, session
+    """,
+    "q14": """
+        SELECT auction, bidder, 0.908::DOUBLE * price AS price,
+            CASE
+                WHEN hour(epoch_ms(date_time)) BETWEEN 8 AND 18 THEN 'dayTime'
+                WHEN hour(epoch_ms(date_time)) <= 6 OR hour(epoch_ms(date_time)) >= 20 THEN 'nightTime'
+                ELSE 'otherTime'
+            END AS bid_time_type,
+            date_time, extra, length(extra) - length(replace(extra, 'c', '')) AS c_counts
+        FROM bid WHERE 0.908::DOUBLE * bid.price > 1000000 AND 0.908::DOUBLE * bid.price < 50000000
+    """,
+    "q21": r"""
+        SELECT auction, bidder, price, channel,
+            CASE lower(channel)
+                WHEN 'apple' THEN '0' WHEN 'google' THEN '1' WHEN 'facebook' THEN '2' WHEN 'baidu' THEN '3'
+                ELSE regexp_extract(url, '(&|^)channel_id=([^&]*)', 2)
+            END AS channel_id
+        FROM bid
+        WHERE lower(channel) IN ('apple', 'google', 'facebook', 'baidu') OR regexp_matches(url, '(&|^)channel_id=')
+    """,
+    "q22": """
+        SELECT auction, bidder, price, channel, split_part(url, '/', 4) AS dir1, split_part(url, '/', 5) AS dir2,
+            split_part(url, '/', 6) AS dir3
+        FROM bid
+    """,
+}
+
+
+def events(dirigo, folder):
+    path = folder / "events.jsonl"
+    sink = ["-s", "sink.out.kind=file", "-s", f"sink.out.path={path}"]
+    subprocess.run([dirigo, "run", HERE / "events.toml", *sink], check=True)
+    return path
+
+
+def lines(connection, query):
+    found = connection.execute(query)
+    names = [column[0] for column in found.description]
+    rows = [dict(zip(names, row)) for row in found.fetchall()]
+    return sorted(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+
+
+def main(dirigo):
+    EXPECTED.mkdir(exist_ok=True)
+    digests = {}
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+        path = events(dirigo, pathlib.Path(folder))
+        connection.read_json(str(path), format="newline_delimited", columns=COLUMNS).create("event")
+        connection.execute("CREATE VIEW bid AS SELECT * FROM event WHERE kind = 'bid'")
+        for name, query in QUERIES.items():
+            found = lines(connection, query)
+            text = "".join(found)
+            if len(text) <= BYTES_MAX:
+                (EXPECTED / f"{name}.jsonl").write_text(text)
+            else:
+                digests[name] = {"lines": len(found), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    (EXPECTED / "digests.json").write_text(json.dumps(digests, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,139 @@
+//! The queries of `examples/nexmark`, against what DuckDB computes of the same events.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::support::{Dirigo, Folder, nexmark};
+
+const EVENTS: u64 = 100_000;
+const BIDS: u64 = 92_000;
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/nexmark")
+}
+
+/// Runs a query as it is, but for where its output goes; gives the output, sorted by lines.
+fn run(query: &str, operator: Option<&str>, workers: u32) -> String {
+    let folder = Folder::new();
+    let file = examples().join(format!("{query}.toml"));
+    let mut run = Dirigo::run(&folder, [file.to_str().unwrap()])
+        .workers(workers)
+        .set("sink.out.kind", "file")
+        .set("sink.out.path", folder.path("out.jsonl").display());
+    if let (Some(operator), Some(component)) = (operator, nexmark(query)) {
+        run = run.set(&format!("operator.{operator}.component"), component.display());
+    }
+    let finished = run.finish();
+    let summary = finished.succeeds();
+    assert_eq!((summary.count("events_in"), summary.count("dead_letters")), (EVENTS, 0));
+    assert_eq!(summary.operator("bids", "filtered"), EVENTS - BIDS);
+    sorted(&folder.read("out.jsonl"))
+}
+
+fn sorted(output: &str) -> String {
+    let mut lines: Vec<&str> = output.split_inclusive('\n').collect();
+    lines.sort_unstable();
+    lines.concat()
+}
+
+/// Compares the output of a query, of whose operators one is of `examples/nexmark/operators`, with the committed file or digest.
+#[track_caller]
+fn puts_out_what_duckdb_computes(query: &str, operator: Option<&str>) {
+    let expected = examples().join("expected");
+    let digests: Value = serde_json::from_slice(&std::fs::read(expected.join("digests.json")).unwrap()).unwrap();
+    for workers in [1, 4] {
+        let found = run(query, operator, workers);
+        if let Some(digest) = digests.get(query) {
+            assert_eq!(
+                found.lines().count() as u64,
+                digest["lines"],
+                "lines of {query} at {workers} workers"
+            );
+            assert_eq!(sha256(&found), digest["sha256"], "{query} at {workers} workers");
+            continue;
+        }
+        let expected = std::fs::read_to_string(expected.join(format!("{query}.jsonl"))).unwrap();
+        let differs = found
+            .lines()
+            .zip(expected.lines())
+            .find(|(found, expected)| found != expected);
+        assert_eq!(differs, None, "{query} at {workers} workers");
+        assert_eq!(
+            found.lines().count(),
+            expected.lines().count(),
+            "lines of {query} at {workers} workers"
+        );
+    }
+}
+
+fn sha256(text: &str) -> String {
+    let mut digest = String::new();
+    for byte in Sha256::digest(text) {
+        write!(digest, "{byte:02x}").expect("a string takes all");
+    }
+    digest
+}
+
+#[test]
+fn q0_passes_bids_through() {
+    puts_out_what_duckdb_computes("q0", None);
+}
+
+#[test]
+fn a_later_run_of_q0_takes_the_events_behind_the_last_one() {
+    let folder = Folder::new();
+    let file = examples().join("q0.toml");
+    for (events, read) in [(40_000, 40_000), (EVENTS, 60_000)] {
+        let finished = Dirigo::run(&folder, [file.to_str().unwrap()])
+            .with_state()
+            .set("source.events.events", events)
+            .set("sink.out.kind", "file")
+            .set("sink.out.path", folder.path("out.jsonl").display())
+            .finish();
+        assert_eq!(finished.succeeds().count("events_in"), read);
+    }
+    assert_eq!(sorted(&folder.read("out.jsonl")), run("q0", None, 2));
+}
+
+#[test]
+fn q1_converts_prices() {
+    puts_out_what_duckdb_computes("q1", None);
+}
+
+#[test]
+fn q2_selects_auctions() {
+    puts_out_what_duckdb_computes("q2", Some("sampled"));
+}
+
+#[test]
+fn q5_finds_hot_items_in_sliding_windows() {
+    puts_out_what_duckdb_computes("q5", Some("hottest"));
+}
+
+#[test]
+fn q7_finds_the_highest_bid_of_each_tumbling_window() {
+    puts_out_what_duckdb_computes("q7", Some("highest"));
+}
+
+#[test]
+fn q11_counts_bids_by_session() {
+    puts_out_what_duckdb_computes("q11", None);
+}
+
+#[test]
+fn q14_calculates_and_selects() {
+    puts_out_what_duckdb_computes("q14", Some("calculation"));
+}
+
+#[test]
+fn q21_numbers_channels() {
+    puts_out_what_duckdb_computes("q21", Some("numbered"));
+}
+
+#[test]
+fn q22_splits_urls() {
+    puts_out_what_duckdb_computes("q22", Some("folders"));
+}
