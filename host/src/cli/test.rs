@@ -16,12 +16,16 @@ use super::{Exit, Globals, case_report, output, report};
 #[command(after_long_help = "\
 The values of a case's `input` enter as if its sources had read them: as a line of JSON, for `csv` as a record with these \
 fields, for `lines` a string as the line itself. They enter one after the other, on a clock that stands still at \
-1970-01-01T00:00:00Z, which is the time of events from a source without `time`. No file of a source is read and none of a \
-sink is written.
+1970-01-01T00:00:00Z, which is the time of events from a source without `time`. An entry `{ watermark = TIME }` says how far \
+event time has come at its source. Behind one, and before an event of another source, nothing enters until all that came of the \
+entries before it has left. No file of a source is read and none of a sink is written.
 
-What leaves by each sink must be the case's `output` there, all of it and in this order: values are equal as JSON, so \
-members may come in any order and 1 is 1.0. Outputs come in the order of their inputs, whatever `order` a sink keeps. A \
-sink of kind `null` is only looked at by cases that name it. Dead letters are shown; they fail no case by themselves.
+What leaves by each sink must be the case's `output` there, all of it and in this order, or in whatever order with \
+`order = \"any\"`: values are equal as JSON, so members may come in any order and 1 is 1.0. Outputs come in the order of their \
+inputs, whatever `order` a sink keeps; those of windows in time behind the others of what closed them, in the order of their ends \
+and keys. A sink of kind `null` is only looked at by cases that name it. With `dead_letters` these dead letters must come and no \
+others; without it they are shown, and fail no case by themselves. `late` is how many events must come too late for their windows \
+in time, `max_fuel_per_event` what an operator may burn on the average of its events.
 
 Exit code: 0 if all cases passed, 1 if one failed or there was none, 78 if the pipeline file cannot be used.")]
 pub(crate) struct Args {
