@@ -584,6 +584,50 @@ fn an_operator_burns_no_more_than_a_case_allows() {
 }
 
 #[test]
+fn a_report_for_other_programs_is_written_as_junit_xml() {
+    let odd = "\n[[test]]\nname = \"<odd> & \\\"quoted\\\" \\u0007\"\ninput = [{ value = { ts = 1 } }]\noutput = []\n";
+    let folder = averages(&format!("{PASSES}{FAILS}{odd}"));
+    folder
+        .dirigo(&["test", "pipeline.toml", "--junit", "report.xml"])
+        .expect(1);
+    let report = folder.read("report.xml");
+    assert_says(
+        &report,
+        &[
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n",
+            "<testsuite name=\"pipeline.toml\" tests=\"3\" failures=\"1\"",
+            "<testcase name=\"two readings make an average\" classname=\"pipeline.toml\" file=\"pipeline.toml\" line=\"21\"",
+            "/>\n",
+            "<testcase name=\"a wrong average\"",
+            "<failure message=\"sink `averages`, event 1 at `/avg`: expected 2.5, got 1.5\" type=\"case\">",
+            "\n    -   1  {\"avg\":2.5",
+            "\n    +   1  {\"avg\":1.5",
+            "</failure>",
+            "<testcase name=\"&lt;odd&gt; &amp; &quot;quoted&quot; \\u{7}\"",
+            "<system-out>  note: event 1 of the input is a dead letter of `readings`",
+            "</testsuites>\n",
+        ],
+    );
+    folder
+        .dirigo(&["test", "pipeline.toml", "two", "--junit", "report.xml", "-o", "json"])
+        .expect(0);
+    assert_says(&folder.read("report.xml"), &["tests=\"1\" failures=\"0\""]);
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_found_before_a_case_runs() {
+    let folder = averages(PASSES);
+    let ran = folder
+        .dirigo(&["test", "pipeline.toml", "--junit", "not-there/report.xml"])
+        .expect(78);
+    assert_says(
+        &ran.stderr,
+        &["`--junit not-there/report.xml`", "cannot be written there"],
+    );
+    assert_eq!(ran.stdout, "");
+}
+
+#[test]
 fn the_example_of_the_docs_passes() {
     let docs = include_str!("../../docs/running.md");
     let (_, section) = docs.split_once("## Test cases").unwrap();
