@@ -22,3 +22,4 @@ mod projects;
 mod replays;
 mod runs;
 mod support;
+mod transcripts;

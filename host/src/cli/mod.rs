@@ -13,6 +13,7 @@ mod dead_letters;
 mod delivery_semantics;
 mod inspect;
 mod interrupts;
+mod junit;
 mod new;
 mod outputs;
 mod own_state;
@@ -26,6 +27,7 @@ mod state;
 mod summary;
 mod test;
 mod throttling;
+mod written_file;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

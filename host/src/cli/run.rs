@@ -24,6 +24,7 @@ use super::progress::{self, Progress};
 use super::setup::CommandContext;
 use super::slo_monitor::SloMonitor;
 use super::throttling::ThrottlingMonitor;
+use super::written_file::can_be_written;
 use super::{Exit, Globals, Log, output, report};
 
 /// Arguments of `dirigo run`.
@@ -197,21 +198,6 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         std::process::exit(exit.code().into());
     }
     exit
-}
-
-/// Checks before the run that the summary can be written after it. The file stays as it is.
-fn can_be_written(file: &Path) -> std::io::Result<()> {
-    match fs::metadata(file) {
-        Ok(metadata) if metadata.is_file() => fs::OpenOptions::new().append(true).open(file).map(drop),
-        Ok(metadata) if metadata.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
-        // To open a pipe would wait for its reader.
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            fs::OpenOptions::new().write(true).create_new(true).open(file)?;
-            fs::remove_file(file)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// A pipeline file that is refused.

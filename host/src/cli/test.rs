@@ -1,7 +1,10 @@
 //! `dirigo test`: the cases in a pipeline file, against the components as they are compiled.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use anyhow::Context as _;
 use dirigo::pipeline::{Override, Severity, Test};
 use dirigo::runtime::Prepared;
 use dirigo::runtime::case::{CaseOutcome, CaseRunner};
@@ -9,19 +12,24 @@ use serde::Serialize;
 
 use super::output::Format;
 use super::setup::CommandContext;
-use super::{Exit, Globals, case_report, output, report};
+use super::written_file::can_be_written;
+use super::{Exit, Globals, case_report, junit, output, report};
 
 /// Arguments of `dirigo test`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 The values of a case's `input` enter as if its sources had read them: as a line of JSON, for `csv` as a record with these \
 fields, for `lines` a string as the line itself. They enter one after the other, on a clock that stands still at \
-1970-01-01T00:00:00Z, which is the time of events from a source without `time`. No file of a source is read and none of a \
-sink is written.
+1970-01-01T00:00:00Z, which is the time of events from a source without `time`. An entry `{ watermark = TIME }` says how far \
+event time has come at its source. Behind one, and before an event of another source, nothing enters until all that came of the \
+entries before it has left. No file of a source is read and none of a sink is written.
 
-What leaves by each sink must be the case's `output` there, all of it and in this order: values are equal as JSON, so \
-members may come in any order and 1 is 1.0. Outputs come in the order of their inputs, whatever `order` a sink keeps. A \
-sink of kind `null` is only looked at by cases that name it. Dead letters are shown; they fail no case by themselves.
+What leaves by each sink must be the case's `output` there, all of it and in this order, or in whatever order with \
+`order = \"any\"`: values are equal as JSON, so members may come in any order and 1 is 1.0. Outputs come in the order of their \
+inputs, whatever `order` a sink keeps; those of windows in time behind the others of what closed them, in the order of their ends \
+and keys. A sink of kind `null` is only looked at by cases that name it. With `dead_letters` these dead letters must come and no \
+others; without it they are shown, and fail no case by themselves. `late` is how many events must come too late for their windows \
+in time, `max_fuel_per_event` what an operator may burn on the average of its events.
 
 Exit code: 0 if all cases passed, 1 if one failed or there was none, 78 if the pipeline file cannot be used.")]
 pub(crate) struct Args {
@@ -37,6 +45,9 @@ pub(crate) struct Args {
     /// Put a value in place of the file's, such as `operator.map-1.config.scale=2`
     #[arg(short, long = "set", value_name = "KEY=VALUE")]
     set: Vec<Override>,
+    /// Write what came of the cases to this file, too, as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
 }
 
 /// What is printed for programs.
@@ -54,9 +65,20 @@ struct Case {
     passed: bool,
     #[serde(flatten)]
     outcome: CaseOutcome,
+    #[serde(skip)]
+    report: junit::SuiteCase,
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    if let Some(file) = &args.junit
+        && let Err(error) = can_be_written(file)
+    {
+        let file = file.display();
+        output::say(&format!(
+            "error: `--junit {file}`: the report cannot be written there: {error}"
+        ));
+        return Ok(Exit::Configuration);
+    }
     let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), None)? else {
         return Ok(Exit::Configuration);
     };
@@ -76,11 +98,20 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         Format::Json => output::print_json(&tally)?,
         Format::Text => output::print(&format!("{} passed, {} failed\n", tally.passed, tally.failed))?,
     }
-    Ok(if tally.failed == 0 {
+    let exit = if tally.failed == 0 {
         Exit::Success
     } else {
         Exit::Failure
-    })
+    };
+    if let Some(file) = &args.junit {
+        let suite = junit::Suite {
+            file: args.file.display().to_string(),
+            cases: tally.cases.into_iter().map(|case| case.report).collect(),
+        };
+        fs::write(file, junit::document(&suite))
+            .with_context(|| format!("cannot write the report to {}", file.display()))?;
+    }
+    Ok(exit)
 }
 
 /// The cases to run: at least one.
@@ -112,7 +143,9 @@ fn run(
     let runner = CaseRunner::new(setup.engine.clone(), setup.runtime.handle().clone());
     let mut tally = Tally::default();
     for test in tests {
+        let started_ns = setup.clock.now_ns();
         let outcome = setup.runtime.block_on(runner.run(prepared, test));
+        let duration = Duration::from_nanos(setup.clock.now_ns() - started_ns);
         if format == Format::Text {
             output::print(&case_report::text(test, &outcome, file))?;
         }
@@ -126,6 +159,13 @@ fn run(
             name: test.name.clone(),
             line: test.line,
             passed,
+            report: junit::SuiteCase {
+                name: test.name.clone(),
+                line: test.line,
+                duration,
+                is_passed: passed,
+                details: case_report::details(test, &outcome),
+            },
             outcome,
         });
     }

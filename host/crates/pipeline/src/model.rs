@@ -262,18 +262,67 @@ pub struct Test {
     /// What it shows.
     pub name: String,
     /// What enters, in order.
-    pub input: Vec<TestEvent>,
+    pub input: Vec<TestEntry>,
     /// What leaves; per sink in order.
     pub output: Vec<TestEvent>,
+    /// Whether it has to leave in that order.
+    pub order: OutputOrder,
+    /// The dead letters that come; `None` where any may.
+    pub dead_letters: Option<Vec<ExpectedDeadLetter>>,
+    /// How many events come too late for their windows in time; `None` where any number may.
+    pub late: Option<u64>,
+    /// Fuel that an operator may burn per event on average; `None` where it may burn any amount.
+    pub fuel_per_event_max: Option<u64>,
     /// The line of the file where the case starts, from 1.
     pub line: usize,
 }
 
-/// An event of a test case.
+/// What enters in a test case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TestEntry {
+    /// The source.
+    pub at: String,
+    /// What enters there.
+    pub input: TestInput,
+}
+
+/// What enters by a source in a test case.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TestInput {
+    /// An event with this value.
+    Event(serde_json::Value),
+    /// Event time comes so far, in ms since the epoch.
+    Watermark(i64),
+}
+
+/// An event that leaves in a test case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TestEvent {
-    /// The source or sink.
+    /// The sink.
     pub at: String,
     /// Its value.
     pub value: serde_json::Value,
+}
+
+/// In which order the outputs of a test case have to leave by each sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutputOrder {
+    /// As they are listed.
+    #[default]
+    Listed,
+    /// In any.
+    Any,
+}
+
+/// A dead letter that has to come in a test case.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExpectedDeadLetter {
+    /// The operator, or the source.
+    pub operator: String,
+    /// A part of the reason; `None` for any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The value of the event; `None` for any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<serde_json::Value>,
 }

@@ -6,11 +6,11 @@
 use super::choice::{ActorsWord, Word};
 use super::config::{Any, Object};
 use super::diagnostic::Home;
-use super::model::{DeadLettersMax, IfExists, Isolation, OnError, Order, Partial};
+use super::model::{DeadLettersMax, IfExists, Isolation, OnError, Order, OutputOrder, Partial};
 use super::name::Name;
 use super::section::{At, Open, Section};
 use super::time::{Time, TimeTable};
-use super::units::{Interval, Lapse, Length, Size, Whole};
+use super::units::{Interval, Lapse, Length, Moment, Size, Whole};
 use crate::section;
 
 pub(super) const TENANT: &str = "default";
@@ -340,20 +340,61 @@ section! {
     pub(super) struct Test = "[[test]]", list "write `[[test]]`, with double brackets" {
         /// What it shows.
         name: String,
-        /// The events that enter, in order.
-        input: Vec<At<Event>>,
-        /// The events that must leave; in order per sink.
+        /// The events that enter, in order, with watermarks between them.
+        input: Vec<At<InputEntry>>,
+        /// The events that must leave by each sink: all of them and no others.
         output: Vec<At<Event>>,
+        /// Whether the events must leave by each sink in the order in which they are "listed", or in "any".
+        #[schemars(extend("default" = "listed"))]
+        order: Word<OutputOrder>,
+        /// The dead letters that must come, in any order: all of them and no others. Default: any may come.
+        dead_letters: Vec<At<ExpectedDeadLetter>>,
+        /// How many events must come too late for their windows in time, over all operators. Default: any number may.
+        late: Whole<0, { i64::MAX }>,
+        /// Fuel that each operator may burn per event, on the average of all its events. Default: any amount.
+        max_fuel_per_event: Whole<1, { i64::MAX }>,
     }
 }
 
 section! {
-    /// An event of a test.
+    /// What enters by a source in a test: an event, or a watermark.
+    pub(super) struct InputEntry = "an entry of the input", list "write `[{ at = \"ID\", value = { … } }]`" {
+        /// The source that it enters by. May be left out where there is only one.
+        at: String,
+        /// The value of an event.
+        value: Any,
+        /// In place of a value: how far event time has come at the source, as an RFC 3339 time or ms since the epoch. What this
+        /// closes has left before the next entry enters. One that is not beyond the times of the events before it, less the `lateness`
+        /// of the source, changes nothing.
+        watermark: Moment,
+    }
+}
+
+section! {
+    /// An event that leaves in a test.
     #[schemars(extend("required" = ["value"]))]
-    pub(super) struct Event = "an event", list "write `[{ at = \"ID\", value = { … } }]`" {
-        /// The source that it enters by, or the sink that it leaves by. May be left out where there is only one.
+    pub(super) struct Event = "an event of the output", list "write `[{ at = \"ID\", value = { … } }]`", later watermark {
+        /// The sink that it leaves by. May be left out where there is only one.
         at: String,
         /// Its value.
+        value: Any,
+        /// What entries of the input have.
+        #[schemars(skip)]
+        watermark: Any,
+    }
+}
+
+section! {
+    /// A dead letter that must come in a test.
+    #[schemars(extend("required" = ["operator"]))]
+    pub(super) struct ExpectedDeadLetter = "a dead letter of a test",
+        list "write `[{ operator = \"ID\", reason = \"…\" }]`"
+    {
+        /// The operator in which the event fails, or the source that refuses it.
+        operator: String,
+        /// A part of the reason.
+        reason: String,
+        /// The value of the event, as the operator gets it.
         value: Any,
     }
 }

@@ -174,6 +174,17 @@ impl EventTime {
         })
     }
 
+    /// Whether each operator has come to the watermark of what comes to it, and is done with the windows which that closes. Nothing of sources
+    /// is on its way. Operators in front come first: what they are done with changes nothing any more for those behind.
+    pub(super) fn has_settled(&self) -> bool {
+        self.operators.iter().all(|timed| {
+            let watermark = self.progress.watermark(&timed.inputs);
+            // An operator says that it has come so far after it has put its windows on their way.
+            watermark.is_none_or(|watermark| self.progress.read_watermark(timed.line) >= watermark)
+                && self.progress.in_flight(timed.line) == 0
+        })
+    }
+
     /// How often to look which sources are silent, where some hold nobody back then.
     pub(super) fn idle_interval(&self, pipeline: &Pipeline) -> Option<Duration> {
         let idle = pipeline.sources.iter().filter_map(|source| source.idle).min()?;

@@ -150,6 +150,19 @@ impl Graph {
         all_read && !self.context.failure_latch.has_failed()
     }
 
+    /// Whether all that came of what its sources sent on is finished, windows in time that are closed included. Where it may not be, those
+    /// are looked for once more. Nobody sends anything on meanwhile.
+    pub(super) fn has_settled(&self) -> bool {
+        if self.source_handles.iter().any(|source| source.in_flight() > 0) {
+            return false;
+        }
+        let has_settled = self.time.has_settled();
+        if !has_settled {
+            self.progress_board.due.notify_one();
+        }
+        has_settled
+    }
+
     /// Notes what is on its way now: it is stopped, and that is dropped.
     pub(super) fn note_unfinished(&self) {
         let in_flight = self

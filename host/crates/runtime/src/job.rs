@@ -81,6 +81,11 @@ impl Job {
         }
     }
 
+    /// What it is made of.
+    pub(super) fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+
     /// What it runs.
     #[must_use]
     pub fn pipeline(&self) -> &Pipeline {

@@ -342,7 +342,29 @@ facts! {
         => ["there is no source `out`", "not the id of a source", "there are `s`"];
     a_test_leaves_at_a_sink: with_test("input = []\noutput = [{ at = \"outt\", value = 1 }]")
         => ["there is no sink `outt`", "did you mean `out`?"];
-    an_event_has_a_value: with_test("input = [{ at = \"s\" }]\noutput = []") => ["the event has no `value`"];
+    an_event_that_leaves_has_a_value: with_test("input = []\noutput = [{ at = \"out\" }]") => ["the event has no `value`"];
+    an_entry_is_an_event_or_a_watermark: with_test("input = [{ at = \"s\" }]\noutput = []")
+        => ["neither a `value` nor a `watermark`", ":11:10", "`value` is missing", "`watermark = \"2024-01-01T00:00:00Z\"`"];
+    an_entry_is_not_both: with_test("input = [{ value = 1, watermark = 5 }]\noutput = []")
+        => ["both a `value` and a `watermark`", ":11:35", "next to a value", "make two entries of it"];
+    a_watermark_is_a_moment: with_test("input = [{ watermark = \"noon\" }]\noutput = []")
+        => ["`noon` is not a moment", ":11:24", "RFC 3339 time", "ms since the epoch"];
+    a_watermark_is_not_in_hours: with_test("input = [{ watermark = 1.5 }]\noutput = []")
+        => ["expected a moment, found the float 1.5"];
+    a_watermark_leaves_by_no_sink: with_test("input = []\noutput = [{ watermark = 5 }]")
+        => ["an event of the output has a `watermark`", ":12:13", "watermarks leave by no sink", "into `input`"];
+    a_watermark_enters_at_a_source: with_test("input = [{ at = \"out\", watermark = 5 }]\noutput = []")
+        => ["there is no source `out`"];
+    the_order_of_outputs_is_listed_or_any: with_test("input = []\noutput = []\norder = \"key\"")
+        => ["unknown order `key`", "`listed` and `any`"];
+    a_dead_letter_of_a_test_has_an_operator: with_test("input = []\noutput = []\ndead_letters = [{ reason = \"x\" }]")
+        => ["the dead letter has no `operator`"];
+    a_dead_letter_of_a_test_is_of_an_operator_or_a_source: with_test(
+        "input = []\noutput = []\ndead_letters = [{ operator = \"out\" }]"
+    ) => ["there is no operator or source `out`", "not the id of an operator or a source", "there are `s`"];
+    fewer_than_no_events_are_late: with_test("input = []\noutput = []\nlate = -1") => ["-1 is out of range", "at least 0"];
+    no_event_burns_no_fuel: with_test("input = []\noutput = []\nmax_fuel_per_event = 0")
+        => ["0 is out of range", "at least 1"];
     a_tests_name_is_its_own: with_test("input = []\noutput = []\n[[test]]\nname = \"t\"\ninput = []\noutput = []")
         => ["two tests are called \"t\"", "first here", "again here"];
     an_event_says_where_among_several: format!(

@@ -142,12 +142,59 @@ fn the_contracts_example_is_what_it_says() {
     let test = &pipeline.tests[0];
     let line = 1 + CONTRACT.lines().position(|line| line == "[[test]]").unwrap();
     assert_eq!((test.name.as_str(), test.line), ("averages five readings", line));
-    let second = TestEvent {
+    let second = TestEntry {
         at: "readings".to_owned(),
-        value: json!({ "sensor": "s-1", "ts": 2, "value": 20.5 }),
+        input: TestInput::Event(json!({ "sensor": "s-1", "ts": 2, "value": 20.5 })),
     };
     assert_eq!(test.input[1], second);
     assert_eq!(test.output[0].at, "averages");
+    assert_eq!(test.order, OutputOrder::Listed);
+    assert_eq!(
+        (&test.dead_letters, test.late, test.fuel_per_event_max),
+        (&None, None, None),
+        "nothing is asked of those"
+    );
+}
+
+#[test]
+fn a_test_says_what_else_must_come_of_it() {
+    let case = r#"
+[[test]]
+name = "t"
+input = [
+    { watermark = "2010-01-01T00:05:00Z" },
+    { at = "readings", watermark = -7 },
+    { value = 1 },
+]
+output = []
+order = "any"
+dead_letters = [{ operator = "map-1", reason = "no number", value = { n = 1.0 } }, { operator = "readings" }]
+late = 0
+max_fuel_per_event = 5
+"#;
+    let pipeline = good(&format!("{CONTRACT}{case}")).pipeline;
+    let test = &pipeline.tests[1];
+    let inputs: Vec<&TestInput> = test.input.iter().map(|entry| &entry.input).collect();
+    let expected = [
+        TestInput::Watermark(1_262_304_300_000),
+        TestInput::Watermark(-7),
+        TestInput::Event(json!(1)),
+    ];
+    assert!(inputs.into_iter().eq(&expected));
+    assert_eq!(test.order, OutputOrder::Any);
+    let [first, second] = test.dead_letters.as_deref().unwrap() else {
+        panic!("{:?}", test.dead_letters)
+    };
+    assert_eq!(
+        (first.operator.as_str(), second.operator.as_str()),
+        ("map-1", "readings")
+    );
+    assert_eq!(
+        (first.reason.as_deref(), &first.value),
+        (Some("no number"), &Some(json!({ "n": 1.0 })))
+    );
+    assert_eq!((&second.reason, &second.value), (&None, &None));
+    assert_eq!((test.late, test.fuel_per_event_max), (Some(0), Some(5)));
 }
 
 #[test]

@@ -2,12 +2,26 @@
 //!
 //! Values are compared as JSON: the order of members and the spelling of numbers mean nothing.
 
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use dirigo_pipeline::OutputOrder;
 use serde::Serialize;
 use serde_json::{Number, Value};
 
+/// How what left differs from what should have.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Difference {
+    /// In a list.
+    Listed(FirstDifference),
+    /// In any order.
+    Unordered(UnorderedDifference),
+}
+
 /// Where two lists of values differ first.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Difference {
+pub struct FirstDifference {
     /// The place in the lists, from 0.
     pub index: usize,
     /// Where in the value: a JSON pointer, empty for the value as a whole.
@@ -18,10 +32,56 @@ pub struct Difference {
     pub actual: Option<Value>,
 }
 
+/// What is in one of two lists alone, in whatever order.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UnorderedDifference {
+    /// What should be there and is not.
+    pub missing: Vec<Value>,
+    /// What is there and should not be.
+    pub extra: Vec<Value>,
+}
+
 impl Difference {
-    /// The first difference of two lists.
+    /// How two lists differ, where the order of what left counts as `order` says.
     #[must_use]
-    pub fn first(expected: &[Value], actual: &[Value]) -> Option<Self> {
+    pub fn of(expected: &[Value], actual: &[Value], order: OutputOrder) -> Option<Self> {
+        match order {
+            OutputOrder::Listed => FirstDifference::of(expected, actual).map(Self::Listed),
+            OutputOrder::Any => UnorderedDifference::of(expected, actual).map(Self::Unordered),
+        }
+    }
+}
+
+impl UnorderedDifference {
+    fn of(expected: &[Value], actual: &[Value]) -> Option<Self> {
+        let mut left: HashMap<String, usize> = HashMap::new();
+        for value in actual {
+            *left.entry(canonical(value)).or_default() += 1;
+        }
+        let mut take = |value: &&Value| match left.get_mut(&canonical(value)) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                false
+            }
+            _ => true,
+        };
+        let missing: Vec<Value> = expected.iter().filter(&mut take).cloned().collect();
+        // What is left is the end of what there is of it.
+        let is_extra = |value: &&Value| {
+            let count = left.get_mut(&canonical(value)).expect("all that left was counted");
+            let is_extra = *count > 0;
+            *count -= usize::from(is_extra);
+            is_extra
+        };
+        let mut extra: Vec<Value> = actual.iter().rev().filter(is_extra).cloned().collect();
+        extra.reverse();
+        (!missing.is_empty() || !extra.is_empty()).then_some(Self { missing, extra })
+    }
+}
+
+impl FirstDifference {
+    /// The first difference of two lists.
+    fn of(expected: &[Value], actual: &[Value]) -> Option<Self> {
         let longest = expected.len().max(actual.len());
         (0..longest).find_map(|index| {
             let mut pointer = String::new();
@@ -33,6 +93,48 @@ impl Difference {
                 actual: actual.cloned(),
             })
         })
+    }
+}
+
+/// A text that two values share if they are the same as JSON, and only then.
+pub(super) fn canonical(value: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    text
+}
+
+fn write_canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Number(number) => {
+            let written = match integer(number) {
+                Some(integer) => write!(text, "{integer}"),
+                // Bits as `is_same_number` compares them; no integer begins with an `f`.
+                None => write!(text, "f{:x?}", number.as_f64().map(f64::to_bits)),
+            };
+            written.expect("a string takes what is written");
+        }
+        Value::Array(items) => {
+            text.push('[');
+            for item in items {
+                write_canonical(item, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(key, _)| *key);
+            text.push('{');
+            for (key, value) in members {
+                write_canonical(&Value::String(key.clone()), text);
+                write_canonical(value, text);
+                text.push(',');
+            }
+            text.push('}');
+        }
+        Value::String(_) | Value::Bool(_) | Value::Null => {
+            write!(text, "{value}").expect("a string takes what is written");
+        }
     }
 }
 
@@ -103,8 +205,13 @@ mod tests {
 
     use super::*;
 
-    fn difference(expected: Value, actual: Value) -> Option<Difference> {
-        Difference::first(&[expected], &[actual])
+    /// The first difference of two lists of one value. That in whatever order there is one, too, or none.
+    #[track_caller]
+    fn difference(expected: Value, actual: Value) -> Option<FirstDifference> {
+        let (expected, actual) = ([expected], [actual]);
+        let first = FirstDifference::of(&expected, &actual);
+        assert_eq!(first.is_some(), UnorderedDifference::of(&expected, &actual).is_some());
+        first
     }
 
     #[test]
@@ -138,7 +245,36 @@ mod tests {
         assert_eq!((missing.pointer.as_str(), missing.actual), ("/a", None));
         let extra = difference(json!([]), json!([null])).unwrap();
         assert_eq!((extra.pointer.as_str(), extra.expected), ("/0", None));
-        let last = Difference::first(&[json!(1)], &[json!(1), json!(2)]).unwrap();
+        let last = FirstDifference::of(&[json!(1)], &[json!(1), json!(2)]).unwrap();
         assert_eq!((last.index, last.expected, last.actual), (1, None, Some(json!(2))));
+    }
+
+    #[test]
+    fn in_any_order_values_count_as_often_as_they_are_there() {
+        let listed = |text: &str| -> Vec<Value> { serde_json::from_str(text).unwrap() };
+        let unordered = |expected: &str, actual: &str| {
+            let difference = Difference::of(&listed(expected), &listed(actual), OutputOrder::Any);
+            difference.map(|difference| match difference {
+                Difference::Unordered(UnorderedDifference { missing, extra }) => (missing, extra),
+                Difference::Listed(listed) => panic!("{listed:?}"),
+            })
+        };
+        assert_eq!(
+            unordered(r#"[1, {"a": 1, "b": 2}]"#, r#"[{"b": 2.0, "a": 1}, 1.0]"#),
+            None
+        );
+        assert_eq!(
+            unordered("[1, 1, 2]", "[2, 1]"),
+            Some((listed("[1]"), listed("[]"))),
+            "one of two is missing"
+        );
+        assert_eq!(
+            unordered("[1, 3]", r#"[1, "f", 1, 2]"#),
+            Some((listed("[3]"), listed(r#"["f", 1, 2]"#))),
+            "what is too much is in the order in which it came"
+        );
+        assert!(unordered(r#"["1"]"#, "[1]").is_some(), "a string is no number");
+        assert!(unordered(r#"[{"a": "x,"}]"#, r#"[{"a": "x"}]"#).is_some());
+        assert!(unordered("[[1], 2]", "[[1, 2]]").is_some());
     }
 }

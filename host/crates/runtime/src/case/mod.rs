@@ -3,34 +3,35 @@
 //! Owns the stage: sources and sinks in memory, a clock that stands still at the start of 1970, one worker. What stands
 //! between source and sink is what a run has there, compiled components included. Does not print.
 
+mod checks;
 mod compare;
+mod edits;
+mod entering;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 
-pub use compare::Difference;
+pub use checks::{DeadLetterDifference, FuelExcess, LateDifference, value_of};
+pub use compare::{Difference, FirstDifference, UnorderedDifference};
+pub use edits::{Edit, edits};
 
 use super::RecoveredBatches;
 use super::connectors::BATCH_EVENTS;
 use super::{Connectors, Ended, Host, HostOptions, Opened, Prepared};
 use dirigo_connect::sink::DeliveryCapability;
 use dirigo_connect::{Sink, Source};
-use dirigo_connectors::memory::{Feed, InputRecord, MemorySink, MemorySource, Taken};
+use dirigo_connectors::memory::{Feed, MemorySink, MemorySource, Taken};
 use dirigo_disk as disk;
 use dirigo_engine::Engine;
-use dirigo_flow::{self as flow, DeadLetter, DeadLetterOffset, SourceHandle};
+use dirigo_flow::{self as flow, DeadLetter, DeadLetterOffset};
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::ManualClock;
-use dirigo_pipeline::{self as pipeline, Order, Pipeline, Test, TestEvent};
+use dirigo_pipeline::{Order, Pipeline, Test};
 use dirigo_scheduler::PolicyKind;
 use dirigo_state::Store;
-
-/// How often a stage looks whether the events of one source are finished, before those of another enter.
-const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Where cases are run, one after the other.
 #[derive(Debug)]
@@ -45,6 +46,15 @@ pub struct CaseOutcome {
     pub sinks: Vec<SinkOutputs>,
     /// The events that failed on the way.
     pub dead_letters: Vec<DeadLetter>,
+    /// How those differ from what the case expects of them, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter_difference: Option<DeadLetterDifference>,
+    /// Where other events were late than the case expects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_difference: Option<LateDifference>,
+    /// The operators that burnt more than the case allows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fuel_excesses: Vec<FuelExcess>,
     /// What ended the case before its time.
     pub failure: Option<String>,
 }
@@ -58,7 +68,7 @@ pub struct SinkOutputs {
     pub expected: Vec<Value>,
     /// What left; a value that is not JSON stands as a string.
     pub actual: Vec<Value>,
-    /// Where they differ first.
+    /// How they differ.
     pub difference: Option<Difference>,
 }
 
@@ -75,13 +85,20 @@ impl CaseOutcome {
     /// Whether everything was as expected.
     #[must_use]
     pub fn is_passed(&self) -> bool {
-        self.failure.is_none() && self.sinks.iter().all(|outputs| outputs.difference.is_none())
+        self.failure.is_none()
+            && self.sinks.iter().all(|outputs| outputs.difference.is_none())
+            && self.dead_letter_difference.is_none()
+            && self.late_difference.is_none()
+            && self.fuel_excesses.is_empty()
     }
 
     fn failed(failure: &CaseFailure) -> Self {
         Self {
             sinks: Vec::new(),
             dead_letters: Vec::new(),
+            dead_letter_difference: None,
+            late_difference: None,
+            fuel_excesses: Vec::new(),
             failure: Some(failure.to_string()),
         }
     }
@@ -106,11 +123,12 @@ impl CaseRunner {
     /// Runs a case of a pipeline.
     ///
     /// Events enter one after the other as they are listed: before one enters by another source than the one in front of
-    /// it, that one has been through the whole pipeline. Outputs are in the order of their inputs at every sink, whatever
-    /// order it keeps in a run. A `null` sink that the case does not name is not looked at.
+    /// it, or behind a watermark, all that came of what is in front of it has been through the whole pipeline. Outputs are in the
+    /// order of their inputs at every sink, whatever order it keeps in a run; those of windows in time come behind the others of
+    /// what closed them, in the order in which the windows closed. A `null` sink that the case does not name is not looked at.
     pub async fn run(&self, prepared: &Prepared, test: &Test) -> CaseOutcome {
-        let segments = match segments(&prepared.pipeline, &test.input) {
-            Ok(segments) => segments,
+        let parts = match entering::parts(&prepared.pipeline, &test.input) {
+            Ok(parts) => parts,
             Err(failure) => return CaseOutcome::failed(&failure),
         };
         let CaseSetup {
@@ -123,12 +141,12 @@ impl CaseRunner {
             prepared: in_order(prepared),
             connectors,
         });
-        let source_handles = job.source_handles().to_vec();
+        let graph = job.graph().clone();
         let mut finish = pin!(job.finished());
         let ended = tokio::select! {
             // A pipeline that fails does so while events are still to enter.
             ended = &mut finish => ended,
-            () = enter(segments, feeds, &source_handles) => finish.await,
+            () = entering::enter(parts, feeds, graph) => finish.await,
         };
         outcome(&prepared.pipeline, test, &ended, &taken, &dead_letters)
     }
@@ -183,55 +201,6 @@ fn in_order(prepared: &Prepared) -> Prepared {
     prepared
 }
 
-/// Events that enter by one source in a row.
-struct InputSegment {
-    source: usize,
-    records: Vec<InputRecord>,
-}
-
-fn segments(pipeline: &Pipeline, input: &[TestEvent]) -> Result<Vec<InputSegment>, CaseFailure> {
-    let mut segments: Vec<InputSegment> = Vec::new();
-    for (position, event) in (1..).zip(input) {
-        let find = |source: &pipeline::Source| source.id == event.at;
-        let source = pipeline
-            .sources
-            .iter()
-            .position(find)
-            .expect("a case names sources that the pipeline has");
-        let format = pipeline.sources[source].spec.format();
-        let value = format.record(&event.value).ok_or_else(|| CaseFailure::NoRecord {
-            number: position,
-            source_id: event.at.clone(),
-        })?;
-        let record = InputRecord { position, value };
-        match segments.last_mut() {
-            Some(last) if last.source == source => last.records.push(record),
-            _ => segments.push(InputSegment {
-                source,
-                records: vec![record],
-            }),
-        }
-    }
-    Ok(segments)
-}
-
-/// Hands the events in, and ends all sources behind them.
-async fn enter(segments: Vec<InputSegment>, feeds: Vec<Feed>, source_handles: &[Arc<SourceHandle>]) {
-    let mut entered = vec![0; feeds.len()];
-    let mut before: Option<usize> = None;
-    for InputSegment { source, records } in segments {
-        if let Some(before) = before {
-            while !source_handles[before].has_finished(entered[before]) {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-            }
-        }
-        entered[source] += records.len() as u64;
-        // A source that has gone is that of a pipeline that failed.
-        let _ = feeds[source].send(records);
-        before = Some(source);
-    }
-}
-
 fn outcome(pipeline: &Pipeline, test: &Test, ended: &Ended, taken: &[Taken], dead_letters: &Taken) -> CaseOutcome {
     let mut sinks = Vec::new();
     for (sink, taken) in pipeline.sinks.iter().zip(taken) {
@@ -243,16 +212,25 @@ fn outcome(pipeline: &Pipeline, test: &Test, ended: &Ended, taken: &[Taken], dea
         let actual = values(&taken.lock());
         sinks.push(SinkOutputs {
             sink: sink.id.clone(),
-            difference: Difference::first(&expected, &actual),
+            difference: Difference::of(&expected, &actual, test.order),
             expected,
             actual,
         });
     }
     let parse =
         |dead_letter: &[u8]| serde_json::from_slice(dead_letter).expect("a dead letter is written as it is read");
+    let mut dead_letters: Vec<DeadLetter> = dead_letters.lock().iter().map(parse).collect();
+    // Sources and operators fail side by side.
+    dead_letters.sort_by_key(|dead_letter| dead_letter.event.position);
     CaseOutcome {
         sinks,
-        dead_letters: dead_letters.lock().iter().map(parse).collect(),
+        dead_letter_difference: test
+            .dead_letters
+            .as_ref()
+            .and_then(|expected| DeadLetterDifference::of(expected, &dead_letters)),
+        dead_letters,
+        late_difference: checks::late_difference(test, &ended.operators),
+        fuel_excesses: checks::fuel_excesses(test, &ended.operators),
         failure: ended
             .failure
             .clone()
@@ -261,8 +239,10 @@ fn outcome(pipeline: &Pipeline, test: &Test, ended: &Ended, taken: &[Taken], dea
 }
 
 fn values(column: &Column) -> Vec<Value> {
-    let parse = |value: &[u8]| {
-        serde_json::from_slice(value).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(value).into_owned()))
-    };
-    column.iter().map(parse).collect()
+    column.iter().map(value).collect()
+}
+
+/// A value; one that is not JSON stands as a string.
+fn value(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }

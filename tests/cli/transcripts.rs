@@ -1,0 +1,232 @@
+//! What Apache Beam's triggers do with windows of ten, as far as windows in time do the same here: a window puts out what it holds once, when
+//! the watermark has passed its end, and what comes for it later is dropped.
+//!
+//! Elements are their own times. Those of the cases that have a counterpart there are the ones of Beam's `trigger_transcripts.yaml`.
+
+use std::fmt::Write as _;
+
+use crate::support::{Folder, assert_says};
+
+/// A step of a case.
+enum Step {
+    /// Elements enter.
+    Input(&'static [i64]),
+    /// The watermark comes so far.
+    Watermark(i64),
+    /// A window leaves: its start and its end, how many elements it has, and their sum.
+    Expect((i64, i64), u64, i64),
+    /// The input ends.
+    End,
+}
+use Step::{End, Expect, Input, Watermark};
+
+/// A pipeline with these windows, whose event time passes by watermarks alone, and a case of these steps. Behind each step an event enters by
+/// another source and leaves by the same sink: what the step puts out has to leave before it.
+fn case(window: &str, steps: &[Step], late: u64) -> Folder {
+    let (mut input, mut output) = (String::new(), String::new());
+    let mut behind = String::new();
+    for (number, step) in steps.iter().enumerate() {
+        if let Expect((start, end), count, sum) = step {
+            let window = format!("key = \"\", start = {start}, end = {end}, count = {count}, sum = {sum}");
+            writeln!(output, "{{ value = {{ {window} }} }},").unwrap();
+            continue;
+        }
+        output.push_str(&std::mem::take(&mut behind));
+        match step {
+            Input(elements) => {
+                for element in *elements {
+                    writeln!(input, "{{ at = \"elements\", value = {{ ts = {element} }} }},").unwrap();
+                }
+            }
+            Watermark(watermark) => writeln!(input, "{{ at = \"elements\", watermark = {watermark} }},").unwrap(),
+            Expect(..) | End => continue,
+        }
+        writeln!(input, "{{ at = \"steps\", value = {{ step = {number} }} }},").unwrap();
+        behind = format!("{{ value = {{ step = {number} }} }},\n");
+    }
+    output.push_str(&behind);
+    Folder::with_pipeline(&format!(
+        r#"
+[pipeline]
+name = "p"
+[[source]]
+id = "elements"
+kind = "stdin"
+time = "/ts"
+lateness = "1h"
+[[operator]]
+id = "windows"
+component = "builtin:reduce"
+window = {{ {window} }}
+config = {{ field = "ts", aggregate = "sum" }}
+[[source]]
+id = "steps"
+kind = "generator"
+[[sink]]
+id = "out"
+kind = "stdout"
+inputs = ["windows", "steps"]
+[[test]]
+name = "transcript"
+input = [
+{input}]
+output = [
+{output}]
+late = {late}
+"#
+    ))
+}
+
+#[track_caller]
+fn passes(window: &str, steps: &[Step], late: u64) {
+    case(window, steps, late).dirigo(&["test", "pipeline.toml"]).expect(0);
+}
+
+#[track_caller]
+fn fails(window: &str, steps: &[Step], late: u64, said: &[&str]) {
+    let ran = case(window, steps, late).dirigo(&["test", "pipeline.toml"]).expect(1);
+    assert_says(&ran.stdout, said);
+}
+
+const FIXED: &str = "tumbling = \"10ms\"";
+const SESSIONS: &str = "session = \"10ms\"";
+
+#[test]
+fn fixed_windows_leave_when_the_watermark_has_passed_their_ends() {
+    let steps = [
+        Input(&[1, 2, 3, 10, 11]),
+        Watermark(25),
+        Expect((0, 10), 3, 6),
+        Expect((10, 20), 2, 21),
+    ];
+    passes(FIXED, &steps, 0);
+}
+
+#[test]
+fn fixed_windows_drop_what_comes_behind_the_watermark() {
+    let steps = [
+        Input(&[1, 2, 3, 10, 11, 25]),
+        Watermark(100),
+        Expect((0, 10), 3, 6),
+        Expect((10, 20), 2, 21),
+        Expect((20, 30), 1, 25),
+        Input(&[7]),
+        End,
+    ];
+    passes(FIXED, &steps, 1);
+}
+
+#[test]
+fn an_element_behind_the_watermark_is_in_its_window_while_that_is_open() {
+    let steps = [
+        Watermark(5),
+        Input(&[2, 3, 7, 8]),
+        Watermark(11),
+        Expect((0, 10), 4, 20),
+    ];
+    passes(FIXED, &steps, 0);
+    let steps = [Watermark(8), Input(&[2, 3, 7]), Watermark(11), Expect((0, 10), 3, 12)];
+    passes(FIXED, &steps, 0);
+}
+
+#[test]
+fn a_fixed_window_closes_at_its_end_and_not_before() {
+    let steps = [
+        Input(&[0, 9]),
+        Watermark(9),
+        Input(&[5]),
+        Watermark(10),
+        Expect((0, 10), 3, 14),
+        Input(&[9, 10]),
+        Watermark(10),
+        End,
+        Expect((10, 20), 1, 10),
+    ];
+    passes(FIXED, &steps, 1);
+}
+
+#[test]
+fn a_session_grows_until_the_watermark_has_passed_its_end() {
+    // The elements of Beam's sessions with early and late panes; the one pane here is the one at the watermark.
+    let steps = [
+        Input(&[1, 2, 3]),
+        Input(&[4]),
+        Input(&[5]),
+        Input(&[6]),
+        Watermark(100),
+        Expect((1, 16), 6, 21),
+        Input(&[1]),
+        Input(&[3, 4]),
+        End,
+    ];
+    passes(SESSIONS, &steps, 3);
+}
+
+#[test]
+fn watermarks_between_the_elements_of_a_session_do_not_cut_it() {
+    let steps = [
+        Input(&[1]),
+        Watermark(10),
+        Input(&[9]),
+        Watermark(18),
+        Input(&[18]),
+        Watermark(27),
+        Watermark(28),
+        Expect((1, 28), 3, 28),
+    ];
+    passes(SESSIONS, &steps, 0);
+}
+
+#[test]
+fn sessions_of_their_own_leave_one_by_one_and_one_element_joins_two() {
+    let steps = [
+        Input(&[1, 20, 35]),
+        Watermark(12),
+        Expect((1, 11), 1, 1),
+        Input(&[28]),
+        Watermark(44),
+        Watermark(45),
+        Expect((20, 45), 3, 83),
+    ];
+    passes(SESSIONS, &steps, 0);
+}
+
+#[test]
+fn an_element_behind_the_watermark_is_in_a_session_that_is_open() {
+    let steps = [
+        Input(&[20]),
+        Watermark(28),
+        // Alone each would be late. The first reaches the session from the front; from there the second does.
+        Input(&[15]),
+        Input(&[8]),
+        // This one does not, and neither does one that touches the session only.
+        Input(&[-3, -2]),
+        Watermark(30),
+        Expect((8, 30), 3, 43),
+    ];
+    passes(SESSIONS, &steps, 2);
+}
+
+#[test]
+fn a_transcript_that_is_wrong_fails() {
+    let input = || Input(&[1, 2, 3]);
+    let says = ["FAILED", "sink `out`, event 1"];
+    fails(FIXED, &[input(), Expect((0, 10), 3, 6), Watermark(100)], 0, &says);
+    fails(
+        FIXED,
+        &[input(), Watermark(100)],
+        0,
+        &["sink `out`, event 2", "+   2  {\"count\":3"],
+    );
+    let steps = [input(), Watermark(100), Expect((0, 10), 2, 3)];
+    fails(
+        FIXED,
+        &steps,
+        0,
+        &["event 2 at `/", "-   2  {\"count\":2", "+   2  {\"count\":3"],
+    );
+    let steps = [input(), Watermark(100), Expect((0, 20), 3, 6)];
+    fails(FIXED, &steps, 0, &["event 2 at `/end`: expected 20, got 10"]);
+    let steps = [input(), Watermark(100), Expect((0, 10), 3, 6), Input(&[1])];
+    fails(FIXED, &steps, 0, &["late events: expected 0, got 1"]);
+}
