@@ -178,10 +178,13 @@ impl EventTime {
     /// is on its way. Operators in front come first: what they are done with changes nothing any more for those behind.
     pub(super) fn has_settled(&self) -> bool {
         self.operators.iter().all(|timed| {
-            let watermark = self.progress.watermark(&timed.inputs);
+            let watermark = self.progress.watermark_seen(&timed.inputs);
+            let own = self.progress.time(timed.line);
             // An operator says that it has come so far after it has put its windows on their way.
-            watermark.is_none_or(|watermark| self.progress.read_watermark(timed.line) >= watermark)
-                && self.progress.in_flight(timed.line) == 0
+            let has_come = watermark
+                .zip(own)
+                .is_none_or(|(watermark, (_, read))| read >= watermark);
+            has_come && self.progress.in_flight(timed.line) == 0
         })
     }
 
