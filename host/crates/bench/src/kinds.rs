@@ -325,8 +325,8 @@ pub(super) const ALL: &[Kind] = &[
         times: Times::Rising,
         rest: "window = { sliding = \"10s\", every = \"1ms\" }",
         ..kind(
-            "windows-of-many-panes",
-            "each event closes a window that is merged from as many panes as a key may have",
+            "windows-of-many-segments",
+            "each event closes a window that is merged from as many segments as a key may have",
             Builtin("reduce"),
             COUNT,
         )

@@ -1,8 +1,8 @@
 //! Windows of event time: where they begin and end.
 //!
-//! Times are ms since the epoch, bounds of a window are its first ms and the one behind its last. Events are kept by *pane*: a stretch of
+//! Times are ms since the epoch, bounds of a window are its first ms and the one behind its last. Events are kept by *segment*: a stretch of
 //! time that lies in the same windows from its start to its end, so that an event is folded once however many windows it is in (Li et al.,
-//! No Pane, No Gain, SIGMOD Record 34(1), 2005). Windows that lie end to end have one pane each.
+//! No Pane, No Gain, SIGMOD Record 34(1), 2005). Windows that lie end to end have one segment each.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,8 @@ const DAYS_OF_ERA: i64 = 146_097;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeWindows {
-    /// All of one length.
-    Stretches(Stretches),
+    /// All of one length, tumbling ones among them.
+    Sliding(Sliding),
     /// Each ends when its key has been silent for so many ms: at least 1. Two events that are so far apart are in two of them.
     Session {
         /// How long a key is silent.
@@ -31,7 +31,7 @@ pub enum TimeWindows {
 /// Windows of one length that begin at regular intervals. Those that begin as often as they are long lie end to end: they are called
 /// tumbling, others sliding. Months lie end to end, and are as long as the calendar has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stretches {
+pub struct Sliding {
     /// How long each is, in ms; at least 1.
     pub length_ms: i64,
     /// How often one begins, in ms; at least 1, and at most as long as one is.
@@ -78,7 +78,7 @@ impl Span {
     }
 }
 
-impl Stretches {
+impl Sliding {
     /// Windows of so many months each.
     #[must_use]
     pub fn of_months(months: i64) -> Self {
@@ -91,9 +91,9 @@ impl Stretches {
         }
     }
 
-    /// How long a pane is, in ms; 0 where windows are of months.
+    /// How long a segment is, in ms; 0 where windows are of months.
     #[must_use]
-    pub fn pane_ms(self) -> i64 {
+    pub fn segment_ms(self) -> i64 {
         let (mut one, mut other) = (self.length_ms, self.every_ms);
         while other != 0 {
             (one, other) = (other, one % other);
@@ -101,46 +101,46 @@ impl Stretches {
         one
     }
 
-    /// Whether its windows lie end to end and take no late events in: then each is one pane, and is closed once.
+    /// Whether its windows lie end to end and take no late events in: then each is one segment, and is closed once.
     #[must_use]
     pub fn is_simple(self) -> bool {
         self.allowed_ms == 0 && (self.months > 0 || self.length_ms == self.every_ms)
     }
 
-    /// The pane of a time, where panes are `pane_ms` long.
+    /// The segment of a time, where segments are `segment_ms` long.
     #[must_use]
-    pub fn pane(self, time: i64, pane_ms: i64) -> Span {
+    pub fn segment(self, time: i64, segment_ms: i64) -> Span {
         if self.months > 0 {
             return months_around(bounded(time), self.months);
         }
-        let start = floor(bounded(time), pane_ms, self.offset_ms);
+        let start = floor(bounded(time), segment_ms, self.offset_ms);
         Span {
             start,
-            end: start + pane_ms,
+            end: start + segment_ms,
         }
     }
 
-    /// The end of the first window that a pane is in.
+    /// The end of the first window that a segment is in.
     #[must_use]
-    pub fn first_end(self, pane: Span) -> i64 {
+    pub fn first_end(self, segment: Span) -> i64 {
         if self.months > 0 {
-            return self.last_end(pane);
+            return self.last_end(segment);
         }
         // It begins at the first possible start from here on.
         floor(
-            pane.end - self.length_ms + self.every_ms - 1,
+            segment.end - self.length_ms + self.every_ms - 1,
             self.every_ms,
             self.offset_ms,
         ) + self.length_ms
     }
 
-    /// The end of the last window that a pane is in.
+    /// The end of the last window that a segment is in.
     #[must_use]
-    pub fn last_end(self, pane: Span) -> i64 {
+    pub fn last_end(self, segment: Span) -> i64 {
         if self.months > 0 {
-            return months_around(pane.start, self.months).end;
+            return months_around(segment.start, self.months).end;
         }
-        floor(pane.start, self.every_ms, self.offset_ms) + self.length_ms
+        floor(segment.start, self.every_ms, self.offset_ms) + self.length_ms
     }
 
     /// Where the window with this end begins.
@@ -207,8 +207,8 @@ fn floor(time: i64, step: i64, offset: i64) -> i64 {
 mod tests {
     use super::*;
 
-    fn stretches(length_ms: i64, every_ms: i64, offset_ms: i64) -> Stretches {
-        Stretches {
+    fn sliding(length_ms: i64, every_ms: i64, offset_ms: i64) -> Sliding {
+        Sliding {
             length_ms,
             every_ms,
             offset_ms,
@@ -237,7 +237,7 @@ mod tests {
             ];
             days[month]
         };
-        let (mut day, months) = (0, Stretches::of_months(1));
+        let (mut day, months) = (0, Sliding::of_months(1));
         for year in 1970..2405 {
             for month in 0..12 {
                 let end = day + days_of(year, month);
@@ -246,7 +246,7 @@ mod tests {
                     end: end * DAY_MS,
                 };
                 for time in [expected.start, expected.start + 12_345, expected.end - 1] {
-                    assert_eq!(months.pane(time, 0), expected, "{year}, month {month}");
+                    assert_eq!(months.segment(time, 0), expected, "{year}, month {month}");
                     assert_eq!(months.next_end(time), expected.end);
                 }
                 assert_eq!(months.start_of(expected.end), expected.start);
@@ -255,13 +255,13 @@ mod tests {
         }
         // 1969, and the quarter around its end.
         assert_eq!(
-            months.pane(-1, 0),
+            months.segment(-1, 0),
             Span {
                 start: -31 * DAY_MS,
                 end: 0
             }
         );
-        let quarter = Stretches::of_months(3).pane(-1, 0);
+        let quarter = Sliding::of_months(3).segment(-1, 0);
         assert_eq!(
             quarter,
             Span {
@@ -269,7 +269,7 @@ mod tests {
                 end: 0
             }
         );
-        let year = Stretches::of_months(12).pane(0, 0);
+        let year = Sliding::of_months(12).segment(0, 0);
         assert_eq!(
             year,
             Span {
@@ -281,34 +281,34 @@ mod tests {
 
     #[test]
     fn windows_that_lie_end_to_end_have_one_pane_each() {
-        let hours = stretches(60, 60, 0);
-        assert_eq!(hours.pane_ms(), 60);
+        let hours = sliding(60, 60, 0);
+        assert_eq!(hours.segment_ms(), 60);
         for (time, start) in [(0, 0), (59, 0), (60, 60), (-1, -60), (-60, -60)] {
-            let pane = hours.pane(time, 60);
+            let segment = hours.segment(time, 60);
             let end = start + 60;
-            assert_eq!(pane, Span { start, end });
-            assert_eq!((hours.first_end(pane), hours.last_end(pane)), (end, end));
+            assert_eq!(segment, Span { start, end });
+            assert_eq!((hours.first_end(segment), hours.last_end(segment)), (end, end));
         }
-        assert_eq!(stretches(60, 60, 15).pane(14, 60), Span { start: -45, end: 15 });
+        assert_eq!(sliding(60, 60, 15).segment(14, 60), Span { start: -45, end: 15 });
     }
 
     #[test]
     fn a_pane_is_in_the_windows_that_a_search_finds() {
         for (length, every, offset) in [(10, 5, 0), (10, 4, 1), (7, 3, 2), (6, 6, 0), (9, 1, 0)] {
-            let sliding = stretches(length, every, offset);
-            let pane_ms = sliding.pane_ms();
+            let sliding = sliding(length, every, offset);
+            let segment_ms = sliding.segment_ms();
             for time in -50..50 {
-                let pane = sliding.pane(time, pane_ms);
-                assert!(pane.start <= time && time < pane.end);
+                let segment = sliding.segment(time, segment_ms);
+                assert!(segment.start <= time && time < segment.end);
                 let ends = (-400..400).map(|number| offset + number * every + length);
                 let holding: Vec<i64> = ends.filter(|end| end - length <= time && time < *end).collect();
-                let whole = |end: &&i64| **end - length <= pane.start && pane.end <= **end;
+                let whole = |end: &&i64| **end - length <= segment.start && segment.end <= **end;
                 assert_eq!(
                     holding.iter().filter(whole).count(),
                     holding.len(),
-                    "no window cuts a pane"
+                    "no window cuts a segment"
                 );
-                let bounds = (sliding.first_end(pane), sliding.last_end(pane));
+                let bounds = (sliding.first_end(segment), sliding.last_end(segment));
                 assert_eq!(bounds, (holding[0], holding[holding.len() - 1]));
                 let next = (-400..400)
                     .map(|number| offset + number * every + length)
@@ -320,15 +320,15 @@ mod tests {
 
     #[test]
     fn no_time_is_too_far_away() {
-        let longest = stretches(i64::MAX >> 8, 1, 0);
-        let months = Stretches::of_months(1);
+        let longest = sliding(i64::MAX >> 8, 1, 0);
+        let months = Sliding::of_months(1);
         for time in [i64::MIN, i64::MAX] {
-            let pane = months.pane(time, 0);
-            assert!(pane.start <= bounded(time) && bounded(time) < pane.end);
+            let segment = months.segment(time, 0);
+            assert!(segment.start <= bounded(time) && bounded(time) < segment.end);
         }
         for time in [i64::MIN, i64::MAX] {
-            let pane = longest.pane(time, 1);
-            assert!(longest.first_end(pane) <= longest.last_end(pane));
+            let segment = longest.segment(time, 1);
+            assert!(longest.first_end(segment) <= longest.last_end(segment));
             assert!(longest.next_end(time) > bounded(time));
         }
     }

@@ -17,7 +17,7 @@ use super::span::Span;
 use super::units::{Lapse, Length, Size};
 use super::validate::{Validation, shown_size};
 use super::{pointer, raw, suggest, validate};
-use dirigo_ground::windowing::{Stretches, TimeWindows};
+use dirigo_ground::windowing::{Sliding, TimeWindows};
 
 /// The built-in components: their names, and whether they cut events into windows, which gives them state.
 const BUILTINS: [(&str, bool); 5] = [
@@ -239,33 +239,33 @@ fn time_windows(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option
         let gap_ms = window_ms("session", &raw.session, validation)?;
         return Some(TimeWindows::Session { gap_ms });
     }
-    let stretches = if raw.tumbling.is_absent() {
-        sliding(at, validation)?
+    let sliding = if raw.tumbling.is_absent() {
+        sliding_windows(at, validation)?
     } else {
         tumbling(&raw.tumbling, validation)?
     };
     let Some(offset) = offset else {
-        return Some(TimeWindows::Stretches(stretches));
+        return Some(TimeWindows::Sliding(sliding));
     };
     let offset_ms = ms("offset", offset, validation)?;
-    if stretches.months > 0 {
+    if sliding.months > 0 {
         let problem =
             Diagnostic::error("months have no `offset`").at(offset.place, "they are those of the calendar, in UTC");
         validation.problems.push(problem.help("remove it"));
         return None;
     }
-    if offset_ms >= stretches.every_ms {
+    if offset_ms >= sliding.every_ms {
         validation.problems.push(
             Diagnostic::error("`offset` is longer than the time from one window to the next")
                 .at(
                     offset.place,
-                    format!("a window begins every {}", shown_ms(stretches.every_ms)),
+                    format!("a window begins every {}", shown_ms(sliding.every_ms)),
                 )
-                .help(format!("`{}` means the same", shown_ms(offset_ms % stretches.every_ms))),
+                .help(format!("`{}` means the same", shown_ms(offset_ms % sliding.every_ms))),
         );
         return None;
     }
-    Some(TimeWindows::Stretches(Stretches { offset_ms, ..stretches }))
+    Some(TimeWindows::Sliding(Sliding { offset_ms, ..sliding }))
 }
 
 /// The window, with how long it takes late events in after its end.
@@ -274,12 +274,9 @@ fn allowed_lateness(raw: &raw::Operator, window: Option<Window>, validation: &mu
         return window;
     };
     let problem = match window? {
-        Window::Time(TimeWindows::Stretches(stretches)) => {
+        Window::Time(TimeWindows::Sliding(sliding)) => {
             let allowed_ms = ms("allowed_lateness", at, validation)?;
-            return Some(Window::Time(TimeWindows::Stretches(Stretches {
-                allowed_ms,
-                ..stretches
-            })));
+            return Some(Window::Time(TimeWindows::Sliding(Sliding { allowed_ms, ..sliding })));
         }
         Window::Time(TimeWindows::Session { .. }) => {
             let problem = Diagnostic::error("sessions have no `allowed_lateness` in this version");
@@ -295,15 +292,15 @@ fn allowed_lateness(raw: &raw::Operator, window: Option<Window>, validation: &mu
     window
 }
 
-fn tumbling(field: &Field<Length>, validation: &mut Validation<'_>) -> Option<Stretches> {
+fn tumbling(field: &Field<Length>, validation: &mut Validation<'_>) -> Option<Sliding> {
     let at = field.given()?;
     match at.value {
-        Length::Months(months) => Some(Stretches::of_months(months)),
+        Length::Months(months) => Some(Sliding::of_months(months)),
         Length::Lapse(lapse) => {
             let place = at.place;
             validation.expect_positive("tumbling", lapse.0, place);
             let length_ms = ms("tumbling", &At { value: lapse, place }, validation)?;
-            (length_ms > 0).then_some(Stretches {
+            (length_ms > 0).then_some(Sliding {
                 length_ms,
                 every_ms: length_ms,
                 offset_ms: 0,
@@ -314,7 +311,7 @@ fn tumbling(field: &Field<Length>, validation: &mut Validation<'_>) -> Option<St
     }
 }
 
-fn sliding(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Stretches> {
+fn sliding_windows(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Sliding> {
     let raw = &at.value;
     let example = "`{ sliding = \"10m\", every = \"1m\" }` has a window of ten minutes begin every minute";
     for (key, field, what) in [
@@ -344,7 +341,7 @@ fn sliding(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Stre
         );
         return None;
     }
-    Some(Stretches {
+    Some(Sliding {
         length_ms,
         every_ms,
         offset_ms: 0,

@@ -273,7 +273,7 @@ impl Description {
         Layout::parse(self.operators.get(operator)?.layouts.get(&version)?)
     }
 
-    /// Whether the windows of an operator are of time: its entries have panes then.
+    /// Whether the windows of an operator are of time: its entries have segments then.
     #[must_use]
     pub fn has_windows_in_time(&self, operator: &str) -> bool {
         let operator = self.operators.get(operator);
@@ -289,8 +289,8 @@ impl Description {
     pub(super) fn has_same_windows(&self, id: &str, new: &Self, new_id: &str) -> bool {
         let shape = |description: &Self, id: &str| {
             let mut window = description.operators.get(id)?.facets.get("window")?.clone();
-            if let Some(stretches) = window.pointer_mut("/time/stretches").and_then(Value::as_object_mut) {
-                stretches.remove("allowed_ms");
+            if let Some(sliding) = window.pointer_mut("/time/sliding").and_then(Value::as_object_mut) {
+                sliding.remove("allowed_ms");
             }
             Some(window)
         };

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::first_keys::FirstKeys;
 use super::hash;
-use super::panes::{Pane, Panes};
+use super::segments::{Segment, Segments};
 use super::slots::outside;
 use super::table::{Entry, Table};
 use super::timed::Due;
@@ -144,24 +144,25 @@ impl Table {
         Some(taken)
     }
 
-    /// Puts a pane into the entry of a slot, in place of those `resumed`: its count is what it adds to theirs.
-    pub(super) fn put_pane(&mut self, number: u32, resumed: &[Span], pane: Pane<'_>) {
+    /// Puts a segment into the entry of a slot, in place of those `resumed`: its count is what it adds to theirs.
+    pub(super) fn put_segment(&mut self, number: u32, resumed: &[Span], segment: Segment<'_>) {
         self.note_change(number);
         let entry = &mut self.slots.at_mut(number).entry;
         let due_before = (entry.count > 0).then_some(entry.end);
         let before = outside(&entry.accumulator);
-        let moved = replace(entry, resumed, pane);
+        let moved = replace(entry, resumed, segment);
         // A session that grows or is joined closes later; what else the key has open may close first.
-        let next = |entry: &Entry| Panes::of(entry).map(|session| session.span.end).min();
+        let next = |entry: &Entry| Segments::of(entry).map(|session| session.span.end).min();
         (entry.start, entry.end) = match due_before {
-            None => (pane.span.start, pane.span.end),
-            Some(end) if moved.contains(&end) => {
-                (entry.start.min(pane.span.start), next(entry).unwrap_or(pane.span.end))
-            }
-            Some(end) => (entry.start.min(pane.span.start), end.min(pane.span.end)),
+            None => (segment.span.start, segment.span.end),
+            Some(end) if moved.contains(&end) => (
+                entry.start.min(segment.span.start),
+                next(entry).unwrap_or(segment.span.end),
+            ),
+            Some(end) => (entry.start.min(segment.span.start), end.min(segment.span.end)),
         };
-        entry.state_version = pane.state_version;
-        entry.count += pane.count;
+        entry.state_version = segment.state_version;
+        entry.count += segment.count;
         let after = outside(&entry.accumulator);
         self.outside = self.outside + after - before;
         self.open += usize::from(due_before.is_none());
@@ -169,45 +170,51 @@ impl Table {
     }
 }
 
-/// Puts a pane into the bytes of an entry in place of others, whose counts it takes over. Gives the ends of those that were not of the same
+/// Puts a segment into the bytes of an entry in place of others, whose counts it takes over. Gives the ends of those that were not of the same
 /// time: they were sessions that have grown or were joined.
-fn replace(entry: &mut Entry, resumed: &[Span], mut pane: Pane<'_>) -> SmallVec<[i64; 2]> {
+fn replace(entry: &mut Entry, resumed: &[Span], mut segment: Segment<'_>) -> SmallVec<[i64; 2]> {
     const FOUND: &str = "what a turn goes on from stays until it ends";
     let bytes = &mut entry.accumulator;
     let mut moved = SmallVec::new();
-    let mut encoded = Vec::with_capacity(pane.encoded_bytes());
+    let mut encoded = Vec::with_capacity(segment.encoded_bytes());
     if let [before] = *resumed {
-        let panes = Panes::in_bytes(bytes);
-        let (range, before) = (panes.place_of(before).expect(FOUND), panes.get(before).expect(FOUND));
-        pane.count += before.count;
-        let is_moved = before.span != pane.span;
+        let segments = Segments::in_bytes(bytes);
+        let (range, before) = (
+            segments.place_of(before).expect(FOUND),
+            segments.get(before).expect(FOUND),
+        );
+        segment.count += before.count;
+        let is_moved = before.span != segment.span;
         moved.extend(is_moved.then_some(before.span.end));
-        pane.encode_into(&mut encoded);
-        // A pane stays where it is, and mostly as long as it was.
+        segment.encode_into(&mut encoded);
+        // A segment stays where it is, and mostly as long as it was.
         if !is_moved && range.len() == encoded.len() {
             bytes[range].copy_from_slice(&encoded);
         } else {
             bytes.drain(range);
-            insert(bytes, pane.span, &encoded);
+            insert(bytes, segment.span, &encoded);
         }
         return moved;
     }
     for before in resumed {
-        let panes = Panes::in_bytes(bytes);
-        let (range, before) = (panes.place_of(*before).expect(FOUND), panes.get(*before).expect(FOUND));
-        pane.count += before.count;
+        let segments = Segments::in_bytes(bytes);
+        let (range, before) = (
+            segments.place_of(*before).expect(FOUND),
+            segments.get(*before).expect(FOUND),
+        );
+        segment.count += before.count;
         moved.push(before.span.end);
         bytes.drain(range);
     }
-    pane.encode_into(&mut encoded);
-    insert(bytes, pane.span, &encoded);
+    segment.encode_into(&mut encoded);
+    insert(bytes, segment.span, &encoded);
     moved
 }
 
-fn insert(bytes: &mut SmallVec<[u8; 32]>, span: Span, pane: &[u8]) {
-    let at = match Panes::in_bytes(bytes).place_of(span) {
+fn insert(bytes: &mut SmallVec<[u8; 32]>, span: Span, segment: &[u8]) {
+    let at = match Segments::in_bytes(bytes).place_of(span) {
         Ok(there) => there.start,
         Err(at) => at,
     };
-    bytes.insert_from_slice(at, pane);
+    bytes.insert_from_slice(at, segment);
 }

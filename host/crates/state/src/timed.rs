@@ -1,6 +1,6 @@
 //! Which events fold into which window in time, and which windows close.
 //!
-//! Before a turn, [`assign`] sorts the events of a batch into groups, one for each pane or session that they touch. After it,
+//! Before a turn, [`assign`] sorts the events of a batch into groups, one for each segment or session that they touch. After it,
 //! [`Plan::commit`] writes the accumulators back. No fold closes a window: that is done when the watermark has passed its end
 //! ([`Table::take_due`]), by which time every event is in it that is not late. So a window may leave its table while a fold is under way: no
 //! event of that can belong to it.
@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::panes::{self, ClosedWindow, Pane, Panes};
+use super::segments::{self, ClosedWindow, Segment, Segments};
 use super::table::{Entry, Table};
 use super::windows::{HANDED_BYTES_MAX, OpenChange, group_number, stale};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Finish, Fold, StaleGroups, Windows};
-use dirigo_ground::windowing::{Span, Stretches, TimeWindows, bounded};
+use dirigo_ground::windowing::{Sliding, Span, TimeWindows, bounded};
 
 /// What a turn will do to a table, once it succeeded.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Plan {
     state_version: u32,
 }
 
-/// Events of a batch that belong to one pane or session.
+/// Events of a batch that belong to one segment or session.
 #[derive(Debug)]
 struct Group {
     slot: u32,
@@ -44,7 +44,7 @@ struct Group {
 #[derive(Debug, Default)]
 struct Touched {
     slot: u32,
-    /// What of it the turn knows: panes, each with its group; or all sessions, those without a group as they were.
+    /// What of it the turn knows: segments, each with its group; or all sessions, those without a group as they were.
     known: SmallVec<[(Span, Option<u32>); 2]>,
 }
 
@@ -53,8 +53,8 @@ struct Touched {
 #[must_use]
 pub fn late(batch: &Batch, windows: TimeWindows) -> Vec<u32> {
     let last_end = |time: i64| match windows {
-        TimeWindows::Stretches(stretches) => {
-            stretches.last_end(stretches.pane(time, stretches.pane_ms())) + stretches.allowed_ms
+        TimeWindows::Sliding(sliding) => {
+            sliding.last_end(sliding.segment(time, sliding.segment_ms())) + sliding.allowed_ms
         }
         TimeWindows::Session { gap_ms } => bounded(time).saturating_add(gap_ms),
     };
@@ -73,8 +73,8 @@ pub fn assign(table: &mut Table, batch: &Batch, windows: TimeWindows, turn: u32,
     let mut joined: Vec<u32> = Vec::with_capacity(batch.len());
     // A pass of its own, as for count windows: look-ups overlap.
     let slots: Vec<u32> = batch.keys.iter().map(|key| table.slot_of(key)).collect();
-    let pane_ms = match windows {
-        TimeWindows::Stretches(stretches) => stretches.pane_ms(),
+    let segment_ms = match windows {
+        TimeWindows::Sliding(sliding) => sliding.segment_ms(),
         TimeWindows::Session { gap_ms } => gap_ms,
     };
     for (event, (number, &time)) in slots.into_iter().zip(batch.times.iter()).enumerate() {
@@ -83,8 +83,8 @@ pub fn assign(table: &mut Table, batch: &Batch, windows: TimeWindows, turn: u32,
             slot.turn = turn;
             slot.group = group_number(groups.touched.len());
             let known = match windows {
-                TimeWindows::Stretches(_) => SmallVec::new(),
-                TimeWindows::Session { .. } => Panes::of(&slot.entry).map(|session| (session.span, None)).collect(),
+                TimeWindows::Sliding(_) => SmallVec::new(),
+                TimeWindows::Session { .. } => Segments::of(&slot.entry).map(|session| (session.span, None)).collect(),
             };
             groups.touched.push(Touched { slot: number, known });
         }
@@ -92,16 +92,16 @@ pub fn assign(table: &mut Table, batch: &Batch, windows: TimeWindows, turn: u32,
         let entry = &slot.entry;
         let behind = batch.origin.behind.watermark_before(event);
         let added = match windows {
-            TimeWindows::Stretches(stretches) => {
-                let pane = stretches.pane(time, pane_ms);
-                let end = first_end(stretches, pane, behind);
-                groups.add_to_pane(touched, entry, Span { end, ..pane })
+            TimeWindows::Sliding(sliding) => {
+                let segment = sliding.segment(time, segment_ms);
+                let end = first_end(sliding, segment, behind);
+                groups.add_to_segment(touched, entry, Span { end, ..segment })
             }
             TimeWindows::Session { .. } => {
                 let start = bounded(time);
                 let span = Span {
                     start,
-                    end: start + pane_ms,
+                    end: start + segment_ms,
                 };
                 groups.add_to_session(touched, entry, span, behind, event == 0)
             }
@@ -128,13 +128,13 @@ pub fn assign(table: &mut Table, batch: &Batch, windows: TimeWindows, turn: u32,
     (fold, plan)
 }
 
-/// From when on an event of a pane is seen, where it came behind this watermark: the end of the first window that it is in. Where windows take
+/// From when on an event of a segment is seen, where it came behind this watermark: the end of the first window that it is in. Where windows take
 /// late events in, that is as soon as event time goes on.
-fn first_end(stretches: Stretches, pane: Span, behind: Option<i64>) -> i64 {
-    let first = stretches.first_end(pane);
+fn first_end(sliding: Sliding, segment: Span, behind: Option<i64>) -> i64 {
+    let first = sliding.first_end(segment);
     match behind {
         Some(watermark) if watermark < first => first,
-        Some(watermark) if stretches.allowed_ms == 0 => stretches.next_end(watermark),
+        Some(watermark) if sliding.allowed_ms == 0 => sliding.next_end(watermark),
         Some(watermark) => watermark + 1,
         None => first,
     }
@@ -151,7 +151,7 @@ pub fn is_late(table: &Table, batch: &Batch, event: usize, gap_ms: i64) -> bool 
         start,
         end: start + gap_ms,
     };
-    let reaches = |entry: &Entry| Panes::of(entry).any(|open| open.span.end > watermark && open.span.overlaps(own));
+    let reaches = |entry: &Entry| Segments::of(entry).any(|open| open.span.end > watermark && open.span.overlaps(own));
     own.end <= watermark && !table.get(batch.keys.get(event)).is_some_and(reaches)
 }
 
@@ -167,17 +167,17 @@ struct Groups {
 }
 
 impl Groups {
-    /// Adds an event to a pane. Gives its group; `None` where that is too much for one turn.
-    fn add_to_pane(&mut self, touched: usize, entry: &Entry, pane: Span) -> Option<u32> {
+    /// Adds an event to a segment. Gives its group; `None` where that is too much for one turn.
+    fn add_to_segment(&mut self, touched: usize, entry: &Entry, segment: Span) -> Option<u32> {
         let known = &self.touched[touched].known;
-        if let Some((_, Some(group))) = known.iter().rev().find(|(span, _)| *span == pane) {
+        if let Some((_, Some(group))) = known.iter().rev().find(|(span, _)| *span == segment) {
             let group = *group;
             self.groups[group as usize].added += 1;
             return Some(group);
         }
-        let panes = Panes::of(entry);
-        let (at, before) = match panes.place_of(pane) {
-            Ok(range) => (range.start, panes.get(pane)),
+        let segments = Segments::of(entry);
+        let (at, before) = match segments.place_of(segment) {
+            Ok(range) => (range.start, segments.get(segment)),
             Err(at) => (at, None),
         };
         if !self.has_room_for(entry.accumulator.len() - at) {
@@ -185,12 +185,12 @@ impl Groups {
         }
         let group = self.push(Group {
             slot: self.touched[touched].slot,
-            span: pane,
+            span: segment,
             added: 1,
             resumes: before.iter().map(|before| before.span).collect(),
             key_bytes: entry.accumulator.len(),
         });
-        self.touched[touched].known.push((pane, Some(group)));
+        self.touched[touched].known.push((segment, Some(group)));
         Some(group)
     }
 
@@ -214,7 +214,7 @@ impl Groups {
             return None;
         }
         let new = met.iter().filter(|(_, group)| group.is_none());
-        let bytes = new.filter_map(|(span, _)| Panes::of(entry).get(*span));
+        let bytes = new.filter_map(|(span, _)| Segments::of(entry).get(*span));
         let bytes: usize = bytes.map(|session| session.accumulator.len()).sum();
         if !self.has_room_for(bytes + looked_through) {
             return None;
@@ -310,7 +310,7 @@ impl Plan {
         let mut column = Column::with_capacity(self.groups.len(), 0);
         for group in &self.groups {
             self.resumed(table, group)
-                .for_each(|pane| column.push(pane.accumulator));
+                .for_each(|segment| column.push(segment.accumulator));
             if group.resumes.is_empty() {
                 column.push(&[]);
             }
@@ -320,12 +320,13 @@ impl Plan {
         (column, are_several.then(|| numbers().collect()))
     }
 
-    fn resumed<'a>(&self, table: &'a Table, group: &'a Group) -> impl Iterator<Item = Pane<'a>> + use<'a> {
-        let panes = Panes::of(&table.slot(group.slot).entry);
-        group
-            .resumes
-            .iter()
-            .map(move |span| panes.get(*span).expect("what a turn goes on from stays until it ends"))
+    fn resumed<'a>(&self, table: &'a Table, group: &'a Group) -> impl Iterator<Item = Segment<'a>> + use<'a> {
+        let segments = Segments::of(&table.slot(group.slot).entry);
+        group.resumes.iter().map(move |span| {
+            segments
+                .get(*span)
+                .expect("what a turn goes on from stays until it ends")
+        })
     }
 
     /// The places of accumulators of another state version, by version.
@@ -333,9 +334,9 @@ impl Plan {
         let mut by_version: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         let mut place = 0;
         for group in &self.groups {
-            for pane in self.resumed(table, group) {
-                if pane.state_version != self.state_version {
-                    by_version.entry(pane.state_version).or_default().push(place);
+            for segment in self.resumed(table, group) {
+                if segment.state_version != self.state_version {
+                    by_version.entry(segment.state_version).or_default().push(place);
                 }
                 place += 1;
             }
@@ -348,7 +349,7 @@ impl Plan {
     /// would be, about.
     #[must_use]
     pub fn too_large(&self, accumulators: &Column, bytes_max: u64) -> BTreeMap<u32, u64> {
-        let written = accumulators.bytes().len() + self.groups.len() * Pane::OVERHEAD_BYTES;
+        let written = accumulators.bytes().len() + self.groups.len() * Segment::OVERHEAD_BYTES;
         let largest = self.groups.iter().map(|group| group.key_bytes).max().unwrap_or(0);
         let mut found = BTreeMap::new();
         if (largest + written) as u64 <= bytes_max {
@@ -360,9 +361,9 @@ impl Plan {
             let replaced = if group.resumes.is_empty() {
                 0
             } else {
-                accumulator.len() + Pane::OVERHEAD_BYTES
+                accumulator.len() + Segment::OVERHEAD_BYTES
             };
-            (accumulator.len() + Pane::OVERHEAD_BYTES).saturating_sub(replaced) as u64
+            (accumulator.len() + Segment::OVERHEAD_BYTES).saturating_sub(replaced) as u64
         };
         for (group, accumulator) in self.groups.iter().zip(accumulators.iter()) {
             *by_key.entry(group.slot).or_insert(group.key_bytes as u64) += sizes(group, accumulator);
@@ -383,13 +384,13 @@ impl Plan {
             let resumed = group_number(group.resumes.len());
             change.windows += 1 - i64::from(resumed);
             change.events += group.added.cast_signed();
-            let pane = Pane {
+            let segment = Segment {
                 span: group.span,
                 count: group.added,
                 state_version: self.state_version,
                 accumulator,
             };
-            table.put_pane(group.slot, &group.resumes, pane);
+            table.put_segment(group.slot, &group.resumes, segment);
         }
         table.sweep();
         change
@@ -417,14 +418,14 @@ pub fn finish(batch: &Batch, state_version: u32) -> Finish {
         windows.starts.push(window.span.start);
         windows.ends.push(window.span.end);
         windows.counts.push(window.count);
-        windows.panes.push(window.number);
+        windows.panes.push(window.pane);
         let before = accumulators.len();
-        for pane in window.panes() {
-            if pane.state_version != state_version {
+        for segment in window.segments() {
+            if segment.state_version != state_version {
                 let place = group_number(accumulators.len());
-                by_version.entry(pane.state_version).or_default().push(place);
+                by_version.entry(segment.state_version).or_default().push(place);
             }
-            accumulators.push(pane.accumulator);
+            accumulators.push(segment.accumulator);
         }
         merged.push(group_number(accumulators.len() - before));
     }
@@ -459,21 +460,22 @@ impl Entry {
             return None;
         }
         let at = self.end;
-        if let TimeWindows::Stretches(stretches) = windows
-            && stretches.is_simple()
+        if let TimeWindows::Sliding(sliding) = windows
+            && sliding.is_simple()
         {
-            return Some(self.take_first(stretches));
+            return Some(self.take_first(sliding));
         }
-        let panes: Vec<Pane<'_>> = Panes::of(self).collect();
+        let segments: Vec<Segment<'_>> = Segments::of(self).collect();
         let (closed, left, next) = match windows {
-            TimeWindows::Stretches(stretches) => {
-                let left = |pane: &Pane<'_>| forgotten_at(stretches, pane.span) > at;
-                let left: Vec<Pane<'_>> = panes.iter().copied().filter(left).collect();
-                let next = left.iter().map(|pane| next_due(stretches, pane.span, at)).min();
-                (due_stretches(stretches, &panes, at), left, next)
+            TimeWindows::Sliding(sliding) => {
+                let left = |segment: &Segment<'_>| forgotten_at(sliding, segment.span) > at;
+                let left: Vec<Segment<'_>> = segments.iter().copied().filter(left).collect();
+                let next = left.iter().map(|segment| next_due(sliding, segment.span, at)).min();
+                (due_sliding(sliding, &segments, at), left, next)
             }
             TimeWindows::Session { .. } => {
-                let (ended, left): (Vec<_>, Vec<_>) = panes.iter().copied().partition(|session| session.span.end == at);
+                let (ended, left): (Vec<_>, Vec<_>) =
+                    segments.iter().copied().partition(|session| session.span.end == at);
                 let closed = ended
                     .iter()
                     .map(|session| ClosedWindow::new(session.span, 0, &[*session]));
@@ -481,23 +483,23 @@ impl Entry {
                 (closed.collect(), left, next)
             }
         };
-        let left_count: u64 = left.iter().map(|pane| pane.count).sum();
+        let left_count: u64 = left.iter().map(|segment| segment.count).sum();
         let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let due = Due {
             at,
             windows: closed,
             change: OpenChange {
-                windows: signed(left.len()) - signed(panes.len()),
+                windows: signed(left.len()) - signed(segments.len()),
                 events: left_count.cast_signed() - self.count.cast_signed(),
             },
             next,
         };
         *self = Entry {
             count: left_count,
-            start: left.first().map_or(0, |pane| pane.span.start),
+            start: left.first().map_or(0, |segment| segment.span.start),
             end: next.unwrap_or_default(),
             state_version: self.state_version,
-            accumulator: SmallVec::from_vec(panes::encode(left)),
+            accumulator: SmallVec::from_vec(segments::encode(left)),
         };
         Some(due)
     }
@@ -506,17 +508,19 @@ impl Entry {
 impl Entry {
     /// Takes out the window that is due next, where each window is closed once and those before it are gone: what a key has besides is not
     /// looked at.
-    fn take_first(&mut self, stretches: Stretches) -> Due {
+    fn take_first(&mut self, sliding: Sliding) -> Due {
         let at = self.end;
         let span = Span {
-            start: stretches.start_of(at),
+            start: sliding.start_of(at),
             end: at,
         };
-        let held: Vec<Pane<'_>> = Panes::of(self).take_while(|pane| pane.span.start < at).collect();
-        let bytes: usize = held.iter().map(|pane| pane.encoded_bytes()).sum();
+        let held: Vec<Segment<'_>> = Segments::of(self)
+            .take_while(|segment| segment.span.start < at)
+            .collect();
+        let bytes: usize = held.iter().map(|segment| segment.encoded_bytes()).sum();
         let window = (!held.is_empty()).then(|| ClosedWindow::new(span, 0, &held));
-        let (panes_taken, events) = (held.len(), held.iter().map(|pane| pane.count).sum::<u64>());
-        let first = Panes::of(self).nth(panes_taken).map(|pane| pane.span);
+        let (segments_taken, events) = (held.len(), held.iter().map(|segment| segment.count).sum::<u64>());
+        let first = Segments::of(self).nth(segments_taken).map(|segment| segment.span);
         drop(held);
         self.accumulator.drain(..bytes);
         self.count -= events;
@@ -526,7 +530,7 @@ impl Entry {
             at,
             windows: window.into_iter().collect(),
             change: OpenChange {
-                windows: -i64::try_from(panes_taken).unwrap_or(i64::MAX),
+                windows: -i64::try_from(segments_taken).unwrap_or(i64::MAX),
                 events: -events.cast_signed(),
             },
             next: first.map(|first| first.end),
@@ -534,56 +538,56 @@ impl Entry {
     }
 }
 
-/// When the last window of a pane takes nothing in any more.
-fn forgotten_at(stretches: Stretches, pane: Span) -> i64 {
-    stretches.last_end(pane) + stretches.allowed_ms
+/// When the last window of a segment takes nothing in any more.
+fn forgotten_at(sliding: Sliding, segment: Span) -> i64 {
+    sliding.last_end(segment) + sliding.allowed_ms
 }
 
-/// When something is due of a pane next, behind `time`, by which it is not forgotten.
-fn next_due(stretches: Stretches, pane: Span, time: i64) -> i64 {
-    if pane.end > time {
-        return pane.end;
+/// When something is due of a segment next, behind `time`, by which it is not forgotten.
+fn next_due(sliding: Sliding, segment: Span, time: i64) -> i64 {
+    if segment.end > time {
+        return segment.end;
     }
-    let next = stretches.next_end(time);
-    if next <= stretches.last_end(pane) {
+    let next = sliding.next_end(time);
+    if next <= sliding.last_end(segment) {
         next
     } else {
-        forgotten_at(stretches, pane)
+        forgotten_at(sliding, segment)
     }
 }
 
-/// The windows of these panes that are finished at a time: the one that ends then, and those before it that late events have come to which
+/// The windows of these segments that are finished at a time: the one that ends then, and those before it that late events have come to which
 /// are seen from then on.
-fn due_stretches(stretches: Stretches, panes: &[Pane<'_>], at: i64) -> Vec<ClosedWindow> {
+fn due_sliding(sliding: Sliding, segments: &[Segment<'_>], at: i64) -> Vec<ClosedWindow> {
     let mut ends: BTreeSet<i64> = BTreeSet::new();
-    let first_seen = panes.iter().filter(|pane| pane.span.end == at);
-    for pane in first_seen.filter(|_| stretches.allowed_ms > 0) {
+    let first_seen = segments.iter().filter(|segment| segment.span.end == at);
+    for segment in first_seen.filter(|_| sliding.allowed_ms > 0) {
         let own = Span {
-            end: pane.span.start + stretches.pane_ms(),
-            ..pane.span
+            end: segment.span.start + sliding.segment_ms(),
+            ..segment.span
         };
-        let last = stretches.last_end(own).min(at - 1);
+        let last = sliding.last_end(own).min(at - 1);
         // Those before it take nothing in any more.
-        let first = stretches
+        let first = sliding
             .first_end(own)
-            .max(stretches.next_end(at - stretches.allowed_ms - 1));
-        let of_pane = std::iter::successors(Some(first), |end| Some(stretches.next_end(*end)));
-        ends.extend(of_pane.take_while(|end| *end <= last));
+            .max(sliding.next_end(at - sliding.allowed_ms - 1));
+        let of_segment = std::iter::successors(Some(first), |end| Some(sliding.next_end(*end)));
+        ends.extend(of_segment.take_while(|end| *end <= last));
     }
-    if stretches.next_end(at - 1) == at {
+    if sliding.next_end(at - 1) == at {
         ends.insert(at);
     }
     let window = |end: i64| {
         let span = Span {
-            start: stretches.start_of(end),
+            start: sliding.start_of(end),
             end,
         };
-        let is_in = |pane: &Pane<'_>| (span.start..end).contains(&pane.span.start) && pane.span.end <= at;
-        let held: Vec<Pane<'_>> = panes.iter().copied().filter(is_in).collect();
+        let is_in = |segment: &Segment<'_>| (span.start..end).contains(&segment.span.start) && segment.span.end <= at;
+        let held: Vec<Segment<'_>> = segments.iter().copied().filter(is_in).collect();
         // It was finished at its end, and whenever late events had come to it.
-        let times: BTreeSet<i64> = held.iter().map(|pane| pane.span.end.max(end)).collect();
-        let number = group_number(times.len().saturating_sub(1));
-        (!held.is_empty()).then(|| ClosedWindow::new(span, number, &held))
+        let times: BTreeSet<i64> = held.iter().map(|segment| segment.span.end.max(end)).collect();
+        let pane = group_number(times.len().saturating_sub(1));
+        (!held.is_empty()).then(|| ClosedWindow::new(span, pane, &held))
     };
     ends.into_iter().filter_map(window).collect()
 }

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::panes::ClosedWindow;
+use super::segments::ClosedWindow;
 use super::table::{Entry, Table};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Finish, Fold, StaleGroups, Windows};

@@ -46,9 +46,9 @@ impl<'a> PrintedEntry<'a> {
         };
         let is_timed = description.is_some_and(|description| description.has_windows_in_time(operator));
         let decoded = if is_timed {
-            Some(state::shown_panes(entry, |pane| {
-                let decoded = decode(pane.state_version, pane.accumulator);
-                decoded.unwrap_or_else(|| BASE64_STANDARD.encode(pane.accumulator).into())
+            Some(state::shown_segments(entry, |segment| {
+                let decoded = decode(segment.state_version, segment.accumulator);
+                decoded.unwrap_or_else(|| BASE64_STANDARD.encode(segment.accumulator).into())
             }))
         } else {
             decode(entry.state_version, &entry.accumulator)

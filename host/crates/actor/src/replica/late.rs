@@ -10,7 +10,7 @@ use dirigo_state::timed;
 impl Replica {
     /// What was taken, but for the events that are late whatever the state is.
     pub(super) fn without_late(&self, operator: &Operator, mut chunk: Chunk) -> Chunk {
-        let Some(windows @ TimeWindows::Stretches(_)) = operator.time_windows() else {
+        let Some(windows @ TimeWindows::Sliding(_)) = operator.time_windows() else {
             return chunk;
         };
         if self.is_closer || chunk.is_done {

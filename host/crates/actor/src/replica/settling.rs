@@ -21,7 +21,7 @@ use dirigo_engine::{Cause, Trap, Unopened};
 use dirigo_flow::{FailedWindow, Failure, wake_all};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::Rejection;
-use dirigo_state::{Entry, Layout, shown_panes};
+use dirigo_state::{Entry, Layout, shown_segments};
 
 /// Traps in a row after which an actor backs off: more than it takes to find one bad event in the largest batch.
 const BACKOFF_AFTER: u32 = 16;
@@ -253,8 +253,8 @@ impl Replica {
         };
         let accumulator = layout.and_then(|layout| match operator.time_windows() {
             None => decode(layout, entry.state_version, &entry.accumulator),
-            Some(_) => Some(shown_panes(entry, |pane| {
-                decode(layout, pane.state_version, pane.accumulator).unwrap_or_default()
+            Some(_) => Some(shown_segments(entry, |segment| {
+                decode(layout, segment.state_version, segment.accumulator).unwrap_or_default()
             })),
         });
         Some(StateBefore {

@@ -9,7 +9,7 @@ use dirigo_ground::windowing::bounded;
 
 /// The watermark of a source: its newest event time less its lateness, and never less than before.
 #[derive(Debug)]
-pub(super) struct EventTime {
+pub(super) struct SourceTime {
     lateness_ms: i64,
     watermark: Cell<Watermark>,
 }
@@ -19,7 +19,7 @@ pub(super) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-impl EventTime {
+impl SourceTime {
     /// Of a source whose events may come so late, and that has come to `watermark` before.
     pub(super) fn new(lateness: Duration, watermark: Watermark) -> Self {
         Self {
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn events_come_behind_what_was_read_before_them_less_the_lateness() {
-        let event_time = EventTime::new(Duration::from_millis(5), BEFORE_ALL);
+        let event_time = SourceTime::new(Duration::from_millis(5), BEFORE_ALL);
         let behind = event_time.pass(&[100, 95, 94, 110, 104, 105]);
         assert_eq!(behind.events(), [(2, 95), (4, 105)]);
         assert_eq!(event_time.watermark(), 105);
@@ -78,10 +78,10 @@ mod tests {
     #[test]
     fn times_at_the_ends_of_what_there_is_overflow_nothing() {
         let century = Duration::from_hours(876_000);
-        let event_time = EventTime::new(century, BEFORE_ALL);
+        let event_time = SourceTime::new(century, BEFORE_ALL);
         assert!(event_time.pass(&[i64::MIN, i64::MIN]).is_empty());
         assert!(event_time.watermark() > BEFORE_ALL);
-        let event_time = EventTime::new(Duration::ZERO, BEFORE_ALL);
+        let event_time = SourceTime::new(Duration::ZERO, BEFORE_ALL);
         let far = bounded(i64::MAX);
         assert_eq!(event_time.pass(&[i64::MAX, i64::MAX, 1 << 61, 0]).events(), [(3, far)]);
         assert!(

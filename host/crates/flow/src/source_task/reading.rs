@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::event_time::{EventTime, milliseconds};
+use super::event_time::{SourceTime, milliseconds};
 use super::{ABANDONED, AWAKE, ENDED, READING, SourceHandle};
 use crate::dead_letter::{DeadLetter, FailedEvent};
 use crate::dead_letters::DeadLetters;
@@ -84,7 +84,7 @@ pub struct SourceTask {
     parts: SourceTaskParts,
     /// Positions that earlier runs gave out of a source that counts from 1 in each run, since it cannot be read again.
     before: u64,
-    event_time: Option<EventTime>,
+    event_time: Option<SourceTime>,
     /// Whether other tenants wait for what it does.
     is_shared: bool,
     is_over: bool,
@@ -119,7 +119,7 @@ impl SourceTask {
             },
             event_time: parts.event_time.as_ref().map(|options| {
                 let watermark = source_handle.progress.read_watermark(source_handle.index);
-                EventTime::new(options.lateness, watermark)
+                SourceTime::new(options.lateness, watermark)
             }),
             source_handle,
             parts,

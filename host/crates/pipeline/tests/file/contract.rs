@@ -10,7 +10,7 @@ use super::{TestFolder, good, spec, with_operator, with_source};
 use dirigo_connect::{SinkSpec, SourceSpec, TimeUnit};
 use dirigo_connectors::file::{FileFormat, FileSpec, FolderSpec, LinesSpec, PartsSpec, Roll};
 use dirigo_connectors::generator::GeneratorSpec;
-use dirigo_ground::windowing::{Stretches, TimeWindows};
+use dirigo_ground::windowing::{Sliding, TimeWindows};
 use dirigo_pipeline::*;
 
 /// The pipeline file of the contract, with a test case written out.
@@ -215,8 +215,8 @@ fn windows_in_time_are_what_they_are_said_to_be() {
         let operator = format!("component = \"builtin:reduce\"\nwindow = {window}");
         good(&with_operator(&operator)).pipeline.operators[0].window
     };
-    let stretches = |length_ms, every_ms, offset_ms| {
-        Some(Window::Time(TimeWindows::Stretches(Stretches {
+    let sliding = |length_ms, every_ms, offset_ms| {
+        Some(Window::Time(TimeWindows::Sliding(Sliding {
             length_ms,
             every_ms,
             offset_ms,
@@ -224,16 +224,16 @@ fn windows_in_time_are_what_they_are_said_to_be() {
             allowed_ms: 0,
         })))
     };
-    assert_eq!(window("{ tumbling = \"1m\" }"), stretches(60_000, 60_000, 0));
+    assert_eq!(window("{ tumbling = \"1m\" }"), sliding(60_000, 60_000, 0));
     assert_eq!(
         window("{ tumbling = \"1d\", offset = \"2h\" }"),
-        stretches(86_400_000, 86_400_000, 7_200_000)
+        sliding(86_400_000, 86_400_000, 7_200_000)
     );
     assert_eq!(
         window("{ sliding = \"10m\", every = \"1m\", offset = \"1s\" }"),
-        stretches(600_000, 60_000, 1_000)
+        sliding(600_000, 60_000, 1_000)
     );
-    let months = |months| Some(Window::Time(TimeWindows::Stretches(Stretches::of_months(months))));
+    let months = |months| Some(Window::Time(TimeWindows::Sliding(Sliding::of_months(months))));
     assert_eq!(window("{ tumbling = \"1month\" }"), months(1));
     assert_eq!(window("{ tumbling = \"3 months\" }"), months(3));
     assert_eq!(window("{ tumbling = \"1y\" }"), months(12));

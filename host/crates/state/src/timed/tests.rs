@@ -90,12 +90,15 @@ fn close(table: &mut Table, windows: TimeWindows, watermark: i64, closed: &mut V
         let taken = table.take_due(key, windows, watermark, true).expect("it is due");
         assert_eq!(taken.at, end);
         for window in taken.windows {
-            let mut events: Vec<u8> = window.panes().flat_map(|pane| pane.accumulator.to_vec()).collect();
+            let mut events: Vec<u8> = window
+                .segments()
+                .flat_map(|segment| segment.accumulator.to_vec())
+                .collect();
             events.sort_unstable();
             assert_eq!(window.count, events.len() as u64);
             let again = ClosedWindow::decode(&window.encode());
             assert_eq!(again.as_ref(), Some(&window));
-            closed.push((taken.at, key[0], window.span.end, window.number, events));
+            closed.push((taken.at, key[0], window.span.end, window.pane, events));
         }
         due.extend(
             taken
@@ -112,16 +115,15 @@ fn close(table: &mut Table, windows: TimeWindows, watermark: i64, closed: &mut V
 /// The same by looking at every event and window.
 fn searched(events: &[Event], windows: TimeWindows) -> (Vec<Closed>, usize) {
     match windows {
-        TimeWindows::Stretches(stretches) => {
+        TimeWindows::Sliding(sliding) => {
             // By end and key, the events with the times from which they are seen.
             let mut found: BTreeMap<(i64, u8), Vec<(i64, u8)>> = BTreeMap::new();
             let mut late = 0;
             for event in events {
-                let ends =
-                    (-700..700).map(|number| stretches.offset_ms + number * stretches.every_ms + stretches.length_ms);
-                let holding = ends.filter(|end| end - stretches.length_ms <= event.time && event.time < *end);
+                let ends = (-700..700).map(|number| sliding.offset_ms + number * sliding.every_ms + sliding.length_ms);
+                let holding = ends.filter(|end| end - sliding.length_ms <= event.time && event.time < *end);
                 let open: Vec<i64> = holding
-                    .filter(|end| end + stretches.allowed_ms > event.watermark)
+                    .filter(|end| end + sliding.allowed_ms > event.watermark)
                     .collect();
                 late += usize::from(open.is_empty());
                 for end in open {
@@ -183,7 +185,7 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let every_ms = 1 + random.below(7);
         let windows = if random.below(2) == 0 {
-            TimeWindows::Stretches(Stretches {
+            TimeWindows::Sliding(Sliding {
                 length_ms: every_ms * (1 + random.below(3)) + random.below(2) * (every_ms - 1),
                 every_ms,
                 offset_ms: random.below(every_ms),
@@ -220,7 +222,7 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
             let next_batch = batch(next);
             let late = late(&next_batch, windows);
             match windows {
-                TimeWindows::Stretches(_) => {
+                TimeWindows::Sliding(_) => {
                     late_events += late.len();
                     let kept = (0..).zip(next).filter(|(place, _)| !late.contains(place));
                     let kept: Vec<Event> = kept.map(|(_, event)| *event).collect();

@@ -1,6 +1,6 @@
 //! Several accumulators of a group or window become one before it is folded or finished.
 //!
-//! Sessions that an event joins have one each, and so have the panes of a sliding window. Neighbours are merged pair by pair, those of all
+//! Sessions that an event joins have one each, and so have the segments of a sliding window. Neighbours are merged pair by pair, those of all
 //! groups in one call, then what that made, and so on: as many calls as the most accumulators of a group can be halved.
 
 use std::sync::Arc;

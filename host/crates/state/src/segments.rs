@@ -1,8 +1,8 @@
 //! The open windows in time of one key, as its entry keeps them.
 //!
-//! They stand in the entry's accumulator, by their starts: sessions by themselves, other windows as the panes that they share. The end of
-//! a pane is that of the first window which its events are in: mostly that is the first one that the pane is in; events that came too late
-//! for it have a pane of their own, with a later end. Of each:
+//! They stand in the entry's accumulator, by their starts: sessions by themselves, other windows as the segments that they share. The end of
+//! a segment is that of the first window which its events are in: mostly that is the first one that the segment is in; events that came too late
+//! for it have a segment of their own, with a later end. Of each:
 //!
 //! ```text
 //! start i64 | end i64 | events u64 | state version u32 | length u32 | accumulator | length u32
@@ -27,7 +27,7 @@ const TAIL: usize = 4;
 
 /// A stretch of time whose events of a key have one accumulator: a session, or what windows share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pane<'a> {
+pub struct Segment<'a> {
     /// From its start to the end of the first window that it is in.
     pub span: Span,
     /// How many events.
@@ -38,7 +38,7 @@ pub struct Pane<'a> {
     pub accumulator: &'a [u8],
 }
 
-impl Pane<'_> {
+impl Segment<'_> {
     /// The bytes that it takes besides its accumulator.
     pub(super) const OVERHEAD_BYTES: usize = HEAD + TAIL;
 
@@ -62,11 +62,11 @@ impl Pane<'_> {
     }
 }
 
-/// Panes in the bytes of an accumulator. What is damaged ends them.
+/// Segments in the bytes of an accumulator. What is damaged ends them.
 #[derive(Clone, Copy, Debug)]
-pub struct Panes<'a>(&'a [u8]);
+pub struct Segments<'a>(&'a [u8]);
 
-impl<'a> Panes<'a> {
+impl<'a> Segments<'a> {
     /// Those of an entry of an operator with windows in time.
     #[must_use]
     pub fn of(entry: &'a Entry) -> Self {
@@ -83,9 +83,9 @@ impl<'a> Panes<'a> {
     pub(super) fn place_of(self, span: Span) -> Result<Range<usize>, usize> {
         let mut end = self.0.len();
         let mut rest = Self(self.0);
-        while let Some(pane) = rest.last() {
-            let from = rest.0.len() - HEAD - pane.accumulator.len() - TAIL;
-            match pane.span.cmp(&span) {
+        while let Some(segment) = rest.last() {
+            let from = rest.0.len() - HEAD - segment.accumulator.len() - TAIL;
+            match segment.span.cmp(&span) {
                 std::cmp::Ordering::Equal => return Ok(from..end),
                 std::cmp::Ordering::Less => return Err(end),
                 std::cmp::Ordering::Greater => {}
@@ -97,39 +97,40 @@ impl<'a> Panes<'a> {
     }
 
     /// The one of this time.
-    pub(super) fn get(self, span: Span) -> Option<Pane<'a>> {
+    pub(super) fn get(self, span: Span) -> Option<Segment<'a>> {
         let range = self.place_of(span).ok()?;
         Self(&self.0[range]).next()
     }
 
     /// The last one.
-    pub(super) fn last(self) -> Option<Pane<'a>> {
+    pub(super) fn last(self) -> Option<Segment<'a>> {
         let (rest, length) = self.0.split_last_chunk()?;
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
         let from = rest.len().checked_sub(length)?.checked_sub(HEAD)?;
         Self(&self.0[from..]).next()
     }
 
-    /// Whether they are panes from end to end, as much as one can tell.
+    /// Whether they are segments from end to end, as much as one can tell.
     #[must_use]
     pub fn are_sound(self) -> bool {
         let mut rest = self;
         let mut last: Option<Span> = None;
-        while let Some(pane) = rest.next() {
-            let rises = last.is_none_or(|last| last < pane.span);
-            if !rises || pane.span.end <= pane.span.start || pane.count == 0 || pane.accumulator.is_empty() {
+        while let Some(segment) = rest.next() {
+            let rises = last.is_none_or(|last| last < segment.span);
+            if !rises || segment.span.end <= segment.span.start || segment.count == 0 || segment.accumulator.is_empty()
+            {
                 return false;
             }
-            last = Some(pane.span);
+            last = Some(segment.span);
         }
         rest.0.is_empty() && !self.0.is_empty()
     }
 }
 
-impl<'a> Iterator for Panes<'a> {
-    type Item = Pane<'a>;
+impl<'a> Iterator for Segments<'a> {
+    type Item = Segment<'a>;
 
-    fn next(&mut self) -> Option<Pane<'a>> {
+    fn next(&mut self) -> Option<Segment<'a>> {
         let (start, rest) = self.0.split_first_chunk()?;
         let (end, rest) = rest.split_first_chunk()?;
         let (count, rest) = rest.split_first_chunk()?;
@@ -138,7 +139,7 @@ impl<'a> Iterator for Panes<'a> {
         let (accumulator, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
         let (_, rest) = rest.split_first_chunk::<TAIL>()?;
         self.0 = rest;
-        Some(Pane {
+        Some(Segment {
             span: Span {
                 start: i64::from_le_bytes(*start),
                 end: i64::from_le_bytes(*end),
@@ -158,36 +159,36 @@ pub struct ClosedWindow {
     /// How many events it has.
     pub count: u64,
     /// How often it was finished before.
-    pub number: u32,
-    panes: SmallVec<[u8; 32]>,
+    pub pane: u32,
+    segments: SmallVec<[u8; 32]>,
 }
 
 impl ClosedWindow {
-    /// One of these panes, at least one.
-    pub(super) fn new(span: Span, number: u32, panes: &[Pane<'_>]) -> Self {
+    /// One of these segments, at least one.
+    pub(super) fn new(span: Span, pane: u32, segments: &[Segment<'_>]) -> Self {
         Self {
             span,
-            count: panes.iter().map(|pane| pane.count).sum(),
-            number,
-            panes: encode(panes.iter().copied()).into(),
+            count: segments.iter().map(|segment| segment.count).sum(),
+            pane,
+            segments: encode(segments.iter().copied()).into(),
         }
     }
 
-    /// Its panes.
+    /// Its segments.
     #[must_use]
-    pub fn panes(&self) -> Panes<'_> {
-        Panes(&self.panes)
+    pub fn segments(&self) -> Segments<'_> {
+        Segments(&self.segments)
     }
 
-    /// Its bytes, on its way: laid out as an entry, with its number in place of a state version.
+    /// Its bytes, on its way: laid out as an entry, with its pane in place of a state version.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let entry = Entry {
             count: self.count,
             start: self.span.start,
             end: self.span.end,
-            state_version: self.number,
-            accumulator: self.panes.clone(),
+            state_version: self.pane,
+            accumulator: self.segments.clone(),
         };
         entry.encode()
     }
@@ -202,21 +203,23 @@ impl ClosedWindow {
                 end: entry.end,
             },
             count: entry.count,
-            number: entry.state_version,
-            panes: entry.accumulator,
+            pane: entry.state_version,
+            segments: entry.accumulator,
         };
-        Some(window).filter(|window| window.panes().are_sound())
+        Some(window).filter(|window| window.segments().are_sound())
     }
 }
 
 impl Entry {
     /// The accumulators of an operator's entry, each with the state version that it was written by: that of its window, or those of its
-    /// panes where windows are of time.
+    /// segments where windows are of time.
     #[must_use]
     pub fn accumulators(&self, is_timed: bool) -> Vec<(u32, &[u8])> {
         if is_timed {
-            let panes = Panes::of(self);
-            panes.map(|pane| (pane.state_version, pane.accumulator)).collect()
+            let segments = Segments::of(self);
+            segments
+                .map(|segment| (segment.state_version, segment.accumulator))
+                .collect()
         } else {
             vec![(self.state_version, &self.accumulator)]
         }
@@ -225,43 +228,43 @@ impl Entry {
     /// The entry with others in place of [these](Self::accumulators), as many and in their order, all written by `state_version`.
     #[must_use]
     pub fn with_accumulators(&self, is_timed: bool, accumulators: &[Vec<u8>], state_version: u32) -> Self {
-        let panes = |accumulators: &[Vec<u8>]| {
-            let panes = Panes::of(self).zip(accumulators);
-            encode(panes.map(|(pane, accumulator)| Pane {
+        let segments = |accumulators: &[Vec<u8>]| {
+            let segments = Segments::of(self).zip(accumulators);
+            encode(segments.map(|(segment, accumulator)| Segment {
                 state_version,
                 accumulator,
-                ..pane
+                ..segment
             }))
         };
         Self {
             state_version,
             accumulator: match accumulators {
                 [only] if !is_timed => only.as_slice().into(),
-                several => panes(several).into(),
+                several => segments(several).into(),
             },
             ..self.clone()
         }
     }
 }
 
-/// The panes of an entry as JSON: of each its `start`, `end`, `count` and `accumulator`, as `show` has it.
+/// The segments of an entry as JSON: of each its `start`, `end`, `count` and `accumulator`, as `show` has it.
 #[must_use]
-pub fn shown(entry: &Entry, mut show: impl FnMut(Pane<'_>) -> Value) -> Value {
-    let pane = |pane: Pane<'_>| {
+pub fn shown(entry: &Entry, mut show: impl FnMut(Segment<'_>) -> Value) -> Value {
+    let segment = |segment: Segment<'_>| {
         json!({
-            "start": pane.span.start,
-            "end": pane.span.end,
-            "count": pane.count,
-            "accumulator": show(pane),
+            "start": segment.span.start,
+            "end": segment.span.end,
+            "count": segment.count,
+            "accumulator": show(segment),
         })
     };
-    Value::Array(Panes::of(entry).map(pane).collect())
+    Value::Array(Segments::of(entry).map(segment).collect())
 }
 
-/// Bytes of panes, in order.
-pub(super) fn encode<'a>(panes: impl IntoIterator<Item = Pane<'a>>) -> Vec<u8> {
+/// Bytes of segments, in order.
+pub(super) fn encode<'a>(segments: impl IntoIterator<Item = Segment<'a>>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    panes.into_iter().for_each(|pane| pane.encode_into(&mut bytes));
+    segments.into_iter().for_each(|segment| segment.encode_into(&mut bytes));
     bytes
 }
 
@@ -269,8 +272,8 @@ pub(super) fn encode<'a>(panes: impl IntoIterator<Item = Pane<'a>>) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn pane(start: i64, accumulator: &[u8]) -> Pane<'_> {
-        Pane {
+    fn segment(start: i64, accumulator: &[u8]) -> Segment<'_> {
+        Segment {
             span: Span { start, end: start + 10 },
             count: 3,
             state_version: 2,
@@ -279,35 +282,35 @@ mod tests {
     }
 
     #[test]
-    fn panes_are_found_from_both_ends() {
-        let all = [pane(-10, b"a"), pane(0, b"longer"), pane(20, b"c")];
+    fn segments_are_found_from_both_ends() {
+        let all = [segment(-10, b"a"), segment(0, b"longer"), segment(20, b"c")];
         let bytes = encode(all);
-        let panes = Panes(&bytes);
-        assert!(panes.eq(all));
-        assert_eq!(panes.last(), Some(all[2]));
+        let segments = Segments(&bytes);
+        assert!(segments.eq(all));
+        assert_eq!(segments.last(), Some(all[2]));
         for expected in all {
-            assert_eq!(panes.get(expected.span), Some(expected));
+            assert_eq!(segments.get(expected.span), Some(expected));
         }
-        let at = |start| pane(start, b"").span;
-        assert_eq!(panes.get(at(10)), None);
-        assert_eq!(panes.place_of(at(10)), Err(encode(all[..2].iter().copied()).len()));
+        let at = |start| segment(start, b"").span;
+        assert_eq!(segments.get(at(10)), None);
+        assert_eq!(segments.place_of(at(10)), Err(encode(all[..2].iter().copied()).len()));
         assert_eq!(
-            (panes.place_of(at(-50)), panes.place_of(at(90))),
+            (segments.place_of(at(-50)), segments.place_of(at(90))),
             (Err(0), Err(bytes.len()))
         );
-        assert_eq!(Panes(&[]).place_of(at(7)), Err(0));
-        assert!(panes.are_sound());
+        assert_eq!(Segments(&[]).place_of(at(7)), Err(0));
+        assert!(segments.are_sound());
     }
 
     #[test]
     fn what_was_cut_off_is_not_sound() {
-        let bytes = encode([pane(0, b"a"), pane(20, b"c")]);
-        let whole = encode([pane(0, b"a")]).len();
+        let bytes = encode([segment(0, b"a"), segment(20, b"c")]);
+        let whole = encode([segment(0, b"a")]).len();
         for length in (0..bytes.len()).filter(|length| *length != whole) {
-            assert!(!Panes(&bytes[..length]).are_sound(), "{length} bytes");
+            assert!(!Segments(&bytes[..length]).are_sound(), "{length} bytes");
         }
         assert!(
-            !Panes(&encode([pane(20, b"c"), pane(0, b"a")])).are_sound(),
+            !Segments(&encode([segment(20, b"c"), segment(0, b"a")])).are_sound(),
             "they rise"
         );
     }
