@@ -84,29 +84,15 @@ impl Assembled {
         let (event_sinks, unstarted) = event_sinks(&pipeline, &quota);
         let progress_board = Arc::<ProgressBoard>::default();
         let signals: Vec<Arc<Signal>> = pipeline.sources.iter().map(|_| Arc::default()).collect();
-        let ordered = in_order(&pipeline, &event_sinks);
-        let progress = Progress::with_windows(
-            signals.clone(),
-            lines.timed().count(),
-            Box::new(ProgressForwarder(progress_board.clone())),
-            !ordered.is_empty(),
-        );
-        progress_board.ordered.get_or_init(|| ordered);
-
+        let progress = progress(&pipeline, &lines, &event_sinks, &signals, &progress_board);
         let wanted = projection::of_sources(&pipeline, &components);
         let workers = host.options.workers;
         let (operators, source_edges) = wiring::connect(&pipeline, &context, components, &event_sinks, workers);
         let time = Arc::new(EventTime::new(&pipeline, &lines, &operators, &progress));
         progress_board.time.get_or_init(|| time.clone());
-        let are_timed = lines.are_timed(&pipeline);
-        let sinks = sink_tasks(
-            &pipeline,
-            &context,
-            unstarted,
-            connectors.sinks,
-            &progress,
-            lines.into_sinks,
-        );
+        let event_times = event_times(&pipeline, &lines.are_timed(&pipeline), &time);
+        let (into_sinks, own_lines) = (lines.into_sinks, lines.own);
+        let sinks = sink_tasks(&pipeline, &context, unstarted, connectors.sinks, &progress, into_sinks);
         let recovery = Recovery {
             progress: &progress,
             operators: &operators,
@@ -118,22 +104,16 @@ impl Assembled {
         let resumed = recovery.restore(connectors.recovered_batches);
         let source_handles = source_handles(&pipeline, connectors.sources, signals, &progress);
         limit_dead_letters(&pipeline, &context, &source_handles, resumed.values().sum());
-        let source_tasks = source_tasks(
-            &context,
-            &source_handles,
-            &source_edges,
-            wanted,
-            event_times(&pipeline, &are_timed, &time),
-            &pipeline,
-            connectors.batch_events,
-        );
+        let batch_events = connectors.batch_events;
+        let parts = source_edges.iter().zip(wanted).zip(event_times);
+        let source_tasks = source_tasks(&context, &pipeline, &source_handles, parts, batch_events);
         let local = LocalParts {
             context: context.clone(),
             operators: operators.clone(),
             source_handles: source_handles.clone(),
             event_sinks: event_sinks.clone(),
             progress: progress.clone(),
-            own_lines: lines.own,
+            own_lines,
             closed_windows: closed_windows.clone(),
             cut_at: Mutex::default(),
             copies: Mutex::default(),
@@ -230,6 +210,21 @@ impl Assembled {
     }
 }
 
+/// How far the lines of a pipeline have come, which it tells `board` of.
+fn progress(
+    pipeline: &Pipeline,
+    lines: &Lines,
+    event_sinks: &[Arc<EventSink>],
+    signals: &[Arc<Signal>],
+    board: &Arc<ProgressBoard>,
+) -> Arc<Progress> {
+    let ordered = in_order(pipeline, event_sinks);
+    let keeps_order = !ordered.is_empty();
+    board.ordered.get_or_init(|| ordered);
+    let listener = Box::new(ProgressForwarder(board.clone()));
+    Progress::with_windows(signals.to_vec(), lines.timed().count(), listener, keeps_order)
+}
+
 /// The ends that operators send to, and what becomes their tasks.
 fn event_sinks(pipeline: &Pipeline, quota: &Arc<Quota>) -> (Vec<Arc<EventSink>>, Vec<UnstartedSink>) {
     let sinks = pipeline.sinks.iter();
@@ -307,22 +302,15 @@ fn sink_tasks(
     sinks.map(task).collect()
 }
 
-fn source_tasks(
+fn source_tasks<'a>(
     context: &PipelineContext,
-    source_handles: &[Arc<SourceHandle>],
-    edges: &[Arc<Vec<Edge>>],
-    wanted: Vec<Projection>,
-    event_times: Vec<Option<EventTimeOptions>>,
     pipeline: &Pipeline,
+    source_handles: &[Arc<SourceHandle>],
+    parts: impl Iterator<Item = ((&'a Arc<Vec<Edge>>, Projection), Option<EventTimeOptions>)>,
     batch_events: usize,
 ) -> Vec<SourceTask> {
-    let all = source_handles
-        .iter()
-        .zip(edges)
-        .zip(wanted)
-        .zip(event_times)
-        .zip(&pipeline.sources);
-    all.map(|((((source_handle, edges), wanted), event_time), options)| {
+    let all = source_handles.iter().zip(&pipeline.sources).zip(parts);
+    all.map(|((source_handle, options), ((edges, wanted), event_time))| {
         source_handle.task(SourceTaskParts {
             wanted,
             event_time,

@@ -47,7 +47,7 @@ pub enum Phase {
     /// The pipeline was cut, and goes on.
     Cut(Cut),
     /// Every part of the moment is there, and what sinks wrote before it is durable.
-    Prepared(PreparedCheckpoint),
+    Prepared(Box<PreparedCheckpoint>),
     /// The store has this epoch; readers have yet to see it.
     Committed(Epoch),
 }
@@ -99,8 +99,8 @@ impl Checkpoints {
     pub fn advance(&self, phase: Phase) -> Result<Option<Phase>, Failure> {
         Ok(match phase {
             Phase::Due => Some(Phase::Cut(self.cut()?)),
-            Phase::Cut(cut) => Some(Phase::Prepared(self.prepare(&cut)?)),
-            Phase::Prepared(moment) => Some(Phase::Committed(self.commit(moment)?)),
+            Phase::Cut(cut) => Some(Phase::Prepared(Box::new(self.prepare(&cut)?))),
+            Phase::Prepared(moment) => Some(Phase::Committed(self.commit(*moment)?)),
             Phase::Committed(epoch) => {
                 self.publish(epoch)?;
                 None

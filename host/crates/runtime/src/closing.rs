@@ -80,7 +80,7 @@ impl Closing {
 
     /// Puts windows on their way that a watermark has closed.
     pub(super) async fn go_on_in_time(&mut self, graph: &Arc<Graph>) {
-        self.run_apart(graph, |closing, graph| closing.begin_due(graph)).await;
+        self.run_apart(graph, Self::begin_due).await;
     }
 
     /// Puts the next windows on their way, now that nothing else is. `false` where there are none: that was the end.

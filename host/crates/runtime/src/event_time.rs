@@ -195,7 +195,7 @@ impl EventTime {
     }
 
     /// Has sources hold nobody back that were silent for long enough.
-    pub(super) fn rest_silent(&self, graph: &Graph) {
+    pub(super) fn rest_silent(graph: &Graph) {
         let now_ns = graph.context.clock.now_ns();
         for (source, handle) in graph.pipeline.sources.iter().zip(&graph.source_handles) {
             if let Some(idle) = source.idle {

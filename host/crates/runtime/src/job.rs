@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::checkpoint::Checkpointer;
 use super::closing::Closing;
+use super::event_time::EventTime;
 use super::graph::{Ended, Graph};
 use super::status::Monitor;
 use dirigo_actor::Operator;
@@ -163,7 +164,7 @@ async fn run_to_end(graph: Arc<Graph>, control: Control, mut closing: Closing, m
                 }
             }
             () = graph.progress_board.due.notified() => closing.go_on_in_time(&graph).await,
-            () = tick(&mut idle_ticks) => graph.time.rest_silent(&graph),
+            () = tick(&mut idle_ticks) => EventTime::rest_silent(&graph),
             () = graph.context.failure_latch.failed() => {
                 control.stop();
                 drop_everything(&graph).await;

@@ -63,7 +63,7 @@ impl Segment<'_> {
 }
 
 /// Segments in the bytes of an accumulator. What is damaged ends them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Segments<'a>(&'a [u8]);
 
 impl<'a> Segments<'a> {
@@ -80,10 +80,10 @@ impl<'a> Segments<'a> {
     }
 
     /// Where the one of this time is, or where it would be.
-    pub(super) fn place_of(self, span: Span) -> Result<Range<usize>, usize> {
+    pub(super) fn place_of(&self, span: Span) -> Result<Range<usize>, usize> {
         let mut end = self.0.len();
         let mut rest = Self(self.0);
-        while let Some(segment) = rest.last() {
+        while let Some(segment) = rest.newest() {
             let from = rest.0.len() - HEAD - segment.accumulator.len() - TAIL;
             match segment.span.cmp(&span) {
                 std::cmp::Ordering::Equal => return Ok(from..end),
@@ -97,13 +97,13 @@ impl<'a> Segments<'a> {
     }
 
     /// The one of this time.
-    pub(super) fn get(self, span: Span) -> Option<Segment<'a>> {
+    pub(super) fn get(&self, span: Span) -> Option<Segment<'a>> {
         let range = self.place_of(span).ok()?;
         Self(&self.0[range]).next()
     }
 
     /// The last one.
-    pub(super) fn last(self) -> Option<Segment<'a>> {
+    pub(super) fn newest(&self) -> Option<Segment<'a>> {
         let (rest, length) = self.0.split_last_chunk()?;
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
         let from = rest.len().checked_sub(length)?.checked_sub(HEAD)?;
@@ -112,10 +112,10 @@ impl<'a> Segments<'a> {
 
     /// Whether they are segments from end to end, as much as one can tell.
     #[must_use]
-    pub fn are_sound(self) -> bool {
-        let mut rest = self;
+    pub fn are_sound(&self) -> bool {
+        let mut rest = self.clone();
         let mut last: Option<Span> = None;
-        while let Some(segment) = rest.next() {
+        for segment in rest.by_ref() {
             let rises = last.is_none_or(|last| last < segment.span);
             if !rises || segment.span.end <= segment.span.start || segment.count == 0 || segment.accumulator.is_empty()
             {
@@ -286,8 +286,8 @@ mod tests {
         let all = [segment(-10, b"a"), segment(0, b"longer"), segment(20, b"c")];
         let bytes = encode(all);
         let segments = Segments(&bytes);
-        assert!(segments.eq(all));
-        assert_eq!(segments.last(), Some(all[2]));
+        assert!(segments.clone().eq(all));
+        assert_eq!(segments.newest(), Some(all[2]));
         for expected in all {
             assert_eq!(segments.get(expected.span), Some(expected));
         }

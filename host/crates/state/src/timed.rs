@@ -159,7 +159,7 @@ pub fn is_late(table: &Table, batch: &Batch, event: usize, gap_ms: i64) -> bool 
 #[derive(Default)]
 struct Groups {
     touched: Vec<Touched>,
-    groups: Vec<Group>,
+    all: Vec<Group>,
     /// Of each group the one that it was joined to, or itself.
     into: Vec<u32>,
     /// Bytes that the turn is handed, and those that are looked through or moved for it: both take time in which nobody else runs.
@@ -172,7 +172,7 @@ impl Groups {
         let known = &self.touched[touched].known;
         if let Some((_, Some(group))) = known.iter().rev().find(|(span, _)| *span == segment) {
             let group = *group;
-            self.groups[group as usize].added += 1;
+            self.all[group as usize].added += 1;
             return Some(group);
         }
         let segments = Segments::of(entry);
@@ -242,7 +242,7 @@ impl Groups {
                 key_bytes: entry.accumulator.len(),
             })
         });
-        let of = &mut self.groups[group as usize];
+        let of = &mut self.all[group as usize];
         of.added += 1;
         of.span = span;
         let known = &mut self.touched[touched].known;
@@ -252,7 +252,7 @@ impl Groups {
     }
 
     fn has_room_for(&mut self, bytes: usize) -> bool {
-        let has_room = self.bytes + bytes <= HANDED_BYTES_MAX || self.groups.is_empty();
+        let has_room = self.bytes + bytes <= HANDED_BYTES_MAX || self.all.is_empty();
         if has_room {
             self.bytes += bytes;
         }
@@ -260,17 +260,17 @@ impl Groups {
     }
 
     fn push(&mut self, group: Group) -> u32 {
-        let number = group_number(self.groups.len());
-        self.groups.push(group);
+        let number = group_number(self.all.len());
+        self.all.push(group);
         self.into.push(number);
         number
     }
 
     /// Joins the events of two groups.
     fn join(&mut self, group: u32, other: u32) -> u32 {
-        let joined = &mut self.groups[other as usize];
+        let joined = &mut self.all[other as usize];
         let (added, resumes) = (std::mem::take(&mut joined.added), std::mem::take(&mut joined.resumes));
-        let of = &mut self.groups[group as usize];
+        let of = &mut self.all[group as usize];
         of.added += added;
         of.resumes.extend(resumes);
         of.resumes.sort_unstable();
@@ -280,7 +280,7 @@ impl Groups {
 
     /// The groups that were joined to no other; and for each group the number of the one that its events are in.
     fn into_plan(self, state_version: u32) -> (Plan, Vec<u32>) {
-        let Self { groups, into, .. } = self;
+        let Self { all: groups, into, .. } = self;
         let mut numbers = vec![0; groups.len()];
         let mut kept = Vec::with_capacity(groups.len());
         for (number, group) in groups.into_iter().enumerate() {
@@ -309,8 +309,7 @@ impl Plan {
     fn accumulators(&self, table: &Table) -> (Column, Option<Vec<u32>>) {
         let mut column = Column::with_capacity(self.groups.len(), 0);
         for group in &self.groups {
-            self.resumed(table, group)
-                .for_each(|segment| column.push(segment.accumulator));
+            Self::resumed(table, group).for_each(|segment| column.push(segment.accumulator));
             if group.resumes.is_empty() {
                 column.push(&[]);
             }
@@ -320,7 +319,7 @@ impl Plan {
         (column, are_several.then(|| numbers().collect()))
     }
 
-    fn resumed<'a>(&self, table: &'a Table, group: &'a Group) -> impl Iterator<Item = Segment<'a>> + use<'a> {
+    fn resumed<'a>(table: &'a Table, group: &'a Group) -> impl Iterator<Item = Segment<'a>> + use<'a> {
         let segments = Segments::of(&table.slot(group.slot).entry);
         group.resumes.iter().map(move |span| {
             segments
@@ -334,7 +333,7 @@ impl Plan {
         let mut by_version: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         let mut place = 0;
         for group in &self.groups {
-            for segment in self.resumed(table, group) {
+            for segment in Self::resumed(table, group) {
                 if segment.state_version != self.state_version {
                     by_version.entry(segment.state_version).or_default().push(place);
                 }
