@@ -101,6 +101,15 @@ impl Sliding {
         one
     }
 
+    /// How many windows an event is in, at most.
+    #[must_use]
+    pub fn overlaps(self) -> i64 {
+        if self.months > 0 {
+            return 1;
+        }
+        self.length_ms / self.every_ms + i64::from(self.length_ms % self.every_ms > 0)
+    }
+
     /// Whether its windows lie end to end and take no late events in: then each is one segment, and is closed once.
     #[must_use]
     pub fn is_simple(self) -> bool {

@@ -268,12 +268,23 @@ fn time_windows(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option
     Some(TimeWindows::Sliding(Sliding { offset_ms, ..sliding }))
 }
 
+/// Windows that one late event may finish again: each with all that it holds, at one time.
+const OVERLAPS_MAX: i64 = 100;
+
 /// The window, with how long it takes late events in after its end.
 fn allowed_lateness(raw: &raw::Operator, window: Option<Window>, validation: &mut Validation<'_>) -> Option<Window> {
     let Some(at) = raw.allowed_lateness.given() else {
         return window;
     };
     let problem = match window? {
+        Window::Time(TimeWindows::Sliding(sliding)) if sliding.overlaps() > OVERLAPS_MAX => {
+            let overlaps = sliding.overlaps();
+            Diagnostic::error("too many windows overlap for `allowed_lateness`")
+                .at(at.place, format!("a late event would finish {overlaps} windows again"))
+                .help(format!(
+                    "at most {OVERLAPS_MAX} may: let `every` be longer, or the `lateness` of the source"
+                ))
+        }
         Window::Time(TimeWindows::Sliding(sliding)) => {
             let allowed_ms = ms("allowed_lateness", at, validation)?;
             return Some(Window::Time(TimeWindows::Sliding(Sliding { allowed_ms, ..sliding })));

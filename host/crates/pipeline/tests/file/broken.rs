@@ -242,6 +242,9 @@ facts! {
         => ["`2months` is in months or years"];
     count_windows_take_no_late_events: builtin("reduce", "window = { count = 5 }\nallowed_lateness = \"1m\"")
         => ["count windows have no `allowed_lateness`", "no event is late for them"];
+    windows_that_overlap_often_take_no_late_events:
+        builtin("reduce", "window = { sliding = \"1h\", every = \"1s\" }\nallowed_lateness = \"1m\"")
+        => ["too many windows overlap", "would finish 3600 windows again", "at most 100"];
     sessions_take_no_late_events: builtin("reduce", "window = { session = \"1m\" }\nallowed_lateness = \"1m\"")
         => ["sessions have no `allowed_lateness` in this version", "let the `lateness` of the source be longer"];
     a_map_takes_no_late_events: builtin("map", "allowed_lateness = \"1m\"")
