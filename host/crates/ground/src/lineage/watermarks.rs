@@ -110,7 +110,8 @@ impl Progress {
         state.time.before_end.max(state.time.passed_by)
     }
 
-    /// How far event time has come of all that is done with on these lines: of those that hold it back, the least. `None` where none does.
+    /// How far event time has come of all that is done with on these lines: of those that hold it back, the least; of all of them, where none
+    /// does. `None` of no lines.
     ///
     /// A line of windows holds time back while its operator has windows open, something is on the line, or one of the lines that come to the
     /// operator holds time back. Where only idle lines are not at their end, the end counts as where the others had come to before it: more
@@ -149,9 +150,15 @@ impl Progress {
             least = Some(least.map_or(own, |least: Watermark| least.min(own)));
             before_end = before_end.max(state.time.before_end);
         }
-        let watermark = match least? {
-            AFTER_ALL if !passed_by.is_empty() => before_end,
-            least => least,
+        let Some(least) = least else {
+            // Nobody holds it back, and nobody pushes it on: it stays where all have come to.
+            let reached = |line: &SourceIndex| self.sources[usize::from(*line)].state.lock().watermark();
+            return Some((lines.iter().map(reached).min()?, Vec::new()));
+        };
+        let watermark = if least == AFTER_ALL && !passed_by.is_empty() {
+            before_end
+        } else {
+            least
         };
         Some((watermark, passed_by))
     }
@@ -332,7 +339,7 @@ mod tests {
         assert_eq!(progress.watermark(&[0, 1]), Some(50));
         assert_eq!(
             progress.watermark(&[1]),
-            None,
+            Some(30),
             "nobody holds it back, and nobody pushes it on"
         );
         assert_eq!(
