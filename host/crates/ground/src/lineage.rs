@@ -78,6 +78,8 @@ pub struct Progress {
     wakes: Mutex<()>,
     /// For each operator with windows in time, the lines that come to it.
     inputs: OnceLock<Vec<Vec<SourceIndex>>>,
+    /// Whether so many windows in time are due that sources wait.
+    is_closing_behind: AtomicBool,
     /// Tickets of windows that are not done with.
     windows: AtomicUsize,
     /// Rings when a frontier moves, for sinks that keep the order of the source.
@@ -214,6 +216,7 @@ impl Progress {
             read,
             wakes: Mutex::default(),
             inputs: OnceLock::new(),
+            is_closing_behind: AtomicBool::new(false),
             windows: AtomicUsize::new(0),
             listener,
             keeps_order,
@@ -235,7 +238,8 @@ impl Progress {
         let mut load = state.live;
         load.add(state.held);
         let is_full = load.is_too_much() || (is_short && state.live.events > 0);
-        let awaits_windows = || self.windows.load(Ordering::SeqCst) > 0;
+        let awaits_windows =
+            || self.windows.load(Ordering::SeqCst) > 0 || self.is_closing_behind.load(Ordering::SeqCst);
         line.waits.store(is_full || awaits_windows(), Ordering::SeqCst);
         // Looked at again: the last of them may have been done with before it was noted that somebody waits.
         !is_full && !awaits_windows()

@@ -110,12 +110,6 @@ impl Sliding {
         self.length_ms / self.every_ms + i64::from(self.length_ms % self.every_ms > 0)
     }
 
-    /// Whether its windows lie end to end and take no late events in: then each is one segment, and is closed once.
-    #[must_use]
-    pub fn is_simple(self) -> bool {
-        self.allowed_ms == 0 && (self.months > 0 || self.length_ms == self.every_ms)
-    }
-
     /// The segment of a time, where segments are `segment_ms` long.
     #[must_use]
     pub fn segment(self, time: i64, segment_ms: i64) -> Span {

@@ -29,6 +29,9 @@ use dirigo_state::windows::PartialWindows;
 /// as many as sixteen workers take at once.
 const ROUND_PARTS: usize = 16;
 
+/// Parts of windows that are put on their way in one go before sources wait for the rest: some thousands of windows.
+const PARTS_BEHIND: usize = 4;
+
 /// How many windows of a pipeline were closed so far, earlier runs included: their positions count them.
 #[derive(Debug)]
 pub(super) struct ClosedWindows(AtomicU64);
@@ -146,12 +149,19 @@ impl Closing {
     fn begin_due(&mut self, graph: &Graph) -> Result<bool, Error> {
         let context = &graph.context;
         let mut io_permits = context.scheduler.io_permits(context.tenant, context.slo_ns.is_some());
-        let mut has_begun = false;
+        let mut parts = 0;
         while io_permits.run(|| self.begin_due_part(graph))? {
-            has_begun = true;
+            parts += 1;
+            if parts == PARTS_BEHIND {
+                graph.progress.set_closing_behind(true);
+            }
         }
         io_permits.rest();
-        Ok(has_begun)
+        // What could not be put on its way yet is when others are done with: then this comes again.
+        if graph.time.has_closed_all() {
+            graph.progress.set_closing_behind(false);
+        }
+        Ok(parts > 0)
     }
 
     fn begin_due_part(&mut self, graph: &Graph) -> Result<bool, Error> {

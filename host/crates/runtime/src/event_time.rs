@@ -96,6 +96,15 @@ impl EventTime {
         self.operators.iter().any(is_due)
     }
 
+    /// Whether no operator has windows left that its watermark has passed.
+    pub(super) fn has_closed_all(&self) -> bool {
+        self.operators.iter().all(|timed| {
+            let next = timed.operator.next_due();
+            let watermark = self.progress.watermark_seen(&timed.inputs);
+            next == AFTER_ALL || watermark.is_none_or(|watermark| next > watermark)
+        })
+    }
+
     /// Puts windows on their way that are closed, a part of those of each operator. `true` where there were some, and there may be more. An
     /// operator in front of which others are still to close windows at the end of the input waits for those, as `is_to_close` says.
     pub(super) fn close(

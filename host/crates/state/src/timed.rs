@@ -460,9 +460,9 @@ impl Entry {
         }
         let at = self.end;
         if let TimeWindows::Sliding(sliding) = windows
-            && sliding.is_simple()
+            && sliding.allowed_ms == 0
         {
-            return Some(self.take_first(sliding));
+            return Some(self.take_next(sliding));
         }
         let segments: Vec<Segment<'_>> = Segments::of(self).collect();
         let (closed, left, next) = match windows {
@@ -505,35 +505,58 @@ impl Entry {
 }
 
 impl Entry {
-    /// Takes out the window that is due next, where each window is closed once and those before it are gone: what a key has besides is not
-    /// looked at.
-    fn take_first(&mut self, sliding: Sliding) -> Due {
+    /// Takes out the window that is due next, where windows take no late events in. What the key has behind that window is not looked at, if
+    /// that can be: it may be much, where closing is behind.
+    fn take_next(&mut self, sliding: Sliding) -> Due {
         let at = self.end;
+        let next_end = sliding.next_end(at);
+        let (mut held, mut gone, mut next) = (Vec::new(), (0, 0, 0), None);
+        for segment in Segments::of(self).take_while(|segment| segment.span.start < at) {
+            if segment.span.end <= at {
+                held.push(segment);
+            }
+            if sliding.last_end(segment.span) <= at {
+                let (segments, bytes, events) = gone;
+                gone = (segments + 1, bytes + segment.encoded_bytes(), events + segment.count);
+            } else {
+                let own = segment.span.end.max(next_end);
+                next = Some(next.map_or(own, |next: i64| next.min(own)));
+            }
+        }
         let span = Span {
             start: sliding.start_of(at),
             end: at,
         };
-        let held: Vec<Segment<'_>> = Segments::of(self)
-            .take_while(|segment| segment.span.start < at)
-            .collect();
-        let bytes: usize = held.iter().map(|segment| segment.encoded_bytes()).sum();
         let window = (!held.is_empty()).then(|| ClosedWindow::new(span, 0, &held));
-        let (segments_taken, events) = (held.len(), held.iter().map(|segment| segment.count).sum::<u64>());
-        let first = Segments::of(self).nth(segments_taken).map(|segment| segment.span);
         drop(held);
+        let (segments, bytes, events) = gone;
         self.accumulator.drain(..bytes);
         self.count -= events;
+        let mut left = Segments::of(self).map(|segment| segment.span);
+        let first = left.next();
+        let is_known = next == Some(next_end) || first.is_some_and(|first| Self::is_first_due(sliding, first, at));
+        if is_known {
+            next = next.or(first.map(|first| first.end));
+        } else {
+            next = first.into_iter().chain(left).map(|span| span.end.max(next_end)).min();
+        }
         self.start = first.map_or(0, |first| first.start);
-        self.end = first.map_or(0, |first| first.end);
+        self.end = next.unwrap_or_default();
         Due {
             at,
             windows: window.into_iter().collect(),
             change: OpenChange {
-                windows: -i64::try_from(segments_taken).unwrap_or(i64::MAX),
+                windows: -i64::from(group_number(segments)),
                 events: -events.cast_signed(),
             },
-            next: first.map(|first| first.end),
+            next,
         }
+    }
+
+    /// Whether no segment is due before the first one: it is seen by the first window that it is in, and begins behind `at`.
+    fn is_first_due(sliding: Sliding, first: Span, at: i64) -> bool {
+        let own = sliding.segment(first.start, sliding.segment_ms());
+        first.start >= at && first.end == sliding.first_end(own)
     }
 }
 

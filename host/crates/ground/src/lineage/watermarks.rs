@@ -235,6 +235,14 @@ impl Progress {
         is_ahead()
     }
 
+    /// Has sources wait, or go on: while more windows are due than can be closed as fast as they open, what is read only makes more of them.
+    pub fn set_closing_behind(&self, is_behind: bool) {
+        let was_behind = self.is_closing_behind.swap(is_behind, Ordering::SeqCst);
+        if was_behind && !is_behind {
+            self.sources.iter().for_each(SourceProgress::make_room);
+        }
+    }
+
     /// Rings for sources that wait for slower ones.
     pub(super) fn ring_for_faster(&self) {
         self.sources[..self.read].iter().for_each(SourceProgress::let_faster_on);
