@@ -583,6 +583,42 @@ fn one_event_of_a_far_future_closes_nobody_s_windows() {
 }
 
 #[test]
+fn windows_that_are_due_do_not_count_against_the_limit_of_a_key() {
+    for window in ["{ tumbling = \"1s\" }", "{ sliding = \"10s\", every = \"1s\" }"] {
+        let folder = Folder::with_pipeline(&format!(
+            r#"
+            [pipeline]
+            name = "p"
+            [[source]]
+            id = "seconds"
+            kind = "file"
+            path = "seconds.jsonl"
+            key = "/key"
+            time = "/t"
+            [[operator]]
+            id = "count"
+            component = "builtin:reduce"
+            window = {window}
+            config = {{ field = "n", aggregate = "count" }}
+            limits = {{ state = "1KiB" }}
+            [[sink]]
+            id = "out"
+            kind = "file"
+            path = "out.jsonl"
+            "#
+        ));
+        let event = |second: i64| format!("{{\"n\":1,\"key\":\"k\",\"t\":{}}}\n", second * 1_000);
+        folder.write("seconds.jsonl", (0..30_000).map(event).collect::<String>());
+        let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+        assert_eq!(finished.succeeds().count("dead_letters"), 0, "with {window}");
+        let counts = folder.json_lines("out.jsonl");
+        let counted: u64 = counts.iter().map(|line| line["count"].as_u64().unwrap()).sum();
+        let overlapping = if window.contains("sliding") { 10 } else { 1 };
+        assert_eq!(counted, 30_000 * overlapping, "with {window}");
+    }
+}
+
+#[test]
 fn a_fast_source_waits_for_a_slow_one() {
     let folder = two_sources("");
     let text = folder

@@ -8,9 +8,12 @@ mod map;
 mod reduce;
 mod timed;
 
+use std::sync::OnceLock;
+
 use dirigo_engine::{Cause, Component, Kind, Trap};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::{Answer, Outputs, Rejection, Request};
+use dirigo_ground::lineage::SourceIndex;
 use dirigo_ground::windowing::TimeWindows;
 use dirigo_pipeline::Window;
 use dirigo_state::Table;
@@ -31,6 +34,9 @@ pub(super) trait Driver: Send + Sync {
     fn windows(&self) -> Option<TimeWindows> {
         None
     }
+
+    /// Says which lines come to the operator, if it has windows in time.
+    fn set_inputs(&self, _lines: &[SourceIndex]) {}
 }
 
 /// A call under way. It ends with [`commit`](Self::commit), after an answer that takes effect, or with
@@ -139,6 +145,7 @@ pub(super) fn of(component: &Component, window: Option<Window>, state_bytes_max:
                     component,
                     windows,
                     state_bytes_max,
+                    inputs: OnceLock::new(),
                 }),
             }
         }

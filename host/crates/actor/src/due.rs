@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Operator;
 use super::replica::TakenDue;
-use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL};
+use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, SourceIndex};
 use dirigo_ground::windowing::TimeWindows;
 use dirigo_state::timed::Due;
 use dirigo_state::windows::{HANDED_BYTES_MAX, OpenChange, PartialWindows};
@@ -69,6 +69,11 @@ impl Operator {
     #[must_use]
     pub fn time_windows(&self) -> Option<TimeWindows> {
         self.driver.windows()
+    }
+
+    /// Says which lines come to the operator, if it has windows in time.
+    pub fn set_inputs(&self, lines: &[SourceIndex]) {
+        self.driver.set_inputs(lines);
     }
 
     /// When the next of its windows in time closes, or sooner.

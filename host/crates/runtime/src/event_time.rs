@@ -58,6 +58,9 @@ impl EventTime {
             before: before(pipeline, place),
         };
         let operators: Vec<TimedOperator> = lines.timed().map(operator).collect();
+        for timed in &operators {
+            timed.operator.set_inputs(&timed.inputs);
+        }
         progress.set_inputs(operators.iter().map(|timed| timed.inputs.clone()).collect());
         Self {
             operators,

@@ -128,6 +128,16 @@ pub fn assign(table: &mut Table, batch: &Batch, windows: TimeWindows, turn: u32,
     (fold, plan)
 }
 
+/// Whether a segment or session is in no window that is open at a watermark.
+#[must_use]
+pub fn is_due(windows: TimeWindows, span: Span, watermark: i64) -> bool {
+    let end = match windows {
+        TimeWindows::Sliding(sliding) => sliding.last_end(span).saturating_add(sliding.allowed_ms),
+        TimeWindows::Session { .. } => span.end,
+    };
+    end <= watermark
+}
+
 /// From when on an event of a segment is seen, where it came behind this watermark: the end of the first window that it is in. Where windows take
 /// late events in, that is as soon as event time goes on.
 fn first_end(sliding: Sliding, segment: Span, behind: Option<i64>) -> i64 {
@@ -344,10 +354,34 @@ impl Plan {
         stale(by_version)
     }
 
-    /// The groups of keys whose open windows would take more than so many bytes with these accumulators, by their numbers; with how many that
-    /// would be, about.
+    /// Whether a key's windows take so many bytes that those count which are not due any more.
     #[must_use]
-    pub fn too_large(&self, accumulators: &Column, bytes_max: u64) -> BTreeMap<u32, u64> {
+    pub fn is_any_above(&self, bytes: u64) -> bool {
+        self.groups.iter().any(|group| group.key_bytes as u64 > bytes)
+    }
+
+    /// Counts of each key only what is not due.
+    pub fn count_open(&mut self, table: &Table, is_due: impl Fn(Span) -> bool) {
+        let mut open: BTreeMap<u32, usize> = BTreeMap::new();
+        for group in &mut self.groups {
+            let slot = group.slot;
+            group.key_bytes = *open.entry(slot).or_insert_with(|| {
+                let entry = &table.slot(slot).entry;
+                let due = Segments::of(entry).take_while(|segment| is_due(segment.span));
+                entry.accumulator.len() - due.map(Segment::encoded_bytes).sum::<usize>()
+            });
+        }
+    }
+
+    /// The groups of keys whose open windows would take more than so many bytes with these accumulators, by their numbers; with how many that
+    /// would be, about. What [is due](is_due) does not count.
+    #[must_use]
+    pub fn too_large(
+        &self,
+        accumulators: &Column,
+        bytes_max: u64,
+        is_due: impl Fn(Span) -> bool,
+    ) -> BTreeMap<u32, u64> {
         let written = accumulators.bytes().len() + self.groups.len() * Segment::OVERHEAD_BYTES;
         let largest = self.groups.iter().map(|group| group.key_bytes).max().unwrap_or(0);
         let mut found = BTreeMap::new();
@@ -357,12 +391,11 @@ impl Plan {
         let mut by_key: BTreeMap<u32, u64> = BTreeMap::new();
         let sizes = |group: &Group, accumulator: &[u8]| {
             // What it goes on from is replaced, and mostly about as large.
-            let replaced = if group.resumes.is_empty() {
-                0
+            if group.resumes.is_empty() && !is_due(group.span) {
+                (accumulator.len() + Segment::OVERHEAD_BYTES) as u64
             } else {
-                accumulator.len() + Segment::OVERHEAD_BYTES
-            };
-            (accumulator.len() + Segment::OVERHEAD_BYTES).saturating_sub(replaced) as u64
+                0
+            }
         };
         for (group, accumulator) in self.groups.iter().zip(accumulators.iter()) {
             *by_key.entry(group.slot).or_insert(group.key_bytes as u64) += sizes(group, accumulator);

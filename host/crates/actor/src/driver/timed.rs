@@ -1,12 +1,14 @@
 //! `reduce` over windows in time: a fold that closes none of them, and the end of those that a watermark has closed.
 
-use std::sync::Arc;
+use std::cell::OnceCell;
+use std::sync::{Arc, OnceLock};
 
 use super::reduce::Finish;
 use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched, unread};
 use dirigo_engine::{Component, Trap};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
+use dirigo_ground::lineage::{BEFORE_ALL, SourceIndex};
 use dirigo_ground::windowing::TimeWindows;
 use dirigo_state::{Table, timed, windows};
 
@@ -16,7 +18,12 @@ pub(super) struct TimedReduce {
     pub(super) windows: TimeWindows,
     /// Bytes that may be kept of one key.
     pub(super) state_bytes_max: u64,
+    /// The lines that come to the operator, once they are known.
+    pub(super) inputs: OnceLock<Vec<SourceIndex>>,
 }
+
+/// The part of its limit from which on what a key has in windows that are due is told from what is open.
+const COUNTED_EXACTLY: u64 = 8;
 
 /// A fold under way.
 struct Fold {
@@ -24,17 +31,26 @@ struct Fold {
     /// The group of each event.
     groups: Arc<Vec<u32>>,
     state_bytes_max: u64,
+    windows: TimeWindows,
+    inputs: Vec<SourceIndex>,
     /// Of the windows, once there is an answer.
     accumulators: Column,
 }
 
 impl Driver for TimedReduce {
     fn begin(&self, table: &mut Table, turn: u32, batch: &Batch) -> (Request, Box<dyn Call>) {
-        let (fold, plan) = timed::assign(table, batch, self.windows, turn, self.component.state_version());
+        let (fold, mut plan) = timed::assign(table, batch, self.windows, turn, self.component.state_version());
+        let inputs = self.inputs.get().map_or(&[][..], Vec::as_slice);
+        if plan.is_any_above(self.state_bytes_max / COUNTED_EXACTLY) {
+            let to_come = time_to_come(inputs, batch);
+            plan.count_open(table, |span| timed::is_due(self.windows, span, to_come));
+        }
         let call = Fold {
             plan,
             groups: fold.groups.clone(),
             state_bytes_max: self.state_bytes_max,
+            windows: self.windows,
+            inputs: inputs.to_vec(),
             accumulators: Column::default(),
         };
         (Request::Fold(fold), Box::new(call))
@@ -48,12 +64,30 @@ impl Driver for TimedReduce {
     fn windows(&self) -> Option<TimeWindows> {
         Some(self.windows)
     }
+
+    fn set_inputs(&self, lines: &[SourceIndex]) {
+        self.inputs.get_or_init(|| lines.to_vec());
+    }
+}
+
+/// By which watermark windows count as closed for the events of a batch, though they may not have left the table yet: so it depends on the
+/// data, not on how far the closing is, whether an event fits in.
+fn time_to_come(inputs: &[SourceIndex], batch: &Batch) -> i64 {
+    if inputs.is_empty() {
+        return BEFORE_ALL;
+    }
+    batch.origin.ticket.time_to_come(inputs)
 }
 
 impl Fold {
     /// The events of keys that would keep more than they may.
-    fn too_large(&self) -> Vec<Rejection> {
-        let keys = self.plan.too_large(&self.accumulators, self.state_bytes_max);
+    fn too_large(&self, batch: &Batch) -> Vec<Rejection> {
+        let to_come = OnceCell::new();
+        let is_due = |span| {
+            let to_come = to_come.get_or_init(|| time_to_come(&self.inputs, batch));
+            timed::is_due(self.windows, span, *to_come)
+        };
+        let keys = self.plan.too_large(&self.accumulators, self.state_bytes_max, is_due);
         if keys.is_empty() {
             return Vec::new();
         }
@@ -82,7 +116,7 @@ impl Call for Fold {
             Folded::Rejected(failures) => return failed("rejected", failures),
             Folded::Unmigrated(failures) => return failed("migrate", failures),
         }
-        let too_large = self.too_large();
+        let too_large = self.too_large(batch);
         if !too_large.is_empty() {
             return failed("state", too_large);
         }

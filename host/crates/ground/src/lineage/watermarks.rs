@@ -163,6 +163,25 @@ impl Progress {
         Some((watermark, passed_by))
     }
 
+    /// How far event time comes on these lines once all is done with that their sources have read; of the source of a batch, what it had read
+    /// up to that: what that closes is as good as gone for the events of the batch. The end of the batch's source does not count.
+    pub(super) fn time_to_come(&self, lines: &[SourceIndex], source: SourceIndex, number: u64) -> Watermark {
+        let of_line = |line: SourceIndex| {
+            let is_own = line == source;
+            if !is_own && !self.holds_back(line, &mut Vec::new()) {
+                return None;
+            }
+            let state = self.sources[usize::from(line)].state.lock();
+            let place = number
+                .checked_sub(state.oldest)
+                .and_then(|place| usize::try_from(place).ok());
+            let own = place.filter(|_| is_own).and_then(|place| state.open.get(place));
+            let read = own.map_or(state.time.read, |own| own.watermark);
+            Some(if is_own { read.min(state.time.before_end) } else { read })
+        };
+        lines.iter().copied().filter_map(of_line).min().unwrap_or(BEFORE_ALL)
+    }
+
     /// Whether a line holds time back; the idle sources are added that make it so that it does not.
     fn holds_back(&self, line: SourceIndex, idle: &mut Vec<SourceIndex>) -> bool {
         let index = usize::from(line);
