@@ -457,13 +457,11 @@ impl Ticket {
         })
     }
 
-    /// How far event time comes on these lines once what was read up to this batch is done with, and what the other lines have read.
+    /// How far event time comes on these lines once all is done with that they have read; the end of this one does not count.
     #[must_use]
     pub fn time_to_come(&self, lines: &[SourceIndex]) -> Watermark {
         let progress = self.progress.as_ref();
-        progress.map_or(BEFORE_ALL, |progress| {
-            progress.time_to_come(lines, self.source, self.number)
-        })
+        progress.map_or(BEFORE_ALL, |progress| progress.time_to_come(lines, self.source))
     }
 
     /// The source that read the batch.

@@ -190,7 +190,7 @@ fn window(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Windo
     let shapes = [
         ("count", !raw.count.is_absent()),
         ("tumbling", !raw.tumbling.is_absent()),
-        ("sliding", !(raw.sliding.is_absent() && raw.every.is_absent())),
+        ("sliding", !raw.sliding.is_absent()),
         ("session", !raw.session.is_absent()),
         ("time", !raw.time.is_absent()),
         ("duration", !raw.duration.is_absent()),
@@ -200,6 +200,15 @@ fn window(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Windo
         .filter(|(_, is_given)| *is_given)
         .map(|(shape, _)| *shape)
         .collect();
+    if let ([shape @ ("count" | "tumbling" | "session")], Some(every)) = (given.as_slice(), raw.every.given()) {
+        let problem = Diagnostic::error(format!("a `{shape}` window has no `every`"));
+        validation.problems.push(
+            problem
+                .at(every.place, "how often a sliding window begins")
+                .help("remove it; or write `{ sliding = \"10m\", every = \"1m\" }`"),
+        );
+        return None;
+    }
     let problem = match given.as_slice() {
         ["count"] => {
             if let Some(offset) = raw.offset.given() {
@@ -210,6 +219,7 @@ fn window(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Windo
             return raw.count.map(|count| Window::Count(count.to_u64()));
         }
         ["tumbling" | "sliding" | "session"] => return time_windows(at, validation).map(Window::Time),
+        [] if !raw.every.is_absent() => return time_windows(at, validation).map(Window::Time),
         [] => Diagnostic::error("the window has no shape").at(at.place, "empty"),
         [shape] => {
             Diagnostic::error(format!("a window has no `{shape}`")).at(at.place, "windows in time are of three kinds")
@@ -326,7 +336,7 @@ fn sliding_windows(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Opt
     let raw = &at.value;
     let example = "`{ sliding = \"10m\", every = \"1m\" }` has a window of ten minutes begin every minute";
     for (key, field, what) in [
-        ("sliding", &raw.sliding, "how long each window is"),
+        ("sliding", &raw.sliding, "the length of a window"),
         ("every", &raw.every, "how often one begins"),
     ] {
         if field.is_absent() {

@@ -70,8 +70,8 @@ impl Driver for TimedReduce {
     }
 }
 
-/// By which watermark windows count as closed for the events of a batch, though they may not have left the table yet: so it depends on the
-/// data, not on how far the closing is, whether an event fits in.
+/// By which watermark windows count as closed, though they may not have left the table yet: no event is refused because closing has not come
+/// so far.
 fn time_to_come(inputs: &[SourceIndex], batch: &Batch) -> i64 {
     if inputs.is_empty() {
         return BEFORE_ALL;

@@ -163,21 +163,15 @@ impl Progress {
         Some((watermark, passed_by))
     }
 
-    /// How far event time comes on these lines once all is done with that their sources have read; of the source of a batch, what it had read
-    /// up to that: what that closes is as good as gone for the events of the batch. The end of the batch's source does not count.
-    pub(super) fn time_to_come(&self, lines: &[SourceIndex], source: SourceIndex, number: u64) -> Watermark {
+    /// How far event time comes on these lines once all is done with that they have read: what that closes is as good as gone. The end of
+    /// line `own` does not count.
+    pub(super) fn time_to_come(&self, lines: &[SourceIndex], own: SourceIndex) -> Watermark {
         let of_line = |line: SourceIndex| {
-            let is_own = line == source;
-            if !is_own && !self.holds_back(line, &mut Vec::new()) {
-                return None;
+            if line == own {
+                return Some(self.sources[usize::from(line)].state.lock().time.before_end);
             }
-            let state = self.sources[usize::from(line)].state.lock();
-            let place = number
-                .checked_sub(state.oldest)
-                .and_then(|place| usize::try_from(place).ok());
-            let own = place.filter(|_| is_own).and_then(|place| state.open.get(place));
-            let read = own.map_or(state.time.read, |own| own.watermark);
-            Some(if is_own { read.min(state.time.before_end) } else { read })
+            let holds_back = self.holds_back(line, &mut Vec::new());
+            holds_back.then(|| self.sources[usize::from(line)].state.lock().time.read)
         };
         lines.iter().copied().filter_map(of_line).min().unwrap_or(BEFORE_ALL)
     }

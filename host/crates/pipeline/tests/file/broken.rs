@@ -222,7 +222,9 @@ facts! {
     a_sliding_window_begins_every_so_often: builtin("reduce", "window = { sliding = \"10m\" }")
         => ["the window has no `every`", "how often one begins is missing", "every = \"1m\""];
     what_begins_every_so_often_has_a_length: builtin("reduce", "window = { every = \"10m\" }")
-        => ["the window has no `sliding`", "how long each window is is missing"];
+        => ["the window has no `sliding`", "the length of a window is missing"];
+    tumbling_windows_begin_one_behind_the_other: builtin("reduce", "window = { tumbling = \"10m\", every = \"1m\" }")
+        => ["a `tumbling` window has no `every`", "how often a sliding window begins"];
     sliding_windows_leave_nothing_out: builtin("reduce", "window = { sliding = \"1m\", every = \"2m\" }")
         => ["events between two windows would be in none", "a window is only 1m long"];
     a_window_lasts: builtin("reduce", "window = { tumbling = \"0s\" }") => ["`tumbling` is 0", "no time at all"];
