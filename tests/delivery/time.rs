@@ -224,7 +224,7 @@ fn two_sources(more: &str) -> Folder {
     ))
 }
 
-/// Waits until a sink has written so many lines.
+/// Waits until a sink has written `count` lines.
 fn await_lines(folder: &Folder, count: usize) {
     let written = || std::fs::read_to_string(folder.path("out.jsonl")).unwrap_or_default();
     for _ in 0..6_000 {
@@ -539,7 +539,7 @@ fn late_events_are_taken_into_windows_for_as_long_as_is_allowed_and_bring_them_o
 }
 
 #[test]
-fn one_event_of_a_far_future_closes_nobody_s_windows() {
+fn an_event_far_in_the_future_closes_no_windows() {
     let folder = Folder::with_pipeline(
         r#"
         [pipeline]
@@ -679,7 +679,7 @@ fn stopped_with_open_windows() -> Folder {
     folder
 }
 
-/// Goes on with the state, over so many more events, to their end.
+/// Resumes from the saved state and reads `events` to their end.
 fn go_on(folder: &Folder, events: &str) -> Finished {
     let mut running = Dirigo::run(folder, ["pipeline.toml"]).with_state().piped();
     running.say(events);

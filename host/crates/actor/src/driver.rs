@@ -132,7 +132,7 @@ impl Tally {
     }
 }
 
-/// How the operator runs that is made of `component`, and may keep so many bytes of a key.
+/// The driver of an operator that runs `component` and keeps at most `state_bytes_max` bytes of a key.
 pub(super) fn of(component: &Component, window: Option<Window>, state_bytes_max: u64) -> Box<dyn Driver> {
     match component.kind() {
         Kind::Map => Box::new(map::Map),

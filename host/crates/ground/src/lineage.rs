@@ -78,7 +78,7 @@ pub struct Progress {
     wakes: Mutex<()>,
     /// For each operator with windows in time, the lines that come to it.
     inputs: OnceLock<Vec<Vec<SourceIndex>>>,
-    /// Whether so many windows in time are due that sources wait.
+    /// Whether sources wait because closing lags: more windows in time are due than are put on their way in one go.
     is_closing_behind: AtomicBool,
     /// Tickets of windows that are not done with.
     windows: AtomicUsize,
@@ -191,7 +191,7 @@ impl Progress {
         Self::with_windows(rooms, 0, listener, keeps_order)
     }
 
-    /// The same, with so many operators that have windows in time: their lines come behind the sources.
+    /// The same, with a line for each of `operators` that have windows in time: these lines come behind the sources.
     #[must_use]
     pub fn with_windows(
         rooms: Vec<Arc<Signal>>,
@@ -457,7 +457,7 @@ impl Ticket {
         })
     }
 
-    /// How far event time comes on these lines once all is done with that they have read; the end of this one does not count.
+    /// The watermark on these lines once all that they have read is done with; the end of the ticket's own line does not count.
     #[must_use]
     pub fn time_to_come(&self, lines: &[SourceIndex]) -> Watermark {
         let progress = self.progress.as_ref();

@@ -21,7 +21,7 @@ const DAYS_OF_ERA: i64 = 146_097;
 pub enum TimeWindows {
     /// All of one length, tumbling ones among them.
     Sliding(Sliding),
-    /// Each ends when its key has been silent for so many ms: at least 1. Two events that are so far apart are in two of them.
+    /// Each ends when its key has been silent for `gap_ms`. Two events that are `gap_ms` apart are in two sessions.
     Session {
         /// How long a key is silent.
         gap_ms: i64,
@@ -79,7 +79,7 @@ impl Span {
 }
 
 impl Sliding {
-    /// Windows of so many months each.
+    /// Windows of `months` calendar months each, in UTC.
     #[must_use]
     pub fn of_months(months: i64) -> Self {
         Self {
@@ -170,7 +170,7 @@ fn is_zero(ms: &i64) -> bool {
     *ms == 0
 }
 
-/// The so many months, counted from the year 0, that a time lies in.
+/// The window of `months` calendar months, counted from the year 0, that a time lies in.
 fn months_around(time: i64, months: i64) -> Span {
     let month = month_of(time.div_euclid(DAY_MS));
     let first = month - month.rem_euclid(months);

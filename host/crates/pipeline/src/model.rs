@@ -184,7 +184,7 @@ impl fmt::Display for ComponentRef {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
-    /// Every so many events; at least 1.
+    /// The number of events in a window; at least 1.
     Count(u64),
     /// By event time: a watermark closes them.
     Time(TimeWindows),

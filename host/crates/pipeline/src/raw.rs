@@ -248,7 +248,7 @@ section! {
     /// How a reduce cuts the events of a key into windows: by `count`, or by event time with `tumbling`, `sliding` or `session`. Windows in
     /// time close when the watermark passes their end: the time of the newest event, less the `lateness` of its source.
     pub(super) struct Window = "a window", later time duration {
-        /// Every so many events.
+        /// The number of events in a window.
         count: Whole<1, { i64::MAX }>,
         /// Windows so long that lie end to end: a duration, or months or years of the calendar in UTC, such as "1month", "3months" or "1y".
         tumbling: Length,

@@ -354,13 +354,13 @@ impl Plan {
         stale(by_version)
     }
 
-    /// Whether a key's windows take so many bytes that those count which are not due any more.
+    /// Whether the windows of any key took more than `bytes` before the turn.
     #[must_use]
     pub fn is_any_above(&self, bytes: u64) -> bool {
         self.groups.iter().any(|group| group.key_bytes as u64 > bytes)
     }
 
-    /// Counts of each key only what is not due.
+    /// Leaves the windows that are due out of the size of each key.
     pub fn count_open(&mut self, table: &Table, is_due: impl Fn(Span) -> bool) {
         let mut open: BTreeMap<u32, usize> = BTreeMap::new();
         for group in &mut self.groups {
@@ -373,8 +373,8 @@ impl Plan {
         }
     }
 
-    /// The groups of keys whose open windows would take more than so many bytes with these accumulators, by their numbers; with how many that
-    /// would be, about. What [is due](is_due) does not count.
+    /// The numbers of the groups whose keys would have more than `bytes_max` bytes of open windows with these accumulators, each with about
+    /// how many bytes its key would have. Windows for which `is_due` holds do not count.
     #[must_use]
     pub fn too_large(
         &self,

@@ -6,7 +6,7 @@ use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Rejection, Request};
 use dirigo_state::{Table, windows};
 
-/// Drives operators that fold events into windows of so many.
+/// Drives operators that fold events into count windows.
 pub(super) struct Reduce {
     pub(super) component: Component,
     /// How many events a window has.

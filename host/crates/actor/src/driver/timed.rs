@@ -22,7 +22,8 @@ pub(super) struct TimedReduce {
     pub(super) inputs: OnceLock<Vec<SourceIndex>>,
 }
 
-/// The part of its limit from which on what a key has in windows that are due is told from what is open.
+/// Windows that are due are counted apart from open ones once a key has more than the limit divided by this: below that, the fold is not
+/// held up by counting.
 const COUNTED_EXACTLY: u64 = 8;
 
 /// A fold under way.
@@ -70,8 +71,8 @@ impl Driver for TimedReduce {
     }
 }
 
-/// By which watermark windows count as closed, though they may not have left the table yet: no event is refused because closing has not come
-/// so far.
+/// The watermark by which windows count as closed against the limit of a key, though they may not have left the table yet: the operator
+/// refuses no event because closing lags behind reading.
 fn time_to_come(inputs: &[SourceIndex], batch: &Batch) -> i64 {
     if inputs.is_empty() {
         return BEFORE_ALL;

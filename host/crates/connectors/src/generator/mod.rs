@@ -109,7 +109,7 @@ fn refuse_times_beyond_64_bits(spec: &GeneratorSpec, keys: &Keys, validation: &m
     if let Some(at) = keys.count.given().filter(|_| span > remaining) {
         validation.problems.push(
             Diagnostic::error("the generator outlives event time")
-                .at(at.place, "so many steps exceed 64 bits of ms")
+                .at(at.place, "this many steps exceed 64 bits of ms")
                 .help("make `count` or `step` smaller"),
         );
     }

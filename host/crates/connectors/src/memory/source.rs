@@ -103,7 +103,7 @@ impl MemorySource {
 
 impl Source for MemorySource {
     fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, Error> {
-        // Whoever reads sends on what came before it reads again.
+        // The source task sends on what a read gave before it calls this again.
         self.sent_on.store(self.given, Ordering::Release);
         if self.pending.is_empty() {
             let Ok(entries) = self.feed.recv() else {

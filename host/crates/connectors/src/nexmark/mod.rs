@@ -105,7 +105,7 @@ fn refuse_times_beyond_64_bits(spec: &NexmarkSpec, keys: &Keys, validation: &mut
     if let Some(at) = keys.events.given().filter(|_| span_ms > remaining_ms) {
         validation.problems.push(
             Diagnostic::error("the events outlive event time")
-                .at(at.place, "so many steps exceed 64 bits of ms")
+                .at(at.place, "this many steps exceed 64 bits of ms")
                 .help("make `events` or `step` smaller"),
         );
     }

@@ -131,7 +131,7 @@ impl Progress {
         Some(watermark)
     }
 
-    /// What [`watermark`](Self::watermark) would give, for who only looks.
+    /// What [`watermark`](Self::watermark) would give, for callers that close nothing by it.
     #[must_use]
     pub fn watermark_seen(&self, lines: &[SourceIndex]) -> Option<Watermark> {
         self.look(lines).map(|(watermark, _)| watermark)
@@ -151,7 +151,7 @@ impl Progress {
             before_end = before_end.max(state.time.before_end);
         }
         let Some(least) = least else {
-            // Nobody holds it back, and nobody pushes it on: it stays where all have come to.
+            // No line holds time back, and none moves it on: it stays where all lines have come to.
             let reached = |line: &SourceIndex| self.sources[usize::from(*line)].state.lock().watermark();
             return Some((lines.iter().map(reached).min()?, Vec::new()));
         };
@@ -163,8 +163,8 @@ impl Progress {
         Some((watermark, passed_by))
     }
 
-    /// How far event time comes on these lines once all is done with that they have read: what that closes is as good as gone. The end of
-    /// line `own` does not count.
+    /// The watermark on these lines once all that they have read is done with: windows up to it will be closed without further input. The
+    /// end of line `own` does not count.
     pub(super) fn time_to_come(&self, lines: &[SourceIndex], own: SourceIndex) -> Watermark {
         let of_line = |line: SourceIndex| {
             if line == own {

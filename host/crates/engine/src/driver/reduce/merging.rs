@@ -24,7 +24,7 @@ pub(super) struct Merging {
 }
 
 impl Merging {
-    /// The accumulators of groups, of which the first has so many as `counts` says first, and so on; one for each group.
+    /// Merges the accumulators of each group into one. Group `i` has the next `counts[i]` of `accumulators`.
     pub(super) async fn merged(
         &self,
         store: &mut Store<Guest>,
