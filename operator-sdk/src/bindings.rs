@@ -105,3 +105,20 @@ pub mod reduce {
         default_bindings_module: "dirigo_operator::bindings::reduce",
     });
 }
+
+/// What the kind `process` adds.
+pub mod process {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "
+            package dirigo:sdk;
+            world processing {
+                export dirigo:operator/process@0.2.0;
+            }
+        ",
+        with: { "dirigo:operator/types@0.2.0": crate::columns },
+        pub_export_macro: true,
+        export_macro_name: "export_process",
+        default_bindings_module: "dirigo_operator::bindings::process",
+    });
+}

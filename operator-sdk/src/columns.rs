@@ -161,10 +161,58 @@ pub struct Folded {
     pub rejected: Vec<Failure>,
 }
 
-/// What a reduce made of accumulators of an older version.
+/// The timers of several keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Timers {
+    /// Where those of each key end.
+    pub ends: Vec<u32>,
+    /// When each fires, in ms since the epoch; those of a key rise.
+    pub times: Vec<i64>,
+    /// The name of each.
+    pub names: Column,
+}
+
+/// The keys of a call of a process, and what is known of each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The keys, each once.
+    pub keys: Column,
+    /// Their states.
+    pub states: Column,
+    /// Their timers, if any has some.
+    pub timers: Option<Timers>,
+}
+
+/// Steps of a process that are no events: event time goes on for a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Advances {
+    /// How many events come before each.
+    pub places: Vec<u32>,
+    /// The number of the key of each.
+    pub keys: Vec<u32>,
+    /// Up to which time timers fire.
+    pub until: Vec<i64>,
+}
+
+/// What a process made of a batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Processed {
+    /// The state of each key.
+    pub states: Column,
+    /// The timers of each key, if any has some.
+    pub timers: Option<Timers>,
+    /// What is put out; an origin is the number of a step.
+    pub outputs: Outputs,
+    /// The time of each output.
+    pub times: Vec<i64>,
+    /// The rejected steps; where there are any, the rest is empty.
+    pub rejected: Vec<Failure>,
+}
+
+/// What an operator made of state of an older version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Migrated {
-    /// The accumulators in the version that it writes.
+    /// The accumulators, or states of keys, in the version that it writes.
     pub accumulators: Column,
     /// Those that it cannot read; where there are any, the rest is empty.
     pub failures: Vec<Failure>,

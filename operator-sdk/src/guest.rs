@@ -10,20 +10,22 @@ use std::{
 };
 
 use crate::{
-    Filter, FlatMap, Map, Operator, Reduce,
+    Filter, FlatMap, Map, Operator, Process, Reduce,
     bindings::{
         filter::exports::dirigo::operator::filter,
         lifecycle::{dirigo::operator::host, exports::dirigo::operator::lifecycle},
         map::exports::dirigo::operator::map,
+        process::exports::dirigo::operator::process,
         reduce::exports::dirigo::operator::reduce,
         settings::exports::dirigo::operator::settings,
         state::exports::dirigo::operator::state,
     },
-    columns::{Batch, Column, Outputs, Windows},
+    columns::{Advances, Batch, Column, Known, Outputs, Timers, Windows},
     fields::{self, OutputMode, Schema},
     filter::filter_batch,
     log::Level,
     map::{flat_map_batch, map_batch},
+    process::{Steps, migrate_states, process_batch},
     progress,
     reduce::{accumulate_batch, finish_batch, merge_batch, migrate_batch},
 };
@@ -55,8 +57,16 @@ pub struct FlatMapComponent<O>(PhantomData<O>);
 pub struct FilterComponent<O>(PhantomData<O>);
 /// What a [`Reduce`] exports besides.
 pub struct ReduceComponent<O>(PhantomData<O>);
-/// How a [`Reduce`] lays out its accumulators.
+/// What a [`Process`] exports besides.
+pub struct ProcessComponent<O>(PhantomData<O>);
+/// How an operator lays out what it keeps.
 pub struct StateComponent<O>(PhantomData<O>);
+
+/// An operator that keeps state. `#[operator]` implements it.
+pub trait Stateful {
+    /// How the state is laid out, if that can be told.
+    fn layout() -> Option<String>;
+}
 
 fn with<O: Resident, R>(run: impl FnOnce(&mut O) -> R) -> R {
     O::slot().with_borrow_mut(|operator| run(operator.as_mut().expect("the host opens an operator before it uses it")))
@@ -136,9 +146,9 @@ impl<O: Resident + Configured> settings::Guest for SettingsComponent<O> {
     }
 }
 
-impl<O: Resident + Reduce> state::Guest for StateComponent<O> {
+impl<O: Resident + Stateful> state::Guest for StateComponent<O> {
     fn layout() -> String {
-        O::state_layout().unwrap_or_default()
+        <O as Stateful>::layout().unwrap_or_default()
     }
 }
 
@@ -194,6 +204,67 @@ impl From<reduce::Windows> for Windows {
     }
 }
 
+impl<O: Resident + Process> process::Guest for ProcessComponent<O> {
+    fn state_versions() -> process::Versions {
+        process::Versions {
+            written: O::STATE_VERSION,
+            oldest: O::OLDEST_STATE_VERSION,
+        }
+    }
+
+    fn migrate(from_version: u32, states: Column) -> process::Migrated {
+        let migrated = with(|operator: &mut O| migrate_states(operator, from_version, &states));
+        process::Migrated {
+            states: migrated.accumulators,
+            failures: migrated.failures,
+        }
+    }
+
+    fn process(
+        input: Batch,
+        keys: Vec<u32>,
+        inputs: Option<Vec<u32>>,
+        advances: Option<process::Advances>,
+        known: process::Known,
+    ) -> process::Processed {
+        let advances = advances.map(|advances| Advances {
+            places: advances.places,
+            keys: advances.keys,
+            until: advances.until,
+        });
+        let steps = Steps {
+            keys,
+            inputs,
+            advances: advances.unwrap_or_default(),
+        };
+        let known = Known {
+            keys: known.keys,
+            states: known.states,
+            timers: known.timers.map(Timers::from),
+        };
+        let processed = with(|operator: &mut O| process_batch(operator, &input, &steps, &known));
+        process::Processed {
+            states: processed.states,
+            timers: processed.timers.map(process::Timers::from),
+            outputs: processed.outputs,
+            times: processed.times,
+            rejected: processed.rejected,
+        }
+    }
+}
+
+impl From<process::Timers> for Timers {
+    fn from(process::Timers { ends, times, names }: process::Timers) -> Timers {
+        Timers { ends, times, names }
+    }
+}
+
+impl From<Timers> for process::Timers {
+    fn from(Timers { ends, times, names }: Timers) -> process::Timers {
+        process::Timers { ends, times, names }
+    }
+}
+
 pub(crate) fn log(level: Level, message: &str) {
     let level = match level {
         Level::Trace => host::Level::Trace,
@@ -218,6 +289,18 @@ macro_rules! __export {
     (Filter, $operator:ty) => { $crate::__export!(Filter, FilterComponent, export_filter, filter, $operator); };
     (Reduce, $operator:ty) => {
         $crate::__export!(Reduce, ReduceComponent, export_reduce, reduce, $operator);
+        $crate::__export!(state of Reduce, $operator);
+    };
+    (Process, $operator:ty) => {
+        $crate::__export!(Process, ProcessComponent, export_process, process, $operator);
+        $crate::__export!(state of Process, $operator);
+    };
+    (state of $kind:ident, $operator:ty) => {
+        impl $crate::guest::Stateful for $operator {
+            fn layout() -> ::std::option::Option<::std::string::String> {
+                <$operator as $crate::$kind>::state_layout()
+            }
+        }
         type State = $crate::guest::StateComponent<$operator>;
         $crate::bindings::state::export_state!(State with_types_in $crate::bindings::state);
     };

@@ -1,6 +1,6 @@
 //! Write stream operators for Dirigo.
 //!
-//! An operator is a type with one `impl` of [`Map`], [`FlatMap`], [`Filter`] or [`Reduce`] under `#[operator]`. Built for
+//! An operator is a type with one `impl` of [`Map`], [`FlatMap`], [`Filter`], [`Reduce`] or [`Process`] under `#[operator]`. Built for
 //! `wasm32-wasip2` its crate is a component that the host runs; built natively it is an ordinary library, so `cargo test`
 //! tests it with [`testing::Tester`].
 //!
@@ -35,7 +35,7 @@
 //!   JSON that is edited in place, and for the key and time of an event.
 //! - **Errors** reject the event: `Err`, [`reject!`] and `?` send it to the dead letters with the message, and the rest
 //!   of the batch goes on. A panic costs a trap, but no more than that event either.
-//! - **State** is the accumulator of a [`Reduce`], which the host keeps. An operator's fields may cache what follows
+//! - **State** is the accumulator of a [`Reduce`], or what a [`Process`] keeps of a key; the host has it. An operator's fields may cache what follows
 //!   from its configuration, but hold no truth: the host may drop an instance after any batch and open another.
 //! - **Random numbers and the time** follow from the event at hand: `getrandom` and `uuid` give each event numbers of its own, and the
 //!   same ones when it is tried again; `SystemTime::now()` is its event time. An operator that asks for either gets one event a call.
@@ -55,11 +55,14 @@ pub mod log;
 #[doc(hidden)]
 pub mod map;
 mod number;
+#[doc(hidden)]
+pub mod process;
 mod progress;
 #[doc(hidden)]
 pub mod reduce;
 #[doc(hidden)]
 pub mod settings;
+mod stored;
 pub mod testing;
 mod trace;
 
@@ -90,7 +93,9 @@ pub use crate::{
     json::{Field, Json, JsonBuf},
     map::{FlatMap, Map, Outputs},
     number::Number,
-    reduce::{Reduce, Stored, Window},
+    process::{Context, Process, Timer},
+    reduce::{Reduce, Window},
+    stored::Stored,
 };
 
 /// All that an operator usually needs.
@@ -98,8 +103,8 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        Error, Event, Extend, Field, Filter, FlatMap, Json, JsonBuf, Map, NoConfig, Outputs, Raw, Reduce, Result, Row,
-        Schema, Stamped, Stored, Window, operator, reject,
+        Context, Error, Event, Extend, Field, Filter, FlatMap, Json, JsonBuf, Map, NoConfig, Outputs, Process, Raw,
+        Reduce, Result, Row, Schema, Stamped, Stored, Timer, Window, operator, reject,
     };
 }
 

@@ -3,18 +3,17 @@
 //! Owns how a batch of events in many windows becomes a fold of each. Which event belongs to which window, and where
 //! accumulators are kept, is the host's business.
 
-mod accumulator;
-
 use std::borrow::Borrow;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Error, Result,
+    Result,
     codec::{Decode, Encode, for_each_event},
     columns::{Batch, Column, Failure, Folded, Migrated, Outputs, Windows, Writing, position},
     fields::Schema,
     layout, progress,
+    stored::{self, Stored, migrate_all},
 };
 
 /// An operator that folds events into an accumulator per key and window, and emits a value when the window closes.
@@ -183,33 +182,6 @@ pub trait Reduce: Sized {
     fn finish(&mut self, window: &Window<'_>, accumulator: Self::Accumulator) -> Result<Self::Output>;
 }
 
-/// An accumulator that an older version of the operator wrote.
-#[derive(Debug, Clone, Copy)]
-pub struct Stored<'a> {
-    from: u32,
-    to: u32,
-    bytes: &'a [u8],
-}
-
-impl Stored<'_> {
-    /// Reads it as what the accumulator was then.
-    ///
-    /// # Errors
-    /// When it is not of this type, as far as its bytes tell.
-    pub fn read<A: DeserializeOwned>(self) -> Result<A> {
-        accumulator::try_decode(self.bytes)
-    }
-
-    /// What to say of a version that there is no migration from.
-    #[must_use]
-    pub fn unknown(self) -> Error {
-        let Stored { from, to, .. } = self;
-        Error::new(format!(
-            "state of version {from} is unknown to the operator, which writes version {to}"
-        ))
-    }
-}
-
 /// A window that closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window<'a> {
@@ -257,7 +229,7 @@ pub fn accumulate_batch<O: Reduce>(
     let outputs = finish_all(operator, closing, folds.by_ref().take(closing.len()));
     let mut open = Column::with_capacity(folds.len(), accumulators.bytes.len().max(USUAL_BYTES * folds.len()));
     for fold in folds {
-        accumulator::encode(&fold, &mut open);
+        stored::encode(&fold, &mut open);
     }
     Folded {
         accumulators: open,
@@ -268,8 +240,7 @@ pub fn accumulate_batch<O: Reduce>(
 
 fn decoded<O: Reduce>(operator: &O, accumulators: &Column) -> Vec<O::Accumulator> {
     let each = accumulators.iter();
-    each.map(|bytes| accumulator::decode_or(bytes, || operator.zero()))
-        .collect()
+    each.map(|bytes| stored::decode_or(bytes, || operator.zero())).collect()
 }
 
 fn add_all<O: Reduce>(operator: &mut O, batch: &Batch, groups: &[u32], folds: &mut [O::Accumulator]) -> Vec<Failure> {
@@ -292,25 +263,9 @@ fn add_all<O: Reduce>(operator: &mut O, batch: &Batch, groups: &[u32], folds: &m
 /// Brings accumulators of an older version to the one that the operator writes.
 #[doc(hidden)]
 pub fn migrate_batch<O: Reduce>(operator: &mut O, from: u32, accumulators: &Column) -> Migrated {
-    let mut migrated = Migrated::default();
-    for (index, bytes) in accumulators.iter().enumerate() {
-        let stored = Stored {
-            from,
-            to: O::STATE_VERSION,
-            bytes,
-        };
-        match operator.migrate(from, stored) {
-            Ok(accumulator) => accumulator::encode(&accumulator, &mut migrated.accumulators),
-            Err(error) => migrated.failures.push(Failure {
-                index: position(index),
-                message: error.into_message(),
-            }),
-        }
-    }
-    if !migrated.failures.is_empty() {
-        migrated.accumulators = Column::default();
-    }
-    migrated
+    migrate_all(from, O::STATE_VERSION, accumulators, |stored| {
+        operator.migrate(from, stored)
+    })
 }
 
 /// Merges accumulators pairwise.
@@ -321,8 +276,8 @@ pub fn merge_batch<O: Reduce>(operator: &mut O, left: &Column, right: &Column) -
         match (left, right) {
             (one, b"") | (b"", one) => merged.push(one),
             _ => {
-                let accumulator = operator.merge(accumulator::decode(left), accumulator::decode(right));
-                accumulator::encode(&accumulator, &mut merged);
+                let accumulator = operator.merge(stored::decode(left), stored::decode(right));
+                stored::encode(&accumulator, &mut merged);
             }
         }
     }

@@ -11,7 +11,7 @@ use quote::quote;
 
 use crate::shape::{Refusal, Shape};
 
-/// Makes the operator of a crate: goes on the `impl` of `Map`, `FlatMap`, `Filter` or `Reduce` for a type.
+/// Makes the operator of a crate: goes on the `impl` of `Map`, `FlatMap`, `Filter`, `Reduce` or `Process` for a type.
 ///
 /// The `impl` stays as it is. In a build for WebAssembly the crate also exports the operator as a component; a crate
 /// holds one operator.

@@ -37,7 +37,7 @@ const EVENT: (&str, &str) = ("Event", "type Event = MyEvent;");
 const OUTPUT: (&str, &str) = ("Output", "type Output = MyOutput;");
 const OPEN: (&str, &str) = ("open", "fn open(config: Self::Config) -> Result<Self>");
 
-const KINDS: [Kind; 4] = [
+const KINDS: [Kind; 5] = [
     Kind {
         name: "Map",
         types: &[CONFIG, EVENT, OUTPUT],
@@ -90,10 +90,21 @@ const KINDS: [Kind; 4] = [
             ),
         ],
     },
+    Kind {
+        name: "Process",
+        types: &[CONFIG, EVENT, ("State", "type State = MyState;"), OUTPUT],
+        functions: &[
+            OPEN,
+            (
+                "event",
+                "fn event(&mut self, event: &Self::Event, key: &mut Context<'_, Self>) -> Result<()>",
+            ),
+        ],
+    },
 ];
 
 const WHERE_IT_GOES: &str = "`#[operator]` goes on the `impl` of an operator: `impl Filter for MyOperator { … }`, or \
-    `Map`, `FlatMap`, `Reduce`";
+    `Map`, `FlatMap`, `Reduce`, `Process`";
 
 pub(crate) fn parse(arguments: TokenStream, item: TokenStream) -> Result<Shape, Refusal> {
     if !arguments.is_empty() {
@@ -144,7 +155,7 @@ fn kind(item: &ItemImpl) -> Result<(&'static Kind, Path), Error> {
             let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
             let written = names.join("::");
             let message =
-                format!("`{written}` is no kind of operator: there are `Map`, `FlatMap`, `Filter` and `Reduce`");
+                format!("`{written}` is no kind of operator: there are `Map`, `FlatMap`, `Filter`, `Reduce` and `Process`");
             Err(Error::new_spanned(path, message))
         }
     }
@@ -161,11 +172,14 @@ fn refuse_undeclared_migration(item: &ItemImpl, kind: &Kind) -> Result<(), Error
         _ => None,
     });
     match migrate {
-        Some(migrate) if kind.name == "Reduce" && !is_declared => Err(Error::new_spanned(
-            migrate,
-            "this `Reduce` migrates state, but doesn't say of which versions: add\n    const STATE_VERSION: u32 = 2;\n    \
-             const OLDEST_STATE_VERSION: u32 = 1;",
-        )),
+        Some(migrate) if !is_declared => {
+            let message = format!(
+                "this `{}` migrates state, but doesn't say of which versions: add\n    const STATE_VERSION: u32 = 2;\n    \
+                 const OLDEST_STATE_VERSION: u32 = 1;",
+                kind.name
+            );
+            Err(Error::new_spanned(migrate, message))
+        }
         _ => Ok(()),
     }
 }
