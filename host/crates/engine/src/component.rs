@@ -109,14 +109,14 @@ impl Component {
     /// [asked](crate::Instance::ask_state_versions) or activated it.
     #[must_use]
     pub fn state_versions(&self) -> Option<StateVersions> {
-        self.0.exports.reduce()?.state_versions()
+        self.0.exports.state()?.versions()
     }
 
-    /// How it lays out the accumulators that it writes, in the notation of `wit/state.wit`; `None` where it does not say so, and
+    /// How it lays out the state that it writes, in the notation of `wit/state.wit`; `None` where it does not say so, and
     /// before a caller has asked or activated it.
     #[must_use]
     pub fn state_layout(&self) -> Option<&str> {
-        self.0.exports.reduce()?.state_layout()
+        self.0.exports.state()?.state_layout()
     }
 
     /// The version of the state that it writes.
@@ -124,7 +124,7 @@ impl Component {
     pub fn state_version(&self) -> u32 {
         let versions = self.state_versions();
         versions
-            .expect("a reduce is asked at its first activation, and every pipeline activates it once before it runs")
+            .expect("what keeps state is asked at its first activation, and every pipeline activates it once before it runs")
             .written
     }
 

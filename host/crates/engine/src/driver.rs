@@ -6,7 +6,9 @@
 
 mod filter;
 mod map;
+mod migration;
 mod reduce;
+mod state_functions;
 
 use wasmtime::Store;
 use wasmtime::component::{Component, Instance};
@@ -15,12 +17,14 @@ use crate::contract::{Interface, Violation};
 use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::kind::Kind;
-use dirigo_ground::call::{Answer, Request};
+use dirigo_ground::batch::Column;
+use dirigo_ground::call::{Answer, Rejection, Request, StaleGroups};
 use dirigo_ground::fields::Schema;
 
 use filter::Filter;
 use map::Map;
-pub(crate) use reduce::Reduce;
+use reduce::Reduce;
+pub(crate) use state_functions::StateFunctions;
 
 /// What a component of some kind exports.
 pub(crate) enum Exports {
@@ -51,10 +55,10 @@ impl Exports {
         }
     }
 
-    /// Those of a reduce.
-    pub(crate) fn reduce(&self) -> Option<&reduce::Exports> {
+    /// Those of a kind that keeps state.
+    pub(crate) fn state(&self) -> Option<&StateFunctions> {
         match self {
-            Self::Reduce(exports) => Some(exports),
+            Self::Reduce(exports) => Some(&exports.state),
             Self::Map(_) | Self::Filter(_) => None,
         }
     }
@@ -98,11 +102,20 @@ impl Driver {
         }
     }
 
-    /// That of a reduce.
-    pub(crate) fn reduce(&self) -> Option<&Reduce> {
+    /// Brings these groups' state to the component's version by itself, without a call that touches it. Gives it, or which of it the component
+    /// cannot read.
+    ///
+    /// # Panics
+    /// When the kind keeps no state.
+    pub(crate) async fn migrate(
+        &self,
+        store: &mut Store<Guest>,
+        states: &Column,
+        stale: &StaleGroups,
+    ) -> Result<Result<Column, Vec<Rejection>>, Failure> {
         match self {
-            Self::Reduce(reduce) => Some(reduce),
-            Self::Map(_) | Self::Filter(_) => None,
+            Self::Reduce(reduce) => reduce.migration().migrate(store, states, stale).await,
+            Self::Map(_) | Self::Filter(_) => panic!("it keeps no state"),
         }
     }
 }

@@ -123,33 +123,33 @@ impl Instance {
     /// # Errors
     /// When it traps, or makes no sense.
     pub async fn ask_state_versions(component: &Component, setup: &Setup) -> Result<Option<StateVersions>, Trap> {
-        let Some(reduce) = component.exports().reduce() else {
+        let Some(state) = component.exports().state() else {
             return Ok(None);
         };
-        if reduce.state_versions().is_none() {
+        if state.versions().is_none() {
             let mut store = new_store(component, setup);
             let total = setup.limits.fuel_per_event;
             let ask = async |store: &mut Store<Guest>| {
                 refuel(store, Budget { total, slice: total })?;
                 let instance = component.pre().instantiate_async(&mut *store).await?;
-                reduce.learn_state_versions(instance, store).await
+                state.learn_versions(instance, store).await
             };
             let asked = ask(&mut store).await;
             asked.map_err(|failure| Trap::of(failure, store.data_mut()))?;
         }
-        Ok(reduce.state_versions())
+        Ok(state.versions())
     }
 
     /// Asks `component` how it lays out its state, if it keeps some and has not said so. One that traps over the question says nothing. One
     /// that does not answer within so many ms is asked again the next time.
     pub async fn learn_state_layout(component: &Component, setup: &Setup, limit_ms: u64) {
-        let Some(reduce) = component.exports().reduce() else {
+        let Some(state) = component.exports().state() else {
             return;
         };
-        if let Some(layout) = reduce.layout_to_ask()
+        if let Some(layout) = state.layout_to_ask()
             && let Ok(answer) = ask_for_text(component, setup, layout, limit_ms).await
         {
-            reduce.note_layout(answer);
+            state.note_layout(answer);
         }
     }
 
@@ -174,8 +174,8 @@ impl Instance {
         let open = instance.get_typed_func::<OpenArgs<'_>, (Opened,)>(&mut **store, component.open())?;
         store.note_entry(*open.func());
         yielder.yield_if_due().await;
-        if let Some(reduce) = component.exports().reduce() {
-            reduce.learn_state_versions(instance, store).await?;
+        if let Some(state) = component.exports().state() {
+            state.learn_versions(instance, store).await?;
         }
         yielder.restart();
         let schema = match open.call_async(&mut **store, (config,)).await? {
@@ -270,27 +270,26 @@ impl Instance {
         self.store.data_mut().discard_counts();
     }
 
-    /// Migrates accumulators of the version `from` by themselves, without a fold. Gives them, or those that the component
-    /// cannot read.
+    /// Migrates accumulators or states of the version `from` by themselves, without a call that touches them. Gives them, or those that the
+    /// component cannot read.
     ///
     /// # Errors
     /// When it traps.
     ///
     /// # Panics
-    /// When the component is no reduce.
+    /// When the component keeps no state.
     pub async fn migrate(
         &mut self,
         from: u32,
         accumulators: &Column,
         budget: Budget,
     ) -> Result<Result<Column, Vec<Rejection>>, Trap> {
-        let reduce = self.driver.reduce().expect("only a reduce keeps state");
         let all = StaleGroups {
             version: from,
             groups: (0..).take(accumulators.len()).collect(),
         };
         let migrated = match refuel(&mut self.store, budget) {
-            Ok(()) => reduce.migrate(&mut self.store, accumulators, &all).await,
+            Ok(()) => self.driver.migrate(&mut self.store, accumulators, &all).await,
             Err(error) => Err(error.into()),
         };
         migrated.map_err(|failure| Trap::of(failure, self.store.data_mut()))

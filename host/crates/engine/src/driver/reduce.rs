@@ -1,9 +1,8 @@
 //! `wit/reduce.wit`: a fold over keys and windows.
 
 mod merging;
-mod migration;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentType, Instance, Lift, TypedFunc};
@@ -17,11 +16,12 @@ use crate::list::List;
 use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Column;
-use dirigo_ground::call::{Finish, Finished, Fold, Folded, Rejection, StaleGroups, StateVersions, Windows};
+use dirigo_ground::call::{Finish, Finished, Fold, Folded, Rejection, Windows};
 use dirigo_ground::fields::Schema;
 
+use super::migration::{self, Migration, Start};
+use super::state_functions::StateFunctions;
 use merging::Merging;
-use migration::{Migration, Start};
 
 type Args = (BatchArg, Arc<Vec<u32>>, Arc<Column>, Option<Arc<Windows>>);
 type FinishArgs = (Arc<Windows>, Arc<Column>);
@@ -57,80 +57,42 @@ impl RawFolded {
     }
 }
 
+/// `reduce.migrated` as a guest returned it.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct RawMigrated {
+    accumulators: RawColumn,
+    failures: List<RawFailure>,
+}
+
+impl Staged for RawMigrated {
+    async fn unstage(&mut self, from: &mut Unstaging) {
+        self.accumulators.unstage(from).await;
+    }
+}
+
+impl migration::RawMigrated for RawMigrated {
+    fn into_parts(self) -> (RawColumn, List<RawFailure>) {
+        (self.accumulators, self.failures)
+    }
+}
+
 /// Where the functions of a reduce are.
 pub(crate) struct Exports {
     accumulate: ComponentExportIndex,
     finish: ComponentExportIndex,
     merge: ComponentExportIndex,
-    migrate: ComponentExportIndex,
-    state_versions: ComponentExportIndex,
-    /// `state.layout`, if it has that.
-    layout: Option<ComponentExportIndex>,
-    /// What `state-versions` answered, once it was asked.
-    versions: OnceLock<StateVersions>,
-    /// How it lays out the accumulators that it writes, once it was asked; nothing where it does not say so.
-    learned_layout: OnceLock<Option<Box<str>>>,
+    pub(super) state: StateFunctions,
 }
 
 impl Exports {
     pub(super) fn of(interface: &Interface<'_>, component: &Component) -> Result<Self, Violation> {
-        let layout = match Interface::of(component, "state") {
-            Ok(state) => Some(state.function::<(), (String,)>("layout")?),
-            Err(_) => None,
-        };
-        let exports = Self {
+        Ok(Self {
             accumulate: interface.function::<Args, (RawFolded,)>("accumulate")?,
             finish: interface.function::<FinishArgs, (RawOutputs,)>("finish")?,
             merge: interface.function::<merging::Args, (RawColumn,)>("merge")?,
-            migrate: interface.function::<migration::Args, (migration::RawMigrated,)>("migrate")?,
-            state_versions: interface.function::<(), (StateVersions,)>("state-versions")?,
-            layout,
-            versions: OnceLock::new(),
-            learned_layout: OnceLock::new(),
-        };
-        Ok(exports)
-    }
-
-    /// Which state the component reads and writes, if it was asked.
-    pub(crate) fn state_versions(&self) -> Option<StateVersions> {
-        self.versions.get().copied()
-    }
-
-    /// How the component lays out the accumulators that it writes, if it was asked and says so.
-    pub(crate) fn state_layout(&self) -> Option<&str> {
-        self.learned_layout.get()?.as_deref()
-    }
-
-    /// What says how it lays them out, unless it was asked.
-    pub(crate) fn layout_to_ask(&self) -> Option<&ComponentExportIndex> {
-        self.layout.as_ref().filter(|_| self.learned_layout.get().is_none())
-    }
-
-    /// Notes how it lays out the accumulators that it writes: nothing where it does not say so.
-    pub(crate) fn note_layout(&self, layout: Option<String>) {
-        // A component answers always the same, or breaks its contract: the first answer counts.
-        let _ = self.learned_layout.set(layout.map(String::into_boxed_str));
-    }
-
-    /// Asks an instance which state it reads and writes, if none was asked before.
-    pub(crate) async fn learn_state_versions(
-        &self,
-        instance: Instance,
-        store: &mut Store<Guest>,
-    ) -> Result<(), Failure> {
-        if self.versions.get().is_some() {
-            return Ok(());
-        }
-        let ask = instance.get_typed_func::<(), (StateVersions,)>(&mut *store, self.state_versions)?;
-        let (versions,) = ask.call_async(store, ()).await?;
-        let StateVersions { written, oldest } = versions;
-        if oldest > written {
-            return Err(InvalidResult::Versions { written, oldest }.into());
-        }
-        // A caller that asks at the same time gets the same answer, or the component breaks its contract: the first one
-        // counts.
-        let _ = self.versions.set(versions);
-        Ok(())
+            state: StateFunctions::of::<RawMigrated>(interface, component)?,
+        })
     }
 }
 
@@ -141,12 +103,11 @@ pub(crate) struct Reduce {
     /// Looked up when it is first wanted, which for most is never.
     finish: ComponentExportIndex,
     merging: Merging,
-    migration: Migration,
+    migration: Migration<RawMigrated>,
 }
 
 impl Reduce {
     pub(super) fn new(exports: &Exports, instance: Instance, store: &mut Store<Guest>) -> wasmtime::Result<Self> {
-        let versions = exports.state_versions();
         Ok(Self {
             instance,
             accumulate: instance.get_typed_func(store, exports.accumulate)?,
@@ -155,11 +116,7 @@ impl Reduce {
                 instance,
                 merge: exports.merge,
             },
-            migration: Migration {
-                instance,
-                migrate: exports.migrate,
-                written: versions.expect("they are asked before an instance is opened").written,
-            },
+            migration: Migration::new(&exports.state, instance),
         })
     }
 
@@ -227,15 +184,9 @@ impl Reduce {
         }
     }
 
-    /// Brings these groups' accumulators to the component's version by themselves, without a fold. Gives those, or which ones
-    /// the component cannot read.
-    pub(crate) async fn migrate(
-        &self,
-        store: &mut Store<Guest>,
-        accumulators: &Column,
-        stale: &StaleGroups,
-    ) -> Result<Result<Column, Vec<Rejection>>, Failure> {
-        self.migration.migrate(store, accumulators, stale).await
+    /// What brings accumulators to the component's version.
+    pub(super) fn migration(&self) -> &Migration<RawMigrated> {
+        &self.migration
     }
 }
 

@@ -1,57 +1,51 @@
-//! Accumulators of an older state version, before the fold that touches them, or before they are finished.
+//! State of an older version, before the call that touches it.
 //!
 //! Migrating is part of the turn: it burns the turn's fuel, and what it makes is kept only if the turn ends well. Most folds
 //! have nothing to migrate, and pay for none of this.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use wasmtime::Store;
-use wasmtime::component::{ComponentExportIndex, ComponentType, Instance, Lift};
+use wasmtime::component::{ComponentExportIndex, Instance, Lift};
 
+use super::state_functions::StateFunctions;
 use crate::abi::{RawColumn, RawFailure, rejections};
 use crate::call::call;
 use crate::failure::{Failure, unmigrated};
 use crate::guest::Guest;
 use crate::list::List;
-use crate::staging::{Staged, Unstaging};
+use crate::staging::Staged;
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Column;
 use dirigo_ground::call::{Rejection, StaleGroups};
 
 pub(super) type Args = (u32, Column);
 
-/// `reduce.migrated` as a guest returned it.
-#[derive(ComponentType, Lift)]
-#[component(record)]
-pub(crate) struct RawMigrated {
-    accumulators: RawColumn,
-    failures: List<RawFailure>,
+/// What the `migrate` of a kind returned.
+pub(crate) trait RawMigrated: Lift + Staged + Send + Sync + 'static {
+    /// What it made of older state, and what it could not read.
+    fn into_parts(self) -> (RawColumn, List<RawFailure>);
 }
 
-impl Staged for RawMigrated {
-    async fn unstage(&mut self, from: &mut Unstaging) {
-        self.accumulators.unstage(from).await;
+/// The migrated ones of so many accumulators, or those among them that the component cannot read.
+fn validate(migrated: impl RawMigrated, items: usize) -> Result<Result<Column, Vec<Rejection>>, InvalidResult> {
+    let (accumulators, failures) = migrated.into_parts();
+    let failures = rejections(failures);
+    validation::failures(&failures, items)?;
+    if !failures.is_empty() {
+        return Ok(Err(failures));
     }
-}
-
-impl RawMigrated {
-    /// The migrated ones of so many accumulators, or those among them that the component cannot read.
-    fn validate(self, items: usize) -> Result<Result<Column, Vec<Rejection>>, InvalidResult> {
-        let failures = rejections(self.failures);
-        validation::failures(&failures, items)?;
-        if !failures.is_empty() {
-            return Ok(Err(failures));
-        }
-        self.accumulators.validate_accumulators(items).map(Ok)
-    }
+    accumulators.validate_accumulators(items).map(Ok)
 }
 
 /// What it takes to migrate in an instance. The function is looked up when it is first wanted, which for most is never.
-pub(super) struct Migration {
-    pub(super) instance: Instance,
-    pub(super) migrate: ComponentExportIndex,
+pub(crate) struct Migration<R> {
+    instance: Instance,
+    migrate: ComponentExportIndex,
     /// The version of the component's state.
-    pub(super) written: u32,
+    written: u32,
+    returned: PhantomData<fn() -> R>,
 }
 
 /// What a fold starts from, or what is finished.
@@ -62,7 +56,18 @@ pub(super) enum Start {
     Impossible(Vec<Rejection>),
 }
 
-impl Migration {
+impl<R: RawMigrated> Migration<R> {
+    /// In an instance of a component with these functions, which was asked for its versions.
+    pub(super) fn new(functions: &StateFunctions, instance: Instance) -> Self {
+        let versions = functions.versions();
+        Self {
+            instance,
+            migrate: functions.migrate,
+            written: versions.expect("they are asked before an instance is opened").written,
+            returned: PhantomData,
+        }
+    }
+
     /// Brings accumulators to the component's version, of which some are not.
     pub(super) async fn start(
         &self,
@@ -126,11 +131,11 @@ impl Migration {
     ) -> Result<Result<Column, Vec<Rejection>>, Failure> {
         let migrate = self
             .instance
-            .get_typed_func::<Args, (RawMigrated,)>(&mut *store, self.migrate)?;
+            .get_typed_func::<Args, (R,)>(&mut *store, self.migrate)?;
         let args = (stale.version, accumulators.gather(&stale.groups));
         let items = stale.groups.len();
         let migrated = call(store, &migrate, args, items).await?;
-        Ok(migrated.validate(items)?)
+        Ok(validate(migrated, items)?)
     }
 }
 
