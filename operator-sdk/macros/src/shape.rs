@@ -154,8 +154,9 @@ fn kind(item: &ItemImpl) -> Result<(&'static Kind, Path), Error> {
         _ => {
             let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
             let written = names.join("::");
-            let message =
-                format!("`{written}` is no kind of operator: there are `Map`, `FlatMap`, `Filter`, `Reduce` and `Process`");
+            let message = format!(
+                "`{written}` is no kind of operator: there are `Map`, `FlatMap`, `Filter`, `Reduce` and `Process`"
+            );
             Err(Error::new_spanned(path, message))
         }
     }

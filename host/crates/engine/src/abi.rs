@@ -325,6 +325,7 @@ impl RawOutputs {
         Ok(Outputs {
             origins,
             keys,
+            times: None,
             fields,
             values: values.into(),
             failures,

@@ -69,7 +69,9 @@ impl Answers {
                 all.kept.extend(one.kept.iter().map(|_| place));
                 all.failures.extend(one.failures.into_iter().map(at));
             }
-            whole @ (Answer::Folded(_) | Answer::Finished(_) | Answer::Unread(_)) => self.all = Some(whole),
+            whole @ (Answer::Folded(_) | Answer::Finished(_) | Answer::Processed(_) | Answer::Unread(_)) => {
+                self.all = Some(whole);
+            }
         }
     }
 

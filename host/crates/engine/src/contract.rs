@@ -32,7 +32,7 @@ pub enum Violation {
         version: String,
     },
     /// It exports no kind.
-    #[error("exports none of `dirigo:operator/map`, `dirigo:operator/filter` and `dirigo:operator/reduce`{}", .found)]
+    #[error("exports none of `dirigo:operator/map`, `dirigo:operator/filter`, `dirigo:operator/reduce` and `dirigo:operator/process`{}", .found)]
     NoKind {
         /// What it exports instead.
         found: String,

@@ -7,6 +7,7 @@
 mod filter;
 mod map;
 mod migration;
+mod process;
 mod reduce;
 mod state_functions;
 
@@ -23,6 +24,7 @@ use dirigo_ground::fields::Schema;
 
 use filter::Filter;
 use map::Map;
+use process::Process;
 use reduce::Reduce;
 pub(crate) use state_functions::StateFunctions;
 
@@ -31,6 +33,7 @@ pub(crate) enum Exports {
     Map(map::Exports),
     Filter(filter::Exports),
     Reduce(reduce::Exports),
+    Process(process::Exports),
 }
 
 impl Exports {
@@ -44,6 +47,7 @@ impl Exports {
             Kind::Map => Self::Map(map::Exports::of(&interface)?),
             Kind::Filter => Self::Filter(filter::Exports::of(&interface)?),
             Kind::Reduce => Self::Reduce(reduce::Exports::of(&interface, component)?),
+            Kind::Process => Self::Process(process::Exports::of(&interface, component)?),
         })
     }
 
@@ -52,6 +56,7 @@ impl Exports {
             Self::Map(_) => Kind::Map,
             Self::Filter(_) => Kind::Filter,
             Self::Reduce(_) => Kind::Reduce,
+            Self::Process(_) => Kind::Process,
         }
     }
 
@@ -59,6 +64,7 @@ impl Exports {
     pub(crate) fn state(&self) -> Option<&StateFunctions> {
         match self {
             Self::Reduce(exports) => Some(&exports.state),
+            Self::Process(exports) => Some(&exports.state),
             Self::Map(_) | Self::Filter(_) => None,
         }
     }
@@ -69,6 +75,7 @@ pub(crate) enum Driver {
     Map(Map),
     Filter(Filter),
     Reduce(Reduce),
+    Process(Process),
 }
 
 impl Driver {
@@ -78,13 +85,14 @@ impl Driver {
             Exports::Map(exports) => Self::Map(Map::new(exports, instance, store)?),
             Exports::Filter(exports) => Self::Filter(Filter::new(exports, instance, store)?),
             Exports::Reduce(exports) => Self::Reduce(Reduce::new(exports, instance, store)?),
+            Exports::Process(exports) => Self::Process(Process::new(exports, instance, store)?),
         })
     }
 
     /// Runs a request.
     ///
     /// # Panics
-    /// When a reduce is asked for something else.
+    /// When a kind with state is asked for something else.
     pub(crate) async fn run(
         &self,
         store: &mut Store<Guest>,
@@ -97,7 +105,11 @@ impl Driver {
             Self::Reduce(reduce) => match request {
                 Request::Fold(fold) => reduce.fold(store, fold, schema).await.map(Answer::Folded),
                 Request::Finish(finish) => reduce.finish(store, finish, schema).await.map(Answer::Finished),
-                Request::Batch(_) => panic!("a reduce folds and finishes"),
+                Request::Batch(_) | Request::Process(_) => panic!("a reduce folds and finishes"),
+            },
+            Self::Process(process) => match request {
+                Request::Process(request) => process.run(store, request, schema).await.map(Answer::Processed),
+                _ => panic!("a process processes"),
             },
         }
     }
@@ -115,6 +127,7 @@ impl Driver {
     ) -> Result<Result<Column, Vec<Rejection>>, Failure> {
         match self {
             Self::Reduce(reduce) => reduce.migration().migrate(store, states, stale).await,
+            Self::Process(process) => process.migration().migrate(store, states, stale).await,
             Self::Map(_) | Self::Filter(_) => panic!("it keeps no state"),
         }
     }

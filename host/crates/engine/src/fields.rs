@@ -8,7 +8,7 @@ use crate::cooperative::Yielder;
 use crate::failure::Failure;
 use dirigo_fields::{Extraction, failures, lacking};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Rejection};
+use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Processed, Rejection};
 use dirigo_ground::fields::{Fields, NamedColumn, OutputMode, Schema};
 use dirigo_ground::json::{Unwritable, check, write_extended, write_replaced};
 use dirigo_ground::values::Values;
@@ -77,10 +77,13 @@ pub(crate) async fn write(
     yielder: &mut Yielder,
 ) -> Result<(), Failure> {
     let outputs = match answer {
+        Answer::Processed(Processed::Done(after)) => &mut after.outputs,
         Answer::Mapped(outputs)
         | Answer::Folded(Folded::Done { outputs, .. })
         | Answer::Finished(Finished::Done(outputs)) => outputs,
-        Answer::Filtered(_) | Answer::Folded(_) | Answer::Finished(_) | Answer::Unread(_) => return Ok(()),
+        Answer::Filtered(_) | Answer::Folded(_) | Answer::Finished(_) | Answer::Processed(_) | Answer::Unread(_) => {
+            return Ok(());
+        }
     };
     if schema.outputs == OutputMode::Raw || outputs.origins.is_empty() {
         return Ok(());

@@ -199,8 +199,14 @@ impl Instance {
     ) -> (Result<Answer, Trap>, u64) {
         let batch = request.batch();
         let Request::Batch(_) = request else {
-            assert_eq!(batch.len(), 1, "what several events make of an accumulator is one call");
-            self.begin_event(origins, batch, 0);
+            assert_eq!(batch.len(), 1, "what several events make of state is one call");
+            match request {
+                Request::Process(process) if let Some(step) = &process.origin => {
+                    let event = EventIdentity::of_step(step, batch);
+                    self.store.data_mut().begin_event(event, batch.times[0]);
+                }
+                _ => self.begin_event(origins, batch, 0),
+            }
             return self.run(request, budget).await;
         };
         let mut event = 0;
@@ -297,7 +303,7 @@ impl Instance {
 
     async fn call(&mut self, request: &Request, budget: Budget) -> Result<Answer, Failure> {
         self.prepare(request.size(), budget)?;
-        let has_values = !self.schema.raw || request.batch().values.are_bytes();
+        let has_values = !self.schema.raw || request.events().values.are_bytes();
         if self.schema.reads.is_empty() && self.schema.writes.is_empty() && has_values {
             return self.driver.run(&mut self.store, request, &self.schema).await;
         }
@@ -310,9 +316,9 @@ impl Instance {
         let provided = match request {
             // Of windows nothing is read but what the host kept of them.
             Request::Finish(_) => request.clone(),
-            _ => match fields::provide(request.batch(), &self.schema, &mut yielder).await {
+            _ => match fields::provide(request.events(), &self.schema, &mut yielder).await {
                 Ok(batch) => request.with_batch(batch),
-                Err(failures) => return Ok(Answer::Unread(failures)),
+                Err(failures) => return Ok(Answer::Unread(of_steps(request, failures))),
             },
         };
         // Payloads that were made of records may be larger than what was counted for them.
@@ -396,6 +402,16 @@ async fn within<T>(future: impl Future<Output = T>, clock: &dyn Clock, limit_ms:
         }
     })
     .await
+}
+
+/// Failures of events as those of the steps that they are.
+fn of_steps(request: &Request, mut failures: Vec<Rejection>) -> Vec<Rejection> {
+    if let Request::Process(process) = request {
+        failures
+            .iter_mut()
+            .for_each(|failure| failure.index = process.step_of(failure.index));
+    }
+    failures
 }
 
 /// What a guest may hand back for so many bytes of events.

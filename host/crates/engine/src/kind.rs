@@ -12,10 +12,12 @@ pub enum Kind {
     Filter,
     /// A fold over keys and windows.
     Reduce,
+    /// State and timers by key.
+    Process,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 3] = [Kind::Map, Kind::Filter, Kind::Reduce];
+    pub(crate) const ALL: [Kind; 4] = [Kind::Map, Kind::Filter, Kind::Reduce, Kind::Process];
 
     /// As it is written in files and in WIT.
     #[must_use]
@@ -24,13 +26,14 @@ impl Kind {
             Kind::Map => "map",
             Kind::Filter => "filter",
             Kind::Reduce => "reduce",
+            Kind::Process => "process",
         }
     }
 
     /// Whether it needs state that lasts from one event to the next.
     #[must_use]
     pub fn is_stateful(self) -> bool {
-        self == Kind::Reduce
+        matches!(self, Kind::Reduce | Kind::Process)
     }
 }
 

@@ -163,6 +163,11 @@ impl RawSchema {
                     "a reduce has no event that its outputs could extend".to_owned(),
                 ));
             }
+            (Kind::Process, OutputMode::Extend) => {
+                return Err(invalid(
+                    "a process has timers, which have no event that outputs could extend".to_owned(),
+                ));
+            }
             (_, OutputMode::Raw) if !writes.is_empty() => {
                 return Err(invalid("outputs that are raw have no fields".to_owned()));
             }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::call::StepOrigin;
 
 use crate::digest;
 
@@ -45,6 +46,20 @@ impl EventIdentity {
             path: batch.origin.path,
             keys: batch.keys.clone(),
             index,
+        }
+    }
+}
+
+impl EventIdentity {
+    /// That of the only step of a request, which waited for event time.
+    pub(crate) fn of_step(step: &StepOrigin, steps: &Batch) -> Self {
+        Self {
+            source: step.source.clone(),
+            twin: step.twin,
+            position: step.position,
+            path: step.path,
+            keys: steps.keys.clone(),
+            index: 0,
         }
     }
 }

@@ -86,6 +86,15 @@ pub(crate) enum InvalidResult {
         /// What is wrong with it.
         problem: String,
     },
+    /// Timers of a key do not rise by time.
+    #[error("`timers` of key {key} do not rise by their times, or have a name twice")]
+    Timers {
+        /// Which one.
+        key: usize,
+    },
+    /// A process says of an output that it failed, and not of a step.
+    #[error("`outputs` has failures, and those of a process are in `rejected`")]
+    FailedOutputs,
     /// An accumulator of a window with events is empty.
     #[error("accumulator {index} is empty, but its window has events")]
     EmptyAccumulator {

@@ -18,6 +18,8 @@ pub enum Request {
     Fold(Fold),
     /// `reduce.finish`.
     Finish(Finish),
+    /// `process.process`.
+    Process(Process),
 }
 
 impl Request {
@@ -28,10 +30,20 @@ impl Request {
             Self::Batch(batch) => batch,
             Self::Fold(fold) => &fold.batch,
             Self::Finish(finish) => &finish.batch,
+            Self::Process(process) => &process.steps,
         }
     }
 
-    /// The same, with what more is known of its events.
+    /// The events that the guest is handed.
+    #[must_use]
+    pub fn events(&self) -> &Batch {
+        match self {
+            Self::Process(process) => &process.events,
+            Self::Batch(_) | Self::Fold(_) | Self::Finish(_) => self.batch(),
+        }
+    }
+
+    /// The same, with what more is known of its [events](Self::events).
     #[must_use]
     pub fn with_batch(&self, batch: Batch) -> Self {
         match self {
@@ -41,16 +53,21 @@ impl Request {
                 batch,
                 ..finish.clone()
             }),
+            Self::Process(process) => Self::Process(Process {
+                events: batch,
+                ..process.clone()
+            }),
         }
     }
 
-    /// How many items the guest works on: events, or windows, or what is merged for them where that is more.
+    /// How many items the guest works on: events, or windows, or what is merged for them or fires where that is more.
     #[must_use]
     pub fn items(&self) -> usize {
         let merged = match self {
             Self::Batch(_) => 0,
             Self::Fold(fold) => fold.merged.as_ref().map_or(0, |_| fold.accumulators.len()),
             Self::Finish(finish) => finish.merged.as_ref().map_or(0, |_| finish.accumulators.len()),
+            Self::Process(process) => process.items,
         };
         self.batch().len().max(merged)
     }
@@ -70,6 +87,11 @@ impl Request {
                 fold.batch.size() + of_column(&fold.accumulators) + closing
             }
             Self::Finish(finish) => of_column(&finish.accumulators) + of_windows(&finish.windows),
+            Self::Process(process) => {
+                let known = &process.known;
+                let timers = known.timers.as_deref().map_or(0, Timers::size);
+                process.events.size() + of_column(&known.keys) + of_column(&known.states) + timers
+            }
         }
     }
 }
@@ -106,7 +128,117 @@ pub struct Finish {
     pub stale: Vec<StaleGroups>,
 }
 
-/// Accumulators that another version of the component wrote. Each is of a group that has an event, or of a window to be finished.
+/// The arguments of `process.process`.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The steps, of what their outputs inherit from them. Those that are advances have no value.
+    pub steps: Batch,
+    /// Those that are events: the same, where all are.
+    pub events: Batch,
+    /// The number of the key of each event.
+    pub keys: Arc<Vec<u32>>,
+    /// By which input each event came, where not all came by the first.
+    pub inputs: Option<Arc<Vec<u32>>>,
+    /// The steps that are advances.
+    pub advances: Option<Arc<Advances>>,
+    /// The keys, and what is known of each.
+    pub known: Known,
+    /// How many steps there are, and timers that fire at them at least.
+    pub items: usize,
+    /// The states that are not of the component's state version, by the numbers of their keys.
+    pub stale: Vec<StaleGroups>,
+    /// Where the only step comes from, if it is one that waited for event time.
+    pub origin: Option<StepOrigin>,
+}
+
+/// Where a step comes from that waited for event time: what random numbers follow from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepOrigin {
+    /// The line of an event, or the operator whose timers fire.
+    pub source: Arc<str>,
+    /// The position of an event there, or up to when timers fire.
+    pub position: u64,
+    /// Which of the ways from there an event took.
+    pub path: u32,
+    /// Which one it is of those that were made of the same event.
+    pub twin: u32,
+}
+
+impl Process {
+    /// The number of the step that an event is.
+    #[must_use]
+    pub fn step_of(&self, event: u32) -> u32 {
+        let places = self.advances.as_ref().map_or(&[][..], |advances| &advances.places);
+        let before = places.partition_point(|place| *place <= event);
+        event + u32::try_from(before).expect("a batch has fewer than 2^32 steps")
+    }
+}
+
+/// `process.known`.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "component-model",
+    derive(wasmtime::component::ComponentType, wasmtime::component::Lower),
+    component(record)
+)]
+pub struct Known {
+    /// The keys, each once.
+    pub keys: Arc<Column>,
+    /// Their states.
+    pub states: Arc<Column>,
+    /// Their timers, if any has some.
+    pub timers: Option<Arc<Timers>>,
+}
+
+/// `process.timers`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "component-model",
+    derive(wasmtime::component::ComponentType, wasmtime::component::Lower),
+    component(record)
+)]
+pub struct Timers {
+    /// Where those of each key end.
+    pub ends: Vec<u32>,
+    /// When each fires, ms since the epoch; those of a key rise.
+    pub times: Vec<i64>,
+    /// The name of each.
+    pub names: Column,
+}
+
+impl Timers {
+    /// The bytes that they take.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let lists = size_of_val(&self.ends[..]) + size_of_val(&self.times[..]) + size_of_val(self.names.ends());
+        lists + self.names.bytes().len()
+    }
+
+    /// Those of a key, by their times: of each when it fires, and its name.
+    pub fn of(&self, key: usize) -> impl Iterator<Item = (i64, &[u8])> {
+        let start = if key == 0 { 0 } else { self.ends[key - 1] };
+        let range = start as usize..self.ends.get(key).map_or(start, |end| *end) as usize;
+        range.map(|timer| (self.times[timer], self.names.get(timer)))
+    }
+}
+
+/// `process.advances`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "component-model",
+    derive(wasmtime::component::ComponentType, wasmtime::component::Lower),
+    component(record)
+)]
+pub struct Advances {
+    /// How many events come before each.
+    pub places: Vec<u32>,
+    /// The number of the key of each.
+    pub keys: Vec<u32>,
+    /// Up to when timers fire, ms since the epoch.
+    pub until: Vec<i64>,
+}
+
+/// State that another version of the component wrote. Each is of a group that has an event, or of a window to be finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaleGroups {
     /// Which version.
@@ -126,6 +258,8 @@ pub enum Answer {
     Folded(Folded),
     /// From `reduce.finish`.
     Finished(Finished),
+    /// From `process.process`.
+    Processed(Processed),
     /// The guest was not asked: these events lack what it reads.
     Unread(Vec<Rejection>),
 }
@@ -202,6 +336,8 @@ pub struct Outputs {
     pub origins: Vec<u32>,
     /// New keys, where the operator gives any.
     pub keys: Option<Column>,
+    /// The time of each, where it is not that of what it came from.
+    pub times: Option<Vec<i64>>,
     /// What is known of the fields in the values: first those that were written, in the order of the schema.
     pub fields: Fields,
     /// The values.
@@ -217,6 +353,10 @@ impl Outputs {
         Self {
             origins: places.iter().map(|&place| self.origins[place as usize]).collect(),
             keys: self.keys.as_ref().map(|keys| keys.gather(places)),
+            times: self
+                .times
+                .as_ref()
+                .map(|times| places.iter().map(|&place| times[place as usize]).collect()),
             fields: self.fields.gather(places),
             values: self.values.gather(places),
             failures: self.failures.clone(),
@@ -256,4 +396,26 @@ pub enum Finished {
     Done(Outputs),
     /// These windows are of another version, and cannot be brought to the component's.
     Unmigrated(Vec<Rejection>),
+}
+
+/// What `process.process` returned, validated.
+#[derive(Clone, Debug)]
+pub enum Processed {
+    /// No step was rejected.
+    Done(Box<KeysAfter>),
+    /// These steps were; nothing else of the call counts.
+    Rejected(Vec<Rejection>),
+    /// The state that these steps touch is of another version, and cannot be brought to the component's.
+    Unmigrated(Vec<Rejection>),
+}
+
+/// What a process leaves of the keys that it was handed, and what it puts out.
+#[derive(Clone, Debug)]
+pub struct KeysAfter {
+    /// The state of each key.
+    pub states: Column,
+    /// The timers of each key, if any has some.
+    pub timers: Option<Timers>,
+    /// What is put out; an origin is a step.
+    pub outputs: Outputs,
 }

@@ -1,4 +1,4 @@
-//! When the windows of a table's keys are to close.
+//! When something of a table's keys is due: a window in time that closes, or a timer or an event of a process.
 //!
 //! A heap has an entry for each key with open windows in time, at or before the time when the next of them closes. What has moved on since,
 //! as a session does with each event, is found out when its time has come: so an event that moves an end costs nothing here.
@@ -69,7 +69,7 @@ impl Table {
         let slot = self.slots.at_mut(number);
         let end = slot.entry.end;
         let is_known = slot.is_due_noted && before.is_some_and(|before| before <= end);
-        if let Some(due) = self.due.as_mut().filter(|_| !is_known) {
+        if let Some(due) = self.due.as_mut().filter(|_| !is_known && end != AFTER_ALL) {
             slot.is_due_noted = true;
             due.times.push(Reverse((end, number)));
         }
@@ -82,8 +82,8 @@ impl Table {
         for number in 0..self.slots.len() {
             let number = u32::try_from(number).expect("slots have numbers of 32 bits");
             let slot = self.slots.at_mut(number);
-            slot.is_due_noted = slot.is_open();
-            if slot.is_open() {
+            slot.is_due_noted = slot.is_due_ever();
+            if slot.is_due_noted {
                 due.times.push(Reverse((slot.entry.end, number)));
             }
         }
@@ -116,8 +116,8 @@ impl Table {
                 continue;
             }
             let slot = self.slots.at_mut(number);
-            slot.is_due_noted = slot.is_open();
-            if slot.is_open() {
+            slot.is_due_noted = slot.is_due_ever();
+            if slot.is_due_noted {
                 let end = slot.entry.end;
                 due.times.push(Reverse((end, number)));
                 if end <= watermark {

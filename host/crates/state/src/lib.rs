@@ -1,6 +1,6 @@
 //! The state that the host owns, so that an instance owns none.
 //!
-//! A [`Table`] holds what an active actor knows of its keys; [`windows`] says which events fold into what; the [`Store`]
+//! A [`Table`] holds what an active actor knows of its keys; [`windows`] says which events fold into what, [`process`] what a process keeps; the [`Store`]
 //! keeps the tables of dormant actors and, with a state directory, everything between two runs.
 
 mod checked_file;
@@ -13,6 +13,7 @@ mod error;
 mod eviction;
 mod first_keys;
 pub mod hash;
+mod keyed;
 mod keys;
 mod layout;
 mod log;
@@ -21,6 +22,7 @@ mod marker;
 mod overlay;
 #[cfg(test)]
 mod partial;
+pub mod process;
 mod quiet;
 mod search;
 mod segments;
@@ -39,6 +41,7 @@ pub use copies::Copies;
 pub use due::{due_key, split_due_key};
 pub use error::Error;
 pub use first_keys::FirstKeys;
+pub use keyed::{DueSteps, Keyed, Step, WaitingEvent, due_at};
 pub use keys::Keys;
 pub use layout::Layout;
 pub use segments::{ClosedWindow, Segment, Segments, shown as shown_segments};

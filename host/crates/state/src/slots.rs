@@ -6,7 +6,7 @@
 use smallvec::SmallVec;
 
 use super::table::{Entry, Record};
-use dirigo_ground::lineage::Epoch;
+use dirigo_ground::lineage::{AFTER_ALL, Epoch};
 
 /// Slots of a piece: 512 KiB. The first one grows up to it, since most tables of an actor per key have one slot.
 const PIECE: usize = 4096;
@@ -38,6 +38,11 @@ const _: () = assert!(size_of::<Slot>() == 128, "a slot takes two cache lines");
 impl Slot {
     pub(super) fn is_open(&self) -> bool {
         self.entry.count > 0
+    }
+
+    /// Whether something of it is due at some time, where its operator goes by time.
+    pub(super) fn is_due_ever(&self) -> bool {
+        self.is_open() && self.entry.end != AFTER_ALL
     }
 
     /// What the store is to know of it; nothing of a key that came and went without its knowing.

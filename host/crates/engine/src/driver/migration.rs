@@ -129,9 +129,7 @@ impl<R: RawMigrated> Migration<R> {
         accumulators: &Column,
         stale: &StaleGroups,
     ) -> Result<Result<Column, Vec<Rejection>>, Failure> {
-        let migrate = self
-            .instance
-            .get_typed_func::<Args, (R,)>(&mut *store, self.migrate)?;
+        let migrate = self.instance.get_typed_func::<Args, (R,)>(&mut *store, self.migrate)?;
         let args = (stale.version, accumulators.gather(&stale.groups));
         let items = stale.groups.len();
         let migrated = call(store, &migrate, args, items).await?;

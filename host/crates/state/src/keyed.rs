@@ -1,0 +1,511 @@
+//! What a process keeps of a key, as its entry has it: state, timers, and events that wait until event time has come to them.
+//!
+//! They stand in the entry's accumulator:
+//!
+//! ```text
+//! bytes of state u32 | bytes of timers u32 | state | timers | events
+//! timer:  time i64 | length u32 | name
+//! event:  time i64 | length u32 | step | length u32
+//! ```
+//!
+//! All numbers are little-endian. Timers rise by time, then by name; events by time, then by input, source and position. The length of an event
+//! stands on both sides, so that the newest are found from the end, where most events go. A step is what [`Step`] encodes.
+//!
+//! The entry's own `count` is one more than its events, and its `end` is when the next timer or event of the key is due:
+//! [`AFTER_ALL`] for none. What has a time is due once the watermark lies behind it.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::table::Entry;
+use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL};
+
+const HEAD: usize = 4 + 4;
+const EVENT_HEAD: usize = 8 + 4;
+const EVENT_TAIL: usize = 4;
+
+/// The parts of an entry of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keyed<'a> {
+    /// The operator's state; empty for none.
+    pub state: &'a [u8],
+    timers: &'a [u8],
+    events: &'a [u8],
+}
+
+impl<'a> Keyed<'a> {
+    /// Those of an entry; of an empty one there are none.
+    #[must_use]
+    pub fn of(entry: &'a Entry) -> Self {
+        Self::in_bytes(&entry.accumulator).unwrap_or_default()
+    }
+
+    fn in_bytes(bytes: &'a [u8]) -> Option<Self> {
+        let (state_bytes, rest) = split_length(bytes)?;
+        let (timer_bytes, rest) = split_length(rest)?;
+        let (state, rest) = rest.split_at_checked(state_bytes)?;
+        let (timers, events) = rest.split_at_checked(timer_bytes)?;
+        Some(Self { state, timers, events })
+    }
+
+    /// The timers, by time and name.
+    #[must_use]
+    pub fn timers(self) -> KeyTimers<'a> {
+        KeyTimers(self.timers)
+    }
+
+    /// The events that wait, by time.
+    #[must_use]
+    pub fn events(self) -> WaitingEvents<'a> {
+        WaitingEvents(self.events)
+    }
+
+    /// Whether all of it is sound, as much as one can tell.
+    #[must_use]
+    pub fn is_sound(entry: &'a Entry) -> bool {
+        let Some(keyed) = Self::in_bytes(&entry.accumulator) else {
+            return false;
+        };
+        let (mut timers, mut events) = (keyed.timers(), keyed.events());
+        let are_timers_sorted = timers.by_ref().is_sorted();
+        let are_events_sound = events.by_ref().all(|(_, step)| Step::decode(step).is_some());
+        let count = 1 + keyed.events().count() as u64;
+        let ends = timers.0.is_empty() && events.0.is_empty();
+        are_timers_sorted && are_events_sound && ends && count == entry.count
+    }
+
+    /// When the first timer or event is due that is due after `after`.
+    fn next_due(self, after: i64) -> i64 {
+        let mut timers = self.timers().map(|(time, _)| due_at(time));
+        let event = self.events().next().map(|(time, _)| due_at(time));
+        let timer = timers.find(|due| *due > after);
+        timer.into_iter().chain(event).min().unwrap_or(AFTER_ALL)
+    }
+}
+
+/// By which watermark event time has passed a time.
+#[must_use]
+pub fn due_at(time: i64) -> i64 {
+    time.saturating_add(1).min(AFTER_ALL - 1)
+}
+
+fn split_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    Some((usize::try_from(u32::from_le_bytes(*length)).ok()?, rest))
+}
+
+/// A time, and what has it.
+type Item<'a> = (i64, &'a [u8]);
+
+/// A time and bytes in front of `bytes`, and what follows them.
+fn split_item(bytes: &[u8]) -> Option<(Item<'_>, &[u8])> {
+    let (time, rest) = bytes.split_first_chunk()?;
+    let (length, rest) = split_length(rest)?;
+    let (item, rest) = rest.split_at_checked(length)?;
+    Some(((i64::from_le_bytes(*time), item), rest))
+}
+
+fn push_item(time: i64, item: &[u8], bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&time.to_le_bytes());
+    bytes.extend_from_slice(&length(item.len()));
+    bytes.extend_from_slice(item);
+}
+
+fn length(bytes: usize) -> [u8; 4] {
+    u32::try_from(bytes)
+        .expect("limits keep what is known of a key under 4 GiB")
+        .to_le_bytes()
+}
+
+/// The timers of a key: of each when it fires, in ms since the epoch, and its name. What is damaged ends them.
+#[derive(Clone, Debug)]
+pub struct KeyTimers<'a>(&'a [u8]);
+
+impl<'a> Iterator for KeyTimers<'a> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (timer, rest) = split_item(self.0)?;
+        self.0 = rest;
+        Some(timer)
+    }
+}
+
+/// The events of a key that wait: of each the time, and the step. What is damaged ends them.
+#[derive(Clone, Debug)]
+pub struct WaitingEvents<'a>(&'a [u8]);
+
+impl<'a> Iterator for WaitingEvents<'a> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (event, rest) = split_item(self.0)?;
+        let (_, rest) = rest.split_first_chunk::<EVENT_TAIL>()?;
+        self.0 = rest;
+        Some(event)
+    }
+}
+
+impl<'a> WaitingEvents<'a> {
+    /// The last one, and what is before it.
+    fn split_last(&self) -> Option<(Item<'a>, Self)> {
+        let (rest, length) = self.0.split_last_chunk()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let from = rest.len().checked_sub(length)?.checked_sub(EVENT_HEAD)?;
+        let (event, _) = split_item(&self.0[from..])?;
+        Some((event, Self(&self.0[..from])))
+    }
+}
+
+/// What an operator that goes by event time is handed of a key: an event that waited, or an advance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// An event.
+    Event(WaitingEvent<'a>),
+    /// Timers fire up to this time, ms since the epoch; all of them at the end of the input, which is [`AFTER_ALL`].
+    Advance {
+        /// That time.
+        until: i64,
+    },
+}
+
+/// An event that waited, but for its time and its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitingEvent<'a> {
+    /// By which input of the operator it came.
+    pub input: u16,
+    /// The name of the line that it came from.
+    pub source: &'a str,
+    /// Its position there.
+    pub position: u64,
+    /// Which of the ways from there it took.
+    pub path: u32,
+    /// Which one it is of those that were made of the same event, where they are told apart.
+    pub twin: u32,
+    /// Its value.
+    pub value: &'a [u8],
+}
+
+const EVENT: u8 = 0;
+const ADVANCE: u8 = 1;
+
+impl<'a> Step<'a> {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::Advance { until } => {
+                bytes.push(ADVANCE);
+                bytes.extend_from_slice(&until.to_le_bytes());
+            }
+            Self::Event(event) => {
+                bytes.reserve(1 + 2 + 2 + event.source.len() + 8 + 4 + 4 + event.value.len());
+                bytes.push(EVENT);
+                bytes.extend_from_slice(&event.input.to_le_bytes());
+                let name = u16::try_from(event.source.len()).expect("names are short");
+                bytes.extend_from_slice(&name.to_le_bytes());
+                bytes.extend_from_slice(event.source.as_bytes());
+                bytes.extend_from_slice(&event.position.to_le_bytes());
+                bytes.extend_from_slice(&event.path.to_le_bytes());
+                bytes.extend_from_slice(&event.twin.to_le_bytes());
+                bytes.extend_from_slice(event.value);
+            }
+        }
+        bytes
+    }
+
+    /// The step in `bytes`, or `None` where they are none.
+    #[must_use]
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        match bytes.split_first()? {
+            (&ADVANCE, rest) => Some(Self::Advance {
+                until: i64::from_le_bytes(rest.try_into().ok()?),
+            }),
+            (&EVENT, rest) => {
+                let (input, rest) = rest.split_first_chunk()?;
+                let (name, rest) = rest.split_first_chunk()?;
+                let (source, rest) = rest.split_at_checked(u16::from_le_bytes(*name).into())?;
+                let (position, rest) = rest.split_first_chunk()?;
+                let (path, rest) = rest.split_first_chunk()?;
+                let (twin, value) = rest.split_first_chunk()?;
+                Some(Self::Event(WaitingEvent {
+                    input: u16::from_le_bytes(*input),
+                    source: str::from_utf8(source).ok()?,
+                    position: u64::from_le_bytes(*position),
+                    path: u32::from_le_bytes(*path),
+                    twin: u32::from_le_bytes(*twin),
+                    value,
+                }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Where an event stands among those of its time.
+    fn order(self) -> Option<(u16, &'a str, u64)> {
+        match self {
+            Self::Event(event) => Some((event.input, event.source, event.position)),
+            Self::Advance { .. } => None,
+        }
+    }
+}
+
+/// What of a key is due: steps, each with its time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DueSteps {
+    /// In the order in which they are made.
+    pub steps: Vec<(i64, Vec<u8>)>,
+    /// How many of them are events.
+    pub events: u64,
+    /// When the next timer or event of the key is due, if there is one.
+    pub next: Option<i64>,
+}
+
+impl Entry {
+    /// One that has this state and these timers, in place of the entry's own. Events that wait stay.
+    pub(super) fn put_keyed<'a>(
+        &mut self,
+        state: &[u8],
+        timers: impl Iterator<Item = (i64, &'a [u8])>,
+        state_version: u32,
+    ) {
+        let mut written = Vec::with_capacity(HEAD + state.len());
+        written.extend_from_slice(&length(state.len()));
+        written.extend_from_slice(&length(0));
+        written.extend_from_slice(state);
+        let from = written.len();
+        timers.for_each(|(time, name)| push_item(time, name, &mut written));
+        let timer_bytes = length(written.len() - from);
+        written[4..HEAD].copy_from_slice(&timer_bytes);
+        let events = self.events_from();
+        replace(&mut self.accumulator, 0..events, &written);
+        let keyed = Keyed::of(self);
+        let is_empty = keyed == Keyed::default();
+        let (count, end) = (1 + keyed.events().count() as u64, keyed.next_due(BEFORE_ALL));
+        (self.count, self.start, self.end) = if is_empty { (0, 0, 0) } else { (count, 0, end) };
+        self.state_version = state_version;
+        if is_empty {
+            self.accumulator = SmallVec::new();
+        }
+    }
+
+    /// Has an event wait.
+    pub(super) fn put_event(&mut self, time: i64, event: WaitingEvent<'_>, state_version: u32) {
+        if self.count == 0 {
+            self.accumulator = SmallVec::from_slice(&[0; HEAD]);
+            (self.count, self.start, self.end, self.state_version) = (1, 0, AFTER_ALL, state_version);
+        }
+        let step = Step::Event(event);
+        let mut written = Vec::with_capacity(EVENT_HEAD + event.value.len() + 64);
+        let encoded = step.encode();
+        push_item(time, &encoded, &mut written);
+        written.extend_from_slice(&length(encoded.len()));
+        let mut before = Keyed::of(self).events();
+        let place = (time, step.order());
+        while let Some(((other, bytes), rest)) = before.split_last()
+            && (other, Step::decode(bytes).and_then(Step::order)) > place
+        {
+            before = rest;
+        }
+        let at = self.events_from() + before.0.len();
+        self.accumulator.insert_from_slice(at, &written);
+        self.count += 1;
+        self.end = self.end.min(due_at(time));
+    }
+
+    /// Where its events begin.
+    fn events_from(&self) -> usize {
+        self.accumulator.len() - Keyed::of(self).events.len()
+    }
+
+    /// Takes out what of a key is due by `watermark`, in steps: its events, of about so many bytes at most, and advances between and behind
+    /// them. Timers stay, for an advance has them fire; the entry is due when something else is. `None` where nothing is due.
+    pub fn take_due_steps(&mut self, watermark: i64, bytes_max: usize) -> Option<DueSteps> {
+        if self.count == 0 || self.end > watermark || self.end == AFTER_ALL {
+            return None;
+        }
+        let mut due = DueSteps::default();
+        let (mut bytes, mut last) = (0, None);
+        let keyed = Keyed::of(self);
+        let mut waiting = keyed.events();
+        while let Some((time, step)) = waiting.clone().next().filter(|(time, _)| due_at(*time) <= watermark) {
+            if bytes > bytes_max {
+                break;
+            }
+            waiting.next();
+            // The timers before it fire before it.
+            if last != Some(time) {
+                due.push_advance(time, time.saturating_sub(1));
+            }
+            due.steps.push((time, step.to_vec()));
+            due.events += 1;
+            bytes += step.len();
+            last = Some(time);
+        }
+        let are_more = waiting
+            .clone()
+            .next()
+            .is_some_and(|(time, _)| due_at(time) <= watermark);
+        if !are_more {
+            let until = if watermark == AFTER_ALL {
+                AFTER_ALL
+            } else {
+                watermark - 1
+            };
+            let timers = keyed.timers().map(|(time, _)| time);
+            let time = timers.take_while(|time| due_at(*time) <= watermark).last();
+            due.push_advance(time.or(last).unwrap_or(until), until);
+        }
+        let taken = keyed.events.len() - waiting.0.len();
+        let from = self.events_from();
+        self.accumulator.drain(from..from + taken);
+        self.count -= due.events;
+        let keyed = Keyed::of(self);
+        let end = keyed.next_due(if are_more { BEFORE_ALL } else { watermark });
+        if keyed == Keyed::default() {
+            *self = Self::default();
+        } else {
+            self.end = end;
+        }
+        due.next = (end != AFTER_ALL).then_some(end);
+        Some(due)
+    }
+
+    /// Drops the timers that fire up to a time.
+    pub(super) fn drop_timers(&mut self, until: i64) {
+        let keyed = Keyed::of(self);
+        let (state, version) = (keyed.state.to_vec(), self.state_version);
+        let timers: Vec<(i64, Vec<u8>)> = keyed
+            .timers()
+            .filter(|(time, _)| *time > until)
+            .map(|(time, name)| (time, name.to_vec()))
+            .collect();
+        let timers = timers.iter().map(|(time, name)| (*time, name.as_slice()));
+        self.put_keyed(&state, timers, version);
+    }
+}
+
+impl DueSteps {
+    fn push_advance(&mut self, time: i64, until: i64) {
+        self.steps.push((time, Step::Advance { until }.encode()));
+    }
+}
+
+/// Puts bytes in the place of others.
+fn replace(bytes: &mut SmallVec<[u8; 32]>, range: Range<usize>, by: &[u8]) {
+    if range.len() == by.len() {
+        bytes[range].copy_from_slice(by);
+        return;
+    }
+    let start = range.start;
+    bytes.drain(range);
+    bytes.insert_from_slice(start, by);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(position: u64, value: &[u8]) -> WaitingEvent<'_> {
+        WaitingEvent {
+            input: 0,
+            source: "in",
+            position,
+            path: 3,
+            twin: 0,
+            value,
+        }
+    }
+
+    /// Steps as text: events by their values, advances by their times.
+    fn shown(due: &DueSteps) -> Vec<String> {
+        let step = |(time, step): &(i64, Vec<u8>)| match Step::decode(step).expect("it is a step") {
+            Step::Event(event) => format!("{time}:{}", String::from_utf8_lossy(event.value)),
+            Step::Advance { until: AFTER_ALL } => "end".to_owned(),
+            Step::Advance { until } => format!("<={until}"),
+        };
+        due.steps.iter().map(step).collect()
+    }
+
+    #[test]
+    fn a_step_survives_the_way() {
+        for step in [Step::Event(event(7, b"value")), Step::Advance { until: -3 }] {
+            assert_eq!(Step::decode(&step.encode()), Some(step));
+        }
+        assert_eq!(Step::decode(b""), None);
+        assert_eq!(Step::decode(&[9, 9]), None);
+    }
+
+    #[test]
+    fn events_wait_in_order_and_leave_with_the_watermark() {
+        let mut entry = Entry::default();
+        for (time, position, value) in [(20, 1, b"c"), (10, 3, b"b"), (10, 2, b"a"), (30, 4, b"d")] {
+            entry.put_event(time, event(position, value), 1);
+            assert!(Keyed::is_sound(&entry));
+        }
+        assert_eq!((entry.count, entry.end), (5, 11));
+        assert_eq!(entry.take_due_steps(10, 1_000), None, "an event of 10 may still come");
+        let due = entry.take_due_steps(21, 1_000).expect("three are due");
+        assert_eq!(shown(&due), ["<=9", "10:a", "10:b", "<=19", "20:c", "<=20"]);
+        assert_eq!((due.events, due.next, entry.count), (3, Some(31), 2));
+        let due = entry.take_due_steps(AFTER_ALL, 1_000).expect("it is the end");
+        assert_eq!(shown(&due), ["<=29", "30:d", "end"]);
+        assert_eq!((due.next, &entry), (None, &Entry::default()));
+    }
+
+    #[test]
+    fn what_is_too_much_for_one_go_is_due_again() {
+        let mut entry = Entry::default();
+        (0..4_u8).for_each(|place| entry.put_event(place.into(), event(place.into(), &[b'x'; 100]), 1));
+        let due = entry.take_due_steps(50, 150).expect("all are due");
+        assert_eq!((due.events, due.next, shown(&due).len()), (2, Some(3), 4));
+        let due = entry.take_due_steps(50, 150).expect("the others are");
+        assert_eq!((due.events, due.next, shown(&due).len()), (2, None, 5));
+    }
+
+    #[test]
+    fn timers_stay_until_they_have_fired() {
+        let mut entry = Entry::default();
+        entry.put_event(40, event(1, b"late"), 1);
+        entry.put_keyed(b"state", [(5, &b"t"[..]), (60, b"u")].into_iter(), 7);
+        assert!(Keyed::is_sound(&entry));
+        assert_eq!((entry.count, entry.end, entry.state_version), (2, 6, 7));
+        let due = entry.take_due_steps(10, 1_000).expect("a timer is due");
+        assert_eq!((shown(&due), due.next), (vec!["<=9".to_owned()], Some(41)));
+        assert_eq!(due.steps[0].0, 5, "the time of the timer");
+        assert_eq!(Keyed::of(&entry).timers().count(), 2);
+        entry.put_keyed(b"", [(60, &b"u"[..])].into_iter(), 7);
+        assert_eq!(entry.end, 41);
+        let due = entry.take_due_steps(100, 1_000).expect("both are due");
+        assert_eq!(shown(&due), ["<=39", "40:late", "<=99"]);
+        entry.drop_timers(99);
+        assert_eq!((entry.count, entry.accumulator.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_key_of_which_nothing_is_kept_has_no_entry() {
+        let mut entry = Entry::default();
+        entry.put_keyed(b"", std::iter::empty(), 3);
+        assert_eq!(entry.count, 0);
+        entry.put_keyed(b"s", std::iter::empty(), 3);
+        assert_eq!((entry.count, entry.end), (1, AFTER_ALL));
+        assert_eq!(entry.take_due_steps(AFTER_ALL, 10), None);
+        entry.put_keyed(b"", std::iter::empty(), 3);
+        assert_eq!((entry.count, entry.accumulator.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_was_cut_off_is_not_sound() {
+        let mut entry = Entry::default();
+        entry.put_event(1, event(1, b"a"), 1);
+        entry.put_keyed(b"state", [(5, &b"t"[..])].into_iter(), 1);
+        let whole = entry.clone();
+        for length in 0..whole.accumulator.len() {
+            entry.accumulator.truncate(0);
+            entry.accumulator.extend_from_slice(&whole.accumulator[..length]);
+            assert!(!Keyed::is_sound(&entry), "{length} bytes");
+        }
+    }
+}
