@@ -410,6 +410,8 @@ FAILED  adds up (p.toml:7)
             backtrace: Some("frame\n".into()),
             event: FailedEvent::new("s", 3, None, b"", value.as_bytes()),
             window: None,
+            input: None,
+            timers: Vec::new(),
             state: None,
             accumulator: None,
             fuel: 0,

@@ -39,6 +39,7 @@ impl Operator {
     pub fn restore(&self, waiting: CapturedBatch) {
         let CapturedBatch { batch, content } = waiting;
         match (content, &self.directory) {
+            (Content::Events, _) if self.are_due(&batch) => self.take_in_steps(batch),
             (Content::Events, _) => {
                 counters::add(&self.counters.events_in, batch.len());
                 self.gate.enter(batch.len(), batch.size());

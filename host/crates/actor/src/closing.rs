@@ -133,8 +133,23 @@ impl Operator {
         replica.take_window(&actor, key)
     }
 
+    /// Has what has left the state go on its way: windows, whose entries are the values of `batch`, or steps of a process.
+    pub fn send_due(&self, batch: Batch) {
+        if self.driver.process().is_some() {
+            self.take_in_steps(batch);
+        } else {
+            self.finish_windows(&batch);
+        }
+    }
+
+    /// Hands steps that event time has come to, to the actors of their keys.
+    pub(super) fn take_in_steps(&self, batch: Batch) {
+        self.gate.enter(batch.len(), batch.size());
+        self.directory.deliver(self, batch);
+    }
+
     /// Has windows finished that have left the state; the values of `batch` are their entries.
-    pub fn finish_windows(&self, batch: &Batch) {
+    pub(super) fn finish_windows(&self, batch: &Batch) {
         let closer = self.closer.get_or_make(self);
         let mut rest = 0..batch.len();
         while !rest.is_empty() {

@@ -5,6 +5,7 @@
 
 mod filter;
 mod map;
+mod process;
 mod reduce;
 mod timed;
 
@@ -13,11 +14,13 @@ use std::sync::OnceLock;
 use dirigo_engine::{Cause, Component, Kind, Trap};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::{Answer, Outputs, Rejection, Request};
-use dirigo_ground::lineage::SourceIndex;
+use dirigo_ground::lineage::{BEFORE_ALL, SourceIndex};
 use dirigo_ground::windowing::TimeWindows;
+use dirigo_pipeline as pipeline;
 use dirigo_pipeline::Window;
 use dirigo_state::Table;
 use dirigo_state::windows::OpenChange;
+pub(super) use process::Process;
 
 /// What all operators of a kind have in common.
 pub(super) trait Driver: Send + Sync {
@@ -35,8 +38,18 @@ pub(super) trait Driver: Send + Sync {
         None
     }
 
-    /// Says which lines come to the operator, if it has windows in time.
-    fn set_inputs(&self, _lines: &[SourceIndex]) {}
+    /// Says which lines come to the operator, and which is its own, if it goes by event time.
+    fn set_lines(&self, _inputs: &[SourceIndex], _own: SourceIndex) {}
+
+    /// Itself, if it keeps state and timers by key.
+    fn process(&self) -> Option<&Process> {
+        None
+    }
+
+    /// Whether a watermark has it do something.
+    fn goes_by_time(&self) -> bool {
+        self.windows().is_some() || self.process().is_some()
+    }
 }
 
 /// A call under way. It ends with [`commit`](Self::commit), after an answer that takes effect, or with
@@ -132,13 +145,25 @@ impl Tally {
     }
 }
 
-/// The driver of an operator that runs `component` and keeps at most `state_bytes_max` bytes of a key.
-pub(super) fn of(component: &Component, window: Option<Window>, state_bytes_max: u64) -> Box<dyn Driver> {
+/// The driver of an operator that runs `component`.
+pub(super) fn of(component: &Component, operator: &pipeline::Operator) -> Box<dyn Driver> {
+    let state_bytes_max = operator.limits.state;
     match component.kind() {
+        Kind::Process => {
+            let order = operator.order;
+            Box::new(Process::new(
+                component,
+                order.expect("a process without an order is refused when its pipeline is loaded"),
+                &operator.id,
+                operator.inputs.len(),
+                state_bytes_max,
+            ))
+        }
         Kind::Map => Box::new(map::Map),
         Kind::Filter => Box::new(filter::Filter),
         Kind::Reduce => {
             let component = component.clone();
+            let window = operator.window;
             match window.expect("a reduce without a window is refused when its pipeline is loaded") {
                 Window::Count(size) => Box::new(reduce::Reduce { component, size }),
                 Window::Time(windows) => Box::new(timed::TimedReduce {
@@ -150,6 +175,15 @@ pub(super) fn of(component: &Component, window: Option<Window>, state_bytes_max:
             }
         }
     }
+}
+
+/// The watermark by which what waits counts as gone against the limit of a key, though it may not have left the table yet: the operator
+/// refuses no event because closing lags behind reading.
+fn time_to_come(inputs: &[SourceIndex], batch: &Batch) -> i64 {
+    if inputs.is_empty() {
+        return BEFORE_ALL;
+    }
+    batch.origin.ticket.time_to_come(inputs)
 }
 
 /// Of events that lack what the operator reads.

@@ -1,4 +1,4 @@
-//! Windows in time that a watermark has closed.
+//! What a watermark has come to: windows in time that it closes, and timers and waiting events of processes.
 //!
 //! They leave the state of their operator in the order of their ends and keys, wherever it is: in the tables of actors or in the store. From
 //! then on they are on their way like those that are closed at the end of the input ([`closing`](super::closing)), and the operator's
@@ -13,7 +13,7 @@ use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, SourceIndex};
 use dirigo_ground::windowing::TimeWindows;
 use dirigo_state::timed::Due;
 use dirigo_state::windows::{HANDED_BYTES_MAX, OpenChange, PartialWindows};
-use dirigo_state::{self as state, FirstKeys, Table, due_key, split_due_key};
+use dirigo_state::{self as state, DueSteps, Entry, FirstKeys, Table, due_key, split_due_key};
 
 /// Keys that are looked at in one go: a checkpoint waits for it.
 const TAKEN_MAX: usize = 1_024;
@@ -64,6 +64,70 @@ impl NextDue {
     }
 }
 
+/// What is asked for of a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum DueBy {
+    /// The next of its windows, if it closes by a time.
+    Windows(TimeWindows, i64),
+    /// The steps of a process that are due by a watermark.
+    Steps(i64),
+}
+
+/// What was found due of a key.
+#[derive(Debug)]
+pub(super) enum FoundDue {
+    Windows(Due),
+    Steps(DueSteps, OpenChange),
+}
+
+impl DueBy {
+    /// Takes it out of a table.
+    pub(super) fn take(self, table: &mut Table, key: &[u8], is_at_rest: bool) -> Option<FoundDue> {
+        match self {
+            Self::Windows(windows, at) => table.take_due(key, windows, at, is_at_rest).map(FoundDue::Windows),
+            Self::Steps(watermark) => {
+                let taken = table.take_due_steps(key, watermark, HANDED_BYTES_MAX, is_at_rest);
+                taken.map(|(steps, change)| FoundDue::Steps(steps, change))
+            }
+        }
+    }
+
+    /// Takes it out of an entry that no table has.
+    fn take_from(self, entry: &mut Entry) -> Option<FoundDue> {
+        match self {
+            Self::Windows(windows, at) => entry.take_due(windows, at).map(FoundDue::Windows),
+            Self::Steps(watermark) => {
+                let steps = entry.take_due_steps(watermark, HANDED_BYTES_MAX)?;
+                let change = OpenChange {
+                    windows: i64::from(entry.count > 0) - 1,
+                    events: -steps.events.cast_signed(),
+                };
+                Some(FoundDue::Steps(steps, change))
+            }
+        }
+    }
+}
+
+impl FoundDue {
+    /// Adds it to what leaves the state. Gives what that changes there, and when something else of the key is due.
+    fn push_to(self, taken: &mut PartialWindows, key: &[u8]) -> (OpenChange, Option<i64>) {
+        match self {
+            Self::Windows(due) => {
+                due.windows
+                    .iter()
+                    .for_each(|window| taken.push_closed(key, window, due.at));
+                (due.change, due.next)
+            }
+            Self::Steps(due, change) => {
+                due.steps
+                    .iter()
+                    .for_each(|(time, step)| taken.push_step(key, *time, step));
+                (change, due.next)
+            }
+        }
+    }
+}
+
 impl Operator {
     /// How it cuts events into windows in time, if it does.
     #[must_use]
@@ -71,9 +135,15 @@ impl Operator {
         self.driver.windows()
     }
 
-    /// Says which lines come to the operator, if it has windows in time.
-    pub fn set_inputs(&self, lines: &[SourceIndex]) {
-        self.driver.set_inputs(lines);
+    /// Whether it keeps state and timers by key.
+    #[must_use]
+    pub fn has_timers(&self) -> bool {
+        self.driver.process().is_some()
+    }
+
+    /// Says which lines come to the operator, and which is its own, if it goes by event time.
+    pub fn set_lines(&self, inputs: &[SourceIndex], own: SourceIndex) {
+        self.driver.set_lines(inputs, own);
     }
 
     /// When the next of its windows in time closes, or sooner.
@@ -161,15 +231,13 @@ impl Operator {
             looked_at += 1;
             let (at, key) = split_due_key(&first);
             // What the store had of a key may be out of date: what is due of it later has its own place in this order.
-            let Some(found) = self.take_due_of(key, at)? else {
+            let Some(found) = self.take_due_of(key, at, watermark)? else {
                 continue;
             };
-            change.windows += found.change.windows;
-            change.events += found.change.events;
-            for window in &found.windows {
-                taken.push_closed(key, window, found.at);
-            }
-            if let Some(next) = found.next.filter(|next| *next <= watermark) {
+            let (found_change, next) = found.push_to(&mut taken, key);
+            change.windows += found_change.windows;
+            change.events += found_change.events;
+            if let Some(next) = next.filter(|next| *next <= watermark) {
                 let next: Box<[u8]> = due_key(next, key).into();
                 // One behind the last that was found is found again, with those between.
                 if due.is_complete || due.keys.last().is_some_and(|last| next < *last) {
@@ -181,10 +249,11 @@ impl Operator {
         Ok(taken)
     }
 
-    /// Takes the next window of a key, if it closes by `watermark`.
-    fn take_due_of(&self, key: &[u8], watermark: i64) -> Result<Option<Due>, state::Error> {
-        let Some(windows) = self.time_windows() else {
-            return Ok(None);
+    /// Takes what is due of a key: the next window, if it closes by `at`; or the steps of a process by `watermark`, if there is one by `at`.
+    fn take_due_of(&self, key: &[u8], at: i64, watermark: i64) -> Result<Option<FoundDue>, state::Error> {
+        let by = match self.time_windows() {
+            Some(windows) => DueBy::Windows(windows, at),
+            None => DueBy::Steps(watermark),
         };
         let Some(actor) = self.directory.find_or_make(self, key) else {
             return Ok(None);
@@ -192,23 +261,23 @@ impl Operator {
         let taken = {
             // Nobody loads the key or gives it up meanwhile.
             let mut replica = actor.replicas[0].lock();
-            match replica.take_due(&actor, key, windows, watermark) {
+            match replica.take_due(&actor, key, by) {
                 TakenDue::Known(taken) => return Ok(taken),
-                TakenDue::Unknown => self.take_stored_due(key, windows, watermark),
+                TakenDue::Unknown => self.take_stored_due(key, by),
             }
         };
         self.directory.retire(&actor);
         taken
     }
 
-    fn take_stored_due(&self, key: &[u8], windows: TimeWindows, watermark: i64) -> Result<Option<Due>, state::Error> {
+    fn take_stored_due(&self, key: &[u8], by: DueBy) -> Result<Option<FoundDue>, state::Error> {
         let store = &self.context.store;
         let mut stored = Table::default();
         store.look_up(&self.id, &[key], &mut stored)?;
         let Some(mut entry) = stored.take(key) else {
             return Ok(None);
         };
-        let taken = entry.take_due(windows, watermark);
+        let taken = by.take_from(&mut entry);
         if taken.is_some() {
             let is_open = entry.count > 0;
             if is_open {

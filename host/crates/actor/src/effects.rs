@@ -12,9 +12,7 @@ use dirigo_engine::cooperative::Yielder;
 use dirigo_engine::{Setup, Trap};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Outputs, Rejection};
-use dirigo_ground::fields::Fields;
 use dirigo_ground::quota::{MemoryReservation, Quota};
-use dirigo_ground::values::Values;
 
 /// Bytes of keys that outputs without keys of their own may inherit, beyond twice what the batch has: as many as a call may hand
 /// over.
@@ -84,6 +82,7 @@ async fn derive(batch: &Batch, outputs: Outputs, events: usize, setup: &Setup) -
     let is_one_to_one = events == batch.len() && !has_runs;
     if is_one_to_one {
         let batch = Batch {
+            times: outputs.times.map_or_else(|| batch.times.clone(), Arc::new),
             values: outputs.values,
             fields: outputs.fields,
             keys: outputs.keys.map_or_else(|| batch.keys.clone(), Arc::new),
@@ -96,13 +95,7 @@ async fn derive(batch: &Batch, outputs: Outputs, events: usize, setup: &Setup) -
     }
     let is_whole = outputs.origins.len() <= OUTPUTS_MAX && inherited_bytes <= WHOLE_BYTES_MAX;
     let batches = if is_whole {
-        vec![part(
-            batch,
-            &outputs.origins,
-            outputs.keys,
-            outputs.values,
-            outputs.fields,
-        )]
+        vec![part(batch, outputs)]
     } else {
         in_parts(batch, &outputs, Yielder::new(setup.clock.clone())).await
     };
@@ -130,10 +123,7 @@ async fn in_parts(batch: &Batch, outputs: &Outputs, mut yielder: Yielder) -> Vec
     while !rest.is_empty() {
         let range = first_part(batch, outputs, rest.clone());
         rest.start = range.end;
-        let keys = outputs.keys.as_ref().map(|keys| keys.slice(range.clone()));
-        let values = outputs.values.slice(&range);
-        let fields = outputs.fields.slice(&range);
-        parts.push(part(batch, &outputs.origins[range], keys, values, fields));
+        parts.push(part(batch, outputs.slice(range)));
         yielder.yield_if_due().await;
     }
     parts
@@ -156,13 +146,15 @@ fn first_part(batch: &Batch, outputs: &Outputs, rest: Range<usize>) -> Range<usi
 }
 
 /// Outputs that leave as one batch.
-fn part(batch: &Batch, origins: &[u32], keys: Option<Column>, values: Values, fields: Fields) -> Batch {
+fn part(batch: &Batch, outputs: Outputs) -> Batch {
+    let origins = &outputs.origins[..];
+    let (times, keys) = (outputs.times, outputs.keys);
     Batch {
-        times: Arc::new(inherited(&batch.times, origins)),
+        times: Arc::new(times.unwrap_or_else(|| inherited(&batch.times, origins))),
         keys: Arc::new(keys.unwrap_or_else(|| batch.keys.gather(origins))),
         positions: Arc::new(inherited(&batch.positions, origins)),
-        values,
-        fields,
+        values: outputs.values,
+        fields: outputs.fields,
         origin: batch.origin.of(|behind| behind.gather(origins)),
     }
 }
@@ -204,6 +196,7 @@ mod tests {
     use super::*;
     use dirigo_engine::cooperative::done;
     use dirigo_ground::clock::SlowClock;
+    use dirigo_ground::fields::Fields;
     use dirigo_ground::lineage::Ticket;
 
     fn column(items: impl IntoIterator<Item = Vec<u8>>) -> Column {
@@ -251,13 +244,7 @@ mod tests {
             let outputs = outputs(&[3, 0, 5_000, 1, 2_000], keys, |output| output % 100);
             let parts = parts(&batch, &outputs);
             assert!(parts.len() > 3, "{}", parts.len());
-            let whole = part(
-                &batch,
-                &outputs.origins,
-                outputs.keys.clone(),
-                outputs.values.clone(),
-                Fields::default(),
-            );
+            let whole = part(&batch, outputs);
             let joined = Batch::concat(&parts);
             assert_eq!(joined.times, whole.times);
             assert_eq!(joined.keys, whole.keys);

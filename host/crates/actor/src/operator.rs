@@ -169,6 +169,11 @@ impl Operator {
         self.directory.deliver(self, batch);
     }
 
+    /// Whether these are steps that event time has come to, and no events that come to the operator.
+    pub(super) fn are_due(&self, batch: &Batch) -> bool {
+        self.driver.process().is_some_and(|process| process.are_due(batch))
+    }
+
     /// The handle that its actors hold.
     pub(super) fn handle(&self) -> Arc<Self> {
         self.this.upgrade().expect("the caller holds it")

@@ -14,6 +14,7 @@ mod late;
 mod phase;
 mod settling;
 mod slice_clock;
+mod waiting;
 
 use std::sync::{Arc, Weak};
 
@@ -209,7 +210,7 @@ impl Replica {
             }
             clock.advance(load_ns);
         }
-        if !self.drop_late_first(operator, clock) {
+        if !self.drop_late_first(operator, clock) || !self.have_events_wait(operator, clock) {
             return Some(Step::Again);
         }
         if self.chunk.as_ref().is_some_and(OpenChunk::is_done) {

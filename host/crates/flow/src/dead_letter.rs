@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use dirigo_pipeline::{Limits, Window};
+use dirigo_pipeline::{EventOrder, Limits, Window};
 
 /// Bytes of a `reason` that are kept. Guests word it, as long as they please; a person reads it.
 pub(super) const REASON_BYTES_MAX: usize = 64 << 10;
@@ -35,6 +35,12 @@ pub struct DeadLetter {
     /// Which window failed to be finished; absent where an event failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<FailedWindow>,
+    /// By which input of a process the event came, where not by the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<u32>,
+    /// Which timers failed as they fired; none where an event failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timers: Vec<FailedTimer>,
     /// What was kept of the event's key before it, or of the window (base64).
     pub state: Option<String>,
     /// What of that the operator keeps, as JSON, where its component says how it is laid out.
@@ -91,6 +97,15 @@ impl std::fmt::Display for FailedWindow {
     }
 }
 
+/// A timer of a process that failed, with the others of its key that were to fire together with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedTimer {
+    /// Its name.
+    pub name: String,
+    /// When it was to fire: ms since the epoch.
+    pub time: i64,
+}
+
 /// The event of a dead letter.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FailedEvent {
@@ -125,6 +140,9 @@ pub struct OperatorSetup {
     pub limits: Limits,
     /// Its window, for a reduce.
     pub window: Option<Window>,
+    /// In which order it is handed events, for a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<EventOrder>,
 }
 
 impl DeadLetter {
@@ -157,8 +175,13 @@ impl DeadLetter {
             event.value.as_ref(),
             event.value_base64.as_ref(),
         ];
+        let timers = self
+            .timers
+            .iter()
+            .map(|timer| timer.name.len() + size_of::<FailedTimer>());
         let decoded = self.accumulator.as_ref().and(self.state.as_ref());
         size_of::<Self>()
+            + timers.sum::<usize>()
             + texts.into_iter().flatten().map(String::len).sum::<usize>()
             + decoded.map_or(0, |state| DECODED_FACTOR * state.len())
     }

@@ -338,6 +338,8 @@ mod tests {
             backtrace: Some("b".repeat(1_000)),
             event,
             window: None,
+            input: None,
+            timers: Vec::new(),
             state: Some("s".repeat(1_000)),
             accumulator: None,
             fuel: 0,

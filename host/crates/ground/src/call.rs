@@ -3,6 +3,7 @@
 //! State makes requests and takes answers, the engine carries them into a guest and back. Past the engine an answer is well
 //! formed. Knows nothing of instances, fuel or turns.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::batch::{Batch, Column};
@@ -347,6 +348,19 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    /// Those of `range`. Failures stay.
+    #[must_use]
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        Self {
+            origins: self.origins[range.clone()].to_vec(),
+            keys: self.keys.as_ref().map(|keys| keys.slice(range.clone())),
+            times: self.times.as_ref().map(|times| times[range.clone()].to_vec()),
+            fields: self.fields.slice(&range),
+            values: self.values.slice(&range),
+            failures: self.failures.clone(),
+        }
+    }
+
     /// Those at these places, in that order. Failures stay.
     #[must_use]
     pub fn gather(&self, places: &[u32]) -> Self {

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::diagnostic::{Diagnostic, Problems};
 use super::document::{Node, Value};
-use super::model::{Format, IfExists, Isolation, OnError, Order, OutputOrder, Partial};
+use super::model::{EventOrder, Format, IfExists, Isolation, OnError, Order, OutputOrder, Partial};
 use super::section::{Read, wrong_type};
 use super::suggest;
 
@@ -60,6 +60,11 @@ impl Choice for Isolation {
 impl Choice for Order {
     const WHAT: &'static str = "order";
     const WORDS: &'static [(&'static str, Self)] = &[("key", Self::Key), ("source", Self::Source)];
+}
+
+impl Choice for EventOrder {
+    const WHAT: &'static str = "`order`";
+    const WORDS: &'static [(&'static str, Self)] = &[("time", Self::Time), ("arrival", Self::Arrival)];
 }
 
 impl Choice for OutputOrder {

@@ -4,8 +4,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::choice::Word;
 use super::diagnostic::{Diagnostic, Problems};
-use super::model::Input;
+use super::model::{EventOrder, Input};
 use super::name::Name;
 use super::section::{At, Field};
 use super::span::Span;
@@ -41,7 +42,9 @@ struct Item<'a> {
     /// Where its table starts, which is what "listed before" means.
     table: Span,
     inputs: &'a Field<Vec<At<String>>>,
-    /// Whether it has windows in time.
+    /// Whether events can come too late for it: it has windows in time, or is handed events in the order of their times.
+    has_late: bool,
+    /// Whether it asks how far event time has come.
     is_timed: bool,
 }
 
@@ -116,9 +119,14 @@ fn items(file: &raw::File) -> Vec<Item<'_>> {
     let operators = list(&file.operator)
         .iter()
         .enumerate()
-        .map(|(index, At { value, .. })| Item {
-            is_timed: value.window.given().is_some_and(|window| window.value.is_in_time()),
-            ..item(Role::Operator(index), &value.id, value.place, &value.inputs)
+        .map(|(index, At { value, .. })| {
+            let has_windows = value.window.given().is_some_and(|window| window.value.is_in_time());
+            let order = value.order.map(|Word(order)| *order);
+            Item {
+                has_late: has_windows || order == Some(EventOrder::Time),
+                is_timed: has_windows || order.is_some(),
+                ..item(Role::Operator(index), &value.id, value.place, &value.inputs)
+            }
         });
     let sinks = list(&file.sink)
         .iter()
@@ -137,6 +145,7 @@ fn item<'a>(role: Role, id: &'a Field<Name>, table: Span, inputs: &'a Field<Vec<
         place,
         table,
         inputs,
+        has_late: false,
         is_timed: false,
     }
 }
@@ -248,19 +257,19 @@ fn late(
     problems: &mut Problems,
 ) -> Option<Input> {
     let target = names.get(operator);
-    let problem = match target.map(|target| (target.role, target.is_timed)) {
+    let problem = match target.map(|target| (target.role, target.has_late)) {
         Some((Role::Operator(_), true)) if target.is_some_and(|target| target.role == item.role) => {
             Diagnostic::error(format!("{} is its own input", item.described())).at(at.place, "a cycle of one")
         }
         Some((Role::Operator(index), true)) => return Some(Input::Late(index)),
         Some(_) => Diagnostic::error(format!("nothing is late for `{operator}`"))
-            .at(at.place, "it has no windows in time")
-            .help("`.late` behind the id of an operator with windows in time stands for the events that come too late for them"),
+            .at(at.place, "it does not go by event time")
+            .help("`.late` stands behind the id of an operator with windows in time, or of a process with `order = \"time\"`"),
         None => {
-            let timed = names.iter().filter(|(_, other)| other.is_timed).map(|(id, _)| *id);
+            let timed = names.iter().filter(|(_, other)| other.has_late).map(|(id, _)| *id);
             let mut timed: Vec<&str> = timed.collect();
             timed.sort_unstable();
-            let help = (!problems.is_full()).then(|| suggest::help(operator, &timed, "windows in time are those of"));
+            let help = (!problems.is_full()).then(|| suggest::help(operator, &timed, "events can be late for"));
             Diagnostic::error(format!("there is no operator `{operator}`"))
                 .at(at.place, "unknown id")
                 .help_if(help)
@@ -363,7 +372,7 @@ fn remark_on_unused_time(file: &raw::File, items: &[Item<'_>], problems: &mut Pr
         for (key, place) in keys {
             if let Some(place) = place {
                 problems.push(
-                    Diagnostic::note(format!("`{key}` has no effect")).at(place, "no operator has windows in time"),
+                    Diagnostic::note(format!("`{key}` has no effect")).at(place, "no operator goes by event time"),
                 );
             }
         }

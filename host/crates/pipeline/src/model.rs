@@ -142,6 +142,8 @@ pub struct Operator {
     pub key: Option<Pointer>,
     /// How a `reduce` cuts its events into windows.
     pub window: Option<Window>,
+    /// In which order a `process` is handed the events of a key.
+    pub order: Option<EventOrder>,
     /// What becomes of the windows that are incomplete when its input ends, where the file says so; else they stay open.
     pub partial: Option<Partial>,
     /// What each of its actors may use.
@@ -160,6 +162,14 @@ pub struct Operator {
     pub slice: Duration,
     /// The most of it where tenants share the host.
     pub slice_shared: Duration,
+}
+
+impl Operator {
+    /// Whether a watermark has it put out something: it has windows in time, or timers.
+    #[must_use]
+    pub fn goes_by_time(&self) -> bool {
+        self.order.is_some() || self.window.is_some_and(Window::is_in_time)
+    }
 }
 
 /// Which component an operator runs.
@@ -196,6 +206,16 @@ impl Window {
     pub fn is_in_time(self) -> bool {
         matches!(self, Self::Time(_))
     }
+}
+
+/// In which order a `process` is handed the events of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventOrder {
+    /// By their times, once the watermark has passed them.
+    Time,
+    /// As they arrive.
+    Arrival,
 }
 
 /// What becomes of windows that are incomplete when all sources have ended.

@@ -84,6 +84,7 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
         config_as_written: config_as_written.unwrap_or_else(|| serde_json::json!({})),
         key: key.flatten(),
         window,
+        order: raw.order.map(|Word(order)| *order),
         partial: raw.partial.map(|Word(partial)| *partial),
         limits: self::limits(&limits, validation),
         errors: limits.errors.map(|Word(errors)| *errors).unwrap_or(OnError::DeadLetter),
@@ -149,12 +150,13 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
         );
     }
     let foreign: &[(&str, Option<Span>)] = if is_windowed {
-        &[("replicas", raw.replicas.key())]
+        &[("replicas", raw.replicas.key()), ("order", raw.order.key())]
     } else {
         &[
             ("window", raw.window.key()),
             ("partial", raw.partial.key()),
             ("allowed_lateness", raw.allowed_lateness.key()),
+            ("order", raw.order.key()),
             ("shards", raw.shards.key()),
             ("actors", raw.actors.key()),
         ]
@@ -171,6 +173,10 @@ fn foreign_key(name: &str, key: &str, place: Span) -> Diagnostic {
         "window" | "partial" | "allowed_lateness" => {
             ("only a reduce has windows", "remove it, or use `builtin:reduce`")
         }
+        "order" => (
+            "only an operator with timers is handed events in an order of its own",
+            "remove it",
+        ),
         "replicas" => (
             "only an operator without state has replicas",
             "use `shards`: its keys are spread over them",

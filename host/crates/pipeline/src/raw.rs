@@ -6,7 +6,7 @@
 use super::choice::{ActorsWord, Word};
 use super::config::{Any, Object};
 use super::diagnostic::Home;
-use super::model::{DeadLettersMax, IfExists, Isolation, OnError, Order, OutputOrder, Partial};
+use super::model::{DeadLettersMax, EventOrder, IfExists, Isolation, OnError, Order, OutputOrder, Partial};
 use super::name::Name;
 use super::section::{At, Open, Section};
 use super::time::{Time, TimeTable};
@@ -218,6 +218,10 @@ section! {
         /// Later events are too late.
         #[schemars(extend("default" = "0s"))]
         allowed_lateness: Lapse,
+        /// In which order a process is handed the events of a key: "time" has them wait until the watermark has passed them, and hands them
+        /// over by their times, timers between them; "arrival" hands them over as they come, and timers fire when the watermark has passed
+        /// them.
+        order: Word<EventOrder>,
         /// What becomes of windows that are incomplete when all sources have been read to their end: "keep" leaves them open, and
         /// the next run with this state resumes them; "emit" closes them and emits what is in them.
         #[schemars(extend("default" = "keep"))]

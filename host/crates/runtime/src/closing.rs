@@ -211,7 +211,13 @@ fn begin_part(graph: &Graph, operator: &Operator, source: SourceIndex, open: &mu
 
 /// Has an operator finish windows that have left its state, as what comes from `first` on of a line.
 pub(super) fn send(graph: &Graph, operator: &Operator, line: SourceIndex, mut windows: PartialWindows, first: u64) {
-    if operator.time_windows().is_none() {
+    if operator.has_timers() {
+        // What they put out is judged by how far their line had come.
+        let reached = graph.progress.read_watermark(line);
+        if reached > BEFORE_ALL {
+            windows.behind = (0..).take(windows.len()).map(|place| (place, reached)).collect();
+        }
+    } else if operator.time_windows().is_none() {
         // Those that no watermark has closed come behind all that the line has brought.
         let reached = graph.progress.read_watermark(line);
         let behind = (0..).zip(&windows.times).filter(|(_, time)| **time < reached);
@@ -233,7 +239,7 @@ pub(super) fn send(graph: &Graph, operator: &Operator, line: SourceIndex, mut wi
             watermark: BEFORE_ALL,
         },
     );
-    operator.finish_windows(&Batch {
+    operator.send_due(Batch {
         times: Arc::new(windows.times),
         keys: Arc::new(windows.keys),
         values: windows.entries.into(),

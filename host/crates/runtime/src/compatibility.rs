@@ -20,7 +20,7 @@ use dirigo_disk as disk;
 use dirigo_engine::{Component, Setup};
 use dirigo_ground::call::StateVersions;
 use dirigo_pipeline::{ComponentRef, Diagnostics, Operator, Pipeline, Pointer, Source, TimeField};
-use dirigo_state::{self as state, Layout};
+use dirigo_state::{self as state, EntryForm, Layout};
 
 /// What state belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -273,16 +273,17 @@ impl Description {
         Layout::parse(self.operators.get(operator)?.layouts.get(&version)?)
     }
 
-    /// Whether the windows of an operator are of time: its entries have segments then.
+    /// What is kept of a key of an operator.
     #[must_use]
-    pub fn has_windows_in_time(&self, operator: &str) -> bool {
-        let operator = self.operators.get(operator);
-        operator.is_some_and(|operator| {
-            operator
-                .facets
-                .get("window")
-                .is_some_and(|window| window.get("time").is_some())
-        })
+    pub fn entry_form(&self, operator: &str) -> EntryForm {
+        let facet = |name: &str| self.operators.get(operator)?.facets.get(name);
+        if facet("order").is_some_and(|order| !order.is_null()) {
+            EntryForm::Keyed
+        } else if facet("window").is_some_and(|window| window.get("time").is_some()) {
+            EntryForm::Segments
+        } else {
+            EntryForm::Window
+        }
     }
 
     /// Whether an operator has windows of the same shape as one of `new`, whatever late events they take in.
@@ -302,9 +303,9 @@ impl Description {
         self.operators.contains_key(id)
     }
 
-    /// Whether events come of what has that name: it is a source, or an operator with windows in time.
+    /// Whether events come of what has that name: it is a source, or an operator that goes by event time.
     fn brings_events(&self, id: &str) -> bool {
-        self.sources.contains_key(id) || self.has_windows_in_time(id)
+        self.sources.contains_key(id) || self.entry_form(id) != EntryForm::Window
     }
 
     /// Whether a sink of `new` writes where this pipeline's sink of that name did.
@@ -432,6 +433,11 @@ impl OperatorDescription {
             ("key", pointer(operator.key.as_ref())),
             ("window", json!(operator.window)),
         ]);
+        // State of before there was such a thing has none.
+        let facets = facets
+            .into_iter()
+            .chain(operator.order.map(|order| ("order".to_owned(), json!(order))))
+            .collect();
         Self {
             facets,
             versions: [reads.written].into(),

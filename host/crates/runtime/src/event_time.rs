@@ -59,7 +59,7 @@ impl EventTime {
         };
         let operators: Vec<TimedOperator> = lines.timed().map(operator).collect();
         for timed in &operators {
-            timed.operator.set_inputs(&timed.inputs);
+            timed.operator.set_lines(&timed.inputs, timed.line);
         }
         progress.set_inputs(operators.iter().map(|timed| timed.inputs.clone()).collect());
         Self {

@@ -198,10 +198,20 @@ fn check_place(loaded: &Loaded, operator: &Operator, component: &Component) -> R
             "it needs to know which events to fold".into(),
             "add `window = { count = 5 }`",
         ),
-        (Kind::Map | Kind::Filter, Some(_), _) => {
+        (Kind::Process, None, _) if operator.order.is_none() => problem(
+            "component",
+            "it needs to know in which order events come".into(),
+            "add `order = \"time\"`, by their times, once the watermark has passed them; or `order = \"arrival\"`, as they come",
+        ),
+        (Kind::Map | Kind::Filter | Kind::Process, Some(_), _) => {
             problem("window", "windows are for `reduce` operators".into(), "remove `window`")
         }
-        (Kind::Map | Kind::Filter, _, _) if operator.partial.is_some() => problem(
+        (Kind::Map | Kind::Filter | Kind::Reduce, _, _) if operator.order.is_some() => problem(
+            "order",
+            "the order of events is for `process` operators".into(),
+            "remove `order`",
+        ),
+        (Kind::Map | Kind::Filter | Kind::Process, _, _) if operator.partial.is_some() => problem(
             "partial",
             "windows are for `reduce` operators".into(),
             "remove `partial`",
@@ -216,7 +226,7 @@ fn check_place(loaded: &Loaded, operator: &Operator, component: &Component) -> R
             "it keeps no state by key".into(),
             "use `replicas` to spread its work",
         ),
-        (Kind::Reduce, _, _) if operator.replicas.is_some() => problem(
+        (Kind::Reduce | Kind::Process, _, _) if operator.replicas.is_some() => problem(
             "replicas",
             "its turns run one after the other".into(),
             "use `shards` to spread its keys",

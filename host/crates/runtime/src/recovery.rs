@@ -9,7 +9,7 @@ use dirigo_actor::{CapturedBatch, Operator};
 use dirigo_flow::{Content, EventSink, SavedBatch};
 use dirigo_ground::lineage::{BEFORE_ALL, Progress, ReadBatch, SourceIndex, Ticket};
 use dirigo_pipeline::Pipeline;
-use dirigo_state::{ClosedWindow, Entry, InFlight, Offsets};
+use dirigo_state::{ClosedWindow, Entry, EntryForm, InFlight, Offsets, Step};
 
 /// What was on its way when the last run stopped.
 #[derive(Debug, Default)]
@@ -37,8 +37,8 @@ impl RecoveredBatches {
         let items: Vec<&String> = operators.chain(pipeline.sinks.iter().map(|sink| &sink.id)).collect();
         let is_source = |id: &String| wiring::line_ids(pipeline).any(|line| line == id);
         let read = |InFlight { item, bytes }: InFlight| {
-            let is_timed = wiring::is_timed(pipeline, &item);
-            let saved = SavedBatch::decode(&bytes).filter(|saved| holds_what_it_says(saved, is_timed));
+            let form = wiring::entry_form(pipeline, &item);
+            let saved = SavedBatch::decode(&bytes).filter(|saved| holds_what_it_says(&item, saved, form));
             let saved = saved.ok_or(StartError::Unreadable { what: "batches" })?;
             let events = saved.len();
             if !items.contains(&&item) {
@@ -60,17 +60,26 @@ impl RecoveredBatches {
     }
 }
 
-/// Whether the values of windows are what such windows have on their way.
-fn holds_what_it_says(saved: &SavedBatch, is_timed: bool) -> bool {
-    saved.content != Content::Windows || saved.values().all(|value| is_window(value, is_timed))
+/// Whether the values of windows, and of steps of a process, are what such have on their way to `item`.
+fn holds_what_it_says(item: &str, saved: &SavedBatch, form: EntryForm) -> bool {
+    match saved.content {
+        Content::Windows => saved.values().all(|value| is_window(value, form)),
+        Content::Events if are_steps(item, saved, form) => saved.values().all(|value| Step::decode(value).is_some()),
+        _ => true,
+    }
 }
 
-/// Whether these bytes are a window that has left its state, of an operator with windows in time or with others.
-pub(super) fn is_window(bytes: &[u8], is_timed: bool) -> bool {
-    if is_timed {
-        ClosedWindow::decode(bytes).is_some()
-    } else {
-        Entry::decode(bytes).is_some()
+/// Whether these are steps of a process that event time has come to: they are of its own line.
+fn are_steps(item: &str, saved: &SavedBatch, form: EntryForm) -> bool {
+    form == EntryForm::Keyed && saved.source == item && saved.content == Content::Events
+}
+
+/// Whether these bytes are a window that has left its state, of an operator that keeps entries of this form.
+pub(super) fn is_window(bytes: &[u8], form: EntryForm) -> bool {
+    match form {
+        EntryForm::Segments => ClosedWindow::decode(bytes).is_some(),
+        EntryForm::Window => Entry::decode(bytes).is_some(),
+        EntryForm::Keyed => false,
     }
 }
 
@@ -112,7 +121,7 @@ impl Recovery<'_> {
         let mut restored = BTreeMap::new();
         for (destination, source, saved) in restored_batches {
             let content = saved.content;
-            if let Some(id) = destination.takes(content) {
+            if let Some(id) = destination.takes(&saved) {
                 *restored.entry(id.to_owned()).or_default() += saved.len() as u64;
             }
             match destination {
@@ -179,10 +188,14 @@ enum Destination<'a> {
 }
 
 impl Destination<'_> {
-    /// Whose events these are; nobody's yet where an operator is to put them out, or where they are windows.
-    fn takes(&self, content: Content) -> Option<&str> {
+    /// Whose events these are; of no operator yet where one is to put them out, or where they are windows, or steps of a process that took
+    /// its events in before.
+    fn takes(&self, saved: &SavedBatch) -> Option<&str> {
         match self {
-            Destination::Operator(operator) => (content == Content::Events).then(|| operator.id()),
+            Destination::Operator(operator) => {
+                let is_taken = saved.content == Content::Events && saved.source != operator.id();
+                is_taken.then(|| operator.id())
+            }
             Destination::Sink(event_sink) => Some(&event_sink.id),
         }
     }

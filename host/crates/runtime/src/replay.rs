@@ -13,19 +13,20 @@ use base64::prelude::BASE64_STANDARD;
 use super::SLICE_FUEL;
 use super::letter_file::LetterLines;
 use super::recovery::is_window;
+use super::wiring;
 use dirigo_disk::{Real, Usage};
 use dirigo_engine::{
     self as engine, Budget, Component, Engine, EventOrigins, GuestLog, Instance, Kind, Seed, Setup, Trap, Unopened,
 };
 use dirigo_flow::{DeadLetter, OperatorSetup};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Rejection, Request};
+use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Processed, Rejection, Request, Timers};
 use dirigo_ground::clock::Clock;
 use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::Ticket;
 use dirigo_pipeline::{self as pipeline, Admission, Window};
-use dirigo_state::{Entry, Table};
-use dirigo_state::{timed, windows};
+use dirigo_state::{Entry, Step, Table};
+use dirigo_state::{process, timed, windows};
 
 /// Why a dead letter cannot be run again.
 #[derive(Debug, thiserror::Error)]
@@ -75,12 +76,12 @@ pub enum Error {
         recorded: String,
     },
     /// The component is of another kind than the event failed in.
-    #[error("the component is a `{found}` operator: a reduce has a window, the dead letter has {window}")]
+    #[error("the component is a `{found}` operator: the operator of the dead letter has {what}")]
     Kind {
         /// Its kind.
         found: Kind,
-        /// What the dead letter says of a window.
-        window: &'static str,
+        /// What the dead letter says of that.
+        what: &'static str,
     },
     /// The dead letter is not what this version writes.
     #[error("the {what} of the dead letter cannot be read")]
@@ -240,7 +241,7 @@ pub async fn run(
 ) -> Result<Replayed, Error> {
     let setup = setup_of(dead_letter)?;
     let limits = admission.capped(setup.limits);
-    check_kind(component.kind(), setup.window)?;
+    check_kind(component.kind(), setup)?;
     let batch = batch(dead_letter)?;
     let mut table = Table::default();
     if let Some(entry) = entry(dead_letter)?.filter(|_| dead_letter.window.is_none()) {
@@ -272,7 +273,9 @@ pub async fn run(
             });
         }
     };
-    let (request, plan) = if dead_letter.window.is_some() {
+    let (request, plan) = if setup.order.is_some() {
+        process_request(component, dead_letter, &batch, &mut table)
+    } else if dead_letter.window.is_some() {
         (
             Request::Finish(match setup.window {
                 Some(Window::Time(_)) => timed::finish(&batch, component.state_version()),
@@ -310,8 +313,8 @@ fn batch(dead_letter: &DeadLetter) -> Result<Batch, Error> {
     let value = match dead_letter.window {
         Some(_) => {
             let window = dead_letter.setup.as_ref().and_then(|setup| setup.window);
-            let is_timed = window.is_some_and(Window::is_in_time);
-            let bytes = entry_bytes(dead_letter).filter(|bytes| is_window(bytes, is_timed));
+            let form = wiring::form(window, None);
+            let bytes = entry_bytes(dead_letter).filter(|bytes| is_window(bytes, form));
             bytes.ok_or(Error::Damaged { what: "state" })?
         }
         None => event.value_bytes().map_err(damaged("value"))?,
@@ -342,14 +345,36 @@ pub(super) fn entry_bytes(dead_letter: &DeadLetter) -> Option<Vec<u8>> {
 }
 
 /// Refuses a component that is of another kind than the one that saw the event.
-fn check_kind(found: Kind, window: Option<Window>) -> Result<(), Error> {
-    if found.is_stateful() == window.is_some() {
-        return Ok(());
-    }
-    Err(Error::Kind {
-        found,
-        window: if window.is_some() { "one" } else { "none" },
-    })
+fn check_kind(found: Kind, setup: &OperatorSetup) -> Result<(), Error> {
+    let (fits, what) = match (setup.window, setup.order) {
+        (Some(_), _) => (found == Kind::Reduce, "a window, which a reduce has"),
+        (None, Some(_)) => (found == Kind::Process, "an order of events, which a process has"),
+        (None, None) => (!found.is_stateful(), "neither a window nor an order of events"),
+    };
+    if fits { Ok(()) } else { Err(Error::Kind { found, what }) }
+}
+
+/// What to ask of a process: to process the event again, or to fire the timers.
+fn process_request(
+    component: &Component,
+    dead_letter: &DeadLetter,
+    batch: &Batch,
+    table: &mut Table,
+) -> (Request, Option<Plan>) {
+    let version = component.state_version();
+    let (process, plan) = match dead_letter.timers.iter().map(|timer| timer.time).max() {
+        None => process::assign_events(table, batch, dead_letter.input.unwrap_or(0), 1, version),
+        Some(until) => {
+            let mut steps = Column::default();
+            steps.push(&Step::Advance { until }.encode());
+            let steps = Batch {
+                values: steps.into(),
+                ..batch.clone()
+            };
+            process::assign_steps(table, &steps, &dead_letter.operator.as_str().into(), 1, version)
+        }
+    };
+    (Request::Process(process), Some(Plan::Process(plan)))
 }
 
 /// What to ask of a component that has been activated.
@@ -367,20 +392,25 @@ fn request(component: &Component, batch: &Batch, table: &mut Table, window: Opti
     }
 }
 
-/// What a fold does to the state of its event.
+/// What a call does to the state of its event.
 enum Plan {
     Count(windows::Plan),
     Time(timed::Plan),
+    Process(process::Plan),
 }
 
 impl Plan {
-    fn commit(self, table: &mut Table, accumulators: &Column) {
+    fn commit(self, table: &mut Table, states: &Column, timers: Option<&Timers>) {
         match self {
-            Self::Count(plan) => plan.commit(table, accumulators),
-            Self::Time(plan) => plan.commit(table, accumulators),
+            Self::Count(plan) => plan.commit(table, states),
+            Self::Time(plan) => plan.commit(table, states),
+            Self::Process(plan) => plan.commit(table, states, timers),
         };
     }
 }
+
+/// Why there is a plan where an answer changes state.
+const HAS_PLAN: &str = "a call that changes state is run by a plan";
 
 fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) -> Result<ReplayResult, ReplayFailure> {
     match answer {
@@ -401,11 +431,15 @@ fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) ->
                 state: None,
             })
         }
-        Answer::Unread(rejected) | Answer::Folded(Folded::Rejected(rejected)) => {
+        Answer::Unread(rejected)
+        | Answer::Folded(Folded::Rejected(rejected))
+        | Answer::Processed(Processed::Rejected(rejected)) => {
             expect_none(&rejected)?;
             Ok(ReplayResult::default())
         }
-        Answer::Folded(Folded::Unmigrated(failures)) | Answer::Finished(Finished::Unmigrated(failures)) => {
+        Answer::Folded(Folded::Unmigrated(failures))
+        | Answer::Finished(Finished::Unmigrated(failures))
+        | Answer::Processed(Processed::Unmigrated(failures)) => {
             let failure = failures.into_iter().next_back();
             Err(ReplayFailure {
                 kind: "migrate",
@@ -417,9 +451,18 @@ fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) ->
         }
         Answer::Folded(Folded::Done { accumulators, outputs }) => {
             expect_none(&outputs.failures)?;
-            plan.expect("a fold is run by a plan").commit(table, &accumulators);
+            plan.expect(HAS_PLAN).commit(table, &accumulators, None);
             Ok(ReplayResult {
                 outputs: listed(&outputs, &batch.keys),
+                state: table.get(batch.keys.get(0)).cloned(),
+            })
+        }
+        Answer::Processed(Processed::Done(after)) => {
+            expect_none(&after.outputs.failures)?;
+            plan.expect(HAS_PLAN)
+                .commit(table, &after.states, after.timers.as_ref());
+            Ok(ReplayResult {
+                outputs: listed(&after.outputs, &batch.keys),
                 state: table.get(batch.keys.get(0)).cloned(),
             })
         }

@@ -37,8 +37,8 @@ use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::behind::Behind;
 use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::{Origin, SourceIndex, Ticket};
-use dirigo_pipeline::{Input, Pipeline};
-use dirigo_state::{self as state, InFlight, Offsets, Snapshot, Store};
+use dirigo_pipeline::{EventOrder, Input, Pipeline};
+use dirigo_state::{self as state, InFlight, Offsets, Snapshot, Step, Store, WaitingEvent};
 
 /// Letters that one commit puts back: what waits at operators is in memory, and what is known of each letter's attempts is
 /// written with every checkpoint.
@@ -367,13 +367,17 @@ struct Gathered {
 
 /// A letter that goes back.
 struct Chosen {
+    /// The line that it comes back by: its source, or the operator's own, where it waits for nothing any more.
+    line: String,
     letter: DeadLetter,
     /// The operator, as the pipeline counts them.
     operator: usize,
     content: Content,
+    /// By which way it comes back: where an operator tells its inputs apart, that says by which.
+    path: u32,
     time: i64,
     key: Vec<u8>,
-    /// Of a window, its entry.
+    /// Of a window, its entry; of an event that waited, the step.
     value: Vec<u8>,
 }
 
@@ -445,6 +449,9 @@ fn choose(letter: DeadLetter, prepared: &Prepared, is_private: bool) -> Result<C
     if !wiring::line_ids(pipeline).any(|id| *id == event.source) {
         return Err(format!("the pipeline has no source `{}`", event.source));
     }
+    if !letter.timers.is_empty() {
+        return Err("its timers failed, and no event: those are gone".to_owned());
+    }
     let content = if letter.window.is_some() {
         Content::Windows
     } else {
@@ -461,7 +468,7 @@ fn choose(letter: DeadLetter, prepared: &Prepared, is_private: bool) -> Result<C
     let damaged = |_| "it is damaged".to_owned();
     let value = match content {
         Content::Windows => entry_bytes(&letter)
-            .filter(|bytes| is_window(bytes, wiring::is_timed(pipeline, id)))
+            .filter(|bytes| is_window(bytes, wiring::entry_form(pipeline, id)))
             .ok_or_else(|| "it is damaged".to_owned())?,
         _ => event.value_bytes().map_err(damaged)?,
     };
@@ -473,10 +480,27 @@ fn choose(letter: DeadLetter, prepared: &Prepared, is_private: bool) -> Result<C
         _ => event.key_bytes().map_err(damaged)?,
     };
     let time = event.time.ok_or_else(|| "it has no time".to_owned())?;
+    let path = letter.input.unwrap_or(0);
+    let has_waited = pipeline.operators[operator].order == Some(EventOrder::Time);
+    let (line, value) = if has_waited {
+        let step = Step::Event(WaitingEvent {
+            input: u16::try_from(path).unwrap_or(u16::MAX),
+            source: &event.source,
+            position: event.position,
+            path,
+            twin: 0,
+            value: &value,
+        });
+        (id.clone(), step.encode())
+    } else {
+        (event.source.clone(), value)
+    };
     Ok(Chosen {
+        line,
         letter,
         operator,
         content,
+        path,
         time,
         key,
         value,
@@ -527,11 +551,10 @@ fn put_back(
 ) -> Vec<InFlight> {
     chosen.sort_by(|a, b| {
         let place = |chosen: &Chosen| (chosen.letter.event.position, chosen.letter.id);
-        (&a.letter.event.source, place(a)).cmp(&(&b.letter.event.source, place(b)))
+        (&a.line, a.path, place(a)).cmp(&(&b.line, b.path, place(b)))
     });
-    let is_one = |a: &Chosen, b: &Chosen| {
-        a.operator == b.operator && a.content == b.content && a.letter.event.source == b.letter.event.source
-    };
+    let is_one =
+        |a: &Chosen, b: &Chosen| (a.operator, a.content, &a.line, a.path) == (b.operator, b.content, &b.line, b.path);
     let runs = chosen.chunk_by(is_one).flat_map(|run| run.chunks(BATCH_EVENTS));
     let first_ticket = TICKETS_FROM + epoch * TICKETS_OF_A_ROUND;
     let mut batches: Vec<(usize, InFlight)> = (first_ticket..)
@@ -543,7 +566,8 @@ fn put_back(
                 run.iter().for_each(|chosen| column.push(bytes(chosen)));
                 Arc::new(column)
             };
-            let watermark = watermark_of(&prepared.pipeline, &run[0].letter.event.source, watermarks);
+            let line = &run[0].line;
+            let watermark = watermark_of(&prepared.pipeline, line, watermarks);
             let is_behind = |(_, chosen): &(u32, &Chosen)| watermark.is_some_and(|watermark| chosen.time < watermark);
             let behind = (0..).zip(run).filter(is_behind);
             let behind = behind.map(|(place, _)| (place, watermark.unwrap_or_default()));
@@ -555,13 +579,13 @@ fn put_back(
                 positions: Arc::new(run.iter().map(|chosen| chosen.letter.event.position).collect()),
                 origin: Origin {
                     behind: Behind::new(behind.collect()),
+                    path: run[0].path,
                     ..Ticket::detached().into()
                 },
             };
-            let source = &run[0].letter.event.source;
             let waiting = InFlight {
                 item: prepared.pipeline.operators[operator].id.clone(),
-                bytes: SavedBatch::encode_with_ticket(&batch, source, run[0].content, ticket, batch.positions[0]),
+                bytes: SavedBatch::encode_with_ticket(&batch, line, run[0].content, ticket, batch.positions[0]),
             };
             (operator, waiting)
         })

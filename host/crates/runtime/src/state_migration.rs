@@ -15,7 +15,7 @@ use super::wiring;
 use dirigo_disk as disk;
 use dirigo_engine::{Budget, Component, Instance, Setup, Unopened};
 use dirigo_ground::batch::Column;
-use dirigo_state::{self as state, Entry, Offsets, Record, Snapshot, Stopped, Store};
+use dirigo_state::{self as state, Entry, EntryForm, Offsets, Record, Snapshot, Stopped, Store};
 
 /// Entries that are migrated in one call.
 const BATCH_ENTRIES: usize = 256;
@@ -184,7 +184,7 @@ fn keep_windows_in_time(old: &Description, new: &Description, options: &Migratio
             .iter()
             .find(|(_, now)| *now == id)
             .map_or(id, |(before, _)| before);
-        let is_in_time = old.has_windows_in_time(before) || new.has_windows_in_time(id);
+        let is_in_time = [old.entry_form(before), new.entry_form(id)] != [EntryForm::Window; 2];
         if old.has_operator(before) && new.has_operator(id) && is_in_time && !old.has_same_windows(before, new, id) {
             return Err(Error::Invalid(format!(
                 "`--accept {id}`: open windows in time cannot become others, nor count windows these; `--drop {id}` begins with none"
@@ -284,7 +284,7 @@ async fn records(
             return Ok(());
         };
         let written = component.state_version();
-        let accumulators = entry.accumulators(wiring::is_timed(&prepared.pipeline, now));
+        let accumulators = entry.accumulators(wiring::entry_form(&prepared.pipeline, now));
         if accumulators.iter().any(|(version, _)| *version != written) {
             *report.migrated.entry(now.to_owned()).or_default() += 1;
             old.entry(now.to_owned()).or_default().push((key.into(), entry));
@@ -300,7 +300,7 @@ async fn records(
             component,
             setup,
             entries,
-            wiring::is_timed(&prepared.pipeline, &id),
+            wiring::entry_form(&prepared.pipeline, &id),
         )
         .await?;
         state.entry(id).or_default().extend(migrated);
@@ -321,7 +321,7 @@ async fn migrate(
     component: &Component,
     setup: &Setup,
     entries: Entries,
-    is_timed: bool,
+    form: EntryForm,
 ) -> Result<Vec<Record>, Error> {
     let to = component.state_version();
     let failed = |entry: usize, from: u32, reason: String| Error::Unmigrated {
@@ -338,7 +338,7 @@ async fn migrate(
     let mut written: Vec<Vec<Vec<u8>>> = Vec::with_capacity(entries.len());
     let mut stale: Vec<Stale<'_>> = Vec::new();
     for (number, (_, entry)) in entries.iter().enumerate() {
-        let accumulators = entry.accumulators(is_timed);
+        let accumulators = entry.accumulators(form);
         written.push(accumulators.iter().map(|(_, bytes)| bytes.to_vec()).collect());
         let of_entry = accumulators.into_iter().enumerate();
         stale.extend(
@@ -381,7 +381,7 @@ async fn migrate(
     }
     let records = entries.iter().zip(&written);
     let records = records.map(|((key, entry), accumulators)| {
-        let entry = entry.with_accumulators(is_timed, accumulators, to);
+        let entry = entry.with_accumulators(form, accumulators, to);
         (key.clone(), Some(entry))
     });
     Ok(records.collect())

@@ -7,7 +7,8 @@ use dirigo_actor::{Operator, OperatorOptions, PipelineContext};
 use dirigo_engine::{Component, Setup};
 use dirigo_flow::{Edge, EventSink, Receiver};
 use dirigo_ground::lineage::SourceIndex;
-use dirigo_pipeline::{Input, Pipeline, Window};
+use dirigo_pipeline::{EventOrder, Input, Pipeline, Window};
+use dirigo_state::EntryForm;
 
 /// The operators of `pipeline`, connected, and for each source the edges that lead from it.
 pub(super) fn connect(
@@ -68,17 +69,25 @@ pub(super) fn sources_of_operators(pipeline: &Pipeline) -> Vec<BTreeSet<SourceIn
     of_operators
 }
 
-/// Whether an operator of that name has windows in time.
-pub(super) fn is_timed(pipeline: &Pipeline, operator: &str) -> bool {
+/// What is kept of a key of the operator of that name.
+pub(super) fn entry_form(pipeline: &Pipeline, operator: &str) -> EntryForm {
     let mut operators = pipeline.operators.iter();
     let found = operators.find(|candidate| candidate.id == operator);
-    found.is_some_and(|operator| operator.window.is_some_and(Window::is_in_time))
+    found.map_or(EntryForm::Window, |operator| form(operator.window, operator.order))
 }
 
-/// The names of the lines: of the sources, then of the operators with windows in time.
+/// What is kept of a key of an operator with this window, or this order.
+pub(super) fn form(window: Option<Window>, order: Option<EventOrder>) -> EntryForm {
+    match window {
+        _ if order.is_some() => EntryForm::Keyed,
+        Some(Window::Time(_)) => EntryForm::Segments,
+        Some(Window::Count(_)) | None => EntryForm::Window,
+    }
+}
+
+/// The names of the lines: of the sources, then of the operators that go by event time.
 pub(super) fn line_ids(pipeline: &Pipeline) -> impl Iterator<Item = &String> {
-    let is_timed = |operator: &&dirigo_pipeline::Operator| operator.window.is_some_and(Window::is_in_time);
-    let timed = pipeline.operators.iter().filter(is_timed);
+    let timed = pipeline.operators.iter().filter(|operator| operator.goes_by_time());
     let sources = pipeline.sources.iter().map(|source| &source.id);
     sources.chain(timed.map(|operator| &operator.id))
 }
@@ -96,13 +105,13 @@ pub(super) fn sources_of_sinks(pipeline: &Pipeline) -> Vec<Vec<SourceIndex>> {
         .collect()
 }
 
-/// The lines of a pipeline: what comes of its sources, and of its operators with windows in time, each of which has one of its own.
+/// The lines of a pipeline: what comes of its sources, and of its operators that go by event time, each of which has one of its own.
 pub(super) struct Lines {
     /// For each operator the lines that come to it.
     pub(super) into_operators: Vec<Vec<SourceIndex>>,
     /// For each sink the same.
     pub(super) into_sinks: Vec<Vec<SourceIndex>>,
-    /// For each operator its own line, if it has windows in time.
+    /// For each operator its own line, if it goes by event time.
     pub(super) own: Vec<Option<SourceIndex>>,
 }
 
@@ -113,9 +122,14 @@ impl Lines {
         let (mut into_operators, mut out_of_operators) = (Vec::new(), Vec::new());
         for operator in &pipeline.operators {
             let into = sources_of(&operator.inputs, &out_of_operators, &into_operators);
-            let line = operator.window.is_some_and(Window::is_in_time).then_some(next);
+            let line = operator.goes_by_time().then_some(next);
             next += SourceIndex::from(line.is_some());
-            out_of_operators.push(line.map_or_else(|| into.clone(), |line| BTreeSet::from([line])));
+            let mut out = BTreeSet::from_iter(line);
+            // What a process makes of events as they arrive bears their lines; what its timers put out, its own.
+            if line.is_none() || operator.order == Some(EventOrder::Arrival) {
+                out.extend(&into);
+            }
+            out_of_operators.push(out);
             into_operators.push(into);
             own.push(line);
         }
@@ -131,7 +145,7 @@ impl Lines {
         }
     }
 
-    /// The operators with windows in time, by their places, each with its line.
+    /// The operators that go by event time, by their places, each with its line.
     pub(super) fn timed(&self) -> impl Iterator<Item = (usize, SourceIndex)> {
         self.own
             .iter()
@@ -139,7 +153,7 @@ impl Lines {
             .filter_map(|(place, line)| Some((place, (*line)?)))
     }
 
-    /// For each source whether an operator with windows in time is behind it.
+    /// For each source whether an operator that goes by event time is behind it.
     pub(super) fn are_timed(&self, pipeline: &Pipeline) -> Vec<bool> {
         let of_operators = sources_of_operators(pipeline);
         let is_timed = |source: SourceIndex| self.timed().any(|(place, _)| of_operators[place].contains(&source));

@@ -16,6 +16,7 @@
 
 use std::ops::Range;
 
+use serde_json::{Value, json};
 use smallvec::SmallVec;
 
 use super::table::Entry;
@@ -391,6 +392,18 @@ impl DueSteps {
     fn push_advance(&mut self, time: i64, until: i64) {
         self.steps.push((time, Step::Advance { until }.encode()));
     }
+}
+
+/// What is kept of a key as JSON: its `state` as `show` has it, its `timers`, and how many events wait.
+#[must_use]
+pub fn shown(entry: &Entry, show: impl FnOnce(&[u8]) -> Value) -> Value {
+    let keyed = Keyed::of(entry);
+    let timer = |(time, name): (i64, &[u8])| json!({ "name": String::from_utf8_lossy(name), "time": time });
+    json!({
+        "state": if keyed.state.is_empty() { Value::Null } else { show(keyed.state) },
+        "timers": keyed.timers().map(timer).collect::<Vec<_>>(),
+        "waiting": keyed.events().count(),
+    })
 }
 
 /// Puts bytes in the place of others.

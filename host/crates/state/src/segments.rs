@@ -210,43 +210,6 @@ impl ClosedWindow {
     }
 }
 
-impl Entry {
-    /// The accumulators of an operator's entry, each with the state version that it was written by: that of its window, or those of its
-    /// segments where windows are of time.
-    #[must_use]
-    pub fn accumulators(&self, is_timed: bool) -> Vec<(u32, &[u8])> {
-        if is_timed {
-            let segments = Segments::of(self);
-            segments
-                .map(|segment| (segment.state_version, segment.accumulator))
-                .collect()
-        } else {
-            vec![(self.state_version, &self.accumulator)]
-        }
-    }
-
-    /// The entry with others in place of [these](Self::accumulators), as many and in their order, all written by `state_version`.
-    #[must_use]
-    pub fn with_accumulators(&self, is_timed: bool, accumulators: &[Vec<u8>], state_version: u32) -> Self {
-        let segments = |accumulators: &[Vec<u8>]| {
-            let segments = Segments::of(self).zip(accumulators);
-            encode(segments.map(|(segment, accumulator)| Segment {
-                state_version,
-                accumulator,
-                ..segment
-            }))
-        };
-        Self {
-            state_version,
-            accumulator: match accumulators {
-                [only] if !is_timed => only.as_slice().into(),
-                several => segments(several).into(),
-            },
-            ..self.clone()
-        }
-    }
-}
-
 /// The segments of an entry as JSON: of each its `start`, `end`, `count` and `accumulator`, as `show` has it.
 #[must_use]
 pub fn shown(entry: &Entry, mut show: impl FnMut(Segment<'_>) -> Value) -> Value {

@@ -278,6 +278,13 @@ impl PartialWindows {
         self.entries.push(&window.encode());
     }
 
+    /// Adds a step of a process that event time has come to.
+    pub fn push_step(&mut self, key: &[u8], time: i64, step: &[u8]) {
+        self.keys.push(key);
+        self.times.push(time);
+        self.entries.push(step);
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use dirigo::runtime::compatibility::Description;
-use dirigo::state;
+use dirigo::state::{self, EntryForm};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -44,14 +44,17 @@ impl<'a> PrintedEntry<'a> {
             let layout = description.and_then(|description| description.layout(operator, version));
             layout.and_then(|layout| layout.decode(accumulator))
         };
-        let is_timed = description.is_some_and(|description| description.has_windows_in_time(operator));
-        let decoded = if is_timed {
-            Some(state::shown_segments(entry, |segment| {
-                let decoded = decode(segment.state_version, segment.accumulator);
-                decoded.unwrap_or_else(|| BASE64_STANDARD.encode(segment.accumulator).into())
-            }))
-        } else {
-            decode(entry.state_version, &entry.accumulator)
+        let shown = |version: u32, bytes: &[u8]| {
+            let decoded = decode(version, bytes);
+            decoded.unwrap_or_else(|| BASE64_STANDARD.encode(bytes).into())
+        };
+        let form = description.map_or(EntryForm::Window, |description| description.entry_form(operator));
+        let decoded = match form {
+            EntryForm::Segments => Some(state::shown_segments(entry, |segment| {
+                shown(segment.state_version, segment.accumulator)
+            })),
+            EntryForm::Keyed => Some(state::shown_keyed(entry, |bytes| shown(entry.state_version, bytes))),
+            EntryForm::Window => decode(entry.state_version, &entry.accumulator),
         };
         Self {
             pipeline,

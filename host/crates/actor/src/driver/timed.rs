@@ -4,11 +4,11 @@ use std::cell::OnceCell;
 use std::sync::{Arc, OnceLock};
 
 use super::reduce::Finish;
-use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched, unread};
+use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched, time_to_come, unread};
 use dirigo_engine::{Component, Trap};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
-use dirigo_ground::lineage::{BEFORE_ALL, SourceIndex};
+use dirigo_ground::lineage::SourceIndex;
 use dirigo_ground::windowing::TimeWindows;
 use dirigo_state::{Table, timed, windows};
 
@@ -19,7 +19,7 @@ pub(super) struct TimedReduce {
     /// Bytes that may be kept of one key.
     pub(super) state_bytes_max: u64,
     /// The lines that come to the operator, once they are known.
-    pub(super) inputs: OnceLock<Vec<SourceIndex>>,
+    pub(super) inputs: OnceLock<Arc<[SourceIndex]>>,
 }
 
 /// Windows that are due are counted apart from open ones once a key has more than the limit divided by this: below that, the fold is not
@@ -33,7 +33,7 @@ struct Fold {
     groups: Arc<Vec<u32>>,
     state_bytes_max: u64,
     windows: TimeWindows,
-    inputs: Vec<SourceIndex>,
+    inputs: Arc<[SourceIndex]>,
     /// Of the windows, once there is an answer.
     accumulators: Column,
 }
@@ -41,9 +41,9 @@ struct Fold {
 impl Driver for TimedReduce {
     fn begin(&self, table: &mut Table, turn: u32, batch: &Batch) -> (Request, Box<dyn Call>) {
         let (fold, mut plan) = timed::assign(table, batch, self.windows, turn, self.component.state_version());
-        let inputs = self.inputs.get().map_or(&[][..], Vec::as_slice);
+        let inputs = self.inputs.get().cloned().unwrap_or_default();
         if plan.is_any_above(self.state_bytes_max / COUNTED_EXACTLY) {
-            let to_come = time_to_come(inputs, batch);
+            let to_come = time_to_come(&inputs, batch);
             plan.count_open(table, |span| timed::is_due(self.windows, span, to_come));
         }
         let call = Fold {
@@ -51,7 +51,7 @@ impl Driver for TimedReduce {
             groups: fold.groups.clone(),
             state_bytes_max: self.state_bytes_max,
             windows: self.windows,
-            inputs: inputs.to_vec(),
+            inputs,
             accumulators: Column::default(),
         };
         (Request::Fold(fold), Box::new(call))
@@ -66,18 +66,9 @@ impl Driver for TimedReduce {
         Some(self.windows)
     }
 
-    fn set_inputs(&self, lines: &[SourceIndex]) {
-        self.inputs.get_or_init(|| lines.to_vec());
+    fn set_lines(&self, inputs: &[SourceIndex], _own: SourceIndex) {
+        self.inputs.get_or_init(|| inputs.into());
     }
-}
-
-/// The watermark by which windows count as closed against the limit of a key, though they may not have left the table yet: the operator
-/// refuses no event because closing lags behind reading.
-fn time_to_come(inputs: &[SourceIndex], batch: &Batch) -> i64 {
-    if inputs.is_empty() {
-        return BEFORE_ALL;
-    }
-    batch.origin.ticket.time_to_come(inputs)
 }
 
 impl Fold {

@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 
 use super::Operator;
 use crate::counters;
-use dirigo_flow::{DeadLetter, FailedEvent, FailedWindow, Failure};
+use dirigo_flow::{DeadLetter, FailedEvent, FailedTimer, FailedWindow, Failure};
 use dirigo_ground::batch::Batch;
 use dirigo_pipeline::OnError;
+use dirigo_state::WaitingEvent;
 
 /// What was kept of an event's key before it, or of a window that was to be finished.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct StateBefore {
     pub(crate) accumulator: Option<serde_json::Value>,
     /// The window, if it is one that failed and no event.
     pub(crate) window: Option<FailedWindow>,
+    /// The timers that were to fire, if these failed and no event.
+    pub(crate) timers: Vec<FailedTimer>,
 }
 
 /// Why an event failed, or a window.
@@ -63,12 +66,14 @@ impl Operator {
         counters::add(&self.counters.dead_letters, 1_u64);
         let source = &self.context.sources[usize::from(batch.origin.ticket.source())];
         let window = failure.state.as_ref().and_then(|state| state.window);
-        if window.is_some() {
+        let timers = failure.state.as_ref().map_or(&[][..], |state| &state.timers).to_vec();
+        if window.is_some() || self.are_due(batch) {
             self.take_back_absorbed();
         }
         if self.errors == OnError::Stop {
             let key = || String::from_utf8_lossy(batch.keys.get(event)).into_owned();
             let place = match window {
+                None if !timers.is_empty() => format!("the timers of key `{}`", key()),
                 None => format!("event {} of source `{source}`", batch.positions[event]),
                 Some(FailedWindow { start, end, .. }) if self.time_windows().is_some() => {
                     format!("the window of key `{}` from {start} to {end}, in ms since 1970", key())
@@ -81,10 +86,17 @@ impl Operator {
                 reason,
             });
         }
-        let of = |value: &[u8]| {
-            let (position, time) = (batch.positions[event], batch.times[event]);
-            FailedEvent::new(source, position, Some(time), batch.keys.get(event), value)
+        let (key, time) = (batch.keys.get(event), Some(batch.times[event]));
+        let of = |value: &[u8]| FailedEvent::new(source, batch.positions[event], time, key, value);
+        let without_value = || FailedEvent { value: None, ..of(b"") };
+        let waited = |step: Result<WaitingEvent<'_>, i64>| match step {
+            Ok(event) => FailedEvent::new(event.source, event.position, time, key, event.value),
+            Err(_) => without_value(),
         };
+        let waited = self
+            .driver
+            .process()
+            .and_then(|process| process.step_of(batch, event, waited));
         let dead_letter = DeadLetter {
             id: 0,
             pipeline: self.context.name.clone(),
@@ -94,10 +106,16 @@ impl Operator {
             reason: failure.reason,
             backtrace: failure.backtrace,
             event: match window {
-                None => of(&batch.values.get(event)),
-                Some(_) => FailedEvent { value: None, ..of(b"") },
+                None => waited.unwrap_or_else(|| of(&batch.values.get(event))),
+                Some(_) => without_value(),
             },
             window,
+            input: self
+                .driver
+                .process()
+                .map(|process| process.input(batch, event))
+                .filter(|input| *input > 0),
+            timers,
             state: failure.state.as_ref().map(|state| state.entry.clone()),
             accumulator: failure.state.and_then(|state| state.accumulator),
             fuel: failure.fuel,

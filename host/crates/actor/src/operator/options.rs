@@ -67,6 +67,7 @@ impl Operator {
         } else {
             operator.replicas.unwrap_or(workers)
         };
+        let driver = driver::of(&component, &operator);
         let this = Arc::new_cyclic(|this| Self {
             this: this.clone(),
             dead_letter_setup: Arc::new(OperatorSetup {
@@ -74,13 +75,14 @@ impl Operator {
                 config: operator.config_as_written,
                 limits: operator.limits,
                 window: operator.window,
+                order: operator.order,
             }),
             id: operator.id,
             gate: Gate::new(context.instances.quota.clone()),
             context,
             layout: component.state_layout().and_then(Layout::parse),
             is_per_event: component.is_per_event(),
-            driver: driver::of(&component, operator.window, operator.limits.state),
+            driver,
             errors: operator.errors,
             isolation: operator.isolation,
             slice_ns: nanoseconds(operator.slice),

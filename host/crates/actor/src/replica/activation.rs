@@ -5,13 +5,12 @@
 use std::sync::Arc;
 
 use super::{Phase, Replica};
+use crate::due::{DueBy, FoundDue};
 use crate::operator::Operator;
 use crate::{Actor, ActorIdentity, Runnable, counters};
 use dirigo_engine::Instance;
 use dirigo_flow::Failure;
 use dirigo_ground::lineage::AFTER_ALL;
-use dirigo_ground::windowing::TimeWindows;
-use dirigo_state::timed::Due;
 use dirigo_state::{self as state, Entry, FirstKeys, Table};
 
 /// The right to have an instance, and the instance while no turn has it.
@@ -42,13 +41,13 @@ pub(crate) enum TakenWindow {
     Open(Entry),
 }
 
-/// What a table had of a key whose window is to close.
+/// What a table had of a key of which something is due.
 #[derive(Debug)]
 pub(crate) enum TakenDue {
     /// It does not know: the store does.
     Unknown,
     /// This, or nothing that closes by then.
-    Known(Option<Due>),
+    Known(Option<FoundDue>),
 }
 
 impl Replica {
@@ -67,9 +66,10 @@ impl Replica {
         counters::add(&operator.counters.activations, 1_u64);
         if let Some(keys) = actor.keys() {
             let epoch = operator.context.epochs.current();
-            self.table = match operator.time_windows() {
-                Some(_) => Table::timed_in_epoch(epoch),
-                None => Table::in_epoch(epoch),
+            self.table = if operator.driver.goes_by_time() {
+                Table::timed_in_epoch(epoch)
+            } else {
+                Table::in_epoch(epoch)
             };
             let loaded = operator.context.store.load_few(&operator.id, &keys, &mut self.table);
             if let Err(error) = loaded {
@@ -154,13 +154,13 @@ impl Replica {
         self.slot.is_some() && self.table.knows(key)
     }
 
-    /// Takes the next window of a key out of the table, if it closes by `watermark`.
-    pub(crate) fn take_due(&mut self, actor: &Actor, key: &[u8], windows: TimeWindows, watermark: i64) -> TakenDue {
+    /// Takes what is due of a key out of the table.
+    pub(crate) fn take_due(&mut self, actor: &Actor, key: &[u8], by: DueBy) -> TakenDue {
         if !self.knows(key) {
             return TakenDue::Unknown;
         }
         let is_at_rest = !self.is_running();
-        let taken = self.table.take_due(key, windows, watermark, is_at_rest);
+        let taken = by.take(&mut self.table, key, is_at_rest);
         self.update_quota(actor);
         TakenDue::Known(taken)
     }

@@ -1,4 +1,4 @@
-//! Events that come after their windows in time have closed: they leave before a turn, and are counted.
+//! Events that event time has passed already: they leave before a turn, and are counted.
 
 use super::Replica;
 use super::slice_clock::SliceClock;
@@ -10,13 +10,17 @@ use dirigo_state::timed;
 impl Replica {
     /// What was taken, but for the events that are late whatever the state is.
     pub(super) fn without_late(&self, operator: &Operator, mut chunk: Chunk) -> Chunk {
-        let Some(windows @ TimeWindows::Sliding(_)) = operator.time_windows() else {
-            return chunk;
-        };
         if self.is_closer || chunk.is_done {
             return chunk;
         }
-        let late = timed::late(&chunk.batch, windows);
+        let late = match operator.time_windows() {
+            Some(windows @ TimeWindows::Sliding(_)) => timed::late(&chunk.batch, windows),
+            Some(TimeWindows::Session { .. }) => return chunk,
+            None => match operator.driver.process() {
+                Some(process) => process.late(&chunk.batch),
+                None => return chunk,
+            },
+        };
         if late.is_empty() {
             return chunk;
         }

@@ -18,10 +18,10 @@ use crate::operator::{EventFailure, Operator, StateBefore};
 use crate::turn::{TurnEnd, TurnOutcome};
 use crate::{Actor, counters};
 use dirigo_engine::{Cause, Trap, Unopened};
-use dirigo_flow::{FailedWindow, Failure, wake_all};
+use dirigo_flow::{FailedTimer, FailedWindow, Failure, wake_all};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::Rejection;
-use dirigo_state::{Entry, Layout, shown_segments};
+use dirigo_state::{Entry, Keyed, Layout, WaitingEvent, shown_segments};
 
 /// Traps in a row after which an actor backs off: more than it takes to find one bad event in the largest batch.
 const BACKOFF_AFTER: u32 = 16;
@@ -146,6 +146,7 @@ impl Replica {
                 attempt: attempts,
             };
             operator.send_to_dead_letters(&part.batch, 0, failure);
+            self.forget_failed(operator, &part.batch);
             Self::done(operator, &part.batch);
             return;
         }
@@ -196,12 +197,23 @@ impl Replica {
         let Failed { kind, failures } = failed;
         if part.batch.len() == 1 {
             self.reject(operator, part, kind, failures, fuel);
+            self.forget_failed(operator, &part.batch);
             Self::done(operator, &part.batch);
             return;
         }
         let failing = failures.iter().map(|failure| failure.index as usize);
         let cuts: Vec<usize> = failing.flat_map(|at| [at, at + 1]).collect();
         self.chunk_mut().put_back_pieces(&part.batch, part.attempts, &cuts);
+    }
+
+    /// Drops timers that failed as they were to fire, and so became a dead letter.
+    fn forget_failed(&mut self, operator: &Operator, batch: &Batch) {
+        if let Some(process) = operator.driver.process() {
+            operator
+                .open_windows
+                .change(process.forget_failed(&mut self.table, batch));
+            operator.next_due.note(self.table.next_due());
+        }
     }
 
     fn reject(&mut self, operator: &Operator, part: &ChunkPart, kind: &'static str, failures: &[Rejection], fuel: u64) {
@@ -226,6 +238,8 @@ impl Replica {
     fn state_of(&self, operator: &Operator, batch: &Batch, event: usize) -> Option<StateBefore> {
         /// More is not decoded: a person reads less, and the worker has others waiting. It is in the base64.
         const DECODED_BYTES_MAX: usize = 4 << 10;
+        /// More timers are not named.
+        const FAILED_TIMERS_MAX: usize = 100;
         /// More of the open windows of a key is not kept with each of its events.
         const OPEN_BYTES_MAX: usize = 16 << 10;
         if !operator.kind().is_stateful() {
@@ -240,8 +254,8 @@ impl Replica {
             Some(entry) => entry,
             None => self.table.get(batch.keys.get(event))?,
         };
-        // What a key has open in time may be much, and is the same for each of its events that fail.
-        if window.is_none() && operator.time_windows().is_some() && entry.accumulator.len() > OPEN_BYTES_MAX {
+        // What a key has open in time, or waiting, may be much, and is the same for each of its events that fail.
+        if window.is_none() && operator.driver.goes_by_time() && entry.accumulator.len() > OPEN_BYTES_MAX {
             return None;
         }
         let layout = operator.layout.as_ref();
@@ -252,14 +266,26 @@ impl Replica {
             is_known.then(|| layout.decode(accumulator)).flatten()
         };
         let accumulator = layout.and_then(|layout| match operator.time_windows() {
+            None if operator.driver.process().is_some() => decode(layout, entry.state_version, Keyed::of(entry).state),
             None => decode(layout, entry.state_version, &entry.accumulator),
             Some(_) => Some(shown_segments(entry, |segment| {
                 decode(layout, segment.state_version, segment.accumulator).unwrap_or_default()
             })),
         });
+        let advance = |step: Result<WaitingEvent<'_>, i64>| step.err();
+        let process = operator.driver.process();
+        let until = process.and_then(|process| process.step_of(batch, event, advance).flatten());
+        let failed = |until: i64| {
+            let timers = Keyed::of(entry).timers().take_while(move |(time, _)| *time <= until);
+            timers.map(|(time, name)| FailedTimer {
+                name: String::from_utf8_lossy(name).into_owned(),
+                time,
+            })
+        };
         Some(StateBefore {
             entry: BASE64_STANDARD.encode(entry.encode()),
             accumulator,
+            timers: until.into_iter().flat_map(failed).take(FAILED_TIMERS_MAX).collect(),
             window: window.as_ref().map(|entry| FailedWindow {
                 count: entry.count,
                 start: entry.start,

@@ -443,6 +443,8 @@ impl SourceTask {
             backtrace: None,
             event: FailedEvent::new(&self.source_handle.id, refused.position, None, b"", &refused.value),
             window: None,
+            input: None,
+            timers: Vec::new(),
             state: None,
             accumulator: None,
             fuel: 0,

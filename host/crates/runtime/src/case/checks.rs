@@ -174,6 +174,8 @@ mod tests {
             backtrace: None,
             event: FailedEvent::new("s", 1, None, b"", value.as_bytes()),
             window: None,
+            input: None,
+            timers: Vec::new(),
             state: None,
             accumulator: None,
             fuel: 0,

@@ -1,0 +1,51 @@
+//! Events that wait in the state until event time has come to them: they leave before a turn, and no guest sees them yet.
+
+use super::Replica;
+use super::slice_clock::SliceClock;
+use crate::counters;
+use crate::operator::{EventFailure, Operator};
+
+/// Events between two looks at the clock.
+const PIECE: usize = 64;
+
+impl Replica {
+    /// Has events from the start of what is left of the chunk wait, where the operator is handed them in the order of their times, as long as the
+    /// slice lasts. Their keys are in the table. Whether what is left is nothing of that.
+    pub(super) fn have_events_wait(&mut self, operator: &Operator, clock: &SliceClock) -> bool {
+        let Some(process) = operator.driver.process().filter(|process| process.has_events_wait()) else {
+            return true;
+        };
+        while let Some(chunk) = &mut self.chunk {
+            let Some(next) = chunk.next().filter(|part| !process.are_due(&part.batch)) else {
+                return true;
+            };
+            if !clock.is_left() {
+                return false;
+            }
+            if next.batch.len() > PIECE {
+                chunk.cut_next(PIECE);
+            }
+            let twins = chunk.twins().map(<[u32]>::to_vec);
+            let Some(part) = chunk.take_next() else { return true };
+            let source = &operator.context.sources[usize::from(part.batch.origin.ticket.source())];
+            let mut waiting = 0_u64;
+            for event in 0..part.batch.len() {
+                let twin = twins.as_ref().map_or(0, |twins| twins[event]);
+                match process.put_event(&mut self.table, &part.batch, event, source, twin) {
+                    Ok(change) => {
+                        operator.open_windows.change(change);
+                        waiting += 1;
+                    }
+                    Err(reason) => {
+                        let failure = EventFailure::of("state", reason);
+                        operator.send_to_dead_letters(&part.batch, event, failure);
+                    }
+                }
+            }
+            counters::add(&operator.counters.absorbed, waiting);
+            operator.next_due.note(self.table.next_due());
+            Self::done(operator, &part.batch);
+        }
+        true
+    }
+}
