@@ -30,6 +30,7 @@ mod order;
 mod outputs;
 mod partial;
 mod parts;
+mod process;
 mod real_data;
 mod real_time;
 mod resume;

@@ -10,10 +10,11 @@ use std::sync::OnceLock;
 
 use super::Folder;
 
-const GUESTS: [&str; 12] = [
+const GUESTS: [&str; 13] = [
     "map",
     "filter",
     "reduce",
+    "process",
     "onlooker",
     "malformed-map",
     "malformed-filter",

@@ -13,7 +13,7 @@ use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, SourceIndex};
 use dirigo_ground::windowing::TimeWindows;
 use dirigo_state::timed::Due;
 use dirigo_state::windows::{HANDED_BYTES_MAX, OpenChange, PartialWindows};
-use dirigo_state::{self as state, DueSteps, Entry, FirstKeys, Table, due_key, split_due_key};
+use dirigo_state::{self as state, DueSteps, Entry, FirstKeys, ReachedTime, Table, due_key, split_due_key};
 
 /// Keys that are looked at in one go: a checkpoint waits for it.
 const TAKEN_MAX: usize = 1_024;
@@ -26,8 +26,8 @@ pub struct DueKeys {
     keys: BTreeSet<Box<[u8]>>,
     /// Whether these are all.
     is_complete: bool,
-    /// The watermark that they were looked for by.
-    watermark: i64,
+    /// How far event time had come that they were looked for by.
+    by: ReachedTime,
 }
 
 /// When the next window of an operator closes, or sooner.
@@ -69,8 +69,8 @@ impl NextDue {
 pub(super) enum DueBy {
     /// The next of its windows, if it closes by a time.
     Windows(TimeWindows, i64),
-    /// The steps of a process that are due by a watermark.
-    Steps(i64),
+    /// The steps of a process that are due.
+    Steps(ReachedTime),
 }
 
 /// What was found due of a key.
@@ -85,8 +85,8 @@ impl DueBy {
     pub(super) fn take(self, table: &mut Table, key: &[u8], is_at_rest: bool) -> Option<FoundDue> {
         match self {
             Self::Windows(windows, at) => table.take_due(key, windows, at, is_at_rest).map(FoundDue::Windows),
-            Self::Steps(watermark) => {
-                let taken = table.take_due_steps(key, watermark, HANDED_BYTES_MAX, is_at_rest);
+            Self::Steps(by) => {
+                let taken = table.take_due_steps(key, by, HANDED_BYTES_MAX, is_at_rest);
                 taken.map(|(steps, change)| FoundDue::Steps(steps, change))
             }
         }
@@ -96,8 +96,8 @@ impl DueBy {
     fn take_from(self, entry: &mut Entry) -> Option<FoundDue> {
         match self {
             Self::Windows(windows, at) => entry.take_due(windows, at).map(FoundDue::Windows),
-            Self::Steps(watermark) => {
-                let steps = entry.take_due_steps(watermark, HANDED_BYTES_MAX)?;
+            Self::Steps(by) => {
+                let steps = entry.take_due_steps(by, HANDED_BYTES_MAX)?;
                 let change = OpenChange {
                     windows: i64::from(entry.count > 0) - 1,
                     events: -steps.events.cast_signed(),
@@ -152,11 +152,12 @@ impl Operator {
         self.next_due.get()
     }
 
-    /// Looks for further keys of which windows close by `watermark`, once those that were found are used up. `false` where there are none.
+    /// Looks for further keys of which something is due, once those that were found are used up. `false` where there are none.
     ///
     /// # Errors
     /// When the store can't be read.
-    pub fn find_due(&self, due: &mut DueKeys, watermark: i64) -> Result<bool, state::Error> {
+    pub fn find_due(&self, due: &mut DueKeys, by: ReachedTime) -> Result<bool, state::Error> {
+        let watermark = by.watermark;
         if due.keys.is_empty() {
             let mut first = FirstKeys::after(None);
             // What comes to a table from here on, or leaves one, notes itself.
@@ -173,7 +174,7 @@ impl Operator {
             let (keys, has_more) = first.into_keys();
             due.keys.extend(keys);
             due.is_complete = !has_more;
-            due.watermark = watermark;
+            due.by = by;
         }
         Ok(!due.keys.is_empty())
     }
@@ -222,7 +223,7 @@ impl Operator {
     /// # Errors
     /// When the store can't be read or written.
     pub fn take_due(&self, due: &mut DueKeys) -> Result<PartialWindows, state::Error> {
-        let watermark = due.watermark;
+        let by = due.by;
         let mut taken = PartialWindows::default();
         let mut change = OpenChange::default();
         let mut looked_at = 0;
@@ -231,13 +232,13 @@ impl Operator {
             looked_at += 1;
             let (at, key) = split_due_key(&first);
             // What the store had of a key may be out of date: what is due of it later has its own place in this order.
-            let Some(found) = self.take_due_of(key, at, watermark)? else {
+            let Some(found) = self.take_due_of(key, at, by)? else {
                 continue;
             };
             let (found_change, next) = found.push_to(&mut taken, key);
             change.windows += found_change.windows;
             change.events += found_change.events;
-            if let Some(next) = next.filter(|next| *next <= watermark) {
+            if let Some(next) = next.filter(|next| *next <= by.watermark) {
                 let next: Box<[u8]> = due_key(next, key).into();
                 // One behind the last that was found is found again, with those between.
                 if due.is_complete || due.keys.last().is_some_and(|last| next < *last) {
@@ -249,11 +250,11 @@ impl Operator {
         Ok(taken)
     }
 
-    /// Takes what is due of a key: the next window, if it closes by `at`; or the steps of a process by `watermark`, if there is one by `at`.
-    fn take_due_of(&self, key: &[u8], at: i64, watermark: i64) -> Result<Option<FoundDue>, state::Error> {
+    /// Takes what is due of a key: the next window, if it closes by `at`; or the steps of a process.
+    fn take_due_of(&self, key: &[u8], at: i64, by: ReachedTime) -> Result<Option<FoundDue>, state::Error> {
         let by = match self.time_windows() {
             Some(windows) => DueBy::Windows(windows, at),
-            None => DueBy::Steps(watermark),
+            None => DueBy::Steps(by),
         };
         let Some(actor) = self.directory.find_or_make(self, key) else {
             return Ok(None);

@@ -15,7 +15,7 @@ use super::wiring::{self, Lines};
 use dirigo_actor::{DueKeys, Operator};
 use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, Progress, SourceIndex};
 use dirigo_pipeline::{Input, Pipeline};
-use dirigo_state::Error;
+use dirigo_state::{Error, ReachedTime};
 
 /// Bytes of windows of one operator that may be on their way before further ones follow.
 const ON_THEIR_WAY_MAX: u64 = 16 << 20;
@@ -125,28 +125,33 @@ impl EventTime {
             if watermark == AFTER_ALL && timed.before.iter().any(|id| is_to_close(id)) {
                 continue;
             }
-            let (begun, is_complete) = self.close_of(graph, timed, due, watermark)?;
+            let before_end = self.progress.before_end(&timed.inputs);
+            let by = ReachedTime { watermark, before_end };
+            let (begun, is_complete) = self.close_of(graph, timed, due, by)?;
             has_begun |= begun;
             if is_complete {
+                if watermark == AFTER_ALL {
+                    self.progress.pass_time(timed.line, before_end);
+                }
                 self.progress.pass_time(timed.line, watermark);
             }
         }
         Ok(has_begun)
     }
 
-    /// Whether windows of an operator were put on their way, and whether no others are closed by `watermark`.
+    /// Whether something of an operator was put on its way, and whether nothing else is due.
     fn close_of(
         &self,
         graph: &Graph,
         timed: &TimedOperator,
         due: &mut DueKeys,
-        watermark: i64,
+        by: ReachedTime,
     ) -> Result<(bool, bool), Error> {
         let next_due = timed.operator.next_due();
-        if next_due > watermark || next_due == AFTER_ALL {
+        if next_due > by.watermark || next_due == AFTER_ALL {
             return Ok((false, true));
         }
-        while timed.operator.find_due(due, watermark)? {
+        while timed.operator.find_due(due, by)? {
             let on_their_way = self.progress.bytes_in_flight(timed.line);
             let is_short = graph.context.instances.quota.is_over_memory();
             // When one of them is done with, time passes on this line, and its windows are looked for again.

@@ -253,6 +253,32 @@ impl<'a> Step<'a> {
     }
 }
 
+/// How far event time has come for an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReachedTime {
+    /// Its watermark: [`AFTER_ALL`] at the end of the input.
+    pub watermark: i64,
+    /// How far the input has brought event time, its end left out: [`BEFORE_ALL`] where it brought none.
+    pub before_end: i64,
+}
+
+impl ReachedTime {
+    /// A watermark that is not the end of the input.
+    #[must_use]
+    pub fn at(watermark: i64) -> Self {
+        Self {
+            watermark,
+            before_end: watermark,
+        }
+    }
+}
+
+impl Default for ReachedTime {
+    fn default() -> Self {
+        Self::at(BEFORE_ALL)
+    }
+}
+
 /// What of a key is due: steps, each with its time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DueSteps {
@@ -321,9 +347,10 @@ impl Entry {
         self.accumulator.len() - Keyed::of(self).events.len()
     }
 
-    /// Takes out what of a key is due by `watermark`, in steps: its events, of about so many bytes at most, and advances between and behind
-    /// them. Timers stay, for an advance has them fire; the entry is due when something else is. `None` where nothing is due.
-    pub fn take_due_steps(&mut self, watermark: i64, bytes_max: usize) -> Option<DueSteps> {
+    /// Takes out what of a key is due, in steps: its events, of about so many bytes at most, and advances between and behind them. Timers
+    /// stay, for an advance has them fire; the entry is due when something else is. `None` where nothing is due.
+    pub fn take_due_steps(&mut self, by: ReachedTime, bytes_max: usize) -> Option<DueSteps> {
+        let ReachedTime { watermark, before_end } = by;
         if self.count == 0 || self.end > watermark || self.end == AFTER_ALL {
             return None;
         }
@@ -350,14 +377,18 @@ impl Entry {
             .next()
             .is_some_and(|(time, _)| due_at(time) <= watermark);
         if !are_more {
-            let until = if watermark == AFTER_ALL {
-                AFTER_ALL
-            } else {
-                watermark - 1
-            };
             let timers = keyed.timers().map(|(time, _)| time);
-            let time = timers.take_while(|time| due_at(*time) <= watermark).last();
-            due.push_advance(time.or(last).unwrap_or(until), until);
+            let time = timers.take_while(|time| due_at(*time) <= watermark).last().or(last);
+            let mut push = |until| due.push_advance(time.unwrap_or(until), until);
+            if watermark < AFTER_ALL {
+                push(watermark - 1);
+            } else {
+                // Whether event time came to its last stop by itself, or with the end, makes no difference.
+                if before_end > BEFORE_ALL {
+                    push(before_end - 1);
+                }
+                push(AFTER_ALL);
+            }
         }
         let taken = keyed.events.len() - waiting.0.len();
         let from = self.events_from();
@@ -421,6 +452,11 @@ fn replace(bytes: &mut SmallVec<[u8; 32]>, range: Range<usize>, by: &[u8]) {
 mod tests {
     use super::*;
 
+    const END: ReachedTime = ReachedTime {
+        watermark: AFTER_ALL,
+        before_end: 35,
+    };
+
     fn event(position: u64, value: &[u8]) -> WaitingEvent<'_> {
         WaitingEvent {
             input: 0,
@@ -459,12 +495,16 @@ mod tests {
             assert!(Keyed::is_sound(&entry));
         }
         assert_eq!((entry.count, entry.end), (5, 11));
-        assert_eq!(entry.take_due_steps(10, 1_000), None, "an event of 10 may still come");
-        let due = entry.take_due_steps(21, 1_000).expect("three are due");
+        assert_eq!(
+            entry.take_due_steps(ReachedTime::at(10), 1_000),
+            None,
+            "an event of 10 may still come"
+        );
+        let due = entry.take_due_steps(ReachedTime::at(21), 1_000).expect("three are due");
         assert_eq!(shown(&due), ["<=9", "10:a", "10:b", "<=19", "20:c", "<=20"]);
         assert_eq!((due.events, due.next, entry.count), (3, Some(31), 2));
-        let due = entry.take_due_steps(AFTER_ALL, 1_000).expect("it is the end");
-        assert_eq!(shown(&due), ["<=29", "30:d", "end"]);
+        let due = entry.take_due_steps(END, 1_000).expect("it is the end");
+        assert_eq!(shown(&due), ["<=29", "30:d", "<=34", "end"]);
         assert_eq!((due.next, &entry), (None, &Entry::default()));
     }
 
@@ -472,9 +512,9 @@ mod tests {
     fn what_is_too_much_for_one_go_is_due_again() {
         let mut entry = Entry::default();
         (0..4_u8).for_each(|place| entry.put_event(place.into(), event(place.into(), &[b'x'; 100]), 1));
-        let due = entry.take_due_steps(50, 150).expect("all are due");
+        let due = entry.take_due_steps(ReachedTime::at(50), 150).expect("all are due");
         assert_eq!((due.events, due.next, shown(&due).len()), (2, Some(3), 4));
-        let due = entry.take_due_steps(50, 150).expect("the others are");
+        let due = entry.take_due_steps(ReachedTime::at(50), 150).expect("the others are");
         assert_eq!((due.events, due.next, shown(&due).len()), (2, None, 5));
     }
 
@@ -485,13 +525,15 @@ mod tests {
         entry.put_keyed(b"state", [(5, &b"t"[..]), (60, b"u")].into_iter(), 7);
         assert!(Keyed::is_sound(&entry));
         assert_eq!((entry.count, entry.end, entry.state_version), (2, 6, 7));
-        let due = entry.take_due_steps(10, 1_000).expect("a timer is due");
+        let due = entry
+            .take_due_steps(ReachedTime::at(10), 1_000)
+            .expect("a timer is due");
         assert_eq!((shown(&due), due.next), (vec!["<=9".to_owned()], Some(41)));
         assert_eq!(due.steps[0].0, 5, "the time of the timer");
         assert_eq!(Keyed::of(&entry).timers().count(), 2);
         entry.put_keyed(b"", [(60, &b"u"[..])].into_iter(), 7);
         assert_eq!(entry.end, 41);
-        let due = entry.take_due_steps(100, 1_000).expect("both are due");
+        let due = entry.take_due_steps(ReachedTime::at(100), 1_000).expect("both are due");
         assert_eq!(shown(&due), ["<=39", "40:late", "<=99"]);
         entry.drop_timers(99);
         assert_eq!((entry.count, entry.accumulator.len()), (0, 0));
@@ -504,7 +546,7 @@ mod tests {
         assert_eq!(entry.count, 0);
         entry.put_keyed(b"s", std::iter::empty(), 3);
         assert_eq!((entry.count, entry.end), (1, AFTER_ALL));
-        assert_eq!(entry.take_due_steps(AFTER_ALL, 10), None);
+        assert_eq!(entry.take_due_steps(END, 10), None);
         entry.put_keyed(b"", std::iter::empty(), 3);
         assert_eq!((entry.count, entry.accumulator.len()), (0, 0));
     }

@@ -43,7 +43,7 @@ pub use due::{due_key, split_due_key};
 pub use error::Error;
 pub use first_keys::FirstKeys;
 pub use form::EntryForm;
-pub use keyed::{DueSteps, Keyed, Step, WaitingEvent, due_at, shown as shown_keyed};
+pub use keyed::{DueSteps, Keyed, ReachedTime, Step, WaitingEvent, due_at, shown as shown_keyed};
 pub use keys::Keys;
 pub use layout::Layout;
 pub use segments::{ClosedWindow, Segment, Segments, shown as shown_segments};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::hash;
-use super::keyed::{DueSteps, Keyed, Step, WaitingEvent};
+use super::keyed::{DueSteps, Keyed, ReachedTime, Step, WaitingEvent};
 use super::slots::outside;
 use super::table::{Entry, Table};
 use super::windows::{HANDED_BYTES_MAX, OpenChange, group_number, stale};
@@ -282,21 +282,21 @@ impl Table {
         OpenChange { windows, events: 1 }
     }
 
-    /// Takes out what is due of `key` by `watermark`, in steps of about so many bytes. `is_at_rest` is false while a turn goes on from slots of
+    /// Takes out what is due of `key`, in steps of about so many bytes. `is_at_rest` is false while a turn goes on from slots of
     /// the table: none of them moves then.
     pub fn take_due_steps(
         &mut self,
         key: &[u8],
-        watermark: i64,
+        by: ReachedTime,
         bytes_max: usize,
         is_at_rest: bool,
     ) -> Option<(DueSteps, OpenChange)> {
         let slot = self.find(hash::key(key), key)?;
-        if self.slot(slot).entry.end > watermark {
+        if self.slot(slot).entry.end > by.watermark {
             return None;
         }
         let mut taken = None;
-        let windows = self.change_keyed(slot, |entry| taken = entry.take_due_steps(watermark, bytes_max));
+        let windows = self.change_keyed(slot, |entry| taken = entry.take_due_steps(by, bytes_max));
         if is_at_rest {
             self.sweep();
         }
@@ -464,13 +464,17 @@ mod tests {
         table.put_event(b"a", 10, event(0, b"y"), 1);
         table.put_event(b"b", 15, event(0, b"z"), 1);
         assert_eq!(table.next_due(), 11);
-        assert_eq!(table.take_due_steps(b"b", 15, 100, true), None);
-        let (due, change) = table.take_due_steps(b"a", 16, 100, true).expect("one is due");
+        assert_eq!(table.take_due_steps(b"b", ReachedTime::at(15), 100, true), None);
+        let (due, change) = table
+            .take_due_steps(b"a", ReachedTime::at(16), 100, true)
+            .expect("one is due");
         assert_eq!(
             (due.events, due.next, change.events, change.windows),
             (1, Some(21), -1, 0)
         );
-        let (due, change) = table.take_due_steps(b"b", 16, 100, true).expect("one is due");
+        let (due, change) = table
+            .take_due_steps(b"b", ReachedTime::at(16), 100, true)
+            .expect("one is due");
         assert_eq!((due.events, due.next, change.windows), (1, None, -1));
         table.check();
     }

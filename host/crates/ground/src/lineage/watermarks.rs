@@ -110,6 +110,13 @@ impl Progress {
         state.time.before_end.max(state.time.passed_by)
     }
 
+    /// How far any of these lines has brought event time, their ends left out.
+    #[must_use]
+    pub fn before_end(&self, lines: &[SourceIndex]) -> Watermark {
+        let of_line = |line: &SourceIndex| self.sources[usize::from(*line)].state.lock().time.before_end;
+        lines.iter().map(of_line).max().unwrap_or(BEFORE_ALL)
+    }
+
     /// How far event time has come of all that is done with on these lines: of those that hold it back, the least; of all of them, where none
     /// does. `None` of no lines.
     ///
