@@ -1,6 +1,6 @@
 //! Operators with state and timers by key, against an oracle that processes the events of each key one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ type Told = BTreeMap<String, Vec<Value>>;
 struct Key {
     known: bool,
     mixed: u64,
-    timers: BTreeMap<(i64, &'static str), ()>,
+    timers: BTreeSet<(i64, &'static str)>,
     told: Vec<Value>,
 }
 
@@ -37,11 +37,11 @@ impl Key {
 
     fn set(&mut self, name: &'static str, time: i64) {
         self.cancel(name);
-        self.timers.insert((time, name), ());
+        self.timers.insert((time, name));
     }
 
     fn cancel(&mut self, name: &str) {
-        self.timers.retain(|(_, other), ()| *other != name);
+        self.timers.retain(|(_, other)| *other != name);
     }
 
     fn event(&mut self, event: Event) {
@@ -61,7 +61,7 @@ impl Key {
 
     /// Fires the timers up to a time. At the end of the input those that firing ones set are dropped.
     fn advance(&mut self, until: i64) {
-        while let Some((&(time, name), ())) = self.timers.first_key_value()
+        while let Some(&(time, name)) = self.timers.first()
             && time <= until
         {
             self.timers.pop_first();
