@@ -53,7 +53,7 @@ fn works_as_generated(kind: &str) -> PathBuf {
 
 #[test]
 fn a_new_project_of_each_kind_works_as_it_is() {
-    for kind in ["filter", "reduce"] {
+    for kind in ["filter", "reduce", "process"] {
         works_as_generated(kind);
     }
     let map = works_as_generated("map");
@@ -125,19 +125,4 @@ fn a_program_gets_the_list_of_files() {
     for file in made["files"].as_array().unwrap() {
         assert!(folder.path("op").join(file.as_str().unwrap()).is_file());
     }
-}
-
-#[test]
-fn process_operators_are_said_to_come_with_event_time() {
-    let folder = Folder::new();
-    let ran = folder.dirigo(&["new", "op", "--kind", "process"]).expect(2);
-    assert_says(
-        &ran.stderr,
-        &[
-            "no `process` operator in this version",
-            "event time",
-            "Usage: dirigo new",
-        ],
-    );
-    assert_eq!(folder.names(), <[&str; 0]>::default());
 }

@@ -77,15 +77,15 @@ impl Key {
     }
 }
 
-/// What is told of events that are processed by their times, and which of them are too late.
-fn oracle(events: &[Event], lateness: i64) -> (Told, Vec<u64>) {
+/// What is told of events that are processed by their times, and which of them are too late. Nothing comes of those that fail.
+fn oracle(events: &[Event], lateness: i64, fails: impl Fn(u64) -> bool) -> (Told, Vec<u64>) {
     let mut watermark = i64::MIN;
     let mut late = Vec::new();
     let mut sorted = Vec::new();
     for event in events {
         if event.time < watermark {
             late.push(event.n);
-        } else {
+        } else if !fails(event.n) {
             sorted.push(*event);
         }
         watermark = watermark.max(event.time - lateness);
@@ -219,7 +219,7 @@ fn events_are_processed_by_their_times_with_timers_between_them_at_any_number_of
         (3, 15, "isolation = \"fresh\"", "key"),
     ] {
         let events = events(4_000, 7, &mut random);
-        let (expected, late) = oracle(&events, lateness);
+        let (expected, late) = oracle(&events, lateness, |_| false);
         let folder = striker("time", "pass", 1, lateness, more, &format!("order = \"{order}\""));
         folder.write("events.jsonl", lines(&events));
         let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(workers).finish();
@@ -250,7 +250,7 @@ fn a_run_that_is_killed_again_and_again_fires_each_timer_once() {
     println!("DIRIGO_KILLS={kills} DIRIGO_SEED={seed}");
     let mut random = Random(seed);
     let events = events(30_000, 23, &mut random);
-    let (expected, late) = oracle(&events, 40);
+    let (expected, late) = oracle(&events, 40, |_| false);
     assert!(!late.is_empty());
     let folder = striker("time", "pass", 1, 40, "", "order = \"key\"");
     folder.write("events.jsonl", lines(&events));
@@ -284,4 +284,276 @@ fn events_are_processed_as_they_arrive_and_timers_fire_behind_them() {
     }
     let fired = told.iter().filter(|line| line["timer"] == "silent").count();
     assert!(fired >= 5, "each key is silent at the end: {fired}");
+}
+
+/// The dead letters in the file of a folder: of each its kind, its key, and what failed.
+fn letters(folder: &Folder) -> Vec<Value> {
+    folder.json_lines("dead.jsonl")
+}
+
+#[test]
+fn an_event_that_fails_takes_nothing_from_the_others() {
+    let mut random = Random(21);
+    let events = events(3_000, 5, &mut random);
+    let fails = |n: u64| n.is_multiple_of(10);
+    for (mode, kind, order) in [("reject", "rejected", "key"), ("panic", "trap", "source")] {
+        let (expected, late) = oracle(&events, 40, fails);
+        let folder = striker("time", mode, 10, 40, "", &format!("order = \"{order}\""));
+        folder.write("events.jsonl", lines(&events));
+        let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(3).finish();
+        let summary = finished.succeeds();
+        assert_told(&told(&folder), &expected, mode);
+        let failed: BTreeMap<u64, Value> = letters(&folder)
+            .into_iter()
+            .map(|letter| {
+                let value: Value = serde_json::from_str(letter["event"]["value"].as_str().unwrap()).unwrap();
+                (value["n"].as_u64().unwrap(), letter)
+            })
+            .collect();
+        let marked = events.iter().filter(|event| fails(event.n) && !late.contains(&event.n));
+        let marked: Vec<u64> = marked.map(|event| event.n).collect();
+        assert_eq!(failed.keys().copied().collect::<Vec<_>>(), {
+            let mut sorted = marked.clone();
+            sorted.sort_unstable();
+            sorted
+        });
+        assert_eq!(summary.operator("striker", "dead_letters"), marked.len() as u64);
+        for (n, letter) in &failed {
+            let event = &letter["event"];
+            assert_eq!((&letter["kind"], &event["source"]), (&kind.into(), &"events".into()));
+            assert_eq!(event["position"], n + 1, "the line of the event");
+            assert_eq!(event["time"], events[usize::try_from(*n).unwrap()].time);
+        }
+        let known = failed.values().find(|letter| !letter["accumulator"].is_null());
+        assert!(known.expect("some keys are known")["accumulator"]["mixed"].is_u64());
+        if mode == "reject" {
+            let id = failed.values().next().unwrap()["id"].to_string();
+            let replayed = Dirigo::command(&folder, "replay")
+                .args(["dead.jsonl", "--id", &id])
+                .finish();
+            assert!(replayed.stdout.contains("struck at"), "{}", replayed.stdout);
+        }
+    }
+}
+
+#[test]
+fn timers_that_fail_are_named_and_gone() {
+    for (mode, kind) in [("reject-timer", "rejected"), ("panic-timer", "trap")] {
+        // Of the keys 0 to 3, those of event 0 and 2 have timers that fail.
+        let events: Vec<Event> = (0..4)
+            .map(|n| Event {
+                n,
+                key: n,
+                time: 1_000 + i64::try_from(n).unwrap(),
+            })
+            .collect();
+        let folder = striker("time", mode, 2, 0, "", "");
+        folder.write("events.jsonl", lines(&events));
+        let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+        finished.succeeds();
+        let named: BTreeMap<String, (Value, Value)> = letters(&folder)
+            .into_iter()
+            .map(|letter| {
+                assert_eq!(letter["kind"], kind);
+                assert_eq!(letter["event"].get("value"), None, "no event failed");
+                let key = letter["event"]["key"].as_str().unwrap().to_owned();
+                (key, (letter["timers"].clone(), letter["id"].clone()))
+            })
+            .collect();
+        let names: Vec<(&str, &Value)> = named.iter().map(|(key, (timers, _))| (key.as_str(), timers)).collect();
+        // Both timers of a key fire together at the end of the input.
+        let of = |silent: i64, third: Option<i64>| {
+            let third = third.map(|time| json!({"name": "third", "time": time}));
+            Value::Array(
+                third
+                    .into_iter()
+                    .chain([json!({"name": "silent", "time": silent})])
+                    .collect(),
+            )
+        };
+        assert_eq!(names, [("k-0", &of(1_060, None)), ("k-2", &of(1_062, None))], "{mode}");
+        let told = told(&folder);
+        assert!(told["k-1"].iter().any(|line| line["timer"] == "silent"));
+        assert!(told["k-3"].iter().any(|line| line["timer"] == "third"));
+        let retried = Dirigo::command(&folder, "dead-letters")
+            .args(["retry", "pipeline.toml"])
+            .finish();
+        assert!(
+            retried.stderr.contains("its timers failed, and no event"),
+            "{}",
+            retried.stderr
+        );
+        let id = named["k-0"].1.to_string();
+        let replayed = Dirigo::command(&folder, "replay")
+            .args(["dead.jsonl", "--id", &id])
+            .finish();
+        assert!(replayed.stdout.contains("struck at silent"), "{}", replayed.stdout);
+    }
+}
+
+#[test]
+fn events_that_failed_go_back_behind_those_that_did_not() {
+    for (order, state) in [("time", false), ("time", true), ("arrival", true)] {
+        let events: Vec<Event> = (0..40)
+            .map(|n| Event {
+                n,
+                key: n % 2,
+                time: 1_000 + 10 * i64::try_from(n).unwrap(),
+            })
+            .collect();
+        let folder = striker(order, "reject", 4, 0, "", "");
+        folder.write("events.jsonl", lines(&events));
+        let run = Dirigo::run(&folder, ["pipeline.toml"]);
+        let run = if state { run.with_state() } else { run };
+        run.finish().succeeds();
+        assert_eq!(letters(&folder).len(), 10);
+        let retry = Dirigo::command(&folder, "dead-letters")
+            .args(["retry", "pipeline.toml"])
+            .set("operator.striker.config.mode", "pass");
+        let retry = if state { retry.with_state() } else { retry };
+        let retried = retry.finish();
+        if state {
+            assert!(retried.stderr.contains("10"), "{}", retried.stderr);
+            let lines = folder.json_lines("out.jsonl");
+            let of_marked = lines
+                .iter()
+                .filter(|line| line["n"].as_u64().is_some_and(|n| n.is_multiple_of(4)));
+            assert!(of_marked.count() > 0, "{order}: {lines:?}");
+        } else {
+            assert!(
+                retried.stderr.contains("those of a run without `--state` are gone"),
+                "{}",
+                retried.stderr
+            );
+        }
+    }
+}
+
+#[test]
+fn what_would_keep_too_much_is_refused_and_the_rest_goes_on() {
+    let event = |n: u64, key: u64| Event {
+        n,
+        key,
+        time: 1_000 + i64::try_from(n).unwrap(),
+    };
+    // Each struck event adds 64 KiB to the state of its key.
+    let folder = striker("time", "hoard", 1, 0, "limits = { state = \"150KiB\" }", "");
+    folder.write(
+        "events.jsonl",
+        lines(&(0..6).map(|n| event(n, n % 2)).collect::<Vec<_>>()),
+    );
+    Dirigo::run(&folder, ["pipeline.toml"]).finish().succeeds();
+    let kinds: Vec<Value> = letters(&folder).iter().map(|letter| letter["kind"].clone()).collect();
+    assert_eq!(kinds, ["state", "state"], "the third event of each key is too much");
+    // Events that wait for event time take room, too.
+    let folder = striker("time", "pass", 1, 1_000_000, "limits = { state = \"4KiB\" }", "");
+    let events: Vec<Event> = (0..200).map(|n| event(n, n / 100)).collect();
+    folder.write("events.jsonl", lines(&events));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    let failed = finished.succeeds().operator("striker", "dead_letters");
+    assert!((80..180).contains(&failed), "{failed}");
+    let reason = letters(&folder)[0]["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("wait for event time"), "{reason}");
+    // Where they do not wait for long, there is room for any number.
+    let folder = striker("time", "pass", 1, 10, "limits = { state = \"4KiB\" }", "");
+    let events: Vec<Event> = (0..20_000).map(|n| event(n, 0)).collect();
+    folder.write("events.jsonl", lines(&events));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    assert_eq!(finished.succeeds().operator("striker", "dead_letters"), 0);
+}
+
+#[test]
+fn a_timer_that_never_comes_to_rest_uses_up_its_fuel_and_a_thousand_timers_fire() {
+    let event = |n: u64| Event {
+        n,
+        key: n % 3,
+        time: 1_000,
+    };
+    let limits = "limits = { fuel_per_event = 10_000_000 }";
+    let folder = striker("time", "restless", 2, 0, limits, "");
+    folder.write("events.jsonl", lines(&[0, 1].map(event)));
+    Dirigo::run(&folder, ["pipeline.toml"]).finish().succeeds();
+    // At the end of the input a timer that is set anew stays unset: it is event time going on that has it fire again and again.
+    assert_eq!(letters(&folder).len(), 0);
+    let later = Event {
+        time: 5_000,
+        ..event(1)
+    };
+    folder.write("events.jsonl", lines(&[event(0), event(1), later]));
+    Dirigo::run(&folder, ["pipeline.toml"]).finish().succeeds();
+    let letters = letters(&folder);
+    assert_eq!((letters.len(), &letters[0]["kind"]), (1, &"fuel".into()));
+    assert_eq!(letters[0]["event"]["key"], "k-0");
+
+    let folder = striker("time", "swarm", 2, 0, limits, "");
+    folder.write("events.jsonl", lines(&[event(0), event(1), later]));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    assert_eq!(finished.succeeds().operator("striker", "dead_letters"), 0);
+    let fired = folder.json_lines("out.jsonl");
+    let of_swarm = |line: &&Value| line["timer"].as_str().is_some_and(|timer| timer.starts_with("0-"));
+    assert_eq!(fired.iter().filter(of_swarm).count(), 1_000);
+}
+
+#[test]
+fn where_inputs_meet_events_of_one_time_come_by_input_and_position() {
+    let folder = Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "p"
+        [[source]]
+        id = "one"
+        kind = "file"
+        path = "one.jsonl"
+        key = "/key"
+        time = "/t"
+        [[source]]
+        id = "two"
+        kind = "file"
+        path = "two.jsonl"
+        key = "/key"
+        time = "/t"
+        [[operator]]
+        id = "striker"
+        component = "{}"
+        inputs = ["two", "one"]
+        order = "time"
+        config = {{ mode = "pass", every = 1 }}
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        "#,
+        guest("process").display(),
+    ));
+    let mut before: Option<Vec<Value>> = None;
+    for workers in [1, 2, 8] {
+        // The numbers of the second input are odd, so it shows which was first.
+        let of = |first: u64| -> Vec<Event> {
+            (0..500)
+                .map(|place| Event {
+                    n: 2 * place + first,
+                    key: 0,
+                    time: 1_000 + i64::try_from(place / 3).unwrap(),
+                })
+                .collect()
+        };
+        folder.write("one.jsonl", lines(&of(1)));
+        folder.write("two.jsonl", lines(&of(0)));
+        Dirigo::run(&folder, ["pipeline.toml"])
+            .workers(workers)
+            .finish()
+            .succeeds();
+        let told = folder.json_lines("out.jsonl");
+        let of_events: Vec<&Value> = told.iter().filter(|line| !line["n"].is_null()).collect();
+        for line in &of_events {
+            assert_eq!(
+                line["input"].as_u64(),
+                Some(line["n"].as_u64().unwrap() % 2),
+                "`two` is the first input"
+            );
+        }
+        let order = |line: &&Value| (line["at"].as_i64(), line["input"].as_u64(), line["n"].as_u64());
+        assert!(of_events.iter().map(order).is_sorted(), "{workers} workers");
+        assert_eq!(*before.get_or_insert_with(|| told.clone()), told, "{workers} workers");
+    }
 }

@@ -2,15 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory as _, ValueEnum};
+use clap::ValueEnum;
 use dirigo::printable;
 use serde::Serialize;
 
 use super::crate_name::CrateName;
 use super::output::Format;
 use super::project::Project;
-use super::{Cli, Exit, Globals, output};
+use super::{Exit, Globals, output};
 
 /// Arguments of `dirigo new`.
 #[derive(Debug, clap::Args)]
@@ -44,8 +43,7 @@ enum Kind {
     Filter,
     /// A fold over keys and windows
     Reduce,
-    /// Keyed state and timers
-    #[value(hide = true)]
+    /// State and timers by key
     Process,
 }
 
@@ -70,7 +68,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         (Language::Rust, Kind::Map) => "map",
         (Language::Rust, Kind::Filter) => "filter",
         (Language::Rust, Kind::Reduce) => "reduce",
-        (Language::Rust, Kind::Process) => refuse_process(),
+        (Language::Rust, Kind::Process) => "process",
     };
     let name = args.name.as_str();
     let path = args.path.clone().unwrap_or_else(|| name.into());
@@ -100,13 +98,4 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Success)
-}
-
-fn refuse_process() -> ! {
-    let message = "there is no `process` operator in this version: its timers come with event time; \
-                   the kinds are `map`, `filter` and `reduce`";
-    let mut command = Cli::command();
-    command.build();
-    let new = command.find_subcommand_mut("new").expect("this is the subcommand");
-    new.error(ErrorKind::InvalidValue, message).exit()
 }

@@ -141,11 +141,15 @@ fn sources(pipeline: &PipelineSummary) -> impl Iterator<Item = String> {
 fn of_operator(operator: &OperatorSummary, pipeline: &PipelineSummary) -> String {
     let counts = &operator.counts;
     let ended = counts.passed + counts.filtered + counts.absorbed + counts.late + counts.dead_letters;
+    let (absorbed, late) = match operator.keyed {
+        None => ("taken into windows", "too late for their windows"),
+        Some(_) => ("taken into state", "too late"),
+    };
     let parts = [
         (counts.passed, "passed"),
         (counts.filtered, "filtered"),
-        (counts.absorbed, "taken into windows"),
-        (counts.late, "too late for their windows"),
+        (counts.absorbed, absorbed),
+        (counts.late, late),
         (counts.dead_letters, "dead letters"),
         (counts.events_in.saturating_sub(ended), "not finished"),
     ];
@@ -163,7 +167,23 @@ fn of_operator(operator: &OperatorSummary, pipeline: &PipelineSummary) -> String
         let are = if open.windows == 1 { "is" } else { "are" };
         let _ = write!(said, "; {events} {lie} in {windows} that {are} still open");
     }
-    if let Some(time) = operator.event_time.as_ref().filter(|_| operator.open_windows.is_some()) {
+    if let Some(keyed) = operator.keyed {
+        let _ = match keyed.waiting {
+            0 => write!(said, "; something is kept of {}", counted(keyed.keys, "key")),
+            waiting => write!(
+                said,
+                "; something is kept of {}, and {} for event time",
+                counted(keyed.keys, "key"),
+                if waiting == 1 {
+                    "1 event waits".to_owned()
+                } else {
+                    format!("{} events wait", grouped(waiting))
+                }
+            ),
+        };
+    }
+    let is_held_back = operator.open_windows.is_some() || operator.keyed.is_some_and(|keyed| keyed.waiting > 0);
+    if let Some(time) = operator.event_time.as_ref().filter(|_| is_held_back) {
         let _ = match time.behind_ms {
             Some(behind_ms @ 1..) => {
                 let behind = humantime::format_duration(Duration::from_millis(behind_ms.unsigned_abs()));

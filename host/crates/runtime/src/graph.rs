@@ -11,8 +11,8 @@ use super::checkpoint::Checkpoints;
 use super::closing::ClosedWindows;
 use super::event_time::EventTime;
 use super::summary::{
-    EdgeSummary, Figures, Latency, OpenWindowsSummary, OperatorSummary, Outcome, PipelineSummary, SliceSummary,
-    SloSummary, SourceSummary,
+    EdgeSummary, Figures, KeyedSummary, Latency, OpenWindowsSummary, OperatorSummary, Outcome, PipelineSummary,
+    SliceSummary, SloSummary, SourceSummary,
 };
 use dirigo_actor::{Operator, PipelineContext};
 use dirigo_connect::Files;
@@ -335,8 +335,11 @@ impl Graph {
             slice_us: SliceSummary::of(&operator.slice_lengths(), operator.slice_ns()),
             queued: operator.gate().events() as u64,
             open_windows: Some(operator.open_windows())
-                .filter(|(windows, _)| *windows > 0)
+                .filter(|(windows, _)| *windows > 0 && !operator.has_timers())
                 .map(|(windows, events)| OpenWindowsSummary { windows, events }),
+            keyed: Some(operator.open_windows())
+                .filter(|_| operator.has_timers())
+                .map(|(keys, waiting)| KeyedSummary { keys, waiting }),
             event_time: self.time.summary(self, operator.id()),
             metrics: operator.metrics(),
         }

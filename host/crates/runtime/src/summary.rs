@@ -244,7 +244,10 @@ pub struct OperatorSummary {
     /// What lies in windows that are still open: of the events that were absorbed, those that have led to no output yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_windows: Option<OpenWindowsSummary>,
-    /// How far event time has come for its windows, while more is to come.
+    /// What a process keeps by key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyed: Option<KeyedSummary>,
+    /// How far event time has come for its windows or timers, while more is to come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_time: Option<EventTimeSummary>,
     /// What its guests counted.
@@ -259,7 +262,7 @@ pub struct EventTimeSummary {
     pub watermark: Option<i64>,
     /// How far that is behind the furthest watermark of what comes to it, in ms.
     pub behind_ms: Option<i64>,
-    /// The source, or the operator with windows in time, that has come least far.
+    /// The source, or the operator that goes by event time, that has come least far.
     pub held_back_by: String,
 }
 
@@ -270,6 +273,15 @@ pub struct OpenWindowsSummary {
     pub windows: u64,
     /// How many events are in them.
     pub events: u64,
+}
+
+/// What a process keeps at the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyedSummary {
+    /// Of how many keys it keeps state, timers or events.
+    pub keys: u64,
+    /// How many events wait until event time has come to them.
+    pub waiting: u64,
 }
 
 /// How long actors kept a worker, each time until it went to others although they had more to do.

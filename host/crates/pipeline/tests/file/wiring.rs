@@ -204,7 +204,7 @@ fn what_is_late_for_windows_in_time_can_be_an_input() {
     assert_eq!(pipeline.sinks[1].inputs, [Input::Late(0)]);
     assert_says(
         &refused(&late("inputs = [\"fives.late\"]")),
-        &["nothing is late for `fives`", "it has no windows in time"],
+        &["nothing is late for `fives`", "it does not go by event time"],
     );
     assert_says(&refused(&late("inputs = [\"s.late\"]")), &["nothing is late for `s`"]);
     assert_says(

@@ -241,6 +241,7 @@ mod tests {
             slice_us: None,
             queued: 0,
             open_windows: None,
+            keyed: None,
             event_time: None,
             metrics: std::collections::BTreeMap::new(),
         }
