@@ -50,6 +50,7 @@ pub mod fields;
 #[doc(hidden)]
 pub mod filter;
 pub mod json;
+mod lapse;
 mod layout;
 pub mod log;
 #[doc(hidden)]
@@ -91,6 +92,7 @@ pub use crate::{
     fields::{Extend, Row, Schema},
     filter::Filter,
     json::{Field, Json, JsonBuf},
+    lapse::Lapse,
     map::{FlatMap, Map, Outputs},
     number::Number,
     process::{Context, Process, Timer},

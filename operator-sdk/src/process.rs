@@ -157,8 +157,8 @@ pub struct Context<'a, O: Process> {
     time: i64,
     input: u32,
     step: u32,
-    /// Whether a timer that is set stays set.
-    takes_timers: bool,
+    /// Whether this is the end of the input.
+    is_end: bool,
     kept: &'a mut Kept<O::State>,
     written: &'a mut Written,
 }
@@ -190,6 +190,13 @@ impl<O: Process> Context<'_, O> {
         self.time
     }
 
+    /// Whether the input has ended, and this is a timer that fires for that. Those that it sets fire, too: a timer that sets itself anew
+    /// must not do so then, or it never comes to rest.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        self.is_end
+    }
+
     /// By which input the event came: its place, from 0, in the `inputs` of the pipeline file. 0 for a timer.
     #[must_use]
     pub fn input(&self) -> usize {
@@ -216,9 +223,6 @@ impl<O: Process> Context<'_, O> {
     /// one.
     pub fn set_timer(&mut self, name: &str, time: i64) {
         self.cancel_timer(name);
-        if !self.takes_timers {
-            return;
-        }
         let timer = Timer {
             time: time.clamp(self.time, LAST_TIME),
             name: name.to_owned(),
@@ -404,7 +408,7 @@ impl<O: Process> Call<'_, O> {
                 time: timer.time,
                 input: 0,
                 step,
-                takes_timers: until != END_OF_INPUT,
+                is_end: until == END_OF_INPUT,
                 kept,
                 written: &mut self.written,
             };
@@ -422,7 +426,7 @@ impl<O: Process> Call<'_, O> {
             time: event.time(),
             input: inputs.map_or(0, |inputs| inputs[place as usize]),
             step,
-            takes_timers: true,
+            is_end: false,
             kept: &mut self.kept[key],
             written: &mut self.written,
         };

@@ -138,7 +138,13 @@ fn a_fix_is_tried_with_another_component() {
         &["now       succeeds", "output    {\"k\":\"a\",\"t\":6,\"v\":\"x\"}"],
     );
     let other = replay(&folder, &["--component", "builtin:reduce"]).expect(1);
-    assert_says(&other.stderr, &["is a `reduce` operator", "the dead letter has none"]);
+    assert_says(
+        &other.stderr,
+        &[
+            "is a `reduce` operator",
+            "the operator of the dead letter has neither a window nor an order of events",
+        ],
+    );
 }
 
 #[test]

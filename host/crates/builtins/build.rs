@@ -2,7 +2,7 @@
 
 use dirigo_component_build::{Guest, embed};
 
-const OPERATORS: [Guest; 5] = [
+const OPERATORS: [Guest; 8] = [
     Guest {
         name: "map",
         package: "dirigo-map",
@@ -18,6 +18,18 @@ const OPERATORS: [Guest; 5] = [
     Guest {
         name: "window",
         package: "dirigo-window",
+    },
+    Guest {
+        name: "top",
+        package: "dirigo-top",
+    },
+    Guest {
+        name: "dedup",
+        package: "dirigo-dedup",
+    },
+    Guest {
+        name: "join",
+        package: "dirigo-join",
     },
     // An example of what the host is for.
     Guest {

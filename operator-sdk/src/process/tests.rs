@@ -40,7 +40,7 @@ impl Process for Delayed {
         if sum > 100 {
             reject!("{sum} is too much");
         }
-        if timer.name() == "sum" {
+        if timer.name() == "sum" || (sum == 7 && !key.is_end()) {
             key.set_timer("again", timer.time() + 10);
         } else {
             key.forget();
@@ -99,10 +99,19 @@ fn what_is_rejected_leaves_state_and_timers_as_they_were() {
 }
 
 #[test]
-fn at_the_end_of_the_input_each_timer_fires_once() {
+fn at_the_end_of_the_input_timers_fire_with_those_that_they_set() {
     let mut delayed = tester();
-    delayed.events([event("a", 0, 1)]);
-    assert_eq!(delayed.end().json(), [json!("sum a=1 at 10")]);
+    delayed.events([event("a", 0, 7)]);
+    assert_eq!(
+        delayed.advance(30).json(),
+        [
+            json!("sum a=7 at 10"),
+            json!("again a=7 at 20"),
+            json!("again a=7 at 30")
+        ],
+        "it sets itself anew"
+    );
+    assert_eq!(delayed.end().json(), [json!("again a=7 at 40")], "but not at the end");
     assert!(delayed.timers("a").is_empty());
 }
 

@@ -114,7 +114,7 @@ impl<O: Operator + Process> ProcessTester<O> {
         all
     }
 
-    /// The end of the input: the timers fire that are set. Those that they set do not.
+    /// The end of the input: the timers fire that are set, and those that they set.
     pub fn end(&mut self) -> Outcome {
         self.advance(i64::MAX)
     }

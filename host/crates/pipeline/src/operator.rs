@@ -19,14 +19,30 @@ use super::validate::{Validation, shown_size};
 use super::{pointer, raw, suggest, validate};
 use dirigo_ground::windowing::{Sliding, TimeWindows};
 
-/// The built-in components: their names, and whether they cut events into windows, which gives them state.
-const BUILTINS: [(&str, bool); 5] = [
-    ("map", false),
-    ("filter", false),
-    ("reduce", true),
-    ("window", true),
-    ("endless-loop", false),
+/// The built-in components.
+const BUILTINS: [(&str, BuiltinKind); 8] = [
+    ("map", BuiltinKind::Stateless),
+    ("filter", BuiltinKind::Stateless),
+    ("reduce", BuiltinKind::Windowed),
+    ("window", BuiltinKind::Windowed),
+    ("top", BuiltinKind::Windowed),
+    ("dedup", BuiltinKind::Process),
+    ("join", BuiltinKind::Join),
+    ("endless-loop", BuiltinKind::Stateless),
 ];
+
+/// What a built-in component needs of a pipeline file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BuiltinKind {
+    /// It keeps nothing.
+    Stateless,
+    /// It cuts events into windows.
+    Windowed,
+    /// It keeps state by key, and sets timers.
+    Process,
+    /// The same, of the events of two inputs.
+    Join,
+}
 
 /// One page is the smallest memory that there is, and 32 bits address no more than 4 GiB.
 const MEMORY_RANGE: RangeInclusive<u64> = 64 << 10..=4 << 30;
@@ -138,7 +154,23 @@ fn component(at: &At<String>, who: &str, validation: &mut Validation<'_>) -> Opt
 
 /// What a built-in component needs or cannot use.
 fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Validation<'_>) {
-    let is_windowed = BUILTINS.contains(&(name, true));
+    let known = BUILTINS.iter().find(|(other, _)| *other == name);
+    let kind = known.map_or(BuiltinKind::Stateless, |(_, kind)| *kind);
+    let is_process = matches!(kind, BuiltinKind::Process | BuiltinKind::Join);
+    let is_windowed = kind == BuiltinKind::Windowed;
+    if is_process && raw.order.is_absent() {
+        validation.problems.push(
+            Diagnostic::error(format!("{who} has no `order`"))
+                .at(
+                    raw.component.given().map_or(raw.place, |at| at.place),
+                    format!("a {name} keeps state by key, and has timers"),
+                )
+                .help("add `order = \"time\"`, by their times, once the watermark has passed them; or `order = \"arrival\"`, as they come"),
+        );
+    }
+    if kind == BuiltinKind::Join {
+        check_join(raw, who, validation);
+    }
     if is_windowed && raw.window.is_absent() {
         validation.problems.push(
             Diagnostic::error(format!("{who} has no `window`"))
@@ -149,13 +181,20 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
                 .help("add `window = { tumbling = \"1m\" }` for a result every minute of a key's events, or `{ count = 5 }` for one every 5 events"),
         );
     }
-    let foreign: &[(&str, Option<Span>)] = if is_windowed {
+    let windows = [
+        ("window", raw.window.key()),
+        ("partial", raw.partial.key()),
+        ("allowed_lateness", raw.allowed_lateness.key()),
+    ];
+    let foreign: &[(&str, Option<Span>)] = if is_process {
+        &[windows[0], windows[1], windows[2], ("replicas", raw.replicas.key())]
+    } else if is_windowed {
         &[("replicas", raw.replicas.key()), ("order", raw.order.key())]
     } else {
         &[
-            ("window", raw.window.key()),
-            ("partial", raw.partial.key()),
-            ("allowed_lateness", raw.allowed_lateness.key()),
+            windows[0],
+            windows[1],
+            windows[2],
             ("order", raw.order.key()),
             ("shards", raw.shards.key()),
             ("actors", raw.actors.key()),
@@ -165,6 +204,19 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
         if let Some(place) = place {
             validation.problems.push(foreign_key(name, key, *place));
         }
+    }
+}
+
+/// A join has two inputs.
+fn check_join(raw: &raw::Operator, who: &str, validation: &mut Validation<'_>) {
+    let inputs = raw.inputs.map(Vec::len).unwrap_or_default();
+    if inputs != 2 {
+        let place = raw.inputs.given().map_or(raw.place, |at| at.place);
+        validation.problems.push(
+            Diagnostic::error(format!("{who} has {inputs} `inputs`"))
+                .at(place, "a join has a left input and a right one")
+                .help("write `inputs = [\"LEFT\", \"RIGHT\"]`"),
+        );
     }
 }
 
