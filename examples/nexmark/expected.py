@@ -26,13 +26,18 @@ BYTES_MAX = 100_000
 
 COLUMNS = {
     "kind": "VARCHAR", "auction": "BIGINT", "bidder": "BIGINT", "price": "BIGINT", "channel": "VARCHAR", "url": "VARCHAR",
-    "date_time": "BIGINT", "extra": "VARCHAR",
+    "date_time": "BIGINT", "extra": "VARCHAR", "id": "BIGINT", "seller": "BIGINT", "category": "BIGINT", "expires": "BIGINT", "state": "VARCHAR",
 }
+
+# What builtin:join puts out of a pair of whole events.
+PAIR = """ '{"key":"' || person.id || '","left":' || person.line || ',"right":' || auction.line || '}' AS line """
+
+OF_BID = "kind, auction, bidder, price, channel, url, date_time, extra"
 
 # Each names its columns as the query in Dirigo names its fields, in the same order.
 QUERIES = {
-    "q0": "SELECT * FROM bid",
-    "q1": "SELECT * REPLACE (price * 0.908::DOUBLE AS price) FROM bid",
+    "q0": f"SELECT {OF_BID} FROM bid",
+    "q1": f"SELECT * REPLACE (price * 0.908::DOUBLE AS price) FROM (SELECT {OF_BID} FROM bid)",
     "q2": "SELECT auction, price FROM bid WHERE auction % 123 = 0",
     "q5": """
         WITH counts AS (
@@ -43,10 +48,24 @@ QUERIES = {
         FROM (SELECT * FROM counts QUALIFY rank() OVER (PARTITION BY "end" ORDER BY count DESC) = 1)
         GROUP BY ALL
     """,
+    "q3": f"""
+        SELECT {PAIR} FROM person JOIN auction ON auction.seller = person.id
+        WHERE auction.category = 10 AND person.state IN ('or', 'id', 'ca')
+    """,
     "q7": """
         SELECT auction, bidder, price, date_time, date_time // 10000 * 10000 AS start, start + 10000 AS "end"
         FROM bid
         QUALIFY row_number() OVER (PARTITION BY date_time // 10000 ORDER BY price DESC, date_time, auction, bidder) = 1
+    """,
+    "q8": f"""
+        SELECT {PAIR} FROM person JOIN auction
+        ON auction.seller = person.id AND auction.date_time // 10000 = person.date_time // 10000
+        QUALIFY row_number() OVER (PARTITION BY person.id ORDER BY auction.date_time, auction.id) = 1
+    """,
+    "q9": """
+        SELECT auction.id AS auction, auction.seller, auction.category, bid.bidder, bid.price, bid.date_time
+        FROM auction JOIN bid ON bid.auction = auction.id AND bid.date_time BETWEEN auction.date_time AND auction.expires
+        QUALIFY row_number() OVER (PARTITION BY auction.id ORDER BY bid.price DESC, bid.date_time) = 1
     """,
     "q11": """
         WITH begins AS (
@@ -68,6 +87,10 @@ QUERIES = {
             END AS bid_time_type,
             date_time, extra, length(extra) - length(replace(extra, 'c', '')) AS c_counts
         FROM bid WHERE 0.908::DOUBLE * bid.price > 1000000 AND 0.908::DOUBLE * bid.price < 50000000
+    """,
+    "q20": """
+        SELECT '{"key":"' || auction.id || '","left":' || auction.line || ',"right":' || bid.line || '}' AS line
+        FROM auction JOIN bid ON bid.auction = auction.id WHERE auction.category = 10
     """,
     "q21": r"""
         SELECT auction, bidder, price, channel,
@@ -96,6 +119,8 @@ def events(dirigo, folder):
 def lines(connection, query):
     found = connection.execute(query)
     names = [column[0] for column in found.description]
+    if names == ["line"]:
+        return sorted(row[0] + "\n" for row in found.fetchall())
     rows = [dict(zip(names, row)) for row in found.fetchall()]
     return sorted(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
@@ -105,8 +130,12 @@ def main(dirigo):
     digests = {}
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
         path = events(dirigo, pathlib.Path(folder))
-        connection.read_json(str(path), format="newline_delimited", columns=COLUMNS).create("event")
-        connection.execute("CREATE VIEW bid AS SELECT * FROM event WHERE kind = 'bid'")
+        # An event is one line: its columns, and the text itself.
+        columns = ", ".join(f"(line->>'{name}')::{kind} AS {name}" for name, kind in COLUMNS.items())
+        connection.read_csv(str(path), header=False, sep="\x01", quotechar="", columns={"line": "VARCHAR"}).create("text")
+        connection.execute(f"CREATE TABLE event AS SELECT line, {columns} FROM text")
+        for kind in ["person", "auction", "bid"]:
+            connection.execute(f"CREATE VIEW {kind} AS SELECT * FROM event WHERE kind = '{kind}'")
         for name, query in QUERIES.items():
             found = lines(connection, query)
             text = "".join(found)

@@ -29,7 +29,10 @@ fn run(query: &str, operator: Option<&str>, workers: u32) -> String {
     let finished = run.finish();
     let summary = finished.succeeds();
     assert_eq!((summary.count("events_in"), summary.count("dead_letters")), (EVENTS, 0));
-    assert_eq!(summary.operator("bids", "filtered"), EVENTS - BIDS);
+    let operators = summary.json()["operators"].as_array().unwrap();
+    if operators.iter().any(|operator| operator["id"] == "bids") {
+        assert_eq!(summary.operator("bids", "filtered"), EVENTS - BIDS);
+    }
     sorted(&folder.read("out.jsonl"))
 }
 
@@ -109,6 +112,11 @@ fn q2_selects_auctions() {
 }
 
 #[test]
+fn q3_joins_people_with_what_they_sell() {
+    puts_out_what_duckdb_computes("q3", Some("nearby"));
+}
+
+#[test]
 fn q5_finds_hot_items_in_sliding_windows() {
     puts_out_what_duckdb_computes("q5", Some("hottest"));
 }
@@ -119,6 +127,16 @@ fn q7_finds_the_highest_bid_of_each_tumbling_window() {
 }
 
 #[test]
+fn q8_joins_people_with_their_auctions_of_the_same_window() {
+    puts_out_what_duckdb_computes("q8", None);
+}
+
+#[test]
+fn q9_finds_the_winning_bid_when_an_auction_expires() {
+    puts_out_what_duckdb_computes("q9", Some("winning"));
+}
+
+#[test]
 fn q11_counts_bids_by_session() {
     puts_out_what_duckdb_computes("q11", None);
 }
@@ -126,6 +144,11 @@ fn q11_counts_bids_by_session() {
 #[test]
 fn q14_calculates_and_selects() {
     puts_out_what_duckdb_computes("q14", Some("calculation"));
+}
+
+#[test]
+fn q20_joins_auctions_with_their_bids() {
+    puts_out_what_duckdb_computes("q20", None);
 }
 
 #[test]

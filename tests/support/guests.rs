@@ -25,7 +25,7 @@ const GUESTS: [&str; 13] = [
     "reordered-1",
     "reordered-2",
 ];
-const NEXMARK: [&str; 6] = ["q2", "q5", "q7", "q14", "q21", "q22"];
+const NEXMARK: [&str; 8] = ["q2", "q3", "q5", "q7", "q9", "q14", "q21", "q22"];
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "component";
 
