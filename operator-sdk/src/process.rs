@@ -3,6 +3,8 @@
 //! Owns how a row of steps becomes calls of an operator: which timers fire at a step, and in which order. When a step comes, and where state
 //! and timers are kept, is the host's business.
 
+mod timers;
+
 use std::{borrow::Borrow, fmt};
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -15,6 +17,7 @@ use crate::{
     layout, progress,
     stored::{self, Stored, migrate_all},
 };
+use timers::KeyTimers;
 
 /// An operator that keeps state for each key, sets timers, and puts out what it likes, when it likes.
 ///
@@ -222,21 +225,15 @@ impl<O: Process> Context<'_, O> {
     /// Sets a timer, in place of the one of the same name, if that is set. A time that lies before [`time`](Self::time) is taken for that
     /// one.
     pub fn set_timer(&mut self, name: &str, time: i64) {
-        self.cancel_timer(name);
-        let timer = Timer {
+        self.kept.timers.set(Timer {
             time: time.clamp(self.time, LAST_TIME),
             name: name.to_owned(),
-        };
-        let timers = &mut self.kept.timers;
-        let place = timers.partition_point(|other| *other < timer);
-        timers.insert(place, timer);
+        });
     }
 
     /// Cancels the timer of this name; says whether it was set.
     pub fn cancel_timer(&mut self, name: &str) -> bool {
-        let timers = &mut self.kept.timers;
-        let place = timers.iter().position(|timer| timer.name == name);
-        place.map(|place| timers.remove(place)).is_some()
+        self.kept.timers.cancel(name)
     }
 
     /// The timers of the key that are set, by their times.
@@ -278,8 +275,7 @@ const END_OF_INPUT: i64 = i64::MAX;
 /// State and timers of a key.
 struct Kept<S> {
     state: Option<S>,
-    /// By time, then by name.
-    timers: Vec<Timer>,
+    timers: KeyTimers,
 }
 
 /// What was put out.
@@ -344,18 +340,18 @@ fn decoded<O: Process>(known: &Known) -> Vec<Kept<O::State>> {
         .iter()
         .map(|bytes| Kept {
             state: (!bytes.is_empty()).then(|| stored::decode(bytes)),
-            timers: Vec::new(),
+            timers: KeyTimers::default(),
         })
         .collect();
     if let Some(timers) = &known.timers {
         let mut start = 0;
         for (key, &end) in kept.iter_mut().zip(&timers.ends) {
-            key.timers = (start..end as usize)
-                .map(|timer| Timer {
+            for timer in start..end as usize {
+                key.timers.set(Timer {
                     time: timers.times[timer],
                     name: String::from_utf8_lossy(timers.names.get(timer)).into_owned(),
-                })
-                .collect();
+                });
+            }
             start = end as usize;
         }
     }
@@ -399,10 +395,9 @@ impl<O: Process> Call<'_, O> {
     fn fire(&mut self, key: usize, step: u32, until: i64) -> Result<()> {
         loop {
             let kept = &mut self.kept[key];
-            if kept.timers.first().is_none_or(|timer| timer.time > until) {
+            let Some(timer) = kept.timers.take_due(until) else {
                 return Ok(());
-            }
-            let timer = kept.timers.remove(0);
+            };
             let mut context = Context {
                 key: self.keys[key],
                 time: timer.time,
@@ -459,7 +454,7 @@ impl<O: Process> Call<'_, O> {
                 Some(state) => stored::encode(state, &mut states),
                 None => states.push(&[]),
             }
-            for timer in &kept.timers {
+            for timer in kept.timers.iter() {
                 timers.times.push(timer.time);
                 timers.names.push(timer.name.as_bytes());
             }

@@ -405,7 +405,17 @@ fn events_that_failed_go_back_behind_those_that_did_not() {
         let retry = Dirigo::command(&folder, "dead-letters")
             .args(["retry", "pipeline.toml"])
             .set("operator.striker.config.mode", "pass");
-        let retry = if state { retry.with_state() } else { retry };
+        let retry = if state {
+            // What it keeps stays as it is: the state is told so.
+            let accepted = Dirigo::command(&folder, "state")
+                .args(["migrate", "pipeline.toml", "--accept", "striker", "--state"])
+                .args([folder.path("state")])
+                .set("operator.striker.config.mode", "pass");
+            accepted.finish();
+            retry.with_state()
+        } else {
+            retry
+        };
         let retried = retry.finish();
         if state {
             assert!(retried.stdout.contains("10"), "{}", retried.stdout);
@@ -428,8 +438,8 @@ fn what_would_keep_too_much_is_refused_and_the_rest_goes_on() {
         key,
         time: 1_000 + i64::try_from(n).unwrap(),
     };
-    // Each struck event adds 64 KiB to the state of its key.
-    let folder = striker("arrival", "hoard", 1, 0, "limits = { state = \"150KiB\" }", "");
+    // Each struck event adds 16 KiB to the state of its key.
+    let folder = striker("arrival", "hoard", 1, 0, "limits = { state = \"40KiB\" }", "");
     folder.write(
         "events.jsonl",
         lines(&(0..6).map(|n| event(n, n % 2)).collect::<Vec<_>>()),

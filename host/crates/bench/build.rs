@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use dirigo_component_build::{Guest, embed};
 
 /// Guests of `tests/hostile`.
-const HOSTILE: [Guest; 2] = [
+const HOSTILE: [Guest; 3] = [
     Guest {
         name: "map",
         package: "dirigo-hostile-map",
@@ -15,6 +15,10 @@ const HOSTILE: [Guest; 2] = [
     Guest {
         name: "reduce",
         package: "dirigo-hostile-reduce",
+    },
+    Guest {
+        name: "process",
+        package: "dirigo-hostile-process",
     },
 ];
 

@@ -204,15 +204,12 @@ impl Join {
             .into_iter()
             .chain(first(false, &waiting.right))
             .min();
-        match next {
-            Some(time) => {
-                *key.state() = waiting;
-                key.set_timer(FORGET, time);
-            }
-            None => {
-                key.cancel_timer(FORGET);
-                key.forget();
-            }
+        if let Some(time) = next {
+            *key.state() = waiting;
+            key.set_timer(FORGET, time);
+        } else {
+            key.cancel_timer(FORGET);
+            key.forget();
         }
     }
 }

@@ -214,9 +214,12 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
 fn own(testbed: &Testbed, component: &Path, config: Option<&serde_json::Value>) -> Result<Prepared, Diagnostics> {
     // A file that cannot be loaded is reported where the pipeline names it.
     let loaded = testbed.setup.engine.load_file(component);
-    let is_reduce = loaded.is_ok_and(|component| component.kind() == OperatorKind::Reduce);
-    let window = if is_reduce { "window = { count = 5 }" } else { "" };
-    let text = kinds::pipeline(NEIGHBOUR, &component.display().to_string(), window);
+    let rest = match loaded.map(|component| component.kind()) {
+        Ok(OperatorKind::Reduce) => "window = { count = 5 }",
+        Ok(OperatorKind::Process) => "order = \"arrival\"",
+        Ok(OperatorKind::Map | OperatorKind::Filter) | Err(_) => "",
+    };
+    let text = kinds::pipeline(NEIGHBOUR, &component.display().to_string(), rest);
     testbed.prepare(&text, config)
 }
 

@@ -332,6 +332,44 @@ pub(super) const ALL: &[Kind] = &[
         )
     },
     Kind {
+        times: Times::Rising,
+        rest: "order = \"time\"",
+        ..kind(
+            "timers-without-number",
+            "each event sets a thousand timers, which fire",
+            Hostile("process"),
+            r#"{ mode = "swarm", every = 1 }"#,
+        )
+    },
+    Kind {
+        times: Times::Rising,
+        rest: "order = \"arrival\"",
+        ..kind(
+            "timers-without-rest",
+            "each timer sets itself anew until its fuel is gone",
+            Hostile("process"),
+            r#"{ mode = "restless", every = 1 }"#,
+        )
+    },
+    Kind {
+        rest: "order = \"time\"",
+        ..kind(
+            "events-that-wait",
+            "events wait for a time that does not come",
+            Hostile("process"),
+            r#"{ mode = "pass", every = 1 }"#,
+        )
+    },
+    Kind {
+        rest: "order = \"arrival\"",
+        ..kind(
+            "state-that-grows",
+            "each event adds 16 KiB to the state of one of 64 keys",
+            Hostile("process"),
+            r#"{ mode = "hoard", every = 1 }"#,
+        )
+    },
+    Kind {
         shape: Shape::ManySources,
         ..kind(
             "many-sources",

@@ -451,7 +451,12 @@ impl OperatorDescription {
 
     fn compare(&self, id: &str, new: &Self, found: &mut Vec<Incompatibility>) {
         let who = format!("operator `{id}`");
-        changed(&who, id, "what its open windows hold", &self.facets, &new.facets, found);
+        let kept = if self.facets.contains_key("order") {
+            "what it keeps of keys"
+        } else {
+            "what its open windows hold"
+        };
+        changed(&who, id, kept, &self.facets, &new.facets, found);
         for (version, was) in &self.layouts {
             let Some(is) = new.layouts.get(version).filter(|is| *is != was) else {
                 continue;

@@ -31,7 +31,7 @@ pub enum Attack {
     Restless,
     /// Sets a thousand timers.
     Swarm,
-    /// Adds 64 KiB to the state.
+    /// Adds 16 KiB to the state.
     Hoard,
 }
 
@@ -104,7 +104,7 @@ impl Process for Striker {
         seen.marked = marked;
         let mixed = seen.mixed;
         if self.strikes(Attack::Hoard, marked) {
-            seen.ballast.resize(seen.ballast.len() + (64 << 10), 7);
+            seen.ballast.resize(seen.ballast.len() + (16 << 10), 7);
         }
         if self.strikes(Attack::Reject, marked) {
             seen.mixed = 0;
