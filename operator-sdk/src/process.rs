@@ -5,7 +5,7 @@
 
 mod timers;
 
-use std::{borrow::Borrow, fmt};
+use std::{borrow::Borrow, fmt, rc::Rc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -137,7 +137,7 @@ pub trait Process: Sized {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timer {
     time: i64,
-    name: String,
+    name: Rc<str>,
 }
 
 impl Timer {
@@ -227,7 +227,7 @@ impl<O: Process> Context<'_, O> {
     pub fn set_timer(&mut self, name: &str, time: i64) {
         self.kept.timers.set(Timer {
             time: time.clamp(self.time, LAST_TIME),
-            name: name.to_owned(),
+            name: name.into(),
         });
     }
 
@@ -349,7 +349,7 @@ fn decoded<O: Process>(known: &Known) -> Vec<Kept<O::State>> {
             for timer in start..end as usize {
                 key.timers.set(Timer {
                     time: timers.times[timer],
-                    name: String::from_utf8_lossy(timers.names.get(timer)).into_owned(),
+                    name: String::from_utf8_lossy(timers.names.get(timer)).into(),
                 });
             }
             start = end as usize;

@@ -1,12 +1,12 @@
 //! Operators with state and timers by key, against an oracle that processes the events of each key one by one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
 use crate::kill::kill;
-use crate::support::{Dirigo, Folder, Random, guest, number_of};
+use crate::support::{Dirigo, Folder, Random, StrikerKey as Key, guest, number_of};
 
 /// An event: its number, its key and its time.
 #[derive(Clone, Copy, Debug)]
@@ -18,64 +18,6 @@ struct Event {
 
 /// What is told of a key, in order.
 type Told = BTreeMap<String, Vec<Value>>;
-
-/// What `tests/hostile/process` keeps of a key and does with it.
-#[derive(Default)]
-struct Key {
-    known: bool,
-    mixed: u64,
-    timers: BTreeSet<(i64, &'static str)>,
-    told: Vec<Value>,
-}
-
-impl Key {
-    fn mix(&mut self, factor: u64, number: u64) {
-        self.mixed = if self.known { self.mixed } else { 0 };
-        self.known = true;
-        self.mixed = self.mixed.wrapping_mul(factor).wrapping_add(number) % 1_000_003;
-    }
-
-    fn set(&mut self, name: &'static str, time: i64) {
-        self.cancel(name);
-        self.timers.insert((time, name));
-    }
-
-    fn cancel(&mut self, name: &str) {
-        self.timers.retain(|(_, other)| *other != name);
-    }
-
-    fn event(&mut self, event: Event) {
-        self.mix(31, event.n);
-        self.set("silent", event.time + 60);
-        if event.n.is_multiple_of(3) {
-            self.set("third", event.time + 7);
-        }
-        if event.n.is_multiple_of(7) {
-            self.cancel("third");
-        }
-        if self.mixed.is_multiple_of(2) {
-            self.told
-                .push(json!({"n": event.n, "timer": null, "at": event.time, "mixed": self.mixed}));
-        }
-    }
-
-    /// Fires the timers up to a time, with those that firing ones set.
-    fn advance(&mut self, until: i64) {
-        while let Some(&(time, name)) = self.timers.first()
-            && time <= until
-        {
-            self.timers.pop_first();
-            self.mix(37, 1);
-            self.told
-                .push(json!({"n": null, "timer": name, "at": time, "mixed": self.mixed}));
-            match name {
-                "silent" => self.known = false,
-                "third" if self.mixed.is_multiple_of(5) => self.set("third", time + 3),
-                _ => {}
-            }
-        }
-    }
-}
 
 /// What is told of events that are processed by their times, and which of them are too late. Nothing comes of those that fail.
 fn oracle(events: &[Event], lateness: i64, fails: impl Fn(u64) -> bool) -> (Told, Vec<u64>) {
@@ -95,7 +37,7 @@ fn oracle(events: &[Event], lateness: i64, fails: impl Fn(u64) -> bool) -> (Told
     for event in sorted {
         let key = keys.entry(event.key).or_default();
         key.advance(event.time - 1);
-        key.event(event);
+        key.event(event.n, event.time);
     }
     let told = keys.into_iter().map(|(key, mut kept)| {
         kept.advance(i64::MAX);
@@ -471,7 +413,7 @@ fn a_timer_that_never_comes_to_rest_uses_up_its_fuel_and_a_thousand_timers_fire(
         key: n % 3,
         time: 1_000,
     };
-    let limits = "limits = { fuel_per_event = 10_000_000 }";
+    let limits = "limits = { fuel_per_event = 20_000_000 }";
     let folder = striker("time", "restless", 2, 0, limits, "");
     let later = Event {
         time: 5_000,
@@ -557,4 +499,71 @@ fn where_inputs_meet_events_of_one_time_come_by_input_and_position() {
         assert!(of_events.iter().map(order).is_sorted(), "{workers} workers");
         assert_eq!(*before.get_or_insert_with(|| told.clone()), told, "{workers} workers");
     }
+}
+
+#[test]
+fn a_process_needs_an_order_and_no_other_kind_has_one() {
+    let checked = |text: &str| {
+        let folder = Folder::with_pipeline(text);
+        folder.write("events.jsonl", "");
+        Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish()
+    };
+    let striker = striker("arrival", "pass", 1, 0, "", "").read("pipeline.toml");
+    checked(&striker.replace("order = \"arrival\"\n", "")).ends_with(
+        78,
+        &[
+            "`striker` is a `process` operator",
+            "it needs to know in which order events come",
+            "add `order = \"time\"`",
+        ],
+    );
+    let with_window = striker.replace("order = \"arrival\"\n", "order = \"arrival\"\nwindow = { count = 5 }\n");
+    checked(&with_window).ends_with(78, &["windows are for `reduce` operators", "remove `window`"]);
+    let map = striker.replace("dirigo_hostile_process", "dirigo_hostile_map");
+    checked(&map.replace(", every = 1", "")).ends_with(
+        78,
+        &[
+            "`striker` is a `map` operator",
+            "the order of events is for `process` operators",
+        ],
+    );
+}
+
+#[test]
+fn what_is_kept_of_a_key_is_shown_as_json() {
+    let folder = striker("time", "pass", 1, 1_000, "", "");
+    folder.write(
+        "pipeline.toml",
+        folder
+            .read("pipeline.toml")
+            .replacen("kind = \"file\"", "kind = \"stdin\"", 1),
+    );
+    let text = folder.read("pipeline.toml").replacen("path = \"events.jsonl\"", "", 1);
+    folder.write("pipeline.toml", text);
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).with_state().piped();
+    let event = |n: u64, time: i64| Event { n, key: 1, time };
+    running.say(&lines(&[event(0, 0), event(2, 100), event(4, 1_050)]));
+    // The first event is processed once the watermark has passed it: its number is even.
+    for _ in 0..6_000 {
+        if std::fs::read_to_string(folder.path("out.jsonl")).is_ok_and(|told| told.contains('\n')) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    running.interrupt();
+    running.stderr.wait_for("draining");
+    let finished = running.finish();
+    let operator = &finished.summary().json()["operators"][0];
+    assert_eq!(operator["keyed"], json!({"keys": 1, "waiting": 2}), "{operator}");
+    let shown = Dirigo::command(&folder, "state")
+        .args(["get", "state", "striker", "k-1", "-o", "json"])
+        .finish();
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    let kept = &shown["accumulator"];
+    assert_eq!(
+        (&kept["state"]["mixed"], &kept["waiting"]),
+        (&json!(0), &json!(2)),
+        "{shown}"
+    );
+    assert_eq!(kept["timers"], json!([{"name": "silent", "time": 60}]));
 }

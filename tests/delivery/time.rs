@@ -1,5 +1,8 @@
 //! Windows in time: what they hold and what comes too late, against an oracle that looks at every event.
 
+mod restarts;
+mod sources;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -192,38 +195,6 @@ fn listed(folder: &Folder) -> Windows {
     windows
 }
 
-/// A pipeline of two sources whose events are counted by key and second, `more` being said of the second one.
-fn two_sources(more: &str) -> Folder {
-    Folder::with_pipeline(&format!(
-        r#"
-        [pipeline]
-        name = "p"
-        [[source]]
-        id = "first"
-        kind = "file"
-        path = "first.jsonl"
-        key = "/key"
-        time = "/t"
-        [[source]]
-        id = "second"
-        kind = "stdin"
-        key = "/key"
-        time = "/t"
-        {more}
-        [[operator]]
-        id = "count"
-        component = "builtin:reduce"
-        inputs = ["first", "second"]
-        window = {{ tumbling = "1s" }}
-        config = {{ field = "n", aggregate = "count" }}
-        [[sink]]
-        id = "out"
-        kind = "file"
-        path = "out.jsonl"
-        "#
-    ))
-}
-
 /// Waits until a sink has written `count` lines.
 fn await_lines(folder: &Folder, count: usize) {
     let written = || std::fs::read_to_string(folder.path("out.jsonl")).unwrap_or_default();
@@ -234,44 +205,6 @@ fn await_lines(folder: &Folder, count: usize) {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     panic!("there are no {count} lines after a minute, but\n{}", written());
-}
-
-#[test]
-fn a_silent_source_holds_windows_back_unless_it_is_idle() {
-    let event = |t: i64| format!("{{\"n\":{t},\"key\":\"k\",\"t\":{t}}}\n");
-    let counts = |folder: &Folder| -> Vec<(i64, i64)> {
-        let lines = folder.json_lines("out.jsonl");
-        let pair = |line: &Value| (line["start"].as_i64().unwrap(), line["count"].as_i64().unwrap());
-        lines.iter().map(pair).collect()
-    };
-    // Without `idle` the windows wait for both ends.
-    let folder = two_sources("");
-    folder.write("first.jsonl", [500, 1_500, 2_500].map(event).concat());
-    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
-    running.say(&event(600));
-    running.say(&event(1_700));
-    await_lines(&folder, 1);
-    assert_eq!(counts(&folder), [(0, 2)]);
-    running.hang_up();
-    running.finish().succeeds();
-    assert_eq!(counts(&folder), [(0, 2), (1_000, 2), (2_000, 1)]);
-
-    // With it, they go on without the silent one; what that brings later may be too late.
-    let folder = two_sources("idle = \"20ms\"");
-    folder.write("first.jsonl", [500, 1_500, 2_500].map(event).concat());
-    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
-    await_lines(&folder, 2);
-    assert_eq!(
-        counts(&folder),
-        [(0, 1), (1_000, 1)],
-        "the last second may have more events"
-    );
-    running.say(&event(700));
-    running.say(&event(2_600));
-    running.hang_up();
-    let finished = running.finish();
-    assert_eq!(finished.succeeds().operator("count", "late"), 1);
-    assert_eq!(counts(&folder), [(0, 1), (1_000, 1), (2_000, 2)]);
 }
 
 const SHAPES: [Shape; 5] = [
@@ -353,29 +286,6 @@ fn where_the_order_of_the_source_is_kept_windows_are_in_the_order_of_their_ends_
                 "{shape:?}, {workers} workers, {more}"
             );
         }
-    }
-}
-
-#[test]
-fn a_run_that_is_killed_again_and_again_closes_each_window_once_and_drops_what_is_late_once() {
-    let (kills, seed) = (number_of("DIRIGO_KILLS", 12), number_of("DIRIGO_SEED", 3));
-    println!("DIRIGO_KILLS={kills} DIRIGO_SEED={seed}");
-    let mut random = Random(seed);
-    for shape in [Shape::Tumbling(50), Shape::Sliding(60, 20), Shape::Session(30)] {
-        let events = events(30_000, 23, &mut random);
-        let (expected, late) = oracle(&events, shape, 40);
-        assert!(!late.is_empty());
-        let folder = listing(shape, 40, "", "order = \"key\"");
-        folder.write("events.jsonl", lines(&events));
-        let killed = kill(&folder, kills, &mut random);
-        println!("{shape:?}: {killed} kills");
-        assert!(listed(&folder) == expected, "{shape:?} after {killed} kills");
-        let found = numbers_by_key(&folder.read("late.jsonl"));
-        assert_eq!(
-            found,
-            numbers_by_key(&listed_lines(&events, &late)),
-            "{shape:?} after {killed} kills"
-        );
     }
 }
 
@@ -539,50 +449,6 @@ fn late_events_are_taken_into_windows_for_as_long_as_is_allowed_and_bring_them_o
 }
 
 #[test]
-fn an_event_far_in_the_future_closes_no_windows() {
-    let folder = Folder::with_pipeline(
-        r#"
-        [pipeline]
-        name = "p"
-        [[source]]
-        id = "events"
-        kind = "file"
-        path = "events.jsonl"
-        key = "/key"
-        time = "/t"
-        max_ahead = "1d"
-        [[operator]]
-        id = "count"
-        component = "builtin:reduce"
-        window = { tumbling = "1s" }
-        config = { field = "n", aggregate = "count" }
-        [[sink]]
-        id = "out"
-        kind = "file"
-        path = "out.jsonl"
-        [dead_letters]
-        path = "dead.jsonl"
-        "#,
-    );
-    let century = 4_102_444_800_000_i64;
-    let event = |t: i64| format!("{{\"n\":1,\"key\":\"k\",\"t\":{t}}}\n");
-    folder.write("events.jsonl", [100, century, 200, 300].map(event).concat());
-    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
-    assert_eq!(finished.succeeds().operator("count", "late"), 0);
-    assert_eq!(
-        folder.json_lines("out.jsonl"),
-        [json!({"key": "k", "count": 3, "start": 0, "end": 1_000})]
-    );
-    let dead = folder.json_lines("dead.jsonl");
-    assert_eq!((dead.len(), &dead[0]["event"]["position"]), (1, &json!(2)));
-    let reason = dead[0]["reason"].as_str().unwrap();
-    assert!(
-        reason.contains("4102444800000") && reason.contains("`max_ahead`"),
-        "{reason}"
-    );
-}
-
-#[test]
 fn windows_that_are_due_do_not_count_against_the_limit_of_a_key() {
     for window in ["{ tumbling = \"1s\" }", "{ sliding = \"10s\", every = \"1s\" }"] {
         let folder = Folder::with_pipeline(&format!(
@@ -619,138 +485,6 @@ fn windows_that_are_due_do_not_count_against_the_limit_of_a_key() {
 }
 
 #[test]
-fn a_fast_source_waits_for_a_slow_one() {
-    let folder = two_sources("");
-    let text = folder
-        .read("pipeline.toml")
-        .replace("id = \"first\"", "id = \"first\"\nmax_drift = \"10s\"");
-    folder.write("pipeline.toml", text);
-    let event = |t: i64| format!("{{\"n\":{t},\"key\":\"k\",\"t\":{t}}}\n");
-    folder.write(
-        "first.jsonl",
-        (0..100_000).map(|second| event(second * 1_000)).collect::<String>(),
-    );
-    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
-    running.say(&event(5_500));
-    await_lines(&folder, 5);
-    running.interrupt();
-    running.stderr.wait_for("draining");
-    let finished = running.finish();
-    let read = finished.summary().json()["pipelines"][0]["sources"][0]["events"]
-        .as_u64()
-        .unwrap();
-    assert!(
-        read <= 2_048,
-        "it has read {read} events, and the other one has come to 5 s"
-    );
-    running_to_the_end(&folder, &event(200_000_000));
-}
-
-/// Runs with another second source, to the end.
-fn running_to_the_end(folder: &Folder, second: &str) {
-    std::fs::remove_file(folder.path("out.jsonl")).unwrap();
-    let mut running = Dirigo::run(folder, ["pipeline.toml"]).piped();
-    running.say(second);
-    running.hang_up();
-    running.finish().succeeds();
-    assert_eq!(folder.json_lines("out.jsonl").len(), 100_001);
-}
-
-/// Windows of 10 ms in time that list their events, in a run that keeps its state and was interrupted while they were open.
-fn stopped_with_open_windows() -> Folder {
-    let folder = listing(Shape::Tumbling(10), 0, "", "order = \"key\"");
-    let text = folder.read("pipeline.toml");
-    let file = "kind = \"file\"\n        path = \"events.jsonl\"";
-    assert!(text.contains(file));
-    folder.write("pipeline.toml", text.replace(file, "kind = \"stdin\""));
-    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).with_state().piped();
-    let events = [(1, 12), (2, 13), (1, 25), (1, 31), (2, 33)].map(|(key, time)| Event { key, time });
-    running.say(&lines(&events));
-    await_lines(&folder, 3);
-    running.interrupt();
-    running.stderr.wait_for("draining");
-    let finished = running.finish();
-    let list = &finished.summary().json()["operators"][0];
-    assert_eq!(
-        (&list["open_windows"]["windows"], &list["event_time"]["watermark"]),
-        (&json!(2), &json!(33))
-    );
-    assert_eq!(list["event_time"]["held_back_by"], "events");
-    folder
-}
-
-/// Resumes from the saved state and reads `events` to their end.
-fn go_on(folder: &Folder, events: &str) -> Finished {
-    let mut running = Dirigo::run(folder, ["pipeline.toml"]).with_state().piped();
-    running.say(events);
-    running.hang_up();
-    running.finish()
-}
-
-fn state(folder: &Folder, arguments: &[&str]) -> String {
-    let finished = Dirigo::command(folder, "state").args(arguments).finish();
-    assert_eq!(finished.code(), 0, "{}", finished.stderr);
-    finished.stdout.clone()
-}
-
-#[test]
-fn an_interrupted_run_leaves_its_windows_open_and_the_next_one_goes_on_with_them() {
-    let folder = stopped_with_open_windows();
-    let exported = state(&folder, &["export", "state"]);
-    let entries: Vec<Value> = exported
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let of_key = |key: &str| entries.iter().find(|entry| entry["key"] == key).unwrap();
-    let pane = json!({"start": 30, "end": 40, "count": 1, "accumulator": [3]});
-    assert_eq!(of_key("k-1")["accumulator"], json!([pane]));
-    assert_eq!(
-        (&of_key("k-1")["start"], &of_key("k-1")["end"]),
-        (&json!(30), &json!(40))
-    );
-
-    // 32 is late: a watermark of 33 was reached before. 39 belongs to a window that is open.
-    let more = [(1, 32), (1, 39), (1, 30)].map(|(key, time)| Event { key, time });
-    let finished = go_on(&folder, &listed_numbers_from(5, &more));
-    assert_eq!(finished.succeeds().operator("list", "late"), 0, "their window is open");
-    let expected: Windows = [
-        ("k-1".to_owned(), vec![vec![0], vec![2], vec![3, 5, 6, 7]]),
-        ("k-2".to_owned(), vec![vec![1], vec![4]]),
-    ]
-    .into();
-    assert_eq!(listed(&folder), expected);
-}
-
-/// Lines of events that are numbered from `first`.
-fn listed_numbers_from(first: u64, events: &[Event]) -> String {
-    let number =
-        |(number, Event { key, time }): (u64, &Event)| format!("{{\"n\":{number},\"key\":\"k-{key}\",\"t\":{time}}}\n");
-    (first..).zip(events).map(number).collect()
-}
-
-#[test]
-fn what_was_late_before_a_stop_is_late_after_it() {
-    let folder = stopped_with_open_windows();
-    let late = [(1, 29), (1, 12)].map(|(key, time)| Event { key, time });
-    let finished = go_on(&folder, &listed_numbers_from(5, &late));
-    assert_eq!(finished.succeeds().operator("list", "late"), 2);
-    assert_eq!(numbers_by_key(&folder.read("late.jsonl"))["k-1"], [5, 6]);
-}
-
-#[test]
-fn the_end_of_an_input_is_not_its_end_for_the_next_run() {
-    let folder = listing(Shape::Tumbling(10), 0, "", "order = \"key\"");
-    let events = [(1, 12), (1, 25)].map(|(key, time)| Event { key, time });
-    folder.write("events.jsonl", lines(&events));
-    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
-    let more = [(1, 31), (1, 24), (1, 45)].map(|(key, time)| Event { key, time });
-    folder.append("events.jsonl", &listed_numbers_from(2, &more));
-    let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
-    assert_eq!(finished.succeeds().operator("list", "late"), 1, "24 came behind 31");
-    assert_eq!(listed(&folder)["k-1"], [vec![0], vec![1], vec![2], vec![4]]);
-}
-
-#[test]
 fn which_events_are_late_is_kept_behind_a_map_that_puts_out_more_or_less_than_it_takes() {
     let mut random = Random(21);
     let events = events(2_000, 5, &mut random);
@@ -783,34 +517,4 @@ fn which_events_are_late_is_kept_behind_a_map_that_puts_out_more_or_less_than_it
             .collect()
     };
     assert_eq!(listed(&folder), left(expected));
-}
-
-#[test]
-fn a_source_that_fell_silent_before_its_end_closes_its_windows_at_its_end() {
-    let folder = listing(Shape::Tumbling(10), 0, "", "order = \"key\"");
-    let text = folder.read("pipeline.toml");
-    let file = "kind = \"file\"\n        path = \"events.jsonl\"";
-    folder.write("pipeline.toml", text.replace(file, "kind = \"stdin\"\nidle = \"10ms\""));
-    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
-    running.say(&lines(&[(1, 12), (1, 25)].map(|(key, time)| Event { key, time })));
-    await_lines(&folder, 1);
-    // It is idle by then, and its end comes all the same.
-    std::thread::sleep(std::time::Duration::from_millis(60));
-    running.hang_up();
-    running.finish().succeeds();
-    assert_eq!(listed(&folder)["k-1"], [vec![0], vec![1]]);
-}
-
-#[test]
-fn count_windows_do_not_become_windows_in_time() {
-    let folder = stopped_with_open_windows();
-    let text = folder
-        .read("pipeline.toml")
-        .replace("{ tumbling = \"10ms\" }", "{ count = 5 }");
-    let text = text.replace("inputs = [\"list.late\"]", "inputs = [\"list\"]");
-    folder.write("pipeline.toml", text);
-    let migrated = Dirigo::command(&folder, "state")
-        .args(["migrate", "pipeline.toml", "--state", "state", "--accept", "list"])
-        .finish();
-    migrated.ends_with(1, &["open windows in time cannot become others", "`--drop list`"]);
 }

@@ -192,7 +192,7 @@ fn flip(disk: &Simulated, random: &mut Random) -> bool {
 }
 
 /// The operators fail at some events; two of them keep state, and close their windows at the end; one takes many slices over each
-/// event.
+/// event; one has events wait for their times, and sets timers.
 fn text() -> String {
     format!(
         r#"
@@ -243,6 +243,13 @@ fn text() -> String {
         shards = 2
         window = {{ tumbling = "{time_window}ms" }}
         config = {{ mode = "pass", every = 1 }}
+        [[operator]]
+        id = "timers"
+        component = "{process}"
+        inputs = ["slow"]
+        shards = 2
+        order = "time"
+        config = {{ mode = "reject", every = {timers_fail} }}
         [[sink]]
         id = "in-order"
         kind = "file"
@@ -256,6 +263,11 @@ fn text() -> String {
         path = "by-key.jsonl"
         inputs = ["each"]
         [[sink]]
+        id = "of-timers"
+        kind = "file"
+        path = "timers.jsonl"
+        inputs = ["timers"]
+        [[sink]]
         id = "of-windows-in-time"
         kind = "file"
         path = "in-time.jsonl"
@@ -264,6 +276,8 @@ fn text() -> String {
         "#,
         map = guest("map").display(),
         reduce = guest("reduce").display(),
+        process = guest("process").display(),
+        timers_fail = oracle::TIMERS_FAIL,
         map_fails = oracle::MAP_FAILS,
         list_fails = oracle::LIST_FAILS,
         each_fails = oracle::EACH_FAILS,
@@ -551,6 +565,11 @@ impl Machine {
         self.shown(disk, &mut left.in_order)?;
         let disk = disk.look_on();
         left.in_time = read(&disk, &self.folder.path("in-time.jsonl"));
+        for line in read(&disk, &self.folder.path("timers.jsonl")).lines() {
+            let told: serde_json::Value = serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;
+            let key = told["key"].as_str().unwrap().to_owned();
+            left.told.entry(key).or_default().push(oracle::told(&told));
+        }
         for line in read(&disk, &self.folder.path("by-key.jsonl")).lines() {
             let window: serde_json::Value = serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;
             let key = window["key"].as_str().unwrap().to_owned();

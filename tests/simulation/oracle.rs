@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Value, json};
+
+use crate::support::StrikerKey;
+
 /// Events of each source.
 pub(crate) const EVENTS: u64 = 30;
 /// Keys of each source: of one source each, so that the order of a key's events is known.
@@ -10,6 +14,8 @@ const KEYS: u64 = 4;
 pub(crate) const MAP_FAILS: u64 = 13;
 pub(crate) const LIST_FAILS: u64 = 11;
 pub(crate) const EACH_FAILS: u64 = 17;
+/// The same for `timers`.
+pub(crate) const TIMERS_FAIL: u64 = 19;
 /// The windows of `list` and `each`.
 pub(crate) const LIST_WINDOW: usize = 3;
 pub(crate) const EACH_WINDOW: usize = 2;
@@ -38,6 +44,8 @@ pub(crate) struct Left {
     pub(crate) by_key: BTreeMap<String, Vec<String>>,
     /// The lines of windows in time, in the order of their ends and keys.
     pub(crate) in_time: String,
+    /// What the operator with timers tells, by key.
+    pub(crate) told: BTreeMap<String, Vec<Value>>,
     /// By operator, source and position.
     pub(crate) dead: BTreeSet<(String, String, u64)>,
 }
@@ -59,6 +67,10 @@ impl Left {
         if self.in_time != expected.in_time {
             let (left, expected) = (&self.in_time, &expected.in_time);
             return Some(format!("there is left of windows in time\n{left}and not\n{expected}"));
+        }
+        if self.told != expected.told {
+            let (left, expected) = (&self.told, &expected.told);
+            return Some(format!("it is told\n{left:?}\nand not\n{expected:?}"));
         }
         let differing: Vec<_> = self.dead.symmetric_difference(&expected.dead).collect();
         (!differing.is_empty()).then(|| format!("these died or did not, and should not have or should: {differing:?}"))
@@ -91,11 +103,17 @@ fn line(key: &str, numbers: &[u64]) -> String {
     )
 }
 
+/// What is compared of what an operator with timers tells.
+pub(crate) fn told(line: &Value) -> Value {
+    json!({"n": line["n"], "timer": line["timer"], "at": line["at"], "mixed": line["mixed"]})
+}
+
 /// What must be left.
 pub(crate) fn expected() -> Left {
     let mut left = Left::default();
     let (mut list, mut each) = (Windows::default(), Windows::default());
     let mut in_time: BTreeMap<(u64, String), Vec<u64>> = BTreeMap::new();
+    let mut timers: BTreeMap<String, StrikerKey> = BTreeMap::new();
     let sources = [events(0).collect::<Vec<_>>(), events(1).collect()];
     for index in 0..EVENTS {
         for (source, events) in SOURCES.iter().zip(&sources) {
@@ -109,6 +127,14 @@ pub(crate) fn expected() -> Left {
                 continue;
             }
             in_time.entry((n / TIME_WINDOW, key.clone())).or_default().push(*n);
+            if n.is_multiple_of(TIMERS_FAIL) {
+                die("timers");
+            } else {
+                // A key is of one source, whose events come in the order of their times.
+                let (timers, time) = (timers.entry(key.clone()).or_default(), n.cast_signed());
+                timers.advance(time - 1);
+                timers.event(*n, time);
+            }
             if n.is_multiple_of(LIST_FAILS) {
                 die("list");
             } else if let Some(line) = list.add(*n, key, LIST_WINDOW) {
@@ -121,6 +147,10 @@ pub(crate) fn expected() -> Left {
                 left.by_key.entry(key.clone()).or_default().push(line);
             }
         }
+    }
+    for (key, mut timers) in timers {
+        timers.advance(i64::MAX);
+        left.told.insert(key, timers.told.iter().map(told).collect());
     }
     for (line, _) in list.partial() {
         left.in_order.push_str(&line);

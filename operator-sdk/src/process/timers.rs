@@ -1,6 +1,9 @@
 //! The timers of one key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use super::Timer;
 
@@ -13,7 +16,7 @@ pub(super) struct KeyTimers {
     /// By time, then by name.
     ordered: BTreeSet<Timer>,
     /// The time of each name, once there were many.
-    by_name: Option<BTreeMap<String, i64>>,
+    by_name: Option<BTreeMap<Rc<str>, i64>>,
 }
 
 impl KeyTimers {
@@ -37,17 +40,11 @@ impl KeyTimers {
 
     /// Whether a timer of this name was set; it no longer is.
     pub(super) fn cancel(&mut self, name: &str) -> bool {
-        let time = match &mut self.by_name {
-            Some(by_name) => by_name.remove(name),
-            None => self
-                .ordered
-                .iter()
-                .find(|timer| timer.name == name)
-                .map(|timer| timer.time),
+        let timer = match &mut self.by_name {
+            Some(by_name) => by_name.remove_entry(name).map(|(name, time)| Timer { time, name }),
+            None => self.ordered.iter().find(|timer| &*timer.name == name).cloned(),
         };
-        let Some(time) = time else { return false };
-        let name = name.to_owned();
-        self.ordered.remove(&Timer { time, name })
+        timer.is_some_and(|timer| self.ordered.remove(&timer))
     }
 
     /// Takes the first timer out, if it fires by a time.
@@ -68,7 +65,7 @@ mod tests {
     fn timer(name: &str, time: i64) -> Timer {
         Timer {
             time,
-            name: name.to_owned(),
+            name: name.into(),
         }
     }
 

@@ -20,7 +20,7 @@ use dirigo_pipeline as pipeline;
 use dirigo_pipeline::Window;
 use dirigo_state::Table;
 use dirigo_state::windows::OpenChange;
-pub(super) use process::Process;
+pub(super) use process::{CountedKeys, Process};
 
 /// What all operators of a kind have in common.
 pub(super) trait Driver: Send + Sync {

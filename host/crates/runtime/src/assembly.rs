@@ -89,7 +89,7 @@ impl Assembled {
         let workers = host.options.workers;
         let (operators, source_edges) = wiring::connect(&pipeline, &context, components, &event_sinks, workers);
         let time = Arc::new(EventTime::new(&pipeline, &lines, &operators, &progress));
-        progress_board.time.get_or_init(|| time.clone());
+        progress_board.time.get_or_init(|| Arc::downgrade(&time));
         let event_times = event_times(&pipeline, &lines.are_timed(&pipeline), &time);
         let (into_sinks, own_lines) = (lines.into_sinks, lines.own);
         let sinks = sink_tasks(&pipeline, &context, unstarted, connectors.sinks, &progress, into_sinks);

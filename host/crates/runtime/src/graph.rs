@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
@@ -96,14 +96,21 @@ pub(super) struct ProgressBoard {
     /// The sinks that keep the order of the source.
     pub(super) ordered: OnceLock<Vec<Arc<EventSink>>>,
     pub(super) emptied: Notify,
-    /// The operators with windows in time.
-    pub(super) time: OnceLock<Arc<EventTime>>,
+    /// The operators that go by event time. The graph keeps them: they hold this, by their context.
+    pub(super) time: OnceLock<Weak<EventTime>>,
     /// Windows in time are closed that are still in the state.
     pub(super) due: Notify,
 }
 
 #[derive(Debug)]
 pub(super) struct ProgressForwarder(pub(super) Arc<ProgressBoard>);
+
+impl ProgressBoard {
+    /// How far event time has come, while the graph is there.
+    fn time(&self) -> Option<Arc<EventTime>> {
+        self.time.get()?.upgrade()
+    }
+}
 
 impl Listener for ProgressForwarder {
     fn advanced(&self) {
@@ -120,11 +127,11 @@ impl Listener for ProgressForwarder {
     }
 
     fn has_windows(&self, line: SourceIndex) -> bool {
-        self.0.time.get().is_some_and(|time| time.has_windows(line))
+        self.0.time().is_some_and(|time| time.has_windows(line))
     }
 
     fn time_passed(&self) {
-        if self.0.time.get().is_some_and(|time| time.is_due()) {
+        if self.0.time().is_some_and(|time| time.is_due()) {
             self.0.due.notify_one();
         }
     }

@@ -149,6 +149,13 @@ impl<'a> Iterator for WaitingEvents<'a> {
 }
 
 impl<'a> WaitingEvents<'a> {
+    /// The bytes of those that are due by a watermark.
+    #[must_use]
+    pub fn due_bytes(self, watermark: i64) -> usize {
+        let due = self.take_while(|(time, _)| due_at(*time) <= watermark);
+        due.map(|(_, step)| EVENT_HEAD + step.len() + EVENT_TAIL).sum()
+    }
+
     /// The last one, and what is before it.
     fn split_last(&self) -> Option<(Item<'a>, Self)> {
         let (rest, length) = self.0.split_last_chunk()?;

@@ -1,5 +1,6 @@
 //! `process`: state and timers by key, over events as they come or as event time comes to them.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use super::{Call, Driver, Emission, Failed, Settled, Tally, distinct, mismatched, time_to_come, unread};
@@ -9,7 +10,7 @@ use dirigo_ground::call::{Answer, KeysAfter, Outputs, Processed, Request, Timers
 use dirigo_ground::lineage::SourceIndex;
 use dirigo_pipeline::EventOrder;
 use dirigo_state::windows::OpenChange;
-use dirigo_state::{Keyed, Step, Table, WaitingEvent, due_at, process};
+use dirigo_state::{Keyed, Step, Table, WaitingEvent, process};
 
 /// The latest time that an output of a timer can have: behind it nothing comes but the end of the input.
 const LATEST: i64 = i64::MAX - 2;
@@ -34,6 +35,10 @@ struct Lines {
     /// Its own, of the steps that event time has come to.
     own: SourceIndex,
 }
+
+/// The bytes that are kept of some keys, without events that are due.
+#[derive(Debug, Default)]
+pub(crate) struct CountedKeys(HashMap<Box<[u8]>, u64>);
 
 /// A call under way.
 struct Processing {
@@ -97,7 +102,8 @@ impl Process {
         waited.unwrap_or_else(|| self.input_of(batch))
     }
 
-    /// Has event `index` of a batch wait, of which `source` is the line and `twin` the number among those of its origin.
+    /// Has event `index` of a batch wait, of which `source` is the line and `twin` the number among those of its origin. `counted` has the
+    /// bytes of keys that were counted for other events of the batch.
     ///
     /// # Errors
     /// When its key would keep more than it may; then why.
@@ -106,8 +112,8 @@ impl Process {
         table: &mut Table,
         batch: &Batch,
         index: usize,
-        source: &str,
-        twin: u32,
+        (source, twin): (&str, u32),
+        counted: &mut CountedKeys,
     ) -> Result<OpenChange, String> {
         let (key, time) = (batch.keys.get(index), batch.times[index]);
         let value = batch.values.get(index);
@@ -121,8 +127,12 @@ impl Process {
         };
         let known = table.get(key).map_or(0, |entry| entry.accumulator.len() as u64);
         if known + value.len() as u64 > self.state_bytes_max {
-            let bytes = self.undue_bytes(table, key, batch) + value.len() as u64;
-            if bytes > self.state_bytes_max {
+            let count = || self.undue_bytes(table, key, batch);
+            let kept = counted.0.entry(key.into()).or_insert_with(count);
+            let bytes = *kept + value.len() as u64;
+            if bytes <= self.state_bytes_max {
+                *kept = bytes;
+            } else {
                 let allowed = self.state_bytes_max;
                 return Err(format!(
                     "the events of its key that wait for event time would take {bytes} bytes with its state, and its `state` limit allows \
@@ -138,11 +148,7 @@ impl Process {
         let Some(entry) = table.get(key) else { return 0 };
         let inputs = self.lines.get().map_or(&[][..], |lines| &lines.inputs);
         let to_come = time_to_come(inputs, batch);
-        let due = Keyed::of(entry)
-            .events()
-            .take_while(|(time, _)| due_at(*time) <= to_come);
-        let due: usize = due.map(|(_, step)| step.len()).sum();
-        (entry.accumulator.len() - due) as u64
+        (entry.accumulator.len() - Keyed::of(entry).events().due_bytes(to_come)) as u64
     }
 
     /// Drops the timers that were to fire at an advance which failed: it is the only one of `batch`.

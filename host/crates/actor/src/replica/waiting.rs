@@ -3,6 +3,7 @@
 use super::Replica;
 use super::slice_clock::SliceClock;
 use crate::counters;
+use crate::driver::CountedKeys;
 use crate::operator::{EventFailure, Operator};
 
 /// Events between two looks at the clock.
@@ -28,10 +29,10 @@ impl Replica {
             let twins = chunk.twins().map(<[u32]>::to_vec);
             let Some(part) = chunk.take_next() else { return true };
             let source = &operator.context.sources[usize::from(part.batch.origin.ticket.source())];
-            let mut waiting = 0_u64;
+            let (mut waiting, mut counted) = (0_u64, CountedKeys::default());
             for event in 0..part.batch.len() {
                 let twin = twins.as_ref().map_or(0, |twins| twins[event]);
-                match process.put_event(&mut self.table, &part.batch, event, source, twin) {
+                match process.put_event(&mut self.table, &part.batch, event, (source, twin), &mut counted) {
                     Ok(change) => {
                         operator.open_windows.change(change);
                         waiting += 1;

@@ -216,6 +216,15 @@ facts! {
         => ["expected a string, found the boolean true", "`partial` is one of `keep` and `emit`, in quotes"];
     partial_stands_next_to_the_window: builtin("reduce", "window = { count = 5, partial = \"emit\" }")
         => ["unknown key `partial` in a window", "`partial` belongs in `[[operator]]`"];
+    a_dedup_needs_an_order: builtin("dedup", "")
+        => ["operator `o` has no `order`", "a dedup keeps state by key", "add `order = \"time\"`"];
+    what_order_is_is_a_word: builtin("dedup", "order = \"source\"")
+        => ["unknown `order` `source`", "there are `time` and `arrival`"];
+    a_dedup_has_no_window: builtin("dedup", "order = \"time\"\nwindow = { count = 5 }")
+        => ["`builtin:dedup` has no `window`", "only a reduce"];
+    a_reduce_has_no_order: reduce("order = \"time\"") => ["`builtin:reduce` has no `order`", "remove it"];
+    a_join_has_two_inputs: builtin("join", "order = \"time\"")
+        => ["operator `o` has 0 `inputs`", "a left input and a right one", "write `inputs = [\"LEFT\", \"RIGHT\"]`"];
     a_map_has_no_shards: builtin("map", "shards = 2") => ["`builtin:map` has no `shards`", "use `replicas`"];
     a_reduce_has_no_replicas: reduce("replicas = 2") => ["`builtin:reduce` has no `replicas`", "use `shards`"];
     a_window_of_nothing_is_refused: builtin("reduce", "window = { count = 0 }") => ["0 is out of range", "at least 1"];

@@ -1,0 +1,171 @@
+//! What sources do to windows in time: silent ones, fast ones, and times that are wrong.
+
+use super::*;
+
+/// A pipeline of two sources whose events are counted by key and second, `more` being said of the second one.
+fn two_sources(more: &str) -> Folder {
+    Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "p"
+        [[source]]
+        id = "first"
+        kind = "file"
+        path = "first.jsonl"
+        key = "/key"
+        time = "/t"
+        [[source]]
+        id = "second"
+        kind = "stdin"
+        key = "/key"
+        time = "/t"
+        {more}
+        [[operator]]
+        id = "count"
+        component = "builtin:reduce"
+        inputs = ["first", "second"]
+        window = {{ tumbling = "1s" }}
+        config = {{ field = "n", aggregate = "count" }}
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        "#
+    ))
+}
+
+#[test]
+fn a_silent_source_holds_windows_back_unless_it_is_idle() {
+    let event = |t: i64| format!("{{\"n\":{t},\"key\":\"k\",\"t\":{t}}}\n");
+    let counts = |folder: &Folder| -> Vec<(i64, i64)> {
+        let lines = folder.json_lines("out.jsonl");
+        let pair = |line: &Value| (line["start"].as_i64().unwrap(), line["count"].as_i64().unwrap());
+        lines.iter().map(pair).collect()
+    };
+    // Without `idle` the windows wait for both ends.
+    let folder = two_sources("");
+    folder.write("first.jsonl", [500, 1_500, 2_500].map(event).concat());
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
+    running.say(&event(600));
+    running.say(&event(1_700));
+    await_lines(&folder, 1);
+    assert_eq!(counts(&folder), [(0, 2)]);
+    running.hang_up();
+    running.finish().succeeds();
+    assert_eq!(counts(&folder), [(0, 2), (1_000, 2), (2_000, 1)]);
+
+    // With it, they go on without the silent one; what that brings later may be too late.
+    let folder = two_sources("idle = \"20ms\"");
+    folder.write("first.jsonl", [500, 1_500, 2_500].map(event).concat());
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
+    await_lines(&folder, 2);
+    assert_eq!(
+        counts(&folder),
+        [(0, 1), (1_000, 1)],
+        "the last second may have more events"
+    );
+    running.say(&event(700));
+    running.say(&event(2_600));
+    running.hang_up();
+    let finished = running.finish();
+    assert_eq!(finished.succeeds().operator("count", "late"), 1);
+    assert_eq!(counts(&folder), [(0, 1), (1_000, 1), (2_000, 2)]);
+}
+
+#[test]
+fn an_event_far_in_the_future_closes_no_windows() {
+    let folder = Folder::with_pipeline(
+        r#"
+        [pipeline]
+        name = "p"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        key = "/key"
+        time = "/t"
+        max_ahead = "1d"
+        [[operator]]
+        id = "count"
+        component = "builtin:reduce"
+        window = { tumbling = "1s" }
+        config = { field = "n", aggregate = "count" }
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        [dead_letters]
+        path = "dead.jsonl"
+        "#,
+    );
+    let century = 4_102_444_800_000_i64;
+    let event = |t: i64| format!("{{\"n\":1,\"key\":\"k\",\"t\":{t}}}\n");
+    folder.write("events.jsonl", [100, century, 200, 300].map(event).concat());
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    assert_eq!(finished.succeeds().operator("count", "late"), 0);
+    assert_eq!(
+        folder.json_lines("out.jsonl"),
+        [json!({"key": "k", "count": 3, "start": 0, "end": 1_000})]
+    );
+    let dead = folder.json_lines("dead.jsonl");
+    assert_eq!((dead.len(), &dead[0]["event"]["position"]), (1, &json!(2)));
+    let reason = dead[0]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("4102444800000") && reason.contains("`max_ahead`"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_fast_source_waits_for_a_slow_one() {
+    let folder = two_sources("");
+    let text = folder
+        .read("pipeline.toml")
+        .replace("id = \"first\"", "id = \"first\"\nmax_drift = \"10s\"");
+    folder.write("pipeline.toml", text);
+    let event = |t: i64| format!("{{\"n\":{t},\"key\":\"k\",\"t\":{t}}}\n");
+    folder.write(
+        "first.jsonl",
+        (0..100_000).map(|second| event(second * 1_000)).collect::<String>(),
+    );
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
+    running.say(&event(5_500));
+    await_lines(&folder, 5);
+    running.interrupt();
+    running.stderr.wait_for("draining");
+    let finished = running.finish();
+    let read = finished.summary().json()["pipelines"][0]["sources"][0]["events"]
+        .as_u64()
+        .unwrap();
+    assert!(
+        read <= 2_048,
+        "it has read {read} events, and the other one has come to 5 s"
+    );
+    running_to_the_end(&folder, &event(200_000_000));
+}
+
+/// Runs with another second source, to the end.
+fn running_to_the_end(folder: &Folder, second: &str) {
+    std::fs::remove_file(folder.path("out.jsonl")).unwrap();
+    let mut running = Dirigo::run(folder, ["pipeline.toml"]).piped();
+    running.say(second);
+    running.hang_up();
+    running.finish().succeeds();
+    assert_eq!(folder.json_lines("out.jsonl").len(), 100_001);
+}
+
+#[test]
+fn a_source_that_fell_silent_before_its_end_closes_its_windows_at_its_end() {
+    let folder = listing(Shape::Tumbling(10), 0, "", "order = \"key\"");
+    let text = folder.read("pipeline.toml");
+    let file = "kind = \"file\"\n        path = \"events.jsonl\"";
+    folder.write("pipeline.toml", text.replace(file, "kind = \"stdin\"\nidle = \"10ms\""));
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
+    running.say(&lines(&[(1, 12), (1, 25)].map(|(key, time)| Event { key, time })));
+    await_lines(&folder, 1);
+    // It is idle by then, and its end comes all the same.
+    std::thread::sleep(std::time::Duration::from_millis(60));
+    running.hang_up();
+    running.finish().succeeds();
+    assert_eq!(listed(&folder)["k-1"], [vec![0], vec![1]]);
+}
