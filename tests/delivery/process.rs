@@ -567,3 +567,61 @@ fn what_is_kept_of_a_key_is_shown_as_json() {
     );
     assert_eq!(kept["timers"], json!([{"name": "silent", "time": 60}]));
 }
+
+#[test]
+fn an_event_meets_the_row_of_its_own_time_whichever_was_read_first() {
+    let folder = Folder::with_pipeline(
+        r#"
+        [pipeline]
+        name = "p"
+        [[source]]
+        id = "orders"
+        kind = "file"
+        path = "orders.jsonl"
+        key = "/item"
+        time = "/t"
+        [[source]]
+        id = "prices"
+        kind = "file"
+        path = "prices.jsonl"
+        key = "/item"
+        time = "/t"
+        [[operator]]
+        id = "priced"
+        component = "builtin:lookup"
+        inputs = ["orders", "prices"]
+        order = "time"
+        config = { keep = true }
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        "#,
+    );
+    // The price of an item changes every 100 ms, from 50 ms on.
+    let order = |n: i64| format!("{{\"item\":\"i-{}\",\"t\":{n}}}\n", n % 3);
+    let price = |n: i64| {
+        format!(
+            "{{\"item\":\"i-{}\",\"t\":{},\"price\":{n}}}\n",
+            n % 3,
+            50 + 100 * (n / 3)
+        )
+    };
+    folder.write("orders.jsonl", (0..3_000).map(order).collect::<String>());
+    folder.write("prices.jsonl", (0..60).map(price).collect::<String>());
+    for workers in [1, 4] {
+        Dirigo::run(&folder, ["pipeline.toml"])
+            .workers(workers)
+            .finish()
+            .succeeds();
+        let lines = folder.json_lines("out.jsonl");
+        assert_eq!(lines.len(), 3_000);
+        for line in lines {
+            let time = line["event"]["t"].as_i64().unwrap();
+            // A price counts for what comes behind its time.
+            let changes = (time + 49).div_euclid(100);
+            let expected = (changes > 0).then(|| (changes.min(20) - 1) * 3 + time % 3);
+            assert_eq!(line["row"].get("price").and_then(Value::as_i64), expected, "{line}");
+        }
+    }
+}

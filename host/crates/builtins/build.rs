@@ -2,7 +2,7 @@
 
 use dirigo_component_build::{Guest, embed};
 
-const OPERATORS: [Guest; 8] = [
+const OPERATORS: [Guest; 9] = [
     Guest {
         name: "map",
         package: "dirigo-map",
@@ -30,6 +30,10 @@ const OPERATORS: [Guest; 8] = [
     Guest {
         name: "join",
         package: "dirigo-join",
+    },
+    Guest {
+        name: "lookup",
+        package: "dirigo-lookup",
     },
     // An example of what the host is for.
     Guest {

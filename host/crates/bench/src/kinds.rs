@@ -352,10 +352,11 @@ pub(super) const ALL: &[Kind] = &[
         )
     },
     Kind {
+        times: Times::Scattered,
         rest: "order = \"time\"",
         ..kind(
             "events-that-wait",
-            "events wait for a time that does not come",
+            "events wait for times within a century, or come too late for them",
             Hostile("process"),
             r#"{ mode = "pass", every = 1 }"#,
         )

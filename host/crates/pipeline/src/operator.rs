@@ -20,14 +20,15 @@ use super::{pointer, raw, suggest, validate};
 use dirigo_ground::windowing::{Sliding, TimeWindows};
 
 /// The built-in components.
-const BUILTINS: [(&str, BuiltinKind); 8] = [
+const BUILTINS: [(&str, BuiltinKind); 9] = [
     ("map", BuiltinKind::Stateless),
     ("filter", BuiltinKind::Stateless),
     ("reduce", BuiltinKind::Windowed),
     ("window", BuiltinKind::Windowed),
     ("top", BuiltinKind::Windowed),
     ("dedup", BuiltinKind::Process),
-    ("join", BuiltinKind::Join),
+    ("join", BuiltinKind::OfTwo(["LEFT", "RIGHT"])),
+    ("lookup", BuiltinKind::OfTwo(["EVENTS", "TABLE"])),
     ("endless-loop", BuiltinKind::Stateless),
 ];
 
@@ -40,8 +41,8 @@ enum BuiltinKind {
     Windowed,
     /// It keeps state by key, and sets timers.
     Process,
-    /// The same, of the events of two inputs.
-    Join,
+    /// The same, of two inputs; what these are.
+    OfTwo([&'static str; 2]),
 }
 
 /// One page is the smallest memory that there is, and 32 bits address no more than 4 GiB.
@@ -156,7 +157,7 @@ fn component(at: &At<String>, who: &str, validation: &mut Validation<'_>) -> Opt
 fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Validation<'_>) {
     let known = BUILTINS.iter().find(|(other, _)| *other == name);
     let kind = known.map_or(BuiltinKind::Stateless, |(_, kind)| *kind);
-    let is_process = matches!(kind, BuiltinKind::Process | BuiltinKind::Join);
+    let is_process = matches!(kind, BuiltinKind::Process | BuiltinKind::OfTwo(_));
     let is_windowed = kind == BuiltinKind::Windowed;
     if is_process && raw.order.is_absent() {
         validation.problems.push(
@@ -168,8 +169,8 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
                 .help("add `order = \"time\"`, by their times, once the watermark has passed them; or `order = \"arrival\"`, as they come"),
         );
     }
-    if kind == BuiltinKind::Join {
-        check_join(raw, who, validation);
+    if let BuiltinKind::OfTwo(inputs) = kind {
+        check_inputs(inputs, raw, who, validation);
     }
     if is_windowed && raw.window.is_absent() {
         validation.problems.push(
@@ -207,15 +208,15 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
     }
 }
 
-/// A join has two inputs.
-fn check_join(raw: &raw::Operator, who: &str, validation: &mut Validation<'_>) {
+/// Reports inputs that are not two.
+fn check_inputs([first, second]: [&str; 2], raw: &raw::Operator, who: &str, validation: &mut Validation<'_>) {
     let inputs = raw.inputs.map(Vec::len).unwrap_or_default();
     if inputs != 2 {
         let place = raw.inputs.given().map_or(raw.place, |at| at.place);
         validation.problems.push(
             Diagnostic::error(format!("{who} has {inputs} `inputs`"))
-                .at(place, "a join has a left input and a right one")
-                .help("write `inputs = [\"LEFT\", \"RIGHT\"]`"),
+                .at(place, "it has two")
+                .help(format!("write `inputs = [\"{first}\", \"{second}\"]`")),
         );
     }
 }

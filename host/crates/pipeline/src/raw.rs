@@ -202,7 +202,7 @@ section! {
     pub(super) struct Operator = "[[operator]]", list "write `[[operator]]`, with double brackets" {
         /// Its name, of which the file has no other.
         id: Name,
-        /// "builtin:map", "builtin:filter", "builtin:reduce", "builtin:window", "builtin:top", "builtin:dedup", "builtin:join", or the path
+        /// "builtin:map", "builtin:filter", "builtin:reduce", "builtin:window", "builtin:top", "builtin:dedup", "builtin:join", "builtin:lookup", or the path
         /// of a `.wasm` file relative to the folder of the pipeline file.
         component: String,
         /// The ids of the sources and operators that feed it. `ID.late` stands for the events that come too late for the windows in time of an
