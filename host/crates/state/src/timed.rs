@@ -497,6 +497,13 @@ impl Entry {
         {
             return Some(self.take_next(sliding));
         }
+        if matches!(windows, TimeWindows::Session { .. })
+            && let Some(first) = Segments::of(self).next().filter(|first| first.span.end == at)
+        {
+            let closed = ClosedWindow::new(first.span, 0, &[first]);
+            let (bytes, events) = (first.encoded_bytes(), first.count);
+            return Some(self.take_session(closed, bytes, events));
+        }
         let segments: Vec<Segment<'_>> = Segments::of(self).collect();
         let (closed, left, next) = match windows {
             TimeWindows::Sliding(sliding) => {
@@ -580,6 +587,37 @@ impl Entry {
             windows: window.into_iter().collect(),
             change: OpenChange {
                 windows: -i64::from(group_number(segments)),
+                events: -events.cast_signed(),
+            },
+            next,
+        }
+    }
+
+    /// Takes out the first session, of so many bytes and events, which is the one that ends first.
+    fn take_session(&mut self, closed: ClosedWindow, bytes: usize, events: u64) -> Due {
+        let at = self.end;
+        self.accumulator.drain(..bytes);
+        self.count -= events;
+        // Sessions overlap where one was closed for an event that came later. What begins behind the end of one ends behind it.
+        let mut sessions = Segments::of(self).map(|session| session.span);
+        let first = sessions.next();
+        let next = first.map(|first| {
+            sessions.try_fold(first.end, |next, session| {
+                if session.start < next {
+                    Ok(next.min(session.end))
+                } else {
+                    Err(next)
+                }
+            })
+        });
+        let next = next.map(|next| next.unwrap_or_else(|next| next));
+        self.start = first.map_or(0, |session| session.start);
+        self.end = next.unwrap_or_default();
+        Due {
+            at,
+            windows: vec![closed],
+            change: OpenChange {
+                windows: -1,
                 events: -events.cast_signed(),
             },
             next,
