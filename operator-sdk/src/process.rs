@@ -226,7 +226,7 @@ impl<O: Process> Context<'_, O> {
     /// one.
     pub fn set_timer(&mut self, name: &str, time: i64) {
         self.kept.timers.set(Timer {
-            time: time.clamp(self.time, LAST_TIME),
+            time: time.min(LAST_TIME).max(self.time),
             name: name.into(),
         });
     }

@@ -411,7 +411,7 @@ FAILED  adds up (p.toml:7)
             event: FailedEvent::new("s", 3, None, b"", value.as_bytes()),
             window: None,
             input: None,
-            timers: Vec::new(),
+            timers: None,
             state: None,
             accumulator: None,
             fuel: 0,

@@ -140,7 +140,8 @@ fn sources(pipeline: &PipelineSummary) -> impl Iterator<Item = String> {
 /// Where the events of an operator went, as a sum: what came in is what became of it.
 fn of_operator(operator: &OperatorSummary, pipeline: &PipelineSummary) -> String {
     let counts = &operator.counts;
-    let ended = counts.passed + counts.filtered + counts.absorbed + counts.late + counts.dead_letters;
+    let failed = counts.dead_letters - counts.failed_timers;
+    let ended = counts.passed + counts.filtered + counts.absorbed + counts.late + failed;
     let (absorbed, late) = match operator.keyed {
         None => ("taken into windows", "too late for their windows"),
         Some(_) => ("taken into state", "too late"),
@@ -150,7 +151,7 @@ fn of_operator(operator: &OperatorSummary, pipeline: &PipelineSummary) -> String
         (counts.filtered, "filtered"),
         (counts.absorbed, absorbed),
         (counts.late, late),
-        (counts.dead_letters, "dead letters"),
+        (failed, "dead letters"),
         (counts.events_in.saturating_sub(ended), "not finished"),
     ];
     let mut said = format!("{}: {} in{}", operator.id, grouped(counts.events_in), sum_of(&parts));
@@ -168,18 +169,16 @@ fn of_operator(operator: &OperatorSummary, pipeline: &PipelineSummary) -> String
         let _ = write!(said, "; {events} {lie} in {windows} that {are} still open");
     }
     if let Some(keyed) = operator.keyed {
+        if counts.failed_timers > 0 {
+            let _ = write!(said, "; {} of timers", counted(counts.failed_timers, "dead letter"));
+        }
+        if keyed.keys > 0 {
+            let _ = write!(said, "; state of {}", counted(keyed.keys, "key"));
+        }
         let _ = match keyed.waiting {
-            0 => write!(said, "; something is kept of {}", counted(keyed.keys, "key")),
-            waiting => write!(
-                said,
-                "; something is kept of {}, and {} for event time",
-                counted(keyed.keys, "key"),
-                if waiting == 1 {
-                    "1 event waits".to_owned()
-                } else {
-                    format!("{} events wait", grouped(waiting))
-                }
-            ),
+            0 => Ok(()),
+            1 => write!(said, "; 1 event waits for the watermark"),
+            waiting => write!(said, "; {} events wait for the watermark", grouped(waiting)),
         };
     }
     let is_held_back = operator.open_windows.is_some() || operator.keyed.is_some_and(|keyed| keyed.waiting > 0);

@@ -173,7 +173,7 @@ fn refuse_undeclared_migration(item: &ItemImpl, kind: &Kind) -> Result<(), Error
         _ => None,
     });
     match migrate {
-        Some(migrate) if !is_declared => {
+        Some(migrate) if ["Reduce", "Process"].contains(&kind.name) && !is_declared => {
             let message = format!(
                 "this `{}` migrates state, but doesn't say of which versions: add\n    const STATE_VERSION: u32 = 2;\n    \
                  const OLDEST_STATE_VERSION: u32 = 1;",

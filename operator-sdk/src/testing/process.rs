@@ -160,6 +160,10 @@ impl<O: Operator + Process> ProcessTester<O> {
         let mut processed = process_batch(&mut self.operator, batch, steps, &known);
         if let Some(failure) = processed.rejected.pop() {
             all.rejected.push((place, failure.message));
+            // The host drops timers that fail.
+            if let (Some(until), Some(kept)) = (steps.advances.until.first(), self.keys.get_mut(key)) {
+                kept.timers.retain(|(time, _)| time > until);
+            }
             return;
         }
         let timers = processed.timers.unwrap_or_default();

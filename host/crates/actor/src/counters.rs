@@ -38,12 +38,14 @@ counters! {
     passed,
     /// Events that led to none, by the operator's choice.
     filtered,
-    /// Events taken into a window.
+    /// Events taken into a window, or into the state of a process.
     absorbed,
-    /// Events that came after the windows in time which they belong to had closed.
+    /// Events that came after event time had passed the windows which they belong to, or their own times.
     late,
-    /// Events that failed. A window that could not be finished counts for one of its events.
+    /// Dead letters: events that failed, and failed timers. A window that could not be finished counts for one of its events.
     dead_letters,
+    /// Dead letters of timers that failed, those of a key that were to fire together as one: no event is in them.
+    failed_timers,
     /// Windows that were finished incomplete, since their input had ended.
     partial_windows,
     /// Windows in time that were finished.

@@ -196,7 +196,7 @@ impl Operator {
                 let mut stored = Table::default();
                 self.context.store.look_up(&self.id, &wanted, &mut stored)?;
                 for (key, entry) in stored.entries() {
-                    if entry.end <= watermark {
+                    if entry.end <= watermark && entry.end != AFTER_ALL {
                         first.show(&due_key(entry.end, key));
                     }
                     if !self.is_active(key) {

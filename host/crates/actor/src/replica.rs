@@ -210,7 +210,7 @@ impl Replica {
             }
             clock.advance(load_ns);
         }
-        if !self.drop_late_first(operator, clock) || !self.have_events_wait(operator, clock) {
+        if !self.drop_late_first(operator, clock) || !self.have_events_wait(actor, clock) {
             return Some(Step::Again);
         }
         if self.chunk.as_ref().is_some_and(OpenChunk::is_done) {
@@ -239,10 +239,14 @@ impl Replica {
         if taken < part.batch.len() {
             chunk.cut_next(taken);
         }
+        let per_event_max = operator.setup.limits.fuel_per_event;
         let budget = Budget {
-            total: operator
-                .fuel_estimator
-                .turn_fuel(request.items(), operator.setup.limits.fuel_per_event),
+            total: if taken == 1 {
+                // What stands alone has all that it may burn, whatever was learnt so far.
+                per_event_max.saturating_mul(request.items() as u64)
+            } else {
+                operator.fuel_estimator.turn_fuel(request.items(), per_event_max)
+            },
             slice: operator.fuel_estimator.slice_fuel(operator.looked_up_ns()),
         };
         let instance = self.slot.as_mut().and_then(|slot| slot.instance.take());

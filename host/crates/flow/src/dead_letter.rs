@@ -38,9 +38,9 @@ pub struct DeadLetter {
     /// By which input of a process the event came, where not by the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<u32>,
-    /// Which timers failed as they fired; none where an event failed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub timers: Vec<FailedTimer>,
+    /// Which timers failed as they fired; absent where an event failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timers: Option<FailedTimers>,
     /// What was kept of the event's key before it, or of the window (base64).
     pub state: Option<String>,
     /// What of that the operator keeps, as JSON, where its component says how it is laid out.
@@ -97,7 +97,24 @@ impl std::fmt::Display for FailedWindow {
     }
 }
 
-/// A timer of a process that failed, with the others of its key that were to fire together with it.
+/// Timers of a key of a process that were to fire together, of which one failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedTimers {
+    /// Up to when timers were to fire: ms since the epoch.
+    pub until: i64,
+    /// Those that were set by then, a hundred at most.
+    pub set: Vec<FailedTimer>,
+    /// How many more there were.
+    #[serde(default, skip_serializing_if = "is_none_left")]
+    pub left_out: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a field over so")]
+fn is_none_left(left_out: &usize) -> bool {
+    *left_out == 0
+}
+
+/// A timer of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedTimer {
     /// Its name.
@@ -175,10 +192,8 @@ impl DeadLetter {
             event.value.as_ref(),
             event.value_base64.as_ref(),
         ];
-        let timers = self
-            .timers
-            .iter()
-            .map(|timer| timer.name.len() + size_of::<FailedTimer>());
+        let timers = self.timers.iter().flat_map(|timers| &timers.set);
+        let timers = timers.map(|timer| timer.name.len() + size_of::<FailedTimer>());
         let decoded = self.accumulator.as_ref().and(self.state.as_ref());
         size_of::<Self>()
             + timers.sum::<usize>()

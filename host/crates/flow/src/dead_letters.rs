@@ -339,7 +339,7 @@ mod tests {
             event,
             window: None,
             input: None,
-            timers: Vec::new(),
+            timers: None,
             state: Some("s".repeat(1_000)),
             accumulator: None,
             fuel: 0,

@@ -20,7 +20,7 @@ use std::task::Waker;
 
 pub use attempts::Attempts;
 pub use barrier::{Barrier, BarrierGuard, RaisedBarrier};
-pub use dead_letter::{DeadLetter, FailedEvent, FailedTimer, FailedWindow, OperatorSetup};
+pub use dead_letter::{DeadLetter, FailedEvent, FailedTimer, FailedTimers, FailedWindow, OperatorSetup};
 pub use dead_letters::{DeadLetterEncoder, DeadLetterOffset, DeadLetters, FirstDeadLetter, MarkedDeadLetters, NextId};
 pub use edge::{Edge, Message, Receiver};
 pub use epochs::{Epochs, Paused};

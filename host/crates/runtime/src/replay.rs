@@ -362,7 +362,7 @@ fn process_request(
     table: &mut Table,
 ) -> (Request, Option<Plan>) {
     let version = component.state_version();
-    let (process, plan) = match dead_letter.timers.iter().map(|timer| timer.time).max() {
+    let (process, plan) = match dead_letter.timers.as_ref().map(|timers| timers.until) {
         None => process::assign_events(table, batch, dead_letter.input.unwrap_or(0), 1, version),
         Some(until) => {
             let mut steps = Column::default();

@@ -449,7 +449,7 @@ fn choose(letter: DeadLetter, prepared: &Prepared, is_private: bool) -> Result<C
     if !wiring::line_ids(pipeline).any(|id| *id == event.source) {
         return Err(format!("the pipeline has no source `{}`", event.source));
     }
-    if !letter.timers.is_empty() {
+    if letter.timers.is_some() {
         return Err("its timers failed, and no event: those are gone".to_owned());
     }
     let content = if letter.window.is_some() {
@@ -482,7 +482,7 @@ fn choose(letter: DeadLetter, prepared: &Prepared, is_private: bool) -> Result<C
     let time = event.time.ok_or_else(|| "it has no time".to_owned())?;
     let path = letter.input.unwrap_or(0);
     let has_waited = pipeline.operators[operator].order == Some(EventOrder::Time);
-    let (line, value) = if has_waited {
+    let (line, way, value) = if has_waited {
         let step = Step::Event(WaitingEvent {
             input: u16::try_from(path).unwrap_or(u16::MAX),
             source: &event.source,
@@ -491,16 +491,16 @@ fn choose(letter: DeadLetter, prepared: &Prepared, is_private: bool) -> Result<C
             twin: 0,
             value: &value,
         });
-        (id.clone(), step.encode())
+        (id.clone(), 0, step.encode())
     } else {
-        (event.source.clone(), value)
+        (event.source.clone(), path, value)
     };
     Ok(Chosen {
         line,
         letter,
         operator,
         content,
-        path,
+        path: way,
         time,
         key,
         value,
@@ -550,7 +550,15 @@ fn put_back(
     watermarks: &BTreeMap<String, i64>,
 ) -> Vec<InFlight> {
     chosen.sort_by(|a, b| {
-        let place = |chosen: &Chosen| (chosen.letter.event.position, chosen.letter.id);
+        // What waited for its time comes in the order of the times, from whatever source.
+        let time = |chosen: &Chosen| {
+            if chosen.line == chosen.letter.event.source {
+                0
+            } else {
+                chosen.time
+            }
+        };
+        let place = |chosen: &Chosen| (time(chosen), chosen.letter.event.position, chosen.letter.id);
         (&a.line, a.path, place(a)).cmp(&(&b.line, b.path, place(b)))
     });
     let is_one =

@@ -397,11 +397,12 @@ impl OperatorSummary {
             absorbed,
             late,
             dead_letters,
+            failed_timers,
             ..
         } = self.counts;
         let queued = self.queued;
         let accounted = passed + filtered + absorbed + late + dead_letters + queued;
-        (accounted != events_in || queued != 0).then(|| {
+        (accounted != events_in + failed_timers || queued != 0).then(|| {
             format!(
                 "operator `{}/{}`: {events_in} in, but {passed} passed + {filtered} filtered + {absorbed} absorbed + \
                  {late} late + {dead_letters} dead letters + {queued} queued",

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::first_keys::FirstKeys;
 use super::hash;
 use super::segments::{Segment, Segments};
-use super::slots::outside;
+use super::slots::{Slot, outside};
 use super::table::{Entry, Table};
 use super::timed::Due;
 use dirigo_ground::lineage::{AFTER_ALL, Epoch};
@@ -24,11 +24,22 @@ pub(super) struct DueTimes {
     times: BinaryHeap<Reverse<(i64, u32)>>,
     /// The least of those whose keys the table has given up.
     given_up: Option<i64>,
+    /// Whether the entries are those of a process, whose `start` is the time that is noted of them.
+    are_keyed: bool,
 }
 
 impl DueTimes {
     pub(super) fn bytes(&self) -> usize {
         self.times.capacity() * size_of::<(i64, u32)>()
+    }
+
+    /// Notes when something of a slot is due next.
+    fn note(&mut self, number: u32, slot: &mut Slot) {
+        slot.is_due_noted = true;
+        if self.are_keyed {
+            slot.entry.start = slot.entry.end;
+        }
+        self.times.push(Reverse((slot.entry.end, number)));
     }
 
     pub(super) fn give_up(&mut self, due: i64) {
@@ -64,14 +75,35 @@ impl Table {
         }
     }
 
+    /// An empty one of a process, whose changes belong to `epoch` until the next cut.
+    #[must_use]
+    pub fn keyed_in_epoch(epoch: Epoch) -> Self {
+        let due = DueTimes {
+            are_keyed: true,
+            ..DueTimes::default()
+        };
+        Self {
+            due: Some(due),
+            ..Self::in_epoch(epoch)
+        }
+    }
+
+    /// Notes when something of a slot of a process is due, where that is before what is noted of it.
+    pub(super) fn note_keyed_due(&mut self, number: u32) {
+        let slot = self.slots.at_mut(number);
+        let is_known = slot.is_due_noted && slot.entry.start <= slot.entry.end;
+        if let Some(due) = self.due.as_mut().filter(|_| !is_known && slot.is_due_ever()) {
+            due.note(number, slot);
+        }
+    }
+
     /// Notes when the next window of a slot closes, where that may be before what is noted.
     pub(super) fn note_due(&mut self, number: u32, before: Option<i64>) {
         let slot = self.slots.at_mut(number);
         let end = slot.entry.end;
         let is_known = slot.is_due_noted && before.is_some_and(|before| before <= end);
         if let Some(due) = self.due.as_mut().filter(|_| !is_known && end != AFTER_ALL) {
-            slot.is_due_noted = true;
-            due.times.push(Reverse((end, number)));
+            due.note(number, slot);
         }
     }
 
@@ -82,9 +114,9 @@ impl Table {
         for number in 0..self.slots.len() {
             let number = u32::try_from(number).expect("slots have numbers of 32 bits");
             let slot = self.slots.at_mut(number);
-            slot.is_due_noted = slot.is_due_ever();
-            if slot.is_due_noted {
-                due.times.push(Reverse((slot.entry.end, number)));
+            slot.is_due_noted = false;
+            if slot.is_due_ever() {
+                due.note(number, slot);
             }
         }
     }
@@ -116,10 +148,10 @@ impl Table {
                 continue;
             }
             let slot = self.slots.at_mut(number);
-            slot.is_due_noted = slot.is_due_ever();
-            if slot.is_due_noted {
+            slot.is_due_noted = false;
+            if slot.is_due_ever() {
                 let end = slot.entry.end;
-                due.times.push(Reverse((end, number)));
+                due.note(number, slot);
                 if end <= watermark {
                     first.show(&due_key(end, &slot.key));
                 }

@@ -12,8 +12,9 @@
 //! stands on both sides, so that the newest are found from the end, where most events go. A step is what [`Step`] encodes.
 //!
 //! The entry's own `count` is one more than its events, and its `end` is when the next timer or event of the key is due:
-//! [`AFTER_ALL`] for none. What has a time is due once the watermark lies behind it.
+//! [`AFTER_ALL`] for none. Its `start` says what its table has noted of that. What has a time is due once the watermark lies behind it.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use serde_json::{Value, json};
@@ -48,6 +49,11 @@ impl<'a> Keyed<'a> {
         let (state, rest) = rest.split_at_checked(state_bytes)?;
         let (timers, events) = rest.split_at_checked(timer_bytes)?;
         Some(Self { state, timers, events })
+    }
+
+    /// The bytes that a turn is handed of it.
+    pub(super) fn handed_bytes(self) -> usize {
+        self.state.len() + self.timers.len()
     }
 
     /// The timers, by time and name.
@@ -252,9 +258,9 @@ impl<'a> Step<'a> {
     }
 
     /// Where an event stands among those of its time.
-    fn order(self) -> Option<(u16, &'a str, u64)> {
+    fn order(self) -> Option<(u16, &'a str, u64, u32, u32)> {
         match self {
-            Self::Event(event) => Some((event.input, event.source, event.position)),
+            Self::Event(event) => Some((event.input, event.source, event.position, event.path, event.twin)),
             Self::Advance { .. } => None,
         }
     }
@@ -317,8 +323,8 @@ impl Entry {
         replace(&mut self.accumulator, 0..events, &written);
         let keyed = Keyed::of(self);
         let is_empty = keyed == Keyed::default();
-        let (count, end) = (1 + keyed.events().count() as u64, keyed.next_due(BEFORE_ALL));
-        (self.count, self.start, self.end) = if is_empty { (0, 0, 0) } else { (count, 0, end) };
+        let (count, end) = (self.count.max(1), keyed.next_due(BEFORE_ALL));
+        (self.count, self.end) = if is_empty { (0, 0) } else { (count, end) };
         self.state_version = state_version;
         if is_empty {
             self.accumulator = SmallVec::new();
@@ -329,7 +335,7 @@ impl Entry {
     pub(super) fn put_event(&mut self, time: i64, event: WaitingEvent<'_>, state_version: u32) {
         if self.count == 0 {
             self.accumulator = SmallVec::from_slice(&[0; HEAD]);
-            (self.count, self.start, self.end, self.state_version) = (1, 0, AFTER_ALL, state_version);
+            (self.count, self.end, self.state_version) = (1, AFTER_ALL, state_version);
         }
         let step = Step::Event(event);
         let mut written = Vec::with_capacity(EVENT_HEAD + event.value.len() + 64);
@@ -337,9 +343,12 @@ impl Entry {
         push_item(time, &encoded, &mut written);
         written.extend_from_slice(&length(encoded.len()));
         let mut before = Keyed::of(self).events();
-        let place = (time, step.order());
-        while let Some(((other, bytes), rest)) = before.split_last()
-            && (other, Step::decode(bytes).and_then(Step::order)) > place
+        let is_behind = |(other, bytes): Item<'_>| match other.cmp(&time) {
+            Ordering::Equal => Step::decode(bytes).and_then(Step::order) > step.order(),
+            order => order == Ordering::Greater,
+        };
+        while let Some((other, rest)) = before.split_last()
+            && is_behind(other)
         {
             before = rest;
         }
@@ -404,7 +413,7 @@ impl Entry {
         let keyed = Keyed::of(self);
         let end = keyed.next_due(if are_more { BEFORE_ALL } else { watermark });
         if keyed == Keyed::default() {
-            *self = Self::default();
+            (self.count, self.end, self.accumulator) = (0, 0, SmallVec::new());
         } else {
             self.end = end;
         }
@@ -512,7 +521,7 @@ mod tests {
         assert_eq!((due.events, due.next, entry.count), (3, Some(31), 2));
         let due = entry.take_due_steps(END, 1_000).expect("it is the end");
         assert_eq!(shown(&due), ["<=29", "30:d", "<=34", "end"]);
-        assert_eq!((due.next, &entry), (None, &Entry::default()));
+        assert_eq!((due.next, entry.count, entry.accumulator.len()), (None, 0, 0));
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub fn assign_steps(
                 values.push(event.value);
             }
             Step::Advance { until } => {
+                let furthest = &mut keys.furthest[number as usize];
+                *furthest = (*furthest).max(Some(until));
                 keys.until[number as usize] = Some(until);
                 advances.places.push(group_number(numbers.len()));
                 advances.keys.push(number);
@@ -162,6 +164,8 @@ struct KeysOfTurn {
     state_version: u32,
     slots: Vec<u32>,
     until: Vec<Option<i64>>,
+    /// The greatest time up to which timers of each key fire, whether or not an event comes behind.
+    furthest: Vec<Option<i64>>,
     handed_bytes: usize,
     is_uniform: bool,
 }
@@ -173,6 +177,7 @@ impl KeysOfTurn {
             state_version,
             slots: Vec::new(),
             until: Vec::new(),
+            furthest: Vec::new(),
             handed_bytes: 0,
             is_uniform: true,
         }
@@ -183,7 +188,7 @@ impl KeysOfTurn {
         let number = table.slot_of(key);
         let slot = table.slot_mut(number);
         if slot.turn != self.turn {
-            self.handed_bytes += slot.entry.accumulator.len();
+            self.handed_bytes += Keyed::of(&slot.entry).handed_bytes();
             if self.handed_bytes > HANDED_BYTES_MAX && !self.slots.is_empty() {
                 return None;
             }
@@ -192,6 +197,7 @@ impl KeysOfTurn {
             self.is_uniform &= !slot.is_open() || slot.entry.state_version == self.state_version;
             self.slots.push(number);
             self.until.push(None);
+            self.furthest.push(None);
         }
         Some(slot.group)
     }
@@ -200,7 +206,7 @@ impl KeysOfTurn {
         let entries = || self.slots.iter().map(|&slot| table.slot(slot));
         let (mut keys, mut states, mut timers) = (Column::default(), Column::default(), Timers::default());
         let mut due_timers = 0;
-        for (slot, until) in entries().zip(&self.until) {
+        for (slot, until) in entries().zip(&self.furthest) {
             let keyed = Keyed::of(&slot.entry);
             keys.push(&slot.key);
             states.push(keyed.state);
@@ -292,7 +298,8 @@ impl Table {
         is_at_rest: bool,
     ) -> Option<(DueSteps, OpenChange)> {
         let slot = self.find(hash::key(key), key)?;
-        if self.slot(slot).entry.end > by.watermark {
+        let end = self.slot(slot).entry.end;
+        if end > by.watermark || end == AFTER_ALL {
             return None;
         }
         let mut taken = None;
@@ -320,21 +327,20 @@ impl Table {
     fn change_keyed(&mut self, number: u32, change: impl FnOnce(&mut Entry)) -> i64 {
         self.note_change(number);
         let entry = &mut self.slots.at_mut(number).entry;
-        let (outside_before, due_before) = (outside(&entry.accumulator), (entry.count > 0).then_some(entry.end));
+        let (outside_before, was_open) = (outside(&entry.accumulator), entry.count > 0);
         change(entry);
         let (outside_after, is_open) = (outside(&entry.accumulator), entry.count > 0);
         self.outside = self.outside + outside_after - outside_before;
-        self.open = self.open + usize::from(is_open) - usize::from(due_before.is_some());
-        if is_open {
-            self.note_due(number, due_before.filter(|due| *due != AFTER_ALL));
-        }
-        i64::from(is_open) - i64::from(due_before.is_some())
+        self.open = self.open + usize::from(is_open) - usize::from(was_open);
+        self.note_keyed_due(number);
+        i64::from(is_open) - i64::from(was_open)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::FirstKeys;
     use dirigo_ground::lineage::Ticket;
 
     fn batch(steps: &[(&str, i64, Vec<u8>)]) -> Batch {
@@ -384,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_turn_over_events_goes_on_from_what_the_one_before_left() {
-        let mut table = Table::timed_in_epoch(1);
+        let mut table = Table::keyed_in_epoch(1);
         let events = batch(&[("a", 1, vec![]), ("b", 2, vec![]), ("a", 3, vec![])]);
         let (call, plan) = assign_events(&mut table, &events, 1, 1, 1);
         assert_eq!(
@@ -408,7 +414,7 @@ mod tests {
 
     #[test]
     fn steps_are_events_and_advances_between_them() {
-        let mut table = Table::timed_in_epoch(1);
+        let mut table = Table::keyed_in_epoch(1);
         let advance = |until| Step::Advance { until }.encode();
         let steps = batch(&[
             ("a", 5, advance(4)),
@@ -445,7 +451,7 @@ mod tests {
 
     #[test]
     fn state_of_another_version_is_named_by_the_numbers_of_its_keys() {
-        let mut table = Table::timed_in_epoch(1);
+        let mut table = Table::keyed_in_epoch(1);
         let events = batch(&[("a", 1, vec![]), ("b", 2, vec![])]);
         let (_, plan) = assign_events(&mut table, &events, 0, 1, 1);
         plan.commit(&mut table, &column(&[b"old", b""]), None);
@@ -458,8 +464,39 @@ mod tests {
     }
 
     #[test]
+    fn a_timer_that_is_set_and_cancelled_again_and_again_takes_no_memory() {
+        let mut table = Table::keyed_in_epoch(1);
+        let one = batch(&[("a", 1, vec![])]);
+        let mut turn = 0;
+        let mut commit = |table: &mut Table, set: Option<&Timers>| {
+            turn += 1;
+            let (_, plan) = assign_events(table, &one, 0, turn, 1);
+            plan.commit(table, &column(&[b"state"]), set);
+        };
+        commit(&mut table, Some(&timers(&[&[(50, "t")]])));
+        let bytes = table.bytes();
+        for _ in 0..1_000 {
+            commit(&mut table, None);
+            commit(&mut table, Some(&timers(&[&[(60, "t")]])));
+        }
+        assert_eq!(table.bytes(), bytes);
+        assert_eq!(table.next_due(), 51, "or sooner");
+        commit(&mut table, Some(&timers(&[&[(20, "t")]])));
+        assert_eq!(table.next_due(), 21);
+        let mut first = FirstKeys::after(None);
+        table.show_due(21, &mut first);
+        assert_eq!(first.into_keys().0.count(), 1);
+        table
+            .take_due_steps(b"a", ReachedTime::at(21), 100, true)
+            .expect("it is due");
+        commit(&mut table, Some(&timers(&[&[(90, "t")]])));
+        table.show_due(80, &mut FirstKeys::after(None));
+        assert_eq!(table.next_due(), 91);
+    }
+
+    #[test]
     fn what_waits_in_a_table_is_found_when_it_is_due() {
-        let mut table = Table::timed_in_epoch(1);
+        let mut table = Table::keyed_in_epoch(1);
         table.put_event(b"a", 20, event(0, b"x"), 1);
         table.put_event(b"a", 10, event(0, b"y"), 1);
         table.put_event(b"b", 15, event(0, b"z"), 1);

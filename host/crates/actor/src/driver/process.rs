@@ -98,7 +98,10 @@ impl Process {
 
     /// By which input event `index` of a batch came.
     pub(crate) fn input(&self, batch: &Batch, index: usize) -> u32 {
-        let waited = self.step_of(batch, index, |step| step.map_or(0, |event| event.input.into()));
+        let waited = self.look_at(batch, index, |step| match step {
+            Step::Event(event) => event.input.into(),
+            Step::Advance { .. } => 0,
+        });
         waited.unwrap_or_else(|| self.input_of(batch))
     }
 
@@ -153,28 +156,26 @@ impl Process {
 
     /// Drops the timers that were to fire at an advance which failed: it is the only one of `batch`.
     pub(crate) fn forget_failed(&self, table: &mut Table, batch: &Batch) -> OpenChange {
-        match self.step_of(batch, 0, |step| step.map(|_| ())) {
-            Some(Err(until)) => table.drop_timers(batch.keys.get(0), until),
-            _ => OpenChange::default(),
-        }
+        let until = self.advance_at(batch, 0);
+        until.map_or_else(OpenChange::default, |until| table.drop_timers(batch.keys.get(0), until))
     }
 
-    /// What `look` makes of a step that event time has come to: of the event, or of the time up to which timers fire. `None` where `batch` has
-    /// events that come to the operator.
-    pub(crate) fn step_of<T>(
-        &self,
-        batch: &Batch,
-        index: usize,
-        look: impl FnOnce(Result<WaitingEvent<'_>, i64>) -> T,
-    ) -> Option<T> {
+    /// Up to when timers fire at a step that event time has come to, if it is an advance.
+    pub(crate) fn advance_at(&self, batch: &Batch, index: usize) -> Option<i64> {
+        self.look_at(batch, index, |step| match step {
+            Step::Advance { until } => Some(until),
+            Step::Event(_) => None,
+        })
+        .flatten()
+    }
+
+    /// What `look` makes of a step that event time has come to. `None` where `batch` has events that come to the operator.
+    pub(crate) fn look_at<T>(&self, batch: &Batch, index: usize, look: impl FnOnce(Step<'_>) -> T) -> Option<T> {
         if !self.are_due(batch) {
             return None;
         }
         let record = batch.values.get(index);
-        Step::decode(&record).map(|step| match step {
-            Step::Event(event) => look(Ok(event)),
-            Step::Advance { until } => look(Err(until)),
-        })
+        Step::decode(&record).map(look)
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 
 use super::Operator;
 use crate::counters;
-use dirigo_flow::{DeadLetter, FailedEvent, FailedTimer, FailedWindow, Failure};
+use dirigo_flow::{DeadLetter, FailedEvent, FailedTimers, FailedWindow, Failure};
 use dirigo_ground::batch::Batch;
 use dirigo_pipeline::OnError;
-use dirigo_state::WaitingEvent;
+use dirigo_state::Step;
 
 /// What was kept of an event's key before it, or of a window that was to be finished.
 #[derive(Debug)]
@@ -18,8 +18,6 @@ pub(crate) struct StateBefore {
     pub(crate) accumulator: Option<serde_json::Value>,
     /// The window, if it is one that failed and no event.
     pub(crate) window: Option<FailedWindow>,
-    /// The timers that were to fire, if these failed and no event.
-    pub(crate) timers: Vec<FailedTimer>,
 }
 
 /// Why an event failed, or a window.
@@ -29,6 +27,8 @@ pub(crate) struct EventFailure {
     pub(crate) reason: String,
     pub(crate) backtrace: Option<String>,
     pub(crate) state: Option<StateBefore>,
+    /// The timers that were to fire, if these failed and no event.
+    pub(crate) timers: Option<FailedTimers>,
     pub(crate) fuel: u64,
     pub(crate) attempt: u32,
 }
@@ -40,6 +40,7 @@ impl EventFailure {
             reason,
             backtrace: None,
             state: None,
+            timers: None,
             fuel: 0,
             attempt: 1,
         }
@@ -66,14 +67,16 @@ impl Operator {
         counters::add(&self.counters.dead_letters, 1_u64);
         let source = &self.context.sources[usize::from(batch.origin.ticket.source())];
         let window = failure.state.as_ref().and_then(|state| state.window);
-        let timers = failure.state.as_ref().map_or(&[][..], |state| &state.timers).to_vec();
-        if window.is_some() || self.are_due(batch) {
+        let timers = failure.timers;
+        if timers.is_some() {
+            counters::add(&self.counters.failed_timers, 1_u64);
+        } else if window.is_some() || self.are_due(batch) {
             self.take_back_absorbed();
         }
         if self.errors == OnError::Stop {
             let key = || String::from_utf8_lossy(batch.keys.get(event)).into_owned();
             let place = match window {
-                None if !timers.is_empty() => format!("the timers of key `{}`", key()),
+                None if timers.is_some() => format!("the timers of key `{}`", key()),
                 None => format!("event {} of source `{source}`", batch.positions[event]),
                 Some(FailedWindow { start, end, .. }) if self.time_windows().is_some() => {
                     format!("the window of key `{}` from {start} to {end}, in ms since 1970", key())
@@ -89,14 +92,14 @@ impl Operator {
         let (key, time) = (batch.keys.get(event), Some(batch.times[event]));
         let of = |value: &[u8]| FailedEvent::new(source, batch.positions[event], time, key, value);
         let without_value = || FailedEvent { value: None, ..of(b"") };
-        let waited = |step: Result<WaitingEvent<'_>, i64>| match step {
-            Ok(event) => FailedEvent::new(event.source, event.position, time, key, event.value),
-            Err(_) => without_value(),
+        let waited = |step: Step<'_>| match step {
+            Step::Event(event) => FailedEvent::new(event.source, event.position, time, key, event.value),
+            Step::Advance { .. } => without_value(),
         };
         let waited = self
             .driver
             .process()
-            .and_then(|process| process.step_of(batch, event, waited));
+            .and_then(|process| process.look_at(batch, event, waited));
         let dead_letter = DeadLetter {
             id: 0,
             pipeline: self.context.name.clone(),

@@ -66,7 +66,9 @@ impl Replica {
         counters::add(&operator.counters.activations, 1_u64);
         if let Some(keys) = actor.keys() {
             let epoch = operator.context.epochs.current();
-            self.table = if operator.driver.goes_by_time() {
+            self.table = if operator.has_timers() {
+                Table::keyed_in_epoch(epoch)
+            } else if operator.time_windows().is_some() {
                 Table::timed_in_epoch(epoch)
             } else {
                 Table::in_epoch(epoch)

@@ -18,10 +18,10 @@ use crate::operator::{EventFailure, Operator, StateBefore};
 use crate::turn::{TurnEnd, TurnOutcome};
 use crate::{Actor, counters};
 use dirigo_engine::{Cause, Trap, Unopened};
-use dirigo_flow::{FailedTimer, FailedWindow, Failure, wake_all};
+use dirigo_flow::{FailedTimer, FailedTimers, FailedWindow, Failure, wake_all};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::Rejection;
-use dirigo_state::{Entry, Keyed, Layout, WaitingEvent, shown_segments};
+use dirigo_state::{Entry, Keyed, Layout, shown_segments};
 
 /// Traps in a row after which an actor backs off: more than it takes to find one bad event in the largest batch.
 const BACKOFF_AFTER: u32 = 16;
@@ -142,6 +142,7 @@ impl Replica {
                 reason,
                 backtrace,
                 state,
+                timers: self.failed_timers(operator, &part.batch, 0),
                 fuel,
                 attempt: attempts,
             };
@@ -197,7 +198,10 @@ impl Replica {
         let Failed { kind, failures } = failed;
         if part.batch.len() == 1 {
             self.reject(operator, part, kind, failures, fuel);
-            self.forget_failed(operator, &part.batch);
+            // State that cannot be read stays as it is, its timers included.
+            if *kind != "migrate" {
+                self.forget_failed(operator, &part.batch);
+            }
             Self::done(operator, &part.batch);
             return;
         }
@@ -221,6 +225,7 @@ impl Replica {
             let event = failure.index as usize;
             let failure = EventFailure {
                 state: self.state_of(operator, &part.batch, event),
+                timers: self.failed_timers(operator, &part.batch, event),
                 fuel,
                 attempt: part.attempts + 1,
                 ..EventFailure::of(kind, failure.message.clone())
@@ -238,8 +243,6 @@ impl Replica {
     fn state_of(&self, operator: &Operator, batch: &Batch, event: usize) -> Option<StateBefore> {
         /// More is not decoded: a person reads less, and the worker has others waiting. It is in the base64.
         const DECODED_BYTES_MAX: usize = 4 << 10;
-        /// More timers are not named.
-        const FAILED_TIMERS_MAX: usize = 100;
         /// More of the open windows of a key is not kept with each of its events.
         const OPEN_BYTES_MAX: usize = 16 << 10;
         if !operator.kind().is_stateful() {
@@ -272,25 +275,33 @@ impl Replica {
                 decode(layout, segment.state_version, segment.accumulator).unwrap_or_default()
             })),
         });
-        let advance = |step: Result<WaitingEvent<'_>, i64>| step.err();
-        let process = operator.driver.process();
-        let until = process.and_then(|process| process.step_of(batch, event, advance).flatten());
-        let failed = |until: i64| {
-            let timers = Keyed::of(entry).timers().take_while(move |(time, _)| *time <= until);
-            timers.map(|(time, name)| FailedTimer {
-                name: String::from_utf8_lossy(name).into_owned(),
-                time,
-            })
-        };
         Some(StateBefore {
             entry: BASE64_STANDARD.encode(entry.encode()),
             accumulator,
-            timers: until.into_iter().flat_map(failed).take(FAILED_TIMERS_MAX).collect(),
             window: window.as_ref().map(|entry| FailedWindow {
                 count: entry.count,
                 start: entry.start,
                 end: entry.end,
             }),
+        })
+    }
+
+    /// The timers that were to fire at a step that failed, if it is an advance.
+    fn failed_timers(&self, operator: &Operator, batch: &Batch, step: usize) -> Option<FailedTimers> {
+        /// More are not named.
+        const NAMED_MAX: usize = 100;
+        let until = operator.driver.process()?.advance_at(batch, step)?;
+        let entry = self.table.get(batch.keys.get(step));
+        let timers = entry.into_iter().flat_map(|entry| Keyed::of(entry).timers());
+        let mut due = timers.take_while(|(time, _)| *time <= until);
+        let set = due.by_ref().take(NAMED_MAX).map(|(time, name)| FailedTimer {
+            name: String::from_utf8_lossy(name).into_owned(),
+            time,
+        });
+        Some(FailedTimers {
+            until,
+            set: set.collect(),
+            left_out: due.count(),
         })
     }
 

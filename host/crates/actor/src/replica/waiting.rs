@@ -2,17 +2,18 @@
 
 use super::Replica;
 use super::slice_clock::SliceClock;
-use crate::counters;
 use crate::driver::CountedKeys;
-use crate::operator::{EventFailure, Operator};
+use crate::operator::EventFailure;
+use crate::{Actor, counters};
 
-/// Events between two looks at the clock.
-const PIECE: usize = 64;
+/// Events between two looks at the clock: each may have to find its place among many that wait.
+const PIECE: usize = 8;
 
 impl Replica {
     /// Has events from the start of what is left of the chunk wait, where the operator is handed them in the order of their times, as long as the
     /// slice lasts. Their keys are in the table. Whether what is left is nothing of that.
-    pub(super) fn have_events_wait(&mut self, operator: &Operator, clock: &SliceClock) -> bool {
+    pub(super) fn have_events_wait(&mut self, actor: &Actor, clock: &SliceClock) -> bool {
+        let operator = &*actor.operator;
         let Some(process) = operator.driver.process().filter(|process| process.has_events_wait()) else {
             return true;
         };
@@ -46,6 +47,7 @@ impl Replica {
             counters::add(&operator.counters.absorbed, waiting);
             operator.next_due.note(self.table.next_due());
             Self::done(operator, &part.batch);
+            self.update_quota(actor);
         }
         true
     }

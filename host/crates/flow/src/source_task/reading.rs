@@ -444,7 +444,7 @@ impl SourceTask {
             event: FailedEvent::new(&self.source_handle.id, refused.position, None, b"", &refused.value),
             window: None,
             input: None,
-            timers: Vec::new(),
+            timers: None,
             state: None,
             accumulator: None,
             fuel: 0,

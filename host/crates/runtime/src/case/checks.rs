@@ -175,7 +175,7 @@ mod tests {
             event: FailedEvent::new("s", 1, None, b"", value.as_bytes()),
             window: None,
             input: None,
-            timers: Vec::new(),
+            timers: None,
             state: None,
             accumulator: None,
             fuel: 0,
