@@ -207,7 +207,7 @@ fn describe(made: &ReplayResult, line: &mut impl FnMut(&str, &str)) {
     match &made.state {
         Some(entry) => {
             let events = if entry.count == 1 { "event" } else { "events" };
-            let bytes = entry.accumulator.len();
+            let bytes = entry.bytes().len();
             line("state", &format!("a window of {} {events}, {bytes} bytes", entry.count));
         }
         None if made.outputs.is_empty() => line("output", "none"),

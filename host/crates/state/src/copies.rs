@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-use super::table::{Entry, Record};
+use super::entry::Entry;
+use super::table::Record;
 
 /// Copies of entries, in the order in which they were made.
 #[derive(Debug, Default)]
@@ -71,11 +72,7 @@ mod tests {
 
     #[test]
     fn copies_are_what_was_copied_range_by_range() {
-        let entry = |count| Entry {
-            count,
-            accumulator: smallvec::SmallVec::from_slice(b"acc"),
-            ..Entry::default()
-        };
+        let entry = |count| Entry::new(count, (0, 0), 0, b"acc");
         let mut copies = Copies::default();
         for _ in 0..2 {
             copies.push(b"a", Some(&entry(1)));

@@ -5,8 +5,6 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::*;
 use dirigo_disk::Simulated;
 
@@ -40,11 +38,7 @@ fn open(disk: &Simulated) -> Result<Store, Error> {
 }
 
 fn record((key, count): (u64, u64)) -> Record {
-    let entry = Entry {
-        count,
-        accumulator: SmallVec::from_slice(&[1; 30]),
-        ..Entry::default()
-    };
+    let entry = Entry::new(count, (0, 0), 0, &[1; 30]);
     (key.to_be_bytes().into(), (count > 0).then_some(entry))
 }
 

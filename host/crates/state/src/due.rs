@@ -8,11 +8,12 @@ use std::collections::BinaryHeap;
 
 use smallvec::SmallVec;
 
+use super::entry::Entry;
 use super::first_keys::FirstKeys;
 use super::hash;
 use super::segments::{Segment, Segments};
-use super::slots::{Slot, outside};
-use super::table::{Entry, Table};
+use super::slots::Slot;
+use super::table::Table;
 use super::timed::Due;
 use dirigo_ground::lineage::{AFTER_ALL, Epoch};
 use dirigo_ground::windowing::{Span, TimeWindows};
@@ -164,9 +165,9 @@ impl Table {
     pub fn take_due(&mut self, key: &[u8], windows: TimeWindows, watermark: i64, is_at_rest: bool) -> Option<Due> {
         let number = self.find(hash::key(key), key)?;
         let entry = &mut self.slots.at_mut(number).entry;
-        let before = outside(&entry.accumulator);
+        let before = entry.outside();
         let taken = entry.take_due(windows, watermark)?;
-        let (after, is_closed) = (outside(&entry.accumulator), entry.count == 0);
+        let (after, is_closed) = (entry.outside(), entry.count == 0);
         self.outside = self.outside + after - before;
         self.open -= usize::from(is_closed);
         self.note_change(number);
@@ -181,7 +182,7 @@ impl Table {
         self.note_change(number);
         let entry = &mut self.slots.at_mut(number).entry;
         let due_before = (entry.count > 0).then_some(entry.end);
-        let before = outside(&entry.accumulator);
+        let before = entry.outside();
         let moved = replace(entry, resumed, segment);
         // A session that grows or is joined closes later; what else the key has open may close first.
         let next = |entry: &Entry| Segments::of(entry).map(|session| session.span.end).min();
@@ -195,7 +196,7 @@ impl Table {
         };
         entry.state_version = segment.state_version;
         entry.count += segment.count;
-        let after = outside(&entry.accumulator);
+        let after = entry.outside();
         self.outside = self.outside + after - before;
         self.open += usize::from(due_before.is_none());
         self.note_due(number, due_before);
@@ -206,11 +207,10 @@ impl Table {
 /// time: they were sessions that have grown or were joined.
 fn replace(entry: &mut Entry, resumed: &[Span], mut segment: Segment<'_>) -> SmallVec<[i64; 2]> {
     const FOUND: &str = "what a turn goes on from stays until it ends";
-    let bytes = &mut entry.accumulator;
     let mut moved = SmallVec::new();
     let mut encoded = Vec::with_capacity(segment.encoded_bytes());
     if let [before] = *resumed {
-        let segments = Segments::in_bytes(bytes);
+        let segments = Segments::of(entry);
         let (range, before) = (
             segments.place_of(before).expect(FOUND),
             segments.get(before).expect(FOUND),
@@ -221,32 +221,32 @@ fn replace(entry: &mut Entry, resumed: &[Span], mut segment: Segment<'_>) -> Sma
         segment.encode_into(&mut encoded);
         // A segment stays where it is, and mostly as long as it was.
         if !is_moved && range.len() == encoded.len() {
-            bytes[range].copy_from_slice(&encoded);
+            entry.replace(range, &encoded);
         } else {
-            bytes.drain(range);
-            insert(bytes, segment.span, &encoded);
+            entry.remove(range);
+            insert(entry, segment.span, &encoded);
         }
         return moved;
     }
     for before in resumed {
-        let segments = Segments::in_bytes(bytes);
+        let segments = Segments::of(entry);
         let (range, before) = (
             segments.place_of(*before).expect(FOUND),
             segments.get(*before).expect(FOUND),
         );
         segment.count += before.count;
         moved.push(before.span.end);
-        bytes.drain(range);
+        entry.remove(range);
     }
     segment.encode_into(&mut encoded);
-    insert(bytes, segment.span, &encoded);
+    insert(entry, segment.span, &encoded);
     moved
 }
 
-fn insert(bytes: &mut SmallVec<[u8; 32]>, span: Span, segment: &[u8]) {
-    let at = match Segments::in_bytes(bytes).place_of(span) {
+fn insert(entry: &mut Entry, span: Span, segment: &[u8]) {
+    let at = match Segments::of(entry).place_of(span) {
         Ok(there) => there.start,
         Err(at) => at,
     };
-    bytes.insert_from_slice(at, segment);
+    entry.replace(at..at, segment);
 }

@@ -1,8 +1,8 @@
 //! What the entries of an operator hold: one accumulator, those of windows in time, or what a process keeps.
 
+use super::entry::Entry;
 use super::keyed::Keyed;
 use super::segments::{self, Segment, Segments};
-use super::table::Entry;
 
 /// What an entry holds, besides its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl Entry {
     #[must_use]
     pub fn accumulators(&self, form: EntryForm) -> Vec<(u32, &[u8])> {
         match form {
-            EntryForm::Window => vec![(self.state_version, &self.accumulator)],
+            EntryForm::Window => vec![(self.state_version, self.bytes())],
             EntryForm::Segments => {
                 let segments = Segments::of(self);
                 segments
@@ -39,12 +39,10 @@ impl Entry {
     /// The entry with others in place of [these](Self::accumulators), as many and in their order, all written by `state_version`.
     #[must_use]
     pub fn with_accumulators(&self, form: EntryForm, accumulators: &[Vec<u8>], state_version: u32) -> Self {
-        let mut entry = Self {
-            state_version,
-            ..self.clone()
-        };
+        let mut entry = self.clone();
+        entry.state_version = state_version;
         match (form, accumulators) {
-            (EntryForm::Window, [only]) => entry.accumulator = only.as_slice().into(),
+            (EntryForm::Window, [only]) => entry.set_bytes(only),
             (EntryForm::Keyed, [state]) => {
                 let timers = Keyed::of(self).timers();
                 entry.put_keyed(state, timers, state_version);
@@ -59,7 +57,7 @@ impl Entry {
                     accumulator,
                     ..segment
                 });
-                entry.accumulator = segments::encode(segments).into();
+                entry.set_bytes(&segments::encode(segments));
             }
         }
         entry

@@ -15,12 +15,10 @@
 //! [`AFTER_ALL`] for none. Its `start` says what its table has noted of that. What has a time is due once the watermark lies behind it.
 
 use std::cmp::Ordering;
-use std::ops::Range;
 
 use serde_json::{Value, json};
-use smallvec::SmallVec;
 
-use super::table::Entry;
+use super::entry::Entry;
 use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL};
 
 const HEAD: usize = 4 + 4;
@@ -40,7 +38,7 @@ impl<'a> Keyed<'a> {
     /// Those of an entry; of an empty one there are none.
     #[must_use]
     pub fn of(entry: &'a Entry) -> Self {
-        Self::in_bytes(&entry.accumulator).unwrap_or_default()
+        Self::in_bytes(entry.bytes()).unwrap_or_default()
     }
 
     fn in_bytes(bytes: &'a [u8]) -> Option<Self> {
@@ -71,7 +69,7 @@ impl<'a> Keyed<'a> {
     /// Whether all of it is sound, as much as one can tell.
     #[must_use]
     pub fn is_sound(entry: &'a Entry) -> bool {
-        let Some(keyed) = Self::in_bytes(&entry.accumulator) else {
+        let Some(keyed) = Self::in_bytes(entry.bytes()) else {
             return false;
         };
         let (mut timers, mut events) = (keyed.timers(), keyed.events());
@@ -320,21 +318,21 @@ impl Entry {
         let timer_bytes = length(written.len() - from);
         written[4..HEAD].copy_from_slice(&timer_bytes);
         let events = self.events_from();
-        replace(&mut self.accumulator, 0..events, &written);
+        self.replace(0..events, &written);
         let keyed = Keyed::of(self);
         let is_empty = keyed == Keyed::default();
         let (count, end) = (self.count.max(1), keyed.next_due(BEFORE_ALL));
         (self.count, self.end) = if is_empty { (0, 0) } else { (count, end) };
         self.state_version = state_version;
         if is_empty {
-            self.accumulator = SmallVec::new();
+            self.clear_bytes();
         }
     }
 
     /// Has an event wait.
     pub(super) fn put_event(&mut self, time: i64, event: WaitingEvent<'_>, state_version: u32) {
         if self.count == 0 {
-            self.accumulator = SmallVec::from_slice(&[0; HEAD]);
+            self.set_bytes(&[0; HEAD]);
             (self.count, self.end, self.state_version) = (1, AFTER_ALL, state_version);
         }
         let step = Step::Event(event);
@@ -353,14 +351,14 @@ impl Entry {
             before = rest;
         }
         let at = self.events_from() + before.0.len();
-        self.accumulator.insert_from_slice(at, &written);
+        self.replace(at..at, &written);
         self.count += 1;
         self.end = self.end.min(due_at(time));
     }
 
     /// Where its events begin.
     fn events_from(&self) -> usize {
-        self.accumulator.len() - Keyed::of(self).events.len()
+        self.bytes().len() - Keyed::of(self).events.len()
     }
 
     /// Takes out what of a key is due, in steps: its events, of about so many bytes at most, and advances between and behind them. Timers
@@ -408,12 +406,13 @@ impl Entry {
         }
         let taken = keyed.events.len() - waiting.0.len();
         let from = self.events_from();
-        self.accumulator.drain(from..from + taken);
+        self.remove(from..from + taken);
         self.count -= due.events;
         let keyed = Keyed::of(self);
         let end = keyed.next_due(if are_more { BEFORE_ALL } else { watermark });
         if keyed == Keyed::default() {
-            (self.count, self.end, self.accumulator) = (0, 0, SmallVec::new());
+            (self.count, self.end) = (0, 0);
+            self.clear_bytes();
         } else {
             self.end = end;
         }
@@ -451,17 +450,6 @@ pub fn shown(entry: &Entry, show: impl FnOnce(&[u8]) -> Value) -> Value {
         "timers": keyed.timers().map(timer).collect::<Vec<_>>(),
         "waiting": keyed.events().count(),
     })
-}
-
-/// Puts bytes in the place of others.
-fn replace(bytes: &mut SmallVec<[u8; 32]>, range: Range<usize>, by: &[u8]) {
-    if range.len() == by.len() {
-        bytes[range].copy_from_slice(by);
-        return;
-    }
-    let start = range.start;
-    bytes.drain(range);
-    bytes.insert_from_slice(start, by);
 }
 
 #[cfg(test)]
@@ -521,7 +509,7 @@ mod tests {
         assert_eq!((due.events, due.next, entry.count), (3, Some(31), 2));
         let due = entry.take_due_steps(END, 1_000).expect("it is the end");
         assert_eq!(shown(&due), ["<=29", "30:d", "<=34", "end"]);
-        assert_eq!((due.next, entry.count, entry.accumulator.len()), (None, 0, 0));
+        assert_eq!((due.next, entry.count, entry.bytes().len()), (None, 0, 0));
     }
 
     #[test]
@@ -552,7 +540,7 @@ mod tests {
         let due = entry.take_due_steps(ReachedTime::at(100), 1_000).expect("both are due");
         assert_eq!(shown(&due), ["<=39", "40:late", "<=99"]);
         entry.drop_timers(99);
-        assert_eq!((entry.count, entry.accumulator.len()), (0, 0));
+        assert_eq!((entry.count, entry.bytes().len()), (0, 0));
     }
 
     #[test]
@@ -564,7 +552,7 @@ mod tests {
         assert_eq!((entry.count, entry.end), (1, AFTER_ALL));
         assert_eq!(entry.take_due_steps(END, 10), None);
         entry.put_keyed(b"", std::iter::empty(), 3);
-        assert_eq!((entry.count, entry.accumulator.len()), (0, 0));
+        assert_eq!((entry.count, entry.bytes().len()), (0, 0));
     }
 
     #[test]
@@ -573,9 +561,8 @@ mod tests {
         entry.put_event(1, event(1, b"a"), 1);
         entry.put_keyed(b"state", [(5, &b"t"[..])].into_iter(), 1);
         let whole = entry.clone();
-        for length in 0..whole.accumulator.len() {
-            entry.accumulator.truncate(0);
-            entry.accumulator.extend_from_slice(&whole.accumulator[..length]);
+        for length in 0..whole.bytes().len() {
+            entry.set_bytes(&whole.bytes()[..length]);
             assert!(!Keyed::is_sound(&entry), "{length} bytes");
         }
     }

@@ -263,10 +263,7 @@ fn a_slot_that_is_used_again_is_captured_once_and_with_its_new_key() {
 fn a_window_that_closed_is_forgotten_in_the_store_before_its_key_is_looked_up() {
     let mut table = Table::default();
     let store = Store::temporary();
-    let stored = Entry {
-        count: 5,
-        ..Entry::default()
-    };
+    let stored = Entry::new(5, (0, 0), 0, b"");
     store
         .spill("op", vec![(b"closed".as_slice().into(), Some(stored))])
         .unwrap();

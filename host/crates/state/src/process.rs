@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::entry::Entry;
 use super::hash;
 use super::keyed::{DueSteps, Keyed, ReachedTime, Step, WaitingEvent};
-use super::slots::outside;
-use super::table::{Entry, Table};
+use super::table::Table;
 use super::windows::{HANDED_BYTES_MAX, OpenChange, group_number, stale};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Advances, Known, Process, StepOrigin, Timers};
@@ -327,9 +327,9 @@ impl Table {
     fn change_keyed(&mut self, number: u32, change: impl FnOnce(&mut Entry)) -> i64 {
         self.note_change(number);
         let entry = &mut self.slots.at_mut(number).entry;
-        let (outside_before, was_open) = (outside(&entry.accumulator), entry.count > 0);
+        let (outside_before, was_open) = (entry.outside(), entry.count > 0);
         change(entry);
-        let (outside_after, is_open) = (outside(&entry.accumulator), entry.count > 0);
+        let (outside_after, is_open) = (entry.outside(), entry.count > 0);
         self.outside = self.outside + outside_after - outside_before;
         self.open = self.open + usize::from(is_open) - usize::from(was_open);
         self.note_keyed_due(number);

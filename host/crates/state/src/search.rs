@@ -1,9 +1,10 @@
 //! Look-ups of single keys, many at a time: each layer is opened once for all of them.
 
 use super::durable::TableReader;
+use super::entry::Entry;
 use super::error::Error;
 use super::keys;
-use super::table::{Entry, Table};
+use super::table::Table;
 
 /// Keys that are looked for, layer by layer, and where their entries go.
 pub(super) struct Search<'a> {

@@ -17,7 +17,7 @@ use std::ops::Range;
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
-use super::table::Entry;
+use super::entry::Entry;
 use dirigo_ground::windowing::Span;
 
 /// What stands in front of an accumulator.
@@ -70,7 +70,7 @@ impl<'a> Segments<'a> {
     /// Those of an entry of an operator with windows in time.
     #[must_use]
     pub fn of(entry: &'a Entry) -> Self {
-        Self(&entry.accumulator)
+        Self(entry.bytes())
     }
 
     /// Those in the bytes of an accumulator.
@@ -183,13 +183,7 @@ impl ClosedWindow {
     /// Its bytes, on its way: laid out as an entry, with its pane in place of a state version.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let entry = Entry {
-            count: self.count,
-            start: self.span.start,
-            end: self.span.end,
-            state_version: self.pane,
-            accumulator: self.segments.clone(),
-        };
+        let entry = Entry::new(self.count, (self.span.start, self.span.end), self.pane, &self.segments);
         entry.encode()
     }
 
@@ -204,7 +198,7 @@ impl ClosedWindow {
             },
             count: entry.count,
             pane: entry.state_version,
-            segments: entry.accumulator,
+            segments: SmallVec::from_slice(entry.bytes()),
         };
         Some(window).filter(|window| window.segments().are_sound())
     }

@@ -5,7 +5,8 @@
 
 use smallvec::SmallVec;
 
-use super::table::{Entry, Record};
+use super::entry::Entry;
+use super::table::Record;
 use dirigo_ground::lineage::{AFTER_ALL, Epoch};
 
 /// Slots of a piece: 512 KiB. The first one grows up to it, since most tables of an actor per key have one slot.
@@ -53,7 +54,7 @@ impl Slot {
 
     /// The bytes of key and accumulator that don't lie within it.
     pub(super) fn outside(&self) -> usize {
-        outside(&self.key) + outside(&self.entry.accumulator)
+        outside(&self.key) + self.entry.outside()
     }
 }
 

@@ -215,10 +215,7 @@ mod tests {
     #[test]
     fn what_waits_for_the_disk_is_bounded_however_little_comes_at_a_time() {
         let store = Store::temporary();
-        let entry = Entry {
-            count: 1,
-            ..Entry::default()
-        };
+        let entry = Entry::new(1, (0, 0), 0, b"");
         for key in 0..400_000_u32 {
             let record = (key.to_be_bytes().into(), Some(entry.clone()));
             store.spill("op", vec![record]).unwrap();

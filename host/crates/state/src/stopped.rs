@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::durable::{self, EpochMeta};
+use super::entry::Entry;
 use super::error::Error;
 use super::hash;
 use super::keys::{self, Keys};
@@ -13,7 +14,6 @@ use super::logged::Logged;
 use super::overlay::Overlay;
 use super::snapshot::{InFlight, Offsets};
 use super::store::{LOCK_FILE, lock};
-use super::table::Entry;
 use dirigo_disk::{self as disk, Disk, File, Mode};
 
 /// The state of one pipeline.
@@ -331,10 +331,7 @@ mod tests {
     const DIRECTORY: &str = "/state";
 
     fn record(key: &str, count: u64) -> Record {
-        let entry = Entry {
-            count,
-            ..Entry::default()
-        };
+        let entry = Entry::new(count, (0, 0), 0, b"");
         (key.as_bytes().into(), (count > 0).then_some(entry))
     }
 

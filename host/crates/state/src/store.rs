@@ -21,6 +21,7 @@ use std::thread::JoinHandle;
 use redb::Database;
 
 use super::durable::{self, EpochMeta};
+use super::entry::Entry;
 use super::error::Error;
 use super::first_keys::FirstKeys;
 use super::keys::{self, FoundRecords, Keys, Range};
@@ -29,7 +30,7 @@ use super::logged::Logged;
 use super::search::Search;
 use super::snapshot::{InFlight, Offsets};
 use super::spilled::{PENDING_BYTES_MAX, Spilled};
-use super::table::{Entry, Record, Table};
+use super::table::{Record, Table};
 use committing::stored;
 use dirigo_disk::{Disk, File};
 use dirigo_ground::sync::{Mutex, RwLock};

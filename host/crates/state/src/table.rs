@@ -5,26 +5,11 @@ use smallvec::SmallVec;
 
 use super::copies::Copies;
 use super::due::DueTimes;
+use super::entry::Entry;
 use super::eviction::ClockHand;
 use super::hash;
-use super::slots::{Slot, Slots, outside};
+use super::slots::{Slot, Slots};
 use dirigo_ground::lineage::Epoch;
-
-/// What the host keeps of a key: its open window.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Entry {
-    /// How many events it covers; 0 for no window.
-    pub count: u64,
-    /// The least event time, ms since the epoch.
-    pub start: i64,
-    /// The greatest event time, ms since the epoch.
-    pub end: i64,
-    /// The state version of the operator that wrote the accumulator.
-    pub state_version: u32,
-    /// The operator's accumulator: opaque, never empty.
-    pub accumulator: SmallVec<[u8; 32]>,
-}
 
 /// An entry of a key that is to be written, or `None` for a key that is to be forgotten.
 pub type Record = (Box<[u8]>, Option<Entry>);
@@ -177,14 +162,9 @@ impl Table {
         self.open += usize::from(entry.count == 0);
         (entry.count, entry.start, entry.end) = (count, start, end);
         entry.state_version = state_version;
-        let before = outside(&entry.accumulator);
-        if accumulator.len() > entry.accumulator.capacity() {
-            // With room to grow, and without a copy of what was there.
-            entry.accumulator = SmallVec::with_capacity(accumulator.len().next_power_of_two());
-        }
-        entry.accumulator.clear();
-        entry.accumulator.extend_from_slice(accumulator);
-        self.outside = self.outside + outside(&entry.accumulator) - before;
+        let before = entry.outside();
+        entry.set_bytes(accumulator);
+        self.outside = self.outside + entry.outside() - before;
     }
 
     /// Closes the window of a slot, if one is open.
@@ -205,7 +185,7 @@ impl Table {
         if entry.count == 0 {
             return None;
         }
-        self.outside -= outside(&entry.accumulator);
+        self.outside -= entry.outside();
         self.open -= 1;
         let taken = std::mem::take(entry);
         self.note_change(number);
@@ -284,7 +264,7 @@ impl Table {
         let number = self.slot_of(key);
         let slot = self.slots.at_mut(number);
         self.open += usize::from(!slot.is_open());
-        self.outside = self.outside + outside(&entry.accumulator) - outside(&slot.entry.accumulator);
+        self.outside = self.outside + entry.outside() - slot.entry.outside();
         slot.entry = entry;
         slot.is_stored = true;
         self.note_due(number, None);
@@ -372,12 +352,12 @@ impl Entry {
         bytes.extend_from_slice(&self.start.to_le_bytes());
         bytes.extend_from_slice(&self.end.to_le_bytes());
         bytes.extend_from_slice(&self.state_version.to_le_bytes());
-        bytes.extend_from_slice(&self.accumulator);
+        bytes.extend_from_slice(self.bytes());
     }
 
     /// How many bytes the store keeps.
     pub(super) fn encoded_bytes(&self) -> usize {
-        28 + self.accumulator.len()
+        28 + self.bytes().len()
     }
 
     /// The entry in `bytes`, or `None` where they are none.
@@ -387,13 +367,9 @@ impl Entry {
         let (start, rest) = rest.split_first_chunk()?;
         let (end, rest) = rest.split_first_chunk()?;
         let (state_version, accumulator) = rest.split_first_chunk()?;
-        let entry = Self {
-            count: u64::from_le_bytes(*count),
-            start: i64::from_le_bytes(*start),
-            end: i64::from_le_bytes(*end),
-            state_version: u32::from_le_bytes(*state_version),
-            accumulator: SmallVec::from_slice(accumulator),
-        };
+        let times = (i64::from_le_bytes(*start), i64::from_le_bytes(*end));
+        let version = u32::from_le_bytes(*state_version);
+        let entry = Self::new(u64::from_le_bytes(*count), times, version, accumulator);
         Some(entry).filter(|entry| entry.count > 0)
     }
 }
@@ -403,13 +379,7 @@ mod tests {
     use super::*;
 
     fn entry(count: u64) -> Entry {
-        Entry {
-            accumulator: SmallVec::from_slice(b"acc"),
-            count,
-            start: -1,
-            end: 7,
-            state_version: 2,
-        }
+        Entry::new(count, (-1, 7), 2, b"acc")
     }
 
     #[test]

@@ -5,19 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use smallvec::SmallVec;
-
 use super::*;
 use dirigo_disk::{Disk, Mode, Real, Simulated};
 
 fn entry(count: u64) -> Entry {
-    Entry {
-        accumulator: SmallVec::from_slice(b"a"),
-        count,
-        start: 0,
-        end: 0,
-        state_version: 1,
-    }
+    Entry::new(count, (0, 0), 1, b"a")
 }
 
 fn record(key: &str, count: u64) -> Record {

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
+use super::entry::Entry;
 use super::segments::{self, ClosedWindow, Segment, Segments};
-use super::table::{Entry, Table};
+use super::table::Table;
 use super::windows::{HANDED_BYTES_MAX, OpenChange, group_number, stale};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Finish, Fold, StaleGroups, Windows};
@@ -190,7 +191,7 @@ impl Groups {
             Ok(range) => (range.start, segments.get(segment)),
             Err(at) => (at, None),
         };
-        if !self.has_room_for(entry.accumulator.len() - at) {
+        if !self.has_room_for(entry.bytes().len() - at) {
             return None;
         }
         let group = self.push(Group {
@@ -198,7 +199,7 @@ impl Groups {
             span: segment,
             added: 1,
             resumes: before.iter().map(|before| before.span).collect(),
-            key_bytes: entry.accumulator.len(),
+            key_bytes: entry.bytes().len(),
         });
         self.touched[touched].known.push((segment, Some(group)));
         Some(group)
@@ -238,7 +239,7 @@ impl Groups {
                     span: *met_span,
                     added: 0,
                     resumes: smallvec![*met_span],
-                    key_bytes: entry.accumulator.len(),
+                    key_bytes: entry.bytes().len(),
                 })
             });
             group = Some(group.map_or(of, |group| self.join(group, of)));
@@ -249,7 +250,7 @@ impl Groups {
                 span,
                 added: 0,
                 resumes: SmallVec::new(),
-                key_bytes: entry.accumulator.len(),
+                key_bytes: entry.bytes().len(),
             })
         });
         let of = &mut self.all[group as usize];
@@ -368,7 +369,7 @@ impl Plan {
             group.key_bytes = *open.entry(slot).or_insert_with(|| {
                 let entry = &table.slot(slot).entry;
                 let due = Segments::of(entry).take_while(|segment| is_due(segment.span));
-                entry.accumulator.len() - due.map(Segment::encoded_bytes).sum::<usize>()
+                entry.bytes().len() - due.map(Segment::encoded_bytes).sum::<usize>()
             });
         }
     }
@@ -533,13 +534,14 @@ impl Entry {
             },
             next,
         };
-        *self = Entry {
-            count: left_count,
-            start: left.first().map_or(0, |segment| segment.span.start),
-            end: next.unwrap_or_default(),
-            state_version: self.state_version,
-            accumulator: SmallVec::from_vec(segments::encode(left)),
-        };
+        let left_start = left.first().map_or(0, |segment| segment.span.start);
+        let bytes = segments::encode(left);
+        *self = Entry::new(
+            left_count,
+            (left_start, next.unwrap_or_default()),
+            self.state_version,
+            &bytes,
+        );
         Some(due)
     }
 }
@@ -570,7 +572,7 @@ impl Entry {
         let window = (!held.is_empty()).then(|| ClosedWindow::new(span, 0, &held));
         drop(held);
         let (segments, bytes, events) = gone;
-        self.accumulator.drain(..bytes);
+        self.remove(0..bytes);
         self.count -= events;
         let mut left = Segments::of(self).map(|segment| segment.span);
         let first = left.next();
@@ -596,7 +598,7 @@ impl Entry {
     /// Takes out the first session, of so many bytes and events, which is the one that ends first.
     fn take_session(&mut self, closed: ClosedWindow, bytes: usize, events: u64) -> Due {
         let at = self.end;
-        self.accumulator.drain(..bytes);
+        self.remove(0..bytes);
         self.count -= events;
         // Sessions overlap where one was closed for an event that came later. What begins behind the end of one ends behind it.
         let mut sessions = Segments::of(self).map(|session| session.span);

@@ -10,8 +10,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::entry::Entry;
 use super::segments::ClosedWindow;
-use super::table::{Entry, Table};
+use super::table::Table;
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Finish, Fold, StaleGroups, Windows};
 
@@ -62,7 +63,7 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32, state_vers
     for (event, (number, &time)) in slots.into_iter().zip(batch.times.iter()).enumerate() {
         let slot = table.slot_mut(number);
         if slot.turn != turn {
-            handed_bytes += slot.entry.accumulator.len();
+            handed_bytes += slot.entry.bytes().len();
             if handed_bytes > HANDED_BYTES_MAX && event > 0 {
                 break;
             }
@@ -182,7 +183,7 @@ impl Plan {
         let mut column = Column::with_capacity(self.groups.len(), bytes);
         for group in self.in_order() {
             if group.resumes {
-                column.push(&table.slot(group.slot).entry.accumulator);
+                column.push(table.slot(group.slot).entry.bytes());
             } else {
                 column.push(&[]);
             }
@@ -315,7 +316,7 @@ pub fn finish(batch: &Batch, state_version: u32) -> Finish {
         windows.ends.push(entry.end);
         windows.counts.push(entry.count);
         windows.panes.push(0);
-        accumulators.push(&entry.accumulator);
+        accumulators.push(entry.bytes());
         if entry.state_version != state_version {
             by_version.entry(entry.state_version).or_default().push(window);
         }

@@ -54,7 +54,7 @@ impl<'a> PrintedEntry<'a> {
                 shown(segment.state_version, segment.accumulator)
             })),
             EntryForm::Keyed => Some(state::shown_keyed(entry, |bytes| shown(entry.state_version, bytes))),
-            EntryForm::Window => decode(entry.state_version, &entry.accumulator),
+            EntryForm::Window => decode(entry.state_version, entry.bytes()),
         };
         Self {
             pipeline,
@@ -65,8 +65,8 @@ impl<'a> PrintedEntry<'a> {
             start: entry.start,
             end: entry.end,
             state_version: entry.state_version,
-            value: decoded.is_none().then(|| value(&entry.accumulator)).flatten(),
-            accumulator: decoded.unwrap_or_else(|| BASE64_STANDARD.encode(&entry.accumulator).into()),
+            value: decoded.is_none().then(|| value(entry.bytes())).flatten(),
+            accumulator: decoded.unwrap_or_else(|| BASE64_STANDARD.encode(entry.bytes()).into()),
         }
     }
 }

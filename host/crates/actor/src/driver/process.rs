@@ -128,7 +128,7 @@ impl Process {
             twin,
             value: &value,
         };
-        let known = table.get(key).map_or(0, |entry| entry.accumulator.len() as u64);
+        let known = table.get(key).map_or(0, |entry| entry.bytes().len() as u64);
         if known + value.len() as u64 > self.state_bytes_max {
             let count = || self.undue_bytes(table, key, batch);
             let kept = counted.0.entry(key.into()).or_insert_with(count);
@@ -151,7 +151,7 @@ impl Process {
         let Some(entry) = table.get(key) else { return 0 };
         let inputs = self.lines.get().map_or(&[][..], |lines| &lines.inputs);
         let to_come = time_to_come(inputs, batch);
-        (entry.accumulator.len() - Keyed::of(entry).events().due_bytes(to_come)) as u64
+        (entry.bytes().len() - Keyed::of(entry).events().due_bytes(to_come)) as u64
     }
 
     /// Drops the timers that were to fire at an advance which failed: it is the only one of `batch`.

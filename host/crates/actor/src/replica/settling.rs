@@ -258,11 +258,11 @@ impl Replica {
             None => self.table.get(batch.keys.get(event))?,
         };
         // What a key has open in time, or waiting, may be much, and is the same for each of its events that fail.
-        if window.is_none() && operator.driver.goes_by_time() && entry.accumulator.len() > OPEN_BYTES_MAX {
+        if window.is_none() && operator.driver.goes_by_time() && entry.bytes().len() > OPEN_BYTES_MAX {
             return None;
         }
         let layout = operator.layout.as_ref();
-        let layout = layout.filter(|_| entry.accumulator.len() <= DECODED_BYTES_MAX);
+        let layout = layout.filter(|_| entry.bytes().len() <= DECODED_BYTES_MAX);
         // Of another version it is laid out in a way that this component does not know.
         let decode = |layout: &Layout, version: u32, accumulator: &[u8]| {
             let is_known = version == operator.component.state_version();
@@ -270,7 +270,7 @@ impl Replica {
         };
         let accumulator = layout.and_then(|layout| match operator.time_windows() {
             None if operator.driver.process().is_some() => decode(layout, entry.state_version, Keyed::of(entry).state),
-            None => decode(layout, entry.state_version, &entry.accumulator),
+            None => decode(layout, entry.state_version, entry.bytes()),
             Some(_) => Some(shown_segments(entry, |segment| {
                 decode(layout, segment.state_version, segment.accumulator).unwrap_or_default()
             })),

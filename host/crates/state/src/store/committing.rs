@@ -7,13 +7,14 @@ use std::sync::atomic::Ordering;
 
 use super::{Apply, Durable, Inner, Store};
 use crate::durable::{self, EpochMeta};
+use crate::entry::Entry;
 use crate::error::Error;
 use crate::keys::{self, Stored};
 use crate::log::Log;
 use crate::logged::Logged;
 use crate::snapshot::Snapshot;
 use crate::spilled::{RECORD_OVERHEAD_BYTES, Spilled};
-use crate::table::{Entry, Record};
+use crate::table::Record;
 use dirigo_ground::thread;
 
 /// Records that are merged into the logged layer while look-ups wait: 256 take less than 0.1 ms.
