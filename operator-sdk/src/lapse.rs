@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct Lapse(Duration);
 
 impl Lapse {
-    /// It in ms, as event times are; rounded down.
+    /// The duration in ms, as event times are; rounded down.
     #[must_use]
     pub fn ms(self) -> i64 {
         i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)

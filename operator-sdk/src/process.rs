@@ -66,7 +66,7 @@ use timers::KeyTimers;
 /// whatever the order in which events arrive, with any number of inputs. With `order = "arrival"` an event is handed over at once, and a timer
 /// fires once the watermark has passed it: events that arrive meanwhile come first.
 ///
-/// A rejected event, or timer, leaves state and timers as they were.
+/// A rejected event leaves state and timers as they were. Timers that fail are gone.
 ///
 /// # When the state changes
 /// As for the accumulator of a [`Reduce`](crate::Reduce): a change of [`State`](Process::State) raises
@@ -288,7 +288,7 @@ struct Written {
     writing: Writing,
 }
 
-/// What a call of a process is handed beside the batch.
+/// What a call of a process is handed next to the batch.
 #[doc(hidden)]
 #[derive(Debug, Clone, Default)]
 pub struct Steps {

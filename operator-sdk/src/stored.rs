@@ -90,16 +90,16 @@ pub(crate) fn try_decode<A: DeserializeOwned>(bytes: &[u8]) -> Result<A> {
             Err(error) => Err(undecodable(&error.to_string())),
         },
         Some((encoding, _)) => Err(Error::new(format!(
-            "the accumulator has the encoding {encoding}, this operator reads {ENCODING}"
+            "the state has the encoding {encoding}, this operator reads {ENCODING}"
         ))),
-        None => Err(Error::new("the accumulator of a window with events is never empty")),
+        None => Err(Error::new("stored state is never empty")),
     }
 }
 
 #[cold]
 fn undecodable(why: &str) -> Error {
     Error::new(format!(
-        "the accumulator does not decode, was it written by another operator? {why}"
+        "the state does not decode, was it written by another operator? {why}"
     ))
 }
 

@@ -107,8 +107,8 @@ pub fn batch<E: Into<Event>>(events: impl IntoIterator<Item = E>) -> Batch {
 /// What an operator put out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// The place of what it came from: an event, or for a reduce a window in the order of the keys; for a process the event that was
-    /// handed over last.
+    /// The place of what it came from: an event, or for a reduce a window in the order of the keys; for a process the event,
+    /// or 0 for a timer.
     pub origin: usize,
     /// Its key.
     pub key: Vec<u8>,

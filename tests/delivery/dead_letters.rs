@@ -312,7 +312,8 @@ fn letters_of_windows_that_are_gone_stay() {
     let left = mended(&folder).finish();
     left.ends_with(0, &[]);
     assert!(
-        left.stdout.contains("1 stays: operator `sums` would add it to windows"),
+        left.stdout
+            .contains("1 stays: operator `sums` keeps state, and that of a run without"),
         "{}",
         left.stdout
     );

@@ -139,7 +139,10 @@ fn a_migration_burns_the_fuel_of_its_turn() {
 fn a_migration_that_breaks_the_contract_costs_the_events_of_its_key() {
     for (lie, told) in [
         ("a migrated accumulator too many", "2 items, 1 belong there"),
-        ("a migrated accumulator that is empty", "accumulator 0 is empty"),
+        (
+            "a migrated accumulator that is empty",
+            "`accumulators`: item 0 is empty",
+        ),
         ("a failed migration out of range", "names item 1 of 1"),
     ] {
         let config = format!("{{ lie = \"{lie}\" }}");

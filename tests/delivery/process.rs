@@ -367,7 +367,7 @@ fn events_that_failed_go_back_behind_those_that_did_not() {
                 .filter(|line| line["n"].as_u64().is_some_and(|n| n.is_multiple_of(4)));
             assert!(of_marked.count() > 0, "{order}: {lines:?}");
         } else {
-            let why = "those of a run without `--state` are gone";
+            let why = "keeps state, and that of a run without `--state` is gone";
             assert!(retried.stdout.contains(why), "{}", retried.stdout);
         }
     }

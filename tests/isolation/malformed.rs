@@ -124,7 +124,7 @@ fn choices_that_are_no_choice_are_never_taken() {
 fn windows_that_are_no_windows_are_never_taken() {
     for (told, words) in [
         ("an accumulator too many", "`accumulators`"),
-        ("an empty accumulator", "accumulator 0 is empty"),
+        ("an empty accumulator", "`accumulators`: item 0 is empty"),
         ("a window out of range", "`origins` names item"),
         ("a rejection out of range", "`failures` names item"),
     ] {

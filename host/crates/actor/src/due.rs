@@ -1,8 +1,9 @@
 //! What a watermark has come to: windows in time that it closes, and timers and waiting events of processes.
 //!
-//! They leave the state of their operator in the order of their ends and keys, wherever it is: in the tables of actors or in the store. From
+//! Windows leave the state of their operator in the order of their ends and keys, wherever it is: in the tables of actors or in the store. From
 //! then on they are on their way like those that are closed at the end of the input ([`closing`](super::closing)), and the operator's
-//! closer finishes them. An actor may be in the middle of a turn: no event of that belongs to a window that is closed.
+//! closer finishes them. An actor may be in the middle of a turn: no event of that belongs to a window that is closed. What is due of a process
+//! leaves as steps, which the actors of their keys run.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};

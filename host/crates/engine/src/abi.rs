@@ -218,11 +218,11 @@ impl RawColumn {
         Ok(column)
     }
 
-    /// The accumulators of so many windows with events.
-    pub(crate) fn validate_accumulators(self, items: usize) -> Result<Column, InvalidResult> {
-        let accumulators = self.validate("accumulators", items)?;
+    /// So many accumulators of windows with events, or states of keys, none of which is empty; `what` is the name of their list.
+    pub(crate) fn validate_states(self, what: &'static str, items: usize) -> Result<Column, InvalidResult> {
+        let accumulators = self.validate(what, items)?;
         if let Some(index) = accumulators.iter().position(<[u8]>::is_empty) {
-            return Err(InvalidResult::EmptyAccumulator { index });
+            return Err(InvalidResult::Empty { what, index });
         }
         Ok(accumulators)
     }

@@ -109,7 +109,7 @@ impl Driver {
             },
             Self::Process(process) => match request {
                 Request::Process(request) => process.run(store, request, schema).await.map(Answer::Processed),
-                _ => panic!("a process processes"),
+                _ => panic!("a process is asked to process"),
             },
         }
     }

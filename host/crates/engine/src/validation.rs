@@ -86,7 +86,7 @@ pub(crate) enum InvalidResult {
         /// What is wrong with it.
         problem: String,
     },
-    /// Timers of a key do not rise by time.
+    /// Timers of a key do not rise by time, or a name stands twice among them.
     #[error("`timers` of key {key} do not rise by their times, or have a name twice")]
     Timers {
         /// Which one.
@@ -95,9 +95,11 @@ pub(crate) enum InvalidResult {
     /// A process says of an output that it failed, and not of a step.
     #[error("`outputs` has failures, and those of a process are in `rejected`")]
     FailedOutputs,
-    /// An accumulator of a window with events is empty.
-    #[error("accumulator {index} is empty, but its window has events")]
-    EmptyAccumulator {
+    /// An accumulator of a window with events is empty, or state that was migrated.
+    #[error("`{what}`: item {index} is empty, and stands for something that is known")]
+    Empty {
+        /// Which field.
+        what: &'static str,
         /// Which one.
         index: usize,
     },

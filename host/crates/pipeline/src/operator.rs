@@ -215,7 +215,7 @@ fn check_inputs([first, second]: [&str; 2], raw: &raw::Operator, who: &str, vali
         let place = raw.inputs.given().map_or(raw.place, |at| at.place);
         validation.problems.push(
             Diagnostic::error(format!("{who} has {inputs} `inputs`"))
-                .at(place, "it has two")
+                .at(place, format!("it needs two: {first} and {second}"))
                 .help(format!("write `inputs = [\"{first}\", \"{second}\"]`")),
         );
     }
@@ -226,10 +226,7 @@ fn foreign_key(name: &str, key: &str, place: Span) -> Diagnostic {
         "window" | "partial" | "allowed_lateness" => {
             ("only a reduce has windows", "remove it, or use `builtin:reduce`")
         }
-        "order" => (
-            "only an operator with timers is handed events in an order of its own",
-            "remove it",
-        ),
+        "order" => ("only a `process` operator has an `order`", "remove it"),
         "replicas" => (
             "only an operator without state has replicas",
             "use `shards`: its keys are spread over them",

@@ -96,7 +96,7 @@ pub(super) struct ProgressBoard {
     /// The sinks that keep the order of the source.
     pub(super) ordered: OnceLock<Vec<Arc<EventSink>>>,
     pub(super) emptied: Notify,
-    /// The operators that go by event time. The graph keeps them: they hold this, by their context.
+    /// The operators that go by event time. The graph keeps them, since operators hold this board.
     pub(super) time: OnceLock<Weak<EventTime>>,
     /// Windows in time are closed that are still in the state.
     pub(super) due: Notify,

@@ -462,7 +462,7 @@ fn choose(letter: DeadLetter, prepared: &Prepared, is_private: bool) -> Result<C
     }
     if let Some(keeper) = is_private.then(|| first_keeper(operator, content, prepared)).flatten() {
         return Err(format!(
-            "operator `{keeper}` would add it to windows, and those of a run without `--state` are gone"
+            "operator `{keeper}` keeps state, and that of a run without `--state` is gone"
         ));
     }
     let damaged = |_| "it is damaged".to_owned();

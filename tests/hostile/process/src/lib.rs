@@ -1,6 +1,6 @@
 //! A process that attacks its host, in the way that its configuration names.
 //!
-//! Beside that it keeps a number for each key that depends on every event and timer of the key and on their order, and puts it out at each of
+//! Besides, it keeps a number for each key that depends on every event and timer of the key and on their order, and puts it out at each of
 //! them: so the output shows what came when. It strikes at events whose number is a multiple of `every`, or at timers that such events set.
 
 use dirigo_operator::prelude::*;

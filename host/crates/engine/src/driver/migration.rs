@@ -24,19 +24,22 @@ pub(super) type Args = (u32, Column);
 
 /// What the `migrate` of a kind returned.
 pub(crate) trait RawMigrated: Lift + Staged + Send + Sync + 'static {
+    /// The name of its list of states.
+    const STATES: &'static str;
+
     /// What it made of older state, and what it could not read.
     fn into_parts(self) -> (RawColumn, List<RawFailure>);
 }
 
 /// The migrated ones of so many accumulators, or those among them that the component cannot read.
-fn validate(migrated: impl RawMigrated, items: usize) -> Result<Result<Column, Vec<Rejection>>, InvalidResult> {
+fn validate<R: RawMigrated>(migrated: R, items: usize) -> Result<Result<Column, Vec<Rejection>>, InvalidResult> {
     let (accumulators, failures) = migrated.into_parts();
     let failures = rejections(failures);
     validation::failures(&failures, items)?;
     if !failures.is_empty() {
         return Ok(Err(failures));
     }
-    accumulators.validate_accumulators(items).map(Ok)
+    accumulators.validate_states(R::STATES, items).map(Ok)
 }
 
 /// What it takes to migrate in an instance. The function is looked up when it is first wanted, which for most is never.

@@ -131,6 +131,8 @@ impl Staged for RawMigrated {
 }
 
 impl migration::RawMigrated for RawMigrated {
+    const STATES: &'static str = "states";
+
     fn into_parts(self) -> (RawColumn, List<RawFailure>) {
         (self.states, self.failures)
     }
@@ -243,7 +245,7 @@ fn check_size(request: &request::Process, after: &KeysAfter, bytes_max: u64) -> 
     let Some((key, bytes)) = sizes.find(|(_, bytes)| *bytes as u64 > bytes_max) else {
         return Ok(());
     };
-    // Where several steps made it, nobody knows which of them was too much.
+    // Where several steps made it, it is not known which of them was too much.
     let keys = keys_of_steps(request);
     let mut made_by = (0..).zip(&keys).filter(|(_, of_step)| **of_step as usize == key);
     let event = match (made_by.next(), made_by.next()) {

@@ -51,7 +51,7 @@ impl RawFolded {
             return Ok(Folded::Rejected(rejected));
         }
         Ok(Folded::Done {
-            accumulators: self.accumulators.validate_accumulators(groups - closing)?,
+            accumulators: self.accumulators.validate_states("accumulators", groups - closing)?,
             outputs: self.outputs.validate(closing, schema)?,
         })
     }
@@ -72,6 +72,8 @@ impl Staged for RawMigrated {
 }
 
 impl migration::RawMigrated for RawMigrated {
+    const STATES: &'static str = "accumulators";
+
     fn into_parts(self) -> (RawColumn, List<RawFailure>) {
         (self.accumulators, self.failures)
     }

@@ -224,7 +224,7 @@ facts! {
         => ["`builtin:dedup` has no `window`", "only a reduce"];
     a_reduce_has_no_order: reduce("order = \"time\"") => ["`builtin:reduce` has no `order`", "remove it"];
     a_join_has_two_inputs: builtin("join", "order = \"time\"")
-        => ["operator `o` has 0 `inputs`", "it has two", "write `inputs = [\"LEFT\", \"RIGHT\"]`"];
+        => ["operator `o` has 0 `inputs`", "it needs two: LEFT and RIGHT", "write `inputs = [\"LEFT\", \"RIGHT\"]`"];
     a_map_has_no_shards: builtin("map", "shards = 2") => ["`builtin:map` has no `shards`", "use `replicas`"];
     a_reduce_has_no_replicas: reduce("replicas = 2") => ["`builtin:reduce` has no `replicas`", "use `shards`"];
     a_window_of_nothing_is_refused: builtin("reduce", "window = { count = 0 }") => ["0 is out of range", "at least 1"];

@@ -39,7 +39,7 @@ impl Merging {
             let (left, right) = pairs(&accumulators, &counts);
             let items = left.len();
             let merged = call(store, &merge, (Arc::new(left), Arc::new(right)), items).await?;
-            let merged = merged.validate_accumulators(items)?;
+            let merged = merged.validate_states("accumulators", items)?;
             accumulators = Arc::new(halved(&accumulators, &mut counts, &merged));
         }
         Ok(accumulators)
