@@ -120,6 +120,22 @@ impl PartialEq for Entry {
 
 impl Eq for Entry {}
 
+/// The bytes of the first of some items, which take `total` bytes: `from_front` gives those of the next one if it is one of the first, and
+/// `from_back` those of the one before if it is none. As fast as the smaller part allows.
+pub(super) fn bytes_of_first(
+    total: usize,
+    mut from_front: impl FnMut() -> Option<usize>,
+    mut from_back: impl FnMut() -> Option<usize>,
+) -> usize {
+    let (mut front, mut back) = (0, total);
+    loop {
+        let Some(bytes) = from_front() else { return front };
+        front += bytes;
+        let Some(bytes) = from_back() else { return back };
+        back -= bytes;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Value, json};
 
-use super::entry::Entry;
+use super::entry::{Entry, bytes_of_first};
 use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL};
 
 const HEAD: usize = 4 + 4;
@@ -156,8 +156,18 @@ impl<'a> WaitingEvents<'a> {
     /// The bytes of those that are due by a watermark.
     #[must_use]
     pub fn due_bytes(self, watermark: i64) -> usize {
-        let due = self.take_while(|(time, _)| due_at(*time) <= watermark);
-        due.map(|(_, step)| EVENT_HEAD + step.len() + EVENT_TAIL).sum()
+        let (mut front, mut back) = (self.clone(), self);
+        let is_due = |(time, _): &Item<'_>| due_at(*time) <= watermark;
+        let bytes = |(_, step): Item<'_>| EVENT_HEAD + step.len() + EVENT_TAIL;
+        bytes_of_first(
+            front.0.len(),
+            || front.next().filter(is_due).map(bytes),
+            || {
+                let (last, before) = back.split_last().filter(|(last, _)| !is_due(last))?;
+                back = before;
+                Some(bytes(last))
+            },
+        )
     }
 
     /// The last one, and what is before it.
@@ -510,6 +520,24 @@ mod tests {
         let due = entry.take_due_steps(END, 1_000).expect("it is the end");
         assert_eq!(shown(&due), ["<=29", "30:d", "<=34", "end"]);
         assert_eq!((due.next, entry.count, entry.bytes().len()), (None, 0, 0));
+    }
+
+    #[test]
+    fn the_bytes_of_events_that_are_due_are_counted_from_either_end() {
+        let mut entry = Entry::default();
+        let mut bytes = vec![0];
+        for place in 0..6_u8 {
+            let before = Keyed::of(&entry).events().0.len();
+            entry.put_event(place.into(), event(0, &vec![b'x'; usize::from(place)]), 1);
+            bytes.push(bytes[usize::from(place)] + Keyed::of(&entry).events().0.len() - before);
+        }
+        for (watermark, expected) in (0..).zip(bytes) {
+            assert_eq!(
+                Keyed::of(&entry).events().due_bytes(watermark),
+                expected,
+                "by {watermark}"
+            );
+        }
     }
 
     #[test]

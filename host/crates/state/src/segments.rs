@@ -17,7 +17,7 @@ use std::ops::Range;
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
-use super::entry::Entry;
+use super::entry::{Entry, bytes_of_first};
 use dirigo_ground::windowing::Span;
 
 /// What stands in front of an accumulator.
@@ -108,6 +108,25 @@ impl<'a> Segments<'a> {
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
         let from = rest.len().checked_sub(length)?.checked_sub(HEAD)?;
         Self(&self.0[from..]).next()
+    }
+
+    /// The bytes of those for which `is_due` holds, which are the first ones.
+    pub(super) fn due_bytes(&self, is_due: impl Fn(Span) -> bool) -> usize {
+        let (mut front, mut back) = (self.clone(), self.clone());
+        bytes_of_first(
+            self.0.len(),
+            || {
+                front
+                    .next()
+                    .filter(|first| is_due(first.span))
+                    .map(Segment::encoded_bytes)
+            },
+            || {
+                let bytes = back.newest().filter(|last| !is_due(last.span))?.encoded_bytes();
+                back.0 = &back.0[..back.0.len() - bytes];
+                Some(bytes)
+            },
+        )
     }
 
     /// Whether they are segments from end to end, as much as one can tell.
@@ -257,6 +276,24 @@ mod tests {
         );
         assert_eq!(Segments(&[]).place_of(at(7)), Err(0));
         assert!(segments.are_sound());
+    }
+
+    #[test]
+    fn those_that_are_due_are_counted_from_either_end() {
+        let all: Vec<_> = (0..7)
+            .map(|place| segment(place * 10, &b"longer"[..1 + place as usize % 5]))
+            .collect();
+        let bytes = encode(all.iter().copied());
+        for due in 0..=all.len() {
+            let expected = encode(all[..due].iter().copied()).len();
+            let bound = due as i64 * 10;
+            assert_eq!(
+                Segments(&bytes).due_bytes(|span| span.start < bound),
+                expected,
+                "{due} are due"
+            );
+        }
+        assert_eq!(Segments(&[]).due_bytes(|_| true), 0);
     }
 
     #[test]

@@ -368,8 +368,7 @@ impl Plan {
             let slot = group.slot;
             group.key_bytes = *open.entry(slot).or_insert_with(|| {
                 let entry = &table.slot(slot).entry;
-                let due = Segments::of(entry).take_while(|segment| is_due(segment.span));
-                entry.bytes().len() - due.map(Segment::encoded_bytes).sum::<usize>()
+                entry.bytes().len() - Segments::of(entry).due_bytes(&is_due)
             });
         }
     }
