@@ -36,9 +36,14 @@ struct Lines {
     own: SourceIndex,
 }
 
-/// The bytes that are kept of some keys, without events that are due.
+/// The bytes that are kept of some keys.
 #[derive(Debug, Default)]
-pub(crate) struct CountedKeys(HashMap<Box<[u8]>, u64>);
+pub(crate) struct CountedKeys {
+    /// Without events that are due, where that had to be counted.
+    undue: HashMap<Box<[u8]>, u64>,
+    /// The most that one of them has, with all.
+    pub(crate) most: u64,
+}
 
 /// A call under way.
 struct Processing {
@@ -129,9 +134,10 @@ impl Process {
             value: &value,
         };
         let known = table.get(key).map_or(0, |entry| entry.bytes().len() as u64);
+        counted.most = counted.most.max(known);
         if known + value.len() as u64 > self.state_bytes_max {
             let count = || self.undue_bytes(table, key, batch);
-            let kept = counted.0.entry(key.into()).or_insert_with(count);
+            let kept = counted.undue.entry(key.into()).or_insert_with(count);
             let bytes = *kept + value.len() as u64;
             if bytes <= self.state_bytes_max {
                 *kept = bytes;

@@ -6,8 +6,11 @@ use crate::driver::CountedKeys;
 use crate::operator::EventFailure;
 use crate::{Actor, counters};
 
-/// Events between two looks at the clock: each may have to find its place among many that wait.
-const PIECE: usize = 8;
+/// Events between two looks at the clock, as long as none of them has to find its place among many.
+const PIECE: usize = 16;
+
+/// Bytes of a key's waiting events that are many.
+const MANY_BYTES: u64 = 1 << 15;
 
 impl Replica {
     /// Has events from the start of what is left of the chunk wait, where the operator is handed them in the order of their times, as long as the
@@ -17,6 +20,7 @@ impl Replica {
         let Some(process) = operator.driver.process().filter(|process| process.has_events_wait()) else {
             return true;
         };
+        let mut piece = 1;
         while let Some(chunk) = &mut self.chunk {
             let Some(next) = chunk.next().filter(|part| !process.are_due(&part.batch)) else {
                 return true;
@@ -24,8 +28,8 @@ impl Replica {
             if !clock.is_left() {
                 return false;
             }
-            if next.batch.len() > PIECE {
-                chunk.cut_next(PIECE);
+            if next.batch.len() > piece {
+                chunk.cut_next(piece);
             }
             let twins = chunk.twins().map(<[u32]>::to_vec);
             let Some(part) = chunk.take_next() else { return true };
@@ -44,6 +48,7 @@ impl Replica {
                     }
                 }
             }
+            piece = if counted.most > MANY_BYTES { 1 } else { PIECE };
             counters::add(&operator.counters.absorbed, waiting);
             operator.next_due.note(self.table.next_due());
             Self::done(operator, &part.batch);
