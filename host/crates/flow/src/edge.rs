@@ -82,7 +82,7 @@ impl Edge {
 
     fn send(&self, mut batch: Batch) {
         let (input, inputs) = self.input;
-        batch.origin.path = batch.origin.path.wrapping_mul(inputs).wrapping_add(input);
+        batch.origin.path = path_through(batch.origin.path, input, inputs);
         let events = batch.len() as u64;
         self.sent.fetch_add(events, Ordering::Relaxed);
         self.receiver.receive(Message::Batch(batch));
@@ -95,5 +95,32 @@ impl Edge {
             let gate = edge.receiver.gate();
             gate.is_full() && gate.wait(waker())
         })
+    }
+}
+
+/// The path of events that took `path` and enter by one of some inputs: by its remainder one tells by which. Behind more ways than numbers can
+/// tell apart, some have the same.
+fn path_through(path: u32, input: u32, inputs: u32) -> u32 {
+    (path % (u32::MAX / inputs)) * inputs + input
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_input_is_told_however_long_the_path_is() {
+        for inputs in 1..10 {
+            let mut path = 0;
+            for step in 0..200 {
+                let input = step % inputs;
+                path = path_through(path, input, inputs);
+                assert_eq!(path % inputs, input, "step {step} of {inputs} inputs");
+            }
+        }
+        let ways: std::collections::BTreeSet<_> = (0..1 << 10)
+            .map(|way| (0..10).fold(0, |path, layer| path_through(path, way >> layer & 1, 2)))
+            .collect();
+        assert_eq!(ways.len(), 1 << 10);
     }
 }
