@@ -130,7 +130,13 @@ fn count_windows_do_not_become_windows_in_time() {
     let migrated = Dirigo::command(&folder, "state")
         .args(["migrate", "pipeline.toml", "--state", "state", "--accept", "list"])
         .finish();
-    migrated.ends_with(1, &["open windows in time cannot become others", "`--drop list`"]);
+    migrated.ends_with(
+        1,
+        &[
+            "what is kept of a process, or of windows in time, cannot become",
+            "`--drop list`",
+        ],
+    );
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Operator {
         self.driver.set_lines(inputs, own);
     }
 
-    /// When the next of its windows in time closes, or sooner.
+    /// When the next of what it keeps is due, or sooner.
     #[must_use]
     pub fn next_due(&self) -> i64 {
         self.next_due.get()

@@ -149,7 +149,7 @@ impl Operator {
         &self.edges
     }
 
-    /// Where events go that come too late for its windows in time.
+    /// Where events go that come too late for it.
     #[must_use]
     pub fn late_edges(&self) -> &[Edge] {
         &self.late_edges

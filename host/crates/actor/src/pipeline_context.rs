@@ -18,7 +18,7 @@ pub struct PipelineContext {
     pub instances: Arc<InstanceQuota>,
     /// Its latency target.
     pub slo_ns: Option<u64>,
-    /// The names of its lines: of its sources, then of its operators with windows in time.
+    /// The names of its lines: of its sources, then of its timed operators.
     pub sources: Vec<Arc<str>>,
     /// Where ready cells go.
     pub scheduler: Arc<Scheduler<Runnable>>,

@@ -1,7 +1,7 @@
 //! Restores the order of the source at a sink.
 //!
 //! Holds events until everything in front of them is finished. The order is that of positions, then of sources, then of
-//! the paths that lead here; where one event became several under different keys, that of the keys. What windows in time put out has
+//! the paths that lead here; where one event became several under different keys, that of the keys. What timed operators put out when event time comes to them has
 //! positions of its own, and waits for what the windows of its operator put out before it alone.
 
 use std::sync::Arc;

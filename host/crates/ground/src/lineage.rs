@@ -21,8 +21,8 @@ pub use watermarks::{AFTER_ALL, BEFORE_ALL, Watermark};
 /// What lies between two cuts of a pipeline, counted from 1 in each run.
 pub type Epoch = u32;
 
-/// A line: the source of a pipeline that an event entered by, by its place in the pipeline file; or behind the sources an operator with
-/// windows in time that put it out.
+/// A line: the source of a pipeline that an event entered by, by its place in the pipeline file; or behind the sources a timed
+/// operator, which put it out when event time came to it.
 pub type SourceIndex = u16;
 
 /// Where the events of a batch come from.
@@ -70,15 +70,15 @@ const BYTES_MAX: u64 = 128 << 20;
 /// What is in flight in one pipeline.
 #[derive(Debug)]
 pub struct Progress {
-    /// Of each line: first the sources, then operators with windows in time.
+    /// Of each line: first the sources, then timed operators.
     sources: Vec<SourceProgress>,
     /// How many of them are sources.
     read: usize,
     /// Held by who looks which sources are idle, until what follows from that is done, and by a source that wakes up.
     wakes: Mutex<()>,
-    /// For each operator with windows in time, the lines that come to it.
+    /// For each timed operator, the lines that come to it.
     inputs: OnceLock<Vec<Vec<SourceIndex>>>,
-    /// Whether sources wait because closing lags: more windows in time are due than are put on their way in one go.
+    /// Whether sources wait because closing lags: more is due than is put on its way in one go.
     is_closing_behind: AtomicBool,
     /// Tickets of windows that are not done with.
     windows: AtomicUsize,
@@ -191,7 +191,7 @@ impl Progress {
         Self::with_windows(rooms, 0, listener, keeps_order)
     }
 
-    /// The same, with a line for each of `operators` that have windows in time: these lines come behind the sources.
+    /// The same, with a line for each of the timed `operators`: these lines come behind the sources.
     #[must_use]
     pub fn with_windows(
         rooms: Vec<Arc<Signal>>,

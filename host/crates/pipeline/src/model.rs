@@ -100,7 +100,7 @@ pub enum Input {
     Source(usize),
     /// `operators[i]`.
     Operator(usize),
-    /// The events that come too late for the windows in time of `operators[i]`.
+    /// The events that come too late for `operators[i]`.
     Late(usize),
 }
 
@@ -289,7 +289,7 @@ pub struct Test {
     pub order: OutputOrder,
     /// The dead letters that come; `None` where any may.
     pub dead_letters: Option<Vec<ExpectedDeadLetter>>,
-    /// How many events come too late for their windows in time; `None` where any number may.
+    /// How many events come too late; `None` where any number may.
     pub late: Option<u64>,
     /// Fuel that an operator may burn per event on average; `None` where it may burn any amount.
     pub fuel_per_event_max: Option<u64>,

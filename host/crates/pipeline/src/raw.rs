@@ -181,7 +181,7 @@ section! {
         /// Where the event time is: a JSON pointer such as "/ts", or a column name, to ms since the epoch or an RFC
         /// 3339 time; or a table that says more of it. Without it an event's time is its arrival.
         time: Time,
-        /// How far behind the newest event time the watermark runs: how late events may come, and still be in their windows in time.
+        /// How far behind the newest event time the watermark runs: how late events may come, and still be in their windows in time or be processed in order.
         #[schemars(extend("default" = "0s"))]
         lateness: Lapse,
         /// How far an event's time may be ahead of the host's clock: later events are dead letters, and move no watermark. Default: any time is
@@ -190,7 +190,7 @@ section! {
         /// How far the source may read ahead of the slowest other source, in event time: it waits there, so that windows of operators
         /// behind both do not fill memory. Default: it reads on.
         max_drift: Lapse,
-        /// A source that is silent for so long no longer holds windows in time back, where they have events of other sources, too. Default:
+        /// A source that is silent for so long no longer holds windows in time and timers back, where they have events of other sources, too. Default:
         /// it holds them back until it ends.
         idle: Lapse,
     }
@@ -353,7 +353,7 @@ section! {
         order: Word<OutputOrder>,
         /// The dead letters that must come, in any order: all of them and no others. Default: any may come.
         dead_letters: Vec<At<ExpectedDeadLetter>>,
-        /// How many events must come too late for their windows in time, over all operators. Default: any number may.
+        /// How many events must come too late, for their windows in time or for a process with `order = "time"`, over all operators. Default: any number may.
         late: Whole<0, { i64::MAX }>,
         /// Fuel that each operator may burn per event, on the average of all its events. Default: any amount.
         max_fuel_per_event: Whole<1, { i64::MAX }>,

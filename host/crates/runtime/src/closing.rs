@@ -61,7 +61,7 @@ pub(super) struct Closing {
     operators: VecDeque<(Arc<Operator>, SourceIndex)>,
     /// Of the first of them.
     open: OpenKeys,
-    /// By operator with windows in time: what is found of the keys whose windows are closed.
+    /// By timed operator: what is found of the keys that event time has come to.
     due: Vec<DueKeys>,
 }
 

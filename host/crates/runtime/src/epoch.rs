@@ -52,7 +52,7 @@ pub(super) enum Prepared {
         id: String,
         /// How many windows it has open, and how many events are in them.
         open_windows: (u64, u64),
-        /// The position of the next window that closes, where they are windows in time.
+        /// The position of the next of what event time has the operator do, where it is timed.
         next_position: Option<u64>,
         /// The entries that changed since the epoch before.
         records: Vec<Record>,

@@ -1,6 +1,6 @@
-//! Which windows in time are closed, and when (docs/design/008-event-time.md).
+//! Which windows in time are closed, which timers fire and which events that wait are processed, and when (docs/design/008-event-time.md).
 //!
-//! Operators with windows in time stand in topological order. Each waits for the lines that come to it: sources, and operators of the same
+//! Timed operators, which are those with windows in time and processes, stand in topological order. Each waits for the lines that come to it: sources, and operators of the same
 //! kind in front of it. When the watermark of those has passed the end of a window, the window leaves the operator's state and is put on its
 //! way to be finished; when all of them have, and are done with, the operator's own line has come to that watermark.
 
@@ -24,7 +24,7 @@ const IDLE_INTERVAL_MIN: Duration = Duration::from_millis(5);
 /// The longest.
 const IDLE_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
-/// The operators of a pipeline that have windows in time.
+/// The timed operators of a pipeline.
 pub(super) struct EventTime {
     operators: Vec<TimedOperator>,
     progress: Arc<Progress>,
@@ -84,7 +84,7 @@ impl EventTime {
         peers
     }
 
-    /// Whether no operator has windows in time.
+    /// Whether no operator is timed.
     pub(super) fn is_empty(&self) -> bool {
         self.operators.is_empty()
     }
@@ -172,7 +172,7 @@ impl EventTime {
         Ok((false, true))
     }
 
-    /// How far event time has come for an operator, if it has windows in time and is not at the end of its input.
+    /// How far event time has come for an operator, if it is timed and not at the end of its input.
     pub(super) fn summary(&self, graph: &Graph, operator: &str) -> Option<EventTimeSummary> {
         let timed = self.operators.iter().find(|timed| timed.operator.id() == operator)?;
         let lines = timed

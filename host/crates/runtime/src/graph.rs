@@ -157,7 +157,7 @@ impl Graph {
         all_read && !self.context.failure_latch.has_failed()
     }
 
-    /// Whether all that came of what its sources sent on is finished, windows in time that are closed included. Where it may not be, those
+    /// Whether all that came of what its sources sent on is finished, what event time has operators do included. Where it may not be, those
     /// are looked for once more. Nobody sends anything on meanwhile.
     pub(super) fn has_settled(&self) -> bool {
         if self.source_handles.iter().any(|source| source.in_flight() > 0) {

@@ -26,7 +26,7 @@ pub(super) struct LocalParts {
     pub(super) source_handles: Vec<Arc<SourceHandle>>,
     pub(super) event_sinks: Vec<Arc<EventSink>>,
     pub(super) progress: Arc<Progress>,
-    /// By operator, its own line, if it has windows in time.
+    /// By operator, its own line, if it is timed.
     pub(super) own_lines: Vec<Option<SourceIndex>>,
     pub(super) closed_windows: Arc<ClosedWindows>,
     /// By source: where it reads on after the last cut, for when that is durable.
@@ -187,7 +187,7 @@ impl LocalParts {
         }
     }
 
-    /// By operator with windows in time, the position of the next that closes.
+    /// By timed operator, the position of the next of what event time has it do.
     fn next_positions(&self) -> BTreeMap<String, u64> {
         let lines = self.operators.iter().zip(&self.own_lines);
         lines

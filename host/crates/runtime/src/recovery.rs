@@ -88,7 +88,7 @@ pub(super) struct Recovery<'a> {
     pub(super) progress: &'a Arc<Progress>,
     pub(super) operators: &'a [Arc<Operator>],
     pub(super) event_sinks: &'a [Arc<EventSink>],
-    /// The names of the sources, and of the operators with windows in time.
+    /// The names of the sources, and of the timed operators.
     pub(super) sources: &'a [Arc<str>],
     pub(super) now_ns: u64,
 }

@@ -119,7 +119,7 @@ pub async fn migrate_state(
         .clone()
         .with_options(options, new, &waiting)
         .map_err(Error::Invalid)?;
-    keep_windows_in_time(&old, new, options)?;
+    keep_what_is_in_time(&old, new, options)?;
     let gone = options.dropped.iter().filter(|id| !new.has(id)).cloned().collect();
     let (in_flight, dropped_in_flight) = in_flight::changed(stopped.in_flight(), &gone, &options.renamed)?;
     let differences = expected.differences(new, &InFlightCounts::count(&in_flight)?);
@@ -176,8 +176,8 @@ pub async fn migrate_state(
     Ok(report)
 }
 
-/// Refuses that windows in time become others, or others windows in time: what is kept of one fits no other.
-fn keep_windows_in_time(old: &Description, new: &Description, options: &MigrationOptions) -> Result<(), Error> {
+/// Refuses that what an operator keeps in time becomes something else, or that something else becomes that: what is kept of one fits no other.
+fn keep_what_is_in_time(old: &Description, new: &Description, options: &MigrationOptions) -> Result<(), Error> {
     for id in &options.accepted {
         let before = options
             .renamed
@@ -187,7 +187,8 @@ fn keep_windows_in_time(old: &Description, new: &Description, options: &Migratio
         let is_in_time = [old.entry_form(before), new.entry_form(id)] != [EntryForm::Window; 2];
         if old.has_operator(before) && new.has_operator(id) && is_in_time && !old.has_same_windows(before, new, id) {
             return Err(Error::Invalid(format!(
-                "`--accept {id}`: open windows in time cannot become others, nor count windows these; `--drop {id}` begins with none"
+                "`--accept {id}`: what is kept of a process, or of windows in time, cannot become that of another kind of operator or of other \
+                 windows; `--drop {id}` begins with none"
             )));
         }
     }

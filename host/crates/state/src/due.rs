@@ -1,6 +1,6 @@
 //! When something of a table's keys is due: a window in time that closes, or a timer or an event of a process.
 //!
-//! A heap has an entry for each key with open windows in time, at or before the time when the next of them closes. What has moved on since,
+//! A heap has an entry for each key of which something is to be due, at or before the time when the next is. What has moved on since,
 //! as a session does with each event, is found out when its time has come: so an event that moves an end costs nothing here.
 
 use std::cmp::Reverse;
@@ -67,7 +67,7 @@ pub fn split_due_key(bytes: &[u8]) -> (i64, &[u8]) {
 }
 
 impl Table {
-    /// An empty one of an operator with windows in time, whose changes belong to `epoch` until the next cut.
+    /// An empty one of a timed operator, whose changes belong to `epoch` until the next cut.
     #[must_use]
     pub fn timed_in_epoch(epoch: Epoch) -> Self {
         Self {

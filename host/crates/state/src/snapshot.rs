@@ -31,7 +31,7 @@ pub struct InFlight {
 pub struct Offsets {
     /// By source: where to read on.
     pub sources: BTreeMap<String, serde_json::Value>,
-    /// By source: the lowest position that may come next. By operator with windows in time: that of the next which closes.
+    /// By source: the lowest position that may come next. By timed operator: that of the next of what event time has it do.
     #[serde(default)]
     pub next_positions: BTreeMap<String, u64>,
     /// By source: how far event time has come in what was read, ms since the epoch.

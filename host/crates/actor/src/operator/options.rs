@@ -29,7 +29,7 @@ pub struct OperatorOptions {
     pub setup: Setup,
     /// How many workers the host has.
     pub workers: u32,
-    /// Where events go that come too late for its windows in time.
+    /// Where events go that come too late for it.
     pub late_edges: Vec<Edge>,
 }
 

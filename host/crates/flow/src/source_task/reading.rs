@@ -58,7 +58,7 @@ pub struct SourceTaskParts {
     pub pipeline: String,
     /// Events that one batch takes.
     pub batch_events: usize,
-    /// What is asked of its event time, where an operator behind it has windows in time.
+    /// What is asked of its event time, where an operator behind it is timed.
     pub event_time: Option<EventTimeOptions>,
     /// How far the time of an event may be ahead of the clock.
     pub max_ahead: Option<Duration>,

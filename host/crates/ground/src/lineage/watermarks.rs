@@ -1,4 +1,4 @@
-//! How far event time has come, per source and per operator that has windows in time.
+//! How far event time has come, per source and per timed operator.
 //!
 //! A watermark says that no event before it is to come but those that are late. A source has one of all that it has read; what counts
 //! for operators is the one of all that is *done with*: each ticket bears the watermark behind its batch, and as tickets are done with in
@@ -205,7 +205,7 @@ impl Progress {
         holds
     }
 
-    /// Says which lines come to the operators with windows in time, in their order.
+    /// Says which lines come to the timed operators, in their order.
     pub fn set_inputs(&self, inputs: Vec<Vec<SourceIndex>>) {
         self.inputs.get_or_init(|| inputs);
     }
@@ -283,13 +283,13 @@ impl Progress {
         self.sources[usize::from(line)].state.lock().live.bytes
     }
 
-    /// Whether a line is what windows in time put out.
+    /// Whether a line is what a timed operator put out when event time came to it.
     #[must_use]
     pub fn is_of_windows(&self, line: SourceIndex) -> bool {
         usize::from(line) >= self.read
     }
 
-    /// The lines: sources first, then operators with windows in time.
+    /// The lines: sources first, then timed operators.
     pub fn lines(&self) -> impl Iterator<Item = SourceIndex> + use<> {
         let lines = SourceIndex::try_from(self.sources.len()).expect("a pipeline file bounds the number of sources");
         0..lines
