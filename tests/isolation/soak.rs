@@ -24,7 +24,9 @@ fn beside_all_kinds_at_once_nothing_is_lost_and_nothing_grows_without_bound() {
     }
     for neighbour in neighbours {
         assert_eq!(neighbour["failure"], Value::Null, "{neighbour}");
-        assert!(neighbour["slices"].as_u64().unwrap() > 0, "{neighbour}");
+        // One that never returns takes no event in, and events that wait take no slice of a guest.
+        let did = |what: &str| neighbour[what].as_u64().unwrap();
+        assert!(did("slices") + did("events") > 0, "{neighbour}");
     }
     assert_memory_is_bounded(&measured["resident_bytes"]);
 }

@@ -356,7 +356,7 @@ pub(super) const ALL: &[Kind] = &[
         rest: "order = \"time\"",
         ..kind(
             "events-that-wait",
-            "events wait for times within a century, or come too late for them",
+            "each event waits for a time that event time never comes to",
             Hostile("process"),
             r#"{ mode = "pass", every = 1 }"#,
         )
