@@ -20,7 +20,7 @@ pub use format::Format;
 pub use pointer::Pointer;
 pub use sink::{Sink, SinkSpec};
 pub use source::{Opening, Source, SourceSpec};
-pub use time::{TimeField, TimeUnit, Zone};
+pub use time::{TimeField, TimeUnit};
 
 /// Where to go on after a restart; opaque to all but the source or sink that gave it.
 pub type Offset = serde_json::Value;

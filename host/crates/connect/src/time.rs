@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::Pointer;
-use jiff::tz::TimeZone;
+use dirigo_ground::zone::Zone;
 
 /// Where the time of an event is, and how it is written there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,13 +49,4 @@ impl fmt::Display for TimeUnit {
             Self::Nanoseconds => "ns",
         })
     }
-}
-
-/// A time zone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Zone {
-    /// As the pipeline file writes it.
-    pub name: String,
-    /// Its offsets.
-    pub rules: TimeZone,
 }

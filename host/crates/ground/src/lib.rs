@@ -1,7 +1,7 @@
 //! What the rest of the host stands on.
 //!
 //! Events in [`batch`]es, their [`fields`] as typed columns, where they come from ([`lineage`]), what is asked of guests and what they answer ([`call`]), what
-//! tenants and operators may use ([`limits`]) and do ([`quota`]), the [`clock`], locks and threads, and text
+//! tenants and operators may use ([`limits`]) and do ([`quota`]), the [`clock`], time [`zone`]s, locks and threads, and text
 //! of others as it is [`printable`]. Knows nothing of
 //! WebAssembly, files, scheduling or pipelines.
 
@@ -22,3 +22,4 @@ pub mod sync;
 pub mod thread;
 pub mod values;
 pub mod windowing;
+pub mod zone;

@@ -4,16 +4,15 @@
 //! time that lies in the same windows from its start to its end, so that an event is folded once however many windows it is in (Li et al.,
 //! No Pane, No Gain, SIGMOD Record 34(1), 2005). Windows that lie end to end have one segment each.
 
+mod calendar;
+
 use serde::{Deserialize, Serialize};
+
+use super::zone::Zone;
+use calendar::Calendar;
 
 /// Times further from the epoch than this are taken for this far: 36 million years, where no sum of two overflows.
 const TIME_MAX: i64 = 1 << 60;
-
-const DAY_MS: i64 = 86_400_000;
-/// From the first of March of the year 0 to 1970-01-01.
-const DAYS_TO_1970: i64 = 719_468;
-/// Of 400 years.
-const DAYS_OF_ERA: i64 = 146_097;
 
 /// How events are cut into windows by their times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,18 +28,27 @@ pub enum TimeWindows {
 }
 
 /// Windows of one length that begin at regular intervals. Those that begin as often as they are long lie end to end: they are called
-/// tumbling, others sliding. Months lie end to end, and are as long as the calendar has them.
+/// tumbling, others sliding. Those of a calendar are as long as the calendar has its days and months.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sliding {
-    /// How long each is, in ms; at least 1.
+    /// How long each is, in ms; 0 where a calendar says.
     pub length_ms: i64,
-    /// How often one begins, in ms; at least 1, and at most as long as one is.
+    /// How often one begins, in ms; at most as long as one is, and 0 where a calendar says.
     pub every_ms: i64,
-    /// When one begins; from 0 on, and before `every_ms`.
+    /// When one begins: from 0 on, and before `every_ms`. Where a calendar says how often, how much later than its midnight.
     pub offset_ms: i64,
-    /// How many months one has, in UTC and counted from the year 0; 0 where the length is in ms.
+    /// How often one begins, in months of the calendar, counted from the year 0; 0 where the calendar has no part in it, or days have.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub months: i64,
+    /// How often one begins, in days of the calendar, counted from 1970-01-01; 0 where the calendar has no part in it, or months have.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub days: i64,
+    /// How many of those days or months one window holds, as a multiple of how often one begins.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub periods: i64,
+    /// Where the calendar is.
+    #[serde(default, skip_serializing_if = "is_utc")]
+    pub zone: Zone,
     /// How long after its end one still takes late events in, in ms.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub allowed_ms: i64,
@@ -79,19 +87,49 @@ impl Span {
 }
 
 impl Sliding {
-    /// Windows of `months` calendar months each, in UTC.
+    /// Windows of `length_ms`, one of which begins every `every_ms`.
     #[must_use]
-    pub fn of_months(months: i64) -> Self {
+    pub fn of_ms(length_ms: i64, every_ms: i64) -> Self {
         Self {
-            length_ms: 0,
-            every_ms: 0,
+            length_ms,
+            every_ms,
             offset_ms: 0,
-            months,
+            months: 0,
+            days: 0,
+            periods: 1,
+            zone: Zone::utc(),
             allowed_ms: 0,
         }
     }
 
-    /// How long a segment is, in ms; 0 where windows are of months.
+    /// Windows that begin every `months` calendar months, and are `periods` times as long.
+    #[must_use]
+    pub fn of_months(months: i64, periods: i64, zone: Zone) -> Self {
+        Self {
+            months,
+            periods,
+            zone,
+            ..Self::of_ms(0, 0)
+        }
+    }
+
+    /// Windows that begin every `days` calendar days, and are `periods` times as long.
+    #[must_use]
+    pub fn of_days(days: i64, periods: i64, zone: Zone) -> Self {
+        Self {
+            days,
+            periods,
+            zone,
+            ..Self::of_ms(0, 0)
+        }
+    }
+
+    /// What says how long they are, if that is not the same for all.
+    fn calendar(self) -> Option<Calendar> {
+        Calendar::of(self.months, self.days, self.offset_ms, self.zone)
+    }
+
+    /// How long a segment is, in ms; 0 where a calendar says.
     #[must_use]
     pub fn segment_ms(self) -> i64 {
         let (mut one, mut other) = (self.length_ms, self.every_ms);
@@ -104,8 +142,8 @@ impl Sliding {
     /// How many windows an event is in, at most.
     #[must_use]
     pub fn overlaps(self) -> i64 {
-        if self.months > 0 {
-            return 1;
+        if self.calendar().is_some() {
+            return self.periods;
         }
         self.length_ms / self.every_ms + i64::from(self.length_ms % self.every_ms > 0)
     }
@@ -113,8 +151,12 @@ impl Sliding {
     /// The segment of a time, where segments are `segment_ms` long.
     #[must_use]
     pub fn segment(self, time: i64, segment_ms: i64) -> Span {
-        if self.months > 0 {
-            return months_around(bounded(time), self.months);
+        if let Some(calendar) = self.calendar() {
+            let number = calendar.number_at(bounded(time));
+            return Span {
+                start: calendar.start(number),
+                end: calendar.start(number + 1),
+            };
         }
         let start = floor(bounded(time), segment_ms, self.offset_ms);
         Span {
@@ -126,8 +168,8 @@ impl Sliding {
     /// The end of the first window that a segment is in.
     #[must_use]
     pub fn first_end(self, segment: Span) -> i64 {
-        if self.months > 0 {
-            return self.last_end(segment);
+        if let Some(calendar) = self.calendar() {
+            return calendar.start(calendar.number_at(segment.start) + 1);
         }
         // It begins at the first possible start from here on.
         floor(
@@ -140,8 +182,8 @@ impl Sliding {
     /// The end of the last window that a segment is in.
     #[must_use]
     pub fn last_end(self, segment: Span) -> i64 {
-        if self.months > 0 {
-            return months_around(segment.start, self.months).end;
+        if let Some(calendar) = self.calendar() {
+            return calendar.start(calendar.number_at(segment.start) + self.periods);
         }
         floor(segment.start, self.every_ms, self.offset_ms) + self.length_ms
     }
@@ -149,8 +191,8 @@ impl Sliding {
     /// Where the window with this end begins.
     #[must_use]
     pub fn start_of(self, end: i64) -> i64 {
-        if self.months > 0 {
-            return months_around(end - 1, self.months).start;
+        if let Some(calendar) = self.calendar() {
+            return calendar.start(calendar.number_at(end - 1) + 1 - self.periods);
         }
         end - self.length_ms
     }
@@ -158,47 +200,30 @@ impl Sliding {
     /// The first end of a window behind `time`.
     #[must_use]
     pub fn next_end(self, time: i64) -> i64 {
-        if self.months > 0 {
-            return months_around(bounded(time), self.months).end;
+        if let Some(calendar) = self.calendar() {
+            return calendar.start(calendar.number_at(bounded(time)) + 1);
         }
         floor(bounded(time) - self.length_ms, self.every_ms, self.offset_ms) + self.every_ms + self.length_ms
     }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-fn is_zero(ms: &i64) -> bool {
-    *ms == 0
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
-/// The window of `months` calendar months, counted from the year 0, that a time lies in.
-fn months_around(time: i64, months: i64) -> Span {
-    let month = month_of(time.div_euclid(DAY_MS));
-    let first = month - month.rem_euclid(months);
-    Span {
-        start: first_day_of(first) * DAY_MS,
-        end: first_day_of(first + months) * DAY_MS,
-    }
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_one(number: &i64) -> bool {
+    *number == 1
 }
 
-/// The month, counted from the year 0, of a day, counted from 1970-01-01. From Hinnant, "chrono-Compatible Low-Level Date Algorithms"
-/// (2013), `civil_from_days`: years begin in March, so that the leap day is their last.
-fn month_of(day: i64) -> i64 {
-    let day = day + DAYS_TO_1970;
-    let era = day.div_euclid(DAYS_OF_ERA);
-    let day_of_era = day.rem_euclid(DAYS_OF_ERA);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    (era * 400 + year_of_era) * 12 + month_from_march + 2
+fn one() -> i64 {
+    1
 }
 
-/// The first day, counted from 1970-01-01, of a month, counted from the year 0 (`days_from_civil` of the same source).
-fn first_day_of(month: i64) -> i64 {
-    let from_march = month - 2;
-    let (year, month_from_march) = (from_march.div_euclid(12), from_march.rem_euclid(12));
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let day_of_year = (153 * month_from_march + 2) / 5;
-    era * DAYS_OF_ERA + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - DAYS_TO_1970
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_utc(zone: &Zone) -> bool {
+    zone.is_utc()
 }
 
 /// The greatest `offset + n * step` that is not above `time`.
@@ -212,74 +237,9 @@ mod tests {
 
     fn sliding(length_ms: i64, every_ms: i64, offset_ms: i64) -> Sliding {
         Sliding {
-            length_ms,
-            every_ms,
             offset_ms,
-            months: 0,
-            allowed_ms: 0,
+            ..Sliding::of_ms(length_ms, every_ms)
         }
-    }
-
-    #[test]
-    fn months_are_as_long_as_the_calendar_has_them() {
-        let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-        let days_of = |year: i64, month: usize| {
-            let days = [
-                31,
-                if is_leap(year) { 29 } else { 28 },
-                31,
-                30,
-                31,
-                30,
-                31,
-                31,
-                30,
-                31,
-                30,
-                31,
-            ];
-            days[month]
-        };
-        let (mut day, months) = (0, Sliding::of_months(1));
-        for year in 1970..2405 {
-            for month in 0..12 {
-                let end = day + days_of(year, month);
-                let expected = Span {
-                    start: day * DAY_MS,
-                    end: end * DAY_MS,
-                };
-                for time in [expected.start, expected.start + 12_345, expected.end - 1] {
-                    assert_eq!(months.segment(time, 0), expected, "{year}, month {month}");
-                    assert_eq!(months.next_end(time), expected.end);
-                }
-                assert_eq!(months.start_of(expected.end), expected.start);
-                day = end;
-            }
-        }
-        // 1969, and the quarter around its end.
-        assert_eq!(
-            months.segment(-1, 0),
-            Span {
-                start: -31 * DAY_MS,
-                end: 0
-            }
-        );
-        let quarter = Sliding::of_months(3).segment(-1, 0);
-        assert_eq!(
-            quarter,
-            Span {
-                start: -92 * DAY_MS,
-                end: 0
-            }
-        );
-        let year = Sliding::of_months(12).segment(0, 0);
-        assert_eq!(
-            year,
-            Span {
-                start: 0,
-                end: 365 * DAY_MS
-            }
-        );
     }
 
     #[test]
@@ -324,7 +284,7 @@ mod tests {
     #[test]
     fn no_time_is_too_far_away() {
         let longest = sliding(i64::MAX >> 8, 1, 0);
-        let months = Sliding::of_months(1);
+        let months = Sliding::of_months(1, 1, Zone::utc());
         for time in [i64::MIN, i64::MAX] {
             let segment = months.segment(time, 0);
             assert!(segment.start <= bounded(time) && bounded(time) < segment.end);

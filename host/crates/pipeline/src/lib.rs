@@ -50,6 +50,7 @@ mod time;
 mod together;
 mod units;
 mod validate;
+mod window;
 
 pub use admission::{Admission, Caps};
 pub use config::{Environment, hide, resolve};

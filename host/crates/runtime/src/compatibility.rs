@@ -19,6 +19,7 @@ use dirigo_connect::{Facets, facets, seen_from};
 use dirigo_disk as disk;
 use dirigo_engine::{Component, Setup};
 use dirigo_ground::call::StateVersions;
+use dirigo_ground::zone::Zone;
 use dirigo_pipeline::{ComponentRef, Diagnostics, Operator, Pipeline, Pointer, Source, TimeField};
 use dirigo_state::{self as state, EntryForm, Layout};
 
@@ -506,7 +507,7 @@ fn time(time: Option<&TimeField>) -> Value {
         Some(TimeField { unit, zone, .. }) if unit.is_some() || zone.is_some() => json!({
             "field": field,
             "unit": unit.map(|unit| unit.to_string()),
-            "zone": zone.as_ref().map(|zone| &zone.name),
+            "zone": zone.map(Zone::name),
         }),
         _ => field,
     }

@@ -8,7 +8,8 @@
 use std::borrow::Cow;
 
 use super::json;
-use dirigo_connect::{TimeField, TimeUnit, Zone};
+use dirigo_connect::{TimeField, TimeUnit};
+use dirigo_ground::zone::Zone;
 use jiff::tz::AmbiguousOffset;
 
 /// How much of an offending value a reason quotes, in bytes: enough to recognise it, and a line of a terminal.
@@ -134,7 +135,7 @@ pub(super) fn from_text(time: &TimeField, text: &[u8]) -> Result<i64, String> {
             excerpt(text)
         )
     };
-    ms(text, time.zone.as_ref()).map_err(refused)
+    ms(text, time.zone).map_err(refused)
 }
 
 /// A date and a time of day.
@@ -148,7 +149,7 @@ struct Civil {
     ms: i64,
 }
 
-fn ms(text: &[u8], zone: Option<&Zone>) -> Result<i64, &'static str> {
+fn ms(text: &[u8], zone: Option<Zone>) -> Result<i64, &'static str> {
     let mut rest = text;
     let civil = civil(&mut rest)?;
     let offset_seconds = match (offset(rest)?, zone) {
@@ -254,7 +255,7 @@ fn offset(mut rest: &[u8]) -> Result<Option<i64>, &'static str> {
 
 /// The offset in seconds that a zone has at this date and time. Of a time that comes twice, where clocks are put back, the first
 /// is meant.
-fn offset_in(zone: &Zone, civil: &Civil) -> Result<i64, &'static str> {
+fn offset_in(zone: Zone, civil: &Civil) -> Result<i64, &'static str> {
     let Civil {
         year,
         month,
@@ -266,7 +267,7 @@ fn offset_in(zone: &Zone, civil: &Civil) -> Result<i64, &'static str> {
     } = *civil;
     let civil = jiff::civil::DateTime::new(year, month, day, hour, minute, second.min(59), 0);
     let civil = civil.map_err(|_| "there is no such day")?;
-    match zone.rules.to_ambiguous_timestamp(civil).offset() {
+    match zone.rules().to_ambiguous_timestamp(civil).offset() {
         AmbiguousOffset::Unambiguous { offset } | AmbiguousOffset::Fold { before: offset, .. } => {
             Ok(i64::from(offset.seconds()))
         }
@@ -307,17 +308,15 @@ mod tests {
 
     use super::*;
     use dirigo_connect::Pointer;
-    use jiff::tz::{Offset, TimeZone};
 
-    fn field(unit: Option<TimeUnit>, rules: Option<TimeZone>) -> TimeField {
-        let name = "the zone".to_owned();
+    fn field(unit: Option<TimeUnit>, zone: Option<Zone>) -> TimeField {
         TimeField {
             pointer: Pointer {
                 text: "/ts".to_owned(),
                 tokens: vec!["ts".to_owned()],
             },
             unit,
-            zone: rules.map(|rules| Zone { name, rules }),
+            zone,
         }
     }
 
@@ -457,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_time_without_an_offset_is_one_of_the_zone() {
-        let fixed = field(None, Some(TimeZone::fixed(Offset::from_hours(2).unwrap())));
+        let fixed = field(None, Zone::named("+02:00"));
         assert_eq!(from_text(&fixed, b"1970-01-01 02:00:01"), Ok(1_000));
         assert_eq!(
             from_text(&fixed, b"1970-01-01T00:00:01Z"),
@@ -466,11 +465,9 @@ mod tests {
         );
         assert_eq!(from_text(&fixed, b"1999-01-01T01:59:60"), Ok(915_148_800_000));
         assert!(from_text(&fixed, b"1999-01-01T23:59:60").is_err());
-        let utc = field(None, Some(TimeZone::UTC));
+        let utc = field(None, Some(Zone::utc()));
         assert_eq!(from_text(&utc, b"2024-03-01T12:00:00"), Ok(1_709_294_400_000));
-        // The rules of Berlin, as POSIX writes them.
-        let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-        let berlin = field(None, Some(berlin));
+        let berlin = field(None, Zone::named("Europe/Berlin"));
         assert_eq!(
             from_text(&berlin, b"2024-07-01 12:00:00"),
             text("2024-07-01T12:00:00+02:00")
@@ -497,7 +494,7 @@ mod tests {
         fn no_text_makes_it_panic(
             bytes in prop::collection::vec(prop::sample::select(&b"0123456789-+:.TZ "[..]), 0..40),
         ) {
-            let _ = from_text(&field(Some(TimeUnit::Seconds), Some(TimeZone::UTC)), &bytes);
+            let _ = from_text(&field(Some(TimeUnit::Seconds), Some(Zone::utc())), &bytes);
         }
 
         #[test]

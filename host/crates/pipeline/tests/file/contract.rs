@@ -11,6 +11,7 @@ use dirigo_connect::{SinkSpec, SourceSpec, TimeUnit};
 use dirigo_connectors::file::{FileFormat, FileSpec, FolderSpec, LinesSpec, PartsSpec, Roll};
 use dirigo_connectors::generator::GeneratorSpec;
 use dirigo_ground::windowing::{Sliding, TimeWindows};
+use dirigo_ground::zone::Zone;
 use dirigo_pipeline::*;
 
 /// The pipeline file of the contract, with a test case written out.
@@ -217,11 +218,8 @@ fn windows_in_time_are_what_they_are_said_to_be() {
     };
     let sliding = |length_ms, every_ms, offset_ms| {
         Some(Window::Time(TimeWindows::Sliding(Sliding {
-            length_ms,
-            every_ms,
             offset_ms,
-            months: 0,
-            allowed_ms: 0,
+            ..Sliding::of_ms(length_ms, every_ms)
         })))
     };
     assert_eq!(window("{ tumbling = \"1m\" }"), sliding(60_000, 60_000, 0));
@@ -233,7 +231,13 @@ fn windows_in_time_are_what_they_are_said_to_be() {
         window("{ sliding = \"10m\", every = \"1m\", offset = \"1s\" }"),
         sliding(600_000, 60_000, 1_000)
     );
-    let months = |months| Some(Window::Time(TimeWindows::Sliding(Sliding::of_months(months))));
+    let months = |months| {
+        Some(Window::Time(TimeWindows::Sliding(Sliding::of_months(
+            months,
+            1,
+            Zone::utc(),
+        ))))
+    };
     assert_eq!(window("{ tumbling = \"1month\" }"), months(1));
     assert_eq!(window("{ tumbling = \"3 months\" }"), months(3));
     assert_eq!(window("{ tumbling = \"1y\" }"), months(12));
@@ -494,7 +498,7 @@ fn a_time_may_say_its_unit_and_its_zone() {
         (full.pointer.tokens, full.unit),
         (vec!["ts".to_owned()], Some(TimeUnit::Seconds))
     );
-    assert_eq!(full.zone.unwrap().name, "+02:00");
+    assert_eq!(full.zone.unwrap().name(), "+02:00");
 }
 
 #[test]

@@ -185,12 +185,11 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let every_ms = 1 + random.below(7);
         let windows = if random.below(2) == 0 {
+            let length_ms = every_ms * (1 + random.below(3)) + random.below(2) * (every_ms - 1);
             TimeWindows::Sliding(Sliding {
-                length_ms: every_ms * (1 + random.below(3)) + random.below(2) * (every_ms - 1),
-                every_ms,
                 offset_ms: random.below(every_ms),
-                months: 0,
                 allowed_ms: random.below(2) * random.below(20),
+                ..Sliding::of_ms(length_ms, every_ms)
             })
         } else {
             TimeWindows::Session {
