@@ -201,6 +201,9 @@ pub enum Window {
 }
 
 impl Window {
+    /// One of all events of a key: it is always incomplete, and closed at the end of the input.
+    pub const GLOBAL: Self = Self::Count(i64::MAX as u64);
+
     /// Whether it is one of event time, which a watermark closes.
     #[must_use]
     pub fn is_in_time(self) -> bool {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::choice::{ActorsWord, Word};
 use super::config::Translation;
 use super::diagnostic::Diagnostic;
-use super::model::{Actors, ComponentRef, Format, Isolation, Limits, OnError, Operator, Window};
+use super::model::{Actors, ComponentRef, Format, Isolation, Limits, OnError, Operator, Partial, Window};
 use super::paths::Readable;
 use super::section::{At, Field};
 use super::span::Span;
@@ -80,6 +80,13 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
                 .help("remove it: the end of the input closes them, as a watermark does"),
         );
     }
+    if let (Some(place), Some(Window::GLOBAL)) = (raw.partial.key(), window) {
+        validation.problems.push(
+            Diagnostic::error("a global window has no `partial`")
+                .at(place, "it is emitted at the end of the input")
+                .help("remove it"),
+        );
+    }
     let mut translation = Translation {
         outside: Some(validation.outside),
         problems: &mut validation.problems,
@@ -101,7 +108,10 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
         key: key.flatten(),
         window,
         order: raw.order.map(|Word(order)| *order),
-        partial: raw.partial.map(|Word(partial)| *partial),
+        partial: match window {
+            Some(Window::GLOBAL) => Some(Partial::Emit),
+            _ => raw.partial.map(|Word(partial)| *partial),
+        },
         limits: self::limits(&limits, validation),
         errors: limits.errors.map(|Word(errors)| *errors).unwrap_or(OnError::DeadLetter),
         actors: actors(raw, validation),

@@ -9,7 +9,7 @@ use super::diagnostic::Home;
 use super::model::{DeadLettersMax, EventOrder, IfExists, Isolation, OnError, Order, OutputOrder, Partial};
 use super::name::Name;
 use super::section::{At, Open, Section};
-use super::time::{Time, TimeTable};
+use super::time::{Time, TimeTable, ZoneName};
 use super::units::{Interval, Lapse, Length, Moment, Size, Whole};
 use crate::section;
 
@@ -249,21 +249,27 @@ section! {
 }
 
 section! {
-    /// How a reduce cuts the events of a key into windows: by `count`, or by event time with `tumbling`, `sliding` or `session`. Windows in
-    /// time close when the watermark passes their end: the time of the newest event, less the `lateness` of its source.
+    /// How a reduce cuts the events of a key into windows: by `count`, or by event time with `tumbling`, `sliding` or `session`, or not at all
+    /// with `global`. Windows in time close when the watermark passes their end: the time of the newest event, less the `lateness` of its source.
     pub(super) struct Window = "a window", later time duration {
         /// The number of events in a window.
         count: Whole<1, { i64::MAX }>,
-        /// Windows so long that lie end to end: a duration, or months or years of the calendar in UTC, such as "1month", "3months" or "1y".
+        /// Windows so long that lie end to end: a duration, or months or years of the calendar, such as "1month", "3months" or "1y".
         tumbling: Length,
         /// Windows so long that overlap: one begins `every` so often.
-        sliding: Lapse,
-        /// How often a sliding window begins.
-        every: Lapse,
+        sliding: Length,
+        /// How often a sliding window begins. With `zone` alone, the same as `tumbling`.
+        every: Length,
+        /// The time zone of days, weeks, months and years: "UTC", an offset such as "+02:00", or a name of the IANA time zone database such as
+        /// "Europe/Paris", where a day has 23 or 25 hours when daylight-saving time begins or ends.
+        #[schemars(extend("default" = "UTC"))]
+        zone: ZoneName,
         /// Windows that end when a key has been silent for so long.
         session: Lapse,
+        /// `true`: one window of all events of a key, which the end of the input closes.
+        global: bool,
         /// How much later than the epoch, 1970-01-01T00:00:00Z, a tumbling or sliding window begins: `"2h"` with `tumbling = "1d"` has days
-        /// begin at 2 o'clock UTC.
+        /// begin at 2 o'clock UTC, and with `zone` at 2 o'clock there.
         #[schemars(extend("default" = "0s"))]
         offset: Lapse,
         /// What others call windows of event time.

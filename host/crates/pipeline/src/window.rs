@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
 use super::model::Window;
-use super::section::{At, Field};
+use super::section::At;
+use super::span::Span;
+use super::time::ZoneName;
 use super::units::{Lapse, Length};
 use super::validate::Validation;
 use super::{raw, suggest};
 use dirigo_ground::windowing::{Sliding, TimeWindows};
-use dirigo_ground::zone::Zone;
+
+/// What a window may be.
+const SHAPES_HELP: &str = "there are `{ count = 5 }`, `{ tumbling = \"1m\" }`, `{ sliding = \"10m\", every = \"1m\" }`, \
+                           `{ session = \"30s\" }` and `{ global = true }`";
 
 pub(super) fn validate(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Window> {
     let raw = &at.value;
@@ -20,6 +25,7 @@ pub(super) fn validate(at: &At<raw::Window>, validation: &mut Validation<'_>) ->
         ("tumbling", !raw.tumbling.is_absent()),
         ("sliding", !raw.sliding.is_absent()),
         ("session", !raw.session.is_absent()),
+        ("global", !raw.global.is_absent()),
         ("time", !raw.time.is_absent()),
         ("duration", !raw.duration.is_absent()),
     ];
@@ -28,26 +34,25 @@ pub(super) fn validate(at: &At<raw::Window>, validation: &mut Validation<'_>) ->
         .filter(|(_, is_given)| *is_given)
         .map(|(shape, _)| *shape)
         .collect();
-    if let ([shape @ ("count" | "tumbling" | "session")], Some(every)) = (given.as_slice(), raw.every.given()) {
-        let problem = Diagnostic::error(format!("a `{shape}` window has no `every`"));
-        validation.problems.push(
-            problem
-                .at(every.place, "how often a sliding window begins")
-                .help("remove it; or write `{ sliding = \"10m\", every = \"1m\" }`"),
-        );
-        return None;
-    }
     let problem = match given.as_slice() {
+        [shape @ ("count" | "tumbling" | "session" | "global")] if !raw.every.is_absent() => {
+            let place = raw.every.given().map_or(at.place, |every| every.place);
+            let problem = Diagnostic::error(format!("a `{shape}` window has no `every`"));
+            validation.problems.push(
+                problem
+                    .at(place, "how often a sliding window begins")
+                    .help("remove it; or write `{ sliding = \"10m\", every = \"1m\" }`"),
+            );
+            return None;
+        }
         ["count"] => {
-            if let Some(offset) = raw.offset.given() {
-                let problem =
-                    Diagnostic::error("a count window has no `offset`").at(offset.place, "it goes by no time");
-                validation.problems.push(problem.help("remove it"));
-            }
+            refuse_times("a count window", "it goes by no time", raw, validation);
             return raw.count.map(|count| Window::Count(count.to_u64()));
         }
-        ["tumbling" | "sliding" | "session"] => return time_windows(at, validation).map(Window::Time),
-        [] if !raw.every.is_absent() => return time_windows(at, validation).map(Window::Time),
+        ["global"] => return global(raw, validation),
+        ["session"] => return session(raw, validation).map(Window::Time),
+        ["tumbling" | "sliding"] => return periodic(at, validation).map(Window::Time),
+        [] if !raw.every.is_absent() => return periodic(at, validation).map(Window::Time),
         [] => Diagnostic::error("the window has no shape").at(at.place, "empty"),
         [shape] => {
             Diagnostic::error(format!("a window has no `{shape}`")).at(at.place, "windows in time are of three kinds")
@@ -55,55 +60,218 @@ pub(super) fn validate(at: &At<raw::Window>, validation: &mut Validation<'_>) ->
         shapes => Diagnostic::error(format!("the window has {} shapes at once", shapes.len()))
             .at(at.place, format!("{} exclude each other", suggest::listed(shapes))),
     };
-    validation.problems.push(problem.help(
-        "there are `{ count = 5 }`, `{ tumbling = \"1m\" }`, `{ sliding = \"10m\", every = \"1m\" }` and `{ session = \"30s\" }`",
-    ));
+    validation.problems.push(problem.help(SHAPES_HELP));
     None
 }
 
-/// Windows in event time, of one shape.
-fn time_windows(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<TimeWindows> {
-    let raw = &at.value;
-    let offset = raw.offset.given();
-    if !raw.session.is_absent() {
-        if let Some(offset) = offset {
-            let problem = Diagnostic::error("a session has no `offset`");
-            validation.problems.push(
-                problem
-                    .at(offset.place, "a session begins with its first event")
-                    .help("remove it"),
-            );
-        }
-        let gap_ms = window_ms("session", &raw.session, validation)?;
-        return Some(TimeWindows::Session { gap_ms });
-    }
-    let sliding = if raw.tumbling.is_absent() {
-        sliding_windows(at, validation)?
-    } else {
-        tumbling(&raw.tumbling, validation)?
-    };
-    let Some(offset) = offset else {
-        return Some(TimeWindows::Sliding(sliding));
-    };
-    let offset_ms = ms("offset", offset, validation)?;
-    if sliding.months > 0 {
-        let problem =
-            Diagnostic::error("months have no `offset`").at(offset.place, "they are those of the calendar, in UTC");
-        validation.problems.push(problem.help("remove it"));
+/// All events of a key.
+fn global(raw: &raw::Window, validation: &mut Validation<'_>) -> Option<Window> {
+    refuse_times("a global window", "it holds all events", raw, validation);
+    let global = raw.global.given()?;
+    if !global.value {
+        let problem = Diagnostic::error("`global` is false").at(global.place, "then the window has no shape");
+        validation.problems.push(problem.help(SHAPES_HELP));
         return None;
     }
-    if offset_ms >= sliding.every_ms {
+    Some(Window::GLOBAL)
+}
+
+/// Reports an `offset` and a `zone` of a window that has none.
+fn refuse_times(who: &str, why: &str, raw: &raw::Window, validation: &mut Validation<'_>) {
+    let given = [
+        ("offset", raw.offset.given().map(|at| at.place)),
+        ("zone", raw.zone.given().map(|at| at.place)),
+    ];
+    for (key, place) in given {
+        if let Some(place) = place {
+            let problem = Diagnostic::error(format!("{who} has no `{key}`")).at(place, why);
+            validation.problems.push(problem.help("remove it"));
+        }
+    }
+}
+
+fn session(raw: &raw::Window, validation: &mut Validation<'_>) -> Option<TimeWindows> {
+    refuse_times("a session", "a session begins with its first event", raw, validation);
+    let at = raw.session.given()?;
+    let gap_ms = positive_ms("session", at.value, at.place, validation)?;
+    Some(TimeWindows::Session { gap_ms })
+}
+
+/// Tumbling and sliding windows.
+fn periodic(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<TimeWindows> {
+    let raw = &at.value;
+    let lengths = lengths(at, validation)?;
+    let sliding = if !raw.zone.is_absent() || lengths.are_of_months() {
+        calendar(&lengths, raw, validation)?
+    } else {
+        in_ms(&lengths, validation)?
+    };
+    with_offset(sliding, raw, validation).map(TimeWindows::Sliding)
+}
+
+/// What a pipeline file says of how long windows are.
+struct Lengths<'a> {
+    /// The key of the length, and the length.
+    length: (&'static str, &'a At<Length>),
+    /// How often one begins, where that is said besides.
+    every: Option<&'a At<Length>>,
+}
+
+impl Lengths<'_> {
+    fn are_of_months(&self) -> bool {
+        let mut all = self.every.into_iter().chain([self.length.1]);
+        all.any(|at| matches!(at.value, Length::Months(_)))
+    }
+
+    /// Whether a window begins before the one in front of it has ended, or then. If not, that is reported.
+    fn are_without_gaps(&self, length: i64, every: i64, shown: &str, validation: &mut Validation<'_>) -> bool {
+        if every > length {
+            let place = self.every.map_or(self.length.1.place, |every| every.place);
+            validation.problems.push(
+                Diagnostic::error("events between two windows would be in none")
+                    .at(place, format!("a window is only {shown} long"))
+                    .help("`every` is at most as long as `sliding`"),
+            );
+        }
+        every <= length
+    }
+}
+
+fn lengths<'a>(at: &'a At<raw::Window>, validation: &mut Validation<'_>) -> Option<Lengths<'a>> {
+    let raw = &at.value;
+    let alone = |key, length| Lengths {
+        length: (key, length),
+        every: None,
+    };
+    match (raw.tumbling.given(), raw.sliding.given(), raw.every.given()) {
+        (Some(tumbling), ..) => return Some(alone("tumbling", tumbling)),
+        (None, Some(sliding), Some(every)) => {
+            return Some(Lengths {
+                length: ("sliding", sliding),
+                every: Some(every),
+            });
+        }
+        // A day of the calendar begins every day.
+        (None, None, Some(every)) if raw.sliding.is_absent() && !raw.zone.is_absent() => {
+            return Some(alone("every", every));
+        }
+        _ => {}
+    }
+    let example = "`{ sliding = \"10m\", every = \"1m\" }` has a window of ten minutes begin every minute";
+    for (key, field, what) in [
+        ("sliding", &raw.sliding, "the length of a window"),
+        ("every", &raw.every, "how often one begins"),
+    ] {
+        if field.is_absent() && raw.tumbling.is_absent() {
+            validation.problems.push(
+                Diagnostic::error(format!("the window has no `{key}`"))
+                    .at(at.place, format!("{what} is missing"))
+                    .help(example),
+            );
+        }
+    }
+    None
+}
+
+/// Windows of one length in ms.
+fn in_ms(lengths: &Lengths<'_>, validation: &mut Validation<'_>) -> Option<Sliding> {
+    let mut ms_of = |key, at: &At<Length>| match at.value {
+        Length::Lapse(lapse) => positive_ms(key, lapse, at.place, validation),
+        Length::Months(_) => None,
+    };
+    let (key, length) = lengths.length;
+    let length_ms = ms_of(key, length);
+    let every_ms = lengths.every.map_or(length_ms, |every| ms_of("every", every));
+    let (length_ms, every_ms) = (length_ms?, every_ms?);
+    lengths
+        .are_without_gaps(length_ms, every_ms, &shown_ms(length_ms), validation)
+        .then(|| Sliding::of_ms(length_ms, every_ms))
+}
+
+/// A length in units of the calendar.
+#[derive(Clone, Copy)]
+enum Units {
+    Days(i64),
+    Months(i64),
+}
+
+/// Windows of days or months, as the clocks of a zone show them.
+fn calendar(lengths: &Lengths<'_>, raw: &raw::Window, validation: &mut Validation<'_>) -> Option<Sliding> {
+    let zone = raw.zone.map(|ZoneName(zone)| *zone).unwrap_or_default();
+    let (key, length) = lengths.length;
+    let of_length = units(key, length, validation);
+    let every = lengths
+        .every
+        .map_or(of_length, |every| units("every", every, validation));
+    let place = lengths.every.map_or(length.place, |every| every.place);
+    let problem = match (of_length?, every?) {
+        (Units::Days(length), Units::Days(every)) if length % every == 0 => {
+            return Some(Sliding::of_days(every, length / every, zone));
+        }
+        (Units::Months(length), Units::Months(every)) if length % every == 0 => {
+            return Some(Sliding::of_months(every, length / every, zone));
+        }
+        (Units::Days(length), Units::Days(every)) if every > length => {
+            lengths.are_without_gaps(length, every, &format!("{length} days"), validation);
+            return None;
+        }
+        (Units::Months(length), Units::Months(every)) if every > length => {
+            lengths.are_without_gaps(length, every, &format!("{length} months"), validation);
+            return None;
+        }
+        (Units::Days(length), Units::Days(_)) | (Units::Months(length), Units::Months(_)) => {
+            Diagnostic::error("`sliding` is no multiple of `every`")
+                .at(place, format!("a window would end within one of these parts of {length}"))
+                .help("windows of the calendar begin and end with its days or months: write `{ sliding = \"7d\", every = \"1d\" }`")
+        }
+        _ => Diagnostic::error("`sliding` and `every` are in different units")
+            .at(place, "months differ in length")
+            .help("write both in days, or both in months"),
+    };
+    validation.problems.push(problem);
+    None
+}
+
+fn units(key: &str, at: &At<Length>, validation: &mut Validation<'_>) -> Option<Units> {
+    let Lapse(duration) = match at.value {
+        Length::Months(months) => return Some(Units::Months(months)),
+        Length::Lapse(lapse) => lapse,
+    };
+    let ms = positive_ms(key, Lapse(duration), at.place, validation)?;
+    if ms % DAY_MS != 0 {
         validation.problems.push(
-            Diagnostic::error("`offset` is longer than the time from one window to the next")
-                .at(
-                    offset.place,
-                    format!("a window begins every {}", shown_ms(sliding.every_ms)),
-                )
-                .help(format!("`{}` means the same", shown_ms(offset_ms % sliding.every_ms))),
+            Diagnostic::error(format!("`{key}` is no whole number of days"))
+                .at(at.place, "windows of the calendar are of days, weeks, months or years")
+                .help("hours and less need no `zone`: remove it, or say with `offset` when they begin"),
         );
         return None;
     }
-    Some(TimeWindows::Sliding(Sliding { offset_ms, ..sliding }))
+    Some(Units::Days(ms / DAY_MS))
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+/// The windows, begun as much later as `offset` says.
+fn with_offset(sliding: Sliding, raw: &raw::Window, validation: &mut Validation<'_>) -> Option<Sliding> {
+    let Some(offset) = raw.offset.given() else {
+        return Some(sliding);
+    };
+    let offset_ms = ms("offset", offset.value, offset.place, validation)?;
+    if sliding.months > 0 {
+        let problem = Diagnostic::error("months have no `offset`").at(offset.place, "they begin on their first day");
+        validation.problems.push(problem.help("remove it"));
+        return None;
+    }
+    let every_ms = sliding.every_ms.max(sliding.days * DAY_MS);
+    if offset_ms >= every_ms {
+        validation.problems.push(
+            Diagnostic::error("`offset` is longer than the time from one window to the next")
+                .at(offset.place, format!("a window begins every {}", shown_ms(every_ms)))
+                .help(format!("`{}` means the same", shown_ms(offset_ms % every_ms))),
+        );
+        return None;
+    }
+    Some(Sliding { offset_ms, ..sliding })
 }
 
 /// Windows that one late event may finish again: each with all that it holds, at one time.
@@ -128,7 +296,7 @@ pub(super) fn allowed_lateness(
                 ))
         }
         Window::Time(TimeWindows::Sliding(sliding)) => {
-            let allowed_ms = ms("allowed_lateness", at, validation)?;
+            let allowed_ms = ms("allowed_lateness", at.value, at.place, validation)?;
             return Some(Window::Time(TimeWindows::Sliding(Sliding { allowed_ms, ..sliding })));
         }
         Window::Time(TimeWindows::Session { .. }) => {
@@ -145,65 +313,18 @@ pub(super) fn allowed_lateness(
     window
 }
 
-fn tumbling(field: &Field<Length>, validation: &mut Validation<'_>) -> Option<Sliding> {
-    let at = field.given()?;
-    match at.value {
-        Length::Months(months) => Some(Sliding::of_months(months, 1, Zone::utc())),
-        Length::Lapse(lapse) => {
-            let place = at.place;
-            validation.expect_positive("tumbling", lapse.0, place);
-            let length_ms = ms("tumbling", &At { value: lapse, place }, validation)?;
-            (length_ms > 0).then(|| Sliding::of_ms(length_ms, length_ms))
-        }
-    }
-}
-
-fn sliding_windows(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Sliding> {
-    let raw = &at.value;
-    let example = "`{ sliding = \"10m\", every = \"1m\" }` has a window of ten minutes begin every minute";
-    for (key, field, what) in [
-        ("sliding", &raw.sliding, "the length of a window"),
-        ("every", &raw.every, "how often one begins"),
-    ] {
-        if field.is_absent() {
-            validation.problems.push(
-                Diagnostic::error(format!("the window has no `{key}`"))
-                    .at(at.place, format!("{what} is missing"))
-                    .help(example),
-            );
-            return None;
-        }
-    }
-    let (length_ms, every_ms) = (
-        window_ms("sliding", &raw.sliding, validation),
-        window_ms("every", &raw.every, validation),
-    );
-    let (length_ms, every_ms) = (length_ms?, every_ms?);
-    if every_ms > length_ms {
-        let place = raw.every.given().map_or(at.place, |every| every.place);
-        validation.problems.push(
-            Diagnostic::error("events between two windows would be in none")
-                .at(place, format!("a window is only {} long", shown_ms(length_ms)))
-                .help("`every` is at most as long as `sliding`"),
-        );
-        return None;
-    }
-    Some(Sliding::of_ms(length_ms, every_ms))
-}
-
-fn window_ms(key: &str, field: &Field<Lapse>, validation: &mut Validation<'_>) -> Option<i64> {
-    let at = field.given()?;
-    validation.positive(key, field).filter(|duration| !duration.is_zero())?;
-    ms(key, at, validation)
+/// A duration in ms, which lasts.
+fn positive_ms(key: &str, lapse: Lapse, place: Span, validation: &mut Validation<'_>) -> Option<i64> {
+    validation.expect_positive(key, lapse.0, place);
+    ms(key, lapse, place, validation).filter(|ms| *ms > 0)
 }
 
 /// A duration in ms, which event times are in.
-fn ms(key: &str, at: &At<Lapse>, validation: &mut Validation<'_>) -> Option<i64> {
-    let Lapse(duration) = at.value;
+fn ms(key: &str, Lapse(duration): Lapse, place: Span, validation: &mut Validation<'_>) -> Option<i64> {
     if duration.subsec_nanos() % 1_000_000 != 0 {
         validation.problems.push(
             Diagnostic::error(format!("`{key}` is no whole number of milliseconds"))
-                .at(at.place, "event times are in milliseconds")
+                .at(place, "event times are in milliseconds")
                 .help("the shortest is \"1ms\""),
         );
         return None;

@@ -78,6 +78,8 @@ pub fn assign(table: &mut Table, batch: &Batch, windows: TimeWindows, turn: u32,
         TimeWindows::Sliding(sliding) => sliding.segment_ms(),
         TimeWindows::Session { gap_ms } => gap_ms,
     };
+    // Of the event before: most are in the same one, which a calendar is slow to find.
+    let mut recent = Recent::default();
     for (event, (number, &time)) in slots.into_iter().zip(batch.times.iter()).enumerate() {
         let slot = table.slot_mut(number);
         if slot.turn != turn {
@@ -94,8 +96,8 @@ pub fn assign(table: &mut Table, batch: &Batch, windows: TimeWindows, turn: u32,
         let behind = batch.origin.behind.watermark_before(event);
         let added = match windows {
             TimeWindows::Sliding(sliding) => {
-                let segment = sliding.segment(time, segment_ms);
-                let end = first_end(sliding, segment, behind);
+                let segment = recent.segment(sliding, time, segment_ms);
+                let end = seen_from(sliding, recent.first_end, behind);
                 groups.add_to_segment(touched, entry, Span { end, ..segment })
             }
             TimeWindows::Session { .. } => {
@@ -139,15 +141,36 @@ pub fn is_due(windows: TimeWindows, span: Span, watermark: i64) -> bool {
     end <= watermark
 }
 
-/// From when on an event of a segment is seen, where it came behind this watermark: the end of the first window that it is in. Where windows take
-/// late events in, that is as soon as event time goes on.
-fn first_end(sliding: Sliding, segment: Span, behind: Option<i64>) -> i64 {
-    let first = sliding.first_end(segment);
+/// From when on an event is seen that came behind this watermark: from the end of the first window that its segment is in, `first_end`, or of
+/// the first one that it is not late for. Where windows take late events in, that is as soon as event time goes on.
+fn seen_from(sliding: Sliding, first_end: i64, behind: Option<i64>) -> i64 {
     match behind {
-        Some(watermark) if watermark < first => first,
+        Some(watermark) if watermark < first_end => first_end,
         Some(watermark) if sliding.allowed_ms == 0 => sliding.next_end(watermark),
         Some(watermark) => watermark + 1,
-        None => first,
+        None => first_end,
+    }
+}
+
+/// The segment of the latest event.
+#[derive(Default)]
+struct Recent {
+    segment: Option<Span>,
+    /// The end of the first window that it is in.
+    first_end: i64,
+}
+
+impl Recent {
+    /// That of an event at this time.
+    fn segment(&mut self, sliding: Sliding, time: i64, segment_ms: i64) -> Span {
+        match self.segment {
+            Some(segment) if (segment.start..segment.end).contains(&bounded(time)) => segment,
+            _ => {
+                let segment = sliding.segment(time, segment_ms);
+                (self.segment, self.first_end) = (Some(segment), sliding.first_end(segment));
+                segment
+            }
+        }
     }
 }
 

@@ -248,9 +248,24 @@ facts! {
     a_window_of_no_months_is_refused: builtin("reduce", "window = { tumbling = \"0months\" }")
         => ["`0months` is no length of a window", "from 1 month"];
     months_have_no_offset: builtin("reduce", "window = { tumbling = \"1month\", offset = \"1d\" }")
-        => ["months have no `offset`", "those of the calendar, in UTC"];
+        => ["months have no `offset`", "they begin on their first day"];
     months_do_not_slide: builtin("reduce", "window = { sliding = \"2months\", every = \"1d\" }")
-        => ["`2months` is in months or years"];
+        => ["`sliding` and `every` are in different units", "months differ in length"];
+    hours_have_no_zone: builtin("reduce", "window = { tumbling = \"1h\", zone = \"Europe/Paris\" }")
+        => ["`tumbling` is no whole number of days", "of days, weeks, months or years", "hours and less need no `zone`"];
+    windows_of_the_calendar_end_with_its_days: builtin("reduce", "window = { sliding = \"3d\", every = \"2d\", zone = \"UTC\" }")
+        => ["`sliding` is no multiple of `every`", "begin and end with its days or months"];
+    windows_of_the_calendar_leave_nothing_out: builtin("reduce", "window = { sliding = \"1month\", every = \"1y\" }")
+        => ["events between two windows would be in none", "a window is only 1 months long"];
+    a_zone_of_a_window_is_one_that_there_is: builtin("reduce", "window = { tumbling = \"1d\", zone = \"Europe/Berlim\" }")
+        => ["there is no time zone `Europe/Berlim`", "not in the time zone database"];
+    a_session_has_no_zone: builtin("reduce", "window = { session = \"1d\", zone = \"UTC\" }") => ["a session has no `zone`"];
+    a_global_window_has_no_offset: builtin("reduce", "window = { global = true, offset = \"1h\" }")
+        => ["a global window has no `offset`", "it holds all events"];
+    a_global_window_is_emitted: builtin("reduce", "window = { global = true }\npartial = \"keep\"")
+        => ["a global window has no `partial`", "it is emitted at the end of the input"];
+    what_is_not_global_has_another_shape: builtin("reduce", "window = { global = false }")
+        => ["`global` is false", "and `{ global = true }`"];
     count_windows_take_no_late_events: builtin("reduce", "window = { count = 5 }\nallowed_lateness = \"1m\"")
         => ["count windows have no `allowed_lateness`", "no event is late for them"];
     windows_that_overlap_often_take_no_late_events:

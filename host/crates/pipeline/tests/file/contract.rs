@@ -241,6 +241,30 @@ fn windows_in_time_are_what_they_are_said_to_be() {
     assert_eq!(window("{ tumbling = \"1month\" }"), months(1));
     assert_eq!(window("{ tumbling = \"3 months\" }"), months(3));
     assert_eq!(window("{ tumbling = \"1y\" }"), months(12));
+    let paris = Zone::named("Europe/Paris").unwrap();
+    let calendar = |sliding| Some(Window::Time(TimeWindows::Sliding(sliding)));
+    assert_eq!(
+        window("{ sliding = \"1y\", every = \"3months\" }"),
+        calendar(Sliding::of_months(3, 4, Zone::utc()))
+    );
+    for day in ["tumbling = \"1d\"", "tumbling = \"24h\"", "every = \"1d\""] {
+        assert_eq!(
+            window(&format!("{{ {day}, zone = \"Europe/Paris\" }}")),
+            calendar(Sliding::of_days(1, 1, paris))
+        );
+    }
+    assert_eq!(
+        window("{ sliding = \"2w\", every = \"1w\", offset = \"4d\", zone = \"Europe/Paris\" }"),
+        calendar(Sliding {
+            offset_ms: 4 * 86_400_000,
+            ..Sliding::of_days(7, 2, paris)
+        })
+    );
+    assert_eq!(
+        window("{ tumbling = \"1month\", zone = \"Europe/Paris\" }"),
+        calendar(Sliding::of_months(1, 1, paris))
+    );
+    assert_eq!(window("{ global = true }"), Some(Window::GLOBAL));
     let session = Window::Time(TimeWindows::Session { gap_ms: 30_000 });
     assert_eq!(window("{ session = \"30s\" }"), Some(session));
 }

@@ -6,6 +6,7 @@ use crate::{FirstKeys, due_key, split_due_key};
 use dirigo_ground::behind::Behind;
 use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::{AFTER_ALL, Origin, Ticket};
+use dirigo_ground::zone::Zone;
 use std::collections::BTreeSet;
 
 /// Numbers that are the same for the same seed: xorshift.
@@ -112,6 +113,36 @@ fn close(table: &mut Table, windows: TimeWindows, watermark: i64, closed: &mut V
     assert!(table.next_due() > watermark || watermark == AFTER_ALL);
 }
 
+const HOUR_MS: i64 = 3_600_000;
+/// 2024-03-31T01:00:00Z, when clocks are put forward by an hour in Paris.
+const PUT_FORWARD: i64 = 1_711_846_800_000;
+
+/// All windows that events of these tests may lie in.
+fn all_windows(sliding: Sliding) -> Vec<Span> {
+    let first_day = PUT_FORWARD / (24 * HOUR_MS) - 400;
+    // Midnight in Paris is at 23 o'clock UTC, then at 22.
+    let midnight = |day: i64| {
+        let utc = (first_day + day) * 24 * HOUR_MS;
+        utc - if utc > PUT_FORWARD { 2 } else { 1 } * HOUR_MS
+    };
+    let of_days = |day| Span {
+        start: midnight(day),
+        end: midnight(day + sliding.periods),
+    };
+    let of_ms = |number| {
+        let start = sliding.offset_ms + number * sliding.every_ms;
+        Span {
+            start,
+            end: start + sliding.length_ms,
+        }
+    };
+    if sliding.days > 0 {
+        (0..800).map(of_days).collect()
+    } else {
+        (-700..700).map(of_ms).collect()
+    }
+}
+
 /// The same by looking at every event and window.
 fn searched(events: &[Event], windows: TimeWindows) -> (Vec<Closed>, usize) {
     match windows {
@@ -119,10 +150,13 @@ fn searched(events: &[Event], windows: TimeWindows) -> (Vec<Closed>, usize) {
             // By end and key, the events with the times from which they are seen.
             let mut found: BTreeMap<(i64, u8), Vec<(i64, u8)>> = BTreeMap::new();
             let mut late = 0;
+            let windows = all_windows(sliding);
             for event in events {
-                let ends = (-700..700).map(|number| sliding.offset_ms + number * sliding.every_ms + sliding.length_ms);
-                let holding = ends.filter(|end| end - sliding.length_ms <= event.time && event.time < *end);
+                let holding = windows
+                    .iter()
+                    .filter(|span| span.start <= event.time && event.time < span.end);
                 let open: Vec<i64> = holding
+                    .map(|span| span.end)
                     .filter(|end| end + sliding.allowed_ms > event.watermark)
                     .collect();
                 late += usize::from(open.is_empty());
@@ -184,7 +218,15 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
     for seed in 0..2_000_u64 {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let every_ms = 1 + random.below(7);
-        let windows = if random.below(2) == 0 {
+        // The shortest time between two events, and where they begin.
+        let (mut tick, mut time) = (1, 0_i64);
+        let windows = if seed % 4 == 0 {
+            (tick, time) = (HOUR_MS * 3 / 2, PUT_FORWARD - random.below(40) * HOUR_MS);
+            TimeWindows::Sliding(Sliding {
+                allowed_ms: random.below(2) * random.below(60) * HOUR_MS,
+                ..Sliding::of_days(1, 1 + random.below(3), Zone::named("Europe/Paris").expect("there is"))
+            })
+        } else if random.below(2) == 0 {
             let length_ms = every_ms * (1 + random.below(3)) + random.below(2) * (every_ms - 1);
             TimeWindows::Sliding(Sliding {
                 offset_ms: random.below(every_ms),
@@ -196,11 +238,11 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
                 gap_ms: 1 + random.below(7),
             }
         };
-        let lateness = random.below(12);
-        let (mut watermark, mut time) = (i64::MIN, 0_i64);
+        let lateness = random.below(12) * tick;
+        let mut watermark = i64::MIN;
         let events: Vec<Event> = (0..u8::try_from(random.size(120)).expect("at most 120"))
             .map(|number| {
-                time += random.below(22) - 10;
+                time += (random.below(22) - 10) * tick;
                 let before = watermark;
                 watermark = watermark.max(time - lateness);
                 Event {
