@@ -32,7 +32,34 @@ COLUMNS = {
 # What builtin:join puts out of a pair of whole events.
 PAIR = """ '{"key":"' || person.id || '","left":' || person.line || ',"right":' || auction.line || '}' AS line """
 
+# The rank of a bid is that of its price.
+RANKS = {"total": "true", "rank1": "price < 10000", "rank2": "price >= 10000 AND price < 1000000", "rank3": "price >= 1000000"}
+
+# What queries 15 and 16 count, of each day.
+COUNTS = ", ".join(
+    f"{what} FILTER ({condition}) AS {rank}_{name}"
+    for name, what in [("bids", "count(*)"), ("bidders", "count(DISTINCT bidder)"), ("auctions", "count(DISTINCT auction)")]
+    for rank, condition in RANKS.items()
+)
+DAY = "date_time // 86400000 * 86400000"
+OF_DAY = f"max(date_time) // 60000 * 60000 AS minute, {COUNTS}, {DAY} AS start, {DAY} + 86400000 AS \"end\""
+
+# Whole bids as query 13 joins them, and as queries 18 and 19 rank them.
+SIDED = """ bid.line[:-2] || ',"side":' || auction % 1000 || '}' """
+PAIRED = """ bid.line[:-2] || ',"pair":"' || bidder || '-' || auction || '"}' """
+TOP = """
+    '{"key":"' || key || '","top":[' || string_agg(line, ',' ORDER BY rank) || '],"count":' || any_value(count) || ',"start":' ||
+    any_value(start) || ',"end":' || any_value("end") || '}' AS line
+"""
+
 OF_BID = "kind, auction, bidder, price, channel, url, date_time, extra"
+
+# The winning bid of each auction, as query 9 has it.
+WINNER = """
+    SELECT auction.id AS auction, auction.seller, auction.category, bid.bidder, bid.price, bid.date_time, auction.expires
+    FROM auction JOIN bid ON bid.auction = auction.id AND bid.date_time BETWEEN auction.date_time AND auction.expires
+    QUALIFY row_number() OVER (PARTITION BY auction.id ORDER BY bid.price DESC, bid.date_time) = 1
+"""
 
 # Each names its columns as the query in Dirigo names its fields, in the same order.
 QUERIES = {
@@ -52,6 +79,14 @@ QUERIES = {
         SELECT {PAIR} FROM person JOIN auction ON auction.seller = person.id
         WHERE auction.category = 10 AND person.state IN ('or', 'id', 'ca')
     """,
+    "q4": """
+        SELECT category::VARCHAR AS key, avg(price) AS avg, count(*) AS count, min(expires) AS start, max(expires) AS "end"
+        FROM winner GROUP BY category
+    """,
+    "q6": """
+        SELECT seller, auction, avg(price) OVER (PARTITION BY seller ORDER BY expires ROWS BETWEEN 9 PRECEDING AND CURRENT ROW) AS average
+        FROM winner
+    """,
     "q7": """
         SELECT auction, bidder, price, date_time, date_time // 10000 * 10000 AS start, start + 10000 AS "end"
         FROM bid
@@ -62,11 +97,7 @@ QUERIES = {
         ON auction.seller = person.id AND auction.date_time // 10000 = person.date_time // 10000
         QUALIFY row_number() OVER (PARTITION BY person.id ORDER BY auction.date_time, auction.id) = 1
     """,
-    "q9": """
-        SELECT auction.id AS auction, auction.seller, auction.category, bid.bidder, bid.price, bid.date_time
-        FROM auction JOIN bid ON bid.auction = auction.id AND bid.date_time BETWEEN auction.date_time AND auction.expires
-        QUALIFY row_number() OVER (PARTITION BY auction.id ORDER BY bid.price DESC, bid.date_time) = 1
-    """,
+    "q9": "SELECT auction, seller, category, bidder, price, date_time FROM winner",
     "q11": """
         WITH begins AS (
             SELECT bidder, date_time,
@@ -78,6 +109,11 @@ QUERIES = {
         SELECT bidder::VARCHAR AS key, count(*) AS count, min(date_time) AS start, max(date_time) + 10000 AS "end"
         FROM numbered GROUP BY bidder, session
     """,
+    "q13": f"""
+        SELECT '{{"key":"' || auction % 1000 || '","event":' || {SIDED} || ',"row":{{"key":' || auction % 1000 || ',"value":"row ' ||
+            auction % 1000 || '","ts":0}}}}' AS line
+        FROM bid
+    """,
     "q14": """
         SELECT auction, bidder, 0.908::DOUBLE * price AS price,
             CASE
@@ -87,6 +123,30 @@ QUERIES = {
             END AS bid_time_type,
             date_time, extra, length(extra) - length(replace(extra, 'c', '')) AS c_counts
         FROM bid WHERE 0.908::DOUBLE * bid.price > 1000000 AND 0.908::DOUBLE * bid.price < 50000000
+    """,
+    "q15": f"SELECT 'bid' AS key, {OF_DAY} FROM bid GROUP BY {DAY}",
+    "q16": f"SELECT channel AS key, {OF_DAY} FROM bid GROUP BY channel, {DAY}",
+    "q17": f"""
+        SELECT auction, {", ".join(f"count(*) FILTER ({condition}) AS {rank}_bids" for rank, condition in RANKS.items())},
+            min(price) AS min_price, max(price) AS max_price, avg(price) AS avg_price, sum(price)::BIGINT AS sum_price,
+            {DAY} AS start, {DAY} + 86400000 AS "end"
+        FROM bid GROUP BY auction, {DAY}
+    """,
+    "q18": f"""
+        WITH ranked AS (
+            SELECT bidder || '-' || auction AS key, {PAIRED} AS line, row_number() OVER (of_key ORDER BY date_time DESC) AS rank,
+                count(*) OVER of_key AS count, min(date_time) OVER of_key AS start, max(date_time) OVER of_key AS "end"
+            FROM bid WINDOW of_key AS (PARTITION BY bidder, auction)
+        )
+        SELECT {TOP} FROM ranked WHERE rank = 1 GROUP BY key
+    """,
+    "q19": f"""
+        WITH ranked AS (
+            SELECT auction AS key, line, row_number() OVER (of_key ORDER BY price DESC, date_time) AS rank,
+                count(*) OVER of_key AS count, min(date_time) OVER of_key AS start, max(date_time) OVER of_key AS "end"
+            FROM bid WINDOW of_key AS (PARTITION BY auction)
+        )
+        SELECT {TOP} FROM ranked WHERE rank <= 10 GROUP BY key
     """,
     "q20": """
         SELECT '{"key":"' || auction.id || '","left":' || auction.line || ',"right":' || bid.line || '}' AS line
@@ -136,6 +196,7 @@ def main(dirigo):
         connection.execute(f"CREATE TABLE event AS SELECT line, {columns} FROM text")
         for kind in ["person", "auction", "bid"]:
             connection.execute(f"CREATE VIEW {kind} AS SELECT * FROM event WHERE kind = '{kind}'")
+        connection.execute(f"CREATE VIEW winner AS {WINNER}")
         for name, query in QUERIES.items():
             found = lines(connection, query)
             text = "".join(found)

@@ -19,6 +19,8 @@ struct Named {
     rules: TimeZone,
 }
 
+static DATABASE: OnceLock<TimeZoneDatabase> = OnceLock::new();
+
 /// Of each zone that was asked for.
 static ZONES: Mutex<BTreeMap<String, Zone>> = Mutex::new(BTreeMap::new());
 
@@ -40,7 +42,6 @@ impl Zone {
             let rules = fixed(name)?;
             return Some(Self::kept(name.to_owned(), rules));
         }
-        static DATABASE: OnceLock<TimeZoneDatabase> = OnceLock::new();
         let rules = DATABASE.get_or_init(TimeZoneDatabase::bundled).get(name).ok()?;
         let name = rules.iana_name()?.to_owned();
         Some(Self::kept(name, rules))
