@@ -34,7 +34,7 @@ pub struct Fact {
     /// Where it is counted, such as `rank1_bidders`.
     column: String,
     /// Its name.
-    fact: String,
+    name: String,
 }
 
 /// Finds facts.
@@ -71,7 +71,7 @@ impl FlatMap for Facts {
                 out.push(&Fact {
                     kind: bid.kind.clone(),
                     channel: bid.channel.clone(),
-                    fact: format!("{day} {column} {number} {channel}"),
+                    name: format!("{day} {column} {number} {channel}"),
                     column,
                 })?;
             }
@@ -93,7 +93,7 @@ mod tests {
         let facts = |by_channel: bool| {
             let mut facts = Tester::<Facts>::open(&json!({"by_channel": by_channel})).unwrap();
             let found = facts.flat_map([bid.clone()]).json();
-            let texts = found.iter().map(|fact| fact["fact"].as_str().unwrap().to_owned());
+            let texts = found.iter().map(|fact| fact["name"].as_str().unwrap().to_owned());
             texts.collect::<Vec<_>>()
         };
         let expected = [

@@ -15,9 +15,9 @@ pub struct Winner {
     price: i64,
 }
 
-/// The average behind an auction.
+/// A seller's average behind an auction.
 #[derive(Debug, Event)]
-pub struct Average {
+pub struct Sold {
     seller: i64,
     auction: i64,
     average: f64,
@@ -36,7 +36,7 @@ impl Process for Averaged {
     type Config = NoConfig;
     type Event = Winner;
     type State = Prices;
-    type Output = Average;
+    type Output = Sold;
 
     fn open(_: NoConfig) -> Result<Self> {
         Ok(Averaged)
@@ -50,7 +50,7 @@ impl Process for Averaged {
         prices.push_back(winner.price);
         #[expect(clippy::cast_precision_loss, reason = "the sum of ten prices of up to 10^8 is exact")]
         let average = prices.iter().sum::<i64>() as f64 / prices.len() as f64;
-        key.push(&Average {
+        key.push(&Sold {
             seller: winner.seller,
             auction: winner.auction,
             average,
