@@ -14,6 +14,7 @@ use super::summary::EventTimeSummary;
 use super::wiring::{self, Lines};
 use dirigo_actor::{DueKeys, Operator};
 use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, Progress, SourceIndex};
+use dirigo_ground::sync::Mutex;
 use dirigo_pipeline::{Input, Pipeline};
 use dirigo_state::{Error, ReachedTime};
 
@@ -40,6 +41,10 @@ struct TimedOperator {
     sources: Vec<SourceIndex>,
     /// The operators in front of it.
     before: BTreeSet<String>,
+    /// Whether it is a process whose line goes to another timed operator, which may find late what its timers put out.
+    is_advanced_in_waves: bool,
+    /// What the wave under way goes up to: what is due by then was put on its way, or is next.
+    wave: Mutex<Option<ReachedTime>>,
 }
 
 impl EventTime {
@@ -50,12 +55,19 @@ impl EventTime {
         progress: &Arc<Progress>,
     ) -> Self {
         let sources = wiring::sources_of_operators(pipeline);
+        let feeds_others = |line| {
+            lines
+                .timed()
+                .any(|(place, _)| lines.into_operators[place].contains(&line))
+        };
         let operator = |(place, line): (usize, SourceIndex)| TimedOperator {
             operator: operators[place].clone(),
             line,
             inputs: lines.into_operators[place].clone(),
             sources: sources[place].iter().copied().collect(),
             before: before(pipeline, place),
+            is_advanced_in_waves: operators[place].has_timers() && feeds_others(line),
+            wave: Mutex::default(),
         };
         let operators: Vec<TimedOperator> = lines.timed().map(operator).collect();
         for timed in &operators {
@@ -126,17 +138,54 @@ impl EventTime {
                 continue;
             }
             let before_end = self.progress.before_end(&timed.inputs);
-            let by = ReachedTime { watermark, before_end };
-            let (begun, is_complete) = self.close_of(graph, timed, due, by)?;
-            has_begun |= begun;
-            if is_complete {
-                if watermark == AFTER_ALL {
-                    self.progress.pass_time(timed.line, before_end);
-                }
-                self.progress.pass_time(timed.line, watermark);
-            }
+            let now = ReachedTime { watermark, before_end };
+            has_begun |= self.advance(graph, timed, due, now)?;
         }
         Ok(has_begun)
+    }
+
+    /// Brings an operator to where its inputs have come, and then its line. Whether something was put on its way.
+    ///
+    /// While steps of a key are on their way, its timers stay in its entry, which is not due for them. So a later watermark finds nothing due there,
+    /// though a timer is. If the operator's line came to that watermark, what the timer puts out would be late for the operator behind it, or
+    /// not, as it happens. So where there is one, the line comes to a watermark once nothing is on its way and nothing is due; and what has become
+    /// due meanwhile waits for that.
+    fn advance(
+        &self,
+        graph: &Graph,
+        timed: &TimedOperator,
+        due: &mut DueKeys,
+        now: ReachedTime,
+    ) -> Result<bool, Error> {
+        if !timed.is_advanced_in_waves {
+            let (begun, is_complete) = self.close_of(graph, timed, due, now)?;
+            if is_complete {
+                self.pass(timed, now);
+            }
+            return Ok(begun);
+        }
+        let mut wave = timed.wave.lock();
+        loop {
+            let by = *wave.get_or_insert(now);
+            let is_at_rest = self.progress.in_flight(timed.line) == 0;
+            let (begun, is_complete) = self.close_of(graph, timed, due, by)?;
+            if begun || !is_complete || !is_at_rest {
+                return Ok(begun);
+            }
+            self.pass(timed, by);
+            *wave = None;
+            if by == now {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Has an operator's line come to where the operator is.
+    fn pass(&self, timed: &TimedOperator, by: ReachedTime) {
+        if by.watermark == AFTER_ALL {
+            self.progress.pass_time(timed.line, by.before_end);
+        }
+        self.progress.pass_time(timed.line, by.watermark);
     }
 
     /// Whether something of an operator was put on its way, and whether nothing else is due.
