@@ -84,7 +84,7 @@ QUERIES = {
         FROM winner GROUP BY category
     """,
     "q6": """
-        SELECT seller, auction, avg(price) OVER (PARTITION BY seller ORDER BY expires ROWS BETWEEN 9 PRECEDING AND CURRENT ROW) AS average
+        SELECT seller, auction, avg(price) OVER (PARTITION BY seller ORDER BY expires, auction ROWS BETWEEN 9 PRECEDING AND CURRENT ROW) AS average
         FROM winner
     """,
     "q7": """
