@@ -123,8 +123,9 @@ pub struct Finish {
     pub windows: Arc<Windows>,
     /// The accumulator of each.
     pub accumulators: Arc<Column>,
-    /// How many accumulators each window has, where some have several: they lie one after the other, and are merged first.
-    pub merged: Option<Arc<Vec<u32>>>,
+    /// Where some windows have several accumulators, which lie one after the other: how these are merged first. Each round merges neighbours to one,
+    /// and says how many for each; the last leaves one for each window.
+    pub merged: Option<Arc<Vec<Vec<u32>>>>,
     /// The accumulators that are not of the component's state version, by their places.
     pub stale: Vec<StaleGroups>,
 }

@@ -464,6 +464,14 @@ impl Ticket {
         progress.map_or(BEFORE_ALL, |progress| progress.time_to_come(lines, self.source))
     }
 
+    /// How far event time has come on these lines of all that is done with; [`BEFORE_ALL`] where nobody counts.
+    #[must_use]
+    pub fn time_reached(&self, lines: &[SourceIndex]) -> Watermark {
+        let progress = self.progress.as_ref();
+        let reached = progress.and_then(|progress| progress.watermark_seen(lines));
+        reached.unwrap_or(BEFORE_ALL)
+    }
+
     /// The source that read the batch.
     #[must_use]
     pub fn source(&self) -> SourceIndex {

@@ -55,7 +55,7 @@ pub struct Sliding {
 }
 
 /// A stretch of event time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     /// Its first ms.
     pub start: i64,
@@ -137,6 +137,14 @@ impl Sliding {
             (one, other) = (other, one % other);
         }
         one
+    }
+
+    /// Whether windows are merged from so many segments that aggregates of these pay. Windows that are finished again have none: what they hold
+    /// changes.
+    #[must_use]
+    pub fn are_of_many_segments(self) -> bool {
+        const FEW: i64 = 16;
+        self.calendar().is_none() && self.allowed_ms == 0 && self.length_ms / self.segment_ms() > FEW
     }
 
     /// How many windows an event is in, at most.

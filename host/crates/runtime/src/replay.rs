@@ -23,7 +23,7 @@ use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Processed, Rejection, Request, Timers};
 use dirigo_ground::clock::Clock;
 use dirigo_ground::fields::Fields;
-use dirigo_ground::lineage::Ticket;
+use dirigo_ground::lineage::{BEFORE_ALL, Ticket};
 use dirigo_pipeline::{self as pipeline, Admission, Window};
 use dirigo_state::{Entry, Step, Table};
 use dirigo_state::{process, timed, windows};
@@ -278,7 +278,7 @@ pub async fn run(
     } else if dead_letter.window.is_some() {
         (
             Request::Finish(match setup.window {
-                Some(Window::Time(_)) => timed::finish(&batch, component.state_version()),
+                Some(Window::Time(windows)) => timed::finish(&batch, windows, component.state_version()),
                 Some(Window::Count(_)) | None => windows::finish(&batch, component.state_version()),
             }),
             None,
@@ -386,7 +386,7 @@ fn request(component: &Component, batch: &Batch, table: &mut Table, window: Opti
             (Request::Fold(fold), Some(Plan::Count(plan)))
         }
         Some(Window::Time(windows)) => {
-            let (fold, plan) = timed::assign(table, batch, windows, 1, component.state_version());
+            let (fold, plan) = timed::assign(table, batch, windows, 1, component.state_version(), || BEFORE_ALL);
             (Request::Fold(fold), Some(Plan::Time(plan)))
         }
     }

@@ -8,6 +8,7 @@ use std::collections::BinaryHeap;
 
 use smallvec::SmallVec;
 
+use super::aggregates::{self, Joined};
 use super::entry::Entry;
 use super::first_keys::FirstKeys;
 use super::hash;
@@ -183,6 +184,7 @@ impl Table {
         let entry = &mut self.slots.at_mut(number).entry;
         let due_before = (entry.count > 0).then_some(entry.end);
         let before = entry.outside();
+        aggregates::dissolve(entry, segment.span.start);
         let moved = replace(entry, resumed, segment);
         // A session that grows or is joined closes later; what else the key has open may close first.
         let next = |entry: &Entry| Segments::of(entry).map(|session| session.span.end).min();
@@ -200,6 +202,18 @@ impl Table {
         self.outside = self.outside + after - before;
         self.open += usize::from(due_before.is_none());
         self.note_due(number, due_before);
+    }
+}
+
+impl Table {
+    /// Puts an aggregate behind the parts of a slot that it is merged from, if they are still there.
+    pub(super) fn put_aggregate(&mut self, number: u32, joined: &Joined, accumulator: &[u8], state_version: u32) {
+        let entry = &mut self.slots.at_mut(number).entry;
+        let before = entry.outside();
+        joined.put(entry, accumulator, state_version);
+        let after = entry.outside();
+        self.outside = self.outside + after - before;
+        self.note_change(number);
     }
 }
 

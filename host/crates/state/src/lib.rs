@@ -3,6 +3,7 @@
 //! A [`Table`] holds what an active actor knows of its keys; [`windows`] says which events fold into what, [`process`] what a process keeps; the [`Store`]
 //! keeps the tables of dormant actors and, with a state directory, everything between two runs.
 
+mod aggregates;
 mod checked_file;
 mod copies;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod marker;
 mod overlay;
 #[cfg(test)]
 mod partial;
+mod parts;
 pub mod process;
 mod quiet;
 mod search;

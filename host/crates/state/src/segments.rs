@@ -2,13 +2,8 @@
 //!
 //! They stand in the entry's accumulator, by their starts: sessions by themselves, other windows as the segments that they share. The end of
 //! a segment is that of the first window which its events are in: mostly that is the first one that the segment is in; events that came too late
-//! for it have a segment of their own, with a later end. Of each:
-//!
-//! ```text
-//! start i64 | end i64 | events u64 | state version u32 | length u32 | accumulator | length u32
-//! ```
-//!
-//! All numbers are little-endian. The length stands on both sides, so that the newest are found from the end, where most events go.
+//! for it have a segment of their own, with a later end. Where a window has many segments, aggregates of them stand between them
+//! ([`aggregates`](super::aggregates)). How their bytes are laid out says [`parts`](super::parts).
 //!
 //! The entry's own `start` is the least of theirs, its `count` the sum, and its `end` is when the next window of the key is to close.
 
@@ -18,12 +13,8 @@ use serde_json::{Value, json};
 use smallvec::SmallVec;
 
 use super::entry::{Entry, bytes_of_first};
+use super::parts::{Aggregate, HEAD, Part, TAIL};
 use dirigo_ground::windowing::Span;
-
-/// What stands in front of an accumulator.
-const HEAD: usize = 8 + 8 + 8 + 4 + 4;
-/// What stands behind it.
-const TAIL: usize = 4;
 
 /// A stretch of time whose events of a key have one accumulator: a session, or what windows share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,16 +40,11 @@ impl Segment<'_> {
 
     /// Appends its bytes.
     pub(super) fn encode_into(self, bytes: &mut Vec<u8>) {
-        let length = u32::try_from(self.accumulator.len())
-            .expect("limits keep accumulators under 4 GiB")
-            .to_le_bytes();
-        bytes.extend_from_slice(&self.span.start.to_le_bytes());
-        bytes.extend_from_slice(&self.span.end.to_le_bytes());
-        bytes.extend_from_slice(&self.count.to_le_bytes());
-        bytes.extend_from_slice(&self.state_version.to_le_bytes());
-        bytes.extend_from_slice(&length);
-        bytes.extend_from_slice(self.accumulator);
-        bytes.extend_from_slice(&length);
+        let part = Part {
+            segment: self,
+            aggregate: None,
+        };
+        part.encode_into(bytes);
     }
 }
 
@@ -82,16 +68,25 @@ impl<'a> Segments<'a> {
     /// Where the one of this time is, or where it would be.
     pub(super) fn place_of(&self, span: Span) -> Result<Range<usize>, usize> {
         let mut end = self.0.len();
-        let mut rest = Self(self.0);
-        while let Some(segment) = rest.newest() {
-            let from = rest.0.len() - HEAD - segment.accumulator.len() - TAIL;
-            match segment.span.cmp(&span) {
+        while let Some((part, from)) = Part::last(&self.0[..end]) {
+            if part.covers() {
+                if part.segment.span.start > span.start {
+                    end = part.first_covered(from);
+                    continue;
+                }
+                let is_behind = Self(&self.0[..from]).newest().is_some_and(|newest| newest.span < span);
+                if is_behind {
+                    return Err(end);
+                }
+                end = from;
+                continue;
+            }
+            match part.segment.span.cmp(&span) {
                 std::cmp::Ordering::Equal => return Ok(from..end),
                 std::cmp::Ordering::Less => return Err(end),
                 std::cmp::Ordering::Greater => {}
             }
             end = from;
-            rest = Self(&self.0[..from]);
         }
         Err(0)
     }
@@ -104,10 +99,14 @@ impl<'a> Segments<'a> {
 
     /// The last one.
     pub(super) fn newest(&self) -> Option<Segment<'a>> {
-        let (rest, length) = self.0.split_last_chunk()?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        let from = rest.len().checked_sub(length)?.checked_sub(HEAD)?;
-        Self(&self.0[from..]).next()
+        let mut bytes = self.0;
+        loop {
+            let (part, from) = Part::last(bytes)?;
+            if !part.covers() {
+                return Some(part.segment);
+            }
+            bytes = &bytes[..from];
+        }
     }
 
     /// The bytes of those for which `is_due` holds, which are the first ones.
@@ -146,27 +145,18 @@ impl<'a> Segments<'a> {
     }
 }
 
+/// All that are not covered by others, aggregates in the middle left out.
 impl<'a> Iterator for Segments<'a> {
     type Item = Segment<'a>;
 
     fn next(&mut self) -> Option<Segment<'a>> {
-        let (start, rest) = self.0.split_first_chunk()?;
-        let (end, rest) = rest.split_first_chunk()?;
-        let (count, rest) = rest.split_first_chunk()?;
-        let (state_version, rest) = rest.split_first_chunk()?;
-        let (length, rest) = rest.split_first_chunk()?;
-        let (accumulator, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-        let (_, rest) = rest.split_first_chunk::<TAIL>()?;
-        self.0 = rest;
-        Some(Segment {
-            span: Span {
-                start: i64::from_le_bytes(*start),
-                end: i64::from_le_bytes(*end),
-            },
-            count: u64::from_le_bytes(*count),
-            state_version: u32::from_le_bytes(*state_version),
-            accumulator,
-        })
+        loop {
+            let (part, rest) = Part::first(self.0)?;
+            self.0 = rest;
+            if !part.covers() {
+                return Some(part.segment);
+            }
+        }
     }
 }
 
@@ -193,10 +183,43 @@ impl ClosedWindow {
         }
     }
 
-    /// Its segments.
+    /// One of these segments and aggregates, at least one.
+    pub(super) fn of_parts(span: Span, parts: &[Part<'_>]) -> Self {
+        let mut segments = Vec::new();
+        for part in parts {
+            let alone = |aggregate| Aggregate {
+                covered: 0,
+                segment_bytes: 0,
+                ..aggregate
+            };
+            let part = Part {
+                aggregate: part.aggregate.map(alone),
+                ..*part
+            };
+            part.encode_into(&mut segments);
+        }
+        Self {
+            span,
+            count: parts.iter().map(|part| part.segment.count).sum(),
+            pane: 0,
+            segments: segments.into(),
+        }
+    }
+
+    /// Its segments, some of which may be aggregates of several.
     #[must_use]
     pub fn segments(&self) -> Segments<'_> {
         Segments(&self.segments)
+    }
+
+    /// The same, with what aggregates say of themselves.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let mut rest = &self.segments[..];
+        std::iter::from_fn(move || {
+            let (part, behind) = Part::first(rest)?;
+            rest = behind;
+            Some(part)
+        })
     }
 
     /// Its bytes, on its way: laid out as an entry, with its pane in place of a state version.

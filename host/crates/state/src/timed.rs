@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
+use super::aggregates::{self, Grid, Joined};
 use super::entry::Entry;
+use super::parts::Part;
 use super::segments::{self, ClosedWindow, Segment, Segments};
 use super::table::Table;
 use super::windows::{HANDED_BYTES_MAX, OpenChange, group_number, stale};
@@ -25,7 +27,11 @@ use dirigo_ground::windowing::{Sliding, Span, TimeWindows, bounded};
 #[derive(Debug)]
 pub struct Plan {
     groups: Vec<Group>,
+    /// By slot, parts that become aggregates without being merged: these would be too large.
+    hollow: Vec<(u32, Joined)>,
     state_version: u32,
+    /// Whether windows have aggregates of segments.
+    has_aggregates: bool,
 }
 
 /// Events of a batch that belong to one segment or session.
@@ -37,6 +43,8 @@ struct Group {
     added: u64,
     /// What it goes on from: several where events join sessions.
     resumes: SmallVec<[Span; 1]>,
+    /// Where it has no events: what it is merged from.
+    joined: Option<Box<Joined>>,
     /// How many bytes the key's windows took before.
     key_bytes: usize,
 }
@@ -69,7 +77,20 @@ pub fn late(batch: &Batch, windows: TimeWindows) -> Vec<u32> {
 ///
 /// Of sessions, the events end before the first one that is late: the caller drops that ([`is_late`]) and comes again. Of other windows,
 /// the caller has dropped those that are [`late`].
-pub fn assign(table: &mut Table, batch: &Batch, windows: TimeWindows, turn: u32, state_version: u32) -> (Fold, Plan) {
+///
+/// Where windows have many segments, what is complete by `watermark` is merged to aggregates in the same turn.
+pub fn assign(
+    table: &mut Table,
+    batch: &Batch,
+    windows: TimeWindows,
+    turn: u32,
+    state_version: u32,
+    watermark: impl FnOnce() -> i64,
+) -> (Fold, Plan) {
+    let grid = match windows {
+        TimeWindows::Sliding(sliding) => Grid::of(sliding),
+        TimeWindows::Session { .. } => None,
+    };
     let mut groups = Groups::default();
     let mut joined: Vec<u32> = Vec::with_capacity(batch.len());
     // A pass of its own, as for count windows: look-ups overlap.
@@ -98,7 +119,7 @@ pub fn assign(table: &mut Table, batch: &Batch, windows: TimeWindows, turn: u32,
             TimeWindows::Sliding(sliding) => {
                 let segment = recent.segment(sliding, time, segment_ms);
                 let end = seen_from(sliding, recent.first_end, behind);
-                groups.add_to_segment(touched, entry, Span { end, ..segment })
+                groups.add_to_segment(touched, entry, Span { end, ..segment }, grid.is_some())
             }
             TimeWindows::Session { .. } => {
                 let start = bounded(time);
@@ -112,7 +133,13 @@ pub fn assign(table: &mut Table, batch: &Batch, windows: TimeWindows, turn: u32,
         let Some(group) = added else { break };
         joined.push(group);
     }
-    let (plan, numbers) = groups.into_plan(state_version);
+    let hollow = match grid {
+        Some(grid) => groups.join_complete(table, grid, watermark()),
+        None => Vec::new(),
+    };
+    let (mut plan, numbers) = groups.into_plan(state_version);
+    plan.hollow = hollow;
+    plan.has_aggregates = grid.is_some();
     joined.iter_mut().for_each(|group| *group = numbers[*group as usize]);
     let is_whole = joined.len() == batch.len();
     let (accumulators, merged) = plan.accumulators(table);
@@ -202,7 +229,7 @@ struct Groups {
 
 impl Groups {
     /// Adds an event to a segment. Gives its group; `None` where that is too much for one turn.
-    fn add_to_segment(&mut self, touched: usize, entry: &Entry, segment: Span) -> Option<u32> {
+    fn add_to_segment(&mut self, touched: usize, entry: &Entry, segment: Span, has_aggregates: bool) -> Option<u32> {
         let known = &self.touched[touched].known;
         if let Some((_, Some(group))) = known.iter().rev().find(|(span, _)| *span == segment) {
             let group = *group;
@@ -222,7 +249,12 @@ impl Groups {
             span: segment,
             added: 1,
             resumes: before.iter().map(|before| before.span).collect(),
-            key_bytes: entry.bytes().len(),
+            joined: None,
+            key_bytes: if has_aggregates {
+                aggregates::open_bytes(entry, |_| false)
+            } else {
+                entry.bytes().len()
+            },
         });
         self.touched[touched].known.push((segment, Some(group)));
         Some(group)
@@ -262,6 +294,7 @@ impl Groups {
                     span: *met_span,
                     added: 0,
                     resumes: smallvec![*met_span],
+                    joined: None,
                     key_bytes: entry.bytes().len(),
                 })
             });
@@ -273,6 +306,7 @@ impl Groups {
                 span,
                 added: 0,
                 resumes: SmallVec::new(),
+                joined: None,
                 key_bytes: entry.bytes().len(),
             })
         });
@@ -283,6 +317,43 @@ impl Groups {
         known.retain(|(other, _)| !(is_open(*other) && other.overlaps(own)));
         known.push((span, Some(group)));
         Some(group)
+    }
+
+    /// Adds a group for each aggregate that is complete, of keys of which the turn opens a segment. Gives those that are hollow, by slot.
+    fn join_complete(&mut self, table: &Table, grid: Grid, watermark: i64) -> Vec<(u32, Joined)> {
+        let mut hollow = Vec::new();
+        let opens = |group: &&mut Group| group.resumes.is_empty();
+        let mut slots: Vec<u32> = self.all.iter_mut().filter(opens).map(|group| group.slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        for slot in slots {
+            let entry = &table.slot(slot).entry;
+            let (joined, looked_at) = aggregates::joinable(entry, grid, watermark);
+            self.bytes += looked_at;
+            for joined in joined {
+                if joined.is_hollow {
+                    hollow.push((slot, joined));
+                    continue;
+                }
+                let bytes = joined
+                    .segments(entry)
+                    .iter()
+                    .map(|segment| segment.accumulator.len())
+                    .sum();
+                if !self.has_room_for(bytes) {
+                    return hollow;
+                }
+                self.push(Group {
+                    slot,
+                    span: Span::default(),
+                    added: 0,
+                    resumes: SmallVec::new(),
+                    joined: Some(Box::new(joined)),
+                    key_bytes: 0,
+                });
+            }
+        }
+        hollow
     }
 
     fn has_room_for(&mut self, bytes: usize) -> bool {
@@ -332,7 +403,9 @@ impl Groups {
         let numbers = (0..numbers.len()).map(|number| numbers[root(number)]).collect();
         let plan = Plan {
             groups: kept,
+            hollow: Vec::new(),
             state_version,
+            has_aggregates: false,
         };
         (plan, numbers)
     }
@@ -344,22 +417,25 @@ impl Plan {
         let mut column = Column::with_capacity(self.groups.len(), 0);
         for group in &self.groups {
             Self::resumed(table, group).for_each(|segment| column.push(segment.accumulator));
-            if group.resumes.is_empty() {
+            if group.starts_from() == 0 {
                 column.push(&[]);
             }
         }
-        let are_several = self.groups.iter().any(|group| group.resumes.len() > 1);
-        let numbers = || self.groups.iter().map(|group| group_number(group.resumes.len().max(1)));
+        let are_several = self.groups.iter().any(|group| group.starts_from() > 1);
+        let numbers = || self.groups.iter().map(|group| group_number(group.starts_from().max(1)));
         (column, are_several.then(|| numbers().collect()))
     }
 
     fn resumed<'a>(table: &'a Table, group: &'a Group) -> impl Iterator<Item = Segment<'a>> + use<'a> {
-        let segments = Segments::of(&table.slot(group.slot).entry);
-        group.resumes.iter().map(move |span| {
+        let entry = &table.slot(group.slot).entry;
+        let segments = Segments::of(entry);
+        let of_one = move |span: &Span| {
             segments
                 .get(*span)
                 .expect("what a turn goes on from stays until it ends")
-        })
+        };
+        let joined = group.joined.iter().flat_map(|joined| joined.segments(entry));
+        group.resumes.iter().map(of_one).chain(joined)
     }
 
     /// The places of accumulators of another state version, by version.
@@ -373,7 +449,7 @@ impl Plan {
                 }
                 place += 1;
             }
-            place += u32::from(group.resumes.is_empty());
+            place += u32::from(group.starts_from() == 0);
         }
         stale(by_version)
     }
@@ -391,7 +467,11 @@ impl Plan {
             let slot = group.slot;
             group.key_bytes = *open.entry(slot).or_insert_with(|| {
                 let entry = &table.slot(slot).entry;
-                entry.bytes().len() - Segments::of(entry).due_bytes(&is_due)
+                if self.has_aggregates {
+                    aggregates::open_bytes(entry, &is_due)
+                } else {
+                    entry.bytes().len() - Segments::of(entry).due_bytes(&is_due)
+                }
             });
         }
     }
@@ -413,8 +493,8 @@ impl Plan {
         }
         let mut by_key: BTreeMap<u32, u64> = BTreeMap::new();
         let sizes = |group: &Group, accumulator: &[u8]| {
-            // What it goes on from is replaced, and mostly about as large.
-            if group.resumes.is_empty() && !is_due(group.span) {
+            // What it goes on from is replaced, and mostly about as large. Aggregates do not count.
+            if group.starts_from() == 0 && !is_due(group.span) {
                 (accumulator.len() + Segment::OVERHEAD_BYTES) as u64
             } else {
                 0
@@ -436,6 +516,10 @@ impl Plan {
     pub fn commit(self, table: &mut Table, accumulators: &Column) -> OpenChange {
         let mut change = OpenChange::default();
         for (group, accumulator) in self.groups.iter().zip(accumulators.iter()) {
+            if let Some(joined) = &group.joined {
+                table.put_aggregate(group.slot, joined, accumulator, self.state_version);
+                continue;
+            }
             let resumed = group_number(group.resumes.len());
             change.windows += 1 - i64::from(resumed);
             change.events += group.added.cast_signed();
@@ -447,6 +531,9 @@ impl Plan {
             };
             table.put_segment(group.slot, &group.resumes, segment);
         }
+        for (slot, joined) in &self.hollow {
+            table.put_aggregate(*slot, joined, &[], self.state_version);
+        }
         table.sweep();
         change
     }
@@ -457,23 +544,34 @@ impl Plan {
     }
 }
 
-/// What finishes windows that are closed: the values of `batch` are [`ClosedWindow`]s.
+impl Group {
+    /// How many accumulators it starts from.
+    fn starts_from(&self) -> usize {
+        self.resumes.len() + self.joined.as_ref().map_or(0, |joined| joined.len())
+    }
+}
+
+/// What finishes windows that are closed: the values of `batch` are [`ClosedWindow`]s of these `windows`.
 ///
 /// # Panics
 /// When a value is none: whatever brings back such a batch looks at that.
 #[must_use]
-pub fn finish(batch: &Batch, state_version: u32) -> Finish {
-    let mut windows = Windows::default();
+pub fn finish(batch: &Batch, windows: TimeWindows, state_version: u32) -> Finish {
+    let grid = match windows {
+        TimeWindows::Sliding(sliding) => Grid::of(sliding),
+        TimeWindows::Session { .. } => None,
+    };
+    let mut closed = Windows::default();
     let mut accumulators = Column::default();
-    let mut merged = Vec::with_capacity(batch.len());
+    let mut merges = Merges::default();
     let mut by_version: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for (key, value) in batch.keys.iter().zip(batch.values.to_column().iter()) {
         let window = ClosedWindow::decode(value).expect("the values of closed windows are such windows");
-        windows.keys.push(key);
-        windows.starts.push(window.span.start);
-        windows.ends.push(window.span.end);
-        windows.counts.push(window.count);
-        windows.panes.push(window.pane);
+        closed.keys.push(key);
+        closed.starts.push(window.span.start);
+        closed.ends.push(window.span.end);
+        closed.counts.push(window.count);
+        closed.panes.push(window.pane);
         let before = accumulators.len();
         for segment in window.segments() {
             if segment.state_version != state_version {
@@ -482,15 +580,54 @@ pub fn finish(batch: &Batch, state_version: u32) -> Finish {
             }
             accumulators.push(segment.accumulator);
         }
-        merged.push(group_number(accumulators.len() - before));
+        let rounds = grid.map_or_else(Vec::new, |grid| {
+            let parts: Vec<Part<'_>> = window.parts().collect();
+            aggregates::rounds(&parts, grid, window.span)
+        });
+        merges.push(group_number(accumulators.len() - before), rounds);
     }
-    let are_several = merged.iter().any(|count| *count > 1);
     Finish {
         batch: batch.clone(),
-        windows: Arc::new(windows),
+        windows: Arc::new(closed),
         accumulators: Arc::new(accumulators),
-        merged: are_several.then(|| Arc::new(merged)),
+        merged: merges.into_rounds().map(Arc::new),
         stale: stale(by_version),
+    }
+}
+
+/// How the accumulators of windows are merged to one for each.
+#[derive(Default)]
+struct Merges {
+    /// Of each window how many accumulators it has before the last round, and the rounds before that.
+    windows: Vec<(u32, Vec<Vec<u32>>)>,
+}
+
+impl Merges {
+    /// Adds a window of so many accumulators, of which those of each group in `rounds` are merged to one, round by round.
+    fn push(&mut self, count: u32, rounds: Vec<Vec<u32>>) {
+        self.windows.push((count, rounds));
+    }
+
+    /// Of each round the sizes of all groups, the last one with a group for each window; `None` where nothing is to be merged.
+    fn into_rounds(self) -> Option<Vec<Vec<u32>>> {
+        let several = self.windows.iter().any(|(count, _)| *count > 1);
+        let most = self.windows.iter().map(|(_, rounds)| rounds.len()).max()?;
+        let mut left: Vec<u32> = self.windows.iter().map(|(count, _)| *count).collect();
+        let mut all = Vec::with_capacity(most + 1);
+        for round in 0..most {
+            let mut sizes = Vec::new();
+            for ((_, rounds), left) in self.windows.iter().zip(&mut left) {
+                if let Some(of_window) = rounds.get(round) {
+                    *left = group_number(of_window.len());
+                    sizes.extend_from_slice(of_window);
+                } else {
+                    sizes.extend(std::iter::repeat_n(1, *left as usize));
+                }
+            }
+            all.push(sizes);
+        }
+        all.push(left);
+        several.then_some(all)
     }
 }
 
@@ -518,7 +655,12 @@ impl Entry {
         if let TimeWindows::Sliding(sliding) = windows
             && sliding.allowed_ms == 0
         {
-            return Some(self.take_next(sliding));
+            let due = if sliding.are_of_many_segments() {
+                self.take_next_of_many(sliding)
+            } else {
+                self.take_next(sliding)
+            };
+            return Some(due);
         }
         if matches!(windows, TimeWindows::Session { .. })
             && let Some(first) = Segments::of(self).next().filter(|first| first.span.end == at)
@@ -604,6 +746,52 @@ impl Entry {
         } else {
             next = first.into_iter().chain(left).map(|span| span.end.max(next_end)).min();
         }
+        self.start = first.map_or(0, |first| first.start);
+        self.end = next.unwrap_or_default();
+        Due {
+            at,
+            windows: window.into_iter().collect(),
+            change: OpenChange {
+                windows: -i64::from(group_number(segments)),
+                events: -events.cast_signed(),
+            },
+            next,
+        }
+    }
+
+    /// The same, where windows have many segments, and aggregates of these.
+    fn take_next_of_many(&mut self, sliding: Sliding) -> Due {
+        let at = self.end;
+        let span = Span {
+            start: sliding.start_of(at),
+            end: at,
+        };
+        let parts = aggregates::parts_of(self, span);
+        let window = (!parts.is_empty()).then(|| ClosedWindow::of_parts(span, &parts));
+        drop(parts);
+        let (mut bytes, mut segments, mut events) = (0, 0, 0);
+        let mut rest = self.bytes();
+        while let Some((part, behind)) = Part::first(rest) {
+            // What an aggregate in front was merged from is gone.
+            if !part.covers() {
+                if sliding.last_end(part.segment.span) > at {
+                    break;
+                }
+                (segments, events) = (segments + 1, events + part.segment.count);
+            }
+            bytes += part.encoded_bytes();
+            rest = behind;
+        }
+        self.remove(0..bytes);
+        self.count -= events;
+        let next_end = sliding.next_end(at);
+        let mut left = Segments::of(self).map(|segment| segment.span);
+        let first = left.next();
+        let next = match first {
+            Some(first) if first.start < at && first.end <= next_end => Some(next_end),
+            Some(first) if Self::is_first_due(sliding, first, at) => Some(first.end),
+            _ => first.into_iter().chain(left).map(|span| span.end.max(next_end)).min(),
+        };
         self.start = first.map_or(0, |first| first.start);
         self.end = next.unwrap_or_default();
         Due {

@@ -40,8 +40,16 @@ struct Fold {
 
 impl Driver for TimedReduce {
     fn begin(&self, table: &mut Table, turn: u32, batch: &Batch) -> (Request, Box<dyn Call>) {
-        let (fold, mut plan) = timed::assign(table, batch, self.windows, turn, self.component.state_version());
         let inputs = self.inputs.get().cloned().unwrap_or_default();
+        let watermark = || batch.origin.ticket.time_reached(&inputs);
+        let (fold, mut plan) = timed::assign(
+            table,
+            batch,
+            self.windows,
+            turn,
+            self.component.state_version(),
+            watermark,
+        );
         if plan.is_any_above(self.state_bytes_max / COUNTED_EXACTLY) {
             let to_come = time_to_come(&inputs, batch);
             plan.count_open(table, |span| timed::is_due(self.windows, span, to_come));
@@ -58,7 +66,7 @@ impl Driver for TimedReduce {
     }
 
     fn finish(&self, batch: &Batch) -> (Request, Box<dyn Call>) {
-        let finish = timed::finish(batch, self.component.state_version());
+        let finish = timed::finish(batch, self.windows, self.component.state_version());
         (Request::Finish(finish), Box::new(Finish))
     }
 

@@ -158,12 +158,16 @@ impl Reduce {
         let accumulators = match started {
             Start::From(accumulators) => accumulators,
             Start::Impossible(failures) => {
-                let mut failures = of_owners(finish.merged.as_deref(), failures);
+                let owned = finish.merged.as_deref().map(|rounds| merging::of_rounds(rounds));
+                let mut failures = of_owners(owned.as_ref(), failures);
                 failures.sort_unstable_by_key(|failure| failure.index);
                 return Ok(Finished::Unmigrated(failures));
             }
         };
-        let accumulators = self.merged(store, accumulators, finish.merged.as_deref()).await?;
+        let mut accumulators = accumulators;
+        for round in finish.merged.iter().flat_map(|rounds| rounds.iter()) {
+            accumulators = self.merged(store, accumulators, Some(round)).await?;
+        }
         let windows = finish.windows.len();
         let function = self
             .instance

@@ -55,10 +55,13 @@ fn batch(events: &[Event]) -> Batch {
     }
 }
 
-/// What folds and merges as a guest does: an accumulator is the numbers of its events.
-fn fold(table: &mut Table, windows: TimeWindows, turn: &mut u32, events: &[Event]) -> usize {
+/// How many bytes the number of an event takes in an accumulator: enough that aggregates of many are too large to be kept.
+const NUMBER_BYTES: usize = 6;
+
+/// What folds and merges as a guest does, where event time has come to `watermark`: an accumulator is the numbers of its events.
+fn fold(table: &mut Table, windows: TimeWindows, turn: &mut u32, events: &[Event], watermark: i64) -> usize {
     *turn += 1;
-    let (fold, plan) = assign(table, &batch(events), windows, *turn, 1);
+    let (fold, plan) = assign(table, &batch(events), windows, *turn, 1, || watermark);
     assert_eq!(fold.groups.len(), fold.batch.len());
     let mut parts = fold.accumulators.iter();
     let several = fold.merged.clone().unwrap_or_default();
@@ -71,7 +74,7 @@ fn fold(table: &mut Table, windows: TimeWindows, turn: &mut u32, events: &[Event
         .collect();
     assert_eq!(parts.next(), None);
     for (event, group) in events.iter().zip(fold.groups.iter()) {
-        accumulators[*group as usize].push(event.number);
+        accumulators[*group as usize].extend([event.number; NUMBER_BYTES]);
     }
     let mut column = Column::default();
     accumulators.iter().for_each(|accumulator| column.push(accumulator));
@@ -93,7 +96,7 @@ fn close(table: &mut Table, windows: TimeWindows, watermark: i64, closed: &mut V
         for window in taken.windows {
             let mut events: Vec<u8> = window
                 .segments()
-                .flat_map(|segment| segment.accumulator.to_vec())
+                .flat_map(|segment| segment.accumulator.iter().step_by(NUMBER_BYTES).copied())
                 .collect();
             events.sort_unstable();
             assert_eq!(window.count, events.len() as u64);
@@ -226,6 +229,12 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
                 allowed_ms: random.below(2) * random.below(60) * HOUR_MS,
                 ..Sliding::of_days(1, 1 + random.below(3), Zone::named("Europe/Paris").expect("there is"))
             })
+        } else if seed % 4 == 1 {
+            // Of so many segments that these have aggregates.
+            TimeWindows::Sliding(Sliding {
+                offset_ms: random.below(every_ms),
+                ..Sliding::of_ms(every_ms * (17 + random.below(80)) + random.below(2), every_ms)
+            })
         } else if random.below(2) == 0 {
             let length_ms = every_ms * (1 + random.below(3)) + random.below(2) * (every_ms - 1);
             TimeWindows::Sliding(Sliding {
@@ -255,7 +264,7 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
             .collect();
         let (expected, expected_late) = searched(&events, windows);
         let mut table = Table::timed_in_epoch(1);
-        let (mut closed, mut late_events, mut turn) = (Vec::new(), 0, 0);
+        let (mut closed, mut late_events, mut turn, mut reached) = (Vec::new(), 0, 0, i64::MIN);
         let mut rest = &events[..];
         while !rest.is_empty() {
             let (next, after) = rest.split_at(random.size(rest.len().min(9)));
@@ -268,7 +277,7 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
                     let kept = (0..).zip(next).filter(|(place, _)| !late.contains(place));
                     let kept: Vec<Event> = kept.map(|(_, event)| *event).collect();
                     if !kept.is_empty() {
-                        assert_eq!(fold(&mut table, windows, &mut turn, &kept), kept.len());
+                        assert_eq!(fold(&mut table, windows, &mut turn, &kept, reached), kept.len());
                     }
                 }
                 TimeWindows::Session { gap_ms } => {
@@ -279,14 +288,14 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
                             next = &next[1..];
                             continue;
                         }
-                        let taken = fold(&mut table, windows, &mut turn, next);
+                        let taken = fold(&mut table, windows, &mut turn, next, reached);
                         next = &next[taken..];
                     }
                 }
             }
             // The watermark of what is done with, or of less.
             if random.below(2) == 0 {
-                let reached = rest.first().map_or(watermark, |event| event.watermark);
+                reached = rest.first().map_or(watermark, |event| event.watermark);
                 close(&mut table, windows, reached, &mut closed);
             }
         }
@@ -317,6 +326,7 @@ fn a_key_whose_windows_left_the_table_is_noted_with_the_next_of_them() {
         windows,
         &mut 0,
         &[event(1, 20, 0), event(2, 10, 1), event(2, 40, 2)],
+        i64::MIN,
     );
     assert_eq!(table.take_given_up(), None);
     let records = table.drain(0);
@@ -331,4 +341,133 @@ fn a_key_whose_windows_left_the_table_is_noted_with_the_next_of_them() {
     close(&mut table, windows, 30, &mut closed);
     assert_eq!(closed, [(15, 2, 15, 0, vec![1]), (25, 1, 25, 0, vec![0])]);
     assert_eq!((table.len(), table.next_due()), (1, 45));
+}
+
+/// What merges as a guest whose result depends on each pair that it is handed.
+fn merged(accumulators: &[u64]) -> u64 {
+    match accumulators {
+        [] => 0,
+        [only] => *only,
+        several => {
+            let pair = |pair: &[u64]| match *pair {
+                [left, right] => left.rotate_left(7).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ right,
+                _ => pair[0],
+            };
+            merged(&several.chunks(2).map(pair).collect::<Vec<u64>>())
+        }
+    }
+}
+
+/// The accumulators of the groups of a round, each merged to one.
+fn merged_by(accumulators: &[u64], sizes: &[u32]) -> Vec<u64> {
+    let mut rest = accumulators;
+    let of_group = |size: &u32| {
+        let (group, behind) = rest.split_at(*size as usize);
+        rest = behind;
+        merged(group)
+    };
+    sizes.iter().map(of_group).collect()
+}
+
+fn numbers(column: &Column) -> Vec<u64> {
+    let number = |bytes: &[u8]| bytes.as_array().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    column.iter().map(number).collect()
+}
+
+/// What windows come to, each with its key and end, and of how many accumulators the largest was merged. `is_reached` says whether event time has
+/// come to where a turn may make aggregates.
+fn results(
+    events: &[Event],
+    windows: TimeWindows,
+    is_reached: impl Fn(usize) -> bool,
+) -> (Vec<(Vec<u8>, i64, u64)>, usize) {
+    let mut table = Table::timed_in_epoch(1);
+    let (mut found, mut most) = (Vec::new(), 0);
+    for (turn, (place, event)) in (1..).zip(events.iter().enumerate()) {
+        let watermark = if is_reached(place) { event.watermark } else { i64::MIN };
+        let (fold, plan) = assign(&mut table, &batch(&[*event]), windows, turn, 1, || watermark);
+        let accumulators = numbers(&fold.accumulators);
+        let mut accumulators = match fold.merged {
+            Some(sizes) => merged_by(&accumulators, &sizes),
+            None => accumulators,
+        };
+        let group = fold.groups[0] as usize;
+        accumulators[group] = accumulators[group].wrapping_mul(31) + u64::from(event.number) + 1;
+        let mut column = Column::default();
+        accumulators
+            .iter()
+            .for_each(|accumulator| column.push(&accumulator.to_le_bytes()));
+        plan.commit(&mut table, &column);
+        table.check();
+    }
+    let keys: BTreeSet<u8> = events.iter().map(|event| event.key).collect();
+    for key in keys {
+        while let Some(due) = table.take_due(&[key], windows, AFTER_ALL - 1, true) {
+            for window in due.windows {
+                let mut closed = batch(&[events[0]]);
+                let mut value = Column::default();
+                value.push(&window.encode());
+                closed.values = value.into();
+                let finish = finish(&closed, windows, 1);
+                let mut accumulators = numbers(&finish.accumulators);
+                most = most.max(accumulators.len());
+                for round in finish.merged.iter().flat_map(|rounds| rounds.iter()) {
+                    accumulators = merged_by(&accumulators, round);
+                }
+                assert_eq!(accumulators.len(), 1);
+                found.push((vec![key], window.span.end, accumulators[0]));
+            }
+        }
+    }
+    assert!(table.is_empty());
+    (found, most)
+}
+
+#[test]
+fn a_result_does_not_depend_on_which_aggregates_there_were() {
+    for seed in 0..40_u64 {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let every_ms = 1 + random.below(3);
+        let windows = TimeWindows::Sliding(Sliding {
+            offset_ms: random.below(every_ms),
+            ..Sliding::of_ms(every_ms * (17 + random.below(90)), every_ms)
+        });
+        let (mut watermark, mut time) = (i64::MIN, -50_i64);
+        let lateness = random.below(12);
+        let events: Vec<Event> = (0..=u8::MAX)
+            .map(|number| {
+                time += random.below(10) - 3;
+                let before = watermark;
+                watermark = watermark.max(time - lateness);
+                Event {
+                    key: u8::try_from(random.below(2)).expect("two keys"),
+                    time,
+                    watermark: before,
+                    number,
+                }
+            })
+            .filter(|event| late(&batch(&[*event]), windows).is_empty())
+            .collect();
+        let (without, of_all) = results(&events, windows, |_| false);
+        let (with, of_few) = results(&events, windows, |_| true);
+        let (with_some, _) = results(&events, windows, |place| place % 5 == 0);
+        assert_eq!(with, without, "seed {seed}: {windows:?}");
+        assert_eq!(with_some, without, "seed {seed}: {windows:?}");
+        assert!(of_few < of_all, "seed {seed}: {of_few} of {of_all}");
+    }
+}
+
+#[test]
+fn a_window_of_many_segments_is_merged_from_few() {
+    let windows = TimeWindows::Sliding(Sliding::of_ms(4_000, 1));
+    let event = |time: i64| Event {
+        key: 1,
+        time,
+        watermark: time - 1,
+        number: 7,
+    };
+    let events: Vec<Event> = (0..4_500).map(event).collect();
+    let (found, most) = results(&events, windows, |_| true);
+    assert_eq!(found.len(), 8_499);
+    assert!(most <= 40, "of {most} parts");
 }

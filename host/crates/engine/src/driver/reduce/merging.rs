@@ -77,6 +77,18 @@ fn halved(accumulators: &Column, counts: &mut [u32], merged: &Column) -> Column 
     column
 }
 
+/// How many accumulators each group of the last round has before the first.
+pub(super) fn of_rounds(rounds: &[Vec<u32>]) -> Vec<u32> {
+    let (first, others) = rounds.split_first().expect("there is a round");
+    others.iter().fold(first.clone(), |sizes, round| {
+        let mut rest = sizes.into_iter();
+        round
+            .iter()
+            .map(|count| rest.by_ref().take(*count as usize).sum())
+            .collect()
+    })
+}
+
 /// Failures of accumulators as those of the groups that they belong to: of each group the first.
 pub(super) fn of_groups(counts: &[u32], failures: Vec<Rejection>) -> Vec<Rejection> {
     let mut behind = 0;
@@ -135,6 +147,12 @@ mod tests {
             (texts(&accumulators), calls),
             (vec!["abcde".into(), String::new(), "fg".into()], 3)
         );
+    }
+
+    #[test]
+    fn accumulators_belong_to_what_rounds_make_of_them() {
+        assert_eq!(of_rounds(&[vec![2, 1, 3]]), [2, 1, 3]);
+        assert_eq!(of_rounds(&[vec![2, 1, 1, 2], vec![1, 2, 1], vec![2, 1]]), [4, 2]);
     }
 
     #[test]

@@ -1,0 +1,136 @@
+//! The bytes of segments and of their aggregates, as an entry keeps them.
+//!
+//! ```text
+//! a segment:     start i64 | end i64 | events u64 | state version u32 | length u32 | accumulator | length u32
+//! an aggregate:  start i64 | end i64 | events u64 | state version u32 | length u32 | accumulator |
+//!                until i64 | covered u32 | segments u32 | length u32
+//! ```
+//!
+//! All numbers are little-endian. The length stands on both sides, so that parts are found from either end; its highest bit says that it is an
+//! aggregate. Segments stand by their starts, and an aggregate stands right behind what it is merged from. So whoever walks from the end meets
+//! an aggregate first, and may pass over what it covers.
+
+use super::segments::Segment;
+use dirigo_ground::windowing::Span;
+
+/// What stands in front of an accumulator.
+pub(super) const HEAD: usize = 8 + 8 + 8 + 4 + 4;
+/// What stands behind that of a segment.
+pub(super) const TAIL: usize = 4;
+/// What stands behind that of an aggregate.
+const AGGREGATE_TAIL: usize = 8 + 4 + 4 + 4;
+/// Says that a part is an aggregate. Limits keep accumulators shorter.
+const IS_AGGREGATE: u32 = 1 << 31;
+
+/// What an aggregate says besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Aggregate {
+    /// The end of its time; its start is that of its span.
+    pub(super) until: i64,
+    /// How many bytes in front of it are what it is merged from. Of these, the first may be gone.
+    pub(super) covered: u32,
+    /// The bytes of segments among them.
+    pub(super) segment_bytes: u32,
+}
+
+/// A segment, or an aggregate of several: of these the span has the start of its time, and from when on all of them are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part<'a> {
+    pub(super) segment: Segment<'a>,
+    pub(super) aggregate: Option<Aggregate>,
+}
+
+impl<'a> Part<'a> {
+    /// How many bytes it takes.
+    pub(super) fn encoded_bytes(self) -> usize {
+        let tail = self.aggregate.map_or(TAIL, |_| AGGREGATE_TAIL);
+        HEAD + self.segment.accumulator.len() + tail
+    }
+
+    /// The bytes of segments that it stands for.
+    pub(super) fn segment_bytes(self) -> usize {
+        self.aggregate
+            .map_or(self.encoded_bytes(), |aggregate| aggregate.segment_bytes as usize)
+    }
+
+    /// Whether it stands behind parts that it is merged from.
+    pub(super) fn covers(self) -> bool {
+        self.aggregate.is_some_and(|aggregate| aggregate.covered > 0)
+    }
+
+    /// Where what it covers begins, if it begins at `from`.
+    pub(super) fn first_covered(self, from: usize) -> usize {
+        from.saturating_sub(self.aggregate.map_or(0, |aggregate| aggregate.covered as usize))
+    }
+
+    /// Appends its bytes.
+    pub(super) fn encode_into(self, bytes: &mut Vec<u8>) {
+        let Segment {
+            span,
+            count,
+            state_version,
+            accumulator,
+        } = self.segment;
+        let length = u32::try_from(accumulator.len()).expect("limits keep accumulators under 4 GiB");
+        let length = length | self.aggregate.map_or(0, |_| IS_AGGREGATE);
+        bytes.extend_from_slice(&span.start.to_le_bytes());
+        bytes.extend_from_slice(&span.end.to_le_bytes());
+        bytes.extend_from_slice(&count.to_le_bytes());
+        bytes.extend_from_slice(&state_version.to_le_bytes());
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(accumulator);
+        if let Some(aggregate) = self.aggregate {
+            bytes.extend_from_slice(&aggregate.until.to_le_bytes());
+            bytes.extend_from_slice(&aggregate.covered.to_le_bytes());
+            bytes.extend_from_slice(&aggregate.segment_bytes.to_le_bytes());
+        }
+        bytes.extend_from_slice(&length.to_le_bytes());
+    }
+
+    /// The first part, and what is behind it. `None` where there is none, or it is damaged.
+    pub(super) fn first(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (start, rest) = bytes.split_first_chunk()?;
+        let (end, rest) = rest.split_first_chunk()?;
+        let (count, rest) = rest.split_first_chunk()?;
+        let (state_version, rest) = rest.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let length = u32::from_le_bytes(*length);
+        let (accumulator, mut rest) = rest.split_at_checked(usize::try_from(length & !IS_AGGREGATE).ok()?)?;
+        let mut aggregate = None;
+        if length & IS_AGGREGATE != 0 {
+            let (until, behind) = rest.split_first_chunk()?;
+            let (covered, behind) = behind.split_first_chunk()?;
+            let (segment_bytes, behind) = behind.split_first_chunk()?;
+            rest = behind;
+            aggregate = Some(Aggregate {
+                until: i64::from_le_bytes(*until),
+                covered: u32::from_le_bytes(*covered),
+                segment_bytes: u32::from_le_bytes(*segment_bytes),
+            });
+        }
+        let (_, rest) = rest.split_first_chunk::<TAIL>()?;
+        let segment = Segment {
+            span: Span {
+                start: i64::from_le_bytes(*start),
+                end: i64::from_le_bytes(*end),
+            },
+            count: u64::from_le_bytes(*count),
+            state_version: u32::from_le_bytes(*state_version),
+            accumulator,
+        };
+        Some((Self { segment, aggregate }, rest))
+    }
+
+    /// The last part, and where it begins. `None` where there is none, or it is damaged.
+    pub(super) fn last(bytes: &'a [u8]) -> Option<(Self, usize)> {
+        let length = u32::from_le_bytes(*bytes.last_chunk()?);
+        let tail = if length & IS_AGGREGATE == 0 {
+            TAIL
+        } else {
+            AGGREGATE_TAIL
+        };
+        let length = usize::try_from(length & !IS_AGGREGATE).ok()?;
+        let from = bytes.len().checked_sub(tail)?.checked_sub(length)?.checked_sub(HEAD)?;
+        Self::first(&bytes[from..]).map(|(part, _)| (part, from))
+    }
+}
