@@ -2,7 +2,7 @@
 //! sorting all events and looking at each of them gives.
 
 use super::*;
-use crate::{FirstKeys, due_key, split_due_key};
+use crate::{ClosedWindow, FirstKeys, due_key, split_due_key};
 use dirigo_ground::behind::Behind;
 use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::{AFTER_ALL, Origin, Ticket};

@@ -1,0 +1,212 @@
+//! The events of a batch in groups, one for each segment or session that they touch.
+
+use smallvec::{SmallVec, smallvec};
+
+use super::{Group, Plan, Touched};
+use crate::aggregates::{self, Grid, Joined};
+use crate::entry::Entry;
+use crate::segments::Segments;
+use crate::table::Table;
+use crate::windows::{HANDED_BYTES_MAX, group_number};
+use dirigo_ground::windowing::Span;
+
+/// Groups as they are made.
+#[derive(Default)]
+pub(super) struct Groups {
+    pub(super) touched: Vec<Touched>,
+    all: Vec<Group>,
+    /// Of each group the one that it was joined to, or itself.
+    into: Vec<u32>,
+    /// Bytes that the turn is handed, and those that are looked through or moved for it: both take time in which nobody else runs.
+    bytes: usize,
+}
+
+impl Groups {
+    /// Adds an event to a segment. Gives its group; `None` where that is too much for one turn.
+    pub(super) fn add_to_segment(
+        &mut self,
+        touched: usize,
+        entry: &Entry,
+        segment: Span,
+        has_aggregates: bool,
+    ) -> Option<u32> {
+        let known = &self.touched[touched].known;
+        if let Some((_, Some(group))) = known.iter().rev().find(|(span, _)| *span == segment) {
+            let group = *group;
+            self.all[group as usize].added += 1;
+            return Some(group);
+        }
+        let segments = Segments::of(entry);
+        let (at, before) = match segments.place_of(segment) {
+            Ok(range) => (range.start, segments.get(segment)),
+            Err(at) => (at, None),
+        };
+        if !self.has_room_for(entry.bytes().len() - at) {
+            return None;
+        }
+        let group = self.push(Group {
+            slot: self.touched[touched].slot,
+            span: segment,
+            added: 1,
+            resumes: before.iter().map(|before| before.span).collect(),
+            joined: None,
+            key_bytes: if has_aggregates {
+                aggregates::open_bytes(entry, |_| false)
+            } else {
+                entry.bytes().len()
+            },
+        });
+        self.touched[touched].known.push((segment, Some(group)));
+        Some(group)
+    }
+
+    /// Adds an event to the session that it opens or joins. Gives its group; `None` where that is too much for one turn, or the event may
+    /// be late and is not the first.
+    pub(super) fn add_to_session(
+        &mut self,
+        touched: usize,
+        entry: &Entry,
+        own: Span,
+        behind: Option<i64>,
+        is_first: bool,
+    ) -> Option<u32> {
+        // One that the watermark had passed before this event is closed for it, whether or not it has left the table.
+        let is_open = |span: Span| behind.is_none_or(|watermark| span.end > watermark);
+        let is_met = |(span, _): &&(Span, Option<u32>)| is_open(*span) && span.overlaps(own);
+        let known = &self.touched[touched].known;
+        let looked_through = known.len() * size_of::<(Span, Option<u32>)>();
+        let met: SmallVec<[(Span, Option<u32>); 2]> = known.iter().filter(is_met).copied().collect();
+        if met.is_empty() && behind.is_some_and(|watermark| own.end <= watermark) && !is_first {
+            return None;
+        }
+        let new = met.iter().filter(|(_, group)| group.is_none());
+        let bytes = new.filter_map(|(span, _)| Segments::of(entry).get(*span));
+        let bytes: usize = bytes.map(|session| session.accumulator.len()).sum();
+        if !self.has_room_for(bytes + looked_through) {
+            return None;
+        }
+        let span = met.iter().fold(own, |joined, (span, _)| joined.joined(*span));
+        let mut group: Option<u32> = None;
+        for (met_span, of) in &met {
+            let of = of.unwrap_or_else(|| {
+                self.push(Group {
+                    slot: self.touched[touched].slot,
+                    span: *met_span,
+                    added: 0,
+                    resumes: smallvec![*met_span],
+                    joined: None,
+                    key_bytes: entry.bytes().len(),
+                })
+            });
+            group = Some(group.map_or(of, |group| self.join(group, of)));
+        }
+        let group = group.unwrap_or_else(|| {
+            self.push(Group {
+                slot: self.touched[touched].slot,
+                span,
+                added: 0,
+                resumes: SmallVec::new(),
+                joined: None,
+                key_bytes: entry.bytes().len(),
+            })
+        });
+        let of = &mut self.all[group as usize];
+        of.added += 1;
+        of.span = span;
+        let known = &mut self.touched[touched].known;
+        known.retain(|(other, _)| !(is_open(*other) && other.overlaps(own)));
+        known.push((span, Some(group)));
+        Some(group)
+    }
+
+    /// Adds a group for each aggregate that is complete, of keys of which the turn opens a segment. Gives those that are hollow, by slot.
+    pub(super) fn join_complete(&mut self, table: &Table, grid: Grid, watermark: i64) -> Vec<(u32, Joined)> {
+        let mut hollow = Vec::new();
+        let opens = |group: &&mut Group| group.resumes.is_empty();
+        let mut slots: Vec<u32> = self.all.iter_mut().filter(opens).map(|group| group.slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        for slot in slots {
+            let entry = &table.slot(slot).entry;
+            let (joined, looked_at) = aggregates::joinable(entry, grid, watermark);
+            self.bytes += looked_at;
+            for joined in joined {
+                if joined.is_hollow {
+                    hollow.push((slot, joined));
+                    continue;
+                }
+                let bytes = joined
+                    .segments(entry)
+                    .iter()
+                    .map(|segment| segment.accumulator.len())
+                    .sum();
+                if !self.has_room_for(bytes) {
+                    return hollow;
+                }
+                self.push(Group {
+                    slot,
+                    span: Span::default(),
+                    added: 0,
+                    resumes: SmallVec::new(),
+                    joined: Some(Box::new(joined)),
+                    key_bytes: 0,
+                });
+            }
+        }
+        hollow
+    }
+
+    fn has_room_for(&mut self, bytes: usize) -> bool {
+        let has_room = self.bytes + bytes <= HANDED_BYTES_MAX || self.all.is_empty();
+        if has_room {
+            self.bytes += bytes;
+        }
+        has_room
+    }
+
+    fn push(&mut self, group: Group) -> u32 {
+        let number = group_number(self.all.len());
+        self.all.push(group);
+        self.into.push(number);
+        number
+    }
+
+    /// Joins the events of two groups.
+    fn join(&mut self, group: u32, other: u32) -> u32 {
+        let joined = &mut self.all[other as usize];
+        let (added, resumes) = (std::mem::take(&mut joined.added), std::mem::take(&mut joined.resumes));
+        let of = &mut self.all[group as usize];
+        of.added += added;
+        of.resumes.extend(resumes);
+        of.resumes.sort_unstable();
+        self.into[other as usize] = group;
+        group
+    }
+
+    /// The groups that were joined to no other; and for each group the number of the one that its events are in.
+    pub(super) fn into_plan(self, state_version: u32) -> (Plan, Vec<u32>) {
+        let Self { all: groups, into, .. } = self;
+        let mut numbers = vec![0; groups.len()];
+        let mut kept = Vec::with_capacity(groups.len());
+        for (number, group) in groups.into_iter().enumerate() {
+            if into[number] as usize == number {
+                numbers[number] = group_number(kept.len());
+                kept.push(group);
+            }
+        }
+        let root = |mut number: usize| {
+            while into[number] as usize != number {
+                number = into[number] as usize;
+            }
+            number
+        };
+        let numbers = (0..numbers.len()).map(|number| numbers[root(number)]).collect();
+        let plan = Plan {
+            groups: kept,
+            hollow: Vec::new(),
+            state_version,
+            has_aggregates: false,
+        };
+        (plan, numbers)
+    }
+}
