@@ -449,6 +449,73 @@ fn late_events_are_taken_into_windows_for_as_long_as_is_allowed_and_bring_them_o
 }
 
 #[test]
+fn windows_have_early_results_of_what_has_come_by_then() {
+    let folder = Folder::with_pipeline(
+        r#"
+        [pipeline]
+        name = "p"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        key = "/key"
+        time = "/t"
+        lateness = "5ms"
+        [[operator]]
+        id = "sum"
+        component = "builtin:reduce"
+        window = { tumbling = "100ms" }
+        early = "20ms"
+        config = { field = "n", aggregate = "sum", pane = true }
+        [[operator]]
+        id = "results"
+        component = "builtin:reduce"
+        key = "/key"
+        window = { tumbling = "1s" }
+        config = { field = "sum", aggregate = "max" }
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        order = "source"
+        inputs = ["sum"]
+        [[sink]]
+        id = "results-out"
+        kind = "file"
+        path = "results.jsonl"
+        inputs = ["results"]
+        "#,
+    );
+    // 1 and 2 come by 20 ms, 3 by 40; 4 lies before 20, and comes when event time is at 50: it is seen at 60. Nothing new comes by 80.
+    let times = [1, 15, 33, 55, 12, 97, 104, 250];
+    let event = |(n, t): (usize, &i64)| format!("{{\"n\":{n},\"key\":\"k\",\"t\":{t}}}\n");
+    let events: Vec<String> = times.iter().enumerate().map(event).collect();
+    folder.write("events.jsonl", events.concat());
+    let result = |start: i64, sum: u32, count: u64, pane: u64| json!({"key": "k", "sum": f64::from(sum), "count": count, "start": start, "end": start + 100, "pane": pane});
+    let expected = [
+        result(0, 1, 2, 0),
+        result(0, 1 + 2, 3, 1),
+        result(0, 1 + 2 + 3 + 4, 5, 2),
+        result(0, 1 + 2 + 3 + 4 + 5, 6, 3),
+        result(100, 6, 1, 0),
+        result(100, 6, 1, 1),
+        result(200, 7, 1, 0),
+        result(200, 7, 1, 1),
+    ];
+    for workers in [1, 4] {
+        let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(workers).finish();
+        assert_eq!(finished.succeeds().operator("sum", "late"), 0);
+        assert_eq!(finished.succeeds().operator("results", "late"), 0);
+        assert_eq!(folder.json_lines("out.jsonl"), expected, "{workers} workers");
+        let results = folder.json_lines("results.jsonl");
+        assert_eq!(
+            (results.len(), &results[0]["max"], &results[0]["count"]),
+            (1, &json!(15.0), &json!(8))
+        );
+    }
+}
+
+#[test]
 fn windows_that_are_due_do_not_count_against_the_limit_of_a_key() {
     for window in ["{ tumbling = \"1s\" }", "{ sliding = \"10s\", every = \"1s\" }"] {
         let folder = Folder::with_pipeline(&format!(

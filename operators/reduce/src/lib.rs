@@ -19,7 +19,7 @@ pub struct Config {
     /// The field to aggregate: its name, or a JSON pointer. A count needs none.
     field: Option<Field>,
     aggregate: Aggregate,
-    /// Whether results have `pane`: how often their window was finished before, which is 0 but where it takes late events in.
+    /// Whether results have `pane`: how often their window was finished before, which is 0 but where it takes late events in or has early results.
     #[serde(default)]
     pane: bool,
 }

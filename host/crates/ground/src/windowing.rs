@@ -52,6 +52,9 @@ pub struct Sliding {
     /// How long after its end one still takes late events in, in ms.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub allowed_ms: i64,
+    /// How often a result comes before the end, in ms of event time; 0 where none does. Only where windows lie end to end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub early_ms: i64,
 }
 
 /// A stretch of event time.
@@ -99,6 +102,7 @@ impl Sliding {
             periods: 1,
             zone: Zone::utc(),
             allowed_ms: 0,
+            early_ms: 0,
         }
     }
 
@@ -139,12 +143,13 @@ impl Sliding {
         one
     }
 
-    /// Whether windows are merged from so many segments that aggregates of these pay. Windows that are finished again have none: what they hold
-    /// changes.
+    /// Whether windows are merged from so many segments that aggregates of these pay. Windows that are finished more than once have none: what they
+    /// hold changes.
     #[must_use]
     pub fn are_of_many_segments(self) -> bool {
         const FEW: i64 = 16;
-        self.calendar().is_none() && self.allowed_ms == 0 && self.length_ms / self.segment_ms() > FEW
+        let never_changes = self.allowed_ms == 0 && self.early_ms == 0;
+        self.calendar().is_none() && never_changes && self.length_ms / self.segment_ms() > FEW
     }
 
     /// How many windows an event is in, at most.
@@ -156,9 +161,21 @@ impl Sliding {
         self.length_ms / self.every_ms + i64::from(self.length_ms % self.every_ms > 0)
     }
 
-    /// The segment of a time, where segments are `segment_ms` long.
+    /// The segment of a time, where segments are `segment_ms` long; where there are early results, what of that lies between two of them.
     #[must_use]
     pub fn segment(self, time: i64, segment_ms: i64) -> Span {
+        let whole = self.whole_segment(time, segment_ms);
+        if self.early_ms == 0 {
+            return whole;
+        }
+        let start = floor(bounded(time), self.early_ms, self.offset_ms);
+        Span {
+            start: start.max(whole.start),
+            end: (start + self.early_ms).min(whole.end),
+        }
+    }
+
+    fn whole_segment(self, time: i64, segment_ms: i64) -> Span {
         if let Some(calendar) = self.calendar() {
             let number = calendar.number_at(bounded(time));
             return Span {
@@ -173,9 +190,12 @@ impl Sliding {
         }
     }
 
-    /// The end of the first window that a segment is in.
+    /// The end of the first window that a segment is in; or the first early result.
     #[must_use]
     pub fn first_end(self, segment: Span) -> i64 {
+        if self.early_ms > 0 {
+            return segment.end;
+        }
         if let Some(calendar) = self.calendar() {
             return calendar.start(calendar.number_at(segment.start) + 1);
         }
@@ -203,6 +223,15 @@ impl Sliding {
             return calendar.start(calendar.number_at(end - 1) + 1 - self.periods);
         }
         end - self.length_ms
+    }
+
+    /// When the first result of a window that ends at `end` comes behind `time`, which is before that.
+    #[must_use]
+    pub fn next_result(self, time: i64, end: i64) -> i64 {
+        if self.early_ms == 0 {
+            return self.next_end(time);
+        }
+        end.min(floor(bounded(time), self.early_ms, self.offset_ms) + self.early_ms)
     }
 
     /// The first end of a window behind `time`.

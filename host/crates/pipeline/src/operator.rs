@@ -73,6 +73,7 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
         check_builtin(name, raw, &who, validation);
     }
     let window = window::allowed_lateness(raw, window, validation);
+    let window = window::early(raw, window, validation);
     if let (Some(place), true) = (raw.partial.key(), window.is_some_and(Window::is_in_time)) {
         validation.problems.push(
             Diagnostic::error("windows in time have no `partial`")
@@ -191,28 +192,27 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
                 .help("add `window = { tumbling = \"1m\" }` for a result every minute of a key's events, or `{ count = 5 }` for one every 5 events"),
         );
     }
-    let windows = [
+    let of_windows = [
         ("window", raw.window.key()),
         ("partial", raw.partial.key()),
         ("allowed_lateness", raw.allowed_lateness.key()),
+        ("early", raw.early.key()),
     ];
-    let foreign: &[(&str, Option<Span>)] = if is_process {
-        &[windows[0], windows[1], windows[2], ("replicas", raw.replicas.key())]
+    let of_windows = of_windows.into_iter().filter(|_| !is_windowed);
+    let others: &[(&str, Option<Span>)] = if is_process {
+        &[("replicas", raw.replicas.key())]
     } else if is_windowed {
         &[("replicas", raw.replicas.key()), ("order", raw.order.key())]
     } else {
         &[
-            windows[0],
-            windows[1],
-            windows[2],
             ("order", raw.order.key()),
             ("shards", raw.shards.key()),
             ("actors", raw.actors.key()),
         ]
     };
-    for (key, place) in foreign {
+    for (key, place) in of_windows.chain(others.iter().copied()) {
         if let Some(place) = place {
-            validation.problems.push(foreign_key(name, key, *place));
+            validation.problems.push(foreign_key(name, key, place));
         }
     }
 }
@@ -232,7 +232,7 @@ fn check_inputs([first, second]: [&str; 2], raw: &raw::Operator, who: &str, vali
 
 fn foreign_key(name: &str, key: &str, place: Span) -> Diagnostic {
     let (label, help) = match key {
-        "window" | "partial" | "allowed_lateness" => {
+        "window" | "partial" | "allowed_lateness" | "early" => {
             ("only a reduce has windows", "remove it, or use `builtin:reduce`")
         }
         "order" => ("only a `process` operator has an `order`", "remove it"),

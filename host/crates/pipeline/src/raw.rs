@@ -218,6 +218,8 @@ section! {
         /// Later events are too late.
         #[schemars(extend("default" = "0s"))]
         allowed_lateness: Lapse,
+        /// How often a tumbling window has a result before its end, by event time: of all events up to then, if there are new ones.
+        early: Lapse,
         /// In which order a process is handed the events of a key: "time" has them wait until the watermark has passed them, and hands them
         /// over by their times, timers between them; "arrival" hands them over as they come, and timers fire when the watermark has passed
         /// them.

@@ -274,6 +274,22 @@ fn with_offset(sliding: Sliding, raw: &raw::Window, validation: &mut Validation<
     Some(Sliding { offset_ms, ..sliding })
 }
 
+/// The window that a setting is of. Where an operator of a file has none, that is reported; what a built-in one may have is checked elsewhere.
+fn expected(
+    key: &str,
+    place: Span,
+    raw: &raw::Operator,
+    window: Option<Window>,
+    validation: &mut Validation<'_>,
+) -> Option<Window> {
+    let is_builtin = raw.component.given().is_some_and(|at| at.value.starts_with("builtin:"));
+    if raw.window.is_absent() && !is_builtin {
+        let problem = Diagnostic::error(format!("`{key}` is of a window, and there is none")).at(place, "no `window`");
+        validation.problems.push(problem.help("add a `window`, or remove it"));
+    }
+    window
+}
+
 /// Windows that one late event may finish again: each with all that it holds, at one time.
 const OVERLAPS_MAX: i64 = 100;
 
@@ -286,7 +302,7 @@ pub(super) fn allowed_lateness(
     let Some(at) = raw.allowed_lateness.given() else {
         return window;
     };
-    let problem = match window? {
+    let problem = match expected("allowed_lateness", at.place, raw, window, validation)? {
         Window::Time(TimeWindows::Sliding(sliding)) if sliding.overlaps() > OVERLAPS_MAX => {
             let overlaps = sliding.overlaps();
             Diagnostic::error("too many windows overlap for `allowed_lateness`")
@@ -305,8 +321,58 @@ pub(super) fn allowed_lateness(
                 .at(at.place, "an event may join two that were finished")
                 .help("let the `lateness` of the source be longer: sessions are finished later then")
         }
+        Window::GLOBAL => Diagnostic::error("a global window has no `allowed_lateness`")
+            .at(at.place, "no event is late for it")
+            .help("remove it"),
         Window::Count(_) => Diagnostic::error("count windows have no `allowed_lateness`")
             .at(at.place, "no event is late for them")
+            .help("remove it"),
+    };
+    validation.problems.push(problem);
+    window
+}
+
+/// How many early results a window may have: each is merged from all of its parts before.
+const EARLY_MAX: i64 = 100;
+
+/// The window, with how often it has results before its end.
+pub(super) fn early(raw: &raw::Operator, window: Option<Window>, validation: &mut Validation<'_>) -> Option<Window> {
+    let Some(at) = raw.early.given() else {
+        return window;
+    };
+    let problem = match expected("early", at.place, raw, window, validation)? {
+        Window::Time(TimeWindows::Sliding(sliding)) if sliding.overlaps() == 1 => {
+            let early_ms = positive_ms("early", at.value, at.place, validation)?;
+            // Months and days of a calendar are no shorter.
+            let length_ms = sliding.length_ms.max(DAY_MS * sliding.days.max(28 * sliding.months));
+            if early_ms < length_ms && length_ms / early_ms <= EARLY_MAX {
+                return Some(Window::Time(TimeWindows::Sliding(Sliding { early_ms, ..sliding })));
+            }
+            let label = format!("a window is {} long", shown_ms(length_ms));
+            if early_ms >= length_ms {
+                Diagnostic::error("`early` is not before the end of a window")
+                    .at(at.place, label)
+                    .help("write a shorter time, or remove it")
+            } else {
+                Diagnostic::error("a window would have too many early results")
+                    .at(at.place, label)
+                    .help(format!(
+                        "it may have {EARLY_MAX}: write `{}` or more",
+                        shown_ms(length_ms / EARLY_MAX)
+                    ))
+            }
+        }
+        Window::Time(TimeWindows::Sliding(_)) => Diagnostic::error("sliding windows have no `early`")
+            .at(at.place, "one ends every so often")
+            .help("remove it, and let `every` be shorter"),
+        Window::Time(TimeWindows::Session { .. }) => Diagnostic::error("sessions have no `early` in this version")
+            .at(at.place, "an event may join two that had results")
+            .help("remove it"),
+        Window::GLOBAL => Diagnostic::error("a global window has no `early` in this version")
+            .at(at.place, "it goes by no time")
+            .help("remove it; or use `{ tumbling = \"1d\" }`, which goes by time"),
+        Window::Count(_) => Diagnostic::error("count windows have no `early`")
+            .at(at.place, "they go by no time")
             .help("remove it"),
     };
     validation.problems.push(problem);

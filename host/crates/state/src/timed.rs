@@ -126,7 +126,7 @@ pub fn assign(
         let added = match windows {
             TimeWindows::Sliding(sliding) => {
                 let segment = recent.segment(sliding, time, segment_ms);
-                let end = seen_from(sliding, recent.first_end, behind);
+                let end = recent.seen_from(sliding, behind);
                 groups.add_to_segment(touched, entry, Span { end, ..segment }, grid.is_some())
             }
             TimeWindows::Session { .. } => {
@@ -176,22 +176,11 @@ pub fn is_due(windows: TimeWindows, span: Span, watermark: i64) -> bool {
     end <= watermark
 }
 
-/// From when on an event is seen that came behind this watermark: from the end of the first window that its segment is in, `first_end`, or of
-/// the first one that it is not late for. Where windows take late events in, that is as soon as event time goes on.
-fn seen_from(sliding: Sliding, first_end: i64, behind: Option<i64>) -> i64 {
-    match behind {
-        Some(watermark) if watermark < first_end => first_end,
-        Some(watermark) if sliding.allowed_ms == 0 => sliding.next_end(watermark),
-        Some(watermark) => watermark + 1,
-        None => first_end,
-    }
-}
-
 /// The segment of the latest event.
 #[derive(Default)]
 struct Recent {
     segment: Option<Span>,
-    /// The end of the first window that it is in.
+    /// The end of the first window that it is in, or its first early result.
     first_end: i64,
 }
 
@@ -205,6 +194,24 @@ impl Recent {
                 (self.segment, self.first_end) = (Some(segment), sliding.first_end(segment));
                 segment
             }
+        }
+    }
+
+    /// From when on an event of the segment is seen that came behind this watermark: from the first result that it is not late for. Where windows
+    /// take late events in, that is as soon as event time goes on.
+    fn seen_from(&self, sliding: Sliding, behind: Option<i64>) -> i64 {
+        let (Some(watermark), Some(segment)) = (behind, self.segment) else {
+            return self.first_end;
+        };
+        if watermark < self.first_end {
+            return self.first_end;
+        }
+        let end = sliding.last_end(segment);
+        let is_early = sliding.early_ms > 0 && watermark < end;
+        if sliding.allowed_ms == 0 || is_early {
+            sliding.next_result(watermark, end)
+        } else {
+            watermark + 1
         }
     }
 }

@@ -270,7 +270,8 @@ impl PartialWindows {
 
     /// Adds one that a watermark has closed, when event time had come to `due`: its time is the last ms that lies in it.
     pub fn push_closed(&mut self, key: &[u8], window: &ClosedWindow, due: i64) {
-        let time = window.span.end - 1;
+        // An early result has the time that it goes up to.
+        let time = window.span.end.min(due) - 1;
         if time < due - 1 {
             self.behind.push((group_number(self.len()), due - 1));
         }

@@ -273,6 +273,22 @@ facts! {
         => ["too many windows overlap", "would finish 3600 windows again", "at most 100"];
     sessions_take_no_late_events: builtin("reduce", "window = { session = \"1m\" }\nallowed_lateness = \"1m\"")
         => ["sessions have no `allowed_lateness` in this version", "let the `lateness` of the source be longer"];
+    sliding_windows_have_no_early_results:
+        builtin("reduce", "window = { sliding = \"1h\", every = \"1m\" }\nearly = \"10s\"")
+        => ["sliding windows have no `early`", "let `every` be shorter"];
+    an_early_result_comes_before_the_end: builtin("reduce", "window = { tumbling = \"1m\" }\nearly = \"1m\"")
+        => ["`early` is not before the end of a window", "a window is 1m long"];
+    early_results_are_not_too_many: builtin("reduce", "window = { tumbling = \"1h\" }\nearly = \"1s\"")
+        => ["a window would have too many early results", "it may have 100: write `36s` or more"];
+    sessions_have_no_early_results: builtin("reduce", "window = { session = \"1m\" }\nearly = \"10s\"")
+        => ["sessions have no `early` in this version"];
+    a_global_window_takes_no_late_events: builtin("reduce", "window = { global = true }\nallowed_lateness = \"1m\"")
+        => ["a global window has no `allowed_lateness`", "no event is late for it"];
+    early_results_are_of_a_window: with_operator("component = \"x.wasm\"\nearly = \"1s\"")
+        => ["`early` is of a window, and there is none", "add a `window`, or remove it"];
+    late_events_are_of_a_window: with_operator("component = \"x.wasm\"\nallowed_lateness = \"1s\"")
+        => ["`allowed_lateness` is of a window, and there is none"];
+    a_map_has_no_early_results: builtin("map", "early = \"10s\"") => ["`builtin:map` has no `early`", "only a reduce has windows"];
     a_map_takes_no_late_events: builtin("map", "allowed_lateness = \"1m\"")
         => ["`builtin:map` has no `allowed_lateness`", "only a reduce has windows"];
     a_count_window_has_no_offset: builtin("reduce", "window = { count = 5, offset = \"1s\" }")

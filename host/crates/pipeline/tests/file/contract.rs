@@ -265,6 +265,14 @@ fn windows_in_time_are_what_they_are_said_to_be() {
         calendar(Sliding::of_months(1, 1, paris))
     );
     assert_eq!(window("{ global = true }"), Some(Window::GLOBAL));
+    assert_eq!(
+        window("{ tumbling = \"1m\" }\nearly = \"10s\"\nallowed_lateness = \"5s\""),
+        calendar(Sliding {
+            early_ms: 10_000,
+            allowed_ms: 5_000,
+            ..Sliding::of_ms(60_000, 60_000)
+        })
+    );
     let session = Window::Time(TimeWindows::Session { gap_ms: 30_000 });
     assert_eq!(window("{ session = \"30s\" }"), Some(session));
 }

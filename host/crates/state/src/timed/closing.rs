@@ -32,6 +32,7 @@ impl Entry {
         let at = self.end;
         if let TimeWindows::Sliding(sliding) = windows
             && sliding.allowed_ms == 0
+            && sliding.early_ms == 0
         {
             let due = if sliding.are_of_many_segments() {
                 self.take_next_of_many(sliding)
@@ -49,6 +50,12 @@ impl Entry {
         }
         let segments: Vec<Segment<'_>> = Segments::of(self).collect();
         let (closed, left, next) = match windows {
+            TimeWindows::Sliding(sliding) if sliding.early_ms > 0 => {
+                let left = |segment: &Segment<'_>| forgotten_at(sliding, segment.span) > at;
+                let left: Vec<Segment<'_>> = segments.iter().copied().filter(left).collect();
+                let next = left.iter().map(|segment| next_early(sliding, segment.span, at)).min();
+                (due_early(sliding, &segments, at), left, next)
+            }
             TimeWindows::Sliding(sliding) => {
                 let left = |segment: &Segment<'_>| forgotten_at(sliding, segment.span) > at;
                 let left: Vec<Segment<'_>> = segments.iter().copied().filter(left).collect();
@@ -273,4 +280,38 @@ fn due_sliding(sliding: Sliding, segments: &[Segment<'_>], at: i64) -> Vec<Close
         (!held.is_empty()).then(|| ClosedWindow::new(span, pane, &held))
     };
     ends.into_iter().filter_map(window).collect()
+}
+
+/// When something is due of a segment of windows with early results next, behind `time`, by which it is not forgotten.
+fn next_early(sliding: Sliding, segment: Span, time: i64) -> i64 {
+    let ends = [segment.end, sliding.last_end(segment)];
+    let next = ends.into_iter().find(|end| *end > time);
+    next.unwrap_or_else(|| forgotten_at(sliding, segment))
+}
+
+/// The windows with early results of these segments that have a result at a time: those which events are first seen in then, and the one that
+/// ends then.
+fn due_early(sliding: Sliding, segments: &[Segment<'_>], at: i64) -> Vec<ClosedWindow> {
+    let end_of = |segment: &Segment<'_>| sliding.last_end(segment.span);
+    let of_windows = segments.chunk_by(|one, other| end_of(one) == end_of(other));
+    let result = |of_window: &[Segment<'_>]| {
+        let end = end_of(&of_window[0]);
+        let held: Vec<Segment<'_>> = of_window
+            .iter()
+            .copied()
+            .filter(|segment| segment.span.end <= at)
+            .collect();
+        let mut times: BTreeSet<i64> = held.iter().map(|segment| segment.span.end).collect();
+        // Where all events came behind its end, it had no result then.
+        if end <= at && times.first().is_some_and(|first| *first < end) {
+            times.insert(end);
+        }
+        let span = Span {
+            start: sliding.start_of(end),
+            end,
+        };
+        let pane = group_number(times.len().saturating_sub(1));
+        times.contains(&at).then(|| ClosedWindow::new(span, pane, &held))
+    };
+    of_windows.filter_map(result).collect()
 }

@@ -165,12 +165,26 @@ fn searched(events: &[Event], windows: TimeWindows) -> (Vec<Closed>, usize) {
                 late += usize::from(open.is_empty());
                 for end in open {
                     let seen = end.max(event.watermark.saturating_add(1));
+                    let early = sliding.early_ms;
+                    let seen = if early > 0 && event.watermark < end {
+                        let bounds = (-2_000..2_000).map(|number| sliding.offset_ms + number * early);
+                        let after = event.time.max(event.watermark);
+                        bounds
+                            .into_iter()
+                            .find(|bound| *bound > after)
+                            .map_or(end, |bound| bound.min(end))
+                    } else {
+                        seen
+                    };
                     found.entry((end, event.key)).or_default().push((seen, event.number));
                 }
             }
             let mut closed: Vec<Closed> = Vec::new();
             for ((end, key), events) in found {
-                let times: BTreeSet<i64> = events.iter().map(|(seen, _)| *seen).collect();
+                let mut times: BTreeSet<i64> = events.iter().map(|(seen, _)| *seen).collect();
+                if times.first().is_some_and(|first| *first < end) && sliding.early_ms > 0 {
+                    times.insert(end);
+                }
                 for (number, at) in (0..).zip(times) {
                     let seen = events.iter().filter(|(seen, _)| *seen <= at);
                     let mut numbers: Vec<u8> = seen.map(|(_, number)| *number).collect();
@@ -234,6 +248,13 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
             TimeWindows::Sliding(Sliding {
                 offset_ms: random.below(every_ms),
                 ..Sliding::of_ms(every_ms * (17 + random.below(80)) + random.below(2), every_ms)
+            })
+        } else if seed % 4 == 2 && seed % 8 < 4 {
+            TimeWindows::Sliding(Sliding {
+                offset_ms: random.below(every_ms),
+                allowed_ms: random.below(2) * random.below(20),
+                early_ms: 1 + random.below(4),
+                ..Sliding::of_ms(every_ms * 3, every_ms * 3)
             })
         } else if random.below(2) == 0 {
             let length_ms = every_ms * (1 + random.below(3)) + random.below(2) * (every_ms - 1);
