@@ -433,8 +433,9 @@ proptest! {
         work.shares.push(weight(1));
         let mut seeded = Seeded::new(seed);
         let actors = pipelines.iter().map(|(_, _, second)| 1 + usize::from(second.is_some())).sum::<usize>() as u64;
-        // Whatever runs may go on for a slice before what is more urgent; each actor may do so once before one message.
-        let slack_ns = (actors + 1) * LONGEST_NS;
+        // Whatever runs may go on for a slice before what is more urgent. Each actor may do so before one message; and once more, since two that are
+        // equally urgent take turns.
+        let slack_ns = 2 * (actors + 1) * LONGEST_NS;
         let mut jobs = Vec::new();
         for (turn_ns, slo_turns, second) in &pipelines {
             let path_ns = turn_ns + second.unwrap_or(0);
