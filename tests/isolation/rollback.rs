@@ -115,6 +115,49 @@ fn a_window_that_is_rejected_is_gone_with_the_event_that_completed_it() {
     assert!(dead_letters.iter().all(|dead_letter| dead_letter.kind == "rejected"));
 }
 
+#[test]
+fn what_traps_in_a_merge_takes_windows_with_it_and_no_event() {
+    const LAST: i64 = 400;
+    const LENGTH: i64 = 40;
+    const EVERY: i64 = 97;
+    let mut dead_before = None;
+    for workers in [1, 4] {
+        let config = format!("{{ mode = \"panic-merge\", every = {EVERY} }}");
+        let window = format!("window = {{ sliding = \"{LENGTH}ms\", every = \"1ms\" }}");
+        let folder = pipeline("reduce", &config, &window);
+        folder.write("events.jsonl", numbered(LAST.unsigned_abs(), 1));
+        let finished = Dirigo::run(&folder, ["pipeline.toml"])
+            .set("source.events.time", "/n")
+            .workers(workers)
+            .finish();
+        let summary = finished.succeeds();
+        assert_eq!(summary.operator("guest", "absorbed"), LAST.unsigned_abs());
+        let lines = folder.json_lines("out.jsonl");
+        let windows: Vec<Vec<i64>> = lines
+            .into_iter()
+            .map(|mut window| serde_json::from_value(window["numbers"].take()).unwrap())
+            .collect();
+        let dead_letters = dead_letters(&folder, "dead.jsonl");
+        let mut dead: Vec<i64> = dead_letters
+            .iter()
+            .map(|letter| {
+                letter.window.as_ref().expect("it is a window")["start"]
+                    .as_i64()
+                    .unwrap()
+            })
+            .collect();
+        dead.sort_unstable();
+        let expected = (1 - LENGTH..LAST).filter(|start| dead.binary_search(start).is_err());
+        let numbers = |start: i64| (start.max(0)..(start + LENGTH).min(LAST)).collect::<Vec<i64>>();
+        assert_eq!(windows, expected.map(numbers).collect::<Vec<_>>(), "{workers} workers");
+        // Numbers that it strikes at lie in these, behind others.
+        let may_trap = |start: &i64| numbers(*start).iter().skip(1).any(|number| number % EVERY == 0);
+        assert!(!dead.is_empty() && dead.iter().all(may_trap), "{dead:?}");
+        let before = dead_before.get_or_insert_with(|| dead.clone());
+        assert_eq!(*before, dead, "with one worker, and with {workers}");
+    }
+}
+
 /// How many events the open window of a letter's key held when the event came: the first eight bytes of its state.
 fn window_before(dead_letter: &DeadLetter) -> u64 {
     let Some(state) = &dead_letter.state else { return 0 };

@@ -68,6 +68,12 @@ pub(super) trait Call: Send {
 
     /// Leaves state as it was before the call.
     fn abandon(self: Box<Self>, _table: &mut Table) {}
+
+    /// Has further calls do without what this one does besides what its events want. `false` where it does nothing besides; else, none of its events
+    /// is to blame yet if it fails.
+    fn do_less(&self, _table: &mut Table) -> bool {
+        false
+    }
 }
 
 /// What an answer amounts to.

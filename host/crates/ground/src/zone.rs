@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::sync::Mutex;
 
-/// A time zone. There is one of each name, which lives as long as the process: there are some 600 names and 2,880 offsets.
+/// A time zone. There is one of each name, which lives as long as the process: there are some 600 names, and a few thousand offsets.
 #[derive(Clone, Copy)]
 pub struct Zone(&'static Named);
 

@@ -106,8 +106,20 @@ fn periodic(at: &At<raw::Window>, validation: &mut Validation<'_>) -> Option<Tim
     } else {
         in_ms(&lengths, validation)?
     };
+    if sliding.overlaps() > WINDOWS_MAX {
+        let place = raw.every.given().map_or(at.place, |every| every.place);
+        let label = format!("an event would be in {} windows", sliding.overlaps());
+        let problem = Diagnostic::error("too many windows overlap").at(place, label);
+        validation
+            .problems
+            .push(problem.help(format!("at most {WINDOWS_MAX} may: let `every` be longer")));
+        return None;
+    }
     with_offset(sliding, raw, validation).map(TimeWindows::Sliding)
 }
+
+/// How many windows an event may be in: each has a result. An hour every 10 ms has 360,000.
+const WINDOWS_MAX: i64 = 1_000_000;
 
 /// What a pipeline file says of how long windows are.
 struct Lengths<'a> {
@@ -123,8 +135,8 @@ impl Lengths<'_> {
         all.any(|at| matches!(at.value, Length::Months(_)))
     }
 
-    /// Whether a window begins before the one in front of it has ended, or then. If not, that is reported.
-    fn are_without_gaps(&self, length: i64, every: i64, shown: &str, validation: &mut Validation<'_>) -> bool {
+    /// Reports that a window begins only after the one in front of it has ended.
+    fn check_gaps(&self, length: i64, every: i64, shown: &str, validation: &mut Validation<'_>) -> Option<()> {
         if every > length {
             let place = self.every.map_or(self.length.1.place, |every| every.place);
             validation.problems.push(
@@ -132,8 +144,9 @@ impl Lengths<'_> {
                     .at(place, format!("a window is only {shown} long"))
                     .help("`every` is at most as long as `sliding`"),
             );
+            return None;
         }
-        every <= length
+        Some(())
     }
 }
 
@@ -183,9 +196,8 @@ fn in_ms(lengths: &Lengths<'_>, validation: &mut Validation<'_>) -> Option<Slidi
     let length_ms = ms_of(key, length);
     let every_ms = lengths.every.map_or(length_ms, |every| ms_of("every", every));
     let (length_ms, every_ms) = (length_ms?, every_ms?);
-    lengths
-        .are_without_gaps(length_ms, every_ms, &shown_ms(length_ms), validation)
-        .then(|| Sliding::of_ms(length_ms, every_ms))
+    lengths.check_gaps(length_ms, every_ms, &shown_ms(length_ms), validation)?;
+    Some(Sliding::of_ms(length_ms, every_ms))
 }
 
 /// A length in units of the calendar.
@@ -199,12 +211,17 @@ enum Units {
 fn calendar(lengths: &Lengths<'_>, raw: &raw::Window, validation: &mut Validation<'_>) -> Option<Sliding> {
     let zone = raw.zone.map(|ZoneName(zone)| *zone).unwrap_or_default();
     let (key, length) = lengths.length;
-    let of_length = units(key, length, validation);
+    let has_zone = !raw.zone.is_absent();
+    let of_length = units(key, length, has_zone, validation);
     let every = lengths
         .every
-        .map_or(of_length, |every| units("every", every, validation));
+        .map_or(of_length, |every| units("every", every, has_zone, validation));
     let place = lengths.every.map_or(length.place, |every| every.place);
     let problem = match (of_length?, every?) {
+        // In UTC all days are of one length.
+        (Units::Days(length), Units::Days(every)) if length % every == 0 && zone.is_utc() => {
+            return Some(Sliding::of_ms(length * DAY_MS, every * DAY_MS));
+        }
         (Units::Days(length), Units::Days(every)) if length % every == 0 => {
             return Some(Sliding::of_days(every, length / every, zone));
         }
@@ -212,11 +229,11 @@ fn calendar(lengths: &Lengths<'_>, raw: &raw::Window, validation: &mut Validatio
             return Some(Sliding::of_months(every, length / every, zone));
         }
         (Units::Days(length), Units::Days(every)) if every > length => {
-            lengths.are_without_gaps(length, every, &format!("{length} days"), validation);
+            lengths.check_gaps(length, every, &format!("{length} days"), validation)?;
             return None;
         }
         (Units::Months(length), Units::Months(every)) if every > length => {
-            lengths.are_without_gaps(length, every, &format!("{length} months"), validation);
+            lengths.check_gaps(length, every, &format!("{length} months"), validation)?;
             return None;
         }
         (Units::Days(length), Units::Days(_)) | (Units::Months(length), Units::Months(_)) => {
@@ -232,17 +249,22 @@ fn calendar(lengths: &Lengths<'_>, raw: &raw::Window, validation: &mut Validatio
     None
 }
 
-fn units(key: &str, at: &At<Length>, validation: &mut Validation<'_>) -> Option<Units> {
+fn units(key: &str, at: &At<Length>, has_zone: bool, validation: &mut Validation<'_>) -> Option<Units> {
     let Lapse(duration) = match at.value {
         Length::Months(months) => return Some(Units::Months(months)),
         Length::Lapse(lapse) => lapse,
     };
     let ms = positive_ms(key, Lapse(duration), at.place, validation)?;
     if ms % DAY_MS != 0 {
+        let help = if has_zone {
+            "hours and less need no `zone`: remove it, or say with `offset` when they begin"
+        } else {
+            "months differ in length: write both in months or years, or both in other units"
+        };
         validation.problems.push(
             Diagnostic::error(format!("`{key}` is no whole number of days"))
                 .at(at.place, "windows of the calendar are of days, weeks, months or years")
-                .help("hours and less need no `zone`: remove it, or say with `offset` when they begin"),
+                .help(help),
         );
         return None;
     }

@@ -293,7 +293,6 @@ impl Description {
             let mut window = description.operators.get(id)?.facets.get("window")?.clone();
             if let Some(sliding) = window.pointer_mut("/time/sliding").and_then(Value::as_object_mut) {
                 sliding.remove("allowed_ms");
-                sliding.remove("early_ms");
             }
             Some(window)
         };

@@ -43,7 +43,7 @@ struct TimedOperator {
     before: BTreeSet<String>,
     /// Whether it is a process whose line goes to another timed operator, which may find late what its timers put out.
     is_advanced_in_waves: bool,
-    /// What the wave under way goes up to: what is due by then was put on its way, or is next.
+    /// Where the line is on its way to: it comes there once nothing that is due by then is left, or on its way.
     wave: Mutex<Option<ReachedTime>>,
 }
 
@@ -180,7 +180,7 @@ impl EventTime {
         }
     }
 
-    /// Has an operator's line come to where the operator is.
+    /// Advances an operator's line to `by`.
     fn pass(&self, timed: &TimedOperator, by: ReachedTime) {
         if by.watermark == AFTER_ALL {
             self.progress.pass_time(timed.line, by.before_end);

@@ -3,10 +3,11 @@
 //! Segments are numbered by their time. Two neighbours whose numbers differ in their last bits only become an aggregate of the shortest stretch of
 //! 2, 4, 8 … segments that holds both, once that is complete; aggregates become larger ones likewise. So a window of *n* segments is merged from at most
 //! 2 log *n* parts, and each segment costs one merge more (Tangwongsan et al., General Incremental Sliding-Window Aggregation, VLDB 2015, who keep
-//! such a tree over a ring of segments). The turn of a key that opens a segment merges what has become complete; what that has not come to yet, the
-//! end of a window merges itself, in the same pairs. So a result does not depend on which aggregates there were.
+//! such a tree over a ring of segments). The turn of a key that opens a segment merges what has become complete. Pairs that no turn has merged are
+//! merged when a window closes. So a result does not depend on which aggregates there were.
 //!
-//! An aggregate is there to save time: it counts for no limit, and is dropped when an event comes to its stretch after all.
+//! An aggregate is there to save time: it counts for no limit, and is dropped when an event comes to its time after all. Where a turn fails that made
+//! some, it may have failed for that: it runs again without, and no turn of the actor makes any for a while ([`Attempts`]).
 
 use std::ops::Range;
 
@@ -17,8 +18,10 @@ use super::parts::{Aggregate, Part};
 use super::segments::Segment;
 use dirigo_ground::windowing::{Sliding, Span};
 
-/// Parts that a turn looks at for what is complete.
+/// Parts of a key that a turn looks at for what is complete: that takes some 20 us.
 const LOOKED_AT_MAX: usize = 4_096;
+/// How many aggregates a turn makes beyond two for each segment that it opens, by which it catches up.
+const MORE_IN_A_TURN: usize = 64;
 /// Larger stretches are not looked for: no window is of 4 billion segments. Nor are any around the epoch, on whose sides numbers differ in all bits.
 const LEVEL_MAX: u32 = 32;
 /// What an aggregate may take beyond half of what it is merged from. Of more, as of lists that grow, there would be a copy for each level.
@@ -42,10 +45,6 @@ impl Grid {
 
     fn number(self, start: i64) -> i64 {
         (start - self.sliding.offset_ms).div_euclid(self.segment_ms)
-    }
-
-    fn numbers(self, parts: &[Part<'_>]) -> SmallVec<[i64; 32]> {
-        parts.iter().map(|part| self.number(part.segment.span.start)).collect()
     }
 
     fn start(self, number: i64) -> i64 {
@@ -115,14 +114,47 @@ fn level(one: i64, other: i64) -> u32 {
     i64::BITS - (one ^ other).leading_zeros()
 }
 
+/// Whether the turns of an actor make aggregates.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    /// Turns that make none.
+    pause: u32,
+    /// How many the next pause is of.
+    next_pause: u32,
+}
+
+impl Attempts {
+    /// The first pause, in turns; each that follows it is twice as long, up to the longest.
+    const FIRST_PAUSE: u32 = 64;
+    const LONGEST_PAUSE: u32 = 1 << 16;
+
+    /// How many aggregates the next turn may make, which opens so many segments.
+    pub(super) fn begin(&mut self, segments: usize) -> usize {
+        if self.pause == 0 {
+            return MORE_IN_A_TURN + 2 * segments;
+        }
+        self.pause -= 1;
+        0
+    }
+
+    pub(super) fn succeed(&mut self) {
+        self.next_pause = 0;
+    }
+
+    pub(super) fn fail(&mut self) {
+        self.pause = self.next_pause.max(Self::FIRST_PAUSE);
+        self.next_pause = self.pause.saturating_mul(2).min(Self::LONGEST_PAUSE);
+    }
+}
+
 /// Which part it is, of those of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Name {
+struct PartId {
     span: Span,
     until: Option<i64>,
 }
 
-impl Name {
+impl PartId {
     fn of(part: Part<'_>) -> Self {
         Self {
             span: part.segment.span,
@@ -131,63 +163,67 @@ impl Name {
     }
 }
 
-/// Parts that become an aggregate.
+/// Parts of a key that become an aggregate.
 #[derive(Clone, Debug)]
-pub(super) struct Joined {
+pub(super) struct Pending {
+    /// The time of the aggregate.
     stretch: Span,
-    names: SmallVec<[Name; 2]>,
-    /// Whether one of them is too large to be kept: then so is what is merged of them.
+    parts: SmallVec<[PartId; 2]>,
+    /// How many bytes stood behind the parts when they were found.
+    behind: usize,
+    /// Whether one of them has no accumulator, since that was too large to be kept: then so is what is merged of them.
     pub(super) is_hollow: bool,
 }
 
-impl Joined {
+impl Pending {
     /// How many parts there are.
     pub(super) fn len(&self) -> usize {
-        self.names.len()
+        self.parts.len()
     }
 
-    /// What they are in an entry. Fewer where some have left it.
-    pub(super) fn segments<'a>(&self, entry: &'a Entry) -> SmallVec<[Segment<'a>; 2]> {
-        let found = self.find(entry.bytes());
-        found.map_or_else(SmallVec::new, |(_, parts)| {
-            parts.iter().map(|part| part.segment).collect()
-        })
+    /// What the parts are in the entry in which they were found, which has not changed since.
+    pub(super) fn segments<'a>(&self, entry: &'a Entry) -> impl Iterator<Item = Segment<'a>> + use<'a> {
+        let bytes = entry.bytes();
+        let found = self.find(bytes, bytes.len() - self.behind);
+        let parts = found.map(|(_, parts)| parts).unwrap_or_default();
+        parts.into_iter().map(|part| part.segment)
     }
 
-    /// The bytes that the parts take, and these. `None` where they do not stand there alone any more.
-    fn find<'a>(&self, bytes: &'a [u8]) -> Option<(Range<usize>, SmallVec<[Part<'a>; 2]>)> {
-        let mut end = bytes.len();
-        let at = loop {
-            let (part, from) = Part::last(&bytes[..end])?;
-            if part.segment.span.start < self.stretch.end {
-                break end;
-            }
-            end = part.first_covered(from);
-        };
+    /// Where the parts begin, and what they are, if they end at `end` and nothing else is of their time.
+    fn find<'a>(&self, bytes: &'a [u8], mut end: usize) -> Option<(usize, SmallVec<[Part<'a>; 2]>)> {
         let mut parts = SmallVec::new();
-        for name in self.names.iter().rev() {
+        for id in self.parts.iter().rev() {
             let (part, from) = Part::last(&bytes[..end])?;
-            if Name::of(part) != *name {
+            if PartId::of(part) != *id {
                 return None;
             }
             parts.push(part);
             end = part.first_covered(from);
         }
-        let is_alone = Part::last(&bytes[..end]).is_none_or(|(part, _)| part.segment.span.start < self.stretch.start);
+        let before = Part::last(&bytes[..end]);
+        let is_alone = before.is_none_or(|(part, _)| part.segment.span.start < self.stretch.start);
         parts.reverse();
-        is_alone.then_some((end..at, parts))
+        is_alone.then_some((end, parts))
     }
 
-    /// Puts the aggregate behind its parts, if they are still there.
-    pub(super) fn put(&self, entry: &mut Entry, accumulator: &[u8], state_version: u32) {
-        let Some((range, parts)) = self.find(entry.bytes()) else {
-            return;
+    /// Puts the aggregate behind its parts, if they are still there, in front of `end`. Gives where they begin: what is pending in front of them
+    /// stands in front of that.
+    pub(super) fn put(&self, entry: &mut Entry, accumulator: &[u8], state_version: u32, mut end: usize) -> usize {
+        let bytes = entry.bytes();
+        while let Some((part, from)) = Part::last(&bytes[..end]) {
+            if part.segment.span.start < self.stretch.end {
+                break;
+            }
+            end = part.first_covered(from);
+        }
+        let Some((start, parts)) = self.find(bytes, end) else {
+            return end;
         };
         let merged: usize = parts.iter().map(|part| part.segment.accumulator.len()).sum();
         let is_kept = accumulator.len() <= merged / 2 + KEPT_BYTES;
         let segment_bytes: usize = parts.iter().map(|part| part.segment_bytes()).sum();
-        let (Ok(covered), Ok(segment_bytes)) = (u32::try_from(range.len()), u32::try_from(segment_bytes)) else {
-            return;
+        let (Ok(covered), Ok(segment_bytes)) = (u32::try_from(end - start), u32::try_from(segment_bytes)) else {
+            return start;
         };
         let part = Part {
             segment: Segment {
@@ -208,32 +244,42 @@ impl Joined {
         let mut encoded = Vec::with_capacity(part.encoded_bytes());
         part.encode_into(&mut encoded);
         drop(parts);
-        entry.replace(range.end..range.end, &encoded);
+        entry.replace(end..end, &encoded);
+        start
     }
 }
 
-/// The parts of an entry that are next to become aggregates, now that event time has come to `watermark`; and how many bytes were looked at.
-pub(super) fn joinable(entry: &Entry, grid: Grid, watermark: i64) -> (Vec<Joined>, usize) {
+/// The parts of an entry that are next to become aggregates, the newest first: those that are complete now that event time has come to `watermark`,
+/// and of `state_version`. Besides, how many bytes were looked at.
+pub(super) fn pending(entry: &Entry, grid: Grid, watermark: i64, state_version: u32) -> (Vec<Pending>, usize) {
     let bytes = entry.bytes();
-    let (mut parts, mut end): (SmallVec<[Part<'_>; 32]>, _) = (SmallVec::new(), bytes.len());
+    let mut end = bytes.len();
+    // Each with how many bytes stand behind it.
+    let mut parts: SmallVec<[(Part<'_>, usize); 32]> = SmallVec::new();
     let mut looked_at = 0;
     while let Some((part, from)) = Part::last(&bytes[..end]).filter(|_| parts.len() < LOOKED_AT_MAX) {
         looked_at += part.encoded_bytes();
+        parts.push((part, bytes.len() - end));
         end = part.first_covered(from);
-        parts.push(part);
     }
     parts.reverse();
-    let numbers = grid.numbers(&parts);
+    let numbers: SmallVec<[i64; 32]> = parts
+        .iter()
+        .map(|(part, _)| grid.number(part.segment.span.start))
+        .collect();
     let may_join = |stretch: Span, of: Range<usize>| {
-        grid.is_complete(stretch, watermark) && parts[of].iter().all(|part| part.segment.span.end <= watermark)
+        let may_merge =
+            |part: Part<'_>| part.segment.span.end <= watermark && part.segment.state_version == state_version;
+        grid.is_complete(stretch, watermark) && parts[of].iter().all(|(part, _)| may_merge(*part))
     };
-    let found = grid.neighbours(&numbers, end > 0, may_join).into_iter();
-    let joined = found.map(|(stretch, of)| Joined {
+    let found = grid.neighbours(&numbers, end > 0, may_join).into_iter().rev();
+    let pending = found.map(|(stretch, of)| Pending {
         stretch,
-        names: parts[of.clone()].iter().map(|part| Name::of(*part)).collect(),
-        is_hollow: parts[of].iter().any(|part| part.segment.accumulator.is_empty()),
+        parts: parts[of.clone()].iter().map(|(part, _)| PartId::of(*part)).collect(),
+        behind: parts[of.end - 1].1,
+        is_hollow: parts[of].iter().any(|(part, _)| part.segment.accumulator.is_empty()),
     });
-    (joined.collect(), looked_at)
+    (pending.collect(), looked_at)
 }
 
 /// Drops the aggregates that cover a time.
@@ -312,7 +358,8 @@ pub(super) fn parts_of(entry: &Entry, window: Span) -> Vec<Part<'_>> {
 
 /// In which groups of neighbours the parts of a window are merged before those that are left are: of each round how many parts each group has.
 pub(super) fn rounds(parts: &[Part<'_>], grid: Grid, window: Span) -> Vec<Vec<u32>> {
-    let mut numbers = grid.numbers(parts);
+    let number = |part: &Part<'_>| grid.number(part.segment.span.start);
+    let mut numbers: SmallVec<[i64; 32]> = parts.iter().map(number).collect();
     let is_within = |stretch: Span, _: Range<usize>| window.start <= stretch.start && stretch.end <= window.end;
     let mut rounds = Vec::new();
     loop {

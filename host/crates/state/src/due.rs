@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 
 use smallvec::SmallVec;
 
-use super::aggregates::{self, Joined};
+use super::aggregates::{self, Pending};
 use super::entry::Entry;
 use super::first_keys::FirstKeys;
 use super::hash;
@@ -206,14 +206,20 @@ impl Table {
 }
 
 impl Table {
-    /// Puts an aggregate behind the parts of a slot that it is merged from, if they are still there.
-    pub(super) fn put_aggregate(&mut self, number: u32, joined: &Joined, accumulator: &[u8], state_version: u32) {
-        let entry = &mut self.slots.at_mut(number).entry;
-        let before = entry.outside();
-        joined.put(entry, accumulator, state_version);
-        let after = entry.outside();
-        self.outside = self.outside + after - before;
-        self.note_change(number);
+    /// Puts aggregates behind the parts of slots that they are merged from, where these are still there: of each slot the newest first.
+    pub(super) fn put_aggregates(&mut self, aggregates: &[(u32, &Pending, &[u8])], state_version: u32) {
+        for of_slot in aggregates.chunk_by(|(one, ..), (other, ..)| one == other) {
+            let number = of_slot[0].0;
+            let entry = &mut self.slots.at_mut(number).entry;
+            let before = entry.outside();
+            let mut end = entry.bytes().len();
+            for (_, pending, accumulator) in of_slot {
+                end = pending.put(entry, accumulator, state_version, end);
+            }
+            let after = entry.outside();
+            self.outside = self.outside + after - before;
+            self.note_change(number);
+        }
     }
 }
 

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! All numbers are little-endian. The length stands on both sides, so that parts are found from either end; its highest bit says that it is an
-//! aggregate. Segments stand by their starts, and an aggregate stands right behind what it is merged from. So whoever walks from the end meets
-//! an aggregate first, and may pass over what it covers.
+//! aggregate. Segments stand by their starts, and an aggregate stands right behind what it is merged from. So a walk from the end meets an
+//! aggregate before its parts, and can skip them.
 
 use super::segments::Segment;
 use dirigo_ground::windowing::Span;

@@ -99,11 +99,16 @@ impl<'a> Segments<'a> {
 
     /// The last one.
     pub(super) fn newest(&self) -> Option<Segment<'a>> {
+        self.newest_place().map(|(newest, _)| newest)
+    }
+
+    /// The last one, and where it begins.
+    fn newest_place(&self) -> Option<(Segment<'a>, usize)> {
         let mut bytes = self.0;
         loop {
             let (part, from) = Part::last(bytes)?;
             if !part.covers() {
-                return Some(part.segment);
+                return Some((part.segment, from));
             }
             bytes = &bytes[..from];
         }
@@ -121,8 +126,9 @@ impl<'a> Segments<'a> {
                     .map(Segment::encoded_bytes)
             },
             || {
-                let bytes = back.newest().filter(|last| !is_due(last.span))?.encoded_bytes();
-                back.0 = &back.0[..back.0.len() - bytes];
+                let (_, from) = back.newest_place().filter(|(newest, _)| !is_due(newest.span))?;
+                let bytes = back.0.len() - from;
+                back.0 = &back.0[..from];
                 Some(bytes)
             },
         )

@@ -3,6 +3,7 @@
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
+use super::aggregates::Attempts;
 use super::copies::Copies;
 use super::due::DueTimes;
 use super::entry::Entry;
@@ -46,6 +47,8 @@ pub struct Table {
     pub(super) hand: ClockHand,
     /// Where windows are of time, when they close.
     pub(super) due: Option<DueTimes>,
+    /// Where windows have many segments, whether turns merge some of these.
+    pub(super) aggregating: Attempts,
 }
 
 impl Default for Table {
@@ -70,6 +73,7 @@ impl Table {
             is_partial: false,
             hand: ClockHand::default(),
             due: None,
+            aggregating: Attempts::default(),
         }
     }
 

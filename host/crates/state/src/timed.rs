@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::aggregates::{self, Grid, Joined};
+use super::aggregates::{self, Grid, Pending};
 use super::entry::Entry;
 use super::segments::{Segment, Segments};
 use super::table::Table;
@@ -36,7 +36,7 @@ use groups::Groups;
 pub struct Plan {
     groups: Vec<Group>,
     /// By slot, parts that become aggregates without being merged: these would be too large.
-    hollow: Vec<(u32, Joined)>,
+    hollow: Vec<(u32, Pending)>,
     state_version: u32,
     /// Whether windows have aggregates of segments.
     has_aggregates: bool,
@@ -52,7 +52,7 @@ struct Group {
     /// What it goes on from: several where events join sessions.
     resumes: SmallVec<[Span; 1]>,
     /// Where it has no events: what it is merged from.
-    joined: Option<Box<Joined>>,
+    pending: Option<Box<Pending>>,
     /// How many bytes the key's windows took before.
     key_bytes: usize,
 }
@@ -63,6 +63,8 @@ struct Touched {
     slot: u32,
     /// What of it the turn knows: segments, each with its group; or all sessions, those without a group as they were.
     known: SmallVec<[(Span, Option<u32>); 2]>,
+    /// How many bytes its segments took before, once that was counted.
+    key_bytes: Option<usize>,
 }
 
 /// The events of `batch` that are late for every window, rising, as far as that depends on their times alone: for sessions, those that
@@ -118,7 +120,11 @@ pub fn assign(
                 TimeWindows::Sliding(_) => SmallVec::new(),
                 TimeWindows::Session { .. } => Segments::of(&slot.entry).map(|session| (session.span, None)).collect(),
             };
-            groups.touched.push(Touched { slot: number, known });
+            groups.touched.push(Touched {
+                slot: number,
+                known,
+                key_bytes: None,
+            });
         }
         let touched = slot.group as usize;
         let entry = &slot.entry;
@@ -142,7 +148,7 @@ pub fn assign(
         joined.push(group);
     }
     let hollow = match grid {
-        Some(grid) => groups.join_complete(table, grid, watermark()),
+        Some(grid) => groups.merge_complete(table, grid, watermark, state_version),
         None => Vec::new(),
     };
     let (mut plan, numbers) = groups.into_plan(state_version);
@@ -254,8 +260,8 @@ impl Plan {
                 .get(*span)
                 .expect("what a turn goes on from stays until it ends")
         };
-        let joined = group.joined.iter().flat_map(|joined| joined.segments(entry));
-        group.resumes.iter().map(of_one).chain(joined)
+        let pending = group.pending.iter().flat_map(|pending| pending.segments(entry));
+        group.resumes.iter().map(of_one).chain(pending)
     }
 
     /// The places of accumulators of another state version, by version.
@@ -335,9 +341,10 @@ impl Plan {
     /// Takes effect: `accumulators` are those of the groups, in order.
     pub fn commit(self, table: &mut Table, accumulators: &Column) -> OpenChange {
         let mut change = OpenChange::default();
+        let mut aggregates = Vec::new();
         for (group, accumulator) in self.groups.iter().zip(accumulators.iter()) {
-            if let Some(joined) = &group.joined {
-                table.put_aggregate(group.slot, joined, accumulator, self.state_version);
+            if let Some(pending) = &group.pending {
+                aggregates.push((group.slot, &**pending, accumulator));
                 continue;
             }
             let resumed = group_number(group.resumes.len());
@@ -351,11 +358,23 @@ impl Plan {
             };
             table.put_segment(group.slot, &group.resumes, segment);
         }
-        for (slot, joined) in &self.hollow {
-            table.put_aggregate(*slot, joined, &[], self.state_version);
+        let hollow = self.hollow.iter().map(|(slot, pending)| (*slot, pending, &[][..]));
+        table.put_aggregates(&aggregates, self.state_version);
+        table.put_aggregates(&hollow.collect::<Vec<_>>(), self.state_version);
+        if !aggregates.is_empty() {
+            table.aggregating.succeed();
         }
         table.sweep();
         change
+    }
+
+    /// Has turns make no aggregates for a while, since this one failed. `false` where it makes none.
+    pub fn pause_aggregates(&self, table: &mut Table) -> bool {
+        let makes_some = self.groups.iter().any(|group| group.pending.is_some());
+        if makes_some {
+            table.aggregating.fail();
+        }
+        makes_some
     }
 
     /// Leaves the table as it was before [`assign`].
@@ -367,7 +386,7 @@ impl Plan {
 impl Group {
     /// How many accumulators it starts from.
     fn starts_from(&self) -> usize {
-        self.resumes.len() + self.joined.as_ref().map_or(0, |joined| joined.len())
+        self.resumes.len() + self.pending.as_ref().map_or(0, |pending| pending.len())
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Attack {
     RejectWindow,
     /// Panics over the window.
     PanicWindow,
+    /// Panics over the numbers that are merged, where the last of them is one to strike at.
+    PanicMerge,
     /// Takes about a hundred times as long over the event as another reduce does.
     Dawdle,
 }
@@ -94,6 +96,11 @@ impl Reduce for Striker {
     }
 
     fn merge(&mut self, left: Vec<u64>, right: Vec<u64>) -> Vec<u64> {
+        if self.0.mode == Attack::PanicMerge
+            && let Some(last) = right.last().filter(|last| self.strikes(**last))
+        {
+            panic!("to merge {last} is more than it can bear");
+        }
         [left, right].concat()
     }
 

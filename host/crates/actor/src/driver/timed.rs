@@ -137,4 +137,8 @@ impl Call for Fold {
     fn abandon(self: Box<Self>, table: &mut Table) {
         self.plan.abandon(table);
     }
+
+    fn do_less(&self, table: &mut Table) -> bool {
+        self.plan.pause_aggregates(table)
+    }
 }

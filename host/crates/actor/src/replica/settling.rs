@@ -75,6 +75,11 @@ impl Replica {
                 self.update_quota(actor);
                 None
             }
+            TurnOutcome::Failed(_) if call.do_less(&mut self.table) => {
+                call.abandon(&mut self.table);
+                self.chunk_mut().put_back(part);
+                None
+            }
             TurnOutcome::Failed(failed) => {
                 call.abandon(&mut self.table);
                 self.run_apart(operator, &part, &failed, fuel);
@@ -87,8 +92,13 @@ impl Replica {
                 let is_retry = cause == Cause::Fuel && part.batch.len() > 1;
                 let counters = &operator.counters;
                 counters::add(if is_retry { &counters.retries } else { &counters.traps }, 1_u64);
+                let does_less = !is_retry && call.do_less(&mut self.table);
                 call.abandon(&mut self.table);
-                self.split(operator, &part, trap, fuel);
+                if does_less {
+                    self.chunk_mut().put_back(part);
+                } else {
+                    self.split(operator, &part, trap, fuel);
+                }
                 if cause == Cause::Output {
                     // The guest answered: it is sound, and costs nobody an instance.
                     self.traps_in_row = 0;

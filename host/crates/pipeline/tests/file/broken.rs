@@ -251,6 +251,10 @@ facts! {
         => ["months have no `offset`", "they begin on their first day"];
     months_do_not_slide: builtin("reduce", "window = { sliding = \"2months\", every = \"1d\" }")
         => ["`sliding` and `every` are in different units", "months differ in length"];
+    months_do_not_begin_every_hour: builtin("reduce", "window = { sliding = \"1month\", every = \"1h\" }")
+        => ["`every` is no whole number of days", "write both in months or years, or both in other units"];
+    an_event_is_in_a_million_windows: builtin("reduce", "window = { sliding = \"60d\", every = \"1ms\" }")
+        => ["too many windows overlap", "an event would be in 5184000000 windows", "let `every` be longer"];
     hours_have_no_zone: builtin("reduce", "window = { tumbling = \"1h\", zone = \"Europe/Paris\" }")
         => ["`tumbling` is no whole number of days", "of days, weeks, months or years", "hours and less need no `zone`"];
     windows_of_the_calendar_end_with_its_days: builtin("reduce", "window = { sliding = \"3d\", every = \"2d\", zone = \"UTC\" }")

@@ -100,6 +100,8 @@ impl Entry {
     /// that can be: it may be much, where closing is behind.
     fn take_next(&mut self, sliding: Sliding) -> Due {
         let at = self.end;
+        // Where windows took late events in before, something may be due in between.
+        let is_end = sliding.next_end(at - 1) == at;
         let next_end = sliding.next_end(at);
         let (mut held, mut gone, mut next) = (Vec::new(), (0, 0, 0), None);
         for segment in Segments::of(self).take_while(|segment| segment.span.start < at) {
@@ -118,7 +120,7 @@ impl Entry {
             start: sliding.start_of(at),
             end: at,
         };
-        let window = (!held.is_empty()).then(|| ClosedWindow::new(span, 0, &held));
+        let window = (is_end && !held.is_empty()).then(|| ClosedWindow::new(span, 0, &held));
         drop(held);
         let (segments, bytes, events) = gone;
         self.remove(0..bytes);
@@ -147,12 +149,13 @@ impl Entry {
     /// The same, where windows have many segments, and aggregates of these.
     fn take_next_of_many(&mut self, sliding: Sliding) -> Due {
         let at = self.end;
+        let is_end = sliding.next_end(at - 1) == at;
         let span = Span {
             start: sliding.start_of(at),
             end: at,
         };
         let parts = aggregates::parts_of(self, span);
-        let window = (!parts.is_empty()).then(|| ClosedWindow::of_parts(span, &parts));
+        let window = (is_end && !parts.is_empty()).then(|| ClosedWindow::of_parts(span, &parts));
         drop(parts);
         let (mut bytes, mut segments, mut events) = (0, 0, 0);
         let mut rest = self.bytes();

@@ -3,7 +3,7 @@
 use smallvec::{SmallVec, smallvec};
 
 use super::{Group, Plan, Touched};
-use crate::aggregates::{self, Grid, Joined};
+use crate::aggregates::{self, Grid, Pending};
 use crate::entry::Entry;
 use crate::segments::Segments;
 use crate::table::Table;
@@ -44,17 +44,21 @@ impl Groups {
         if !self.has_room_for(entry.bytes().len() - at) {
             return None;
         }
+        let known = &mut self.touched[touched];
+        let key_bytes = *known.key_bytes.get_or_insert_with(|| {
+            if has_aggregates {
+                aggregates::open_bytes(entry, |_| false)
+            } else {
+                entry.bytes().len()
+            }
+        });
         let group = self.push(Group {
             slot: self.touched[touched].slot,
             span: segment,
             added: 1,
             resumes: before.iter().map(|before| before.span).collect(),
-            joined: None,
-            key_bytes: if has_aggregates {
-                aggregates::open_bytes(entry, |_| false)
-            } else {
-                entry.bytes().len()
-            },
+            pending: None,
+            key_bytes,
         });
         self.touched[touched].known.push((segment, Some(group)));
         Some(group)
@@ -94,7 +98,7 @@ impl Groups {
                     span: *met_span,
                     added: 0,
                     resumes: smallvec![*met_span],
-                    joined: None,
+                    pending: None,
                     key_bytes: entry.bytes().len(),
                 })
             });
@@ -106,7 +110,7 @@ impl Groups {
                 span,
                 added: 0,
                 resumes: SmallVec::new(),
-                joined: None,
+                pending: None,
                 key_bytes: entry.bytes().len(),
             })
         });
@@ -120,35 +124,43 @@ impl Groups {
     }
 
     /// Adds a group for each aggregate that is complete, of keys of which the turn opens a segment. Gives those that are hollow, by slot.
-    pub(super) fn join_complete(&mut self, table: &Table, grid: Grid, watermark: i64) -> Vec<(u32, Joined)> {
+    pub(super) fn merge_complete(
+        &mut self,
+        table: &mut Table,
+        grid: Grid,
+        watermark: impl FnOnce() -> i64,
+        state_version: u32,
+    ) -> Vec<(u32, Pending)> {
         let mut hollow = Vec::new();
-        let opens = |group: &&mut Group| group.resumes.is_empty();
-        let mut slots: Vec<u32> = self.all.iter_mut().filter(opens).map(|group| group.slot).collect();
+        let opened = self.all.iter().filter(|group| group.resumes.is_empty());
+        let mut slots: Vec<u32> = opened.map(|group| group.slot).collect();
+        let mut room = table.aggregating.begin(slots.len());
+        if slots.is_empty() || room == 0 {
+            return hollow;
+        }
+        let watermark = watermark();
         slots.sort_unstable();
         slots.dedup();
         for slot in slots {
             let entry = &table.slot(slot).entry;
-            let (joined, looked_at) = aggregates::joinable(entry, grid, watermark);
+            let (found, looked_at) = aggregates::pending(entry, grid, watermark, state_version);
             self.bytes += looked_at;
-            for joined in joined {
-                if joined.is_hollow {
-                    hollow.push((slot, joined));
-                    continue;
-                }
-                let bytes = joined
-                    .segments(entry)
-                    .iter()
-                    .map(|segment| segment.accumulator.len())
-                    .sum();
-                if !self.has_room_for(bytes) {
+            for pending in found {
+                let bytes = pending.segments(entry).map(|segment| segment.accumulator.len()).sum();
+                if room == 0 || !self.has_room_for(bytes) {
                     return hollow;
+                }
+                room -= 1;
+                if pending.is_hollow {
+                    hollow.push((slot, pending));
+                    continue;
                 }
                 self.push(Group {
                     slot,
                     span: Span::default(),
                     added: 0,
                     resumes: SmallVec::new(),
-                    joined: Some(Box::new(joined)),
+                    pending: Some(Box::new(pending)),
                     key_bytes: 0,
                 });
             }
