@@ -464,12 +464,17 @@ impl Ticket {
         progress.map_or(BEFORE_ALL, |progress| progress.time_to_come(lines, self.source))
     }
 
-    /// How far event time has come on these lines of all that is done with; [`BEFORE_ALL`] where nobody counts.
+    /// How far event time has come for who gets the batch, of all that comes on these lines: where that is one, behind the batch; else, of all
+    /// that is done with. [`BEFORE_ALL`] where nobody counts.
     #[must_use]
     pub fn time_reached(&self, lines: &[SourceIndex]) -> Watermark {
-        let progress = self.progress.as_ref();
-        let reached = progress.and_then(|progress| progress.watermark_seen(lines));
-        reached.unwrap_or(BEFORE_ALL)
+        let Some(progress) = &self.progress else {
+            return BEFORE_ALL;
+        };
+        if *lines == [self.source] {
+            return progress.watermark_behind(self.source, self.number);
+        }
+        progress.watermark_seen(lines).unwrap_or(BEFORE_ALL)
     }
 
     /// The source that read the batch.

@@ -20,8 +20,8 @@ use dirigo_ground::windowing::{Sliding, Span};
 
 /// Parts of a key that a turn looks at for what is complete: that takes some 20 us.
 const LOOKED_AT_MAX: usize = 4_096;
-/// How many aggregates a turn makes beyond two for each segment that it opens, by which it catches up.
-const MORE_IN_A_TURN: usize = 64;
+/// How many aggregates a turn makes beyond two for each segment that it opens, by which it catches up: they take 0.1 ms.
+const MORE_IN_A_TURN: usize = 256;
 /// Larger stretches are not looked for: no window is of 4 billion segments. Nor are any around the epoch, on whose sides numbers differ in all bits.
 const LEVEL_MAX: u32 = 32;
 /// What an aggregate may take beyond half of what it is merged from. Of more, as of lists that grow, there would be a copy for each level.

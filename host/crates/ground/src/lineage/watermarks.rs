@@ -110,6 +110,13 @@ impl Progress {
         state.time.before_end.max(state.time.passed_by)
     }
 
+    /// The watermark behind a batch of a line that is on its way, as far as it is known.
+    pub(super) fn watermark_behind(&self, line: SourceIndex, number: u64) -> Watermark {
+        let state = self.sources[usize::from(line)].state.lock();
+        let place = usize::try_from(number - state.oldest).expect("tickets in flight are bounded");
+        state.open[place].watermark.max(state.time.done)
+    }
+
     /// How far any of these lines has brought event time, their ends left out.
     #[must_use]
     pub fn before_end(&self, lines: &[SourceIndex]) -> Watermark {
