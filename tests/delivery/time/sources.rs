@@ -169,3 +169,93 @@ fn a_source_that_fell_silent_before_its_end_closes_its_windows_at_its_end() {
     running.finish().succeeds();
     assert_eq!(listed(&folder)["k-1"], [vec![0], vec![1]]);
 }
+
+#[test]
+fn events_say_how_far_time_has_come() {
+    let pipeline = |source: &str| {
+        Folder::with_pipeline(&format!(
+            r#"
+            [pipeline]
+            name = "p"
+            [dead_letters]
+            path = "dead.jsonl"
+            [[source]]
+            id = "events"
+            {source}
+            key = "/key"
+            time = "/t"
+            watermark = "/w"
+            [[operator]]
+            id = "count"
+            component = "builtin:reduce"
+            window = {{ tumbling = "10ms" }}
+            config = {{ field = "t", aggregate = "count" }}
+            [[sink]]
+            id = "out"
+            kind = "file"
+            path = "out.jsonl"
+            "#
+        ))
+    };
+    let counts = |folder: &Folder| -> Vec<(i64, i64)> {
+        let lines = folder.json_lines("out.jsonl");
+        let pair = |line: &Value| (line["start"].as_i64().unwrap(), line["count"].as_i64().unwrap());
+        lines.iter().map(pair).collect()
+    };
+    let event = |(t, w): (i64, &str)| match w {
+        "" => format!("{{\"key\":\"k\",\"t\":{t}}}\n"),
+        w => format!("{{\"key\":\"k\",\"t\":{t},\"w\":{w}}}\n"),
+    };
+    // 8 comes behind 10, and 19 behind 20: they are late. What says no time is a dead letter.
+    let events = [
+        (5, ""),
+        (70, ""),
+        (2, "null"),
+        (12, "10"),
+        (8, ""),
+        (11, ""),
+        (3, "9"),
+        (25, "\"1970-01-01T00:00:00.020Z\""),
+        (19, ""),
+        (30, "\"soon\""),
+        (21, ""),
+    ];
+    let expected = [(0, 2), (10, 2), (20, 2), (70, 1)];
+    for workers in [1, 4] {
+        let folder = pipeline("kind = \"file\"\npath = \"events.jsonl\"");
+        folder.write("events.jsonl", events.map(event).concat());
+        let finished = Dirigo::run(&folder, ["pipeline.toml"]).workers(workers).finish();
+        let summary = finished.succeeds();
+        assert_eq!(
+            (summary.operator("count", "late"), summary.count("dead_letters")),
+            (3, 1)
+        );
+        assert_eq!(counts(&folder), expected, "{workers} workers");
+        let letters = crate::support::dead_letters(&folder, "dead.jsonl");
+        assert_eq!(
+            letters[0].reason,
+            "its `/w` is \"soon\", and a watermark is ms since 1970, or an RFC 3339 time"
+        );
+    }
+
+    // The same of columns, whose cells are empty where an event says nothing.
+    let folder = pipeline("kind = \"file\"\npath = \"events.csv\"\nnulls = [\"\"]");
+    let record = |(t, w): &(i64, &str)| format!("k,{t},{}\n", w.trim_matches('"').replace("null", ""));
+    let records: String = events.iter().filter(|(t, _)| *t != 30).map(record).collect();
+    folder.write("events.csv", format!("key,t,w\n{records}"));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    assert_eq!(finished.succeeds().operator("count", "late"), 3);
+    assert_eq!(counts(&folder), expected);
+
+    // Windows close behind the event that says so, and not for what has a later time.
+    let folder = pipeline("kind = \"stdin\"");
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
+    for said in [(5, ""), (500, ""), (7, ""), (12, "10")] {
+        running.say(&event(said));
+    }
+    await_lines(&folder, 1);
+    assert_eq!(counts(&folder), [(0, 2)]);
+    running.hang_up();
+    running.finish().succeeds();
+    assert_eq!(counts(&folder), [(0, 2), (10, 1), (500, 1)]);
+}

@@ -366,6 +366,7 @@ fn remark_on_unused_time(file: &raw::File, items: &[Item<'_>], problems: &mut Pr
     for At { value: source, .. } in list(&file.source) {
         let keys = [
             ("lateness", source.lateness.key()),
+            ("watermark", source.watermark.key()),
             ("idle", source.idle.key()),
             ("max_drift", source.max_drift.key()),
         ];

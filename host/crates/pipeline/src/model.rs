@@ -117,6 +117,8 @@ pub struct Source {
     pub time: Option<TimeField>,
     /// How far behind the newest event time the watermark runs.
     pub lateness: Duration,
+    /// Where events say how far event time has come, in place of their times.
+    pub watermark: Option<Pointer>,
     /// A source this long silent no longer holds the watermark back.
     pub idle: Option<Duration>,
     /// How far the time of an event may be ahead of the clock.

@@ -184,6 +184,10 @@ section! {
         /// How far behind the newest event time the watermark runs: how late events may come, and still be in their windows in time or be processed in order.
         #[schemars(extend("default" = "0s"))]
         lateness: Lapse,
+        /// Where events say how far event time has come: a JSON pointer such as "/complete", or a column name, to ms since the epoch or an RFC 3339
+        /// time. No event behind one that says so is older, or it is late. The times of events then move no watermark, and there is no
+        /// `lateness`.
+        watermark: String,
         /// How far an event's time may be ahead of the host's clock: later events are dead letters, and move no watermark. Default: any time is
         /// taken.
         max_ahead: Lapse,

@@ -37,6 +37,18 @@ pub(super) fn validate(raw: &Open<raw::Source>, validation: &mut Validation<'_>)
         .time
         .given()
         .map(|at| time::parse(at, format, &who, &mut validation.problems));
+    let watermark = raw
+        .watermark
+        .given()
+        .map(|at| pointer::parse("watermark", at, format, &mut validation.problems));
+    if let (Some(place), Some(lateness)) = (raw.watermark.key(), raw.lateness.key()) {
+        validation.problems.push(
+            Diagnostic::error("`watermark` and `lateness` exclude each other")
+                .at(place, "events say how far event time has come")
+                .also(lateness, "it is told from their times")
+                .help("remove one of the two"),
+        );
+    }
     let idle = validation.positive("idle", &raw.idle);
     let max_drift = validation.positive("max_drift", &raw.max_drift);
     remark_on_time(raw, &who, format, validation);
@@ -46,6 +58,7 @@ pub(super) fn validate(raw: &Open<raw::Source>, validation: &mut Validation<'_>)
         key: key.flatten(),
         time: time.flatten(),
         lateness: raw.lateness.map(|lateness| lateness.0).unwrap_or_default(),
+        watermark: watermark.flatten(),
         idle,
         max_ahead: raw.max_ahead.map(|ahead| ahead.0),
         max_drift,

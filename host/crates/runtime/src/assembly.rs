@@ -236,6 +236,7 @@ fn event_times(pipeline: &Pipeline, are_timed: &[bool], time: &EventTime) -> Vec
     let sources = (0..).zip(&pipeline.sources).zip(are_timed);
     let options = |index: SourceIndex, source: &pipeline::Source| EventTimeOptions {
         lateness: source.lateness,
+        watermark: source.watermark.as_ref().map(projection::watermark_field),
         max_drift: source.max_drift,
         others: time.peers(index),
     };

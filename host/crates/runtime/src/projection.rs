@@ -1,11 +1,14 @@
 //! What is read of the events of a source: the fields that an operator behind it reads, and no operator between them writes, and whether
 //! some operator reads the payloads.
 
+use std::sync::Arc;
+
 use dirigo_engine::{Component, Kind, Setup};
 use dirigo_fields::Wanted;
 use dirigo_flow::Projection;
-use dirigo_ground::fields::{OutputMode, Schema};
-use dirigo_pipeline::{Input, Pipeline};
+use dirigo_ground::fields::{FieldType, OutputMode, Schema};
+use dirigo_json::Field;
+use dirigo_pipeline::{Input, Pipeline, Pointer, Source};
 
 /// By source, what is read of its events. What an operator reads of which that is not known, it takes out itself.
 pub(super) fn of_sources(pipeline: &Pipeline, components: &[(Component, Setup)]) -> Vec<Projection> {
@@ -20,10 +23,19 @@ pub(super) fn of_sources(pipeline: &Pipeline, components: &[(Component, Setup)])
         .collect();
     let inputs: Vec<&[Input]> = pipeline.operators.iter().map(|operator| &operator.inputs[..]).collect();
     let behind = behind_operators(&inputs, &stages);
-    let sources = 0..pipeline.sources.len();
-    sources
-        .map(|source| wanted_behind(Input::Source(source), &inputs, &stages, &behind).into_projection())
-        .collect()
+    let projection = |(source, options): (usize, &Source)| {
+        let mut wanted = wanted_behind(Input::Source(source), &inputs, &stages, &behind);
+        if let Some(pointer) = &options.watermark {
+            wanted.add(&(watermark_field(pointer), FieldType::Json));
+        }
+        wanted.into_projection()
+    };
+    pipeline.sources.iter().enumerate().map(projection).collect()
+}
+
+/// The field in which the events of a source say how far event time has come.
+pub(super) fn watermark_field(pointer: &Pointer) -> Arc<Field> {
+    Arc::new(Field::from_names(&pointer.tokens))
 }
 
 /// What is to be known of an operator.
@@ -91,11 +103,8 @@ fn wanted_behind(from: Input, inputs: &[&[Input]], stages: &[Stage<'_>], behind:
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use dirigo_ground::fields::{FieldType, Read, Written};
-    use dirigo_json::Field;
+    use dirigo_ground::fields::{Read, Written};
 
     fn schema(reads: &[&str], writes: &[&str], outputs: OutputMode) -> Schema {
         let field = |name: &&str| Arc::new(Field::new(*name).unwrap());

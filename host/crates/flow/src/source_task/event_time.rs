@@ -3,11 +3,49 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use dirigo_ground::batch::Batch;
 use dirigo_ground::behind::Behind;
+use dirigo_ground::fields::{FieldType, FieldValues};
 use dirigo_ground::lineage::Watermark;
 use dirigo_ground::windowing::bounded;
+use dirigo_json::Field;
 
-/// The watermark of a source: its newest event time less its lateness, and never less than before.
+/// What events say of the watermark in a field: of each the time in ms, or why what is there is none. `None` where it says nothing.
+pub(super) type Said = Vec<Option<Result<i64, String>>>;
+
+/// What the events of a batch say of the watermark in `field`.
+pub(super) fn said(batch: &Batch, field: &Field) -> Said {
+    let Some(column) = batch.fields.get(field, FieldType::Json) else {
+        return vec![None; batch.len()];
+    };
+    let FieldValues::Json(values) = &column.values else {
+        return vec![None; batch.len()];
+    };
+    let of_event = |(event, json): (usize, &[u8])| {
+        let json = Some(json).filter(|_| column.is_valid(event))?;
+        let refusal = || {
+            let shown = String::from_utf8_lossy(&json[..json.len().min(SHOWN_BYTES_MAX)]);
+            format!("its `{field}` is {shown}, and a watermark is ms since 1970, or an RFC 3339 time")
+        };
+        Some(moment(json).ok_or_else(refusal))
+    };
+    values.iter().enumerate().map(of_event).collect()
+}
+
+/// What a message shows of a value.
+const SHOWN_BYTES_MAX: usize = 64;
+
+/// The time that a JSON value is, in ms since the epoch.
+fn moment(json: &[u8]) -> Option<i64> {
+    if json.first() != Some(&b'"') {
+        return std::str::from_utf8(json).ok()?.parse().ok();
+    }
+    let text: String = serde_json::from_slice(json).ok()?;
+    let time: jiff::Timestamp = text.parse().ok()?;
+    Some(time.as_millisecond())
+}
+
+/// The watermark of a source: its newest event time less its lateness, or what its events say of it; and never less than before.
 #[derive(Debug)]
 pub(super) struct SourceTime {
     lateness_ms: i64,
@@ -37,16 +75,25 @@ impl SourceTime {
         self.watermark.set(self.watermark.get().max(bounded(watermark)));
     }
 
-    /// Goes on past events with these times, in order. Gives those that came behind the watermark.
-    pub(super) fn pass(&self, times: &[i64]) -> Behind {
+    /// Goes on past events with these times, in order; by what they say of the watermark, where that is what counts. Gives those that came
+    /// behind the watermark.
+    pub(super) fn pass(&self, times: &[i64], said: Option<&Said>) -> Behind {
         let mut watermark = self.watermark.get();
         let mut behind = Vec::new();
-        for (event, &time) in (0..).zip(times) {
+        for (event, &time) in times.iter().enumerate() {
             let time = bounded(time);
             if time < watermark {
+                let event = u32::try_from(event).expect("a batch has fewer than 2^32 events");
                 behind.push((event, watermark));
             }
-            watermark = watermark.max(time.saturating_sub(self.lateness_ms));
+            let reached = match said {
+                None => time.saturating_sub(self.lateness_ms),
+                Some(said) => match said[event] {
+                    Some(Ok(time)) => bounded(time),
+                    Some(Err(_)) | None => continue,
+                },
+            };
+            watermark = watermark.max(reached);
         }
         self.watermark.set(watermark);
         Behind::new(behind)
@@ -61,29 +108,59 @@ mod tests {
     #[test]
     fn events_come_behind_what_was_read_before_them_less_the_lateness() {
         let event_time = SourceTime::new(Duration::from_millis(5), BEFORE_ALL);
-        let behind = event_time.pass(&[100, 95, 94, 110, 104, 105]);
+        let behind = event_time.pass(&[100, 95, 94, 110, 104, 105], None);
         assert_eq!(behind.events(), [(2, 95), (4, 105)]);
         assert_eq!(event_time.watermark(), 105);
         assert_eq!(
-            event_time.pass(&[104]).events(),
+            event_time.pass(&[104], None).events(),
             [(0, 105)],
             "batches make no difference"
         );
         event_time.pass_to(50);
         assert_eq!(event_time.watermark(), 105);
         event_time.pass_to(200);
-        assert_eq!(event_time.pass(&[150]).events(), [(0, 200)]);
+        assert_eq!(event_time.pass(&[150], None).events(), [(0, 200)]);
+    }
+
+    #[test]
+    fn what_events_say_of_the_watermark_counts_behind_them() {
+        let event_time = SourceTime::new(Duration::ZERO, BEFORE_ALL);
+        let said = vec![None, Some(Ok(100)), None, Some(Ok(50)), Some(Ok(1_000)), None];
+        let behind = event_time.pass(&[500, 20, 99, 100, 90, 999], Some(&said));
+        assert_eq!(behind.events(), [(2, 100), (4, 100), (5, 1_000)]);
+        assert_eq!(event_time.watermark(), 1_000);
+    }
+
+    #[test]
+    fn a_watermark_is_ms_or_an_rfc_3339_time() {
+        let known = [("1000", 1_000), ("-5", -5), ("\"1970-01-01T00:00:02Z\"", 2_000)];
+        for (json, ms) in known {
+            assert_eq!(moment(json.as_bytes()), Some(ms), "{json}");
+        }
+        for json in [
+            "1.5",
+            "true",
+            "{}",
+            "\"soon\"",
+            "\"2024-01-01\"",
+            "99999999999999999999",
+        ] {
+            assert_eq!(moment(json.as_bytes()), None, "{json}");
+        }
     }
 
     #[test]
     fn times_at_the_ends_of_what_there_is_overflow_nothing() {
         let century = Duration::from_hours(876_000);
         let event_time = SourceTime::new(century, BEFORE_ALL);
-        assert!(event_time.pass(&[i64::MIN, i64::MIN]).is_empty());
+        assert!(event_time.pass(&[i64::MIN, i64::MIN], None).is_empty());
         assert!(event_time.watermark() > BEFORE_ALL);
         let event_time = SourceTime::new(Duration::ZERO, BEFORE_ALL);
         let far = bounded(i64::MAX);
-        assert_eq!(event_time.pass(&[i64::MAX, i64::MAX, 1 << 61, 0]).events(), [(3, far)]);
+        assert_eq!(
+            event_time.pass(&[i64::MAX, i64::MAX, 1 << 61, 0], None).events(),
+            [(3, far)]
+        );
         assert!(
             event_time.watermark() < AFTER_ALL,
             "a wrong time is not the end of a source"

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::event_time::{SourceTime, milliseconds};
+use super::event_time::{self, Said, SourceTime, milliseconds};
 use super::{ABANDONED, AWAKE, ENDED, READING, SourceHandle};
 use crate::dead_letter::{DeadLetter, FailedEvent};
 use crate::dead_letters::DeadLetters;
@@ -21,6 +21,7 @@ use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, Origin, ReadBatch, SourceIndex, Ticket, Watermark};
 use dirigo_ground::quota::Quota;
 use dirigo_ground::thread;
+use dirigo_json::Field;
 use dirigo_scheduler::IoPermits;
 
 /// Bytes that one batch takes; a single record may be larger.
@@ -69,6 +70,8 @@ pub struct SourceTaskParts {
 pub struct EventTimeOptions {
     /// How late its events may come.
     pub lateness: Duration,
+    /// The field in which events say how far event time has come, where the times of events do not.
+    pub watermark: Option<Arc<Field>>,
     /// How far it may read ahead of the slowest of those that it shares such an operator with.
     pub max_drift: Option<Duration>,
     /// Those.
@@ -328,12 +331,12 @@ impl SourceTask {
             self.send_to_dead_letters(refused);
         }
         let watermark = intake.watermark;
-        let batch = self.without_ahead(self.batch(intake));
+        let (batch, said) = self.with_said(self.without_ahead(self.batch(intake)));
         let Some(&first) = batch.positions.first() else {
             self.source_handle.progress.pass_over(self.source_handle.index, last);
             return self.pass_time(watermark);
         };
-        let (behind, reached) = self.pass_events(&batch.times);
+        let (behind, reached) = self.pass_events(&batch.times, said.as_ref());
         let events = batch.len();
         let read = ReadBatch {
             first,
@@ -410,6 +413,46 @@ impl SourceTask {
         batch.gather(&kept)
     }
 
+    /// What events say of the watermark, where that counts. Those become dead letters that say what is none, or one too far ahead of the clock.
+    fn with_said(&self, batch: Batch) -> (Batch, Option<Said>) {
+        let options = self.parts.event_time.as_ref();
+        let Some(field) = options.and_then(|options| options.watermark.as_ref()) else {
+            return (batch, None);
+        };
+        let mut said = event_time::said(&batch, field);
+        if let Some(max_ahead) = self.parts.max_ahead {
+            let latest = self.parts.clock.wall_ms().saturating_add(milliseconds(max_ahead));
+            for time in said.iter_mut().flatten() {
+                if let Ok(ms) = *time
+                    && ms > latest
+                {
+                    *time = Err(format!(
+                        "its watermark, {ms} in ms since 1970, is more than {} s (`max_ahead`) ahead of the clock",
+                        max_ahead.as_secs_f64()
+                    ));
+                }
+            }
+        }
+        if !said.iter().flatten().any(Result::is_err) {
+            return (batch, Some(said));
+        }
+        let mut kept = Vec::new();
+        for (event, said) in said.iter().enumerate() {
+            let Some(Err(reason)) = said else {
+                kept.push(u32::try_from(event).expect("a batch has fewer than 2^32 events"));
+                continue;
+            };
+            let value = batch.values.get(event);
+            self.send_to_dead_letters(RefusedRecord {
+                position: batch.positions[event],
+                value: value[..value.len().min(REFUSED_BYTES_MAX)].to_vec(),
+                reason: reason.clone(),
+            });
+        }
+        said.retain(|said| !matches!(said, Some(Err(_))));
+        (batch.gather(&kept), Some(said))
+    }
+
     /// Goes on to a watermark that the source itself gave, behind all that it read.
     fn pass_time(&self, watermark: Option<Watermark>) {
         if let (Some(event_time), Some(watermark)) = (&self.event_time, watermark) {
@@ -420,7 +463,7 @@ impl SourceTask {
     }
 
     /// Goes on past events with these times. Gives those that came behind the watermark, and the watermark behind them all.
-    fn pass_events(&self, times: &[i64]) -> (Behind, Watermark) {
+    fn pass_events(&self, times: &[i64], said: Option<&Said>) -> (Behind, Watermark) {
         let Some(event_time) = &self.event_time else {
             return (Behind::default(), BEFORE_ALL);
         };
@@ -428,7 +471,7 @@ impl SourceTask {
         if let Some(watermark) = self.source_handle.progress.wake(self.source_handle.index) {
             event_time.pass_to(watermark);
         }
-        (event_time.pass(times), event_time.watermark())
+        (event_time.pass(times, said), event_time.watermark())
     }
 
     fn send_to_dead_letters(&self, refused: RefusedRecord) {

@@ -261,6 +261,8 @@ facts! {
         => ["`sliding` is no multiple of `every`", "begin and end with its days or months"];
     windows_of_the_calendar_leave_nothing_out: builtin("reduce", "window = { sliding = \"1month\", every = \"1y\" }")
         => ["events between two windows would be in none", "a window is only 1 months long"];
+    events_say_the_watermark_or_their_times_do: with_source("kind = \"stdin\"\ntime = \"/ts\"\nwatermark = \"/w\"\nlateness = \"1s\"")
+        => ["`watermark` and `lateness` exclude each other", "events say how far event time has come", "remove one of the two"];
     a_zone_of_a_window_is_one_that_there_is: builtin("reduce", "window = { tumbling = \"1d\", zone = \"Europe/Berlim\" }")
         => ["there is no time zone `Europe/Berlim`", "not in the time zone database"];
     a_session_has_no_zone: builtin("reduce", "window = { session = \"1d\", zone = \"UTC\" }") => ["a session has no `zone`"];
