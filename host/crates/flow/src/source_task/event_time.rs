@@ -22,7 +22,7 @@ pub(super) fn said(batch: &Batch, field: &Field) -> Said {
         return vec![None; batch.len()];
     };
     let of_event = |(event, json): (usize, &[u8])| {
-        let json = Some(json).filter(|_| column.is_valid(event))?;
+        let json = Some(json).filter(|json| column.is_valid(event) && *json != b"null")?;
         let refusal = || {
             let shown = String::from_utf8_lossy(&json[..json.len().min(SHOWN_BYTES_MAX)]);
             format!("its `{field}` is {shown}, and a watermark is ms since 1970, or an RFC 3339 time")
