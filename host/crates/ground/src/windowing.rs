@@ -52,7 +52,8 @@ pub struct Sliding {
     /// How long after its end one still takes late events in, in ms.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub allowed_ms: i64,
-    /// How often a result comes before the end, in ms of event time; 0 where none does. Only where windows lie end to end.
+    /// How often a result comes before the end, in ms of event time from the start of a window on; 0 where none does. Only where windows lie end to
+    /// end.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub early_ms: i64,
 }
@@ -168,9 +169,9 @@ impl Sliding {
         if self.early_ms == 0 {
             return whole;
         }
-        let start = floor(bounded(time), self.early_ms, self.offset_ms);
+        let start = floor(bounded(time), self.early_ms, whole.start);
         Span {
-            start: start.max(whole.start),
+            start,
             end: (start + self.early_ms).min(whole.end),
         }
     }
@@ -231,7 +232,7 @@ impl Sliding {
         if self.early_ms == 0 {
             return self.next_end(time);
         }
-        end.min(floor(bounded(time), self.early_ms, self.offset_ms) + self.early_ms)
+        end.min(floor(bounded(time), self.early_ms, self.start_of(end)) + self.early_ms)
     }
 
     /// The first end of a window behind `time`.

@@ -47,6 +47,13 @@ impl Zone {
         Some(Self::kept(name, rules))
     }
 
+    /// The names of the database.
+    #[must_use]
+    pub fn names() -> Vec<String> {
+        let database = DATABASE.get_or_init(TimeZoneDatabase::bundled);
+        database.available().map(|name| name.as_str().to_owned()).collect()
+    }
+
     fn kept(name: String, rules: TimeZone) -> Self {
         let mut zones = ZONES.lock();
         let make = |name: &String| {

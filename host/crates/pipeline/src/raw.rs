@@ -185,7 +185,7 @@ section! {
         #[schemars(extend("default" = "0s"))]
         lateness: Lapse,
         /// Where events say how far event time has come: a JSON pointer such as "/complete", or a column name, to ms since the epoch or an RFC 3339
-        /// time. No event behind one that says so is older, or it is late. The times of events then move no watermark, and there is no
+        /// time. Older events that come after one that says so may be too late. The times of events then move no watermark, and there is no
         /// `lateness`.
         watermark: String,
         /// How far an event's time may be ahead of the host's clock: later events are dead letters, and move no watermark. Default: any time is
@@ -222,13 +222,14 @@ section! {
         /// Later events are too late.
         #[schemars(extend("default" = "0s"))]
         allowed_lateness: Lapse,
-        /// How often a tumbling window has a result before its end, by event time: of all events up to then, if there are new ones.
+        /// How often a tumbling window has a result before its end, by event time from its start on: of all events up to then, if there are new
+        /// ones.
         early: Lapse,
         /// In which order a process is handed the events of a key: "time" has them wait until the watermark has passed them, and hands them
         /// over by their times, timers between them; "arrival" hands them over as they come, and timers fire when the watermark has passed
         /// them.
         order: Word<EventOrder>,
-        /// What becomes of windows that are incomplete when all sources have been read to their end: "keep" leaves them open, and
+        /// What becomes of count windows that are incomplete when all sources have been read to their end: "keep" leaves them open, and
         /// the next run with this state resumes them; "emit" closes them and emits what is in them.
         #[schemars(extend("default" = "keep"))]
         partial: Word<Partial>,

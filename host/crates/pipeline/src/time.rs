@@ -13,6 +13,7 @@ use super::diagnostic::{Diagnostic, Problems};
 use super::document::{Node, Value};
 use super::pointer;
 use super::section::{At, Read};
+use super::suggest;
 use super::units::inline_schema;
 use crate::section;
 
@@ -112,10 +113,20 @@ impl Read for ZoneName {
         if let Some(zone) = Zone::named(&name) {
             return Some(Self(zone));
         }
+        let names = Zone::names();
+        let is_its_city = |full: &&String| {
+            full.rsplit('/')
+                .next()
+                .is_some_and(|city| city.eq_ignore_ascii_case(&name))
+        };
+        let meant = names.iter().find(is_its_city).map(String::as_str);
+        let meant = meant.or_else(|| suggest::nearest(&name, names.iter().map(String::as_str)));
+        let help = "write \"UTC\", an offset such as \"+02:00\", or a name such as \"Europe/Berlin\"";
+        let help = meant.map_or(help.to_owned(), |meant| format!("did you mean `{meant}`? Or {help}"));
         problems.push(
             Diagnostic::error(format!("there is no time zone `{name}`"))
                 .at(node.place, "not in the time zone database")
-                .help("write \"UTC\", an offset such as \"+02:00\", or a name such as \"Europe/Berlin\""),
+                .help(help),
         );
         None
     }

@@ -118,6 +118,16 @@ impl Read for Length {
             let message = format!("`{text}` is no length of a window");
             return refuse(node, message, "from 1 month to a century", None, problems);
         }
+        if let Value::String(text) = &node.value
+            && let Some(unit) = calendar_unit(text)
+        {
+            let help = match text.trim().strip_suffix('M').and_then(without_unit) {
+                Some(number) => format!("a minute is an `m`: write \"{number}m\"; or a month, \"{number}month\""),
+                None => "months and years stand alone, in whole numbers, such as \"3months\" or \"1y\"".to_owned(),
+            };
+            let message = format!("`{text}` is no length of a window");
+            return refuse(node, message, &format!("the unit is `{unit}`"), Some(help), problems);
+        }
         Lapse::read(node, problems).map(Self::Lapse)
     }
 }

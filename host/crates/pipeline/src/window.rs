@@ -35,7 +35,7 @@ pub(super) fn validate(at: &At<raw::Window>, validation: &mut Validation<'_>) ->
         .map(|(shape, _)| *shape)
         .collect();
     let problem = match given.as_slice() {
-        [shape @ ("count" | "tumbling" | "session" | "global")] if !raw.every.is_absent() => {
+        [shape @ ("count" | "tumbling" | "session" | "global")] if raw.every.given().is_some() => {
             let place = raw.every.given().map_or(at.place, |every| every.place);
             let problem = Diagnostic::error(format!("a `{shape}` window has no `every`"));
             validation.problems.push(
@@ -257,7 +257,7 @@ fn units(key: &str, at: &At<Length>, has_zone: bool, validation: &mut Validation
     let ms = positive_ms(key, Lapse(duration), at.place, validation)?;
     if ms % DAY_MS != 0 {
         let help = if has_zone {
-            "hours and less need no `zone`: remove it, or say with `offset` when they begin"
+            "with a `zone` a length is so many days, weeks, months or years, such as \"1d\"; hours and less need no `zone`"
         } else {
             "months differ in length: write both in months or years, or both in other units"
         };

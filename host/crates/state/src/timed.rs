@@ -27,7 +27,7 @@ use dirigo_ground::call::{Fold, StaleGroups};
 use dirigo_ground::windowing::{Sliding, Span, TimeWindows, bounded};
 
 pub use closing::Due;
-pub use finishing::finish;
+pub use finishing::{closed, finish};
 
 use groups::Groups;
 

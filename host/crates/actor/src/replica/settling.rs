@@ -21,7 +21,7 @@ use dirigo_engine::{Cause, Trap, Unopened};
 use dirigo_flow::{FailedTimer, FailedTimers, FailedWindow, Failure, wake_all};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::call::Rejection;
-use dirigo_state::{Entry, Keyed, Layout, shown_segments};
+use dirigo_state::{Entry, Keyed, Layout, shown_segments, timed};
 
 /// Traps in a row after which an actor backs off: more than it takes to find one bad event in the largest batch.
 const BACKOFF_AFTER: u32 = 16;
@@ -193,8 +193,9 @@ impl Replica {
         if self.is_closer && operator.time_windows().is_none() {
             counters::add(&counters.partial_windows, part.batch.len() - rejected.len());
         }
-        if self.is_closer && operator.time_windows().is_some() {
-            counters::add(&counters.windows, part.batch.len() - rejected.len());
+        if let (true, Some(windows)) = (self.is_closer, operator.time_windows()) {
+            let closed = timed::closed(&part.batch, windows);
+            counters::add(&counters.windows, closed.saturating_sub(rejected.len()));
         }
         let outputs = batches.into_iter().filter(|batch| !batch.is_empty());
         self.chunk_mut().outputs.extend(outputs);

@@ -244,7 +244,13 @@ facts! {
     an_offset_is_shorter_than_what_it_moves: builtin("reduce", "window = { tumbling = \"1m\", offset = \"90s\" }")
         => ["`offset` is longer than", "a window begins every 1m", "`30s` means the same"];
     a_window_of_an_m_is_one_of_minutes: builtin("reduce", "window = { tumbling = \"5M\" }")
-        => ["`5M` is in months or years", "a minute is an `m`: write \"5m\""];
+        => ["`5M` is no length of a window", "a minute is an `m`: write \"5m\"; or a month, \"5month\""];
+    a_window_of_months_has_no_days: builtin("reduce", "window = { tumbling = \"1month 1d\" }")
+        => ["`1month 1d` is no length of a window", "months and years stand alone"];
+    what_looks_like_every_is_not_taken_for_it: builtin("reduce", "window = { tumbling = \"1d\", early = \"1h\" }")
+        => ["`early`"];
+    a_zone_is_suggested_by_its_city: builtin("reduce", "window = { tumbling = \"1d\", zone = \"Paris\" }")
+        => ["there is no time zone `Paris`", "did you mean `Europe/Paris`?"];
     a_window_of_no_months_is_refused: builtin("reduce", "window = { tumbling = \"0months\" }")
         => ["`0months` is no length of a window", "from 1 month"];
     months_have_no_offset: builtin("reduce", "window = { tumbling = \"1month\", offset = \"1d\" }")
@@ -264,7 +270,7 @@ facts! {
     events_say_the_watermark_or_their_times_do: with_source("kind = \"stdin\"\ntime = \"/ts\"\nwatermark = \"/w\"\nlateness = \"1s\"")
         => ["`watermark` and `lateness` exclude each other", "events say how far event time has come", "remove one of the two"];
     a_zone_of_a_window_is_one_that_there_is: builtin("reduce", "window = { tumbling = \"1d\", zone = \"Europe/Berlim\" }")
-        => ["there is no time zone `Europe/Berlim`", "not in the time zone database"];
+        => ["there is no time zone `Europe/Berlim`", "did you mean `Europe/Berlin`?"];
     a_session_has_no_zone: builtin("reduce", "window = { session = \"1d\", zone = \"UTC\" }") => ["a session has no `zone`"];
     a_global_window_has_no_offset: builtin("reduce", "window = { global = true, offset = \"1h\" }")
         => ["a global window has no `offset`", "it holds all events"];

@@ -55,6 +55,25 @@ pub fn finish(batch: &Batch, windows: TimeWindows, state_version: u32) -> Finish
     }
 }
 
+/// How many of these windows have come to their end: the others have early results.
+///
+/// # Panics
+/// As [`finish`].
+#[must_use]
+pub fn closed(batch: &Batch, windows: TimeWindows) -> usize {
+    match windows {
+        TimeWindows::Sliding(sliding) if sliding.early_ms > 0 => {
+            let values = batch.values.to_column();
+            let has_ended = |(value, time): &(&[u8], &i64)| {
+                let window = ClosedWindow::decode(value).expect("the values of closed windows are such windows");
+                **time >= window.span.end - 1
+            };
+            values.iter().zip(batch.times.iter()).filter(has_ended).count()
+        }
+        _ => batch.len(),
+    }
+}
+
 /// How the accumulators of windows are merged to one for each.
 #[derive(Default)]
 struct Merges {

@@ -167,7 +167,7 @@ fn searched(events: &[Event], windows: TimeWindows) -> (Vec<Closed>, usize) {
                     let seen = end.max(event.watermark.saturating_add(1));
                     let early = sliding.early_ms;
                     let seen = if early > 0 && event.watermark < end {
-                        let bounds = (-2_000..2_000).map(|number| sliding.offset_ms + number * early);
+                        let bounds = (1..2_000).map(|number| end - sliding.length_ms + number * early);
                         let after = event.time.max(event.watermark);
                         bounds
                             .into_iter()
