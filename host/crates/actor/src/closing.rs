@@ -88,7 +88,7 @@ impl Operator {
     }
 
     /// Takes the windows of the next of these keys out of the state: as many as one turn may be handed, about, and none where
-    /// what was found of the keys was out of date. Part of an effect, as [`finish_windows`](Self::finish_windows) is.
+    /// what was found of the keys was out of date. Part of an effect, as [`send_due`](Self::send_due) is.
     ///
     /// # Errors
     /// When the store can't be read or written.

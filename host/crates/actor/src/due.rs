@@ -219,7 +219,7 @@ impl Operator {
     }
 
     /// Takes windows of these keys out of the state, in the order of their ends and keys: as many as one turn may be handed, about, and none
-    /// where what was found of the keys was out of date. Part of an effect, as [`finish_windows`](Self::finish_windows) is.
+    /// where what was found of the keys was out of date. Part of an effect, as [`send_due`](Self::send_due) is.
     ///
     /// # Errors
     /// When the store can't be read or written.

@@ -1,6 +1,6 @@
 //! What a turn of a process is handed, and what it leaves.
 //!
-//! Before a turn, [`assign`] makes the arguments of the call from a batch of events, or of steps that event time has come to
+//! Before a turn, [`assign_events`] or [`assign_steps`] makes the arguments of the call from a batch of events, or of steps that event time has come to
 //! ([`Step`]). After it, [`Plan::commit`] writes state and timers back, or [`Plan::abandon`] leaves everything as it was. An operator that
 //! goes by event time has events wait first ([`Table::put_event`]); what is due leaves with [`Table::take_due_steps`].
 
