@@ -89,35 +89,23 @@ impl<'a> Part<'a> {
 
     /// The first part, and what is behind it. `None` where there is none, or it is damaged.
     pub(super) fn first(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (start, rest) = bytes.split_first_chunk()?;
-        let (end, rest) = rest.split_first_chunk()?;
-        let (count, rest) = rest.split_first_chunk()?;
-        let (state_version, rest) = rest.split_first_chunk()?;
-        let (length, rest) = rest.split_first_chunk()?;
-        let length = u32::from_le_bytes(*length);
-        let (accumulator, mut rest) = rest.split_at_checked(usize::try_from(length & !IS_AGGREGATE).ok()?)?;
-        let mut aggregate = None;
-        if length & IS_AGGREGATE != 0 {
-            let (until, behind) = rest.split_first_chunk()?;
-            let (covered, behind) = behind.split_first_chunk()?;
-            let (segment_bytes, behind) = behind.split_first_chunk()?;
-            rest = behind;
-            aggregate = Some(Aggregate {
-                until: i64::from_le_bytes(*until),
-                covered: u32::from_le_bytes(*covered),
-                segment_bytes: u32::from_le_bytes(*segment_bytes),
-            });
+        if let Some((segment, rest)) = first_segment(bytes) {
+            let aggregate = None;
+            return Some((Self { segment, aggregate }, rest));
         }
+        let (head, rest) = bytes.split_first_chunk::<HEAD>()?;
+        let length = length_in(head) & !IS_AGGREGATE;
+        let (accumulator, rest) = rest.split_at_checked(length as usize)?;
+        let (until, rest) = rest.split_first_chunk()?;
+        let (covered, rest) = rest.split_first_chunk()?;
+        let (segment_bytes, rest) = rest.split_first_chunk()?;
         let (_, rest) = rest.split_first_chunk::<TAIL>()?;
-        let segment = Segment {
-            span: Span {
-                start: i64::from_le_bytes(*start),
-                end: i64::from_le_bytes(*end),
-            },
-            count: u64::from_le_bytes(*count),
-            state_version: u32::from_le_bytes(*state_version),
-            accumulator,
-        };
+        let aggregate = Some(Aggregate {
+            until: i64::from_le_bytes(*until),
+            covered: u32::from_le_bytes(*covered),
+            segment_bytes: u32::from_le_bytes(*segment_bytes),
+        });
+        let segment = segment(head, accumulator);
         Some((Self { segment, aggregate }, rest))
     }
 
@@ -132,5 +120,40 @@ impl<'a> Part<'a> {
         let length = usize::try_from(length & !IS_AGGREGATE).ok()?;
         let from = bytes.len().checked_sub(tail)?.checked_sub(length)?.checked_sub(HEAD)?;
         Self::first(&bytes[from..]).map(|(part, _)| (part, from))
+    }
+}
+
+/// The first segment, and what is behind it. `None` where there is none, an aggregate is in its place, or it is damaged.
+#[inline]
+pub(super) fn first_segment(bytes: &[u8]) -> Option<(Segment<'_>, &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<HEAD>()?;
+    let length = length_in(head);
+    if length & IS_AGGREGATE != 0 {
+        return None;
+    }
+    let (accumulator, rest) = rest.split_at_checked(length as usize)?;
+    let (_, rest) = rest.split_first_chunk::<TAIL>()?;
+    Some((segment(head, accumulator), rest))
+}
+
+#[inline]
+fn length_in(head: &[u8; HEAD]) -> u32 {
+    u32::from_le_bytes(*head.last_chunk().expect("a head ends with a length"))
+}
+
+#[inline]
+fn segment<'a>(head: &[u8; HEAD], accumulator: &'a [u8]) -> Segment<'a> {
+    let (start, rest) = head.split_first_chunk().expect("a head begins with a start");
+    let (end, rest) = rest.split_first_chunk().expect("the end comes next");
+    let (count, rest) = rest.split_first_chunk().expect("the events come next");
+    let state_version = rest.first_chunk().expect("the state version comes next");
+    Segment {
+        span: Span {
+            start: i64::from_le_bytes(*start),
+            end: i64::from_le_bytes(*end),
+        },
+        count: u64::from_le_bytes(*count),
+        state_version: u32::from_le_bytes(*state_version),
+        accumulator,
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use smallvec::SmallVec;
 
 use super::entry::{Entry, bytes_of_first};
-use super::parts::{Aggregate, HEAD, Part, TAIL};
+use super::parts::{Aggregate, HEAD, Part, TAIL, first_segment};
 use dirigo_ground::windowing::Span;
 
 /// A stretch of time whose events of a key have one accumulator: a session, or what windows share.
@@ -114,6 +114,18 @@ impl<'a> Segments<'a> {
         }
     }
 
+    /// The next one, where an aggregate stands first.
+    #[cold]
+    fn next_behind_aggregate(&mut self) -> Option<Segment<'a>> {
+        loop {
+            let (part, rest) = Part::first(self.0)?;
+            self.0 = rest;
+            if !part.covers() {
+                return Some(part.segment);
+            }
+        }
+    }
+
     /// The bytes of those for which `is_due` holds, which are the first ones.
     pub(super) fn due_bytes(&self, is_due: impl Fn(Span) -> bool) -> usize {
         let (mut front, mut back) = (self.clone(), self.clone());
@@ -155,13 +167,14 @@ impl<'a> Segments<'a> {
 impl<'a> Iterator for Segments<'a> {
     type Item = Segment<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Segment<'a>> {
-        loop {
-            let (part, rest) = Part::first(self.0)?;
-            self.0 = rest;
-            if !part.covers() {
-                return Some(part.segment);
+        match first_segment(self.0) {
+            Some((segment, rest)) => {
+                self.0 = rest;
+                Some(segment)
             }
+            None => self.next_behind_aggregate(),
         }
     }
 }
