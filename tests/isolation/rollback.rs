@@ -117,9 +117,10 @@ fn a_window_that_is_rejected_is_gone_with_the_event_that_completed_it() {
 
 #[test]
 fn what_traps_in_a_merge_takes_windows_with_it_and_no_event() {
-    const LAST: i64 = 400;
+    // In several turns: a turn makes aggregates of the segments that earlier ones opened.
+    const LAST: i64 = 1_100;
     const LENGTH: i64 = 40;
-    const EVERY: i64 = 97;
+    const EVERY: i64 = 701;
     let mut dead_before = None;
     for workers in [1, 4] {
         let config = format!("{{ mode = \"panic-merge\", every = {EVERY} }}");

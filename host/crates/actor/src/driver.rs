@@ -69,9 +69,9 @@ pub(super) trait Call: Send {
     /// Leaves state as it was before the call.
     fn abandon(self: Box<Self>, _table: &mut Table) {}
 
-    /// Has further calls do without what this one does besides what its events want. `false` where it does nothing besides; else, none of its events
-    /// is to blame yet if it fails.
-    fn do_less(&self, _table: &mut Table) -> bool {
+    /// After this call failed: has the next calls skip optional work, such as aggregates of segments. `false` if this call did none; if it did, the
+    /// optional work may be the cause, and the turn runs again before any event is blamed.
+    fn skip_optional_work(&self, _table: &mut Table) -> bool {
         false
     }
 }

@@ -464,8 +464,8 @@ impl Ticket {
         progress.map_or(BEFORE_ALL, |progress| progress.time_to_come(lines, self.source))
     }
 
-    /// How far event time has come for who gets the batch, of all that comes on these lines: where that is one, behind the batch; else, of all
-    /// that is done with. [`BEFORE_ALL`] where nobody counts.
+    /// The watermark that the operator which receives the batch may rely on, where these lines are its inputs: that behind the batch, if its source is
+    /// the only input; else the least watermark of batches that are fully processed. [`BEFORE_ALL`] for a detached ticket.
     #[must_use]
     pub fn time_reached(&self, lines: &[SourceIndex]) -> Watermark {
         let Some(progress) = &self.progress else {

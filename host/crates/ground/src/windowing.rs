@@ -144,8 +144,8 @@ impl Sliding {
         one
     }
 
-    /// Whether windows are merged from so many segments that aggregates of these pay. Windows that are finished more than once have none: what they
-    /// hold changes.
+    /// Whether a window has so many segments that the host keeps aggregates of them. Windows with `allowed_lateness` or early results have no
+    /// aggregates, since their contents change between two results.
     #[must_use]
     pub fn are_of_many_segments(self) -> bool {
         const FEW: i64 = 16;

@@ -90,8 +90,8 @@ impl Zone {
         }
     }
 
-    /// The first time at which its clocks show so many ms from 1970-01-01T00:00. Where clocks are put forward past that, it is as much later
-    /// as they are put forward.
+    /// The first time at which clocks in this zone show `shown`, in ms from 1970-01-01T00:00 on those clocks. If daylight-saving time skips that reading, the
+    /// result is the same distance behind the skip as the reading is behind its start.
     #[must_use]
     pub fn first_shown(self, shown: i64) -> i64 {
         let first = |timestamp| {

@@ -45,7 +45,7 @@ pub(super) fn validate(raw: &Open<raw::Source>, validation: &mut Validation<'_>)
         validation.problems.push(
             Diagnostic::error("`watermark` and `lateness` exclude each other")
                 .at(place, "events say how far event time has come")
-                .also(lateness, "it is told from their times")
+                .also(lateness, "`lateness` derives the watermark from the times of events")
                 .help("remove one of the two"),
         );
     }

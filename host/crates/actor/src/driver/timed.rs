@@ -138,7 +138,7 @@ impl Call for Fold {
         self.plan.abandon(table);
     }
 
-    fn do_less(&self, table: &mut Table) -> bool {
+    fn skip_optional_work(&self, table: &mut Table) -> bool {
         self.plan.pause_aggregates(table)
     }
 }

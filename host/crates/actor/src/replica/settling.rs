@@ -75,7 +75,7 @@ impl Replica {
                 self.update_quota(actor);
                 None
             }
-            TurnOutcome::Failed(_) if call.do_less(&mut self.table) => {
+            TurnOutcome::Failed(_) if call.skip_optional_work(&mut self.table) => {
                 call.abandon(&mut self.table);
                 self.chunk_mut().put_back(part);
                 None
@@ -92,9 +92,9 @@ impl Replica {
                 let is_retry = cause == Cause::Fuel && part.batch.len() > 1;
                 let counters = &operator.counters;
                 counters::add(if is_retry { &counters.retries } else { &counters.traps }, 1_u64);
-                let does_less = !is_retry && call.do_less(&mut self.table);
+                let runs_again = !is_retry && call.skip_optional_work(&mut self.table);
                 call.abandon(&mut self.table);
-                if does_less {
+                if runs_again {
                     self.chunk_mut().put_back(part);
                 } else {
                     self.split(operator, &part, trap, fuel);

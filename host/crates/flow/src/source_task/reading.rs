@@ -391,7 +391,7 @@ impl SourceTask {
         let Some(max_ahead) = self.parts.max_ahead else {
             return batch;
         };
-        let latest = self.parts.clock.wall_ms().saturating_add(milliseconds(max_ahead));
+        let latest = self.latest(max_ahead);
         if batch.times.iter().all(|time| *time <= latest) {
             return batch;
         }
@@ -400,20 +400,28 @@ impl SourceTask {
         let (ahead, kept): (Vec<u32>, Vec<u32>) = (0..events).partition(is_ahead);
         for event in ahead {
             let event = event as usize;
-            let max_ahead_s = max_ahead.as_secs_f64();
-            let (value, time) = (batch.values.get(event), batch.times[event]);
-            self.send_to_dead_letters(RefusedRecord {
-                position: batch.positions[event],
-                value: value[..value.len().min(REFUSED_BYTES_MAX)].to_vec(),
-                reason: format!(
-                    "its time, {time} in ms since 1970, is more than {max_ahead_s} s (`max_ahead`) ahead of the clock"
-                ),
-            });
+            self.refuse(&batch, event, too_far_ahead("time", batch.times[event], max_ahead));
         }
         batch.gather(&kept)
     }
 
-    /// What events say of the watermark, where that counts. Those become dead letters that say what is none, or one too far ahead of the clock.
+    /// The latest time that may be taken in now, in ms since the epoch.
+    fn latest(&self, max_ahead: Duration) -> i64 {
+        self.parts.clock.wall_ms().saturating_add(milliseconds(max_ahead))
+    }
+
+    /// Makes an event of a batch a dead letter of the source.
+    fn refuse(&self, batch: &Batch, event: usize, reason: String) {
+        let value = batch.values.get(event);
+        self.send_to_dead_letters(RefusedRecord {
+            position: batch.positions[event],
+            value: value[..value.len().min(REFUSED_BYTES_MAX)].to_vec(),
+            reason,
+        });
+    }
+
+    /// The watermarks that events carry, if the source has a `watermark` field. An event whose watermark is invalid, or too far ahead of the clock,
+    /// becomes a dead letter.
     fn with_said(&self, batch: Batch) -> (Batch, Option<Said>) {
         let options = self.parts.event_time.as_ref();
         let Some(field) = options.and_then(|options| options.watermark.as_ref()) else {
@@ -421,15 +429,12 @@ impl SourceTask {
         };
         let mut said = event_time::said(&batch, field);
         if let Some(max_ahead) = self.parts.max_ahead {
-            let latest = self.parts.clock.wall_ms().saturating_add(milliseconds(max_ahead));
+            let latest = self.latest(max_ahead);
             for time in said.iter_mut().flatten() {
                 if let Ok(ms) = *time
                     && ms > latest
                 {
-                    *time = Err(format!(
-                        "its watermark, {ms} in ms since 1970, is more than {} s (`max_ahead`) ahead of the clock",
-                        max_ahead.as_secs_f64()
-                    ));
+                    *time = Err(too_far_ahead("watermark", ms, max_ahead));
                 }
             }
         }
@@ -442,12 +447,7 @@ impl SourceTask {
                 kept.push(u32::try_from(event).expect("a batch has fewer than 2^32 events"));
                 continue;
             };
-            let value = batch.values.get(event);
-            self.send_to_dead_letters(RefusedRecord {
-                position: batch.positions[event],
-                value: value[..value.len().min(REFUSED_BYTES_MAX)].to_vec(),
-                reason: reason.clone(),
-            });
+            self.refuse(&batch, event, reason.clone());
         }
         said.retain(|said| !matches!(said, Some(Err(_))));
         (batch.gather(&kept), Some(said))
@@ -495,6 +495,12 @@ impl SourceTask {
             setup: None,
         });
     }
+}
+
+/// Why an event is refused by `max_ahead`.
+fn too_far_ahead(what: &str, ms: i64, max_ahead: Duration) -> String {
+    let max_ahead_s = max_ahead.as_secs_f64();
+    format!("its {what}, {ms} in ms since 1970, is more than {max_ahead_s} s (`max_ahead`) ahead of the clock")
 }
 
 /// Why a thread reads no more.

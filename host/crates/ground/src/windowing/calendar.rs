@@ -8,7 +8,8 @@ const DAYS_TO_1970: i64 = 719_468;
 /// Of 400 years.
 const DAYS_OF_ERA: i64 = 146_097;
 
-/// Periods that lie end to end, each so many days or months long. They are numbered.
+/// Consecutive periods of a fixed number of days or months each. Numbers identify them: period 0 holds 1970-01-01, or the start of the year 0 where
+/// periods are of months.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Calendar {
     unit: Unit,

@@ -133,17 +133,7 @@ impl Entry {
         } else {
             next = first.into_iter().chain(left).map(|span| span.end.max(next_end)).min();
         }
-        self.start = first.map_or(0, |first| first.start);
-        self.end = next.unwrap_or_default();
-        Due {
-            at,
-            windows: window.into_iter().collect(),
-            change: OpenChange {
-                windows: -i64::from(group_number(segments)),
-                events: -events.cast_signed(),
-            },
-            next,
-        }
+        self.leave(window, (segments, events), first, next)
     }
 
     /// The same, where windows have many segments, and aggregates of these.
@@ -180,6 +170,19 @@ impl Entry {
             Some(first) if Self::is_first_due(sliding, first, at) => Some(first.end),
             _ => first.into_iter().chain(left).map(|span| span.end.max(next_end)).min(),
         };
+        self.leave(window, (segments, events), first, next)
+    }
+
+    /// What is due now: `window`, and so many segments and events leave the entry, of which `first` is the first that stays. Notes when the next window of
+    /// the key is due.
+    fn leave(
+        &mut self,
+        window: Option<ClosedWindow>,
+        (segments, events): (usize, u64),
+        first: Option<Span>,
+        next: Option<i64>,
+    ) -> Due {
+        let at = self.end;
         self.start = first.map_or(0, |first| first.start);
         self.end = next.unwrap_or_default();
         Due {
@@ -195,7 +198,6 @@ impl Entry {
 
     /// Takes out the first session, of so many bytes and events, which is the one that ends first.
     fn take_session(&mut self, closed: ClosedWindow, bytes: usize, events: u64) -> Due {
-        let at = self.end;
         self.remove(0..bytes);
         self.count -= events;
         // Sessions overlap where one was closed for an event that came later. What begins behind the end of one ends behind it.
@@ -211,17 +213,7 @@ impl Entry {
             })
         });
         let next = next.map(|next| next.unwrap_or_else(|next| next));
-        self.start = first.map_or(0, |session| session.start);
-        self.end = next.unwrap_or_default();
-        Due {
-            at,
-            windows: vec![closed],
-            change: OpenChange {
-                windows: -1,
-                events: -events.cast_signed(),
-            },
-            next,
-        }
+        self.leave(Some(closed), (1, events), first, next)
     }
 
     /// Whether no segment is due before the first one: it is seen by the first window that it is in, and begins behind `at`.

@@ -492,3 +492,31 @@ fn a_window_of_many_segments_is_merged_from_few() {
     assert_eq!(found.len(), 8_499);
     assert!(most <= 40, "of {most} parts");
 }
+
+#[test]
+fn parts_of_another_state_version_have_no_aggregate() {
+    let windows = TimeWindows::Sliding(Sliding::of_ms(100, 1));
+    let event = |time: i64| Event {
+        key: 1,
+        time,
+        watermark: time - 1,
+        number: 7,
+    };
+    for (state_version, merges) in [(1, true), (2, false)] {
+        let mut table = Table::timed_in_epoch(1);
+        let mut turn = 0;
+        for time in [0, 1] {
+            fold(&mut table, windows, &mut turn, &[event(time)], i64::MIN);
+        }
+        let (fold, plan) = assign(
+            &mut table,
+            &batch(&[event(50)]),
+            windows,
+            turn + 1,
+            state_version,
+            || 50,
+        );
+        assert_eq!(fold.merged.is_some(), merges, "state version {state_version}");
+        plan.abandon(&mut table);
+    }
+}
