@@ -13,7 +13,8 @@ use dirigo::engine::{Budget, Engine, GuestLog, Instance, Seed, Setup};
 use dirigo::fields::Fields;
 use dirigo::lineage::Ticket;
 use dirigo::pipeline::Limits;
-use dirigo::state::{Table, windows};
+use dirigo::state::Table;
+use dirigo::state::windows::{self, CountWindows};
 use dirigo_operator::filter::filter_batch;
 use dirigo_operator::map::map_batch;
 use dirigo_operator::{Filter as _, Map as _, NoConfig, columns};
@@ -138,7 +139,7 @@ fn reduce(bencher: Bencher<'_, '_>, events: usize) {
     let (batch, mut table, mut turn) = (batch(events), Table::default(), 0);
     bencher.counter(ItemsCount::new(events)).bench_local(|| {
         turn += 1;
-        let (fold, plan) = windows::assign(&mut table, &batch, 10, turn, 1);
+        let (fold, plan) = windows::assign(&mut table, &batch, CountWindows::of(10), turn, 1);
         let answer = finish(instance.run(&Request::Fold(fold), BUDGET)).0.expect("no traps");
         let dirigo::call::Answer::Folded(dirigo::call::Folded::Done { accumulators, .. }) = answer else {
             panic!("a fold folds");

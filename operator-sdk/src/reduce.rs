@@ -193,7 +193,8 @@ pub struct Window<'a> {
     pub end: i64,
     /// How many events it holds.
     pub count: u64,
-    /// How often it was finished before: 0, but for windows in event time that take late events in, or have results before their end.
+    /// The number of the result, from 0: 0, but for windows that take late events in, or have results before their end. Later results have
+    /// greater numbers.
     pub pane: u32,
 }
 

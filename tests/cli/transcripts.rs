@@ -1,5 +1,5 @@
-//! What Apache Beam's triggers do with windows of ten, as far as windows in time do the same here: a window puts out what it holds once, when
-//! the watermark has passed its end, and what comes for it later is dropped.
+//! What Apache Beam's triggers do with windows of ten, as far as windows in time do the same here: a window puts out what it holds when the
+//! watermark has passed its end, before that after so many elements, where it is asked to, and what comes for it later is dropped.
 //!
 //! Elements are their own times. Those of the cases that have a counterpart there are the ones of Beam's `trigger_transcripts.yaml`.
 
@@ -15,21 +15,35 @@ enum Step {
     Watermark(i64),
     /// A window leaves: its start and its end, how many elements it has, and their sum.
     Expect((i64, i64), u64, i64),
+    /// The same, with which of its results it is.
+    ExpectPane((i64, i64), u64, i64, u32),
     /// The input ends.
     End,
 }
-use Step::{End, Expect, Input, Watermark};
+use Step::{End, Expect, ExpectPane, Input, Watermark};
 
-/// A pipeline with these windows, whose event time passes by watermarks alone, and a case of these steps. Behind each step an event enters by
+/// A pipeline with windows that are said so, whose event time passes by watermarks alone, and a case of these steps. Behind each step an event enters by
 /// another source and leaves by the same sink: what the step puts out has to leave before it.
 fn case(window: &str, steps: &[Step], late: u64) -> Folder {
     let (mut input, mut output) = (String::new(), String::new());
     let mut behind = String::new();
+    let has_panes = steps.iter().any(|step| matches!(step, ExpectPane(..)));
+    let expect = |output: &mut String, (start, end): (i64, i64), count: u64, sum: i64, pane: Option<u32>| {
+        let pane = pane.map(|pane| format!(", pane = {pane}")).unwrap_or_default();
+        let window = format!("key = \"\", start = {start}, end = {end}, count = {count}, sum = {sum}{pane}");
+        writeln!(output, "{{ value = {{ {window} }} }},").unwrap();
+    };
     for (number, step) in steps.iter().enumerate() {
-        if let Expect((start, end), count, sum) = step {
-            let window = format!("key = \"\", start = {start}, end = {end}, count = {count}, sum = {sum}");
-            writeln!(output, "{{ value = {{ {window} }} }},").unwrap();
-            continue;
+        match *step {
+            Expect(span, count, sum) => {
+                expect(&mut output, span, count, sum, has_panes.then_some(0));
+                continue;
+            }
+            ExpectPane(span, count, sum, pane) => {
+                expect(&mut output, span, count, sum, Some(pane));
+                continue;
+            }
+            Input(_) | Watermark(_) | End => {}
         }
         output.push_str(&std::mem::take(&mut behind));
         match step {
@@ -39,7 +53,7 @@ fn case(window: &str, steps: &[Step], late: u64) -> Folder {
                 }
             }
             Watermark(watermark) => writeln!(input, "{{ at = \"elements\", watermark = {watermark} }},").unwrap(),
-            Expect(..) | End => continue,
+            Expect(..) | ExpectPane(..) | End => continue,
         }
         writeln!(input, "{{ at = \"steps\", value = {{ step = {number} }} }},").unwrap();
         behind = format!("{{ value = {{ step = {number} }} }},\n");
@@ -57,8 +71,8 @@ lateness = "1h"
 [[operator]]
 id = "windows"
 component = "builtin:reduce"
-window = {{ {window} }}
-config = {{ field = "ts", aggregate = "sum" }}
+window = {{ {window}
+config = {{ field = "ts", aggregate = "sum", pane = {has_panes} }}
 [[source]]
 id = "steps"
 kind = "generator"
@@ -88,8 +102,12 @@ fn fails(window: &str, steps: &[Step], late: u64, said: &[&str]) {
     assert_says(&ran.stdout, said);
 }
 
-const FIXED: &str = "tumbling = \"10ms\"";
-const SESSIONS: &str = "session = \"10ms\"";
+const FIXED: &str = "tumbling = \"10ms\" }";
+const SESSIONS: &str = "session = \"10ms\" }";
+
+/// Windows of ten that have a result after each two elements, too.
+const FIXED_EARLY: &str = "tumbling = \"10ms\" }\nearly = { events = 2 }";
+const SESSIONS_EARLY: &str = "session = \"10ms\" }\nearly = { events = 2 }";
 
 #[test]
 fn fixed_windows_leave_when_the_watermark_has_passed_their_ends() {
@@ -205,6 +223,72 @@ fn an_element_behind_the_watermark_is_in_a_session_that_is_open() {
         Expect((8, 30), 3, 43),
     ];
     passes(SESSIONS, &steps, 2);
+}
+
+#[test]
+fn fixed_windows_have_early_results_after_each_two_elements() {
+    // Beam discards what it has put out in this case; the elements of each pane are those that its window has by then.
+    let steps = [
+        Input(&[1, 2]),
+        Expect((0, 10), 2, 3),
+        Input(&[4]),
+        Input(&[14]),
+        Input(&[5]),
+        ExpectPane((0, 10), 4, 12, 1),
+        Input(&[18]),
+        Expect((10, 20), 2, 32),
+        Input(&[6]),
+        Watermark(100),
+        ExpectPane((0, 10), 5, 18, 2),
+        ExpectPane((10, 20), 2, 32, 1),
+    ];
+    passes(FIXED_EARLY, &steps, 0);
+}
+
+#[test]
+fn a_session_has_early_results_after_each_two_elements() {
+    let steps = [
+        Input(&[1, 2]),
+        Expect((1, 12), 2, 3),
+        Input(&[3]),
+        Input(&[4]),
+        ExpectPane((1, 14), 4, 10, 1),
+        Input(&[5]),
+        Watermark(100),
+        ExpectPane((1, 15), 5, 15, 2),
+    ];
+    passes(SESSIONS_EARLY, &steps, 0);
+}
+
+#[test]
+fn elements_of_sessions_that_become_one_count_together() {
+    let steps = [
+        Input(&[1, 15]),
+        Input(&[6]),
+        Expect((1, 25), 3, 22),
+        Input(&[30, 31]),
+        Expect((30, 41), 2, 61),
+        Watermark(100),
+        ExpectPane((1, 25), 3, 22, 1),
+        ExpectPane((30, 41), 2, 61, 1),
+    ];
+    passes(SESSIONS_EARLY, &steps, 0);
+}
+
+#[test]
+fn windows_have_one_result_where_fewer_elements_come_than_bring_one_early() {
+    let early = "tumbling = \"10ms\" }\nearly = { events = 3 }";
+    let steps = [
+        Input(&[1, 2, 10, 11, 80, 81]),
+        Watermark(100),
+        Expect((0, 10), 2, 3),
+        Expect((10, 20), 2, 21),
+        ExpectPane((80, 90), 2, 161, 0),
+        Input(&[7, 8]),
+        Input(&[17, 18]),
+        End,
+    ];
+    passes(early, &steps, 4);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Windows in time: what they hold and what comes too late, against an oracle that looks at every event.
 
 mod restarts;
+mod results;
 mod sources;
 
 use std::collections::BTreeMap;

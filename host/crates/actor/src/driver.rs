@@ -19,7 +19,7 @@ use dirigo_ground::windowing::TimeWindows;
 use dirigo_pipeline as pipeline;
 use dirigo_pipeline::Window;
 use dirigo_state::Table;
-use dirigo_state::windows::OpenChange;
+use dirigo_state::windows::{CountWindows, OpenChange};
 pub(super) use process::{CountedKeys, Process};
 
 /// What all operators of a kind have in common.
@@ -171,7 +171,14 @@ pub(super) fn of(component: &Component, operator: &pipeline::Operator) -> Box<dy
             let component = component.clone();
             let window = operator.window;
             match window.expect("a reduce without a window is refused when its pipeline is loaded") {
-                Window::Count(size) => Box::new(reduce::Reduce { component, size }),
+                Window::Count(size) => Box::new(reduce::Reduce {
+                    component,
+                    windows: CountWindows::of(size),
+                }),
+                Window::Global { early_events } => Box::new(reduce::Reduce {
+                    component,
+                    windows: CountWindows::global(early_events),
+                }),
                 Window::Time(windows) => Box::new(timed::TimedReduce {
                     component,
                     windows,

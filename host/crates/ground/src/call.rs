@@ -85,7 +85,8 @@ impl Request {
             Self::Batch(batch) => batch.size(),
             Self::Fold(fold) => {
                 let closing = fold.closing.as_deref().map_or(0, of_windows);
-                fold.batch.size() + of_column(&fold.accumulators) + closing
+                let early = fold.early.as_deref().map_or(0, |early| of_windows(&early.windows));
+                fold.batch.size() + of_column(&fold.accumulators) + closing + early
             }
             Self::Finish(finish) => of_column(&finish.accumulators) + of_windows(&finish.windows),
             Self::Process(process) => {
@@ -110,8 +111,21 @@ pub struct Fold {
     pub merged: Option<Arc<Vec<u32>>>,
     /// The windows of the first groups, which close.
     pub closing: Option<Arc<Windows>>,
+    /// Windows that have a result and stay open; none of a fold that closes some.
+    pub early: Option<Arc<EarlyResults>>,
     /// The accumulators that are not of the component's state version, by their places; most folds have none.
     pub stale: Vec<StaleGroups>,
+}
+
+/// Windows that have a result before their end, as they are once a fold is done: in the order of the events that bring it.
+#[derive(Clone, Debug, Default)]
+pub struct EarlyResults {
+    /// The windows.
+    pub windows: Arc<Windows>,
+    /// The group of each.
+    pub groups: Vec<u32>,
+    /// The event of the batch that brings each.
+    pub events: Vec<u32>,
 }
 
 /// The arguments of `reduce.finish`.
@@ -282,7 +296,7 @@ pub struct Windows {
     pub ends: Vec<i64>,
     /// How many events each holds.
     pub counts: Vec<u64>,
-    /// How often each was finished before.
+    /// The number of the result, from 0.
     pub panes: Vec<u32>,
 }
 
@@ -395,7 +409,7 @@ pub enum Folded {
     Done {
         /// The accumulators of the groups that stay open.
         accumulators: Column,
-        /// What the closing windows emit.
+        /// What the closing windows emit, or those that have an early result: an origin is the place of a window.
         outputs: Outputs,
     },
     /// These events were; nothing else of the call counts.

@@ -5,11 +5,13 @@
 //! No Pane, No Gain, SIGMOD Record 34(1), 2005). Windows that lie end to end have one segment each.
 
 mod calendar;
+mod early;
 
 use serde::{Deserialize, Serialize};
 
 use super::zone::Zone;
 use calendar::Calendar;
+pub use early::EarlyEvents;
 
 /// Times further from the epoch than this are taken for this far: 36 million years, where no sum of two overflows.
 const TIME_MAX: i64 = 1 << 60;
@@ -20,11 +22,50 @@ const TIME_MAX: i64 = 1 << 60;
 pub enum TimeWindows {
     /// All of one length, tumbling ones among them.
     Sliding(Sliding),
-    /// Each ends when its key has been silent for `gap_ms`. Two events that are `gap_ms` apart are in two sessions.
-    Session {
-        /// How long a key is silent.
-        gap_ms: i64,
-    },
+    /// Each ends when its key has been silent.
+    Session(Session),
+}
+
+/// Windows that end when their key has been silent for `gap_ms`. Two events that are `gap_ms` apart are in two sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// How long a key is silent.
+    pub gap_ms: i64,
+    /// After how many events each has a result before its end.
+    #[serde(default, skip_serializing_if = "EarlyEvents::are_none")]
+    pub early_events: EarlyEvents,
+}
+
+impl Session {
+    /// Sessions that end when a key has been silent for so long.
+    #[must_use]
+    pub fn of_gap(gap_ms: i64) -> Self {
+        Self {
+            gap_ms,
+            early_events: EarlyEvents::NONE,
+        }
+    }
+
+    /// The session of an event alone.
+    #[must_use]
+    pub fn span(self, time: i64) -> Span {
+        let start = bounded(time);
+        Span {
+            start,
+            end: start.saturating_add(self.gap_ms),
+        }
+    }
+}
+
+impl TimeWindows {
+    /// After how many events each window has a result before its end.
+    #[must_use]
+    pub fn early_events(self) -> EarlyEvents {
+        match self {
+            Self::Sliding(sliding) => sliding.early_events,
+            Self::Session(session) => session.early_events,
+        }
+    }
 }
 
 /// Windows of one length that begin at regular intervals. Those that begin as often as they are long lie end to end: they are called
@@ -56,6 +97,9 @@ pub struct Sliding {
     /// end.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub early_ms: i64,
+    /// After how many events each has a result before its end. Only where windows lie end to end and have no other early results.
+    #[serde(default, skip_serializing_if = "EarlyEvents::are_none")]
+    pub early_events: EarlyEvents,
 }
 
 /// A stretch of event time.
@@ -104,6 +148,7 @@ impl Sliding {
             zone: Zone::utc(),
             allowed_ms: 0,
             early_ms: 0,
+            early_events: EarlyEvents::NONE,
         }
     }
 

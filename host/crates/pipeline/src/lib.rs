@@ -21,6 +21,7 @@ mod config;
 mod connector;
 mod diagnostic;
 mod document;
+mod early;
 mod entries;
 mod grant;
 mod graph;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dirigo_ground::windowing::TimeWindows;
+use dirigo_ground::windowing::{EarlyEvents, TimeWindows};
 use serde::{Deserialize, Serialize};
 
 pub use dirigo_connect::{Format, Pattern, Pointer, TimeField};
@@ -198,13 +198,26 @@ impl fmt::Display for ComponentRef {
 pub enum Window {
     /// The number of events in a window; at least 1.
     Count(u64),
+    /// One of all events of a key: it is always incomplete, and closed at the end of the input.
+    Global {
+        /// After how many events it has a result before that.
+        #[serde(default, skip_serializing_if = "EarlyEvents::are_none")]
+        early_events: EarlyEvents,
+    },
     /// By event time: a watermark closes them.
     Time(TimeWindows),
 }
 
 impl Window {
-    /// One of all events of a key: it is always incomplete, and closed at the end of the input.
-    pub const GLOBAL: Self = Self::Count(i64::MAX as u64);
+    /// Whether some of its results come with the events that bring them, when nothing closes it.
+    #[must_use]
+    pub fn has_results_by_events(self) -> bool {
+        match self {
+            Self::Count(_) => false,
+            Self::Global { early_events } => !early_events.are_none(),
+            Self::Time(windows) => !windows.early_events().are_none(),
+        }
+    }
 
     /// Whether it is one of event time, which a watermark closes.
     #[must_use]

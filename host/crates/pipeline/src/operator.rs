@@ -81,7 +81,7 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
                 .help("remove it: the end of the input closes them, as a watermark does"),
         );
     }
-    if let (Some(place), Some(Window::GLOBAL)) = (raw.partial.key(), window) {
+    if let (Some(place), Some(Window::Global { .. })) = (raw.partial.key(), window) {
         validation.problems.push(
             Diagnostic::error("a global window has no `partial`")
                 .at(place, "it is emitted at the end of the input")
@@ -110,7 +110,7 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
         window,
         order: raw.order.map(|Word(order)| *order),
         partial: match window {
-            Some(Window::GLOBAL) => Some(Partial::Emit),
+            Some(Window::Global { .. }) => Some(Partial::Emit),
             _ => raw.partial.map(|Word(partial)| *partial),
         },
         limits: self::limits(&limits, validation),

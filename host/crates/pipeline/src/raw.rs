@@ -6,6 +6,7 @@
 use super::choice::{ActorsWord, Word};
 use super::config::{Any, Object};
 use super::diagnostic::Home;
+use super::early::{Early, EarlyTable};
 use super::model::{DeadLettersMax, EventOrder, IfExists, Isolation, OnError, Order, OutputOrder, Partial};
 use super::name::Name;
 use super::section::{At, Open, Section};
@@ -222,9 +223,9 @@ section! {
         /// Later events are too late.
         #[schemars(extend("default" = "0s"))]
         allowed_lateness: Lapse,
-        /// How often a tumbling window has a result before its end, by event time from its start on: of all events up to then, if there are new
-        /// ones.
-        early: Lapse,
+        /// When windows have results before their end. A duration: how often a tumbling window has one, by event time from its start on, of all
+        /// events up to then, if there are new ones. `{ events = N }`: a tumbling, session or global window has one after each so many events.
+        early: Early,
         /// In which order a process is handed the events of a key: "time" has them wait until the watermark has passed them, and hands them
         /// over by their times, timers between them; "arrival" hands them over as they come, and timers fire when the watermark has passed
         /// them.
@@ -417,7 +418,7 @@ section! {
 }
 
 /// The tables that a misplaced key may have been meant for, with their keys.
-const HOMES: [Home; 11] = [
+const HOMES: [Home; 12] = [
     (File::TITLE, File::KEYS),
     (Pipeline::TITLE, Pipeline::KEYS),
     (Tenant::TITLE, Tenant::KEYS),
@@ -426,6 +427,7 @@ const HOMES: [Home; 11] = [
     (Source::TITLE, Source::KEYS),
     (Sink::TITLE, Sink::KEYS),
     (Window::TITLE, Window::KEYS),
+    (EarlyTable::TITLE, EarlyTable::KEYS),
     (TimeTable::TITLE, TimeTable::KEYS),
     (DeadLetters::TITLE, DeadLetters::KEYS),
     (Test::TITLE, Test::KEYS),

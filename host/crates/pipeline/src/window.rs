@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
+use super::early::{self, Early, EarlyTable};
 use super::model::Window;
 use super::section::At;
 use super::span::Span;
@@ -12,7 +13,7 @@ use super::time::ZoneName;
 use super::units::{Lapse, Length};
 use super::validate::Validation;
 use super::{raw, suggest};
-use dirigo_ground::windowing::{Sliding, TimeWindows};
+use dirigo_ground::windowing::{EarlyEvents, Session, Sliding, TimeWindows};
 
 /// What a window may be.
 const SHAPES_HELP: &str = "there are `{ count = 5 }`, `{ tumbling = \"1m\" }`, `{ sliding = \"10m\", every = \"1m\" }`, \
@@ -73,7 +74,9 @@ fn global(raw: &raw::Window, validation: &mut Validation<'_>) -> Option<Window> 
         validation.problems.push(problem.help(SHAPES_HELP));
         return None;
     }
-    Some(Window::GLOBAL)
+    Some(Window::Global {
+        early_events: EarlyEvents::NONE,
+    })
 }
 
 /// Reports an `offset` and a `zone` of a window that has none.
@@ -94,7 +97,7 @@ fn session(raw: &raw::Window, validation: &mut Validation<'_>) -> Option<TimeWin
     refuse_times("a session", "a session begins with its first event", raw, validation);
     let at = raw.session.given()?;
     let gap_ms = positive_ms("session", at.value, at.place, validation)?;
-    Some(TimeWindows::Session { gap_ms })
+    Some(TimeWindows::Session(Session::of_gap(gap_ms)))
 }
 
 /// Tumbling and sliding windows.
@@ -337,13 +340,13 @@ pub(super) fn allowed_lateness(
             let allowed_ms = ms("allowed_lateness", at.value, at.place, validation)?;
             return Some(Window::Time(TimeWindows::Sliding(Sliding { allowed_ms, ..sliding })));
         }
-        Window::Time(TimeWindows::Session { .. }) => {
+        Window::Time(TimeWindows::Session(_)) => {
             let problem = Diagnostic::error("sessions have no `allowed_lateness` in this version");
             problem
                 .at(at.place, "an event may join two that were finished")
                 .help("let the `lateness` of the source be longer: sessions are finished later then")
         }
-        Window::GLOBAL => Diagnostic::error("a global window has no `allowed_lateness`")
+        Window::Global { .. } => Diagnostic::error("a global window has no `allowed_lateness`")
             .at(at.place, "no event is late for it")
             .help("remove it"),
         Window::Count(_) => Diagnostic::error("count windows have no `allowed_lateness`")
@@ -357,14 +360,24 @@ pub(super) fn allowed_lateness(
 /// How many early results a window may have: each is merged from all of its parts before.
 const EARLY_MAX: i64 = 100;
 
-/// The window, with how often it has results before its end.
+/// The window, with when it has results before its end.
 pub(super) fn early(raw: &raw::Operator, window: Option<Window>, validation: &mut Validation<'_>) -> Option<Window> {
     let Some(at) = raw.early.given() else {
         return window;
     };
-    let problem = match expected("early", at.place, raw, window, validation)? {
+    let of = expected("early", at.place, raw, window, validation)?;
+    let found = match &at.value {
+        Early::Every(lapse) => early_by_time(*lapse, at.place, of, validation),
+        Early::Table(table) => early_by_events(table, at.place, of, validation),
+    };
+    found.or(window)
+}
+
+fn early_by_time(lapse: Lapse, place: Span, window: Window, validation: &mut Validation<'_>) -> Option<Window> {
+    let by_events = "remove it; or write `early = { events = 100 }` for a result after each 100 events";
+    let problem = match window {
         Window::Time(TimeWindows::Sliding(sliding)) if sliding.overlaps() == 1 => {
-            let early_ms = positive_ms("early", at.value, at.place, validation)?;
+            let early_ms = positive_ms("early", lapse, place, validation)?;
             // Months and days of a calendar are no shorter.
             let length_ms = sliding.length_ms.max(DAY_MS * sliding.days.max(28 * sliding.months));
             if early_ms < length_ms && length_ms / early_ms <= EARLY_MAX {
@@ -373,32 +386,65 @@ pub(super) fn early(raw: &raw::Operator, window: Option<Window>, validation: &mu
             let label = format!("a window is {} long", shown_ms(length_ms));
             if early_ms >= length_ms {
                 Diagnostic::error("`early` is not before the end of a window")
-                    .at(at.place, label)
+                    .at(place, label)
                     .help("write a shorter time, or remove it")
             } else {
                 Diagnostic::error("a window would have too many early results")
-                    .at(at.place, label)
+                    .at(place, label)
                     .help(format!(
                         "it may have {EARLY_MAX}: write `{}` or more",
                         shown_ms(length_ms / EARLY_MAX)
                     ))
             }
         }
-        Window::Time(TimeWindows::Sliding(_)) => Diagnostic::error("sliding windows have no `early`")
-            .at(at.place, "one ends every so often")
-            .help("remove it, and let `every` be shorter"),
-        Window::Time(TimeWindows::Session { .. }) => Diagnostic::error("sessions have no `early` in this version")
-            .at(at.place, "an event may join two that had results")
-            .help("remove it"),
-        Window::GLOBAL => Diagnostic::error("a global window has no `early` in this version")
-            .at(at.place, "it goes by no time")
-            .help("remove it; or use `{ tumbling = \"1d\" }`, which goes by time"),
-        Window::Count(_) => Diagnostic::error("count windows have no `early`")
-            .at(at.place, "they go by no time")
-            .help("remove it"),
+        Window::Time(TimeWindows::Sliding(_)) => sliding_has_no_early(place),
+        Window::Time(TimeWindows::Session(_)) => Diagnostic::error("sessions have no `early` by event time")
+            .at(place, "an earlier event moves the start of a session")
+            .help(by_events),
+        Window::Global { .. } => Diagnostic::error("a global window has no `early` by event time")
+            .at(place, "it goes by no time")
+            .help(by_events),
+        Window::Count(_) => count_has_no_early(place),
     };
     validation.problems.push(problem);
-    window
+    None
+}
+
+fn early_by_events(table: &EarlyTable, place: Span, window: Window, validation: &mut Validation<'_>) -> Option<Window> {
+    let early_events = EarlyEvents::every(early::events(table, &mut validation.problems)?);
+    let problem = match window {
+        Window::Time(TimeWindows::Sliding(sliding)) if sliding.overlaps() == 1 => {
+            let sliding = Sliding {
+                early_events,
+                ..sliding
+            };
+            return Some(Window::Time(TimeWindows::Sliding(sliding)));
+        }
+        Window::Time(TimeWindows::Session(session)) => {
+            let session = Session {
+                early_events,
+                ..session
+            };
+            return Some(Window::Time(TimeWindows::Session(session)));
+        }
+        Window::Global { .. } => return Some(Window::Global { early_events }),
+        Window::Time(TimeWindows::Sliding(_)) => sliding_has_no_early(place),
+        Window::Count(_) => count_has_no_early(place),
+    };
+    validation.problems.push(problem);
+    None
+}
+
+fn sliding_has_no_early(place: Span) -> Diagnostic {
+    Diagnostic::error("sliding windows have no `early`")
+        .at(place, "one ends every so often")
+        .help("remove it, and let `every` be shorter")
+}
+
+fn count_has_no_early(place: Span) -> Diagnostic {
+    Diagnostic::error("count windows have no `early`")
+        .at(place, "one ends after every so many events")
+        .help("remove it; a global window has totals so far: `window = { global = true }` with `early = { events = 100 }`")
 }
 
 /// A duration in ms, which lasts.

@@ -24,9 +24,10 @@ use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Processed, Rejectio
 use dirigo_ground::clock::Clock;
 use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::{BEFORE_ALL, Ticket};
+use dirigo_ground::windowing::EarlyEvents;
 use dirigo_pipeline::{self as pipeline, Admission, Window};
-use dirigo_state::{Entry, Step, Table};
-use dirigo_state::{process, timed, windows};
+use dirigo_state::windows::{self, CountWindows};
+use dirigo_state::{Entry, Step, Table, process, timed};
 
 /// Why a dead letter cannot be run again.
 #[derive(Debug, thiserror::Error)]
@@ -279,7 +280,10 @@ pub async fn run(
         (
             Request::Finish(match setup.window {
                 Some(Window::Time(windows)) => timed::finish(&batch, windows, component.state_version()),
-                Some(Window::Count(_)) | None => windows::finish(&batch, component.state_version()),
+                Some(Window::Global { early_events }) => {
+                    windows::finish(&batch, early_events, component.state_version())
+                }
+                Some(Window::Count(_)) | None => windows::finish(&batch, EarlyEvents::NONE, component.state_version()),
             }),
             None,
         )
@@ -381,15 +385,25 @@ fn process_request(
 fn request(component: &Component, batch: &Batch, table: &mut Table, window: Option<Window>) -> (Request, Option<Plan>) {
     match window {
         None => (Request::Batch(batch.clone()), None),
-        Some(Window::Count(size)) => {
-            let (fold, plan) = windows::assign(table, batch, size, 1, component.state_version());
-            (Request::Fold(fold), Some(Plan::Count(plan)))
+        Some(Window::Count(size)) => count_request(component, batch, table, CountWindows::of(size)),
+        Some(Window::Global { early_events }) => {
+            count_request(component, batch, table, CountWindows::global(early_events))
         }
         Some(Window::Time(windows)) => {
             let (fold, plan) = timed::assign(table, batch, windows, 1, component.state_version(), || BEFORE_ALL);
             (Request::Fold(fold), Some(Plan::Time(plan)))
         }
     }
+}
+
+fn count_request(
+    component: &Component,
+    batch: &Batch,
+    table: &mut Table,
+    windows: CountWindows,
+) -> (Request, Option<Plan>) {
+    let (fold, plan) = windows::assign(table, batch, windows, 1, component.state_version());
+    (Request::Fold(fold), Some(Plan::Count(plan)))
 }
 
 /// What a call does to the state of its event.

@@ -81,7 +81,7 @@ pub(super) fn form(window: Option<Window>, order: Option<EventOrder>) -> EntryFo
     match window {
         _ if order.is_some() => EntryForm::Keyed,
         Some(Window::Time(_)) => EntryForm::Segments,
-        Some(Window::Count(_)) | None => EntryForm::Window,
+        Some(Window::Count(_) | Window::Global { .. }) | None => EntryForm::Window,
     }
 }
 
@@ -125,8 +125,10 @@ impl Lines {
             let line = operator.goes_by_time().then_some(next);
             next += SourceIndex::from(line.is_some());
             let mut out = BTreeSet::from_iter(line);
-            // What a process makes of events as they arrive bears their lines; what its timers put out, its own.
-            if line.is_none() || operator.order == Some(EventOrder::Arrival) {
+            // What a process makes of events as they arrive bears their lines, and so has a result that an event brings; what timers and windows
+            // that close put out bears their own.
+            let by_events = operator.window.is_some_and(Window::has_results_by_events);
+            if line.is_none() || by_events || operator.order == Some(EventOrder::Arrival) {
                 out.extend(&into);
             }
             out_of_operators.push(out);

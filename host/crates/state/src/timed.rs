@@ -23,8 +23,8 @@ use super::segments::{Segment, Segments};
 use super::table::Table;
 use super::windows::{OpenChange, group_number, stale};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Fold, StaleGroups};
-use dirigo_ground::windowing::{Sliding, Span, TimeWindows, bounded};
+use dirigo_ground::call::{EarlyResults, Fold, StaleGroups, Windows};
+use dirigo_ground::windowing::{Session, Sliding, Span, TimeWindows, bounded};
 
 pub use closing::Due;
 pub use finishing::{closed, finish};
@@ -40,15 +40,23 @@ pub struct Plan {
     state_version: u32,
     /// Whether windows have aggregates of segments.
     has_aggregates: bool,
+    /// The groups whose windows have an early result, by the events that bring it.
+    early: Vec<u32>,
 }
 
 /// Events of a batch that belong to one segment or session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Group {
     slot: u32,
     span: Span,
     /// How many events the turn adds.
     added: u64,
+    /// How many it has with those, where that brings early results.
+    count: u64,
+    /// How many early results its window has had, or those that became it.
+    results: u32,
+    /// The event that brings an early result of its window, which is the last of the turn in it; and the pane of the result.
+    early: Option<(u32, u32)>,
     /// What it goes on from: several where events join sessions.
     resumes: SmallVec<[Span; 1]>,
     /// Where it has no events: what it is merged from.
@@ -75,7 +83,7 @@ pub fn late(batch: &Batch, windows: TimeWindows) -> Vec<u32> {
         TimeWindows::Sliding(sliding) => {
             sliding.last_end(sliding.segment(time, sliding.segment_ms())) + sliding.allowed_ms
         }
-        TimeWindows::Session { gap_ms } => bounded(time).saturating_add(gap_ms),
+        TimeWindows::Session(session) => session.span(time).end,
     };
     let behind = batch.origin.behind.events().iter();
     let is_late = |(event, watermark): &&(u32, i64)| last_end(batch.times[*event as usize]) <= *watermark;
@@ -86,7 +94,8 @@ pub fn late(batch: &Batch, windows: TimeWindows) -> Vec<u32> {
 /// the state of, which the fold has. `turn` is not 0 and differs from that of the turn before.
 ///
 /// Of sessions, the events end before the first one that is late: the caller drops that ([`is_late`]) and comes again. Of other windows,
-/// the caller has dropped those that are [`late`].
+/// the caller has dropped those that are [`late`]. Behind an event that brings an early result, the events end before the next one of that window:
+/// the result is made of what the fold leaves.
 ///
 /// Where windows have many segments, what is complete by `watermark` is merged to aggregates in the same turn.
 pub fn assign(
@@ -99,15 +108,15 @@ pub fn assign(
 ) -> (Fold, Plan) {
     let grid = match windows {
         TimeWindows::Sliding(sliding) => Grid::of(sliding),
-        TimeWindows::Session { .. } => None,
+        TimeWindows::Session(_) => None,
     };
-    let mut groups = Groups::default();
+    let mut groups = Groups::of(windows.early_events());
     let mut joined: Vec<u32> = Vec::with_capacity(batch.len());
     // A pass of its own, as for count windows: look-ups overlap.
     let slots: Vec<u32> = batch.keys.iter().map(|key| table.slot_of(key)).collect();
     let segment_ms = match windows {
         TimeWindows::Sliding(sliding) => sliding.segment_ms(),
-        TimeWindows::Session { gap_ms } => gap_ms,
+        TimeWindows::Session(session) => session.gap_ms,
     };
     // Of the event before: most are in the same one, which a calendar is slow to find.
     let mut recent = Recent::default();
@@ -118,7 +127,7 @@ pub fn assign(
             slot.group = group_number(groups.touched.len());
             let known = match windows {
                 TimeWindows::Sliding(_) => SmallVec::new(),
-                TimeWindows::Session { .. } => Segments::of(&slot.entry).map(|session| (session.span, None)).collect(),
+                TimeWindows::Session(_) => Segments::of(&slot.entry).map(|session| (session.span, None)).collect(),
             };
             groups.touched.push(Touched {
                 slot: number,
@@ -133,16 +142,11 @@ pub fn assign(
             TimeWindows::Sliding(sliding) => {
                 let segment = recent.segment(sliding, time, segment_ms);
                 let end = recent.seen_from(sliding, behind);
-                groups.add_to_segment(touched, entry, Span { end, ..segment }, grid.is_some())
+                // What comes behind the end of its window brings no early result.
+                let place = (end == recent.first_end).then_some(event);
+                groups.add_to_segment(touched, entry, Span { end, ..segment }, place, grid.is_some())
             }
-            TimeWindows::Session { .. } => {
-                let start = bounded(time);
-                let span = Span {
-                    start,
-                    end: start + segment_ms,
-                };
-                groups.add_to_session(touched, entry, span, behind, event == 0)
-            }
+            TimeWindows::Session(session) => groups.add_to_session(touched, entry, session.span(time), behind, event),
         };
         let Some(group) = added else { break };
         joined.push(group);
@@ -167,6 +171,7 @@ pub fn assign(
         accumulators: Arc::new(accumulators),
         merged: merged.map(Arc::new),
         closing: None,
+        early: plan.early_results(table).map(Arc::new),
         stale: plan.stale(table),
     };
     (fold, plan)
@@ -177,7 +182,7 @@ pub fn assign(
 pub fn is_due(windows: TimeWindows, span: Span, watermark: i64) -> bool {
     let end = match windows {
         TimeWindows::Sliding(sliding) => sliding.last_end(span).saturating_add(sliding.allowed_ms),
-        TimeWindows::Session { .. } => span.end,
+        TimeWindows::Session(_) => span.end,
     };
     end <= watermark
 }
@@ -224,15 +229,11 @@ impl Recent {
 
 /// Whether an event is late that [`late`] says may be: it reaches no session that is still open by the watermark before it.
 #[must_use]
-pub fn is_late(table: &Table, batch: &Batch, event: usize, gap_ms: i64) -> bool {
+pub fn is_late(table: &Table, batch: &Batch, event: usize, session: Session) -> bool {
     let Some(watermark) = batch.origin.behind.watermark_before(event) else {
         return false;
     };
-    let start = bounded(batch.times[event]);
-    let own = Span {
-        start,
-        end: start + gap_ms,
-    };
+    let own = session.span(batch.times[event]);
     let reaches = |entry: &Entry| Segments::of(entry).any(|open| open.span.end > watermark && open.span.overlaps(own));
     own.end <= watermark && !table.get(batch.keys.get(event)).is_some_and(reaches)
 }
@@ -278,6 +279,28 @@ impl Plan {
             place += u32::from(group.starts_from() == 0);
         }
         stale(by_version)
+    }
+
+    /// The windows that have an early result once the fold is done.
+    fn early_results(&self, table: &Table) -> Option<EarlyResults> {
+        if self.early.is_empty() {
+            return None;
+        }
+        let mut of_windows = Windows::default();
+        let mut results = EarlyResults::default();
+        for number in &self.early {
+            let group = &self.groups[*number as usize];
+            let (event, pane) = group.early.expect("it is one of those that have an early result");
+            of_windows.keys.push(&table.slot(group.slot).key);
+            of_windows.starts.push(group.span.start);
+            of_windows.ends.push(group.span.end);
+            of_windows.counts.push(group.count);
+            of_windows.panes.push(pane);
+            results.groups.push(*number);
+            results.events.push(event);
+        }
+        results.windows = Arc::new(of_windows);
+        Some(results)
     }
 
     /// Whether the windows of any key took more than `bytes` before the turn.

@@ -14,7 +14,37 @@ use super::entry::Entry;
 use super::segments::ClosedWindow;
 use super::table::Table;
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Finish, Fold, StaleGroups, Windows};
+use dirigo_ground::call::{EarlyResults, Finish, Fold, StaleGroups, Windows};
+use dirigo_ground::windowing::EarlyEvents;
+
+/// Windows of so many events of a key each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountWindows {
+    /// How many events one has.
+    pub size: u64,
+    /// After how many events each has a result before its end.
+    pub early_events: EarlyEvents,
+}
+
+impl CountWindows {
+    /// Windows of `size` events, each with one result.
+    #[must_use]
+    pub fn of(size: u64) -> Self {
+        Self {
+            size,
+            early_events: EarlyEvents::NONE,
+        }
+    }
+
+    /// Windows of all events of a key, which the end of the input closes.
+    #[must_use]
+    pub fn global(early_events: EarlyEvents) -> Self {
+        Self {
+            size: u64::MAX,
+            early_events,
+        }
+    }
+}
 
 /// What a turn will do to a table, once it succeeded.
 #[derive(Debug)]
@@ -24,6 +54,9 @@ pub struct Plan {
     order: Vec<u32>,
     /// For each closing group the event that completed it.
     closed_by: Arc<Vec<u32>>,
+    /// The groups whose windows have an early result, each with the event that brings it.
+    early: Vec<(u32, u32)>,
+    early_events: EarlyEvents,
     /// The state version of the operator that folds.
     state_version: u32,
 }
@@ -37,6 +70,8 @@ struct Group {
     count: u64,
     start: i64,
     end: i64,
+    /// Whether its window has an early result in this turn: then no event follows in it.
+    has_result: bool,
 }
 
 /// The group of a slot whose window this turn has closed.
@@ -46,15 +81,16 @@ const CLOSED: u32 = u32::MAX;
 /// twice that for pages that are new.
 pub const HANDED_BYTES_MAX: usize = 1 << 20;
 
-/// Sorts `batch` into count windows of `size` events per key, for an operator that writes accumulators of `state_version`: as
-/// many of its events as one turn can be handed the state of, which the fold has. `turn` is not 0 and differs from that of the
-/// turn before.
-pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32, state_version: u32) -> (Fold, Plan) {
+/// Sorts `batch` into count windows, for an operator that writes accumulators of `state_version`: as many of its events as one turn
+/// can be handed the state of, which the fold has. Behind an event that brings an early result, the fold ends before the next one of
+/// that window: the result is made of what the fold leaves. `turn` is not 0 and differs from that of the turn before.
+pub fn assign(table: &mut Table, batch: &Batch, windows: CountWindows, turn: u32, state_version: u32) -> (Fold, Plan) {
+    let CountWindows { size, early_events } = windows;
     let mut groups: Vec<Group> = Vec::with_capacity(batch.len());
     let mut joined = Vec::with_capacity(batch.len());
     // The closing groups in the order in which they close; the open ones follow.
     let mut order = Vec::with_capacity(batch.len());
-    let mut closed_by = Vec::new();
+    let (mut closed_by, mut early) = (Vec::new(), Vec::new());
     let mut is_uniform = true;
     let mut handed_bytes = 0;
     // A pass of its own: look-ups don't depend on each other, so the processor overlaps their cache misses, which the
@@ -78,6 +114,9 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32, state_vers
         }
         let joins = slot.group;
         let group = &mut groups[joins as usize];
+        if group.has_result {
+            break;
+        }
         group.count += 1;
         group.start = group.start.min(time);
         group.end = group.end.max(time);
@@ -85,6 +124,9 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32, state_vers
             order.push(joins);
             closed_by.push(group_number(event));
             slot.group = CLOSED;
+        } else if early_events.results(group.count) > early_events.results(group.count - 1) {
+            group.has_result = true;
+            early.push((joins, group_number(event)));
         }
         joined.push(joins);
     }
@@ -98,6 +140,8 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32, state_vers
         groups,
         order,
         closed_by: Arc::new(closed_by),
+        early,
+        early_events,
         state_version,
     };
     let is_whole = joined.len() == batch.len();
@@ -111,6 +155,7 @@ pub fn assign(table: &mut Table, batch: &Batch, size: u64, turn: u32, state_vers
         accumulators: Arc::new(plan.accumulators(table, handed_bytes)),
         merged: None,
         closing: plan.windows(table).map(Arc::new),
+        early: plan.early_results(table).map(Arc::new),
         stale: if is_uniform { Vec::new() } else { plan.stale(table) },
     };
     (fold, plan)
@@ -128,6 +173,7 @@ impl Group {
             count: 0,
             start: time,
             end: time,
+            has_result: false,
         }
     }
 
@@ -140,7 +186,16 @@ impl Group {
             count: entry.count,
             start: if resumes { entry.start } else { time },
             end: if resumes { entry.end } else { time },
+            has_result: false,
         }
+    }
+
+    fn push_to(&self, windows: &mut Windows, table: &Table, pane: u32) {
+        windows.keys.push(&table.slot(self.slot).key);
+        windows.starts.push(self.start);
+        windows.ends.push(self.end);
+        windows.counts.push(self.count);
+        windows.panes.push(pane);
     }
 }
 
@@ -168,12 +223,18 @@ impl Plan {
         self.in_order().take(self.closed_by.len())
     }
 
-    /// The groups of the events, by the numbers that the guest knows.
-    fn numbered(&self, mut joined: Vec<u32>) -> Vec<u32> {
+    /// By group, the number that the guest knows.
+    fn numbers(&self) -> Vec<u32> {
         let mut numbers = vec![0; self.groups.len()];
         for (number, &group) in (0..).zip(&self.order) {
             numbers[group as usize] = number;
         }
+        numbers
+    }
+
+    /// The groups of the events, by the numbers that the guest knows.
+    fn numbered(&self, mut joined: Vec<u32>) -> Vec<u32> {
+        let numbers = self.numbers();
         joined.iter_mut().for_each(|group| *group = numbers[*group as usize]);
         joined
     }
@@ -209,13 +270,26 @@ impl Plan {
         }
         let mut windows = Windows::default();
         for group in self.closing() {
-            windows.keys.push(&table.slot(group.slot).key);
-            windows.starts.push(group.start);
-            windows.ends.push(group.end);
-            windows.counts.push(group.count);
-            windows.panes.push(0);
+            group.push_to(&mut windows, table, 0);
         }
         Some(windows)
+    }
+
+    fn early_results(&self, table: &Table) -> Option<EarlyResults> {
+        if self.early.is_empty() {
+            return None;
+        }
+        let numbers = self.numbers();
+        let mut windows = Windows::default();
+        let mut results = EarlyResults::default();
+        for (place, event) in &self.early {
+            let group = &self.groups[*place as usize];
+            group.push_to(&mut windows, table, self.early_events.results(group.count) - 1);
+            results.groups.push(numbers[*place as usize]);
+            results.events.push(*event);
+        }
+        results.windows = Arc::new(windows);
+        Some(results)
     }
 
     /// Takes effect: `accumulators` are those of the groups that stay open, in order.
@@ -300,12 +374,13 @@ impl PartialWindows {
     }
 }
 
-/// What finishes windows whose entries are the values of `batch`, for an operator that writes accumulators of `state_version`.
+/// What finishes windows whose entries are the values of `batch`, for an operator that writes accumulators of `state_version`. Their early
+/// results came as `early_events` says.
 ///
 /// # Panics
 /// When a value is no entry: whatever brings back such a batch looks at that.
 #[must_use]
-pub fn finish(batch: &Batch, state_version: u32) -> Finish {
+pub fn finish(batch: &Batch, early_events: EarlyEvents, state_version: u32) -> Finish {
     let mut windows = Windows::default();
     let entries = batch.values.to_column();
     let mut accumulators = Column::with_capacity(batch.len(), entries.bytes().len());
@@ -316,7 +391,7 @@ pub fn finish(batch: &Batch, state_version: u32) -> Finish {
         windows.starts.push(entry.start);
         windows.ends.push(entry.end);
         windows.counts.push(entry.count);
-        windows.panes.push(0);
+        windows.panes.push(early_events.results(entry.count));
         accumulators.push(entry.bytes());
         if entry.state_version != state_version {
             by_version.entry(entry.state_version).or_default().push(window);
@@ -367,7 +442,7 @@ mod tests {
     #[test]
     fn a_window_closes_with_its_last_event_and_the_next_opens_behind_it() {
         let mut table = Table::default();
-        let (fold, plan) = assign(&mut table, &batch(&["a", "b", "a", "a"]), 2, 1, 1);
+        let (fold, plan) = assign(&mut table, &batch(&["a", "b", "a", "a"]), CountWindows::of(2), 1, 1);
         assert_eq!(*fold.groups, [0, 1, 0, 2], "the closing window of `a` comes first");
         let closing = fold.closing.expect("a window closes");
         assert_eq!(closing.keys.iter().collect::<Vec<_>>(), [b"a"]);
@@ -378,7 +453,7 @@ mod tests {
         assert_eq!(**plan.closed_by(), [2]);
         plan.commit(&mut table, &filled(2));
 
-        let (fold, plan) = assign(&mut table, &batch(&["a", "b", "c"]), 2, 2, 1);
+        let (fold, plan) = assign(&mut table, &batch(&["a", "b", "c"]), CountWindows::of(2), 2, 1);
         assert_eq!(*fold.groups, [0, 1, 2]);
         assert_eq!(
             fold.accumulators.iter().collect::<Vec<_>>(),
@@ -389,6 +464,64 @@ mod tests {
         assert_eq!(table.len(), 1, "only `c` has an open window");
     }
 
+    /// The early results of a fold: key, events and pane of the window, and the event that brings it.
+    fn early_of(fold: &Fold) -> Vec<(Vec<u8>, u64, u32, u32)> {
+        let Some(early) = &fold.early else { return Vec::new() };
+        let windows = &early.windows;
+        let result = |(place, event): (usize, &u32)| {
+            assert_eq!(early.groups[place], fold.groups[*event as usize]);
+            let key = windows.keys.get(place).to_vec();
+            (key, windows.counts[place], windows.panes[place], *event)
+        };
+        early.events.iter().enumerate().map(result).collect()
+    }
+
+    #[test]
+    fn a_global_window_has_a_result_after_each_so_many_events_however_they_are_cut_into_batches() {
+        let windows = CountWindows::global(EarlyEvents::every(3));
+        let keys = ["a", "a", "b", "a", "b", "a", "a", "a", "b", "b", "a"];
+        let expected =
+            [("a", 3, 0), ("a", 6, 1), ("b", 3, 0)].map(|(key, count, pane)| (key.as_bytes().to_vec(), count, pane));
+        for size in 1..=keys.len() {
+            let mut table = Table::default();
+            let (mut found, mut turn, mut rest) = (Vec::new(), 0, &keys[..]);
+            while !rest.is_empty() {
+                turn += 1;
+                let (fold, plan) = assign(&mut table, &batch(&rest[..rest.len().min(size)]), windows, turn, 1);
+                assert!(fold.closing.is_none());
+                found.extend(
+                    early_of(&fold)
+                        .into_iter()
+                        .map(|(key, count, pane, _)| (key, count, pane)),
+                );
+                plan.commit(&mut table, &filled(fold.accumulators.len()));
+                rest = &rest[fold.batch.len()..];
+            }
+            assert_eq!(found, expected, "batches of {size}");
+            let entry = table.get(b"a").expect("its window is open");
+            let mut values = Column::default();
+            values.push(&entry.encode());
+            let closed = Batch {
+                values: values.into(),
+                ..batch(&["a"])
+            };
+            assert_eq!(
+                finish(&closed, windows.early_events, 1).windows.panes,
+                [2],
+                "the final result counts on"
+            );
+        }
+    }
+
+    #[test]
+    fn a_fold_ends_before_the_next_event_of_a_window_that_has_an_early_result() {
+        let mut table = Table::default();
+        let windows = CountWindows::global(EarlyEvents::every(2));
+        let (fold, _) = assign(&mut table, &batch(&["a", "b", "a", "b", "c", "a", "c"]), windows, 1, 1);
+        assert_eq!(fold.batch.len(), 5);
+        assert_eq!(early_of(&fold), [(b"a".to_vec(), 2, 0, 2), (b"b".to_vec(), 2, 0, 3)]);
+    }
+
     #[test]
     fn the_bounds_of_a_window_are_its_least_and_greatest_time_whatever_order_events_come_in() {
         let at = |times: &[i64]| Batch {
@@ -396,12 +529,12 @@ mod tests {
             ..batch(&vec!["a"; times.len()])
         };
         let mut table = Table::default();
-        let (_, plan) = assign(&mut table, &at(&[30, 10]), 4, 1, 1);
+        let (_, plan) = assign(&mut table, &at(&[30, 10]), CountWindows::of(4), 1, 1);
         plan.commit(&mut table, &filled(1));
-        let (fold, _) = assign(&mut table, &at(&[5, 20]), 4, 2, 1);
+        let (fold, _) = assign(&mut table, &at(&[5, 20]), CountWindows::of(4), 2, 1);
         let closing = fold.closing.expect("a window closes");
         assert_eq!((&closing.starts[..], &closing.ends[..]), (&[5][..], &[30][..]));
-        let (fold, _) = assign(&mut table, &at(&[40, 20]), 4, 3, 1);
+        let (fold, _) = assign(&mut table, &at(&[40, 20]), CountWindows::of(4), 3, 1);
         let closing = fold.closing.expect("a window closes");
         assert_eq!((&closing.starts[..], &closing.ends[..]), (&[10][..], &[40][..]));
     }
@@ -415,7 +548,7 @@ mod tests {
             (2, &["a", "c"]),
             (3, &["b", "b", "b", "b", "c"]),
         ] {
-            let (fold, plan) = assign(&mut table, &batch(keys), 3, turn, 1);
+            let (fold, plan) = assign(&mut table, &batch(keys), CountWindows::of(3), turn, 1);
             let closing = fold.closing.map_or(0, |closing| closing.counts.len());
             let groups = fold.groups.iter().collect::<std::collections::BTreeSet<_>>().len();
             let change = plan.commit(&mut table, &filled(groups - closing));
@@ -432,11 +565,11 @@ mod tests {
     #[test]
     fn one_batch_closes_several_windows_of_a_key() {
         let mut table = Table::default();
-        let (fold, plan) = assign(&mut table, &batch(&["a"; 7]), 3, 1, 1);
+        let (fold, plan) = assign(&mut table, &batch(&["a"; 7]), CountWindows::of(3), 1, 1);
         assert_eq!(*fold.groups, [0, 0, 0, 1, 1, 1, 2]);
         assert_eq!(**plan.closed_by(), [2, 5]);
         plan.commit(&mut table, &filled(1));
-        let (fold, plan) = assign(&mut table, &batch(&["a"; 2]), 3, 2, 1);
+        let (fold, plan) = assign(&mut table, &batch(&["a"; 2]), CountWindows::of(3), 2, 1);
         assert_eq!(fold.closing.map(|closing| closing.counts.clone()), Some(vec![3]));
         plan.commit(&mut table, &filled(0));
         assert!(table.is_empty());
@@ -447,15 +580,21 @@ mod tests {
         let mut table = Table::default();
         let large = vec![7; HANDED_BYTES_MAX / 2];
         let keys = ["a", "b", "c"];
-        let (_, plan) = assign(&mut table, &batch(&keys), 9, 1, 1);
+        let (_, plan) = assign(&mut table, &batch(&keys), CountWindows::of(9), 1, 1);
         let mut accumulators = Column::default();
         keys.iter().for_each(|_| accumulators.push(&large));
         plan.commit(&mut table, &accumulators);
-        let (fold, plan) = assign(&mut table, &batch(&["a", "b", "a", "new", "c", "a"]), 9, 2, 1);
+        let (fold, plan) = assign(
+            &mut table,
+            &batch(&["a", "b", "a", "new", "c", "a"]),
+            CountWindows::of(9),
+            2,
+            1,
+        );
         assert_eq!(fold.batch.positions[..], [1, 2, 3, 4]);
         assert_eq!(*fold.groups, [0, 1, 0, 2]);
         plan.abandon(&mut table);
-        let (fold, plan) = assign(&mut table, &batch(&["c", "a"]), 9, 3, 1);
+        let (fold, plan) = assign(&mut table, &batch(&["c", "a"]), CountWindows::of(9), 3, 1);
         assert_eq!(fold.batch.len(), 2);
         plan.abandon(&mut table);
     }
@@ -463,12 +602,12 @@ mod tests {
     #[test]
     fn an_abandoned_turn_leaves_no_trace() {
         let mut table = Table::default();
-        let (_, plan) = assign(&mut table, &batch(&["a", "a"]), 3, 1, 1);
+        let (_, plan) = assign(&mut table, &batch(&["a", "a"]), CountWindows::of(3), 1, 1);
         plan.commit(&mut table, &filled(1));
-        let (before, plan) = assign(&mut table, &batch(&["a", "new"]), 3, 2, 1);
+        let (before, plan) = assign(&mut table, &batch(&["a", "new"]), CountWindows::of(3), 2, 1);
         plan.abandon(&mut table);
         assert_eq!(table.len(), 1);
-        let (again, plan) = assign(&mut table, &batch(&["a", "new"]), 3, 3, 1);
+        let (again, plan) = assign(&mut table, &batch(&["a", "new"]), CountWindows::of(3), 3, 1);
         plan.abandon(&mut table);
         assert_eq!((before.groups, before.accumulators), (again.groups, again.accumulators));
     }
@@ -477,18 +616,18 @@ mod tests {
     fn accumulators_of_other_versions_are_told_apart_until_a_turn_has_rewritten_them() {
         let mut table = Table::default();
         for (turn, key, version) in [(1, "a", 1), (2, "b", 2), (3, "c", 1)] {
-            let (_, plan) = assign(&mut table, &batch(&[key]), 9, turn, version);
+            let (_, plan) = assign(&mut table, &batch(&[key]), CountWindows::of(9), turn, version);
             plan.commit(&mut table, &filled(1));
         }
         let keys = ["new", "a", "b", "c", "a"];
-        let (fold, plan) = assign(&mut table, &batch(&keys), 9, 4, 3);
+        let (fold, plan) = assign(&mut table, &batch(&keys), CountWindows::of(9), 4, 3);
         let stale = |version, groups: &[u32]| StaleGroups {
             version,
             groups: groups.into(),
         };
         assert_eq!(fold.stale, [stale(1, &[1, 3]), stale(2, &[2])]);
         plan.commit(&mut table, &filled(4));
-        let (fold, _) = assign(&mut table, &batch(&keys), 9, 5, 3);
+        let (fold, _) = assign(&mut table, &batch(&keys), CountWindows::of(9), 5, 3);
         assert_eq!(fold.stale, []);
     }
 
@@ -496,7 +635,7 @@ mod tests {
     fn a_window_that_has_left_its_table_is_finished_as_it_was() {
         let mut table = Table::default();
         for (turn, keys, windows, version) in [(1, &["a", "b", "a"][..], 2, 1), (2, &["c"], 1, 2)] {
-            let (_, plan) = assign(&mut table, &batch(keys), 9, turn, version);
+            let (_, plan) = assign(&mut table, &batch(keys), CountWindows::of(9), turn, version);
             plan.commit(&mut table, &filled(windows));
         }
         let mut partial = PartialWindows::default();
@@ -516,6 +655,7 @@ mod tests {
                 positions: Arc::new(vec![7, 8]),
                 origin: Ticket::detached().into(),
             },
+            EarlyEvents::NONE,
             2,
         );
         let windows = &*finish.windows;

@@ -49,6 +49,13 @@ pub struct Listed {
     key: String,
     numbers: Vec<u64>,
     count: u64,
+    #[serde(skip_serializing_if = "is_first")]
+    pane: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_first(pane: &u32) -> bool {
+    *pane == 0
 }
 
 /// Strikes now and then.
@@ -114,6 +121,7 @@ impl Reduce for Striker {
         Ok(Listed {
             key: window.key_str().into_owned(),
             count: window.count,
+            pane: window.pane,
             numbers,
         })
     }

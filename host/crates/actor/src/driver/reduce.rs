@@ -3,31 +3,34 @@
 use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched, unread};
 use dirigo_engine::{Component, Trap};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Rejection, Request};
-use dirigo_state::{Table, windows};
+use dirigo_ground::call::{self, Answer, Finished, Folded, Outputs, Rejection, Request};
+use dirigo_state::Table;
+use dirigo_state::windows::{self, CountWindows};
 
 /// Drives operators that fold events into count windows.
 pub(super) struct Reduce {
     pub(super) component: Component,
-    /// How many events a window has.
-    pub(super) size: u64,
+    pub(super) windows: CountWindows,
 }
 
 /// A fold under way.
 struct Fold {
     plan: windows::Plan,
+    /// The events that bring early results, in their order.
+    early_by: Vec<u32>,
     /// Of the windows that stay open, once there is an answer.
     accumulators: Column,
 }
 
 impl Driver for Reduce {
     fn begin(&self, table: &mut Table, turn: u32, batch: &Batch) -> (Request, Box<dyn Call>) {
-        let (fold, plan) = windows::assign(table, batch, self.size, turn, self.component.state_version());
-        (Request::Fold(fold), Box::new(Fold::new(plan)))
+        let (fold, plan) = windows::assign(table, batch, self.windows, turn, self.component.state_version());
+        let call = Fold::new(plan, early_by(&fold));
+        (Request::Fold(fold), Box::new(call))
     }
 
     fn finish(&self, batch: &Batch) -> (Request, Box<dyn Call>) {
-        let finish = windows::finish(batch, self.component.state_version());
+        let finish = windows::finish(batch, self.windows.early_events, self.component.state_version());
         (Request::Finish(finish), Box::new(Finish))
     }
 }
@@ -35,21 +38,26 @@ impl Driver for Reduce {
 /// Windows being finished that have left the state: each by itself, so that one which fails takes nothing from the others.
 pub(super) struct Finish;
 
+/// The events that bring the early results of a fold.
+pub(super) fn early_by(fold: &call::Fold) -> Vec<u32> {
+    fold.early.as_ref().map_or_else(Vec::new, |early| early.events.clone())
+}
+
+/// Has what windows put out come of the events that bring it, with which it is lost if they fail.
+pub(super) fn attribute(outputs: &mut Outputs, events: &[u32]) {
+    let event_of = |window: &mut u32| *window = events[*window as usize];
+    outputs.origins.iter_mut().for_each(event_of);
+    let failures = outputs.failures.iter_mut();
+    failures.for_each(|failure| event_of(&mut failure.index));
+}
+
 impl Fold {
-    fn new(plan: windows::Plan) -> Self {
+    fn new(plan: windows::Plan, early_by: Vec<u32>) -> Self {
         Self {
             plan,
+            early_by,
             accumulators: Column::default(),
         }
-    }
-
-    /// Has what closing windows put out come of the events that completed them, with which it is lost if they fail.
-    fn attribute(&self, outputs: &mut Outputs) {
-        let closed_by = self.plan.closed_by();
-        let event_of = |window: &mut u32| *window = closed_by[*window as usize];
-        outputs.origins.iter_mut().for_each(event_of);
-        let failures = outputs.failures.iter_mut();
-        failures.for_each(|failure| event_of(&mut failure.index));
     }
 }
 
@@ -66,9 +74,16 @@ impl Call for Fold {
             Folded::Rejected(failures) => return failed("rejected", failures),
             Folded::Unmigrated(failures) => return failed("migrate", failures),
         };
-        self.attribute(&mut outputs);
+        let has_early = !self.early_by.is_empty();
+        let brought_by = if has_early {
+            &self.early_by[..]
+        } else {
+            &self.plan.closed_by()[..]
+        };
+        attribute(&mut outputs, brought_by);
         let rejected: Vec<Rejection> = std::mem::take(&mut outputs.failures);
-        if !rejected.is_empty() && batch.len() > 1 {
+        // An event with which an early result fails stays out of its window, which goes on without it.
+        if !rejected.is_empty() && (has_early || batch.len() > 1) {
             return failed("rejected", rejected);
         }
         self.accumulators = accumulators;
@@ -115,10 +130,11 @@ impl Call for Finish {
 mod tests {
     use super::super::tests::{batch, rejection};
     use super::*;
+    use dirigo_ground::windowing::EarlyEvents;
 
     /// A fold of two events, each of which completes a window; and its answer, in which these fail to be finished.
     fn closing(batch: &Batch, failing: &[u32]) -> (Box<Fold>, Answer) {
-        let (_, plan) = windows::assign(&mut Table::default(), batch, 1, 1, 1);
+        let (_, plan) = windows::assign(&mut Table::default(), batch, CountWindows::of(1), 1, 1);
         let windows = 0..u32::try_from(batch.len()).unwrap();
         let origins: Vec<u32> = windows.filter(|window| !failing.contains(window)).collect();
         let outputs = Outputs {
@@ -129,7 +145,7 @@ mod tests {
         };
         let accumulators = Column::default();
         let answer = Answer::Folded(Folded::Done { accumulators, outputs });
-        (Box::new(Fold::new(plan)), answer)
+        (Box::new(Fold::new(plan, Vec::new())), answer)
     }
 
     #[test]
@@ -152,6 +168,25 @@ mod tests {
     }
 
     #[test]
+    fn an_event_whose_early_result_fails_stays_out_of_its_window() {
+        let one = batch(1);
+        let windows = CountWindows::global(EarlyEvents::every(1));
+        let (fold, plan) = windows::assign(&mut Table::default(), &one, windows, 1, 1);
+        let mut call = Fold::new(plan, early_by(&fold));
+        let answer = Answer::Folded(Folded::Done {
+            accumulators: Column::of_empty(1),
+            outputs: Outputs {
+                failures: vec![rejection(0)],
+                ..Outputs::default()
+            },
+        });
+        let Ok(Settled::Failed(Failed { kind, failures })) = call.settle(answer, &one) else {
+            panic!("the fold takes no effect")
+        };
+        assert_eq!((kind, failures), ("rejected", vec![rejection(0)]));
+    }
+
+    #[test]
     fn outputs_come_of_the_events_that_completed_their_windows() {
         let three = batch(3);
         let mut table = Table::default();
@@ -163,8 +198,8 @@ mod tests {
             }),
             ..three
         };
-        let (_, plan) = windows::assign(&mut table, &keys, 2, 1, 1);
-        let mut fold = Fold::new(plan);
+        let (_, plan) = windows::assign(&mut table, &keys, CountWindows::of(2), 1, 1);
+        let mut fold = Fold::new(plan, Vec::new());
         let answer = Answer::Folded(Folded::Done {
             accumulators: Column::of_empty(1),
             outputs: Outputs {

@@ -1,13 +1,14 @@
-//! `reduce` over windows in time: a fold that closes none of them, and the end of those that a watermark has closed.
+//! `reduce` over windows in time: a fold that closes none of them, though some may have an early result, and the end of those that a watermark has
+//! closed.
 
 use std::cell::OnceCell;
 use std::sync::{Arc, OnceLock};
 
-use super::reduce::Finish;
+use super::reduce::{Finish, attribute, early_by};
 use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched, time_to_come, unread};
 use dirigo_engine::{Component, Trap};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Answer, Folded, Outputs, Rejection, Request};
+use dirigo_ground::call::{Answer, Folded, Rejection, Request};
 use dirigo_ground::lineage::SourceIndex;
 use dirigo_ground::windowing::TimeWindows;
 use dirigo_state::{Table, timed, windows};
@@ -31,6 +32,8 @@ struct Fold {
     plan: timed::Plan,
     /// The group of each event.
     groups: Arc<Vec<u32>>,
+    /// The events that bring early results, in their order.
+    early_by: Vec<u32>,
     state_bytes_max: u64,
     windows: TimeWindows,
     inputs: Arc<[SourceIndex]>,
@@ -57,6 +60,7 @@ impl Driver for TimedReduce {
         let call = Fold {
             plan,
             groups: fold.groups.clone(),
+            early_by: early_by(&fold),
             state_bytes_max: self.state_bytes_max,
             windows: self.windows,
             inputs,
@@ -111,10 +115,18 @@ impl Call for Fold {
             _ => return Err(mismatched()),
         };
         let failed = |kind, failures| Ok(Settled::Failed(Failed { kind, failures }));
-        match folded {
-            Folded::Done { accumulators, .. } => self.accumulators = accumulators,
+        let mut outputs = match folded {
+            Folded::Done { accumulators, outputs } => {
+                self.accumulators = accumulators;
+                outputs
+            }
             Folded::Rejected(failures) => return failed("rejected", failures),
             Folded::Unmigrated(failures) => return failed("migrate", failures),
+        };
+        attribute(&mut outputs, &self.early_by);
+        // An event with which an early result fails stays out of its window, which goes on without it.
+        if !outputs.failures.is_empty() {
+            return failed("rejected", outputs.failures);
         }
         let too_large = self.too_large(batch);
         if !too_large.is_empty() {
@@ -125,7 +137,7 @@ impl Call for Fold {
                 absorbed: batch.len(),
                 ..Tally::default()
             },
-            outputs: Emission::derived(Outputs::default()),
+            outputs: Emission::derived(outputs),
             rejected: Vec::new(),
         })
     }

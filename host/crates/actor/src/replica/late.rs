@@ -15,7 +15,7 @@ impl Replica {
         }
         let late = match operator.time_windows() {
             Some(windows @ TimeWindows::Sliding(_)) => timed::late(&chunk.batch, windows),
-            Some(TimeWindows::Session { .. }) => return chunk,
+            Some(TimeWindows::Session(_)) => return chunk,
             None => match operator.driver.process() {
                 Some(process) => process.late(&chunk.batch),
                 None => return chunk,
@@ -40,14 +40,14 @@ impl Replica {
     /// Takes events from the start of what is left of the chunk that reach no session which is open, as long as the slice lasts. Their keys
     /// are in the table. Whether the first that is left is none of those.
     pub(super) fn drop_late_first(&mut self, operator: &Operator, clock: &SliceClock) -> bool {
-        let Some(TimeWindows::Session { gap_ms }) = operator.time_windows() else {
+        let Some(TimeWindows::Session(session)) = operator.time_windows() else {
             return true;
         };
         let Some(chunk) = self.chunk.as_mut().filter(|_| !self.is_closer) else {
             return true;
         };
         while let Some(part) = chunk.next() {
-            if !timed::is_late(&self.table, &part.batch, 0, gap_ms) {
+            if !timed::is_late(&self.table, &part.batch, 0, session) {
                 return true;
             }
             if !clock.is_left() {

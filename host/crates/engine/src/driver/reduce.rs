@@ -16,7 +16,7 @@ use crate::list::List;
 use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::Column;
-use dirigo_ground::call::{Finish, Finished, Fold, Folded, Rejection, Windows};
+use dirigo_ground::call::{Finish, Finished, Fold, Folded, Outputs, Rejection, Windows};
 use dirigo_ground::fields::Schema;
 
 use super::migration::{self, Migration, Start};
@@ -140,10 +140,14 @@ impl Reduce {
             fold.closing.clone(),
         );
         let folded = call(store, &self.accumulate, args, events).await?;
-        let folded = folded.validate(events, groups, closing(fold), schema)?;
-        match &folded {
-            Folded::Done { accumulators, .. } => check_size(fold, accumulators, store.data().limits.state)?,
-            Folded::Rejected(_) | Folded::Unmigrated(_) => {}
+        let mut folded = folded.validate(events, groups, closing(fold), schema)?;
+        if let Folded::Done { accumulators, outputs } = &mut folded {
+            check_size(fold, accumulators, store.data().limits.state)?;
+            if let Some(early) = &fold.early {
+                let of_groups = Arc::new(accumulators.gather(&early.groups));
+                // Few folds have some: what finishes them is kept out of the turns of the others.
+                *outputs = Box::pin(self.finished(store, early.windows.clone(), of_groups, schema)).await?;
+            }
         }
         Ok(folded)
     }
@@ -168,12 +172,26 @@ impl Reduce {
         for round in finish.merged.iter().flat_map(|rounds| rounds.iter()) {
             accumulators = self.merged(store, accumulators, Some(round)).await?;
         }
-        let windows = finish.windows.len();
+        let outputs = self
+            .finished(store, finish.windows.clone(), accumulators, schema)
+            .await?;
+        Ok(Finished::Done(outputs))
+    }
+
+    /// What windows emit, each of which has one accumulator.
+    async fn finished(
+        &self,
+        store: &mut Store<Guest>,
+        windows: Arc<Windows>,
+        accumulators: Arc<Column>,
+        schema: &Schema,
+    ) -> Result<Outputs, Failure> {
+        let count = windows.len();
         let function = self
             .instance
             .get_typed_func::<FinishArgs, (RawOutputs,)>(&mut *store, self.finish)?;
-        let outputs = call(store, &function, (finish.windows.clone(), accumulators), windows).await?;
-        Ok(Finished::Done(outputs.validate(windows, schema)?))
+        let outputs = call(store, &function, (windows, accumulators), count).await?;
+        Ok(outputs.validate(count, schema)?)
     }
 
     /// One accumulator for each group or window, where some have several.

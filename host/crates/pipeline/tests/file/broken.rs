@@ -292,8 +292,25 @@ facts! {
         => ["`early` is not before the end of a window", "a window is 1m long"];
     early_results_are_not_too_many: builtin("reduce", "window = { tumbling = \"1h\" }\nearly = \"1s\"")
         => ["a window would have too many early results", "it may have 100: write `36s` or more"];
-    sessions_have_no_early_results: builtin("reduce", "window = { session = \"1m\" }\nearly = \"10s\"")
-        => ["sessions have no `early` in this version"];
+    sessions_have_no_early_results_by_time: builtin("reduce", "window = { session = \"1m\" }\nearly = \"10s\"")
+        => ["sessions have no `early` by event time", "moves the start of a session", "or write `early = { events = 100 }`"];
+    a_global_window_has_no_early_results_by_time: builtin("reduce", "window = { global = true }\nearly = \"10s\"")
+        => ["a global window has no `early` by event time", "it goes by no time", "or write `early = { events = 100 }`"];
+    count_windows_have_no_early_results: builtin("reduce", "window = { count = 5 }\nearly = { events = 2 }")
+        => ["count windows have no `early`", "one ends after every so many events", "`window = { global = true }`"];
+    sliding_windows_have_no_early_results_by_events:
+        builtin("reduce", "window = { sliding = \"1h\", every = \"1m\" }\nearly = { events = 10 }")
+        => ["sliding windows have no `early`", "let `every` be shorter"];
+    an_early_result_comes_after_an_event: builtin("reduce", "window = { global = true }\nearly = { events = 0 }")
+        => ["0 is out of range", "too small", "it is at least 1"];
+    early_events_are_a_number: builtin("reduce", "window = { global = true }\nearly = { events = \"10s\" }")
+        => ["expected a whole number, found the string"];
+    a_number_alone_is_no_early: builtin("reduce", "window = { global = true }\nearly = 10")
+        => ["expected a duration such as \"10s\", or `{ events = 100 }`", "write `{ events = 10 }` for a result after each 10 events"];
+    early_results_come_by_time_or_by_events: builtin("reduce", "window = { tumbling = \"1m\" }\nearly = { every = \"10s\", events = 5 }")
+        => ["`early` has no `every`", "by event time or by the number of events", "write `early = \"10s\"`, or"];
+    an_early_table_says_the_events: builtin("reduce", "window = { tumbling = \"1m\" }\nearly = {}")
+        => ["`early` has no `events`", "add `events = 100`"];
     a_global_window_takes_no_late_events: builtin("reduce", "window = { global = true }\nallowed_lateness = \"1m\"")
         => ["a global window has no `allowed_lateness`", "no event is late for it"];
     early_results_are_of_a_window: with_operator("component = \"x.wasm\"\nearly = \"1s\"")

@@ -10,7 +10,7 @@ use super::{TestFolder, good, spec, with_operator, with_source};
 use dirigo_connect::{SinkSpec, SourceSpec, TimeUnit};
 use dirigo_connectors::file::{FileFormat, FileSpec, FolderSpec, LinesSpec, PartsSpec, Roll};
 use dirigo_connectors::generator::GeneratorSpec;
-use dirigo_ground::windowing::{Sliding, TimeWindows};
+use dirigo_ground::windowing::{EarlyEvents, Session, Sliding, TimeWindows};
 use dirigo_ground::zone::Zone;
 use dirigo_pipeline::*;
 
@@ -264,7 +264,12 @@ fn windows_in_time_are_what_they_are_said_to_be() {
         window("{ tumbling = \"1month\", zone = \"Europe/Paris\" }"),
         calendar(Sliding::of_months(1, 1, paris))
     );
-    assert_eq!(window("{ global = true }"), Some(Window::GLOBAL));
+    let global = |events| {
+        let early_events = EarlyEvents::every(events);
+        Some(Window::Global { early_events })
+    };
+    assert_eq!(window("{ global = true }"), global(0));
+    assert_eq!(window("{ global = true }\nearly = { events = 10 }"), global(10));
     assert_eq!(
         window("{ tumbling = \"1m\" }\nearly = \"10s\"\nallowed_lateness = \"5s\""),
         calendar(Sliding {
@@ -273,8 +278,21 @@ fn windows_in_time_are_what_they_are_said_to_be() {
             ..Sliding::of_ms(60_000, 60_000)
         })
     );
-    let session = Window::Time(TimeWindows::Session { gap_ms: 30_000 });
+    let session = Window::Time(TimeWindows::Session(Session::of_gap(30_000)));
     assert_eq!(window("{ session = \"30s\" }"), Some(session));
+    let session = Window::Time(TimeWindows::Session(Session {
+        early_events: EarlyEvents::every(1),
+        ..Session::of_gap(30_000)
+    }));
+    assert_eq!(window("{ session = \"30s\" }\nearly = { events = 1 }"), Some(session));
+    assert_eq!(
+        window("{ tumbling = \"1m\" }\nearly = { events = 100 }\nallowed_lateness = \"5s\""),
+        calendar(Sliding {
+            early_events: EarlyEvents::every(100),
+            allowed_ms: 5_000,
+            ..Sliding::of_ms(60_000, 60_000)
+        })
+    );
 }
 
 #[test]

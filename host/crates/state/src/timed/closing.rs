@@ -41,10 +41,10 @@ impl Entry {
             };
             return Some(due);
         }
-        if matches!(windows, TimeWindows::Session { .. })
+        if let TimeWindows::Session(session) = windows
             && let Some(first) = Segments::of(self).next().filter(|first| first.span.end == at)
         {
-            let closed = ClosedWindow::new(first.span, 0, &[first]);
+            let closed = ClosedWindow::new(first.span, session.early_events.results(first.count), &[first]);
             let (bytes, events) = (first.encoded_bytes(), first.count);
             return Some(self.take_session(closed, bytes, events));
         }
@@ -62,12 +62,12 @@ impl Entry {
                 let next = left.iter().map(|segment| next_due(sliding, segment.span, at)).min();
                 (due_sliding(sliding, &segments, at), left, next)
             }
-            TimeWindows::Session { .. } => {
+            TimeWindows::Session(of) => {
                 let (ended, left): (Vec<_>, Vec<_>) =
                     segments.iter().copied().partition(|session| session.span.end == at);
-                let closed = ended
-                    .iter()
-                    .map(|session| ClosedWindow::new(session.span, 0, &[*session]));
+                let closed = ended.iter().map(|session| {
+                    ClosedWindow::new(session.span, of.early_events.results(session.count), &[*session])
+                });
                 let next = left.iter().map(|session| session.span.end).min();
                 (closed.collect(), left, next)
             }
@@ -120,7 +120,9 @@ impl Entry {
             start: sliding.start_of(at),
             end: at,
         };
-        let window = (is_end && !held.is_empty()).then(|| ClosedWindow::new(span, 0, &held));
+        let count = held.iter().map(|segment| segment.count).sum();
+        let pane = sliding.early_events.results(count);
+        let window = (is_end && !held.is_empty()).then(|| ClosedWindow::new(span, pane, &held));
         drop(held);
         let (segments, bytes, events) = gone;
         self.remove(0..bytes);
@@ -271,7 +273,9 @@ fn due_sliding(sliding: Sliding, segments: &[Segment<'_>], at: i64) -> Vec<Close
         let held: Vec<Segment<'_>> = segments.iter().copied().filter(is_in).collect();
         // It was finished at its end, and whenever late events had come to it.
         let times: BTreeSet<i64> = held.iter().map(|segment| segment.span.end.max(end)).collect();
-        let pane = group_number(times.len().saturating_sub(1));
+        let in_time = held.iter().filter(|segment| segment.span.end <= end);
+        let early = sliding.early_events.results(in_time.map(|segment| segment.count).sum());
+        let pane = early + group_number(times.len().saturating_sub(1));
         (!held.is_empty()).then(|| ClosedWindow::new(span, pane, &held))
     };
     ends.into_iter().filter_map(window).collect()

@@ -19,7 +19,7 @@ use dirigo_ground::windowing::TimeWindows;
 pub fn finish(batch: &Batch, windows: TimeWindows, state_version: u32) -> Finish {
     let grid = match windows {
         TimeWindows::Sliding(sliding) => Grid::of(sliding),
-        TimeWindows::Session { .. } => None,
+        TimeWindows::Session(_) => None,
     };
     let mut closed = Windows::default();
     let mut accumulators = Column::default();

@@ -8,7 +8,7 @@ use crate::entry::Entry;
 use crate::segments::Segments;
 use crate::table::Table;
 use crate::windows::{HANDED_BYTES_MAX, group_number};
-use dirigo_ground::windowing::Span;
+use dirigo_ground::windowing::{EarlyEvents, Span};
 
 /// Groups as they are made.
 #[derive(Default)]
@@ -19,22 +19,32 @@ pub(super) struct Groups {
     into: Vec<u32>,
     /// Bytes that the turn is handed, and those that are looked through or moved for it: both take time in which nobody else runs.
     bytes: usize,
+    early_events: EarlyEvents,
 }
 
 impl Groups {
-    /// Adds an event to a segment. Gives its group; `None` where that is too much for one turn.
+    /// None so far, of windows that have a result before their end after so many events.
+    pub(super) fn of(early_events: EarlyEvents) -> Self {
+        Self {
+            early_events,
+            ..Self::default()
+        }
+    }
+
+    /// Adds an event to a segment; that at `place` may bring an early result. Gives its group; `None` where that is too much for one turn, or its window has a
+    /// result before.
     pub(super) fn add_to_segment(
         &mut self,
         touched: usize,
         entry: &Entry,
         segment: Span,
+        place: Option<usize>,
         has_aggregates: bool,
     ) -> Option<u32> {
         let known = &self.touched[touched].known;
         if let Some((_, Some(group))) = known.iter().rev().find(|(span, _)| *span == segment) {
             let group = *group;
-            self.all[group as usize].added += 1;
-            return Some(group);
+            return self.add(group, place);
         }
         let segments = Segments::of(entry);
         let (at, before) = match segments.place_of(segment) {
@@ -55,24 +65,47 @@ impl Groups {
         let group = self.push(Group {
             slot: self.touched[touched].slot,
             span: segment,
-            added: 1,
             resumes: before.iter().map(|before| before.span).collect(),
-            pending: None,
             key_bytes,
+            ..self.resuming(before.map_or(0, |before| before.count))
         });
         self.touched[touched].known.push((segment, Some(group)));
+        self.add(group, place)
+    }
+
+    /// What goes on from so many events of a window.
+    fn resuming(&self, count: u64) -> Group {
+        Group {
+            count,
+            results: self.early_events.results(count),
+            ..Group::default()
+        }
+    }
+
+    /// Adds an event to a group; that at `place` may bring an early result. Gives the group; `None` where it has brought one in this turn.
+    fn add(&mut self, group: u32, place: Option<usize>) -> Option<u32> {
+        let of = &mut self.all[group as usize];
+        if of.early.is_some() {
+            return None;
+        }
+        of.added += 1;
+        of.count += 1;
+        let results = self.early_events.results(of.count);
+        if let Some(place) = place.filter(|_| results > of.results) {
+            of.early = Some((group_number(place), results - 1));
+        }
         Some(group)
     }
 
-    /// Adds an event to the session that it opens or joins. Gives its group; `None` where that is too much for one turn, or the event may
-    /// be late and is not the first.
+    /// Adds the event at `place` to the session that it opens or joins. Gives its group; `None` where that is too much for one turn, the event
+    /// may be late and is not the first, or what it joins has a result before.
     pub(super) fn add_to_session(
         &mut self,
         touched: usize,
         entry: &Entry,
         own: Span,
         behind: Option<i64>,
-        is_first: bool,
+        place: usize,
     ) -> Option<u32> {
         // One that the watermark had passed before this event is closed for it, whether or not it has left the table.
         let is_open = |span: Span| behind.is_none_or(|watermark| span.end > watermark);
@@ -80,7 +113,7 @@ impl Groups {
         let known = &self.touched[touched].known;
         let looked_through = known.len() * size_of::<(Span, Option<u32>)>();
         let met: SmallVec<[(Span, Option<u32>); 2]> = known.iter().filter(is_met).copied().collect();
-        if met.is_empty() && behind.is_some_and(|watermark| own.end <= watermark) && !is_first {
+        if met.is_empty() && behind.is_some_and(|watermark| own.end <= watermark) && place > 0 {
             return None;
         }
         let new = met.iter().filter(|(_, group)| group.is_none());
@@ -89,17 +122,21 @@ impl Groups {
         if !self.has_room_for(bytes + looked_through) {
             return None;
         }
+        let has_result =
+            |(_, group): &(Span, Option<u32>)| group.is_some_and(|group| self.all[group as usize].early.is_some());
+        if met.iter().any(has_result) {
+            return None;
+        }
         let span = met.iter().fold(own, |joined, (span, _)| joined.joined(*span));
         let mut group: Option<u32> = None;
         for (met_span, of) in &met {
             let of = of.unwrap_or_else(|| {
+                let count = Segments::of(entry).get(*met_span).map_or(0, |session| session.count);
                 self.push(Group {
                     slot: self.touched[touched].slot,
-                    span: *met_span,
-                    added: 0,
                     resumes: smallvec![*met_span],
-                    pending: None,
                     key_bytes: entry.bytes().len(),
+                    ..self.resuming(count)
                 })
             });
             group = Some(group.map_or(of, |group| self.join(group, of)));
@@ -107,20 +144,15 @@ impl Groups {
         let group = group.unwrap_or_else(|| {
             self.push(Group {
                 slot: self.touched[touched].slot,
-                span,
-                added: 0,
-                resumes: SmallVec::new(),
-                pending: None,
                 key_bytes: entry.bytes().len(),
+                ..self.resuming(0)
             })
         });
-        let of = &mut self.all[group as usize];
-        of.added += 1;
-        of.span = span;
+        self.all[group as usize].span = span;
         let known = &mut self.touched[touched].known;
         known.retain(|(other, _)| !(is_open(*other) && other.overlaps(own)));
         known.push((span, Some(group)));
-        Some(group)
+        self.add(group, Some(place))
     }
 
     /// Adds a group for each aggregate that is complete, of keys of which the turn opens a segment. Gives those that are hollow, by slot.
@@ -157,11 +189,8 @@ impl Groups {
                 }
                 self.push(Group {
                     slot,
-                    span: Span::default(),
-                    added: 0,
-                    resumes: SmallVec::new(),
                     pending: Some(Box::new(pending)),
-                    key_bytes: 0,
+                    ..Group::default()
                 });
             }
         }
@@ -186,10 +215,12 @@ impl Groups {
     /// Joins the events of two groups.
     fn join(&mut self, group: u32, other: u32) -> u32 {
         let joined = &mut self.all[other as usize];
-        let (added, resumes) = (std::mem::take(&mut joined.added), std::mem::take(&mut joined.resumes));
+        let joined = std::mem::take(joined);
         let of = &mut self.all[group as usize];
-        of.added += added;
-        of.resumes.extend(resumes);
+        of.added += joined.added;
+        of.count += joined.count;
+        of.results += joined.results;
+        of.resumes.extend(joined.resumes);
         of.resumes.sort_unstable();
         self.into[other as usize] = group;
         group
@@ -200,9 +231,11 @@ impl Groups {
         let Self { all: groups, into, .. } = self;
         let mut numbers = vec![0; groups.len()];
         let mut kept = Vec::with_capacity(groups.len());
+        let mut early = Vec::new();
         for (number, group) in groups.into_iter().enumerate() {
             if into[number] as usize == number {
                 numbers[number] = group_number(kept.len());
+                early.extend(group.early.map(|(event, _)| (event, numbers[number])));
                 kept.push(group);
             }
         }
@@ -213,8 +246,10 @@ impl Groups {
             number
         };
         let numbers = (0..numbers.len()).map(|number| numbers[root(number)]).collect();
+        early.sort_unstable();
         let plan = Plan {
             groups: kept,
+            early: early.into_iter().map(|(_, group)| group).collect(),
             hollow: Vec::new(),
             state_version,
             has_aggregates: false,

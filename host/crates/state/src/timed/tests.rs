@@ -6,6 +6,7 @@ use crate::{ClosedWindow, FirstKeys, due_key, split_due_key};
 use dirigo_ground::behind::Behind;
 use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::{AFTER_ALL, Origin, Ticket};
+use dirigo_ground::windowing::EarlyEvents;
 use dirigo_ground::zone::Zone;
 use std::collections::BTreeSet;
 
@@ -60,6 +61,21 @@ const NUMBER_BYTES: usize = 6;
 
 /// What folds and merges as a guest does, where event time has come to `watermark`: an accumulator is the numbers of its events.
 fn fold(table: &mut Table, windows: TimeWindows, turn: &mut u32, events: &[Event], watermark: i64) -> usize {
+    fold_with_early(table, windows, turn, events, watermark, &mut Vec::new())
+}
+
+/// An early result by the number of events: the event that brings it, its key, start, end and pane, and the numbers of its events, sorted.
+type Early = (u8, u8, i64, i64, u32, Vec<u8>);
+
+/// The same; adds the early results that the events bring.
+fn fold_with_early(
+    table: &mut Table,
+    windows: TimeWindows,
+    turn: &mut u32,
+    events: &[Event],
+    watermark: i64,
+    found: &mut Vec<Early>,
+) -> usize {
     *turn += 1;
     let (fold, plan) = assign(table, &batch(events), windows, *turn, 1, || watermark);
     assert_eq!(fold.groups.len(), fold.batch.len());
@@ -75,6 +91,25 @@ fn fold(table: &mut Table, windows: TimeWindows, turn: &mut u32, events: &[Event
     assert_eq!(parts.next(), None);
     for (event, group) in events.iter().zip(fold.groups.iter()) {
         accumulators[*group as usize].extend([event.number; NUMBER_BYTES]);
+    }
+    for early in fold.early.iter() {
+        for (place, (group, event)) in early.groups.iter().zip(&early.events).enumerate() {
+            assert_eq!(fold.groups[*event as usize], *group);
+            let held = accumulators[*group as usize].iter().step_by(NUMBER_BYTES).copied();
+            let mut held: Vec<u8> = held.collect();
+            held.sort_unstable();
+            let of = &early.windows;
+            assert_eq!(of.counts[place], held.len() as u64);
+            let brought_by = events[*event as usize].number;
+            found.push((
+                brought_by,
+                of.keys.get(place)[0],
+                of.starts[place],
+                of.ends[place],
+                of.panes[place],
+                held,
+            ));
+        }
     }
     let mut column = Column::default();
     accumulators.iter().for_each(|accumulator| column.push(accumulator));
@@ -146,88 +181,107 @@ fn all_windows(sliding: Sliding) -> Vec<Span> {
     }
 }
 
-/// The same by looking at every event and window.
-fn searched(events: &[Event], windows: TimeWindows) -> (Vec<Closed>, usize) {
+/// The same by looking at every event and window; besides, the early results that events bring, and how many events are late.
+fn searched(events: &[Event], windows: TimeWindows) -> (Vec<Closed>, Vec<Early>, usize) {
     match windows {
-        TimeWindows::Sliding(sliding) => {
-            // By end and key, the events with the times from which they are seen.
-            let mut found: BTreeMap<(i64, u8), Vec<(i64, u8)>> = BTreeMap::new();
-            let mut late = 0;
-            let windows = all_windows(sliding);
-            for event in events {
-                let holding = windows
-                    .iter()
-                    .filter(|span| span.start <= event.time && event.time < span.end);
-                let open: Vec<i64> = holding
-                    .map(|span| span.end)
-                    .filter(|end| end + sliding.allowed_ms > event.watermark)
-                    .collect();
-                late += usize::from(open.is_empty());
-                for end in open {
-                    let seen = end.max(event.watermark.saturating_add(1));
-                    let early = sliding.early_ms;
-                    let seen = if early > 0 && event.watermark < end {
-                        let bounds = (1..2_000).map(|number| end - sliding.length_ms + number * early);
-                        let after = event.time.max(event.watermark);
-                        bounds
-                            .into_iter()
-                            .find(|bound| *bound > after)
-                            .map_or(end, |bound| bound.min(end))
-                    } else {
-                        seen
-                    };
-                    found.entry((end, event.key)).or_default().push((seen, event.number));
-                }
-            }
-            let mut closed: Vec<Closed> = Vec::new();
-            for ((end, key), events) in found {
-                let mut times: BTreeSet<i64> = events.iter().map(|(seen, _)| *seen).collect();
-                if times.first().is_some_and(|first| *first < end) && sliding.early_ms > 0 {
-                    times.insert(end);
-                }
-                for (number, at) in (0..).zip(times) {
-                    let seen = events.iter().filter(|(seen, _)| *seen <= at);
-                    let mut numbers: Vec<u8> = seen.map(|(_, number)| *number).collect();
-                    numbers.sort_unstable();
-                    closed.push((at, key, end, number, numbers));
-                }
-            }
-            closed.sort();
-            (closed, late)
-        }
-        TimeWindows::Session { gap_ms } => {
-            let mut sessions: Vec<(u8, Span, Vec<u8>)> = Vec::new();
-            let mut late = 0;
-            for event in events {
-                let own = Span {
-                    start: event.time,
-                    end: event.time + gap_ms,
-                };
-                let is_met = |(key, span, _): &(u8, Span, Vec<u8>)| {
-                    *key == event.key && span.end > event.watermark && span.overlaps(own)
-                };
-                let (met, rest): (Vec<_>, Vec<_>) = sessions.into_iter().partition(is_met);
-                sessions = rest;
-                if met.is_empty() && own.end <= event.watermark {
-                    late += 1;
-                    continue;
-                }
-                let span = met.iter().fold(own, |span, (_, other, _)| span.joined(*other));
-                let mut numbers: Vec<u8> = met.into_iter().flat_map(|(_, _, numbers)| numbers).collect();
-                numbers.push(event.number);
-                sessions.push((event.key, span, numbers));
-            }
-            let mut closed: Vec<Closed> = sessions
-                .into_iter()
-                .map(|(key, span, mut numbers)| {
-                    numbers.sort_unstable();
-                    (span.end, key, span.end, 0, numbers)
-                })
+        TimeWindows::Sliding(sliding) => searched_sliding(events, sliding),
+        TimeWindows::Session(session) => searched_sessions(events, session),
+    }
+}
+
+fn searched_sliding(events: &[Event], sliding: Sliding) -> (Vec<Closed>, Vec<Early>, usize) {
+    // By end and key, the events with the times from which they are seen.
+    let mut found: BTreeMap<(i64, u8), Vec<(i64, u8)>> = BTreeMap::new();
+    let mut late = 0;
+    let windows = all_windows(sliding);
+    let mut by_events: Vec<Early> = Vec::new();
+    for event in events {
+        let holding = windows
+            .iter()
+            .filter(|span| span.start <= event.time && event.time < span.end);
+        let open: Vec<i64> = holding
+            .map(|span| span.end)
+            .filter(|end| end + sliding.allowed_ms > event.watermark)
+            .collect();
+        late += usize::from(open.is_empty());
+        for end in open {
+            let seen = end.max(event.watermark.saturating_add(1));
+            let early = sliding.early_ms;
+            let seen = if early > 0 && event.watermark < end {
+                let bounds = (1..2_000).map(|number| end - sliding.length_ms + number * early);
+                let after = event.time.max(event.watermark);
+                bounds
+                    .into_iter()
+                    .find(|bound| *bound > after)
+                    .map_or(end, |bound| bound.min(end))
+            } else {
+                seen
+            };
+            let seen_events = found.entry((end, event.key)).or_default();
+            seen_events.push((seen, event.number));
+            let in_time: Vec<u8> = seen_events
+                .iter()
+                .filter(|(seen, _)| *seen <= end)
+                .map(|(_, number)| *number)
                 .collect();
-            closed.sort();
-            (closed, late)
+            let results = sliding.early_events.results(in_time.len() as u64);
+            if event.watermark < end && results > sliding.early_events.results(in_time.len() as u64 - 1) {
+                let start = end - sliding.length_ms;
+                by_events.push((event.number, event.key, start, end, results - 1, in_time));
+            }
         }
     }
+    let mut closed: Vec<Closed> = Vec::new();
+    for ((end, key), events) in found {
+        let mut times: BTreeSet<i64> = events.iter().map(|(seen, _)| *seen).collect();
+        if times.first().is_some_and(|first| *first < end) && sliding.early_ms > 0 {
+            times.insert(end);
+        }
+        let in_time = events.iter().filter(|(seen, _)| *seen <= end).count();
+        let before = sliding.early_events.results(in_time as u64);
+        for (number, at) in (before..).zip(times) {
+            let seen = events.iter().filter(|(seen, _)| *seen <= at);
+            let mut numbers: Vec<u8> = seen.map(|(_, number)| *number).collect();
+            numbers.sort_unstable();
+            closed.push((at, key, end, number, numbers));
+        }
+    }
+    closed.sort();
+    (closed, by_events, late)
+}
+
+fn searched_sessions(events: &[Event], windows: Session) -> (Vec<Closed>, Vec<Early>, usize) {
+    let mut sessions: Vec<(u8, Span, Vec<u8>)> = Vec::new();
+    let (mut early, mut late) = (Vec::new(), 0);
+    let results = |numbers: &[u8]| windows.early_events.results(numbers.len() as u64);
+    for event in events {
+        let own = windows.span(event.time);
+        let is_met = |(key, span, _): &(u8, Span, Vec<u8>)| {
+            *key == event.key && span.end > event.watermark && span.overlaps(own)
+        };
+        let (met, rest): (Vec<_>, Vec<_>) = sessions.into_iter().partition(is_met);
+        sessions = rest;
+        if met.is_empty() && own.end <= event.watermark {
+            late += 1;
+            continue;
+        }
+        let span = met.iter().fold(own, |span, (_, other, _)| span.joined(*other));
+        let before: u32 = met.iter().map(|(_, _, numbers)| results(numbers)).sum();
+        let mut numbers: Vec<u8> = met.into_iter().flat_map(|(_, _, numbers)| numbers).collect();
+        numbers.push(event.number);
+        numbers.sort_unstable();
+        if results(&numbers) > before {
+            let pane = results(&numbers) - 1;
+            early.push((event.number, event.key, span.start, span.end, pane, numbers.clone()));
+        }
+        sessions.push((event.key, span, numbers));
+    }
+    let closed = sessions.into_iter();
+    let mut closed: Vec<Closed> = closed
+        .map(|(key, span, numbers)| (span.end, key, span.end, results(&numbers), numbers))
+        .collect();
+    closed.sort();
+    (closed, early, late)
 }
 
 #[test]
@@ -256,6 +310,13 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
                 early_ms: 1 + random.below(4),
                 ..Sliding::of_ms(every_ms * 3, every_ms * 3)
             })
+        } else if seed % 16 == 6 {
+            TimeWindows::Sliding(Sliding {
+                offset_ms: random.below(every_ms),
+                allowed_ms: random.below(2) * random.below(20),
+                early_events: EarlyEvents::every(1 + random.below(4).cast_unsigned()),
+                ..Sliding::of_ms(every_ms * 3, every_ms * 3)
+            })
         } else if random.below(2) == 0 {
             let length_ms = every_ms * (1 + random.below(3)) + random.below(2) * (every_ms - 1);
             TimeWindows::Sliding(Sliding {
@@ -264,9 +325,10 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
                 ..Sliding::of_ms(length_ms, every_ms)
             })
         } else {
-            TimeWindows::Session {
-                gap_ms: 1 + random.below(7),
-            }
+            TimeWindows::Session(Session {
+                early_events: EarlyEvents::every(random.below(5).cast_unsigned()),
+                ..Session::of_gap(1 + random.below(7))
+            })
         };
         let lateness = random.below(12) * tick;
         let mut watermark = i64::MIN;
@@ -283,7 +345,8 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
                 }
             })
             .collect();
-        let (expected, expected_late) = searched(&events, windows);
+        let (expected, expected_early, expected_late) = searched(&events, windows);
+        let mut early = Vec::new();
         let mut table = Table::timed_in_epoch(1);
         let (mut closed, mut late_events, mut turn, mut reached) = (Vec::new(), 0, 0, i64::MIN);
         let mut rest = &events[..];
@@ -297,19 +360,22 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
                     late_events += late.len();
                     let kept = (0..).zip(next).filter(|(place, _)| !late.contains(place));
                     let kept: Vec<Event> = kept.map(|(_, event)| *event).collect();
-                    if !kept.is_empty() {
-                        assert_eq!(fold(&mut table, windows, &mut turn, &kept, reached), kept.len());
+                    let mut kept = &kept[..];
+                    while !kept.is_empty() {
+                        let taken = fold_with_early(&mut table, windows, &mut turn, kept, reached, &mut early);
+                        assert!(taken == kept.len() || !windows.early_events().are_none());
+                        kept = &kept[taken..];
                     }
                 }
-                TimeWindows::Session { gap_ms } => {
+                TimeWindows::Session(session) => {
                     let mut next = next;
                     while !next.is_empty() {
-                        if is_late(&table, &batch(next), 0, gap_ms) {
+                        if is_late(&table, &batch(next), 0, session) {
                             late_events += 1;
                             next = &next[1..];
                             continue;
                         }
-                        let taken = fold(&mut table, windows, &mut turn, next, reached);
+                        let taken = fold_with_early(&mut table, windows, &mut turn, next, reached, &mut early);
                         next = &next[taken..];
                     }
                 }
@@ -329,12 +395,13 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
         );
         closed.sort();
         assert_eq!(closed, expected, "seed {seed}: {windows:?}");
+        assert_eq!(early, expected_early, "seed {seed}: {windows:?}");
     }
 }
 
 #[test]
 fn a_key_whose_windows_left_the_table_is_noted_with_the_next_of_them() {
-    let windows = TimeWindows::Session { gap_ms: 5 };
+    let windows = TimeWindows::Session(Session::of_gap(5));
     let mut table = Table::timed_in_epoch(1);
     let event = |key, time, number| Event {
         key,
