@@ -1,5 +1,5 @@
 //! What Apache Beam's triggers do with windows of ten, as far as windows in time do the same here: a window puts out what it holds when the
-//! watermark has passed its end, before that after so many elements, where it is asked to, and what comes for it later is dropped.
+//! watermark has passed its end, before that after so many elements, and again for late ones, where it is asked to; what comes later is dropped.
 //!
 //! Elements are their own times. Those of the cases that have a counterpart there are the ones of Beam's `trigger_transcripts.yaml`.
 
@@ -261,6 +261,49 @@ fn a_session_has_early_results_after_each_two_elements() {
 }
 
 #[test]
+fn late_elements_bring_a_session_out_again() {
+    // In Beam's case three late elements bring a result; here they do when event time goes on.
+    let late = "session = \"10ms\" }\nearly = { events = 2 }\nallowed_lateness = \"100ms\"";
+    let steps = [
+        Input(&[1, 2]),
+        Expect((1, 12), 2, 3),
+        Input(&[3]),
+        Input(&[4]),
+        ExpectPane((1, 14), 4, 10, 1),
+        Input(&[5]),
+        Watermark(100),
+        ExpectPane((1, 15), 5, 15, 2),
+        Input(&[1]),
+        Input(&[3, 4]),
+        Watermark(101),
+        ExpectPane((1, 15), 8, 23, 3),
+        Watermark(115),
+        Input(&[5]),
+        End,
+    ];
+    passes(late, &steps, 1);
+}
+
+#[test]
+fn a_late_element_joins_two_sessions_that_were_finished() {
+    let late = "session = \"10ms\" }\nallowed_lateness = \"100ms\"";
+    let steps = [
+        Input(&[1, 15, 40]),
+        Watermark(30),
+        Expect((1, 11), 1, 1),
+        Expect((15, 25), 1, 15),
+        Input(&[6]),
+        Watermark(31),
+        ExpectPane((1, 25), 3, 22, 1),
+        Input(&[24]),
+        Watermark(50),
+        ExpectPane((1, 34), 4, 46, 2),
+        Expect((40, 50), 1, 40),
+    ];
+    passes(late, &steps, 0);
+}
+
+#[test]
 fn elements_of_sessions_that_become_one_count_together() {
     let steps = [
         Input(&[1, 15]),
@@ -273,6 +316,36 @@ fn elements_of_sessions_that_become_one_count_together() {
         ExpectPane((30, 41), 2, 61, 1),
     ];
     passes(SESSIONS_EARLY, &steps, 0);
+}
+
+#[test]
+fn late_elements_bring_a_fixed_window_out_again_until_they_come_too_late() {
+    let late = "tumbling = \"10ms\" }\nallowed_lateness = \"20ms\"\nearly = { events = 3 }";
+    let steps = [
+        Input(&[1, 2, 10, 11, 80, 81]),
+        Watermark(100),
+        Expect((0, 10), 2, 3),
+        Expect((10, 20), 2, 21),
+        Expect((80, 90), 2, 161),
+        Input(&[7, 8]),
+        Input(&[17, 18]),
+        Input(&[82]),
+        Watermark(101),
+        ExpectPane((80, 90), 3, 243, 1),
+    ];
+    passes(late, &steps, 4);
+    let late = "tumbling = \"10ms\" }\nallowed_lateness = \"100ms\"";
+    let steps = [
+        Input(&[1, 2, 3, 10, 11, 25]),
+        Watermark(100),
+        Expect((0, 10), 3, 6),
+        Expect((10, 20), 2, 21),
+        Expect((20, 30), 1, 25),
+        Input(&[7]),
+        Watermark(101),
+        ExpectPane((0, 10), 4, 13, 1),
+    ];
+    passes(late, &steps, 0);
 }
 
 #[test]

@@ -1,9 +1,12 @@
-//! Windows with several results: early ones, which events bring.
+//! Windows with several results: early ones, which events bring, and those of sessions to which late events have come.
 
 use super::*;
 
 /// By key, the results of windows, sorted: of each its number among those of its window, and the sorted numbers of its events.
 type Results = BTreeMap<String, Vec<(u64, Vec<u64>)>>;
+
+/// Results, each with its key, and the numbers of events that are late.
+type Found = (Vec<(u64, u64, Vec<u64>)>, Vec<u64>);
 
 /// Which results windows have.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +16,35 @@ struct Setting {
     lateness: i64,
     /// After how many events there is an early result.
     early: u64,
+    /// How long sessions take late events in.
+    allowed: i64,
+}
+
+/// A session of the oracle.
+struct Held {
+    key: u64,
+    start: i64,
+    end: i64,
+    /// When it has its next result, if it is to have one.
+    due: Option<i64>,
+    /// The number of that, once it was finished, or where a late event opened it.
+    pane: Option<u64>,
+    numbers: Vec<u64>,
+}
+
+impl Held {
+    fn next_pane(&self, setting: Setting) -> u64 {
+        self.pane.unwrap_or(setting.pane(self.numbers.len()))
+    }
+
+    /// Adds the result that is due by a watermark.
+    fn finish(&mut self, setting: Setting, watermark: i64, results: &mut Vec<(u64, u64, Vec<u64>)>) {
+        if self.due.is_some_and(|due| due <= watermark) {
+            let pane = self.next_pane(setting);
+            results.push((self.key, pane, self.numbers.clone()));
+            (self.due, self.pane) = (None, Some(pane + 1));
+        }
+    }
 }
 
 impl Setting {
@@ -38,12 +70,7 @@ impl Setting {
         (by_key, late)
     }
 
-    fn of_windows(
-        self,
-        events: &[Event],
-        length: i64,
-        start_of: impl Fn(i64) -> i64,
-    ) -> (Vec<(u64, u64, Vec<u64>)>, Vec<u64>) {
+    fn of_windows(self, events: &[Event], length: i64, start_of: impl Fn(i64) -> i64) -> Found {
         let mut windows: BTreeMap<(i64, u64), Vec<u64>> = BTreeMap::new();
         let (mut results, mut late, mut watermark) = (Vec::new(), Vec::new(), i64::MIN);
         for (number, event) in (0..).zip(events) {
@@ -64,39 +91,60 @@ impl Setting {
         (results, late)
     }
 
-    fn of_sessions(self, events: &[Event], gap: i64) -> (Vec<(u64, u64, Vec<u64>)>, Vec<u64>) {
-        let mut sessions: Vec<(u64, i64, i64, Vec<u64>)> = Vec::new();
+    fn of_sessions(self, events: &[Event], gap: i64) -> Found {
+        let mut sessions: Vec<Held> = Vec::new();
         let (mut results, mut late, mut watermark) = (Vec::new(), Vec::new(), i64::MIN);
         for (number, event) in (0..).zip(events) {
+            sessions
+                .iter_mut()
+                .for_each(|held| held.finish(self, watermark, &mut results));
             let (own_start, own_end) = (event.time, event.time + gap);
-            let is_met = |(key, start, end, _): &(u64, i64, i64, Vec<u64>)| {
-                *key == event.key && *end > watermark && *start < own_end && own_start < *end
+            let takes_in = |end: i64| end + self.allowed > watermark;
+            let is_met = |held: &Held| {
+                held.key == event.key && takes_in(held.end) && held.start < own_end && own_start < held.end
             };
             let (met, rest): (Vec<_>, Vec<_>) = sessions.into_iter().partition(is_met);
             sessions = rest;
-            if met.is_empty() && own_end <= watermark {
+            if met.is_empty() && !takes_in(own_end) {
                 late.push(number);
             } else {
-                let start = met.iter().fold(own_start, |start, session| start.min(session.1));
-                let end = met.iter().fold(own_end, |end, session| end.max(session.2));
-                let before: u64 = met.iter().map(|session| self.pane(session.3.len())).sum();
-                let mut held: Vec<u64> = met.into_iter().flat_map(|session| session.3).collect();
-                held.push(number);
-                if self.pane(held.len()) > before {
-                    results.push((event.key, self.pane(held.len()) - 1, held.clone()));
+                let start = met.iter().fold(own_start, |start, held| start.min(held.start));
+                let end = met.iter().fold(own_end, |end, held| end.max(held.end));
+                let is_open = end > watermark;
+                let before: u64 = met.iter().map(|held| self.pane(held.numbers.len())).sum();
+                let was_finished = !is_open || met.iter().any(|held| held.pane.is_some());
+                let next = met.iter().map(|held| held.next_pane(self)).max().unwrap_or(0);
+                let mut pane = was_finished.then_some(next);
+                let mut numbers: Vec<u64> = met.into_iter().flat_map(|held| held.numbers).collect();
+                numbers.push(number);
+                let by_events = self.pane(numbers.len());
+                if is_open && by_events > before {
+                    results.push((event.key, pane.unwrap_or(by_events - 1), numbers.clone()));
+                    pane = pane.map(|pane| pane + 1);
                 }
-                sessions.push((event.key, start, end, held));
+                sessions.push(Held {
+                    key: event.key,
+                    start,
+                    end,
+                    due: Some(if is_open { end } else { watermark + 1 }),
+                    pane,
+                    numbers,
+                });
             }
             watermark = watermark.max(event.time - self.lateness);
         }
-        let last = sessions.into_iter();
-        results.extend(last.map(|(key, _, _, held)| (key, self.pane(held.len()), held)));
+        sessions
+            .iter_mut()
+            .for_each(|held| held.finish(self, i64::MAX, &mut results));
         (results, late)
     }
 
     /// A pipeline with such windows, which list their events. `more` stands in the operator.
     fn listing(self, more: &str, order: &str) -> Folder {
-        let more = format!("early = {{ events = {} }}\n{more}", self.early);
+        let mut more = format!("early = {{ events = {} }}\n{more}", self.early);
+        if self.allowed > 0 {
+            writeln!(more, "\nallowed_lateness = \"{}ms\"", self.allowed).unwrap();
+        }
         let order = format!("order = \"{order}\"");
         if let Some(shape) = self.shape {
             return listing(shape, self.lateness, &more, &order);
@@ -131,15 +179,17 @@ fn found(folder: &Folder) -> Results {
 
 fn settings(lateness: i64) -> Vec<Setting> {
     let shapes = [
-        None,
-        Some(Shape::Tumbling(90)),
-        Some(Shape::Session(30)),
-        Some(Shape::Session(5)),
+        (None, 0),
+        (Some(Shape::Tumbling(90)), 0),
+        (Some(Shape::Session(30)), 0),
+        (Some(Shape::Session(30)), 200),
+        (Some(Shape::Session(5)), 60),
     ];
-    let setting = |shape| Setting {
+    let setting = |(shape, allowed): (Option<Shape>, i64)| Setting {
         shape,
         lateness,
         early: if shape.is_some() { 3 } else { 40 },
+        allowed,
     };
     shapes.map(setting).into()
 }
@@ -293,6 +343,7 @@ fn an_event_with_which_an_early_result_fails_is_a_dead_letter_and_stays_out_of_i
             shape: Some(Shape::Tumbling(1_000)),
             lateness: 0,
             early: 2,
+            allowed: 0,
         };
         let folder = setting.listing("", "key");
         let text = folder

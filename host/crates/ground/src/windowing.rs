@@ -31,6 +31,9 @@ pub enum TimeWindows {
 pub struct Session {
     /// How long a key is silent.
     pub gap_ms: i64,
+    /// How long after its end one still takes late events in, in ms.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub allowed_ms: i64,
     /// After how many events each has a result before its end.
     #[serde(default, skip_serializing_if = "EarlyEvents::are_none")]
     pub early_events: EarlyEvents,
@@ -42,6 +45,7 @@ impl Session {
     pub fn of_gap(gap_ms: i64) -> Self {
         Self {
             gap_ms,
+            allowed_ms: 0,
             early_events: EarlyEvents::NONE,
         }
     }

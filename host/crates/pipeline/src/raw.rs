@@ -219,8 +219,8 @@ section! {
         key: String,
         /// How a reduce cuts its events into windows.
         window: Window,
-        /// How long after its end a tumbling or sliding window takes late events in: it is finished again then, with all of its events.
-        /// Later events are too late.
+        /// How long after its end a tumbling or sliding window, or a session, takes late events in: it is finished again then, with all of its
+        /// events. Later events are too late.
         #[schemars(extend("default" = "0s"))]
         allowed_lateness: Lapse,
         /// When windows have results before their end. A duration: how often a tumbling window has one, by event time from its start on, of all

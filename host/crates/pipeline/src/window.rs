@@ -340,11 +340,9 @@ pub(super) fn allowed_lateness(
             let allowed_ms = ms("allowed_lateness", at.value, at.place, validation)?;
             return Some(Window::Time(TimeWindows::Sliding(Sliding { allowed_ms, ..sliding })));
         }
-        Window::Time(TimeWindows::Session(_)) => {
-            let problem = Diagnostic::error("sessions have no `allowed_lateness` in this version");
-            problem
-                .at(at.place, "an event may join two that were finished")
-                .help("let the `lateness` of the source be longer: sessions are finished later then")
+        Window::Time(TimeWindows::Session(session)) => {
+            let allowed_ms = ms("allowed_lateness", at.value, at.place, validation)?;
+            return Some(Window::Time(TimeWindows::Session(Session { allowed_ms, ..session })));
         }
         Window::Global { .. } => Diagnostic::error("a global window has no `allowed_lateness`")
             .at(at.place, "no event is late for it")

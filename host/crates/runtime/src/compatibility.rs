@@ -291,8 +291,10 @@ impl Description {
     pub(super) fn has_same_windows(&self, id: &str, new: &Self, new_id: &str) -> bool {
         let shape = |description: &Self, id: &str| {
             let mut window = description.operators.get(id)?.facets.get("window")?.clone();
-            if let Some(sliding) = window.pointer_mut("/time/sliding").and_then(Value::as_object_mut) {
-                sliding.remove("allowed_ms");
+            for kind in ["/time/sliding", "/time/session"] {
+                if let Some(of_kind) = window.pointer_mut(kind).and_then(Value::as_object_mut) {
+                    of_kind.remove("allowed_ms");
+                }
             }
             Some(window)
         };

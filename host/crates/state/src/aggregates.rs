@@ -234,6 +234,7 @@ impl Pending {
                 count: parts.iter().map(|part| part.segment.count).sum(),
                 state_version,
                 accumulator: if is_kept { accumulator } else { &[] },
+                session: None,
             },
             aggregate: Some(Aggregate {
                 until: self.stretch.end,
@@ -301,12 +302,12 @@ pub(super) fn dissolve(entry: &mut Entry, time: i64) {
 }
 
 /// The bytes that segments take which are not due.
-pub(super) fn open_bytes(entry: &Entry, is_due: impl Fn(Span) -> bool) -> usize {
+pub(super) fn open_bytes(entry: &Entry, is_due: impl Fn(Segment<'_>) -> bool) -> usize {
     let bytes = entry.bytes();
     let (mut end, mut total) = (bytes.len(), 0);
     while let Some((part, from)) = Part::last(&bytes[..end]) {
         if !part.covers() {
-            if is_due(part.segment.span) {
+            if is_due(part.segment) {
                 break;
             }
             total += part.segment_bytes();
@@ -316,7 +317,7 @@ pub(super) fn open_bytes(entry: &Entry, is_due: impl Fn(Span) -> bool) -> usize 
         let is_whole = part
             .aggregate
             .is_some_and(|aggregate| aggregate.covered as usize <= from);
-        if is_whole && !is_due(part.segment.span) {
+        if is_whole && !is_due(part.segment) {
             total += part.segment_bytes();
             end = part.first_covered(from);
         } else {

@@ -12,10 +12,11 @@ use super::aggregates::{self, Pending};
 use super::entry::Entry;
 use super::first_keys::FirstKeys;
 use super::hash;
-use super::segments::{Segment, Segments};
+use super::segments::{Segment, Segments, SessionState, Stage};
 use super::slots::Slot;
 use super::table::Table;
-use super::timed::Due;
+use super::timed::{Due, Resumed};
+use super::windows::{OpenChange, group_number};
 use dirigo_ground::lineage::{AFTER_ALL, Epoch};
 use dirigo_ground::windowing::{Span, TimeWindows};
 
@@ -178,14 +179,16 @@ impl Table {
         Some(taken)
     }
 
-    /// Puts a segment into the entry of a slot, in place of those `resumed`: its count is what it adds to theirs.
-    pub(super) fn put_segment(&mut self, number: u32, resumed: &[Span], segment: Segment<'_>) {
+    /// Puts a segment into the entry of a slot, in place of those `resumed`, but for sessions that are still to have a result: its count is what it adds to
+    /// theirs. Gives what that changes in the entry.
+    pub(super) fn put_segment(&mut self, number: u32, resumed: &[Resumed], segment: Segment<'_>) -> OpenChange {
         self.note_change(number);
         let entry = &mut self.slots.at_mut(number).entry;
         let due_before = (entry.count > 0).then_some(entry.end);
         let before = entry.outside();
         aggregates::dissolve(entry, segment.span.start);
-        let moved = replace(entry, resumed, segment);
+        let added = segment.count;
+        let (moved, staying) = replace(entry, resumed, segment);
         // A session that grows or is joined closes later; what else the key has open may close first.
         let next = |entry: &Entry| Segments::of(entry).map(|session| session.span.end).min();
         (entry.start, entry.end) = match due_before {
@@ -197,11 +200,16 @@ impl Table {
             Some(end) => (entry.start.min(segment.span.start), end.min(segment.span.end)),
         };
         entry.state_version = segment.state_version;
-        entry.count += segment.count;
+        let change = OpenChange {
+            windows: 1 + staying.windows - i64::from(group_number(resumed.len())),
+            events: added.cast_signed() + staying.events,
+        };
+        entry.count = entry.count.saturating_add_signed(change.events);
         let after = entry.outside();
         self.outside = self.outside + after - before;
         self.open += usize::from(due_before.is_none());
         self.note_due(number, due_before);
+        change
     }
 }
 
@@ -224,17 +232,14 @@ impl Table {
 }
 
 /// Puts a segment into the bytes of an entry in place of others, whose counts it takes over. Gives the ends of those that were not of the same
-/// time: they were sessions that have grown or were joined.
-fn replace(entry: &mut Entry, resumed: &[Span], mut segment: Segment<'_>) -> SmallVec<[i64; 2]> {
+/// time: they were sessions that have grown or were joined; and what sessions stay next to it, since their results are not put out yet.
+fn replace(entry: &mut Entry, resumed: &[Resumed], mut segment: Segment<'_>) -> (SmallVec<[i64; 2]>, OpenChange) {
     const FOUND: &str = "what a turn goes on from stays until it ends";
-    let mut moved = SmallVec::new();
+    let (mut moved, mut staying) = (SmallVec::new(), OpenChange::default());
     let mut encoded = Vec::with_capacity(segment.encoded_bytes());
-    if let [before] = *resumed {
+    if let [Resumed { span, result: None }] = *resumed {
         let segments = Segments::of(entry);
-        let (range, before) = (
-            segments.place_of(before).expect(FOUND),
-            segments.get(before).expect(FOUND),
-        );
+        let (range, before) = (segments.place_of(span).expect(FOUND), segments.get(span).expect(FOUND));
         segment.count += before.count;
         let is_moved = before.span != segment.span;
         moved.extend(is_moved.then_some(before.span.end));
@@ -246,21 +251,44 @@ fn replace(entry: &mut Entry, resumed: &[Span], mut segment: Segment<'_>) -> Sma
             entry.remove(range);
             insert(entry, segment.span, &encoded);
         }
-        return moved;
+        return (moved, staying);
     }
-    for before in resumed {
+    for Resumed { span, result } in resumed {
         let segments = Segments::of(entry);
-        let (range, before) = (
-            segments.place_of(*before).expect(FOUND),
-            segments.get(*before).expect(FOUND),
-        );
+        let pending = result.filter(|_| segments.place_of(*span).is_ok());
+        let span = match result {
+            // Its result was put out while the turn was under way.
+            Some(result) if pending.is_none() => Span {
+                end: result.kept_until,
+                ..*span
+            },
+            _ => *span,
+        };
+        let (range, before) = (segments.place_of(span).expect(FOUND), segments.get(span).expect(FOUND));
         segment.count += before.count;
-        moved.push(before.span.end);
-        entry.remove(range);
+        let Some(result) = pending else {
+            moved.push(before.span.end);
+            entry.remove(range);
+            continue;
+        };
+        staying.windows += 1;
+        staying.events += before.count.cast_signed();
+        let state = SessionState {
+            end: before.session_span().end,
+            pane: result.pane,
+            stage: Stage::Replaced,
+        };
+        let replaced = Segment {
+            session: Some(state),
+            ..before
+        };
+        let mut bytes = Vec::with_capacity(replaced.encoded_bytes());
+        replaced.encode_into(&mut bytes);
+        entry.replace(range, &bytes);
     }
     segment.encode_into(&mut encoded);
     insert(entry, segment.span, &encoded);
-    moved
+    (moved, staying)
 }
 
 fn insert(entry: &mut Entry, span: Span, segment: &[u8]) {

@@ -50,7 +50,7 @@ pub use form::EntryForm;
 pub use keyed::{DueSteps, Keyed, ReachedTime, Step, WaitingEvent, due_at, shown as shown_keyed};
 pub use keys::Keys;
 pub use layout::Layout;
-pub use segments::{ClosedWindow, Segment, Segments, shown as shown_segments};
+pub use segments::{ClosedWindow, Segment, Segments, SessionState, Stage, shown as shown_segments};
 pub use snapshot::{InFlight, Offsets, Snapshot};
 pub use stopped::{Finding, Stopped, Verification, pipelines, stopped, verify};
 pub use store::{Apply, Store, StoreOptions};

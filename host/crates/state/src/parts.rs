@@ -2,15 +2,18 @@
 //!
 //! ```text
 //! a segment:     start i64 | end i64 | events u64 | state version u32 | length u32 | accumulator | length u32
+//! a session that was finished, or is replaced:
+//!                start i64 | due i64 | events u64 | state version u32 | length u32 | accumulator |
+//!                end i64 | pane u32 | stage u32 | length u32
 //! an aggregate:  start i64 | end i64 | events u64 | state version u32 | length u32 | accumulator |
 //!                until i64 | covered u32 | segments u32 | length u32
 //! ```
 //!
 //! All numbers are little-endian. The length stands on both sides, so that parts are found from either end; its highest bit says that it is an
-//! aggregate. Segments stand by their starts, and an aggregate stands right behind what it is merged from. So a walk from the end meets an
+//! aggregate, and the next one that it is such a session. Segments stand by their starts, and an aggregate stands right behind what it is merged from. So a walk from the end meets an
 //! aggregate before its parts, and can skip them.
 
-use super::segments::Segment;
+use super::segments::{Segment, SessionState, Stage};
 use dirigo_ground::windowing::Span;
 
 /// What stands in front of an accumulator.
@@ -19,8 +22,13 @@ pub(super) const HEAD: usize = 8 + 8 + 8 + 4 + 4;
 pub(super) const TAIL: usize = 4;
 /// What stands behind that of an aggregate.
 const AGGREGATE_TAIL: usize = 8 + 4 + 4 + 4;
+/// What stands behind that of a session with a state.
+const SESSION_TAIL: usize = 8 + 4 + 4 + 4;
 /// Says that a part is an aggregate. Limits keep accumulators shorter.
 const IS_AGGREGATE: u32 = 1 << 31;
+/// Says that a part is a session with a state.
+const IS_SESSION: u32 = 1 << 30;
+const LENGTH: u32 = !(IS_AGGREGATE | IS_SESSION);
 
 /// What an aggregate says besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +51,16 @@ pub(super) struct Part<'a> {
 impl<'a> Part<'a> {
     /// How many bytes it takes.
     pub(super) fn encoded_bytes(self) -> usize {
-        let tail = self.aggregate.map_or(TAIL, |_| AGGREGATE_TAIL);
-        HEAD + self.segment.accumulator.len() + tail
+        HEAD + self.segment.accumulator.len() + tail_bytes(self.flags())
+    }
+
+    /// What its length says besides.
+    fn flags(self) -> u32 {
+        match (self.aggregate, self.segment.session) {
+            (Some(_), _) => IS_AGGREGATE,
+            (None, Some(_)) => IS_SESSION,
+            (None, None) => 0,
+        }
     }
 
     /// The bytes of segments that it stands for.
@@ -70,9 +86,10 @@ impl<'a> Part<'a> {
             count,
             state_version,
             accumulator,
+            session,
         } = self.segment;
-        let length = u32::try_from(accumulator.len()).expect("limits keep accumulators under 4 GiB");
-        let length = length | self.aggregate.map_or(0, |_| IS_AGGREGATE);
+        let length = u32::try_from(accumulator.len()).ok().filter(|length| *length <= LENGTH);
+        let length = length.expect("limits keep accumulators under 1 GiB") | self.flags();
         bytes.extend_from_slice(&span.start.to_le_bytes());
         bytes.extend_from_slice(&span.end.to_le_bytes());
         bytes.extend_from_slice(&count.to_le_bytes());
@@ -83,6 +100,10 @@ impl<'a> Part<'a> {
             bytes.extend_from_slice(&aggregate.until.to_le_bytes());
             bytes.extend_from_slice(&aggregate.covered.to_le_bytes());
             bytes.extend_from_slice(&aggregate.segment_bytes.to_le_bytes());
+        } else if let Some(session) = session {
+            bytes.extend_from_slice(&session.end.to_le_bytes());
+            bytes.extend_from_slice(&session.pane.to_le_bytes());
+            bytes.extend_from_slice(&session.stage.encoded().to_le_bytes());
         }
         bytes.extend_from_slice(&length.to_le_bytes());
     }
@@ -94,41 +115,67 @@ impl<'a> Part<'a> {
             return Some((Self { segment, aggregate }, rest));
         }
         let (head, rest) = bytes.split_first_chunk::<HEAD>()?;
-        let length = length_in(head) & !IS_AGGREGATE;
-        let (accumulator, rest) = rest.split_at_checked(length as usize)?;
-        let (until, rest) = rest.split_first_chunk()?;
-        let (covered, rest) = rest.split_first_chunk()?;
-        let (segment_bytes, rest) = rest.split_first_chunk()?;
+        let length = length_in(head);
+        let (accumulator, rest) = rest.split_at_checked((length & LENGTH) as usize)?;
+        let (time, rest) = rest.split_first_chunk()?;
+        let (first, rest) = rest.split_first_chunk()?;
+        let (second, rest) = rest.split_first_chunk()?;
         let (_, rest) = rest.split_first_chunk::<TAIL>()?;
+        let (time, first, second) = (
+            i64::from_le_bytes(*time),
+            u32::from_le_bytes(*first),
+            u32::from_le_bytes(*second),
+        );
+        let mut segment = segment(head, accumulator);
+        if length & IS_AGGREGATE == 0 {
+            segment.session = Some(SessionState {
+                end: time,
+                pane: first,
+                stage: Stage::decode(second)?,
+            });
+            return Some((
+                Self {
+                    segment,
+                    aggregate: None,
+                },
+                rest,
+            ));
+        }
         let aggregate = Some(Aggregate {
-            until: i64::from_le_bytes(*until),
-            covered: u32::from_le_bytes(*covered),
-            segment_bytes: u32::from_le_bytes(*segment_bytes),
+            until: time,
+            covered: first,
+            segment_bytes: second,
         });
-        let segment = segment(head, accumulator);
         Some((Self { segment, aggregate }, rest))
     }
 
     /// The last part, and where it begins. `None` where there is none, or it is damaged.
     pub(super) fn last(bytes: &'a [u8]) -> Option<(Self, usize)> {
         let length = u32::from_le_bytes(*bytes.last_chunk()?);
-        let tail = if length & IS_AGGREGATE == 0 {
-            TAIL
-        } else {
-            AGGREGATE_TAIL
-        };
-        let length = usize::try_from(length & !IS_AGGREGATE).ok()?;
+        let tail = tail_bytes(length);
+        let length = usize::try_from(length & LENGTH).ok()?;
         let from = bytes.len().checked_sub(tail)?.checked_sub(length)?.checked_sub(HEAD)?;
         Self::first(&bytes[from..]).map(|(part, _)| (part, from))
     }
 }
 
-/// The first segment, and what is behind it. `None` where there is none, an aggregate is in its place, or it is damaged.
+/// How many bytes stand behind an accumulator with this length, which says what it is of.
+fn tail_bytes(length: u32) -> usize {
+    if length & IS_AGGREGATE != 0 {
+        AGGREGATE_TAIL
+    } else if length & IS_SESSION != 0 {
+        SESSION_TAIL
+    } else {
+        TAIL
+    }
+}
+
+/// The first segment, and what is behind it. `None` where there is none, it is an aggregate or a session with a state, or it is damaged.
 #[inline]
 pub(super) fn first_segment(bytes: &[u8]) -> Option<(Segment<'_>, &[u8])> {
     let (head, rest) = bytes.split_first_chunk::<HEAD>()?;
     let length = length_in(head);
-    if length & IS_AGGREGATE != 0 {
+    if length & !LENGTH != 0 {
         return None;
     }
     let (accumulator, rest) = rest.split_at_checked(length as usize)?;
@@ -155,5 +202,6 @@ fn segment<'a>(head: &[u8; HEAD], accumulator: &'a [u8]) -> Segment<'a> {
         count: u64::from_le_bytes(*count),
         state_version: u32::from_le_bytes(*state_version),
         accumulator,
+        session: None,
     }
 }

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::entry::{Entry, bytes_of_first};
 use super::parts::{Aggregate, HEAD, Part, TAIL, first_segment};
-use dirigo_ground::windowing::Span;
+use dirigo_ground::windowing::{EarlyEvents, Span};
 
 /// A stretch of time whose events of a key have one accumulator: a session, or what windows share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,24 +27,91 @@ pub struct Segment<'a> {
     pub state_version: u32,
     /// What they were folded to.
     pub accumulator: &'a [u8],
+    /// What is kept besides of a session that takes late events in, once it was finished. Without it, the end of the span is that of the session.
+    pub session: Option<SessionState>,
 }
 
-impl Segment<'_> {
+/// What is kept of a session that was finished, or opened by a late event: the end of its span is when it is due, not its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionState {
+    /// Where the session ends.
+    pub end: i64,
+    /// The number of its next result.
+    pub pane: u32,
+    /// What happens when it is due.
+    pub stage: Stage,
+}
+
+/// What happens to a session when it is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It has a result, and is kept for late events.
+    Pending,
+    /// It is forgotten.
+    Finished,
+    /// It has a result, and is forgotten: another session has taken its events over.
+    Replaced,
+}
+
+impl Stage {
+    pub(super) fn encoded(self) -> u32 {
+        match self {
+            Self::Pending => 0,
+            Self::Finished => 1,
+            Self::Replaced => 2,
+        }
+    }
+
+    pub(super) fn decode(encoded: u32) -> Option<Self> {
+        [Self::Pending, Self::Finished, Self::Replaced]
+            .into_iter()
+            .find(|stage| stage.encoded() == encoded)
+    }
+}
+
+impl<'a> Segment<'a> {
     /// The bytes that it takes besides its accumulator.
     pub(super) const OVERHEAD_BYTES: usize = HEAD + TAIL;
 
     /// How many bytes it takes.
     pub(super) fn encoded_bytes(self) -> usize {
-        HEAD + self.accumulator.len() + TAIL
+        self.as_part().encoded_bytes()
+    }
+
+    /// How many bytes it takes without what is kept of a session besides.
+    fn open_bytes(self) -> usize {
+        Self::OVERHEAD_BYTES + self.accumulator.len()
     }
 
     /// Appends its bytes.
     pub(super) fn encode_into(self, bytes: &mut Vec<u8>) {
-        let part = Part {
+        self.as_part().encode_into(bytes);
+    }
+
+    /// The bounds of the session that it is.
+    pub(super) fn session_span(self) -> Span {
+        Span {
+            end: self.session.map_or(self.span.end, |session| session.end),
+            ..self.span
+        }
+    }
+
+    /// What happens to the session that it is, when it is due.
+    pub(super) fn stage(self) -> Stage {
+        self.session.map_or(Stage::Pending, |session| session.stage)
+    }
+
+    /// The number of the next result of the session that it is.
+    pub(super) fn next_pane(self, early_events: EarlyEvents) -> u32 {
+        self.session
+            .map_or_else(|| early_events.results(self.count), |session| session.pane)
+    }
+
+    fn as_part(self) -> Part<'a> {
+        Part {
             segment: self,
             aggregate: None,
-        };
-        part.encode_into(bytes);
+        }
     }
 }
 
@@ -126,19 +193,20 @@ impl<'a> Segments<'a> {
         }
     }
 
+    /// The bytes of sessions for which `is_due` does not hold, whatever is kept of them besides.
+    pub(super) fn open_session_bytes(&self, is_due: impl Fn(Segment<'_>) -> bool) -> usize {
+        let open = self.clone().filter(|session| !is_due(*session));
+        open.map(Segment::open_bytes).sum()
+    }
+
     /// The bytes of those for which `is_due` holds, which are the first ones.
-    pub(super) fn due_bytes(&self, is_due: impl Fn(Span) -> bool) -> usize {
+    pub(super) fn due_bytes(&self, is_due: impl Fn(Segment<'_>) -> bool) -> usize {
         let (mut front, mut back) = (self.clone(), self.clone());
         bytes_of_first(
             self.0.len(),
+            || front.next().filter(|first| is_due(*first)).map(Segment::encoded_bytes),
             || {
-                front
-                    .next()
-                    .filter(|first| is_due(first.span))
-                    .map(Segment::encoded_bytes)
-            },
-            || {
-                let (_, from) = back.newest_place().filter(|(newest, _)| !is_due(newest.span))?;
+                let (_, from) = back.newest_place().filter(|(newest, _)| !is_due(*newest))?;
                 let bytes = back.0.len() - from;
                 back.0 = &back.0[..from];
                 Some(bytes)
@@ -271,7 +339,7 @@ pub fn shown(entry: &Entry, mut show: impl FnMut(Segment<'_>) -> Value) -> Value
     let segment = |segment: Segment<'_>| {
         json!({
             "start": segment.span.start,
-            "end": segment.span.end,
+            "end": segment.session_span().end,
             "count": segment.count,
             "accumulator": show(segment),
         })
@@ -296,6 +364,7 @@ mod tests {
             count: 3,
             state_version: 2,
             accumulator,
+            session: None,
         }
     }
 
@@ -332,7 +401,7 @@ mod tests {
             let expected = encode(all[..due].iter().copied()).len();
             let bound = all.get(due).map_or(i64::MAX, |first_left| first_left.span.start);
             assert_eq!(
-                Segments(&bytes).due_bytes(|span| span.start < bound),
+                Segments(&bytes).due_bytes(|segment| segment.span.start < bound),
                 expected,
                 "{due} are due"
             );
@@ -341,8 +410,38 @@ mod tests {
     }
 
     #[test]
+    fn sessions_with_a_state_are_found_from_both_ends() {
+        let state = |stage| SessionState { end: 7, pane: 3, stage };
+        let stages = [Stage::Pending, Stage::Finished, Stage::Replaced];
+        let all: Vec<_> = (0..)
+            .zip(stages)
+            .flat_map(|(place, stage)| {
+                let with_state = Segment {
+                    session: Some(state(stage)),
+                    ..segment(20 * place, b"abc")
+                };
+                [with_state, segment(20 * place + 10, b"d")]
+            })
+            .collect();
+        let bytes = encode(all.iter().copied());
+        assert!(Segments(&bytes).eq(all.iter().copied()));
+        assert!(Segments(&bytes).are_sound());
+        for expected in all {
+            assert_eq!(Segments(&bytes).get(expected.span), Some(expected));
+        }
+    }
+
+    #[test]
     fn what_was_cut_off_is_not_sound() {
-        let bytes = encode([segment(0, b"a"), segment(20, b"c")]);
+        let with_state = Segment {
+            session: Some(SessionState {
+                end: 25,
+                pane: 1,
+                stage: Stage::Finished,
+            }),
+            ..segment(20, b"c")
+        };
+        let bytes = encode([segment(0, b"a"), with_state]);
         let whole = encode([segment(0, b"a")]).len();
         for length in (0..bytes.len()).filter(|length| *length != whole) {
             assert!(!Segments(&bytes[..length]).are_sound(), "{length} bytes");

@@ -11,6 +11,7 @@
 mod closing;
 mod finishing;
 mod groups;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,18 +19,19 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::aggregates::{self, Grid, Pending};
-use super::entry::Entry;
-use super::segments::{Segment, Segments};
+use super::segments::{Segment, Segments, SessionState, Stage};
 use super::table::Table;
 use super::windows::{OpenChange, group_number, stale};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{EarlyResults, Fold, StaleGroups, Windows};
-use dirigo_ground::windowing::{Session, Sliding, Span, TimeWindows, bounded};
+use dirigo_ground::windowing::{Sliding, Span, TimeWindows, bounded};
 
 pub use closing::Due;
 pub use finishing::{closed, finish};
+pub use sessions::is_late;
 
 use groups::Groups;
+use sessions::Known;
 
 /// What a turn will do to a table, once it succeeded.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct Plan {
     state_version: u32,
     /// Whether windows have aggregates of segments.
     has_aggregates: bool,
+    /// Whether they are sessions that take late events in.
+    keeps_sessions: bool,
     /// The groups whose windows have an early result, by the events that bring it.
     early: Vec<u32>,
 }
@@ -48,7 +52,10 @@ pub struct Plan {
 #[derive(Debug, Default)]
 struct Group {
     slot: u32,
+    /// Of a session, from its start to when it is due.
     span: Span,
+    /// Of a session that was finished, or opened by a late event: its end, and the number of its next result.
+    session: Option<(i64, u32)>,
     /// How many events the turn adds.
     added: u64,
     /// How many it has with those, where that brings early results.
@@ -58,19 +65,45 @@ struct Group {
     /// The event that brings an early result of its window, which is the last of the turn in it; and the pane of the result.
     early: Option<(u32, u32)>,
     /// What it goes on from: several where events join sessions.
-    resumes: SmallVec<[Span; 1]>,
+    resumes: SmallVec<[Resumed; 1]>,
     /// Where it has no events: what it is merged from.
     pending: Option<Box<Pending>>,
     /// How many bytes the key's windows took before.
     key_bytes: usize,
 }
 
+/// A segment or session that a group goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Resumed {
+    pub(super) span: Span,
+    /// Of a session that is to have a result which holds none of the events of the group. That may be put out while the turn is under way.
+    pub(super) result: Option<OwnResult>,
+}
+
+/// The result that a session is to have before others take its events over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct OwnResult {
+    /// The number of it.
+    pub(super) pane: u32,
+    /// Until when the session is kept once it has been put out.
+    pub(super) kept_until: i64,
+}
+
+impl Resumed {
+    /// One that the group takes the place of.
+    pub(super) fn replaced(span: Span) -> Self {
+        Self { span, result: None }
+    }
+}
+
 /// A key that a turn has touched.
 #[derive(Debug, Default)]
 struct Touched {
     slot: u32,
-    /// What of it the turn knows: segments, each with its group; or all sessions, those without a group as they were.
-    known: SmallVec<[(Span, Option<u32>); 2]>,
+    /// Of segments those that the turn knows, each with its group.
+    segments: SmallVec<[(Span, u32); 2]>,
+    /// All sessions that events may join, those without a group as they were.
+    sessions: SmallVec<[Known; 1]>,
     /// How many bytes its segments took before, once that was counted.
     key_bytes: Option<usize>,
 }
@@ -83,7 +116,7 @@ pub fn late(batch: &Batch, windows: TimeWindows) -> Vec<u32> {
         TimeWindows::Sliding(sliding) => {
             sliding.last_end(sliding.segment(time, sliding.segment_ms())) + sliding.allowed_ms
         }
-        TimeWindows::Session(session) => session.span(time).end,
+        TimeWindows::Session(session) => session.span(time).end + session.allowed_ms,
     };
     let behind = batch.origin.behind.events().iter();
     let is_late = |(event, watermark): &&(u32, i64)| last_end(batch.times[*event as usize]) <= *watermark;
@@ -125,14 +158,14 @@ pub fn assign(
         if slot.turn != turn {
             slot.turn = turn;
             slot.group = group_number(groups.touched.len());
-            let known = match windows {
+            let sessions = match windows {
                 TimeWindows::Sliding(_) => SmallVec::new(),
-                TimeWindows::Session(_) => Segments::of(&slot.entry).map(|session| (session.span, None)).collect(),
+                TimeWindows::Session(_) => sessions::known(&slot.entry),
             };
             groups.touched.push(Touched {
                 slot: number,
-                known,
-                key_bytes: None,
+                sessions,
+                ..Touched::default()
             });
         }
         let touched = slot.group as usize;
@@ -146,7 +179,9 @@ pub fn assign(
                 let place = (end == recent.first_end).then_some(event);
                 groups.add_to_segment(touched, entry, Span { end, ..segment }, place, grid.is_some())
             }
-            TimeWindows::Session(session) => groups.add_to_session(touched, entry, session.span(time), behind, event),
+            TimeWindows::Session(session) => {
+                groups.add_to_session(touched, entry, session, session.span(time), behind, event)
+            }
         };
         let Some(group) = added else { break };
         joined.push(group);
@@ -158,6 +193,7 @@ pub fn assign(
     let (mut plan, numbers) = groups.into_plan(state_version);
     plan.hollow = hollow;
     plan.has_aggregates = grid.is_some();
+    plan.keeps_sessions = matches!(windows, TimeWindows::Session(session) if session.allowed_ms > 0);
     joined.iter_mut().for_each(|group| *group = numbers[*group as usize]);
     let is_whole = joined.len() == batch.len();
     let (accumulators, merged) = plan.accumulators(table);
@@ -177,12 +213,13 @@ pub fn assign(
     (fold, plan)
 }
 
-/// Whether a segment or session is in no window that is open at a watermark.
+/// Whether a segment or session takes nothing in any more at a watermark.
 #[must_use]
-pub fn is_due(windows: TimeWindows, span: Span, watermark: i64) -> bool {
+pub fn is_due(windows: TimeWindows, segment: Segment<'_>, watermark: i64) -> bool {
     let end = match windows {
-        TimeWindows::Sliding(sliding) => sliding.last_end(span).saturating_add(sliding.allowed_ms),
-        TimeWindows::Session(_) => span.end,
+        TimeWindows::Sliding(sliding) => sliding.last_end(segment.span).saturating_add(sliding.allowed_ms),
+        TimeWindows::Session(_) if segment.stage() == Stage::Replaced => segment.span.end,
+        TimeWindows::Session(session) => segment.session_span().end.saturating_add(session.allowed_ms),
     };
     end <= watermark
 }
@@ -227,17 +264,6 @@ impl Recent {
     }
 }
 
-/// Whether an event is late that [`late`] says may be: it reaches no session that is still open by the watermark before it.
-#[must_use]
-pub fn is_late(table: &Table, batch: &Batch, event: usize, session: Session) -> bool {
-    let Some(watermark) = batch.origin.behind.watermark_before(event) else {
-        return false;
-    };
-    let own = session.span(batch.times[event]);
-    let reaches = |entry: &Entry| Segments::of(entry).any(|open| open.span.end > watermark && open.span.overlaps(own));
-    own.end <= watermark && !table.get(batch.keys.get(event)).is_some_and(reaches)
-}
-
 impl Plan {
     /// What the groups start from, one after the other; and how many of these each has, where one has several.
     fn accumulators(&self, table: &Table) -> (Column, Option<Vec<u32>>) {
@@ -256,9 +282,9 @@ impl Plan {
     fn resumed<'a>(table: &'a Table, group: &'a Group) -> impl Iterator<Item = Segment<'a>> + use<'a> {
         let entry = &table.slot(group.slot).entry;
         let segments = Segments::of(entry);
-        let of_one = move |span: &Span| {
+        let of_one = move |resumed: &Resumed| {
             segments
-                .get(*span)
+                .get(resumed.span)
                 .expect("what a turn goes on from stays until it ends")
         };
         let pending = group.pending.iter().flat_map(|pending| pending.segments(entry));
@@ -293,7 +319,9 @@ impl Plan {
             let (event, pane) = group.early.expect("it is one of those that have an early result");
             of_windows.keys.push(&table.slot(group.slot).key);
             of_windows.starts.push(group.span.start);
-            of_windows.ends.push(group.span.end);
+            of_windows
+                .ends
+                .push(group.session.map_or(group.span.end, |(end, _)| end));
             of_windows.counts.push(group.count);
             of_windows.panes.push(pane);
             results.groups.push(*number);
@@ -310,7 +338,7 @@ impl Plan {
     }
 
     /// Leaves the windows that are due out of the size of each key.
-    pub fn count_open(&mut self, table: &Table, is_due: impl Fn(Span) -> bool) {
+    pub fn count_open(&mut self, table: &Table, is_due: impl Fn(Segment<'_>) -> bool) {
         let mut open: BTreeMap<u32, usize> = BTreeMap::new();
         for group in &mut self.groups {
             let slot = group.slot;
@@ -318,6 +346,8 @@ impl Plan {
                 let entry = &table.slot(slot).entry;
                 if self.has_aggregates {
                     aggregates::open_bytes(entry, &is_due)
+                } else if self.keeps_sessions {
+                    Segments::of(entry).open_session_bytes(&is_due)
                 } else {
                     entry.bytes().len() - Segments::of(entry).due_bytes(&is_due)
                 }
@@ -332,7 +362,7 @@ impl Plan {
         &self,
         accumulators: &Column,
         bytes_max: u64,
-        is_due: impl Fn(Span) -> bool,
+        is_due: impl Fn(Segment<'_>) -> bool,
     ) -> BTreeMap<u32, u64> {
         let written = accumulators.bytes().len() + self.groups.len() * Segment::OVERHEAD_BYTES;
         let largest = self.groups.iter().map(|group| group.key_bytes).max().unwrap_or(0);
@@ -343,7 +373,7 @@ impl Plan {
         let mut by_key: BTreeMap<u32, u64> = BTreeMap::new();
         let sizes = |group: &Group, accumulator: &[u8]| {
             // What it goes on from is replaced, and mostly about as large. Aggregates do not count.
-            if group.starts_from() == 0 && !is_due(group.span) {
+            if group.starts_from() == 0 && !is_due(group.segment(self.state_version, accumulator)) {
                 (accumulator.len() + Segment::OVERHEAD_BYTES) as u64
             } else {
                 0
@@ -370,16 +400,10 @@ impl Plan {
                 aggregates.push((group.slot, &**pending, accumulator));
                 continue;
             }
-            let resumed = group_number(group.resumes.len());
-            change.windows += 1 - i64::from(resumed);
-            change.events += group.added.cast_signed();
-            let segment = Segment {
-                span: group.span,
-                count: group.added,
-                state_version: self.state_version,
-                accumulator,
-            };
-            table.put_segment(group.slot, &group.resumes, segment);
+            let segment = group.segment(self.state_version, accumulator);
+            let of_group = table.put_segment(group.slot, &group.resumes, segment);
+            change.windows += of_group.windows;
+            change.events += of_group.events;
         }
         let hollow = self.hollow.iter().map(|(slot, pending)| (*slot, pending, &[][..]));
         table.put_aggregates(&aggregates, self.state_version);
@@ -407,6 +431,22 @@ impl Plan {
 }
 
 impl Group {
+    /// What it becomes, with the events that the turn adds.
+    fn segment<'a>(&self, state_version: u32, accumulator: &'a [u8]) -> Segment<'a> {
+        let state = |(end, pane)| SessionState {
+            end,
+            pane,
+            stage: Stage::Pending,
+        };
+        Segment {
+            span: self.span,
+            count: self.added,
+            state_version,
+            accumulator,
+            session: self.session.map(state),
+        }
+    }
+
     /// How many accumulators it starts from.
     fn starts_from(&self) -> usize {
         self.resumes.len() + self.pending.as_ref().map_or(0, |pending| pending.len())

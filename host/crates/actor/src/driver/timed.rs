@@ -11,7 +11,7 @@ use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Folded, Rejection, Request};
 use dirigo_ground::lineage::SourceIndex;
 use dirigo_ground::windowing::TimeWindows;
-use dirigo_state::{Table, timed, windows};
+use dirigo_state::{Segment, Table, timed, windows};
 
 /// Drives operators that fold events into windows in time.
 pub(super) struct TimedReduce {
@@ -55,7 +55,7 @@ impl Driver for TimedReduce {
         );
         if plan.is_any_above(self.state_bytes_max / COUNTED_EXACTLY) {
             let to_come = time_to_come(&inputs, batch);
-            plan.count_open(table, |span| timed::is_due(self.windows, span, to_come));
+            plan.count_open(table, |segment| timed::is_due(self.windows, segment, to_come));
         }
         let call = Fold {
             plan,
@@ -87,9 +87,9 @@ impl Fold {
     /// The events of keys that would keep more than they may.
     fn too_large(&self, batch: &Batch) -> Vec<Rejection> {
         let to_come = OnceCell::new();
-        let is_due = |span| {
+        let is_due = |segment: Segment<'_>| {
             let to_come = to_come.get_or_init(|| time_to_come(&self.inputs, batch));
-            timed::is_due(self.windows, span, *to_come)
+            timed::is_due(self.windows, segment, *to_come)
         };
         let keys = self.plan.too_large(&self.accumulators, self.state_bytes_max, is_due);
         if keys.is_empty() {

@@ -283,8 +283,6 @@ facts! {
     windows_that_overlap_often_take_no_late_events:
         builtin("reduce", "window = { sliding = \"1h\", every = \"1s\" }\nallowed_lateness = \"1m\"")
         => ["too many windows overlap", "would finish 3600 windows again", "at most 100"];
-    sessions_take_no_late_events: builtin("reduce", "window = { session = \"1m\" }\nallowed_lateness = \"1m\"")
-        => ["sessions have no `allowed_lateness` in this version", "let the `lateness` of the source be longer"];
     sliding_windows_have_no_early_results:
         builtin("reduce", "window = { sliding = \"1h\", every = \"1m\" }\nearly = \"10s\"")
         => ["sliding windows have no `early`", "let `every` be shorter"];

@@ -282,9 +282,13 @@ fn windows_in_time_are_what_they_are_said_to_be() {
     assert_eq!(window("{ session = \"30s\" }"), Some(session));
     let session = Window::Time(TimeWindows::Session(Session {
         early_events: EarlyEvents::every(1),
+        allowed_ms: 60_000,
         ..Session::of_gap(30_000)
     }));
-    assert_eq!(window("{ session = \"30s\" }\nearly = { events = 1 }"), Some(session));
+    assert_eq!(
+        window("{ session = \"30s\" }\nearly = { events = 1 }\nallowed_lateness = \"1m\""),
+        Some(session)
+    );
     assert_eq!(
         window("{ tumbling = \"1m\" }\nearly = { events = 100 }\nallowed_lateness = \"5s\""),
         calendar(Sliding {

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use crate::aggregates;
 use crate::entry::Entry;
 use crate::parts::Part;
-use crate::segments::{self, ClosedWindow, Segment, Segments};
+use crate::segments::{self, ClosedWindow, Segment, Segments, SessionState, Stage};
 use crate::windows::{OpenChange, group_number};
-use dirigo_ground::windowing::{Sliding, Span, TimeWindows};
+use dirigo_ground::windowing::{Session, Sliding, Span, TimeWindows};
 
 /// What is due of a key at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,10 @@ impl Entry {
             return Some(due);
         }
         if let TimeWindows::Session(session) = windows
-            && let Some(first) = Segments::of(self).next().filter(|first| first.span.end == at)
+            && session.allowed_ms == 0
+            && let Some(first) = Segments::of(self).next()
+            && first.span.end == at
+            && first.session.is_none()
         {
             let closed = ClosedWindow::new(first.span, session.early_events.results(first.count), &[first]);
             let (bytes, events) = (first.encoded_bytes(), first.count);
@@ -62,14 +65,15 @@ impl Entry {
                 let next = left.iter().map(|segment| next_due(sliding, segment.span, at)).min();
                 (due_sliding(sliding, &segments, at), left, next)
             }
-            TimeWindows::Session(of) => {
-                let (ended, left): (Vec<_>, Vec<_>) =
+            TimeWindows::Session(windows) => {
+                let (due, mut left): (Vec<_>, Vec<_>) =
                     segments.iter().copied().partition(|session| session.span.end == at);
-                let closed = ended.iter().map(|session| {
-                    ClosedWindow::new(session.span, of.early_events.results(session.count), &[*session])
-                });
+                let closed = due.iter().filter_map(|session| due_session(windows, *session));
+                let closed: Vec<ClosedWindow> = closed.collect();
+                left.extend(due.iter().filter_map(|session| kept(windows, *session, at)));
+                left.sort_unstable_by_key(|session| session.span);
                 let next = left.iter().map(|session| session.span.end).min();
-                (closed.collect(), left, next)
+                (closed, left, next)
             }
         };
         let left_count: u64 = left.iter().map(|segment| segment.count).sum();
@@ -223,6 +227,38 @@ impl Entry {
         let own = sliding.segment(first.start, sliding.segment_ms());
         first.start >= at && first.end == sliding.first_end(own)
     }
+}
+
+/// The result of a session that is due, if it has one then.
+fn due_session(windows: Session, session: Segment<'_>) -> Option<ClosedWindow> {
+    let span = session.session_span();
+    let closed = Segment {
+        span,
+        session: None,
+        ..session
+    };
+    let has_result = session.stage() != Stage::Finished;
+    has_result.then(|| ClosedWindow::new(span, session.next_pane(windows.early_events), &[closed]))
+}
+
+/// What is kept of a session for late events, once it has had the result that was due at a time.
+fn kept(windows: Session, session: Segment<'_>, at: i64) -> Option<Segment<'_>> {
+    let span = session.session_span();
+    let forgotten_at = span.end.saturating_add(windows.allowed_ms);
+    let state = SessionState {
+        end: span.end,
+        pane: session.next_pane(windows.early_events).saturating_add(1),
+        stage: Stage::Finished,
+    };
+    let is_kept = session.stage() == Stage::Pending && forgotten_at > at;
+    is_kept.then_some(Segment {
+        span: Span {
+            end: forgotten_at,
+            ..span
+        },
+        session: Some(state),
+        ..session
+    })
 }
 
 /// When the last window of a segment takes nothing in any more.

@@ -1,8 +1,6 @@
 //! The events of a batch in groups, one for each segment or session that they touch.
 
-use smallvec::{SmallVec, smallvec};
-
-use super::{Group, Plan, Touched};
+use super::{Group, Plan, Resumed, Touched};
 use crate::aggregates::{self, Grid, Pending};
 use crate::entry::Entry;
 use crate::segments::Segments;
@@ -14,12 +12,12 @@ use dirigo_ground::windowing::{EarlyEvents, Span};
 #[derive(Default)]
 pub(super) struct Groups {
     pub(super) touched: Vec<Touched>,
-    all: Vec<Group>,
+    pub(super) all: Vec<Group>,
     /// Of each group the one that it was joined to, or itself.
     into: Vec<u32>,
     /// Bytes that the turn is handed, and those that are looked through or moved for it: both take time in which nobody else runs.
     bytes: usize,
-    early_events: EarlyEvents,
+    pub(super) early_events: EarlyEvents,
 }
 
 impl Groups {
@@ -41,9 +39,8 @@ impl Groups {
         place: Option<usize>,
         has_aggregates: bool,
     ) -> Option<u32> {
-        let known = &self.touched[touched].known;
-        if let Some((_, Some(group))) = known.iter().rev().find(|(span, _)| *span == segment) {
-            let group = *group;
+        let known = self.touched[touched].segments.iter().rev();
+        if let Some((_, group)) = known.copied().find(|(span, _)| *span == segment) {
             return self.add(group, place);
         }
         let segments = Segments::of(entry);
@@ -65,16 +62,16 @@ impl Groups {
         let group = self.push(Group {
             slot: self.touched[touched].slot,
             span: segment,
-            resumes: before.iter().map(|before| before.span).collect(),
+            resumes: before.iter().map(|before| Resumed::replaced(before.span)).collect(),
             key_bytes,
             ..self.resuming(before.map_or(0, |before| before.count))
         });
-        self.touched[touched].known.push((segment, Some(group)));
+        self.touched[touched].segments.push((segment, group));
         self.add(group, place)
     }
 
     /// What goes on from so many events of a window.
-    fn resuming(&self, count: u64) -> Group {
+    pub(super) fn resuming(&self, count: u64) -> Group {
         Group {
             count,
             results: self.early_events.results(count),
@@ -83,7 +80,7 @@ impl Groups {
     }
 
     /// Adds an event to a group; that at `place` may bring an early result. Gives the group; `None` where it has brought one in this turn.
-    fn add(&mut self, group: u32, place: Option<usize>) -> Option<u32> {
+    pub(super) fn add(&mut self, group: u32, place: Option<usize>) -> Option<u32> {
         let of = &mut self.all[group as usize];
         if of.early.is_some() {
             return None;
@@ -91,68 +88,15 @@ impl Groups {
         of.added += 1;
         of.count += 1;
         let results = self.early_events.results(of.count);
-        if let Some(place) = place.filter(|_| results > of.results) {
-            of.early = Some((group_number(place), results - 1));
+        let before = std::mem::replace(&mut of.results, results);
+        if let Some(place) = place.filter(|_| results > before) {
+            let pane = of.session.as_mut().map_or(results - 1, |(_, pane)| {
+                *pane += 1;
+                *pane - 1
+            });
+            of.early = Some((group_number(place), pane));
         }
         Some(group)
-    }
-
-    /// Adds the event at `place` to the session that it opens or joins. Gives its group; `None` where that is too much for one turn, the event
-    /// may be late and is not the first, or what it joins has a result before.
-    pub(super) fn add_to_session(
-        &mut self,
-        touched: usize,
-        entry: &Entry,
-        own: Span,
-        behind: Option<i64>,
-        place: usize,
-    ) -> Option<u32> {
-        // One that the watermark had passed before this event is closed for it, whether or not it has left the table.
-        let is_open = |span: Span| behind.is_none_or(|watermark| span.end > watermark);
-        let is_met = |(span, _): &&(Span, Option<u32>)| is_open(*span) && span.overlaps(own);
-        let known = &self.touched[touched].known;
-        let looked_through = known.len() * size_of::<(Span, Option<u32>)>();
-        let met: SmallVec<[(Span, Option<u32>); 2]> = known.iter().filter(is_met).copied().collect();
-        if met.is_empty() && behind.is_some_and(|watermark| own.end <= watermark) && place > 0 {
-            return None;
-        }
-        let new = met.iter().filter(|(_, group)| group.is_none());
-        let bytes = new.filter_map(|(span, _)| Segments::of(entry).get(*span));
-        let bytes: usize = bytes.map(|session| session.accumulator.len()).sum();
-        if !self.has_room_for(bytes + looked_through) {
-            return None;
-        }
-        let has_result =
-            |(_, group): &(Span, Option<u32>)| group.is_some_and(|group| self.all[group as usize].early.is_some());
-        if met.iter().any(has_result) {
-            return None;
-        }
-        let span = met.iter().fold(own, |joined, (span, _)| joined.joined(*span));
-        let mut group: Option<u32> = None;
-        for (met_span, of) in &met {
-            let of = of.unwrap_or_else(|| {
-                let count = Segments::of(entry).get(*met_span).map_or(0, |session| session.count);
-                self.push(Group {
-                    slot: self.touched[touched].slot,
-                    resumes: smallvec![*met_span],
-                    key_bytes: entry.bytes().len(),
-                    ..self.resuming(count)
-                })
-            });
-            group = Some(group.map_or(of, |group| self.join(group, of)));
-        }
-        let group = group.unwrap_or_else(|| {
-            self.push(Group {
-                slot: self.touched[touched].slot,
-                key_bytes: entry.bytes().len(),
-                ..self.resuming(0)
-            })
-        });
-        self.all[group as usize].span = span;
-        let known = &mut self.touched[touched].known;
-        known.retain(|(other, _)| !(is_open(*other) && other.overlaps(own)));
-        known.push((span, Some(group)));
-        self.add(group, Some(place))
     }
 
     /// Adds a group for each aggregate that is complete, of keys of which the turn opens a segment. Gives those that are hollow, by slot.
@@ -197,7 +141,7 @@ impl Groups {
         hollow
     }
 
-    fn has_room_for(&mut self, bytes: usize) -> bool {
+    pub(super) fn has_room_for(&mut self, bytes: usize) -> bool {
         let has_room = self.bytes + bytes <= HANDED_BYTES_MAX || self.all.is_empty();
         if has_room {
             self.bytes += bytes;
@@ -205,7 +149,7 @@ impl Groups {
         has_room
     }
 
-    fn push(&mut self, group: Group) -> u32 {
+    pub(super) fn push(&mut self, group: Group) -> u32 {
         let number = group_number(self.all.len());
         self.all.push(group);
         self.into.push(number);
@@ -213,7 +157,7 @@ impl Groups {
     }
 
     /// Joins the events of two groups.
-    fn join(&mut self, group: u32, other: u32) -> u32 {
+    pub(super) fn join(&mut self, group: u32, other: u32) -> u32 {
         let joined = &mut self.all[other as usize];
         let joined = std::mem::take(joined);
         let of = &mut self.all[group as usize];
@@ -253,6 +197,7 @@ impl Groups {
             hollow: Vec::new(),
             state_version,
             has_aggregates: false,
+            keeps_sessions: false,
         };
         (plan, numbers)
     }

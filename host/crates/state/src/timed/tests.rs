@@ -6,7 +6,7 @@ use crate::{ClosedWindow, FirstKeys, due_key, split_due_key};
 use dirigo_ground::behind::Behind;
 use dirigo_ground::fields::Fields;
 use dirigo_ground::lineage::{AFTER_ALL, Origin, Ticket};
-use dirigo_ground::windowing::EarlyEvents;
+use dirigo_ground::windowing::{EarlyEvents, Session};
 use dirigo_ground::zone::Zone;
 use std::collections::BTreeSet;
 
@@ -61,13 +61,13 @@ const NUMBER_BYTES: usize = 6;
 
 /// What folds and merges as a guest does, where event time has come to `watermark`: an accumulator is the numbers of its events.
 fn fold(table: &mut Table, windows: TimeWindows, turn: &mut u32, events: &[Event], watermark: i64) -> usize {
-    fold_with_early(table, windows, turn, events, watermark, &mut Vec::new())
+    fold_with_early(table, windows, turn, events, watermark, &mut Vec::new(), |_| {})
 }
 
 /// An early result by the number of events: the event that brings it, its key, start, end and pane, and the numbers of its events, sorted.
 type Early = (u8, u8, i64, i64, u32, Vec<u8>);
 
-/// The same; adds the early results that the events bring.
+/// The same; adds the early results that the events bring. `meanwhile` happens while the turn is under way.
 fn fold_with_early(
     table: &mut Table,
     windows: TimeWindows,
@@ -75,6 +75,7 @@ fn fold_with_early(
     events: &[Event],
     watermark: i64,
     found: &mut Vec<Early>,
+    meanwhile: impl FnOnce(&mut Table),
 ) -> usize {
     *turn += 1;
     let (fold, plan) = assign(table, &batch(events), windows, *turn, 1, || watermark);
@@ -92,7 +93,7 @@ fn fold_with_early(
     for (event, group) in events.iter().zip(fold.groups.iter()) {
         accumulators[*group as usize].extend([event.number; NUMBER_BYTES]);
     }
-    for early in fold.early.iter() {
+    if let Some(early) = &fold.early {
         for (place, (group, event)) in early.groups.iter().zip(&early.events).enumerate() {
             assert_eq!(fold.groups[*event as usize], *group);
             let held = accumulators[*group as usize].iter().step_by(NUMBER_BYTES).copied();
@@ -113,6 +114,7 @@ fn fold_with_early(
     }
     let mut column = Column::default();
     accumulators.iter().for_each(|accumulator| column.push(accumulator));
+    meanwhile(table);
     plan.commit(table, &column);
     table.check();
     fold.batch.len()
@@ -120,13 +122,18 @@ fn fold_with_early(
 
 /// Closes all windows that are due, in order.
 fn close(table: &mut Table, windows: TimeWindows, watermark: i64, closed: &mut Vec<Closed>) {
+    close_during(table, windows, watermark, true, closed);
+}
+
+/// The same, while a turn goes on from the table if it is not at rest.
+fn close_during(table: &mut Table, windows: TimeWindows, watermark: i64, is_at_rest: bool, closed: &mut Vec<Closed>) {
     let mut first = FirstKeys::after(None);
     table.show_due(watermark, &mut first);
     let (due, _) = first.into_keys();
     let mut due: BTreeSet<Box<[u8]>> = due.collect();
     while let Some(next) = due.pop_first() {
         let (end, key) = split_due_key(&next);
-        let taken = table.take_due(key, windows, watermark, true).expect("it is due");
+        let taken = table.take_due(key, windows, watermark, is_at_rest).expect("it is due");
         assert_eq!(taken.at, end);
         for window in taken.windows {
             let mut events: Vec<u8> = window
@@ -145,7 +152,9 @@ fn close(table: &mut Table, windows: TimeWindows, watermark: i64, closed: &mut V
                 .filter(|next| *next <= watermark)
                 .map(|next| due_key(next, key).into()),
         );
-        table.check();
+        if is_at_rest {
+            table.check();
+        }
     }
     table.show_due(watermark, &mut FirstKeys::after(None));
     assert!(table.next_due() > watermark || watermark == AFTER_ALL);
@@ -250,86 +259,132 @@ fn searched_sliding(events: &[Event], sliding: Sliding) -> (Vec<Closed>, Vec<Ear
     (closed, by_events, late)
 }
 
+/// A session of the search.
+struct Held {
+    key: u8,
+    span: Span,
+    numbers: Vec<u8>,
+    /// When it has its next result, if it is to have one.
+    due: Option<i64>,
+    /// The number of that, once it was finished, or where a late event opened it.
+    pane: Option<u32>,
+}
+
+impl Held {
+    fn next_pane(&self, windows: Session) -> u32 {
+        let by_events = windows.early_events.results(self.numbers.len() as u64);
+        self.pane.unwrap_or(by_events)
+    }
+
+    /// Adds the result that is due by a watermark.
+    fn finish(&mut self, windows: Session, watermark: i64, closed: &mut Vec<Closed>) {
+        if let Some(due) = self.due.filter(|due| *due <= watermark) {
+            let pane = self.next_pane(windows);
+            closed.push((due, self.key, self.span.end, pane, self.numbers.clone()));
+            (self.due, self.pane) = (None, Some(pane + 1));
+        }
+    }
+}
+
 fn searched_sessions(events: &[Event], windows: Session) -> (Vec<Closed>, Vec<Early>, usize) {
-    let mut sessions: Vec<(u8, Span, Vec<u8>)> = Vec::new();
-    let (mut early, mut late) = (Vec::new(), 0);
+    let mut sessions: Vec<Held> = Vec::new();
+    let (mut closed, mut early, mut late) = (Vec::new(), Vec::new(), 0);
     let results = |numbers: &[u8]| windows.early_events.results(numbers.len() as u64);
     for event in events {
+        let watermark = event.watermark;
+        for held in &mut sessions {
+            held.finish(windows, watermark, &mut closed);
+        }
         let own = windows.span(event.time);
-        let is_met = |(key, span, _): &(u8, Span, Vec<u8>)| {
-            *key == event.key && span.end > event.watermark && span.overlaps(own)
-        };
+        let takes_in = |span: Span| span.end + windows.allowed_ms > watermark;
+        let is_met = |held: &Held| held.key == event.key && takes_in(held.span) && held.span.overlaps(own);
         let (met, rest): (Vec<_>, Vec<_>) = sessions.into_iter().partition(is_met);
         sessions = rest;
-        if met.is_empty() && own.end <= event.watermark {
+        if met.is_empty() && !takes_in(own) {
             late += 1;
             continue;
         }
-        let span = met.iter().fold(own, |span, (_, other, _)| span.joined(*other));
-        let before: u32 = met.iter().map(|(_, _, numbers)| results(numbers)).sum();
-        let mut numbers: Vec<u8> = met.into_iter().flat_map(|(_, _, numbers)| numbers).collect();
+        let span = met.iter().fold(own, |span, held| span.joined(held.span));
+        let is_open = span.end > watermark;
+        let before: u32 = met.iter().map(|held| results(&held.numbers)).sum();
+        let greatest = met.iter().map(|held| held.next_pane(windows)).max().unwrap_or(0);
+        let was_finished = !is_open || met.iter().any(|held| held.pane.is_some());
+        let mut pane = was_finished.then_some(greatest);
+        let mut numbers: Vec<u8> = met.into_iter().flat_map(|held| held.numbers).collect();
         numbers.push(event.number);
         numbers.sort_unstable();
-        if results(&numbers) > before {
-            let pane = results(&numbers) - 1;
-            early.push((event.number, event.key, span.start, span.end, pane, numbers.clone()));
+        if is_open && results(&numbers) > before {
+            let own_pane = pane.unwrap_or(results(&numbers) - 1);
+            early.push((event.number, event.key, span.start, span.end, own_pane, numbers.clone()));
+            pane = pane.map(|pane| pane + 1);
         }
-        sessions.push((event.key, span, numbers));
+        sessions.push(Held {
+            key: event.key,
+            span,
+            numbers,
+            due: Some(if is_open { span.end } else { watermark + 1 }),
+            pane,
+        });
     }
-    let closed = sessions.into_iter();
-    let mut closed: Vec<Closed> = closed
-        .map(|(key, span, numbers)| (span.end, key, span.end, results(&numbers), numbers))
-        .collect();
+    for held in &mut sessions {
+        held.finish(windows, AFTER_ALL, &mut closed);
+    }
     closed.sort();
     (closed, early, late)
+}
+
+/// Windows of some kind, the shortest time between two events, and where these begin.
+fn random_windows(seed: u64, random: &mut Random) -> (TimeWindows, i64, i64) {
+    let every_ms = 1 + random.below(7);
+    let (mut tick, mut time) = (1, 0_i64);
+    let windows = if seed.is_multiple_of(4) {
+        (tick, time) = (HOUR_MS * 3 / 2, PUT_FORWARD - random.below(40) * HOUR_MS);
+        TimeWindows::Sliding(Sliding {
+            allowed_ms: random.below(2) * random.below(60) * HOUR_MS,
+            ..Sliding::of_days(1, 1 + random.below(3), Zone::named("Europe/Paris").expect("there is"))
+        })
+    } else if seed % 4 == 1 {
+        // Of so many segments that these have aggregates.
+        TimeWindows::Sliding(Sliding {
+            offset_ms: random.below(every_ms),
+            ..Sliding::of_ms(every_ms * (17 + random.below(80)) + random.below(2), every_ms)
+        })
+    } else if seed % 4 == 2 && seed % 8 < 4 {
+        TimeWindows::Sliding(Sliding {
+            offset_ms: random.below(every_ms),
+            allowed_ms: random.below(2) * random.below(20),
+            early_ms: 1 + random.below(4),
+            ..Sliding::of_ms(every_ms * 3, every_ms * 3)
+        })
+    } else if seed % 16 == 6 {
+        TimeWindows::Sliding(Sliding {
+            offset_ms: random.below(every_ms),
+            allowed_ms: random.below(2) * random.below(20),
+            early_events: EarlyEvents::every(1 + random.below(4).cast_unsigned()),
+            ..Sliding::of_ms(every_ms * 3, every_ms * 3)
+        })
+    } else if random.below(2) == 0 {
+        let length_ms = every_ms * (1 + random.below(3)) + random.below(2) * (every_ms - 1);
+        TimeWindows::Sliding(Sliding {
+            offset_ms: random.below(every_ms),
+            allowed_ms: random.below(2) * random.below(20),
+            ..Sliding::of_ms(length_ms, every_ms)
+        })
+    } else {
+        TimeWindows::Session(Session {
+            early_events: EarlyEvents::every(random.below(5).cast_unsigned()),
+            allowed_ms: random.below(2) * random.below(20),
+            ..Session::of_gap(1 + random.below(7))
+        })
+    };
+    (windows, tick, time)
 }
 
 #[test]
 fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
     for seed in 0..2_000_u64 {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let every_ms = 1 + random.below(7);
-        // The shortest time between two events, and where they begin.
-        let (mut tick, mut time) = (1, 0_i64);
-        let windows = if seed % 4 == 0 {
-            (tick, time) = (HOUR_MS * 3 / 2, PUT_FORWARD - random.below(40) * HOUR_MS);
-            TimeWindows::Sliding(Sliding {
-                allowed_ms: random.below(2) * random.below(60) * HOUR_MS,
-                ..Sliding::of_days(1, 1 + random.below(3), Zone::named("Europe/Paris").expect("there is"))
-            })
-        } else if seed % 4 == 1 {
-            // Of so many segments that these have aggregates.
-            TimeWindows::Sliding(Sliding {
-                offset_ms: random.below(every_ms),
-                ..Sliding::of_ms(every_ms * (17 + random.below(80)) + random.below(2), every_ms)
-            })
-        } else if seed % 4 == 2 && seed % 8 < 4 {
-            TimeWindows::Sliding(Sliding {
-                offset_ms: random.below(every_ms),
-                allowed_ms: random.below(2) * random.below(20),
-                early_ms: 1 + random.below(4),
-                ..Sliding::of_ms(every_ms * 3, every_ms * 3)
-            })
-        } else if seed % 16 == 6 {
-            TimeWindows::Sliding(Sliding {
-                offset_ms: random.below(every_ms),
-                allowed_ms: random.below(2) * random.below(20),
-                early_events: EarlyEvents::every(1 + random.below(4).cast_unsigned()),
-                ..Sliding::of_ms(every_ms * 3, every_ms * 3)
-            })
-        } else if random.below(2) == 0 {
-            let length_ms = every_ms * (1 + random.below(3)) + random.below(2) * (every_ms - 1);
-            TimeWindows::Sliding(Sliding {
-                offset_ms: random.below(every_ms),
-                allowed_ms: random.below(2) * random.below(20),
-                ..Sliding::of_ms(length_ms, every_ms)
-            })
-        } else {
-            TimeWindows::Session(Session {
-                early_events: EarlyEvents::every(random.below(5).cast_unsigned()),
-                ..Session::of_gap(1 + random.below(7))
-            })
-        };
+        let (windows, tick, mut time) = random_windows(seed, &mut random);
         let lateness = random.below(12) * tick;
         let mut watermark = i64::MIN;
         let events: Vec<Event> = (0..u8::try_from(random.size(120)).expect("at most 120"))
@@ -362,7 +417,15 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
                     let kept: Vec<Event> = kept.map(|(_, event)| *event).collect();
                     let mut kept = &kept[..];
                     while !kept.is_empty() {
-                        let taken = fold_with_early(&mut table, windows, &mut turn, kept, reached, &mut early);
+                        // All before the first event may be done with while the turn is under way.
+                        let by = if random.below(3) == 0 {
+                            kept[0].watermark
+                        } else {
+                            reached
+                        };
+                        let meanwhile = |table: &mut Table| close_during(table, windows, by, false, &mut closed);
+                        let taken =
+                            fold_with_early(&mut table, windows, &mut turn, kept, reached, &mut early, meanwhile);
                         assert!(taken == kept.len() || !windows.early_events().are_none());
                         kept = &kept[taken..];
                     }
@@ -375,7 +438,14 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
                             next = &next[1..];
                             continue;
                         }
-                        let taken = fold_with_early(&mut table, windows, &mut turn, next, reached, &mut early);
+                        let by = if random.below(3) == 0 {
+                            next[0].watermark
+                        } else {
+                            reached
+                        };
+                        let meanwhile = |table: &mut Table| close_during(table, windows, by, false, &mut closed);
+                        let taken =
+                            fold_with_early(&mut table, windows, &mut turn, next, reached, &mut early, meanwhile);
                         next = &next[taken..];
                     }
                 }
@@ -397,6 +467,113 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
         assert_eq!(closed, expected, "seed {seed}: {windows:?}");
         assert_eq!(early, expected_early, "seed {seed}: {windows:?}");
     }
+}
+
+/// The windows of one key that events at these times have, each with the watermark before it, where everything is closed by the watermark
+/// before each event if `closes_at_once` says so, and at the end otherwise: of each when, its end, pane, and events.
+fn updates(events: &[(i64, i64)], windows: Session, closes_at_once: bool) -> Vec<(i64, i64, u32, Vec<u8>)> {
+    let windows = TimeWindows::Session(windows);
+    let mut table = Table::timed_in_epoch(1);
+    let (mut closed, mut turn) = (Vec::new(), 0);
+    for (number, (time, watermark)) in (0..).zip(events) {
+        if closes_at_once {
+            close(&mut table, windows, *watermark, &mut closed);
+        }
+        let event = Event {
+            key: 1,
+            time: *time,
+            watermark: *watermark,
+            number,
+        };
+        assert_eq!(fold(&mut table, windows, &mut turn, &[event], i64::MIN), 1);
+    }
+    close(&mut table, windows, AFTER_ALL, &mut closed);
+    assert!(table.is_empty());
+    let of_key = closed.into_iter();
+    of_key.map(|(at, _, end, pane, held)| (at, end, pane, held)).collect()
+}
+
+#[test]
+fn a_late_event_brings_a_session_out_again_joins_those_that_were_finished_and_opens_them_anew() {
+    let windows = Session {
+        allowed_ms: 100,
+        ..Session::of_gap(10)
+    };
+    let never = i64::MIN;
+    // Two sessions, until 10 and 25, are finished. Behind 30 an event joins both; behind 31 one comes to what they are by then, which has had its result. The
+    // next one opens that until 34, the others until 36 and 41.
+    let events = [(0, never), (15, never), (7, 30), (8, 31), (24, 31), (26, 32), (31, 32)];
+    let expected = [
+        (10, 10, 0, vec![0]),
+        (25, 25, 0, vec![1]),
+        (31, 25, 1, vec![0, 1, 2]),
+        (41, 41, 2, vec![0, 1, 2, 3, 4, 5, 6]),
+    ];
+    for closes_at_once in [true, false] {
+        assert_eq!(updates(&events, windows, closes_at_once), expected, "{closes_at_once}");
+    }
+}
+
+#[test]
+fn a_result_that_is_put_out_while_a_late_event_is_folded_does_not_hold_it() {
+    let windows = TimeWindows::Session(Session {
+        allowed_ms: 100,
+        ..Session::of_gap(10)
+    });
+    let mut table = Table::timed_in_epoch(1);
+    let (mut closed, mut turn) = (Vec::new(), 0);
+    let event = |time, watermark, number| Event {
+        key: 1,
+        time,
+        watermark,
+        number,
+    };
+    fold(&mut table, windows, &mut turn, &[event(0, i64::MIN, 0)], i64::MIN);
+    let meanwhile = |table: &mut Table| close_during(table, windows, 30, false, &mut closed);
+    let late = [event(5, 30, 1)];
+    fold_with_early(&mut table, windows, &mut turn, &late, 0, &mut Vec::new(), meanwhile);
+    close(&mut table, windows, AFTER_ALL, &mut closed);
+    assert_eq!(closed, [(10, 1, 10, 0, vec![0]), (31, 1, 15, 1, vec![0, 1])]);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_session_of_late_events_alone_has_its_first_result_when_time_goes_on() {
+    let windows = Session {
+        allowed_ms: 100,
+        ..Session::of_gap(10)
+    };
+    let events = [(0, 50), (5, 50), (3, 60)];
+    for closes_at_once in [true, false] {
+        let expected = [(51, 15, 0, vec![0, 1]), (61, 15, 1, vec![0, 1, 2])];
+        assert_eq!(updates(&events, windows, closes_at_once), expected);
+    }
+}
+
+#[test]
+fn a_finished_session_is_kept_for_as_long_as_late_events_are_allowed() {
+    let windows = TimeWindows::Session(Session {
+        allowed_ms: 20,
+        ..Session::of_gap(10)
+    });
+    let mut table = Table::timed_in_epoch(1);
+    let event = Event {
+        key: 1,
+        time: 0,
+        watermark: i64::MIN,
+        number: 0,
+    };
+    fold(&mut table, windows, &mut 0, &[event], i64::MIN);
+    let mut closed = Vec::new();
+    close(&mut table, windows, 29, &mut closed);
+    assert_eq!((closed.len(), table.len(), table.next_due()), (1, 1, 30));
+    let is_counted_at = |table: &Table, watermark| {
+        let entry = table.get(&[1]).expect("it is kept");
+        Segments::of(entry).open_session_bytes(|session| is_due(windows, session, watermark)) > 0
+    };
+    assert!(is_counted_at(&table, 29) && !is_counted_at(&table, 30));
+    close(&mut table, windows, 30, &mut closed);
+    assert_eq!((closed.len(), table.is_empty()), (1, true));
 }
 
 #[test]
