@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use super::aggregates::{self, Grid, Pending};
 use super::segments::{Segment, Segments, SessionState, Stage};
 use super::table::Table;
-use super::windows::{OpenChange, group_number, stale};
+use super::windows::{OpenChange, Slots, group_number, stale};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{EarlyResults, Fold, StaleGroups, Windows};
 use dirigo_ground::windowing::{Sliding, Span, TimeWindows, bounded};
@@ -145,15 +145,15 @@ pub fn assign(
     };
     let mut groups = Groups::of(windows.early_events());
     let mut joined: Vec<u32> = Vec::with_capacity(batch.len());
-    // A pass of its own, as for count windows: look-ups overlap.
-    let slots: Vec<u32> = batch.keys.iter().map(|key| table.slot_of(key)).collect();
+    let mut slots = Slots::new(batch, windows.early_events());
     let segment_ms = match windows {
         TimeWindows::Sliding(sliding) => sliding.segment_ms(),
         TimeWindows::Session(session) => session.gap_ms,
     };
     // Of the event before: most are in the same one, which a calendar is slow to find.
     let mut recent = Recent::default();
-    for (event, (number, &time)) in slots.into_iter().zip(batch.times.iter()).enumerate() {
+    for (event, &time) in batch.times.iter().enumerate() {
+        let number = slots.of(event, table);
         let slot = table.slot_mut(number);
         if slot.turn != turn {
             slot.turn = turn;

@@ -93,10 +93,9 @@ pub fn assign(table: &mut Table, batch: &Batch, windows: CountWindows, turn: u32
     let (mut closed_by, mut early) = (Vec::new(), Vec::new());
     let mut is_uniform = true;
     let mut handed_bytes = 0;
-    // A pass of its own: look-ups don't depend on each other, so the processor overlaps their cache misses, which the
-    // branches below would keep it from.
-    let slots: Vec<u32> = batch.keys.iter().map(|key| table.slot_of(key)).collect();
-    for (event, (number, &time)) in slots.into_iter().zip(batch.times.iter()).enumerate() {
+    let mut slots = Slots::new(batch, early_events);
+    for (event, &time) in batch.times.iter().enumerate() {
+        let number = slots.of(event, table);
         let slot = table.slot_mut(number);
         if slot.turn != turn {
             handed_bytes += slot.entry.bytes().len();
@@ -159,6 +158,38 @@ pub fn assign(table: &mut Table, batch: &Batch, windows: CountWindows, turn: u32
         stale: if is_uniform { Vec::new() } else { plan.stale(table) },
     };
     (fold, plan)
+}
+
+/// The slots of the keys of a batch, looked up before the events are sorted: look-ups don't depend on each other, so the processor overlaps their
+/// cache misses, which the branches between them would keep it from.
+pub(super) struct Slots<'a> {
+    batch: &'a Batch,
+    found: Vec<u32>,
+    /// How many are looked up at once.
+    at_once: usize,
+}
+
+impl<'a> Slots<'a> {
+    /// Those of the keys of `batch`, none looked up so far.
+    pub(super) fn new(batch: &'a Batch, early_events: EarlyEvents) -> Self {
+        /// A fold that an early result ends may be of a single event, and the rest of its batch is looked up anew.
+        const FEW: usize = 32;
+        Self {
+            batch,
+            found: Vec::new(),
+            at_once: if early_events.are_none() { batch.len() } else { FEW },
+        }
+    }
+
+    /// That of an event; events are asked for in their order.
+    pub(super) fn of(&mut self, event: usize, table: &mut Table) -> u32 {
+        if event == self.found.len() {
+            let next = event..self.batch.len().min(event + self.at_once);
+            self.found
+                .extend(next.map(|event| table.slot_of(self.batch.keys.get(event))));
+        }
+        self.found[event]
+    }
 }
 
 pub(super) fn group_number(index: usize) -> u32 {
