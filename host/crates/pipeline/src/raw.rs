@@ -6,6 +6,7 @@
 use super::choice::{ActorsWord, Word};
 use super::config::{Any, Object};
 use super::diagnostic::Home;
+use super::document::{Node, Value};
 use super::early::{Early, EarlyTable};
 use super::model::{DeadLettersMax, EventOrder, IfExists, Isolation, OnError, Order, OutputOrder, Partial};
 use super::name::Name;
@@ -259,14 +260,14 @@ section! {
 section! {
     /// How a reduce cuts the events of a key into windows: by `count`, or by event time with `tumbling`, `sliding` or `session`, or not at all
     /// with `global`. Windows in time close when the watermark passes their end: the time of the newest event, less the `lateness` of its source.
-    pub(super) struct Window = "a window", later time duration {
+    pub(super) struct Window = "a window", later time duration, meant meant_window {
         /// The number of events in a window.
         count: Whole<1, { i64::MAX }>,
         /// Windows so long that lie end to end: a duration, or months or years of the calendar, such as "1month", "3months" or "1y".
         tumbling: Length,
         /// Windows so long that overlap: one begins `every` so often.
         sliding: Length,
-        /// How often a sliding window begins. With `zone` alone, the same as `tumbling`.
+        /// How often a sliding window begins. With `zone` and without `sliding`, the same as `tumbling`.
         every: Length,
         /// The time zone of days, weeks, months and years: "UTC", an offset such as "+02:00", or a name of the IANA time zone database such as
         /// "Europe/Paris", where a day has 23 or 25 hours when daylight-saving time begins or ends.
@@ -287,6 +288,17 @@ section! {
         #[schemars(skip)]
         duration: Any,
     }
+}
+
+/// The window that a value may stand for.
+fn meant_window(node: &Node) -> Option<String> {
+    let table = match &node.value {
+        Value::String(text) if text == "global" => "global = true".to_owned(),
+        Value::String(text) if text.starts_with(|first: char| first.is_ascii_digit()) => format!("tumbling = {text:?}"),
+        Value::Integer(events) if *events > 0 => format!("count = {events}"),
+        _ => return None,
+    };
+    Some(format!("write `window = {{ {table} }}`"))
 }
 
 impl Window {

@@ -140,6 +140,12 @@ pub trait Section: Default + JsonSchema {
     /// One that says nothing, at a place.
     fn at(place: Span) -> Self;
 
+    /// What may have been meant by a value that stands in place of the table.
+    #[must_use]
+    fn meant(_: &Node) -> Option<String> {
+        None
+    }
+
     /// Reads one entry; `false` if this has no such key.
     fn take(&mut self, entry: &KeyValue, problems: &mut Problems) -> bool;
 
@@ -174,7 +180,7 @@ impl Section for NoKeys {
 macro_rules! section {
     (
         $(#[$meta:meta])*
-        $visibility:vis struct $name:ident = $title:literal $(, list $list_help:literal)? $(, later $($later:ident)+)? {
+        $visibility:vis struct $name:ident = $title:literal $(, list $list_help:literal)? $(, later $($later:ident)+)? $(, meant $meant:path)? {
             $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
         }
     ) => {
@@ -197,6 +203,10 @@ macro_rules! section {
             fn at(place: $crate::keys::Span) -> Self {
                 Self { place, ..Self::default() }
             }
+
+            $(fn meant(node: &$crate::keys::Node) -> Option<String> {
+                $meant(node)
+            })?
 
             fn take(&mut self, entry: &$crate::keys::KeyValue, problems: &mut $crate::keys::Problems) -> bool {
                 match entry.key() {
@@ -226,7 +236,7 @@ macro_rules! section {
 
 /// Reads a table that has no other keys.
 pub fn read<S: Section>(node: &Node, problems: &mut Problems) -> Option<S> {
-    let entries = entries(node, S::TITLE, problems)?;
+    let entries = entries::<S>(node, problems)?;
     let mut section = S::at(node.place);
     for entry in entries {
         if !section.take(entry, problems) {
@@ -260,7 +270,7 @@ impl<S: Section + Read> Read for Open<S> {
     const LIST_HELP: Option<&'static str> = S::LIST_HELP;
 
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
-        let entries = entries(node, S::TITLE, problems)?;
+        let entries = entries::<S>(node, problems)?;
         let mut keys = S::at(node.place);
         let others = entries.iter().filter(|entry| !keys.take(entry, problems)).cloned();
         let others = others.collect();
@@ -279,12 +289,13 @@ impl<S: JsonSchema> JsonSchema for Open<S> {
 }
 
 /// The entries of a table.
-fn entries<'a>(node: &'a Node, title: &str, problems: &mut Problems) -> Option<&'a [KeyValue]> {
+fn entries<'a, S: Section>(node: &'a Node, problems: &mut Problems) -> Option<&'a [KeyValue]> {
+    let title = S::TITLE;
     match (&node.value, title.starts_with('[') && !title.starts_with("[[")) {
         (Value::Table(entries), _) => Some(entries),
         (Value::List(_), true) => wrong_type(node, "one table", Some(format!("write {title} once")), problems),
         (_, true) => wrong_type(node, "a table", Some(format!("write it as {title}")), problems),
-        (_, false) => wrong_type(node, "a table", None, problems),
+        (_, false) => wrong_type(node, "a table", S::meant(node), problems),
     }
 }
 
@@ -343,10 +354,19 @@ impl Read for bool {
     const WANTED: &'static str = "true or false";
 
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
-        match node.value {
-            Value::Boolean(fact) => Some(fact),
-            _ => wrong_type(node, "true or false", None, problems),
-        }
+        let help = match &node.value {
+            Value::Boolean(fact) => return Some(*fact),
+            Value::String(text) if ["true", "yes", "on"].contains(&text.as_str()) => {
+                Some("write `true`, without quotes")
+            }
+            Value::String(text) if ["false", "no", "off"].contains(&text.as_str()) => {
+                Some("write `false`, without quotes")
+            }
+            Value::Integer(1) => Some("write `true`"),
+            Value::Integer(0) => Some("write `false`"),
+            _ => None,
+        };
+        wrong_type(node, "true or false", help.map(str::to_owned), problems)
     }
 }
 

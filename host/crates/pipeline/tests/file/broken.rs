@@ -322,6 +322,13 @@ facts! {
         => ["a count window has no `offset`"];
     windows_in_time_are_closed_at_the_end: builtin("reduce", "partial = \"emit\"\nwindow = { tumbling = \"1m\" }")
         => ["windows in time have no `partial`", "the end of the input closes them"];
+    a_length_alone_is_no_window: builtin("reduce", "window = \"1d\"")
+        => ["expected a table, found the string", "write `window = { tumbling = \"1d\" }`"];
+    a_number_alone_is_no_window: builtin("reduce", "window = 5") => ["expected a table", "write `window = { count = 5 }`"];
+    a_name_alone_is_no_window: builtin("reduce", "window = \"global\"")
+        => ["expected a table", "write `window = { global = true }`"];
+    yes_is_no_boolean: builtin("reduce", "window = { global = \"yes\" }")
+        => ["expected true or false", "write `true`, without quotes"];
     a_window_has_one_shape: builtin("reduce", "window = { count = 5, session = \"30s\" }")
         => ["the window has 2 shapes at once", "`count` and `session` exclude each other"];
     a_window_of_time_has_a_kind: builtin("reduce", "window = { time = \"1m\" }")
