@@ -20,35 +20,44 @@ impl Replica {
         let Some(process) = operator.driver.process().filter(|process| process.has_events_wait()) else {
             return true;
         };
-        let mut piece = 1;
-        while let Some(chunk) = &mut self.chunk {
+        while let Some(chunk) = &self.chunk {
             let Some(next) = chunk.next().filter(|part| !process.are_due(&part.batch)) else {
                 return true;
             };
-            if !clock.is_left() {
-                return false;
-            }
-            if next.batch.len() > piece {
-                chunk.cut_next(piece);
-            }
+            let batch = next.batch.clone();
             let twins = chunk.twins().map(<[u32]>::to_vec);
-            let Some(part) = chunk.take_next() else { return true };
-            let source = &operator.context.sources[usize::from(part.batch.origin.ticket.source())];
-            let (mut waiting, mut counted) = (0_u64, CountedKeys::default());
-            for event in 0..part.batch.len() {
-                let twin = twins.as_ref().map_or(0, |twins| twins[event]);
-                match process.put_event(&mut self.table, &part.batch, event, (source, twin), &mut counted) {
-                    Ok(change) => {
-                        operator.open_windows.change(change);
-                        waiting += 1;
-                    }
-                    Err(reason) => {
-                        let failure = EventFailure::of("state", reason);
-                        operator.send_to_dead_letters(&part.batch, event, failure);
+            let source = &operator.context.sources[usize::from(batch.origin.ticket.source())];
+            let (mut taken, mut waiting) = (0, 0_u64);
+            let mut piece = 1;
+            while taken < batch.len() && clock.is_left() {
+                let events = taken..batch.len().min(taken + piece);
+                taken = events.end;
+                // What is due by now does not count: so that is not kept for long.
+                let mut counted = CountedKeys::default();
+                for event in events {
+                    let twin = twins.as_ref().map_or(0, |twins| twins[event]);
+                    match process.put_event(&mut self.table, &batch, event, (source, twin), &mut counted) {
+                        Ok(change) => {
+                            operator.open_windows.change(change);
+                            waiting += 1;
+                        }
+                        Err(reason) => {
+                            let failure = EventFailure::of("state", reason);
+                            operator.send_to_dead_letters(&batch, event, failure);
+                        }
                     }
                 }
+                piece = if counted.most > MANY_BYTES { 1 } else { PIECE };
             }
-            piece = if counted.most > MANY_BYTES { 1 } else { PIECE };
+            if taken == 0 {
+                return false;
+            }
+            let chunk = self.chunk.as_mut().expect("nothing has taken it");
+            // Once a slice: what is cut off is copied.
+            if taken < batch.len() {
+                chunk.cut_next(taken);
+            }
+            let Some(part) = chunk.take_next() else { return true };
             counters::add(&operator.counters.absorbed, waiting);
             operator.next_due.note(self.table.next_due());
             Self::done(operator, &part.batch);
