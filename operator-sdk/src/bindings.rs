@@ -122,3 +122,17 @@ pub mod process {
         default_bindings_module: "dirigo_operator::bindings::process",
     });
 }
+
+/// What a process keeps besides its state.
+pub mod items {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "
+            package dirigo:sdk;
+            world keeping {
+                import dirigo:operator/items@0.2.0;
+            }
+        ",
+        generate_all,
+    });
+}

@@ -13,6 +13,7 @@ use crate::{
     Filter, FlatMap, Map, Operator, Process, Reduce,
     bindings::{
         filter::exports::dirigo::operator::filter,
+        items::dirigo::operator::items,
         lifecycle::{dirigo::operator::host, exports::dirigo::operator::lifecycle},
         map::exports::dirigo::operator::map,
         process::exports::dirigo::operator::process,
@@ -23,6 +24,7 @@ use crate::{
     columns::{Advances, Batch, Column, Known, Outputs, Timers, Windows},
     fields::{self, OutputMode, Schema},
     filter::filter_batch,
+    items::{ItemStore, Page, StoredItem},
     log::Level,
     map::{flat_map_batch, map_batch},
     process::{Steps, migrate_states, process_batch},
@@ -242,13 +244,52 @@ impl<O: Resident + Process> process::Guest for ProcessComponent<O> {
             states: known.states,
             timers: known.timers.map(Timers::from),
         };
-        let processed = with(|operator: &mut O| process_batch(operator, &input, &steps, &known));
+        let processed = with(|operator: &mut O| process_batch(operator, &input, &steps, &known, &mut HostItems));
         process::Processed {
             states: processed.states,
             timers: processed.timers.map(process::Timers::from),
             outputs: processed.outputs,
             times: processed.times,
             rejected: processed.rejected,
+        }
+    }
+}
+
+/// The items that the host keeps.
+struct HostItems;
+
+impl From<items::Item> for StoredItem {
+    fn from(items::Item { version, value }: items::Item) -> StoredItem {
+        StoredItem { version, value }
+    }
+}
+
+impl ItemStore for HostItems {
+    fn get(&self, key: u32, name: &[u8]) -> Option<StoredItem> {
+        items::get(key, name).map(StoredItem::from)
+    }
+
+    fn set(&mut self, key: u32, name: &[u8], value: &[u8]) -> bool {
+        items::set(key, name, value)
+    }
+
+    fn remove(&mut self, key: u32, name: &[u8]) -> bool {
+        items::remove(key, name)
+    }
+
+    fn remove_range(&mut self, key: u32, start: &[u8], end: Option<&[u8]>) {
+        items::remove_range(key, start, end);
+    }
+
+    fn range(&self, key: u32, start: &[u8], end: Option<&[u8]>, from_last: bool, max: u32) -> Page {
+        let page = items::range(key, start, end, from_last, max);
+        Page {
+            items: page
+                .names
+                .into_iter()
+                .zip(page.items.into_iter().map(StoredItem::from))
+                .collect(),
+            has_more: page.has_more,
         }
     }
 }

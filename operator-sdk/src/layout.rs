@@ -10,7 +10,17 @@ use crate::trace::{self, Format, Node};
 
 /// The layout of `T` as postcard encodes it, if it can be told.
 pub(crate) fn of<T: DeserializeOwned>() -> Option<String> {
-    trace::of::<T>(Format::Postcard).map(|root| format!("postcard:{root}"))
+    type_of::<T>().map(|root| format!("postcard:{root}"))
+}
+
+/// The type in a layout.
+pub(crate) fn type_of<T: DeserializeOwned>() -> Option<String> {
+    trace::of::<T>(Format::Postcard).map(|root| root.to_string())
+}
+
+/// A name in a layout.
+pub(crate) fn name(name: &str) -> impl fmt::Display + '_ {
+    Name(name)
 }
 
 impl fmt::Display for Node {

@@ -49,6 +49,8 @@ mod error;
 pub mod fields;
 #[doc(hidden)]
 pub mod filter;
+#[doc(hidden)]
+pub mod items;
 pub mod json;
 mod lapse;
 mod layout;
@@ -91,11 +93,12 @@ pub use crate::{
     error::{Error, Result},
     fields::{Extend, Row, Schema},
     filter::Filter,
+    items::{ItemState, KeyList, KeyMap, ListState, MapKey, MapState, MigratedItem, OrderedBytes},
     json::{Field, Json, JsonBuf},
     lapse::Lapse,
     map::{FlatMap, Map, Outputs},
     number::Number,
-    process::{Context, Process, Timer},
+    process::{Context, FORGET_TIMER, Process, Timer},
     reduce::{Reduce, Window},
     stored::Stored,
 };
@@ -105,8 +108,8 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        Context, Error, Event, Extend, Field, Filter, FlatMap, Json, JsonBuf, Map, NoConfig, Outputs, Process, Raw,
-        Reduce, Result, Row, Schema, Stamped, Stored, Timer, Window, operator, reject,
+        Context, Error, Event, Extend, Field, Filter, FlatMap, ItemState, Json, JsonBuf, ListState, Map, MapState,
+        NoConfig, Outputs, Process, Raw, Reduce, Result, Row, Schema, Stamped, Stored, Timer, Window, operator, reject,
     };
 }
 

@@ -14,6 +14,7 @@ use crate::{
     codec::{Decode, Encode, Encoded, for_each_event},
     columns::{Advances, Batch, Column, Failure, Known, Migrated, Outputs, Processed, Timers, Writing, position},
     fields::Schema,
+    items::{self, ItemState, ItemStore, KeyList, KeyMap, ListState, MapKey, MapState, MigratedItem},
     layout, progress,
     stored::{self, Stored, migrate_all},
 };
@@ -78,19 +79,24 @@ pub trait Process: Sized {
     /// [`STATE_VERSION`](Process::STATE_VERSION), is refused before it starts.
     const OLDEST_STATE_VERSION: u32 = Self::STATE_VERSION;
 
+    /// The maps and lists that the operator keeps of a key besides its state: of these, entries are read and written one by one.
+    const ITEMS: &'static [&'static dyn ItemState] = &[];
+
     /// The operator's `config` table in the pipeline file.
     type Config: DeserializeOwned;
     /// What an event is.
     type Event: Decode + ?Sized;
-    /// What is kept of a key. It is decoded and encoded once for each batch that has the key, as a whole: keep it small.
+    /// What is kept of a key. It is decoded and encoded once for each batch that has the key, as a whole: keep it small, and what grows in a
+    /// [`MapState`] or a [`ListState`].
     type State: Serialize + DeserializeOwned + Default;
     /// What is put out.
     type Output: Encode + ?Sized;
 
-    /// How the state is laid out in bytes, as of [`Reduce::state_layout`](crate::Reduce::state_layout).
+    /// How the state is laid out in bytes, as of [`Reduce::state_layout`](crate::Reduce::state_layout), with that of the
+    /// [items](Self::ITEMS).
     #[must_use]
     fn state_layout() -> Option<String> {
-        layout::of::<Self::State>()
+        items::layout_with(layout::of::<Self::State>(), Self::ITEMS)
     }
 
     /// Prepares the operator, once per activation.
@@ -112,6 +118,16 @@ pub trait Process: Sized {
     fn migrate(&mut self, from: u32, stored: Stored<'_>) -> Result<Self::State> {
         let _ = from;
         Err(stored.unknown())
+    }
+
+    /// Makes the value of an entry of a map or a list, of which the name is `map`, of one that an operator of the version `from` wrote. Each is migrated
+    /// when it is read; what is not read stays as it is.
+    ///
+    /// # Errors
+    /// When it cannot be read. It stays as it is.
+    fn migrate_item(from: u32, map: &str, stored: Stored<'_>) -> Result<MigratedItem> {
+        let _ = from;
+        Err(items::unknown(map, stored))
     }
 
     /// Processes an event.
@@ -157,12 +173,15 @@ impl Timer {
 /// What an operator has of a key at an event, or at a timer.
 pub struct Context<'a, O: Process> {
     key: &'a [u8],
+    /// The number of the key.
+    number: u32,
     time: i64,
     input: u32,
     step: u32,
     /// Whether this is the end of the input.
     is_end: bool,
     kept: &'a mut Kept<O::State>,
+    items: &'a mut dyn ItemStore,
     written: &'a mut Written,
 }
 
@@ -217,9 +236,35 @@ impl<O: Process> Context<'_, O> {
         self.kept.state.as_ref()
     }
 
-    /// Forgets the state of the key. Its timers stay set.
+    /// A map of the key.
+    ///
+    /// # Panics
+    /// When it does not stand among the [`ITEMS`](Process::ITEMS) of the operator.
+    pub fn map<K: MapKey, V: Serialize + DeserializeOwned>(&mut self, map: MapState<K, V>) -> KeyMap<'_, O, K, V> {
+        KeyMap::new(self.items, self.number, map)
+    }
+
+    /// A list of the key.
+    ///
+    /// # Panics
+    /// When it does not stand among the [`ITEMS`](Process::ITEMS) of the operator.
+    pub fn list<V: Serialize + DeserializeOwned>(&mut self, list: ListState<V>) -> KeyList<'_, O, V> {
+        KeyList::new(self.items, self.number, list)
+    }
+
+    /// Forgets the state of the key, with its maps and lists. Its timers stay set.
     pub fn forget(&mut self) {
         self.kept.state = None;
+        if !O::ITEMS.is_empty() {
+            self.items.remove_range(self.number, &[], None);
+        }
+    }
+
+    /// [Forgets](Self::forget) the key once event time has come to `time`, ms since the epoch, in place of the time that was set before. State that
+    /// is kept for an hour after the last event: `key.forget_at(key.time() + 3_600_000)` at each event. It is a timer of the
+    /// name [`FORGET_TIMER`], which the operator does not get to see.
+    pub fn forget_at(&mut self, time: i64) {
+        self.set_timer(FORGET_TIMER, time);
     }
 
     /// Sets a timer, in place of the one of the same name, if that is set. A time that lies before [`time`](Self::time) is taken for that
@@ -267,6 +312,8 @@ impl<O: Process> Context<'_, O> {
     }
 }
 
+/// The timer of [`Context::forget_at`].
+pub const FORGET_TIMER: &str = "dirigo:forget";
 /// The last time that a timer can have: one ms behind it the input ends.
 const LAST_TIME: i64 = END_OF_INPUT - 2;
 /// Up to when timers fire at the end of the input.
@@ -302,9 +349,16 @@ pub struct Steps {
 
 /// Runs a [`Process`] over a batch. Public for the generated glue and for tests.
 #[doc(hidden)]
-pub fn process_batch<O: Process>(operator: &mut O, batch: &Batch, steps: &Steps, known: &Known) -> Processed {
+pub fn process_batch<O: Process>(
+    operator: &mut O,
+    batch: &Batch,
+    steps: &Steps,
+    known: &Known,
+    items: &mut dyn ItemStore,
+) -> Processed {
     let mut call = Call {
         operator,
+        items,
         steps,
         keys: known.keys.iter().collect(),
         kept: decoded::<O>(known),
@@ -361,6 +415,7 @@ fn decoded<O: Process>(known: &Known) -> Vec<Kept<O::State>> {
 /// A call under way.
 struct Call<'a, O: Process> {
     operator: &'a mut O,
+    items: &'a mut dyn ItemStore,
     steps: &'a Steps,
     /// By number.
     keys: Vec<&'a [u8]>,
@@ -400,14 +455,20 @@ impl<O: Process> Call<'_, O> {
             };
             let mut context = Context {
                 key: self.keys[key],
+                number: position(key),
                 time: timer.time,
                 input: 0,
                 step,
                 is_end: until == END_OF_INPUT,
                 kept,
+                items: self.items,
                 written: &mut self.written,
             };
-            self.operator.timer(&timer, &mut context)?;
+            if timer.name() == FORGET_TIMER {
+                context.forget();
+            } else {
+                self.operator.timer(&timer, &mut context)?;
+            }
         }
     }
 
@@ -418,11 +479,13 @@ impl<O: Process> Call<'_, O> {
         progress::at_event(step);
         let mut context = Context {
             key: self.keys[key],
+            number: position(key),
             time: event.time(),
             input: inputs.map_or(0, |inputs| inputs[place as usize]),
             step,
             is_end: false,
             kept: &mut self.kept[key],
+            items: self.items,
             written: &mut self.written,
         };
         let processed = O::Event::decode(event).and_then(|event| self.operator.event(event.borrow(), &mut context));

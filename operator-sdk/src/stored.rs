@@ -106,11 +106,17 @@ fn undecodable(why: &str) -> Error {
 /// Appends an encoded accumulator.
 #[inline]
 pub(crate) fn encode<A: Serialize>(accumulator: &A, column: &mut Column) {
-    column.bytes.push(ENCODING);
-    postcard::serialize_with_flavor(accumulator, Appended(&mut column.bytes)).expect(
+    encode_into(accumulator, &mut column.bytes);
+    column.close();
+}
+
+/// Appends the bytes of a value.
+#[inline]
+pub(crate) fn encode_into<A: Serialize>(value: &A, bytes: &mut Vec<u8>) {
+    bytes.push(ENCODING);
+    postcard::serialize_with_flavor(value, Appended(bytes)).expect(
         "postcard encodes whatever serde derives; an accumulator needs lengths that are known before its items are",
     );
-    column.close();
 }
 
 /// Where postcard writes to. In a guest a copy of unknown length is a call out to the host, which costs more than all the

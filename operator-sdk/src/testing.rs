@@ -24,7 +24,7 @@
 //! ```
 
 mod host;
-mod process;
+pub(crate) mod process;
 
 pub use process::ProcessTester;
 

@@ -390,6 +390,15 @@ fn what_would_keep_too_much_is_refused_and_the_rest_goes_on() {
     Dirigo::run(&folder, ["pipeline.toml"]).finish().succeeds();
     let kinds: Vec<Value> = letters(&folder).iter().map(|letter| letter["kind"].clone()).collect();
     assert_eq!(kinds, ["state", "state"], "the third event of each key is too much");
+    // The same of items.
+    let folder = striker("arrival", "pile", 1, 0, "limits = { state = \"40KiB\" }", "");
+    folder.write(
+        "events.jsonl",
+        lines(&(0..6).map(|n| event(n, n % 2)).collect::<Vec<_>>()),
+    );
+    Dirigo::run(&folder, ["pipeline.toml"]).finish().succeeds();
+    let kinds: Vec<Value> = letters(&folder).iter().map(|letter| letter["kind"].clone()).collect();
+    assert_eq!(kinds, ["state", "state"], "the third item of each key is too much");
     // Events that wait for event time take room, too.
     let folder = striker("time", "pass", 1, 1_000_000, "limits = { state = \"4KiB\" }", "");
     let events: Vec<Event> = (0..200).map(|n| event(n, n / 100)).collect();

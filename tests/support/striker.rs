@@ -1,6 +1,6 @@
 //! An oracle of the guest `tests/hostile/process`, which processes the events and timers of one key one by one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 pub(crate) struct StrikerKey {
     known: bool,
     mixed: u64,
+    /// How often there was an event of a number, modulo 5.
+    counts: [u64; 5],
+    /// The numbers of the last three events.
+    last: VecDeque<u64>,
     timers: BTreeSet<(i64, &'static str)>,
     /// What it tells, in order.
     pub(crate) told: Vec<Value>,
@@ -30,8 +34,21 @@ impl StrikerKey {
         self.timers.retain(|(_, other)| *other != name);
     }
 
+    /// Notes the number of an event. Gives a number that depends on those before.
+    fn note(&mut self, n: u64) -> u64 {
+        let count = &mut self.counts[usize::try_from(n % 5).unwrap()];
+        let noted = *count + self.last.iter().sum::<u64>();
+        *count += 1;
+        self.last.push_back(n);
+        if self.last.len() > 3 {
+            self.last.pop_front();
+        }
+        noted
+    }
+
     pub(crate) fn event(&mut self, n: u64, time: i64) {
-        self.mix(31, n);
+        let noted = self.note(n);
+        self.mix(31, n + noted);
         self.set("silent", time + 60);
         if n.is_multiple_of(3) {
             self.set("third", time + 7);
@@ -55,7 +72,11 @@ impl StrikerKey {
             self.told
                 .push(json!({"n": null, "timer": name, "at": time, "mixed": self.mixed}));
             match name {
-                "silent" => self.known = false,
+                "silent" => {
+                    self.known = false;
+                    self.counts = [0; 5];
+                    self.last.clear();
+                }
                 "third" if self.mixed.is_multiple_of(5) => self.set("third", time + 3),
                 _ => {}
             }

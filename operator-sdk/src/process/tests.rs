@@ -172,7 +172,13 @@ fn steps_are_numbered_as_they_come() {
             names: ["again"].into_iter().collect(),
         }),
     };
-    let processed = process_batch(&mut Delayed, &events, &steps, &known);
+    let processed = process_batch(
+        &mut Delayed,
+        &events,
+        &steps,
+        &known,
+        &mut crate::testing::process::StoredItems::default(),
+    );
     assert_eq!(processed.rejected, []);
     assert_eq!(processed.outputs.origins, [1, 3, 5, 6]);
     assert_eq!(processed.times, [10, 20, 40, 3]);
@@ -181,4 +187,144 @@ fn steps_are_numbered_as_they_come() {
     assert_eq!((timers.ends, timers.times), (vec![1, 2, 2], vec![50, 50]));
     assert_eq!(timers.names, ["sum", "again"].into_iter().collect());
     assert_eq!(processed.states.get(2), b"", "it is forgotten");
+}
+
+/// Counts what it has seen of each name, and keeps the last three names.
+struct Seen;
+
+const COUNTS: MapState<String, u64> = MapState::new("counts");
+const LAST: ListState<String> = ListState::new("last");
+
+impl Process for Seen {
+    const ITEMS: &'static [&'static dyn ItemState] = &[&COUNTS, &LAST];
+    const STATE_VERSION: u32 = 2;
+    type Config = NoConfig;
+    type Event = String;
+    type State = ();
+    type Output = Vec<(String, u64)>;
+
+    fn open(_: NoConfig) -> Result<Self> {
+        Ok(Seen)
+    }
+
+    fn event(&mut self, name: &String, key: &mut Context<'_, Self>) -> Result<()> {
+        match name.as_str() {
+            "forget" => key.forget(),
+            "later" => key.forget_at(key.time() + 10),
+            "" => reject!("no name"),
+            "all" => {
+                let all: Vec<(String, u64)> = key.map(COUNTS).iter().collect::<Result<_>>()?;
+                key.push(&all)?;
+            }
+            name => {
+                let before = key.map(COUNTS).get(name)?.unwrap_or_default();
+                key.map(COUNTS).insert(name, &(before + 1));
+                let mut last = key.list(LAST);
+                last.push(&name.to_owned())?;
+                if last.iter().count() > 3 {
+                    last.pop_front()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn migrate_item(from: u32, map: &str, stored: Stored<'_>) -> Result<MigratedItem> {
+        match (from, map) {
+            (1, "counts") => Ok(MigratedItem::of(&u64::from(stored.read::<u8>()?))),
+            _ => Err(items::unknown(map, stored)),
+        }
+    }
+}
+
+impl Operator for Seen {
+    fn open_json(config: &str) -> Result<Self> {
+        crate::open_with(config, Self::open)
+    }
+
+    fn schema(&self) -> Schema {
+        Process::schema(self)
+    }
+}
+
+fn name(time: i64, name: &str) -> Event {
+    Event::from(json!(name)).key("k").at(time)
+}
+
+#[test]
+fn maps_and_lists_are_kept_entry_by_entry_and_forgotten_with_the_state() {
+    let mut seen = ProcessTester::<Seen>::open(&json!({})).unwrap();
+    let outcome = seen.events(["b", "a", "b", "", "c", "all"].map(|text| name(1, text)));
+    assert_eq!(outcome.rejected, [(3, "no name".to_owned())]);
+    assert_eq!(outcome.json(), [json!([["a", 1], ["b", 2], ["c", 1]])]);
+    let last: Vec<String> = seen.list("k", LAST).iter().map(Result::unwrap).collect();
+    assert_eq!(last, ["a", "b", "c"]);
+    let mut counts = seen.map("k", COUNTS);
+    assert_eq!(
+        (counts.first(), counts.last()),
+        (Ok(Some(("a".into(), 1))), Ok(Some(("c".into(), 1))))
+    );
+    let within = counts
+        .range("a".to_owned()..="b".to_owned())
+        .map(|entry| entry.unwrap().0);
+    assert_eq!(within.collect::<Vec<_>>(), ["a", "b"]);
+    let back = counts.iter_back().map(|entry| entry.unwrap().0);
+    assert_eq!(back.collect::<Vec<_>>(), ["c", "b", "a"]);
+    assert!(counts.remove("c") && !counts.remove("c") && !counts.contains("c"));
+    counts.remove_range("b".to_owned()..);
+    assert_eq!(counts.iter().count(), 1);
+    assert_eq!(seen.keys_kept(), 1);
+    seen.events([name(2, "forget")]);
+    assert_eq!(seen.keys_kept(), 0);
+
+    seen.events([name(5, "a"), name(6, "later"), name(8, "later")]);
+    assert!(seen.advance(17).rejected.is_empty() && seen.keys_kept() == 1);
+    seen.advance(18);
+    assert_eq!(seen.keys_kept(), 0);
+}
+
+#[test]
+fn an_entry_of_an_older_version_is_migrated_when_it_is_read() {
+    let mut seen = ProcessTester::<Seen>::open(&json!({})).unwrap();
+    seen.put_item("k", b"counts\0old\0\x01", 1, &7_u8);
+    assert_eq!(
+        seen.events([name(1, "old"), name(1, "all")]).json(),
+        [json!([["old", 8]])]
+    );
+    seen.put_item("k", b"last\0\0\0\0\0\0\0\0\x09", 1, &"x");
+    assert_eq!(
+        seen.events([name(1, "new")]).rejected,
+        [(
+            0,
+            "in the map `last`, state of version 1 is unknown to the operator, which writes version 2".to_owned()
+        )]
+    );
+}
+
+#[test]
+fn pages_of_a_large_map_follow_each_other() {
+    let mut seen = ProcessTester::<Seen>::open(&json!({})).unwrap();
+    let mut counts = seen.map("k", COUNTS);
+    assert!((0..1_000_u64).all(|place| counts.insert(format!("{place:04}").as_str(), &place)));
+    assert!(!counts.insert("0007", &7), "it is there");
+    let all: Vec<u64> = counts.iter().map(|entry| entry.unwrap().1).collect();
+    assert_eq!(all, (0..1_000).collect::<Vec<_>>());
+    let back: Vec<u64> = counts.iter_back().map(|entry| entry.unwrap().1).collect();
+    assert_eq!(back, (0..1_000).rev().collect::<Vec<_>>());
+    counts.clear();
+    assert!(counts.is_empty());
+}
+
+#[test]
+fn a_map_is_told_in_the_layout_and_refused_where_it_is_not() {
+    const OTHER: MapState<u64, ()> = MapState::new("other");
+    assert_eq!(
+        Seen::state_layout().unwrap(),
+        "postcard:(); counts: map {string => u64}; last: [string]"
+    );
+    let asked = std::panic::catch_unwind(|| {
+        let mut seen = ProcessTester::<Seen>::open(&json!({})).unwrap();
+        seen.map("k", OTHER).clear();
+    });
+    assert!(asked.is_err());
 }

@@ -1,13 +1,16 @@
 //! Tests of a [`Process`] under a clock of their own.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Event, Outcome, batch, host, outcome};
 use crate::{
-    Operator, Process, Result,
+    KeyList, KeyMap, ListState, MapKey, MapState, Operator, Process, Result,
     columns::{Advances, Batch, Column, Known, Timers, position},
+    items::{ItemStore, Page, StoredItem},
     process::{Steps, process_batch},
 };
 
@@ -55,6 +58,68 @@ pub struct ProcessTester<O> {
 struct StoredKey {
     state: Vec<u8>,
     timers: Vec<(i64, Vec<u8>)>,
+    items: StoredItems,
+}
+
+impl StoredKey {
+    fn is_empty(&self) -> bool {
+        self.state.is_empty() && self.timers.is_empty() && self.items.by_name.is_empty()
+    }
+}
+
+/// The items of a key.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StoredItems {
+    /// The state version of the operator.
+    version: u32,
+    by_name: BTreeMap<Vec<u8>, StoredItem>,
+}
+
+impl StoredItems {
+    fn within(&self, start: &[u8], end: Option<&[u8]>) -> impl DoubleEndedIterator<Item = (&Vec<u8>, &StoredItem)> {
+        let end = end.filter(|end| *end >= start).or(end.map(|_| start));
+        let end = end.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_name.range::<[u8], _>((Bound::Included(start), end))
+    }
+}
+
+impl ItemStore for StoredItems {
+    fn get(&self, _: u32, name: &[u8]) -> Option<StoredItem> {
+        self.by_name.get(name).cloned()
+    }
+
+    fn set(&mut self, _: u32, name: &[u8], value: &[u8]) -> bool {
+        let item = StoredItem {
+            version: self.version,
+            value: value.to_vec(),
+        };
+        self.by_name.insert(name.to_vec(), item).is_some()
+    }
+
+    fn remove(&mut self, _: u32, name: &[u8]) -> bool {
+        self.by_name.remove(name).is_some()
+    }
+
+    fn remove_range(&mut self, _: u32, start: &[u8], end: Option<&[u8]>) {
+        let gone: Vec<Vec<u8>> = self.within(start, end).map(|(name, _)| name.clone()).collect();
+        for name in gone {
+            self.by_name.remove(&name);
+        }
+    }
+
+    fn range(&self, _: u32, start: &[u8], end: Option<&[u8]>, from_last: bool, max: u32) -> Page {
+        let mut within = self.within(start, end);
+        let mut next = || if from_last { within.next_back() } else { within.next() };
+        let mut page = Page::default();
+        while let Some((name, item)) = next() {
+            page.has_more = page.items.len() == max as usize;
+            if page.has_more {
+                break;
+            }
+            page.items.push((name.clone(), item.clone()));
+        }
+        page
+    }
 }
 
 impl<O: Operator + Process> ProcessTester<O> {
@@ -129,6 +194,40 @@ impl<O: Operator + Process> ProcessTester<O> {
         (!kept.state.is_empty()).then(|| crate::stored::decode(&kept.state))
     }
 
+    /// A map of a key, empty where the operator keeps nothing there. What a test changes in it changes what is kept.
+    pub fn map<K: MapKey, V: Serialize + DeserializeOwned>(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        map: MapState<K, V>,
+    ) -> KeyMap<'_, O, K, V> {
+        KeyMap::new(self.items(key.as_ref()), 0, map)
+    }
+
+    /// A list of a key, as [`map`](Self::map).
+    pub fn list<V: Serialize + DeserializeOwned>(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        list: ListState<V>,
+    ) -> KeyList<'_, O, V> {
+        KeyList::new(self.items(key.as_ref()), 0, list)
+    }
+
+    /// Keeps an item as another version of the operator wrote it.
+    #[cfg(test)]
+    pub(crate) fn put_item<V: Serialize>(&mut self, key: &str, name: &[u8], version: u32, value: &V) {
+        let mut bytes = Vec::new();
+        crate::stored::encode_into(value, &mut bytes);
+        let item = StoredItem { version, value: bytes };
+        self.items(key.as_bytes()).by_name.insert(name.to_vec(), item);
+    }
+
+    fn items(&mut self, key: &[u8]) -> &mut StoredItems {
+        // One that nothing is kept of is none when keys are counted.
+        let items = &mut self.keys.entry(key.to_vec()).or_default().items;
+        items.version = O::STATE_VERSION;
+        items
+    }
+
     /// The timers of a key, by their times: of each the name and the time.
     #[must_use]
     pub fn timers(&self, key: impl AsRef<[u8]>) -> Vec<(String, i64)> {
@@ -142,7 +241,8 @@ impl<O: Operator + Process> ProcessTester<O> {
     /// How many keys something is kept of.
     #[must_use]
     pub fn keys_kept(&self) -> usize {
-        self.keys.len()
+        let is_kept = |kept: &&StoredKey| !kept.is_empty();
+        self.keys.values().filter(is_kept).count()
     }
 
     /// One step of a key, and what comes of it.
@@ -157,7 +257,9 @@ impl<O: Operator + Process> ProcessTester<O> {
                 names: kept.timers.iter().map(|(_, name)| name).collect(),
             }),
         };
-        let mut processed = process_batch(&mut self.operator, batch, steps, &known);
+        let mut items = kept.items;
+        items.version = O::STATE_VERSION;
+        let mut processed = process_batch(&mut self.operator, batch, steps, &known, &mut items);
         if let Some(failure) = processed.rejected.pop() {
             all.rejected.push((place, failure.message));
             // The host drops timers that fail.
@@ -175,8 +277,9 @@ impl<O: Operator + Process> ProcessTester<O> {
                 .copied()
                 .zip(timers.names.iter().map(<[u8]>::to_vec))
                 .collect(),
+            items,
         };
-        if after.state.is_empty() && after.timers.is_empty() {
+        if after.is_empty() {
             self.keys.remove(key);
         } else {
             self.keys.insert(key.to_vec(), after);

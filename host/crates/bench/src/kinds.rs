@@ -371,6 +371,24 @@ pub(super) const ALL: &[Kind] = &[
         )
     },
     Kind {
+        rest: "order = \"arrival\"",
+        ..kind(
+            "maps-that-grow",
+            "each event adds an entry of 16 KiB to a map of one of 64 keys",
+            Hostile("process"),
+            r#"{ mode = "pile", every = 1 }"#,
+        )
+    },
+    Kind {
+        rest: "order = \"arrival\"",
+        ..kind(
+            "maps-read-again-and-again",
+            "each event changes a map of 0.5 MiB and reads it ten times",
+            Hostile("process"),
+            r#"{ mode = "browse", every = 1 }"#,
+        )
+    },
+    Kind {
         shape: Shape::ManySources,
         ..kind(
             "many-sources",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use wasmtime::{Memory, ResourceLimiterAsync, WasmCoreDump};
 
 use crate::bulk;
+use crate::call_items::CallItems;
 use crate::clocks::Clocks;
 use crate::cooperative::{SERVED_NS_MAX, Yielder};
 use crate::guest_log::{Counted, GuestLog};
@@ -49,6 +50,8 @@ pub(crate) struct Guest {
     /// The clocks of that call.
     pub(crate) clocks: Clocks,
     memory_bytes: usize,
+    /// The items of the keys of that call.
+    pub(crate) items: CallItems,
     /// What the host did for the guest since it last yielded on that account, in ns, roughly.
     served_ns: u64,
 }
@@ -79,6 +82,7 @@ impl Guest {
             numbers: None,
             clocks: Clocks::default(),
             memory_bytes: 0,
+            items: CallItems::default(),
             served_ns: 0,
         }
     }

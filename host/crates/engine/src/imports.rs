@@ -2,7 +2,7 @@
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, Linker, LinkerInstance};
 
 use crate::contract::{Violation, interface};
 use crate::guest::{Guest, PanicMessage};
@@ -31,7 +31,11 @@ pub(crate) fn check(component: &Component) -> Result<Vec<String>, Violation> {
 
 fn is_granted(import: &str) -> bool {
     let name = import.split_once('@').map_or(import, |(name, _)| name);
-    import == interface("host") || import == interface("types") || wasi::GRANTED.contains(&name)
+    ["host", "types", "items"]
+        .map(interface)
+        .iter()
+        .any(|granted| granted == import)
+        || wasi::GRANTED.contains(&name)
 }
 
 /// Whether what the host answers `component` depends on the event that it is at.
@@ -84,7 +88,48 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest
             Ok(((), cost))
         },
     )?;
+    let mut items = linker.instance(&interface("items"))?;
+    link_items(&mut items)?;
     Ok(linker)
+}
+
+/// `wit/items.wit`.
+fn link_items(items: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
+    type Store<'a, 'b> = &'a mut StoreContextMut<'b, Guest>;
+    type Bytes = Vec<u8>;
+    define(items, "get", |store: Store<'_, '_>, (key, name): (u32, Bytes)| {
+        let (found, bytes) = store.data().items.get(key, &name)?;
+        Ok(((found,), bytes))
+    })?;
+    define(
+        items,
+        "set",
+        |store: Store<'_, '_>, (key, name, value): (u32, Bytes, Bytes)| {
+            let (was_there, bytes) = store.data_mut().items.set(key, &name, &value)?;
+            Ok(((was_there,), bytes))
+        },
+    )?;
+    define(items, "remove", |store: Store<'_, '_>, (key, name): (u32, Bytes)| {
+        let is_removed = store.data_mut().items.remove(key, &name)?;
+        Ok(((is_removed,), name.len()))
+    })?;
+    define(
+        items,
+        "remove-range",
+        |store: Store<'_, '_>, (key, start, end): (u32, Bytes, Option<Bytes>)| {
+            let bytes = store.data_mut().items.remove_range(key, &start, end.as_deref())?;
+            Ok(((), bytes))
+        },
+    )?;
+    define(
+        items,
+        "range",
+        |store: Store<'_, '_>, (key, start, end, from_last, max): (u32, Bytes, Option<Bytes>, bool, u32)| {
+            let names = (&start[..], end.as_deref());
+            let (page, bytes) = store.data().items.range(key, names, from_last, max)?;
+            Ok(((page,), bytes))
+        },
+    )
 }
 
 #[cfg(test)]

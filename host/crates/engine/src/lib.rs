@@ -8,6 +8,7 @@ mod answers;
 mod bulk;
 mod cache;
 mod call;
+mod call_items;
 mod capacity;
 mod clocks;
 mod compiler;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::batch::{Batch, Column};
 use crate::fields::Fields;
+use crate::items::Items;
 use crate::values::Values;
 
 /// What one turn asks of a guest.
@@ -68,7 +69,7 @@ impl Request {
             Self::Batch(_) => 0,
             Self::Fold(fold) => fold.merged.as_ref().map_or(0, |_| fold.accumulators.len()),
             Self::Finish(finish) => finish.merged.as_ref().map_or(0, |_| finish.accumulators.len()),
-            Self::Process(process) => process.items,
+            Self::Process(process) => process.work,
         };
         self.batch().len().max(merged)
     }
@@ -159,8 +160,10 @@ pub struct Process {
     pub advances: Option<Arc<Advances>>,
     /// The keys, and what is known of each.
     pub known: Known,
+    /// The items of each key, by its number, where it has some.
+    pub items: Vec<Option<Arc<Items>>>,
     /// How many steps there are, and timers that fire at them at least.
-    pub items: usize,
+    pub work: usize,
     /// The states that are not of the component's state version, by the numbers of their keys.
     pub stale: Vec<StaleGroups>,
     /// Where the only step comes from, if it is one that waited for event time.
@@ -445,6 +448,8 @@ pub struct KeysAfter {
     pub states: Column,
     /// The timers of each key, if any has some.
     pub timers: Option<Timers>,
+    /// The items of each key, by its number, where some of them changed.
+    pub items: Vec<Option<Arc<Items>>>,
     /// What is put out; an origin is a step.
     pub outputs: Outputs,
 }

@@ -11,6 +11,7 @@ pub mod call;
 pub mod clock;
 pub mod column;
 pub mod fields;
+pub mod items;
 pub mod json;
 pub mod limits;
 pub mod lineage;

@@ -4,6 +4,7 @@
 //! Owns finding the dead letter, loading its component, and what came of it. Nothing of the pipeline is touched: what
 //! the operator returns is reported and goes nowhere.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Processed, Rejection, Request, Timers};
 use dirigo_ground::clock::Clock;
 use dirigo_ground::fields::Fields;
+use dirigo_ground::items::Items;
 use dirigo_ground::lineage::{BEFORE_ALL, Ticket};
 use dirigo_ground::windowing::EarlyEvents;
 use dirigo_pipeline::{self as pipeline, Admission, Window};
@@ -414,11 +416,11 @@ enum Plan {
 }
 
 impl Plan {
-    fn commit(self, table: &mut Table, states: &Column, timers: Option<&Timers>) {
+    fn commit(self, table: &mut Table, states: &Column, timers: Option<&Timers>, items: &[Option<Arc<Items>>]) {
         match self {
             Self::Count(plan) => plan.commit(table, states),
             Self::Time(plan) => plan.commit(table, states),
-            Self::Process(plan) => plan.commit(table, states, timers),
+            Self::Process(plan) => plan.commit(table, states, timers, items),
         };
     }
 }
@@ -465,19 +467,19 @@ fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) ->
         }
         Answer::Folded(Folded::Done { accumulators, outputs }) => {
             expect_none(&outputs.failures)?;
-            plan.expect(HAS_PLAN).commit(table, &accumulators, None);
+            plan.expect(HAS_PLAN).commit(table, &accumulators, None, &[]);
             Ok(ReplayResult {
                 outputs: listed(&outputs, &batch.keys),
-                state: table.get(batch.keys.get(0)).cloned(),
+                state: table.whole(batch.keys.get(0)).map(Cow::into_owned),
             })
         }
         Answer::Processed(Processed::Done(after)) => {
             expect_none(&after.outputs.failures)?;
             plan.expect(HAS_PLAN)
-                .commit(table, &after.states, after.timers.as_ref());
+                .commit(table, &after.states, after.timers.as_ref(), &after.items);
             Ok(ReplayResult {
                 outputs: listed(&after.outputs, &batch.keys),
-                state: table.get(batch.keys.get(0)).cloned(),
+                state: table.whole(batch.keys.get(0)).map(Cow::into_owned),
             })
         }
     }

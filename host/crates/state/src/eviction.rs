@@ -173,6 +173,7 @@ impl Table {
 
     /// Frees a slot. Gives what the store does not have for certain, since it changed after the epoch `committed`.
     fn evict_slot(&mut self, number: u32, committed: Epoch) -> Option<Record> {
+        self.put_items_in(number);
         let slot = self.slots.at_mut(number);
         let record = if slot.changed > committed { slot.record() } else { None };
         self.open -= usize::from(slot.is_open());

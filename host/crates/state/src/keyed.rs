@@ -1,14 +1,15 @@
-//! What a process keeps of a key, as its entry has it: state, timers, and events that wait until event time has come to them.
+//! What a process keeps of a key, as its entry has it: state, timers, items, and events that wait until event time has come to them.
 //!
 //! They stand in the entry's accumulator:
 //!
 //! ```text
-//! bytes of state u32 | bytes of timers u32 | state | timers | events
+//! bytes of state u32 | bytes of timers u32 | [bytes of items u32] | state | timers | [items] | events
 //! timer:  time i64 | length u32 | name
 //! event:  time i64 | length u32 | step | length u32
 //! ```
 //!
-//! All numbers are little-endian. Timers rise by time, then by name; events by time, then by input, source and position. The length of an event
+//! All numbers are little-endian. The highest bit of the first says whether there are items, as [`Items`] encodes them. In the table of an active
+//! actor these lie outside of the entry ([`super::table_items`]): then the next bit says that, and they are not among its bytes. Timers rise by time, then by name; events by time, then by input, source and position. The length of an event
 //! stands on both sides, so that the newest are found from the end, where most events go. A step is what [`Step`] encodes.
 //!
 //! The entry's own `count` is one more than its events, and its `end` is when the next timer or event of the key is due:
@@ -16,12 +17,16 @@
 
 use std::cmp::Ordering;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::entry::{Entry, bytes_of_first};
+use dirigo_ground::items::{self, Items};
 use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL};
 
 const HEAD: usize = 4 + 4;
+/// In the number of bytes of the state: that there are items, and that the table has them.
+const HAS_ITEMS: u32 = 1 << 31;
+const HAS_ITEMS_APART: u32 = 1 << 30;
 const EVENT_HEAD: usize = 8 + 4;
 const EVENT_TAIL: usize = 4;
 
@@ -31,6 +36,9 @@ pub struct Keyed<'a> {
     /// The operator's state; empty for none.
     pub state: &'a [u8],
     timers: &'a [u8],
+    /// Encoded; empty where there are none here.
+    items: &'a [u8],
+    are_items_apart: bool,
     events: &'a [u8],
 }
 
@@ -42,11 +50,53 @@ impl<'a> Keyed<'a> {
     }
 
     fn in_bytes(bytes: &'a [u8]) -> Option<Self> {
-        let (state_bytes, rest) = split_length(bytes)?;
+        let (first, rest) = bytes.split_first_chunk()?;
+        let first = u32::from_le_bytes(*first);
         let (timer_bytes, rest) = split_length(rest)?;
+        let (item_bytes, rest) = if first & HAS_ITEMS == 0 {
+            (0, rest)
+        } else {
+            split_length(rest)?
+        };
+        let state_bytes = usize::try_from(first & !(HAS_ITEMS | HAS_ITEMS_APART)).ok()?;
         let (state, rest) = rest.split_at_checked(state_bytes)?;
-        let (timers, events) = rest.split_at_checked(timer_bytes)?;
-        Some(Self { state, timers, events })
+        let (timers, rest) = rest.split_at_checked(timer_bytes)?;
+        let (items, events) = rest.split_at_checked(item_bytes)?;
+        Some(Self {
+            state,
+            timers,
+            items,
+            are_items_apart: first & HAS_ITEMS_APART != 0,
+            events,
+        })
+    }
+
+    /// All but the events, encoded.
+    fn encode_kept(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEAD + 4 + self.state.len() + self.timers.len() + self.items.len());
+        let mut first = u32::from_le_bytes(length(self.state.len()));
+        first |= if self.items.is_empty() { 0 } else { HAS_ITEMS };
+        first |= if self.are_items_apart { HAS_ITEMS_APART } else { 0 };
+        bytes.extend_from_slice(&first.to_le_bytes());
+        bytes.extend_from_slice(&length(self.timers.len()));
+        if !self.items.is_empty() {
+            bytes.extend_from_slice(&length(self.items.len()));
+        }
+        for part in [self.state, self.timers, self.items] {
+            bytes.extend_from_slice(part);
+        }
+        bytes
+    }
+
+    /// The items, where they are among the bytes of the entry. `None` where there are none, or they are damaged.
+    #[must_use]
+    pub fn items(self) -> Option<Items> {
+        Some(Items::decode(self.items)?).filter(|items| !items.is_empty())
+    }
+
+    /// Whether the table has its items.
+    pub(super) fn are_items_apart(self) -> bool {
+        self.are_items_apart
     }
 
     /// The bytes that a turn is handed of it.
@@ -77,7 +127,8 @@ impl<'a> Keyed<'a> {
         let are_events_sound = events.by_ref().all(|(_, step)| Step::decode(step).is_some());
         let count = 1 + keyed.events().count() as u64;
         let ends = timers.0.is_empty() && events.0.is_empty();
-        are_timers_sorted && are_events_sound && ends && count == entry.count
+        let are_items_sound = !keyed.are_items_apart && Items::decode(keyed.items).is_some();
+        are_timers_sorted && are_events_sound && are_items_sound && ends && count == entry.count
     }
 
     /// When the first timer or event is due that is due after `after`.
@@ -312,31 +363,65 @@ pub struct DueSteps {
 }
 
 impl Entry {
-    /// One that has this state and these timers, in place of the entry's own. Events that wait stay.
+    /// One that has this state and these timers, in place of the entry's own. Items, and events that wait, stay.
     pub(super) fn put_keyed<'a>(
         &mut self,
         state: &[u8],
         timers: impl Iterator<Item = (i64, &'a [u8])>,
         state_version: u32,
     ) {
-        let mut written = Vec::with_capacity(HEAD + state.len());
-        written.extend_from_slice(&length(state.len()));
-        written.extend_from_slice(&length(0));
-        written.extend_from_slice(state);
-        let from = written.len();
-        timers.for_each(|(time, name)| push_item(time, name, &mut written));
-        let timer_bytes = length(written.len() - from);
-        written[4..HEAD].copy_from_slice(&timer_bytes);
-        let events = self.events_from();
-        self.replace(0..events, &written);
-        let keyed = Keyed::of(self);
-        let is_empty = keyed == Keyed::default();
-        let (count, end) = (self.count.max(1), keyed.next_due(BEFORE_ALL));
-        (self.count, self.end) = if is_empty { (0, 0) } else { (count, end) };
+        let mut encoded = Vec::new();
+        timers.for_each(|(time, name)| push_item(time, name, &mut encoded));
+        let kept = Keyed {
+            state,
+            timers: &encoded,
+            ..Keyed::of(self)
+        };
+        let end = kept.next_due(BEFORE_ALL);
+        let (encoded, is_empty) = (kept.encode_kept(), kept == Keyed::default());
+        self.write_kept(&encoded, is_empty);
         self.state_version = state_version;
-        if is_empty {
-            self.clear_bytes();
+        if self.count > 0 {
+            self.end = end;
         }
+    }
+
+    /// Has its items among its bytes: these.
+    pub(super) fn put_items(&mut self, items: &Items) {
+        let mut encoded = Vec::with_capacity(items.bytes());
+        items.encode_into(&mut encoded);
+        let kept = Keyed {
+            items: &encoded,
+            are_items_apart: false,
+            ..Keyed::of(self)
+        };
+        let (encoded, is_empty) = (kept.encode_kept(), kept == Keyed::default());
+        self.write_kept(&encoded, is_empty);
+    }
+
+    /// Has no items among its bytes, and says whether its table has some.
+    pub(super) fn put_items_apart(&mut self, are_items_apart: bool) {
+        let kept = Keyed {
+            items: &[],
+            are_items_apart,
+            ..Keyed::of(self)
+        };
+        let (encoded, is_empty) = (kept.encode_kept(), kept == Keyed::default());
+        self.write_kept(&encoded, is_empty);
+    }
+
+    /// Has these bytes in place of its own, but for those of events.
+    fn write_kept(&mut self, kept: &[u8], is_empty: bool) {
+        if is_empty {
+            (self.count, self.end) = (0, 0);
+            self.clear_bytes();
+            return;
+        }
+        if self.count == 0 {
+            (self.count, self.end) = (1, AFTER_ALL);
+        }
+        let events = self.events_from();
+        self.replace(0..events, kept);
     }
 
     /// Has an event wait.
@@ -450,16 +535,31 @@ impl DueSteps {
     }
 }
 
-/// What is kept of a key as JSON: its `state` as `show` has it, its `timers`, and how many events wait.
+/// What is kept of a key as JSON: its `state` as `show` has it, its `timers`, how many events wait, and its `items` by map, as `show_item` has them:
+/// the map, the key and the value.
 #[must_use]
-pub fn shown(entry: &Entry, show: impl FnOnce(&[u8]) -> Value) -> Value {
+pub fn shown<'a>(
+    entry: &'a Entry,
+    show: impl FnOnce(&[u8]) -> Value,
+    show_item: impl Fn(items::Item<'_>) -> (String, Value, Value),
+) -> Value {
     let keyed = Keyed::of(entry);
-    let timer = |(time, name): (i64, &[u8])| json!({ "name": String::from_utf8_lossy(name), "time": time });
-    json!({
+    let timer = |(time, name): Item<'a>| json!({ "name": String::from_utf8_lossy(name), "time": time });
+    let mut shown = json!({
         "state": if keyed.state.is_empty() { Value::Null } else { show(keyed.state) },
         "timers": keyed.timers().map(timer).collect::<Vec<_>>(),
         "waiting": keyed.events().count(),
-    })
+    });
+    if let Some(items) = keyed.items() {
+        let mut maps: Map<String, Value> = Map::new();
+        for item in items.iter() {
+            let (map, key, value) = show_item(item);
+            let entries = maps.entry(map).or_insert_with(|| Value::Array(Vec::new()));
+            entries.as_array_mut().expect("it is a list").push(json!([key, value]));
+        }
+        shown["items"] = maps.into();
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -490,6 +590,47 @@ mod tests {
             Step::Advance { until } => format!("<={until}"),
         };
         due.steps.iter().map(step).collect()
+    }
+
+    #[test]
+    fn what_is_kept_is_shown_with_its_items_by_map() {
+        let mut entry = Entry::default();
+        entry.put_keyed(b"state", [(5, &b"t"[..])].into_iter(), 7);
+        entry.put_event(9, event(1, b"x"), 7);
+        let mut items = Items::default();
+        for name in [b"a1", b"a2", b"b1"] {
+            items.set(items::Item {
+                name,
+                version: 7,
+                value: b"v",
+            });
+        }
+        entry.put_items(&items);
+        assert!(Keyed::is_sound(&entry));
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let show_item = |item: items::Item<'_>| {
+            let (map, key) = item.name.split_at(1);
+            (text(map), text(key).into(), text(item.value).into())
+        };
+        assert_eq!(
+            super::shown(&entry, |state| text(state).into(), show_item),
+            json!({
+                "state": "state",
+                "timers": [{"name": "t", "time": 5}],
+                "waiting": 1,
+                "items": {"a": [["1", "v"], ["2", "v"]], "b": [["1", "v"]]},
+            })
+        );
+        let due = entry.take_due_steps(ReachedTime::at(100), 1_000).expect("all is due");
+        assert_eq!(due.events, 1);
+        entry.put_keyed(b"", std::iter::empty(), 7);
+        assert_eq!(
+            (entry.count, Keyed::of(&entry).items()),
+            (1, Some(items)),
+            "items keep a key"
+        );
+        entry.put_items(&Items::default());
+        assert_eq!((entry.count, entry.bytes().len()), (0, 0));
     }
 
     #[test]

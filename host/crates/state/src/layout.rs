@@ -3,7 +3,11 @@
 //! Owns the notation of `wit/state.wit`, and reads bytes by it. To the host accumulators are opaque all the same: what is read here is
 //! for people, and no result depends on it.
 
+mod ordered;
+
 use serde_json::{Map, Number, Value};
+
+use dirigo_ground::items::Item;
 
 /// How deep types may lie in each other.
 const DEPTH_MAX: usize = 64;
@@ -12,7 +16,11 @@ const TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// The layout of bytes in an encoding that the host knows.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Layout(Type);
+pub struct Layout {
+    state: Type,
+    /// The maps and lists of a process, by their names.
+    items: Vec<(String, Type)>,
+}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Type {
@@ -41,8 +49,14 @@ impl Layout {
             .strip_prefix("postcard:")
             .filter(|text| text.len() <= TEXT_BYTES_MAX)?;
         let mut parser = Parser { rest: text };
-        let parsed = parser.parse(0)?;
-        parser.rest.trim().is_empty().then_some(Self(parsed))
+        let state = parser.parse(0)?;
+        let mut items = Vec::new();
+        while parser.takes(";") {
+            let name = parser.word()?;
+            let is_typed = parser.takes(":");
+            items.push((name, parser.parse(0).filter(|_| is_typed)?));
+        }
+        parser.rest.trim().is_empty().then_some(Self { state, items })
     }
 
     /// An accumulator as JSON; `None` if its bytes are not laid out so.
@@ -50,19 +64,42 @@ impl Layout {
     /// What JSON has no word for becomes text: numbers that are none, and bytes in hexadecimal.
     #[must_use]
     pub fn decode(&self, accumulator: &[u8]) -> Option<Value> {
-        /// What the SDK writes in front: which encoding it is.
-        const POSTCARD: u8 = 0;
-        let (&POSTCARD, bytes) = accumulator.split_first()? else {
-            return None;
-        };
-        let mut reader = Reader {
-            rest: bytes,
-            values_left: 8 * bytes.len() + 1024,
-            name_bytes_left: 64 * bytes.len() + 16 * 1024,
-        };
-        let value = reader.read(&self.0)?;
-        reader.rest.is_empty().then_some(value)
+        decode(&self.state, accumulator)
     }
+
+    /// An item of a process as JSON: the name of its map or list, the key, and the value. `None` if it is not laid out so.
+    #[must_use]
+    pub fn decode_item(&self, item: Item<'_>) -> Option<(&str, Value, Value)> {
+        /// Between the name of a map and the key.
+        const SEPARATOR: u8 = 0;
+        let end = item.name.iter().position(|byte| *byte == SEPARATOR)?;
+        let (map, key) = (&item.name[..end], &item.name[end + 1..]);
+        let (map, laid_out) = self.items.iter().find(|(name, _)| name.as_bytes() == map)?;
+        let (key, value) = match laid_out {
+            Type::Map(pair) => (ordered::decode(&pair.0, key)?, decode(&pair.1, item.value)?),
+            Type::List(value) => (
+                ordered::decode(&Type::Unsigned { bits: 64 }, key)?,
+                decode(value, item.value)?,
+            ),
+            _ => return None,
+        };
+        Some((map, key, value))
+    }
+}
+
+fn decode(laid_out: &Type, encoded: &[u8]) -> Option<Value> {
+    /// What the SDK writes in front: which encoding it is.
+    const POSTCARD: u8 = 0;
+    let (&POSTCARD, bytes) = encoded.split_first()? else {
+        return None;
+    };
+    let mut reader = Reader {
+        rest: bytes,
+        values_left: 8 * bytes.len() + 1024,
+        name_bytes_left: 64 * bytes.len() + 16 * 1024,
+    };
+    let value = reader.read(laid_out)?;
+    reader.rest.is_empty().then_some(value)
 }
 
 struct Parser<'a> {
@@ -414,6 +451,30 @@ mod tests {
         let most = [[0xff; 9].as_slice(), &[1]].concat();
         assert_eq!(decoded("u64", &most), Some(json!(u64::MAX)));
         assert_eq!(decoded("i64", &most), Some(json!(i64::MIN)));
+    }
+
+    #[test]
+    fn items_are_read_by_the_layout_of_their_map() {
+        let layout = Layout::parse("postcard:(); seen: map {(string, i16) => u8}; \"the last\": [string]").unwrap();
+        let decoded = |name: &[u8], value: &[u8]| {
+            layout.decode_item(Item {
+                name,
+                version: 1,
+                value,
+            })
+        };
+        assert_eq!(
+            decoded(b"seen\0a\0\xffb\0\x01\x7f\xff", &[0, 7]),
+            Some(("seen", json!(["a\0b", -1]), json!(7)))
+        );
+        assert_eq!(
+            decoded(b"the last\0\0\0\0\0\0\0\x01\x02", &[0, 1, b'x']),
+            Some(("the last", json!(258), json!("x")))
+        );
+        for name in [&b"seen\0a"[..], b"seen", b"other\0", b"seen\0a\0\x01\x7f\xff\xff"] {
+            assert_eq!(decoded(name, &[0, 7]), None, "{name:?}");
+        }
+        assert_eq!(Layout::parse("postcard:(); seen"), None);
     }
 
     #[test]

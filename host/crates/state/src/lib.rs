@@ -36,6 +36,7 @@ mod spilled;
 mod stopped;
 mod store;
 mod table;
+mod table_items;
 #[cfg(test)]
 mod tests;
 pub mod timed;

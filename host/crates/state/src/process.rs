@@ -15,6 +15,7 @@ use super::windows::{HANDED_BYTES_MAX, OpenChange, group_number, stale};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Advances, Known, Process, StepOrigin, Timers};
 use dirigo_ground::fields::Fields;
+use dirigo_ground::items::Items;
 use dirigo_ground::lineage::AFTER_ALL;
 
 /// What a turn will do to a table, once it succeeded.
@@ -202,7 +203,9 @@ impl KeysOfTurn {
         Some(slot.group)
     }
 
-    fn into_call(self, table: &Table, steps: Steps) -> (Process, Plan) {
+    fn into_call(self, table: &mut Table, steps: Steps) -> (Process, Plan) {
+        let items = self.slots.iter().map(|&slot| table.take_items_out(slot).cloned());
+        let items = items.collect();
         let entries = || self.slots.iter().map(|&slot| table.slot(slot));
         let (mut keys, mut states, mut timers) = (Column::default(), Column::default(), Timers::default());
         let mut due_timers = 0;
@@ -228,7 +231,7 @@ impl KeysOfTurn {
         }
         let has_advances = !steps.advances.places.is_empty();
         let call = Process {
-            items: steps.all.len() + due_timers,
+            work: steps.all.len() + due_timers,
             steps: steps.all,
             events: steps.events,
             keys: Arc::new(steps.numbers),
@@ -239,6 +242,7 @@ impl KeysOfTurn {
                 states: Arc::new(states),
                 timers: (!timers.times.is_empty()).then(|| Arc::new(timers)),
             },
+            items,
             stale: stale(by_version),
             origin: None,
         };
@@ -263,12 +267,27 @@ impl Plan {
         self.until.iter().enumerate().find_map(is_left)
     }
 
-    /// Takes effect: `states` and `timers` are those of the keys, by their numbers.
-    pub fn commit(self, table: &mut Table, states: &Column, timers: Option<&Timers>) -> OpenChange {
+    /// Takes effect: `states` and `timers` are those of the keys, by their numbers, and `items` those of each whose items changed.
+    pub fn commit(
+        self,
+        table: &mut Table,
+        states: &Column,
+        timers: Option<&Timers>,
+        items: &[Option<Arc<Items>>],
+    ) -> OpenChange {
         let mut change = OpenChange::default();
         for ((key, &slot), state) in self.slots.iter().enumerate().zip(states.iter()) {
             let timers = timers.into_iter().flat_map(|timers| timers.of(key));
-            change.windows += table.change_keyed(slot, |entry| entry.put_keyed(state, timers, self.state_version));
+            let items = items.get(key).and_then(Option::as_ref);
+            if let Some(items) = items {
+                table.put_items(slot, items.clone());
+            }
+            change.windows += table.change_keyed(slot, |entry| {
+                if let Some(items) = items {
+                    entry.put_items_apart(!items.is_empty());
+                }
+                entry.put_keyed(state, timers, self.state_version);
+            });
         }
         table.sweep();
         change
@@ -340,7 +359,8 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FirstKeys;
+    use crate::{FirstKeys, Keyed};
+    use dirigo_ground::items::Item;
     use dirigo_ground::lineage::Ticket;
 
     fn batch(steps: &[(&str, i64, Vec<u8>)]) -> Batch {
@@ -400,14 +420,14 @@ mod tests {
         assert_eq!(*call.known.states, column(&[b"", b""]));
         assert!(call.known.timers.is_none() && call.advances.is_none());
         let set = timers(&[&[(9, "t")], &[]]);
-        let change = plan.commit(&mut table, &column(&[b"A", b""]), Some(&set));
+        let change = plan.commit(&mut table, &column(&[b"A", b""]), Some(&set), &[]);
         assert_eq!((change.windows, table.len(), table.next_due()), (1, 1, 10));
         let (call, plan) = assign_events(&mut table, &events, 0, 2, 1);
         assert_eq!(*call.known.states, column(&[b"A", b""]));
         assert_eq!(call.known.timers.as_deref(), Some(&set));
         plan.abandon(&mut table);
         let (_, plan) = assign_events(&mut table, &events, 0, 3, 1);
-        let change = plan.commit(&mut table, &column(&[b"", b""]), None);
+        let change = plan.commit(&mut table, &column(&[b"", b""]), None, &[]);
         assert_eq!((change.windows, table.len()), (-1, 0));
         table.check();
     }
@@ -454,9 +474,9 @@ mod tests {
         let mut table = Table::keyed_in_epoch(1);
         let events = batch(&[("a", 1, vec![]), ("b", 2, vec![])]);
         let (_, plan) = assign_events(&mut table, &events, 0, 1, 1);
-        plan.commit(&mut table, &column(&[b"old", b""]), None);
+        plan.commit(&mut table, &column(&[b"old", b""]), None, &[]);
         let (_, plan) = assign_events(&mut table, &events.slice(1..2), 0, 2, 2);
-        plan.commit(&mut table, &column(&[b"new"]), None);
+        plan.commit(&mut table, &column(&[b"new"]), None, &[]);
         let (call, plan) = assign_events(&mut table, &events, 0, 3, 2);
         assert_eq!(call.stale.len(), 1);
         assert_eq!((call.stale[0].version, &call.stale[0].groups[..]), (1, &[0][..]));
@@ -471,7 +491,7 @@ mod tests {
         let mut commit = |table: &mut Table, set: Option<&Timers>| {
             turn += 1;
             let (_, plan) = assign_events(table, &one, 0, turn, 1);
-            plan.commit(table, &column(&[b"state"]), set);
+            plan.commit(table, &column(&[b"state"]), set, &[]);
         };
         commit(&mut table, Some(&timers(&[&[(50, "t")]])));
         let bytes = table.bytes();
@@ -513,6 +533,69 @@ mod tests {
             .take_due_steps(b"b", ReachedTime::at(16), 100, true)
             .expect("one is due");
         assert_eq!((due.events, due.next, change.windows), (1, None, -1));
+        table.check();
+    }
+
+    fn items(all: &[(&str, &str)]) -> Arc<Items> {
+        let mut items = Items::default();
+        for (name, value) in all {
+            items.set(Item {
+                name: name.as_bytes(),
+                version: 1,
+                value: value.as_bytes(),
+            });
+        }
+        Arc::new(items)
+    }
+
+    #[test]
+    fn items_lie_outside_of_entries_and_leave_with_them() {
+        let mut table = Table::keyed_in_epoch(1);
+        let events = batch(&[("a", 1, vec![]), ("b", 2, vec![])]);
+        let (call, plan) = assign_events(&mut table, &events, 0, 1, 1);
+        assert_eq!(call.items, [None, None]);
+        let bytes = table.bytes();
+        let set = [Some(items(&[("x", "1"), ("y", "2")])), None];
+        let change = plan.commit(&mut table, &column(&[b"", b""]), None, &set);
+        assert_eq!((change.windows, table.len()), (1, 1), "a key with items is kept");
+        assert!(table.bytes() > bytes);
+        table.check();
+        // What waits, and what is due, leaves them alone.
+        table.put_event(b"a", 20, event(0, b"z"), 1);
+        let (_, _) = table
+            .take_due_steps(b"a", ReachedTime::at(30), 100, true)
+            .expect("it is due");
+        let (call, plan) = assign_events(&mut table, &events, 0, 2, 1);
+        assert_eq!(call.items, set);
+        plan.abandon(&mut table);
+
+        let [(key, Some(stored))] = &table.captured(0, 2)[..] else {
+            panic!("one key changed");
+        };
+        assert_eq!(Keyed::of(stored).items(), set[0].as_deref().cloned());
+        assert!(Keyed::is_sound(stored));
+        assert_eq!(stored.end, AFTER_ALL);
+        let mut other = Table::keyed_in_epoch(1);
+        other.restore(key, stored.clone());
+        assert_eq!(other.whole(b"a").as_deref(), Some(stored));
+        let (call, plan) = assign_events(&mut other, &events, 0, 1, 1);
+        assert_eq!(call.items, set);
+        assert_eq!(other.whole(b"a").as_deref(), Some(stored));
+        let fewer = [Some(items(&[("y", "3")])), Some(items(&[]))];
+        plan.commit(&mut other, &column(&[b"state", b""]), None, &fewer);
+        other.check();
+        let drained = other.drain(0);
+        let [(_, Some(left))] = &drained[..] else {
+            panic!("there is one key");
+        };
+        assert_eq!(Keyed::of(left).items(), fewer[0].as_deref().cloned());
+        assert_eq!((Keyed::of(left).state, left.count), (&b"state"[..], 1));
+
+        let (_, plan) = assign_events(&mut table, &events, 0, 3, 1);
+        let before = table.bytes();
+        let change = plan.commit(&mut table, &column(&[b"", b""]), None, &[Some(items(&[])), None]);
+        assert_eq!((change.windows, table.len()), (-1, 0), "nothing is left of it");
+        assert!(table.bytes() < before);
         table.check();
     }
 }

@@ -10,6 +10,7 @@ use super::entry::Entry;
 use super::eviction::ClockHand;
 use super::hash;
 use super::slots::{Slot, Slots};
+use super::table_items::TableItems;
 use dirigo_ground::lineage::Epoch;
 
 /// An entry of a key that is to be written, or `None` for a key that is to be forgotten.
@@ -49,6 +50,8 @@ pub struct Table {
     pub(super) due: Option<DueTimes>,
     /// Where windows have many segments, whether turns merge some of these.
     pub(super) aggregating: Attempts,
+    /// Of keys of a process, the items.
+    pub(super) items: TableItems,
 }
 
 impl Default for Table {
@@ -74,6 +77,7 @@ impl Table {
             hand: ClockHand::default(),
             due: None,
             aggregating: Attempts::default(),
+            items: TableItems::default(),
         }
     }
 
@@ -97,10 +101,11 @@ impl Table {
             + self.changed.capacity() * size_of::<u32>()
             + self.free.capacity() * size_of::<u32>()
             + self.due.as_ref().map_or(0, DueTimes::bytes)
+            + self.items.bytes()
             + self.outside
     }
 
-    /// The entry of `key`, if it has one.
+    /// The entry of `key`, if it has one. Items of it are elsewhere: [`whole`](Self::whole) has them, too.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
         let number = self.find(hash::key(key), key)?;
@@ -179,6 +184,7 @@ impl Table {
     /// Closes the window of `key`, and gives it; `None` where no window of it is open here.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let number = self.find(hash::key(key), key)?;
+        self.put_items_in(number);
         let taken = self.take_from(number);
         self.sweep();
         taken
@@ -300,7 +306,8 @@ impl Table {
             }
             let is_open = slot.is_open();
             if is_open || slot.is_stored {
-                copies.push(&slot.key, is_open.then_some(&slot.entry));
+                let whole = is_open.then(|| self.items.whole(&slot.key, &slot.entry));
+                copies.push(&slot.key, whole.as_deref());
             }
             slot.is_stored |= is_open;
         }
@@ -318,6 +325,7 @@ impl Table {
     /// Takes everything out. What the store does not have for certain, since it changed after the epoch `committed`, is
     /// returned as records for it.
     pub fn drain(&mut self, committed: Epoch) -> Vec<Record> {
+        self.put_all_items_in();
         let mut empty = Self::in_epoch(self.epoch);
         if self.due.is_some() {
             let mut due = DueTimes::default();

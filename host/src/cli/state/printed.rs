@@ -53,7 +53,21 @@ impl<'a> PrintedEntry<'a> {
             EntryForm::Segments => Some(state::shown_segments(entry, |segment| {
                 shown(segment.state_version, segment.accumulator)
             })),
-            EntryForm::Keyed => Some(state::shown_keyed(entry, |bytes| shown(entry.state_version, bytes))),
+            EntryForm::Keyed => Some(state::shown_keyed(
+                entry,
+                |bytes| shown(entry.state_version, bytes),
+                |item| {
+                    let layout = description.and_then(|description| description.layout(operator, item.version));
+                    let decoded = layout.as_ref().and_then(|layout| layout.decode_item(item));
+                    decoded.map_or_else(
+                        || {
+                            let base64 = |bytes| BASE64_STANDARD.encode(bytes).into();
+                            (String::new(), base64(item.name), base64(item.value))
+                        },
+                        |(map, key, value)| (map.to_owned(), key, value),
+                    )
+                },
+            )),
             EntryForm::Window => decode(entry.state_version, entry.bytes()),
         };
         Self {

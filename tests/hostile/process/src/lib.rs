@@ -1,7 +1,7 @@
 //! A process that attacks its host, in the way that its configuration names.
 //!
 //! Besides, it keeps a number for each key that depends on every event and timer of the key and on their order, and puts it out at each of
-//! them: so the output shows what came when. It strikes at events whose number is a multiple of `every`, or at timers that such events set.
+//! them: so the output shows what came when. A map and a list of the key go into that number, too. It strikes at events whose number is a multiple of `every`, or at timers that such events set.
 
 use dirigo_operator::prelude::*;
 
@@ -33,7 +33,18 @@ pub enum Attack {
     Swarm,
     /// Adds 16 KiB to the state.
     Hoard,
+    /// Adds an entry of 16 KiB to a map.
+    Pile,
+    /// Changes one of 500 entries of 1 KiB, and reads all of them ten times.
+    Browse,
 }
+
+/// How often there was an event of a number, modulo 5.
+const COUNTS: MapState<u64, u64> = MapState::new("counts");
+/// The numbers of the last three events.
+const LAST: ListState<u64> = ListState::new("last");
+/// What a pile consists of, by numbers of events.
+const PILE: MapState<u64, Vec<u8>> = MapState::new("pile");
 
 /// An event, as far as it matters here.
 #[derive(Debug, Deserialize)]
@@ -82,8 +93,22 @@ fn tell(key: &mut Context<'_, Striker>, n: Option<u64>, timer: Option<&Timer>) -
     key.push(&told)
 }
 
+/// Notes the number of an event in the map and in the list. Gives a number that depends on what was in both.
+fn note(n: u64, key: &mut Context<'_, Striker>) -> Result<u64> {
+    let before = key.map(COUNTS).get(&(n % 5))?.unwrap_or_default();
+    key.map(COUNTS).insert(&(n % 5), &(before + 1));
+    let mut last = key.list(LAST);
+    let of_last = last.iter().sum::<Result<u64>>()?;
+    last.push(&n)?;
+    if last.iter().count() > 3 {
+        last.pop_front()?;
+    }
+    Ok(before + of_last)
+}
+
 #[operator]
 impl Process for Striker {
+    const ITEMS: &'static [&'static dyn ItemState] = &[&COUNTS, &LAST, &PILE];
     type Config = Config;
     type Event = Numbered;
     type State = Seen;
@@ -99,8 +124,17 @@ impl Process for Striker {
     fn event(&mut self, event: &Numbered, key: &mut Context<'_, Self>) -> Result<()> {
         let marked = event.n.is_multiple_of(self.0.every);
         let now = key.time();
+        let noted = note(event.n, key)?;
+        if self.strikes(Attack::Pile, marked) {
+            key.map(PILE).insert(&event.n, &vec![7; 16 << 10]);
+        }
+        if self.strikes(Attack::Browse, marked) {
+            key.map(PILE).insert(&(event.n % 500), &vec![7; 1 << 10]);
+            let read = (0..10).map(|_| key.map(PILE).iter().flatten().count());
+            key.state().ballast = vec![0; read.sum::<usize>() % 2];
+        }
         let seen = key.state();
-        seen.mixed = seen.mixed.wrapping_mul(31).wrapping_add(event.n) % 1_000_003;
+        seen.mixed = seen.mixed.wrapping_mul(31).wrapping_add(event.n + noted) % 1_000_003;
         seen.marked = marked;
         let mixed = seen.mixed;
         if self.strikes(Attack::Hoard, marked) {

@@ -7,6 +7,7 @@ use super::{Call, Driver, Emission, Failed, Settled, Tally, distinct, mismatched
 use dirigo_engine::{Cause, Component, Trap};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, KeysAfter, Outputs, Processed, Request, Timers};
+use dirigo_ground::items::Items;
 use dirigo_ground::lineage::SourceIndex;
 use dirigo_pipeline::EventOrder;
 use dirigo_state::windows::OpenChange;
@@ -55,6 +56,7 @@ struct Processing {
     /// Once there is an answer.
     states: Column,
     timers: Option<Timers>,
+    items: Vec<Option<Arc<Items>>>,
 }
 
 impl Process {
@@ -133,7 +135,7 @@ impl Process {
             twin,
             value: &value,
         };
-        let known = table.get(key).map_or(0, |entry| entry.bytes().len() as u64);
+        let known = table.bytes_of(key) as u64;
         counted.most = counted.most.max(known);
         if known + value.len() as u64 > self.state_bytes_max {
             let count = || self.undue_bytes(table, key, batch);
@@ -157,7 +159,7 @@ impl Process {
         let Some(entry) = table.get(key) else { return 0 };
         let inputs = self.lines.get().map_or(&[][..], |lines| &lines.inputs);
         let to_come = time_to_come(inputs, batch);
-        (entry.bytes().len() - Keyed::of(entry).events().due_bytes(to_come)) as u64
+        (table.bytes_of(key) - Keyed::of(entry).events().due_bytes(to_come)) as u64
     }
 
     /// Drops the timers that were to fire at an advance which failed: it is the only one of `batch`.
@@ -201,6 +203,7 @@ impl Driver for Process {
             advances: (0..).zip(advances).map(|(before, place)| before + place).collect(),
             states: Column::default(),
             timers: None,
+            items: Vec::new(),
         };
         (Request::Process(request), Box::new(call))
     }
@@ -251,6 +254,7 @@ impl Call for Processing {
         let KeysAfter {
             states,
             timers,
+            items,
             mut outputs,
         } = *after;
         if !outputs.failures.is_empty() {
@@ -265,7 +269,7 @@ impl Call for Processing {
             });
         }
         self.set_times(&mut outputs, batch);
-        (self.states, self.timers) = (states, timers);
+        (self.states, self.timers, self.items) = (states, timers, items);
         let passed = distinct(&outputs.origins);
         let tally = if self.are_due {
             // They were counted when they came to wait.
@@ -285,7 +289,7 @@ impl Call for Processing {
     }
 
     fn commit(self: Box<Self>, table: &mut Table) -> OpenChange {
-        self.plan.commit(table, &self.states, self.timers.as_ref())
+        self.plan.commit(table, &self.states, self.timers.as_ref(), &self.items)
     }
 
     fn abandon(self: Box<Self>, table: &mut Table) {

@@ -3,6 +3,7 @@
 //! Its effects are taken in one step, or it is rolled back: then its events are put back in smaller parts, until the
 //! one that fails stands alone and becomes a dead letter.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -264,14 +265,15 @@ impl Replica {
         } else {
             None
         };
-        let entry = match &window {
-            Some(entry) => entry,
-            None => self.table.get(batch.keys.get(event))?,
-        };
+        let key = batch.keys.get(event);
         // What a key has open in time, or waiting, may be much, and is the same for each of its events that fail.
-        if window.is_none() && operator.driver.goes_by_time() && entry.bytes().len() > OPEN_BYTES_MAX {
+        if window.is_none() && operator.driver.goes_by_time() && self.table.bytes_of(key) > OPEN_BYTES_MAX {
             return None;
         }
+        let entry = &match &window {
+            Some(entry) => Cow::Borrowed(entry),
+            None => self.table.whole(key)?,
+        };
         let layout = operator.layout.as_ref();
         let layout = layout.filter(|_| entry.bytes().len() <= DECODED_BYTES_MAX);
         // Of another version it is laid out in a way that this component does not know.

@@ -71,6 +71,11 @@ impl<R: RawMigrated> Migration<R> {
         }
     }
 
+    /// The version of the component's state.
+    pub(super) fn written(&self) -> u32 {
+        self.written
+    }
+
     /// Brings accumulators to the component's version, of which some are not.
     pub(super) async fn start(
         &self,

@@ -111,6 +111,7 @@ impl RawProcessed {
         Ok(Processed::Done(Box::new(KeysAfter {
             states: self.states.validate("states", keys)?,
             timers: self.timers.map(|timers| timers.validate(keys)).transpose()?,
+            items: Vec::new(),
             outputs,
         })))
     }
@@ -198,10 +199,24 @@ impl Process {
             request.advances.clone(),
             known,
         );
-        let processed = call(store, &self.process, args, steps).await?;
-        let processed = processed.validate(steps, keys, schema)?;
-        if let Processed::Done(after) = &processed {
-            check_size(request, after, store.data().limits.state)?;
+        let guest = store.data_mut();
+        let bytes_max = guest.limits.state;
+        let version = self.migration.written();
+        guest.items.begin(&request.items, version, SET_BYTES_MAX, bytes_max);
+        let processed = call(store, &self.process, args, steps).await;
+        let too_much = store.data().items.too_much().filter(|_| processed.is_err());
+        let items = store.data_mut().items.end();
+        if let Some(bytes) = too_much {
+            return Err(Failure::TooMuchState {
+                bytes,
+                bytes_max,
+                event: None,
+            });
+        }
+        let mut processed = processed?.validate(steps, keys, schema)?;
+        if let Processed::Done(after) = &mut processed {
+            after.items = items;
+            check_size(request, after, bytes_max)?;
         }
         Ok(processed)
     }
@@ -230,7 +245,13 @@ fn of_steps(request: &request::Process, failures: &[Rejection]) -> Vec<Rejection
 /// Refuses what is more than may be kept of a key.
 fn check_size(request: &request::Process, after: &KeysAfter, bytes_max: u64) -> Result<(), Failure> {
     let (states, timers) = (&after.states, after.timers.as_ref());
-    let all = states.bytes().len() + timers.map_or(0, Timers::size);
+    let of_items = |key: usize| {
+        let changed = after.items.get(key).and_then(Option::as_ref);
+        let items = changed.or_else(|| request.items.get(key)?.as_ref());
+        items.map_or(0, |items| items.bytes())
+    };
+    let items: usize = (0..states.len()).map(of_items).sum();
+    let all = states.bytes().len() + timers.map_or(0, Timers::size) + items;
     if all as u64 <= bytes_max {
         return Ok(());
     }
@@ -241,7 +262,7 @@ fn check_size(request: &request::Process, after: &KeysAfter, bytes_max: u64) -> 
     let mut sizes = states
         .iter()
         .enumerate()
-        .map(|(key, state)| (key, state.len() + of_timers(key)));
+        .map(|(key, state)| (key, state.len() + of_timers(key) + of_items(key)));
     let Some((key, bytes)) = sizes.find(|(_, bytes)| *bytes as u64 > bytes_max) else {
         return Ok(());
     };
@@ -259,5 +280,7 @@ fn check_size(request: &request::Process, after: &KeysAfter, bytes_max: u64) -> 
     })
 }
 
+/// Bytes of items that one call may set: as long as it runs, no quota has counted them.
+const SET_BYTES_MAX: usize = 16 << 20;
 /// What a timer takes besides its name.
 const TIMER_BYTES: usize = size_of::<i64>() + size_of::<u32>();
