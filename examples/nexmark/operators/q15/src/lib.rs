@@ -1,18 +1,17 @@
-//! Nexmark, queries 15 and 16: counts of bids, bidders and auctions, of all and by the rank of the price.
-//!
-//! Bids are counted as they are; bidders and auctions come as the facts of `q15-facts`, each once.
+//! Nexmark, queries 15 and 16: counts of bids, bidders and auctions of each day, of all and by the rank of the price.
 
 use dirigo_operator::prelude::*;
 
 const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 86_400_000;
 
-/// What is read of a bid or of a fact.
+/// What is read of a bid.
 #[derive(Debug, Event)]
-pub struct Counted {
-    /// Of a fact: where it is counted.
-    column: Option<String>,
-    price: Option<i64>,
-    date_time: Option<i64>,
+pub struct Bid {
+    auction: i64,
+    bidder: i64,
+    price: i64,
+    date_time: i64,
 }
 
 /// Of all, and of the ranks 1 to 3.
@@ -24,7 +23,7 @@ pub struct ByRank {
     rank3: i64,
 }
 
-/// What was counted.
+/// What was counted of a day.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
     last: i64,
@@ -33,7 +32,11 @@ pub struct Counts {
     auctions: ByRank,
 }
 
-/// The counts of a window.
+/// The bidders and auctions that were counted: of all bids (rank 0), and of those of a rank.
+const SEEN_BIDDERS: MapState<(u8, i64), ()> = MapState::new("bidders");
+const SEEN_AUCTIONS: MapState<(u8, i64), ()> = MapState::new("auctions");
+
+/// The counts of a day.
 #[derive(Debug, Event)]
 pub struct Statistics {
     key: String,
@@ -59,78 +62,67 @@ pub struct Statistics {
 pub struct Counting;
 
 impl ByRank {
-    fn merged(self, other: Self) -> Self {
-        ByRank {
-            total: self.total + other.total,
-            rank1: self.rank1 + other.rank1,
-            rank2: self.rank2 + other.rank2,
-            rank3: self.rank3 + other.rank3,
+    fn of(&mut self, rank: u8) -> &mut i64 {
+        match rank {
+            0 => &mut self.total,
+            1 => &mut self.rank1,
+            2 => &mut self.rank2,
+            _ => &mut self.rank3,
         }
     }
 }
 
+/// The rank of a bid of this price, in cents.
+fn rank(price: i64) -> u8 {
+    match price {
+        ..10_000 => 1,
+        10_000..1_000_000 => 2,
+        _ => 3,
+    }
+}
+
 #[operator]
-impl Reduce for Counting {
+impl Process for Counting {
+    const ITEMS: &'static [&'static dyn ItemState] = &[&SEEN_BIDDERS, &SEEN_AUCTIONS];
     type Config = NoConfig;
-    type Event = Counted;
-    type Accumulator = Counts;
+    type Event = Bid;
+    type State = Counts;
     type Output = Statistics;
 
     fn open(_: NoConfig) -> Result<Self> {
         Ok(Counting)
     }
 
-    fn zero(&self) -> Counts {
-        Counts::default()
-    }
-
-    fn add(&mut self, counts: &mut Counts, counted: &Counted) -> Result<()> {
-        let Some(column) = &counted.column else {
-            let (Some(price), Some(date_time)) = (counted.price, counted.date_time) else {
-                reject!("neither a bid nor a fact");
-            };
-            counts.last = counts.last.max(date_time);
-            counts.bids.total += 1;
-            match price {
-                ..10_000 => counts.bids.rank1 += 1,
-                10_000..1_000_000 => counts.bids.rank2 += 1,
-                _ => counts.bids.rank3 += 1,
-            }
-            return Ok(());
-        };
-        let (rank, of) = match column.split_once('_') {
-            Some((rank, "bidders")) => (rank, &mut counts.bidders),
-            Some((rank, "auctions")) => (rank, &mut counts.auctions),
-            _ => reject!("there is no column `{column}`"),
-        };
-        match rank {
-            "total" => of.total += 1,
-            "rank1" => of.rank1 += 1,
-            "rank2" => of.rank2 += 1,
-            "rank3" => of.rank3 += 1,
-            _ => reject!("there is no column `{column}`"),
+    fn event(&mut self, bid: &Bid, key: &mut Context<'_, Self>) -> Result<()> {
+        if key.known().is_none() {
+            let day = key.time().div_euclid(DAY_MS);
+            key.set_timer("end of the day", (day + 1) * DAY_MS - 1);
         }
+        let rank = rank(bid.price);
+        for rank in [0, rank] {
+            *key.state().bids.of(rank) += 1;
+            if key.map(SEEN_BIDDERS).insert(&(rank, bid.bidder), &()) {
+                *key.state().bidders.of(rank) += 1;
+            }
+            if key.map(SEEN_AUCTIONS).insert(&(rank, bid.auction), &()) {
+                *key.state().auctions.of(rank) += 1;
+            }
+        }
+        let counts = key.state();
+        counts.last = counts.last.max(bid.date_time);
         Ok(())
     }
 
-    fn merge(&mut self, left: Counts, right: Counts) -> Counts {
-        Counts {
-            last: left.last.max(right.last),
-            bids: left.bids.merged(right.bids),
-            bidders: left.bidders.merged(right.bidders),
-            auctions: left.auctions.merged(right.auctions),
-        }
-    }
-
-    fn finish(&mut self, window: &Window<'_>, counts: Counts) -> Result<Statistics> {
+    fn timer(&mut self, timer: &Timer, key: &mut Context<'_, Self>) -> Result<()> {
         let Counts {
             last,
             bids,
             bidders,
             auctions,
-        } = counts;
-        Ok(Statistics {
-            key: window.key_str().into_owned(),
+        } = std::mem::take(key.state());
+        let end = timer.time() + 1;
+        let statistics = Statistics {
+            key: key.key_str().into_owned(),
             minute: last - last.rem_euclid(MINUTE_MS),
             total_bids: bids.total,
             rank1_bids: bids.rank1,
@@ -144,65 +136,62 @@ impl Reduce for Counting {
             rank1_auctions: auctions.rank1,
             rank2_auctions: auctions.rank2,
             rank3_auctions: auctions.rank3,
-            start: window.start,
-            end: window.end,
-        })
+            start: end - DAY_MS,
+            end,
+        };
+        key.forget();
+        key.push(&statistics)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use dirigo_operator::testing::{Event, Tester};
+    use dirigo_operator::testing::{Event, ProcessTester};
     use serde_json::json;
 
     use super::*;
 
-    fn counted() -> [Event; 5] {
-        [
-            json!({"price": 9_999, "date_time": 60_000}),
-            json!({"column": "total_bidders"}),
-            json!({"price": 1_000_000, "date_time": 185_000}),
-            json!({"column": "rank3_auctions"}),
-            json!({"column": "total_bidders"}),
-        ]
-        .map(|value| Event::from(value).key("bid").at(1))
+    fn bid(time: i64, bidder: i64, auction: i64, price: i64) -> Event {
+        let bid = json!({"bidder": bidder, "auction": auction, "price": price, "date_time": time});
+        Event::from(bid).key("bid").at(time)
     }
 
     #[test]
-    fn bids_and_facts_are_counted_where_they_belong() {
-        let outcome = Tester::<Counting>::open(&json!({})).unwrap().reduce(counted());
-        let [found] = &outcome.json()[..] else {
-            panic!("one window")
-        };
-        let columns = ["total_bids", "rank1_bids", "rank2_bids", "rank3_bids"];
-        assert_eq!(columns.map(|column| found[column].as_i64().unwrap()), [2, 1, 0, 1]);
-        let columns = ["total_bidders", "rank3_auctions", "total_auctions", "minute"];
+    fn bidders_and_auctions_count_once_a_day_and_once_in_each_rank() {
+        let mut counting = ProcessTester::<Counting>::open(&json!({})).unwrap();
+        counting.events([
+            bid(DAY_MS, 1, 7, 9_999),
+            bid(DAY_MS + 185_000, 1, 8, 1_000_000),
+            bid(DAY_MS + 2, 2, 8, 1_000_000),
+        ]);
+        assert!(counting.advance(2 * DAY_MS - 2).outputs.is_empty());
+        let outcome = counting.advance(2 * DAY_MS - 1).json();
+        let [found] = &outcome[..] else { panic!("one day") };
+        let counts = |columns: [&str; 4]| columns.map(|column| found[column].as_i64().unwrap());
         assert_eq!(
-            columns.map(|column| found[column].as_i64().unwrap()),
-            [2, 1, 0, 180_000]
+            counts(["total_bids", "rank1_bids", "rank2_bids", "rank3_bids"]),
+            [3, 1, 0, 2]
         );
+        assert_eq!(
+            counts(["total_bidders", "rank1_bidders", "rank2_bidders", "rank3_bidders"]),
+            [2, 1, 0, 2]
+        );
+        assert_eq!(
+            counts(["total_auctions", "rank1_auctions", "rank2_auctions", "rank3_auctions"]),
+            [2, 1, 0, 1]
+        );
+        assert_eq!(
+            counts(["minute", "start", "end", "total_bids"]),
+            [DAY_MS + 180_000, DAY_MS, 2 * DAY_MS, 3]
+        );
+        assert_eq!(counting.keys_kept(), 0);
+        counting.events([bid(2 * DAY_MS, 1, 7, 1)]);
+        assert_eq!(counting.end().json()[0]["total_bidders"], 1, "another day");
     }
 
     #[test]
-    fn parts_merge_to_the_whole() {
-        let mut counting = Tester::<Counting>::open(&json!({})).unwrap();
-        let whole = counting.reduce(counted());
-        for cut in 0..=5 {
-            let (left, right) = (counted()[..cut].to_vec(), counted()[cut..].to_vec());
-            assert_eq!(counting.reduce_parts([left, right]), whole);
-        }
-    }
-
-    #[test]
-    fn what_is_neither_is_rejected() {
-        let mut counting = Tester::<Counting>::open(&json!({})).unwrap();
-        for value in [
-            json!({"price": 1}),
-            json!({"column": "rank4_bidders"}),
-            json!({"column": "bidders"}),
-        ] {
-            let outcome = counting.reduce([Event::from(value).key("bid").at(1)]);
-            assert_eq!(outcome.rejected.len(), 1);
-        }
+    fn ranks_are_by_price() {
+        let prices = [100, 9_999, 10_000, 999_999, 1_000_000];
+        assert_eq!(prices.map(rank), [1, 1, 2, 2, 3]);
     }
 }
