@@ -24,10 +24,6 @@ class RunQuery {
             tables.executeSql(statement);
         }
         var sink = TableDescriptor.forConnector("filesystem").option("path", arguments[3]).format("json").build();
-        var insert = tables.sqlQuery(Files.readString(Path.of(arguments[1]))).insertInto(sink);
-        if (System.getProperty("explain") != null) {
-            System.out.println(insert.explain());
-        }
-        insert.execute().await();
+        tables.sqlQuery(Files.readString(Path.of(arguments[1]))).executeInsert(sink).await();
     }
 }
