@@ -2,14 +2,15 @@
 
 Wants Java 17 (a JDK: `javac`) and pip, and the operators of the queries (see ../README.md):
 
-    python3 examples/nexmark/flink/compare.py target/release/dirigo /tmp/compare
+    python3 examples/nexmark/flink/compare.py target/release/dirigo target/flink
 
-The folder keeps the events, Flink's jars and every run's figures (runs.jsonl). At 5 M events it takes 10 GB and an hour.
+The folder keeps the events, the jars of Flink and the figures of every run (runs.jsonl). 10 M events take 12 GB of disk.
 
 Both engines read JSON lines and write JSON lines, and keep no checkpoints. Dirigo runs the pipelines next to this folder, with the file in place of
 their source; Flink runs the queries of this folder in one JVM (RunQuery.java has its settings). With two workers, Flink gets the events dealt
 out in turn to two files: it reads a file by one task, however many there are. Runs alternate between the engines, and so does what comes first.
-Wall time and processor time are those of the whole process, start included; a run over a file without events says what the start takes.
+Wall time and processor time are those of the whole process, start included. Each case also runs without events, which says what the start takes, and
+with a fifth of them: what the whole takes more than that is of code that is warm, as far as it gets in this time.
 The rows of both engines are compared, without their order.
 """
 
@@ -90,7 +91,7 @@ def install_flink(cache, version):
 
 
 def make_events(cache, dirigo, count):
-    """A folder with the events as one file, the same dealt out to two, and a file without any."""
+    """A folder with the events as one file, and the same dealt out to two."""
     folder = cache / f"events-{count}"
     if not folder.exists():
         made = cache / "events-unfinished"
@@ -99,11 +100,13 @@ def make_events(cache, dirigo, count):
         whole = made / "all.jsonl"
         source = ["-s", f"source.events.events={count}", "-s", "source.events.step=100us"]
         sink = ["-s", "sink.out.kind=file", "-s", f"sink.out.path={whole}"]
-        subprocess.run([dirigo, "run", HERE.parent / "events.toml", *source, *sink], check=True, stderr=subprocess.DEVNULL, cwd=made)
+        if count:
+            subprocess.run([dirigo, "run", HERE.parent / "events.toml", *source, *sink], check=True, stderr=subprocess.DEVNULL, cwd=made)
+        else:
+            whole.touch()
         with open(whole, "rb") as lines, open(made / "dealt/0.jsonl", "wb") as even, open(made / "dealt/1.jsonl", "wb") as odd:
             for file, line in zip(itertools.cycle([even, odd]), lines):
                 file.write(line)
-        (made / "none.jsonl").touch()
         made.rename(folder)
     return folder
 
@@ -151,31 +154,35 @@ def compare_rows(query, outs):
     return {"rows": [dirigo.total(), flink.total()], "only": [(dirigo - flink).total(), (flink - dirigo).total()]}
 
 
-def report(runs, compared, count):
-    """Medians, as a table."""
+def report(runs, compared, lengths):
+    """Medians, as tables."""
+    none, short, long = lengths
 
     def median(engine, query, workers, events, figure):
         key = {"engine": engine, "query": query, "workers": workers, "events": events}
         return statistics.median(run[figure] for run in runs if key.items() <= run.items())
 
+    def rates(query, workers, figure, less):
+        """Thousands of events a second of both engines and their ratio: of a whole run, or of what it has more than a shorter one."""
+        seconds = [median(engine, query, workers, long, figure) for engine in ENGINES]
+        if less:
+            seconds = [whole - median(engine, query, workers, less, figure) for engine, whole in zip(ENGINES, seconds)]
+        dirigo, flink = ((long - less) / taken / 1000 for taken in seconds)
+        return f"{dirigo:,.0f} | {flink:,.0f} | {dirigo / flink:.1f}"
+
     cases = list(dict.fromkeys((run["query"], run["workers"]) for run in runs))
-    print("k events/s, of wall time and per processor-second; the last two columns are without the time of a run without events\n")
-    print("| query | workers | Dirigo, wall | Flink, wall | ratio | Dirigo, processor | Flink, processor | ratio | ratio, wall | ratio, processor |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    for query, workers in cases:
-        cells, started = [], []
-        for figure in FIGURES:
-            full = [median(engine, query, workers, count, figure) for engine in ENGINES]
-            start = [median(engine, query, workers, 0, figure) for engine in ENGINES]
-            cells += [f"{count / seconds / 1000:,.0f}" for seconds in full] + [f"{full[1] / full[0]:.1f}"]
-            started.append(f"{(full[1] - start[1]) / (full[0] - start[0]):.1f}")
-        print(f"| {query} | {workers} | {' | '.join(cells + started)} |")
-    print("\nA run without events in seconds of wall and of processor time, peak memory in MiB, and rows\n")
-    print("| query | workers | Dirigo, wall | Flink | Dirigo, processor | Flink | Dirigo, MiB | Flink | Dirigo, rows | Flink | Dirigo alone | Flink alone |")
+    for less, what in [(0, "a whole run, start included"), (short, f"what comes behind the first {short:,}")]:
+        print(f"\nThousands of events a second, of wall time and of processor time: {what}\n")
+        print("| query | workers | Dirigo, wall | Flink, wall | ratio | Dirigo, processor | Flink, processor | ratio |")
+        print("|---|---|---|---|---|---|---|---|")
+        for query, workers in cases:
+            print(f"| {query} | {workers} | {' | '.join(rates(query, workers, figure, less) for figure in FIGURES)} |")
+    print("\nSeconds of wall and of processor time of a run without events; peak memory in MiB, rows, and rows that one alone has\n")
+    print("| query | workers | Dirigo, wall | Flink | Dirigo, processor | Flink | Dirigo, MiB | Flink | Dirigo, rows | Flink | Dirigo | Flink |")
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for query, workers in cases:
-        cells = [f"{median(engine, query, workers, 0, figure):.2f}" for figure in FIGURES for engine in ENGINES]
-        cells += [f"{median(engine, query, workers, count, 'memory'):,.0f}" for engine in ENGINES]
+        cells = [f"{median(engine, query, workers, none, figure):.2f}" for figure in FIGURES for engine in ENGINES]
+        cells += [f"{median(engine, query, workers, long, 'memory'):,.0f}" for engine in ENGINES]
         cells += [f"{number:,}" for number in compared[query, workers]["rows"] + compared[query, workers]["only"]]
         print(f"| {query} | {workers} | {' | '.join(cells)} |")
 
@@ -184,7 +191,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dirigo", type=pathlib.Path, help="the binary")
     parser.add_argument("cache", type=pathlib.Path, help="a folder for events, jars and outputs")
-    parser.add_argument("--events", type=int, default=5_000_000)
+    parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], choices=[1, 2])
     parser.add_argument("--queries", nargs="+", default=list(QUERIES), choices=QUERIES)
@@ -193,23 +200,23 @@ def main():
     dirigo, cache = arguments.dirigo.resolve(), arguments.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
     class_path = install_flink(cache, arguments.flink)
-    folder = make_events(cache, dirigo, arguments.events)
+    lengths = [0, arguments.events // 5, arguments.events]
+    folders = {count: make_events(cache, dirigo, count) for count in lengths}
 
     runs, compared = [], {}
     for pair, query, workers in itertools.product(range(arguments.pairs), arguments.queries, arguments.workers):
         outs = [cache / "out" / engine for engine in ENGINES]
-        for count, engine in itertools.product([0, arguments.events], ENGINES if pair % 2 == 0 else ENGINES[::-1]):
+        for count, engine in itertools.product(lengths, ENGINES if pair % 2 == 0 else ENGINES[::-1]):
             out = cache / "out" / engine
             shutil.rmtree(out, ignore_errors=True)
             (out / "rows").mkdir(parents=True)
-            whole = folder / ("all.jsonl" if count else "none.jsonl")
+            whole = folders[count] / "all.jsonl"
             if engine == "dirigo":
                 command = dirigo_command(dirigo, query, workers, whole, out)
                 if pair == count == 0:
                     measure(command, out)  # Compiles the operators, which later runs have from the cache.
             else:
-                dealt = folder / "dealt" if count and workers == 2 else whole
-                command = flink_command(class_path, query, workers, dealt, out)
+                command = flink_command(class_path, query, workers, whole if workers == 1 else folders[count] / "dealt", out)
             run = {"engine": engine, "query": query, "workers": workers, "events": count, **measure(command, out)}
             runs.append(run)
             print(json.dumps(run), file=sys.stderr)
@@ -221,7 +228,7 @@ def main():
                 compared[query, workers] = pool.apply(compare_rows, [query, outs])
             print(json.dumps({"query": query, "workers": workers, **compared[query, workers]}), file=sys.stderr)
     shutil.rmtree(cache / "out")
-    report(runs, compared, arguments.events)
+    report(runs, compared, lengths)
 
 
 if __name__ == "__main__":
