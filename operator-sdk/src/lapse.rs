@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Visitor},
+};
 
 /// A duration in a configuration, as pipeline files write them: `"500ms"`, `"10s"`, `"1h 30m"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,8 +39,22 @@ impl Serialize for Lapse {
 
 impl<'de> Deserialize<'de> for Lapse {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Lapse, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map(Lapse).map_err(|error| {
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Reads a duration from its text.
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = Lapse;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a duration such as \"500ms\", \"10s\" or \"1h 30m\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Lapse, E> {
+        humantime::parse_duration(text).map(Lapse).map_err(|error| {
             de::Error::custom(format!(
                 "`{text}` is no duration such as \"500ms\", \"10s\" or \"1h 30m\": {error}"
             ))
@@ -58,5 +75,10 @@ mod tests {
         );
         let refused = serde_json::from_str::<Lapse>("\"soon\"").unwrap_err().to_string();
         assert!(refused.contains("`soon` is no duration such as \"500ms\""), "{refused}");
+        let refused = serde_json::from_str::<Lapse>("3600").unwrap_err().to_string();
+        assert!(
+            refused.contains("`3600`, expected a duration such as \"500ms\""),
+            "{refused}"
+        );
     }
 }

@@ -19,6 +19,9 @@ pub struct Config {
     /// Whether the least values are wanted instead of the greatest.
     #[serde(default)]
     least: bool,
+    /// Whether results have `pane`: how many results their window had before, which is 0 but where it takes late events in or has early results.
+    #[serde(default)]
+    pane: bool,
 }
 
 /// An event of the list.
@@ -43,6 +46,8 @@ pub struct Listed {
     count: u64,
     start: i64,
     end: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pane: Option<u32>,
 }
 
 /// Lists events.
@@ -127,6 +132,7 @@ impl Reduce for Top {
             count: list.count,
             start: window.start,
             end: window.end,
+            pane: self.config.pane.then_some(window.pane),
         })
     }
 }
@@ -162,6 +168,10 @@ mod tests {
         assert_eq!(
             listed(json!({"field": "v", "n": 2, "least": true})),
             [r#"{"key":"k","top":[{"v":2,"n":0},{"v":2,"n":2}],"count":4,"start":0,"end":0}"#]
+        );
+        assert_eq!(
+            listed(json!({"field": "v", "n": 1, "pane": true})),
+            [r#"{"key":"k","top":[{"v":9,"n":1}],"count":4,"start":0,"end":0,"pane":0}"#]
         );
     }
 
