@@ -6,6 +6,10 @@
 /// By interface without its version: the longest that an import begins with counts.
 const ANSWERS: &[(&str, &str)] = &[
     ("dirigo:operator/host", "the log, counters, and what a panic says"),
+    (
+        "dirigo:operator/items",
+        "what is kept of the keys of the call, entry by entry",
+    ),
     ("dirigo:operator/types", "types"),
     ("wasi:cli/environment", "no variables, no arguments"),
     ("wasi:cli/exit", "ends the turn as a trap does"),
@@ -31,12 +35,17 @@ pub fn answer(import: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::interface;
+    use crate::imports::OWN;
     use crate::wasi::GRANTED;
 
     #[test]
     fn it_is_said_of_all_that_is_granted_what_it_is_answered_with() {
         for import in GRANTED {
             assert_ne!(answer(import), "nothing", "{import}");
+        }
+        for name in OWN {
+            assert_ne!(answer(&interface(name)), "nothing", "{name}");
         }
         assert_eq!(answer("wasi:cli/terminal-stdin@0.2.6"), "there is no terminal");
     }

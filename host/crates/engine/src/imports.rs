@@ -29,13 +29,12 @@ pub(crate) fn check(component: &Component) -> Result<Vec<String>, Violation> {
     }
 }
 
+/// The interfaces of Dirigo's own that are granted.
+pub(crate) const OWN: [&str; 3] = ["host", "types", "items"];
+
 fn is_granted(import: &str) -> bool {
     let name = import.split_once('@').map_or(import, |(name, _)| name);
-    ["host", "types", "items"]
-        .map(interface)
-        .iter()
-        .any(|granted| granted == import)
-        || wasi::GRANTED.contains(&name)
+    OWN.map(interface).iter().any(|granted| granted == import) || wasi::GRANTED.contains(&name)
 }
 
 /// Whether what the host answers `component` depends on the event that it is at.
