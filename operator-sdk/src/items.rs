@@ -26,8 +26,8 @@ const SEPARATOR: u8 = 0;
 /// Items of one page that is read from the host.
 const PAGE_ITEMS: u32 = 256;
 
-/// A map that a [`Process`](crate::Process) keeps for each of its keys, in which entries are read and written one by one. An event that
-/// touches a few of a million entries costs as much as with ten.
+/// A map that a [`Process`](crate::Process) keeps for each of its keys. Entries are read and written one by one: an event does not pay for the entries
+/// that it does not touch. All entries of a key together count for the operator's `state` limit, which is 1 MiB unless the pipeline file raises it.
 ///
 /// A map is a constant, and stands among the [`ITEMS`](crate::Process::ITEMS) of its operator.
 ///
@@ -80,7 +80,7 @@ pub trait ItemState {
 }
 
 impl<K, V> MapState<K, V> {
-    /// A map of this name, which is unlike those of the other maps and lists of the operator. What is stored is found by it.
+    /// A map of this name, which is unlike those of the other maps and lists of the operator. The host finds stored entries by it.
     ///
     /// # Panics
     /// When the name is empty, or has a byte 0.
@@ -328,7 +328,7 @@ impl<'a, O: Process, K: MapKey, V: Serialize + DeserializeOwned> KeyMap<'a, O, K
         self.page(self.all(), true, 1).next().transpose()
     }
 
-    /// All keys with their values, in order. They are read as they are asked for: who takes the first ones pays for those.
+    /// All keys with their values, in order. Pages of entries are read as the iterator needs them.
     pub fn iter(&self) -> impl Iterator<Item = Result<(K, V)>> {
         self.page(self.all(), false, PAGE_ITEMS)
     }
@@ -518,7 +518,7 @@ impl<'a, O: Process, V: Serialize + DeserializeOwned> KeyList<'a, O, V> {
         Ok(self.map.last()?.map(|(_, value)| value))
     }
 
-    /// All items, in order. They are read as they are asked for.
+    /// All items, in order. Pages of items are read as the iterator needs them.
     pub fn iter(&self) -> impl Iterator<Item = Result<V>> {
         self.map.iter().map(|entry| entry.map(|(_, value)| value))
     }

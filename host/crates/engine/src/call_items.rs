@@ -1,6 +1,6 @@
 //! The items of the keys of the call under way, as `wit/items.wit` has them.
 //!
-//! A call works on copies, which share with what the host keeps all that does not change. What comes of them takes effect with the call.
+//! A call reads and writes copies, which share unchanged chunks with the table of the actor. The turn commits them with its other effects.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use wasmtime::component::{ComponentType, Lower};
 
 use dirigo_ground::items::{HEAD_BYTES, Item, Items, Names};
 
-/// Bytes of a page, but for its last item.
+/// A page takes no further item once its items take more bytes than this.
 const PAGE_BYTES: usize = 64 << 10;
 
 /// `items.item`.
@@ -47,9 +47,9 @@ pub(crate) struct CallItems {
     version: u32,
     /// Bytes that items of one key may take.
     bytes_max: u64,
-    /// Bytes that may still be set.
+    /// How many bytes the call may still set.
     left: usize,
-    /// The bytes of items of one key, where these are more than they may be: the call traps for that.
+    /// How many bytes the items of a key would take, if that exceeds the `state` limit: the call then traps.
     too_much: Option<usize>,
 }
 
@@ -59,7 +59,8 @@ struct Key {
 }
 
 impl CallItems {
-    /// Begins a call: with the items of each key, the state version that the component writes, and how many bytes may be set in all, and kept of one key.
+    /// Begins a call over keys with these items. The component writes `version`; the call may set at most `left` bytes, and a key may have at most
+    /// `bytes_max`.
     pub(crate) fn begin(&mut self, keys: &[Option<Arc<Items>>], version: u32, left: usize, bytes_max: u64) {
         let key = |items: &Option<Arc<Items>>| Key {
             items: items.clone(),
@@ -71,7 +72,7 @@ impl CallItems {
         self.too_much = None;
     }
 
-    /// How many bytes items of one key took, if the call was ended for that.
+    /// How many bytes the items of a key would have taken, if the call trapped because that exceeds the `state` limit.
     pub(crate) fn too_much(&self) -> Option<usize> {
         self.too_much
     }
@@ -129,7 +130,7 @@ impl CallItems {
         Ok(self.change(key)?.remove(name))
     }
 
-    /// Gives how many bytes it went through.
+    /// Removes the items of a range of names. Returns how many bytes were removed.
     pub(crate) fn remove_range(&mut self, key: u32, start: &[u8], end: Option<&[u8]>) -> wasmtime::Result<usize> {
         let is_any = |items: &Items| items.range(names(start, end)).next().is_some();
         if !self.of(key)?.is_some_and(is_any) {

@@ -8,7 +8,7 @@
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
-/// Bytes of a chunk that has several items.
+/// A chunk of several items has at most this many bytes.
 const CHUNK_BYTES_MAX: usize = 4 << 10;
 /// What an item takes besides its name and its value.
 pub const HEAD_BYTES: usize = 4 + 4 + 4;
@@ -136,7 +136,7 @@ impl Items {
         true
     }
 
-    /// Removes the items of these names. Says how many bytes it went through.
+    /// Removes the items of these names. Returns how many bytes were removed.
     pub fn remove_all(&mut self, names: Names<'_>) -> usize {
         let [from, to] = self.places(names);
         let before = self.bytes;
@@ -263,7 +263,7 @@ impl Items {
         self.split_large(place);
     }
 
-    /// Joins a chunk with the one behind it, where both are small.
+    /// Joins a chunk with the next one, if both are small.
     fn join_with_next(&mut self, place: usize) {
         let bytes = |place: usize| self.chunks.get(place).map(|chunk| chunk.bytes.len());
         if let (Some(one), Some(next)) = (bytes(place), bytes(place + 1))

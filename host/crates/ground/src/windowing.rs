@@ -193,7 +193,7 @@ impl Sliding {
         one
     }
 
-    /// Whether a window has so many segments that the host keeps aggregates of them. Windows with `allowed_lateness` or early results have no
+    /// Whether the host keeps aggregates of the segments of a window, because it has many. Windows with `allowed_lateness` or early results have no
     /// aggregates, since their contents change between two results.
     #[must_use]
     pub fn are_of_many_segments(self) -> bool {

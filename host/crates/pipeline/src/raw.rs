@@ -225,7 +225,7 @@ section! {
         #[schemars(extend("default" = "0s"))]
         allowed_lateness: Lapse,
         /// When windows have results before their end. A duration: how often a tumbling window has one, by event time from its start on, of all
-        /// events up to then, if there are new ones. `{ events = N }`: a tumbling, session or global window has one after each so many events.
+        /// events up to then, if there are new ones. `{ events = N }`: a tumbling, session or global window has one after every N events.
         early: Early,
         /// In which order a process is handed the events of a key: "time" has them wait until the watermark has passed them, and hands them
         /// over by their times, timers between them; "arrival" hands them over as they come, and timers fire when the watermark has passed

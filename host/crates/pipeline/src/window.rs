@@ -441,7 +441,7 @@ fn sliding_has_no_early(place: Span) -> Diagnostic {
 
 fn count_has_no_early(place: Span) -> Diagnostic {
     Diagnostic::error("count windows have no `early`")
-        .at(place, "one ends after every so many events")
+        .at(place, "each ends after a fixed number of events")
         .help("remove it; a global window has totals so far: `window = { global = true }` with `early = { events = 100 }`")
 }
 

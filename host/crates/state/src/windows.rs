@@ -17,7 +17,7 @@ use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{EarlyResults, Finish, Fold, StaleGroups, Windows};
 use dirigo_ground::windowing::EarlyEvents;
 
-/// Windows of so many events of a key each.
+/// Count windows: each holds `size` events of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CountWindows {
     /// How many events one has.

@@ -280,7 +280,7 @@ fn check_size(request: &request::Process, after: &KeysAfter, bytes_max: u64) -> 
     })
 }
 
-/// Bytes of items that one call may set: as long as it runs, no quota has counted them.
+/// How many bytes of items one call may set at most: the tenant's quota counts them only when the call has ended.
 const SET_BYTES_MAX: usize = 16 << 20;
 /// What a timer takes besides its name.
 const TIMER_BYTES: usize = size_of::<i64>() + size_of::<u32>();

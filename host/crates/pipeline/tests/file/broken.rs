@@ -295,7 +295,7 @@ facts! {
     a_global_window_has_no_early_results_by_time: builtin("reduce", "window = { global = true }\nearly = \"10s\"")
         => ["a global window has no `early` by event time", "it goes by no time", "or write `early = { events = 100 }`"];
     count_windows_have_no_early_results: builtin("reduce", "window = { count = 5 }\nearly = { events = 2 }")
-        => ["count windows have no `early`", "one ends after every so many events", "`window = { global = true }`"];
+        => ["count windows have no `early`", "each ends after a fixed number of events", "`window = { global = true }`"];
     sliding_windows_have_no_early_results_by_events:
         builtin("reduce", "window = { sliding = \"1h\", every = \"1m\" }\nearly = { events = 10 }")
         => ["sliding windows have no `early`", "let `every` be shorter"];

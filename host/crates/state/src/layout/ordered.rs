@@ -33,7 +33,7 @@ fn read(laid_out: &Type, rest: &mut &[u8]) -> Option<Value> {
     })
 }
 
-/// A number of so many bits, its highest byte first.
+/// An unsigned integer of `bits` bits, in big-endian order.
 fn number(bits: u32, rest: &mut &[u8]) -> Option<u128> {
     let (number, behind) = rest.split_at_checked(usize::try_from(bits / 8).ok()?)?;
     *rest = behind;

@@ -179,7 +179,7 @@ impl Entry {
         self.leave(window, (segments, events), first, next)
     }
 
-    /// What is due now: `window`, and so many segments and events leave the entry, of which `first` is the first that stays. Notes when the next window of
+    /// What is due now: `window`. The given numbers of segments and events leave the entry; `first` is the first segment that stays. Notes when the next window of
     /// the key is due.
     fn leave(
         &mut self,

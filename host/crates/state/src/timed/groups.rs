@@ -21,7 +21,7 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// None so far, of windows that have a result before their end after so many events.
+    /// An empty set of groups, for windows with early results as `early_events` says.
     pub(super) fn of(early_events: EarlyEvents) -> Self {
         Self {
             early_events,
@@ -70,7 +70,7 @@ impl Groups {
         self.add(group, place)
     }
 
-    /// What goes on from so many events of a window.
+    /// A group that resumes a window of `count` events.
     pub(super) fn resuming(&self, count: u64) -> Group {
         Group {
             count,
