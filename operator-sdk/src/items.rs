@@ -1,7 +1,7 @@
 //! Maps and lists in the state of a process, which are read and written entry by entry.
 //!
 //! To the host an entry is an *item* of a key: a value by name (`wit/items.wit`). The name of an item begins with that of its map, and
-//! ends with the key of the entry in an encoding that is in order byte by byte ([`order`]).
+//! ends with the key of the entry in an encoding whose bytes are in the order of the keys (`order`).
 
 mod order;
 
