@@ -18,6 +18,9 @@ use dirigo_state::{self as state, DueSteps, Entry, FirstKeys, ReachedTime, Table
 
 /// Keys that are looked at in one go: a checkpoint waits for it.
 const TAKEN_MAX: usize = 1_024;
+/// How long that may take, in ns: half as long as a worker stands back for it (`scheduler::IoPermits`). A window of many segments takes tens of
+/// microseconds, and a thousand of them kept other tenants from a core for milliseconds.
+const TAKEN_NS: u64 = 50_000;
 /// Keys that the store is asked for at once.
 const LOOKED_UP_MAX: usize = 64;
 
@@ -218,8 +221,8 @@ impl Operator {
         actor.is_some_and(|actor| actor.replicas[0].lock().knows(key))
     }
 
-    /// Takes windows of these keys out of the state, in the order of their ends and keys: as many as one turn may be handed, about, and none
-    /// where what was found of the keys was out of date. Part of an effect, as [`send_due`](Self::send_due) is.
+    /// Takes windows of these keys out of the state, in the order of their ends and keys: as many as one turn may be handed, about, or as take
+    /// 50 µs; and none where what was found of the keys was out of date. Part of an effect, as [`send_due`](Self::send_due) is.
     ///
     /// # Errors
     /// When the store can't be read or written.
@@ -228,7 +231,12 @@ impl Operator {
         let mut taken = PartialWindows::default();
         let mut change = OpenChange::default();
         let mut looked_at = 0;
+        let clock = &self.context.clock;
+        let until_ns = clock.now_ns() + TAKEN_NS;
         while looked_at < TAKEN_MAX && taken.entries.bytes().len() < HANDED_BYTES_MAX {
+            if looked_at > 0 && clock.now_ns() >= until_ns {
+                break;
+            }
             let Some(first) = due.keys.pop_first() else { break };
             looked_at += 1;
             let (at, key) = split_due_key(&first);

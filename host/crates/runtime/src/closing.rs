@@ -29,8 +29,8 @@ use dirigo_state::windows::PartialWindows;
 /// as many as sixteen workers take at once.
 const ROUND_PARTS: usize = 16;
 
-/// Parts of windows that are put on their way in one go before sources wait for the rest: some thousands of windows.
-const PARTS_BEHIND: usize = 4;
+/// Windows that are put on their way in one go before sources wait for the rest. A window of more than a KiB counts for each.
+const BEHIND_MAX: usize = 4_096;
 
 /// How many windows of a pipeline were closed so far, earlier runs included: their positions count them.
 #[derive(Debug)]
@@ -149,10 +149,15 @@ impl Closing {
     fn begin_due(&mut self, graph: &Graph) -> Result<bool, Error> {
         let context = &graph.context;
         let mut io_permits = context.scheduler.io_permits(context.tenant, context.slo_ns.is_some());
-        let mut parts = 0;
-        while io_permits.run(|| self.begin_due_part(graph))? {
-            parts += 1;
-            if parts == PARTS_BEHIND {
+        let mut begun = 0;
+        loop {
+            let part = io_permits.run(|| self.begin_due_part(graph))?;
+            if part == 0 {
+                break;
+            }
+            let had_begun = begun;
+            begun += part;
+            if had_begun < BEHIND_MAX && begun >= BEHIND_MAX {
                 graph.progress.set_closing_behind(true);
             }
         }
@@ -161,10 +166,11 @@ impl Closing {
         if graph.time.has_closed_all() {
             graph.progress.set_closing_behind(false);
         }
-        Ok(parts > 0)
+        Ok(begun > 0)
     }
 
-    fn begin_due_part(&mut self, graph: &Graph) -> Result<bool, Error> {
+    /// Gives how many windows it put on their way, at least 1 where there were any: one of more than a KiB counts for each.
+    fn begin_due_part(&mut self, graph: &Graph) -> Result<usize, Error> {
         let mut due = std::mem::take(&mut self.due);
         let begun = graph.time.close(graph, &mut due, |operator| self.is_to_close(operator));
         self.due = due;

@@ -120,16 +120,16 @@ impl EventTime {
         })
     }
 
-    /// Puts windows on their way that are closed, a part of those of each operator. `true` where there were some, and there may be more. An
-    /// operator in front of which others are still to close windows at the end of the input waits for those, as `is_to_close` says.
+    /// Puts windows on their way that are closed, a part of those of each operator. Gives how many: where there were some, there may be more.
+    /// One of more than a KiB counts for each. An operator in front of which others are still to close windows at the end of the input waits for those, as `is_to_close` says.
     pub(super) fn close(
         &self,
         graph: &Graph,
         due: &mut Vec<DueKeys>,
         is_to_close: impl Fn(&str) -> bool,
-    ) -> Result<bool, Error> {
+    ) -> Result<usize, Error> {
         due.resize_with(self.operators.len(), DueKeys::default);
-        let mut has_begun = false;
+        let mut begun = 0;
         for (timed, due) in self.operators.iter().zip(due) {
             let Some(watermark) = self.progress.watermark(&timed.inputs) else {
                 continue;
@@ -139,12 +139,12 @@ impl EventTime {
             }
             let before_end = self.progress.before_end(&timed.inputs);
             let now = ReachedTime { watermark, before_end };
-            has_begun |= self.advance(graph, timed, due, now)?;
+            begun += self.advance(graph, timed, due, now)?;
         }
-        Ok(has_begun)
+        Ok(begun)
     }
 
-    /// Brings an operator to where its inputs have come, and then its line. Whether something was put on its way.
+    /// Brings an operator to where its inputs have come, and then its line. Gives how much was put on its way.
     ///
     /// While steps of a key are on their way, its timers stay in its entry, which is not due for them. So a later watermark finds nothing due there,
     /// though a timer is. If the operator's line came to that watermark, what the timer puts out would be late for the operator behind it, or
@@ -156,7 +156,7 @@ impl EventTime {
         timed: &TimedOperator,
         due: &mut DueKeys,
         now: ReachedTime,
-    ) -> Result<bool, Error> {
+    ) -> Result<usize, Error> {
         if !timed.is_advanced_in_waves {
             let (begun, is_complete) = self.close_of(graph, timed, due, now)?;
             if is_complete {
@@ -169,13 +169,13 @@ impl EventTime {
             let by = *wave.get_or_insert(now);
             let is_at_rest = self.progress.in_flight(timed.line) == 0;
             let (begun, is_complete) = self.close_of(graph, timed, due, by)?;
-            if begun || !is_complete || !is_at_rest {
+            if begun > 0 || !is_complete || !is_at_rest {
                 return Ok(begun);
             }
             self.pass(timed, by);
             *wave = None;
             if by == now {
-                return Ok(false);
+                return Ok(0);
             }
         }
     }
@@ -188,17 +188,17 @@ impl EventTime {
         self.progress.pass_time(timed.line, by.watermark);
     }
 
-    /// Whether something of an operator was put on its way, and whether nothing else is due.
+    /// How much of an operator was put on its way, and whether nothing else is due.
     fn close_of(
         &self,
         graph: &Graph,
         timed: &TimedOperator,
         due: &mut DueKeys,
         by: ReachedTime,
-    ) -> Result<(bool, bool), Error> {
+    ) -> Result<(usize, bool), Error> {
         let next_due = timed.operator.next_due();
         if next_due > by.watermark || next_due == AFTER_ALL {
-            return Ok((false, true));
+            return Ok((0, true));
         }
         while timed.operator.find_due(due, by)? {
             let on_their_way = self.progress.bytes_in_flight(timed.line);
@@ -208,17 +208,18 @@ impl EventTime {
                 || (is_short && on_their_way > 0)
                 || graph.context.failure_latch.has_failed()
             {
-                return Ok((false, false));
+                return Ok((0, false));
             }
             let _inside = enter(&graph.context.epochs);
             let windows = timed.operator.take_due(due)?;
             if !windows.is_empty() {
                 let first = self.progress.next_position(timed.line).max(1);
+                let begun = windows.len().max(windows.entries.bytes().len() / 1_024);
                 send(graph, &timed.operator, timed.line, windows, first);
-                return Ok((true, false));
+                return Ok((begun, false));
             }
         }
-        Ok((false, true))
+        Ok((0, true))
     }
 
     /// How far event time has come for an operator, if it is timed and not at the end of its input.
