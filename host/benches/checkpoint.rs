@@ -170,7 +170,7 @@ impl Bench {
         }
         let store = open(directory.path());
         let mut table = Table::default();
-        let all = Keys::Shard { index: 0, shards: 1 };
+        let all = Keys::ALL;
         store.load("keep", &all, &mut table).expect("the state can be read");
         assert_eq!(table.len() as u64, RECOVERED_KEYS, "every key is there");
     }

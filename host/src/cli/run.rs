@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use dirigo::disk::{NotPrivate, make_private_directory};
 use dirigo::flow::Failure;
-use dirigo::pipeline::{Budget, Diagnostics, Inputs, Loaded, Override, Severity};
+use dirigo::pipeline::{Budget, Diagnostics, Inputs, Loaded, Override, Scaling, Severity};
 use dirigo::runtime::{
     self, Ended, Host, HostOptions, Job, Opened, Outcome, Patience, RefusedSummary, Summary, TenantSummary,
     instances_wanted,
@@ -71,6 +71,9 @@ pub(crate) struct Args {
     /// The most instances of operators alive at once; by default what the machine can hold
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     instances: Option<u32>,
+    /// Whether the number of replicas and shards follows the load; `off` has each operator have as many as it may all the time
+    #[arg(long, value_name = "auto|off", default_value = "auto", value_parser = scaling)]
+    scaling: Scaling,
     /// What tenants may use, whatever the pipeline files say: a file with a `[[tenant]]` for each
     #[arg(long, value_name = "FILE")]
     tenants: Option<PathBuf>,
@@ -99,6 +102,14 @@ fn progress_interval(text: &str) -> Result<Duration, String> {
         return Err("it is at least 100ms".into());
     }
     Ok(duration)
+}
+
+fn scaling(text: &str) -> Result<Scaling, String> {
+    match text {
+        "auto" => Ok(Scaling::Auto),
+        "off" => Ok(Scaling::Off),
+        _ => Err("it is `auto` or `off`".into()),
+    }
 }
 
 fn drain_timeout(text: &str) -> Result<Duration, String> {
@@ -136,7 +147,14 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let Some(files) = PipelineFiles::of_tenants(globals, args.tenants.as_deref(), args.state.as_deref())? else {
         return Ok(Exit::Configuration);
     };
-    let load = |file: &PathBuf| (file.clone(), files.load(file, &args.set, Inputs::OfSources));
+    let load = |file: &PathBuf| {
+        let mut loaded = files.load(file, &args.set, Inputs::OfSources);
+        if let (Ok(loaded), Scaling::Off) = (&mut loaded, args.scaling) {
+            let operators = loaded.pipeline.operators.iter_mut();
+            operators.for_each(|operator| operator.scaling = Scaling::Off);
+        }
+        (file.clone(), loaded)
+    };
     let loaded: Vec<LoadedFile> = args.files.iter().map(load).collect();
     let workers = args.workers.unwrap_or_else(available_workers);
     let pipelines = loaded

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dirigo::pipeline::Severity;
 use dirigo::printable;
-use dirigo::runtime::{Latency, OperatorSummary, PipelineSummary, RefusedSummary, Summary};
+use dirigo::runtime::{Latency, OperatorSummary, PipelineSummary, RefusedSummary, ScalingSummary, Summary};
 
 use super::output::{counted, grouped};
 use super::throttling;
@@ -82,6 +82,9 @@ pub(crate) fn text(summary: &Summary) -> String {
         let operators = summary.operators.iter();
         for operator in operators.filter(|operator| operator.pipeline == pipeline.name) {
             line(format_args!("  {}/{}", pipeline.name, of_operator(operator, pipeline)));
+            if let Some(said) = operator.scaling.as_ref().and_then(scaling) {
+                line(format_args!("  {}/{}: {said}", pipeline.name, operator.id));
+            }
         }
         for (sink, events) in &pipeline.sinks {
             let place = pipeline.written_to.get(sink);
@@ -204,6 +207,21 @@ fn of_operator(operator: &OperatorSummary, pipeline: &PipelineSummary) -> String
         let _ = write!(said, "; {}", counted(counts.traps, "trap"));
     }
     said
+}
+
+/// How the number of its replicas or shards changed, if it did.
+fn scaling(scaling: &ScalingSummary) -> Option<String> {
+    let last = scaling.latest.last()?;
+    let most = scaling.latest.iter().map(|change| change.to.max(change.from)).max()?;
+    Some(format!(
+        "scaled {}, up to {most} of {}; last {} → {} after {:.1} s: {}",
+        counted(scaling.changes, "time"),
+        scaling.max,
+        last.from,
+        last.to,
+        last.at_s,
+        last.reason
+    ))
 }
 
 /// To whom events go that go several ways, which is why more may come out than went in.

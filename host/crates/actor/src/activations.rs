@@ -92,8 +92,9 @@ impl Activations {
         operators.push(Arc::downgrade(operator));
     }
 
-    /// Those that live.
-    fn operators(&self) -> Vec<Arc<Operator>> {
+    /// The operators that live.
+    #[must_use]
+    pub fn operators(&self) -> Vec<Arc<Operator>> {
         self.operators.lock().iter().filter_map(Weak::upgrade).collect()
     }
 

@@ -48,8 +48,8 @@ impl Operator {
             (Content::Windows, _) => self.finish_windows(&batch),
             (Content::OutputsOfWindows, _) => stand_in_line(self.closer.get_or_make(self), batch),
             // A stateless operator has one actor.
-            (Content::Outputs, Directory::Shards(actors)) if !self.kind().is_stateful() => {
-                let actor = actors.lock()[0].clone();
+            (Content::Outputs, Directory::Shards(shards)) if !self.kind().is_stateful() => {
+                let actor = shards.lock().actors()[0].clone();
                 stand_in_line(actor, batch);
             }
             // An actor with state works on one chunk at a time: nothing of it comes before.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dirigo_ground::sync::Mutex;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::mailbox::MailboxItem;
 use super::{Actor, ActorIdentity, Operator};
@@ -11,17 +12,78 @@ use dirigo_ground::batch::Batch;
 use dirigo_state::hash;
 
 /// Why an actor takes what it is given.
-pub(super) const STAYS: &str = "actors of shards are never retired";
+pub(super) const STAYS: &str = "an actor without keys is never retired";
 
 /// The actors of an operator. They receive without its lock: who sends holds up nobody else who does.
 pub(super) enum Directory {
-    /// A fixed number, by key hash. Empty until the operator starts, and once the pipeline has ended.
-    Shards(Mutex<Arc<[Arc<Actor>]>>),
+    /// Some, each with a range of partitions. Empty until the operator starts, and once the pipeline has ended.
+    Shards(Mutex<Arc<Shards>>),
     /// One for every key that has been seen lately.
     PerKey(Mutex<ByKey>),
 }
 
 type ByKey = HashMap<Box<[u8]>, Arc<Actor>>;
+
+/// Actors that share all keys of an operator.
+#[derive(Default)]
+pub(super) struct Shards {
+    /// In the order of their partitions.
+    actors: Vec<Arc<Actor>>,
+    /// Of each partition the place of its actor; empty where there is one actor.
+    places: Vec<u16>,
+}
+
+impl Shards {
+    /// Those, which together have all partitions, in their order.
+    pub(super) fn of(actors: Vec<Arc<Actor>>) -> Self {
+        let partitions = |actor: &Arc<Actor>| actor.identity.partitions().map_or(0, |own| own.len());
+        let places = actors.iter().zip(0_u16..).filter(|_| actors.len() > 1);
+        let places = places.flat_map(|(actor, place)| std::iter::repeat_n(place, partitions(actor)));
+        Self {
+            places: places.collect(),
+            actors,
+        }
+    }
+
+    /// In the order of their partitions.
+    pub(super) fn actors(&self) -> &[Arc<Actor>] {
+        &self.actors
+    }
+
+    /// The actor of a key; `None` where there are no actors.
+    pub(super) fn find(&self, key: &[u8]) -> Option<&Arc<Actor>> {
+        self.actors.get(self.place(key))
+    }
+
+    fn place(&self, key: &[u8]) -> usize {
+        if self.places.is_empty() {
+            return 0;
+        }
+        usize::from(self.places[hash::partition(hash::key(key)) as usize])
+    }
+
+    /// What each actor gets of a batch.
+    pub(super) fn parts(&self, batch: Batch) -> SmallVec<[(&Arc<Actor>, Batch); 1]> {
+        match &self.actors[..] {
+            [] => return SmallVec::new(),
+            [only] => return SmallVec::from_iter([(only, batch)]),
+            _ => {}
+        }
+        let mut events = vec![Vec::new(); self.actors.len()];
+        for (event, key) in (0..).zip(batch.keys.iter()) {
+            events[self.place(key)].push(event);
+        }
+        let of_actors = self.actors.iter().zip(events).filter(|(_, events)| !events.is_empty());
+        let part = |events: &[u32]| {
+            if events.len() == batch.len() {
+                batch.clone()
+            } else {
+                batch.gather(events)
+            }
+        };
+        of_actors.map(|(actor, events)| (actor, part(&events))).collect()
+    }
+}
 
 impl Directory {
     pub(super) fn shards() -> Self {
@@ -35,12 +97,13 @@ impl Directory {
     /// Gives each actor its events of the batch.
     pub(super) fn deliver(&self, operator: &Operator, batch: Batch) {
         match self {
-            Directory::Shards(actors) => {
-                let actors = actors.lock().clone();
-                match &actors[..] {
-                    [] => {}
-                    [only] => hand_over(only, batch),
-                    several => deliver_to_shards(several, &batch),
+            Directory::Shards(shards) => {
+                let now = shards.lock().clone();
+                for (actor, batch) in now.parts(batch) {
+                    // An actor whose keys went to others between the two is no longer found.
+                    if let Err(returned) = actor.clone().deliver(MailboxItem { batch, is_done: false }) {
+                        self.deliver(operator, returned.batch);
+                    }
                 }
             }
             Directory::PerKey(actors) => deliver_by_key(actors, operator, &batch),
@@ -62,12 +125,7 @@ impl Directory {
     /// The actor of a key, if there is one now.
     pub(super) fn find(&self, key: &[u8]) -> Option<Arc<Actor>> {
         match self {
-            Directory::Shards(actors) => {
-                let actors = actors.lock();
-                let shards = u32::try_from(actors.len()).ok().filter(|shards| *shards > 0)?;
-                let shard = hash::shard(hash::partition(hash::key(key)), shards);
-                Some(actors[shard as usize].clone())
-            }
+            Directory::Shards(shards) => shards.lock().find(key).cloned(),
             Directory::PerKey(actors) => actors.lock().get(key).cloned(),
         }
     }
@@ -83,7 +141,7 @@ impl Directory {
     /// All actors that there are now.
     pub(super) fn all(&self) -> Vec<Arc<Actor>> {
         match self {
-            Directory::Shards(actors) => actors.lock().to_vec(),
+            Directory::Shards(shards) => shards.lock().actors.clone(),
             Directory::PerKey(actors) => actors.lock().values().cloned().collect(),
         }
     }
@@ -92,29 +150,8 @@ impl Directory {
     pub(super) fn clear(&self) {
         // Dropped once the lock is free: instances are what actors have most of.
         match self {
-            Directory::Shards(actors) => drop(std::mem::take(&mut *actors.lock())),
+            Directory::Shards(shards) => drop(std::mem::take(&mut *shards.lock())),
             Directory::PerKey(actors) => drop(std::mem::take(&mut *actors.lock())),
-        }
-    }
-}
-
-fn hand_over(actor: &Arc<Actor>, batch: Batch) {
-    let delivered = actor.clone().deliver(MailboxItem { batch, is_done: false });
-    delivered.expect(STAYS);
-}
-
-fn deliver_to_shards(actors: &[Arc<Actor>], batch: &Batch) {
-    let shards = u32::try_from(actors.len()).expect("there are at most as many shards as partitions");
-    let mut events = vec![Vec::new(); actors.len()];
-    for (event, key) in (0..).zip(batch.keys.iter()) {
-        let shard = hash::shard(hash::partition(hash::key(key)), shards);
-        events[shard as usize].push(event);
-    }
-    for (actor, events) in actors.iter().zip(events) {
-        if events.len() == batch.len() {
-            hand_over(actor, batch.clone());
-        } else if !events.is_empty() {
-            hand_over(actor, batch.gather(&events));
         }
     }
 }

@@ -265,19 +265,25 @@ impl Operator {
             Some(windows) => DueBy::Windows(windows, at),
             None => DueBy::Steps(by),
         };
-        let Some(actor) = self.directory.find_or_make(self, key) else {
-            return Ok(None);
-        };
-        let taken = {
-            // Nobody loads the key or gives it up meanwhile.
-            let mut replica = actor.replicas[0].lock();
-            match replica.take_due(&actor, key, by) {
-                TakenDue::Known(taken) => return Ok(taken),
-                TakenDue::Unknown => self.take_stored_due(key, by),
-            }
-        };
-        self.directory.retire(&actor);
-        taken
+        loop {
+            let Some(actor) = self.directory.find_or_make(self, key) else {
+                return Ok(None);
+            };
+            let taken = {
+                // Nobody loads the key or gives it up meanwhile.
+                let mut replica = actor.replicas[0].lock();
+                if actor.mailbox.lock().is_retired() {
+                    // Another actor has the key by now.
+                    continue;
+                }
+                match replica.take_due(&actor, key, by) {
+                    TakenDue::Known(taken) => return Ok(taken),
+                    TakenDue::Unknown => self.take_stored_due(key, by),
+                }
+            };
+            self.directory.retire(&actor);
+            return taken;
+        }
     }
 
     fn take_stored_due(&self, key: &[u8], by: DueBy) -> Result<Option<FoundDue>, state::Error> {

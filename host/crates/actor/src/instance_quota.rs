@@ -47,6 +47,12 @@ impl InstanceQuota {
         self.waited.load(Ordering::Relaxed)
     }
 
+    /// Whether its budget has no further slot.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.active.load(Ordering::SeqCst) >= self.active_max
+    }
+
     /// Takes a slot, if the budget has one. A tenant whose memory is used up gets no second one: the first lets it
     /// finish what it has, and so give memory back.
     pub(super) fn take(&self) -> bool {

@@ -12,6 +12,11 @@ use dirigo_state::{self as state, Record};
 /// need more of them is cut.
 const LOOKED_UP_MAX: usize = 64;
 
+/// And so many at once: each may be of a mebibyte.
+const LOOKED_UP_AT_ONCE: usize = 8;
+/// Bytes after which no further keys are asked for before a turn.
+const LOOKED_UP_BYTES_MAX: usize = 1 << 20;
+
 impl Replica {
     /// Sees to it that the next turn finds the keys of its events in the table. Gives the time that it took, in ns.
     pub(super) fn load_keys(&mut self, actor: &Actor) -> Result<u64, state::Error> {
@@ -62,9 +67,20 @@ impl Replica {
         let Some(batch) = chunk.next().map(|part| &part.batch) else {
             return Ok(());
         };
-        let (admitted, missing) = self.table.admit(batch.keys.iter(), LOOKED_UP_MAX);
         let operator = &actor.operator;
-        let found = operator.context.store.look_up(&operator.id, &missing, &mut self.table);
+        let bytes_before = self.table.bytes();
+        let (mut admitted, mut looked_up) = (0, 0);
+        let mut found = Ok(());
+        while found.is_ok() && admitted < batch.len() && looked_up < LOOKED_UP_MAX {
+            let keys = batch.keys.iter().skip(admitted);
+            let (more, missing) = self.table.admit(keys, LOOKED_UP_AT_ONCE);
+            found = operator.context.store.look_up(&operator.id, &missing, &mut self.table);
+            admitted += more;
+            looked_up += missing.len();
+            if self.table.bytes() > bytes_before + LOOKED_UP_BYTES_MAX {
+                break;
+            }
+        }
         operator.next_due.note(self.table.next_due());
         if admitted < batch.len() {
             chunk.cut_next(admitted);

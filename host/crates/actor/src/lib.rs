@@ -16,10 +16,12 @@ mod emit;
 mod fuel_estimator;
 mod instance_quota;
 mod key_cache;
+mod load;
 mod mailbox;
 mod operator;
 mod pipeline_context;
 mod replica;
+mod resharding;
 mod slice_lengths;
 mod turn;
 mod turn_waker;
@@ -27,7 +29,9 @@ mod twins;
 mod watchdog;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Wake, Waker};
 
 use dirigo_ground::sync::Mutex;
@@ -39,15 +43,17 @@ pub use counters::{Counters, Counts};
 pub use due::DueKeys;
 use emit::Sequence;
 pub use instance_quota::InstanceQuota;
+pub use load::{ActorLoad, Load, ScaleEvent};
 use mailbox::{Mailbox, MailboxItem};
 pub use operator::{Operator, OperatorOptions, replicas_max};
 pub use pipeline_context::PipelineContext;
 use replica::Replica;
+pub use resharding::Change;
 
 use dirigo_scheduler::{Ready, Urgency};
 use dirigo_state::Keys;
 
-/// An operator for one shard of the keys, or for one key; or for windows that are closed because their input has ended.
+/// An operator for a range of partitions, or for one key; or for windows that are closed because their input has ended.
 pub struct Actor {
     operator: Arc<Operator>,
     identity: ActorIdentity,
@@ -56,18 +62,28 @@ pub struct Actor {
     /// By replica.
     urgencies: Box<[Urgency]>,
     sequence: Sequence<Runnable>,
+    /// Worker time that its turns took, in ns.
+    busy_ns: AtomicU64,
 }
 
 /// Which actor of its operator it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ActorIdentity {
-    Shard {
-        index: u32,
-        shards: u32,
-    },
+    /// It has the keys of these partitions.
+    Partitions(Range<u32>),
     Key(Box<[u8]>),
     /// It has no keys: what it works on are windows that have left the state.
     Closer,
+}
+
+impl ActorIdentity {
+    /// The partitions whose keys it has, if it has all of some.
+    fn partitions(&self) -> Option<Range<u32>> {
+        match self {
+            Self::Partitions(partitions) => Some(partitions.clone()),
+            Self::Key(_) | Self::Closer => None,
+        }
+    }
 }
 
 /// One replica of an actor: what the scheduler runs.
@@ -99,7 +115,8 @@ pub enum Step {
 
 impl Actor {
     fn new(operator: Arc<Operator>, identity: ActorIdentity, replicas: u16) -> Arc<Self> {
-        let mailbox = Mailbox::new(replicas, operator.is_per_event);
+        let allowed = operator.allowed(&identity).min(replicas);
+        let mailbox = Mailbox::new(replicas, allowed, operator.is_per_event);
         let is_closer = identity == ActorIdentity::Closer;
         Arc::new_cyclic(|actor| Self {
             operator,
@@ -110,6 +127,7 @@ impl Actor {
                 .collect(),
             urgencies: (0..replicas).map(|_| Urgency::default()).collect(),
             sequence: Sequence::default(),
+            busy_ns: AtomicU64::default(),
         })
     }
 
@@ -135,9 +153,9 @@ impl Actor {
             return None;
         }
         match &self.identity {
-            ActorIdentity::Shard { index, shards } => Some(Keys::Shard {
-                index: *index,
-                shards: *shards,
+            ActorIdentity::Partitions(partitions) => Some(Keys::Partitions {
+                first: partitions.start,
+                end: partitions.end,
             }),
             ActorIdentity::Key(key) => Some(Keys::One(key)),
             ActorIdentity::Closer => None,
@@ -217,6 +235,7 @@ impl Runnable {
         if step == Step::Again && fuel > 0 {
             self.actor.operator.slice_lengths.note(ns);
         }
+        counters::add(&self.actor.busy_ns, ns);
         SliceReport { step, ns, fuel }
     }
 }

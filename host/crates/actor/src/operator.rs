@@ -17,6 +17,8 @@ use super::directory::Directory;
 use super::driver::Driver;
 use super::due::NextDue;
 use super::fuel_estimator::{AWAITED_NS, FuelEstimator};
+use super::load::{Executors, Scaled};
+use super::resharding::Resharding;
 use super::slice_lengths::SliceLengths;
 use super::{Actor, PipelineContext, Runnable};
 pub(super) use dead_letters::{EventFailure, StateBefore};
@@ -24,6 +26,7 @@ use dirigo_connectors::records::Extract;
 use dirigo_engine::{Component, Kind, Setup};
 use dirigo_flow::{Edge, Gate, Message, OperatorSetup, Receiver};
 use dirigo_ground::batch::Batch;
+use dirigo_ground::sync::Mutex;
 use dirigo_pipeline::{Isolation, OnError};
 use dirigo_state::Layout;
 use dirigo_state::windows::OpenChange;
@@ -61,8 +64,12 @@ pub struct Operator {
     rekey: Option<Extract>,
     pub(super) directory: Directory,
     pub(super) closer: Closer,
-    replicas: u16,
-    shards: u32,
+    /// How many replicas each of its actors has, those that rest included.
+    pub(super) replicas: u16,
+    /// How many replicas or shards it has at a time; none with an actor per key.
+    pub(super) executors: Option<Executors>,
+    pub(super) resharding: Mutex<Weak<Resharding>>,
+    pub(super) scaled: Mutex<Scaled>,
     pub(super) idle: IdleQueue,
 }
 
@@ -256,9 +263,10 @@ impl Operator {
         self.closer.clear();
     }
 
-    /// All actors that there are now.
+    /// All actors that there are now. What waits for a key in one of those that come is older than what waits for it in others.
     pub(super) fn actors(&self) -> impl Iterator<Item = Arc<Actor>> {
-        self.directory.all().into_iter().chain(self.closer.get())
+        let coming = self.coming().into_iter();
+        coming.chain(self.directory.all()).chain(self.closer.get())
     }
 }
 

@@ -19,7 +19,8 @@ mod waiting;
 use std::sync::{Arc, Weak};
 
 use super::fuel_estimator::{FuelEstimator, comes_nearer};
-use super::mailbox::MailboxItem;
+use super::load::PartitionsSeen;
+use super::mailbox::{MailboxItem, Next};
 use super::turn::{PollEnd, Turn};
 use super::turn_waker::TurnWaker;
 use super::watchdog::Base;
@@ -55,6 +56,10 @@ pub(super) struct Replica {
     failed_openings: u32,
     last_used_ns: u64,
     is_in_idle_queue: bool,
+    /// Of the events that it took lately.
+    pub(super) partitions_seen: PartitionsSeen,
+    /// Whether it has given up its keys for others to have them.
+    pub(super) has_left: bool,
     /// Fuel burnt since it was last taken.
     fuel: u64,
 }
@@ -76,6 +81,8 @@ impl Replica {
             failed_openings: 0,
             last_used_ns: 0,
             is_in_idle_queue: false,
+            partitions_seen: PartitionsSeen::default(),
+            has_left: false,
             fuel: 0,
         }
     }
@@ -169,19 +176,19 @@ impl Replica {
             return Some(Step::Parked);
         }
         while self.chunk.is_none() {
-            // Idle is decided under the mailbox's lock: a batch that comes after it finds the replica among the idle.
-            let taken = {
-                let mut mailbox = actor.mailbox.lock();
-                let taken = mailbox.take(operator.fuel_estimator.turn_events());
-                if taken.is_none() {
-                    mailbox.idle.push(self.number);
+            let next = actor
+                .mailbox
+                .lock()
+                .next(self.number, operator.fuel_estimator.turn_events());
+            let taken = match next {
+                Next::Run(chunk) => chunk,
+                Next::Wait => {
+                    self.become_idle(actor, clock.now_ns());
+                    return Some(Step::Parked);
                 }
-                taken
+                Next::Leave(resharding) => return Some(self.leave(actor, &resharding)),
             };
-            let Some(taken) = taken else {
-                self.become_idle(actor, clock.now_ns());
-                return Some(Step::Parked);
-            };
+            self.partitions_seen.note(actor, &taken.batch);
             actor.urgency(self.number).open(taken.batch.origin.ticket.arrival_ns());
             let taken = self.without_late(operator, taken);
             let chunk = self.chunk.insert(OpenChunk::new(taken, operator.kind().is_stateful()));

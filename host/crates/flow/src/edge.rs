@@ -89,6 +89,12 @@ impl Edge {
         self.received.fetch_add(events, Ordering::Relaxed);
     }
 
+    /// Whether one of `edges` leads to something full.
+    #[must_use]
+    pub fn is_any_full(edges: &[Edge]) -> bool {
+        edges.iter().any(|edge| edge.receiver.gate().is_full())
+    }
+
     /// Whether one of `edges` leads to something full; if so, the waker is woken once there is room.
     pub fn must_wait(edges: &[Edge], waker: impl Fn() -> Waker) -> bool {
         edges.iter().any(|edge| {

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::diagnostic::{Diagnostic, Problems};
 use super::document::{Node, Value};
-use super::model::{EventOrder, Format, IfExists, Isolation, OnError, Order, OutputOrder, Partial};
+use super::model::{EventOrder, Format, IfExists, Isolation, OnError, Order, OutputOrder, Partial, Scaling};
 use super::section::{Read, wrong_type};
 use super::suggest;
 
@@ -70,6 +70,11 @@ impl Choice for EventOrder {
 impl Choice for OutputOrder {
     const WHAT: &'static str = "order";
     const WORDS: &'static [(&'static str, Self)] = &[("listed", Self::Listed), ("any", Self::Any)];
+}
+
+impl Choice for Scaling {
+    const WHAT: &'static str = "`scaling`";
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("off", Self::Off)];
 }
 
 impl Choice for Partial {

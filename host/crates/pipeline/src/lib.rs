@@ -19,6 +19,7 @@ mod budgets;
 mod choice;
 mod config;
 mod connector;
+mod count;
 mod diagnostic;
 mod document;
 mod early;

@@ -156,8 +156,10 @@ pub struct Operator {
     pub actors: Actors,
     /// How long an instance lives.
     pub isolation: Isolation,
-    /// How many turns of a stateless operator run at once; `None` for as many as there are workers.
-    pub replicas: Option<u32>,
+    /// How many turns of a stateless operator run at once; `None` for what the load asks for, up to as many as there are workers.
+    pub replicas: Option<Count>,
+    /// Whether the number of its replicas or shards follows the load.
+    pub scaling: Scaling,
     /// An actor this long without events gives up its instance.
     pub idle_timeout: Duration,
     /// How long it runs before another actor gets the worker.
@@ -257,10 +259,52 @@ pub enum OnError {
 /// How the events of an operator are spread over actors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actors {
-    /// By key hash over this many; `None` for as many as there are workers. A stateless operator has one.
-    Shards(Option<u32>),
+    /// By key hash over this many; `None` for what the load asks for, up to as many as there are workers. A stateless operator has one.
+    Shards(Option<Count>),
     /// One for every key.
     PerKey,
+}
+
+/// How many replicas or shards an operator has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The fewest, at least 1.
+    pub min: u32,
+    /// The most; `None` for as many as there are workers.
+    pub max: Option<u32>,
+}
+
+impl Count {
+    /// So many, whatever the load.
+    #[must_use]
+    pub fn exactly(number: u32) -> Self {
+        Self {
+            min: number,
+            max: Some(number),
+        }
+    }
+
+    /// The most on a host with so many workers.
+    #[must_use]
+    pub fn most(self, workers: u32) -> u32 {
+        self.max.unwrap_or(workers).max(self.min)
+    }
+}
+
+/// Any number.
+impl Default for Count {
+    fn default() -> Self {
+        Self { min: 1, max: None }
+    }
+}
+
+/// Whether the number of an operator's replicas or shards follows its load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scaling {
+    /// It does, within its bounds.
+    Auto,
+    /// It has as many as it may have all the time.
+    Off,
 }
 
 /// How long an instance lives.

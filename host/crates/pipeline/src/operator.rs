@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::choice::{ActorsWord, Word};
 use super::config::Translation;
+use super::count::count;
 use super::diagnostic::Diagnostic;
-use super::model::{Actors, ComponentRef, Format, Isolation, Limits, OnError, Operator, Partial, Window};
+use super::model::{Actors, ComponentRef, Format, Isolation, Limits, OnError, Operator, Partial, Scaling, Window};
 use super::paths::Readable;
 use super::section::{At, Field};
 use super::span::Span;
@@ -120,7 +121,11 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
             .isolation
             .map(|Word(isolation)| *isolation)
             .unwrap_or(Isolation::Actor),
-        replicas: raw.replicas.map(|replicas| replicas.to_u32()),
+        replicas: raw
+            .replicas
+            .given()
+            .and_then(|at| count(&at.value, &mut validation.problems)),
+        scaling: raw.scaling.map(|Word(scaling)| *scaling).unwrap_or(Scaling::Auto),
         idle_timeout: duration_or(
             validation.positive("idle_timeout", &raw.idle_timeout),
             raw::IDLE_TIMEOUT,
@@ -337,7 +342,7 @@ fn actors(raw: &raw::Operator, validation: &mut Validation<'_>) -> Actors {
             }),
             None,
         ) => Actors::PerKey,
-        _ => Actors::Shards(shards.map(|shards| shards.value.to_u32())),
+        _ => Actors::Shards(shards.and_then(|at| count(&at.value, &mut validation.problems))),
     }
 }
 

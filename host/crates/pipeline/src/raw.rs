@@ -5,10 +5,11 @@
 
 use super::choice::{ActorsWord, Word};
 use super::config::{Any, Object};
+use super::count::RawCount;
 use super::diagnostic::Home;
 use super::document::{Node, Value};
 use super::early::{Early, EarlyTable};
-use super::model::{DeadLettersMax, EventOrder, IfExists, Isolation, OnError, Order, OutputOrder, Partial};
+use super::model::{DeadLettersMax, EventOrder, IfExists, Isolation, OnError, Order, OutputOrder, Partial, Scaling};
 use super::name::Name;
 use super::section::{At, Open, Section};
 use super::time::{Time, TimeTable, ZoneName};
@@ -237,16 +238,21 @@ section! {
         partial: Word<Partial>,
         /// What each of its actors may use, and what an error does.
         limits: Limits,
-        /// How many actors share its keys. Default: as many as there are workers.
-        shards: Whole<1, 4096>,
+        /// How many actors share its keys, or bounds: `{ min = 1, max = 4 }`. Default: as many as the load asks for, up to as many as there are
+        /// workers.
+        shards: RawCount,
         /// Whether keys share actors or have one each.
         #[schemars(extend("default" = "shards"))]
         actors: Word<ActorsWord>,
         /// How long an instance lives: as long as its actor is active, or for one turn.
         #[schemars(extend("default" = "actor"))]
         isolation: Word<Isolation>,
-        /// How many turns of a stateless operator run at once. Default: as many as there are workers.
-        replicas: Whole<1, 1024>,
+        /// How many turns of a stateless operator run at once, or bounds: `{ min = 1, max = 4 }`. Default: as many as the load asks for, up to as
+        /// many as there are workers.
+        replicas: RawCount,
+        /// Whether the number of its replicas or shards follows the load: "off" has as many as it may have all the time.
+        #[schemars(extend("default" = "auto"))]
+        scaling: Word<Scaling>,
         /// An actor this long without events gives up its instance.
         #[schemars(extend("default" = IDLE_TIMEOUT))]
         idle_timeout: Lapse,

@@ -17,7 +17,7 @@ use super::prepare::Prepared;
 use super::projection;
 use super::recovery::Recovery;
 use super::wiring::{self, Lines};
-use dirigo_actor::PipelineContext;
+use dirigo_actor::{Operator, PipelineContext};
 use dirigo_connect::{Sink, Source};
 use dirigo_flow::{
     DeadLetterEncoder, DeadLetters, Edge, EventEncoder, EventSink, EventSinkParts, EventTimeOptions, FailureLatch,
@@ -144,6 +144,12 @@ impl Assembled {
             sinks,
             dead_letters: Some(dead_letter_task),
         }
+    }
+
+    /// Its operators, in topological order.
+    #[must_use]
+    pub fn operators(&self) -> &[Arc<Operator>] {
+        &self.graph.operators
     }
 
     /// What checkpoints are taken by.

@@ -12,9 +12,9 @@ use super::closing::ClosedWindows;
 use super::event_time::EventTime;
 use super::summary::{
     EdgeSummary, Figures, KeyedSummary, Latency, OpenWindowsSummary, OperatorSummary, Outcome, PipelineSummary,
-    SliceSummary, SloSummary, SourceSummary,
+    ScaleChange, ScalingSummary, SliceSummary, SloSummary, SourceSummary,
 };
-use dirigo_actor::{Operator, PipelineContext};
+use dirigo_actor::{Operator, PipelineContext, ScaleEvent};
 use dirigo_connect::Files;
 use dirigo_flow::{Edge, EventSink, Failure, SourceHandle};
 use dirigo_ground::lineage::{Listener, Progress, SourceIndex};
@@ -334,6 +334,25 @@ impl Graph {
             .collect()
     }
 
+    fn scaling(&self, operator: &Operator) -> Option<ScalingSummary> {
+        let bounds = operator.scaling_bounds()?;
+        let (changes, latest) = operator.scaled();
+        let change = |event: ScaleEvent| ScaleChange {
+            #[allow(clippy::cast_precision_loss, reason = "runs are shorter than 2^52 ns")]
+            at_s: event.at_ns.saturating_sub(self.started_ns) as f64 / 1e9,
+            from: event.from,
+            to: event.to,
+            reason: event.reason,
+        };
+        Some(ScalingSummary {
+            now: operator.executors()?,
+            min: *bounds.start(),
+            max: *bounds.end(),
+            changes,
+            latest: latest.into_iter().map(change).collect(),
+        })
+    }
+
     fn operator_summary(&self, operator: &Operator) -> OperatorSummary {
         OperatorSummary {
             pipeline: self.pipeline.name.clone(),
@@ -348,6 +367,7 @@ impl Graph {
                 .filter(|_| operator.has_timers())
                 .map(|(keys, waiting)| KeyedSummary { keys, waiting }),
             event_time: self.time.summary(self, operator.id()),
+            scaling: self.scaling(operator),
             metrics: operator.metrics(),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use dirigo_ground::sync::Mutex;
 
 use super::job::Job;
+use super::scaling;
 use super::slo_monitor::DemandMeter;
 use super::summary::TenantSummary;
 use dirigo_actor::{Activations, InstanceQuota, Runnable, SliceReport, Step, replicas_max};
@@ -45,7 +46,8 @@ pub struct Host {
     pub(super) runtime: tokio::runtime::Handle,
     tenants: Mutex<Vec<(String, Arc<InstanceQuota>)>>,
     workers: Vec<JoinHandle<()>>,
-    sweeper: Option<tokio::task::JoinHandle<()>>,
+    /// What looks at all operators again and again: which are idle, and which have more to do than they can.
+    watchers: Vec<tokio::task::JoinHandle<()>>,
 }
 
 /// How many instances the pool of an engine needs for these pipelines on a host with `workers` workers: all that can be alive at once;
@@ -83,8 +85,10 @@ impl Host {
                 .expect("the system gives a thread to each worker")
         };
         host.workers = (0..host.options.workers.max(1)).map(worker).collect();
-        let sweeper = sweep(host.activations.clone(), host.options.clock.clone());
-        host.sweeper = Some(host.runtime.spawn(sweeper));
+        let (activations, clock) = (&host.activations, &host.options.clock);
+        let sweeper = sweep(activations.clone(), clock.clone());
+        let scaler = scaling::watch(activations.clone(), host.workers(), clock.clone());
+        host.watchers = vec![host.runtime.spawn(sweeper), host.runtime.spawn(scaler)];
         host
     }
 
@@ -105,7 +109,7 @@ impl Host {
             runtime,
             tenants: Mutex::default(),
             workers: Vec::new(),
-            sweeper: None,
+            watchers: Vec::new(),
         }
     }
 
@@ -225,9 +229,7 @@ fn seconds(nanoseconds: u64) -> f64 {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        if let Some(sweeper) = &self.sweeper {
-            sweeper.abort();
-        }
+        self.watchers.iter().for_each(tokio::task::JoinHandle::abort);
         self.scheduler.close();
         for worker in self.workers.drain(..) {
             // It holds nothing that could be lost, and a panic in it was reported when it happened.

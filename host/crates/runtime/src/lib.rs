@@ -31,6 +31,7 @@ mod projection;
 mod recovery;
 pub mod replay;
 pub mod retry;
+mod scaling;
 mod schemas;
 mod settings;
 mod slo_monitor;
@@ -60,7 +61,8 @@ pub use start_error::StartError;
 pub use status::{Monitor, OperatorStatus, SinkStatus, SourceStatus, Status, Waiting};
 pub use summary::{
     CheckpointSummary, EdgeSummary, Figures, KeyedSummary, Latency, OpenWindowsSummary, OperatorSummary, Outcome,
-    PipelineSummary, RefusedSummary, SliceSummary, SloSummary, SourceSummary, Summary, TenantSummary,
+    PipelineSummary, RefusedSummary, ScaleChange, ScalingSummary, SliceSummary, SloSummary, SourceSummary, Summary,
+    TenantSummary,
 };
 
 /// Fuel between two yields of an instance that runs next to the actors: nobody else waits for the thread.

@@ -250,9 +250,40 @@ pub struct OperatorSummary {
     /// How far event time has come for its windows or timers, while more is to come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_time: Option<EventTimeSummary>,
+    /// How many replicas or shards it has, and how that changed; none with an actor per key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingSummary>,
     /// What its guests counted.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
+}
+
+/// How many replicas or shards an operator has.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScalingSummary {
+    /// The number now, or at the end.
+    pub now: u32,
+    /// The fewest that it may have.
+    pub min: u32,
+    /// The most.
+    pub max: u32,
+    /// How often the number changed.
+    pub changes: u64,
+    /// The latest changes, in their order.
+    pub latest: Vec<ScaleChange>,
+}
+
+/// A change of the number of replicas or shards.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScaleChange {
+    /// When, in s from the start of the pipeline.
+    pub at_s: f64,
+    /// How many there were.
+    pub from: u32,
+    /// How many there were then.
+    pub to: u32,
+    /// Why.
+    pub reason: String,
 }
 
 /// How far event time has come for an operator, and what it waits for.

@@ -44,9 +44,7 @@ fn record((key, count): (u64, u64)) -> Record {
 
 fn contents(store: &Store) -> Model {
     let mut table = Table::default();
-    store
-        .load("op", &Keys::Shard { index: 0, shards: 1 }, &mut table)
-        .unwrap();
+    store.load("op", &Keys::ALL, &mut table).unwrap();
     let entries = table.entries();
     entries
         .map(|(key, entry)| (u64::from_be_bytes(*key.as_array().unwrap()), entry.count))

@@ -11,6 +11,8 @@ use dirigo_ground::lineage::Epoch;
 
 /// Slots that are freed in one go: 128 records are spilled in about 0.2 ms.
 const FREED_AT_ONCE: usize = 128;
+/// Bytes of entries that are freed in one go, or one entry that has more: they are copied in about 0.1 ms.
+const FREED_BYTES_AT_ONCE: usize = 256 << 10;
 /// Slots that are looked at for each that is to be freed. Where all of them were touched lately, one of those has to go.
 const VISITS: usize = 4;
 
@@ -54,6 +56,13 @@ impl Table {
     #[must_use]
     pub fn has_more_than(&self, keys: usize) -> bool {
         self.slots.len() - self.free.len() > keys
+    }
+
+    /// Whether so much is in it that it should leave piece by piece: more than so many keys, or a mebibyte.
+    #[must_use]
+    pub fn is_large(&self, keys: usize) -> bool {
+        const BYTES: usize = 1 << 20;
+        self.has_more_than(keys) || (self.outside > BYTES && self.has_more_than(1))
     }
 
     /// How many new keys it can take without more memory for slots.
@@ -129,12 +138,16 @@ impl Table {
         if !self.open_up(committed, &mut records) {
             return records;
         }
+        let kept = self.outside.saturating_sub(FREED_BYTES_AT_ONCE);
         for _ in 0..FREED_AT_ONCE {
             let Some(last) = self.slots.last() else { break };
             if !self.slots.at(last).is_free {
                 records.extend(self.evict_slot(last, committed));
             }
             self.slots.pop();
+            if self.outside < kept {
+                break;
+            }
         }
         let len = self.slots.len();
         self.free.retain(|&number| (number as usize) < len);

@@ -22,10 +22,10 @@ pub fn partition(hash: u64) -> u32 {
     u32::try_from(hash >> 52).expect("twelve bits are left")
 }
 
-/// The shard, of `shards`, that a partition belongs to. Each shard has a range of partitions.
-#[must_use]
-pub fn shard(partition: u32, shards: u32) -> u32 {
-    partition * shards / PARTITIONS
+/// The first partitions of `shards` ranges of about the same length, which together are all.
+pub fn ranges(shards: u32) -> impl Iterator<Item = u32> {
+    let shards = shards.clamp(1, PARTITIONS);
+    (0..shards).map(move |shard| (shard * PARTITIONS).div_ceil(shards))
 }
 
 #[cfg(test)]
@@ -35,10 +35,13 @@ mod tests {
     #[test]
     fn every_shard_gets_its_part() {
         for shards in [1, 2, 3, 7, 4096] {
-            let mut counts = vec![0; shards as usize];
-            (0..PARTITIONS).for_each(|partition| counts[shard(partition, shards) as usize] += 1);
-            let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
-            assert!(*least > 0 && most - least <= 1, "{shards} shards: {least} to {most}");
+            let firsts: Vec<u32> = ranges(shards).chain([PARTITIONS]).collect();
+            let lengths = firsts.windows(2).map(|pair| pair[1] - pair[0]);
+            let (least, most) = (lengths.clone().min().unwrap(), lengths.max().unwrap());
+            assert!(
+                firsts[0] == 0 && least > 0 && most - least <= 1,
+                "{shards} shards: {least} to {most}"
+            );
         }
     }
 

@@ -8,20 +8,17 @@ use std::ops::{Bound, ControlFlow, RangeBounds};
 
 use super::hash::{self, PARTITIONS};
 
-/// All keys of an operator.
-pub(super) const ALL: Keys<'static> = Keys::Shard { index: 0, shards: 1 };
-
 /// Which keys of an operator are wanted.
 #[derive(Clone, Copy, Debug)]
 pub enum Keys<'a> {
     /// This one.
     One(&'a [u8]),
-    /// Those of one shard of so many.
-    Shard {
-        /// Which.
-        index: u32,
-        /// Of how many.
-        shards: u32,
+    /// Those of a range of partitions, which is not empty.
+    Partitions {
+        /// The first.
+        first: u32,
+        /// The one behind the last.
+        end: u32,
     },
 }
 
@@ -33,6 +30,9 @@ pub(super) type Stored = (Box<[u8]>, Vec<u8>);
 pub(super) struct FoundRecords {
     pub(super) records: BTreeMap<Box<[u8]>, Vec<u8>>,
     keys_max: usize,
+    /// Of more bytes than these, not all are wanted.
+    bytes_max: usize,
+    bytes: usize,
 }
 
 /// Full keys, from one bound to the other.
@@ -40,16 +40,19 @@ pub(super) struct FoundRecords {
 pub(super) struct Range(Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 impl FoundRecords {
-    pub(super) fn up_to(keys_max: usize) -> Self {
+    pub(super) fn up_to(keys_max: usize, bytes_max: usize) -> Self {
         Self {
             records: BTreeMap::new(),
             keys_max,
+            bytes_max,
+            bytes: 0,
         }
     }
 
     /// Adds what an older layer has of a key, unless a newer one had it. Looking on is of no use where it gives `Break`.
     pub(super) fn add(&mut self, key: &[u8], bytes: &[u8]) -> ControlFlow<()> {
         if !self.records.contains_key(key) {
+            self.bytes += bytes.len();
             self.records.insert(key.into(), bytes.to_vec());
         }
         if self.is_too_much() {
@@ -59,25 +62,28 @@ impl FoundRecords {
         }
     }
 
-    /// Whether there are more keys than wanted.
+    /// Whether there are more keys than wanted, or more bytes.
     pub(super) fn is_too_much(&self) -> bool {
-        self.records.len() > self.keys_max
+        self.records.len() > self.keys_max || self.bytes > self.bytes_max
     }
 }
 
 impl Keys<'_> {
+    /// All keys of an operator.
+    pub const ALL: Keys<'static> = Keys::Partitions {
+        first: 0,
+        end: PARTITIONS,
+    };
+
     pub(super) fn range(&self, operator: &str) -> Range {
         match self {
             Keys::One(key) => {
                 let key = full(operator, key).into_vec();
                 Range(Bound::Included(key.clone()), Bound::Included(key))
             }
-            Keys::Shard { index, shards } => {
-                let mut own = (0..PARTITIONS).filter(|&partition| hash::shard(partition, *shards) == *index);
-                let first = own.next().expect("there are at most as many shards as partitions");
-                let last = own.next_back().unwrap_or(first);
+            Keys::Partitions { first, end } => {
                 let bound = |partition: u32| [prefix(operator), big_endian(partition).to_vec()].concat();
-                Range(Bound::Included(bound(first)), Bound::Excluded(bound(last + 1)))
+                Range(Bound::Included(bound(*first)), Bound::Excluded(bound(*end)))
             }
         }
     }

@@ -104,7 +104,7 @@ impl Actor {
                 let records = self.table.drain(self.committed);
                 self.spill(records);
                 self.table = Table::in_epoch(self.epoch);
-                let all = Keys::Shard { index: 0, shards: 1 };
+                let all = Keys::ALL;
                 self.store.load_few("op", &all, &mut self.table).unwrap();
             }
             12 | 13 if self.captured.is_none() => self.cut(),
@@ -197,7 +197,7 @@ fn a_table_that_lets_go_of_keys_is_as_good_as_a_map() {
         let durable = actor.durable.clone();
         drop(actor);
         let store = open(&disk);
-        let all = Keys::Shard { index: 0, shards: 1 };
+        let all = Keys::ALL;
         assert!(entries(&store, &all) == durable, "seed {seed}");
     }
     assert!(were_incomplete > STEPS, "there is something to be tested");

@@ -155,7 +155,7 @@ impl Stopped {
     /// When it can't be read.
     pub fn get(&self, operator: &str, key: &[u8]) -> Result<Option<Entry>, Error> {
         let range = Keys::One(key).range(operator);
-        let mut found = keys::FoundRecords::up_to(1);
+        let mut found = keys::FoundRecords::up_to(1, usize::MAX);
         self.logged.read(&range, &mut found);
         durable::read(&self.database, &range, &mut found)?;
         let bytes = found.records.into_values().next().filter(|bytes| !bytes.is_empty());

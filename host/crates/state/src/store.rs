@@ -39,6 +39,8 @@ pub(super) use opening::{LOCK_FILE, lock};
 /// Records that are written in one transaction at least: a worker does it between two turns, and 64 take about 0.2 ms,
 /// most of which is the transaction itself. All of them at once would keep it for half a second.
 const FLUSH_RECORDS_MIN: usize = 64;
+/// Bytes of entries that an actor loads when it activates: they are copied in less than a millisecond. Of more, each is loaded when it is needed.
+const LOADED_BYTES_MAX: usize = 1 << 20;
 /// When the logged layer goes to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Apply {
@@ -194,22 +196,29 @@ impl Store {
     /// # Errors
     /// When a database can't be read, or holds what is no entry.
     pub fn load(&self, operator: &str, wanted: &Keys<'_>, table: &mut Table) -> Result<(), Error> {
-        self.load_up_to(usize::MAX, operator, wanted, table)
+        self.load_up_to(usize::MAX, usize::MAX, operator, wanted, table)
     }
 
-    /// As [`load`](Self::load), where there are few of them. Otherwise it loads none, and leaves `table` partial.
+    /// As [`load`](Self::load), where there are few of them, which are not large. Otherwise it loads none, and leaves `table` partial.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_few(&self, operator: &str, wanted: &Keys<'_>, table: &mut Table) -> Result<(), Error> {
-        self.load_up_to(self.options.loaded_max, operator, wanted, table)
+        self.load_up_to(self.options.loaded_max, LOADED_BYTES_MAX, operator, wanted, table)
     }
 
-    fn load_up_to(&self, keys_max: usize, operator: &str, wanted: &Keys<'_>, table: &mut Table) -> Result<(), Error> {
+    fn load_up_to(
+        &self,
+        keys_max: usize,
+        bytes_max: usize,
+        operator: &str,
+        wanted: &Keys<'_>,
+        table: &mut Table,
+    ) -> Result<(), Error> {
         if self.inner.is_empty.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let found = self.inner.find(&wanted.range(operator), keys_max)?;
+        let found = self.inner.find(&wanted.range(operator), keys_max, bytes_max)?;
         if found.is_too_much() {
             table.note_partial();
             return Ok(());
@@ -271,8 +280,8 @@ impl Drop for Store {
 impl Inner {
     /// The newest bytes of everything stored in `range`, or so much of it that there is more than `keys_max`; those of a
     /// forgotten key are empty.
-    fn find(&self, range: &Range, keys_max: usize) -> Result<FoundRecords, Error> {
-        let mut found = FoundRecords::up_to(keys_max);
+    fn find(&self, range: &Range, keys_max: usize, bytes_max: usize) -> Result<FoundRecords, Error> {
+        let mut found = FoundRecords::up_to(keys_max, bytes_max);
         let (scratch, frozen) = {
             let spilled = self.spilled.lock();
             spilled.open.pending.read(range, &mut found);
@@ -309,7 +318,7 @@ impl Inner {
 
     /// Gives each full key of `operator` that a layer has not forgotten, once for each such layer.
     fn each_key(&self, operator: &str, mut take: impl FnMut(&[u8])) -> Result<(), Error> {
-        let range = keys::ALL.range(operator);
+        let range = Keys::ALL.range(operator);
         let (scratch, frozen) = {
             let spilled = self.spilled.lock();
             spilled.open.pending.each_key(&range, &mut take);

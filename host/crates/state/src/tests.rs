@@ -38,7 +38,7 @@ fn loaded(store: &Store, wanted: &Keys<'_>) -> Vec<Record> {
 }
 
 fn all(store: &Store) -> Vec<Record> {
-    loaded(store, &Keys::Shard { index: 0, shards: 1 })
+    loaded(store, &Keys::ALL)
 }
 
 fn open(directory: &Path) -> Result<Store, Error> {
@@ -108,8 +108,14 @@ fn a_flush_to_disk_hides_nothing() {
     store.spill("op", vec![forgotten("7"), record("8", 3)]).unwrap();
     assert_eq!(loaded(&store, &Keys::One(b"7")), []);
     assert_eq!(loaded(&store, &Keys::One(b"8")), [record("8", 3)]);
-    let all: usize = (0..5)
-        .map(|index| loaded(&store, &Keys::Shard { index, shards: 5 }).len())
+    let firsts: Vec<u32> = hash::ranges(5).chain([hash::PARTITIONS]).collect();
+    let of_range = |range: &[u32]| Keys::Partitions {
+        first: range[0],
+        end: range[1],
+    };
+    let all: usize = firsts
+        .windows(2)
+        .map(|range| loaded(&store, &of_range(range)).len())
         .sum();
     assert_eq!(all, 399_999);
 }

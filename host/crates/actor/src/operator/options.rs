@@ -7,17 +7,19 @@ use super::Operator;
 use crate::activations::IdleQueue;
 use crate::closing::Closer;
 use crate::counters::{Counters, OpenWindows};
-use crate::directory::Directory;
+use crate::directory::{Directory, Shards};
 use crate::due::NextDue;
 use crate::fuel_estimator::FuelEstimator;
+use crate::load::Executors;
 use crate::slice_lengths::SliceLengths;
 use crate::{Actor, ActorIdentity, PipelineContext, driver};
 use dirigo_connectors::records::Extract;
 use dirigo_engine::{Component, Setup};
 use dirigo_flow::{Edge, Gate, OperatorSetup};
 use dirigo_ground::clock::nanoseconds;
-use dirigo_pipeline::{self as pipeline, Actors};
-use dirigo_state::Layout;
+use dirigo_ground::sync::Mutex;
+use dirigo_pipeline::{self as pipeline, Actors, Scaling};
+use dirigo_state::{Layout, hash};
 
 /// What an operator is made of.
 pub struct OperatorOptions {
@@ -37,10 +39,10 @@ pub struct OperatorOptions {
 /// events decide.
 #[must_use]
 pub fn replicas_max(operator: &pipeline::Operator, workers: u32) -> Option<u32> {
-    let replicas = operator.replicas.unwrap_or(workers);
+    let replicas = operator.replicas.unwrap_or_default().most(workers);
     match operator.actors {
         Actors::PerKey => None,
-        Actors::Shards(shards) => Some(replicas.max(shards.unwrap_or(workers))),
+        Actors::Shards(shards) => Some(replicas.max(shards.unwrap_or_default().most(workers))),
     }
 }
 
@@ -56,16 +58,27 @@ impl Operator {
             late_edges,
         } = options;
         let is_stateful = component.kind().is_stateful();
-        let (shards, directory) = match operator.actors {
-            Actors::PerKey => (0, Directory::per_key()),
-            // One mailbox keeps the order of a stateless operator; its replicas share the work.
-            Actors::Shards(_) if !is_stateful => (1, Directory::shards()),
-            Actors::Shards(shards) => (shards.unwrap_or(workers), Directory::shards()),
+        let executors = match operator.actors {
+            Actors::PerKey => None,
+            Actors::Shards(_) if !is_stateful => Some(operator.replicas),
+            Actors::Shards(shards) => Some(shards),
         };
-        let replicas = if is_stateful {
-            1
+        // The events of one origin are told apart by the order in which one actor gets them.
+        let scaling = if is_stateful && component.is_per_event() {
+            Scaling::Off
         } else {
-            operator.replicas.unwrap_or(workers)
+            operator.scaling
+        };
+        let executors = executors.map(|count| Executors::of(count.unwrap_or_default(), scaling, workers));
+        let at_first = executors.as_ref().map_or(1, Executors::at_first);
+        let most = executors
+            .as_ref()
+            .map_or(workers, |executors| executors.bounds.end().to_owned());
+        // One mailbox keeps the order of a stateless operator; its replicas share the work.
+        let (shards, replicas) = if is_stateful { (at_first, 1) } else { (1, most) };
+        let directory = match operator.actors {
+            Actors::PerKey => Directory::per_key(),
+            Actors::Shards(_) => Directory::shards(),
         };
         let driver = driver::of(&component, &operator);
         let this = Arc::new_cyclic(|this| Self {
@@ -98,25 +111,22 @@ impl Operator {
             late_edges,
             rekey: operator.key.as_ref().map(|key| Extract::new(Some(key), None)),
             directory,
-            closer: Closer::of(if shards == 0 { workers } else { shards }),
+            closer: Closer::of(most),
             replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
-            shards,
+            executors,
+            resharding: Mutex::default(),
+            scaled: Mutex::default(),
             idle: IdleQueue::new(nanoseconds(operator.idle_timeout)),
             component,
             setup,
         });
-        if let Directory::Shards(actors) = &this.directory {
-            let actor = |index| {
-                Actor::new(
-                    this.clone(),
-                    ActorIdentity::Shard {
-                        index,
-                        shards: this.shards,
-                    },
-                    this.replicas,
-                )
+        if let Directory::Shards(directory) = &this.directory {
+            let firsts: Vec<u32> = hash::ranges(shards).chain([hash::PARTITIONS]).collect();
+            let actor = |range: &[u32]| {
+                let identity = ActorIdentity::Partitions(range[0]..range[1]);
+                Actor::new(this.clone(), identity, this.replicas)
             };
-            *actors.lock() = (0..this.shards).map(actor).collect();
+            *directory.lock() = Arc::new(Shards::of(firsts.windows(2).map(actor).collect()));
         }
         this.context.activations.register(&this);
         this

@@ -93,7 +93,8 @@ impl Replica {
         }
         // Looked at last: an actor that comes to wait after it finds the replica among the idle.
         let instances = &operator.context.instances;
-        if operator.context.activations.is_short(instances) || instances.is_short() {
+        let is_short = operator.context.activations.is_short(instances) || instances.is_short();
+        if is_short || actor.mailbox.lock().is_resting(self.number) {
             self.deactivate(actor);
         }
     }
@@ -106,7 +107,7 @@ impl Replica {
             return Deactivation::Stays;
         }
         let committed = operator.context.epochs.committed();
-        let is_large = self.table.has_more_than(operator.context.store.kept_min());
+        let is_large = self.table.is_large(operator.context.store.kept_min());
         let records = if is_large {
             self.table.shrink(committed)
         } else {

@@ -348,6 +348,14 @@ facts! {
     errors_are_dead_letters_or_a_stop: builtin("map", "limits = { errors = \"ignore\" }")
         => ["unknown `errors` `ignore`", "there are `dead-letter` and `stop`"];
     shards_have_a_limit: reduce("shards = 4097") => ["4097 is out of range", "at most 4096"];
+    bounds_are_in_order: reduce("shards = { min = 3, max = 2 }")
+        => ["`min` is greater than `max`", "the most is 2", "at most `max`"];
+    bounds_have_two_keys: builtin("map", "replicas = { least = 1 }")
+        => ["unknown key `least` in `{ min = …, max = … }`"];
+    bounds_are_numbers: builtin("map", "replicas = { max = 0 }") => ["0 is out of range", "at least 1"];
+    how_many_replicas_is_no_word: builtin("map", "replicas = \"many\"") => ["expected a whole number, found the string"];
+    scaling_is_auto_or_off: builtin("map", "scaling = \"on\"")
+        => ["unknown `scaling` `on`", "there are `auto` and `off`"];
     shards_exclude_actors_per_key: reduce("shards = 2\nactors = \"per-key\"")
         => ["`shards` and `actors = \"per-key\"` exclude each other", "so many actors", "an actor of its own"];
     isolation_is_one_of_two: builtin("map", "isolation = \"frsh\"")

@@ -322,6 +322,7 @@ fn a_pipeline_has_the_contracts_defaults() {
         (Actors::Shards(None), Isolation::Actor)
     );
     assert_eq!((operator.replicas, operator.window), (None, None));
+    assert_eq!(operator.scaling, Scaling::Auto);
     assert_eq!(
         (operator.idle_timeout, operator.slice),
         (Duration::from_mins(1), Duration::from_micros(100))
@@ -504,7 +505,11 @@ fn the_schema_describes_every_table_with_its_defaults() {
         "{said}"
     );
     assert_eq!(table("Operator")["required"], json!(["id", "component"]));
-    assert_eq!(table("Operator")["properties"]["shards"]["maximum"], 4096);
+    let shards = &table("Operator")["properties"]["shards"]["anyOf"];
+    assert_eq!(
+        (&shards[0]["maximum"], &shards[1]["title"]),
+        (&json!(4096), &json!(null))
+    );
     assert_eq!(table("Limits")["properties"]["memory"]["default"], "64MiB");
     assert!(
         table("Sink")["properties"]["path"]["description"]

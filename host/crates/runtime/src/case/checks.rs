@@ -243,6 +243,7 @@ mod tests {
             open_windows: None,
             keyed: None,
             event_time: None,
+            scaling: None,
             metrics: std::collections::BTreeMap::new(),
         }
     }

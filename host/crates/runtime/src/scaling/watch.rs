@@ -1,0 +1,204 @@
+//! What operators do, looked at many times a second, and what follows from it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::{Judge, Sample, Verdict};
+use dirigo_actor::{Activations, Change, Load, Operator};
+use dirigo_ground::clock::Clock;
+use dirigo_scheduler::TenantIndex;
+
+/// How often operators are looked at: one more replica is there within 50 ms of need.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// An operator that keeps less than this of a worker busy has nothing to do.
+const AT_REST: f64 = 0.001;
+
+/// Has the number of replicas and shards follow the load of the operators of a host with so many workers.
+pub(in super::super) async fn watch(activations: Arc<Activations>, workers: u32, clock: Arc<dyn Clock>) {
+    let mut interval = tokio::time::interval(INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut watch = Watch::new(workers);
+    loop {
+        interval.tick().await;
+        watch.look(&activations.operators(), clock.now_ns());
+    }
+}
+
+/// What is known of the operators of a host.
+pub(in super::super) struct Watch {
+    workers: u32,
+    /// By where an operator lies in memory.
+    watched: HashMap<usize, Watched>,
+}
+
+/// An operator that is looked at.
+struct Watched {
+    operator: Weak<Operator>,
+    judge: Judge,
+    /// Its events so far, where it was done with all of them, had nothing to do, and had no more replicas or shards than it must.
+    at_rest_after: Option<u64>,
+}
+
+/// The workers that a tenant keeps busy.
+#[derive(Clone, Copy, Default)]
+struct Used {
+    weight: u32,
+    busy: f64,
+}
+
+impl Watch {
+    /// One that knows of none, on a host with so many workers.
+    pub(in super::super) fn new(workers: u32) -> Self {
+        Self {
+            workers,
+            watched: HashMap::new(),
+        }
+    }
+
+    /// Looks at these operators once, and changes how many replicas or shards they have.
+    pub(in super::super) fn look(&mut self, operators: &[Arc<Operator>], now_ns: u64) {
+        self.watched.retain(|_, watched| watched.operator.strong_count() > 0);
+        for operator in operators {
+            let watched = self.watched.entry(Arc::as_ptr(operator).addr());
+            watched.or_insert_with(|| Watched {
+                operator: Arc::downgrade(operator),
+                judge: Judge::new(operator.scaling_bounds().unwrap_or(1..=1), operator.slo_ns()),
+                at_rest_after: None,
+            });
+        }
+        let used = self.used();
+        for operator in operators {
+            let Some(watched) = self.watched.get_mut(&Arc::as_ptr(operator).addr()) else {
+                continue;
+            };
+            let events_in = operator.counters().events_in.load(Ordering::Relaxed);
+            if watched.at_rest_after == Some(events_in) {
+                continue;
+            }
+            let Some(load) = operator.load() else { continue };
+            let bounds = operator.scaling_bounds();
+            let sample = sample(operator, &load, now_ns, free(&used, operator.tenant(), self.workers));
+            let verdict = watched.judge.look(sample);
+            if let Some(verdict) = verdict.filter(|_| bounds.is_some()) {
+                change(operator, &watched.judge, &load, &verdict, now_ns);
+            }
+            let has_least = bounds.is_none_or(|bounds| load.executors <= *bounds.start());
+            let is_at_rest = has_least && load.waiting == 0 && watched.judge.busy_workers() < AT_REST;
+            watched.at_rest_after = is_at_rest.then_some(events_in);
+        }
+    }
+
+    /// By tenant: the workers that it keeps busy.
+    fn used(&self) -> HashMap<TenantIndex, Used> {
+        let mut used: HashMap<TenantIndex, Used> = HashMap::new();
+        for watched in self.watched.values() {
+            if let Some(operator) = watched.operator.upgrade() {
+                let own = used.entry(operator.tenant()).or_default();
+                own.weight = operator.quota().budget().weight;
+                own.busy += watched.judge.busy_workers();
+            }
+        }
+        used
+    }
+}
+
+/// How many more workers a tenant can have: what others leave, or its share where that is more.
+fn free(used: &HashMap<TenantIndex, Used>, tenant: TenantIndex, workers: u32) -> f64 {
+    /// A tenant that keeps less than this of a worker busy leaves others its share.
+    const IDLE: f64 = 0.01;
+    let own = used.get(&tenant).copied().unwrap_or_default();
+    let others = used
+        .iter()
+        .filter(|(other, used)| **other != tenant && used.busy > IDLE);
+    let (weights, of_others) = others.fold((own.weight, 0.0), |(weights, busy), (_, used)| {
+        (weights + used.weight, busy + used.busy)
+    });
+    let all = f64::from(workers);
+    let share = all * f64::from(own.weight) / f64::from(weights.max(1));
+    share.max(all - of_others) - own.busy
+}
+
+fn sample(operator: &Operator, load: &Load, now_ns: u64, free_workers: f64) -> Sample {
+    let counters = operator.counters();
+    let done = [
+        &counters.passed,
+        &counters.filtered,
+        &counters.absorbed,
+        &counters.late,
+        &counters.dead_letters,
+    ];
+    let busy_ns = load.actors.iter().map(|actor| (actor.first_partition, actor.busy_ns));
+    Sample {
+        now_ns,
+        executors: load.executors,
+        busy_ns: busy_ns.collect::<BTreeMap<u32, u64>>(),
+        done: done.iter().map(|counter| counter.load(Ordering::Relaxed)).sum(),
+        waiting: load.waiting,
+        is_held_back: load.is_held_back,
+        free_workers,
+        is_short: operator.may_have_no_more_actors(),
+    }
+}
+
+/// Has an operator have as many replicas or shards as a verdict says; of shards one more, or one fewer, at a time.
+fn change(operator: &Operator, judge: &Judge, load: &Load, verdict: &Verdict, now_ns: u64) {
+    let from = load.executors;
+    if !operator.kind().is_stateful() {
+        operator.set_replicas(verdict.to);
+        operator.note_scaled(now_ns, from, verdict.to, verdict.reason.to_string());
+        return;
+    }
+    let place = |first: u32| load.actors.iter().position(|actor| actor.first_partition == first);
+    let change = if verdict.to > from {
+        let places = judge.busiest().into_iter().filter_map(place);
+        let mut splits = places.filter_map(|actor| Some((actor, operator.split_point(actor)?)));
+        splits.next().map(|(actor, at)| Change::Split { actor, at })
+    } else {
+        judge.calmest_pair().and_then(place).map(|actor| Change::Join { actor })
+    };
+    if let Some(change) = change
+        && operator.reshard(&change)
+    {
+        let to = if verdict.to > from { from + 1 } else { from - 1 };
+        operator.note_scaled(now_ns, from, to, verdict.reason.to_string());
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Watch")
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_can_have_its_share_or_what_others_leave() {
+        let used = |of: &[(TenantIndex, u32, f64)]| -> HashMap<TenantIndex, Used> {
+            let each = of.iter().map(|(tenant, weight, busy)| {
+                let used = Used {
+                    weight: *weight,
+                    busy: *busy,
+                };
+                (*tenant, used)
+            });
+            each.collect()
+        };
+        let near = |free: f64, wanted: f64| (free - wanted).abs() < 1e-9;
+        let greedy = used(&[(0, 1, 1.0), (1, 1, 7.0)]);
+        assert!(near(free(&greedy, 0, 8), 3.0), "half of the workers are its own");
+        assert!(near(free(&greedy, 1, 8), 0.0));
+        let weighed = used(&[(0, 3, 1.0), (1, 1, 7.0)]);
+        assert!(near(free(&weighed, 0, 8), 5.0));
+        let alone = used(&[(0, 1, 1.0), (1, 9, 0.0)]);
+        assert!(near(free(&alone, 0, 8), 7.0), "who has nothing to do leaves its share");
+    }
+}
