@@ -34,6 +34,7 @@ mod process;
 mod real_data;
 mod real_time;
 mod resume;
+mod scaling;
 mod shapes;
 mod state_directory;
 mod time;

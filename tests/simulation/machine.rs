@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dirigo::actor::{Change, Operator};
 use dirigo::clock::{Clock, ManualClock};
 use dirigo::disk::{Disk, Mode, PathKind, Simulated};
 use dirigo::engine::{Cache, Engine, Machine as Limits};
@@ -14,6 +15,7 @@ use dirigo::runtime::{
     Assembled, Checkpoints, Connectors, Host, HostOptions, Opened, Phase, Prepared, StateLocation, prepare,
 };
 use dirigo::scheduler::PolicyKind;
+use dirigo::state::hash::PARTITIONS;
 use dirigo::state::{self, Apply};
 
 use crate::faults::{Fault, Sinks};
@@ -214,17 +216,17 @@ fn text() -> String {
         id = "map"
         component = "{map}"
         inputs = ["a", "b"]
-        replicas = 2
+        replicas = {{ max = 3 }}
         config = {{ mode = "panic", every = {map_fails} }}
         [[operator]]
         id = "slow"
         component = "{map}"
-        replicas = 2
+        replicas = {{ max = 3 }}
         config = {{ mode = "dawdle", every = 10 }}
         [[operator]]
         id = "list"
         component = "{reduce}"
-        shards = 2
+        shards = {{ max = 4 }}
         window = {{ count = {list_window} }}
         partial = "emit"
         config = {{ mode = "reject", every = {list_fails} }}
@@ -240,14 +242,14 @@ fn text() -> String {
         id = "in-time"
         component = "{reduce}"
         inputs = ["slow"]
-        shards = 2
+        shards = {{ max = 4 }}
         window = {{ tumbling = "{time_window}ms" }}
         config = {{ mode = "pass", every = 1 }}
         [[operator]]
         id = "timers"
         component = "{process}"
         inputs = ["slow"]
-        shards = 2
+        shards = {{ max = 4 }}
         order = "time"
         config = {{ mode = "reject", every = {timers_fail} }}
         [[sink]]
@@ -376,6 +378,34 @@ impl Life<'_> {
         self.disk.is_crashed() || self.disk.has_failed()
     }
 
+    /// Has some operator have more or fewer replicas, or other shards.
+    fn scale(&mut self, operators: &[Arc<Operator>]) {
+        let operator = &operators[self.random.below(operators.len())];
+        let (Some(bounds), Some(load)) = (operator.scaling_bounds(), operator.load()) else {
+            return;
+        };
+        let max = *bounds.end() as usize;
+        if !operator.kind().is_stateful() {
+            operator.set_replicas(1 + u32::try_from(self.random.below(max)).unwrap());
+            return;
+        }
+        let shards = load.actors.len();
+        let actor = self.random.below(shards);
+        let change = if shards < max && self.random.one_in(2) {
+            let first = load.actors[actor].first_partition;
+            let end = load
+                .actors
+                .get(actor + 1)
+                .map_or(PARTITIONS, |next| next.first_partition);
+            let own = usize::try_from(end - first).unwrap();
+            let at = first + u32::try_from(self.random.below(own)).unwrap();
+            Change::Split { actor, at }
+        } else {
+            Change::Join { actor }
+        };
+        operator.reshard(&change);
+    }
+
     /// Takes steps until everything is done, or the machine stops.
     fn work(&mut self, host: &Host, hands: &mut Hands) -> Result<End, String> {
         let checkpoints = hands.assembled.checkpoints().clone();
@@ -389,7 +419,8 @@ impl Life<'_> {
             if let Some(failure) = hands.assembled.failure_latch().failure() {
                 return Err(failure.to_string());
             }
-            match self.random.below(21) {
+            match self.random.below(22) {
+                21 => self.scale(hands.assembled.operators()),
                 20 => {
                     // Those that a watermark has closed so far.
                     hands.assembled.close_windows().map_err(|error| error.to_string())?;

@@ -4,6 +4,7 @@
 //! made for measuring.
 
 mod deadlines;
+mod elastic;
 mod greedy;
 mod guests;
 mod isolation;
@@ -39,6 +40,8 @@ enum Which {
     Sharing(sharing::Args),
     /// The share of latency targets that are met as the load rises
     Deadlines(deadlines::Args),
+    /// Operators whose load rises and falls, or lies on few keys
+    Elastic(elastic::Args),
     /// Three pipelines next to all the hostile ones at once
     Soak(soak::Args),
 }
@@ -52,6 +55,7 @@ pub fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         Which::Isolation(args) => isolation::execute(args, globals),
         Which::Sharing(args) => sharing::execute(args, globals),
         Which::Deadlines(args) => deadlines::execute(args, globals),
+        Which::Elastic(args) => elastic::execute(args, globals),
         Which::Soak(args) => soak::execute(args, globals),
     }
 }

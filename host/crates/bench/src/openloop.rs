@@ -28,20 +28,74 @@ pub(super) struct Plan {
     warm_up: usize,
     /// Whether events of the value 0 are dropped on the way.
     drops_zeroes: bool,
-    keys: u64,
+    keys: KeyMix,
+    /// By event.
+    key_of: Vec<u16>,
     /// What an event's number stands behind at the end of its way.
     mark: &'static [u8],
     start_ns: OnceLock<u64>,
 }
 
+/// Which keys events have.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum KeyMix {
+    /// So many, in turns.
+    Even(u64),
+    /// So many, of which the n-th comes as often as n^-1.2 says.
+    Zipf(u64),
+    /// One has 80 % of the events; so many others share the rest.
+    OneHot(u64),
+}
+
+impl KeyMix {
+    /// How many keys there are.
+    pub(super) fn count(self) -> u64 {
+        match self {
+            Self::Even(keys) | Self::Zipf(keys) => keys,
+            Self::OneHot(others) => others + 1,
+        }
+    }
+
+    /// The keys of so many events, which follow from their numbers.
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "fractions and weights need no more than 52 bits"
+    )]
+    fn of_events(self, events: usize) -> Vec<u16> {
+        /// As good as any odd number without a pattern: the golden ratio, of 64 bits (Knuth, TAOCP 3, 6.4).
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        // Between 0 and 1, spread as evenly as can be over any stretch of events.
+        let fraction = |event: u64| (event.wrapping_mul(SPREAD) >> 11) as f64 / (1_u64 << 53) as f64;
+        let weights = (0..self.count()).scan(0.0, |sum, key| {
+            *sum += ((key + 1) as f64).powf(-1.2);
+            Some(*sum)
+        });
+        let sums: Vec<f64> = weights.collect();
+        let key = |event: u64| match self {
+            Self::Even(keys) => event % keys,
+            Self::OneHot(others) if fraction(event) >= 0.8 => 1 + event % others,
+            Self::OneHot(_) => 0,
+            Self::Zipf(keys) => {
+                let at = fraction(event) * sums.last().copied().unwrap_or_default();
+                (sums.partition_point(|sum| *sum <= at) as u64).min(keys - 1)
+            }
+        };
+        let keys = (0..events as u64).map(key);
+        keys.map(|key| u16::try_from(key).expect("a mix has few keys"))
+            .collect()
+    }
+}
+
 impl Plan {
     /// Events at these times, the first `warm_up` of them not measured.
     pub(super) fn new(offsets_ns: Vec<u64>, warm_up: usize) -> Self {
+        let keys = KeyMix::Even(KEYS);
         Self {
+            keys,
+            key_of: keys.of_events(offsets_ns.len()),
             offsets_ns,
             warm_up,
             drops_zeroes: false,
-            keys: KEYS,
             mark: MARK,
             start_ns: OnceLock::new(),
         }
@@ -67,7 +121,44 @@ impl Plan {
 
     /// With so many keys, and the events' numbers behind `mark` at the end of their way.
     pub(super) fn keyed(self, keys: u64, mark: &'static [u8]) -> Self {
-        Self { keys, mark, ..self }
+        self.mixed(KeyMix::Even(keys), mark)
+    }
+
+    /// With keys of a mix, and the events' numbers behind `mark` at the end of their way.
+    pub(super) fn mixed(self, keys: KeyMix, mark: &'static [u8]) -> Self {
+        Self {
+            keys,
+            key_of: keys.of_events(self.offsets_ns.len()),
+            mark,
+            ..self
+        }
+    }
+
+    /// Events at rates that change: of each so many per second, for so long. All are measured.
+    pub(super) fn stepped(rates: &[(f64, Duration)]) -> Self {
+        let (mut offsets_ns, mut begin) = (Vec::new(), Duration::ZERO);
+        for (rate, length) in rates {
+            let events = rounded(length.as_secs_f64() * rate).max(1);
+            #[allow(clippy::cast_precision_loss, reason = "a cell has far fewer than 2^52 events")]
+            let offset = |index: u64| rounded(index as f64 * 1e9 / rate);
+            let begin_ns = u64::try_from(begin.as_nanos()).expect("a cell lasts minutes");
+            offsets_ns.extend((0..events).map(|index| begin_ns + offset(index)));
+            begin += *length;
+        }
+        Self::new(offsets_ns, 0)
+    }
+
+    /// When each event is due, in ns after the start.
+    pub(super) fn offsets_ns(&self) -> &[u64] {
+        &self.offsets_ns
+    }
+
+    /// How long it is since the first event was due.
+    pub(super) fn passed(&self, clock: &dyn Clock) -> Duration {
+        let start_ns = self.start_ns.get().copied();
+        start_ns.map_or(Duration::ZERO, |start_ns| {
+            Duration::from_nanos(clock.now_ns().saturating_sub(start_ns))
+        })
     }
 
     /// When the last event is due, after the start.
@@ -111,6 +202,12 @@ impl OpenLoop {
     pub(super) fn new(plan: Arc<Plan>, clock: Arc<dyn Clock>) -> Self {
         Self { plan, clock, next: 0 }
     }
+
+    /// The rest of a plan, from the first event that another source of it has not emitted.
+    pub(super) fn after(plan: Arc<Plan>, clock: Arc<dyn Clock>, emitted: u64) -> Self {
+        let next = as_index(emitted);
+        Self { plan, clock, next }
+    }
 }
 
 impl Source for OpenLoop {
@@ -132,7 +229,8 @@ impl Source for OpenLoop {
             intake
                 .values
                 .push(format!(r#"{{"start":{index},"n":{index},"value":{value}}}"#).as_bytes());
-            intake.keys.push(&(index % self.plan.keys).to_le_bytes());
+            let key = self.plan.key_of[as_index(index)];
+            intake.keys.push(&u64::from(key).to_le_bytes());
             intake.times.push(i64::try_from(index).expect("counts of a cell fit"));
             intake.positions.push(index + 1);
         }
@@ -166,6 +264,11 @@ impl Meter {
         };
         (meter, tally)
     }
+
+    /// Another sink of the same plan, which adds to what arrived.
+    pub(super) fn again(plan: Arc<Plan>, clock: Arc<dyn Clock>, tally: Arc<Mutex<Tally>>) -> Self {
+        Self { plan, clock, tally }
+    }
 }
 
 impl Sink for Meter {
@@ -179,7 +282,8 @@ impl Sink for Meter {
                 Some(index) => {
                     let due_ns = start_ns + self.plan.offsets_ns[index];
                     let latency_ns = now_ns.saturating_sub(due_ns);
-                    tally.take(index, (index >= self.plan.warm_up).then_some(latency_ns));
+                    let key = self.plan.key_of[index];
+                    tally.take(index, key, latency_ns, index >= self.plan.warm_up);
                 }
             }
         }
@@ -219,7 +323,8 @@ pub(super) type Watched = (Arc<Plan>, Arc<Mutex<Tally>>);
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) latencies_ns: Histogram<u64>,
-    seen: Vec<bool>,
+    /// By event: how long it took, in ns.
+    pub(super) each_ns: Vec<Option<u64>>,
     last: Vec<Option<usize>>,
     doubled: u64,
     misplaced: u64,
@@ -242,21 +347,20 @@ impl Tally {
         const DIGITS: u8 = 3;
         Self {
             latencies_ns: Histogram::new(DIGITS).expect("three digits are within what a histogram offers"),
-            seen: vec![false; plan.offsets_ns.len()],
-            last: vec![None; as_index(plan.keys)],
+            each_ns: vec![None; plan.offsets_ns.len()],
+            last: vec![None; as_index(plan.keys.count())],
             doubled: 0,
             misplaced: 0,
             strange: 0,
         }
     }
 
-    fn take(&mut self, index: usize, latency_ns: Option<u64>) {
-        self.doubled += u64::from(std::mem::replace(&mut self.seen[index], true));
-        let keys = self.last.len();
-        let last = &mut self.last[index % keys];
+    fn take(&mut self, index: usize, key: u16, latency_ns: u64, is_measured: bool) {
+        self.doubled += u64::from(self.each_ns[index].replace(latency_ns).is_some());
+        let last = &mut self.last[usize::from(key)];
         self.misplaced += u64::from(last.is_some_and(|last| last > index));
         *last = Some(index);
-        if let Some(latency_ns) = latency_ns {
+        if is_measured {
             let recorded = self.latencies_ns.record(latency_ns);
             recorded.expect("the histogram resizes itself");
         }
@@ -264,9 +368,12 @@ impl Tally {
 
     /// Whether all came that were sent, once and in order.
     pub(super) fn books(&self, plan: &Plan) -> DeliveryCheck {
-        let missing = |&(index, seen): &(usize, &bool)| plan.arrives(index) && !seen;
-        let uncalled = |&(index, seen): &(usize, &bool)| !plan.arrives(index) && *seen;
-        let count = |counts: &dyn Fn(&(usize, &bool)) -> bool| self.seen.iter().enumerate().filter(counts).count();
+        let count = |is_wrong: &dyn Fn(usize, bool) -> bool| {
+            let events = self.each_ns.iter().enumerate();
+            events.filter(|(index, took)| is_wrong(*index, took.is_some())).count()
+        };
+        let missing = |index: usize, has_come: bool| plan.arrives(index) && !has_come;
+        let uncalled = |index: usize, has_come: bool| !plan.arrives(index) && has_come;
         DeliveryCheck {
             lost: count(&missing) as u64,
             doubled: self.doubled + self.strange + count(&uncalled) as u64,
@@ -328,11 +435,27 @@ mod tests {
     }
 
     #[test]
+    fn keys_come_as_often_as_their_mix_says() {
+        let share = |keys: KeyMix, key: u16| {
+            let keys = keys.of_events(100_000).into_iter();
+            keys.filter(|other| *other == key).count()
+        };
+        assert!((79_900..80_100).contains(&share(KeyMix::OneHot(63), 0)));
+        // 1 / (1 + 2^-1.2 + 3^-1.2 + …) over 1,000 keys.
+        assert!(
+            (22_500..23_700).contains(&share(KeyMix::Zipf(1_000), 0)),
+            "{}",
+            share(KeyMix::Zipf(1_000), 0)
+        );
+        assert_eq!(share(KeyMix::Even(4), 3), 25_000);
+    }
+
+    #[test]
     fn lost_doubled_and_misplaced_events_are_counted() {
         let plan = Plan::even(1_000.0, Duration::from_millis(1), Duration::from_millis(39));
         let mut tally = Tally::new(&plan);
-        (0..39).for_each(|index| tally.take(index, None));
-        tally.take(7, None);
+        (0..39).for_each(|index| tally.take(index, plan.key_of[index], 0, false));
+        tally.take(7, plan.key_of[7], 0, false);
         let books = DeliveryCheck {
             lost: 1,
             doubled: 1,

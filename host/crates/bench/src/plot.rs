@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{deadlines, isolation, sharing, victim};
+use super::{deadlines, elastic, isolation, sharing, victim};
 
 /// By policy or class, in this order: colours that are told apart without colour vision too (Okabe and Ito 2008).
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
@@ -221,6 +221,67 @@ pub(super) fn deadlines(measured: &deadlines::Measured) -> String {
     }
     for met in measured.deadlines.iter().filter(|met| met.policy == policies[0]) {
         svg.text(x(met.load), BOTTOM + 16.0, Anchor::Middle, &format!("{}", met.load));
+    }
+    svg.finish(BOTTOM + 30.0, &title)
+}
+
+/// Over time: the offered load and the replicas as parts of their highest, and the p99 on a logarithmic scale.
+pub(super) fn elastic(step: &elastic::Step) -> String {
+    const LEFT: f64 = 60.0;
+    const TOP: f64 = 70.0;
+    const MIDDLE: f64 = 200.0;
+    const BOTTOM: f64 = 340.0;
+    /// Powers of ten in µs, from 100 µs to 10 s.
+    const DECADES: std::ops::RangeInclusive<i32> = 2..=7;
+    let moments = &step.timeline;
+    let end_s = moments.last().map_or(1.0, |moment| moment.at_s).max(0.1);
+    let x = |at_s: f64| LEFT + at_s / end_s * (WIDTH - LEFT - 20.0);
+    let offered_max = moments.iter().map(|moment| moment.offered_per_s).fold(1.0, f64::max);
+    let executors_max = f64::from(moments.iter().map(|moment| moment.executors).max().unwrap_or(1).max(1));
+    let share = |share: f64| MIDDLE - 20.0 - share * (MIDDLE - 20.0 - TOP);
+    let latency = |us: f64| {
+        let decades = f64::from(DECADES.end() - DECADES.start());
+        let part = (us.max(100.0).log10() - f64::from(*DECADES.start())) / decades;
+        BOTTOM - part.min(1.0) * (BOTTOM - MIDDLE)
+    };
+    let mut svg = Svg(String::new());
+    let title = format!(
+        "{}, scaling {}: offered load, replicas and p99 over time; workers: {}",
+        step.shape, step.scaling, step.workers
+    );
+    svg.text(LEFT, 20.0, Anchor::Start, &title);
+    svg.legend(42.0, ["offered load", "replicas", "p99"].into_iter());
+    svg.text(LEFT - 8.0, share(1.0) + 4.0, Anchor::End, &format!("{executors_max}"));
+    for decade in DECADES {
+        let us = 10_f64.powi(decade);
+        svg.grid((LEFT, latency(us)), (WIDTH - 20.0, latency(us)));
+        let label = match decade {
+            ..6 => format!("{} ms", us / 1e3),
+            _ => format!("{} s", us / 1e6),
+        };
+        svg.text(LEFT - 8.0, latency(us) + 4.0, Anchor::End, &label);
+    }
+    let mut draw = |y: &dyn Fn(&elastic::Moment) -> f64, colour: &str| {
+        let points: Vec<String> = moments
+            .iter()
+            .map(|moment| format!("{:.1},{:.1}", x(moment.at_s), y(moment)))
+            .collect();
+        svg.element(format_args!(
+            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"/>"#,
+            points.join(" ")
+        ));
+    };
+    draw(&|moment| share(moment.offered_per_s / offered_max), COLOURS[0]);
+    draw(&|moment| share(f64::from(moment.executors) / executors_max), COLOURS[1]);
+    draw(&|moment| latency(moment.p99_us), COLOURS[2]);
+    #[allow(clippy::cast_possible_truncation, reason = "a step lasts seconds")]
+    for second in 0..=end_s as i32 {
+        svg.text(
+            x(f64::from(second)),
+            BOTTOM + 16.0,
+            Anchor::Middle,
+            &format!("{second} s"),
+        );
     }
     svg.finish(BOTTOM + 30.0, &title)
 }

@@ -43,6 +43,8 @@ pub(crate) enum Attack {
     Metrics,
     /// At an event: takes about a hundred times as long as another map does.
     Dawdle,
+    /// At an event: takes four times as long as one that dawdles.
+    Plod,
     /// At an event: says so, and sleeps for a century.
     Sleep,
     /// At an event: never stops calling the host.
@@ -185,9 +187,8 @@ impl Attack {
                 let found = snoop(b"\"s-\":\"rosnes\"");
                 out.push(&Raw(format!("{{\"found\":{found}}}").into_bytes()))?;
             }
-            Attack::Dawdle => (0..10_000).for_each(|step| {
-                black_box(step);
-            }),
+            Attack::Dawdle => idle_for(10_000),
+            Attack::Plod => idle_for(40_000),
             Attack::Sleep => {
                 log::warn!("event {number} makes it sleep");
                 doze();
@@ -332,4 +333,10 @@ fn snoop(_: &[u8]) -> usize {
 #[inline(never)]
 fn replaced_by_the_test(number: u32) -> u32 {
     black_box(number)
+}
+
+fn idle_for(steps: u32) {
+    (0..steps).for_each(|step| {
+        black_box(step);
+    });
 }

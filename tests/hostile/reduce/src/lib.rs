@@ -35,6 +35,8 @@ pub enum Attack {
     PanicMerge,
     /// Takes about a hundred times as long over the event as another reduce does.
     Dawdle,
+    /// Takes four times as long over the event as one that dawdles.
+    Plod,
 }
 
 /// An event, as far as it matters here.
@@ -68,6 +70,12 @@ impl Striker {
     }
 }
 
+fn idle_for(steps: u32) {
+    (0..steps).for_each(|step| {
+        black_box(step);
+    });
+}
+
 #[operator]
 impl Reduce for Striker {
     type Config = Config;
@@ -93,9 +101,11 @@ impl Reduce for Striker {
             }
             Attack::Panic if self.strikes(event.n) => panic!("event {} is more than it can bear", event.n),
             Attack::Dawdle => {
-                (0..10_000).for_each(|step| {
-                    black_box(step);
-                });
+                idle_for(10_000);
+                Ok(())
+            }
+            Attack::Plod => {
+                idle_for(40_000);
                 Ok(())
             }
             _ => Ok(()),
