@@ -106,7 +106,7 @@ pub mod reduce {
     });
 }
 
-/// What the kind `process` adds.
+/// What the kind `process` adds, with its named outputs.
 pub mod process {
     wit_bindgen::generate!({
         path: "../wit",
@@ -114,6 +114,7 @@ pub mod process {
             package dirigo:sdk;
             world processing {
                 export dirigo:operator/process@0.2.0;
+                export dirigo:operator/named-outputs@0.2.0;
             }
         ",
         with: { "dirigo:operator/types@0.2.0": crate::columns },

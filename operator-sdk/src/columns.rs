@@ -205,8 +205,21 @@ pub struct Processed {
     pub outputs: Outputs,
     /// The time of each output.
     pub times: Vec<i64>,
+    /// What is put out under names, by rising number of the output.
+    pub named: Vec<NamedOutputs>,
     /// The rejected steps; where there are any, the rest is empty.
     pub rejected: Vec<Failure>,
+}
+
+/// What a process puts out under a name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NamedOutputs {
+    /// The output, by its number among those of the operator.
+    pub output: u32,
+    /// What is put out; an origin is the number of a step.
+    pub outputs: Outputs,
+    /// The time of each.
+    pub times: Vec<i64>,
 }
 
 /// What an operator made of state of an older version.

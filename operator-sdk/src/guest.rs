@@ -10,18 +10,18 @@ use std::{
 };
 
 use crate::{
-    Filter, FlatMap, Map, Operator, Process, Reduce,
+    DeclaredOutput, Filter, FlatMap, Map, Operator, Process, Reduce,
     bindings::{
         filter::exports::dirigo::operator::filter,
         items::dirigo::operator::items,
         lifecycle::{dirigo::operator::host, exports::dirigo::operator::lifecycle},
         map::exports::dirigo::operator::map,
-        process::exports::dirigo::operator::process,
+        process::exports::dirigo::operator::{named_outputs, process},
         reduce::exports::dirigo::operator::reduce,
         settings::exports::dirigo::operator::settings,
         state::exports::dirigo::operator::state,
     },
-    columns::{Advances, Batch, Column, Known, Outputs, Timers, Windows},
+    columns::{Advances, Batch, Column, Known, NamedOutputs, Outputs, Timers, Windows},
     fields::{self, OutputMode, Schema},
     filter::filter_batch,
     items::{ItemStore, Page, StoredItem},
@@ -229,29 +229,72 @@ impl<O: Resident + Process> process::Guest for ProcessComponent<O> {
         advances: Option<process::Advances>,
         known: process::Known,
     ) -> process::Processed {
-        let advances = advances.map(|advances| Advances {
-            places: advances.places,
-            keys: advances.keys,
-            until: advances.until,
-        });
-        let steps = Steps {
-            keys,
-            inputs,
-            advances: advances.unwrap_or_default(),
+        processed::<O>(&input, keys, inputs, advances, known).processed
+    }
+}
+
+impl<O: Resident + Process> named_outputs::Guest for ProcessComponent<O> {
+    fn declared() -> Vec<named_outputs::NamedOutput> {
+        let written = |written: fields::Written| named_outputs::Written {
+            name: written.field.to_string(),
+            kind: written.field_type,
         };
-        let known = Known {
-            keys: known.keys,
-            states: known.states,
-            timers: known.timers.map(Timers::from),
+        let declared = |output: &&dyn DeclaredOutput| named_outputs::NamedOutput {
+            name: output.name().to_owned(),
+            writes: output.writes().map(|writes| writes.into_iter().map(written).collect()),
         };
-        let processed = with(|operator: &mut O| process_batch(operator, &input, &steps, &known, &mut HostItems));
-        process::Processed {
+        O::OUTPUTS.iter().map(declared).collect()
+    }
+
+    fn process(
+        input: Batch,
+        keys: Vec<u32>,
+        inputs: Option<Vec<u32>>,
+        advances: Option<process::Advances>,
+        known: process::Known,
+    ) -> named_outputs::ProcessedUnderNames {
+        processed::<O>(&input, keys, inputs, advances, known)
+    }
+}
+
+/// Runs a batch, and gives what the host is answered.
+fn processed<O: Resident + Process>(
+    input: &Batch,
+    keys: Vec<u32>,
+    inputs: Option<Vec<u32>>,
+    advances: Option<process::Advances>,
+    known: process::Known,
+) -> named_outputs::ProcessedUnderNames {
+    let advances = advances.map(|advances| Advances {
+        places: advances.places,
+        keys: advances.keys,
+        until: advances.until,
+    });
+    let steps = Steps {
+        keys,
+        inputs,
+        advances: advances.unwrap_or_default(),
+    };
+    let known = Known {
+        keys: known.keys,
+        states: known.states,
+        timers: known.timers.map(Timers::from),
+    };
+    let processed = with(|operator: &mut O| process_batch(operator, input, &steps, &known, &mut HostItems));
+    let put_out = |named: NamedOutputs| named_outputs::PutOut {
+        output: named.output,
+        outputs: named.outputs,
+        times: named.times,
+    };
+    named_outputs::ProcessedUnderNames {
+        named: processed.named.into_iter().map(put_out).collect(),
+        processed: process::Processed {
             states: processed.states,
             timers: processed.timers.map(process::Timers::from),
             outputs: processed.outputs,
             times: processed.times,
             rejected: processed.rejected,
-        }
+        },
     }
 }
 

@@ -58,6 +58,7 @@ pub mod log;
 #[doc(hidden)]
 pub mod map;
 mod number;
+mod outputs;
 #[doc(hidden)]
 pub mod process;
 mod progress;
@@ -98,6 +99,7 @@ pub use crate::{
     lapse::Lapse,
     map::{FlatMap, Map, Outputs},
     number::Number,
+    outputs::{DeclaredOutput, NamedOutput},
     process::{Context, FORGET_TIMER, Process, Timer},
     reduce::{Reduce, Window},
     stored::Stored,
@@ -108,8 +110,9 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        Context, Error, Event, Extend, Field, Filter, FlatMap, ItemState, Json, JsonBuf, ListState, Map, MapState,
-        NoConfig, Outputs, Process, Raw, Reduce, Result, Row, Schema, Stamped, Stored, Timer, Window, operator, reject,
+        Context, DeclaredOutput, Error, Event, Extend, Field, Filter, FlatMap, ItemState, Json, JsonBuf, ListState,
+        Map, MapState, NamedOutput, NoConfig, Outputs, Process, Raw, Reduce, Result, Row, Schema, Stamped, Stored,
+        Timer, Window, operator, reject,
     };
 }
 

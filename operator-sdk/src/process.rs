@@ -4,6 +4,7 @@
 //! and timers are kept, is the host's business.
 
 mod timers;
+mod written;
 
 use std::{borrow::Borrow, fmt, rc::Rc};
 
@@ -12,13 +13,16 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Error, Result,
     codec::{Decode, Encode, Encoded, for_each_event},
-    columns::{Advances, Batch, Column, Failure, Known, Migrated, Outputs, Processed, Timers, Writing, position},
+    columns::{Advances, Batch, Column, Failure, Known, Migrated, NamedOutputs, Processed, Timers, position},
     fields::Schema,
     items::{self, ItemState, ItemStore, KeyList, KeyMap, ListState, MapKey, MapState, MigratedItem},
-    layout, progress,
+    layout,
+    outputs::{self, DeclaredOutput, NamedOutput},
+    progress,
     stored::{self, Stored, migrate_all},
 };
 use timers::KeyTimers;
+use written::{Step, Written};
 
 /// An operator that keeps state for each key, sets timers, and puts out what it likes, when it likes.
 ///
@@ -81,6 +85,9 @@ pub trait Process: Sized {
 
     /// The maps and lists that the operator keeps of a key besides its state: of these, entries are read and written one by one.
     const ITEMS: &'static [&'static dyn ItemState] = &[];
+
+    /// The outputs that the operator has besides its own, each with a name.
+    const OUTPUTS: &'static [&'static dyn DeclaredOutput] = &[];
 
     /// The operator's `config` table in the pipeline file.
     type Config: DeserializeOwned;
@@ -183,6 +190,8 @@ pub struct Context<'a, O: Process> {
     kept: &'a mut Kept<O::State>,
     items: &'a mut dyn ItemStore,
     written: &'a mut Written,
+    /// By the place of the output among those of the operator; none before something is put out under a name.
+    named: &'a mut Vec<Option<Written>>,
 }
 
 impl<O: Process> fmt::Debug for Context<'_, O> {
@@ -193,7 +202,7 @@ impl<O: Process> fmt::Debug for Context<'_, O> {
     }
 }
 
-impl<O: Process> Context<'_, O> {
+impl<'a, O: Process> Context<'a, O> {
     /// The key.
     #[must_use]
     pub fn key(&self) -> &[u8] {
@@ -291,7 +300,8 @@ impl<O: Process> Context<'_, O> {
     /// # Errors
     /// When the value has no encoding.
     pub fn push(&mut self, value: &O::Output) -> Result<()> {
-        self.push_with(value, None)
+        let step = self.step();
+        self.written.push(value, None, step)
     }
 
     /// Puts a value out that bears another key.
@@ -299,16 +309,51 @@ impl<O: Process> Context<'_, O> {
     /// # Errors
     /// When the value has no encoding.
     pub fn push_keyed(&mut self, key: impl AsRef<[u8]>, value: &O::Output) -> Result<()> {
-        self.push_with(value, Some(key.as_ref()))
+        let step = self.step();
+        self.written.push(value, Some(key.as_ref()), step)
     }
 
-    fn push_with(&mut self, value: &O::Output, key: Option<&[u8]>) -> Result<()> {
-        self.written.writing.push(value)?;
-        self.written.has_keys |= key.is_some();
-        self.written.keys.push(key.unwrap_or(self.key));
-        self.written.origins.push(self.step);
-        self.written.times.push(self.time);
-        Ok(())
+    /// Puts a value out under a name. It bears the key.
+    ///
+    /// # Errors
+    /// When the value has no encoding.
+    ///
+    /// # Panics
+    /// When the output does not stand among the [`OUTPUTS`](Process::OUTPUTS) of the operator.
+    pub fn push_to<T: Encode + ?Sized>(&mut self, output: NamedOutput<T>, value: &T) -> Result<()> {
+        let step = self.step();
+        self.written_to(output).push(value, None, step)
+    }
+
+    /// Puts a value out under a name that bears another key.
+    ///
+    /// # Errors
+    /// When the value has no encoding.
+    ///
+    /// # Panics
+    /// As [`push_to`](Self::push_to).
+    pub fn push_keyed_to<T: Encode + ?Sized>(
+        &mut self,
+        output: NamedOutput<T>,
+        key: impl AsRef<[u8]>,
+        value: &T,
+    ) -> Result<()> {
+        let step = self.step();
+        self.written_to(output).push(value, Some(key.as_ref()), step)
+    }
+
+    fn step(&self) -> Step<'a> {
+        Step {
+            number: self.step,
+            key: self.key,
+            time: self.time,
+        }
+    }
+
+    fn written_to<T: Encode + ?Sized>(&mut self, output: NamedOutput<T>) -> &mut Written {
+        let place = outputs::place_of::<O>(&output);
+        self.named.resize_with(O::OUTPUTS.len(), || None);
+        self.named[place].get_or_insert_with(|| Written::of::<T>(0))
     }
 }
 
@@ -323,16 +368,6 @@ const END_OF_INPUT: i64 = i64::MAX;
 struct Kept<S> {
     state: Option<S>,
     timers: KeyTimers,
-}
-
-/// What was put out.
-struct Written {
-    origins: Vec<u32>,
-    times: Vec<i64>,
-    keys: Column,
-    /// Whether a key is another than that of its step.
-    has_keys: bool,
-    writing: Writing,
 }
 
 /// What a call of a process is handed next to the batch.
@@ -363,13 +398,8 @@ pub fn process_batch<O: Process>(
         keys: known.keys.iter().collect(),
         kept: decoded::<O>(known),
         next_advance: 0,
-        written: Written {
-            origins: Vec::new(),
-            times: Vec::new(),
-            keys: Column::default(),
-            has_keys: false,
-            writing: Writing::of::<O::Output>(batch.len(), 0),
-        },
+        written: Written::of::<O::Output>(batch.len()),
+        named: Vec::new(),
         rejected: Vec::new(),
     };
     for_each_event::<O::Event>(batch, |place, event| {
@@ -423,6 +453,8 @@ struct Call<'a, O: Process> {
     /// How many advances were made.
     next_advance: usize,
     written: Written,
+    /// See [`Context`].
+    named: Vec<Option<Written>>,
     rejected: Vec<Failure>,
 }
 
@@ -463,6 +495,7 @@ impl<O: Process> Call<'_, O> {
                 kept,
                 items: self.items,
                 written: &mut self.written,
+                named: &mut self.named,
             };
             if timer.name() == FORGET_TIMER {
                 context.forget();
@@ -487,6 +520,7 @@ impl<O: Process> Call<'_, O> {
             kept: &mut self.kept[key],
             items: self.items,
             written: &mut self.written,
+            named: &mut self.named,
         };
         let processed = O::Event::decode(event).and_then(|event| self.operator.event(event.borrow(), &mut context));
         self.note(step, processed);
@@ -508,8 +542,12 @@ impl<O: Process> Call<'_, O> {
                 ..Processed::default()
             };
         }
-        let written = self.written;
-        let (fields, values) = written.writing.finish();
+        let (outputs, times) = self.written.finish();
+        let named = (0..).zip(self.named).filter_map(|(output, written)| {
+            let (outputs, times) = written?.finish();
+            Some(NamedOutputs { output, outputs, times })
+        });
+        let named = named.collect();
         let mut states = Column::with_capacity(self.kept.len(), 0);
         let mut timers = Timers::default();
         for kept in &self.kept {
@@ -526,14 +564,9 @@ impl<O: Process> Call<'_, O> {
         Processed {
             states,
             timers: (!timers.times.is_empty()).then_some(timers),
-            outputs: Outputs {
-                origins: written.origins,
-                keys: written.has_keys.then_some(written.keys),
-                fields,
-                values,
-                failures: Vec::new(),
-            },
-            times: written.times,
+            outputs,
+            times,
+            named,
             rejected: Vec::new(),
         }
     }

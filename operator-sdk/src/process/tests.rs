@@ -328,3 +328,123 @@ fn a_map_is_told_in_the_layout_and_refused_where_it_is_not() {
     });
     assert!(asked.is_err());
 }
+
+/// What is odd.
+const ODD: NamedOutput<i64> = NamedOutput::new("odd");
+/// What a timer brings.
+const LATER: NamedOutput<str> = NamedOutput::new("later");
+
+/// Puts odd numbers out under a name, and again with another key, and at a timer the last of them. Refuses 9, once it has put that out.
+struct Sorted;
+
+impl Process for Sorted {
+    const OUTPUTS: &'static [&'static dyn DeclaredOutput] = &[&LATER, &ODD];
+    type Config = NoConfig;
+    type Event = i64;
+    type State = i64;
+    type Output = i64;
+
+    fn open(_: NoConfig) -> Result<Self> {
+        Ok(Sorted)
+    }
+
+    fn event(&mut self, number: &i64, key: &mut Context<'_, Self>) -> Result<()> {
+        if number % 2 == 0 {
+            return key.push(number);
+        }
+        *key.state() = *number;
+        key.set_timer("later", key.time() + 10);
+        key.push_to(ODD, number)?;
+        key.push_keyed_to(ODD, "other", &-number)?;
+        if *number == 9 {
+            reject!("nine");
+        }
+        Ok(())
+    }
+
+    fn timer(&mut self, _: &Timer, key: &mut Context<'_, Self>) -> Result<()> {
+        let number = key.state().to_string();
+        key.push_to(LATER, &number)
+    }
+}
+
+impl Operator for Sorted {
+    fn open_json(config: &str) -> Result<Self> {
+        crate::open_with(config, Self::open)
+    }
+
+    fn schema(&self) -> Schema {
+        Process::schema(self)
+    }
+}
+
+fn number(number: i64, time: i64) -> Event {
+    Event::from(json!(number)).key("k").at(time)
+}
+
+#[test]
+fn what_is_put_out_under_a_name_is_taken_by_it() {
+    let mut sorted = ProcessTester::<Sorted>::open(&json!({})).unwrap();
+    assert_eq!(sorted.events([number(2, 0), number(3, 1)]).json(), [json!(2)]);
+    let odd = sorted.take(ODD);
+    assert_eq!(odd.json(), [json!(3), json!(-3)]);
+    let keys: Vec<&[u8]> = odd.outputs.iter().map(|output| &output.key[..]).collect();
+    assert_eq!(keys, [&b"k"[..], b"other"]);
+    assert!(sorted.take(ODD).outputs.is_empty(), "it was taken");
+    assert!(sorted.advance(11).outputs.is_empty());
+    assert_eq!(sorted.take(LATER).json(), [json!("3")]);
+}
+
+#[test]
+fn a_step_that_is_rejected_puts_nothing_out_under_any_name() {
+    let mut sorted = ProcessTester::<Sorted>::open(&json!({})).unwrap();
+    assert_eq!(sorted.events([number(9, 0)]).rejected, [(0, "nine".to_owned())]);
+    assert!(sorted.take(ODD).outputs.is_empty());
+    assert_eq!(sorted.keys_kept(), 0);
+}
+
+#[test]
+fn each_output_has_steps_and_times_of_its_own() {
+    let events = batch([number(2, 5), number(3, 6), number(4, 7), number(5, 30)]);
+    let known = Known {
+        keys: ["k"].into_iter().collect(),
+        states: [""].into_iter().collect(),
+        timers: None,
+    };
+    let steps = Steps {
+        keys: vec![0; 4],
+        advances: Advances {
+            places: vec![3],
+            keys: vec![0],
+            until: vec![20],
+        },
+        ..Steps::default()
+    };
+    let items = &mut crate::testing::process::StoredItems::default();
+    let processed = process_batch(&mut Sorted, &events, &steps, &known, items);
+    assert_eq!((processed.outputs.origins, processed.times), (vec![0, 2], vec![5, 7]));
+    let [later, odd] = &processed.named[..] else {
+        panic!("there are two: {:?}", processed.named)
+    };
+    assert_eq!(
+        (later.output, &later.outputs.origins, &later.times),
+        (0, &vec![3], &vec![16])
+    );
+    assert_eq!(
+        (odd.output, &odd.outputs.origins, &odd.times),
+        (1, &vec![1, 1, 4, 4], &vec![6, 6, 30, 30])
+    );
+    assert_eq!(later.outputs.keys, None);
+    assert_eq!(
+        odd.outputs.keys,
+        Some(["k", "other", "k", "other"].into_iter().collect())
+    );
+}
+
+#[test]
+fn an_output_that_the_operator_does_not_list_is_refused() {
+    const OTHER: NamedOutput<i64> = NamedOutput::new("other");
+    let asked = std::panic::catch_unwind(|| ProcessTester::<Sorted>::open(&json!({})).unwrap().take(OTHER));
+    let message = *asked.unwrap_err().downcast::<String>().unwrap();
+    assert_eq!(message, "`other` does not stand among the `OUTPUTS` of the operator");
+}

@@ -6,11 +6,14 @@ use std::ops::Bound;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Event, Outcome, batch, host, outcome};
+use super::{Event, Outcome, Output, batch, host, outcome, rejected};
 use crate::{
-    KeyList, KeyMap, ListState, MapKey, MapState, Operator, Process, Result,
-    columns::{Advances, Batch, Column, Known, Timers, position},
+    DeclaredOutput, Encode, KeyList, KeyMap, ListState, MapKey, MapState, NamedOutput, Operator, Process, Result,
+    Schema,
+    columns::{Advances, Batch, Column, Known, NamedOutputs, Outputs, Timers, position},
+    fields::OutputMode,
     items::{ItemStore, Page, StoredItem},
+    outputs,
     process::{Steps, process_batch},
 };
 
@@ -47,10 +50,14 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// What is put out under a name waits until the test [takes](Self::take) it.
 #[derive(Debug)]
 pub struct ProcessTester<O> {
     operator: O,
     keys: BTreeMap<Vec<u8>, StoredKey>,
+    /// What was put out under names and not taken, by the names.
+    named: BTreeMap<&'static str, Vec<Output>>,
 }
 
 /// What is kept of a key.
@@ -131,6 +138,7 @@ impl<O: Operator + Process> ProcessTester<O> {
         Ok(Self {
             operator: O::open_json(&config.to_string())?,
             keys: BTreeMap::new(),
+            named: BTreeMap::new(),
         })
     }
 
@@ -182,6 +190,48 @@ impl<O: Operator + Process> ProcessTester<O> {
     /// The end of the input: the timers fire that are set, and those that they set.
     pub fn end(&mut self) -> Outcome {
         self.advance(i64::MAX)
+    }
+
+    /// What was put out under a name since that was last taken.
+    ///
+    /// ```
+    /// use dirigo_operator::{prelude::*, testing::{Event, ProcessTester}};
+    /// use serde_json::json;
+    ///
+    /// const NEGATIVE: NamedOutput<i64> = NamedOutput::new("negative");
+    ///
+    /// struct Split;
+    ///
+    /// #[operator]
+    /// impl Process for Split {
+    ///     const OUTPUTS: &'static [&'static dyn DeclaredOutput] = &[&NEGATIVE];
+    ///     type Config = NoConfig;
+    ///     type Event = i64;
+    ///     type State = ();
+    ///     type Output = i64;
+    ///     fn open(_: NoConfig) -> Result<Self> { Ok(Split) }
+    ///     fn event(&mut self, number: &i64, key: &mut Context<'_, Self>) -> Result<()> {
+    ///         if *number < 0 { key.push_to(NEGATIVE, number) } else { key.push(number) }
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<()> {
+    /// let mut split = ProcessTester::<Split>::open(&json!({}))?;
+    /// assert_eq!(split.events([json!(1), json!(-2)]).json(), [json!(1)]);
+    /// assert_eq!(split.take(NEGATIVE).json(), [json!(-2)]);
+    /// assert!(split.take(NEGATIVE).outputs.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// When the output does not stand among the [`OUTPUTS`](Process::OUTPUTS) of the operator.
+    pub fn take<T: Encode + ?Sized>(&mut self, output: NamedOutput<T>) -> Outcome {
+        let name = O::OUTPUTS[outputs::place_of::<O>(&output)].name();
+        Outcome {
+            outputs: self.named.remove(name).unwrap_or_default(),
+            rejected: Vec::new(),
+        }
     }
 
     /// The state of a key, if the operator keeps some.
@@ -260,8 +310,25 @@ impl<O: Operator + Process> ProcessTester<O> {
         let mut items = kept.items;
         items.version = O::STATE_VERSION;
         let mut processed = process_batch(&mut self.operator, batch, steps, &known, &mut items);
-        if let Some(failure) = processed.rejected.pop() {
-            all.rejected.push((place, failure.message));
+        let mut of_step = Outcome::default();
+        let mut named = Vec::new();
+        if processed.rejected.is_empty() {
+            of_step = written(&Process::schema(&self.operator), key, &mut processed.outputs);
+            for NamedOutputs { output, outputs, .. } in &mut processed.named {
+                let declared = O::OUTPUTS[*output as usize];
+                let outcome = written(&schema_of(declared), key, outputs);
+                of_step.rejected.extend(outcome.rejected);
+                named.push((declared.name(), outcome.outputs));
+            }
+        }
+        let unwritable = of_step.rejected.into_iter().map(|(_, message)| message);
+        let mut rejected = processed
+            .rejected
+            .into_iter()
+            .map(|failure| failure.message)
+            .chain(unwritable);
+        if let Some(message) = rejected.next() {
+            all.rejected.push((place, message));
             // The host drops timers that fail.
             if let (Some(until), Some(kept)) = (steps.advances.until.first(), self.keys.get_mut(key)) {
                 kept.timers.retain(|(time, _)| time > until);
@@ -284,18 +351,45 @@ impl<O: Operator + Process> ProcessTester<O> {
         } else {
             self.keys.insert(key.to_vec(), after);
         }
-        let schema = Process::schema(&self.operator);
-        let none = host::Provided {
-            batch: Batch::default(),
-            places: Vec::new(),
-            refused: Vec::new(),
+        let at_place = |output: Output| Output {
+            origin: place,
+            ..output
         };
-        let values = host::values(&schema, &Batch::default(), &none, &mut processed.outputs);
-        let inherited: Column = [key].into_iter().collect();
-        let of_step = outcome(&processed.outputs, &values, &inherited);
-        all.outputs.extend(of_step.outputs.into_iter().map(|mut output| {
-            output.origin = place;
-            output
-        }));
+        all.outputs.extend(of_step.outputs.into_iter().map(at_place));
+        for (name, outputs) in named {
+            let waiting = self.named.entry(name).or_default();
+            waiting.extend(outputs.into_iter().map(at_place));
+        }
+    }
+}
+
+/// What a step of a key puts out to an output of this schema, and why some of it cannot be written.
+fn written(schema: &Schema, key: &[u8], outputs: &mut Outputs) -> Outcome {
+    let none = host::Provided {
+        batch: Batch::default(),
+        places: Vec::new(),
+        refused: Vec::new(),
+    };
+    let values = host::values(schema, &Batch::default(), &none, outputs);
+    let inherited: Column = [key].into_iter().collect();
+    let failures = std::mem::take(&mut outputs.failures);
+    Outcome {
+        rejected: rejected(failures),
+        ..outcome(outputs, &values, &inherited)
+    }
+}
+
+/// What an output with a name is to the host.
+fn schema_of(output: &dyn DeclaredOutput) -> Schema {
+    let writes = output.writes();
+    Schema {
+        reads: Vec::new(),
+        raw: false,
+        outputs: if writes.is_some() {
+            OutputMode::Replace
+        } else {
+            OutputMode::Raw
+        },
+        writes: writes.unwrap_or_default(),
     }
 }
