@@ -25,6 +25,7 @@ mod folders;
 mod interrupt;
 pub(crate) mod kill;
 mod layout;
+mod named_outputs;
 mod nexmark;
 mod order;
 mod outputs;

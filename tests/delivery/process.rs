@@ -16,7 +16,7 @@ struct Event {
     time: i64,
 }
 
-/// What is told of a key, in order.
+/// What is told of a key, in order; under a name, of that and the key.
 type Told = BTreeMap<String, Vec<Value>>;
 
 /// What is told of events that are processed by their times, and which of them are too late. Nothing comes of those that fail.
@@ -39,11 +39,17 @@ fn oracle(events: &[Event], lateness: i64, fails: impl Fn(u64) -> bool) -> (Told
         key.advance(event.time - 1);
         key.event(event.n, event.time);
     }
-    let told = keys.into_iter().map(|(key, mut kept)| {
+    let told = keys.into_iter().flat_map(|(key, mut kept)| {
         kept.advance(i64::MAX);
-        (format!("k-{key}"), kept.told)
+        let of_key = |output: &str| format!("{output}k-{key}");
+        [
+            (of_key(""), kept.told),
+            (of_key("odd "), kept.odd),
+            (of_key("fired 0 "), kept.fired.clone()),
+            (of_key("fired 1 "), kept.fired),
+        ]
     });
-    (told.collect(), late)
+    (told.filter(|(_, told)| !told.is_empty()).collect(), late)
 }
 
 /// Events whose times go on, back and far back at random, with silences between.
@@ -104,6 +110,18 @@ fn striker(order: &str, mode: &str, every: u64, lateness: i64, more: &str, sink:
         kind = "file"
         path = "out.jsonl"
         {sink}
+        [[sink]]
+        id = "odd"
+        kind = "file"
+        path = "odd.jsonl"
+        inputs = ["striker.odd"]
+        {sink}
+        [[sink]]
+        id = "fired"
+        kind = "file"
+        path = "fired.jsonl"
+        inputs = ["striker.fired"]
+        {sink}
         {late}
         [dead_letters]
         path = "dead.jsonl"
@@ -113,12 +131,19 @@ fn striker(order: &str, mode: &str, every: u64, lateness: i64, more: &str, sink:
     ))
 }
 
-/// What is told in a file, by key.
+/// What is told in the files of a folder, by key.
 fn told(folder: &Folder) -> Told {
     let mut told = Told::new();
-    for line in folder.json_lines("out.jsonl") {
-        let key = line["key"].as_str().unwrap().to_owned();
-        let line = json!({"n": line["n"], "timer": line["timer"], "at": line["at"], "mixed": line["mixed"]});
+    for (file, name) in [("out.jsonl", ""), ("odd.jsonl", "odd ")] {
+        for line in folder.json_lines(file) {
+            let key = format!("{name}{}", line["key"].as_str().unwrap());
+            let line = json!({"n": line["n"], "timer": line["timer"], "at": line["at"], "mixed": line["mixed"]});
+            told.entry(key).or_default().push(line);
+        }
+    }
+    for line in folder.json_lines("fired.jsonl") {
+        let key = format!("fired {} {}", line["copy"], line["key"].as_str().unwrap());
+        let line = json!({"timer": line["timer"], "at": line["at"], "mixed": line["mixed"]});
         told.entry(key).or_default().push(line);
     }
     told

@@ -137,3 +137,72 @@ fn windows_that_are_no_windows_are_never_taken() {
         );
     }
 }
+
+#[test]
+fn what_is_put_out_under_no_name_of_the_operator_is_never_taken() {
+    for (told, words) in [
+        ("an output out of range", "`named` names item 2 of 2"),
+        ("an output twice", "`named` is not by rising number of the output at 1"),
+        ("outputs fall", "`named` is not by rising number of the output at 1"),
+        ("a value too few", "`named` output `letters`: `values`"),
+        ("a key too few", "`named` output `letters`: `keys`"),
+        ("a time too few", "`named` output `letters`: `times` has"),
+        ("a time too many", "`named` output `shares`: `times` has"),
+        (
+            "an origin out of range",
+            "`named` output `letters`: `origins` names item",
+        ),
+        (
+            "origins fall",
+            "`named` output `letters`: `origins` is not in rising order",
+        ),
+        ("a failure", "`named` output `letters`: `outputs` has failures"),
+        (
+            "no field",
+            "`named` output `shares`: `fields` has 0 items, 1 belong there",
+        ),
+        (
+            "a field of another type",
+            "a column of type `s64` where the schema writes `f64`",
+        ),
+        ("a number too few", "`named` output `shares`: `fields.values` has"),
+        ("values besides", "`named` output `shares`: `values` are there"),
+        (
+            "rejected all the same",
+            "`named` puts something out, though steps are rejected",
+        ),
+    ] {
+        lie("malformed-process", told, "order = \"arrival\"", "malformed", words);
+    }
+}
+
+#[test]
+fn outputs_with_names_that_make_no_sense_are_refused_before_anything_runs() {
+    for (told, words) in [
+        ("late", "`late` stands for the events that come too late"),
+        ("twice", "two have the name `letters`"),
+        ("a name that is none", "\"a.b\" is no name"),
+        ("too many", "there are 33 named outputs, and there may be 32"),
+        ("a nested field", "`/f/g` lies in a field"),
+    ] {
+        let config = format!("{{ lie = \"declared: {told}\" }}");
+        let folder = pipeline("malformed-process", &config, "order = \"arrival\"");
+        folder.write("events.jsonl", numbered(EVENTS, 1));
+        Dirigo::run(&folder, ["pipeline.toml"]).finish().ends_with(78, &[words]);
+    }
+}
+
+#[test]
+fn a_guest_without_the_sdk_puts_out_under_names() {
+    let folder = pipeline("malformed-process", "{ lie = \"none\" }", "order = \"arrival\"");
+    let sink = |name: &str| {
+        format!("\n[[sink]]\nid = \"{name}\"\nkind = \"file\"\npath = \"{name}.jsonl\"\ninputs = [\"guest.{name}\"]\n")
+    };
+    let text = folder.read("pipeline.toml") + &sink("letters") + &sink("shares");
+    folder.write("pipeline.toml", text);
+    folder.write("events.jsonl", numbered(EVENTS, 1));
+    Dirigo::run(&folder, ["pipeline.toml"]).finish().succeeds();
+    let events = EVENTS.try_into().unwrap();
+    assert_eq!(folder.read("letters.jsonl"), "x\n".repeat(events));
+    assert_eq!(folder.read("shares.jsonl"), "{\"share\":1.5}\n".repeat(events));
+}

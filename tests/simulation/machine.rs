@@ -270,6 +270,11 @@ fn text() -> String {
         path = "timers.jsonl"
         inputs = ["timers"]
         [[sink]]
+        id = "of-odd"
+        kind = "file"
+        path = "odd.jsonl"
+        inputs = ["timers.odd"]
+        [[sink]]
         id = "of-windows-in-time"
         kind = "file"
         path = "in-time.jsonl"
@@ -596,10 +601,13 @@ impl Machine {
         self.shown(disk, &mut left.in_order)?;
         let disk = disk.look_on();
         left.in_time = read(&disk, &self.folder.path("in-time.jsonl"));
-        for line in read(&disk, &self.folder.path("timers.jsonl")).lines() {
-            let told: serde_json::Value = serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;
-            let key = told["key"].as_str().unwrap().to_owned();
-            left.told.entry(key).or_default().push(oracle::told(&told));
+        for (file, name) in [("timers.jsonl", ""), ("odd.jsonl", "odd ")] {
+            for line in read(&disk, &self.folder.path(file)).lines() {
+                let told: serde_json::Value =
+                    serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;
+                let key = format!("{name}{}", told["key"].as_str().unwrap());
+                left.told.entry(key).or_default().push(oracle::told(&told));
+            }
         }
         for line in read(&disk, &self.folder.path("by-key.jsonl")).lines() {
             let window: serde_json::Value = serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;

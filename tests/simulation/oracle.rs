@@ -150,7 +150,12 @@ pub(crate) fn expected() -> Left {
     }
     for (key, mut timers) in timers {
         timers.advance(i64::MAX);
-        left.told.insert(key, timers.told.iter().map(told).collect());
+        for (name, of_name) in [("", &timers.told), ("odd ", &timers.odd)] {
+            if !of_name.is_empty() {
+                left.told
+                    .insert(format!("{name}{key}"), of_name.iter().map(told).collect());
+            }
+        }
     }
     for (line, _) in list.partial() {
         left.in_order.push_str(&line);

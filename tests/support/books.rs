@@ -3,6 +3,8 @@
 //! Conservation as the contract states it, and what follows from it: every event that a source read is accounted for at
 //! each operator, on each edge and at each sink. Every suite checks every run that succeeds through this one function.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 /// What `--summary-json` wrote.
@@ -124,6 +126,17 @@ impl Summary {
             assert!(
                 sent(id).iter().all(|sent| *sent == out),
                 "all edges from `{name}/{id}` carry its output"
+            );
+            let named = edges.iter().filter(|edge| {
+                let from = edge["from"].as_str().unwrap().strip_prefix(id);
+                from.is_some_and(|rest| rest.starts_with('.') && rest != ".late")
+            });
+            let by_name: BTreeMap<&str, u64> = named
+                .map(|edge| (edge["from"].as_str().unwrap(), edge["sent"].as_u64().unwrap()))
+                .collect();
+            assert!(
+                by_name.values().sum::<u64>() <= count("named_out"),
+                "what `{name}/{id}` puts out under names is counted"
             );
             filtered += count("filtered");
             dead += count("dead_letters");

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use super::Folder;
 
-const GUESTS: [&str; 13] = [
+const GUESTS: [&str; 14] = [
     "map",
     "filter",
     "reduce",
@@ -19,6 +19,7 @@ const GUESTS: [&str; 13] = [
     "malformed-map",
     "malformed-filter",
     "malformed-reduce",
+    "malformed-process",
     "evolving-1",
     "evolving-2",
     "evolving-3",

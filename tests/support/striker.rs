@@ -16,6 +16,10 @@ pub(crate) struct StrikerKey {
     timers: BTreeSet<(i64, &'static str)>,
     /// What it tells, in order.
     pub(crate) told: Vec<Value>,
+    /// What it tells under the name `odd`.
+    pub(crate) odd: Vec<Value>,
+    /// What it tells under the name `fired`, each twice.
+    pub(crate) fired: Vec<Value>,
 }
 
 impl StrikerKey {
@@ -56,10 +60,12 @@ impl StrikerKey {
         if n.is_multiple_of(7) {
             self.cancel("third");
         }
-        if self.mixed.is_multiple_of(2) {
-            self.told
-                .push(json!({"n": n, "timer": null, "at": time, "mixed": self.mixed}));
-        }
+        let told = if self.mixed.is_multiple_of(2) {
+            &mut self.told
+        } else {
+            &mut self.odd
+        };
+        told.push(json!({"n": n, "timer": null, "at": time, "mixed": self.mixed}));
     }
 
     /// Fires the timers up to a time, with those that firing ones set.
@@ -71,6 +77,7 @@ impl StrikerKey {
             self.mix(37, 1);
             self.told
                 .push(json!({"n": null, "timer": name, "at": time, "mixed": self.mixed}));
+            self.fired.push(json!({"timer": name, "at": time, "mixed": self.mixed}));
             match name {
                 "silent" => {
                     self.known = false;

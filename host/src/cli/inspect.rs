@@ -74,6 +74,16 @@ struct Fields {
     writes: Vec<Written>,
     /// What its outputs are: `raw` values, the event `extend`ed by what is written, or an object that `replace`s it. A filter has none.
     outputs: Option<&'static str>,
+    /// The outputs that a process has besides, each with a name.
+    named_outputs: Vec<NamedOutput>,
+}
+
+#[derive(Debug, Serialize)]
+struct NamedOutput {
+    name: String,
+    writes: Vec<Written>,
+    /// What is put out: `raw` values, or an object that `replace`s the event.
+    outputs: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -100,19 +110,20 @@ impl Fields {
             is_optional: read.is_optional,
             is_exact: read.is_exact,
         });
-        let writes = schema.writes.iter().map(|written| Written {
-            field: written.field.to_string(),
-            field_type: written.field_type.name(),
-        });
         Self {
             reads: reads.collect(),
             reads_value: schema.raw,
-            writes: writes.collect(),
-            outputs: (kind != Kind::Filter).then_some(match schema.outputs {
-                OutputMode::Raw => "raw",
-                OutputMode::Extend => "extend",
-                OutputMode::Replace => "replace",
-            }),
+            writes: written(&schema.writes),
+            outputs: (kind != Kind::Filter).then_some(mode(schema.outputs)),
+            named_outputs: schema
+                .named
+                .iter()
+                .map(|named| NamedOutput {
+                    name: named.name.clone(),
+                    writes: written(&named.writes),
+                    outputs: mode(named.mode),
+                })
+                .collect(),
         }
     }
 
@@ -137,20 +148,48 @@ impl Fields {
         if self.reads_value {
             reads.push("the whole value".to_owned());
         }
-        let written = |written: &Written| format!("{} ({})", printable::line(&written.field), written.field_type);
-        let writes: Vec<String> = self.writes.iter().map(written).collect();
         let writes = match self.outputs {
             None => "nothing: events are kept as they are, or dropped".to_owned(),
-            Some("raw") => "values of its own".to_owned(),
-            Some("extend") => format!("{} in the event", writes.join(", ")),
-            Some(_) => format!("an object of {}", writes.join(", ")),
+            Some(mode) => put_out(mode, &self.writes),
         };
+        let named = self.named_outputs.iter().fold(String::new(), |mut text, output| {
+            let written = put_out(output.outputs, &output.writes);
+            writeln!(text, "  as `{}`  {written}", output.name).expect("a string takes what is written");
+            text
+        });
         let reads = if reads.is_empty() {
             "nothing of an event".to_owned()
         } else {
             reads.join(", ")
         };
-        format!("reads           {reads}\nwrites          {writes}\n")
+        format!("reads           {reads}\nwrites          {writes}\n{named}")
+    }
+}
+
+fn written(writes: &[dirigo::fields::Written]) -> Vec<Written> {
+    let written = |written: &dirigo::fields::Written| Written {
+        field: written.field.to_string(),
+        field_type: written.field_type.name(),
+    };
+    writes.iter().map(written).collect()
+}
+
+fn mode(mode: OutputMode) -> &'static str {
+    match mode {
+        OutputMode::Raw => "raw",
+        OutputMode::Extend => "extend",
+        OutputMode::Replace => "replace",
+    }
+}
+
+/// What is put out to an output, for people.
+fn put_out(mode: &str, writes: &[Written]) -> String {
+    let written = |written: &Written| format!("{} ({})", printable::line(&written.field), written.field_type);
+    let writes: Vec<String> = writes.iter().map(written).collect();
+    match mode {
+        "raw" => "values of its own".to_owned(),
+        "extend" => format!("{} in the event", writes.join(", ")),
+        _ => format!("an object of {}", writes.join(", ")),
     }
 }
 

@@ -90,6 +90,8 @@ struct ReplayReport<'a> {
 
 #[derive(Debug, Serialize)]
 struct ReportedOutput {
+    /// The name of the output; null for the operator's own.
+    name: Option<String>,
     key: String,
     value: String,
 }
@@ -123,6 +125,7 @@ impl<'a> ReplayReport<'a> {
             fuel: replayed.fuel,
             outputs: outputs
                 .map(|output| ReportedOutput {
+                    name: output.name.clone(),
                     key: lossy(&output.key),
                     value: lossy(&output.value),
                 })
@@ -202,7 +205,11 @@ fn text(dead_letter: &DeadLetter, instead: Option<&str>, replayed: &Replayed) ->
 
 fn describe(made: &ReplayResult, line: &mut impl FnMut(&str, &str)) {
     for output in &made.outputs {
-        line("output", &lossy(&output.value));
+        let value = lossy(&output.value);
+        match &output.name {
+            None => line("output", &value),
+            Some(name) => line("output", &format!("`{name}`: {value}")),
+        }
     }
     match &made.state {
         Some(entry) => {

@@ -159,6 +159,9 @@ fn of_operator(operator: &OperatorSummary, pipeline: &PipelineSummary) -> String
     ];
     let mut said = format!("{}: {} in{}", operator.id, grouped(counts.events_in), sum_of(&parts));
     let _ = write!(said, "; {} out", grouped(counts.events_out));
+    if counts.named_out > 0 {
+        let _ = write!(said, ", {} under names", grouped(counts.named_out));
+    }
     #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     if counts.passed > 0 && counts.events_out > counts.passed {
         let each = counts.events_out as f64 / counts.passed as f64;

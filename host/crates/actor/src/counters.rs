@@ -34,6 +34,8 @@ counters! {
     events_in,
     /// Events handed on.
     events_out,
+    /// Outputs with names, of all names together, whether something reads them or not.
+    named_out,
     /// Events that led to output at once.
     passed,
     /// Events that led to none, by the operator's choice.

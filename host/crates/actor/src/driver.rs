@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use dirigo_engine::{Cause, Component, Kind, Trap};
 use dirigo_ground::batch::Batch;
-use dirigo_ground::call::{Answer, Outputs, Rejection, Request};
+use dirigo_ground::call::{Answer, NamedOutputs, Outputs, Rejection, Request};
 use dirigo_ground::lineage::{BEFORE_ALL, SourceIndex};
 use dirigo_ground::windowing::TimeWindows;
 use dirigo_pipeline as pipeline;
@@ -107,6 +107,8 @@ pub(super) enum Emission {
         /// How many events they come from.
         events: usize,
     },
+    /// The same, and others that leave under names, by rising number of the output.
+    UnderNames { own: Outputs, named: Vec<NamedOutputs> },
     /// These events, as they are.
     Kept(Vec<u32>),
 }
@@ -134,6 +136,7 @@ impl Emission {
     fn events(&self) -> usize {
         match self {
             Self::Derived { events, .. } => *events,
+            Self::UnderNames { own, named } => distinct_of(own, named),
             Self::Kept(kept) => kept.len(),
         }
     }
@@ -218,8 +221,16 @@ fn mismatched() -> Trap {
 }
 
 /// How many events have outputs; origins never descend.
-fn distinct(origins: &[u32]) -> usize {
+pub(super) fn distinct(origins: &[u32]) -> usize {
     usize::from(!origins.is_empty()) + origins.windows(2).filter(|pair| pair[0] != pair[1]).count()
+}
+
+/// How many events have outputs, to whichever output.
+fn distinct_of(own: &Outputs, named: &[NamedOutputs]) -> usize {
+    let of_names = named.iter().flat_map(|named| &named.outputs.origins);
+    let mut origins: Vec<u32> = own.origins.iter().chain(of_names).copied().collect();
+    origins.sort_unstable();
+    distinct(&origins)
 }
 
 #[cfg(test)]

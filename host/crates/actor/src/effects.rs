@@ -4,14 +4,18 @@
 //! from the events that they come from, and there may be a hundred thousand of them. Changes nothing: `replica::settling` takes
 //! effects.
 
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::driver::{Emission, Failed, Settled, Tally};
+use smallvec::SmallVec;
+
+use super::driver::{Emission, Failed, Settled, Tally, distinct};
 use dirigo_engine::cooperative::Yielder;
 use dirigo_engine::{Setup, Trap};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Outputs, Rejection};
+use dirigo_ground::call::{NamedOutputs, Outputs, Rejection};
+use dirigo_ground::lineage::OutputTag;
 use dirigo_ground::quota::{MemoryReservation, Quota};
 
 /// Bytes of keys that outputs without keys of their own may inherit, beyond twice what the batch has: as many as a call may hand
@@ -37,13 +41,26 @@ pub(super) struct Emitted {
     pub(super) batches: Vec<Batch>,
     /// Their memory, where it is much: actors that take turns may all have outputs that have yet to leave.
     pub(super) held: Option<MemoryReservation>,
+    /// How many more there are under names that nothing reads: they leave for nowhere.
+    pub(super) unread: usize,
 }
 
-/// The effects of a call over `batch`; or why it has none.
+/// Outputs that have what they inherit.
+struct Derived {
+    batches: Vec<Batch>,
+    bytes: usize,
+}
+
+/// The effects of a call over `batch`; or why it has none. What named outputs of the operator are read, `tag_of` says, by their numbers.
 ///
 /// # Errors
 /// When it puts out more than any operator may, or than the tenant's budget allows.
-pub(super) async fn of(settled: Settled, batch: &Batch, setup: &Setup) -> Result<Result<Effects, Failed>, Trap> {
+pub(super) async fn of(
+    settled: Settled,
+    batch: &Batch,
+    setup: &Setup,
+    tag_of: impl Fn(usize) -> Option<OutputTag>,
+) -> Result<Result<Effects, Failed>, Trap> {
     let (outputs, rejected, tally) = match settled {
         Settled::Done {
             outputs,
@@ -53,7 +70,19 @@ pub(super) async fn of(settled: Settled, batch: &Batch, setup: &Setup) -> Result
         Settled::Failed(failed) => return Ok(Err(failed)),
     };
     let outputs = match outputs {
-        Emission::Derived { outputs, events } => derive(batch, outputs, events, setup).await?,
+        Emission::Derived { outputs, events } => {
+            let inherited_bytes = inherited_bytes(batch, &outputs, events < outputs.origins.len());
+            check_inherited(batch, inherited_bytes)?;
+            check_budget(&setup.quota, &outputs, &[])?;
+            let Derived { batches, bytes } = derive(batch, outputs, events, inherited_bytes, setup).await;
+            Emitted {
+                batches,
+                held: hold(bytes, setup),
+                unread: 0,
+            }
+        }
+        // Apart from the turn, which is smaller without it.
+        Emission::UnderNames { own, named } => Box::pin(derive_all(batch, own, named, setup, tag_of)).await?,
         Emission::Kept(kept) => Emitted {
             batches: vec![if kept.len() == batch.len() {
                 batch.clone()
@@ -61,6 +90,7 @@ pub(super) async fn of(settled: Settled, batch: &Batch, setup: &Setup) -> Result
                 batch.gather(&kept)
             }],
             held: None,
+            unread: 0,
         },
     };
     Ok(Ok(Effects {
@@ -70,16 +100,54 @@ pub(super) async fn of(settled: Settled, batch: &Batch, setup: &Setup) -> Result
     }))
 }
 
-/// Outputs of so many events, with what they inherit from them.
-async fn derive(batch: &Batch, outputs: Outputs, events: usize, setup: &Setup) -> Result<Emitted, Trap> {
-    let has_runs = events < outputs.origins.len();
-    let inherited_bytes = inherited_bytes(batch, &outputs, has_runs);
-    if let Some(trap) = too_much_output(&setup.quota, batch, &outputs, inherited_bytes) {
-        return Err(trap);
+/// The operator's own outputs, and behind them those under names that are read.
+async fn derive_all(
+    batch: &Batch,
+    own: Outputs,
+    named: Vec<NamedOutputs>,
+    setup: &Setup,
+    tag_of: impl Fn(usize) -> Option<OutputTag>,
+) -> Result<Emitted, Trap> {
+    check_budget(&setup.quota, &own, &named)?;
+    let (mut read, mut unread) = (vec![(OutputTag::Own, own)], 0);
+    for NamedOutputs { output, outputs } in named {
+        match tag_of(output) {
+            Some(tag) => read.push((tag, outputs)),
+            None => unread += outputs.origins.len(),
+        }
     }
+    let measured = read.into_iter().map(|(tag, outputs)| {
+        let events = distinct(&outputs.origins);
+        let inherited_bytes = inherited_bytes(batch, &outputs, events < outputs.origins.len());
+        (tag, outputs, events, inherited_bytes)
+    });
+    let measured: Vec<_> = measured.collect();
+    check_inherited(batch, measured.iter().map(|(.., bytes)| bytes).sum())?;
+    let (mut batches, mut all_bytes) = (Vec::new(), 0);
+    for (tag, outputs, events, inherited_bytes) in measured {
+        let derived = derive(batch, outputs, events, inherited_bytes, setup).await;
+        all_bytes += derived.bytes;
+        batches.extend(derived.batches.into_iter().map(|mut batch| {
+            batch.origin.output = tag;
+            batch
+        }));
+    }
+    Ok(Emitted {
+        batches,
+        held: hold(all_bytes, setup),
+        unread,
+    })
+}
+
+/// Counts the memory of outputs, where it is much.
+fn hold(bytes: usize, setup: &Setup) -> Option<MemoryReservation> {
+    (bytes > WHOLE_BYTES_MAX).then(|| setup.quota.hold(bytes))
+}
+
+/// Outputs of so many events, with what they inherit from them: so many bytes of keys.
+async fn derive(batch: &Batch, outputs: Outputs, events: usize, inherited_bytes: usize, setup: &Setup) -> Derived {
     let bytes = outputs.values.slice_bytes(0..outputs.values.len()) + inherited_bytes;
-    let held = (bytes > WHOLE_BYTES_MAX).then(|| setup.quota.hold(bytes));
-    let is_one_to_one = events == batch.len() && !has_runs;
+    let is_one_to_one = events == batch.len() && events == outputs.origins.len();
     if is_one_to_one {
         let batch = Batch {
             times: outputs.times.map_or_else(|| batch.times.clone(), Arc::new),
@@ -88,10 +156,8 @@ async fn derive(batch: &Batch, outputs: Outputs, events: usize, setup: &Setup) -
             keys: outputs.keys.map_or_else(|| batch.keys.clone(), Arc::new),
             ..batch.clone()
         };
-        return Ok(Emitted {
-            batches: vec![batch],
-            held,
-        });
+        let batches = vec![batch];
+        return Derived { batches, bytes };
     }
     let is_whole = outputs.origins.len() <= OUTPUTS_MAX && inherited_bytes <= WHOLE_BYTES_MAX;
     let batches = if is_whole {
@@ -99,7 +165,7 @@ async fn derive(batch: &Batch, outputs: Outputs, events: usize, setup: &Setup) -
     } else {
         in_parts(batch, &outputs, Yielder::new(setup.clock.clone())).await
     };
-    Ok(Emitted { batches, held })
+    Derived { batches, bytes }
 }
 
 /// Bytes of keys that outputs inherit.
@@ -168,27 +234,43 @@ fn inherited<T: Copy>(items: &[T], origins: &[u32]) -> Vec<T> {
     inherited
 }
 
-/// The trap that outputs count as which are more than any may, or than the tenant's budget allows. The budget is looked at event
-/// by event: which ones are refused does not depend on how events came to be one batch.
-fn too_much_output(quota: &Quota, batch: &Batch, outputs: &Outputs, inherited_bytes: usize) -> Option<Trap> {
-    // Nothing of that was handed over by the guest, so nothing else bounds it.
+/// Refuses outputs that inherit more than any may. Nothing of that was handed over by the guest, so nothing else bounds it.
+fn check_inherited(batch: &Batch, inherited_bytes: usize) -> Result<(), Trap> {
     let allowed = batch.size().saturating_mul(2).saturating_add(INHERITED_BYTES_ALLOWANCE);
     if inherited_bytes > allowed {
         let reason = format!("its outputs would inherit {inherited_bytes} bytes of keys, and {allowed} are allowed");
-        return Some(Trap::too_much_output(reason, None));
+        return Err(Trap::too_much_output(reason, None));
     }
+    Ok(())
+}
+
+/// Refuses outputs that are more than the tenant's budget allows, by whichever output they leave. It is looked at event by event: which ones
+/// are refused does not depend on how events came to be one batch.
+fn check_budget(quota: &Quota, own: &Outputs, named: &[NamedOutputs]) -> Result<(), Trap> {
     if !quota.bounds_outputs() {
-        return None;
+        return Ok(());
     }
-    let mut place = 0;
-    for same in outputs.origins.chunk_by(|one, next| one == next) {
-        let bytes = outputs.values.slice_bytes(place..place + same.len());
-        if let Some(reason) = quota.refuses_outputs(same.len(), bytes) {
-            return Some(Trap::too_much_output(reason, Some(same[0])));
+    // An output has those of an event in one piece.
+    let all = || iter::once(own).chain(named.iter().map(|named| &named.outputs));
+    let mut places: SmallVec<[usize; 4]> = all().map(|_| 0).collect();
+    loop {
+        let next = all()
+            .zip(&places)
+            .filter_map(|(outputs, &place)| outputs.origins.get(place));
+        let Some(&event) = next.min() else { return Ok(()) };
+        let (mut outputs_of_event, mut bytes) = (0, 0);
+        for (outputs, place) in all().zip(&mut places) {
+            let start = *place;
+            let is_of_event = |origin: &&u32| **origin == event;
+            let count = outputs.origins[start..].iter().take_while(is_of_event).count();
+            *place += count;
+            outputs_of_event += count;
+            bytes += outputs.values.slice_bytes(start..start + count);
         }
-        place += same.len();
+        if let Some(reason) = quota.refuses_outputs(outputs_of_event, bytes) {
+            return Err(Trap::too_much_output(reason, Some(event)));
+        }
     }
-    None
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ use emit::Sequence;
 pub use instance_quota::InstanceQuota;
 pub use load::{ActorLoad, Load, ScaleEvent};
 use mailbox::{Mailbox, MailboxItem};
-pub use operator::{Operator, OperatorOptions, replicas_max};
+pub use operator::{NamedEdges, Operator, OperatorOptions, replicas_max};
 pub use pipeline_context::PipelineContext;
 use replica::Replica;
 pub use resharding::Change;

@@ -27,10 +27,11 @@ use dirigo_engine::{Component, Kind, Setup};
 use dirigo_flow::{Edge, Gate, Message, OperatorSetup, Receiver};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::sync::Mutex;
+use dirigo_ground::lineage::OutputTag;
 use dirigo_pipeline::{Isolation, OnError};
 use dirigo_state::Layout;
 use dirigo_state::windows::OpenChange;
-pub use options::{OperatorOptions, replicas_max};
+pub use options::{NamedEdges, OperatorOptions, replicas_max};
 
 /// An operator of a running pipeline.
 pub struct Operator {
@@ -59,6 +60,7 @@ pub struct Operator {
     pub(super) slice_lengths: SliceLengths,
     pub(super) edges: Vec<Edge>,
     late_edges: Vec<Edge>,
+    named_edges: Vec<NamedEdges>,
     pub(super) gate: Gate<Waker>,
     dead_letter_setup: Arc<OperatorSetup>,
     rekey: Option<Extract>,
@@ -162,6 +164,29 @@ impl Operator {
         &self.late_edges
     }
 
+    /// Where its outputs with names go that something reads.
+    #[must_use]
+    pub fn named_edges(&self) -> &[NamedEdges] {
+        &self.named_edges
+    }
+
+    /// The output of this name, if something reads it.
+    #[must_use]
+    pub fn output_tag(&self, name: &str) -> Option<OutputTag> {
+        let place = self.named_edges.iter().position(|named| named.name == name)?;
+        let place = u16::try_from(place).expect("a pipeline file bounds the number of inputs");
+        Some(OutputTag::Named(place))
+    }
+
+    /// The name of an output, if it has one.
+    #[must_use]
+    pub fn output_name(&self, output: OutputTag) -> Option<&str> {
+        match output {
+            OutputTag::Own => None,
+            OutputTag::Named(place) => Some(&self.named_edges[usize::from(place)].name),
+        }
+    }
+
     /// What waits for it.
     #[must_use]
     pub fn gate(&self) -> &Gate<Waker> {
@@ -186,10 +211,14 @@ impl Operator {
         self.this.upgrade().expect("the caller holds it")
     }
 
-    /// Hands outputs on.
-    pub(super) fn forward(&self, batch: Batch) {
-        counters::add(&self.counters.events_out, batch.len());
-        Edge::send_all(&self.edges, batch);
+    /// Hands outputs on, by the output that they leave by.
+    pub(super) fn forward(&self, mut batch: Batch) {
+        let (counter, edges) = match std::mem::take(&mut batch.origin.output) {
+            OutputTag::Own => (&self.counters.events_out, &self.edges),
+            OutputTag::Named(place) => (&self.counters.named_out, &self.named_edges[usize::from(place)].edges),
+        };
+        counters::add(counter, batch.len());
+        Edge::send_all(edges, batch);
     }
 
     /// Hands events on that come too late for its windows.
@@ -204,7 +233,10 @@ impl Operator {
         if dead_letters.is_full() && dead_letters.wait(runnable.waker()) {
             return true;
         }
-        Edge::must_wait(&self.edges, || runnable.waker()) || Edge::must_wait(&self.late_edges, || runnable.waker())
+        let must_wait = |edges: &[Edge]| Edge::must_wait(edges, || runnable.waker());
+        must_wait(&self.edges)
+            || must_wait(&self.late_edges)
+            || self.named_edges.iter().any(|named| must_wait(&named.edges))
     }
 
     /// What events take from here to a sink, in ns: own turn and the longest way after it.
@@ -219,8 +251,9 @@ impl Operator {
     /// take as long as there are ways through the graph.
     pub(super) fn observe_turn(&self, events: usize, fuel: u64, ns: u64, was_served: bool) {
         self.fuel_estimator.observe_turn(events, fuel, ns, was_served);
-        self.after_ns
-            .store(Edge::longest_path_ns(&self.edges), Ordering::Relaxed);
+        let of_names = self.named_edges.iter().map(|named| Edge::longest_path_ns(&named.edges));
+        let after_ns = of_names.fold(Edge::longest_path_ns(&self.edges), u64::max);
+        self.after_ns.store(after_ns, Ordering::Relaxed);
     }
 
     /// What events take from its outputs to a sink, in ns.

@@ -84,12 +84,12 @@ impl Turn {
     ) -> Self {
         let is_opening = instance.is_none();
         let future = Box::pin(async move {
-            let Operator { component, setup, .. } = &*operator;
+            let setup = &operator.setup;
             let mut call = call;
             let mut instance = match instance {
                 Some(instance) => instance,
-                None => match Instance::activate(component, setup, budget.slice).await {
-                    Ok(instance) => Box::new(instance),
+                None => match activate(&operator, budget.slice).await {
+                    Ok(instance) => instance,
                     Err(unopened) => {
                         return TurnEnd {
                             instance: None,
@@ -107,8 +107,10 @@ impl Turn {
             };
             let (outcome, can_serve_again) = match answer {
                 Ok(answer) => {
+                    let schema = instance.schema();
+                    let tag_of = |output: usize| operator.output_tag(&schema.named[output].name);
                     let effects = match call.settle(answer, request.batch()) {
-                        Ok(settled) => effects::of(settled, request.batch(), setup).await,
+                        Ok(settled) => effects::of(settled, request.batch(), setup, tag_of).await,
                         Err(trap) => Err(trap),
                     };
                     let outcome = match effects {
@@ -205,6 +207,20 @@ impl Turn {
             Poll::Pending => PollEnd::Preempted,
         }
     }
+}
+
+/// An instance that has the outputs which the pipeline file reads. Most have said so before the run; one that opens while it goes on says so here.
+async fn activate(operator: &Operator, slice: u64) -> Result<Box<Instance>, Unopened> {
+    let Operator { component, setup, .. } = operator;
+    let instance = Instance::activate(component, setup, slice).await?;
+    let is_known = |name: &str| instance.schema().named.iter().any(|named| named.name == name);
+    let unknown = operator.named_edges().iter().find(|read| !is_known(&read.name));
+    let Some(unknown) = unknown else {
+        return Ok(Box::new(instance));
+    };
+    let reason = format!("it has no output `{}`, which the pipeline file reads", unknown.name);
+    instance.end(setup.clock.clone()).await;
+    Err(Unopened::Refused(reason))
 }
 
 #[cfg(test)]

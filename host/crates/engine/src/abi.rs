@@ -13,7 +13,7 @@ use crate::validation::{self, InvalidResult};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Outputs, Rejection};
 use dirigo_ground::fields::{
-    Bits, FieldColumn, FieldType, FieldValues, Fields, NamedColumn, OutputMode, Rounded, Schema,
+    Bits, FieldColumn, FieldType, FieldValues, Fields, NamedColumn, OutputMode, Rounded, Schema, Written,
 };
 use dirigo_json::LongInteger;
 
@@ -115,7 +115,7 @@ impl From<&FieldColumn> for FieldArg {
 }
 
 /// `types.field-column` as a guest returned it.
-#[derive(ComponentType, Lift)]
+#[derive(Clone, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct RawFieldColumn {
     validity: Option<List<u8>>,
@@ -123,7 +123,7 @@ pub(crate) struct RawFieldColumn {
 }
 
 /// `types.field-values` as a guest returned them.
-#[derive(ComponentType, Lift)]
+#[derive(Clone, ComponentType, Lift)]
 #[component(variant)]
 pub(crate) enum RawValues {
     #[component(name = "boolean")]
@@ -195,7 +195,7 @@ impl RawFieldColumn {
 }
 
 /// `types.column` as a guest returned it.
-#[derive(ComponentType, Lift)]
+#[derive(Clone, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct RawColumn {
     bytes: List<u8>,
@@ -263,7 +263,7 @@ impl Item for RawFailure {
 }
 
 /// `types.outputs` as a guest returned them.
-#[derive(ComponentType, Lift)]
+#[derive(Clone, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct RawOutputs {
     origins: List<u32>,
@@ -291,10 +291,20 @@ impl Staged for RawOutputs {
 impl RawOutputs {
     /// Outputs of so many items, from an operator of this schema. Those of fields have no values yet.
     pub(crate) fn validate(self, items: usize, schema: &Schema) -> Result<Outputs, InvalidResult> {
+        self.validate_as(items, &schema.writes, schema.outputs)
+    }
+
+    /// Outputs of so many items that are this, of these fields.
+    pub(crate) fn validate_as(
+        self,
+        items: usize,
+        writes: &[Written],
+        mode: OutputMode,
+    ) -> Result<Outputs, InvalidResult> {
         let origins = self.origins.into_items();
         let failures = rejections(self.failures);
         validation::in_order("origins", &origins, items, |before, after| before <= after)?;
-        let is_raw = schema.outputs == OutputMode::Raw;
+        let is_raw = mode == OutputMode::Raw;
         let values = match self.values {
             Some(values) if is_raw => values.validate("values", origins.len())?,
             None if !is_raw => Column::default(),
@@ -305,9 +315,9 @@ impl RawOutputs {
         };
         // Nor does it have to hand over columns, which would be empty.
         if !(origins.is_empty() && self.fields.is_empty()) {
-            validation::same_length("fields", self.fields.len(), schema.writes.len())?;
+            validation::same_length("fields", self.fields.len(), writes.len())?;
         }
-        let fields = self.fields.into_iter().zip(&schema.writes);
+        let fields = self.fields.into_iter().zip(writes);
         let fields = fields.map(|(field, written)| {
             let column = field.validate(written.field_type, origins.len())?;
             Ok(NamedColumn {

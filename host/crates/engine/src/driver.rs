@@ -7,6 +7,7 @@
 mod filter;
 mod map;
 mod migration;
+mod named_outputs;
 mod process;
 mod reduce;
 mod state_functions;
@@ -20,7 +21,7 @@ use crate::guest::Guest;
 use crate::kind::Kind;
 use dirigo_ground::batch::Column;
 use dirigo_ground::call::{Answer, Rejection, Request, StaleGroups};
-use dirigo_ground::fields::Schema;
+use dirigo_ground::fields::{NamedOutput, Schema};
 
 use filter::Filter;
 use map::Map;
@@ -60,6 +61,18 @@ impl Exports {
         }
     }
 
+    /// Asks an instance that is open for the outputs that it has besides its own.
+    pub(crate) async fn ask_named_outputs(
+        &self,
+        instance: Instance,
+        store: &mut Store<Guest>,
+    ) -> Result<Vec<NamedOutput>, Failure> {
+        match self {
+            Self::Process(exports) => exports.ask_named_outputs(instance, store).await,
+            Self::Map(_) | Self::Filter(_) | Self::Reduce(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Those of a kind that keeps state.
     pub(crate) fn state(&self) -> Option<&StateFunctions> {
         match self {
@@ -79,13 +92,18 @@ pub(crate) enum Driver {
 }
 
 impl Driver {
-    /// For an instance of the component that exports these.
-    pub(crate) fn new(exports: &Exports, instance: Instance, store: &mut Store<Guest>) -> wasmtime::Result<Self> {
+    /// For an instance of the component that exports these, which has said what it reads and writes.
+    pub(crate) fn new(
+        exports: &Exports,
+        instance: Instance,
+        store: &mut Store<Guest>,
+        schema: &Schema,
+    ) -> wasmtime::Result<Self> {
         Ok(match exports {
             Exports::Map(exports) => Self::Map(Map::new(exports, instance, store)?),
             Exports::Filter(exports) => Self::Filter(Filter::new(exports, instance, store)?),
             Exports::Reduce(exports) => Self::Reduce(Reduce::new(exports, instance, store)?),
-            Exports::Process(exports) => Self::Process(Process::new(exports, instance, store)?),
+            Exports::Process(exports) => Self::Process(Process::new(exports, instance, store, schema)?),
         })
     }
 

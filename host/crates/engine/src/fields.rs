@@ -8,7 +8,7 @@ use crate::cooperative::Yielder;
 use crate::failure::Failure;
 use dirigo_fields::{Extraction, failures, lacking};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Processed, Rejection};
+use dirigo_ground::call::{Answer, Finished, Folded, KeysAfter, NamedOutputs, Outputs, Processed, Rejection};
 use dirigo_ground::fields::{Fields, NamedColumn, OutputMode, Schema};
 use dirigo_ground::json::{Unwritable, check, write_extended, write_replaced};
 use dirigo_ground::values::Values;
@@ -76,6 +76,13 @@ pub(crate) async fn write(
     bytes_max: usize,
     yielder: &mut Yielder,
 ) -> Result<(), Failure> {
+    let mut bytes_max = bytes_max;
+    if let Answer::Processed(Processed::Done(after)) = answer
+        && !after.named.is_empty()
+    {
+        // Apart from the turn, which is smaller without it.
+        bytes_max = Box::pin(write_named(after, batch, schema, bytes_max, yielder)).await?;
+    }
     let outputs = match answer {
         Answer::Processed(Processed::Done(after)) => &mut after.outputs,
         Answer::Mapped(outputs)
@@ -90,7 +97,7 @@ pub(crate) async fn write(
     }
     let unwritable = match schema.outputs {
         OutputMode::Extend if are_objects(batch, schema) => extend(outputs, batch, bytes_max)?,
-        _ => encode(outputs, batch, schema, bytes_max, yielder).await?,
+        mode => encode(outputs, batch, mode, bytes_max, yielder).await?,
     };
     if schema.outputs == OutputMode::Extend {
         inherit(outputs, batch);
@@ -99,6 +106,29 @@ pub(crate) async fn write(
         reject(outputs, unwritable);
     }
     Ok(())
+}
+
+/// The same for outputs with names. Gives how many bytes are left for the values of the operator's own outputs.
+async fn write_named(
+    after: &mut KeysAfter,
+    batch: &Batch,
+    schema: &Schema,
+    bytes_max: usize,
+    yielder: &mut Yielder,
+) -> Result<usize, Failure> {
+    let mut left = bytes_max;
+    for NamedOutputs { output, outputs } in &mut after.named {
+        let mode = schema.named[*output].mode;
+        if mode == OutputMode::Raw {
+            continue;
+        }
+        let unwritable = encode(outputs, batch, mode, left, yielder).await?;
+        left -= outputs.values.slice_bytes(0..outputs.values.len());
+        if !unwritable.is_empty() {
+            reject(outputs, unwritable);
+        }
+    }
+    Ok(left)
 }
 
 /// Whether what the schema writes can be put into every event: each is an object, for a field of it was read, and what is written are
@@ -149,7 +179,7 @@ fn is_one_to_one(outputs: &Outputs, batch: &Batch) -> bool {
 async fn encode(
     outputs: &mut Outputs,
     batch: &Batch,
-    schema: &Schema,
+    mode: OutputMode,
     bytes_max: usize,
     yielder: &mut Yielder,
 ) -> Result<Vec<Rejection>, Failure> {
@@ -158,7 +188,7 @@ async fn encode(
     let mut unwritable = Vec::new();
     let mut piece_start = 0;
     for (index, &origin) in outputs.origins.iter().enumerate() {
-        let written = match schema.outputs {
+        let written = match mode {
             OutputMode::Extend => {
                 let document = batch.values.get(origin as usize);
                 write_extended(&document, outputs.fields.columns(), index, &mut values)

@@ -178,12 +178,14 @@ impl Instance {
             state.learn_versions(instance, store).await?;
         }
         yielder.restart();
-        let schema = match open.call_async(&mut **store, (config,)).await? {
+        let mut schema = match open.call_async(&mut **store, (config,)).await? {
             (Ok(schema),) => schema.validate(component.kind())?,
             (Err(message),) => return Ok(Err(message.into())),
         };
         yielder.yield_if_due().await;
-        Ok(Ok((Driver::new(component.exports(), instance, store)?, schema)))
+        schema.named = component.exports().ask_named_outputs(instance, store).await?;
+        let driver = Driver::new(component.exports(), instance, store, &schema)?;
+        Ok(Ok((driver, schema)))
     }
 
     /// Runs a request as a call for each of its events: what the host answers the guest depends on the event. A fold has but one, and so
@@ -304,7 +306,9 @@ impl Instance {
     async fn call(&mut self, request: &Request, budget: Budget) -> Result<Answer, Failure> {
         self.prepare(request.size(), budget)?;
         let has_values = !self.schema.raw || request.events().values.are_bytes();
-        if self.schema.reads.is_empty() && self.schema.writes.is_empty() && has_values {
+        let has_fields =
+            !(self.schema.reads.is_empty() && self.schema.writes.is_empty() && self.schema.named.is_empty());
+        if has_values && !has_fields {
             return self.driver.run(&mut self.store, request, &self.schema).await;
         }
         self.call_with_fields(request).await

@@ -41,7 +41,7 @@ impl Item for f64 {
 }
 
 /// `list<T>` of a result.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum List<T> {
     /// It was copied at once.
     Here(Vec<T>),

@@ -86,11 +86,34 @@ pub(crate) enum InvalidResult {
         /// What is wrong with it.
         problem: String,
     },
+    /// The named outputs make no sense.
+    #[error("`declared` returns named outputs that make no sense: {problem}")]
+    NamedOutputs {
+        /// What is wrong with them.
+        problem: String,
+    },
     /// Timers of a key do not rise by time, or a name stands twice among them.
     #[error("`timers` of key {key} do not rise by their times, or have a name twice")]
     Timers {
         /// Which one.
         key: usize,
+    },
+    /// What is put out under names is not by rising number of the output, or a number stands twice.
+    #[error("`named` is not by rising number of the output at {at}")]
+    NamedOrder {
+        /// Where in the list.
+        at: usize,
+    },
+    /// A process puts out under names, and rejects steps.
+    #[error("`named` puts something out, though steps are rejected")]
+    NamedAndRejected,
+    /// What is wrong with what is put out under a name.
+    #[error("`named` output `{output}`: {source}")]
+    Named {
+        /// The name.
+        output: String,
+        /// What.
+        source: Box<InvalidResult>,
     },
     /// A process says of an output that it failed, and not of a step.
     #[error("`outputs` has failures, and those of a process are in `rejected`")]

@@ -8,14 +8,15 @@
 //! All numbers are little-endian: flags `u8` | source `u16` length, bytes | ticket `u64` | first position of the ticket `u64` |
 //! path `u32` | events `u32` | times `i64` each | positions `u64` each | keys | values; a column is its number of bytes `u32`,
 //! the ends `u32` each, and the bytes. Where some events came behind the watermark of their source, a flag says so, and at the end follow
-//! how many `u32`, and of each its place `u32` and the watermark `i64`.
+//! how many `u32`, and of each its place `u32` and the watermark `i64`. Where it leaves by an output with a name, a flag says so, and the name
+//! stands last: its length `u16`, and its bytes.
 
 use std::sync::Arc;
 
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::behind::Behind;
 use dirigo_ground::fields::Fields;
-use dirigo_ground::lineage::{Origin, Ticket};
+use dirigo_ground::lineage::{Origin, OutputTag, Ticket};
 
 /// A batch that was on its way at a cut.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,8 @@ pub struct SavedBatch {
     pub first_position: u64,
     /// What it is to the operator where it waited.
     pub content: Content,
+    /// The name of the output that it leaves by, if it has one.
+    pub output: Option<String>,
     path: u32,
     times: Vec<i64>,
     positions: Vec<u64>,
@@ -38,6 +41,8 @@ pub struct SavedBatch {
 
 /// The flag of a batch of which some events came behind the watermark.
 const HAS_BEHIND: u8 = 4;
+/// The flag of a batch that leaves by an output with a name.
+const HAS_OUTPUT: u8 = 8;
 
 /// What a batch is to the operator where it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +95,7 @@ impl SavedBatch {
         self.values.iter()
     }
 
-    /// The batch again, under its new ticket.
+    /// The batch again, under its new ticket. By which output it leaves is for the caller to say, who knows what the name stands for.
     #[must_use]
     pub fn into_batch(self, ticket: Arc<Ticket>) -> Batch {
         Batch {
@@ -102,16 +107,22 @@ impl SavedBatch {
             origin: Origin {
                 ticket,
                 path: self.path,
+                output: OutputTag::Own,
                 behind: self.behind,
             },
         }
     }
 
-    /// The bytes of a batch whose events entered by the source of that name.
+    /// The bytes of a batch whose events entered by the source of that name, and which leaves by that output, if it has a name.
     #[must_use]
-    pub fn encode(batch: &Batch, source: &str, content: Content) -> Vec<u8> {
+    pub fn encode(batch: &Batch, source: &str, content: Content, output: Option<&str>) -> Vec<u8> {
         let ticket = &batch.origin.ticket;
-        Self::encode_with_ticket(batch, source, content, ticket.number(), ticket.first_position())
+        let mut bytes = Self::encode_with_ticket(batch, source, content, ticket.number(), ticket.first_position());
+        if let Some(output) = output {
+            bytes[0] |= HAS_OUTPUT;
+            push_name(&mut bytes, output);
+        }
+        bytes
     }
 
     /// The bytes of a batch that is to be read as one of the ticket of this number, whose first position is that.
@@ -128,9 +139,7 @@ impl SavedBatch {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + source.len() + batch.size());
         let behind = &batch.origin.behind;
         bytes.push(content.flags() | if behind.is_empty() { 0 } else { HAS_BEHIND });
-        let name = u16::try_from(source.len()).expect("pipeline files bound the length of names");
-        bytes.extend_from_slice(&name.to_le_bytes());
-        bytes.extend_from_slice(source.as_bytes());
+        push_name(&mut bytes, source);
         bytes.extend_from_slice(&ticket.to_le_bytes());
         bytes.extend_from_slice(&first_position.to_le_bytes());
         bytes.extend_from_slice(&batch.origin.path.to_le_bytes());
@@ -168,16 +177,16 @@ impl SavedBatch {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = Decoder(bytes);
         let flags = rest.take(1)?[0];
-        let length = usize::from(u16::from_le_bytes(rest.array()?));
-        let source = String::from_utf8(rest.take(length)?.to_vec()).ok()?;
+        let source = rest.name()?;
         let (ticket, first_position) = (u64::from_le_bytes(rest.array()?), u64::from_le_bytes(rest.array()?));
         let path = u32::from_le_bytes(rest.array()?);
         let events = rest.length()?;
-        let saved = Self {
+        let mut saved = Self {
             source,
             ticket,
             first_position,
-            content: *Content::ALL.get(usize::from(flags & !HAS_BEHIND))?,
+            content: *Content::ALL.get(usize::from(flags & !(HAS_BEHIND | HAS_OUTPUT)))?,
+            output: None,
             path,
             times: rest.list(events, i64::from_le_bytes)?,
             positions: rest.list(events, u64::from_le_bytes)?,
@@ -189,9 +198,18 @@ impl SavedBatch {
                 rest.behind(events)?
             },
         };
+        if flags & HAS_OUTPUT != 0 {
+            saved.output = Some(rest.name()?);
+        }
         let is_sound = rest.0.is_empty() && events > 0 && first_position < u64::MAX;
         is_sound.then_some(saved)
     }
+}
+
+fn push_name(bytes: &mut Vec<u8>, name: &str) {
+    let length = u16::try_from(name.len()).expect("pipeline files bound the length of names");
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(name.as_bytes());
 }
 
 fn length(items: usize) -> [u8; 4] {
@@ -212,6 +230,11 @@ impl<'a> Decoder<'a> {
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
+    }
+
+    fn name(&mut self) -> Option<String> {
+        let length = usize::from(u16::from_le_bytes(self.array()?));
+        String::from_utf8(self.take(length)?.to_vec()).ok()
     }
 
     fn length(&mut self) -> Option<usize> {
@@ -272,10 +295,18 @@ mod tests {
     #[test]
     fn a_batch_survives_a_checkpoint() {
         for content in Content::ALL {
-            let saved = SavedBatch::decode(&SavedBatch::encode(&batch(), "readings", content)).unwrap();
-            assert_eq!(saved.content, content);
+            for output in [None, Some("too-hot")] {
+                let saved = SavedBatch::decode(&SavedBatch::encode(&batch(), "readings", content, output)).unwrap();
+                assert_eq!((saved.content, saved.output.as_deref()), (content, output));
+            }
         }
-        let saved = SavedBatch::decode(&SavedBatch::encode(&batch(), "readings", Content::Outputs)).unwrap();
+        let bytes = SavedBatch::encode(&batch(), "readings", Content::Outputs, Some("too-hot"));
+        let renamed = SavedBatch::decode(&SavedBatch::with_source(&bytes, "days").unwrap()).unwrap();
+        assert_eq!(
+            (renamed.source.as_str(), renamed.output.as_deref()),
+            ("days", Some("too-hot"))
+        );
+        let saved = SavedBatch::decode(&bytes).unwrap();
         assert_eq!((saved.source.as_str(), saved.path), ("readings", 3));
         let again = saved.into_batch(Ticket::detached());
         assert_eq!((again.times, again.positions), (batch().times, batch().positions));
@@ -286,10 +317,12 @@ mod tests {
 
     #[test]
     fn what_was_cut_off_or_appended_to_is_no_batch() {
-        let bytes = SavedBatch::encode(&batch(), "readings", Content::Events);
-        for length in 0..bytes.len() {
-            assert_eq!(SavedBatch::decode(&bytes[..length]), None, "{length} bytes");
+        for output in [None, Some("too-hot")] {
+            let bytes = SavedBatch::encode(&batch(), "readings", Content::Outputs, output);
+            for length in 0..bytes.len() {
+                assert_eq!(SavedBatch::decode(&bytes[..length]), None, "{length} bytes");
+            }
+            assert_eq!(SavedBatch::decode(&[bytes, vec![0]].concat()), None);
         }
-        assert_eq!(SavedBatch::decode(&[bytes, vec![0]].concat()), None);
     }
 }

@@ -452,4 +452,15 @@ pub struct KeysAfter {
     pub items: Vec<Option<Arc<Items>>>,
     /// What is put out; an origin is a step.
     pub outputs: Outputs,
+    /// What is put out under names, by rising number of the output.
+    pub named: Vec<NamedOutputs>,
+}
+
+/// What a process puts out under a name.
+#[derive(Clone, Debug)]
+pub struct NamedOutputs {
+    /// Which of the named outputs of its schema.
+    pub output: usize,
+    /// What is put out; an origin is a step.
+    pub outputs: Outputs,
 }

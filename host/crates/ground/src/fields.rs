@@ -501,6 +501,19 @@ pub struct Schema {
     pub writes: Vec<Written>,
     /// What its outputs are.
     pub outputs: OutputMode,
+    /// What it puts out under names: `named-outputs.declared`.
+    pub named: Vec<NamedOutput>,
+}
+
+/// An output of a process with a name.
+#[derive(Clone, Debug)]
+pub struct NamedOutput {
+    /// Its name, of which the operator has no other.
+    pub name: String,
+    /// The fields that are written to it, in this order.
+    pub writes: Vec<Written>,
+    /// What is put out to it: never an event that is extended.
+    pub mode: OutputMode,
 }
 
 /// A field that an operator reads.

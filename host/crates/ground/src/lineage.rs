@@ -32,8 +32,20 @@ pub struct Origin {
     pub ticket: Arc<Ticket>,
     /// Which of the ways from the source to here they took, where the graph joins several.
     pub path: u32,
+    /// By which output they leave an operator. Events on their way to the next one bear nothing of that.
+    pub output: OutputTag,
     /// Which of them came behind the watermark of the source.
     pub behind: Behind,
+}
+
+/// An output of an operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutputTag {
+    /// Its own.
+    #[default]
+    Own,
+    /// One with a name, by its place among those that something reads.
+    Named(u16),
 }
 
 impl Origin {
@@ -43,6 +55,7 @@ impl Origin {
         Self {
             ticket: self.ticket.clone(),
             path: self.path,
+            output: self.output,
             behind: behind(&self.behind),
         }
     }
@@ -53,6 +66,7 @@ impl From<Arc<Ticket>> for Origin {
         Self {
             ticket,
             path: 0,
+            output: OutputTag::Own,
             behind: Behind::default(),
         }
     }

@@ -11,7 +11,7 @@ use super::name::Name;
 use super::section::{At, Field};
 use super::span::Span;
 use super::validate::list;
-use super::{order, raw, suggest};
+use super::{name, order, raw, suggest};
 
 /// How many operators of a circle are named: more do not fit a line.
 const CYCLE_SHOWN_MAX: usize = 12;
@@ -26,12 +26,24 @@ const DELIVERIES_MAX: u64 = 20_000;
 
 /// The connections of a pipeline.
 pub(super) struct Wiring {
-    /// The operators in topological order: each one's index in the file and its inputs, which count operators in this
-    /// order.
-    pub(super) operators: Vec<(usize, Vec<Input>)>,
+    /// The operators in topological order.
+    pub(super) operators: Vec<WiredOperator>,
     /// The inputs of each sink, in file order.
     pub(super) sinks: Vec<Vec<Input>>,
 }
+
+/// The connections of an operator.
+pub(super) struct WiredOperator {
+    /// Its index in the file.
+    pub(super) index: usize,
+    /// Its inputs, which count operators in topological order.
+    pub(super) inputs: Vec<Input>,
+    /// The names of its outputs that something reads, besides its own.
+    pub(super) read_outputs: Vec<String>,
+}
+
+/// By operator, the names of its outputs that something reads, besides its own.
+type ReadOutputs = HashMap<usize, Vec<String>>;
 
 /// A source, an operator or a sink, as far as the graph is concerned.
 struct Item<'a> {
@@ -96,16 +108,18 @@ pub(super) fn wire(file: &raw::File, problems: &mut Problems) -> Wiring {
     let items = items(file);
     let names = names(&items, problems);
     let mut edges: HashMap<Role, Vec<Input>> = HashMap::new();
+    let mut read_outputs = ReadOutputs::new();
     for (position, item) in items.iter().enumerate() {
         if !matches!(item.role, Role::Source(_)) {
-            edges.insert(item.role, inputs(item, &items[..position], &names, problems));
+            let inputs = inputs(item, &items[..position], &names, &mut read_outputs, problems);
+            edges.insert(item.role, inputs);
         }
     }
     let order = order(file, &items, &edges, problems);
     warn_of_unread(&items, &edges, problems);
     remark_on_unused_time(file, &items, problems);
     bound_paths(&order, &items, &edges, problems);
-    numbered(&order, &items, &edges)
+    numbered(&order, &items, &edges, read_outputs)
 }
 
 /// The items in file order. Tables of different names are interleaved as they are written, which only their places
@@ -177,6 +191,7 @@ fn inputs(
     item: &Item<'_>,
     before: &[Item<'_>],
     names: &HashMap<&str, &Item<'_>>,
+    read_outputs: &mut ReadOutputs,
     problems: &mut Problems,
 ) -> Vec<Input> {
     if item.inputs.is_absent() {
@@ -201,7 +216,7 @@ fn inputs(
                     .at(at.place, "again here")
                     .also(first, "first here"),
             );
-        } else if let Some(input) = reference(item, at, names, problems) {
+        } else if let Some(input) = reference(item, at, names, read_outputs, problems) {
             inputs.push(input);
         }
     }
@@ -225,13 +240,17 @@ fn reference(
     item: &Item<'_>,
     at: &At<String>,
     names: &HashMap<&str, &Item<'_>>,
+    read_outputs: &mut ReadOutputs,
     problems: &mut Problems,
 ) -> Option<Input> {
     let id = at.value.as_str();
-    if let Some(operator) = id.strip_suffix(LATE) {
-        return late(item, operator, at, names, problems);
-    }
     let Some(target) = names.get(id) else {
+        if let Some(operator) = id.strip_suffix(LATE) {
+            return late(item, operator, at, names, problems);
+        }
+        if let Some((operator, output)) = id.rsplit_once('.') {
+            return named(item, (operator, output), at, names, read_outputs, problems);
+        }
         let problem = Diagnostic::error(format!("there is no source or operator `{id}`")).at(at.place, "unknown id");
         let help = (!problems.is_full()).then(|| suggest::help(id, &ids_for(item, names), "there are"));
         problems.push(problem.help_if(help));
@@ -279,6 +298,53 @@ fn late(
     None
 }
 
+/// What an operator puts out under a name. Whether its component has that output, is not known yet.
+fn named(
+    item: &Item<'_>,
+    (operator, output): (&str, &str),
+    at: &At<String>,
+    names: &HashMap<&str, &Item<'_>>,
+    read_outputs: &mut ReadOutputs,
+    problems: &mut Problems,
+) -> Option<Input> {
+    let problem = match names.get(operator).map(|target| target.role) {
+        Some(role) if role == item.role => {
+            Diagnostic::error(format!("{} is its own input", item.described())).at(at.place, "a cycle of one")
+        }
+        Some(Role::Operator(index)) => match name::flaw(output) {
+            None => {
+                let outputs = read_outputs.entry(index).or_default();
+                let known = outputs.iter().position(|known| known == output);
+                let output = known.unwrap_or_else(|| {
+                    outputs.push(output.to_owned());
+                    outputs.len() - 1
+                });
+                return Some(Input::Named {
+                    operator: index,
+                    output,
+                });
+            }
+            Some(flaw) => Diagnostic::error(format!("{output:?} cannot be the name of an output")).at(at.place, flaw),
+        },
+        Some(role) => Diagnostic::error(format!("{} `{operator}` has no outputs with names", role.noun()))
+            .at(at.place, "no operator")
+            .help("a name stands behind the id of an operator that is a process: `ID.NAME`"),
+        None => {
+            let operators = names.values().filter(|other| matches!(other.role, Role::Operator(_)));
+            let mut operators: Vec<(Span, &str)> =
+                operators.filter_map(|other| Some((other.table, other.id?))).collect();
+            operators.sort_unstable();
+            let operators: Vec<&str> = operators.into_iter().map(|(_, id)| id).collect();
+            let help = (!problems.is_full()).then(|| suggest::help(operator, &operators, "there are"));
+            Diagnostic::error(format!("there is no operator `{operator}`"))
+                .at(at.place, "unknown id")
+                .help_if(help)
+        }
+    };
+    problems.push(problem);
+    None
+}
+
 /// The ids that an item could name, in file order.
 fn ids_for<'a>(item: &Item<'_>, names: &HashMap<&'a str, &Item<'_>>) -> Vec<&'a str> {
     let could_be = |other: &Item<'_>| other.role.as_input().is_some() && other.role != item.role;
@@ -299,7 +365,7 @@ fn order(
         edges[&Role::Operator(index)]
             .iter()
             .copied()
-            .filter_map(operator)
+            .filter_map(Input::operator)
             .collect()
     };
     let order = order::topological((0..list(&file.operator).len()).map(operator_inputs).collect());
@@ -307,13 +373,6 @@ fn order(
         problems.push(cycle_problem(cycle, items));
     }
     order.nodes
-}
-
-fn operator(input: Input) -> Option<usize> {
-    match input {
-        Input::Operator(index) | Input::Late(index) => Some(index),
-        Input::Source(_) => None,
-    }
 }
 
 fn cycle_problem(cycle: &[usize], items: &[Item<'_>]) -> Diagnostic {
@@ -347,14 +406,25 @@ fn warn_of_unread(items: &[Item<'_>], edges: &HashMap<Role, Vec<Input>>, problem
         return;
     }
     let read: HashSet<Input> = edges.values().flatten().copied().collect();
+    let has_named_read: HashSet<usize> = read
+        .iter()
+        .filter(|input| matches!(input, Input::Named { .. }))
+        .filter_map(|input| input.operator())
+        .collect();
     for item in items {
-        if item.role.as_input().is_some_and(|input| !read.contains(&input)) {
-            problems.push(
-                Diagnostic::warning(format!("nothing reads {}", item.described()))
-                    .at(item.place, "what it emits goes nowhere")
-                    .help("name it in the `inputs` of an operator or a sink"),
-            );
+        if item.role.as_input().is_none_or(|input| read.contains(&input)) {
+            continue;
         }
+        let problem = match item.role {
+            Role::Operator(index) if has_named_read.contains(&index) => {
+                Diagnostic::note(format!("nothing reads the own output of {}", item.described()))
+                    .at(item.place, "what it emits without a name goes nowhere")
+            }
+            _ => Diagnostic::warning(format!("nothing reads {}", item.described()))
+                .at(item.place, "what it emits goes nowhere")
+                .help("name it in the `inputs` of an operator or a sink"),
+        };
+        problems.push(problem);
     }
 }
 
@@ -391,13 +461,15 @@ fn bound_paths(order: &[usize], items: &[Item<'_>], edges: &HashMap<Role, Vec<In
         .map(|item| item.role)
         .filter(|role| matches!(role, Role::Sink(_)));
     let in_order = order.iter().map(|&index| Role::Operator(index)).chain(sinks);
-    let mut paths: HashMap<Input, u64> = HashMap::new();
+    let mut paths: HashMap<Role, u64> = HashMap::new();
     let mut deliveries = 0_u64;
     for role in in_order {
         let inputs = &edges[&role];
         // However many sources feed it, the event of one comes from that one.
         let direct = u64::from(inputs.iter().any(|input| matches!(input, Input::Source(_))));
-        let ways = inputs.iter().filter_map(|input| paths.get(input));
+        let ways = inputs
+            .iter()
+            .filter_map(|input| paths.get(&Role::Operator(input.operator()?)));
         let own = ways.fold(direct, |sum, ways| sum.saturating_add(*ways));
         deliveries = deliveries.saturating_add(own);
         if own > PATHS_MAX || deliveries > DELIVERIES_MAX {
@@ -411,17 +483,17 @@ fn bound_paths(order: &[usize], items: &[Item<'_>], edges: &HashMap<Role, Vec<In
             problems.push(Diagnostic::error(message).at(item.place, label).help(help));
             return;
         }
-        if let Some(output) = role.as_input() {
-            paths.insert(output, own);
-        }
-        if let Role::Operator(index) = role {
-            paths.insert(Input::Late(index), own);
-        }
+        paths.insert(role, own);
     }
 }
 
 /// The connections with operators counted in topological order.
-fn numbered(order: &[usize], items: &[Item<'_>], edges: &HashMap<Role, Vec<Input>>) -> Wiring {
+fn numbered(
+    order: &[usize],
+    items: &[Item<'_>],
+    edges: &HashMap<Role, Vec<Input>>,
+    mut read_outputs: ReadOutputs,
+) -> Wiring {
     let places: HashMap<usize, usize> = order.iter().enumerate().map(|(place, &index)| (index, place)).collect();
     let renumber = |role: &Role| -> Vec<Input> {
         let number = |input: &Input| match input {
@@ -429,6 +501,10 @@ fn numbered(order: &[usize], items: &[Item<'_>], edges: &HashMap<Role, Vec<Input
             // An operator of a cycle has no place; the pipeline is refused.
             Input::Operator(index) => places.get(index).copied().map(Input::Operator),
             Input::Late(index) => places.get(index).copied().map(Input::Late),
+            Input::Named { operator, output } => places.get(operator).map(|&operator| Input::Named {
+                operator,
+                output: *output,
+            }),
         };
         edges.get(role).into_iter().flatten().filter_map(number).collect()
     };
@@ -436,7 +512,11 @@ fn numbered(order: &[usize], items: &[Item<'_>], edges: &HashMap<Role, Vec<Input
         .iter()
         .filter(|item| matches!(item.role, Role::Sink(_)))
         .map(|item| renumber(&item.role));
-    let operators = order.iter().map(|&index| (index, renumber(&Role::Operator(index))));
+    let operators = order.iter().map(|&index| WiredOperator {
+        index,
+        inputs: renumber(&Role::Operator(index)),
+        read_outputs: read_outputs.remove(&index).unwrap_or_default(),
+    });
     Wiring {
         operators: operators.collect(),
         sinks: sinks.collect(),

@@ -24,6 +24,9 @@ use dirigo_disk::{Real, open_regular, read_opened, real_path};
 /// filling the memory, and the number of sources within 16 bits: none is written with less than 20 bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// The list of which each item has a place.
+const INPUTS: &str = "inputs";
+
 /// A pipeline, with what its author should know.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -198,8 +201,8 @@ pub fn parse_in(
 }
 
 impl Loaded {
-    /// An error that was found after loading, told like one of the file: at `key` (such as `component` or
-    /// `limits.memory`) of the source, operator or sink `id`, or at the id where that key is not written.
+    /// An error that was found after loading, told like one of the file: at `key` (such as `component`,
+    /// `limits.memory` or `inputs.0`) of the source, operator or sink `id`, or at the id where that key is not written.
     #[must_use]
     pub fn error_at(&self, id: &str, key: &str, message: &str, label: &str, help: Option<&str>) -> Diagnostics {
         self.span_index.error_at(id, key, message, label, help)
@@ -315,6 +318,12 @@ fn collect(node: &Node, prefix: &str, places: &mut HashMap<String, Span>) {
     for entry in entries {
         let key = format!("{prefix}{}", entry.key);
         collect(&entry.node, &format!("{key}."), places);
+        if key == INPUTS
+            && let Value::List(inputs) = &entry.node.value
+        {
+            let of_inputs = inputs.iter().enumerate();
+            places.extend(of_inputs.map(|(index, input)| (format!("{INPUTS}.{index}"), input.place)));
+        }
         places.insert(key, entry.node.place);
     }
 }

@@ -102,6 +102,24 @@ pub enum Input {
     Operator(usize),
     /// The events that come too late for `operators[i]`.
     Late(usize),
+    /// What `operators[operator]` puts out under the name `operators[operator].read_outputs[output]`.
+    Named {
+        /// The operator.
+        operator: usize,
+        /// The output.
+        output: usize,
+    },
+}
+
+impl Input {
+    /// The operator that the events leave, by whatever output.
+    #[must_use]
+    pub fn operator(self) -> Option<usize> {
+        match self {
+            Self::Source(_) => None,
+            Self::Operator(operator) | Self::Late(operator) | Self::Named { operator, .. } => Some(operator),
+        }
+    }
 }
 
 /// Where events enter.
@@ -136,6 +154,8 @@ pub struct Operator {
     pub component: ComponentRef,
     /// Where its events come from, at least one.
     pub inputs: Vec<Input>,
+    /// The names of its outputs that operators or sinks read, besides its own output. Whether its component has them, the file does not say.
+    pub read_outputs: Vec<String>,
     /// What the component's `open` gets, as a JSON object.
     pub config: serde_json::Value,
     /// The same with `{ env = "NAME" }` as it is written: what may be shown and kept.

@@ -38,7 +38,8 @@ impl Read for Name {
     }
 }
 
-fn flaw(text: &str) -> Option<String> {
+/// What keeps a text from being a name.
+pub(super) fn flaw(text: &str) -> Option<String> {
     let Some(first) = text.chars().next() else {
         return Some("it is empty".to_owned());
     };

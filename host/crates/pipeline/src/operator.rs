@@ -105,6 +105,7 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
         id: id?,
         component: component?,
         inputs: Vec::new(),
+        read_outputs: Vec::new(),
         config: config.unwrap_or_else(|| serde_json::json!({})),
         config_as_written: config_as_written.unwrap_or_else(|| serde_json::json!({})),
         key: key.flatten(),

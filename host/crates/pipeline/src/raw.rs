@@ -213,7 +213,8 @@ section! {
         /// of a `.wasm` file relative to the folder of the pipeline file.
         component: String,
         /// The ids of the sources and operators that feed it. `ID.late` stands for the events that come too late for the windows in time of an
-        /// operator, or for a process with `order = "time"`. Default: the one listed before it.
+        /// operator, or for a process with `order = "time"`, and `ID.NAME` for what a process puts out under that name. Default: the one listed
+        /// before it.
         inputs: Vec<At<String>>,
         /// What the component is opened with. `{ env = "NAME" }` stands for the value of an environment variable.
         config: Object,

@@ -13,7 +13,7 @@ use super::choice::Word;
 use super::config::Environment;
 use super::connector::Registry;
 use super::diagnostic::{Diagnostic, Problems};
-use super::graph::{self, Wiring};
+use super::graph::{self, WiredOperator, Wiring};
 use super::model::{Operator, Pattern, Pipeline, Sink};
 use super::outside::Outside;
 use super::paths::{self, Access, BaseFolder, Claim, Claims, Readable};
@@ -430,10 +430,20 @@ pub(super) fn list<T>(field: &Field<Vec<At<T>>>) -> &[At<T>] {
 /// Gives operators and sinks their inputs, and puts the operators in topological order.
 fn connect(operators: Vec<Operator>, sinks: Vec<Sink>, wiring: Wiring) -> (Vec<Operator>, Vec<Sink>) {
     let mut operators: Vec<Option<Operator>> = operators.into_iter().map(Some).collect();
-    let ordered = wiring.operators.into_iter().map(|(index, inputs)| {
-        let operator = operators[index].take().expect("the order names each operator once");
-        Operator { inputs, ..operator }
-    });
+    let ordered = wiring.operators.into_iter().map(
+        |WiredOperator {
+             index,
+             inputs,
+             read_outputs,
+         }| {
+            let operator = operators[index].take().expect("the order names each operator once");
+            Operator {
+                inputs,
+                read_outputs,
+                ..operator
+            }
+        },
+    );
     let ordered = ordered.collect();
     let sinks = sinks
         .into_iter()

@@ -15,7 +15,7 @@ use super::wiring::{self, Lines};
 use dirigo_actor::{DueKeys, Operator};
 use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, Progress, SourceIndex};
 use dirigo_ground::sync::Mutex;
-use dirigo_pipeline::{Input, Pipeline};
+use dirigo_pipeline::Pipeline;
 use dirigo_state::{Error, ReachedTime};
 
 /// Bytes of windows of one operator that may be on their way before further ones follow.
@@ -278,10 +278,10 @@ fn before(pipeline: &Pipeline, place: usize) -> BTreeSet<String> {
     let mut places = vec![place];
     while let Some(place) = places.pop() {
         for input in &pipeline.operators[place].inputs {
-            if let Input::Operator(place) | Input::Late(place) = input
-                && before.insert(pipeline.operators[*place].id.clone())
+            if let Some(place) = input.operator()
+                && before.insert(pipeline.operators[place].id.clone())
             {
-                places.push(*place);
+                places.push(place);
             }
         }
     }

@@ -315,9 +315,14 @@ impl Graph {
             .operators
             .iter()
             .map(|operator| (format!("{}.late", operator.id()), operator.late_edges()));
+        let named = self.operators.iter().flat_map(|operator| {
+            let named = operator.named_edges().iter();
+            named.map(|named| (format!("{}.{}", operator.id(), named.name), &named.edges[..]))
+        });
         from_sources
             .chain(from_operators)
             .chain(late)
+            .chain(named)
             .flat_map(|(from, edges)| {
                 edges.iter().map(move |edge| {
                     let (sent, received) = edge.counts();

@@ -23,6 +23,7 @@ mod launch;
 mod letter_file;
 mod local;
 mod location;
+mod named_outputs;
 mod opening;
 mod outputs;
 mod prepare;

@@ -207,8 +207,9 @@ impl LocalParts {
         for event_sink in &self.event_sinks {
             let (reports, context, id) = (reports.clone(), self.context.clone(), event_sink.id.clone());
             let report = move |Marked { prepared, at_cut }: Marked<Vec<(Batch, SourceIndex)>>| {
-                let held =
-                    |(batch, source): &(Batch, SourceIndex)| in_flight(&context, &id, batch, *source, Content::Outputs);
+                let held = |(batch, source): &(Batch, SourceIndex)| {
+                    in_flight(&context, &id, batch, *source, Content::Outputs, None)
+                };
                 let in_flight = at_cut.iter().map(held).collect();
                 let sink::Prepared { offset, sync } = prepared;
                 let prepared = Prepared::Sink { id, offset, in_flight };
@@ -227,7 +228,8 @@ impl LocalParts {
     fn waiting_in(&self, operator: &Operator, waiting: &CapturedBatch) -> InFlight {
         let CapturedBatch { batch, content } = waiting;
         let source = batch.origin.ticket.source();
-        in_flight(&self.context, operator.id(), batch, source, *content)
+        let output = operator.output_name(batch.origin.output);
+        in_flight(&self.context, operator.id(), batch, source, *content, output)
     }
 
     fn publish(&self, epoch: Epoch) -> Result<(), Failure> {
@@ -261,11 +263,18 @@ impl LocalParts {
     }
 }
 
-/// A batch on its way to `item`, whose events entered by `source`.
-fn in_flight(context: &PipelineContext, item: &str, batch: &Batch, source: SourceIndex, what: Content) -> InFlight {
+/// A batch on its way to `item`, whose events entered by `source`; one that leaves it bears the name of the output, if that has one.
+fn in_flight(
+    context: &PipelineContext,
+    item: &str,
+    batch: &Batch,
+    source: SourceIndex,
+    what: Content,
+    output: Option<&str>,
+) -> InFlight {
     InFlight {
         item: item.to_owned(),
-        bytes: SavedBatch::encode(batch, &context.sources[usize::from(source)], what),
+        bytes: SavedBatch::encode(batch, &context.sources[usize::from(source)], what, output),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::SLICE_FUEL;
 use super::compatibility::Description;
+use super::named_outputs;
 use super::schemas;
 use super::settings::{self, Wrong};
 use dirigo_disk::Usage;
@@ -105,15 +106,18 @@ pub async fn prepare_with(
         }
     }
     if problems.is_empty() {
+        problems.append(named_outputs::problems(&loaded, &components));
         problems.append(schemas::problems(&loaded, &components));
     }
     if problems.is_empty() {
+        let mut warnings = loaded.warnings.clone();
+        warnings.append(named_outputs::unread(&loaded, &components));
         return Ok(Prepared {
             description: Description::of(&loaded.pipeline, &components),
             span_index: loaded.span_index().clone(),
             pipeline: loaded.pipeline,
             components,
-            warnings: loaded.warnings,
+            warnings,
         });
     }
     Err(problems)

@@ -54,8 +54,8 @@ pub fn preview(prepared: &Prepared, clock: &Arc<dyn Clock>, certain: Severity) -
         let inputs = operator.inputs.iter().map(|input| match *input {
             Input::Source(index) => of_sources[index].clone(),
             Input::Operator(index) => of_operators[index].clone(),
-            // Which are late depends on all the data.
-            Input::Late(_) => None,
+            // Which are late depends on all the data, and what has names comes out of no built-in operator.
+            Input::Late(_) | Input::Named { .. } => None,
         });
         let inputs: Option<Vec<Arc<[Value]>>> = inputs.collect();
         let events: Sample = inputs.map(|inputs| inputs.iter().flat_map(|events| events.iter().cloned()).collect());

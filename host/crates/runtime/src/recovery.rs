@@ -7,7 +7,7 @@ use super::start_error::StartError;
 use super::wiring;
 use dirigo_actor::{CapturedBatch, Operator};
 use dirigo_flow::{Content, EventSink, SavedBatch};
-use dirigo_ground::lineage::{BEFORE_ALL, Progress, ReadBatch, SourceIndex, Ticket};
+use dirigo_ground::lineage::{BEFORE_ALL, OutputTag, Progress, ReadBatch, SourceIndex, Ticket};
 use dirigo_pipeline::Pipeline;
 use dirigo_state::{ClosedWindow, Entry, EntryForm, InFlight, Offsets, Step};
 
@@ -127,7 +127,16 @@ impl Recovery<'_> {
             match destination {
                 Destination::Operator(operator) => {
                     let ticket = tickets[&(source, saved.ticket)].clone();
-                    let batch = saved.into_batch(ticket);
+                    let output = match &saved.output {
+                        None => OutputTag::Own,
+                        Some(name) => match operator.output_tag(name) {
+                            Some(output) => output,
+                            // Nothing reads it any more.
+                            None => continue,
+                        },
+                    };
+                    let mut batch = saved.into_batch(ticket);
+                    batch.origin.output = output;
                     operator.restore(CapturedBatch { batch, content });
                 }
                 // What a sink holds back is no longer in flight.

@@ -21,9 +21,9 @@ use dirigo_engine::{
 };
 use dirigo_flow::{DeadLetter, OperatorSetup};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Answer, Finished, Folded, Outputs, Processed, Rejection, Request, Timers};
+use dirigo_ground::call::{Answer, Finished, Folded, NamedOutputs, Outputs, Processed, Rejection, Request, Timers};
 use dirigo_ground::clock::Clock;
-use dirigo_ground::fields::Fields;
+use dirigo_ground::fields::{Fields, Schema};
 use dirigo_ground::items::Items;
 use dirigo_ground::lineage::{BEFORE_ALL, Ticket};
 use dirigo_ground::windowing::EarlyEvents;
@@ -115,6 +115,8 @@ pub struct ReplayResult {
 /// A value that an operator put out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayOutput {
+    /// The name of the output, if it has one.
+    pub name: Option<String>,
     /// Its key.
     pub key: Vec<u8>,
     /// The value.
@@ -304,7 +306,7 @@ pub async fn run(
     let (answer, fuel) = instance.run_each(&request, &origins, budget).await;
     let result = answer
         .map_err(ReplayFailure::from)
-        .and_then(|answer| made(answer, &batch, &mut table, plan));
+        .and_then(|answer| made(answer, &batch, &mut table, plan, instance.schema()));
     Ok(Replayed { result, fuel })
 }
 
@@ -428,12 +430,18 @@ impl Plan {
 /// Why there is a plan where an answer changes state.
 const HAS_PLAN: &str = "a call that changes state is run by a plan";
 
-fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) -> Result<ReplayResult, ReplayFailure> {
+fn made(
+    answer: Answer,
+    batch: &Batch,
+    table: &mut Table,
+    plan: Option<Plan>,
+    schema: &Schema,
+) -> Result<ReplayResult, ReplayFailure> {
     match answer {
         Answer::Mapped(outputs) | Answer::Finished(Finished::Done(outputs)) => {
             expect_none(&outputs.failures)?;
             Ok(ReplayResult {
-                outputs: listed(&outputs, &batch.keys),
+                outputs: listed(&outputs, None, &batch.keys).collect(),
                 state: None,
             })
         }
@@ -443,7 +451,7 @@ fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) ->
             let values = kept.values.to_column();
             let pairs = kept.keys.iter().zip(values.iter());
             Ok(ReplayResult {
-                outputs: pairs.map(ReplayOutput::from).collect(),
+                outputs: pairs.map(|(key, value)| output(None, key, value)).collect(),
                 state: None,
             })
         }
@@ -469,16 +477,23 @@ fn made(answer: Answer, batch: &Batch, table: &mut Table, plan: Option<Plan>) ->
             expect_none(&outputs.failures)?;
             plan.expect(HAS_PLAN).commit(table, &accumulators, None, &[]);
             Ok(ReplayResult {
-                outputs: listed(&outputs, &batch.keys),
+                outputs: listed(&outputs, None, &batch.keys).collect(),
                 state: table.whole(batch.keys.get(0)).map(Cow::into_owned),
             })
         }
         Answer::Processed(Processed::Done(after)) => {
             expect_none(&after.outputs.failures)?;
+            for named in &after.named {
+                expect_none(&named.outputs.failures)?;
+            }
             plan.expect(HAS_PLAN)
                 .commit(table, &after.states, after.timers.as_ref(), &after.items);
+            let named = after.named.iter().flat_map(|NamedOutputs { output, outputs }| {
+                let name = &schema.named[*output].name;
+                listed(outputs, Some(name), &batch.keys)
+            });
             Ok(ReplayResult {
-                outputs: listed(&after.outputs, &batch.keys),
+                outputs: listed(&after.outputs, None, &batch.keys).chain(named).collect(),
                 state: table.whole(batch.keys.get(0)).map(Cow::into_owned),
             })
         }
@@ -496,24 +511,22 @@ fn expect_none(rejections: &[Rejection]) -> Result<(), ReplayFailure> {
 }
 
 /// The outputs of one event, whose key they inherit unless they have their own.
-fn listed(outputs: &Outputs, inherited: &Column) -> Vec<ReplayOutput> {
+fn listed(outputs: &Outputs, name: Option<&str>, inherited: &Column) -> impl Iterator<Item = ReplayOutput> {
     let key = |index: usize| match &outputs.keys {
         Some(keys) => keys.get(index),
         None => inherited.get(0),
     };
     let values = outputs.values.to_column();
     let values = values.iter().enumerate();
-    values
-        .map(|(index, value)| ReplayOutput::from((key(index), value)))
-        .collect()
+    let all: Vec<ReplayOutput> = values.map(|(index, value)| output(name, key(index), value)).collect();
+    all.into_iter()
 }
 
-impl From<(&[u8], &[u8])> for ReplayOutput {
-    fn from((key, value): (&[u8], &[u8])) -> Self {
-        Self {
-            key: key.to_vec(),
-            value: value.to_vec(),
-        }
+fn output(name: Option<&str>, key: &[u8], value: &[u8]) -> ReplayOutput {
+    ReplayOutput {
+        name: name.map(str::to_owned),
+        key: key.to_vec(),
+        value: value.to_vec(),
     }
 }
 

@@ -514,8 +514,7 @@ fn first_keeper(operator: usize, content: Content, prepared: &Prepared) -> Optio
     is_reached[operator] = true;
     // They are in topological order.
     for (index, candidate) in operators.iter().enumerate().skip(operator) {
-        let is_fed =
-            |input: &Input| matches!(input, Input::Operator(fed_by) | Input::Late(fed_by) if is_reached[*fed_by]);
+        let is_fed = |input: &Input| input.operator().is_some_and(|fed_by| is_reached[fed_by]);
         if index > operator && !candidate.inputs.iter().any(is_fed) {
             continue;
         }

@@ -3,32 +3,43 @@
 //! What a source brings is not known here; what an operator writes is. So an error is what no event can have: a field that the operator
 //! in front, whose outputs are nothing else, does not write, or one that it writes as another type.
 
+use std::sync::Arc;
+
 use dirigo_engine::{Component, Kind, Setup};
-use dirigo_ground::fields::{FieldType, OutputMode, Read, Schema};
+use dirigo_ground::fields::{FieldType, OutputMode, Read, Schema, Written};
 use dirigo_json::Field;
 use dirigo_pipeline::{Diagnostics, Input, Loaded, Operator, suggestion};
 
-/// What is known of the events that leave a source or an operator.
+/// What is known of the events that leave a source or an operator by one of its outputs.
 #[derive(Clone, Default)]
 struct Known<'a> {
     /// The fields that were written, each with its type and who wrote it.
-    written: Vec<(&'a Field, FieldType, &'a str)>,
+    written: Vec<(&'a Field, FieldType, Arc<str>)>,
     /// Who replaced the events, so that they have no other fields.
-    replaced_by: Option<&'a str>,
+    replaced_by: Option<Arc<str>>,
+}
+
+/// What is known of the events that leave an operator.
+#[derive(Default)]
+struct Leaving<'a> {
+    own: Known<'a>,
+    /// By the place of the output among those that are read.
+    named: Vec<Known<'a>>,
 }
 
 /// What no event can have that operators read.
 pub(super) fn problems(loaded: &Loaded, components: &[(Component, Setup)]) -> Diagnostics {
     let mut problems = Diagnostics::default();
-    let mut leaving: Vec<Known<'_>> = Vec::new();
+    let mut leaving: Vec<Leaving<'_>> = Vec::new();
     for (operator, (component, setup)) in loaded.pipeline.operators.iter().zip(components) {
         let arriving = operator.inputs.iter().map(|input| match input {
             Input::Source(_) | Input::Late(_) => Known::default(),
-            Input::Operator(index) => leaving[*index].clone(),
+            Input::Operator(index) => leaving[*index].own.clone(),
+            Input::Named { operator, output } => leaving[*operator].named.get(*output).cloned().unwrap_or_default(),
         });
         let arriving: Vec<Known<'_>> = arriving.collect();
         let Some(schema) = setup.schema.as_deref() else {
-            leaving.push(Known::default());
+            leaving.push(Leaving::default());
             continue;
         };
         for known in &arriving {
@@ -41,17 +52,44 @@ pub(super) fn problems(loaded: &Loaded, components: &[(Component, Setup)]) -> Di
                 break;
             }
         }
-        leaving.push(after(operator, component.kind(), schema, arriving));
+        leaving.push(Leaving {
+            own: after(operator, component.kind(), schema, arriving),
+            named: operator
+                .read_outputs
+                .iter()
+                .map(|name| put_out(operator, schema, name))
+                .collect(),
+        });
     }
     problems
 }
 
-/// What is known of the events that leave an operator.
-fn after<'a>(operator: &'a Operator, kind: Kind, schema: &'a Schema, arriving: Vec<Known<'a>>) -> Known<'a> {
-    let written = schema
-        .writes
+/// What is known of the events that leave an operator under a name.
+fn put_out<'a>(operator: &Operator, schema: &'a Schema, name: &str) -> Known<'a> {
+    let found = schema.named.iter().find(|named| named.name == name);
+    let replacing = found.filter(|named| named.mode == OutputMode::Replace);
+    replacing.map_or_else(Known::default, |named| {
+        replaced(&named.writes, format!("{}.{name}", operator.id).into())
+    })
+}
+
+/// Events that have nothing but these fields.
+fn replaced(writes: &[Written], writer: Arc<str>) -> Known<'_> {
+    Known {
+        written: written(writes, &writer).collect(),
+        replaced_by: Some(writer),
+    }
+}
+
+fn written<'a>(writes: &'a [Written], writer: &Arc<str>) -> impl Iterator<Item = (&'a Field, FieldType, Arc<str>)> {
+    writes
         .iter()
-        .map(|written| (&*written.field, written.field_type, &*operator.id));
+        .map(|written| (&*written.field, written.field_type, writer.clone()))
+}
+
+/// What is known of the events that leave an operator.
+fn after<'a>(operator: &Operator, kind: Kind, schema: &'a Schema, arriving: Vec<Known<'a>>) -> Known<'a> {
+    let writer = Arc::from(operator.id.as_str());
     // Of events that come from several places nothing is known that holds for all.
     let one = || {
         <[Known<'_>; 1]>::try_from(arriving)
@@ -61,17 +99,14 @@ fn after<'a>(operator: &'a Operator, kind: Kind, schema: &'a Schema, arriving: V
     match (kind, schema.outputs) {
         (Kind::Filter, _) => one(),
         (_, OutputMode::Raw) => Known::default(),
-        (_, OutputMode::Replace) => Known {
-            written: written.collect(),
-            replaced_by: Some(&operator.id),
-        },
+        (_, OutputMode::Replace) => replaced(&schema.writes, writer),
         (_, OutputMode::Extend) => {
             let mut known = one();
-            let is_untouched = |(field, _, _): &(&Field, FieldType, &str)| {
+            let is_untouched = |(field, _, _): &(&Field, FieldType, Arc<str>)| {
                 !schema.writes.iter().any(|written| written.field.overlaps(field))
             };
             known.written.retain(is_untouched);
-            known.written.extend(written);
+            known.written.extend(written(&schema.writes, &writer));
             known
         }
     }
@@ -80,7 +115,7 @@ fn after<'a>(operator: &'a Operator, kind: Kind, schema: &'a Schema, arriving: V
 fn problem(loaded: &Loaded, operator: &Operator, read: &Read, known: &Known<'_>) -> Option<Diagnostics> {
     let (id, name) = (&operator.id, read.field.to_string());
     let found = known.written.iter().find(|(field, _, _)| **field == *read.field);
-    let (label, help) = match (found, known.replaced_by) {
+    let (label, help) = match (found, &known.replaced_by) {
         (Some((_, written, writer)), _) if !can_read(*written, read.field_type) => {
             let label = format!(
                 "`{writer}` writes `{name}` as {written}, and `{id}` reads {}",

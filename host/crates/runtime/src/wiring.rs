@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use dirigo_actor::{Operator, OperatorOptions, PipelineContext};
+use dirigo_actor::{NamedEdges, Operator, OperatorOptions, PipelineContext};
 use dirigo_engine::{Component, Setup};
 use dirigo_flow::{Edge, EventSink, Receiver};
 use dirigo_ground::lineage::SourceIndex;
@@ -24,12 +24,29 @@ pub(super) fn connect(
     for (index, (operator, (component, setup))) in all {
         let edges = edges_from(pipeline, Input::Operator(index), &operators, event_sinks);
         let late_edges = edges_from(pipeline, Input::Late(index), &operators, event_sinks);
+        let named_edges = operator
+            .read_outputs
+            .iter()
+            .enumerate()
+            .map(|(output, name)| NamedEdges {
+                name: name.clone(),
+                edges: edges_from(
+                    pipeline,
+                    Input::Named {
+                        operator: index,
+                        output,
+                    },
+                    &operators,
+                    event_sinks,
+                ),
+            });
         let options = OperatorOptions {
             operator: operator.clone(),
             component,
             setup: setup.with_quota(&context.instances.quota),
             workers,
             late_edges,
+            named_edges: named_edges.collect(),
         };
         operators.insert(0, Operator::new(context.clone(), options, edges));
     }
@@ -180,7 +197,7 @@ fn sources_of(
             Input::Source(index) => {
                 sources.insert(self::index(index));
             }
-            Input::Operator(index) => sources.extend(&out_of_operators[index]),
+            Input::Operator(index) | Input::Named { operator: index, .. } => sources.extend(&out_of_operators[index]),
             Input::Late(index) => sources.extend(&into_operators[index]),
         }
     }

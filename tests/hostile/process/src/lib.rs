@@ -1,7 +1,8 @@
 //! A process that attacks its host, in the way that its configuration names.
 //!
 //! Besides, it keeps a number for each key that depends on every event and timer of the key and on their order, and puts it out at each of
-//! them: so the output shows what came when. A map and a list of the key go into that number, too. It strikes at events whose number is a multiple of `every`, or at timers that such events set.
+//! them: so the output shows what came when. Where the number is odd behind an event, it is put out under a name, and that of timers
+//! under another name besides. A map and a list of the key go into that number, too. It strikes at events whose number is a multiple of `every`, or at timers that such events set.
 
 use dirigo_operator::prelude::*;
 
@@ -46,6 +47,11 @@ const LAST: ListState<u64> = ListState::new("last");
 /// What a pile consists of, by numbers of events.
 const PILE: MapState<u64, Vec<u8>> = MapState::new("pile");
 
+/// What is put out at events where the number is odd.
+const ODD: NamedOutput<Told> = NamedOutput::new("odd");
+/// What is put out at timers, twice, besides.
+const FIRED: NamedOutput<Fired> = NamedOutput::new("fired");
+
 /// An event, as far as it matters here.
 #[derive(Debug, Deserialize)]
 pub struct Numbered {
@@ -71,6 +77,17 @@ pub struct Told {
     mixed: u64,
 }
 
+/// What fired.
+#[derive(Debug, Event)]
+pub struct Fired {
+    key: String,
+    timer: String,
+    at: i64,
+    mixed: i64,
+    /// Which of the two it is. The second bears another key.
+    copy: i64,
+}
+
 /// Strikes now and then.
 #[derive(Debug)]
 pub struct Striker(Config);
@@ -81,16 +98,29 @@ impl Striker {
     }
 }
 
-fn tell(key: &mut Context<'_, Striker>, n: Option<u64>, timer: Option<&Timer>) -> Result<()> {
-    let told = Told {
+fn told(key: &mut Context<'_, Striker>, n: Option<u64>, timer: Option<&Timer>) -> Told {
+    Told {
         key: key.key_str().into_owned(),
         n,
         input: key.input(),
         timer: timer.map(|timer| timer.name().to_owned()),
         at: key.time(),
         mixed: key.state().mixed,
+    }
+}
+
+/// Tells twice what fired, under a name.
+fn tell_fired(key: &mut Context<'_, Striker>, timer: &Timer) -> Result<()> {
+    let mut fired = Fired {
+        key: key.key_str().into_owned(),
+        timer: timer.name().to_owned(),
+        at: key.time(),
+        mixed: key.state().mixed.cast_signed(),
+        copy: 0,
     };
-    key.push(&told)
+    key.push_to(FIRED, &fired)?;
+    fired.copy = 1;
+    key.push_keyed_to(FIRED, "copies", &fired)
 }
 
 /// Notes the number of an event in the map and in the list. Gives a number that depends on what was in both.
@@ -109,6 +139,7 @@ fn note(n: u64, key: &mut Context<'_, Striker>) -> Result<u64> {
 #[operator]
 impl Process for Striker {
     const ITEMS: &'static [&'static dyn ItemState] = &[&COUNTS, &LAST, &PILE];
+    const OUTPUTS: &'static [&'static dyn DeclaredOutput] = &[&ODD, &FIRED];
     type Config = Config;
     type Event = Numbered;
     type State = Seen;
@@ -142,6 +173,8 @@ impl Process for Striker {
         }
         if self.strikes(Attack::Reject, marked) {
             seen.mixed = 0;
+            let spoilt = told(key, Some(event.n), None);
+            key.push_to(ODD, &spoilt)?;
             reject!("struck at {}", event.n);
         }
         assert!(!self.strikes(Attack::Panic, marked), "struck at {}", event.n);
@@ -155,10 +188,12 @@ impl Process for Striker {
         if event.n.is_multiple_of(7) {
             key.cancel_timer("third");
         }
+        let told = told(key, Some(event.n), None);
         if mixed.is_multiple_of(2) {
-            tell(key, Some(event.n), None)?;
+            key.push(&told)
+        } else {
+            key.push_to(ODD, &told)
         }
-        Ok(())
     }
 
     fn timer(&mut self, timer: &Timer, key: &mut Context<'_, Self>) -> Result<()> {
@@ -175,7 +210,9 @@ impl Process for Striker {
         let seen = key.state();
         seen.mixed = seen.mixed.wrapping_mul(37).wrapping_add(1) % 1_000_003;
         let mixed = seen.mixed;
-        tell(key, None, Some(timer))?;
+        let told = told(key, None, Some(timer));
+        key.push(&told)?;
+        tell_fired(key, timer)?;
         match timer.name() {
             "silent" => key.forget(),
             "third" if mixed.is_multiple_of(5) => key.set_timer("third", timer.time() + 3),

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use super::{Call, Driver, Emission, Failed, Settled, Tally, distinct, mismatched, time_to_come, unread};
+use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched, time_to_come, unread};
 use dirigo_engine::{Cause, Component, Trap};
 use dirigo_ground::batch::{Batch, Column};
-use dirigo_ground::call::{Answer, KeysAfter, Outputs, Processed, Request, Timers};
+use dirigo_ground::call::{Answer, KeysAfter, NamedOutputs, Outputs, Processed, Rejection, Request, Timers};
 use dirigo_ground::items::Items;
 use dirigo_ground::lineage::SourceIndex;
 use dirigo_pipeline::EventOrder;
@@ -238,6 +238,17 @@ impl Processing {
     }
 }
 
+/// Takes out which steps have outputs that cannot be written, by rising number, each once.
+fn take_failures(outputs: &mut Outputs, named: &mut [NamedOutputs]) -> Vec<Rejection> {
+    let mut failures = std::mem::take(&mut outputs.failures);
+    for named in named {
+        failures.append(&mut named.outputs.failures);
+    }
+    failures.sort_by_key(|failure| failure.index);
+    failures.dedup_by_key(|failure| failure.index);
+    failures
+}
+
 impl Call for Processing {
     fn settle(&mut self, answer: Answer, batch: &Batch) -> Result<Settled, Trap> {
         let processed = match answer {
@@ -256,9 +267,11 @@ impl Call for Processing {
             timers,
             items,
             mut outputs,
+            mut named,
         } = *after;
-        if !outputs.failures.is_empty() {
-            return failed("rejected", outputs.failures);
+        let failures = take_failures(&mut outputs, &mut named);
+        if !failures.is_empty() {
+            return failed("rejected", failures);
         }
         if let Some(key) = self.plan.unfired(timers.as_ref()) {
             return Err(Trap {
@@ -269,8 +282,16 @@ impl Call for Processing {
             });
         }
         self.set_times(&mut outputs, batch);
+        for named in &mut named {
+            self.set_times(&mut named.outputs, batch);
+        }
         (self.states, self.timers, self.items) = (states, timers, items);
-        let passed = distinct(&outputs.origins);
+        let outputs = if named.is_empty() {
+            Emission::derived(outputs)
+        } else {
+            Emission::UnderNames { own: outputs, named }
+        };
+        let passed = outputs.events();
         let tally = if self.are_due {
             // They were counted when they came to wait.
             Tally::default()
@@ -283,7 +304,7 @@ impl Call for Processing {
         };
         Ok(Settled::Done {
             tally,
-            outputs: Emission::derived(outputs),
+            outputs,
             rejected: Vec::new(),
         })
     }

@@ -33,6 +33,16 @@ pub struct OperatorOptions {
     pub workers: u32,
     /// Where events go that come too late for it.
     pub late_edges: Vec<Edge>,
+    /// Where its outputs with names go that something reads.
+    pub named_edges: Vec<NamedEdges>,
+}
+
+/// Where an output with a name goes.
+pub struct NamedEdges {
+    /// The name.
+    pub name: String,
+    /// Where it goes.
+    pub edges: Vec<Edge>,
 }
 
 /// How many replicas an operator has at most, of any kind, on a host with `workers` workers; `None` with an actor per key, whose number the
@@ -56,6 +66,7 @@ impl Operator {
             setup,
             workers,
             late_edges,
+            named_edges,
         } = options;
         let is_stateful = component.kind().is_stateful();
         let executors = match operator.actors {
@@ -109,6 +120,7 @@ impl Operator {
             slice_lengths: SliceLengths::default(),
             edges,
             late_edges,
+            named_edges,
             rekey: operator.key.as_ref().map(|key| Extract::new(Some(key), None)),
             directory,
             closer: Closer::of(most),

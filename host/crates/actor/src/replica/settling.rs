@@ -174,7 +174,7 @@ impl Replica {
         let Effects {
             tally,
             rejected,
-            outputs: Emitted { batches, held },
+            outputs: Emitted { batches, held, unread },
         } = effects;
         // Before state changes: a dead letter bears what its event met.
         self.reject(operator, part, "rejected", &rejected, fuel);
@@ -186,6 +186,7 @@ impl Replica {
             (&counters.passed, tally.passed),
             (&counters.filtered, tally.filtered),
             (&counters.absorbed, tally.absorbed),
+            (&counters.named_out, unread),
         ] {
             if events > 0 {
                 counters::add(counter, events);

@@ -7,6 +7,7 @@ use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentType, Instance, Lift, TypedFunc};
 
 use super::migration::{self, Migration, Start};
+use super::named_outputs::{self, RawProcessedUnderNames};
 use super::state_functions::StateFunctions;
 use crate::abi::{BatchArg, RawColumn, RawFailure, RawOutputs, rejections};
 use crate::call::call;
@@ -17,9 +18,9 @@ use crate::list::List;
 use crate::staging::{Staged, Unstaging};
 use crate::validation::{self, InvalidResult};
 use dirigo_ground::call::{self as request, Advances, KeysAfter, Known, Processed, Rejection, Timers};
-use dirigo_ground::fields::Schema;
+use dirigo_ground::fields::{NamedOutput, Schema};
 
-type Args = (
+pub(super) type Args = (
     BatchArg,
     Arc<Vec<u32>>,
     Option<Arc<Vec<u32>>>,
@@ -95,7 +96,7 @@ impl Staged for RawProcessed {
 
 impl RawProcessed {
     /// So many steps were handed over, of so many keys.
-    fn validate(self, steps: usize, keys: usize, schema: &Schema) -> Result<Processed, InvalidResult> {
+    pub(super) fn validate(self, steps: usize, keys: usize, schema: &Schema) -> Result<Processed, InvalidResult> {
         let rejected = rejections(self.rejected);
         validation::failures(&rejected, steps)?;
         if !rejected.is_empty() {
@@ -113,6 +114,7 @@ impl RawProcessed {
             timers: self.timers.map(|timers| timers.validate(keys)).transpose()?,
             items: Vec::new(),
             outputs,
+            named: Vec::new(),
         })))
     }
 }
@@ -142,6 +144,7 @@ impl migration::RawMigrated for RawMigrated {
 /// Where the functions of a process are.
 pub(crate) struct Exports {
     process: ComponentExportIndex,
+    named_outputs: Option<named_outputs::Exports>,
     pub(super) state: StateFunctions,
 }
 
@@ -149,21 +152,67 @@ impl Exports {
     pub(super) fn of(interface: &Interface<'_>, component: &Component) -> Result<Self, Violation> {
         Ok(Self {
             process: interface.function::<Args, (RawProcessed,)>("process")?,
+            named_outputs: named_outputs::Exports::of(component)?,
             state: StateFunctions::of::<RawMigrated>(interface, component)?,
         })
+    }
+
+    /// Asks an instance that is open for the outputs that it has besides its own.
+    pub(super) async fn ask_named_outputs(
+        &self,
+        instance: Instance,
+        store: &mut Store<Guest>,
+    ) -> Result<Vec<NamedOutput>, Failure> {
+        match &self.named_outputs {
+            Some(exports) => exports.ask(instance, store).await,
+            None => Ok(Vec::new()),
+        }
     }
 }
 
 /// The functions of an instance of a process.
 pub(crate) struct Process {
-    process: TypedFunc<Args, (RawProcessed,)>,
+    process: Function,
     migration: Migration<RawMigrated>,
 }
 
+/// What processes a batch.
+enum Function {
+    /// `process.process`.
+    Unnamed(TypedFunc<Args, (RawProcessed,)>),
+    /// `named-outputs.process`.
+    UnderNames(TypedFunc<Args, (RawProcessedUnderNames,)>),
+}
+
+impl Function {
+    /// Calls it with so many steps.
+    async fn call(
+        &self,
+        store: &mut Store<Guest>,
+        args: Args,
+        steps: usize,
+    ) -> wasmtime::Result<RawProcessedUnderNames> {
+        match self {
+            Self::Unnamed(process) => call(store, process, args, steps)
+                .await
+                .map(RawProcessedUnderNames::from),
+            Self::UnderNames(process) => call(store, process, args, steps).await,
+        }
+    }
+}
+
 impl Process {
-    pub(super) fn new(exports: &Exports, instance: Instance, store: &mut Store<Guest>) -> wasmtime::Result<Self> {
+    pub(super) fn new(
+        exports: &Exports,
+        instance: Instance,
+        store: &mut Store<Guest>,
+        schema: &Schema,
+    ) -> wasmtime::Result<Self> {
         Ok(Self {
-            process: instance.get_typed_func(store, exports.process)?,
+            process: match &exports.named_outputs {
+                Some(named) if !schema.named.is_empty() => Function::UnderNames(named.process(instance, store)?),
+                _ => Function::Unnamed(instance.get_typed_func(store, exports.process)?),
+            },
             migration: Migration::new(&exports.state, instance),
         })
     }
@@ -203,7 +252,7 @@ impl Process {
         let bytes_max = guest.limits.state;
         let version = self.migration.written();
         guest.items.begin(&request.items, version, SET_BYTES_MAX, bytes_max);
-        let processed = call(store, &self.process, args, steps).await;
+        let processed = self.process.call(store, args, steps).await;
         let too_much = store.data().items.too_much().filter(|_| processed.is_err());
         let items = store.data_mut().items.end();
         if let Some(bytes) = too_much {

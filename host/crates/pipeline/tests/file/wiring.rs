@@ -218,3 +218,64 @@ fn what_is_late_for_windows_in_time_can_be_an_input() {
     ]);
     assert_says(&refused(&own), &["operator `days` is its own input"]);
 }
+
+#[test]
+fn what_an_operator_puts_out_under_a_name_can_be_an_input() {
+    let named = |inputs: &str| {
+        file(&[
+            source("s"),
+            operator("sort", "inputs = [\"s\", \"classify.too-hot\"]"),
+            operator("classify", "inputs = [\"s\"]"),
+            sink("out", "inputs = [\"classify\", \"sort\"]"),
+            sink("more", inputs),
+        ])
+    };
+    let pipeline = good(&named("inputs = [\"classify.cold\", \"classify.too-hot\"]")).pipeline;
+    assert_eq!(ids(&pipeline), ["classify", "sort"], "what reads it stands behind it");
+    let input = |output| Input::Named { operator: 0, output };
+    assert_eq!(pipeline.operators[0].read_outputs, ["too-hot", "cold"]);
+    assert_eq!(pipeline.operators[1].inputs, [Input::Source(0), input(0)]);
+    assert_eq!(pipeline.sinks[1].inputs, [input(1), input(0)]);
+
+    let said = |inputs: &str| refused(&named(inputs));
+    assert_says(
+        &said("inputs = [\"clasify.cold\"]"),
+        &["there is no operator `clasify`", "did you mean `classify`?"],
+    );
+    assert_says(
+        &said("inputs = [\"s.cold\"]"),
+        &["source `s` has no outputs with names", "no operator"],
+    );
+    assert_says(
+        &said("inputs = [\"classify.too hot\"]"),
+        &["\"too hot\" cannot be the name of an output", "it contains ' '"],
+    );
+    assert_says(
+        &said("inputs = [\"classify.cold\", \"classify.cold\"]"),
+        &["sink `more` names `classify.cold` twice"],
+    );
+    let own = file(&[
+        source("s"),
+        operator("x", "inputs = [\"s\", \"x.again\"]"),
+        sink("out", ""),
+    ]);
+    assert_says(&refused(&own), &["operator `x` is its own input"]);
+    let circle = file(&[
+        source("s"),
+        operator("x", "inputs = [\"s\", \"y.again\"]"),
+        operator("y", "inputs = [\"x\"]"),
+        sink("out", ""),
+    ]);
+    assert_says(
+        &refused(&circle),
+        &["operators feed each other in a circle: x -> y -> x"],
+    );
+}
+
+#[test]
+fn an_operator_of_which_something_reads_a_named_output_alone_is_noted() {
+    let text = file(&[source("s"), operator("x", ""), sink("out", "inputs = [\"x.some\"]")]);
+    let said = good(&text).warnings.render(false);
+    assert_says(&said, &["note: nothing reads the own output of operator `x`"]);
+    assert!(!said.contains("warning"), "{said}");
+}
