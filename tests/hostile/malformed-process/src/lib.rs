@@ -161,7 +161,15 @@ impl exports::dirigo::operator::named_outputs::Guest for Liar {
                 letters.outputs.values = Some(column(2));
                 letters.times = vec![0; 2];
             }
-            "a failure" => letters.outputs.failures = vec![failure(0)],
+            "a failure" => {
+                letters.outputs = Outputs {
+                    origins: Vec::new(),
+                    values: None,
+                    failures: vec![failure(0)],
+                    ..letters.outputs.clone()
+                };
+                letters.times = Vec::new();
+            }
             "no field" => shares.outputs.fields = Vec::new(),
             "a field of another type" => shares.outputs.fields[0].values = FieldValues::S64(vec![1; events]),
             "a number too few" => shares.outputs.fields = vec![floats(events - 1)],
