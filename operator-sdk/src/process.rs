@@ -542,7 +542,7 @@ impl<O: Process> Call<'_, O> {
                 ..Processed::default()
             };
         }
-        let (outputs, times) = self.written.finish();
+        let (outputs, output_times) = self.written.finish();
         let named = (0..).zip(self.named).filter_map(|(output, written)| {
             let (outputs, times) = written?.finish();
             Some(NamedOutputs { output, outputs, times })
@@ -565,7 +565,7 @@ impl<O: Process> Call<'_, O> {
             states,
             timers: (!timers.times.is_empty()).then_some(timers),
             outputs,
-            times,
+            times: output_times,
             named,
             rejected: Vec::new(),
         }
