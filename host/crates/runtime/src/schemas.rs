@@ -74,15 +74,15 @@ fn put_out<'a>(operator: &Operator, schema: &'a Schema, name: &str) -> Known<'a>
 }
 
 /// Events that have nothing but these fields.
-fn replaced(writes: &[Written], writer: Arc<str>) -> Known<'_> {
+fn replaced(fields: &[Written], writer: Arc<str>) -> Known<'_> {
     Known {
-        written: written(writes, &writer).collect(),
+        written: written(fields, &writer).collect(),
         replaced_by: Some(writer),
     }
 }
 
-fn written<'a>(writes: &'a [Written], writer: &Arc<str>) -> impl Iterator<Item = (&'a Field, FieldType, Arc<str>)> {
-    writes
+fn written<'a>(fields: &'a [Written], writer: &Arc<str>) -> impl Iterator<Item = (&'a Field, FieldType, Arc<str>)> {
+    fields
         .iter()
         .map(|written| (&*written.field, written.field_type, writer.clone()))
 }
