@@ -127,6 +127,7 @@ mod tests {
                 })
                 .collect(),
             outputs,
+            named: Vec::new(),
         }
     }
 
