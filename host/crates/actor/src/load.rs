@@ -3,6 +3,7 @@
 //! Knows what there is; who decides how many there should be is the runtime.
 
 use std::collections::VecDeque;
+use std::iter;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -181,7 +182,9 @@ impl Operator {
             executors,
             actors: self.directory.all().into_iter().filter_map(of_actor).collect(),
             waiting: self.gate.events() as u64,
-            is_held_back: Edge::is_any_full(&self.edges),
+            is_held_back: iter::once(&self.edges[..])
+                .chain(self.named_edges().iter().map(|named| &named.edges[..]))
+                .any(Edge::is_any_full),
         })
     }
 
