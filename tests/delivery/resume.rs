@@ -226,3 +226,36 @@ fn positions_of_what_cannot_be_read_again_go_on_from_run_to_run() {
     run(&sound);
     assert_eq!(run(broken), [1, 2, 3, 4, 7, 8, 11]);
 }
+
+#[test]
+fn a_process_knows_keys_that_the_store_has_and_its_actor_does_not() {
+    const KEYS: u64 = 5_000;
+    let folder = Folder::with_pipeline(
+        r#"
+        [pipeline]
+        name = "once"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        key = "/key"
+        time = "/n"
+        [[operator]]
+        id = "once"
+        component = "builtin:dedup"
+        order = "time"
+        shards = 1
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        "#,
+    );
+    folder.write("events.jsonl", numbered(KEYS, KEYS));
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    // Each key once more: they are too many to be loaded at the start, and far more in a batch than are looked up before a turn.
+    folder.write("events.jsonl", numbered(2 * KEYS, KEYS));
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+    assert_eq!(finished.succeeds().count("events_in"), KEYS);
+    assert_eq!(folder.read("out.jsonl").lines().count() as u64, KEYS);
+}

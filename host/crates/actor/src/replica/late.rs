@@ -37,8 +37,8 @@ impl Replica {
         chunk
     }
 
-    /// Takes events from the start of what is left of the chunk that reach no session which is open, as long as the slice lasts. Their keys
-    /// are in the table. Whether the first that is left is none of those.
+    /// Takes events from the start of what is left of the chunk that reach no session which is open, as long as the slice lasts. The keys of the
+    /// first part are in the table; where that lacks keys, no other part is touched. Whether the first that is left is none of those.
     pub(super) fn drop_late_first(&mut self, operator: &Operator, clock: &SliceClock) -> bool {
         let Some(TimeWindows::Session(session)) = operator.time_windows() else {
             return true;
@@ -46,7 +46,11 @@ impl Replica {
         let Some(chunk) = self.chunk.as_mut().filter(|_| !self.is_closer) else {
             return true;
         };
+        let mut looked_up = chunk.next().map_or(0, |part| part.batch.len());
         while let Some(part) = chunk.next() {
+            if looked_up == 0 && self.table.is_partial() {
+                return false;
+            }
             if !timed::is_late(&self.table, &part.batch, 0, session) {
                 return true;
             }
@@ -56,6 +60,7 @@ impl Replica {
             if part.batch.len() > 1 {
                 chunk.cut_next(1);
             }
+            looked_up = looked_up.saturating_sub(1);
             if let Some(late) = chunk.take_next() {
                 Self::done(operator, &late.batch);
                 operator.forward_late(late.batch);

@@ -14,7 +14,7 @@ const MANY_BYTES: u64 = 1 << 15;
 
 impl Replica {
     /// Has events from the start of what is left of the chunk wait, where the operator is handed them in the order of their times, as long as the
-    /// slice lasts. Their keys are in the table. Whether what is left is nothing of that.
+    /// slice lasts. The keys of the first part are in the table; where that lacks keys, no other part is touched. Whether what is left is nothing of that.
     pub(super) fn have_events_wait(&mut self, actor: &Actor, clock: &SliceClock) -> bool {
         let operator = &*actor.operator;
         let Some(process) = operator.driver.process().filter(|process| process.has_events_wait()) else {
@@ -62,6 +62,10 @@ impl Replica {
             operator.next_due.note(self.table.next_due());
             Self::done(operator, &part.batch);
             self.update_quota(actor);
+            if self.table.is_partial() && self.chunk.as_ref().is_some_and(|chunk| chunk.next().is_some()) {
+                // The keys of the next part are still to be looked up.
+                return false;
+            }
         }
         true
     }
