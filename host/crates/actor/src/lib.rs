@@ -62,7 +62,7 @@ pub struct Actor {
     /// By replica.
     urgencies: Box<[Urgency]>,
     sequence: Sequence<Runnable>,
-    /// Worker time that its turns took, in ns.
+    /// For how long it has kept workers, in ns.
     busy_ns: AtomicU64,
 }
 
@@ -230,12 +230,14 @@ impl Runnable {
             None if self.may_take_effects() => (Step::Again, 0),
             None => (Step::Parked, 0),
         };
-        let ns = base.spent(clock.now_ns().saturating_sub(started_ns));
+        let passed_ns = clock.now_ns().saturating_sub(started_ns);
+        let ns = base.spent(passed_ns);
         // One that burnt nothing met a locked replica, or had something done for it by the host: as long as that takes.
         if step == Step::Again && fuel > 0 {
             self.actor.operator.slice_lengths.note(ns);
         }
-        counters::add(&self.actor.busy_ns, ns);
+        // A worker is kept that long, whoever else has the processor meanwhile.
+        counters::add(&self.actor.busy_ns, passed_ns);
         SliceReport { step, ns, fuel }
     }
 }

@@ -92,7 +92,7 @@ pub struct Load {
 pub struct ActorLoad {
     /// The first of its partitions.
     pub first_partition: u32,
-    /// Worker time that its turns took, in ns.
+    /// For how long it has kept workers, in ns.
     pub busy_ns: u64,
 }
 

@@ -28,7 +28,7 @@ pub(super) const BUCKET: Duration = Duration::from_millis(100);
 /// How often the replicas are counted.
 const LOOK: Duration = Duration::from_millis(10);
 /// What is still missing so long after the last event was due never comes.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_mins(1);
 /// A step is over when the p99 is below so many times that of the end of the phase.
 const STEADY: f64 = 2.0;
 
