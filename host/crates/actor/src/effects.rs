@@ -41,7 +41,7 @@ pub(super) struct Emitted {
     pub(super) batches: Vec<Batch>,
     /// Their memory, where it is much: actors that take turns may all have outputs that have yet to leave.
     pub(super) held: Option<MemoryReservation>,
-    /// How many more there are under names that nothing reads: they leave for nowhere.
+    /// How many outputs have names that no input of the pipeline reads: they are counted and dropped.
     pub(super) unread: usize,
 }
 
@@ -144,7 +144,7 @@ fn hold(bytes: usize, setup: &Setup) -> Option<MemoryReservation> {
     (bytes > WHOLE_BYTES_MAX).then(|| setup.quota.hold(bytes))
 }
 
-/// Outputs of so many events, with what they inherit from them: so many bytes of keys.
+/// Outputs of `events` events, with the times, positions and keys that they inherit from these. The keys take `inherited_bytes`.
 async fn derive(batch: &Batch, outputs: Outputs, events: usize, inherited_bytes: usize, setup: &Setup) -> Derived {
     let bytes = outputs.values.slice_bytes(0..outputs.values.len()) + inherited_bytes;
     let is_one_to_one = events == batch.len() && events == outputs.origins.len();

@@ -12,7 +12,7 @@ use dirigo_state::{self as state, Record};
 /// need more of them is cut.
 const LOOKED_UP_MAX: usize = 64;
 
-/// And so many at once: each may be of a mebibyte.
+/// Keys that the store is asked for in one call: the entry of each may take a mebibyte.
 const LOOKED_UP_AT_ONCE: usize = 8;
 /// Bytes after which no further keys are asked for before a turn.
 const LOOKED_UP_BYTES_MAX: usize = 1 << 20;

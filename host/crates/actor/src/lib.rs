@@ -236,7 +236,7 @@ impl Runnable {
         if step == Step::Again && fuel > 0 {
             self.actor.operator.slice_lengths.note(ns);
         }
-        // A worker is kept that long, whoever else has the processor meanwhile.
+        // Elapsed time: the actor occupies its worker also while another process has the processor.
         counters::add(&self.actor.busy_ns, passed_ns);
         SliceReport { step, ns, fuel }
     }

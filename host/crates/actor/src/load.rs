@@ -28,7 +28,7 @@ pub(super) struct Executors {
 }
 
 impl Executors {
-    /// As a pipeline file has it, on a host with so many workers.
+    /// The bounds that a pipeline file gives, on a host with `workers` workers.
     pub(super) fn of(count: Count, scaling: Scaling, workers: u32) -> Self {
         let most = count.most(workers);
         let least = match scaling {
