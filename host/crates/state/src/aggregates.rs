@@ -147,11 +147,13 @@ impl Attempts {
     }
 }
 
-/// Which part it is, of those of a key.
+/// Which part it is, of those of a key. With more events it is another: the turn that merges it may add events to it, too, as event time may have come
+/// past its end within the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct PartId {
     span: Span,
     until: Option<i64>,
+    count: u64,
 }
 
 impl PartId {
@@ -159,6 +161,7 @@ impl PartId {
         Self {
             span: part.segment.span,
             until: part.aggregate.map(|aggregate| aggregate.until),
+            count: part.segment.count,
         }
     }
 }
