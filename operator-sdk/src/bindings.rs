@@ -89,7 +89,7 @@ pub mod settings {
     });
 }
 
-/// What the kind `reduce` adds.
+/// What the kind `reduce` adds, with what it says of merging.
 pub mod reduce {
     wit_bindgen::generate!({
         path: "../wit",
@@ -97,6 +97,7 @@ pub mod reduce {
             package dirigo:sdk;
             world reducing {
                 export dirigo:operator/reduce@0.2.0;
+                export dirigo:operator/merging@0.2.0;
             }
         ",
         with: { "dirigo:operator/types@0.2.0": crate::columns },

@@ -17,7 +17,7 @@ use crate::{
         lifecycle::{dirigo::operator::host, exports::dirigo::operator::lifecycle},
         map::exports::dirigo::operator::map,
         process::exports::dirigo::operator::{named_outputs, process},
-        reduce::exports::dirigo::operator::reduce,
+        reduce::exports::dirigo::operator::{merging, reduce},
         settings::exports::dirigo::operator::settings,
         state::exports::dirigo::operator::state,
     },
@@ -191,6 +191,12 @@ impl<O: Resident + Reduce> reduce::Guest for ReduceComponent<O> {
 
     fn finish(windows: reduce::Windows, accumulators: Column) -> Outputs {
         with(|operator: &mut O| finish_batch(operator, &windows.into(), &accumulators))
+    }
+}
+
+impl<O: Resident + Reduce> merging::Guest for ReduceComponent<O> {
+    fn is_associative() -> bool {
+        O::ASSOCIATIVE
     }
 }
 

@@ -118,6 +118,12 @@ pub trait Reduce: Sized {
     /// The oldest version that [`migrate`](Reduce::migrate) reads. A pipeline whose state is older, or newer than
     /// [`STATE_VERSION`](Reduce::STATE_VERSION), is refused before it starts.
     const OLDEST_STATE_VERSION: u32 = Self::STATE_VERSION;
+    /// Whether accumulators of any events of a key may be merged in any order and in any pairs, and the window becomes the same. Then several instances
+    /// may fold the events of one key that has most of them, which no other way of sharing the load helps.
+    ///
+    /// The host looks at it with events that come before it relies on it. Sums of `f64` depend on the order in their last digits: for those, the
+    /// pipeline file says `approximate = true` besides.
+    const ASSOCIATIVE: bool = false;
 
     /// The operator's `config` table in the pipeline file.
     type Config: DeserializeOwned;
@@ -169,7 +175,8 @@ pub trait Reduce: Sized {
     /// added anew.
     fn add(&mut self, accumulator: &mut Self::Accumulator, event: &Self::Event) -> Result<()>;
 
-    /// Merges two accumulators: those of two stretches of time, the earlier one on the left, or of two sessions that have become one.
+    /// Merges two accumulators: those of two stretches of time, the earlier one on the left, or of two sessions that have become one; or, of an operator
+    /// that is [`ASSOCIATIVE`](Reduce::ASSOCIATIVE), those of any events of one window.
     ///
     /// How often and in which pairs neighbours are merged is up to the host, so the result must not depend on it:
     /// [`Tester::reduce_parts`](crate::testing::Tester::reduce_parts) checks that.

@@ -76,6 +76,8 @@ pub struct Fold {
 impl Reduce for Fold {
     const STATE_VERSION: u32 = 2;
     const OLDEST_STATE_VERSION: u32 = 1;
+    /// Sums are exact, whatever the order.
+    const ASSOCIATIVE: bool = true;
 
     type Config = Config;
     type Event = Row;

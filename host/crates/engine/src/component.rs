@@ -119,6 +119,15 @@ impl Component {
         self.0.exports.state()?.state_layout()
     }
 
+    /// Whether it says that its accumulators may be merged in any order; not before a caller has asked or activated it.
+    #[must_use]
+    pub fn is_associative(&self) -> bool {
+        self.0
+            .exports
+            .state()
+            .is_some_and(crate::driver::StateFunctions::is_associative)
+    }
+
     /// The version of the state that it writes.
     #[must_use]
     pub fn state_version(&self) -> u32 {

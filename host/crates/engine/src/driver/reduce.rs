@@ -131,6 +131,9 @@ impl Reduce {
             }
         };
         let accumulators = self.merged(store, accumulators, fold.merged.as_deref()).await?;
+        if fold.batch.is_empty() && fold.closing.is_none() {
+            return merged_alone(fold, accumulators, store.data().limits.state);
+        }
         let groups = accumulators.len();
         let events = fold.batch.len();
         let args = (
@@ -212,6 +215,15 @@ impl Reduce {
     pub(super) fn migration(&self) -> &Migration<RawMigrated> {
         &self.migration
     }
+}
+
+/// What becomes of a fold that merges only.
+fn merged_alone(fold: &Fold, accumulators: Arc<Column>, bytes_max: u64) -> Result<Folded, Failure> {
+    check_size(fold, &accumulators, bytes_max)?;
+    Ok(Folded::Done {
+        accumulators: Arc::unwrap_or_clone(accumulators),
+        outputs: Outputs::default(),
+    })
 }
 
 /// Failures of accumulators as those of the groups or windows that have them.
