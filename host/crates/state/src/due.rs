@@ -124,6 +124,11 @@ impl Table {
         }
     }
 
+    /// Whether its operator goes by event time.
+    pub(super) fn goes_by_time(&self) -> bool {
+        self.due.is_some()
+    }
+
     /// When the next of its windows closes, or sooner: [`AFTER_ALL`] where it has none.
     #[must_use]
     pub fn next_due(&self) -> i64 {

@@ -25,6 +25,7 @@ mod marker;
 mod overlay;
 #[cfg(test)]
 mod partial;
+mod partials;
 mod parts;
 pub mod process;
 mod quiet;
@@ -51,6 +52,7 @@ pub use form::EntryForm;
 pub use keyed::{DueSteps, Keyed, ReachedTime, Step, WaitingEvent, due_at, shown as shown_keyed};
 pub use keys::Keys;
 pub use layout::Layout;
+pub use partials::Partials;
 pub use segments::{ClosedWindow, Segment, Segments, SessionState, Stage, shown as shown_segments};
 pub use snapshot::{InFlight, Offsets, Snapshot};
 pub use stopped::{Finding, Stopped, Verification, pipelines, stopped, verify};

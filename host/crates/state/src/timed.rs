@@ -11,6 +11,7 @@
 mod closing;
 mod finishing;
 mod groups;
+mod merging;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use dirigo_ground::windowing::{Sliding, Span, TimeWindows, bounded};
 
 pub use closing::Due;
 pub use finishing::{closed, finish};
+pub use merging::merge;
 pub use sessions::is_late;
 
 use groups::Groups;

@@ -7,6 +7,8 @@
 //! Windows that no batch completes leave their table as [`PartialWindows`], and are finished from what those say of them
 //! ([`finish`]), whatever is in the table by then.
 
+mod merging;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use super::table::Table;
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{EarlyResults, Finish, Fold, StaleGroups, Windows};
 use dirigo_ground::windowing::EarlyEvents;
+
+pub use merging::merge;
 
 /// Count windows: each holds `size` events of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

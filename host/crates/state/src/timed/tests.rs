@@ -430,8 +430,7 @@ fn events_end_in_the_windows_that_a_search_finds_however_they_come() {
                             reached
                         };
                         let meanwhile = |table: &mut Table| close_during(table, windows, by, false, &mut closed);
-                        let taken =
-                            fold_with_early(&mut table, windows, &mut turn, kept, known, &mut early, meanwhile);
+                        let taken = fold_with_early(&mut table, windows, &mut turn, kept, known, &mut early, meanwhile);
                         assert!(taken == kept.len() || !windows.early_events().are_none());
                         kept = &kept[taken..];
                     }
