@@ -335,6 +335,35 @@ proptest! {
     }
 
     #[test]
+    fn a_tenant_that_scales_gains_nothing_of_what_others_may_have(
+        choice in fair_policy(),
+        workers in 1..5_usize,
+        (own, other) in (1..9_u32, 1..9_u32),
+        executors in 2..32_usize,
+        (from_ms, turn_ns) in (200..1_500_u64, 5_000..5_000_000_u64),
+    ) {
+        let mut work = workload(workers, 3);
+        work.shares = vec![weight(own), weight(other)];
+        work.actors.extend(endless(0, workers, 150_000));
+        // One executor, and from some moment on many more, each of which always has something to do.
+        work.actors.extend(endless(1, 1, turn_ns));
+        let from_ns = from_ms * 1_000_000;
+        let arrivals = (from_ns..work.until_ns).step_by(turn_ns as usize);
+        let messages: Vec<Message> = arrivals.map(|arrival_ns| Message { arrival_ns, turn_ns }).collect();
+        work.actors.extend((1..executors).map(|_| with_messages(1, None, messages.clone())));
+        let report = run(choice, &work);
+        let slack_ns = 2 * (CREDIT_NS + LONGEST_NS) + 2 * workers as u64 * LONGEST_NS;
+        for span in [10, SECOND] {
+            for to in span..report.used_ns.len() {
+                let span_ns = span as u64 * TICK_NS * workers as u64;
+                let owed_ns = span_ns * u64::from(own) / u64::from(own + other);
+                let got_ns = report.used_between(0, to - span, to);
+                prop_assert!(got_ns + slack_ns >= owed_ns, "{got_ns} of {owed_ns} ns in {span} ticks to {to}");
+            }
+        }
+    }
+
+    #[test]
     fn nothing_ready_waits_longer_than_the_stated_bound(
         choice in fair_policy(),
         workers in 1..5_usize,
