@@ -22,6 +22,7 @@ mod delivery_semantics;
 mod evolution;
 mod fields;
 mod folders;
+mod helping;
 mod interrupt;
 pub(crate) mod kill;
 mod layout;

@@ -2,6 +2,9 @@
 
 use dirigo::runtime::PreparedCheckpoint;
 
+/// The mode of the operator that sums, if nothing of it is wrong: it panics over some events.
+pub(crate) const SUMS: &str = "panic";
+
 /// What is done wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -21,10 +24,14 @@ pub(crate) enum Fault {
     LatePositions,
     /// Sinks go on where they were at the checkpoint before.
     OldSinks,
+    /// What a helper folded is lost when it is merged.
+    LostPartial,
+    /// What a helper folded is merged twice.
+    DoubledPartial,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 8] = [
+    pub(crate) const ALL: [Fault; 10] = [
         Fault::SkippedSync,
         Fault::PublishedEarly,
         Fault::ForgottenKey,
@@ -33,7 +40,18 @@ impl Fault {
         Fault::ReversedOrder,
         Fault::LatePositions,
         Fault::OldSinks,
+        Fault::LostPartial,
+        Fault::DoubledPartial,
     ];
+
+    /// The mode of the operator that sums.
+    pub(crate) fn sums(self) -> &'static str {
+        match self {
+            Fault::LostPartial => "lose",
+            Fault::DoubledPartial => "double",
+            _ => SUMS,
+        }
+    }
 
     /// Spoils what is about to be committed. `before` is what was committed last, `late` where the sources are by now.
     pub(crate) fn spoil(self, moment: &mut PreparedCheckpoint, before: &Sinks, late: Sources) {
@@ -56,7 +74,7 @@ impl Fault {
             Fault::ReversedOrder => snapshot.in_flight.reverse(),
             Fault::LatePositions => snapshot.offsets.sources = late,
             Fault::OldSinks => snapshot.offsets.sinks.clone_from(before),
-            Fault::SkippedSync | Fault::PublishedEarly => {}
+            Fault::SkippedSync | Fault::PublishedEarly | Fault::LostPartial | Fault::DoubledPartial => {}
         }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Course {
     pub(crate) crashes: u64,
     /// Times that it went on with batches on their way.
     pub(crate) resumed: u64,
+    /// Events that helpers folded, and of which what that came to was merged.
+    pub(crate) helped: u64,
     /// Whether it did not come to its end, since it found that its state was damaged.
     pub(crate) is_refused: bool,
 }
@@ -66,8 +68,9 @@ enum End {
 }
 
 impl Machine {
-    pub(crate) fn new() -> Self {
-        let folder = Folder::with_pipeline(&text());
+    /// One whose operator `sums` is in this mode.
+    pub(crate) fn new(sums: &str) -> Self {
+        let folder = Folder::with_pipeline(&text(sums));
         for (source, id) in oracle::SOURCES.iter().enumerate() {
             folder.write(&format!("{id}.jsonl"), oracle::input(source));
         }
@@ -195,7 +198,7 @@ fn flip(disk: &Simulated, random: &mut Random) -> bool {
 
 /// The operators fail at some events; two of them keep state, and close their windows at the end; one takes many slices over each
 /// event; one has events wait for their times, and sets timers.
-fn text() -> String {
+fn text(sums: &str) -> String {
     format!(
         r#"
         [pipeline]
@@ -246,6 +249,14 @@ fn text() -> String {
         window = {{ tumbling = "{time_window}ms" }}
         config = {{ mode = "pass", every = 1 }}
         [[operator]]
+        id = "sums"
+        component = "{sum}"
+        inputs = ["a", "b"]
+        key = "/source"
+        shards = {{ max = 4 }}
+        window = {{ tumbling = "{sums_window}ms" }}
+        config = {{ mode = "{sums}", every = {sums_fail} }}
+        [[operator]]
         id = "timers"
         component = "{process}"
         inputs = ["slow"]
@@ -280,10 +291,19 @@ fn text() -> String {
         path = "in-time.jsonl"
         inputs = ["in-time"]
         order = "source"
+        [[sink]]
+        id = "of-sums"
+        kind = "file"
+        path = "sums.jsonl"
+        inputs = ["sums"]
+        order = "source"
         "#,
         map = guest("map").display(),
         reduce = guest("reduce").display(),
         process = guest("process").display(),
+        sum = guest("sum").display(),
+        sums_window = oracle::SUMS_WINDOW,
+        sums_fail = oracle::SUMS_FAIL,
         timers_fail = oracle::TIMERS_FAIL,
         map_fails = oracle::MAP_FAILS,
         list_fails = oracle::LIST_FAILS,
@@ -363,6 +383,8 @@ impl Life<'_> {
         course.resumed += u64::from(!assembled.checkpoints().is_empty());
         let mut hands = Hands::new(assembled);
         let outcome = self.work(&host, &mut hands);
+        let operators = hands.assembled.operators().iter();
+        course.helped += operators.map(|operator| operator.helped()).sum::<u64>();
         let failure = hands.assembled.failure_latch().failure();
         let ended = hands.assembled.conclude();
         match outcome {
@@ -383,7 +405,7 @@ impl Life<'_> {
         self.disk.is_crashed() || self.disk.has_failed()
     }
 
-    /// Has some operator have more or fewer replicas, or other shards.
+    /// Has some operator have more or fewer replicas or helpers, or other shards.
     fn scale(&mut self, operators: &[Arc<Operator>]) {
         let operator = &operators[self.random.below(operators.len())];
         let (Some(bounds), Some(load)) = (operator.scaling_bounds(), operator.load()) else {
@@ -396,7 +418,10 @@ impl Life<'_> {
         }
         let shards = load.actors.len();
         let actor = self.random.below(shards);
-        let change = if shards < max && self.random.one_in(2) {
+        let change = if operator.id() == "sums" && !self.random.one_in(3) {
+            let helpers = u16::try_from(self.random.below(max)).unwrap();
+            Change::Help { actor, helpers }
+        } else if shards < max && self.random.one_in(2) {
             let first = load.actors[actor].first_partition;
             let end = load
                 .actors
@@ -408,7 +433,7 @@ impl Life<'_> {
         } else {
             Change::Join { actor }
         };
-        operator.reshard(&change);
+        operator.share(&change);
     }
 
     /// Takes steps until everything is done, or the machine stops.
@@ -601,6 +626,7 @@ impl Machine {
         self.shown(disk, &mut left.in_order)?;
         let disk = disk.look_on();
         left.in_time = read(&disk, &self.folder.path("in-time.jsonl"));
+        left.sums = read(&disk, &self.folder.path("sums.jsonl"));
         for (file, name) in [("timers.jsonl", ""), ("odd.jsonl", "odd ")] {
             for line in read(&disk, &self.folder.path(file)).lines() {
                 let told: serde_json::Value =

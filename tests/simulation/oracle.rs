@@ -22,6 +22,10 @@ pub(crate) const EACH_WINDOW: usize = 2;
 /// How long the windows of `in-time` are, in ms: the time of an event is its number.
 pub(crate) const TIME_WINDOW: u64 = 8;
 
+/// The same of `sums`, and the events at which it fails.
+pub(crate) const SUMS_WINDOW: u64 = 16;
+pub(crate) const SUMS_FAIL: u64 = 23;
+
 pub(crate) const SOURCES: [&str; 2] = ["a", "b"];
 
 /// The events of a source: number and key.
@@ -32,7 +36,11 @@ fn events(source: usize) -> impl Iterator<Item = (u64, String)> {
 
 /// What a source reads.
 pub(crate) fn input(source: usize) -> String {
-    events(source).map(|(n, key)| crate::support::event(n, &key)).collect()
+    let line = |(n, key): (u64, String)| {
+        let of = format!("\"source\":\"{}\",\"value\"", SOURCES[source]);
+        crate::support::event(n, &key).replace("\"value\"", &of)
+    };
+    events(source).map(line).collect()
 }
 
 /// Everything that is left in the end.
@@ -44,6 +52,8 @@ pub(crate) struct Left {
     pub(crate) by_key: BTreeMap<String, Vec<String>>,
     /// The lines of windows in time, in the order of their ends and keys.
     pub(crate) in_time: String,
+    /// Those of the operator that sums.
+    pub(crate) sums: String,
     /// What the operator with timers tells, by key.
     pub(crate) told: BTreeMap<String, Vec<Value>>,
     /// By operator, source and position.
@@ -67,6 +77,10 @@ impl Left {
         if self.in_time != expected.in_time {
             let (left, expected) = (&self.in_time, &expected.in_time);
             return Some(format!("there is left of windows in time\n{left}and not\n{expected}"));
+        }
+        if self.sums != expected.sums {
+            let (left, expected) = (&self.sums, &expected.sums);
+            return Some(format!("there is left of sums\n{left}and not\n{expected}"));
         }
         if self.told != expected.told {
             let (left, expected) = (&self.told, &expected.told);
@@ -113,6 +127,7 @@ pub(crate) fn expected() -> Left {
     let mut left = Left::default();
     let (mut list, mut each) = (Windows::default(), Windows::default());
     let mut in_time: BTreeMap<(u64, String), Vec<u64>> = BTreeMap::new();
+    let mut sums: BTreeMap<(u64, String), Vec<u64>> = BTreeMap::new();
     let mut timers: BTreeMap<String, StrikerKey> = BTreeMap::new();
     let sources = [events(0).collect::<Vec<_>>(), events(1).collect()];
     for index in 0..EVENTS {
@@ -122,6 +137,13 @@ pub(crate) fn expected() -> Left {
                 let place = (operator.to_owned(), (*source).to_owned(), index + 1);
                 left.dead.insert(place);
             };
+            if n.is_multiple_of(SUMS_FAIL) {
+                die("sums");
+            } else {
+                sums.entry((n / SUMS_WINDOW, (*source).to_owned()))
+                    .or_default()
+                    .push(*n);
+            }
             if n.is_multiple_of(MAP_FAILS) {
                 die("map");
                 continue;
@@ -164,6 +186,10 @@ pub(crate) fn expected() -> Left {
     for ((_, key), numbers) in in_time {
         left.in_time.push_str(&line(&key, &numbers));
         left.in_time.push('\n');
+    }
+    for ((window, key), numbers) in sums {
+        left.sums
+            .push_str(&crate::support::summed(&key, window * SUMS_WINDOW, &numbers));
     }
     for (line, key) in each.partial() {
         left.by_key.entry(key).or_default().push(line);

@@ -10,10 +10,11 @@ use std::sync::OnceLock;
 
 use super::Folder;
 
-const GUESTS: [&str; 14] = [
+const GUESTS: [&str; 15] = [
     "map",
     "filter",
     "reduce",
+    "sum",
     "process",
     "onlooker",
     "malformed-map",

@@ -13,6 +13,7 @@ mod guests;
 mod process;
 mod random;
 mod striker;
+mod summed;
 
 pub(crate) use books::Summary;
 pub(crate) use dead_letters::{DeadLetter, dead_letters};
@@ -21,6 +22,7 @@ pub(crate) use guests::{guest, nexmark, pipeline};
 pub(crate) use process::{Dirigo, Finished, Running};
 pub(crate) use random::{Random, number_of};
 pub(crate) use striker::StrikerKey;
+pub(crate) use summed::summed;
 
 /// Events `{"n":0,"key":"k-0","value":0.5}` and so on: numbered from 0, over `keys` keys that take turns.
 pub(crate) fn numbered(count: u64, keys: u64) -> String {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use dirigo_component_build::{Guest, embed};
 
 /// Guests of `tests/hostile`.
-const HOSTILE: [Guest; 3] = [
+const HOSTILE: [Guest; 4] = [
     Guest {
         name: "map",
         package: "dirigo-hostile-map",
@@ -15,6 +15,10 @@ const HOSTILE: [Guest; 3] = [
     Guest {
         name: "reduce",
         package: "dirigo-hostile-reduce",
+    },
+    Guest {
+        name: "sum",
+        package: "dirigo-hostile-sum",
     },
     Guest {
         name: "process",

@@ -60,7 +60,7 @@ impl Operator {
 
 /// Has outputs leave where they stand among what is still to become some.
 fn stand_in_line(actor: Arc<Actor>, batch: Batch) {
-    let delivered = actor.deliver(MailboxItem { batch, is_done: true });
+    let delivered = actor.deliver(MailboxItem::done(batch));
     delivered.expect(STAYS);
 }
 
@@ -69,11 +69,13 @@ impl Actor {
         let mut chunks: Vec<(u64, Vec<MailboxItem>)> = Vec::new();
         for replica in &self.replicas {
             let mut replica = replica.lock();
-            replica.capture_table(self, copies);
+            if !replica.is_helper() {
+                replica.capture_table(self, copies);
+            }
             chunks.extend(replica.unfinished());
         }
         chunks.extend(self.sequence.early().into_iter().map(|(number, outputs)| {
-            let done = outputs.into_iter().map(|batch| MailboxItem { batch, is_done: true });
+            let done = outputs.into_iter().map(MailboxItem::done);
             (number, done.collect())
         }));
         chunks.sort_by_key(|(number, _)| *number);

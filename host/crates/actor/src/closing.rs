@@ -156,10 +156,7 @@ impl Operator {
             let part = batch.slice(rest.start..first_part(batch, rest.clone()));
             rest.start += part.len();
             self.gate.enter(part.len(), part.size());
-            let delivered = closer.clone().deliver(MailboxItem {
-                batch: part,
-                is_done: false,
-            });
+            let delivered = closer.clone().deliver(MailboxItem::of(part));
             delivered.expect(STAYS);
         }
     }

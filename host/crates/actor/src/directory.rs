@@ -101,7 +101,7 @@ impl Directory {
                 let now = shards.lock().clone();
                 for (actor, batch) in now.parts(batch) {
                     // An actor whose keys went to others between the two is no longer found.
-                    if let Err(returned) = actor.clone().deliver(MailboxItem { batch, is_done: false }) {
+                    if let Err(returned) = actor.clone().deliver(MailboxItem::of(batch)) {
                         self.deliver(operator, returned.batch);
                     }
                 }
@@ -172,10 +172,7 @@ fn deliver_by_key(actors: &Mutex<ByKey>, operator: &Operator, batch: &Batch) {
         } else {
             batch.gather(&events[key])
         };
-        let mut item = MailboxItem {
-            batch: own,
-            is_done: false,
-        };
+        let mut item = MailboxItem::of(own);
         // An actor that is retired between the two is no longer found.
         while let Err(returned) = actor_of(actors, operator, key).deliver(item) {
             item = returned;

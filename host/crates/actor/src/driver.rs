@@ -5,6 +5,7 @@
 
 mod filter;
 mod map;
+mod merge;
 mod process;
 mod reduce;
 mod timed;
@@ -18,8 +19,8 @@ use dirigo_ground::lineage::{BEFORE_ALL, SourceIndex};
 use dirigo_ground::windowing::TimeWindows;
 use dirigo_pipeline as pipeline;
 use dirigo_pipeline::Window;
-use dirigo_state::Table;
 use dirigo_state::windows::{CountWindows, OpenChange};
+use dirigo_state::{Partials, Table};
 pub(super) use process::{CountedKeys, Process};
 
 /// What all operators of a kind have in common.
@@ -31,6 +32,22 @@ pub(super) trait Driver: Send + Sync {
     /// Makes a call that finishes windows which have left the state; the values of `batch` are their entries.
     fn finish(&self, _batch: &Batch) -> (Request, Box<dyn Call>) {
         unreachable!("only an operator with windows has some that are to be finished")
+    }
+
+    /// Whether replicas that keep no state may fold events, for what that comes to to be merged into the state of their keys.
+    fn can_be_helped(&self) -> bool {
+        false
+    }
+
+    /// Makes a call that merges what `events` were folded to elsewhere into the state of their keys; `None` where that is too much for one turn.
+    fn merge(
+        &self,
+        _table: &mut Table,
+        _turn: u32,
+        _events: &Batch,
+        _partials: &Partials,
+    ) -> Option<(Request, Box<dyn Call>)> {
+        None
     }
 
     /// How it cuts events into windows in time, if it does.
@@ -211,7 +228,7 @@ fn unread(failures: Vec<Rejection>) -> Settled {
 }
 
 /// The trap that an answer counts as which is not to what was asked.
-fn mismatched() -> Trap {
+pub(super) fn mismatched() -> Trap {
     Trap {
         cause: Cause::Malformed,
         reason: "answers what it was not asked".into(),

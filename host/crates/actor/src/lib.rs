@@ -14,11 +14,14 @@ mod due;
 mod effects;
 mod emit;
 mod fuel_estimator;
+mod helping;
 mod instance_quota;
 mod key_cache;
+mod laws;
 mod load;
 mod mailbox;
 mod operator;
+mod partitions_seen;
 mod pipeline_context;
 mod replica;
 mod resharding;
@@ -44,10 +47,10 @@ pub use due::DueKeys;
 use emit::Sequence;
 pub use instance_quota::InstanceQuota;
 pub use load::{ActorLoad, Load, ScaleEvent};
-use mailbox::{Mailbox, MailboxItem};
+use mailbox::{Mailbox, MailboxItem, OWNER};
 pub use operator::{NamedEdges, Operator, OperatorOptions, replicas_max};
 pub use pipeline_context::PipelineContext;
-use replica::Replica;
+use replica::{Replica, Role};
 pub use resharding::Change;
 
 use dirigo_scheduler::{Ready, Urgency};
@@ -116,14 +119,21 @@ pub enum Step {
 impl Actor {
     fn new(operator: Arc<Operator>, identity: ActorIdentity, replicas: u16) -> Arc<Self> {
         let allowed = operator.allowed(&identity).min(replicas);
-        let mailbox = Mailbox::new(replicas, allowed, operator.is_per_event);
         let is_closer = identity == ActorIdentity::Closer;
+        let has_owner = operator.kind().is_stateful() && !is_closer;
+        let mailbox = Mailbox::new(replicas, allowed, operator.is_per_event, has_owner);
+        let role = |number| match number {
+            _ if is_closer => Role::Closer,
+            OWNER => Role::Owner,
+            _ if has_owner => Role::Helper,
+            _ => Role::Owner,
+        };
         Arc::new_cyclic(|actor| Self {
             operator,
             identity,
             mailbox: Mutex::new(mailbox),
             replicas: (0..replicas)
-                .map(|number| Mutex::new(Replica::new(actor.clone(), number, is_closer)))
+                .map(|number| Mutex::new(Replica::new(actor.clone(), number, role(number))))
                 .collect(),
             urgencies: (0..replicas).map(|_| Urgency::default()).collect(),
             sequence: Sequence::default(),
@@ -134,7 +144,8 @@ impl Actor {
     /// Whether the next chunk must not be begun yet, since too many outputs wait for those of a chunk before them; if so
     /// `runnable` is scheduled once it can be.
     fn must_keep_order(&self, runnable: &Runnable) -> bool {
-        if self.replicas.len() == 1 {
+        // Where replicas help one that keeps state, none puts out anything.
+        if self.replicas.len() == 1 || self.keys().is_some() {
             return false;
         }
         // The replica with the chunk that the others wait for never waits here.

@@ -4,19 +4,18 @@
 
 use std::collections::VecDeque;
 use std::iter;
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::mailbox::OWNER;
 use super::replica::Deactivation;
-use super::{Actor, ActorIdentity, Operator, Runnable};
+use super::{Actor, ActorIdentity, Change, Operator, Runnable};
 use dirigo_flow::Edge;
-use dirigo_ground::batch::Batch;
 use dirigo_ground::quota::{MemoryPressure, Quota};
 use dirigo_ground::sync::Mutex;
 use dirigo_pipeline::{Count, Scaling};
 use dirigo_scheduler::TenantIndex;
-use dirigo_state::hash;
 
 /// How many replicas or shards an operator has.
 #[derive(Debug)]
@@ -46,7 +45,7 @@ impl Executors {
         *self.bounds.start()
     }
 
-    fn may_change(&self) -> bool {
+    pub(super) fn may_change(&self) -> bool {
         self.bounds.start() < self.bounds.end()
     }
 }
@@ -71,13 +70,16 @@ pub struct ScaleEvent {
     pub reason: String,
 }
 
+/// How many accumulators an owner may have to merge for each event that a helper folds: with more, help is of no use.
+const SHARE_LEFT_MAX: f64 = 0.5;
+
 /// Changes that are kept: a summary has no more.
 const EVENTS_KEPT: usize = 64;
 
 /// What an operator has to do at one moment.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// How many replicas or shards it has.
+    /// How many replicas, or shards and helpers of these, it has.
     pub executors: u32,
     /// Its shards, in the order of their partitions; all replicas of a stateless operator as one.
     pub actors: Vec<ActorLoad>,
@@ -94,6 +96,8 @@ pub struct ActorLoad {
     pub first_partition: u32,
     /// For how long it has kept workers, in ns.
     pub busy_ns: u64,
+    /// How many replicas help the one that has its state.
+    pub helpers: u16,
 }
 
 impl Operator {
@@ -104,12 +108,13 @@ impl Operator {
         executors.map(|executors| executors.bounds.clone())
     }
 
-    /// How many replicas or shards it has; `None` with an actor per key.
+    /// How many replicas, or shards and helpers of these, it has; `None` with an actor per key.
     #[must_use]
     pub fn executors(&self) -> Option<u32> {
         let executors = self.executors.as_ref()?;
         if self.kind().is_stateful() {
-            return u32::try_from(self.directory.all().len()).ok();
+            let executors = |actor: &Arc<Actor>| 1 + u32::from(actor.mailbox.lock().helpers());
+            return Some(self.directory.all().iter().map(executors).sum());
         }
         Some(executors.replicas.load(Ordering::Relaxed))
     }
@@ -142,10 +147,10 @@ impl Operator {
     /// Keeps in mind that the number of its replicas or shards changed, and why.
     pub fn note_scaled(&self, at_ns: u64, from: u32, to: u32, reason: String) {
         let (pipeline, operator) = (&self.context.name, &self.id);
-        let what = if self.kind().is_stateful() {
-            "shards"
-        } else {
-            "replicas"
+        let what = match self.kind().is_stateful() {
+            true if self.can_be_helped() => "shards and helpers",
+            true => "shards",
+            false => "replicas",
         };
         tracing::info!(%pipeline, %operator, "{from} -> {to} {what}: {reason}");
         let mut scaled = self.scaled.lock();
@@ -176,6 +181,7 @@ impl Operator {
             Some(ActorLoad {
                 first_partition: actor.identity.partitions()?.start,
                 busy_ns: actor.busy_ns.load(Ordering::Relaxed),
+                helpers: actor.mailbox.lock().helpers(),
             })
         };
         Some(Load {
@@ -196,19 +202,24 @@ impl Operator {
         executors.replicas.store(replicas, Ordering::Relaxed);
         let allowed = u16::try_from(replicas).unwrap_or(u16::MAX);
         for actor in self.directory.all() {
-            let woken = actor.mailbox.lock().allow(allowed);
-            for replica in woken {
-                let actor = actor.clone();
-                Runnable { actor, replica }.schedule();
-            }
-            // One that runs gives its instance up when it has nothing to do.
-            let resting = actor.replicas.iter().skip(usize::from(allowed));
-            for mut replica in resting.filter_map(Mutex::try_lock) {
-                let Some(_inside) = self.context.epochs.turns().try_enter() else {
-                    return;
-                };
-                while replica.deactivate(&actor) == Deactivation::Shrunk {}
-            }
+            self.allow(&actor, allowed);
+        }
+    }
+
+    /// Lets so many replicas of an actor take batches.
+    fn allow(&self, actor: &Arc<Actor>, allowed: u16) {
+        let woken = actor.mailbox.lock().allow(allowed);
+        for replica in woken {
+            let actor = actor.clone();
+            Runnable { actor, replica }.schedule();
+        }
+        // One that runs gives its instance up when it has nothing to do.
+        let resting = actor.replicas.iter().skip(usize::from(allowed));
+        for mut replica in resting.filter_map(Mutex::try_lock) {
+            let Some(_inside) = self.context.epochs.turns().try_enter() else {
+                return;
+            };
+            while replica.deactivate(actor) == Deactivation::Shrunk {}
         }
     }
 
@@ -218,112 +229,75 @@ impl Operator {
             (Some(executors), ActorIdentity::Partitions(_)) if !self.kind().is_stateful() => {
                 u16::try_from(executors.replicas.load(Ordering::Relaxed)).unwrap_or(u16::MAX)
             }
+            // Nobody helps as long as it is not known that this would be worth it.
+            (_, ActorIdentity::Partitions(_) | ActorIdentity::Key(_)) if self.kind().is_stateful() => OWNER + 1,
             _ => u16::MAX,
         }
     }
 
-    /// Where the shard at a place is to be split so that both parts have about as much to do; `None` where nearly all of what it
-    /// does is for one partition.
+    /// What would take most off the shard at a place: to split it so that both parts have about as much to do, or a helper. `None` where neither would be
+    /// worth it.
     #[must_use]
-    pub fn split_point(&self, place: usize) -> Option<u32> {
+    pub fn relief(&self, place: usize) -> Option<Change> {
+        /// More is done by this factor with a helper that is worth an executor.
+        const GAIN_MIN: f64 = 1.2;
         let actor = self.directory.all().into_iter().nth(place)?;
         let partitions = actor.identity.partitions()?;
-        let replica = actor.replicas[0].lock();
-        replica.partitions_seen.split_point(partitions)
-    }
-}
-
-/// The partitions of some of the events that an actor took lately.
-#[derive(Debug, Default)]
-pub(super) struct PartitionsSeen {
-    partitions: Vec<u16>,
-    noted: usize,
-}
-
-impl PartitionsSeen {
-    /// How many are kept.
-    const KEPT: usize = 128;
-    /// How many of a batch are looked at: 10 ns each.
-    const OF_BATCH: usize = 4;
-    /// With fewer, nothing is known of the load.
-    const ENOUGH: usize = 16;
-    /// The larger part may have this much of the load, in percent: else a split helps little.
-    const LARGER_PART_MAX: usize = 85;
-
-    /// Notes some events of a batch that an actor takes.
-    pub(super) fn note(&mut self, actor: &Actor, batch: &Batch) {
-        let operator = &actor.operator;
-        let is_of_interest = operator.kind().is_stateful() && operator.scaling_bounds().is_some();
-        if !is_of_interest || actor.identity.partitions().is_none() {
-            return;
-        }
-        let looked_at = Self::OF_BATCH.min(batch.len());
-        for number in 0..looked_at {
-            // From all parts of the batch, and of each part another one every time.
-            let event = (number * batch.len() / looked_at + self.noted) % batch.len();
-            let key = batch.keys.get(event);
-            let partition = u16::try_from(hash::partition(hash::key(key))).expect("there are 4,096 partitions");
-            let place = self.noted % Self::KEPT;
-            self.noted += 1;
-            match self.partitions.get_mut(place) {
-                Some(kept) => *kept = partition,
-                None => self.partitions.push(partition),
-            }
-        }
-    }
-
-    fn split_point(&self, partitions: Range<u32>) -> Option<u32> {
-        let own: Vec<u32> = self.partitions.iter().copied().map(u32::from).collect();
-        let own: Vec<u32> = own.into_iter().filter(|seen| partitions.contains(seen)).collect();
-        let middle = u32::midpoint(partitions.start, partitions.end);
-        if own.len() < Self::ENOUGH {
-            return (partitions.len() > 1).then_some(middle);
-        }
-        let larger_part = |at: &u32| {
-            let below = own.iter().filter(|seen| *seen < at).count();
-            below.max(own.len() - below)
+        let helpers = actor.mailbox.lock().helpers();
+        let (split, share_left) = {
+            let owner = actor.replicas[usize::from(OWNER)].lock();
+            let seen = &owner.partitions_seen;
+            (seen.split(partitions).filter(|_| helpers == 0), seen.distinct_share())
         };
-        let points = own.iter().flat_map(|seen| [*seen, seen + 1]);
-        let points = points.filter(|at| partitions.start < *at && *at < partitions.end);
-        let best = points.min_by_key(larger_part)?;
-        (larger_part(&best) * 100 <= own.len() * Self::LARGER_PART_MAX).then_some(best)
+        let left = self.help.share_left().or(share_left).unwrap_or(1.0);
+        let may_help = self.can_be_helped() && usize::from(helpers) + 1 < actor.replicas.len();
+        let by_help = if may_help && left <= SHARE_LEFT_MAX {
+            let executors = f64::from(helpers) + 1.0;
+            (executors + 1.0) / executors / (1.0 + left * executors)
+        } else {
+            0.0
+        };
+        match split {
+            Some(split) if 1.0 / split.larger_part >= by_help => Some(Change::Split {
+                actor: place,
+                at: split.at,
+            }),
+            _ if by_help >= GAIN_MIN && self.may_be_helped(&actor) => Some(Change::Help {
+                actor: place,
+                helpers: helpers + 1,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Has so many helpers take batches of the shard at a place. `false` where there is no such shard, or its keys go to others.
+    pub(super) fn set_helpers(&self, place: usize, helpers: u16) -> bool {
+        let actor = self.directory.all().into_iter().nth(place);
+        let Some(actor) = actor.filter(|actor| usize::from(helpers) < actor.replicas.len()) else {
+            return false;
+        };
+        let may_be = !actor.mailbox.lock().is_leaving();
+        if may_be {
+            self.allow(&actor, helpers + 1);
+        }
+        may_be
+    }
+
+    /// Whether its helpers save too little: what they fold is nearly as much as the events.
+    #[must_use]
+    pub fn is_helped_in_vain(&self) -> bool {
+        self.help.share_left().is_some_and(|left| left > SHARE_LEFT_MAX)
+    }
+
+    /// Forgets how much helpers have saved so far: it may be otherwise another time.
+    pub fn forget_help(&self) {
+        self.help.forget();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn seen(partitions: &[u16]) -> PartitionsSeen {
-        PartitionsSeen {
-            partitions: partitions.to_vec(),
-            noted: partitions.len(),
-        }
-    }
-
-    #[test]
-    fn a_shard_is_split_where_both_parts_have_as_much_to_do() {
-        let mostly_low: Vec<u16> = (0..60).chain([4_000; 4]).collect();
-        assert_eq!(seen(&mostly_low).split_point(0..4_096), Some(32));
-    }
-
-    #[test]
-    fn a_shard_of_one_hot_key_is_not_split() {
-        let one: Vec<u16> = [7; 60].into_iter().chain([9, 10, 11, 12]).collect();
-        assert_eq!(seen(&one).split_point(0..4_096), None);
-        assert_eq!(seen(&[7; 60]).split_point(7..8), None, "nor is one partition");
-    }
-
-    #[test]
-    fn half_of_the_load_on_one_key_leaves_the_other_half() {
-        let half: Vec<u16> = [500; 30].into_iter().chain(600..630).collect();
-        assert_eq!(seen(&half).split_point(0..4_096), Some(501));
-    }
-
-    #[test]
-    fn a_shard_of_which_nothing_is_known_is_split_in_the_middle() {
-        assert_eq!(seen(&[1, 2, 3]).split_point(0..4_096), Some(2_048));
-    }
 
     #[test]
     fn executors_lie_within_their_bounds() {

@@ -18,27 +18,41 @@ mod waiting;
 
 use std::sync::{Arc, Weak};
 
+use super::driver::Call;
 use super::fuel_estimator::{FuelEstimator, comes_nearer};
-use super::load::PartitionsSeen;
+use super::helping::{Looked, Looking};
 use super::mailbox::{MailboxItem, Next};
+use super::partitions_seen::PartitionsSeen;
 use super::turn::{PollEnd, Turn};
 use super::turn_waker::TurnWaker;
 use super::watchdog::Base;
-use super::{Actor, Runnable, Step, counters};
+use super::{Actor, Operator, Runnable, Step, counters};
 use activation::Slot;
 pub(super) use activation::{Deactivation, TakenDue, TakenWindow};
+pub(super) use chunk::ChunkPart;
 use chunk::OpenChunk;
 use dirigo_engine::{Budget, EventOrigins};
+use dirigo_ground::call::Request;
 use dirigo_ground::quota::MemoryReservation;
 use dirigo_state::{Copies, Table};
 use phase::{Ended, Phase, RunningTurn};
 use slice_clock::SliceClock;
 
+/// What a replica is to its actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It folds events into the state of their keys, if the operator has state.
+    Owner,
+    /// It folds events from nothing, for the owner to merge what they come to.
+    Helper,
+    /// It works on windows that are to be finished, and not on events.
+    Closer,
+}
+
 /// One of the executors of an actor. It runs one turn at a time.
 pub(super) struct Replica {
     number: u16,
-    /// Whether what it works on are windows that are to be finished, and not events.
-    is_closer: bool,
+    role: Role,
     turn_waker: Arc<TurnWaker>,
     phase: Phase,
     /// What is being worked on. Between two turns it has a part that is still to be run.
@@ -58,6 +72,8 @@ pub(super) struct Replica {
     is_in_idle_queue: bool,
     /// Of the events that it took lately.
     pub(super) partitions_seen: PartitionsSeen,
+    /// What it looks at instead of working, if it helps.
+    pub(super) looking: Option<Looking>,
     /// Whether it has given up its keys for others to have them.
     pub(super) has_left: bool,
     /// Fuel burnt since it was last taken.
@@ -65,10 +81,10 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    pub(super) fn new(actor: Weak<Actor>, number: u16, is_closer: bool) -> Self {
+    pub(super) fn new(actor: Weak<Actor>, number: u16, role: Role) -> Self {
         Self {
             number,
-            is_closer,
+            role,
             turn_waker: TurnWaker::new(actor, number),
             phase: Phase::Idle,
             chunk: None,
@@ -82,6 +98,7 @@ impl Replica {
             last_used_ns: 0,
             is_in_idle_queue: false,
             partitions_seen: PartitionsSeen::default(),
+            looking: None,
             has_left: false,
             fuel: 0,
         }
@@ -101,8 +118,21 @@ impl Replica {
         self.phase.is_running()
     }
 
+    /// Whether it keeps no state, and folds for the replica that does.
+    pub(super) fn is_helper(&self) -> bool {
+        self.role == Role::Helper
+    }
+
     pub(super) fn leave_idle_queue(&mut self) {
         self.is_in_idle_queue = false;
+    }
+
+    /// Schedules a replica of the actor that can go on, if there is one.
+    pub(super) fn wake(actor: &Arc<Actor>, replica: Option<u16>) {
+        if let Some(replica) = replica {
+            let actor = actor.clone();
+            Runnable { actor, replica }.schedule();
+        }
     }
 
     fn runnable(&self, actor: &Arc<Actor>) -> Runnable {
@@ -170,6 +200,13 @@ impl Replica {
     fn begin(&mut self, actor: &Arc<Actor>, clock: &mut SliceClock) -> Option<Step> {
         let operator = &actor.operator;
         let runnable = self.runnable(actor);
+        if self.role == Role::Helper && self.chunk.is_none() {
+            match self.look_at_laws(actor, &runnable) {
+                Looked::AtNothing => {}
+                Looked::Waits => return Some(Step::Parked),
+                Looked::Asks => return None,
+            }
+        }
         if operator.must_wait(&runnable) || (self.chunk.is_none() && actor.must_keep_order(&runnable)) {
             // What it waits for may itself wait for a place: an actor between two turns does not hold one against it.
             self.become_idle(actor, clock.now_ns());
@@ -181,14 +218,20 @@ impl Replica {
                 .lock()
                 .next(self.number, operator.fuel_estimator.turn_events());
             let taken = match next {
-                Next::Run(chunk) => chunk,
-                Next::Wait => {
+                Next::Run(chunk, other) => {
+                    Self::wake(actor, other);
+                    chunk
+                }
+                Next::Wait(other) => {
                     self.become_idle(actor, clock.now_ns());
+                    Self::wake(actor, other);
                     return Some(Step::Parked);
                 }
                 Next::Leave(resharding) => return Some(self.leave(actor, &resharding)),
             };
-            self.partitions_seen.note(actor, &taken.batch);
+            if self.role == Role::Owner {
+                self.partitions_seen.note(actor, &taken.batch);
+            }
             actor.urgency(self.number).open(taken.batch.origin.ticket.arrival_ns());
             let taken = self.without_late(operator, taken);
             let chunk = self.chunk.insert(OpenChunk::new(taken, operator.kind().is_stateful()));
@@ -207,7 +250,7 @@ impl Replica {
             return Some(Step::Parked);
         }
         let mut load_ns = 0;
-        if actor.keys().is_some() {
+        if self.role == Role::Owner && actor.keys().is_some() {
             match self.load_keys(actor) {
                 Ok(ns) => load_ns = ns,
                 Err(error) => {
@@ -237,15 +280,24 @@ impl Replica {
         self.turns = self.turns.wrapping_add(1).max(1);
         let chunk = self.chunk.as_mut().expect("a turn is over a part of a chunk");
         let part = chunk.next().expect("a chunk that is not done has a part");
-        let (request, call) = if self.is_closer {
-            operator.driver.finish(&part.batch)
-        } else {
-            operator.driver.begin(&mut self.table, self.turns, &part.batch)
-        };
-        let taken = request.batch().len();
-        if taken < part.batch.len() {
-            chunk.cut_next(taken);
+        let merge = part.partials.as_ref().and_then(|partials| {
+            operator
+                .driver
+                .merge(&mut self.table, self.turns, &part.batch, partials)
+        });
+        let is_merge = merge.is_some();
+        let (request, call) = merge.unwrap_or_else(|| match self.role {
+            Role::Closer => operator.driver.finish(&part.batch),
+            Role::Owner | Role::Helper => operator.driver.begin(&mut self.table, self.turns, &part.batch),
+        });
+        if !is_merge {
+            let taken = request.batch().len();
+            if taken < part.batch.len() {
+                chunk.cut_next(taken);
+            }
+            chunk.forget_partials();
         }
+        let taken = request.batch().len();
         let per_event_max = operator.setup.limits.fuel_per_event;
         let budget = Budget {
             total: if taken == 1 {
@@ -264,6 +316,24 @@ impl Replica {
         let turn = Turn::new(instance, operator.clone(), request, origins, call, budget);
         self.phase.enter(Phase::Running(RunningTurn { turn, load_ns }));
         counters::add(&operator.counters.turns, 1_u64);
+    }
+
+    /// Begins a turn that is over no part of a chunk.
+    pub(super) fn ask(&mut self, operator: &Arc<Operator>, request: Request, call: Box<dyn Call>) {
+        let per_event_max = operator.setup.limits.fuel_per_event;
+        let budget = Budget {
+            total: per_event_max.saturating_mul(request.items() as u64),
+            slice: operator.fuel_estimator.slice_fuel(operator.looked_up_ns()),
+        };
+        let instance = self.slot.as_mut().and_then(|slot| slot.instance.take());
+        let turn = Turn::new(instance, operator.clone(), request, None, call, budget);
+        self.phase.enter(Phase::Running(RunningTurn { turn, load_ns: 0 }));
+        counters::add(&operator.counters.turns, 1_u64);
+    }
+
+    /// Whether it has a slot for an instance.
+    pub(super) fn has_slot(&self) -> bool {
+        self.slot.is_some()
     }
 
     /// Goes on with the turn under way; unless it is to go on, says how the slice ends.
@@ -310,6 +380,12 @@ impl Replica {
         };
         let operator = &actor.operator;
         let load_ns = ended.load_ns;
+        if self.looking.is_some() {
+            self.settle_turn_apart(operator, ended);
+            self.phase.enter(Phase::Draining { backoff: None });
+            clock.lap_ns();
+            return self.leave_draining(actor, None);
+        }
         let (events, backoff) = self.settle(actor, ended);
         self.phase.enter(Phase::Draining { backoff });
         let has_drained = self.drain(actor, clock);
@@ -359,6 +435,7 @@ impl Replica {
             chunk.parts().for_each(|part| Self::done(&actor.operator, &part.batch));
         }
         self.held.clear();
+        self.looking = None;
         self.table = Table::default();
         self.update_quota(actor);
         actor.urgency(self.number).close();

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::directory::{Directory, Shards};
-use super::mailbox::MailboxItem;
 use super::replica::{Deactivation, Replica};
 use super::{Actor, ActorIdentity, Operator, Runnable, Step};
 use dirigo_ground::sync::{Mutex, MutexGuard};
@@ -33,7 +32,7 @@ pub(super) struct Resharding {
     handing_over: Mutex<()>,
 }
 
-/// Which partitions are to change their actor.
+/// Which partitions are to change their actor, or what else shares the load of an actor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Those of the actor at a place, from this one on, get an actor of their own.
@@ -48,12 +47,26 @@ pub enum Change {
         /// The place of the first of the two.
         actor: usize,
     },
+    /// So many replicas help the one that has the state of the actor at a place. No partition changes its actor.
+    Help {
+        /// The place of the actor.
+        actor: usize,
+        /// How many.
+        helpers: u16,
+    },
 }
 
 impl Operator {
-    /// Has partitions go to other actors, once those that have them are between two batches. `false` where that is under way already, or
-    /// there are no such actors.
-    pub fn reshard(&self, change: &Change) -> bool {
+    /// Has others share the load of an actor, or fewer: partitions go to other actors once those that have them are between two batches. `false` where that
+    /// is under way already, or there are no such actors.
+    pub fn share(&self, change: &Change) -> bool {
+        match *change {
+            Change::Split { .. } | Change::Join { .. } => self.reshard(change),
+            Change::Help { actor, helpers } => self.set_helpers(actor, helpers),
+        }
+    }
+
+    fn reshard(&self, change: &Change) -> bool {
         let Directory::Shards(shards) = &self.directory else {
             return false;
         };
@@ -68,7 +81,13 @@ impl Operator {
         let leaving = &now.actors()[places.clone()];
         let coming: Vec<Arc<Actor>> = firsts
             .windows(2)
-            .map(|range| Actor::new(self.handle(), ActorIdentity::Partitions(range[0]..range[1]), 1))
+            .map(|range| {
+                Actor::new(
+                    self.handle(),
+                    ActorIdentity::Partitions(range[0]..range[1]),
+                    self.replicas,
+                )
+            })
             .collect();
         let mut actors = now.actors().to_vec();
         actors.splice(places, coming.iter().cloned());
@@ -112,6 +131,7 @@ impl Change {
                 let (first, second) = (partitions(actor)?, partitions(actor + 1)?);
                 Some((actor..actor + 2, vec![first.start, second.end]))
             }
+            Self::Help { .. } => None,
         }
     }
 }
@@ -129,12 +149,10 @@ impl Resharding {
         for actor in leaving {
             loop {
                 let next = actor.mailbox.lock().pop();
-                let Some(MailboxItem { batch, is_done }) = next else {
-                    break;
-                };
-                passed_on += batch.size();
-                for (actor, batch) in self.new.parts(batch) {
-                    actor.mailbox.lock().hold(MailboxItem { batch, is_done });
+                let Some(item) = next else { break };
+                passed_on += item.batch.size();
+                for (actor, batch) in self.new.parts(item.batch.clone()) {
+                    actor.mailbox.lock().hold(item.with(batch));
                 }
                 if passed_on > PASSED_ON_AT_ONCE {
                     return false;
@@ -166,10 +184,21 @@ impl Resharding {
     }
 }
 
+impl Actor {
+    /// Whether the helpers have no instance any more. None of them works on anything.
+    fn helpers_have_left(self: &Arc<Self>) -> bool {
+        let helpers = self.replicas.iter().skip(1).map(Mutex::try_lock);
+        helpers.fold(true, |have_left, helper| {
+            let has_left = helper.map(|mut helper| helper.deactivate(self) != Deactivation::Shrunk);
+            have_left && has_left.unwrap_or(false)
+        })
+    }
+}
+
 impl Replica {
     /// Gives up the actor's keys, little by little, and has other actors take its place once all have that leave with it. Part of an effect.
     pub(super) fn leave(&mut self, actor: &Arc<Actor>, resharding: &Resharding) -> Step {
-        if self.deactivate(actor) == Deactivation::Shrunk {
+        if self.deactivate(actor) == Deactivation::Shrunk || !actor.helpers_have_left() {
             return Step::Again;
         }
         if !self.has_left {

@@ -39,8 +39,15 @@ struct Shape {
     /// The rest of the operator, as TOML.
     operator: &'static str,
     keys: KeyMix,
-    /// What an event's number stands behind in its output.
-    mark: &'static [u8],
+    /// What an event's number stands behind in its output; `None` where no output is of one event, which so cannot be followed to the sink.
+    mark: Option<&'static [u8]>,
+}
+
+impl Shape {
+    /// How many times it is run.
+    fn runs(&self) -> usize {
+        if self.mark.is_some() { 6 } else { 3 }
+    }
 }
 
 /// Events of each take about ten microseconds.
@@ -50,28 +57,28 @@ const SHAPES: [Shape; 4] = [
         guest: "map",
         operator: r#"config = { mode = "plod" }"#,
         keys: KeyMix::Even(256),
-        mark: b"\"start\":",
+        mark: Some(b"\"start\":"),
     },
     Shape {
         name: "keyed",
         guest: "reduce",
         operator: KEYED,
         keys: KeyMix::Even(256),
-        mark: b"\"numbers\":[",
+        mark: Some(b"\"numbers\":["),
     },
     Shape {
         name: "zipf 1.2",
         guest: "reduce",
         operator: KEYED,
         keys: KeyMix::Zipf(1_000),
-        mark: b"\"numbers\":[",
+        mark: Some(b"\"numbers\":["),
     },
     Shape {
         name: "one hot key",
-        guest: "reduce",
-        operator: KEYED,
+        guest: "sum",
+        operator: "window = { tumbling = \"1s\" }\nconfig = { mode = \"pass\", steps = 40000 }",
         keys: KeyMix::OneHot(63),
-        mark: b"\"numbers\":[",
+        mark: None,
     },
 ];
 
@@ -108,7 +115,7 @@ impl Scaling {
 A pipeline of a map and an operator that takes about ten microseconds for an event: one without state; a reduce whose keys come \
 equally often, as Zipf's law with the exponent 1.2 has it, or of which one has 80 % of the events. First it gets all that it takes, \
 with one replica or shard, with as many as there are workers, and with as many as the load asks for: what it does in a second is the \
-throughput. Then events come at a tenth of what all workers can do, at nine tenths, and at a tenth again, whether or not those \
+throughput. The reduce of the hot key sums over windows, so that helpers may share its events; the others put out each event, and are measured in steps, too. Then events come at a tenth of what all workers can do, at nine tenths, and at a tenth again, whether or not those \
 before are through; each latency counts from when the event was due.
 
 `peak` is the highest p99 of a tenth of a second after the rise, `steady` that of the end of the phase, and `over` how long after the rise the p99 was \
@@ -154,6 +161,8 @@ struct Throughput {
     /// In relation to one replica or shard.
     ratio: f64,
     executors: u32,
+    /// The part of the events that helpers folded.
+    helped: f64,
 }
 
 /// A rise of the load, and its fall.
@@ -197,7 +206,7 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         Some(places) => places.iter().map(|place| &SHAPES[*place]).collect(),
         None => SHAPES.iter().collect(),
     };
-    let cells = Cells::new(workers.len() * shapes.len() * 7);
+    let cells = Cells::new(workers.len() * shapes.iter().map(|shape| shape.runs()).sum::<usize>());
     let (mut throughput, mut steps) = (Vec::new(), Vec::new());
     for &workers in &workers {
         let testbed = Testbed::new(globals, workers)?;
@@ -209,7 +218,8 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
                     shape.name,
                     scaling.name()
                 ));
-                let (events_per_s, executors) = flat_out(&testbed, shape, scaling)?;
+                let done = flat_out(&testbed, shape, scaling)?;
+                let events_per_s = done.events_per_s;
                 cells.leave();
                 if scaling == Scaling::One {
                     of_one = events_per_s;
@@ -223,12 +233,14 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
                     scaling: scaling.name(),
                     events_per_s,
                     ratio: events_per_s / of_one,
-                    executors,
+                    executors: done.executors,
+                    helped: done.helped,
                 });
             }
+            let Some(mark) = shape.mark else { continue };
             for scaling in [Scaling::Off, Scaling::Auto, Scaling::Restart] {
                 cells.enter(format!("{}, {workers} workers, {}: a step", shape.name, scaling.name()));
-                steps.push(step(&testbed, shape, scaling, full, args.duration)?);
+                steps.push(step(&testbed, shape, (scaling, mark), full, args.duration)?);
                 cells.leave();
             }
         }
@@ -298,34 +310,54 @@ fn work(job: &Job) -> Arc<Operator> {
     found.expect("the pipeline of the benchmark has it").clone()
 }
 
-/// Events in a second where it gets all that it takes, and how many replicas or shards it has then.
-fn flat_out(testbed: &Testbed, shape: &Shape, scaling: Scaling) -> anyhow::Result<(f64, u32)> {
+/// What an operator does where it gets all that it takes.
+struct Done {
+    events_per_s: f64,
+    executors: u32,
+    helped: f64,
+}
+
+fn flat_out(testbed: &Testbed, shape: &Shape, scaling: Scaling) -> anyhow::Result<Done> {
     /// More than any machine does meanwhile.
     const EVENTS: usize = 4_000_000;
     let host = testbed.host(PolicyKind::Fair);
     // All are due at once. They come from where those of a step come from, and go where those go, which takes its part of the machine.
-    let plan = Arc::new(Plan::new(vec![0; EVENTS], 0).mixed(shape.keys, shape.mark));
+    let plan = Arc::new(Plan::new(vec![0; EVENTS], 0).mixed(shape.keys, shape.mark.unwrap_or_default()));
     let source = OpenLoop::new(plan.clone(), testbed.setup.clock.clone());
     let (meter, _) = Meter::new(plan, testbed.setup.clock.clone());
     let job = testbed::start(&host, prepare(testbed, shape, scaling)?, source, meter);
     let operator = work(&job);
     let clock = &testbed.setup.clock;
     std::thread::sleep(SETTLES);
-    let done = || operator.counters().read().events_out;
-    let (before, started_ns) = (done(), clock.now_ns());
+    let done = || {
+        let counts = operator.counters().read();
+        counts.passed + counts.absorbed
+    };
+    let (before, helped_before, started_ns) = (done(), operator.helped(), clock.now_ns());
     std::thread::sleep(FLAT_OUT);
     let (events, elapsed_ns) = (done() - before, clock.now_ns() - started_ns);
+    let helped = operator.helped() - helped_before;
     let executors = operator.executors().unwrap_or(0);
     job.kill();
     testbed.setup.runtime.block_on(job.finished());
     #[allow(clippy::cast_precision_loss, reason = "counts of seconds are far below 2^52")]
-    Ok((events as f64 / elapsed_ns as f64 * 1e9, executors))
+    Ok(Done {
+        events_per_s: events as f64 / elapsed_ns as f64 * 1e9,
+        executors,
+        helped: helped as f64 / events.max(1) as f64,
+    })
 }
 
-fn step(testbed: &Testbed, shape: &Shape, scaling: Scaling, full: f64, duration: Duration) -> anyhow::Result<Step> {
+fn step(
+    testbed: &Testbed,
+    shape: &Shape,
+    (scaling, mark): (Scaling, &'static [u8]),
+    full: f64,
+    duration: Duration,
+) -> anyhow::Result<Step> {
     let rates: Vec<f64> = LOADS.iter().map(|load| load * full).collect();
     let phases: Vec<(f64, Duration)> = rates.iter().map(|rate| (*rate, duration)).collect();
-    let plan = Arc::new(Plan::stepped(&phases).mixed(shape.keys, shape.mark));
+    let plan = Arc::new(Plan::stepped(&phases).mixed(shape.keys, mark));
     let clock = testbed.setup.clock.clone();
     let (meter, tally) = Meter::new(plan.clone(), clock.clone());
     let watched: Watched = (plan.clone(), tally.clone());
@@ -447,6 +479,7 @@ fn text(measured: &Measured) -> String {
         "events/s",
         "against one",
         "replicas",
+        "by helpers",
     ];
     let row = |row: &Throughput| {
         vec![
@@ -456,6 +489,7 @@ fn text(measured: &Measured) -> String {
             format!("{:.0}", row.events_per_s),
             format!("{:.2} ×", row.ratio),
             row.executors.to_string(),
+            format!("{:.0} %", row.helped * 100.0),
         ]
     };
     let rows: Vec<Vec<String>> = measured.throughput.iter().map(row).collect();

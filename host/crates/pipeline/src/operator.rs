@@ -127,6 +127,7 @@ pub(super) fn validate(raw: &raw::Operator, validation: &mut Validation<'_>) -> 
             .given()
             .and_then(|at| count(&at.value, &mut validation.problems)),
         scaling: raw.scaling.map(|Word(scaling)| *scaling).unwrap_or(Scaling::Auto),
+        approximate: raw.approximate.map(bool::clone).unwrap_or(false),
         idle_timeout: duration_or(
             validation.positive("idle_timeout", &raw.idle_timeout),
             raw::IDLE_TIMEOUT,
@@ -203,6 +204,7 @@ fn check_builtin(name: &str, raw: &raw::Operator, who: &str, validation: &mut Va
         ("partial", raw.partial.key()),
         ("allowed_lateness", raw.allowed_lateness.key()),
         ("early", raw.early.key()),
+        ("approximate", raw.approximate.key()),
     ];
     let of_windows = of_windows.into_iter().filter(|_| !is_windowed);
     let others: &[(&str, Option<Span>)] = if is_process {
@@ -241,6 +243,7 @@ fn foreign_key(name: &str, key: &str, place: Span) -> Diagnostic {
         "window" | "partial" | "allowed_lateness" | "early" => {
             ("only a reduce has windows", "remove it, or use `builtin:reduce`")
         }
+        "approximate" => ("only a reduce has results that may be approximate", "remove it"),
         "order" => ("only a `process` operator has an `order`", "remove it"),
         "replicas" => (
             "only an operator without state has replicas",

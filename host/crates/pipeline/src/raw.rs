@@ -254,6 +254,11 @@ section! {
         /// Whether the number of its replicas or shards follows the load: "off" has as many as it may have all the time.
         #[schemars(extend("default" = "auto"))]
         scaling: Word<Scaling>,
+        /// Whether results of a reduce may differ in the last digits from one run to the next, as sums of `f64` do that are added in another
+        /// order. Then replicas may share the load of a key that has most of the events, where the reduce says that its accumulators may be merged
+        /// in any order. The built-in reduce does without: its sums are exact.
+        #[schemars(extend("default" = false))]
+        approximate: bool,
         /// An actor this long without events gives up its instance.
         #[schemars(extend("default" = IDLE_TIMEOUT))]
         idle_timeout: Lapse,

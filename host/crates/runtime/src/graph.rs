@@ -355,6 +355,8 @@ impl Graph {
             max: *bounds.end(),
             changes,
             latest: latest.into_iter().map(change).collect(),
+            helped: operator.helped(),
+            sequential_because: operator.sequential_because().map(str::to_owned),
         })
     }
 

@@ -17,6 +17,12 @@ pub(super) use watch::watch;
 const TICKS_BEFORE_MORE: u32 = 2;
 /// For how long fewer must suffice.
 const CALM_NS: u64 = 2_000_000_000;
+/// Ticks in a row in which one shard must have had most to do. Sources bring some keys now and others then.
+const TICKS_BEFORE_OTHERWISE: u32 = 20;
+/// A shard that is busy for this part of its time is what others wait for.
+const SATURATED: f64 = 0.8;
+/// How much more the busiest shard must have to do than all have on average for the load to be shared otherwise.
+const UNEVEN: f64 = 1.5;
 /// After how long it is looked at whether the last change upwards has helped.
 const EFFECT_NS: u64 = 150_000_000;
 /// How much more must be done then, in percent, for it to have helped.
@@ -71,6 +77,14 @@ pub(super) enum Reason {
         /// How many events wait.
         events: u64,
     },
+    /// One of its shards has most to do, and there are as many as there may be: there is one fewer for a moment, and then another way of sharing
+    /// the load.
+    Uneven {
+        /// The part of its time that the busiest was busy.
+        busiest: f64,
+        /// And all on average.
+        average: f64,
+    },
     /// Fewer suffice.
     Calm {
         /// The workers that it kept busy.
@@ -102,6 +116,12 @@ impl fmt::Display for Reason {
                     wait.as_millis()
                 )
             }
+            Self::Uneven { busiest, average } => write!(
+                formatter,
+                "the busiest of them was busy for {:.0} % of the time, all on average for {:.0} %; the load is to be shared otherwise",
+                busiest * 100.0,
+                average * 100.0
+            ),
             Self::Calm { busy } => write!(formatter, "they were busy for {:.0} % of one worker", busy * 100.0),
         }
     }
@@ -185,11 +205,16 @@ impl Judge {
         let executors = f64::from(sample.executors);
         let limit_ns = self.slo_ns.map_or(BACKLOG_NS, |slo_ns| slo_ns / PART_OF_SLO);
         let is_needy = wait_ns > limit_ns && !sample.is_held_back && busy >= BUSY * executors;
+        let is_uneven = wait_ns > limit_ns && !sample.is_held_back && self.is_uneven(&sample);
         let is_calm = wait_ns <= limit_ns / 2 && busy <= CALM * (executors - 1.0);
-        let verdict = if is_needy {
+        let verdict = if is_needy || is_uneven {
             self.calm_since_ns = None;
             self.needy_ticks += 1;
-            self.more(&sample, wait_ns, limit_ns)
+            if is_uneven {
+                self.otherwise(&sample)
+            } else {
+                self.more(&sample, wait_ns, limit_ns)
+            }
         } else {
             self.needy_ticks = 0;
             if !is_calm {
@@ -200,16 +225,27 @@ impl Judge {
         if let Some((raised_ns, rate)) = self.raised
             && now_ns >= raised_ns + EFFECT_NS
         {
-            self.raised = None;
-            if is_needy && self.rate < rate * GAIN_MIN {
-                self.paused_until_ns = now_ns + self.next_pause_ns;
-                self.next_pause_ns = (self.next_pause_ns * 2).min(PAUSE_NS_MAX);
+            if (is_needy || is_uneven) && self.rate < rate * GAIN_MIN {
+                self.note_in_vain(now_ns);
             } else {
+                self.raised = None;
                 self.next_pause_ns = PAUSE_NS;
             }
         }
         self.last = Some(sample);
         verdict
+    }
+
+    /// What was asked for just now could not be done.
+    pub(super) fn note_undone(&mut self, now_ns: u64) {
+        self.raised = self.raised.filter(|(raised_ns, _)| *raised_ns != now_ns);
+    }
+
+    /// The last change upwards was of no use.
+    pub(super) fn note_in_vain(&mut self, now_ns: u64) {
+        self.raised = None;
+        self.paused_until_ns = now_ns + self.next_pause_ns;
+        self.next_pause_ns = (self.next_pause_ns * 2).min(PAUSE_NS_MAX);
     }
 
     /// Learns from what was done since the last tick.
@@ -254,6 +290,31 @@ impl Judge {
     fn wait_ns(&self, sample: &Sample) -> u64 {
         let event_ns = self.event_ns.unwrap_or(0.0);
         (sample.waiting as f64 * event_ns / f64::from(sample.executors.max(1))) as u64
+    }
+
+    /// Whether there are as many shards and helpers as there may be, and one shard has much more to do than others.
+    fn is_uneven(&self, sample: &Sample) -> bool {
+        let busiest = self.busy.values().copied().fold(0.0, f64::max);
+        let executors = f64::from(sample.executors);
+        self.busy.len() > 1
+            && sample.executors >= *self.bounds.end()
+            && busiest >= SATURATED
+            && busiest * executors >= UNEVEN * self.busy_workers()
+    }
+
+    fn otherwise(&mut self, sample: &Sample) -> Option<Verdict> {
+        if self.needy_ticks < TICKS_BEFORE_OTHERWISE || sample.now_ns < self.paused_until_ns {
+            return None;
+        }
+        self.needy_ticks = 0;
+        self.raised.get_or_insert((sample.now_ns, self.rate));
+        Some(Verdict {
+            to: sample.executors - 1,
+            reason: Reason::Uneven {
+                busiest: self.busy.values().copied().fold(0.0, f64::max),
+                average: self.busy_workers() / f64::from(sample.executors),
+            },
+        })
     }
 
     fn more(&mut self, sample: &Sample, wait_ns: u64, limit_ns: u64) -> Option<Verdict> {

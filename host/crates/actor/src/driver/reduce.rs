@@ -1,11 +1,13 @@
 //! `reduce` over count windows: a fold that closes those which it completes.
 
+use super::merge::{self, Merge};
 use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched, unread};
 use dirigo_engine::{Component, Trap};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{self, Answer, Finished, Folded, Outputs, Rejection, Request};
-use dirigo_state::Table;
+use dirigo_ground::windowing::EarlyEvents;
 use dirigo_state::windows::{self, CountWindows};
+use dirigo_state::{Partials, Table};
 
 /// Drives operators that fold events into count windows.
 pub(super) struct Reduce {
@@ -29,9 +31,41 @@ impl Driver for Reduce {
         (Request::Fold(fold), Box::new(call))
     }
 
+    /// Which events a count window holds follows from their order. A global window holds all.
+    fn can_be_helped(&self) -> bool {
+        self.windows == CountWindows::global(EarlyEvents::NONE)
+    }
+
+    fn merge(
+        &self,
+        table: &mut Table,
+        turn: u32,
+        events: &Batch,
+        partials: &Partials,
+    ) -> Option<(Request, Box<dyn Call>)> {
+        let version = self.component.state_version();
+        let (fold, plan) = windows::merge(table, partials, events, turn, version)?;
+        Some((Request::Fold(fold), Box::new(Merge::new(plan, events.len()))))
+    }
+
     fn finish(&self, batch: &Batch) -> (Request, Box<dyn Call>) {
         let finish = windows::finish(batch, self.windows.early_events, self.component.state_version());
         (Request::Finish(finish), Box::new(Finish))
+    }
+}
+
+/// What may be kept of a key bounds its accumulator, and with that the answer of the guest.
+impl merge::Plan for windows::Plan {
+    fn is_too_large(&self, _: &Column) -> bool {
+        false
+    }
+
+    fn commit(self, table: &mut Table, accumulators: &Column) -> windows::OpenChange {
+        windows::Plan::commit(self, table, accumulators)
+    }
+
+    fn abandon(self, table: &mut Table) {
+        windows::Plan::abandon(self, table);
     }
 }
 
@@ -130,7 +164,6 @@ impl Call for Finish {
 mod tests {
     use super::super::tests::{batch, rejection};
     use super::*;
-    use dirigo_ground::windowing::EarlyEvents;
 
     /// A fold of two events, each of which completes a window; and its answer, in which these fail to be finished.
     fn closing(batch: &Batch, failing: &[u32]) -> (Box<Fold>, Answer) {

@@ -2,8 +2,10 @@
 //! closed.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use super::merge::{self, Merge};
 use super::reduce::{Finish, attribute, early_by};
 use super::{Call, Driver, Emission, Failed, Settled, Tally, mismatched, time_to_come, unread};
 use dirigo_engine::{Component, Trap};
@@ -11,7 +13,7 @@ use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::{Answer, Folded, Rejection, Request};
 use dirigo_ground::lineage::SourceIndex;
 use dirigo_ground::windowing::TimeWindows;
-use dirigo_state::{Segment, Table, timed, windows};
+use dirigo_state::{Partials, Segment, Table, timed, windows};
 
 /// Drives operators that fold events into windows in time.
 pub(super) struct TimedReduce {
@@ -34,11 +36,24 @@ struct Fold {
     groups: Arc<Vec<u32>>,
     /// The events that bring early results, in their order.
     early_by: Vec<u32>,
-    state_bytes_max: u64,
-    windows: TimeWindows,
-    inputs: Arc<[SourceIndex]>,
+    limit: Limit,
     /// Of the windows, once there is an answer.
     accumulators: Column,
+}
+
+/// What may be kept of one key.
+struct Limit {
+    state_bytes_max: u64,
+    windows: TimeWindows,
+    /// The lines that come to the operator.
+    inputs: Arc<[SourceIndex]>,
+}
+
+/// A merge of what `events` were folded to.
+struct Bounded {
+    plan: timed::Plan,
+    limit: Limit,
+    events: Batch,
 }
 
 impl Driver for TimedReduce {
@@ -53,20 +68,43 @@ impl Driver for TimedReduce {
             self.component.state_version(),
             watermark,
         );
-        if plan.is_any_above(self.state_bytes_max / COUNTED_EXACTLY) {
-            let to_come = time_to_come(&inputs, batch);
-            plan.count_open(table, |segment| timed::is_due(self.windows, segment, to_come));
-        }
+        let limit = self.limit(&mut plan, table, batch, inputs);
         let call = Fold {
             plan,
             groups: fold.groups.clone(),
             early_by: early_by(&fold),
-            state_bytes_max: self.state_bytes_max,
-            windows: self.windows,
-            inputs,
+            limit,
             accumulators: Column::default(),
         };
         (Request::Fold(fold), Box::new(call))
+    }
+
+    /// Sessions join by what the key has open, and what events bring comes of their order.
+    fn can_be_helped(&self) -> bool {
+        matches!(self.windows, TimeWindows::Sliding(sliding) if sliding.early_events.are_none())
+    }
+
+    fn merge(
+        &self,
+        table: &mut Table,
+        turn: u32,
+        events: &Batch,
+        partials: &Partials,
+    ) -> Option<(Request, Box<dyn Call>)> {
+        let TimeWindows::Sliding(sliding) = self.windows else {
+            return None;
+        };
+        let inputs = self.inputs.get().cloned().unwrap_or_default();
+        let watermark = || events.origin.ticket.time_reached(&inputs);
+        let version = self.component.state_version();
+        let (fold, mut plan) = timed::merge(table, partials, events, sliding, turn, version, watermark)?;
+        let limit = self.limit(&mut plan, table, events, inputs);
+        let plan = Bounded {
+            plan,
+            limit,
+            events: events.clone(),
+        };
+        Some((Request::Fold(fold), Box::new(Merge::new(plan, events.len()))))
     }
 
     fn finish(&self, batch: &Batch) -> (Request, Box<dyn Call>) {
@@ -83,19 +121,55 @@ impl Driver for TimedReduce {
     }
 }
 
-impl Fold {
-    /// The events of keys that would keep more than they may.
-    fn too_large(&self, batch: &Batch) -> Vec<Rejection> {
+impl TimedReduce {
+    /// What may be kept of the keys of a batch, once `plan` knows what they keep.
+    fn limit(&self, plan: &mut timed::Plan, table: &Table, batch: &Batch, inputs: Arc<[SourceIndex]>) -> Limit {
+        if plan.is_any_above(self.state_bytes_max / COUNTED_EXACTLY) {
+            let to_come = time_to_come(&inputs, batch);
+            plan.count_open(table, |segment| timed::is_due(self.windows, segment, to_come));
+        }
+        Limit {
+            state_bytes_max: self.state_bytes_max,
+            windows: self.windows,
+            inputs,
+        }
+    }
+}
+
+impl Limit {
+    /// The groups whose keys would keep more than they may with these accumulators, each with about how many bytes.
+    fn exceeded(&self, plan: &timed::Plan, accumulators: &Column, batch: &Batch) -> BTreeMap<u32, u64> {
         let to_come = OnceCell::new();
         let is_due = |segment: Segment<'_>| {
             let to_come = to_come.get_or_init(|| time_to_come(&self.inputs, batch));
             timed::is_due(self.windows, segment, *to_come)
         };
-        let keys = self.plan.too_large(&self.accumulators, self.state_bytes_max, is_due);
+        plan.too_large(accumulators, self.state_bytes_max, is_due)
+    }
+}
+
+impl merge::Plan for Bounded {
+    fn is_too_large(&self, accumulators: &Column) -> bool {
+        !self.limit.exceeded(&self.plan, accumulators, &self.events).is_empty()
+    }
+
+    fn commit(self, table: &mut Table, accumulators: &Column) -> windows::OpenChange {
+        self.plan.commit(table, accumulators)
+    }
+
+    fn abandon(self, table: &mut Table) {
+        self.plan.abandon(table);
+    }
+}
+
+impl Fold {
+    /// The events of keys that would keep more than they may.
+    fn too_large(&self, batch: &Batch) -> Vec<Rejection> {
+        let keys = self.limit.exceeded(&self.plan, &self.accumulators, batch);
         if keys.is_empty() {
             return Vec::new();
         }
-        let allowed = self.state_bytes_max;
+        let allowed = self.limit.state_bytes_max;
         let events = (0..).zip(self.groups.iter());
         let failed = events.filter_map(|(index, group)| {
             let bytes = keys.get(group)?;

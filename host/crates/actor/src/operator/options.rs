@@ -1,7 +1,7 @@
 //! How an operator of a running pipeline is made.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use super::Operator;
 use crate::activations::IdleQueue;
@@ -10,6 +10,7 @@ use crate::counters::{Counters, OpenWindows};
 use crate::directory::{Directory, Shards};
 use crate::due::NextDue;
 use crate::fuel_estimator::FuelEstimator;
+use crate::helping::Help;
 use crate::load::Executors;
 use crate::slice_lengths::SliceLengths;
 use crate::{Actor, ActorIdentity, PipelineContext, driver};
@@ -86,12 +87,17 @@ impl Operator {
             .as_ref()
             .map_or(workers, |executors| executors.bounds.end().to_owned());
         // One mailbox keeps the order of a stateless operator; its replicas share the work.
-        let (shards, replicas) = if is_stateful { (at_first, 1) } else { (1, most) };
+        let driver = driver::of(&component, &operator);
+        let may_change = executors.as_ref().is_some_and(Executors::may_change);
+        let (shards, replicas) = match is_stateful {
+            true if may_change && component.is_associative() && driver.can_be_helped() => (at_first, most.min(workers)),
+            true => (at_first, 1),
+            false => (1, most),
+        };
         let directory = match operator.actors {
             Actors::PerKey => Directory::per_key(),
             Actors::Shards(_) => Directory::shards(),
         };
-        let driver = driver::of(&component, &operator);
         let this = Arc::new_cyclic(|this| Self {
             this: this.clone(),
             dead_letter_setup: Arc::new(OperatorSetup {
@@ -127,6 +133,11 @@ impl Operator {
             replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
             executors,
             resharding: Mutex::default(),
+            help: Help::default(),
+            laws: Mutex::default(),
+            unclear_trials: AtomicU32::default(),
+            broken_law: OnceLock::new(),
+            is_approximate: operator.approximate,
             scaled: Mutex::default(),
             idle: IdleQueue::new(nanoseconds(operator.idle_timeout)),
             component,

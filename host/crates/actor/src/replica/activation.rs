@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use super::{Phase, Replica};
+use super::{Phase, Replica, Role};
 use crate::due::{DueBy, FoundDue};
 use crate::operator::Operator;
 use crate::{Actor, ActorIdentity, Runnable, counters};
 use dirigo_engine::Instance;
 use dirigo_flow::Failure;
 use dirigo_ground::lineage::AFTER_ALL;
-use dirigo_state::{self as state, Entry, FirstKeys, Table};
+use dirigo_state::{self as state, Entry, FirstKeys};
 
 /// The right to have an instance, and the instance while no turn has it.
 #[derive(Default)]
@@ -52,7 +52,7 @@ pub(crate) enum TakenDue {
 
 impl Replica {
     /// Takes an instance slot, and loads the actor's keys.
-    pub(super) fn activate(&mut self, actor: &Arc<Actor>, runnable: &Runnable) -> bool {
+    pub(crate) fn activate(&mut self, actor: &Arc<Actor>, runnable: &Runnable) -> bool {
         let operator = &actor.operator;
         if !operator.context.activations.acquire(runnable) {
             // Looking again is no other wait.
@@ -64,15 +64,10 @@ impl Replica {
         }
         self.slot = Some(Slot::default());
         counters::add(&operator.counters.activations, 1_u64);
-        if let Some(keys) = actor.keys() {
-            let epoch = operator.context.epochs.current();
-            self.table = if operator.has_timers() {
-                Table::keyed_in_epoch(epoch)
-            } else if operator.time_windows().is_some() {
-                Table::timed_in_epoch(epoch)
-            } else {
-                Table::in_epoch(epoch)
-            };
+        if actor.keys().is_some() {
+            self.table = operator.empty_table();
+        }
+        if let Some(keys) = actor.keys().filter(|_| self.role == Role::Owner) {
             let loaded = operator.context.store.load_few(&operator.id, &keys, &mut self.table);
             if let Err(error) = loaded {
                 Self::give_up_state(operator, &error);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::mailbox::{Chunk, MailboxItem};
+use crate::mailbox::{Chunk, MailboxItem, Tickets};
 use dirigo_ground::batch::Batch;
-use dirigo_ground::lineage::Ticket;
+use dirigo_state::Partials;
 
 /// A chunk that is not finished.
 pub(crate) struct OpenChunk {
@@ -21,7 +21,7 @@ pub(crate) struct OpenChunk {
     /// How many of its events were taken out to be run, and not put back.
     run: usize,
     /// Held so that nothing of the chunk is done with before all of it is.
-    _tickets: SmallVec<[Arc<Ticket>; 4]>,
+    pub(super) tickets: Tickets,
 }
 
 /// Part of a chunk that is run as one turn.
@@ -29,6 +29,15 @@ pub(crate) struct ChunkPart {
     pub(crate) batch: Batch,
     /// How often its events were tried before.
     pub(crate) attempts: u32,
+    /// What a helper folded them to.
+    pub(crate) partials: Option<Arc<Partials>>,
+}
+
+impl ChunkPart {
+    /// Its events, without what a helper folded them to.
+    pub(super) fn alone(self) -> Self {
+        Self { partials: None, ..self }
+    }
 }
 
 impl OpenChunk {
@@ -40,6 +49,7 @@ impl OpenChunk {
             is_done,
             number,
             tickets,
+            partials,
             twins,
         } = chunk;
         let (outputs, parts) = if is_done {
@@ -47,14 +57,19 @@ impl OpenChunk {
         } else if batch.is_empty() {
             (VecDeque::new(), SmallVec::new())
         } else {
-            (VecDeque::new(), smallvec![ChunkPart { batch, attempts: 0 }])
+            let part = ChunkPart {
+                batch,
+                attempts: 0,
+                partials,
+            };
+            (VecDeque::new(), smallvec![part])
         };
         let mut chunk = Self {
             number,
             outputs,
             parts,
             run: 0,
-            _tickets: tickets,
+            tickets,
             twins,
         };
         if is_stateful && !chunk.twins.is_empty() {
@@ -92,6 +107,13 @@ impl OpenChunk {
         self.parts.iter().rev()
     }
 
+    /// Has the events of the next part run as they are, whatever a helper folded them to.
+    pub(super) fn forget_partials(&mut self) {
+        if let Some(part) = self.parts.last_mut() {
+            part.partials = None;
+        }
+    }
+
     /// Puts a part back in front of the others.
     pub(super) fn put_back(&mut self, part: ChunkPart) {
         self.run -= part.batch.len();
@@ -104,7 +126,7 @@ impl OpenChunk {
     }
 
     fn cut_next_at(&mut self, cuts: &[usize]) {
-        if let Some(ChunkPart { batch, attempts }) = self.take_next() {
+        if let Some(ChunkPart { batch, attempts, .. }) = self.take_next() {
             self.put_back_pieces(&batch, attempts, cuts);
         }
     }
@@ -122,18 +144,15 @@ impl OpenChunk {
             self.put_back(ChunkPart {
                 batch: batch.slice(range),
                 attempts,
+                partials: None,
             });
         }
     }
 
     /// It, as it would wait in a mailbox: outputs first, then what has had no effect yet, that of a turn under way included.
     pub(super) fn item(&self) -> Vec<MailboxItem> {
-        let item = |batch: &Batch, is_done| MailboxItem {
-            batch: batch.clone(),
-            is_done,
-        };
-        let done = self.outputs.iter().map(|batch| item(batch, true));
-        let left = self.parts().map(|part| item(&part.batch, false));
+        let done = self.outputs.iter().cloned().map(MailboxItem::done);
+        let left = self.parts().map(|part| MailboxItem::of(part.batch.clone()));
         done.chain(left).collect()
     }
 }
@@ -143,6 +162,7 @@ mod tests {
     use super::*;
     use dirigo_ground::batch::Column;
     use dirigo_ground::fields::Fields;
+    use dirigo_ground::lineage::Ticket;
 
     fn numbered(events: u64, is_done: bool, twins: Vec<u32>) -> OpenChunk {
         let batch = Batch {
@@ -158,6 +178,7 @@ mod tests {
             is_done,
             number: 0,
             tickets: SmallVec::new(),
+            partials: None,
             twins,
         };
         OpenChunk::new(chunk, true)

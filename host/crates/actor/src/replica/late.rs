@@ -1,7 +1,7 @@
 //! Events that event time has passed already: they leave before a turn, and are counted.
 
-use super::Replica;
 use super::slice_clock::SliceClock;
+use super::{Replica, Role};
 use crate::mailbox::Chunk;
 use crate::operator::Operator;
 use dirigo_ground::windowing::TimeWindows;
@@ -10,7 +10,7 @@ use dirigo_state::timed;
 impl Replica {
     /// What was taken, but for the events that are late whatever the state is.
     pub(super) fn without_late(&self, operator: &Operator, mut chunk: Chunk) -> Chunk {
-        if self.is_closer || chunk.is_done {
+        if self.role == Role::Closer || chunk.is_done {
             return chunk;
         }
         let late = match operator.time_windows() {
@@ -43,7 +43,7 @@ impl Replica {
         let Some(TimeWindows::Session(session)) = operator.time_windows() else {
             return true;
         };
-        let Some(chunk) = self.chunk.as_mut().filter(|_| !self.is_closer) else {
+        let Some(chunk) = self.chunk.as_mut().filter(|_| self.role != Role::Closer) else {
             return true;
         };
         let mut looked_up = chunk.next().map_or(0, |part| part.batch.len());

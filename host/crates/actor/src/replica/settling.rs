@@ -10,11 +10,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::Replica;
 use super::chunk::{ChunkPart, OpenChunk};
 use super::phase::Ended;
+use super::{Replica, Role};
 use crate::driver::{Call, Failed};
 use crate::effects::{Effects, Emitted};
+use crate::mailbox::Tickets;
 use crate::operator::{EventFailure, Operator, StateBefore};
 use crate::turn::{TurnEnd, TurnOutcome};
 use crate::{Actor, counters};
@@ -33,12 +34,34 @@ const BACKOFF_MAX: Duration = Duration::from_millis(100);
 /// Attempts to open an instance before the pipeline is given up: no event is to blame for those.
 const OPEN_ATTEMPTS_MAX: u32 = 5;
 
+/// Whether a turn over so many events got less fuel than they need: a batch gets what its events usually take, and to need more is no fault of any of
+/// them yet.
+fn is_retry(trap: &Trap, events: usize) -> bool {
+    trap.cause == Cause::Fuel && events > 1
+}
+
 impl Replica {
     /// Takes a turn's effects, or rolls it back. Gives how many events it was over, and for how long to back off before the
     /// next one, if that must be.
     pub(super) fn settle(&mut self, actor: &Arc<Actor>, ended: Ended) -> (usize, Option<Duration>) {
         let part = self.chunk_mut().take_next().expect("a turn is over a part of a chunk");
         (part.batch.len(), self.settle_part(actor, part, ended))
+    }
+
+    /// Takes what comes of a turn over no part of a chunk.
+    pub(super) fn settle_turn_apart(&mut self, operator: &Operator, ended: Ended) {
+        let TurnEnd {
+            instance,
+            outcome,
+            fuel,
+            ..
+        } = ended.end;
+        counters::add(&operator.counters.fuel, fuel);
+        counters::add(&operator.counters.worker_ns, ended.used_ns);
+        if let Some(slot) = &mut self.slot {
+            slot.instance = instance;
+        }
+        self.settle_look(operator, &outcome);
     }
 
     fn settle_part(&mut self, actor: &Arc<Actor>, part: ChunkPart, ended: Ended) -> Option<Duration> {
@@ -61,8 +84,9 @@ impl Replica {
             slot.instance = instance;
         }
         if matches!(outcome, TurnOutcome::Done(_) | TurnOutcome::Failed(_)) {
-            // A turn of which every event lacks what the guest reads says nothing of the guest: it was not called.
-            if fuel > 0 {
+            // A turn of which every event lacks what the guest reads says nothing of the guest: it was not called. Nor does one that merges
+            // say what events take.
+            if fuel > 0 && part.partials.is_none() {
                 operator.observe_turn(part.batch.len(), fuel, used_ns, was_served);
             }
             self.traps_in_row = 0;
@@ -70,15 +94,21 @@ impl Replica {
         if !matches!(outcome, TurnOutcome::Unopened(_)) {
             self.failed_openings = 0;
         }
+        if self.role == Role::Helper && !matches!(outcome, TurnOutcome::Unopened(_)) {
+            return self.settle_help(actor, part, call, outcome);
+        }
         match outcome {
             TurnOutcome::Done(effects) => {
+                if part.partials.is_some() {
+                    operator.help.note_merged(part.batch.len());
+                }
                 self.apply(operator, &part, call, effects, fuel);
                 self.update_quota(actor);
                 None
             }
-            TurnOutcome::Failed(_) if call.skip_optional_work(&mut self.table) => {
+            TurnOutcome::Failed(_) if part.partials.is_some() || call.skip_optional_work(&mut self.table) => {
                 call.abandon(&mut self.table);
-                self.chunk_mut().put_back(part);
+                self.chunk_mut().put_back(part.alone());
                 None
             }
             TurnOutcome::Failed(failed) => {
@@ -88,24 +118,16 @@ impl Replica {
                 None
             }
             TurnOutcome::Trapped(trap) => {
-                let cause = trap.cause;
-                // A batch gets the fuel that its events usually take: to need more is no fault of any of them yet.
-                let is_retry = cause == Cause::Fuel && part.batch.len() > 1;
-                let counters = &operator.counters;
-                counters::add(if is_retry { &counters.retries } else { &counters.traps }, 1_u64);
-                let runs_again = !is_retry && call.skip_optional_work(&mut self.table);
+                let is_retry = is_retry(&trap, part.batch.len());
+                let backoff = self.note_trap(operator, &trap, part.batch.len());
+                let runs_again = part.partials.is_some() || (!is_retry && call.skip_optional_work(&mut self.table));
                 call.abandon(&mut self.table);
                 if runs_again {
-                    self.chunk_mut().put_back(part);
+                    self.chunk_mut().put_back(part.alone());
                 } else {
                     self.split(operator, &part, trap, fuel);
                 }
-                if cause == Cause::Output {
-                    // The guest answered: it is sound, and costs nobody an instance.
-                    self.traps_in_row = 0;
-                    return None;
-                }
-                self.count_trap()
+                backoff
             }
             TurnOutcome::Unopened(unopened) => {
                 counters::add(&operator.counters.traps, 1_u64);
@@ -116,7 +138,20 @@ impl Replica {
         }
     }
 
-    fn count_trap(&mut self) -> Option<Duration> {
+    /// Counts a trap over so many events. Gives for how long to back off.
+    pub(crate) fn note_trap(&mut self, operator: &Operator, trap: &Trap, events: usize) -> Option<Duration> {
+        let counters = &operator.counters;
+        let counter = if is_retry(trap, events) {
+            &counters.retries
+        } else {
+            &counters.traps
+        };
+        counters::add(counter, 1_u64);
+        if trap.cause == Cause::Output {
+            // The guest answered: it is sound, and costs nobody an instance.
+            self.traps_in_row = 0;
+            return None;
+        }
         self.traps_in_row += 1;
         let doublings = self.traps_in_row.checked_sub(BACKOFF_AFTER)?;
         Some(BACKOFF_MIN.saturating_mul(1 << doublings.min(16)).min(BACKOFF_MAX))
@@ -192,10 +227,11 @@ impl Replica {
                 counters::add(counter, events);
             }
         }
-        if self.is_closer && operator.time_windows().is_none() {
+        let is_closer = self.role == Role::Closer;
+        if is_closer && operator.time_windows().is_none() {
             counters::add(&counters.partial_windows, part.batch.len() - rejected.len());
         }
-        if let (true, Some(windows)) = (self.is_closer, operator.time_windows()) {
+        if let (true, Some(windows)) = (is_closer, operator.time_windows()) {
             let closed = timed::closed(&part.batch, windows);
             counters::add(&counters.windows, closed.saturating_sub(rejected.len()));
         }
@@ -247,6 +283,13 @@ impl Replica {
         }
     }
 
+    /// Shares in every batch that is joined in the chunk of a turn that has ended.
+    pub(crate) fn tickets_of_chunk(&self) -> Tickets {
+        self.chunk
+            .as_ref()
+            .map_or_else(Tickets::new, |chunk| chunk.tickets.clone())
+    }
+
     /// The chunk of a turn that has ended.
     fn chunk_mut(&mut self) -> &mut OpenChunk {
         self.chunk.as_mut().expect("a turn is over a part of a chunk")
@@ -261,7 +304,7 @@ impl Replica {
         if !operator.kind().is_stateful() {
             return None;
         }
-        let window = if self.is_closer {
+        let window = if self.role == Role::Closer {
             Entry::decode(&batch.values.get(event))
         } else {
             None

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::{Judge, Sample, Verdict};
-use dirigo_actor::{Activations, Change, Load, Operator};
+use super::{Judge, Reason, Sample, Verdict};
+use dirigo_actor::{Activations, ActorLoad, Change, Load, Operator};
 use dirigo_ground::clock::Clock;
 use dirigo_scheduler::TenantIndex;
 
@@ -82,8 +82,14 @@ impl Watch {
             let bounds = operator.scaling_bounds();
             let sample = sample(operator, &load, now_ns, free(&used, operator.tenant(), self.workers));
             let verdict = watched.judge.look(sample);
-            if let Some(verdict) = verdict.filter(|_| bounds.is_some()) {
-                change(operator, &watched.judge, &load, &verdict, now_ns);
+            if let Some(verdict) = verdict.filter(|_| bounds.is_some())
+                && !change(operator, &watched.judge, &load, &verdict, now_ns)
+            {
+                watched.judge.note_undone(now_ns);
+            }
+            if load.actors.iter().any(|actor| actor.helpers > 0) && operator.is_helped_in_vain() {
+                end_help(operator, &load, now_ns);
+                watched.judge.note_in_vain(now_ns);
             }
             let has_least = bounds.is_none_or(|bounds| load.executors <= *bounds.start());
             let is_at_rest = has_least && load.waiting == 0 && watched.judge.busy_workers() < AT_REST;
@@ -143,28 +149,68 @@ fn sample(operator: &Operator, load: &Load, now_ns: u64, free_workers: f64) -> S
     }
 }
 
-/// Has an operator have as many replicas or shards as a verdict says; of shards one more, or one fewer, at a time.
-fn change(operator: &Operator, judge: &Judge, load: &Load, verdict: &Verdict, now_ns: u64) {
+/// Has an operator have as many replicas or shards as a verdict says; of shards and their helpers one more, or one fewer, at a time. Whether that could
+/// be.
+fn change(operator: &Operator, judge: &Judge, load: &Load, verdict: &Verdict, now_ns: u64) -> bool {
     let from = load.executors;
     if !operator.kind().is_stateful() {
         operator.set_replicas(verdict.to);
         operator.note_scaled(now_ns, from, verdict.to, verdict.reason.to_string());
-        return;
+        return true;
     }
     let place = |first: u32| load.actors.iter().position(|actor| actor.first_partition == first);
     let change = if verdict.to > from {
         let places = judge.busiest().into_iter().filter_map(place);
-        let mut splits = places.filter_map(|actor| Some((actor, operator.split_point(actor)?)));
-        splits.next().map(|(actor, at)| Change::Split { actor, at })
+        places.into_iter().find_map(|actor| operator.relief(actor))
+    } else if matches!(verdict.reason, Reason::Uneven { .. }) && !can_be_relieved(operator, judge, place) {
+        None
+    } else if let Some(actor) = least_in_need_of_help(judge, load, verdict) {
+        let helpers = load.actors[actor].helpers - 1;
+        Some(Change::Help { actor, helpers })
     } else {
         judge.calmest_pair().and_then(place).map(|actor| Change::Join { actor })
     };
-    if let Some(change) = change
-        && operator.reshard(&change)
-    {
-        let to = if verdict.to > from { from + 1 } else { from - 1 };
-        operator.note_scaled(now_ns, from, to, verdict.reason.to_string());
-    }
+    let Some(change) = change.filter(|change| operator.share(change)) else {
+        return false;
+    };
+    let to = if verdict.to > from { from + 1 } else { from - 1 };
+    let is_hot = verdict.to > from && matches!(change, Change::Help { .. });
+    let why = if is_hot { "; most of them have few keys" } else { "" };
+    operator.note_scaled(now_ns, from, to, format!("{}{why}", verdict.reason));
+    true
+}
+
+/// Whether the load of the busiest shard could be shared, if there were room for one more.
+fn can_be_relieved(operator: &Operator, judge: &Judge, place: impl Fn(u32) -> Option<usize>) -> bool {
+    let busiest = judge.busiest().into_iter().find_map(place);
+    busiest.is_some_and(|busiest| operator.relief(busiest).is_some())
+}
+
+/// The place of the calmest shard that has helpers; where one shard has most to do, not of that one.
+fn least_in_need_of_help(judge: &Judge, load: &Load, verdict: &Verdict) -> Option<usize> {
+    let kept = usize::from(matches!(verdict.reason, Reason::Uneven { .. }));
+    let busiest = judge.busiest();
+    let calmest = busiest.iter().skip(kept).rev();
+    let place = |first: &u32| {
+        let helped = |actor: &ActorLoad| actor.first_partition == *first && actor.helpers > 0;
+        load.actors.iter().position(helped)
+    };
+    calmest.into_iter().find_map(place)
+}
+
+/// Has no actor of an operator have helpers.
+fn end_help(operator: &Operator, load: &Load, now_ns: u64) {
+    let helped = load.actors.iter().enumerate().filter(|(_, actor)| actor.helpers > 0);
+    let ended = helped.filter(|(actor, _)| {
+        operator.share(&Change::Help {
+            actor: *actor,
+            helpers: 0,
+        })
+    });
+    let ended: u32 = ended.map(|(_, actor)| u32::from(actor.helpers)).sum();
+    operator.forget_help();
+    let reason = "what helpers fold is nearly as much as the events".into();
+    operator.note_scaled(now_ns, load.executors, load.executors - ended, reason);
 }
 
 impl std::fmt::Debug for Watch {

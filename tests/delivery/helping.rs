@@ -1,0 +1,245 @@
+//! Keys that have most of the events: several replicas fold them, and what comes out does not show it.
+
+use std::collections::BTreeSet;
+
+use crate::kill::kill;
+use crate::support::{Dirigo, Finished, Folder, Random, assert_says, dead_letters, event, guest, number_of};
+
+const EVENTS: u64 = 40_000;
+
+/// Events of which four in five have one key. Some come late: their times are up to 2 s behind those before them.
+fn events(random: &mut Random) -> String {
+    let line = |n: u64| {
+        let key = if random.one_in(5) {
+            format!("k-{}", random.below(40))
+        } else {
+            "hot".to_owned()
+        };
+        let time = if random.one_in(50) {
+            n.saturating_sub(random.next() % 2_000)
+        } else {
+            n
+        };
+        event(n, &key).replace("\"value\"", &format!("\"time\":{time},\"value\""))
+    };
+    (0..EVENTS).map(line).collect()
+}
+
+/// Sums over windows of all kinds for which the order of merging may not matter; some take late events in.
+///
+/// Each event of the operator `slow` takes some ten microseconds.
+fn pipeline(mode: &str, slow: &str, more: &str) -> Folder {
+    let steps = |operator: &str| if operator == slow { 40_000 } else { 0 };
+    let folder = Folder::with_pipeline(&format!(
+        r#"
+        [pipeline]
+        name = "killed"
+        checkpoint = "20ms"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        key = "/key"
+        time = "/time"
+        lateness = "500ms"
+        [[operator]]
+        id = "tumbling"
+        component = "{sum}"
+        window = {{ tumbling = "5s" }}
+        allowed_lateness = "300ms"
+        config = {{ mode = "{mode}", every = 1009, steps = {tumbling} }}
+        {more}
+        [[operator]]
+        id = "sliding"
+        component = "{sum}"
+        inputs = ["events"]
+        window = {{ sliding = "10s", every = "500ms" }}
+        config = {{ mode = "{mode}", every = 997, steps = {sliding} }}
+        {more}
+        [[operator]]
+        id = "all"
+        component = "{sum}"
+        inputs = ["events"]
+        window = {{ global = true }}
+        config = {{ mode = "{mode}", every = 1013, steps = {all} }}
+        {more}
+        [[sink]]
+        id = "of-tumbling"
+        kind = "file"
+        path = "tumbling.jsonl"
+        inputs = ["tumbling"]
+        [[sink]]
+        id = "of-sliding"
+        kind = "file"
+        path = "sliding.jsonl"
+        inputs = ["sliding"]
+        [[sink]]
+        id = "of-all"
+        kind = "file"
+        path = "all.jsonl"
+        inputs = ["all"]
+        [[sink]]
+        id = "late"
+        kind = "file"
+        path = "late.jsonl"
+        inputs = ["sliding.late"]
+        "#,
+        sum = guest("sum").display(),
+        tumbling = steps("tumbling"),
+        sliding = steps("sliding"),
+        all = steps("all"),
+    ));
+    folder.write("events.jsonl", events(&mut Random(7)));
+    folder
+}
+
+/// What a run leaves, as far as it is the same however the run went.
+#[derive(Debug, PartialEq)]
+struct Left {
+    /// The lines of windows. Those of one key in the order in which they came.
+    windows: [Vec<String>; 3],
+    late: Vec<String>,
+    /// By operator and position.
+    dead: BTreeSet<(String, u64, String)>,
+}
+
+fn left(folder: &Folder) -> Left {
+    // A stable sort by key: the order of keys among each other is no promise.
+    let lines = |file: &str| {
+        let mut lines: Vec<String> = folder.read(file).lines().map(str::to_owned).collect();
+        lines.sort_by_key(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["key"].as_str().unwrap().to_owned()
+        });
+        lines
+    };
+    let all = if folder.path(LETTERS).exists() {
+        dead_letters(folder, LETTERS)
+    } else {
+        Vec::new()
+    };
+    let count = all.len();
+    let dead: BTreeSet<_> = all
+        .into_iter()
+        .map(|letter| (letter.operator, letter.event.position, letter.reason))
+        .collect();
+    assert_eq!(dead.len(), count, "no event dies twice in one place");
+    Left {
+        windows: ["tumbling.jsonl", "sliding.jsonl", "all.jsonl"].map(lines),
+        late: lines("late.jsonl"),
+        dead,
+    }
+}
+
+const LETTERS: &str = "state/killed/dead-letters.jsonl";
+
+/// A run with three workers, and `args`.
+fn run(folder: &Folder, args: &[&str]) -> Finished {
+    let run = Dirigo::run(folder, ["pipeline.toml"]).with_state().workers(3);
+    run.env("DIRIGO_LOG", "info").args(args).finish()
+}
+
+/// How many events helpers of an operator folded.
+fn helped(finished: &Finished, slow: &str) -> u64 {
+    scaling(finished, slow)["helped"].as_u64().unwrap_or(0)
+}
+
+fn scaling(finished: &Finished, id: &str) -> serde_json::Value {
+    let summary = finished.succeeds().json();
+    let mut operators = summary["operators"].as_array().unwrap().iter();
+    operators.find(|operator| operator["id"] == id).unwrap()["scaling"].clone()
+}
+
+/// What a run without helpers leaves.
+fn expected(mode: &str) -> Left {
+    let alone = pipeline(mode, "none", "scaling = \"off\"");
+    run(&alone, &[]).succeeds();
+    left(&alone)
+}
+
+const OPERATORS: [&str; 3] = ["tumbling", "sliding", "all"];
+
+#[test]
+fn a_key_with_most_of_the_events_is_folded_by_several_replicas_and_the_output_is_the_same() {
+    for mode in ["reject", "panic"] {
+        let expected = expected(mode);
+        for slow in OPERATORS {
+            let folder = pipeline(mode, slow, "");
+            let helped = helped(&run(&folder, &[]), slow);
+            println!("{mode}, {slow}: helpers folded {helped} of {EVENTS} events");
+            assert!(helped > 0, "{mode}, {slow}");
+            let found = left(&folder);
+            assert_eq!(found.dead, expected.dead, "{mode}, {slow}");
+            assert_eq!(found.late, expected.late, "{mode}, {slow}");
+            assert!(found == expected, "{mode}, {slow}: the windows differ");
+        }
+    }
+}
+
+#[test]
+fn a_run_with_a_hot_key_that_is_killed_again_and_again_leaves_what_one_leaves_without_helpers() {
+    let (kills, seed) = (number_of("DIRIGO_KILLS", 20), number_of("DIRIGO_SEED", 1));
+    println!("DIRIGO_KILLS={kills} DIRIGO_SEED={seed}");
+    let expected = expected("reject");
+    let mut random = Random(seed);
+    let mut killed = 0;
+    while killed < kills {
+        let slow = OPERATORS[random.below(3)];
+        let folder = pipeline("reject", slow, "");
+        killed += kill(&folder, (kills - killed).min(10), &mut random);
+        assert!(left(&folder) == expected, "after {killed} kills the output differs");
+    }
+}
+
+#[test]
+fn what_panics_where_partials_are_merged_is_folded_one_by_one() {
+    let expected = expected("panic-merge");
+    for slow in OPERATORS {
+        let folder = pipeline("panic-merge", slow, "");
+        run(&folder, &[]).succeeds();
+        assert!(left(&folder) == expected, "{slow}: the output differs");
+    }
+}
+
+#[test]
+fn an_operator_for_which_the_order_matters_is_told_of_a_case_and_gets_no_helpers() {
+    let folder = pipeline("first", "all", "");
+    let finished = run(&folder, &[]);
+    assert_eq!(helped(&finished, "all"), 0);
+    let scaling = scaling(&finished, "all");
+    let because = scaling["sequential_because"].as_str().unwrap();
+    assert_says(
+        because,
+        &[
+            "says that the order of merging does not matter",
+            "\"first\":",
+            "`merge` must be associative and commutative",
+        ],
+    );
+    // Two events in two parts show it: nothing can be left out of the case.
+    let case = because.split_once("one fold of ").unwrap().1;
+    let case = case.split_once(" makes ").unwrap().0;
+    assert_eq!(case.matches("\"n\":").count(), 2, "{case}");
+    assert_says(&finished.stderr, &["one replica folds all events of a key"]);
+    assert!(left(&folder) == expected("first"), "the output differs");
+}
+
+#[test]
+fn sums_that_are_rounded_are_shared_only_where_results_may_be_approximate() {
+    let exact = pipeline("thirds", "all", "");
+    assert_eq!(helped(&run(&exact, &[]), "all"), 0);
+    assert!(left(&exact) == expected("thirds"), "the output differs");
+
+    let approximate = pipeline("thirds", "all", "approximate = true");
+    assert!(helped(&run(&approximate, &[]), "all") > 0);
+    let windows = |folder: &Folder| -> Vec<serde_json::Value> {
+        let mut windows = folder.json_lines("all.jsonl");
+        windows.sort_by_key(|window| window["key"].as_str().unwrap().to_owned());
+        windows
+    };
+    for (found, expected) in windows(&approximate).iter().zip(&windows(&exact)) {
+        assert_eq!(found["hashes"], expected["hashes"]);
+        let (found, expected) = (found["thirds"].as_f64().unwrap(), expected["thirds"].as_f64().unwrap());
+        assert!((found - expected).abs() < 1e-9 * expected, "{found}, {expected}");
+    }
+}
