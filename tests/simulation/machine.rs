@@ -42,6 +42,8 @@ pub(crate) struct Machine {
 pub(crate) struct Course {
     /// Times that the machine stopped.
     pub(crate) crashes: u64,
+    /// Times that it started, and found what it had.
+    pub(crate) starts: u64,
     /// Times that it went on with batches on their way.
     pub(crate) resumed: u64,
     /// Events that helpers folded, and of which what that came to was merged.
@@ -111,11 +113,16 @@ impl Machine {
         let mut disk = Simulated::new(random.next());
         disk.lie_on_sync(fault == Some(Fault::SkippedSync));
         let mut shown = String::new();
+        let mut starts_before_flip = None;
         let mut flip_after = (trial == Trial::FlippedBit).then(|| 1 + random.next() % 6);
         loop {
             if flip_after.is_some_and(|crashes| course.crashes >= crashes) && flip(&disk, &mut random) {
                 flip_after = None;
-                // The crash before it may have taken the name of a part that readers saw, and the bit the epoch that knows of it.
+                starts_before_flip = Some(course.starts);
+            }
+            // The crash before it may have taken the name of a part that readers saw, and the bit the epoch that knows of it: that is found out once the
+            // machine starts.
+            if starts_before_flip == Some(course.starts) {
                 shown.clear();
             }
             let is_flipped = trial == Trial::FlippedBit && flip_after.is_none();
@@ -359,6 +366,7 @@ impl Life<'_> {
         if !self.disk.is_crashed() && !seen.starts_with(&before) {
             return Err(format!("readers saw\n{before}\nand now see\n{seen}"));
         }
+        course.starts += 1;
         connectors.batch_events = 1 + self.random.below(4);
         let host = Host::unmanned(
             self.machine.engine.clone(),

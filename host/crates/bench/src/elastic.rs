@@ -519,6 +519,8 @@ fn text(measured: &Measured) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = measured.steps.iter().map(row).collect();
-    write!(text, "\n{}", table::text(&header, &rows)).expect("a string takes what is written");
+    if !rows.is_empty() {
+        write!(text, "\n{}", table::text(&header, &rows)).expect("a string takes what is written");
+    }
     text
 }
