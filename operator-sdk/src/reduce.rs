@@ -118,11 +118,11 @@ pub trait Reduce: Sized {
     /// The oldest version that [`migrate`](Reduce::migrate) reads. A pipeline whose state is older, or newer than
     /// [`STATE_VERSION`](Reduce::STATE_VERSION), is refused before it starts.
     const OLDEST_STATE_VERSION: u32 = Self::STATE_VERSION;
-    /// Whether accumulators of any events of a key may be merged in any order and in any pairs, and the window becomes the same. Then several instances
-    /// may fold the events of one key that has most of them, which no other way of sharing the load helps.
+    /// Whether the accumulators of a window may be merged in any order and in any pairs: `merge` is associative and commutative, and
+    /// [`zero`](Reduce::zero) changes nothing. If so, several instances may fold the events of one hot key; nothing else spreads its load.
     ///
-    /// The host looks at it with events that come before it relies on it. Sums of `f64` depend on the order in their last digits: for those, the
-    /// pipeline file says `approximate = true` besides.
+    /// The host checks it with real events before it relies on it. The last digits of sums of `f64` depend on the order: the pipeline file then has
+    /// to say `approximate = true` as well.
     const ASSOCIATIVE: bool = false;
 
     /// The operator's `config` table in the pipeline file.
@@ -175,8 +175,8 @@ pub trait Reduce: Sized {
     /// added anew.
     fn add(&mut self, accumulator: &mut Self::Accumulator, event: &Self::Event) -> Result<()>;
 
-    /// Merges two accumulators: those of two stretches of time, the earlier one on the left, or of two sessions that have become one; or, of an operator
-    /// that is [`ASSOCIATIVE`](Reduce::ASSOCIATIVE), those of any events of one window.
+    /// Merges two accumulators: those of two stretches of time, the earlier one on the left, or of two sessions that have become one; or, if the
+    /// operator is [`ASSOCIATIVE`](Reduce::ASSOCIATIVE), those of any events of one window, in either order.
     ///
     /// How often and in which pairs neighbours are merged is up to the host, so the result must not depend on it:
     /// [`Tester::reduce_parts`](crate::testing::Tester::reduce_parts) checks that.

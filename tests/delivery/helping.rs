@@ -202,7 +202,7 @@ fn what_panics_where_partials_are_merged_is_folded_one_by_one() {
 }
 
 #[test]
-fn an_operator_for_which_the_order_matters_is_told_of_a_case_and_gets_no_helpers() {
+fn an_operator_for_which_the_order_matters_has_a_case_reported_and_gets_no_helpers() {
     let folder = pipeline("first", "all", "");
     let finished = run(&folder, &[]);
     assert_eq!(helped(&finished, "all"), 0);

@@ -441,7 +441,7 @@ impl Life<'_> {
         } else {
             Change::Join { actor }
         };
-        operator.share(&change);
+        operator.apply(&change);
     }
 
     /// Takes steps until everything is done, or the machine stops.

@@ -2,7 +2,7 @@
 //!
 //! An operator says that the order does not matter. Before the host relies on it, random cases are tried: some events of one key, folded one after
 //! the other, and the same events folded in parts that are merged in some order, of which one may be empty. What `finish` makes of both must be the
-//! same. A case for which it is not is made smaller until nothing can be left out of it. Many cases make one call, so all of them take a few dozen
+//! same. A case that fails is shrunk until nothing can be left out of it. Many cases make one call, so all of them take a few dozen
 //! calls, which are turns of a helper like any other.
 
 use std::collections::HashMap;
@@ -30,20 +30,6 @@ const SAMPLE_MIN: usize = 2;
 /// By how much two numbers may differ that are the same approximately, in relation to the greater one.
 const NEARLY: f64 = 1e-9;
 
-/// What is known of how an operator merges.
-#[derive(Debug, Default)]
-pub(super) enum Laws {
-    /// Nothing.
-    #[default]
-    Unknown,
-    /// A helper is to look at it, with these events.
-    Wanted(Box<Trial>),
-    /// A helper looks at it.
-    UnderWay,
-    /// In no case does the order matter.
-    Hold,
-}
-
 /// What came of an answer.
 #[derive(Debug)]
 pub(super) enum Progress {
@@ -51,10 +37,19 @@ pub(super) enum Progress {
     Goes(Box<Trial>),
     /// The order did not matter in any case.
     Holds,
-    /// In this case it does.
-    Breaks(String),
+    /// In a case it does.
+    Breaks(Broken),
     /// It cannot be told with these events.
     Unclear,
+}
+
+/// How it shows that the order matters.
+#[derive(Clone, Debug)]
+pub(super) struct Broken {
+    /// The smallest case in which it does, and what becomes of it.
+    pub(super) shown: String,
+    /// Whether results differ in the last digits of numbers only.
+    pub(super) is_near: bool,
 }
 
 /// Cases under trial.
@@ -71,7 +66,7 @@ pub(super) struct Trial {
     /// Accumulators of these: of each case that of all events, then those of its parts.
     folded: Option<Column>,
     /// The smallest case so far in which the order matters, and how it shows.
-    broken: Option<(Case, String)>,
+    broken: Option<(Case, Broken)>,
 }
 
 /// Some events in parts, in the order in which these are merged.
@@ -112,7 +107,7 @@ impl Case {
     }
 
     /// Smaller ones: without one of the events, without a part, with two parts as one.
-    fn smaller(&self) -> Vec<Self> {
+    fn shrunk(&self) -> Vec<Self> {
         let mut smaller = Vec::new();
         for (place, part) in self.parts.iter().enumerate() {
             if part.is_empty() && self.parts.len() > 2 {
@@ -299,7 +294,10 @@ impl Trial {
                 .first()
                 .map_or_else(String::new, |case| case.shown(&self.events));
             let reason = &trap.reason;
-            return Progress::Breaks(format!("where parts such as {case} are merged, it fails: {reason}"));
+            return Progress::Breaks(Broken {
+                shown: format!("merging parts such as {case} fails: {reason}"),
+                is_near: false,
+            });
         }
         if let Some(event) = trap.event {
             return self.without(std::iter::once(event));
@@ -336,25 +334,27 @@ impl Trial {
             let window = u32::try_from(2 * place).expect("there are few cases");
             let (whole, parts) = (Output::of(outputs, window), Output::of(outputs, window + 1));
             let is_same = whole.is_same(&parts, self.is_approximate);
-            (!is_same).then(|| {
-                (
-                    case.clone(),
-                    format!("{whole}, and where these parts are merged {parts}"),
-                )
-            })
+            let broken = || Broken {
+                shown: format!("{whole}, and merging these parts makes {parts}"),
+                is_near: whole.is_same(&parts, true),
+            };
+            (!is_same).then(|| (case.clone(), broken()))
         });
         let smaller = match differing {
             Some((case, shown)) => {
-                let smaller = case.smaller();
+                let smaller = case.shrunk();
                 self.broken = Some((case, shown));
                 smaller
             }
             None => Vec::new(),
         };
         if smaller.is_empty()
-            && let Some((case, shown)) = &self.broken
+            && let Some((case, Broken { shown, is_near })) = &self.broken
         {
-            return Progress::Breaks(format!("one fold of {} makes {shown}", case.shown(&self.events)));
+            return Progress::Breaks(Broken {
+                shown: format!("one fold of {} makes {shown}", case.shown(&self.events)),
+                is_near: *is_near,
+            });
         }
         if self.broken.is_some() {
             self.cases = smaller;
@@ -511,7 +511,7 @@ mod tests {
                 match trial.take(answer).unwrap() {
                     Progress::Goes(next) => trial = *next,
                     Progress::Holds => return (None, tried),
-                    Progress::Breaks(shown) => return (Some(shown), tried),
+                    Progress::Breaks(broken) => return (Some(broken.shown), tried),
                     Progress::Unclear => panic!("all events are folded"),
                 }
             }
@@ -542,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_is_made_smaller_until_nothing_can_be_left_out() {
+    fn a_failing_case_is_shrunk_until_nothing_can_be_left_out() {
         let first = Reduce {
             merge: |left, _| left,
             finish: |first| first.to_string(),

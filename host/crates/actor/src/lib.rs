@@ -17,6 +17,7 @@ mod fuel_estimator;
 mod helping;
 mod instance_quota;
 mod key_cache;
+mod law_check;
 mod laws;
 mod load;
 mod mailbox;
@@ -144,13 +145,21 @@ impl Actor {
     /// Whether the next chunk must not be begun yet, since too many outputs wait for those of a chunk before them; if so
     /// `runnable` is scheduled once it can be.
     fn must_keep_order(&self, runnable: &Runnable) -> bool {
-        // Where replicas help one that keeps state, none puts out anything.
+        // Where an owner has helpers, only the closer puts anything out: windows that events close have no helpers.
         if self.replicas.len() == 1 || self.keys().is_some() {
             return false;
         }
         // The replica with the chunk that the others wait for never waits here.
         let number = self.mailbox.lock().next_number();
         self.sequence.must_wait(number, runnable)
+    }
+
+    /// Schedules a replica that can go on, if there is one.
+    fn wake(self: &Arc<Self>, replica: Option<u16>) {
+        if let Some(replica) = replica {
+            let actor = self.clone();
+            Runnable { actor, replica }.schedule();
+        }
     }
 
     /// How urgent what a replica works on is.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::mailbox::OWNER;
 use super::replica::Deactivation;
-use super::{Actor, ActorIdentity, Change, Operator, Runnable};
+use super::{Actor, ActorIdentity, Change, Operator};
 use dirigo_flow::Edge;
 use dirigo_ground::quota::{MemoryPressure, Quota};
 use dirigo_ground::sync::Mutex;
@@ -71,7 +71,7 @@ pub struct ScaleEvent {
 }
 
 /// How many accumulators an owner may have to merge for each event that a helper folds: with more, help is of no use.
-const SHARE_LEFT_MAX: f64 = 0.5;
+const ACCUMULATORS_PER_EVENT_MAX: f64 = 0.5;
 
 /// Changes that are kept: a summary has no more.
 const EVENTS_KEPT: usize = 64;
@@ -209,10 +209,7 @@ impl Operator {
     /// Lets so many replicas of an actor take batches.
     fn allow(&self, actor: &Arc<Actor>, allowed: u16) {
         let woken = actor.mailbox.lock().allow(allowed);
-        for replica in woken {
-            let actor = actor.clone();
-            Runnable { actor, replica }.schedule();
-        }
+        woken.into_iter().for_each(|replica| actor.wake(Some(replica)));
         // One that runs gives its instance up when it has nothing to do.
         let resting = actor.replicas.iter().skip(usize::from(allowed));
         for mut replica in resting.filter_map(Mutex::try_lock) {
@@ -229,14 +226,14 @@ impl Operator {
             (Some(executors), ActorIdentity::Partitions(_)) if !self.kind().is_stateful() => {
                 u16::try_from(executors.replicas.load(Ordering::Relaxed)).unwrap_or(u16::MAX)
             }
-            // Nobody helps as long as it is not known that this would be worth it.
+            // The owner alone: helpers come only once the load asks for them.
             (_, ActorIdentity::Partitions(_) | ActorIdentity::Key(_)) if self.kind().is_stateful() => OWNER + 1,
             _ => u16::MAX,
         }
     }
 
-    /// What would take most off the shard at a place: to split it so that both parts have about as much to do, or a helper. `None` where neither would be
-    /// worth it.
+    /// The change that relieves the shard at a place most: a split, or one more helper. `None` if neither is worth it, or it is still being checked whether
+    /// it may have helpers. If that is not known, the check begins.
     #[must_use]
     pub fn relief(&self, place: usize) -> Option<Change> {
         /// More is done by this factor with a helper that is worth an executor.
@@ -244,14 +241,17 @@ impl Operator {
         let actor = self.directory.all().into_iter().nth(place)?;
         let partitions = actor.identity.partitions()?;
         let helpers = actor.mailbox.lock().helpers();
-        let (split, share_left) = {
+        let (split, per_event_seen) = {
             let owner = actor.replicas[usize::from(OWNER)].lock();
             let seen = &owner.partitions_seen;
-            (seen.split(partitions).filter(|_| helpers == 0), seen.distinct_share())
+            (
+                seen.split(partitions).filter(|_| helpers == 0),
+                seen.keys_per_event_max(),
+            )
         };
-        let left = self.help.share_left().or(share_left).unwrap_or(1.0);
+        let left = self.help.accumulators_per_event().or(per_event_seen).unwrap_or(1.0);
         let may_help = self.can_be_helped() && usize::from(helpers) + 1 < actor.replicas.len();
-        let by_help = if may_help && left <= SHARE_LEFT_MAX {
+        let by_help = if may_help && left <= ACCUMULATORS_PER_EVENT_MAX {
             let executors = f64::from(helpers) + 1.0;
             (executors + 1.0) / executors / (1.0 + left * executors)
         } else {
@@ -283,10 +283,12 @@ impl Operator {
         may_be
     }
 
-    /// Whether its helpers save too little: what they fold is nearly as much as the events.
+    /// Whether its helpers save too little: more than [`ACCUMULATORS_PER_EVENT_MAX`] accumulators are left to merge for each event that they fold.
     #[must_use]
     pub fn is_helped_in_vain(&self) -> bool {
-        self.help.share_left().is_some_and(|left| left > SHARE_LEFT_MAX)
+        self.help
+            .accumulators_per_event()
+            .is_some_and(|left| left > ACCUMULATORS_PER_EVENT_MAX)
     }
 
     /// Forgets how much helpers have saved so far: it may be otherwise another time.

@@ -22,7 +22,7 @@ pub(super) const OWNER: u16 = 0;
 pub(super) struct Mailbox {
     queue: VecDeque<MailboxItem>,
     /// What only the owner of the state may take, before anything else: what helpers folded or gave back, and events of theirs that may be late.
-    of_owner: VecDeque<MailboxItem>,
+    for_owner: VecDeque<MailboxItem>,
     /// Whether one replica keeps state, and the others help it.
     has_owner: bool,
     /// How many replicas there are.
@@ -47,9 +47,9 @@ pub(super) struct Mailbox {
 /// What a replica does next.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// It works on this. Now this replica can go on, too.
+    /// It works on this chunk; the other replica, if any, is to be woken.
     Run(Chunk, Option<u16>),
-    /// It waits until a batch comes, or it is allowed to take one again. Now this replica can go on, which waited for it.
+    /// It waits until a batch comes or it may take one again; the other replica, if any, waited for that and is to be woken.
     Wait(Option<u16>),
     /// It gives its keys up.
     Leave(Arc<Resharding>),
@@ -128,7 +128,7 @@ impl MailboxItem {
 
 impl Mailbox {
     /// An empty one, for an actor with so many replicas of which some are allowed to take batches, of an operator that is handed one event at a
-    /// time or not. One of the replicas `has` the state of the actor, or none.
+    /// time or not. With `has_owner`, replica [`OWNER`] keeps the state of the actor.
     pub(super) fn new(replicas: u16, allowed: u16, is_per_event: bool, has_owner: bool) -> Self {
         Self {
             idle: (0..allowed.min(replicas)).rev().collect(),
@@ -147,13 +147,13 @@ impl Mailbox {
             return Err(item);
         }
         self.queue.push_back(item);
-        Ok(self.idle_owner().or_else(|| self.idle.pop()))
+        Ok(self.take_idle_owner().or_else(|| self.idle.pop()))
     }
 
     /// Adds what only the owner of the state may take. Gives it, if it should be woken.
     pub(super) fn push_to_owner(&mut self, item: MailboxItem) -> Option<u16> {
-        self.of_owner.push_back(item);
-        self.idle_owner()
+        self.for_owner.push_back(item);
+        self.take_idle_owner()
     }
 
     /// How many replicas help the owner of the state.
@@ -166,7 +166,7 @@ impl Mailbox {
     }
 
     /// Takes the owner of the state from among the idle, if it is one of them.
-    fn idle_owner(&mut self) -> Option<u16> {
+    fn take_idle_owner(&mut self) -> Option<u16> {
         let place = self.idle.iter().position(|idle| self.has_owner && *idle == OWNER)?;
         Some(self.idle.swap_remove(place))
     }
@@ -179,7 +179,7 @@ impl Mailbox {
 
     /// Takes out the first item that waits, or what is left of it, for another mailbox.
     pub(super) fn pop(&mut self) -> Option<MailboxItem> {
-        if let Some(item) = self.of_owner.pop_front() {
+        if let Some(item) = self.for_owner.pop_front() {
             return Some(item);
         }
         let item = self.queue.pop_front()?;
@@ -201,12 +201,12 @@ impl Mailbox {
         if self.queue.is_empty() {
             return None;
         }
-        self.idle_owner().or_else(|| self.idle.pop())
+        self.take_idle_owner().or_else(|| self.idle.pop())
     }
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.of_owner.is_empty()
+        self.queue.is_empty() && self.for_owner.is_empty()
     }
 
     /// Takes nothing any more: other actors have its keys.
@@ -229,7 +229,7 @@ impl Mailbox {
     /// Has its actor's keys go to other actors as soon as no replica works on a batch. Gives the replica that should be woken for that.
     pub(super) fn leave(&mut self, resharding: Arc<Resharding>) -> Option<u16> {
         self.resharding = Some(resharding);
-        self.idle_owner()
+        self.take_idle_owner()
     }
 
     /// Lets so many replicas take batches. Gives those that should be woken.
@@ -245,7 +245,7 @@ impl Mailbox {
             idle.into_iter().partition(|replica| *replica < replicas);
         self.resting.extend(rests);
         idle.sort_unstable_by(|one, other| other.cmp(one));
-        let woken = idle.len().min(self.queue.len() + self.of_owner.len());
+        let woken = idle.len().min(self.queue.len() + self.for_owner.len());
         let woken = idle.drain(idle.len() - woken..).collect();
         self.idle = idle;
         woken
@@ -258,7 +258,7 @@ impl Mailbox {
     }
 
     /// Takes a replica from among those that take no batches, for something else. Whether it was one of them.
-    pub(super) fn rouse(&mut self, replica: u16) -> bool {
+    pub(super) fn take_resting(&mut self, replica: u16) -> bool {
         let place = self.resting.iter().position(|resting| *resting == replica);
         place.map(|place| self.resting.swap_remove(place)).is_some()
     }
@@ -271,8 +271,8 @@ impl Mailbox {
     /// Everything that waits, in order.
     pub(super) fn waiting(&self) -> impl Iterator<Item = MailboxItem> {
         let rest = |(index, item): (usize, &MailboxItem)| item.with(self.rest(index, &item.batch));
-        let of_owner = self.of_owner.iter().cloned();
-        of_owner.chain(self.queue.iter().enumerate().map(rest))
+        let for_owner = self.for_owner.iter().cloned();
+        for_owner.chain(self.queue.iter().enumerate().map(rest))
     }
 
     /// What was not taken yet of the batch at `index`.
@@ -291,14 +291,14 @@ impl Mailbox {
 
     /// When the oldest of what waits arrived, in ns on the host's clock.
     pub(super) fn oldest_arrival_ns(&self) -> Option<u64> {
-        let oldest = self.queue.front().into_iter().chain(self.of_owner.front());
+        let oldest = self.queue.front().into_iter().chain(self.for_owner.front());
         oldest.map(|item| item.batch.origin.ticket.arrival_ns()).min()
     }
 
     /// What a replica that works on nothing does next. Idle is decided here, under the lock: a batch that comes later finds it among the idle.
     pub(super) fn next(&mut self, replica: u16, events_max: usize) -> Next {
         let is_owner = self.has_owner && replica == OWNER;
-        if is_owner && let Some(item) = self.of_owner.pop_front() {
+        if is_owner && let Some(item) = self.for_owner.pop_front() {
             return Next::Run(self.whole(item), None);
         }
         if let Some(resharding) = &self.resharding {
@@ -307,7 +307,7 @@ impl Mailbox {
                 return Next::Leave(resharding.clone());
             }
             self.idle.push(replica);
-            let owner = if is_owner { None } else { self.idle_owner() };
+            let owner = if is_owner { None } else { self.take_idle_owner() };
             return Next::Wait(owner);
         }
         if self.is_resting(replica) {
@@ -341,12 +341,12 @@ impl Mailbox {
             partials: None,
             tickets: chunk.tickets.clone(),
         };
-        let of_owner = MailboxItem {
+        let for_owner = MailboxItem {
             helped: Some(Box::new(helped)),
             ..MailboxItem::of(chunk.batch.gather(&late))
         };
         chunk.batch = chunk.batch.gather(&rest);
-        self.push_to_owner(of_owner)
+        self.push_to_owner(for_owner)
     }
 
     /// What the owner of the state takes of what is for it alone.
@@ -417,7 +417,7 @@ impl Mailbox {
     /// Takes out everything that waits, in order.
     pub(super) fn clear(&mut self) -> Vec<MailboxItem> {
         let waiting = self.waiting().collect();
-        self.of_owner.clear();
+        self.for_owner.clear();
         self.queue.clear();
         self.begun = 0;
         waiting
@@ -567,10 +567,10 @@ mod tests {
             panic!("a helper takes a batch")
         };
         assert_eq!(positions(&of_helper), [0, 2]);
-        let Next::Run(of_owner, None) = mailbox.next(OWNER, TURN_EVENTS) else {
+        let Next::Run(for_owner, None) = mailbox.next(OWNER, TURN_EVENTS) else {
             panic!("the owner takes the others")
         };
-        assert_eq!(positions(&of_owner), [1, 3]);
-        assert_eq!(of_owner.batch.origin.behind.events(), [(0, 7), (1, 9)]);
+        assert_eq!(positions(&for_owner), [1, 3]);
+        assert_eq!(for_owner.batch.origin.behind.events(), [(0, 7), (1, 9)]);
     }
 }

@@ -4,8 +4,8 @@ mod dead_letters;
 mod options;
 mod rekey;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use hdrhistogram::Histogram;
@@ -18,7 +18,7 @@ use super::driver::Driver;
 use super::due::NextDue;
 use super::fuel_estimator::{AWAITED_NS, FuelEstimator};
 use super::helping::Help;
-use super::laws::Laws;
+use super::law_check::Laws;
 use super::load::{Executors, Scaled};
 use super::resharding::Resharding;
 use super::slice_lengths::SliceLengths;
@@ -75,10 +75,6 @@ pub struct Operator {
     pub(super) resharding: Mutex<Weak<Resharding>>,
     pub(super) help: Help,
     pub(super) laws: Mutex<Laws>,
-    /// How often it remained unclear whether the order of merging matters.
-    pub(super) unclear_trials: AtomicU32,
-    /// See [`sequential_because`](Self::sequential_because).
-    pub(super) broken_law: OnceLock<String>,
     pub(super) is_approximate: bool,
     pub(super) scaled: Mutex<Scaled>,
     pub(super) idle: IdleQueue,

@@ -17,9 +17,9 @@ pub(super) struct PartitionsSeen {
 /// Where a shard is split.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Split {
-    /// The first partition of the part behind.
+    /// The first partition of the upper part.
     pub(super) at: u32,
-    /// The share of the load that the part has which has more.
+    /// The share of the load in the larger part.
     pub(super) larger_part: f64,
 }
 
@@ -28,7 +28,7 @@ impl PartitionsSeen {
     const KEPT: usize = 128;
     /// How many of a batch are looked at: 10 ns each.
     const OF_BATCH: usize = 4;
-    /// And how many of the first batches.
+    /// The same, until [`KEPT`](Self::KEPT) are known.
     const OF_FIRST: usize = 64;
     /// With fewer, nothing is known of the load.
     const ENOUGH: usize = 32;
@@ -87,7 +87,7 @@ impl PartitionsSeen {
 
     /// How many different keys there are for each event, at most; `None` where nothing is known of the load.
     #[allow(clippy::cast_precision_loss, reason = "of at most 128 events")]
-    pub(super) fn distinct_share(&self) -> Option<f64> {
+    pub(super) fn keys_per_event_max(&self) -> Option<f64> {
         let distinct: HashSet<u16> = self.partitions.iter().copied().collect();
         (self.partitions.len() >= Self::ENOUGH).then(|| distinct.len() as f64 / self.partitions.len() as f64)
     }
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn keys_that_most_events_have_are_few_for_each() {
         let hot: Vec<u16> = [7; 80].into_iter().chain(100..120).collect();
-        assert_eq!(seen(&hot).distinct_share(), Some(0.21));
-        assert_eq!(seen(&[7]).distinct_share(), None);
+        assert_eq!(seen(&hot).keys_per_event_max(), Some(0.21));
+        assert_eq!(seen(&[7]).keys_per_event_max(), None);
     }
 }

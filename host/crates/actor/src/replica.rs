@@ -20,7 +20,7 @@ use std::sync::{Arc, Weak};
 
 use super::driver::Call;
 use super::fuel_estimator::{FuelEstimator, comes_nearer};
-use super::helping::{Looked, Looking};
+use super::law_check::{Check, CheckStep};
 use super::mailbox::{MailboxItem, Next};
 use super::partitions_seen::PartitionsSeen;
 use super::turn::{PollEnd, Turn};
@@ -72,8 +72,8 @@ pub(super) struct Replica {
     is_in_idle_queue: bool,
     /// Of the events that it took lately.
     pub(super) partitions_seen: PartitionsSeen,
-    /// What it looks at instead of working, if it helps.
-    pub(super) looking: Option<Looking>,
+    /// The check that a helper makes before the first batch is folded.
+    pub(super) check: Option<Check>,
     /// Whether it has given up its keys for others to have them.
     pub(super) has_left: bool,
     /// Fuel burnt since it was last taken.
@@ -98,7 +98,7 @@ impl Replica {
             last_used_ns: 0,
             is_in_idle_queue: false,
             partitions_seen: PartitionsSeen::default(),
-            looking: None,
+            check: None,
             has_left: false,
             fuel: 0,
         }
@@ -125,14 +125,6 @@ impl Replica {
 
     pub(super) fn leave_idle_queue(&mut self) {
         self.is_in_idle_queue = false;
-    }
-
-    /// Schedules a replica of the actor that can go on, if there is one.
-    pub(super) fn wake(actor: &Arc<Actor>, replica: Option<u16>) {
-        if let Some(replica) = replica {
-            let actor = actor.clone();
-            Runnable { actor, replica }.schedule();
-        }
     }
 
     fn runnable(&self, actor: &Arc<Actor>) -> Runnable {
@@ -201,10 +193,10 @@ impl Replica {
         let operator = &actor.operator;
         let runnable = self.runnable(actor);
         if self.role == Role::Helper && self.chunk.is_none() {
-            match self.look_at_laws(actor, &runnable) {
-                Looked::AtNothing => {}
-                Looked::Waits => return Some(Step::Parked),
-                Looked::Asks => return None,
+            match self.check_laws(actor, &runnable) {
+                CheckStep::None => {}
+                CheckStep::Waits => return Some(Step::Parked),
+                CheckStep::Asks => return None,
             }
         }
         if operator.must_wait(&runnable) || (self.chunk.is_none() && actor.must_keep_order(&runnable)) {
@@ -219,12 +211,12 @@ impl Replica {
                 .next(self.number, operator.fuel_estimator.turn_events());
             let taken = match next {
                 Next::Run(chunk, other) => {
-                    Self::wake(actor, other);
+                    actor.wake(other);
                     chunk
                 }
                 Next::Wait(other) => {
                     self.become_idle(actor, clock.now_ns());
-                    Self::wake(actor, other);
+                    actor.wake(other);
                     return Some(Step::Parked);
                 }
                 Next::Leave(resharding) => return Some(self.leave(actor, &resharding)),
@@ -380,7 +372,7 @@ impl Replica {
         };
         let operator = &actor.operator;
         let load_ns = ended.load_ns;
-        if self.looking.is_some() {
+        if self.check.is_some() {
             self.settle_turn_apart(operator, ended);
             self.phase.enter(Phase::Draining { backoff: None });
             clock.lap_ns();
@@ -435,7 +427,7 @@ impl Replica {
             chunk.parts().for_each(|part| Self::done(&actor.operator, &part.batch));
         }
         self.held.clear();
-        self.looking = None;
+        self.check = None;
         self.table = Table::default();
         self.update_quota(actor);
         actor.urgency(self.number).close();

@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 
 use super::directory::{Directory, Shards};
 use super::replica::{Deactivation, Replica};
-use super::{Actor, ActorIdentity, Operator, Runnable, Step};
+use super::{Actor, ActorIdentity, Operator, Step};
 use dirigo_ground::sync::{Mutex, MutexGuard};
 
 /// Bytes of batches that are passed on in one go: they are copied in about 0.1 ms.
@@ -57,9 +57,9 @@ pub enum Change {
 }
 
 impl Operator {
-    /// Has others share the load of an actor, or fewer: partitions go to other actors once those that have them are between two batches. `false` where that
-    /// is under way already, or there are no such actors.
-    pub fn share(&self, change: &Change) -> bool {
+    /// Applies a change: sets the number of an actor's helpers, or has partitions go to other actors once their owners are between two batches. `false` if
+    /// there are no such actors, or keys of theirs are on their way to others.
+    pub fn apply(&self, change: &Change) -> bool {
         match *change {
             Change::Split { .. } | Change::Join { .. } => self.reshard(change),
             Change::Help { actor, helpers } => self.set_helpers(actor, helpers),
@@ -102,10 +102,7 @@ impl Operator {
         drop(under_way);
         for actor in leaving {
             let woken = actor.mailbox.lock().leave(resharding.clone());
-            if let Some(replica) = woken {
-                let actor = actor.clone();
-                Runnable { actor, replica }.schedule();
-            }
+            actor.wake(woken);
         }
         true
     }
@@ -185,8 +182,8 @@ impl Resharding {
 }
 
 impl Actor {
-    /// Whether the helpers have no instance any more. None of them works on anything.
-    fn helpers_have_left(self: &Arc<Self>) -> bool {
+    /// Takes the instances of the helpers, which are all idle here. Says whether none has one any more.
+    fn deactivate_helpers(self: &Arc<Self>) -> bool {
         let helpers = self.replicas.iter().skip(1).map(Mutex::try_lock);
         helpers.fold(true, |have_left, helper| {
             let has_left = helper.map(|mut helper| helper.deactivate(self) != Deactivation::Shrunk);
@@ -198,7 +195,7 @@ impl Actor {
 impl Replica {
     /// Gives up the actor's keys, little by little, and has other actors take its place once all have that leave with it. Part of an effect.
     pub(super) fn leave(&mut self, actor: &Arc<Actor>, resharding: &Resharding) -> Step {
-        if self.deactivate(actor) == Deactivation::Shrunk || !actor.helpers_have_left() {
+        if self.deactivate(actor) == Deactivation::Shrunk || !actor.deactivate_helpers() {
             return Step::Again;
         }
         if !self.has_left {
@@ -217,10 +214,7 @@ impl Replica {
         }
         for actor in &resharding.coming {
             let woken = actor.mailbox.lock().wake();
-            if let Some(replica) = woken {
-                let actor = actor.clone();
-                Runnable { actor, replica }.schedule();
-            }
+            actor.wake(woken);
         }
         Step::Parked
     }

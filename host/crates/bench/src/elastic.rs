@@ -115,8 +115,9 @@ impl Scaling {
 A pipeline of a map and an operator that takes about ten microseconds for an event: one without state; a reduce whose keys come \
 equally often, as Zipf's law with the exponent 1.2 has it, or of which one has 80 % of the events. First it gets all that it takes, \
 with one replica or shard, with as many as there are workers, and with as many as the load asks for: what it does in a second is the \
-throughput. The reduce of the hot key sums over windows, so that helpers may share its events; the others put out each event, and are measured in steps, too. Then events come at a tenth of what all workers can do, at nine tenths, and at a tenth again, whether or not those \
-before are through; each latency counts from when the event was due.
+throughput. Then events come at a tenth of what all workers can do, at nine tenths, and at a tenth again, whether or not those \
+before are through; each latency counts from when the event was due. The reduce with the hot key sums over windows, so that helpers can share its \
+events. No output is of one event there, so only its throughput is measured.
 
 `peak` is the highest p99 of a tenth of a second after the rise, `steady` that of the end of the phase, and `over` how long after the rise the p99 was \
 last above twice the steady one. `restart` stops the pipeline at the rise, lets it drain, and starts it again with all replicas or \
@@ -311,13 +312,13 @@ fn work(job: &Job) -> Arc<Operator> {
 }
 
 /// What an operator does where it gets all that it takes.
-struct Done {
+struct FlatOut {
     events_per_s: f64,
     executors: u32,
     helped: f64,
 }
 
-fn flat_out(testbed: &Testbed, shape: &Shape, scaling: Scaling) -> anyhow::Result<Done> {
+fn flat_out(testbed: &Testbed, shape: &Shape, scaling: Scaling) -> anyhow::Result<FlatOut> {
     /// More than any machine does meanwhile.
     const EVENTS: usize = 4_000_000;
     let host = testbed.host(PolicyKind::Fair);
@@ -341,7 +342,7 @@ fn flat_out(testbed: &Testbed, shape: &Shape, scaling: Scaling) -> anyhow::Resul
     job.kill();
     testbed.setup.runtime.block_on(job.finished());
     #[allow(clippy::cast_precision_loss, reason = "counts of seconds are far below 2^52")]
-    Ok(Done {
+    Ok(FlatOut {
         events_per_s: events as f64 / elapsed_ns as f64 * 1e9,
         executors,
         helped: helped as f64 / events.max(1) as f64,

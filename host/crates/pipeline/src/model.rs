@@ -180,7 +180,7 @@ pub struct Operator {
     pub replicas: Option<Count>,
     /// Whether the number of its replicas or shards follows the load.
     pub scaling: Scaling,
-    /// Whether results may depend on the order of events in their last digits, where that lets the load of a key be shared.
+    /// Whether the last digits of results may depend on the order of events, so that replicas can share the load of one key.
     pub approximate: bool,
     /// An actor this long without events gives up its instance.
     pub idle_timeout: Duration,

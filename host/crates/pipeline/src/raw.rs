@@ -239,8 +239,8 @@ section! {
         partial: Word<Partial>,
         /// What each of its actors may use, and what an error does.
         limits: Limits,
-        /// How many actors share its keys, or bounds: `{ min = 1, max = 4 }`. Default: as many as the load asks for, up to as many as there are
-        /// workers.
+        /// How many actors share its keys, or bounds: `{ min = 1, max = 4 }`. Helpers of a hot key count as actors here; with a number there are
+        /// none. Default: as many as the load asks for, up to as many as there are workers.
         shards: RawCount,
         /// Whether keys share actors or have one each.
         #[schemars(extend("default" = "shards"))]
@@ -254,9 +254,9 @@ section! {
         /// Whether the number of its replicas or shards follows the load: "off" has as many as it may have all the time.
         #[schemars(extend("default" = "auto"))]
         scaling: Word<Scaling>,
-        /// Whether results of a reduce may differ in the last digits from one run to the next, as sums of `f64` do that are added in another
-        /// order. Then replicas may share the load of a key that has most of the events, where the reduce says that its accumulators may be merged
-        /// in any order. The built-in reduce does without: its sums are exact.
+        /// Whether results of a reduce may differ in their last digits from one run to the next, as sums of `f64` do when they are added in another
+        /// order. A reduce that says that its accumulators may be merged in any order gets helpers for a hot key only if its results stay the same;
+        /// with `true`, other last digits count as the same. `builtin:reduce` does not need it: its sums are exact.
         #[schemars(extend("default" = false))]
         approximate: bool,
         /// An actor this long without events gives up its instance.

@@ -356,7 +356,7 @@ impl Graph {
             changes,
             latest: latest.into_iter().map(change).collect(),
             helped: operator.helped(),
-            sequential_because: operator.sequential_because().map(str::to_owned),
+            sequential_because: operator.sequential_because(),
         })
     }
 

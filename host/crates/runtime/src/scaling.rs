@@ -18,10 +18,10 @@ const TICKS_BEFORE_MORE: u32 = 2;
 /// For how long fewer must suffice.
 const CALM_NS: u64 = 2_000_000_000;
 /// Ticks in a row in which one shard must have had most to do. Sources bring some keys now and others then.
-const TICKS_BEFORE_OTHERWISE: u32 = 20;
+const TICKS_BEFORE_REBALANCE: u32 = 20;
 /// A shard that is busy for this part of its time is what others wait for.
 const SATURATED: f64 = 0.8;
-/// How much more the busiest shard must have to do than all have on average for the load to be shared otherwise.
+/// How much more the busiest shard must have to do than all have on average for the load to be rebalanced.
 const UNEVEN: f64 = 1.5;
 /// After how long it is looked at whether the last change upwards has helped.
 const EFFECT_NS: u64 = 150_000_000;
@@ -77,8 +77,7 @@ pub(super) enum Reason {
         /// How many events wait.
         events: u64,
     },
-    /// One of its shards has most to do, and there are as many as there may be: there is one fewer for a moment, and then another way of sharing
-    /// the load.
+    /// One of its shards has most to do, and there are as many as there may be: there is one fewer for a moment, so that the busiest can be relieved.
     Uneven {
         /// The part of its time that the busiest was busy.
         busiest: f64,
@@ -118,7 +117,7 @@ impl fmt::Display for Reason {
             }
             Self::Uneven { busiest, average } => write!(
                 formatter,
-                "the busiest of them was busy for {:.0} % of the time, all on average for {:.0} %; the load is to be shared otherwise",
+                "the busiest one was busy for {:.0} % of the time, the average one for {:.0} %; the load is rebalanced",
                 busiest * 100.0,
                 average * 100.0
             ),
@@ -211,7 +210,7 @@ impl Judge {
             self.calm_since_ns = None;
             self.needy_ticks += 1;
             if is_uneven {
-                self.otherwise(&sample)
+                self.rebalance(&sample)
             } else {
                 self.more(&sample, wait_ns, limit_ns)
             }
@@ -302,8 +301,8 @@ impl Judge {
             && busiest * executors >= UNEVEN * self.busy_workers()
     }
 
-    fn otherwise(&mut self, sample: &Sample) -> Option<Verdict> {
-        if self.needy_ticks < TICKS_BEFORE_OTHERWISE || sample.now_ns < self.paused_until_ns {
+    fn rebalance(&mut self, sample: &Sample) -> Option<Verdict> {
+        if self.needy_ticks < TICKS_BEFORE_REBALANCE || sample.now_ns < self.paused_until_ns {
             return None;
         }
         self.needy_ticks = 0;

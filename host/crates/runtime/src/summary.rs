@@ -271,7 +271,7 @@ pub struct ScalingSummary {
     pub changes: u64,
     /// The latest changes, in their order.
     pub latest: Vec<ScaleChange>,
-    /// Of the events, how many were folded by helpers of the shards of their keys.
+    /// Events that helpers folded and whose accumulators were merged.
     #[serde(skip_serializing_if = "is_zero")]
     pub helped: u64,
     /// Why one replica folds all events of a key, though the operator says that the order of merging does not matter.

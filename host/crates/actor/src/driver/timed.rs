@@ -79,7 +79,7 @@ impl Driver for TimedReduce {
         (Request::Fold(fold), Box::new(call))
     }
 
-    /// Sessions join by what the key has open, and what events bring comes of their order.
+    /// Which sessions an event joins and which event brings an early result follows from the order of events.
     fn can_be_helped(&self) -> bool {
         matches!(self.windows, TimeWindows::Sliding(sliding) if sliding.early_events.are_none())
     }

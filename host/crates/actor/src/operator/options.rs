@@ -1,7 +1,7 @@
 //! How an operator of a running pipeline is made.
 
-use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use super::Operator;
 use crate::activations::IdleQueue;
@@ -135,8 +135,6 @@ impl Operator {
             resharding: Mutex::default(),
             help: Help::default(),
             laws: Mutex::default(),
-            unclear_trials: AtomicU32::default(),
-            broken_law: OnceLock::new(),
             is_approximate: operator.approximate,
             scaled: Mutex::default(),
             idle: IdleQueue::new(nanoseconds(operator.idle_timeout)),

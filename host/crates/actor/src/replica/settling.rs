@@ -61,7 +61,7 @@ impl Replica {
         if let Some(slot) = &mut self.slot {
             slot.instance = instance;
         }
-        self.settle_look(operator, &outcome);
+        self.settle_check(operator, &outcome);
     }
 
     fn settle_part(&mut self, actor: &Arc<Actor>, part: ChunkPart, ended: Ended) -> Option<Duration> {

@@ -170,12 +170,16 @@ fn change(operator: &Operator, judge: &Judge, load: &Load, verdict: &Verdict, no
     } else {
         judge.calmest_pair().and_then(place).map(|actor| Change::Join { actor })
     };
-    let Some(change) = change.filter(|change| operator.share(change)) else {
+    let Some(change) = change.filter(|change| operator.apply(change)) else {
         return false;
     };
     let to = if verdict.to > from { from + 1 } else { from - 1 };
     let is_hot = verdict.to > from && matches!(change, Change::Help { .. });
-    let why = if is_hot { "; most of them have few keys" } else { "" };
+    let why = if is_hot {
+        "; a few keys have most of the events"
+    } else {
+        ""
+    };
     operator.note_scaled(now_ns, from, to, format!("{}{why}", verdict.reason));
     true
 }
@@ -202,14 +206,14 @@ fn least_in_need_of_help(judge: &Judge, load: &Load, verdict: &Verdict) -> Optio
 fn end_help(operator: &Operator, load: &Load, now_ns: u64) {
     let helped = load.actors.iter().enumerate().filter(|(_, actor)| actor.helpers > 0);
     let ended = helped.filter(|(actor, _)| {
-        operator.share(&Change::Help {
+        operator.apply(&Change::Help {
             actor: *actor,
             helpers: 0,
         })
     });
     let ended: u32 = ended.map(|(_, actor)| u32::from(actor.helpers)).sum();
     operator.forget_help();
-    let reason = "what helpers fold is nearly as much as the events".into();
+    let reason = "helpers save too little: they leave more than one accumulator to merge for two events".into();
     operator.note_scaled(now_ns, load.executors, load.executors - ended, reason);
 }
 
