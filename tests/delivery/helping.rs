@@ -202,6 +202,16 @@ fn what_panics_where_partials_are_merged_is_folded_one_by_one() {
 }
 
 #[test]
+fn state_that_is_too_large_to_be_merged_in_one_turn_is_folded_by_its_owner() {
+    let limits = "limits = { state = \"8MiB\", fuel_per_event = 2000000000 }";
+    let folder = pipeline("grow", "all", limits);
+    assert!(helped(&run(&folder, &[]), "all") > 0);
+    let alone = pipeline("grow", "none", &format!("scaling = \"off\"\n{limits}"));
+    run(&alone, &[]).succeeds();
+    assert!(left(&folder) == left(&alone), "the output differs");
+}
+
+#[test]
 fn an_operator_for_which_the_order_matters_has_a_case_reported_and_gets_no_helpers() {
     let folder = pipeline("first", "all", "");
     let finished = run(&folder, &[]);

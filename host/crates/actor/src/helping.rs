@@ -26,7 +26,7 @@ const PARTIALS_BYTES_ALLOWED: usize = 1 << 10;
 pub(super) struct Help {
     /// Events that they folded.
     events: AtomicU64,
-    /// Accumulators that those came to.
+    /// Accumulators that those came to. Events that owners folded themselves after all count as one each.
     accumulators: AtomicU64,
     /// Events of which owners merged what helpers folded them to; all of the run.
     merged: AtomicU64,
@@ -43,6 +43,11 @@ impl Help {
                 counter.store(counter.load(Ordering::Relaxed) / 2, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Notes that an owner folds so many events itself that a helper has folded.
+    pub(super) fn note_wasted(&self, events: usize) {
+        self.note(0, events);
     }
 
     /// Notes that an owner merged what so many events were folded to.
@@ -106,10 +111,12 @@ impl Replica {
             TurnOutcome::Done(_) => {
                 call.commit(&mut self.table);
                 let folded = Partials::of(&self.table);
-                operator.help.note(part.batch.len(), folded.len());
                 let is_less =
                     folded.len() < part.batch.len() && folded.bytes() <= part.batch.size().max(PARTIALS_BYTES_ALLOWED);
-                partials = is_less.then(|| Arc::new(folded));
+                if is_less {
+                    operator.help.note(part.batch.len(), folded.len());
+                    partials = Some(Arc::new(folded));
+                }
             }
             TurnOutcome::Trapped(trap) => {
                 call.abandon(&mut self.table);
@@ -119,6 +126,9 @@ impl Replica {
         }
         self.table = operator.empty_table();
         self.update_quota(actor);
+        if partials.is_none() {
+            operator.help.note(part.batch.len(), part.batch.len());
+        }
         let helped = Helped {
             partials,
             tickets: self.tickets_of_chunk(),

@@ -87,12 +87,13 @@ impl Call for TrialCall {
 }
 
 impl Operator {
-    /// Whether an actor may have helpers now. If it is not known whether the order of merging matters, a check of that begins.
-    pub(super) fn may_be_helped(&self, actor: &Arc<Actor>) -> bool {
+    /// Whether an actor may have helpers; `None` as long as it is not known whether the order of merging matters. Then a check of that begins.
+    pub(super) fn may_be_helped(&self, actor: &Arc<Actor>) -> Option<bool> {
         let mut laws = self.laws.lock();
         match *laws {
-            Laws::Hold => true,
-            Laws::Wanted(..) | Laws::UnderWay(_) | Laws::Broken(_) => false,
+            Laws::Hold => Some(true),
+            Laws::Broken(_) => Some(false),
+            Laws::Wanted(..) | Laws::UnderWay(_) => None,
             Laws::Unknown(checks) => {
                 let mut mailbox = actor.mailbox.lock();
                 let sample = mailbox.sample().filter(|_| !mailbox.is_leaving());
@@ -104,7 +105,7 @@ impl Operator {
                     drop((laws, mailbox));
                     actor.wake(Some(FIRST_HELPER));
                 }
-                false
+                None
             }
         }
     }
@@ -147,11 +148,11 @@ impl Operator {
         self.note_broken(&mut laws, reason);
     }
 
-    /// Notes that a check told nothing.
-    fn note_unclear(&self) {
+    /// Notes that a check told nothing, which may be since the events were of no use.
+    fn note_unclear(&self, is_for_events: bool) {
         let mut laws = self.laws.lock();
         let checks = match *laws {
-            Laws::UnderWay(checks) => checks + 1,
+            Laws::UnderWay(checks) => checks + u32::from(is_for_events),
             _ => 1,
         };
         *laws = Laws::Unknown(checks);
@@ -175,9 +176,10 @@ impl Replica {
                 self.check = Some(Check::Next(trial));
             }
         }
-        // The operator has ended, if it has no actors.
-        if self.check.is_some() && operator.directory.all().is_empty() {
+        // Keys that go to other actors do not wait for a check. The operator has ended, if it has no actors.
+        if self.check.is_some() && (actor.mailbox.lock().is_leaving() || operator.directory.all().is_empty()) {
             self.check = None;
+            operator.note_unclear(false);
         }
         if self.check.is_none() {
             return CheckStep::None;
@@ -204,14 +206,17 @@ impl Replica {
         let progress = match (outcome, asked) {
             (TurnOutcome::Trapped(trap), Asked::About(trial)) => trial.take_trap(trap),
             (_, Asked::Answered(progress)) => progress,
-            // No instance opened, for one.
+            (TurnOutcome::Unopened(_), _) => {
+                operator.note_unclear(false);
+                return;
+            }
             (_, Asked::About(_) | Asked::Nothing) => Progress::Unclear,
         };
         match progress {
             Progress::Goes(trial) => self.check = Some(Check::Next(trial)),
             Progress::Holds => operator.note_checked(&Ok(())),
             Progress::Breaks(broken) => operator.note_checked(&Err(broken)),
-            Progress::Unclear => operator.note_unclear(),
+            Progress::Unclear => operator.note_unclear(true),
         }
     }
 }

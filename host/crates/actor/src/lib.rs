@@ -47,7 +47,7 @@ pub use counters::{Counters, Counts};
 pub use due::DueKeys;
 use emit::Sequence;
 pub use instance_quota::InstanceQuota;
-pub use load::{ActorLoad, Load, ScaleEvent};
+pub use load::{ActorLoad, Load, Relief, ScaleEvent};
 use mailbox::{Mailbox, MailboxItem, OWNER};
 pub use operator::{NamedEdges, Operator, OperatorOptions, replicas_max};
 pub use pipeline_context::PipelineContext;

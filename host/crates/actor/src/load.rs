@@ -89,6 +89,17 @@ pub struct Load {
     pub is_held_back: bool,
 }
 
+/// What would relieve a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Relief {
+    /// This: a split, or one more helper.
+    By(Change),
+    /// It is still being checked whether it may have helpers.
+    NotYet,
+    /// Nothing that is worth it.
+    None,
+}
+
 /// What an actor did so far.
 #[derive(Clone, Debug)]
 pub struct ActorLoad {
@@ -232,14 +243,16 @@ impl Operator {
         }
     }
 
-    /// The change that relieves the shard at a place most: a split, or one more helper. `None` if neither is worth it, or it is still being checked whether
-    /// it may have helpers. If that is not known, the check begins.
+    /// What relieves the shard at a place most. If it is not known whether it may have helpers, a check of that begins.
     #[must_use]
-    pub fn relief(&self, place: usize) -> Option<Change> {
+    pub fn relief(&self, place: usize) -> Relief {
         /// More is done by this factor with a helper that is worth an executor.
         const GAIN_MIN: f64 = 1.2;
-        let actor = self.directory.all().into_iter().nth(place)?;
-        let partitions = actor.identity.partitions()?;
+        let actor = self.directory.all().into_iter().nth(place);
+        let partitions = actor.as_ref().and_then(|actor| actor.identity.partitions());
+        let (Some(actor), Some(partitions)) = (actor, partitions) else {
+            return Relief::None;
+        };
         let helpers = actor.mailbox.lock().helpers();
         let (split, per_event_seen) = {
             let owner = actor.replicas[usize::from(OWNER)].lock();
@@ -257,16 +270,22 @@ impl Operator {
         } else {
             0.0
         };
-        match split {
-            Some(split) if 1.0 / split.larger_part >= by_help => Some(Change::Split {
+        if let Some(split) = split.filter(|split| 1.0 / split.larger_part >= by_help) {
+            return Relief::By(Change::Split {
                 actor: place,
                 at: split.at,
-            }),
-            _ if by_help >= GAIN_MIN && self.may_be_helped(&actor) => Some(Change::Help {
+            });
+        }
+        if by_help < GAIN_MIN {
+            return Relief::None;
+        }
+        match self.may_be_helped(&actor) {
+            Some(true) => Relief::By(Change::Help {
                 actor: place,
                 helpers: helpers + 1,
             }),
-            _ => None,
+            Some(false) => Relief::None,
+            None => Relief::NotYet,
         }
     }
 
@@ -276,6 +295,11 @@ impl Operator {
         let Some(actor) = actor.filter(|actor| usize::from(helpers) < actor.replicas.len()) else {
             return false;
         };
+        // Shards that are about to come are not counted yet.
+        let is_more = helpers > actor.mailbox.lock().helpers();
+        if is_more && self.resharding.lock().upgrade().is_some() {
+            return false;
+        }
         let may_be = !actor.mailbox.lock().is_leaving();
         if may_be {
             self.allow(&actor, helpers + 1);

@@ -294,7 +294,13 @@ impl Operator {
     pub fn shut_down(&self) {
         for actor in self.actors() {
             for replica in &actor.replicas {
-                replica.lock().give_up_instance(&actor);
+                let mut replica = replica.lock();
+                if replica.is_helper() {
+                    // It may be in the middle of a check, which nobody waits for.
+                    replica.abandon(&actor);
+                } else {
+                    replica.give_up_instance(&actor);
+                }
             }
         }
         self.directory.clear();

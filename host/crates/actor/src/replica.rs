@@ -278,6 +278,11 @@ impl Replica {
                 .merge(&mut self.table, self.turns, &part.batch, partials)
         });
         let is_merge = merge.is_some();
+        if part.partials.is_some() && !is_merge {
+            operator.help.note_wasted(part.batch.len());
+            // What was touched for the merge is touched by no turn.
+            self.turns = self.turns.wrapping_add(1).max(1);
+        }
         let (request, call) = merge.unwrap_or_else(|| match self.role {
             Role::Closer => operator.driver.finish(&part.batch),
             Role::Owner | Role::Helper => operator.driver.begin(&mut self.table, self.turns, &part.batch),

@@ -295,8 +295,12 @@ impl Judge {
     fn is_uneven(&self, sample: &Sample) -> bool {
         let busiest = self.busy.values().copied().fold(0.0, f64::max);
         let executors = f64::from(sample.executors);
+        // A shard with helpers is busier than one executor could be.
+        let has_helpers = sample.executors as usize > self.busy.len();
         self.busy.len() > 1
+            && !has_helpers
             && sample.executors >= *self.bounds.end()
+            && sample.executors > *self.bounds.start()
             && busiest >= SATURATED
             && busiest * executors >= UNEVEN * self.busy_workers()
     }

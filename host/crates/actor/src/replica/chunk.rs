@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
+use crate::Operator;
 use crate::mailbox::{Chunk, MailboxItem, Tickets};
 use dirigo_ground::batch::Batch;
 use dirigo_state::Partials;
@@ -34,6 +35,13 @@ pub(crate) struct ChunkPart {
 }
 
 impl ChunkPart {
+    /// Notes that what a helper folded of it is of no use, if one did.
+    pub(super) fn note_wasted(&self, operator: &Operator) {
+        if self.partials.is_some() {
+            operator.help.note_wasted(self.batch.len());
+        }
+    }
+
     /// Its events, without what a helper folded them to.
     pub(super) fn alone(self) -> Self {
         Self { partials: None, ..self }

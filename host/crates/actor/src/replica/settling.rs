@@ -108,6 +108,7 @@ impl Replica {
             }
             TurnOutcome::Failed(_) if part.partials.is_some() || call.skip_optional_work(&mut self.table) => {
                 call.abandon(&mut self.table);
+                part.note_wasted(operator);
                 self.chunk_mut().put_back(part.alone());
                 None
             }
@@ -122,6 +123,7 @@ impl Replica {
                 let backoff = self.note_trap(operator, &trap, part.batch.len());
                 let runs_again = part.partials.is_some() || (!is_retry && call.skip_optional_work(&mut self.table));
                 call.abandon(&mut self.table);
+                part.note_wasted(operator);
                 if runs_again {
                     self.chunk_mut().put_back(part.alone());
                 } else {

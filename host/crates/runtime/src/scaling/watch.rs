@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::{Judge, Reason, Sample, Verdict};
-use dirigo_actor::{Activations, ActorLoad, Change, Load, Operator};
+use dirigo_actor::{Activations, Change, Load, Operator, Relief};
 use dirigo_ground::clock::Clock;
 use dirigo_scheduler::TenantIndex;
 
@@ -161,10 +161,10 @@ fn change(operator: &Operator, judge: &Judge, load: &Load, verdict: &Verdict, no
     let place = |first: u32| load.actors.iter().position(|actor| actor.first_partition == first);
     let change = if verdict.to > from {
         let places = judge.busiest().into_iter().filter_map(place);
-        places.into_iter().find_map(|actor| operator.relief(actor))
+        first_relief(operator, places)
     } else if matches!(verdict.reason, Reason::Uneven { .. }) && !can_be_relieved(operator, judge, place) {
         None
-    } else if let Some(actor) = least_in_need_of_help(judge, load, verdict) {
+    } else if let Some(actor) = load.actors.iter().position(|actor| actor.helpers > 0) {
         let helpers = load.actors[actor].helpers - 1;
         Some(Change::Help { actor, helpers })
     } else {
@@ -187,19 +187,19 @@ fn change(operator: &Operator, judge: &Judge, load: &Load, verdict: &Verdict, no
 /// Whether the load of the busiest shard could be shared, if there were room for one more.
 fn can_be_relieved(operator: &Operator, judge: &Judge, place: impl Fn(u32) -> Option<usize>) -> bool {
     let busiest = judge.busiest().into_iter().find_map(place);
-    busiest.is_some_and(|busiest| operator.relief(busiest).is_some())
+    busiest.is_some_and(|busiest| matches!(operator.relief(busiest), Relief::By(_)))
 }
 
-/// The place of the calmest shard that has helpers; where one shard has most to do, not of that one.
-fn least_in_need_of_help(judge: &Judge, load: &Load, verdict: &Verdict) -> Option<usize> {
-    let kept = usize::from(matches!(verdict.reason, Reason::Uneven { .. }));
-    let busiest = judge.busiest();
-    let calmest = busiest.iter().skip(kept).rev();
-    let place = |first: &u32| {
-        let helped = |actor: &ActorLoad| actor.first_partition == *first && actor.helpers > 0;
-        load.actors.iter().position(helped)
-    };
-    calmest.into_iter().find_map(place)
+/// What relieves the first of these shards that can be relieved. None before it is passed over of which that is not known yet.
+fn first_relief(operator: &Operator, places: impl Iterator<Item = usize>) -> Option<Change> {
+    for place in places {
+        match operator.relief(place) {
+            Relief::By(change) => return Some(change),
+            Relief::NotYet => return None,
+            Relief::None => {}
+        }
+    }
+    None
 }
 
 /// Has no actor of an operator have helpers.
