@@ -307,7 +307,7 @@ impl Operator {
         may_be
     }
 
-    /// Whether its helpers save too little: more than [`ACCUMULATORS_PER_EVENT_MAX`] accumulators are left to merge for each event that they fold.
+    /// Whether its helpers save too little: more than one accumulator for two events is left to merge.
     #[must_use]
     pub fn is_helped_in_vain(&self) -> bool {
         self.help
