@@ -45,16 +45,17 @@ impl Help {
         }
     }
 
-    /// Notes that an owner folds so many events itself that a helper has folded.
+    /// Notes that an owner folds `events` events again, since the partials of a helper were of no use.
     pub(super) fn note_wasted(&self, events: usize) {
         self.note(0, events);
     }
 
-    /// Notes that an owner merged what so many events were folded to.
+    /// Notes that an owner merged the partials of `events` events.
     pub(super) fn note_merged(&self, events: usize) {
         counters::add(&self.merged, events);
     }
 
+    /// Resets the measured ratio; the count of merged events stays.
     pub(super) fn forget(&self) {
         self.events.store(0, Ordering::Relaxed);
         self.accumulators.store(0, Ordering::Relaxed);

@@ -25,11 +25,11 @@ const FIRST_HELPER: u16 = OWNER + 1;
 /// What is known of how an operator merges.
 #[derive(Debug)]
 pub(super) enum Laws {
-    /// Nothing, after so many checks.
+    /// Nothing yet. The number counts the checks that told nothing.
     Unknown(u32),
-    /// A helper is to check, with these events, after so many checks.
+    /// The first helper is to run this trial. The number counts the checks before it that told nothing.
     Wanted(Box<Trial>, u32),
-    /// A helper checks, after so many checks.
+    /// A helper runs a trial. The number counts the checks before it that told nothing.
     UnderWay(u32),
     /// In no case does the order matter.
     Hold,

@@ -217,7 +217,7 @@ impl Operator {
         }
     }
 
-    /// Lets so many replicas of an actor take batches.
+    /// Lets the first `allowed` replicas of an actor take batches.
     fn allow(&self, actor: &Arc<Actor>, allowed: u16) {
         let woken = actor.mailbox.lock().allow(allowed);
         woken.into_iter().for_each(|replica| actor.wake(Some(replica)));
@@ -289,7 +289,7 @@ impl Operator {
         }
     }
 
-    /// Has so many helpers take batches of the shard at a place. `false` where there is no such shard, or its keys go to others.
+    /// Sets the number of helpers of the shard at `place`. `false` if there is no such shard, or its keys are moving to other actors.
     pub(super) fn set_helpers(&self, place: usize, helpers: u16) -> bool {
         let actor = self.directory.all().into_iter().nth(place);
         let Some(actor) = actor.filter(|actor| usize::from(helpers) < actor.replicas.len()) else {

@@ -1,9 +1,12 @@
 //! What a replica of an actor folded on its own, starting from nothing: it is merged into what its actor keeps of the keys.
 
+use std::sync::Arc;
+
 use super::entry::Entry;
 use super::segments::Segments;
 use super::table::Table;
-use dirigo_ground::batch::Column;
+use dirigo_ground::batch::{Batch, Column};
+use dirigo_ground::call::{Fold, StaleGroups};
 
 /// Partial accumulators of keys.
 #[derive(Debug, Default)]
@@ -54,5 +57,18 @@ impl Partials {
     /// By key.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
         self.keys.iter().zip(&self.entries)
+    }
+}
+
+/// A fold of none of `events`: group `i` has the next `counts[i]` of `accumulators`, which are merged.
+pub(super) fn merge_only(events: &Batch, accumulators: Column, counts: Vec<u32>, stale: Vec<StaleGroups>) -> Fold {
+    Fold {
+        batch: events.slice(0..0),
+        groups: Arc::default(),
+        accumulators: Arc::new(accumulators),
+        merged: Some(Arc::new(counts)),
+        closing: None,
+        early: None,
+        stale,
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Merge<P> {
 }
 
 impl<P: Plan> Merge<P> {
-    /// One of what so many events were folded to.
+    /// Merges the partials of `events` events.
     pub(super) fn new(plan: P, events: usize) -> Self {
         Self {
             plan,

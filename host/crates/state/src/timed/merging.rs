@@ -1,12 +1,11 @@
 //! How what other replicas folded joins the segments that a table has.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::groups::Groups;
 use super::{Group, Plan, Resumed, Touched};
 use crate::aggregates::{self, Grid};
-use crate::partials::Partials;
+use crate::partials::{Partials, merge_only};
 use crate::segments::Segments;
 use crate::table::Table;
 use crate::windows::{group_number, stale};
@@ -87,14 +86,6 @@ pub fn merge(
         partial.into_iter().for_each(|partial| accumulators.push(partial));
         counts.push(group_number(group.starts_from() + usize::from(partial.is_some())));
     }
-    let fold = Fold {
-        batch: events.slice(0..0),
-        groups: Arc::default(),
-        accumulators: Arc::new(accumulators),
-        merged: Some(Arc::new(counts)),
-        closing: None,
-        early: None,
-        stale: stale(by_version),
-    };
+    let fold = merge_only(events, accumulators, counts, stale(by_version));
     Some((fold, plan))
 }

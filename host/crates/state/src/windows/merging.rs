@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Group, HANDED_BYTES_MAX, Plan, group_number, stale};
-use crate::partials::Partials;
+use crate::partials::{Partials, merge_only};
 use crate::table::Table;
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::call::Fold;
@@ -58,14 +58,6 @@ pub fn merge(
         early_events: EarlyEvents::NONE,
         state_version,
     };
-    let fold = Fold {
-        batch: events.slice(0..0),
-        groups: Arc::default(),
-        accumulators: Arc::new(accumulators),
-        merged: Some(Arc::new(counts)),
-        closing: None,
-        early: None,
-        stale: stale(by_version),
-    };
+    let fold = merge_only(events, accumulators, counts, stale(by_version));
     Some((fold, plan))
 }
