@@ -1,15 +1,22 @@
 //! Keys that have most of the events: several replicas fold them, and what comes out does not show it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::kill::kill;
 use crate::support::{Dirigo, Finished, Folder, Random, assert_says, dead_letters, event, guest, number_of};
 
+/// As many as a run takes that is not watched.
 const EVENTS: u64 = 40_000;
+/// As many as a run is given at the most until it has said what a test waits for.
+const EVENTS_MAX: u64 = 100 * EVENTS;
+
+const FILE: &str = "kind = \"file\"\npath = \"events.jsonl\"";
+const STDIN: &str = "kind = \"stdin\"";
 
 /// Events of which four in five have one key. Some come late: their times are up to 2 s behind those before them.
-fn events(random: &mut Random) -> String {
-    let line = |n: u64| {
+fn events() -> impl Iterator<Item = String> {
+    let mut random = Random(7);
+    (0..).map(move |n: u64| {
         let key = if random.one_in(5) {
             format!("k-{}", random.below(40))
         } else {
@@ -21,14 +28,13 @@ fn events(random: &mut Random) -> String {
             n
         };
         event(n, &key).replace("\"value\"", &format!("\"time\":{time},\"value\""))
-    };
-    (0..EVENTS).map(line).collect()
+    })
 }
 
 /// Sums over windows of all kinds for which the order of merging may not matter; some take late events in.
 ///
 /// Each event of the operator `slow` takes some ten microseconds.
-fn pipeline(mode: &str, slow: &str, more: &str) -> Folder {
+fn pipeline(source: &str, mode: &str, slow: &str, more: &str) -> Folder {
     let steps = |operator: &str| if operator == slow { 40_000 } else { 0 };
     let folder = Folder::with_pipeline(&format!(
         r#"
@@ -37,8 +43,7 @@ fn pipeline(mode: &str, slow: &str, more: &str) -> Folder {
         checkpoint = "20ms"
         [[source]]
         id = "events"
-        kind = "file"
-        path = "events.jsonl"
+        {source}
         key = "/key"
         time = "/time"
         lateness = "500ms"
@@ -89,7 +94,12 @@ fn pipeline(mode: &str, slow: &str, more: &str) -> Folder {
         sliding = steps("sliding"),
         all = steps("all"),
     ));
-    folder.write("events.jsonl", events(&mut Random(7)));
+    if source == FILE {
+        folder.write(
+            "events.jsonl",
+            events().take(usize::try_from(EVENTS).unwrap()).collect::<String>(),
+        );
+    }
     folder
 }
 
@@ -133,10 +143,44 @@ fn left(folder: &Folder) -> Left {
 
 const LETTERS: &str = "state/killed/dead-letters.jsonl";
 
-/// A run with three workers, and `args`.
-fn run(folder: &Folder, args: &[&str]) -> Finished {
-    let run = Dirigo::run(folder, ["pipeline.toml"]).with_state().workers(3);
-    run.env("DIRIGO_LOG", "info").args(args).finish()
+/// What a run with three workers was told, and what became of it.
+struct Run {
+    folder: Folder,
+    finished: Finished,
+    events: u64,
+}
+
+/// Has such a run take events until it has said `line`, and as many again.
+fn run_until(line: &str, mode: &str, slow: &str, more: &str) -> Run {
+    let folder = pipeline(STDIN, mode, slow, more);
+    let run = Dirigo::run(&folder, ["pipeline.toml"]).with_state().workers(3);
+    let mut running = run.env("DIRIGO_LOG", "info").piped();
+    let mut all = events();
+    let (mut events, mut last) = (0, EVENTS_MAX);
+    while events < last {
+        running.say(&all.by_ref().take(1_000).collect::<String>());
+        events += 1_000;
+        if last == EVENTS_MAX && running.stderr.have(line) {
+            // Runs of few lengths: each needs one without helpers to be compared with.
+            last = (2 * events).next_multiple_of(EVENTS);
+        }
+    }
+    let finished = running.finish();
+    assert_says(&finished.stderr, &[line]);
+    Run {
+        folder,
+        finished,
+        events,
+    }
+}
+
+/// What a run of an operator leaves that gets helpers.
+fn run_helped(mode: &str, slow: &str, more: &str) -> Run {
+    let run = run_until("a few keys have most of the events", mode, slow, more);
+    let helped = helped(&run.finished, slow);
+    println!("{mode}, {slow}: helpers folded {helped} of {} events", run.events);
+    assert!(helped > 0, "{mode}, {slow}");
+    run
 }
 
 /// How many events helpers of an operator folded.
@@ -150,10 +194,13 @@ fn scaling(finished: &Finished, id: &str) -> serde_json::Value {
     operators.find(|operator| operator["id"] == id).unwrap()["scaling"].clone()
 }
 
-/// What a run without helpers leaves.
-fn expected(mode: &str) -> Left {
-    let alone = pipeline(mode, "none", "scaling = \"off\"");
-    run(&alone, &[]).succeeds();
+/// What a run without helpers leaves of so many events.
+fn expected(mode: &str, more: &str, events_of_run: u64) -> Left {
+    let alone = pipeline(STDIN, mode, "none", &format!("scaling = \"off\"\n{more}"));
+    let mut running = Dirigo::run(&alone, ["pipeline.toml"]).with_state().workers(3).piped();
+    let count = usize::try_from(events_of_run).unwrap();
+    running.say(&events().take(count).collect::<String>());
+    running.finish().succeeds();
     left(&alone)
 }
 
@@ -162,16 +209,16 @@ const OPERATORS: [&str; 3] = ["tumbling", "sliding", "all"];
 #[test]
 fn a_key_with_most_of_the_events_is_folded_by_several_replicas_and_the_output_is_the_same() {
     for mode in ["reject", "panic"] {
-        let expected = expected(mode);
+        let mut all_expected = BTreeMap::new();
         for slow in OPERATORS {
-            let folder = pipeline(mode, slow, "");
-            let helped = helped(&run(&folder, &[]), slow);
-            println!("{mode}, {slow}: helpers folded {helped} of {EVENTS} events");
-            assert!(helped > 0, "{mode}, {slow}");
-            let found = left(&folder);
+            let run = run_helped(mode, slow, "");
+            let expected = all_expected
+                .entry(run.events)
+                .or_insert_with(|| expected(mode, "", run.events));
+            let found = left(&run.folder);
             assert_eq!(found.dead, expected.dead, "{mode}, {slow}");
             assert_eq!(found.late, expected.late, "{mode}, {slow}");
-            assert!(found == expected, "{mode}, {slow}: the windows differ");
+            assert!(found == *expected, "{mode}, {slow}: the windows differ");
         }
     }
 }
@@ -180,12 +227,14 @@ fn a_key_with_most_of_the_events_is_folded_by_several_replicas_and_the_output_is
 fn a_run_with_a_hot_key_that_is_killed_again_and_again_leaves_what_one_leaves_without_helpers() {
     let (kills, seed) = (number_of("DIRIGO_KILLS", 20), number_of("DIRIGO_SEED", 1));
     println!("DIRIGO_KILLS={kills} DIRIGO_SEED={seed}");
-    let expected = expected("reject");
+    let alone = pipeline(FILE, "reject", "none", "scaling = \"off\"");
+    Dirigo::run(&alone, ["pipeline.toml"]).with_state().finish().succeeds();
+    let expected = left(&alone);
     let mut random = Random(seed);
     let mut killed = 0;
     while killed < kills {
         let slow = OPERATORS[random.below(3)];
-        let folder = pipeline("reject", slow, "");
+        let folder = pipeline(FILE, "reject", slow, "");
         killed += kill(&folder, (kills - killed).min(10), &mut random);
         assert!(left(&folder) == expected, "after {killed} kills the output differs");
     }
@@ -193,30 +242,28 @@ fn a_run_with_a_hot_key_that_is_killed_again_and_again_leaves_what_one_leaves_wi
 
 #[test]
 fn what_panics_where_partials_are_merged_is_folded_one_by_one() {
-    let expected = expected("panic-merge");
     for slow in OPERATORS {
-        let folder = pipeline("panic-merge", slow, "");
-        run(&folder, &[]).succeeds();
-        assert!(left(&folder) == expected, "{slow}: the output differs");
+        let run = run_helped("panic-merge", slow, "");
+        let expected = expected("panic-merge", "", run.events);
+        assert!(left(&run.folder) == expected, "{slow}: the output differs");
     }
 }
 
 #[test]
 fn state_that_is_too_large_to_be_merged_in_one_turn_is_folded_by_its_owner() {
     let limits = "limits = { state = \"8MiB\", fuel_per_event = 2000000000 }";
-    let folder = pipeline("grow", "all", limits);
-    assert!(helped(&run(&folder, &[]), "all") > 0);
-    let alone = pipeline("grow", "none", &format!("scaling = \"off\"\n{limits}"));
-    run(&alone, &[]).succeeds();
-    assert!(left(&folder) == left(&alone), "the output differs");
+    let run = run_helped("grow", "all", limits);
+    assert!(
+        left(&run.folder) == expected("grow", limits, run.events),
+        "the output differs"
+    );
 }
 
 #[test]
 fn an_operator_for_which_the_order_matters_has_a_case_reported_and_gets_no_helpers() {
-    let folder = pipeline("first", "all", "");
-    let finished = run(&folder, &[]);
-    assert_eq!(helped(&finished, "all"), 0);
-    let scaling = scaling(&finished, "all");
+    let run = run_until("one replica folds all events of a key", "first", "all", "");
+    assert_eq!(helped(&run.finished, "all"), 0);
+    let scaling = scaling(&run.finished, "all");
     let because = scaling["sequential_because"].as_str().unwrap();
     assert_says(
         because,
@@ -230,26 +277,34 @@ fn an_operator_for_which_the_order_matters_has_a_case_reported_and_gets_no_helpe
     let case = because.split_once("one fold of ").unwrap().1;
     let case = case.split_once(" makes ").unwrap().0;
     assert_eq!(case.matches("\"n\":").count(), 2, "{case}");
-    assert_says(&finished.stderr, &["one replica folds all events of a key"]);
-    assert!(left(&folder) == expected("first"), "the output differs");
+    assert!(
+        left(&run.folder) == expected("first", "", run.events),
+        "the output differs"
+    );
 }
 
 #[test]
 fn sums_that_are_rounded_are_shared_only_where_results_may_be_approximate() {
-    let exact = pipeline("thirds", "all", "");
-    assert_eq!(helped(&run(&exact, &[]), "all"), 0);
-    assert!(left(&exact) == expected("thirds"), "the output differs");
+    let exact = run_until("one replica folds all events of a key", "thirds", "all", "");
+    assert_eq!(helped(&exact.finished, "all"), 0);
+    assert!(
+        left(&exact.folder) == expected("thirds", "", exact.events),
+        "the output differs"
+    );
 
-    let approximate = pipeline("thirds", "all", "approximate = true");
-    assert!(helped(&run(&approximate, &[]), "all") > 0);
-    let windows = |folder: &Folder| -> Vec<serde_json::Value> {
-        let mut windows = folder.json_lines("all.jsonl");
-        windows.sort_by_key(|window| window["key"].as_str().unwrap().to_owned());
-        windows
-    };
-    for (found, expected) in windows(&approximate).iter().zip(&windows(&exact)) {
-        assert_eq!(found["hashes"], expected["hashes"]);
-        let (found, expected) = (found["thirds"].as_f64().unwrap(), expected["thirds"].as_f64().unwrap());
-        assert!((found - expected).abs() < 1e-9 * expected, "{found}, {expected}");
+    let approximate = run_helped("thirds", "all", "approximate = true");
+    let found = left(&approximate.folder).windows;
+    let exact = expected("thirds", "", approximate.events).windows;
+    let [_, _, found] = found.map(parsed);
+    let [_, _, exact] = exact.map(parsed);
+    assert_eq!(found.len(), exact.len());
+    for (found, exact) in found.iter().zip(&exact) {
+        assert_eq!(found["hashes"], exact["hashes"]);
+        let (found, exact) = (found["thirds"].as_f64().unwrap(), exact["thirds"].as_f64().unwrap());
+        assert!((found - exact).abs() < 1e-9 * exact, "{found}, {exact}");
     }
+}
+
+fn parsed(lines: Vec<String>) -> Vec<serde_json::Value> {
+    lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

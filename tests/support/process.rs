@@ -199,6 +199,12 @@ impl Lines {
         }
         panic!("{part:?} was never printed, but\n{}", self.seen)
     }
+
+    /// Whether a line with `part` in it has been printed by now.
+    pub(crate) fn have(&mut self, part: &str) -> bool {
+        self.seen.extend(self.lines.try_iter());
+        self.seen.contains(part)
+    }
 }
 
 impl Running {
