@@ -6,9 +6,12 @@
 //! was folded is nothing but a short cut, which may be forgotten at any time. So nothing of it is ever stored, and whatever goes wrong is
 //! left to the owner, which folds the events one after the other.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use smallvec::{SmallVec, smallvec};
 
 use super::driver::Call;
 use super::law_check::Laws;
@@ -16,6 +19,7 @@ use super::mailbox::{Helped, MailboxItem};
 use super::replica::{ChunkPart, Replica};
 use super::turn::TurnOutcome;
 use super::{Actor, Operator, counters};
+use dirigo_ground::batch::Batch;
 use dirigo_state::{Partials, Table};
 
 /// Bytes that partial accumulators may take, even if the events that they stand for take less.
@@ -97,7 +101,8 @@ impl Operator {
 }
 
 impl Replica {
-    /// What a turn of a helper amounts to: its events go to the owner, with what they were folded to if that went well.
+    /// What a turn of a helper amounts to: its events go to the owner, with what they were folded to if that went well. Of a turn that failed, the
+    /// events that are to blame go to the owner, and the helper folds the others again.
     pub(super) fn settle_help(
         &mut self,
         actor: &Arc<Actor>,
@@ -106,40 +111,101 @@ impl Replica {
         outcome: TurnOutcome,
     ) -> Option<Duration> {
         let operator = &actor.operator;
-        let mut partials = None;
         let mut backoff = None;
+        let mut partials = None;
+        let mut again = None;
         match outcome {
             TurnOutcome::Done(_) => {
                 call.commit(&mut self.table);
-                let folded = Partials::of(&self.table);
-                let is_less =
-                    folded.len() < part.batch.len() && folded.bytes() <= part.batch.size().max(PARTIALS_BYTES_ALLOWED);
-                if is_less {
-                    operator.help.note(part.batch.len(), folded.len());
-                    partials = Some(Arc::new(folded));
-                }
+                partials = Some(Partials::of(&self.table));
+            }
+            TurnOutcome::Failed(failed) => {
+                call.abandon(&mut self.table);
+                let failing = failed.failures.iter().map(|failure| failure.index);
+                again = part.without(&failing.collect::<Vec<_>>());
             }
             TurnOutcome::Trapped(trap) => {
                 call.abandon(&mut self.table);
+                again = match trap.event {
+                    Some(event) => part.without(&[event]),
+                    None => part.halves(),
+                };
                 backoff = self.note_trap(operator, &trap, part.batch.len());
             }
-            TurnOutcome::Failed(_) | TurnOutcome::Unopened(_) => call.abandon(&mut self.table),
+            TurnOutcome::Unopened(_) => call.abandon(&mut self.table),
         }
         self.table = operator.empty_table();
         self.update_quota(actor);
-        if partials.is_none() {
-            operator.help.note(part.batch.len(), part.batch.len());
-        }
+        let woken = if let Some(Again { parts, for_owner }) = again {
+            parts.into_iter().for_each(|part| self.chunk_mut().put_back(part));
+            for_owner.and_then(|batch| self.hand_to_owner(actor, batch, None))
+        } else {
+            self.hand_to_owner(actor, part.batch, partials)
+        };
+        actor.wake(woken);
+        backoff
+    }
+
+    /// Gives events to the owner, with what they were folded to where that spares the owner something. Gives the replica that is to be woken.
+    fn hand_to_owner(&self, actor: &Actor, batch: Batch, partials: Option<Partials>) -> Option<u16> {
+        let spares = |folded: &Partials| {
+            folded.len() < batch.len() && folded.bytes() <= batch.size().max(PARTIALS_BYTES_ALLOWED)
+        };
+        let partials = partials.filter(spares).map(Arc::new);
+        let left = partials.as_ref().map_or(batch.len(), |partials| partials.len());
+        actor.operator.help.note(batch.len(), left);
         let helped = Helped {
             partials,
             tickets: self.tickets_of_chunk(),
         };
         let item = MailboxItem {
             helped: Some(Box::new(helped)),
-            ..MailboxItem::of(part.batch)
+            ..MailboxItem::of(batch)
         };
-        let woken = actor.mailbox.lock().push_to_owner(item);
-        actor.wake(woken);
-        backoff
+        actor.mailbox.lock().push_to_owner(item)
+    }
+}
+
+/// What becomes of a part whose turn failed.
+struct Again {
+    /// What the helper folds again.
+    parts: SmallVec<[ChunkPart; 2]>,
+    /// What the owner folds.
+    for_owner: Option<Batch>,
+}
+
+impl ChunkPart {
+    /// It without some of its events, which are to blame for what happened. `None` if no others are left.
+    fn without(&self, failing: &[u32]) -> Option<Again> {
+        let events = u32::try_from(self.batch.len()).expect("a batch has fewer than 2^32 events");
+        let failing: BTreeSet<u32> = failing.iter().copied().collect();
+        let (failing, left): (Vec<u32>, Vec<u32>) = (0..events).partition(|event| failing.contains(event));
+        let is_less = !failing.is_empty() && !left.is_empty();
+        is_less.then(|| Again {
+            parts: smallvec![self.once_more(self.batch.gather(&left))],
+            for_owner: Some(self.batch.gather(&failing)),
+        })
+    }
+
+    /// Its halves. `None` if they are too small to be worth it.
+    fn halves(&self) -> Option<Again> {
+        /// A trap costs a fresh instance, which takes as long as a few events.
+        const EVENTS_MIN: usize = 64;
+        let (events, half) = (self.batch.len(), self.batch.len() / 2);
+        (events >= EVENTS_MIN).then(|| Again {
+            parts: smallvec![
+                self.once_more(self.batch.slice(half..events)),
+                self.once_more(self.batch.slice(0..half))
+            ],
+            for_owner: None,
+        })
+    }
+
+    fn once_more(&self, batch: Batch) -> Self {
+        Self {
+            batch,
+            attempts: self.attempts + 1,
+            partials: None,
+        }
     }
 }

@@ -123,7 +123,7 @@ impl OpenChunk {
     }
 
     /// Puts a part back in front of the others.
-    pub(super) fn put_back(&mut self, part: ChunkPart) {
+    pub(crate) fn put_back(&mut self, part: ChunkPart) {
         self.run -= part.batch.len();
         self.parts.push(part);
     }

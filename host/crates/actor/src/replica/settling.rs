@@ -293,7 +293,7 @@ impl Replica {
     }
 
     /// The chunk of a turn that has ended.
-    fn chunk_mut(&mut self) -> &mut OpenChunk {
+    pub(crate) fn chunk_mut(&mut self) -> &mut OpenChunk {
         self.chunk.as_mut().expect("a turn is over a part of a chunk")
     }
 
