@@ -10,6 +10,9 @@ const EVENTS: u64 = 40_000;
 /// As many as a run is given at the most until it has said what a test waits for.
 const EVENTS_MAX: u64 = 100 * EVENTS;
 
+/// As many come after that.
+const AFTERWARDS: u64 = 20_000;
+
 const FILE: &str = "kind = \"file\"\npath = \"events.jsonl\"";
 const STDIN: &str = "kind = \"stdin\"";
 
@@ -150,7 +153,7 @@ struct Run {
     events: u64,
 }
 
-/// Has such a run take events until it has said `line`, and as many again.
+/// Has such a run take events until it has said `line`, and [`AFTERWARDS`] or somewhat more after that.
 fn run_until(line: &str, mode: &str, slow: &str, more: &str) -> Run {
     let folder = pipeline(STDIN, mode, slow, more);
     let run = Dirigo::run(&folder, ["pipeline.toml"]).with_state().workers(3);
@@ -162,7 +165,7 @@ fn run_until(line: &str, mode: &str, slow: &str, more: &str) -> Run {
         events += 1_000;
         if last == EVENTS_MAX && running.stderr.have(line) {
             // Runs of few lengths: each needs one without helpers to be compared with.
-            last = (2 * events).next_multiple_of(EVENTS);
+            last = (events + AFTERWARDS).next_multiple_of(AFTERWARDS);
         }
     }
     let finished = running.finish();
@@ -195,8 +198,8 @@ fn scaling(finished: &Finished, id: &str) -> serde_json::Value {
 }
 
 /// What a run without helpers leaves of so many events.
-fn expected(mode: &str, more: &str, events_of_run: u64) -> Left {
-    let alone = pipeline(STDIN, mode, "none", &format!("scaling = \"off\"\n{more}"));
+fn expected(mode: &str, slow: &str, more: &str, events_of_run: u64) -> Left {
+    let alone = pipeline(STDIN, mode, slow, &format!("scaling = \"off\"\n{more}"));
     let mut running = Dirigo::run(&alone, ["pipeline.toml"]).with_state().workers(3).piped();
     let count = usize::try_from(events_of_run).unwrap();
     running.say(&events().take(count).collect::<String>());
@@ -214,7 +217,7 @@ fn a_key_with_most_of_the_events_is_folded_by_several_replicas_and_the_output_is
             let run = run_helped(mode, slow, "");
             let expected = all_expected
                 .entry(run.events)
-                .or_insert_with(|| expected(mode, "", run.events));
+                .or_insert_with(|| expected(mode, "none", "", run.events));
             let found = left(&run.folder);
             assert_eq!(found.dead, expected.dead, "{mode}, {slow}");
             assert_eq!(found.late, expected.late, "{mode}, {slow}");
@@ -244,7 +247,7 @@ fn a_run_with_a_hot_key_that_is_killed_again_and_again_leaves_what_one_leaves_wi
 fn what_panics_where_partials_are_merged_is_folded_one_by_one() {
     for slow in OPERATORS {
         let run = run_helped("panic-merge", slow, "");
-        let expected = expected("panic-merge", "", run.events);
+        let expected = expected("panic-merge", "none", "", run.events);
         assert!(left(&run.folder) == expected, "{slow}: the output differs");
     }
 }
@@ -254,7 +257,7 @@ fn state_that_is_too_large_to_be_merged_in_one_turn_is_folded_by_its_owner() {
     let limits = "limits = { state = \"8MiB\", fuel_per_event = 2000000000 }";
     let run = run_helped("grow", "all", limits);
     assert!(
-        left(&run.folder) == expected("grow", limits, run.events),
+        left(&run.folder) == expected("grow", "all", limits, run.events),
         "the output differs"
     );
 }
@@ -278,7 +281,7 @@ fn an_operator_for_which_the_order_matters_has_a_case_reported_and_gets_no_helpe
     let case = case.split_once(" makes ").unwrap().0;
     assert_eq!(case.matches("\"n\":").count(), 2, "{case}");
     assert!(
-        left(&run.folder) == expected("first", "", run.events),
+        left(&run.folder) == expected("first", "none", "", run.events),
         "the output differs"
     );
 }
@@ -288,13 +291,13 @@ fn sums_that_are_rounded_are_shared_only_where_results_may_be_approximate() {
     let exact = run_until("one replica folds all events of a key", "thirds", "all", "");
     assert_eq!(helped(&exact.finished, "all"), 0);
     assert!(
-        left(&exact.folder) == expected("thirds", "", exact.events),
+        left(&exact.folder) == expected("thirds", "none", "", exact.events),
         "the output differs"
     );
 
     let approximate = run_helped("thirds", "all", "approximate = true");
     let found = left(&approximate.folder).windows;
-    let exact = expected("thirds", "", approximate.events).windows;
+    let exact = expected("thirds", "none", "", approximate.events).windows;
     let [_, _, found] = found.map(parsed);
     let [_, _, exact] = exact.map(parsed);
     assert_eq!(found.len(), exact.len());
