@@ -103,6 +103,41 @@ fn a_run_in_which_every_event_fails_fails() {
 }
 
 #[test]
+fn a_run_in_which_an_operator_fails_with_all_its_events_fails() {
+    let folder = Folder::with_pipeline(
+        r#"
+        [pipeline]
+        name = "p"
+        [dead_letters]
+        path = "dead.jsonl"
+        [[source]]
+        id = "events"
+        kind = "file"
+        path = "events.jsonl"
+        [[operator]]
+        id = "some"
+        component = "builtin:filter"
+        config = { field = "n", min = 50 }
+        [[operator]]
+        id = "mapped"
+        component = "builtin:map"
+        config = { field = "m" }
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        "#,
+    );
+    let some = |count: u64| (0..count).map(|n| format!("{{\"n\":{n}}}\n")).collect::<String>();
+    folder.write("events.jsonl", some(150));
+    let words = ["error: pipeline `p`: dead letters: operator `mapped`: all 100 events failed"];
+    run(&folder).finish().ends_with(1, &words);
+    // Of fewer it may be the events that are to blame.
+    folder.write("events.jsonl", some(149));
+    run(&folder).finish().ends_with(0, &["99 dead letters"]);
+}
+
+#[test]
 fn more_dead_letters_than_the_pipeline_allows_fail_the_run() {
     let max = |max: &str| pipeline(&format!("[dead_letters]\npath = \"dead.jsonl\"\nmax = {max}"));
     for (allowed, share, ends) in [

@@ -259,3 +259,29 @@ fn a_process_knows_keys_that_the_store_has_and_its_actor_does_not() {
     assert_eq!(finished.succeeds().count("events_in"), KEYS);
     assert_eq!(folder.read("out.jsonl").lines().count() as u64, KEYS);
 }
+
+#[test]
+fn a_file_that_was_cut_after_a_run_without_checkpoint_had_read_it_is_refused() {
+    let folder = pipeline();
+    folder.write("events.jsonl", numbered(EVENTS, KEYS));
+    // The first event that fails ends the run before it commits anything.
+    let run = || Dirigo::run(&folder, ["pipeline.toml"]).with_state();
+    let stopped = run()
+        .set("pipeline.checkpoint", "1h")
+        .set("operator.map.limits.errors", "stop")
+        .finish();
+    stopped.ends_with(1, &["event 0 is not to its taste"]);
+    let written = folder.read("out.jsonl");
+    let bytes = folder.read("events.jsonl").len();
+    folder.write("events.jsonl", numbered(10, KEYS));
+    let words = format!(", {bytes} bytes were there when an earlier run read it");
+    let refused = run().finish();
+    refused.ends_with(
+        1,
+        &["cannot resume reading `events.jsonl`: it was truncated to ", &words],
+    );
+    assert_eq!(folder.read("out.jsonl"), written);
+    folder.write("events.jsonl", numbered(EVENTS, KEYS));
+    run().finish().succeeds();
+    assert_eq!((folder.read("out.jsonl"), dead(&folder)), in_one_go());
+}

@@ -105,3 +105,42 @@ fn times_that_look_like_seconds_are_told() {
     let checked = Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish();
     checked.ends_with(0, &["look like seconds", "time = { field = \"/ts\", unit = \"s\" }"]);
 }
+
+#[test]
+fn windows_in_time_over_events_without_time_are_warned_of() {
+    let folder = pipeline("in.jsonl", READINGS, "key = \"/sensor\"", "value");
+    let text = folder.read("pipeline.toml").replace(
+        "[[sink]]",
+        "[[operator]]\nid = \"r\"\ncomponent = \"builtin:reduce\"\nwindow = { tumbling = \"1h\" }\n\
+         config = { field = \"value\", aggregate = \"sum\" }\n[[sink]]",
+    );
+    folder.write("pipeline.toml", text);
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    finished.succeeds();
+    let words = [
+        "warning: operators behind source `in` go by event time, and the source has no `time`",
+        "point `time` at the field that has it",
+    ];
+    assert_says(&finished.stderr, &words);
+}
+
+#[test]
+fn a_file_that_is_one_array_is_told_apart_from_lines() {
+    let folder = pipeline(
+        "in.jsonl",
+        "[{\"sensor\":1},{\"sensor\":2}]\n",
+        "key = \"/sensor\"",
+        "value",
+    );
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    let words = [
+        "warning: the first record of source `in` is an array",
+        "write the elements of an array on lines of their own",
+    ];
+    finished.ends_with(1, &words);
+    let letter = folder.read("preview.dead.jsonl");
+    assert_says(
+        &letter,
+        &["`/sensor` finds nothing: the record is an array; each line is one event"],
+    );
+}

@@ -13,9 +13,26 @@ const LISTED_MAX: usize = 16;
 /// How many directory entries are looked at for a file name that is almost the one written.
 const SIBLINGS_MAX: usize = 10_000;
 
-/// The candidate most like `word`, if one is like it at all.
+/// Words that others have for what is called differently here.
+const SYNONYMS: [(&str, &str); 8] = [
+    ("mean", "avg"),
+    ("average", "avg"),
+    ("total", "sum"),
+    ("minimum", "min"),
+    ("least", "min"),
+    ("maximum", "max"),
+    ("greatest", "max"),
+    ("number", "count"),
+];
+
+/// The candidate that means what `word` does, or is most like it, if one is like it at all.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let synonym = SYNONYMS.iter().find(|(other, _)| *other == lower).map(|(_, own)| *own);
+    if let Some(meant) = candidates.iter().find(|candidate| Some(**candidate) == synonym) {
+        return Some(meant);
+    }
     candidates
         .into_iter()
         .map(|candidate| (likeness(&lower, &candidate.to_lowercase()), candidate))
@@ -84,6 +101,16 @@ pub(super) fn sibling(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_of_others_is_known() {
+        let candidates = ["avg", "sum", "min", "max", "count"];
+        let meant = |word: &str| nearest(word, candidates);
+        assert_eq!(meant("mean"), Some("avg"));
+        assert_eq!(meant("Minimum"), Some("min"));
+        assert_eq!(meant("cuont"), Some("count"));
+        assert_eq!(nearest("mean", ["main"]), Some("main"), "where there is no `avg`");
+    }
 
     #[test]
     fn a_file_is_meant_that_is_named_alike_before_its_ending() {

@@ -126,12 +126,13 @@ impl Connectors {
         // another's must empty an output.
         let recovered_batches = RecoveredBatches::read(in_flight.clone(), known, pipeline)?;
         let sources = pipeline.sources.iter().zip(&projections);
-        let sources = sources.map(open_source).collect::<Result<_, _>>()?;
+        let sources: Vec<_> = sources.map(open_source).collect::<Result<_, _>>()?;
         outputs.check(disks)?;
         let mut sinks: Vec<_> = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;
         let (dead_letters, dead_letter_offset) = outputs.open_dead_letters(disks, clock)?;
         if store.is_durable() {
-            let begun = begin(known.clone(), &mut sinks, &dead_letter_offset, prepared)?;
+            let mut begun = begin(known.clone(), &mut sinks, &dead_letter_offset, prepared)?;
+            begin_sources(&mut begun, &sources, prepared);
             if begun != *known {
                 store.commit(Snapshot {
                     in_flight,
@@ -150,6 +151,18 @@ impl Connectors {
             is_resumed,
             batch_events: BATCH_EVENTS,
         })
+    }
+}
+
+/// Notes where each source begins that the state does not know: a run that is killed before its first checkpoint has read what the next one must
+/// find again.
+fn begin_sources(offsets: &mut Offsets, sources: &[Box<dyn Source>], prepared: &Prepared) {
+    for (source, opened) in prepared.pipeline.sources.iter().zip(sources) {
+        if !offsets.sources.contains_key(&source.id)
+            && let Some(offset) = opened.offset()
+        {
+            offsets.sources.insert(source.id.clone(), offset);
+        }
     }
 }
 

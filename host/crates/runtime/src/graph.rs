@@ -54,6 +54,9 @@ pub struct Ended {
     pub had_nothing_new: bool,
 }
 
+/// Where an operator failed with all of its events, and there were so many, the operator is to blame and not the events.
+const FAILED_MIN: u64 = 100;
+
 impl Ended {
     /// Fails a run that came to its end, but in which too many events failed, or all of them.
     #[must_use]
@@ -81,11 +84,22 @@ impl Ended {
             counts.absorbed > 0 || (counts.passed > 0 && counts.events_out == 0)
         };
         let got_through = figures.events_out > 0 || figures.filtered > 0 || self.operators.iter().any(is_absorbed);
-        (figures.dead_letters > 0 && figures.events_in > 0 && !got_through).then(|| Failure::DeadLetters {
-            reason: match events {
-                1 => "the only event failed".to_owned(),
-                _ => format!("all {events} events failed"),
-            },
+        let all_failed = |events: u64| match events {
+            1 => "the only event failed".to_owned(),
+            _ => format!("all {events} events failed"),
+        };
+        if figures.dead_letters > 0 && figures.events_in > 0 && !got_through {
+            return Some(Failure::DeadLetters {
+                reason: all_failed(events),
+            });
+        }
+        // What others let through or filtered says nothing of an operator that takes nothing.
+        let failing = self.operators.iter().find(|operator| {
+            let counts = &operator.counts;
+            counts.events_in >= FAILED_MIN && counts.dead_letters == counts.events_in
+        });
+        failing.map(|operator| Failure::DeadLetters {
+            reason: format!("operator `{}`: {}", operator.id, all_failed(operator.counts.events_in)),
         })
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::prepare::Prepared;
 use super::projection;
+use super::wiring::Lines;
 use dirigo_connect::Format;
 use dirigo_connect::source::{Error, Intake, Opening, Read, ReadLimit};
 use dirigo_connectors::records::Extract;
@@ -49,6 +50,7 @@ pub fn preview(prepared: &Prepared, clock: &Arc<dyn Clock>, certain: Severity) -
         .zip(&projections)
         .map(|(source, projection)| preview.source(source, &projection.fields, clock, &disk))
         .collect();
+    preview.expect_time_where_operators_go_by_it();
     let mut of_operators: Vec<Sample> = Vec::new();
     for operator in &prepared.pipeline.operators {
         let inputs = operator.inputs.iter().map(|input| match *input {
@@ -156,6 +158,17 @@ impl Preview<'_> {
             Format::Jsonl | Format::Lines => Severity::Warning,
         };
         let who = format!("source `{id}`");
+        if events.first().is_some_and(Value::is_array) {
+            let message = format!("the first record of {who} is an array");
+            let help = "each line is one event: write the elements of an array on lines of their own";
+            self.say(
+                Severity::Warning,
+                (id, "path"),
+                &message,
+                "all of the array is one event",
+                Some(help),
+            );
+        }
         if let Some(key) = &source.key {
             self.expect(severity, (id, "key"), &who, "key", key, &events);
         }
@@ -170,6 +183,28 @@ impl Preview<'_> {
             }
         }
         Some(events)
+    }
+
+    /// Says so where operators go by the time of events that have none.
+    fn expect_time_where_operators_go_by_it(&mut self) {
+        let pipeline = &self.prepared.pipeline;
+        let are_timed = Lines::of(pipeline).are_timed(pipeline);
+        for (source, _) in pipeline.sources.iter().zip(are_timed).filter(|(_, is_timed)| *is_timed) {
+            if source.time.is_none() && source.spec.format() != Format::Lines && !source.spec.files().is_empty() {
+                let message = format!(
+                    "operators behind source `{}` go by event time, and the source has no `time`",
+                    source.id
+                );
+                let help = "point `time` at the field that has it, such as \"/ts\"";
+                self.say(
+                    Severity::Warning,
+                    (&source.id, "id"),
+                    &message,
+                    "the time of an event is when it was read",
+                    Some(help),
+                );
+            }
+        }
     }
 
     /// Says so where none of the events has what a pointer points at.

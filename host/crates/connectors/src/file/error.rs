@@ -70,8 +70,8 @@ pub enum Error {
     },
     /// A file is there, and it is not the pipeline's.
     #[error(
-        "`{}` is there, with {bytes} bytes, and {origin}; move or remove it, or set `if_exists` to \"append\" to add to it or \
-         to \"overwrite\" to replace it",
+        "`{}` is there, with {bytes} bytes, and {origin}; move or remove it, or set `if_exists` to \"overwrite\" to \
+         replace it or to \"append\" to add to it",
         path.display()
     )]
     Occupied {
@@ -109,8 +109,8 @@ pub enum Error {
     },
     /// A folder holds parts that are not the pipeline's.
     #[error(
-        "`{}` is there, and {origin}; move or remove the parts in its folder, or set `if_exists` to \"append\" to add to \
-         them or to \"overwrite\" to replace them",
+        "`{}` is there, and {origin}; move or remove the parts in its folder, or set `if_exists` to \"overwrite\" to \
+         replace them or to \"append\" to add to them",
         path.display()
     )]
     OccupiedFolder {

@@ -134,7 +134,12 @@ impl FolderReader {
         });
         self.files.append(&mut later);
         self.lines_before = place.lines;
-        let is_moved = |error: &Error| matches!(error, Error::Replaced { .. } | Error::Truncated { .. });
+        let is_moved = |error: &Error| {
+            matches!(
+                error,
+                Error::Replaced { .. } | Error::Truncated { .. } | Error::Shortened { .. }
+            )
+        };
         self.current = Some(if is_there {
             match self.open_file(index, place.within.as_ref()) {
                 Err(error) if is_moved(&error) => self

@@ -15,6 +15,7 @@ use crate::records::{Error, LastRecord, Reading, Stream, StreamOffset, Text, Win
 use dirigo_connect::source::{Intake, Offset, Opening, Read, ReadLimit, ReadProgress, Source};
 use dirigo_disk::Disk;
 use dirigo_ground::clock::Clock;
+use serde::{Deserialize, Serialize};
 
 /// How long to wait before looking into an empty pipe again: nothing to see, and the processor does not see it either.
 const PIPE_PAUSE: Duration = Duration::from_millis(5);
@@ -24,6 +25,8 @@ pub(super) struct FileReader {
     text: Text<Archive>,
     /// A pipe or a terminal has neither a size nor a place to go on.
     is_regular: bool,
+    /// Whether it can be appended to: it is regular, and does not say itself where it ends.
+    may_grow: bool,
     bytes: u64,
     /// Whether it was said that the last record waits.
     has_said_so: bool,
@@ -59,6 +62,16 @@ impl ReadOptions {
     }
 }
 
+/// Where to read on in a file.
+#[derive(Serialize, Deserialize)]
+struct FileOffset {
+    #[serde(flatten)]
+    place: StreamOffset,
+    /// How many bytes it had, if it says itself nowhere where it ends. What is behind the place may have been read, and not been committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    length: Option<u64>,
+}
+
 impl FileReader {
     pub(super) fn open(path: &Path, options: ReadOptions, from: Option<&Offset>) -> Result<Self, Error> {
         let ReadOptions {
@@ -90,6 +103,7 @@ impl FileReader {
         let mut file = Self {
             text,
             is_regular,
+            may_grow,
             bytes: metadata.len(),
             has_said_so: false,
         };
@@ -120,18 +134,30 @@ impl FileReader {
             from: name.to_owned(),
             problem,
         };
-        let place: StreamOffset = serde_json::from_value(offset.clone()).map_err(|error| problem(error.to_string()))?;
+        let FileOffset { place, length } =
+            serde_json::from_value(offset.clone()).map_err(|error| problem(error.to_string()))?;
         if !self.is_regular {
             return Err(problem("it is not a regular file".to_owned()));
         }
-        if place.offset == 0 {
-            return Ok(());
+        if place.offset > 0 {
+            self.go_on_at(name, &place)?;
         }
+        match length.filter(|found| self.may_grow && self.bytes < *found) {
+            Some(found) => Err(Error::Shortened {
+                from: name.to_owned(),
+                bytes: self.bytes,
+                found,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn go_on_at(&mut self, name: &str, place: &StreamOffset) -> Result<(), Error> {
         self.text.read_header()?;
         let stream = self.text.stream_mut();
         // Else the header is all that had been read, and it may have been appended to.
         if stream.window.offset() <= place.offset {
-            move_to(stream, &place).map_err(|reason| Error::Read {
+            move_to(stream, place).map_err(|reason| Error::Read {
                 from: name.to_owned(),
                 reason,
             })?;
@@ -188,7 +214,11 @@ impl Source for FileReader {
 
     fn offset(&self) -> Option<Offset> {
         let place = self.is_regular.then(|| self.text.stream().place())?;
-        Some(serde_json::to_value(place).expect("an offset has no maps, whose keys could fail"))
+        let offset = FileOffset {
+            length: self.may_grow.then(|| self.bytes.max(place.offset)),
+            place,
+        };
+        Some(serde_json::to_value(offset).expect("an offset has no maps, whose keys could fail"))
     }
 
     fn progress(&self) -> Option<ReadProgress> {

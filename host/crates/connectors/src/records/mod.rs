@@ -85,6 +85,18 @@ pub enum Error {
         /// How many had been read.
         read: u64,
     },
+    /// A file is shorter than an earlier run found it, which may have read more of it than it could commit.
+    #[error(
+        "cannot resume reading {from}: it was truncated to {bytes} bytes, {found} bytes were there when an earlier run read it"
+    )]
+    Shortened {
+        /// The file in backticks.
+        from: String,
+        /// How many bytes it has.
+        bytes: u64,
+        /// How many it had.
+        found: u64,
+    },
     /// A file is not the one that had been read.
     #[error("cannot resume reading {from}: it was replaced or rewritten in the {read} bytes that had been read")]
     Replaced {

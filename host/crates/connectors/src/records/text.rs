@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::cells::CellRules;
 use super::csv::{Csv, Fields};
 use super::encoder::LastEncoder;
-use super::extract::{Extract, Extracted};
+use super::extract::{Extract, Extracted, FINDS_NOTHING};
 use super::json::{self, is_closed};
 use super::lines::Lines;
 use super::stream::{Piece, Stream, without_end};
@@ -335,6 +335,17 @@ impl<R: Reader> Text<R> {
     }
 }
 
+/// Why a record was refused, and that it is an array where nothing was found in it for that: a whole file may be one.
+#[cold]
+fn with_shape(value: &[u8], reason: String) -> String {
+    let is_array = value.trim_ascii_start().starts_with(b"[") && reason.ends_with(FINDS_NOTHING);
+    if is_array {
+        format!("{reason}: the record is an array; each line is one event")
+    } else {
+        reason
+    }
+}
+
 fn never_closed(line: u64) -> String {
     format!("a quote opened on line {line} is never closed")
 }
@@ -437,7 +448,7 @@ impl<'t> RecordTaker<'t> {
                 self.intake.values.push(value);
                 self.push_found(number, &found);
             }
-            Err(reason) => self.refuse(number, value, reason),
+            Err(reason) => self.refuse(number, value, with_shape(value, reason)),
         }
     }
 
