@@ -1,16 +1,13 @@
 //! The epoch log: what was committed and is not yet in the database, in the order in which it was.
 //!
-//! A folder has segments, `epochs-N.log`, each named for its first epoch; epochs follow one another without a gap. A segment begins
-//! with `magic | salt u64 | crc32c u32`; a record is `len u32 | crc32c u32 | epoch u64 | kind u8 | payload`, little-endian, the
-//! checksum being that of the salt and all other bytes: so no event can hold what passes for a record. An epoch counts once its
-//! end record stands behind all of its others. Knows nothing of what keys and entries mean.
+//! A folder has [segments](dirigo_segment), `epochs-N.log`, each named for its first epoch; epochs follow one another without a gap. The number of
+//! a record is its epoch. An epoch counts once its end record stands behind all of its others. Knows nothing of what keys and entries mean.
 //!
 //! What an epoch writes is synchronised once, at its end. So a crash may leave any part of the one epoch that was being
 //! written, with holes in it: that is a torn tail and is cut off. A bad record that has one of *another* epoch behind it was
 //! whole once, since no epoch is begun before the one before it is durable: that is damage, and is refused. So is a log that ends
 //! before what the [`Marker`] says was durable.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,18 +17,10 @@ use super::keys::{self, Stored};
 use super::marker::Marker;
 use super::snapshot::InFlight;
 use dirigo_disk::{Disk, File, Mode};
+use dirigo_segment::{Reader, START_BYTES};
 
-/// What a segment begins with.
-const MAGIC: &[u8; 8] = b"dirigo-1";
-/// What stands before the first record: magic, salt and checksum.
-const START_BYTES: usize = 20;
-/// What stands before each payload.
-const HEADER_BYTES: usize = 17;
 /// The payload of a record of state; larger only for one entry that is larger.
 const CHUNK_BYTES: usize = 1 << 20;
-/// As much is read at once when what follows damage is searched.
-const SEARCH_BYTES: usize = 1 << 20;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RecordKind {
     /// Entries: `key len u32 | value len u32 | key | value`, again and again.
@@ -41,6 +30,8 @@ enum RecordKind {
     /// The end of an epoch: offsets.
     End = 3,
 }
+
+const KINDS: &[u8] = &[RecordKind::State as u8, RecordKind::InFlight as u8, RecordKind::End as u8];
 
 /// The log, open at its end.
 pub(super) struct Log {
@@ -151,7 +142,7 @@ pub(super) fn read(
         }
         let file = disk.open(path, Mode::Existing).map_err(Error::io("opening", path))?;
         let bytes = file.len().map_err(Error::io("reading", path))?;
-        let salt = read_start(&*file, bytes).map_err(Error::io("reading", path))?;
+        let salt = dirigo_segment::read_salt(&*file, bytes).map_err(Error::io("reading", path))?;
         let Some(salt) = salt else {
             // A crash may have come before the segment had its start, and then before anybody relied on it.
             if next.is_some() || *first == marker.segment || bytes > START_BYTES as u64 {
@@ -166,27 +157,20 @@ pub(super) fn read(
             });
             continue;
         };
-        let mut reader = SegmentReader {
-            file: &*file,
-            salt,
-            bytes,
-            at: START_BYTES as u64,
-        };
-        let mut end = reader.at;
-        while let Some(epoch) = reader.epoch(expected).map_err(Error::io("reading", path))? {
-            end = reader.at;
+        let mut reader = Reader::new(&*file, salt, bytes, KINDS);
+        let mut end = reader.at();
+        while let Some(epoch) = read_epoch(&mut reader, expected).map_err(Error::io("reading", path))? {
+            end = reader.at();
             expected += 1;
             if epoch.number > applied {
                 found.last = epoch.number;
                 take(epoch);
             }
         }
-        let is_whole = end == reader.bytes;
+        let is_whole = end == bytes;
         // Only the epoch that was being written when the process ended may be in pieces.
         let is_torn = next.is_none()
-            && !reader
-                .is_another_behind(end, expected)
-                .map_err(Error::io("reading", path))?;
+            && !is_another_behind(&reader, end, expected).map_err(Error::io("reading", path))?;
         if (!is_whole && !is_torn) || next.is_some_and(|next| next != expected) {
             return Err(damaged(end, expected));
         }
@@ -195,7 +179,7 @@ pub(super) fn read(
             first: *first,
             salt: Some(salt),
             end,
-            bytes: reader.bytes,
+            bytes,
         });
     }
     if found.last < marker.epoch {
@@ -217,148 +201,32 @@ pub(super) fn read(
     Ok(found)
 }
 
-/// The salt of a segment, if it has a whole start.
-fn read_start(file: &dyn File, bytes: u64) -> io::Result<Option<u64>> {
-    let mut start = [0; START_BYTES];
-    if bytes < START_BYTES as u64 {
-        return Ok(None);
-    }
-    file.read_at(0, &mut start)?;
-    let salt = start[MAGIC.len()..].first_chunk().copied().map(u64::from_le_bytes);
-    Ok(salt.filter(|&salt| self::start(salt) == start))
-}
-
-/// What a segment with that salt begins with.
-fn start(salt: u64) -> [u8; START_BYTES] {
-    let mut start = [0; START_BYTES];
-    start[..8].copy_from_slice(MAGIC);
-    start[8..16].copy_from_slice(&salt.to_le_bytes());
-    let sum = crc32c::crc32c(&start[..16]);
-    start[16..].copy_from_slice(&sum.to_le_bytes());
-    start
-}
-
-/// Reads a segment.
-struct SegmentReader<'a> {
-    file: &'a dyn File,
-    salt: u64,
-    bytes: u64,
-    at: u64,
-}
-
-impl SegmentReader<'_> {
-    /// The next epoch, if it is this one and whole.
-    fn epoch(&mut self, number: u64) -> io::Result<Option<LoggedEpoch>> {
-        let mut epoch = LoggedEpoch {
-            number,
-            ..LoggedEpoch::default()
+/// The next epoch, if it is this one and whole.
+fn read_epoch(reader: &mut Reader<'_>, number: u64) -> io::Result<Option<LoggedEpoch>> {
+    let mut epoch = LoggedEpoch {
+        number,
+        ..LoggedEpoch::default()
+    };
+    while let Some((kind, payload)) = reader.record(number)? {
+        let is_read = if kind == RecordKind::State as u8 {
+            parse_state(&payload, &mut epoch.records)
+        } else if kind == RecordKind::InFlight as u8 {
+            parse_in_flight(&payload).map(|one| epoch.in_flight.push(one))
+        } else {
+            epoch.offsets = payload;
+            return Ok(Some(epoch));
         };
-        while let Some((kind, payload)) = self.record(number)? {
-            let is_read = match kind {
-                RecordKind::State => parse_state(&payload, &mut epoch.records),
-                RecordKind::InFlight => parse_in_flight(&payload).map(|one| epoch.in_flight.push(one)),
-                RecordKind::End => {
-                    epoch.offsets = payload;
-                    return Ok(Some(epoch));
-                }
-            };
-            if is_read.is_none() {
-                break;
-            }
+        if is_read.is_none() {
+            break;
         }
-        Ok(None)
     }
-
-    /// The next record, if it is a whole one of this epoch.
-    fn record(&mut self, epoch: u64) -> io::Result<Option<(RecordKind, Vec<u8>)>> {
-        let Some(header) = self.header(self.at)? else {
-            return Ok(None);
-        };
-        let whole = (header.epoch == epoch)
-            .then(|| self.payload(self.at, &header))
-            .transpose()?;
-        let Some(payload) = whole.flatten() else {
-            return Ok(None);
-        };
-        self.at += HEADER_BYTES as u64 + payload.len() as u64;
-        Ok(Some((header.kind, payload)))
-    }
-
-    fn header(&self, at: u64) -> io::Result<Option<RecordHeader>> {
-        if self.bytes.saturating_sub(at) < HEADER_BYTES as u64 {
-            return Ok(None);
-        }
-        let mut bytes = [0; HEADER_BYTES];
-        self.file.read_at(at, &mut bytes)?;
-        Ok(RecordHeader::parse(&bytes))
-    }
-
-    /// The payload behind a header, if it is what was written.
-    fn payload(&self, at: u64, header: &RecordHeader) -> io::Result<Option<Vec<u8>>> {
-        let from = at + HEADER_BYTES as u64;
-        if self.bytes - from < u64::from(header.len) {
-            return Ok(None);
-        }
-        let mut payload = vec![0; header.len as usize];
-        self.file.read_at(from, &mut payload)?;
-        let is_whole = header.checksum == checksum(self.salt, header.len, header.epoch, header.kind, &payload);
-        Ok(is_whole.then_some(payload))
-    }
-
-    /// Whether behind `from` there is a whole record of another epoch than `torn`.
-    fn is_another_behind(&self, from: u64, torn: u64) -> io::Result<bool> {
-        let mut buffer = vec![0; SEARCH_BYTES + HEADER_BYTES - 1];
-        for start in (from..self.bytes).step_by(SEARCH_BYTES) {
-            let length = buffer
-                .len()
-                .min(usize::try_from(self.bytes - start).unwrap_or(usize::MAX));
-            self.file.read_at(start, &mut buffer[..length])?;
-            for (at, bytes) in (start..).zip(buffer[..length].windows(HEADER_BYTES)) {
-                let bytes = bytes.first_chunk().expect("windows are as long as a header");
-                // Few offsets pass: a kind is one of three values, an epoch is near.
-                let header = RecordHeader::parse(bytes).filter(|header| header.epoch != torn);
-                let Some(header) = header.filter(|header| header.epoch.abs_diff(torn) < 1 << 32) else {
-                    continue;
-                };
-                if self.payload(at, &header)?.is_some() {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
+    Ok(None)
 }
 
-struct RecordHeader {
-    len: u32,
-    checksum: u32,
-    epoch: u64,
-    kind: RecordKind,
-}
-
-impl RecordHeader {
-    fn parse(bytes: &[u8; HEADER_BYTES]) -> Option<Self> {
-        let (len, rest) = bytes.split_first_chunk()?;
-        let (checksum, rest) = rest.split_first_chunk()?;
-        let (epoch, kind) = rest.split_first_chunk()?;
-        let kind = [RecordKind::State, RecordKind::InFlight, RecordKind::End]
-            .into_iter()
-            .find(|&known| kind == [known as u8])?;
-        Some(Self {
-            len: u32::from_le_bytes(*len),
-            checksum: u32::from_le_bytes(*checksum),
-            epoch: u64::from_le_bytes(*epoch),
-            kind,
-        })
-    }
-}
-
-fn checksum(salt: u64, len: u32, epoch: u64, kind: RecordKind, payload: &[u8]) -> u32 {
-    let sum = crc32c::crc32c(&salt.to_le_bytes());
-    let sum = crc32c::crc32c_append(sum, &len.to_le_bytes());
-    let sum = crc32c::crc32c_append(sum, &epoch.to_le_bytes());
-    let sum = crc32c::crc32c_append(sum, &[kind as u8]);
-    crc32c::crc32c_append(sum, payload)
+/// Whether behind `from` there is a whole record of another epoch than `torn`.
+fn is_another_behind(reader: &Reader<'_>, from: u64, torn: u64) -> io::Result<bool> {
+    let is_near = |epoch: u64| epoch != torn && epoch.abs_diff(torn) < 1 << 32;
+    reader.is_any_behind(from, is_near, |_| true)
 }
 
 fn parse_state(mut payload: &[u8], records: &mut Vec<Stored>) -> Option<()> {
@@ -441,16 +309,8 @@ impl Log {
     /// Begins a log, or goes on with a new segment.
     fn begin(disk: Arc<dyn Disk>, directory: &Path, first: u64) -> Result<Self, Error> {
         let path = directory.join(segment_name(first));
-        let salt = RandomState::new().build_hasher().finish();
-        let make = || {
-            let file = disk.open(&path, Mode::Make)?;
-            file.set_len(0)?;
-            file.write_at(0, &start(salt))?;
-            file.sync()?;
-            disk.sync_folder(directory)?;
-            Ok(file)
-        };
-        let file = make().map_err(Error::io("making", &path))?;
+        let (file, salt) =
+            dirigo_segment::begin(&*disk, directory, &path).map_err(Error::io("making", &path))?;
         let marker = Marker {
             segment: first,
             epoch: first - 1,
@@ -524,8 +384,7 @@ pub(super) struct EpochWriter<'a> {
 impl EpochWriter<'_> {
     pub(super) fn state(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         if self.chunk.is_none() {
-            self.chunk = Some(self.buffer.len());
-            self.buffer.extend_from_slice(&[0; HEADER_BYTES]);
+            self.chunk = Some(dirigo_segment::open_record(&mut self.buffer));
         }
         self.buffer.extend_from_slice(&length(key).to_le_bytes());
         self.buffer.extend_from_slice(&length(value).to_le_bytes());
@@ -540,8 +399,7 @@ impl EpochWriter<'_> {
 
     pub(super) fn in_flight(&mut self, one: &InFlight) -> Result<(), Error> {
         self.close_chunk();
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(&[0; HEADER_BYTES]);
+        let start = dirigo_segment::open_record(&mut self.buffer);
         self.buffer
             .extend_from_slice(&length(one.item.as_bytes()).to_le_bytes());
         self.buffer.extend_from_slice(one.item.as_bytes());
@@ -556,8 +414,7 @@ impl EpochWriter<'_> {
     /// Ends the epoch, and makes it durable.
     pub(super) fn end(mut self, offsets: &[u8]) -> Result<(), Error> {
         self.close_chunk();
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(&[0; HEADER_BYTES]);
+        let start = dirigo_segment::open_record(&mut self.buffer);
         self.buffer.extend_from_slice(offsets);
         self.seal(start, RecordKind::End);
         self.flush()?;
@@ -577,13 +434,7 @@ impl EpochWriter<'_> {
 
     /// Fills in the header of the record that begins at `start` and ends with the buffer.
     fn seal(&mut self, start: usize, kind: RecordKind) {
-        let (header, payload) = self.buffer[start..].split_at_mut(HEADER_BYTES);
-        let len = length(payload);
-        let sum = checksum(self.log.salt, len, self.epoch, kind, payload);
-        header[..4].copy_from_slice(&len.to_le_bytes());
-        header[4..8].copy_from_slice(&sum.to_le_bytes());
-        header[8..16].copy_from_slice(&self.epoch.to_le_bytes());
-        header[16] = kind as u8;
+        dirigo_segment::seal_record(&mut self.buffer, start, self.log.salt, self.epoch, kind as u8);
     }
 
     fn flush(&mut self) -> Result<(), Error> {
