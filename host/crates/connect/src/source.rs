@@ -5,9 +5,10 @@
 
 use std::any::Any;
 use std::fmt::Debug;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
+use std::task::Waker;
 
 use dirigo_disk::Disk;
 pub use dirigo_fields::{Cell, Extraction, Pass, Wanted};
@@ -161,6 +162,18 @@ pub trait Source: Send {
     /// When the medium fails; events already appended stand.
     fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, Error>;
 
+    /// Begins to take in what others bring, before the first [`read`](Self::read). The state knows by now where the source begins. A source that says
+    /// [`Read::Wait`] wakes its reader by `waker` as soon as there is more.
+    ///
+    /// # Errors
+    /// When the medium cannot be opened.
+    fn start(&mut self, _waker: Waker) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Says that no more is read in this run: what others bring from now on is refused.
+    fn stop(&mut self) {}
+
     /// Where to go on after the events returned so far; `None` for a source that cannot be read again.
     fn offset(&self) -> Option<Offset>;
 
@@ -204,6 +217,17 @@ pub struct Opening<'a> {
     pub is_continued: bool,
     /// The files of the machine, as far as this pipeline may read them.
     pub disk: &'a Arc<dyn Disk>,
+    /// Where the source may keep what cannot be asked for again, next to the state; `None` where the run keeps no state.
+    pub keep: Option<Keep>,
+}
+
+/// A folder of the host's own that belongs to a source.
+#[derive(Clone, Debug)]
+pub struct Keep {
+    /// The file system that it is on.
+    pub disk: Arc<dyn Disk>,
+    /// The folder, which need not be there.
+    pub folder: PathBuf,
 }
 
 /// What a pipeline says of one of its sources, validated: the options of its connector.

@@ -6,6 +6,8 @@
 
 pub mod file;
 pub mod generator;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod memory;
 pub mod nexmark;
 pub mod null;
@@ -21,7 +23,10 @@ use dirigo_pipeline::Registry;
 /// The kinds of sources and sinks that pipeline files can name without any other crate.
 #[must_use]
 pub fn builtin() -> Registry {
-    Registry::default()
+    let registry = Registry::default();
+    #[cfg(feature = "http")]
+    let registry = registry.with_source(http::HttpSource);
+    registry
         .with_source(file::FileSource)
         .with_source(stdin::StdinSource)
         .with_source(generator::GeneratorSource)

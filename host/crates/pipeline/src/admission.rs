@@ -16,6 +16,8 @@ pub struct Admission {
     /// Which files it may open.
     pub access: Arc<FileAccess>,
     pub(super) environment: Variables,
+    /// The addresses at which it may listen; `None` for all.
+    pub(super) listen: Option<Vec<String>>,
     pub(super) caps: Option<Caps>,
     /// `None` where the file says whose it is.
     pub(super) tenancy: Option<Tenancy>,

@@ -31,6 +31,8 @@ pub(super) struct Grant {
     pub(super) sources: u32,
     pub(super) sinks: u32,
     pub(super) environment: Variables,
+    /// The addresses at which its pipelines may listen.
+    pub(super) listen: Vec<String>,
     pub(super) caps: Caps,
 }
 
@@ -72,6 +74,7 @@ impl Grant {
             sources: raw.sources.map(|sources| sources.to_u32()).unwrap_or(raw::SOURCES),
             sinks: raw.sinks.map(|sinks| sinks.to_u32()).unwrap_or(raw::SINKS),
             environment: Variables::listed(list(&raw.env), problems),
+            listen: list(&raw.listen).iter().map(|at| at.value.clone()).collect(),
             caps: caps(raw.limits.given().map(|at| &at.value)),
         }
     }

@@ -132,6 +132,8 @@ section! {
         write: Vec<At<String>>,
         /// The environment variables that its pipelines may name; "PREFIX_*" for all that begin so. Default: none.
         env: Vec<At<String>>,
+        /// The addresses at which its pipelines may listen, such as "127.0.0.1:8080". Default: none.
+        listen: Vec<At<String>>,
         /// Sources of all its pipelines together. Each has a thread and a file of its own.
         #[schemars(extend("default" = SOURCES))]
         sources: Whole<1, { u32::MAX as i64 }>,

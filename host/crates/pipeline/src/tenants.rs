@@ -156,6 +156,7 @@ impl Tenants {
         Ok(Admission {
             access: Arc::new(FileAccess::granted(host.clone(), opened)),
             environment: grant.environment.clone(),
+            listen: Some(grant.listen.clone()),
             caps: Some(grant.caps),
             tenancy: Some(Tenancy {
                 file: self.file.clone(),

@@ -3,6 +3,7 @@
 //! Owns the order of the checks and what they share. Every check reports what it finds and the others go on, so that
 //! one pass finds everything.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -296,6 +297,38 @@ impl<'a> Validation<'a> {
             paths::expect_files(&pattern, at.place, &mut self.problems)?;
         }
         Some(pattern)
+    }
+
+    /// An address at which the pipeline may listen: an IP address, or `localhost`, and a port. Beyond the machine itself only if `is_open` says that
+    /// this is meant.
+    pub fn address(&mut self, at: &At<String>, who: &str, is_open: bool) -> Option<SocketAddr> {
+        let text = at.value.replace("localhost:", "127.0.0.1:");
+        let Ok(address) = text.parse::<SocketAddr>() else {
+            let problem = Diagnostic::error(format!("{who} has no address to listen at")).at(at.place, "no address");
+            self.problems
+                .push(problem.help("it is an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""));
+            return None;
+        };
+        let is_granted = self
+            .admission
+            .listen
+            .as_ref()
+            .is_none_or(|granted| granted.contains(&at.value));
+        if !is_granted {
+            let problem = Diagnostic::error(format!("{who} may not listen at this address"))
+                .at(at.place, "the tenants file does not grant it")
+                .help("the operator of the host names it in the `listen` of the tenant");
+            self.problems.push(problem);
+            return None;
+        }
+        if !address.ip().is_loopback() && !is_open {
+            let problem = Diagnostic::error(format!("{who} would listen beyond this machine without encryption"))
+                .at(at.place, "not a loopback address")
+                .help("put a proxy that speaks TLS in front of a loopback address, or say `insecure = true`");
+            self.problems.push(problem);
+            return None;
+        }
+        Some(address)
     }
 
     /// The path of a file that the pipeline reads.

@@ -10,7 +10,7 @@ use super::projection;
 use super::recovery::RecoveredBatches;
 use super::start_error::StartError;
 use dirigo_connect::sink::{self, Resume, Sink};
-use dirigo_connect::source::{Opening, Source};
+use dirigo_connect::source::{Keep, Opening, Source};
 use dirigo_disk::Disk;
 use dirigo_flow::{DeadLetterOffset, Projection};
 use dirigo_ground::clock::Clock;
@@ -19,6 +19,9 @@ use dirigo_state::{self as state, Offsets, Snapshot, Store};
 /// Events that a source reads into one batch at most: those of one turn, so that no turn has to join batches. What is there is read at
 /// once, so that a batch waits for nothing.
 pub(super) const BATCH_EVENTS: usize = 1024;
+
+/// The folder in the directory of a pipeline's state in which its sources keep what cannot be asked for again.
+const KEPT_BY_SOURCES: &str = "sources";
 
 /// What a pipeline is connected to.
 pub struct Connectors {
@@ -110,6 +113,10 @@ impl Connectors {
                 from: known.sources.get(&source.id),
                 is_continued: matches!(location, StateLocation::Directory { .. }),
                 disk: &disks.sources,
+                keep: location.directory().map(|directory| Keep {
+                    disk: host.clone(),
+                    folder: directory.join(KEPT_BY_SOURCES).join(&source.id),
+                }),
             });
             opened.map_err(|reason| StartError::Source {
                 id: source.id.clone(),

@@ -1,6 +1,6 @@
 //! Where a run keeps what outlasts it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dirigo_pipeline::Pipeline;
 
@@ -19,6 +19,17 @@ pub enum StateLocation {
         /// Whether what is there is discarded first.
         fresh: bool,
     },
+}
+
+impl StateLocation {
+    /// The directory, where there is one.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Temporary => None,
+            Self::Directory { path, .. } => Some(path),
+        }
+    }
 }
 
 /// Where the dead letters of `pipeline` go.

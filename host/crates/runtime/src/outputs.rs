@@ -69,6 +69,7 @@ pub fn try_sources(prepared: &Prepared, clock: &Arc<dyn Clock>, location: &State
             from: known.sources.get(&source.id),
             is_continued: matches!(location, StateLocation::Directory { .. }),
             disk: &disk,
+            keep: None,
         });
         opened.map_err(|reason| StartError::Source {
             id: source.id.clone(),

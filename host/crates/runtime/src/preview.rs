@@ -94,6 +94,7 @@ fn first_records(
         from: None,
         is_continued: false,
         disk,
+        keep: None,
     })?;
     let mut intake = Intake::default();
     loop {

@@ -116,6 +116,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// In front of the record that begins there.
+    #[must_use]
+    pub fn starting_at(self, at: u64) -> Self {
+        Self { at, ..self }
+    }
+
     /// Where the next record begins.
     #[must_use]
     pub fn at(&self) -> u64 {

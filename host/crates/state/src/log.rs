@@ -31,7 +31,11 @@ enum RecordKind {
     End = 3,
 }
 
-const KINDS: &[u8] = &[RecordKind::State as u8, RecordKind::InFlight as u8, RecordKind::End as u8];
+const KINDS: &[u8] = &[
+    RecordKind::State as u8,
+    RecordKind::InFlight as u8,
+    RecordKind::End as u8,
+];
 
 /// The log, open at its end.
 pub(super) struct Log {
@@ -169,8 +173,8 @@ pub(super) fn read(
         }
         let is_whole = end == bytes;
         // Only the epoch that was being written when the process ended may be in pieces.
-        let is_torn = next.is_none()
-            && !is_another_behind(&reader, end, expected).map_err(Error::io("reading", path))?;
+        let is_torn =
+            next.is_none() && !is_another_behind(&reader, end, expected).map_err(Error::io("reading", path))?;
         if (!is_whole && !is_torn) || next.is_some_and(|next| next != expected) {
             return Err(damaged(end, expected));
         }
@@ -309,8 +313,7 @@ impl Log {
     /// Begins a log, or goes on with a new segment.
     fn begin(disk: Arc<dyn Disk>, directory: &Path, first: u64) -> Result<Self, Error> {
         let path = directory.join(segment_name(first));
-        let (file, salt) =
-            dirigo_segment::begin(&*disk, directory, &path).map_err(Error::io("making", &path))?;
+        let (file, salt) = dirigo_segment::begin(&*disk, directory, &path).map_err(Error::io("making", &path))?;
         let marker = Marker {
             segment: first,
             epoch: first - 1,

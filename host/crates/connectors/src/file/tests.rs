@@ -105,6 +105,7 @@ fn try_open(source: &Options, from: Option<&Offset>) -> Result<Box<dyn Source>, 
         from,
         is_continued: source.is_continued,
         disk: &(Arc::new(Real) as Arc<dyn Disk>),
+        keep: None,
     })
 }
 

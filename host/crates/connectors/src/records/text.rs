@@ -61,10 +61,15 @@ impl Reading {
     /// Without keys or times.
     #[cfg(test)]
     pub(crate) fn plain(format: Format) -> Self {
+        Self::of_values(format, &Arc::default())
+    }
+
+    /// Without keys or times: the values alone are wanted.
+    pub(crate) fn of_values(format: Format, cells: &Arc<CellRules>) -> Self {
         Self {
             format,
             extract: Extract::default(),
-            cells: Arc::default(),
+            cells: cells.clone(),
             reads: Arc::default(),
             last_encoder: LastEncoder::default(),
         }

@@ -90,6 +90,7 @@ pub struct SourceTask {
     event_time: Option<SourceTime>,
     /// Whether other tenants wait for what it does.
     is_shared: bool,
+    has_started: bool,
     is_over: bool,
 }
 
@@ -127,6 +128,7 @@ impl SourceTask {
             source_handle,
             parts,
             is_shared: false,
+            has_started: false,
             is_over: false,
         }
     }
@@ -187,7 +189,12 @@ impl SourceTask {
         ReadStep::Ended
     }
 
-    fn advance(&self) -> Result<ReadStep, StopReason> {
+    fn advance(&mut self) -> Result<ReadStep, StopReason> {
+        if !self.has_started {
+            self.has_started = true;
+            let started = self.source_handle.source.lock().start(self.waker());
+            started.map_err(|error| StopReason::Failed(error.to_string()))?;
+        }
         let seen = self.source_handle.signal.seen();
         if self.is_stopped() {
             return Ok(ReadStep::Ended);
@@ -220,14 +227,10 @@ impl SourceTask {
             Read::More => Ok(ReadStep::Again),
             Read::Wait(pause) => {
                 self.source_handle.note_silence(self.parts.clock.now_ns());
-                let seen = self.source_handle.signal.seen();
-                Ok(if self.is_stopped() {
-                    ReadStep::Ended
-                } else {
-                    ReadStep::Wait {
-                        seen,
-                        at_most: Some(pause),
-                    }
+                // What rang since then may have brought something.
+                Ok(ReadStep::Wait {
+                    seen,
+                    at_most: Some(pause),
                 })
             }
             Read::End => {
@@ -305,6 +308,10 @@ impl SourceTask {
     /// Notes the end of the source, however that came: the end of the pipeline waits for it.
     fn end(&mut self) {
         self.is_over = true;
+        // Nobody reads a source that can be read again any more; another one may be held by a read that was given up.
+        if self.source_handle.is_replayable {
+            self.source_handle.source.lock().stop();
+        }
         // One that was given up has been noted already.
         if self.source_handle.state.swap(ENDED, Ordering::SeqCst) != ABANDONED {
             self.source_handle.progress.end(self.source_handle.index);

@@ -1,0 +1,229 @@
+//! What becomes of a request: from its headers and its body to an answer.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
+
+use dirigo_connect::Format;
+use dirigo_ground::clock::Clock;
+use dirigo_journal::{Appended, Journal, Key};
+use hyper::header::{self, HeaderMap};
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::HttpSpec;
+use super::body::{self, Encoding, Refused, Shape};
+use crate::records::CellRules;
+
+/// Longer keys are none that a client would make.
+const KEY_BYTES_MAX: usize = 256;
+
+/// The header by which a request that is made twice is told (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Where the requests of one source arrive.
+pub(super) struct Endpoint {
+    journal: Arc<Journal>,
+    format: Format,
+    cells: Arc<CellRules>,
+    clock: Arc<dyn Clock>,
+    /// The SHA-256 of the token that each request must bear.
+    token: Option<[u8; 32]>,
+    pub(super) body_max: u64,
+    backlog_max: u64,
+    /// Up to where the source has read the journal.
+    read: Arc<AtomicU64>,
+    waker: Waker,
+    is_closed: AtomicBool,
+}
+
+/// What a request is answered.
+#[derive(Debug, PartialEq)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+}
+
+impl Answer {
+    pub(super) fn error(status: StatusCode, error: impl Into<String>) -> Self {
+        Self {
+            status,
+            body: json!({ "error": error.into() }),
+        }
+    }
+
+    /// Whether the same request may be taken a little later.
+    pub(super) fn is_for_now(&self) -> bool {
+        matches!(
+            self.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        )
+    }
+}
+
+/// What the headers of a request say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Described {
+    shape: Shape,
+    encoding: Encoding,
+    key: Option<Key>,
+}
+
+impl Endpoint {
+    pub(super) fn new(
+        spec: &HttpSpec,
+        journal: Arc<Journal>,
+        read: Arc<AtomicU64>,
+        clock: Arc<dyn Clock>,
+        waker: Waker,
+    ) -> Self {
+        Self {
+            journal,
+            format: spec.format,
+            cells: spec.cells.clone(),
+            clock,
+            token: spec.token.as_ref().map(|token| Sha256::digest(token).into()),
+            body_max: spec.body_max,
+            backlog_max: spec.backlog_max,
+            read,
+            waker,
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes nothing any more.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    /// What the headers say of a request whose body may be read; or why it is refused.
+    pub(super) fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<Described, Answer> {
+        if !self.is_authorized(headers) {
+            return Err(Answer::error(
+                StatusCode::UNAUTHORIZED,
+                "the request bears no `Authorization: Bearer TOKEN` with the token of this source",
+            ));
+        }
+        if method != Method::POST {
+            return Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, "events are sent by POST"));
+        }
+        if self.is_closed.load(Ordering::SeqCst) {
+            return Err(Answer::error(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the pipeline is stopping",
+            ));
+        }
+        let waiting = self.journal.end().saturating_sub(self.read.load(Ordering::SeqCst));
+        if waiting >= self.backlog_max {
+            return Err(Answer::error(
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("{waiting} bytes wait for the pipeline, as many as may (`backlog_max`)"),
+            ));
+        }
+        let length = text(headers, header::CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
+        if length.is_some_and(|length| length > self.body_max) {
+            return Err(self.too_large());
+        }
+        let content_type = text(headers, header::CONTENT_TYPE.as_str());
+        let Some(shape) = Shape::of(content_type, self.format) else {
+            let known = match self.format {
+                Format::Lines => "this source takes `text/plain`, a line per event",
+                Format::Jsonl | Format::Csv => {
+                    "`application/x-ndjson`, `application/json` and `text/csv` are; without a type the `format` of the source counts"
+                }
+            };
+            let message = format!("`{}` is no type of events: {known}", content_type.unwrap_or_default());
+            return Err(Answer::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        };
+        let content_encoding = text(headers, header::CONTENT_ENCODING.as_str());
+        let Some(encoding) = Encoding::of(content_encoding) else {
+            let message = format!(
+                "`{}` is no encoding that is known: `gzip` and `zstd` are",
+                content_encoding.unwrap_or_default()
+            );
+            return Err(Answer::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        };
+        let key = match headers.get(IDEMPOTENCY_KEY) {
+            None => None,
+            Some(key) if key.is_empty() || key.len() > KEY_BYTES_MAX => {
+                let message = format!("an `Idempotency-Key` has 1 to {KEY_BYTES_MAX} bytes");
+                return Err(Answer::error(StatusCode::BAD_REQUEST, message));
+            }
+            Some(key) => {
+                let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+                digest.first_chunk().copied().map(Key)
+            }
+        };
+        Ok(Described { shape, encoding, key })
+    }
+
+    fn is_authorized(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = self.token else { return true };
+        let given = text(headers, header::AUTHORIZATION.as_str()).and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        });
+        let given: [u8; 32] = Sha256::digest(given.unwrap_or_default()).into();
+        // Of digests, and all bytes of them: how long it takes says nothing of the token.
+        let differs = token
+            .iter()
+            .zip(given)
+            .fold(0, |differs, (left, right)| differs | (left ^ right));
+        differs == 0
+    }
+
+    pub(super) fn too_large(&self) -> Answer {
+        Answer::error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "the body has more than {} bytes (`body_max`): send it in parts",
+                self.body_max
+            ),
+        )
+    }
+
+    /// Appends what a body brings, and answers once it is durable. Waits for the disk.
+    pub(super) fn take(&self, body: &[u8], described: Described) -> Answer {
+        let Described { shape, encoding, key } = described;
+        let lines = body::decompressed(body, encoding, self.body_max)
+            .and_then(|body| body::lines(body, shape, &self.cells, &self.clock));
+        let (lines, records) = match lines {
+            Ok(lines) => lines,
+            Err(Refused::TooLarge) => return self.too_large(),
+            Err(Refused::Malformed(reason)) => return Answer::error(StatusCode::BAD_REQUEST, reason),
+        };
+        let accepted = |repeated: bool| Answer {
+            status: StatusCode::OK,
+            body: json!({ "records": records, "repeated": repeated }),
+        };
+        if lines.is_empty() {
+            return accepted(false);
+        }
+        let key = key.map(|key| (key, self.clock.wall_ms()));
+        match self.journal.append(&lines, key) {
+            Ok(Appended::Now(_)) => {
+                self.waker.wake_by_ref();
+                accepted(false)
+            }
+            Ok(Appended::Before(range)) if range.end - range.start == lines.len() as u64 => accepted(true),
+            Ok(Appended::Before(_)) => Answer::error(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "another body came with this `Idempotency-Key`: give each body a key of its own",
+            ),
+            Err(error) if error.kind() == Some(ErrorKind::StorageFull) => {
+                tracing::warn!("a request is refused: {error}");
+                Answer::error(StatusCode::INSUFFICIENT_STORAGE, "the disk of the journal is full")
+            }
+            Err(error) => {
+                tracing::error!("a request is refused: {error}");
+                Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the journal cannot be written")
+            }
+        }
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}

@@ -1,0 +1,61 @@
+//! What can be wrong with a journal.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What is wrong with a journal.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The disk failed, or is full.
+    #[error("{doing} `{}`: {reason}", path.display())]
+    Io {
+        /// What was being done: "writing".
+        doing: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// The disk failed before: nothing is known of what was written last.
+    #[error("the disk failed before, and nothing is known of what was written last")]
+    Failed,
+    /// Something that was acknowledged is not there as it was written.
+    #[error("`{}` is damaged at byte {at}: what is behind it was acknowledged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        at: u64,
+    },
+    /// A part of the stream is gone.
+    #[error("a part of the journal in `{}` is gone: it goes on at {found}, and {wanted} was to follow", folder.display())]
+    Missing {
+        /// The folder.
+        folder: PathBuf,
+        /// Where the stream goes on.
+        found: u64,
+        /// Where it should.
+        wanted: u64,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |reason| Self::Io {
+            doing,
+            path: path.clone(),
+            reason,
+        }
+    }
+
+    /// What the system said, where it is that.
+    #[must_use]
+    pub fn kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Io { reason, .. } => Some(reason.kind()),
+            _ => None,
+        }
+    }
+}
