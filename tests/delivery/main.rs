@@ -23,6 +23,7 @@ mod evolution;
 mod fields;
 mod folders;
 mod helping;
+mod http;
 mod interrupt;
 pub(crate) mod kill;
 mod layout;
