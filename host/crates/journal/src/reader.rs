@@ -1,17 +1,13 @@
 //! Reads the stream of a journal.
 
 use std::io::{self, ErrorKind, Read};
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use dirigo_disk::File;
 use dirigo_segment::START_BYTES;
 
-use super::segments::{KINDS, decode};
-use super::{Error, Journal};
-
-/// Of a segment: where it begins in the stream, its salt, its file and its path.
-pub(super) type Opened = (u64, u64, Arc<dyn File>, PathBuf);
+use super::error::Error;
+use super::segments::{KINDS, Opened, decode};
+use super::stream::Journal;
 
 /// Reads a stream from some place on. Where nothing more is durable, it says [`ErrorKind::WouldBlock`].
 #[derive(Debug)]
@@ -52,7 +48,7 @@ impl Reader {
         };
         // The record that has the byte begins somewhere before it.
         if let Some(segment) = reader.journal.segment_of(offset) {
-            reader.next = segment.0;
+            reader.next = segment.first;
             reader.at = START_BYTES as u64;
             reader.segment = Some(segment);
         }
@@ -67,12 +63,12 @@ impl Reader {
     /// Reads the next record, which is there.
     fn load(&mut self) -> Result<(), Error> {
         let found = self.journal.segment_of(self.next);
-        let first = |segment: &Option<Opened>| segment.as_ref().map(|segment| segment.0);
+        let first = |segment: &Option<Opened>| segment.as_ref().map(|segment| segment.first);
         if first(&found) != first(&self.segment) {
             self.segment = found;
             self.at = START_BYTES as u64;
         }
-        let Some((_, salt, file, path)) = &self.segment else {
+        let Some(Opened { salt, file, path, .. }) = &self.segment else {
             return Err(Error::Missing {
                 folder: self.journal.folder.clone(),
                 found: self.journal.start(),

@@ -31,6 +31,15 @@ pub(super) struct Segment {
     pub(super) file: Arc<dyn File>,
 }
 
+/// A segment that is read; it can be read on after it was removed.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) first: u64,
+    pub(super) salt: u64,
+    pub(super) file: Arc<dyn File>,
+    pub(super) path: PathBuf,
+}
+
 /// What was found in a folder.
 pub(super) struct Found {
     pub(super) segments: Vec<Segment>,

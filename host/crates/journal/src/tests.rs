@@ -2,9 +2,11 @@
 
 use std::io::{ErrorKind, Read as _};
 
-use dirigo_disk::{Mode, Simulated};
+use dirigo_disk::{Disk as _, Mode, Simulated};
 
 use super::*;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const FOLDER: &str = "/state/p/sources/s";
 const SEGMENT: u64 = 2_000;

@@ -1,0 +1,248 @@
+//! Appending to the stream, and removing what is needed no more.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dirigo_disk::{Disk, PathKind};
+use dirigo_ground::sync::Mutex;
+
+use super::error::Error;
+use super::keys::{Key, Keys};
+use super::segments::{self, Found, Opened, Segment};
+
+/// Bytes of a segment that is full: small against a disk, large against what a crash has the next run read.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// A stream of bytes, from which what is needed no more is removed at its start.
+#[derive(Debug)]
+pub struct Journal {
+    disk: Arc<dyn Disk>,
+    pub(super) folder: PathBuf,
+    segment_bytes: u64,
+    pub(super) writer: Mutex<Writer>,
+    /// Held while the disk is waited for: who comes meanwhile finds its own bytes durable, or waits for the disk once for all of them.
+    syncing: Mutex<()>,
+    /// Up to where the stream is durable.
+    durable: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// By where they begin in the stream; the last is written to.
+    pub(super) segments: Vec<Segment>,
+    /// Where in the file of the last segment the next record begins.
+    pub(super) at: u64,
+    /// How long the stream is, counted from its first byte ever.
+    end: u64,
+    keys: Keys,
+    buffer: Vec<u8>,
+    /// After an error of the disk nothing is known of what was written.
+    has_failed: bool,
+}
+
+/// What became of bytes that were to be appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// They are there.
+    Now(Range<u64>),
+    /// Bytes with the same key are there already.
+    Before(Range<u64>),
+}
+
+/// Makes a folder, durable with those above it.
+fn make_folder(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    if disk.look(folder)? == PathKind::Folder {
+        return Ok(());
+    }
+    disk.make_folder(folder)?;
+    let above = folder.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty());
+    above.into_iter().try_for_each(|path| disk.sync_folder(path))
+}
+
+impl Journal {
+    /// Opens the journal of a folder, which is made where it is missing. What a crash left unfinished, which nobody was told is there, is cut off.
+    ///
+    /// # Errors
+    /// When the disk fails, or something is damaged that was acknowledged.
+    pub fn open(disk: Arc<dyn Disk>, folder: &Path, now_ms: i64) -> Result<Self, Error> {
+        Self::open_with(disk, folder, now_ms, SEGMENT_BYTES)
+    }
+
+    pub(super) fn open_with(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        now_ms: i64,
+        segment_bytes: u64,
+    ) -> Result<Self, Error> {
+        make_folder(&*disk, folder).map_err(Error::io("making", folder))?;
+        let mut keys = Keys::read(&*disk, folder, now_ms)?;
+        let Found { segments, at, end } = segments::recover(&disk, folder, |key, range, at_ms| {
+            keys.insert(key, range, at_ms);
+        })?;
+        keys.forget_old(now_ms);
+        Ok(Self {
+            disk,
+            folder: folder.to_owned(),
+            segment_bytes,
+            writer: Mutex::new(Writer {
+                segments,
+                at,
+                end,
+                keys,
+                buffer: Vec::new(),
+                has_failed: false,
+            }),
+            syncing: Mutex::new(()),
+            durable: AtomicU64::new(end),
+        })
+    }
+
+    /// Removes all that is in a folder of a journal.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn discard(disk: &dyn Disk, folder: &Path) -> Result<(), Error> {
+        segments::discard(disk, folder)
+    }
+
+    /// Where the stream begins that is still there.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.writer.lock().segments.first().map_or(0, |segment| segment.first)
+    }
+
+    /// Up to where the stream can be read: what was appended, and is durable.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Appends bytes, and returns once they are durable. Those that come with a key that came before are not appended again.
+    ///
+    /// # Errors
+    /// When the disk is full or fails. Whether the bytes are there is not known then, and a later attempt with the same key finds out.
+    ///
+    /// # Panics
+    /// When there are no bytes, or 4 GiB or more.
+    pub fn append(&self, bytes: &[u8], key: Option<(Key, i64)>) -> Result<Appended, Error> {
+        assert!(!bytes.is_empty(), "a record has bytes");
+        let appended = self.write(bytes, key)?;
+        let (Appended::Now(range) | Appended::Before(range)) = &appended;
+        self.sync_to(range.end)?;
+        Ok(appended)
+    }
+
+    fn write(&self, bytes: &[u8], key: Option<(Key, i64)>) -> Result<Appended, Error> {
+        let mut writer = self.writer.lock();
+        if writer.has_failed {
+            return Err(Error::Failed);
+        }
+        if let Some(range) = key.and_then(|(key, _)| writer.keys.find(key)) {
+            return Ok(Appended::Before(range));
+        }
+        if writer.at >= self.segment_bytes {
+            self.rotate(&mut writer)?;
+        }
+        let (at, first) = (writer.at, writer.end);
+        let mut buffer = std::mem::take(&mut writer.buffer);
+        buffer.clear();
+        let last = writer.segments.last().expect("a journal has a segment");
+        segments::encode(&mut buffer, last.salt, first, self.end(), key, bytes);
+        let written = last.file.write_at(at, &buffer);
+        if let Err(reason) = written {
+            let error = Error::io("writing", &last.path)(reason);
+            // The next one is written over what came of it.
+            writer.buffer = buffer;
+            return Err(error);
+        }
+        writer.at += buffer.len() as u64;
+        writer.end += bytes.len() as u64;
+        writer.buffer = buffer;
+        let range = first..writer.end;
+        if let Some((key, at_ms)) = key {
+            writer.keys.insert(key, range.clone(), at_ms);
+        }
+        Ok(Appended::Now(range))
+    }
+
+    /// Goes on in a new segment.
+    fn rotate(&self, writer: &mut Writer) -> Result<(), Error> {
+        let last = writer.segments.last().expect("a journal has a segment");
+        let at = writer.at;
+        // What an attempt to write left that failed is cut off: nothing follows in this file that would be written over it.
+        let finish = || {
+            last.file.set_len(at)?;
+            last.file.sync()
+        };
+        let finished = finish().map_err(Error::io("synchronising", &last.path));
+        if finished.is_err() {
+            writer.has_failed = true;
+        }
+        finished?;
+        self.durable.fetch_max(writer.end, Ordering::AcqRel);
+        let next = segments::begin(&*self.disk, &self.folder, writer.end)?;
+        writer.segments.push(next);
+        writer.at = dirigo_segment::START_BYTES as u64;
+        Ok(())
+    }
+
+    /// Waits until the stream is durable up to `end`.
+    fn sync_to(&self, end: u64) -> Result<(), Error> {
+        let _syncing = self.syncing.lock();
+        if self.end() >= end {
+            return Ok(());
+        }
+        let (file, path, written) = {
+            let writer = self.writer.lock();
+            let last = writer.segments.last().expect("a journal has a segment");
+            (last.file.clone(), last.path.clone(), writer.end)
+        };
+        if let Err(reason) = file.sync() {
+            self.writer.lock().has_failed = true;
+            return Err(Error::io("synchronising", &path)(reason));
+        }
+        self.durable.fetch_max(written, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Removes what lies before an offset of the stream, as far as whole segments go.
+    ///
+    /// # Errors
+    /// When the disk fails. What was to be removed may be there still.
+    pub fn trim(&self, before: u64, now_ms: i64) -> Result<(), Error> {
+        loop {
+            let mut writer = self.writer.lock();
+            let is_passed = writer.segments.get(1).is_some_and(|second| second.first <= before);
+            if !is_passed {
+                return Ok(());
+            }
+            let end = writer.segments[1].first;
+            writer.keys.forget_old(now_ms);
+            writer.keys.keep(&*self.disk, &self.folder, end, now_ms)?;
+            let passed = writer.segments.remove(0);
+            drop(writer);
+            // One after the other: what a crash brings back is the newest of what was removed, and the stream has no gap.
+            let remove = || {
+                self.disk.remove(&passed.path)?;
+                self.disk.sync_folder(&self.folder)
+            };
+            remove().map_err(Error::io("removing", &passed.path))?;
+        }
+    }
+
+    /// The segment in which the record at `offset` begins, or the one that begins there.
+    pub(super) fn segment_of(&self, offset: u64) -> Option<Opened> {
+        let writer = self.writer.lock();
+        let place = writer.segments.partition_point(|segment| segment.first <= offset);
+        let segment = &writer.segments[place.checked_sub(1)?];
+        Some(Opened {
+            first: segment.first,
+            salt: segment.salt,
+            file: segment.file.clone(),
+            path: segment.path.clone(),
+        })
+    }
+}
