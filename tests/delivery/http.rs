@@ -231,8 +231,8 @@ fn finish_when(running: Running, folder: &Folder, lines: u64) {
     const PAUSE: Duration = Duration::from_millis(20);
     for _ in 0..3_000 {
         let there = folder.path("out.jsonl");
-        let found = std::fs::read(there).unwrap_or_default();
-        if found.iter().filter(|byte| **byte == b'\n').count() as u64 >= lines {
+        let found = std::fs::read_to_string(there).unwrap_or_default();
+        if found.lines().count() as u64 >= lines {
             break;
         }
         std::thread::sleep(PAUSE);

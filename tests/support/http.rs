@@ -34,16 +34,18 @@ impl Client {
 
     /// Sends a body, with these headers, and gives the answer; `None` where the connection broke.
     pub(crate) fn post(&self, body: &[u8], headers: &[(&str, &str)]) -> Option<Answer> {
-        let mut head = format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n",
+        let headers: Vec<String> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let head = format!(
+            "POST {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n{}\r\n",
             self.route,
             self.address,
-            body.len()
+            body.len(),
+            headers.concat()
         );
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        self.send(&[head.as_bytes(), b"\r\n", body].concat())
+        self.send(&[head.as_bytes(), body].concat())
     }
 
     /// Sends these bytes, and gives what is answered until the connection ends.
