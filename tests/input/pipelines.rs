@@ -152,3 +152,42 @@ fn a_setting_comes_from_outside_and_a_wrong_one_is_named_but_not_shown() {
     );
     assert!(!refused.stderr.contains("s3cret"), "{}", refused.stderr);
 }
+
+#[test]
+fn an_address_is_one_and_lies_where_it_may() {
+    let listening = |listen: &str, more: &str| {
+        format!(
+            "[pipeline]\nname = \"p\"\n[[source]]\nid = \"in\"\nkind = \"http\"\nlisten = \"{listen}\"\n{more}\n{SINK}"
+        )
+    };
+    for (listen, more, words) in [
+        ("localhost", "", ["has no address to listen at", "\"127.0.0.1:8080\""]),
+        (
+            "0.0.0.0:8080",
+            "",
+            ["beyond this machine without encryption", "`insecure = true`"],
+        ),
+        (
+            "127.0.0.1:8080",
+            "route = \"in\"",
+            ["no path of a URL as its `route`", "\"/readings\""],
+        ),
+    ] {
+        is_refused(&listening(listen, more), &words);
+    }
+    let check = |text: &str, args: &[&str]| {
+        let folder = Folder::with_pipeline(text);
+        let tenants =
+            "[[tenant]]\nname = \"acme\"\npipelines = [\".\"]\nwrite = [\".\"]\nlisten = [\"127.0.0.1:8080\"]\n";
+        folder.write("tenants.toml", tenants);
+        let check = Dirigo::command(&folder, "check").args(["pipeline.toml"]);
+        check.args(args).finish()
+    };
+    let open = listening("0.0.0.0:8080", "insecure = true");
+    assert_eq!(check(&open, &[]).code(), 0);
+    // A tenant listens where it was told that it may.
+    let tenants = ["--tenants", "tenants.toml"];
+    let words = ["may not listen at this address", "the `listen` of the tenant"];
+    check(&open, &tenants).ends_with(78, &words);
+    assert_eq!(check(&listening("127.0.0.1:8080", ""), &tenants).code(), 0);
+}
