@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::kill::kill;
 use crate::support::{Dirigo, Finished, Folder, Random, assert_says, dead_letters, event, guest, number_of};
 
-/// As many as a run takes that is not watched.
+/// Events of a run that is not watched.
 const EVENTS: u64 = 40_000;
-/// As many as a run is given at the most until it has said what a test waits for.
+/// The most events of a run before it says what a test waits for.
 const EVENTS_MAX: u64 = 100 * EVENTS;
 
-/// As many come after that.
+/// Events that come after that.
 const AFTERWARDS: u64 = 20_000;
 
 const FILE: &str = "kind = \"file\"\npath = \"events.jsonl\"";
@@ -146,7 +146,7 @@ fn left(folder: &Folder) -> Left {
 
 const LETTERS: &str = "state/killed/dead-letters.jsonl";
 
-/// What a run with three workers was told, and what became of it.
+/// What a run with three workers was sent, and what became of it.
 struct Run {
     folder: Folder,
     finished: Finished,

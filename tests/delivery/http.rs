@@ -228,17 +228,21 @@ fn a_pipeline_that_does_not_keep_up_holds_its_senders_back() {
 
 /// Ends a run once its sink has so many lines, or it has had long enough.
 fn finish_when(running: Running, folder: &Folder, lines: u64) {
+    wait_for_lines(folder, "out.jsonl", lines);
+    running.terminate();
+    running.finish().succeeds();
+}
+
+fn wait_for_lines(folder: &Folder, name: &str, lines: u64) {
     const PAUSE: Duration = Duration::from_millis(20);
-    for _ in 0..3_000 {
-        let there = folder.path("out.jsonl");
-        let found = std::fs::read_to_string(there).unwrap_or_default();
+    const LOOKS: u32 = 3_000;
+    for _ in 0..LOOKS {
+        let found = std::fs::read_to_string(folder.path(name)).unwrap_or_default();
         if found.lines().count() as u64 >= lines {
-            break;
+            return;
         }
         std::thread::sleep(PAUSE);
     }
-    running.terminate();
-    running.finish().succeeds();
 }
 
 #[test]
@@ -247,7 +251,7 @@ fn events_that_were_acknowledged_come_out_once_through_kills() {
     println!("DIRIGO_KILLS={kills} DIRIGO_SEED={seed}");
     let mut random = Random(seed);
     // A port that stays the same from run to run.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let folder = pipeline(&format!("127.0.0.1:{port}"), "", "pass");
     let client = Client {
         address: format!("127.0.0.1:{port}"),
@@ -298,4 +302,116 @@ fn events_that_were_acknowledged_come_out_once_through_kills() {
             "order per key is kept"
         );
     }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn sources_share_an_address_each_with_its_route() {
+    let port = free_port();
+    let folder = Folder::new();
+    let source = |name: &str, route: &str| {
+        let text = format!(
+            "[pipeline]\nname = \"{name}\"\n[[source]]\nid = \"events\"\nkind = \"http\"\nlisten = \"127.0.0.1:{port}\"\n\
+             {route}\n[[sink]]\nid = \"out\"\nkind = \"file\"\npath = \"{name}.jsonl\"\n"
+        );
+        folder.write(&format!("{name}.toml"), text);
+    };
+    source("a", "");
+    source("b", "route = \"/b/events\"");
+    // Without a state directory, too.
+    let run = Dirigo::run(&folder, ["a.toml", "b.toml"]).env("DIRIGO_LOG", "info");
+    let mut running = run.piped();
+    let clients = [(); 2].map(|()| Client::of(&running.stderr.wait_for("listens at http://")));
+    for client in &clients {
+        let line = if client.route == "/events" {
+            event(1, "a")
+        } else {
+            event(2, "b")
+        };
+        assert_eq!(sent(client, &line, &[]).status, 200);
+    }
+    ["a.jsonl", "b.jsonl"].map(|name| wait_for_lines(&folder, name, 1));
+    running.terminate();
+    running.finish().succeeds();
+    assert_eq!(
+        ["a.jsonl", "b.jsonl"].map(|name| numbers(&folder.read(name))),
+        [[1], [2]]
+    );
+
+    source("b", "");
+    let mut running = Dirigo::run(&folder, ["a.toml", "b.toml"]).piped();
+    running.stderr.wait_for("another source has the route `/events`");
+    running.terminate();
+    assert_eq!(running.finish().code(), 1);
+}
+
+#[test]
+fn a_body_may_be_compressed_and_lines_may_hold_anything() {
+    let folder = pipeline("127.0.0.1:0", "", "pass");
+    let (running, client) = listening(&folder);
+    let zstd = zstd::encode_all(numbered(3, 1).as_bytes(), 1).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, event(3, "k-0").as_bytes()).unwrap();
+    for (body, encoding) in [(zstd, "zstd"), (gzip.finish().unwrap(), "gzip")] {
+        let answer = client.post(&body, &[("Content-Encoding", encoding)]).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let utf_16 = client.post(b"\xff\xfe{\0}\0\n\0", &[]).unwrap();
+    assert_eq!(utf_16.status, 400, "{utf_16:?}");
+    running.terminate();
+    running.finish().succeeds();
+    assert_eq!(numbers(&folder.read("out.jsonl")), [0, 1, 2, 3]);
+
+    folder.write(
+        "lines.toml",
+        "[pipeline]\nname = \"lines\"\n[[source]]\nid = \"in\"\nkind = \"http\"\nlisten = \"127.0.0.1:0\"\n\
+         format = \"lines\"\n[[sink]]\nid = \"out\"\nkind = \"file\"\npath = \"lines.jsonl\"\n",
+    );
+    let run = Dirigo::run(&folder, ["lines.toml"])
+        .with_state()
+        .env("DIRIGO_LOG", "info");
+    let mut running = run.piped();
+    let client = Client::of(&running.stderr.wait_for("listens at http://"));
+    let answer = client
+        .post(b"\xff\xfe any\nbytes", &[("Content-Type", "text/plain")])
+        .unwrap();
+    assert_eq!(answer.body["records"], 2, "{answer:?}");
+    running.terminate();
+    running.finish().succeeds();
+    assert_eq!(
+        std::fs::read(folder.path("lines.jsonl")).unwrap(),
+        b"\xff\xfe any\nbytes\n"
+    );
+}
+
+#[test]
+fn a_journal_that_was_damaged_or_cut_is_refused() {
+    let folder = pipeline("127.0.0.1:0", "", "pass");
+    let (running, client) = listening(&folder);
+    for batch in 0..20 {
+        let body: String = (batch * 50..batch * 50 + 50).map(|n| event(n, "a")).collect();
+        assert_eq!(sent(&client, &body, &[]).status, 200);
+    }
+    running.terminate();
+    running.finish().succeeds();
+    let name = "state/pushed/sources/events/stream-0000000000000000.log";
+    let whole = std::fs::read(folder.path(name)).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 4;
+    for (bytes, says) in [
+        (flipped, "is damaged at byte "),
+        (whole[..whole.len() / 2].to_vec(), "ends at "),
+    ] {
+        folder.write(name, bytes);
+        let refused = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+        refused.ends_with(1, &["the journal of what was sent", says]);
+    }
+    folder.write(name, whole);
+    let (running, client) = listening(&folder);
+    assert_eq!(sent(&client, &event(1_000, "a"), &[]).status, 200);
+    finish_when(running, &folder, 1_001);
+    assert_eq!(numbers(&folder.read("out.jsonl")), (0..=1_000).collect::<Vec<_>>());
 }

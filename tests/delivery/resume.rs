@@ -274,7 +274,7 @@ fn a_file_that_was_cut_after_a_run_without_checkpoint_had_read_it_is_refused() {
     let written = folder.read("out.jsonl");
     let bytes = folder.read("events.jsonl").len();
     folder.write("events.jsonl", numbered(10, KEYS));
-    let words = format!(", {bytes} bytes were there when an earlier run read it");
+    let words = format!(", but an earlier run found {bytes}");
     let refused = run().finish();
     refused.ends_with(
         1,

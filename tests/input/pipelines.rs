@@ -185,7 +185,7 @@ fn an_address_is_one_and_lies_where_it_may() {
     };
     let open = listening("0.0.0.0:8080", "insecure = true");
     assert_eq!(check(&open, &[]).code(), 0);
-    // A tenant listens where it was told that it may.
+    // A tenant listens only where it is granted.
     let tenants = ["--tenants", "tenants.toml"];
     let words = ["may not listen at this address", "the `listen` of the tenant"];
     check(&open, &tenants).ends_with(78, &words);

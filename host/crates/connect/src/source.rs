@@ -162,7 +162,7 @@ pub trait Source: Send {
     /// When the medium fails; events already appended stand.
     fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, Error>;
 
-    /// Begins to take in what others bring, before the first [`read`](Self::read). The state knows by now where the source begins. A source that says
+    /// Begins to accept pushed input, before the first [`read`](Self::read). The state knows by now where the source begins. A source that says
     /// [`Read::Wait`] wakes its reader by `waker` as soon as there is more.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ pub trait Source: Send {
         Ok(())
     }
 
-    /// Says that no more is read in this run: what others bring from now on is refused.
+    /// Says that no more is read in this run: pushed input is refused from now on.
     fn stop(&mut self) {}
 
     /// Where to go on after the events returned so far; `None` for a source that cannot be read again.

@@ -21,7 +21,7 @@ pub enum Error {
     #[error("the disk failed before, and nothing is known of what was written last")]
     Failed,
     /// Something that was acknowledged is not there as it was written.
-    #[error("`{}` is damaged at byte {at}: what is behind it was acknowledged", path.display())]
+    #[error("`{}` is damaged at byte {at}, and what was written there was acknowledged", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -30,12 +30,22 @@ pub enum Error {
     },
     /// A part of the stream is gone.
     #[error("a part of the journal in `{}` is gone: it goes on at {found}, and {wanted} was to follow", folder.display())]
-    Missing {
+    Gap {
         /// The folder.
         folder: PathBuf,
         /// Where the stream goes on.
         found: u64,
         /// Where it should.
+        wanted: u64,
+    },
+    /// The end of the stream is gone.
+    #[error("the journal in `{}` ends at {end}, and {wanted} bytes of it had been read", folder.display())]
+    Ended {
+        /// The folder.
+        folder: PathBuf,
+        /// Where the stream ends.
+        end: u64,
+        /// How far it had been read.
         wanted: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! The keys of what was appended: who appends the same once more, not knowing that it is there, gives the same key.
+//! Idempotency keys: a client that does not know whether its bytes were taken sends them again under the same key.
 //!
 //! A key stands in the record of its bytes, so both are there or none. As a segment is removed, those of its keys that are still to be known go to a
 //! file of their own, `keys-N.log`, named for where the segment ended.
@@ -22,20 +22,32 @@ pub(crate) const KNOWN_MS: i64 = 24 * 60 * 60 * 1000;
 pub(crate) const KNOWN_MAX: usize = 1 << 20;
 
 const KINDS: &[u8] = &[1];
-const ENTRY_BYTES: usize = 16 + 3 * 8;
+const ENTRY_BYTES: usize = 16 + 3 * 8 + 4;
+
+/// What is known of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    /// Where its bytes are in the stream.
+    pub(super) range: Range<u64>,
+    /// Their checksum.
+    pub(super) checksum: u32,
+    /// When they came, ms since the epoch.
+    pub(super) at_ms: i64,
+}
 
 /// The keys that are known, by age.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    known: HashMap<Key, Range<u64>>,
+    known: HashMap<Key, Known>,
+    /// Each time that a key came; the last of a key counts.
     by_age: VecDeque<(Key, i64)>,
     /// Files that have keys, by where their segments ended, each with when its last key came.
     files: VecDeque<(u64, PathBuf, i64)>,
 }
 
 impl Keys {
-    /// The keys of segments that were removed.
-    pub(super) fn read(disk: &dyn Disk, folder: &Path, now_ms: i64) -> Result<Self, Error> {
+    /// The keys of segments that were removed. The stream begins at `start`.
+    pub(super) fn read(disk: &dyn Disk, folder: &Path, start: Option<u64>, now_ms: i64) -> Result<Self, Error> {
         let mut keys = Self::default();
         for (end, path) in listed(disk, folder)? {
             let file = disk.open(&path, Mode::Existing).map_err(Error::io("opening", &path))?;
@@ -46,14 +58,19 @@ impl Keys {
                 Some(salt) => Reader::new(&*file, salt, bytes, KINDS).record(end).map_err(&reading)?,
                 None => None,
             };
-            // One that is not whole was being written as its segment was still there.
-            let Some((_, payload)) = record else { continue };
-            // Whoever wrote it may have ended before it was durable.
+            let Some((_, payload)) = record else {
+                // It was being written while the segment was still there, which has the keys, too.
+                if start.is_some_and(|start| start < end) {
+                    continue;
+                }
+                return Err(Error::Damaged { path, at: 0 });
+            };
+            // An earlier process may have ended before it synchronised the file.
             file.sync().map_err(Error::io("synchronising", &path))?;
             let mut last_ms = i64::MIN;
-            for (key, range, at_ms) in payload.chunks_exact(ENTRY_BYTES).filter_map(entry) {
-                last_ms = last_ms.max(at_ms);
-                keys.insert(key, range, at_ms);
+            for (key, known) in payload.chunks_exact(ENTRY_BYTES).filter_map(entry) {
+                last_ms = last_ms.max(known.at_ms);
+                keys.insert(key, known);
             }
             keys.files.push_back((end, path, last_ms));
         }
@@ -61,21 +78,23 @@ impl Keys {
         Ok(keys)
     }
 
-    pub(super) fn find(&self, key: Key) -> Option<Range<u64>> {
-        self.known.get(&key).cloned()
+    pub(super) fn find(&self, key: Key) -> Option<&Known> {
+        self.known.get(&key)
     }
 
-    pub(super) fn insert(&mut self, key: Key, range: Range<u64>, at_ms: i64) {
-        if self.known.insert(key, range).is_none() {
-            self.by_age.push_back((key, at_ms));
-        }
-        while self.by_age.len() > KNOWN_MAX {
+    pub(super) fn insert(&mut self, key: Key, known: Known) {
+        self.by_age.push_back((key, known.at_ms));
+        self.known.insert(key, known);
+        while self.known.len() > KNOWN_MAX {
             self.forget_oldest();
         }
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((key, _)) = self.by_age.pop_front() {
+        let Some((key, at_ms)) = self.by_age.pop_front() else {
+            return;
+        };
+        if self.known.get(&key).is_some_and(|known| known.at_ms <= at_ms) {
             self.known.remove(&key);
         }
     }
@@ -99,14 +118,18 @@ impl Keys {
         let kept_up_to = self.files.back().map_or(0, |(end, _, _)| *end);
         let mut payload = Vec::new();
         let mut last_ms = i64::MIN;
-        for (key, at_ms) in &self.by_age {
-            let Some(range) = self.known.get(key) else { continue };
+        for (key, came_ms) in &self.by_age {
+            let known = self.known.get(key).filter(|known| known.at_ms == *came_ms);
+            let Some(Known { range, checksum, at_ms }) = known else {
+                continue;
+            };
             if range.end <= end && range.end > kept_up_to {
                 last_ms = last_ms.max(*at_ms);
                 payload.extend_from_slice(&key.0);
                 for number in [range.start.to_le_bytes(), range.end.to_le_bytes(), at_ms.to_le_bytes()] {
                     payload.extend_from_slice(&number);
                 }
+                payload.extend_from_slice(&checksum.to_le_bytes());
             }
         }
         if payload.is_empty() {
@@ -128,16 +151,17 @@ impl Keys {
     }
 }
 
-fn entry(bytes: &[u8]) -> Option<(Key, Range<u64>, i64)> {
+fn entry(bytes: &[u8]) -> Option<(Key, Known)> {
     let (key, rest) = bytes.split_first_chunk()?;
     let (start, rest) = rest.split_first_chunk()?;
-    let (end, at_ms) = rest.split_first_chunk()?;
-    let at_ms = at_ms.first_chunk()?;
-    Some((
-        Key(*key),
-        u64::from_le_bytes(*start)..u64::from_le_bytes(*end),
-        i64::from_le_bytes(*at_ms),
-    ))
+    let (end, rest) = rest.split_first_chunk()?;
+    let (at_ms, checksum) = rest.split_first_chunk()?;
+    let known = Known {
+        range: u64::from_le_bytes(*start)..u64::from_le_bytes(*end),
+        checksum: u32::from_le_bytes(*checksum.first_chunk()?),
+        at_ms: i64::from_le_bytes(*at_ms),
+    };
+    Some((Key(*key), known))
 }
 
 fn name(end: u64) -> String {

@@ -1,8 +1,8 @@
-//! A stream of bytes on disk, durable before whoever brought them is told so.
+//! A stream of bytes on disk, made durable before its sender is acknowledged.
 //!
-//! What cannot be asked for again is kept here until an epoch is committed that has read it: so a source that others push to can be read again.
-//! Owns appending in groups, recovery after a crash, the keys by which a request that is made twice is told, and what may be removed. Knows
-//! nothing of what the bytes mean, or of who brings them.
+//! What cannot be asked for again is kept here until an epoch is committed that has read it: so a source to which others push can be read again.
+//! Owns appending in groups, recovery after a crash, the keys by which a repeated request is recognised, and what may be removed. Knows
+//! nothing of what the bytes mean, or of who sends them.
 
 mod error;
 mod keys;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dirigo_segment::START_BYTES;
 
 use super::error::Error;
-use super::segments::{KINDS, Opened, decode};
+use super::segments::{KINDS, Segment, decode};
 use super::stream::Journal;
 
 /// Reads a stream from some place on. Where nothing more is durable, it says [`ErrorKind::WouldBlock`].
@@ -14,7 +14,7 @@ use super::stream::Journal;
 pub struct Reader {
     journal: Arc<Journal>,
     /// The segment that is read.
-    segment: Option<Opened>,
+    segment: Option<Segment>,
     /// Where in the file the next record begins.
     at: u64,
     /// Where in the stream it does.
@@ -31,10 +31,17 @@ impl Reader {
     /// When the stream does not reach back to there, or not that far, or the disk fails.
     pub fn new(journal: Arc<Journal>, offset: u64) -> Result<Self, Error> {
         let (start, end) = (journal.start(), journal.end());
-        if offset < start || offset > end {
-            return Err(Error::Missing {
+        if offset < start {
+            return Err(Error::Gap {
                 folder: journal.folder.clone(),
-                found: if offset < start { start } else { end },
+                found: start,
+                wanted: offset,
+            });
+        }
+        if offset > end {
+            return Err(Error::Ended {
+                folder: journal.folder.clone(),
+                end,
                 wanted: offset,
             });
         }
@@ -63,13 +70,13 @@ impl Reader {
     /// Reads the next record, which is there.
     fn load(&mut self) -> Result<(), Error> {
         let found = self.journal.segment_of(self.next);
-        let first = |segment: &Option<Opened>| segment.as_ref().map(|segment| segment.first);
+        let first = |segment: &Option<Segment>| segment.as_ref().map(|segment| segment.first);
         if first(&found) != first(&self.segment) {
             self.segment = found;
             self.at = START_BYTES as u64;
         }
-        let Some(Opened { salt, file, path, .. }) = &self.segment else {
-            return Err(Error::Missing {
+        let Some(Segment { salt, file, path, .. }) = &self.segment else {
+            return Err(Error::Gap {
                 folder: self.journal.folder.clone(),
                 found: self.journal.start(),
                 wanted: self.next,

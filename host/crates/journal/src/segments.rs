@@ -3,7 +3,6 @@
 //! The number of a record is where its bytes begin in the stream. A payload begins with how much of the stream was durable when it was written:
 //! so what stands before a bad record, and is not torn but damaged, is told by what follows.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use dirigo_disk::{Disk, File, Mode};
 use dirigo_segment::{Reader, START_BYTES};
 
 use super::error::Error;
-use super::keys::{self, Key};
+use super::keys::{self, Key, Known};
 
 /// A record without a key: `durable u64 | bytes`.
 const PLAIN: u8 = 1;
@@ -22,22 +21,13 @@ pub(super) const KINDS: &[u8] = &[PLAIN, KEYED];
 const PLAIN_BYTES: usize = 8;
 const KEYED_BYTES: usize = PLAIN_BYTES + 16 + 8;
 
-/// A file of the journal.
-#[derive(Debug)]
+/// A file of the journal. Whoever reads it can go on after it was removed.
+#[derive(Clone, Debug)]
 pub(super) struct Segment {
     pub(super) first: u64,
     pub(super) salt: u64,
     pub(super) path: PathBuf,
     pub(super) file: Arc<dyn File>,
-}
-
-/// A segment that is read; it can be read on after it was removed.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) first: u64,
-    pub(super) salt: u64,
-    pub(super) file: Arc<dyn File>,
-    pub(super) path: PathBuf,
 }
 
 /// What was found in a folder.
@@ -89,7 +79,8 @@ pub(super) fn begin(disk: &dyn Disk, folder: &Path, first: u64) -> Result<Segmen
     })
 }
 
-fn listed(disk: &dyn Disk, folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
+/// The segments in a folder, by where they begin.
+pub(super) fn listed(disk: &dyn Disk, folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     let names = disk.list(folder).map_err(Error::io("reading", folder))?;
     let segments = names.iter().filter_map(|listed| {
         let listed = listed.to_str()?;
@@ -102,11 +93,7 @@ fn listed(disk: &dyn Disk, folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> 
 }
 
 /// Reads what is in a folder, cuts off what a crash left unfinished, and gives each key that it finds to `take`.
-pub(super) fn recover(
-    disk: &Arc<dyn Disk>,
-    folder: &Path,
-    mut take: impl FnMut(Key, Range<u64>, i64),
-) -> Result<Found, Error> {
+pub(super) fn recover(disk: &Arc<dyn Disk>, folder: &Path, mut take: impl FnMut(Key, Known)) -> Result<Found, Error> {
     let listed = listed(&**disk, folder)?;
     let mut segments = Vec::new();
     let mut end = listed.first().map_or(0, |(first, _)| *first);
@@ -114,7 +101,7 @@ pub(super) fn recover(
     let (count, last) = (listed.len(), listed.len().saturating_sub(1));
     for (place, (first, path)) in listed.into_iter().enumerate() {
         if first != end {
-            return Err(Error::Missing {
+            return Err(Error::Gap {
                 folder: folder.to_owned(),
                 found: first,
                 wanted: end,
@@ -142,7 +129,8 @@ pub(super) fn recover(
             let range = end..end + (payload.len() - header) as u64;
             end = range.end;
             if let Some((key, at_ms)) = key {
-                take(key, range, at_ms);
+                let checksum = dirigo_segment::checksum_of(&payload[header..]);
+                take(key, Known { range, checksum, at_ms });
             }
         }
         let torn = end;
@@ -152,7 +140,7 @@ pub(super) fn recover(
         };
         let is_damaged = (place < last && at < bytes)
             || reader
-                .is_any_behind(
+                .has_record_behind(
                     at,
                     |number| (1..bytes - at).contains(&number.saturating_sub(torn)),
                     was_durable,
@@ -164,7 +152,7 @@ pub(super) fn recover(
         if at < bytes {
             file.set_len(at).map_err(Error::io("cutting", &path))?;
         }
-        // Whoever wrote it may have ended before it was durable; so may its name, which is made so behind all of them.
+        // An earlier process may have ended before it synchronised the file. The names of all files are synchronised below.
         file.sync().map_err(Error::io("synchronising", &path))?;
         segments.push(Segment {
             first,

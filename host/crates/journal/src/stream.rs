@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dirigo_disk::{Disk, PathKind};
+use dirigo_disk::Disk;
 use dirigo_ground::sync::Mutex;
 
 use super::error::Error;
-use super::keys::{Key, Keys};
-use super::segments::{self, Found, Opened, Segment};
+use super::keys::{Key, Keys, Known};
+use super::segments::{self, Found, Segment};
 
-/// Bytes of a segment that is full: small against a disk, large against what a crash has the next run read.
+/// Bytes of a segment that is full: it bounds what is kept beyond what was read.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// A stream of bytes, from which what is needed no more is removed at its start.
@@ -48,18 +48,28 @@ pub(super) struct Writer {
 pub enum Appended {
     /// They are there.
     Now(Range<u64>),
-    /// Bytes with the same key are there already.
+    /// The same bytes with the same key are there already.
     Before(Range<u64>),
+    /// Other bytes with the same key are there; these were not appended.
+    Differs,
 }
 
-/// Makes a folder, durable with those above it.
+/// Makes a folder, durable with those above it; also where it is there, for an earlier process may have ended before it was durable.
 fn make_folder(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
-    if disk.look(folder)? == PathKind::Folder {
-        return Ok(());
-    }
     disk.make_folder(folder)?;
-    let above = folder.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty());
-    above.into_iter().try_for_each(|path| disk.sync_folder(path))
+    for above in folder.ancestors().skip(1) {
+        let above = if above.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            above
+        };
+        match disk.sync_folder(above) {
+            // Nobody made it for this journal then.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 impl Journal {
@@ -78,10 +88,9 @@ impl Journal {
         segment_bytes: u64,
     ) -> Result<Self, Error> {
         make_folder(&*disk, folder).map_err(Error::io("making", folder))?;
-        let mut keys = Keys::read(&*disk, folder, now_ms)?;
-        let Found { segments, at, end } = segments::recover(&disk, folder, |key, range, at_ms| {
-            keys.insert(key, range, at_ms);
-        })?;
+        let start = segments::listed(&*disk, folder)?.first().map(|(first, _)| *first);
+        let mut keys = Keys::read(&*disk, folder, start, now_ms)?;
+        let Found { segments, at, end } = segments::recover(&disk, folder, |key, known| keys.insert(key, known))?;
         keys.forget_old(now_ms);
         Ok(Self {
             disk,
@@ -123,15 +132,16 @@ impl Journal {
     /// Appends bytes, and returns once they are durable. Those that come with a key that came before are not appended again.
     ///
     /// # Errors
-    /// When the disk is full or fails. Whether the bytes are there is not known then, and a later attempt with the same key finds out.
+    /// When the disk is full or fails. If [`has_failed`](Self::has_failed) then, whether the bytes are there is known once the journal is opened again.
     ///
     /// # Panics
     /// When there are no bytes, or 4 GiB or more.
     pub fn append(&self, bytes: &[u8], key: Option<(Key, i64)>) -> Result<Appended, Error> {
         assert!(!bytes.is_empty(), "a record has bytes");
         let appended = self.write(bytes, key)?;
-        let (Appended::Now(range) | Appended::Before(range)) = &appended;
-        self.sync_to(range.end)?;
+        if let Appended::Now(range) | Appended::Before(range) = &appended {
+            self.sync_to(range.end)?;
+        }
         Ok(appended)
     }
 
@@ -140,8 +150,14 @@ impl Journal {
         if writer.has_failed {
             return Err(Error::Failed);
         }
-        if let Some(range) = key.and_then(|(key, _)| writer.keys.find(key)) {
-            return Ok(Appended::Before(range));
+        let checksum = key.map_or(0, |_| dirigo_segment::checksum_of(bytes));
+        if let Some(known) = key.and_then(|(key, _)| writer.keys.find(key)) {
+            let is_same = known.range.end - known.range.start == bytes.len() as u64 && known.checksum == checksum;
+            return Ok(if is_same {
+                Appended::Before(known.range.clone())
+            } else {
+                Appended::Differs
+            });
         }
         if writer.at >= self.segment_bytes {
             self.rotate(&mut writer)?;
@@ -154,7 +170,7 @@ impl Journal {
         let written = last.file.write_at(at, &buffer);
         if let Err(reason) = written {
             let error = Error::io("writing", &last.path)(reason);
-            // The next one is written over what came of it.
+            // The next append overwrites the partial record.
             writer.buffer = buffer;
             return Err(error);
         }
@@ -163,7 +179,8 @@ impl Journal {
         writer.buffer = buffer;
         let range = first..writer.end;
         if let Some((key, at_ms)) = key {
-            writer.keys.insert(key, range.clone(), at_ms);
+            let range = range.clone();
+            writer.keys.insert(key, Known { range, checksum, at_ms });
         }
         Ok(Appended::Now(range))
     }
@@ -222,27 +239,32 @@ impl Journal {
             let end = writer.segments[1].first;
             writer.keys.forget_old(now_ms);
             writer.keys.keep(&*self.disk, &self.folder, end, now_ms)?;
-            let passed = writer.segments.remove(0);
+            let passed = writer.segments[0].path.clone();
             drop(writer);
-            // One after the other: what a crash brings back is the newest of what was removed, and the stream has no gap.
+            // One after the other, each durably: whatever a crash or an error leaves, the stream has no gap.
             let remove = || {
-                self.disk.remove(&passed.path)?;
+                match self.disk.remove(&passed) {
+                    // An earlier attempt came as far as here.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
+                }
                 self.disk.sync_folder(&self.folder)
             };
-            remove().map_err(Error::io("removing", &passed.path))?;
+            remove().map_err(Error::io("removing", &passed))?;
+            self.writer.lock().segments.remove(0);
         }
     }
 
     /// The segment in which the record at `offset` begins, or the one that begins there.
-    pub(super) fn segment_of(&self, offset: u64) -> Option<Opened> {
+    pub(super) fn segment_of(&self, offset: u64) -> Option<Segment> {
         let writer = self.writer.lock();
         let place = writer.segments.partition_point(|segment| segment.first <= offset);
-        let segment = &writer.segments[place.checked_sub(1)?];
-        Some(Opened {
-            first: segment.first,
-            salt: segment.salt,
-            file: segment.file.clone(),
-            path: segment.path.clone(),
-        })
+        writer.segments.get(place.checked_sub(1)?).cloned()
+    }
+
+    /// Whether the disk failed so that nothing is known of what was written last: nothing can be appended before the journal is opened again.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.writer.lock().has_failed
     }
 }

@@ -71,8 +71,15 @@ fn what_was_acknowledged_is_there_once_and_in_order_after_any_crash() {
         let (mut next, mut acknowledged) = (0_u64, 0_u64);
         // And a source that has committed so many bytes, of so many lines.
         let (mut committed, mut committed_lines) = (0, 0);
-        for life in 0..6 {
-            let journal = Arc::new(open(&disk, 0).unwrap_or_else(|error| panic!("seed {seed}: {error}")));
+        for life in 0..8 {
+            // Some crash as the journal is opened.
+            disk.crash_at(disk.operations() + 1 + random.below(30));
+            let opened = open(&disk, 0);
+            if disk.is_crashed() {
+                disk = disk.restart();
+                continue;
+            }
+            let journal = Arc::new(opened.unwrap_or_else(|error| panic!("seed {seed}: {error}")));
             let found = numbers(&read_from(&journal, committed).unwrap());
             let expected: Vec<u64> = (committed_lines..committed_lines + found.len() as u64).collect();
             assert_eq!(found, expected, "seed {seed}, life {life}");
@@ -191,8 +198,8 @@ fn a_reader_goes_on_in_the_middle_of_a_record_and_as_more_comes() {
     assert!(
         matches!(
             error,
-            Error::Missing {
-                found: 12,
+            Error::Ended {
+                end: 12,
                 wanted: 13,
                 ..
             }
@@ -212,6 +219,7 @@ fn keys_are_forgotten_after_a_day_and_their_files_go() {
     journal.trim(journal.end(), 0).unwrap();
     let files = || keys::listed(&disk, Path::new(FOLDER)).unwrap().len();
     assert!(files() > 1);
+    let kept = journal.start();
     assert!(matches!(
         journal.append(&line(3), Some((key(3), day))).unwrap(),
         Appended::Before(_)
@@ -219,7 +227,15 @@ fn keys_are_forgotten_after_a_day_and_their_files_go() {
     for number in 100..200 {
         journal.append(&line(number), Some((key(number), day + 1))).unwrap();
     }
+    let before = files();
     journal.trim(journal.end(), day + 1).unwrap();
+    assert!(
+        keys::listed(&disk, Path::new(FOLDER))
+            .unwrap()
+            .iter()
+            .all(|(end, _)| *end > kept),
+        "{before} were there"
+    );
     assert!(matches!(
         journal.append(&line(3), Some((key(3), day + 1))).unwrap(),
         Appended::Now(_)
@@ -228,4 +244,41 @@ fn keys_are_forgotten_after_a_day_and_their_files_go() {
         journal.append(&line(103), Some((key(103), day + 2))).unwrap(),
         Appended::Before(_)
     ));
+}
+
+#[test]
+fn other_bytes_with_the_same_key_are_told_apart() {
+    let disk = Simulated::new(1);
+    let journal = open(&disk, 0).unwrap();
+    journal.append(b"abc", Some((key(1), 0))).unwrap();
+    for bytes in [b"abd".as_slice(), b"ab"] {
+        assert_eq!(journal.append(bytes, Some((key(1), 0))).unwrap(), Appended::Differs);
+    }
+    drop(journal);
+    let journal = open(&disk, 0).unwrap();
+    assert_eq!(journal.append(b"abd", Some((key(1), 0))).unwrap(), Appended::Differs);
+    assert_eq!(
+        journal.append(b"abc", Some((key(1), 0))).unwrap(),
+        Appended::Before(0..3)
+    );
+}
+
+#[test]
+fn a_segment_that_cannot_be_removed_is_removed_another_time() {
+    for failing in 1..6 {
+        let disk = Simulated::new(1);
+        let journal = open(&disk, 0).unwrap();
+        for number in 0..100 {
+            journal.append(&line(number), Some((key(number), 0))).unwrap();
+        }
+        disk.fail_at(disk.operations() + failing);
+        let _ = journal.trim(journal.end(), 0);
+        journal.trim(journal.end(), 0).unwrap();
+        drop(journal);
+        let journal = open(&disk, 0).unwrap_or_else(|error| panic!("{failing}: {error}"));
+        assert!(matches!(
+            journal.append(&line(3), Some((key(3), 0))).unwrap(),
+            Appended::Before(_)
+        ));
+    }
 }

@@ -302,18 +302,15 @@ impl<'a> Validation<'a> {
     /// An address at which the pipeline may listen: an IP address, or `localhost`, and a port. Beyond the machine itself only if `is_open` says that
     /// this is meant.
     pub fn address(&mut self, at: &At<String>, who: &str, is_open: bool) -> Option<SocketAddr> {
-        let text = at.value.replace("localhost:", "127.0.0.1:");
-        let Ok(address) = text.parse::<SocketAddr>() else {
+        let parse = |text: &str| text.replace("localhost:", "127.0.0.1:").parse::<SocketAddr>().ok();
+        let Some(address) = parse(&at.value) else {
             let problem = Diagnostic::error(format!("{who} has no address to listen at")).at(at.place, "no address");
             self.problems
                 .push(problem.help("it is an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""));
             return None;
         };
-        let is_granted = self
-            .admission
-            .listen
-            .as_ref()
-            .is_none_or(|granted| granted.contains(&at.value));
+        let granted = self.admission.listen.as_ref();
+        let is_granted = granted.is_none_or(|granted| granted.iter().any(|granted| parse(granted) == Some(address)));
         if !is_granted {
             let problem = Diagnostic::error(format!("{who} may not listen at this address"))
                 .at(at.place, "the tenants file does not grant it")

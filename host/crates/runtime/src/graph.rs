@@ -54,7 +54,7 @@ pub struct Ended {
     pub had_nothing_new: bool,
 }
 
-/// Where an operator failed with all of its events, and there were so many, the operator is to blame and not the events.
+/// From this many events on, an operator that failed with all of them fails the run.
 const FAILED_MIN: u64 = 100;
 
 impl Ended {

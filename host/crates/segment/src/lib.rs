@@ -86,6 +86,12 @@ fn checksum(salt: u64, len: u32, number: u64, kind: u8, payload: &[u8]) -> u32 {
     crc32c::crc32c_append(sum, payload)
 }
 
+/// The checksum of some bytes.
+#[must_use]
+pub fn checksum_of(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
+
 /// Reads the records of a segment.
 #[derive(Debug)]
 pub struct Reader<'a> {
@@ -177,16 +183,16 @@ impl<'a> Reader<'a> {
         Ok(is_whole.then_some(payload))
     }
 
-    /// Whether behind `from` there is a whole record whose number is one of these, and whose payload, too. Few places pass for a header whose
-    /// number is near.
+    /// Whether a whole record follows behind `from` whose number and payload both match. `matches_number` is to reject all numbers but those near by:
+    /// then few places pass for a header.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn is_any_behind(
+    pub fn has_record_behind(
         &self,
         from: u64,
-        is_meant: impl Fn(u64) -> bool,
-        has_meant: impl Fn(&[u8]) -> bool,
+        matches_number: impl Fn(u64) -> bool,
+        matches_payload: impl Fn(&[u8]) -> bool,
     ) -> io::Result<bool> {
         let mut buffer = vec![0; SEARCH_BYTES + HEADER_BYTES - 1];
         for start in (from..self.bytes).step_by(SEARCH_BYTES) {
@@ -196,10 +202,13 @@ impl<'a> Reader<'a> {
             self.file.read_at(start, &mut buffer[..length])?;
             for (at, bytes) in (start..).zip(buffer[..length].windows(HEADER_BYTES)) {
                 let bytes = bytes.first_chunk().expect("windows are as long as a header");
-                let Some(header) = self.parse(bytes).filter(|header| is_meant(header.number)) else {
+                let Some(header) = self.parse(bytes).filter(|header| matches_number(header.number)) else {
                     continue;
                 };
-                if self.payload(at, &header)?.is_some_and(|payload| has_meant(&payload)) {
+                if self
+                    .payload(at, &header)?
+                    .is_some_and(|payload| matches_payload(&payload))
+                {
                     return Ok(true);
                 }
             }

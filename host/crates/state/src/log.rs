@@ -31,6 +31,13 @@ enum RecordKind {
     End = 3,
 }
 
+impl RecordKind {
+    fn of(kind: u8) -> Option<Self> {
+        let kinds = [Self::State, Self::InFlight, Self::End];
+        kinds.into_iter().find(|known| *known as u8 == kind)
+    }
+}
+
 const KINDS: &[u8] = &[
     RecordKind::State as u8,
     RecordKind::InFlight as u8,
@@ -212,13 +219,14 @@ fn read_epoch(reader: &mut Reader<'_>, number: u64) -> io::Result<Option<LoggedE
         ..LoggedEpoch::default()
     };
     while let Some((kind, payload)) = reader.record(number)? {
-        let is_read = if kind == RecordKind::State as u8 {
-            parse_state(&payload, &mut epoch.records)
-        } else if kind == RecordKind::InFlight as u8 {
-            parse_in_flight(&payload).map(|one| epoch.in_flight.push(one))
-        } else {
-            epoch.offsets = payload;
-            return Ok(Some(epoch));
+        let is_read = match RecordKind::of(kind) {
+            Some(RecordKind::State) => parse_state(&payload, &mut epoch.records),
+            Some(RecordKind::InFlight) => parse_in_flight(&payload).map(|one| epoch.in_flight.push(one)),
+            Some(RecordKind::End) => {
+                epoch.offsets = payload;
+                return Ok(Some(epoch));
+            }
+            None => None,
         };
         if is_read.is_none() {
             break;
@@ -230,7 +238,7 @@ fn read_epoch(reader: &mut Reader<'_>, number: u64) -> io::Result<Option<LoggedE
 /// Whether behind `from` there is a whole record of another epoch than `torn`.
 fn is_another_behind(reader: &Reader<'_>, from: u64, torn: u64) -> io::Result<bool> {
     let is_near = |epoch: u64| epoch != torn && epoch.abs_diff(torn) < 1 << 32;
-    reader.is_any_behind(from, is_near, |_| true)
+    reader.has_record_behind(from, is_near, |_| true)
 }
 
 fn parse_state(mut payload: &[u8], records: &mut Vec<Stored>) -> Option<()> {

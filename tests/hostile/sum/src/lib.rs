@@ -37,7 +37,7 @@ pub enum Mode {
     First,
     /// Sums thirds, which `f64` does not hold.
     Thirds,
-    /// Keeps 40 bytes for each of the first 45,000 events, if it takes its time over them.
+    /// Keeps 40 bytes for each of the first 45,000 events, if `steps` is more than 0.
     Grow,
     /// Forgets what is on the right at each merge.
     Lose,

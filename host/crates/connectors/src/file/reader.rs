@@ -25,7 +25,7 @@ pub(super) struct FileReader {
     text: Text<Archive>,
     /// A pipe or a terminal has neither a size nor a place to go on.
     is_regular: bool,
-    /// Whether it can be appended to: it is regular, and does not say itself where it ends.
+    /// Whether it can be appended to: it is regular and not compressed.
     may_grow: bool,
     bytes: u64,
     /// Whether it was said that the last record waits.
@@ -67,7 +67,7 @@ impl ReadOptions {
 struct FileOffset {
     #[serde(flatten)]
     place: StreamOffset,
-    /// How many bytes it had, if it says itself nowhere where it ends. What is behind the place may have been read, and not been committed.
+    /// How many bytes it had, of an uncompressed file. What is behind the place may have been read without being committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     length: Option<u64>,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dirigo_connect::Format;
 use dirigo_connect::source::{Intake, Read as ReadEnd, ReadLimit};
 use dirigo_ground::clock::Clock;
+use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::records::{CellRules, Reading, Text};
@@ -80,6 +81,8 @@ impl Encoding {
 pub(super) enum Refused {
     /// It is larger than it may be.
     TooLarge,
+    /// Its records would be much larger than the body.
+    Grows,
     /// It is not what it says.
     Malformed(String),
 }
@@ -153,8 +156,8 @@ fn of_json(body: &[u8]) -> Result<(Vec<u8>, u64), Refused> {
     for value in serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>() {
         let value = value.map_err(malformed)?;
         if value.get().starts_with('[') {
-            let elements: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(malformed)?;
-            elements.into_iter().for_each(&mut push);
+            let mut elements = serde_json::Deserializer::from_str(value.get());
+            elements.deserialize_seq(Elements(&mut push)).map_err(malformed)?;
         } else {
             push(value);
         }
@@ -162,34 +165,57 @@ fn of_json(body: &[u8]) -> Result<(Vec<u8>, u64), Refused> {
     Ok((lines, count))
 }
 
+/// Hands on the elements of an array one by one.
+struct Elements<F>(F);
+
+impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Elements<F> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
+        while let Some(element) = elements.next_element()? {
+            (self.0)(element);
+        }
+        Ok(())
+    }
+}
+
 fn of_csv(body: &[u8], cells: &Arc<CellRules>, clock: &Arc<dyn Clock>) -> Result<(Vec<u8>, u64), Refused> {
+    const LIMIT: ReadLimit = ReadLimit {
+        events: 1_024,
+        bytes: 1 << 20,
+    };
+    /// Each record repeats the names of the columns.
+    const GROWTH_MAX: usize = 16;
     let reading = Reading::of_values(Format::Csv, cells);
     let mut text = Text::new("the body".to_owned(), body, reading, clock.clone()).with_optional_header(true);
     let mut intake = Intake::default();
-    let limit = ReadLimit {
-        events: usize::MAX,
-        bytes: usize::MAX,
-    };
+    let (mut lines, mut count) = (Vec::new(), 0);
     loop {
-        match text.read(&mut intake, limit) {
-            Ok(ReadEnd::End) => break,
-            Ok(_) => {}
-            Err(error) => return Err(Refused::Malformed(error.to_string())),
+        let read = text.read(&mut intake, LIMIT);
+        let read = read.map_err(|error| Refused::Malformed(error.to_string()))?;
+        if let Some(refused) = intake.refused.first() {
+            return Err(Refused::Malformed(format!(
+                "line {} of the body: {}",
+                refused.position, refused.reason
+            )));
+        }
+        let values = std::mem::take(&mut intake).take_values().to_column();
+        count += values.len() as u64;
+        for value in values.iter() {
+            lines.extend_from_slice(value);
+            lines.push(b'\n');
+        }
+        if lines.len() > GROWTH_MAX * body.len().max(LIMIT.bytes) {
+            return Err(Refused::Grows);
+        }
+        if read == ReadEnd::End {
+            return Ok((lines, count));
         }
     }
-    if let Some(refused) = intake.refused.first() {
-        return Err(Refused::Malformed(format!(
-            "line {} of the body: {}",
-            refused.position, refused.reason
-        )));
-    }
-    let values = intake.take_values().to_column();
-    let mut lines = Vec::with_capacity(values.bytes().len() + values.len());
-    for value in values.iter() {
-        lines.extend_from_slice(value);
-        lines.push(b'\n');
-    }
-    Ok((lines, values.len() as u64))
 }
 
 #[cfg(test)]
@@ -237,11 +263,17 @@ mod tests {
     fn a_body_that_is_not_what_it_says_is_refused_with_the_place() {
         let refused = |body, shape| match made(body, shape).unwrap_err() {
             Refused::Malformed(reason) => reason,
-            Refused::TooLarge => panic!("it is small"),
+            other => panic!("{other:?}"),
         };
         assert!(refused("[{\"a\":1},\n{\"a\":oops}]", Shape::Json).contains("line 2"));
         let reason = refused("a,b\n1,2\n3\n", Shape::Csv);
         assert_eq!(reason, "line 3 of the body: the record has 1 fields, the header has 2");
+    }
+
+    #[test]
+    fn records_that_repeat_long_names_are_refused_before_they_fill_the_memory() {
+        let body = format!("{}\n{}", "n".repeat(500_000), "1\n".repeat(500_000));
+        assert_eq!(made(&body, Shape::Csv), Err(Refused::Grows));
     }
 
     #[test]

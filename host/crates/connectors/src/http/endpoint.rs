@@ -17,10 +17,12 @@ use super::HttpSpec;
 use super::body::{self, Encoding, Refused, Shape};
 use crate::records::CellRules;
 
-/// Longer keys are none that a client would make.
+/// Longer than any key that clients generate.
 const KEY_BYTES_MAX: usize = 256;
 
-/// The header by which a request that is made twice is told (draft-ietf-httpapi-idempotency-key-header).
+const STOPPING: &str = "the pipeline is stopping";
+
+/// The header by which a repeated request is recognised (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Where the requests of one source arrive.
@@ -110,16 +112,13 @@ impl Endpoint {
             return Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, "events are sent by POST"));
         }
         if self.is_closed.load(Ordering::SeqCst) {
-            return Err(Answer::error(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the pipeline is stopping",
-            ));
+            return Err(Answer::error(StatusCode::SERVICE_UNAVAILABLE, STOPPING));
         }
         let waiting = self.journal.end().saturating_sub(self.read.load(Ordering::SeqCst));
         if waiting >= self.backlog_max {
             return Err(Answer::error(
                 StatusCode::TOO_MANY_REQUESTS,
-                format!("{waiting} bytes wait for the pipeline, as many as may (`backlog_max`)"),
+                format!("{waiting} bytes wait to be read; `backlog_max` is {}", self.backlog_max),
             ));
         }
         let length = text(headers, header::CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
@@ -134,7 +133,10 @@ impl Endpoint {
                     "`application/x-ndjson`, `application/json` and `text/csv` are; without a type the `format` of the source counts"
                 }
             };
-            let message = format!("`{}` is no type of events: {known}", content_type.unwrap_or_default());
+            let message = format!(
+                "`{}` is not a content type of events: {known}",
+                content_type.unwrap_or_default()
+            );
             return Err(Answer::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         };
         let content_encoding = text(headers, header::CONTENT_ENCODING.as_str());
@@ -161,6 +163,9 @@ impl Endpoint {
 
     fn is_authorized(&self, headers: &HeaderMap) -> bool {
         let Some(token) = self.token else { return true };
+        if !headers.contains_key(header::AUTHORIZATION) {
+            return false;
+        }
         let given = text(headers, header::AUTHORIZATION.as_str()).and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
@@ -192,6 +197,11 @@ impl Endpoint {
         let (lines, records) = match lines {
             Ok(lines) => lines,
             Err(Refused::TooLarge) => return self.too_large(),
+            Err(Refused::Grows) => {
+                let message =
+                    "as JSON the records would take more than sixteen times the body: its column names are too long";
+                return Answer::error(StatusCode::PAYLOAD_TOO_LARGE, message);
+            }
             Err(Refused::Malformed(reason)) => return Answer::error(StatusCode::BAD_REQUEST, reason),
         };
         let accepted = |repeated: bool| Answer {
@@ -201,23 +211,32 @@ impl Endpoint {
         if lines.is_empty() {
             return accepted(false);
         }
+        if self.format != Format::Lines && matches!(lines[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
+            return Answer::error(StatusCode::BAD_REQUEST, "the body is UTF-16: send UTF-8");
+        }
+        // The pipeline may have stopped while the body came.
+        if self.is_closed.load(Ordering::SeqCst) {
+            return Answer::error(StatusCode::SERVICE_UNAVAILABLE, STOPPING);
+        }
         let key = key.map(|key| (key, self.clock.wall_ms()));
         match self.journal.append(&lines, key) {
             Ok(Appended::Now(_)) => {
                 self.waker.wake_by_ref();
                 accepted(false)
             }
-            Ok(Appended::Before(range)) if range.end - range.start == lines.len() as u64 => accepted(true),
-            Ok(Appended::Before(_)) => Answer::error(
+            Ok(Appended::Before(_)) => accepted(true),
+            Ok(Appended::Differs) => Answer::error(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "another body came with this `Idempotency-Key`: give each body a key of its own",
             ),
-            Err(error) if error.kind() == Some(ErrorKind::StorageFull) => {
+            Err(error) if error.kind() == Some(ErrorKind::StorageFull) && !self.journal.has_failed() => {
                 tracing::warn!("a request is refused: {error}");
                 Answer::error(StatusCode::INSUFFICIENT_STORAGE, "the disk of the journal is full")
             }
             Err(error) => {
                 tracing::error!("a request is refused: {error}");
+                // The source finds out whether the journal can be used any more.
+                self.waker.wake_by_ref();
                 Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the journal cannot be written")
             }
         }

@@ -1,6 +1,6 @@
 //! Events that others send by HTTP.
 //!
-//! What a request brings is made lines, appended to a journal and acknowledged once it is durable there; the source reads the journal, and so can be
+//! What a request brings is converted to lines, appended to a journal and acknowledged once it is durable there; the source reads the journal, and so can be
 //! read again. Owns the addresses, the requests and their answers.
 
 mod body;
@@ -23,6 +23,8 @@ use crate::records::{CellRules, ColumnType, validate_cells};
 
 /// What a request may bring, in bytes, where the pipeline file does not say.
 const BODY_MAX: u64 = 16 << 20;
+/// The most that a pipeline file may say of that: bodies are parsed in memory.
+const BODY_MAX_MAX: u64 = 64 << 20;
 /// What may wait in the journal, in bytes, where the pipeline file does not say.
 const BACKLOG_MAX: u64 = 256 << 20;
 
@@ -43,7 +45,7 @@ section! {
         nulls: Vec<At<String>>,
         /// For http: the token that each request must bear, as `Authorization: Bearer TOKEN`. Default: none is asked for.
         token: String,
-        /// For http: the largest body of a request, decompressed.
+        /// For http: the largest body of a request, decompressed; at most "64MiB".
         #[schemars(extend("default" = "16MiB"))]
         body_max: Size,
         /// For http: how much may wait in the journal before requests are refused until later (429).
@@ -92,6 +94,18 @@ impl SourceConnector for HttpSource {
             }
             route => route.map(|at| at.value.clone()),
         };
+        if let Some(at) = keys.body_max.given().filter(|at| at.value.0 > BODY_MAX_MAX) {
+            let problem = Diagnostic::error("`body_max` is more than 64MiB").at(at.place, "too large");
+            validation
+                .problems
+                .push(problem.help("bodies are parsed in memory: have clients send more of them"));
+        }
+        if let Some(at) = keys.token.given().filter(|at| at.value.is_empty()) {
+            let problem = Diagnostic::error(format!("{who} has an empty `token`")).at(at.place, "empty");
+            validation
+                .problems
+                .push(problem.help("leave `token` out to take requests from everybody"));
+        }
         let format = self.format(keys)?;
         let cells = validate_cells(&keys.fields, &keys.nulls, format, &mut validation.problems)?;
         Some(Arc::new(HttpSpec {
@@ -161,7 +175,7 @@ impl SourceSpec for HttpSpec {
     }
 
     fn facets(&self, _: &Path) -> Facets {
-        // Who sends to another address sends other events, but those that wait are the same.
+        // The address may change: what is in the journal stays the same.
         let is_lines = self.format == Format::Lines;
         facets([("kind", json!("http")), ("lines", json!(is_lines.then_some(true)))])
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dirigo_ground::sync::Mutex;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
@@ -21,7 +21,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 
 use super::endpoint::{Answer, Endpoint};
@@ -32,15 +32,15 @@ const CONNECTIONS_MAX: usize = 1_024;
 const HEADERS_WAIT_MAX: Duration = Duration::from_secs(30);
 /// For how long a body may take to come.
 const BODY_WAIT_MAX: Duration = Duration::from_mins(1);
-/// Bytes of bodies in memory, of all sources together.
+/// Bytes of bodies that have come and are not taken yet, of all sources together.
 const BODIES_BYTES_MAX: usize = 256 << 20;
-/// Threads that take bodies: most of the time they wait for the disk, one for all of them.
-const TAKERS_MAX: usize = 16;
+/// Threads that decompress and parse bodies, and wait for the disk: they mostly share one wait.
+const INGEST_THREADS_MAX: usize = 16;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
-        .max_blocking_threads(TAKERS_MAX)
+        .max_blocking_threads(INGEST_THREADS_MAX)
         .thread_name("http")
         .enable_io()
         .enable_time()
@@ -212,26 +212,36 @@ async fn answer(request: Request<Incoming>, listener: &Weak<Listener>) -> Answer
         Ok(described) => described,
         Err(answer) => return answer,
     };
-    let max = usize::try_from(endpoint.body_max).unwrap_or(usize::MAX);
-    // As many bytes as may come, until they have: a length that is said is kept by the connection.
-    let length = hyper::body::Body::size_hint(request.body()).upper();
-    let reserved = length.map_or(max, |length| usize::try_from(length).unwrap_or(max).min(max));
-    let permits = u32::try_from(reserved.clamp(1, BODIES_BYTES_MAX)).unwrap_or(u32::MAX);
-    let Ok(Ok(_room)) = tokio::time::timeout(Duration::from_secs(1), BODIES.acquire_many(permits)).await else {
-        return Answer::error(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many requests are under way: there is no memory for their bodies",
-        );
-    };
-    let body = Limited::new(request.into_body(), max).collect();
-    let body = match tokio::time::timeout(BODY_WAIT_MAX, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return endpoint.too_large(),
-        Ok(Err(error)) => {
-            return Answer::error(StatusCode::BAD_REQUEST, format!("the body did not come whole: {error}"));
-        }
+    let body = tokio::time::timeout(BODY_WAIT_MAX, whole(request.into_body(), &endpoint)).await;
+    let (body, _room) = match body {
+        Ok(Ok(body)) => body,
+        Ok(Err(answer)) => return answer,
         Err(_) => return Answer::error(StatusCode::REQUEST_TIMEOUT, "the body did not come within a minute"),
     };
     let taken = tokio::task::spawn_blocking(move || endpoint.take(&body, described)).await;
     taken.unwrap_or_else(|_| Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the request cannot be taken"))
+}
+
+/// All of a body, and the memory that it takes of all bodies together.
+async fn whole(mut body: Incoming, endpoint: &Endpoint) -> Result<(Vec<u8>, SemaphorePermit<'static>), Answer> {
+    let no_room = |_| {
+        Answer::error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests are under way: there is no memory for their bodies",
+        )
+    };
+    let mut room = BODIES.try_acquire_many(0).map_err(no_room)?;
+    let mut all = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame
+            .map_err(|error| Answer::error(StatusCode::BAD_REQUEST, format!("the body did not come whole: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if (all.len() + data.len()) as u64 > endpoint.body_max {
+            return Err(endpoint.too_large());
+        }
+        let bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        room.merge(BODIES.try_acquire_many(bytes).map_err(no_room)?);
+        all.extend_from_slice(&data);
+    }
+    Ok((all, room))
 }

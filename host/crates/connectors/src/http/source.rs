@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dirigo_connect::source::{Error, Intake, Keep, Offset, Opening, Read, ReadLimit, ReadProgress, Source};
 use dirigo_connect::{Format, source};
-use dirigo_disk::Real;
+use dirigo_disk::{Disk, PathKind, Real};
 use dirigo_ground::clock::Clock;
 use dirigo_journal::{Journal, Reader};
 
@@ -18,7 +18,7 @@ use super::endpoint::Endpoint;
 use super::server::{self, Route};
 use crate::records::{self, Reading, StreamOffset, Text};
 
-/// How long to wait for requests before it is looked whether there is something: whoever brings something says so.
+/// The longest wait before the journal is looked at again; a request wakes the reader.
 const PAUSE: Duration = Duration::from_mins(1);
 
 /// Reads what is sent to a route.
@@ -41,7 +41,7 @@ struct Open {
     endpoint: Option<Arc<Endpoint>>,
     route: Option<Route>,
     /// The folder of a journal that ends with the run.
-    _temporary: Option<tempfile::TempDir>,
+    temporary: Option<tempfile::TempDir>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,7 @@ enum Problem {
     },
     #[error("the journal of what was sent: {0}")]
     Journal(#[from] dirigo_journal::Error),
-    #[error("cannot make a folder for what is sent: {0}")]
+    #[error("the folder for what is sent cannot be used: {0}")]
     Folder(std::io::Error),
     #[error("the offset of the source cannot be read: {0}")]
     Offset(serde_json::Error),
@@ -79,12 +79,10 @@ impl Pushed {
             from: from.map_err(|error| fatal(Problem::Offset(error)))?,
             open: None,
         };
-        // Without a place of its own nothing is made before it is needed: it may only be looked at.
+        // Without a state directory the journal is made in `start`: those who only look at a pipeline open its sources, too.
         if let Some(Keep { disk, folder }) = pushed.keep.clone() {
-            let is_there = disk
-                .look(&folder)
-                .is_ok_and(|kind| kind == dirigo_disk::PathKind::Folder);
-            if pushed.from.is_none() && is_there {
+            let kind = disk.look(&folder).map_err(|reason| fatal(Problem::Folder(reason)))?;
+            if pushed.from.is_none() && kind == PathKind::Folder {
                 // What it has belongs to a state that was discarded.
                 Journal::discard(&*disk, &folder).map_err(fatal)?;
             }
@@ -95,7 +93,7 @@ impl Pushed {
 
     fn open_journal(
         &self,
-        disk: Arc<dyn dirigo_disk::Disk>,
+        disk: Arc<dyn Disk>,
         folder: &Path,
         temporary: Option<tempfile::TempDir>,
     ) -> Result<Open, Error> {
@@ -115,7 +113,7 @@ impl Pushed {
             read: Arc::new(AtomicU64::new(offset)),
             endpoint: None,
             route: None,
-            _temporary: temporary,
+            temporary,
         })
     }
 
@@ -168,7 +166,15 @@ impl Source for Pushed {
             Err(records::Error::Read { reason, .. }) if reason.kind() == ErrorKind::WouldBlock => Read::Wait(PAUSE),
             read => read?,
         };
-        open.read.store(open.text.stream().place().offset, Ordering::SeqCst);
+        if open.journal.has_failed() {
+            return Err(fatal(dirigo_journal::Error::Failed));
+        }
+        let offset = open.text.stream().window.offset();
+        open.read.store(offset, Ordering::SeqCst);
+        if open.temporary.is_some() {
+            // No later run reads it once more.
+            open.journal.trim(offset, self.clock.wall_ms()).map_err(fatal)?;
+        }
         Ok(read)
     }
 

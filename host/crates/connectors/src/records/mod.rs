@@ -86,9 +86,7 @@ pub enum Error {
         read: u64,
     },
     /// A file is shorter than an earlier run found it, which may have read more of it than it could commit.
-    #[error(
-        "cannot resume reading {from}: it was truncated to {bytes} bytes, {found} bytes were there when an earlier run read it"
-    )]
+    #[error("cannot resume reading {from}: it was truncated to {bytes} bytes, but an earlier run found {found}")]
     Shortened {
         /// The file in backticks.
         from: String,

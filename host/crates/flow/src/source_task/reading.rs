@@ -227,7 +227,7 @@ impl SourceTask {
             Read::More => Ok(ReadStep::Again),
             Read::Wait(pause) => {
                 self.source_handle.note_silence(self.parts.clock.now_ns());
-                // What rang since then may have brought something.
+                // A notification since `seen` may mean new input.
                 Ok(ReadStep::Wait {
                     seen,
                     at_most: Some(pause),
