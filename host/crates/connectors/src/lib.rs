@@ -23,11 +23,10 @@ use dirigo_pipeline::Registry;
 /// The kinds of sources and sinks that pipeline files can name without any other crate.
 #[must_use]
 pub fn builtin() -> Registry {
-    let registry = Registry::default();
+    let registry = Registry::default().with_source(file::FileSource);
     #[cfg(feature = "http")]
     let registry = registry.with_source(http::HttpSource);
     registry
-        .with_source(file::FileSource)
         .with_source(stdin::StdinSource)
         .with_source(generator::GeneratorSource)
         .with_source(nexmark::NexmarkSource)

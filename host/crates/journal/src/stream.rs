@@ -214,6 +214,10 @@ impl Journal {
         }
         let (file, path, written) = {
             let writer = self.writer.lock();
+            if writer.has_failed {
+                // A later synchronisation may succeed, and says nothing of what an earlier one lost.
+                return Err(Error::Failed);
+            }
             let last = writer.segments.last().expect("a journal has a segment");
             (last.file.clone(), last.path.clone(), writer.end)
         };

@@ -37,6 +37,8 @@ pub(super) struct Endpoint {
     backlog_max: u64,
     /// Up to where the source has read the journal.
     read: Arc<AtomicU64>,
+    /// Bytes that are being appended.
+    arriving: AtomicU64,
     waker: Waker,
     is_closed: AtomicBool,
 }
@@ -86,10 +88,11 @@ impl Endpoint {
             format: spec.format,
             cells: spec.cells.clone(),
             clock,
-            token: spec.token.as_ref().map(|token| Sha256::digest(token).into()),
+            token: spec.token.as_ref().map(|token| Sha256::digest(token.trim()).into()),
             body_max: spec.body_max,
             backlog_max: spec.backlog_max,
             read,
+            arriving: AtomicU64::new(0),
             waker,
             is_closed: AtomicBool::new(false),
         }
@@ -114,16 +117,23 @@ impl Endpoint {
         if self.is_closed.load(Ordering::SeqCst) {
             return Err(Answer::error(StatusCode::SERVICE_UNAVAILABLE, STOPPING));
         }
-        let waiting = self.journal.end().saturating_sub(self.read.load(Ordering::SeqCst));
-        if waiting >= self.backlog_max {
-            return Err(Answer::error(
-                StatusCode::TOO_MANY_REQUESTS,
-                format!("{waiting} bytes wait to be read; `backlog_max` is {}", self.backlog_max),
-            ));
+        if self.waiting() >= self.backlog_max {
+            return Err(self.held_back());
         }
         let length = text(headers, header::CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
         if length.is_some_and(|length| length > self.body_max) {
             return Err(self.too_large());
+        }
+        for name in [
+            header::CONTENT_TYPE.as_str(),
+            header::CONTENT_ENCODING.as_str(),
+            IDEMPOTENCY_KEY,
+        ] {
+            let is_text = headers.get(name).is_none_or(|value| value.to_str().is_ok());
+            if !is_text || headers.get_all(name).iter().count() > 1 {
+                let message = format!("the header `{name}` comes once, in ASCII");
+                return Err(Answer::error(StatusCode::BAD_REQUEST, message));
+            }
         }
         let content_type = text(headers, header::CONTENT_TYPE.as_str());
         let Some(shape) = Shape::of(content_type, self.format) else {
@@ -159,6 +169,20 @@ impl Endpoint {
             }
         };
         Ok(Described { shape, encoding, key })
+    }
+
+    /// Bytes that wait to be read, those included that are on their way into the journal.
+    fn waiting(&self) -> u64 {
+        let appended = self.journal.end().saturating_sub(self.read.load(Ordering::SeqCst));
+        appended + self.arriving.load(Ordering::SeqCst)
+    }
+
+    fn held_back(&self) -> Answer {
+        let (waiting, max) = (self.waiting(), self.backlog_max);
+        Answer::error(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("{waiting} bytes wait to be read; `backlog_max` is {max}"),
+        )
     }
 
     fn is_authorized(&self, headers: &HeaderMap) -> bool {
@@ -218,8 +242,17 @@ impl Endpoint {
         if self.is_closed.load(Ordering::SeqCst) {
             return Answer::error(StatusCode::SERVICE_UNAVAILABLE, STOPPING);
         }
+        let bytes = lines.len() as u64;
+        // A body that is larger than what may wait is taken where nothing waits.
+        let before = self.waiting();
+        if before > 0 && before + bytes > self.backlog_max {
+            return self.held_back();
+        }
+        self.arriving.fetch_add(bytes, Ordering::SeqCst);
         let key = key.map(|key| (key, self.clock.wall_ms()));
-        match self.journal.append(&lines, key) {
+        let appended = self.journal.append(&lines, key);
+        self.arriving.fetch_sub(bytes, Ordering::SeqCst);
+        match appended {
             Ok(Appended::Now(_)) => {
                 self.waker.wake_by_ref();
                 accepted(false)

@@ -100,7 +100,13 @@ impl SourceConnector for HttpSource {
                 .problems
                 .push(problem.help("bodies are parsed in memory: have clients send more of them"));
         }
-        if let Some(at) = keys.token.given().filter(|at| at.value.is_empty()) {
+        for (key, size) in [("body_max", &keys.body_max), ("backlog_max", &keys.backlog_max)] {
+            if let Some(at) = size.given().filter(|at| at.value.0 == 0) {
+                let problem = Diagnostic::error(format!("`{key}` is 0")).at(at.place, "nothing could be sent");
+                validation.problems.push(problem.help("leave it out for the default"));
+            }
+        }
+        if let Some(at) = keys.token.given().filter(|at| at.value.trim().is_empty()) {
             let problem = Diagnostic::error(format!("{who} has an empty `token`")).at(at.place, "empty");
             validation
                 .problems

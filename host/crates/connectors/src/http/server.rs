@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
+use tokio_io_timeout::TimeoutStream;
 
 use super::endpoint::{Answer, Endpoint};
 
@@ -30,6 +31,8 @@ use super::endpoint::{Answer, Endpoint};
 const CONNECTIONS_MAX: usize = 1_024;
 /// For how long a connection may be silent between two requests, or over the headers of one.
 const HEADERS_WAIT_MAX: Duration = Duration::from_secs(30);
+/// For how long a client may leave its answers unread.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// For how long a body may take to come.
 const BODY_WAIT_MAX: Duration = Duration::from_mins(1);
 /// Bytes of bodies that have come and are not taken yet, of all sources together.
@@ -165,6 +168,8 @@ async fn accept(socket: TcpListener, listener: Weak<Listener>) {
 async fn serve(stream: TcpStream, listener: Weak<Listener>) {
     // An answer is small, and waits for nothing.
     let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(ANSWER_WAIT_MAX));
     let service = service_fn(move |request| {
         let listener = listener.clone();
         async move { Ok::<_, Infallible>(respond(&answer(request, &listener).await)) }
@@ -172,7 +177,7 @@ async fn serve(stream: TcpStream, listener: Weak<Listener>) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WAIT_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service)
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended");
@@ -213,12 +218,17 @@ async fn answer(request: Request<Incoming>, listener: &Weak<Listener>) -> Answer
         Err(answer) => return answer,
     };
     let body = tokio::time::timeout(BODY_WAIT_MAX, whole(request.into_body(), &endpoint)).await;
-    let (body, _room) = match body {
+    let (body, room) = match body {
         Ok(Ok(body)) => body,
         Ok(Err(answer)) => return answer,
         Err(_) => return Answer::error(StatusCode::REQUEST_TIMEOUT, "the body did not come within a minute"),
     };
-    let taken = tokio::task::spawn_blocking(move || endpoint.take(&body, described)).await;
+    let take = move || {
+        // The body takes its room until it was taken, also if the client goes meanwhile.
+        let _room = room;
+        endpoint.take(&body, described)
+    };
+    let taken = tokio::task::spawn_blocking(take).await;
     taken.unwrap_or_else(|_| Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the request cannot be taken"))
 }
 

@@ -96,9 +96,9 @@ facts! {
     a_source_needs_an_id_and_a_kind: "[pipeline]\nname = \"p\"\n[[source]]"
         => ["the source has no `id`", "the source has no `kind`"];
     an_unknown_kind_is_told_which_there_are: with_source("kind = \"kafka\"")
-        => ["unknown source kind `kafka`", ":5:8", "there are `file`, `stdin`, `generator` and `nexmark`"];
-    a_kind_of_a_later_version_is_refused: with_source("kind = \"http\"")
-        => ["source kind `http` is not in this version"];
+        => ["unknown source kind `kafka`", ":5:8", "there are `file`, `http`, `stdin`, `generator` and `nexmark`"];
+    a_kind_of_a_later_version_is_refused: with_source("kind = \"nats\"")
+        => ["source kind `nats` is not in this version"];
     an_option_of_another_kind_is_refused: with_source("kind = \"stdin\"\nrate = 5\npath = \"x\"")
 
         => ["a stdin source has no `rate`", "`rate` is for kind = \"generator\" or \"nexmark\"", "has no `path`", "kind = \"file\""];
