@@ -145,7 +145,7 @@ impl Journal {
         Ok(appended)
     }
 
-    fn write(&self, bytes: &[u8], key: Option<(Key, i64)>) -> Result<Appended, Error> {
+    pub(super) fn write(&self, bytes: &[u8], key: Option<(Key, i64)>) -> Result<Appended, Error> {
         let mut writer = self.writer.lock();
         if writer.has_failed {
             return Err(Error::Failed);
@@ -207,7 +207,7 @@ impl Journal {
     }
 
     /// Waits until the stream is durable up to `end`.
-    fn sync_to(&self, end: u64) -> Result<(), Error> {
+    pub(super) fn sync_to(&self, end: u64) -> Result<(), Error> {
         let _syncing = self.syncing.lock();
         if self.end() >= end {
             return Ok(());

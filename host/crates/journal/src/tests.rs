@@ -282,3 +282,17 @@ fn a_segment_that_cannot_be_removed_is_removed_another_time() {
         ));
     }
 }
+
+#[test]
+fn after_a_synchronisation_that_failed_nothing_more_is_acknowledged() {
+    let disk = Simulated::new(1);
+    let journal = open(&disk, 0).unwrap();
+    journal.write(b"first", None).unwrap();
+    journal.write(b"second", None).unwrap();
+    disk.fail_at(disk.operations() + 1);
+    assert!(matches!(journal.sync_to(5), Err(Error::Io { .. })));
+    // The next synchronisation would succeed, and says nothing of what the first one lost.
+    assert!(matches!(journal.sync_to(11), Err(Error::Failed)));
+    assert!(matches!(journal.append(b"third", None), Err(Error::Failed)));
+    assert_eq!(journal.end(), 0);
+}
