@@ -102,10 +102,8 @@ pub(super) fn listen(address: SocketAddr, route: &str, endpoint: Arc<Endpoint>) 
     {
         let mut routes = listener.routes.lock();
         if routes.contains_key(route) {
-            return Err(io::Error::new(
-                io::ErrorKind::AddrInUse,
-                "another source has this route",
-            ));
+            let message = format!("another source has the route `{route}`");
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
         routes.insert(route.to_owned(), endpoint);
     }
