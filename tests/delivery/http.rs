@@ -333,7 +333,9 @@ fn sources_share_an_address_each_with_its_route() {
         };
         assert_eq!(sent(client, &line, &[]).status, 200);
     }
-    ["a.jsonl", "b.jsonl"].map(|name| wait_for_lines(&folder, name, 1));
+    ["a.jsonl", "b.jsonl"]
+        .iter()
+        .for_each(|name| wait_for_lines(&folder, name, 1));
     running.terminate();
     running.finish().succeeds();
     assert_eq!(
