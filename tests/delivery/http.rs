@@ -69,6 +69,7 @@ fn what_is_sent_in_any_form_comes_out_as_events() {
             "{body}"
         );
     }
+    wait_for_lines(&folder, "out.jsonl", 9);
     running.terminate();
     let finished = running.finish();
     finished.succeeds();
@@ -156,6 +157,7 @@ fn what_is_no_event_is_a_dead_letter_and_what_is_no_request_is_refused() {
     drop(stream);
     let lines = format!("{}{{\"n\":1}}\nnone\n{}", event(0, "a"), event(2, "a"));
     assert_eq!(sent(&client, &lines, &[bearer]).body["records"], 4);
+    wait_for_lines(&folder, "out.jsonl", 2);
     running.terminate();
     let finished = running.finish();
     finished.succeeds();
@@ -178,8 +180,7 @@ fn a_request_that_is_made_twice_counts_once() {
     assert_eq!(sent(&client, &numbered(2, 1), &key).body["repeated"], true);
     let other = sent(&client, &numbered(3, 1), &key);
     assert_eq!(other.status, 422, "{other:?}");
-    running.terminate();
-    running.finish().succeeds();
+    finish_when(running, &folder, 2);
     // Also in the next run, which has read what the key stands for.
     let (running, client) = listening(&folder);
     assert_eq!(sent(&client, &numbered(2, 1), &key).body["repeated"], true);
@@ -191,8 +192,7 @@ fn a_request_that_is_made_twice_counts_once() {
     let mut running = run.env("DIRIGO_LOG", "info").piped();
     let client = Client::of(&running.stderr.wait_for("listens at http://"));
     assert_eq!(sent(&client, &numbered(2, 1), &key).body["repeated"], false);
-    running.terminate();
-    running.finish().succeeds();
+    finish_when(running, &folder, 2);
     assert_eq!(numbers(&folder.read("out.jsonl")), [0, 1]);
 }
 
@@ -237,8 +237,9 @@ fn wait_for_lines(folder: &Folder, name: &str, lines: u64) {
     const PAUSE: Duration = Duration::from_millis(20);
     const LOOKS: u32 = 3_000;
     for _ in 0..LOOKS {
-        let found = std::fs::read_to_string(folder.path(name)).unwrap_or_default();
-        if found.lines().count() as u64 >= lines {
+        let found = std::fs::read(folder.path(name)).unwrap_or_default();
+        let found = found.split(|byte| *byte == b'\n').count() as u64 - 1;
+        if found >= lines {
             return;
         }
         std::thread::sleep(PAUSE);
@@ -366,8 +367,7 @@ fn a_body_may_be_compressed_and_lines_may_hold_anything() {
     }
     let utf_16 = client.post(b"\xff\xfe{\0}\0\n\0", &[]).unwrap();
     assert_eq!(utf_16.status, 400, "{utf_16:?}");
-    running.terminate();
-    running.finish().succeeds();
+    finish_when(running, &folder, 4);
     assert_eq!(numbers(&folder.read("out.jsonl")), [0, 1, 2, 3]);
 
     folder.write(
@@ -384,6 +384,7 @@ fn a_body_may_be_compressed_and_lines_may_hold_anything() {
         .post(b"\xff\xfe any\nbytes", &[("Content-Type", "text/plain")])
         .unwrap();
     assert_eq!(answer.body["records"], 2, "{answer:?}");
+    wait_for_lines(&folder, "lines.jsonl", 2);
     running.terminate();
     running.finish().succeeds();
     assert_eq!(
@@ -400,8 +401,7 @@ fn a_journal_that_was_damaged_or_cut_is_refused() {
         let body: String = (batch * 50..batch * 50 + 50).map(|n| event(n, "a")).collect();
         assert_eq!(sent(&client, &body, &[]).status, 200);
     }
-    running.terminate();
-    running.finish().succeeds();
+    finish_when(running, &folder, 1_000);
     let name = "state/pushed/sources/events/stream-0000000000000000.log";
     let whole = std::fs::read(folder.path(name)).unwrap();
     let mut flipped = whole.clone();
