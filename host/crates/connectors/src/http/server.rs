@@ -79,6 +79,16 @@ pub(super) struct Route {
     pub(super) address: SocketAddr,
 }
 
+impl Route {
+    fn new(listener: Arc<Listener>, path: &str, address: SocketAddr) -> Self {
+        Self {
+            listener,
+            path: path.to_owned(),
+            address,
+        }
+    }
+}
+
 impl Drop for Route {
     fn drop(&mut self) {
         self.listener.routes.lock().remove(&self.path);
@@ -92,35 +102,30 @@ impl Drop for Route {
 pub(super) fn listen(address: SocketAddr, route: &str, endpoint: Arc<Endpoint>) -> io::Result<Route> {
     let mut listeners = LISTENERS.lock();
     listeners.retain(|_, listener| listener.strong_count() > 0);
-    let (listener, address) = if let Some(listener) = listeners.get(&address).and_then(Weak::upgrade) {
-        (listener, address)
-    } else {
-        let (listener, address) = accept_at(address)?;
-        listeners.insert(address, Arc::downgrade(&listener));
-        (listener, address)
-    };
-    {
+    if let Some(listener) = listeners.get(&address).and_then(Weak::upgrade) {
         let mut routes = listener.routes.lock();
         if routes.contains_key(route) {
             let message = format!("another source has the route `{route}`");
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
         routes.insert(route.to_owned(), endpoint);
+        drop(routes);
+        return Ok(Route::new(listener, route, address));
     }
-    Ok(Route {
-        listener,
-        path: route.to_owned(),
-        address,
-    })
+    let (listener, address) = accept_at(address, route, endpoint)?;
+    listeners.insert(address, Arc::downgrade(&listener));
+    Ok(Route::new(listener, route, address))
 }
 
-fn accept_at(address: SocketAddr) -> io::Result<(Arc<Listener>, SocketAddr)> {
+/// Begins to accept connections, once the first route is there.
+fn accept_at(address: SocketAddr, route: &str, endpoint: Arc<Endpoint>) -> io::Result<(Arc<Listener>, SocketAddr)> {
     let socket = bind(address)?;
     socket.set_nonblocking(true)?;
     let address = socket.local_addr()?;
     let _inside = RUNTIME.enter();
     let socket = TcpListener::from_std(socket)?;
     let listener = Arc::<Listener>::default();
+    listener.routes.lock().insert(route.to_owned(), endpoint);
     let accepting = RUNTIME.spawn(accept(socket, Arc::downgrade(&listener)));
     *listener.accepting.lock() = Some(accepting.abort_handle());
     Ok((listener, address))
