@@ -252,7 +252,7 @@ fn events_that_were_acknowledged_come_out_once_through_kills() {
     println!("DIRIGO_KILLS={kills} DIRIGO_SEED={seed}");
     let mut random = Random(seed);
     // A port that stays the same from run to run.
-    let port = free_port();
+    let port = free_port(20_000..25_000);
     let folder = pipeline(&format!("127.0.0.1:{port}"), "route = \"/killed\"", "pass");
     let client = Client {
         address: format!("127.0.0.1:{port}"),
@@ -305,17 +305,17 @@ fn events_that_were_acknowledged_come_out_once_through_kills() {
     }
 }
 
-/// A port that stays free: none of those that the system gives to listeners without one.
-fn free_port() -> u16 {
-    let first = 20_000 + std::process::id() % 10_000;
-    let mut ports = (first..30_000).chain(20_000..first);
+/// A port that stays free: none of those that the system gives to listeners without one. Each test has a range of its own.
+fn free_port(range: std::ops::Range<u32>) -> u16 {
+    let first = range.start + std::process::id() % (range.end - range.start);
+    let mut ports = (first..range.end).chain(range.start..first);
     let port = ports.find(|port| TcpListener::bind(("127.0.0.1", *port as u16)).is_ok());
-    port.expect("one of ten thousand ports is free") as u16
+    port.expect("one of thousands of ports is free") as u16
 }
 
 #[test]
 fn sources_share_an_address_each_with_its_route() {
-    let port = free_port();
+    let port = free_port(25_000..30_000);
     let folder = Folder::new();
     let source = |name: &str, route: &str| {
         let text = format!(
