@@ -1,7 +1,7 @@
 //! The files of a journal, `stream-N.log`, each named for where it begins in the stream.
 //!
 //! The number of a record is where its bytes begin in the stream. A payload begins with how much of the stream was durable when it was written:
-//! so what stands before a bad record, and is not torn but damaged, is told by what follows.
+//! so a later record tells whether a bad record before it was durable, and thus damaged, or torn by a crash.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) const KINDS: &[u8] = &[PLAIN, KEYED];
 const PLAIN_BYTES: usize = 8;
 const KEYED_BYTES: usize = PLAIN_BYTES + 16 + 8;
 
-/// A file of the journal. Whoever reads it can go on after it was removed.
+/// A file of the journal. A reader that has it open can read on after the file was removed.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
     pub(super) first: u64,

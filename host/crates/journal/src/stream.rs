@@ -73,7 +73,7 @@ fn make_folder(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
 }
 
 impl Journal {
-    /// Opens the journal of a folder, which is made where it is missing. What a crash left unfinished, which nobody was told is there, is cut off.
+    /// Opens the journal of a folder, and makes the folder if it is missing. Cuts off what a crash left unfinished, which the journal has not acknowledged.
     ///
     /// # Errors
     /// When the disk fails, or something is damaged that was acknowledged.

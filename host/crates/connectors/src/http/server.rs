@@ -98,7 +98,7 @@ impl Drop for Route {
 /// Has requests for a route of an address go to an endpoint.
 ///
 /// # Errors
-/// When nobody can listen there, or another source of this process has the route.
+/// When the system refuses the address, or another source of this process has the route.
 pub(super) fn listen(address: SocketAddr, route: &str, endpoint: Arc<Endpoint>) -> io::Result<Route> {
     let mut listeners = LISTENERS.lock();
     listeners.retain(|_, listener| listener.strong_count() > 0);

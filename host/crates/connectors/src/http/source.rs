@@ -201,7 +201,7 @@ impl Source for Pushed {
     }
 
     fn ends_its_input(&self) -> bool {
-        // Whoever stops it means to go on another time.
+        // A later run resumes it, so its windows in time stay open.
         false
     }
 
