@@ -244,11 +244,12 @@ impl Endpoint {
         }
         let bytes = lines.len() as u64;
         // A body that is larger than what may wait is taken where nothing waits.
-        let before = self.waiting();
-        if before > 0 && before + bytes > self.backlog_max {
+        self.arriving.fetch_add(bytes, Ordering::SeqCst);
+        let waiting = self.waiting();
+        if waiting > bytes && waiting > self.backlog_max {
+            self.arriving.fetch_sub(bytes, Ordering::SeqCst);
             return self.held_back();
         }
-        self.arriving.fetch_add(bytes, Ordering::SeqCst);
         let key = key.map(|key| (key, self.clock.wall_ms()));
         let appended = self.journal.append(&lines, key);
         self.arriving.fetch_sub(bytes, Ordering::SeqCst);
