@@ -203,6 +203,8 @@ pub trait Source: Send {
 
 /// What a source is opened with, beyond its options.
 pub struct Opening<'a> {
+    /// Its id in the pipeline.
+    pub id: &'a str,
     /// Where the key of an event is.
     pub key: Option<&'a Pointer>,
     /// Where the event time is; without it an event's time is when it was read, by `clock`.

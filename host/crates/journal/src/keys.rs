@@ -170,13 +170,5 @@ fn name(end: u64) -> String {
 
 /// The files of keys, by where their segments ended.
 pub(super) fn listed(disk: &dyn Disk, folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
-    let names = disk.list(folder).map_err(Error::io("reading", folder))?;
-    let files = names.iter().filter_map(|listed| {
-        let listed = listed.to_str()?;
-        let end = listed.strip_prefix("keys-")?.strip_suffix(".log")?.parse().ok()?;
-        (name(end) == listed).then(|| (end, folder.join(listed)))
-    });
-    let mut files: Vec<_> = files.collect();
-    files.sort_unstable();
-    Ok(files)
+    dirigo_segment::listed(disk, folder, "keys-", name).map_err(Error::io("reading", folder))
 }

@@ -81,15 +81,7 @@ pub(super) fn begin(disk: &dyn Disk, folder: &Path, first: u64) -> Result<Segmen
 
 /// The segments in a folder, by where they begin.
 pub(super) fn listed(disk: &dyn Disk, folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
-    let names = disk.list(folder).map_err(Error::io("reading", folder))?;
-    let segments = names.iter().filter_map(|listed| {
-        let listed = listed.to_str()?;
-        let first = listed.strip_prefix("stream-")?.strip_suffix(".log")?.parse().ok()?;
-        (name(first) == listed).then(|| (first, folder.join(listed)))
-    });
-    let mut segments: Vec<_> = segments.collect();
-    segments.sort_unstable();
-    Ok(segments)
+    dirigo_segment::listed(disk, folder, "stream-", name).map_err(Error::io("reading", folder))
 }
 
 /// Reads what is in a folder, cuts off what a crash left unfinished, and gives each key that it finds to `take`.

@@ -106,6 +106,7 @@ impl Connectors {
         let projections = projection::of_sources(pipeline, &prepared.components);
         let open_source = |(source, projection): (&dirigo_pipeline::Source, &Projection)| {
             let opened = source.spec.open(Opening {
+                id: &source.id,
                 key: source.key.as_ref(),
                 time: source.time.as_ref(),
                 reads: &projection.fields,

@@ -87,6 +87,7 @@ fn first_records(
     disk: &Arc<dyn Disk>,
 ) -> Result<FirstRecords, Error> {
     let mut reader = source.spec.open(Opening {
+        id: &source.id,
         key: None,
         time: None,
         reads,

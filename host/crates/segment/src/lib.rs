@@ -6,7 +6,7 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dirigo_disk::{Disk, File, Mode};
 
@@ -31,6 +31,27 @@ pub fn begin(disk: &dyn Disk, directory: &Path, path: &Path) -> io::Result<(Box<
     file.sync()?;
     disk.sync_folder(directory)?;
     Ok((file, salt))
+}
+
+/// The files of a folder whose names are a prefix, a number and `.log`, as `name` writes them; by their numbers.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn listed(
+    disk: &dyn Disk,
+    folder: &Path,
+    prefix: &str,
+    name: impl Fn(u64) -> String,
+) -> io::Result<Vec<(u64, PathBuf)>> {
+    let names = disk.list(folder)?;
+    let files = names.iter().filter_map(|listed| {
+        let listed = listed.to_str()?;
+        let number = listed.strip_prefix(prefix)?.strip_suffix(".log")?.parse().ok()?;
+        (name(number) == listed).then(|| (number, folder.join(listed)))
+    });
+    let mut files: Vec<_> = files.collect();
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// The salt of a segment of so many bytes, if it has a whole start.

@@ -97,22 +97,10 @@ fn segment_name(first: u64) -> String {
     format!("epochs-{first:04}.log")
 }
 
-/// The first epoch of the segment that has this name.
-fn segment_first(name: &str) -> Option<u64> {
-    let number = name.strip_prefix("epochs-")?.strip_suffix(".log")?;
-    number.parse().ok().filter(|&first| segment_name(first) == name)
-}
-
 /// The segments in `directory`, by their first epoch.
 pub(super) fn segments(disk: &dyn Disk, directory: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
-    let names = disk.list(directory).map_err(Error::io("reading", directory))?;
-    let segments = names.iter().filter_map(|name| {
-        let first = segment_first(name.to_str()?)?;
-        Some((first, directory.join(name)))
-    });
-    let mut segments: Vec<_> = segments.collect();
-    segments.sort_unstable();
-    Ok(segments)
+    let listed = dirigo_segment::listed(disk, directory, "epochs-", segment_name);
+    listed.map_err(Error::io("reading", directory))
 }
 
 /// Reads what `directory` has beyond epoch `applied`, epoch by epoch, and changes nothing.

@@ -117,7 +117,6 @@ impl SourceConnector for HttpSource {
         Some(Arc::new(HttpSpec {
             address: address?,
             route,
-            id: who.trim_start_matches("source `").trim_end_matches('`').to_owned(),
             format,
             cells,
             token: keys.token.given().map(|at| at.value.clone()),
@@ -139,8 +138,6 @@ pub struct HttpSpec {
     address: SocketAddr,
     /// The path of its URL, if the pipeline file says one.
     route: Option<String>,
-    /// The source's id.
-    id: String,
     /// How records are told apart in a request that does not say.
     format: Format,
     cells: Arc<CellRules>,
@@ -150,19 +147,13 @@ pub struct HttpSpec {
     backlog_max: u64,
 }
 
-impl HttpSpec {
-    fn route(&self) -> String {
-        self.route.clone().unwrap_or_else(|| format!("/{}", self.id))
-    }
-}
-
 /// Without the token, which is a secret.
 impl std::fmt::Debug for HttpSpec {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("HttpSpec")
             .field("address", &self.address)
-            .field("route", &self.route())
+            .field("route", &self.route)
             .finish_non_exhaustive()
     }
 }

@@ -24,6 +24,9 @@ const PAUSE: Duration = Duration::from_mins(1);
 /// Reads what is sent to a route.
 pub(super) struct Pushed {
     spec: HttpSpec,
+    id: String,
+    /// The path of its URL.
+    route: String,
     reading: Reading,
     clock: Arc<dyn Clock>,
     /// Where the journal is to be, once it is known; without one it lives as long as the run.
@@ -72,6 +75,8 @@ impl Pushed {
         let from = opening.from.cloned().map(serde_json::from_value).transpose();
         let reading = Reading::new(format, &spec.cells, &opening);
         let mut pushed = Self {
+            id: opening.id.to_owned(),
+            route: spec.route.clone().unwrap_or_else(|| format!("/{}", opening.id)),
             spec,
             reading,
             clock: opening.clock,
@@ -100,7 +105,7 @@ impl Pushed {
         let journal = Arc::new(Journal::open(disk, folder, self.clock.wall_ms()).map_err(fatal)?);
         let offset = self.from.as_ref().map_or(0, |from| from.offset);
         let reader = Reader::new(journal.clone(), offset).map_err(fatal)?;
-        let name = format!("what was sent to `{}`", self.spec.route());
+        let name = format!("what was sent to `{}`", self.route);
         let mut text = Text::new(name, reader, self.reading.clone(), self.clock.clone());
         if let Some(from) = &self.from {
             let stream = text.stream_mut();
@@ -138,14 +143,9 @@ impl Source for Pushed {
             waker,
         ));
         let address = self.spec.address;
-        let route = server::listen(address, &self.spec.route(), endpoint.clone())
+        let route = server::listen(address, &self.route, endpoint.clone())
             .map_err(|reason| fatal(Problem::Listen { address, reason }))?;
-        tracing::info!(
-            source = self.spec.id,
-            "listens at http://{}{}",
-            route.address,
-            self.spec.route()
-        );
+        tracing::info!(source = self.id, "listens at http://{}{}", route.address, self.route);
         open.endpoint = Some(endpoint);
         open.route = Some(route);
         Ok(())
@@ -182,9 +182,7 @@ impl Source for Pushed {
         let place = match (&self.open, &self.from) {
             (Some(open), _) => open.text.stream().place(),
             (None, Some(from)) => from.clone(),
-            (None, None) => {
-                return Some(serde_json::json!({ "offset": 0, "line": 0, "open": false, "fingerprint": "" }));
-            }
+            (None, None) => StreamOffset::default(),
         };
         Some(serde_json::to_value(place).expect("an offset has no maps, whose keys could fail"))
     }

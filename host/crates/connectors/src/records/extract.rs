@@ -239,12 +239,9 @@ fn article(kind: JsonKind) -> &'static str {
     }
 }
 
-/// How it is said that a pointer finds nothing.
-pub(super) const FINDS_NOTHING: &str = " finds nothing";
-
 #[cold]
 pub(super) fn finds_nothing(pointer: &Pointer) -> String {
-    format!("`{}`{FINDS_NOTHING}", pointer.text)
+    format!("`{}` finds nothing", pointer.text)
 }
 
 #[cold]

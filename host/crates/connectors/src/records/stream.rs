@@ -33,7 +33,7 @@ struct Overlong {
 }
 
 /// Where in the stream to go on; what an offset says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StreamOffset {
     /// Bytes from the start.
     pub(crate) offset: u64,

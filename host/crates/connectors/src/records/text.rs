@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::cells::CellRules;
 use super::csv::{Csv, Fields};
 use super::encoder::LastEncoder;
-use super::extract::{Extract, Extracted, FINDS_NOTHING};
+use super::extract::{Extract, Extracted};
 use super::json::{self, is_closed};
 use super::lines::Lines;
 use super::stream::{Piece, Stream, without_end};
@@ -340,11 +340,10 @@ impl<R: Reader> Text<R> {
     }
 }
 
-/// Why a record was refused, and that it is an array where nothing was found in it for that: a whole file may be one.
+/// Why a record was refused, and that it is an array if it is one: a whole file may be.
 #[cold]
 fn with_shape(value: &[u8], reason: String) -> String {
-    let is_array = value.trim_ascii_start().starts_with(b"[") && reason.ends_with(FINDS_NOTHING);
-    if is_array {
+    if value.trim_ascii_start().starts_with(b"[") {
         format!("{reason}: the record is an array; each line is one event")
     } else {
         reason
