@@ -69,7 +69,7 @@ fn what_is_sent_in_any_form_comes_out_as_events() {
             "{body}"
         );
     }
-    wait_for_lines(&folder, "out.jsonl", 9);
+    folder.wait_for_lines("out.jsonl", 9);
     running.terminate();
     let finished = running.finish();
     finished.succeeds();
@@ -157,7 +157,7 @@ fn what_is_no_event_is_a_dead_letter_and_what_is_no_request_is_refused() {
     drop(stream);
     let lines = format!("{}{{\"n\":1}}\nnone\n{}", event(0, "a"), event(2, "a"));
     assert_eq!(sent(&client, &lines, &[bearer]).body["records"], 4);
-    wait_for_lines(&folder, "out.jsonl", 2);
+    folder.wait_for_lines("out.jsonl", 2);
     running.terminate();
     let finished = running.finish();
     finished.succeeds();
@@ -226,24 +226,11 @@ fn a_pipeline_that_does_not_keep_up_holds_its_senders_back() {
     assert_eq!(numbers(&folder.read("out.jsonl")), (0..=all).collect::<Vec<_>>());
 }
 
-/// Ends a run once its sink has so many lines, or it has had long enough.
+/// Ends a run once its sink has so many lines.
 fn finish_when(running: Running, folder: &Folder, lines: u64) {
-    wait_for_lines(folder, "out.jsonl", lines);
+    folder.wait_for_lines("out.jsonl", lines);
     running.terminate();
     running.finish().succeeds();
-}
-
-fn wait_for_lines(folder: &Folder, name: &str, lines: u64) {
-    const PAUSE: Duration = Duration::from_millis(20);
-    const LOOKS: u32 = 3_000;
-    for _ in 0..LOOKS {
-        let found = std::fs::read(folder.path(name)).unwrap_or_default();
-        let found = found.split(|byte| *byte == b'\n').count() as u64 - 1;
-        if found >= lines {
-            return;
-        }
-        std::thread::sleep(PAUSE);
-    }
 }
 
 #[test]
@@ -340,7 +327,7 @@ fn sources_share_an_address_each_with_its_route() {
     }
     ["a.jsonl", "b.jsonl"]
         .iter()
-        .for_each(|name| wait_for_lines(&folder, name, 1));
+        .for_each(|name| folder.wait_for_lines(name, 1));
     running.terminate();
     running.finish().succeeds();
     assert_eq!(
@@ -388,7 +375,7 @@ fn a_body_may_be_compressed_and_lines_may_hold_anything() {
         .post(b"\xff\xfe any\nbytes", &[("Content-Type", "text/plain")])
         .unwrap();
     assert_eq!(answer.body["records"], 2, "{answer:?}");
-    wait_for_lines(&folder, "lines.jsonl", 2);
+    folder.wait_for_lines("lines.jsonl", 2);
     running.terminate();
     running.finish().succeeds();
     assert_eq!(

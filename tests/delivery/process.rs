@@ -593,12 +593,7 @@ fn what_is_kept_of_a_key_is_shown_as_json() {
     let event = |n: u64, time: i64| Event { n, key: 1, time };
     running.say(&lines(&[event(0, 0), event(2, 100), event(4, 1_050)]));
     // The first event is processed once the watermark has passed it: its number is even.
-    for _ in 0..6_000 {
-        if std::fs::read_to_string(folder.path("out.jsonl")).is_ok_and(|told| told.contains('\n')) {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    folder.wait_for_lines("out.jsonl", 1);
     running.interrupt();
     running.stderr.wait_for("draining");
     let finished = running.finish();

@@ -196,18 +196,6 @@ fn listed(folder: &Folder) -> Windows {
     windows
 }
 
-/// Waits until a sink has written `count` lines.
-fn await_lines(folder: &Folder, count: usize) {
-    let written = || std::fs::read_to_string(folder.path("out.jsonl")).unwrap_or_default();
-    for _ in 0..6_000 {
-        if written().matches('\n').count() >= count {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("there are no {count} lines after a minute, but\n{}", written());
-}
-
 const SHAPES: [Shape; 5] = [
     Shape::Tumbling(50),
     Shape::Sliding(60, 20),

@@ -2,6 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Between two looks at a file that somebody writes.
+const PAUSE: Duration = Duration::from_millis(10);
+/// A minute of looks.
+const LOOKS: u32 = 6_000;
 
 /// Removed with all that is in it when the test ends.
 pub(crate) struct Folder(tempfile::TempDir);
@@ -39,6 +45,21 @@ impl Folder {
     #[track_caller]
     pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Waits until a file that the host writes has `count` lines.
+    #[allow(dead_code, reason = "not each suite waits for files")]
+    #[track_caller]
+    pub(crate) fn wait_for_lines(&self, name: &str, count: u64) {
+        let written = || fs::read(self.path(name)).unwrap_or_default();
+        let lines = |text: Vec<u8>| text.split(|byte| *byte == b'\n').count() as u64 - 1;
+        for _ in 0..LOOKS {
+            if lines(written()) >= count {
+                return;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        panic!("{name} has {} lines after a minute, not {count}", lines(written()));
     }
 
     /// The lines of a file as JSON.

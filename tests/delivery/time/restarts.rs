@@ -35,7 +35,7 @@ fn stopped_with_open_windows() -> Folder {
     let mut running = Dirigo::run(&folder, ["pipeline.toml"]).with_state().piped();
     let events = [(1, 12), (2, 13), (1, 25), (1, 31), (2, 33)].map(|(key, time)| Event { key, time });
     running.say(&lines(&events));
-    await_lines(&folder, 3);
+    folder.wait_for_lines("out.jsonl", 3);
     running.interrupt();
     running.stderr.wait_for("draining");
     let finished = running.finish();

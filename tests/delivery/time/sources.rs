@@ -48,7 +48,7 @@ fn a_silent_source_holds_windows_back_unless_it_is_idle() {
     let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
     running.say(&event(600));
     running.say(&event(1_700));
-    await_lines(&folder, 1);
+    folder.wait_for_lines("out.jsonl", 1);
     assert_eq!(counts(&folder), [(0, 2)]);
     running.hang_up();
     running.finish().succeeds();
@@ -58,7 +58,7 @@ fn a_silent_source_holds_windows_back_unless_it_is_idle() {
     let folder = two_sources("idle = \"20ms\"");
     folder.write("first.jsonl", [500, 1_500, 2_500].map(event).concat());
     let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
-    await_lines(&folder, 2);
+    folder.wait_for_lines("out.jsonl", 2);
     assert_eq!(
         counts(&folder),
         [(0, 1), (1_000, 1)],
@@ -130,7 +130,7 @@ fn a_fast_source_waits_for_a_slow_one() {
     );
     let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
     running.say(&event(5_500));
-    await_lines(&folder, 5);
+    folder.wait_for_lines("out.jsonl", 5);
     running.interrupt();
     running.stderr.wait_for("draining");
     let finished = running.finish();
@@ -162,7 +162,7 @@ fn a_source_that_fell_silent_before_its_end_closes_its_windows_at_its_end() {
     folder.write("pipeline.toml", text.replace(file, "kind = \"stdin\"\nidle = \"10ms\""));
     let mut running = Dirigo::run(&folder, ["pipeline.toml"]).piped();
     running.say(&lines(&[(1, 12), (1, 25)].map(|(key, time)| Event { key, time })));
-    await_lines(&folder, 1);
+    folder.wait_for_lines("out.jsonl", 1);
     // It is idle by then, and its end comes all the same.
     std::thread::sleep(std::time::Duration::from_millis(60));
     running.hang_up();
@@ -253,7 +253,7 @@ fn events_say_how_far_time_has_come() {
     for said in [(5, ""), (500, ""), (7, ""), (12, "10")] {
         running.say(&event(said));
     }
-    await_lines(&folder, 1);
+    folder.wait_for_lines("out.jsonl", 1);
     assert_eq!(counts(&folder), [(0, 2)]);
     running.hang_up();
     running.finish().succeeds();
