@@ -131,6 +131,14 @@ fn striker(order: &str, mode: &str, every: u64, lateness: i64, more: &str, sink:
     ))
 }
 
+/// Has the events of a pipeline come from standard input.
+fn read_stdin(folder: &Folder) {
+    let text = folder
+        .read("pipeline.toml")
+        .replacen("kind = \"file\"", "kind = \"stdin\"", 1);
+    folder.write("pipeline.toml", text.replacen("path = \"events.jsonl\"", "", 1));
+}
+
 /// What is told in the files of a folder, by key.
 fn told(folder: &Folder) -> Told {
     let mut told = Told::new();
@@ -579,16 +587,35 @@ fn a_process_needs_an_order_and_no_other_kind_has_one() {
 }
 
 #[test]
+fn a_run_goes_on_where_finding_the_keys_of_a_batch_takes_longer_than_a_slice() {
+    let lateness = 2_000_000;
+    let folder = striker("time", "pass", 1, lateness, "slice = \"10us\"", "");
+    read_stdin(&folder);
+    let mut random = Random(5);
+    let mut events = events(40_000, 23, &mut random);
+    // The last event of the first run lets the first one through, and no other.
+    let event = |n, time| Event { n, key: 0, time };
+    events.insert(0, event(100_000, 0));
+    events.insert(20_000, event(100_001, lateness + 1));
+    let (before, rest) = events.split_at(20_001);
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).with_state().piped();
+    running.say(&lines(before));
+    folder.wait_for_lines("out.jsonl", 1);
+    running.interrupt();
+    running.stderr.wait_for("draining");
+    running.finish().succeeds();
+    // What waits is more than is loaded at once, so the keys of each batch are looked for.
+    let mut running = Dirigo::run(&folder, ["pipeline.toml"]).with_state().piped();
+    running.say(&lines(rest));
+    let finished = running.finish();
+    assert_eq!(finished.succeeds().count("events_in"), 20_001);
+    assert_told(&told(&folder), &oracle(&events, lateness, |_| false).0, "resumed");
+}
+
+#[test]
 fn what_is_kept_of_a_key_is_shown_as_json() {
     let folder = striker("time", "pass", 1, 1_000, "", "");
-    folder.write(
-        "pipeline.toml",
-        folder
-            .read("pipeline.toml")
-            .replacen("kind = \"file\"", "kind = \"stdin\"", 1),
-    );
-    let text = folder.read("pipeline.toml").replacen("path = \"events.jsonl\"", "", 1);
-    folder.write("pipeline.toml", text);
+    read_stdin(&folder);
     let mut running = Dirigo::run(&folder, ["pipeline.toml"]).with_state().piped();
     let event = |n: u64, time: i64| Event { n, key: 1, time };
     running.say(&lines(&[event(0, 0), event(2, 100), event(4, 1_050)]));

@@ -252,7 +252,7 @@ impl Replica {
             }
             clock.advance(load_ns);
         }
-        if !self.drop_late_first(operator, clock) || !self.have_events_wait(actor, clock) {
+        if !self.drop_late_first(operator, clock, load_ns) || !self.have_events_wait(actor, clock, load_ns) {
             return Some(Step::Again);
         }
         if self.chunk.as_ref().is_some_and(OpenChunk::is_done) {

@@ -38,8 +38,9 @@ impl Replica {
     }
 
     /// Takes events from the start of what is left of the chunk that reach no session which is open, as long as the slice lasts. The keys of the
-    /// first part are in the table; where that lacks keys, no other part is touched. Whether the first that is left is none of those.
-    pub(super) fn drop_late_first(&mut self, operator: &Operator, clock: &SliceClock) -> bool {
+    /// first part are in the table, which took `load_ns`; where that lacks keys, no other part is touched. Whether the first that is left is none of
+    /// those.
+    pub(super) fn drop_late_first(&mut self, operator: &Operator, clock: &SliceClock, load_ns: u64) -> bool {
         let Some(TimeWindows::Session(session)) = operator.time_windows() else {
             return true;
         };
@@ -54,7 +55,7 @@ impl Replica {
             if !timed::is_late(&self.table, &part.batch, 0, session) {
                 return true;
             }
-            if !clock.is_left() {
+            if !clock.is_left_for_work(load_ns) {
                 return false;
             }
             if part.batch.len() > 1 {

@@ -66,6 +66,12 @@ impl<'a> SliceClock<'a> {
         !self.ends_by(self.clock.now_ns() - self.started_ns)
     }
 
+    /// Whether there is something left of the slice, or of as much time as it took to get ready for the work, which ended when
+    /// the time was last looked at. A slice that is cut off gets ready anew, so it has to do at least as much work.
+    pub(super) fn is_left_for_work(&self, preparation_ns: u64) -> bool {
+        self.is_left() || self.is_before(self.now_ns + preparation_ns)
+    }
+
     fn ends_by(&self, used_ns: u64) -> bool {
         used_ns >= self.slice_ns.min(AWAITED_NS) && used_ns >= self.length_ns()
     }
@@ -97,6 +103,21 @@ mod tests {
 
     use super::*;
     use dirigo_ground::clock::ManualClock;
+
+    #[test]
+    fn a_slice_that_was_used_up_by_getting_ready_is_left_for_as_long_again() {
+        let time = ManualClock::default();
+        let mut slice = SliceClock::new(&time, 0, Base::default(), AWAITED_NS, &|| true);
+        let preparation_ns = 3 * AWAITED_NS;
+        time.advance(Duration::from_nanos(preparation_ns));
+        slice.advance(preparation_ns);
+        assert!(!slice.is_left());
+        assert!(slice.is_left_for_work(preparation_ns));
+        time.advance(Duration::from_nanos(preparation_ns - 1));
+        assert!(slice.is_left_for_work(preparation_ns));
+        time.advance(Duration::from_nanos(1));
+        assert!(!slice.is_left_for_work(preparation_ns));
+    }
 
     #[test]
     fn a_long_slice_ends_as_soon_as_another_tenant_waits_but_no_earlier_than_a_usual_one() {

@@ -14,8 +14,9 @@ const MANY_BYTES: u64 = 1 << 15;
 
 impl Replica {
     /// Has events from the start of what is left of the chunk wait, where the operator is handed them in the order of their times, as long as the
-    /// slice lasts. The keys of the first part are in the table; where that lacks keys, no other part is touched. Whether what is left is nothing of that.
-    pub(super) fn have_events_wait(&mut self, actor: &Actor, clock: &SliceClock) -> bool {
+    /// slice lasts. The keys of the first part are in the table, which took `load_ns`; where that lacks keys, no other part is touched. Whether what
+    /// is left is nothing of that.
+    pub(super) fn have_events_wait(&mut self, actor: &Actor, clock: &SliceClock, load_ns: u64) -> bool {
         let operator = &*actor.operator;
         let Some(process) = operator.driver.process().filter(|process| process.has_events_wait()) else {
             return true;
@@ -29,7 +30,7 @@ impl Replica {
             let source = &operator.context.sources[usize::from(batch.origin.ticket.source())];
             let (mut taken, mut waiting) = (0, 0_u64);
             let mut piece = 1;
-            while taken < batch.len() && clock.is_left() {
+            while taken < batch.len() && clock.is_left_for_work(load_ns) {
                 let events = taken..batch.len().min(taken + piece);
                 taken = events.end;
                 // What is due by now does not count: so that is not kept for long.
