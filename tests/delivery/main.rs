@@ -22,6 +22,7 @@ mod delivery_semantics;
 mod evolution;
 mod fields;
 mod folders;
+mod follow;
 mod helping;
 mod http;
 mod interrupt;

@@ -284,6 +284,19 @@ impl<'a> Validation<'a> {
         }
     }
 
+    /// The path of a file that a source follows. It may come later, in a folder that is there.
+    pub fn followed_file(&mut self, at: &At<String>, who: &str) -> Option<PathBuf> {
+        let path = self.folder.resolve(at, &mut self.problems)?;
+        self.permit(&path, at.place, who, Usage::Read)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let is_to_come = !path.exists() && folder.unwrap_or(Path::new(".")).is_dir();
+        if self.inputs == Inputs::OfSources && is_to_come {
+            self.claim(&path, at.place, who, Access::Reads);
+            return Some(path);
+        }
+        self.source_file(at, who, false)
+    }
+
     /// The files of a folder that a source reads: those that match, or where the path ends with a slash all.
     pub fn source_files(&mut self, at: &At<String>, who: &str) -> Option<Pattern> {
         let pattern = if at.value.contains('*') {

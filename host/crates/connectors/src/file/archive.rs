@@ -28,6 +28,9 @@ pub(super) const ZSTD_WINDOW: u64 = 128 << 20;
 /// What may be said instead.
 pub(super) const ZSTD_WINDOW_RANGE: std::ops::RangeInclusive<u64> = 1 << WINDOW_LOG_MIN..=1 << WINDOW_LOG_MAX;
 
+/// Why a file of gzip has a member.
+const HAS_MEMBER: &str = "a member is taken out only to put in the next";
+
 /// An open file.
 pub(super) enum Archive {
     Plain(Box<Watched>),
@@ -175,8 +178,25 @@ impl Archive {
     pub(super) fn compressed_bytes(&self) -> Option<u64> {
         match self {
             Self::Plain(_) => None,
-            Self::Gzip(gzip) => gzip.member.as_ref().map(|member| member.get_ref().get_ref().position()),
-            Self::Zstd(zstd) => Some(zstd.decoder.get_ref().get_ref().position()),
+            Self::Gzip(_) | Self::Zstd(_) => Some(self.watched().position()),
+        }
+    }
+
+    /// The file itself.
+    pub(super) fn watched(&self) -> &Watched {
+        match self {
+            Self::Plain(file) => file,
+            Self::Gzip(gzip) => gzip.member.as_ref().expect(HAS_MEMBER).get_ref().get_ref(),
+            Self::Zstd(zstd) => zstd.decoder.get_ref().get_ref(),
+        }
+    }
+
+    /// As [`watched`](Self::watched).
+    pub(super) fn watched_mut(&mut self) -> &mut Watched {
+        match self {
+            Self::Plain(file) => file,
+            Self::Gzip(gzip) => gzip.member.as_mut().expect(HAS_MEMBER).get_mut().get_mut(),
+            Self::Zstd(zstd) => zstd.decoder.get_mut().get_mut(),
         }
     }
 
@@ -276,13 +296,7 @@ fn mebibytes(bytes: u64) -> String {
 /// happened to the file.
 fn explain(format: &str, error: io::Error) -> io::Error {
     match error.kind() {
-        _ if error
-            .get_ref()
-            .and_then(|reason| reason.downcast_ref::<Changed>())
-            .is_some() =>
-        {
-            error
-        }
+        _ if Changed::behind(&error).is_some() => error,
         ErrorKind::UnexpectedEof => io::Error::new(error.kind(), format!("the {format} data is cut off: {error}")),
         _ if error.raw_os_error().is_some() => error,
         kind => io::Error::new(kind, format!("the {format} data is corrupt: {error}")),

@@ -16,7 +16,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use self::rotated::{COMPARED_BYTES_MAX, FileMark, KnownFiles, MARKS};
-use super::reader::{FileReader, ReadOptions};
+use super::reader::{FileReader, ReadOptions, count_on};
 use crate::records::Error;
 use dirigo_connect::Pattern;
 use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
@@ -267,17 +267,6 @@ fn as_text(name: &OsStr) -> String {
         }
         text
     })
-}
-
-/// Counts the records of the file `name` on from those of the files before, from what was appended since `start`.
-fn count_on(intake: &mut Intake, (positions, refused): (usize, usize), name: &str, lines_before: u64) {
-    for position in &mut intake.positions[positions..] {
-        *position += lines_before;
-    }
-    for refused in &mut intake.refused[refused..] {
-        refused.reason = format!("line {} of `{name}`: {}", refused.position, refused.reason);
-        refused.position += lines_before;
-    }
 }
 
 impl Source for FolderReader {

@@ -6,10 +6,12 @@ mod crashes;
 mod csv_records;
 mod error;
 mod folder;
+mod followed;
 mod line_file;
 mod ownership;
 mod parts;
 mod reader;
+mod rotation;
 mod sink;
 mod source;
 #[cfg(test)]

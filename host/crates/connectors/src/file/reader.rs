@@ -6,11 +6,13 @@
 //! end yet is left to it.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::archive::Archive;
+use super::watched::Watched;
 use crate::records::{Error, LastRecord, Reading, Stream, StreamOffset, Text, Window};
 use dirigo_connect::source::{Intake, Offset, Opening, Read, ReadLimit, ReadProgress, Source};
 use dirigo_disk::Disk;
@@ -28,6 +30,7 @@ pub(super) struct FileReader {
     /// Whether it can be appended to: it is regular and not compressed.
     may_grow: bool,
     bytes: u64,
+    inode: u64,
     /// Whether it was said that the last record waits.
     has_said_so: bool,
 }
@@ -105,6 +108,7 @@ impl FileReader {
             is_regular,
             may_grow,
             bytes: metadata.len(),
+            inode: metadata.ino(),
             has_said_so: false,
         };
         if let Some(offset) = from {
@@ -127,6 +131,72 @@ impl FileReader {
     /// How many lines were read; a last one without end counts.
     pub(super) fn lines(&self) -> u64 {
         self.text.stream().place().lines()
+    }
+
+    /// What tells it from the other files of a disk.
+    pub(super) fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// The file itself.
+    pub(super) fn watched(&self) -> &Watched {
+        self.text.stream().window.reader.watched()
+    }
+
+    /// Leaves it to the caller to notice another file in its place.
+    pub(super) fn leave_place_to_caller(&mut self) {
+        let archive = &mut self.text.stream_mut().window.reader;
+        archive.watched_mut().leave_place_to_caller();
+    }
+
+    /// How many bytes it was seen to have that no record was made of; 0 of a compressed one.
+    pub(super) fn bytes_unread(&self) -> u64 {
+        let place = self.text.stream().place().offset;
+        if self.may_grow {
+            self.watched().length_max().saturating_sub(place)
+        } else {
+            0
+        }
+    }
+
+    /// Reads the start of the file, for [`head`](Self::head), and takes nothing.
+    pub(super) fn peek(&mut self) -> Result<(), Error> {
+        self.text.peek()
+    }
+
+    /// The first bytes of the file, decompressed, as far as they were read; at most a KiB.
+    pub(super) fn head(&self) -> &[u8] {
+        self.text.stream().window.head()
+    }
+
+    /// The offset of a file of which nothing was read.
+    pub(super) fn start() -> Offset {
+        to_json(&FileOffset {
+            place: StreamOffset::default(),
+            length: None,
+        })
+    }
+
+    /// Whether that is the offset of one of which nothing was read.
+    pub(super) fn is_start(offset: &Offset) -> bool {
+        offset["offset"] == 0
+    }
+
+    /// How many lines come before that offset.
+    pub(super) fn lines_of(offset: &Offset) -> serde_json::Result<u64> {
+        Ok(StreamOffset::deserialize(offset)?.lines())
+    }
+
+    /// Appends the events that have been read, and reads only while there are none.
+    pub(super) fn read_records(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, Error> {
+        self.text.read(intake, limit)
+    }
+
+    /// Has a last record without an end be one, since nothing is written to the file any more; returns whether there is one.
+    pub(super) fn end_last_record(&mut self) -> bool {
+        let is_waiting = self.text.waiting().is_some();
+        self.text.end_last_record();
+        is_waiting
     }
 
     fn go_on(&mut self, name: &str, offset: &Offset) -> Result<(), Error> {
@@ -193,9 +263,24 @@ fn move_to(stream: &mut Stream<Archive>, place: &StreamOffset) -> std::io::Resul
     Ok(())
 }
 
+fn to_json(offset: &FileOffset) -> Offset {
+    serde_json::to_value(offset).expect("an offset has no maps, whose keys could fail")
+}
+
+/// Counts the records of the file `name` on from those of the files before it, from what was appended since `start`.
+pub(super) fn count_on(intake: &mut Intake, (positions, refused): (usize, usize), name: &str, lines_before: u64) {
+    for position in &mut intake.positions[positions..] {
+        *position += lines_before;
+    }
+    for refused in &mut intake.refused[refused..] {
+        refused.reason = format!("line {} of `{name}`: {}", refused.position, refused.reason);
+        refused.position += lines_before;
+    }
+}
+
 impl Source for FileReader {
     fn read(&mut self, intake: &mut Intake, limit: ReadLimit) -> Result<Read, dirigo_connect::Error> {
-        let read = match self.text.read(intake, limit) {
+        let read = match self.read_records(intake, limit) {
             // Nothing is in the pipe yet, and nothing was read before.
             Err(Error::Read { reason, .. }) if reason.kind() == ErrorKind::WouldBlock => {
                 return Ok(Read::Wait(PIPE_PAUSE));
@@ -218,7 +303,7 @@ impl Source for FileReader {
             length: self.may_grow.then(|| self.bytes.max(place.offset)),
             place,
         };
-        Some(serde_json::to_value(offset).expect("an offset has no maps, whose keys could fail"))
+        Some(to_json(&offset))
     }
 
     fn progress(&self) -> Option<ReadProgress> {

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::archive::{ZSTD_WINDOW, ZSTD_WINDOW_RANGE};
 use super::folder::FolderReader;
+use super::followed::FollowedFile;
 use super::reader::{FileReader, ReadOptions};
 use crate::records::{CellRules, ColumnType, Reading, validate_cells};
 
@@ -22,6 +23,10 @@ section! {
         /// decompressed. With a `*` in its name, such as "logs/*.jsonl", or for a folder, such as "logs/", all those files in
         /// the order of their names.
         path: String,
+        /// For a file: whether to go on as it grows and is rotated, and wait at its end for more. A rotation may move it aside, to a
+        /// name such as "app.log.1", "app.log.1.gz" or "app.log-20240301", or copy it there and cut it. It may come later than the run.
+        #[schemars(extend("default" = false))]
+        follow: bool,
         /// For a file: how records are told apart. Default: by the extension of the path.
         format: Word<Format>,
         /// For csv: the types of columns, by their names, where they are not to be seen cell by cell: "boolean", "s64", "f64",
@@ -65,8 +70,13 @@ impl SourceConnector for FileSource {
             .path
             .required("path", example, keys.place, who, &mut validation.problems)?;
         let special = keys.special.map(|special| *special).unwrap_or_default();
-        let (path, pattern) = if at.value.contains('*') || at.value.ends_with('/') {
+        let follow = keys.follow.map(|follow| *follow).unwrap_or_default();
+        let are_many = at.value.contains('*') || at.value.ends_with('/');
+        expect_one_regular(keys, are_many, validation);
+        let (path, pattern) = if are_many {
             (None, validation.source_files(at, who))
+        } else if follow {
+            (validation.followed_file(at, who), None)
         } else {
             (validation.source_file(at, who, special), None)
         };
@@ -92,10 +102,32 @@ impl SourceConnector for FileSource {
                 format,
                 cells,
                 special,
+                follow,
                 zstd_window_max,
             })),
         }
     }
+}
+
+/// Complains of a followed source that is not one regular file.
+fn expect_one_regular(keys: &Keys, are_many: bool, validation: &mut Validation<'_>) {
+    let Some(at) = keys.follow.given().filter(|at| at.value) else {
+        return;
+    };
+    let special = keys.special.given().filter(|at| at.value);
+    let (reason, help) = if are_many {
+        let help = "name one file; where several are written to, each is a source of its own";
+        ("`path` names the files of a folder", help)
+    } else if special.is_some() {
+        (
+            "`special` says that it may be a pipe",
+            "remove one of the two: a pipe is read as it is written to anyway",
+        )
+    } else {
+        return;
+    };
+    let problem = Diagnostic::error("`follow` is for one regular file").at(at.place, reason);
+    validation.problems.push(problem.help(help));
 }
 
 fn zstd_window_max(keys: &Keys, validation: &mut Validation<'_>) -> u64 {
@@ -146,6 +178,8 @@ pub struct FileSpec {
     pub cells: Arc<CellRules>,
     /// Whether it may also be a pipe.
     pub special: bool,
+    /// Whether it is read on as it grows and is rotated.
+    pub follow: bool,
     /// The window that a zstd frame may ask for, in bytes: a power of two.
     pub zstd_window_max: u64,
 }
@@ -164,11 +198,14 @@ impl SourceSpec for FileSpec {
                 &opening,
             )
         };
+        if self.follow {
+            return Ok(Box::new(FollowedFile::open(&self.path, options, opening.from)?));
+        }
         Ok(Box::new(FileReader::open(&self.path, options, opening.from)?))
     }
 
     fn can_be_read_again(&self, disk: &dyn Disk) -> bool {
-        matches!(disk.look(&self.path), Ok(PathKind::File(_)))
+        self.follow || matches!(disk.look(&self.path), Ok(PathKind::File(_)))
     }
 
     fn facets(&self, file: &Path) -> Facets {

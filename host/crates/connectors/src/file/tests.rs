@@ -79,6 +79,7 @@ fn source(path: &Path, format: Format) -> Options {
             path: path.to_owned(),
             format,
             cells: Arc::default(),
+            follow: false,
             special: false,
             zstd_window_max: ZSTD_WINDOW,
         },

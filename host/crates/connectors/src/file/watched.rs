@@ -18,7 +18,8 @@ const SAMPLE_BYTES: usize = 1024;
 /// An open file, read from its start.
 pub(super) struct Watched {
     file: fs::File,
-    path: PathBuf,
+    /// Its place, where another file in it is to be noticed.
+    place: Option<PathBuf>,
     is_pipe: bool,
     /// Whether its length says something, so that there is something to watch.
     has_length: bool,
@@ -45,6 +46,11 @@ impl Identity {
     }
 }
 
+/// When a file was last written to, in ns since the epoch.
+pub(super) fn modified_ns(metadata: &Metadata) -> i64 {
+    1_000_000_000 * metadata.mtime() + metadata.mtime_nsec()
+}
+
 /// What happened to a file while it was read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Changed {
@@ -54,6 +60,13 @@ pub(super) enum Changed {
     Rewritten { read: u64 },
     #[error("another file took its place while it was read; all {read} bytes of the one before had been read")]
     Replaced { read: u64 },
+}
+
+impl Changed {
+    /// What happened to the file that made a read of it fail, if something did.
+    pub(super) fn behind(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
 }
 
 impl From<Changed> for io::Error {
@@ -66,7 +79,7 @@ impl Watched {
     pub(super) fn new(file: fs::File, path: &Path, metadata: &Metadata) -> Self {
         Self {
             file,
-            path: path.to_owned(),
+            place: Some(path.to_owned()),
             is_pipe: !metadata.is_file(),
             has_length: metadata.is_file(),
             has_begun: false,
@@ -76,6 +89,26 @@ impl Watched {
             head: Vec::new(),
             tail: Vec::new(),
         }
+    }
+
+    /// Leaves it to the caller to notice another file in its place.
+    pub(super) fn leave_place_to_caller(&mut self) {
+        self.place = None;
+    }
+
+    /// How long it is now.
+    pub(super) fn bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// The greatest length that it was seen to have.
+    pub(super) fn length_max(&self) -> u64 {
+        self.length_max
+    }
+
+    /// When it was last written to, in ns since the epoch.
+    pub(super) fn modified_ns(&self) -> io::Result<i64> {
+        Ok(modified_ns(&self.file.metadata()?))
     }
 
     /// How far it was read.
@@ -140,7 +173,8 @@ impl Watched {
 
     /// Finds out whether another file is to be found in its place. That it has none any more is no loss: all of it was read.
     fn verify_place(&self) -> io::Result<()> {
-        match fs::metadata(&self.path) {
+        let Some(place) = &self.place else { return Ok(()) };
+        match fs::metadata(place) {
             Ok(found) if Identity::of(&found) != self.identity => Err(Changed::Replaced { read: self.position }.into()),
             _ => Ok(()),
         }

@@ -158,6 +158,17 @@ impl<R: Reader> Text<R> {
         self
     }
 
+    /// Reads the start of the stream, as far as it is there, and takes nothing.
+    pub(crate) fn peek(&mut self) -> Result<(), Error> {
+        while !self.stream().window.is_head_full() && self.fill()? {}
+        Ok(())
+    }
+
+    /// Has the end of the stream end a last record without a line end from now on.
+    pub(crate) fn end_last_record(&mut self) {
+        self.last_record = LastRecord::Ends;
+    }
+
     /// What is left for a later run at the end of the stream, in words; `None` where nothing is.
     pub(crate) fn waiting(&self) -> Option<String> {
         if !self.waits() {

@@ -113,9 +113,19 @@ impl<R: Read> Window<R> {
         }
     }
 
+    /// The first bytes of the stream, as far as they were read; at most a KiB.
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// Whether all is there that the start of the stream gives to a fingerprint.
+    pub(crate) fn is_head_full(&self) -> bool {
+        self.head.len() == FINGERPRINT_BYTES
+    }
+
     /// Reads on until all is there that the start of the stream gives to a fingerprint.
     pub(crate) fn fill_head(&mut self) -> io::Result<()> {
-        while self.head.len() < FINGERPRINT_BYTES && self.fill()? {}
+        while !self.is_head_full() && self.fill()? {}
         Ok(())
     }
 

@@ -89,6 +89,7 @@ fn the_contracts_example_is_what_it_says() {
         path: folder.path("examples/sensors.jsonl"),
         format: Format::Jsonl,
         cells: Arc::default(),
+        follow: false,
         special: false,
         zstd_window_max: 128 << 20,
     };

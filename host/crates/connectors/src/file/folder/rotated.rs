@@ -1,6 +1,6 @@
 //! Files of a folder that have been renamed or compressed since they were read.
 //!
-//! Owns by what a file that was read is known again: its name, how much it holds, and what a rotation makes of its name. How files are
+//! Owns by what a file that was read is known again: its name, how much it holds, and what a [`rotation`](super::super::rotation) makes of its name. How files are
 //! read, and in which order, the folder says.
 
 use std::cell::Cell;
@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::archive::{Archive, said_bytes};
 use super::super::reader::ReadOptions;
+use super::super::rotation::{number_of, rotation_of, uncompressed_name};
 use super::{CurrentFile, FolderReader, ListedFile, RemovedFile};
 use crate::records::{self, Error};
 use dirigo_connect::source::Offset;
@@ -215,39 +216,6 @@ impl KnownFiles {
                 self.holds(&folder.join(&listed.path), options, is_known)
             })
     }
-}
-
-/// The number that a rotation has given a file, and the name in front of it.
-fn number_of(name: &str) -> Option<(&str, u64)> {
-    let (base, number) = uncompressed_name(name).unwrap_or(name).rsplit_once('.')?;
-    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    Some((base, number.parse().ok()?))
-}
-
-/// By how much the numbers of files have moved on where the file `before` bears this `name` now: 0 where that is its name with a
-/// date.
-fn rotation_of(before: &str, name: &str) -> Option<u64> {
-    if let Some((base, number)) = number_of(name) {
-        return match number_of(before) {
-            _ if base == before => Some(number),
-            Some((before, from)) if before == base => number.checked_sub(from).filter(|&by| by > 0),
-            _ => None,
-        };
-    }
-    let date = uncompressed_name(name)
-        .unwrap_or(name)
-        .strip_prefix(before)?
-        .strip_prefix('-')?;
-    (!date.is_empty() && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')).then_some(0)
-}
-
-/// The name that a file had before it was compressed, if it is named as one that was.
-fn uncompressed_name(name: &str) -> Option<&str> {
-    let (inner, extension) = name.rsplit_once('.')?;
-    let is_compressed = ["gz", "zst"].iter().any(|known| extension.eq_ignore_ascii_case(known));
-    is_compressed.then_some(inner)
 }
 
 impl KnownFiles {
