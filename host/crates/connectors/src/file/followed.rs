@@ -41,6 +41,11 @@ const SEARCH_PAUSE: Duration = Duration::from_millis(1);
 const ATTEMPTS_MAX: usize = 10;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 
+/// How many first bytes of a file an offset has: enough to tell most files apart without reading on to the place.
+const HEAD_BYTES: usize = 256;
+/// Files of which no more was read may begin alike: with the header of a CSV, or a line that their writer begins with.
+const ALIKE_BYTES: u64 = 1024;
+
 /// A path that is followed.
 pub(super) struct FollowedFile {
     path: PathBuf,
@@ -93,9 +98,12 @@ struct FollowedOffset {
     /// The inode of the file that comes next, where it was begun and no record of it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     next_inode: Option<u64>,
-    /// The first bytes of the file in base64, where no record of it was read.
+    /// The first bytes of the file in base64, as far as they were seen: where little was read of it, they say more than the place.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     head: String,
+    /// Where the file before it ended, as long as so little was read of this one that another may begin alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<Box<FollowedOffset>>,
 }
 
 impl FollowedFile {
@@ -141,6 +149,7 @@ impl FollowedFile {
                 }
             })?;
             if self.current.is_some() || (is_start && offset.head.is_empty()) {
+                self.before = offset.before.map(|before| *before);
                 return Ok(());
             }
             let next_inode = |listed: &[Listed]| {
@@ -165,10 +174,21 @@ impl FollowedFile {
         })
     }
 
-    /// The file of an offset that says what was read of it.
+    /// The file of an offset that says what was read of it. Of several that begin alike, it is the one with its inode, or else the one
+    /// that comes first after the file before it.
     fn find_read(&self, offset: &FollowedOffset, listed: &[Listed]) -> Result<Option<CurrentFile>, Moved> {
-        for file in listed.iter().rev() {
-            if let Ok(found) = self.open_listed(file, Some(&offset.within))? {
+        let place_before = match &offset.before {
+            Some(before) => self.place_among(listed, before)?,
+            None => None,
+        };
+        let has_inode = |file: &&Listed| file.inode == offset.inode;
+        let with_inode = listed.iter().filter(has_inode);
+        let (behind, newest_first) = match place_before {
+            Some(place) => (&listed[place + 1..], &[][..]),
+            None => (&[][..], listed),
+        };
+        for file in with_inode.chain(behind).chain(newest_first.iter().rev()) {
+            if let Some(found) = self.open_at(file, offset)? {
                 return Ok(Some(found));
             }
         }
@@ -177,18 +197,29 @@ impl FollowedFile {
 
     /// The file of an offset that says where it begins. Any file begins as nothing does, but not with the same bytes.
     fn find_unread(&self, offset: &FollowedOffset, listed: &[Listed]) -> Result<Option<CurrentFile>, Moved> {
-        let head = BASE64_STANDARD.decode(&offset.head).unwrap_or_default();
         let has_inode = |file: &&Listed| file.inode == offset.inode;
         let newest_first = listed.iter().rev();
-        let others = newest_first.clone().filter(|file| !has_inode(file) && !head.is_empty());
+        let others = newest_first
+            .clone()
+            .filter(|file| !has_inode(file) && !offset.head.is_empty());
         for file in newest_first.filter(has_inode).chain(others) {
-            if let Ok(found) = self.open_listed(file, None)?
-                && found.reader.head().starts_with(&head)
-            {
+            if let Some(found) = self.open_at(file, offset)? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
+    }
+
+    /// Opens a file at the place that an offset says, if it is the file of that.
+    fn open_at(&self, listed: &Listed, offset: &FollowedOffset) -> Result<Option<CurrentFile>, Moved> {
+        let head = BASE64_STANDARD.decode(&offset.head).unwrap_or_default();
+        // What does not begin so is not read on to the place.
+        match self.open_listed(listed, None)? {
+            Ok(file) if !file.reader.head().starts_with(&head) => Ok(None),
+            Ok(file) if FileReader::is_start(&offset.within) => Ok(Some(file)),
+            Ok(_) => Ok(self.open_listed(listed, Some(&offset.within))?.ok()),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Finds something in the files at the path and put aside, as they are between two steps of a rotation.
@@ -314,11 +345,11 @@ impl FollowedFile {
         let Some(current) = self.current.take() else {
             return Ok(());
         };
-        if let Some(offset) = current.reader.offset().filter(|offset| !FileReader::is_start(offset)) {
-            self.before = Some(self.offset_in(offset, current.inode));
-            self.empty.clear();
-        } else {
+        if current.reader.is_unread() {
             self.empty.push(current.inode);
+        } else {
+            self.before = Some(self.offset_of(&current));
+            self.empty.clear();
         }
         self.lines_before += current.reader.lines();
         let next = self.search(|listed| {
@@ -340,13 +371,12 @@ impl FollowedFile {
 
     /// The file that was begun next after this one, which is at its end.
     fn next_after<'l>(&self, current: &CurrentFile, listed: &'l [Listed]) -> Result<Option<&'l Listed>, Moved> {
-        let offset = current.reader.offset().unwrap_or_else(FileReader::start);
-        let mut place = self.place_among(listed, &offset, current.inode)?;
+        let mut place = self.place_among(listed, &self.offset_of(current))?;
         if place.is_none()
-            && FileReader::is_start(&offset)
+            && current.reader.is_unread()
             && let Some(before) = &self.before
         {
-            place = self.place_among(listed, &before.within, before.inode)?;
+            place = self.place_among(listed, before)?;
         }
         if let Some(place) = place {
             return Ok(listed.get(place + 1));
@@ -356,15 +386,14 @@ impl FollowedFile {
         Ok(listed.iter().find(|file| file.modified_ns > modified_ns))
     }
 
-    /// Where a file is among those listed that was read so far. It has another inode where it was compressed meanwhile, and another may
-    /// have its inode.
-    fn place_among(&self, listed: &[Listed], within: &Offset, inode: u64) -> Result<Option<usize>, Moved> {
-        let by_inode = listed.iter().position(|file| file.inode == inode);
-        if FileReader::is_start(within) {
+    /// Where a file is among those listed. It has another inode where it was compressed meanwhile, and another may have its inode.
+    fn place_among(&self, listed: &[Listed], offset: &FollowedOffset) -> Result<Option<usize>, Moved> {
+        let by_inode = listed.iter().position(|file| file.inode == offset.inode);
+        if FileReader::is_start(&offset.within) {
             return Ok(by_inode);
         }
         for place in by_inode.into_iter().chain((0..listed.len()).rev()) {
-            if self.open_listed(&listed[place], Some(within))?.is_ok() {
+            if self.open_at(&listed[place], offset)?.is_some() {
                 return Ok(Some(place));
             }
         }
@@ -377,11 +406,7 @@ impl FollowedFile {
         let (Some(current), Some(before)) = (&mut self.current, &self.before) else {
             return Ok(());
         };
-        if current
-            .reader
-            .offset()
-            .is_some_and(|offset| !FileReader::is_start(&offset))
-        {
+        if !current.reader.is_unread() {
             return Ok(());
         }
         let bytes = current.reader.watched().bytes().map_err(|reason| Error::Read {
@@ -394,7 +419,7 @@ impl FollowedFile {
         current.expected_bytes = bytes;
         let inode = current.inode;
         let next = self.search(|listed| {
-            let place = self.place_among(listed, &before.within, before.inode)?;
+            let place = self.place_among(listed, before)?;
             let behind = place.and_then(|place| listed.get(place + 1..)).unwrap_or_default();
             let next = behind.iter().find(|file| !self.empty.contains(&file.inode));
             next.filter(|next| next.inode != inode)
@@ -414,17 +439,17 @@ impl FollowedFile {
         let Some(current) = self.current.take() else {
             return Ok(());
         };
-        let offset = current.reader.offset();
+        let offset = self.offset_of(&current);
+        // The place says nothing where no record was made of it yet.
+        let is_known = !current.reader.is_unread() || !offset.head.is_empty();
         let copy = self.search(|listed| {
-            let Some(offset) = &offset else { return Ok(None) };
-            for file in listed.iter().rev().filter(|file| file.inode != current.inode) {
-                if let Ok(copy) = self.open_listed(file, Some(offset))? {
-                    // The place says nothing where no record was made of it yet.
-                    let head = current.reader.head();
-                    let begins_so = !head.is_empty() && copy.reader.head().starts_with(head);
-                    if begins_so || !FileReader::is_start(offset) {
-                        return Ok(Some(CurrentFile { is_copy: true, ..copy }));
-                    }
+            for file in listed
+                .iter()
+                .rev()
+                .filter(|file| is_known && file.inode != current.inode)
+            {
+                if let Some(copy) = self.open_at(file, &offset)? {
+                    return Ok(Some(CurrentFile { is_copy: true, ..copy }));
                 }
             }
             Ok(None)
@@ -447,13 +472,15 @@ impl FollowedFile {
         Ok(())
     }
 
-    fn offset_in(&self, within: Offset, inode: u64) -> FollowedOffset {
+    fn offset_of(&self, current: &CurrentFile) -> FollowedOffset {
+        let head = current.reader.head();
         FollowedOffset {
-            within,
-            inode,
+            within: current.reader.offset().unwrap_or_else(FileReader::start),
+            inode: current.inode,
             lines_before: self.lines_before,
             next_inode: None,
-            head: String::new(),
+            head: BASE64_STANDARD.encode(&head[..head.len().min(HEAD_BYTES)]),
+            before: None,
         }
     }
 
@@ -541,23 +568,27 @@ impl Source for FollowedFile {
     }
 
     fn offset(&self) -> Option<Offset> {
-        let (within, inode) = match &self.current {
-            Some(current) => (current.reader.offset()?, current.inode),
-            None => (FileReader::start(), 0),
-        };
-        let offset = match &self.before {
-            Some(before) if FileReader::is_start(&within) => FollowedOffset {
-                next_inode: Some(inode),
+        let offset = match (&self.current, &self.before) {
+            (Some(current), Some(before)) if current.reader.is_unread() => FollowedOffset {
+                next_inode: Some(current.inode),
                 ..before.clone()
             },
-            _ => {
-                let unread = self.current.as_ref().filter(|_| FileReader::is_start(&within));
-                let head = unread.map_or(&[][..], |current| current.reader.head());
-                FollowedOffset {
-                    head: BASE64_STANDARD.encode(head),
-                    ..self.offset_in(within, inode)
-                }
-            }
+            (Some(current), before) => FollowedOffset {
+                before: before
+                    .clone()
+                    .filter(|_| current.reader.place() < ALIKE_BYTES)
+                    .map(Box::new),
+                ..self.offset_of(current)
+            },
+            (None, Some(before)) => before.clone(),
+            (None, None) => FollowedOffset {
+                within: FileReader::start(),
+                inode: 0,
+                lines_before: self.lines_before,
+                next_inode: None,
+                head: String::new(),
+                before: None,
+            },
         };
         Some(serde_json::to_value(offset).expect("an offset has no maps, whose keys could fail"))
     }

@@ -151,9 +151,8 @@ impl FileReader {
 
     /// How many bytes it was seen to have that no record was made of; 0 of a compressed one.
     pub(super) fn bytes_unread(&self) -> u64 {
-        let place = self.text.stream().place().offset;
         if self.may_grow {
-            self.watched().length_max().saturating_sub(place)
+            self.watched().length_max().saturating_sub(self.place())
         } else {
             0
         }
@@ -167,6 +166,16 @@ impl FileReader {
     /// The first bytes of the file, decompressed, as far as they were read; at most a KiB.
     pub(super) fn head(&self) -> &[u8] {
         self.text.stream().window.head()
+    }
+
+    /// How many bytes of it, decompressed, were read as records.
+    pub(super) fn place(&self) -> u64 {
+        self.text.stream().offset()
+    }
+
+    /// Whether no record was read of it.
+    pub(super) fn is_unread(&self) -> bool {
+        self.place() == 0
     }
 
     /// The offset of a file of which nothing was read.

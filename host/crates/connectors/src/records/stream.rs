@@ -155,6 +155,12 @@ impl<R: Read> Stream<R> {
         )
     }
 
+    /// How far in the stream the records taken so far end.
+    pub(crate) fn offset(&self) -> u64 {
+        let overlong = self.overlong.as_ref();
+        overlong.map_or(self.window.offset(), |overlong| overlong.place.offset)
+    }
+
     /// Where to go on after the records taken so far.
     pub(crate) fn place(&self) -> StreamOffset {
         if let Some(overlong) = &self.overlong {

@@ -384,6 +384,32 @@ fn a_file_of_which_nothing_was_read_is_found_by_what_came_before_it() {
 }
 
 #[test]
+fn files_that_begin_alike_are_told_apart() {
+    for is_compressed in [false, true] {
+        let mut log = Log::new(Format::Csv, "n,m\n1,2\n");
+        log.look_on();
+        log.rotate();
+        log.append("n,m\n");
+        log.look_on();
+        let offset = log.followed.offset().unwrap();
+        log.append("3,4\n");
+        log.rotate();
+        log.append("n,m\n5,6\n");
+        log.rotate();
+        if is_compressed {
+            log.compress(2);
+        }
+        log.append("n,m\n7,8\n");
+        log.restart_at(&offset).unwrap();
+        log.look_on();
+        log.look_on();
+        let expected = [(1, 2), (3, 4), (5, 6), (7, 8)].map(|(n, m)| format!(r#"{{"n":{n},"m":{m}}}"#));
+        assert_eq!(log.read, expected, "{is_compressed}");
+        assert_eq!(log.positions, [2, 4, 6, 8]);
+    }
+}
+
+#[test]
 fn a_later_run_says_so_where_what_it_read_is_nowhere() {
     let mut log = Log::new(Format::Lines, "a\nb\n");
     log.look_on();
