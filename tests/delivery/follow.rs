@@ -192,6 +192,7 @@ fn a_followed_file_may_come_later_but_its_folder_is_there() {
     for (path, more, reason) in [
         ("*.jsonl", "", "`path` names the files of a folder"),
         ("app.jsonl", "special = true", "`special` says that it may be a pipe"),
+        ("app.jsonl.gz", "", "a compressed file, which says itself where it ends"),
     ] {
         let changed = text.replace("\"app.jsonl\"", &format!("\"{path}\"\n{more}"));
         folder.write("pipeline.toml", changed);

@@ -28,7 +28,7 @@ pub(super) const ZSTD_WINDOW: u64 = 128 << 20;
 /// What may be said instead.
 pub(super) const ZSTD_WINDOW_RANGE: std::ops::RangeInclusive<u64> = 1 << WINDOW_LOG_MIN..=1 << WINDOW_LOG_MAX;
 
-/// Why a file of gzip has a member.
+/// Reason for `expect`: a gzip file has a member.
 const HAS_MEMBER: &str = "a member is taken out only to put in the next";
 
 /// An open file.
@@ -296,7 +296,7 @@ fn mebibytes(bytes: u64) -> String {
 /// happened to the file.
 fn explain(format: &str, error: io::Error) -> io::Error {
     match error.kind() {
-        _ if Changed::behind(&error).is_some() => error,
+        _ if Changed::cause_of(&error).is_some() => error,
         ErrorKind::UnexpectedEof => io::Error::new(error.kind(), format!("the {format} data is cut off: {error}")),
         _ if error.raw_os_error().is_some() => error,
         kind => io::Error::new(kind, format!("the {format} data is corrupt: {error}")),

@@ -16,7 +16,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use self::rotated::{COMPARED_BYTES_MAX, FileMark, KnownFiles, MARKS};
-use super::reader::{FileReader, ReadOptions, count_on};
+use super::reader::{FileReader, ReadOptions, number_on_from};
 use crate::records::Error;
 use dirigo_connect::Pattern;
 use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
@@ -286,7 +286,7 @@ impl Source for FolderReader {
             {
                 let start = (intake.positions.len(), intake.refused.len());
                 let read = file.read(intake, remaining);
-                count_on(intake, start, &current.name, self.lines_before);
+                number_on_from(self.lines_before, intake, start, &current.name);
                 let read = read?;
                 if read != Read::End {
                     current.is_at_end = false;

@@ -143,10 +143,10 @@ impl FileReader {
         self.text.stream().window.reader.watched()
     }
 
-    /// Leaves it to the caller to notice another file in its place.
-    pub(super) fn leave_place_to_caller(&mut self) {
+    /// Has another file in its place not be noticed.
+    pub(super) fn ignore_replacement(&mut self) {
         let archive = &mut self.text.stream_mut().window.reader;
-        archive.watched_mut().leave_place_to_caller();
+        archive.watched_mut().ignore_replacement();
     }
 
     /// How many bytes it was seen to have that no record was made of; 0 of a compressed one.
@@ -276,8 +276,8 @@ fn to_json(offset: &FileOffset) -> Offset {
     serde_json::to_value(offset).expect("an offset has no maps, whose keys could fail")
 }
 
-/// Counts the records of the file `name` on from those of the files before it, from what was appended since `start`.
-pub(super) fn count_on(intake: &mut Intake, (positions, refused): (usize, usize), name: &str, lines_before: u64) {
+/// Numbers the records of the file `name`, appended since there were so many, on from the lines of the files before it.
+pub(super) fn number_on_from(lines_before: u64, intake: &mut Intake, (positions, refused): (usize, usize), name: &str) {
     for position in &mut intake.positions[positions..] {
         *position += lines_before;
     }

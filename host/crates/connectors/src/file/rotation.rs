@@ -4,8 +4,12 @@
 
 use std::cmp::Reverse;
 
-/// From so many digits on a number is a date: 20240301, or seconds since 1970.
+/// From so many digits on a name has a date.
 const DATE_DIGITS: usize = 6;
+/// Digits of a time in seconds since 1970, from 2001 to 2286.
+const SECONDS_DIGITS: usize = 10;
+/// Years with which dates begin.
+const YEARS: std::ops::Range<u32> = 1970..2200;
 
 /// The number that a rotation has given a file, and the name in front of it.
 pub(super) fn number_of(name: &str) -> Option<(&str, u64)> {
@@ -43,8 +47,8 @@ pub(super) fn uncompressed_name(name: &str) -> Option<&str> {
 /// What says how old a file is that a rotation has put aside. The oldest is the least.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Aside {
-    /// When it was put aside, as its name has it, the year first.
-    Dated(String),
+    /// When it was put aside: the numbers of its name, which begin with a year, or seconds since 1970.
+    Dated(Vec<u64>),
     /// How many were put aside since.
     Numbered(Reverse<u64>),
 }
@@ -60,18 +64,22 @@ impl Aside {
             name.strip_prefix(stem)?.strip_suffix(extension)?.strip_suffix('.')
         };
         let rest = behind.or_else(between)?;
-        let stamp = rest.strip_prefix(['.', '-'])?;
-        let digits = stamp.bytes().filter(u8::is_ascii_digit).count();
-        let is_stamp = stamp
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || b"-_T:".contains(&byte));
-        if !is_stamp || digits == 0 {
-            return None;
+        if let Some(number) = rest.strip_prefix('.').filter(|number| number.len() < DATE_DIGITS)
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            return Some(Self::Numbered(Reverse(number.parse().ok()?)));
         }
-        if digits == stamp.len() && digits < DATE_DIGITS {
-            return Some(Self::Numbered(Reverse(stamp.parse().ok()?)));
-        }
-        Some(Self::Dated(stamp.to_owned()))
+        let date = rest.strip_prefix(['.', '-', '_'])?;
+        let numbers = date.split(['.', '-', '_', 'T', ':']).map(|number| {
+            let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+            number.parse().ok().filter(|_| is_number)
+        });
+        let numbers = numbers.collect::<Option<Vec<u64>>>()?;
+        let digits = date.bytes().filter(u8::is_ascii_digit).count();
+        let year: u32 = date.get(..4)?.parse().ok()?;
+        let is_date =
+            digits >= DATE_DIGITS && (YEARS.contains(&year) || (numbers.len() == 1 && digits == SECONDS_DIGITS));
+        is_date.then_some(Self::Dated(numbers))
     }
 }
 
@@ -85,17 +93,31 @@ mod tests {
         for [oldest_first, others] in [
             [
                 named(&["app.log.10", "app.log.2.gz", "app.log.1"]),
-                named(&["app.log", "app.log.bak", "app.log.1.old"]),
+                named(&["app.log", "app.log.bak", "app.log.1.old", "app.log-1", "app-1.log"]),
             ],
             [
                 named(&["app.log-20231231", "app.log-20240101-1.zst", "app.log.20240102"]),
-                named(&["app.log-", "app.log.", "apps.log.1"]),
+                named(&["app.log-", "app.log.", "apps.log.1", "app.log-01032024", "app.log-2024"]),
             ],
             [
-                named(&["app-2024-01-01.log", "app.2024-01-02_00.log.gz"]),
-                named(&["app-x.log", "app.log2"]),
+                named(&[
+                    "app-2024-01-01-2.log",
+                    "app-2024-01-01-10.log",
+                    "app.2024-01-02_00.log.gz",
+                    "app.2024-01-02.1.log",
+                    "app.2024-01-02T12:00:00.log",
+                    "app.log_2024-01-03",
+                ]),
+                named(&["app-x.log", "app.log2", "app-2024-01-0x.log"]),
             ],
-            [named(&["app.3.log", "app-2.log"]), named(&["app2.log", "app..log"])],
+            [
+                named(&["app.log.1699999999", "app.log.1700000000"]),
+                named(&["app.log.17000000001"]),
+            ],
+            [
+                named(&["app.3.log", "app.2.log"]),
+                named(&["app2.log", "app..log", "app.log.1.1"]),
+            ],
         ] {
             let mut found = [&oldest_first[..], &others[..]].concat();
             found.reverse();

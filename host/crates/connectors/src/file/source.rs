@@ -14,6 +14,7 @@ use super::archive::{ZSTD_WINDOW, ZSTD_WINDOW_RANGE};
 use super::folder::FolderReader;
 use super::followed::FollowedFile;
 use super::reader::{FileReader, ReadOptions};
+use super::rotation::uncompressed_name;
 use crate::records::{CellRules, ColumnType, Reading, validate_cells};
 
 section! {
@@ -115,7 +116,11 @@ fn expect_one_regular(keys: &Keys, are_many: bool, validation: &mut Validation<'
         return;
     };
     let special = keys.special.given().filter(|at| at.value);
-    let (reason, help) = if are_many {
+    let is_compressed = |at: &At<String>| uncompressed_name(&at.value).is_some();
+    let (reason, help) = if keys.path.given().is_some_and(is_compressed) {
+        let help = "follow the file before it is compressed; what is put aside may be";
+        ("`path` names a compressed file, which says itself where it ends", help)
+    } else if are_many {
         let help = "name one file; where several are written to, each is a source of its own";
         ("`path` names the files of a folder", help)
     } else if special.is_some() {

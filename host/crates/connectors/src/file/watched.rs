@@ -48,7 +48,16 @@ impl Identity {
 
 /// When a file was last written to, in ns since the epoch.
 pub(super) fn modified_ns(metadata: &Metadata) -> i64 {
-    1_000_000_000 * metadata.mtime() + metadata.mtime_nsec()
+    nanoseconds(metadata.mtime(), metadata.mtime_nsec())
+}
+
+/// When a file was last written to, or moved, in ns since the epoch.
+pub(super) fn touched_ns(metadata: &Metadata) -> i64 {
+    modified_ns(metadata).max(nanoseconds(metadata.ctime(), metadata.ctime_nsec()))
+}
+
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
 /// What happened to a file while it was read.
@@ -64,7 +73,7 @@ pub(super) enum Changed {
 
 impl Changed {
     /// What happened to the file that made a read of it fail, if something did.
-    pub(super) fn behind(error: &io::Error) -> Option<&Self> {
+    pub(super) fn cause_of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 }
@@ -91,14 +100,9 @@ impl Watched {
         }
     }
 
-    /// Leaves it to the caller to notice another file in its place.
-    pub(super) fn leave_place_to_caller(&mut self) {
+    /// Has another file in its place not be noticed.
+    pub(super) fn ignore_replacement(&mut self) {
         self.place = None;
-    }
-
-    /// How long it is now.
-    pub(super) fn bytes(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
     }
 
     /// The greatest length that it was seen to have.
@@ -106,9 +110,9 @@ impl Watched {
         self.length_max
     }
 
-    /// When it was last written to, in ns since the epoch.
-    pub(super) fn modified_ns(&self) -> io::Result<i64> {
-        Ok(modified_ns(&self.file.metadata()?))
+    /// What the system says of it now.
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
     }
 
     /// How far it was read.

@@ -1,3 +1,4 @@
+use std::fs;
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -194,6 +195,9 @@ fn a_file_that_was_moved_aside_is_read_until_its_writer_has_noticed() {
     log.append("c\nd");
     log.reopen();
     log.append("e\n");
+    // What counts is when it was moved.
+    let old = std::time::SystemTime::UNIX_EPOCH;
+    appending(&log.path("app.log.1")).set_modified(old).unwrap();
     while log.look(LIMIT) == Read::More {}
     assert_eq!(log.read, ["a", "b", "c"], "the writer may not have noticed yet");
     assert_eq!(log.look_on(), ["d", "e"], "nothing ends the last line any more");
@@ -267,6 +271,64 @@ fn a_file_that_is_cut_without_a_copy_is_read_from_its_start() {
     log.restart().unwrap();
     log.append("d\n");
     assert_eq!(log.look_on(), ["d"]);
+}
+
+#[test]
+fn an_older_file_that_begins_alike_is_no_copy() {
+    for has_previous in [false, true] {
+        let mut log = Log::new(Format::Lines, "");
+        if has_previous {
+            log.append("x\n");
+            log.look_on();
+            log.rotate();
+            log.append("started\ny\n");
+            log.look_on();
+            log.rotate();
+        } else {
+            log.clock.set(9_000_000_000_000);
+            fs::write(log.path("app.log.1"), "started\ny\n").unwrap();
+            log.restart().unwrap();
+        }
+        let before = log.read.len();
+        log.append("started\n");
+        log.look_on();
+        log.writer.set_len(0).unwrap();
+        log.look_on();
+        log.append("started\nz\n");
+        log.look_on();
+        assert_eq!(log.read[before..], ["started", "started", "z"], "{has_previous}");
+    }
+}
+
+#[test]
+fn files_that_were_put_aside_are_read_though_nothing_is_at_the_path() {
+    let mut log = Log::new(Format::Lines, "a\n");
+    log.look_on();
+    log.append("b\nc");
+    log.rotate();
+    log.append("d\n");
+    log.rotate();
+    fs::remove_file(log.path("app.log")).unwrap();
+    assert_eq!(log.look_on(), ["b", "c", "d"]);
+    log.restart().unwrap();
+    fs::write(log.path("app.log"), "e\n").unwrap();
+    assert_eq!(log.look_on(), ["e"]);
+}
+
+#[test]
+fn what_is_no_log_next_to_one_does_not_disturb() {
+    let mut log = Log::new(Format::Lines, "a\n");
+    log.look_on();
+    fs::create_dir(log.path("app.log.3")).unwrap();
+    std::os::unix::fs::symlink("/nowhere", log.path("app.log.4")).unwrap();
+    fs::write(log.path("app.log.5.gz"), "no gzip").unwrap();
+    fs::write(log.path("app-1.log"), "of another\n").unwrap();
+    fs::rename(log.path("app.log"), log.path("app.log.1")).unwrap();
+    fs::write(log.path("app.log"), "b\n").unwrap();
+    log.look_on();
+    log.restart().unwrap();
+    log.look_on();
+    assert_eq!(log.read, ["a", "b"]);
 }
 
 #[test]
@@ -427,7 +489,7 @@ fn a_later_run_says_so_where_what_it_read_is_nowhere() {
     assert!(error.contains("was truncated to 2 bytes"), "{error}");
     fs::write(log.path("app.log"), "c\nd\ne\n").unwrap();
     let error = log.restart().unwrap_err().to_string();
-    assert!(error.contains("begins as it did"), "{error}");
+    assert!(error.contains("holds what an earlier run found"), "{error}");
 }
 
 #[test]
