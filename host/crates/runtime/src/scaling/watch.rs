@@ -10,20 +10,22 @@ use dirigo_actor::{Activations, Change, Load, Operator, Relief};
 use dirigo_ground::clock::Clock;
 use dirigo_scheduler::TenantIndex;
 
-/// How often operators are looked at: one more replica is there within 50 ms of need.
+/// How often operators are looked at.
 const INTERVAL: Duration = Duration::from_millis(10);
+
+/// How often they are looked at while none has anything to do: one more replica is there within 50 ms of need, of which the two looks that have
+/// to ask for it take 20.
+const INTERVAL_AT_REST: Duration = Duration::from_millis(25);
 
 /// An operator that keeps less than this of a worker busy has nothing to do.
 const AT_REST: f64 = 0.001;
 
 /// Has the number of replicas and shards follow the load of the operators of a host with so many workers.
 pub(in super::super) async fn watch(activations: Arc<Activations>, workers: u32, clock: Arc<dyn Clock>) {
-    let mut interval = tokio::time::interval(INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut watch = Watch::new(workers);
     loop {
-        interval.tick().await;
-        watch.look(&activations.operators(), clock.now_ns());
+        let are_at_rest = watch.look(&activations.operators(), clock.now_ns());
+        tokio::time::sleep(if are_at_rest { INTERVAL_AT_REST } else { INTERVAL }).await;
     }
 }
 
@@ -58,8 +60,8 @@ impl Watch {
         }
     }
 
-    /// Looks at these operators once, and changes how many replicas or shards they have.
-    pub(in super::super) fn look(&mut self, operators: &[Arc<Operator>], now_ns: u64) {
+    /// Looks at these operators once, and changes how many replicas or shards they have. Whether all had nothing to do since the last look.
+    pub(in super::super) fn look(&mut self, operators: &[Arc<Operator>], now_ns: u64) -> bool {
         self.watched.retain(|_, watched| watched.operator.strong_count() > 0);
         for operator in operators {
             let watched = self.watched.entry(Arc::as_ptr(operator).addr());
@@ -69,15 +71,25 @@ impl Watch {
                 at_rest_after: None,
             });
         }
+        let events_in = |operator: &Operator| operator.counters().events_in.load(Ordering::Relaxed);
+        let is_at_rest = |watched: &Watched, operator| watched.at_rest_after == Some(events_in(operator));
+        let of = |operator: &Arc<Operator>| Arc::as_ptr(operator).addr();
+        if operators.iter().all(|operator| {
+            self.watched
+                .get(&of(operator))
+                .is_some_and(|watched| is_at_rest(watched, operator))
+        }) {
+            return true;
+        }
         let used = self.used();
         for operator in operators {
-            let Some(watched) = self.watched.get_mut(&Arc::as_ptr(operator).addr()) else {
+            let Some(watched) = self.watched.get_mut(&of(operator)) else {
                 continue;
             };
-            let events_in = operator.counters().events_in.load(Ordering::Relaxed);
-            if watched.at_rest_after == Some(events_in) {
+            if is_at_rest(watched, operator) {
                 continue;
             }
+            let events_in = events_in(operator);
             let Some(load) = operator.load() else { continue };
             let bounds = operator.scaling_bounds();
             let sample = sample(operator, &load, now_ns, free(&used, operator.tenant(), self.workers));
@@ -95,6 +107,7 @@ impl Watch {
             let is_at_rest = has_least && load.waiting == 0 && watched.judge.busy_workers() < AT_REST;
             watched.at_rest_after = is_at_rest.then_some(events_in);
         }
+        false
     }
 
     /// By tenant: the workers that it keeps busy.
