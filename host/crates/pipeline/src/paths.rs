@@ -29,6 +29,12 @@ impl BaseFolder {
             problems.push(Diagnostic::error("this cannot be a path").at(at.place, "no file bears this name"));
             return None;
         }
+        if at.value == "~" || at.value.starts_with("~/") {
+            let problem = Diagnostic::error("`~` stands for no folder in a pipeline file");
+            let help = "write the whole path, or one from the folder of the pipeline file; a folder named `~` is `./~`";
+            problems.push(problem.at(at.place, "only a shell expands it").help(help));
+            return None;
+        }
         Some(self.0.join(&at.value))
     }
 
@@ -324,7 +330,7 @@ fn identity(path: &Path) -> Option<FileIdentity> {
 }
 
 /// The working directory has a name of its own.
-fn or_here(folder: &Path) -> &Path {
+pub(super) fn or_here(folder: &Path) -> &Path {
     if folder.as_os_str().is_empty() {
         Path::new(".")
     } else {

@@ -288,8 +288,7 @@ impl<'a> Validation<'a> {
     pub fn followed_file(&mut self, at: &At<String>, who: &str) -> Option<PathBuf> {
         let path = self.folder.resolve(at, &mut self.problems)?;
         self.permit(&path, at.place, who, Usage::Read)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let is_to_come = !path.exists() && folder.unwrap_or(Path::new(".")).is_dir();
+        let is_to_come = !path.exists() && path.parent().is_some_and(|folder| paths::or_here(folder).is_dir());
         if self.inputs == Inputs::OfSources && is_to_come {
             self.claim(&path, at.place, who, Access::Reads);
             return Some(path);

@@ -105,6 +105,10 @@ facts! {
     a_file_needs_a_path: with_source("kind = \"file\"") => ["source `s` has no `path`"];
     a_missing_file_is_told_its_neighbour: with_source("kind = \"file\"\npath = \"examples/sensor.jsonl\"")
         => ["cannot find the source file", ":6:8", "No such file", "did you mean `sensors.jsonl`?"];
+    a_home_folder_is_no_source: with_source("kind = \"file\"\npath = \"~/readings.jsonl\"")
+        => ["`~` stands for no folder in a pipeline file", ":6:8", "only a shell expands it", "write the whole path"];
+    a_home_folder_is_no_component: with_operator("component = \"~/anomaly.wasm\"")
+        => ["`~` stands for no folder in a pipeline file", ":9:13"];
     a_directory_is_no_source: with_source("kind = \"file\"\npath = \"examples\"\nformat = \"csv\"")
         => ["the source file is a directory", "end the path with a `/`"];
     a_folder_that_is_not_there_is_no_source: with_source("kind = \"file\"\npath = \"exmaples/*.csv\"")
