@@ -270,6 +270,11 @@ fn a_change_that_would_make_results_wrong_is_refused_at_its_place() {
             ][..],
         ),
         (
+            "window = { count = 3 }",
+            "window = { tumbling = \"1m\" }",
+            &["`window` of operator `sum` has changed", "it was { count = 3 }"],
+        ),
+        (
             "id = \"sum\"",
             "id = \"total\"",
             &["operator `sum` is gone", "would be lost"],

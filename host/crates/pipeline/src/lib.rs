@@ -53,6 +53,7 @@ mod together;
 mod units;
 mod validate;
 mod window;
+mod window_text;
 
 pub use admission::{Admission, Caps};
 pub use config::{Environment, hide, resolve};

@@ -20,7 +20,7 @@ use dirigo_disk as disk;
 use dirigo_engine::{Component, Setup};
 use dirigo_ground::call::StateVersions;
 use dirigo_ground::zone::Zone;
-use dirigo_pipeline::{ComponentRef, Diagnostics, Operator, Pipeline, Pointer, Source, TimeField};
+use dirigo_pipeline::{ComponentRef, Diagnostics, Operator, Pipeline, Pointer, Source, TimeField, Window};
 use dirigo_state::{self as state, EntryForm, Layout};
 
 /// What state belongs to.
@@ -382,7 +382,10 @@ fn changed(who: &str, id: &str, kept: &str, old: &Facets, new: &Facets, found: &
         } else {
             format!("`--accept {id}`")
         };
+        let as_window = |value| Window::deserialize(value).ok().filter(|_| key == "window");
+        let window = old.get(key).and_then(as_window);
         let label = match old.get(key) {
+            Some(_) if let Some(window) = window => format!("it was {window}"),
             Some(Value::String(text)) => format!("it was \"{text}\""),
             Some(value) if !value.is_null() => format!("it was {value}"),
             _ => "there was none".to_owned(),

@@ -21,6 +21,12 @@ impl EarlyEvents {
         Self(NonZeroU64::new(events))
     }
 
+    /// After how many events one comes; 0 where none does.
+    #[must_use]
+    pub fn events(self) -> u64 {
+        self.0.map_or(0, NonZeroU64::get)
+    }
+
     /// Whether there are no early results.
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
     #[must_use]

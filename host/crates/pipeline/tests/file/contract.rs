@@ -212,6 +212,35 @@ fn the_contracts_example_is_told_what_has_no_effect_unless_it_has_windows_in_tim
 }
 
 #[test]
+fn windows_are_shown_as_a_pipeline_file_says_them() {
+    let shown = |window: &str| {
+        let operator = format!("component = \"builtin:reduce\"\nwindow = {window}");
+        let pipeline = good(&with_operator(&operator)).pipeline;
+        pipeline.operators[0].window.unwrap().to_string()
+    };
+    for window in [
+        "{ count = 5 }",
+        "{ global = true }",
+        "{ session = \"30s\" }",
+        "{ tumbling = \"1m\" }",
+        "{ tumbling = \"1day\", offset = \"2h\" }",
+        "{ sliding = \"10m\", every = \"1m\" }",
+        "{ tumbling = \"3month\" }",
+        "{ sliding = \"14d\", every = \"7d\", offset = \"4days\", zone = \"Europe/Paris\" }",
+    ] {
+        assert_eq!(shown(window), window);
+    }
+    assert_eq!(
+        shown("{ tumbling = \"1m\" }\nearly = \"10s\"\nallowed_lateness = \"5s\""),
+        "{ tumbling = \"1m\" } with `allowed_lateness = \"5s\"` with `early = \"10s\"`"
+    );
+    assert_eq!(
+        shown("{ global = true }\nearly = { events = 10 }"),
+        "{ global = true } with `early = { events = 10 }`"
+    );
+}
+
+#[test]
 fn windows_in_time_are_what_they_are_said_to_be() {
     let window = |window: &str| {
         let operator = format!("component = \"builtin:reduce\"\nwindow = {window}");
