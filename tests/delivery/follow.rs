@@ -134,7 +134,7 @@ fn a_log_that_is_rotated_comes_out_once_and_in_order_through_kills() {
     let mut of_logger = Random(seed + 1);
     let mut logger = Logger::new(&folder);
     logger.log(1);
-    // The first run begins with the file that it finds, whatever was put aside before.
+    // The first run begins with the file at the path, not with rotated ones.
     let mut running = Dirigo::run(&folder, ["pipeline.toml"]).with_state().piped();
     running.hang_up();
     folder.wait_for_lines("out.jsonl", 1);
@@ -192,7 +192,7 @@ fn a_followed_file_may_come_later_but_its_folder_is_there() {
     for (path, more, reason) in [
         ("*.jsonl", "", "`path` names the files of a folder"),
         ("app.jsonl", "special = true", "`special` says that it may be a pipe"),
-        ("app.jsonl.gz", "", "a compressed file, which says itself where it ends"),
+        ("app.jsonl.gz", "", "a compressed file, which does not grow"),
     ] {
         let changed = text.replace("\"app.jsonl\"", &format!("\"{path}\"\n{more}"));
         folder.write("pipeline.toml", changed);

@@ -18,7 +18,7 @@ pub struct Key(pub [u8; 16]);
 
 /// For how long a key is known, in ms.
 pub(crate) const KNOWN_MS: i64 = 24 * 60 * 60 * 1000;
-/// The journal knows at most so many keys, each of some 100 bytes of memory.
+/// The journal remembers at most this many keys. Each takes some 100 bytes of memory.
 pub(crate) const KNOWN_MAX: usize = 1 << 20;
 
 const KINDS: &[u8] = &[1];

@@ -66,8 +66,9 @@ impl<'a> SliceClock<'a> {
         !self.ends_by(self.clock.now_ns() - self.started_ns)
     }
 
-    /// Whether there is something left of the slice, or of as much time as it took to get ready for the work, which ended when
-    /// the time was last looked at. A slice that is cut off gets ready anew, so it has to do at least as much work.
+    /// Whether the slice is not used up, or the work has taken less time than its preparation did. The preparation ended at the last
+    /// [`advance`](Self::advance). Each slice repeats the preparation, so one that ended without work would be followed by others without
+    /// work, for ever.
     pub(super) fn is_left_for_work(&self, preparation_ns: u64) -> bool {
         self.is_left() || self.is_before(self.now_ns + preparation_ns)
     }

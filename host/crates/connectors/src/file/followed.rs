@@ -1,10 +1,10 @@
-//! A file that is read on as it grows, and as rotations move it aside.
+//! A log that is followed as it grows and is rotated.
 //!
-//! Owns which file is read next. A path is followed: the file there is read to its end, and looked at again and again. A rotation
-//! moves it aside (`app.log` becomes `app.log.1`), or copies it aside and cuts it (`copytruncate`). What had not been read is then read
-//! where it is now, next the files that were put aside since, oldest first, and then the one at the path from its start. That holds across
-//! runs, too. A file is known again as [`FileReader`] does it, by its first KiB and the KiB before the place; one of which nothing was read,
-//! by its inode and its first KiB. Knows nothing of what the bytes mean.
+//! Owns which file is read next. The reader polls the file at the path once it has reached its end. A rotation renames that file
+//! (`app.log` becomes `app.log.1`), or copies and truncates it (`copytruncate`). The reader then finishes the old file under its new name or in its
+//! copy, reads the files that were rotated since, oldest first, and starts the file at the path. A later run resumes in the same way. The reader
+//! identifies a file as [`FileReader`] does, by its first KiB and the KiB before the offset, and a file of which it read no record by its inode
+//! and its first bytes. Knows nothing of what the bytes mean.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -17,53 +17,53 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::reader::{FileReader, ReadOptions, number_on_from};
-use super::rotation::{Aside, uncompressed_name};
+use super::rotation::{Rotated, uncompressed_name};
 use super::watched::{Changed, modified_ns, touched_ns};
 use crate::records::Error;
 use dirigo_connect::source::{Intake, Offset, Read, ReadLimit, ReadProgress, Source};
 use dirigo_disk::open_regular;
 use dirigo_ground::clock::nanoseconds;
 
-/// How soon a file is looked at again that has just been written to.
+/// The reader polls a file this long after it was written to.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
-/// How soon one is looked at again that nobody writes to. A look at a quiet log takes 0.2 ms of a processor that has nothing else to do.
+/// The reader polls a quiet file at most this much later. A poll takes 0.2 ms of processor time on an idle machine.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// How long a file that was moved aside has to be silent before the one at the path is begun: its writer may not have noticed yet. What is
-/// written to it later is not read.
+/// The reader leaves a renamed file after it has been quiet for so long: its writer may still have it open. The reader misses what is written to
+/// it later.
 const WRITTEN_AFTER_MS: i64 = 1_000;
 const WRITTEN_AFTER: Duration = Duration::from_millis(WRITTEN_AFTER_MS.unsigned_abs());
 
-/// How often files are looked through again where a rotation moved them meanwhile: a rotation renames a thousand files in some 10 ms.
+/// A search starts over at most so often, when a rotation renames files during the search. A rotation renames a thousand files in some 30 ms.
 const SEARCHES_MAX: usize = 50;
 const SEARCH_PAUSE: Duration = Duration::from_millis(5);
 
-/// How often a run looks for the file in which an earlier one was: it may be being copied right now.
+/// A run searches at most so often for the file that an earlier run was reading: a rotation may be copying it.
 const ATTEMPTS_MAX: usize = 10;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// How many first bytes of a file an offset has: enough to tell most files apart without reading on to the place.
+/// An offset holds so many first bytes of its file: enough to rule out most other files without reading up to the offset.
 const HEAD_BYTES: usize = 256;
-/// Two files of which less than this was read may be indistinguishable: by the header of a CSV, or a line that their writer begins with.
+/// Two files may share so many first bytes, such as a CSV header or the first line of a daemon.
 const ALIKE_BYTES: u64 = 1024;
 
-/// How many empty files in a row are remembered. Whoever forgets one looks into it again.
+/// The reader remembers at most so many empty files. It opens one that it has forgotten again, and finds it empty.
 const EMPTY_MAX: usize = 1024;
 
 /// A path that is followed.
 pub(super) struct FollowedFile {
     path: PathBuf,
     options: ReadOptions,
-    /// `None` as long as there is nothing at the path.
+    /// `None` while there is no file at the path.
     current: Option<CurrentFile>,
-    /// Where the previous file ended. As long as no record of the current one was read, this says better where to go on.
+    /// The end of the previous file. A later run resumes there if no record of the current file was read.
     previous: Option<FollowedOffset>,
-    /// The inodes of files since then in which there was nothing.
+    /// The inodes of the empty files after it.
     empty: VecDeque<u64>,
     /// Lines of the files before it.
     lines_before: u64,
     pause: Duration,
-    /// Whether it was said that the file at the path may not be read.
+    /// Whether a warning was logged that the file at the path may not be read.
     has_said_denied: bool,
 }
 
@@ -74,24 +74,24 @@ struct CurrentFile {
     reader: FileReader,
     /// When it was opened, in ms since the epoch.
     opened_ms: i64,
-    /// Whether nobody writes to it, since it is a copy.
+    /// Whether it is a copy, which no process writes to.
     is_complete: bool,
-    /// How long it was when it was last known to come next, before a record of it was read.
+    /// Its length when the reader last verified that it follows the previous file.
     expected_bytes: u64,
-    /// Since when it has been silent at its end while another file was at the path, in ns.
+    /// When the reader, at its end, first saw another file at the path, in ns.
     left_behind_ns: Option<u64>,
 }
 
-/// A file at the path or put aside.
+/// The file at the path, or a rotated one.
 struct Listed {
     name: String,
     inode: u64,
     modified_ns: i64,
 }
 
-/// Why a search finds nothing for certain.
+/// Why a search has no result.
 enum Unsettled {
-    /// A file was moved or cut since it was listed.
+    /// A file was renamed, removed or truncated since it was listed.
     Moved,
     Failed(Error),
 }
@@ -106,24 +106,24 @@ impl From<Error> for Unsettled {
     }
 }
 
-/// What an offset says, in addition to where to go on in the file.
+/// The offset of a followed log: that of a file, and what identifies the file.
 #[derive(Clone, Serialize, Deserialize)]
 struct FollowedOffset {
     #[serde(flatten)]
     within: Offset,
-    /// The inode of the file; 0 as long as there was none.
+    /// The inode of the file; 0 if there was none.
     #[serde(default)]
     inode: u64,
     /// Lines of the files before it.
     #[serde(default)]
     lines_before: u64,
-    /// The inode of the file that comes next, where it was begun and no record of it was read.
+    /// The inode of the next file, if the reader has opened it and read no record of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     next_inode: Option<u64>,
-    /// The first bytes of the file, as far as they were seen.
+    /// The first bytes of the file, at most [`HEAD_BYTES`].
     #[serde(default, with = "base64_text", skip_serializing_if = "Vec::is_empty")]
     head: Vec<u8>,
-    /// Where the previous file ended, as long as so little was read of this one that another may begin alike.
+    /// The end of the previous file, while less than [`ALIKE_BYTES`] of this one were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     previous: Option<Box<FollowedOffset>>,
 }
@@ -148,7 +148,7 @@ impl FollowedFile {
         let mut followed = Self {
             path: path.to_owned(),
             options: ReadOptions {
-                // More may come as long as it runs.
+                // A last record without its end is completed later.
                 is_continued: true,
                 may_be_empty: true,
                 ..options
@@ -195,7 +195,7 @@ impl FollowedFile {
                 next.map(|next| self.open_listed(next, None)).transpose()
             })?;
             if next.is_some() {
-                // What was read to its end has been removed since.
+                // The previous file was removed, after it was read to its end.
                 self.current = next;
                 self.lines_before += lines_read;
                 self.previous = Some(offset);
@@ -203,16 +203,16 @@ impl FollowedFile {
             }
             std::thread::sleep(ATTEMPT_PAUSE);
         }
-        // Says what is wrong with the file at the path.
+        // Its error says what is wrong with the file at the path.
         self.open_file(&self.name(), Some(&offset.within))?;
         Err(Error::Offset {
             from: format!("`{}`", self.path.display()),
-            problem: "neither it nor a file that was put aside holds what an earlier run found in it".to_owned(),
+            problem: "neither it nor a rotated file holds what an earlier run found in it".to_owned(),
         })
     }
 
-    /// The file of an offset that says what was read of it. Of several that begin alike, it is the first one behind the previous file, or,
-    /// where that is not known, the one with its inode, or else the newest.
+    /// Finds the file of an offset by its content before the offset. Of several candidates it takes the first after the previous file; if that is
+    /// not known, the one with the inode of the offset, or else the newest.
     fn find_by_place(&self, offset: &FollowedOffset, listed: &[Listed]) -> Result<Option<CurrentFile>, Unsettled> {
         let place_of_previous = match &offset.previous {
             Some(previous) => self.place_among(listed, previous)?,
@@ -225,14 +225,14 @@ impl FollowedFile {
         self.first_at(listed.iter().filter(has_inode).chain(listed.iter().rev()), offset)
     }
 
-    /// The file of an offset that says where it begins. Any file begins as nothing does, but not with the same bytes.
+    /// Finds the file of an offset at the start of a file, by its inode and first bytes.
     fn find_by_start(&self, offset: &FollowedOffset, listed: &[Listed]) -> Result<Option<CurrentFile>, Unsettled> {
         let has_inode = |file: &&Listed| file.inode == offset.inode;
         let others = listed.iter().rev().filter(|_| !offset.head.is_empty());
         self.first_at(listed.iter().filter(has_inode).chain(others), offset)
     }
 
-    /// The first of these files that is that of an offset, at its place.
+    /// Opens the first of these files to which an offset belongs, at the offset.
     fn first_at<'l>(
         &self,
         files: impl Iterator<Item = &'l Listed>,
@@ -246,18 +246,15 @@ impl FollowedFile {
         Ok(None)
     }
 
-    /// Opens a file at the place that an offset says, if it is the file of that.
+    /// Opens a file at an offset, if the offset belongs to it.
     fn open_at(&self, listed: &Listed, offset: &FollowedOffset) -> Result<Option<CurrentFile>, Unsettled> {
         let other = |error: Error| match error {
             Error::Replaced { .. } | Error::Truncated { .. } | Error::Shortened { .. } | Error::Header { .. } => {
                 Ok(None)
             }
-            // That a file next to the log cannot be read says nothing of the log.
+            // An unreadable file next to the log does not end the run.
             Error::Open { ref reason, .. } | Error::Read { ref reason, .. } if is_of_file(reason) => {
-                tracing::warn!(
-                    "`{}`: a file next to it may be the one that was read: {error}",
-                    self.path.display()
-                );
+                tracing::warn!("`{}`: skipped a rotated file: {error}", self.path.display());
                 Ok(None)
             }
             error => Err(Unsettled::from(error)),
@@ -267,7 +264,7 @@ impl FollowedFile {
             Err(Unsettled::Failed(error)) => return other(error),
             Err(moved) => return Err(moved),
         };
-        // What does not begin so is not read on to the place.
+        // Only a file with the same first bytes is worth reading up to the offset.
         if !file.reader.head().starts_with(&offset.head) {
             return Ok(None);
         }
@@ -281,7 +278,7 @@ impl FollowedFile {
         }
     }
 
-    /// Finds something in the files at the path and put aside, as they are between two steps of a rotation.
+    /// Searches the rotated files and the file at the path. Starts over if a rotation changes them during the search.
     fn search<T>(&self, find: impl Fn(&[Listed]) -> Result<Option<T>, Unsettled>) -> Result<Option<T>, Error> {
         for _ in 0..SEARCHES_MAX {
             match self.listed().and_then(|listed| find(&listed)) {
@@ -292,7 +289,7 @@ impl FollowedFile {
         }
         Err(Error::Open {
             path: self.path.clone(),
-            reason: io::Error::other("it was moved aside again and again while it was looked for"),
+            reason: io::Error::other("rotations kept renaming it during a search for it"),
         })
     }
 
@@ -323,7 +320,7 @@ impl FollowedFile {
         }
     }
 
-    /// What the system says of a regular file at the path or next to it, as far as the pipeline may read it.
+    /// The metadata of a regular file at the path or next to it, which the pipeline may read.
     fn metadata(&self, name: &str) -> io::Result<Metadata> {
         open_regular(&*self.options.disk, &self.path_of(name)).map(|(_, metadata)| metadata)
     }
@@ -335,8 +332,8 @@ impl FollowedFile {
         }
     }
 
-    /// The files that were put aside, the oldest first, and the one at the path. One that is moved while they are listed could be missed,
-    /// or listed twice, so two listings have to agree.
+    /// Lists the rotated files, oldest first, and then the file at the path. A listing could miss a file that is renamed meanwhile, or have it twice,
+    /// so two listings have to agree.
     fn listed(&self) -> Result<Vec<Listed>, Unsettled> {
         let (before, listed) = (self.listed_once()?, self.listed_once()?);
         let names = |listed: &[Listed]| {
@@ -358,17 +355,17 @@ impl FollowedFile {
             path: self.folder().to_owned(),
             reason,
         })?;
-        let aside = names.iter().filter_map(|name| {
+        let rotated = names.iter().filter_map(|name| {
             let name = name.to_str()?;
-            Some((Aside::of(&base, name)?, name))
+            Some((Rotated::of(&base, name)?, name))
         });
-        let mut aside: Vec<_> = aside.collect();
-        // Of a file and what it is just being compressed to, the file itself comes first.
-        aside.sort_unstable();
-        aside.dedup_by(|(_, second), (_, first)| uncompressed_name(second) == Some(*first));
-        let names = aside.into_iter().map(|(_, name)| name).chain([&*base]);
+        let mut rotated: Vec<_> = rotated.collect();
+        // While a file is being compressed, both files are there; the complete one sorts first.
+        rotated.sort_unstable();
+        rotated.dedup_by(|(_, second), (_, first)| uncompressed_name(second) == Some(*first));
+        let names = rotated.into_iter().map(|(_, name)| name).chain([&*base]);
         let listed = names.filter_map(|name| {
-            // A folder, a pipe, or what may not be read is none of them.
+            // Leaves out folders, pipes, and files that the pipeline may not read.
             let metadata = self.metadata(name).ok()?;
             Some(Listed {
                 name: name.to_owned(),
@@ -401,16 +398,16 @@ impl FollowedFile {
         let opened = self.open_file(&self.name(), None);
         self.current = match opened.map_err(Unsettled::from) {
             Ok(file) => Some(file),
-            // It is not there yet, or was cut as it was opened.
+            // The file is not there yet, or was truncated as it was opened.
             Err(Unsettled::Moved) => None,
             Err(Unsettled::Failed(error)) => return Err(error),
         };
         Ok(self.current.is_some())
     }
 
-    /// Goes on with another file, the current one being at its end.
+    /// Switches from the current file, which is at its end, to the next.
     fn leave_for(&mut self, next: CurrentFile) {
-        tracing::debug!("`{}`: goes on with `{}`", self.path.display(), next.name);
+        tracing::debug!("reader of `{}` switches to `{}`", self.path.display(), next.name);
         let Some(current) = self.current.replace(next) else {
             return;
         };
@@ -426,7 +423,7 @@ impl FollowedFile {
         self.lines_before += current.reader.lines();
     }
 
-    /// The file that was begun next after the current one, which is at its end, opened.
+    /// Opens the file that follows the current one.
     fn next(&self) -> Result<Option<CurrentFile>, Error> {
         let Some(current) = &self.current else {
             return Ok(None);
@@ -448,7 +445,7 @@ impl FollowedFile {
         if let Some(place) = place {
             return Ok(listed.get(place + 1));
         }
-        // It was removed. What was written to later comes after it.
+        // The current file was removed. The next one is the oldest that was written to later.
         let modified_ns = modified_ns(&self.metadata_of(current)?);
         Ok(listed.iter().find(|file| file.modified_ns > modified_ns))
     }
@@ -460,7 +457,8 @@ impl FollowedFile {
         })
     }
 
-    /// Where a file is among those listed. It has another inode where it was compressed meanwhile, and another may have its inode.
+    /// The index in a listing of the file of an offset. The inode alone does not identify it: compression changes the inode, and the file system
+    /// gives it to another file.
     fn place_among(&self, listed: &[Listed], offset: &FollowedOffset) -> Result<Option<usize>, Unsettled> {
         let by_inode = listed.iter().position(|file| file.inode == offset.inode);
         if FileReader::is_start(&offset.within) {
@@ -474,8 +472,8 @@ impl FollowedFile {
         Ok(None)
     }
 
-    /// Sees to it that the current file, of which no record was read, is still the one that comes next whenever it has grown. What it had
-    /// may have been copied and cut without a trace in what was seen of it.
+    /// Verifies, each time a file of which no record was read has grown, that it still follows the previous file. A rotation may have copied and
+    /// truncated it since the last poll; then the copy is next.
     fn expect_next(&mut self) -> Result<(), Error> {
         let (Some(current), Some(previous)) = (&self.current, &self.previous) else {
             return Ok(());
@@ -496,7 +494,11 @@ impl FollowedFile {
                 .transpose()
         })?;
         if let Some(next) = next {
-            tracing::debug!("`{}`: goes back to `{}`", self.path.display(), next.name);
+            tracing::debug!(
+                "reader of `{}` returns to its copy `{}`",
+                self.path.display(),
+                next.name
+            );
             self.current = Some(next);
         } else if let Some(current) = &mut self.current {
             current.expected_bytes = bytes;
@@ -504,14 +506,18 @@ impl FollowedFile {
         Ok(())
     }
 
-    /// Goes on where the current file is not any more what it was, in place: in the copy that was made of it, or else at its start.
+    /// Resumes after the current file was truncated or overwritten: in the copy of it, or else at its start.
     fn resume_after_cut(&mut self, changed: &str) -> Result<(), Error> {
         let Some(current) = self.current.take() else {
             return Ok(());
         };
         let copy = self.search(|listed| self.find_copy(listed, &current))?;
         if let Some(copy) = copy {
-            tracing::debug!("`{}`: {changed}; goes on with `{}`", self.path.display(), copy.name);
+            tracing::debug!(
+                "`{}`: {changed}; its reader resumes in the copy `{}`",
+                self.path.display(),
+                copy.name
+            );
             self.current = Some(CurrentFile {
                 is_complete: true,
                 ..copy
@@ -519,7 +525,7 @@ impl FollowedFile {
             return Ok(());
         }
         tracing::warn!(
-            "`{}`: {changed}; no copy is next to it, and at least {} bytes had not been read",
+            "`{}`: {changed}; there is no copy next to it, and at least {} bytes were not read",
             self.path.display(),
             current.reader.bytes_unread()
         );
@@ -529,7 +535,7 @@ impl FollowedFile {
         Ok(())
     }
 
-    /// The copy that was made of a file before it was cut.
+    /// Finds the copy of a file that was truncated.
     fn find_copy(&self, listed: &[Listed], current: &CurrentFile) -> Result<Option<CurrentFile>, Unsettled> {
         let offset = self.offset_of(current);
         if current.reader.is_unread() && offset.head.is_empty() {
@@ -540,7 +546,7 @@ impl FollowedFile {
             None => None,
         };
         let behind = place_of_previous.map_or(0, |place| place + 1);
-        // Of a file that had barely begun, an older one may hold the same.
+        // An older file may begin with the same bytes as a file of which little was read.
         let is_new = |file: &&Listed| {
             current.reader.place() >= ALIKE_BYTES
                 || place_of_previous.is_some()
@@ -562,11 +568,11 @@ impl FollowedFile {
         }
     }
 
-    /// What comes at the end of the current file. `None` where there is more to read at once.
+    /// Decides what to read at the end of the current file. `None` if there is more to read at once.
     fn at_end(&mut self) -> Result<Option<Read>, Error> {
         let at_path = match self.metadata(&self.name()) {
             Ok(metadata) => Some(metadata.ino()),
-            // Between two steps of a rotation, or nothing writes to it any more.
+            // A rotation has renamed the file, and its writer has not made a new one yet.
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 self.say_denied(&error);
@@ -588,7 +594,7 @@ impl FollowedFile {
         let Some(next) = self.next()? else {
             return Ok(Some(self.wait()));
         };
-        // Only the writer of what was put aside last may not have noticed yet.
+        // Only the writer of the latest rotated file may still have it open.
         if next.name == self.name() && !has_had_its_time && !self.is_silent()? {
             return Ok(Some(self.wait()));
         }
@@ -603,7 +609,7 @@ impl FollowedFile {
         Ok(None)
     }
 
-    /// Whether the current file was neither written to nor moved for a while.
+    /// Whether the current file was neither written to nor renamed for [`WRITTEN_AFTER_MS`].
     fn is_silent(&self) -> Result<bool, Error> {
         let Some(current) = &self.current else { return Ok(true) };
         let touched_ms = touched_ns(&self.metadata_of(current)?) / 1_000_000;
@@ -613,7 +619,7 @@ impl FollowedFile {
     #[cold]
     fn say_denied(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.has_said_denied, true) {
-            tracing::warn!("`{}` is waited for: {error}", self.path.display());
+            tracing::warn!("the reader of `{}` waits for access: {error}", self.path.display());
         }
     }
 
@@ -624,7 +630,7 @@ impl FollowedFile {
     }
 }
 
-/// Whether a file cannot be read for what it is or who may read it. Another try would end alike.
+/// Whether the content of a file, or its permissions, make it unreadable, so that another attempt would fail, too.
 fn is_of_file(reason: &io::Error) -> bool {
     use ErrorKind::{InvalidData, OutOfMemory, PermissionDenied, UnexpectedEof, Unsupported};
     let kinds = [InvalidData, OutOfMemory, PermissionDenied, UnexpectedEof, Unsupported];
@@ -696,7 +702,7 @@ impl Source for FollowedFile {
         Some(serde_json::to_value(offset).expect("an offset has no maps, whose keys could fail"))
     }
 
-    /// It has no end that it could near.
+    /// `None`: a followed log has no known end.
     fn progress(&self) -> Option<ReadProgress> {
         None
     }

@@ -133,7 +133,7 @@ impl FileReader {
         self.text.stream().place().lines()
     }
 
-    /// What tells it from the other files of a disk.
+    /// Its inode.
     pub(super) fn inode(&self) -> u64 {
         self.inode
     }
@@ -143,13 +143,13 @@ impl FileReader {
         self.text.stream().window.reader.watched()
     }
 
-    /// Has another file in its place not be noticed.
+    /// Disables the check for another file at its path.
     pub(super) fn ignore_replacement(&mut self) {
         let archive = &mut self.text.stream_mut().window.reader;
         archive.watched_mut().ignore_replacement();
     }
 
-    /// How many bytes it was seen to have that no record was made of; 0 of a compressed one.
+    /// At least so many bytes of it have not been read as records; 0 for a compressed file.
     pub(super) fn bytes_unread(&self) -> u64 {
         if self.may_grow {
             self.watched().length_max().saturating_sub(self.place())
@@ -178,7 +178,7 @@ impl FileReader {
         self.place() == 0
     }
 
-    /// The offset of a file of which nothing was read.
+    /// The offset at the start of a file.
     pub(super) fn start() -> Offset {
         to_json(&FileOffset {
             place: StreamOffset::default(),
@@ -186,7 +186,7 @@ impl FileReader {
         })
     }
 
-    /// Whether that is the offset of one of which nothing was read.
+    /// Whether an offset is at the start of a file.
     pub(super) fn is_start(offset: &Offset) -> bool {
         offset["offset"] == 0
     }
@@ -201,7 +201,7 @@ impl FileReader {
         self.text.read(intake, limit)
     }
 
-    /// Has a last record without an end be one, since nothing is written to the file any more; returns whether there is one.
+    /// Has the end of the file end its last record. Returns whether one was waiting for its end.
     pub(super) fn end_last_record(&mut self) -> bool {
         let is_waiting = self.text.waiting().is_some();
         self.text.end_last_record();
@@ -276,7 +276,8 @@ fn to_json(offset: &FileOffset) -> Offset {
     serde_json::to_value(offset).expect("an offset has no maps, whose keys could fail")
 }
 
-/// Numbers the records of the file `name`, appended since there were so many, on from the lines of the files before it.
+/// Adds the lines of the files before it to the positions of the records of the file `name`: those in `intake` from these two indices on. The reason of a
+/// refusal names the file and its line.
 pub(super) fn number_on_from(lines_before: u64, intake: &mut Intake, (positions, refused): (usize, usize), name: &str) {
     for position in &mut intake.positions[positions..] {
         *position += lines_before;

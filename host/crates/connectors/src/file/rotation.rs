@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 
-/// From so many digits on a name has a date.
+/// A date in a name has at least this many digits; a shorter number counts rotations.
 const DATE_DIGITS: usize = 6;
 /// Digits of a time in seconds since 1970, from 2001 to 2286.
 const SECONDS_DIGITS: usize = 10;
@@ -44,18 +44,18 @@ pub(super) fn uncompressed_name(name: &str) -> Option<&str> {
     is_compressed.then_some(inner)
 }
 
-/// What says how old a file is that a rotation has put aside. The oldest is the least.
+/// The age of a rotated file, by its name. The oldest is the least.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Aside {
-    /// When it was put aside: the numbers of its name, which begin with a year, or seconds since 1970.
+pub(super) enum Rotated {
+    /// The time of its rotation: the numbers in its name, which begin with a year or are seconds since 1970.
     Dated(Vec<u64>),
-    /// How many were put aside since.
+    /// The number of later rotations.
     Numbered(Reverse<u64>),
 }
 
-impl Aside {
-    /// What `name` says, if it is that of a file which was `base`: the number or date stands behind that, or in front of its extension.
-    /// Compressed or not.
+impl Rotated {
+    /// The age of the file `name`, if it was rotated from `base`: the number or date comes after `base`, or before its extension. The file may be
+    /// compressed.
     pub(super) fn of(base: &str, name: &str) -> Option<Self> {
         let name = uncompressed_name(name).unwrap_or(name);
         let behind = name.strip_prefix(base);
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_that_were_put_aside_are_in_the_order_of_their_age() {
+    fn rotated_files_are_in_the_order_of_their_age() {
         let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         for [oldest_first, others] in [
             [
@@ -121,10 +121,10 @@ mod tests {
         ] {
             let mut found = [&oldest_first[..], &others[..]].concat();
             found.reverse();
-            found.retain(|name| Aside::of("app.log", name).is_some());
-            found.sort_by_key(|name| Aside::of("app.log", name));
+            found.retain(|name| Rotated::of("app.log", name).is_some());
+            found.sort_by_key(|name| Rotated::of("app.log", name));
             assert_eq!(found, oldest_first);
         }
-        assert_eq!(Aside::of("app", "app.1"), Some(Aside::Numbered(Reverse(1))));
+        assert_eq!(Rotated::of("app", "app.1"), Some(Rotated::Numbered(Reverse(1))));
     }
 }

@@ -24,8 +24,8 @@ section! {
         /// decompressed. With a `*` in its name, such as "logs/*.jsonl", or for a folder, such as "logs/", all those files in
         /// the order of their names.
         path: String,
-        /// For a file: whether to go on as it grows and is rotated, and wait at its end for more. A rotation may move it aside, to a
-        /// name such as "app.log.1", "app.log.1.gz" or "app.log-20240301", or copy it there and cut it. It may come later than the run.
+        /// For a file: whether to follow it as it grows and is rotated. A rotation may rename it, such as to "app.log.1", "app.log.1.gz" or
+        /// "app.log-20240301", or copy and truncate it. It need not be there when the run starts.
         #[schemars(extend("default" = false))]
         follow: bool,
         /// For a file: how records are told apart. Default: by the extension of the path.
@@ -118,8 +118,8 @@ fn expect_one_regular(keys: &Keys, are_many: bool, validation: &mut Validation<'
     let special = keys.special.given().filter(|at| at.value);
     let is_compressed = |at: &At<String>| uncompressed_name(&at.value).is_some();
     let (reason, help) = if keys.path.given().is_some_and(is_compressed) {
-        let help = "follow the file before it is compressed; what is put aside may be";
-        ("`path` names a compressed file, which says itself where it ends", help)
+        let help = "name the log itself; rotated files may be compressed";
+        ("`path` names a compressed file, which does not grow", help)
     } else if are_many {
         let help = "name one file; where several are written to, each is a source of its own";
         ("`path` names the files of a folder", help)
@@ -183,7 +183,7 @@ pub struct FileSpec {
     pub cells: Arc<CellRules>,
     /// Whether it may also be a pipe.
     pub special: bool,
-    /// Whether it is read on as it grows and is rotated.
+    /// Whether the source follows it as it grows and is rotated.
     pub follow: bool,
     /// The window that a zstd frame may ask for, in bytes: a power of two.
     pub zstd_window_max: u64,

@@ -100,7 +100,7 @@ impl Watched {
         }
     }
 
-    /// Has another file in its place not be noticed.
+    /// Disables the check for another file at its path.
     pub(super) fn ignore_replacement(&mut self) {
         self.place = None;
     }

@@ -13,8 +13,7 @@ use dirigo_scheduler::TenantIndex;
 /// How often operators are looked at.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// How often they are looked at while none has anything to do: one more replica is there within 50 ms of need, of which the two looks that have
-/// to ask for it take 20.
+/// How often operators are looked at while all are idle. A replica is added after two looks that ask for one, so within 50 ms of need.
 const INTERVAL_AT_REST: Duration = Duration::from_millis(25);
 
 /// An operator that keeps less than this of a worker busy has nothing to do.

@@ -53,7 +53,7 @@ impl Log {
         self.writer.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Moves what was put aside on by one number.
+    /// Renames the rotated files, each to the next number.
     fn shift(&self) {
         for number in (1..100).rev() {
             for extension in ["", ".gz"] {
@@ -131,7 +131,7 @@ impl Log {
         self.read[before..].to_vec()
     }
 
-    /// Goes on in another run from where this one is.
+    /// Resumes in another run where this one is.
     fn restart(&mut self) -> Result<(), Error> {
         let offset = self.followed.offset().unwrap();
         self.restart_at(&offset)
@@ -301,7 +301,7 @@ fn an_older_file_that_begins_alike_is_no_copy() {
 }
 
 #[test]
-fn files_that_were_put_aside_are_read_though_nothing_is_at_the_path() {
+fn rotated_files_are_read_though_there_is_no_file_at_the_path() {
     let mut log = Log::new(Format::Lines, "a\n");
     log.look_on();
     log.append("b\nc");
