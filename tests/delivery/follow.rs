@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::{Dirigo, Folder, Random, event, guest, number_of, numbers};
+use crate::support::{Dirigo, Folder, Random, event, map_to_file, number_of, numbers};
 
 /// A source that follows `app.jsonl`, and a map over it.
 fn followed() -> Folder {
@@ -20,16 +20,9 @@ fn followed() -> Folder {
         path = "app.jsonl"
         follow = true
         key = "/key"
-        [[operator]]
-        id = "map"
-        component = "{}"
-        config = {{ mode = "pass" }}
-        [[sink]]
-        id = "out"
-        kind = "file"
-        path = "out.jsonl"
+        {}
         "#,
-        guest("map").display()
+        map_to_file("pass")
     ))
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Answer, Client, Dirigo, Folder, Random, Running, event, guest, number_of, numbered, numbers};
+use crate::support::{
+    Answer, Client, Dirigo, Folder, Random, Running, event, map_to_file, number_of, numbered, numbers,
+};
 
 /// A source at `listen` with `more`, and a map over it.
 fn pipeline(listen: &str, more: &str, mode: &str) -> Folder {
@@ -21,16 +23,9 @@ fn pipeline(listen: &str, more: &str, mode: &str) -> Folder {
         listen = "{listen}"
         key = "/key"
         {more}
-        [[operator]]
-        id = "map"
-        component = "{}"
-        config = {{ mode = "{mode}" }}
-        [[sink]]
-        id = "out"
-        kind = "file"
-        path = "out.jsonl"
+        {}
         "#,
-        guest("map").display()
+        map_to_file(mode)
     ))
 }
 

@@ -30,6 +30,23 @@ const GUESTS: [&str; 15] = [
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "component";
 
+/// An operator `map` that runs the hostile map in a mode, and a sink `out` that writes to `out.jsonl`.
+pub(crate) fn map_to_file(mode: &str) -> String {
+    format!(
+        r#"
+        [[operator]]
+        id = "map"
+        component = "{}"
+        config = {{ mode = "{mode}" }}
+        [[sink]]
+        id = "out"
+        kind = "file"
+        path = "out.jsonl"
+        "#,
+        guest("map").display()
+    )
+}
+
 /// The component of the hostile guest `name`, which is the name of its folder.
 #[track_caller]
 pub(crate) fn guest(name: &str) -> PathBuf {
