@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use dirigo::disk::Real;
-use dirigo::pipeline::{Override, Severity};
+use dirigo::pipeline::{Names, Override, Severity};
 use dirigo::runtime::{self, DeliveryCapabilities};
 
-use super::admission::{Admission, Admitted};
+use super::admission::{Admission, Admitted, location_in};
 use super::output::Format;
 use super::outputs::{self, OutputNote};
 use super::setup::CommandContext;
@@ -43,7 +43,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), args.state.as_deref())? else {
         return Ok(Exit::Configuration);
     };
-    let mut admission = Admission::new(&setup, args.state.as_deref(), false);
+    let mut admission = Admission::new(setup.files.tenants.as_ref(), Names::OfProcess);
     let mut all = Vec::new();
     let mut sound = Vec::new();
     let mut outputs = Vec::new();
@@ -54,7 +54,8 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
                 found.append(runtime::preview(&prepared, &setup.clock, Severity::Error));
                 // Without `--state` it may be meant for a run with it.
                 let must_begin = args.state.is_some();
-                match admission.admit(prepared, must_begin) {
+                let location = location_in(args.state.as_deref(), false, &prepared.pipeline);
+                match admission.admit(prepared, location, must_begin) {
                     Ok(admitted) => {
                         let Admitted { prepared, location, .. } = &admitted;
                         if let Err(error) = &admitted.outputs {

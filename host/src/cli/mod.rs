@@ -2,7 +2,6 @@
 //!
 //! Data goes to standard output, all else to standard error.
 
-mod admission;
 mod build;
 mod case_report;
 mod check;
@@ -16,7 +15,6 @@ mod interrupts;
 mod junit;
 mod new;
 mod outputs;
-mod own_state;
 mod progress;
 mod project;
 mod replay;
@@ -33,10 +31,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use dirigo_command::descriptors;
 use dirigo_command::log::Log;
 use dirigo_command::output::{self, Format};
-use dirigo_command::{Exit, Globals, pipeline_files, report, setup};
+use dirigo_command::{Exit, Globals, admission, own_state, pipeline_files, report, setup};
 
 /// Runs stream operators, compiled to WebAssembly components, as virtual actors.
 #[derive(Debug, Parser)]

@@ -8,14 +8,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use dirigo::disk::{NotPrivate, make_private_directory};
 use dirigo::flow::Failure;
-use dirigo::pipeline::{Budget, Diagnostics, Inputs, Loaded, Override, Scaling, Severity};
+use dirigo::pipeline::{Budget, Diagnostics, Inputs, Loaded, Names, Override, Scaling, Severity};
 use dirigo::runtime::{
     self, Ended, Host, HostOptions, Job, Opened, Outcome, Patience, RefusedSummary, Summary, TenantSummary,
     instances_wanted,
 };
 use dirigo::scheduler::PolicyKind;
 
-use super::admission::{Admission, Admitted, Refusal};
+use super::admission::{Admission, Admitted, Refusal, location_in};
 use super::delivery_semantics;
 use super::interrupts::{Ending, FinishedRun, Interrupts};
 use super::output::Format;
@@ -239,7 +239,7 @@ fn admit_all(
     globals: &Globals,
 ) -> anyhow::Result<AllAdmitted> {
     let patience = Patience::of_run();
-    let mut admission = Admission::new(setup, args.state.as_deref(), args.fresh);
+    let mut admission = Admission::new(setup.files.tenants.as_ref(), Names::OfProcess);
     let (mut admitted, mut refused) = (Vec::new(), Vec::new());
     for (file, loaded) in files {
         let prepared = match loaded.and_then(|loaded| setup.prepare_to_run(loaded, &patience)) {
@@ -261,7 +261,8 @@ fn admit_all(
             report::diagnostics(&warnings, Format::Text)?;
         }
         let pipeline = (prepared.pipeline.name.clone(), prepared.pipeline.tenant.clone());
-        match admission.admit(prepared, true) {
+        let location = location_in(args.state.as_deref(), args.fresh, &prepared.pipeline);
+        match admission.admit(prepared, location, true) {
             Ok(found) => admitted.push(found),
             Err(refusal) => {
                 report_refusal(&refusal, globals)?;

@@ -54,6 +54,16 @@ impl Ends {
             None => Ok(ends),
         }
     }
+
+    /// Without those of one of the pipelines.
+    #[must_use]
+    pub fn without(self, pipeline: &Pipeline) -> Self {
+        Self {
+            sources: self.sources - pipeline.sources.len(),
+            sinks: self.sinks - pipeline.sinks.len(),
+            pipelines: self.pipelines - 1,
+        }
+    }
 }
 
 fn shortage_of(sources: usize, sinks: usize, pipelines: u64, available: u64) -> Option<String> {

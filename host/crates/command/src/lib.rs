@@ -3,9 +3,11 @@
 //!
 //! It knows no subcommand, and prints nothing but what one gives it.
 
+pub mod admission;
 pub mod descriptors;
 pub mod log;
 pub mod output;
+pub mod own_state;
 pub mod pipeline_files;
 pub mod report;
 pub mod setup;

@@ -1,6 +1,7 @@
 //! What it takes to load pipeline files: connectors, what no pipeline may touch, what tenants may do.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dirigo_disk::HostDirectories;
 use dirigo_engine::Cache;
@@ -17,7 +18,7 @@ pub struct PipelineFiles {
     /// What no pipeline may touch.
     pub host_directories: HostDirectories,
     /// What tenants may do, where the operator of the host says it.
-    pub tenants: Option<Tenants>,
+    pub tenants: Option<Arc<Tenants>>,
 }
 
 impl PipelineFiles {
@@ -51,7 +52,10 @@ impl PipelineFiles {
         if let Some(directory) = state {
             files.host_directories = files.host_directories.with("state directory", directory);
         }
-        Ok(Some(Self { tenants, ..files }))
+        Ok(Some(Self {
+            tenants: tenants.map(Arc::new),
+            ..files
+        }))
     }
 
     /// Loads a pipeline file, which may do what its tenant may.

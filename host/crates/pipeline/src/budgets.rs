@@ -1,6 +1,7 @@
 //! What the tenants of pipelines that run side by side may use: as the tenants file says, or as the pipeline files do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Problems};
 use super::loaded::SpanIndex;
@@ -9,8 +10,8 @@ use super::tenants::Tenants;
 
 /// What the tenants of the pipelines so far may use, and have.
 #[derive(Debug)]
-pub(super) struct Budgets<'a> {
-    tenants: Option<&'a Tenants>,
+pub(super) struct Budgets {
+    tenants: Option<Arc<Tenants>>,
     by_account: BTreeMap<String, Used>,
 }
 
@@ -27,11 +28,14 @@ struct Used {
 #[derive(Debug)]
 pub(super) struct Share {
     account: String,
-    used: Used,
+    sources: usize,
+    sinks: usize,
+    /// What its tenant may use, where that is said, and the pipeline that says so.
+    budget: Option<(Budget, String)>,
 }
 
-impl<'a> Budgets<'a> {
-    pub(super) fn new(tenants: Option<&'a Tenants>) -> Self {
+impl Budgets {
+    pub(super) fn new(tenants: Option<Arc<Tenants>>) -> Self {
         Self {
             tenants,
             by_account: BTreeMap::new(),
@@ -44,22 +48,48 @@ impl<'a> Budgets<'a> {
         let mut used = self.by_account.get(account).cloned().unwrap_or_default();
         used.sources += pipeline.sources.len();
         used.sinks += pipeline.sinks.len();
-        match self.tenants {
+        match &self.tenants {
             Some(tenants) => granted(&mut used, pipeline, tenants, problems),
             None => stated(&mut used, pipeline, span_index, problems),
         }
-        let account = account.clone();
-        Share { account, used }
+        Share {
+            account: account.clone(),
+            sources: pipeline.sources.len(),
+            sinks: pipeline.sinks.len(),
+            budget: used.budget,
+        }
     }
 
-    pub(super) fn take(&mut self, share: Share) {
-        self.by_account.insert(share.account, share.used);
+    pub(super) fn take(&mut self, share: &Share) {
+        let used = self.by_account.entry(share.account.clone()).or_default();
+        used.sources += share.sources;
+        used.sinks += share.sinks;
+        if used.budget.is_none() {
+            used.budget.clone_from(&share.budget);
+        }
+    }
+
+    /// Gives back what a pipeline had. What its tenant may use stays as it was said while another pipeline of the tenant is there.
+    pub(super) fn give_back(&mut self, share: &Share, is_last_of_account: bool) {
+        if is_last_of_account {
+            self.by_account.remove(&share.account);
+        } else if let Some(used) = self.by_account.get_mut(&share.account) {
+            used.sources -= share.sources;
+            used.sinks -= share.sinks;
+        }
     }
 
     pub(super) fn by_tenant(&self) -> BTreeMap<String, Budget> {
         let stated = self.by_account.iter();
         let budget = |(tenant, used): (&String, &Used)| Some((tenant.clone(), used.budget.as_ref()?.0));
         stated.filter_map(budget).collect()
+    }
+}
+
+impl Share {
+    /// Whose it is.
+    pub(super) fn account(&self) -> &str {
+        &self.account
     }
 }
 

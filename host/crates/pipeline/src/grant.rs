@@ -36,6 +36,15 @@ pub(super) struct Grant {
     pub(super) caps: Caps,
 }
 
+/// When a pipeline may use the folders that are its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// Where nothing else is listed.
+    Default,
+    /// Besides what is listed.
+    Besides,
+}
+
 impl Grant {
     /// What is said of a listed tenant. `claimed` are the pipeline files and folders of those before it.
     pub(super) fn of_tenant(
@@ -80,20 +89,13 @@ impl Grant {
     }
 
     /// Opens the folders that a pipeline may use whose own ones are `own`, without symbolic links, or says which cannot be.
-    pub(super) fn open(&self, own: &[PathBuf]) -> Result<Grants, (PathBuf, io::Error)> {
+    pub(super) fn open(&self, own: &[PathBuf], when: Own) -> Result<Grants, (PathBuf, io::Error)> {
         let open = |folders: &Option<Vec<PathBuf>>| {
-            let opened: Vec<_> = match folders {
-                Some(folders) => folders
-                    .iter()
-                    .map(|folder| (folder, dirigo_disk::Grant::open(folder)))
-                    .collect(),
-                None => own
-                    .iter()
-                    .map(|folder| (folder, dirigo_disk::Grant::open_real(folder)))
-                    .collect(),
-            };
-            let opened = opened.into_iter();
-            opened
+            let own = own.iter().filter(|_| folders.is_none() || when == Own::Besides);
+            let own = own.map(|folder| (folder, dirigo_disk::Grant::open_real(folder)));
+            let listed = folders.iter().flatten();
+            let listed = listed.map(|folder| (folder, dirigo_disk::Grant::open(folder)));
+            own.chain(listed)
                 .map(|(folder, opened)| opened.map_err(|error| (folder.clone(), error)))
                 .collect::<Result<Vec<_>, _>>()
         };

@@ -2,7 +2,7 @@
 //!
 //! Owns reading the file, and the places of its keys for what is found out later. The steps are the other files' work.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -138,6 +138,7 @@ fn real<'a>(connectors: &'a Registry, inputs: Inputs, admission: &'a Admission) 
         environment,
         inputs,
         admission,
+        stored: None,
     }
 }
 
@@ -160,11 +161,56 @@ pub fn parse_in(
     overrides: &[Override],
     surroundings: Surroundings<'_>,
 ) -> Result<Loaded, Diagnostics> {
+    parse_called(text, file, file, overrides, surroundings)
+}
+
+/// A pipeline file that was sent, with its components.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent<'a> {
+    /// Its text.
+    pub text: &'a str,
+    /// What its author calls it.
+    pub called: &'a Path,
+    /// Where it would be on this machine: relative paths start from there.
+    pub file: &'a Path,
+    /// Where the host has stored its components, by what the file calls them.
+    pub stored: &'a BTreeMap<String, PathBuf>,
+}
+
+/// Validates a pipeline file that was sent, and may do what it was admitted to.
+///
+/// # Errors
+/// With everything in it that is wrong.
+pub fn load_sent(
+    sent: Sent<'_>,
+    overrides: &[Override],
+    connectors: &Registry,
+    admission: &Admission,
+) -> Result<Loaded, Diagnostics> {
+    if sent.text.len() as u64 > FILE_BYTES_MAX {
+        let problem = Diagnostic::error(format!("the pipeline file has more than {FILE_BYTES_MAX} bytes"));
+        return Err(Diagnostics::of_one(texts(sent.called, "", overrides), problem));
+    }
+    let surroundings = Surroundings {
+        stored: Some(sent.stored),
+        ..real(connectors, Inputs::OfSources, admission)
+    };
+    parse_called(sent.text, sent.file, sent.called, overrides, surroundings)
+}
+
+/// Validates the text of a file that its author calls `called`.
+fn parse_called(
+    text: &str,
+    file: &Path,
+    called: &Path,
+    overrides: &[Override],
+    surroundings: Surroundings<'_>,
+) -> Result<Loaded, Diagnostics> {
     // The parser takes one byte order mark away, too: of two, the second is a mistake.
     let without_mark = text
         .strip_prefix('\u{feff}')
         .filter(|rest| !rest.starts_with('\u{feff}'));
-    let texts = texts(file, without_mark.unwrap_or(text), overrides);
+    let texts = texts(called, without_mark.unwrap_or(text), overrides);
     let mut problems = Problems::of_file_with(surroundings.connectors.homes());
     let Some(mut root) = document::parse(&texts.text, &mut problems) else {
         return Err(match Wanted::Pipeline.data(&texts.text) {

@@ -205,6 +205,13 @@ pub enum ComponentRef {
     Builtin(String),
     /// A `.wasm` file.
     File(PathBuf),
+    /// One that the host has stored.
+    Stored {
+        /// As the pipeline file calls it.
+        called: String,
+        /// Where the host has it.
+        path: PathBuf,
+    },
 }
 
 impl fmt::Display for ComponentRef {
@@ -212,6 +219,7 @@ impl fmt::Display for ComponentRef {
         match self {
             ComponentRef::Builtin(name) => write!(formatter, "builtin:{name}"),
             ComponentRef::File(path) => path.display().fmt(formatter),
+            ComponentRef::Stored { called, .. } => called.fmt(formatter),
         }
     }
 }

@@ -165,6 +165,20 @@ fn component(at: &At<String>, who: &str, validation: &mut Validation<'_>) -> Opt
         );
         return None;
     }
+    if let Some(stored) = validation.stored {
+        let path = stored.get(&at.value);
+        if path.is_none() {
+            let problem = Diagnostic::error(format!("the component of {who} did not come with the pipeline"));
+            let problem = problem.at(at.place, "not among the components that were sent");
+            validation.problems.push(problem.help(
+                "`dirigo deploy` sends the components that a pipeline file names; a program names each in `components`",
+            ));
+        }
+        return path.map(|path| ComponentRef::Stored {
+            called: at.value.clone(),
+            path: path.clone(),
+        });
+    }
     validation
         .read_file(at, "component", &format!("the component of {who}"), Readable::File)
         .map(ComponentRef::File)

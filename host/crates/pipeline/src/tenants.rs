@@ -12,7 +12,7 @@ use dirigo_disk::{FileAccess, HostDirectories};
 
 use super::admission::{Admission, Tenancy};
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
-use super::grant::{self, Grant};
+use super::grant::{self, Grant, Own};
 use super::loaded::{OpenedFile, texts};
 use super::mistaken::Wanted;
 use super::model::Budget;
@@ -93,7 +93,40 @@ impl Tenants {
             ));
         };
         let own = folder_of(file.real()).to_owned();
-        self.admission(tenant.map(|(name, _)| name), grant, &[own], file.path(), host)
+        self.admission(
+            tenant.map(|(name, _)| name),
+            grant,
+            &[own],
+            file.path(),
+            host,
+            Own::Default,
+        )
+    }
+
+    /// What a pipeline may do that was sent on behalf of a tenant which is listed: what its files may, in the folders that it was granted
+    /// and in `folder`, which the host keeps for it and which has no symbolic links in its path.
+    ///
+    /// # Errors
+    /// When the tenant is not listed, or a folder cannot be opened.
+    pub fn admit_sent(
+        &self,
+        tenant: &str,
+        called: &Path,
+        folder: &Path,
+        host: &HostDirectories,
+    ) -> Result<Admission, Diagnostics> {
+        let Some((name, grant)) = self.by_name.get_key_value(tenant) else {
+            let message = format!("{} has no tenant `{tenant}`", self.file.display());
+            let help = "the operator of the host adds a `[[tenant]]` with this name";
+            return Err(refused(called, message, help.to_owned()));
+        };
+        let own = [folder.to_owned()];
+        self.admission(Some(name), grant, &own, called, host, Own::Besides)
+    }
+
+    /// The tenants that are listed.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
     }
 
     /// What a dead letter in the file at `letters` may do when it is run again: as much as the pipelines of its tenant, which is
@@ -134,7 +167,7 @@ impl Tenants {
             Some(_) => of_pipelines().collect(),
             None => vec![folder_of(&real).to_owned()],
         };
-        self.admission(tenant.map(|(name, _)| name), grant, &own, letters, host)
+        self.admission(tenant.map(|(name, _)| name), grant, &own, letters, host, Own::Default)
     }
 
     /// What a file of a tenant may do whose own folders are `own`.
@@ -145,8 +178,9 @@ impl Tenants {
         own: &[PathBuf],
         file: &Path,
         host: &HostDirectories,
+        when: Own,
     ) -> Result<Admission, Diagnostics> {
-        let opened = grant.open(own).map_err(|(folder, error): (PathBuf, io::Error)| {
+        let opened = grant.open(own, when).map_err(|(folder, error): (PathBuf, io::Error)| {
             refused(
                 file,
                 format!("cannot open {}, a folder of its tenant: {error}", folder.display()),

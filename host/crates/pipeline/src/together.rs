@@ -4,8 +4,9 @@
 //! it is loaded. Of two that exclude each other the one that comes later is refused, so who runs follows from the order in
 //! which they are named.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::budgets::{Budgets, Share};
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
@@ -17,10 +18,28 @@ use dirigo_connect::Files;
 
 /// The pipelines that have been admitted to one process.
 #[derive(Debug)]
-pub struct SideBySide<'a> {
-    names: BTreeSet<String>,
+pub struct SideBySide {
+    /// By name, what each has.
+    admitted: BTreeMap<String, Holding>,
     claims: Claims,
-    budgets: Budgets<'a>,
+    budgets: Budgets,
+    names: Names,
+}
+
+/// Which pipelines of one process need names of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// All.
+    OfProcess,
+    /// Those of one tenant.
+    OfTenant,
+}
+
+/// What a pipeline has while it is there.
+#[derive(Debug)]
+struct Holding {
+    uses: Vec<Claim>,
+    share: Share,
 }
 
 /// A pipeline that has its place next to those that were admitted before it.
@@ -31,14 +50,25 @@ pub struct Place {
     share: Share,
 }
 
-impl<'a> SideBySide<'a> {
+impl Names {
+    /// What tells a pipeline from the others.
+    fn name_of(self, pipeline: &Pipeline) -> String {
+        match self {
+            Self::OfProcess => pipeline.name.clone(),
+            Self::OfTenant => format!("{}/{}", pipeline.tenant, pipeline.name),
+        }
+    }
+}
+
+impl SideBySide {
     /// Without any pipeline yet. A tenants file overrules what pipeline files say of budgets: those are their tenants'.
     #[must_use]
-    pub fn new(tenants: Option<&'a Tenants>) -> Self {
+    pub fn new(tenants: Option<Arc<Tenants>>, names: Names) -> Self {
         Self {
-            names: BTreeSet::new(),
+            admitted: BTreeMap::new(),
             claims: Claims::default(),
             budgets: Budgets::new(tenants),
+            names,
         }
     }
 
@@ -54,7 +84,8 @@ impl<'a> SideBySide<'a> {
     ) -> Result<Place, Box<Diagnostics>> {
         let mut problems = Problems::default();
         let uses = uses(pipeline, dead_letters, span_index);
-        if self.names.contains(&pipeline.name) {
+        let name = self.names.name_of(pipeline);
+        if self.admitted.contains_key(&name) {
             // Where they go by one name their dead letters go to one file too: that is said by now.
             let problem = Diagnostic::error(format!("two pipelines are named `{}`", pipeline.name));
             let problem = problem.help("give each pipeline of a run a name of its own");
@@ -70,23 +101,34 @@ impl<'a> SideBySide<'a> {
         if problems.has_errors() {
             return Err(Box::new(problems.into_diagnostics(span_index.texts().clone())));
         }
-        Ok(Place {
-            name: pipeline.name.clone(),
-            uses,
-            share,
-        })
+        Ok(Place { name, uses, share })
     }
 
     /// Gives a pipeline the place that it was found to have.
     pub fn admit(&mut self, place: Place) {
         let Place { name, uses, share } = place;
-        self.names.insert(name);
-        for claim in uses {
-            // What stands in its file is no place in those of the ones that follow.
-            let claim = Claim { place: None, ..claim };
-            self.claims.note(claim);
+        // What stands in its file is no place in those of the ones that follow.
+        let uses: Vec<Claim> = uses.into_iter().map(|claim| Claim { place: None, ..claim }).collect();
+        for claim in &uses {
+            self.claims.note(claim.clone());
         }
-        self.budgets.take(share);
+        self.budgets.take(&share);
+        self.admitted.insert(name, Holding { uses, share });
+    }
+
+    /// Takes a pipeline out that was admitted: its name and its files are free again.
+    pub fn leave(&mut self, pipeline: &Pipeline) {
+        let Some(left) = self.admitted.remove(&self.names.name_of(pipeline)) else {
+            return;
+        };
+        let account = left.share.account();
+        let is_last = self.admitted.values().all(|held| held.share.account() != account);
+        self.budgets.give_back(&left.share, is_last);
+        // Of several uses of a file one is noted: without it, another counts.
+        self.claims = Claims::default();
+        for claim in self.admitted.values().flat_map(|held| &held.uses) {
+            self.claims.note(claim.clone());
+        }
     }
 
     /// What each tenant may use whose pipelines were admitted, as far as that is said.

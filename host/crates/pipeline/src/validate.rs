@@ -3,6 +3,7 @@
 //! Owns the order of the checks and what they share. Every check reports what it finds and the others go on, so that
 //! one pass finds everything.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +35,9 @@ pub struct Surroundings<'a> {
     pub inputs: Inputs,
     /// What the file may do.
     pub admission: &'a Admission,
+    /// For a file whose components the host has stored: where each is, by what the file calls it. Then no component is a file of the
+    /// deployer's.
+    pub stored: Option<&'a BTreeMap<String, PathBuf>>,
 }
 
 /// Where events come from.
@@ -53,6 +57,7 @@ pub struct Validation<'a> {
     pub(super) outside: Outside<'a>,
     pub(super) connectors: &'a Registry,
     pub(super) admission: &'a Admission,
+    pub(super) stored: Option<&'a BTreeMap<String, PathBuf>>,
     inputs: Inputs,
     /// What was found so far.
     pub problems: Problems,
@@ -65,6 +70,7 @@ impl<'a> Validation<'a> {
             environment,
             inputs,
             admission,
+            stored,
         } = surroundings;
         let mut validation = Self {
             texts,
@@ -73,6 +79,7 @@ impl<'a> Validation<'a> {
             outside: outside(file, environment, admission),
             connectors,
             admission,
+            stored,
             inputs,
             problems,
         };

@@ -431,7 +431,7 @@ impl OperatorDescription {
         // A file may be replaced, or moved, by a repaired one: what it reads is what counts. A built-in is what it is.
         let component = match &operator.component {
             ComponentRef::Builtin(name) => format!("builtin:{name}"),
-            ComponentRef::File(_) => "a file".to_owned(),
+            ComponentRef::File(_) | ComponentRef::Stored { .. } => "a file".to_owned(),
         };
         let facets = facets([
             ("component", json!(component)),

@@ -9,7 +9,7 @@ use super::compatibility::Description;
 use super::named_outputs;
 use super::schemas;
 use super::settings::{self, Wrong};
-use dirigo_disk::Usage;
+use dirigo_disk::{Real, Usage};
 use dirigo_engine::{Component, Engine, GuestLog, Instance, Kind, Seed, Setup, Unopened};
 use dirigo_ground::clock::Clock;
 use dirigo_pipeline::{Actors, ComponentRef, Diagnostics, Loaded, Operator, Pipeline, SpanIndex, hide};
@@ -136,6 +136,7 @@ async fn fit(
             let pipeline = &loaded.pipeline;
             engine.load_file_on(&*pipeline.access.disk(Usage::Read), path, pipeline.compiling)
         }
+        ComponentRef::Stored { path, .. } => engine.load_file_on(&Real, path, loaded.pipeline.compiling),
     };
     let component = found.map_err(|error| {
         let message = format!("operator `{}` cannot use its component", operator.id);

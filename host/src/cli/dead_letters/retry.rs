@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use dirigo::pipeline::{Budget, Inputs, Override, Pipeline, SideBySide};
+use dirigo::pipeline::{Budget, Inputs, Names, Override, Pipeline, SideBySide};
 use dirigo::runtime::retry::{self, Selection};
 use dirigo::runtime::{Host, HostOptions, Prepared, StateLocation, dead_letters_path};
 use dirigo::scheduler::PolicyKind;
@@ -79,14 +79,14 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         }
     };
     let location = location(args, &prepared.pipeline);
-    if let Err(refusal) = own_state::expect_of_tenant(&setup, &prepared, &location) {
+    if let Err(refusal) = own_state::expect_of_tenant(setup.files.tenants.is_some(), &prepared, &location) {
         return refusal.reported(globals);
     }
     let prepared = match admission::resumed(prepared, &location) {
         Ok(prepared) => prepared,
         Err(refusal) => return refusal.reported(globals),
     };
-    let mut alone = SideBySide::new(setup.files.tenants.as_ref());
+    let mut alone = SideBySide::new(setup.files.tenants.clone(), Names::OfProcess);
     let dead_letters = dead_letters_path(&prepared.pipeline, &location);
     match alone.place(&prepared.pipeline, &dead_letters, &prepared.span_index) {
         Ok(place) => alone.admit(place),

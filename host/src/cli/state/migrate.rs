@@ -89,7 +89,7 @@ pub(super) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         path: directory.clone(),
         fresh: false,
     };
-    if let Err(refusal) = own_state::expect_of_tenant(&setup, &prepared, &location) {
+    if let Err(refusal) = own_state::expect_of_tenant(setup.files.tenants.is_some(), &prepared, &location) {
         return refusal.reported(globals);
     }
     let done = setup

@@ -11,6 +11,7 @@ mod contract;
 mod diagnostics;
 mod overriding;
 mod robustness;
+mod together;
 mod wiring;
 
 use std::any::Any;
@@ -64,6 +65,7 @@ impl TestFolder {
             environment: &environment,
             inputs,
             admission: &dirigo_pipeline::Admission::default(),
+            stored: None,
         };
         parse_in(text, &self.path("pipeline.toml"), &overrides, surroundings)
     }

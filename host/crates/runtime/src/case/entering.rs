@@ -110,6 +110,7 @@ mod tests {
             environment: &environment,
             inputs: Inputs::HandedIn,
             admission: &Admission::default(),
+            stored: None,
         };
         let loaded = parse_in(text, Path::new("pipeline.toml"), &[], surroundings)
             .unwrap()

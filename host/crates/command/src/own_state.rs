@@ -1,22 +1,17 @@
 //! Whose state a command works on.
 
-use dirigo::pipeline::Pipeline;
-use dirigo::runtime::{Prepared, StateLocation, compatibility};
+use dirigo_pipeline::Pipeline;
+use dirigo_runtime::{Prepared, StateLocation, compatibility};
 
 use super::admission::Refusal;
-use super::setup::CommandContext;
 
 /// Refuses a pipeline whose state is another tenant's, where there are tenants: the file of one tenant must not resume or discard what
 /// a pipeline of the same name has left that is another's.
 ///
 /// # Errors
 /// If it is, or if the state cannot be read, unless it is to be discarded.
-pub(super) fn expect_of_tenant(
-    setup: &CommandContext,
-    prepared: &Prepared,
-    location: &StateLocation,
-) -> Result<(), Refusal> {
-    if setup.files.tenants.is_none() {
+pub fn expect_of_tenant(has_tenants: bool, prepared: &Prepared, location: &StateLocation) -> Result<(), Refusal> {
+    if !has_tenants {
         return Ok(());
     }
     let Pipeline { name, tenant, .. } = &prepared.pipeline;
