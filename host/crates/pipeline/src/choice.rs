@@ -11,6 +11,7 @@ use super::document::{Node, Value};
 use super::model::{EventOrder, Format, IfExists, Isolation, OnError, Order, OutputOrder, Partial, Scaling};
 use super::section::{Read, wrong_type};
 use super::suggest;
+use super::token::Role;
 
 /// A type with a few values, each with its word.
 pub trait Choice: Copy + 'static {
@@ -75,6 +76,11 @@ impl Choice for OutputOrder {
 impl Choice for Scaling {
     const WHAT: &'static str = "`scaling`";
     const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("off", Self::Off)];
+}
+
+impl Choice for Role {
+    const WHAT: &'static str = "`role`";
+    const WORDS: &'static [(&'static str, Self)] = &[("admin", Self::Admin), ("viewer", Self::Viewer)];
 }
 
 impl Choice for Partial {

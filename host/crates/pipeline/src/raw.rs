@@ -13,6 +13,7 @@ use super::model::{DeadLettersMax, EventOrder, IfExists, Isolation, OnError, Ord
 use super::name::Name;
 use super::section::{At, Open, Section};
 use super::time::{Time, TimeTable, ZoneName};
+use super::token::Role;
 use super::units::{Interval, Lapse, Length, Moment, Size, Whole};
 use crate::section;
 
@@ -118,6 +119,28 @@ section! {
         tenant: Vec<At<Open<Tenant>>>,
         /// What a tenant may use that is not listed. Without it, such a tenant is refused.
         default: Open<Tenant>,
+        /// Who may use the service, and what each may do there.
+        token: Vec<At<Bearer>>,
+    }
+}
+
+section! {
+    /// Who may use the service (`dirigo serve`): whoever sends this token with a request.
+    pub(super) struct Bearer = "[[token]]", list "write `[[token]]`, with double brackets" {
+        /// What the log calls its bearer.
+        name: Name,
+        /// The tenant whose pipelines its bearer may see and change. Without it, the bearer is an operator of the host, and may see and
+        /// change all.
+        tenant: Name,
+        /// Whether its bearer may change something, or only look.
+        #[schemars(extend("default" = "admin"))]
+        role: Word<Role>,
+        /// The token itself, from outside: { env = "NAME" } or { file = "PATH" }.
+        token: String,
+        /// The SHA-256 of the token, in hexadecimal, in place of the token itself.
+        sha256: String,
+        /// When the token ceases to be valid, such as "2027-01-31T00:00:00Z". Default: never.
+        expires: String,
     }
 }
 

@@ -19,7 +19,8 @@ use super::model::Budget;
 use super::name::Name;
 use super::section::Read as _;
 use super::span::Span;
-use super::validate::list;
+use super::token::{self, Token};
+use super::validate::{list, outside};
 use super::{document, loaded, raw};
 
 /// What tenants may use.
@@ -28,6 +29,7 @@ pub struct Tenants {
     file: PathBuf,
     by_name: BTreeMap<String, Grant>,
     default: Option<Grant>,
+    tokens: Vec<Token>,
 }
 
 impl Tenants {
@@ -122,6 +124,12 @@ impl Tenants {
         };
         let own = [folder.to_owned()];
         self.admission(Some(name), grant, &own, called, host, Own::Besides)
+    }
+
+    /// Who may use the service.
+    #[must_use]
+    pub fn tokens(&self) -> &[Token] {
+        &self.tokens
     }
 
     /// The tenants that are listed.
@@ -245,7 +253,7 @@ fn folder_around(real: &Path) -> &Path {
 
 fn read(text: &str, file: &Path, problems: &mut Problems) -> Option<Tenants> {
     let mut unparsed = Problems::default();
-    let Some(root) = document::parse(text, &mut unparsed) else {
+    let Some(mut root) = document::parse(text, &mut unparsed) else {
         match Wanted::Tenants.data(text) {
             Some(mistake) => problems.push(mistake),
             None => *problems = unparsed,
@@ -256,6 +264,8 @@ fn read(text: &str, file: &Path, problems: &mut Problems) -> Option<Tenants> {
         problems.push(mistake);
         return None;
     }
+    let environment = &|name: &str| std::env::var(name);
+    outside(file, environment, &Admission::default()).fill_in(&mut root, problems);
     let raw = raw::Tenants::read(&root, problems)?;
     let mut by_name = BTreeMap::new();
     let mut places: BTreeMap<String, Span> = BTreeMap::new();
@@ -280,7 +290,9 @@ fn read(text: &str, file: &Path, problems: &mut Problems) -> Option<Tenants> {
         .default
         .given()
         .map(|at| Grant::of_others(&at.value, file, problems));
+    let tokens = token::tokens(&raw, &by_name, problems);
     Some(Tenants {
+        tokens,
         file: file.to_owned(),
         by_name,
         default,

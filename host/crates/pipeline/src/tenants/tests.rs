@@ -229,3 +229,58 @@ pipelines = ["loose"]
         assert!(said.contains(part), "no {part:?} in {said}");
     }
 }
+
+#[test]
+fn tokens_are_known_by_their_digest_and_bear_a_tenant_a_role_and_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tenants.toml");
+    std::fs::write(folder.path().join("ci.token"), "0123456789abcdef\n").unwrap();
+    let digest = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f";
+    let text = format!(
+        "[[tenant]]\nname = \"acme\"\n[[token]]\nname = \"ci\"\ntenant = \"acme\"\ntoken = {{ file = \"ci.token\" }}\n\
+         [[token]]\nname = \"ops\"\nrole = \"viewer\"\nsha256 = \"{}\"\nexpires = \"2027-01-31T00:00:00Z\"\n",
+        digest.replace('9', "8")
+    );
+    let tenants = Tenants::parse(&text, &file).unwrap();
+    let [ci, ops] = tenants.tokens() else {
+        panic!("{:?}", tenants.tokens())
+    };
+    assert_eq!(
+        (ci.tenant.as_deref(), ci.role, ci.expires),
+        (Some("acme"), crate::Role::Admin, None)
+    );
+    assert_eq!(
+        ci.digest,
+        crate::Token::digest_of("0123456789abcdef"),
+        "what ends the file is no part of the token"
+    );
+    assert_eq!((ops.tenant.as_deref(), ops.role), (None, crate::Role::Viewer));
+    let ends = ops
+        .expires
+        .unwrap()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    assert_eq!(ends, 1_801_353_600);
+    assert!(!format!("{ci:?}").contains("digest"));
+}
+
+#[test]
+fn what_is_wrong_with_tokens_is_said_with_its_place() {
+    let text = "[[tenant]]\nname = \"a\"\n[[token]]\nname = \"one\"\n[[token]]\nname = \"two\"\ntoken = \"short\"\n[[token]]\nname = \
+                \"three\"\ntenant = \"b\"\nsha256 = \"12\"\n[[token]]\nname = \"four\"\ntoken = \"0123456789abcdef\"\nexpires = \"soon\"\n\
+                [[token]]\nname = \"five\"\ntoken = \"0123456789abcdef\"\nrole = \"boss\"\n[[token]]\nname = \"five\"\ntoken = \"0123456789abcdef\"\n";
+    let said = parse(text).unwrap_err().to_string();
+    for part in [
+        "neither or both of `token` and `sha256`",
+        "fewer than 16 bytes",
+        "`sha256` is no SHA-256",
+        "tenant `b`, which is not listed",
+        "`expires` is no time",
+        "boss",
+        "two tokens are named `five`",
+        "a token is listed twice",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
