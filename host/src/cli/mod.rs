@@ -17,9 +17,11 @@ mod new;
 mod outputs;
 mod progress;
 mod project;
+mod remote;
 mod replay;
 mod run;
 mod schema;
+mod serve;
 mod slo_monitor;
 mod state;
 mod summary;
@@ -66,6 +68,30 @@ struct Cli {
 enum Command {
     /// Run pipelines to the end of their sources, or until Ctrl-C
     Run(run::Args),
+    /// Run a service to which pipelines are deployed
+    Serve(serve::Args),
+    /// Deploy a pipeline to a service
+    Deploy(remote::deploy::Args),
+    /// List the pipelines of a service
+    List(remote::list::Args),
+    /// Show how a pipeline of a service is doing
+    Status(remote::status::Args),
+    /// Show what the operators of a pipeline of a service have said
+    Logs(remote::logs::Args),
+    /// Put another version of a pipeline in place of the one that a service runs
+    Upgrade(remote::deploy::UpgradeArgs),
+    /// Return to an earlier version of a pipeline of a service
+    Rollback(remote::manage::RollbackArgs),
+    /// List the versions of a pipeline of a service
+    Versions(remote::manage::Args),
+    /// Stop a pipeline of a service; its state is kept
+    Stop(remote::manage::StopArgs),
+    /// Start a pipeline of a service that was stopped, has finished or has failed
+    Start(remote::manage::Args),
+    /// Delete a pipeline of a service, with its state; what it wrote stays
+    Delete(remote::manage::Args),
+    /// List, add, remove or choose the services that commands talk to
+    Context(remote::context::Args),
     /// Validate a pipeline file and its components; run nothing
     Check(check::Args),
     /// Show what kind of operator a component is, and what it imports
@@ -115,6 +141,18 @@ pub(crate) fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Run(args) => run::execute(&args, &globals),
+        Command::Serve(args) => serve::execute(&args, &globals),
+        Command::Deploy(args) => remote::deploy::execute(&args, &globals),
+        Command::List(args) => remote::list::execute(&args, &globals),
+        Command::Status(args) => remote::status::execute(&args, &globals),
+        Command::Logs(args) => remote::logs::execute(&args, &globals),
+        Command::Upgrade(args) => remote::deploy::upgrade(&args, &globals),
+        Command::Rollback(args) => remote::manage::rollback(&args, &globals),
+        Command::Versions(args) => remote::manage::versions(&args, &globals),
+        Command::Stop(args) => remote::manage::stop(&args, &globals),
+        Command::Start(args) => remote::manage::start(&args, &globals),
+        Command::Delete(args) => remote::manage::delete(&args, &globals),
+        Command::Context(args) => remote::context::execute(&args, &globals),
         Command::Check(args) => check::execute(&args, &globals),
         Command::Inspect(args) => inspect::execute(&args, &globals),
         Command::New(args) => new::execute(&args, &globals),

@@ -112,7 +112,7 @@ fn scaling(text: &str) -> Result<Scaling, String> {
     }
 }
 
-fn drain_timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn drain_timeout(text: &str) -> Result<Duration, String> {
     /// Longer than any machine is waited for.
     const MAX: Duration = Duration::from_hours(24 * 365);
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
@@ -383,7 +383,7 @@ fn summaries(refused: Vec<Refused>, setup: &CommandContext) -> Vec<RefusedSummar
     refused.into_iter().map(summary).collect()
 }
 
-fn available_workers() -> u32 {
+pub(crate) fn available_workers() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
 

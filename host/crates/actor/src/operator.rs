@@ -25,7 +25,7 @@ use super::slice_lengths::SliceLengths;
 use super::{Actor, PipelineContext, Runnable};
 pub(super) use dead_letters::{EventFailure, StateBefore};
 use dirigo_connectors::records::Extract;
-use dirigo_engine::{Component, Kind, Setup};
+use dirigo_engine::{Component, GuestLog, Kind, Setup};
 use dirigo_flow::{Edge, Gate, Message, OperatorSetup, Receiver};
 use dirigo_ground::batch::Batch;
 use dirigo_ground::lineage::OutputTag;
@@ -155,6 +155,12 @@ impl Operator {
     #[must_use]
     pub fn metrics(&self) -> std::collections::BTreeMap<String, f64> {
         self.setup.log.metrics()
+    }
+
+    /// What its guests log.
+    #[must_use]
+    pub fn log(&self) -> &Arc<GuestLog> {
+        &self.setup.log
     }
 
     /// Where its outputs go.

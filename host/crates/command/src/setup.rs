@@ -43,12 +43,9 @@ impl CommandContext {
     pub fn with(globals: &Globals, files: PipelineFiles, instances: u32) -> anyhow::Result<Self> {
         touch_small_pages();
         descriptors::raise();
-        // A command loads its components before any pipeline runs.
-        let gives_way = false;
-        let in_process_of = |executable| Compiler::Process { executable, gives_way };
-        let compiler = globals.compiler.clone().map_or(Compiler::InProcess, in_process_of);
         let machine = Machine::read().for_instances(instances);
-        let engine = Engine::new(&machine, cache(globals))?.with_compiler(compiler);
+        // A command loads its components before any pipeline runs.
+        let engine = Engine::new(&machine, cache(globals))?.with_compiler(compiler(globals, false));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .on_thread_start(dirigo_ground::thread::raise_priority)
@@ -61,6 +58,13 @@ impl CommandContext {
             clock: Arc::new(SystemClock::new()),
             runtime,
         })
+    }
+
+    /// The same, whose components are compiled while pipelines run, which come first.
+    #[must_use]
+    pub fn compiling_beside(mut self, globals: &Globals) -> Self {
+        self.engine = self.engine.with_compiler(compiler(globals, true));
+        self
     }
 
     /// A context for pipeline files of tenants, of which a few events are run ([`PipelineFiles::of_tenants`]).
@@ -124,6 +128,12 @@ impl CommandContext {
     pub fn prepare(&self, loaded: Loaded) -> Result<Prepared, Diagnostics> {
         self.runtime.block_on(prepare(&self.engine, loaded, &self.clock))
     }
+}
+
+/// What compiles components; it may give way to whatever else runs.
+fn compiler(globals: &Globals, gives_way: bool) -> Compiler {
+    let in_process_of = |executable| Compiler::Process { executable, gives_way };
+    globals.compiler.clone().map_or(Compiler::InProcess, in_process_of)
 }
 
 /// Has the kernel hand out memory in pages of 4 KiB, though the allocator asks for huge ones: to clear 2 MiB at the

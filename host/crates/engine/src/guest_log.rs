@@ -3,7 +3,7 @@
 //! One per operator, shared by its instances. Owns the bounds: a guest that floods the log costs its neighbours nothing, and
 //! what was left out is reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,6 +16,9 @@ use dirigo_ground::quota::Quota;
 const LINES_PER_SECOND: u64 = 100;
 /// A longer line is cut here.
 const LINE_BYTES_MAX: usize = 4096;
+/// The latest lines, which are kept for those who ask: as many, and at most these bytes.
+const RECENT_LINES_MAX: usize = 500;
+const RECENT_BYTES_MAX: usize = 32 << 10;
 /// An operator may keep this many counters; more names are a mistake, such as a key used as a name.
 const METRICS_MAX: usize = 64;
 /// A longer counter name is cut here.
@@ -43,6 +46,49 @@ pub enum Level {
     Error,
 }
 
+impl Level {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A line that was logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// When, in ms since the epoch.
+    pub at_ms: i64,
+    /// How much it matters.
+    pub level: Level,
+    /// What was said.
+    pub message: String,
+}
+
+/// The latest lines, in their order.
+#[derive(Default)]
+struct Recent {
+    lines: VecDeque<Line>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn push(&mut self, line: Line) {
+        self.bytes += line.message.len();
+        self.lines.push_back(line);
+        while self.lines.len() > RECENT_LINES_MAX || self.bytes > RECENT_BYTES_MAX {
+            let Some(oldest) = self.lines.pop_front() else { break };
+            self.bytes -= oldest.message.len();
+        }
+    }
+}
+
 /// The log and the counters of one operator.
 pub struct GuestLog {
     operator: String,
@@ -50,6 +96,7 @@ pub struct GuestLog {
     quota: Arc<Quota>,
     log: Mutex<Log>,
     metrics: Mutex<Counted>,
+    recent: Mutex<Recent>,
 }
 
 #[derive(Default)]
@@ -71,6 +118,7 @@ impl GuestLog {
             quota,
             log: Mutex::default(),
             metrics: Mutex::default(),
+            recent: Mutex::default(),
         }
     }
 
@@ -83,7 +131,14 @@ impl GuestLog {
             quota,
             log: Mutex::default(),
             metrics: Mutex::default(),
+            recent: Mutex::default(),
         }
+    }
+
+    /// The latest lines, in their order; those that the log of the process does not show, too.
+    #[must_use]
+    pub fn recent(&self) -> Vec<Line> {
+        self.recent.lock().lines.iter().cloned().collect()
     }
 
     /// Logs a line, unless the operator or its tenant has said too much this second.
@@ -132,6 +187,11 @@ impl GuestLog {
     fn emit(&self, level: Level, message: &str, left_out: u64) {
         let operator = self.operator.as_str();
         self.report_left_out(left_out);
+        self.recent.lock().push(Line {
+            at_ms: self.clock.wall_ms(),
+            level,
+            message: message.to_owned(),
+        });
         match level {
             Level::Trace => tracing::trace!(target: "guest", operator, "{message}"),
             Level::Debug => tracing::debug!(target: "guest", operator, "{message}"),
@@ -256,6 +316,27 @@ mod tests {
         assert_eq!(admitted, LINES_PER_SECOND);
         assert_eq!(log.admit(1_000_000_005, || false), None, "its tenant says too much");
         assert_eq!(log.admit(1_000_000_005, || true), Some(51));
+    }
+
+    #[test]
+    fn the_latest_lines_are_kept_within_their_bounds() {
+        let clock = Arc::new(ManualClock::default());
+        let log = GuestLog::new("p", "o", clock.clone(), Arc::default());
+        for second in 0..20_u64 {
+            clock.advance(std::time::Duration::from_secs(1));
+            (0..LINES_PER_SECOND).for_each(|line| log.write(Level::Info, &format!("{second} {line}")));
+        }
+        let recent = log.recent();
+        assert_eq!(recent.len(), RECENT_LINES_MAX);
+        assert_eq!(
+            (recent[0].message.as_str(), recent[499].message.as_str()),
+            ("15 0", "19 99")
+        );
+        clock.advance(std::time::Duration::from_secs(1));
+        (0..LINES_PER_SECOND).for_each(|_| log.write(Level::Warn, &"x".repeat(LINE_BYTES_MAX)));
+        let recent = log.recent();
+        assert_eq!(recent.len(), RECENT_BYTES_MAX / LINE_BYTES_MAX);
+        assert!(recent.iter().all(|line| line.level == Level::Warn));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub use contract::Violation;
 pub use dirigo_builtins as builtin;
 pub use engine::Engine;
 pub use error::Error;
-pub use guest_log::{GuestLog, Level};
+pub use guest_log::{GuestLog, Level, Line};
 pub use import_answers::answer;
 pub use instance::{Instance, Unopened};
 pub use kind::Kind;

@@ -198,6 +198,12 @@ pub fn load_sent(
     parse_called(sent.text, sent.file, sent.called, overrides, surroundings)
 }
 
+/// Something that is wrong with a pipeline file that was sent, at no place in it.
+#[must_use]
+pub fn refused(called: &Path, text: &str, message: String, help: Option<String>) -> Diagnostics {
+    Diagnostics::of_one(texts(called, text, &[]), Diagnostic::error(message).help_if(help))
+}
+
 /// Validates the text of a file that its author calls `called`.
 fn parse_called(
     text: &str,

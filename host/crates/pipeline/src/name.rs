@@ -38,6 +38,12 @@ impl Read for Name {
     }
 }
 
+/// Whether a text can be the name of a pipeline, a tenant, a source, an operator or a sink.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    flaw(text).is_none()
+}
+
 /// What keeps a text from being a name.
 pub(super) fn flaw(text: &str) -> Option<String> {
     let Some(first) = text.chars().next() else {

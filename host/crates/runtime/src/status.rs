@@ -131,6 +131,12 @@ impl Monitor {
         self.graph.upgrade().map(|graph| Status::of(&graph))
     }
 
+    /// What it has done so far; `None` once it has ended.
+    #[must_use]
+    pub fn so_far(&self) -> Option<Ended> {
+        self.graph.upgrade().map(|graph| graph.report())
+    }
+
     /// What there is to report of a pipeline that does not end, for when the process ends without it; `None` once it has ended.
     #[must_use]
     pub fn report(&self) -> Option<Ended> {

@@ -1,0 +1,294 @@
+//! A pipeline of the service, as others see it while its task works on it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dirigo_api::{self as api, Figures, Finding, LogLine, State};
+use dirigo_command::admission::Admitted;
+use dirigo_engine::GuestLog;
+use dirigo_ground::clock::Clock;
+use dirigo_ground::sync::Mutex;
+use dirigo_runtime::{Ended, Job, Monitor};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::record::{Key, Record, Wanted};
+
+/// What the service says of one pipeline, at most.
+const LINES_MAX: usize = 200;
+
+/// What the task of a pipeline is to bring about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) wanted: Wanted,
+    /// Which version is to run.
+    pub(crate) version: u64,
+    /// Which start of it: one that is asked for again after a failure comes at once.
+    pub(crate) start: u64,
+    /// For how long it may drain where it is to stop.
+    pub(crate) drain: Duration,
+}
+
+/// A pipeline.
+pub(crate) struct Entry {
+    pub(crate) key: Key,
+    pub(crate) record: Mutex<Record>,
+    pub(crate) wish: watch::Sender<Wish>,
+    /// The pipeline as it was looked at when it was deployed, with the version.
+    pub(crate) admitted: Mutex<Option<(u64, Box<Admitted>)>>,
+    view: Mutex<View>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What is known of a pipeline.
+struct View {
+    state: State,
+    since_ms: i64,
+    reason: Option<String>,
+    retry_at_ms: Option<i64>,
+    findings: Vec<Finding>,
+    delivery: Vec<String>,
+    monitor: Option<Monitor>,
+    /// By operator, of the present run or of the last one.
+    logs: Vec<(String, Arc<GuestLog>)>,
+    last: Option<Last>,
+    lines: VecDeque<LogLine>,
+}
+
+/// What is left of the last run.
+struct Last {
+    figures: Figures,
+    summary: Value,
+    operators: Vec<Value>,
+}
+
+impl Last {
+    fn of(ended: &Ended) -> Self {
+        let summary = &ended.summary;
+        Self {
+            figures: Figures {
+                events_in: summary.figures.events_in,
+                events_out: summary.figures.events_out,
+                dead_letters: summary.figures.dead_letters,
+                in_flight: summary.unfinished,
+                behind_ms: 0.0,
+            },
+            summary: json(summary),
+            operators: ended.operators.iter().map(json).collect(),
+        }
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).expect("a summary is plain JSON")
+}
+
+impl Entry {
+    pub(crate) fn new(record: Record, clock: Arc<dyn Clock>) -> Self {
+        let wish = Wish {
+            wanted: record.wanted,
+            version: record.current,
+            start: 0,
+            drain: Duration::ZERO,
+        };
+        let state = match record.wanted {
+            Wanted::Run => State::Starting,
+            Wanted::Stop => State::Stopped,
+            Wanted::Finished => State::Finished,
+            Wanted::Delete => State::Deleting,
+        };
+        Self {
+            key: record.key(),
+            record: Mutex::new(record),
+            wish: watch::Sender::new(wish),
+            admitted: Mutex::default(),
+            view: Mutex::new(View {
+                state,
+                since_ms: clock.wall_ms(),
+                reason: None,
+                retry_at_ms: None,
+                findings: Vec::new(),
+                delivery: Vec::new(),
+                monitor: None,
+                logs: Vec::new(),
+                last: None,
+                lines: VecDeque::new(),
+            }),
+            clock,
+        }
+    }
+
+    /// What it is doing.
+    pub(crate) fn state(&self) -> State {
+        self.view.lock().state
+    }
+
+    /// Notes that it does something else from now on.
+    pub(crate) fn enter(&self, state: State, reason: Option<String>) {
+        let mut view = self.view.lock();
+        view.enter(state, self.clock.wall_ms());
+        view.reason = reason;
+        view.retry_at_ms = None;
+        if state == State::Starting {
+            view.findings.clear();
+        }
+    }
+
+    /// Notes that it runs.
+    pub(crate) fn entered_run(&self, job: &Job, delivery: Vec<String>) {
+        let mut view = self.view.lock();
+        view.enter(State::Running, self.clock.wall_ms());
+        view.reason = None;
+        view.retry_at_ms = None;
+        view.delivery = delivery;
+        view.monitor = Some(job.monitor());
+        let logs = job.operators().iter();
+        view.logs = logs
+            .map(|operator| (operator.id().to_owned(), operator.log().clone()))
+            .collect();
+    }
+
+    /// Notes that it cannot go on, and when it is tried again, if it is.
+    pub(crate) fn failed(&self, reason: String, findings: Vec<Finding>, retry: Option<Duration>) {
+        let now_ms = self.clock.wall_ms();
+        let mut view = self.view.lock();
+        view.enter(State::Failed, now_ms);
+        view.reason = Some(reason);
+        view.findings = findings;
+        let in_ms = |after: Duration| i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+        view.retry_at_ms = retry.map(|after| now_ms.saturating_add(in_ms(after)));
+    }
+
+    /// Keeps what is left of a run.
+    pub(crate) fn ended(&self, ended: &Ended) {
+        let last = Last::of(ended);
+        let mut view = self.view.lock();
+        view.monitor = None;
+        view.last = Some(last);
+    }
+
+    /// In what the present run does worse than the one before, if it does: more than a hundredth more of its events are dead letters.
+    pub(crate) fn regression(&self) -> Option<String> {
+        const SHARE_MORE_MAX: f64 = 0.01;
+        let view = self.view.lock();
+        let now = view.monitor.is_some().then(|| view.figures())?;
+        let before = view.last.as_ref().map(|last| last.figures).unwrap_or_default();
+        (now.dead_letters > 0 && share_failed(&now) > share_failed(&before) + SHARE_MORE_MAX).then(|| {
+            let (letters, events) = (now.dead_letters, now.events_in);
+            format!("{letters} of {events} events are dead letters, more than a hundredth more than before")
+        })
+    }
+
+    /// What the pipeline waits for where it does not end.
+    pub(crate) fn waiting_for(&self) -> Option<String> {
+        let monitor = self.view.lock().monitor.clone()?;
+        let waiting: Vec<String> = monitor.status()?.waiting().iter().map(ToString::to_string).collect();
+        Some(waiting.join(", "))
+    }
+
+    /// Logs what the service has to say of it.
+    pub(crate) fn say(&self, level: tracing::Level, message: &str) {
+        let (tenant, pipeline) = (&self.key.tenant, &self.key.name);
+        match level {
+            tracing::Level::ERROR => tracing::error!(%tenant, %pipeline, "{message}"),
+            tracing::Level::WARN => tracing::warn!(%tenant, %pipeline, "{message}"),
+            _ => tracing::info!(%tenant, %pipeline, "{message}"),
+        }
+        let mut view = self.view.lock();
+        view.lines.push_back(LogLine {
+            at_ms: self.clock.wall_ms(),
+            level: level.as_str().to_lowercase(),
+            operator: None,
+            message: message.to_owned(),
+        });
+        if view.lines.len() > LINES_MAX {
+            view.lines.pop_front();
+        }
+    }
+
+    /// The last lines of its log, in their order: at most `lines`, of at least `from_ms`.
+    pub(crate) fn log(&self, lines: usize, from_ms: i64) -> Vec<LogLine> {
+        let (logs, mut all) = {
+            let view = self.view.lock();
+            (view.logs.clone(), view.lines.iter().cloned().collect::<Vec<_>>())
+        };
+        for (operator, log) in logs {
+            all.extend(log.recent().into_iter().map(|line| LogLine {
+                at_ms: line.at_ms,
+                level: line.level.word().to_owned(),
+                operator: Some(operator.clone()),
+                message: line.message,
+            }));
+        }
+        all.retain(|line| line.at_ms >= from_ms);
+        all.sort_by_key(|line| line.at_ms);
+        let surplus = all.len().saturating_sub(lines);
+        all.drain(..surplus);
+        all
+    }
+
+    /// The pipeline in a line.
+    pub(crate) fn listed(&self) -> api::Pipeline {
+        let version = self.record.lock().current;
+        let view = self.view.lock();
+        api::Pipeline {
+            tenant: self.key.tenant.clone(),
+            name: self.key.name.clone(),
+            state: view.state,
+            since_ms: view.since_ms,
+            reason: view.reason.clone(),
+            retry_at_ms: view.retry_at_ms,
+            version,
+            figures: view.figures(),
+        }
+    }
+
+    /// The pipeline with its parts.
+    pub(crate) fn details(&self) -> api::PipelineDetails {
+        let pipeline = self.listed();
+        let view = self.view.lock();
+        let now = view.monitor.as_ref().and_then(Monitor::so_far).as_ref().map(Last::of);
+        let (summary, operators) = match now.as_ref().or(view.last.as_ref()) {
+            Some(run) => (Some(run.summary.clone()), run.operators.clone()),
+            None => (None, Vec::new()),
+        };
+        api::PipelineDetails {
+            pipeline,
+            summary,
+            operators,
+            findings: view.findings.clone(),
+            delivery: view.delivery.clone(),
+        }
+    }
+}
+
+/// The share of events that failed.
+fn share_failed(figures: &Figures) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let share = figures.dead_letters as f64 / figures.events_in.max(1) as f64;
+    share
+}
+
+impl View {
+    fn enter(&mut self, state: State, now_ms: i64) {
+        if self.state != state {
+            (self.state, self.since_ms) = (state, now_ms);
+        }
+    }
+
+    fn figures(&self) -> Figures {
+        let Some(status) = self.monitor.as_ref().and_then(Monitor::status) else {
+            return self.last.as_ref().map(|last| last.figures).unwrap_or_default();
+        };
+        #[allow(clippy::cast_precision_loss, reason = "waits are shorter than 2^52 ns")]
+        let behind_ms = status.behind_ns as f64 / 1e6;
+        Figures {
+            events_in: status.events_in(),
+            events_out: status.events_out(),
+            dead_letters: status.dead_letters,
+            in_flight: status.in_flight(),
+            behind_ms,
+        }
+    }
+}
