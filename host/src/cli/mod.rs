@@ -78,6 +78,8 @@ enum Command {
     Status(remote::status::Args),
     /// Show what the operators of a pipeline of a service have said
     Logs(remote::logs::Args),
+    /// Show events as they pass through a pipeline of a service
+    Tap(remote::tap::Args),
     /// Put another version of a pipeline in place of the one that a service runs
     Upgrade(remote::deploy::UpgradeArgs),
     /// Return to an earlier version of a pipeline of a service
@@ -146,6 +148,7 @@ pub(crate) fn main() -> ExitCode {
         Command::List(args) => remote::list::execute(&args, &globals),
         Command::Status(args) => remote::status::execute(&args, &globals),
         Command::Logs(args) => remote::logs::execute(&args, &globals),
+        Command::Tap(args) => remote::tap::execute(&args, &globals),
         Command::Upgrade(args) => remote::deploy::upgrade(&args, &globals),
         Command::Rollback(args) => remote::manage::rollback(&args, &globals),
         Command::Versions(args) => remote::manage::versions(&args, &globals),

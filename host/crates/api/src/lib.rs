@@ -214,6 +214,23 @@ pub struct LogLine {
     pub message: String,
 }
 
+/// An event that passed an edge of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TappedEvent {
+    /// The edge, such as `readings..map-1`.
+    pub edge: String,
+    /// The event time, ms since the epoch.
+    pub time: i64,
+    /// The key; none where the event has none. Bytes that are no UTF-8 are replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The value, or the first 4 KiB of it. Bytes that are no UTF-8 are replaced.
+    pub value: String,
+    /// Whether the value was longer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_cut: bool,
+}
+
 /// What a tenant has used since the service started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Tenant {
@@ -250,4 +267,12 @@ pub struct About {
     pub version: String,
     /// The threads that run operators.
     pub workers: u32,
+}
+
+/// Bytes as hexadecimal digits: how components are named by their SHA-256.
+#[must_use]
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

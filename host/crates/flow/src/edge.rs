@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 use super::gate::Gate;
+use super::tap::Tap;
 use dirigo_ground::batch::Batch;
 
 /// What travels on an edge.
@@ -39,6 +40,7 @@ pub struct Edge {
     input: (u32, u32),
     sent: AtomicU64,
     received: AtomicU64,
+    tap: Arc<Tap>,
 }
 
 impl Edge {
@@ -50,6 +52,7 @@ impl Edge {
             input: (input, inputs),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            tap: Arc::default(),
         }
     }
 
@@ -57,6 +60,12 @@ impl Edge {
     #[must_use]
     pub fn receiver_id(&self) -> &str {
         self.receiver.id()
+    }
+
+    /// Where its events can be looked at.
+    #[must_use]
+    pub fn tap(&self) -> &Arc<Tap> {
+        &self.tap
     }
 
     /// Events sent and events received.
@@ -84,6 +93,7 @@ impl Edge {
         let (input, inputs) = self.input;
         batch.origin.path = path_through(batch.origin.path, input, inputs);
         let events = batch.len() as u64;
+        self.tap.pass(&batch);
         self.sent.fetch_add(events, Ordering::Relaxed);
         self.receiver.receive(Message::Batch(batch));
         self.received.fetch_add(events, Ordering::Relaxed);

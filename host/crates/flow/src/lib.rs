@@ -15,6 +15,7 @@ mod reorder_buffer;
 mod saved_batch;
 mod sink_task;
 mod source_task;
+mod tap;
 
 use std::task::Waker;
 
@@ -33,6 +34,8 @@ pub use sink_task::{Arrivals, Cause, Encoded, Encoder, Marked, SinkTask};
 pub use source_task::{
     EventTimeOptions, Projection, ReadStep, SourceHandle, SourceTask, SourceTaskParts, SourceThread,
 };
+
+pub use tap::{Sample, Tap, TapReader};
 
 /// Lets all who waited for something go on.
 pub fn wake_all(wakers: Vec<Waker>) {

@@ -314,13 +314,10 @@ impl Graph {
         Some(all)
     }
 
-    fn edge_summaries(&self) -> Vec<EdgeSummary> {
-        let from_sources = self
-            .source_handles
-            .iter()
-            .zip(&self.source_edges)
-            .map(|(source_handle, edges)| (source_handle.id.as_str(), &edges[..]));
-        let from_sources = from_sources.map(|(id, edges)| (id.to_owned(), edges));
+    /// The connections, each with the name of where it starts.
+    pub(super) fn edges(&self) -> impl Iterator<Item = (String, &Edge)> {
+        let sources = self.source_handles.iter().zip(&self.source_edges);
+        let from_sources = sources.map(|(source_handle, edges)| (source_handle.id.clone(), &edges[..]));
         let from_operators = self
             .operators
             .iter()
@@ -333,24 +330,22 @@ impl Graph {
             let named = operator.named_edges().iter();
             named.map(|named| (format!("{}.{}", operator.id(), named.name), &named.edges[..]))
         });
-        from_sources
-            .chain(from_operators)
-            .chain(late)
-            .chain(named)
-            .flat_map(|(from, edges)| {
-                edges.iter().map(move |edge| {
-                    let (sent, received) = edge.counts();
-                    let (from, to) = (from.clone(), edge.receiver_id().to_owned());
-                    EdgeSummary {
-                        from,
-                        to,
-                        sent,
-                        received,
-                        queued: sent.saturating_sub(received),
-                    }
-                })
-            })
-            .collect()
+        let all = from_sources.chain(from_operators).chain(late).chain(named);
+        all.flat_map(|(from, edges)| edges.iter().map(move |edge| (from.clone(), edge)))
+    }
+
+    fn edge_summaries(&self) -> Vec<EdgeSummary> {
+        let summary = |(from, edge): (String, &Edge)| {
+            let (sent, received) = edge.counts();
+            EdgeSummary {
+                from,
+                to: edge.receiver_id().to_owned(),
+                sent,
+                received,
+                queued: sent.saturating_sub(received),
+            }
+        };
+        self.edges().map(summary).collect()
     }
 
     fn scaling(&self, operator: &Operator) -> Option<ScalingSummary> {

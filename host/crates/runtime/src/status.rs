@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use dirigo_actor::Counts;
-use dirigo_flow::Receiver as _;
+use dirigo_flow::{Edge, Receiver as _, TapReader};
 
 use super::graph::{Ended, Graph};
 
@@ -129,6 +129,39 @@ impl Monitor {
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         self.graph.upgrade().map(|graph| Status::of(&graph))
+    }
+
+    /// Looks at the events that leave or reach `item` from now on, with the edge of each reader. `None` once it has ended; empty where there is no
+    /// such source, operator, output or sink, and no edge of this name, such as `readings..map-1`.
+    #[must_use]
+    pub fn tap(&self, item: &str) -> Option<Vec<(String, TapReader)>> {
+        let graph = self.graph.upgrade()?;
+        let named = |(from, edge): (String, &Edge)| (format!("{from}..{}", edge.receiver_id()), from, edge);
+        let edges: Vec<_> = graph.edges().map(named).collect();
+        // What leaves an item is what people look for; a sink has only what reaches it.
+        let leaving = edges.iter().filter(|(name, from, _)| from == item || name == item);
+        let mut found: Vec<_> = leaving.collect();
+        if found.is_empty() {
+            found = edges.iter().filter(|(_, _, edge)| edge.receiver_id() == item).collect();
+        }
+        Some(
+            found
+                .into_iter()
+                .map(|(name, _, edge)| (name.clone(), edge.tap().watch()))
+                .collect(),
+        )
+    }
+
+    /// The names of its edges; `None` once it has ended.
+    #[must_use]
+    pub fn edges(&self) -> Option<Vec<String>> {
+        let graph = self.graph.upgrade()?;
+        Some(
+            graph
+                .edges()
+                .map(|(from, edge)| format!("{from}..{}", edge.receiver_id()))
+                .collect(),
+        )
     }
 
     /// What it has done so far; `None` once it has ended.

@@ -9,7 +9,7 @@ use dirigo_command::admission::Admitted;
 use dirigo_engine::GuestLog;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::sync::Mutex;
-use dirigo_runtime::{Ended, Job, Monitor};
+use dirigo_runtime::{Ended, Job, Monitor, Status};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -205,6 +205,16 @@ impl Entry {
         if view.lines.len() > LINES_MAX {
             view.lines.pop_front();
         }
+    }
+
+    /// How its present run is doing; `None` where it does not run.
+    pub(crate) fn status(&self) -> Option<Status> {
+        self.view.lock().monitor.as_ref()?.status()
+    }
+
+    /// What looks at its present run.
+    pub(crate) fn monitor(&self) -> Option<Monitor> {
+        self.view.lock().monitor.clone()
     }
 
     /// The last lines of its log, in their order: at most `lines`, of at least `from_ms`.

@@ -153,6 +153,13 @@ impl Pipelines {
         entries.iter().map(|entry| entry.listed()).collect()
     }
 
+    /// The same, to look at each.
+    pub(crate) fn visible(&self, caller: &Caller) -> Vec<Arc<Entry>> {
+        let entries = self.entries.lock();
+        let visible = entries.iter().filter(|(key, _)| caller.may_see(&key.tenant));
+        visible.map(|(_, entry)| entry.clone()).collect()
+    }
+
     /// The tenants that a caller may see.
     pub(crate) fn tenants(&self, caller: &Caller) -> Vec<api::Tenant> {
         let mut names: BTreeMap<String, u64> = BTreeMap::new();

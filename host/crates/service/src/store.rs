@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use dirigo_api::hexadecimal;
 use dirigo_disk::{Disk, File, HostDirectories, Mode, NotPrivate, PathKind, make_private_directory};
 use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
@@ -342,11 +343,4 @@ impl Drop for Upload {
             let _ = self.disk.remove(&self.path);
         }
     }
-}
-
-/// Bytes as hexadecimal digits.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

@@ -148,6 +148,16 @@ impl Client {
         self.answer(request.call())
     }
 
+    /// What stands at a path, as it comes: there may be more for as long as it is read.
+    pub(super) fn open(&self, path: &str) -> anyhow::Result<impl std::io::Read + use<>> {
+        let request = self
+            .agent
+            .get(self.address(path))
+            .header("Authorization", self.bearer());
+        let request = request.config().timeout_global(None).build();
+        Ok(self.accepted(request.call())?.into_body().into_reader())
+    }
+
     /// Sends something to a path.
     pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
         let request = self

@@ -96,10 +96,7 @@ fn send(
         let path = folder.join(&written);
         let bytes = read_regular(&Real, &path, COMPONENT_BYTES_MAX)
             .with_context(|| format!("cannot read the component {}", path.display()))?;
-        let sha256: String = Sha256::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let sha256 = dirigo_api::hexadecimal(&Sha256::digest(&bytes));
         if !stored.iter().any(|stored| stored.sha256 == sha256) {
             client.upload(&sha256, &bytes)?;
         }

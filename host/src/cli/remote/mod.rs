@@ -12,5 +12,6 @@ pub(super) mod logs;
 pub(super) mod manage;
 pub(super) mod status;
 mod table;
+pub(super) mod tap;
 
 use client::{Client, Named, ServiceOptions};

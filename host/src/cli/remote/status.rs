@@ -32,51 +32,48 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     })
 }
 
-fn print(details: &PipelineDetails) -> anyhow::Result<()> {
+/// What there is to say of a pipeline as a whole.
+fn lines(details: &PipelineDetails) -> Vec<String> {
     let pipeline = &details.pipeline;
-    let mut text = format!(
-        "pipeline `{}` of tenant `{}`: {}, version {}\n",
+    let mut lines = vec![format!(
+        "pipeline `{}` of tenant `{}`: {}, version {}",
         pipeline.name,
         pipeline.tenant,
         pipeline.state.word(),
         pipeline.version
-    );
-    if let Some(reason) = &pipeline.reason {
-        text += &format!("  {reason}\n");
-    }
+    )];
+    lines.extend(pipeline.reason.iter().map(|reason| format!("  {reason}")));
     for finding in &details.findings {
         let place = match (&finding.file, finding.line) {
             (Some(file), Some(line)) => format!(" ({file}:{line})"),
             _ => String::new(),
         };
-        text += &format!("  {}: {}{place}\n", finding.severity, finding.message);
-        if let Some(help) = &finding.help {
-            text += &format!("    help: {help}\n");
-        }
+        lines.push(format!("  {}: {}{place}", finding.severity, finding.message));
+        lines.extend(finding.help.iter().map(|help| format!("    help: {help}")));
     }
     let figures = &pipeline.figures;
-    text += &format!(
-        "  {} in, {} out, {}, {} on their way\n",
+    lines.push(format!(
+        "  {} in, {} out, {}, {} on their way",
         counted(figures.events_in, "event"),
         grouped(figures.events_out),
         counted(figures.dead_letters, "dead letter"),
         grouped(figures.in_flight)
-    );
+    ));
     if let Some(latency) = details.summary.as_ref().map(|summary| &summary["latency_ms"])
         && latency.is_object()
     {
         let ms = |name: &str| latency[name].as_f64().unwrap_or_default();
-        text += &format!(
-            "  latency: p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms\n",
-            ms("p50"),
-            ms("p99"),
-            ms("max")
-        );
+        let [p50, p99, max] = ["p50", "p99", "max"].map(ms);
+        lines.push(format!(
+            "  latency: p50 {p50:.1} ms, p99 {p99:.1} ms, longest {max:.1} ms"
+        ));
     }
-    for line in &details.delivery {
-        text += &format!("  guarantee: {line}\n");
-    }
-    output::print(&text)?;
+    lines.extend(details.delivery.iter().map(|line| format!("  guarantee: {line}")));
+    lines
+}
+
+fn print(details: &PipelineDetails) -> anyhow::Result<()> {
+    output::print(&(lines(details).join("\n") + "\n"))?;
     if details.operators.is_empty() {
         return Ok(());
     }

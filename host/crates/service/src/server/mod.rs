@@ -2,8 +2,10 @@
 
 mod components;
 mod health;
+mod metrics;
 mod pipelines;
 mod request;
+mod tap;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -45,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) pipelines: Arc<Pipelines>,
     pub(crate) access: Arc<Access>,
     pub(crate) uploads: Arc<Semaphore>,
+    pub(crate) taps: Arc<Semaphore>,
 }
 
 #[derive(utoipa::OpenApi)]
@@ -69,10 +72,12 @@ impl utoipa::Modify for Bearer {
 fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(health::routes())
+        .merge(metrics::routes())
         .merge(pipelines::routes())
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn(in_time))
-        // Uploads have limits of their own.
+        // These have limits of their own.
+        .merge(tap::routes())
         .merge(components::routes())
 }
 
@@ -90,6 +95,7 @@ pub(crate) fn router(pipelines: Arc<Pipelines>, access: Arc<Access>) -> Router {
         pipelines,
         access,
         uploads: Arc::new(Semaphore::new(components::UPLOADS_MAX)),
+        taps: Arc::new(Semaphore::new(tap::WATCHERS_MAX)),
     };
     router
         .route(

@@ -1,0 +1,161 @@
+//! The clients: what a person types.
+
+use serde_json::Value;
+
+use crate::support::{Folder, event, numbered, numbers};
+use crate::{Serving, command, idle, passing, pushed};
+
+#[test]
+fn a_pipeline_is_deployed_watched_stopped_started_and_deleted() {
+    let folder = Folder::with_pipeline(&pushed("push", &passing()));
+    let mut service = Serving::start(&folder);
+    let deployed = service.deploys("pipeline.toml");
+    assert_eq!(
+        deployed.stdout,
+        "pipeline `push` of tenant `default`, version 1: running\n"
+    );
+    let source = service.source();
+    assert_eq!(source.post(numbered(10, 3).as_bytes(), &[]).unwrap().status, 200);
+    let out = "service/files/default/push/out.jsonl";
+    folder.wait_for_lines(out, 10);
+
+    let listed = service.client("list").finish();
+    let line = listed
+        .stdout
+        .lines()
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .collect::<Vec<_>>();
+    assert_eq!(line, ["default", "push", "running", "1", "10", "10", "0"]);
+    let status = service.client("status").args(["push"]).finish();
+    for says in [
+        "running, version 1",
+        "10 events in, 10 out, 0 dead letters",
+        "guarantee:",
+        "OPERATOR",
+        "map",
+    ] {
+        assert!(status.stdout.contains(says), "{says}: {}", status.stdout);
+    }
+    let json = service.client("status").args(["push", "-o", "json"]).finish();
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["operators"][0]["events_in"], 10, "{json:#}");
+
+    let stopped = service.client("stop").args(["default/push"]).finish();
+    assert_eq!(
+        stopped.stdout, "pipeline `push` of tenant `default`, version 1: stopped\n",
+        "{}",
+        stopped.stderr
+    );
+    assert!(
+        source
+            .post(event(10, "a").as_bytes(), &[])
+            .is_none_or(|answer| answer.status != 200)
+    );
+    let started = service.client("start").args(["push"]).finish();
+    assert_eq!(started.code(), 0, "{}", started.stderr);
+    let source = service.source();
+    assert_eq!(source.post(event(10, "a").as_bytes(), &[]).unwrap().status, 200);
+    folder.wait_for_lines(out, 11);
+    let logs = service.client("logs").args(["push"]).finish();
+    assert!(logs.stdout.matches("version 1 runs").count() == 2, "{}", logs.stdout);
+
+    let deleted = service.client("delete").args(["push"]).finish();
+    assert_eq!(
+        deleted.stdout, "pipeline `push` of tenant `default` is deleted\n",
+        "{}",
+        deleted.stderr
+    );
+    assert!(
+        !folder.path("service/state/default/push").exists()
+            && !folder.path("service/pipelines/default/push.json").exists()
+    );
+    let mut found = numbers(&folder.read(out));
+    found.sort_unstable();
+    assert_eq!(found, (0..=10).collect::<Vec<_>>(), "what it wrote stays");
+    service
+        .client("status")
+        .args(["push"])
+        .finish()
+        .ends_with(1, &["there is no pipeline `push`: the service has none"]);
+    service.end();
+}
+
+#[test]
+fn clients_find_the_service_by_the_context_that_it_notes() {
+    let folder = Folder::with_pipeline(&idle("p"));
+    command(&folder, "list")
+        .finish()
+        .ends_with(1, &["no service is known: start one with `dirigo serve`"]);
+    let service = Serving::start(&folder);
+    let listed = command(&folder, "list").finish();
+    listed.ends_with(0, &["there are no pipelines"]);
+    let deployed = command(&folder, "deploy").args(["pipeline.toml"]).finish();
+    assert_eq!(deployed.code(), 0, "{}", deployed.stderr);
+    assert!(
+        !folder
+            .read("config/dirigo/contexts.toml")
+            .contains(folder.read("service/operator.token").trim())
+    );
+    let wrong = folder.write("wrong.token", "0123456789abcdef");
+    let refused = command(&folder, "list")
+        .args(["--token-file".as_ref(), wrong.as_os_str()])
+        .finish();
+    refused.ends_with(1, &["this token is not valid"]);
+    assert!(!refused.stderr.contains("0123456789abcdef"));
+    let contexts = command(&folder, "context").args(["list"]).finish();
+    assert!(
+        contexts.stdout.contains("local") && contexts.stdout.contains("current"),
+        "{}",
+        contexts.stdout
+    );
+    service.end();
+    command(&folder, "list")
+        .finish()
+        .ends_with(1, &["cannot reach the service at http://127.0.0.1:"]);
+}
+
+#[test]
+fn a_pipeline_that_is_refused_is_shown_as_check_shows_it() {
+    let folder = Folder::with_pipeline(&idle("p").replace("builtin:map", "builtin:mop"));
+    let service = Serving::start(&folder);
+    let refused = service.client("deploy").args(["pipeline.toml"]).finish();
+    refused.ends_with(
+        78,
+        &[
+            "there is no built-in component `mop`",
+            "--> pipeline.toml:",
+            "did you mean `map`?",
+        ],
+    );
+    folder.write("pipeline.toml", idle("p").replace("builtin:map", "missing.wasm"));
+    let refused = service.client("deploy").args(["pipeline.toml"]).finish();
+    refused.ends_with(1, &["cannot read the component missing.wasm"]);
+    service.end();
+}
+
+#[test]
+fn a_file_pipeline_of_the_operator_reads_from_the_folder_that_it_names_and_finishes() {
+    let folder = Folder::with_pipeline(
+        "[pipeline]\nname = \"copy\"\n[[source]]\nid = \"in\"\nkind = \"file\"\npath = \"events.jsonl\"\n[[sink]]\nid = \"out\"\nkind = \
+         \"file\"\npath = \"out.jsonl\"\n",
+    );
+    folder.write("events.jsonl", numbered(100, 1));
+    let service = Serving::start(&folder);
+    let refused = service.client("deploy").args(["pipeline.toml"]).finish();
+    refused.ends_with(78, &["cannot find the source file"]);
+    let deployed = service
+        .client("deploy")
+        .args(["pipeline.toml", "--folder", "."])
+        .finish();
+    assert_eq!(deployed.code(), 0, "{}", deployed.stderr);
+    let details = service.wait_for("default/copy", "finished");
+    assert_eq!(details["figures"]["events_out"], 100, "{details:#}");
+    assert_eq!(numbers(&folder.read("out.jsonl")).len(), 100);
+    service.end();
+    // One that has finished stays so.
+    let service = Serving::start(&folder);
+    assert_eq!(service.details("default/copy")["state"], "finished");
+    service.end();
+}
