@@ -12,7 +12,7 @@ use dirigo_disk::Disk;
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
 
-pub use crate::{Error, Offset};
+pub use crate::{Error, Keep, Offset};
 use crate::{Facets, Files};
 
 /// Events that leave.
@@ -47,6 +47,25 @@ pub struct Beginning<'a> {
     pub discarded: Option<&'a Offset>,
     /// Whether what the pipeline wrote stays, and is added to, instead of being replaced.
     pub goes_on: bool,
+}
+
+/// What a sink is opened with, beyond its options.
+#[derive(Clone, Debug)]
+pub struct Opening<'a> {
+    /// Its id in the pipeline.
+    pub id: &'a str,
+    /// The name of the pipeline.
+    pub pipeline: &'a str,
+    /// Whose the pipeline is.
+    pub tenant: &'a str,
+    /// Where it takes up its medium.
+    pub from: Resume<'a>,
+    /// The files of the machine, as far as this pipeline may write them.
+    pub disk: &'a Arc<dyn Disk>,
+    /// The time, by which the sink knows how old something is.
+    pub clock: &'a Arc<dyn Clock>,
+    /// Where the sink may keep what has yet to reach its medium, next to the state; `None` where the run keeps no state.
+    pub keep: Option<Keep>,
 }
 
 /// A writer of events.
@@ -132,11 +151,11 @@ pub enum DeliveryCapability {
 
 /// What a pipeline says of one of its sinks, validated: the options of its connector.
 pub trait SinkSpec: Any + Debug + Send + Sync {
-    /// Opens the sink; the clock tells it how old something is.
+    /// Opens the sink.
     ///
     /// # Errors
     /// When the medium cannot be opened, or lacks what the offset says it has, or holds what the sink must not touch.
-    fn open(&self, from: Resume<'_>, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error>;
+    fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Sink>, Error>;
 
     /// What it will be able to do, without opening it.
     fn delivery_capability(&self, disk: &dyn Disk) -> DeliveryCapability;
