@@ -7,6 +7,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
+use std::task::Waker;
 
 use dirigo_disk::Disk;
 use dirigo_ground::batch::Column;
@@ -68,6 +69,15 @@ pub struct Opening<'a> {
     pub keep: Option<Keep>,
 }
 
+/// What was committed of a sink's input, and has yet to reach its medium.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many events.
+    pub events: u64,
+    /// Whether they are so many that nothing more is to be written before some were delivered.
+    pub is_full: bool,
+}
+
 /// A writer of events.
 pub trait Sink: Send {
     /// Writes events in order. They may be buffered.
@@ -95,6 +105,22 @@ pub trait Sink: Send {
     /// # Errors
     /// When the medium fails. A sink that is then opened at the committed offset makes up for it.
     fn publish(&mut self) -> Result<(), Error>;
+
+    /// Begins to deliver what is committed, where the sink does that on a thread of its own. By `waker` it has its writer look at
+    /// [`backlog`](Self::backlog) again and [`flush`](Self::flush): as it has delivered something, and where it cannot go on, which the flush
+    /// then says.
+    ///
+    /// # Errors
+    /// When it cannot.
+    fn start(&mut self, _waker: Waker) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// What is committed, and was not delivered yet. Where it is full, what comes next waits in front of the sink; a run that ends in order
+    /// waits until there is none.
+    fn backlog(&self) -> Backlog {
+        Backlog::default()
+    }
 
     /// Says that no more is written in this run: the next [`prepare`](Self::prepare) leaves nothing half done.
     fn end(&mut self) {}
@@ -140,6 +166,11 @@ pub enum DeliveryCapability {
     Transactional,
     /// It goes, but readers may have seen it.
     TakesBack,
+    /// It goes, and no reader has seen it; what was committed is sent to a receiver, and some of that more than once.
+    SendsAgain {
+        /// Why more than once.
+        why: &'static str,
+    },
     /// It stays, and comes again.
     AtLeastOnce {
         /// Why it stays: "standard output cannot be truncated".

@@ -11,6 +11,8 @@ pub mod http;
 pub mod memory;
 pub mod nexmark;
 pub mod null;
+#[cfg(feature = "http")]
+pub mod outbox;
 mod pace;
 pub mod records;
 pub mod stdin;
