@@ -71,6 +71,23 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// One that a test makes.
+    #[cfg(test)]
+    pub(crate) fn of(name: &str, number: u64, records: &[&str]) -> Self {
+        let bytes = records.concat().into_bytes();
+        Self {
+            key: format!("{name}/{number}"),
+            number,
+            range: 0..bytes.len() as u64,
+            records_before: 0,
+            lengths: records
+                .iter()
+                .map(|record| u32::try_from(record.len()).unwrap())
+                .collect(),
+            bytes,
+        }
+    }
+
     /// Its number, from 1, rising by one from batch to batch.
     #[must_use]
     pub fn number(&self) -> u64 {
@@ -92,6 +109,13 @@ impl Batch {
             rest = behind;
             record
         })
+    }
+
+    /// How many records it has, which is not none.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a batch has a record")]
+    pub fn len(&self) -> usize {
+        self.lengths.len()
     }
 
     /// The bytes of all records.
