@@ -288,7 +288,7 @@ fn events_that_were_acknowledged_come_out_once_through_kills() {
 }
 
 /// A port that stays free: none of those that the system gives to listeners without one. Each test has a range of its own.
-fn free_port(range: std::ops::Range<u32>) -> u16 {
+pub(crate) fn free_port(range: std::ops::Range<u32>) -> u16 {
     let first = range.start + std::process::id() % (range.end - range.start);
     let mut ports = (first..range.end).chain(range.start..first);
     let port = ports.find(|port| TcpListener::bind(("127.0.0.1", *port as u16)).is_ok());

@@ -25,6 +25,7 @@ mod folders;
 mod follow;
 mod helping;
 mod http;
+mod http_sink;
 mod interrupt;
 pub(crate) mod kill;
 mod layout;

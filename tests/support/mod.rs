@@ -13,6 +13,7 @@ mod guests;
 mod http;
 mod process;
 mod random;
+mod receiver;
 mod striker;
 mod summed;
 
@@ -23,6 +24,7 @@ pub(crate) use guests::{guest, map_to_file, nexmark, pipeline};
 pub(crate) use http::{Answer, Client};
 pub(crate) use process::{Dirigo, Finished, Running};
 pub(crate) use random::{Random, number_of};
+pub(crate) use receiver::{Received, Receiver, Reply};
 pub(crate) use striker::StrikerKey;
 pub(crate) use summed::summed;
 

@@ -4,8 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use dirigo::clock::Clock;
-use dirigo::connect::sink::{DeliveryCapability, Events, Prepared, Resume};
+use dirigo::connect::sink::{self, DeliveryCapability, Events, Prepared};
 use dirigo::connect::source::{Intake, Read, ReadLimit, ReadProgress};
 use dirigo::connect::{Error, Facets, Format, Offset, Opening, Sink, SinkSpec, Source, SourceSpec, facets};
 use dirigo::disk::Disk;
@@ -155,7 +154,7 @@ const DELIVERY_CAPABILITY: DeliveryCapability = DeliveryCapability::AtLeastOnce 
 };
 
 impl SinkSpec for Notebook {
-    fn open(&self, _: Resume<'_>, _: &Arc<dyn Disk>, _: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error> {
+    fn open(&self, _: sink::Opening<'_>) -> Result<Box<dyn Sink>, Error> {
         Ok(Box::new(self.clone()))
     }
 

@@ -7,12 +7,13 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
+use std::task::Waker;
 
 use dirigo_disk::Disk;
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
 
-pub use crate::{Error, Offset};
+pub use crate::{Error, Keep, Offset};
 use crate::{Facets, Files};
 
 /// Events that leave.
@@ -49,6 +50,34 @@ pub struct Beginning<'a> {
     pub goes_on: bool,
 }
 
+/// What a sink is opened with, beyond its options.
+#[derive(Clone, Debug)]
+pub struct Opening<'a> {
+    /// Its id in the pipeline.
+    pub id: &'a str,
+    /// The name of the pipeline.
+    pub pipeline: &'a str,
+    /// Whose the pipeline is.
+    pub tenant: &'a str,
+    /// Where it takes up its medium.
+    pub from: Resume<'a>,
+    /// The files of the machine, as far as this pipeline may write them.
+    pub disk: &'a Arc<dyn Disk>,
+    /// The time, by which the sink knows how old something is.
+    pub clock: &'a Arc<dyn Clock>,
+    /// Where the sink may keep what has yet to reach its medium, next to the state; `None` where the run keeps no state.
+    pub keep: Option<Keep>,
+}
+
+/// What was committed of a sink's input, and has yet to reach its medium.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many events.
+    pub events: u64,
+    /// Whether they are so many that nothing more is to be written before some were delivered.
+    pub is_full: bool,
+}
+
 /// A writer of events.
 pub trait Sink: Send {
     /// Writes events in order. They may be buffered.
@@ -76,6 +105,22 @@ pub trait Sink: Send {
     /// # Errors
     /// When the medium fails. A sink that is then opened at the committed offset makes up for it.
     fn publish(&mut self) -> Result<(), Error>;
+
+    /// Begins to deliver what is committed, where the sink does that on a thread of its own. By `waker` it has its writer look at
+    /// [`backlog`](Self::backlog) again and [`flush`](Self::flush): as it has delivered something, and where it cannot go on, which the flush
+    /// then says.
+    ///
+    /// # Errors
+    /// When it cannot.
+    fn start(&mut self, _waker: Waker) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// What is committed, and was not delivered yet. Where it is full, what comes next waits in front of the sink; a run that ends in order
+    /// waits until there is none.
+    fn backlog(&self) -> Backlog {
+        Backlog::default()
+    }
 
     /// Says that no more is written in this run: the next [`prepare`](Self::prepare) leaves nothing half done.
     fn end(&mut self) {}
@@ -121,6 +166,11 @@ pub enum DeliveryCapability {
     Transactional,
     /// It goes, but readers may have seen it.
     TakesBack,
+    /// It goes, and no reader has seen it; what was committed is sent to a receiver, and some of that more than once.
+    SendsAgain {
+        /// Why more than once.
+        why: &'static str,
+    },
     /// It stays, and comes again.
     AtLeastOnce {
         /// Why it stays: "standard output cannot be truncated".
@@ -132,11 +182,11 @@ pub enum DeliveryCapability {
 
 /// What a pipeline says of one of its sinks, validated: the options of its connector.
 pub trait SinkSpec: Any + Debug + Send + Sync {
-    /// Opens the sink; the clock tells it how old something is.
+    /// Opens the sink.
     ///
     /// # Errors
     /// When the medium cannot be opened, or lacks what the offset says it has, or holds what the sink must not touch.
-    fn open(&self, from: Resume<'_>, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error>;
+    fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Sink>, Error>;
 
     /// What it will be able to do, without opening it.
     fn delivery_capability(&self, disk: &dyn Disk) -> DeliveryCapability;

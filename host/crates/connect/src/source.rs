@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::fmt::Debug;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
 use std::task::Waker;
@@ -16,7 +16,7 @@ use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::values::{RecordEncoder, Values};
 
-pub use crate::{Error, Offset};
+pub use crate::{Error, Keep, Offset};
 use crate::{Facets, Files, Format, Pointer, TimeField};
 
 /// What is kept of a refused record, in bytes: it is to be recognised and looked at, and there may be many.
@@ -221,15 +221,6 @@ pub struct Opening<'a> {
     pub disk: &'a Arc<dyn Disk>,
     /// Where the source may keep what cannot be asked for again, next to the state; `None` where the run keeps no state.
     pub keep: Option<Keep>,
-}
-
-/// A folder of the host's own that belongs to a source.
-#[derive(Clone, Debug)]
-pub struct Keep {
-    /// The file system that it is on.
-    pub disk: Arc<dyn Disk>,
-    /// The folder, which need not be there.
-    pub folder: PathBuf,
 }
 
 /// What a pipeline says of one of its sources, validated: the options of its connector.

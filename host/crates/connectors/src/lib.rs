@@ -11,6 +11,8 @@ pub mod http;
 pub mod memory;
 pub mod nexmark;
 pub mod null;
+#[cfg(feature = "http")]
+pub mod outbox;
 mod pace;
 pub mod records;
 pub mod stdin;
@@ -26,11 +28,12 @@ pub fn builtin() -> Registry {
     let registry = Registry::default().with_source(file::FileSource);
     #[cfg(feature = "http")]
     let registry = registry.with_source(http::HttpSource);
-    registry
+    let registry = registry
         .with_source(stdin::StdinSource)
         .with_source(generator::GeneratorSource)
         .with_source(nexmark::NexmarkSource)
-        .with_sink(file::FileSink)
-        .with_sink(stdout::StdoutSink)
-        .with_sink(null::NullSink)
+        .with_sink(file::FileSink);
+    #[cfg(feature = "http")]
+    let registry = registry.with_sink(http::sink::HttpSink);
+    registry.with_sink(stdout::StdoutSink).with_sink(null::NullSink)
 }

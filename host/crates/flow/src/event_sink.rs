@@ -115,7 +115,12 @@ impl EventSink {
         self.task.notify(SinkInput::Restored(batch, source));
     }
 
-    /// Lets the thread end once it has written what it has.
+    /// Has neither what comes nor the end of the thread wait for what has yet to be delivered.
+    pub fn abandon_delivery(&self) {
+        self.task.abandon_delivery();
+    }
+
+    /// Lets the thread end once it has written what it has, and that is delivered.
     pub fn close(&self) {
         self.task.close();
     }
@@ -408,6 +413,96 @@ mod tests {
     fn a_sink_that_panics_fails_the_pipeline_and_holds_nobody_up() {
         let failure = "sink `out`: panicked: it can't bear it".to_owned();
         assert_eq!(run(|| panic!("it can't bear it")), (Some(failure), None, 0));
+    }
+
+    /// A sink that sends: how many events its receiver has yet to take, and by what it wakes its writer.
+    struct Sends(Arc<Mutex<(u64, Option<Waker>)>>);
+
+    impl Sink for Sends {
+        fn write(&mut self, events: sink::Events<'_>) -> Result<(), sink::Error> {
+            self.0.lock().0 += events.values.len() as u64;
+            Ok(())
+        }
+
+        fn flush(&mut self) -> Result<(), sink::Error> {
+            Ok(())
+        }
+
+        fn prepare(&mut self) -> Result<sink::Prepared, sink::Error> {
+            Ok(sink::Prepared::default())
+        }
+
+        fn publish(&mut self) -> Result<(), sink::Error> {
+            Ok(())
+        }
+
+        fn start(&mut self, waker: Waker) -> Result<(), sink::Error> {
+            self.0.lock().1 = Some(waker);
+            Ok(())
+        }
+
+        fn backlog(&self) -> sink::Backlog {
+            let events = self.0.lock().0;
+            sink::Backlog {
+                events,
+                is_full: events >= 3,
+            }
+        }
+
+        fn delivery_capability(&self) -> sink::DeliveryCapability {
+            sink::DeliveryCapability::WritesNothing
+        }
+    }
+
+    /// Sends two batches of three events to a sink that has room for one, and says what ended it where `taken` is called whenever it waits.
+    fn sends(taken: impl Fn(&EventSink, u64) -> u64) -> (Option<String>, u64) {
+        let (event_sink, unstarted) = EventSink::new("out", Arc::default());
+        let failure_latch = Arc::<FailureLatch>::default();
+        let waiting = Arc::new(Mutex::new((0, None::<Waker>)));
+        let parts = EventSinkParts {
+            sink: Box::new(Sends(waiting.clone())),
+            order: Order::Key,
+            sources: vec![0],
+            failure_latch: failure_latch.clone(),
+            clock: Arc::new(ManualClock::new(0)),
+        };
+        let writer = unstarted
+            .task(parts, Progress::new(Vec::new(), Box::new(Deaf), false))
+            .start(IoPermits::unshared());
+        event_sink.receive(edge::Message::Batch(batch()));
+        event_sink.receive(edge::Message::Batch(batch()));
+        event_sink.close();
+        while !writer.is_finished() {
+            let waker = {
+                let mut waiting = waiting.lock();
+                assert!(waiting.0 <= 6);
+                waiting.0 = taken(&event_sink, waiting.0);
+                waiting.1.clone()
+            };
+            waker.iter().for_each(Waker::wake_by_ref);
+            std::thread::yield_now();
+        }
+        writer.join().unwrap();
+        let failure = failure_latch.failure().map(|failure| failure.to_string());
+        (failure, event_sink.events_out.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_full_backlog_holds_up_what_comes_and_the_end_until_it_is_delivered() {
+        let ended = sends(|_, waiting| {
+            assert!(waiting <= 3, "the second batch waits for the first");
+            waiting.saturating_sub(3)
+        });
+        assert_eq!(ended, (None, 6));
+    }
+
+    #[test]
+    fn an_abandoned_delivery_holds_up_nothing_and_the_pipeline_says_that_it_was_stopped() {
+        let ended = sends(|event_sink, waiting| {
+            event_sink.abandon_delivery();
+            waiting
+        });
+        assert_eq!(ended, (Some("it was stopped".to_owned()), 6));
     }
 
     #[test]

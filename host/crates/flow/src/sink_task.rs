@@ -6,9 +6,10 @@
 //! of it, either of events or of dead letters.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::task::Waker;
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,10 +18,11 @@ use smallvec::SmallVec;
 use super::failure_latch::{Failure, FailureLatch, panicked};
 use super::gate::Gate;
 use super::wake_all;
-use dirigo_connect::sink::{self, Events, Sink};
+use dirigo_connect::sink::{self, Backlog, Events, Sink};
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::quota::Quota;
+use dirigo_ground::signal::Signal;
 use dirigo_ground::thread;
 use dirigo_scheduler::IoPermits;
 
@@ -109,17 +111,57 @@ pub(super) type Report<T> = Box<dyn FnOnce(T) + Send>;
 /// The end of a sink task that other parts hold.
 pub(super) struct SinkHandle<E: Encoder> {
     gate: Arc<Gate<Waker>>,
-    sender: Sender<SinkCommand<E>>,
+    sender: Arc<Sender<SinkCommand<E>>>,
+    delivery: Arc<Delivery>,
 }
 
 /// The start of a task: what it will be sent comes by this.
-pub(super) struct Inbox<E: Encoder>(Receiver<SinkCommand<E>>);
+pub(super) struct Inbox<E: Encoder> {
+    receiver: Receiver<SinkCommand<E>>,
+    /// By which a sink wakes the task. It keeps no task from finding that all that could send are gone.
+    sender: Weak<Sender<SinkCommand<E>>>,
+    delivery: Arc<Delivery>,
+}
+
+/// What a task waits for whose sink delivers on a thread of its own.
+#[derive(Debug, Default)]
+struct Delivery {
+    /// Notified when the sink has delivered something, and when it is not to be waited for.
+    moved: Signal,
+    /// Whether the end of the run does not wait for what has yet to be delivered.
+    is_abandoned: AtomicBool,
+    is_wake_queued: AtomicBool,
+}
+
+/// Wakes a task from the sink's own thread.
+struct SinkWaker<E: Encoder> {
+    sender: Weak<Sender<SinkCommand<E>>>,
+    delivery: Arc<Delivery>,
+}
+
+impl<E: Encoder> Wake for SinkWaker<E> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.delivery.moved.notify();
+        if let Some(sender) = self.sender.upgrade()
+            && !self.delivery.is_wake_queued.swap(true, Ordering::SeqCst)
+        {
+            // The task may have ended.
+            let _ = sender.send(SinkCommand::Woken);
+        }
+    }
+}
 
 enum SinkCommand<E: Encoder> {
     /// Something to write, with the room that it takes until then.
     Input(E::Input, Option<GateEntry>),
     Mark(Report<Marked<E::AtCut>>),
     Publish,
+    /// The sink has delivered something, or cannot go on.
+    Woken,
     End,
     Close,
 }
@@ -152,11 +194,18 @@ impl<E: Encoder> SinkHandle<E> {
     /// A handle, and where its task finds what it is sent. What waits takes the memory of `quota`.
     pub(super) fn new(quota: Arc<Quota>) -> (Self, Inbox<E>) {
         let (sender, receiver) = mpsc::channel();
+        let (sender, delivery) = (Arc::new(sender), Arc::<Delivery>::default());
+        let inbox = Inbox {
+            receiver,
+            sender: Arc::downgrade(&sender),
+            delivery: delivery.clone(),
+        };
         let handle = Self {
             gate: Arc::new(Gate::new(quota)),
             sender,
+            delivery,
         };
-        (handle, Inbox(receiver))
+        (handle, inbox)
     }
 
     /// What waits to be written.
@@ -190,7 +239,13 @@ impl<E: Encoder> SinkHandle<E> {
         self.send(SinkCommand::End);
     }
 
-    /// Lets the thread end once it has written what it has.
+    /// Has neither what comes nor the end of the task wait for what has yet to be delivered.
+    pub(super) fn abandon_delivery(&self) {
+        self.delivery.is_abandoned.store(true, Ordering::SeqCst);
+        self.delivery.moved.notify();
+    }
+
+    /// Lets the thread end once it has written what it has, and that is delivered.
     pub(super) fn close(&self) {
         self.send(SinkCommand::Close);
     }
@@ -231,6 +286,8 @@ pub struct SinkTask<E: Encoder> {
     has_failed: bool,
     /// Whether it was closed: nothing comes after that.
     is_closed: bool,
+    /// Whether it began to deliver: only then is that waited for.
+    has_started: bool,
 }
 
 /// How fast messages come.
@@ -264,6 +321,7 @@ impl<E: Encoder> SinkTask<E> {
             mode: WriteMode::Waiting,
             has_failed: false,
             is_closed: false,
+            has_started: false,
         }
     }
 
@@ -276,8 +334,14 @@ impl<E: Encoder> SinkTask<E> {
         let builder = std::thread::Builder::new().name(self.name.clone());
         let run = move || {
             thread::raise_priority();
+            self.start_delivery();
             while !self.is_closed {
+                self.wait_for_delivery(&mut io_permits, |backlog| backlog.is_full);
                 self.wait(&mut io_permits);
+            }
+            self.wait_for_delivery(&mut io_permits, |backlog| backlog.events > 0);
+            if !self.has_failed && self.sink.backlog().events > 0 {
+                self.failure_latch.fail(Failure::Killed);
             }
         };
         builder.spawn(run).expect("the system gives a thread to each sink")
@@ -285,7 +349,7 @@ impl<E: Encoder> SinkTask<E> {
 
     /// Handles what was sent, if something was; `false` if nothing was.
     pub fn step(&mut self) -> bool {
-        match self.inbox.0.try_recv() {
+        match self.inbox.receiver.try_recv() {
             Ok(message) => self.handle(message),
             Err(_) => return false,
         }
@@ -297,9 +361,35 @@ impl<E: Encoder> SinkTask<E> {
         self.guarded(|this| this.sink.flush());
     }
 
+    fn start_delivery(&mut self) {
+        let waker = Waker::from(Arc::new(SinkWaker {
+            sender: self.inbox.sender.clone(),
+            delivery: self.inbox.delivery.clone(),
+        }));
+        self.has_started = self.guarded(|this| this.sink.start(waker)).is_some();
+    }
+
+    /// Waits until the sink has delivered so much that its backlog is a reason to wait no more, or it has failed, or nothing more is to
+    /// be waited for.
+    fn wait_for_delivery(&mut self, io_permits: &mut IoPermits, is_reason: fn(Backlog) -> bool) {
+        loop {
+            let delivery = self.inbox.delivery.clone();
+            let seen = delivery.moved.seen();
+            let is_awaited = self.has_started && !delivery.is_abandoned.load(Ordering::SeqCst);
+            if self.has_failed || !is_awaited || !is_reason(self.sink.backlog()) {
+                return;
+            }
+            self.flush();
+            if !self.has_failed {
+                io_permits.rest();
+                delivery.moved.wait_past(seen, None);
+            }
+        }
+    }
+
     /// Handles the next message, and waits for it where there is none.
     fn wait(&mut self, io_permits: &mut IoPermits) {
-        if let Ok(message) = self.inbox.0.try_recv() {
+        if let Ok(message) = self.inbox.receiver.try_recv() {
             if self.mode == WriteMode::Lingering {
                 self.mode = WriteMode::Busy;
             }
@@ -313,7 +403,7 @@ impl<E: Encoder> SinkTask<E> {
             return;
         }
         let waits_from_ns = self.clock.now_ns();
-        let message = self.inbox.0.recv().unwrap_or(SinkCommand::Close);
+        let message = self.inbox.receiver.recv().unwrap_or(SinkCommand::Close);
         let waited_ns = self.clock.now_ns().saturating_sub(waits_from_ns);
         self.mode = if u128::from(waited_ns) < LINGER.as_nanos() {
             WriteMode::Busy
@@ -334,6 +424,10 @@ impl<E: Encoder> SinkTask<E> {
             SinkCommand::Mark(report) => self.mark(report),
             SinkCommand::Publish => {
                 self.guarded(|this| this.sink.publish());
+            }
+            SinkCommand::Woken => {
+                self.inbox.delivery.is_wake_queued.store(false, Ordering::SeqCst);
+                self.flush();
             }
             SinkCommand::End => {
                 self.guarded(|this| {

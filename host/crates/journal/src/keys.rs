@@ -107,6 +107,11 @@ impl Keys {
         }
     }
 
+    /// Forgets the keys of what was behind an offset of the stream.
+    pub(super) fn forget_behind(&mut self, end: u64) {
+        self.known.retain(|_, known| known.range.end <= end);
+    }
+
     /// Keeps the keys of the segment that ends at `end` and is about to be removed; removes files whose keys are known no longer.
     pub(super) fn keep(&mut self, disk: &dyn Disk, folder: &Path, end: u64, now_ms: i64) -> Result<(), Error> {
         while let Some((_, path, last_ms)) = self.files.front()

@@ -161,6 +161,42 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, folder: &Path, mut take: impl FnMut(
     Ok(Found { segments, at, end })
 }
 
+/// Cuts the stream at `end`, where a record begins, and gives where in the file of the last segment that is.
+pub(super) fn cut(disk: &dyn Disk, folder: &Path, segments: &mut Vec<Segment>, end: u64) -> Result<u64, Error> {
+    // The last one first, each durably: whatever a crash leaves, the stream has no gap.
+    while let Some(last) = segments.last().filter(|last| last.first > end) {
+        let remove = || {
+            disk.remove(&last.path)?;
+            disk.sync_folder(folder)
+        };
+        remove().map_err(Error::io("removing", &last.path))?;
+        segments.pop();
+    }
+    let Segment {
+        first,
+        salt,
+        path,
+        file,
+    } = segments.last().expect("the stream reaches back to there");
+    let reading = Error::io("reading", path);
+    let mut reader = Reader::new(&**file, *salt, file.len().map_err(&reading)?, KINDS);
+    let mut next = *first;
+    while next < end {
+        let at = reader.at();
+        let record = reader.record(next).map_err(&reading)?;
+        let length = record.and_then(|(kind, payload)| Some(payload.len() - decode(kind, &payload)?.0));
+        next += length.ok_or_else(|| Error::Damaged { path: path.clone(), at })? as u64;
+    }
+    let at = reader.at();
+    if next != end {
+        return Err(Error::Damaged { path: path.clone(), at });
+    }
+    file.set_len(at).map_err(Error::io("cutting", path))?;
+    // What follows is written over what was here, and must not be taken for it.
+    file.sync().map_err(Error::io("synchronising", path))?;
+    Ok(at)
+}
+
 /// Removes all files of a journal.
 pub(super) fn discard(disk: &dyn Disk, folder: &Path) -> Result<(), Error> {
     let files = listed(disk, folder)?.into_iter().chain(keys::listed(disk, folder)?);

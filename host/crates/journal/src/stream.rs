@@ -137,15 +137,23 @@ impl Journal {
     /// # Panics
     /// When there are no bytes, or 4 GiB or more.
     pub fn append(&self, bytes: &[u8], key: Option<(Key, i64)>) -> Result<Appended, Error> {
-        assert!(!bytes.is_empty(), "a record has bytes");
         let appended = self.write(bytes, key)?;
         if let Appended::Now(range) | Appended::Before(range) = &appended {
-            self.sync_to(range.end)?;
+            self.sync(range.end)?;
         }
         Ok(appended)
     }
 
-    pub(super) fn write(&self, bytes: &[u8], key: Option<(Key, i64)>) -> Result<Appended, Error> {
+    /// Appends bytes, which are durable once [`sync`](Self::sync) has come to their end. Those that come with a key that came before are not
+    /// appended again.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    ///
+    /// # Panics
+    /// As there.
+    pub fn write(&self, bytes: &[u8], key: Option<(Key, i64)>) -> Result<Appended, Error> {
+        assert!(!bytes.is_empty(), "a record has bytes");
         let mut writer = self.writer.lock();
         if writer.has_failed {
             return Err(Error::Failed);
@@ -206,8 +214,11 @@ impl Journal {
         Ok(())
     }
 
-    /// Waits until the stream is durable up to `end`.
-    pub(super) fn sync_to(&self, end: u64) -> Result<(), Error> {
+    /// Waits until the stream is durable up to `end`, as far as it was written by then.
+    ///
+    /// # Errors
+    /// When the disk fails, now or before.
+    pub fn sync(&self, end: u64) -> Result<(), Error> {
         let _syncing = self.syncing.lock();
         if self.end() >= end {
             return Ok(());
@@ -226,6 +237,45 @@ impl Journal {
             return Err(Error::io("synchronising", &path)(reason));
         }
         self.durable.fetch_max(written, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Removes what lies behind an offset of the stream, at which a record begins or the stream ends. What is appended next follows there.
+    /// No reader may have read beyond it.
+    ///
+    /// # Errors
+    /// When the stream does not reach from or to there, no record begins there, or the disk fails. Nothing can be appended after that before
+    /// the journal is opened again.
+    pub fn truncate(&self, end: u64) -> Result<(), Error> {
+        let _syncing = self.syncing.lock();
+        let mut writer = self.writer.lock();
+        if writer.has_failed {
+            return Err(Error::Failed);
+        }
+        if end == writer.end {
+            return Ok(());
+        }
+        if end > writer.end {
+            return Err(Error::Ended {
+                folder: self.folder.clone(),
+                end: writer.end,
+                wanted: end,
+            });
+        }
+        let start = writer.segments.first().map_or(0, |segment| segment.first);
+        if end < start {
+            return Err(Error::Gap {
+                folder: self.folder.clone(),
+                found: start,
+                wanted: end,
+            });
+        }
+        writer.has_failed = true;
+        writer.at = segments::cut(&*self.disk, &self.folder, &mut writer.segments, end)?;
+        writer.has_failed = false;
+        writer.end = end;
+        writer.keys.forget_behind(end);
+        self.durable.store(end, Ordering::Release);
         Ok(())
     }
 

@@ -290,9 +290,79 @@ fn after_a_synchronisation_that_failed_nothing_more_is_acknowledged() {
     journal.write(b"first", None).unwrap();
     journal.write(b"second", None).unwrap();
     disk.fail_at(disk.operations() + 1);
-    assert!(matches!(journal.sync_to(5), Err(Error::Io { .. })));
+    assert!(matches!(journal.sync(5), Err(Error::Io { .. })));
     // The next synchronisation would succeed, and says nothing of what the first one lost.
-    assert!(matches!(journal.sync_to(11), Err(Error::Failed)));
+    assert!(matches!(journal.sync(11), Err(Error::Failed)));
     assert!(matches!(journal.append(b"third", None), Err(Error::Failed)));
     assert_eq!(journal.end(), 0);
+}
+
+#[test]
+fn a_stream_that_is_truncated_goes_on_where_it_was_cut() {
+    for seed in 0..1_000 {
+        let mut random = Random(seed);
+        let mut disk = Simulated::new(seed);
+        // What a user of the journal relies on: so many lines, which take so many bytes.
+        let (mut lines, mut committed) = (0, 0);
+        for life in 0..8 {
+            disk.crash_at(disk.operations() + 1 + random.below(60));
+            let cut = open(&disk, 0).and_then(|journal| journal.truncate(committed).map(|()| journal));
+            let journal = match cut {
+                Ok(journal) => Arc::new(journal),
+                Err(_) if disk.is_crashed() => {
+                    disk = disk.restart();
+                    continue;
+                }
+                Err(error) => panic!("seed {seed}, life {life}: {error}"),
+            };
+            assert_eq!((journal.end(), lines), (committed, lines), "seed {seed}, life {life}");
+            let expected: Vec<u64> = (0..lines).collect();
+            assert_eq!(
+                numbers(&read_from(&journal, 0).unwrap()),
+                expected,
+                "seed {seed}, life {life}"
+            );
+            disk.crash_at(disk.operations() + 1 + random.below(80));
+            let (mut next, mut end) = (lines, committed);
+            // What comes after the cut differs from what was there, but for its numbers.
+            while journal.write(&line(next), None).is_ok() {
+                end += line(next).len() as u64;
+                next += 1;
+                if random.below(6) == 0 {
+                    if journal.sync(end).is_err() {
+                        break;
+                    }
+                    if random.below(2) == 0 {
+                        (lines, committed) = (next, end);
+                    }
+                }
+            }
+            disk = disk.restart();
+        }
+    }
+}
+
+#[test]
+fn a_stream_is_cut_only_where_a_record_begins() {
+    let disk = Simulated::new(1);
+    let journal = open(&disk, 0).unwrap();
+    journal.append(b"0123", Some((key(1), 0))).unwrap();
+    journal.append(b"4567", Some((key(2), 0))).unwrap();
+    assert!(matches!(
+        journal.truncate(9),
+        Err(Error::Ended { end: 8, wanted: 9, .. })
+    ));
+    journal.truncate(4).unwrap();
+    assert_eq!(journal.end(), 4);
+    // The key of what is gone may come again; that of what stays is known.
+    assert_eq!(
+        journal.append(b"abcde", Some((key(2), 0))).unwrap(),
+        Appended::Now(4..9)
+    );
+    assert!(matches!(journal.append(b"x", Some((key(1), 0))), Ok(Appended::Differs)));
+    assert!(matches!(journal.truncate(5), Err(Error::Damaged { .. })));
+    assert!(matches!(journal.append(b"x", None), Err(Error::Failed)));
+    drop(journal);
+    let journal = open(&disk, 0).unwrap();
+    assert_eq!(journal.end(), 9);
 }

@@ -18,6 +18,8 @@ pub struct Admission {
     pub(super) environment: Variables,
     /// The addresses at which it may listen; `None` for all.
     pub(super) listen: Option<Vec<String>>,
+    /// Whether it may send to addresses that are not public; `None` where nobody restricts that.
+    pub(super) private_receivers: Option<bool>,
     pub(super) caps: Option<Caps>,
     /// `None` where the file says whose it is.
     pub(super) tenancy: Option<Tenancy>,

@@ -33,6 +33,8 @@ pub(super) struct Grant {
     pub(super) environment: Variables,
     /// The addresses at which its pipelines may listen.
     pub(super) listen: Vec<String>,
+    /// Whether they may send to addresses that are not public.
+    pub(super) private_receivers: bool,
     pub(super) caps: Caps,
 }
 
@@ -84,6 +86,7 @@ impl Grant {
             sinks: raw.sinks.map(|sinks| sinks.to_u32()).unwrap_or(raw::SINKS),
             environment: Variables::listed(list(&raw.env), problems),
             listen: list(&raw.listen).iter().map(|at| at.value.clone()).collect(),
+            private_receivers: raw.private_receivers.map(|may| *may).unwrap_or_default(),
             caps: caps(raw.limits.given().map(|at| &at.value)),
         }
     }

@@ -157,6 +157,9 @@ section! {
         env: Vec<At<String>>,
         /// The addresses at which its pipelines may listen, such as "127.0.0.1:8080". Default: none.
         listen: Vec<At<String>>,
+        /// Whether its pipelines may send to addresses that are not public, where they say `allow_private = true`.
+        #[schemars(extend("default" = false))]
+        private_receivers: bool,
         /// Sources of all its pipelines together. Each has a thread and a file of its own.
         #[schemars(extend("default" = SOURCES))]
         sources: Whole<1, { u32::MAX as i64 }>,

@@ -199,6 +199,7 @@ impl Tenants {
             access: Arc::new(FileAccess::granted(host.clone(), opened)),
             environment: grant.environment.clone(),
             listen: Some(grant.listen.clone()),
+            private_receivers: Some(grant.private_receivers),
             caps: Some(grant.caps),
             tenancy: Some(Tenancy {
                 file: self.file.clone(),

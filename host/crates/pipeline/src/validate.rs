@@ -347,6 +347,16 @@ impl<'a> Validation<'a> {
         Some(address)
     }
 
+    /// Reports, at `place`, that the pipeline may not send to addresses that are not public, where that is so.
+    pub fn expect_private_receivers(&mut self, place: Span, who: &str) {
+        if self.admission.private_receivers == Some(false) {
+            let problem = Diagnostic::error(format!("{who} may not send to addresses that are not public"))
+                .at(place, "the tenants file does not grant it")
+                .help("the operator of the host says `private_receivers = true` for the tenant");
+            self.problems.push(problem);
+        }
+    }
+
     /// The path of a file that the pipeline reads.
     pub(super) fn read_file(&mut self, at: &At<String>, of: &str, who: &str, readable: Readable) -> Option<PathBuf> {
         let path = self.folder.resolve(at, &mut self.problems)?;

@@ -1,5 +1,6 @@
 //! What a pipeline is connected to, opened where an earlier run stopped.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::disks::Disks;
@@ -22,6 +23,16 @@ pub(super) const BATCH_EVENTS: usize = 1024;
 
 /// The folder in the directory of a pipeline's state in which its sources keep what cannot be asked for again.
 const KEPT_BY_SOURCES: &str = "sources";
+/// The folder in which its sinks keep what has yet to reach their media.
+const KEPT_BY_SINKS: &str = "sinks";
+
+/// The folder of a sink, next to the state in `directory`.
+pub(super) fn kept_by_sink(disk: &Arc<dyn Disk>, directory: &Path, id: &str) -> Keep {
+    Keep {
+        disk: disk.clone(),
+        folder: directory.join(KEPT_BY_SINKS).join(id),
+    }
+}
 
 /// What a pipeline is connected to.
 pub struct Connectors {
@@ -127,7 +138,17 @@ impl Connectors {
         let open_sink = |sink: &dirigo_pipeline::Sink| {
             let fresh = || Resume::Fresh(outputs.beginning(&sink.id));
             let resume = known.sinks.get(&sink.id).map_or_else(fresh, Resume::At);
-            let opened = sink.spec.open(resume, &disks.sinks, clock);
+            let opened = sink.spec.open(sink::Opening {
+                id: &sink.id,
+                pipeline: &pipeline.name,
+                tenant: &pipeline.tenant,
+                from: resume,
+                disk: &disks.sinks,
+                clock,
+                keep: location
+                    .directory()
+                    .map(|directory| kept_by_sink(host, directory, &sink.id)),
+            });
             opened.map_err(|reason| StartError::sink(&sink.id, reason))
         };
         // What touches nothing comes first: neither a mistyped input, nor events without a place, nor an output that is

@@ -131,6 +131,10 @@ fn semantics_of(
             let why = "after a crash it is truncated, and readers may have seen the lines that are removed";
             (DeliveryGuarantee::ExactlyOnce, Some(why.to_owned()))
         }
+        (DeliveryCapability::SendsAgain { why }, None) => (DeliveryGuarantee::AtLeastOnce, Some(why.to_owned())),
+        (DeliveryCapability::SendsAgain { why }, Some(lost)) => {
+            (DeliveryGuarantee::None, Some(format!("{lost}; {why}")))
+        }
         (DeliveryCapability::AtLeastOnce { why }, None) => {
             let why = format!("{why}, and a crash repeats the output {since}");
             (DeliveryGuarantee::AtLeastOnce, Some(why))
@@ -201,6 +205,22 @@ mod tests {
         assert_eq!(
             judged(&[AGAIN], STDOUT, false),
             "at-least-once: standard output cannot be truncated, and a crash repeats the output since the run began"
+        );
+    }
+
+    #[test]
+    fn what_is_sent_once_it_is_committed_comes_more_than_once_only_by_being_sent_again() {
+        let sends = DeliveryCapability::SendsAgain {
+            why: "a batch may be sent again",
+        };
+        assert_eq!(
+            judged(&[AGAIN], sends, true),
+            "at-least-once: a batch may be sent again"
+        );
+        assert_eq!(
+            judged(&[ONCE], sends, true),
+            "none: source `once` cannot be replayed, so a crash loses what it produced after the last checkpoint; a \
+             batch may be sent again"
         );
     }
 

@@ -157,6 +157,13 @@ impl Graph {
         self.event_sinks.iter().for_each(|event_sink| event_sink.end());
     }
 
+    /// Waits no more for what sinks have yet to deliver.
+    pub(super) fn abandon_deliveries(&self) {
+        self.event_sinks
+            .iter()
+            .for_each(|event_sink| event_sink.abandon_delivery());
+    }
+
     /// Drops everything that is not finished.
     pub(super) fn abandon(&self) {
         self.operators.iter().for_each(|operator| operator.abandon());

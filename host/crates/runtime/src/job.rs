@@ -167,10 +167,13 @@ async fn run_to_end(graph: Arc<Graph>, control: Control, mut closing: Closing, m
             () = tick(&mut idle_ticks) => EventTime::rest_silent(&graph),
             () = graph.context.failure_latch.failed() => {
                 control.stop();
+                graph.abandon_deliveries();
                 drop_everything(&graph).await;
                 break;
             }
             () = control.halted.notified() => {
+                // What a sink has in front of it must come to the last checkpoint.
+                graph.abandon_deliveries();
                 let halting = graph.clone();
                 let halted = tokio::task::spawn_blocking(move || {
                     threads.halt(&halting);
@@ -182,8 +185,16 @@ async fn run_to_end(graph: Arc<Graph>, control: Control, mut closing: Closing, m
             }
         }
     }
-    let ended = tokio::task::spawn_blocking(move || threads.close(&graph)).await;
-    ended.expect("closing a pipeline neither panics nor is cancelled")
+    let closing = graph.clone();
+    let mut ended = tokio::task::spawn_blocking(move || threads.close(&closing));
+    loop {
+        tokio::select! {
+            ended = &mut ended => return ended.expect("closing a pipeline neither panics nor is cancelled"),
+            // What is to be delivered may take for ever.
+            () = control.halted.notified() => graph.abandon_deliveries(),
+            () = graph.context.failure_latch.failed() => graph.abandon_deliveries(),
+        }
+    }
 }
 
 /// Waits for the next tick; for ever where there are none.

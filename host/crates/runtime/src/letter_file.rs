@@ -108,13 +108,17 @@ pub(super) fn forget_retries(disk: &dyn Disk, letters: &Path) -> io::Result<()> 
     remove_state(disk, &private_state(letters))
 }
 
-/// Removes the state of a retry. There are no folders in it.
+/// Removes the state of a retry, with the folders in it.
 pub(super) fn remove_state(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
     if disk.look(directory)? == PathKind::Missing {
         return Ok(());
     }
     for name in disk.list(directory)? {
-        disk.remove(&directory.join(name))?;
+        let path = directory.join(name);
+        match disk.look(&path)? {
+            PathKind::Folder => remove_state(disk, &path)?,
+            _ => disk.remove(&path)?,
+        }
     }
     disk.remove_folder(directory)
 }

@@ -244,7 +244,14 @@ impl<'a> Outputs<'a> {
         match &from.file {
             // What an earlier run wrote after its last checkpoint goes now, also where no dead letter comes.
             Some(file) if has_content => {
-                let opened = spec.open(Resume::At(file), disk, clock).map_err(failed)?;
+                let opened = spec
+                    .open(opening(
+                        (&self.pipeline.name, &self.pipeline.tenant),
+                        Resume::At(file),
+                        disk,
+                        clock,
+                    ))
+                    .map_err(failed)?;
                 return Ok((Box::new(move || Ok(opened)), from));
             }
             Some(file) if file["length"].as_u64() > Some(0) => {
@@ -260,8 +267,14 @@ impl<'a> Outputs<'a> {
                     let next_id = letter_file::next_id(&**disk, path);
                     from.next_id = next_id.map_err(|reason| failed(sink::Error::fatal(reason)))?;
                 }
+                let fresh = Resume::Fresh(letters.beginning(self));
                 let mut opened = spec
-                    .open(Resume::Fresh(letters.beginning(self)), disk, clock)
+                    .open(opening(
+                        (&self.pipeline.name, &self.pipeline.tenant),
+                        fresh,
+                        disk,
+                        clock,
+                    ))
                     .map_err(failed)?;
                 from.file = opened.prepare().and_then(sink::Prepared::synced).map_err(failed)?;
                 opened.publish().map_err(failed)?;
@@ -282,12 +295,8 @@ impl<'a> Outputs<'a> {
         }
         let is_regular = !matches!(disk.look(path), Ok(PathKind::Other));
         from.file = (self.keeps_state && is_regular).then(|| serde_json::json!({ "length": 0 }));
-        let (disk, clock, at, pipeline) = (
-            disk.clone(),
-            clock.clone(),
-            from.file.clone(),
-            self.pipeline.name.clone(),
-        );
+        let (disk, clock, at) = (disk.clone(), clock.clone(), from.file.clone());
+        let (pipeline, tenant) = (self.pipeline.name.clone(), self.pipeline.tenant.clone());
         let keeps_state = self.keeps_state;
         let open = move || {
             let fresh = Resume::Fresh(Beginning {
@@ -296,9 +305,32 @@ impl<'a> Outputs<'a> {
                 discarded: None,
                 goes_on: false,
             });
-            spec.open(at.as_ref().map_or(fresh, Resume::At), &disk, &clock)
+            spec.open(opening(
+                (&pipeline, &tenant),
+                at.as_ref().map_or(fresh, Resume::At),
+                &disk,
+                &clock,
+            ))
         };
         Ok((Box::new(open), from))
+    }
+}
+
+/// How the file of the dead letters of a pipeline is opened.
+fn opening<'a>(
+    (pipeline, tenant): (&'a str, &'a str),
+    from: Resume<'a>,
+    disk: &'a Arc<dyn Disk>,
+    clock: &'a Arc<dyn Clock>,
+) -> sink::Opening<'a> {
+    sink::Opening {
+        id: "dead letters",
+        pipeline,
+        tenant,
+        from,
+        disk,
+        clock,
+        keep: None,
     }
 }
 

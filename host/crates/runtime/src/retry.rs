@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::connectors::{BATCH_EVENTS, Connectors, begin};
+use super::connectors::{BATCH_EVENTS, Connectors, begin, kept_by_sink};
 use super::disks::Disks;
 use super::host::Host;
 use super::letter_file::{self, LetterLines};
@@ -28,7 +28,7 @@ use super::replay::entry_bytes;
 use super::start_error::StartError;
 use super::wiring;
 use dirigo_connect::Source;
-use dirigo_connect::sink::Resume;
+use dirigo_connect::sink::{self, Resume};
 use dirigo_connect::source::{self, Intake, Offset, Read, ReadLimit, ReadProgress};
 use dirigo_connectors::records::Extract;
 use dirigo_disk::{self as disk, Disk};
@@ -235,7 +235,15 @@ fn connect(
     let open_sink = |sink: &dirigo_pipeline::Sink| {
         let fresh = || Resume::Fresh(outputs.beginning(&sink.id));
         let resume = known.sinks.get(&sink.id).map_or_else(fresh, Resume::At);
-        let opened = sink.spec.open(resume, &disks.sinks, clock);
+        let opened = sink.spec.open(sink::Opening {
+            id: &sink.id,
+            pipeline: &pipeline.name,
+            tenant: &pipeline.tenant,
+            from: resume,
+            disk: &disks.sinks,
+            clock,
+            keep: Some(kept_by_sink(place.disk(disks), place.directory(), &sink.id)),
+        });
         opened.map_err(|reason| StartError::sink(&sink.id, reason))
     };
     let mut sinks: Vec<_> = pipeline.sinks.iter().map(open_sink).collect::<Result<_, _>>()?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{FileFormat, LinesSpec, PartsSpec, Roll};
 use dirigo_connect::Pattern;
-use dirigo_connect::sink::{Beginning, Error, Offset, Resume, Sink, SinkSpec};
+use dirigo_connect::sink::{Beginning, Error, Offset, Opening, Resume, Sink, SinkSpec};
 use dirigo_disk::{Disk, Mode, Simulated};
 use dirigo_ground::clock::{Clock, ManualClock};
 
@@ -83,7 +83,15 @@ fn run(
         goes_on: false,
     });
     let from = committed.offset.as_ref().map_or(fresh, Resume::At);
-    let mut sink = sink.open(from, &disk, &clock_of_sink)?;
+    let mut sink = sink.open(Opening {
+        id: "out",
+        pipeline: "p",
+        tenant: "t",
+        from,
+        disk: &disk,
+        clock: &clock_of_sink,
+        keep: None,
+    })?;
     if committed.offset.is_none() {
         // As the runtime does before anything is written: from here on the state knows the file.
         committed.offset = sink.prepare()?.synced()?;

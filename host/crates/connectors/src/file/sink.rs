@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dirigo_connect::sink::{Beginning, DeliveryCapability, Error, Offset, Resume, Sink, SinkSpec};
+use dirigo_connect::sink::{Beginning, DeliveryCapability, Error, Offset, Opening, Sink, SinkSpec};
 use dirigo_connect::{Facets, Files, Pattern, facets, seen_from};
 use dirigo_disk::{Disk, PathKind};
-use dirigo_ground::clock::Clock;
 use dirigo_pipeline::keys::{At, Choice, Diagnostic, Lapse, Size, Validation, Word};
 use dirigo_pipeline::{IfExists, SinkConnector, section};
 use serde_json::json;
@@ -268,13 +267,13 @@ pub struct LinesSpec {
 }
 
 impl SinkSpec for LinesSpec {
-    fn open(&self, from: Resume<'_>, disk: &Arc<dyn Disk>, _: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error> {
+    fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Sink>, Error> {
         Ok(Box::new(LineFile::open(
             &self.path,
             &self.format,
             self.if_exists,
-            from,
-            disk,
+            opening.from,
+            opening.disk,
         )?))
     }
 
@@ -328,8 +327,8 @@ pub struct PartsSpec {
 }
 
 impl SinkSpec for PartsSpec {
-    fn open(&self, from: Resume<'_>, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error> {
-        Ok(Box::new(Parts::open(self, from, disk, clock)?))
+    fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Sink>, Error> {
+        Ok(Box::new(Parts::open(self, opening.from, opening.disk, opening.clock)?))
     }
 
     fn delivery_capability(&self, _: &dyn Disk) -> DeliveryCapability {

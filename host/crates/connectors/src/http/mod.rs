@@ -1,4 +1,4 @@
-//! Events that others send by HTTP.
+//! Events that others send by HTTP, and in [`sink`] those that are sent to others.
 //!
 //! What a request brings is converted to lines, appended to a journal and acknowledged once it is durable there; the source reads the journal, and so can be
 //! read again. Owns the addresses, the requests and their answers.
@@ -6,6 +6,7 @@
 mod body;
 mod endpoint;
 mod server;
+pub mod sink;
 mod source;
 
 use std::net::SocketAddr;

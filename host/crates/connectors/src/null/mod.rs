@@ -4,9 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dirigo_connect::Facets;
-use dirigo_connect::sink::{DeliveryCapability, Error, Events, Prepared, Resume, Sink, SinkSpec};
+use dirigo_connect::sink::{DeliveryCapability, Error, Events, Opening, Prepared, Sink, SinkSpec};
 use dirigo_disk::Disk;
-use dirigo_ground::clock::Clock;
 use dirigo_pipeline::SinkConnector;
 use dirigo_pipeline::keys::{NoKeys, Validation};
 
@@ -31,7 +30,7 @@ impl SinkConnector for NullSink {
 pub struct NullSpec;
 
 impl SinkSpec for NullSpec {
-    fn open(&self, _: Resume<'_>, _: &Arc<dyn Disk>, _: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error> {
+    fn open(&self, _: Opening<'_>) -> Result<Box<dyn Sink>, Error> {
         Ok(Box::new(Null))
     }
 

@@ -6,9 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dirigo_connect::Facets;
-use dirigo_connect::sink::{DeliveryCapability, Error, Resume, Sink, SinkSpec};
+use dirigo_connect::sink::{DeliveryCapability, Error, Opening, Sink, SinkSpec};
 use dirigo_disk::Disk;
-use dirigo_ground::clock::Clock;
 use dirigo_pipeline::SinkConnector;
 use dirigo_pipeline::keys::{NoKeys, Validation};
 
@@ -33,7 +32,7 @@ impl SinkConnector for StdoutSink {
 pub struct StdoutSpec;
 
 impl SinkSpec for StdoutSpec {
-    fn open(&self, _: Resume<'_>, _: &Arc<dyn Disk>, _: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, Error> {
+    fn open(&self, _: Opening<'_>) -> Result<Box<dyn Sink>, Error> {
         Ok(Box::new(writer::Stdout::open()?))
     }
 

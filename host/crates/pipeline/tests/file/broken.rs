@@ -384,6 +384,23 @@ facts! {
 facts! {
     a_sink_needs_a_kind: with_sink("") => ["sink `out` has no `kind`"];
     a_file_sink_needs_a_path: with_sink("kind = \"file\"") => ["sink `out` has no `path`"];
+    an_http_sink_needs_a_url: with_sink("kind = 'http'") => ["sink `out` has no `url`", "https://hooks.example/events"];
+    a_url_has_a_scheme: with_sink("kind = 'http'\nurl = 'ftp://hooks.example/'")
+        => ["sink `out` has no URL to send to", "begins with `https://` or `http://`"];
+    a_url_holds_no_password: with_sink("kind = 'http'\nurl = 'https://me:word@hooks.example/'")
+        => ["a name and a password are none of a URL here", "`token`"];
+    a_loopback_address_is_asked_for: with_sink("kind = 'http'\nurl = 'http://[::1]:8080/'")
+        => ["sink `out` would send to a loopback address", "`allow_private = true`"];
+    a_header_has_a_name: with_sink("kind = 'http'\nurl = 'https://a.example/'\nheaders = { \"a b\" = 'c' }")
+        => ["cannot send the header `a b`", "no name of a header"];
+    a_key_is_the_sinks_own: with_sink("kind = 'http'\nurl = 'https://a.example/'\nheaders = { Idempotency-Key = 'c' }")
+        => ["cannot send the header `Idempotency-Key`", "the sink says this header itself"];
+    a_token_has_one_line: with_sink("kind = 'http'\nurl = 'https://a.example/'\ntoken = \"a\\nb\"")
+        => ["sink `out` has no `token` that a request can bear"];
+    authorities_are_pem: with_sink("kind = 'http'\nurl = 'https://a.example/'\nca = 'ca.pem'")
+        => ["sink `out` has no certificates as its `ca`", "{ file = \"ca.pem\" }"];
+    a_batch_has_bytes: with_sink("kind = 'http'\nurl = 'https://a.example/'\nbatch_bytes = '0B'")
+        => ["`batch_bytes` is 0"];
     only_a_file_is_committed: with_sink("kind = \"stdout\"\ncommit = \"epoch\"\nroll = { size = \"1MiB\" }")
         => ["sink `out` has no `commit`", "for kind = \"file\"", "sink `out` has no `roll`"];
     only_parts_roll: with_sink("kind = \"file\"\npath = \"a\"\nroll = { size = \"1MiB\" }")

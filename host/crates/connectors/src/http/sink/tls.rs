@@ -1,0 +1,55 @@
+//! Whom connections to `https://` trust.
+
+use std::sync::Arc;
+
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use tokio_rustls::TlsConnector;
+
+/// Why nobody can be trusted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("no certificates of authorities are found on this machine{reason}: name those to trust as `ca`")]
+    NoRoots { reason: String },
+    #[error("setting up TLS: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// The certificates in a PEM file, or `None` where it has none that can be read.
+pub(super) fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let mut roots = RootCertStore::empty();
+    let are_roots = certificates
+        .iter()
+        .all(|certificate| roots.add(certificate.clone()).is_ok());
+    (are_roots && !certificates.is_empty()).then_some(certificates)
+}
+
+/// Connects to those whom one of these authorities vouches for; without any, those of the machine.
+pub(super) fn connector(authorities: Option<&[CertificateDer<'static>]>) -> Result<TlsConnector, Error> {
+    let mut roots = RootCertStore::empty();
+    if let Some(certificates) = authorities {
+        for certificate in certificates {
+            roots.add(certificate.clone())?;
+        }
+    } else {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let reason = found.errors.first().map(|error| format!(" ({error})"));
+            return Err(Error::NoRoots {
+                reason: reason.unwrap_or_default(),
+            });
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
