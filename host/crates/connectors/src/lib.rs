@@ -9,6 +9,8 @@ pub mod generator;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod memory;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod nexmark;
 pub mod null;
 #[cfg(feature = "http")]
@@ -28,6 +30,8 @@ pub fn builtin() -> Registry {
     let registry = Registry::default().with_source(file::FileSource);
     #[cfg(feature = "http")]
     let registry = registry.with_source(http::HttpSource);
+    #[cfg(feature = "nats")]
+    let registry = registry.with_source(nats::NatsSource);
     registry
         .with_source(stdin::StdinSource)
         .with_source(generator::GeneratorSource)

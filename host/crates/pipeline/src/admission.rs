@@ -18,6 +18,8 @@ pub struct Admission {
     pub(super) environment: Variables,
     /// The addresses at which it may listen; `None` for all.
     pub(super) listen: Option<Vec<String>>,
+    /// The servers to which it may connect, each a host and a port; `None` for all.
+    pub(super) connect: Option<Vec<String>>,
     pub(super) caps: Option<Caps>,
     /// `None` where the file says whose it is.
     pub(super) tenancy: Option<Tenancy>,

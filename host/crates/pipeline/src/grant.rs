@@ -33,6 +33,8 @@ pub(super) struct Grant {
     pub(super) environment: Variables,
     /// The addresses at which its pipelines may listen.
     pub(super) listen: Vec<String>,
+    /// The servers to which its pipelines may connect.
+    pub(super) connect: Vec<String>,
     pub(super) caps: Caps,
 }
 
@@ -75,6 +77,7 @@ impl Grant {
             sinks: raw.sinks.map(|sinks| sinks.to_u32()).unwrap_or(raw::SINKS),
             environment: Variables::listed(list(&raw.env), problems),
             listen: list(&raw.listen).iter().map(|at| at.value.clone()).collect(),
+            connect: list(&raw.connect).iter().map(|at| at.value.clone()).collect(),
             caps: caps(raw.limits.given().map(|at| &at.value)),
         }
     }

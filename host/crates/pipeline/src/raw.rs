@@ -134,6 +134,8 @@ section! {
         env: Vec<At<String>>,
         /// The addresses at which its pipelines may listen, such as "127.0.0.1:8080". Default: none.
         listen: Vec<At<String>>,
+        /// The servers to which its pipelines may connect, such as "nats.example.com:4222". Default: none.
+        connect: Vec<At<String>>,
         /// Sources of all its pipelines together. Each has a thread and a file of its own.
         #[schemars(extend("default" = SOURCES))]
         sources: Whole<1, { u32::MAX as i64 }>,

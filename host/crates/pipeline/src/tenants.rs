@@ -157,6 +157,7 @@ impl Tenants {
             access: Arc::new(FileAccess::granted(host.clone(), opened)),
             environment: grant.environment.clone(),
             listen: Some(grant.listen.clone()),
+            connect: Some(grant.connect.clone()),
             caps: Some(grant.caps),
             tenancy: Some(Tenancy {
                 file: self.file.clone(),
