@@ -396,3 +396,172 @@ fn the_example_of_the_documentation_averages_what_comes_to_a_stream() {
         "{averages:?}"
     );
 }
+
+/// The map between the streams `IN` and `OUT` of a server.
+fn from_stream_to_stream(folder: &Folder, server: &NatsServer, more: &str) {
+    pipeline(folder, server, more, "pass");
+    let text = folder.read("pipeline.toml");
+    let (before, _) = text.split_once("[[sink]]").unwrap();
+    let sink = format!(
+        "[[sink]]\nid = \"out\"\nkind = \"nats\"\nservers = [\"{}\"]\nstream = \"OUT\"\nsubject = \"OUT.all\"\n",
+        server.url()
+    );
+    folder.write("pipeline.toml", format!("{before}{sink}"));
+}
+
+/// Asserts that the subject `OUT.all` has the events up to `all`, each once, in order by key.
+fn assert_published(streams: &Streams, all: u64) {
+    let stored = streams.read("OUT");
+    let own = stored.iter().filter(|message| message.subject == "OUT.all");
+    let found: Vec<u64> = own.flat_map(|message| numbers(&message.payload)).collect();
+    for key in 0..7 {
+        let of_key = || found.iter().copied().filter(|n| n % 7 == key);
+        assert!(
+            of_key().eq((0..all).filter(|n| n % 7 == key)),
+            "key {key}: none lost, none twice, in order; {} of {all}",
+            found.len()
+        );
+    }
+}
+
+#[test]
+fn what_a_sink_publishes_is_there_once_and_in_order_across_runs() {
+    let (folder, server, streams) = served();
+    streams.create("OUT");
+    from_stream_to_stream(&folder, &server, "end = \"last\"");
+    streams.publish(messages(0..3_000));
+    let finished = run(&folder).finish();
+    finished.succeeds();
+    assert_says(&finished.stderr, &["exactly-once"]);
+    assert_published(&streams, 3_000);
+    streams.publish(messages(3_000..4_000));
+    run(&folder).finish().succeeds();
+    assert_published(&streams, 4_000);
+    // A run without state publishes, too.
+    Dirigo::run(&folder, ["pipeline.toml"]).finish().succeeds();
+    assert_eq!(streams.count("OUT"), (8_000, 8_000));
+}
+
+#[test]
+fn a_sink_shares_a_stream_with_others_that_publish_to_it() {
+    let (folder, server, streams) = served();
+    streams.create("OUT");
+    from_stream_to_stream(&folder, &server, "end = \"last\"");
+    streams.publish(messages(0..2_000));
+    let others = server.client();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let publisher = std::thread::spawn(move || {
+        let mut published = 0;
+        while stopped.try_recv().is_err() {
+            others.publish([("OUT.other".to_owned(), "other".to_owned())]);
+            published += 1;
+        }
+        published
+    });
+    run(&folder).finish().succeeds();
+    stop.send(()).unwrap();
+    println!("{} messages of others", publisher.join().unwrap());
+    assert_published(&streams, 2_000);
+}
+
+#[test]
+fn a_sink_waits_for_room_in_a_stream_that_is_full() {
+    let (folder, server, streams) = served();
+    let limited = |max_messages| stream::Config {
+        name: "OUT".to_owned(),
+        subjects: vec!["OUT.>".to_owned()],
+        max_messages,
+        discard: stream::DiscardPolicy::New,
+        ..stream::Config::default()
+    };
+    streams.create_with(limited(500));
+    from_stream_to_stream(&folder, &server, "end = \"last\"");
+    streams.publish(messages(0..2_000));
+    let mut running = run(&folder).piped();
+    running.stderr.wait_for("maximum messages exceeded");
+    assert_eq!(streams.count("OUT").0, 500);
+    streams.update(limited(-1));
+    running.finish().succeeds();
+    assert_published(&streams, 2_000);
+}
+
+#[test]
+fn a_stream_that_a_sink_cannot_write_is_named() {
+    let (folder, server, streams) = served();
+    from_stream_to_stream(&folder, &server, "end = \"last\"");
+    streams.publish(messages(0..10));
+    let missing = run(&folder).finish();
+    missing.ends_with(
+        1,
+        &["sink `out`", "has no stream `OUT`: create it, or correct `stream`"],
+    );
+    streams.create_with(stream::Config {
+        name: "OUT".to_owned(),
+        subjects: vec!["ELSE.>".to_owned()],
+        ..stream::Config::default()
+    });
+    let other = run(&folder).finish();
+    other.ends_with(
+        1,
+        &["does not take messages of `OUT.all`: add the subject to the stream, or correct `subject`"],
+    );
+    streams.update(stream::Config {
+        name: "OUT".to_owned(),
+        subjects: vec!["OUT.>".to_owned()],
+        ..stream::Config::default()
+    });
+    // What was committed waits in the outbox, and comes now.
+    run(&folder).finish().succeeds();
+    assert_published(&streams, 10);
+    streams.delete("OUT");
+    streams.create("OUT");
+    streams.publish(messages(10..20));
+    let another = run(&folder).finish();
+    another.ends_with(1, &["it was deleted and created anew, and what was published is gone"]);
+}
+
+#[test]
+fn what_goes_from_stream_to_stream_is_there_once_through_kills_of_dirigo_and_of_the_server() {
+    let (kills, seed) = (number_of("DIRIGO_KILLS", 20), number_of("DIRIGO_SEED", 1));
+    println!("DIRIGO_KILLS={kills} DIRIGO_SEED={seed}");
+    let mut random = Random(seed);
+    let (folder, mut server, streams) = served();
+    // The server remembers ids for so short a time that it does not matter that it does.
+    streams.create_with(stream::Config {
+        name: "OUT".to_owned(),
+        subjects: vec!["OUT.>".to_owned()],
+        duplicate_window: Duration::from_millis(100),
+        ..stream::Config::default()
+    });
+    from_stream_to_stream(&folder, &server, "");
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let publisher = std::thread::spawn(move || {
+        let mut next = 0;
+        while stopped.try_recv().is_err() {
+            let batch: Vec<_> = messages(next..next + 20)
+                .map(|(subject, payload)| (payload.clone(), subject, payload))
+                .collect();
+            streams.publish_through_kills(&batch);
+            next += 20;
+        }
+        next
+    });
+    for kill in 0..kills {
+        let mut running = run(&folder).piped();
+        running.hang_up();
+        std::thread::sleep(Duration::from_micros(random.next() % 300_000));
+        if kill % 4 == 3 {
+            server.kill();
+            std::thread::sleep(Duration::from_micros(random.next() % 100_000));
+            server.restart();
+            std::thread::sleep(Duration::from_micros(random.next() % 300_000));
+        }
+        assert!(running.kill(), "it does not end by itself");
+    }
+    stop.send(()).unwrap();
+    let all = publisher.join().unwrap();
+    println!("{all} messages were published to the source");
+    from_stream_to_stream(&folder, &server, "end = \"last\"");
+    run(&folder).finish().succeeds();
+    assert_published(&server.client(), all);
+}

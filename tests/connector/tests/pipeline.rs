@@ -166,5 +166,5 @@ fn the_schema_describes_the_keys_of_every_kind() {
     );
     assert_eq!(source["from"]["maximum"], 1_000_000);
     let sinks = &schema["definitions"]["Sink"]["properties"]["kind"]["enum"];
-    assert_eq!(*sinks, json!(["file", "stdout", "null", "notebook"]));
+    assert_eq!(*sinks, json!(["file", "stdout", "null", "nats", "notebook"]));
 }

@@ -11,9 +11,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions};
+use futures_util::StreamExt as _;
 
 use crate::support::{Folder, target_directory};
 
@@ -186,6 +188,13 @@ fn free_port() -> u16 {
     }
 }
 
+/// A message of a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) subject: String,
+    pub(crate) payload: String,
+}
+
 /// What the tests do with streams.
 pub(crate) struct Streams {
     runtime: tokio::runtime::Runtime,
@@ -213,6 +222,10 @@ impl Streams {
 
     pub(crate) fn create_with(&self, config: stream::Config) {
         self.run(self.context().create_stream(config)).unwrap();
+    }
+
+    pub(crate) fn update(&self, config: stream::Config) {
+        self.run(self.context().update_stream(config)).unwrap();
     }
 
     pub(crate) fn delete(&self, name: &str) {
@@ -272,5 +285,38 @@ impl Streams {
                 }
             }
         });
+    }
+
+    /// How many messages a stream has, and its last sequence.
+    pub(crate) fn count(&self, name: &str) -> (u64, u64) {
+        self.run(async {
+            let stream = self.context().get_stream(name).await.unwrap();
+            let state = &stream.cached_info().state;
+            (state.messages, state.last_sequence)
+        })
+    }
+
+    /// All messages of a stream.
+    pub(crate) fn read(&self, name: &str) -> Vec<Stored> {
+        self.run(async {
+            let stream = self.context().get_stream(name).await.unwrap();
+            let left = stream.cached_info().state.messages;
+            let config = pull::Config {
+                deliver_policy: DeliverPolicy::All,
+                ack_policy: AckPolicy::None,
+                ..pull::Config::default()
+            };
+            let consumer = stream.create_consumer(config).await.unwrap();
+            let mut messages = consumer.messages().await.unwrap();
+            let mut stored = Vec::new();
+            while (stored.len() as u64) < left {
+                let message = messages.next().await.unwrap().unwrap();
+                stored.push(Stored {
+                    subject: message.subject.to_string(),
+                    payload: String::from_utf8(message.payload.to_vec()).unwrap(),
+                });
+            }
+            stored
+        })
     }
 }

@@ -13,7 +13,7 @@ pub mod memory;
 pub mod nats;
 pub mod nexmark;
 pub mod null;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "nats"))]
 pub mod outbox;
 mod pace;
 pub mod records;
@@ -32,11 +32,14 @@ pub fn builtin() -> Registry {
     let registry = registry.with_source(http::HttpSource);
     #[cfg(feature = "nats")]
     let registry = registry.with_source(nats::NatsSource);
-    registry
+    let registry = registry
         .with_source(stdin::StdinSource)
         .with_source(generator::GeneratorSource)
         .with_source(nexmark::NexmarkSource)
         .with_sink(file::FileSink)
         .with_sink(stdout::StdoutSink)
-        .with_sink(null::NullSink)
+        .with_sink(null::NullSink);
+    #[cfg(feature = "nats")]
+    let registry = registry.with_sink(nats::NatsSink);
+    registry
 }

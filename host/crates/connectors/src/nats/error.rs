@@ -85,6 +85,40 @@ pub(super) enum Problem {
         next: u64,
         count: u64,
     },
+    #[error(
+        "stream `{stream}` at {servers} does not take messages of `{subject}`: add the subject to the stream, or correct `subject`"
+    )]
+    NoSubject {
+        servers: String,
+        stream: String,
+        subject: String,
+    },
+    #[error("stream `{stream}` at {servers} does not take message {number} of the sink: {reason}")]
+    TooLarge {
+        servers: String,
+        stream: String,
+        number: u64,
+        reason: String,
+    },
+    #[error(
+        "stream `{stream}` at {servers} was created at {found}, and the one that was written at {known}: it was deleted and created anew, and what was published \
+         is gone"
+    )]
+    RecreatedOutput {
+        servers: String,
+        stream: String,
+        known: String,
+        found: String,
+    },
+    #[error(
+        "stream `{stream}` at {servers} ends at sequence {last}, and it had acknowledged {known}: the server has lost messages or was restored"
+    )]
+    ShortenedOutput {
+        servers: String,
+        stream: String,
+        last: u64,
+        known: u64,
+    },
     #[error("the offset of the source cannot be read: {0}")]
     Offset(serde_json::Error),
     #[error("where the source begins cannot be kept in {}: {reason}", folder.display())]

@@ -1,12 +1,15 @@
 //! Streams of NATS JetStream.
 //!
-//! A source reads a stream from a sequence on; the sequence is its offset, so the state says what was read, and the server nothing. Owns the keys of the
-//! pipeline file and what they mean together.
+//! A source reads a stream from a sequence on; the sequence is its offset, so the state says what was read, and the server nothing. A sink publishes what is
+//! committed, and tells from the stream what it has published. Owns the keys of the pipeline file and what they mean together.
 
 mod connection;
 mod error;
 mod feed;
 mod found;
+mod note;
+mod publisher;
+mod sink;
 mod source;
 
 use std::path::Path;
@@ -14,10 +17,10 @@ use std::sync::Arc;
 
 use async_nats::ServerAddr;
 use dirigo_connect::source::{Error, Opening, Source, SourceSpec};
-use dirigo_connect::{Facets, Format, facets};
+use dirigo_connect::{Facets, Format, SinkSpec, facets};
 use dirigo_disk::Disk;
 use dirigo_pipeline::keys::{At, Choice, Diagnostic, Field, Span, Validation, Word};
-use dirigo_pipeline::{SourceConnector, section};
+use dirigo_pipeline::{SinkConnector, SourceConnector, section};
 use serde_json::json;
 
 use self::connection::{Login, Party, Servers};
@@ -80,6 +83,75 @@ section! {
         credentials: String,
         /// For nats: certificates of authorities in PEM that vouch for the servers, such as `{ file = "ca.pem" }`. Default: those of the machine.
         ca: String,
+    }
+}
+
+section! {
+    /// The keys of a sink that publishes to a stream of NATS JetStream.
+    pub struct SinkKeys = "[[sink]]" {
+        /// For nats: the URLs of servers of a cluster, such as `["nats://127.0.0.1:4222"]`; `tls://` for those that must encrypt.
+        servers: Vec<At<String>>,
+        /// For nats: the name of the stream.
+        stream: String,
+        /// For nats: the subject of the messages, which the stream takes.
+        subject: String,
+        /// For nats: the token with which to connect.
+        token: String,
+        /// For nats: the user as whom to connect.
+        user: String,
+        /// For nats: the password of the user.
+        password: String,
+        /// For nats: the seed of the nkey with which to connect.
+        nkey: String,
+        /// For nats: the content of a credentials file, such as `{ file = "me.creds" }`.
+        credentials: String,
+        /// For nats: certificates of authorities in PEM that vouch for the servers, such as `{ file = "ca.pem" }`. Default: those of the machine.
+        ca: String,
+    }
+}
+
+/// `kind = "nats"` of a sink.
+#[derive(Clone, Copy, Debug)]
+pub struct NatsSink;
+
+impl SinkConnector for NatsSink {
+    type Keys = SinkKeys;
+
+    fn kind(&self) -> &'static str {
+        "nats"
+    }
+
+    fn validate(&self, keys: &SinkKeys, who: &str, validation: &mut Validation<'_>) -> Option<Arc<dyn SinkSpec>> {
+        let servers = ServerKeys {
+            servers: &keys.servers,
+            token: &keys.token,
+            user: &keys.user,
+            password: &keys.password,
+            nkey: &keys.nkey,
+            credentials: &keys.credentials,
+            ca: &keys.ca,
+            place: keys.place,
+        };
+        let servers = servers.validate(who, validation);
+        let stream = stream_name(&keys.stream, keys.place, who, validation);
+        let example = "\"averages\"";
+        let subject = keys
+            .subject
+            .required("subject", example, keys.place, who, &mut validation.problems)?;
+        if !is_subject(&subject.value) || subject.value.contains(['*', '>']) {
+            let problem = Diagnostic::error(format!("{who} has no subject of messages as its `subject`"));
+            validation.problems.push(
+                problem
+                    .at(subject.place, "no subject of messages")
+                    .help("it is such as \"averages.hourly\", without `*` and `>`"),
+            );
+            return None;
+        }
+        Some(Arc::new(sink::NatsSinkSpec {
+            servers: servers?,
+            stream: stream?,
+            subject: subject.value.clone(),
+        }))
     }
 }
 
@@ -300,12 +372,7 @@ fn subjects(field: &Field<Vec<At<String>>>, who: &str, validation: &mut Validati
         return Some(Vec::new());
     };
     for at in &list.value {
-        let tokens: Vec<_> = at.value.split('.').collect();
-        let is_subject = !at.value.contains(char::is_whitespace)
-            && tokens
-                .iter()
-                .enumerate()
-                .all(|(place, token)| !token.is_empty() && (*token != ">" || place + 1 == tokens.len()));
+        let is_subject = is_subject(&at.value);
         if !is_subject {
             let problem = Diagnostic::error(format!("{who} has no subject in `subjects`"));
             validation.problems.push(
@@ -320,6 +387,13 @@ fn subjects(field: &Field<Vec<At<String>>>, who: &str, validation: &mut Validati
     subjects.sort();
     subjects.dedup();
     Some(subjects)
+}
+
+/// Whether a text is a subject, or a pattern of subjects.
+fn is_subject(text: &str) -> bool {
+    let tokens: Vec<_> = text.split('.').collect();
+    let is_token = |(place, token): (usize, &&str)| !token.is_empty() && (*token != ">" || place + 1 == tokens.len());
+    !text.contains(char::is_whitespace) && tokens.iter().enumerate().all(is_token)
 }
 
 /// Where a source begins where no run has read.

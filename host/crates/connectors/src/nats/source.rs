@@ -2,19 +2,18 @@
 //!
 //! Its offset is a sequence of the stream, so what it gave can be read again. Owns the place in the stream, and the lines of the message there.
 
-use std::path::{Path, PathBuf};
 use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dirigo_connect::source::{Error, Intake, Keep, Offset, Opening, Read, ReadLimit, ReadProgress, Source};
-use dirigo_disk::{Disk, Mode, PathKind};
 use serde::{Deserialize, Serialize};
 
 use super::NatsSpec;
 use super::connection::Party;
 use super::error::Problem;
 use super::feed::{self, Begun, Feed, Message, Next};
+use super::note;
 use crate::records::{Reading, SingleLines};
 
 /// The longest wait before the line is looked at again; a message wakes the reader.
@@ -77,8 +76,8 @@ impl NatsSource {
             let path = folder.join(BEGUN);
             if from.is_none() {
                 // What it says belongs to a state that was discarded.
-                discard(&**disk, &path).map_err(kept)?;
-            } else if let Some(begun) = read(&**disk, &path).map_err(kept)? {
+                note::discard(&**disk, &path).map_err(kept)?;
+            } else if let Some(begun) = note::read(&**disk, &path).map_err(kept)? {
                 place = begun;
             }
         }
@@ -105,7 +104,7 @@ impl NatsSource {
         let Some(Keep { disk, folder }) = &self.keep else {
             return Ok(());
         };
-        write(&**disk, folder, &self.place).map_err(|reason| {
+        note::write(&**disk, folder, BEGUN, &self.place).map_err(|reason| {
             fatal(Problem::Keep {
                 folder: folder.clone(),
                 reason,
@@ -236,44 +235,6 @@ impl Source for NatsSource {
     }
 }
 
-fn read(disk: &dyn Disk, path: &Path) -> std::io::Result<Option<Place>> {
-    let PathKind::File(_) = disk.look(path)? else {
-        return Ok(None);
-    };
-    let file = disk.open(path, Mode::Existing)?;
-    let mut bytes = vec![0; usize::try_from(file.len()?).map_err(std::io::Error::other)?];
-    file.read_at(0, &mut bytes)?;
-    Ok(Some(serde_json::from_slice(&bytes)?))
-}
-
-/// Writes it to another file first, so that it is there whole or not at all.
-fn write(disk: &dyn Disk, folder: &Path, place: &Place) -> std::io::Result<()> {
-    disk.make_folder(folder)?;
-    let unfinished = folder.join(format!("{BEGUN}.new"));
-    let file = disk.open(&unfinished, Mode::Make)?;
-    file.set_len(0)?;
-    file.write_at(0, &serde_json::to_vec(place)?)?;
-    file.sync()?;
-    disk.rename(&unfinished, &folder.join(BEGUN))?;
-    disk.sync_folder(folder)?;
-    // The folder of the source may be new, and the one of all sources.
-    let above = folder
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .filter(|above| !above.as_os_str().is_empty());
-    above
-        .map(Path::to_owned)
-        .try_for_each(|above: PathBuf| disk.sync_folder(&above))
-}
-
-fn discard(disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
-    match disk.look(path)? {
-        PathKind::File(_) => disk.remove(path),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -334,22 +295,5 @@ mod tests {
         );
         assert_eq!(intake.refused.len(), 1);
         assert_eq!((intake.refused[0].position, place.sequence), (5, 3));
-    }
-
-    #[test]
-    fn where_a_source_begins_is_kept_until_its_state_is_discarded() {
-        let disk = dirigo_disk::Simulated::new(1);
-        let folder = Path::new("/state/p/sources/s");
-        let path = folder.join(BEGUN);
-        assert_eq!(read(&disk, &path).unwrap(), None);
-        let place = Place {
-            created: Some("2024-01-01T00:00:00Z".to_owned()),
-            sequence: 41,
-            ..Place::default()
-        };
-        write(&disk, folder, &place).unwrap();
-        assert_eq!(read(&disk, &path).unwrap(), Some(place));
-        discard(&disk, &path).unwrap();
-        assert_eq!(read(&disk, &path).unwrap(), None);
     }
 }

@@ -97,8 +97,8 @@ facts! {
         => ["the source has no `id`", "the source has no `kind`"];
     an_unknown_kind_is_told_which_there_are: with_source("kind = \"kafka\"")
         => ["unknown source kind `kafka`", ":5:8", "there are `file`, `http`, `nats`, `stdin`, `generator` and `nexmark`"];
-    a_kind_of_a_later_version_is_refused: with_sink("kind = \"nats\"")
-        => ["sink kind `nats` is not in this version"];
+    a_kind_of_a_later_version_is_refused: with_sink("kind = \"http\"")
+        => ["sink kind `http` is not in this version"];
     a_nats_source_needs_servers_and_a_stream: with_source("kind = 'nats'")
         => ["source `s` has no `servers`", "has no `stream`"];
     a_server_is_a_url: with_source("kind = 'nats'\nstream = 'S'\nservers = ['http://a']")
@@ -404,6 +404,9 @@ facts! {
 
 // Sinks, dead letters, tests.
 facts! {
+    a_nats_sink_has_a_subject_without_wildcards:
+        with_sink("kind = 'nats'\nstream = 'S'\nservers = ['a']\nsubject = 'a.>'")
+        => ["no subject of messages as its `subject`"];
     a_sink_needs_a_kind: with_sink("") => ["sink `out` has no `kind`"];
     a_file_sink_needs_a_path: with_sink("kind = \"file\"") => ["sink `out` has no `path`"];
     only_a_file_is_committed: with_sink("kind = \"stdout\"\ncommit = \"epoch\"\nroll = { size = \"1MiB\" }")
