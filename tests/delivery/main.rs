@@ -30,6 +30,7 @@ mod interrupt;
 pub(crate) mod kill;
 mod layout;
 mod named_outputs;
+mod nats;
 mod nexmark;
 mod order;
 mod outputs;

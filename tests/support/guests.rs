@@ -67,7 +67,7 @@ pub(crate) fn nexmark(operator: &str) -> PathBuf {
 }
 
 /// The target directory that holds the binary under test.
-pub(super) fn target_directory() -> &'static Path {
+pub(crate) fn target_directory() -> &'static Path {
     let binary = Path::new(env!("CARGO_BIN_EXE_dirigo"));
     binary
         .ancestors()

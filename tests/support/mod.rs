@@ -20,7 +20,7 @@ mod summed;
 pub(crate) use books::Summary;
 pub(crate) use dead_letters::{DeadLetter, dead_letters};
 pub(crate) use folder::Folder;
-pub(crate) use guests::{guest, map_to_file, nexmark, pipeline};
+pub(crate) use guests::{guest, map_to_file, nexmark, pipeline, target_directory};
 pub(crate) use http::{Answer, Client};
 pub(crate) use process::{Dirigo, Finished, Running};
 pub(crate) use random::{Random, number_of};

@@ -162,9 +162,9 @@ fn the_schema_describes_the_keys_of_every_kind() {
     let source = &schema["definitions"]["Source"]["properties"];
     assert_eq!(
         source["kind"]["enum"],
-        json!(["file", "http", "stdin", "generator", "nexmark", "countdown"])
+        json!(["file", "http", "nats", "stdin", "generator", "nexmark", "countdown"])
     );
     assert_eq!(source["from"]["maximum"], 1_000_000);
     let sinks = &schema["definitions"]["Sink"]["properties"]["kind"]["enum"];
-    assert_eq!(*sinks, json!(["file", "http", "stdout", "null", "notebook"]));
+    assert_eq!(*sinks, json!(["file", "http", "nats", "stdout", "null", "notebook"]));
 }

@@ -207,7 +207,7 @@ pub struct Opening<'a> {
     pub id: &'a str,
     /// Where the key of an event is.
     pub key: Option<&'a Pointer>,
-    /// Where the event time is; without it an event's time is when it was read, by `clock`.
+    /// Where the event time is; without it an event's time is when it was read, by `clock`, unless the source [knows one](SourceSpec::has_times).
     pub time: Option<&'a TimeField>,
     /// The fields that operators read of its events, and as what, as far as that is known when it is opened.
     pub reads: &'a [Wanted],
@@ -245,6 +245,11 @@ pub trait SourceSpec: Any + Debug + Send + Sync {
     /// The files that it reads.
     fn files(&self) -> Vec<Files> {
         Vec::new()
+    }
+
+    /// Whether its events have a time without [`Opening::time`], which is the same whenever they are read.
+    fn has_times(&self) -> bool {
+        false
     }
 
     /// How many events per second it offers, where it paces itself.

@@ -9,9 +9,11 @@ pub mod generator;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod memory;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod nexmark;
 pub mod null;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "nats"))]
 pub mod outbox;
 mod pace;
 pub mod records;
@@ -28,6 +30,8 @@ pub fn builtin() -> Registry {
     let registry = Registry::default().with_source(file::FileSource);
     #[cfg(feature = "http")]
     let registry = registry.with_source(http::HttpSource);
+    #[cfg(feature = "nats")]
+    let registry = registry.with_source(nats::NatsSource);
     let registry = registry
         .with_source(stdin::StdinSource)
         .with_source(generator::GeneratorSource)
@@ -35,5 +39,7 @@ pub fn builtin() -> Registry {
         .with_sink(file::FileSink);
     #[cfg(feature = "http")]
     let registry = registry.with_sink(http::sink::HttpSink);
+    #[cfg(feature = "nats")]
+    let registry = registry.with_sink(nats::NatsSink);
     registry.with_sink(stdout::StdoutSink).with_sink(null::NullSink)
 }

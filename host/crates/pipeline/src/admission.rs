@@ -20,6 +20,8 @@ pub struct Admission {
     pub(super) listen: Option<Vec<String>>,
     /// Whether it may send to addresses that are not public; `None` where nobody restricts that.
     pub(super) private_receivers: Option<bool>,
+    /// The servers to which it may connect, each a host and a port; `None` for all.
+    pub(super) connect: Option<Vec<String>>,
     pub(super) caps: Option<Caps>,
     /// `None` where the file says whose it is.
     pub(super) tenancy: Option<Tenancy>,

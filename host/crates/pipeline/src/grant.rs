@@ -35,6 +35,8 @@ pub(super) struct Grant {
     pub(super) listen: Vec<String>,
     /// Whether they may send to addresses that are not public.
     pub(super) private_receivers: bool,
+    /// The servers to which its pipelines may connect.
+    pub(super) connect: Vec<String>,
     pub(super) caps: Caps,
 }
 
@@ -87,6 +89,7 @@ impl Grant {
             environment: Variables::listed(list(&raw.env), problems),
             listen: list(&raw.listen).iter().map(|at| at.value.clone()).collect(),
             private_receivers: raw.private_receivers.map(|may| *may).unwrap_or_default(),
+            connect: list(&raw.connect).iter().map(|at| at.value.clone()).collect(),
             caps: caps(raw.limits.given().map(|at| &at.value)),
         }
     }

@@ -160,6 +160,8 @@ section! {
         /// Whether its pipelines may send to addresses that are not public, where they say `allow_private = true`.
         #[schemars(extend("default" = false))]
         private_receivers: bool,
+        /// The servers to which its pipelines may connect, such as "nats.example.com:4222". Default: none.
+        connect: Vec<At<String>>,
         /// Sources of all its pipelines together. Each has a thread and a file of its own.
         #[schemars(extend("default" = SOURCES))]
         sources: Whole<1, { u32::MAX as i64 }>,

@@ -78,7 +78,15 @@ fn either(mut one: Value, mut other: Value) -> Value {
     let mut both = if one == other {
         one
     } else {
-        json!({ "anyOf": [one, other] })
+        // Two of three kinds may have the same.
+        let mut shapes = match one.get_mut("anyOf") {
+            Some(Value::Array(shapes)) => std::mem::take(shapes),
+            _ => vec![one],
+        };
+        if !shapes.contains(&other) {
+            shapes.push(other);
+        }
+        json!({ "anyOf": shapes })
     };
     both["description"] = json!(descriptions.join(" "));
     both

@@ -51,7 +51,9 @@ pub(super) fn validate(raw: &Open<raw::Source>, validation: &mut Validation<'_>)
     }
     let idle = validation.positive("idle", &raw.idle);
     let max_drift = validation.positive("max_drift", &raw.max_drift);
-    remark_on_time(raw, &who, format, validation);
+    if !spec.as_ref().is_some_and(|spec| spec.has_times()) {
+        remark_on_time(raw, &who, format, validation);
+    }
     Some(Source {
         id: id?,
         spec: spec?,

@@ -200,6 +200,7 @@ impl Tenants {
             environment: grant.environment.clone(),
             listen: Some(grant.listen.clone()),
             private_receivers: Some(grant.private_receivers),
+            connect: Some(grant.connect.clone()),
             caps: Some(grant.caps),
             tenancy: Some(Tenancy {
                 file: self.file.clone(),

@@ -357,6 +357,31 @@ impl<'a> Validation<'a> {
         }
     }
 
+    /// Whether the pipeline may connect to a port of a host; that its tenant may not is reported.
+    pub fn may_connect(&mut self, host: &str, port: u16, place: Span, who: &str) -> bool {
+        let is_it = |granted: &String| {
+            let parts = granted.rsplit_once(':');
+            parts.is_some_and(|(name, number)| {
+                name.trim_matches(['[', ']']).eq_ignore_ascii_case(host) && number.parse() == Ok(port)
+            })
+        };
+        let granted = self.admission.connect.as_ref();
+        let is_granted = granted.is_none_or(|granted| granted.iter().any(is_it));
+        if !is_granted {
+            let problem = Diagnostic::error(format!("{who} may not connect to `{host}:{port}`"))
+                .at(place, "the tenants file does not grant it")
+                .help("the operator of the host names it in the `connect` of the tenant");
+            self.problems.push(problem);
+        }
+        is_granted
+    }
+
+    /// Whether the pipeline may connect to what is named to it alone, since a tenants file says so.
+    #[must_use]
+    pub fn is_confined(&self) -> bool {
+        self.admission.connect.is_some()
+    }
+
     /// The path of a file that the pipeline reads.
     pub(super) fn read_file(&mut self, at: &At<String>, of: &str, who: &str, readable: Readable) -> Option<PathBuf> {
         let path = self.folder.resolve(at, &mut self.problems)?;

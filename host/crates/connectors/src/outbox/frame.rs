@@ -118,6 +118,12 @@ impl Batch {
         self.lengths.len()
     }
 
+    /// How many records come before its first one, of all batches.
+    #[must_use]
+    pub fn records_before(&self) -> u64 {
+        self.records_before
+    }
+
     /// The bytes of all records.
     #[must_use]
     pub fn bytes(&self) -> usize {

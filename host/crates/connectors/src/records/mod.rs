@@ -37,6 +37,8 @@ pub use extract::{Extract, Extracted};
 #[cfg(test)]
 pub(crate) use script::Script;
 pub(crate) use stream::{Stream, StreamOffset};
+#[cfg(feature = "nats")]
+pub(crate) use text::SingleLines;
 pub(crate) use text::{LastRecord, Reading, Text};
 pub(crate) use window::Window;
 

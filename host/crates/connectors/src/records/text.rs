@@ -351,6 +351,43 @@ impl<R: Reader> Text<R> {
     }
 }
 
+/// Lines that a medium hands over one by one, each with its number and the time that it has where events bring none.
+#[derive(Debug)]
+pub(crate) struct SingleLines {
+    reading: Reading,
+    pass: Pass,
+}
+
+impl SingleLines {
+    pub(crate) fn new(reading: Reading) -> Self {
+        Self {
+            reading,
+            pass: Pass::default(),
+        }
+    }
+
+    /// Appends the events of what `next` gives, until it gives nothing or the limit is reached.
+    pub(crate) fn take<L: AsRef<[u8]>>(
+        &mut self,
+        intake: &mut Intake,
+        limit: ReadLimit,
+        mut next: impl FnMut() -> Option<(u64, i64, L)>,
+    ) {
+        let mut remaining = Remaining::new(limit);
+        let Self { reading, pass } = self;
+        let mut taker = RecordTaker::at(intake, &mut remaining, &reading.extract, pass, 0);
+        while !taker.remaining.is_full()
+            && let Some((number, time, line)) = next()
+        {
+            taker.arrival = time;
+            match reading.format {
+                Format::Lines => taker.take_line(number, Piece::Whole(line.as_ref())),
+                Format::Jsonl | Format::Csv => taker.take_json(number, Piece::Whole(line.as_ref())),
+            }
+        }
+    }
+}
+
 /// Why a record was refused, and that it is an array if it is one: a whole file may be.
 #[cold]
 fn with_shape(value: &[u8], reason: String) -> String {
@@ -395,9 +432,19 @@ impl<'t> RecordTaker<'t> {
         pass: &'t mut Pass,
         clock: &dyn Clock,
     ) -> Self {
-        extract.prepare(pass, &intake.fields);
         // Not asked for the time where events bring their own.
         let arrival = if extract.has_time() { 0 } else { clock.wall_ms() };
+        Self::at(intake, remaining, extract, pass, arrival)
+    }
+
+    fn at(
+        intake: &'t mut Intake,
+        remaining: &'t mut Remaining,
+        extract: &'t Extract,
+        pass: &'t mut Pass,
+        arrival: i64,
+    ) -> Self {
+        extract.prepare(pass, &intake.fields);
         Self {
             is_blind: extract.is_empty() && intake.fields.is_empty(),
             intake,

@@ -96,9 +96,31 @@ facts! {
     a_source_needs_an_id_and_a_kind: "[pipeline]\nname = \"p\"\n[[source]]"
         => ["the source has no `id`", "the source has no `kind`"];
     an_unknown_kind_is_told_which_there_are: with_source("kind = \"kafka\"")
-        => ["unknown source kind `kafka`", ":5:8", "there are `file`, `http`, `stdin`, `generator` and `nexmark`"];
-    a_kind_of_a_later_version_is_refused: with_source("kind = \"nats\"")
-        => ["source kind `nats` is not in this version"];
+        => ["unknown source kind `kafka`", ":5:8", "there are `file`, `http`, `nats`, `stdin`, `generator` and `nexmark`"];
+    a_kind_of_a_later_version_is_refused: with_sink("kind = \"http\"")
+        => ["sink kind `http` is not in this version"];
+    a_nats_source_needs_servers_and_a_stream: with_source("kind = 'nats'")
+        => ["source `s` has no `servers`", "has no `stream`"];
+    a_server_is_a_url: with_source("kind = 'nats'\nstream = 'S'\nservers = ['http://a']")
+        => ["a server without an address", "nats://127.0.0.1:4222"];
+    a_url_has_no_secret: with_source("kind = 'nats'\nstream = 'S'\nservers = ['nats://me:s3cret@a']")
+        => ["a secret in the URL of a server"];
+    one_connects_in_one_way: with_source("kind = 'nats'\nstream = 'S'\nservers = ['a']\ntoken = 't'\nnkey = 'n'")
+        => ["has both `token` and `nkey`"];
+    a_user_has_a_password: with_source("kind = 'nats'\nstream = 'S'\nservers = ['a']\nuser = 'me'")
+        => ["only one of `user` and `password`"];
+    credentials_are_those_of_a_file: with_source("kind = 'nats'\nstream = 'S'\nservers = ['a']\ncredentials = 'me.creds'")
+        => ["the `credentials` of source `s` cannot be read", "{ file = \"me.creds\" }"];
+    authorities_have_certificates: with_source("kind = 'nats'\nstream = 'S'\nservers = ['a']\nca = 'ca.pem'")
+        => ["the `ca` of source `s` has no certificates"];
+    a_stream_has_a_name: with_source("kind = 'nats'\nstream = 'S.>'\nservers = ['a']")
+        => ["no name of a stream"];
+    a_subject_has_tokens: with_source("kind = 'nats'\nstream = 'S'\nservers = ['a']\nsubjects = ['a.>.b']")
+        => ["no subject in `subjects`"];
+    a_stream_begins_somewhere: with_source("kind = 'nats'\nstream = 'S'\nservers = ['a']\nstart = 'last'")
+        => ["no place in a stream as its `start`", "\"first\", \"new\""];
+    messages_are_no_csv: with_source("kind = 'nats'\nstream = 'S'\nservers = ['a']\nformat = 'csv'")
+        => ["cannot read messages as csv"];
     an_option_of_another_kind_is_refused: with_source("kind = \"stdin\"\nrate = 5\npath = \"x\"")
 
         => ["a stdin source has no `rate`", "`rate` is for kind = \"generator\" or \"nexmark\"", "has no `path`", "kind = \"file\""];
@@ -382,6 +404,9 @@ facts! {
 
 // Sinks, dead letters, tests.
 facts! {
+    a_nats_sink_has_a_subject_without_wildcards:
+        with_sink("kind = 'nats'\nstream = 'S'\nservers = ['a']\nsubject = 'a.>'")
+        => ["no subject of messages as its `subject`"];
     a_sink_needs_a_kind: with_sink("") => ["sink `out` has no `kind`"];
     a_file_sink_needs_a_path: with_sink("kind = \"file\"") => ["sink `out` has no `path`"];
     an_http_sink_needs_a_url: with_sink("kind = 'http'") => ["sink `out` has no `url`", "https://hooks.example/events"];

@@ -525,7 +525,7 @@ fn the_schema_describes_every_table_with_its_defaults() {
     assert_eq!(table("Pipeline")["properties"]["tenant"]["default"], "default");
     assert_eq!(
         table("Source")["properties"]["kind"]["enum"],
-        json!(["file", "http", "stdin", "generator", "nexmark"])
+        json!(["file", "http", "nats", "stdin", "generator", "nexmark"])
     );
     let step = &table("Source")["properties"]["step"];
     assert_eq!((&step["type"], &step["default"]), (&json!("string"), &json!(null)));
