@@ -1,6 +1,12 @@
 //! The service: pipelines deployed over HTTP and by its clients, watched, upgraded, stopped, and brought back after a kill.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::format_collect,
+    clippy::similar_names,
+    reason = "a test that cannot go on fails; seeds are printed; plain words matter more than speed here"
+)]
 
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "no suite uses all of it")]

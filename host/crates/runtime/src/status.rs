@@ -136,8 +136,10 @@ impl Monitor {
     #[must_use]
     pub fn tap(&self, item: &str) -> Option<Vec<(String, TapReader)>> {
         let graph = self.graph.upgrade()?;
-        let named = |(from, edge): (String, &Edge)| (format!("{from}..{}", edge.receiver_id()), from, edge);
-        let edges: Vec<_> = graph.edges().map(named).collect();
+        let mut edges: Vec<(String, String, &Edge)> = Vec::new();
+        for (from, edge) in graph.edges() {
+            edges.push((format!("{from}..{}", edge.receiver_id()), from, edge));
+        }
         // What leaves an item is what people look for; a sink has only what reaches it.
         let leaving = edges.iter().filter(|(name, from, _)| from == item || name == item);
         let mut found: Vec<_> = leaving.collect();
