@@ -58,7 +58,7 @@ fn each_operation_of_the_document_is_there_asks_for_a_token_and_answers_as_it_sa
 fn what_is_wrong_with_a_request_is_said_with_what_would_be_right() {
     let folder = Folder::new();
     let service = Serving::start(&folder);
-    let broken = idle("p").replace("builtin:map", "builtin:mop");
+    let broken = idle("p").replace("builtin:map", "builtin:mapp");
     for (method, path, body, status, says) in [
         (
             "POST",
@@ -67,7 +67,13 @@ fn what_is_wrong_with_a_request_is_said_with_what_would_be_right() {
             422,
             "unknown field `pipelin`",
         ),
-        ("POST", "/api/v1/pipelines", Some(json!([])), 422, "invalid type"),
+        (
+            "POST",
+            "/api/v1/pipelines",
+            Some(json!([])),
+            422,
+            "expected struct Deployment",
+        ),
         (
             "POST",
             "/api/v1/pipelines",
@@ -80,7 +86,7 @@ fn what_is_wrong_with_a_request_is_said_with_what_would_be_right() {
             "/api/v1/pipelines",
             Some(deployment(&broken)),
             422,
-            "there is no built-in component `mop`",
+            "there is no built-in component `mapp`",
         ),
         (
             "POST",

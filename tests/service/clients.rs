@@ -118,13 +118,13 @@ fn clients_find_the_service_by_the_context_that_it_notes() {
 
 #[test]
 fn a_pipeline_that_is_refused_is_shown_as_check_shows_it() {
-    let folder = Folder::with_pipeline(&idle("p").replace("builtin:map", "builtin:mop"));
+    let folder = Folder::with_pipeline(&idle("p").replace("builtin:map", "builtin:mapp"));
     let service = Serving::start(&folder);
     let refused = service.client("deploy").args(["pipeline.toml"]).finish();
     refused.ends_with(
         78,
         &[
-            "there is no built-in component `mop`",
+            "there is no built-in component `mapp`",
             "--> pipeline.toml:",
             "did you mean `map`?",
         ],
@@ -157,5 +157,57 @@ fn a_file_pipeline_of_the_operator_reads_from_the_folder_that_it_names_and_finis
     // One that has finished stays so.
     let service = Serving::start(&folder);
     assert_eq!(service.details("default/copy")["state"], "finished");
+    service.end();
+}
+
+#[test]
+fn events_are_looked_at_as_they_pass_and_metrics_move() {
+    let folder = Folder::with_pipeline(&pushed("push", &passing()));
+    let mut service = Serving::start(&folder);
+    service.deploys("pipeline.toml");
+    let source = service.source();
+    let metric = |service: &Serving, name: &str| {
+        let answer = service.ask("GET", "/metrics", None);
+        let text = answer.body.as_str().unwrap_or_default().to_owned();
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.unwrap_or_else(|| panic!("no {name} in {text}"))
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let sent = "dirigo_source_events_total{tenant=\"default\",pipeline=\"push\",source=\"events\"}";
+    assert_eq!(metric(&service, sent), "0");
+    let mut tap = service.client("tap").args(["push/map", "-n", "3"]).piped();
+    // Until the first look is there nothing is seen: events are sent until some were.
+    let mut count = 0;
+    while !tap.stdout.have("map..out") {
+        assert_eq!(source.post(event(count, "k").as_bytes(), &[]).unwrap().status, 200);
+        count += 1;
+    }
+    (0..3).for_each(|n| assert_eq!(source.post(event(count + n, "k").as_bytes(), &[]).unwrap().status, 200));
+    let seen = tap.finish();
+    assert_eq!(
+        (seen.code(), seen.stdout.lines().count()),
+        (0, 3),
+        "{} {}",
+        seen.stdout,
+        seen.stderr
+    );
+    assert!(seen.stdout.contains(" map..out k {\"n\":"), "{}", seen.stdout);
+    folder.wait_for_lines("service/files/default/push/out.jsonl", count + 3);
+    assert_eq!(metric(&service, sent), (count + 3).to_string());
+    let passed =
+        "dirigo_operator_events_total{tenant=\"default\",pipeline=\"push\",operator=\"map\",outcome=\"passed\"}";
+    assert_eq!(metric(&service, passed), (count + 3).to_string());
+    assert_eq!(
+        metric(
+            &service,
+            "dirigo_pipeline_state{tenant=\"default\",pipeline=\"push\",state=\"running\"}"
+        ),
+        "1"
+    );
+    let nowhere = service.client("tap").args(["push/mop"]).finish();
+    nowhere.ends_with(1, &["no events to look at, at `mop`", "events..map, map..out"]);
     service.end();
 }

@@ -59,10 +59,16 @@ impl Client {
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
+        let body = match serde_json::from_str(body) {
+            Ok(body) => body,
+            // JSON that is none did not come whole.
+            Err(_) if head.contains("application/json") => return None,
+            Err(_) => serde_json::Value::String(body.to_owned()),
+        };
         Some(Answer {
             status,
             head: head.to_ascii_lowercase(),
-            body: serde_json::from_str(body).ok()?,
+            body,
         })
     }
 }

@@ -135,6 +135,24 @@ impl Entry {
         }
     }
 
+    /// Notes that it is to do something else, which its task is about to bring about: nobody is to take what it did before for that.
+    pub(crate) fn is_told(&self, wanted: Wanted) {
+        let state = self.state();
+        match (wanted, state) {
+            (Wanted::Delete, _) => self.enter(State::Deleting, None),
+            (_, State::Running) | (Wanted::Stop, State::Failed) => self.enter(State::Stopping, None),
+            (Wanted::Run, State::Stopped | State::Finished | State::Failed) => self.enter(State::Starting, None),
+            _ => {}
+        }
+    }
+
+    /// Notes that it does nothing, since the service ends.
+    pub(crate) fn rest(&self) {
+        if matches!(self.state(), State::Starting | State::Running | State::Stopping) {
+            self.enter(State::Stopped, None);
+        }
+    }
+
     /// Notes that it runs.
     pub(crate) fn entered_run(&self, job: &Job, delivery: Vec<String>) {
         let mut view = self.view.lock();

@@ -342,7 +342,10 @@ impl Pipelines {
             Ok(())
         })?;
         if matches!(entry.state(), State::Failed) {
-            entry.wish.send_modify(|wish| wish.start += 1);
+            entry.wish.send_modify(|wish| {
+                entry.is_told(Wanted::Run);
+                wish.start += 1;
+            });
         }
         Ok(entry.listed())
     }
@@ -362,7 +365,7 @@ impl Pipelines {
     }
 
     /// Has a pipeline go, with its state.
-    pub(crate) fn delete(&self, key: &Key) -> Result<(), Refused> {
+    pub(crate) fn delete(&self, key: &Key) -> Result<api::Pipeline, Refused> {
         let entry = self.entry(key)?;
         let record = {
             let mut record = entry.record.lock();
@@ -374,9 +377,8 @@ impl Pipelines {
             record.clone_from(&deleted);
             deleted
         };
-        entry.enter(State::Deleting, None);
         tell(&entry, &record);
-        Ok(())
+        Ok(entry.listed())
     }
 
     /// Changes what is kept of a pipeline, on disk first.
@@ -686,7 +688,7 @@ impl Pipelines {
         const PATIENCE: Duration = Duration::from_secs(6);
         const LOOK_INTERVAL: Duration = Duration::from_millis(10);
         self.closing.send_replace(Some(drain));
-        let is_open = |entry: &&Arc<Entry>| matches!(entry.state(), State::Running | State::Stopping);
+        let is_open = |entry: &&Arc<Entry>| matches!(entry.state(), State::Starting | State::Running | State::Stopping);
         let open = || -> Vec<String> {
             self.entries
                 .lock()
@@ -706,11 +708,15 @@ impl Pipelines {
     }
 }
 
+/// Tells the task of a pipeline what is wanted of it by now.
 fn tell(entry: &Entry, record: &Record) {
     entry.wish.send_if_modified(|wish| {
-        let before = (wish.wanted, wish.version);
-        (wish.wanted, wish.version) = (record.wanted, record.current);
-        before != (record.wanted, record.current)
+        let is_new = (wish.wanted, wish.version) != (record.wanted, record.current);
+        if is_new {
+            entry.is_told(record.wanted);
+            (wish.wanted, wish.version) = (record.wanted, record.current);
+        }
+        is_new
     });
 }
 

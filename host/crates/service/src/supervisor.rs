@@ -39,6 +39,7 @@ pub(crate) async fn supervise(pipelines: Arc<Pipelines>, entry: Arc<Entry>) {
     loop {
         let wish = *wishes.borrow_and_update();
         if closing.borrow_and_update().is_some() {
+            entry.rest();
             return;
         }
         match wish.wanted {

@@ -95,10 +95,10 @@ facts! {
 facts! {
     a_source_needs_an_id_and_a_kind: "[pipeline]\nname = \"p\"\n[[source]]"
         => ["the source has no `id`", "the source has no `kind`"];
-    an_unknown_kind_is_told_which_there_are: with_source("kind = \"kafka\"")
-        => ["unknown source kind `kafka`", ":5:8", "there are `file`, `http`, `nats`, `stdin`, `generator` and `nexmark`"];
-    a_kind_of_a_later_version_is_refused: with_sink("kind = \"http\"")
-        => ["sink kind `http` is not in this version"];
+    an_unknown_kind_is_told_which_there_are: with_source("kind = \"pulsar\"")
+        => ["unknown source kind `pulsar`", ":5:8", "there are `file`, `http`, `nats`, `stdin`, `generator` and `nexmark`"];
+    a_kind_of_a_later_version_is_refused: with_sink("kind = \"kafka\"")
+        => ["sink kind `kafka` is not in this version"];
     a_nats_source_needs_servers_and_a_stream: with_source("kind = 'nats'")
         => ["source `s` has no `servers`", "has no `stream`"];
     a_server_is_a_url: with_source("kind = 'nats'\nstream = 'S'\nservers = ['http://a']")

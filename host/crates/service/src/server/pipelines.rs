@@ -149,12 +149,12 @@ async fn upgrade(
 /// Has a pipeline go, with its state and its versions. What it wrote stays. When this is answered, it is on disk that the pipeline goes; it
 /// is gone once it is listed no more.
 #[utoipa::path(delete, path = "/api/v1/tenants/{tenant}/pipelines/{name}", params(("tenant" = String, Path), ("name" = String, Path)), responses(
-    (status = 202, description = "It goes."), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 202, description = "It goes.", body = Pipeline), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
 ))]
-async fn delete(named: Named, State(shared): State<Shared>) -> Result<StatusCode, Refused> {
+async fn delete(named: Named, State(shared): State<Shared>) -> Result<(StatusCode, Json<Pipeline>), Refused> {
     let key = named.into_changeable()?;
-    blocking(move || shared.pipelines.delete(&key)).await?;
-    Ok(StatusCode::ACCEPTED)
+    let pipeline = blocking(move || shared.pipelines.delete(&key)).await?;
+    Ok((StatusCode::ACCEPTED, Json(pipeline)))
 }
 
 /// Has a pipeline run that was stopped, has finished or has failed.
