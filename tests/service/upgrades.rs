@@ -87,16 +87,36 @@ fn an_upgrade_that_cannot_start_is_taken_back() {
     let mut service = Serving::start(&folder);
     service.deploys("pipeline.toml");
     drop(service.source());
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
+    // A file that is another's is found when the sink is opened.
+    folder.write("service/files/default/push/others.jsonl", "{}\n");
     folder.write(
         "pipeline.toml",
-        pushed("push", &passing()).replace("127.0.0.1:0", &address),
+        pushed("push", &passing()).replace("out.jsonl", "others.jsonl"),
     );
     let upgraded = service.client("upgrade").args(["pipeline.toml"]).finish();
     upgraded.ends_with(
         1,
         &["version 2 of pipeline `push` of tenant `default` was taken back, and version 1 is running"],
     );
+    drop(service.source());
+    // An address that is taken is found when the source begins.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    folder.write(
+        "pipeline.toml",
+        pushed("push", &passing()).replace("127.0.0.1:0", &address),
+    );
+    service.client("upgrade").args(["pipeline.toml"]).finish();
+    service.wait_until("default/push", "back at version 1", |details| {
+        details["version"] == 1 && details["state"] == "running"
+    });
+    let logs = service.client("logs").args(["push"]).finish();
+    assert!(
+        logs.stdout
+            .contains("version 3 was rolled back to version 1: source `events`: cannot listen at"),
+        "{}",
+        logs.stdout
+    );
+    assert_eq!(folder.read("service/files/default/push/others.jsonl"), "{}\n");
     service.end();
 }

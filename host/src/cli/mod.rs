@@ -177,7 +177,10 @@ pub(crate) fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(error) => {
-            output::say(&format!("error: {error:#}"));
+            match error.downcast_ref::<remote::Refusal>() {
+                Some(refusal) => refusal.say(),
+                None => output::say(&format!("error: {error:#}")),
+            }
             Exit::Failure.into()
         }
     }

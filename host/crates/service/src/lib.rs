@@ -1,6 +1,6 @@
 //! The multi-tenant service: pipelines that come and go, and the HTTP API to them.
 //!
-//! A [`Service`] runs the same [`Host`](dirigo_runtime::Host) as `dirigo run`, keeps what was deployed in its state directory, and gives each
+//! A [`Service`] runs the same [`Host`] as `dirigo run`, keeps what was deployed in its state directory, and gives each
 //! pipeline a task of its own. Knows nothing of the command line; what requests and answers are made of is `dirigo_api`.
 
 mod access;

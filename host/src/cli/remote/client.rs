@@ -57,14 +57,14 @@ pub(super) struct Named {
 /// A request that was refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .problem.error)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) problem: Problem,
 }
 
 impl Refusal {
     /// Says to people why it was refused.
-    pub(super) fn say(&self) {
+    pub(crate) fn say(&self) {
         let Problem {
             error, help, rendered, ..
         } = &self.problem;

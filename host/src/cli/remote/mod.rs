@@ -14,4 +14,5 @@ pub(super) mod status;
 mod table;
 pub(super) mod tap;
 
+pub(super) use client::Refusal;
 use client::{Client, Named, ServiceOptions};

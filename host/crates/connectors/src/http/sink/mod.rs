@@ -1,6 +1,6 @@
 //! Events that are sent to others by HTTP.
 //!
-//! Each request brings a batch of the [`outbox`](crate::outbox), with a key by which the receiver recognises one that comes again. Owns the
+//! Each request brings a batch of the [`outbox`], with a key by which the receiver recognises one that comes again. Owns the
 //! keys in the pipeline file, the requests, what answers mean, and which addresses may be sent to.
 
 mod address;
