@@ -6,11 +6,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dirigo_pipeline::{Diagnostics, Names, Pipeline, SideBySide, SpanIndex, Tenants};
+use dirigo_pipeline::{Names, Pipeline, SideBySide, Tenants};
 use dirigo_runtime::{Prepared, StartError, StateLocation, compatibility, dead_letters_path, foresee};
 
 use super::descriptors::Ends;
-use super::{Exit, Globals, own_state, report};
+use super::own_state;
+pub use super::refusal::Refusal;
 
 /// The pipelines that were admitted so far.
 pub struct Admission {
@@ -28,51 +29,6 @@ pub struct Admitted {
     pub location: StateLocation,
     /// What a run does to the files that it writes, or why it cannot begin them.
     pub outputs: Result<Vec<String>, StartError>,
-}
-
-/// Why a pipeline cannot run, and the exit code that this is worth.
-pub struct Refusal {
-    /// What is wrong.
-    pub problems: Diagnostics,
-    /// How a command ends that has no other pipeline.
-    pub exit: Exit,
-}
-
-impl From<Diagnostics> for Refusal {
-    fn from(problems: Diagnostics) -> Self {
-        let exit = Exit::Configuration;
-        Self { problems, exit }
-    }
-}
-
-impl Refusal {
-    /// Something that is no fault of the pipeline file.
-    #[must_use]
-    pub fn of(pipeline: &str, span_index: &SpanIndex, error: &anyhow::Error) -> Self {
-        let message = format!("pipeline `{pipeline}`: {error:#}");
-        Self {
-            problems: span_index.error_at("", "pipeline.name", &message, "", None),
-            exit: Exit::Failure,
-        }
-    }
-
-    /// Something that keeps a pipeline from starting.
-    #[must_use]
-    pub fn of_start(prepared: &Prepared, error: &StartError) -> Self {
-        Self {
-            problems: error.located(prepared),
-            exit: Exit::Failure,
-        }
-    }
-
-    /// Reports it, and ends the command that has no other pipeline.
-    ///
-    /// # Errors
-    /// If the report cannot be written.
-    pub fn reported(&self, globals: &Globals) -> anyhow::Result<Exit> {
-        report::diagnostics(&self.problems, globals.format)?;
-        Ok(self.exit)
-    }
 }
 
 impl Admission {

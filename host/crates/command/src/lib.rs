@@ -9,6 +9,7 @@ pub mod log;
 pub mod output;
 pub mod own_state;
 pub mod pipeline_files;
+mod refusal;
 pub mod report;
 pub mod setup;
 

@@ -3,7 +3,7 @@
 use dirigo_pipeline::Pipeline;
 use dirigo_runtime::{Prepared, StateLocation, compatibility};
 
-use super::admission::Refusal;
+use super::refusal::Refusal;
 
 /// Refuses a pipeline whose state is another tenant's, where there are tenants: the file of one tenant must not resume or discard what
 /// a pipeline of the same name has left that is another's.
