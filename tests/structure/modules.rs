@@ -76,7 +76,7 @@ fn paths(tree: &str) -> Vec<(String, String)> {
         let name = if alias.is_empty() { last } else { alias.trim().into() };
         return vec![(path, name)];
     };
-    let within = rest.rsplit_once('}').unwrap().0;
+    let (within, _) = rest.rsplit_once('}').unwrap_or_else(|| panic!("no end of {tree:?}"));
     let (mut parts, mut depth) = (vec![String::new()], 0_u32);
     for character in within.chars() {
         match character {

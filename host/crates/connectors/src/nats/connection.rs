@@ -185,7 +185,7 @@ impl Retries {
     pub(super) async fn pause(&mut self, reason: &str) {
         if self.silent.is_none_or(|silent| silent >= SILENCE) {
             let (party, servers) = (&self.party, &self.party.servers);
-            tracing::warn!("{party} cannot use {servers}: {reason}; it tries again");
+            tracing::warn!("{party} does not reach {servers}: {reason}; it tries again");
             self.silent = Some(Duration::ZERO);
         } else {
             tracing::debug!("{}: {reason}", self.party);
