@@ -99,6 +99,7 @@ impl Service {
         } = setup;
         let access = Arc::new(Access::new(&token, tenants.as_ref()));
         let pipelines = Pipelines::resume(Parts {
+            task: |pipelines, entry| Box::pin(supervisor::supervise(pipelines, entry)),
             host,
             store,
             tenants,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,15 +25,18 @@ use crate::findings::{findings_of, problem_of};
 use crate::record::{Key, NewVersion, Record, StoredVersion, Wanted};
 use crate::refused::Refused;
 use crate::store::{OPERATORS, Store};
-use crate::supervisor::supervise;
 
 /// Pipelines that are prepared at the same time: each may compile its components.
 const STARTS_MAX: usize = 4;
 /// Pipelines of one tenant, in whatever state.
 const PIPELINES_MAX: usize = 1_000;
 
+/// Makes the task of a pipeline, which brings about what is wanted of it.
+pub(crate) type Task = fn(Arc<Pipelines>, Arc<Entry>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What the service runs on.
 pub(crate) struct Pipelines {
+    task: Task,
     pub(crate) host: Host,
     pub(crate) store: Store,
     pub(crate) tenants: Option<Arc<Tenants>>,
@@ -62,6 +66,7 @@ pub(crate) enum Started {
 
 /// What [`Pipelines`] are made of.
 pub(crate) struct Parts {
+    pub(crate) task: Task,
     pub(crate) host: Host,
     pub(crate) store: Store,
     pub(crate) tenants: Option<Arc<Tenants>>,
@@ -87,6 +92,7 @@ impl Pipelines {
     /// Takes up what was deployed. Needs a runtime around it, on which the tasks of the pipelines run.
     pub(crate) fn resume(parts: Parts) -> Result<Arc<Self>, crate::store::Error> {
         let Parts {
+            task,
             host,
             store,
             tenants,
@@ -97,6 +103,7 @@ impl Pipelines {
         let records = store.records()?;
         let clock = host.clock().clone();
         let pipelines = Arc::new(Self {
+            task,
             admission: Mutex::new(Admission::new(tenants.as_ref(), Names::OfTenant)),
             host_directories: store.protect(host_directories),
             host,
@@ -135,7 +142,7 @@ impl Pipelines {
         let entry = Arc::new(Entry::new(record, self.clock.clone()));
         *entry.admitted.lock() = admitted;
         self.entries.lock().insert(entry.key.clone(), entry.clone());
-        tokio::spawn(supervise(self.clone(), entry.clone()));
+        tokio::spawn((self.task)(self.clone(), entry.clone()));
         entry
     }
 
