@@ -114,3 +114,26 @@ fn a_pipeline_that_cannot_start_is_tried_again_and_a_stop_comes_through() {
     assert_eq!(unready.status, 401);
     service.end();
 }
+
+#[test]
+fn a_pipeline_that_is_stopped_or_upgraded_before_it_started_gives_back_what_it_had() {
+    let folder = Folder::new();
+    let service = Serving::start(&folder);
+    let path = "/api/v1/tenants/default/pipelines/p";
+    for round in 0..20 {
+        let deployed = service.ask("POST", "/api/v1/pipelines", Some(&deployment(&idle("p"))));
+        assert_eq!(deployed.status, 201, "round {round}: {deployed:?}");
+        // Whether it has started by then differs from round to round.
+        let (method, place) = [("POST", format!("{path}/stop?drain=0s")), ("PUT", path.to_owned())][round % 2].clone();
+        let answer = service.ask(method, &place, Some(&deployment(&idle("p"))));
+        assert_eq!(answer.status, 200, "round {round}: {answer:?}");
+        if method == "PUT" {
+            service.wait_for("default/p", "running");
+        }
+        assert_eq!(service.ask("DELETE", path, None).status, 202);
+        while service.ask("GET", path, None).status != 404 {
+            std::thread::yield_now();
+        }
+    }
+    service.end();
+}

@@ -15,14 +15,14 @@ use super::remote::contexts;
 use super::setup::CommandContext;
 use super::{Exit, Globals, output};
 
-/// Where the service listens, where nobody says it.
+/// Where the service listens, by default.
 const LISTEN: &str = "127.0.0.1:7117";
 
 /// Arguments of `dirigo serve`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 The service runs pipelines that are deployed over HTTP, for as many tenants as the tenants file lists. It keeps all that it needs in its \
-state directory. What it has acknowledged is on disk: after a crash it goes on where it was.
+state directory. What it has acknowledged is on disk: after a crash it resumes.
 
 On its first start it makes a token that lets its bearer do everything, in `operator.token` of the state directory, and a context \
 named `local` with it, which `dirigo deploy`, `list`, `status` and the other clients use.
@@ -65,7 +65,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     if !args.listen.ip().is_loopback() && !args.insecure {
         output::say(&format!(
             "error: `--listen {}` is beyond this machine, and what is sent is not encrypted\n  = help: put a proxy with TLS in front \
-             of `--listen {LISTEN}`, or add `--insecure` where nobody can listen in",
+             of `--listen {LISTEN}`, or add `--insecure` in a network that is encrypted or isolated otherwise",
             args.listen
         ));
         return Ok(Exit::Configuration);

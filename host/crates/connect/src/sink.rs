@@ -74,7 +74,7 @@ pub struct Opening<'a> {
 pub struct Backlog {
     /// How many events.
     pub events: u64,
-    /// Whether they are so many that nothing more is to be written before some were delivered.
+    /// Whether the backlog is at its bound: the sink is to be given nothing more until the receiver has taken some of it.
     pub is_full: bool,
 }
 

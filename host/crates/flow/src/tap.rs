@@ -1,7 +1,7 @@
 //! What is looked at of the events on an edge while it runs.
 //!
-//! Owns the rule that a look costs little and holds nobody up: an edge that nobody looks at pays for one load of an atomic per batch, one that is
-//! looked at copies the first events of a batch, each up to a bound, and what is not fetched in time is replaced by what comes later.
+//! Owns the rule that a look costs little and delays no sender: an edge without a reader costs one load of an atomic per batch, one with a reader
+//! copies the first events of a batch, each up to a bound, and what is not fetched in time is replaced by what comes later.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

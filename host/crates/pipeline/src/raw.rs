@@ -125,7 +125,7 @@ section! {
 }
 
 section! {
-    /// Who may use the service (`dirigo serve`): whoever sends this token with a request.
+    /// A token of the service (`dirigo serve`): any caller that sends it with a request is its bearer.
     pub(super) struct Bearer = "[[token]]", list "write `[[token]]`, with double brackets" {
         /// What the log calls its bearer.
         name: Name,

@@ -135,7 +135,7 @@ impl Entry {
         }
     }
 
-    /// Notes that it is to do something else, which its task is about to bring about: nobody is to take what it did before for that.
+    /// Notes that it is to do something else, which its task is about to bring about: no caller is to take what it did before for that.
     pub(crate) fn is_told(&self, wanted: Wanted) {
         let state = self.state();
         match (wanted, state) {

@@ -7,6 +7,7 @@ mod access;
 mod entry;
 mod findings;
 mod pipelines;
+mod preparation;
 mod record;
 mod refused;
 mod server;

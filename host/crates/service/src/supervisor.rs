@@ -1,4 +1,4 @@
-//! The task of a pipeline: it brings about what is wanted of it, and goes on after failures.
+//! The task of a pipeline: it brings about what is wanted of it, and starts it again after failures.
 //!
 //! Each pipeline has a task of its own, so that one which does not start, drain or end holds up no other. What is wanted may change at any
 //! time, and a stop comes through whatever is under way: it waits for no retry, and for a drain only as long as it says.
@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use crate::entry::{Entry, Wish};
 use crate::findings::findings_of;
-use crate::pipelines::{Pipelines, Started};
+use crate::pipelines::Pipelines;
+use crate::preparation::Started;
 use crate::record::Wanted;
 
 /// How long a pipeline that is not to drain any longer may take for its last checkpoint and for closing its files, before that is reported.
@@ -53,6 +54,7 @@ pub(crate) async fn supervise(pipelines: Arc<Pipelines>, entry: Arc<Entry>) {
                 continue;
             }
             Wanted::Stop | Wanted::Finished => {
+                pipelines.drop_admitted(&entry);
                 let state = if wish.wanted == Wanted::Stop {
                     State::Stopped
                 } else {
@@ -240,7 +242,7 @@ fn told_to_stop(now: Wish, closing: Option<Duration>, running: Wish) -> Option<D
         (Wanted::Delete, _) => Some(Duration::ZERO),
         (Wanted::Stop | Wanted::Finished, _) => Some(now.drain),
         (Wanted::Run, Some(drain)) => Some(drain),
-        // Another version goes on where this one is.
+        // Another version resumes where this one is.
         (Wanted::Run, None) => (now.version != running.version || now.start != running.start).then_some(Duration::ZERO),
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Args {
 /// Arguments of `dirigo upgrade`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-The pipeline goes on with the new file and components where the present version is, without losing or repeating an event. If the new \
+The new file and components resume where the present version is, without losing or repeating an event. If the new \
 version cannot start, fails within 30 s, or more than a hundredth more of its events become dead letters, the version before comes back.
 
 Exit code: 0 if the new version runs, 1 if it failed to start or the service cannot be reached, 78 if the pipeline file is refused.")]

@@ -24,7 +24,7 @@ pub(crate) struct Args {
 /// Arguments of `dirigo stop`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-The pipeline keeps its state, and goes on there once it is started again, also after the service was. What its sources have read goes to \
+The pipeline keeps its state, and resumes there once it is started again, also after a restart of the service. What its sources have read goes to \
 its end within `--drain`; what has not by then is in its last checkpoint.")]
 pub(crate) struct StopArgs {
     /// How long it may drain before it is stopped

@@ -21,7 +21,7 @@ use super::error::Problem;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Something that goes on failing is said again after so much time of pauses.
+/// A failure that lasts is logged again after pauses of this length together.
 const SILENCE: Duration = Duration::from_mins(1);
 /// Failed attempts to reconnect between two lines of the log: the client pauses for four seconds at most.
 const ATTEMPTS_PER_LINE: u32 = 15;

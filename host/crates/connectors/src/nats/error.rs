@@ -1,6 +1,6 @@
 //! Why a stream cannot be read or written.
 
-/// Why it does not go on, for now or for good.
+/// Why a connection, a source or a sink stops: until the next attempt, or with an error that ends the pipeline.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// To be tried again after a pause; the log may say why.
@@ -16,7 +16,7 @@ impl From<Problem> for Stop {
     }
 }
 
-/// Why a stream cannot be read or written, for as long as nobody changes something.
+/// Why a stream cannot be read or written, until a person changes something.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum Problem {

@@ -1,7 +1,7 @@
 //! What comes from a stream, up to a source that reads it.
 //!
 //! A task follows the stream from a sequence on, through lost connections and servers that restart, and puts its messages in line, each once and in order.
-//! The server is told nothing of what was read: consumers are ephemeral, and acknowledge nothing. Knows messages, not events.
+//! Consumers are ephemeral, and acknowledge nothing: the server keeps no position for the source. Knows messages, not events.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

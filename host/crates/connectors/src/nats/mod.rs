@@ -110,6 +110,22 @@ section! {
     }
 }
 
+/// The keys of a source or a sink that say which servers it reads or writes, and as whom.
+macro_rules! server_keys {
+    ($keys:expr) => {
+        ServerKeys {
+            servers: &$keys.servers,
+            token: &$keys.token,
+            user: &$keys.user,
+            password: &$keys.password,
+            nkey: &$keys.nkey,
+            credentials: &$keys.credentials,
+            ca: &$keys.ca,
+            place: $keys.place,
+        }
+    };
+}
+
 /// `kind = "nats"` of a sink.
 #[derive(Clone, Copy, Debug)]
 pub struct NatsSink;
@@ -122,17 +138,7 @@ impl SinkConnector for NatsSink {
     }
 
     fn validate(&self, keys: &SinkKeys, who: &str, validation: &mut Validation<'_>) -> Option<Arc<dyn SinkSpec>> {
-        let servers = ServerKeys {
-            servers: &keys.servers,
-            token: &keys.token,
-            user: &keys.user,
-            password: &keys.password,
-            nkey: &keys.nkey,
-            credentials: &keys.credentials,
-            ca: &keys.ca,
-            place: keys.place,
-        };
-        let servers = servers.validate(who, validation);
+        let servers = server_keys!(keys).validate(who, validation);
         let stream = stream_name(&keys.stream, keys.place, who, validation);
         let example = "\"averages\"";
         let subject = keys
@@ -174,17 +180,7 @@ impl SourceConnector for NatsSource {
     }
 
     fn validate(&self, keys: &Keys, who: &str, validation: &mut Validation<'_>) -> Option<Arc<dyn SourceSpec>> {
-        let servers = ServerKeys {
-            servers: &keys.servers,
-            token: &keys.token,
-            user: &keys.user,
-            password: &keys.password,
-            nkey: &keys.nkey,
-            credentials: &keys.credentials,
-            ca: &keys.ca,
-            place: keys.place,
-        };
-        let servers = servers.validate(who, validation);
+        let servers = server_keys!(keys).validate(who, validation);
         let stream = stream_name(&keys.stream, keys.place, who, validation);
         let start = match keys.start.given() {
             Some(at) => self::start(at, who, validation),

@@ -17,7 +17,7 @@ use crate::access::Caller;
 use crate::findings::findings_of;
 use crate::refused::Refused;
 
-/// For how long a pipeline drains before it stops, where nobody says it.
+/// For how long a pipeline drains before it stops, by default.
 const DRAIN: Duration = Duration::from_secs(20);
 /// The longest that may be said.
 const DRAIN_MAX: Duration = Duration::from_hours(24);
@@ -175,7 +175,7 @@ struct Stopping {
     drain: Option<String>,
 }
 
-/// Stops a pipeline. Its state is kept, and it goes on there once it is started again.
+/// Stops a pipeline. Its state is kept, and it resumes there once it is started again.
 #[utoipa::path(post, path = "/api/v1/tenants/{tenant}/pipelines/{name}/stop", params(("tenant" = String, Path), ("name" = String, Path), Stopping), responses(
     (status = 200, body = Pipeline), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
     (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem),

@@ -7,7 +7,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio_rustls::TlsConnector;
 
-/// Why nobody can be trusted.
+/// Why there are no authorities to verify a receiver's certificate with.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("no certificates of authorities are found on this machine{reason}: name those to trust as `ca`")]
