@@ -207,6 +207,16 @@ fn events_are_looked_at_as_they_pass_and_metrics_move() {
         ),
         "1"
     );
+    let activity = service.ask("GET", "/api/v1/activity", None).body;
+    let push = &activity["pipelines"][0];
+    assert_eq!(push["operators"][0]["passed"], count + 3, "{activity:#}");
+    let edge =
+        serde_json::json!({"from": "events", "to": "map", "sent": count + 3, "received": count + 3, "queued": 0});
+    assert_eq!(push["edges"][0], edge, "{activity:#}");
+    assert!(
+        push["latency_ms"]["p99"].as_f64().unwrap() > 0.0 && activity["tenants"][0]["name"] == "default",
+        "{activity:#}"
+    );
     let nowhere = service.client("tap").args(["push/mop"]).finish();
     nowhere.ends_with(1, &["no events to look at, at `mop`", "events..map, map..out"]);
     service.end();

@@ -2,8 +2,13 @@
 //!
 //! Knows neither the server nor any client.
 
+mod activity;
+
 use std::collections::BTreeMap;
 
+pub use activity::{
+    Activity, EdgeActivity, LatencyFigures, OperatorActivity, PipelineActivity, SinkActivity, SourceActivity,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;

@@ -13,7 +13,7 @@ use super::graph::Graph;
 use super::summary::EventTimeSummary;
 use super::wiring::{self, Lines};
 use dirigo_actor::{DueKeys, Operator};
-use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, Progress, SourceIndex};
+use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL, Progress, SourceIndex, Watermark};
 use dirigo_ground::sync::Mutex;
 use dirigo_pipeline::Pipeline;
 use dirigo_state::{Error, ReachedTime};
@@ -109,6 +109,23 @@ impl EventTime {
             next_due != AFTER_ALL && watermark.is_some_and(|watermark| watermark >= next_due)
         };
         self.operators.iter().any(is_due)
+    }
+
+    /// Up to where event time has come at a source, by its place; `None` before the first event time and after the last.
+    pub(super) fn watermark_of_source(&self, place: usize) -> Option<Watermark> {
+        let source = SourceIndex::try_from(place).expect("sources are numbered by their places");
+        self.time_on(&[source])
+    }
+
+    /// Up to where event time has come at a timed operator; `None` as for a source.
+    pub(super) fn watermark_of_operator(&self, id: &str) -> Option<Watermark> {
+        let timed = self.operators.iter().find(|timed| timed.operator.id() == id)?;
+        self.time_on(&timed.inputs)
+    }
+
+    fn time_on(&self, lines: &[SourceIndex]) -> Option<Watermark> {
+        let watermark = self.progress.watermark_seen(lines);
+        watermark.filter(|watermark| !matches!(*watermark, BEFORE_ALL | AFTER_ALL))
     }
 
     /// Whether no operator has windows left that its watermark has passed.

@@ -321,6 +321,12 @@ impl Graph {
         Some(all)
     }
 
+    /// How long events have taken from arrival to sink, where any has.
+    pub(super) fn latency(&self) -> Option<Latency> {
+        let latencies = self.latencies().filter(|latencies| !latencies.is_empty());
+        latencies.as_ref().map(Latency::of)
+    }
+
     /// The connections, each with the name of where it starts.
     pub(super) fn edges(&self) -> impl Iterator<Item = (String, &Edge)> {
         let sources = self.source_handles.iter().zip(&self.source_edges);
@@ -341,7 +347,7 @@ impl Graph {
         all.flat_map(|(from, edges)| edges.iter().map(move |edge| (from.clone(), edge)))
     }
 
-    fn edge_summaries(&self) -> Vec<EdgeSummary> {
+    pub(super) fn edge_summaries(&self) -> Vec<EdgeSummary> {
         let summary = |(from, edge): (String, &Edge)| {
             let (sent, received) = edge.counts();
             EdgeSummary {

@@ -7,8 +7,10 @@ use std::sync::{Arc, Weak};
 
 use dirigo_actor::Counts;
 use dirigo_flow::{Edge, Receiver as _, TapReader};
+use dirigo_ground::lineage::Watermark;
 
 use super::graph::{Ended, Graph};
+use super::summary::{EdgeSummary, Latency};
 
 /// Looks at a pipeline without keeping it alive.
 #[derive(Clone)]
@@ -27,6 +29,8 @@ pub struct Status {
     pub operators: Vec<OperatorStatus>,
     /// By sink.
     pub sinks: Vec<SinkStatus>,
+    /// By connection.
+    pub edges: Vec<EdgeSummary>,
     /// Events and records that failed.
     pub dead_letters: u64,
     /// For how long the oldest events that are on their way have been, in ns.
@@ -50,6 +54,8 @@ pub struct SourceStatus {
     pub units_total: u64,
     /// Whether nothing more comes of it.
     pub has_ended: bool,
+    /// Up to where event time has come, in ms since the epoch; `None` before the first event time and after the last.
+    pub watermark: Option<Watermark>,
 }
 
 /// An operator at one moment.
@@ -63,6 +69,8 @@ pub struct OperatorStatus {
     pub queued: u64,
     /// Whether those in front of it wait until it has room.
     pub is_full: bool,
+    /// Up to where event time has come at an operator that has windows or timers, in ms since the epoch; `None` as for a source.
+    pub watermark: Option<Watermark>,
 }
 
 /// A sink at one moment.
@@ -131,6 +139,13 @@ impl Monitor {
         self.graph.upgrade().map(|graph| Status::of(&graph))
     }
 
+    /// How long events have taken from arrival to sink since the pipeline was started; `None` where none has reached one, and once it has
+    /// ended.
+    #[must_use]
+    pub fn latency(&self) -> Option<Latency> {
+        self.graph.upgrade()?.latency()
+    }
+
     /// Looks at the events that leave or reach `item` from now on, with the edge of each reader. `None` once it has ended; empty where there is no
     /// such source, operator, output or sink, and no edge of this name, such as `readings..map-1`.
     #[must_use]
@@ -184,7 +199,7 @@ impl Monitor {
 
 impl Status {
     fn of(graph: &Graph) -> Self {
-        let sources = graph.source_handles.iter().map(|source_handle| {
+        let sources = graph.source_handles.iter().enumerate().map(|(place, source_handle)| {
             // Before what is read: else more could be finished than was read.
             let in_flight = source_handle.in_flight();
             SourceStatus {
@@ -195,6 +210,7 @@ impl Status {
                 units_read: source_handle.done.load(Ordering::Relaxed),
                 units_total: source_handle.total.load(Ordering::Relaxed),
                 has_ended: source_handle.has_ended(),
+                watermark: graph.time.watermark_of_source(place),
             }
         });
         let operators = graph.operators.iter().map(|operator| OperatorStatus {
@@ -202,6 +218,7 @@ impl Status {
             counts: operator.counters().read(),
             queued: operator.gate().events() as u64,
             is_full: operator.gate().is_full(),
+            watermark: graph.time.watermark_of_operator(operator.id()),
         });
         let sinks = graph.event_sinks.iter().map(|event_sink| SinkStatus {
             id: event_sink.id.clone(),
@@ -220,6 +237,7 @@ impl Status {
             sources: sources.collect(),
             operators: operators.collect(),
             sinks: sinks.collect(),
+            edges: graph.edge_summaries(),
             dead_letters: graph.context.dead_letters.count(),
         }
     }

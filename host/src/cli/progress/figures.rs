@@ -328,6 +328,7 @@ mod tests {
             ..Status::default()
         };
         let now = Status {
+            edges: Vec::new(),
             sources: vec![source(11_000, 1_000, 45_000)],
             operators: vec![OperatorStatus {
                 id: "score".into(),

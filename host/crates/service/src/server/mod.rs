@@ -1,5 +1,6 @@
 //! The HTTP server: connections, their limits, and what answers at which path.
 
+mod activity;
 mod components;
 mod health;
 mod metrics;
@@ -72,6 +73,7 @@ impl utoipa::Modify for Bearer {
 fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(health::routes())
+        .merge(activity::routes())
         .merge(metrics::routes())
         .merge(pipelines::routes())
         .layer(DefaultBodyLimit::max(BODY_MAX))

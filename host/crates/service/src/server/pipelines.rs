@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shared;
-use super::request::{Body, Named, Options, blocking};
+use super::request::{Body, Named, OfTenant, Options, blocking};
 use crate::access::Caller;
 use crate::findings::findings_of;
 use crate::refused::Refused;
@@ -34,14 +34,6 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(rollback))
         .routes(routes!(versions))
         .routes(routes!(logs))
-}
-
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct OfTenant {
-    /// Whose; for a pipeline that is deployed by an operator of the host by default the tenant that its file says.
-    tenant: Option<String>,
 }
 
 /// The pipelines that the caller may see.

@@ -6,7 +6,9 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::http::request::Parts;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use super::Shared;
 use crate::access::Caller;
@@ -68,6 +70,16 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Options<T> {
         let refused = |rejection: QueryRejection| Refused::new(rejection.status(), rejection.body_text());
         query.map(|Query(options)| Self(options)).map_err(refused)
     }
+}
+
+/// Whose pipelines a request is about.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfTenant {
+    /// The tenant; by default all that the caller may see, and for a pipeline that an operator of the host deploys the tenant that its file
+    /// says.
+    pub(super) tenant: Option<String>,
 }
 
 /// A pipeline that an address names, and that the caller may see.
