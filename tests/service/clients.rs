@@ -217,6 +217,28 @@ fn events_are_looked_at_as_they_pass_and_metrics_move() {
         push["latency_ms"]["p99"].as_f64().unwrap() > 0.0 && activity["tenants"][0]["name"] == "default",
         "{activity:#}"
     );
+    let mut top = service
+        .client("top")
+        .args(["-o", "json", "--interval", "200ms", "-n", "100"])
+        .piped();
+    // Looks go by until one has seen events that came in it.
+    loop {
+        assert_eq!(source.post(event(count, "k").as_bytes(), &[]).unwrap().status, 200);
+        let look: Value = serde_json::from_str(&top.stdout.next().unwrap()).unwrap();
+        let row = &look["operators"][0];
+        assert_eq!(
+            (&row["pipeline"], &row["operator"], &row["state"]),
+            (&"push".into(), &"map".into(), &"running".into())
+        );
+        if row["events_in_per_s"].as_f64().unwrap() > 0.0 && look["events_out_per_s"].as_f64().unwrap() > 0.0 {
+            break;
+        }
+    }
+    assert!(top.kill(), "it was looking");
+    let table = service.client("top").args(["--interval", "100ms"]).finish();
+    for says in ["TENANT", "WORKERS", "push      map       running"] {
+        assert!(table.stdout.contains(says), "{says}: {}", table.stdout);
+    }
     let nowhere = service.client("tap").args(["push/mop"]).finish();
     nowhere.ends_with(1, &["no events to look at, at `mop`", "events..map, map..out"]);
     service.end();

@@ -80,6 +80,8 @@ enum Command {
     Logs(remote::logs::Args),
     /// Show events as they pass through a pipeline of a service
     Tap(remote::tap::Args),
+    /// Show what pipelines and tenants of a service are doing, the busiest first
+    Top(remote::top::Args),
     /// Put another version of a pipeline in place of the one that a service runs
     Upgrade(remote::deploy::UpgradeArgs),
     /// Return to an earlier version of a pipeline of a service
@@ -149,6 +151,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(args) => remote::status::execute(&args, &globals),
         Command::Logs(args) => remote::logs::execute(&args, &globals),
         Command::Tap(args) => remote::tap::execute(&args, &globals),
+        Command::Top(args) => remote::top::execute(&args, &globals),
         Command::Upgrade(args) => remote::deploy::upgrade(&args, &globals),
         Command::Rollback(args) => remote::manage::rollback(&args, &globals),
         Command::Versions(args) => remote::manage::versions(&args, &globals),

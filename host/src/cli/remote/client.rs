@@ -131,6 +131,11 @@ impl Client {
         })
     }
 
+    /// Where the service is.
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
     fn address(&self, path: &str) -> String {
         format!("{}/api/v1/{path}", self.server)
     }

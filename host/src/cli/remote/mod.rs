@@ -13,6 +13,7 @@ pub(super) mod manage;
 pub(super) mod status;
 mod table;
 pub(super) mod tap;
+pub(super) mod top;
 
 pub(super) use client::Refusal;
 use client::{Client, Named, ServiceOptions};
