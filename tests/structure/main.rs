@@ -1,11 +1,12 @@
 //! Who uses whom: between the crates of the host as docs/architecture.md draws it, and between the modules of a crate without
-//! a circle.
+//! a circle; and what crates leave out of the tests.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod crates;
 mod graph;
 mod modules;
+mod switches;
 
 use std::path::{Path, PathBuf};
 
