@@ -16,6 +16,7 @@ mod access;
 mod api;
 mod clients;
 mod kills;
+mod letters;
 mod upgrades;
 
 use serde_json::{Value, json};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use dirigo::disk::Real;
 use dirigo::engine::Component;
 use dirigo::flow::DeadLetter;
 use dirigo::printable;
@@ -45,7 +46,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
-    let dead_letter = replay::find(&args.file, args.id)?;
+    let dead_letter = replay::find(&Real, &args.file, args.id)?;
     let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), None)? else {
         return Ok(Exit::Configuration);
     };

@@ -3,12 +3,14 @@
 //! Knows neither the server nor any client.
 
 mod activity;
+mod letters;
 
 use std::collections::BTreeMap;
 
 pub use activity::{
     Activity, EdgeActivity, LatencyFigures, OperatorActivity, PipelineActivity, SinkActivity, SourceActivity,
 };
+pub use letters::{DeadLetterGroup, DeadLetters, Retried, Retry};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;

@@ -15,7 +15,7 @@ use super::SLICE_FUEL;
 use super::letter_file::LetterLines;
 use super::recovery::is_window;
 use super::wiring;
-use dirigo_disk::{Real, Usage};
+use dirigo_disk::{Disk, Usage};
 use dirigo_engine::{
     self as engine, Budget, Component, Engine, EventOrigins, GuestLog, Instance, Kind, Seed, Setup, Trap, Unopened,
 };
@@ -139,12 +139,12 @@ pub struct ReplayFailure {
 ///
 /// # Errors
 /// When the file cannot be read, or has no such dead letter: then with what it has.
-pub fn find(path: &Path, id: u64) -> Result<DeadLetter, Error> {
+pub fn find(disk: &dyn Disk, path: &Path, id: u64) -> Result<DeadLetter, Error> {
     let unreadable = |reason| Error::Read {
         path: path.to_owned(),
         reason,
     };
-    let mut lines = LetterLines::open(&Real, path, u64::MAX).map_err(unreadable)?;
+    let mut lines = LetterLines::open(disk, path, u64::MAX).map_err(unreadable)?;
     let mut contents = LetterFile::default();
     while let Some((_, letter)) = lines.read().map_err(unreadable)? {
         match letter {

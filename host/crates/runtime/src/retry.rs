@@ -31,7 +31,7 @@ use dirigo_connect::Source;
 use dirigo_connect::sink::{self, Resume};
 use dirigo_connect::source::{self, Intake, Offset, Read, ReadLimit, ReadProgress};
 use dirigo_connectors::records::Extract;
-use dirigo_disk::{self as disk, Disk};
+use dirigo_disk::Disk;
 use dirigo_flow::{Attempts, Content, DeadLetter, DeadLetterOffset, IdRanges, SavedBatch};
 use dirigo_ground::batch::{Batch, Column};
 use dirigo_ground::behind::Behind;
@@ -125,14 +125,22 @@ pub enum Error {
 
 /// Which letters of a file that a user names were retried, as far as that is noted next to it.
 #[must_use]
-pub fn retried(letters: &Path) -> IdRanges {
-    letter_file::retried(&disk::Real, letters)
+pub fn retried(disk: &dyn Disk, letters: &Path) -> IdRanges {
+    letter_file::retried(disk, letters)
 }
 
 /// The state directory of a retry of letters whose pipeline keeps no state. Without it the letters are as they were before.
 #[must_use]
 pub fn private_state(letters: &Path) -> PathBuf {
     letter_file::private_state(letters)
+}
+
+/// The file of a pipeline's letters, and the disk on which the pipeline may have it.
+#[must_use]
+pub fn letters_of(pipeline: &Pipeline, state_directory: Option<&Path>) -> (Arc<dyn Disk>, PathBuf) {
+    let place = Place::of(pipeline, state_directory);
+    let disk = place.letters_disk(&Disks::of(pipeline)).clone();
+    (disk, place.letters)
 }
 
 /// Opens a pipeline so that it retries letters and reads nothing: the next of `selection`, as many as one commit takes. The

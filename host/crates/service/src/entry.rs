@@ -4,16 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dirigo_api::{self as api, Figures, Finding, LogLine, State};
+use dirigo_api::{self as api, Figures, Finding, LogLine, Retried, State};
 use dirigo_command::admission::Admitted;
 use dirigo_engine::GuestLog;
 use dirigo_ground::clock::Clock;
 use dirigo_ground::sync::Mutex;
+use dirigo_runtime::retry::Selection;
 use dirigo_runtime::{Ended, Job, Monitor, Status};
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::record::{Key, Record, Wanted};
+use crate::refused::Refused;
 
 /// What the service says of one pipeline, at most.
 const LINES_MAX: usize = 200;
@@ -37,8 +39,29 @@ pub(crate) struct Entry {
     pub(crate) wish: watch::Sender<Wish>,
     /// The pipeline as it was looked at when it was deployed, with the version.
     pub(crate) admitted: Mutex<Option<(u64, Box<Admitted>)>>,
+    retry: Mutex<RetryUnderWay>,
     view: Mutex<View>,
     clock: Arc<dyn Clock>,
+}
+
+/// Dead letters that a client wants to go back into the pipeline.
+pub(crate) struct AskedRetry {
+    pub(crate) selection: Selection,
+    /// Takes what came of it.
+    pub(crate) answer: oneshot::Sender<Result<Retried, Refused>>,
+    /// The start in place of which it is carried out.
+    pub(crate) start: u64,
+}
+
+/// The retry of a pipeline's dead letters, of which there is one at a time.
+#[derive(Default)]
+enum RetryUnderWay {
+    #[default]
+    None,
+    /// The task of the pipeline is to begin it.
+    Asked(AskedRetry),
+    /// The task of the pipeline carries it out.
+    Begun,
 }
 
 /// What is known of a pipeline.
@@ -103,6 +126,7 @@ impl Entry {
             record: Mutex::new(record),
             wish: watch::Sender::new(wish),
             admitted: Mutex::default(),
+            retry: Mutex::default(),
             view: Mutex::new(View {
                 state,
                 since_ms: clock.wall_ms(),
@@ -117,6 +141,45 @@ impl Entry {
             }),
             clock,
         }
+    }
+
+    /// Has the task of the pipeline retry dead letters next. What came of it is received once it is done; `None` where another retry is under
+    /// way.
+    pub(crate) fn ask_retry(&self, selection: Selection) -> Option<oneshot::Receiver<Result<Retried, Refused>>> {
+        let mut retry = self.retry.lock();
+        if !matches!(*retry, RetryUnderWay::None) {
+            return None;
+        }
+        let (answer, answered) = oneshot::channel();
+        self.wish.send_modify(|wish| {
+            wish.start += 1;
+            *retry = RetryUnderWay::Asked(AskedRetry {
+                selection,
+                answer,
+                start: wish.start,
+            });
+        });
+        Some(answered)
+    }
+
+    /// The retry that is to be carried out in place of this start, if one is.
+    pub(crate) fn take_retry(&self, start: u64) -> Option<AskedRetry> {
+        let mut retry = self.retry.lock();
+        match std::mem::take(&mut *retry) {
+            RetryUnderWay::Asked(asked) if asked.start <= start => {
+                *retry = RetryUnderWay::Begun;
+                Some(asked)
+            }
+            other => {
+                *retry = other;
+                None
+            }
+        }
+    }
+
+    /// Notes that no retry is under way, and gives up one that has not begun.
+    pub(crate) fn end_retry(&self) {
+        *self.retry.lock() = RetryUnderWay::None;
     }
 
     /// What it is doing.

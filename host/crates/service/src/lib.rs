@@ -6,10 +6,12 @@
 mod access;
 mod entry;
 mod findings;
+mod letters;
 mod pipelines;
 mod preparation;
 mod record;
 mod refused;
+mod running;
 mod server;
 mod store;
 mod supervisor;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dirigo_command::Exit;
 use dirigo_command::admission::{Admitted, Refusal, location_in};
-use dirigo_pipeline::{self as pipeline, Diagnostics, Override, Pipeline, Sent};
+use dirigo_pipeline::{self as pipeline, Diagnostics, Loaded, Override, Pipeline, Sent};
 use dirigo_runtime::{Job, Patience, Prepared, prepare_with, preview};
 
 use crate::entry::{Entry, Wish};
@@ -36,31 +36,11 @@ impl Pipelines {
     }
 
     fn start_now(&self, entry: &Entry, wish: Wish) -> Started {
-        let is_wanted = || *entry.wish.borrow() == wish && self.closing.borrow().is_none();
-        let admitted = if let Some(admitted) = self.take_admitted(entry, wish.version) {
-            Ok(admitted)
-        } else {
-            let Some(stored) = entry.record.lock().version(wish.version).cloned() else {
-                return Started::NotWanted;
-            };
-            if !is_wanted() {
-                return Started::NotWanted;
-            }
-            let prepared = self.prepare_stored(&entry.key, &stored);
-            prepared.and_then(|prepared| self.admit(prepared))
-        };
-        let Admitted { prepared, location, .. } = match admitted {
-            Ok(admitted) => admitted,
+        let Admitted { prepared, location, .. } = match self.admitted_as_wished(entry, wish) {
+            Ok(Some(admitted)) => admitted,
+            Ok(None) => return Started::NotWanted,
             Err(refusal) => return Started::Refused(refusal),
         };
-        if !is_wanted() {
-            self.left(&prepared.pipeline);
-            return Started::NotWanted;
-        }
-        let account = &prepared.pipeline.account;
-        if let Some(budget) = self.admission.lock().neighbours().budgets().get(account) {
-            self.host.set_budget(account, *budget);
-        }
         match self.host.open(prepared.clone(), &location) {
             Ok(opened) => {
                 let delivery = opened.delivery_semantics().iter().map(ToString::to_string).collect();
@@ -71,6 +51,32 @@ impl Pipelines {
                 Started::Refused(Refusal::of_start(&prepared, &error))
             }
         }
+    }
+
+    /// The version that is wished, admitted next to the other pipelines: the caller gives it back with [`left`](Self::left). `None` where
+    /// something else is wanted by now.
+    pub(crate) fn admitted_as_wished(&self, entry: &Entry, wish: Wish) -> Result<Option<Admitted>, Refusal> {
+        let is_wanted = || *entry.wish.borrow() == wish && self.closing.borrow().is_none();
+        let admitted = if let Some(admitted) = self.take_admitted(entry, wish.version) {
+            admitted
+        } else {
+            let Some(stored) = entry.record.lock().version(wish.version).cloned() else {
+                return Ok(None);
+            };
+            if !is_wanted() {
+                return Ok(None);
+            }
+            self.admit(self.prepare_stored(&entry.key, &stored)?)?
+        };
+        let pipeline = &admitted.prepared.pipeline;
+        if !is_wanted() {
+            self.left(pipeline);
+            return Ok(None);
+        }
+        if let Some(budget) = self.admission.lock().neighbours().budgets().get(&pipeline.account) {
+            self.host.set_budget(&pipeline.account, *budget);
+        }
+        Ok(Some(admitted))
     }
 
     /// The pipeline as it was looked at when this version was deployed. What another version had is given back.
@@ -122,6 +128,14 @@ impl Pipelines {
 
     /// Loads a pipeline and its components.
     fn prepare_stored(&self, key: &Key, stored: &StoredVersion) -> Result<Prepared, Refusal> {
+        let loaded = self.load_stored(key, stored)?;
+        let patience = Patience::of_run();
+        let prepared = prepare_with(self.host.engine(), loaded, &self.clock, &patience);
+        Ok(self.guests.block_on(prepared)?)
+    }
+
+    /// Loads the file of a pipeline.
+    pub(crate) fn load_stored(&self, key: &Key, stored: &StoredVersion) -> Result<Loaded, Refusal> {
         let deployment = &stored.deployment;
         let called = Path::new(&deployment.file);
         let refuse = |message: String, help: Option<String>| {
@@ -190,9 +204,7 @@ impl Pipelines {
             let help = "remove `[tenant]`: the operator of the host says it in the tenants file";
             return Err(loaded.error_at("", "tenant", message, "not here", Some(help)).into());
         }
-        let patience = Patience::of_run();
-        let prepared = prepare_with(self.host.engine(), loaded, &self.clock, &patience);
-        Ok(self.guests.block_on(prepared)?)
+        Ok(loaded)
     }
 
     /// Where a component is that a deployment names: among those of its tenant, or of operators where one of them deployed it.

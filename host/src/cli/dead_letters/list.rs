@@ -1,6 +1,6 @@
 //! `dirigo dead-letters list`: how many failed where, and why.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -8,8 +8,10 @@ use dirigo::disk::Real;
 use dirigo::runtime::LetterList;
 
 use super::super::output::{Format, grouped};
+use super::super::remote::ServiceOptions;
 use super::super::summary::shown;
 use super::super::{Exit, Globals, output};
+use super::of_service;
 
 /// Reasons that a person gets to see, the most frequent ones.
 const SHOWN_MAX: usize = 50;
@@ -17,15 +19,20 @@ const SHOWN_MAX: usize = 50;
 /// Arguments of `dirigo dead-letters list`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Dead-letter file, or a state directory
+    /// Dead-letter file, a state directory, or the pipeline of a service: `NAME` or `TENANT/NAME`
     #[arg(value_name = "PLACE")]
     place: PathBuf,
     /// Only those that failed in this operator, or were refused by this source
     #[arg(long, value_name = "ID")]
     operator: Option<String>,
+    #[command(flatten)]
+    service: ServiceOptions,
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    if !args.place.exists() {
+        return of_service::list(&args.place, &args.service, args.operator.as_deref(), globals);
+    }
     let files = super::files(&args.place)?;
     let lists: Vec<LetterList> = files
         .iter()
@@ -44,24 +51,24 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     }
     match globals.format {
         Format::Json => output::print_json(&lists)?,
-        Format::Text => output::print(&lists.iter().map(text).collect::<String>())?,
+        Format::Text => output::print(
+            &lists
+                .iter()
+                .map(|list| text(&list.file.display(), list))
+                .collect::<String>(),
+        )?,
     }
     Ok(Exit::Success)
 }
 
 /// The letters for people.
-pub(super) fn text(list: &LetterList) -> String {
+pub(super) fn text(place: &dyn Display, list: &LetterList) -> String {
     let mut text = String::new();
     let retried = match list.retried {
         0 => String::new(),
         retried => format!(", {} of them retried", grouped(retried)),
     };
-    let _ = writeln!(
-        text,
-        "{}: {} dead letters{retried}",
-        list.file.display(),
-        grouped(list.letters)
-    );
+    let _ = writeln!(text, "{place}: {} dead letters{retried}", grouped(list.letters));
     for group in list.groups.iter().take(SHOWN_MAX) {
         let ids = if group.first_id == group.last_id {
             format!("id {}", group.first_id)

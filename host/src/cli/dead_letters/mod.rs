@@ -1,8 +1,11 @@
 //! `dirigo dead-letters`: what failed, and its way back into the pipeline.
+//!
+//! A place is a file or a directory that exists; anything else is the name of a pipeline of a service.
 
-mod list;
-mod retry;
-mod show;
+pub(super) mod list;
+mod of_service;
+pub(super) mod retry;
+pub(super) mod show;
 
 use std::path::{Path, PathBuf};
 

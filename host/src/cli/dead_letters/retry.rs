@@ -12,8 +12,10 @@ use serde::Serialize;
 
 use super::super::admission::{self, Refusal};
 use super::super::output::{Format, counted, grouped};
+use super::super::remote::ServiceOptions;
 use super::super::setup::CommandContext;
 use super::super::{Exit, Globals, output, own_state, report};
+use super::of_service;
 
 /// Arguments of `dirigo dead-letters retry`.
 #[derive(Debug, clap::Args)]
@@ -26,33 +28,41 @@ With `--state DIR` the retry is part of the pipeline's state, as a run would be;
 Without it, the output files of the last run are added to; letters that would come to an operator with windows stay, \
 since those windows are gone.
 
+Where PIPELINE is no file but the pipeline of a service, the service does all this: it takes a checkpoint, retries, and has the pipeline run \
+again. There is no `--component` then: upgrade the pipeline first.
+
 Exit code: 0 if all letters got through, or there were none, 1 if one failed again, 78 if the pipeline file cannot be \
 used.")]
 pub(crate) struct Args {
-    /// Pipeline file
+    /// Pipeline file, or the pipeline of a service: `NAME` or `TENANT/NAME`
     #[arg(value_name = "PIPELINE")]
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// The state directory of the pipeline's runs
     #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
+    pub(super) state: Option<PathBuf>,
     /// Only those that failed in this operator
     #[arg(long, value_name = "ID")]
-    operator: Option<String>,
+    pub(super) operator: Option<String>,
     /// Only the dead letter with this id; may be given several times
     #[arg(long, value_name = "N")]
-    id: Vec<u64>,
+    pub(super) id: Vec<u64>,
     /// Run the operator where they failed with this component: a file, or `builtin:NAME`
     #[arg(long, value_name = "FILE")]
-    component: Option<String>,
+    pub(super) component: Option<String>,
     /// What tenants may do, as `dirigo run` is given it: a file with a `[[tenant]]` for each
     #[arg(long, value_name = "FILE")]
-    tenants: Option<PathBuf>,
+    pub(super) tenants: Option<PathBuf>,
     /// Put a value in place of the file's, such as `operator.map-1.config.scale=2`
     #[arg(short, long = "set", value_name = "KEY=VALUE")]
-    set: Vec<Override>,
+    pub(super) set: Vec<Override>,
+    #[command(flatten)]
+    pub(super) service: ServiceOptions,
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    if !args.file.exists() {
+        return of_service::retry(args, globals);
+    }
     let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), args.state.as_deref())? else {
         return Ok(Exit::Configuration);
     };
@@ -97,35 +107,29 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     if is_asked_for && retried.letters == 0 && retried.left.is_empty() && !retried.has_resumed {
         bail!(
             "{} has no letter to retry with this `--id` or `--operator`; `dirigo dead-letters list` shows which there are",
-            retried.dead_letters_path.display()
+            dead_letters.display()
         );
     }
-    match globals.format {
-        Format::Json => output::print_json(&retried)?,
-        Format::Text => output::print(&retried.text())?,
-    }
-    Ok(if retried.failed_again == 0 {
-        Exit::Success
-    } else {
-        Exit::Failure
-    })
+    retried.reported(globals)
 }
 
 /// What came of a retry.
 #[derive(Debug, Default, Serialize)]
-struct Retried {
-    pipeline: String,
+pub(super) struct Retried {
+    pub(super) pipeline: String,
     /// Letters that went back.
     #[serde(rename = "retried")]
-    letters: u64,
+    pub(super) letters: u64,
     /// Whether events went on that an interrupted retry or run had left on their way.
     #[serde(rename = "resumed")]
-    has_resumed: bool,
+    pub(super) has_resumed: bool,
     /// Dead letters that they became again.
-    failed_again: u64,
+    pub(super) failed_again: u64,
     /// Letters that stay, by reason.
-    left: BTreeMap<String, u64>,
-    dead_letters_path: PathBuf,
+    pub(super) left: BTreeMap<String, u64>,
+    /// The file of the letters, where it is on this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dead_letters_path: Option<PathBuf>,
 }
 
 fn retry_all(
@@ -147,7 +151,7 @@ fn retry_all(
     };
     let mut retried = Retried {
         pipeline: pipeline.name.clone(),
-        dead_letters_path: dead_letters_path(pipeline, location),
+        dead_letters_path: Some(dead_letters_path(pipeline, location)),
         ..Retried::default()
     };
     loop {
@@ -182,7 +186,13 @@ fn what_follows(state: Option<&Path>, retried: &Retried) -> String {
         Some(_) => "what was on its way goes on with the next retry or run".to_owned(),
         None => format!(
             "what was on its way goes on with the next retry; to give it up, remove {}",
-            retry::private_state(&retried.dead_letters_path).display()
+            retry::private_state(
+                retried
+                    .dead_letters_path
+                    .as_deref()
+                    .expect("a retry here knows its file")
+            )
+            .display()
         ),
     }
 }
@@ -247,18 +257,32 @@ fn replacement(operator: &str, component: &str) -> anyhow::Result<Override> {
 }
 
 impl Retried {
+    /// Prints it. The exit code tells whether all letters got through.
+    pub(super) fn reported(&self, globals: &Globals) -> anyhow::Result<Exit> {
+        match globals.format {
+            Format::Json => output::print_json(self)?,
+            Format::Text => output::print(&self.text())?,
+        }
+        Ok(if self.failed_again == 0 {
+            Exit::Success
+        } else {
+            Exit::Failure
+        })
+    }
+
     fn text(&self) -> String {
         use std::fmt::Write as _;
 
         let mut text = String::new();
-        let file = self.dead_letters_path.display();
+        let path = self.dead_letters_path.as_ref();
+        let file = path.map(|path| format!(" in {}", path.display())).unwrap_or_default();
         let _ = match (self.letters, self.failed_again) {
             (0, 0) if self.has_resumed => writeln!(
                 text,
                 "pipeline `{}`: what an interrupted retry or run had left on its way got through",
                 self.pipeline
             ),
-            (0, 0) => writeln!(text, "pipeline `{}`: no dead letters to retry in {file}", self.pipeline),
+            (0, 0) => writeln!(text, "pipeline `{}`: no dead letters to retry{file}", self.pipeline),
             (retried, 0) => writeln!(
                 text,
                 "pipeline `{}`: {} retried, {}",
@@ -272,7 +296,7 @@ impl Retried {
             ),
             (retried, again) => writeln!(
                 text,
-                "pipeline `{}`: {} retried, {} failed again: {} in {file}",
+                "pipeline `{}`: {} retried, {} failed again: {}{file}",
                 self.pipeline,
                 counted(retried, "dead letter"),
                 grouped(again),

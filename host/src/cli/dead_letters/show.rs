@@ -4,25 +4,33 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::bail;
+use dirigo::disk::Real;
 use dirigo::flow::DeadLetter;
 use dirigo::printable;
 use dirigo::runtime::{replay, retry};
 
 use super::super::output::Format;
+use super::super::remote::ServiceOptions;
 use super::super::{Exit, Globals, output};
+use super::of_service;
 
 /// Arguments of `dirigo dead-letters show`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Dead-letter file, or the folder of a pipeline in a state directory
+    /// Dead-letter file, the folder of a pipeline in a state directory, or the pipeline of a service: `NAME` or `TENANT/NAME`
     #[arg(value_name = "PLACE")]
     place: PathBuf,
     /// Which dead letter
     #[arg(value_name = "ID")]
     id: u64,
+    #[command(flatten)]
+    service: ServiceOptions,
 }
 
 pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
+    if !args.place.exists() {
+        return of_service::show(&args.place, &args.service, args.id, globals);
+    }
     let files = super::files(&args.place)?;
     let [file] = files.as_slice() else {
         let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
@@ -31,15 +39,15 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
             names.join(", ")
         );
     };
-    let letter = replay::find(file, args.id)?;
+    let letter = replay::find(&Real, file, args.id)?;
     match globals.format {
         Format::Json => output::print_json(&letter)?,
-        Format::Text => output::print(&text(&letter, retry::retried(file).contains(args.id)))?,
+        Format::Text => output::print(&text(&letter, retry::retried(&Real, file).contains(args.id)))?,
     }
     Ok(Exit::Success)
 }
 
-fn text(letter: &DeadLetter, is_retried: bool) -> String {
+pub(super) fn text(letter: &DeadLetter, is_retried: bool) -> String {
     let mut text = String::new();
     let mut line = |title: &str, rest: &str| {
         for (index, part) in rest.split('\n').enumerate() {

@@ -39,7 +39,7 @@ pub(crate) struct ServiceOptions {
 }
 
 /// A service, and who asks it.
-pub(super) struct Client {
+pub(crate) struct Client {
     agent: Agent,
     server: String,
     token: String,
@@ -49,9 +49,9 @@ pub(super) struct Client {
 
 /// A pipeline of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Named {
+pub(crate) struct Named {
     pub(super) tenant: String,
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 /// A request that was refused.
@@ -80,7 +80,7 @@ impl Refusal {
 
 impl Client {
     /// Of the service that the options name.
-    pub(super) fn new(options: &ServiceOptions) -> anyhow::Result<Self> {
+    pub(crate) fn new(options: &ServiceOptions) -> anyhow::Result<Self> {
         let contexts = Contexts::load()?;
         // Who names a server means that one, not the current context's; its token is not for another server.
         let context = match (&options.server, &options.context) {
@@ -145,7 +145,7 @@ impl Client {
     }
 
     /// What stands at a path.
-    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let request = self
             .agent
             .get(self.address(path))
@@ -164,7 +164,7 @@ impl Client {
     }
 
     /// Sends something to a path.
-    pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
         let request = self
             .agent
             .post(self.address(path))
@@ -227,7 +227,7 @@ impl Client {
     }
 
     /// The pipeline that `name` means: `NAME` of the tenant that is meant, or `TENANT/NAME`.
-    pub(super) fn find(&self, name: &str) -> anyhow::Result<Named> {
+    pub(crate) fn find(&self, name: &str) -> anyhow::Result<Named> {
         if let Some((tenant, name)) = name.split_once('/') {
             return Ok(Named::new(tenant, name));
         }
@@ -292,7 +292,7 @@ impl Named {
     }
 
     /// The path of the pipeline in the API, and of what is beneath it.
-    pub(super) fn path(&self, beneath: &str) -> String {
+    pub(crate) fn path(&self, beneath: &str) -> String {
         format!(
             "tenants/{}/pipelines/{}{beneath}",
             escaped(&self.tenant),
@@ -302,7 +302,7 @@ impl Named {
 }
 
 /// A text as a part of an address.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let escape = |byte: u8| {
         if is_plain(byte) {

@@ -16,4 +16,4 @@ pub(super) mod tap;
 pub(super) mod top;
 
 pub(super) use client::Refusal;
-use client::{Client, Named, ServiceOptions};
+pub(super) use client::{Client, Named, ServiceOptions, escaped};

@@ -3,6 +3,7 @@
 mod activity;
 mod components;
 mod health;
+mod letters;
 mod metrics;
 mod pipelines;
 mod request;
@@ -76,6 +77,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(activity::routes())
         .merge(metrics::routes())
         .merge(pipelines::routes())
+        .merge(letters::routes())
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn(in_time))
         // These have limits of their own.

@@ -82,6 +82,26 @@ pub(super) struct OfTenant {
     pub(super) tenant: Option<String>,
 }
 
+/// What the parts of an address are.
+pub(super) struct InPath<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for InPath<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refused> {
+        let path = Path::<T>::from_request_parts(parts, shared).await;
+        let refused = |rejection: PathRejection| Refused::new(rejection.status(), rejection.body_text());
+        path.map(|Path(parts)| Self(parts)).map_err(refused)
+    }
+}
+
+/// The parts of an address that name a pipeline.
+#[derive(Deserialize)]
+struct PathOfPipeline {
+    tenant: String,
+    name: String,
+}
+
 /// A pipeline that an address names, and that the caller may see.
 pub(super) struct Named {
     pub(super) caller: Caller,
@@ -93,9 +113,7 @@ impl FromRequestParts<Shared> for Named {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refused> {
         let caller = Caller::from_request_parts(parts, shared).await?;
-        let path = Path::<(String, String)>::from_request_parts(parts, shared).await;
-        let refused = |rejection: PathRejection| Refused::new(rejection.status(), rejection.body_text());
-        let Path((tenant, name)) = path.map_err(refused)?;
+        let InPath(PathOfPipeline { tenant, name }) = InPath::from_request_parts(parts, shared).await?;
         caller.expect_see(&tenant)?;
         if !is_name(&tenant) || !is_name(&name) {
             return Err(Refused::not_found("no tenant or pipeline can be called so"));
