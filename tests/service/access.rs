@@ -80,6 +80,8 @@ fn a_tenant_sees_and_touches_only_its_own() {
         ("POST", format!("{acme}/rollback")),
         ("GET", format!("{acme}/versions")),
         ("GET", format!("{acme}/logs")),
+        ("GET", format!("{acme}/history")),
+        ("GET", format!("{acme}/dead-letters")),
         ("GET", "/api/v1/pipelines?tenant=acme".to_owned()),
         ("POST", "/api/v1/pipelines?tenant=acme".to_owned()),
         ("POST", "/api/v1/check?tenant=acme".to_owned()),

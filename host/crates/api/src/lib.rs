@@ -3,6 +3,8 @@
 //! Knows neither the server nor any client.
 
 mod activity;
+mod dead_letter;
+mod history;
 mod letters;
 
 use std::collections::BTreeMap;
@@ -10,6 +12,8 @@ use std::collections::BTreeMap;
 pub use activity::{
     Activity, EdgeActivity, LatencyFigures, OperatorActivity, PipelineActivity, SinkActivity, SourceActivity,
 };
+pub use dead_letter::DeadLetter;
+pub use history::{History, HistorySample};
 pub use letters::{DeadLetterGroup, DeadLetters, Retried, Retry};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dirigo_api::{self as api, Figures, Finding, LogLine, Retried, State};
+use dirigo_api::{self as api, Figures, Finding, HistorySample, LogLine, Retried, State};
 use dirigo_command::admission::Admitted;
 use dirigo_engine::GuestLog;
 use dirigo_ground::clock::Clock;
@@ -14,6 +14,7 @@ use dirigo_runtime::{Ended, Job, Monitor, Status};
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
+use crate::history::{self, History};
 use crate::record::{Key, Record, Wanted};
 use crate::refused::Refused;
 
@@ -41,6 +42,7 @@ pub(crate) struct Entry {
     pub(crate) admitted: Mutex<Option<(u64, Box<Admitted>)>>,
     retry: Mutex<RetryUnderWay>,
     view: Mutex<View>,
+    history: Mutex<History>,
     clock: Arc<dyn Clock>,
 }
 
@@ -139,6 +141,7 @@ impl Entry {
                 last: None,
                 lines: VecDeque::new(),
             }),
+            history: Mutex::default(),
             clock,
         }
     }
@@ -298,6 +301,43 @@ impl Entry {
         self.view.lock().monitor.clone()
     }
 
+    /// Notes in its history how it is doing now.
+    pub(crate) fn look(&self) {
+        let version = self.record.lock().current;
+        let (state, figures, worker_ns) = {
+            let view = self.view.lock();
+            let (figures, worker_ns) = view.measured();
+            (view.state, figures, worker_ns)
+        };
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a wait is not negative, and shorter than 2^52 ms"
+        )]
+        let behind_ms = figures.behind_ms as u64;
+        self.history.lock().note(HistorySample {
+            at_ms: self.clock.wall_ms(),
+            state,
+            version,
+            events_in: figures.events_in,
+            events_out: figures.events_out,
+            dead_letters: figures.dead_letters,
+            in_flight: figures.in_flight,
+            behind_ms,
+            worker_ns,
+        });
+    }
+
+    /// How it has been doing from a time on.
+    pub(crate) fn history(&self, from_ms: i64) -> api::History {
+        let history = self.history.lock();
+        api::History {
+            interval_ms: history::INTERVAL_MS,
+            until_ms: history.looked_ms(),
+            samples: history.since(from_ms),
+        }
+    }
+
     /// The last lines of its log, in their order: at most `lines`, of at least `from_ms`.
     pub(crate) fn log(&self, lines: usize, from_ms: i64) -> Vec<LogLine> {
         let (logs, mut all) = {
@@ -369,17 +409,24 @@ impl View {
     }
 
     fn figures(&self) -> Figures {
+        self.measured().0
+    }
+
+    /// Its figures, and the worker time of its operators in ns; of a run that ended 0.
+    fn measured(&self) -> (Figures, u64) {
         let Some(status) = self.monitor.as_ref().and_then(Monitor::status) else {
-            return self.last.as_ref().map(|last| last.figures).unwrap_or_default();
+            return (self.last.as_ref().map(|last| last.figures).unwrap_or_default(), 0);
         };
+        let worker_ns = status.operators.iter().map(|operator| operator.counts.worker_ns).sum();
         #[allow(clippy::cast_precision_loss, reason = "waits are shorter than 2^52 ns")]
         let behind_ms = status.behind_ns as f64 / 1e6;
-        Figures {
+        let figures = Figures {
             events_in: status.events_in(),
             events_out: status.events_out(),
             dead_letters: status.dead_letters,
             in_flight: status.in_flight(),
             behind_ms,
-        }
+        };
+        (figures, worker_ns)
     }
 }

@@ -3,13 +3,15 @@
 //! A retry is a run of its own (`dirigo_runtime::retry`). The task of the pipeline carries it out between two others: it ends the present
 //! one at a checkpoint, retries, and starts the pipeline again if it is to run.
 
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use dirigo_api::{DeadLetterGroup, DeadLetters, Retried, Retry, State};
 use dirigo_command::admission::{Admitted, location_in};
-use dirigo_disk::Disk;
+use dirigo_disk::{Disk, open_regular};
 use dirigo_flow::DeadLetter;
 use dirigo_runtime::retry::{self, Selection};
 use dirigo_runtime::{Job, LetterGroup, LetterList, replay};
@@ -24,7 +26,7 @@ use crate::running::Running;
 /// The letters of a pipeline.
 struct Letters {
     disk: Arc<dyn Disk>,
-    path: std::path::PathBuf,
+    path: PathBuf,
 }
 
 impl Pipelines {
@@ -50,7 +52,7 @@ impl Pipelines {
         let Letters { disk, path } = self.letters_of(key)?;
         let list = match LetterList::read(&*disk, &path, operator) {
             Ok(list) => list,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(DeadLetters::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(DeadLetters::default()),
             Err(error) => return Err(unreadable(key, &error)),
         };
         let group = |group: LetterGroup| DeadLetterGroup {
@@ -78,12 +80,21 @@ impl Pipelines {
         };
         let found = replay::find(&*disk, &path, id).map_err(|error| match error {
             replay::Error::NotFound { found, .. } => missing(&found),
-            replay::Error::Read { reason, .. } if reason.kind() == std::io::ErrorKind::NotFound => {
-                missing("it has none")
-            }
+            replay::Error::Read { reason, .. } if reason.kind() == io::ErrorKind::NotFound => missing("it has none"),
             error => unreadable(key, &error),
         });
         Ok((found?, retry::retried(&*disk, &path).contains(id)))
+    }
+
+    /// The last whole lines of a pipeline's dead letters, as far as they are within the last `bytes_max` bytes of their file; nothing where there
+    /// are none.
+    pub(crate) fn latest_letters(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>, Refused> {
+        let Letters { disk, path } = self.letters_of(key)?;
+        match last_lines(&*disk, &path, bytes_max) {
+            Ok(lines) => Ok(lines),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(unreadable(key, &error)),
+        }
     }
 
     /// Has dead letters go back into a pipeline. What came of it is received once it is done.
@@ -130,6 +141,20 @@ impl Pipelines {
         retried.resumed |= round.is_resumed;
         Ok(Some((self.host.launch(opened), round.has_more)))
     }
+}
+
+fn last_lines(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let (mut file, metadata) = open_regular(disk, path)?;
+    let start = metadata.len().saturating_sub(bytes_max);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    if start > 0 {
+        // The first line began before.
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        bytes.drain(..end.map_or(bytes.len(), |end| end + 1));
+    }
+    Ok(bytes)
 }
 
 /// Retries dead letters of a pipeline that does not run, as far as nothing else is wanted of it meanwhile.

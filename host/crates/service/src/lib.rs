@@ -6,6 +6,7 @@
 mod access;
 mod entry;
 mod findings;
+mod history;
 mod letters;
 mod pipelines;
 mod preparation;
@@ -19,7 +20,7 @@ mod supervisor;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dirigo_disk::{HostDirectories, Real};
@@ -54,6 +55,20 @@ pub struct Setup {
 pub struct Service {
     pipelines: Arc<Pipelines>,
     access: Arc<Access>,
+}
+
+/// Has the histories of the pipelines grow for as long as these are there.
+async fn watch(pipelines: Weak<Pipelines>) {
+    let mut looks = tokio::time::interval(Duration::from_millis(history::INTERVAL_MS.unsigned_abs()));
+    // Looks that were missed show nothing that the next one does not.
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let Some(pipelines) = pipelines.upgrade() else {
+            return;
+        };
+        pipelines.look();
+    }
 }
 
 /// Where a service keeps everything, unless its operator says otherwise.
@@ -110,6 +125,7 @@ impl Service {
             host_directories,
             guests,
         })?;
+        tokio::spawn(watch(Arc::downgrade(&pipelines)));
         Ok(Self { pipelines, access })
     }
 

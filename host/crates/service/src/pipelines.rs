@@ -155,6 +155,14 @@ impl Pipelines {
         visible.map(|(_, entry)| entry.clone()).collect()
     }
 
+    /// Notes how each is doing.
+    pub(crate) fn look(&self) {
+        let entries: Vec<Arc<Entry>> = self.entries.lock().values().cloned().collect();
+        for entry in entries {
+            entry.look();
+        }
+    }
+
     /// The tenants that a caller may see.
     pub(crate) fn tenants(&self, caller: &Caller) -> Vec<api::Tenant> {
         let mut names: BTreeMap<String, u64> = BTreeMap::new();

@@ -3,6 +3,8 @@
 mod activity;
 mod components;
 mod health;
+mod history;
+mod latest_letters;
 mod letters;
 mod metrics;
 mod pipelines;
@@ -78,6 +80,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(metrics::routes())
         .merge(pipelines::routes())
         .merge(letters::routes())
+        .merge(history::routes())
+        .merge(latest_letters::routes())
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn(in_time))
         // These have limits of their own.
