@@ -15,6 +15,7 @@ mod support;
 mod access;
 mod api;
 mod clients;
+mod console;
 mod kills;
 mod letters;
 mod past;

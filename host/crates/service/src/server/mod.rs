@@ -2,6 +2,7 @@
 
 mod activity;
 mod components;
+mod console;
 mod health;
 mod history;
 mod latest_letters;
@@ -112,6 +113,7 @@ pub(crate) fn router(pipelines: Arc<Pipelines>, access: Arc<Access>) -> Router {
                 move || async move { ([(header::CONTENT_TYPE, "application/json")], document.to_string()) },
             ),
         )
+        .merge(console::routes())
         .fallback(|| async {
             Refused::not_found("there is nothing at this path").help("/api/v1/openapi.json says what there is")
         })
@@ -135,7 +137,10 @@ async fn in_time(request: Request<axum::body::Body>, next: Next) -> axum::respon
 async fn plainly<B>(mut response: Response<B>) -> Response<B> {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The files of the console may be kept, for they hold nothing that is anyone's.
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
