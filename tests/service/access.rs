@@ -284,3 +284,20 @@ fn a_service_is_reached_from_this_machine_alone_unless_it_is_told_otherwise() {
     serve(&["--listen", "127.0.0.1:0"]).ends_with(1, &["another service uses"]);
     service.end();
 }
+
+#[test]
+fn a_component_that_is_stored_already_is_answered_once_all_of_it_was_sent() {
+    let folder = tenants();
+    let service = Serving::start_with(&folder, &["--tenants", "tenants.toml"]);
+    // More than a socket takes in before its reader has read.
+    let component = "\0asm".to_owned() + &"\0".repeat(4 << 20);
+    let sha256 = "98ddf4ad2fb1ca31a769ea8adc49d1574fe9970575f720fc874a3f7d3989308f";
+    let upload = format!(
+        "PUT /api/v1/components/{sha256} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {ACME}\r\nContent-Length: {}\r\n\r\n{component}",
+        component.len()
+    );
+    assert_eq!(service.send(&upload).status, 201);
+    let again = service.send(&upload);
+    assert_eq!((again.status, &again.body["bytes"]), (200, &json!(component.len())));
+    service.end();
+}
