@@ -205,6 +205,10 @@ pub trait Source: Send {
 pub struct Opening<'a> {
     /// Its id in the pipeline.
     pub id: &'a str,
+    /// The name of the pipeline.
+    pub pipeline: &'a str,
+    /// Whose the pipeline is.
+    pub tenant: &'a str,
     /// Where the key of an event is.
     pub key: Option<&'a Pointer>,
     /// Where the event time is; without it an event's time is when it was read, by `clock`, unless the source [knows one](SourceSpec::has_times).

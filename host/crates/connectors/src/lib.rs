@@ -12,15 +12,20 @@ pub mod memory;
 #[cfg(feature = "nats")]
 pub mod nats;
 pub mod nexmark;
+pub mod note;
 pub mod null;
 #[cfg(any(feature = "http", feature = "nats"))]
 pub mod outbox;
 mod pace;
+#[cfg(feature = "http")]
+pub mod pushed;
 pub mod records;
 pub mod stdin;
 pub mod stdout;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "http")]
+pub mod tls;
 
 use dirigo_pipeline::Registry;
 

@@ -118,6 +118,8 @@ impl Connectors {
         let open_source = |(source, projection): (&dirigo_pipeline::Source, &Projection)| {
             let opened = source.spec.open(Opening {
                 id: &source.id,
+                pipeline: &pipeline.name,
+                tenant: &pipeline.tenant,
                 key: source.key.as_ref(),
                 time: source.time.as_ref(),
                 reads: &projection.fields,

@@ -63,6 +63,8 @@ pub fn try_sources(prepared: &Prepared, clock: &Arc<dyn Clock>, location: &State
     for (source, projection) in sources.filter(|(source, _)| source.spec.can_be_read_again(&*disk)) {
         let opened = source.spec.open(Opening {
             id: &source.id,
+            pipeline: &pipeline.name,
+            tenant: &pipeline.tenant,
             key: source.key.as_ref(),
             time: source.time.as_ref(),
             reads: &projection.fields,

@@ -19,7 +19,7 @@ use dirigo_disk::{Disk, Usage};
 use dirigo_fields::Wanted;
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
-use dirigo_pipeline::{ComponentRef, Diagnostics, Input, Operator, Pointer, Severity, Source, suggestion};
+use dirigo_pipeline::{ComponentRef, Diagnostics, Input, Operator, Pipeline, Pointer, Severity, Source, suggestion};
 
 /// How much is looked at of each source: a screenful or two, read in a few ms.
 const LIMIT: ReadLimit = ReadLimit {
@@ -81,6 +81,7 @@ struct FirstRecords {
 }
 
 fn first_records(
+    pipeline: &Pipeline,
     source: &Source,
     reads: &[Wanted],
     clock: &Arc<dyn Clock>,
@@ -88,6 +89,8 @@ fn first_records(
 ) -> Result<FirstRecords, Error> {
     let mut reader = source.spec.open(Opening {
         id: &source.id,
+        pipeline: &pipeline.name,
+        tenant: &pipeline.tenant,
         key: None,
         time: None,
         reads,
@@ -128,7 +131,7 @@ impl Preview<'_> {
             return None;
         }
         let id = &source.id;
-        let records = match first_records(source, reads, clock, disk) {
+        let records = match first_records(&self.prepared.pipeline, source, reads, clock, disk) {
             Ok(records) => records,
             Err(error) => {
                 let message = format!("source `{id}` cannot be read");

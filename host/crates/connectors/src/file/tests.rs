@@ -100,6 +100,8 @@ fn keyed(path: &Path, format: Format) -> Options {
 fn try_open(source: &Options, from: Option<&Offset>) -> Result<Box<dyn Source>, Error> {
     source.spec.open(Opening {
         id: "s",
+        pipeline: "p",
+        tenant: "t",
         key: source.key.as_ref(),
         time: source.time.as_ref(),
         reads: &[],

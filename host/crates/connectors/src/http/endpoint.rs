@@ -3,11 +3,9 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Waker;
 
 use dirigo_connect::Format;
-use dirigo_ground::clock::Clock;
-use dirigo_journal::{Appended, Journal, Key};
+use dirigo_journal::{Appended, Key};
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -15,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::HttpSpec;
 use super::body::{self, Encoding, Refused, Shape};
+use crate::pushed::Inbox;
 use crate::records::CellRules;
 
 /// Longer than any key that clients generate.
@@ -27,19 +26,15 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Where the requests of one source arrive.
 pub(super) struct Endpoint {
-    journal: Arc<Journal>,
+    inbox: Inbox,
     format: Format,
     cells: Arc<CellRules>,
-    clock: Arc<dyn Clock>,
     /// The SHA-256 of the token that each request must bear.
     token: Option<[u8; 32]>,
     pub(super) body_max: u64,
     backlog_max: u64,
-    /// Up to where the source has read the journal.
-    read: Arc<AtomicU64>,
     /// Bytes that are being appended.
     arriving: AtomicU64,
-    waker: Waker,
     is_closed: AtomicBool,
 }
 
@@ -76,24 +71,15 @@ pub(super) struct Described {
 }
 
 impl Endpoint {
-    pub(super) fn new(
-        spec: &HttpSpec,
-        journal: Arc<Journal>,
-        read: Arc<AtomicU64>,
-        clock: Arc<dyn Clock>,
-        waker: Waker,
-    ) -> Self {
+    pub(super) fn new(spec: &HttpSpec, inbox: Inbox) -> Self {
         Self {
-            journal,
+            inbox,
             format: spec.format,
             cells: spec.cells.clone(),
-            clock,
             token: spec.token.as_ref().map(|token| Sha256::digest(token.trim()).into()),
             body_max: spec.body_max,
             backlog_max: spec.backlog_max,
-            read,
             arriving: AtomicU64::new(0),
-            waker,
             is_closed: AtomicBool::new(false),
         }
     }
@@ -173,8 +159,7 @@ impl Endpoint {
 
     /// Bytes that wait to be read, those included that are on their way into the journal.
     fn waiting(&self) -> u64 {
-        let appended = self.journal.end().saturating_sub(self.read.load(Ordering::SeqCst));
-        appended + self.arriving.load(Ordering::SeqCst)
+        self.inbox.waiting() + self.arriving.load(Ordering::SeqCst)
     }
 
     fn held_back(&self) -> Answer {
@@ -217,7 +202,7 @@ impl Endpoint {
     pub(super) fn take(&self, body: &[u8], described: Described) -> Answer {
         let Described { shape, encoding, key } = described;
         let lines = body::decompressed(body, encoding, self.body_max)
-            .and_then(|body| body::lines(body, shape, &self.cells, &self.clock));
+            .and_then(|body| body::lines(body, shape, &self.cells, &self.inbox.clock));
         let (lines, records) = match lines {
             Ok(lines) => lines,
             Err(Refused::TooLarge) => return self.too_large(),
@@ -250,12 +235,12 @@ impl Endpoint {
             self.arriving.fetch_sub(bytes, Ordering::SeqCst);
             return self.held_back();
         }
-        let key = key.map(|key| (key, self.clock.wall_ms()));
-        let appended = self.journal.append(&lines, key);
+        let key = key.map(|key| (key, self.inbox.clock.wall_ms()));
+        let appended = self.inbox.journal.append(&lines, key);
         self.arriving.fetch_sub(bytes, Ordering::SeqCst);
         match appended {
             Ok(Appended::Now(_)) => {
-                self.waker.wake_by_ref();
+                self.inbox.waker.wake_by_ref();
                 accepted(false)
             }
             Ok(Appended::Before(_)) => accepted(true),
@@ -263,14 +248,14 @@ impl Endpoint {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "another body came with this `Idempotency-Key`: give each body a key of its own",
             ),
-            Err(error) if error.kind() == Some(ErrorKind::StorageFull) && !self.journal.has_failed() => {
+            Err(error) if error.kind() == Some(ErrorKind::StorageFull) && !self.inbox.journal.has_failed() => {
                 tracing::warn!("a request is refused: {error}");
                 Answer::error(StatusCode::INSUFFICIENT_STORAGE, "the disk of the journal is full")
             }
             Err(error) => {
                 tracing::error!("a request is refused: {error}");
                 // The source finds out whether the journal can be used any more.
-                self.waker.wake_by_ref();
+                self.inbox.waker.wake_by_ref();
                 Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the journal cannot be written")
             }
         }

@@ -20,6 +20,7 @@ use dirigo_pipeline::keys::{At, Diagnostic, Entries, Size, Validation, Word};
 use dirigo_pipeline::{SourceConnector, section};
 use serde_json::json;
 
+use crate::pushed::Pushed;
 use crate::records::{CellRules, ColumnType, validate_cells};
 
 /// What a request may bring, in bytes, where the pipeline file does not say.
@@ -165,7 +166,20 @@ impl SourceSpec for HttpSpec {
     }
 
     fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Source>, Error> {
-        Ok(Box::new(source::Pushed::open(self.clone(), opening)?))
+        // A body of CSV becomes lines of JSON, too.
+        let format = match self.format {
+            Format::Lines => Format::Lines,
+            Format::Jsonl | Format::Csv => Format::Jsonl,
+        };
+        let requests = source::Requests::new(self.clone(), opening.id);
+        let name = format!("what was sent to `{}`", requests.path());
+        Ok(Box::new(Pushed::with_cells(
+            requests,
+            name,
+            format,
+            &self.cells,
+            opening,
+        )?))
     }
 
     fn can_be_read_again(&self, _: &dyn Disk) -> bool {

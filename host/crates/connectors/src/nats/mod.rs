@@ -7,7 +7,6 @@ mod connection;
 mod error;
 mod feed;
 mod found;
-mod note;
 mod publisher;
 mod sink;
 mod source;

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::connection::{Party, Servers};
-use super::note;
 use super::publisher::{Known, Outgoing, Publisher};
+use crate::note;
 use crate::outbox::{BACKLOG_BYTES, Batch, Deliver, Options, Outbox, Undelivered};
 
 /// The file that says where in the stream to look.

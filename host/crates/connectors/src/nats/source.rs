@@ -13,7 +13,7 @@ use super::NatsSpec;
 use super::connection::Party;
 use super::error::Problem;
 use super::feed::{self, Begun, Feed, Message, Next};
-use super::note;
+use crate::note;
 use crate::records::{Reading, SingleLines};
 
 /// The longest wait before the line is looked at again; a message wakes the reader.

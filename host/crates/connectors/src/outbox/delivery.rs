@@ -26,6 +26,12 @@ const NOTED_EVERY: u64 = 64;
 
 /// Brings batches to a receiver.
 pub trait Deliver: Send + 'static {
+    /// Finds out whether the receiver can be used, before there is a first batch: what is wrong with a login or an address is known then as the run begins.
+    /// It is asked again until that is known.
+    fn prepare(&mut self) -> impl Future<Output = Result<(), Undelivered>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Sends a batch, and returns once the receiver has acknowledged it. Batches come one after the other, in the order of their
     /// numbers; a batch comes again until it was acknowledged. The future runs on a thread of its own with the timers and the I/O of
     /// tokio, and is dropped where the run ends before it does.
@@ -184,9 +190,34 @@ impl Unstarted {
 
     /// Delivers what is released, for ever.
     async fn deliver_all<D: Deliver>(&mut self, receiver: &mut D, waker: &Waker) -> Result<(), Error> {
+        self.prepare(receiver).await?;
         loop {
             self.deliver_next(receiver).await?;
             waker.wake_by_ref();
+        }
+    }
+
+    async fn prepare<D: Deliver>(&self, receiver: &mut D) -> Result<(), Error> {
+        let mut backoff = Backoff::default();
+        let mut is_reported = false;
+        loop {
+            let (reason, after) = match receiver.prepare().await {
+                Ok(()) => return Ok(()),
+                Err(Undelivered::Never { reason }) => return Err(Error::Delivery(reason)),
+                Err(Undelivered::Later { reason, after }) => (reason, after),
+            };
+            if self.delivery.backlog().batches > 0 {
+                // The first batch finds out the same, and has a bound of time.
+                return Ok(());
+            }
+            if !std::mem::replace(&mut is_reported, true) {
+                tracing::warn!(
+                    sink = self.id,
+                    "the receiver cannot be used; it is tried again: {reason}"
+                );
+            }
+            let random = RandomState::new().build_hasher().finish();
+            tokio::time::sleep(backoff.next(after, random)).await;
         }
     }
 

@@ -8,7 +8,6 @@ mod client;
 mod target;
 #[cfg(test)]
 mod tests;
-mod tls;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -29,6 +28,7 @@ use serde_json::json;
 use self::client::Client;
 use self::target::Target;
 use crate::outbox::{self, Batch, Outbox};
+use crate::tls;
 
 /// Records of a request, where the pipeline file does not say.
 const BATCH_RECORDS: usize = 1_000;
@@ -321,7 +321,7 @@ impl SinkSpec for HttpSpec {
         let tls = self
             .target
             .is_tls()
-            .then(|| tls::connector(self.authorities.as_deref()));
+            .then(|| tls::connector(self.authorities.as_deref(), &[b"http/1.1"]));
         let tls = tls.transpose().map_err(Error::fatal)?;
         let client = Client::new(self, tls, opening.clock.clone());
         Ok(Box::new(Outbox::open(opening, self.options.clone(), client)?))

@@ -68,7 +68,7 @@ fn sent(url: &str, authority: &str) -> Result<(), Undelivered> {
         timeout: Duration::from_mins(1),
         allow_private: true,
     };
-    let connector = tls::connector(spec.authorities.as_deref()).unwrap();
+    let connector = tls::connector(spec.authorities.as_deref(), &[b"http/1.1"]).unwrap();
     let mut client = Client::new(&spec, Some(connector), Arc::new(ManualClock::new(0)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime

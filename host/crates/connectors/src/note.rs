@@ -8,7 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// What a file says, if it is there.
-pub(super) fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &Path) -> io::Result<Option<T>> {
+///
+/// # Errors
+/// When the disk fails, or the file says something else.
+pub fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &Path) -> io::Result<Option<T>> {
     let PathKind::File(_) = disk.look(path)? else {
         return Ok(None);
     };
@@ -19,7 +22,10 @@ pub(super) fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &Path) -> io::Res
 }
 
 /// Has the file `name` of a folder say something, durably. It is written under another name first.
-pub(super) fn write<T: Serialize>(disk: &dyn Disk, folder: &Path, name: &str, note: &T) -> io::Result<()> {
+///
+/// # Errors
+/// When the disk fails.
+pub fn write<T: Serialize>(disk: &dyn Disk, folder: &Path, name: &str, note: &T) -> io::Result<()> {
     disk.make_folder(folder)?;
     let unfinished = folder.join(format!("{name}.new"));
     let file = disk.open(&unfinished, Mode::Make)?;
@@ -40,7 +46,10 @@ pub(super) fn write<T: Serialize>(disk: &dyn Disk, folder: &Path, name: &str, no
 }
 
 /// Removes the file, if it is there.
-pub(super) fn discard(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When the disk fails.
+pub fn discard(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     match disk.look(path)? {
         PathKind::File(_) => disk.remove(path),
         _ => Ok(()),

@@ -1,4 +1,4 @@
-//! Whom connections to `https://` trust.
+//! Whom encrypted connections trust, of all connectors that bring no TLS of their own.
 
 use std::sync::Arc;
 
@@ -9,15 +9,22 @@ use tokio_rustls::TlsConnector;
 
 /// Why there are no authorities to verify a receiver's certificate with.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+#[non_exhaustive]
+pub enum Error {
+    /// The machine names none.
     #[error("no certificates of authorities are found on this machine{reason}: name those to trust as `ca`")]
-    NoRoots { reason: String },
+    NoRoots {
+        /// Why they cannot be read, if that is it.
+        reason: String,
+    },
+    /// The authorities cannot be used.
     #[error("setting up TLS: {0}")]
     Setup(#[from] rustls::Error),
 }
 
 /// The certificates in a PEM file, or `None` where it has none that can be read.
-pub(super) fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
+#[must_use]
+pub fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<_, _>>()
         .ok()?;
@@ -28,8 +35,12 @@ pub(super) fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     (are_roots && !certificates.is_empty()).then_some(certificates)
 }
 
-/// Connects to those whom one of these authorities vouches for; without any, those of the machine.
-pub(super) fn connector(authorities: Option<&[CertificateDer<'static>]>) -> Result<TlsConnector, Error> {
+/// Connects to those whom one of these authorities vouches for; without any, those of the machine. `protocols` are those that are spoken within the
+/// connection, where that is negotiated.
+///
+/// # Errors
+/// When there is no authority to trust.
+pub fn connector(authorities: Option<&[CertificateDer<'static>]>, protocols: &[&[u8]]) -> Result<TlsConnector, Error> {
     let mut roots = RootCertStore::empty();
     if let Some(certificates) = authorities {
         for certificate in certificates {
@@ -50,6 +61,6 @@ pub(super) fn connector(authorities: Option<&[CertificateDer<'static>]>) -> Resu
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(TlsConnector::from(Arc::new(config)))
 }
