@@ -29,6 +29,7 @@ mod http_sink;
 mod interrupt;
 pub(crate) mod kill;
 mod layout;
+mod mqtt;
 mod named_outputs;
 mod nats;
 mod nexmark;

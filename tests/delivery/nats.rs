@@ -1,6 +1,6 @@
 //! Streams of NATS JetStream: each message comes out once and in order, whatever happens to Dirigo or to the server in between.
 
-mod server;
+pub(crate) mod server;
 
 use std::fs;
 use std::time::Duration;

@@ -21,11 +21,7 @@ fn letters_are_listed_shown_and_retried_once_while_the_service_runs() {
         details["figures"]["dead_letters"] == 20
     });
     let listed = service.client("dead-letters").args(["list", "default/push"]).finish();
-    for says in [
-        "pipeline `push`: 20 dead letters",
-        "push/map  rejected: ",
-        "(id 20)",
-    ] {
+    for says in ["pipeline `push`: 20 dead letters", "push/map  rejected: ", "(id 20)"] {
         assert!(
             listed.stdout.contains(says),
             "{says}: {} {}",

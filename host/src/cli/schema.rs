@@ -13,7 +13,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn execute(args: &Args) -> anyhow::Result<Exit> {
-    let connectors = dirigo::connectors::builtin();
+    let connectors = dirigo_command::pipeline_files::connectors();
     if args.reference {
         std::io::stdout().write_all(dirigo::pipeline::reference(&connectors).as_bytes())?;
     } else {

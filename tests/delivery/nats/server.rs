@@ -175,7 +175,7 @@ impl Drop for NatsServer {
 }
 
 /// A port that nobody has, and that the system does not give to who asks for any.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     const RANGE: std::ops::Range<u16> = 15_000..20_000;
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let count = u32::from(RANGE.end - RANGE.start);

@@ -11,6 +11,17 @@ use dirigo_pipeline::{
 
 use super::{Globals, report};
 
+/// The kinds of sources and sinks that the binary knows: those of `dirigo-connectors`, and those that are crates of their own.
+#[must_use]
+pub fn connectors() -> Registry {
+    let registry = dirigo_connectors::builtin();
+    #[cfg(feature = "mqtt")]
+    let registry = registry
+        .with_source(dirigo_mqtt::MqttSource)
+        .with_sink(dirigo_mqtt::MqttSink);
+    registry
+}
+
 /// What it takes to load pipeline files.
 pub struct PipelineFiles {
     /// The kinds of sources and sinks.
@@ -26,7 +37,7 @@ impl PipelineFiles {
     #[must_use]
     pub fn of_user(globals: &Globals) -> Self {
         Self {
-            connectors: dirigo_connectors::builtin(),
+            connectors: connectors(),
             host_directories: host_directories(globals),
             tenants: None,
         }

@@ -19,7 +19,7 @@ use super::{raw, suggest};
 use crate::config::Any;
 
 /// Words of the contract that this version has no connector for.
-const LATER: &[&str] = &["kafka", "mqtt"];
+const LATER: &[&str] = &["kafka"];
 
 /// A kind of source: its name and its keys in the pipeline file.
 pub trait SourceConnector: Send + Sync + 'static {

@@ -515,9 +515,16 @@ fn a_byte_order_mark_and_carriage_returns_are_no_trouble() {
     assert_eq!(good(&text).pipeline.name, "p");
 }
 
+/// All that the binary brings along, as `dirigo schema` has them.
+fn connectors() -> Registry {
+    dirigo_connectors::builtin()
+        .with_source(dirigo_mqtt::MqttSource)
+        .with_sink(dirigo_mqtt::MqttSink)
+}
+
 #[test]
 fn the_schema_describes_every_table_with_its_defaults() {
-    let schema = schema(&dirigo_connectors::builtin());
+    let schema = schema(&connectors());
     assert_eq!(schema["$id"], "https://dirigo.dev/schema/pipeline.json");
     assert_eq!(schema["required"], json!(["pipeline", "source", "sink"]));
     assert_eq!(schema["additionalProperties"], json!(false));
@@ -525,7 +532,7 @@ fn the_schema_describes_every_table_with_its_defaults() {
     assert_eq!(table("Pipeline")["properties"]["tenant"]["default"], "default");
     assert_eq!(
         table("Source")["properties"]["kind"]["enum"],
-        json!(["file", "http", "nats", "stdin", "generator", "nexmark"])
+        json!(["file", "http", "nats", "stdin", "generator", "nexmark", "mqtt"])
     );
     let step = &table("Source")["properties"]["step"];
     assert_eq!((&step["type"], &step["default"]), (&json!("string"), &json!(null)));
@@ -614,7 +621,7 @@ fn nothing_stands_next_to_a_reference_in_the_schema() {
 #[test]
 fn the_reference_in_the_docs_is_that_of_the_schema() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/pipeline-file.md");
-    let reference = reference(&dirigo_connectors::builtin());
+    let reference = reference(&connectors());
     let written = fs::read_to_string(page).unwrap_or_default();
     assert!(
         written == reference,
