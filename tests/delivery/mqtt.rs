@@ -280,7 +280,7 @@ fn a_message_that_is_too_large_is_not_dropped_in_silence() {
 }
 
 #[test]
-fn two_that_connect_with_one_id_do_not_fight_for_it() {
+fn two_that_connect_with_one_id_hear_of_it() {
     let folder = Folder::new();
     let broker = Broker::start(&folder);
     pipeline(&folder, &broker.url(), "client_id = \"one\"");
@@ -288,11 +288,9 @@ fn two_that_connect_with_one_id_do_not_fight_for_it() {
     let other = Folder::new();
     pipeline(&other, &broker.url(), "client_id = \"one\"");
     let second = connected(&other);
-    first.hang_up();
-    first.finish().ends_with(
-        1,
-        &["another client has connected to", "as `one`", "`client_id` of its own"],
-    );
+    // Mosquitto closes the older connection without a word.
+    first.stderr.wait_for("does another client connect as `one`?");
+    finish_now(first);
     finish_now(second);
 }
 
@@ -422,7 +420,7 @@ fn wait_for_number(folder: &Folder, file: &str, number: u64) {
 
 #[test]
 fn at_qos_2_a_cut_of_the_network_repeats_nothing_into_or_out_of_a_pipeline() {
-    let (cuts, seed) = (number_of("DIRIGO_KILLS", 8), number_of("DIRIGO_SEED", 1));
+    let (cuts, seed) = (number_of("DIRIGO_KILLS", 6), number_of("DIRIGO_SEED", 1));
     println!("DIRIGO_KILLS={cuts} DIRIGO_SEED={seed}");
     let mut random = Random(seed);
     let folder = Folder::new();
@@ -432,7 +430,7 @@ fn at_qos_2_a_cut_of_the_network_repeats_nothing_into_or_out_of_a_pipeline() {
     pipeline_to_topic(&folder, &through, &through, "qos = 2");
     let text = folder.read("pipeline.toml");
     folder.write("pipeline.toml", text.replace("topics = ", "qos = 2\ntopics = "));
-    broker.keep("reader", "out");
+    let _reader = broker.read("out", &folder.path("read.jsonl"));
     let mut running = connected(&folder);
     running.hang_up();
     let mut all = 0;
@@ -446,23 +444,10 @@ fn at_qos_2_a_cut_of_the_network_repeats_nothing_into_or_out_of_a_pipeline() {
         network.cut();
         network.mend();
     }
-    let found = kept_up_to(&broker, all - 1);
+    wait_for_number(&folder, "read.jsonl", all - 1);
     running.terminate();
     running.finish().succeeds();
-    assert_eq!(repeated(&found, all), 0);
-}
-
-/// The numbers of the events that were published to `out`, once one with that number is there.
-fn kept_up_to(broker: &Broker, number: u64) -> Vec<u64> {
-    let mut found = Vec::new();
-    for _ in 0..600 {
-        found.extend(numbers(&broker.kept("reader", "out").join("\n")));
-        if found.contains(&number) {
-            return found;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("event {number} does not come");
+    assert_eq!(repeated(&numbers(&folder.read("read.jsonl")), all), 0);
 }
 
 #[test]
@@ -481,7 +466,7 @@ fn events_are_published_through_kills_of_dirigo_and_of_the_broker_and_cuts_of_th
     let source = "[[source]]\nid = \"in\"\nkind = \"file\"\nfollow = true\npath = \"in.jsonl\"\nkey = \"/key\"\n";
     folder.write("pipeline.toml", format!("{before}{source}[[operator]]{after}"));
     folder.write("in.jsonl", "");
-    broker.keep("reader", "out");
+    let _reader = broker.read("out", &folder.path("read.jsonl"));
     let mut running = run(&folder).piped();
     let (mut all, mut cuts) = (0, 0);
     for kill in 0..kills {
@@ -512,10 +497,10 @@ fn events_are_published_through_kills_of_dirigo_and_of_the_broker_and_cuts_of_th
         }
         cuts += 1;
     }
-    let found = kept_up_to(&broker, all - 1);
+    wait_for_number(&folder, "read.jsonl", all - 1);
     running.terminate();
     running.finish().succeeds();
-    let repeated = repeated(&found, all);
+    let repeated = repeated(&numbers(&folder.read("read.jsonl")), all);
     println!("{all} events were published, {repeated} came again");
     assert!(repeated <= cuts * BATCH, "{repeated} came again in {cuts} cuts");
 }
@@ -526,7 +511,7 @@ fn the_example_of_the_documentation_averages_what_comes_to_topics() {
     let broker = Broker::start(&folder);
     let example = include_str!("../../examples/mqtt/averages.toml");
     folder.write("pipeline.toml", example.replace("mqtt://127.0.0.1:1883", &broker.url()));
-    broker.keep("reader", "plant/averages");
+    let _reader = broker.read("plant/averages", &folder.path("read.jsonl"));
     let mut running = run(&folder).env("DIRIGO_LOG", "info").piped();
     running.stderr.wait_for("source `readings` is connected to");
     for (second, value) in [(0, 20), (59, 22), (61, 30)] {
@@ -534,10 +519,7 @@ fn the_example_of_the_documentation_averages_what_comes_to_topics() {
         let payload = format!("{{\"ts\":\"{time}\",\"value\":{value}}}");
         broker.publish_one("plant/1/temperature", payload.as_bytes(), &[]);
     }
-    let averages = (0..600).find_map(|_| {
-        std::thread::sleep(Duration::from_millis(50));
-        broker.kept("reader", "plant/averages").into_iter().next()
-    });
+    folder.wait_for_lines("read.jsonl", 1);
     finish_now(running);
-    assert_says(&averages.unwrap(), &["plant/1/temperature", "21"]);
+    assert_says(&folder.read("read.jsonl"), &["plant/1/temperature", "21"]);
 }

@@ -6,7 +6,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,6 +24,20 @@ const PACKAGES: [&str; 6] = [
     "libcjson1",
     "libdlt2",
     "libwrap0",
+];
+/// A session that outlasts its connections, at QoS 1. More than the client takes at once by default may be in flight as it comes back.
+const SUBSCRIBER: [&str; 11] = [
+    "-c",
+    "-x",
+    "100000",
+    "-q",
+    "1",
+    "-i",
+    "reader",
+    "-D",
+    "connect",
+    "receive-maximum",
+    "65535",
 ];
 const PAUSE: Duration = Duration::from_millis(5);
 /// A minute of attempts: far more than a broker takes, so that only one that hangs is given up.
@@ -258,30 +272,30 @@ impl Broker {
         assert!(publisher.wait().unwrap().success(), "{}", self.said());
     }
 
-    /// Has the broker keep what comes to a topic for a subscriber of that name.
-    pub(crate) fn keep(&self, subscriber: &str, topic: &str) {
-        let kept = self
-            .client("mosquitto_sub")
-            .args(["-c", "-x", "100000", "-E", "-q", "2", "-i", subscriber, "-t", topic])
-            .status();
-        assert!(kept.unwrap().success(), "{}", self.said());
+    /// Writes what comes to a topic to a file, a line for each message, from now until the test ends and through restarts of the broker.
+    pub(crate) fn read(&self, topic: &str, file: &Path) -> Reader {
+        let subscriber = |more: &[&str]| {
+            let mut subscriber = self.client("mosquitto_sub");
+            subscriber.args(SUBSCRIBER).args(["-t", topic]).args(more);
+            subscriber
+        };
+        // It has a session before anything comes.
+        assert!(subscriber(&["-E"]).status().unwrap().success(), "{}", self.said());
+        let child = subscriber(&[])
+            .stdout(File::create(file).unwrap())
+            .stderr(Stdio::null())
+            .spawn();
+        Reader(child.unwrap())
     }
+}
 
-    /// Takes what was kept for a subscriber, until a message says `end`, which is published behind all of it.
-    pub(crate) fn kept(&self, subscriber: &str, topic: &str) -> Vec<String> {
-        const END: &str = "end";
-        self.publish(topic, [END.to_owned()]);
-        let mut reader = self
-            .client("mosquitto_sub")
-            .args(["-c", "-x", "100000", "-q", "2", "-i", subscriber, "-t", topic])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(reader.stdout.take().unwrap()).lines();
-        let messages = lines.map(Result::unwrap).take_while(|line| line != END).collect();
-        reader.kill().unwrap();
-        reader.wait().unwrap();
-        messages
+/// A subscriber that writes to a file. It is killed when the test ends.
+pub(crate) struct Reader(Child);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 }
 

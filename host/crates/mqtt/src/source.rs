@@ -14,6 +14,7 @@ use dirigo_connect::{Facets, Format, facets};
 use dirigo_connectors::note;
 use dirigo_connectors::pushed::{Inbox, Pushed, Receiver};
 use dirigo_disk::Disk;
+use dirigo_ground::clock::nanoseconds;
 use dirigo_ground::sync::Mutex;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -34,6 +35,8 @@ const RECEIVE_MAX: u16 = 4_096;
 const APPEND_BYTES: usize = 1 << 20;
 /// How long it pauses while the journal is full.
 const HELD_BACK: Duration = Duration::from_millis(20);
+/// A connection that ends sooner is no sign that the next one will last.
+const SHORT: Duration = Duration::from_secs(2);
 /// The id of the packet that subscribes, and of the one that unsubscribes: ids of messages are those of the broker.
 const SUBSCRIBE_ID: u16 = 1;
 const UNSUBSCRIBE_ID: u16 = 2;
@@ -123,6 +126,7 @@ impl Receiver for Subscriber {
             inbox,
             received: HashSet::new(),
             was_connected: false,
+            connected_at_ns: None,
         };
         let run = move || {
             let failed = runtime.block_on(async {
@@ -178,24 +182,44 @@ struct Subscription {
     /// Messages of `QoS` 2 that are in the journal, and whose ids the broker has not released yet.
     received: HashSet<u16>,
     was_connected: bool,
+    connected_at_ns: Option<u64>,
 }
 
 impl Subscription {
     /// Reads until that fails for good.
     async fn run(&mut self) -> Problem {
         loop {
-            let stopped = self.use_connection().await;
-            match stopped {
-                Stop::Retry(reason) => self.retries.pause(&reason).await,
+            match self.use_connection().await {
+                Stop::Retry(reason) => self.pause(reason).await,
                 // Logins and certificates may be put right at the broker while the pipeline runs.
                 Stop::Failed(problem @ (Problem::Refused { .. } | Problem::Certificate { .. }))
                     if self.was_connected =>
                 {
-                    self.retries.pause(&problem.to_string()).await;
+                    self.pause(problem.to_string()).await;
                 }
                 Stop::Failed(problem) => return problem,
             }
         }
+    }
+
+    /// Pauses before the next attempt: for longer and longer where connections end as soon as they stand. A broker that does not say that another client has
+    /// the same id ends them so.
+    async fn pause(&mut self, reason: String) {
+        let lasted_ns = self
+            .connected_at_ns
+            .take()
+            .map(|at_ns| self.inbox.clock.now_ns() - at_ns);
+        let reason = match lasted_ns {
+            Some(lasted_ns) if lasted_ns < nanoseconds(SHORT) => {
+                format!("{reason} (does another client connect as `{}`?)", self.client_id)
+            }
+            Some(_) => {
+                self.retries.succeeded();
+                reason
+            }
+            None => reason,
+        };
+        self.retries.pause(&reason).await;
     }
 
     /// Connects, and reads until the connection ends.
@@ -238,7 +262,7 @@ impl Subscription {
         self.subscribe(&mut connection).await?;
         tracing::info!("{} is connected to {}", self.party, connection.server());
         self.was_connected = true;
-        self.retries.succeeded();
+        self.connected_at_ns = Some(self.inbox.clock.now_ns());
         loop {
             self.take(&mut connection)?;
             connection.flush().await?;
