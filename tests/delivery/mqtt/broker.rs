@@ -25,7 +25,7 @@ const PACKAGES: [&str; 6] = [
     "libdlt2",
     "libwrap0",
 ];
-/// A session that outlasts its connections, at QoS 1. More than the client takes at once by default may be in flight as it comes back.
+/// A session that outlasts its connections, at `QoS` 1. More than the client takes at once by default may be in flight as it comes back.
 const SUBSCRIBER: [&str; 11] = [
     "-c",
     "-x",
@@ -238,12 +238,12 @@ impl Broker {
         client
     }
 
-    /// Publishes messages in order, at QoS 1, and waits until the broker has all of them.
+    /// Publishes messages in order, at `QoS` 1, and waits until the broker has all of them.
     pub(crate) fn publish(&self, topic: &str, messages: impl IntoIterator<Item = String>) {
         self.publish_at(1, topic, messages);
     }
 
-    /// The same, at another QoS.
+    /// The same, at another `QoS`.
     pub(crate) fn publish_at(&self, qos: u8, topic: &str, messages: impl IntoIterator<Item = String>) {
         let mut publisher = self
             .client("mosquitto_pub")

@@ -255,9 +255,13 @@ impl Retries {
         self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 
-    /// Says that an attempt succeeded.
-    pub(crate) fn succeeded(&mut self) {
+    /// Says that there is a connection: why it ends is logged again.
+    pub(crate) fn connected(&mut self) {
         self.silent = None;
+    }
+
+    /// Says that a connection has lasted.
+    pub(crate) fn succeeded(&mut self) {
         self.pause = PAUSE_MIN;
     }
 }

@@ -262,6 +262,7 @@ impl Subscription {
         self.subscribe(&mut connection).await?;
         tracing::info!("{} is connected to {}", self.party, connection.server());
         self.was_connected = true;
+        self.retries.connected();
         self.connected_at_ns = Some(self.inbox.clock.now_ns());
         loop {
             self.take(&mut connection)?;
