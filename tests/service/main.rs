@@ -8,6 +8,9 @@
     reason = "a test that cannot go on fails; seeds are printed; plain words matter more than speed here"
 )]
 
+#[path = "../delivery/nats/server.rs"]
+#[allow(dead_code, reason = "the suite of delivery uses the rest")]
+mod nats_server;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "no suite uses all of it")]
 mod support;
@@ -16,6 +19,7 @@ mod access;
 mod api;
 mod clients;
 mod console;
+mod first_hour;
 mod kills;
 mod letters;
 mod past;
