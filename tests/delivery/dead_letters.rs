@@ -224,9 +224,13 @@ fn letters_are_counted_by_reason_and_shown_in_full() {
             (&json!("in"), &json!("source"))
         );
     }
-    let letters = |args: &[&str]| Dirigo::command(&folder, "dead-letters").args(args).finish();
+    let letters = |args: &[&str]| {
+        let command = Dirigo::command(&folder, "dead-letters").env("XDG_CONFIG_HOME", folder.path("config"));
+        command.args(args).finish()
+    };
     letters(&["list", "events.jsonl"]).ends_with(1, &["none of the 7 lines of events.jsonl is a dead letter"]);
-    letters(&["list", "nothing"]).ends_with(1, &["cannot read nothing"]);
+    let nothing = "nothing is no file or directory, and no pipeline of a service: no service is known";
+    letters(&["list", "nothing"]).ends_with(1, &[nothing]);
     let all = dead_letters(&folder, "state/p/dead-letters.jsonl");
     let first = all.into_iter().find(|letter| letter.operator == "map").unwrap();
     let id = first.id.to_string();

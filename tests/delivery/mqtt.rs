@@ -82,7 +82,7 @@ fn url(port: u16) -> String {
     format!("mqtt://127.0.0.1:{port}")
 }
 
-/// Ends a run once its sink has so many lines.
+/// Ends a run once its sink has at least this many lines.
 fn finish_when(running: Running, folder: &Folder, lines: u64) -> Finished {
     folder.wait_for_lines("out.jsonl", lines);
     running.terminate();

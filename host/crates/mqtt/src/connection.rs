@@ -145,7 +145,9 @@ impl Connection {
         if let Some(length) = length.filter(|&length| length > self.message_max) {
             self.expect_small(length)?;
         }
-        let wanted = length.unwrap_or(0).max(READ_BYTES);
+        // Of a packet that may be too large, no more room is made than what has come asks for.
+        let room = length.map_or(0, |length| length.min(self.message_max.max(unread.len() + READ_BYTES)));
+        let wanted = room.max(READ_BYTES);
         if self.input.len() - self.start < wanted || self.end == self.input.len() {
             self.input.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -165,7 +167,9 @@ impl Connection {
             return if unread.len() < self.message_max.max(READ_BYTES) {
                 Ok(())
             } else {
-                Err(Stop::Retry("a packet is larger than any that is no message".to_owned()))
+                Err(Stop::Retry(
+                    "a packet that is not a message is larger than any may be".to_owned(),
+                ))
             };
         };
         let bytes = length - (unread.len() - message.payload.len());
@@ -213,7 +217,7 @@ impl Connection {
         match written {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Stop::Retry(error.to_string())),
-            Err(_) => Err(Stop::Retry("it takes nothing".to_owned())),
+            Err(_) => Err(Stop::Retry("it has read nothing for some time".to_owned())),
         }
     }
 }

@@ -50,6 +50,9 @@ impl Server {
             }
             _ => (rest, if is_tls { 8_883 } else { 1_883 }),
         };
+        if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+            return Err("it has more than one port; an IPv6 address stands in brackets");
+        }
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() {
             return Err("it names no host");
@@ -88,7 +91,8 @@ pub(crate) struct Login {
 
 /// The id as which a source or a sink connects whose pipeline file says none.
 pub(crate) fn client_id(tenant: &str, pipeline: &str, id: &str) -> String {
-    format!("dirigo-{tenant}-{pipeline}-{id}")
+    // No name has a dot, so no two of these are the same.
+    format!("dirigo.{tenant}.{pipeline}.{id}")
 }
 
 /// Where brokers are, and who connects to them.
@@ -164,7 +168,7 @@ impl Server {
             None => Box::new(stream),
             Some(tls) => {
                 let name = ServerName::try_from(self.host.clone())
-                    .map_err(|_| Stop::Retry("its name is none that a certificate can have".to_owned()))?;
+                    .map_err(|_| Stop::Retry("no certificate can be issued for its name".to_owned()))?;
                 let stream = tls.connect(name, stream).await;
                 Box::new(stream.map_err(|error| match certificate_error(&error) {
                     Some(reason) => Stop::Failed(Problem::Certificate {

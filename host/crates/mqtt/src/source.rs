@@ -313,6 +313,10 @@ impl Subscription {
     }
 
     fn expect_subscribed(&self, server: &str, reasons: &[Reason]) -> Result<(), Stop> {
+        if reasons.len() != self.spec.filters.len() {
+            let message = "it answers the subscription with the wrong number of reasons";
+            return Err(Stop::Retry(message.to_owned()));
+        }
         for (filter, reason) in self.spec.filters.iter().zip(reasons) {
             if reason.is_passing() && *reason != Reason::UNSPECIFIED {
                 return Err(Stop::Retry(format!("it does not subscribe to `{filter}`: {reason}")));
@@ -336,9 +340,17 @@ impl Subscription {
     fn take(&mut self, connection: &mut Connection) -> Result<Option<Vec<Reason>>, Stop> {
         let (mut lines, mut steps, mut subscribed) = (Vec::new(), Vec::new(), None);
         loop {
-            let Some(incoming) = connection.next()? else {
-                self.append(&mut lines)?;
-                break;
+            let incoming = match connection.next() {
+                Ok(Some(incoming)) => incoming,
+                Ok(None) => {
+                    self.append(&mut lines)?;
+                    break;
+                }
+                Err(stop) => {
+                    // The ids of what has come are noted already: it has to be in the journal when it comes again.
+                    self.append(&mut lines)?;
+                    return Err(stop);
+                }
             };
             match incoming {
                 Incoming::Message(message) => self.push(&message, &mut lines, &mut steps),

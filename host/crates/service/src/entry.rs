@@ -33,6 +33,13 @@ pub(crate) struct Wish {
     pub(crate) drain: Duration,
 }
 
+impl Wish {
+    /// Whether both want the same, whatever time it may take to drain.
+    pub(crate) fn is_as(self, other: Self) -> bool {
+        (self.wanted, self.version, self.start) == (other.wanted, other.version, other.start)
+    }
+}
+
 /// A pipeline.
 pub(crate) struct Entry {
     pub(crate) key: Key,
@@ -78,6 +85,8 @@ struct View {
     /// By operator, of the present run or of the last one.
     logs: Vec<(String, Arc<GuestLog>)>,
     last: Option<Last>,
+    /// What the run before an upgrade had done, while that is on trial.
+    before_trial: Option<Figures>,
     lines: VecDeque<LogLine>,
 }
 
@@ -139,6 +148,7 @@ impl Entry {
                 monitor: None,
                 logs: Vec::new(),
                 last: None,
+                before_trial: None,
                 lines: VecDeque::new(),
             }),
             history: Mutex::default(),
@@ -177,6 +187,14 @@ impl Entry {
                 *retry = other;
                 None
             }
+        }
+    }
+
+    /// Has a retry that is under way end, if there is one.
+    pub(crate) fn interrupt_retry(&self) {
+        let retry = self.retry.lock();
+        if !matches!(*retry, RetryUnderWay::None) {
+            self.wish.send_modify(|wish| wish.start += 1);
         }
     }
 
@@ -219,9 +237,12 @@ impl Entry {
         }
     }
 
-    /// Notes that it runs.
-    pub(crate) fn entered_run(&self, job: &Job, delivery: Vec<String>) {
+    /// Notes that it runs, as an upgrade on trial or not.
+    pub(crate) fn entered_run(&self, job: &Job, delivery: Vec<String>, is_on_trial: bool) {
         let mut view = self.view.lock();
+        // A retry of dead letters may come between two runs on trial.
+        let before = view.before_trial.or(view.last.as_ref().map(|last| last.figures));
+        view.before_trial = before.filter(|_| is_on_trial);
         view.enter(State::Running, self.clock.wall_ms());
         view.reason = None;
         view.retry_at_ms = None;
@@ -252,12 +273,12 @@ impl Entry {
         view.last = Some(last);
     }
 
-    /// In what the present run does worse than the one before, if it does: more than a hundredth more of its events are dead letters.
+    /// In what the present run does worse than the one before the upgrade, if it does: more than a hundredth more of its events are dead letters.
     pub(crate) fn regression(&self) -> Option<String> {
         const SHARE_MORE_MAX: f64 = 0.01;
         let view = self.view.lock();
         let now = view.monitor.is_some().then(|| view.figures())?;
-        let before = view.last.as_ref().map(|last| last.figures).unwrap_or_default();
+        let before = view.before_trial.unwrap_or_default();
         (now.dead_letters > 0 && share_failed(&now) > share_failed(&before) + SHARE_MORE_MAX).then(|| {
             let (letters, events) = (now.dead_letters, now.events_in);
             format!("{letters} of {events} events are dead letters, more than a hundredth more than before")

@@ -112,10 +112,15 @@ impl Pipelines {
             operator: which.operator,
             ids: which.ids,
         };
-        entry.ask_retry(selection).ok_or_else(|| {
+        let answered = entry.ask_retry(selection).ok_or_else(|| {
             Refused::conflict(format!("dead letters of pipeline `{}` are being retried", key.name))
                 .help("try again once that is done")
-        })
+        });
+        if self.closing.borrow().is_some() {
+            // Its task may be gone already.
+            entry.end_retry();
+        }
+        answered
     }
 
     /// Opens a pipeline so that it retries the next letters, if there are any to retry.
@@ -224,10 +229,10 @@ async fn rounds(
         let Some((job, has_more)) = opened else {
             return Ok(retried);
         };
-        let running = Running::of(pipelines, entry, job);
+        let running = Running::of(pipelines, entry, job, false);
         let (ended, was_told) = running.until_end(wishes, closing, wish).await;
         retried.failed_again += ended.summary.figures.dead_letters;
-        if was_told {
+        if was_told && ended.failure.is_some() {
             return Err(interrupted(entry));
         }
         if let Some(failure) = ended.failure {
@@ -238,6 +243,9 @@ async fn rounds(
         retry::conclude(pipeline, admitted.location.directory()).map_err(|error| failed(&pipeline.name, &error))?;
         if !has_more {
             return Ok(retried);
+        }
+        if was_told {
+            return Err(interrupted(entry));
         }
     }
 }

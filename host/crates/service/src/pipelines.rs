@@ -364,6 +364,8 @@ impl Pipelines {
             record.wanted = Wanted::Stop;
             Ok(())
         })?;
+        // One of a pipeline that is stopped anyway ends, too.
+        entry.interrupt_retry();
         Ok(entry.listed())
     }
 

@@ -56,7 +56,7 @@ impl Pipelines {
     /// The version that is wished, admitted next to the other pipelines: the caller gives it back with [`left`](Self::left). `None` where
     /// something else is wanted by now.
     pub(crate) fn admitted_as_wished(&self, entry: &Entry, wish: Wish) -> Result<Option<Admitted>, Refusal> {
-        let is_wanted = || *entry.wish.borrow() == wish && self.closing.borrow().is_none();
+        let is_wanted = || entry.wish.borrow().is_as(wish) && self.closing.borrow().is_none();
         let admitted = if let Some(admitted) = self.take_admitted(entry, wish.version) {
             admitted
         } else {

@@ -45,15 +45,18 @@ pub(crate) async fn changed_within(
 pub(crate) struct Running<'a> {
     pipelines: &'a Pipelines,
     entry: &'a Entry,
+    /// Whether it is an upgrade that may be taken back.
+    is_on_trial: bool,
     control: dirigo_runtime::Control,
     finished: std::pin::Pin<Box<dyn Future<Output = Ended> + Send>>,
 }
 
 impl<'a> Running<'a> {
-    pub(crate) fn of(pipelines: &'a Pipelines, entry: &'a Entry, job: Job) -> Self {
+    pub(crate) fn of(pipelines: &'a Pipelines, entry: &'a Entry, job: Job, is_on_trial: bool) -> Self {
         Self {
             pipelines,
             entry,
+            is_on_trial,
             control: job.control().clone(),
             finished: Box::pin(job.finished()),
         }
@@ -69,7 +72,7 @@ impl<'a> Running<'a> {
         // Until when it may drain, once it is told to stop.
         let mut deadline: Option<Instant> = None;
         let mut is_halted = false;
-        let on_trial_until = self.entry.record.lock().trial.map(|_| Instant::now() + TRIAL);
+        let on_trial_until = self.is_on_trial.then(|| Instant::now() + TRIAL);
         let mut look_at = on_trial_until.map(|_| Instant::now() + LOOK_INTERVAL);
         loop {
             let told = told_to_stop(*wishes.borrow_and_update(), *closing.borrow_and_update(), wish);
@@ -127,7 +130,7 @@ impl Running<'_> {
 fn told_to_stop(now: Wish, closing: Option<Duration>, running: Wish) -> Option<Duration> {
     match (now.wanted, closing) {
         (Wanted::Delete, _) => Some(Duration::ZERO),
-        // Of a pipeline that is stopped, dead letters may be retried.
+        // A retry of dead letters of a stopped pipeline begins with this wish: only a change ends it.
         (Wanted::Stop | Wanted::Finished, _) if now.wanted != running.wanted => Some(now.drain),
         (_, Some(drain)) => Some(drain),
         // Another version resumes where this one is.

@@ -36,6 +36,7 @@ pub(crate) async fn supervise(pipelines: Arc<Pipelines>, entry: Arc<Entry>) {
         let wish = *wishes.borrow_and_update();
         if closing.borrow_and_update().is_some() {
             entry.rest();
+            entry.end_retry();
             return;
         }
         if wish.wanted != Wanted::Delete
@@ -48,6 +49,7 @@ pub(crate) async fn supervise(pipelines: Arc<Pipelines>, entry: Arc<Entry>) {
             Wanted::Run => {}
             Wanted::Delete => {
                 entry.enter(State::Deleting, None);
+                entry.end_retry();
                 if pipelines.forget(&entry).await {
                     return;
                 }
@@ -70,10 +72,11 @@ pub(crate) async fn supervise(pipelines: Arc<Pipelines>, entry: Arc<Entry>) {
         let failure = match pipelines.start(&entry, wish).await {
             Started::Running(job, delivery) => {
                 let started = Instant::now();
-                entry.entered_run(&job, delivery);
+                let is_on_trial = entry.record.lock().trial.is_some();
+                entry.entered_run(&job, delivery, is_on_trial);
                 entry.say(tracing::Level::INFO, &format!("version {} runs", wish.version));
                 let pipeline = job.pipeline().clone();
-                let running = Running::of(&pipelines, &entry, *job);
+                let running = Running::of(&pipelines, &entry, *job, is_on_trial);
                 let (ended, was_told) = running.until_end(&mut wishes, &mut closing, wish).await;
                 pipelines.left(&pipeline);
                 entry.ended(&ended);

@@ -16,15 +16,15 @@ use super::{list, show};
 
 /// The service, and the pipeline that is meant with what is no place on this machine.
 fn find(place: &Path, service: &ServiceOptions) -> anyhow::Result<(Client, Named)> {
-    let here = || {
+    let neither = || {
         format!(
-            "there is no file or directory {}, and it can be no pipeline of a service",
+            "{} is no file or directory, and no pipeline of a service",
             place.display()
         )
     };
-    let client = Client::new(service).with_context(here)?;
-    let name = place.to_str().with_context(here)?;
-    let named = client.find(name)?;
+    let client = Client::new(service).with_context(neither)?;
+    let name = place.to_str().with_context(neither)?;
+    let named = client.find(name).with_context(neither)?;
     Ok((client, named))
 }
 

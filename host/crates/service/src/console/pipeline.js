@@ -266,7 +266,7 @@ class PipelineView {
           "section",
           { class: "card why", "data-state": pipeline.state },
           el("h2", {}, pipeline.state === "failed" ? "Why it does not run" : "What it waits for"),
-          el("p", { class: "reason" }, pipeline.reason ?? "It cannot go on."),
+          el("p", { class: "reason" }, pipeline.reason ?? "It cannot continue."),
           findings.map(findingOf),
           this.retry,
           apiLine(`GET ${pipelinePath(this.tenant, this.name)}`),

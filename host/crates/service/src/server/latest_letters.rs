@@ -35,10 +35,11 @@ struct Wanted {
     last: Option<usize>,
 }
 
-/// The latest dead letters of a pipeline, the newest first, as far as they stand in the last MiB of their file.
+/// The latest dead letters of a pipeline, the newest first, as far as they stand whole in the last MiB of their file.
 #[utoipa::path(get, path = "/api/v1/tenants/{tenant}/pipelines/{name}/dead-letters/latest", params(("tenant" = String, Path), ("name" = String, Path), Wanted), responses(
     (status = 200, body = Vec<DeadLetter>), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
-    (status = 422, description = "Its file cannot be read any more.", body = Problem),
+    (status = 422, description = "The pipeline file of its version is not valid any more.", body = Problem),
+    (status = 500, description = "The dead letters cannot be read.", body = Problem),
 ))]
 async fn latest_letters(
     named: Named,

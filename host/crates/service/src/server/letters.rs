@@ -37,7 +37,8 @@ struct Letter {
 /// The dead letters of a pipeline, counted by where and why they failed.
 #[utoipa::path(get, path = "/api/v1/tenants/{tenant}/pipelines/{name}/dead-letters", params(("tenant" = String, Path), ("name" = String, Path), Which), responses(
     (status = 200, body = DeadLetters), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-    (status = 404, body = Problem), (status = 422, description = "Its file cannot be read any more.", body = Problem),
+    (status = 404, body = Problem), (status = 422, description = "The pipeline file of its version is not valid any more.", body = Problem),
+    (status = 500, description = "The dead letters cannot be read.", body = Problem),
 ))]
 async fn list(
     named: Named,
@@ -52,7 +53,8 @@ async fn list(
 #[utoipa::path(get, path = "/api/v1/tenants/{tenant}/pipelines/{name}/dead-letters/{id}",
     params(("tenant" = String, Path), ("name" = String, Path), ("id" = u64, Path)), responses(
     (status = 200, body = Object), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-    (status = 404, body = Problem), (status = 422, description = "Its file cannot be read any more.", body = Problem),
+    (status = 404, body = Problem), (status = 422, description = "The pipeline file of its version is not valid any more.", body = Problem),
+    (status = 500, description = "The dead letters cannot be read.", body = Problem),
 ))]
 async fn show(
     named: Named,

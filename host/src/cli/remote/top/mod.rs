@@ -5,6 +5,8 @@ mod rates;
 mod screen;
 
 use std::io::{IsTerminal as _, stdout};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use ratatui::termion::async_stdin;
 use ratatui::termion::input::TermRead as _;
 use ratatui::termion::raw::IntoRawMode as _;
 use ratatui::termion::screen::IntoAlternateScreen;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::rates::Rates;
 use self::screen::{Key, Screen};
@@ -33,8 +36,8 @@ const KEYS_INTERVAL: Duration = Duration::from_millis(50);
 #[command(after_long_help = "\
 On a terminal the picture changes until `q`. Elsewhere, and with `-o json`, each look is printed: one by default, `--looks N` for more.
 
-WORKERS is how many workers the operator kept busy. WAITING are the events that wait for it; `full` marks the one as slow as which its \
-pipeline is. P99 is that of the pipeline since its run began. LAG is how far event time is behind the clock. HELD is the part of the time \
+WORKERS is how many workers the operator kept busy. WAITING are the events that wait for it; `full` marks the bottleneck of its \
+pipeline. P99 is that of the pipeline since its run began. LAG is how far event time is behind the clock. HELD is the part of the time \
 in which the tenant had burnt its fuel.")]
 pub(crate) struct Args {
     /// How long a look is
@@ -141,8 +144,8 @@ fn on_screen(watch: Watch, looks: Option<u64>) -> anyhow::Result<()> {
     let mut terminal = terminal.context("cannot draw on this terminal")?;
     terminal.hide_cursor()?;
     let drawn = draw(&mut terminal, &mut screen, &receiver, looks.unwrap_or(u64::MAX));
-    terminal.show_cursor()?;
-    drawn.context("cannot draw on this terminal")
+    let shown = terminal.show_cursor();
+    drawn.and(shown).context("cannot draw on this terminal")
 }
 
 fn draw<W: std::io::Write>(
@@ -152,7 +155,8 @@ fn draw<W: std::io::Write>(
     mut left: u64,
 ) -> std::io::Result<()> {
     let mut keys = async_stdin().keys();
-    loop {
+    let is_ended = ended_by_signal()?;
+    while !is_ended.load(Ordering::Relaxed) {
         terminal.draw(|frame| screen.draw(frame))?;
         while let Some(pressed) = keys.next().transpose()? {
             if Key::of(pressed).is_some_and(|key| screen.press(key)) {
@@ -175,4 +179,29 @@ fn draw<W: std::io::Write>(
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
     }
+    Ok(())
+}
+
+/// Becomes true with the first signal that ends a process, so that the terminal is left as it was.
+fn ended_by_signal() -> std::io::Result<Arc<AtomicBool>> {
+    let is_ended = Arc::new(AtomicBool::new(false));
+    let noted = is_ended.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let listen = {
+        let _inside = runtime.enter();
+        [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()].map(signal)
+    };
+    let [terminate, hangup, interrupt] = listen;
+    let (mut terminate, mut hangup, mut interrupt) = (terminate?, hangup?, interrupt?);
+    thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        noted.store(true, Ordering::Relaxed);
+    });
+    Ok(is_ended)
 }
