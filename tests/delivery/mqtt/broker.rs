@@ -77,16 +77,20 @@ fn download(folder: &Path) {
     // Into a folder of its own first: another process may be at it, too.
     let unfinished = folder.with_extension(std::process::id().to_string());
     fs::create_dir_all(&unfinished).unwrap();
-    let downloaded = Command::new("apt-get")
-        .arg("download")
-        .args(PACKAGES)
-        .current_dir(&unfinished)
-        .output()
-        .unwrap_or_else(|error| {
-            panic!("starting `apt-get`, which brings Mosquitto: {error}; DIRIGO_MOSQUITTO names a folder that has it")
-        });
-    let said = String::from_utf8_lossy(&downloaded.stderr);
-    assert!(downloaded.status.success(), "`apt-get download` of Mosquitto: {said}");
+    if let Err(said) = apt_get(&unfinished, "download", &PACKAGES) {
+        // The lists of packages may be missing, or older than what the archive has: into a place of our own, no root is needed for them.
+        for lists in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(unfinished.join(lists)).unwrap();
+        }
+        let own = ["-o", "Dir::State::lists=lists", "-o", "Dir::Cache=cache"];
+        let downloaded = apt_get(&unfinished, "update", &own)
+            .and_then(|()| apt_get(&unfinished, "download", &[&own[..], &PACKAGES[..]].concat()));
+        if let Err(then) = downloaded {
+            panic!(
+                "`apt-get download` of Mosquitto: {said}, and with new lists: {then}; DIRIGO_MOSQUITTO names a folder that has it"
+            );
+        }
+    }
     for file in fs::read_dir(&unfinished).unwrap() {
         let file = file.unwrap().path();
         if file.extension().is_some_and(|extension| extension == "deb") {
@@ -98,6 +102,18 @@ fn download(folder: &Path) {
         assert!(folder.exists(), "{} cannot be put in place", folder.display());
         fs::remove_dir_all(&unfinished).unwrap();
     }
+}
+
+/// What it said where it failed.
+fn apt_get(folder: &Path, command: &str, arguments: &[&str]) -> Result<(), String> {
+    let ran = Command::new("apt-get")
+        .arg(command)
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .map_err(|error| format!("starting `apt-get`: {error}"))?;
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    if ran.status.success() { Ok(()) } else { Err(said) }
 }
 
 fn program(name: &str) -> Command {
