@@ -12,6 +12,7 @@ mod idle_queue;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
+use super::instance_quota::taken_out_of;
 use super::replica::Deactivation;
 use super::{InstanceQuota, Operator, Runnable};
 use dirigo_ground::sync::Mutex;
@@ -59,6 +60,15 @@ impl WaitQueue {
             self.0.swap_remove(next);
         }
         runnable
+    }
+
+    fn remove(&mut self, is_chosen: impl Fn(&Runnable) -> bool) -> Vec<Runnable> {
+        let mut removed = Vec::new();
+        self.0.retain_mut(|(_, queue)| {
+            removed.extend(taken_out_of(queue, &is_chosen));
+            !queue.is_empty()
+        });
+        removed
     }
 }
 
@@ -181,6 +191,12 @@ impl Activations {
         if let Some(runnable) = next {
             runnable.schedule();
         }
+    }
+
+    /// Drops the chosen runnables that wait for a slot.
+    pub fn forget(&self, is_chosen: impl Fn(&Runnable) -> bool) {
+        let forgotten = self.waiting.lock().remove(is_chosen);
+        drop(forgotten);
     }
 
     /// Whether somebody waits for a slot to whom an idle actor of this tenant should give way.

@@ -95,6 +95,12 @@ impl InstanceQuota {
         }
     }
 
+    /// Drops the chosen runnables that wait for a slot.
+    pub fn forget(&self, is_chosen: impl Fn(&Runnable) -> bool) {
+        let forgotten = taken_out_of(&mut self.waiting.lock(), is_chosen);
+        drop(forgotten);
+    }
+
     /// Whether it holds more slots for its weight than another.
     pub(super) fn has_more_than(&self, other: &InstanceQuota) -> bool {
         let places = |instances: &InstanceQuota| instances.active.load(Ordering::SeqCst) as u64;
@@ -111,6 +117,16 @@ impl InstanceQuota {
     pub(super) fn is_short(&self) -> bool {
         !self.waiting.lock().is_empty() || self.quota.is_over_memory()
     }
+}
+
+/// Takes the chosen runnables out of a queue; the others keep their order.
+pub(super) fn taken_out_of(
+    queue: &mut VecDeque<Runnable>,
+    is_chosen: impl Fn(&Runnable) -> bool,
+) -> VecDeque<Runnable> {
+    let (chosen, others) = std::mem::take(queue).into_iter().partition(is_chosen);
+    *queue = others;
+    chosen
 }
 
 #[cfg(test)]

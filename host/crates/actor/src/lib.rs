@@ -194,6 +194,11 @@ impl Actor {
 }
 
 impl Runnable {
+    /// Whether its actor is one of this operator.
+    fn is_of(&self, operator: &Operator) -> bool {
+        std::ptr::eq(&raw const *self.actor.operator, operator)
+    }
+
     /// Puts it in the queue of what is ready.
     pub fn schedule(self) {
         let scheduler = self.actor.operator.context.scheduler.clone();

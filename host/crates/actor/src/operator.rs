@@ -296,7 +296,7 @@ impl Operator {
         dirigo_flow::wake_all(self.gate.leave(events, bytes));
     }
 
-    /// Deactivates all actors and drops them.
+    /// Deactivates all actors and drops them, and what waits for a worker or for a slot to run them: it holds the operator, and so the state.
     pub fn shut_down(&self) {
         for actor in self.actors() {
             for replica in &actor.replicas {
@@ -311,6 +311,11 @@ impl Operator {
         }
         self.directory.clear();
         self.closer.clear();
+        let context = &self.context;
+        let is_own = |runnable: &Runnable| runnable.is_of(self);
+        context.activations.forget(is_own);
+        context.instances.forget(is_own);
+        context.scheduler.remove(context.tenant, is_own);
     }
 
     /// All actors that there are now. What waits for a key in one of those that come is older than what waits for it in others.

@@ -12,7 +12,8 @@ use crate::packet::{self, Answer, Connect, Incoming};
 
 /// How often a broker from which nothing comes is asked whether it is there. If nothing has come until the next time, it is not.
 const PING_EVERY: Duration = Duration::from_secs(10);
-/// How long a broker hears nothing before it gives the connection up, as it is told.
+/// The keep-alive that the client announces, in seconds: a broker closes a connection on which nothing has come for one and a half
+/// times as long.
 pub(crate) const KEEP_ALIVE_SECONDS: u16 = 30;
 /// What is read at once at least.
 const READ_BYTES: usize = 64 << 10;

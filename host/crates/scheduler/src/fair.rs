@@ -249,6 +249,20 @@ impl<T: Send> Policy<T> for Fair<T> {
             self.wake(index);
         }
     }
+
+    fn remove(&mut self, index: TenantIndex, is_chosen: &dyn Fn(&T) -> bool) -> Vec<T> {
+        let tenant = self.tenant(index);
+        let removed = tenant.queue.remove(is_chosen);
+        let (runtime, is_empty) = (tenant.runtime, tenant.queue.is_empty());
+        if is_empty {
+            self.awake.remove(&(runtime, index));
+        }
+        removed
+    }
+
+    fn tenants(&self) -> TenantIndex {
+        TenantIndex::try_from(self.tenants.len()).expect("an index for each")
+    }
 }
 
 #[cfg(test)]

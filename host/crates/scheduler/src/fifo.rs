@@ -112,6 +112,21 @@ impl<T: Send> Policy<T> for Fifo<T> {
         self.tenant(index).is_held = is_held;
         self.replace_head(index, before);
     }
+
+    fn remove(&mut self, index: TenantIndex, is_chosen: &dyn Fn(&T) -> bool) -> Vec<T> {
+        let before = self.head(index);
+        let queue = &mut self.tenant(index).queue;
+        let (removed, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(queue)
+            .into_iter()
+            .partition(|(_, ready)| is_chosen(&ready.item));
+        *queue = left;
+        self.replace_head(index, before);
+        removed.into_iter().map(|(_, ready)| ready.item).collect()
+    }
+
+    fn tenants(&self) -> TenantIndex {
+        TenantIndex::try_from(self.tenants.len()).expect("an index for each")
+    }
 }
 
 #[cfg(test)]

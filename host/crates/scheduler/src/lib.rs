@@ -104,11 +104,27 @@ impl<T: Send + 'static> Scheduler<T> {
         IoPermits::new(Some(self.clone()), tenant, is_timed)
     }
 
-    /// Adds an item that became ready.
+    /// Adds an item that became ready; drops it where the scheduler is closed.
     pub fn push(&self, ready: Ready<T>) {
         let mut state = self.state.lock();
+        if state.closed {
+            // What the item holds may come back to the scheduler as it is dropped.
+            drop(state);
+            drop(ready);
+            return;
+        }
         state.queue.push(ready.map(Item::Own));
         self.wake_for(state);
+    }
+
+    /// Drops the chosen items of a tenant that wait for a worker.
+    pub fn remove(&self, tenant: TenantIndex, is_chosen: impl Fn(&T) -> bool) {
+        let is_chosen = |item: &Item<T>| match item {
+            Item::Own(item) => is_chosen(item),
+            Item::IoPermit(_) => false,
+        };
+        let removed = self.state.lock().queue.remove(tenant, &is_chosen);
+        drop(removed);
     }
 
     /// Wakes a worker for what was added.
@@ -129,6 +145,12 @@ impl<T: Send + 'static> Scheduler<T> {
     pub fn settle_and_next(&self, used: Used, again: Option<Ready<T>>) -> Option<Ready<T>> {
         let now_ns = self.clock.now_ns();
         let mut state = self.state.lock();
+        if state.closed {
+            // As `push` does.
+            drop(state);
+            drop(again);
+            return None;
+        }
         state
             .queue
             .settle(used, again.map(|ready| ready.map(Item::Own)), now_ns);
@@ -212,9 +234,13 @@ impl<T: Send + 'static> Scheduler<T> {
         self.state.lock().queue.settle(used, again, now_ns);
     }
 
-    /// Ends every present and future wait for work.
+    /// Ends every present and future wait for work, and drops what waits for a worker: an item may hold what holds the scheduler.
     pub fn close(&self) {
-        self.state.lock().closed = true;
+        let mut state = self.state.lock();
+        state.closed = true;
+        let removed = state.queue.remove_all();
+        drop(state);
+        drop(removed);
         self.work.notify_all();
     }
 }
@@ -282,6 +308,60 @@ mod tests {
             tenant: 0,
             start_by_ns: None,
             item,
+        }
+    }
+
+    /// An item that holds the scheduler, as an actor does.
+    struct Holder(#[expect(dead_code, reason = "it is held")] Arc<Scheduler<Holder>>);
+
+    #[test]
+    fn a_closed_scheduler_holds_nothing() {
+        for choice in [PolicyKind::Deadline, PolicyKind::Fair, PolicyKind::Fifo] {
+            let scheduler = Arc::new(Scheduler::new(choice, Arc::new(SystemClock::new())));
+            let ready = |tenant, start_by_ns| Ready {
+                tenant,
+                start_by_ns,
+                item: Holder(scheduler.clone()),
+            };
+            scheduler.push(ready(0, None));
+            scheduler.push(ready(1, Some(1)));
+            let running = scheduler.try_next().expect("two are ready");
+            // Another tenant is over its budget.
+            scheduler.push(ready(2, None));
+            scheduler.state.lock().queue.hold(2, true);
+            scheduler.close();
+            scheduler.push(ready(0, None));
+            let used = running.used(0, 0);
+            assert!(scheduler.settle_and_next(used, Some(running)).is_none());
+            assert_eq!(Arc::strong_count(&scheduler), 1, "{choice}");
+        }
+    }
+
+    #[test]
+    fn what_is_removed_does_not_run() {
+        for choice in [PolicyKind::Deadline, PolicyKind::Fair, PolicyKind::Fifo] {
+            let scheduler = Scheduler::new(choice, Arc::new(SystemClock::new()));
+            let timed = |item| Ready {
+                start_by_ns: Some(u64::from(item)),
+                ..ready(item)
+            };
+            (0..4).for_each(|item| scheduler.push(ready(item)));
+            (4..8).for_each(|item| scheduler.push(timed(item)));
+            scheduler.push(Ready { tenant: 1, ..ready(8) });
+            scheduler.remove(0, |item| item % 2 == 0);
+            let mut left: Vec<u32> = std::iter::from_fn(|| scheduler.try_next())
+                .map(|ready| ready.item)
+                .collect();
+            left.sort_unstable();
+            assert_eq!(left, [1, 3, 5, 7, 8], "{choice}");
+            scheduler.push(ready(9));
+            scheduler.remove(0, |_| true);
+            assert!(
+                !scheduler.is_awaited_by_others(1) && scheduler.try_next().is_none(),
+                "{choice}"
+            );
+            scheduler.push(ready(10));
+            assert_eq!(scheduler.try_next().map(|ready| ready.item), Some(10), "{choice}");
         }
     }
 

@@ -93,6 +93,10 @@ pub(super) trait Policy<T>: Send {
     fn set_weight(&mut self, tenant: TenantIndex, weight: u32);
     /// Keeps back what a tenant has ready, or offers it again.
     fn hold(&mut self, tenant: TenantIndex, is_held: bool);
+    /// Takes the chosen items of a tenant out of the queue, in O(n log n) of what the tenant has ready.
+    fn remove(&mut self, tenant: TenantIndex, is_chosen: &dyn Fn(&T) -> bool) -> Vec<T>;
+    /// How many tenants there are, at most.
+    fn tenants(&self) -> TenantIndex;
 }
 
 /// The policies that a user chooses between.

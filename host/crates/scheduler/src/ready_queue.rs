@@ -72,6 +72,24 @@ impl<T: Send + 'static> ReadyQueue<T> {
         }
     }
 
+    /// Takes the chosen items of a tenant out, those that are kept back for its budget included.
+    pub(super) fn remove(&mut self, tenant: TenantIndex, is_chosen: &dyn Fn(&T) -> bool) -> Vec<T> {
+        self.policy.remove(tenant, is_chosen)
+    }
+
+    /// Takes all items out.
+    pub(super) fn remove_all(&mut self) -> Vec<T> {
+        let tenants = 0..self.policy.tenants();
+        tenants
+            .flat_map(|tenant| self.policy.remove(tenant, &|_| true))
+            .collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn hold(&mut self, tenant: TenantIndex, is_held: bool) {
+        self.policy.hold(tenant, is_held);
+    }
+
     pub(super) fn charge_outside(&mut self, tenant: TenantIndex, ns: u64) {
         self.policy.charge_outside(tenant, ns);
     }

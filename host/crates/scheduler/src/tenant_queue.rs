@@ -42,6 +42,18 @@ impl<T> Turns<T> {
     fn pop(&mut self) -> Option<Ready<T>> {
         self.first.pop_front().or_else(|| self.others.pop_front())
     }
+
+    fn remove(&mut self, is_chosen: &dyn Fn(&T) -> bool) -> Vec<T> {
+        let mut removed = Vec::new();
+        for queue in [&mut self.first, &mut self.others] {
+            let (chosen, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(queue)
+                .into_iter()
+                .partition(|ready| is_chosen(&ready.item));
+            *queue = left;
+            removed.extend(chosen.into_iter().map(|ready| ready.item));
+        }
+        removed
+    }
 }
 
 /// Least laxity first: what must start first is what has least laxity, at any moment at which they are compared.
@@ -95,6 +107,22 @@ impl<T> TenantQueue<T> {
         match self {
             TenantQueue::RoundRobin(queue) => queue.pop(),
             TenantQueue::LeastLaxity(queue) => queue.pop(),
+        }
+    }
+
+    /// Takes the chosen items out; the others keep their order.
+    pub(super) fn remove(&mut self, is_chosen: &dyn Fn(&T) -> bool) -> Vec<T> {
+        match self {
+            TenantQueue::RoundRobin(queue) => queue.remove(is_chosen),
+            TenantQueue::LeastLaxity(queue) => {
+                let mut removed = queue.untimed.remove(is_chosen);
+                let (chosen, left): (BinaryHeap<_>, BinaryHeap<_>) = std::mem::take(&mut queue.timed)
+                    .into_iter()
+                    .partition(|Reverse(timed)| is_chosen(&timed.item));
+                queue.timed = left;
+                removed.extend(chosen.into_iter().map(|Reverse(timed)| timed.item));
+                removed
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! A pipeline that runs, until it has come to its end or something else is wanted of it.
 //!
-//! Owns how it is told to stop, for how long it may drain, and the look at a version on trial.
+//! Owns when the pipeline is stopped, for how long it may drain, and the comparison of a version on trial with the version before.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl<'a> Running<'a> {
         closing: &mut watch::Receiver<Option<Duration>>,
         wish: Wish,
     ) -> (Ended, bool) {
-        // Until when it may drain, once it is told to stop.
+        // When the drain ends, once the pipeline is to stop.
         let mut deadline: Option<Instant> = None;
         let mut is_halted = false;
         let on_trial_until = self.is_on_trial.then(|| Instant::now() + TRIAL);
