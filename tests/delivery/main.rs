@@ -37,6 +37,7 @@ mod order;
 mod outputs;
 mod partial;
 mod parts;
+mod postgres;
 mod process;
 mod real_data;
 mod real_time;

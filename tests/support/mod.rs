@@ -17,6 +17,7 @@ mod random;
 mod receiver;
 mod striker;
 mod summed;
+mod wheel;
 
 pub(crate) use books::Summary;
 pub(crate) use dead_letters::{DeadLetter, dead_letters};
@@ -29,6 +30,7 @@ pub(crate) use random::{Random, number_of};
 pub(crate) use receiver::{Received, Receiver, Reply};
 pub(crate) use striker::StrikerKey;
 pub(crate) use summed::summed;
+pub(crate) use wheel::{shared_wheel, wheel};
 
 /// Events `{"n":0,"key":"k-0","value":0.5}` and so on: numbered from 0, over `keys` keys that take turns.
 pub(crate) fn numbered(count: u64, keys: u64) -> String {

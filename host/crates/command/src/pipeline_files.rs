@@ -19,6 +19,8 @@ pub fn connectors() -> Registry {
     let registry = registry
         .with_source(dirigo_mqtt::MqttSource)
         .with_sink(dirigo_mqtt::MqttSink);
+    #[cfg(feature = "postgres")]
+    let registry = registry.with_sink(dirigo_postgres::PostgresSink);
     registry
 }
 

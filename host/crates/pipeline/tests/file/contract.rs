@@ -520,6 +520,7 @@ fn connectors() -> Registry {
     dirigo_connectors::builtin()
         .with_source(dirigo_mqtt::MqttSource)
         .with_sink(dirigo_mqtt::MqttSink)
+        .with_sink(dirigo_postgres::PostgresSink)
 }
 
 #[test]

@@ -1,0 +1,299 @@
+//! Servers of `PostgreSQL`: where they are, and who connects to them.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use tokio_postgres::{Client, Config};
+use tokio_rustls::{TlsConnector, rustls};
+
+use crate::error::{Kind, Problem, Stop, described, kind};
+
+/// How long a server may take to take a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// How long a server may take for a statement: a connection that is dead without a word is given up after that, and what waits for a lock is tried again.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_mins(1);
+const PORT: u16 = 5_432;
+
+/// The address of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    host: String,
+    port: u16,
+}
+
+impl Server {
+    /// Of a URL, or what is wrong with it.
+    pub(crate) fn parse(url: &str) -> Result<Self, &'static str> {
+        let rest = url
+            .strip_prefix("postgres://")
+            .or_else(|| url.strip_prefix("postgresql://"))
+            .ok_or("a URL begins with `postgres://`")?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains('@') {
+            return Err("logs and errors show URLs: write `user` and `password` as keys of their own");
+        }
+        if rest.contains(['/', '?', '#']) || rest.chars().any(char::is_whitespace) {
+            return Err("it has more than a host and a port: write `database` as a key of its own");
+        }
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !host.starts_with('[') || host.ends_with(']') => {
+                let port = port.parse().ok().filter(|&port: &u16| port != 0);
+                (host, port.ok_or("its port is no port")?)
+            }
+            _ => (rest, PORT),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() {
+            return Err("it names no host");
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
+    }
+
+    /// A name, or an address without brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(formatter, "postgres://{open}{}{close}:{}", self.host, self.port)
+    }
+}
+
+/// Where servers are, and who connects to them.
+#[derive(Clone)]
+pub(crate) struct Servers {
+    pub(crate) addresses: Vec<Server>,
+    pub(crate) database: String,
+    pub(crate) user: String,
+    pub(crate) password: Option<String>,
+    pub(crate) is_tls: bool,
+    /// Authorities that vouch for servers, in place of those of the machine.
+    pub(crate) authorities: Option<Vec<CertificateDer<'static>>>,
+}
+
+/// Without the password, which is a secret.
+impl fmt::Debug for Servers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Servers")
+            .field("addresses", &self.addresses)
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection, and the server at its other end.
+pub(crate) struct Connected {
+    pub(crate) client: Client,
+    pub(crate) server: String,
+    /// What serves the connection. It ends with this, though an answer may not have come.
+    _serving: JoinSet<()>,
+}
+
+impl Servers {
+    /// How to encrypt, where that is wanted.
+    pub(crate) fn tls(&self) -> Result<Option<TlsConnector>, Problem> {
+        let protocols: &[&[u8]] = &[b"postgresql"];
+        let connector = self
+            .is_tls
+            .then(|| dirigo_connectors::tls::connector(self.authorities.as_deref(), protocols));
+        Ok(connector.transpose()?)
+    }
+
+    /// Connects to the first server that answers and takes writes. Must be called within a runtime, which serves the connection.
+    pub(crate) async fn connect(&self, tls: Option<&TlsConnector>) -> Result<Connected, Stop> {
+        let mut reasons = Vec::new();
+        for server in &self.addresses {
+            match tokio::time::timeout(CONNECT_MAX, self.connect_to(server, tls)).await {
+                Ok(Ok(connected)) => return Ok(connected),
+                Ok(Err(Stop::Retry(reason) | Stop::Rows(reason))) => reasons.push(format!("{server}: {reason}")),
+                Ok(Err(Stop::Failed(problem))) => return Err(problem.into()),
+                Err(_) => reasons.push(format!("{server}: no answer within {} s", CONNECT_MAX.as_secs())),
+            }
+        }
+        Err(Stop::Retry(reasons.join("; ")))
+    }
+
+    async fn connect_to(&self, server: &Server, tls: Option<&TlsConnector>) -> Result<Connected, Stop> {
+        let retry = |error: io::Error| Stop::Retry(error.to_string());
+        let stream = TcpStream::connect((&*server.host, server.port)).await.map_err(retry)?;
+        stream.set_nodelay(true).map_err(retry)?;
+        let mut config = Config::new();
+        config
+            .user(&self.user)
+            .dbname(&self.database)
+            .application_name("dirigo");
+        if let Some(password) = &self.password {
+            config.password(password);
+        }
+        config.ssl_mode(if tls.is_some() {
+            SslMode::Require
+        } else {
+            SslMode::Disable
+        });
+        let handshake = Handshake {
+            tls: tls.cloned(),
+            host: server.host.clone(),
+        };
+        let failed = |error: tokio_postgres::Error| self.refusal(server, &error);
+        let (client, connection) = config.connect_raw(stream, handshake).await.map_err(failed)?;
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            // What waits for an answer gets the same error.
+            if let Err(error) = connection.await {
+                tracing::debug!("a connection to PostgreSQL has ended: {error}");
+            }
+        });
+        // What is acknowledged is to survive a crash of the server: one that waits for more than that keeps its setting. A statement that the sink has given up
+        // ends at the server, too; else sessions that wait for the lock of a table would become more with each attempt.
+        let settings = format!(
+            "SELECT pg_is_in_recovery(), CASE current_setting('synchronous_commit') WHEN 'off' \
+             THEN set_config('synchronous_commit', 'on', false) END, CASE current_setting('statement_timeout') WHEN '0' \
+             THEN set_config('statement_timeout', '{}', false) END",
+            ANSWER_MAX.as_millis()
+        );
+        let row = client.query_one(&settings, &[]).await.map_err(failed)?;
+        if row.get(0) {
+            return Err(Stop::Retry("it is a standby, which takes no writes".to_owned()));
+        }
+        Ok(Connected {
+            client,
+            server: server.to_string(),
+            _serving: serving,
+        })
+    }
+
+    fn refusal(&self, server: &Server, error: &tokio_postgres::Error) -> Stop {
+        let cause = std::error::Error::source(error);
+        if let Some(rustls::Error::InvalidCertificate(reason)) = cause
+            .and_then(|cause| cause.downcast_ref::<io::Error>())
+            .and_then(|error| error.get_ref()?.downcast_ref())
+        {
+            return Problem::Certificate {
+                server: server.to_string(),
+                reason: format!("{reason:?}"),
+            }
+            .into();
+        }
+        let text = described(error);
+        if text.contains("server does not support TLS") {
+            return Problem::Unencrypted {
+                server: server.to_string(),
+            }
+            .into();
+        }
+        let is_unsaid = self.password.is_none() && text.contains("password missing");
+        match kind(error) {
+            _ if is_unsaid => Problem::Refused {
+                server: server.to_string(),
+                reason: "it wants a `password`".to_owned(),
+            }
+            .into(),
+            Kind::Passing => Stop::Retry(text),
+            Kind::Rows | Kind::Lasting => Problem::Refused {
+                server: server.to_string(),
+                reason: text,
+            }
+            .into(),
+        }
+    }
+}
+
+/// Encrypts a connection, where that is wanted.
+struct Handshake {
+    tls: Option<TlsConnector>,
+    host: String,
+}
+
+impl TlsConnect<TcpStream> for Handshake {
+    type Stream = Encrypted;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted>> + Send>>;
+
+    fn connect(self, stream: TcpStream) -> Self::Future {
+        Box::pin(async move {
+            let tls = self.tls.ok_or_else(|| io::Error::other("no TLS is wanted"))?;
+            let name = ServerName::try_from(self.host).map_err(io::Error::other)?;
+            Ok(Encrypted(tls.connect(name, stream).await?))
+        })
+    }
+}
+
+/// A connection that is encrypted.
+struct Encrypted(tokio_rustls::client::TlsStream<TcpStream>);
+
+impl TlsStream for Encrypted {
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+impl AsyncRead for Encrypted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Encrypted {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_server_and_no_secret() {
+        for (url, shown) in [
+            ("postgres://db.example", "postgres://db.example:5432"),
+            ("postgresql://127.0.0.1:5433/", "postgres://127.0.0.1:5433"),
+            ("postgres://[::1]:5433", "postgres://[::1]:5433"),
+        ] {
+            assert_eq!(Server::parse(url).unwrap().to_string(), shown);
+        }
+        for url in [
+            "db",
+            "mysql://db",
+            "postgres://",
+            "postgres://me:s3cret@db",
+            "postgres://db/readings",
+            "postgres://db:0",
+        ] {
+            assert!(Server::parse(url).is_err(), "{url}");
+        }
+    }
+}
