@@ -20,11 +20,15 @@ mod pace;
 #[cfg(feature = "http")]
 pub mod pushed;
 pub mod records;
+#[cfg(feature = "remote")]
+pub mod retries;
+#[cfg(feature = "remote")]
+pub mod servers;
 pub mod stdin;
 pub mod stdout;
 #[cfg(test)]
 mod tests;
-#[cfg(feature = "http")]
+#[cfg(feature = "remote")]
 pub mod tls;
 
 use dirigo_pipeline::Registry;

@@ -64,3 +64,20 @@ pub fn connector(authorities: Option<&[CertificateDer<'static>]>, protocols: &[&
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(TlsConnector::from(Arc::new(config)))
 }
+
+/// What is wrong with the certificate of a server, if that is the cause of an error.
+#[must_use]
+pub fn certificate_flaw(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(|error| error.get_ref())
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match inner.or_else(|| error.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(reason)) => return Some(format!("{reason:?}")),
+            _ => cause = error.source(),
+        }
+    }
+    None
+}

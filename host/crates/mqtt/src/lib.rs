@@ -3,11 +3,11 @@
 //! A source subscribes to topics, and acknowledges a message once it is durable in the journal of the source. A sink publishes what is committed. Owns the
 //! keys of the pipeline file and what they mean together.
 
+mod brokers;
 mod connection;
 mod error;
 mod packet;
 mod payload;
-mod servers;
 mod sink;
 mod source;
 mod topic;
@@ -15,11 +15,11 @@ mod topic;
 use std::sync::Arc;
 
 use dirigo_connect::{Format, SinkSpec, SourceSpec};
-use dirigo_connectors::tls;
+use dirigo_connectors::servers;
 use dirigo_pipeline::keys::{At, Diagnostic, Field, Lapse, Size, Span, Validation, Whole, Word};
 use dirigo_pipeline::{SinkConnector, SourceConnector, section};
 
-use self::servers::{Login, Server, Servers};
+use self::brokers::Servers;
 
 /// For how many seconds a broker keeps a session, where the pipeline file does not say: a week.
 const SESSION_SECONDS: u32 = 7 * 24 * 60 * 60;
@@ -254,7 +254,8 @@ struct ServerKeys<'k> {
 
 impl ServerKeys<'_> {
     fn validate(&self, who: &str, validation: &mut Validation<'_>) -> Option<Servers> {
-        let addresses = self.addresses(who, validation);
+        let example = "mqtt://127.0.0.1:1883";
+        let addresses = servers::addresses(self.servers, example, self.place, who, validation, self::brokers::parse);
         let texts = [
             ("client_id", self.client_id),
             ("user", self.user),
@@ -273,66 +274,15 @@ impl ServerKeys<'_> {
                 .push(problem.help(format!("leave `{key}` out, or give it a value")));
             return None;
         }
-        let login = match (self.user.given(), self.password.given()) {
-            (Some(user), Some(password)) => Some(Login {
-                user: user.value.clone(),
-                password: password.value.clone(),
-            }),
-            (None, None) => None,
-            (Some(at), None) | (None, Some(at)) => {
-                let problem = Diagnostic::error(format!("{who} has only one of `user` and `password`"));
-                validation.problems.push(problem.at(at.place, "one without the other"));
-                return None;
-            }
-        };
+        let login = servers::login(self.user, self.password, who, validation)?;
         let authorities = match self.ca.given() {
             None => None,
-            Some(at) => {
-                let certificates = tls::certificates(&at.value);
-                if certificates.is_none() {
-                    let problem = Diagnostic::error(format!("{who} has no certificates as its `ca`"));
-                    let problem = problem.at(at.place, "no PEM that can be read");
-                    validation
-                        .problems
-                        .push(problem.help("name the file that has them: `ca = { file = \"ca.pem\" }`"));
-                }
-                Some(certificates?)
-            }
+            Some(at) => Some(servers::authorities(at, who, validation)?),
         };
         Some(Servers {
             addresses: addresses?,
             login,
             authorities,
         })
-    }
-
-    fn addresses(&self, who: &str, validation: &mut Validation<'_>) -> Option<Vec<Server>> {
-        let example = "[\"mqtt://127.0.0.1:1883\"]";
-        let list = self
-            .servers
-            .required("servers", example, self.place, who, &mut validation.problems)?;
-        if list.value.is_empty() {
-            let problem = Diagnostic::error(format!("{who} has no servers")).at(list.place, "an empty list");
-            validation
-                .problems
-                .push(problem.help(format!("write `servers = {example}`")));
-            return None;
-        }
-        let addresses = list.value.iter().map(|at| match Server::parse(&at.value) {
-            Ok(server) => {
-                let is_granted = validation.may_connect(server.host(), server.port(), at.place, who);
-                is_granted.then_some(server)
-            }
-            Err(flaw) => {
-                let problem = Diagnostic::error(format!("{who} has a server without an address"));
-                let problem = problem.at(at.place, flaw);
-                validation
-                    .problems
-                    .push(problem.help("it is such as \"mqtt://127.0.0.1:1883\" or \"mqtts://broker.example\""));
-                None
-            }
-        });
-        let addresses: Vec<_> = addresses.collect();
-        addresses.into_iter().collect()
     }
 }

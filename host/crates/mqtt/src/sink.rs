@@ -12,10 +12,10 @@ use dirigo_disk::Disk;
 use serde_json::json;
 use tokio_rustls::TlsConnector;
 
+use crate::brokers::{self, Servers};
 use crate::connection::Connection;
 use crate::error::{Problem, Stop};
 use crate::packet::{self, Answer, Connect, Incoming, Message, Reason, Step};
-use crate::servers::{self, Servers};
 
 /// Events of a batch, and bytes. Each has an id of its own within the batch, of which MQTT has 65,535.
 const BATCH: Options = Options {
@@ -50,7 +50,7 @@ impl SinkSpec for MqttSinkSpec {
         let client_id = self.client_id.clone();
         let publisher = Publisher {
             tls: self.servers.tls().map_err(Error::fatal)?,
-            client_id: client_id.unwrap_or_else(|| servers::client_id(opening.tenant, opening.pipeline, opening.id)),
+            client_id: client_id.unwrap_or_else(|| brokers::client_id(opening.tenant, opening.pipeline, opening.id)),
             spec: self.clone(),
             connection: None,
             was_connected: false,

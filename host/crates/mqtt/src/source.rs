@@ -13,17 +13,18 @@ use dirigo_connect::source::{Error, Keep, Opening, Source, SourceSpec};
 use dirigo_connect::{Facets, Format, facets};
 use dirigo_connectors::note;
 use dirigo_connectors::pushed::{Inbox, Pushed, Receiver};
+use dirigo_connectors::retries::{Party, Retries};
 use dirigo_disk::Disk;
 use dirigo_ground::clock::nanoseconds;
 use dirigo_ground::sync::Mutex;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use crate::brokers::{self, Servers};
 use crate::connection::{Connection, KEEP_ALIVE_SECONDS};
 use crate::error::{Problem, Stop};
 use crate::packet::{self, Connect, Incoming, Message, Reason, Step};
 use crate::payload;
-use crate::servers::{self, Party, Retries, Servers};
 
 /// The file that says what the session subscribes to.
 const SUBSCRIBED: &str = "subscribed.json";
@@ -73,7 +74,7 @@ impl SourceSpec for MqttSpec {
         let subscriber = Subscriber {
             spec: self.clone(),
             party,
-            client_id: client_id.unwrap_or_else(|| servers::client_id(opening.tenant, opening.pipeline, opening.id)),
+            client_id: client_id.unwrap_or_else(|| brokers::client_id(opening.tenant, opening.pipeline, opening.id)),
             keep: opening.keep.clone(),
             thread: None,
             failure: Arc::default(),

@@ -2,21 +2,21 @@
 //!
 //! A sink adds a row for each event, and notes in the same transaction how far it has come. Owns the keys of the pipeline file and what they mean together.
 
+mod connection;
 mod error;
 mod row;
-mod servers;
 mod sink;
 mod table;
 
 use std::sync::Arc;
 
 use dirigo_connect::{Pointer, SinkSpec};
-use dirigo_connectors::tls;
+use dirigo_connectors::servers;
 use dirigo_pipeline::keys::{At, Choice, Diagnostic, Entries, Field, Validation, Word};
 use dirigo_pipeline::{SinkConnector, section};
 
+use self::connection::Servers;
 use self::row::Mapped;
-use self::servers::{Server, Servers};
 use self::table::{Name, OnConflict, Wanted};
 
 /// What becomes of an event whose row is there already.
@@ -202,7 +202,15 @@ fn on_conflict(keys: &SinkKeys, who: &str, validation: &mut Validation<'_>) -> O
 }
 
 fn servers(keys: &SinkKeys, who: &str, validation: &mut Validation<'_>) -> Option<Servers> {
-    let addresses = addresses(keys, who, validation);
+    let example = "postgres://127.0.0.1:5432";
+    let addresses = servers::addresses(
+        &keys.servers,
+        example,
+        keys.place,
+        who,
+        validation,
+        self::connection::parse,
+    );
     let mut text = |key: &str, example: &str, field: &Field<String>| {
         let at = field.required(key, example, keys.place, who, &mut validation.problems)?;
         if at.value.is_empty() || at.value.contains('\0') {
@@ -226,22 +234,13 @@ fn servers(keys: &SinkKeys, who: &str, validation: &mut Validation<'_>) -> Optio
     let is_tls = keys.tls.map(|tls| *tls).unwrap_or(true);
     let authorities = match keys.ca.given() {
         None => None,
-        Some(at) => {
-            let certificates = tls::certificates(&at.value);
-            let flaw = match &certificates {
-                None => Some("no PEM that can be read"),
-                Some(_) if !is_tls => Some("with `tls = false` no certificate is verified"),
-                Some(_) => None,
-            };
-            if let Some(flaw) = flaw {
-                let problem = Diagnostic::error(format!("{who} has a `ca` that cannot be used")).at(at.place, flaw);
-                validation
-                    .problems
-                    .push(problem.help("name the file that has them: `ca = { file = \"ca.pem\" }`"));
-                return None;
-            }
-            certificates
+        Some(at) if !is_tls => {
+            let problem = Diagnostic::error(format!("{who} has a `ca` that verifies nothing"));
+            let problem = problem.at(at.place, "with `tls = false` no certificate is verified");
+            validation.problems.push(problem.help("remove one of the two"));
+            return None;
         }
+        Some(at) => Some(servers::authorities(at, who, validation)?),
     };
     Some(Servers {
         addresses: addresses?,
@@ -251,36 +250,6 @@ fn servers(keys: &SinkKeys, who: &str, validation: &mut Validation<'_>) -> Optio
         is_tls,
         authorities,
     })
-}
-
-fn addresses(keys: &SinkKeys, who: &str, validation: &mut Validation<'_>) -> Option<Vec<Server>> {
-    let example = "[\"postgres://127.0.0.1:5432\"]";
-    let list = keys
-        .servers
-        .required("servers", example, keys.place, who, &mut validation.problems)?;
-    if list.value.is_empty() {
-        let problem = Diagnostic::error(format!("{who} has no servers")).at(list.place, "an empty list");
-        validation
-            .problems
-            .push(problem.help(format!("write `servers = {example}`")));
-        return None;
-    }
-    let addresses = list.value.iter().map(|at| match Server::parse(&at.value) {
-        Ok(server) => {
-            let is_granted = validation.may_connect(server.host(), server.port(), at.place, who);
-            is_granted.then_some(server)
-        }
-        Err(flaw) => {
-            let problem = Diagnostic::error(format!("{who} has a server without an address"));
-            let problem = problem.at(at.place, flaw);
-            validation
-                .problems
-                .push(problem.help("it is such as \"postgres://127.0.0.1:5432\""));
-            None
-        }
-    });
-    let addresses: Vec<_> = addresses.collect();
-    addresses.into_iter().collect()
 }
 
 #[cfg(test)]

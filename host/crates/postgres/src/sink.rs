@@ -12,9 +12,9 @@ use dirigo_disk::Disk;
 use serde_json::json;
 use tokio_rustls::TlsConnector;
 
+use crate::connection::{ANSWER_MAX, Connected, Servers};
 use crate::error::{Kind, Problem, Stop, described, kind};
 use crate::row::{self, Mapped};
-use crate::servers::{ANSWER_MAX, Connected, Servers};
 use crate::table::{Statement, Wanted};
 
 /// Events of a batch, and bytes.

@@ -8,21 +8,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use async_nats::rustls::pki_types::CertificateDer;
-use async_nats::rustls::pki_types::pem::PemObject as _;
-use async_nats::rustls::{self, ClientConfig, RootCertStore};
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::error::Problem;
+use crate::retries::{Party, Retries};
+use crate::{servers, tls};
 
-/// The first pause after an attempt that failed; each one is twice as long as the one before.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// The longest.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// A failure that lasts is logged again after pauses of this length together.
-const SILENCE: Duration = Duration::from_mins(1);
 /// Failed attempts to reconnect between two lines of the log: the client pauses for four seconds at most.
 const ATTEMPTS_PER_LINE: u32 = 15;
 /// How long a server may take to answer a request, or the handshake of a connection.
@@ -51,12 +46,7 @@ pub(super) enum Login {
     /// Who has a token.
     Token(String),
     /// A user with a password.
-    User {
-        /// The name.
-        user: String,
-        /// The password.
-        password: String,
-    },
+    User(servers::Login),
     /// Who has the seed of an nkey.
     Nkey(String),
     /// Who has the content of a credentials file: a JWT and the seed of its nkey.
@@ -70,8 +60,8 @@ pub(super) struct Servers {
     pub(super) addresses: Vec<ServerAddr>,
     /// Who connects.
     pub(super) login: Login,
-    /// Authorities that vouch for servers, next to those of the machine.
-    pub(super) authorities: Option<Arc<RootCertStore>>,
+    /// Authorities that vouch for servers, in place of those of the machine.
+    pub(super) authorities: Option<Vec<CertificateDer<'static>>>,
     /// Whether servers that a server names are left alone.
     pub(super) is_confined: bool,
 }
@@ -79,11 +69,7 @@ pub(super) struct Servers {
 /// As errors and the log say it.
 impl fmt::Display for Servers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, address) in self.addresses.iter().enumerate() {
-            let comma = if place == 0 { "" } else { ", " };
-            write!(formatter, "{comma}{}", address.as_url_str())?;
-        }
-        Ok(())
+        formatter.write_str(&servers::joined(self.addresses.iter().map(ServerAddr::as_url_str)))
     }
 }
 
@@ -95,19 +81,6 @@ impl fmt::Debug for Servers {
             .field("addresses", &self.to_string())
             .finish_non_exhaustive()
     }
-}
-
-/// Reads certificates of authorities in PEM.
-pub(super) fn authorities(pem: &str) -> Result<RootCertStore, String> {
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|error| error.to_string())?;
-        store.add(certificate).map_err(|error| error.to_string())?;
-    }
-    if store.is_empty() {
-        return Err("there is no `-----BEGIN CERTIFICATE-----` in it".to_owned());
-    }
-    Ok(store)
 }
 
 /// Whether credentials can be used.
@@ -147,63 +120,6 @@ impl Connection {
     }
 }
 
-/// Who is connected, as the log names it: the source or the sink, and its servers.
-#[derive(Clone, Debug)]
-pub(super) struct Party {
-    /// "source" or "sink".
-    pub(super) kind: &'static str,
-    /// Its id in the pipeline.
-    pub(super) id: String,
-    /// Where it connects.
-    pub(super) servers: String,
-}
-
-impl fmt::Display for Party {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} `{}`", self.kind, self.id)
-    }
-}
-
-/// Pauses between attempts, and says now and then why there are any.
-pub(super) struct Retries {
-    party: Party,
-    pause: Duration,
-    /// How long it has paused since it last said so.
-    silent: Option<Duration>,
-}
-
-impl Retries {
-    pub(super) fn new(party: Party) -> Self {
-        Self {
-            party,
-            pause: PAUSE_MIN,
-            silent: None,
-        }
-    }
-
-    /// Waits before the next attempt.
-    pub(super) async fn pause(&mut self, reason: &str) {
-        if self.silent.is_none_or(|silent| silent >= SILENCE) {
-            let (party, servers) = (&self.party, &self.party.servers);
-            tracing::warn!("{party} does not reach {servers}: {reason}; it tries again");
-            self.silent = Some(Duration::ZERO);
-        } else {
-            tracing::debug!("{}: {reason}", self.party);
-        }
-        tokio::time::sleep(self.pause).await;
-        self.silent = self.silent.map(|silent| silent + self.pause);
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
-    }
-
-    /// Says that an attempt succeeded.
-    pub(super) fn succeeded(&mut self) {
-        if self.silent.take().is_some() {
-            tracing::info!("{} uses {} again", self.party, self.party.servers);
-        }
-        self.pause = PAUSE_MIN;
-    }
-}
-
 impl Servers {
     /// Connects. A server that is away is waited for.
     ///
@@ -233,16 +149,20 @@ impl Servers {
         let options = match self.login.clone() {
             Login::Anonymous => options,
             Login::Token(token) => options.token(token),
-            Login::User { user, password } => options.user_and_password(user, password),
+            Login::User(servers::Login { user, password }) => options.user_and_password(user, password),
             Login::Nkey(seed) => options.nkey(seed),
             Login::Credentials(text) => options.credentials(&text).map_err(|_| Problem::Credentials)?,
         };
         let options = match &self.authorities {
-            Some(authorities) => options.tls_client_config(
-                ClientConfig::builder()
-                    .with_root_certificates(authorities.clone())
-                    .with_no_client_auth(),
-            ),
+            Some(authorities) => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(authorities.iter().cloned());
+                options.tls_client_config(
+                    ClientConfig::builder()
+                        .with_root_certificates(roots)
+                        .with_no_client_auth(),
+                )
+            }
             None => options,
         };
         let options = if self.is_confined {
@@ -271,30 +191,14 @@ impl Servers {
                 with: match self.login {
                     Login::Anonymous => "it wants a `token`, `user` and `password`, `nkey` or `credentials`",
                     Login::Token(_) => "it does not take this `token`",
-                    Login::User { .. } => "it does not take this `user` with this `password`",
+                    Login::User(_) => "it does not take this `user` with this `password`",
                     Login::Nkey(_) => "it does not take this `nkey`",
                     Login::Credentials(_) => "it does not take these `credentials`",
                 },
             }),
-            _ => certificate_error(error).map(|reason| Problem::Certificate { servers, reason }),
+            _ => tls::certificate_flaw(error).map(|reason| Problem::Certificate { servers, reason }),
         }
     }
-}
-
-/// What is wrong with the certificate of a server.
-fn certificate_error(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let inner = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(|error| error.get_ref())
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match inner.or_else(|| error.downcast_ref()) {
-            Some(rustls::Error::InvalidCertificate(reason)) => return Some(format!("{reason:?}")),
-            _ => cause = error.source(),
-        }
-    }
-    None
 }
 
 /// An error with its causes.
@@ -352,10 +256,10 @@ mod tests {
             Login::Token("s3cret".to_owned()),
             Login::Nkey("s3cret".to_owned()),
             Login::Credentials("s3cret".to_owned()),
-            Login::User {
+            Login::User(servers::Login {
                 user: "me".to_owned(),
                 password: "s3cret".to_owned(),
-            },
+            }),
         ] {
             let servers = Servers {
                 addresses: vec!["nats://a:1".parse().unwrap(), "tls://b:2".parse().unwrap()],
@@ -369,11 +273,5 @@ mod tests {
                 "{said}"
             );
         }
-    }
-
-    #[test]
-    fn authorities_are_certificates() {
-        assert!(authorities("").is_err());
-        assert!(authorities("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_err());
     }
 }

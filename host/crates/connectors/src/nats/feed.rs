@@ -18,10 +18,11 @@ use futures_util::StreamExt as _;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::connection::{ANSWER_WAIT_MAX, Connection, Party, RUNTIME, Retries, Servers, described};
+use super::connection::{ANSWER_WAIT_MAX, Connection, RUNTIME, Servers, described};
 use super::error::{Problem, Stop};
 use super::found;
 use super::{Missing, Start};
+use crate::retries::{Party, Retries};
 
 /// Messages that are asked for at a time. About twice as many, and of bytes, are on their way or in line at most.
 const PULL_MESSAGES: usize = 1_024;

@@ -22,8 +22,10 @@ use dirigo_pipeline::keys::{At, Choice, Diagnostic, Field, Span, Validation, Wor
 use dirigo_pipeline::{SinkConnector, SourceConnector, section};
 use serde_json::json;
 
-use self::connection::{Login, Party, Servers};
+use self::connection::{Login, Servers};
 use crate::records::CellRules;
+use crate::retries::Party;
+use crate::servers::{self, Endpoint};
 
 /// What becomes of the run where messages were removed before they were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,6 +209,16 @@ impl SourceConnector for NatsSource {
     }
 }
 
+impl Endpoint for ServerAddr {
+    fn host(&self) -> &str {
+        ServerAddr::host(self)
+    }
+
+    fn port(&self) -> u16 {
+        ServerAddr::port(self)
+    }
+}
+
 /// The keys that say where servers are and who connects.
 struct ServerKeys<'k> {
     servers: &'k Field<Vec<At<String>>>,
@@ -225,17 +237,7 @@ impl ServerKeys<'_> {
         let login = self.login(who, validation);
         let authorities = match self.ca.given() {
             None => None,
-            Some(at) => match connection::authorities(&at.value) {
-                Ok(store) => Some(Arc::new(store)),
-                Err(reason) => {
-                    let problem = Diagnostic::error(format!("the `ca` of {who} has no certificates: {reason}"));
-                    let problem = problem.at(at.place, "no certificates in PEM");
-                    validation
-                        .problems
-                        .push(problem.help("write `ca = { file = \"ca.pem\" }`"));
-                    return None;
-                }
-            },
+            Some(at) => Some(servers::authorities(at, who, validation)?),
         };
         Some(Servers {
             addresses: addresses?,
@@ -246,41 +248,23 @@ impl ServerKeys<'_> {
     }
 
     fn addresses(&self, who: &str, validation: &mut Validation<'_>) -> Option<Vec<ServerAddr>> {
-        let example = "[\"nats://127.0.0.1:4222\"]";
-        let list = self
-            .servers
-            .required("servers", example, self.place, who, &mut validation.problems)?;
-        if list.value.is_empty() {
-            let problem = Diagnostic::error(format!("{who} has no servers")).at(list.place, "an empty list");
-            validation
-                .problems
-                .push(problem.help(format!("write `servers = {example}`")));
-            return None;
-        }
-        let addresses = list.value.iter().map(|at| {
-            let address = at.value.parse::<ServerAddr>().ok();
+        let parse = |url: &str| {
+            let address = url.parse::<ServerAddr>().ok();
             let address = address.filter(|address| !address.host().is_empty() && !address.is_websocket());
-            let Some(address) = address else {
-                let problem = Diagnostic::error(format!("{who} has a server without an address"));
-                let problem = problem.at(at.place, "no URL of a server");
-                validation
-                    .problems
-                    .push(problem.help("it is such as \"nats://127.0.0.1:4222\" or \"tls://nats.example.com\""));
-                return None;
-            };
+            let address = address.ok_or("no URL of a server: it begins with `nats://` or `tls://`")?;
             if address.has_user_pass() || address.password().is_some() {
-                let problem = Diagnostic::error(format!("{who} has a secret in the URL of a server"));
-                let problem = problem.at(at.place, "logs and errors show URLs");
-                validation
-                    .problems
-                    .push(problem.help("write `user` and `password`, or `token`, as keys of their own"));
-                return None;
+                return Err(servers::SECRET.to_owned());
             }
-            let is_granted = validation.may_connect(address.host(), address.port(), at.place, who);
-            is_granted.then_some(address)
-        });
-        let addresses: Vec<_> = addresses.collect();
-        addresses.into_iter().collect()
+            Ok(address)
+        };
+        servers::addresses(
+            self.servers,
+            "nats://127.0.0.1:4222",
+            self.place,
+            who,
+            validation,
+            parse,
+        )
     }
 
     fn login(&self, who: &str, validation: &mut Validation<'_>) -> Option<Login> {
@@ -310,19 +294,8 @@ impl ServerKeys<'_> {
             validation.problems.push(problem.help("remove one of the two"));
             return None;
         }
-        match (self.user.given(), self.password.given()) {
-            (Some(user), Some(password)) => {
-                return Some(Login::User {
-                    user: user.value.clone(),
-                    password: password.value.clone(),
-                });
-            }
-            (Some(at), None) | (None, Some(at)) => {
-                let problem = Diagnostic::error(format!("{who} has only one of `user` and `password`"));
-                validation.problems.push(problem.at(at.place, "one without the other"));
-                return None;
-            }
-            (None, None) => {}
+        if let Some(login) = servers::login(self.user, self.password, who, validation)? {
+            return Some(Login::User(login));
         }
         if let Some(at) = self.credentials.given() {
             if !connection::are_credentials(&at.value) {

@@ -16,9 +16,10 @@ use async_nats::jetstream::{self, Context, ErrorCode};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
-use super::connection::{ANSWER_WAIT_MAX, Connection, Party, Retries, Servers, described};
+use super::connection::{ANSWER_WAIT_MAX, Connection, Servers, described};
 use super::error::{Problem, Stop};
 use super::found;
+use crate::retries::{Party, Retries};
 
 /// Whose a message is: pipeline, sink and lineage.
 const SINK: &str = "Dirigo-Sink";

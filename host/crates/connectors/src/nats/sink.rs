@@ -17,10 +17,11 @@ use dirigo_disk::Disk;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::connection::{Party, Servers};
+use super::connection::Servers;
 use super::publisher::{Known, Outgoing, Publisher};
 use crate::note;
 use crate::outbox::{BACKLOG_BYTES, Batch, Deliver, Options, Outbox, Undelivered};
+use crate::retries::Party;
 
 /// The file that says where in the stream to look.
 const KNOWN: &str = "published.json";

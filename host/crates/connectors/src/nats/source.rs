@@ -10,11 +10,11 @@ use dirigo_connect::source::{Error, Intake, Keep, Offset, Opening, Read, ReadLim
 use serde::{Deserialize, Serialize};
 
 use super::NatsSpec;
-use super::connection::Party;
 use super::error::Problem;
 use super::feed::{self, Begun, Feed, Message, Next};
 use crate::note;
 use crate::records::{Reading, SingleLines};
+use crate::retries::Party;
 
 /// The longest wait before the line is looked at again; a message wakes the reader.
 const PAUSE: Duration = Duration::from_mins(1);

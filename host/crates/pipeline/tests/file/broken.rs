@@ -102,9 +102,9 @@ facts! {
     a_nats_source_needs_servers_and_a_stream: with_source("kind = 'nats'")
         => ["source `s` has no `servers`", "has no `stream`"];
     a_server_is_a_url: with_source("kind = 'nats'\nstream = 'S'\nservers = ['http://a']")
-        => ["a server without an address", "nats://127.0.0.1:4222"];
+        => ["a server whose URL cannot be used", "nats://127.0.0.1:4222"];
     a_url_has_no_secret: with_source("kind = 'nats'\nstream = 'S'\nservers = ['nats://me:s3cret@a']")
-        => ["a secret in the URL of a server"];
+        => ["a server whose URL cannot be used", "logs and errors show URLs"];
     one_connects_in_one_way: with_source("kind = 'nats'\nstream = 'S'\nservers = ['a']\ntoken = 't'\nnkey = 'n'")
         => ["has both `token` and `nkey`"];
     a_user_has_a_password: with_source("kind = 'nats'\nstream = 'S'\nservers = ['a']\nuser = 'me'")
@@ -112,7 +112,7 @@ facts! {
     credentials_are_those_of_a_file: with_source("kind = 'nats'\nstream = 'S'\nservers = ['a']\ncredentials = 'me.creds'")
         => ["the `credentials` of source `s` cannot be read", "{ file = \"me.creds\" }"];
     authorities_have_certificates: with_source("kind = 'nats'\nstream = 'S'\nservers = ['a']\nca = 'ca.pem'")
-        => ["the `ca` of source `s` has no certificates"];
+        => ["source `s` has no certificates as its `ca`", "{ file = \"ca.pem\" }"];
     a_stream_has_a_name: with_source("kind = 'nats'\nstream = 'S.>'\nservers = ['a']")
         => ["no name of a stream"];
     a_subject_has_tokens: with_source("kind = 'nats'\nstream = 'S'\nservers = ['a']\nsubjects = ['a.>.b']")

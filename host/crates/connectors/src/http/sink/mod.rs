@@ -28,7 +28,7 @@ use serde_json::json;
 use self::client::Client;
 use self::target::Target;
 use crate::outbox::{self, Batch, Outbox};
-use crate::tls;
+use crate::{servers, tls};
 
 /// Records of a request, where the pipeline file does not say.
 const BATCH_RECORDS: usize = 1_000;
@@ -161,7 +161,7 @@ impl SinkConnector for HttpSink {
         };
         let headers = headers(keys, token.is_some(), who, validation);
         let authorities = match keys.ca.given() {
-            Some(at) => Some(authorities(at, who, validation)?),
+            Some(at) => Some(servers::authorities(at, who, validation)?),
             None => None,
         };
         for (key, size) in [("batch_bytes", &keys.batch_bytes), ("backlog_max", &keys.backlog_max)] {
@@ -277,18 +277,6 @@ fn headers(keys: &Keys, has_token: bool, who: &str, validation: &mut Validation<
         return None;
     }
     Some(headers)
-}
-
-fn authorities(at: &At<String>, who: &str, validation: &mut Validation<'_>) -> Option<Vec<CertificateDer<'static>>> {
-    let certificates = tls::certificates(&at.value);
-    if certificates.is_none() {
-        let problem = Diagnostic::error(format!("{who} has no certificates as its `ca`"));
-        let problem = problem.at(at.place, "no PEM that can be read");
-        validation
-            .problems
-            .push(problem.help("name the file that has them: `ca = { file = \"ca.pem\" }`"));
-    }
-    certificates
 }
 
 /// A receiver of events.

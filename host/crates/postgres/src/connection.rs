@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use dirigo_connectors::servers::{Address, Endpoint as _, Scheme};
+use dirigo_connectors::tls;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -14,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Config};
-use tokio_rustls::{TlsConnector, rustls};
+use tokio_rustls::TlsConnector;
 
 use crate::error::{Kind, Problem, Stop, described, kind};
 
@@ -22,67 +24,21 @@ use crate::error::{Kind, Problem, Stop, described, kind};
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How long a server may take for a statement: a connection that is dead without a word is given up after that, and what waits for a lock is tried again.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_mins(1);
-const PORT: u16 = 5_432;
+/// The schemes of the URLs of servers.
+const SCHEMES: &[Scheme] = &[("postgres", 5_432), ("postgresql", 5_432)];
 
-/// The address of a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Server {
-    host: String,
-    port: u16,
-}
-
-impl Server {
-    /// Of a URL, or what is wrong with it.
-    pub(crate) fn parse(url: &str) -> Result<Self, &'static str> {
-        let rest = url
-            .strip_prefix("postgres://")
-            .or_else(|| url.strip_prefix("postgresql://"))
-            .ok_or("a URL begins with `postgres://`")?;
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        if rest.contains('@') {
-            return Err("logs and errors show URLs: write `user` and `password` as keys of their own");
-        }
-        if rest.contains(['/', '?', '#']) || rest.chars().any(char::is_whitespace) {
-            return Err("it has more than a host and a port: write `database` as a key of its own");
-        }
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !host.starts_with('[') || host.ends_with(']') => {
-                let port = port.parse().ok().filter(|&port: &u16| port != 0);
-                (host, port.ok_or("its port is no port")?)
-            }
-            _ => (rest, PORT),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() {
-            return Err("it names no host");
-        }
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-        })
-    }
-
-    /// A name, or an address without brackets.
-    pub(crate) fn host(&self) -> &str {
-        &self.host
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(formatter, "postgres://{open}{}{close}:{}", self.host, self.port)
-    }
+/// The address of a server in a URL.
+///
+/// # Errors
+/// As [`Address::parse`].
+pub(crate) fn parse(url: &str) -> Result<Address, String> {
+    Address::parse(url, SCHEMES)
 }
 
 /// Where servers are, and who connects to them.
 #[derive(Clone)]
 pub(crate) struct Servers {
-    pub(crate) addresses: Vec<Server>,
+    pub(crate) addresses: Vec<Address>,
     pub(crate) database: String,
     pub(crate) user: String,
     pub(crate) password: Option<String>,
@@ -116,7 +72,7 @@ impl Servers {
         let protocols: &[&[u8]] = &[b"postgresql"];
         let connector = self
             .is_tls
-            .then(|| dirigo_connectors::tls::connector(self.authorities.as_deref(), protocols));
+            .then(|| tls::connector(self.authorities.as_deref(), protocols));
         Ok(connector.transpose()?)
     }
 
@@ -134,9 +90,11 @@ impl Servers {
         Err(Stop::Retry(reasons.join("; ")))
     }
 
-    async fn connect_to(&self, server: &Server, tls: Option<&TlsConnector>) -> Result<Connected, Stop> {
+    async fn connect_to(&self, server: &Address, tls: Option<&TlsConnector>) -> Result<Connected, Stop> {
         let retry = |error: io::Error| Stop::Retry(error.to_string());
-        let stream = TcpStream::connect((&*server.host, server.port)).await.map_err(retry)?;
+        let stream = TcpStream::connect((server.host(), server.port()))
+            .await
+            .map_err(retry)?;
         stream.set_nodelay(true).map_err(retry)?;
         let mut config = Config::new();
         config
@@ -153,7 +111,7 @@ impl Servers {
         });
         let handshake = Handshake {
             tls: tls.cloned(),
-            host: server.host.clone(),
+            host: server.host().to_owned(),
         };
         let failed = |error: tokio_postgres::Error| self.refusal(server, &error);
         let (client, connection) = config.connect_raw(stream, handshake).await.map_err(failed)?;
@@ -183,15 +141,11 @@ impl Servers {
         })
     }
 
-    fn refusal(&self, server: &Server, error: &tokio_postgres::Error) -> Stop {
-        let cause = std::error::Error::source(error);
-        if let Some(rustls::Error::InvalidCertificate(reason)) = cause
-            .and_then(|cause| cause.downcast_ref::<io::Error>())
-            .and_then(|error| error.get_ref()?.downcast_ref())
-        {
+    fn refusal(&self, server: &Address, error: &tokio_postgres::Error) -> Stop {
+        if let Some(reason) = tls::certificate_flaw(error) {
             return Problem::Certificate {
                 server: server.to_string(),
-                reason: format!("{reason:?}"),
+                reason,
             }
             .into();
         }
@@ -269,31 +223,5 @@ impl AsyncWrite for Encrypted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_names_a_server_and_no_secret() {
-        for (url, shown) in [
-            ("postgres://db.example", "postgres://db.example:5432"),
-            ("postgresql://127.0.0.1:5433/", "postgres://127.0.0.1:5433"),
-            ("postgres://[::1]:5433", "postgres://[::1]:5433"),
-        ] {
-            assert_eq!(Server::parse(url).unwrap().to_string(), shown);
-        }
-        for url in [
-            "db",
-            "mysql://db",
-            "postgres://",
-            "postgres://me:s3cret@db",
-            "postgres://db/readings",
-            "postgres://db:0",
-        ] {
-            assert!(Server::parse(url).is_err(), "{url}");
-        }
     }
 }
