@@ -1,12 +1,14 @@
 //! Topics of an MQTT broker: nothing is lost, and nothing comes twice but what was in flight, whatever happens to Dirigo, to the broker or to the network.
 
 mod broker;
+mod scripted;
 
 use std::collections::HashSet;
 use std::fs;
 use std::time::Duration;
 
 use self::broker::Broker;
+use self::scripted::{MALFORMED, Scripted, publish};
 use crate::support::{
     Dirigo, Finished, Folder, Proxy, Random, Running, assert_says, event, map_to_file, number_of, numbers,
 };
@@ -277,6 +279,26 @@ fn a_message_that_is_too_large_is_not_dropped_in_silence() {
             "may have 100000",
         ],
     );
+}
+
+#[test]
+fn a_message_that_came_with_a_malformed_packet_is_not_lost() {
+    let folder = Folder::new();
+    let broker = Scripted::start();
+    pipeline(&folder, &url(broker.port()), "qos = 2");
+    let running = run(&folder).piped();
+    let mut session = broker.accept(false);
+    let message = |n| messages(n..n + 1).next().unwrap();
+    session.send(&[&publish(1, TOPIC, &message(0), false)[..], MALFORMED].concat());
+    let mut session = broker.accept(true);
+    session.send(&publish(1, TOPIC, &message(0), true));
+    session.release(1);
+    session.send(&publish(2, TOPIC, &message(1), false));
+    session.release(2);
+    wait_for_number(&folder, "out.jsonl", 1);
+    running.terminate();
+    running.finish().succeeds();
+    assert_eq!(numbers(&folder.read("out.jsonl")), [0, 1]);
 }
 
 #[test]

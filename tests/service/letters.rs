@@ -115,3 +115,36 @@ fn letters_of_a_pipeline_that_is_stopped_are_retried_and_it_stays_stopped() {
     local.ends_with(1, &["there is no pipeline file push, and `--state` is for one"]);
     service.end();
 }
+
+#[test]
+fn a_stop_ends_a_retry_of_a_stopped_pipeline_that_would_never_end_and_the_end_of_the_service_does_too() {
+    let endless = || {
+        let limits = "limits = { fuel_per_event = 1_000_000_000_000_000 }";
+        pushed("push", &format!("{}\n{limits}", hostile_map("loop")))
+    };
+    let folder = Folder::with_pipeline(&pushed("push", &hostile_map("reject")));
+    let mut service = Serving::start_with(&folder, &["--drain-timeout", "0s"]);
+    service.deploys("pipeline.toml");
+    let post = service.source().post(event(0, "a").as_bytes(), &[]);
+    assert_eq!(post.unwrap().status, 200);
+    service.wait_until("default/push", "done with the event", |details| {
+        details["figures"]["dead_letters"] == 1
+    });
+    folder.write("pipeline.toml", endless());
+    assert_eq!(service.client("upgrade").args(["pipeline.toml"]).finish().code(), 0);
+    let stop = "/api/v1/tenants/default/pipelines/push/stop?drain=0s";
+    assert_eq!(service.ask("POST", stop, None).status, 200);
+    service.wait_for("default/push", "stopped");
+
+    let retrying = service.client("dead-letters").args(["retry", "push"]).piped();
+    service.wait_for("default/push", "starting");
+    assert_eq!(service.ask("POST", stop, None).status, 200);
+    let told = "the retry of dead letters of pipeline `push` was interrupted";
+    retrying.finish().ends_with(1, &[told]);
+    service.wait_for("default/push", "stopped");
+
+    let retrying = service.client("dead-letters").args(["retry", "push"]).piped();
+    service.wait_for("default/push", "starting");
+    service.end();
+    retrying.finish().ends_with(1, &[told]);
+}

@@ -222,3 +222,51 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE_MAX: usize = 1 << 20;
+
+    async fn opened() -> (Connection, tokio::io::DuplexStream) {
+        let (own, mut broker) = tokio::io::duplex(READ_BYTES);
+        let hello = Connect {
+            client_id: "id",
+            login: None,
+            is_clean: false,
+            session_seconds: 60,
+            keep_alive: KEEP_ALIVE_SECONDS,
+            receive_max: 100,
+        };
+        broker.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
+        let (connection, _) = Connection::open(Box::new(own), "broker".to_owned(), &hello, MESSAGE_MAX)
+            .await
+            .unwrap_or_else(|_| panic!("the broker answers"));
+        (connection, broker)
+    }
+
+    #[tokio::test]
+    async fn a_packet_gets_no_more_memory_than_a_message_may_have_before_its_bytes_come() {
+        let (mut connection, mut broker) = opened().await;
+        // The first bytes of a message of 256 MiB.
+        broker.write_all(&[0x30, 0xff, 0xff, 0xff, 0x7f]).await.unwrap();
+        drop(broker);
+        assert!(connection.fill().await.is_err(), "the packet does not come");
+        assert!(
+            connection.input.len() <= MESSAGE_MAX + 2 * READ_BYTES,
+            "{}",
+            connection.input.len()
+        );
+    }
+
+    #[tokio::test]
+    async fn what_came_before_a_malformed_packet_is_taken() {
+        let (mut connection, mut broker) = opened().await;
+        let message = [0x30, 5, 0, 1, b't', 0, b'x'];
+        broker.write_all(&[&message[..], &[0, 0]].concat()).await.unwrap();
+        connection.fill().await.unwrap_or_else(|_| panic!("a message is there"));
+        assert!(matches!(connection.next(), Ok(Some(Incoming::Message(message))) if message.payload == b"x"));
+        assert!(connection.next().is_err());
+    }
+}
