@@ -36,11 +36,14 @@ struct Inner {
     exports: Exports,
     initial_memory: u64,
     is_per_event: bool,
+    /// Kept for other components of the same code to find it.
+    _code: Arc<Compiled>,
 }
 
 impl Component {
     /// What was compiled from these bytes, if it fits the contract.
-    pub(crate) fn new(linker: &Linker<Guest>, compiled: &Compiled, wasm: &[u8]) -> Result<Self, Violation> {
+    pub(crate) fn new(linker: &Linker<Guest>, code: Arc<Compiled>, wasm: &[u8]) -> Result<Self, Violation> {
+        let compiled = &*code;
         contract::check_version(compiled)?;
         let imports = imports::check(compiled)?;
         let kind = contract::kind(compiled)?;
@@ -65,6 +68,7 @@ impl Component {
             exports,
             initial_memory: initial_pages.unwrap_or(0) * PAGE_BYTES,
             is_per_event: imports::depends_on_event(compiled),
+            _code: code,
         })))
     }
 

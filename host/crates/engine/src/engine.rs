@@ -15,6 +15,7 @@ use crate::component::Component;
 use crate::config::config;
 use crate::error::Error;
 use crate::guest::Guest;
+use crate::loaded::LoadedCode;
 use crate::{imports, reclaimer};
 
 /// A callback that gets the name of a component.
@@ -28,6 +29,7 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     linker: Arc<Linker<Guest>>,
     cache: Option<Cache>,
+    loaded: LoadedCode,
     /// Called with the name of a component before it is compiled.
     on_compile: Option<OnCompile>,
     compiler: Compiler,
@@ -65,6 +67,7 @@ impl Engine {
             wasmtime,
             linker: Arc::new(linker),
             cache,
+            loaded: LoadedCode::default(),
             on_compile: None,
             compiler: Compiler::InProcess,
             instances_max,
@@ -142,12 +145,15 @@ impl Engine {
     }
 
     fn load_by(&self, name: &str, wasm: &[u8], place: &Compiler, limits: CompileLimits) -> Result<Component, Error> {
+        if let Some(code) = self.loaded.get(wasm) {
+            return Ok(Component::new(&self.linker, code, wasm)?);
+        }
         let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.wasmtime, wasm));
         let compiled = match cached {
             Some(compiled) => compiled,
             None => self.compile(name, wasm, place, limits)?,
         };
-        Ok(Component::new(&self.linker, &compiled, wasm)?)
+        Ok(Component::new(&self.linker, self.loaded.share(wasm, compiled), wasm)?)
     }
 
     fn compile(&self, name: &str, wasm: &[u8], place: &Compiler, limits: CompileLimits) -> Result<Compiled, Error> {

@@ -29,6 +29,7 @@ mod imports;
 mod instance;
 mod kind;
 mod list;
+mod loaded;
 mod reclaimer;
 mod schema;
 mod seed;

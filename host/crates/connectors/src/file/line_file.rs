@@ -126,7 +126,7 @@ impl LineFile {
             length: length.map(|_| committed),
             codec: Codec::of(path),
             frame: None,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
+            buffer: Vec::new(),
             records: match format {
                 FileFormat::Jsonl => None,
                 FileFormat::Csv { columns } => Some(CsvRecords::new(columns.as_deref())),
@@ -310,6 +310,8 @@ impl LineFile {
 
     fn spill(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
+            // Nothing has come since the last time: an idle sink needs no memory.
+            self.buffer = Vec::new();
             return Ok(());
         }
         let mut lines = std::mem::take(&mut self.buffer);

@@ -708,14 +708,18 @@ fn a_file_that_is_cut_while_it_is_read_gives_whole_records_and_then_an_error() {
     }
 }
 
-/// Reads half of a long file, lets `change` change it, and tries to go on.
+/// Reads the start of a long file, lets `change` change it, and tries to go on.
 fn changed(name: &str, change: impl FnOnce(&Path, String)) -> Error {
     let folder = Folder::new();
     let text = long_text(Format::Jsonl);
     let path = folder.file(name, &text);
     let options = source(&path, Format::Jsonl);
     let mut source = try_open(&options, None).unwrap();
-    source.read(&mut Intake::default(), LIMIT).unwrap();
+    let mut intake = Intake::default();
+    while intake.values.len() < LIMIT.events {
+        let events = LIMIT.events - intake.values.len();
+        source.read(&mut intake, ReadLimit { events, ..LIMIT }).unwrap();
+    }
     change(&path, text);
     try_open(&options, source.offset().as_ref()).err().unwrap()
 }

@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 /// cache.
 const CAPACITY: usize = 256 * 1024;
 
+/// What is asked for at a time where little comes: a thousand sources that wait for events have 8 MiB together, and not 256.
+const CAPACITY_AT_REST: usize = 8 * 1024;
+
 /// Bytes at the start of the stream, and in front of the place where it goes on, by which it is known again.
 const FINGERPRINT_BYTES: usize = 1024;
 
@@ -22,6 +25,10 @@ pub(crate) struct Window<R> {
     pub(crate) reader: R,
     /// Its length is its capacity: what it has beyond `end` is there to be read into.
     buffer: Vec<u8>,
+    /// What is wanted of the length of the buffer, as long as no record needs more.
+    capacity: usize,
+    /// Whether the last read gave nothing.
+    is_at_rest: bool,
     /// What lies before is consumed; up to `FINGERPRINT_BYTES` of it are kept.
     start: usize,
     end: usize,
@@ -35,7 +42,9 @@ impl<R: Read> Window<R> {
     pub(crate) fn new(reader: R) -> Self {
         Self {
             reader,
-            buffer: vec![0; CAPACITY],
+            buffer: vec![0; CAPACITY_AT_REST],
+            capacity: CAPACITY_AT_REST,
+            is_at_rest: true,
             start: 0,
             end: 0,
             offset: 0,
@@ -91,24 +100,36 @@ impl<R: Read> Window<R> {
             self.head.extend_from_slice(&self.buffer[self.end..self.end + wanted]);
         }
         self.end += count;
+        if self.end == self.buffer.len() {
+            self.capacity = CAPACITY;
+        }
+        // One that has caught up with a busy stream comes to its end now and then; one that is idle finds nothing again and again.
+        let was_at_rest = std::mem::replace(&mut self.is_at_rest, count == 0);
+        if was_at_rest && self.is_at_rest && self.capacity == CAPACITY {
+            self.capacity = CAPACITY_AT_REST;
+            self.make_room();
+        }
         Ok(count > 0)
     }
 
     /// Moves the unread bytes to the front where there is little room behind them, and doubles the buffer where that is
-    /// not enough; gives back what an exceptional record made it grow to. A caller that leaves bytes unread bounds
+    /// not enough; gives back what it has grown by and does not want any more. A caller that leaves bytes unread bounds
     /// them.
     fn make_room(&mut self) {
-        const ROOM: usize = CAPACITY / 4;
-        if self.unread().is_empty() || self.end + ROOM > self.buffer.len() {
+        let room = self.capacity / 4;
+        if self.unread().is_empty() || self.end + room > self.buffer.len() {
             let kept = self.start.min(FINGERPRINT_BYTES);
             self.buffer.copy_within(self.start - kept..self.end, 0);
             self.end -= self.start - kept;
             self.start = kept;
         }
-        if self.end + ROOM > self.buffer.len() {
+        if self.buffer.len() < self.capacity {
+            self.buffer.resize(self.capacity, 0);
+        }
+        if self.end + room > self.buffer.len() {
             self.buffer.resize(self.buffer.len() * 2, 0);
-        } else if self.buffer.len() > CAPACITY && self.end + ROOM < CAPACITY {
-            self.buffer.truncate(CAPACITY);
+        } else if self.buffer.len() > self.capacity && self.end + room < self.capacity {
+            self.buffer.truncate(self.capacity);
             self.buffer.shrink_to_fit();
         }
     }
@@ -205,6 +226,26 @@ mod tests {
         assert_eq!(window.unread().len(), bytes.len());
         window.consume(bytes.len());
         assert!(!window.fill().unwrap());
-        assert_eq!(window.buffer.capacity(), CAPACITY);
+        assert_eq!(window.buffer.capacity(), CAPACITY_AT_REST);
+    }
+
+    #[test]
+    fn a_stream_from_which_nothing_comes_has_little_memory() {
+        let mut bytes = vec![7; 3 * CAPACITY];
+        bytes[3 * CAPACITY - 1] = 8;
+        let mut window = Window::new(bytes.as_slice());
+        assert_eq!(window.buffer.capacity(), CAPACITY_AT_REST);
+        window.skip_to(bytes.len() as u64 - 1).unwrap();
+        let fingerprint = window.fingerprint();
+        assert_eq!(window.buffer.capacity(), CAPACITY, "much came");
+        while window.fill().unwrap() {}
+        assert_eq!(window.buffer.capacity(), CAPACITY, "more may come soon");
+        assert!(!window.fill().unwrap());
+        assert_eq!(window.buffer.capacity(), CAPACITY_AT_REST);
+        assert_eq!(
+            (window.unread(), window.fingerprint()),
+            (&[8][..], fingerprint),
+            "nothing is lost"
+        );
     }
 }
