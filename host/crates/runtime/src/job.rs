@@ -127,12 +127,14 @@ impl Job {
         self.control.kill();
     }
 
-    /// Waits until all sources are at their end, everything they read has reached the sinks, and that is durable.
+    /// Waits until all sources are at their end, everything they read has reached the sinks, that is durable, and the state is closed.
     ///
     /// # Panics
     /// When the runtime of the host is shut down before.
     pub async fn finished(self) -> Ended {
-        let Self { ending, .. } = self;
+        let Self { ending, graph, control } = self;
+        // The task of the pipeline closes its state, once nobody else has it.
+        drop((graph, control));
         ending.await.expect("a pipeline's end neither panics nor is cancelled")
     }
 
@@ -185,11 +187,17 @@ async fn run_to_end(graph: Arc<Graph>, control: Control, mut closing: Closing, m
             }
         }
     }
-    let closing = graph.clone();
-    let mut ended = tokio::task::spawn_blocking(move || threads.close(&closing));
+    drop(closing);
+    let closed = graph.clone();
+    let mut ended = tokio::task::spawn_blocking(move || threads.close(&closed));
     loop {
         tokio::select! {
-            ended = &mut ended => return ended.expect("closing a pipeline neither panics nor is cancelled"),
+            ended = &mut ended => {
+                // With the graph its state is closed, which waits for the disk several times.
+                let closed = tokio::task::spawn_blocking(move || drop((graph, control))).await;
+                closed.expect("closing the state of a pipeline neither panics nor is cancelled");
+                return ended.expect("closing a pipeline neither panics nor is cancelled");
+            }
             // What is to be delivered may take for ever.
             () = control.halted.notified() => graph.abandon_deliveries(),
             () = graph.context.failure_latch.failed() => graph.abandon_deliveries(),
