@@ -4,7 +4,6 @@
 //! where another reads or writes. Opens no file.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
 
@@ -180,10 +179,27 @@ pub(super) fn expect_no_file(folder: &Path, place: Span, of: &str, problems: &mu
 /// Who uses which file.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// Of several uses of a file, or of a folder as a whole, one that writes it, if any does.
-    by_file: HashMap<FileIdentity, Claim>,
+    /// The uses of a file, or of a folder as a whole.
+    by_file: HashMap<FileIdentity, Vec<NotedClaim>>,
     /// The uses of files, by the folders that they are in.
-    by_folder: HashMap<FileIdentity, Vec<Claim>>,
+    by_folder: HashMap<FileIdentity, Vec<NotedClaim>>,
+    /// How many were noted so far.
+    noted: u64,
+}
+
+/// A use that was noted, with its number among all that were.
+#[derive(Debug)]
+struct NotedClaim {
+    number: u64,
+    claim: Claim,
+}
+
+/// Where a use was noted.
+#[derive(Debug)]
+pub(super) struct Noted {
+    number: u64,
+    files: Vec<FileIdentity>,
+    folders: Vec<FileIdentity>,
 }
 
 /// A use of a file, or of several in a folder.
@@ -212,55 +228,89 @@ pub(super) enum Access {
 
 impl Claims {
     /// Notes a use, and reports it when it gets in the way of an earlier one.
-    pub(super) fn add(&mut self, claim: Claim, problems: &mut Problems) {
-        self.report(&claim, problems);
+    pub(super) fn add(&mut self, claim: &Claim, problems: &mut Problems) {
+        self.report(claim, problems);
         self.note(claim);
     }
 
     /// Reports a use that gets in the way of an earlier one.
     pub(super) fn report(&self, claim: &Claim, problems: &mut Problems) {
-        let Some(own) = identity(&claim.path) else { return };
-        if let Some(other) = self.in_the_way_of(claim, &own) {
+        if let Some(other) = self.in_the_way_of(claim) {
             problems.push(collision(claim, other));
         }
     }
 
     /// Notes a use.
-    pub(super) fn note(&mut self, claim: Claim) {
-        let Some(own) = identity(&claim.path) else { return };
-        if claim.names.is_none()
-            && let Some(folder) = folder_of(&claim)
-        {
-            self.by_folder.entry(folder).or_default().push(claim.clone());
+    pub(super) fn note(&mut self, claim: &Claim) -> Noted {
+        let number = self.noted;
+        self.noted += 1;
+        let files = identities(&claim.path);
+        let folders = if files.is_empty() || claim.names.is_some() {
+            Vec::new()
+        } else {
+            folders_of(claim)
+        };
+        for (uses, places) in [(&mut self.by_file, &files), (&mut self.by_folder, &folders)] {
+            for place in places {
+                let claim = claim.clone();
+                uses.entry(place.clone())
+                    .or_default()
+                    .push(NotedClaim { number, claim });
+            }
         }
-        match self.by_file.entry(own) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(claim);
+        Noted { number, files, folders }
+    }
+
+    /// Forgets a use that was noted.
+    pub(super) fn forget(&mut self, noted: &Noted) {
+        for (uses, places) in [(&mut self.by_file, &noted.files), (&mut self.by_folder, &noted.folders)] {
+            for place in places {
+                if let Some(claims) = uses.get_mut(place) {
+                    claims.retain(|claim| claim.number != noted.number);
+                    if claims.is_empty() {
+                        uses.remove(place);
+                    }
+                }
             }
-            Entry::Occupied(mut first) if claim.access == Access::Writes => {
-                first.insert(claim);
-            }
-            Entry::Occupied(_) => {}
         }
     }
 
-    fn in_the_way_of(&self, claim: &Claim, own: &FileIdentity) -> Option<&Claim> {
+    fn in_the_way_of(&self, claim: &Claim) -> Option<&Claim> {
+        let own = identities(&claim.path);
         let collides = |other: &&Claim| claim.access == Access::Writes || other.access == Access::Writes;
-        if let Some(other) = self.by_file.get(own).filter(collides) {
+        let of_files = || found(&self.by_file, &own).filter(collides);
+        // One that writes says more than one that reads.
+        let writer = of_files().find(|other| other.access == Access::Writes);
+        if let Some(other) = writer.or_else(|| of_files().next()) {
             return Some(other);
         }
         if claim.names.is_some() {
-            let within = self.by_folder.get(own)?;
-            return within.iter().find(|other| collides(other) && claim.covers(other));
+            return found(&self.by_folder, &own).find(|other| collides(other) && claim.covers(other));
         }
-        let around = self.by_file.get(&folder_of(claim)?)?;
-        Some(around).filter(|around| collides(around) && around.covers(claim))
+        if own.is_empty() {
+            return None;
+        }
+        let around = folders_of(claim);
+        found(&self.by_file, &around).find(|around| collides(around) && around.covers(claim))
     }
 }
 
+/// The uses that were noted at one of these places.
+fn found<'c>(
+    uses: &'c HashMap<FileIdentity, Vec<NotedClaim>>,
+    places: &[FileIdentity],
+) -> impl Iterator<Item = &'c Claim> {
+    let found = places.iter().filter_map(|place| uses.get(place));
+    let found: Vec<_> = found.collect();
+    found.into_iter().flatten().map(|noted| &noted.claim)
+}
+
 /// The folder that the file of a claim is in.
-fn folder_of(claim: &Claim) -> Option<FileIdentity> {
-    identity(or_here(claim.path.parent()?))
+fn folders_of(claim: &Claim) -> Vec<FileIdentity> {
+    claim
+        .path
+        .parent()
+        .map_or_else(Vec::new, |folder| identities(or_here(folder)))
 }
 
 impl Claim {
@@ -305,28 +355,33 @@ impl Access {
 }
 
 /// What tells a file from others, however its path is written.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum FileIdentity {
     /// The device and inode of one that exists: hard links have paths that no text betrays as one file's.
     Existing(u64, u64),
-    /// Where one will be: the folder as far as it exists, with `.` and `..` taken out.
-    Future(PathBuf),
+    /// Where it is or will be: the folder as far as it exists, with `.` and `..` taken out.
+    At(PathBuf),
 }
 
-/// `None` for devices and pipes: those who share one lose nothing of each other's.
-fn identity(path: &Path) -> Option<FileIdentity> {
+/// By what a file is known: where it is, and what it is if it exists. One that is made later is found by where it is. None for devices and pipes: those who
+/// share one lose nothing of each other's.
+fn identities(path: &Path) -> Vec<FileIdentity> {
     let plain = plain(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    let mut identities = Vec::with_capacity(2);
     // A way through a folder that does not exist yet leads somewhere once a sink has made it.
     if let Ok(metadata) = path.metadata().or_else(|_| plain.metadata()) {
-        let is_own = metadata.is_file() || metadata.is_dir();
-        return is_own.then(|| FileIdentity::Existing(metadata.dev(), metadata.ino()));
+        if !metadata.is_file() && !metadata.is_dir() {
+            return identities;
+        }
+        identities.push(FileIdentity::Existing(metadata.dev(), metadata.ino()));
     }
-    Some(FileIdentity::Future(
+    identities.push(FileIdentity::At(
         match (plain.parent().map(Path::canonicalize), plain.file_name()) {
             (Some(Ok(folder)), Some(name)) => folder.join(name),
             _ => plain,
         },
-    ))
+    ));
+    identities
 }
 
 /// The working directory has a name of its own.

@@ -12,7 +12,7 @@ use super::budgets::{Budgets, Share};
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
 use super::loaded::SpanIndex;
 use super::model::{Budget, ComponentRef, Pipeline};
-use super::paths::{Access, Claim, Claims};
+use super::paths::{Access, Claim, Claims, Noted};
 use super::tenants::Tenants;
 use dirigo_connect::Files;
 
@@ -38,7 +38,7 @@ pub enum Names {
 /// What a pipeline has while it is there.
 #[derive(Debug)]
 struct Holding {
-    uses: Vec<Claim>,
+    uses: Vec<Noted>,
     share: Share,
 }
 
@@ -93,7 +93,7 @@ impl SideBySide {
         } else {
             let mut own = Claims::default();
             for claim in &uses {
-                own.add(claim.clone(), &mut problems);
+                own.add(claim, &mut problems);
                 self.claims.report(claim, &mut problems);
             }
         }
@@ -108,10 +108,8 @@ impl SideBySide {
     pub fn admit(&mut self, place: Place) {
         let Place { name, uses, share } = place;
         // What stands in its file is no place in those of the ones that follow.
-        let uses: Vec<Claim> = uses.into_iter().map(|claim| Claim { place: None, ..claim }).collect();
-        for claim in &uses {
-            self.claims.note(claim.clone());
-        }
+        let uses = uses.into_iter().map(|claim| Claim { place: None, ..claim });
+        let uses = uses.map(|claim| self.claims.note(&claim)).collect();
         self.budgets.take(&share);
         self.admitted.insert(name, Holding { uses, share });
     }
@@ -124,11 +122,7 @@ impl SideBySide {
         let account = left.share.account();
         let is_last = self.admitted.values().all(|held| held.share.account() != account);
         self.budgets.give_back(&left.share, is_last);
-        // Of several uses of a file one is noted: without it, another counts.
-        self.claims = Claims::default();
-        for claim in self.admitted.values().flat_map(|held| &held.uses) {
-            self.claims.note(claim.clone());
-        }
+        left.uses.iter().for_each(|noted| self.claims.forget(noted));
     }
 
     /// What each tenant may use whose pipelines were admitted, as far as that is said.

@@ -92,7 +92,7 @@ impl<'a> Validation<'a> {
             place: None,
             is_default: false,
         };
-        validation.claims.add(claim, &mut validation.problems);
+        validation.claims.add(&claim, &mut validation.problems);
         validation
     }
 
@@ -429,7 +429,7 @@ impl<'a> Validation<'a> {
             place: Some(place),
             is_default: false,
         };
-        self.claims.add(claim, &mut self.problems);
+        self.claims.add(&claim, &mut self.problems);
     }
 
     fn expect_one_reader_each(&mut self, raw: &raw::File) {

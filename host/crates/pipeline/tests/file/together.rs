@@ -60,3 +60,34 @@ fn pipelines_of_two_tenants_may_share_a_name_where_names_are_the_tenants() {
     let why = refusal(&mut beside, &pipeline("p", "acme", "three.jsonl", ""));
     assert!(why.is_some_and(|why| why.contains("two pipelines are named `p`")));
 }
+
+#[test]
+fn a_file_that_was_made_since_is_still_that_of_its_pipeline() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = folder.path().join("letters.jsonl");
+    let at = |name: &str, path: &Path| {
+        let file = path.display();
+        good(&format!(
+            "[pipeline]\nname = \"{name}\"\n[[source]]\nid = \"in\"\nkind = \"generator\"\n[[sink]]\nid = \"out\"\nkind = \"null\"\n[dead_letters]\npath = \"{file}\"\n"
+        ))
+    };
+    let mut beside = SideBySide::new(None, Names::OfProcess);
+    let first = at("first", &letters);
+    assert_eq!(refusal(&mut beside, &first), None);
+    std::fs::write(&letters, "").unwrap();
+    let link = folder.path().join("link.jsonl");
+    std::fs::hard_link(&letters, &link).unwrap();
+    let why = refusal(&mut beside, &at("second", &letters)).expect("it is the file of the first");
+    assert!(why.contains("use the same file"), "{why}");
+    beside.leave(&first.pipeline);
+    assert_eq!(refusal(&mut beside, &at("third", &letters)), None);
+    assert!(
+        refusal(&mut beside, &at("fourth", &link)).is_some(),
+        "it is the same file by another name"
+    );
+    std::fs::remove_file(&letters).unwrap();
+    assert!(
+        refusal(&mut beside, &at("fifth", &letters)).is_some(),
+        "it may make it again"
+    );
+}
