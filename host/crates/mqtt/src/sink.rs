@@ -23,6 +23,7 @@ const BATCH: Options = Options {
     batch_bytes: 1 << 20,
     retry_for: None,
     backlog_bytes: BACKLOG_BYTES,
+    delivery_capability: DELIVERY_CAPABILITY,
 };
 /// What is written at once.
 const WRITE_BYTES: usize = 256 << 10;

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use dirigo_connect::sink::{Backlog, DeliveryCapability, Error, Events, Opening, Prepared, Sink, SinkSpec};
+use dirigo_connect::sink::{DeliveryCapability, Error, Opening, Sink, SinkSpec};
 use dirigo_connect::{Facets, facets};
 use dirigo_connectors::outbox::{BACKLOG_BYTES, Batch, Deliver, Options, Outbox, Undelivered};
 use dirigo_disk::Disk;
@@ -23,6 +23,8 @@ const BATCH: Options = Options {
     batch_bytes: 4 << 20,
     retry_for: None,
     backlog_bytes: BACKLOG_BYTES,
+    // The receiver tells what has come.
+    delivery_capability: DeliveryCapability::Transactional,
 };
 
 /// A table that is written.
@@ -44,7 +46,7 @@ impl SinkSpec for PostgresSpec {
             table: None,
             was_connected: false,
         };
-        Ok(Box::new(PostgresSink(Outbox::open(opening, BATCH, writer)?)))
+        Ok(Box::new(Outbox::open(opening, BATCH, writer)?))
     }
 
     fn delivery_capability(&self, _: &dyn Disk) -> DeliveryCapability {
@@ -57,43 +59,6 @@ impl SinkSpec for PostgresSpec {
             ("kind", json!("postgres")),
             ("table", json!(self.wanted.name.quoted())),
         ]))
-    }
-}
-
-/// An outbox whose receiver tells what came from what did not.
-struct PostgresSink(Outbox);
-
-impl Sink for PostgresSink {
-    fn write(&mut self, events: Events<'_>) -> Result<(), Error> {
-        self.0.write(events)
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        self.0.flush()
-    }
-
-    fn prepare(&mut self) -> Result<Prepared, Error> {
-        self.0.prepare()
-    }
-
-    fn publish(&mut self) -> Result<(), Error> {
-        self.0.publish()
-    }
-
-    fn start(&mut self, waker: std::task::Waker) -> Result<(), Error> {
-        self.0.start(waker)
-    }
-
-    fn backlog(&self) -> Backlog {
-        self.0.backlog()
-    }
-
-    fn end(&mut self) {
-        self.0.end();
-    }
-
-    fn delivery_capability(&self) -> DeliveryCapability {
-        DeliveryCapability::Transactional
     }
 }
 

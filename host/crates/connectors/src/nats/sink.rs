@@ -6,12 +6,9 @@
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::task::Waker;
 
 use bytes::Bytes;
-use dirigo_connect::sink::{
-    Backlog, DeliveryCapability, Error, Events, Keep, Opening, Prepared, Resume, Sink, SinkSpec,
-};
+use dirigo_connect::sink::{DeliveryCapability, Error, Keep, Opening, Resume, Sink, SinkSpec};
 use dirigo_connect::{Facets, facets};
 use dirigo_disk::Disk;
 use serde::{Deserialize, Serialize};
@@ -33,6 +30,8 @@ const BATCH: Options = Options {
     batch_bytes: 1 << 20,
     retry_for: None,
     backlog_bytes: BACKLOG_BYTES,
+    // The receiver tells what has come.
+    delivery_capability: DeliveryCapability::Transactional,
 };
 
 /// A stream that is written.
@@ -60,7 +59,7 @@ impl SinkSpec for NatsSinkSpec {
         if let (Resume::Fresh(_), Some(Keep { disk, folder })) = (&opening.from, &opening.keep) {
             note::discard(&**disk, &folder.join(KNOWN)).map_err(Error::fatal)?;
         }
-        Ok(Box::new(NatsSink(Outbox::open(opening, BATCH, delivery)?)))
+        Ok(Box::new(Outbox::open(opening, BATCH, delivery)?))
     }
 
     fn delivery_capability(&self, _: &dyn Disk) -> DeliveryCapability {
@@ -74,43 +73,6 @@ impl SinkSpec for NatsSinkSpec {
             ("stream", json!(self.stream)),
             ("subject", json!(self.subject)),
         ]))
-    }
-}
-
-/// An outbox whose receiver tells what came from what did not.
-struct NatsSink(Outbox);
-
-impl Sink for NatsSink {
-    fn write(&mut self, events: Events<'_>) -> Result<(), Error> {
-        self.0.write(events)
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        self.0.flush()
-    }
-
-    fn prepare(&mut self) -> Result<Prepared, Error> {
-        self.0.prepare()
-    }
-
-    fn publish(&mut self) -> Result<(), Error> {
-        self.0.publish()
-    }
-
-    fn start(&mut self, waker: Waker) -> Result<(), Error> {
-        self.0.start(waker)
-    }
-
-    fn backlog(&self) -> Backlog {
-        self.0.backlog()
-    }
-
-    fn end(&mut self) {
-        self.0.end();
-    }
-
-    fn delivery_capability(&self) -> DeliveryCapability {
-        DeliveryCapability::Transactional
     }
 }
 

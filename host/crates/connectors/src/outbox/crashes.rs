@@ -101,6 +101,7 @@ fn run(
         batch_bytes: 1_500,
         retry_for: None,
         backlog_bytes: u64::MAX,
+        delivery_capability: super::DELIVERY_CAPABILITY,
     };
     let (mut outbox, mut delivering) = Outbox::parts(opening, options)?;
     if committed.offset.is_none() {

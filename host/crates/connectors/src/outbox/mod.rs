@@ -54,6 +54,8 @@ pub struct Options {
     pub retry_for: Option<Duration>,
     /// See [`BACKLOG_BYTES`].
     pub backlog_bytes: u64,
+    /// What is promised: [`DELIVERY_CAPABILITY`] where the receiver cannot tell a batch that comes again.
+    pub delivery_capability: DeliveryCapability,
 }
 
 /// How far a stream of batches reaches.
@@ -298,7 +300,7 @@ impl Sink for Outbox {
     }
 
     fn delivery_capability(&self) -> DeliveryCapability {
-        DELIVERY_CAPABILITY
+        self.options.delivery_capability
     }
 }
 

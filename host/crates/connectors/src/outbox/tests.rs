@@ -47,6 +47,7 @@ const OPTIONS: Options = Options {
     batch_bytes: 100,
     retry_for: None,
     backlog_bytes: 60,
+    delivery_capability: super::DELIVERY_CAPABILITY,
 };
 
 fn open(folder: Option<&Path>, from: Option<&Offset>, options: Options) -> Stage {

@@ -197,6 +197,7 @@ impl SinkConnector for HttpSink {
                 batch_bytes: usize::try_from(batch_bytes.min(BATCH_BYTES_MAX)).expect("64 MiB fit"),
                 retry_for,
                 backlog_bytes: keys.backlog_max.map(|size| size.0).unwrap_or(outbox::BACKLOG_BYTES),
+                delivery_capability: outbox::DELIVERY_CAPABILITY,
             },
             timeout: timeout.unwrap_or(TIMEOUT),
             allow_private,

@@ -64,6 +64,7 @@ fn sent(url: &str, authority: &str) -> Result<(), Undelivered> {
             batch_bytes: 1,
             retry_for: None,
             backlog_bytes: BACKLOG_BYTES,
+            delivery_capability: crate::outbox::DELIVERY_CAPABILITY,
         },
         timeout: Duration::from_mins(1),
         allow_private: true,
