@@ -17,22 +17,26 @@ fn each_event_that_was_acknowledged_comes_out_once_through_kills_of_the_service(
     let mut service = Serving::start(&folder);
     service.deploys("pipeline.toml");
     let mut sent = 0;
-    for _ in 0..kills {
+    for kill in 0..=kills {
         let source = service.source();
-        for _ in 0..random.below(20) {
+        // The last run takes events too: the file has all lines that are awaited only once they are written to it, and
+        // what the kill before had left uncommitted is cut off by then.
+        for _ in 0..1 + random.below(20) {
             let body: String = (sent..sent + 5).map(|n| event(n, &format!("k-{}", n % 3))).collect();
             let answer = source.post(body.as_bytes(), &[("Idempotency-Key", &format!("{sent}"))]);
             assert_eq!(answer.unwrap().status, 200);
             sent += 5;
         }
-        service.kill();
-        service = Serving::start(&folder);
+        if kill < kills {
+            service.kill();
+            service = Serving::start(&folder);
+        }
     }
     let out = "service/files/default/push/out.jsonl";
     folder.wait_for_lines(out, sent);
     service.end();
     let found = numbers(&folder.read(out));
-    assert_eq!(found.len() as u64, sent, "none twice");
+    assert_eq!(found.len() as u64, sent, "none is lost or comes twice");
     assert_eq!(found.iter().copied().collect::<BTreeSet<_>>(), (0..sent).collect());
     for key in 0..3 {
         let of_key: Vec<u64> = found.iter().copied().filter(|n| n % 3 == key).collect();

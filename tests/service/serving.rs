@@ -1,5 +1,7 @@
 //! A service under way, and the pipelines that are deployed to it.
 
+use std::collections::VecDeque;
+
 use serde_json::{Value, json};
 
 use crate::support::{self, Answer, Client, Dirigo, Finished, Folder, Running};
@@ -10,7 +12,11 @@ pub(crate) struct Serving<'a> {
     running: Running,
     /// Where its API is.
     pub(crate) address: String,
+    /// Log lines of sources that listened before the service said where its API is: pipelines start next to that.
+    listening: VecDeque<String>,
 }
+
+const LISTENS: &str = "listens at http://";
 
 impl<'a> Serving<'a> {
     /// Starts one.
@@ -30,8 +36,17 @@ impl<'a> Serving<'a> {
     pub(crate) fn start_at(address: &str, folder: &'a Folder, args: &[&str]) -> Self {
         let serve = command(folder, "serve").args(["--state", "service", "--listen", address, "--workers", "2"]);
         let mut running = serve.args(args).env("DIRIGO_LOG", "info").piped();
-        let line = running.stderr.wait_for("serving at http://");
-        let address = line
+        let mut listening = VecDeque::new();
+        let serving = loop {
+            let line = running.stderr.next().expect("the service says where it listens");
+            if line.contains("serving at http://") {
+                break line;
+            }
+            if line.contains(LISTENS) {
+                listening.push_back(line);
+            }
+        };
+        let address = serving
             .split("http://")
             .nth(1)
             .unwrap()
@@ -44,6 +59,7 @@ impl<'a> Serving<'a> {
             folder,
             running,
             address,
+            listening,
         }
     }
 
@@ -137,7 +153,8 @@ impl<'a> Serving<'a> {
     /// The next source of which the log says where it listens.
     #[track_caller]
     pub(crate) fn source(&mut self) -> Client {
-        Client::of(&self.running.stderr.wait_for("listens at http://"))
+        let earlier = self.listening.pop_front();
+        Client::of(&earlier.unwrap_or_else(|| self.running.stderr.wait_for(LISTENS)))
     }
 
     /// Ends it as a service manager does.
