@@ -10,7 +10,7 @@
 //!
 //! All numbers are little-endian. The highest bit of the first says whether there are items, as [`Items`] encodes them. In the table of an active
 //! actor these lie outside of the entry ([`super::table_items`]): then the next bit says that, and they are not among its bytes. Timers rise by time, then by name; events by time, then by input, source and position. The length of an event
-//! stands on both sides, so that the newest are found from the end, where most events go. A step is what [`Step`] encodes.
+//! stands on both sides, so that the newest are found from the end, where most events go. An event lies there as its [`Step`].
 //!
 //! The entry's own `count` is one more than its events, and its `end` is when the next timer or event of the key is due:
 //! [`AFTER_ALL`] for none. Its `start` says what its table has noted of that. What has a time is due once the watermark lies behind it.
@@ -20,6 +20,7 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value, json};
 
 use super::entry::{Entry, bytes_of_first};
+use super::step::{Step, WaitingEvent};
 use dirigo_ground::items::{self, Items};
 use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL};
 
@@ -228,100 +229,6 @@ impl<'a> WaitingEvents<'a> {
         let from = rest.len().checked_sub(length)?.checked_sub(EVENT_HEAD)?;
         let (event, _) = split_item(&self.0[from..])?;
         Some((event, Self(&self.0[..from])))
-    }
-}
-
-/// What an operator that goes by event time is handed of a key: an event that waited, or an advance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
-    /// An event.
-    Event(WaitingEvent<'a>),
-    /// Timers fire up to this time, ms since the epoch; all of them at the end of the input, which is [`AFTER_ALL`].
-    Advance {
-        /// That time.
-        until: i64,
-    },
-}
-
-/// An event that waited, but for its time and its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WaitingEvent<'a> {
-    /// By which input of the operator it came.
-    pub input: u16,
-    /// The name of the line that it came from.
-    pub source: &'a str,
-    /// Its position there.
-    pub position: u64,
-    /// Which of the ways from there it took.
-    pub path: u32,
-    /// Which one it is of those that were made of the same event, where they are told apart.
-    pub twin: u32,
-    /// Its value.
-    pub value: &'a [u8],
-}
-
-const EVENT: u8 = 0;
-const ADVANCE: u8 = 1;
-
-impl<'a> Step<'a> {
-    /// Its bytes.
-    #[must_use]
-    pub fn encode(self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        match self {
-            Self::Advance { until } => {
-                bytes.push(ADVANCE);
-                bytes.extend_from_slice(&until.to_le_bytes());
-            }
-            Self::Event(event) => {
-                bytes.reserve(1 + 2 + 2 + event.source.len() + 8 + 4 + 4 + event.value.len());
-                bytes.push(EVENT);
-                bytes.extend_from_slice(&event.input.to_le_bytes());
-                let name = u16::try_from(event.source.len()).expect("names are short");
-                bytes.extend_from_slice(&name.to_le_bytes());
-                bytes.extend_from_slice(event.source.as_bytes());
-                bytes.extend_from_slice(&event.position.to_le_bytes());
-                bytes.extend_from_slice(&event.path.to_le_bytes());
-                bytes.extend_from_slice(&event.twin.to_le_bytes());
-                bytes.extend_from_slice(event.value);
-            }
-        }
-        bytes
-    }
-
-    /// The step in `bytes`, or `None` where they are none.
-    #[must_use]
-    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
-        match bytes.split_first()? {
-            (&ADVANCE, rest) => Some(Self::Advance {
-                until: i64::from_le_bytes(rest.try_into().ok()?),
-            }),
-            (&EVENT, rest) => {
-                let (input, rest) = rest.split_first_chunk()?;
-                let (name, rest) = rest.split_first_chunk()?;
-                let (source, rest) = rest.split_at_checked(u16::from_le_bytes(*name).into())?;
-                let (position, rest) = rest.split_first_chunk()?;
-                let (path, rest) = rest.split_first_chunk()?;
-                let (twin, value) = rest.split_first_chunk()?;
-                Some(Self::Event(WaitingEvent {
-                    input: u16::from_le_bytes(*input),
-                    source: str::from_utf8(source).ok()?,
-                    position: u64::from_le_bytes(*position),
-                    path: u32::from_le_bytes(*path),
-                    twin: u32::from_le_bytes(*twin),
-                    value,
-                }))
-            }
-            _ => None,
-        }
-    }
-
-    /// Where an event stands among those of its time.
-    fn order(self) -> Option<(u16, &'a str, u64, u32, u32)> {
-        match self {
-            Self::Event(event) => Some((event.input, event.source, event.position, event.path, event.twin)),
-            Self::Advance { .. } => None,
-        }
     }
 }
 
@@ -631,15 +538,6 @@ mod tests {
         );
         entry.put_items(&Items::default());
         assert_eq!((entry.count, entry.bytes().len()), (0, 0));
-    }
-
-    #[test]
-    fn a_step_survives_the_way() {
-        for step in [Step::Event(event(7, b"value")), Step::Advance { until: -3 }] {
-            assert_eq!(Step::decode(&step.encode()), Some(step));
-        }
-        assert_eq!(Step::decode(b""), None);
-        assert_eq!(Step::decode(&[9, 9]), None);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::entry::Entry;
 use super::hash;
-use super::keyed::{DueSteps, Keyed, ReachedTime, Step, WaitingEvent};
+use super::keyed::{DueSteps, Keyed, ReachedTime};
+use super::step::{Step, WaitingEvent};
 use super::table::Table;
 use super::windows::{HANDED_BYTES_MAX, OpenChange, group_number, stale};
 use dirigo_ground::batch::{Batch, Column};
