@@ -1,6 +1,6 @@
 //! What idle pipelines cost a service: memory, processor time, threads, deploying, a restart.
 //!
-//! `cargo bench --bench service` deploys 900 pipelines that wait for events by HTTP, one after the other, and looks at the process. `-- 200` deploys 200. More
+//! `cargo bench --bench service` deploys 900 pipelines that wait for events by HTTP, one after the other, and measures the process. `-- 200` deploys 200. More
 //! than about 950 want a higher `ulimit -n` than 20,000.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
@@ -16,11 +16,11 @@ use std::time::Duration;
 use dirigo::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
-/// Pipelines that are there before the first look, so that what a service needs once does not count.
+/// Pipelines that run before the first measurement, so that memory which a service needs once does not count.
 const FIRST: usize = 20;
 /// For how long the processor time of idle pipelines is counted.
 const IDLE: Duration = Duration::from_secs(20);
-/// After that time, memory that was freed has gone back to the system.
+/// The allocator has returned freed memory to the system after this time.
 const SETTLING: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -117,7 +117,7 @@ struct Service {
     token: String,
 }
 
-/// What the process of a service has and has used.
+/// Memory, threads and processor time of the process of a service.
 struct Usage {
     rss_kib: u64,
     threads: u64,

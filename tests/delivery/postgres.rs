@@ -54,7 +54,7 @@ fn events(range: std::ops::Range<u64>) -> String {
     range.map(|n| event(n, &format!("k-{}", n % 7))).collect()
 }
 
-/// A server with the table, and so many events for it.
+/// A server with the table, and a file of this many events for it.
 fn served(count: u64) -> (Folder, Server) {
     let folder = Folder::new();
     let server = Server::start(&folder);
@@ -104,7 +104,7 @@ fn each_event_is_a_row_once_across_runs() {
     run(&folder).finish().succeeds();
     assert_written(&server, 20_000);
     assert_eq!(server.ask("SELECT value FROM events WHERE n = 41"), "41.5\n");
-    // Without state it is written as it comes.
+    // Without state, events are written as they arrive.
     server.ask("TRUNCATE events");
     Dirigo::run(&folder, ["pipeline.toml"])
         .env("PASSWORD", "s3cret")
@@ -164,7 +164,7 @@ fn rows_are_updated_where_that_is_asked_for() {
     run(&folder).finish().succeeds();
     let rows = server.ask("SELECT key, n FROM events ORDER BY key");
     assert_eq!(rows, "k-0|994\nk-1|995\nk-2|996\nk-3|997\nk-4|998\nk-5|999\nk-6|993\n");
-    // No row has a NULL in common with another.
+    // NULL is equal to no other NULL.
     server.ask("DROP TABLE events; CREATE TABLE events (key text UNIQUE, n bigint)");
     pipeline(
         &folder,
@@ -177,7 +177,7 @@ fn rows_are_updated_where_that_is_asked_for() {
         server.ask("SELECT count(key), count(DISTINCT n), count(*) FROM events"),
         "0|1000|1000\n"
     );
-    // Without a unique index there is nothing to tell rows by.
+    // `on_conflict = "update"` needs a unique index.
     server.ask("ALTER TABLE events DROP CONSTRAINT events_key_key");
     run(&folder)
         .args(["--fresh"])
@@ -358,7 +358,7 @@ fn a_batch_whose_acknowledgement_is_lost_adds_no_row_twice() {
     pipeline(&folder, &url, "follow = true", "");
     let running = run(&folder).piped();
     wait_for_rows(&server, 10);
-    // The batch is at the server, which cannot commit it before the network holds what it answers.
+    // The server has the batch and cannot commit it until the network holds its answer back.
     let before = server.ask("SELECT batch FROM dirigo_watermark");
     let lock = Lock::take(&server);
     folder.append("in.jsonl", &events(10..100));

@@ -1,4 +1,4 @@
-//! Programs of others that are Python packages.
+//! Programs that come as Python packages.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,7 +27,7 @@ pub(crate) fn shared_wheel(kind: &str, package: &str) -> PathBuf {
 fn wheel_in(base: &Path, kind: &str, package: &str) -> PathBuf {
     let folder = base.join(kind).join(package);
     if !folder.exists() {
-        // Into a folder of its own first: another process may be at it, too.
+        // Into a folder of its own first: another process may install it at the same time.
         let unfinished = folder.with_extension(std::process::id().to_string());
         let installed = Command::new("python3")
             .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])

@@ -47,7 +47,7 @@ impl Session {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// Reads until the client has received the message with this id, and has it released.
+    /// Reads until the client has received the message with this id, and releases it.
     pub(crate) fn release(&mut self, id: u8) {
         let received = self.wait_for(PUBREC);
         assert_eq!(received[..2], [0, id]);
@@ -81,7 +81,7 @@ impl Session {
     }
 }
 
-/// A message that comes once; `is_repeated` if it was sent before.
+/// A message of `QoS` 2; `is_repeated` if it was sent before.
 pub(crate) fn publish(id: u8, topic: &str, payload: &str, is_repeated: bool) -> Vec<u8> {
     let rest = [
         &[0, length(topic)][..],

@@ -103,7 +103,7 @@ impl Server {
                 self.child = Some(self.spawn(settings));
             }
             if self.psql("postgres", "SELECT 1").is_ok() {
-                // It is there after a restart.
+                // The server has it after a restart, too.
                 let _ = self.psql("postgres", "CREATE DATABASE plant");
                 return;
             }

@@ -296,7 +296,7 @@ impl Operator {
         dirigo_flow::wake_all(self.gate.leave(events, bytes));
     }
 
-    /// Deactivates all actors and drops them, and what waits for a worker or for a slot to run them: it holds the operator, and so the state.
+    /// Deactivates and drops all actors, and drops the runnables that wait for a worker or for a slot: a runnable holds the operator, and with it the state.
     pub fn shut_down(&self) {
         for actor in self.actors() {
             for replica in &actor.replicas {

@@ -1,11 +1,11 @@
-//! When a connection that failed is tried again, and what the log says of that.
+//! When a failed connection is tried again, and when the log says why.
 
 use std::fmt;
 use std::time::Duration;
 
 /// The first pause after an attempt that failed; each one is twice as long as the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// The longest.
+/// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A failure that lasts is logged again after pauses of this length together.
 const SILENCE: Duration = Duration::from_mins(1);
@@ -27,7 +27,7 @@ impl fmt::Display for Party {
     }
 }
 
-/// Pauses between attempts, and logs now and then why there are any.
+/// Pauses between attempts; logs the reason of the first failure, and again once a minute while it lasts.
 #[derive(Debug)]
 pub struct Retries {
     party: Party,
@@ -37,7 +37,7 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// Those of a party that has not tried yet.
+    /// For a party that has not tried yet.
     #[must_use]
     pub fn new(party: Party) -> Self {
         Self {
@@ -61,12 +61,12 @@ impl Retries {
         self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 
-    /// Notes that there is a connection: why it ends is logged again.
+    /// Notes that a connection was made: the reason of its end is logged again.
     pub fn connected(&mut self) {
         self.silent = None;
     }
 
-    /// Notes that an attempt has succeeded for good: the next pause is short.
+    /// Notes that an attempt has succeeded: the next pause is the shortest again.
     pub fn succeeded(&mut self) {
         if self.silent.take().is_some() {
             tracing::info!("{} uses {} again", self.party, self.party.servers);

@@ -2,6 +2,7 @@
 //!
 //! Owns what the keys `servers`, `ca`, `user` and `password` mean for every connector that has them.
 
+use std::error::Error;
 use std::fmt;
 
 use dirigo_pipeline::keys::{At, Diagnostic, Field, Span, Validation};
@@ -76,7 +77,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// What is wrong with a URL that has a user or a password.
+/// The error for a URL that has a user or a password.
 pub(crate) const SECRET: &str = "logs and errors show URLs: write `user` and `password` as keys of their own";
 
 /// What a tenant may be allowed to connect to.
@@ -151,27 +152,27 @@ pub fn authorities(
     certificates
 }
 
-/// A user with a password.
+/// A password, a token or a key, which no error and no log shows.
 #[derive(Clone)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret(..)")
+    }
+}
+
+/// A user with a password.
+#[derive(Clone, Debug)]
 pub struct Login {
     /// The name.
     pub user: String,
     /// The password.
-    pub password: String,
-}
-
-/// Without the password, which is a secret.
-impl fmt::Debug for Login {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Login")
-            .field("user", &self.user)
-            .finish_non_exhaustive()
-    }
+    pub password: Secret,
 }
 
 /// A user with a password, if both are given; one without the other is noted among the problems of `validation`.
-#[allow(clippy::option_option, reason = "what is wrong is told from what is not said")]
+#[allow(clippy::option_option, reason = "an invalid login differs from a missing one")]
 pub fn login(
     user: &Field<String>,
     password: &Field<String>,
@@ -181,7 +182,7 @@ pub fn login(
     match (user.given(), password.given()) {
         (Some(user), Some(password)) => Some(Some(Login {
             user: user.value.clone(),
-            password: password.value.clone(),
+            password: Secret(password.value.clone()),
         })),
         (None, None) => Some(None),
         (Some(at), None) | (None, Some(at)) => {
@@ -190,6 +191,55 @@ pub fn login(
             None
         }
     }
+}
+
+/// Why no server can be used, until a person changes something.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It does not accept the login.
+    #[error("{servers} refuses the connection: {reason}")]
+    Login {
+        /// Which server, or which cluster of servers.
+        servers: String,
+        /// What the server says, or what would be right.
+        reason: String,
+    },
+    /// Its certificate is not accepted here.
+    #[error(
+        "the certificate of {servers} is not accepted: {reason}; `ca` names authorities that the machine does not know"
+    )]
+    Certificate {
+        /// Which server, or which cluster of servers.
+        servers: String,
+        /// What is wrong with the certificate.
+        reason: String,
+    },
+}
+
+impl Refusal {
+    /// The refusal that an error of a connection to `servers` stands for, if the certificate is its cause.
+    #[must_use]
+    pub fn of_certificate(servers: &impl fmt::Display, error: &(dyn Error + 'static)) -> Option<Self> {
+        tls::certificate_flaw(error).map(|reason| Self::Certificate {
+            servers: servers.to_string(),
+            reason,
+        })
+    }
+}
+
+/// The text of an error, followed by those of its causes that say more.
+#[must_use]
+pub fn described(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Servers as errors and the log name them.

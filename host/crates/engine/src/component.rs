@@ -36,7 +36,7 @@ struct Inner {
     exports: Exports,
     initial_memory: u64,
     is_per_event: bool,
-    /// Kept for other components of the same code to find it.
+    /// Kept so that other components of the same code can find it.
     _code: Arc<Compiled>,
 }
 

@@ -21,7 +21,7 @@ impl LoadedCode {
         self.0.lock().get(&digest::sha256(wasm))?.upgrade()
     }
 
-    /// Keeps in mind the code of `wasm` for as long as somebody uses it. Gives that which another thread has put here meanwhile, if there is one.
+    /// Registers the code of `wasm` for as long as a component uses it. Returns the code that another thread has registered meanwhile, if there is some.
     pub(crate) fn share(&self, wasm: &[u8], compiled: Compiled) -> Arc<Compiled> {
         let mut loaded = self.0.lock();
         loaded.retain(|_, code| code.strong_count() > 0);

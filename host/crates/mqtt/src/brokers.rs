@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use dirigo_connectors::servers::{self, Address, Endpoint as _, Login, Scheme};
+use dirigo_connectors::servers::{self, Address, Endpoint as _, Login, Refusal, Scheme};
 use dirigo_connectors::tls;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
@@ -27,14 +27,14 @@ pub(crate) fn parse(url: &str) -> Result<Address, String> {
     Address::parse(url, SCHEMES)
 }
 
-/// The id as which a source or a sink connects whose pipeline file says none.
+/// The client id of a source or a sink without `client_id`.
 pub(crate) fn client_id(tenant: &str, pipeline: &str, id: &str) -> String {
     // No name has a dot, so no two of these are the same.
     format!("dirigo.{tenant}.{pipeline}.{id}")
 }
 
 /// Where brokers are, and who connects to them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Servers {
     pub(crate) addresses: Vec<Address>,
     pub(crate) login: Option<Login>,
@@ -42,20 +42,10 @@ pub(crate) struct Servers {
     pub(crate) authorities: Option<Vec<CertificateDer<'static>>>,
 }
 
-/// As errors and the log say it.
+/// As errors and the log name them.
 impl fmt::Display for Servers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&servers::joined(&self.addresses))
-    }
-}
-
-/// Without what the login is, which is a secret.
-impl fmt::Debug for Servers {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Servers")
-            .field("addresses", &self.to_string())
-            .finish_non_exhaustive()
     }
 }
 
@@ -109,11 +99,8 @@ async fn connect(
             let name = ServerName::try_from(server.host().to_owned())
                 .map_err(|_| Stop::Retry("no certificate can be issued for its name".to_owned()))?;
             let stream = encryption.connect(name, stream).await;
-            Box::new(stream.map_err(|error| match tls::certificate_flaw(&error) {
-                Some(reason) => Stop::Failed(Problem::Certificate {
-                    server: server.to_string(),
-                    reason,
-                }),
+            Box::new(stream.map_err(|error| match Refusal::of_certificate(server, &error) {
+                Some(refusal) => Problem::from(refusal).into(),
                 None => retry(error),
             })?)
         }
@@ -132,14 +119,13 @@ async fn connect(
     if answer.reason.is_passing() {
         return Err(Stop::Retry(format!("it refuses the connection: {reason}")));
     }
-    Err(Problem::Refused {
-        server: server.to_string(),
-        reason,
-    }
-    .into())
+    let servers = server.to_string();
+    Err(Problem::from(Refusal::Login { servers, reason }).into())
 }
 #[cfg(test)]
 mod tests {
+    use dirigo_connectors::servers::Secret;
+
     use super::*;
 
     #[test]
@@ -148,7 +134,7 @@ mod tests {
             addresses: vec![parse("mqtt://a").unwrap(), parse("mqtts://b").unwrap()],
             login: Some(Login {
                 user: "me".to_owned(),
-                password: "s3cret".to_owned(),
+                password: Secret("s3cret".to_owned()),
             }),
             authorities: None,
         };

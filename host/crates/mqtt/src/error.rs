@@ -1,5 +1,7 @@
 //! Why topics cannot be read or written.
 
+use dirigo_connectors::servers::Refusal;
+
 /// Why a connection ends: until the next attempt, or with an error that ends the pipeline.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -18,12 +20,8 @@ impl From<Problem> for Stop {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum Problem {
-    #[error("{server} refuses the connection: {reason}")]
-    Refused { server: String, reason: String },
-    #[error(
-        "the certificate of {server} is not accepted: {reason}; `ca` names authorities that the machine does not know"
-    )]
-    Certificate { server: String, reason: String },
+    #[error(transparent)]
+    Refusal(#[from] Refusal),
     #[error(
         "another client has connected to {server} as `{client_id}`: a broker has one connection by client id, so give each source and sink a `client_id` of its own"
     )]

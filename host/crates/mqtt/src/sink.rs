@@ -17,7 +17,7 @@ use crate::connection::Connection;
 use crate::error::{Problem, Stop};
 use crate::packet::{self, Answer, Connect, Incoming, Message, Reason, Step};
 
-/// Events of a batch, and bytes. Each has an id of its own within the batch, of which MQTT has 65,535.
+/// The largest batch, in events and in bytes. Each has an id of its own within the batch, of which MQTT has 65,535.
 const BATCH: Options = Options {
     batch_records: 1_024,
     batch_bytes: 1 << 20,
@@ -174,12 +174,10 @@ impl Publisher {
         self.connection = None;
         match stop {
             Stop::Retry(reason) => Undelivered::Later { reason, after: None },
-            Stop::Failed(problem @ (Problem::Refused { .. } | Problem::Certificate { .. })) if self.was_connected => {
-                Undelivered::Later {
-                    reason: problem.to_string(),
-                    after: None,
-                }
-            }
+            Stop::Failed(problem @ Problem::Refusal(_)) if self.was_connected => Undelivered::Later {
+                reason: problem.to_string(),
+                after: None,
+            },
             Stop::Failed(problem) => Undelivered::Never {
                 reason: problem.to_string(),
             },
@@ -214,7 +212,7 @@ impl Publisher {
         let login = self.spec.servers.login.as_ref();
         let hello = Connect {
             client_id: &self.client_id,
-            login: login.map(|login| (&*login.user, &*login.password)),
+            login: login.map(|login| (&*login.user, &*login.password.0)),
             // Of ids that an earlier process gave nothing may be left.
             is_clean: !self.was_connected,
             session_seconds: SESSION_SECONDS,

@@ -193,9 +193,7 @@ impl Subscription {
             match self.use_connection().await {
                 Stop::Retry(reason) => self.pause(reason).await,
                 // Logins and certificates may be put right at the broker while the pipeline runs.
-                Stop::Failed(problem @ (Problem::Refused { .. } | Problem::Certificate { .. }))
-                    if self.was_connected =>
-                {
+                Stop::Failed(problem @ Problem::Refusal(_)) if self.was_connected => {
                     self.pause(problem.to_string()).await;
                 }
                 Stop::Failed(problem) => return problem,
@@ -235,7 +233,7 @@ impl Subscription {
         let login = self.spec.servers.login.as_ref();
         let hello = Connect {
             client_id: &self.client_id,
-            login: login.map(|login| (&*login.user, &*login.password)),
+            login: login.map(|login| (&*login.user, &*login.password.0)),
             // Without state nothing comes after this run that could read what the session keeps.
             is_clean: self.keep.is_none() && !self.was_connected,
             session_seconds: if self.keep.is_some() {

@@ -183,11 +183,11 @@ pub(super) struct Claims {
     by_file: HashMap<FileIdentity, Vec<NotedClaim>>,
     /// The uses of files, by the folders that they are in.
     by_folder: HashMap<FileIdentity, Vec<NotedClaim>>,
-    /// How many were noted so far.
+    /// The number of uses that were noted so far.
     noted: u64,
 }
 
-/// A use that was noted, with its number among all that were.
+/// A use that was noted, with its number in the order of notes.
 #[derive(Debug)]
 struct NotedClaim {
     number: u64,
@@ -279,7 +279,7 @@ impl Claims {
         let own = identities(&claim.path);
         let collides = |other: &&Claim| claim.access == Access::Writes || other.access == Access::Writes;
         let of_files = || found(&self.by_file, &own).filter(collides);
-        // One that writes says more than one that reads.
+        // A use that writes is reported rather than one that reads.
         let writer = of_files().find(|other| other.access == Access::Writes);
         if let Some(other) = writer.or_else(|| of_files().next()) {
             return Some(other);
@@ -363,8 +363,8 @@ enum FileIdentity {
     At(PathBuf),
 }
 
-/// By what a file is known: where it is, and what it is if it exists. One that is made later is found by where it is. None for devices and pipes: those who
-/// share one lose nothing of each other's.
+/// The identities of a file: its path, and its inode if it exists. A file that is made later is found by its path. Devices and pipes have none: pipelines that
+/// share one do not overwrite each other.
 fn identities(path: &Path) -> Vec<FileIdentity> {
     let plain = plain(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     let mut identities = Vec::with_capacity(2);

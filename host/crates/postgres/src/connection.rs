@@ -1,13 +1,12 @@
 //! Servers of `PostgreSQL`: where they are, and who connects to them.
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dirigo_connectors::servers::{Address, Endpoint as _, Scheme};
+use dirigo_connectors::servers::{Address, Endpoint as _, Refusal, Scheme, Secret};
 use dirigo_connectors::tls;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,7 +21,7 @@ use crate::error::{Kind, Problem, Stop, described, kind};
 
 /// How long a server may take to take a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// How long a server may take for a statement: a connection that is dead without a word is given up after that, and what waits for a lock is tried again.
+/// How long a server may take for a statement. After that the sink closes the connection and tries again, whether the network is dead or a lock is held.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_mins(1);
 /// The schemes of the URLs of servers.
 const SCHEMES: &[Scheme] = &[("postgres", 5_432), ("postgresql", 5_432)];
@@ -36,33 +35,22 @@ pub(crate) fn parse(url: &str) -> Result<Address, String> {
 }
 
 /// Where servers are, and who connects to them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Servers {
     pub(crate) addresses: Vec<Address>,
     pub(crate) database: String,
     pub(crate) user: String,
-    pub(crate) password: Option<String>,
+    pub(crate) password: Option<Secret>,
     pub(crate) is_tls: bool,
     /// Authorities that vouch for servers, in place of those of the machine.
     pub(crate) authorities: Option<Vec<CertificateDer<'static>>>,
-}
-
-/// Without the password, which is a secret.
-impl fmt::Debug for Servers {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Servers")
-            .field("addresses", &self.addresses)
-            .field("database", &self.database)
-            .finish_non_exhaustive()
-    }
 }
 
 /// A connection, and the server at its other end.
 pub(crate) struct Connected {
     pub(crate) client: Client,
     pub(crate) server: String,
-    /// What serves the connection. It ends with this, though an answer may not have come.
+    /// The task that serves the connection. It ends when this is dropped, even while an answer is outstanding.
     _serving: JoinSet<()>,
 }
 
@@ -102,7 +90,7 @@ impl Servers {
             .dbname(&self.database)
             .application_name("dirigo");
         if let Some(password) = &self.password {
-            config.password(password);
+            config.password(&password.0);
         }
         config.ssl_mode(if tls.is_some() {
             SslMode::Require
@@ -117,12 +105,12 @@ impl Servers {
         let (client, connection) = config.connect_raw(stream, handshake).await.map_err(failed)?;
         let mut serving = JoinSet::new();
         serving.spawn(async move {
-            // What waits for an answer gets the same error.
+            // The caller that waits for an answer gets the same error.
             if let Err(error) = connection.await {
                 tracing::debug!("a connection to PostgreSQL has ended: {error}");
             }
         });
-        // What is acknowledged is to survive a crash of the server: one that waits for more than that keeps its setting. A statement that the sink has given up
+        // Acknowledged rows are to survive a crash of the server; a stricter setting of the server stays. A statement that the sink has given up
         // ends at the server, too; else sessions that wait for the lock of a table would become more with each attempt.
         let settings = format!(
             "SELECT pg_is_in_recovery(), CASE current_setting('synchronous_commit') WHEN 'off' \
@@ -142,12 +130,8 @@ impl Servers {
     }
 
     fn refusal(&self, server: &Address, error: &tokio_postgres::Error) -> Stop {
-        if let Some(reason) = tls::certificate_flaw(error) {
-            return Problem::Certificate {
-                server: server.to_string(),
-                reason,
-            }
-            .into();
+        if let Some(refusal) = Refusal::of_certificate(server, error) {
+            return Problem::from(refusal).into();
         }
         let text = described(error);
         if text.contains("server does not support TLS") {
@@ -156,20 +140,14 @@ impl Servers {
             }
             .into();
         }
-        let is_unsaid = self.password.is_none() && text.contains("password missing");
-        match kind(error) {
-            _ if is_unsaid => Problem::Refused {
-                server: server.to_string(),
-                reason: "it wants a `password`".to_owned(),
-            }
-            .into(),
-            Kind::Passing => Stop::Retry(text),
-            Kind::Rows | Kind::Lasting => Problem::Refused {
-                server: server.to_string(),
-                reason: text,
-            }
-            .into(),
-        }
+        let lacks_password = self.password.is_none() && text.contains("password missing");
+        let reason = match kind(error) {
+            _ if lacks_password => "it wants a `password`".to_owned(),
+            Kind::Passing => return Stop::Retry(text),
+            Kind::Rows | Kind::Lasting => text,
+        };
+        let servers = server.to_string();
+        Problem::from(Refusal::Login { servers, reason }).into()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why rows cannot be written.
 
+use dirigo_connectors::servers::{self, Refusal};
 use tokio_postgres::error::SqlState;
 
 /// Why an attempt ends: until the next one, or with an error that ends the pipeline.
@@ -7,7 +8,7 @@ use tokio_postgres::error::SqlState;
 pub(crate) enum Stop {
     /// To be tried again after a pause.
     Retry(String),
-    /// The server does not take something that is in the rows.
+    /// The server rejects a value in the rows.
     Rows(String),
     Failed(Problem),
 }
@@ -22,12 +23,8 @@ impl From<Problem> for Stop {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum Problem {
-    #[error("{server} refuses the connection: {reason}")]
-    Refused { server: String, reason: String },
-    #[error(
-        "the certificate of {server} is not accepted: {reason}; `ca` names authorities that the machine does not know"
-    )]
-    Certificate { server: String, reason: String },
+    #[error(transparent)]
+    Refusal(#[from] Refusal),
     #[error("{server} does not encrypt: have it use TLS, or say `tls = false` where nobody can read what is sent")]
     Unencrypted { server: String },
     #[error("{server} has no table {table} that user `{user}` can see: create it, or correct `table`")]
@@ -97,18 +94,18 @@ pub(crate) enum Problem {
     Tls(#[from] dirigo_connectors::tls::Error),
 }
 
-/// What follows from an error of the server, or of the connection to it.
+/// Whether an attempt that failed with an error of the server or of the connection can succeed later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The same may succeed later.
     Passing,
-    /// The server does not take something that is in the rows.
+    /// The server rejects a value in the rows.
     Rows,
     /// The same fails again.
     Lasting,
 }
 
-/// What follows from an error.
+/// Whether the same can succeed after this error.
 pub(crate) fn kind(error: &tokio_postgres::Error) -> Kind {
     let Some(code) = error.code() else {
         return Kind::Passing;
@@ -139,16 +136,7 @@ pub(crate) fn described(error: &tokio_postgres::Error) -> String {
         }
         return text;
     }
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
+    servers::described(error)
 }
 
 #[cfg(test)]

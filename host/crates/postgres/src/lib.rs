@@ -11,7 +11,7 @@ mod table;
 use std::sync::Arc;
 
 use dirigo_connect::{Pointer, SinkSpec};
-use dirigo_connectors::servers;
+use dirigo_connectors::servers::{self, Secret};
 use dirigo_pipeline::keys::{At, Choice, Diagnostic, Entries, Field, Validation, Word};
 use dirigo_pipeline::{SinkConnector, section};
 
@@ -19,7 +19,7 @@ use self::connection::Servers;
 use self::row::Mapped;
 use self::table::{Name, OnConflict, Wanted};
 
-/// What becomes of an event whose row is there already.
+/// How an event is written whose row exists already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConflictWord {
     /// It is refused.
@@ -120,7 +120,7 @@ impl SinkConnector for PostgresSink {
     }
 }
 
-/// Where the values of columns are, if that is said.
+/// Where the values of columns are, if the pipeline file says so.
 #[allow(clippy::option_option, reason = "what is wrong is told from what is not said")]
 fn columns(field: &Field<Entries<String>>, who: &str, validation: &mut Validation<'_>) -> Option<Option<Vec<Mapped>>> {
     let Some(at) = field.given() else {
@@ -157,7 +157,7 @@ fn columns(field: &Field<Entries<String>>, who: &str, validation: &mut Validatio
     Some(Some(mapped.into_iter().collect::<Option<_>>()?))
 }
 
-/// The pointer to a field, or what a pointer says.
+/// A JSON pointer: one to the field of this name, or the text itself where it is a pointer.
 fn pointer(text: &str) -> Pointer {
     let tokens = match text.strip_prefix('/') {
         None => vec![text.to_owned()],
@@ -246,7 +246,7 @@ fn servers(keys: &SinkKeys, who: &str, validation: &mut Validation<'_>) -> Optio
         addresses: addresses?,
         database: database?,
         user: user?,
-        password: keys.password.given().map(|at| at.value.clone()),
+        password: keys.password.given().map(|at| Secret(at.value.clone())),
         is_tls,
         authorities,
     })

@@ -21,7 +21,7 @@ pub(crate) fn array<'r>(records: impl Iterator<Item = &'r [u8]>, columns: Option
         if array.len() > 1 {
             array.push(',');
         }
-        // Events are JSON, which is UTF-8: the server says what is wrong with what is none.
+        // Events are JSON, which is UTF-8; the server reports bytes that are not.
         let record = String::from_utf8_lossy(record);
         match columns {
             None => array.push_str(&record),

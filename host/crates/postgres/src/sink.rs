@@ -1,7 +1,7 @@
 //! The sink that adds rows to a table.
 //!
-//! What it is given waits in an outbox until its epoch is committed. Each batch is then one transaction: its rows, and the watermark of the sink, which says up
-//! to which batch the table has them. A batch that comes again finds that. Owns the transaction, and what becomes of a batch that the server does not take.
+//! Events wait in an outbox until their epoch is committed. Each batch is then one transaction: its rows, and the watermark of the sink, the number
+//! of the last batch that the table has. A batch that is sent again is recognised by that number. Owns the transaction, and how a batch is handled that the server rejects.
 
 use std::path::Path;
 
@@ -17,13 +17,13 @@ use crate::error::{Kind, Problem, Stop, described, kind};
 use crate::row::{self, Mapped};
 use crate::table::{Statement, Wanted};
 
-/// Events of a batch, and bytes.
+/// The largest batch, in events and in bytes.
 const BATCH: Options = Options {
     batch_records: 8_192,
     batch_bytes: 4 << 20,
     retry_for: None,
     backlog_bytes: BACKLOG_BYTES,
-    // The receiver tells what has come.
+    // The receiver reports which batches it has.
     delivery_capability: DeliveryCapability::Transactional,
 };
 
@@ -32,7 +32,7 @@ const BATCH: Options = Options {
 pub(crate) struct PostgresSpec {
     pub(crate) servers: Servers,
     pub(crate) wanted: Wanted,
-    /// Where the values of columns are, if the pipeline file says that.
+    /// Where the values of columns are, if the pipeline file says so.
     pub(crate) columns: Option<Vec<Mapped>>,
 }
 
@@ -66,7 +66,7 @@ impl SinkSpec for PostgresSpec {
 struct Writer {
     spec: PostgresSpec,
     tls: Option<TlsConnector>,
-    /// Whose the watermark is.
+    /// The pipeline, the sink and the lineage whose watermark it is.
     pipeline: String,
     sink: String,
     table: Option<Table>,
@@ -78,7 +78,7 @@ struct Table {
     connected: Connected,
     statement: Statement,
     deliver: tokio_postgres::Statement,
-    /// Of which outbox the watermark is known to be there.
+    /// The lineage of the outbox whose watermark is known to exist.
     lineage: Option<String>,
 }
 
@@ -110,19 +110,17 @@ impl Writer {
         Err(match stop {
             Stop::Retry(reason) | Stop::Rows(reason) => Undelivered::Later { reason, after: None },
             // Logins and certificates may be put right at the server while the pipeline runs.
-            Stop::Failed(problem @ (Problem::Refused { .. } | Problem::Certificate { .. })) if self.was_connected => {
-                Undelivered::Later {
-                    reason: problem.to_string(),
-                    after: None,
-                }
-            }
+            Stop::Failed(problem @ Problem::Refusal(_)) if self.was_connected => Undelivered::Later {
+                reason: problem.to_string(),
+                after: None,
+            },
             Stop::Failed(problem) => Undelivered::Never {
                 reason: problem.to_string(),
             },
         })
     }
 
-    /// Sees to it that there is a connection, a table that takes rows, and a table of watermarks.
+    /// Makes sure of a connection, a table that takes rows, and a table of watermarks.
     async fn connect(&mut self) -> Result<(), Stop> {
         if self
             .table
@@ -181,13 +179,13 @@ impl Writer {
             .await
             .map_err(|error| self.spec.wanted.failed(&table.connected.server, &error))?;
         if written == 0 {
-            // It was there already, a trigger has put the rows elsewhere, or the watermark is another.
+            // The table has the batch already, a trigger has put the rows elsewhere, or the watermark is another.
             return self.expect_reached(batch).await;
         }
         Ok(())
     }
 
-    /// Sees to it that the sink has a watermark, once for each connection.
+    /// Makes sure that the sink has a watermark, once for each connection.
     async fn expect_watermark(&mut self, batch: &Batch) -> Result<(), Stop> {
         let lineage = lineage(batch);
         let table = self.table.as_mut().expect("it was connected");
@@ -210,7 +208,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Sees to it that the watermark has come to a batch.
+    /// Makes sure that the watermark is at a batch.
     async fn expect_reached(&self, batch: &Batch) -> Result<(), Stop> {
         let table = self.table.as_ref().expect("it was connected");
         let (lineage, number) = (lineage(batch), number(batch));
@@ -225,7 +223,7 @@ impl Writer {
         let found: Option<i64> = found.map(|row| row.get(0));
         match found {
             Some(found) if found >= number => Ok(()),
-            // Another attempt, on a connection that was lost, has put it back as this one looked.
+            // Another attempt, on a connection that was lost, has rolled the watermark back after this one read it.
             Some(found) if found == number - 1 => Err(Stop::Retry("another session writes the same batch".to_owned())),
             found => Err(Problem::Shortened {
                 server: table.connected.server.clone(),
@@ -238,12 +236,12 @@ impl Writer {
         }
     }
 
-    /// Which event the server does not take. Changes nothing.
+    /// Finds the event that the server rejects. Changes nothing.
     async fn refused_row(&self, batch: &Batch, reason: String) -> Stop {
         let found = tokio::time::timeout(ANSWER_MAX, self.first_refused(batch)).await;
         let (place, reason) = match found {
             Ok(Ok(Some(found))) => found,
-            // It was taken alone, or cannot be tried: the whole batch is tried again.
+            // The server has taken each event alone, or could not be asked: the whole batch is tried again.
             Ok(Ok(None)) | Err(_) => return Stop::Retry(reason),
             Ok(Err(stop)) => return stop,
         };
@@ -266,7 +264,7 @@ impl Writer {
             .await
             .map_err(|error| self.spec.wanted.failed(&table.connected.server, &error))?;
         let failed = |error: &tokio_postgres::Error| self.spec.wanted.failed(&table.connected.server, error);
-        // The first `taken` events are taken, the first `refused` are not.
+        // The server takes the first `taken` events, and not the first `refused`.
         let (mut taken, mut refused, mut reason) = (0_usize, batch.len(), None);
         loop {
             let tried = if reason.is_none() {
@@ -295,7 +293,7 @@ impl Writer {
     }
 }
 
-/// What tells the outbox of a batch from others.
+/// The lineage of the outbox of a batch, as a text.
 fn lineage(batch: &Batch) -> &str {
     let mut parts = batch.key().rsplit('/');
     parts.nth(1).unwrap_or_else(|| batch.key())

@@ -6,10 +6,10 @@ use tokio_postgres::Client;
 
 use crate::error::{Kind, Problem, Stop, described, kind};
 
-/// The table that says how far each sink has come, in the schema of the table that is written.
+/// The table with the watermark of each sink, in the schema of the table that is written.
 pub(crate) const WATERMARKS: &str = "dirigo_watermark";
 
-/// The name of a table, with its schema if that is said.
+/// The name of a table, with its schema if the pipeline file names one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
     schema: Option<String>,
@@ -31,7 +31,7 @@ impl Name {
         })
     }
 
-    /// As statements have it.
+    /// As it stands in statements.
     pub(crate) fn quoted(&self) -> String {
         self.of_same_schema(&self.table)
     }
@@ -45,12 +45,12 @@ impl Name {
     }
 }
 
-/// A name as statements have it.
+/// A name as it stands in statements.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text as statements have it.
+/// A text as it stands in statements.
 fn literal(text: &str) -> String {
     let text = text.replace('\'', "''");
     if text.contains('\\') {
@@ -60,7 +60,7 @@ fn literal(text: &str) -> String {
     }
 }
 
-/// What is to be done with rows that are there already.
+/// How an event is written whose row exists already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum OnConflict {
     /// They are refused.
@@ -84,29 +84,29 @@ struct Column {
 /// How rows are added.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
-    /// Adds rows and moves the watermark, in one go: `$1` is the JSON, `$2` to `$5` are pipeline, sink, lineage and batch. Adds nothing where the watermark is
+    /// Adds rows and moves the watermark, in one statement: `$1` is the JSON, `$2` to `$5` are pipeline, sink, lineage and batch. Adds nothing where the watermark is
     /// not at the batch before.
     pub(crate) deliver: String,
     /// Adds rows alone.
     pub(crate) insert: String,
 }
 
-/// What a sink writes, as the pipeline file says it.
+/// The table and the columns that a sink writes, as the pipeline file names them.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) name: Name,
-    /// The columns, if they are said.
+    /// The columns, if the pipeline file names them.
     pub(crate) columns: Option<Vec<String>>,
     pub(crate) on_conflict: OnConflict,
 }
 
 impl Wanted {
-    /// Looks at the table, and says how rows are added. What is wrong with the table is found out here.
+    /// Reads the definition of the table, and says how rows are added. Fails where the table cannot take them.
     pub(crate) async fn statement(&self, client: &Client, server: &str, user: &str) -> Result<Statement, Stop> {
         let columns = self.columns(client, server, user).await?;
         let wanted = self.chosen(&columns, server)?;
         let statement = self.written(&wanted);
-        // The server looks at names, types and rights, and changes nothing.
+        // The server checks names, types and rights, and changes nothing.
         let explained = statement.insert.replace("$1::text::json", "'[]'::json");
         client
             .batch_execute(&format!("EXPLAIN {explained}"))
@@ -115,7 +115,7 @@ impl Wanted {
         Ok(statement)
     }
 
-    /// What follows where a statement fails, other than by what is in rows.
+    /// The outcome where a statement fails, other than by the values of rows.
     pub(crate) fn failed(&self, server: &str, error: &tokio_postgres::Error) -> Stop {
         let reason = described(error);
         match kind(error) {
@@ -213,7 +213,7 @@ impl Wanted {
             .map(|column| format!("{} {}", quoted(&column.name), column.kind))
             .collect();
         let (names, typed) = (names.join(", "), typed.join(", "));
-        // In the order of the events: a serial number, or whoever reads the table, sees them so.
+        // In the order of the events, so that a serial number has that order.
         let rows = format!(
             "ROWS FROM (json_to_recordset($1::text::json) AS ({typed})) WITH ORDINALITY AS event({names}, \"dirigo's place\")"
         );
@@ -238,7 +238,7 @@ impl Wanted {
                 } else {
                     format!("DO UPDATE SET {}", set.join(", "))
                 };
-                // The last event of a key is the one that counts: a statement changes a row once. With NULL in the key there is no row to change, and each is one.
+                // Only the last event of a key counts, since a statement changes a row once. An event with NULL in the key matches no row, so each is added.
                 let nullable = columns
                     .iter()
                     .filter(|column| conflict.contains(&column.name) && !column.must_have_value);
@@ -281,7 +281,7 @@ impl Wanted {
         )
     }
 
-    /// The table of watermarks, as statements have it.
+    /// The table of watermarks, as it stands in statements.
     pub(crate) fn watermarks(&self) -> String {
         self.name.of_same_schema(WATERMARKS)
     }

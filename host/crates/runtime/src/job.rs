@@ -133,7 +133,7 @@ impl Job {
     /// When the runtime of the host is shut down before.
     pub async fn finished(self) -> Ended {
         let Self { ending, graph, control } = self;
-        // The task of the pipeline closes its state, once nobody else has it.
+        // The task of the pipeline closes its state, once nothing else refers to it.
         drop((graph, control));
         ending.await.expect("a pipeline's end neither panics nor is cancelled")
     }

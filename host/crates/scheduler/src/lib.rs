@@ -108,7 +108,7 @@ impl<T: Send + 'static> Scheduler<T> {
     pub fn push(&self, ready: Ready<T>) {
         let mut state = self.state.lock();
         if state.closed {
-            // What the item holds may come back to the scheduler as it is dropped.
+            // Dropping the item may call the scheduler, so it is dropped without the lock.
             drop(state);
             drop(ready);
             return;
@@ -146,7 +146,7 @@ impl<T: Send + 'static> Scheduler<T> {
         let now_ns = self.clock.now_ns();
         let mut state = self.state.lock();
         if state.closed {
-            // As `push` does.
+            // Dropped without the lock, as in `push`.
             drop(state);
             drop(again);
             return None;
@@ -234,7 +234,7 @@ impl<T: Send + 'static> Scheduler<T> {
         self.state.lock().queue.settle(used, again, now_ns);
     }
 
-    /// Ends every present and future wait for work, and drops what waits for a worker: an item may hold what holds the scheduler.
+    /// Ends every present and future wait for work, and drops the items that wait for a worker: an item may refer to the scheduler through what it refers to, and would keep both alive.
     pub fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
@@ -311,7 +311,7 @@ mod tests {
         }
     }
 
-    /// An item that holds the scheduler, as an actor does.
+    /// An item that refers to the scheduler, as an actor does.
     struct Holder(#[expect(dead_code, reason = "it is held")] Arc<Scheduler<Holder>>);
 
     #[test]

@@ -71,7 +71,7 @@ impl<T> Ready<T> {
     }
 }
 
-/// Chooses who runs next among what is ready. Every operation takes O(log n).
+/// Chooses the item that runs next. Every operation but `remove` takes O(log n) of the ready items.
 pub(super) trait Policy<T>: Send {
     /// Takes an item; `resumed` if it was just running and its slice ended.
     fn push(&mut self, ready: Ready<T>, resumed: bool);
@@ -93,9 +93,9 @@ pub(super) trait Policy<T>: Send {
     fn set_weight(&mut self, tenant: TenantIndex, weight: u32);
     /// Keeps back what a tenant has ready, or offers it again.
     fn hold(&mut self, tenant: TenantIndex, is_held: bool);
-    /// Takes the chosen items of a tenant out of the queue, in O(n log n) of what the tenant has ready.
+    /// Removes the chosen items of a tenant, in O(n log n) of its ready items.
     fn remove(&mut self, tenant: TenantIndex, is_chosen: &dyn Fn(&T) -> bool) -> Vec<T>;
-    /// How many tenants there are, at most.
+    /// The number of tenants that the policy has met.
     fn tenants(&self) -> TenantIndex;
 }
 

@@ -72,7 +72,7 @@ impl<T: Send + 'static> ReadyQueue<T> {
         }
     }
 
-    /// Takes the chosen items of a tenant out, those that are kept back for its budget included.
+    /// Removes the chosen items of a tenant, also those that wait for its budget.
     pub(super) fn remove(&mut self, tenant: TenantIndex, is_chosen: &dyn Fn(&T) -> bool) -> Vec<T> {
         self.policy.remove(tenant, is_chosen)
     }

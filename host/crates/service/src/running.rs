@@ -69,7 +69,7 @@ impl<'a> Running<'a> {
         closing: &mut watch::Receiver<Option<Duration>>,
         wish: Wish,
     ) -> (Ended, bool) {
-        // When the drain ends, once the pipeline is to stop.
+        // The deadline of the drain, once the pipeline is to stop.
         let mut deadline: Option<Instant> = None;
         let mut is_halted = false;
         let on_trial_until = self.is_on_trial.then(|| Instant::now() + TRIAL);

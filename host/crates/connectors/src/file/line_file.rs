@@ -310,7 +310,7 @@ impl LineFile {
 
     fn spill(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
-            // Nothing has come since the last time: an idle sink needs no memory.
+            // No event has arrived since the last flush: an idle sink needs no memory.
             self.buffer = Vec::new();
             return Ok(());
         }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::error::Problem;
 use crate::retries::{Party, Retries};
-use crate::{servers, tls};
+use crate::servers::{self, Refusal, Secret, described};
 
 /// Failed attempts to reconnect between two lines of the log: the client pauses for four seconds at most.
 const ATTEMPTS_PER_LINE: u32 = 15;
@@ -38,23 +38,23 @@ pub(super) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 });
 
 /// Who connects.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum Login {
     /// Anybody.
     #[default]
     Anonymous,
     /// Who has a token.
-    Token(String),
+    Token(Secret),
     /// A user with a password.
     User(servers::Login),
     /// Who has the seed of an nkey.
-    Nkey(String),
+    Nkey(Secret),
     /// Who has the content of a credentials file: a JWT and the seed of its nkey.
-    Credentials(String),
+    Credentials(Secret),
 }
 
 /// Where servers are, and who connects to them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Servers {
     /// Their addresses, without names and passwords.
     pub(super) addresses: Vec<ServerAddr>,
@@ -66,20 +66,10 @@ pub(super) struct Servers {
     pub(super) is_confined: bool,
 }
 
-/// As errors and the log say it.
+/// As errors and the log name them.
 impl fmt::Display for Servers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&servers::joined(self.addresses.iter().map(ServerAddr::as_url_str)))
-    }
-}
-
-/// Without what the login is, which is a secret.
-impl fmt::Debug for Servers {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Servers")
-            .field("addresses", &self.to_string())
-            .finish_non_exhaustive()
     }
 }
 
@@ -137,7 +127,7 @@ impl Servers {
                     return Ok(Connection { client, link });
                 }
                 Err(error) => match self.refusal(&error) {
-                    Some(problem) => return Err(problem),
+                    Some(refusal) => return Err(refusal.into()),
                     None => retries.pause(&described(&error)).await,
                 },
             }
@@ -148,10 +138,10 @@ impl Servers {
         let options = ConnectOptions::new();
         let options = match self.login.clone() {
             Login::Anonymous => options,
-            Login::Token(token) => options.token(token),
-            Login::User(servers::Login { user, password }) => options.user_and_password(user, password),
-            Login::Nkey(seed) => options.nkey(seed),
-            Login::Credentials(text) => options.credentials(&text).map_err(|_| Problem::Credentials)?,
+            Login::Token(token) => options.token(token.0),
+            Login::User(servers::Login { user, password }) => options.user_and_password(user, password.0),
+            Login::Nkey(seed) => options.nkey(seed.0),
+            Login::Credentials(text) => options.credentials(&text.0).map_err(|_| Problem::Credentials)?,
         };
         let options = match &self.authorities {
             Some(authorities) => {
@@ -183,36 +173,22 @@ impl Servers {
     }
 
     /// Why it would be refused again, if that is so.
-    fn refusal(&self, error: &ConnectError) -> Option<Problem> {
-        let servers = self.to_string();
+    fn refusal(&self, error: &ConnectError) -> Option<Refusal> {
         match error.kind() {
-            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => Some(Problem::Refused {
-                servers,
-                with: match self.login {
+            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => Some(Refusal::Login {
+                servers: self.to_string(),
+                reason: match self.login {
                     Login::Anonymous => "it wants a `token`, `user` and `password`, `nkey` or `credentials`",
                     Login::Token(_) => "it does not take this `token`",
                     Login::User(_) => "it does not take this `user` with this `password`",
                     Login::Nkey(_) => "it does not take this `nkey`",
                     Login::Credentials(_) => "it does not take these `credentials`",
-                },
+                }
+                .to_owned(),
             }),
-            _ => tls::certificate_flaw(error).map(|reason| Problem::Certificate { servers, reason }),
+            _ => Refusal::of_certificate(self, error),
         }
     }
-}
-
-/// An error with its causes.
-pub(super) fn described(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn note(party: &Party, event: &Event, link: &watch::Sender<Link>, failed: &AtomicU32) {
@@ -253,12 +229,12 @@ mod tests {
     #[test]
     fn what_is_said_of_servers_has_no_secret() {
         for login in [
-            Login::Token("s3cret".to_owned()),
-            Login::Nkey("s3cret".to_owned()),
-            Login::Credentials("s3cret".to_owned()),
+            Login::Token(Secret("s3cret".to_owned())),
+            Login::Nkey(Secret("s3cret".to_owned())),
+            Login::Credentials(Secret("s3cret".to_owned())),
             Login::User(servers::Login {
                 user: "me".to_owned(),
-                password: "s3cret".to_owned(),
+                password: Secret("s3cret".to_owned()),
             }),
         ] {
             let servers = Servers {

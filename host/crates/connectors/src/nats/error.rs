@@ -1,5 +1,7 @@
 //! Why a stream cannot be read or written.
 
+use crate::servers::Refusal;
+
 /// Why a connection, a source or a sink stops: until the next attempt, or with an error that ends the pipeline.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -20,12 +22,8 @@ impl From<Problem> for Stop {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum Problem {
-    #[error("{servers} refuses the connection: {with}")]
-    Refused { servers: String, with: &'static str },
-    #[error(
-        "the certificate of {servers} is not accepted: {reason}; `ca` names authorities that the machine does not know"
-    )]
-    Certificate { servers: String, reason: String },
+    #[error(transparent)]
+    Refusal(#[from] Refusal),
     #[error("the `credentials` cannot be used: they are the content of a file that `nsc generate creds` writes")]
     Credentials,
     #[error("{servers} has no stream `{stream}`: create it, or correct `stream`")]

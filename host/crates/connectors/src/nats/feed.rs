@@ -18,12 +18,12 @@ use futures_util::StreamExt as _;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::connection::{ANSWER_WAIT_MAX, Connection, RUNTIME, Servers, described};
+use super::connection::{ANSWER_WAIT_MAX, Connection, RUNTIME, Servers};
 use super::error::{Problem, Stop};
 use super::found;
 use super::{Missing, Start};
 use crate::retries::{Party, Retries};
-
+use crate::servers::described;
 /// Messages that are asked for at a time. About twice as many, and of bytes, are on their way or in line at most.
 const PULL_MESSAGES: usize = 1_024;
 /// Bytes of messages that are asked for at a time, where the server takes no larger messages.

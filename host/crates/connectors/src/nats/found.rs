@@ -4,9 +4,9 @@ use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{Info, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
 
-use super::connection::described;
 use super::error::{Problem, Stop};
 use crate::retries::Party;
+use crate::servers::described;
 
 /// The stream with this name.
 pub(super) async fn find(context: &Context, party: &Party, name: &str) -> Result<Stream, Stop> {

@@ -25,7 +25,7 @@ use serde_json::json;
 use self::connection::{Login, Servers};
 use crate::records::CellRules;
 use crate::retries::Party;
-use crate::servers::{self, Endpoint};
+use crate::servers::{self, Endpoint, Secret};
 
 /// What becomes of the run where messages were removed before they were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -306,9 +306,9 @@ impl ServerKeys<'_> {
                     .push(problem.help("they are the content of a file, such as `{ file = \"me.creds\" }`"));
                 return None;
             }
-            return Some(Login::Credentials(at.value.clone()));
+            return Some(Login::Credentials(Secret(at.value.clone())));
         }
-        let secret = |field: &Field<String>| field.map(|text| text.trim().to_owned());
+        let secret = |field: &Field<String>| field.map(|text| Secret(text.trim().to_owned()));
         Some(match (secret(self.token), secret(self.nkey)) {
             (Some(token), _) => Login::Token(token),
             (None, Some(seed)) => Login::Nkey(seed),

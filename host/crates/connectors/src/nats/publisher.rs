@@ -16,11 +16,11 @@ use async_nats::jetstream::{self, Context, ErrorCode};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
-use super::connection::{ANSWER_WAIT_MAX, Connection, Servers, described};
+use super::connection::{ANSWER_WAIT_MAX, Connection, Servers};
 use super::error::{Problem, Stop};
 use super::found;
 use crate::retries::{Party, Retries};
-
+use crate::servers::described;
 /// Whose a message is: pipeline, sink and lineage.
 const SINK: &str = "Dirigo-Sink";
 /// Its number among those of the lineage, from 1.

@@ -24,13 +24,13 @@ use crate::retries::Party;
 const KNOWN: &str = "published.json";
 /// Batches after which it is written anew: the messages of so many are looked through after a crash, at most.
 const NOTED_EVERY: u32 = 64;
-/// Events of a batch, and bytes.
+/// The largest batch, in events and in bytes.
 const BATCH: Options = Options {
     batch_records: 1_024,
     batch_bytes: 1 << 20,
     retry_for: None,
     backlog_bytes: BACKLOG_BYTES,
-    // The receiver tells what has come.
+    // The receiver reports which batches it has.
     delivery_capability: DeliveryCapability::Transactional,
 };
 

@@ -54,7 +54,7 @@ pub struct Options {
     pub retry_for: Option<Duration>,
     /// See [`BACKLOG_BYTES`].
     pub backlog_bytes: u64,
-    /// What is promised: [`DELIVERY_CAPABILITY`] where the receiver cannot tell a batch that comes again.
+    /// What the sink promises: [`DELIVERY_CAPABILITY`] where the receiver cannot recognise a batch that is sent again.
     pub delivery_capability: DeliveryCapability,
 }
 

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 /// cache.
 const CAPACITY: usize = 256 * 1024;
 
-/// What is asked for at a time where little comes: a thousand sources that wait for events have 8 MiB together, and not 256.
+/// The length that one read asks for where few bytes arrive: a thousand sources that wait for events need 8 MiB together, and not 256.
 const CAPACITY_AT_REST: usize = 8 * 1024;
 
 /// Bytes at the start of the stream, and in front of the place where it goes on, by which it is known again.
@@ -25,7 +25,7 @@ pub(crate) struct Window<R> {
     pub(crate) reader: R,
     /// Its length is its capacity: what it has beyond `end` is there to be read into.
     buffer: Vec<u8>,
-    /// What is wanted of the length of the buffer, as long as no record needs more.
+    /// The length that the buffer should have, as long as no record needs more.
     capacity: usize,
     /// Whether the last read gave nothing.
     is_at_rest: bool,
@@ -103,7 +103,7 @@ impl<R: Read> Window<R> {
         if self.end == self.buffer.len() {
             self.capacity = CAPACITY;
         }
-        // One that has caught up with a busy stream comes to its end now and then; one that is idle finds nothing again and again.
+        // A reader that has caught up with a busy stream finds nothing now and then; the reader of an idle stream finds nothing several times in a row.
         let was_at_rest = std::mem::replace(&mut self.is_at_rest, count == 0);
         if was_at_rest && self.is_at_rest && self.capacity == CAPACITY {
             self.capacity = CAPACITY_AT_REST;
@@ -113,7 +113,7 @@ impl<R: Read> Window<R> {
     }
 
     /// Moves the unread bytes to the front where there is little room behind them, and doubles the buffer where that is
-    /// not enough; gives back what it has grown by and does not want any more. A caller that leaves bytes unread bounds
+    /// not enough; frees what it has grown by and no longer needs. A caller that leaves bytes unread bounds
     /// them.
     fn make_room(&mut self) {
         let room = self.capacity / 4;
