@@ -310,9 +310,11 @@ fn nats(clock: &SystemClock) {
         bare_out.push(timed(clock, || bare_publisher(&url, &lines)));
         bare_in.push(timed(clock, || bare_consumer(&url)));
         let reading = Folder::with_pipeline(&pipeline(&source, TO_FILE));
+        let mut reader = None;
         ours_in.push(timed(clock, || {
-            Run::start(&reading).wait_for_lines(MESSAGES);
+            reader.insert(Run::start(&reading)).wait_for_lines(MESSAGES);
         }));
+        drop(reader);
         streams.delete("IN");
         streams.create("OUT");
         let file = format!("kind = \"file\"\npath = \"{}\"", folder.path("in.jsonl").display());

@@ -64,6 +64,7 @@ pub mod process;
 mod progress;
 #[doc(hidden)]
 pub mod reduce;
+mod row;
 #[doc(hidden)]
 pub mod settings;
 mod stored;

@@ -358,7 +358,7 @@ fn a_batch_whose_acknowledgement_is_lost_adds_no_row_twice() {
     pipeline(&folder, &url, "follow = true", "");
     let running = run(&folder).piped();
     wait_for_rows(&server, 10);
-    // The server has the batch and cannot commit it until the network holds its answer back.
+    // A lock keeps the server from committing the batch until the network is stalled, so that its answer is lost.
     let before = server.ask("SELECT batch FROM dirigo_watermark");
     let lock = Lock::take(&server);
     folder.append("in.jsonl", &events(10..100));

@@ -195,7 +195,7 @@ pub fn login(
 
 /// Why no server can be used, until a person changes something.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum ServerRefusal {
     /// It does not accept the login.
     #[error("{servers} refuses the connection: {reason}")]
     Login {
@@ -216,7 +216,7 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl ServerRefusal {
     /// The refusal that an error of a connection to `servers` stands for, if the certificate is its cause.
     #[must_use]
     pub fn of_certificate(servers: &impl fmt::Display, error: &(dyn Error + 'static)) -> Option<Self> {
@@ -254,6 +254,33 @@ mod tests {
     use super::*;
 
     const SCHEMES: &[Scheme] = &[("mqtt", 1_883), ("mqtts", 8_883)];
+
+    #[test]
+    fn a_login_is_shown_without_its_password() {
+        let login = Login {
+            user: "me".to_owned(),
+            password: Secret("s3cret".to_owned()),
+        };
+        assert_eq!(format!("{login:?}"), r#"Login { user: "me", password: Secret(..) }"#);
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Caused {
+        text: &'static str,
+        source: Option<Box<Self>>,
+    }
+
+    #[test]
+    fn an_error_is_described_with_the_causes_that_say_more() {
+        let caused = |text, source: Option<Caused>| Caused {
+            text,
+            source: source.map(Box::new),
+        };
+        let last = caused("the disk is full", None);
+        let error = caused("no answer: refused", Some(caused("refused", Some(last))));
+        assert_eq!(described(&error), "no answer: refused: the disk is full");
+    }
 
     #[test]
     fn a_url_names_a_server() {

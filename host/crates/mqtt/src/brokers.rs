@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use dirigo_connectors::servers::{self, Address, Endpoint as _, Login, Refusal, Scheme};
+use dirigo_connectors::servers::{self, Address, Endpoint as _, Login, Scheme, ServerRefusal};
 use dirigo_connectors::tls;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
@@ -99,10 +99,12 @@ async fn connect(
             let name = ServerName::try_from(server.host().to_owned())
                 .map_err(|_| Stop::Retry("no certificate can be issued for its name".to_owned()))?;
             let stream = encryption.connect(name, stream).await;
-            Box::new(stream.map_err(|error| match Refusal::of_certificate(server, &error) {
-                Some(refusal) => Problem::from(refusal).into(),
-                None => retry(error),
-            })?)
+            Box::new(
+                stream.map_err(|error| match ServerRefusal::of_certificate(server, &error) {
+                    Some(refusal) => Problem::from(refusal).into(),
+                    None => retry(error),
+                })?,
+            )
         }
     };
     let (connection, answer) = Connection::open(stream, server.to_string(), hello, message_max).await?;
@@ -120,7 +122,7 @@ async fn connect(
         return Err(Stop::Retry(format!("it refuses the connection: {reason}")));
     }
     let servers = server.to_string();
-    Err(Problem::from(Refusal::Login { servers, reason }).into())
+    Err(Problem::from(ServerRefusal::Login { servers, reason }).into())
 }
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! Why topics cannot be read or written.
 
-use dirigo_connectors::servers::Refusal;
+use dirigo_connectors::servers::ServerRefusal;
 
 /// Why a connection ends: until the next attempt, or with an error that ends the pipeline.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl From<Problem> for Stop {
 #[non_exhaustive]
 pub(crate) enum Problem {
     #[error(transparent)]
-    Refusal(#[from] Refusal),
+    Refusal(#[from] ServerRefusal),
     #[error(
         "another client has connected to {server} as `{client_id}`: a broker has one connection by client id, so give each source and sink a `client_id` of its own"
     )]

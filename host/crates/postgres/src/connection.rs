@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dirigo_connectors::servers::{Address, Endpoint as _, Refusal, Scheme, Secret};
+use dirigo_connectors::servers::{Address, Endpoint as _, Scheme, Secret, ServerRefusal};
 use dirigo_connectors::tls;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -130,7 +130,7 @@ impl Servers {
     }
 
     fn refusal(&self, server: &Address, error: &tokio_postgres::Error) -> Stop {
-        if let Some(refusal) = Refusal::of_certificate(server, error) {
+        if let Some(refusal) = ServerRefusal::of_certificate(server, error) {
             return Problem::from(refusal).into();
         }
         let text = described(error);
@@ -147,7 +147,7 @@ impl Servers {
             Kind::Rows | Kind::Lasting => text,
         };
         let servers = server.to_string();
-        Problem::from(Refusal::Login { servers, reason }).into()
+        Problem::from(ServerRefusal::Login { servers, reason }).into()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why rows cannot be written.
 
-use dirigo_connectors::servers::{self, Refusal};
+use dirigo_connectors::servers::{self, ServerRefusal};
 use tokio_postgres::error::SqlState;
 
 /// Why an attempt ends: until the next one, or with an error that ends the pipeline.
@@ -24,7 +24,7 @@ impl From<Problem> for Stop {
 #[non_exhaustive]
 pub(crate) enum Problem {
     #[error(transparent)]
-    Refusal(#[from] Refusal),
+    Refusal(#[from] ServerRefusal),
     #[error("{server} does not encrypt: have it use TLS, or say `tls = false` where nobody can read what is sent")]
     Unencrypted { server: String },
     #[error("{server} has no table {table} that user `{user}` can see: create it, or correct `table`")]
@@ -105,7 +105,7 @@ pub(crate) enum Kind {
     Lasting,
 }
 
-/// Whether the same can succeed after this error.
+/// Whether a new attempt can succeed after this error.
 pub(crate) fn kind(error: &tokio_postgres::Error) -> Kind {
     let Some(code) = error.code() else {
         return Kind::Passing;

@@ -234,7 +234,7 @@ impl<T: Send + 'static> Scheduler<T> {
         self.state.lock().queue.settle(used, again, now_ns);
     }
 
-    /// Ends every present and future wait for work, and drops the items that wait for a worker: an item may refer to the scheduler through what it refers to, and would keep both alive.
+    /// Ends every present and future wait for work, and drops the items that wait for a worker, since an item may keep the scheduler itself alive.
     pub fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::error::Problem;
 use crate::retries::{Party, Retries};
-use crate::servers::{self, Refusal, Secret, described};
+use crate::servers::{self, Secret, ServerRefusal, described};
 
 /// Failed attempts to reconnect between two lines of the log: the client pauses for four seconds at most.
 const ATTEMPTS_PER_LINE: u32 = 15;
@@ -173,9 +173,9 @@ impl Servers {
     }
 
     /// Why it would be refused again, if that is so.
-    fn refusal(&self, error: &ConnectError) -> Option<Refusal> {
+    fn refusal(&self, error: &ConnectError) -> Option<ServerRefusal> {
         match error.kind() {
-            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => Some(Refusal::Login {
+            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => Some(ServerRefusal::Login {
                 servers: self.to_string(),
                 reason: match self.login {
                     Login::Anonymous => "it wants a `token`, `user` and `password`, `nkey` or `credentials`",
@@ -186,7 +186,7 @@ impl Servers {
                 }
                 .to_owned(),
             }),
-            _ => Refusal::of_certificate(self, error),
+            _ => ServerRefusal::of_certificate(self, error),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Why a stream cannot be read or written.
 
-use crate::servers::Refusal;
+use crate::servers::ServerRefusal;
 
 /// Why a connection, a source or a sink stops: until the next attempt, or with an error that ends the pipeline.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl From<Problem> for Stop {
 #[non_exhaustive]
 pub(super) enum Problem {
     #[error(transparent)]
-    Refusal(#[from] Refusal),
+    Refusal(#[from] ServerRefusal),
     #[error("the `credentials` cannot be used: they are the content of a file that `nsc generate creds` writes")]
     Credentials,
     #[error("{servers} has no stream `{stream}`: create it, or correct `stream`")]
