@@ -1,8 +1,9 @@
 //! Who uses whom: between the crates of the host as docs/architecture.md draws it, and between the modules of a crate without
-//! a circle; and what crates leave out of the tests.
+//! a circle; what crates leave out of the tests; and what is built twice.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod builds;
 mod crates;
 mod graph;
 mod modules;
