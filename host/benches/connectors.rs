@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::message::PublishMessage;
 use dirigo::clock::{Clock, SystemClock};
 use futures_util::StreamExt as _;
 use hdrhistogram::Histogram;
@@ -41,7 +42,8 @@ const HTTP_EVENTS: u64 = 2_000_000;
 const BATCH: u64 = 100;
 const BATCH_EVERY: Duration = Duration::from_millis(10);
 const OPEN_LOOP: Duration = Duration::from_secs(20);
-const MESSAGES: u64 = 400_000;
+/// So many that the start of a process, which counts, is a small part of the time.
+const MESSAGES: u64 = 1_000_000;
 /// Messages that a bare publisher has sent and that are not acknowledged.
 const IN_FLIGHT: usize = 4_096;
 /// Rounds of which the median counts.
@@ -304,10 +306,14 @@ fn nats(clock: &SystemClock) {
     let url = server.url();
     let source = format!("kind = \"nats\"\nservers = [\"{url}\"]\nstream = \"IN\"\nkey = \"/key\"");
     let sink = format!("kind = \"nats\"\nservers = [\"{url}\"]\nstream = \"OUT\"\nsubject = \"OUT.events\"");
-    let (mut bare_out, mut bare_in, mut ours_in, mut ours_out) = (vec![], vec![], vec![], vec![]);
+    let (mut bare_out, mut chained_out, mut bare_in, mut ours_in, mut ours_out) =
+        (vec![], vec![], vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
         streams.create("IN");
-        bare_out.push(timed(clock, || bare_publisher(&url, &lines)));
+        chained_out.push(timed(clock, || bare_publisher(&url, &lines, Headers::Chained)));
+        streams.delete("IN");
+        streams.create("IN");
+        bare_out.push(timed(clock, || bare_publisher(&url, &lines, Headers::None)));
         bare_in.push(timed(clock, || bare_consumer(&url)));
         let reading = Folder::with_pipeline(&pipeline(&source, TO_FILE));
         let mut reader = None;
@@ -325,13 +331,20 @@ fn nats(clock: &SystemClock) {
         }));
         streams.delete("OUT");
     }
-    for (what, bare, ours) in [
-        ("in", &mut bare_in, &mut ours_in),
-        ("out", &mut bare_out, &mut ours_out),
+    let ours_out = median(&mut ours_out);
+    for (what, ours, client, bare) in [
+        ("in", median(&mut ours_in), "a bare client", &mut bare_in),
+        ("out", ours_out, "a bare client", &mut bare_out),
+        (
+            "out",
+            ours_out,
+            "a bare client that has the server check the same order",
+            &mut chained_out,
+        ),
     ] {
-        let (bare, ours) = (median(bare), median(ours));
+        let bare = median(bare);
         println!(
-            "NATS {what}: {:.0} k messages/s, a bare client {:.0} k: {:.2} of it",
+            "NATS {what}: {:.0} k messages/s, {client} {:.0} k: {:.2} of it",
             ours / 1e3,
             bare / 1e3,
             ours / bare
@@ -339,13 +352,29 @@ fn nats(clock: &SystemClock) {
     }
 }
 
-fn bare_publisher(url: &str, lines: &str) {
+/// What a bare publisher gives a message besides its text.
+#[derive(Clone, Copy, PartialEq)]
+enum Headers {
+    None,
+    /// An id, and that of the message that the stream must end with: what Dirigo gives, so that the server takes each message once and in order.
+    Chained,
+}
+
+fn bare_publisher(url: &str, lines: &str, headers: Headers) {
     with_context(url, async |context| {
         let mut waiting = std::collections::VecDeque::new();
+        // As long as those of a sink.
+        let id = |number: usize| format!("bench/out/0123456789abcdef0123456789abcdef/{number}");
         for (number, line) in lines.lines().enumerate() {
-            let payload = line.to_owned().into();
+            let mut message = PublishMessage::build().payload(line.to_owned().into());
+            if headers == Headers::Chained {
+                message = message.message_id(id(number));
+                if number > 0 {
+                    message = message.expected_last_message_id(id(number - 1));
+                }
+            }
             let subject = format!("IN.k-{}", number % 100);
-            waiting.push_back(context.publish(subject, payload).await.unwrap());
+            waiting.push_back(context.send_publish(subject, message).await.unwrap());
             if waiting.len() == IN_FLIGHT {
                 waiting.pop_front().unwrap().await.unwrap();
             }

@@ -3,12 +3,12 @@
 //! A task follows the stream from a sequence on, through lost connections and servers that restart, and puts its messages in line, each once and in order.
 //! Consumers are ephemeral, and acknowledge nothing: the server keeps no position for the source. Knows messages, not events.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
+use std::vec;
 
-use async_nats::jetstream::consumer::pull::Config;
+use async_nats::jetstream::consumer::pull::{Config, MessagesError};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
 use async_nats::jetstream::stream::{ConsumerErrorKind, RetentionPolicy, Stream};
 use async_nats::jetstream::{self, Context};
@@ -24,12 +24,15 @@ use super::found;
 use super::{Missing, Start};
 use crate::retries::{Party, Retries};
 use crate::servers::described;
-/// Messages that are asked for at a time. About twice as many, and of bytes, are on their way or in line at most.
-const PULL_MESSAGES: usize = 1_024;
+
+/// Messages that are asked for at a time. Half as many again are on their way at most: the next ones are asked for when half of them have come.
+const PULL_MESSAGES: usize = 4_096;
 /// Bytes of messages that are asked for at a time, where the server takes no larger messages.
 const PULL_BYTES: usize = 4 << 20;
-/// Messages that are in line at most; the bound of bytes is that of a pull.
-const LINE_MESSAGES_MAX: usize = 2 * PULL_MESSAGES;
+/// Messages beyond which no more are put in line; the bound of bytes is that of a pull. The reader may have as many besides.
+const LINE_MESSAGES_MAX: usize = PULL_MESSAGES;
+/// Messages that are put in line together, where as many have come.
+const CHUNK: usize = 128;
 /// How often the server says that it has nothing, where that is so.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// After how much silence the server is asked whether what it sent has come.
@@ -76,6 +79,8 @@ pub(super) struct Reading {
 /// The messages of a stream, in line.
 pub(super) struct Feed {
     line: Arc<Line>,
+    /// What the reader has taken out of the line.
+    taken: vec::IntoIter<Message>,
     task: AbortHandle,
 }
 
@@ -88,7 +93,7 @@ struct Line {
 
 #[derive(Default)]
 struct Waiting {
-    messages: VecDeque<Message>,
+    messages: Vec<Message>,
     bytes: usize,
     begun: Option<Begun>,
     /// How it ended.
@@ -125,23 +130,31 @@ impl Feed {
             party,
         };
         let task = RUNTIME.spawn(Box::pin(follower.run())).abort_handle();
-        Self { line, task }
+        Self {
+            line,
+            taken: vec::IntoIter::default(),
+            task,
+        }
     }
 
     /// What is next in line.
     ///
     /// # Errors
     /// When the stream cannot be read on, and all that came before was taken.
-    pub(super) fn next(&self) -> Result<Next, Problem> {
+    pub(super) fn next(&mut self) -> Result<Next, Problem> {
+        if let Some(message) = self.taken.next() {
+            return Ok(Next::Message(message));
+        }
         let mut waiting = self.line.state.lock();
         if let Some(begun) = waiting.begun.take() {
             return Ok(Next::Begun(begun));
         }
-        if let Some(message) = waiting.messages.pop_front() {
-            waiting.bytes -= message.payload.len();
+        if !waiting.messages.is_empty() {
+            self.taken = std::mem::take(&mut waiting.messages).into_iter();
+            waiting.bytes = 0;
             drop(waiting);
             self.line.room.notify_one();
-            return Ok(Next::Message(message));
+            return self.next();
         }
         match &mut waiting.ended {
             None => Ok(Next::Nothing),
@@ -157,16 +170,19 @@ impl Line {
         self.waker.wake_by_ref();
     }
 
-    /// Waits for room, and puts a message in line.
-    async fn push(&self, message: Message, bytes_max: usize) {
+    /// Waits for room, and puts messages in line.
+    async fn push(&self, mut messages: Vec<Message>, bytes_max: usize) {
+        if messages.is_empty() {
+            return;
+        }
         loop {
             let room = self.room.notified();
             {
                 let mut waiting = self.state.lock();
-                if waiting.messages.len() < LINE_MESSAGES_MAX && (waiting.bytes < bytes_max) {
+                if waiting.messages.len() < LINE_MESSAGES_MAX && waiting.bytes < bytes_max {
                     let was_empty = waiting.messages.is_empty();
-                    waiting.bytes += message.payload.len();
-                    waiting.messages.push_back(message);
+                    waiting.bytes += messages.iter().map(|message| message.payload.len()).sum::<usize>();
+                    waiting.messages.append(&mut messages);
                     drop(waiting);
                     if was_empty {
                         self.waker.wake_by_ref();
@@ -406,16 +422,17 @@ impl Follower {
             .heartbeat(HEARTBEAT)
             .expires(PULL_EXPIRES);
         let messages = messages.messages().await;
-        let mut messages = messages.map_err(|error| Stop::Retry(described(&error)))?;
+        let messages = messages.map_err(|error| Stop::Retry(described(&error)))?;
+        let mut messages = messages.ready_chunks(CHUNK);
         let mut delivered = 0;
         loop {
-            let message = tokio::select! {
+            let chunk = tokio::select! {
                 biased;
                 () = connection.until_lost(losses) => {
                     // What was on its way may be lost.
                     return Err(Stop::Again);
                 }
-                message = messages.next() => message,
+                chunk = messages.next() => chunk.ok_or(Stop::Again)?,
                 () = tokio::time::sleep(SILENCE) => {
                     let info = consumer.get_info().await.map_err(|error| Stop::Retry(described(&error)))?;
                     if info.delivered.consumer_sequence != delivered {
@@ -428,36 +445,51 @@ impl Follower {
                     continue;
                 }
             };
-            let message = match message {
-                Some(Ok(message)) => message,
-                Some(Err(error)) => return Err(Stop::Retry(described(&error))),
-                None => return Err(Stop::Again),
-            };
+            let mut arrived = Vec::with_capacity(chunk.len());
+            let ended = self.examine(chunk, stream, place, &mut delivered, &mut arrived).await;
+            self.line.push(arrived, bytes).await;
+            if ended? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes out of messages those that come next in the stream. Gives whether the last one that is to be read is among them.
+    async fn examine(
+        &self,
+        chunk: Vec<Result<jetstream::Message, MessagesError>>,
+        stream: &Stream,
+        place: &mut Place,
+        delivered: &mut u64,
+        arrived: &mut Vec<Message>,
+    ) -> Result<bool, Stop> {
+        for message in chunk {
+            let message = message.map_err(|error| Stop::Retry(described(&error)))?;
             let info = message.info().map_err(|error| Stop::Retry(error.to_string()))?;
-            delivered += 1;
-            if info.consumer_sequence != delivered {
+            *delivered += 1;
+            if info.consumer_sequence != *delivered {
                 tracing::debug!("{}: messages were lost on their way", self.party);
                 return Err(Stop::Again);
             }
             let (sequence, is_last) = (info.stream_sequence, info.pending == 0);
             if place.last.is_some_and(|last| sequence > last) {
-                return Ok(());
+                return Ok(true);
             }
             if sequence > place.next && self.reading.subjects.is_empty() {
                 self.look_for_missing(stream, sequence, place).await?;
             }
             let time_ns = info.published.unix_timestamp_nanos();
-            let message = Message {
+            arrived.push(Message {
                 sequence,
                 time_ms: i64::try_from(time_ns.div_euclid(1_000_000)).unwrap_or(i64::MAX),
                 payload: message.message.payload,
-            };
-            self.line.push(message, bytes).await;
+            });
             place.next = sequence + 1;
             if place.last.is_some_and(|last| sequence == last || is_last) {
-                return Ok(());
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 
     /// Sees to it that messages that did not come were deleted one by one, and not removed by the limits of the stream.

@@ -1,18 +1,25 @@
 //! Messages into a stream, each once and in order.
 //!
-//! Each message bears whose it is and its number. What the stream has after the last message that is known to be there tells which one is next, so a message whose
-//! acknowledgement was lost is not published again: how long the server remembers ids does not matter. Many messages are on their way at a time, and each says with
-//! which message the stream ended before it: so none passes one that failed, and none comes of a process that is gone.
+//! The id of a message says whose it is, and its number. What the stream has after the last message that is known to be there tells which one is next, so a message
+//! whose acknowledgement was lost is not published again: how long the server remembers ids does not matter. Many messages are on their way at a time, and each says
+//! with which message the stream ends before it: so none passes one that failed, and none comes of a process that is gone.
+//!
+//! Each header costs the server time, so a message bears only these two: its own id, and that of the message before it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use async_nats::HeaderMap;
+use async_nats::header::{
+    NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+    NATS_EXPECTED_STREAM, NATS_MESSAGE_ID,
+};
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
+use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
@@ -21,10 +28,6 @@ use super::error::{Problem, Stop};
 use super::found;
 use crate::retries::{Party, Retries};
 use crate::servers::described;
-/// Whose a message is: pipeline, sink and lineage.
-const SINK: &str = "Dirigo-Sink";
-/// Its number among those of the lineage, from 1.
-const NUMBER: &str = "Dirigo-Number";
 
 /// Messages that are on their way at a time, at most: at 1 ms to the server a million a second.
 const WINDOW_MAX: usize = 1_024;
@@ -38,8 +41,14 @@ const PATIENCE_MAX: usize = 1 << 16;
 /// A message to be published.
 #[derive(Clone, Debug)]
 pub(super) struct Outgoing {
-    pub(super) subject: Arc<str>,
+    pub(super) subject: Subject,
     pub(super) payload: Bytes,
+}
+
+impl Outgoing {
+    fn message(&self, headers: HeaderMap) -> PublishMessage {
+        PublishMessage::build().payload(self.payload.clone()).headers(headers)
+    }
 }
 
 /// Up to where a stream is known to have what was published.
@@ -96,10 +105,10 @@ impl Window {
         }
     }
 
-    /// Notes that messages went through.
+    /// Notes that messages went through: a window that did doubles.
     fn widen(&mut self, published: usize) {
         if self.messages > 1 {
-            self.messages = (self.messages * 2).min(WINDOW_MAX);
+            self.messages = (self.messages + published).min(WINDOW_MAX);
             return;
         }
         self.single += published;
@@ -189,76 +198,99 @@ impl Publisher {
                 return Ok(());
             };
             if self.window.messages == 1 {
-                self.publish_one(&context, done, &left[0]).await?;
+                self.publish_one(&context, &left[0]).await?;
             } else {
-                self.publish_window(&context, done, left).await?;
+                self.publish_window(&context, left).await?;
             }
         }
     }
 
-    /// The id of a message.
+    /// The id of a message: pipeline, sink and lineage, and its number among those of the lineage, from 1.
     fn id(&self, number: u64) -> String {
         format!("{}/{number}", self.identity)
     }
 
-    /// What a message bears.
-    fn headers(&self, number: u64) -> HeaderMap {
+    /// The number of a message with this id, if it is one of this sink.
+    fn number(&self, headers: &HeaderMap) -> Option<u64> {
+        let (identity, number) = headers.get(NATS_MESSAGE_ID)?.as_str().rsplit_once('/')?;
+        number.parse().ok().filter(|_| identity == &*self.identity)
+    }
+
+    /// What a message bears that knows only where the stream ends.
+    fn headers(&self, number: u64, expected: async_nats::HeaderName, sequence: u64) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(SINK, &*self.identity);
-        headers.insert(NUMBER, number.to_string());
-        headers.insert("Nats-Msg-Id", self.id(number));
-        headers.insert("Nats-Expected-Stream", self.stream.as_str());
+        headers.insert(NATS_MESSAGE_ID, self.id(number));
+        headers.insert(NATS_EXPECTED_STREAM, self.stream.as_str());
+        headers.insert(expected, sequence.to_string());
         headers
     }
 
-    /// Publishes several messages at once, to a stream to which nobody else publishes meanwhile.
-    async fn publish_window(&mut self, context: &Context, number: u64, messages: &[Outgoing]) -> Result<(), Stop> {
-        let mut under_way = Vec::new();
+    /// What a message bears that comes right after the one before it.
+    fn headers_of_next(&self, number: u64) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, self.id(number));
+        // A sequence does not do: a message of another client may have taken the place of the one before.
+        headers.insert(NATS_EXPECTED_LAST_MESSAGE_ID, self.id(number - 1));
+        headers
+    }
+
+    /// Publishes messages, many of which are on their way at a time, to a stream to which no other client publishes meanwhile.
+    async fn publish_window(&mut self, context: &Context, messages: &[Outgoing]) -> Result<(), Stop> {
+        let mut under_way = VecDeque::new();
         let mut bytes = 0;
+        let begin = self.known.number + 1;
         let mut failed = None;
-        for (place, outgoing) in (0_u64..).zip(messages.iter().take(self.window.messages)) {
-            let mut headers = self.headers(number + place);
-            let expected = self.known.sequence + place;
-            headers.insert("Nats-Expected-Last-Sequence", expected.to_string());
-            if place > 0 {
-                // The sequence alone does not do: a message of somebody else may have taken the place of the one before.
-                headers.insert("Nats-Expected-Last-Msg-Id", self.id(number + place - 1));
+        for (number, outgoing) in (begin..).zip(messages) {
+            while under_way.len() >= self.window.messages || bytes >= WINDOW_BYTES {
+                let Some((acknowledgement, length)) = under_way.pop_front() else {
+                    break;
+                };
+                bytes -= length;
+                self.acknowledged(context, acknowledgement).await?;
             }
-            let message = PublishMessage::build()
-                .payload(outgoing.payload.clone())
-                .headers(headers);
-            match context.send_publish(outgoing.subject.to_string(), message).await {
-                Ok(acknowledgement) => under_way.push(acknowledgement),
+            let headers = if number == begin {
+                self.headers(number, NATS_EXPECTED_LAST_SEQUENCE, self.known.sequence)
+            } else {
+                self.headers_of_next(number)
+            };
+            let length = outgoing.payload.len();
+            match context
+                .send_publish(outgoing.subject.clone(), outgoing.message(headers))
+                .await
+            {
+                Ok(acknowledgement) => under_way.push_back((acknowledgement, length)),
                 Err(error) => {
                     failed = Some(error);
                     break;
                 }
             }
-            bytes += outgoing.payload.len();
-            if bytes >= WINDOW_BYTES {
-                break;
+            bytes += length;
+        }
+        for (acknowledgement, _) in under_way {
+            self.acknowledged(context, acknowledgement).await?;
+        }
+        match failed {
+            Some(error) => Err(self.stopped(context, &error).await),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the next message is acknowledged. After the first that fails all others do, since the stream does not end as they expect.
+    async fn acknowledged(&mut self, context: &Context, acknowledgement: PublishAckFuture) -> Result<(), Stop> {
+        match acknowledgement.await {
+            Ok(there) => {
+                self.known.number += 1;
+                self.known.sequence = there.sequence;
+                self.window.widen(1);
+                Ok(())
             }
+            Err(error) => Err(self.stopped(context, &error).await),
         }
-        let published = under_way.len();
-        for acknowledgement in under_way {
-            // After the first that fails all others do, since the stream does not end where they expect it to.
-            match acknowledgement.await {
-                Ok(there) => {
-                    self.known.number += 1;
-                    self.known.sequence = there.sequence;
-                }
-                Err(error) => return Err(self.stopped(context, &error).await),
-            }
-        }
-        if let Some(error) = failed {
-            return Err(self.stopped(context, &error).await);
-        }
-        self.window.widen(published);
-        Ok(())
     }
 
     /// Publishes one message to a stream to which others publish, too.
-    async fn publish_one(&mut self, context: &Context, number: u64, outgoing: &Outgoing) -> Result<(), Stop> {
+    async fn publish_one(&mut self, context: &Context, outgoing: &Outgoing) -> Result<(), Stop> {
+        let number = self.known.number + 1;
         let stream = found::find(context, &self.party, &self.stream).await?;
         let last = match stream.get_last_raw_message_by_subject(&outgoing.subject).await {
             Ok(last) => Some(last),
@@ -272,24 +304,13 @@ impl Publisher {
             // It came in the meantime: a message that was on its way.
             return Err(Stop::Again);
         }
-        let expected = last.map_or(0, |last| last.sequence);
-        let mut headers = self.headers(number);
-        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
-        let message = PublishMessage::build()
-            .payload(outgoing.payload.clone())
-            .headers(headers);
-        let sent = context.send_publish(outgoing.subject.to_string(), message).await;
-        let there = match sent {
-            Ok(acknowledgement) => acknowledgement.await,
-            Err(error) => Err(error),
-        };
-        match there {
-            Ok(there) => {
-                self.known.number = number;
-                self.known.sequence = there.sequence;
-                self.window.widen(1);
-                Ok(())
-            }
+        let sequence = last.map_or(0, |last| last.sequence);
+        let headers = self.headers(number, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence);
+        match context
+            .send_publish(outgoing.subject.clone(), outgoing.message(headers))
+            .await
+        {
+            Ok(acknowledgement) => self.acknowledged(context, acknowledgement).await,
             Err(error) => Err(self.stopped(context, &error).await),
         }
     }
@@ -431,12 +452,6 @@ impl Publisher {
         let _ = stream.delete_consumer(&consumer.cached_info().name).await;
         Ok(greatest)
     }
-
-    /// The number of a message, if it is one of this sink.
-    fn number(&self, headers: &HeaderMap) -> Option<u64> {
-        let is_own = headers.get(SINK).is_some_and(|sink| sink.as_str() == &*self.identity);
-        headers.get(NUMBER).filter(|_| is_own)?.as_str().parse().ok()
-    }
 }
 
 /// Whether all subjects that match `narrow` match `wide`, too.
@@ -493,7 +508,10 @@ mod tests {
         assert_eq!(window.messages, 1);
         window.widen(1);
         assert!(window.messages > 1);
-        (0..10).for_each(|_| window.widen(1));
+        let few = window.messages;
+        window.widen(few);
+        assert_eq!(window.messages, 2 * few);
+        window.widen(WINDOW_MAX);
         assert_eq!(window.messages, WINDOW_MAX);
     }
 }

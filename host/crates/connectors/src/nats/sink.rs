@@ -5,9 +5,9 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
 
-use bytes::Bytes;
+use async_nats::Subject;
+use bytes::BytesMut;
 use dirigo_connect::sink::{DeliveryCapability, Error, Keep, Opening, Resume, Sink, SinkSpec};
 use dirigo_connect::{Facets, facets};
 use dirigo_disk::Disk;
@@ -23,11 +23,11 @@ use crate::retries::Party;
 /// The file that says where in the stream to look.
 const KNOWN: &str = "published.json";
 /// Batches after which it is written anew: the messages of so many are looked through after a crash, at most.
-const NOTED_EVERY: u32 = 64;
+const NOTED_EVERY: u32 = 16;
 /// The largest batch, in events and in bytes.
 const BATCH: Options = Options {
-    batch_records: 1_024,
-    batch_bytes: 1 << 20,
+    batch_records: 4_096,
+    batch_bytes: 4 << 20,
     retry_for: None,
     backlog_bytes: BACKLOG_BYTES,
     // The receiver reports which batches it has.
@@ -174,10 +174,16 @@ impl Deliver for Delivery {
             .key()
             .rsplit_once('/')
             .map_or(batch.key(), |(identity, _)| identity);
-        let subject: Arc<str> = self.spec.subject.as_str().into();
+        let subject = Subject::from(self.spec.subject.as_str());
+        let mut rest = batch
+            .records()
+            .fold(BytesMut::with_capacity(batch.bytes()), |mut bytes, record| {
+                bytes.extend_from_slice(record);
+                bytes
+            });
         let messages = batch.records().map(|record| Outgoing {
             subject: subject.clone(),
-            payload: Bytes::copy_from_slice(record),
+            payload: rest.split_to(record.len()).freeze(),
         });
         let outgone = Outgone {
             identity: identity.to_owned(),

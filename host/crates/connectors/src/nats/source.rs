@@ -114,7 +114,7 @@ impl NatsSource {
 
     /// Goes to the next message. `None` for a message.
     fn advance(&mut self) -> Result<Option<Read>, Error> {
-        let Some(feed) = &self.feed else {
+        let Some(feed) = &mut self.feed else {
             return Ok(Some(Read::End));
         };
         match feed.next().map_err(fatal)? {
