@@ -19,7 +19,7 @@ use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErro
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
-use async_nats::{HeaderMap, Subject};
+use async_nats::{HeaderMap, HeaderName, Subject};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
@@ -43,12 +43,6 @@ const PATIENCE_MAX: usize = 1 << 16;
 pub(super) struct Outgoing {
     pub(super) subject: Subject,
     pub(super) payload: Bytes,
-}
-
-impl Outgoing {
-    fn message(&self, headers: HeaderMap) -> PublishMessage {
-        PublishMessage::build().payload(self.payload.clone()).headers(headers)
-    }
 }
 
 /// Up to where a stream is known to have what was published.
@@ -217,7 +211,7 @@ impl Publisher {
     }
 
     /// What a message bears that knows only where the stream ends.
-    fn headers(&self, number: u64, expected: async_nats::HeaderName, sequence: u64) -> HeaderMap {
+    fn headers(&self, number: u64, expected: HeaderName, sequence: u64) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, self.id(number));
         headers.insert(NATS_EXPECTED_STREAM, self.stream.as_str());
@@ -254,10 +248,7 @@ impl Publisher {
                 self.headers_of_next(number)
             };
             let length = outgoing.payload.len();
-            match context
-                .send_publish(outgoing.subject.clone(), outgoing.message(headers))
-                .await
-            {
+            match send(context, outgoing, headers).await {
                 Ok(acknowledgement) => under_way.push_back((acknowledgement, length)),
                 Err(error) => {
                     failed = Some(error);
@@ -306,10 +297,7 @@ impl Publisher {
         }
         let sequence = last.map_or(0, |last| last.sequence);
         let headers = self.headers(number, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence);
-        match context
-            .send_publish(outgoing.subject.clone(), outgoing.message(headers))
-            .await
-        {
+        match send(context, outgoing, headers).await {
             Ok(acknowledgement) => self.acknowledged(context, acknowledgement).await,
             Err(error) => Err(self.stopped(context, &error).await),
         }
@@ -452,6 +440,14 @@ impl Publisher {
         let _ = stream.delete_consumer(&consumer.cached_info().name).await;
         Ok(greatest)
     }
+}
+
+/// Sends a message; the server acknowledges it later.
+async fn send(context: &Context, outgoing: &Outgoing, headers: HeaderMap) -> Result<PublishAckFuture, PublishError> {
+    let message = PublishMessage::build()
+        .payload(outgoing.payload.clone())
+        .headers(headers);
+    context.send_publish(outgoing.subject.clone(), message).await
 }
 
 /// Whether all subjects that match `narrow` match `wide`, too.

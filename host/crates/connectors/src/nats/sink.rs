@@ -7,7 +7,6 @@ use std::future::Future;
 use std::path::Path;
 
 use async_nats::Subject;
-use bytes::BytesMut;
 use dirigo_connect::sink::{DeliveryCapability, Error, Keep, Opening, Resume, Sink, SinkSpec};
 use dirigo_connect::{Facets, facets};
 use dirigo_disk::Disk;
@@ -22,7 +21,7 @@ use crate::retries::Party;
 
 /// The file that says where in the stream to look.
 const KNOWN: &str = "published.json";
-/// Batches after which it is written anew: the messages of so many are looked through after a crash, at most.
+/// Batches after which it is written anew: the sink looks through the messages of this many after a crash, at most.
 const NOTED_EVERY: u32 = 16;
 /// The largest batch, in events and in bytes.
 const BATCH: Options = Options {
@@ -175,15 +174,9 @@ impl Deliver for Delivery {
             .rsplit_once('/')
             .map_or(batch.key(), |(identity, _)| identity);
         let subject = Subject::from(self.spec.subject.as_str());
-        let mut rest = batch
-            .records()
-            .fold(BytesMut::with_capacity(batch.bytes()), |mut bytes, record| {
-                bytes.extend_from_slice(record);
-                bytes
-            });
-        let messages = batch.records().map(|record| Outgoing {
+        let messages = batch.shared_records().map(|payload| Outgoing {
             subject: subject.clone(),
-            payload: rest.split_to(record.len()).freeze(),
+            payload,
         });
         let outgone = Outgone {
             identity: identity.to_owned(),

@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dirigo_journal::Journal;
 
 use super::Reach;
@@ -67,7 +68,7 @@ pub struct Batch {
     range: Range<u64>,
     records_before: u64,
     lengths: Vec<u32>,
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 impl Batch {
@@ -84,7 +85,7 @@ impl Batch {
                 .iter()
                 .map(|record| u32::try_from(record.len()).unwrap())
                 .collect(),
-            bytes,
+            bytes: bytes.into(),
         }
     }
 
@@ -109,6 +110,12 @@ impl Batch {
             rest = behind;
             record
         })
+    }
+
+    /// Its records, in order, which share the memory of the batch.
+    pub fn shared_records(&self) -> impl Iterator<Item = Bytes> {
+        let mut rest = self.bytes.clone();
+        self.lengths.iter().map(move |&length| rest.split_to(length as usize))
     }
 
     /// How many records it has, which is not none.
@@ -190,7 +197,7 @@ impl Reader {
             range: start..self.at,
             records_before,
             lengths,
-            bytes,
+            bytes: bytes.into(),
         })
     }
 

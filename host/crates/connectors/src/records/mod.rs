@@ -27,6 +27,7 @@ mod table;
 mod text;
 mod time;
 mod window;
+mod words;
 
 use std::io;
 use std::path::PathBuf;

@@ -7,10 +7,11 @@
 
 use std::borrow::Cow;
 
-use super::json;
 use dirigo_connect::{TimeField, TimeUnit};
 use dirigo_ground::zone::Zone;
 use jiff::tz::AmbiguousOffset;
+
+use super::{json, words};
 
 /// How much of an offending value a reason quotes, in bytes: enough to recognise it, and a line of a terminal.
 pub(super) const EXCERPT_BYTES_MAX: usize = 60;
@@ -29,7 +30,7 @@ pub(super) fn described(time: &TimeField) -> Cow<'static, str> {
 /// The time that a JSON number says.
 #[inline]
 pub(super) fn from_number(time: &TimeField, text: &[u8]) -> Result<i64, String> {
-    let ms = match (json::integer(text), time.unit) {
+    let ms = match (words::integer(text), time.unit) {
         (Some(ms), None | Some(TimeUnit::Milliseconds)) => return Ok(ms),
         (Some(number), Some(TimeUnit::Seconds)) => number.checked_mul(MS_OF_SECOND).ok_or(NumberFlaw::TooLarge),
         (Some(number), Some(TimeUnit::Microseconds)) => Ok(number.div_euclid(1_000)),
