@@ -133,7 +133,7 @@ impl<T: DeserializeOwned + 'static> Decode for T {
 
     #[inline]
     fn decode(event: Encoded<'_>) -> Result<T> {
-        serde_json::from_slice(event.value).map_err(|error| undecodable(&error))
+        serde_json::from_slice(event.value).map_err(|error| undecodable(&error, event.value))
     }
 }
 
@@ -232,11 +232,11 @@ impl<T: AsRef<[u8]>> Encode for Raw<T> {
 }
 
 #[cold]
-fn undecodable(error: &serde_json::Error) -> Error {
+fn undecodable(error: &serde_json::Error, value: &[u8]) -> Error {
     let what = if error.is_data() {
         "the event is not what this operator reads"
     } else {
         "the event is no JSON"
     };
-    Error::new(format!("{what}: {error}"))
+    Error::new(format!("{what}: {}", dirigo_json::explained(error, value)))
 }

@@ -1,6 +1,6 @@
 //! Pipeline files that make no sense.
 
-use crate::support::{Dirigo, Folder, numbered};
+use crate::support::{Dirigo, Folder, guest, numbered};
 
 const SOURCE: &str = "[[source]]\nid = \"in\"\nkind = \"file\"\npath = \"events.jsonl\"\n";
 const SINK: &str = "[[sink]]\nid = \"out\"\nkind = \"file\"\npath = \"out.jsonl\"\n";
@@ -151,6 +151,63 @@ fn a_setting_comes_from_outside_and_a_wrong_one_is_named_but_not_shown() {
         ],
     );
     assert!(!refused.stderr.contains("s3cret"), "{}", refused.stderr);
+}
+
+#[test]
+fn events_without_a_key_are_noted_where_state_is_kept_by_key() {
+    let check = |of_source: &str, between: &str, of_reduce: &str| {
+        let input = if between.is_empty() { "in" } else { "first" };
+        let folder = Folder::with_pipeline(&format!(
+            r#"
+            [pipeline]
+            name = "keys"
+            [[source]]
+            id = "in"
+            kind = "file"
+            path = "in.jsonl"
+            time = "/ts"
+            {of_source}
+            {between}
+            [[operator]]
+            id = "sums"
+            component = "builtin:reduce"
+            inputs = ["{input}"]
+            window = {{ count = 2 }}
+            config = {{ aggregate = "count" }}
+            {of_reduce}
+            [[sink]]
+            id = "out"
+            kind = "file"
+            path = "out.jsonl"
+            "#
+        ));
+        folder.write("in.jsonl", "{\"ts\":1,\"v\":1}\n");
+        std::fs::copy(guest("map"), folder.path("guest.wasm")).unwrap();
+        Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish()
+    };
+    let first = |component: &str, more: &str| {
+        format!("[[operator]]\nid = \"first\"\ninputs = [\"in\"]\ncomponent = \"{component}\"\n{more}")
+    };
+    let filter = first("builtin:filter", "config = { field = \"v\", min = 0 }");
+    let words = [
+        "note: events of operator `sums` have no key",
+        "one window for all events",
+    ];
+    for between in ["", &filter] {
+        check("", between, "").ends_with(0, &words);
+    }
+    let may_have_keys = [
+        ("key = \"/v\"", "", ""),
+        ("", "", "key = \"/v\""),
+        ("key = \"/v\"", filter.as_str(), ""),
+        // What a component of one's own gives keys to, only a run shows.
+        ("", &first("guest.wasm", "config = { field = \"v\" }"), ""),
+    ];
+    for (of_source, between, of_reduce) in may_have_keys {
+        let checked = check(of_source, between, of_reduce);
+        checked.ends_with(0, &["the pipeline is valid"]);
+        assert!(!checked.stderr.contains("no key"), "{}", checked.stderr);
+    }
 }
 
 #[test]

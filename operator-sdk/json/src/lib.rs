@@ -160,6 +160,17 @@ fn what_is_wrong(document: &[u8]) -> Error {
     Error::new(format!("the event is no JSON: {explained}"))
 }
 
+/// What `serde_json` says is wrong with a document, with the byte where it goes wrong, counted from 1: an event is one line, so line and
+/// column would say no more.
+#[cold]
+#[must_use]
+pub fn explained(error: &serde_json::Error, document: &[u8]) -> String {
+    match scan::fault::by_byte(error, document) {
+        (message, 0) => message,
+        (message, end) => format!("{message} at byte {end}"),
+    }
+}
+
 impl<'j> Place<'j, '_> {
     /// The value there, if there is one.
     #[must_use]
@@ -445,7 +456,7 @@ mod tests {
         let error = |document: &[u8]| locate(document, [&field("v")]).unwrap_err().message().to_owned();
         assert_eq!(
             error(b"{\"v\": 1"),
-            "the event is no JSON: EOF while parsing an object at line 1 column 7"
+            "the event is no JSON: EOF while parsing an object at byte 7"
         );
         assert_eq!(
             error(b"{\"v\": \"\xff\"}"),

@@ -44,7 +44,9 @@ pub enum Violation {
         kinds: Vec<Kind>,
     },
     /// A function of its kind has other types than the contract gives it.
-    #[error("does not fit the contract of `dirigo:operator@0.2.0`: {message}")]
+    #[error(
+        "does not fit the contract of `dirigo:operator@0.2.0`: {message}; build it anew with this version of the SDK"
+    )]
     Types {
         /// Which, and how.
         message: String,

@@ -286,13 +286,26 @@ impl SpanIndex {
         label: &str,
         help: Option<&str>,
     ) -> Diagnostics {
-        let mut problem = Diagnostic {
+        let problem = Diagnostic {
             severity,
             ..Diagnostic::error(message).help_if(help.map(str::to_owned))
         };
-        if let Some(place) = self.places.find(id, key).or_else(|| self.places.find(id, "id")) {
-            problem = problem.at(place, label);
-        }
+        self.problem(problem, id, self.places.find(id, key), label)
+    }
+
+    /// An error that is the key itself, such as one that is misspelt, and not its value.
+    #[must_use]
+    pub fn error_at_name(&self, id: &str, key: &str, message: &str, label: &str, help: Option<&str>) -> Diagnostics {
+        let problem = Diagnostic::error(message).help_if(help.map(str::to_owned));
+        self.problem(problem, id, self.places.find_name(id, key), label)
+    }
+
+    fn problem(&self, problem: Diagnostic, id: &str, place: Option<Span>, label: &str) -> Diagnostics {
+        let place = place.or_else(|| self.places.find(id, "id"));
+        let problem = match place {
+            Some(place) => problem.at(place, label),
+            None => problem,
+        };
         Diagnostics::of_one(self.texts.clone(), problem)
     }
 
@@ -316,7 +329,14 @@ impl SpanIndex {
 /// Where the keys of each item stand; under an empty id, those of the tables that the file has once.
 #[derive(Clone, Debug, Default)]
 struct KeySpans {
-    by_id: HashMap<String, HashMap<String, Span>>,
+    by_id: HashMap<String, HashMap<String, KeySpan>>,
+}
+
+/// Where a key stands, and where its value.
+#[derive(Clone, Copy, Debug)]
+struct KeySpan {
+    name: Span,
+    value: Span,
 }
 
 impl KeySpans {
@@ -344,15 +364,20 @@ impl KeySpans {
         places
     }
 
-    /// Where a key stands; in the override that changed part of its value, where there is one.
+    /// Where the value of a key stands; in the override that changed part of it, where there is one.
     fn find(&self, id: &str, key: &str) -> Option<Span> {
         let keys = self.by_id.get(id)?;
         let is_within = |other: &str| other.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
         let overridden = keys
             .iter()
-            .filter(|(other, place)| is_within(other) && place.origin != Origin::File)
-            .map(|(_, place)| place);
-        overridden.max().or_else(|| keys.get(key)).copied()
+            .filter(|(other, span)| is_within(other) && span.value.origin != Origin::File)
+            .map(|(_, span)| span.value);
+        overridden.max().or_else(|| Some(keys.get(key)?.value))
+    }
+
+    /// Where the key itself stands.
+    fn find_name(&self, id: &str, key: &str) -> Option<Span> {
+        Some(self.by_id.get(id)?.get(key)?.name)
     }
 }
 
@@ -363,7 +388,7 @@ fn member<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
     }
 }
 
-fn collect(node: &Node, prefix: &str, places: &mut HashMap<String, Span>) {
+fn collect(node: &Node, prefix: &str, places: &mut HashMap<String, KeySpan>) {
     let Value::Table(entries) = &node.value else {
         return;
     };
@@ -374,9 +399,14 @@ fn collect(node: &Node, prefix: &str, places: &mut HashMap<String, Span>) {
             && let Value::List(inputs) = &entry.node.value
         {
             let of_inputs = inputs.iter().enumerate();
-            places.extend(of_inputs.map(|(index, input)| (format!("{INPUTS}.{index}"), input.place)));
+            let name = entry.place;
+            places.extend(of_inputs.map(|(index, input)| {
+                let value = input.place;
+                (format!("{INPUTS}.{index}"), KeySpan { name, value })
+            }));
         }
-        places.insert(key, entry.node.place);
+        let (name, value) = (entry.place, entry.node.place);
+        places.insert(key, KeySpan { name, value });
     }
 }
 

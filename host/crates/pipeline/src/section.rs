@@ -302,13 +302,13 @@ fn entries<'a, S: Section>(node: &'a Node, problems: &mut Problems) -> Option<&'
 /// Reports a key that is none of the `known` ones of a table.
 pub(crate) fn refuse_key(entry: &KeyValue, title: &str, known: &[&str], problems: &mut Problems) {
     let key = entry.key.as_str();
-    let help = match (
-        raw::home_of(key, problems.homes()),
-        suggest::nearest(key, known.iter().copied()),
-    ) {
-        (Some(home), _) => format!("`{key}` belongs in {}", quoted(home)),
-        (None, Some(known)) => format!("did you mean `{known}`?"),
-        (None, None) => format!("{} has {}", quoted(title), suggest::listed(known)),
+    let home = raw::home_of(key, problems.homes());
+    let help = match (home, suggest::nearest(key, known.iter().copied())) {
+        (Some(home), meant) if !meant.is_some_and(|meant| suggest::is_one_slip(key, meant)) => {
+            format!("`{key}` belongs in {}", quoted(home))
+        }
+        (_, Some(meant)) => format!("did you mean `{meant}`?"),
+        (_, None) => format!("{} has {}", quoted(title), suggest::listed(known)),
     };
     let message = format!("unknown key `{key}` in {}", quoted(title));
     problems.push(Diagnostic::error(message).at(entry.place, "unknown key").help(help));

@@ -14,7 +14,7 @@ const LISTED_MAX: usize = 16;
 const SIBLINGS_MAX: usize = 10_000;
 
 /// Words that others have for what is called differently here.
-const SYNONYMS: [(&str, &str); 8] = [
+const SYNONYMS: [(&str, &str); 13] = [
     ("mean", "avg"),
     ("average", "avg"),
     ("total", "sum"),
@@ -23,6 +23,11 @@ const SYNONYMS: [(&str, &str); 8] = [
     ("maximum", "max"),
     ("greatest", "max"),
     ("number", "count"),
+    ("name", "id"),
+    ("type", "kind"),
+    ("file", "path"),
+    ("wasm", "component"),
+    ("from", "inputs"),
 ];
 
 /// The candidate that means what `word` does, or is most like it, if one is like it at all.
@@ -42,10 +47,18 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
 }
 
 fn likeness(word: &str, candidate: &str) -> f64 {
-    // One slip in a short word makes Jaro-Winkler despair: `cvs` is meant as `csv`.
-    let is_one_slip = candidate.len() > 2 && strsim::damerau_levenshtein(word, candidate) == 1;
     let likeness = strsim::jaro_winkler(word, candidate);
-    if is_one_slip { likeness.max(0.9) } else { likeness }
+    // Jaro-Winkler rates short words low: `cvs` is meant as `csv`.
+    if is_one_slip(word, candidate) {
+        likeness.max(0.9)
+    } else {
+        likeness
+    }
+}
+
+/// Whether one letter is missing, too many, another one or in its neighbor's place.
+pub(super) fn is_one_slip(word: &str, candidate: &str) -> bool {
+    candidate.len() > 2 && strsim::damerau_levenshtein(word, candidate) == 1
 }
 
 /// "did you mean `threshold`?" and which words there are.

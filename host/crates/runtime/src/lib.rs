@@ -19,6 +19,7 @@ mod graph;
 mod host;
 mod in_flight;
 mod job;
+mod keys;
 mod launch;
 mod letter_file;
 mod letter_list;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::SLICE_FUEL;
 use super::compatibility::Description;
+use super::keys;
 use super::named_outputs;
 use super::schemas;
 use super::settings::{self, Wrong};
@@ -112,6 +113,7 @@ pub async fn prepare_with(
     if problems.is_empty() {
         let mut warnings = loaded.warnings.clone();
         warnings.append(named_outputs::unread(&loaded, &components));
+        warnings.append(keys::one_for_all(&loaded, &components));
         return Ok(Prepared {
             description: Description::of(&loaded.pipeline, &components),
             span_index: loaded.span_index().clone(),
@@ -253,7 +255,8 @@ async fn misconfigured(
     let schema = Instance::ask_settings(component, setup).await;
     let wrong = schema.map_or_else(Vec::new, |schema| settings::wrong(&schema, &operator.config));
     let mut problems = Diagnostics::default();
-    for Wrong { key, label, help } in &wrong {
+    for wrong in &wrong {
+        let Wrong { key, label, help, .. } = wrong;
         let (label, _) = hide(label, &operator.config, &operator.config_as_written);
         let (mut help, mut settings) = hide(help, &operator.config, &operator.config_as_written);
         let name = format!("`{}` ", key.trim_start_matches("config."));
@@ -261,7 +264,12 @@ async fn misconfigured(
         if let Some(note) = not_shown(&settings) {
             help = format!("{help}; {note}");
         }
-        problems.append(loaded.error_at(id, key, &title, &label, Some(&help)));
+        let index = loaded.span_index();
+        problems.append(if wrong.is_unknown {
+            index.error_at_name(id, key, &title, &label, Some(&help))
+        } else {
+            index.error_at(id, key, &title, &label, Some(&help))
+        });
     }
     if wrong.is_empty() {
         let (message, settings) = hide(message, &operator.config, &operator.config_as_written);

@@ -11,6 +11,8 @@ use dirigo_pipeline::suggestion;
 pub(super) struct Wrong {
     /// Its key in the operator: `config.NAME`, or `config` where it is missing.
     pub(super) key: String,
+    /// Whether the key is wrong, not its value.
+    pub(super) is_unknown: bool,
     pub(super) label: String,
     pub(super) help: String,
 }
@@ -30,6 +32,7 @@ pub(super) fn wrong(schema: &str, settings: &Value) -> Vec<Wrong> {
             Some(property) => found.extend(mistyped(name, property, value)),
             None if schema["additionalProperties"] == false => found.push(Wrong {
                 key: format!("config.{name}"),
+                is_unknown: true,
                 label: format!("unknown field `{name}`"),
                 help: suggestion(name, &names, "its settings are"),
             }),
@@ -43,6 +46,7 @@ pub(super) fn wrong(schema: &str, settings: &Value) -> Vec<Wrong> {
     {
         found.push(Wrong {
             key: "config".to_owned(),
+            is_unknown: false,
             label: format!("missing field `{name}`"),
             help: format!("add `{name}`: {}", described(known.get(name).unwrap_or(&Value::Null))),
         });
@@ -58,6 +62,7 @@ fn mistyped(name: &str, property: &Value, value: &Value) -> Option<Wrong> {
         let candidates: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
         return Some(Wrong {
             key: format!("config.{name}"),
+            is_unknown: false,
             label: match value.as_str() {
                 Some(word) => format!("unknown variant `{word}`"),
                 None => format!("this is {}", kind_of(value)),
@@ -77,6 +82,7 @@ fn mistyped(name: &str, property: &Value, value: &Value) -> Option<Wrong> {
     };
     (!fits).then(|| Wrong {
         key: format!("config.{name}"),
+        is_unknown: false,
         label: format!("this is {}", kind_of(value)),
         help: format!("`{name}` is {}", described(property)),
     })

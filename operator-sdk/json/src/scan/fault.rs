@@ -70,53 +70,25 @@ impl State {
     }
 }
 
-/// What `serde_json` says is wrong with the document, if it is not JSON: the message, with its line and column.
+/// What `serde_json` says is wrong with the document, if it is not JSON, and at which byte, counted from 1.
 pub(in super::super) fn explain(document: &[u8]) -> Option<String> {
     let Fault { before, token, at } = Scanner { document }.fault()?;
     let shown = &document[at..document.len().min(at + SHOWN_BYTES)];
     let small = [before.as_bytes(), token, shown].concat();
     let error = serde_json::from_slice::<IgnoredAny>(&small).err()?;
-    let message = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    let message = message.strip_suffix(&place).unwrap_or(&message);
-    // Lines of the small document begin in what is shown alone.
-    let line_start = match error.line() {
-        0 | 1 => 0,
-        line => {
-            let ends = small.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-            ends.map(|(end, _)| end + 1).nth(line - 2)?
-        }
-    };
-    let offset = (line_start + error.column()).checked_sub(before.len() + token.len());
-    let (line, column) = match offset {
-        Some(offset) => place_of(document, at + offset),
-        None => place_of(document, at),
-    };
-    Some(format!("{message} at line {line} column {column}"))
+    let (message, small_end) = by_byte(&error, &small);
+    let end = at + small_end.saturating_sub(before.len() + token.len());
+    Some(format!("{message} at byte {end}"))
 }
 
-/// The line of what ends here, counted from 1, and how many bytes of it there are up to here.
-#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-fn place_of(document: &[u8], end: usize) -> (usize, usize) {
-    /// As many as a byte counts: these are added sixteen at a time.
-    const BLOCK_BYTES: usize = 240;
-    let before = &document[..end];
-    let line_ends = |block: &[u8]| block.iter().map(|&byte| u8::from(byte == b'\n')).sum::<u8>();
-    let mut lines = 1;
-    let mut last_block = None;
-    for (index, block) in before.chunks(BLOCK_BYTES).enumerate() {
-        let here = line_ends(block);
-        if here > 0 {
-            lines += usize::from(here);
-            last_block = Some(index * BLOCK_BYTES);
-        }
-    }
-    let start = last_block.map_or(0, |block| {
-        let there = &before[block..before.len().min(block + BLOCK_BYTES)];
-        let last = there.iter().rposition(|&byte| byte == b'\n');
-        last.map_or(0, |last| block + last + 1)
-    });
-    (lines, end - start)
+/// What `serde_json` says is wrong with a document, without the place, and how many bytes there are up to the place.
+pub(in super::super) fn by_byte(error: &serde_json::Error, document: &[u8]) -> (String, usize) {
+    let message = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let lines = document.split_inclusive(|&byte| byte == b'\n');
+    let before: usize = lines.take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
+    let message = message.strip_suffix(&place).unwrap_or(&message);
+    (message.to_owned(), before + error.column())
 }
 
 impl Scanner<'_> {
@@ -278,9 +250,9 @@ mod tests {
     use super::*;
 
     fn theirs(document: &[u8]) -> Option<String> {
-        serde_json::from_slice::<IgnoredAny>(document)
-            .err()
-            .map(|error| error.to_string())
+        let error = serde_json::from_slice::<IgnoredAny>(document).err()?;
+        let (message, end) = by_byte(&error, document);
+        Some(format!("{message} at byte {end}"))
     }
 
     #[test]

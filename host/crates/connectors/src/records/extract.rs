@@ -225,7 +225,7 @@ pub(super) fn to_time(time: &TimeField, value: Option<Value<'_>>) -> Result<i64,
 fn unescape<'a>(pointer: &Pointer, value: Value<'a>) -> Result<Cow<'a, [u8]>, String> {
     value
         .unescaped()
-        .map_err(|error| format!("`{}` is not JSON: {error}", pointer.text))
+        .map_err(|error| format!("`{}` is not JSON: {error} of it", pointer.text))
 }
 
 fn article(kind: JsonKind) -> &'static str {
@@ -299,7 +299,7 @@ mod tests {
         );
         assert_eq!(
             key(r#"{"sensor":"\q"}"#).unwrap_err(),
-            "`/sensor` is not JSON: invalid escape at line 1 column 3"
+            "`/sensor` is not JSON: invalid escape at byte 3 of it"
         );
     }
 

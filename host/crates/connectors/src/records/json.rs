@@ -70,12 +70,15 @@ impl<'a> Value<'a> {
 
     /// What a string says; an error for an escape that JSON does not have.
     #[inline]
-    pub(super) fn unescaped(self) -> Result<Cow<'a, [u8]>, serde_json::Error> {
+    pub(super) fn unescaped(self) -> Result<Cow<'a, [u8]>, String> {
         let content = &self.0[1..self.0.len() - 1];
         if plain_length(content) == content.len() {
             return Ok(Cow::Borrowed(content));
         }
-        serde_json::from_slice::<String>(self.0).map(|text| Cow::Owned(text.into_bytes()))
+        match serde_json::from_slice::<String>(self.0) {
+            Ok(text) => Ok(Cow::Owned(text.into_bytes())),
+            Err(error) => Err(dirigo_json::explained(&error, self.0)),
+        }
     }
 }
 
@@ -168,7 +171,7 @@ fn nested_flaw(text: &[u8]) -> Option<String> {
     };
     if let Err(NotJson) = cursor.nested() {
         return Some(format!(
-            "the line is not one JSON value: {}; in jsonl, a value has a line of its own and does not go on in the next",
+            "the line is not one JSON value: {}; in jsonl, a value has a line of its own and does not continue on the next",
             cursor.unexpected()
         ));
     }

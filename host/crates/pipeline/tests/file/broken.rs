@@ -41,6 +41,10 @@ facts! {
         => ["unknown key `memmory` in `[operator.limits]`", ":11:1", "did you mean `memory`?"];
     a_key_of_another_table_is_told_where_it_belongs: builtin("map", "errors = \"stop\"")
         => ["unknown key `errors` in `[[operator]]`", "`errors` belongs in `[operator.limits]`"];
+    a_key_that_is_one_letter_off_is_meant_here: builtin("map", "input = [\"s\"]")
+        => ["unknown key `input` in `[[operator]]`", "did you mean `inputs`?"];
+    a_key_that_others_call_differently_is_told_its_name: builtin("map", "type = \"map\"\nname = \"m\"")
+        => ["unknown key `name` in `[[operator]]`", "did you mean `id`?"];
     a_key_like_no_other_is_told_which_there_are: "[dead_letters]\nxyzzy = 1"
         => ["unknown key `xyzzy`", "`[dead_letters]` has `path`"];
     an_unknown_key_of_a_window_is_refused: builtin("reduce", "window = { cuont = 5 }")
