@@ -201,7 +201,7 @@ fn events_without_a_key_are_noted_where_state_is_kept_by_key() {
         ("", "", "key = \"/v\""),
         ("key = \"/v\"", filter.as_str(), ""),
         // What a component of one's own gives keys to, only a run shows.
-        ("", &first("guest.wasm", "config = { field = \"v\" }"), ""),
+        ("", &first("guest.wasm", "config = { mode = \"pass\" }"), ""),
     ];
     for (of_source, between, of_reduce) in may_have_keys {
         let checked = check(of_source, between, of_reduce);
