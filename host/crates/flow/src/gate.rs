@@ -4,6 +4,7 @@
 //! cycles and sinks never wait, whatever is full drains. What would add to a full gate waits *before* it starts: a turn
 //! that has begun may always deliver, so the bound is exceeded by at most the outputs of the turns under way.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use dirigo_ground::quota::Quota;
@@ -14,6 +15,9 @@ use dirigo_ground::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 const EVENTS_MAX: usize = 64 << 10;
 /// Bytes that may wait at one gate.
 const BYTES_MAX: usize = 32 << 20;
+/// How many of those who wait are given as a batch leaves: they come back one after the other while the other half drains. Woken at once,
+/// the threads of 64 sources took the processors from all other tenants for a third of a millisecond.
+const WOKEN_MAX: usize = 2;
 
 /// Counts what waits, and keeps those who wait for room.
 pub struct Gate<W> {
@@ -21,7 +25,8 @@ pub struct Gate<W> {
     quota: Arc<Quota>,
     events: AtomicUsize,
     bytes: AtomicUsize,
-    waiters: Mutex<Vec<W>>,
+    /// In the order in which they came.
+    waiters: Mutex<VecDeque<W>>,
     has_waiters: AtomicBool,
 }
 
@@ -33,7 +38,7 @@ impl<W> Gate<W> {
             quota,
             events: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            waiters: Mutex::new(Vec::new()),
+            waiters: Mutex::default(),
             has_waiters: AtomicBool::new(false),
         }
     }
@@ -45,27 +50,29 @@ impl<W> Gate<W> {
         self.quota.add_memory(bytes as u64);
     }
 
-    /// Notes that events were taken, and gives those who can go on. They come back when half of the room is free, not at
-    /// the first place, so that they don't stop and start at every event.
+    /// Notes that events were taken, and gives those who can go on: a few with each batch that leaves once half of the room is free, not at
+    /// the first place, so that they don't stop and start at every event; and all with the last.
     #[must_use = "those who waited must be woken"]
     pub fn leave(&self, events: usize, bytes: usize) -> Vec<W> {
         self.quota.remove_memory(bytes as u64);
         self.events.fetch_sub(events, Ordering::SeqCst);
         self.bytes.fetch_sub(bytes, Ordering::SeqCst);
         // Looked at after both are counted down: of several that leave at once, the last sees the room that all have made.
-        let has_room =
-            self.events.load(Ordering::SeqCst) <= EVENTS_MAX / 2 && self.bytes.load(Ordering::SeqCst) <= BYTES_MAX / 2;
+        let events = self.events.load(Ordering::SeqCst);
+        let has_room = events <= EVENTS_MAX / 2 && self.bytes.load(Ordering::SeqCst) <= BYTES_MAX / 2;
         if has_room && self.has_waiters.load(Ordering::SeqCst) {
-            self.take_waiters()
+            self.take_waiters(if events == 0 { usize::MAX } else { WOKEN_MAX })
         } else {
             Vec::new()
         }
     }
 
-    fn take_waiters(&self) -> Vec<W> {
+    fn take_waiters(&self, max: usize) -> Vec<W> {
         let mut waiters = self.waiters.lock();
-        self.has_waiters.store(false, Ordering::SeqCst);
-        std::mem::take(&mut *waiters)
+        let woken = max.min(waiters.len());
+        let woken = waiters.drain(..woken).collect();
+        self.has_waiters.store(!waiters.is_empty(), Ordering::SeqCst);
+        woken
     }
 
     /// Whether nothing more should be added.
@@ -86,7 +93,7 @@ impl<W> Gate<W> {
         // Announced before the last look: a batch that leaves after it sees the announcement.
         self.has_waiters.store(true, Ordering::SeqCst);
         if self.is_full() {
-            waiters.push(waiter);
+            waiters.push_back(waiter);
             return true;
         }
         self.has_waiters.store(!waiters.is_empty(), Ordering::SeqCst);
@@ -115,6 +122,18 @@ mod tests {
         assert!(gate.leave(EVENTS_MAX / 2 - 1, 0).is_empty());
         assert_eq!(gate.leave(1, 0), ["turn"]);
         assert!(!gate.wait("turn"), "there is room");
+    }
+
+    #[test]
+    fn those_who_wait_are_woken_in_turn_and_all_of_them_by_the_last_that_leaves() {
+        let gate = Gate::new(Arc::default());
+        gate.enter(EVENTS_MAX, 0);
+        assert!((0..7).all(|waiter| gate.wait(waiter)));
+        assert_eq!(gate.leave(EVENTS_MAX / 2, 0), [0, 1]);
+        assert_eq!(gate.leave(1, 0), [2, 3]);
+        gate.enter(EVENTS_MAX / 2 + 1, 0);
+        assert!(gate.wait(0), "it is full again");
+        assert_eq!(gate.leave(EVENTS_MAX, 0), [4, 5, 6, 0]);
     }
 
     #[test]

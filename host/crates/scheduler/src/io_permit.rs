@@ -16,8 +16,8 @@ use dirigo_ground::clock;
 use dirigo_ground::sync::{Condvar, Mutex};
 
 /// For how long a worker is leased to I/O at a time: a slice of the default length. With two, the p99 of victims next
-/// to all hostile kinds at once was 1.4 to 2 times as long (docs/design/004-isolation.md). I/O may exceed it by one
-/// step, a batch of 256 events; who waits for that is not waited for.
+/// to all hostile kinds at once was 1.4 to 2 times as long (docs/design/004-isolation.md). I/O begins no step that is likely to
+/// exceed it, by how long the one before took; a worker does not wait for one that does.
 const LEASE_NS: u64 = 100_000;
 /// How long a thread waits for a worker before it goes without: far longer than taking turns lasts between tens of
 /// tenants, within which it goes before all else that its tenant has ready. It sees to it that no policy, and no worker
@@ -50,8 +50,16 @@ pub(super) trait PermitIssuer: Send + Sync {
     /// Grants a permit, or puts the request for it in the queue.
     fn ask(&self, io_permit: &Arc<IoPermit>) -> Grant;
     /// Charges its tenant for time that no worker is charged for; the place of a sleeping worker is free again if
-    /// `grant` was for one.
-    fn end(&self, io_permit: &IoPermit, grant: Grant, ns: u64);
+    /// `grant` was for one, and `was_overdue` says whether a worker had stopped waiting for it.
+    fn end(&self, io_permit: &IoPermit, grant: Grant, ns: u64, was_overdue: bool);
+}
+
+/// What became of a worker's place that I/O had.
+pub(super) struct Leased {
+    /// To be charged for it, so far.
+    pub(super) ns: u64,
+    /// Whether the I/O is still at it.
+    pub(super) is_overdue: bool,
 }
 
 /// A request for a permit, which is in the queue once at most.
@@ -106,38 +114,58 @@ impl IoPermit {
         true
     }
 
-    /// Stands back until the I/O is done, for [`LEASE_NS`] at most; gives the ns to charge.
-    pub(super) fn lease(&self) -> u64 {
+    /// Stands back until the I/O is done, for [`LEASE_NS`] at most. What it charges is what the I/O took of a processor, and what
+    /// standing back took of the worker's.
+    pub(super) fn lease(&self) -> Leased {
+        let begun_ns = clock::thread_spent_ns();
+        let leased = self.stand_back();
+        Leased {
+            ns: leased.ns + (clock::thread_spent_ns() - begun_ns),
+            ..leased
+        }
+    }
+
+    fn stand_back(&self) -> Leased {
         let mut state = self.state.lock();
         if *state != LeaseState::Waiting {
-            return 0;
+            return Leased {
+                ns: 0,
+                is_overdue: false,
+            };
         }
         *state = LeaseState::Leased;
+        // Who is woken runs at once, in place of this thread, and takes the lock.
+        drop(state);
         self.changed.notify_one();
+        state = self.state.lock();
         loop {
             if let LeaseState::Returned(ns) = *state {
-                return ns;
+                return Leased { ns, is_overdue: false };
             }
             let (guard, timed_out) = self.changed.wait_for(state, Duration::from_nanos(LEASE_NS));
             state = guard;
             if timed_out && *state == LeaseState::Leased {
                 *state = LeaseState::Overdue(LEASE_NS);
-                return LEASE_NS;
+                return Leased {
+                    ns: LEASE_NS,
+                    is_overdue: true,
+                };
             }
         }
     }
 
-    /// Gives the place back after so many ns; gives those that the worker was not charged for.
-    fn give_back(&self, ns: u64) -> u64 {
+    /// Gives the place back after so many ns; gives those that the worker was not charged for, and whether it had stopped waiting.
+    fn give_back(&self, ns: u64) -> (u64, bool) {
         let mut state = self.state.lock();
         match *state {
             LeaseState::Leased => {
                 *state = LeaseState::Returned(ns);
+                drop(state);
                 self.changed.notify_one();
-                0
+                (0, false)
             }
-            LeaseState::Overdue(charged_ns) => ns.saturating_sub(charged_ns),
-            LeaseState::Waiting | LeaseState::Gone | LeaseState::Returned(_) => ns,
+            LeaseState::Overdue(charged_ns) => (ns.saturating_sub(charged_ns), true),
+            LeaseState::Waiting | LeaseState::Gone | LeaseState::Returned(_) => (ns, false),
         }
     }
 }
@@ -181,6 +209,12 @@ impl IoPermits {
         self.issuer.as_ref().is_some_and(|issuer| issuer.is_shared())
     }
 
+    /// Whether a step would ask for a permit.
+    #[must_use]
+    pub fn must_ask(&self) -> bool {
+        self.active.is_none() && self.is_shared()
+    }
+
     /// Does a step, when it may. To be called on one thread only.
     pub fn run<R>(&mut self, step: impl FnOnce() -> R) -> R {
         let Some(issuer) = self.issuer.clone().filter(|issuer| issuer.is_shared()) else {
@@ -190,8 +224,12 @@ impl IoPermits {
         if self.active.is_none() {
             self.begin(&*issuer);
         }
+        let begun_ns = issuer.now_ns();
         let done = step();
-        if self.active.is_some_and(|active| issuer.now_ns() >= active.until_ns) {
+        let now_ns = issuer.now_ns();
+        // If the next takes as long as this one.
+        let next_ends_ns = now_ns + (now_ns - begun_ns);
+        if self.active.is_some_and(|active| next_ends_ns >= active.until_ns) {
             self.rest();
         }
         done
@@ -219,7 +257,7 @@ impl IoPermits {
             return;
         };
         let ns = self.uncharged_ns();
-        issuer.end(&self.io_permit, Grant::Late, ns);
+        issuer.end(&self.io_permit, Grant::Late, ns, false);
         self.begin(&*issuer);
         self.rest();
     }
@@ -236,13 +274,13 @@ impl IoPermits {
         let Some(ActiveGrant { grant, .. }) = self.active.take() else {
             return;
         };
-        let mut ns = self.uncharged_ns();
+        let (mut ns, mut was_overdue) = (self.uncharged_ns(), false);
         if grant == Grant::Queued {
-            ns = self.io_permit.give_back(ns);
+            (ns, was_overdue) = self.io_permit.give_back(ns);
             self.io_permit = self.io_permit.anew();
         }
         if let Some(issuer) = &self.issuer {
-            issuer.end(&self.io_permit, grant, ns);
+            issuer.end(&self.io_permit, grant, ns, was_overdue);
         }
     }
 }
@@ -436,6 +474,39 @@ mod tests {
             Some("turn"),
             "nobody waits for it"
         );
+    }
+
+    #[test]
+    fn the_next_io_permit_of_a_tenant_waits_for_one_that_takes_long() {
+        let scheduler = shared(PolicyKind::Fair);
+        charge(&scheduler, 0);
+        let (mut io_permits, next) = (scheduler.io_permits(0, false), scheduler.io_permits(0, false));
+        let ((begin, begun), (go_on, wait)) = (mpsc::channel::<()>(), mpsc::channel::<()>());
+        let io_permit = thread::spawn(move || {
+            io_permits.run(|| {
+                drop(begin);
+                let _ = wait.recv();
+            });
+            io_permits.rest();
+        });
+        until_it_waits(&scheduler);
+        assert!(scheduler.try_next().is_none(), "the worker stood back for long enough");
+        assert!(begun.recv().is_err(), "it was let run");
+        let next_is_done = step_of(next);
+        until_it_waits(&scheduler);
+        assert!(scheduler.try_next().is_none());
+        assert_eq!(scheduler.state.lock().overdue.waiting(0), 1);
+        // One of another tenant does not wait.
+        charge(&scheduler, 1);
+        let of_another = step_of(scheduler.io_permits(1, false));
+        until_it_waits(&scheduler);
+        assert!(scheduler.try_next().is_none());
+        of_another.recv().unwrap();
+        drop(go_on);
+        io_permit.join().unwrap();
+        assert!(scheduler.state.lock().queue.has_ready(), "it waits for a worker again");
+        assert!(scheduler.try_next().is_none());
+        next_is_done.recv().unwrap();
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod budget;
 mod fair;
 mod fifo;
 mod io_permit;
+mod overdue;
 mod policy;
 mod ready_queue;
 mod tenant_queue;
@@ -23,7 +24,8 @@ pub use budget::BURST_NS;
 use dirigo_ground::clock::Clock;
 pub use fair::CREDIT_NS;
 pub use io_permit::IoPermits;
-use io_permit::{Grant, IoPermit, OWED_NS, PermitIssuer};
+use io_permit::{Grant, IoPermit, Leased, OWED_NS, PermitIssuer};
+use overdue::Overdue;
 pub use policy::{PolicyKind, Ready, Share, TenantIndex, Used};
 pub use ready_queue::ReadyQueue;
 pub use urgency::Urgency;
@@ -42,6 +44,7 @@ struct SchedulerState<T> {
     sleeping: usize,
     /// How many threads run in place of a worker that sleeps, or slept when they began.
     leased: usize,
+    overdue: Overdue,
     closed: bool,
 }
 
@@ -62,6 +65,7 @@ impl<T: Send + 'static> Scheduler<T> {
                 queue: ReadyQueue::new(choice),
                 sleeping: 0,
                 leased: 0,
+                overdue: Overdue::default(),
                 closed: false,
             }),
             work: Condvar::new(),
@@ -213,7 +217,7 @@ impl<T: Send + 'static> Scheduler<T> {
                 item,
             }),
             Item::IoPermit(io_permit) => {
-                let ns = io_permit.lease();
+                let ns = self.lease(io_permit);
                 let used = Used {
                     tenant,
                     is_timed: start_by_ns.is_some(),
@@ -224,6 +228,19 @@ impl<T: Send + 'static> Scheduler<T> {
                 None
             }
         }
+    }
+
+    /// Stands back for I/O, unless that has to wait; gives the ns to charge.
+    fn lease(&self, io_permit: Arc<IoPermit>) -> u64 {
+        let now_ns = self.clock.now_ns();
+        let Some(io_permit) = self.state.lock().overdue.keep(io_permit, now_ns) else {
+            return 0;
+        };
+        let Leased { ns, is_overdue } = io_permit.lease();
+        if is_overdue {
+            self.state.lock().overdue.begin(io_permit.tenant, self.clock.now_ns());
+        }
+        ns
     }
 
     /// Charges a tenant for what its item used of a worker, and takes the item back if it wants to go on. The worker
@@ -239,6 +256,7 @@ impl<T: Send + 'static> Scheduler<T> {
         let mut state = self.state.lock();
         state.closed = true;
         let removed = state.queue.remove_all();
+        state.overdue.clear();
         drop(state);
         drop(removed);
         self.work.notify_all();
@@ -265,17 +283,13 @@ impl<T: Send + 'static> PermitIssuer for Scheduler<T> {
             state.leased += 1;
             return Grant::OfSleeper;
         }
-        let ready = Ready {
-            tenant: io_permit.tenant,
-            start_by_ns: io_permit.is_timed.then_some(now_ns),
-            item: Item::IoPermit(io_permit.clone()),
-        };
-        state.queue.push_first(ready);
+        state.queue.push_first(queued(io_permit.clone(), now_ns));
         self.wake_for(state);
         Grant::Queued
     }
 
-    fn end(&self, io_permit: &IoPermit, grant: Grant, ns: u64) {
+    fn end(&self, io_permit: &IoPermit, grant: Grant, ns: u64, was_overdue: bool) {
+        let now_ns = self.clock.now_ns();
         let mut state = self.state.lock();
         if grant == Grant::OfSleeper {
             state.leased -= 1;
@@ -285,6 +299,23 @@ impl<T: Send + 'static> PermitIssuer for Scheduler<T> {
             .queue
             .charge_outside(io_permit.tenant, ns.saturating_sub(borne_ns));
         state.queue.note_used(io_permit.tenant, ns);
+        if was_overdue {
+            let waiting = state.overdue.end(io_permit.tenant);
+            if !waiting.is_empty() {
+                let waiting = waiting.into_iter().map(|io_permit| queued(io_permit, now_ns));
+                waiting.for_each(|ready| state.queue.push_first(ready));
+                self.wake_for(state);
+            }
+        }
+    }
+}
+
+/// A permit as it waits for a worker.
+fn queued<T>(io_permit: Arc<IoPermit>, now_ns: u64) -> Ready<Item<T>> {
+    Ready {
+        tenant: io_permit.tenant,
+        start_by_ns: io_permit.is_timed.then_some(now_ns),
+        item: Item::IoPermit(io_permit),
     }
 }
 

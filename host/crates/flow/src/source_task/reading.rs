@@ -145,7 +145,9 @@ impl SourceTask {
             loop {
                 self.is_shared = io_permits.is_shared();
                 let step = if self.source_handle.is_replayable {
-                    io_permits.run(|| self.step())
+                    // No worker makes room for a thread that only finds that it has to wait.
+                    let wait = if io_permits.must_ask() { self.blocked() } else { None };
+                    wait.unwrap_or_else(|| io_permits.run(|| self.step()))
                 } else {
                     // A read that may last for ever is nothing to stand back for. What it took is charged when it is over, and
                     // a tenant that has had too much waits then.
@@ -199,10 +201,8 @@ impl SourceTask {
         if self.is_stopped() {
             return Ok(ReadStep::Ended);
         }
-        if self.must_wait() {
-            // It has something to read, as far as is known: it is not silent.
-            self.source_handle.note_heard();
-            return Ok(ReadStep::Wait { seen, at_most: None });
+        if let Some(wait) = self.blocked() {
+            return Ok(wait);
         }
         let read = if self.source_handle.is_replayable {
             let Some(_inside) = self.parts.epochs.sources().enter(|| self.waker()) else {
@@ -250,6 +250,17 @@ impl SourceTask {
 
     fn waker(&self) -> Waker {
         Waker::from(self.source_handle.signal.clone())
+    }
+
+    /// What it waits for before it reads, if it has to.
+    fn blocked(&self) -> Option<ReadStep> {
+        let seen = self.source_handle.signal.seen();
+        if !self.has_started || self.is_stopped() || !self.must_wait() {
+            return None;
+        }
+        // It has something to read, as far as is known: it is not silent.
+        self.source_handle.note_heard();
+        Some(ReadStep::Wait { seen, at_most: None })
     }
 
     /// Whether what it would add to is full; if so, its signal rings once there is room.
