@@ -165,10 +165,12 @@ fn what_is_wrong(document: &[u8]) -> Error {
 #[cold]
 #[must_use]
 pub fn explained(error: &serde_json::Error, document: &[u8]) -> String {
-    match scan::fault::by_byte(error, document) {
-        (message, 0) => message,
-        (message, end) => format!("{message} at byte {end}"),
+    let (message, end) = scan::fault::by_byte(error, document);
+    // Some errors have no place, and what is wrong with the whole document needs none.
+    if error.line() == 0 || (error.is_data() && end == 0) {
+        return message;
     }
+    format!("{message} at byte {end}")
 }
 
 impl<'j> Place<'j, '_> {
@@ -449,6 +451,19 @@ mod tests {
         assert_eq!(message(r#"{"v":null}"#), "field `v` is null, not a number");
         assert_eq!(message(r#"{"v":[1]}"#), "field `v` is an array, not a number");
         assert_eq!(message(r#"{"v":1e999}"#), "field `v` is out of range: 1e999");
+    }
+
+    #[test]
+    fn an_error_of_serde_json_is_told_by_its_byte_whatever_the_line() {
+        let explained =
+            |document: &str| explained(&serde_json::from_str::<u8>(document).unwrap_err(), document.as_bytes());
+        assert_eq!(explained("300 "), "invalid value: integer `300`, expected u8 at byte 3");
+        assert_eq!(explained("[1]"), "invalid type: sequence, expected u8");
+        assert_eq!(explained(" \n \n x"), "expected value at byte 6");
+        assert_eq!(
+            super::explained(&serde::de::Error::custom("no place"), b"{}"),
+            "no place"
+        );
     }
 
     #[test]

@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(ours, theirs, "{}", String::from_utf8_lossy(document));
         if let Ok(text) = text {
             let error = serde_json::from_str::<IgnoredAny>(text).err();
-            let said = error.map(|error| error.to_string());
+            let said = error.map(|error| crate::explained(&error, document));
             assert_eq!(fault::explain(document), said, "{text}");
         }
         ours

@@ -481,17 +481,17 @@ mod tests {
         let scheduler = shared(PolicyKind::Fair);
         charge(&scheduler, 0);
         let (mut io_permits, next) = (scheduler.io_permits(0, false), scheduler.io_permits(0, false));
-        let ((begin, begun), (go_on, wait)) = (mpsc::channel::<()>(), mpsc::channel::<()>());
+        let ((runs, is_run), (go_on, wait)) = (mpsc::channel::<()>(), mpsc::channel::<()>());
         let io_permit = thread::spawn(move || {
             io_permits.run(|| {
-                drop(begin);
+                drop(runs);
                 let _ = wait.recv();
             });
             io_permits.rest();
         });
         until_it_waits(&scheduler);
         assert!(scheduler.try_next().is_none(), "the worker stood back for long enough");
-        assert!(begun.recv().is_err(), "it was let run");
+        assert!(is_run.recv().is_err(), "it was let run");
         let next_is_done = step_of(next);
         until_it_waits(&scheduler);
         assert!(scheduler.try_next().is_none());

@@ -10,7 +10,7 @@ use super::io_permit::IoPermit;
 use super::policy::TenantIndex;
 
 /// For how long permits wait for I/O that is overdue: what takes longer is blocked, by a disk or a network, and takes nothing of a processor.
-const WAIT_NS: u64 = 10_000_000;
+const WAIT_NS: u64 = 2_000_000;
 
 /// What is overdue, by tenant.
 #[derive(Default)]

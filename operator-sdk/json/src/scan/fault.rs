@@ -251,8 +251,7 @@ mod tests {
 
     fn theirs(document: &[u8]) -> Option<String> {
         let error = serde_json::from_slice::<IgnoredAny>(document).err()?;
-        let (message, end) = by_byte(&error, document);
-        Some(format!("{message} at byte {end}"))
+        Some(crate::explained(&error, document))
     }
 
     #[test]
