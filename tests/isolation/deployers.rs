@@ -407,6 +407,13 @@ fn files_that_no_tenant_lists_have_one_budget_together() {
     };
     let finished = run("[default]\nsources = 2\n");
     finished.ends_with(78, &["have 3 sources, and it may have 2", "three.toml is refused"]);
+    finished.ends_with(
+        78,
+        &[
+            "no tenant in tenants.toml lists this file",
+            "this name gives it none of its own",
+        ],
+    );
     let summary = finished.summary();
     assert_eq!(summary.pipeline("two")["tenant"], "two");
     let tenants = summary.json()["tenants"].as_array().unwrap();

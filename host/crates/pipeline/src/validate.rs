@@ -194,7 +194,18 @@ impl<'a> Validation<'a> {
             return name.unwrap_or(raw::TENANT).to_owned();
         };
         match tenancy.tenant(name, raw::TENANT) {
-            Ok(tenant) => tenant.to_owned(),
+            Ok(tenant) => {
+                if let (Some(at), None) = (said, &tenancy.tenant) {
+                    let message = format!(
+                        "no tenant in {} lists this file: it shares the budget of `[default]`, and its part of the workers, with all others that none lists",
+                        tenancy.file.display()
+                    );
+                    let warning = Diagnostic::warning(message).at(at.place, "this name gives it none of its own");
+                    let help = "the operator of the host lists the file in the `pipelines` of a `[[tenant]]`";
+                    self.problems.push(warning.help(help));
+                }
+                tenant.to_owned()
+            }
             Err((message, help)) => {
                 let place = said.map_or(raw.place, |at| at.place);
                 self.problems
