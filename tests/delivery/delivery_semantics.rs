@@ -38,7 +38,7 @@ fn pipeline(source: &str, header: &str) -> Folder {
 const FILE: &str = "kind = \"file\"\npath = \"events.jsonl\"";
 const PROMISED: [&str; 3] = [
     "`shown`: exactly-once\n",
-    "`appended`: exactly-once: after a crash it is truncated",
+    "`appended`: exactly-once: after a crash, lines that were not committed are removed from the file",
     "`printed`: at-least-once: standard output cannot be truncated",
 ];
 

@@ -1,6 +1,6 @@
 //! What `check` and `run` see in the first records of files.
 
-use crate::support::{Dirigo, Folder, assert_says};
+use crate::support::{Dirigo, Folder, assert_says, nexmark};
 
 /// A pipeline that reads `file` by these keys, and maps a field of it.
 fn pipeline(file: &str, text: &str, keys: &str, field: &str) -> Folder {
@@ -84,6 +84,48 @@ fn what_none_of_the_first_events_has_is_told_at_its_place() {
         let run = Dirigo::run(&folder, ["pipeline.toml"]).finish();
         assert_says(&run.stderr, said);
     }
+}
+
+#[test]
+fn a_field_that_a_component_of_ones_own_reads_is_looked_for_too() {
+    let check = |first: &str| {
+        let folder = Folder::with_pipeline(&format!(
+            r#"
+            [pipeline]
+            name = "bids"
+            [[source]]
+            id = "in"
+            kind = "file"
+            path = "in.jsonl"
+            [[operator]]
+            id = "first"
+            component = "builtin:filter"
+            config = {{ field = "price", min = 0 }}
+            [[operator]]
+            id = "sampled"
+            component = "{}"
+            config = {{ every = 1 }}
+            [[sink]]
+            id = "out"
+            kind = "null"
+            "#,
+            nexmark("q2").display()
+        ));
+        folder.write("in.jsonl", first);
+        Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish()
+    };
+    let missing = check("{\"auktion\":1,\"price\":2}\n{\"auktion\":3,\"price\":4}\n");
+    missing.ends_with(
+        0,
+        &[
+            "`auction` of operator `sampled` finds nothing in the first 2 events",
+            ":14:25",
+            "did you mean `auktion`?",
+        ],
+    );
+    let there = check("{\"auction\":1,\"price\":2}\n");
+    there.ends_with(0, &["the pipeline is valid"]);
+    assert!(!there.stderr.contains("finds nothing"), "{}", there.stderr);
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn semantics_of(
         (DeliveryCapability::WritesNothing, _) => return None,
         (DeliveryCapability::Transactional, None) => (DeliveryGuarantee::ExactlyOnce, None),
         (DeliveryCapability::TakesBack, None) => {
-            let why = "after a crash it is truncated, and readers may have seen the lines that are removed";
+            let why = "after a crash, lines that were not committed are removed from the file; who reads it meanwhile may have seen them";
             (DeliveryGuarantee::ExactlyOnce, Some(why.to_owned()))
         }
         (DeliveryCapability::SendsAgain { why }, None) => (DeliveryGuarantee::AtLeastOnce, Some(why.to_owned())),
@@ -190,7 +190,7 @@ mod tests {
             assert_eq!(judged(DeliveryCapability::Transactional), "exactly-once");
             assert_eq!(
                 judged(DeliveryCapability::TakesBack),
-                "exactly-once: after a crash it is truncated, and readers may have seen the lines that are removed"
+                "exactly-once: after a crash, lines that were not committed are removed from the file; who reads it meanwhile may have seen them"
             );
         }
     }

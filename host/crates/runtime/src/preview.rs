@@ -1,8 +1,7 @@
 //! A look at the first records of the files that sources read, before anything runs.
 //!
-//! Owns noticing that a key, a time, or a field that a built-in operator reads is in none of them: a spelling mistake that would
-//! else be found after as many dead letters as there are events. What components from files read, it does not know. It changes
-//! nothing, and reads nothing that cannot be read again.
+//! Owns noticing that a key, a time, or a field that an operator reads is in none of them: a spelling mistake that would
+//! else be found after as many dead letters as there are events. It changes nothing, and reads nothing that cannot be read again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,9 +15,11 @@ use dirigo_connect::Format;
 use dirigo_connect::source::{Error, Intake, Opening, Read, ReadLimit};
 use dirigo_connectors::records::Extract;
 use dirigo_disk::{Disk, Usage};
+use dirigo_engine::{Component, Kind, Setup};
 use dirigo_fields::Wanted;
 use dirigo_ground::batch::Column;
 use dirigo_ground::clock::Clock;
+use dirigo_ground::fields::OutputMode;
 use dirigo_pipeline::{ComponentRef, Diagnostics, Input, Operator, Pipeline, Pointer, Severity, Source, suggestion};
 
 /// How much is looked at of each source: a screenful or two, read in a few ms.
@@ -52,7 +53,7 @@ pub fn preview(prepared: &Prepared, clock: &Arc<dyn Clock>, certain: Severity) -
         .collect();
     preview.expect_time_where_operators_go_by_it();
     let mut of_operators: Vec<Sample> = Vec::new();
-    for operator in &prepared.pipeline.operators {
+    for (operator, component) in prepared.pipeline.operators.iter().zip(&prepared.components) {
         let inputs = operator.inputs.iter().map(|input| match *input {
             Input::Source(index) => of_sources[index].clone(),
             Input::Operator(index) => of_operators[index].clone(),
@@ -61,7 +62,7 @@ pub fn preview(prepared: &Prepared, clock: &Arc<dyn Clock>, certain: Severity) -
         });
         let inputs: Option<Vec<Arc<[Value]>>> = inputs.collect();
         let events: Sample = inputs.map(|inputs| inputs.iter().flat_map(|events| events.iter().cloned()).collect());
-        let outputs = events.and_then(|events| preview.operator(operator, events));
+        let outputs = events.and_then(|events| preview.operator(operator, component, events));
         of_operators.push(outputs);
     }
     preview.found
@@ -292,14 +293,14 @@ impl Preview<'_> {
     }
 
     /// What comes out of an operator, where that is known.
-    fn operator(&mut self, operator: &Operator, events: Arc<[Value]>) -> Sample {
+    fn operator(&mut self, operator: &Operator, component: &(Component, Setup), events: Arc<[Value]>) -> Sample {
         let id = &operator.id;
         let who = format!("operator `{id}`");
         if let Some(key) = &operator.key {
             self.expect(Severity::Warning, (id, "key"), &who, "key", key, &events);
         }
         let ComponentRef::Builtin(name) = &operator.component else {
-            return None;
+            return self.own_component(operator, component, events);
         };
         if let Some(field) = field(operator, "field") {
             self.expect(Severity::Warning, (id, "config.field"), &who, "field", &field, &events);
@@ -317,11 +318,48 @@ impl Preview<'_> {
             _ => None,
         }
     }
+
+    /// What comes out of an operator of a component that is no built-in one, by what it says that it reads and writes.
+    fn own_component(
+        &mut self,
+        operator: &Operator,
+        (component, setup): &(Component, Setup),
+        events: Arc<[Value]>,
+    ) -> Sample {
+        // One that opens while the run goes on has not said it yet.
+        let schema = setup.schema.as_deref()?;
+        let who = format!("operator `{}`", operator.id);
+        for read in schema.reads.iter().filter(|read| !read.is_optional) {
+            let field = read.field.to_string();
+            let place = (operator.id.as_str(), "component");
+            self.expect(Severity::Warning, place, &who, &field, &pointer(&field), &events);
+        }
+        match (component.kind(), schema.outputs) {
+            (Kind::Filter, _) => Some(events),
+            (Kind::Map, OutputMode::Extend) => {
+                let written: Vec<Pointer> = schema
+                    .writes
+                    .iter()
+                    .map(|written| pointer(&written.field.to_string()))
+                    .collect();
+                let extended = events.iter().cloned().map(|mut event| {
+                    written.iter().for_each(|field| put(&mut event, &field.tokens));
+                    event
+                });
+                Some(extended.collect())
+            }
+            _ => None,
+        }
+    }
 }
 
-/// The field that a setting of a built-in operator names: its name, or a JSON pointer.
+/// The field that a setting of a built-in operator names.
 fn field(operator: &Operator, key: &str) -> Option<Pointer> {
-    let text = operator.config.get(key)?.as_str()?;
+    operator.config.get(key)?.as_str().map(pointer)
+}
+
+/// A field by its name, or by a JSON pointer.
+fn pointer(text: &str) -> Pointer {
     let tokens = match text.strip_prefix('/') {
         Some(pointer) => pointer
             .split('/')
@@ -330,7 +368,7 @@ fn field(operator: &Operator, key: &str) -> Option<Pointer> {
         None => vec![text.to_owned()],
     };
     let text = text.to_owned();
-    Some(Pointer { text, tokens })
+    Pointer { text, tokens }
 }
 
 fn find<'a>(event: &'a Value, tokens: &[String]) -> Option<&'a Value> {

@@ -22,16 +22,24 @@ pub(super) struct Unexpected {
     at: usize,
 }
 
+/// A byte, as itself where it can be printed.
+struct Shown(u8);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            // An escape in quotes would have a backslash too many.
+            quote @ (b'\'' | b'"' | b'\\') => write!(f, "{}", char::from(quote)),
+            byte => write!(f, "{}", byte.escape_ascii()),
+        }
+    }
+}
+
 impl fmt::Display for Unexpected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { expected, found, at } = self;
         match found {
-            Some(byte) => write!(
-                f,
-                "expected {expected} but found `{}` at byte {}",
-                byte.escape_ascii(),
-                at + 1
-            ),
+            Some(byte) => write!(f, "expected {expected} but found `{}` at byte {}", Shown(*byte), at + 1),
             None => write!(f, "expected {expected} but it ends after byte {at}"),
         }
     }
