@@ -15,8 +15,8 @@ use dirigo_ground::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 const EVENTS_MAX: usize = 64 << 10;
 /// Bytes that may wait at one gate.
 const BYTES_MAX: usize = 32 << 20;
-/// How many of those who wait are given as a batch leaves: they come back one after the other while the other half drains. Woken at once,
-/// the threads of 64 sources took the processors from all other tenants for a third of a millisecond.
+/// How many waiters are woken as a batch leaves, once half of the room is free. Woken all at once, the threads of 64 sources were queued before
+/// the threads of other tenants.
 const WOKEN_MAX: usize = 2;
 
 /// Counts what waits, and keeps those who wait for room.
@@ -50,8 +50,8 @@ impl<W> Gate<W> {
         self.quota.add_memory(bytes as u64);
     }
 
-    /// Notes that events were taken, and gives those who can go on: a few with each batch that leaves once half of the room is free, not at
-    /// the first place, so that they don't stop and start at every event; and all with the last.
+    /// Notes that events were taken, and gives the waiters that can resume: some with each batch that leaves once half of the room is free, not
+    /// at the first place, so that they don't stop and start at every event; and all of them with the last.
     #[must_use = "those who waited must be woken"]
     pub fn leave(&self, events: usize, bytes: usize) -> Vec<W> {
         self.quota.remove_memory(bytes as u64);

@@ -56,7 +56,7 @@ fn likeness(word: &str, candidate: &str) -> f64 {
     }
 }
 
-/// Whether one letter is missing, too many, another one or in its neighbor's place.
+/// Whether one letter is missing, added, replaced, or swapped with the next.
 pub(super) fn is_one_slip(word: &str, candidate: &str) -> bool {
     candidate.len() > 2 && strsim::damerau_levenshtein(word, candidate) == 1
 }

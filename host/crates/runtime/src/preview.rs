@@ -319,14 +319,14 @@ impl Preview<'_> {
         }
     }
 
-    /// What comes out of an operator of a component that is no built-in one, by what it says that it reads and writes.
+    /// What comes out of an operator whose component comes from a file, by the fields that its schema reads and writes.
     fn own_component(
         &mut self,
         operator: &Operator,
         (component, setup): &(Component, Setup),
         events: Arc<[Value]>,
     ) -> Sample {
-        // One that opens while the run goes on has not said it yet.
+        // An operator that opens during the run has no schema yet.
         let schema = setup.schema.as_deref()?;
         let who = format!("operator `{}`", operator.id);
         for read in schema.reads.iter().filter(|read| !read.is_optional) {

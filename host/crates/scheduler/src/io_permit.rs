@@ -50,7 +50,7 @@ pub(super) trait PermitIssuer: Send + Sync {
     /// Grants a permit, or puts the request for it in the queue.
     fn ask(&self, io_permit: &Arc<IoPermit>) -> Grant;
     /// Charges its tenant for time that no worker is charged for; the place of a sleeping worker is free again if
-    /// `grant` was for one, and `was_overdue` says whether a worker had stopped waiting for it.
+    /// `grant` was for one. `was_overdue` says whether a worker had resumed its own work before.
     fn end(&self, io_permit: &IoPermit, grant: Grant, ns: u64, was_overdue: bool);
 }
 
@@ -58,7 +58,7 @@ pub(super) trait PermitIssuer: Send + Sync {
 pub(super) struct Leased {
     /// To be charged for it, so far.
     pub(super) ns: u64,
-    /// Whether the I/O is still at it.
+    /// Whether the I/O still runs.
     pub(super) is_overdue: bool,
 }
 
@@ -86,7 +86,7 @@ enum LeaseState {
 }
 
 impl IoPermit {
-    fn new(tenant: TenantIndex, is_timed: bool) -> Arc<Self> {
+    pub(super) fn new(tenant: TenantIndex, is_timed: bool) -> Arc<Self> {
         Arc::new(Self {
             tenant,
             is_timed,
@@ -134,7 +134,7 @@ impl IoPermit {
             };
         }
         *state = LeaseState::Leased;
-        // Who is woken runs at once, in place of this thread, and takes the lock.
+        // The I/O thread preempts this one as soon as it is woken, and takes the lock.
         drop(state);
         self.changed.notify_one();
         state = self.state.lock();
@@ -154,7 +154,8 @@ impl IoPermit {
         }
     }
 
-    /// Gives the place back after so many ns; gives those that the worker was not charged for, and whether it had stopped waiting.
+    /// Returns the worker's place after `ns` of processor time. Gives the part of it that is still to be charged, and whether the worker had
+    /// resumed its own work before.
     fn give_back(&self, ns: u64) -> (u64, bool) {
         let mut state = self.state.lock();
         match *state {

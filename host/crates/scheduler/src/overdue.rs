@@ -1,15 +1,16 @@
-//! I/O that had its worker's place for long enough, and is still at it.
+//! I/O that exceeded its lease of a worker, and still runs.
 //!
-//! The worker works again, and so there is a thread more than there are workers. Of a tenant with one source that is all; one with 64 would
-//! have its next source take the place that this one left, and so on until all of them stand before the threads of other tenants. So while
-//! I/O of a tenant is overdue, its next permits wait.
+//! The worker has resumed its own work, so one thread more runs than there are workers. A tenant with one source adds one such thread. A tenant
+//! with 64 would add one with each lease, until all of them were queued before the threads of other tenants. So while I/O of a tenant is
+//! overdue, its next permits wait.
 
 use std::sync::Arc;
 
 use super::io_permit::IoPermit;
 use super::policy::TenantIndex;
 
-/// For how long permits wait for I/O that is overdue: what takes longer is blocked, by a disk or a network, and takes nothing of a processor.
+/// For how long permits wait for I/O that is overdue. I/O that takes longer is taken to be blocked by a disk or a network, where it uses no
+/// processor.
 const WAIT_NS: u64 = 2_000_000;
 
 /// What is overdue, by tenant.
@@ -20,9 +21,9 @@ pub(super) struct Overdue {
 
 #[derive(Default)]
 struct OfTenant {
-    /// How many steps are overdue. For a moment one that is over may have been taken off before it was added.
+    /// How many steps are overdue. It is -1 for a moment where a step ends before its worker has added it.
     steps: i32,
-    /// When the last of them became it.
+    /// When the last of them became overdue.
     since_ns: u64,
     /// The permits that wait.
     waiting: Vec<Arc<IoPermit>>,
@@ -37,7 +38,7 @@ impl Overdue {
         &mut self.tenants[index]
     }
 
-    /// Notes that the worker of a step has stopped waiting for it.
+    /// Notes that a step has exceeded its lease.
     pub(super) fn begin(&mut self, tenant: TenantIndex, now_ns: u64) {
         let tenant = self.of(tenant);
         tenant.steps += 1;
@@ -73,5 +74,30 @@ impl Overdue {
     /// Drops all permits that wait.
     pub(super) fn clear(&mut self) {
         self.tenants.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_waits_for_overdue_steps_of_its_tenant_for_a_bounded_time() {
+        let mut overdue = Overdue::default();
+        let permit = |tenant| IoPermit::new(tenant, false);
+        overdue.begin(1, 0);
+        assert!(overdue.keep(permit(0), 0).is_some(), "another tenant");
+        assert!(overdue.keep(permit(1), WAIT_NS - 1).is_none());
+        assert!(overdue.keep(permit(1), WAIT_NS).is_some(), "the step is blocked");
+        assert_eq!(overdue.end(1).len(), 1);
+        assert!(overdue.keep(permit(1), 0).is_some(), "no step is overdue");
+    }
+
+    #[test]
+    fn a_step_that_ends_before_it_was_added_is_not_overdue() {
+        let mut overdue = Overdue::default();
+        assert!(overdue.end(0).is_empty());
+        overdue.begin(0, 0);
+        assert!(overdue.keep(IoPermit::new(0, false), 0).is_some());
     }
 }
