@@ -248,6 +248,49 @@ fn parts_that_another_wrote_are_refused_and_left() {
     run(&folder).finish().ends_with(1, &["it was changed"]);
 }
 
+/// A run that keeps state knows how much it committed, and would cut off what comes after that. What another run has put
+/// there since is not its own to cut.
+#[test]
+fn a_run_with_state_does_not_resume_in_what_another_run_wrote_since() {
+    let parts = ("out/*.jsonl", "out/000000001.jsonl", "commit = \"epoch\"\n");
+    let lines = ("out.jsonl", "out.jsonl", "");
+    let without_state = "a run without `--state` wrote it";
+    for ((path, written, sink), if_exists, other, keeps_state, says) in [
+        (lines, "overwrite", "p", false, without_state),
+        (lines, "append", "p", false, without_state),
+        (lines, "overwrite", "q", false, "pipeline `q` wrote it"),
+        (lines, "append", "q", true, "pipeline `q` wrote it"),
+        (parts, "overwrite", "p", false, without_state),
+        (parts, "overwrite", "q", true, "pipeline `q` wrote it"),
+    ] {
+        let pipeline = |name, if_exists: &str| {
+            let if_exists = format!("{sink}if_exists = \"{if_exists}\"\n");
+            text(name, &if_exists).replace("out.jsonl", path)
+        };
+        let folder = Folder::with_pipeline(&pipeline("p", "overwrite"));
+        folder.write("events.jsonl", numbered(3, 1));
+        run(&folder).with_state().finish().succeeds();
+
+        folder.write("events.jsonl", numbered(9, 1));
+        folder.write("other.toml", pipeline(other, if_exists));
+        let another = Dirigo::run(&folder, ["other.toml"]);
+        let another = if keeps_state { another.with_state() } else { another };
+        another.finish().succeeds();
+        let of_another = folder.read(written);
+
+        let words = ["sink `out`", "cannot resume writing", written, says, "`--fresh`"];
+        check(&folder).args(["--state", "state"]).finish().ends_with(78, &words);
+        run(&folder).with_state().finish().ends_with(1, &words);
+        folder.write(
+            "pipeline.toml",
+            pipeline("p", "overwrite").replace("if_exists", "# if_exists"),
+        );
+        let fresh = run(&folder).with_state().args(["--fresh"]).finish();
+        fresh.ends_with(1, &[written, "is there"]);
+        assert_eq!(folder.read(written), of_another, "{path} {if_exists} {other}");
+    }
+}
+
 #[test]
 fn dead_letters_replace_those_of_an_earlier_run_and_nothing_else() {
     let folder = pipeline("");

@@ -36,7 +36,7 @@ pub enum Resume<'a> {
     At(&'a Offset),
 }
 
-/// On whose behalf a sink begins anew.
+/// On whose behalf a sink begins, anew or after what it had committed.
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning<'a> {
     /// The name of the pipeline.
@@ -209,11 +209,12 @@ pub trait SinkSpec: Any + Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Whether it could be opened to go on after what the offset says, found out without touching anything.
+    /// Whether it could be opened to go on after what the offset says, found out without touching anything. `resuming` says
+    /// on whose behalf.
     ///
     /// # Errors
-    /// When it could not, as far as that can be told.
-    fn check_committed(&self, _offset: &Offset, _disk: &dyn Disk) -> Result<(), Error> {
+    /// When it could not, as far as that can be told: what was committed is gone, or others have written there since.
+    fn check_committed(&self, _offset: &Offset, _resuming: Beginning<'_>, _disk: &dyn Disk) -> Result<(), Error> {
         Ok(())
     }
 

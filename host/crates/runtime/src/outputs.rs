@@ -203,7 +203,7 @@ impl<'a> Outputs<'a> {
         for sink in &self.pipeline.sinks {
             let id = &sink.id;
             if let Some(offset) = self.known.sinks.get(id) {
-                let checked = sink.spec.check_committed(offset, disk);
+                let checked = sink.spec.check_committed(offset, self.beginning(id), disk);
                 checked.map_err(|reason| StartError::sink(id, reason))?;
                 found.push(format!(
                     "sink `{id}`: goes on where the last run with this state stopped"
@@ -218,7 +218,10 @@ impl<'a> Outputs<'a> {
         }
         let has_letters = self.dead_letters.has_content(letter_disk)?;
         if let Some(offset) = self.dead_letters.from.file.as_ref().filter(|_| has_letters) {
-            let checked = self.dead_letters.spec().check_committed(offset, letter_disk);
+            let letters = &self.dead_letters;
+            let checked = letters
+                .spec()
+                .check_committed(offset, letters.beginning(self), letter_disk);
             checked.map_err(|reason| StartError::DeadLetters { reason })?;
         } else if has_letters {
             let fate = self

@@ -82,6 +82,18 @@ pub enum Error {
         /// Where it comes from.
         origin: Origin,
     },
+    /// Another run has written to a file since something was committed to it.
+    #[error(
+        "cannot resume writing `{}`: {origin}; restore what had been committed, or move it away and start over with \
+         `--fresh`",
+        path.display()
+    )]
+    WrittenSince {
+        /// The file, or one of the parts of a folder.
+        path: PathBuf,
+        /// What wrote it.
+        origin: Origin,
+    },
     /// A file is shorter than what had been committed to it.
     #[error(
         "cannot resume writing `{}`: it has {bytes} bytes, {committed} had been committed; restore it, or `--fresh` \

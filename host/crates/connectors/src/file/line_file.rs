@@ -162,8 +162,13 @@ impl LineFile {
         let fate = fate(&*self.file, bytes, path, disk, if_exists, beginning)?;
         let empty = |marker: &mut Option<Marker>| {
             let written = match fate {
-                Fate::Appends => {
+                Fate::Appends if beginning.keeps_state => {
                     ownership::unmark(&*self.file, path, disk)?;
+                    None
+                }
+                Fate::Appends => {
+                    ownership::note_added(&*self.file, path, disk, beginning.pipeline)
+                        .unwrap_or_else(|error| cannot_mark(path, &error));
                     None
                 }
                 Fate::GoesOn => Some(bytes),
@@ -199,7 +204,7 @@ impl LineFile {
     /// Goes on marking a file that a run without state has marked. Only a retry of its dead letters goes on there.
     fn keep_mark(&mut self, committed: u64) {
         let (file, path, disk) = (&*self.file, &self.path, &*self.disk);
-        let Some(pipeline) = ownership::marked_by(file, path, disk) else {
+        let Some(pipeline) = ownership::marked_by(file, committed, path, disk) else {
             return;
         };
         self.marker = Marker::begin(file, committed, path, disk, &pipeline)
@@ -506,7 +511,11 @@ fn fate(
         Some(IfExists::Append) => return Ok(Fate::Appends),
         // What an earlier run wrote over something, one that goes on adds to.
         Some(IfExists::Overwrite) if !beginning.goes_on => return Ok(Fate::Overwrites),
-        _ if discarded.transpose()?.is_some_and(|place| place.length <= bytes) => return Ok(Fate::ReplacesOwn),
+        _ if discarded.transpose()?.is_some_and(|place| place.length <= bytes)
+            && ownership::expect_unchanged(file, path, disk, beginning).is_ok() =>
+        {
+            return Ok(Fate::ReplacesOwn);
+        }
         _ => {}
     }
     let found = ownership::find(file, bytes, path, disk, beginning).map_err(|reason| Error::Open {
@@ -628,7 +637,12 @@ impl io::Read for FileText {
 }
 
 /// Whether a file could go on at an offset.
-pub(super) fn check_committed(path: &Path, offset: &Offset, disk: &dyn Disk) -> Result<(), Error> {
+pub(super) fn check_committed(
+    path: &Path,
+    offset: &Offset,
+    resuming: Beginning<'_>,
+    disk: &dyn Disk,
+) -> Result<(), Error> {
     let committed = committed_place(path, offset)?.length;
     let cannot_open = |reason| Error::Open {
         path: path.to_owned(),
@@ -647,6 +661,7 @@ pub(super) fn check_committed(path: &Path, offset: &Offset, disk: &dyn Disk) -> 
         }),
         PathKind::File(_) => {
             let file = disk.open(path, Mode::Existing).map_err(cannot_open)?;
+            ownership::expect_unchanged(&*file, path, disk, resuming)?;
             lock(&*file, path)
         }
         PathKind::Missing | PathKind::Folder | PathKind::Other => Ok(()),

@@ -13,6 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::Error;
 use super::unsynced::parent;
 use dirigo_connect::sink::Beginning;
 use dirigo_disk::{Disk, File, Mode, PathKind};
@@ -113,10 +114,41 @@ pub(super) fn find(
     })
 }
 
-/// The pipeline of which a run without state has marked a file.
-pub(super) fn marked_by(file: &dyn File, path: &Path, disk: &dyn Disk) -> Option<String> {
+/// The pipeline of which a run without state has marked all of a file of `bytes` as its own.
+pub(super) fn marked_by(file: &dyn File, bytes: u64, path: &Path, disk: &dyn Disk) -> Option<String> {
     let mark = Mark::read(file, path, disk)?;
-    (!mark.keeps_state).then_some(mark.pipeline)
+    (!mark.keeps_state && bytes <= mark.writing).then_some(mark.pipeline)
+}
+
+/// Refuses a file that the pipeline's state knows and that another run has written since, as far as its mark shows that.
+pub(super) fn expect_unchanged(
+    file: &dyn File,
+    path: &Path,
+    disk: &dyn Disk,
+    resuming: Beginning<'_>,
+) -> Result<(), Error> {
+    let Some(mark) = Mark::read(file, path, disk) else {
+        return Ok(());
+    };
+    let origin = if mark.pipeline != resuming.pipeline {
+        Origin::Pipeline(mark.pipeline)
+    } else if mark.keeps_state == resuming.keeps_state {
+        return Ok(());
+    } else if mark.keeps_state {
+        Origin::WithState
+    } else {
+        Origin::WithoutState
+    };
+    Err(Error::WrittenSince {
+        path: path.to_owned(),
+        origin,
+    })
+}
+
+/// Notes on a file that a run without state has added to what others wrote: it is not the pipeline's alone, and no state
+/// knows all of it.
+pub(super) fn note_added(file: &dyn File, path: &Path, disk: &dyn Disk, pipeline: &str) -> io::Result<()> {
+    Marker::begin(file, 0, path, disk, pipeline).map(drop)
 }
 
 /// The hidden file that bears the mark of a file whose file system has no attributes.
@@ -290,8 +322,8 @@ impl Marker {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::FileFormat;
     use super::super::line_file::LineFile;
-    use super::super::{Error, FileFormat};
     use super::*;
     use dirigo_connect::sink::{Resume, Sink as _};
     use dirigo_disk::{Real, Simulated};

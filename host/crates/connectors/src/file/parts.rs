@@ -33,8 +33,9 @@ pub(super) struct Parts {
     roll: Option<Roll>,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
-    /// The pipeline that marks the parts as its own, where no state knows them.
-    marked_by: Option<String>,
+    pipeline: String,
+    /// Whether a state knows the parts. Else each bears a mark that says which pipeline wrote it.
+    keeps_state: bool,
     /// The number of the next part.
     next: u64,
     open: Option<OpenPart>,
@@ -89,6 +90,7 @@ impl Parts {
     /// Opens a folder, and makes it where it does not exist. Finishes what a crash had interrupted.
     pub(super) fn open(
         spec: &PartsSpec,
+        pipeline: &str,
         from: Resume<'_>,
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
@@ -101,9 +103,10 @@ impl Parts {
             roll: spec.roll,
             disk: disk.clone(),
             clock: clock.clone(),
-            marked_by: match from {
-                Resume::Fresh(beginning) if !beginning.keeps_state => Some(beginning.pipeline.to_owned()),
-                Resume::Fresh(_) | Resume::At(_) => None,
+            pipeline: pipeline.to_owned(),
+            keeps_state: match from {
+                Resume::Fresh(beginning) => beginning.keeps_state,
+                Resume::At(_) => true,
             },
             next: 1,
             open: None,
@@ -200,9 +203,10 @@ impl Parts {
         }
         self.unsynced.add(&self.pattern.folder);
         let hidden = self.hidden(number);
-        let marks_renamed = match self.marked_by {
-            Some(_) => ownership::rename(&hidden, &path, &*self.disk),
-            None => Ok(()),
+        let marks_renamed = if self.keeps_state {
+            Ok(())
+        } else {
+            ownership::rename(&hidden, &path, &*self.disk)
         };
         let renamed = marks_renamed.and_then(|()| self.disk.rename(&hidden, &path));
         renamed.map_err(|reason| cannot_write(&path, reason))
@@ -217,8 +221,8 @@ impl Parts {
         let path = self.hidden(number);
         self.unsynced.add_entries_to(&path, &*self.disk);
         let from = Resume::Fresh(Beginning {
-            pipeline: self.marked_by.as_deref().unwrap_or_default(),
-            keeps_state: self.marked_by.is_none(),
+            pipeline: &self.pipeline,
+            keeps_state: self.keeps_state,
             discarded: None,
             goes_on: false,
         });
@@ -384,7 +388,12 @@ fn uncommitted(pattern: &Pattern, place: &PartsOffset, disk: &dyn Disk) -> Resul
 }
 
 /// Whether a folder could go on at an offset.
-pub(super) fn check_committed(spec: &PartsSpec, offset: &Offset, disk: &dyn Disk) -> Result<(), Error> {
+pub(super) fn check_committed(
+    spec: &PartsSpec,
+    offset: &Offset,
+    resuming: Beginning<'_>,
+    disk: &dyn Disk,
+) -> Result<(), Error> {
     let pattern = &spec.pattern;
     let place = committed_place(pattern, offset)?;
     let folder = &pattern.folder;
@@ -394,17 +403,32 @@ pub(super) fn check_committed(spec: &PartsSpec, offset: &Offset, disk: &dyn Disk
     })?;
     if looked != PathKind::Missing {
         uncommitted(pattern, &place, disk)?;
+        expect_first_unchanged(pattern, resuming, disk)?;
     }
     let hidden = |part: &PartOffset| folder.join(hidden_name(pattern, part.number));
     for part in &place.closed {
         // Else it had been shown.
         if matches!(disk.look(&hidden(part)), Ok(PathKind::File(_))) {
-            line_file::check_committed(&hidden(part), &part.file, disk)?;
+            line_file::check_committed(&hidden(part), &part.file, resuming, disk)?;
         }
     }
     match &place.open {
-        Some(part) => line_file::check_committed(&hidden(part), &part.file, disk),
+        Some(part) => line_file::check_committed(&hidden(part), &part.file, resuming, disk),
         None => Ok(()),
+    }
+}
+
+/// Refuses a folder whose parts another run has written since. That run began with removing those that were there, so one of
+/// them shows it.
+fn expect_first_unchanged(pattern: &Pattern, resuming: Beginning<'_>, disk: &dyn Disk) -> Result<(), Error> {
+    let items = list(pattern, disk)?;
+    let Some((name, _)) = items.iter().find(|(_, item)| matches!(item, FolderItem::Shown(_))) else {
+        return Ok(());
+    };
+    let path = pattern.folder.join(name);
+    match disk.open(&path, Mode::Existing) {
+        Ok(file) => ownership::expect_unchanged(&*file, &path, disk, resuming),
+        Err(reason) => Err(Error::Open { path, reason }),
     }
 }
 
@@ -600,7 +624,7 @@ mod tests {
                 roll: self.roll,
                 if_exists: None,
             };
-            Parts::open(&spec, from, &disk, &clock)
+            Parts::open(&spec, "p", from, &disk, &clock)
         }
 
         fn open(&self) -> Parts {

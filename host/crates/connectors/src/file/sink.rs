@@ -299,8 +299,8 @@ impl SinkSpec for LinesSpec {
         Ok(line_file::check(&self.path, self.if_exists, beginning, disk)?)
     }
 
-    fn check_committed(&self, offset: &Offset, disk: &dyn Disk) -> Result<(), Error> {
-        Ok(line_file::check_committed(&self.path, offset, disk)?)
+    fn check_committed(&self, offset: &Offset, resuming: Beginning<'_>, disk: &dyn Disk) -> Result<(), Error> {
+        Ok(line_file::check_committed(&self.path, offset, resuming, disk)?)
     }
 
     fn content(&self, disk: &dyn Disk) -> Option<String> {
@@ -328,7 +328,13 @@ pub struct PartsSpec {
 
 impl SinkSpec for PartsSpec {
     fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Sink>, Error> {
-        Ok(Box::new(Parts::open(self, opening.from, opening.disk, opening.clock)?))
+        Ok(Box::new(Parts::open(
+            self,
+            opening.pipeline,
+            opening.from,
+            opening.disk,
+            opening.clock,
+        )?))
     }
 
     fn delivery_capability(&self, _: &dyn Disk) -> DeliveryCapability {
@@ -354,8 +360,8 @@ impl SinkSpec for PartsSpec {
         Ok(parts::check(self, beginning, disk)?)
     }
 
-    fn check_committed(&self, offset: &Offset, disk: &dyn Disk) -> Result<(), Error> {
-        Ok(parts::check_committed(self, offset, disk)?)
+    fn check_committed(&self, offset: &Offset, resuming: Beginning<'_>, disk: &dyn Disk) -> Result<(), Error> {
+        Ok(parts::check_committed(self, offset, resuming, disk)?)
     }
 
     fn content(&self, disk: &dyn Disk) -> Option<String> {
