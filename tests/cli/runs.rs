@@ -200,6 +200,45 @@ fn the_reason_of_an_error_is_said_once() {
 }
 
 #[test]
+fn a_component_is_inspected_with_and_without_settings() {
+    let folder = Folder::new();
+    let inspect = |arguments: &[&str], code| folder.dirigo(&[&["inspect"], arguments].concat()).expect(code);
+    let without = inspect(&["builtin:reduce"], 0).stdout;
+    assert_says(
+        &without,
+        &[
+            "fields          depend on its settings, which `--config JSON` gives",
+            "missing field `aggregate`",
+        ],
+    );
+    let with = inspect(
+        &["builtin:reduce", "--config", r#"{"aggregate": "sum", "field": "n"}"#],
+        0,
+    );
+    assert_says(&with.stdout, &["reads           n (f64"]);
+    let wrong = inspect(&["builtin:reduce", "--config", r#"{"aggregate": "sun"}"#], 0);
+    assert_says(
+        &wrong.stdout,
+        &["fields          not known with these settings", "`sun`"],
+    );
+    let not_json = inspect(&["builtin:reduce", "--config", "field=n"], 2).stderr;
+    assert_says(&not_json, &["settings are a JSON object, such as"]);
+    let unnamed = inspect(&["reduce"], 1).stderr;
+    assert_says(
+        &unnamed,
+        &["cannot read reduce", "the built-in operator is `builtin:reduce`"],
+    );
+}
+
+#[test]
+fn where_nothing_comes_out_there_is_no_latency() {
+    let folder = Folder::with_pipeline(PIPELINE);
+    folder.write("readings.jsonl", "");
+    let ran = folder.dirigo(&["run", "pipeline.toml"]).expect(0);
+    assert_says(&ran.stderr, &["no latency: no event reached a sink"]);
+}
+
+#[test]
 fn what_is_compiled_is_said_the_first_time() {
     let folder = Folder::with_pipeline(&PIPELINE.replace(
         "[[sink]]",

@@ -231,6 +231,8 @@ fn letters_are_counted_by_reason_and_shown_in_full() {
     letters(&["list", "events.jsonl"]).ends_with(1, &["none of the 7 lines of events.jsonl is a dead letter"]);
     let nothing = "nothing is no file or directory, and no pipeline of a service: no service is known";
     letters(&["list", "nothing"]).ends_with(1, &[nothing]);
+    let none = "there is no file nothing.jsonl; a run in which nothing fails leaves no file of dead letters";
+    letters(&["list", "nothing.jsonl"]).ends_with(1, &[none]);
     let all = dead_letters(&folder, "state/p/dead-letters.jsonl");
     let first = all.into_iter().find(|letter| letter.operator == "map").unwrap();
     let id = first.id.to_string();
@@ -247,6 +249,18 @@ fn letters_are_counted_by_reason_and_shown_in_full() {
     let shown: Value = serde_json::from_str(&letters(&["show", "state/p", &id, "-o", "json"]).stdout).unwrap();
     assert_eq!(shown["event"]["value"], first.event.value.unwrap());
     letters(&["show", "state/p", "9"]).ends_with(1, &["there is no dead letter 9"]);
+}
+
+#[test]
+fn a_state_in_which_nothing_failed_has_no_letters_to_list() {
+    let folder = pipeline("");
+    folder.write("events.jsonl", events(20, 100));
+    run(&folder).with_state().finish().succeeds();
+    let listed = Dirigo::command(&folder, "dead-letters")
+        .args(["list", "state"])
+        .finish();
+    listed.ends_with(0, &[]);
+    assert_eq!(listed.stdout, "state: no dead letters\n");
 }
 
 #[test]

@@ -344,7 +344,7 @@ fn what_is_accepted_renamed_and_dropped_goes_on() {
         ),
     ] {
         let (folder, refused) = resumed_as(&SUMS.replace(from, to));
-        refused.ends_with(78, &["dirigo state migrate"]);
+        refused.ends_with(78, &["`dirigo state migrate PIPELINE --state state`"]);
         migrate(&folder, &[]).ends_with(78, &["`"]);
         let dry = migrate(&folder, &[options[0], options[1], "--dry-run"]);
         assert!(dry.stdout.contains("dry run"), "{}", dry.stdout);

@@ -43,6 +43,17 @@ fn what_the_first_events_have_is_no_trouble() {
 }
 
 #[test]
+fn records_that_are_no_events_are_counted_among_those_that_are() {
+    let text = READINGS.to_owned() + "{\"sensor\":\n";
+    let folder = pipeline("in.jsonl", &text, "", "value");
+    let finished = Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish();
+    finished.ends_with(
+        0,
+        &["warning: 1 of the first 3 records of source `in` are no events", ":7:8"],
+    );
+}
+
+#[test]
 fn what_none_of_the_first_events_has_is_told_at_its_place() {
     for (keys, field, said) in [
         (

@@ -28,15 +28,17 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE.wasm")]
     file: PathBuf,
     /// The settings to open it with, as a JSON object: which fields it reads and writes may depend on them
-    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = settings)]
-    config: String,
+    #[arg(long, value_name = "JSON", value_parser = settings)]
+    config: Option<String>,
 }
+
+const OBJECT: &str = "settings are a JSON object, such as '{\"field\": \"amount\"}'";
 
 fn settings(text: &str) -> Result<String, String> {
     match serde_json::from_str(text) {
         Ok(serde_json::Value::Object(settings)) => Ok(serde_json::Value::Object(settings).to_string()),
-        Ok(_) => Err("settings are a JSON object, such as {\"field\": \"value\"}".to_owned()),
-        Err(error) => Err(error.to_string()),
+        Ok(_) => Err(OBJECT.to_owned()),
+        Err(error) => Err(format!("{error}; {OBJECT}")),
     }
 }
 
@@ -59,6 +61,9 @@ struct Inspection<'a> {
     fields: Option<Fields>,
     /// Why it cannot be opened with the given settings.
     unopened: Option<String>,
+    /// Whether settings were given.
+    #[serde(skip)]
+    has_settings: bool,
     imports: &'a [String],
     /// By import: what it is answered with. None leads out of the sandbox.
     answers: BTreeMap<&'a str, &'static str>,
@@ -198,7 +203,10 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let loaded = setup.engine.load_named(&args.file);
     let component = loaded.map_err(|error| match error {
         // It names the file, and what is in its way.
-        engine::Error::Read { .. } => anyhow!("{error}"),
+        engine::Error::Read { .. } => match args.file.to_str().filter(|name| engine::builtin::get(name).is_some()) {
+            Some(name) => anyhow!("{error}; the built-in operator is `builtin:{name}`"),
+            None => anyhow!("{error}"),
+        },
         error => anyhow!("{}: {error}", args.file.display()),
     })?;
     let asked = setup
@@ -219,7 +227,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     ));
     let settings = setup.runtime.block_on(Instance::ask_settings(&component, &unplaced));
     let with_settings = engine::Setup {
-        config: args.config.as_str().into(),
+        config: args.config.as_deref().unwrap_or("{}").into(),
         ..unplaced.clone()
     };
     let opened = setup
@@ -232,6 +240,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     let inspection = Inspection {
         fields,
         unopened,
+        has_settings: args.config.is_some(),
         kind: component.kind(),
         sha256: component.sha256(),
         size: component.size(),
@@ -302,8 +311,14 @@ impl Inspection<'_> {
         };
         let fields = match (&self.fields, &self.unopened) {
             (Some(fields), _) => fields.to_text(),
+            (None, Some(reason)) if self.has_settings => {
+                format!(
+                    "fields          not known with these settings: it {}\n",
+                    printable::line(reason)
+                )
+            }
             (None, Some(reason)) => format!(
-                "fields          not known: it {}; give it settings with `--config`\n",
+                "fields          depend on its settings, which `--config JSON` gives (without them it {})\n",
                 printable::line(reason)
             ),
             (None, None) => String::new(),

@@ -47,12 +47,12 @@ pub(crate) fn text(summary: &Summary) -> String {
         counted(rounded(rate), "event"),
     ));
     match summary.pipelines.as_slice() {
-        [_] => line(format_args!("latency {}", latency(figures.latency_ms))),
+        [_] => line(format_args!("{}", latency(figures.latency_ms))),
         // What all have together tells of none.
         several => {
             for pipeline in several {
                 let of_pipeline = latency(pipeline.figures.latency_ms);
-                line(format_args!("  {}: latency {of_pipeline}", pipeline.name));
+                line(format_args!("  {}: {of_pipeline}", pipeline.name));
             }
         }
     }
@@ -109,7 +109,10 @@ pub(crate) fn text(summary: &Summary) -> String {
 
 fn latency(latency: Latency) -> String {
     let Latency { p50, p99, max, .. } = latency;
-    format!("p50 {p50:.3} ms, p99 {p99:.3} ms, max {max:.3} ms")
+    if max == 0.0 {
+        return "no latency: no event reached a sink".to_owned();
+    }
+    format!("latency p50 {p50:.3} ms, p99 {p99:.3} ms, max {max:.3} ms")
 }
 
 /// A pipeline file that did not run, and the first of what is wrong with it.

@@ -112,7 +112,7 @@ fn report_syntax(text: &str, errors: &[de::Error], problems: &mut Problems) {
             return;
         }
         if reported_line != Some(line) {
-            problems.push(syntax_problem(error, Span::in_file(span)));
+            problems.push(syntax_problem(error, &text[span.clone()], Span::in_file(span)));
             reported_line = Some(line);
         }
         if error.message().contains("array") || error.message().contains("inline table") {
@@ -120,6 +120,9 @@ fn report_syntax(text: &str, errors: &[de::Error], problems: &mut Problems) {
         }
     }
 }
+
+/// What the parser says of a word without quotes.
+const STRINGS_ARE_QUOTED: &str = "string values must be quoted";
 
 /// The tables of which a file may have several.
 const LISTS: [&str; 4] = ["source", "operator", "sink", "test"];
@@ -152,11 +155,22 @@ fn brackets_problem(list: &str, header: Span) -> Diagnostic {
         .help(format!("write `[[{list}]]`, with double brackets"))
 }
 
-fn syntax_problem(error: &de::Error, place: Span) -> Diagnostic {
+/// What is wrong where `written` stands.
+fn syntax_problem(error: &de::Error, written: &str, place: Span) -> Diagnostic {
     let message = error.message();
     let (what, expected) = message.split_once(", ").unwrap_or((message, "this is not TOML"));
+    let is_word = written.starts_with(char::is_alphabetic);
+    let (what, expected) = match what {
+        // The parser goes by the first letter: `file` would be `false`, and `nats` not a number.
+        "invalid boolean" | "invalid float" if is_word => match written.to_lowercase().as_str() {
+            "true" | "false" | "inf" | "nan" => (what, expected.to_owned()),
+            _ => (STRINGS_ARE_QUOTED, format!("write `\"{written}\"`")),
+        },
+        STRINGS_ARE_QUOTED if is_word => (what, format!("write `\"{written}\"`")),
+        _ => (what, expected.to_owned()),
+    };
     let help = match what {
-        "string values must be quoted" => Some("a value is \"text\", a number, true or false, [a list] or { a table }"),
+        STRINGS_ARE_QUOTED => Some("a value is \"text\", a number, true or false, [a list] or { a table }"),
         "recursion limit" | "cannot recurse further; max recursion depth met" => {
             Some("tables and lists nest at most 80 deep")
         }

@@ -66,7 +66,7 @@ pub use name::is_name;
 pub use overrides::Override;
 pub use reference::reference;
 pub use schema::schema;
-pub use suggest::help as suggestion;
+pub use suggest::{help as suggestion, nearest};
 pub use tenants::Tenants;
 pub use together::{Names, Place, SideBySide};
 pub use token::{Role, Token};

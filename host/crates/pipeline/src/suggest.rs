@@ -31,7 +31,8 @@ const SYNONYMS: [(&str, &str); 13] = [
 ];
 
 /// The candidate that means what `word` does, or is most like it, if one is like it at all.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
     let candidates: Vec<&str> = candidates.into_iter().collect();
     let synonym = SYNONYMS.iter().find(|(other, _)| *other == lower).map(|(_, own)| *own);

@@ -136,13 +136,14 @@ pub(super) fn report(prepared: &Prepared, directory: &Path, differences: &[Incom
     let suggestions = if suggestions.is_empty() {
         String::new()
     } else {
-        format!(" ({})", suggestions.join(", "))
+        format!(" and {}", suggestions.join(", "))
     };
     for (index, difference) in differences.iter().enumerate() {
         let help = (index + 1 == differences.len()).then(|| {
             format!(
-                "nothing was changed: undo the change, migrate the state with `dirigo state migrate`{suggestions}, or \
-                 start anew with `--fresh`, which discards the state in {}",
+                "nothing was changed: undo the change, migrate the state with `dirigo state migrate PIPELINE --state {}`\
+                 {suggestions}, or start anew with `--fresh`, which discards the state in {}",
+                directory.parent().unwrap_or(directory).display(),
                 directory.display()
             )
         });

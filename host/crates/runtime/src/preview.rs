@@ -150,6 +150,14 @@ impl Preview<'_> {
             }
             return None;
         }
+        if let Some(reason) = records.refused.first() {
+            let message = format!(
+                "{} of the first {} records of source `{id}` are no events",
+                records.refused.len(),
+                records.refused.len() + records.values.len()
+            );
+            self.say(Severity::Warning, (id, "path"), &message, reason, None);
+        }
         if source.spec.format() == Format::Lines {
             return None;
         }

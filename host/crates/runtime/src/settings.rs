@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use dirigo_pipeline::suggestion;
+use dirigo_pipeline::{nearest, suggestion};
 
 /// A setting that is wrong.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,10 +39,17 @@ pub(super) fn wrong(schema: &str, settings: &Value) -> Vec<Wrong> {
             None => {}
         }
     }
+    // Who corrects the spelling misses it no more.
+    let is_unknown = |name: &&String| !known.contains_key(*name);
+    let misspelt: Vec<&str> = settings
+        .keys()
+        .filter(is_unknown)
+        .filter_map(|name| nearest(name, names.iter().copied()))
+        .collect();
     let required = schema["required"].as_array().into_iter().flatten();
     for name in required
         .filter_map(Value::as_str)
-        .filter(|name| !settings.contains_key(*name))
+        .filter(|name| !settings.contains_key(*name) && !misspelt.contains(name))
     {
         found.push(Wrong {
             key: "config".to_owned(),
@@ -184,23 +191,18 @@ mod tests {
         let keys: Vec<&str> = all.iter().map(|one| one.key.as_str()).collect();
         assert_eq!(
             keys,
-            [
-                "config.aggregate",
-                "config.feild",
-                "config.rounds",
-                "config.scale",
-                "config"
-            ]
+            ["config.aggregate", "config.feild", "config.rounds", "config.scale"]
         );
         for (one, help) in all.iter().zip([
             "did you mean `sum`?",
             "did you mean `field`?",
             "`rounds` is a whole number, 0 or more",
             "`scale` is a number, by default 1.0",
-            "add `field`: a string",
         ]) {
             assert!(one.help.contains(help), "{one:?}");
         }
+        let missing = wrong(SCHEMA, &json!({"aggregate": "sum"}));
+        assert_eq!(missing[0].help, "add `field`: a string");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use dirigo::disk::Real;
 use dirigo::runtime::LetterList;
 
-use super::super::output::{Format, grouped};
+use super::super::output::{Format, counted, grouped};
 use super::super::remote::ServiceOptions;
 use super::super::summary::shown;
 use super::super::{Exit, Globals, output};
@@ -51,6 +51,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     }
     match globals.format {
         Format::Json => output::print_json(&lists)?,
+        Format::Text if lists.is_empty() => output::print(&format!("{}: no dead letters\n", args.place.display()))?,
         Format::Text => output::print(
             &lists
                 .iter()
@@ -68,7 +69,7 @@ pub(super) fn text(place: &dyn Display, list: &LetterList) -> String {
         0 => String::new(),
         retried => format!(", {} of them retried", grouped(retried)),
     };
-    let _ = writeln!(text, "{place}: {} dead letters{retried}", grouped(list.letters));
+    let _ = writeln!(text, "{place}: {}{retried}", counted(list.letters, "dead letter"));
     for group in list.groups.iter().take(SHOWN_MAX) {
         let ids = if group.first_id == group.last_id {
             format!("id {}", group.first_id)

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use dirigo::disk::Real;
+use dirigo::state;
 
 use super::{Exit, Globals};
 
@@ -42,7 +44,8 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     }
 }
 
-/// The files of dead letters that a user means with a file, with a state directory, or with a pipeline's folder in one.
+/// The files of dead letters that a user means with a file, with a state directory, or with a pipeline's folder in one. A state
+/// directory may have none.
 fn files(place: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !place.is_dir() {
         return Ok(vec![place.to_owned()]);
@@ -59,7 +62,7 @@ fn files(place: &Path) -> anyhow::Result<Vec<PathBuf>> {
             files.push(file);
         }
     }
-    if files.is_empty() {
+    if files.is_empty() && state::pipelines(&Real, place)?.is_empty() {
         bail!(
             "there are no dead letters in {}; where a pipeline names a file under `[dead_letters]`, give that file",
             place.display()

@@ -16,6 +16,15 @@ use super::{list, show};
 
 /// The service, and the pipeline that is meant with what is no place on this machine.
 fn find(place: &Path, service: &ServiceOptions) -> anyhow::Result<(Client, Named)> {
+    if place
+        .extension()
+        .is_some_and(|ending| ending == "jsonl" || ending == "toml")
+    {
+        bail!(
+            "there is no file {}; a run in which nothing fails leaves no file of dead letters",
+            place.display()
+        );
+    }
     let neither = || {
         format!(
             "{} is no file or directory, and no pipeline of a service",

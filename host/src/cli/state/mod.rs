@@ -107,6 +107,9 @@ fn check_operator(operator: &str, states: &[Stopped]) -> anyhow::Result<()> {
             Ok::<_, state::Error>(())
         })?;
     }
+    if known.is_empty() {
+        bail!("no operator keeps anything here, `{operator}` neither");
+    }
     if !known.contains(operator) {
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let help = suggestion(operator, &known, "the operators that keep something are");

@@ -161,6 +161,22 @@ fn a_pipeline_is_loaded_from_its_file() {
 fn broken_syntax_is_told_once_per_line() {
     let said = refused("[pipeline]\nname = sensors\nslo = \n");
     assert_says(&said, &["invalid TOML: string values must be quoted", ":2:8", ":3:7"]);
+    // These begin as `false`, `true`, `nan` and `inf` do.
+    for word in ["file", "tcp", "nats", "info"] {
+        let said = refused(&format!("[pipeline]\nname = {word}\n"));
+        assert_says(
+            &said,
+            &[
+                "invalid TOML: string values must be quoted",
+                ":2:8",
+                &format!("write `\"{word}\"`"),
+            ],
+        );
+    }
+    assert_says(
+        &refused("[pipeline]\nname = True\n"),
+        &["invalid TOML: invalid boolean", "expected `true`"],
+    );
     let said = refused("a = [1,\nb = 2\nc = 3\n[pipeline]\n");
     assert_eq!(said.matches("error:").count(), 1, "{said}");
     assert_says(&refused("a = 1\na = 2\n"), &["invalid TOML: duplicate key", ":2:1"]);
