@@ -313,7 +313,10 @@ fn fate(
             problem: error.to_string(),
         })
     });
-    let known_next = known.transpose()?.map(|place| place.next);
+    let known_next = match known.transpose()? {
+        Some(place) if expect_first_unchanged(pattern, beginning, disk).is_ok() => Some(place.next),
+        _ => None,
+    };
     let if_exists = if beginning.goes_on {
         Some(IfExists::Append)
     } else {
