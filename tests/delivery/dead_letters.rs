@@ -251,6 +251,36 @@ fn letters_are_counted_by_reason_and_shown_in_full() {
     letters(&["show", "state/p", "9"]).ends_with(1, &["there is no dead letter 9"]);
 }
 
+/// Events that come back after their window has closed take no effect where no input takes them, and the command says so.
+#[test]
+fn letters_that_come_back_too_late_are_not_said_to_have_got_through() {
+    let text = |field: &str, late: &str| {
+        format!(
+            "[pipeline]\nname = \"p\"\n[[source]]\nid = \"in\"\nkind = \"file\"\npath = \"events.jsonl\"\nkey = \"/k\"\n\
+             time = \"/n\"\n[[operator]]\nid = \"f\"\ncomponent = \"builtin:filter\"\nconfig = {{ field = \"{field}\", min = 0 }}\n\
+             [[operator]]\nid = \"sum\"\ncomponent = \"builtin:reduce\"\nwindow = {{ tumbling = \"5ms\" }}\n\
+             config = {{ field = \"value\", aggregate = \"sum\" }}\n\
+             [[sink]]\nid = \"out\"\nkind = \"file\"\npath = \"out.jsonl\"\ninputs = [\"sum\"{late}]\n"
+        )
+    };
+    for (late, code) in [("", 1), (", \"sum.late\"", 0)] {
+        // The events without `other` fail, and one with it closes the windows of all.
+        let folder = Folder::with_pipeline(&text("other", late));
+        folder.write(
+            "events.jsonl",
+            events(20, 100) + "{\"n\":1000,\"k\":\"k-1\",\"other\":1,\"value\":1}\n",
+        );
+        run(&folder).with_state().finish().succeeds();
+        folder.write("pipeline.toml", text("value", late));
+        let retried = retry(&folder).args(["--state", "state"]).finish();
+        assert_eq!(retried.code(), code, "{}{}", retried.stdout, retried.stderr);
+        let says = retried
+            .stdout
+            .contains("20 events came too late for their windows and took no effect");
+        assert_eq!(says, code == 1, "{}", retried.stdout);
+    }
+}
+
 #[test]
 fn a_state_in_which_nothing_failed_has_no_letters_to_list() {
     let folder = pipeline("");

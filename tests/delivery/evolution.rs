@@ -365,6 +365,24 @@ fn what_is_accepted_renamed_and_dropped_goes_on() {
     }
 }
 
+/// What is kept of windows in time fits no other windows. Only to drop it helps, also where none is open, and that is what is said.
+#[test]
+fn an_operator_whose_windows_in_time_have_changed_begins_with_none() {
+    let hourly = SUMS
+        .replace("key = \"/key\"", "key = \"/key\"\ntime = \"/n\"")
+        .replace("{ count = 3 }", "{ tumbling = \"1h\" }");
+    let folder = Folder::with_pipeline(&hourly);
+    folder.write("events.jsonl", events(&[1, 2, 3]));
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+    folder.write("pipeline.toml", hourly.replace("1h", "2h"));
+    Dirigo::run(&folder, ["pipeline.toml"])
+        .with_state()
+        .finish()
+        .ends_with(78, &["`dirigo state migrate PIPELINE --state state` and `--drop sum`"]);
+    assert_eq!(migrate(&folder, &["--drop", "sum"]).code(), 0);
+    Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
+}
+
 #[test]
 fn migrating_eagerly_shows_at_once_what_cannot_be_migrated() {
     let folder = with_old_state(HONEST);
@@ -391,7 +409,7 @@ fn options_about_what_there_is_not_are_refused() {
     Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish().succeeds();
     for (options, told) in [
         (["--drop", "none"], "no operator, source or sink of that name"),
-        (["--drop", "sum"], "the pipeline still has it"),
+        (["--drop", "out"], "the pipeline still has it"),
         (["--rename", "sum"], "`--rename OLD=NEW`"),
         (["--rename", "none=sum"], "the state has an operator `sum` already"),
         (["--accept", "none"], "`none` is not in both"),

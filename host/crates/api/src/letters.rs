@@ -58,6 +58,9 @@ pub struct Retried {
     pub resumed: bool,
     /// Dead letters that they became again.
     pub failed_again: u64,
+    /// Events that came too late for their windows, which no operator and no sink takes.
+    #[serde(default)]
+    pub late: u64,
     /// Letters that stay, by reason.
     pub left: BTreeMap<String, u64>,
 }

@@ -7,6 +7,8 @@ use super::section::Field;
 use super::units::Size;
 
 /// One page of WebAssembly memory and some: with less not even one operator can run.
+/// What a few hundred events of the simplest operator take: with less, a pipeline seems to hang.
+const FUEL_PER_SECOND_MIN: u64 = 100_000;
 const MEMORY_MIN: u64 = 1 << 20;
 
 /// The budget that a pipeline file states for its tenant.
@@ -34,6 +36,16 @@ pub(super) fn budget(raw: &raw::Tenant, problems: &mut Problems) -> Budget {
     if let Some(at) = raw.memory.given().filter(|at| at.value.0 < MEMORY_MIN) {
         let problem = Diagnostic::error("`memory` is too little for a tenant").at(at.place, "below \"1MiB\"");
         problems.push(problem.help("it bounds the linear memories, state and waiting events of all its pipelines"));
+    }
+    if let Some(at) = raw
+        .fuel_per_second
+        .given()
+        .filter(|at| at.value.to_u64() < FUEL_PER_SECOND_MIN)
+    {
+        let problem = Diagnostic::error("`fuel_per_second` is too little for a tenant").at(at.place, "below 100,000");
+        problems.push(problem.help(
+            "an event of a built-in operator takes some 500, and a processor executes some 10,000,000,000 in a second",
+        ));
     }
     let bytes = |field: &Field<Size>| field.map(|Size(bytes)| *bytes);
     Budget {

@@ -393,9 +393,9 @@ section! {
 
 section! {
     /// Where events go that fail.
-    #[schemars(extend("required" = ["path"]))]
     pub(super) struct DeadLetters = "[dead_letters]" {
-        /// The path of the file, relative to the folder of the pipeline file.
+        /// The path of the file, relative to the folder of the pipeline file. Default: `dead-letters.jsonl` in the state, or
+        /// `NAME.dead.jsonl` in the working directory of a run that keeps none.
         path: String,
         /// What becomes of a file that is there and that this pipeline did not write: "overwrite" or "append". Without it,
         /// such a file is refused.

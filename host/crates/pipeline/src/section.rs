@@ -302,8 +302,15 @@ fn entries<'a, S: Section>(node: &'a Node, problems: &mut Problems) -> Option<&'
 /// Reports a key that is none of the `known` ones of a table.
 pub(crate) fn refuse_key(entry: &KeyValue, title: &str, known: &[&str], problems: &mut Problems) {
     let key = entry.key.as_str();
-    let home = raw::home_of(key, problems.homes());
+    let home = raw::home_of(key, problems.homes()).map(|home| match (home, title) {
+        ("[operator.limits]", "[[tenant]]") => "[tenant.limits]",
+        (home, _) => home,
+    });
     let help = match (home, suggest::nearest(key, known.iter().copied())) {
+        // A component's settings may have any name.
+        (home, None) if title == "[[operator]]" && home.is_none_or(|home| !home.starts_with("[operator")) => {
+            format!("a setting of the component belongs in its `config`, such as `config = {{ {key} = … }}`")
+        }
         (Some(home), meant) if !meant.is_some_and(|meant| suggest::is_one_slip(key, meant)) => {
             format!("`{key}` belongs in {}", quoted(home))
         }

@@ -250,14 +250,7 @@ impl<'a> Validation<'a> {
     }
 
     fn dead_letters(&mut self, raw: &raw::DeadLetters) -> Option<PathBuf> {
-        let at = raw.path.required(
-            "path",
-            "\"dead.jsonl\"",
-            raw.place,
-            "`[dead_letters]`",
-            &mut self.problems,
-        )?;
-        self.written_file(at, "dead letters file", "the dead letters")
+        self.written_file(raw.path.given()?, "dead letters file", "the dead letters")
     }
 
     /// The path of a file that the pipeline writes.

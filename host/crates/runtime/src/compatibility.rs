@@ -356,7 +356,7 @@ fn compare(
         match new.get(id) {
             Some(now) => {
                 let before = found.len();
-                changed(&format!("{what} `{id}`"), id, kept, facets, now, found);
+                changed(what, id, kept, facets, now, found);
                 if what == "source" {
                     // Whatever it reads now, it can be read from its start.
                     let restarted = |one: &mut Incompatibility| {
@@ -372,16 +372,20 @@ fn compare(
 }
 
 /// Finds the facets that are not what they were. Where the kind is another, the others say nothing.
-fn changed(who: &str, id: &str, kept: &str, old: &Facets, new: &Facets, found: &mut Vec<Incompatibility>) {
+fn changed(what: &str, id: &str, kept: &str, old: &Facets, new: &Facets, found: &mut Vec<Incompatibility>) {
+    let who = format!("{what} `{id}`");
     let differs = |key: &&String| old.get(*key) != new.get(*key);
     let keys: BTreeSet<&String> = old.keys().chain(new.keys()).filter(differs).collect();
     let is_other_kind = keys.iter().any(|key| *key == "kind");
     for key in keys.into_iter().filter(|key| !is_other_kind || *key == "kind") {
-        let message = format!("`{key}` of {who} has changed, which {kept} depends on");
-        let suggestion = if is_other_kind {
-            String::new()
-        } else {
-            format!("`--accept {id}`")
+        let message = format!("`{key}` of {who} has changed, and {kept} depends on it");
+        let is_in_time = |facets: &Facets| facets.get("window").is_some_and(|window| window.get("time").is_some());
+        let suggestion = match what {
+            "operator" if is_other_kind || key == "window" && (is_in_time(old) || is_in_time(new)) => {
+                format!("`--drop {id}`, which deletes what it keeps,")
+            }
+            _ if is_other_kind => String::new(),
+            _ => format!("`--accept {id}`"),
         };
         let as_window = |value| Window::deserialize(value).ok().filter(|_| key == "window");
         let window = old.get(key).and_then(as_window);
@@ -463,7 +467,7 @@ impl OperatorDescription {
         } else {
             "what its open windows hold"
         };
-        changed(&who, id, kept, &self.facets, &new.facets, found);
+        changed("operator", id, kept, &self.facets, &new.facets, found);
         for (version, was) in &self.layouts {
             let Some(is) = new.layouts.get(version).filter(|is| *is != was) else {
                 continue;

@@ -26,6 +26,7 @@ use super::prepare::Prepared;
 use super::recovery::{RecoveredBatches, is_window};
 use super::replay::entry_bytes;
 use super::start_error::StartError;
+use super::summary::OperatorSummary;
 use super::wiring;
 use dirigo_connect::Source;
 use dirigo_connect::sink::{self, Resume};
@@ -352,6 +353,24 @@ pub fn conclude(pipeline: &Pipeline, state_directory: Option<&Path>) -> Result<(
         letter_file::remove_state(&**disk, directory).map_err(failed(directory))?;
     }
     Ok(())
+}
+
+/// How many events of a retry, by what the operators of the pipeline did, came too late for their windows and went nowhere: no operator or sink takes the late ones.
+#[must_use]
+pub fn lost_as_late(pipeline: &Pipeline, operators: &[OperatorSummary]) -> u64 {
+    let inputs = || {
+        let of_operators = pipeline.operators.iter().flat_map(|operator| &operator.inputs);
+        of_operators.chain(pipeline.sinks.iter().flat_map(|sink| &sink.inputs))
+    };
+    let is_lost = |id: &str| {
+        let index = pipeline.operators.iter().position(|operator| operator.id == id);
+        index.is_some_and(|index| !inputs().any(|input| *input == Input::Late(index)))
+    };
+    let operators = operators.iter();
+    operators
+        .filter(|operator| is_lost(&operator.id))
+        .map(|operator| operator.counts.late)
+        .sum()
 }
 
 /// A source that is not read, and stays where it is.

@@ -193,8 +193,8 @@ pub(crate) async fn retry_letters(
         Ok(retried) => (
             tracing::Level::INFO,
             format!(
-                "{} dead letters were retried, {} failed again",
-                retried.retried, retried.failed_again
+                "{} dead letters were retried, {} failed again, {} came too late for their windows",
+                retried.retried, retried.failed_again, retried.late
             ),
         ),
         Err(refused) => (tracing::Level::ERROR, refused.problem.error.clone()),
@@ -232,6 +232,7 @@ async fn rounds(
         let running = Running::of(pipelines, entry, job, false);
         let (ended, was_told) = running.until_end(wishes, closing, wish).await;
         retried.failed_again += ended.summary.figures.dead_letters;
+        retried.late += retry::lost_as_late(&admitted.prepared.pipeline, &ended.operators);
         if was_told && ended.failure.is_some() {
             return Err(interrupted(entry));
         }

@@ -109,6 +109,7 @@ pub(super) fn retry(args: &retry::Args, globals: &Globals) -> anyhow::Result<Exi
         letters: retried.retried,
         has_resumed: retried.resumed,
         failed_again: retried.failed_again,
+        late: retried.late,
         left: retried.left,
         dead_letters_path: None,
     };

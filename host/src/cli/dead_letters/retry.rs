@@ -125,6 +125,8 @@ pub(super) struct Retried {
     pub(super) has_resumed: bool,
     /// Dead letters that they became again.
     pub(super) failed_again: u64,
+    /// Events that came too late for their windows, which no operator and no sink takes.
+    pub(super) late: u64,
     /// Letters that stay, by reason.
     pub(super) left: BTreeMap<String, u64>,
     /// The file of the letters, where it is on this machine.
@@ -172,6 +174,7 @@ fn retry_all(
             bail!("pipeline `{}`: {failure}; {next}", pipeline.name);
         }
         retried.failed_again += ended.summary.figures.dead_letters;
+        retried.late += retry::lost_as_late(pipeline, &ended.operators);
         retry::conclude(pipeline, state)?;
         if !round.has_more {
             break;
@@ -257,13 +260,13 @@ fn replacement(operator: &str, component: &str) -> anyhow::Result<Override> {
 }
 
 impl Retried {
-    /// Prints it. The exit code tells whether all letters got through.
+    /// Prints it. The exit code tells whether all letters got through, and none of their events was too late.
     pub(super) fn reported(&self, globals: &Globals) -> anyhow::Result<Exit> {
         match globals.format {
             Format::Json => output::print_json(self)?,
             Format::Text => output::print(&self.text())?,
         }
-        Ok(if self.failed_again == 0 {
+        Ok(if self.failed_again == 0 && self.late == 0 {
             Exit::Success
         } else {
             Exit::Failure
@@ -283,6 +286,12 @@ impl Retried {
                 self.pipeline
             ),
             (0, 0) => writeln!(text, "pipeline `{}`: no dead letters to retry{file}", self.pipeline),
+            (retried, 0) if self.late > 0 => writeln!(
+                text,
+                "pipeline `{}`: {} retried",
+                self.pipeline,
+                counted(retried, "dead letter"),
+            ),
             (retried, 0) => writeln!(
                 text,
                 "pipeline `{}`: {} retried, {}",
@@ -307,6 +316,15 @@ impl Retried {
                 }
             ),
         };
+        if self.late > 0 {
+            let _ = writeln!(
+                text,
+                "  {} came too late for {} and took no effect: what keeps them is `allowed_lateness` of the window, or an input \
+                 `OPERATOR.late`",
+                counted(self.late, "event"),
+                if self.late == 1 { "its window" } else { "their windows" }
+            );
+        }
         for (reason, letters) in &self.left {
             let _ = writeln!(
                 text,

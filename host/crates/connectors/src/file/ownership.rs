@@ -46,6 +46,8 @@ pub enum Origin {
     Changed,
     /// A run that keeps state.
     WithState,
+    /// A run of this pipeline that keeps another state.
+    WithOtherState(String),
     /// A run of the pipeline that kept no state.
     WithoutState,
 }
@@ -59,6 +61,11 @@ impl std::fmt::Display for Origin {
             Self::WithState => {
                 formatter.write_str("a run with `--state` wrote it; to go on from there, give that option again")
             }
+            Self::WithOtherState(name) => write!(
+                formatter,
+                "pipeline `{name}` wrote it with a state that is not in this directory; to go on from there, give `--state` the \
+                 directory of that run"
+            ),
             Self::WithoutState => {
                 formatter.write_str("a run without `--state` wrote it, and the state knows nothing of that")
             }
@@ -101,7 +108,9 @@ pub(super) fn find(
     let Some(mark) = Mark::read(file, path, disk) else {
         return Ok(Found::Foreign(Origin::Unknown));
     };
-    Ok(if mark.keeps_state {
+    Ok(if mark.keeps_state && beginning.keeps_state {
+        Found::Foreign(Origin::WithOtherState(mark.pipeline))
+    } else if mark.keeps_state {
         Found::Foreign(Origin::WithState)
     } else if mark.pipeline != beginning.pipeline {
         Found::Foreign(Origin::Pipeline(mark.pipeline))

@@ -7,7 +7,7 @@ fn parse(text: &str) -> Result<Tenants, Diagnostics> {
 #[test]
 fn a_tenant_gets_its_own_budget_and_others_the_default() {
     let tenants =
-        parse("[[tenant]]\nname = \"acme\"\nweight = 4\nmemory = \"64MiB\"\n[default]\nfuel_per_second = 1000\n")
+        parse("[[tenant]]\nname = \"acme\"\nweight = 4\nmemory = \"64MiB\"\n[default]\nfuel_per_second = 1_000_000\n")
             .unwrap();
     let acme = Budget {
         weight: 4,
@@ -15,7 +15,7 @@ fn a_tenant_gets_its_own_budget_and_others_the_default() {
         ..Budget::default()
     };
     let other = Budget {
-        fuel_per_second: Some(1000),
+        fuel_per_second: Some(1_000_000),
         ..Budget::default()
     };
     assert_eq!((tenants.budget("acme"), tenants.budget("x")), (Some(acme), Some(other)));

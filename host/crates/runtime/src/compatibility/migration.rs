@@ -25,8 +25,12 @@ impl Description {
                     "`--drop {id}`: the state has no operator, source or sink of that name"
                 ));
             }
-            if new.operators.contains_key(id) || new.sources.contains_key(id) || new.sinks.contains_key(id) {
+            if new.sources.contains_key(id) || new.sinks.contains_key(id) {
                 return Err(format!("`--drop {id}`: the pipeline still has it"));
+            }
+            if let Some(described) = new.operators.get(id) {
+                // What is kept of it goes, and it begins with nothing.
+                self.operators.insert(id.clone(), described.clone());
             }
         }
         for (old, now) in &options.renamed {
