@@ -473,7 +473,6 @@ facts! {
         => ["the pipeline file and sink `out` use the same file"];
     a_sink_is_no_directory: with_sink("kind = \"file\"\npath = \"examples\"") => ["the sink file is a directory"];
     a_path_is_not_empty: with_sink("kind = \"file\"\npath = \"\"") => ["this cannot be a path"];
-    dead_letters_need_a_path: with_source("kind = \"stdin\"\n[dead_letters]") => ["`[dead_letters]` has no `path`"];
     a_test_needs_all_its_parts: with_test("") => ["the test has no `input`", "the test has no `output`"];
     a_test_enters_at_a_source: with_test("input = [{ at = \"out\", value = 1 }]\noutput = []")
         => ["there is no source `out`", "not the id of a source", "there are `s`"];

@@ -620,6 +620,12 @@ fn nothing_stands_next_to_a_reference_in_the_schema() {
 }
 
 #[test]
+fn dead_letters_may_have_a_bound_and_no_path() {
+    let pipeline = good(&with_source("kind = \"stdin\"\n[dead_letters]\nmax = 5")).pipeline;
+    assert!(pipeline.dead_letters.is_none() && pipeline.dead_letters_max.is_some());
+}
+
+#[test]
 fn the_reference_in_the_docs_is_that_of_the_schema() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/pipeline-file.md");
     let reference = reference(&connectors());
