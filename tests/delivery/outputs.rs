@@ -299,23 +299,6 @@ fn a_run_with_another_state_directory_is_told_so() {
     other.ends_with(1, &["pipeline `p` wrote it with a state that is not in this directory"]);
 }
 
-/// What makes each record a dead letter, or the source unreadable, is known before anything is written.
-#[test]
-fn a_run_that_fails_for_certain_leaves_the_output_of_the_run_before() {
-    let folder = pipeline("");
-    run(&folder).finish().succeeds();
-    let before = folder.read("out.jsonl");
-    let csv = text("p", "").replace(
-        "path = \"events.jsonl\"",
-        "path = \"events.jsonl\"\nformat = \"csv\"\nkey = \"n\"",
-    );
-    folder.write("pipeline.toml", csv);
-    run(&folder)
-        .finish()
-        .ends_with(78, &["`key` of source `in` finds nothing"]);
-    assert_eq!(folder.read("out.jsonl"), before);
-}
-
 #[test]
 fn dead_letters_replace_those_of_an_earlier_run_and_nothing_else() {
     let folder = pipeline("");

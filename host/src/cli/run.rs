@@ -256,21 +256,11 @@ fn admit_all(
             }
         };
         let mut warnings = prepared.warnings.clone();
-        warnings.append(runtime::preview(&prepared, &setup.clock, Severity::Error));
-        let pipeline = (prepared.pipeline.name.clone(), prepared.pipeline.tenant.clone());
-        if warnings.count(Severity::Error) > 0 {
-            let refusal = Refusal::from(warnings);
-            report_refusal(&refusal, globals)?;
-            refused.push(Refused {
-                file,
-                pipeline: Some(pipeline),
-                refusal,
-            });
-            continue;
-        }
+        warnings.append(runtime::preview(&prepared, &setup.clock, Severity::Warning));
         if warnings.count(Severity::Warning) > 0 {
             report::diagnostics(&warnings, Format::Text)?;
         }
+        let pipeline = (prepared.pipeline.name.clone(), prepared.pipeline.tenant.clone());
         let location = location_in(args.state.as_deref(), args.fresh, &prepared.pipeline);
         match admission.admit(prepared, location, true) {
             Ok(found) => admitted.push(found),
