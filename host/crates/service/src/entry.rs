@@ -237,13 +237,17 @@ impl Entry {
         }
     }
 
-    /// Notes that it runs, as an upgrade on trial or not.
-    pub(crate) fn entered_run(&self, job: &Job, delivery: Vec<String>, is_on_trial: bool) {
+    /// Notes that it runs as `run` asked, as an upgrade on trial or not. Where something else is wanted by now, this run is about to stop, and the
+    /// pipeline is not said to run.
+    pub(crate) fn entered_run(&self, run: Wish, job: &Job, delivery: Vec<String>, is_on_trial: bool) {
+        let wish = self.wish.borrow();
         let mut view = self.view.lock();
         // A retry of dead letters may come between two runs on trial.
         let before = view.before_trial.or(view.last.as_ref().map(|last| last.figures));
         view.before_trial = before.filter(|_| is_on_trial);
-        view.enter(State::Running, self.clock.wall_ms());
+        if (wish.wanted, wish.version) == (run.wanted, run.version) {
+            view.enter(State::Running, self.clock.wall_ms());
+        }
         view.reason = None;
         view.retry_at_ms = None;
         view.delivery = delivery;
@@ -324,11 +328,11 @@ impl Entry {
 
     /// Notes in its history how it is doing now.
     pub(crate) fn look(&self) {
-        let version = self.record.lock().current;
-        let (state, figures, worker_ns) = {
+        let (version, state, figures, worker_ns) = {
+            let record = self.record.lock();
             let view = self.view.lock();
             let (figures, worker_ns) = view.measured();
-            (view.state, figures, worker_ns)
+            (record.current, view.state, figures, worker_ns)
         };
         #[allow(
             clippy::cast_possible_truncation,
@@ -382,7 +386,7 @@ impl Entry {
 
     /// The pipeline in a line.
     pub(crate) fn listed(&self) -> api::Pipeline {
-        let version = self.record.lock().current;
+        let record = self.record.lock();
         let view = self.view.lock();
         api::Pipeline {
             tenant: self.key.tenant.clone(),
@@ -391,7 +395,7 @@ impl Entry {
             since_ms: view.since_ms,
             reason: view.reason.clone(),
             retry_at_ms: view.retry_at_ms,
-            version,
+            version: record.current,
             figures: view.figures(),
         }
     }

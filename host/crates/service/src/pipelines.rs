@@ -372,17 +372,16 @@ impl Pipelines {
     /// Has a pipeline go, with its state.
     pub(crate) fn delete(&self, key: &Key) -> Result<api::Pipeline, Refused> {
         let entry = self.entry(key)?;
-        let record = {
+        {
             let mut record = entry.record.lock();
             let deleted = Record {
                 wanted: Wanted::Delete,
                 ..record.clone()
             };
             self.store.keep(&deleted)?;
-            record.clone_from(&deleted);
-            deleted
-        };
-        tell(&entry, &record);
+            *record = deleted;
+            tell(&entry, &record);
+        }
         Ok(entry.listed())
     }
 
@@ -400,10 +399,9 @@ impl Pipelines {
         if changed != *record {
             self.expect_components(&changed)?;
             self.store.keep(&changed)?;
-            record.clone_from(&changed);
+            *record = changed;
         }
-        drop(record);
-        tell(entry, &changed);
+        tell(entry, &record);
         Ok(())
     }
 
@@ -554,7 +552,8 @@ impl Pipelines {
     }
 }
 
-/// Tells the task of a pipeline what is wanted of it by now.
+/// Tells the task of a pipeline what is wanted of it by now. Its record stays locked meanwhile, so that no caller sees a new version with the state
+/// of the one before.
 fn tell(entry: &Entry, record: &Record) {
     entry.wish.send_if_modified(|wish| {
         let is_new = (wish.wanted, wish.version) != (record.wanted, record.current);

@@ -73,7 +73,7 @@ pub(crate) async fn supervise(pipelines: Arc<Pipelines>, entry: Arc<Entry>) {
             Started::Running(job, delivery) => {
                 let started = Instant::now();
                 let is_on_trial = entry.record.lock().trial.is_some();
-                entry.entered_run(&job, delivery, is_on_trial);
+                entry.entered_run(wish, &job, delivery, is_on_trial);
                 entry.say(tracing::Level::INFO, &format!("version {} runs", wish.version));
                 let pipeline = job.pipeline().clone();
                 let running = Running::of(&pipelines, &entry, *job, is_on_trial);

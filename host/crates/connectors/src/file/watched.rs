@@ -147,21 +147,33 @@ impl Watched {
     /// Finds out whether all that was read before is still there, once it was read on to `read`.
     fn verify(&mut self, read: u64) -> io::Result<()> {
         let bytes = self.file.metadata()?.len();
-        if bytes < read {
-            if self.length_max <= bytes {
-                // It never said to be as long as it was: a file of the kernel's, such as those in /proc.
-                self.has_length = false;
-                return Ok(());
-            }
-            return Err(Changed::Cut { bytes, read }.into());
+        if bytes < read && self.length_max <= bytes {
+            // It never said to be as long as it was: a file of the kernel's, such as those in /proc.
+            self.has_length = false;
+            return Ok(());
         }
         self.length_max = self.length_max.max(bytes);
-        let before = self.position - self.tail.len() as u64;
-        if self.is_at(0, &self.head)? && self.is_at(before, &self.tail)? {
-            Ok(())
-        } else {
-            Err(Changed::Rewritten { read }.into())
+        if bytes < read || !self.has_what_was_read()? {
+            return Err(self.changed(read)?.into());
         }
+        Ok(())
+    }
+
+    /// What was done to a file that lacks what was read of it, `read` bytes. The file may have been cut after its length
+    /// was looked up, so its length now decides.
+    fn changed(&self, read: u64) -> io::Result<Changed> {
+        let bytes = self.file.metadata()?.len();
+        Ok(if bytes < read {
+            Changed::Cut { bytes, read }
+        } else {
+            Changed::Rewritten { read }
+        })
+    }
+
+    /// Whether the samples of what was read are still where they were.
+    fn has_what_was_read(&self) -> io::Result<bool> {
+        let before = self.position - self.tail.len() as u64;
+        Ok(self.is_at(0, &self.head)? && self.is_at(before, &self.tail)?)
     }
 
     /// Whether the file has these bytes there.
