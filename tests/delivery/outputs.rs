@@ -77,6 +77,28 @@ fn a_run_without_state_replaces_what_one_before_it_wrote() {
 }
 
 #[test]
+fn a_run_that_fails_before_it_writes_anything_leaves_the_output_of_the_run_before() {
+    for sink in ["", "if_exists = \"overwrite\"\n"] {
+        let folder = pipeline(sink);
+        run(&folder).finish().succeeds();
+        let before = folder.read("out.jsonl");
+        assert_eq!(before.lines().count(), 3);
+        let refused = "all 3 events failed";
+        folder.write("events.jsonl", "[]\n[]\n[]\n");
+        run(&folder).finish().ends_with(1, &[refused]);
+        assert_eq!(folder.read("out.jsonl"), before, "events that all failed");
+        fs::remove_file(folder.path("p-dead.jsonl")).unwrap();
+        folder.write("events.jsonl", "");
+        run(&folder).finish().succeeds();
+        assert_eq!(
+            folder.read("out.jsonl"),
+            "",
+            "a run that had nothing to read, and came to its end"
+        );
+    }
+}
+
+#[test]
 fn what_was_edited_without_growing_is_not_replaced() {
     let folder = pipeline("");
     folder.write("events.jsonl", numbered(20_000, 1));

@@ -122,7 +122,7 @@ pub trait Sink: Send {
         Backlog::default()
     }
 
-    /// Says that no more is written in this run: the next [`prepare`](Self::prepare) leaves nothing half done.
+    /// Says that no more is written in this run, which has not failed: the next [`prepare`](Self::prepare) leaves nothing half done.
     fn end(&mut self) {}
 
     /// What becomes of what it wrote, where a run ends before its time.

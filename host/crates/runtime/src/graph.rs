@@ -157,6 +157,15 @@ impl Graph {
         self.event_sinks.iter().for_each(|event_sink| event_sink.end());
     }
 
+    /// Whether all that the run did is to fail: it has failed, or it wrote nothing and too many of its events failed.
+    pub(super) fn has_come_to_nothing(&self) -> bool {
+        if self.context.failure_latch.has_failed() {
+            return true;
+        }
+        let ended = self.report();
+        ended.summary.figures.events_out == 0 && ended.judged().failure.is_some()
+    }
+
     /// Waits no more for what sinks have yet to deliver.
     pub(super) fn abandon_deliveries(&self) {
         self.event_sinks

@@ -255,7 +255,9 @@ impl Threads {
         if let Some(checkpointer) = self.checkpointer {
             checkpointer.stop();
         }
-        graph.end();
+        if !graph.has_come_to_nothing() {
+            graph.end();
+        }
         // The last moment of a run is a cut like any other.
         let failure_latch = &graph.context.failure_latch;
         if !failure_latch.has_failed()

@@ -38,6 +38,11 @@ pub(super) struct LineFile {
     unsynced: Unsynced,
     /// What says whose the file is, where no state does.
     marker: Option<Marker>,
+    /// The pipeline of a run without state that replaces what is in the file, until it does: with the first line, or at the end of a run that
+    /// writes none. A run that fails before has destroyed nothing.
+    replaces_for: Option<String>,
+    /// Whether nothing more comes in this run.
+    is_ending: bool,
     has_failed: bool,
 }
 
@@ -133,6 +138,8 @@ impl LineFile {
             },
             unsynced,
             marker: None,
+            replaces_for: None,
+            is_ending: false,
             has_failed: false,
         };
         if let Some(bytes) = length {
@@ -151,7 +158,9 @@ impl LineFile {
                 expect_columns(path, &columns, records)?;
                 records.go_on(Some(&columns));
             }
-            records.write_header(&mut this.buffer);
+            if this.replaces_for.is_none() {
+                records.write_header(&mut this.buffer);
+            }
         }
         Ok(this)
     }
@@ -160,6 +169,10 @@ impl LineFile {
     fn begin(&mut self, bytes: u64, if_exists: Option<IfExists>, beginning: Beginning<'_>) -> Result<(), Error> {
         let (path, disk) = (&self.path, &*self.disk);
         let fate = fate(&*self.file, bytes, path, disk, if_exists, beginning)?;
+        if matches!(fate, Fate::ReplacesOwn | Fate::Overwrites) && !beginning.keeps_state {
+            self.replaces_for = Some(beginning.pipeline.to_owned());
+            return Ok(());
+        }
         let empty = |marker: &mut Option<Marker>| {
             let written = match fate {
                 Fate::Appends if beginning.keeps_state => {
@@ -305,6 +318,9 @@ impl LineFile {
     }
 
     fn end_epoch(&mut self) -> io::Result<()> {
+        if self.is_ending {
+            self.replace()?;
+        }
         self.spill()?;
         if let Some(frame) = self.frame.take() {
             let rest = frame.end()?;
@@ -335,9 +351,27 @@ impl LineFile {
         Ok(())
     }
 
+    /// Empties a file that the run replaces, where that is still to be done.
+    fn replace(&mut self) -> io::Result<()> {
+        let Some(pipeline) = self.replaces_for.take() else {
+            return Ok(());
+        };
+        self.file.set_len(0)?;
+        self.marker = Marker::begin(&*self.file, 0, &self.path, &*self.disk, &pipeline)
+            .inspect_err(|error| cannot_mark(&self.path, error))
+            .ok();
+        if let Some(records) = &mut self.records {
+            records.write_header(&mut self.buffer);
+        }
+        Ok(())
+    }
+
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.replace()?;
         match &mut self.length {
-            _ if bytes.is_empty() => Ok(()),
             None => self.file.append(bytes),
             Some(length) => {
                 if let Some(marker) = &mut self.marker
@@ -415,6 +449,10 @@ impl Sink for LineFile {
         self.unsynced.committed();
         self.close_mark();
         Ok(())
+    }
+
+    fn end(&mut self) {
+        self.is_ending = true;
     }
 
     fn delivery_capability(&self) -> DeliveryCapability {
@@ -748,6 +786,48 @@ mod tests {
             assert_eq!(commit(&mut file), Some(serde_json::json!({ "length": 4 })));
         }
         assert_eq!(read(&path), "1\n2\n");
+    }
+
+    #[test]
+    fn what_a_run_without_state_replaces_stays_until_it_writes_or_ends() {
+        let folder = folder();
+        let csv = FileFormat::Csv {
+            columns: Some(vec!["n".to_owned()]),
+        };
+        let open = |path: &Path| LineFile::open(path, &csv, None, FRESH, &(Arc::new(Real) as Arc<dyn Disk>)).unwrap();
+        let write = |file: &mut LineFile, n: u32| {
+            let event = format!("{{\"n\":{n}}}");
+            let mut records = file.records.take().unwrap();
+            file.write_record(&mut records, event.as_bytes()).unwrap();
+            file.records = Some(records);
+        };
+        let path = folder.path().join("out.csv");
+        let mut first = open(&path);
+        write(&mut first, 1);
+        commit(&mut first);
+        drop(first);
+
+        let mut failing = open(&path);
+        failing.flush().unwrap();
+        commit(&mut failing);
+        drop(failing);
+        assert_eq!(
+            read(&path),
+            "n\n1\n",
+            "a run that writes nothing and does not come to its end"
+        );
+        let mut second = open(&path);
+        write(&mut second, 2);
+        second.flush().unwrap();
+        assert_eq!(read(&path), "n\n2\n", "the first record");
+        commit(&mut second);
+        drop(second);
+        let mut empty = open(&path);
+        empty.end();
+        commit(&mut empty);
+        drop(empty);
+        assert_eq!(read(&path), "n\n", "the end of a run that writes nothing");
+        drop(open(&path));
     }
 
     #[test]

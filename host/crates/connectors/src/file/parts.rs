@@ -42,6 +42,9 @@ pub(super) struct Parts {
     /// Those that are full, and are shown once the epoch that has just ended is committed.
     closed: Vec<PartOffset>,
     unsynced: Unsynced,
+    /// The names of the parts that a run without state replaces, until it does: with its first part, or at its end where it writes none. A run
+    /// that fails before has destroyed nothing.
+    replaced: Vec<String>,
     /// Whether nothing more comes in this run.
     is_ending: bool,
 }
@@ -112,6 +115,7 @@ impl Parts {
             open: None,
             closed: Vec::new(),
             unsynced: Unsynced::default(),
+            replaced: Vec::new(),
             is_ending: false,
         };
         match from {
@@ -130,11 +134,18 @@ impl Parts {
     /// Removes what an earlier run left, or goes on behind it, as [`fate`] says.
     fn begin_anew(&mut self, if_exists: Option<IfExists>, beginning: Beginning<'_>) -> Result<(), Error> {
         let fate = fate(&self.pattern, if_exists, beginning, &*self.disk)?;
-        for name in &fate.removed {
-            self.remove(name)?;
-        }
+        self.replaced = fate.removed;
         self.next = fate.next;
+        if beginning.keeps_state {
+            self.replace()?;
+        }
         Ok(())
+    }
+
+    /// Removes the parts that are replaced, where that is still to be done.
+    fn replace(&mut self) -> Result<(), Error> {
+        let replaced = std::mem::take(&mut self.replaced);
+        replaced.iter().try_for_each(|name| self.remove(name))
     }
 
     fn go_on(&mut self, offset: &Offset) -> Result<(), Error> {
@@ -213,6 +224,7 @@ impl Parts {
     }
 
     fn begin(&mut self) -> Result<OpenPart, Error> {
+        self.replace()?;
         let number = self.next;
         if number > NUMBER_MAX {
             return Err(self.cannot_go_on(format!("there are {NUMBER_MAX} parts, and no numbers left")));
@@ -502,6 +514,9 @@ impl Sink for Parts {
     }
 
     fn prepare(&mut self) -> Result<Prepared, dirigo_connect::Error> {
+        if self.is_ending {
+            self.replace()?;
+        }
         let mut sync_part = None;
         let mut still_open = None;
         if let Some(mut open) = self.open.take() {
@@ -688,6 +703,31 @@ mod tests {
     }
 
     #[test]
+    fn parts_that_a_run_without_state_replaces_stay_until_it_writes_or_ends() {
+        let stage = TestFolder::new();
+        let of_first = seen([("000000001.jsonl", "a\n"), ("000000002.jsonl", "b\n")]);
+        let mut first = stage.open();
+        for line in ["a", "b"] {
+            write(&mut first, line);
+            commit(&mut first);
+        }
+        drop(first);
+        let mut failing = stage.open();
+        commit(&mut failing);
+        drop(failing);
+        assert_eq!(stage.seen(), of_first);
+        let mut second = stage.open();
+        write(&mut second, "c");
+        commit(&mut second);
+        drop(second);
+        assert_eq!(stage.seen(), seen([("000000001.jsonl", "c\n")]));
+        let mut empty = stage.open();
+        empty.end();
+        commit(&mut empty);
+        assert_eq!(stage.seen(), []);
+    }
+
+    #[test]
     fn readers_see_a_part_once_its_epoch_is_committed_and_not_before() {
         let stage = TestFolder::new();
         let mut parts = stage.open();
@@ -851,8 +891,8 @@ mod tests {
         write(&mut parts, "half");
         drop(parts);
         fs::write(stage.path().join(".hidden"), "").unwrap();
-        stage.open();
-        assert_eq!(stage.names(), [".hidden"]);
+        write(&mut stage.open(), "new");
+        assert_eq!(stage.names(), [".000000001.jsonl", ".hidden"]);
     }
 
     #[test]
