@@ -17,8 +17,9 @@ fn letters_are_listed_shown_and_retried_once_while_the_service_runs() {
     let source = service.source();
     let body: String = (0..20).map(|n| event(n, "a")).collect();
     assert_eq!(source.post(body.as_bytes(), &[]).unwrap().status, 200);
-    service.wait_until("default/push", "done with all events", |details| {
-        details["figures"]["dead_letters"] == 20
+    let letters = "/api/v1/tenants/default/pipelines/push/dead-letters";
+    service.poll(letters, "all events among the dead letters", |listed| {
+        listed["letters"] == 20
     });
     let listed = service.client("dead-letters").args(["list", "default/push"]).finish();
     for says in ["pipeline `push`: 20 dead letters", "push/map  rejected: ", "(id 20)"] {
