@@ -1,6 +1,6 @@
 //! Exit codes and what goes with them, of commands that read a pipeline file.
 
-use crate::support::{Folder, assert_says};
+use crate::support::{Folder, assert_says, command};
 
 const PIPELINE: &str = "[pipeline]\nname = \"p\"\n[[source]]\nid = \"in\"\nkind = \"file\"\npath = \"readings.jsonl\"\n\
                         [[sink]]\nid = \"out\"\nkind = \"stdout\"\n";
@@ -257,4 +257,50 @@ fn what_is_compiled_is_said_the_first_time() {
     assert_eq!(says("cache", "run"), None);
     let always = "compiling builtin:filter (there is no cache: at every start)";
     assert_eq!(says("off", "run").as_deref(), Some(always));
+}
+
+#[test]
+fn a_pipeline_file_that_is_named_twice_runs_once() {
+    let folder = Folder::with_pipeline(PIPELINE);
+    folder.write("readings.jsonl", "{\"n\":1}\n");
+    let ran = folder.dirigo(&[
+        "run",
+        "pipeline.toml",
+        "./pipeline.toml",
+        "--summary-json",
+        "summary.json",
+    ]);
+    ran.expect(0);
+    let summary: serde_json::Value = serde_json::from_str(&folder.read("summary.json")).unwrap();
+    assert_eq!(summary["pipelines"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_file_in_place_of_a_directory_or_of_a_pipeline_file_is_said_to_be_one() {
+    let folder = Folder::with_pipeline(PIPELINE);
+    folder.write("readings.jsonl", "{\"n\":1}\n");
+    let ran = folder
+        .dirigo(&["run", "pipeline.toml", "--state", "pipeline.toml"])
+        .expect(78);
+    assert_says(&ran.stderr, &["`--state pipeline.toml`: this is a file", "a directory"]);
+    let ran = folder.dirigo(&["run", "."]).expect(78);
+    assert_says(&ran.stderr, &["such as `./pipeline.toml`"]);
+    folder.write("p.dead.jsonl", "");
+    let ran = folder.dirigo(&["dead-letters", "retry", "p.dead.jsonl"]).expect(1);
+    assert_says(
+        &ran.stderr,
+        &["p.dead.jsonl holds dead letters", "the file of their pipeline"],
+    );
+}
+
+#[test]
+fn a_run_whose_standard_error_takes_nothing_comes_to_its_end() {
+    let folder = Folder::with_pipeline(PIPELINE);
+    folder.write("readings.jsonl", "{\"n\":1}\n");
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = command(&folder.path(""));
+    command.args(["run", "pipeline.toml"]).stderr(full);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{:?}", output.status);
+    assert_eq!(output.stdout, b"{\"n\":1}\n");
 }

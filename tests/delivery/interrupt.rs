@@ -331,8 +331,14 @@ fn a_summary_adds_up_and_says_where_everything_is() {
         "events.jsonl",
         numbered(19, 2) + "no JSON\n{\"key\":\"k-0\",\"value\":\"text\"}\n",
     );
+    let hint = "sums: what lies in open windows ends with this run: `--state DIR` keeps it";
+    let without_state = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    without_state.succeeds();
+    assert!(without_state.stderr.contains(hint), "{}", without_state.stderr);
+    std::fs::remove_file(folder.path("all.jsonl")).unwrap();
     for _ in 0..2 {
         let finished = Dirigo::run(&folder, ["pipeline.toml"]).with_state().finish();
+        assert!(!finished.stderr.contains(hint), "{}", finished.stderr);
         let open = &finished.succeeds().json()["operators"][2]["open_windows"];
         // Ten events have one key, nine the other; what a run left open is still open in the next.
         assert_eq!((&open["windows"], &open["events"]), (&2.into(), &3.into()));

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::kill::kill;
-use crate::support::{Dirigo, Finished, Folder, Random, guest, number_of};
+use crate::support::{Dirigo, Finished, Folder, Random, assert_says, guest, number_of};
 
 /// An event: its key and its time.
 #[derive(Clone, Copy, Debug)]

@@ -49,7 +49,11 @@ fn records_that_are_no_events_are_counted_among_those_that_are() {
     let finished = Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish();
     finished.ends_with(
         0,
-        &["warning: 1 of the first 3 records of source `in` are no events", ":7:8"],
+        &[
+            "warning: 1 of the first 3 records of source `in` are no events",
+            ":7:8",
+            "record 3: ",
+        ],
     );
 }
 
@@ -157,6 +161,31 @@ fn times_that_look_like_seconds_are_told() {
     let folder = pipeline("in.jsonl", text, "time = \"/ts\"", "value");
     let checked = Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish();
     checked.ends_with(0, &["look like seconds", "time = { field = \"/ts\", unit = \"s\" }"]);
+}
+
+#[test]
+fn times_that_cannot_be_read_or_lie_in_the_future_are_told_with_their_record() {
+    let check = |text: &str, keys: &str| {
+        let folder = pipeline("in.jsonl", text, keys, "value");
+        Dirigo::command(&folder, "check").args(["pipeline.toml"]).finish()
+    };
+    let text = READINGS.to_owned() + "{\"sensor\":\"c\",\"ts\":\"yesterday\",\"value\":3}\n";
+    let words = [
+        "warning: 1 of the first 3 events of source `in` have no time that can be read",
+        "record 3: ",
+        "yesterday",
+    ];
+    check(&text, "time = \"/ts\"").ends_with(0, &words);
+    let text = READINGS.to_owned() + "{\"sensor\":\"c\",\"ts\":\"9999-01-01T00:00:00Z\",\"value\":3}\n";
+    let words = [
+        "warning: an event of source `in` lies in the future",
+        "record 3 is more than a day ahead of the clock",
+        "`max_ahead = \"1d\"`",
+    ];
+    check(&text, "time = \"/ts\"").ends_with(0, &words);
+    let checked = check(&text, "time = \"/ts\"\nmax_ahead = \"1d\"");
+    assert_eq!(checked.code(), 0);
+    assert!(!checked.stderr.contains("warning"), "{}", checked.stderr);
 }
 
 #[test]

@@ -49,6 +49,9 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         "there is no Cargo.toml in {}: `dirigo new NAME --kind map` makes an operator crate",
         directory.display()
     );
+    if is_target_missing(directory) {
+        bail!("the target {TARGET} is not installed; run `rustup target add {TARGET}`");
+    }
     let artifacts = compile(directory, args.debug)?;
     let path = relative(&the_component(artifacts, &manifest)?);
     let component = check(&path, globals)?;
@@ -98,9 +101,6 @@ fn compile(directory: &Path, debug: bool) -> anyhow::Result<Vec<Artifact>> {
     let status = child.wait().context("waiting for `cargo build`")?;
     if status.success() {
         return Ok(artifacts);
-    }
-    if is_target_missing(directory) {
-        bail!("the target {TARGET} is not installed; run `rustup target add {TARGET}`");
     }
     bail!("`cargo build` failed in {}", directory.display())
 }

@@ -17,6 +17,8 @@ const TEMPLATES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/templates
 const SDK: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 /// Where the sources lie that the project is built against.
 const VENDOR: &str = "vendor/dirigo";
+/// The toolchain that the SDK is tested with, and the target that operators are compiled for.
+const TOOLCHAIN: &str = include_str!("../../../rust-toolchain.toml");
 /// What version control leaves out: what is built, and the dead letters of runs.
 const IGNORED: &str = "/target\n*.dead.jsonl\n";
 
@@ -43,9 +45,10 @@ impl Project {
         let vendored = SDK
             .iter()
             .map(|(path, text)| (format!("{VENDOR}/{path}"), (*text).to_owned()));
-        let ignored = (".gitignore".to_owned(), IGNORED.to_owned());
+        let settings = [(".gitignore", IGNORED), ("rust-toolchain.toml", TOOLCHAIN)];
+        let settings = settings.map(|(path, text)| (path.to_owned(), text.to_owned()));
         Self {
-            files: own.chain([ignored]).chain(vendored).collect(),
+            files: own.chain(settings).chain(vendored).collect(),
         }
     }
 
@@ -91,6 +94,7 @@ mod tests {
             let project = Project::from_template(kind, &name);
             for wanted in [
                 "Cargo.toml",
+                "rust-toolchain.toml",
                 "src/lib.rs",
                 "pipeline.toml",
                 "data.jsonl",

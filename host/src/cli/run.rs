@@ -132,7 +132,14 @@ fn unusable_place(args: &Args) -> Option<String> {
             "`--summary-json {file}`: the summary cannot be written there: {error}"
         ));
     }
-    match make_private_directory(args.state.as_deref()?, "state directory") {
+    let state = args.state.as_deref()?;
+    if state.is_file() {
+        let state = state.display();
+        return Some(format!(
+            "`--state {state}`: this is a file, and a state is kept in a directory"
+        ));
+    }
+    match make_private_directory(state, "state directory") {
         // What cannot be made or read at all, the store says with the file that it needs.
         Ok(()) | Err(NotPrivate::Io { .. }) => None,
         Err(problem) => Some(problem.to_string()),
@@ -155,7 +162,7 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         }
         (file.clone(), loaded)
     };
-    let loaded: Vec<LoadedFile> = args.files.iter().map(load).collect();
+    let loaded: Vec<LoadedFile> = each_once(&args.files).map(load).collect();
     let workers = args.workers.unwrap_or_else(available_workers);
     let pipelines = loaded
         .iter()
@@ -216,6 +223,14 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
         std::process::exit(exit.code().into());
     }
     exit
+}
+
+/// The files, without those that were named before, by whatever path.
+fn each_once(files: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
+    let mut named = BTreeSet::new();
+    files
+        .iter()
+        .filter(move |file| named.insert(file.canonicalize().unwrap_or_else(|_| (*file).clone())))
 }
 
 /// A pipeline file that is refused.
@@ -459,7 +474,7 @@ fn conclude(
     }
     match globals.format {
         Format::Json => output::print_json(&summary)?,
-        Format::Text => eprint!("{}", super::summary::text(&summary)),
+        Format::Text => output::say_exactly(&super::summary::text(&summary)),
     }
     if !has_failed {
         for imbalance in summary.imbalances() {

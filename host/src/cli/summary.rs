@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use dirigo::pipeline::Severity;
 use dirigo::printable;
-use dirigo::runtime::{Latency, OperatorSummary, PipelineSummary, RefusedSummary, ScalingSummary, Summary};
+use dirigo::runtime::{
+    Latency, OperatorSummary, PipelineSummary, RefusedSummary, ScalingSummary, SourceSummary, Summary,
+};
 
 use super::output::{counted, grouped};
 use super::throttling;
@@ -79,12 +81,22 @@ pub(crate) fn text(summary: &Summary) -> String {
         for said in sources(pipeline) {
             line(format_args!("  {}/{said}", pipeline.name));
         }
+        for said in leaps(pipeline, &summary.operators) {
+            line(format_args!("  {}/{said}", pipeline.name));
+        }
         let operators = summary.operators.iter();
         for operator in operators.filter(|operator| operator.pipeline == pipeline.name) {
             line(format_args!("  {}/{}", pipeline.name, of_operator(operator, pipeline)));
             if let Some(said) = operator.scaling.as_ref().and_then(scaling) {
                 line(format_args!("  {}/{}: {said}", pipeline.name, operator.id));
             }
+        }
+        if loses_windows(pipeline, &summary.operators) {
+            line(format_args!(
+                "  {}: what lies in open windows ends with this run: `--state DIR` keeps it for the next one, and `partial = \"emit\"` next to \
+                 `window` puts it out",
+                pipeline.name
+            ));
         }
         for (sink, events) in &pipeline.sinks {
             let place = pipeline.written_to.get(sink);
@@ -105,6 +117,13 @@ pub(crate) fn text(summary: &Summary) -> String {
         }
     }
     text
+}
+
+/// Whether events in windows that are still open come to nothing: no state keeps them.
+fn loses_windows(pipeline: &PipelineSummary, operators: &[OperatorSummary]) -> bool {
+    let has_open = |operator: &OperatorSummary| operator.open_windows.is_some_and(|open| open.events > 0);
+    let mut operators = operators.iter().filter(|operator| operator.pipeline == pipeline.name);
+    pipeline.checkpoints.is_none() && operators.any(has_open)
 }
 
 fn latency(latency: Latency) -> String {
@@ -141,6 +160,43 @@ fn sources(pipeline: &PipelineSummary) -> impl Iterator<Item = String> {
         let parts = [(source.events, "events"), (source.dead_letters, "dead letters")];
         Some(format!("{}: {} read{}{ways}", source.id, grouped(read), sum_of(&parts)))
     })
+}
+
+/// The events after which others are late, where some are.
+fn leaps<'a>(pipeline: &'a PipelineSummary, operators: &[OperatorSummary]) -> impl Iterator<Item = String> + 'a {
+    let mut operators = operators.iter().filter(|operator| operator.pipeline == pipeline.name);
+    let is_late = operators.any(|operator| operator.counts.late > 0);
+    pipeline.sources.iter().filter(move |_| is_late).filter_map(leap)
+}
+
+/// The event after which others are late, where it is far after all before it: its time may be wrong.
+fn leap(source: &SourceSummary) -> Option<String> {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+    /// Times that are shown as a date: up to the end of the year 9999.
+    const DATES_MS: std::ops::Range<i64> = 0..253_402_300_800_000;
+    let leap = source.leap.as_ref()?;
+    let days = leap.to_ms.saturating_sub(leap.from_ms) / DAY_MS;
+    if days == 0 {
+        return None;
+    }
+    let after = match days {
+        1 => "a day".to_owned(),
+        ..730 => format!("{days} days"),
+        _ => format!("{} years", grouped((days / 365).unsigned_abs())),
+    };
+    let time = if DATES_MS.contains(&leap.to_ms) {
+        let since = Duration::from_millis(leap.to_ms.unsigned_abs());
+        humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since).to_string()
+    } else {
+        format!("{} in ms since 1970", leap.to_ms)
+    };
+    let are = if leap.late == 1 { "is" } else { "are" };
+    Some(format!(
+        "{}: event {} took the watermark to {time}, {after} further; {} after it {are} behind that",
+        source.id,
+        grouped(leap.event),
+        counted(leap.late, "event"),
+    ))
 }
 
 /// Where the events of an operator went, as a sum: what came in is what became of it.

@@ -72,9 +72,9 @@ fn a_silent_source_holds_windows_back_unless_it_is_idle() {
     assert_eq!(counts(&folder), [(0, 1), (1_000, 1), (2_000, 2)]);
 }
 
-#[test]
-fn an_event_far_in_the_future_closes_no_windows() {
-    let folder = Folder::with_pipeline(
+/// A pipeline of one source whose events are counted by key and second, `more` being said of the source.
+fn counted_by_second(more: &str) -> Folder {
+    Folder::with_pipeline(&format!(
         r#"
         [pipeline]
         name = "p"
@@ -84,20 +84,25 @@ fn an_event_far_in_the_future_closes_no_windows() {
         path = "events.jsonl"
         key = "/key"
         time = "/t"
-        max_ahead = "1d"
+        {more}
         [[operator]]
         id = "count"
         component = "builtin:reduce"
-        window = { tumbling = "1s" }
-        config = { field = "n", aggregate = "count" }
+        window = {{ tumbling = "1s" }}
+        config = {{ field = "n", aggregate = "count" }}
         [[sink]]
         id = "out"
         kind = "file"
         path = "out.jsonl"
         [dead_letters]
         path = "dead.jsonl"
-        "#,
-    );
+        "#
+    ))
+}
+
+#[test]
+fn an_event_far_in_the_future_closes_no_windows() {
+    let folder = counted_by_second("max_ahead = \"1d\"");
     let century = 4_102_444_800_000_i64;
     let event = |t: i64| format!("{{\"n\":1,\"key\":\"k\",\"t\":{t}}}\n");
     folder.write("events.jsonl", [100, century, 200, 300].map(event).concat());
@@ -114,6 +119,24 @@ fn an_event_far_in_the_future_closes_no_windows() {
         reason.contains("4102444800000") && reason.contains("`max_ahead`"),
         "{reason}"
     );
+}
+
+#[test]
+fn the_event_after_which_others_are_late_is_named() {
+    let folder = counted_by_second("");
+    let century = 4_102_444_800_000_i64;
+    let event = |t: i64| format!("{{\"n\":1,\"key\":\"k\",\"t\":{t}}}\n");
+    folder.write("events.jsonl", [100, century, 200, 300].map(event).concat());
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    assert_eq!(finished.succeeds().operator("count", "late"), 2);
+    let said = "p/events: event 2 took the watermark to 2100-01-01T00:00:00Z, 130 years further; 2 events after it are behind that";
+    assert_says(&finished.stderr, &[said]);
+
+    // The same of events that are late by minutes is of no interest.
+    folder.write("events.jsonl", [100, 300_000, 200, 300].map(event).concat());
+    let finished = Dirigo::run(&folder, ["pipeline.toml"]).finish();
+    assert_eq!(finished.succeeds().operator("count", "late"), 2);
+    assert!(!finished.stderr.contains("the watermark"), "{}", finished.stderr);
 }
 
 #[test]

@@ -26,7 +26,12 @@ pub fn print(text: &str) -> io::Result<()> {
 
 /// Says a line on standard error.
 pub fn say(line: &str) {
-    eprintln!("{}", printable::line(line));
+    say_exactly(&(printable::line(line).into_owned() + "\n"));
+}
+
+/// Says lines on standard error as they are. Where nothing takes them, there is nowhere to say that either.
+pub fn say_exactly(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Prints data to standard output as it is. A reader that went away has what it wanted: that is no failure.

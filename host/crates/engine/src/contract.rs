@@ -32,7 +32,7 @@ pub enum Violation {
         version: String,
     },
     /// It exports no kind.
-    #[error("exports none of `dirigo:operator/map`, `dirigo:operator/filter`, `dirigo:operator/reduce` and `dirigo:operator/process`{}", .found)]
+    #[error("exports none of `dirigo:operator/map`, `dirigo:operator/filter`, `dirigo:operator/reduce` and `dirigo:operator/process`{}; the SDK exports one by `#[operator]` before its `impl`", .found)]
     NoKind {
         /// What it exports instead.
         found: String,

@@ -32,7 +32,7 @@ pub use id_ranges::IdRanges;
 pub use saved_batch::{Content, SavedBatch};
 pub use sink_task::{Arrivals, Cause, Encoded, Encoder, Marked, SinkTask};
 pub use source_task::{
-    EventTimeOptions, Projection, ReadStep, SourceHandle, SourceTask, SourceTaskParts, SourceThread,
+    EventTimeOptions, Leap, Projection, ReadStep, SourceHandle, SourceTask, SourceTaskParts, SourceThread,
 };
 
 pub use tap::{Sample, Tap, TapReader};

@@ -18,6 +18,7 @@ use dirigo_connect::source::{self, Offset, Source};
 use dirigo_ground::clock::nanoseconds;
 use dirigo_ground::lineage::{Progress, SourceIndex};
 use dirigo_ground::signal::Signal;
+pub use event_time::Leap;
 pub use reading::{EventTimeOptions, Projection, ReadStep, SourceTask, SourceTaskParts, SourceThread};
 
 /// The handle of a source's thread.
@@ -43,6 +44,7 @@ pub struct SourceHandle {
     is_read_up: AtomicBool,
     /// Since when it has had nothing to read, in ns on the host's clock; [`HEARD`] where it had something last.
     silent_since_ns: AtomicU64,
+    leap: Mutex<Option<Leap>>,
     progress: Arc<Progress>,
 }
 
@@ -83,8 +85,15 @@ impl SourceHandle {
             state: AtomicU8::new(AWAKE),
             is_read_up: AtomicBool::new(false),
             silent_since_ns: AtomicU64::new(HEARD),
+            leap: Mutex::new(None),
             progress,
         })
+    }
+
+    /// The event that moved its watermark furthest, where others after it came behind the watermark.
+    #[must_use]
+    pub fn leap(&self) -> Option<Leap> {
+        *self.leap.lock()
     }
 
     /// What its thread does, to be done step by step.

@@ -167,6 +167,7 @@ fn syntax_problem(error: &de::Error, written: &str, place: Span) -> Diagnostic {
             _ => (STRINGS_ARE_QUOTED, format!("write `\"{written}\"`")),
         },
         STRINGS_ARE_QUOTED if is_word => (what, format!("write `\"{written}\"`")),
+        "duplicate key" => (what, "it is there already".to_owned()),
         _ => (what, expected.to_owned()),
     };
     let help = match what {

@@ -421,8 +421,13 @@ pub(super) fn texts(file: &Path, text: &str, overrides: &[Override]) -> Texts {
 
 fn unreadable(path: &Path, what: Wanted, overrides: &[Override], error: &io::Error) -> Diagnostics {
     let problem = Diagnostic::error(format!("cannot read the {}: {error}", what.named()));
-    let similar = super::suggest::sibling(path).filter(|_| error.kind() == io::ErrorKind::NotFound);
-    let problem = problem.help_if(similar.map(|name| format!("did you mean `{name}`?")));
+    let help = match error.kind() {
+        io::ErrorKind::NotFound => super::suggest::sibling(path).map(|name| format!("did you mean `{name}`?")),
+        io::ErrorKind::IsADirectory => super::suggest::pipeline_file_in(path)
+            .map(|name| format!("name a file in it, such as `{}`", path.join(name).display())),
+        _ => None,
+    };
+    let problem = problem.help_if(help);
     Diagnostics::of_one(texts(path, "", overrides), problem)
 }
 

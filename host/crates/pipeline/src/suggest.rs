@@ -84,6 +84,23 @@ pub(super) fn listed(words: &[&str]) -> String {
     }
 }
 
+/// The first pipeline file of a folder, going by the names.
+pub(super) fn pipeline_file_in(folder: &Path) -> Option<String> {
+    /// Files of Rust projects, in whose folders pipeline files often are.
+    const OTHERS: [&str; 4] = ["Cargo.toml", "rust-toolchain.toml", "rustfmt.toml", "clippy.toml"];
+    let names = names_in(folder)?.into_iter();
+    names
+        .filter(|name| Path::new(name).extension().is_some_and(|ending| ending == "toml"))
+        .filter(|name| !OTHERS.contains(&name.as_str()))
+        .min()
+}
+
+fn names_in(folder: &Path) -> Option<Vec<String>> {
+    let entries = std::fs::read_dir(folder).ok()?.take(SIBLINGS_MAX);
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Some(names.collect())
+}
+
 /// A file next to `path` whose name is almost the same.
 pub(super) fn sibling(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
@@ -91,13 +108,9 @@ pub(super) fn sibling(path: &Path) -> Option<String> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let names: Vec<String> = std::fs::read_dir(folder)
-        .ok()?
-        .take(SIBLINGS_MAX)
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        // It is there itself where it is a link that leads nowhere.
-        .filter(|other| other != name)
-        .collect();
+    let mut names = names_in(folder)?;
+    // It is there itself where it is a link that leads nowhere.
+    names.retain(|other| other != name);
     // Endings are alike wherever a folder's files are of one kind: `Cargo.toml` is not meant by `tenants.toml`.
     let stem = |name: &str| {
         Path::new(name)

@@ -11,8 +11,8 @@ use super::checkpoint::Checkpoints;
 use super::closing::ClosedWindows;
 use super::event_time::EventTime;
 use super::summary::{
-    EdgeSummary, Figures, KeyedSummary, Latency, OpenWindowsSummary, OperatorSummary, Outcome, PipelineSummary,
-    ScaleChange, ScalingSummary, SliceSummary, SloSummary, SourceSummary,
+    EdgeSummary, Figures, KeyedSummary, Latency, LeapSummary, OpenWindowsSummary, OperatorSummary, Outcome,
+    PipelineSummary, ScaleChange, ScalingSummary, SliceSummary, SloSummary, SourceSummary,
 };
 use dirigo_actor::{Operator, PipelineContext, ScaleEvent};
 use dirigo_connect::Files;
@@ -238,6 +238,12 @@ impl Graph {
                 id: source_handle.id.clone(),
                 events: source_handle.events_in.load(Ordering::Relaxed),
                 dead_letters: source_handle.dead_letters.load(Ordering::Relaxed),
+                leap: source_handle.leap().map(|leap| LeapSummary {
+                    event: leap.event,
+                    from_ms: leap.from_ms,
+                    to_ms: leap.to_ms,
+                    late: leap.late,
+                }),
             })
             .collect();
         let written =

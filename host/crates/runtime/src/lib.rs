@@ -64,9 +64,9 @@ pub use slo_monitor::{Demand, DemandMeter, Shortfall, shortfalls};
 pub use start_error::StartError;
 pub use status::{Monitor, OperatorStatus, SinkStatus, SourceStatus, Status, Waiting};
 pub use summary::{
-    CheckpointSummary, EdgeSummary, Figures, KeyedSummary, Latency, OpenWindowsSummary, OperatorSummary, Outcome,
-    PipelineSummary, RefusedSummary, ScaleChange, ScalingSummary, SliceSummary, SloSummary, SourceSummary, Summary,
-    TenantSummary,
+    CheckpointSummary, EdgeSummary, Figures, KeyedSummary, Latency, LeapSummary, OpenWindowsSummary, OperatorSummary,
+    Outcome, PipelineSummary, RefusedSummary, ScaleChange, ScalingSummary, SliceSummary, SloSummary, SourceSummary,
+    Summary, TenantSummary,
 };
 
 /// Fuel between two yields of an instance that runs next to the actors: nobody else waits for the thread.

@@ -31,6 +31,9 @@ const LIMIT: ReadLimit = ReadLimit {
 /// Ms since the epoch that are of this year or so if they are seconds in truth: those from 2001 to 2286.
 const SECONDS: std::ops::Range<i64> = 1_000_000_000..10_000_000_000;
 
+/// Clocks are not as far apart as this: a later time is a mistake, or one of a generator.
+const AHEAD_MS: i64 = 24 * 60 * 60 * 1_000;
+
 /// What the first events of something look like; `None` where nothing is known of them.
 type Sample = Option<Arc<[Value]>>;
 
@@ -78,6 +81,9 @@ struct Preview<'a> {
 #[derive(Default)]
 struct FirstRecords {
     values: Arc<Column>,
+    /// The numbers of the records whose events have the values.
+    positions: Vec<u64>,
+    /// Why others are no events, with their numbers.
     refused: Vec<String>,
 }
 
@@ -112,9 +118,13 @@ fn first_records(
             break;
         }
     }
+    let refused = intake.refused.iter();
     Ok(FirstRecords {
+        refused: refused
+            .map(|refused| format!("record {}: {}", refused.position, refused.reason))
+            .collect(),
+        positions: std::mem::take(&mut intake.positions),
         values: intake.take_values().to_column(),
-        refused: intake.refused.into_iter().map(|refused| refused.reason).collect(),
     })
 }
 
@@ -193,7 +203,7 @@ impl Preview<'_> {
                 "time"
             };
             if self.expect(severity, (id, place), &who, "time", &time.pointer, &events) {
-                self.expect_times(source, place, &records.values);
+                self.expect_times(source, place, &records, clock.wall_ms());
             }
         }
         Some(events)
@@ -260,20 +270,26 @@ impl Preview<'_> {
         false
     }
 
-    /// Says so where no event has a time that can be read, or where all of them look like seconds.
-    fn expect_times(&mut self, source: &Source, place: &str, values: &Column) {
+    /// Says so where events have no time that can be read or one that lies in the future, or where all of them look like seconds.
+    fn expect_times(&mut self, source: &Source, place: &str, records: &FirstRecords, now_ms: i64) {
         let (id, Some(time)) = (&source.id, &source.time) else {
             return;
         };
         let extract = Extract::new(None, Some(time));
-        let times: Vec<Result<i64, String>> = values
+        let times: Vec<Result<i64, String>> = records
+            .values
             .iter()
             .map(|value| extract.find(value).map(|found| found.time.unwrap_or_default()))
             .collect();
-        let flaw = times.iter().find_map(|time| time.as_ref().err());
+        let flaw = times.iter().zip(&records.positions);
+        let flaw = flaw.filter_map(|(time, position)| Some(format!("record {position}: {}", time.as_ref().err()?)));
+        let flaws: Vec<String> = flaw.collect();
+        let ahead = times.iter().zip(&records.positions);
+        let mut ahead = ahead.filter(|(time, _)| time.as_ref().is_ok_and(|&ms| ms > now_ms.saturating_add(AHEAD_MS)));
+        let ahead = ahead.next().filter(|_| source.max_ahead.is_none());
         let mut readable = times.iter().filter_map(|time| time.as_ref().ok()).peekable();
         let is_any_readable = readable.peek().is_some();
-        match flaw {
+        match flaws.first() {
             Some(reason) if !is_any_readable => {
                 let message = format!(
                     "none of the first {} events of source `{id}` has a time that can be read",
@@ -296,7 +312,21 @@ impl Preview<'_> {
                     Some(&help),
                 );
             }
-            _ => {}
+            Some(reason) => {
+                let (flaws, events) = (flaws.len(), times.len());
+                let message =
+                    format!("{flaws} of the first {events} events of source `{id}` have no time that can be read");
+                let help = "such events become dead letters";
+                self.say(Severity::Warning, (id, place), &message, reason, Some(help));
+            }
+            None => {}
+        }
+        if let Some((_, position)) = ahead {
+            let message = format!("an event of source `{id}` lies in the future");
+            let help = "events in windows that come after it are late; `max_ahead = \"1d\"` makes a dead letter of it, and `unit` says what \
+                        the numbers count";
+            let label = format!("record {position} is more than a day ahead of the clock");
+            self.say(Severity::Warning, (id, place), &message, &label, Some(help));
         }
     }
 

@@ -179,6 +179,22 @@ pub struct SourceSummary {
     pub events: u64,
     /// Records that were no events.
     pub dead_letters: u64,
+    /// The event that moved its event time furthest, where others after it were behind by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leap: Option<LeapSummary>,
+}
+
+/// An event that moved the event time of its source far ahead. Where its time is wrong, the events after it are late by mistake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeapSummary {
+    /// Which event it is, counted from 1 over those that the source sent on in this run.
+    pub event: u64,
+    /// The watermark before it, in ms since 1970.
+    pub from_ms: i64,
+    /// The watermark after it, in ms since 1970.
+    pub to_ms: i64,
+    /// Events after it that were behind the watermark.
+    pub late: u64,
 }
 
 /// A connection: `sent = received + queued`.

@@ -63,6 +63,12 @@ pub(crate) fn execute(args: &Args, globals: &Globals) -> anyhow::Result<Exit> {
     if !args.file.exists() {
         return of_service::retry(args, globals);
     }
+    if args.file.extension().is_some_and(|ending| ending == "jsonl") {
+        let file = args.file.display();
+        bail!(
+            "{file} holds dead letters; give the file of their pipeline, such as `dirigo dead-letters retry pipeline.toml`"
+        );
+    }
     let Some(setup) = CommandContext::for_pipelines(globals, args.tenants.as_deref(), args.state.as_deref())? else {
         return Ok(Exit::Configuration);
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dirigo_ground::batch::Batch;
 use dirigo_ground::behind::Behind;
 use dirigo_ground::fields::{FieldType, FieldValues};
-use dirigo_ground::lineage::Watermark;
+use dirigo_ground::lineage::{BEFORE_ALL, Watermark};
 use dirigo_ground::windowing::bounded;
 use dirigo_json::Field;
 
@@ -45,11 +45,36 @@ fn moment(json: &[u8]) -> Option<i64> {
     Some(time.as_millisecond())
 }
 
+/// The event that moved the watermark of a source furthest: where its time is wrong, the right ones after it are late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leap {
+    /// Which event it is, counted from 1 over those that the source sent on in this run.
+    pub event: u64,
+    /// What the watermark was before it, in ms since the epoch.
+    pub from_ms: i64,
+    /// What the watermark is after it, in ms since the epoch.
+    pub to_ms: i64,
+    /// How many events after it came behind the watermark.
+    pub late: u64,
+}
+
+impl Leap {
+    /// By how much it moved the watermark, in ms.
+    #[must_use]
+    pub fn by_ms(&self) -> i64 {
+        self.to_ms.saturating_sub(self.from_ms)
+    }
+}
+
 /// The watermark of a source: its newest event time less its lateness, or what its events say of it; and never less than before.
 #[derive(Debug)]
 pub(super) struct SourceTime {
     lateness_ms: i64,
     watermark: Cell<Watermark>,
+    /// How many events it has gone past.
+    events: Cell<u64>,
+    /// The longest leap so far. The first event makes none: there is no time before it.
+    leap: Cell<Option<Leap>>,
 }
 
 /// A duration in ms, as event times are.
@@ -63,11 +88,18 @@ impl SourceTime {
         Self {
             lateness_ms: milliseconds(lateness),
             watermark: Cell::new(watermark),
+            events: Cell::new(0),
+            leap: Cell::new(None),
         }
     }
 
     pub(super) fn watermark(&self) -> Watermark {
         self.watermark.get()
+    }
+
+    /// The longest leap that has made events late, if one has.
+    pub(super) fn leap(&self) -> Option<Leap> {
+        self.leap.get().filter(|leap| leap.late > 0)
     }
 
     /// Goes on to `watermark`, if that is further.
@@ -80,11 +112,17 @@ impl SourceTime {
     pub(super) fn pass(&self, times: &[i64], said: Option<&Said>) -> Behind {
         let mut watermark = self.watermark.get();
         let mut behind = Vec::new();
+        let mut leap = self.leap.get();
+        let mut leap_ms = leap.map_or(0, |leap| leap.by_ms());
+        let before = self.events.get();
         for (event, &time) in times.iter().enumerate() {
             let time = bounded(time);
             if time < watermark {
                 let event = u32::try_from(event).expect("a batch has fewer than 2^32 events");
                 behind.push((event, watermark));
+                if let Some(leap) = &mut leap {
+                    leap.late += 1;
+                }
             }
             let reached = match said {
                 None => time.saturating_sub(self.lateness_ms),
@@ -93,9 +131,22 @@ impl SourceTime {
                     Some(Err(_)) | None => continue,
                 },
             };
-            watermark = watermark.max(reached);
+            if reached > watermark {
+                if reached.saturating_sub(watermark) > leap_ms && watermark != BEFORE_ALL {
+                    leap = Some(Leap {
+                        event: before + event as u64 + 1,
+                        from_ms: watermark,
+                        to_ms: reached,
+                        late: 0,
+                    });
+                    leap_ms = reached.saturating_sub(watermark);
+                }
+                watermark = reached;
+            }
         }
         self.watermark.set(watermark);
+        self.events.set(before + times.len() as u64);
+        self.leap.set(leap);
         Behind::new(behind)
     }
 }
@@ -103,7 +154,7 @@ impl SourceTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dirigo_ground::lineage::{AFTER_ALL, BEFORE_ALL};
+    use dirigo_ground::lineage::AFTER_ALL;
 
     #[test]
     fn events_come_behind_what_was_read_before_them_less_the_lateness() {
@@ -120,6 +171,23 @@ mod tests {
         assert_eq!(event_time.watermark(), 105);
         event_time.pass_to(200);
         assert_eq!(event_time.pass(&[150], None).events(), [(0, 200)]);
+    }
+
+    #[test]
+    fn the_event_that_makes_others_late_is_known_by_its_number() {
+        let event_time = SourceTime::new(Duration::from_millis(5), BEFORE_ALL);
+        event_time.pass(&[100, 150, 149], None);
+        assert_eq!(event_time.leap(), None, "nothing is late");
+        event_time.pass(&[160, 9_000, 170], None);
+        event_time.pass(&[171, 9_010, 172], None);
+        let expected = Leap {
+            event: 5,
+            from_ms: 155,
+            to_ms: 8_995,
+            late: 3,
+        };
+        assert_eq!(event_time.leap(), Some(expected));
+        assert_eq!(expected.by_ms(), 8_840);
     }
 
     #[test]

@@ -489,7 +489,11 @@ impl SourceTask {
         if let Some(watermark) = self.source_handle.progress.wake(self.source_handle.index) {
             event_time.pass_to(watermark);
         }
-        (event_time.pass(times, said), event_time.watermark())
+        let behind = event_time.pass(times, said);
+        if let Some(leap) = event_time.leap() {
+            *self.source_handle.leap.lock() = Some(leap);
+        }
+        (behind, event_time.watermark())
     }
 
     fn send_to_dead_letters(&self, refused: RefusedRecord) {

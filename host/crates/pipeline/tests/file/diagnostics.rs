@@ -97,10 +97,18 @@ fn a_missing_file_is_told_with_the_one_that_is_nearly_called_so() {
 
 #[test]
 fn a_directory_is_no_pipeline_file() {
-    let said = load(&TestFolder::new().path("examples"), &[], &dirigo_connectors::builtin())
-        .unwrap_err()
-        .render(false);
+    let folder = TestFolder::new();
+    let refused = || {
+        let refused = load(&folder.path("examples"), &[], &dirigo_connectors::builtin());
+        refused.unwrap_err().render(false)
+    };
+    let said = refused();
     assert_says(&said, &["cannot read the pipeline file: ", "examples"]);
+    assert!(!said.contains("name a file in it"), "{said}");
+    for name in ["Cargo.toml", "readings.toml", "notes.txt"] {
+        fs::write(folder.path("examples").join(name), "").unwrap();
+    }
+    assert_says(&refused(), &["name a file in it, such as `", "examples/readings.toml`"]);
 }
 
 #[test]
@@ -179,7 +187,10 @@ fn broken_syntax_is_told_once_per_line() {
     );
     let said = refused("a = [1,\nb = 2\nc = 3\n[pipeline]\n");
     assert_eq!(said.matches("error:").count(), 1, "{said}");
-    assert_says(&refused("a = 1\na = 2\n"), &["invalid TOML: duplicate key", ":2:1"]);
+    assert_says(
+        &refused("a = 1\na = 2\n"),
+        &["invalid TOML: duplicate key", ":2:1", "it is there already"],
+    );
 }
 
 #[test]
