@@ -189,10 +189,10 @@ fn the_reason_of_an_error_is_said_once() {
         (&["replay", "nowhere.jsonl", "--id", "1"], "No such file"),
         (&["run", "pipeline.toml"], "cannot open"),
         (
-            &["run", "sound.toml", "--state", "b.file"],
+            &["run", "sound.toml", "--state", "b.file/state"],
             "cannot make the state directory",
         ),
-        (&["run", "sound.toml", "--state", "b.file"], "Not a directory"),
+        (&["run", "sound.toml", "--state", "b.file/state"], "Not a directory"),
     ] {
         let ran = folder.dirigo(arguments).expect(1);
         assert_eq!(ran.stderr.matches(reason).count(), 1, "{arguments:?}: {}", ran.stderr);
